@@ -1,0 +1,77 @@
+import { randomBytes } from 'node:crypto';
+import { chmod, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { SlipwayError, systemCode } from './errors.ts';
+
+/** Local files as data: profiles say what should be there, `applyChanges` does it. Deleting a folder takes all in it. */
+export type FileChange =
+  | { readonly do: 'write'; readonly path: string; readonly content: string; readonly mode: number }
+  | { readonly do: 'delete'; readonly path: string };
+
+export async function applyChanges(changes: readonly FileChange[]): Promise<void> {
+  for (const change of changes) {
+    if (change.do === 'write') await writeWhole(change.path, change.content, change.mode);
+    else await rm(change.path, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Writes a file whole or not at all: a temporary file beside it, fsync, rename, fsync of the folder. A full disk or a
+ * kill leaves the old content. Folders that are missing are made 0700.
+ */
+export async function writeWhole(path: string, content: string, mode: number): Promise<void> {
+  const folder = dirname(path);
+  const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const file = await open(temporary, 'wx', mode);
+    try {
+      await file.writeFile(content);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    // The umask may have taken bits from the mode given to open.
+    await chmod(temporary, mode);
+    await rename(temporary, path);
+    await syncFolder(folder);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw localFileError(path, error);
+  }
+}
+
+/** The text of a file that may be missing. */
+export async function readIfThere(path: string): Promise<string | undefined> {
+  return readFile(path, 'utf8').catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  });
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  // Windows can't open a folder; there the rename itself is what the system offers.
+  const handle = await open(folder, 'r').catch((error: unknown) => {
+    if (['EISDIR', 'EPERM', 'EACCES'].includes(systemCode(error) ?? '')) return undefined;
+    throw error;
+  });
+  await handle?.sync();
+  await handle?.close();
+}
+
+function localFileError(path: string, error: unknown): unknown {
+  const reasons: Record<string, string> = {
+    ENOSPC: 'the disk is full',
+    EDQUOT: 'your disk quota is used up',
+    EACCES: 'permission denied',
+    EPERM: 'permission denied',
+    EROFS: 'the file system is read-only',
+    ENOTDIR: 'a part of its path is a file',
+  };
+  const reason = reasons[systemCode(error) ?? ''];
+  if (reason === undefined) return error;
+  return new SlipwayError('LOCAL_FILES', `${path} could not be written: ${reason}`, {
+    hint: 'Nothing was lost: mend that, then run the same command again',
+    cause: error,
+  });
+}

@@ -1,0 +1,55 @@
+import type { z } from 'zod';
+import type { World } from '../lifecycle.ts';
+import { describe, type OptionInfo, type Values } from '../options.ts';
+
+/** What a command hands back: one document for --json, the text for people, both for stdout. */
+export type Result = { readonly json: unknown; readonly text: string; readonly status?: number };
+
+/** All that a command may know of the process it runs in. */
+export type Cli = {
+  readonly world: World;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly platform: string;
+  readonly nodeVersion: string;
+  /** Path of our own package.json. */
+  readonly packageFile: string;
+  /** A person at a terminal can be asked. */
+  readonly interactive: boolean;
+  readonly width: number;
+  /** `dumb` when output goes to a pipe or NO_COLOR is set. */
+  readonly color: boolean;
+  /** How this program was called, for the command lines that we print. */
+  readonly program: string;
+  /** A line for a person, on stderr. */
+  readonly say: (line: string) => void;
+};
+
+/** What one call says: the words behind the command, and the options by their schema's keys, not yet parsed. */
+export type Given<S extends z.ZodObject = z.ZodObject> = {
+  readonly words: readonly string[];
+  readonly args: z.output<S>;
+  /** From flags alone, by flag name without dashes: for commands that take the options of drivers and engine. */
+  readonly flags: Values;
+};
+
+export type Command<S extends z.ZodObject = z.ZodObject> = {
+  readonly name: string;
+  readonly summary: string;
+  /** The words that it takes, as the usage line shows them: `<name>`, `[name...]`. */
+  readonly words: string;
+  readonly args: S;
+  /** Options declared elsewhere (drivers, engine), accepted here by the same parser. */
+  readonly more?: readonly OptionInfo[];
+  /** A line or two under the usage. */
+  readonly details?: string;
+  /** What follows the first word is somebody else's command line. */
+  readonly passThrough?: boolean;
+  run(given: Given<S>, cli: Cli): Promise<Result>;
+};
+
+/** Exists for inference only. */
+export const defineCommand = <S extends z.ZodObject>(command: Command<S>): Command<S> => command;
+
+export function infosOf(command: Command): readonly OptionInfo[] {
+  return describe(command.args);
+}

@@ -1,0 +1,139 @@
+import { z } from 'zod';
+import { drivers } from '../../drivers/index.ts';
+import { SlipwayError } from '../../errors.ts';
+import { createMachine, dryRun, type World } from '../../lifecycle.ts';
+import type { Machine, Ready } from '../../machine.ts';
+import { toArgv, toCommandLine, type Values } from '../../options.ts';
+import { profiles } from '../../provision/profiles/index.ts';
+import { contextName } from '../../provision/profiles/docker-context.ts';
+import { engineInfos } from '../../spec.ts';
+import { badName } from '../../store.ts';
+import { isMachineName, type MachineSpec } from '../../machine.ts';
+import { defineCommand, infosOf, type Cli, type Command, type Result } from '../command.ts';
+import { driverIn, driverInfos, machineInfos, specFrom } from '../spec.ts';
+import { planResult } from './provision.ts';
+import { makeCurrent } from './use.ts';
+
+const args = z.object({
+  driver: z
+    .string()
+    .optional()
+    .meta({
+      description: `Driver: ${drivers.map(({ name }) => name).join(', ')}`,
+      env: 'MACHINE_DRIVER',
+      short: 'd',
+      value: 'name',
+    }),
+  use: z.boolean().default(false).meta({ description: 'Make it the docker CLI’s current context' }),
+  dryRun: z.boolean().default(false).meta({ description: 'Show what would be done on the host' }),
+  profile: z
+    .array(z.enum(profiles.map(({ name }) => name) as [string, ...string[]]))
+    .default(profiles.map(({ name }) => name))
+    .meta({ description: 'Client settings to write', value: 'name' }),
+  sudoPassword: z
+    .string()
+    .optional()
+    .meta({ description: 'Password for sudo on the host, where it asks for one', secret: true }),
+});
+
+export const create: Command<typeof args> = defineCommand({
+  name: 'create',
+  summary: 'Make a machine, or finish one whose making was stopped',
+  words: '[name]',
+  args,
+  more: machineInfos,
+  details: 'Flags of a driver choose it: --generic-ip-address 192.0.2.10 needs no --driver.',
+  async run({ words, args: given, flags }, cli) {
+    const named = words[0];
+    if (named !== undefined && !isMachineName(named)) throw badName(named);
+    const { spec, asked, use } = await decide(named, given, flags, cli);
+    const before = await cli.world.store.find(spec.name);
+    if (given.dryRun) return planResult(spec.name, await dryRun(spec, before, cli.world));
+    const ready = await createMachine(spec, cli.world);
+    if (use) await makeCurrent(ready, cli);
+    return created(ready, asked ? commandLine(spec, use, cli) : undefined, cli.world);
+  },
+});
+
+type Given = z.output<typeof args>;
+type Decision = { readonly spec: MachineSpec; readonly asked: boolean; readonly use: boolean };
+
+/** Everything that asks or reads flags is here; after it nothing does. */
+async function decide(named: string | undefined, given: Given, flags: Values, cli: Cli): Promise<Decision> {
+  const before = named === undefined ? undefined : await cli.world.store.find(named);
+  const driver = given.driver ?? driverIn(flags) ?? before?.spec.driver;
+  if (before?.phase !== 'ready') sameDriver(before, driver);
+  const complete = named !== undefined && driver !== undefined && missingAnswers(driver, flags, before, cli) === 0;
+  if (cli.interactive && !complete) {
+    const { askForMachine } = await import('../wizard.ts');
+    const answers = await askForMachine({ name: named, driver, flags, use: given.use }, cli);
+    const spec = specFrom({ ...answers, env: cli.env, before: before?.spec, profiles: given.profile });
+    return { spec, asked: true, use: answers.use };
+  }
+  if (named === undefined || driver === undefined) throw incomplete(named, driver);
+  return {
+    spec: specFrom({ name: named, driver, flags, env: cli.env, before: before?.spec, profiles: given.profile }),
+    asked: false,
+    use: given.use,
+  };
+}
+
+function missingAnswers(driver: string, flags: Values, before: Machine | undefined, { env }: Cli): number {
+  const known = (key: string): boolean => before?.spec.options[key] !== undefined;
+  const infos = driverInfos[driver] ?? [];
+  return infos.filter((info) => info.required && flags[info.flag] === undefined && !env[info.env] && !known(info.key))
+    .length;
+}
+
+/** Resources of a half-made machine belong to the driver that made them. */
+function sameDriver(before: Machine | undefined, driver: string | undefined): void {
+  if (!before || driver === undefined || before.spec.driver === driver) return;
+  throw new SlipwayError(
+    'MACHINE_EXISTS',
+    `"${before.spec.name}" is half made with the driver ${before.spec.driver}, not ${driver}`,
+    {
+      hint: `Finish it: slipway create ${before.spec.name}, or undo it first: slipway rm ${before.spec.name}`,
+    },
+  );
+}
+
+function incomplete(name: string | undefined, driver: string | undefined): SlipwayError {
+  const missing = [...(name === undefined ? ['a name'] : []), ...(driver === undefined ? ['a driver'] : [])].join(
+    ' and ',
+  );
+  return new SlipwayError('USAGE', `To create a machine, ${missing} must be given`, {
+    hint: `For example: slipway create ${name ?? 'web'} --driver ${driver ?? 'generic'}${(driver ?? 'generic') === 'generic' ? ' --generic-ip-address 192.0.2.10' : ''}`,
+  });
+}
+
+/** What one would type to get this machine without a question. */
+function commandLine(spec: MachineSpec, use: boolean, { program }: Cli): string {
+  const infos = driverInfos[spec.driver] ?? [];
+  const own = infosOf(create as unknown as Command);
+  const argv = [
+    'create',
+    spec.name,
+    ...toArgv(own, { driver: spec.driver, use }),
+    ...toArgv(infos, spec.options),
+    ...toArgv(engineInfos, spec.engine),
+  ];
+  return toCommandLine([program, ...argv]);
+}
+
+function created(ready: Ready, repeat: string | undefined, { places: _places }: World): Result {
+  const { name } = ready.spec;
+  const context = ready.spec.profiles.includes('docker-context');
+  const next = context ? `docker --context ${contextName(name)} ps` : `eval "$(slipway env ${name})"`;
+  const lines = [`${name} is ready: ${ready.endpoint.url}`, `Try: ${next}`];
+  if (repeat !== undefined) lines.push(`To repeat this without questions: ${repeat}`);
+  return {
+    json: {
+      name,
+      driver: ready.spec.driver,
+      url: ready.endpoint.url,
+      context: context ? contextName(name) : null,
+      ...(repeat === undefined ? {} : { command: repeat }),
+    },
+    text: lines.join('\n'),
+  };
+}

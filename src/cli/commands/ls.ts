@@ -1,0 +1,94 @@
+import { z } from 'zod';
+import { lookAt, type Look } from '../../look.ts';
+import { currentContext } from '../../provision/profiles/current-context.ts';
+import { contextName } from '../../provision/profiles/docker-context.ts';
+import type { Listed } from '../../store.ts';
+import { defineCommand, type Cli, type Command } from '../command.ts';
+import { table } from '../print.ts';
+
+const args = z.object({
+  quiet: z.boolean().default(false).meta({ description: 'Print names only; asks no machine', short: 'q' }),
+  timeout: z
+    .int()
+    .min(1)
+    .max(600)
+    .default(5)
+    .meta({ description: 'Seconds that a machine may take to answer', short: 't', value: 'seconds' }),
+});
+
+type Row = {
+  readonly name: string;
+  readonly current: boolean;
+  readonly driver: string;
+  readonly state: string;
+  readonly url: string;
+  readonly engine: string;
+  readonly certificateDays: number | null;
+  readonly trouble: string;
+};
+
+export const ls: Command<typeof args> = defineCommand({
+  name: 'ls',
+  summary: 'List machines, and how each of them is',
+  words: '',
+  args,
+  async run({ args: { quiet, timeout } }, cli) {
+    const listed = await cli.world.store.list();
+    if (quiet) return { json: listed.map(({ name }) => name), text: listed.map(({ name }) => name).join('\n') };
+    const current = await currentContext(cli.world.places);
+    const rows = await Promise.all(listed.map((item) => rowOf(item, current, timeout, cli)));
+    if (rows.length === 0) return { json: rows, text: 'No machines yet. Make one: slipway create' };
+    const cells = rows.map((row) => [
+      row.name,
+      row.current ? '*' : '',
+      row.driver,
+      row.state,
+      row.url,
+      row.engine,
+      row.trouble,
+    ]);
+    return { json: rows, text: table(['NAME', 'CURRENT', 'DRIVER', 'STATE', 'URL', 'ENGINE', 'TROUBLE'], cells) };
+  },
+});
+
+async function rowOf(item: Listed, current: string | undefined, seconds: number, { world }: Cli): Promise<Row> {
+  const isCurrent = current === contextName(item.name);
+  if ('broken' in item) {
+    return {
+      name: item.name,
+      current: isCurrent,
+      driver: '?',
+      state: 'broken',
+      url: '',
+      engine: '',
+      certificateDays: null,
+      trouble: item.broken.message,
+    };
+  }
+  const { machine } = item;
+  const look: Look = await lookAt(machine, {
+    store: world.store,
+    signal: world.signal,
+    seconds,
+    now: world.now(),
+  }).catch((error: unknown) => {
+    // One machine whose files can't be read must not hide the others.
+    if (world.signal.aborted) throw error;
+    return {
+      state: 'unreachable',
+      engine: undefined,
+      days: undefined,
+      trouble: error instanceof Error ? error.message : String(error),
+    };
+  });
+  return {
+    name: item.name,
+    current: isCurrent,
+    driver: machine.spec.driver,
+    state: look.state,
+    url: machine.endpoint?.url ?? '',
+    engine: look.engine ?? '',
+    certificateDays: look.days ?? null,
+    trouble: look.trouble,
+  };
+}

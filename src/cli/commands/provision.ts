@@ -1,0 +1,50 @@
+import { z } from 'zod';
+import { dryRun, provisionMachine } from '../../lifecycle.ts';
+import type { Plan } from '../../provision/step.ts';
+import { shownPlan } from '../../provision/step.ts';
+import { defineCommand, type Command, type Result } from '../command.ts';
+import { machineInfos, specChanged } from '../spec.ts';
+
+const args = z.object({
+  dryRun: z.boolean().default(false).meta({ description: 'Show what would be done on the host' }),
+  sudoPassword: z
+    .string()
+    .optional()
+    .meta({ description: 'Password for sudo on the host, where it asks for one', secret: true }),
+});
+
+export const provision: Command<typeof args> = defineCommand({
+  name: 'provision',
+  summary: 'Bring a machine up to date: engine, configuration, certificates, profiles',
+  words: '<names...>',
+  args,
+  more: machineInfos,
+  details:
+    'Flags change what the machine was made with; what is not named stays. With nothing to do it changes nothing.',
+  async run({ words, args: { dryRun: dry }, flags }, cli) {
+    if (dry) {
+      const before = await cli.world.store.read(words[0] ?? '');
+      return planResult(before.spec.name, await dryRun(specChanged(before.spec, flags), before, cli.world));
+    }
+    const done = [];
+    for (const name of words) {
+      const ready = await provisionMachine(name, (spec) => specChanged(spec, flags), cli.world);
+      done.push({ name, url: ready.endpoint.url });
+    }
+    return { json: done, text: done.map(({ name, url }) => `${name} is ready: ${url}`).join('\n') };
+  },
+});
+
+/** A plan as the user sees it with --dry-run. */
+export function planResult(name: string, plan: Plan): Result {
+  const steps = shownPlan(plan);
+  if (steps.length === 0) return { json: { name, steps }, text: `${name}: nothing to do` };
+  const lines = steps.flatMap((step, index) => [
+    `${index + 1}. ${step.title}`,
+    ...step.files.map(({ path, change }) => `     ${change} ${path}`),
+    ...Object.entries(step.variables)
+      .filter(([key, value]) => value !== '' && key !== 'MANIFEST')
+      .map(([key, value]) => `     ${key.toLowerCase().replaceAll('_', ' ')}: ${value}`),
+  ]);
+  return { json: { name, steps }, text: [`${name}: on the host this would`, ...lines].join('\n') };
+}

@@ -1,0 +1,32 @@
+import { z } from 'zod';
+import { removeMachine } from '../../lifecycle.ts';
+import { defineCommand, type Command } from '../command.ts';
+
+const args = z.object({
+  deprovision: z.boolean().default(false).meta({ description: 'Also undo what provisioning wrote on the host' }),
+  force: z
+    .boolean()
+    .default(false)
+    .meta({ description: 'Go on where the host does not answer or the record is broken', short: 'f' }),
+  yes: z.boolean().default(false).meta({ description: 'Ask nothing', short: 'y' }),
+  sudoPassword: z
+    .string()
+    .optional()
+    .meta({ description: 'Password for sudo on the host, where it asks for one', secret: true }),
+});
+
+export const rm: Command<typeof args> = defineCommand({
+  name: 'rm',
+  summary: 'Remove machines: their client profiles, their record, and what their driver made',
+  words: '<names...>',
+  args,
+  async run({ words, args: { deprovision, force } }, cli) {
+    const done = [];
+    for (const name of words) done.push(await removeMachine(name, { deprovision, force }, cli.world));
+    const lines = done.flatMap(({ name, stays, contextReset }) => [
+      `${name} is removed${stays === undefined ? '' : `; ${stays}`}`,
+      ...(contextReset ? ['The docker CLI’s current context is its default again'] : []),
+    ]);
+    return { json: done, text: lines.join('\n') };
+  },
+});

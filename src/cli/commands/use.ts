@@ -1,0 +1,45 @@
+import { z } from 'zod';
+import { applyChanges } from '../../changes.ts';
+import { SlipwayError } from '../../errors.ts';
+import type { Ready } from '../../machine.ts';
+import { switchContext } from '../../provision/profiles/current-context.ts';
+import { contextName } from '../../provision/profiles/docker-context.ts';
+import { defineCommand, type Cli, type Command } from '../command.ts';
+import { readyMachine } from './ready.ts';
+
+const args = z.object({
+  unset: z.boolean().default(false).meta({ description: 'Go back to the docker CLI’s default context', short: 'u' }),
+});
+
+export const use: Command<typeof args> = defineCommand({
+  name: 'use',
+  summary: 'Point the docker CLI at a machine: its context becomes the current one',
+  words: '[name]',
+  args,
+  async run({ words: [name], args: { unset } }, cli) {
+    if (unset === (name !== undefined)) {
+      throw new SlipwayError('USAGE', 'Name a machine, or say --unset', {
+        hint: 'slipway use NAME, or slipway use --unset',
+      });
+    }
+    if (name === undefined) {
+      await applyChanges(await switchContext(undefined, cli.world.places));
+      return { json: { context: 'default' }, text: 'docker now uses its default context' };
+    }
+    const machine = await readyMachine(name, cli.world.store);
+    await makeCurrent(machine, cli);
+    return { json: { context: contextName(name) }, text: `docker now uses the context ${contextName(name)}` };
+  },
+});
+
+export async function makeCurrent({ spec }: Ready, { world, env, say }: Cli): Promise<void> {
+  if (!spec.profiles.includes('docker-context')) {
+    throw new SlipwayError('USAGE', `"${spec.name}" was made without a docker context`, {
+      hint: `eval "$(slipway env ${spec.name})" works without one`,
+    });
+  }
+  await applyChanges(await switchContext(contextName(spec.name), world.places));
+  for (const name of ['DOCKER_HOST', 'DOCKER_CONTEXT']) {
+    if (env[name]) say(`${name} is set in this shell and stands above the current context: unset ${name}`);
+  }
+}

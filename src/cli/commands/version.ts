@@ -1,0 +1,19 @@
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { defineCommand, type Command } from '../command.ts';
+
+const args = z.object({});
+
+export const version: Command<typeof args> = defineCommand({
+  name: 'version',
+  summary: 'Print the version',
+  words: '',
+  args,
+  async run(_given, { nodeVersion, packageFile, platform }) {
+    const { version: own } = JSON.parse(await readFile(packageFile, 'utf8')) as { version: string };
+    return {
+      json: { slipway: own, node: nodeVersion, platform },
+      text: `slipway ${own} (Node ${nodeVersion}, ${platform})`,
+    };
+  },
+});

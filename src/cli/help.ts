@@ -1,0 +1,101 @@
+import { drivers } from '../drivers/index.ts';
+import type { OptionInfo } from '../options.ts';
+import { engineInfos } from '../spec.ts';
+import { infosOf, type Command } from './command.ts';
+import { commands, type CommandGroup } from './commands/all.ts';
+import { globalFlags } from './flags.ts';
+import { driverInfos } from './spec.ts';
+
+/** What `slipway` without arguments prints where nobody can be asked. */
+export function programHelp(): string {
+  const groups: readonly CommandGroup[] = ['Make', 'Look', 'Connect', 'Help'];
+  const sections = groups.map((group) => {
+    const rows = commands
+      .filter((entry) => entry.group === group)
+      .map(({ name, summary }) => `    ${name.padEnd(11)}${summary}`);
+    return [`  ${group}`, ...rows].join('\n');
+  });
+  return [
+    'slipway: a Docker host anywhere in one command',
+    '',
+    'Usage: slipway <command> [options]     slipway alone, on a terminal, asks what you want',
+    ...sections,
+    '  Everywhere: --json --debug --quiet --help. More: slipway help <command | driver | engine>',
+  ].join('\n');
+}
+
+/** One command; options of drivers and engine are named where they apply, and explained by their own topics. */
+export function commandHelp(command: Command, driver: string | undefined, width: number): string {
+  const parts = [
+    `${command.summary}`,
+    '',
+    `Usage: slipway ${command.name}${command.words === '' ? '' : ` ${command.words}`} [options]`,
+  ];
+  if (command.details !== undefined) parts.push(...wrapped(command.details.split(' '), '', width));
+  const own = infosOf(command);
+  if (own.length > 0) parts.push('', 'Options', ...optionLines(own, width));
+  if (command.more) {
+    const chosen = driver === undefined ? undefined : driverInfos[driver];
+    if (chosen) parts.push('', `Driver ${driver}`, ...optionLines(chosen, width));
+    else parts.push('', `Options of a driver: slipway help ${drivers.map(({ name }) => name).join(' | ')}`);
+    parts.push(
+      'Options of the engine: slipway help engine',
+      ...wrapped(
+        engineInfos.map(({ flag }) => `--${flag}`),
+        '  ',
+        width,
+      ),
+    );
+  }
+  parts.push('', `Everywhere: ${globalFlags.map(({ flag }) => `--${flag}`).join(' ')}`);
+  return parts.join('\n');
+}
+
+/** A driver's name, or `engine`: its options in full. */
+export function topicHelp(topic: string, width: number): string | undefined {
+  if (topic === 'engine')
+    return ['Options of the engine, for create and provision', '', ...optionLines(engineInfos, width)].join('\n');
+  const driver = drivers.find(({ name }) => name === topic);
+  if (!driver) return undefined;
+  return [`Driver ${driver.name}: ${driver.summary}`, '', ...optionLines(driverInfos[driver.name] ?? [], width)].join(
+    '\n',
+  );
+}
+
+function optionLines(infos: readonly OptionInfo[], width: number): readonly string[] {
+  const left = infos.map(leftOf);
+  const column = Math.min(36, Math.max(...left.map((text) => text.length)) + 2);
+  return infos.flatMap((info, index) => {
+    const [first = '', ...rest] = wrapped(rightOf(info).split(' '), '', Math.max(30, width - column - 2));
+    const flag = left[index] ?? '';
+    const head =
+      flag.length > column - 2
+        ? [`  ${flag}`, `  ${' '.repeat(column)}${first}`]
+        : [`  ${flag.padEnd(column)}${first}`];
+    return [...head, ...rest.map((line) => `  ${' '.repeat(column)}${line}`)];
+  });
+}
+
+function leftOf(info: OptionInfo): string {
+  if (info.secret) return `$${info.env}`;
+  const short = info.short === undefined ? '' : `-${info.short}, `;
+  const value = info.kind === 'boolean' ? '' : ` <${info.value}>`;
+  return `${short}--${info.flag}${value}${info.kind === 'list' ? ' …' : ''}`;
+}
+
+function rightOf(info: OptionInfo): string {
+  const choices = info.choices.length > 0 && info.kind === 'choice' ? `: ${info.choices.join(', ')}` : '';
+  const plain = info.default === undefined || info.default === false || Array.isArray(info.default);
+  const initial = info.required ? ' (required)' : plain ? '' : ` (${String(info.default)})`;
+  return `${info.description}${choices}${initial}`;
+}
+
+function wrapped(words: readonly string[], indent: string, width: number): readonly string[] {
+  const lines: string[] = [];
+  for (const word of words) {
+    const line = lines.at(-1);
+    if (line !== undefined && line.length + 1 + word.length <= width) lines[lines.length - 1] = `${line} ${word}`;
+    else lines.push(`${indent}${word}`);
+  }
+  return lines;
+}

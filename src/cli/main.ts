@@ -1,0 +1,208 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { canceled, exitCodes, SlipwayError } from '../errors.ts';
+import type { World } from '../lifecycle.ts';
+import { fromEnv, parseOptions, type Values } from '../options.ts';
+import type { Progress } from '../progress.ts';
+import type { Cli, Command, Result } from './command.ts';
+import { commands } from './commands/all.ts';
+
+/** The flags that shape output, read before anything is parsed: an error in the parse must look right too. */
+type Manner = { readonly json: boolean; readonly debug: boolean; readonly quiet: boolean };
+
+const interrupt = new AbortController();
+const argv = process.argv.slice(2);
+const manner: Manner = { json: says('json'), debug: says('debug'), quiet: says('quiet') };
+const color = !process.env.NO_COLOR && process.env.TERM !== 'dumb' && process.stderr.isTTY === true;
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    // The second one does not wait for anything.
+    if (interrupt.signal.aborted) process.exit(exitCodes.CANCELED);
+    interrupt.abort();
+  });
+}
+// A reader that went away (`slipway ls | head -1`) is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  process.exitCode = await fail(interrupt.signal.aborted && !(error instanceof SlipwayError) ? canceled() : error);
+}
+// Keepalive timers and open sockets of a connection that was given up must not hold the process.
+process.stdout.write('', () => process.exit());
+
+async function main(): Promise<number> {
+  const name = argv.find((word) => !word.startsWith('-'));
+  const globals = name === undefined ? argv : argv.slice(0, argv.indexOf(name));
+  const rest = name === undefined ? [] : argv.slice(argv.indexOf(name) + 1);
+  const strange = globals.find(
+    (word) => !['--json', '--debug', '--quiet', '--help', '-h', '--version', '-V'].includes(word),
+  );
+  if (strange !== undefined)
+    throw new SlipwayError('USAGE', `Unknown option '${strange}'`, { hint: 'See: slipway --help' });
+
+  if (globals.includes('--version') || globals.includes('-V')) return run('version', [], globals);
+  if (name === undefined && globals.length === 0 && isInteractive()) return run('create', [], globals);
+  if (name === undefined || (name === 'help' && rest.length === 0))
+    return print(await import('./help.ts').then(({ programHelp }) => programHelp()));
+  if (name === 'help') return help(rest[0] ?? '', rest.slice(1));
+  return run(name, rest, globals);
+}
+
+async function run(name: string, rest: readonly string[], globals: readonly string[]): Promise<number> {
+  const command = await loadCommand(name);
+  if (globals.includes('--help') || globals.includes('-h') || asksForHelp(command, rest)) return help(name, rest);
+  const { parseFlags } = await import('./flags.ts');
+  const { infosOf } = await import('./command.ts');
+  const { words, flags } = parseFlags(command, rest);
+  const infos = infosOf(command);
+  const own: Values = Object.fromEntries(
+    infos.filter((info) => flags[info.flag] !== undefined).map((info) => [info.key, flags[info.flag]]),
+  );
+  const args = parseOptions(command.args, infos, { ...fromEnv(infos, process.env), ...own });
+  const cli = await makeCli(args.sudoPassword);
+  const result = await command.run({ words, args, flags }, cli);
+  return show(result);
+}
+
+async function loadCommand(name: string): Promise<Command> {
+  const entry = commands.find((candidate) => candidate.name === name);
+  if (entry) return entry.load();
+  const near = commands.find((candidate) => distance(candidate.name, name) <= 2);
+  throw new SlipwayError('USAGE', `There is no command "${name}"`, {
+    hint: near ? `Did you mean: slipway ${near.name}? All of them: slipway help` : 'All commands: slipway help',
+  });
+}
+
+/** `--help` behind `ssh web ls` belongs to ls. */
+function asksForHelp(command: Command, rest: readonly string[]): boolean {
+  const end = rest.indexOf('--');
+  const ours = command.passThrough
+    ? rest.slice(
+        0,
+        Math.max(
+          0,
+          rest.findIndex((word) => !word.startsWith('-')),
+        ),
+      )
+    : rest.slice(0, end < 0 ? undefined : end);
+  const words = command.passThrough && rest.every((word) => word.startsWith('-')) ? rest : ours;
+  return words.includes('--help') || words.includes('-h');
+}
+
+async function help(topic: string, rest: readonly string[]): Promise<number> {
+  const { commandHelp, topicHelp } = await import('./help.ts');
+  const known = topicHelp(topic, width());
+  if (known !== undefined && !commands.some(({ name }) => name === topic)) return print(known);
+  const command = await loadCommand(topic);
+  const at = rest.findIndex((word) => /^(-d|--driver)(=|$)/.test(word));
+  const driver = at < 0 ? undefined : (/=(.*)$/.exec(rest[at] ?? '')?.[1] ?? rest[at + 1]);
+  return print(commandHelp(command, driver, width()));
+}
+
+async function makeCli(sudoPassword: unknown): Promise<Cli> {
+  const userHome = homedir();
+  const [{ openStore }, progress] = await Promise.all([import('../store.ts'), makeProgress()]);
+  const templates = new URL('../templates/', import.meta.url);
+  const world: World = {
+    store: openStore(process.env.SLIPWAY_HOME || join(userHome, '.slipway')),
+    connect: async (...call) => (await import('../ssh.ts')).connect(...call),
+    progress,
+    template: (file) => readFile(new URL(file, templates), 'utf8'),
+    signal: interrupt.signal,
+    now: () => new Date(),
+    userHome,
+    sshAgent: process.env.SSH_AUTH_SOCK || undefined,
+    sudoPassword: typeof sudoPassword === 'string' ? sudoPassword : undefined,
+    places: { dockerConfig: process.env.DOCKER_CONFIG || join(userHome, '.docker') },
+    debug: manner.debug ? (line) => say(`debug ${line}`) : () => {},
+  };
+  return {
+    world,
+    env: process.env,
+    platform: process.platform,
+    nodeVersion: process.version,
+    packageFile: fileURLToPath(new URL('../package.json', import.meta.url)),
+    interactive: isInteractive() && !manner.json,
+    width: width(),
+    color,
+    program: 'slipway',
+    say,
+  };
+}
+
+async function makeProgress(): Promise<Progress> {
+  const { jsonProgress, liveProgress, plainProgress, quietProgress } = await import('./progress.ts');
+  if (manner.json) return jsonProgress((line) => process.stdout.write(`${line}\n`));
+  if (manner.quiet) return quietProgress(say);
+  // Lines of --debug would tear the live list.
+  return process.stderr.isTTY && !manner.debug && process.env.TERM !== 'dumb'
+    ? liveProgress(process.stderr, color)
+    : plainProgress(say);
+}
+
+function show({ json, text, status = 0 }: Result): number {
+  if (manner.json) print(JSON.stringify(json, null, 2));
+  else if (text !== '') print(text);
+  return status;
+}
+
+async function fail(error: unknown): Promise<number> {
+  const { errorDocument, shownError } = await import('./print.ts');
+  if (!(error instanceof SlipwayError)) {
+    say(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    say('This is a bug in Slipway. Please report it with the lines above and what you typed.');
+    return 1;
+  }
+  if (manner.json) print(JSON.stringify(errorDocument(error), null, 2));
+  say(shownError(error, color));
+  return exitCodes[error.code];
+}
+
+function says(flag: string): boolean {
+  const end = argv.indexOf('--');
+  // What follows the machine's name in `ssh` is the remote command's.
+  const ssh = argv.indexOf('ssh');
+  const ours = argv.slice(0, end < 0 ? undefined : end);
+  return (ssh >= 0 && argv.slice(0, ssh).every((word) => word.startsWith('-')) ? ours.slice(0, ssh) : ours).includes(
+    `--${flag}`,
+  );
+}
+
+function isInteractive(): boolean {
+  return process.stdin.isTTY === true && process.stderr.isTTY === true;
+}
+
+function width(): number {
+  return process.stdout.columns ?? 80;
+}
+
+function print(text: string): number {
+  process.stdout.write(`${text}\n`);
+  return 0;
+}
+
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+/** Edits that turn one word into another. */
+function distance(left: string, right: string): number {
+  let row = Array.from({ length: right.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= left.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= right.length; j += 1) {
+      const same = left[i - 1] === right[j - 1] ? 0 : 1;
+      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + same));
+    }
+    row = next;
+  }
+  return row[right.length] ?? 0;
+}

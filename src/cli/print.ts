@@ -1,0 +1,58 @@
+import Table from 'cli-table3';
+import colors from 'picocolors';
+import type { SlipwayError } from '../errors.ts';
+
+const PLAIN = {
+  top: '',
+  'top-mid': '',
+  'top-left': '',
+  'top-right': '',
+  bottom: '',
+  'bottom-mid': '',
+  'bottom-left': '',
+  'bottom-right': '',
+  left: '',
+  'left-mid': '',
+  mid: '',
+  'mid-mid': '',
+  right: '',
+  'right-mid': '',
+  middle: '   ',
+};
+
+/** Columns by their content, without lines. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const printed = new Table({ chars: PLAIN, style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 } });
+  printed.push([...head], ...rows.map((row) => [...row]));
+  return printed
+    .toString()
+    .split('\n')
+    .map((line) => line.trimEnd())
+    .join('\n');
+}
+
+/** Name and value, one a line. */
+export function page(rows: readonly (readonly [string, string])[]): string {
+  const width = Math.max(...rows.map(([name]) => name.length));
+  return rows.map(([name, value]) => `${name.padEnd(width)}   ${value}`.trimEnd()).join('\n');
+}
+
+/** An error for people: what happened, what was said, what to type next. */
+export function shownError(error: SlipwayError, color: boolean): string {
+  const { red, dim, bold } = colors.createColors(color);
+  const detail = error.detail.map((line) => dim(`  │ ${line}`));
+  const hint = error.hint === undefined ? [] : [`${bold('→')} ${error.hint}`];
+  return [`${red('✗')} ${error.message}`, ...detail, ...hint].join('\n');
+}
+
+/** An error for programs; the same fields wherever one is printed. */
+export function errorDocument(error: SlipwayError): { readonly error: object } {
+  return {
+    error: {
+      code: error.code,
+      message: error.message,
+      ...(error.hint === undefined ? {} : { hint: error.hint }),
+      ...(error.detail.length > 0 ? { detail: error.detail } : {}),
+    },
+  };
+}

@@ -1,0 +1,95 @@
+import { randomUUID } from 'node:crypto';
+import { resolve } from 'node:path';
+import { driverNamed, drivers } from '../drivers/index.ts';
+import type { Driver } from '../drivers/driver.ts';
+import { SlipwayError } from '../errors.ts';
+import type { EngineSpec, MachineSpec } from '../machine.ts';
+import { describe, fromEnv, listed, parseOptions, type OptionInfo, type Values } from '../options.ts';
+import { engineInfos, engineOptions } from '../spec.ts';
+
+export const driverInfos: Readonly<Record<string, readonly OptionInfo[]>> = Object.fromEntries(
+  drivers.map((driver) => [driver.name, describe(driver.options, driver.name)]),
+);
+
+/** Every option that shapes a machine, of all drivers: what `create` and `provision` accept. */
+export const machineInfos: readonly OptionInfo[] = [...engineInfos, ...Object.values(driverInfos).flat()];
+
+/** The values of these options among the flags, by their schema's keys. */
+export function valuesOf(infos: readonly OptionInfo[], flags: Values): Values {
+  return Object.fromEntries(
+    infos.filter((info) => flags[info.flag] !== undefined).map((info) => [info.key, flags[info.flag]]),
+  );
+}
+
+type Sources = {
+  readonly name: string;
+  readonly driver: string;
+  readonly flags: Values;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly before: MachineSpec | undefined;
+  readonly profiles: readonly string[];
+};
+
+/** The one place of precedence: flags, then what the machine was asked for before, then the environment, then defaults. */
+export function specFrom({ name, driver: driverName, flags, env, before, profiles }: Sources): MachineSpec {
+  const driver = driverNamed(driverName);
+  const infos = driverInfos[driver.name] ?? [];
+  noStrangers(driver, flags);
+  const options = parseOptions(driver.options, infos, {
+    ...fromEnv(infos, env),
+    ...before?.options,
+    ...valuesOf(infos, flags),
+  });
+  return {
+    id: before?.id ?? randomUUID(),
+    name,
+    driver: driver.name,
+    options: absolutePaths(infos, options),
+    engine: engineFrom({ ...fromEnv(engineInfos, env), ...before?.engine, ...valuesOf(engineInfos, flags) }),
+    profiles,
+  };
+}
+
+/** Changes by flags alone: a variable that was set since must not change a machine that exists. */
+export function specChanged(before: MachineSpec, flags: Values): MachineSpec {
+  return specFrom({ name: before.name, driver: before.driver, flags, env: {}, before, profiles: before.profiles });
+}
+
+function engineFrom(values: Values): EngineSpec {
+  // Naming a script says where the engine comes from.
+  const implied =
+    values.installUrl !== undefined && values.source === undefined ? { source: 'url', ...values } : values;
+  return parseOptions(engineOptions, engineInfos, implied);
+}
+
+/** The driver that the flags speak of, where none was named. */
+export function driverIn(flags: Values): string | undefined {
+  const spoken = drivers.filter(({ name }) => (driverInfos[name] ?? []).some((info) => flags[info.flag] !== undefined));
+  return spoken.length === 1 ? spoken[0]?.name : undefined;
+}
+
+function noStrangers(driver: Driver, flags: Values): void {
+  for (const other of drivers) {
+    if (other.name === driver.name) continue;
+    const strangers = (driverInfos[other.name] ?? []).filter((info) => flags[info.flag] !== undefined);
+    if (strangers.length === 0) continue;
+    throw new SlipwayError(
+      'USAGE',
+      `${listed(strangers.map((info) => `--${info.flag}`))} belong${strangers.length === 1 ? 's' : ''} to the driver ${other.name}, not to ${driver.name}`,
+      {
+        hint: `See what ${driver.name} takes: slipway help ${driver.name}`,
+      },
+    );
+  }
+}
+
+/** A path is meant as seen from where it was typed, whatever folder the next command runs in. */
+function absolutePaths(infos: readonly OptionInfo[], options: Values): Values {
+  const files = new Set(infos.filter((info) => info.value === 'file').map((info) => info.key));
+  return Object.fromEntries(
+    Object.entries(options).map(([key, value]) => [
+      key,
+      files.has(key) && typeof value === 'string' ? resolve(value) : value,
+    ]),
+  );
+}

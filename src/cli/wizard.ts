@@ -1,0 +1,118 @@
+import inquirer from 'inquirer';
+import { drivers } from '../drivers/index.ts';
+import { canceled } from '../errors.ts';
+import { isMachineName } from '../machine.ts';
+import { coerce, type OptionInfo, type Values } from '../options.ts';
+import { engineInfos } from '../spec.ts';
+import { badName } from '../store.ts';
+import type { Cli } from './command.ts';
+import { driverInfos } from './spec.ts';
+import { driverNamed } from '../drivers/index.ts';
+
+export type Answers = { readonly name: string; readonly driver: string; readonly flags: Values; readonly use: boolean };
+
+/** A question as inquirer takes it, made from a declaration alone. */
+export type Question = {
+  readonly name: string;
+  readonly type: 'input' | 'number' | 'confirm' | 'select' | 'password';
+  readonly message: string;
+  readonly default?: unknown;
+  readonly choices?: readonly string[];
+  readonly validate?: (answer: unknown) => true | string;
+};
+
+/** The options that have a question and no answer yet. */
+export function toQuestions(
+  infos: readonly OptionInfo[],
+  given: Values,
+  env: Cli['env'],
+  check: (info: OptionInfo, value: unknown) => true | string,
+): readonly Question[] {
+  return infos
+    .filter((info) => info.ask !== undefined && given[info.flag] === undefined && !env[info.env])
+    .map((info) => ({
+      name: info.flag,
+      type: info.secret
+        ? 'password'
+        : ({ choice: 'select', boolean: 'confirm', int: 'number', string: 'input', list: 'input' } as const)[info.kind],
+      message: info.ask ?? '',
+      ...(info.default === undefined ? {} : { default: info.default }),
+      ...(info.kind === 'choice'
+        ? { choices: info.choices }
+        : { validate: (answer: unknown) => check(info, typeof answer === 'string' ? coerce(info, answer) : answer) }),
+    }));
+}
+
+/** Asks what flags and environment left open; everything it asks has a flag. */
+export async function askForMachine(
+  given: {
+    readonly name: string | undefined;
+    readonly driver: string | undefined;
+    readonly flags: Values;
+    readonly use: boolean;
+  },
+  cli: Cli,
+): Promise<Answers> {
+  const name = given.name ?? (await freeName(cli));
+  const driver = given.driver ?? (await chosenDriver());
+  const schema = driverNamed(driver).options;
+  const check = (info: OptionInfo, value: unknown): true | string => {
+    const result = schema.shape[info.key]?.safeParse(value === '' ? undefined : value);
+    return result === undefined || result.success
+      ? true
+      : `Must be ${result.error.issues[0]?.message ?? 'something else'}`;
+  };
+  const questions = [
+    ...toQuestions(driverInfos[driver] ?? [], given.flags, cli.env, check),
+    ...(driver === 'none' ? [] : toQuestions(engineInfos, given.flags, cli.env, () => true)),
+  ];
+  const answers = await ask(questions);
+  const use =
+    given.use ||
+    (
+      await ask([
+        { name: 'use', type: 'confirm', message: 'Make it the current context of your docker CLI?', default: false },
+      ])
+    ).use === true;
+  return { name, driver, flags: { ...answers, ...given.flags }, use };
+}
+
+async function freeName({ world }: Cli): Promise<string> {
+  const { name } = await ask([
+    {
+      name: 'name',
+      type: 'input',
+      message: 'Name of the machine?',
+      default: 'dev',
+      validate: (answer) => isMachineName(String(answer)) || (badName(String(answer)).hint ?? false).toString(),
+    },
+  ]);
+  const before = await world.store.find(String(name));
+  if (before?.phase !== 'ready') return String(name);
+  world.progress.note(`There is a machine named "${String(name)}" already`);
+  return freeName({ world } as Cli);
+}
+
+async function chosenDriver(): Promise<string> {
+  const rows = await Promise.all(drivers.map(async (driver) => ({ driver, health: await driver.health() })));
+  const choices = rows.map(({ driver, health }) => ({
+    value: driver.name,
+    name: `${driver.name}: ${driver.summary}`,
+    ...(health.usable ? {} : { disabled: `(${health.reason}; mend it: ${health.fix})` }),
+  }));
+  const { driver } = await ask([{ name: 'driver', type: 'select', message: 'Where?', choices } as unknown as Question]);
+  return String(driver);
+}
+
+/** On stderr, like all that is not a value. Escape and Ctrl-C leave nothing behind. */
+async function ask(questions: readonly Question[]): Promise<Record<string, unknown>> {
+  const prompt = inquirer.createPromptModule({ output: process.stderr });
+  try {
+    // inquirer's types tie each question's name to the answers' type; ours are made at run time.
+    return (await prompt(questions as unknown as Parameters<typeof prompt>[0])) as Record<string, unknown>;
+  } catch (error) {
+    if (error instanceof Error && (error.name === 'ExitPromptError' || error.name === 'AbortPromptError'))
+      throw canceled();
+    throw error;
+  }
+}

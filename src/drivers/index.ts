@@ -1,0 +1,19 @@
+import type { MachineSpec } from '../machine.ts';
+import { SlipwayError } from '../errors.ts';
+import * as all from './all.ts';
+import type { Driver, Target } from './driver.ts';
+
+export const drivers: readonly Driver[] = Object.values(all);
+
+export function driverNamed(name: string): Driver {
+  const driver = drivers.find((candidate) => candidate.name === name);
+  if (driver) return driver;
+  throw new SlipwayError('DRIVER_UNKNOWN', `There is no driver named "${name}"`, {
+    hint: `Drivers: ${drivers.map((candidate) => candidate.name).join(', ')}`,
+  });
+}
+
+/** The stored options were parsed when the spec was made; parsing again gives them the driver's own type. */
+export function targetOf(driver: Driver, spec: MachineSpec): Target<Record<string, unknown>> {
+  return { id: spec.id, name: spec.name, options: driver.options.parse(spec.options) };
+}

@@ -1,0 +1,60 @@
+/** Every error code a user can meet, and the exit status it ends with. Both are stable: scripts read them. */
+export const exitCodes = {
+  USAGE: 2,
+  DRIVER_UNKNOWN: 2,
+  MACHINE_NOT_FOUND: 3,
+  MACHINE_EXISTS: 3,
+  MACHINE_BUSY: 3,
+  MACHINE_NOT_READY: 3,
+  RECORD_BROKEN: 3,
+  CONTEXT_TAKEN: 3,
+  DRIVER_UNSUPPORTED: 4,
+  CREATE_TIMEOUT: 5,
+  SSH_UNREACHABLE: 6,
+  SSH_REFUSED: 6,
+  SSH_LOST: 6,
+  HOST_KEY: 6,
+  REMOTE_COMMAND: 7,
+  SUDO: 7,
+  HOST_FULL: 7,
+  DAEMON_JSON: 7,
+  ENGINE_MISSING: 7,
+  OS_UNSUPPORTED: 8,
+  ENGINE_UNREACHABLE: 9,
+  ENGINE_OPEN: 9,
+  LOCAL_FILES: 10,
+  CANCELED: 130,
+} as const;
+
+export type ErrorCode = keyof typeof exitCodes;
+
+/**
+ * An error that the user can act on: the message says what happened, to which thing, with which value; the hint says
+ * what to type next; `detail` holds lines of somebody else's output that explain it. Anything else thrown is a bug.
+ */
+export class SlipwayError extends Error {
+  readonly code: ErrorCode;
+  readonly hint: string | undefined;
+  readonly detail: readonly string[];
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    more: { readonly hint?: string; readonly detail?: readonly string[]; readonly cause?: unknown } = {},
+  ) {
+    super(message, { cause: more.cause });
+    this.name = 'SlipwayError';
+    this.code = code;
+    this.hint = more.hint;
+    this.detail = more.detail ?? [];
+  }
+}
+
+/** The `code` of a Node system error (`ENOENT`, `ECONNREFUSED`), or undefined for anything else. */
+export function systemCode(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}
+
+export function canceled(): SlipwayError {
+  return new SlipwayError('CANCELED', 'Stopped before the end, as you asked');
+}

@@ -1,0 +1,479 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { applyChanges, readIfThere, writeWhole } from './changes.ts';
+import type { Driver, Target } from './drivers/driver.ts';
+import { driverNamed, targetOf } from './drivers/index.ts';
+import { canceled, SlipwayError } from './errors.ts';
+import { knownHostsLine, shownKey } from './host-key.ts';
+import type {
+  ClientCertificates,
+  Created,
+  Endpoint,
+  Host,
+  Machine,
+  MachineSpec,
+  Ready,
+  SshHop,
+  SshTarget,
+} from './machine.ts';
+import type { Log, Progress } from './progress.ts';
+import { applyStep, type ReadTemplate } from './provision/apply.ts';
+import { clientPart, renewCertificates, serverNames, serverPart, type Certificates } from './provision/certificates.ts';
+import { verifyEngine } from './provision/engine-api.ts';
+import { gatherFacts, type Facts } from './provision/facts.ts';
+import { planDeprovision, planProvision } from './provision/plan.ts';
+import { currentContext, switchContext } from './provision/profiles/current-context.ts';
+import { contextName, contextOwner } from './provision/profiles/docker-context.ts';
+import { profiles, profilesNamed } from './provision/profiles/index.ts';
+import type { ClientPlaces } from './provision/profiles/profile.ts';
+import type { Plan } from './provision/step.ts';
+import type { Connect, SshSession } from './ssh.ts';
+import type { MachinePaths, Store } from './store.ts';
+
+/** Every effect the program has on the world, handed in. */
+export type World = {
+  readonly store: Store;
+  readonly connect: Connect;
+  readonly progress: Progress;
+  readonly template: ReadTemplate;
+  readonly signal: AbortSignal;
+  readonly now: () => Date;
+  readonly userHome: string;
+  readonly sshAgent: string | undefined;
+  readonly sudoPassword: string | undefined;
+  readonly places: ClientPlaces;
+  readonly debug: (line: string) => void;
+};
+
+const HOST_MINUTES = 5;
+const ENGINE_SECONDS = 60;
+
+/**
+ * Makes a machine, or finishes one whose making was stopped: the record is saved at every arrow, so each run goes on from
+ * where the last one came to.
+ */
+export async function createMachine(wanted: MachineSpec, world: World): Promise<Ready> {
+  const { store, progress } = world;
+  const driver = driverNamed(wanted.driver);
+  await using _lock = await store.lock(wanted.name);
+  const before = await store.find(wanted.name);
+  if (before?.phase === 'ready') throw alreadyThere(before);
+  const spec = { ...wanted, id: before?.spec.id ?? wanted.id };
+  await noConflicts(spec, world.places);
+  const target = targetOf(driver, spec);
+  await driver.check?.(target, { log: world.debug, signal: world.signal });
+
+  // Saved before anything exists, so that `rm` always finds a half-made machine.
+  const machine: Machine = before?.phase === 'created' ? { ...before, spec } : { version: 1, phase: 'creating', spec };
+  await store.write(machine);
+  return recordingFailure(machine, world, async (save) => {
+    if (driver.create)
+      await progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
+        driver.create?.(target, { log, signal: world.signal }),
+      );
+    return provision(machine, driver, world, save);
+  });
+}
+
+/** Safe to run again at any time: it changes what differs and restarts nothing when nothing does. */
+export async function provisionMachine(
+  name: string,
+  change: (spec: MachineSpec) => MachineSpec,
+  world: World,
+): Promise<Ready> {
+  const { store } = world;
+  await store.read(name);
+  await using _lock = await store.lock(name);
+  const before = await store.read(name);
+  const machine: Machine = { ...before, spec: change(before.spec) };
+  const driver = driverNamed(machine.spec.driver);
+  await driver.check?.(targetOf(driver, machine.spec), { log: world.debug, signal: world.signal });
+  return recordingFailure(machine, world, (save) => provision(machine, driver, world, save));
+}
+
+/** What `provisionMachine` would do on the host, done to nothing: no record, no file, no remote change. */
+export async function dryRun(spec: MachineSpec, before: Machine | undefined, world: World): Promise<Plan> {
+  const driver = driverNamed(spec.driver);
+  const target = targetOf(driver, spec);
+  await driver.check?.(target, { log: world.debug, signal: world.signal });
+  const host = keepPins(await waitForHost(driver, target, world), before);
+  if (!host.ssh) return [];
+  const certificates = await makeCertificates(spec, host.address, world);
+  const { session } = await openSession(host.ssh, world);
+  await using _session = session;
+  const facts = await lookAtHost(session, host.ssh, world);
+  return planFor(spec, host.address, facts, certificates, world);
+}
+
+export type Removal = { readonly name: string; readonly stays: string | undefined; readonly contextReset: boolean };
+
+/** Takes away what this machine put anywhere; `deprovision` includes what provisioning wrote on the host. */
+export async function removeMachine(
+  name: string,
+  how: { readonly deprovision: boolean; readonly force: boolean },
+  world: World,
+): Promise<Removal> {
+  const { store, places, progress } = world;
+  const found = await findOrBroken(name, how.force, store);
+  await using _lock = await store.lock(name);
+  if (found && how.deprovision) await withdraw(found, how.force, world);
+  const reset =
+    (await currentContext(places)) === contextName(name) && found?.spec.profiles.includes('docker-context') === true;
+  const driver = found && driverNamed(found.spec.driver);
+  await progress.step('remove', `Remove ${name}`, async (log) => {
+    if (driver && found) await driver.remove?.(targetOf(driver, found.spec), { log, signal: world.signal });
+    if (reset) await applyChanges(await switchContext(undefined, places));
+    // A context of that name that is not this machine's stays.
+    const ours = found && (await contextOwner(contextName(name), places)) === found.spec.id;
+    if (ours) await applyChanges(profiles.flatMap((profile) => profile.drop(name, places)));
+    await store.remove(name);
+  });
+  return { name, stays: how.deprovision ? undefined : driver?.stays, contextReset: reset };
+}
+
+/** The certificates with which a client reaches this machine; undefined for an engine without TLS. */
+export async function clientCertificates(
+  { spec, endpoint }: Ready,
+  store: Store,
+): Promise<ClientCertificates | undefined> {
+  if (!endpoint.tls) return undefined;
+  const { tls } = store.paths(spec.name);
+  const [ca, cert, key] = await Promise.all(
+    ['ca.pem', 'cert.pem', 'key.pem'].map((file) => readFile(join(tls, file), 'utf8')),
+  );
+  if (ca === undefined || cert === undefined || key === undefined) throw new Error('three files were read');
+  return { ca, cert, key };
+}
+
+// --- the path from a spec to a ready machine -------------------------------------------------------------------------
+
+type Save = (machine: Machine) => Promise<void>;
+
+async function provision(machine: Machine, driver: Driver, world: World, save: Save): Promise<Ready> {
+  const { spec } = machine;
+  const { progress } = world;
+  const host = keepPins(await waitForHost(driver, targetOf(driver, spec), world), machine);
+  const created: Created = { version: 1, phase: 'created', spec, host };
+  // A ready machine stays ready while it is worked on: its endpoint goes on answering.
+  await save(machine.phase === 'ready' ? { ...machine, host } : created);
+  const ready = host.ssh
+    ? await provisionHost({ ...created, host }, machine, world, save)
+    : await adoptEngine(created, world);
+
+  await progress.step('profiles', 'Write the client profiles', async () => {
+    const tls = await clientCertificates(ready, world.store);
+    await applyChanges(
+      profilesNamed(spec.profiles).flatMap((profile) => profile.add({ machine: ready, tls, places: world.places })),
+    );
+  });
+  // Last, so that a run killed before has not finished: `create` then does the rest.
+  await save(ready);
+  return ready;
+}
+
+async function provisionHost(
+  created: Created & { readonly host: { readonly ssh: SshTarget } },
+  before: Machine,
+  world: World,
+  save: Save,
+): Promise<Ready> {
+  const { spec, host } = created;
+  const { progress } = world;
+  const paths = world.store.paths(spec.name);
+  const pinned = async (target: SshTarget): Promise<void> => {
+    await writeWhole(
+      paths.knownHosts,
+      knownHostsLine(target) + (target.jump ? knownHostsLine(target.jump) : ''),
+      0o600,
+    );
+    const next: Host = { ...host, ssh: target };
+    await save(before.phase === 'ready' ? { ...before, spec, host: next } : { ...created, host: next });
+  };
+  const { session, ssh, certificates } = await progress.step(
+    'connect',
+    `Connect to ${host.ssh.user}@${host.address}`,
+    async () => {
+      // Certificates take as long to make as a connection to open, so both happen at once.
+      const [opened, made] = await Promise.allSettled([
+        openSession(host.ssh, world, pinned),
+        makeCertificates(spec, host.address, world),
+      ]);
+      if (opened.status === 'rejected') throw opened.reason;
+      try {
+        if (made.status === 'rejected') throw made.reason;
+        await storeCertificates(made.value, paths);
+        return { ...opened.value, certificates: made.value };
+      } catch (error) {
+        await opened.value.session[Symbol.asyncDispose]();
+        throw error;
+      }
+    },
+  );
+  await using _session = session;
+  const facts = await progress.step('facts', 'Look at the host', () => lookAtHost(session, ssh, world));
+  for (const step of await planFor(spec, host.address, facts, certificates, world)) {
+    await progress.step(step.id, step.title, (log) =>
+      applyStep(step, {
+        session,
+        template: world.template,
+        become: facts.become,
+        sudoPassword: world.sudoPassword,
+        address: host.address,
+        log,
+      }),
+    );
+  }
+  const endpoint: Endpoint = { url: `tcp://${bracketed(host.address)}:${spec.engine.port}`, tls: true };
+  await progress.step('verify', `Verify the engine at ${endpoint.url}`, () =>
+    verifyEngine(endpoint, clientPart(certificates), { signal: world.signal, seconds: ENGINE_SECONDS }),
+  );
+  return { version: 1, phase: 'ready', spec, host: { address: host.address, ssh }, endpoint };
+}
+
+/** An engine that somebody else runs: its certificates are copied to where clients look, and it must answer. */
+async function adoptEngine({ spec, host }: Created, world: World): Promise<Ready> {
+  if (!host.engine) throw new Error(`driver ${spec.driver} gave neither an SSH address nor an engine`);
+  const { url, tls } = host.engine;
+  const endpoint: Endpoint = { url, tls: tls !== undefined };
+  const certificates = tls && (await readAll(tls));
+  if (certificates) await writeClientPart(certificates, world.store.paths(spec.name));
+  await world.progress.step('verify', `Verify the engine at ${url}`, () =>
+    verifyEngine(endpoint, certificates, { signal: world.signal, seconds: 10 }),
+  );
+  if (!tls && url.startsWith('tcp:'))
+    world.progress.note(`${url} is open to whoever reaches it: it asks for no client certificate`);
+  return { version: 1, phase: 'ready', spec, host, endpoint };
+}
+
+async function planFor(
+  spec: MachineSpec,
+  address: string,
+  facts: Facts,
+  certificates: Certificates,
+  world: World,
+): Promise<Plan> {
+  const dropInTemplate = await world.template('slipway.conf');
+  return planProvision({
+    id: spec.id,
+    name: spec.name,
+    address,
+    engine: spec.engine,
+    facts,
+    tls: serverPart(certificates),
+    dropInTemplate,
+  });
+}
+
+async function lookAtHost(session: SshSession, ssh: SshTarget, world: World): Promise<Facts> {
+  return gatherFacts(session, await world.template('facts.sh'), {
+    user: ssh.user,
+    address: ssh.address,
+    sudoPassword: world.sudoPassword,
+  });
+}
+
+/** Polls the driver, so that no driver polls by itself: one timeout, one message, one place to cancel. */
+async function waitForHost(
+  driver: Driver,
+  target: Target<Record<string, unknown>>,
+  { signal, debug }: World,
+): Promise<Host> {
+  const end = performance.now() + HOST_MINUTES * 60_000;
+  for (;;) {
+    const instance = await driver.inspect(target, { log: debug, signal });
+    if (instance.state === 'running') return instance.host;
+    if (performance.now() > end) {
+      throw new SlipwayError(
+        'CREATE_TIMEOUT',
+        `${target.name} is still ${instance.state} after ${HOST_MINUTES} minutes`,
+        {
+          hint: `Wait for it with: slipway create ${target.name}, or undo it with: slipway rm ${target.name}`,
+        },
+      );
+    }
+    await sleep(1000, undefined, { signal }).catch(() => {
+      throw canceled();
+    });
+  }
+}
+
+// --- SSH: pins -------------------------------------------------------------------------------------------------------
+
+/** A key seen before goes on being demanded, unless the user gave another one to expect. */
+function keepPins(host: Host, before: Machine | undefined): Host {
+  const old = before?.host?.ssh;
+  if (!host.ssh || !old) return host;
+  const { jump } = host.ssh;
+  return { ...host, ssh: { ...pin(host.ssh, old), ...(jump && old.jump ? { jump: pin(jump, old.jump) } : {}) } };
+}
+
+function pin<H extends SshHop>(hop: H, old: SshHop): H {
+  const sameHop = hop.address === old.address && hop.port === old.port && hop.expectedKey === old.expectedKey;
+  return sameHop && old.hostKey !== undefined ? { ...hop, hostKey: old.hostKey } : hop;
+}
+
+/** Opens the one connection of a run. A key is pinned as soon as it was shown, also when the login then fails. */
+async function openSession(
+  target: SshTarget,
+  world: World,
+  save?: (pinned: SshTarget) => Promise<void>,
+): Promise<{ readonly session: SshSession; readonly ssh: SshTarget }> {
+  let ssh = target;
+  let fresh = false;
+  const side = { userHome: world.userHome, agent: world.sshAgent, signal: world.signal, debug: world.debug };
+  try {
+    const session = await world.connect(target, side, (hop, key, judgement) => {
+      if (judgement.verdict === 'first-seen') {
+        world.progress.note(`Host key of ${hop.address}, first seen and from now on demanded: ${shownKey(key)}`);
+      }
+      fresh ||= hop.hostKey === undefined;
+      ssh = hop === target.jump ? { ...ssh, jump: { ...hop, hostKey: key } } : { ...ssh, hostKey: key };
+    });
+    return { session, ssh };
+  } finally {
+    if (fresh) await save?.(ssh);
+  }
+}
+
+// --- certificates and records ----------------------------------------------------------------------------------------
+
+async function makeCertificates(spec: MachineSpec, address: string, { store, now }: World): Promise<Certificates> {
+  const kept = await storedCertificates(store.paths(spec.name));
+  return renewCertificates(kept, {
+    name: spec.name,
+    names: serverNames(spec.name, address, spec.engine.tlsSan),
+    now: now(),
+  });
+}
+
+async function storedCertificates({ ca, server, tls }: MachinePaths): Promise<Partial<Certificates>> {
+  const read = (folder: string, file: string): Promise<string | undefined> => readIfThere(join(folder, file));
+  const [caKey, caCert, serverCert, serverKey, cert, key] = await Promise.all([
+    read(ca, 'ca-key.pem'),
+    read(tls, 'ca.pem'),
+    read(server, 'cert.pem'),
+    read(server, 'key.pem'),
+    read(tls, 'cert.pem'),
+    read(tls, 'key.pem'),
+  ]);
+  return {
+    ...(caCert !== undefined && caKey !== undefined ? { ca: caCert, caKey } : {}),
+    ...(serverCert !== undefined && serverKey !== undefined ? { server: { cert: serverCert, key: serverKey } } : {}),
+    ...(cert !== undefined && key !== undefined ? { client: { cert, key } } : {}),
+  };
+}
+
+/** Stored before the host gets its part: a kill in between must not leave a host whose keys nobody has. */
+async function storeCertificates(certificates: Certificates, paths: MachinePaths): Promise<void> {
+  await Promise.all([
+    writeIfNew(join(paths.ca, 'ca-key.pem'), certificates.caKey),
+    writeIfNew(join(paths.server, 'cert.pem'), certificates.server.cert),
+    writeIfNew(join(paths.server, 'key.pem'), certificates.server.key),
+    writeClientPart(clientPart(certificates), paths),
+  ]);
+}
+
+async function writeClientPart({ ca, cert, key }: ClientCertificates, { tls }: MachinePaths): Promise<void> {
+  await Promise.all([
+    writeIfNew(join(tls, 'ca.pem'), ca),
+    writeIfNew(join(tls, 'cert.pem'), cert),
+    writeIfNew(join(tls, 'key.pem'), key),
+  ]);
+}
+
+async function writeIfNew(path: string, content: string): Promise<void> {
+  const present = await readIfThere(path);
+  if (present !== content) await writeWhole(path, content, 0o600);
+}
+
+async function readAll(files: {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+}): Promise<ClientCertificates> {
+  const [ca, cert, key] = await Promise.all([
+    readFile(files.ca, 'utf8'),
+    readFile(files.cert, 'utf8'),
+    readFile(files.key, 'utf8'),
+  ]);
+  return { ca, cert, key };
+}
+
+/** Runs the rest of a path whose failure the record shall tell, from the last state that was saved. */
+async function recordingFailure<T>(
+  start: Machine,
+  { store, progress, now }: World,
+  work: (save: Save) => Promise<T>,
+): Promise<T> {
+  let last = start;
+  const save: Save = async (machine) => {
+    last = machine;
+    await store.write(machine);
+  };
+  try {
+    return await work(save);
+  } catch (error) {
+    if (error instanceof SlipwayError) {
+      const failure = { at: now().toISOString(), step: progress.last(), code: error.code, message: error.message };
+      await store.write({ ...last, failure }).catch((second: unknown) => {
+        // The disk that is too full for this note is what the first error is about.
+        if (!(second instanceof SlipwayError)) throw second;
+      });
+    }
+    throw error;
+  }
+}
+
+async function noConflicts(spec: MachineSpec, places: ClientPlaces): Promise<void> {
+  for (const profile of profilesNamed(spec.profiles)) {
+    const conflict = await profile.conflict(spec.name, spec.id, places);
+    if (conflict) throw conflict;
+  }
+}
+
+function alreadyThere({ spec }: Ready): SlipwayError {
+  return new SlipwayError('MACHINE_EXISTS', `There is a machine named "${spec.name}" already (${spec.driver})`, {
+    hint: `Bring it up to date with: slipway provision ${spec.name}, or remove it first: slipway rm ${spec.name}`,
+  });
+}
+
+async function findOrBroken(name: string, force: boolean, store: Store): Promise<Machine | undefined> {
+  try {
+    return await store.read(name);
+  } catch (error) {
+    if (force && error instanceof SlipwayError && error.code === 'RECORD_BROKEN') return undefined;
+    throw error;
+  }
+}
+
+async function withdraw(machine: Machine, force: boolean, world: World): Promise<void> {
+  const ssh = machine.host?.ssh;
+  if (!ssh) return;
+  try {
+    const { session } = await world.progress.step('connect', `Connect to ${ssh.user}@${ssh.address}`, () =>
+      openSession(ssh, world),
+    );
+    await using _session = session;
+    const facts = await lookAtHost(session, ssh, world);
+    for (const step of planDeprovision(facts, ssh.address)) {
+      await world.progress.step(step.id, step.title, (log: Log) =>
+        applyStep(step, {
+          session,
+          template: world.template,
+          become: facts.become,
+          sudoPassword: world.sudoPassword,
+          address: ssh.address,
+          log,
+        }),
+      );
+    }
+  } catch (error) {
+    if (!force || !(error instanceof SlipwayError) || error.code === 'CANCELED') throw error;
+    world.progress.note(`The host keeps what was written on it: ${error.message}`);
+  }
+}
+
+function bracketed(address: string): string {
+  return address.includes(':') ? `[${address}]` : address;
+}

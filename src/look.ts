@@ -1,0 +1,73 @@
+import { connect as connectSocket } from 'node:net';
+import { clientCertificates } from './lifecycle.ts';
+import type { Machine, Ready } from './machine.ts';
+import { daysLeft, RENEW_DAYS } from './provision/certificates.ts';
+import { askVersion } from './provision/engine-api.ts';
+import type { Store } from './store.ts';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+export type Look = {
+  /** unfinished: its making was stopped; no engine: the host answers SSH, the engine does not; unreachable: nothing does. */
+  readonly state: 'running' | 'unfinished' | 'no engine' | 'unreachable';
+  readonly engine: string | undefined;
+  /** Until the first of its certificates expires. */
+  readonly days: number | undefined;
+  /** What is wrong, in words; '' when nothing is. */
+  readonly trouble: string;
+};
+
+/** How a machine is right now, asked of the engine itself, within the given seconds whatever happens. */
+export async function lookAt(
+  machine: Machine,
+  {
+    store,
+    signal,
+    seconds,
+    now,
+  }: { readonly store: Store; readonly signal: AbortSignal; readonly seconds: number; readonly now: Date },
+): Promise<Look> {
+  const failed =
+    machine.failure === undefined ? '' : `stopped at "${machine.failure.step}": ${machine.failure.message}`;
+  if (machine.phase !== 'ready')
+    return { state: 'unfinished', engine: undefined, days: undefined, trouble: failed || 'its making was stopped' };
+  const days = await daysUntilExpiry(machine, store, now);
+  const expiry =
+    days === undefined || days > RENEW_DAYS
+      ? ''
+      : days < 0
+        ? 'its certificates have expired'
+        : `its certificates expire in ${days} days`;
+  const trouble = (first: string): string => [first, expiry, failed].filter(Boolean).join('; ');
+  try {
+    const { Version } = await askVersion(machine.endpoint, await clientCertificates(machine, store), {
+      signal,
+      seconds,
+    });
+    return { state: 'running', engine: Version, days, trouble: trouble('') };
+  } catch (error) {
+    if (signal.aborted) throw error;
+    const why = error instanceof Error ? error.message : String(error);
+    const answers =
+      machine.host.ssh !== undefined && (await opens(machine.host.ssh.address, machine.host.ssh.port, seconds));
+    return { state: answers ? 'no engine' : 'unreachable', engine: undefined, days, trouble: trouble(why) };
+  }
+}
+
+async function daysUntilExpiry({ spec, endpoint, host }: Ready, store: Store, now: Date): Promise<number | undefined> {
+  if (!endpoint.tls) return undefined;
+  const { tls, server } = store.paths(spec.name);
+  const files = [join(tls, 'ca.pem'), join(tls, 'cert.pem'), ...(host.ssh ? [join(server, 'cert.pem')] : [])];
+  return daysLeft(await Promise.all(files.map((file) => readFile(file, 'utf8'))), now);
+}
+
+function opens(host: string, port: number, seconds: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connectSocket({ host, port, timeout: seconds * 1000 });
+    const answer = (open: boolean) => (): void => {
+      socket.destroy();
+      resolve(open);
+    };
+    socket.once('connect', answer(true)).once('error', answer(false)).once('timeout', answer(false));
+  });
+}

@@ -1,0 +1,87 @@
+/**
+ * The nouns, in the order in which they come to be. `lifecycle.ts` tells the story that connects them:
+ *
+ *   flags / env / wizard -> MachineSpec -> driver.create -> Host -> Plan -> one SSH connection -> Endpoint -> profiles
+ */
+
+/** What the user asked of the engine. Declared, with flags and questions, in `spec.ts`. */
+export type EngineSpec = {
+  readonly source: 'docker' | 'distro' | 'none' | 'url';
+  readonly version?: string | undefined;
+  readonly installUrl?: string | undefined;
+  readonly repositoryUrl?: string | undefined;
+  readonly repositoryKey?: string | undefined;
+  readonly port: number;
+  readonly opt: readonly string[];
+  readonly label: readonly string[];
+  readonly env: readonly string[];
+  readonly registryMirror: readonly string[];
+  readonly insecureRegistry: readonly string[];
+  readonly storageDriver?: string | undefined;
+  readonly tlsSan: readonly string[];
+};
+
+/** Stage 1: everything the user decided. Once a spec exists, nothing asks a question again. */
+export type MachineSpec = {
+  /** Random; marks whatever belongs to this machine: cloud resources, docker contexts, files on the host. */
+  readonly id: string;
+  readonly name: string;
+  readonly driver: string;
+  /** Parsed by that driver's schema. */
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly engine: EngineSpec;
+  readonly profiles: readonly string[];
+};
+
+/** One hop of an SSH route. */
+export type SshHop = {
+  readonly address: string;
+  readonly port: number;
+  readonly user: string;
+  /** The pinned key as it stands in a known_hosts file: `ssh-ed25519 AAAA…`. Absent until first seen. */
+  readonly hostKey?: string;
+  /** A fingerprint (`SHA256:…`) or public key that the user gave to check the first meeting against. */
+  readonly expectedKey?: string;
+};
+
+export type SshTarget = SshHop & {
+  /** Path of a private key. Without it: the agent, then the usual files in ~/.ssh. */
+  readonly keyFile?: string;
+  readonly jump?: SshHop;
+};
+
+/** An engine that exists before we come: its URL, and where its client certificates lie. */
+export type ExistingEngine = {
+  readonly url: string;
+  readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
+};
+
+/** Stage 2: where the machine is. Exactly one of `ssh` (we provision it) and `engine` (somebody else did) is there. */
+export type Host =
+  | { readonly address: string; readonly ssh: SshTarget; readonly engine?: never }
+  | { readonly address: string; readonly engine: ExistingEngine; readonly ssh?: never };
+
+/** Stage 3: an engine that answers. The certificates lie in the store (`store.paths(name)`), never in the record. */
+export type Endpoint = { readonly url: string; readonly tls: boolean };
+
+/** Why the last run on this machine stopped; gone as soon as a run succeeds. */
+export type Failure = { readonly at: string; readonly step: string; readonly code: string; readonly message: string };
+
+/** What the store keeps: one file, one phase; the later fields exist only in the later phases. */
+export type Machine = { readonly version: 1; readonly spec: MachineSpec; readonly failure?: Failure } & (
+  | { readonly phase: 'creating'; readonly host?: never; readonly endpoint?: never }
+  | { readonly phase: 'created'; readonly host: Host; readonly endpoint?: never }
+  | { readonly phase: 'ready'; readonly host: Host; readonly endpoint: Endpoint }
+);
+export type Created = Extract<Machine, { readonly phase: 'created' }>;
+export type Ready = Extract<Machine, { readonly phase: 'ready' }>;
+
+/** The three PEM texts with which a client reaches an engine. */
+export type ClientCertificates = { readonly ca: string; readonly cert: string; readonly key: string };
+
+const NAME = /^[a-zA-Z0-9][a-zA-Z0-9.-]{0,62}$/;
+
+/** Also what keeps a name from being a path, a flag or a word that a shell reads. */
+export function isMachineName(name: string): boolean {
+  return NAME.test(name);
+}

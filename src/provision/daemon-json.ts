@@ -1,0 +1,219 @@
+import { isDeepStrictEqual } from 'node:util';
+import { parseTree, getNodeValue, printParseErrorCode, type ParseError } from 'jsonc-parser';
+import { SlipwayError } from '../errors.ts';
+import type { EngineSpec } from '../machine.ts';
+
+export type Settings = Readonly<Record<string, unknown>>;
+
+/** What we put into a daemon.json, and what stood there before: enough to change our mind, and to undo it all. */
+export type Ownership = {
+  readonly settings: Settings;
+  /** Values of somebody else's that ours stand in for. */
+  readonly replaced: Settings;
+  /** No daemon.json was there before ours. */
+  readonly made: boolean;
+};
+
+export const TLS_FILES = {
+  ca: '/etc/docker/slipway/ca.pem',
+  cert: '/etc/docker/slipway/server-cert.pem',
+  key: '/etc/docker/slipway/server-key.pem',
+} as const;
+
+/** The settings that a spec asks for. `sockets` are those that the unit's own command line listened on. */
+export function settingsOf(engine: EngineSpec, address: string, sockets: readonly string[]): Settings {
+  const anywhere = address.includes(':') ? '[::]' : '0.0.0.0';
+  const lists = {
+    label: engine.label,
+    'registry-mirror': engine.registryMirror,
+    'insecure-registry': engine.insecureRegistry,
+  };
+  const options = engine.opt.map(splitOption);
+  const settings: Record<string, unknown> = {
+    hosts: [...sockets.filter((socket) => !socket.endsWith(`:${engine.port}`)), `tcp://${anywhere}:${engine.port}`],
+    tls: true,
+    tlsverify: true,
+    tlscacert: TLS_FILES.ca,
+    tlscert: TLS_FILES.cert,
+    tlskey: TLS_FILES.key,
+    ...(engine.storageDriver === undefined ? {} : { 'storage-driver': engine.storageDriver }),
+  };
+  const given = [
+    ...options,
+    ...Object.entries(lists).flatMap(([name, values]) => values.map((value): [string, string] => [name, value])),
+  ];
+  for (const [name, value] of given) add(settings, name, value);
+  return settings;
+}
+
+/** dockerd's flags that may be given more than once, and the key that holds them in daemon.json. */
+const LISTS: Readonly<Record<string, string>> = {
+  'authorization-plugin': 'authorization-plugins',
+  dns: 'dns',
+  'dns-opt': 'dns-opts',
+  'dns-search': 'dns-search',
+  'exec-opt': 'exec-opts',
+  'insecure-registry': 'insecure-registries',
+  label: 'labels',
+  'node-generic-resource': 'node-generic-resources',
+  'registry-mirror': 'registry-mirrors',
+  'storage-opt': 'storage-opts',
+  'cdi-spec-dir': 'cdi-spec-dirs',
+};
+const MAPS: Readonly<Record<string, string>> = { 'log-opt': 'log-opts' };
+const NUMBERS = new Set([
+  'max-concurrent-downloads',
+  'max-concurrent-uploads',
+  'max-download-attempts',
+  'mtu',
+  'network-control-plane-mtu',
+  'network-diagnostic-port',
+  'shutdown-timeout',
+]);
+/** Ours to set, or without a place in daemon.json. */
+const REFUSED = new Set(['H', 'host', 'hosts', 'tls', 'tlsverify', 'tlscacert', 'tlscert', 'tlskey', 'config-file']);
+
+function splitOption(text: string): [string, string] {
+  const bare = text.replace(/^--?/, '');
+  const equals = bare.indexOf('=');
+  const name = equals < 0 ? bare : bare.slice(0, equals);
+  if (REFUSED.has(name)) {
+    throw new SlipwayError('USAGE', `--engine-opt ${name} is Slipway's own to set`, {
+      hint: 'The engine listens on its Unix socket and on --engine-port with TLS; --tls-san adds names',
+    });
+  }
+  return [name, equals < 0 ? 'true' : bare.slice(equals + 1)];
+}
+
+function add(settings: Record<string, unknown>, name: string, value: string): void {
+  const list = LISTS[name];
+  const map = MAPS[name];
+  if (list !== undefined) {
+    const before = (settings[list] as readonly string[] | undefined) ?? [];
+    settings[list] = before.includes(value) ? before : [...before, value];
+  } else if (map !== undefined) {
+    const equals = value.indexOf('=');
+    const [key, item] = equals < 0 ? [value, ''] : [value.slice(0, equals), value.slice(equals + 1)];
+    settings[map] = { ...(settings[map] as Settings | undefined), [key]: item };
+  } else {
+    settings[name] = typed(name, value);
+  }
+}
+
+function typed(name: string, value: string): unknown {
+  if (value === 'true' || value === 'false') return value === 'true';
+  if (NUMBERS.has(name) && /^-?\d+$/.test(value)) return Number(value);
+  // Flags whose daemon.json form is a structure: default-ulimits, default-address-pools, features, runtimes.
+  if (/^[[{]/.test(value)) {
+    try {
+      return JSON.parse(value) as unknown;
+    } catch (error) {
+      throw new SlipwayError('USAGE', `--engine-opt ${name}: the value begins like JSON but is not`, { cause: error });
+    }
+  }
+  return value;
+}
+
+/** A daemon.json's text -> its settings. A broken one is named by line and column; it is never touched. */
+export function parseDaemonJson(text: string | undefined, where: string): Settings {
+  if (text === undefined || text.trim() === '') return {};
+  const errors: ParseError[] = [];
+  const tree = parseTree(text, errors, { disallowComments: true, allowTrailingComma: false });
+  const first = errors[0];
+  if (first || tree?.type !== 'object') {
+    const before = text.slice(0, first?.offset ?? 0).split('\n');
+    const what = first ? words(printParseErrorCode(first.error)) : 'it holds no object';
+    throw new SlipwayError(
+      'DAEMON_JSON',
+      `/etc/docker/daemon.json on ${where} is broken at line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}: ${what}`,
+      {
+        hint: 'Mend it on the host, then run this again; it was left as it is',
+      },
+    );
+  }
+  return getNodeValue(tree) as Settings;
+}
+
+/** `CommaExpected` -> `comma expected`. */
+function words(code: string): string {
+  return code.replaceAll(/(?!^)[A-Z]/g, (letter) => ` ${letter}`).toLowerCase();
+}
+
+/**
+ * The file as it should be: what is somebody else's stays; what was ours and is no longer asked for goes; lists and maps are
+ * shared item by item.
+ */
+export function mergeSettings(
+  present: Settings,
+  before: Ownership | undefined,
+  wanted: Settings,
+): { readonly merged: Settings; readonly ownership: Ownership } {
+  const foreign = withdrawSettings(present, before);
+  const merged: Record<string, unknown> = { ...foreign };
+  const settings: Record<string, unknown> = {};
+  const replaced: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(wanted)) {
+    const theirs = foreign[key];
+    if (Array.isArray(value) && Array.isArray(theirs)) {
+      const kept = key === 'hosts' ? theirs.filter((host) => !isOnPortOf(host, value)) : theirs;
+      const added = value.filter((item) => !holds(kept, item));
+      merged[key] = [...kept, ...added];
+      settings[key] = added;
+      if (kept.length < theirs.length) replaced[key] = theirs;
+    } else if (isMap(value) && isMap(theirs)) {
+      merged[key] = { ...theirs, ...value };
+      settings[key] = value;
+      replaced[key] = theirs;
+    } else if (!isDeepStrictEqual(theirs, value)) {
+      merged[key] = value;
+      settings[key] = value;
+      if (theirs !== undefined) replaced[key] = theirs;
+    }
+  }
+  const made = before?.made ?? Object.keys(present).length === 0;
+  return { merged: inOrderOf(present, merged), ownership: { settings, replaced, made } };
+}
+
+/** The file without us: what `--deprovision` puts back, and what a merge starts from. */
+export function withdrawSettings(present: Settings, before: Ownership | undefined): Settings {
+  if (!before) return present;
+  const left: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(present)) {
+    const ours = before.settings[key];
+    const theirs = before.replaced[key];
+    if (ours === undefined) left[key] = value;
+    else if (Array.isArray(value) && Array.isArray(ours)) {
+      const rest = value.filter((item) => !holds(ours, item));
+      const all = [...rest, ...(Array.isArray(theirs) ? theirs.filter((item) => !holds(rest, item)) : [])];
+      if (all.length > 0) left[key] = all;
+    } else if (isMap(value) && isMap(ours)) {
+      const rest = Object.fromEntries(
+        Object.entries(value).filter(([name, item]) => !isDeepStrictEqual(ours[name], item)),
+      );
+      const all = { ...rest, ...(isMap(theirs) ? theirs : {}) };
+      if (Object.keys(all).length > 0) left[key] = all;
+    } else if (!isDeepStrictEqual(value, ours)) left[key] = value;
+    else if (theirs !== undefined) left[key] = theirs;
+  }
+  return left;
+}
+
+/** Two listeners can't have one port, so theirs gives way to ours. */
+function isOnPortOf(host: unknown, ours: readonly unknown[]): boolean {
+  const port = /:(\d+)$/.exec(String(ours.at(-1)))?.[1];
+  return String(host).startsWith('tcp://') && String(host).endsWith(`:${port}`);
+}
+
+function holds(list: readonly unknown[], item: unknown): boolean {
+  return list.some((other) => isDeepStrictEqual(other, item));
+}
+
+function isMap(value: unknown): value is Settings {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function inOrderOf(model: Settings, settings: Settings): Settings {
+  const known = Object.keys(model).filter((key) => key in settings);
+  const more = Object.keys(settings).filter((key) => !(key in model));
+  return Object.fromEntries([...known, ...more].map((key) => [key, settings[key]]));
+}

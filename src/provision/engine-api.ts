@@ -1,0 +1,135 @@
+import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { canceled, SlipwayError, systemCode } from '../errors.ts';
+import type { ClientCertificates, Endpoint } from '../machine.ts';
+
+/** What `GET /version` of the Docker Engine API tells, as far as we read it. */
+export type EngineVersion = {
+  readonly Version: string;
+  readonly ApiVersion: string;
+  readonly Os: string;
+  readonly Arch: string;
+};
+
+export type EngineCall = { readonly signal: AbortSignal; readonly seconds: number };
+
+/** One `GET /version`. Rejects with Node's own error, or a plain one that says what the answer was. */
+export async function askVersion(
+  endpoint: Endpoint,
+  tls: ClientCertificates | undefined,
+  call: EngineCall,
+): Promise<EngineVersion> {
+  const { status, body } = await get(endpoint, tls, call);
+  if (status !== 200) throw new Error(`it answered ${status} ${body.slice(0, 200)}`);
+  return JSON.parse(body) as EngineVersion;
+}
+
+/**
+ * The end of every create: the engine answers over mutual TLS, within the time it may take to start, and turns away who has no
+ * client certificate.
+ */
+export async function verifyEngine(
+  endpoint: Endpoint,
+  tls: ClientCertificates | undefined,
+  { signal, seconds }: EngineCall,
+): Promise<EngineVersion> {
+  const version = await untilAnswer(endpoint, tls, { signal, seconds });
+  if (tls) await refusesStrangers(endpoint, tls, signal);
+  return version;
+}
+
+async function untilAnswer(
+  endpoint: Endpoint,
+  tls: ClientCertificates | undefined,
+  { signal, seconds }: EngineCall,
+): Promise<EngineVersion> {
+  const end = performance.now() + seconds * 1000;
+  for (let pause = 50; ; pause = Math.min(pause * 2, 2000)) {
+    try {
+      return await askVersion(endpoint, tls, { signal, seconds: Math.min(10, seconds) });
+    } catch (error) {
+      if (signal.aborted) throw canceled();
+      if (performance.now() + pause > end || isFinal(error)) throw unreachable(endpoint, error);
+    }
+    await sleep(pause, undefined, { signal }).catch(() => {
+      throw canceled();
+    });
+  }
+}
+
+/** A wrong certificate does not become right by waiting. */
+function isFinal(error: unknown): boolean {
+  return /^(ERR_TLS|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO)/.test(systemCode(error) ?? '');
+}
+
+function unreachable(endpoint: Endpoint, error: unknown): SlipwayError {
+  const reasons: Record<string, string> = {
+    ECONNREFUSED: 'nothing listens there',
+    EHOSTUNREACH: 'there is no route to it',
+    ENOTFOUND: 'no such host name',
+    ENOENT: 'there is no such socket',
+    ABORT_ERR: 'no answer',
+    ECONNRESET: 'it hung up',
+  };
+  const why =
+    reasons[systemCode(error) ?? ''] ??
+    (error instanceof Error && error.name === 'TimeoutError'
+      ? 'no answer'
+      : error instanceof Error
+        ? error.message
+        : String(error));
+  return new SlipwayError('ENGINE_UNREACHABLE', `The engine at ${endpoint.url} can't be reached: ${why}`, {
+    hint: `If it runs there, a firewall in between must let you through to port ${endpoint.url.split(':').at(-1)}`,
+    cause: error,
+  });
+}
+
+/** Any HTTP answer to a caller without a certificate means that the port is open to the world. */
+async function refusesStrangers(endpoint: Endpoint, { ca }: ClientCertificates, signal: AbortSignal): Promise<void> {
+  const answer = await get(endpoint, { ca }, { signal, seconds: 10 }).catch((error: unknown) => {
+    if (signal.aborted) throw canceled();
+    // The handshake's alert, or the reset that some see instead of it: the answer we want.
+    if (/ALERT|ECONNRESET|EPIPE|ERR_SSL/.test(systemCode(error) ?? '')) return undefined;
+    throw unreachable(endpoint, error);
+  });
+  if (answer) {
+    throw new SlipwayError(
+      'ENGINE_OPEN',
+      `The engine at ${endpoint.url} answers callers without a client certificate`,
+      {
+        hint: 'Whoever reaches that port owns the host: see what sets tlsverify to false there, then run: slipway provision',
+      },
+    );
+  }
+}
+
+function get(
+  endpoint: Endpoint,
+  tls: Partial<ClientCertificates> | undefined,
+  { signal, seconds }: EngineCall,
+): Promise<{ status: number; body: string }> {
+  const socket = /^unix:\/\/(.+)$/.exec(endpoint.url)?.[1];
+  const url = new URL(endpoint.url.replace(/^tcp:/, tls ? 'https:' : 'http:').replace(/^unix:.*/, 'http://localhost'));
+  const options: RequestOptions = {
+    path: '/version',
+    // No pooled connection: the stranger's call must not ride on ours.
+    agent: false,
+    signal: AbortSignal.any([signal, AbortSignal.timeout(seconds * 1000)]),
+    ...(socket === undefined ? { host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port } : { socketPath: socket }),
+  };
+  return new Promise((resolve, reject) => {
+    const answered = (response: IncomingMessage): void => {
+      let body = '';
+      response.setEncoding('utf8');
+      response.on('data', (chunk: string) => {
+        body += chunk;
+      });
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body }));
+      response.on('error', reject);
+    };
+    const call = tls ? httpsRequest({ ...options, ...tls }, answered) : httpRequest(options, answered);
+    call.on('error', reject);
+    call.end();
+  });
+}

@@ -1,0 +1,138 @@
+import { SlipwayError } from '../errors.ts';
+import { assignments, sh } from '../shell.ts';
+import type { SshSession } from '../ssh.ts';
+
+/** How commands on this host become root. */
+export type Become = 'root' | 'sudo' | 'password';
+
+/** What stands on a host, gathered in one round trip by `templates/facts.sh`. */
+export type Facts = {
+  readonly become: Become;
+  readonly os: {
+    readonly id: string;
+    readonly like: readonly string[];
+    readonly codename: string;
+    readonly version: string;
+    readonly name: string;
+  };
+  readonly arch: string;
+  readonly systemd: boolean;
+  readonly apt: boolean;
+  /** Path of the dockerd that is there. */
+  readonly dockerd: string | undefined;
+  /** Of docker.io and docker-ce: dpkg's state and version. */
+  readonly packages: Readonly<Record<string, { readonly state: string; readonly version: string }>>;
+  readonly unit: { readonly active: boolean; readonly enabled: boolean; readonly text: string };
+  readonly daemonJson: string | undefined;
+  readonly slipwayState: string | undefined;
+  /** Our files changed and the engine has not read them yet: a run was killed in between. */
+  readonly restartPending: boolean;
+  /** Of the files that are ours: what is in them and who may read them. */
+  readonly files: Readonly<Record<string, { readonly sha256: string; readonly mode: string; readonly owner: string }>>;
+  /** Free KiB by mount point. */
+  readonly free: Readonly<Record<string, number>>;
+};
+
+export async function gatherFacts(
+  session: SshSession,
+  template: string,
+  host: { readonly user: string; readonly address: string; readonly sudoPassword: string | undefined },
+): Promise<Facts> {
+  const secret = host.sudoPassword === undefined ? '' : assignments({ SUDO_PASSWORD: host.sudoPassword });
+  const { code, stdout, stderr } = await session.exec(sh`sh -s`, { label: 'facts.sh', stdin: secret + template });
+  const answers = parseAnswers(stdout);
+  const become = answers.one('become');
+  if (become === 'missing') {
+    throw new SlipwayError('SUDO', `${host.user} on ${host.address} is not root, and the host has no sudo`, {
+      hint: `Log in as root (--generic-ssh-user root), or install sudo there and let ${host.user} use it`,
+    });
+  }
+  if (become === 'none') {
+    throw new SlipwayError(
+      'SUDO',
+      host.sudoPassword === undefined
+        ? `${host.user} on ${host.address} may not become root without a password`
+        : `${host.user} on ${host.address} may not become root with the sudo password given`,
+      {
+        hint: `Set SLIPWAY_SUDO_PASSWORD, or let ${host.user} use sudo there, or log in as root (--generic-ssh-user root)`,
+      },
+    );
+  }
+  if (code !== 0 || (become !== 'root' && become !== 'sudo' && become !== 'password')) {
+    throw new SlipwayError(
+      'REMOTE_COMMAND',
+      `${host.address} could not be looked at: a shell there ended with exit status ${code}`,
+      {
+        hint: `Check that ${host.user} gets a shell: ssh ${host.user}@${host.address} true`,
+        detail: lastLines(stderr),
+      },
+    );
+  }
+  return parseFacts(become, answers);
+}
+
+type Answers = { readonly one: (key: string) => string; readonly all: (key: string) => readonly string[] };
+
+function parseAnswers(stdout: string): Answers {
+  const pairs = stdout.split('\n').map((line) => {
+    const space = line.indexOf(' ');
+    return space < 0 ? [line, ''] : [line.slice(0, space), line.slice(space + 1)];
+  });
+  const all = (wanted: string): readonly string[] =>
+    pairs.filter(([key]) => key === wanted).map(([, value]) => value ?? '');
+  return { all, one: (key) => all(key)[0] ?? '' };
+}
+
+function parseFacts(become: Become, { one, all }: Answers): Facts {
+  const text = (key: string): string | undefined =>
+    all(key).length > 0 ? Buffer.from(one(key), 'base64').toString('utf8') : undefined;
+  return {
+    become,
+    os: {
+      id: one('os_id'),
+      like: one('os_like').split(' ').filter(Boolean),
+      codename: one('os_codename'),
+      version: one('os_version'),
+      name: one('os_name') || one('os_id'),
+    },
+    arch: one('arch'),
+    systemd: one('init') === 'systemd',
+    apt: one('packages') === 'apt',
+    dockerd: one('dockerd') || undefined,
+    packages: Object.fromEntries(
+      all('package').map((line) => {
+        const [name = '', state = '', version = ''] = line.split(' ');
+        return [name, { state, version }];
+      }),
+    ),
+    unit: {
+      active: one('unit_state') === 'active',
+      enabled: one('unit_enabled') === 'enabled',
+      text: text('unit') ?? '',
+    },
+    daemonJson: text('daemon_json'),
+    slipwayState: text('slipway_state'),
+    restartPending: one('restart_pending') === 'yes',
+    files: Object.fromEntries(
+      all('file').map((line) => {
+        const [sha256 = '', mode = '', owner = '', ...path] = line.split(' ');
+        return [path.join(' '), { sha256, mode, owner }];
+      }),
+    ),
+    free: Object.fromEntries(
+      all('free').map((line) => {
+        const [free = '', ...mount] = line.split(' ');
+        return [mount.join(' '), Number(free)];
+      }),
+    ),
+  };
+}
+
+/** The end of somebody's output, for an error's detail. */
+export function lastLines(text: string, count = 8): readonly string[] {
+  return text
+    .split('\n')
+    .map((line) => line.trimEnd())
+    .filter((line) => line !== '')
+    .slice(-count);
+}

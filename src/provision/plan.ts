@@ -1,0 +1,248 @@
+import { createHash } from 'node:crypto';
+import { SlipwayError } from '../errors.ts';
+import type { EngineSpec } from '../machine.ts';
+import {
+  mergeSettings,
+  parseDaemonJson,
+  settingsOf,
+  TLS_FILES,
+  withdrawSettings,
+  type Ownership,
+  type Settings,
+} from './daemon-json.ts';
+import type { Facts } from './facts.ts';
+import type { Plan, RemoteFile, Step } from './step.ts';
+import { commandOf, dropIn, type EngineCommand } from './unit.ts';
+
+/** What the host gets to prove itself with, and the CA against which it checks its clients. */
+export type ServerCertificates = { readonly ca: string; readonly cert: string; readonly key: string };
+
+export type PlanInput = {
+  readonly id: string;
+  readonly name: string;
+  readonly address: string;
+  readonly engine: EngineSpec;
+  readonly facts: Facts;
+  readonly tls: ServerCertificates;
+  /** The text of `templates/slipway.conf`. */
+  readonly dropInTemplate: string;
+};
+
+const STATE_FILE = '/etc/docker/slipway/state.json';
+const ENGINE_ENV = '/etc/docker/slipway/engine.env';
+const DAEMON_JSON = '/etc/docker/daemon.json';
+const DROP_IN = '/etc/systemd/system/docker.service.d/50-slipway.conf';
+/** Docker Release (CE deb), as Docker's own installation page names it. */
+const DOCKER_KEY = '9DC858229FC7DD38854AE2D88D81803C0EBFCD88';
+const DOCKER_REPOSITORY = 'https://download.docker.com/linux';
+const INSTALL_KIB = 600 * 1024;
+
+/**
+ * Facts -> the least that makes the host what the spec says; an empty plan means that it is so already. The order matters:
+ * configuration lies there before the package whose installation starts the engine.
+ */
+export function planProvision(input: PlanInput): Plan {
+  const { engine, facts } = input;
+  const where = input.address;
+  supported(facts, where);
+  const install = installation(engine, facts, where);
+  const files = changedFiles(wantedFiles(input), facts);
+  const running = facts.dockerd !== undefined && facts.unit.text !== '';
+  const restart = running && install === undefined && (files.length > 0 || facts.restartPending);
+  const start = running && install === undefined && !restart && !(facts.unit.active && facts.unit.enabled);
+  const configure =
+    files.length > 0 || restart || start ? [configureStep(files, restart ? 'restart' : start ? 'start' : 'none')] : [];
+  return install === undefined ? configure : [...configure, install];
+}
+
+/** Takes back what `planProvision` laid on the host; the engine and whatever it holds stay. */
+export function planDeprovision(facts: Facts, where: string): Plan {
+  const ownership = ownershipIn(facts.slipwayState);
+  const ours = Object.keys(facts.files);
+  if (ours.length === 0) return [];
+  const present = parseDaemonJson(facts.daemonJson, where);
+  const left = withdrawSettings(present, ownership);
+  const gone = Object.keys(left).length === 0 && (ownership?.made ?? false);
+  const daemonJson =
+    facts.daemonJson === undefined ? [] : [{ path: DAEMON_JSON, mode: '=', content: gone ? undefined : json(left) }];
+  const files = [...daemonJson, ...ours.map((path) => ({ path, content: undefined }))];
+  const restart = facts.dockerd !== undefined && facts.unit.active;
+  return [
+    { ...configureStep(files, restart ? 'restart' : 'none'), id: 'deprovision', title: 'Take the configuration back' },
+  ];
+}
+
+function supported(facts: Facts, where: string): void {
+  const debian =
+    facts.os.id === 'debian' ||
+    facts.os.id === 'ubuntu' ||
+    facts.os.like.some((id) => id === 'debian' || id === 'ubuntu');
+  if (!facts.systemd) {
+    throw new SlipwayError(
+      'OS_UNSUPPORTED',
+      `${where} (${facts.os.name}) does not run systemd, which Slipway needs to run the engine`,
+      {
+        hint: 'Use a host whose first process is systemd',
+      },
+    );
+  }
+  if (debian && facts.apt) return;
+  throw new SlipwayError(
+    'OS_UNSUPPORTED',
+    `${where} runs ${facts.os.name || 'an unknown system'}; Slipway provisions Debian, Ubuntu and their kin`,
+    {
+      hint: 'Use such a host, or connect to an engine that is there already: slipway create NAME --driver none --none-url tcp://…',
+    },
+  );
+}
+
+function installation(engine: EngineSpec, facts: Facts, where: string): Step | undefined {
+  const [family, found] =
+    Object.entries(facts.packages).find(([, { state }]) => state !== 'not-installed' && state !== 'config-files') ?? [];
+  const broken = found !== undefined && found.state !== 'installed';
+  const complete = facts.dockerd !== undefined && !broken && facts.unit.text !== '';
+  const version = engine.version ?? '';
+  const wrongVersion = complete && version !== '' && found !== undefined && !isVersion(found.version, version);
+  if (complete && !wrongVersion) return undefined;
+  if (engine.source === 'none') {
+    throw new SlipwayError('ENGINE_MISSING', `${where} has no engine, and --engine-source none installs none`, {
+      hint: 'Install one there, or choose --engine-source docker or distro',
+    });
+  }
+  // A package that is there, whole or half, is finished by its own source: two engines would fight for one socket.
+  const source = family === 'docker.io' ? 'distro' : family === 'docker-ce' ? 'docker' : engine.source;
+  if (source === 'url' && engine.installUrl === undefined) {
+    throw new SlipwayError('USAGE', '--engine-source url needs the script’s address', {
+      hint: 'Add --engine-install-url <url>',
+    });
+  }
+  roomToInstall(facts, where);
+  return {
+    id: 'install-engine',
+    title: wrongVersion
+      ? `Install engine ${version} over ${found.version}`
+      : `Install the engine (${sourceNames[source]})`,
+    template: 'install-engine.debian.sh',
+    variables: {
+      SOURCE: source,
+      VERSION: version,
+      DISTRIBUTION: facts.os.id === 'ubuntu' || facts.os.like.includes('ubuntu') ? 'ubuntu' : 'debian',
+      CODENAME: facts.os.codename,
+      REPOSITORY_URL: engine.repositoryUrl ?? DOCKER_REPOSITORY,
+      REPOSITORY_KEY: (engine.repositoryKey ?? DOCKER_KEY).toUpperCase(),
+      INSTALL_URL: engine.installUrl ?? '',
+    },
+    files: [],
+  };
+}
+
+const sourceNames = { distro: 'the distribution’s package', docker: 'Docker’s repository', url: 'an install script' };
+
+function isVersion(version: string, wanted: string): boolean {
+  return version.startsWith(wanted) || version.replace(/^\d+:/, '').startsWith(wanted);
+}
+
+function roomToInstall({ free }: Facts, where: string): void {
+  const tight = Object.entries(free).find(([, kib]) => kib < INSTALL_KIB);
+  if (!tight) return;
+  const [mount, kib] = tight;
+  throw new SlipwayError(
+    'HOST_FULL',
+    `${where} has ${Math.floor(kib / 1024)} MB free on ${mount}; installing the engine takes about ${INSTALL_KIB / 1024} MB`,
+    {
+      hint: 'Make room there, then run this again',
+    },
+  );
+}
+
+function wantedFiles({
+  id,
+  name,
+  address,
+  engine,
+  facts,
+  tls,
+  dropInTemplate,
+}: PlanInput): readonly (RemoteFile | { path: string; content: undefined })[] {
+  const command = commandOf(facts);
+  const before = ownershipIn(facts.slipwayState);
+  const present = parseDaemonJson(facts.daemonJson, address);
+  const settings = settingsOf(engine, address, socketsOf(command, withdrawSettings(present, before)));
+  const { merged, ownership } = mergeSettings(present, before, settings);
+  const env = engine.env.length > 0;
+  return [
+    { path: TLS_FILES.ca, mode: '644', content: tls.ca },
+    { path: TLS_FILES.cert, mode: '644', content: tls.cert },
+    { path: TLS_FILES.key, mode: '600', content: tls.key },
+    env
+      ? { path: ENGINE_ENV, mode: '600', content: engine.env.map(environmentLine).join('') }
+      : { path: ENGINE_ENV, content: undefined },
+    { path: STATE_FILE, mode: '600', content: json({ id, name, ...ownership }) },
+    { path: DROP_IN, mode: '644', content: dropIn(dropInTemplate, command, env ? ENGINE_ENV : undefined) },
+    // Unchanged settings keep the text that somebody formatted.
+    {
+      path: DAEMON_JSON,
+      mode: '=',
+      content: json(merged) === json(present) ? (facts.daemonJson ?? json(merged)) : json(merged),
+    },
+  ];
+}
+
+/** What the unit listened on moves into daemon.json; where neither says anything, dockerd's own default does. */
+function socketsOf({ sockets }: EngineCommand, foreign: Settings): readonly string[] {
+  if (sockets.length > 0) return sockets;
+  return foreign.hosts === undefined ? ['unix:///var/run/docker.sock'] : [];
+}
+
+/** systemd's EnvironmentFile format: double quotes, in which a backslash takes the next character as it is. */
+function environmentLine(pair: string): string {
+  const equals = pair.indexOf('=');
+  return `${pair.slice(0, equals)}="${pair.slice(equals + 1).replaceAll(/["\\$`]/g, String.raw`\$&`)}"\n`;
+}
+
+function changedFiles(
+  wanted: readonly (RemoteFile | { path: string; content: undefined })[],
+  facts: Facts,
+): Step['files'] {
+  return wanted.filter((file) => {
+    const there = facts.files[file.path];
+    if (file.content === undefined) return there !== undefined;
+    if (file.path === DAEMON_JSON) return file.content !== facts.daemonJson;
+    return !there || there.sha256 !== sha256(file.content) || there.mode !== file.mode || there.owner !== 'root';
+  });
+}
+
+function configureStep(files: Step['files'], engine: 'restart' | 'start' | 'none'): Step {
+  const manifest = files.map((file, index) => `${file.content === undefined ? '-' : file.mode} ${index} ${file.path}`);
+  const titles = {
+    restart: 'Configure the engine and restart it',
+    start: 'Start the engine',
+    none: 'Lay the engine’s configuration and certificates',
+  };
+  return {
+    id: 'configure-engine',
+    title: titles[engine],
+    template: 'configure.sh',
+    variables: { ENGINE: engine, MANIFEST: manifest.join('\n') },
+    files,
+  };
+}
+
+function ownershipIn(state: string | undefined): Ownership | undefined {
+  if (state === undefined) return undefined;
+  try {
+    const { settings = {}, replaced = {}, made = false } = JSON.parse(state) as Partial<Ownership>;
+    return { settings, replaced, made };
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+function json(value: Settings | object): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
+}
+
+function sha256(content: string): string {
+  return createHash('sha256').update(content).digest('hex');
+}

@@ -1,0 +1,2 @@
+// One line a profile. `shell-env` writes no file: `slipway env` prints it.
+export { dockerContext } from './docker-context.ts';

@@ -1,0 +1,9 @@
+import * as all from './all.ts';
+import type { Profile } from './profile.ts';
+
+export const profiles: readonly Profile[] = Object.values(all);
+
+/** Those of a spec; a name that this version does not know is one that it need not write. */
+export function profilesNamed(names: readonly string[]): readonly Profile[] {
+  return profiles.filter((profile) => names.includes(profile.name));
+}

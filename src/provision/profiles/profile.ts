@@ -1,0 +1,22 @@
+import type { FileChange } from '../../changes.ts';
+import type { ClientCertificates, Ready } from '../../machine.ts';
+import type { SlipwayError } from '../../errors.ts';
+
+/** Where the clients of this user keep their settings. */
+export type ClientPlaces = { readonly dockerConfig: string };
+
+export type ProfileInput = {
+  readonly machine: Ready;
+  readonly tls: ClientCertificates | undefined;
+  readonly places: ClientPlaces;
+};
+
+/** A client's connection settings as local files. `drop` needs no more than a name, so that `rm` works in any phase. */
+export type Profile = {
+  readonly name: string;
+  readonly summary: string;
+  /** The files of another's that `add` would overwrite, if any: asked before a create does anything. */
+  conflict(name: string, id: string, places: ClientPlaces): Promise<SlipwayError | undefined>;
+  add(input: ProfileInput): readonly FileChange[];
+  drop(name: string, places: ClientPlaces): readonly FileChange[];
+};

@@ -1,0 +1,79 @@
+import { isIP } from 'node:net';
+import { z } from 'zod';
+import { describe, type OptionInfo } from './options.ts';
+
+const text = (): z.ZodString => z.string().min(1);
+const pairs = (what: string): z.ZodDefault<z.ZodArray<z.ZodString>> =>
+  z.array(z.string().regex(/^[^=\n\r]+=[^\n\r\0]*$/, what)).default([]);
+
+/** What a user may ask of the engine; flags `--engine-*` and `--tls-san`. Types of the parsed values: `EngineSpec`. */
+export const engineOptions = z.object({
+  source: z.enum(['docker', 'distro', 'none', 'url']).default('docker').meta({
+    description: 'Where an engine comes from when the host has none',
+    ask: 'If the host has no engine yet, install it from where?',
+  }),
+  version: text()
+    .regex(/^[\w.:~+-]+$/, 'a version like 28.2 or 5:28.2.2-1~debian.12~bookworm')
+    .optional()
+    .meta({ description: 'Engine version, whole or its beginning: 28.2', value: 'version' }),
+  installUrl: z
+    .string()
+    .regex(/^(https?|file):\/\/\S+$/, 'a URL')
+    .optional()
+    .meta({ description: 'Install script, for --engine-source url', env: 'MACHINE_DOCKER_INSTALL_URL', value: 'url' }),
+  repositoryUrl: z
+    .string()
+    .regex(/^(https?|file):\/\/\S+$/, 'a URL')
+    .optional()
+    .meta({ description: 'Mirror of Docker’s package repository, for --engine-source docker', value: 'url' }),
+  repositoryKey: z
+    .string()
+    .regex(/^[0-9a-fA-F]{40}$/, 'a key fingerprint of 40 hexadecimal digits')
+    .optional()
+    .meta({ description: 'Fingerprint of the key that signs that mirror, if not Docker’s own', value: 'hex' }),
+  port: z
+    .int()
+    .min(1)
+    .max(65535)
+    .default(2376)
+    .meta({
+      description: 'TLS port of the engine',
+      also: ['generic-engine-port'],
+      env: 'GENERIC_ENGINE_PORT',
+      value: 'port',
+    }),
+  opt: z
+    .array(z.string().regex(/^-{0,2}[a-z][a-z0-9-]*(=[^\n\r\0]*)?$/, 'an option of dockerd like log-driver=local'))
+    .default([])
+    .meta({ description: 'Any option of dockerd, as name=value', value: 'option' }),
+  label: pairs('a label like key=value').meta({ description: 'Label of the engine', value: 'key=value' }),
+  env: pairs('a variable like NAME=value').meta({
+    description: 'Variable in dockerd’s environment (proxies)',
+    value: 'name=value',
+  }),
+  registryMirror: z
+    .array(z.string().regex(/^https?:\/\/[^\s/]+\/?/, 'a URL like https://mirror.example'))
+    .default([])
+    .meta({ description: 'Registry mirror to pull through', env: 'ENGINE_REGISTRY_MIRROR', value: 'url' }),
+  insecureRegistry: z
+    .array(z.string().regex(/^[^\s/]+(\/\d+)?$/, 'a registry like registry.example:5000 or 10.0.0.0/8'))
+    .default([])
+    .meta({ description: 'Registry without trusted TLS', value: 'host' }),
+  storageDriver: text()
+    .regex(/^[a-z0-9-]+$/, 'a storage driver like overlay2')
+    .optional()
+    .meta({ description: 'Storage driver', value: 'name' }),
+  tlsSan: z
+    .array(
+      z
+        .string()
+        .refine(
+          (name) => isIP(name) !== 0 || /^(\*\.)?[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?$/.test(name),
+          'a host name or IP address',
+        ),
+    )
+    .default([])
+    .meta({ description: 'Further name or address in the engine’s certificate', flag: 'tls-san', value: 'name' }),
+});
+
+export const engineInfos: readonly OptionInfo[] = describe(engineOptions, 'engine');

@@ -1,0 +1,116 @@
+# Installs the engine on Debian and Ubuntu. Its configuration lies there already, so its first start is the right one.
+# SOURCE: distro, docker or url. VERSION: the whole version or its beginning, or empty.
+# DISTRIBUTION, CODENAME, REPOSITORY_URL, REPOSITORY_KEY: for docker. INSTALL_URL: for url.
+
+main() {
+    export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+    # Work that a killed run left half done would fail every later one.
+    dpkg --configure -a
+    case $SOURCE in
+        distro) from_distro ;;
+        docker) from_docker ;;
+        url) from_url ;;
+    esac
+    if ! command -v dockerd >/dev/null; then
+        why 'the installation ended without an error, but there is no dockerd'
+        exit 1
+    fi
+    # A host whose policy keeps new services from starting gets the one start here.
+    systemctl enable --quiet --now docker.service
+}
+
+why() {
+    echo "!! $1" >&2
+}
+
+apt() {
+    apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
+        -o Dpkg::Use-Pty=0 -o APT::Install-Recommends=false "$@"
+}
+
+update() {
+    # The lock of the package lists has no option to wait for, hence the second and third try.
+    apt update || { sleep 5 && apt update; } || { sleep 15 && apt update; }
+}
+
+known() {
+    apt-cache show --no-all-versions "$1" >/dev/null 2>&1
+}
+
+# The newest known version of package $1 that begins with $2, with or without the epoch.
+version_of() {
+    apt-cache madison "$1" | awk -v wanted="$2" '{
+        version = $3; bare = version; sub(/^[0-9]+:/, "", bare)
+        if (index(version, wanted) == 1 || index(bare, wanted) == 1) { print version; exit }
+    }'
+}
+
+# A package list that is a little old names files that are gone: look again before giving up.
+install() {
+    apt install "$@" || { update && apt install "$@"; } || { why "the package manager could not install $*"; exit 1; }
+}
+
+pinned() {
+    if [ -z "$VERSION" ]; then
+        echo "$1"
+        return
+    fi
+    found=$(version_of "$1" "$VERSION")
+    if [ -z "$found" ]; then
+        why "there is no version $VERSION of $1 here; there are: $(apt-cache madison "$1" | awk '{ printf "%s%s", (NR > 1 ? ", " : ""), $3 }')"
+        exit 1
+    fi
+    echo "$1=$found"
+}
+
+# Containers can't start where the kernel enforces AppArmor and nothing can load a profile.
+apparmor() {
+    if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then echo apparmor; fi
+}
+
+from_distro() {
+    known docker.io || update
+    known docker.io || { why 'this distribution has no package docker.io'; exit 1; }
+    engine=$(pinned docker.io) || exit 1
+    client=$(if known docker-cli; then echo docker-cli; fi)
+    # shellcheck disable=SC2046,SC2086 # a list of packages, of which some may be absent
+    install --allow-downgrades "$engine" $client ca-certificates iptables $(apparmor)
+}
+
+from_docker() {
+    key=/etc/apt/keyrings/slipway-docker.asc
+    if ! { command -v curl && command -v gpg; } >/dev/null; then
+        update
+        install ca-certificates curl gpg
+    fi
+    curl -fsSL --retry 3 --connect-timeout 20 -o key.asc "$REPOSITORY_URL/$DISTRIBUTION/gpg" || {
+        why "$REPOSITORY_URL can't be reached from the host; --engine-source distro takes the distribution's own package"
+        exit 1
+    }
+    primary=$(gpg --batch --quiet --no-options --homedir . --show-keys --with-colons key.asc |
+        awk -F: '$1 == "pub" { primary = 1 } $1 == "fpr" && primary { print $10; primary = 0 }')
+    if [ "$primary" != "$REPOSITORY_KEY" ]; then
+        why "the key of $REPOSITORY_URL is $(echo "$primary" | tr '\n' ' '), not $REPOSITORY_KEY: nothing was installed"
+        exit 1
+    fi
+    mkdir -p /etc/apt/keyrings
+    cp key.asc "$key" && chmod 644 "$key"
+    printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: stable\nArchitectures: %s\nSigned-By: %s\n' \
+        "$REPOSITORY_URL/$DISTRIBUTION" "$CODENAME" "$(dpkg --print-architecture)" "$key" >/etc/apt/sources.list.d/slipway-docker.sources
+    update
+    engine=$(pinned docker-ce) || exit 1
+    client=$(pinned docker-ce-cli) || exit 1
+    # shellcheck disable=SC2046 # a list of packages, of which some may be absent
+    install --allow-downgrades "$engine" "$client" containerd.io docker-buildx-plugin docker-compose-plugin ca-certificates iptables $(apparmor)
+}
+
+from_url() {
+    command -v curl >/dev/null || { update && install ca-certificates curl; }
+    curl -fsSL --retry 3 --connect-timeout 20 -o install.sh "$INSTALL_URL" || {
+        why "$INSTALL_URL can't be fetched from the host"
+        exit 1
+    }
+    VERSION=$VERSION sh ./install.sh || { why "the install script of $INSTALL_URL failed"; exit 1; }
+}
+
+main

@@ -1,0 +1,25 @@
+import { defineConfig } from 'vitest/config';
+
+// CI reads the figures from a file; people read the terminal.
+const report = process.env.SLIPWAY_TEST_REPORT;
+
+export default defineConfig({
+  test: {
+    reporters: report ? ['default', ['json', { outputFile: report }]] : ['default'],
+    projects: [
+      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
+      { test: { name: 'contract', include: ['test/contract/**/*.test.ts'] } },
+      {
+        test: {
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts'],
+          globalSetup: ['test/e2e/setup.ts'],
+          // Hosts boot and engines install here; what is slow on a busy machine is not wrong.
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
+          maxWorkers: 3,
+        },
+      },
+    ],
+  },
+});
