@@ -2,6 +2,7 @@
  * The layout (every folder 0700, every file 0600 but the certificates that are public by nature):
  *
  *   ~/.slipway/machines/NAME/machine.json     the record: one machine, one phase, no secret
+ *                            engine-env.json  values of --engine-env: a proxy's address may hold a password
  *                            lock.N           who works on it (lock.ts)
  *                            known_hosts      its pinned SSH host key
  *                            ca/              ca-key.pem, which never leaves this folder
@@ -18,6 +19,7 @@ import { isMachineName, type Machine } from './machine.ts';
 export type MachinePaths = {
   readonly folder: string;
   readonly record: string;
+  readonly engineEnv: string;
   readonly knownHosts: string;
   readonly ca: string;
   readonly server: string;
@@ -54,6 +56,7 @@ export function openStore(home: string): Store {
     return {
       folder,
       record: join(folder, 'machine.json'),
+      engineEnv: join(folder, 'engine-env.json'),
       knownHosts: join(folder, 'known_hosts'),
       ca: join(folder, 'ca'),
       server: join(folder, 'server'),
@@ -62,9 +65,16 @@ export function openStore(home: string): Store {
   }
 
   async function find(name: string): Promise<Machine | undefined> {
-    const { record } = paths(name);
+    const { record, engineEnv } = paths(name);
     const text = await readIfThere(record);
-    return text === undefined ? undefined : parseRecord(name, record, text);
+    if (text === undefined) return undefined;
+    const machine = parseRecord(name, record, text);
+    if (machine.spec.engine.env.length === 0) return machine;
+    const values = parseEnv(name, engineEnv, await readIfThere(engineEnv));
+    return withEnv(
+      machine,
+      machine.spec.engine.env.map((variable) => values.find((pair) => variableOf(pair) === variable) ?? `${variable}=`),
+    );
   }
 
   async function names(): Promise<readonly string[]> {
@@ -102,7 +112,12 @@ export function openStore(home: string): Store {
       return all.filter((item) => item !== undefined);
     },
     async write(machine) {
-      await writeWhole(paths(machine.spec.name).record, `${JSON.stringify(machine, null, 2)}\n`, 0o600);
+      const { record, engineEnv } = paths(machine.spec.name);
+      const { env } = machine.spec.engine;
+      // First the values, then the record that names them.
+      if (env.length > 0) await writeWhole(engineEnv, `${JSON.stringify(env, null, 2)}\n`, 0o600);
+      await writeWhole(record, `${JSON.stringify(publicRecord(machine), null, 2)}\n`, 0o600);
+      if (env.length === 0) await rm(engineEnv, { force: true });
     },
     async remove(name) {
       const { folder } = paths(name);
@@ -119,6 +134,19 @@ export function openStore(home: string): Store {
       return takeLock(folder, name);
     },
   };
+}
+
+/** The machine as it may be shown and kept: variables of the engine by their names alone. */
+export function publicRecord(machine: Machine): Machine {
+  return withEnv(machine, machine.spec.engine.env.map(variableOf));
+}
+
+function withEnv(machine: Machine, env: readonly string[]): Machine {
+  return { ...machine, spec: { ...machine.spec, engine: { ...machine.spec.engine, env } } };
+}
+
+function variableOf(pair: string): string {
+  return pair.split('=', 1)[0] ?? '';
 }
 
 export function badName(name: string): SlipwayError {
@@ -141,12 +169,24 @@ async function recorded(root: string, names: readonly string[]): Promise<readonl
   return names.filter((_, index) => found[index]);
 }
 
+function recordBroken(name: string, path: string, why: string, cause?: unknown): SlipwayError {
+  return new SlipwayError('RECORD_BROKEN', `The record of "${name}" can't be used: ${why} (${path})`, {
+    hint: `Mend the file, or forget the machine: slipway rm --force ${name}`,
+    cause,
+  });
+}
+
+function parseEnv(name: string, path: string, text: string | undefined): readonly string[] {
+  if (text === undefined) throw recordBroken(name, path, 'the values of its engine’s variables are gone');
+  try {
+    return JSON.parse(text) as readonly string[];
+  } catch (error) {
+    throw recordBroken(name, path, 'the values of its engine’s variables are not JSON', error);
+  }
+}
+
 function parseRecord(name: string, path: string, text: string): Machine {
-  const broken = (why: string, cause?: unknown): SlipwayError =>
-    new SlipwayError('RECORD_BROKEN', `The record of "${name}" can't be used: ${why} (${path})`, {
-      hint: `Mend the file, or forget the machine: slipway rm --force ${name}`,
-      cause,
-    });
+  const broken = (why: string, cause?: unknown): SlipwayError => recordBroken(name, path, why, cause);
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -156,7 +196,8 @@ function parseRecord(name: string, path: string, text: string): Machine {
   const record = value as Partial<Machine> | null;
   if (typeof record !== 'object' || record === null) throw broken('it is not a record');
   if (typeof record.version === 'number' && record.version > 1) throw broken('a newer Slipway wrote it');
-  if (record.version !== 1 || typeof record.spec?.driver !== 'string') throw broken('it is not a record');
+  if (record.version !== 1 || typeof record.spec?.driver !== 'string' || !Array.isArray(record.spec.engine?.env))
+    throw broken('it is not a record');
   if (record.spec.name !== name) throw broken(`it is of a machine named "${record.spec.name}"`);
   const complete =
     record.phase === 'creating' ||

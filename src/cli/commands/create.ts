@@ -115,7 +115,8 @@ function commandLine(spec: MachineSpec, use: boolean, { program }: Cli): string 
     spec.name,
     ...toArgv(own, { driver: spec.driver, use }),
     ...toArgv(infos, spec.options),
-    ...toArgv(engineInfos, spec.engine),
+    // Values of variables may be secret; names remind the user to give them again.
+    ...toArgv(engineInfos, { ...spec.engine, env: spec.engine.env.map((pair) => `${pair.split('=', 1)[0]}=…`) }),
   ];
   return toCommandLine([program, ...argv]);
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { publicRecord } from '../../store.ts';
 import { defineCommand, type Command } from '../command.ts';
 
 const args = z.object({});
@@ -9,7 +10,7 @@ export const inspect: Command<typeof args> = defineCommand({
   words: '<name>',
   args,
   async run({ words: [name = ''] }, { world }) {
-    const machine = await world.store.read(name);
+    const machine = publicRecord(await world.store.read(name));
     return { json: machine, text: JSON.stringify(machine, null, 2) };
   },
 });
