@@ -1,7 +1,7 @@
 # Lays files in their places, each whole or not at all, and lets a running engine read them.
 # MANIFEST: lines of `mode staged-name path`. Mode `-` takes the file away; mode `=` keeps the mode that it has, 644 for a
 # new one. Staged files lie in ./files.
-# ENGINE: restart, start or none (there is no engine yet; its package will start it).
+# ENGINE: restart, start or none (there is no engine yet; its package will start it). ENABLE: yes, to start with the host.
 
 main() {
     LC_ALL=C
@@ -17,8 +17,10 @@ main() {
     systemctl daemon-reload
     case $ENGINE in
         restart) restart_or_undo ;;
-        start) systemctl enable --quiet --now docker.service ;;
+        start) systemctl start docker.service ;;
     esac
+    # Only where needed: on Debian it costs as much as the rest of this script.
+    if [ "$ENABLE" = yes ]; then systemctl enable --quiet docker.service; fi
     rm -f /run/slipway/restart-pending
 }
 
@@ -67,7 +69,6 @@ undo_one() {
 restart_or_undo() {
     # Three starts within a minute are all that the unit allows; ours is not one of the failing kind.
     systemctl reset-failed docker.service docker.socket 2>/dev/null || true
-    systemctl enable --quiet docker.service
     if systemctl restart docker.service; then return 0; fi
     journalctl -u docker.service -n 15 --no-pager -o cat >&2 || true
     undo

@@ -47,11 +47,15 @@ export function planProvision(input: PlanInput): Plan {
   supported(facts, where);
   const install = installation(engine, facts, where);
   const files = changedFiles(wantedFiles(input), facts);
-  const running = facts.dockerd !== undefined && facts.unit.text !== '';
-  const restart = running && install === undefined && (files.length > 0 || facts.restartPending);
-  const start = running && install === undefined && !restart && !(facts.unit.active && facts.unit.enabled);
-  const configure =
-    files.length > 0 || restart || start ? [configureStep(files, restart ? 'restart' : start ? 'start' : 'none')] : [];
+  // What is still to be installed is started by its package.
+  const present = install === undefined && facts.dockerd !== undefined && facts.unit.text !== '';
+  const restart = present && (files.length > 0 || facts.restartPending);
+  const effect: EngineEffect = {
+    engine: restart ? 'restart' : present && !facts.unit.active ? 'start' : 'none',
+    enable: present && !facts.unit.enabled,
+  };
+  const needed = files.length > 0 || effect.engine !== 'none' || effect.enable;
+  const configure = needed ? [configureStep(files, effect)] : [];
   return install === undefined ? configure : [...configure, install];
 }
 
@@ -68,7 +72,11 @@ export function planDeprovision(facts: Facts, where: string): Plan {
   const files = [...daemonJson, ...ours.map((path) => ({ path, content: undefined }))];
   const restart = facts.dockerd !== undefined && facts.unit.active;
   return [
-    { ...configureStep(files, restart ? 'restart' : 'none'), id: 'deprovision', title: 'Take the configuration back' },
+    {
+      ...configureStep(files, { engine: restart ? 'restart' : 'none', enable: false }),
+      id: 'deprovision',
+      title: 'Take the configuration back',
+    },
   ];
 }
 
@@ -212,18 +220,21 @@ function changedFiles(
   });
 }
 
-function configureStep(files: Step['files'], engine: 'restart' | 'start' | 'none'): Step {
+/** What laying files means for the engine. */
+type EngineEffect = { readonly engine: 'restart' | 'start' | 'none'; readonly enable: boolean };
+
+function configureStep(files: Step['files'], { engine, enable }: EngineEffect): Step {
   const manifest = files.map((file, index) => `${file.content === undefined ? '-' : file.mode} ${index} ${file.path}`);
   const titles = {
     restart: 'Configure the engine and restart it',
     start: 'Start the engine',
-    none: 'Lay the engine’s configuration and certificates',
+    none: files.length > 0 ? 'Lay the engine’s configuration and certificates' : 'Let the engine start with the host',
   };
   return {
     id: 'configure-engine',
     title: titles[engine],
     template: 'configure.sh',
-    variables: { ENGINE: engine, MANIFEST: manifest.join('\n') },
+    variables: { ENGINE: engine, ENABLE: enable ? 'yes' : 'no', MANIFEST: manifest.join('\n') },
     files,
   };
 }

@@ -1,0 +1,151 @@
+// npm run bench [-- --runs N] [--json FILE]: what Slipway costs beside the floor of the same work, both measured in turn
+// in one run on this machine. Ratios of medians are the result; absolute times are this machine's.
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs, promisify } from 'node:util';
+
+const run = promisify(execFile);
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const { values } = parseArgs({ options: { runs: { type: 'string', default: '5' }, json: { type: 'string' } } });
+const runs = Number(values.runs);
+const program = here('../dist/slipway.js');
+const work = await mkdtemp(join(tmpdir(), 'slipway-bench-'));
+const key = join(work, 'key');
+// Extra CA certificates double the start of Node on both sides and measure nothing of ours.
+const { NODE_EXTRA_CA_CERTS: _unused, ...inherited } = process.env;
+const env = { ...inherited, HOME: work, SLIPWAY_HOME: join(work, 'slipway'), DOCKER_CONFIG: join(work, 'docker') };
+let count = 0;
+
+async function seconds(file, argv) {
+  const started = performance.now();
+  await run(file, argv, { env });
+  return (performance.now() - started) / 1000;
+}
+
+/** A fresh host for `work`, gone afterwards. */
+async function onHost(variant, work) {
+  const name = `slipway-bench-${process.pid}-${(count += 1)}`;
+  const { stdout } = await run('bash', [here('../test/bed/start.sh'), variant, name, `${key}.pub`]);
+  const address = stdout.split('\n')[0].split(' ')[1];
+  try {
+    return await work(address, name);
+  } finally {
+    await run('docker', ['--host', 'unix:///var/run/docker.sock', 'rm', '-fv', name]);
+  }
+}
+
+const slipway = (...argv) => [process.execPath, [program, '--quiet', ...argv]];
+const create = (name, address) => slipway('create', name, '--generic-ip-address', address, '--generic-ssh-key', key);
+
+/** The certificates that the hand-written script sends: those of a machine that Slipway made, for this address. */
+async function certificates(address) {
+  const folder = join(work, `certificates-${(count += 1)}`);
+  await mkdir(folder);
+  const openssl = (...argv) => run('openssl', argv, { cwd: folder });
+  const ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+  await openssl('req', '-x509', ...ec, '-keyout', 'ca-key.pem', '-out', 'ca.pem', '-subj', '/CN=ca', '-days', '9');
+  for (const [file, extension] of [
+    ['server-', `subjectAltName=IP:${address}`],
+    ['', 'extendedKeyUsage=clientAuth'],
+  ]) {
+    await openssl('req', ...ec, '-keyout', `${file}key.pem`, '-out', 'request.pem', '-subj', '/CN=leaf');
+    await writeFile(join(folder, 'extension'), extension);
+    await openssl(
+      'x509',
+      '-req',
+      '-in',
+      'request.pem',
+      '-CA',
+      'ca.pem',
+      '-CAkey',
+      'ca-key.pem',
+      '-CAcreateserial',
+      '-out',
+      `${file}cert.pem`,
+      '-days',
+      '9',
+      '-extfile',
+      'extension',
+    );
+  }
+  return folder;
+}
+
+/** Both sides in turn, so that a machine that slows down slows both. */
+async function compare(what, against, ours, floor) {
+  const sides = { ours: [], floor: [] };
+  for (let index = 0; index < runs; index += 1) {
+    sides.ours.push(await ours(index));
+    sides.floor.push(await floor(index));
+  }
+  const [a, b] = [median(sides.ours), median(sides.floor)];
+  return { what, against, seconds: round(a), floor: round(b), ratio: round(a / b), samples: sides };
+}
+
+const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
+const round = (number) => Math.round(number * 1000) / 1000;
+
+try {
+  await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', key]);
+  const rows = [];
+  rows.push(
+    await compare(
+      'create on a host that has an engine',
+      'bench/by-hand.sh',
+      (index) => onHost('bookworm-engine', (address) => seconds(...create(`a${index}`, address))),
+      () =>
+        onHost('bookworm-engine', async (address) =>
+          seconds('bash', [here('by-hand.sh'), address, key, await certificates(address)]),
+        ),
+    ),
+  );
+  await onHost('bookworm-engine', async (address) => {
+    await seconds(...create('same', address));
+    const ssh = [
+      '-i',
+      key,
+      '-o',
+      'BatchMode=yes',
+      '-o',
+      'StrictHostKeyChecking=accept-new',
+      '-o',
+      'LogLevel=ERROR',
+      '-o',
+      `UserKnownHostsFile=${work}/known`,
+      `root@${address}`,
+      'true',
+    ];
+    rows.push(
+      await compare(
+        'provision with nothing to do',
+        'ssh host true',
+        () => seconds(...slipway('provision', 'same')),
+        () => seconds('ssh', ssh),
+      ),
+    );
+    const node = () => seconds(process.execPath, ['-e', '0']);
+    for (const argv of [['ip', 'same'], ['env', '--shell', 'bash', 'same'], ['ls', '-q'], ['--help']]) {
+      rows.push(
+        await compare(
+          `slipway ${argv.join(' ')}`,
+          'node -e 0',
+          () => seconds(process.execPath, [program, ...argv]),
+          node,
+        ),
+      );
+    }
+  });
+  const line = (cells) => `| ${cells.join(' | ')} |`;
+  const table = [
+    line(['what', 'against', 'seconds', 'floor', 'ratio']),
+    line(Array(5).fill('---')),
+    ...rows.map((row) => line([row.what, row.against, row.seconds, row.floor, row.ratio])),
+  ];
+  process.stdout.write(`Medians of ${runs} runs\n${table.join('\n')}\n`);
+  if (values.json) await writeFile(values.json, `${JSON.stringify({ runs, node: process.version, rows }, null, 2)}\n`);
+} finally {
+  await rm(work, { recursive: true, force: true });
+}
