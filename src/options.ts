@@ -29,7 +29,8 @@ export type OptionInfo = {
   readonly flag: string;
   readonly also: readonly string[];
   readonly short: string | undefined;
-  readonly env: string;
+  /** Options of one call's doing (--force) are not read from the environment: there they would outlive the call. */
+  readonly env: string | undefined;
   readonly kind: 'string' | 'int' | 'boolean' | 'choice' | 'list';
   readonly choices: readonly string[];
   readonly default: unknown;
@@ -67,7 +68,7 @@ export function describe(schema: z.ZodObject, prefix = ''): readonly OptionInfo[
       flag,
       also: property.also ?? [],
       short: property.short,
-      env: property.env ?? `SLIPWAY_${flag.replaceAll('-', '_').toUpperCase()}`,
+      env: property.env ?? (prefix === '' ? undefined : `SLIPWAY_${flag.replaceAll('-', '_').toUpperCase()}`),
       kind,
       choices: property.enum ?? [],
       default: property.default,
@@ -108,7 +109,7 @@ export type Values = Readonly<Record<string, unknown>>;
 export function fromEnv(infos: readonly OptionInfo[], env: Readonly<Record<string, string | undefined>>): Values {
   const values: Record<string, unknown> = {};
   for (const info of infos) {
-    const text = env[info.env];
+    const text = info.env === undefined ? undefined : env[info.env];
     if (text !== undefined && text !== '') values[info.key] = coerce(info, text);
   }
   return values;
@@ -134,7 +135,7 @@ export function parseOptions<S extends z.ZodObject>(
   }
   const hint =
     missing.length > 0
-      ? `Add ${missing.map((info) => `--${info.flag} <${info.value}>`).join(' ')}, or set ${listed(missing.map((info) => info.env))}`
+      ? `Add ${missing.map((info) => `--${info.flag} <${info.value}>`).join(' ')}, or set ${listed(missing.flatMap((info) => info.env ?? []))}`
       : undefined;
   throw new SlipwayError('USAGE', sentences.join('; '), hint === undefined ? {} : { hint });
 }
@@ -202,7 +203,11 @@ export function toTable(infos: readonly OptionInfo[]): string {
             'or',
           )}`
         : '';
-    return `| \`--${info.flag}\`${info.kind === 'list' ? ' …' : ''} | \`${info.env}\` | ${initial} | ${info.description}${choices}${also} |`;
+    // A secret has no flag: an argv is read by every process of the computer.
+    const flag = info.secret
+      ? ''
+      : `\`${info.short === undefined ? '' : `-${info.short}, `}--${info.flag}\`${info.kind === 'list' ? ' …' : ''}`;
+    return `| ${flag} | ${info.env === undefined ? '' : `\`${info.env}\``} | ${initial} | ${info.description}${choices}${also} |`;
   });
   return ['| Flag | Environment | Default | Meaning |', '| --- | --- | --- | --- |', ...rows].join('\n');
 }

@@ -2,7 +2,7 @@ import inquirer from 'inquirer';
 import { drivers } from '../drivers/index.ts';
 import { canceled } from '../errors.ts';
 import { isMachineName } from '../machine.ts';
-import { coerce, type OptionInfo, type Values } from '../options.ts';
+import { coerce, fromEnv, type OptionInfo, type Values } from '../options.ts';
 import { engineInfos } from '../spec.ts';
 import { badName } from '../store.ts';
 import type { Cli } from './command.ts';
@@ -28,8 +28,9 @@ export function toQuestions(
   env: Cli['env'],
   check: (info: OptionInfo, value: unknown) => true | string,
 ): readonly Question[] {
+  const set = fromEnv(infos, env);
   return infos
-    .filter((info) => info.ask !== undefined && given[info.flag] === undefined && !env[info.env])
+    .filter((info) => info.ask !== undefined && given[info.flag] === undefined && set[info.key] === undefined)
     .map((info) => ({
       name: info.flag,
       type: info.secret

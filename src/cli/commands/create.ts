@@ -3,13 +3,14 @@ import { drivers } from '../../drivers/index.ts';
 import { SlipwayError } from '../../errors.ts';
 import { createMachine, dryRun, type World } from '../../lifecycle.ts';
 import type { Machine, Ready } from '../../machine.ts';
-import { toArgv, toCommandLine, type Values } from '../../options.ts';
+import { fromEnv, toArgv, toCommandLine, type Values } from '../../options.ts';
 import { profiles } from '../../provision/profiles/index.ts';
 import { contextName } from '../../provision/profiles/docker-context.ts';
 import { engineInfos } from '../../spec.ts';
 import { badName } from '../../store.ts';
 import { isMachineName, type MachineSpec } from '../../machine.ts';
 import { defineCommand, infosOf, type Cli, type Command, type Result } from '../command.ts';
+import { sudoPassword } from '../sudo-password.ts';
 import { driverIn, driverInfos, machineInfos, specFrom } from '../spec.ts';
 import { planResult } from './provision.ts';
 import { makeCurrent } from './use.ts';
@@ -30,10 +31,7 @@ const args = z.object({
     .array(z.enum(profiles.map(({ name }) => name) as [string, ...string[]]))
     .default(profiles.map(({ name }) => name))
     .meta({ description: 'Client settings to write', value: 'name' }),
-  sudoPassword: z
-    .string()
-    .optional()
-    .meta({ description: 'Password for sudo on the host, where it asks for one', secret: true }),
+  sudoPassword,
 });
 
 export const create: Command<typeof args> = defineCommand({
@@ -81,8 +79,10 @@ async function decide(named: string | undefined, given: Given, flags: Values, cl
 function missingAnswers(driver: string, flags: Values, before: Machine | undefined, { env }: Cli): number {
   const known = (key: string): boolean => before?.spec.options[key] !== undefined;
   const infos = driverInfos[driver] ?? [];
-  return infos.filter((info) => info.required && flags[info.flag] === undefined && !env[info.env] && !known(info.key))
-    .length;
+  const set = fromEnv(infos, env);
+  return infos.filter(
+    (info) => info.required && flags[info.flag] === undefined && set[info.key] === undefined && !known(info.key),
+  ).length;
 }
 
 /** Resources of a half-made machine belong to the driver that made them. */

@@ -3,14 +3,12 @@ import { dryRun, provisionMachine } from '../../lifecycle.ts';
 import type { Plan } from '../../provision/step.ts';
 import { shownPlan } from '../../provision/step.ts';
 import { defineCommand, type Command, type Result } from '../command.ts';
+import { sudoPassword } from '../sudo-password.ts';
 import { machineInfos, specChanged } from '../spec.ts';
 
 const args = z.object({
   dryRun: z.boolean().default(false).meta({ description: 'Show what would be done on the host' }),
-  sudoPassword: z
-    .string()
-    .optional()
-    .meta({ description: 'Password for sudo on the host, where it asks for one', secret: true }),
+  sudoPassword,
 });
 
 export const provision: Command<typeof args> = defineCommand({

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { removeMachine } from '../../lifecycle.ts';
 import { defineCommand, type Command } from '../command.ts';
+import { sudoPassword } from '../sudo-password.ts';
 
 const args = z.object({
   deprovision: z.boolean().default(false).meta({ description: 'Also undo what provisioning wrote on the host' }),
@@ -9,10 +10,7 @@ const args = z.object({
     .default(false)
     .meta({ description: 'Go on where the host does not answer or the record is broken', short: 'f' }),
   yes: z.boolean().default(false).meta({ description: 'Ask nothing', short: 'y' }),
-  sudoPassword: z
-    .string()
-    .optional()
-    .meta({ description: 'Password for sudo on the host, where it asks for one', secret: true }),
+  sudoPassword,
 });
 
 export const rm: Command<typeof args> = defineCommand({

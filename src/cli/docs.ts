@@ -1,0 +1,46 @@
+import { drivers } from '../drivers/index.ts';
+import { exitCodes } from '../errors.ts';
+import { toTable } from '../options.ts';
+import { engineInfos } from '../spec.ts';
+import { infosOf, type Command } from './command.ts';
+import { commands } from './commands/all.ts';
+import { driverInfos } from './spec.ts';
+
+/** docs/options.md, whole: every option and exit status, from the declarations that the program itself reads. */
+export async function optionsPage(): Promise<string> {
+  const loaded = await Promise.all(commands.map(async ({ load }) => load()));
+  return `${[
+    '# Options',
+    'Made from the declarations in `src/` by `npm run docs`; a test fails when it is stale.',
+    'A flag stands above what the machine was made with before, that above the environment, that above the default. A flag marked … may be given more than once; in its variable, values are separated by commas.',
+    ...loaded.map(commandSection),
+    '## The engine (`create`, `provision`)',
+    toTable(engineInfos),
+    ...drivers.flatMap(({ name, summary }) => [`## Driver \`${name}\`: ${summary}`, toTable(driverInfos[name] ?? [])]),
+    '## Everywhere',
+    '`--json` prints one JSON document (long work: one event a line, then the document), `--debug` shows every remote command with its time and exit status, `--quiet` shows no progress, `--help` explains. `SLIPWAY_HOME` is where machines are kept (`~/.slipway`); `DOCKER_CONFIG` is where the docker CLI keeps its settings (`~/.docker`).',
+    '## Exit statuses',
+    exitTable(),
+  ].join('\n\n')}\n`;
+}
+
+function commandSection(command: Command): string {
+  const infos = infosOf(command);
+  const head = `## \`slipway ${command.name}${command.words === '' ? '' : ` ${command.words}`}\`\n\n${command.summary}.`;
+  return infos.length === 0 ? head : `${head}\n\n${toTable(infos)}`;
+}
+
+function exitTable(): string {
+  const statuses = [...new Set(Object.values(exitCodes))].toSorted((left, right) => left - right);
+  const rows = statuses.map((status) => {
+    const codes = Object.entries(exitCodes).filter(([, value]) => value === status);
+    return `| ${status} | ${codes.map(([code]) => `\`${code}\``).join(', ')} |`;
+  });
+  return [
+    '| Status | Codes (in `--json`: `error.code`) |',
+    '| --- | --- |',
+    '| 0 | done |',
+    '| 1 | a bug in Slipway; `status`: the engine does not answer |',
+    ...rows,
+  ].join('\n');
+}
