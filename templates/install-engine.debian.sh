@@ -4,8 +4,7 @@
 
 main() {
     export DEBIAN_FRONTEND=noninteractive LC_ALL=C
-    # Work that a killed run left half done would fail every later one.
-    dpkg --configure -a
+    finish_earlier_work
     case $SOURCE in
         distro) from_distro ;;
         docker) from_docker ;;
@@ -26,6 +25,15 @@ why() {
 apt() {
     apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
         -o Dpkg::Use-Pty=0 -o APT::Install-Recommends=false "$@"
+}
+
+# A run that was killed left its package manager at work, or its work half done. `check` waits for the first, since
+# dpkg itself waits for nobody, and fails for the second.
+finish_earlier_work() {
+    apt check >/dev/null 2>&1 || { dpkg --configure -a && apt --fix-broken install; } || {
+        why 'the package manager was interrupted earlier and can not finish that'
+        exit 1
+    }
 }
 
 update() {
