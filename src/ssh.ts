@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import ssh2, { type AnyAuthMethod, type ClientChannel, type ConnectConfig } from 'ssh2';
 import { canceled, SlipwayError, systemCode } from './errors.ts';
-import { judgeHostKey, keyLine, knownKeys, shownKey, type Judgement } from './host-key.ts';
+import { judgeHostKey, keyLine, knownKeys, shownKey, type Expectation, type Judgement } from './host-key.ts';
 import type { SshHop, SshTarget } from './machine.ts';
 import type { Shell } from './shell.ts';
 
@@ -42,10 +42,10 @@ const KEEPALIVE = { keepaliveInterval: 5_000, keepaliveCountMax: 3 };
 export const connect: Connect = async (target, side, onHostKey) => {
   const started = performance.now();
   const keys = await identities(target, side);
-  const gate = target.jump && (await openHop(target.jump, keys, side, onHostKey, undefined));
+  const gate = target.jump && (await openHop({ hop: target.jump, keys, side, onHostKey, sock: undefined }));
   try {
-    const sock = gate && (await through(gate.client, target));
-    const line = await openHop(target, keys, side, onHostKey, sock);
+    const sock = gate && (() => through(gate.client, target));
+    const line = await openHop({ hop: target, keys, side, onHostKey, sock });
     side.debug(`ssh ${target.user}@${target.address}:${target.port} connected in ${elapsed(started)}`);
     return sessionOn(line.client, line.key, gate, target, side);
   } catch (error) {
@@ -56,16 +56,46 @@ export const connect: Connect = async (target, side, onHostKey) => {
 
 type Line = { readonly client: ssh2.Client; readonly key: string };
 
-/** One hop, from the socket to the login. */
-async function openHop(
-  hop: SshHop,
-  keys: Identities,
-  side: SshClientSide,
-  onHostKey: OnHostKey,
-  sock: Duplex | undefined,
-): Promise<Line> {
+type HostKeyAlgorithms = readonly ssh2.ServerHostKeyAlgorithm[] | undefined;
+type HopCall = {
+  readonly hop: SshHop;
+  readonly keys: Identities;
+  readonly side: SshClientSide;
+  readonly onHostKey: OnHostKey;
+  /** The way through a jump host, anew for each try. */
+  readonly sock: (() => Promise<Duplex>) | undefined;
+};
+
+/** One hop, from the socket to the login, asking for the kind of host key that we can compare with. */
+async function openHop(call: HopCall): Promise<Line> {
+  const { hop, side } = call;
   const known = hop.hostKey === undefined && hop.expectedKey === undefined ? await knownKeys(hop, side.userHome) : [];
   const expectation = { pinned: hop.hostKey, expected: hop.expectedKey, known };
+  let refused: unknown;
+  for (const kind of kindsToAskFor(expectation)) {
+    try {
+      return await tryHop(call, expectation, kind);
+    } catch (error) {
+      if (!isAboutHostKey(error)) throw error;
+      // The first refusal names the key that the host likes best.
+      refused ??= error;
+    }
+  }
+  throw refused;
+}
+
+/** Refused by us, or not to be had: a host may lack a kind of key, which ends the handshake. */
+function isAboutHostKey(error: unknown): boolean {
+  if (!(error instanceof SlipwayError)) return false;
+  return error.code === 'HOST_KEY' || (error.cause as { level?: string } | undefined)?.level === 'handshake';
+}
+
+async function tryHop(
+  { hop, keys, side, onHostKey, sock }: HopCall,
+  expectation: Expectation,
+  algorithms: HostKeyAlgorithms,
+): Promise<Line> {
+  const way = await sock?.();
   const client = new ssh2.Client();
   let key = '';
   let judgement: Judgement | undefined;
@@ -91,11 +121,11 @@ async function openHop(
       );
     });
     client.connect({
-      ...(sock ? { sock } : { host: hop.address, port: hop.port }),
+      ...(way ? { sock: way } : { host: hop.address, port: hop.port }),
       username: hop.user,
       readyTimeout: CONNECT_SECONDS * 1000,
       ...KEEPALIVE,
-      ...hostKeyAlgorithms(expectation),
+      ...(algorithms ? { algorithms: { serverHostKey: [...algorithms] } } : {}),
       hostVerifier: (blob: Buffer) => {
         key = keyLine(blob);
         judgement = judgeHostKey(key, expectation);
@@ -108,24 +138,25 @@ async function openHop(
   });
 }
 
-/** Asks for the kind of key that we can compare with: a host has several, and would show the kind it likes best. */
-function hostKeyAlgorithms({
-  pinned,
-  expected,
-  known,
-}: {
-  pinned: string | undefined;
-  expected: string | undefined;
-  known: readonly string[];
-}): Pick<ConnectConfig, 'algorithms'> {
-  const lines = pinned !== undefined ? [pinned] : expected?.includes(' ') ? [expected] : known;
-  const types = [...new Set(lines.map((line) => line.split(' ')[0] ?? ''))];
-  const algorithms = types.flatMap((type) => (type === 'ssh-rsa' ? ['rsa-sha2-512', 'rsa-sha2-256'] : [type]));
-  const usable = algorithms.filter((name) =>
-    /^(ssh-ed25519|ecdsa-sha2-nistp(256|384|521)|rsa-sha2-(256|512))$/.test(name),
+const RSA: HostKeyAlgorithms = ['rsa-sha2-512', 'rsa-sha2-256'];
+const KINDS: readonly HostKeyAlgorithms[] = [
+  ['ssh-ed25519'],
+  ['ecdsa-sha2-nistp256', 'ecdsa-sha2-nistp384', 'ecdsa-sha2-nistp521'],
+  RSA,
+];
+
+/**
+ * A host has several keys and shows the kind that it likes best. A key to compare with tells which kind to ask for; a
+ * fingerprint does not, so each kind is tried; with nothing to compare, the host may choose.
+ */
+function kindsToAskFor({ pinned, expected, known }: Expectation): readonly HostKeyAlgorithms[] {
+  if (pinned === undefined && expected?.startsWith('SHA256:')) return KINDS;
+  const lines = pinned !== undefined ? [pinned] : expected !== undefined ? [expected] : known;
+  const types = new Set(lines.map((line) => line.split(' ')[0] ?? ''));
+  const usable = KINDS.flatMap((kind) => kind ?? []).filter((name) =>
+    types.has(RSA?.includes(name) ? 'ssh-rsa' : name),
   );
-  // Not `prepend`: with a key to compare with, any other kind would be refused anyway.
-  return usable.length > 0 ? { algorithms: { serverHostKey: usable as ssh2.ServerHostKeyAlgorithm[] } } : {};
+  return [usable.length > 0 ? usable : undefined];
 }
 
 function through(client: ssh2.Client, { address, port }: SshHop): Promise<Duplex> {
