@@ -67,7 +67,7 @@ export async function createMachine(wanted: MachineSpec, world: World): Promise<
   // Saved before anything exists, so that `rm` always finds a half-made machine.
   const machine: Machine = before?.phase === 'created' ? { ...before, spec } : { version: 1, phase: 'creating', spec };
   await store.write(machine);
-  return recordingFailure(machine, world, async (save) => {
+  return await recordingFailure(machine, world, async (save) => {
     if (driver.create)
       await progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
         driver.create?.(target, { log, signal: world.signal }),
@@ -89,7 +89,7 @@ export async function provisionMachine(
   const machine: Machine = { ...before, spec: change(before.spec) };
   const driver = driverNamed(machine.spec.driver);
   await driver.check?.(targetOf(driver, machine.spec), { log: world.debug, signal: world.signal });
-  return recordingFailure(machine, world, (save) => provision(machine, driver, world, save));
+  return await recordingFailure(machine, world, (save) => provision(machine, driver, world, save));
 }
 
 /** What `provisionMachine` would do on the host, done to nothing: no record, no file, no remote change. */
@@ -103,7 +103,7 @@ export async function dryRun(spec: MachineSpec, before: Machine | undefined, wor
   const { session } = await openSession(host.ssh, world);
   await using _session = session;
   const facts = await lookAtHost(session, host.ssh, world);
-  return planFor(spec, host.address, facts, certificates, world);
+  return await planFor(spec, host.address, facts, certificates, world);
 }
 
 export type Removal = { readonly name: string; readonly stays: string | undefined; readonly contextReset: boolean };
@@ -420,9 +420,21 @@ async function recordingFailure<T>(
         // The disk that is too full for this note is what the first error is about.
         if (!(second instanceof SlipwayError)) throw second;
       });
+      if (error.code === 'CANCELED') throw stopped(last, progress.last());
     }
     throw error;
   }
+}
+
+/** Ctrl-C asks nothing and tells what exists. */
+function stopped({ spec: { name }, phase }: Machine, step: string): SlipwayError {
+  const exists = phase === 'ready' ? `"${name}" is a machine as before` : `"${name}" is half made`;
+  return new SlipwayError('CANCELED', `Stopped at the step ${step}, as you asked; ${exists}`, {
+    hint:
+      phase === 'ready'
+        ? `Finish it: slipway provision ${name}`
+        : `Go on: slipway create ${name}, or undo it: slipway rm ${name}`,
+  });
 }
 
 async function noConflicts(spec: MachineSpec, places: ClientPlaces): Promise<void> {

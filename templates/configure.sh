@@ -7,13 +7,13 @@ main() {
     LC_ALL=C
     export LC_ALL
     mkdir backup
+    each stage_one || { why 'the files could not be written'; each unstage_one; exit 1; }
     if [ "$ENGINE" = restart ]; then
         # /run forgets it with the boot, and a boot makes the restart needless.
         mkdir -p /run/slipway
         : >/run/slipway/restart-pending
     fi
-    stage_beside || { why 'the files could not be written'; undo; exit 1; }
-    move_in || { why 'the files could not be moved into place'; undo; exit 1; }
+    each move_one || { why 'the files could not be moved into place'; undo; exit 1; }
     systemctl daemon-reload
     case $ENGINE in
         restart) restart_or_undo ;;
@@ -21,7 +21,6 @@ main() {
     esac
     # Only where needed: on Debian it costs as much as the rest of this script.
     if [ "$ENABLE" = yes ]; then systemctl enable --quiet docker.service; fi
-    rm -f /run/slipway/restart-pending
 }
 
 why() {
@@ -35,12 +34,8 @@ each() {
 }
 
 # Written beside its place first: only this can run out of space, and then nothing has changed yet.
-stage_beside() {
-    each stage_one
-}
-
 stage_one() {
-    if [ -e "$3" ]; then cp -p "$3" "backup/$2"; fi
+    if [ -e "$3" ]; then cp -p "$3" "backup/$2" || return 1; fi
     [ "$1" != - ] || return 0
     mkdir -p "$(dirname "$3")"
     mode=$1
@@ -48,33 +43,40 @@ stage_one() {
     (umask 077 && cp "files/$2" "$3.slipway-new") && chmod "$mode" "$3.slipway-new" && sync "$3.slipway-new"
 }
 
-move_in() {
-    each move_one
+unstage_one() {
+    rm -f "$3.slipway-new"
 }
 
 move_one() {
     if [ "$1" = - ]; then rm -f "$3"; else mv -f "$3.slipway-new" "$3"; fi
 }
 
+# Only after every file was staged, so that a file without a backup is one that was not there.
 undo() {
     each undo_one
-    rm -f /run/slipway/restart-pending
 }
 
 undo_one() {
-    rm -f "$3.slipway-new"
-    if [ -e "backup/$2" ]; then cp -p "backup/$2" "$3"; else rm -f "$3"; fi
+    if [ -e "backup/$2" ]; then
+        cp -p "backup/$2" "$3.slipway-new" && mv -f "$3.slipway-new" "$3"
+    else
+        rm -f "$3" "$3.slipway-new"
+    fi
 }
 
 restart_or_undo() {
     # Three starts within a minute are all that the unit allows; ours is not one of the failing kind.
     systemctl reset-failed docker.service docker.socket 2>/dev/null || true
-    if systemctl restart docker.service; then return 0; fi
+    if systemctl restart docker.service; then
+        rm -f /run/slipway/restart-pending
+        return
+    fi
     journalctl -u docker.service -n 15 --no-pager -o cat >&2 || true
     undo
     systemctl daemon-reload
     systemctl reset-failed docker.service docker.socket 2>/dev/null || true
     if systemctl restart docker.service; then
+        rm -f /run/slipway/restart-pending
         why 'the engine did not start with the new configuration, so the old one was put back'
     else
         why 'the engine did not start with the new configuration, nor with the old one'

@@ -30,7 +30,10 @@ apt() {
 # A run that was killed left its package manager at work, or its work half done. `check` waits for the first, since
 # dpkg itself waits for nobody, and fails for the second.
 finish_earlier_work() {
-    apt check >/dev/null 2>&1 || { dpkg --configure -a && apt --fix-broken install; } || {
+    if apt check >/dev/null 2>&1; then return; fi
+    # Packages whose dependencies are still missing fail here, and get them from the next line.
+    dpkg --configure -a || true
+    apt --fix-broken install || {
         why 'the package manager was interrupted earlier and can not finish that'
         exit 1
     }
@@ -38,7 +41,7 @@ finish_earlier_work() {
 
 update() {
     # The lock of the package lists has no option to wait for, hence the second and third try.
-    apt update || { sleep 5 && apt update; } || { sleep 15 && apt update; }
+    apt update || { sleep 3 && apt update; } || { sleep 7 && apt update; }
 }
 
 known() {

@@ -61,7 +61,11 @@ function optionsFor(info: OptionInfo, flag: string): readonly Option[] {
   }
   const option = named(new Option(`${short}--${flag} <${info.value}>`), info.flag);
   if (info.kind === 'list')
-    option.argParser((text: string, before: readonly string[] | undefined) => [...(before ?? []), text]);
+    // An empty value empties a list that a machine was made with.
+    option.argParser((text: string, before: readonly string[] | undefined) => [
+      ...(before ?? []),
+      ...(text === '' ? [] : [text]),
+    ]);
   else option.argParser((text: string) => coerce(info, text));
   return [option];
 }
