@@ -52,8 +52,8 @@ async function lockNumbers(folder: string): Promise<readonly number[]> {
 /** The file appears with its content or not at all; false when somebody else made it first. */
 async function createWhole(path: string, content: string): Promise<boolean> {
   const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
-  await writeFile(temporary, content, { mode: 0o600, flag: 'wx' });
   try {
+    await writeFile(temporary, content, { mode: 0o600, flag: 'wx' });
     await link(temporary, path);
     return true;
   } catch (error) {

@@ -11,7 +11,7 @@
  */
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readIfThere, writeWhole } from './changes.ts';
+import { localFileError, readIfThere, writeWhole } from './changes.ts';
 import { SlipwayError, systemCode } from './errors.ts';
 import { takeLock } from './lock.ts';
 import { isMachineName, type Machine } from './machine.ts';
@@ -130,8 +130,12 @@ export function openStore(home: string): Store {
     },
     async lock(name) {
       const { folder } = paths(name);
-      await mkdir(folder, { recursive: true, mode: 0o700 });
-      return takeLock(folder, name);
+      try {
+        await mkdir(folder, { recursive: true, mode: 0o700 });
+        return await takeLock(folder, name);
+      } catch (error) {
+        throw localFileError(folder, error);
+      }
     },
   };
 }
