@@ -51,7 +51,13 @@ move_in() {
 }
 
 move_one() {
-    if [ "$1" = - ]; then rm -f "$3"; else mv -f "$3.slipway-new" "$3"; fi
+    if [ "$1" != - ]; then
+        mv -f "$3.slipway-new" "$3"
+    else
+        rm -f "$3" || return
+        # A folder that was ours alone goes with its last file.
+        rmdir "$(dirname "$3")" 2>/dev/null || true
+    fi
 }
 
 undo() {
@@ -61,7 +67,7 @@ undo() {
 
 undo_one() {
     rm -f "$3.slipway-new"
-    if [ -e "backup/$2" ]; then cp -p "backup/$2" "$3"; else rm -f "$3"; fi
+    if [ ! -e "backup/$2" ]; then rm -f "$3"; else mkdir -p "$(dirname "$3")" && cp -p "backup/$2" "$3"; fi
 }
 
 restart_or_undo() {
