@@ -48,7 +48,13 @@ unstage_one() {
 }
 
 move_one() {
-    if [ "$1" = - ]; then rm -f "$3"; else mv -f "$3.slipway-new" "$3"; fi
+    if [ "$1" != - ]; then
+        mv -f "$3.slipway-new" "$3"
+    else
+        rm -f "$3" || return
+        # A folder that was ours alone goes with its last file.
+        rmdir "$(dirname "$3")" 2>/dev/null || true
+    fi
 }
 
 # Only after every file was staged, so that a file without a backup is one that was not there.
@@ -58,7 +64,7 @@ undo() {
 
 undo_one() {
     if [ -e "backup/$2" ]; then
-        cp -p "backup/$2" "$3.slipway-new" && mv -f "$3.slipway-new" "$3"
+        mkdir -p "$(dirname "$3")" && cp -p "backup/$2" "$3.slipway-new" && mv -f "$3.slipway-new" "$3"
     else
         rm -f "$3" "$3.slipway-new"
     fi

@@ -83,6 +83,8 @@ export function at(host: BedHost, user = 'root'): readonly string[] {
 }
 
 function finished(child: ChildProcess, stdin: string | undefined): Promise<Outcome> {
+  // A command may end without having read its input; its exit status is what counts.
+  child.stdin?.on('error', () => {});
   child.stdin?.end(stdin ?? '');
   let stdout = '';
   let stderr = '';

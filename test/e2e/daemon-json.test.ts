@@ -1,0 +1,97 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startHost, type BedHost } from '../bed/host.ts';
+import { engineStarts } from './engine.ts';
+import { at, describeOnBed, newUser, ok, type User } from './slipway.ts';
+
+const path = '/etc/docker/daemon.json';
+
+describeOnBed('a daemon.json that was there before', () => {
+  let host: BedHost;
+  let user: User;
+
+  beforeAll(async () => {
+    [host, user] = await Promise.all([startHost({ suite: 'bookworm', engine: true }), newUser()]);
+  });
+  afterAll(async () => {
+    await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
+  });
+
+  async function lay(text: string, mode: string): Promise<void> {
+    await writeFile(join(user.home, 'daemon.json'), text);
+    await host.copyIn(join(user.home, 'daemon.json'), path);
+    await host.must(`chmod ${mode} ${path}`);
+  }
+
+  test.for([
+    { broken: '{\n  "log-driver": "local",\n  "labels": ["a=1" "b=2"]\n}\n', at: 'line 3, column 20: comma expected' },
+    { broken: '{"log-driver": "local",}', at: 'line 1, column 24: property name expected' },
+    { broken: '["log-driver"]\n', at: 'line 1, column 1: it holds no object' },
+    { broken: '{\n  // why\n  "debug": true\n}\n', at: 'line 2, column 3: invalid comment token' },
+    { broken: '\u{feff}{\r\n\t"debug": tru\r\n}', at: 'line 1, column 1: invalid symbol' },
+  ])('broken at $at is named so and left as it is', async ({ broken, at: place }) => {
+    await lay(broken, '640');
+    const bytes = `sha256sum ${path}; stat -c '%a %Y %i' ${path}; ls -A /etc/docker /etc/systemd/system/docker.service.d 2>&1 || :`;
+    const before = await host.must(bytes);
+    const refused = await user.slipway('create', 'web', ...at(host));
+    expect(refused.code).toBe(7);
+    expect(refused.stderr).toContain(`${path} on ${host.address} is broken at ${place}`);
+    expect(await host.must(bytes)).toBe(before);
+    expect(await engineStarts(host)).toBe(1);
+  });
+
+  test('keeps what is not ours, its mode included, and create goes on once it is mended', async () => {
+    const theirs = {
+      'log-driver': 'json-file',
+      labels: ['theirs=1'],
+      'log-opts': { 'max-size': '5m', 'max-file': '2' },
+      'default-ulimits': { nofile: { Name: 'nofile', Hard: 4096, Soft: 1024 } },
+      dns: ['192.0.2.53'],
+    };
+    await lay(JSON.stringify(theirs), '600');
+    const ours = ['--engine-label', 'ours=2', '--engine-opt', 'log-opt=max-file=3', '--engine-opt', 'dns=192.0.2.54'];
+    await ok(user.slipway('create', 'web', ...at(host), ...ours));
+    expect(JSON.parse(await host.must(`cat ${path}`))).toEqual({
+      ...theirs,
+      labels: ['theirs=1', 'ours=2'],
+      'log-opts': { 'max-size': '5m', 'max-file': '3' },
+      dns: ['192.0.2.53', '192.0.2.54'],
+      hosts: ['fd://', 'tcp://0.0.0.0:2376'],
+      tls: true,
+      tlsverify: true,
+      tlscacert: '/etc/docker/slipway/ca.pem',
+      tlscert: '/etc/docker/slipway/server-cert.pem',
+      tlskey: '/etc/docker/slipway/server-key.pem',
+    });
+    expect(await host.must(`stat -c '%a %U:%G' ${path}`)).toBe('600 root:root');
+    const info = ['info', '--format', '{{.LoggingDriver}} {{len .Labels}}'];
+    expect((await ok(user.docker('--context', 'web', ...info))).stdout.trim()).toBe('json-file 2');
+  });
+
+  test('takes what somebody else adds later, and gives back what ours stood in for', async () => {
+    const change = `sed -i 's/^{/{ "max-concurrent-downloads": 7,/; s/"ours=2"/"ours=2", "later=3"/' ${path}`;
+    await host.must(`systemctl reset-failed docker.service; ${change} && systemctl restart docker.service`);
+    await ok(user.slipway('provision', 'web', '--engine-label', 'ours=4', '--engine-opt', 'debug=true'));
+    const { labels, debug, ...rest } = JSON.parse(await host.must(`cat ${path}`)) as Record<string, unknown>;
+    expect([labels, debug]).toEqual([['theirs=1', 'later=3', 'ours=4'], true]);
+    expect(rest).toMatchObject({
+      'max-concurrent-downloads': 7,
+      'log-opts': { 'max-size': '5m', 'max-file': '2' },
+      dns: ['192.0.2.53'],
+    });
+  });
+
+  test('broken after the create: provision names the place and the machine goes on answering', async () => {
+    const good = await host.must(`cat ${path}`);
+    await lay('{ "debug": }\n', '600');
+    const refused = await user.slipway('provision', 'web', '--engine-label', 'ours=5');
+    expect(refused.code).toBe(7);
+    expect(refused.stderr).toContain('is broken at line 1, column 12: value expected');
+    expect(await host.must(`cat ${path}`)).toBe('{ "debug": }');
+    expect((await ok(user.slipway('status', 'web'))).stdout).toContain('running');
+    await lay(good, '600');
+    await ok(user.slipway('provision', 'web'));
+    expect((await ok(user.slipway('status', 'web'))).stdout).not.toContain('Trouble');
+  });
+});
