@@ -164,13 +164,16 @@ test('files are named in kebab-case and export by name', () => {
 
 function arrowsOf(file: string): readonly Arrow[] {
   const text = sources.get(file) ?? '';
-  const target = (name: string): string => (name.startsWith('.') ? relative(root, join(root, dirname(file), name)) : name);
+  const target = (name: string): string =>
+    name.startsWith('.') ? relative(root, join(root, dirname(file), name)) : name;
   const statements = [...text.matchAll(/^(?:import|export)\s+(type\s+)?(?:[^'";]*?\sfrom\s+)?'([^']+)'/gm)].map(
     ([, type, name = '']): Arrow => ({ from: file, to: target(name), how: type ? 'type' : 'value' }),
   );
-  const calls = [...text.matchAll(/\bimport\(\s*'([^']+)'\s*\)/g)].map(
-    ([, name = '']): Arrow => ({ from: file, to: target(name), how: 'dynamic' }),
-  );
+  const calls = [...text.matchAll(/\bimport\(\s*'([^']+)'\s*\)/g)].map(([, name = '']): Arrow => ({
+    from: file,
+    to: target(name),
+    how: 'dynamic',
+  }));
   return [...statements, ...calls].map((arrow) => ({ ...arrow, to: arrow.to.replaceAll('\\', '/') }));
 }
 

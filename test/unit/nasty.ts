@@ -37,11 +37,12 @@ const AWKWARD = [
 ];
 
 /** Any text that an argv can hold, with what shells and parsers stumble over thrown in often. */
-export const word: fc.Arbitrary<string> = fc.oneof(
-  fc.constantFrom(...AWKWARD),
-  fc.string({ unit: 'binary' }),
-  fc.array(fc.constantFrom(...`'"\\$\`!-= \n`, 'a'), { maxLength: 12 }).map((letters) => letters.join('')),
-)
+export const word: fc.Arbitrary<string> = fc
+  .oneof(
+    fc.constantFrom(...AWKWARD),
+    fc.string({ unit: 'binary' }),
+    fc.array(fc.constantFrom(...`'"\\$\`!-= \n`, 'a'), { maxLength: 12 }).map((letters) => letters.join('')),
+  )
   .filter((text) => !text.includes('\0'));
 
 export const words: fc.Arbitrary<readonly string[]> = fc.array(word, { maxLength: 100, size: 'max' });

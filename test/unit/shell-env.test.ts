@@ -82,7 +82,10 @@ test('a POSIX shell takes up every value as it is, and unsets what is to be unse
       const text = shellEnv('sh', [...set, ['GONE', undefined]], 'slipway env web');
       const names = values.map((_, index) => `"$V${index}"`).join(' ');
       const script = `eval "$TEXT"; printf '%s\\0' "\${GONE-unset}" ${names}`;
-      const out = execFileSync('sh', ['-c', script], { env: { ...process.env, TEXT: text, GONE: 'x' }, encoding: 'utf8' });
+      const out = execFileSync('sh', ['-c', script], {
+        env: { ...process.env, TEXT: text, GONE: 'x' },
+        encoding: 'utf8',
+      });
       expect(out.split('\0').slice(0, -1)).toEqual(['unset', ...values]);
     }),
     { numRuns: 20 },

@@ -80,7 +80,9 @@ describe('assignments', () => {
       fc.property(words, (all) => {
         const names = all.map((_, index) => `V${index}`);
         const script = assignments(Object.fromEntries(all.map((value, index) => [`V${index}`, value])));
-        expect(printed(`${script}printf '%s\\0' x ${names.map((name) => `"$${name}"`).join(' ')}`).slice(1)).toEqual(all);
+        expect(printed(`${script}printf '%s\\0' x ${names.map((name) => `"$${name}"`).join(' ')}`).slice(1)).toEqual(
+          all,
+        );
       }),
       { numRuns: 20 },
     );
