@@ -1,13 +1,14 @@
 # Lays files in their places, each whole or not at all, and lets a running engine read them.
 # MANIFEST: lines of `mode staged-name path`. Mode `-` takes the file away; mode `=` keeps the mode that it has, 644 for a
 # new one. Staged files lie in ./files.
-# ENGINE: restart, start or none (there is no engine yet; its package will start it).
+# ENGINE: restart, start, later (the package of another version will restart it) or none (there is no engine yet; its
+# package will start it).
 
 main() {
     LC_ALL=C
     export LC_ALL
     mkdir backup
-    if [ "$ENGINE" = restart ]; then
+    if [ "$ENGINE" = restart ] || [ "$ENGINE" = later ]; then
         # /run forgets it with the boot, and a boot makes the restart needless.
         mkdir -p /run/slipway
         : >/run/slipway/restart-pending
@@ -19,7 +20,8 @@ main() {
         restart) restart_or_undo ;;
         start) systemctl enable --quiet --now docker.service ;;
     esac
-    rm -f /run/slipway/restart-pending
+    # An installation that fails must not leave an engine that never reads what was laid.
+    [ "$ENGINE" = later ] || rm -f /run/slipway/restart-pending
 }
 
 why() {

@@ -50,8 +50,8 @@ export function planProvision(input: PlanInput): Plan {
   const running = facts.dockerd !== undefined && facts.unit.text !== '';
   const restart = running && install === undefined && (files.length > 0 || facts.restartPending);
   const start = running && install === undefined && !restart && !(facts.unit.active && facts.unit.enabled);
-  const configure =
-    files.length > 0 || restart || start ? [configureStep(files, restart ? 'restart' : start ? 'start' : 'none')] : [];
+  const engineDoes = restart ? 'restart' : start ? 'start' : running ? 'later' : 'none';
+  const configure = files.length > 0 || restart || start ? [configureStep(files, engineDoes)] : [];
   return install === undefined ? configure : [...configure, install];
 }
 
@@ -212,11 +212,12 @@ function changedFiles(
   });
 }
 
-function configureStep(files: Step['files'], engine: 'restart' | 'start' | 'none'): Step {
+function configureStep(files: Step['files'], engine: 'restart' | 'start' | 'later' | 'none'): Step {
   const manifest = files.map((file, index) => `${file.content === undefined ? '-' : file.mode} ${index} ${file.path}`);
   const titles = {
     restart: 'Configure the engine and restart it',
     start: 'Start the engine',
+    later: 'Lay the engine’s configuration and certificates',
     none: 'Lay the engine’s configuration and certificates',
   };
   return {

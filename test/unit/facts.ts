@@ -66,9 +66,12 @@ export function input(of: Facts, more: Partial<EngineSpec> = {}): PlanInput {
   };
 }
 
+const DROP_IN = '/etc/systemd/system/docker.service.d/50-slipway.conf';
+
 /** What the host looks like once this plan was carried out; an installed engine is Debian's. */
 export function after(before: Facts, plan: Plan): Facts {
   let now = before;
+  let dropIn: string | undefined;
   for (const step of plan) {
     const files = { ...now.files };
     let { daemonJson, slipwayState } = now;
@@ -79,6 +82,7 @@ export function after(before: Facts, plan: Plan): Facts {
         const sha256 = createHash('sha256').update(file.content).digest('hex');
         files[file.path] = { sha256, mode: file.mode, owner: 'root' };
       }
+      if (file.path === DROP_IN) dropIn = file.content;
       if (file.path === '/etc/docker/slipway/state.json') slipwayState = file.content;
     }
     const installed = step.id === 'install-engine' ? withEngine : now;
@@ -89,7 +93,7 @@ export function after(before: Facts, plan: Plan): Facts {
       slipwayState,
       dockerd: installed.dockerd,
       packages: installed.packages,
-      unit: unitAfter(installed, step.files),
+      unit: unitWith(installed.unit.text, dropIn),
       restartPending: false,
     };
   }
@@ -97,11 +101,8 @@ export function after(before: Facts, plan: Plan): Facts {
 }
 
 /** `systemctl cat` shows the unit, then the drop-ins. */
-function unitAfter(now: Facts, files: Plan[number]['files']): Facts['unit'] {
-  const path = '/etc/systemd/system/docker.service.d/50-slipway.conf';
-  const changed = files.find((file) => file.path === path);
-  if (!changed || now.unit.text === '') return now.unit;
-  const others = now.unit.text.split(`# ${path}`)[0] ?? '';
-  const text = changed.content === undefined ? others : `${others}\n# ${path}\n${changed.content}`;
-  return { active: true, enabled: true, text };
+function unitWith(text: string, dropIn: string | undefined): Facts['unit'] {
+  if (text === '') return { active: false, enabled: false, text };
+  const shown = dropIn === undefined ? '' : `\n# ${DROP_IN}\n${dropIn}`;
+  return { active: true, enabled: true, text: text + shown };
 }
