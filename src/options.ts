@@ -149,7 +149,7 @@ function complaint(issue: z.core.$ZodIssue, infos: readonly OptionInfo[], values
 }
 
 function expectation(issue: z.core.$ZodIssue, info: OptionInfo): string {
-  if (issue.code === 'too_small') return `at least ${issue.minimum}`;
+  if (issue.code === 'too_small') return issue.origin === 'string' ? 'a text' : `at least ${issue.minimum}`;
   if (issue.code === 'too_big') return `at most ${issue.maximum}`;
   if (issue.code === 'invalid_value') return `one of ${listed(info.choices, 'or')}`;
   if (issue.code === 'invalid_type') {

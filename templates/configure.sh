@@ -1,15 +1,17 @@
 # Lays files in their places, each whole or not at all, and lets a running engine read them.
 # MANIFEST: lines of `mode staged-name path`. Mode `-` takes the file away; mode `=` keeps the mode that it has, 644 for a
 # new one. Staged files lie in ./files.
-# ENGINE: restart, start or none (there is no engine yet; its package will start it). ENABLE: yes, to start with the host.
+# ENGINE: restart, start, later (the package of another version will restart it) or none (there is no engine yet; its
+# package will start it). ENABLE: yes, to start with the host.
 
 main() {
     LC_ALL=C
     export LC_ALL
     mkdir backup
     each stage_one || { why 'the files could not be written'; each unstage_one; exit 1; }
-    if [ "$ENGINE" = restart ]; then
-        # /run forgets it with the boot, and a boot makes the restart needless.
+    if [ "$ENGINE" = restart ] || [ "$ENGINE" = later ]; then
+        # /run forgets it with the boot, and a boot makes the restart needless. An installation that fails leaves it, and
+        # so does not leave an engine that never reads what was laid.
         mkdir -p /run/slipway
         : >/run/slipway/restart-pending
     fi

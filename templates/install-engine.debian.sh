@@ -16,6 +16,7 @@ main() {
     fi
     # A host whose policy keeps new services from starting gets the one start here.
     systemctl enable --quiet --now docker.service
+    rm -f /run/slipway/restart-pending
 }
 
 why() {

@@ -59,7 +59,9 @@ function engineFrom(values: Values): EngineSpec {
   // Naming a script says where the engine comes from.
   const implied =
     values.installUrl !== undefined && values.source === undefined ? { source: 'url', ...values } : values;
-  return parseOptions(engineOptions, engineInfos, implied);
+  const engine = parseOptions(engineOptions, engineInfos, implied);
+  // One that is not used would choose the source when the command line made from this spec is typed.
+  return engine.source === 'url' ? engine : { ...engine, installUrl: undefined };
 }
 
 /** The driver that the flags speak of, where none was named. */

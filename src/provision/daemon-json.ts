@@ -159,11 +159,12 @@ export function mergeSettings(
       const added = value.filter((item) => !holds(kept, item));
       merged[key] = [...kept, ...added];
       settings[key] = added;
-      if (kept.length < theirs.length) replaced[key] = theirs;
+      if (kept.length < theirs.length) replaced[key] = theirs.filter((item) => !holds(kept, item));
     } else if (isMap(value) && isMap(theirs)) {
       merged[key] = { ...theirs, ...value };
       settings[key] = value;
-      replaced[key] = theirs;
+      const hidden = Object.entries(theirs).filter(([name]) => name in value);
+      if (hidden.length > 0) replaced[key] = Object.fromEntries(hidden);
     } else if (!isDeepStrictEqual(theirs, value)) {
       merged[key] = value;
       settings[key] = value;
@@ -182,18 +183,19 @@ export function withdrawSettings(present: Settings, before: Ownership | undefine
     const ours = before.settings[key];
     const theirs = before.replaced[key];
     if (ours === undefined) left[key] = value;
-    else if (Array.isArray(value) && Array.isArray(ours)) {
+    else if (isDeepStrictEqual(value, ours)) {
+      if (theirs !== undefined) left[key] = theirs;
+    } else if (Array.isArray(value) && Array.isArray(ours)) {
       const rest = value.filter((item) => !holds(ours, item));
-      const all = [...rest, ...(Array.isArray(theirs) ? theirs.filter((item) => !holds(rest, item)) : [])];
+      const all = Array.isArray(theirs) ? [...theirs.filter((item) => !holds(rest, item)), ...rest] : rest;
       if (all.length > 0) left[key] = all;
     } else if (isMap(value) && isMap(ours)) {
       const rest = Object.fromEntries(
         Object.entries(value).filter(([name, item]) => !isDeepStrictEqual(ours[name], item)),
       );
-      const all = { ...rest, ...(isMap(theirs) ? theirs : {}) };
+      const all = inOrderOf(value, { ...(isMap(theirs) ? theirs : {}), ...rest });
       if (Object.keys(all).length > 0) left[key] = all;
-    } else if (!isDeepStrictEqual(value, ours)) left[key] = value;
-    else if (theirs !== undefined) left[key] = theirs;
+    } else left[key] = value;
   }
   return left;
 }

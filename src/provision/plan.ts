@@ -47,14 +47,14 @@ export function planProvision(input: PlanInput): Plan {
   supported(facts, where);
   const install = installation(engine, facts, where);
   const files = changedFiles(wantedFiles(input), facts);
-  // What is still to be installed is started by its package.
-  const present = install === undefined && facts.dockerd !== undefined && facts.unit.text !== '';
-  const restart = present && (files.length > 0 || facts.restartPending);
+  const present = facts.dockerd !== undefined && facts.unit.text !== '';
+  const complete = present && install === undefined;
+  const restart = complete && (files.length > 0 || facts.restartPending);
   const effect: EngineEffect = {
-    engine: restart ? 'restart' : present && !facts.unit.active ? 'start' : 'none',
-    enable: present && !facts.unit.enabled,
+    engine: restart ? 'restart' : complete && !facts.unit.active ? 'start' : present && !complete ? 'later' : 'none',
+    enable: complete && !facts.unit.enabled,
   };
-  const needed = files.length > 0 || effect.engine !== 'none' || effect.enable;
+  const needed = files.length > 0 || restart || effect.engine === 'start' || effect.enable;
   const configure = needed ? [configureStep(files, effect)] : [];
   return install === undefined ? configure : [...configure, install];
 }
@@ -221,13 +221,14 @@ function changedFiles(
 }
 
 /** What laying files means for the engine. */
-type EngineEffect = { readonly engine: 'restart' | 'start' | 'none'; readonly enable: boolean };
+type EngineEffect = { readonly engine: 'restart' | 'start' | 'later' | 'none'; readonly enable: boolean };
 
 function configureStep(files: Step['files'], { engine, enable }: EngineEffect): Step {
   const manifest = files.map((file, index) => `${file.content === undefined ? '-' : file.mode} ${index} ${file.path}`);
   const titles = {
     restart: 'Configure the engine and restart it',
     start: 'Start the engine',
+    later: 'Lay the engine’s configuration and certificates',
     none: files.length > 0 ? 'Lay the engine’s configuration and certificates' : 'Let the engine start with the host',
   };
   return {

@@ -22,7 +22,8 @@ const posix: Grammar = {
   use: (command) => `eval "$(${command})"`,
 };
 const powershell: Grammar = {
-  set: (name, value) => `$Env:${name} = '${value.replaceAll("'", "''")}'`,
+  // PowerShell takes typographic quotes for quotes as well.
+  set: (name, value) => `$Env:${name} = '${value.replaceAll(/['‘’‚‛]/g, '$&$&')}'`,
   unset: (name) => `Remove-Item -ErrorAction SilentlyContinue Env:\\${name}`,
   comment: '#',
   use: (command) => `& ${command} | Out-String | Invoke-Expression`,

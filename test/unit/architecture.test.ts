@@ -1,0 +1,214 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+
+const root = fileURLToPath(new URL('../../src', import.meta.url));
+
+type Arrow = {
+  readonly from: string;
+  /** A file of src/, a package, or a `node:` module. */
+  readonly to: string;
+  readonly how: 'value' | 'type' | 'dynamic';
+};
+
+const files = readdirSync(root, { recursive: true, encoding: 'utf8' })
+  .map((file) => file.replaceAll('\\', '/'))
+  .filter((file) => file.endsWith('.ts'))
+  .toSorted();
+const sources = new Map(files.map((file) => [file, withoutComments(readFileSync(join(root, file), 'utf8'))]));
+const arrows = files.flatMap(arrowsOf);
+const inside = arrows.filter(({ to }) => sources.has(to));
+
+/** Files that know nothing of lifecycle, rooms or command line: the hall's nouns. */
+const HALL = files.filter((file) => !file.includes('/') && !['lifecycle.ts', 'look.ts'].includes(file));
+const isHall = (file: string): boolean => HALL.includes(file);
+
+type Rule = {
+  readonly says: string;
+  readonly breaks: (arrow: Arrow) => boolean;
+};
+
+const isIn = (room: string, file: string): boolean => file.startsWith(`${room}/`);
+const isDriver = (file: string): boolean =>
+  isIn('drivers', file) && !['drivers/driver.ts', 'drivers/all.ts', 'drivers/index.ts'].includes(file);
+const DRIVERS_MAY = new Set(['errors.ts', 'machine.ts', 'options.ts', 'progress.ts']);
+const PROVISION_MAY = new Set([
+  'errors.ts',
+  'machine.ts',
+  'options.ts',
+  'progress.ts',
+  'shell.ts',
+  'ssh.ts',
+  'changes.ts',
+]);
+/** What the command line may see of the two rooms: their registries and what they hand out to be shown. */
+const CLI_MAY = [
+  /^drivers\/(index|driver)\.ts$/,
+  /^provision\/step\.ts$/,
+  /^provision\/profiles\/[^/]+\.ts$/,
+  /^(lifecycle|look)\.ts$/,
+  /^cli\//,
+];
+
+const rules: readonly Rule[] = [
+  {
+    says: 'The hall is what every room needs, so it knows none of them: a file of src/ imports files of src/ only',
+    breaks: ({ from, to }) => isHall(from) && !isHall(to),
+  },
+  {
+    says: 'A driver knows a provider and nothing of Docker: drivers/ imports errors, machine, options and progress',
+    breaks: ({ from, to }) => isIn('drivers', from) && !isIn('drivers', to) && !DRIVERS_MAY.has(to),
+  },
+  {
+    says: 'Two drivers that share code share a noun in the hall, or repeat three lines: no driver imports another',
+    breaks: ({ from, to }) => isDriver(from) && isIn('drivers', to) && to !== 'drivers/driver.ts',
+  },
+  {
+    says: 'The provisioner does not know what a cloud, a store or a command line is',
+    breaks: ({ from, to }) => isIn('provision', from) && !isIn('provision', to) && !PROVISION_MAY.has(to),
+  },
+  {
+    says: 'The provisioner gets its connection handed in: it imports types of ssh.ts, nothing that runs',
+    breaks: ({ from, to, how }) => isIn('provision', from) && to === 'ssh.ts' && how !== 'type',
+  },
+  {
+    says: 'A profile is local files as data: profiles/ imports nothing of the remote work beside it',
+    breaks: ({ from, to }) =>
+      isIn('provision/profiles', from) && isIn('provision', to) && !isIn('provision/profiles', to),
+  },
+  {
+    says: 'Nobody imports the command line but the command line',
+    breaks: ({ from, to }) => !isIn('cli', from) && isIn('cli', to),
+  },
+  {
+    says: 'The rooms meet in lifecycle.ts: the command line sees their registries and what is made to be shown',
+    breaks: ({ from, to }) => isIn('cli', from) && !isHall(to) && !CLI_MAY.some((pattern) => pattern.test(to)),
+  },
+  {
+    says: 'Only lifecycle.ts works with drivers and provisioner: look.ts asks an engine, never a driver',
+    breaks: ({ from, to }) => from === 'look.ts' && isIn('drivers', to),
+  },
+  {
+    says: 'What runs over SSH is made in the hall and handed in: ssh.ts is loaded by main.ts alone',
+    breaks: ({ from, to, how }) => to === 'ssh.ts' && how !== 'type' && from !== 'cli/main.ts',
+  },
+];
+
+test.each(rules)('$says', ({ says, breaks }) => {
+  expect(inside.filter(breaks).map(shown), says).toEqual([]);
+});
+
+test('arrows point one way: no file imports itself through others, types included', () => {
+  const cycle = cycleIn(inside);
+  expect(cycle?.join(' → ')).toBeUndefined();
+});
+
+const PACKAGE_HOME: Readonly<Record<string, readonly string[]>> = {
+  ssh2: ['ssh.ts'],
+  inquirer: ['cli/wizard.ts'],
+  listr2: ['cli/progress.ts'],
+  commander: ['cli/flags.ts'],
+  '@peculiar/x509': ['provision/certificates.ts'],
+  'reflect-metadata': ['provision/certificates.ts'],
+  'cli-table3': ['cli/print.ts'],
+  'jsonc-parser': ['provision/daemon-json.ts'],
+  nanotar: ['provision/apply.ts'],
+  picocolors: ['cli/print.ts', 'cli/progress.ts'],
+  // The language of declarations: options, drivers and commands are written in it.
+  zod: files.filter((file) => /^(options|spec)\.ts$|^drivers\/|^cli\/command/.test(file)),
+};
+
+test('one package, one file: a library is used where it is wrapped, and nowhere else', () => {
+  const strays = arrows
+    .filter(({ to }) => !sources.has(to) && !to.startsWith('node:'))
+    .filter(({ from, to }) => !PACKAGE_HOME[to]?.includes(from));
+  expect(strays.map(shown)).toEqual([]);
+});
+
+const HEAVY = ['ssh2', 'inquirer', 'listr2', '@peculiar/x509', 'reflect-metadata'];
+
+test('starting up reads no library that only some commands need', () => {
+  const reached = reachable('cli/main.ts');
+  expect([...HEAVY, 'cli-table3', 'commander'].filter((name) => reached.has(name))).toEqual([]);
+});
+
+test('no command loads SSH, prompts, live lists or X.509 before it uses them', () => {
+  for (const command of files.filter((file) => isIn('cli/commands', file))) {
+    const reached = reachable(command);
+    expect(
+      HEAVY.filter((name) => reached.has(name)),
+      command,
+    ).toEqual([]);
+  }
+});
+
+test('the process is read and written in cli/main.ts: everything else gets what it needs handed in', () => {
+  const touches = /\bprocess\.(env|argv|exit|exitCode|stdout|stderr|stdin|platform|on|once|cwd|chdir)\b|\bconsole\./g;
+  const found = [...sources]
+    .filter(([file]) => file !== 'cli/main.ts')
+    .flatMap(([file, text]) => [...text.matchAll(touches)].map(([what]) => `${file}: ${what}`));
+  // The prompts of the wizard belong on stderr, and inquirer writes them itself.
+  expect(found).toEqual(['cli/wizard.ts: process.stderr']);
+});
+
+test('no folder is a drawer: each is named for what it is about', () => {
+  const folders = new Set(files.flatMap((file) => file.split('/').slice(0, -1)));
+  expect([...folders].filter((name) => /^(utils?|helpers?|common|core|shared|libs?|misc)$/.test(name))).toEqual([]);
+});
+
+test('files are named in kebab-case and export by name', () => {
+  expect(files.filter((file) => !/^([a-z0-9-]+\/)*[a-z0-9-]+\.ts$/.test(file))).toEqual([]);
+  expect([...sources].filter(([, text]) => /^export default\b/m.test(text)).map(([file]) => file)).toEqual([]);
+});
+
+function arrowsOf(file: string): readonly Arrow[] {
+  const text = sources.get(file) ?? '';
+  const target = (name: string): string =>
+    name.startsWith('.') ? relative(root, join(root, dirname(file), name)) : name;
+  const statements = [...text.matchAll(/^(?:import|export)\s+(type\s+)?(?:[^'";]*?\sfrom\s+)?'([^']+)'/gm)].map(
+    ([, type, name = '']): Arrow => ({ from: file, to: target(name), how: type ? 'type' : 'value' }),
+  );
+  const calls = [...text.matchAll(/\bimport\(\s*'([^']+)'\s*\)/g)].map(([, name = '']): Arrow => ({
+    from: file,
+    to: target(name),
+    how: 'dynamic',
+  }));
+  return [...statements, ...calls].map((arrow) => ({ ...arrow, to: arrow.to.replaceAll('\\', '/') }));
+}
+
+function withoutComments(text: string): string {
+  return text.replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$|\s\/\/ .*$/gm, '');
+}
+
+/** Files and packages that are read as soon as this file is. */
+function reachable(start: string): ReadonlySet<string> {
+  const found = new Set([start]);
+  for (const file of found) {
+    for (const { from, to, how } of arrows) if (from === file && how === 'value') found.add(to);
+  }
+  return found;
+}
+
+function cycleIn(graph: readonly Arrow[]): readonly string[] | undefined {
+  const done = new Set<string>();
+  const walk = (file: string, path: readonly string[]): readonly string[] | undefined => {
+    if (path.includes(file)) return [...path.slice(path.indexOf(file)), file];
+    if (done.has(file)) return undefined;
+    for (const { to } of graph.filter(({ from }) => from === file)) {
+      const cycle = walk(to, [...path, file]);
+      if (cycle) return cycle;
+    }
+    done.add(file);
+    return undefined;
+  };
+  for (const file of files) {
+    const cycle = walk(file, []);
+    if (cycle) return cycle;
+  }
+  return undefined;
+}
+
+function shown({ from, to, how }: Arrow): string {
+  return `${from} → ${to}${how === 'value' ? '' : ` (${how})`}`;
+}

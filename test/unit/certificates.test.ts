@@ -1,0 +1,124 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { describe, expect, test } from 'vitest';
+import { clientPart, daysLeft, renewCertificates, serverNames, serverPart } from '../../src/provision/certificates.ts';
+
+const DAY = 24 * 60 * 60 * 1000;
+const now = new Date('2026-11-24T12:00:00Z');
+const later = (days: number): Date => new Date(now.getTime() + days * DAY);
+const names = serverNames('web', '192.0.2.10', ['docker.example', '*.example.org', '2001:db8::1']);
+const made = await renewCertificates({}, { name: 'web', names, now });
+const [ca, server, client] = [made.ca, made.server.cert, made.client.cert].map((pem) => new X509Certificate(pem)) as [
+  X509Certificate,
+  X509Certificate,
+  X509Certificate,
+];
+
+describe('the certificates of a machine', () => {
+  test('are signed by a CA of its own, which signs certificates and nothing below it', () => {
+    expect(ca.ca).toBe(true);
+    expect(ca.verify(ca.publicKey)).toBe(true);
+    for (const leaf of [server, client]) {
+      expect(leaf.ca).toBe(false);
+      expect(leaf.checkIssued(ca)).toBe(true);
+      expect(leaf.verify(ca.publicKey)).toBe(true);
+      expect(leaf.serialNumber).not.toBe(ca.serialNumber);
+    }
+    expect(server.serialNumber).not.toBe(client.serialNumber);
+  });
+
+  test('are ECDSA P-256, each with the key that belongs to it', () => {
+    const pairs = [
+      [ca, made.caKey],
+      [server, made.server.key],
+      [client, made.client.key],
+    ] as const;
+    for (const [certificate, key] of pairs) {
+      expect(certificate.publicKey.asymmetricKeyType).toBe('ec');
+      expect(certificate.publicKey.asymmetricKeyDetails?.namedCurve).toBe('prime256v1');
+      expect(certificate.checkPrivateKey(createPrivateKey(key))).toBe(true);
+    }
+    expect(made.caKey).toMatch(/^-----BEGIN PRIVATE KEY-----\n/);
+  });
+
+  test('say who may use them for what', () => {
+    expect(server.keyUsage).toEqual(['1.3.6.1.5.5.7.3.1']);
+    expect(client.keyUsage).toEqual(['1.3.6.1.5.5.7.3.2']);
+    expect(client.subjectAltName).toBeUndefined();
+  });
+
+  test('name the server by address, wildcard, IPv6, loopback and machine', () => {
+    expect(server.subjectAltName).toMatchInlineSnapshot(`"IP Address:192.0.2.10, DNS:docker.example, DNS:*.example.org, IP Address:2001:DB8:0:0:0:0:0:1, IP Address:127.0.0.1, DNS:localhost, DNS:web"`);
+    expect(server.checkIP('2001:0db8:0:0::1')).toBeDefined();
+    expect(server.checkHost('a.example.org')).toBeDefined();
+    expect(server.checkHost('a.b.example.org')).toBeUndefined();
+    expect(server.checkHost('elsewhere.example')).toBeUndefined();
+  });
+
+  test('are good from an hour ago, for hosts whose clock is behind', () => {
+    expect(new Date(server.validFrom).getTime()).toBe(now.getTime() - 60 * 60 * 1000);
+  });
+
+  test('give the host no key of the CA, and the client none of the server', () => {
+    expect(JSON.stringify(serverPart(made))).not.toContain(JSON.stringify(made.caKey).slice(1, -1));
+    expect(serverPart(made)).toEqual({ ca: made.ca, ...made.server });
+    expect(clientPart(made)).toEqual({ ca: made.ca, ...made.client });
+  });
+});
+
+describe('renewal', () => {
+  test('keeps what is good, to the letter', async () => {
+    expect(await renewCertificates(made, { name: 'web', names, now: later(1) })).toEqual(made);
+    expect(await renewCertificates(made, { name: 'web', names: names.toReversed(), now: later(1) })).toEqual(made);
+  });
+
+  test('takes an address in another spelling for the same', async () => {
+    const spelled = names.map((name) => (name === '2001:db8::1' ? '2001:0db8:0000::0001' : name));
+    expect((await renewCertificates(made, { name: 'web', names: spelled, now })).server).toEqual(made.server);
+  });
+
+  test('of other names makes the server’s certificate anew, and nothing else', async () => {
+    for (const other of [[...names, 'more.example'], names.slice(1)]) {
+      const next = await renewCertificates(made, { name: 'web', names: other, now });
+      expect(next.server).not.toEqual(made.server);
+      expect({ ...next, server: made.server }).toEqual(made);
+      expect(new X509Certificate(next.server.cert).verify(ca.publicKey)).toBe(true);
+    }
+  });
+
+  test('comes 30 days before an expiry, not earlier, and keeps the CA', async () => {
+    const days = daysLeft([server.toString()], now);
+    const early = await renewCertificates(made, { name: 'web', names, now: later(days - 31) });
+    expect(early).toEqual(made);
+    const due = later(days - 30);
+    const next = await renewCertificates(made, { name: 'web', names, now: due });
+    expect(next.ca).toBe(made.ca);
+    expect(next.server).not.toEqual(made.server);
+    expect(next.client).not.toEqual(made.client);
+    expect(daysLeft([next.server.cert, next.client.cert], due)).toBe(730);
+  });
+
+  test('of a CA near its end makes all anew', async () => {
+    const next = await renewCertificates(made, { name: 'web', names, now: later(3650 - 29) });
+    expect(next.ca).not.toBe(made.ca);
+    expect(new X509Certificate(next.client.cert).verify(new X509Certificate(next.ca).publicKey)).toBe(true);
+  });
+
+  test('replaces what another CA signed, and what is missing', async () => {
+    const other = await renewCertificates({}, { name: 'web', names, now });
+    const mixed = await renewCertificates({ ...made, client: other.client }, { name: 'web', names, now });
+    expect(mixed.server).toEqual(made.server);
+    expect(new X509Certificate(mixed.client.cert).verify(ca.publicKey)).toBe(true);
+    const partly = await renewCertificates({ ca: made.ca, caKey: made.caKey }, { name: 'web', names, now });
+    expect(partly.ca).toBe(made.ca);
+    expect(new X509Certificate(partly.server.cert).verify(ca.publicKey)).toBe(true);
+  });
+
+  test('never lets a certificate outlive the CA that signed it unnoticed: the days are those of the first to end', () => {
+    expect(daysLeft([made.ca, server.toString()], now)).toBe(730);
+    expect(daysLeft([server.toString()], later(731))).toBeLessThan(0);
+  });
+});
+
+test('each name stands once in the certificate, the address first', () => {
+  expect(serverNames('localhost', '127.0.0.1', ['localhost'])).toEqual(['127.0.0.1', 'localhost']);
+});

@@ -1,0 +1,368 @@
+import { isDeepStrictEqual } from 'node:util';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { EngineSpec } from '../../src/machine.ts';
+import {
+  mergeSettings,
+  parseDaemonJson,
+  settingsOf,
+  withdrawSettings,
+  type Settings,
+} from '../../src/provision/daemon-json.ts';
+import { caught } from '../fakes/caught.ts';
+import { engine } from './facts.ts';
+
+const of = (more: Partial<EngineSpec> = {}, address = '192.0.2.10', sockets: readonly string[] = ['fd://']): Settings =>
+  settingsOf(engine(more), address, sockets);
+
+describe('the settings of a spec', () => {
+  test('are sockets, TLS and what was asked for', () => {
+    const settings = of({
+      opt: ['log-driver=local', 'debug', '--mtu=1400', 'dns=1.1.1.1', 'dns=9.9.9.9'],
+      label: ['a=1', 'b=2'],
+      registryMirror: ['https://mirror.example'],
+      insecureRegistry: ['10.0.0.0/8'],
+      storageDriver: 'overlay2',
+    });
+    expect(settings).toMatchInlineSnapshot(`
+      {
+        "debug": true,
+        "dns": [
+          "1.1.1.1",
+          "9.9.9.9",
+        ],
+        "hosts": [
+          "fd://",
+          "tcp://0.0.0.0:2376",
+        ],
+        "insecure-registries": [
+          "10.0.0.0/8",
+        ],
+        "labels": [
+          "a=1",
+          "b=2",
+        ],
+        "log-driver": "local",
+        "mtu": 1400,
+        "registry-mirrors": [
+          "https://mirror.example",
+        ],
+        "storage-driver": "overlay2",
+        "tls": true,
+        "tlscacert": "/etc/docker/slipway/ca.pem",
+        "tlscert": "/etc/docker/slipway/server-cert.pem",
+        "tlskey": "/etc/docker/slipway/server-key.pem",
+        "tlsverify": true,
+      }
+    `);
+  });
+
+  test('have the types that dockerd reads', () => {
+    const {
+      hosts: _hosts,
+      tls: _tls,
+      tlsverify: _v,
+      tlscacert: _ca,
+      tlscert: _c,
+      tlskey: _k,
+      ...options
+    } = of({
+      opt: [
+        'live-restore=true',
+        'ipv6=false',
+        'max-concurrent-downloads=3',
+        'bip=10.1.0.1/24',
+        'experimental',
+        'log-opt=max-size=10m',
+        'log-opt=max-file=3',
+        'log-opt=tag={{.Name}}={{.ID}}',
+        'default-address-pools=[{"base":"10.10.0.0/16","size":24}]',
+        'features={"containerd-snapshotter":true}',
+        'storage-opt=overlay2.size=1G',
+        'data-root=',
+        'shutdown-timeout=-1',
+      ],
+    });
+    expect(options).toMatchInlineSnapshot(`
+      {
+        "bip": "10.1.0.1/24",
+        "data-root": "",
+        "default-address-pools": [
+          {
+            "base": "10.10.0.0/16",
+            "size": 24,
+          },
+        ],
+        "experimental": true,
+        "features": {
+          "containerd-snapshotter": true,
+        },
+        "ipv6": false,
+        "live-restore": true,
+        "log-opts": {
+          "max-file": "3",
+          "max-size": "10m",
+          "tag": "{{.Name}}={{.ID}}",
+        },
+        "max-concurrent-downloads": 3,
+        "shutdown-timeout": -1,
+        "storage-opts": [
+          "overlay2.size=1G",
+        ],
+      }
+    `);
+  });
+
+  test('listen on all addresses of the family that the host was named by', () => {
+    expect(of().hosts).toEqual(['fd://', 'tcp://0.0.0.0:2376']);
+    expect(of({ port: 4000 }, '2001:db8::1').hosts).toEqual(['fd://', 'tcp://[::]:4000']);
+  });
+
+  test('listen once on a port, even if the unit did so before', () => {
+    expect(of({}, 'web', ['fd://', 'tcp://127.0.0.1:2376', 'tcp://127.0.0.1:2375']).hosts).toEqual([
+      'fd://',
+      'tcp://127.0.0.1:2375',
+      'tcp://0.0.0.0:2376',
+    ]);
+  });
+
+  test('hold each label once', () => {
+    expect(of({ label: ['a=1', 'a=1'], opt: ['label=a=1'] }).labels).toEqual(['a=1']);
+  });
+
+  test.each([
+    'host=tcp://0.0.0.0:2375',
+    '-H=x',
+    'tlsverify=false',
+    '--tls',
+    'tlscacert=/x',
+    'config-file=/x',
+    'hosts=x',
+  ])('do not let --engine-opt %s open the door', (opt) => {
+    expect(caught(() => of({ opt: [opt] }))).toMatchObject({ code: 'USAGE' });
+  });
+
+  test('name a value that begins like JSON and is none', () => {
+    expect(caught(() => of({ opt: ['features={"a":}'] }))?.message).toBe(
+      '--engine-opt features: the value begins like JSON but is not',
+    );
+  });
+});
+
+describe('a daemon.json', () => {
+  test('that is missing or empty says nothing', () => {
+    expect([undefined, '', ' \n'].map((text) => parseDaemonJson(text, 'web'))).toEqual([{}, {}, {}]);
+  });
+
+  test('that is broken is named by line and column', () => {
+    const broken = [
+      '{',
+      '{"a": 1,}',
+      '{"a": 1\n "b": 2}',
+      '{\n  "debug": tru\n}',
+      '{"a": "x\n"}',
+      "{'a': 1}",
+      '{"a" 1}',
+      '{"a": [1, 2}',
+      '{"a": 1} x',
+      '// note\n{}',
+      '[]',
+      '"text"',
+      'null',
+      '{"a": 01}',
+      '\t\n\n  oops',
+    ];
+    const messages = broken.map((text) => {
+      const error = caught(() => parseDaemonJson(text, 'web'));
+      return `${JSON.stringify(text)} → ${error?.code} ${error?.message.replace('/etc/docker/daemon.json on web ', '')}`;
+    });
+    expect(messages.join('\n')).toMatchInlineSnapshot(`
+      ""{" → DAEMON_JSON is broken at line 1, column 2: close brace expected
+      "{\\"a\\": 1,}" → DAEMON_JSON is broken at line 1, column 9: property name expected
+      "{\\"a\\": 1\\n \\"b\\": 2}" → DAEMON_JSON is broken at line 2, column 2: comma expected
+      "{\\n  \\"debug\\": tru\\n}" → DAEMON_JSON is broken at line 2, column 12: invalid symbol
+      "{\\"a\\": \\"x\\n\\"}" → DAEMON_JSON is broken at line 1, column 7: unexpected end of string
+      "{'a': 1}" → DAEMON_JSON is broken at line 1, column 2: invalid symbol
+      "{\\"a\\" 1}" → DAEMON_JSON is broken at line 1, column 6: colon expected
+      "{\\"a\\": [1, 2}" → DAEMON_JSON is broken at line 1, column 12: comma expected
+      "{\\"a\\": 1} x" → DAEMON_JSON is broken at line 1, column 10: invalid symbol
+      "// note\\n{}" → DAEMON_JSON is broken at line 1, column 1: invalid comment token
+      "[]" → DAEMON_JSON is broken at line 1, column 1: it holds no object
+      "\\"text\\"" → DAEMON_JSON is broken at line 1, column 1: it holds no object
+      "null" → DAEMON_JSON is broken at line 1, column 1: it holds no object
+      "{\\"a\\": 01}" → DAEMON_JSON is broken at line 1, column 8: comma expected
+      "\\t\\n\\n  oops" → DAEMON_JSON is broken at line 3, column 3: invalid symbol"
+    `);
+  });
+});
+
+const KEYS = ['labels', 'hosts', 'log-opts', 'registry-mirrors', 'debug', 'tls', 'mtu', 'data-root', 'features', 'x'];
+const item = fc.constantFrom('a', 'b', 'c', 'd=1', 'tcp://0.0.0.0:2376', 'tcp://127.0.0.1:2375', 'unix:///x');
+const scalar = fc.oneof(fc.boolean(), fc.integer({ min: 0, max: 3 }), item);
+/** As dockerd would take them: no list holds an item twice, and no key holds nothing. */
+const list = fc.uniqueArray(item, { minLength: 1, maxLength: 5 });
+const map = fc.dictionary(fc.constantFrom('k', 'l', 'm'), scalar, { minKeys: 1 });
+const settings: fc.Arbitrary<Settings> = fc.dictionary(fc.constantFrom(...KEYS), fc.oneof(scalar, list, map));
+const wanted: fc.Arbitrary<Settings> = fc.record(
+  {
+    hosts: fc.uniqueArray(item, { maxLength: 2 }).map((more) => [...new Set([...more, 'tcp://0.0.0.0:2376'])]),
+    tls: fc.constant(true),
+    labels: list,
+    'registry-mirrors': list,
+    'log-opts': map,
+    features: map,
+    mtu: fc.integer({ min: 0, max: 3 }),
+    debug: fc.boolean(),
+    'data-root': item,
+  },
+  { requiredKeys: ['hosts', 'tls'] },
+);
+const sorted = (value: Settings): Settings =>
+  Object.fromEntries(
+    Object.entries(value)
+      .toSorted(([left], [right]) => left.localeCompare(right))
+      .map(([key, inner]) => [key, Array.isArray(inner) ? inner.toSorted() : inner]),
+  );
+
+describe('merging', () => {
+  test('keeps what is somebody else’s, item by item', () => {
+    const present = {
+      labels: ['theirs=1'],
+      'log-opts': { 'max-size': '1m' },
+      debug: true,
+      hosts: ['tcp://0.0.0.0:2375'],
+    };
+    const { merged, ownership } = mergeSettings(present, undefined, {
+      hosts: ['fd://', 'tcp://0.0.0.0:2376'],
+      labels: ['ours=1'],
+      'log-opts': { 'max-file': '3' },
+      debug: false,
+    });
+    expect({ merged, ownership }).toMatchInlineSnapshot(`
+      {
+        "merged": {
+          "debug": false,
+          "hosts": [
+            "tcp://0.0.0.0:2375",
+            "fd://",
+            "tcp://0.0.0.0:2376",
+          ],
+          "labels": [
+            "theirs=1",
+            "ours=1",
+          ],
+          "log-opts": {
+            "max-file": "3",
+            "max-size": "1m",
+          },
+        },
+        "ownership": {
+          "made": false,
+          "replaced": {
+            "debug": true,
+          },
+          "settings": {
+            "debug": false,
+            "hosts": [
+              "fd://",
+              "tcp://0.0.0.0:2376",
+            ],
+            "labels": [
+              "ours=1",
+            ],
+            "log-opts": {
+              "max-file": "3",
+            },
+          },
+        },
+      }
+    `);
+  });
+
+  test('lets their listener on our port give way, and gives it back', () => {
+    const present = { hosts: ['unix:///var/run/docker.sock', 'tcp://10.0.0.1:2376'] };
+    const { merged, ownership } = mergeSettings(present, undefined, { hosts: ['tcp://0.0.0.0:2376'] });
+    expect(merged.hosts).toEqual(['unix:///var/run/docker.sock', 'tcp://0.0.0.0:2376']);
+    expect(sorted(withdrawSettings(merged, ownership))).toEqual(sorted(present));
+  });
+
+  test('and withdrawing gives back any settings that were there', () => {
+    fc.assert(
+      fc.property(settings, wanted, (present, want) => {
+        const { merged, ownership } = mergeSettings(present, undefined, want);
+        expect(sorted(withdrawSettings(merged, ownership))).toEqual(sorted(present));
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  test('holds everything that was asked for', () => {
+    fc.assert(
+      fc.property(settings, wanted, (present, want) => {
+        const { merged } = mergeSettings(present, undefined, want);
+        for (const [key, value] of Object.entries(want)) {
+          if (Array.isArray(value)) expect(merged[key]).toEqual(expect.arrayContaining(value));
+          else if (typeof value === 'object') expect(merged[key]).toMatchObject(value as object);
+          else expect(merged[key]).toEqual(value);
+        }
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  test('leaves every key alone that was not asked for', () => {
+    fc.assert(
+      fc.property(settings, wanted, (present, want) => {
+        const { merged } = mergeSettings(present, undefined, want);
+        const foreign = Object.keys(present).filter((key) => !(key in want));
+        expect(foreign.filter((key) => !isDeepStrictEqual(merged[key], present[key]))).toEqual([]);
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  test('twice is the same as once, to the last character', () => {
+    fc.assert(
+      fc.property(settings, wanted, (present, want) => {
+        const once = mergeSettings(present, undefined, want);
+        const twice = mergeSettings(once.merged, once.ownership, want);
+        expect(JSON.stringify(twice)).toBe(JSON.stringify(once));
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  test('after a change of mind gives what the new wish alone had given', () => {
+    fc.assert(
+      fc.property(settings, wanted, wanted, (present, first, second) => {
+        const once = mergeSettings(present, undefined, first);
+        const changed = mergeSettings(once.merged, once.ownership, second);
+        const direct = mergeSettings(present, undefined, second);
+        expect(sorted(changed.merged)).toEqual(sorted(direct.merged));
+        expect(sorted(withdrawSettings(changed.merged, changed.ownership))).toEqual(sorted(present));
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  test('leaves what somebody changed since, also when all of ours goes', () => {
+    const { merged, ownership } = mergeSettings({}, undefined, { tls: true, labels: ['ours=1'] });
+    const edited = { ...merged, tls: false, labels: ['ours=1', 'theirs=1'], debug: true };
+    expect(withdrawSettings(edited, ownership)).toEqual({ tls: false, labels: ['theirs=1'], debug: true });
+  });
+
+  test('brings nothing back that somebody took out or changed since', () => {
+    const present = { 'log-opts': { 'max-size': '1m', tag: 'x' }, hosts: ['tcp://127.0.0.1:2375', 'tcp://10.0.0.1:2376'] };
+    const want = { 'log-opts': { 'max-file': '3' }, hosts: ['tcp://0.0.0.0:2376'] };
+    const { ownership } = mergeSettings(present, undefined, want);
+    const edited = { 'log-opts': { 'max-size': '2m', 'max-file': '3' }, hosts: ['tcp://0.0.0.0:2376'] };
+    expect(mergeSettings(edited, ownership, want).merged).toEqual(edited);
+  });
+
+  test('remembers whether there was a file before', () => {
+    const first = mergeSettings({}, undefined, { tls: true });
+    expect(first.ownership.made).toBe(true);
+    expect(mergeSettings(first.merged, first.ownership, { tls: true }).ownership.made).toBe(true);
+    expect(mergeSettings({ debug: true }, undefined, { tls: true }).ownership.made).toBe(false);
+  });
+});

@@ -1,0 +1,108 @@
+import { createHash } from 'node:crypto';
+import type { EngineSpec } from '../../src/machine.ts';
+import type { Facts } from '../../src/provision/facts.ts';
+import type { PlanInput } from '../../src/provision/plan.ts';
+import type { Plan } from '../../src/provision/step.ts';
+import { engineOptions } from '../../src/spec.ts';
+
+/** A Debian 12 host without an engine. */
+export const bare: Facts = {
+  become: 'root',
+  os: {
+    id: 'debian',
+    like: [],
+    codename: 'bookworm',
+    version: '12',
+    name: 'Debian GNU/Linux 12 (bookworm)',
+  },
+  arch: 'x86_64',
+  systemd: true,
+  apt: true,
+  dockerd: undefined,
+  packages: {},
+  unit: { active: false, enabled: false, text: '' },
+  daemonJson: undefined,
+  slipwayState: undefined,
+  restartPending: false,
+  files: {},
+  free: { '/': 10_000_000 },
+};
+
+export const DEBIAN_UNIT = `# /lib/systemd/system/docker.service
+[Unit]
+Description=Docker Application Container Engine
+
+[Service]
+Type=notify
+ExecStart=/usr/sbin/dockerd -H fd:// --containerd=/run/containerd/containerd.sock $DOCKER_OPTS
+`;
+
+/** A Debian 12 host whose engine runs as its package left it. */
+export const withEngine: Facts = {
+  ...bare,
+  dockerd: '/usr/sbin/dockerd',
+  packages: { 'docker.io': { state: 'installed', version: '20.10.24+dfsg1-1+deb12u1+b2' } },
+  unit: { active: true, enabled: true, text: DEBIAN_UNIT },
+};
+
+/** Facts of a kind that differ in what is named. */
+export function facts(base: Facts, more: Partial<Facts> = {}): Facts {
+  return { ...base, ...more };
+}
+
+export function engine(more: Partial<EngineSpec> = {}): EngineSpec {
+  return { ...engineOptions.parse({}), ...more };
+}
+
+export function input(of: Facts, more: Partial<EngineSpec> = {}): PlanInput {
+  return {
+    id: 'id-of-web',
+    name: 'web',
+    address: '192.0.2.10',
+    engine: engine(more),
+    facts: of,
+    tls: { ca: 'the ca\n', cert: 'the certificate\n', key: 'the key\n' },
+    dropInTemplate: '# Written by Slipway.\n[Service]\nExecStart=\n',
+  };
+}
+
+const DROP_IN = '/etc/systemd/system/docker.service.d/50-slipway.conf';
+
+/** What the host looks like once this plan was carried out; an installed engine is Debian's. */
+export function after(before: Facts, plan: Plan): Facts {
+  let now = before;
+  let dropIn: string | undefined;
+  for (const step of plan) {
+    const files = { ...now.files };
+    let { daemonJson, slipwayState } = now;
+    for (const file of step.files) {
+      if (file.path === '/etc/docker/daemon.json') daemonJson = file.content;
+      else if (file.content === undefined) delete files[file.path];
+      else {
+        const sha256 = createHash('sha256').update(file.content).digest('hex');
+        files[file.path] = { sha256, mode: file.mode, owner: 'root' };
+      }
+      if (file.path === DROP_IN) dropIn = file.content;
+      if (file.path === '/etc/docker/slipway/state.json') slipwayState = file.content;
+    }
+    const installed = step.id === 'install-engine' ? withEngine : now;
+    now = {
+      ...now,
+      files,
+      daemonJson,
+      slipwayState,
+      dockerd: installed.dockerd,
+      packages: installed.packages,
+      unit: unitWith(installed.unit.text, dropIn),
+      restartPending: false,
+    };
+  }
+  return now;
+}
+
+/** `systemctl cat` shows the unit, then the drop-ins. */
+function unitWith(text: string, dropIn: string | undefined): Facts['unit'] {
+  if (text === '') return { active: false, enabled: false, text };
+  const shown = dropIn === undefined ? '' : `\n# ${DROP_IN}\n${dropIn}`;
+  return { active: true, enabled: true, text: text + shown };
+}

@@ -1,0 +1,344 @@
+import { execFileSync } from 'node:child_process';
+import { resolve } from 'node:path';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { defineCommand, type Command } from '../../src/cli/command.ts';
+import { create } from '../../src/cli/commands/create.ts';
+import { parseFlags } from '../../src/cli/flags.ts';
+import { driverIn, driverInfos, specChanged, specFrom } from '../../src/cli/spec.ts';
+import { toQuestions } from '../../src/cli/wizard.ts';
+import { drivers } from '../../src/drivers/index.ts';
+import {
+  coerce,
+  describe as described,
+  fromEnv,
+  parseOptions,
+  toArgv,
+  toCommandLine,
+  toTable,
+  type OptionInfo,
+} from '../../src/options.ts';
+import { engineInfos, engineOptions } from '../../src/spec.ts';
+import { caught } from '../fakes/caught.ts';
+import { wordLike, words } from './nasty.ts';
+
+const boat = z.object({
+  harbour: z
+    .string()
+    .min(1)
+    .meta({ description: 'Home harbour', ask: 'Which harbour?', env: 'HARBOUR', value: 'name', short: 'H' }),
+  owner: z.string().meta({ description: 'Owner', also: ['skipper'] }),
+  berths: z.int().min(8).max(99).default(16).meta({ description: 'Berths', ask: 'How many berths?' }),
+  rig: z.enum(['sloop', 'ketch']).default('sloop').meta({ description: 'Rig', ask: 'Which rig?' }),
+  crew: z.array(z.string()).default([]).meta({ description: 'Crew', value: 'name' }),
+  motor: z.boolean().default(false).meta({ description: 'Has a motor', ask: 'A motor?' }),
+  engineHours: z.int().optional().meta({ description: 'Hours of the motor' }),
+  pin: z.string().optional().meta({ description: 'Code of the lock', ask: 'Code?', secret: true }),
+});
+const infos = described(boat, 'boat');
+const given = { harbour: 'Kiel', owner: 'Ada' };
+
+const command = (args: z.ZodObject, more: readonly OptionInfo[] = []): Command =>
+  defineCommand({
+    name: 'sail',
+    summary: '',
+    words: '[name]',
+    args,
+    more,
+    run: async () => ({ json: null, text: '' }),
+  });
+
+describe('one declaration', () => {
+  test('carries a flag, a variable and a kind for each option', () => {
+    expect(infos.map(({ flag, env, kind, value }) => `--${flag} $${env} ${kind} <${value}>`).join('\n'))
+      .toMatchInlineSnapshot(`
+        "--boat-harbour $HARBOUR string <name>
+        --boat-owner $SLIPWAY_BOAT_OWNER string <value>
+        --boat-berths $SLIPWAY_BOAT_BERTHS int <number>
+        --boat-rig $SLIPWAY_BOAT_RIG choice <choice>
+        --boat-crew $SLIPWAY_BOAT_CREW list <name>
+        --boat-motor $SLIPWAY_BOAT_MOTOR boolean <value>
+        --boat-engine-hours $SLIPWAY_BOAT_ENGINE_HOURS int <number>
+        --boat-pin $SLIPWAY_BOAT_PIN string <value>"
+      `);
+  });
+
+  test('becomes the table of the docs', () => {
+    expect(toTable(infos)).toMatchInlineSnapshot(`
+      "| Flag | Environment | Default | Meaning |
+      | --- | --- | --- | --- |
+      | \`--boat-harbour\` | \`HARBOUR\` | required | Home harbour |
+      | \`--boat-owner\` | \`SLIPWAY_BOAT_OWNER\` | required | Owner (also \`--skipper\`) |
+      | \`--boat-berths\` | \`SLIPWAY_BOAT_BERTHS\` | \`16\` | Berths |
+      | \`--boat-rig\` | \`SLIPWAY_BOAT_RIG\` | \`sloop\` | Rig: \`sloop\` or \`ketch\` |
+      | \`--boat-crew\` … | \`SLIPWAY_BOAT_CREW\` |  | Crew |
+      | \`--boat-motor\` | \`SLIPWAY_BOAT_MOTOR\` |  | Has a motor |
+      | \`--boat-engine-hours\` | \`SLIPWAY_BOAT_ENGINE_HOURS\` |  | Hours of the motor |
+      | \`--boat-pin\` | \`SLIPWAY_BOAT_PIN\` |  | Code of the lock |"
+    `);
+  });
+
+  test('becomes questions for what has one and is still open', () => {
+    const check = (): true => true;
+    const questions = toQuestions(infos, { 'boat-rig': 'ketch' }, {}, check).map(({ validate, ...question }) => ({
+      ...question,
+      validated: validate !== undefined,
+    }));
+    expect(questions).toMatchInlineSnapshot(`
+      [
+        {
+          "message": "Which harbour?",
+          "name": "boat-harbour",
+          "type": "input",
+          "validated": true,
+        },
+        {
+          "default": 16,
+          "message": "How many berths?",
+          "name": "boat-berths",
+          "type": "number",
+          "validated": true,
+        },
+        {
+          "default": false,
+          "message": "A motor?",
+          "name": "boat-motor",
+          "type": "confirm",
+          "validated": true,
+        },
+        {
+          "message": "Code?",
+          "name": "boat-pin",
+          "type": "password",
+          "validated": true,
+        },
+      ]
+    `);
+    expect(toQuestions(infos, {}, { HARBOUR: 'Kiel' }, check).map(({ name }) => name)).not.toContain('boat-harbour');
+  });
+
+  test('becomes an argv that leaves out defaults and secrets', () => {
+    const values = { ...given, berths: 16, rig: 'ketch', crew: ['-x', '', 'Bo'], motor: true, pin: '1234' };
+    expect(toArgv(infos, values)).toMatchInlineSnapshot(`
+      [
+        "--boat-harbour",
+        "Kiel",
+        "--boat-owner",
+        "Ada",
+        "--boat-rig",
+        "ketch",
+        "--boat-crew=-x",
+        "--boat-crew=",
+        "--boat-crew",
+        "Bo",
+        "--boat-motor",
+      ]
+    `);
+  });
+
+  test('says no to what no flag could carry', () => {
+    expect(() => described(z.object({ deep: z.object({ a: z.string() }) }))).toThrow(/"deep" must be a flat/);
+    expect(() => described(z.object({ numbers: z.array(z.int()) }))).toThrow(/"numbers" must be a flat/);
+  });
+});
+
+describe('flags', () => {
+  const parse = (...argv: readonly string[]) => parseFlags(command(z.object({}), infos), argv);
+
+  test('fill the same place under each of their names', () => {
+    expect(parse('--skipper', 'Bo', '--boat-owner', 'Ada').flags).toEqual({ 'boat-owner': 'Ada' });
+    expect(parse('--boat-owner', 'Bo').flags).toEqual({ 'boat-owner': 'Bo' });
+    expect(parse('--skipper', 'Bo').flags).toEqual({ 'boat-owner': 'Bo' });
+    expect(parse('-H', 'Kiel').flags).toEqual({ 'boat-harbour': 'Kiel' });
+  });
+
+  test('hold only what was typed, in its type', () => {
+    expect(parse('web').flags).toEqual({});
+    expect(parse('--boat-berths', '20', '--boat-motor', '--boat-crew', 'a,b', '--boat-crew', 'c').flags).toEqual({
+      'boat-berths': 20,
+      'boat-motor': true,
+      'boat-crew': ['a,b', 'c'],
+    });
+    expect(parse('--no-boat-motor').flags).toEqual({ 'boat-motor': false });
+  });
+
+  test('never take a secret: what stands in an argv can be read by everybody', () => {
+    expect(caught(() => parse('--boat-pin', '1234'))).toMatchObject({ code: 'USAGE' });
+    expect(fromEnv(infos, { SLIPWAY_BOAT_PIN: '1234' })).toEqual({ pin: '1234' });
+  });
+
+  test('are suggested when one is nearly right', () => {
+    expect(caught(() => parse('--boat-berth', '9'))).toMatchObject({
+      code: 'USAGE',
+      message: "Unknown option '--boat-berth'",
+      hint: 'Did you mean --boat-berths? See: slipway sail --help',
+    });
+  });
+});
+
+describe('variables', () => {
+  test('give what their texts say; an empty one is none', () => {
+    const env = { HARBOUR: '', SLIPWAY_BOAT_BERTHS: '20', SLIPWAY_BOAT_CREW: 'a,b', SLIPWAY_BOAT_MOTOR: 'yes' };
+    expect(fromEnv(infos, env)).toEqual({ berths: 20, crew: ['a', 'b'], motor: true });
+  });
+
+  test('keep a text that is none of its kind, for the parse to name it', () => {
+    const info = infos.find(({ key }) => key === 'motor');
+    expect(info && coerce(info, 'perhaps')).toBe('perhaps');
+    expect(caught(() => parseOptions(boat, infos, { ...given, motor: 'perhaps' }))?.message).toBe(
+      '--boat-motor must be true or false, got "perhaps"',
+    );
+  });
+});
+
+describe('what is wrong', () => {
+  const complaint = (values: Record<string, unknown>): string | undefined =>
+    caught(() => parseOptions(boat, infos, values))?.message;
+
+  test('is said all at once, the missing first, with what mends it', () => {
+    const error = caught(() => parseOptions(boat, infos, { berths: 4, rig: 'cat' }));
+    expect(`${error?.message}\n${error?.hint}`).toMatchInlineSnapshot(`
+      "--boat-harbour and --boat-owner are missing; --boat-berths must be at least 8, got 4; --boat-rig must be one of sloop or ketch, got "cat"
+      Add --boat-harbour <name> --boat-owner <value>, or set HARBOUR and SLIPWAY_BOAT_OWNER"
+    `);
+  });
+
+  test('is named by its flag, what it must be, and what it was', () => {
+    expect(
+      [
+        { berths: 4 },
+        { berths: 100 },
+        { berths: 'many' },
+        { berths: 8.5 },
+        { rig: 'junk' },
+        { harbour: '' },
+        { pin: 7 },
+      ].map((values) => complaint({ ...given, ...values })),
+    ).toMatchInlineSnapshot(`
+      [
+        "--boat-berths must be at least 8, got 4",
+        "--boat-berths must be at most 99, got 100",
+        "--boat-berths must be a whole number, got "many"",
+        "--boat-berths must be a whole number, got 8.5",
+        "--boat-rig must be one of sloop or ketch, got "junk"",
+        "--boat-harbour must be a text, got """,
+        "--boat-pin must be a text, got something else",
+      ]
+    `);
+  });
+});
+
+describe('a command line', () => {
+  test('survives a real shell, whatever stands in it', () => {
+    fc.assert(
+      fc.property(words, (argv) => {
+        const out = execFileSync('sh', ['-s'], { input: `printf '%s\\0' x ${toCommandLine(argv)}`, encoding: 'utf8' });
+        expect(out.split('\0').slice(1, -1)).toEqual(argv);
+      }),
+      { numRuns: 20 },
+    );
+  });
+});
+
+/** Any values that a schema takes: the parts of a value come from its own pattern and from awkward words. */
+function valuesFor(schema: z.ZodObject, of: readonly OptionInfo[]): fc.Arbitrary<Record<string, unknown>> {
+  const patterns = z.toJSONSchema(schema, { io: 'input' }).properties as Record<
+    string,
+    { pattern?: string; items?: { pattern?: string } }
+  >;
+  const text = (info: OptionInfo): fc.Arbitrary<string> => {
+    if (info.key === 'tlsSan') return fc.constantFrom('web', '*.example.org', '10.0.0.1', '2001:db8::1', 'a.b-c');
+    const pattern = patterns[info.key]?.pattern ?? patterns[info.key]?.items?.pattern;
+    const any = wordLike(new RegExp(pattern ?? String.raw`^[\s\S]+$`, 'u'));
+    return info.value === 'file' ? any.map((path) => resolve('/', path)) : any;
+  };
+  const one = (info: OptionInfo): fc.Arbitrary<unknown> => {
+    if (info.kind === 'choice') return fc.constantFrom(...info.choices);
+    if (info.kind === 'int') return fc.integer({ min: 1, max: 65535 });
+    if (info.kind === 'boolean') return fc.boolean();
+    return info.kind === 'list' ? fc.array(text(info), { maxLength: 4 }) : text(info);
+  };
+  const required = of.filter((info) => info.required).map(({ key }) => key);
+  return fc
+    .record(Object.fromEntries(of.map((info) => [info.key, one(info)])), { requiredKeys: required })
+    .filter((values) => schema.safeParse(values).success);
+}
+
+/** What `create` makes of an argv. */
+function specOf(argv: readonly string[]): ReturnType<typeof specFrom> {
+  const {
+    words: [name = ''],
+    flags,
+  } = parseFlags(create as unknown as Command, argv);
+  return specFrom({ name, driver: driverIn(flags) ?? 'generic', flags, env: {}, before: undefined, profiles: [] });
+}
+
+describe.each(drivers.map((driver) => ({ name: driver.name, driver })))('a machine of driver $name', ({ driver }) => {
+  test('becomes an argv from which the same machine is made', () => {
+    const own = driverInfos[driver.name] ?? [];
+    fc.assert(
+      fc.property(valuesFor(driver.options, own), valuesFor(engineOptions, engineInfos), (options, engine) => {
+        const flags = Object.fromEntries([
+          ...own.map((info) => [info.flag, options[info.key]] as const),
+          ...engineInfos.map((info) => [info.flag, engine[info.key]] as const),
+        ]);
+        const spec = specFrom({ name: 'web', driver: driver.name, flags, env: {}, before: undefined, profiles: [] });
+        const again = specOf(['web', ...toArgv(own, spec.options), ...toArgv(engineInfos, spec.engine)]);
+        expect({ ...again, id: spec.id }).toEqual(spec);
+      }),
+      { numRuns: 150 },
+    );
+  });
+});
+
+describe('a spec', () => {
+  const flags = { 'generic-ip-address': '192.0.2.1' };
+  const spec = specFrom({ name: 'web', driver: 'generic', flags, env: {}, before: undefined, profiles: [] });
+
+  test('takes flags before what the machine was made with, then the environment, then defaults', () => {
+    const env = { GENERIC_IP_ADDRESS: '192.0.2.9', GENERIC_SSH_USER: 'ops', GENERIC_SSH_PORT: '2200' };
+    const before = { ...spec, options: { ...spec.options, sshUser: 'deploy' } };
+    const from = specFrom({ name: 'web', driver: 'generic', flags, env, before, profiles: [] });
+    expect(from.options).toEqual({ ipAddress: '192.0.2.1', sshUser: 'deploy', sshPort: 22 });
+    const fresh = specFrom({ name: 'web', driver: 'generic', flags, env, before: undefined, profiles: [] });
+    expect(fresh.options).toEqual({ ipAddress: '192.0.2.1', sshUser: 'ops', sshPort: 2200 });
+  });
+
+  test('keeps its id and what is not named when flags change it', () => {
+    const changed = specChanged(spec, { 'engine-label': ['a=b'] });
+    expect(changed).toEqual({ ...spec, engine: { ...spec.engine, label: ['a=b'] } });
+  });
+
+  test('takes its engine from a script when one is named, and keeps no script that is not used', () => {
+    expect(specChanged(spec, {}).engine.source).toBe('docker');
+    const of = (more: Record<string, string>) =>
+      specFrom({
+        name: 'web',
+        driver: 'generic',
+        flags: { ...flags, ...more },
+        env: {},
+        before: undefined,
+        profiles: [],
+      }).engine;
+    const script = { 'engine-install-url': 'https://get.example/x' };
+    expect(of(script)).toMatchObject({ source: 'url', installUrl: 'https://get.example/x' });
+    expect(of({ ...script, 'engine-source': 'docker' }).installUrl).toBeUndefined();
+  });
+
+  test('refuses the flags of another driver by name', () => {
+    expect(caught(() => specChanged(spec, { 'none-url': 'tcp://x:1', 'none-tls-ca': 'a' }))?.message).toBe(
+      '--none-url and --none-tls-ca belong to the driver none, not to generic',
+    );
+  });
+
+  test('holds paths as seen from where they were typed', () => {
+    expect(specChanged(spec, { 'generic-ssh-key': 'keys/id' }).options.sshKey).toBe(resolve('keys/id'));
+  });
+
+  test('is of the one driver that the flags speak of', () => {
+    expect(driverIn({ 'generic-ip-address': 'x' })).toBe('generic');
+    expect(driverIn({ 'generic-ip-address': 'x', 'none-url': 'y' })).toBeUndefined();
+    expect(driverIn({ 'engine-port': 1 })).toBeUndefined();
+  });
+});

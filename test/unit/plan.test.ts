@@ -1,0 +1,389 @@
+import { describe, expect, test } from 'vitest';
+import type { EngineSpec } from '../../src/machine.ts';
+import { planDeprovision, planProvision } from '../../src/provision/plan.ts';
+import { shownPlan } from '../../src/provision/step.ts';
+import type { Facts } from '../../src/provision/facts.ts';
+import { caught } from '../fakes/caught.ts';
+import { after, bare, DEBIAN_UNIT, facts, input, withEngine } from './facts.ts';
+
+const plan = (of: Facts, more: Partial<EngineSpec> = {}) => planProvision(input(of, more));
+const shown = (of: Facts, more: Partial<EngineSpec> = {}) => shownPlan(plan(of, more));
+/** The gist of a plan: a line a step. */
+const gist = (of: Facts, more: Partial<EngineSpec> = {}): readonly string[] =>
+  shown(of, more).map(({ id, title, files }) => `${id}: ${title} (${files.length} files)`);
+const content = (of: Facts, path: string, more: Partial<EngineSpec> = {}): string | undefined =>
+  plan(of, more)
+    .flatMap(({ files }) => files)
+    .find((file) => file.path === path)?.content;
+const refused = (of: Facts, more: Partial<EngineSpec> = {}): string => {
+  const error = caught(() => plan(of, more));
+  return `${error?.code}: ${error?.message} → ${error?.hint}`;
+};
+
+describe('a host without an engine', () => {
+  test('gets its configuration before the package whose installation starts the engine', () => {
+    expect(shown(bare)).toMatchInlineSnapshot(`
+      [
+        {
+          "files": [
+            {
+              "change": "write",
+              "path": "/etc/docker/slipway/ca.pem",
+            },
+            {
+              "change": "write",
+              "path": "/etc/docker/slipway/server-cert.pem",
+            },
+            {
+              "change": "write",
+              "path": "/etc/docker/slipway/server-key.pem",
+            },
+            {
+              "change": "write",
+              "path": "/etc/docker/slipway/state.json",
+            },
+            {
+              "change": "write",
+              "path": "/etc/systemd/system/docker.service.d/50-slipway.conf",
+            },
+            {
+              "change": "write",
+              "path": "/etc/docker/daemon.json",
+            },
+          ],
+          "id": "configure-engine",
+          "template": "configure.sh",
+          "title": "Lay the engine’s configuration and certificates",
+          "variables": {
+            "ENGINE": "none",
+            "MANIFEST": "644 0 /etc/docker/slipway/ca.pem
+      644 1 /etc/docker/slipway/server-cert.pem
+      600 2 /etc/docker/slipway/server-key.pem
+      600 3 /etc/docker/slipway/state.json
+      644 4 /etc/systemd/system/docker.service.d/50-slipway.conf
+      = 5 /etc/docker/daemon.json",
+          },
+        },
+        {
+          "files": [],
+          "id": "install-engine",
+          "template": "install-engine.debian.sh",
+          "title": "Install the engine (Docker’s repository)",
+          "variables": {
+            "CODENAME": "bookworm",
+            "DISTRIBUTION": "debian",
+            "INSTALL_URL": "",
+            "REPOSITORY_KEY": "9DC858229FC7DD38854AE2D88D81803C0EBFCD88",
+            "REPOSITORY_URL": "https://download.docker.com/linux",
+            "SOURCE": "docker",
+            "VERSION": "",
+          },
+        },
+      ]
+    `);
+  });
+
+  test('gets the distribution’s engine, or a script’s, where that is asked for', () => {
+    const installed = (more: Partial<EngineSpec>) => shown(bare, more).at(-1);
+    expect(installed({ source: 'distro', version: '20.10' })).toMatchObject({
+      title: 'Install the engine (the distribution’s package)',
+      variables: { SOURCE: 'distro', VERSION: '20.10' },
+    });
+    expect(installed({ source: 'url', installUrl: 'https://get.example/x' })).toMatchObject({
+      title: 'Install the engine (an install script)',
+      variables: { SOURCE: 'url', INSTALL_URL: 'https://get.example/x' },
+    });
+    expect(installed({ repositoryUrl: 'https://mirror.example', repositoryKey: 'ab'.repeat(20) })).toMatchObject({
+      variables: { REPOSITORY_URL: 'https://mirror.example', REPOSITORY_KEY: 'AB'.repeat(20) },
+    });
+  });
+
+  test('of Ubuntu and its kin gets Ubuntu’s packages', () => {
+    const os = { ...bare.os, id: 'linuxmint', like: ['ubuntu', 'debian'], codename: 'noble' };
+    expect(shown(facts(bare, { os })).at(-1)?.variables).toMatchObject({ DISTRIBUTION: 'ubuntu', CODENAME: 'noble' });
+  });
+
+  test('is refused where none may be installed, or a script has no address', () => {
+    expect(refused(bare, { source: 'none' })).toMatchInlineSnapshot(`"ENGINE_MISSING: 192.0.2.10 has no engine, and --engine-source none installs none → Install one there, or choose --engine-source docker or distro"`);
+    expect(refused(bare, { source: 'url' })).toMatchInlineSnapshot(`"USAGE: --engine-source url needs the script’s address → Add --engine-install-url <url>"`);
+  });
+
+  test('is refused where there is no room, before anything is written', () => {
+    expect(refused(facts(bare, { free: { '/': 100 * 1024, '/var': 9_000_000 } }))).toMatchInlineSnapshot(`"HOST_FULL: 192.0.2.10 has 100 MB free on /; installing the engine takes about 600 MB → Make room there, then run this again"`);
+  });
+});
+
+describe('a host with an engine', () => {
+  test('gets its configuration and one restart', () => {
+    expect(shown(withEngine)).toMatchInlineSnapshot(`
+      [
+        {
+          "files": [
+            {
+              "change": "write",
+              "path": "/etc/docker/slipway/ca.pem",
+            },
+            {
+              "change": "write",
+              "path": "/etc/docker/slipway/server-cert.pem",
+            },
+            {
+              "change": "write",
+              "path": "/etc/docker/slipway/server-key.pem",
+            },
+            {
+              "change": "write",
+              "path": "/etc/docker/slipway/state.json",
+            },
+            {
+              "change": "write",
+              "path": "/etc/systemd/system/docker.service.d/50-slipway.conf",
+            },
+            {
+              "change": "write",
+              "path": "/etc/docker/daemon.json",
+            },
+          ],
+          "id": "configure-engine",
+          "template": "configure.sh",
+          "title": "Configure the engine and restart it",
+          "variables": {
+            "ENGINE": "restart",
+            "MANIFEST": "644 0 /etc/docker/slipway/ca.pem
+      644 1 /etc/docker/slipway/server-cert.pem
+      600 2 /etc/docker/slipway/server-key.pem
+      600 3 /etc/docker/slipway/state.json
+      644 4 /etc/systemd/system/docker.service.d/50-slipway.conf
+      = 5 /etc/docker/daemon.json",
+          },
+        },
+      ]
+    `);
+  });
+
+  test('keeps its Unix socket and gains the TLS port', () => {
+    expect(content(withEngine, '/etc/docker/daemon.json')).toMatchInlineSnapshot(`
+      "{
+        "hosts": [
+          "fd://",
+          "tcp://0.0.0.0:2376"
+        ],
+        "tls": true,
+        "tlsverify": true,
+        "tlscacert": "/etc/docker/slipway/ca.pem",
+        "tlscert": "/etc/docker/slipway/server-cert.pem",
+        "tlskey": "/etc/docker/slipway/server-key.pem"
+      }
+      "
+    `);
+    expect(content(withEngine, '/etc/systemd/system/docker.service.d/50-slipway.conf')).toMatchInlineSnapshot(`
+      "# Written by Slipway.
+      [Service]
+      ExecStart=
+      ExecStart=/usr/sbin/dockerd --containerd=/run/containerd/containerd.sock $DOCKER_OPTS
+      "
+    `);
+  });
+
+  test('that listens nowhere in its unit listens on the Unix socket that dockerd would choose', () => {
+    const unit = { ...withEngine.unit, text: DEBIAN_UNIT.replace(' -H fd://', '') };
+    expect(content(facts(withEngine, { unit }), '/etc/docker/daemon.json')).toContain('unix:///var/run/docker.sock');
+    const daemonJson = '{"hosts":["unix:///mine.sock"]}';
+    expect(content(facts(withEngine, { unit, daemonJson }), '/etc/docker/daemon.json')).not.toContain('/var/run/');
+  });
+
+  test('of another version than asked for gets that version, and no restart of its own beside it', () => {
+    expect(gist(withEngine, { version: '28.2' })).toMatchInlineSnapshot(`
+      [
+        "configure-engine: Lay the engine’s configuration and certificates (6 files)",
+        "install-engine: Install engine 28.2 over 20.10.24+dfsg1-1+deb12u1+b2 (0 files)",
+      ]
+    `);
+    // Should that installation fail, the engine that runs has not read its files yet, and the host says so.
+    expect(shown(withEngine, { version: '28.2' })[0]?.variables.ENGINE).toBe('later');
+    expect(gist(withEngine, { version: '20.10' })).toHaveLength(1);
+    const ce = { 'docker-ce': { state: 'installed', version: '5:28.2.2-1~debian.12~bookworm' } };
+    expect(gist(facts(withEngine, { packages: ce }), { version: '28.2.2' })).toHaveLength(1);
+    expect(gist(facts(withEngine, { packages: ce }), { version: '5:28.2' })).toHaveLength(1);
+    expect(shown(facts(withEngine, { packages: ce }), { version: '28.3' }).at(-1)?.variables.SOURCE).toBe('docker');
+  });
+
+  test('that came by no package takes any version as it is', () => {
+    expect(gist(facts(withEngine, { packages: {} }), { version: '28.2' })).toHaveLength(1);
+  });
+
+  test('whose installation was cut off half way is finished by its own source', () => {
+    const half = facts(withEngine, { packages: { 'docker.io': { state: 'half-configured', version: '20.10' } } });
+    expect(shown(half, { source: 'docker' }).at(-1)).toMatchObject({
+      id: 'install-engine',
+      variables: { SOURCE: 'distro' },
+    });
+  });
+
+  test('whose package was removed is as one without', () => {
+    const gone = facts(bare, { packages: { 'docker.io': { state: 'config-files', version: '20.10' } } });
+    expect(shown(gone).at(-1)?.variables.SOURCE).toBe('docker');
+  });
+
+  test('has its variables quoted as systemd reads them', () => {
+    const env = ['HTTP_PROXY=http://a b:1/?x=1', 'QUOTED=a"b\\c$d`e', 'EMPTY='];
+    expect(content(withEngine, '/etc/docker/slipway/engine.env', { env })).toMatchInlineSnapshot(`
+      "HTTP_PROXY="http://a b:1/?x=1"
+      QUOTED="a\\"b\\\\c\\$d\\\`e"
+      EMPTY=""
+      "
+    `);
+    expect(content(withEngine, '/etc/systemd/system/docker.service.d/50-slipway.conf', { env })).toContain(
+      'EnvironmentFile=/etc/docker/slipway/engine.env',
+    );
+  });
+
+  test('keeps the text of a daemon.json that says it all already', () => {
+    const wanted = content(withEngine, '/etc/docker/daemon.json') ?? '';
+    const formatted = JSON.stringify(JSON.parse(wanted));
+    const paths = shown(facts(withEngine, { daemonJson: formatted })).flatMap(({ files }) => files.map(({ path }) => path));
+    expect(paths).not.toContain('/etc/docker/daemon.json');
+  });
+});
+
+describe('a host that was provisioned', () => {
+  test.each([
+    ['bare', bare],
+    ['with an engine', withEngine],
+    ['with a daemon.json', facts(withEngine, { daemonJson: '{"log-opts":{"max-size":"1m"},"labels":["a=b"]}' })],
+  ] as const)('%s has nothing left to do', (_kind, before) => {
+    const more = { label: ['x=1'], env: ['A=b'], opt: ['log-opt=max-file=3'] };
+    const now = after(before, plan(before, more));
+    expect(plan(now, more)).toEqual([]);
+  });
+
+  const ready = after(withEngine, plan(withEngine));
+
+  test('gets a restart that was cut off', () => {
+    expect(shown(facts(ready, { restartPending: true }))).toMatchInlineSnapshot(`
+      [
+        {
+          "files": [],
+          "id": "configure-engine",
+          "template": "configure.sh",
+          "title": "Configure the engine and restart it",
+          "variables": {
+            "ENGINE": "restart",
+            "MANIFEST": "",
+          },
+        },
+      ]
+    `);
+  });
+
+  test('gets its engine started where it stands still or would not come back', () => {
+    expect(gist(facts(ready, { unit: { ...ready.unit, active: false } }))).toMatchInlineSnapshot(`
+      [
+        "configure-engine: Start the engine (0 files)",
+      ]
+    `);
+    expect(gist(facts(ready, { unit: { ...ready.unit, enabled: false } }))).toHaveLength(1);
+  });
+
+  test('gets back a file of ours that was changed, opened or taken', () => {
+    const path = '/etc/docker/slipway/server-key.pem';
+    const { [path]: file, ...others } = ready.files;
+    if (!file) throw new Error('the key was laid');
+    for (const bad of [{ ...file, sha256: 'x' }, { ...file, mode: '644' }, { ...file, owner: 'nobody' }]) {
+      expect(shown(facts(ready, { files: { ...others, [path]: bad } }))[0]?.files).toEqual([{ path, change: 'write' }]);
+    }
+    expect(shown(facts(ready, { files: others }))[0]?.files).toEqual([{ path, change: 'write' }]);
+  });
+
+  test('loses the variables that are no longer asked for', () => {
+    const now = after(withEngine, plan(withEngine, { env: ['A=b'] }));
+    expect(shown(now)[0]?.files).toContainEqual({ path: '/etc/docker/slipway/engine.env', change: 'remove' });
+  });
+});
+
+describe('a host that can’t be provisioned', () => {
+  test('is named with what it runs, and with another way', () => {
+    const os = { ...bare.os, id: 'fedora', like: [], name: 'Fedora Linux 42' };
+    expect(refused(facts(bare, { os, apt: false }))).toMatchInlineSnapshot(`"OS_UNSUPPORTED: 192.0.2.10 runs Fedora Linux 42; Slipway provisions Debian, Ubuntu and their kin → Use such a host, or connect to an engine that is there already: slipway create NAME --driver none --none-url tcp://…"`);
+    expect(refused(facts(bare, { systemd: false }))).toMatchInlineSnapshot(`"OS_UNSUPPORTED: 192.0.2.10 (Debian GNU/Linux 12 (bookworm)) does not run systemd, which Slipway needs to run the engine → Use a host whose first process is systemd"`);
+    expect(refused(facts(bare, { apt: false }))).toMatch(/^OS_UNSUPPORTED/);
+  });
+
+  test('is left as it is when its daemon.json is broken', () => {
+    expect(refused(facts(withEngine, { daemonJson: '{"debug": tru}' }))).toMatchInlineSnapshot(`"DAEMON_JSON: /etc/docker/daemon.json on 192.0.2.10 is broken at line 1, column 11: invalid symbol → Mend it on the host, then run this again; it was left as it is"`);
+  });
+});
+
+describe('taking it all back', () => {
+  const taken = (before: Facts) => planDeprovision(after(before, plan(before)), '192.0.2.10');
+
+  test('removes what is ours and restarts the engine', () => {
+    expect(shownPlan(taken(withEngine))).toMatchInlineSnapshot(`
+      [
+        {
+          "files": [
+            {
+              "change": "remove",
+              "path": "/etc/docker/daemon.json",
+            },
+            {
+              "change": "remove",
+              "path": "/etc/docker/slipway/ca.pem",
+            },
+            {
+              "change": "remove",
+              "path": "/etc/docker/slipway/server-cert.pem",
+            },
+            {
+              "change": "remove",
+              "path": "/etc/docker/slipway/server-key.pem",
+            },
+            {
+              "change": "remove",
+              "path": "/etc/docker/slipway/state.json",
+            },
+            {
+              "change": "remove",
+              "path": "/etc/systemd/system/docker.service.d/50-slipway.conf",
+            },
+          ],
+          "id": "deprovision",
+          "template": "configure.sh",
+          "title": "Take the configuration back",
+          "variables": {
+            "ENGINE": "restart",
+            "MANIFEST": "- 0 /etc/docker/daemon.json
+      - 1 /etc/docker/slipway/ca.pem
+      - 2 /etc/docker/slipway/server-cert.pem
+      - 3 /etc/docker/slipway/server-key.pem
+      - 4 /etc/docker/slipway/state.json
+      - 5 /etc/systemd/system/docker.service.d/50-slipway.conf",
+          },
+        },
+      ]
+    `);
+  });
+
+  test('gives back the daemon.json that was there', () => {
+    const before = facts(withEngine, { daemonJson: '{"labels":["a=b"],"debug":true}' });
+    const given = taken(before)
+      .flatMap(({ files }) => files)
+      .find(({ path }) => path === '/etc/docker/daemon.json');
+    expect(JSON.parse(given?.content ?? '')).toEqual({ labels: ['a=b'], debug: true });
+  });
+
+  test('does nothing on a host where nothing is ours', () => {
+    expect(planDeprovision(withEngine, '192.0.2.10')).toEqual([]);
+    expect(planDeprovision(facts(withEngine, { daemonJson: '{"debug":true}' }), '192.0.2.10')).toEqual([]);
+  });
+
+  test('leaves no engine restarted that does not run', () => {
+    const now = after(withEngine, plan(withEngine));
+    const [step] = planDeprovision(facts(now, { unit: { ...now.unit, active: false } }), '192.0.2.10');
+    expect(step?.variables.ENGINE).toBe('none');
+  });
+});
+
+test('a plan as shown holds no file’s content, since keys are among them', () => {
+  expect(JSON.stringify(shown(bare))).not.toContain('the key');
+});
