@@ -68,14 +68,14 @@ describe('one declaration', () => {
     expect(toTable(infos)).toMatchInlineSnapshot(`
       "| Flag | Environment | Default | Meaning |
       | --- | --- | --- | --- |
-      | \`--boat-harbour\` | \`HARBOUR\` | required | Home harbour |
+      | \`-H, --boat-harbour\` | \`HARBOUR\` | required | Home harbour |
       | \`--boat-owner\` | \`SLIPWAY_BOAT_OWNER\` | required | Owner (also \`--skipper\`) |
       | \`--boat-berths\` | \`SLIPWAY_BOAT_BERTHS\` | \`16\` | Berths |
       | \`--boat-rig\` | \`SLIPWAY_BOAT_RIG\` | \`sloop\` | Rig: \`sloop\` or \`ketch\` |
       | \`--boat-crew\` … | \`SLIPWAY_BOAT_CREW\` |  | Crew |
       | \`--boat-motor\` | \`SLIPWAY_BOAT_MOTOR\` |  | Has a motor |
       | \`--boat-engine-hours\` | \`SLIPWAY_BOAT_ENGINE_HOURS\` |  | Hours of the motor |
-      | \`--boat-pin\` | \`SLIPWAY_BOAT_PIN\` |  | Code of the lock |"
+      |  | \`SLIPWAY_BOAT_PIN\` |  | Code of the lock |"
     `);
   });
 

@@ -3,7 +3,7 @@ import { dryRun, provisionMachine } from '../../lifecycle.ts';
 import type { Plan } from '../../provision/step.ts';
 import { shownPlan } from '../../provision/step.ts';
 import { defineCommand, type Command, type Result } from '../command.ts';
-import { sudoPassword } from '../sudo-password.ts';
+import { sudoPassword } from '../../spec.ts';
 import { machineInfos, specChanged } from '../spec.ts';
 
 const args = z.object({

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { removeMachine } from '../../lifecycle.ts';
 import { defineCommand, type Command } from '../command.ts';
-import { sudoPassword } from '../sudo-password.ts';
+import { sudoPassword } from '../../spec.ts';
 
 const args = z.object({
   deprovision: z.boolean().default(false).meta({ description: 'Also undo what provisioning wrote on the host' }),
