@@ -421,8 +421,21 @@ async function recordingFailure<T>(
         if (!(second instanceof SlipwayError)) throw second;
       });
     }
-    throw error;
+    throw error instanceof SlipwayError && error.code === 'CANCELED' ? canceledAt(last, error) : error;
   }
+}
+
+/** What exists now, and how to go on or undo. */
+function canceledAt({ phase, spec: { name } }: Machine, cause: SlipwayError): SlipwayError {
+  return phase === 'ready'
+    ? new SlipwayError('CANCELED', `Stopped before the end, as you asked: "${name}" may be half changed`, {
+        hint: `Go on with: slipway provision ${name}`,
+        cause,
+      })
+    : new SlipwayError('CANCELED', `Stopped before the end, as you asked: "${name}" is half made`, {
+        hint: `Go on with: slipway create ${name}, or undo with: slipway rm ${name}`,
+        cause,
+      });
 }
 
 async function noConflicts(spec: MachineSpec, places: ClientPlaces): Promise<void> {

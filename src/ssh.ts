@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import ssh2, { type AnyAuthMethod, type ClientChannel, type ConnectConfig } from 'ssh2';
 import { canceled, SlipwayError, systemCode } from './errors.ts';
-import { judgeHostKey, keyLine, knownKeys, shownKey, type Judgement } from './host-key.ts';
+import { judgeHostKey, keyLine, knownKeys, shownKey, type Expectation, type Judgement } from './host-key.ts';
 import type { SshHop, SshTarget } from './machine.ts';
 import type { Shell } from './shell.ts';
 
@@ -42,10 +42,9 @@ const KEEPALIVE = { keepaliveInterval: 5_000, keepaliveCountMax: 3 };
 export const connect: Connect = async (target, side, onHostKey) => {
   const started = performance.now();
   const keys = await identities(target, side);
-  const gate = target.jump && (await openHop(target.jump, keys, side, onHostKey, undefined));
+  const gate = target.jump && (await openHop(target.jump, keys, side, onHostKey, async () => undefined));
   try {
-    const sock = gate && (await through(gate.client, target));
-    const line = await openHop(target, keys, side, onHostKey, sock);
+    const line = await openHop(target, keys, side, onHostKey, async () => gate && through(gate.client, target));
     side.debug(`ssh ${target.user}@${target.address}:${target.port} connected in ${elapsed(started)}`);
     return sessionOn(line.client, line.key, gate, target, side);
   } catch (error) {
@@ -56,16 +55,42 @@ export const connect: Connect = async (target, side, onHostKey) => {
 
 type Line = { readonly client: ssh2.Client; readonly key: string };
 
-/** One hop, from the socket to the login. */
+/**
+ * One hop, from the socket to the login. A bare fingerprint does not tell the kind of its key, and a host with several shows
+ * the one that it is asked for: so before such a fingerprint is called wrong, the other kinds are asked for as well.
+ */
 async function openHop(
   hop: SshHop,
   keys: Identities,
   side: SshClientSide,
   onHostKey: OnHostKey,
-  sock: Duplex | undefined,
+  dial: () => Promise<Duplex | undefined>,
 ): Promise<Line> {
   const known = hop.hostKey === undefined && hop.expectedKey === undefined ? await knownKeys(hop, side.userHome) : [];
   const expectation = { pinned: hop.hostKey, expected: hop.expectedKey, known };
+  let refusal: SlipwayError | undefined;
+  for (const algorithms of hostKeyAlgorithms(expectation)) {
+    try {
+      return await openLine(hop, { keys, side, onHostKey, expectation, algorithms, sock: await dial() });
+    } catch (error) {
+      if (!(error instanceof SlipwayError) || error.code !== 'HOST_KEY') throw error;
+      refusal ??= error;
+    }
+  }
+  throw refusal;
+}
+
+type Opening = {
+  readonly keys: Identities;
+  readonly side: SshClientSide;
+  readonly onHostKey: OnHostKey;
+  readonly expectation: Expectation;
+  /** None: whatever kind of host key ssh2 likes best. */
+  readonly algorithms: readonly ssh2.ServerHostKeyAlgorithm[];
+  readonly sock: Duplex | undefined;
+};
+
+function openLine(hop: SshHop, { keys, side, onHostKey, expectation, algorithms, sock }: Opening): Promise<Line> {
   const client = new ssh2.Client();
   let key = '';
   let judgement: Judgement | undefined;
@@ -86,16 +111,17 @@ async function openHop(
     client.once('error', (error) => {
       side.signal.removeEventListener('abort', stop);
       client.destroy();
-      reject(
-        judgement?.verdict === 'refused' ? keyRefused(hop, key, judgement.wanted) : connectError(hop, keys, error),
-      );
+      if (judgement?.verdict === 'refused') reject(keyRefused(hop, key, judgement.wanted));
+      else if (algorithms.length > 0 && /no matching host key/.test(error.message))
+        reject(keyMissing(hop, expectation));
+      else reject(connectError(hop, keys, error));
     });
     client.connect({
       ...(sock ? { sock } : { host: hop.address, port: hop.port }),
       username: hop.user,
       readyTimeout: CONNECT_SECONDS * 1000,
       ...KEEPALIVE,
-      ...hostKeyAlgorithms(expectation),
+      ...(algorithms.length > 0 ? { algorithms: { serverHostKey: [...algorithms] } } : {}),
       hostVerifier: (blob: Buffer) => {
         key = keyLine(blob);
         judgement = judgeHostKey(key, expectation);
@@ -108,24 +134,24 @@ async function openHop(
   });
 }
 
-/** Asks for the kind of key that we can compare with: a host has several, and would show the kind it likes best. */
+const ECDSA = ['ecdsa-sha2-nistp256', 'ecdsa-sha2-nistp384', 'ecdsa-sha2-nistp521'] as const;
+const RSA = ['rsa-sha2-512', 'rsa-sha2-256'] as const;
+const COMPARABLE: ReadonlySet<string> = new Set(['ssh-ed25519', ...ECDSA, ...RSA]);
+
+/**
+ * The kinds of host key to ask for, one attempt a row: the kind that we can compare with, where we know it, since with a key to
+ * compare with any other kind would be refused anyway.
+ */
 function hostKeyAlgorithms({
   pinned,
   expected,
   known,
-}: {
-  pinned: string | undefined;
-  expected: string | undefined;
-  known: readonly string[];
-}): Pick<ConnectConfig, 'algorithms'> {
-  const lines = pinned !== undefined ? [pinned] : expected?.includes(' ') ? [expected] : known;
+}: Expectation): readonly (readonly ssh2.ServerHostKeyAlgorithm[])[] {
+  if (pinned === undefined && expected !== undefined && !expected.includes(' ')) return [[], ECDSA, RSA];
+  const lines = pinned !== undefined ? [pinned] : expected !== undefined ? [expected] : known;
   const types = [...new Set(lines.map((line) => line.split(' ')[0] ?? ''))];
-  const algorithms = types.flatMap((type) => (type === 'ssh-rsa' ? ['rsa-sha2-512', 'rsa-sha2-256'] : [type]));
-  const usable = algorithms.filter((name) =>
-    /^(ssh-ed25519|ecdsa-sha2-nistp(256|384|521)|rsa-sha2-(256|512))$/.test(name),
-  );
-  // Not `prepend`: with a key to compare with, any other kind would be refused anyway.
-  return usable.length > 0 ? { algorithms: { serverHostKey: usable as ssh2.ServerHostKeyAlgorithm[] } } : {};
+  const algorithms = types.flatMap((type) => (type === 'ssh-rsa' ? RSA : [type]));
+  return [algorithms.filter((name): name is ssh2.ServerHostKeyAlgorithm => COMPARABLE.has(name))];
 }
 
 function through(client: ssh2.Client, { address, port }: SshHop): Promise<Duplex> {
@@ -275,9 +301,25 @@ function keyRefused(hop: SshHop, offered: string, wanted: readonly string[]): Sl
     'HOST_KEY',
     `${hop.address} showed the host key ${shownKey(offered)}, not ${wanted.map(shownKey).join(' or ')}`,
     {
-      hint: `Somebody may stand in between. If the host really has a new key, look at it there: ssh-keygen -lf /etc/ssh/ssh_host_${keyFileKind(offered)}_key.pub, then give that fingerprint with --generic-host-key`,
+      hint: newKeyHint(keyFileKind(offered)),
     },
   );
+}
+
+/** A key of the kind that we know is no longer, or never was, among the host's. */
+function keyMissing(hop: SshHop, { pinned, expected, known }: Expectation): SlipwayError {
+  const wanted = [pinned ?? expected ?? known].flat();
+  return new SlipwayError(
+    'HOST_KEY',
+    `${hop.address} has no host key of the kind of ${wanted.map(shownKey).join(' or ')}`,
+    {
+      hint: newKeyHint('*'),
+    },
+  );
+}
+
+function newKeyHint(kind: string): string {
+  return `Somebody may stand in between. If the host really has a new key, look at it there: ssh-keygen -lf /etc/ssh/ssh_host_${kind}_key.pub, then give that fingerprint with --generic-host-key (a jump host’s: --generic-ssh-jump-host-key)`;
 }
 
 function keyFileKind(key: string): string {
