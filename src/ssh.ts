@@ -267,11 +267,14 @@ async function identities(target: SshTarget, { agent, userHome }: SshClientSide)
     const text = await readKey(path, target.keyFile !== undefined);
     if (!text) continue;
     const parsed = ssh2.utils.parseKey(text);
-    if (!(parsed instanceof Error)) keys.push({ path, text });
-    else if (/encrypted|passphrase/i.test(parsed.message)) locked.push(path);
+    // A public key parses as well.
+    const unusable =
+      parsed instanceof Error ? parsed.message : parsed.isPrivateKey() ? undefined : 'it is the public half';
+    if (unusable === undefined) keys.push({ path, text });
+    else if (/encrypted|passphrase/i.test(unusable)) locked.push(path);
     else if (target.keyFile !== undefined) {
-      throw new SlipwayError('USAGE', `${path} is not a private key that SSH can use: ${parsed.message}`, {
-        cause: parsed,
+      throw new SlipwayError('USAGE', `${path} is not a private key that SSH can use: ${unusable}`, {
+        hint: CHECK_KEY,
       });
     }
   }
@@ -288,11 +291,13 @@ async function identities(target: SshTarget, { agent, userHome }: SshClientSide)
   };
 }
 
+const CHECK_KEY = 'Name a private key file with --generic-ssh-key';
+
 async function readKey(path: string, required: boolean): Promise<Buffer | undefined> {
   return readFile(path).catch((error: unknown) => {
     if (!required && systemCode(error) === 'ENOENT') return undefined;
     const why = systemCode(error) === 'ENOENT' ? 'there is no such file' : (error as Error).message;
-    throw new SlipwayError('USAGE', `The SSH key ${path} can't be read: ${why}`, { cause: error });
+    throw new SlipwayError('USAGE', `The SSH key ${path} can't be read: ${why}`, { hint: CHECK_KEY, cause: error });
   });
 }
 

@@ -145,6 +145,9 @@ describeOnBed('a door that does not open', () => {
       host: { ssh: { hostKey: expect.stringContaining(keyOf('ssh-ed25519').base64) as string } },
     });
 
+    const half = await trouble(user.slipway('create', 'web', '--generic-ssh-key', `${stranger}.pub`));
+    expect(half).toMatchObject({ status: 2, sentence: expect.stringContaining('it is the public half') as string });
+
     const none = await trouble(user.slipway('create', 'bare', '--generic-ip-address', host.address));
     expect(none.sentence).toContain('accepted none of the keys offered (none)');
 
