@@ -67,7 +67,8 @@ export async function createMachine(wanted: MachineSpec, world: World): Promise<
   // Saved before anything exists, so that `rm` always finds a half-made machine.
   const machine: Machine = before?.phase === 'created' ? { ...before, spec } : { version: 1, phase: 'creating', spec };
   await store.write(machine);
-  return recordingFailure(machine, world, async (save) => {
+  // Awaited here, or the lock would be let go before the work has begun.
+  return await recordingFailure(machine, world, async (save) => {
     if (driver.create)
       await progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
         driver.create?.(target, { log, signal: world.signal }),
@@ -89,7 +90,8 @@ export async function provisionMachine(
   const machine: Machine = { ...before, spec: change(before.spec) };
   const driver = driverNamed(machine.spec.driver);
   await driver.check?.(targetOf(driver, machine.spec), { log: world.debug, signal: world.signal });
-  return recordingFailure(machine, world, (save) => provision(machine, driver, world, save));
+  // Awaited here, as in `createMachine`: the lock is held to the end.
+  return await recordingFailure(machine, world, (save) => provision(machine, driver, world, save));
 }
 
 /** What `provisionMachine` would do on the host, done to nothing: no record, no file, no remote change. */
