@@ -420,21 +420,23 @@ async function recordingFailure<T>(
         // The disk that is too full for this note is what the first error is about.
         if (!(second instanceof SlipwayError)) throw second;
       });
-      if (error.code === 'CANCELED') throw stopped(last, progress.last());
+      if (error.code === 'CANCELED') throw canceledAt(last, error);
     }
     throw error;
   }
 }
 
-/** Ctrl-C asks nothing and tells what exists. */
-function stopped({ spec: { name }, phase }: Machine, step: string): SlipwayError {
-  const exists = phase === 'ready' ? `"${name}" is a machine as before` : `"${name}" is half made`;
-  return new SlipwayError('CANCELED', `Stopped at the step ${step}, as you asked; ${exists}`, {
-    hint:
-      phase === 'ready'
-        ? `Finish it: slipway provision ${name}`
-        : `Go on: slipway create ${name}, or undo it: slipway rm ${name}`,
-  });
+/** Ctrl-C asks nothing and tells what exists, and how to go on or undo. */
+function canceledAt({ phase, spec: { name } }: Machine, cause: SlipwayError): SlipwayError {
+  return phase === 'ready'
+    ? new SlipwayError('CANCELED', `Stopped before the end, as you asked: "${name}" may be half changed`, {
+        hint: `Go on with: slipway provision ${name}`,
+        cause,
+      })
+    : new SlipwayError('CANCELED', `Stopped before the end, as you asked: "${name}" is half made`, {
+        hint: `Go on with: slipway create ${name}, or undo with: slipway rm ${name}`,
+        cause,
+      });
 }
 
 async function noConflicts(spec: MachineSpec, places: ClientPlaces): Promise<void> {

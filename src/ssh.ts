@@ -42,10 +42,9 @@ const KEEPALIVE = { keepaliveInterval: 5_000, keepaliveCountMax: 3 };
 export const connect: Connect = async (target, side, onHostKey) => {
   const started = performance.now();
   const keys = await identities(target, side);
-  const gate = target.jump && (await openHop({ hop: target.jump, keys, side, onHostKey, sock: undefined }));
+  const gate = target.jump && (await openHop(target.jump, keys, side, onHostKey, async () => undefined));
   try {
-    const sock = gate && (() => through(gate.client, target));
-    const line = await openHop({ hop: target, keys, side, onHostKey, sock });
+    const line = await openHop(target, keys, side, onHostKey, async () => gate && through(gate.client, target));
     side.debug(`ssh ${target.user}@${target.address}:${target.port} connected in ${elapsed(started)}`);
     return sessionOn(line.client, line.key, gate, target, side);
   } catch (error) {
@@ -56,46 +55,42 @@ export const connect: Connect = async (target, side, onHostKey) => {
 
 type Line = { readonly client: ssh2.Client; readonly key: string };
 
-type HostKeyAlgorithms = readonly ssh2.ServerHostKeyAlgorithm[] | undefined;
-type HopCall = {
-  readonly hop: SshHop;
+/**
+ * One hop, from the socket to the login. A bare fingerprint does not tell the kind of its key, and a host with several shows
+ * the one that it is asked for: so before such a fingerprint is called wrong, the other kinds are asked for as well.
+ */
+async function openHop(
+  hop: SshHop,
+  keys: Identities,
+  side: SshClientSide,
+  onHostKey: OnHostKey,
+  dial: () => Promise<Duplex | undefined>,
+): Promise<Line> {
+  const known = hop.hostKey === undefined && hop.expectedKey === undefined ? await knownKeys(hop, side.userHome) : [];
+  const expectation = { pinned: hop.hostKey, expected: hop.expectedKey, known };
+  let refusal: SlipwayError | undefined;
+  for (const algorithms of hostKeyAlgorithms(expectation)) {
+    try {
+      return await openLine(hop, { keys, side, onHostKey, expectation, algorithms, sock: await dial() });
+    } catch (error) {
+      if (!(error instanceof SlipwayError) || error.code !== 'HOST_KEY') throw error;
+      refusal ??= error;
+    }
+  }
+  throw refusal;
+}
+
+type Opening = {
   readonly keys: Identities;
   readonly side: SshClientSide;
   readonly onHostKey: OnHostKey;
-  /** The way through a jump host, anew for each try. */
-  readonly sock: (() => Promise<Duplex>) | undefined;
+  readonly expectation: Expectation;
+  /** None: whatever kind of host key ssh2 likes best. */
+  readonly algorithms: readonly ssh2.ServerHostKeyAlgorithm[];
+  readonly sock: Duplex | undefined;
 };
 
-/** One hop, from the socket to the login, asking for the kind of host key that we can compare with. */
-async function openHop(call: HopCall): Promise<Line> {
-  const { hop, side } = call;
-  const known = hop.hostKey === undefined && hop.expectedKey === undefined ? await knownKeys(hop, side.userHome) : [];
-  const expectation = { pinned: hop.hostKey, expected: hop.expectedKey, known };
-  let refused: unknown;
-  for (const kind of kindsToAskFor(expectation)) {
-    try {
-      return await tryHop(call, expectation, kind);
-    } catch (error) {
-      if (!isAboutHostKey(error)) throw error;
-      // The first refusal names the key that the host likes best.
-      refused ??= error;
-    }
-  }
-  throw refused;
-}
-
-/** Refused by us, or not to be had: a host may lack a kind of key, which ends the handshake. */
-function isAboutHostKey(error: unknown): boolean {
-  if (!(error instanceof SlipwayError)) return false;
-  return error.code === 'HOST_KEY' || (error.cause as { level?: string } | undefined)?.level === 'handshake';
-}
-
-async function tryHop(
-  { hop, keys, side, onHostKey, sock }: HopCall,
-  expectation: Expectation,
-  algorithms: HostKeyAlgorithms,
-): Promise<Line> {
-  const way = await sock?.();
+function openLine(hop: SshHop, { keys, side, onHostKey, expectation, algorithms, sock }: Opening): Promise<Line> {
   const client = new ssh2.Client();
   let key = '';
   let judgement: Judgement | undefined;
@@ -116,16 +111,17 @@ async function tryHop(
     client.once('error', (error) => {
       side.signal.removeEventListener('abort', stop);
       client.destroy();
-      reject(
-        judgement?.verdict === 'refused' ? keyRefused(hop, key, judgement.wanted) : connectError(hop, keys, error),
-      );
+      if (judgement?.verdict === 'refused') reject(keyRefused(hop, key, judgement.wanted));
+      else if (algorithms.length > 0 && /no matching host key/.test(error.message))
+        reject(keyMissing(hop, expectation));
+      else reject(connectError(hop, keys, error));
     });
     client.connect({
-      ...(way ? { sock: way } : { host: hop.address, port: hop.port }),
+      ...(sock ? { sock } : { host: hop.address, port: hop.port }),
       username: hop.user,
       readyTimeout: CONNECT_SECONDS * 1000,
       ...KEEPALIVE,
-      ...(algorithms ? { algorithms: { serverHostKey: [...algorithms] } } : {}),
+      ...(algorithms.length > 0 ? { algorithms: { serverHostKey: [...algorithms] } } : {}),
       hostVerifier: (blob: Buffer) => {
         key = keyLine(blob);
         judgement = judgeHostKey(key, expectation);
@@ -138,25 +134,24 @@ async function tryHop(
   });
 }
 
-const RSA: HostKeyAlgorithms = ['rsa-sha2-512', 'rsa-sha2-256'];
-const KINDS: readonly HostKeyAlgorithms[] = [
-  ['ssh-ed25519'],
-  ['ecdsa-sha2-nistp256', 'ecdsa-sha2-nistp384', 'ecdsa-sha2-nistp521'],
-  RSA,
-];
+const ECDSA = ['ecdsa-sha2-nistp256', 'ecdsa-sha2-nistp384', 'ecdsa-sha2-nistp521'] as const;
+const RSA = ['rsa-sha2-512', 'rsa-sha2-256'] as const;
+const COMPARABLE: ReadonlySet<string> = new Set(['ssh-ed25519', ...ECDSA, ...RSA]);
 
 /**
- * A host has several keys and shows the kind that it likes best. A key to compare with tells which kind to ask for; a
- * fingerprint does not, so each kind is tried; with nothing to compare, the host may choose.
+ * The kinds of host key to ask for, one attempt a row: the kind that we can compare with, where we know it, since with a key to
+ * compare with any other kind would be refused anyway.
  */
-function kindsToAskFor({ pinned, expected, known }: Expectation): readonly HostKeyAlgorithms[] {
-  if (pinned === undefined && expected?.startsWith('SHA256:')) return KINDS;
+function hostKeyAlgorithms({
+  pinned,
+  expected,
+  known,
+}: Expectation): readonly (readonly ssh2.ServerHostKeyAlgorithm[])[] {
+  if (pinned === undefined && expected !== undefined && !expected.includes(' ')) return [[], ECDSA, RSA];
   const lines = pinned !== undefined ? [pinned] : expected !== undefined ? [expected] : known;
-  const types = new Set(lines.map((line) => line.split(' ')[0] ?? ''));
-  const usable = KINDS.flatMap((kind) => kind ?? []).filter((name) =>
-    types.has(RSA?.includes(name) ? 'ssh-rsa' : name),
-  );
-  return [usable.length > 0 ? usable : undefined];
+  const types = [...new Set(lines.map((line) => line.split(' ')[0] ?? ''))];
+  const algorithms = types.flatMap((type) => (type === 'ssh-rsa' ? RSA : [type]));
+  return [algorithms.filter((name): name is ssh2.ServerHostKeyAlgorithm => COMPARABLE.has(name))];
 }
 
 function through(client: ssh2.Client, { address, port }: SshHop): Promise<Duplex> {
@@ -272,11 +267,14 @@ async function identities(target: SshTarget, { agent, userHome }: SshClientSide)
     const text = await readKey(path, target.keyFile !== undefined);
     if (!text) continue;
     const parsed = ssh2.utils.parseKey(text);
-    if (!(parsed instanceof Error)) keys.push({ path, text });
-    else if (/encrypted|passphrase/i.test(parsed.message)) locked.push(path);
+    // A public key parses as well.
+    const unusable =
+      parsed instanceof Error ? parsed.message : parsed.isPrivateKey() ? undefined : 'it is the public half';
+    if (unusable === undefined) keys.push({ path, text });
+    else if (/encrypted|passphrase/i.test(unusable)) locked.push(path);
     else if (target.keyFile !== undefined) {
-      throw new SlipwayError('USAGE', `${path} is not a private key that SSH can use: ${parsed.message}`, {
-        cause: parsed,
+      throw new SlipwayError('USAGE', `${path} is not a private key that SSH can use: ${unusable}`, {
+        hint: CHECK_KEY,
       });
     }
   }
@@ -293,11 +291,13 @@ async function identities(target: SshTarget, { agent, userHome }: SshClientSide)
   };
 }
 
+const CHECK_KEY = 'Name a private key file with --generic-ssh-key';
+
 async function readKey(path: string, required: boolean): Promise<Buffer | undefined> {
   return readFile(path).catch((error: unknown) => {
     if (!required && systemCode(error) === 'ENOENT') return undefined;
     const why = systemCode(error) === 'ENOENT' ? 'there is no such file' : (error as Error).message;
-    throw new SlipwayError('USAGE', `The SSH key ${path} can't be read: ${why}`, { cause: error });
+    throw new SlipwayError('USAGE', `The SSH key ${path} can't be read: ${why}`, { hint: CHECK_KEY, cause: error });
   });
 }
 
@@ -306,9 +306,25 @@ function keyRefused(hop: SshHop, offered: string, wanted: readonly string[]): Sl
     'HOST_KEY',
     `${hop.address} showed the host key ${shownKey(offered)}, not ${wanted.map(shownKey).join(' or ')}`,
     {
-      hint: `Somebody may stand in between. If the host really has a new key, look at it there: ssh-keygen -lf /etc/ssh/ssh_host_${keyFileKind(offered)}_key.pub, then give that fingerprint with --generic-host-key`,
+      hint: newKeyHint(keyFileKind(offered)),
     },
   );
+}
+
+/** A key of the kind that we know is no longer, or never was, among the host's. */
+function keyMissing(hop: SshHop, { pinned, expected, known }: Expectation): SlipwayError {
+  const wanted = [pinned ?? expected ?? known].flat();
+  return new SlipwayError(
+    'HOST_KEY',
+    `${hop.address} has no host key of the kind of ${wanted.map(shownKey).join(' or ')}`,
+    {
+      hint: newKeyHint('*'),
+    },
+  );
+}
+
+function newKeyHint(kind: string): string {
+  return `Somebody may stand in between. If the host really has a new key, look at it there: ssh-keygen -lf /etc/ssh/ssh_host_${kind}_key.pub, then give that fingerprint with --generic-host-key (a jump host’s: --generic-ssh-jump-host-key)`;
 }
 
 function keyFileKind(key: string): string {

@@ -44,8 +44,8 @@ describeOnBed('a run that is stopped', () => {
     run.process.kill('SIGINT');
     const { code, stderr } = await run.ended;
     expect(code).toBe(130);
-    expect(stderr).toContain('✗ Stopped at the step install-engine, as you asked; "web" is half made');
-    expect(stderr).toContain('→ Go on: slipway create web, or undo it: slipway rm web');
+    expect(stderr).toContain('✗ Stopped before the end, as you asked: "web" is half made');
+    expect(stderr).toContain('→ Go on with: slipway create web, or undo with: slipway rm web');
     expect((await ok(user.slipway('ls'))).stdout).toContain('unfinished');
     await ok(user.slipway('create', 'web'));
     await works(user, 'web');

@@ -1,203 +1,316 @@
-import { execFile } from 'node:child_process';
-import { appendFile, copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
-import { expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/host.ts';
-import { at, describeOnBed, newUser, ok, type Outcome, type User } from './slipway.ts';
+import { at, describeOnBed, newUser, ok, type User } from './slipway.ts';
+import { expectAnswer, recordOf, trouble, until } from './trouble.ts';
 
-const run = promisify(execFile);
+const NOBODYS_KEY = 'SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA';
 
-/** One sentence, one hint, no stack: what a person gets to read. */
-function sentences({ stderr }: Outcome): readonly string[] {
-  return stderr.split('\n').filter((line) => /^[✗→]/.test(line));
-}
-
-async function isReachable(user: User, name: string): Promise<boolean> {
-  const { code } = await user.docker('--context', name, 'version');
-  return code === 0;
-}
-
-async function known(host: BedHost, type: string): Promise<string> {
-  const key = host.hostKeys.find((candidate) => candidate.type === type);
-  if (!key) throw new Error(`the host has no ${type} key`);
-  return key.fingerprint;
-}
-
-describeOnBed('who is let in, and where to', () => {
-  test('a host key is checked against the one given, the one pinned, and known_hosts, before anything else is said', async () => {
-    await using user = await newUser();
-    await using host = await startHost({ suite: 'bookworm', engine: true });
-
-    const wrong = await user.slipway('create', 'web', ...at(host), '--generic-host-key', `SHA256:${'A'.repeat(43)}`);
-    expect(wrong.code).toBe(6);
-    expect(sentences(wrong)).toEqual([
-      expect.stringContaining('showed the host key ssh-ed25519 SHA256:'),
-      expect.stringContaining('--generic-host-key'),
+describeOnBed('a door that does not open', () => {
+  let host: BedHost;
+  let far: BedHost;
+  beforeAll(async () => {
+    [host, far] = await Promise.all([
+      startHost({ suite: 'bookworm', engine: true }),
+      startHost({ suite: 'trixie', engine: true }),
     ]);
-    const { stdout: record } = await ok(user.slipway('inspect', 'web'));
-    expect(JSON.parse(record)).toMatchObject({ phase: 'created', failure: { step: 'connect', code: 'HOST_KEY' } });
-    expect(record).not.toContain('"hostKey": "ssh-');
-
-    // The fingerprint of any of the host's keys will do, whichever kind the handshake likes best.
-    for (const type of ['ssh-rsa', 'ecdsa-sha2-nistp256', 'ssh-ed25519']) {
-      await ok(user.slipway('create', 'web', '--generic-host-key', await known(host, type), '--dry-run'));
-    }
-    const made = await ok(
-      user.slipway('create', 'web', '--generic-host-key', await known(host, 'ecdsa-sha2-nistp256')),
-    );
-    expect(made.stderr).not.toContain('first seen');
-    expect(await isReachable(user, 'web')).toBe(true);
-
-    await host.must('set -e; rm /etc/ssh/ssh_host_*; ssh-keygen -q -A; systemctl restart ssh');
-    const changed = await user.slipway('provision', 'web');
-    expect(changed.code).toBe(6);
-    expect(changed.stderr).toContain('Somebody may stand in between');
-    const { code: sshCode } = await user.slipway('ssh', 'web', 'true');
-    expect(sshCode).toBe(255);
-    const print = (await host.must('ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub')).split(' ')[1] ?? '';
-    await ok(user.slipway('provision', 'web', '--generic-host-key', print));
-    expect((await ok(user.slipway('ssh', 'web', 'echo', 'in'))).stdout).toBe('in\n');
+  });
+  afterAll(async () => {
+    await Promise.all([host[Symbol.asyncDispose](), far[Symbol.asyncDispose]()]);
   });
 
-  test('known_hosts is believed silently, hashed names too, and a key that differs from it is refused', async () => {
-    await using user = await newUser();
-    await using host = await startHost({ suite: 'trixie', engine: true });
+  /** A whole meeting with the host that changes nothing there. */
+  const meet = (user: User, ...more: readonly string[]) =>
+    user.slipway('create', 'web', '--dry-run', ...at(host), ...more);
+  const keyOf = (type: string) => {
+    const key = host.hostKeys.find((candidate) => candidate.type === type);
+    if (!key) throw new Error(`the bed makes no ${type} key`);
+    return key;
+  };
+  const knownHosts = async (user: User, content: string): Promise<string> => {
+    await mkdir(join(user.home, '.ssh'), { recursive: true, mode: 0o700 });
     const file = join(user.home, '.ssh', 'known_hosts');
-    await mkdir(join(user.home, '.ssh'));
-    const line = (key: { type: string; base64: string }): string => `${host.address} ${key.type} ${key.base64}\n`;
-    const ecdsa = host.hostKeys.find(({ type }) => type.startsWith('ecdsa'));
-    await writeFile(file, line(ecdsa ?? { type: '', base64: '' }));
-    await run('ssh-keygen', ['-H', '-f', file]);
-    const silent = await ok(user.slipway('create', 'web', ...at(host)));
-    expect(silent.stderr).not.toContain('first seen');
-    await ok(user.slipway('rm', 'web'));
+    await writeFile(file, content);
+    return file;
+  };
 
-    const other =
-      (await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(user.home, 'other')]),
-      join(user.home, 'other.pub'));
-    await writeFile(file, '');
-    const { stdout } = await run('cut', ['-d', ' ', '-f', '1,2', other]);
-    await appendFile(file, `${host.address} ${stdout}`);
-    const refused = await user.slipway('create', 'web', ...at(host));
-    expect(refused.code).toBe(6);
-    expect(refused.stderr).toContain('showed the host key');
+  test('a host key other than the one given is refused, and nothing is pinned', async () => {
+    await using user = await newUser();
+    const refused = await trouble(user.slipway('create', 'web', ...at(host), '--generic-host-key', NOBODYS_KEY));
+    expect(refused.status).toBe(6);
+    expect(refused.sentence).toBe(
+      `${host.address} showed the host key ssh-ed25519 ${keyOf('ssh-ed25519').fingerprint}, not ${NOBODYS_KEY}`,
+    );
+    expect(refused.hint).toContain('--generic-host-key');
+    const record = await recordOf(user, 'web');
+    expect(record).toMatchObject({ phase: 'created', failure: { step: 'connect', code: 'HOST_KEY' } });
+    expect(record.host?.ssh).not.toHaveProperty('hostKey');
+
+    await ok(user.slipway('create', 'web', '--generic-host-key', keyOf('ssh-ed25519').fingerprint));
+    await expectAnswer(user, 'web');
+    expect(await recordOf(user, 'web')).not.toHaveProperty('failure');
   });
 
-  test('what keeps SSH out is said with what to do about it, and the same name goes on once it is mended', async () => {
+  test('the fingerprint of any of the host’s keys is good, and that key is the one pinned', async () => {
     await using user = await newUser();
-    await using host = await startHost({ suite: 'bookworm', engine: true });
-    const closed = await user.slipway('create', 'web', ...at(host), '--generic-ssh-port', '1');
-    expect(closed.code).toBe(6);
-    expect(sentences(closed)[0]).toContain(`${host.address}:1 can't be reached over SSH: nothing listens there`);
-    expect(sentences(await user.slipway('create', 'no', '--generic-ip-address', 'no-such-host.invalid'))[0]).toMatch(
-      /no such host name|could not be looked up/,
+    for (const { fingerprint } of host.hostKeys) await ok(meet(user, '--generic-host-key', fingerprint));
+    const { type, base64, fingerprint } = keyOf('ssh-rsa');
+    await ok(user.slipway('create', 'web', ...at(host), '--generic-host-key', fingerprint));
+    expect((await recordOf(user, 'web')).host?.ssh?.hostKey).toBe(`${type} ${base64}`);
+    await ok(user.slipway('provision', 'web'));
+  });
+
+  test('a key in the user’s known_hosts is taken without a word, in each of its spellings', async () => {
+    await using user = await newUser();
+    const { type, base64 } = keyOf('ecdsa-sha2-nistp256');
+    expect((await ok(meet(user))).stderr).toContain('first seen');
+
+    const file = await knownHosts(user, `${host.address} ${type} ${base64}\n`);
+    expect((await ok(meet(user))).stderr).not.toContain('first seen');
+
+    await ok(user.run('ssh-keygen', ['-H', '-f', file]));
+    expect(await readFile(file, 'utf8')).toMatch(/^\|1\|/);
+    expect((await ok(meet(user))).stderr).not.toContain('first seen');
+
+    await host.must(`printf 'Port 22\\nPort 2222\\n' >/etc/ssh/sshd_config.d/port.conf && systemctl restart ssh`);
+    await knownHosts(user, `[${host.address}]:2222 ${type} ${base64}\n`);
+    expect((await ok(meet(user, '--generic-ssh-port', '2222'))).stderr).not.toContain('first seen');
+    expect((await ok(meet(user))).stderr).toContain('first seen');
+  });
+
+  test('a different key in the user’s known_hosts is believed more than the host', async () => {
+    await using user = await newUser();
+    const { type, base64 } = far.hostKeys.find((key) => key.type === 'ssh-ed25519') ?? keyOf('ssh-ed25519');
+    await knownHosts(user, `${host.address} ${type} ${base64}\n`);
+    const refused = await trouble(user.slipway('create', 'web', ...at(host)));
+    expect(refused.status).toBe(6);
+    expect(refused.sentence).toContain(keyOf('ssh-ed25519').fingerprint);
+    expect((await recordOf(user, 'web')).host?.ssh).not.toHaveProperty('hostKey');
+    // What the user says now stands above what the file says.
+    await ok(user.slipway('create', 'web', '--generic-host-key', keyOf('ssh-ed25519').fingerprint));
+  });
+
+  test('where nothing answers, the sentence says what was tried, and create finishes once something does', async () => {
+    await using user = await newUser();
+    const closed = await trouble(user.slipway('create', 'web', ...at(host), '--generic-ssh-port', '2323'));
+    expect(closed).toMatchObject({
+      status: 6,
+      sentence: `${host.address}:2323 can't be reached over SSH: nothing listens there`,
+    });
+    expect(closed.hint).toContain(`ssh -p 2323 root@${host.address}`);
+    expect(await recordOf(user, 'web')).toMatchObject({
+      phase: 'created',
+      failure: { step: 'connect', code: 'SSH_UNREACHABLE' },
+    });
+
+    await host.must('iptables -I INPUT -p tcp --dport 2323 -j DROP');
+    const silent = await trouble(user.slipway('create', 'web'));
+    expect(silent).toMatchObject({
+      status: 6,
+      sentence: `${host.address}:2323 can't be reached over SSH: no answer within 20 s`,
+    });
+
+    await host.must(
+      `iptables -D INPUT -p tcp --dport 2323 -j DROP && printf 'Port 22\\nPort 2323\\n' >/etc/ssh/sshd_config.d/port.conf && systemctl restart ssh`,
     );
-    await ok(user.slipway('rm', 'no'));
+    await ok(user.slipway('create', 'web'));
+    await expectAnswer(user, 'web');
+  });
 
-    await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(user.home, 'stranger')]);
-    const stranger = await user.slipway(
-      'create',
-      'web',
-      '--generic-ssh-port',
-      '22',
-      '--generic-ssh-key',
-      join(user.home, 'stranger'),
+  test('a key that the host does not take, or that is not there, is named', async () => {
+    await using user = await newUser();
+    const stranger = join(user.home, 'stranger');
+    const absent = await trouble(
+      user.slipway('create', 'web', '--generic-ip-address', host.address, '--generic-ssh-key', stranger),
     );
-    expect(stranger.code).toBe(6);
-    expect(sentences(stranger)).toEqual([
-      expect.stringContaining('accepted none of the keys offered'),
-      expect.stringContaining('ssh-copy-id'),
-    ]);
+    expect(absent.status).toBe(2);
+    expect(absent.sentence).toContain(stranger);
+    await trouble(user.slipway('inspect', 'web'));
 
-    const missing = await user.slipway('create', 'web', '--generic-ssh-key', '/nowhere/key');
-    expect(missing.code).toBe(2);
-    expect(sentences(missing)).toEqual([
-      expect.stringContaining('/nowhere/key'),
-      expect.stringContaining('--generic-ssh-key'),
-    ]);
+    await ok(user.run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', stranger]));
+    const refused = await trouble(
+      user.slipway('create', 'web', '--generic-ip-address', host.address, '--generic-ssh-key', stranger),
+    );
+    expect(refused).toMatchObject({
+      status: 6,
+      sentence: `root@${host.address}:22 accepted none of the keys offered (${stranger})`,
+    });
+    expect(refused.hint).toContain('ssh-copy-id');
+    // The key of the host was seen, so from now on it is demanded, although the login failed.
+    expect(await recordOf(user, 'web')).toMatchObject({
+      phase: 'created',
+      failure: { code: 'SSH_REFUSED' },
+      host: { ssh: { hostKey: expect.stringContaining(keyOf('ssh-ed25519').base64) as string } },
+    });
 
-    await copyFile(host.keyFile, join(user.home, 'locked'));
-    await run('chmod', ['600', join(user.home, 'locked')]);
-    await run('ssh-keygen', ['-q', '-p', '-P', '', '-N', 'secret words', '-f', join(user.home, 'locked')]);
-    const locked = await user.slipway('create', 'web', '--generic-ssh-key', join(user.home, 'locked'));
-    expect(locked.code).toBe(6);
-    expect(sentences(locked)).toEqual([
-      expect.stringContaining('has a passphrase'),
-      expect.stringContaining('ssh-add'),
-    ]);
+    const half = await trouble(user.slipway('create', 'web', '--generic-ssh-key', `${stranger}.pub`));
+    expect(half).toMatchObject({ status: 2, sentence: expect.stringContaining('it is the public half') as string });
+
+    const none = await trouble(user.slipway('create', 'bare', '--generic-ip-address', host.address));
+    expect(none.sentence).toContain('accepted none of the keys offered (none)');
 
     await ok(user.slipway('create', 'web', '--generic-ssh-key', host.keyFile));
-    expect(await isReachable(user, 'web')).toBe(true);
+    await expectAnswer(user, 'web');
   });
 
-  test('keys come from the agent or from ~/.ssh where none is named', async () => {
+  test('a locked key asks for ssh-add, and works once the agent has it', async () => {
     await using user = await newUser();
-    await using host = await startHost({ suite: 'trixie', engine: true });
-    const { stdout } = await run('ssh-agent', ['-s']);
-    const socket = /SSH_AUTH_SOCK=([^;]+)/.exec(stdout)?.[1] ?? '';
-    const pid = Number(/SSH_AGENT_PID=(\d+)/.exec(stdout)?.[1]);
+    const locked = join(user.home, 'locked');
+    await copyFile(host.keyFile, locked);
+    await ok(user.run('ssh-keygen', ['-q', '-p', '-P', '', '-N', 'open sesame', '-f', locked]));
+    const refused = await trouble(
+      user.slipway('create', 'web', '--generic-ip-address', host.address, '--generic-ssh-key', locked),
+    );
+    expect(refused).toMatchObject({ status: 6, hint: `Unlock it into the agent: ssh-add ${locked}` });
+    expect(refused.sentence).toContain(`${locked} has a passphrase`);
+
+    const askpass = join(user.home, 'askpass');
+    await writeFile(askpass, '#!/bin/sh\necho open sesame\n', { mode: 0o700 });
+    const socket = join(user.home, 'agent');
+    const agent = spawn('ssh-agent', ['-D', '-a', socket], { stdio: 'ignore' });
     try {
-      await run('ssh-add', ['-q', host.keyFile], { env: { ...process.env, SSH_AUTH_SOCK: socket } });
-      await ok(
-        user.slipwayWith({ env: { SSH_AUTH_SOCK: socket } }, 'create', 'web', '--generic-ip-address', host.address),
-      );
+      const env = { SSH_AUTH_SOCK: socket, SSH_ASKPASS: askpass, SSH_ASKPASS_REQUIRE: 'force' };
+      await until(async () => (await user.run('ssh-add', ['-l'], { env })).code !== 2);
+      await ok(user.run('ssh-add', [locked], { env }));
+      await ok(user.slipwayWith({ env: { SSH_AUTH_SOCK: socket } }, 'create', 'web'));
+      await expectAnswer(user, 'web');
     } finally {
-      process.kill(pid);
+      agent.kill();
     }
-    await mkdir(join(user.home, '.ssh'));
+  });
+
+  test('the usual key in ~/.ssh needs no flag', async () => {
+    await using user = await newUser();
+    await mkdir(join(user.home, '.ssh'), { mode: 0o700 });
     await copyFile(host.keyFile, join(user.home, '.ssh', 'id_ed25519'));
-    await ok(user.slipway('provision', 'web'));
+    await ok(user.slipway('create', 'web', '--generic-ip-address', host.address));
+    await expectAnswer(user, 'web');
   });
 
-  test('root is reached by sudo with and without a password, and its absence is a sentence', async () => {
+  test('a user who may use sudo without a password is as good as root', async () => {
     await using user = await newUser();
-    await using host = await startHost({ suite: 'trixie', engine: true });
-    const asked = await user.slipway('create', 'web', ...at(host, 'ops'));
-    expect(asked.code).toBe(7);
-    expect(sentences(asked)).toEqual([
-      expect.stringContaining('may not become root without a password'),
-      expect.stringContaining('SLIPWAY_SUDO_PASSWORD'),
-    ]);
-    const wrong = await user.slipwayWith({ env: { SLIPWAY_SUDO_PASSWORD: 'guess' } }, 'create', 'web');
-    expect(sentences(wrong)[0]).toContain('with the sudo password given');
+    await ok(user.slipway('create', 'web', ...at(host, 'deploy')));
+    await expectAnswer(user, 'web');
+  });
+
+  test('a user whose sudo asks for a password needs it in the environment, and the right one', async () => {
+    await using user = await newUser();
+    const without = await trouble(user.slipway('create', 'web', ...at(host, 'ops')));
+    expect(without).toMatchObject({
+      status: 7,
+      sentence: `ops on ${host.address} may not become root without a password`,
+    });
+    expect(without.hint).toContain('SLIPWAY_SUDO_PASSWORD');
+    expect(await recordOf(user, 'web')).toMatchObject({ phase: 'created', failure: { step: 'facts', code: 'SUDO' } });
+
+    const wrong = { env: { SLIPWAY_SUDO_PASSWORD: 'wrong horse' } };
+    const outcome = await user.slipwayWith(wrong, 'create', 'web', '--debug');
+    expect(await trouble(outcome)).toMatchObject({
+      status: 7,
+      sentence: `ops on ${host.address} may not become root with the sudo password given`,
+    });
+    expect(outcome.stderr).not.toContain('wrong horse');
+
     await ok(user.slipwayWith({ env: { SLIPWAY_SUDO_PASSWORD: 'correct horse battery' } }, 'create', 'web'));
-    expect(await isReachable(user, 'web')).toBe(true);
-
-    await ok(user.slipway('provision', 'web', '--generic-ssh-user', 'deploy', '--engine-label', 'by=deploy'));
-    expect((await ok(user.docker('--context', 'web', 'info', '--format', '{{.Labels}}'))).stdout).toContain(
-      'by=deploy',
-    );
-
-    const plain = await user.slipway('create', 'plain', ...at(host, 'plain'));
-    expect(plain.code).toBe(7);
-    await host.must('mv "$(command -v sudo)" /root/sudo');
-    const none = await user.slipway('create', 'plain', ...at(host, 'plain'));
-    expect(none.code).toBe(7);
-    expect(sentences(none)[0]).toContain('the host has no sudo');
+    await expectAnswer(user, 'web');
+    expect(JSON.stringify(await recordOf(user, 'web'))).not.toContain('correct horse battery');
   });
 
-  test('a jump host leads to a host that lets nobody else in, its key checked as well', async () => {
+  test('a user who may not become root is told so, and which users may', async () => {
     await using user = await newUser();
-    await using gate = await startHost({ suite: 'bookworm' });
-    await using host = await startHost({ suite: 'trixie', engine: true });
-    await host.must(`iptables -A INPUT -p tcp --dport 22 ! -s ${gate.address} -j REJECT`);
-    const through = [...at(host), '--generic-ssh-jump', `deploy@${gate.address}`];
-    const refused = await user.slipway(
-      'create',
-      'web',
-      ...through,
-      '--generic-ssh-jump-host-key',
-      `SHA256:${'B'.repeat(43)}`,
-    );
-    expect(refused.code).toBe(6);
-    expect(refused.stderr).toContain(gate.address);
-    const made = await ok(
-      user.slipway('create', 'web', '--generic-ssh-jump-host-key', await known(gate, 'ssh-ed25519')),
-    );
-    expect(made.stderr).toContain(`Host key of ${host.address}, first seen`);
-    expect(await isReachable(user, 'web')).toBe(true);
-    expect((await ok(user.slipway('ssh', 'web', 'hostname'))).stdout.trim()).toBe(await host.must('hostname'));
+    const refused = await trouble(user.slipway('create', 'web', ...at(host, 'plain')));
+    expect(refused.status).toBe(7);
+    expect(refused.hint).toContain('--generic-ssh-user root');
+    await ok(user.slipway('create', 'web', '--generic-ssh-user', 'root'));
+  });
+
+  test('on a host without sudo only root will do', async () => {
+    await using user = await newUser();
+    await far.must('SUDO_FORCE_REMOVE=yes dpkg --purge sudo');
+    const refused = await trouble(user.slipway('create', 'far', ...at(far, 'deploy')));
+    expect(refused).toMatchObject({
+      status: 7,
+      sentence: `deploy on ${far.address} is not root, and the host has no sudo`,
+    });
+    await ok(user.slipway('create', 'far', '--generic-ssh-user', 'root'));
+    await expectAnswer(user, 'far');
+  });
+
+  test('the login shell may be any', async () => {
+    await using user = await newUser();
+    await host.must('apt-get install -qq --yes --no-install-recommends fish tcsh >/dev/null 2>&1');
+    await ok(user.slipway('create', 'web', ...at(host, 'deploy')));
+    for (const shell of ['/bin/dash', '/usr/bin/fish', '/bin/tcsh']) {
+      await host.must(`chsh --shell ${shell} deploy`);
+      await ok(user.slipway('provision', 'web', '--engine-label', `shell=${shell}`));
+      const { stdout } = await ok(user.docker('--context', 'web', 'info', '--format', '{{.Labels}}'));
+      expect(stdout.trim()).toBe(`[shell=${shell}]`);
+    }
+  });
+
+  test('a host behind a jump host is reached through it alone, and both keys are held', async () => {
+    await using user = await newUser();
+    const only = `INPUT -p tcp --dport 22 ! -s ${host.address} -j REJECT`;
+    await far.must(`iptables -I ${only}`);
+    const direct = await trouble(user.slipway('create', 'far', ...at(far)));
+    expect(direct.status).toBe(6);
+
+    const jump = ['--generic-ssh-jump', `root@${host.address}`];
+    const wrong = await trouble(user.slipway('create', 'far', ...jump, '--generic-ssh-jump-host-key', NOBODYS_KEY));
+    expect(wrong.status).toBe(6);
+    expect(wrong.sentence).toContain(`${host.address} showed the host key`);
+    expect(wrong.hint).toContain('--generic-ssh-jump-host-key');
+
+    const rsa = (from: BedHost): string => from.hostKeys.find(({ type }) => type === 'ssh-rsa')?.fingerprint ?? '';
+    const keys = ['--generic-host-key', rsa(far), '--generic-ssh-jump-host-key', rsa(host)];
+    await ok(user.slipway('create', 'far', ...jump, ...keys));
+    await expectAnswer(user, 'far');
+    const record = await recordOf(user, 'far');
+    expect(record.host?.ssh).toMatchObject({
+      hostKey: expect.stringMatching(/^ssh-rsa /) as string,
+      jump: { hostKey: expect.stringMatching(/^ssh-rsa /) as string },
+    });
+
+    await host.must(`echo 'AllowTcpForwarding no' >/etc/ssh/sshd_config.d/forward.conf && systemctl restart ssh`);
+    const shut = await trouble(user.slipway('provision', 'far'));
+    expect(shut.status).toBe(6);
+    expect(shut.sentence).toContain(`The jump host could not reach ${far.address}:22`);
+    await host.must('rm /etc/ssh/sshd_config.d/forward.conf && systemctl restart ssh');
+    await ok(user.slipway('provision', 'far'));
+    await far.must(`iptables -D ${only}`);
+  });
+
+  // Last: from here on the host's keys are not those that it was started with.
+  test('a host key that changed after it was pinned is refused until the user gives the new one', async () => {
+    await using user = await newUser();
+    await ok(user.slipway('create', 'web', ...at(host)));
+    const pinned = (await recordOf(user, 'web')).host?.ssh?.hostKey;
+    await host.must(`
+      cd /etc/ssh && rm ssh_host_*_key ssh_host_*_key.pub
+      ssh-keygen -q -t ed25519 -N '' -f ssh_host_ed25519_key && ssh-keygen -q -t ecdsa -N '' -f ssh_host_ecdsa_key
+      systemctl restart ssh`);
+    const refused = await trouble(user.slipway('provision', 'web'));
+    expect(refused.status).toBe(6);
+    expect(refused.sentence).toContain(keyOf('ssh-ed25519').fingerprint);
+    expect(await recordOf(user, 'web')).toMatchObject({
+      phase: 'ready',
+      host: { ssh: { hostKey: pinned } },
+      failure: { step: 'connect', code: 'HOST_KEY' },
+    });
+    await expectAnswer(user, 'web');
+
+    const shown = await host.must(`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub | cut -d' ' -f2`);
+    await ok(user.slipway('provision', 'web', '--generic-host-key', shown));
+    expect((await recordOf(user, 'web')).host?.ssh?.hostKey).not.toBe(pinned);
     await ok(user.slipway('provision', 'web'));
+
+    await host.must('rm /etc/ssh/ssh_host_ed25519_key && systemctl restart ssh');
+    const gone = await trouble(user.slipway('provision', 'web'));
+    expect(gone).toMatchObject({
+      status: 6,
+      sentence: expect.stringContaining('no host key of the kind of ssh-ed25519') as string,
+    });
   });
 });
