@@ -18,7 +18,7 @@ export async function optionsPage(): Promise<string> {
     toTable(engineInfos),
     ...drivers.flatMap(({ name, summary }) => [`## Driver \`${name}\`: ${summary}`, toTable(driverInfos[name] ?? [])]),
     '## Everywhere',
-    '`--json` prints one JSON document (long work: one event a line, then the document), `--debug` shows every remote command with its time and exit status, `--quiet` shows no progress, `--help` explains. `SLIPWAY_HOME` is where machines are kept (`~/.slipway`); `DOCKER_CONFIG` is where the docker CLI keeps its settings (`~/.docker`).',
+    '`--json` prints one JSON document; where there are steps it prints one event a line, of which the last is `{"event": "result", …}` or `{"event": "error", …}`, `--debug` shows every remote command with its time and exit status, `--quiet` shows no progress, `--help` explains. `SLIPWAY_HOME` is where machines are kept (`~/.slipway`); `DOCKER_CONFIG` is where the docker CLI keeps its settings (`~/.docker`).',
     '## Exit statuses',
     exitTable(),
   ].join('\n\n')}\n`;

@@ -13,6 +13,8 @@ import { commands } from './commands/all.ts';
 type Manner = { readonly json: boolean; readonly debug: boolean; readonly quiet: boolean };
 
 const interrupt = new AbortController();
+/** Once a step ran, stdout of --json is one event a line, and the last line is an event as well. */
+let steps: Progress | undefined;
 const argv = process.argv.slice(2);
 const manner: Manner = { json: says('json'), debug: says('debug'), quiet: says('quiet') };
 const color = !process.env.NO_COLOR && process.env.TERM !== 'dumb' && process.stderr.isTTY === true;
@@ -68,6 +70,7 @@ async function run(name: string, rest: readonly string[], globals: readonly stri
   );
   const args = parseOptions(command.args, infos, { ...fromEnv(infos, process.env), ...own });
   const cli = await makeCli(args.sudoPassword);
+  steps = cli.world.progress;
   const result = await command.run({ words, args, flags }, cli);
   return show(result);
 }
@@ -149,7 +152,7 @@ async function makeProgress(): Promise<Progress> {
 }
 
 function show({ json, text, status = 0 }: Result): number {
-  if (manner.json) print(JSON.stringify(json, null, 2));
+  if (manner.json) printJson({ event: 'result', result: json }, json);
   else if (text !== '') print(text);
   return status;
 }
@@ -161,7 +164,7 @@ async function fail(error: unknown): Promise<number> {
     say('This is a bug in Slipway. Please report it with the lines above and what you typed.');
     return 1;
   }
-  if (manner.json) print(JSON.stringify(errorDocument(error), null, 2));
+  if (manner.json) printJson({ event: 'error', ...errorDocument(error) }, errorDocument(error));
   say(shownError(error, color));
   return exitCodes[error.code];
 }
@@ -187,6 +190,11 @@ function width(): number {
 function print(text: string): number {
   process.stdout.write(`${text}\n`);
   return 0;
+}
+
+function printJson(event: object, document: unknown): void {
+  const long = steps !== undefined && steps.last() !== '';
+  print(long ? JSON.stringify(event) : JSON.stringify(document, null, 2));
 }
 
 function say(line: string): void {

@@ -26,8 +26,6 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
   readonly summary: string;
   /** Flags, environment variables, wizard questions and the docs table all come from here. */
   readonly options: S;
-  /** Above zero: may be chosen when nobody named a driver; the healthy one of the highest rank is. */
-  readonly rank: number;
   /** What `remove` leaves standing, for the user to know: absent when everything goes. */
   readonly stays?: string;
   /** Quick and without side effects; needs no options. */

@@ -12,7 +12,6 @@ const USER = /^[^\s@:-][^\s@:]*$/;
 export const generic = defineDriver({
   name: 'generic',
   summary: 'a machine that already answers SSH',
-  rank: 0,
   stays: 'the host itself and its engine stay as they are',
   options: z.object({
     ipAddress: z.string().regex(ADDRESS, 'an IP address or host name').meta({

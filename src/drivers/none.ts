@@ -6,7 +6,6 @@ import { defineDriver } from './driver.ts';
 export const none = defineDriver({
   name: 'none',
   summary: 'an engine that exists already, by its URL',
-  rank: 0,
   stays: 'the engine stays as it is',
   options: z.object({
     url: z

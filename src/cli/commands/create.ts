@@ -1,14 +1,13 @@
 import { z } from 'zod';
 import { drivers } from '../../drivers/index.ts';
 import { SlipwayError } from '../../errors.ts';
-import { createMachine, dryRun, type World } from '../../lifecycle.ts';
-import type { Machine, Ready } from '../../machine.ts';
+import { createMachine, dryRun } from '../../lifecycle.ts';
 import { fromEnv, toArgv, toCommandLine, type Values } from '../../options.ts';
-import { profiles } from '../../provision/profiles/index.ts';
+import { profiles as known } from '../../provision/profiles/index.ts';
 import { contextName } from '../../provision/profiles/docker-context.ts';
 import { engineInfos, sudoPassword } from '../../spec.ts';
 import { badName } from '../../store.ts';
-import { isMachineName, type MachineSpec } from '../../machine.ts';
+import { isMachineName, type Machine, type MachineSpec, type Ready } from '../../machine.ts';
 import { defineCommand, infosOf, type Cli, type Command, type Result } from '../command.ts';
 import { driverIn, driverInfos, machineInfos, specFrom } from '../spec.ts';
 import { planResult } from './provision.ts';
@@ -27,8 +26,8 @@ const args = z.object({
   use: z.boolean().default(false).meta({ description: 'Make it the docker CLI’s current context' }),
   dryRun: z.boolean().default(false).meta({ description: 'Show what would be done on the host' }),
   profile: z
-    .array(z.enum(profiles.map(({ name }) => name) as [string, ...string[]]))
-    .default(profiles.map(({ name }) => name))
+    .array(z.enum(known.map(({ name }) => name) as [string, ...string[]]))
+    .default(known.map(({ name }) => name))
     .meta({ description: 'Client settings to write', value: 'name' }),
   sudoPassword,
 });
@@ -48,7 +47,7 @@ export const create: Command<typeof args> = defineCommand({
     if (given.dryRun) return planResult(spec.name, await dryRun(spec, before, cli.world));
     const ready = await createMachine(spec, cli.world);
     if (use) await makeCurrent(ready, cli);
-    return created(ready, asked ? commandLine(spec, use, cli) : undefined, cli.world);
+    return created(ready, asked ? commandLine(spec, use, cli) : undefined);
   },
 });
 
@@ -58,18 +57,21 @@ type Decision = { readonly spec: MachineSpec; readonly asked: boolean; readonly 
 /** Everything that asks or reads flags is here; after it nothing does. */
 async function decide(named: string | undefined, given: Given, flags: Values, cli: Cli): Promise<Decision> {
   const before = named === undefined ? undefined : await cli.world.store.find(named);
-  const driver = given.driver ?? driverIn(flags) ?? before?.spec.driver;
+  // What was typed, then what was begun, then what the environment says.
+  const typed = flags.driver === undefined ? driverIn(flags) : given.driver;
+  const driver = typed ?? before?.spec.driver ?? given.driver;
   if (before?.phase !== 'ready') sameDriver(before, driver);
+  const profiles = flags.profile === undefined ? (before?.spec.profiles ?? given.profile) : given.profile;
   const complete = named !== undefined && driver !== undefined && missingAnswers(driver, flags, before, cli) === 0;
   if (cli.interactive && !complete) {
     const { askForMachine } = await import('../wizard.ts');
     const answers = await askForMachine({ name: named, driver, flags, use: given.use }, cli);
-    const spec = specFrom({ ...answers, env: cli.env, before: before?.spec, profiles: given.profile });
+    const spec = specFrom({ ...answers, env: cli.env, before: before?.spec, profiles });
     return { spec, asked: true, use: answers.use };
   }
   if (named === undefined || driver === undefined) throw incomplete(named, driver);
   return {
-    spec: specFrom({ name: named, driver, flags, env: cli.env, before: before?.spec, profiles: given.profile }),
+    spec: specFrom({ name: named, driver, flags, env: cli.env, before: before?.spec, profiles }),
     asked: false,
     use: given.use,
   };
@@ -120,7 +122,7 @@ function commandLine(spec: MachineSpec, use: boolean, { program }: Cli): string 
   return toCommandLine([program, ...argv]);
 }
 
-function created(ready: Ready, repeat: string | undefined, { places: _places }: World): Result {
+function created(ready: Ready, repeat: string | undefined): Result {
   const { name } = ready.spec;
   const context = ready.spec.profiles.includes('docker-context');
   const next = context ? `docker --context ${contextName(name)} ps` : `eval "$(slipway env ${name})"`;
