@@ -5,6 +5,7 @@ import type { Driver } from '../drivers/driver.ts';
 import { SlipwayError } from '../errors.ts';
 import type { EngineSpec, MachineSpec } from '../machine.ts';
 import { describe, fromEnv, listed, parseOptions, type OptionInfo, type Values } from '../options.ts';
+import { settingsOf } from '../provision/daemon-json.ts';
 import { engineInfos, engineOptions } from '../spec.ts';
 
 export const driverInfos: Readonly<Record<string, readonly OptionInfo[]>> = Object.fromEntries(
@@ -59,7 +60,10 @@ function engineFrom(values: Values): EngineSpec {
   // Naming a script says where the engine comes from.
   const implied =
     values.installUrl !== undefined && values.source === undefined ? { source: 'url', ...values } : values;
-  return parseOptions(engineOptions, engineInfos, implied);
+  const engine = parseOptions(engineOptions, engineInfos, implied);
+  // What dockerd's options can't say is refused with the other flags, before anything exists.
+  settingsOf(engine, '', []);
+  return engine;
 }
 
 /** The driver that the flags speak of, where none was named. */
