@@ -3,8 +3,6 @@ import { z } from 'zod';
 import { describe, type OptionInfo } from './options.ts';
 
 const text = (): z.ZodString => z.string().min(1);
-const pairs = (what: string): z.ZodDefault<z.ZodArray<z.ZodString>> =>
-  z.array(z.string().regex(/^[^=\n\r]+=[^\n\r\0]*$/, what)).default([]);
 
 /** What a user may ask of the engine; flags `--engine-*` and `--tls-san`. Types of the parsed values: `EngineSpec`. */
 export const engineOptions = z.object({
@@ -46,11 +44,15 @@ export const engineOptions = z.object({
     .array(z.string().regex(/^-{0,2}[a-z][a-z0-9-]*(=[^\n\r\0]*)?$/, 'an option of dockerd like log-driver=local'))
     .default([])
     .meta({ description: 'Any option of dockerd, as name=value', value: 'option' }),
-  label: pairs('a label like key=value').meta({ description: 'Label of the engine', value: 'key=value' }),
-  env: pairs('a variable like NAME=value').meta({
-    description: 'Variable in dockerd’s environment (proxies)',
-    value: 'name=value',
-  }),
+  label: z
+    .array(z.string().regex(/^[^=\n\r]+=[^\n\r\0]*$/, 'a label like key=value'))
+    .default([])
+    .meta({ description: 'Label of the engine', value: 'key=value' }),
+  // systemd drops a variable of any other name without a word.
+  env: z
+    .array(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*=[^\n\r\0]*$/, 'a variable like NAME=value'))
+    .default([])
+    .meta({ description: 'Variable in dockerd’s environment (proxies)', value: 'name=value' }),
   registryMirror: z
     .array(z.string().regex(/^https?:\/\/[^\s/]+\/?/, 'a URL like https://mirror.example'))
     .default([])

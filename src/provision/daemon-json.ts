@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { parseTree, getNodeValue, printParseErrorCode, type ParseError } from 'jsonc-parser';
+import { parse, printParseErrorCode, type ParseError } from 'jsonc-parser';
 import { SlipwayError } from '../errors.ts';
 import type { EngineSpec } from '../machine.ts';
 
@@ -118,9 +118,10 @@ function typed(name: string, value: string): unknown {
 export function parseDaemonJson(text: string | undefined, where: string): Settings {
   if (text === undefined || text.trim() === '') return {};
   const errors: ParseError[] = [];
-  const tree = parseTree(text, errors, { disallowComments: true, allowTrailingComma: false });
+  // Not its tree: values taken from that have no prototype, so they equal none of ours.
+  const value: unknown = parse(text, errors, { disallowComments: true, allowTrailingComma: false });
   const first = errors[0];
-  if (first || tree?.type !== 'object') {
+  if (first || !isMap(value)) {
     const before = text.slice(0, first?.offset ?? 0).split('\n');
     const what = first ? words(printParseErrorCode(first.error)) : 'it holds no object';
     throw new SlipwayError(
@@ -131,7 +132,7 @@ export function parseDaemonJson(text: string | undefined, where: string): Settin
       },
     );
   }
-  return getNodeValue(tree) as Settings;
+  return value;
 }
 
 /** `CommaExpected` -> `comma expected`. */
