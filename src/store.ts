@@ -10,7 +10,7 @@
  */
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readIfThere, writeWhole } from './changes.ts';
+import { localFileError, readIfThere, writeWhole } from './changes.ts';
 import { SlipwayError, systemCode } from './errors.ts';
 import { takeLock } from './lock.ts';
 import { isMachineName, type Machine } from './machine.ts';
@@ -63,7 +63,9 @@ export function openStore(home: string): Store {
 
   async function find(name: string): Promise<Machine | undefined> {
     const { record } = paths(name);
-    const text = await readIfThere(record);
+    const text = await readIfThere(record).catch((error: unknown) => {
+      throw broken(name, record, `it can't be read (${systemCode(error) ?? String(error)})`, error);
+    });
     return text === undefined ? undefined : parseRecord(name, record, text);
   }
 
@@ -92,10 +94,7 @@ export function openStore(home: string): Store {
             return machine && { name, machine };
           } catch (error) {
             if (error instanceof SlipwayError) return { name, broken: error };
-            return {
-              name,
-              broken: new SlipwayError('RECORD_BROKEN', `${paths(name).record} can't be read`, { cause: error }),
-            };
+            throw error;
           }
         }),
       );
@@ -115,8 +114,12 @@ export function openStore(home: string): Store {
     },
     async lock(name) {
       const { folder } = paths(name);
-      await mkdir(folder, { recursive: true, mode: 0o700 });
-      return takeLock(folder, name);
+      try {
+        await mkdir(folder, { recursive: true, mode: 0o700 });
+        return await takeLock(folder, name);
+      } catch (error) {
+        throw localFileError(folder, error);
+      }
     },
   };
 }
@@ -136,32 +139,36 @@ function notFound(name: string, names: readonly string[]): SlipwayError {
 /** Leaves out folders in which a create was stopped before its first record. */
 async function recorded(root: string, names: readonly string[]): Promise<readonly string[]> {
   const found = await Promise.all(
-    names.map(async (name) => (await readIfThere(join(root, name, 'machine.json'))) !== undefined),
+    // One that can't be read is one that is there.
+    names.map(async (name) => (await readIfThere(join(root, name, 'machine.json')).catch(() => '')) !== undefined),
   );
   return names.filter((_, index) => found[index]);
 }
 
+function broken(name: string, path: string, why: string, cause?: unknown): SlipwayError {
+  return new SlipwayError('RECORD_BROKEN', `The record of "${name}" can't be used: ${why} (${path})`, {
+    hint: `Mend the file, or forget the machine: slipway rm --force ${name}`,
+    cause,
+  });
+}
+
 function parseRecord(name: string, path: string, text: string): Machine {
-  const broken = (why: string, cause?: unknown): SlipwayError =>
-    new SlipwayError('RECORD_BROKEN', `The record of "${name}" can't be used: ${why} (${path})`, {
-      hint: `Mend the file, or forget the machine: slipway rm --force ${name}`,
-      cause,
-    });
+  const unusable = (why: string, cause?: unknown): SlipwayError => broken(name, path, why, cause);
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw broken(text.trim() === '' ? 'it is empty' : 'it is not JSON', error);
+    throw unusable(text.trim() === '' ? 'it is empty' : 'it is not JSON', error);
   }
   const record = value as Partial<Machine> | null;
-  if (typeof record !== 'object' || record === null) throw broken('it is not a record');
-  if (typeof record.version === 'number' && record.version > 1) throw broken('a newer Slipway wrote it');
-  if (record.version !== 1 || typeof record.spec?.driver !== 'string') throw broken('it is not a record');
-  if (record.spec.name !== name) throw broken(`it is of a machine named "${record.spec.name}"`);
+  if (typeof record !== 'object' || record === null) throw unusable('it is not a record');
+  if (typeof record.version === 'number' && record.version > 1) throw unusable('a newer Slipway wrote it');
+  if (record.version !== 1 || typeof record.spec?.driver !== 'string') throw unusable('it is not a record');
+  if (record.spec.name !== name) throw unusable(`it is of a machine named "${record.spec.name}"`);
   const complete =
     record.phase === 'creating' ||
     (record.phase === 'created' && record.host !== undefined) ||
     (record.phase === 'ready' && record.host !== undefined && record.endpoint !== undefined);
-  if (!complete) throw broken(`its phase ${JSON.stringify(record.phase)} lacks what belongs to it`);
+  if (!complete) throw unusable(`its phase ${JSON.stringify(record.phase)} lacks what belongs to it`);
   return record as Machine;
 }
