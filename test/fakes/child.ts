@@ -28,7 +28,7 @@ export async function child(script: string, folder: string, ...argv: readonly st
   const process_ = spawn(process.execPath, [file, ...argv], { stdio: ['ignore', 'pipe', 'inherit'] });
   const lines: string[] = [];
   let rest = '';
-  let over = false;
+  const state = { over: false };
   let wake = (): void => {};
   process_.stdout.setEncoding('utf8').on('data', (text: string) => {
     const parts = (rest + text).split('\n');
@@ -38,7 +38,7 @@ export async function child(script: string, folder: string, ...argv: readonly st
   });
   const ended = new Promise<number | NodeJS.Signals | null>((resolve) => {
     process_.once('close', (code, signal) => {
-      over = true;
+      state.over = true;
       wake();
       resolve(code ?? signal);
     });
@@ -47,7 +47,7 @@ export async function child(script: string, folder: string, ...argv: readonly st
     process: process_,
     ended,
     async line() {
-      while (lines.length === 0 && !over) {
+      while (lines.length === 0 && !state.over) {
         await new Promise<void>((resolve) => {
           wake = resolve;
         });

@@ -47,7 +47,9 @@ describe('the certificates of a machine', () => {
   });
 
   test('name the server by address, wildcard, IPv6, loopback and machine', () => {
-    expect(server.subjectAltName).toMatchInlineSnapshot(`"IP Address:192.0.2.10, DNS:docker.example, DNS:*.example.org, IP Address:2001:DB8:0:0:0:0:0:1, IP Address:127.0.0.1, DNS:localhost, DNS:web"`);
+    expect(server.subjectAltName).toMatchInlineSnapshot(
+      `"IP Address:192.0.2.10, DNS:docker.example, DNS:*.example.org, IP Address:2001:DB8:0:0:0:0:0:1, IP Address:127.0.0.1, DNS:localhost, DNS:web"`,
+    );
     expect(server.checkIP('2001:0db8:0:0::1')).toBeDefined();
     expect(server.checkHost('a.example.org')).toBeDefined();
     expect(server.checkHost('a.b.example.org')).toBeUndefined();

@@ -352,7 +352,10 @@ describe('merging', () => {
   });
 
   test('brings nothing back that somebody took out or changed since', () => {
-    const present = { 'log-opts': { 'max-size': '1m', tag: 'x' }, hosts: ['tcp://127.0.0.1:2375', 'tcp://10.0.0.1:2376'] };
+    const present = {
+      'log-opts': { 'max-size': '1m', tag: 'x' },
+      hosts: ['tcp://127.0.0.1:2375', 'tcp://10.0.0.1:2376'],
+    };
     const want = { 'log-opts': { 'max-file': '3' }, hosts: ['tcp://0.0.0.0:2376'] };
     const { ownership } = mergeSettings(present, undefined, want);
     const edited = { 'log-opts': { 'max-size': '2m', 'max-file': '3' }, hosts: ['tcp://0.0.0.0:2376'] };

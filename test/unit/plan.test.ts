@@ -104,12 +104,18 @@ describe('a host without an engine', () => {
   });
 
   test('is refused where none may be installed, or a script has no address', () => {
-    expect(refused(bare, { source: 'none' })).toMatchInlineSnapshot(`"ENGINE_MISSING: 192.0.2.10 has no engine, and --engine-source none installs none → Install one there, or choose --engine-source docker or distro"`);
-    expect(refused(bare, { source: 'url' })).toMatchInlineSnapshot(`"USAGE: --engine-source url needs the script’s address → Add --engine-install-url <url>"`);
+    expect(refused(bare, { source: 'none' })).toMatchInlineSnapshot(
+      `"ENGINE_MISSING: 192.0.2.10 has no engine, and --engine-source none installs none → Install one there, or choose --engine-source docker or distro"`,
+    );
+    expect(refused(bare, { source: 'url' })).toMatchInlineSnapshot(
+      `"USAGE: --engine-source url needs the script’s address → Add --engine-install-url <url>"`,
+    );
   });
 
   test('is refused where there is no room, before anything is written', () => {
-    expect(refused(facts(bare, { free: { '/': 100 * 1024, '/var': 9_000_000 } }))).toMatchInlineSnapshot(`"HOST_FULL: 192.0.2.10 has 100 MB free on /; installing the engine takes about 600 MB → Make room there, then run this again"`);
+    expect(refused(facts(bare, { free: { '/': 100 * 1024, '/var': 9_000_000 } }))).toMatchInlineSnapshot(
+      `"HOST_FULL: 192.0.2.10 has 100 MB free on /; installing the engine takes about 600 MB → Make room there, then run this again"`,
+    );
   });
 });
 
@@ -241,7 +247,9 @@ describe('a host with an engine', () => {
   test('keeps the text of a daemon.json that says it all already', () => {
     const wanted = content(withEngine, '/etc/docker/daemon.json') ?? '';
     const formatted = JSON.stringify(JSON.parse(wanted));
-    const paths = shown(facts(withEngine, { daemonJson: formatted })).flatMap(({ files }) => files.map(({ path }) => path));
+    const paths = shown(facts(withEngine, { daemonJson: formatted })).flatMap(({ files }) =>
+      files.map(({ path }) => path),
+    );
     expect(paths).not.toContain('/etc/docker/daemon.json');
   });
 });
@@ -289,7 +297,11 @@ describe('a host that was provisioned', () => {
     const path = '/etc/docker/slipway/server-key.pem';
     const { [path]: file, ...others } = ready.files;
     if (!file) throw new Error('the key was laid');
-    for (const bad of [{ ...file, sha256: 'x' }, { ...file, mode: '644' }, { ...file, owner: 'nobody' }]) {
+    for (const bad of [
+      { ...file, sha256: 'x' },
+      { ...file, mode: '644' },
+      { ...file, owner: 'nobody' },
+    ]) {
       expect(shown(facts(ready, { files: { ...others, [path]: bad } }))[0]?.files).toEqual([{ path, change: 'write' }]);
     }
     expect(shown(facts(ready, { files: others }))[0]?.files).toEqual([{ path, change: 'write' }]);
@@ -304,13 +316,19 @@ describe('a host that was provisioned', () => {
 describe('a host that can’t be provisioned', () => {
   test('is named with what it runs, and with another way', () => {
     const os = { ...bare.os, id: 'fedora', like: [], name: 'Fedora Linux 42' };
-    expect(refused(facts(bare, { os, apt: false }))).toMatchInlineSnapshot(`"OS_UNSUPPORTED: 192.0.2.10 runs Fedora Linux 42; Slipway provisions Debian, Ubuntu and their kin → Use such a host, or connect to an engine that is there already: slipway create NAME --driver none --none-url tcp://…"`);
-    expect(refused(facts(bare, { systemd: false }))).toMatchInlineSnapshot(`"OS_UNSUPPORTED: 192.0.2.10 (Debian GNU/Linux 12 (bookworm)) does not run systemd, which Slipway needs to run the engine → Use a host whose first process is systemd"`);
+    expect(refused(facts(bare, { os, apt: false }))).toMatchInlineSnapshot(
+      `"OS_UNSUPPORTED: 192.0.2.10 runs Fedora Linux 42; Slipway provisions Debian, Ubuntu and their kin → Use such a host, or connect to an engine that is there already: slipway create NAME --driver none --none-url tcp://…"`,
+    );
+    expect(refused(facts(bare, { systemd: false }))).toMatchInlineSnapshot(
+      `"OS_UNSUPPORTED: 192.0.2.10 (Debian GNU/Linux 12 (bookworm)) does not run systemd, which Slipway needs to run the engine → Use a host whose first process is systemd"`,
+    );
     expect(refused(facts(bare, { apt: false }))).toMatch(/^OS_UNSUPPORTED/);
   });
 
   test('is left as it is when its daemon.json is broken', () => {
-    expect(refused(facts(withEngine, { daemonJson: '{"debug": tru}' }))).toMatchInlineSnapshot(`"DAEMON_JSON: /etc/docker/daemon.json on 192.0.2.10 is broken at line 1, column 11: invalid symbol → Mend it on the host, then run this again; it was left as it is"`);
+    expect(refused(facts(withEngine, { daemonJson: '{"debug": tru}' }))).toMatchInlineSnapshot(
+      `"DAEMON_JSON: /etc/docker/daemon.json on 192.0.2.10 is broken at line 1, column 11: invalid symbol → Mend it on the host, then run this again; it was left as it is"`,
+    );
   });
 });
 

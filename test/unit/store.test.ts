@@ -76,8 +76,7 @@ describe('a list', () => {
     await using home = await temporaryFolder();
     const store = openStore(home.path);
     await store.write(readyMachine('web'));
-    for (const name of ['.removed-db-1', '.DS_Store', 'half', 'a b'])
-      await mkdir(join(home.path, 'machines', name));
+    for (const name of ['.removed-db-1', '.DS_Store', 'half', 'a b']) await mkdir(join(home.path, 'machines', name));
     expect((await store.list()).map(({ name }) => name)).toEqual(['web']);
   });
 
@@ -101,8 +100,14 @@ describe('one bad record', () => {
     [whole.replace('"version":1', '"version":0'), 'it is not a record'],
     [whole.replace('"version":1', '"version":2'), 'a newer Slipway wrote it'],
     [JSON.stringify(readyMachine('other')), 'it is of a machine named "other"'],
-    [JSON.stringify({ version: 1, phase: 'ready', spec: specNamed('bad') }), 'its phase "ready" lacks what belongs to it'],
-    [JSON.stringify({ version: 1, phase: 'gone', spec: specNamed('bad') }), 'its phase "gone" lacks what belongs to it'],
+    [
+      JSON.stringify({ version: 1, phase: 'ready', spec: specNamed('bad') }),
+      'its phase "ready" lacks what belongs to it',
+    ],
+    [
+      JSON.stringify({ version: 1, phase: 'gone', spec: specNamed('bad') }),
+      'its phase "gone" lacks what belongs to it',
+    ],
   ];
 
   test.each(bad)('%j says what is wrong, and hides no other', async (text, why) => {
@@ -142,22 +147,34 @@ describe('one bad record', () => {
 });
 
 describe('a name', () => {
-  test.each(['../web', 'a/b', '.', '..', '', '-x', '.hidden', 'a b', 'a\nb', 'ä', 'a_b', 'x'.repeat(64), '$(id)', 'web\0'])(
-    '%j is refused before any path is made of it',
-    async (name) => {
-      await using home = await temporaryFolder();
-      const store = openStore(home.path);
-      expect(isMachineName(name)).toBe(false);
-      expect(caught(() => store.paths(name))).toMatchObject({
-        code: 'USAGE',
-        message: `${JSON.stringify(name)} can't be a machine name`,
-      });
-      expect((await rejected(store.find(name)))?.code).toBe('USAGE');
-      expect((await rejected(store.lock(name)))?.code).toBe('USAGE');
-      expect((await rejected(store.remove(name)))?.code).toBe('USAGE');
-      expect(await readdir(home.path)).toEqual([]);
-    },
-  );
+  test.each([
+    '../web',
+    'a/b',
+    '.',
+    '..',
+    '',
+    '-x',
+    '.hidden',
+    'a b',
+    'a\nb',
+    'ä',
+    'a_b',
+    'x'.repeat(64),
+    '$(id)',
+    'web\0',
+  ])('%j is refused before any path is made of it', async (name) => {
+    await using home = await temporaryFolder();
+    const store = openStore(home.path);
+    expect(isMachineName(name)).toBe(false);
+    expect(caught(() => store.paths(name))).toMatchObject({
+      code: 'USAGE',
+      message: `${JSON.stringify(name)} can't be a machine name`,
+    });
+    expect((await rejected(store.find(name)))?.code).toBe('USAGE');
+    expect((await rejected(store.lock(name)))?.code).toBe('USAGE');
+    expect((await rejected(store.remove(name)))?.code).toBe('USAGE');
+    expect(await readdir(home.path)).toEqual([]);
+  });
 
   test.each(['a', 'web-1', '0', 'a.b', 'x'.repeat(63), 'Web', 'a-'])('%j is one', (name) => {
     expect(isMachineName(name)).toBe(true);
