@@ -36,7 +36,8 @@ export async function writeWhole(path: string, content: string, mode: number): P
     await rename(temporary, path);
     await syncFolder(folder);
   } catch (error) {
-    await rm(temporary, { force: true });
+    // Where it can't be removed it was not made, and the first error is the one to tell.
+    await rm(temporary, { force: true }).catch(() => undefined);
     throw localFileError(path, error);
   }
 }
@@ -68,6 +69,7 @@ export function localFileError(path: string, error: unknown): unknown {
     EPERM: 'permission denied',
     EROFS: 'the file system is read-only',
     ENOTDIR: 'a part of its path is a file',
+    EEXIST: 'a part of its path is a file',
   };
   const reason = reasons[systemCode(error) ?? ''];
   if (reason === undefined) return error;

@@ -118,14 +118,17 @@ export async function removeMachine(
   const found = await findOrBroken(name, how.force, store);
   await using _lock = await store.lock(name);
   if (found && how.deprovision) await withdraw(found, how.force, world);
+  // A context of that name that is not this machine's stays, also as the current one.
+  const owner = await contextOwner(contextName(name), places);
+  const ours = found && owner === found.spec.id;
   const reset =
-    (await currentContext(places)) === contextName(name) && found?.spec.profiles.includes('docker-context') === true;
+    (await currentContext(places)) === contextName(name) &&
+    found?.spec.profiles.includes('docker-context') === true &&
+    (ours || owner === undefined);
   const driver = found && driverNamed(found.spec.driver);
   await progress.step('remove', `Remove ${name}`, async (log) => {
     if (driver && found) await driver.remove?.(targetOf(driver, found.spec), { log, signal: world.signal });
     if (reset) await applyChanges(await switchContext(undefined, places));
-    // A context of that name that is not this machine's stays.
-    const ours = found && (await contextOwner(contextName(name), places)) === found.spec.id;
     if (ours) await applyChanges(profiles.flatMap((profile) => profile.drop(name, places)));
     await store.remove(name);
   });

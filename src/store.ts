@@ -66,11 +66,15 @@ export function openStore(home: string): Store {
 
   async function find(name: string): Promise<Machine | undefined> {
     const { record, engineEnv } = paths(name);
-    const text = await readIfThere(record);
+    const read = (path: string): Promise<string | undefined> =>
+      readIfThere(path).catch((error: unknown) => {
+        throw broken(name, path, `it can't be read (${systemCode(error) ?? String(error)})`, error);
+      });
+    const text = await read(record);
     if (text === undefined) return undefined;
     const machine = parseRecord(name, record, text);
     if (machine.spec.engine.env.length === 0) return machine;
-    const values = parseEnv(name, engineEnv, await readIfThere(engineEnv));
+    const values = parseEnv(name, engineEnv, await read(engineEnv));
     return withEnv(
       machine,
       machine.spec.engine.env.map((variable) => values.find((pair) => variableOf(pair) === variable) ?? `${variable}=`),
@@ -102,10 +106,7 @@ export function openStore(home: string): Store {
             return machine && { name, machine };
           } catch (error) {
             if (error instanceof SlipwayError) return { name, broken: error };
-            return {
-              name,
-              broken: new SlipwayError('RECORD_BROKEN', `${paths(name).record} can't be read`, { cause: error }),
-            };
+            throw error;
           }
         }),
       );
@@ -168,12 +169,13 @@ function notFound(name: string, names: readonly string[]): SlipwayError {
 /** Leaves out folders in which a create was stopped before its first record. */
 async function recorded(root: string, names: readonly string[]): Promise<readonly string[]> {
   const found = await Promise.all(
-    names.map(async (name) => (await readIfThere(join(root, name, 'machine.json'))) !== undefined),
+    // One that can't be read is one that is there.
+    names.map(async (name) => (await readIfThere(join(root, name, 'machine.json')).catch(() => '')) !== undefined),
   );
   return names.filter((_, index) => found[index]);
 }
 
-function recordBroken(name: string, path: string, why: string, cause?: unknown): SlipwayError {
+function broken(name: string, path: string, why: string, cause?: unknown): SlipwayError {
   return new SlipwayError('RECORD_BROKEN', `The record of "${name}" can't be used: ${why} (${path})`, {
     hint: `Mend the file, or forget the machine: slipway rm --force ${name}`,
     cause,
@@ -181,32 +183,32 @@ function recordBroken(name: string, path: string, why: string, cause?: unknown):
 }
 
 function parseEnv(name: string, path: string, text: string | undefined): readonly string[] {
-  if (text === undefined) throw recordBroken(name, path, 'the values of its engine’s variables are gone');
+  if (text === undefined) throw broken(name, path, 'the values of its engine’s variables are gone');
   try {
     return JSON.parse(text) as readonly string[];
   } catch (error) {
-    throw recordBroken(name, path, 'the values of its engine’s variables are not JSON', error);
+    throw broken(name, path, 'the values of its engine’s variables are not JSON', error);
   }
 }
 
 function parseRecord(name: string, path: string, text: string): Machine {
-  const broken = (why: string, cause?: unknown): SlipwayError => recordBroken(name, path, why, cause);
+  const unusable = (why: string, cause?: unknown): SlipwayError => broken(name, path, why, cause);
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw broken(text.trim() === '' ? 'it is empty' : 'it is not JSON', error);
+    throw unusable(text.trim() === '' ? 'it is empty' : 'it is not JSON', error);
   }
   const record = value as Partial<Machine> | null;
-  if (typeof record !== 'object' || record === null) throw broken('it is not a record');
-  if (typeof record.version === 'number' && record.version > 1) throw broken('a newer Slipway wrote it');
+  if (typeof record !== 'object' || record === null) throw unusable('it is not a record');
+  if (typeof record.version === 'number' && record.version > 1) throw unusable('a newer Slipway wrote it');
   if (record.version !== 1 || typeof record.spec?.driver !== 'string' || !Array.isArray(record.spec.engine?.env))
-    throw broken('it is not a record');
-  if (record.spec.name !== name) throw broken(`it is of a machine named "${record.spec.name}"`);
+    throw unusable('it is not a record');
+  if (record.spec.name !== name) throw unusable(`it is of a machine named "${record.spec.name}"`);
   const complete =
     record.phase === 'creating' ||
     (record.phase === 'created' && record.host !== undefined) ||
     (record.phase === 'ready' && record.host !== undefined && record.endpoint !== undefined);
-  if (!complete) throw broken(`its phase ${JSON.stringify(record.phase)} lacks what belongs to it`);
+  if (!complete) throw unusable(`its phase ${JSON.stringify(record.phase)} lacks what belongs to it`);
   return record as Machine;
 }

@@ -57,6 +57,12 @@ export function liveProgress(stream: NodeJS.WriteStream, color: boolean): Progre
   return stepping(say, async <T>(_id: string, title: string, work: (log: Log) => Promise<T>): Promise<T> => {
     const { Listr, ListrLogger, PRESET_TIMER, ProcessOutput } = await import('listr2');
     const logger = new ListrLogger({ useIcons: true, processOutput: new ProcessOutput(stream, stream) });
+    const rendererOptions = {
+      logger,
+      timer: PRESET_TIMER,
+      showErrorMessage: false,
+      collapseErrors: false,
+    } as const;
     const done: { result?: T } = {};
     const list = new Listr(
       [
@@ -69,10 +75,13 @@ export function liveProgress(stream: NodeJS.WriteStream, color: boolean): Progre
           },
         },
       ],
-      // Its own listeners would end the process on Ctrl-C, before anything was said or saved.
       {
+        // Its own listeners would end the process on Ctrl-C, before anything was said or saved.
         registerSignalListeners: false,
-        rendererOptions: { logger, timer: PRESET_TIMER, showErrorMessage: false, collapseErrors: false },
+        rendererOptions,
+        // It looks whether stdout is a terminal, and would write a plain list to that; ours is on stderr either way.
+        fallbackRenderer: 'default',
+        fallbackRendererOptions: rendererOptions,
       },
     );
     running = true;

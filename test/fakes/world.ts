@@ -1,0 +1,46 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { World } from '../../src/lifecycle.ts';
+import type { Progress } from '../../src/progress.ts';
+import { openStore } from '../../src/store.ts';
+
+export type Recorded = Progress & { readonly ids: readonly string[]; readonly notes: readonly string[] };
+
+/** Dies like a killed process would, so nothing may catch it: no SlipwayError. */
+export const KILLED = new Error('killed by the test');
+
+/** A progress that keeps what it was told, and can die before or after a step. */
+export function recordingProgress(dies?: { readonly when: 'before' | 'after'; readonly id: string }): Recorded {
+  const ids: string[] = [];
+  const notes: string[] = [];
+  return {
+    ids,
+    notes,
+    async step(id, _title, work) {
+      ids.push(id);
+      if (dies?.id === id && dies.when === 'before') throw KILLED;
+      const result = await work(() => {});
+      if (dies?.id === id && dies.when === 'after') throw KILLED;
+      return result;
+    },
+    last: () => ids.at(-1) ?? '',
+    note: (text) => notes.push(text),
+  };
+}
+
+/** A world in a folder: the real store and real templates; what differs is given. */
+export function worldIn(home: string, more: Partial<World> & Pick<World, 'connect'>): World {
+  return {
+    store: openStore(join(home, '.slipway')),
+    progress: recordingProgress(),
+    template: (name) => readFile(new URL(`../../templates/${name}`, import.meta.url), 'utf8'),
+    signal: new AbortController().signal,
+    now: () => new Date(),
+    userHome: home,
+    sshAgent: undefined,
+    sudoPassword: undefined,
+    places: { dockerConfig: join(home, '.docker') },
+    debug: () => {},
+    ...more,
+  };
+}

@@ -1,0 +1,148 @@
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { applyChanges } from '../../src/changes.ts';
+import { currentContext, switchContext } from '../../src/provision/profiles/current-context.ts';
+import { contextName, contextOwner, dockerContext } from '../../src/provision/profiles/docker-context.ts';
+import { rejected } from '../fakes/caught.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { readyMachine } from '../fakes/machine.ts';
+
+const tls = { ca: 'CA', cert: 'CERT', key: 'KEY' };
+const places = { dockerConfig: '/home/ada/.docker' };
+
+describe('a docker context', () => {
+  test('is the docker CLI’s own files, the description last', () => {
+    expect(dockerContext.add({ machine: readyMachine('web'), tls, places })).toMatchInlineSnapshot(`
+      [
+        {
+          "content": "CA",
+          "do": "write",
+          "mode": 384,
+          "path": "/home/ada/.docker/contexts/tls/4b5e57f6eb2f42b9039b3d1e13929295f231749c510cbe341cd68036d9af97e2/docker/ca.pem",
+        },
+        {
+          "content": "CERT",
+          "do": "write",
+          "mode": 384,
+          "path": "/home/ada/.docker/contexts/tls/4b5e57f6eb2f42b9039b3d1e13929295f231749c510cbe341cd68036d9af97e2/docker/cert.pem",
+        },
+        {
+          "content": "KEY",
+          "do": "write",
+          "mode": 384,
+          "path": "/home/ada/.docker/contexts/tls/4b5e57f6eb2f42b9039b3d1e13929295f231749c510cbe341cd68036d9af97e2/docker/key.pem",
+        },
+        {
+          "content": "{"Name":"web","Metadata":{"Description":"Slipway machine (generic)","slipway-id":"id-of-web"},"Endpoints":{"docker":{"Host":"tcp://192.0.2.10:2376","SkipTLSVerify":false}}}",
+          "do": "write",
+          "mode": 420,
+          "path": "/home/ada/.docker/contexts/meta/4b5e57f6eb2f42b9039b3d1e13929295f231749c510cbe341cd68036d9af97e2/meta.json",
+        },
+      ]
+    `);
+  });
+
+  test('of an engine without TLS has no certificates', () => {
+    const machine = readyMachine('web', { endpoint: { url: 'unix:///run/docker.sock', tls: false } });
+    const changes = dockerContext.add({ machine, tls: undefined, places });
+    expect(changes).toHaveLength(1);
+    expect(changes[0]).toMatchObject({ mode: 0o644, content: expect.stringContaining('"unix:///run/docker.sock"') });
+  });
+
+  test('goes with all its files, by its name alone', () => {
+    const added = dockerContext.add({ machine: readyMachine('web'), tls, places }).map(({ path }) => path);
+    const dropped = dockerContext.drop('web', places).map(({ path }) => `${path}/`);
+    expect(added.every((path) => dropped.some((folder) => path.startsWith(folder)))).toBe(true);
+  });
+
+  test('is never called default, which is the docker CLI’s own word', () => {
+    expect(contextName('default')).toBe('slipway-default');
+    expect(contextName('web')).toBe('web');
+  });
+
+  test('is in the way only where it is somebody else’s', async () => {
+    await using home = await temporaryFolder();
+    const here = { dockerConfig: home.path };
+    expect(await dockerContext.conflict('web', 'id-of-web', here)).toBeUndefined();
+    await applyChanges(dockerContext.add({ machine: readyMachine('web'), tls, places: here }));
+    expect(await contextOwner('web', here)).toBe('id-of-web');
+    expect(await dockerContext.conflict('web', 'id-of-web', here)).toBeUndefined();
+    expect(await dockerContext.conflict('web', 'another', here)).toMatchObject({
+      code: 'CONTEXT_TAKEN',
+      hint: 'Choose another machine name, or remove it: docker context rm web',
+    });
+    const [meta] = dockerContext.drop('web', here);
+    for (const text of ['{}', '{"Name":"web","Metadata":{}}', 'broken']) {
+      await writeFile(join(meta?.path ?? '', 'meta.json'), text);
+      expect(await contextOwner('web', here)).toBe('');
+      expect((await dockerContext.conflict('web', 'id-of-web', here))?.code).toBe('CONTEXT_TAKEN');
+    }
+  });
+});
+
+describe('the current context', () => {
+  const text = `{
+\t"auths": {
+\t\t"registry.example": {
+\t\t\t"auth": "c2VjcmV0"
+\t\t}
+\t},
+\t"credsStore": "pass",
+\t"currentContext": "old"
+}`;
+
+  test('changes in the docker CLI’s config.json, where all else stays, also its mode', async () => {
+    await using home = await temporaryFolder();
+    const here = { dockerConfig: home.path };
+    const path = join(home.path, 'config.json');
+    await writeFile(path, text, { mode: 0o640 });
+    expect(await currentContext(here)).toBe('old');
+    const changes = await switchContext('web', here);
+    await applyChanges(changes);
+    expect(await currentContext(here)).toBe('web');
+    expect(await readFile(path, 'utf8')).toBe(`${text.replace('"old"', '"web"')}\n`);
+    expect((await stat(path)).mode & 0o777).toBe(0o640);
+    await applyChanges(await switchContext(undefined, here));
+    expect(await currentContext(here)).toBeUndefined();
+    const { currentContext: _old, ...others } = JSON.parse(text) as Record<string, unknown>;
+    expect(JSON.parse(await readFile(path, 'utf8'))).toEqual(others);
+  });
+
+  test('of a user without config.json is written for that user only', async () => {
+    await using home = await temporaryFolder();
+    const here = { dockerConfig: join(home.path, '.docker') };
+    expect(await currentContext(here)).toBeUndefined();
+    expect(await switchContext(undefined, here)).toEqual([]);
+    expect(await switchContext('web', here)).toEqual([
+      {
+        do: 'write',
+        path: join(here.dockerConfig, 'config.json'),
+        content: '{\n\t"currentContext": "web"\n}\n',
+        mode: 0o600,
+      },
+    ]);
+  });
+
+  test('is not written where it is so already', async () => {
+    await using home = await temporaryFolder();
+    const here = { dockerConfig: home.path };
+    await writeFile(join(home.path, 'config.json'), '{"currentContext":"default"}');
+    expect(await switchContext(undefined, here)).toEqual([]);
+    await writeFile(join(home.path, 'config.json'), '{"currentContext":"web"}');
+    expect(await switchContext('web', here)).toEqual([]);
+  });
+
+  test('in a config.json that is broken is left alone, and the file is named', async () => {
+    await using home = await temporaryFolder();
+    await mkdir(join(home.path, '.docker'));
+    const here = { dockerConfig: join(home.path, '.docker') };
+    await writeFile(join(here.dockerConfig, 'config.json'), '{"auths":');
+    for (const work of [currentContext(here), switchContext('web', here)]) {
+      expect(await rejected(work)).toMatchObject({
+        code: 'LOCAL_FILES',
+        message: expect.stringContaining(`${join(here.dockerConfig, 'config.json')} is not JSON`),
+      });
+    }
+  });
+});

@@ -1,0 +1,163 @@
+import { describe, expect, test } from 'vitest';
+import { gatherFacts, lastLines } from '../../src/provision/facts.ts';
+import { rejected } from '../fakes/caught.ts';
+import { fakeSession } from '../fakes/session.ts';
+
+const base64 = (text: string): string => Buffer.from(text).toString('base64');
+const host = { user: 'ops', address: '192.0.2.10', sudoPassword: undefined };
+
+const RECORDED = [
+  'become sudo',
+  'os_id debian',
+  'os_like ',
+  'os_codename bookworm',
+  'os_version 12',
+  'os_name Debian GNU/Linux 12 (bookworm)',
+  'arch x86_64',
+  'init systemd',
+  'packages apt',
+  'dockerd /usr/sbin/dockerd',
+  'package docker.io installed 20.10.24+dfsg1-1+deb12u1+b2',
+  'package docker-ce not-installed ',
+  'unit_state active',
+  'unit_enabled enabled',
+  `unit ${base64('# /lib/systemd/system/docker.service\n[Service]\nExecStart=/usr/sbin/dockerd\n')}`,
+  `daemon_json ${base64('{"debug":true, "é": 1}\n')}`,
+  `slipway_state ${base64('{"id":"x"}\n')}`,
+  'restart_pending yes',
+  'file 0123abcd 600 root /etc/docker/slipway/server-key.pem',
+  'file 4567cdef 644 root /etc/docker/slipway/a name.pem',
+  'free 1234 /',
+  'free 99 /var/my disk',
+  '',
+].join('\n');
+
+describe('the facts of a host', () => {
+  test('are read from one answer', async () => {
+    const session = fakeSession({ 'facts.sh': { stdout: RECORDED } });
+    expect(await gatherFacts(session, 'the script', host)).toMatchInlineSnapshot(`
+      {
+        "apt": true,
+        "arch": "x86_64",
+        "become": "sudo",
+        "daemonJson": "{"debug":true, "é": 1}
+      ",
+        "dockerd": "/usr/sbin/dockerd",
+        "files": {
+          "/etc/docker/slipway/a name.pem": {
+            "mode": "644",
+            "owner": "root",
+            "sha256": "4567cdef",
+          },
+          "/etc/docker/slipway/server-key.pem": {
+            "mode": "600",
+            "owner": "root",
+            "sha256": "0123abcd",
+          },
+        },
+        "free": {
+          "/": 1234,
+          "/var/my disk": 99,
+        },
+        "os": {
+          "codename": "bookworm",
+          "id": "debian",
+          "like": [],
+          "name": "Debian GNU/Linux 12 (bookworm)",
+          "version": "12",
+        },
+        "packages": {
+          "docker-ce": {
+            "state": "not-installed",
+            "version": "",
+          },
+          "docker.io": {
+            "state": "installed",
+            "version": "20.10.24+dfsg1-1+deb12u1+b2",
+          },
+        },
+        "restartPending": true,
+        "slipwayState": "{"id":"x"}
+      ",
+        "systemd": true,
+        "unit": {
+          "active": true,
+          "enabled": true,
+          "text": "# /lib/systemd/system/docker.service
+      [Service]
+      ExecStart=/usr/sbin/dockerd
+      ",
+        },
+      }
+    `);
+    expect(session.calls).toHaveLength(1);
+  });
+
+  test('of a bare host are those of one without', async () => {
+    const stdout = 'become root\nos_id alpine\nos_like \nos_name \narch aarch64\n';
+    const facts = await gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', host);
+    expect(facts).toMatchObject({ systemd: false, apt: false, daemonJson: undefined, packages: {}, files: {} });
+    expect(facts.dockerd).toBeUndefined();
+    expect(facts.os.name).toBe('alpine');
+    expect(facts.unit).toEqual({ active: false, enabled: false, text: '' });
+  });
+
+  test('tell an empty daemon.json from none', async () => {
+    const stdout = 'become root\ndaemon_json \n';
+    expect((await gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', host)).daemonJson).toBe('');
+  });
+
+  test('are asked for with the sudo password on stdin, quoted, never in the command', async () => {
+    const session = fakeSession({ 'facts.sh': { stdout: 'become password\n' } });
+    await gatherFacts(session, 'the script', { ...host, sudoPassword: "it's $secret" });
+    const [call] = session.calls;
+    expect(call?.command).toBe('sh -s');
+    expect(call?.stdin.toString()).toBe(`SUDO_PASSWORD='it'\\''s $secret'\nthe script`);
+  });
+});
+
+describe('a user who can’t become root', () => {
+  const told = async (stdout: string, sudoPassword?: string): Promise<string> => {
+    const error = await rejected(gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', { ...host, sudoPassword }));
+    return `${error?.code}: ${error?.message} → ${error?.hint}`;
+  };
+
+  test('is told what is missing and what to do', async () => {
+    expect(await told('become missing\n')).toMatchInlineSnapshot(
+      `"SUDO: ops on 192.0.2.10 is not root, and the host has no sudo → Log in as root (--generic-ssh-user root), or install sudo there and let ops use it"`,
+    );
+    expect(await told('become none\n')).toMatchInlineSnapshot(
+      `"SUDO: ops on 192.0.2.10 may not become root without a password → Set SLIPWAY_SUDO_PASSWORD, or let ops use sudo there, or log in as root (--generic-ssh-user root)"`,
+    );
+    expect(await told('become none\n', 'wrong')).toMatchInlineSnapshot(
+      `"SUDO: ops on 192.0.2.10 may not become root with the sudo password given → Set SLIPWAY_SUDO_PASSWORD, or let ops use sudo there, or log in as root (--generic-ssh-user root)"`,
+    );
+  });
+
+  test('never reads the password that was wrong', async () => {
+    expect(await told('become none\n', 'hunter2')).not.toContain('hunter2');
+  });
+});
+
+test.each([
+  ['no answer', '', 0],
+  ['a greeting alone', 'Welcome!\n', 0],
+  ['a shell that ended', 'become root\n', 1],
+  ['another word', 'become king\n', 0],
+])('a host with %s is one that could not be looked at', async (_kind, stdout, code) => {
+  const session = fakeSession({ 'facts.sh': { stdout, stderr: 'sh: not found\n', code } });
+  expect(await rejected(gatherFacts(session, '', host))).toMatchObject({
+    code: 'REMOTE_COMMAND',
+    message: `192.0.2.10 could not be looked at: a shell there ended with exit status ${code}`,
+    detail: ['sh: not found'],
+  });
+});
+
+test('a greeting that the host prints before the answer does no harm', async () => {
+  const session = fakeSession({ 'facts.sh': { stdout: `Welcome to web!\n\n${RECORDED}` } });
+  expect((await gatherFacts(session, '', host)).os.id).toBe('debian');
+});
+
+test('the last lines of an output leave out the empty ones', () => {
+  expect(lastLines('a\n\nb  \n\n c\n', 2)).toEqual(['b', ' c']);
+});

@@ -1,0 +1,53 @@
+import { createHash } from 'node:crypto';
+import { describe, expect, test } from 'vitest';
+import { fingerprint, judgeHostKey, keyLine, knownHostsLine, shownKey, type Expectation } from '../../src/host-key.ts';
+
+const part = (text: string | Buffer): Buffer => {
+  const bytes = Buffer.from(text);
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(bytes.length);
+  return Buffer.concat([length, bytes]);
+};
+const blob = (seed: string): Buffer =>
+  Buffer.concat([part('ssh-ed25519'), part(createHash('sha256').update(seed).digest())]);
+const [ours, theirs] = [keyLine(blob('ours')), keyLine(blob('theirs'))];
+const nothing: Expectation = { pinned: undefined, expected: undefined, known: [] };
+
+describe('a host key', () => {
+  test.each<[string, Partial<Expectation>, string]>([
+    ['is first seen where nobody knows it', {}, 'first-seen'],
+    ['is accepted where it is pinned', { pinned: ours }, 'accepted by pinned'],
+    ['is refused where another is pinned', { pinned: theirs }, 'refused'],
+    ['is accepted where its fingerprint was given', { expected: fingerprint(ours) }, 'accepted by expected'],
+    ['is accepted where that ends in =', { expected: `${fingerprint(ours)}=` }, 'accepted by expected'],
+    ['is accepted where the key itself was given', { expected: ours }, 'accepted by expected'],
+    ['is accepted where it was given with a comment', { expected: `${ours} root@web` }, 'accepted by expected'],
+    ['is refused where another fingerprint was given', { expected: fingerprint(theirs) }, 'refused'],
+    ['is refused where another key was given', { expected: theirs }, 'refused'],
+    ['is refused where an empty word was given', { expected: '' }, 'refused'],
+    ['is accepted where known_hosts has it among others', { known: [theirs, ours] }, 'accepted by known'],
+    ['is refused where known_hosts has only others', { known: [theirs] }, 'refused'],
+    ['is judged by its pin before all else', { pinned: theirs, expected: ours, known: [ours] }, 'refused'],
+    ['is judged by what was given before known_hosts', { expected: theirs, known: [ours] }, 'refused'],
+    ['is accepted by its pin though known_hosts has another', { pinned: ours, known: [theirs] }, 'accepted by pinned'],
+  ])('%s', (_kind, expectation, verdict) => {
+    const judgement = judgeHostKey(ours, { ...nothing, ...expectation });
+    expect(judgement.verdict === 'accepted' ? `accepted by ${judgement.because}` : judgement.verdict).toBe(verdict);
+  });
+
+  test('that is refused comes with what was wanted', () => {
+    expect(judgeHostKey(ours, { ...nothing, known: [theirs] })).toEqual({ verdict: 'refused', wanted: [theirs] });
+  });
+
+  test('is shown by kind and fingerprint, as people compare it', () => {
+    expect(shownKey(ours)).toMatch(/^ssh-ed25519 SHA256:[A-Za-z0-9+/]{43}$/);
+    expect(shownKey('SHA256:abc')).toBe('SHA256:abc');
+  });
+
+  test('is written for ssh by address, and by port where it is not 22', () => {
+    const hop = { address: '192.0.2.10', port: 22, user: 'root', hostKey: ours };
+    expect(knownHostsLine(hop)).toBe(`192.0.2.10 ${ours}\n`);
+    expect(knownHostsLine({ ...hop, port: 2222 })).toBe(`[192.0.2.10]:2222 ${ours}\n`);
+    expect(knownHostsLine({ address: 'web', port: 22, user: 'root' })).toBe('');
+  });
+});

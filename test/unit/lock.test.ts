@@ -1,0 +1,123 @@
+import { once } from 'node:events';
+import { spawn } from 'node:child_process';
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { takeLock } from '../../src/lock.ts';
+import { rejected } from '../fakes/caught.ts';
+import { bundled, child } from '../fakes/child.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+
+const owned = (by: object): string => JSON.stringify({ host: hostname(), started: '', ...by });
+
+test('a lock that is held names its process; once released it can be taken again', async () => {
+  await using folder = await temporaryFolder();
+  {
+    await using _lock = await takeLock(folder.path, 'web');
+    expect(await rejected(takeLock(folder.path, 'web'))).toMatchObject({
+      code: 'MACHINE_BUSY',
+      message: `Another command is working on "web" (process ${process.pid})`,
+      hint: 'Wait for it to end, then run this again',
+    });
+    const [file = ''] = await readdir(folder.path);
+    expect((await stat(join(folder.path, file))).mode & 0o777).toBe(0o600);
+  }
+  for (let round = 0; round < 3; round += 1) await (await takeLock(folder.path, 'web'))[Symbol.asyncDispose]();
+  expect(await readdir(folder.path)).toHaveLength(1);
+});
+
+test('the lock of a process that is gone is taken over at once', async () => {
+  await using folder = await temporaryFolder();
+  const gone = spawn(process.execPath, ['-e', '']);
+  await once(gone, 'close');
+  await writeFile(join(folder.path, 'lock.7'), owned({ pid: gone.pid }));
+  await using _lock = await takeLock(folder.path, 'web');
+  expect(await readdir(folder.path)).toEqual(['lock.8']);
+});
+
+test('the lock of a process that was killed while it worked is taken over at once', async () => {
+  await using folder = await temporaryFolder();
+  await using scripts = await temporaryFolder();
+  const module = await bundled('lock.ts', scripts.path);
+  const holder = await child(
+    `import { takeLock } from ${JSON.stringify(module)};
+     await takeLock(${JSON.stringify(folder.path)}, 'web');
+     process.stdout.write('mine\\n');
+     setInterval(() => {}, 1000);`,
+    scripts.path,
+  );
+  expect(await holder.line()).toBe('mine');
+  expect((await rejected(takeLock(folder.path, 'web')))?.message).toContain(`process ${holder.process.pid}`);
+  holder.process.kill('SIGKILL');
+  await holder.ended;
+  await using _lock = await takeLock(folder.path, 'web');
+});
+
+// Only Linux tells when a process began.
+test.skipIf(process.platform !== 'linux')('a later process that got the same number is not its owner', async () => {
+  await using folder = await temporaryFolder();
+  await writeFile(join(folder.path, 'lock.1'), owned({ pid: process.pid, started: 'another-boot/123' }));
+  await using _lock = await takeLock(folder.path, 'web');
+  const held = JSON.parse(await readFile(join(folder.path, 'lock.2'), 'utf8')) as { started: string };
+  expect(held.started).toMatch(/^[0-9a-f-]{36}\/\d+$/);
+});
+
+test('where the system does not tell when a process began, its number alone counts', async () => {
+  await using folder = await temporaryFolder();
+  await writeFile(join(folder.path, 'lock.1'), owned({ pid: process.pid }));
+  expect((await rejected(takeLock(folder.path, 'web')))?.code).toBe('MACHINE_BUSY');
+});
+
+test('the word of another computer stands, and it is named', async () => {
+  await using folder = await temporaryFolder();
+  await writeFile(join(folder.path, 'lock.1'), owned({ pid: 1, host: 'elsewhere' }));
+  expect((await rejected(takeLock(folder.path, 'web')))?.message).toBe(
+    'Another command is working on "web" (process 1 on elsewhere)',
+  );
+});
+
+test.each(['', '{"pid":', 'null', '{"pid":"1"}'])('a lock that holds %j is nobody’s', async (text) => {
+  await using folder = await temporaryFolder();
+  await writeFile(join(folder.path, 'lock.3'), text);
+  await using _lock = await takeLock(folder.path, 'web');
+});
+
+test('a lock outlives the removal of its folder, and the folder made anew can be locked', async () => {
+  await using folder = await temporaryFolder();
+  const inside = join(folder.path, 'web');
+  await mkdir(inside);
+  const first = await takeLock(inside, 'web');
+  await rm(inside, { recursive: true });
+  await first[Symbol.asyncDispose]();
+  await mkdir(inside);
+  await using _lock = await takeLock(inside, 'web');
+});
+
+test('of eight processes that want it fifty times each, never two have it at once', async () => {
+  await using folder = await temporaryFolder();
+  await using scripts = await temporaryFolder();
+  const module = await bundled('lock.ts', scripts.path);
+  const script = `
+    import { open, rm } from 'node:fs/promises';
+    import { setTimeout as pause } from 'node:timers/promises';
+    import { takeLock } from ${JSON.stringify(module)};
+    const inside = ${JSON.stringify(join(scripts.path, 'inside'))};
+    for (let done = 0; done < 50; ) {
+      let lock;
+      try {
+        lock = await takeLock(${JSON.stringify(folder.path)}, 'web');
+      } catch (error) {
+        if (error.code !== 'MACHINE_BUSY') throw error;
+        await pause(Math.random() * 4);
+        continue;
+      }
+      // Fails where somebody else is inside.
+      await (await open(inside, 'wx')).close();
+      await rm(inside);
+      await lock[Symbol.asyncDispose]();
+      done += 1;
+    }`;
+  const workers = await Promise.all(Array.from({ length: 8 }, () => child(script, scripts.path)));
+  expect(await Promise.all(workers.map(({ ended }) => ended))).toEqual(Array.from({ length: 8 }, () => 0));
+}, 60_000);
