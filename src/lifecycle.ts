@@ -20,6 +20,7 @@ import type {
 import type { Log, Progress } from './progress.ts';
 import { applyStep, type ReadTemplate } from './provision/apply.ts';
 import { clientPart, renewCertificates, serverNames, serverPart, type Certificates } from './provision/certificates.ts';
+import { settingsOf } from './provision/daemon-json.ts';
 import { verifyEngine } from './provision/engine-api.ts';
 import { gatherFacts, type Facts } from './provision/facts.ts';
 import { planDeprovision, planProvision } from './provision/plan.ts';
@@ -62,7 +63,7 @@ export async function createMachine(wanted: MachineSpec, world: World): Promise<
   const spec = { ...wanted, id: before?.spec.id ?? wanted.id };
   await noConflicts(spec, world.places);
   const target = targetOf(driver, spec);
-  await driver.check?.(target, { log: world.debug, signal: world.signal });
+  await checkSpec(driver, spec, world);
 
   // Saved before anything exists, so that `rm` always finds a half-made machine.
   const machine: Machine = before?.phase === 'created' ? { ...before, spec } : { version: 1, phase: 'creating', spec };
@@ -88,7 +89,7 @@ export async function provisionMachine(
   const before = await store.read(name);
   const machine: Machine = { ...before, spec: change(before.spec) };
   const driver = driverNamed(machine.spec.driver);
-  await driver.check?.(targetOf(driver, machine.spec), { log: world.debug, signal: world.signal });
+  await checkSpec(driver, machine.spec, world);
   return await recordingFailure(machine, world, (save) => provision(machine, driver, world, save));
 }
 
@@ -96,7 +97,7 @@ export async function provisionMachine(
 export async function dryRun(spec: MachineSpec, before: Machine | undefined, world: World): Promise<Plan> {
   const driver = driverNamed(spec.driver);
   const target = targetOf(driver, spec);
-  await driver.check?.(target, { log: world.debug, signal: world.signal });
+  await checkSpec(driver, spec, world);
   const host = keepPins(await waitForHost(driver, target, world), before);
   if (!host.ssh) return [];
   const certificates = await makeCertificates(spec, host.address, world);
@@ -440,6 +441,12 @@ function canceledAt({ phase, spec: { name } }: Machine, cause: SlipwayError): Sl
         hint: `Go on with: slipway create ${name}, or undo with: slipway rm ${name}`,
         cause,
       });
+}
+
+/** Refused before anything exists: what the driver can't do, and options that dockerd's configuration can't hold. */
+async function checkSpec(driver: Driver, spec: MachineSpec, { debug, signal }: World): Promise<void> {
+  settingsOf(spec.engine, '', []);
+  await driver.check?.(targetOf(driver, spec), { log: debug, signal });
 }
 
 async function noConflicts(spec: MachineSpec, places: ClientPlaces): Promise<void> {

@@ -5,7 +5,6 @@ import type { Driver } from '../drivers/driver.ts';
 import { SlipwayError } from '../errors.ts';
 import type { EngineSpec, MachineSpec } from '../machine.ts';
 import { describe, fromEnv, listed, parseOptions, type OptionInfo, type Values } from '../options.ts';
-import { settingsOf } from '../provision/daemon-json.ts';
 import { engineInfos, engineOptions } from '../spec.ts';
 
 export const driverInfos: Readonly<Record<string, readonly OptionInfo[]>> = Object.fromEntries(
@@ -61,8 +60,6 @@ function engineFrom(values: Values): EngineSpec {
   const implied =
     values.installUrl !== undefined && values.source === undefined ? { source: 'url', ...values } : values;
   const engine = parseOptions(engineOptions, engineInfos, implied);
-  // What dockerd's options can't say is refused with the other flags, before anything exists.
-  settingsOf(engine, '', []);
   // A script that is not used would choose the source when the command line made from this spec is typed.
   return engine.source === 'url' ? engine : { ...engine, installUrl: undefined };
 }

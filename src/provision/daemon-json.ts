@@ -108,7 +108,10 @@ function typed(name: string, value: string): unknown {
     try {
       return JSON.parse(value) as unknown;
     } catch (error) {
-      throw new SlipwayError('USAGE', `--engine-opt ${name}: the value begins like JSON but is not`, { cause: error });
+      throw new SlipwayError('USAGE', `--engine-opt ${name}: the value begins like JSON but is not`, {
+        hint: 'Structures are written as in daemon.json: --engine-opt \'default-ulimits={"nofile":{"Name":"nofile","Soft":1024,"Hard":2048}}\'',
+        cause: error,
+      });
     }
   }
   return value;
