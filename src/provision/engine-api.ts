@@ -58,9 +58,9 @@ async function untilAnswer(
   }
 }
 
-/** A wrong certificate does not become right by waiting. */
+/** A wrong certificate does not become right by waiting, nor a socket's path. */
 function isFinal(error: unknown): boolean {
-  return /^(ERR_TLS|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO)/.test(systemCode(error) ?? '');
+  return /^(ERR_TLS|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|ENOENT$)/.test(systemCode(error) ?? '');
 }
 
 function unreachable(endpoint: Endpoint, error: unknown): SlipwayError {

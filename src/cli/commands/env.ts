@@ -62,7 +62,7 @@ async function settingsFor(name: string, noProxy: boolean, cli: Cli): Promise<re
     ['DOCKER_HOST', endpoint.url],
     ['DOCKER_CERT_PATH', endpoint.tls ? cli.world.store.paths(name).tls : undefined],
     ['DOCKER_MACHINE_NAME', name],
-    // It would stand above DOCKER_HOST.
+    // Docker's documentation puts it above DOCKER_HOST. The docker CLI does not; others go by the documentation.
     ...(cli.env.DOCKER_CONTEXT ? [['DOCKER_CONTEXT', undefined] as const] : []),
     ...(noProxy ? [[proxy, [...new Set([...exempt, host.address])].join(',')] as const] : []),
   ];

@@ -4,6 +4,7 @@ import { writeWhole } from '../../changes.ts';
 import { SlipwayError, systemCode } from '../../errors.ts';
 import { knownHostsLine } from '../../host-key.ts';
 import type { SshTarget } from '../../machine.ts';
+import { contextName } from '../../provision/profiles/docker-context.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { hostOf } from './ready.ts';
 
@@ -22,7 +23,7 @@ export const ssh: Command<typeof args> = defineCommand({
     const { ssh: target } = await hostOf(name, world.store);
     if (!target) {
       throw new SlipwayError('DRIVER_UNSUPPORTED', `"${name}" has no SSH: Slipway knows it by its engine’s URL only`, {
-        hint: `docker --context ${name} … works`,
+        hint: `docker --context ${contextName(name)} … works`,
       });
     }
     const { knownHosts } = world.store.paths(name);

@@ -4,9 +4,9 @@ import { readIfThere, type FileChange } from '../../changes.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { ClientPlaces, Profile } from './profile.ts';
 
-/** `default` is the docker CLI's own word for "no context", so a machine of that name gets another. */
+/** `default` is the docker CLI's own word for "no context", and it takes no name of one letter: such machines get another. */
 export function contextName(machine: string): string {
-  return machine === 'default' ? 'slipway-default' : machine;
+  return machine === 'default' || machine.length === 1 ? `slipway-${machine}` : machine;
 }
 
 /** The docker CLI's own store: contexts/meta/ID/meta.json and contexts/tls/ID/docker/*.pem, where ID is the name's SHA-256. */

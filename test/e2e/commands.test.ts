@@ -1,0 +1,227 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startHost, type BedHost } from '../bed/host.ts';
+import { at, describeOnBed, newUser, ok, type Outcome, type User } from './slipway.ts';
+
+describeOnBed('commands', () => {
+  let host: BedHost;
+  let user: User;
+  let created: Outcome;
+  let url: string;
+  const tls = (): readonly string[] =>
+    ['ca', 'cert', 'key'].flatMap((file) => [
+      `--none-tls-${file}`,
+      join(user.home, '.slipway', 'machines', 'web', 'tls', `${file}.pem`),
+    ]);
+  const value = async (...argv: readonly string[]): Promise<string> => (await ok(user.slipway(...argv))).stdout;
+  const json = async <T>(...argv: readonly string[]): Promise<T> => JSON.parse(await value(...argv, '--json')) as T;
+
+  beforeAll(async () => {
+    [host, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), newUser()]);
+    url = `tcp://${host.address}:2376`;
+    created = await ok(user.slipway('create', 'web', ...at(host, 'deploy'), '--json'));
+  });
+  afterAll(async () => {
+    await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
+  });
+
+  test('create --json is one event a line, then the result', () => {
+    const lines = created.stdout.split('\n');
+    const result = lines.indexOf('{');
+    const events = lines.slice(0, result).map((line) => JSON.parse(line) as Record<string, unknown>);
+    const done = events.filter(({ event, state }) => event === 'step' && state === 'done');
+    expect(done.map(({ id }) => id)).toEqual(['connect', 'facts', 'configure-engine', 'verify', 'profiles']);
+    for (const { elapsed } of done) expect(elapsed).toEqual(expect.any(Number));
+    expect(JSON.parse(lines.slice(result).join('\n'))).toEqual({ name: 'web', driver: 'generic', url, context: 'web' });
+    expect(created.stderr).toBe('');
+  });
+
+  test('progress goes to stderr, values to stdout, and --quiet shows none', async () => {
+    const shown = await ok(user.slipway('provision', 'web'));
+    expect(shown.stdout).toBe(`web is ready: ${url}\n`);
+    expect(shown.stderr).toContain('Look at the host');
+    // No terminal: plain lines, no cursor movement, no colour.
+    expect(shown.stdout + shown.stderr).not.toContain('\u{1b}');
+    const quiet = await ok(user.slipway('provision', 'web', '--quiet'));
+    expect([quiet.stdout, quiet.stderr]).toEqual([`web is ready: ${url}\n`, '']);
+  });
+
+  test('ip and url print just that', async () => {
+    expect(await value('ip', 'web')).toBe(`${host.address}\n`);
+    expect(await json('ip', 'web')).toEqual([{ name: 'web', address: host.address }]);
+    expect(await value('url', 'web')).toBe(`${url}\n`);
+    expect(await json('url', 'web')).toEqual({ name: 'web', url });
+  });
+
+  test('inspect prints the record', async () => {
+    const record = await readFile(join(user.home, '.slipway', 'machines', 'web', 'machine.json'), 'utf8');
+    expect(await value('inspect', 'web')).toBe(record);
+    expect(JSON.parse(record)).toMatchObject({
+      phase: 'ready',
+      spec: { name: 'web', driver: 'generic' },
+      host: { ssh: { user: 'deploy', hostKey: expect.stringMatching(/^ssh-ed25519 /) } },
+      endpoint: { url, tls: true },
+    });
+  });
+
+  test('ls shows each machine, also the ones in trouble', async () => {
+    await ok(user.slipway('create', 'socket', '--driver', 'none', '--none-url', 'unix:///var/run/docker.sock'));
+    const gone = ['--generic-ip-address', '127.0.0.1', '--generic-ssh-port', '1', '--generic-ssh-key', host.keyFile];
+    expect((await user.slipway('create', 'half', ...gone)).code).toBe(6);
+    const broken = join(user.home, '.slipway', 'machines', 'broken');
+    await ok(user.run('sh', ['-c', `mkdir ${broken} && echo '{' >${broken}/machine.json`]));
+
+    expect(await value('ls', '-q')).toBe('broken\nhalf\nsocket\nweb\n');
+    const table = (await value('ls')).trimEnd().split('\n');
+    expect(table[0]).toMatch(/^NAME +CURRENT +DRIVER +STATE +URL +ENGINE +TROUBLE$/);
+    expect(table[1]).toMatch(/^broken +\? +broken .*it is not JSON/);
+    expect(table[2]).toMatch(/^half +generic +unfinished +stopped at "connect": .*nothing listens there$/);
+    expect(table[3]).toMatch(/^socket +none +running +unix:\/\/\/var\/run\/docker.sock +[\d.+a-z]+$/);
+    expect(table[4]).toMatch(new RegExp(`^web +generic +running +${url} +[\\d.+a-z]+$`));
+    const rows = await json<Record<string, unknown>[]>('ls');
+    expect(rows.map(({ name, state }) => [name, state])).toEqual([
+      ['broken', 'broken'],
+      ['half', 'unfinished'],
+      ['socket', 'running'],
+      ['web', 'running'],
+    ]);
+    expect(rows[3]).toEqual({
+      name: 'web',
+      current: false,
+      driver: 'generic',
+      state: 'running',
+      url,
+      engine: expect.stringMatching(/^\d/),
+      certificateDays: expect.any(Number),
+      trouble: '',
+    });
+
+    // Each of them can be let go.
+    expect((await user.slipway('rm', 'broken')).code).toBe(3);
+    await ok(user.slipway('rm', '--force', 'broken'));
+    await ok(user.slipway('rm', 'half', 'socket'));
+    expect(await value('ls', '-q')).toBe('web\n');
+  });
+
+  test('status tells how a machine is, also by its exit status', async () => {
+    const { stdout } = await ok(user.slipway('status', 'web'));
+    expect(stdout).toMatch(/^State +running$/m);
+    expect(stdout).toMatch(/^Certificates +good for \d+ days$/m);
+    expect(stdout).toMatch(/^Connect +docker --context web ps$/m);
+    await host.must('systemctl stop docker.socket docker.service');
+    const stopped = await user.slipway('status', 'web');
+    expect(stopped.code).toBe(1);
+    expect(stopped.stdout).toMatch(/^State +no engine$/m);
+    await host.must('systemctl start docker.service');
+    expect(await json('status', 'web')).toMatchObject({ name: 'web', state: 'running', address: host.address, url });
+    const unknown = await user.slipway('status', 'wbe');
+    expect([unknown.code, unknown.stdout]).toEqual([3, '']);
+    expect(unknown.stderr).toContain('There is no machine named "wbe"');
+    expect(unknown.stderr).toContain('You have: web');
+  });
+
+  test('provision starts an engine that was stopped', async () => {
+    await host.must('systemctl stop docker.socket docker.service');
+    await ok(user.slipway('provision', 'web'));
+    await ok(user.slipway('status', 'web'));
+  });
+
+  test('ssh passes on exit status, words and input', async () => {
+    expect(await value('ssh', 'web', 'hostname')).toBe(`${await host.must('hostname')}\n`);
+    expect((await user.slipway('ssh', 'web', 'exit 42')).code).toBe(42);
+    expect((await user.slipway('ssh', 'web', '--', 'sh', '-c', '"exit 43"')).code).toBe(43);
+    expect(await value('ssh', 'web', 'printf "%s|" "two words" --json --help')).toBe('two words|--json|--help|');
+    expect(await value('ssh', 'web', 'echo', '--json', '--debug', '-q')).toBe('--json --debug -q\n');
+    const piped = await ok(user.slipwayWith({ stdin: 'from here\n' }, 'ssh', 'web', 'cat; echo problem >&2'));
+    expect([piped.stdout, piped.stderr]).toEqual(['from here\n', 'problem\n']);
+    expect(await value('ssh', 'web', 'id -un')).toBe('deploy\n');
+  });
+
+  test('drivers, version and help need no machine', async () => {
+    await using other = await newUser();
+    const text = async (...argv: readonly string[]): Promise<string> => (await ok(other.slipway(...argv))).stdout;
+    expect(await text('drivers')).toMatch(/^generic +usable +a machine that already answers SSH$/m);
+    expect(JSON.parse(await text('drivers', '--json'))).toContainEqual({
+      name: 'none',
+      summary: 'an engine that exists already, by its URL',
+      usable: true,
+    });
+    expect(await text('version')).toMatch(/^slipway \d+\.\d+\.\d+ \(Node v\d+/);
+    expect(await text('--version')).toBe(await text('version'));
+    for (const help of [[], ['help'], ['--help'], ['create', '--help'], ['help', 'create'], ['help', 'generic']]) {
+      const lines = (await text(...help)).trimEnd().split('\n');
+      expect([help, lines.length < 24, lines.every((line) => line.length <= 80)]).toEqual([help, true, true]);
+    }
+    expect(await text('help', 'engine')).toContain('--engine-registry-mirror');
+    expect((await ok(other.slipway('ls'))).stdout).toBe('No machines yet. Make one: slipway create\n');
+    expect(JSON.parse(await text('ls', '--json'))).toEqual([]);
+    expect((await other.run('ls', ['-A', other.home])).stdout).not.toContain('.slipway');
+  });
+
+  test.for([
+    [['lss'], 'There is no command "lss"', 'Did you mean: slipway ls?'],
+    [['ls', '--quite'], "Unknown option '--quite'", 'Did you mean --quiet?'],
+    [['create', 'x'], 'To create a machine, a driver must be given', 'slipway create x --driver generic'],
+    [['create', 'x', '--driver', 'generic'], '--generic-ip-address is missing', 'GENERIC_IP_ADDRESS'],
+    [['create', 'x', '--driver', 'qemuu'], 'There is no driver named "qemuu"', 'Drivers: generic, none'],
+    [['create', 'x', '--driver', 'none', '--generic-ip-address', 'y'], 'belongs to the driver generic', 'help none'],
+    [['ip'], 'Missing required argument', 'slipway ip --help'],
+  ] as const)('%j is answered by what is wrong and what to type', async ([argv, what, next]) => {
+    const { code, stdout, stderr } = await user.slipway(...argv);
+    expect([code, stdout]).toEqual([2, '']);
+    expect(stderr.toLowerCase()).toContain(what.toLowerCase());
+    expect(stderr).toContain(next);
+    const document = await user.slipway(...argv, '--json');
+    expect(JSON.parse(document.stdout)).toMatchObject({
+      error: { message: expect.any(String), hint: expect.any(String) },
+    });
+  });
+
+  test('the driver none takes an engine that another machine provisioned, with its certificates', async () => {
+    await using other = await newUser();
+    await ok(other.slipway('create', 'far', '--driver', 'none', '--none-url', url, ...tls()));
+    const { stdout } = await ok(other.docker('--context', 'far', 'info', '--format', '{{.Name}}'));
+    expect(stdout.trim()).toBe(await host.must('hostname'));
+    expect((await ok(other.slipway('status', 'far'))).stdout).toMatch(/^State +running$/m);
+    expect((await other.slipway('ssh', 'far', 'true')).stderr).toContain('has no SSH');
+    const { stdout: removed } = await ok(other.slipway('rm', 'far'));
+    expect(removed.trim()).toBe('far is removed; the engine stays as it is');
+    await ok(user.docker('--context', 'web', 'version'));
+  });
+
+  test('the driver none refuses what can’t work', async () => {
+    await using other = await newUser();
+    const none = (...flags: readonly string[]): Promise<Outcome> =>
+      other.slipway('create', 'far', '--driver', 'none', '--none-url', ...flags);
+    const two = await none(url, ...tls().slice(0, 4));
+    expect([two.code, two.stderr]).toEqual([2, expect.stringContaining('--none-tls-key is not there')]);
+    const socket = await none('unix:///var/run/docker.sock', ...tls());
+    expect([socket.code, socket.stderr]).toEqual([2, expect.stringContaining('takes no TLS files')]);
+    const missing = await none(url, '--none-tls-ca', '/no', '--none-tls-cert', '/no', '--none-tls-key', '/no');
+    expect([missing.code, missing.stderr]).toEqual([2, expect.stringContaining("/no can't be read")]);
+    const nobody = await none('unix:///no/such.sock');
+    expect([nobody.code, nobody.stderr]).toEqual([9, expect.stringContaining('there is no such socket')]);
+    await ok(other.slipway('rm', 'far'));
+  });
+
+  // The last one: it leaves the host with another key.
+  test('a host that shows another key is refused, by ssh and by provision', async () => {
+    await host.must('rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh');
+    const refused = await user.slipway('ssh', 'web', 'touch /tmp/reached');
+    expect(refused.code).toBe(255);
+    expect(refused.stderr).toContain('Host key verification failed');
+    expect((await host.exec('test -e /tmp/reached')).code).toBe(1);
+    const provisioned = await user.slipway('provision', 'web');
+    expect(provisioned.code).toBe(6);
+    expect(provisioned.stderr).toContain(`${host.address} showed the host key ssh-ed25519 SHA256:`);
+    // The engine is another matter: it proves itself by its certificate.
+    expect((await ok(user.slipway('status', 'web'))).stdout).toContain('showed the host key');
+
+    const key = await host.must('ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub');
+    const wrong = await user.slipway('provision', 'web', '--generic-host-key', `SHA256:${'A'.repeat(43)}`);
+    expect(wrong.code).toBe(6);
+    await ok(user.slipway('provision', 'web', '--generic-host-key', key.split(' ')[1] ?? ''));
+    expect(await value('ssh', 'web', 'echo reached')).toBe('reached\n');
+  });
+});

@@ -1,0 +1,187 @@
+import { readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { startHost, type BedHost } from '../bed/host.ts';
+import { at, describeOnBed, newUser, ok, type Outcome, type User } from './slipway.ts';
+
+describeOnBed('the user’s own docker CLI', () => {
+  let host: BedHost;
+  let user: User;
+  /** How the engine on the host calls itself; the one on this computer has another name. */
+  let there: string;
+  /** Where the store lies: a path that each shell must be told with care. */
+  let store: Readonly<Record<string, string>>;
+
+  beforeAll(async () => {
+    [host, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), newUser()]);
+    store = { SLIPWAY_HOME: join(user.home, String.raw`it's $HOME; "a" \ 100% !x`) };
+    await ok(slipway('create', 'web', ...at(host)));
+    there = await host.must('hostname');
+  });
+  afterAll(async () => {
+    await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
+  });
+
+  const slipway = (...argv: readonly string[]): Promise<Outcome> => user.slipwayWith({ env: store }, ...argv);
+  const shell = async (name: string, script: string, env: Readonly<Record<string, string>> = {}): Promise<string[]> => {
+    const { stdout } = await ok(
+      user.run(name, ['-c', script], { env: { ...store, SHELL: `/usr/bin/${name}`, ...env } }),
+    );
+    return stdout.trim().split('\n');
+  };
+  const engineName = "docker info --format '{{.Name}}'";
+  /** A second machine at the same engine, without a host of its own. */
+  const another = (name: string, ...flags: readonly string[]): Promise<Outcome> => {
+    const tls = ['ca', 'cert', 'key'].flatMap((file) => [
+      `--none-tls-${file}`,
+      join(store.SLIPWAY_HOME ?? '', 'machines', 'web', 'tls', `${file}.pem`),
+    ]);
+    return slipway('create', name, '--driver', 'none', '--none-url', `tcp://${host.address}:2376`, ...tls, ...flags);
+  };
+
+  describe('env', () => {
+    test.for([
+      { name: 'bash', take: 'eval "$(slipway env web)"', undo: 'eval "$(slipway env --unset)"' },
+      { name: 'zsh', take: 'eval "$(slipway env web)"', undo: 'eval "$(slipway env -u)"' },
+      { name: 'dash', take: 'eval "$(slipway env web --shell sh)"', undo: 'eval "$(slipway env --unset --shell sh)"' },
+      { name: 'fish', take: 'slipway env web | source', undo: 'slipway env --unset | source' },
+    ])('connects $name to the machine, and --unset undoes it', async ({ name, take, undo }) => {
+      const script = [take, 'docker ps --quiet', engineName, 'echo $DOCKER_MACHINE_NAME', undo, engineName, 'env'];
+      const [during, machine, after, ...variables] = await shell(name, script.join('; '));
+      expect([during, machine]).toEqual([there, 'web']);
+      expect(after).not.toBe(there);
+      expect(variables.filter((line) => line.startsWith('DOCKER_'))).toEqual([]);
+    });
+
+    test.for(['bash', 'zsh', 'fish'])('its last line tells %s what to type', async (name) => {
+      const { stdout } = await ok(user.slipwayWith({ env: { ...store, SHELL: name } }, 'env', 'web'));
+      const typed = stdout.trim().split('\n').at(-1)?.replace(/^# */, '') ?? '';
+      expect(await shell(name, `${typed}; ${engineName}`)).toEqual([there]);
+    });
+
+    test.for([
+      ['powershell', "$Env:DOCKER_HOST = 'tcp://ADDRESS:2376'", 'it\'\'s $HOME; "a"'],
+      ['pwsh', "$Env:DOCKER_TLS_VERIFY = '1'", 'it\'\'s $HOME; "a"'],
+      ['cmd', 'SET "DOCKER_HOST=tcp://ADDRESS:2376"', 'SET "DOCKER_CERT_PATH='],
+      ['tcsh', "setenv DOCKER_HOST 'tcp://ADDRESS:2376';", String.raw`it'\''s $HOME; "a" \ 100% \!x`],
+      ['emacs', '(setenv "DOCKER_HOST" "tcp://ADDRESS:2376")', String.raw`it's $HOME; \"a\" \\ 100% !x`],
+      ['nu', '$env.DOCKER_HOST = "tcp://ADDRESS:2376"', String.raw`it's $HOME; \"a\" \\ 100% !x`],
+    ] as const)('is written in the words of %s', async ([name, line, path]) => {
+      const { stdout } = await ok(slipway('env', 'web', '--shell', name));
+      expect(stdout.split('\n')).toContain(line.replace('ADDRESS', host.address));
+      expect(stdout).toContain(path);
+      const { stdout: undone } = await ok(slipway('env', '--unset', '--shell', name));
+      expect(undone).toContain('DOCKER_HOST');
+      expect(undone).not.toContain(host.address);
+    });
+
+    test('stands above a DOCKER_CONTEXT that was set, and leaves one alone that was not', async () => {
+      const context = { DOCKER_CONTEXT: 'default' };
+      expect(await shell('bash', `eval "$(slipway env web)"; ${engineName}; docker compose ls -q`, context)).toEqual([
+        there,
+      ]);
+      expect((await ok(slipway('env', 'web'))).stdout).not.toContain('DOCKER_CONTEXT');
+      expect((await ok(user.slipwayWith({ env: { ...store, ...context } }, 'env', 'web'))).stdout).toContain(
+        'unset DOCKER_CONTEXT',
+      );
+    });
+
+    test('--no-proxy keeps the address out of the proxy, beside what was there', async () => {
+      const script =
+        'eval "$(slipway env web --no-proxy)"; echo $no_proxy; eval "$(slipway env web --no-proxy)"; echo $no_proxy';
+      const expected = `localhost,${host.address}`;
+      expect(await shell('bash', script, { no_proxy: 'localhost' })).toEqual([expected, expected]);
+    });
+
+    test('--json is for programs', async () => {
+      expect(JSON.parse((await ok(slipway('env', 'web', '--json'))).stdout)).toEqual({
+        DOCKER_TLS_VERIFY: '1',
+        DOCKER_HOST: `tcp://${host.address}:2376`,
+        DOCKER_CERT_PATH: join(store.SLIPWAY_HOME ?? '', 'machines', 'web', 'tls'),
+        DOCKER_MACHINE_NAME: 'web',
+      });
+    });
+  });
+
+  describe('use', () => {
+    const current = async (): Promise<string> => (await ok(user.docker('context', 'show'))).stdout.trim();
+    const config = (): string => join(user.home, '.docker', 'config.json');
+
+    test('switches the docker CLI’s context and back, and keeps what else its settings hold', async () => {
+      const theirs = { HttpHeaders: { 'X-Theirs': 'stays' }, psFormat: 'table {{.ID}}' };
+      await writeFile(config(), JSON.stringify(theirs), { mode: 0o640 });
+      expect(await current()).toBe('default');
+      await ok(slipway('use', 'web'));
+      expect(await current()).toBe('web');
+      expect(await shell('bash', engineName)).toEqual([there]);
+      expect((await ok(slipway('ls'))).stdout).toMatch(/^web +\* /m);
+      await ok(slipway('use', '--unset'));
+      expect(await current()).toBe('default');
+      expect(JSON.parse(await readFile(config(), 'utf8'))).toEqual(theirs);
+      expect(((await stat(config())).mode & 0o777).toString(8)).toBe('640');
+    });
+
+    test('says when a variable of the shell stands above it', async () => {
+      const env = { ...store, DOCKER_HOST: 'unix:///var/run/docker.sock' };
+      const { stderr } = await ok(user.slipwayWith({ env }, 'use', 'web'));
+      expect(stderr).toContain('DOCKER_HOST is set in this shell and stands above the current context');
+      expect(await shell('bash', engineName, env)).not.toEqual([there]);
+      await ok(slipway('use', '--unset'));
+    });
+
+    test('create --use makes the new machine current; rm of the current one goes back to the default', async () => {
+      await ok(another('second', '--use'));
+      expect(await current()).toBe('second');
+      await ok(another('third'));
+      expect(await current()).toBe('second');
+      await ok(slipway('rm', 'third'));
+      expect(await current()).toBe('second');
+      const { stdout } = await ok(slipway('rm', 'second'));
+      expect(stdout).toContain('The docker CLI’s current context is its default again');
+      expect(await current()).toBe('default');
+      expect(await shell('bash', engineName)).not.toEqual([there]);
+    });
+  });
+
+  describe('names', () => {
+    test('a machine named "default" has a context of another name, since the docker CLI has one of that', async () => {
+      const { stdout } = await ok(another('default', '--use'));
+      expect(stdout).toContain('docker --context slipway-default ps');
+      expect(await shell('bash', `docker context show; ${engineName}`)).toEqual(['slipway-default', there]);
+      expect((await ok(slipway('ls'))).stdout).toMatch(/^default +\* /m);
+      expect(await shell('bash', `eval "$(slipway env default)"; ${engineName}`)).toEqual([there]);
+      await ok(slipway('rm', 'default'));
+      expect(await shell('bash', 'docker context ls --quiet')).toEqual(['default', 'web']);
+    });
+
+    test.for(['a', '1', 'A.b-c.', `x${'-'.repeat(61)}y`])('the docker CLI takes a machine named %s', async (name) => {
+      const { stdout } = await ok(another(name));
+      const context = /docker --context (\S+) ps/.exec(stdout)?.[1] ?? '';
+      const script = [
+        `docker --context ${context} info --format '{{.Name}}'`,
+        `docker context use ${context}`,
+        engineName,
+        'docker compose ls --quiet',
+        'docker buildx ls --format "{{.Name}}" | sort -u',
+        'docker context use default',
+      ];
+      const answers = await shell('bash', script.map((line) => `${line} || echo failed`).join('; '));
+      expect(answers).not.toContain('failed');
+      expect(answers.slice(0, 3)).toEqual([there, context, there]);
+      expect(answers).toContain(context);
+      await ok(slipway('rm', name));
+    });
+
+    test('a docker context of somebody else’s is neither taken over nor removed', async () => {
+      await ok(user.docker('context', 'create', 'theirs', '--docker', 'host=tcp://192.0.2.1:2375'));
+      const refused = await another('theirs');
+      expect(refused.code).toBe(3);
+      expect(refused.stderr).toContain('There is a docker context named "theirs" already');
+      expect((await slipway('rm', 'theirs')).code).toBe(3);
+      const { stdout } = await ok(
+        user.docker('context', 'inspect', 'theirs', '--format', '{{.Endpoints.docker.Host}}'),
+      );
+      expect(stdout.trim()).toBe('tcp://192.0.2.1:2375');
+    });
+  });
+});

@@ -1,0 +1,131 @@
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startHost, type BedHost } from '../bed/host.ts';
+import { enginePid } from './engine.ts';
+import { at, describeOnBed, newUser, ok, type Outcome, type User } from './slipway.ts';
+
+const request = 'GET /_ping HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n';
+
+describeOnBed('port 2376 as openssl sees it', () => {
+  let host: BedHost;
+  let user: User;
+  const store = (...path: readonly string[]): string => join(user.home, '.slipway', 'machines', 'web', ...path);
+  const ours = (): readonly string[] => ['-cert', store('tls', 'cert.pem'), '-key', store('tls', 'key.pem')];
+
+  beforeAll(async () => {
+    [host, user] = await Promise.all([startHost({ suite: 'bookworm', engine: true }), newUser()]);
+    const names = ['engine.example', '*.wild.example', '192.0.2.7', '2001:db8::7'];
+    await ok(user.slipway('create', 'web', ...at(host), ...names.flatMap((name) => ['--tls-san', name])));
+  });
+  afterAll(async () => {
+    await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
+  });
+
+  /** A request over openssl's client, which trusts our CA alone. */
+  function ask(...flags: readonly string[]): Promise<Outcome> {
+    const trust = ['-CAfile', store('tls', 'ca.pem'), '-no-CApath', '-no-CAstore', '-x509_strict'];
+    const argv = [
+      's_client',
+      '-connect',
+      `${host.address}:2376`,
+      '-ign_eof',
+      '-verify_return_error',
+      ...trust,
+      ...flags,
+    ];
+    return user.run('openssl', argv, { stdin: request });
+  }
+
+  test.for([
+    ['TLS 1.2', '-tls1_2'],
+    ['TLS 1.3', '-tls1_3'],
+  ] as const)('%s with the client certificate is answered, over a chain that verifies', async ([, version]) => {
+    const { stdout } = await ask(version, ...ours());
+    expect(stdout).toContain('Verify return code: 0 (ok)');
+    expect(stdout).toContain('HTTP/1.1 200 OK');
+  });
+
+  test.for([
+    ['TLS 1.1', '-tls1_1'],
+    ['TLS 1.0', '-tls1'],
+  ] as const)('%s is turned away by the engine', async ([, version]) => {
+    const { stdout, stderr } = await ask(version, '-cipher', 'ALL:@SECLEVEL=0', ...ours());
+    expect(stderr).toContain('alert protocol version');
+    expect(stdout).not.toContain('HTTP/1.1');
+  });
+
+  test.for(['-tls1_2', '-tls1_3'])('who has no client certificate is turned away (%s)', async (version) => {
+    const { stdout, stderr } = await ask(version);
+    expect(stderr).toMatch(/alert (certificate required|bad certificate)/);
+    expect(stdout).not.toContain('HTTP/1.1');
+  });
+
+  test.for(['-tls1_2', '-tls1_3'])('who has another CA’s certificate is turned away (%s)', async (version) => {
+    const [cert, key] = [join(user.home, 'stranger.pem'), join(user.home, 'stranger-key.pem')];
+    const made = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '30'];
+    // The very names of ours: only the signature is another's.
+    const like = ['-subj', '/O=Slipway/CN=web client', '-addext', 'extendedKeyUsage=clientAuth'];
+    await ok(user.run('openssl', [...made, ...like, '-out', cert, '-keyout', key]));
+    const { stdout, stderr } = await ask(version, '-cert', cert, '-key', key);
+    expect(stderr).toMatch(/alert (bad certificate|unknown ca|certificate required)/);
+    expect(stdout).not.toContain('HTTP/1.1');
+  });
+
+  test('the engine’s own certificate opens nothing: it is for servers', async () => {
+    const { stdout } = await ask('-tls1_3', '-cert', store('server', 'cert.pem'), '-key', store('server', 'key.pem'));
+    expect(stdout).not.toContain('HTTP/1.1');
+  });
+
+  test('without TLS there is no answer from the API, and no other port is open', async () => {
+    const plain = await fetch(`http://${host.address}:2376/version`);
+    expect(plain.status).toBe(400);
+    expect(await plain.text()).toContain('HTTP request to an HTTPS server');
+    const open = "ss -Hltn | awk '$4 !~ /^127[.]/ { print $4 }' | sed 's/.*://' | sort -un";
+    expect(await host.must(open)).toBe('22\n2376');
+  });
+
+  test('the certificate is good for every name of the machine, and for no other', async () => {
+    const names = ['localhost', 'web', 'engine.example', 'any.wild.example'];
+    const addresses = [host.address, '127.0.0.1', '192.0.2.7', '2001:db8::7'];
+    const good = [...names.map((name) => ['-verify_hostname', name]), ...addresses.map((ip) => ['-verify_ip', ip])];
+    for (const check of good) expect([check, (await ask(...ours(), ...check)).code]).toEqual([check, 0]);
+    const bad = [
+      ['-verify_hostname', 'other.example'],
+      ['-verify_hostname', 'wild.example'],
+      ['-verify_ip', '192.0.2.8'],
+    ];
+    for (const check of bad) {
+      const { code, stdout } = await ask(...ours(), ...check);
+      expect([check, code]).toEqual([check, 1]);
+      expect(stdout).not.toContain('HTTP/1.1');
+    }
+  });
+
+  test('each certificate stands openssl’s strict check for its own purpose and no other', async () => {
+    const verify = (purpose: string, file: string): Promise<Outcome> =>
+      user.run('openssl', ['verify', '-x509_strict', '-purpose', purpose, '-CAfile', store('tls', 'ca.pem'), file]);
+    const [server, client] = [store('server', 'cert.pem'), store('tls', 'cert.pem')];
+    expect((await verify('sslserver', server)).stdout).toBe(`${server}: OK\n`);
+    expect((await verify('sslclient', client)).stdout).toBe(`${client}: OK\n`);
+    expect((await verify('sslclient', server)).code).not.toBe(0);
+    expect((await verify('sslserver', client)).code).not.toBe(0);
+    const ca = await ok(user.run('openssl', ['x509', '-noout', '-text', '-in', store('tls', 'ca.pem')]));
+    expect(ca.stdout).toMatch(/CA:TRUE, pathlen:0/);
+    expect(ca.stdout).toContain('NIST CURVE: P-256');
+    for (const file of [server, client, store('tls', 'ca.pem')])
+      expect((await user.run('openssl', ['x509', '-noout', '-checkend', String(365 * 86_400), '-in', file])).code).toBe(
+        0,
+      );
+  });
+
+  test('a new --tls-san is a new certificate of the same CA; the client’s stays', async () => {
+    const files = [store('tls', 'ca.pem'), store('tls', 'cert.pem'), store('ca', 'ca-key.pem')];
+    const before = await ok(user.run('sha256sum', files));
+    const pid = await enginePid(host);
+    await ok(user.slipway('provision', 'web', '--tls-san', 'new.example'));
+    expect((await ask(...ours(), '-verify_hostname', 'new.example')).code).toBe(0);
+    expect((await ask(...ours(), '-verify_hostname', 'engine.example')).code).toBe(1);
+    expect(await enginePid(host)).not.toBe(pid);
+    expect((await ok(user.run('sha256sum', files))).stdout).toBe(before.stdout);
+  });
+});
