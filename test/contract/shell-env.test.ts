@@ -1,0 +1,26 @@
+import { describe, expect, test } from 'vitest';
+import { shellEnv, type Setting, type ShellName } from '../../src/provision/profiles/shell-env.ts';
+import { has, run } from '../fakes/programs.ts';
+
+const VALUES = ['plain', "it's", 'a "b" \\ $HOME `id` $(id)', '!!', '%PATH%', 'é ’ü‘ 日本', '', '~', '*', 'a\\'];
+
+/** How each shell takes up a text, and prints variables one a line. */
+const SHELLS: readonly (readonly [ShellName, readonly string[], string])[] = [
+  ['sh', ['-c'], 'eval "$TEXT"; printf "%s\\n"'],
+  ['bash', ['--norc', '-c'], 'eval "$TEXT"; printf "%s\\n"'],
+  ['zsh', ['-f', '-c'], 'eval "$TEXT"; printf "%s\\n"'],
+  ['fish', ['--no-config', '-c'], 'printf "%s\\n" $TEXT | source; printf "%s\\n"'],
+];
+
+describe.each(SHELLS)('%s', (shell, argv, take) => {
+  test.skipIf(!has(shell))('takes up every value as it is, and unsets what is to be unset', async () => {
+    const settings = VALUES.map((value, index): Setting => [`V${index}`, value]);
+    const text = shellEnv(shell, [...settings, ['GONE', undefined]], `slipway env web --shell ${shell}`);
+    const names = VALUES.map((_, index) => `"$V${index}"`).join(' ');
+    const { stdout, stderr } = await run(shell, [...argv, `${take} "$GONE" ${names}`], {
+      env: { PATH: process.env.PATH, HOME: '/', LANG: 'C.UTF-8', TEXT: text, GONE: 'still here' },
+    });
+    expect(stderr).toBe('');
+    expect(stdout.split('\n').slice(0, -1)).toEqual(['', ...VALUES]);
+  });
+});

@@ -1,0 +1,322 @@
+import { createHash } from 'node:crypto';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { createServer, connect as connectSocket, type AddressInfo, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { fingerprint, type Judgement } from '../../src/host-key.ts';
+import type { SshTarget } from '../../src/machine.ts';
+import { sh } from '../../src/shell.ts';
+import { connect, type SshClientSide, type SshSession } from '../../src/ssh.ts';
+import { rejected } from '../fakes/caught.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { exit, lockedKeys, newKeys, startSshServer, type OnExec, type SshServer } from '../fakes/ssh-server.ts';
+
+const user = newKeys();
+let home: Awaited<ReturnType<typeof temporaryFolder>>;
+let keyFile: string;
+
+beforeEach(async () => {
+  home = await temporaryFolder();
+  keyFile = join(home.path, 'key');
+  await writeFile(keyFile, user.private, { mode: 0o600 });
+});
+afterEach(() => home[Symbol.asyncDispose]());
+
+const target = (server: { readonly port: number }, more: Partial<SshTarget> = {}): SshTarget => ({
+  address: '127.0.0.1',
+  port: server.port,
+  user: 'ops',
+  keyFile,
+  ...more,
+});
+const side = (more: Partial<SshClientSide> = {}): SshClientSide => ({
+  userHome: home.path,
+  agent: undefined,
+  signal: new AbortController().signal,
+  debug: () => {},
+  ...more,
+});
+const open = (server: SshServer, more: Partial<SshTarget> = {}, by: Partial<SshClientSide> = {}): Promise<SshSession> =>
+  connect(target(server, more), side(by), () => {});
+
+describe('a connection', () => {
+  test('is one, whatever is run over it', async () => {
+    await using server = await startSshServer({ authorized: [user] });
+    {
+      await using session = await open(server);
+      for (const word of ['a', 'b', 'c']) await session.exec(sh`echo ${word}`, { label: word });
+    }
+    await server.quiet();
+    expect(server.events.filter((event) => !event.startsWith('auth'))).toEqual([
+      'connect',
+      'exec echo a',
+      'exec echo b',
+      'exec echo c',
+      'close',
+    ]);
+  });
+
+  test('hands out the key that was shown, before a user is named to the host', async () => {
+    await using server = await startSshServer({ authorized: [user] });
+    const seen: [string, Judgement, readonly string[]][] = [];
+    await using session = await connect(target(server), side(), (_hop, key, judgement) =>
+      seen.push([key, judgement, [...server.events]]),
+    );
+    expect(seen).toEqual([[server.hostKeys[0], { verdict: 'first-seen' }, ['connect']]]);
+    expect([session.hostKey, session.jumpKey]).toEqual([server.hostKeys[0], undefined]);
+  });
+
+  test('to a host with another key than the pinned, the given or the known one ends before any login', async () => {
+    await using server = await startSshServer({ authorized: [user] });
+    await using other = await startSshServer({ authorized: [] });
+    const [theirs = ''] = other.hostKeys;
+    await mkdir(join(home.path, '.ssh'));
+    await writeFile(join(home.path, '.ssh', 'known_hosts'), `[127.0.0.1]:${server.port} ${theirs}\n`);
+    for (const more of [{ hostKey: theirs }, { expectedKey: fingerprint(theirs) }, {}]) {
+      const error = await rejected(open(server, more));
+      expect(error?.code).toBe('HOST_KEY');
+      expect(error?.message).toContain(`showed the host key ssh-ed25519 ${fingerprint(server.hostKeys[0] ?? '')}, not`);
+      expect(error?.message).toContain(fingerprint(theirs));
+    }
+    expect(server.events.filter((event) => event.startsWith('auth'))).toEqual([]);
+  });
+
+  test('asks a host that has several keys for the kind that is pinned', async () => {
+    await using server = await startSshServer({ keys: [newKeys(), newKeys('rsa')], authorized: [user] });
+    for (const key of server.hostKeys) {
+      await using session = await open(server, { hostKey: key });
+      expect(session.hostKey).toBe(key);
+    }
+  });
+
+  test('takes the agent’s silence and the usual files where no key is named', async () => {
+    await using server = await startSshServer({ authorized: [user] });
+    await mkdir(join(home.path, '.ssh'));
+    await writeFile(join(home.path, '.ssh', 'id_ed25519'), user.private);
+    const { keyFile: _named, ...unnamed } = target(server);
+    await using _session = await connect(unnamed, side(), () => {});
+    expect(server.events).toContain('auth publickey ops');
+  });
+});
+
+describe('a refusal', () => {
+  const told = async (work: Promise<unknown>): Promise<string> => {
+    const error = await rejected(work);
+    return `${error?.code}: ${error?.message} → ${error?.hint}`
+      .replaceAll(home.path, 'HOME')
+      .replaceAll(/(:|-p )\d{4,5}\b/g, '$1PORT');
+  };
+
+  test('of our key names user, host and the keys that were offered', async () => {
+    await using server = await startSshServer({ authorized: [newKeys()] });
+    expect(await told(open(server))).toMatchInlineSnapshot(
+      `"SSH_REFUSED: ops@127.0.0.1:PORT accepted none of the keys offered (HOME/key) → Name the right key with --generic-ssh-key and the right user with --generic-ssh-user, or install yours: ssh-copy-id -p PORT ops@127.0.0.1"`,
+    );
+  });
+
+  test('where our only key is locked says how to unlock it', async () => {
+    await using server = await startSshServer({ authorized: [newKeys()] });
+    await writeFile(keyFile, lockedKeys('secret').private);
+    expect(await told(open(server))).toMatchInlineSnapshot(
+      `"SSH_REFUSED: ops@127.0.0.1:PORT accepted none of the keys offered (none; HOME/key has a passphrase) → Unlock it into the agent: ssh-add HOME/key"`,
+    );
+  });
+
+  test('of a file that is no key, or is not there, comes before any connection', async () => {
+    await using server = await startSshServer({ authorized: [user] });
+    await writeFile(keyFile, 'hello');
+    expect(await told(open(server))).toMatch(/^USAGE: HOME\/key is not a private key that SSH can use: /);
+    expect(await told(open(server, { keyFile: join(home.path, 'none') }))).toMatch(
+      /^USAGE: The SSH key HOME\/none can't be read: there is no such file/,
+    );
+    expect(server.events).toEqual([]);
+  });
+
+  test('of the address says why', async () => {
+    const { port } = await startSshServer({ authorized: [] }).then(async (server) => {
+      await server[Symbol.asyncDispose]();
+      return server;
+    });
+    expect(await told(connect(target({ port }), side(), () => {}))).toMatchInlineSnapshot(
+      `"SSH_UNREACHABLE: 127.0.0.1:PORT can't be reached over SSH: nothing listens there → Check the address and port, that the host is up, and that a firewall lets you in: ssh -p PORT ops@127.0.0.1"`,
+    );
+  });
+
+  test('by something that is no SSH server is told as what it said', async () => {
+    const web = createServer((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')).listen(0, '127.0.0.1');
+    await once(web, 'listening');
+    const { port } = web.address() as AddressInfo;
+    expect((await rejected(connect(target({ port }), side(), () => {})))?.code).toBe('SSH_UNREACHABLE');
+    web.close();
+  });
+});
+
+describe('a command', () => {
+  const shell: OnExec = (command, channel) => {
+    const parts: Buffer[] = [];
+    if (command === 'lines') {
+      channel.write('first\nsec');
+      channel.stderr.write('warning\n');
+      channel.write('ond\r\n10%\r90%\r100%\n\nü');
+      return exit(channel, 0);
+    }
+    if (command.startsWith('exit ')) {
+      channel.stderr.write('why\n');
+      return exit(channel, Number(command.slice(5)));
+    }
+    if (command === 'killed') {
+      channel.exit('KILL');
+      return channel.end();
+    }
+    channel.on('data', (chunk: Buffer) => parts.push(chunk));
+    channel.on('end', () => {
+      const all = Buffer.concat(parts);
+      channel.write(`${all.length} ${createHash('sha256').update(all).digest('hex')}`);
+      exit(channel, 0);
+    });
+  };
+
+  test('gives back its exit status as an answer, not as an error', async () => {
+    await using server = await startSshServer({ authorized: [user], onExec: shell });
+    await using session = await open(server);
+    expect(await session.exec(sh`exit 0`, { label: 'x' })).toEqual({ code: 0, stdout: '', stderr: 'why\n' });
+    expect(await session.exec(sh`exit 42`, { label: 'x' })).toMatchObject({ code: 42, stderr: 'why\n' });
+    expect(await session.exec(sh`killed`, { label: 'x' })).toMatchObject({ code: 255 });
+  });
+
+  test('gets its input whole, also a megabyte', async () => {
+    await using server = await startSshServer({ authorized: [user], onExec: shell });
+    await using session = await open(server);
+    const stdin = Buffer.alloc(1024 * 1024, 'slipway');
+    const { stdout } = await session.exec(sh`cat`, { label: 'cat', stdin });
+    expect(stdout).toBe(`${stdin.length} ${createHash('sha256').update(stdin).digest('hex')}`);
+    expect((await session.exec(sh`cat`, { label: 'cat' })).stdout).toMatch(/^0 /);
+  });
+
+  test('hands on whole lines as they come, of redrawn ones the last state', async () => {
+    await using server = await startSshServer({ authorized: [user], onExec: shell });
+    await using session = await open(server);
+    const lines: string[] = [];
+    const { stdout, stderr } = await session.exec(sh`lines`, { label: 'x', onLine: (line) => lines.push(line) });
+    expect(lines.filter((line) => line !== 'warning')).toEqual(['first', 'second', '100%', '']);
+    expect(lines).toContain('warning');
+    expect([stdout, stderr]).toEqual(['first\nsecond\r\n10%\r90%\r100%\n\nü', 'warning\n']);
+  });
+
+  test('is shown with --debug: the command, its time and exit status, never its input', async () => {
+    await using server = await startSshServer({ authorized: [user], onExec: shell });
+    const lines: string[] = [];
+    await using session = await open(server, {}, { debug: (line) => lines.push(line) });
+    await session.exec(sh`cat`, { label: 'facts.sh', stdin: 'SUDO_PASSWORD=hunter2' });
+    expect(lines.join('\n')).toMatch(/ssh 127\.0\.0\.1 \[facts\.sh\] cat -> exit 0 in \d+\.\d\d s/);
+    expect(lines.join('\n')).not.toContain('hunter2');
+  });
+});
+
+describe('a connection that breaks', () => {
+  test('in the middle of a command says which one, and to run it again', async () => {
+    await using server = await startSshServer({
+      authorized: [user],
+      onExec: (_command, _channel, connection) => connection.end(),
+    });
+    await using session = await open(server);
+    expect(await rejected(session.exec(sh`apt-get install`, { label: 'install-engine.debian.sh' }))).toMatchObject({
+      code: 'SSH_LOST',
+      message: 'The SSH connection to 127.0.0.1 broke while this ran: install-engine.debian.sh',
+      hint: 'Run the same command again: it goes on where this one stopped',
+    });
+    expect((await rejected(session.exec(sh`true`, { label: 'next' })))?.code).toBe('SSH_LOST');
+  });
+
+  test('without a word is noticed by its silence', async () => {
+    await using server = await startSshServer({ authorized: [user], onExec: () => {} });
+    const pipes: Socket[] = [];
+    const wire = createServer((client) => {
+      const upstream = connectSocket(server.port, '127.0.0.1');
+      for (const socket of [client, upstream]) socket.on('error', () => {});
+      client.pipe(upstream).pipe(client);
+      pipes.push(client, upstream);
+    }).listen(0, '127.0.0.1');
+    await once(wire, 'listening');
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    try {
+      const { port } = wire.address() as AddressInfo;
+      await using session = await connect(target({ port }), side(), () => {});
+      const work = rejected(session.exec(sh`sleep 1000`, { label: 'long' }));
+      // The line is cut where neither end can see it.
+      for (const socket of pipes) socket.pause().unpipe();
+      vi.advanceTimersByTime(25_000);
+      expect((await work)?.code).toBe('SSH_LOST');
+    } finally {
+      vi.useRealTimers();
+      for (const socket of pipes) socket.destroy();
+      wire.close();
+    }
+  });
+});
+
+describe('stopping', () => {
+  test('in the middle of a command closes the connection at once', async () => {
+    const stop = new AbortController();
+    await using server = await startSshServer({ authorized: [user], onExec: () => stop.abort() });
+    const session = await open(server, {}, { signal: stop.signal });
+    expect((await rejected(session.exec(sh`sleep 1000`, { label: 'x' })))?.code).toBe('CANCELED');
+    await server.quiet();
+    expect(server.events.at(-1)).toBe('close');
+    expect((await rejected(session.exec(sh`true`, { label: 'x' })))?.code).toBe('CANCELED');
+  });
+
+  test('in the middle of connecting closes it too', async () => {
+    const stop = new AbortController();
+    const mute = createServer(() => stop.abort()).listen(0, '127.0.0.1');
+    await once(mute, 'listening');
+    const { port } = mute.address() as AddressInfo;
+    const work = connect(target({ port }), side({ signal: stop.signal }), () => {});
+    expect((await rejected(work))?.code).toBe('CANCELED');
+    mute.close();
+    await once(mute, 'close');
+  });
+
+  test('before it began makes no connection', async () => {
+    await using server = await startSshServer({ authorized: [user] });
+    expect((await rejected(open(server, {}, { signal: AbortSignal.abort() })))?.code).toBe('CANCELED');
+    expect(server.events.filter((event) => event.startsWith('auth'))).toEqual([]);
+  });
+});
+
+describe('a jump host', () => {
+  test('is gone through, and both keys are handed out', async () => {
+    await using gate = await startSshServer({ authorized: [user] });
+    await using server = await startSshServer({ authorized: [user] });
+    const jump = { address: '127.0.0.1', port: gate.port, user: 'guard' };
+    const keys: string[] = [];
+    {
+      await using session = await connect(target(server, { jump }), side(), (hop, key) =>
+        keys.push(`${hop.user} ${key}`),
+      );
+      expect(keys).toEqual([`guard ${gate.hostKeys[0]}`, `ops ${server.hostKeys[0]}`]);
+      expect([session.hostKey, session.jumpKey]).toEqual([server.hostKeys[0], gate.hostKeys[0]]);
+      expect(await session.exec(sh`true`, { label: 'x' })).toMatchObject({ code: 0 });
+    }
+    await Promise.all([gate.quiet(), server.quiet()]);
+    expect(gate.events).toContain(`forward 127.0.0.1:${server.port}`);
+    expect(gate.events.filter((event) => event.startsWith('exec'))).toEqual([]);
+  });
+
+  test('with a wrong key is not gone through', async () => {
+    await using gate = await startSshServer({ authorized: [user] });
+    await using server = await startSshServer({ authorized: [user] });
+    const jump = { address: '127.0.0.1', port: gate.port, user: 'guard', hostKey: server.hostKeys[0] ?? '' };
+    expect((await rejected(open(server, { jump })))?.code).toBe('HOST_KEY');
+    expect(server.events).toEqual([]);
+  });
+
+  test('does not hide a wrong key behind it, and is let go then', async () => {
+    await using gate = await startSshServer({ authorized: [user] });
+    await using server = await startSshServer({ authorized: [user] });
+    const jump = { address: '127.0.0.1', port: gate.port, user: 'guard' };
+    expect((await rejected(open(server, { jump, hostKey: gate.hostKeys[0] ?? '' })))?.code).toBe('HOST_KEY');
+    await gate.quiet();
+  });
+});

@@ -1,0 +1,163 @@
+import { execFile } from 'node:child_process';
+import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { applyStep } from '../../src/provision/apply.ts';
+import { gatherFacts } from '../../src/provision/facts.ts';
+import type { Step } from '../../src/provision/step.ts';
+import type { SshSession } from '../../src/ssh.ts';
+import { rejected } from '../fakes/caught.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { run } from '../fakes/programs.ts';
+import { fakeSession } from '../fakes/session.ts';
+
+const read = (name: string): Promise<string> => readFile(new URL(`../../templates/${name}`, import.meta.url), 'utf8');
+
+/** A session whose host is this computer: commands go to its own sh, as sshd would give them. */
+const here: SshSession = {
+  hostKey: '',
+  jumpKey: undefined,
+  exec: (command, { stdin = '' }) =>
+    new Promise((resolve) => {
+      const child = execFile('sh', ['-c', command], (error, stdout, stderr) =>
+        resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr }),
+      );
+      child.stdin?.on('error', () => {});
+      child.stdin?.end(stdin);
+    }),
+  async [Symbol.asyncDispose]() {},
+};
+
+describe('facts.sh', () => {
+  test('run for real prints lines of a key and a value, and changes nothing', async () => {
+    const { stdout, code } = await run('sh', ['-s'], { stdin: await read('facts.sh') });
+    expect(code).toBe(0);
+    const lines = stdout.split('\n').slice(0, -1);
+    expect(lines[0]).toMatch(/^become (root|sudo|none|missing)$/);
+    expect(lines.filter((line) => !/^[a-z_]+ /.test(line))).toEqual([]);
+  });
+
+  test('tells of this computer what it says of itself, or why it may not look', async () => {
+    const host = { user: 'me', address: 'localhost', sudoPassword: undefined };
+    const work = gatherFacts(here, await read('facts.sh'), host);
+    const refused = await rejected(work);
+    if (refused) return expect(refused.code).toBe('SUDO');
+    const facts = await work;
+    const { stdout: arch } = await run('uname', ['-m']);
+    expect(facts.arch).toBe(arch.trim());
+    expect(Object.values(facts.free).every((kib) => Number.isInteger(kib) && kib >= 0)).toBe(true);
+    expect(Object.keys(facts.free).length).toBeGreaterThan(0);
+    const release = await readFile('/etc/os-release', 'utf8').catch(() => '');
+    expect(facts.os.id).toBe(/^ID="?([^"\n]*)"?$/m.exec(release)?.[1] ?? '');
+  });
+
+  test('keeps a password with any character in it to itself', async () => {
+    const password = `a'b"$(id)\\ !`;
+    const work = here.exec('sh -s' as never, {
+      label: 'facts.sh',
+      stdin: `SUDO_PASSWORD='${password.replaceAll("'", String.raw`'\''`)}'\n${await read('facts.sh')}`,
+    });
+    const { stdout, stderr, code } = await work;
+    expect(code).toBe(0);
+    expect(stdout + stderr).not.toContain('$(id)');
+  });
+});
+
+const step: Step = {
+  id: 'x',
+  title: 'X',
+  template: 'configure.sh',
+  variables: { ENGINE: 'none', MANIFEST: "600 0 /etc/a\n- 1 /etc/it's $HOME" },
+  files: [
+    { path: '/etc/a', mode: '600', content: 'the key é\n' },
+    { path: '/etc/b', content: undefined },
+    { path: '/etc/c', mode: '=', content: '' },
+  ],
+};
+
+describe('the archive of a step', () => {
+  test('is one that tar unpacks: the script with its variables, and the files in a folder of their own', async () => {
+    await using folder = await temporaryFolder();
+    const session = fakeSession({ 'configure.sh': {} });
+    await applyStep(step, {
+      session,
+      template: async (name) => (name === 'bootstrap.sh' ? 'true' : `printf '%s|' "$ENGINE" "$MANIFEST"\n`),
+      become: 'root',
+      sudoPassword: undefined,
+      address: 'web',
+      log: () => {},
+    });
+    const archive = session.calls[0]?.stdin ?? Buffer.alloc(0);
+    expect((await run('tar', ['-xf', '-'], { stdin: archive, cwd: folder.path })).code).toBe(0);
+    expect((await readdir(folder.path, { recursive: true })).toSorted()).toEqual([
+      'files',
+      'files/0',
+      'files/2',
+      'script',
+    ]);
+    expect(await readFile(join(folder.path, 'files', '0'), 'utf8')).toBe('the key é\n');
+    expect((await stat(join(folder.path, 'files', '0'))).mode & 0o077).toBe(0);
+    const { stdout } = await run('sh', ['-eu', './script'], { cwd: folder.path });
+    expect(stdout).toBe(`none|${step.variables.MANIFEST}|`);
+  });
+
+  test('is unpacked by bootstrap.sh where only its owner looks, run there, and cleared away', async () => {
+    await using folder = await temporaryFolder();
+    await mkdir(join(folder.path, 'run'));
+    const inside = (await read('bootstrap.sh')).replace('/run/slipway', join(folder.path, 'run', 'slipway'));
+    const lines: string[] = [];
+    const work = (script: string) =>
+      applyStep(step, {
+        session: {
+          ...here,
+          exec: async (command, how) => {
+            const exit = await here.exec(command, how);
+            lines.push(...exit.stdout.split('\n'));
+            return exit;
+          },
+        },
+        template: async (name) => (name === 'bootstrap.sh' ? inside : script),
+        become: 'root',
+        sudoPassword: undefined,
+        address: 'web',
+        log: () => {},
+      });
+    await work('stat -c "%a %n" . script files files/0; umask; cat files/0\n');
+    expect(lines).toMatchInlineSnapshot(`
+      [
+        "700 .",
+        "664 script",
+        "700 files",
+        "600 files/0",
+        "0022",
+        "the key é",
+        "",
+      ]
+    `);
+    expect(await readdir(join(folder.path, 'run'))).toEqual([]);
+    expect(await rejected(work('echo "!! it could not be" >&2; exit 3\n'))).toMatchObject({
+      code: 'REMOTE_COMMAND',
+      message: '"X" failed on web: it could not be',
+    });
+    expect(await readdir(join(folder.path, 'run'))).toEqual([]);
+  });
+
+  test('that is cut off runs nothing', async () => {
+    await using folder = await temporaryFolder();
+    await mkdir(join(folder.path, 'run'));
+    const inside = (await read('bootstrap.sh')).replace('/run/slipway', join(folder.path, 'run', 'slipway'));
+    const session = fakeSession({ 'configure.sh': {} });
+    const template = async (name: string) => (name === 'bootstrap.sh' ? 'true' : 'echo ran\n');
+    await applyStep(
+      { ...step, files: [{ path: '/etc/a', mode: '600', content: 'x'.repeat(5000) }] },
+      { session, template, become: 'root', sudoPassword: undefined, address: 'web', log: () => {} },
+    );
+    const archive = session.calls[0]?.stdin ?? Buffer.alloc(0);
+    for (const length of [0, 100, 700, 2500, 5000]) {
+      const { stdout, code } = await run('sh', ['-c', inside], { stdin: archive.subarray(0, length) });
+      expect([length, stdout, code === 0]).toEqual([length, '', false]);
+    }
+    expect((await run('sh', ['-c', inside], { stdin: archive })).stdout).toBe('ran\n');
+    expect(await readdir(join(folder.path, 'run'))).toEqual([]);
+  });
+});

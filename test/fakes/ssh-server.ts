@@ -1,0 +1,109 @@
+import { once } from 'node:events';
+import { connect as connectSocket, type AddressInfo } from 'node:net';
+import ssh2, { type Connection, type ServerChannel } from 'ssh2';
+import { keyLine } from '../../src/host-key.ts';
+
+export type SshKeys = { readonly private: string; readonly public: string };
+
+export function newKeys(type: 'ed25519' | 'rsa' = 'ed25519'): SshKeys {
+  return type === 'rsa'
+    ? ssh2.utils.generateKeyPairSync('rsa', { bits: 2048 })
+    : ssh2.utils.generateKeyPairSync('ed25519');
+}
+
+export function lockedKeys(passphrase: string): SshKeys {
+  return ssh2.utils.generateKeyPairSync('ed25519', { passphrase, cipher: 'aes256-ctr', rounds: 1 });
+}
+
+export type SshServer = AsyncDisposable & {
+  readonly port: number;
+  /** Its host keys as known_hosts lines, in the order given. */
+  readonly hostKeys: readonly string[];
+  /** What happened, in order: `connect`, `auth METHOD USER`, `exec COMMAND`, `forward HOST:PORT`, `close`. */
+  readonly events: readonly string[];
+  /** Resolves when the last connection has closed. */
+  quiet(): Promise<void>;
+};
+
+export type OnExec = (command: string, channel: ServerChannel, connection: Connection) => void;
+
+/** ssh2's own server on 127.0.0.1: takes these users' keys, runs what the test says, forwards where asked to. */
+export async function startSshServer({
+  keys = [newKeys()],
+  authorized,
+  onExec = (_command, channel) => exit(channel, 0),
+}: {
+  readonly keys?: readonly SshKeys[];
+  readonly authorized: readonly SshKeys[];
+  readonly onExec?: OnExec;
+}): Promise<SshServer> {
+  const events: string[] = [];
+  const open = new Set<Connection>();
+  const allowed = authorized.map((key) => publicBlob(key));
+  let wake = (): void => {};
+  const server = new ssh2.Server({ hostKeys: keys.map((key) => key.private) }, (connection) => {
+    events.push('connect');
+    open.add(connection);
+    connection.on('error', () => {});
+    connection.on('close', () => {
+      events.push('close');
+      open.delete(connection);
+      wake();
+    });
+    connection.on('authentication', (context) => {
+      events.push(`auth ${context.method} ${context.username}`);
+      if (context.method !== 'publickey' || !allowed.some((blob) => blob.equals(context.key.data)))
+        return context.reject();
+      const key = ssh2.utils.parseKey(authorized[0]?.public ?? '');
+      if (key instanceof Error) throw key;
+      return context.accept();
+    });
+    connection.on('tcpip', (accept, _reject, { destIP, destPort }) => {
+      events.push(`forward ${destIP}:${destPort}`);
+      const socket = connectSocket(destPort, destIP);
+      socket.once('error', () => {});
+      socket.once('connect', () => {
+        const channel = accept();
+        channel.pipe(socket).pipe(channel);
+        channel.on('error', () => socket.destroy());
+      });
+    });
+    connection.on('session', (acceptSession) => {
+      acceptSession().on('exec', (acceptExec, _reject, { command }) => {
+        events.push(`exec ${command}`);
+        onExec(command, acceptExec(), connection);
+      });
+    });
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  return {
+    port: (server.address() as AddressInfo).port,
+    hostKeys: keys.map((key) => keyLine(publicBlob(key))),
+    events,
+    async quiet() {
+      while (open.size > 0) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      for (const connection of open) connection.end();
+      await new Promise<void>((resolve) => {
+        server.close(() => resolve());
+      });
+    },
+  };
+}
+
+/** Ends a remote command. */
+export function exit(channel: ServerChannel, code: number): void {
+  channel.exit(code);
+  channel.end();
+}
+
+function publicBlob({ public: text }: SshKeys): Buffer {
+  const key = ssh2.utils.parseKey(text);
+  if (key instanceof Error) throw key;
+  return key.getPublicSSH();
+}
