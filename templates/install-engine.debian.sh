@@ -4,8 +4,12 @@
 
 main() {
     export DEBIAN_FRONTEND=noninteractive LC_ALL=C
-    # Work that a killed run left half done would fail every later one.
-    dpkg --configure -a
+    # Work that a killed run left half done would fail every later one. dpkg does not wait for its lock, which that run's own
+    # apt may still hold, so apt-get waits in its place.
+    dpkg --configure -a || { apt check || true; dpkg --configure -a; } || {
+        why 'packages that are half installed on the host could not be finished'
+        exit 1
+    }
     case $SOURCE in
         distro) from_distro ;;
         docker) from_docker ;;
