@@ -172,7 +172,7 @@ describeOnBed('a door that does not open', () => {
     const agent = spawn('ssh-agent', ['-D', '-a', socket], { stdio: 'ignore' });
     try {
       const env = { SSH_AUTH_SOCK: socket, SSH_ASKPASS: askpass, SSH_ASKPASS_REQUIRE: 'force' };
-      await until(async () => (await user.run('ssh-add', ['-l'], { env })).code !== 2);
+      await until('the agent listens', async () => (await user.run('ssh-add', ['-l'], { env })).code !== 2);
       await ok(user.run('ssh-add', [locked], { env }));
       await ok(user.slipwayWith({ env: { SSH_AUTH_SOCK: socket } }, 'create', 'web'));
       await expectAnswer(user, 'web');

@@ -1,5 +1,9 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
 import type { Machine } from '../../src/machine.ts';
+import type { BedHost } from '../bed/host.ts';
 import { ok, type Outcome, type User } from './slipway.ts';
 
 /** How a command failed, as a person reads it: what happened, somebody else's lines about it, what to type next. */
@@ -33,7 +37,47 @@ export async function expectAnswer(user: User, name: string): Promise<void> {
   expect(stdout.trim()).toBe('linux');
 }
 
-/** Waits for something that another process brings about; the test's own timeout is the only limit. */
-export async function until(what: () => Promise<boolean>): Promise<void> {
-  while (!(await what())) await new Promise((resolve) => setTimeout(resolve, 50));
+/** Waits for something that another process brings about. Two minutes are far beyond what any of it takes. */
+export async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
+  const end = performance.now() + 120_000;
+  while (!(await holds())) {
+    if (performance.now() > end) throw new Error(`waited in vain until ${what}`);
+    await sleep(50);
+  }
+}
+
+/** Resolves once the running command has said this on stderr; rejects if it ends without. */
+export function said(command: ReturnType<User['start']>, what: RegExp): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let text = '';
+    command.process.stderr?.on('data', (chunk: string) => {
+      text += chunk;
+      if (what.test(text)) resolve();
+    });
+    command.ended.then(
+      () => reject(new Error(`it ended without having said ${String(what)}\n${text}`)),
+      (error: unknown) => reject(error instanceof Error ? error : new Error(String(error))),
+    );
+  });
+}
+
+/** Nothing of any machine is left on the user's side: no record, no lock, no docker context and none of its files. */
+export async function expectNothingLeft(user: User): Promise<void> {
+  expect(await entries(join(user.home, '.slipway', 'machines'))).toEqual([]);
+  expect(await entries(join(user.home, '.docker', 'contexts', 'meta'))).toEqual([]);
+  expect(await entries(join(user.home, '.docker', 'contexts', 'tls'))).toEqual([]);
+}
+
+async function entries(folder: string): Promise<readonly string[]> {
+  return readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+}
+
+/** How often systemd has started the engine of this host. By its message's id, since words change. */
+export async function engineStarts(host: BedHost): Promise<number> {
+  return Number(
+    await host.must('journalctl -o cat UNIT=docker.service MESSAGE_ID=39f53479d3a045ac8e11786248231fbf | wc -l'),
+  );
 }
