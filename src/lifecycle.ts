@@ -121,7 +121,8 @@ export async function removeMachine(
   if (found && how.deprovision) await withdraw(found, how.force, world);
   // A context of that name that is not this machine's stays, also as the current one.
   const owner = await contextOwner(contextName(name), places);
-  const ours = found && owner === found.spec.id;
+  // Of a broken record we know no id; that the context is Slipway's and of its name has to do.
+  const ours = found ? owner === found.spec.id : owner !== undefined && owner !== '';
   const reset =
     (await currentContext(places)) === contextName(name) &&
     found?.spec.profiles.includes('docker-context') === true &&

@@ -1,11 +1,11 @@
+import { readFile } from 'node:fs/promises';
 import { connect as connectSocket } from 'node:net';
+import { join } from 'node:path';
 import { clientCertificates } from './lifecycle.ts';
 import type { Machine, Ready } from './machine.ts';
 import { daysLeft, RENEW_DAYS } from './provision/certificates.ts';
 import { askVersion } from './provision/engine-api.ts';
 import type { Store } from './store.ts';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 
 export type Look = {
   /** unfinished: its making was stopped; no engine: the host answers SSH, the engine does not; unreachable: nothing does. */
@@ -39,6 +39,9 @@ export async function lookAt(
         ? 'its certificates have expired'
         : `its certificates expire in ${days} days`;
   const trouble = (first: string): string => [first, expiry, failed].filter(Boolean).join('; ');
+  // Asked at the same time, so that a host which swallows everything takes one time-out, not two.
+  const ssh = machine.host.ssh;
+  const answersSsh = ssh === undefined ? Promise.resolve(false) : opens(ssh.address, ssh.port, seconds);
   try {
     const { Version } = await askVersion(machine.endpoint, await clientCertificates(machine, store), {
       signal,
@@ -48,9 +51,7 @@ export async function lookAt(
   } catch (error) {
     if (signal.aborted) throw error;
     const why = error instanceof Error ? error.message : String(error);
-    const answers =
-      machine.host.ssh !== undefined && (await opens(machine.host.ssh.address, machine.host.ssh.port, seconds));
-    return { state: answers ? 'no engine' : 'unreachable', engine: undefined, days, trouble: trouble(why) };
+    return { state: (await answersSsh) ? 'no engine' : 'unreachable', engine: undefined, days, trouble: trouble(why) };
   }
 }
 
