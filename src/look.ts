@@ -17,7 +17,7 @@ export type Look = {
   readonly trouble: string;
 };
 
-/** How a machine is right now, asked of the engine itself, within the given seconds whatever happens. */
+/** How a machine is right now, asked of the engine itself: within the given seconds, and two for a host that is silent. */
 export async function lookAt(
   machine: Machine,
   {
@@ -39,9 +39,6 @@ export async function lookAt(
         ? 'its certificates have expired'
         : `its certificates expire in ${days} days`;
   const trouble = (first: string): string => [first, expiry, failed].filter(Boolean).join('; ');
-  // Asked at the same time, so that a host which swallows everything takes one time-out, not two.
-  const ssh = machine.host.ssh;
-  const answersSsh = ssh === undefined ? Promise.resolve(false) : opens(ssh.address, ssh.port, seconds);
   try {
     const { Version } = await askVersion(machine.endpoint, await clientCertificates(machine, store), {
       signal,
@@ -51,7 +48,10 @@ export async function lookAt(
   } catch (error) {
     if (signal.aborted) throw error;
     const why = error instanceof Error ? error.message : String(error);
-    return { state: (await answersSsh) ? 'no engine' : 'unreachable', engine: undefined, days, trouble: trouble(why) };
+    // Not asked beside the engine: sshd holds it against a caller to connect and say nothing.
+    const ssh = machine.host.ssh;
+    const answers = ssh !== undefined && (await opens(ssh.address, ssh.port));
+    return { state: answers ? 'no engine' : 'unreachable', engine: undefined, days, trouble: trouble(why) };
   }
 }
 
@@ -62,9 +62,11 @@ async function daysUntilExpiry({ spec, endpoint, host }: Ready, store: Store, no
   return daysLeft(await Promise.all(files.map((file) => readFile(file, 'utf8'))), now);
 }
 
-function opens(host: string, port: number, seconds: number): Promise<boolean> {
+const PORT_SECONDS = 2;
+
+function opens(host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connectSocket({ host, port, timeout: seconds * 1000 });
+    const socket = connectSocket({ host, port, timeout: PORT_SECONDS * 1000 });
     const answer = (open: boolean) => (): void => {
       socket.destroy();
       resolve(open);
