@@ -1,12 +1,16 @@
+import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/host.ts';
 import { at, describeOnBed, newUser, ok, type User } from './slipway.ts';
 
+/** A file that no value may bring about, there or here; nobody else's by its name. */
+const trap = `/tmp/slipway-trap-${randomBytes(4).toString('hex')}`;
+
 /** Whatever a shell, systemd, JSON or YAML might read something into. */
 const nasty = [
-  '$(touch /tmp/x); "b',
-  '`touch /tmp/x`',
-  "it's; touch /tmp/x #",
+  `$(touch ${trap}); "b`,
+  `\`touch ${trap}\``,
+  `it's; touch ${trap} #`,
   String.raw`back\slash \\ \n \" \$HOME $HOME ${'${HOME}'} \ `,
   '%n %h %% 100%',
   '  blanks on both sides  ',
@@ -84,8 +88,8 @@ describeOnBed('values', () => {
   });
 
   test('nothing of them was run, there or here', async () => {
-    expect((await host.exec('test -e /tmp/x')).code).toBe(1);
-    expect((await user.run('test', ['-e', '/tmp/x'])).code).toBe(1);
+    expect((await host.exec(`test -e ${trap}`)).code).toBe(1);
+    expect((await user.run('test', ['-e', trap])).code).toBe(1);
   });
 
   test('the record keeps them, and a second run finds nothing to change', async () => {
