@@ -60,9 +60,15 @@ export async function createMachine(wanted: MachineSpec, world: World): Promise<
   const before = await store.find(wanted.name);
   if (before?.phase === 'ready') throw alreadyThere(before);
   const spec = { ...wanted, id: before?.spec.id ?? wanted.id };
-  await noConflicts(spec, world.places);
   const target = targetOf(driver, spec);
-  await driver.check?.(target, { log: world.debug, signal: world.signal });
+  try {
+    await noConflicts(spec, world.places);
+    await driver.check?.(target, { log: world.debug, signal: world.signal });
+  } catch (error) {
+    // The lock's folder: a name that was refused is as free as before.
+    if (!before) await store.remove(spec.name);
+    throw error;
+  }
 
   // Saved before anything exists, so that `rm` always finds a half-made machine.
   const machine: Machine = before?.phase === 'created' ? { ...before, spec } : { version: 1, phase: 'creating', spec };

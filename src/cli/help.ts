@@ -18,9 +18,11 @@ export function programHelp(): string {
   return [
     'slipway: a Docker host anywhere in one command',
     '',
-    'Usage: slipway <command> [options]     slipway alone, on a terminal, asks what you want',
+    'Usage: slipway <command> [options]',
+    'slipway alone, on a terminal, asks what you want',
     ...sections,
-    '  Everywhere: --json --debug --quiet --help. More: slipway help <command | driver | engine>',
+    '  Everywhere: --json --debug --quiet --help',
+    '  More: slipway help <command | driver | engine>',
   ].join('\n');
 }
 
