@@ -61,9 +61,15 @@ export async function createMachine(wanted: MachineSpec, world: World): Promise<
   const before = await store.find(wanted.name);
   if (before?.phase === 'ready') throw alreadyThere(before);
   const spec = { ...wanted, id: before?.spec.id ?? wanted.id };
-  await noConflicts(spec, world.places);
   const target = targetOf(driver, spec);
-  await checkSpec(driver, spec, world);
+  try {
+    await noConflicts(spec, world.places);
+    await checkSpec(driver, spec, world);
+  } catch (error) {
+    // The lock's folder: a name that was refused is as free as before.
+    if (!before) await store.remove(spec.name);
+    throw error;
+  }
 
   // Saved before anything exists, so that `rm` always finds a half-made machine.
   const machine: Machine = before?.phase === 'created' ? { ...before, spec } : { version: 1, phase: 'creating', spec };

@@ -131,11 +131,14 @@ export function openStore(home: string): Store {
     },
     async lock(name) {
       const { folder } = paths(name);
-      try {
-        await mkdir(folder, { recursive: true, mode: 0o700 });
-        return await takeLock(folder, name);
-      } catch (error) {
-        throw localFileError(folder, error);
+      for (;;) {
+        try {
+          await mkdir(folder, { recursive: true, mode: 0o700 });
+          return await takeLock(folder, name);
+        } catch (error) {
+          // The folder went with the machine that another command was removing.
+          if (systemCode(error) !== 'ENOENT') throw localFileError(folder, error);
+        }
       }
     },
   };

@@ -28,7 +28,7 @@ export const none = defineDriver({
     if (missing.length > 0 && missing.length < 3) {
       throw new SlipwayError(
         'USAGE',
-        `TLS takes all three files; ${missing.map(([flag]) => `--${flag}`).join(' and ')} is not there`,
+        `TLS takes all three files; ${missing.map(([flag]) => `--${flag}`).join(' and ')} ${missing.length === 1 ? 'is' : 'are'} missing`,
         {
           hint: `Add ${missing.map(([flag]) => `--${flag} <file>`).join(' ')}`,
         },

@@ -138,8 +138,8 @@ describe('the current context', () => {
     await mkdir(join(home.path, '.docker'));
     const here = { dockerConfig: join(home.path, '.docker') };
     await writeFile(join(here.dockerConfig, 'config.json'), '{"auths":');
-    for (const work of [currentContext(here), switchContext('web', here)]) {
-      expect(await rejected(work)).toMatchObject({
+    for (const read of [() => currentContext(here), () => switchContext('web', here)]) {
+      expect(await rejected(read())).toMatchObject({
         code: 'LOCAL_FILES',
         message: expect.stringContaining(`${join(here.dockerConfig, 'config.json')} is not JSON`),
       });

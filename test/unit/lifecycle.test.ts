@@ -97,7 +97,7 @@ describe('create', () => {
     const before = await tree(home.path);
     expect((await rejected(createMachine(specNamed('web'), world)))?.code).toBe('CONTEXT_TAKEN');
     expect(await tree(home.path)).toEqual(before);
-    expect(await world.store.find('web')).toBeUndefined();
+    expect(await world.store.names()).toEqual([]);
   });
 
   test('while another command works on that name is refused', async () => {
@@ -398,7 +398,7 @@ describe('an engine that exists', () => {
     const world = worldIn(home.path, { connect: neverConnects });
     const error = await rejected(createMachine(specNamed('web', { driver: 'none', options }), world));
     expect(error?.message).toBe("/none can't be read");
-    expect(await world.store.find('web')).toBeUndefined();
+    expect(await world.store.names()).toEqual([]);
   });
 });
 
