@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { clientCertificates } from './lifecycle.ts';
 import type { Machine, Ready } from './machine.ts';
 import { daysLeft, RENEW_DAYS } from './provision/certificates.ts';
-import { askVersion } from './provision/engine-api.ts';
+import { askVersion, inWords } from './provision/engine-api.ts';
 import type { Store } from './store.ts';
 
 export type Look = {
@@ -47,11 +47,15 @@ export async function lookAt(
     return { state: 'running', engine: Version, days, trouble: trouble('') };
   } catch (error) {
     if (signal.aborted) throw error;
-    const why = error instanceof Error ? error.message : String(error);
     // Not asked beside the engine: sshd holds it against a caller to connect and say nothing.
     const ssh = machine.host.ssh;
     const answers = ssh !== undefined && (await opens(ssh.address, ssh.port));
-    return { state: answers ? 'no engine' : 'unreachable', engine: undefined, days, trouble: trouble(why) };
+    return {
+      state: answers ? 'no engine' : 'unreachable',
+      engine: undefined,
+      days,
+      trouble: trouble(`engine: ${inWords(error)}`),
+    };
   }
 }
 

@@ -64,25 +64,27 @@ function isFinal(error: unknown): boolean {
 }
 
 function unreachable(endpoint: Endpoint, error: unknown): SlipwayError {
-  const reasons: Record<string, string> = {
-    ECONNREFUSED: 'nothing listens there',
-    EHOSTUNREACH: 'there is no route to it',
-    ENOTFOUND: 'no such host name',
-    ENOENT: 'there is no such socket',
-    ABORT_ERR: 'no answer',
-    ECONNRESET: 'it hung up',
-  };
-  const why =
-    reasons[systemCode(error) ?? ''] ??
-    (error instanceof Error && error.name === 'TimeoutError'
-      ? 'no answer'
-      : error instanceof Error
-        ? error.message
-        : String(error));
-  return new SlipwayError('ENGINE_UNREACHABLE', `The engine at ${endpoint.url} can't be reached: ${why}`, {
+  return new SlipwayError('ENGINE_UNREACHABLE', `The engine at ${endpoint.url} can't be reached: ${inWords(error)}`, {
     hint: `If it runs there, a firewall in between must let you through to port ${endpoint.url.split(':').at(-1)}`,
     cause: error,
   });
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing listens there',
+  EHOSTUNREACH: 'there is no route to it',
+  ENOTFOUND: 'no such host name',
+  ENOENT: 'there is no such socket',
+  ABORT_ERR: 'no answer',
+  ECONNRESET: 'it hung up',
+};
+
+/** Why an engine did not answer. */
+export function inWords(error: unknown): string {
+  const known = REASONS[systemCode(error) ?? ''];
+  if (known !== undefined) return known;
+  if (!(error instanceof Error)) return String(error);
+  return error.name === 'TimeoutError' || error.name === 'AbortError' ? 'no answer' : error.message;
 }
 
 /** Any HTTP answer to a caller without a certificate means that the port is open to the world. */

@@ -27,13 +27,14 @@ describeOnBed('commands', () => {
   });
 
   test('create --json is one event a line, then the result', () => {
-    const lines = created.stdout.split('\n');
-    const result = lines.indexOf('{');
-    const events = lines.slice(0, result).map((line) => JSON.parse(line) as Record<string, unknown>);
+    const events = created.stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
     const done = events.filter(({ event, state }) => event === 'step' && state === 'done');
     expect(done.map(({ id }) => id)).toEqual(['connect', 'facts', 'configure-engine', 'verify', 'profiles']);
     for (const { elapsed } of done) expect(elapsed).toEqual(expect.any(Number));
-    expect(JSON.parse(lines.slice(result).join('\n'))).toEqual({ name: 'web', driver: 'generic', url, context: 'web' });
+    expect(events.at(-1)).toEqual({ event: 'result', result: { name: 'web', driver: 'generic', url, context: 'web' } });
     expect(created.stderr).toBe('');
   });
 
