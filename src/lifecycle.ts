@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { applyChanges, readIfThere, writeWhole } from './changes.ts';
 import type { Driver, Target } from './drivers/driver.ts';
-import { driverNamed, targetOf } from './drivers/index.ts';
+import { driverNamed, drivers, targetOf } from './drivers/index.ts';
 import { canceled, SlipwayError } from './errors.ts';
 import { knownHostsLine, shownKey } from './host-key.ts';
 import type {
@@ -57,6 +57,8 @@ const ENGINE_SECONDS = 60;
 export async function createMachine(wanted: MachineSpec, world: World): Promise<Ready> {
   const { store, progress } = world;
   const driver = driverNamed(wanted.driver);
+  // Before the name is taken: nothing is left of a create that could not begin.
+  await checkSpec(driver, wanted, world);
   await using _lock = await store.lock(wanted.name);
   const before = await store.find(wanted.name);
   if (before?.phase === 'ready') throw alreadyThere(before);
@@ -64,7 +66,6 @@ export async function createMachine(wanted: MachineSpec, world: World): Promise<
   const target = targetOf(driver, spec);
   try {
     await noConflicts(spec, world.places);
-    await checkSpec(driver, spec, world);
   } catch (error) {
     // The lock's folder: a name that was refused is as free as before.
     if (!before) await store.remove(spec.name);
@@ -133,7 +134,10 @@ export async function removeMachine(
     (await currentContext(places)) === contextName(name) &&
     found?.spec.profiles.includes('docker-context') === true &&
     (ours || owner === undefined);
-  const driver = found && driverNamed(found.spec.driver);
+  // With --force also a machine of a driver that this version lacks can be forgotten.
+  const driver =
+    found &&
+    (how.force ? drivers.find(({ name: known }) => known === found.spec.driver) : driverNamed(found.spec.driver));
   await progress.step('remove', `Remove ${name}`, async (log) => {
     if (driver && found) await driver.remove?.(targetOf(driver, found.spec), { log, signal: world.signal });
     if (reset) await applyChanges(await switchContext(undefined, places));

@@ -84,7 +84,7 @@ export function openStore(home: string): Store {
   async function names(): Promise<readonly string[]> {
     const entries = await readdir(root).catch((error: unknown) => {
       if (systemCode(error) === 'ENOENT') return [];
-      throw error;
+      throw localFileError(root, error);
     });
     return entries.filter(isMachineName).toSorted(new Intl.Collator('en', { numeric: true }).compare);
   }
@@ -123,11 +123,17 @@ export function openStore(home: string): Store {
     async remove(name) {
       const { folder } = paths(name);
       // A name that no machine can have, so that `names` passes it over whatever happens next.
-      const grave = join(root, `.removed-${name}-${process.pid}`);
-      await rename(folder, grave).catch((error: unknown) => {
+      await rename(folder, join(root, `.removed-${name}-${process.pid}`)).catch((error: unknown) => {
         if (systemCode(error) !== 'ENOENT') throw error;
       });
-      await rm(grave, { recursive: true, force: true });
+      // Those that a kill left, too: a key is in each.
+      const graves = await readdir(root).catch((error: unknown) => {
+        if (systemCode(error) === 'ENOENT') return [];
+        throw error;
+      });
+      for (const grave of graves.filter((entry) => entry.startsWith('.removed-'))) {
+        await rm(join(root, grave), { recursive: true, force: true });
+      }
     },
     async lock(name) {
       const { folder } = paths(name);

@@ -196,7 +196,7 @@ describeOnBed('commands', () => {
     const none = (...flags: readonly string[]): Promise<Outcome> =>
       other.slipway('create', 'far', '--driver', 'none', '--none-url', ...flags);
     const two = await none(url, ...tls().slice(0, 4));
-    expect([two.code, two.stderr]).toEqual([2, expect.stringContaining('--none-tls-key is not there')]);
+    expect([two.code, two.stderr]).toEqual([2, expect.stringContaining('--none-tls-key is missing')]);
     const socket = await none('unix:///var/run/docker.sock', ...tls());
     expect([socket.code, socket.stderr]).toEqual([2, expect.stringContaining('takes no TLS files')]);
     const missing = await none(url, '--none-tls-ca', '/no', '--none-tls-cert', '/no', '--none-tls-key', '/no');
