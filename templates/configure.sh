@@ -7,17 +7,19 @@ main() {
     LC_ALL=C
     export LC_ALL
     mkdir backup
+    # Only these two can run out of space, and when they do nothing has changed yet.
+    each keep_one || { why 'the files that are there could not be kept aside'; exit 1; }
+    each stage_one || { why 'the files could not be written'; each unstage_one; exit 1; }
     if [ "$ENGINE" = restart ]; then
         # /run forgets it with the boot, and a boot makes the restart needless.
         mkdir -p /run/slipway
         : >/run/slipway/restart-pending
     fi
-    stage_beside || { why 'the files could not be written'; undo; exit 1; }
-    move_in || { why 'the files could not be moved into place'; undo; exit 1; }
+    each move_one || { why 'the files could not be moved into place'; each undo_one; exit 1; }
     systemctl daemon-reload
     case $ENGINE in
         restart) restart_or_undo ;;
-        start) systemctl enable --quiet --now docker.service ;;
+        start) systemctl enable --quiet --now docker.service || { why 'docker.service could not be started'; exit 1; } ;;
     esac
     rm -f /run/slipway/restart-pending
 }
@@ -26,54 +28,50 @@ why() {
     echo "!! $1" >&2
 }
 
+# Functions called by this one run without the shell's -e, so they say themselves where they failed.
 each() {
     printf '%s\n' "$MANIFEST" | while read -r mode name path; do
         [ -z "$path" ] || "$1" "$mode" "$name" "$path" || exit 1
     done
 }
 
-# Written beside its place first: only this can run out of space, and then nothing has changed yet.
-stage_beside() {
-    each stage_one
+keep_one() {
+    [ ! -e "$3" ] || cp -p "$3" "backup/$2"
 }
 
+# Written beside its place first, to be moved there in one go.
 stage_one() {
-    if [ -e "$3" ]; then cp -p "$3" "backup/$2"; fi
     [ "$1" != - ] || return 0
-    mkdir -p "$(dirname "$3")"
+    mkdir -p "$(dirname "$3")" || return 1
     mode=$1
     [ "$mode" != = ] || mode=$(stat -c %a "$3" 2>/dev/null || echo 644)
     (umask 077 && cp "files/$2" "$3.slipway-new") && chmod "$mode" "$3.slipway-new" && sync "$3.slipway-new"
 }
 
-move_in() {
-    each move_one
+unstage_one() {
+    rm -f "$3.slipway-new"
 }
 
 move_one() {
     if [ "$1" = - ]; then rm -f "$3"; else mv -f "$3.slipway-new" "$3"; fi
 }
 
-undo() {
-    each undo_one
-    rm -f /run/slipway/restart-pending
-}
-
 undo_one() {
     rm -f "$3.slipway-new"
-    if [ -e "backup/$2" ]; then cp -p "backup/$2" "$3"; else rm -f "$3"; fi
+    if [ -e "backup/$2" ]; then cp -p "backup/$2" "$3.slipway-new" && mv -f "$3.slipway-new" "$3"; else rm -f "$3"; fi
 }
 
 restart_or_undo() {
     # Three starts within a minute are all that the unit allows; ours is not one of the failing kind.
     systemctl reset-failed docker.service docker.socket 2>/dev/null || true
-    systemctl enable --quiet docker.service
+    systemctl enable --quiet docker.service || { why 'docker.service could not be enabled'; exit 1; }
     if systemctl restart docker.service; then return 0; fi
     journalctl -u docker.service -n 15 --no-pager -o cat >&2 || true
-    undo
+    each undo_one || { why 'the engine did not start with the new configuration, and the old one could not be put back'; exit 1; }
     systemctl daemon-reload
     systemctl reset-failed docker.service docker.socket 2>/dev/null || true
     if systemctl restart docker.service; then
+        rm -f /run/slipway/restart-pending
         why 'the engine did not start with the new configuration, so the old one was put back'
     else
         why 'the engine did not start with the new configuration, nor with the old one'
