@@ -69,16 +69,10 @@ function unreachable(endpoint: Endpoint, error: unknown): SlipwayError {
     EHOSTUNREACH: 'there is no route to it',
     ENOTFOUND: 'no such host name',
     ENOENT: 'there is no such socket',
-    ABORT_ERR: 'no answer',
+    ETIMEDOUT: 'no answer',
     ECONNRESET: 'it hung up',
   };
-  const why =
-    reasons[systemCode(error) ?? ''] ??
-    (error instanceof Error && error.name === 'TimeoutError'
-      ? 'no answer'
-      : error instanceof Error
-        ? error.message
-        : String(error));
+  const why = reasons[systemCode(error) ?? ''] ?? (error instanceof Error ? error.message : String(error));
   return new SlipwayError('ENGINE_UNREACHABLE', `The engine at ${endpoint.url} can't be reached: ${why}`, {
     hint: `If it runs there, a firewall in between must let you through to port ${endpoint.url.split(':').at(-1)}`,
     cause: error,
@@ -98,7 +92,7 @@ async function refusesStrangers(endpoint: Endpoint, { ca }: ClientCertificates, 
       'ENGINE_OPEN',
       `The engine at ${endpoint.url} answers callers without a client certificate`,
       {
-        hint: 'Whoever reaches that port owns the host: see what sets tlsverify to false there, then run: slipway provision',
+        hint: 'Whoever reaches that port owns the host: see what sets tlsverify to false there, restart the engine, then run: slipway provision',
       },
     );
   }
@@ -115,7 +109,7 @@ function get(
     path: '/version',
     // No pooled connection: the stranger's call must not ride on ours.
     agent: false,
-    signal: AbortSignal.any([signal, AbortSignal.timeout(seconds * 1000)]),
+    signal,
     ...(socket === undefined ? { host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port } : { socketPath: socket }),
   };
   return new Promise((resolve, reject) => {
@@ -129,6 +123,9 @@ function get(
       response.on('error', reject);
     };
     const call = tls ? httpsRequest({ ...options, ...tls }, answered) : httpRequest(options, answered);
+    // A timer of our own: the garbage collector may take a timeout signal that only AbortSignal.any refers to.
+    const timer = setTimeout(() => call.destroy(new Error(`no answer within ${seconds} s`)), seconds * 1000);
+    call.on('close', () => clearTimeout(timer));
     call.on('error', reject);
     call.end();
   });
