@@ -34,7 +34,10 @@ apt() {
 
 update() {
     # The lock of the package lists has no option to wait for, hence the second and third try.
-    apt update || { sleep 5 && apt update; } || { sleep 15 && apt update; }
+    apt update || { sleep 5 && apt update; } || { sleep 15 && apt update; } || {
+        why 'the package lists could not be fetched'
+        exit 1
+    }
 }
 
 known() {
@@ -74,7 +77,7 @@ apparmor() {
 
 from_distro() {
     known docker.io || update
-    known docker.io || { why 'this distribution has no package docker.io'; exit 1; }
+    known docker.io || { why 'the package lists of the host have no docker.io'; exit 1; }
     engine=$(pinned docker.io) || exit 1
     client=$(if known docker-cli; then echo docker-cli; fi)
     # shellcheck disable=SC2046,SC2086 # a list of packages, of which some may be absent
