@@ -8,6 +8,8 @@ main() {
     LC_ALL=C
     export LC_ALL
     mkdir backup
+    # Only these two can run out of space, and when they do nothing has changed yet.
+    each keep_one || { why 'the files that are there could not be kept aside'; exit 1; }
     each stage_one || { why 'the files could not be written'; each unstage_one; exit 1; }
     if [ "$ENGINE" = restart ] || [ "$ENGINE" = later ]; then
         # /run forgets it with the boot, and a boot makes the restart needless. An installation that fails leaves it, and
@@ -15,31 +17,37 @@ main() {
         mkdir -p /run/slipway
         : >/run/slipway/restart-pending
     fi
-    each move_one || { why 'the files could not be moved into place'; undo; exit 1; }
+    each move_one || { why 'the files could not be moved into place'; each undo_one; exit 1; }
     systemctl daemon-reload
     case $ENGINE in
         restart) restart_or_undo ;;
-        start) systemctl start docker.service ;;
+        start) systemctl start docker.service || { why 'docker.service could not be started'; exit 1; } ;;
     esac
     # Only where needed: on Debian it costs as much as the rest of this script.
-    if [ "$ENABLE" = yes ]; then systemctl enable --quiet docker.service; fi
+    if [ "$ENABLE" = yes ]; then
+        systemctl enable --quiet docker.service || { why 'docker.service could not be enabled'; exit 1; }
+    fi
 }
 
 why() {
     echo "!! $1" >&2
 }
 
+# Functions called by this one run without the shell's -e, so they say themselves where they failed.
 each() {
     printf '%s\n' "$MANIFEST" | while read -r mode name path; do
         [ -z "$path" ] || "$1" "$mode" "$name" "$path" || exit 1
     done
 }
 
-# Written beside its place first: only this can run out of space, and then nothing has changed yet.
+keep_one() {
+    [ ! -e "$3" ] || cp -p "$3" "backup/$2"
+}
+
+# Written beside its place first, to be moved there in one go.
 stage_one() {
-    if [ -e "$3" ]; then cp -p "$3" "backup/$2" || return 1; fi
     [ "$1" != - ] || return 0
-    mkdir -p "$(dirname "$3")"
+    mkdir -p "$(dirname "$3")" || return 1
     mode=$1
     [ "$mode" != = ] || mode=$(stat -c %a "$3" 2>/dev/null || echo 644)
     (umask 077 && cp "files/$2" "$3.slipway-new") && chmod "$mode" "$3.slipway-new" && sync "$3.slipway-new"
@@ -59,11 +67,6 @@ move_one() {
     fi
 }
 
-# Only after every file was staged, so that a file without a backup is one that was not there.
-undo() {
-    each undo_one
-}
-
 undo_one() {
     if [ -e "backup/$2" ]; then
         mkdir -p "$(dirname "$3")" && cp -p "backup/$2" "$3.slipway-new" && mv -f "$3.slipway-new" "$3"
@@ -80,7 +83,7 @@ restart_or_undo() {
         return
     fi
     journalctl -u docker.service -n 15 --no-pager -o cat >&2 || true
-    undo
+    each undo_one || { why 'the engine did not start with the new configuration, and the old one could not be put back'; exit 1; }
     systemctl daemon-reload
     systemctl reset-failed docker.service docker.socket 2>/dev/null || true
     if systemctl restart docker.service; then

@@ -15,7 +15,11 @@ main() {
         exit 1
     fi
     # A host whose policy keeps new services from starting gets the one start here.
-    systemctl enable --quiet --now docker.service
+    systemctl enable --quiet --now docker.service || {
+        journalctl -u docker.service -n 15 --no-pager -o cat >&2
+        why 'the engine is installed, but it did not start'
+        exit 1
+    }
     rm -f /run/slipway/restart-pending
 }
 
@@ -42,7 +46,10 @@ finish_earlier_work() {
 
 update() {
     # The lock of the package lists has no option to wait for, hence the second and third try.
-    apt update || { sleep 3 && apt update; } || { sleep 7 && apt update; }
+    apt update || { sleep 3 && apt update; } || { sleep 7 && apt update; } || {
+        why 'the package lists could not be fetched'
+        exit 1
+    }
 }
 
 known() {
@@ -82,7 +89,7 @@ apparmor() {
 
 from_distro() {
     known docker.io || update
-    known docker.io || { why 'this distribution has no package docker.io'; exit 1; }
+    known docker.io || { why 'the package lists of the host have no docker.io'; exit 1; }
     engine=$(pinned docker.io) || exit 1
     client=$(if known docker-cli; then echo docker-cli; fi)
     # shellcheck disable=SC2046,SC2086 # a list of packages, of which some may be absent

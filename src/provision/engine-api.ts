@@ -75,6 +75,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EHOSTUNREACH: 'there is no route to it',
   ENOTFOUND: 'no such host name',
   ENOENT: 'there is no such socket',
+  ETIMEDOUT: 'no answer',
   ABORT_ERR: 'no answer',
   ECONNRESET: 'it hung up',
 };
@@ -83,8 +84,7 @@ const REASONS: Readonly<Record<string, string>> = {
 export function inWords(error: unknown): string {
   const known = REASONS[systemCode(error) ?? ''];
   if (known !== undefined) return known;
-  if (!(error instanceof Error)) return String(error);
-  return error.name === 'TimeoutError' || error.name === 'AbortError' ? 'no answer' : error.message;
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** Any HTTP answer to a caller without a certificate means that the port is open to the world. */
@@ -100,7 +100,7 @@ async function refusesStrangers(endpoint: Endpoint, { ca }: ClientCertificates, 
       'ENGINE_OPEN',
       `The engine at ${endpoint.url} answers callers without a client certificate`,
       {
-        hint: 'Whoever reaches that port owns the host: see what sets tlsverify to false there, then run: slipway provision',
+        hint: 'Whoever reaches that port owns the host: see what sets tlsverify to false there, restart the engine, then run: slipway provision',
       },
     );
   }
@@ -117,7 +117,7 @@ function get(
     path: '/version',
     // No pooled connection: the stranger's call must not ride on ours.
     agent: false,
-    signal: AbortSignal.any([signal, AbortSignal.timeout(seconds * 1000)]),
+    signal,
     ...(socket === undefined ? { host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port } : { socketPath: socket }),
   };
   return new Promise((resolve, reject) => {
@@ -131,6 +131,9 @@ function get(
       response.on('error', reject);
     };
     const call = tls ? httpsRequest({ ...options, ...tls }, answered) : httpRequest(options, answered);
+    // A timer of our own: the garbage collector may take a timeout signal that only AbortSignal.any refers to.
+    const timer = setTimeout(() => call.destroy(new Error(`no answer within ${seconds} s`)), seconds * 1000);
+    call.on('close', () => clearTimeout(timer));
     call.on('error', reject);
     call.end();
   });
