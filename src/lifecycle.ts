@@ -23,7 +23,7 @@ import { clientPart, renewCertificates, serverNames, serverPart, type Certificat
 import { settingsOf } from './provision/daemon-json.ts';
 import { verifyEngine } from './provision/engine-api.ts';
 import { gatherFacts, type Facts } from './provision/facts.ts';
-import { planDeprovision, planProvision } from './provision/plan.ts';
+import { ownerOf, planDeprovision, planProvision } from './provision/plan.ts';
 import { currentContext, switchContext } from './provision/profiles/current-context.ts';
 import { contextName, contextOwner } from './provision/profiles/docker-context.ts';
 import { profiles, profilesNamed } from './provision/profiles/index.ts';
@@ -227,6 +227,12 @@ async function provisionHost(
   );
   await using _session = session;
   const facts = await progress.step('facts', 'Look at the host', () => lookAtHost(session, ssh, world));
+  const owner = ownerOf(facts);
+  if (owner && owner.id !== spec.id) {
+    progress.note(
+      `${host.address} was provisioned as the machine "${owner.name}" before; its clients lose their access`,
+    );
+  }
   for (const step of await planFor(spec, host.address, facts, certificates, world)) {
     await progress.step(step.id, step.title, (log) =>
       applyStep(step, {

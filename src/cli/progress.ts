@@ -10,9 +10,14 @@ export function plainProgress(say: Lines): Progress {
   return stepping(say, async (_id, title, work) => {
     const started = performance.now();
     say(`${title} …`);
-    const result = await work(() => {});
-    say(`${title}: done in ${seconds(started)} s`);
-    return result;
+    try {
+      const result = await work(() => {});
+      say(`${title}: done in ${seconds(started)} s`);
+      return result;
+    } catch (error) {
+      say(`${title}: failed after ${seconds(started)} s`);
+      throw error;
+    }
   });
 }
 

@@ -43,6 +43,13 @@ export function settingsOf(engine: EngineSpec, address: string, sockets: readonl
     ...Object.entries(lists).flatMap(([name, values]) => values.map((value): [string, string] => [name, value])),
   ];
   for (const [name, value] of given) add(settings, name, value);
+  const names = ((settings.labels as readonly string[] | undefined) ?? []).map(labelName);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined) {
+    throw new SlipwayError('USAGE', `--engine-label ${twice} is given twice`, {
+      hint: 'An engine takes one value a label',
+    });
+  }
   return settings;
 }
 
@@ -159,7 +166,7 @@ export function mergeSettings(
   for (const [key, value] of Object.entries(wanted)) {
     const theirs = foreign[key];
     if (Array.isArray(value) && Array.isArray(theirs)) {
-      const kept = key === 'hosts' ? theirs.filter((host) => !isOnPortOf(host, value)) : theirs;
+      const kept = theirs.filter((item) => !givesWay(key, item, value));
       const added = value.filter((item) => !holds(kept, item));
       merged[key] = [...kept, ...added];
       settings[key] = added;
@@ -204,10 +211,16 @@ export function withdrawSettings(present: Settings, before: Ownership | undefine
   return left;
 }
 
-/** Two listeners can't have one port, so theirs gives way to ours. */
-function isOnPortOf(host: unknown, ours: readonly unknown[]): boolean {
+/** Two listeners can't have one port, nor two labels one name: dockerd would not start, so theirs gives way to ours. */
+function givesWay(key: string, theirs: unknown, ours: readonly unknown[]): boolean {
+  if (key === 'labels') return ours.some((label) => label !== theirs && labelName(label) === labelName(theirs));
+  if (key !== 'hosts') return false;
   const port = /:(\d+)$/.exec(String(ours.at(-1)))?.[1];
-  return String(host).startsWith('tcp://') && String(host).endsWith(`:${port}`);
+  return String(theirs).startsWith('tcp://') && String(theirs).endsWith(`:${port}`);
+}
+
+function labelName(label: unknown): string {
+  return String(label).split('=', 1)[0] ?? '';
 }
 
 function holds(list: readonly unknown[], item: unknown): boolean {

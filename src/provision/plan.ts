@@ -240,12 +240,25 @@ function configureStep(files: Step['files'], { engine, enable }: EngineEffect): 
   };
 }
 
+/** The machine that this host was provisioned as last, if any. */
+export function ownerOf({ slipwayState }: Facts): { readonly id: string; readonly name: string } | undefined {
+  const { id, name } = parseState(slipwayState) ?? {};
+  return typeof id === 'string' && typeof name === 'string' ? { id, name } : undefined;
+}
+
 function ownershipIn(state: string | undefined): Ownership | undefined {
+  const parsed = parseState(state);
+  if (!parsed) return undefined;
+  const { settings = {}, replaced = {}, made = false } = parsed;
+  return { settings, replaced, made };
+}
+
+function parseState(state: string | undefined): Partial<Ownership & { id: string; name: string }> | undefined {
   if (state === undefined) return undefined;
   try {
-    const { settings = {}, replaced = {}, made = false } = JSON.parse(state) as Partial<Ownership>;
-    return { settings, replaced, made };
+    return JSON.parse(state) as Partial<Ownership & { id: string; name: string }>;
   } catch (error) {
+    // Cut off or edited: it is written anew, and what was ours counts as theirs.
     if (error instanceof SyntaxError) return undefined;
     throw error;
   }

@@ -128,6 +128,7 @@ describe('the settings of a spec', () => {
 
   test('hold each label once', () => {
     expect(of({ label: ['a=1', 'a=1'], opt: ['label=a=1'] }).labels).toEqual(['a=1']);
+    expect(() => of({ label: ['a=1', 'a=2'] })).toThrow('--engine-label a is given twice');
   });
 
   test.each([
@@ -368,4 +369,12 @@ describe('merging', () => {
     expect(mergeSettings(first.merged, first.ownership, { tls: true }).ownership.made).toBe(true);
     expect(mergeSettings({ debug: true }, undefined, { tls: true }).ownership.made).toBe(false);
   });
+});
+
+test('a label of ours stands in for theirs of the same name, and gives it back', () => {
+  const present = { labels: ['zone=a', 'rack=1'] };
+  const { merged, ownership } = mergeSettings(present, undefined, { labels: ['zone=b'] });
+  expect(merged.labels).toEqual(['rack=1', 'zone=b']);
+  expect(mergeSettings(merged, ownership, { labels: ['zone=b'] }).merged).toEqual(merged);
+  expect(withdrawSettings(merged, ownership).labels).toEqual(expect.arrayContaining(['zone=a', 'rack=1']));
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { EngineSpec } from '../../src/machine.ts';
-import { planDeprovision, planProvision } from '../../src/provision/plan.ts';
+import { ownerOf, planDeprovision, planProvision } from '../../src/provision/plan.ts';
 import { shownPlan } from '../../src/provision/step.ts';
 import type { Facts } from '../../src/provision/facts.ts';
 import { caught } from '../fakes/caught.ts';
@@ -408,4 +408,10 @@ describe('taking it all back', () => {
 
 test('a plan as shown holds no file’s content, since keys are among them', () => {
   expect(JSON.stringify(shown(bare))).not.toContain('the key');
+});
+
+test('the machine that a host was provisioned as is told by its own state, if that can be read', () => {
+  expect(ownerOf(facts(bare, { slipwayState: '{"id": "1", "name": "web"}' }))).toEqual({ id: '1', name: 'web' });
+  expect(ownerOf(facts(bare, { slipwayState: '{"id": ' }))).toBeUndefined();
+  expect(ownerOf(facts(bare))).toBeUndefined();
 });

@@ -33,7 +33,9 @@ describe('a run', () => {
       Look at the host: done in N s
       A note
       Verify …
-      Write …"
+      Verify: failed after 0.0 s
+      Write …
+      Write: failed after 0.0 s"
     `);
   });
 
