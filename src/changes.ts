@@ -59,7 +59,8 @@ async function syncFolder(folder: string): Promise<void> {
   await handle?.close();
 }
 
-function localFileError(path: string, error: unknown): unknown {
+/** What a person can mend about a local file, as a sentence; any other error as it is. */
+export function localFileError(path: string, error: unknown): unknown {
   const reasons: Record<string, string> = {
     ENOSPC: 'the disk is full',
     EDQUOT: 'your disk quota is used up',

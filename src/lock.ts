@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { link, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { localFileError } from './changes.ts';
 import { SlipwayError, systemCode } from './errors.ts';
 
 /** Written into the lock; `started` tells a process from a later one that got the same number. */
@@ -52,13 +53,13 @@ async function lockNumbers(folder: string): Promise<readonly number[]> {
 /** The file appears with its content or not at all; false when somebody else made it first. */
 async function createWhole(path: string, content: string): Promise<boolean> {
   const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
-  await writeFile(temporary, content, { mode: 0o600, flag: 'wx' });
   try {
+    await writeFile(temporary, content, { mode: 0o600, flag: 'wx' });
     await link(temporary, path);
     return true;
   } catch (error) {
     if (systemCode(error) === 'EEXIST') return false;
-    throw error;
+    throw localFileError(path, error);
   } finally {
     await rm(temporary, { force: true });
   }

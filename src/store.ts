@@ -10,7 +10,7 @@
  */
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readIfThere, writeWhole } from './changes.ts';
+import { localFileError, readIfThere, writeWhole } from './changes.ts';
 import { SlipwayError, systemCode } from './errors.ts';
 import { takeLock } from './lock.ts';
 import { isMachineName, type Machine } from './machine.ts';
@@ -115,7 +115,9 @@ export function openStore(home: string): Store {
     },
     async lock(name) {
       const { folder } = paths(name);
-      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+        throw localFileError(folder, error);
+      });
       return takeLock(folder, name);
     },
   };
