@@ -1,0 +1,82 @@
+import { execFile } from 'node:child_process';
+import { mkdir, rm, statfs, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+import { startHost } from '../bed/host.ts';
+import { at, describeOnBed, newUser, ok } from './slipway.ts';
+import { trouble } from './trouble.ts';
+
+const run = promisify(execFile);
+const PAGE = 4096;
+
+/** A disk of a quarter of a megabyte that can be filled to the last page. */
+async function smallDisk(folder: string) {
+  await mkdir(folder);
+  await run('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', folder]);
+  const ballast = join(folder, 'ballast');
+  return {
+    async fill({ pagesLeft }: { readonly pagesLeft: number }): Promise<void> {
+      await rm(ballast, { force: true });
+      const { bavail, bsize } = await statfs(folder);
+      await writeFile(ballast, Buffer.alloc(bavail * bsize - pagesLeft * PAGE));
+    },
+    async free(): Promise<void> {
+      await rm(ballast, { force: true });
+    },
+    async [Symbol.asyncDispose](): Promise<void> {
+      await run('umount', [folder]);
+    },
+  };
+}
+
+describeOnBed('the user’s own disk', () => {
+  test('at whatever file it runs full, that is said, nothing is lost, and the next run with room finishes', async () => {
+    await using host = await startHost({ suite: 'bookworm', engine: true });
+    await using user = await newUser();
+    const folder = join(user.home, 'disk');
+    await using disk = await smallDisk(folder);
+    const env = { SLIPWAY_HOME: join(folder, 'slipway'), DOCKER_CONFIG: join(folder, 'docker') };
+    const slipway = (...argv: readonly string[]) => user.slipwayWith({ env }, ...argv);
+    const docker = (...argv: readonly string[]) => user.run('docker', argv, { env });
+
+    await ok(slipway('create', 'first', ...at(host), '--engine-label', 'round=0'));
+    const { stdout: record } = await ok(slipway('inspect', 'first'));
+
+    await disk.fill({ pagesLeft: 0 });
+    const changed = await trouble(slipway('provision', 'first', '--engine-label', 'round=1'));
+    expect(changed.status).toBe(10);
+    expect(changed.sentence).toContain('could not be written: the disk is full');
+    expect(changed.hint).toBe('Nothing was lost: mend that, then run the same command again');
+    expect((await ok(slipway('inspect', 'first'))).stdout).toBe(record);
+    expect(JSON.parse((await ok(slipway('ls', '--json'))).stdout)).toMatchObject([{ name: 'first', state: 'running' }]);
+    expect((await trouble(slipway('rm', 'first'))).status).toBe(10);
+    await ok(docker('--context', 'first', 'version'));
+
+    // One page more each time, until all of a machine's files have room.
+    const stopped = new Set<string>();
+    for (let pagesLeft = 0; ; pagesLeft += 1) {
+      expect(pagesLeft).toBeLessThan(40);
+      await disk.fill({ pagesLeft });
+      const outcome = await slipway('create', 'second', ...at(host));
+      if (outcome.code === 0) break;
+      const full = await trouble(outcome);
+      expect(full.status).toBe(10);
+      const rows = JSON.parse((await ok(slipway('ls', '--json'))).stdout) as readonly { name: string; state: string }[];
+      expect(rows.map(({ state }) => state)).not.toContain('broken');
+      expect((await ok(slipway('inspect', 'first'))).stdout).toBe(record);
+      await disk.free();
+      const recorded = rows.some(({ name }) => name === 'second');
+      const file = full.sentence.replace(/ could not be written.*/, '').replace(/.*\//, '');
+      if (!stopped.has(file)) {
+        stopped.add(file);
+        await ok(slipway('create', 'second', ...(recorded ? [] : at(host))));
+        await ok(docker('--context', 'second', 'version'));
+        await ok(slipway('rm', 'second'));
+      } else if (recorded) await ok(slipway('rm', 'second'));
+    }
+    // It did run full at files of every kind: the record, the keys and the docker context.
+    expect([...stopped]).toEqual(expect.arrayContaining(['machine.json', 'meta.json']));
+    expect([...stopped].some((name) => name.endsWith('key.pem'))).toBe(true);
+  });
+});
