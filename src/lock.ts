@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { link, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { localFileError } from './changes.ts';
 import { SlipwayError, systemCode } from './errors.ts';
 
 /** Written into the lock; `started` tells a process from a later one that got the same number. */
@@ -58,7 +59,7 @@ async function createWhole(path: string, content: string): Promise<boolean> {
     return true;
   } catch (error) {
     if (systemCode(error) === 'EEXIST') return false;
-    throw error;
+    throw localFileError(path, error);
   } finally {
     await rm(temporary, { force: true });
   }

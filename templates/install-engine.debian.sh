@@ -66,7 +66,7 @@ version_of() {
 
 # A package list that is a little old names files that are gone: look again before giving up.
 install() {
-    apt install "$@" || { update && apt install "$@"; } || { why "the package manager could not install $*"; exit 1; }
+    apt install --allow-downgrades "$@" || { update && apt install --allow-downgrades "$@"; } || { why "the package manager could not install $*"; exit 1; }
 }
 
 pinned() {
@@ -93,7 +93,7 @@ from_distro() {
     engine=$(pinned docker.io) || exit 1
     client=$(if known docker-cli; then echo docker-cli; fi)
     # shellcheck disable=SC2046,SC2086 # a list of packages, of which some may be absent
-    install --allow-downgrades "$engine" $client ca-certificates iptables $(apparmor)
+    install "$engine" $client ca-certificates iptables $(apparmor)
 }
 
 from_docker() {
@@ -120,7 +120,7 @@ from_docker() {
     engine=$(pinned docker-ce) || exit 1
     client=$(pinned docker-ce-cli) || exit 1
     # shellcheck disable=SC2046 # a list of packages, of which some may be absent
-    install --allow-downgrades "$engine" "$client" containerd.io docker-buildx-plugin docker-compose-plugin ca-certificates iptables $(apparmor)
+    install "$engine" "$client" containerd.io docker-buildx-plugin docker-compose-plugin ca-certificates iptables $(apparmor)
 }
 
 from_url() {

@@ -1,43 +1,82 @@
 import { execFile } from 'node:child_process';
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { startHost } from '../bed/host.ts';
 import { at, describeOnBed, newUser, ok } from './slipway.ts';
+import { trouble } from './trouble.ts';
 
 const run = promisify(execFile);
+const PAGE = 4096;
 
-describeOnBed('a full disk on this side', () => {
-  test('loses no record, is said in one sentence, and is no trouble once there is room', async () => {
+/** A disk of a quarter of a megabyte that can be filled to the last page. */
+async function smallDisk(folder: string) {
+  await mkdir(folder);
+  await run('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', folder]);
+  const ballast = join(folder, 'ballast');
+  return {
+    async fill({ pagesLeft }: { readonly pagesLeft: number }): Promise<void> {
+      await rm(ballast, { force: true });
+      const { bavail, bsize } = await statfs(folder);
+      await writeFile(ballast, Buffer.alloc(bavail * bsize - pagesLeft * PAGE));
+    },
+    async free(): Promise<void> {
+      await rm(ballast, { force: true });
+    },
+    async [Symbol.asyncDispose](): Promise<void> {
+      await run('umount', [folder]);
+    },
+  };
+}
+
+describeOnBed('the user’s own disk', () => {
+  test('at whatever file it runs full, that is said, nothing is lost, and the next run with room finishes', async () => {
+    await using host = await startHost({ suite: 'bookworm', engine: true });
     await using user = await newUser();
-    await using host = await startHost({ suite: 'trixie', engine: true });
-    const home = join(user.home, '.slipway');
-    await mkdir(home);
-    await run('mount', ['-t', 'tmpfs', '-o', 'size=256k,mode=700', 'tmpfs', home]);
-    try {
-      await ok(user.slipway('create', 'old', '--none-url', 'unix:///var/run/docker.sock'));
-      const before = (await ok(user.slipway('inspect', 'old'))).stdout;
-      const filler = join(home, 'filler');
-      await writeFile(filler, Buffer.alloc(1024 * 1024)).catch((error: NodeJS.ErrnoException) =>
-        expect(error.code).toBe('ENOSPC'),
-      );
+    const folder = join(user.home, 'disk');
+    await using disk = await smallDisk(folder);
+    const env = { SLIPWAY_HOME: join(folder, 'slipway'), DOCKER_CONFIG: join(folder, 'docker') };
+    const slipway = (...argv: readonly string[]) => user.slipwayWith({ env }, ...argv);
+    const docker = (...argv: readonly string[]) => user.run('docker', argv, { env });
 
-      const full = await user.slipway('create', 'web', ...at(host));
-      expect(full.code).toBe(10);
-      expect(full.stderr).toMatch(/✗ \S+ could not be written: the disk is full\n→ Nothing was lost/);
-      expect((await user.slipway('provision', 'old')).code).toBe(10);
-      expect((await ok(user.slipway('inspect', 'old'))).stdout).toBe(before);
-      expect(JSON.parse((await ok(user.slipway('ls', '--json'))).stdout)).toMatchObject([
-        { name: 'old', state: 'running' },
-      ]);
+    await ok(slipway('create', 'first', ...at(host), '--engine-label', 'round=0'));
+    const { stdout: record } = await ok(slipway('inspect', 'first'));
 
-      await rm(filler);
-      await ok(user.slipway('create', 'web', ...at(host)));
-      await ok(user.slipway('provision', 'old'));
-      expect((await readdir(join(home, 'machines', 'web'))).filter((name) => name.endsWith('.tmp'))).toEqual([]);
-    } finally {
-      await run('umount', ['-l', home]);
+    await disk.fill({ pagesLeft: 0 });
+    const changed = await trouble(slipway('provision', 'first', '--engine-label', 'round=1'));
+    expect(changed.status).toBe(10);
+    expect(changed.sentence).toContain('could not be written: the disk is full');
+    expect(changed.hint).toBe('Nothing was lost: mend that, then run the same command again');
+    expect((await ok(slipway('inspect', 'first'))).stdout).toBe(record);
+    expect(JSON.parse((await ok(slipway('ls', '--json'))).stdout)).toMatchObject([{ name: 'first', state: 'running' }]);
+    expect((await trouble(slipway('rm', 'first'))).status).toBe(10);
+    await ok(docker('--context', 'first', 'version'));
+
+    // One page more each time, until all of a machine's files have room.
+    const stopped = new Set<string>();
+    for (let pagesLeft = 0; ; pagesLeft += 1) {
+      expect(pagesLeft).toBeLessThan(40);
+      await disk.fill({ pagesLeft });
+      const outcome = await slipway('create', 'second', ...at(host));
+      if (outcome.code === 0) break;
+      const full = await trouble(outcome);
+      expect(full.status).toBe(10);
+      const rows = JSON.parse((await ok(slipway('ls', '--json'))).stdout) as readonly { name: string; state: string }[];
+      expect(rows.map(({ state }) => state)).not.toContain('broken');
+      expect((await ok(slipway('inspect', 'first'))).stdout).toBe(record);
+      await disk.free();
+      const recorded = rows.some(({ name }) => name === 'second');
+      const file = full.sentence.replace(/ could not be written.*/, '').replace(/.*\//, '');
+      if (!stopped.has(file)) {
+        stopped.add(file);
+        await ok(slipway('create', 'second', ...(recorded ? [] : at(host))));
+        await ok(docker('--context', 'second', 'version'));
+        await ok(slipway('rm', 'second'));
+      } else if (recorded) await ok(slipway('rm', 'second'));
     }
+    // It did run full at files of every kind: the record, the keys and the docker context.
+    expect([...stopped]).toEqual(expect.arrayContaining(['machine.json', 'meta.json']));
+    expect([...stopped].some((name) => name.endsWith('key.pem'))).toBe(true);
   });
 });

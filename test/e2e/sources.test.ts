@@ -1,105 +1,149 @@
 import { expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/host.ts';
-import { at, describeOnBed, newUser, ok } from './slipway.ts';
+import { at, describeOnBed, newUser, ok, type User } from './slipway.ts';
+import { engineStarts, expectAnswer, recordOf, trouble } from './trouble.ts';
+
+const OLD = '5:26.1.4-1~debian.12~bookworm';
+const NEW = '5:27.3.1-1~debian.12~bookworm';
 
 /**
- * Docker's repository in small, on the host itself: docker-ce in two versions (Debian's engine under that name) and its
- * companions, signed by a key made here. Prints the key's fingerprint.
+ * A repository laid out and signed as Docker's is, in the host itself. Its docker-ce is Debian's docker.io under that name;
+ * the packages around it are empty. Prints the fingerprint of its key.
  */
-const MAKE_REPOSITORY = `
-set -e
-cd /root
-apt-get update -q >/dev/null
-apt-get install -q -y --no-install-recommends apt-utils gpg gpg-agent >/dev/null
-apt-get download -q docker.io >/dev/null 2>&1
-dpkg-deb -R docker.io_*.deb engine
-mkdir -p /srv/repo/debian/pool
-sed -i 's/^Package: .*/Package: docker-ce/; /^Recommends:/d; /^Suggests:/d; /^Breaks:/d; /^Conflicts:/d; /^Provides:/d; /^Replaces:/d; /^Source:/d; /^Built-Using:/d; /^Static-Built-Using:/d' engine/DEBIAN/control
-for version in 5:27.3.1-1~debian.12~bookworm 5:28.1.0-1~debian.12~bookworm; do
-  sed -i "s/^Version: .*/Version: $version/" engine/DEBIAN/control
-  dpkg-deb -Znone -b engine /srv/repo/debian/pool/ >/dev/null
-  for name in docker-ce-cli containerd.io docker-buildx-plugin docker-compose-plugin; do
-    mkdir -p "$name/DEBIAN"
-    printf 'Package: %s\\nVersion: %s\\nArchitecture: all\\nMaintainer: none <none@invalid>\\nDescription: stand-in\\n' "$name" "$version" >"$name/DEBIAN/control"
-    dpkg-deb -Znone -b "$name" /srv/repo/debian/pool/ >/dev/null
+const REPOSITORY = `
+  set -eu
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get install -qq --yes --no-install-recommends gpg gpg-agent >/dev/null 2>&1
+  mkdir -p /srv/repo/debian/pool /root/build && cd /root/build && chmod 777 .
+  apt-get download -qq docker.io >/dev/null 2>&1
+  dpkg-deb -R docker.io_*.deb engine
+  sed -i -e '/^ /d' -e '/^Conflicts:/d' -e '/^Breaks:/d' -e '/^Replaces:/d' -e 's/^Package:.*/Package: docker-ce/' -e '/^Depends:/s/containerd ([^)]*)/containerd.io/' engine/DEBIAN/control
+  pack() { dpkg-deb -Znone --root-owner-group -b "$1" /srv/repo/debian/pool/ >/dev/null; }
+  thin() {
+    rm -rf thin && mkdir -p thin/DEBIAN
+    printf 'Package: %s\\nVersion: %s\\nArchitecture: %s\\nMaintainer: nobody\\nDescription: thin\\n%s' \\
+      "$1" "$2" "$(dpkg --print-architecture)" "\${3-}" >thin/DEBIAN/control
+    pack thin
+  }
+  for version in ${OLD} ${NEW}; do
+    sed -i "s/^Version:.*/Version: $version/" engine/DEBIAN/control
+    pack engine
+    thin docker-ce-cli $version
   done
-done
-cd /srv/repo/debian
-mkdir -p dists/bookworm/stable/binary-$(dpkg --print-architecture)
-apt-ftparchive packages pool >dists/bookworm/stable/binary-$(dpkg --print-architecture)/Packages
-apt-ftparchive -o APT::FTPArchive::Release::Suite=bookworm -o APT::FTPArchive::Release::Codename=bookworm -o APT::FTPArchive::Release::Components=stable -o APT::FTPArchive::Release::Architectures=$(dpkg --print-architecture) release dists/bookworm >/tmp/Release
-mv /tmp/Release dists/bookworm/Release
-export GNUPGHOME=/root/gnupg
-mkdir -m 700 -p $GNUPGHOME
-gpg --batch --quiet --passphrase '' --quick-generate-key 'Test <test@invalid>' ed25519 sign never
-gpg --batch --quiet --clearsign -o dists/bookworm/InRelease dists/bookworm/Release
-gpg --batch --quiet --armor --export >gpg
-gpg --batch --with-colons --list-keys | awk -F: '$1 == "fpr" { print $10; exit }'
+  thin containerd.io 1.7.22-1 'Depends: containerd
+'
+  thin docker-buildx-plugin 0.17.1-1
+  thin docker-compose-plugin 2.29.7-1
+  cd /srv/repo/debian
+  index=dists/bookworm/stable/binary-$(dpkg --print-architecture)
+  mkdir -p $index
+  for package in pool/*.deb; do
+    dpkg-deb -f $package
+    printf 'Filename: %s\\nSize: %s\\nSHA256: %s\\n\\n' $package $(stat -c %s $package) $(sha256sum <$package | cut -d' ' -f1)
+  done >$index/Packages
+  gpg --batch --quiet --passphrase '' --quick-generate-key 'Repository <repository@example.org>' ed25519 sign never 2>/dev/null
+  gpg --armor --export >gpg
+  cd dists/bookworm
+  {
+    printf 'Suite: bookworm\\nCodename: bookworm\\nComponents: stable\\nDate: %s\\nSHA256:\\n' "$(LC_ALL=C date -Ru)"
+    for file in stable/*/Packages; do
+      printf ' %s %s %s\\n' $(sha256sum <$file | cut -d' ' -f1) $(stat -c %s $file) $file
+    done
+  } | gpg --batch --clearsign >InRelease 2>/dev/null
+  gpg --with-colons --list-keys | awk -F: '$1 == "fpr" { print $10; exit }'
+  apt-get purge -qq --yes gpg gpg-agent >/dev/null 2>&1
+  rm -rf /root/build
 `;
 
-async function bareAgain(host: BedHost): Promise<void> {
-  await host.must(
-    'apt-get purge -q -y docker-ce >/dev/null 2>&1; rm -rf /etc/docker /etc/systemd/system/docker.service.d; systemctl daemon-reload',
-  );
+async function versionOf(host: BedHost, name: string): Promise<string> {
+  return (await host.exec(`dpkg-query -W -f '\${db:Status-Status} \${Version}' ${name}`)).stdout;
+}
+
+/** Nothing to do for a plan, and nothing done by a run: the engine's process stays the same. */
+async function expectSettled(user: User, host: BedHost): Promise<void> {
+  const plan = await ok(user.slipway('provision', 'web', '--dry-run', '--json'));
+  expect(JSON.parse(plan.stdout)).toEqual({ name: 'web', steps: [] });
+  const before = await host.must('pgrep -x dockerd');
+  await ok(user.slipway('provision', 'web'));
+  expect(await host.must('pgrep -x dockerd')).toBe(before);
 }
 
 describeOnBed('where an engine comes from', () => {
-  test('Docker’s repository is trusted by the fingerprint of its key alone, and its version can be pinned', async () => {
-    await using user = await newUser();
+  test('Docker’s repository is trusted by its key alone, and a version may be named by its beginning', async () => {
     await using host = await startHost({ suite: 'bookworm' });
-    const fingerprint = await host.must(MAKE_REPOSITORY);
-    const repository = ['--engine-repository-url', 'file:///srv/repo'];
+    await using user = await newUser();
+    const fingerprint = await host.must(REPOSITORY);
+    expect(fingerprint).toMatch(/^[0-9A-F]{40}$/);
 
-    const untrusted = await user.slipway('create', 'web', ...at(host), ...repository);
-    expect(untrusted.code).toBe(7);
-    expect(untrusted.stderr).toContain(
-      `is ${fingerprint} , not 9DC858229FC7DD38854AE2D88D81803C0EBFCD88: nothing was installed`,
-    );
-    expect((await host.exec('command -v dockerd')).code).not.toBe(0);
-    expect((await host.exec('test -e /etc/apt/sources.list.d/slipway-docker.sources')).code).not.toBe(0);
+    const flags = ['--engine-source', 'docker', '--engine-repository-url', 'file:///srv/repo'];
+    const strange = await trouble(user.slipway('create', 'web', ...at(host), ...flags));
+    expect(strange.status).toBe(7);
+    expect(strange.sentence).toContain(`the key of file:///srv/repo is ${fingerprint}`);
+    expect(strange.sentence).toContain('nothing was installed');
+    expect(await versionOf(host, 'docker-ce')).toBe('');
+    expect((await host.exec('ls /etc/apt/sources.list.d /etc/apt/keyrings | grep slipway')).stdout).toBe('');
 
-    const key = ['--engine-repository-key', fingerprint.toLowerCase()];
-    const unknown = await user.slipway('create', 'web', ...key, '--engine-version', '29');
-    expect(unknown.code).toBe(7);
-    expect(unknown.stderr).toContain(
-      'there is no version 29 of docker-ce here; there are: 5:28.1.0-1~debian.12~bookworm, 5:27.3.1-1~debian.12~bookworm',
-    );
+    const key = ['--engine-repository-key', fingerprint];
+    const absent = await trouble(user.slipway('create', 'web', ...key, '--engine-version', '99'));
+    expect(absent.status).toBe(7);
+    expect(absent.sentence).toContain(`there is no version 99 of docker-ce here; there are: ${NEW}, ${OLD}`);
+    expect(await recordOf(user, 'web')).toMatchObject({ phase: 'created', failure: { step: 'install-engine' } });
 
-    await ok(user.slipway('create', 'web', '--engine-version', '27.3'));
-    expect(await host.must("dpkg-query -W -f '${Version}' docker-ce")).toBe('5:27.3.1-1~debian.12~bookworm');
-    await ok(user.docker('--context', 'web', 'version'));
-    expect(await host.must('journalctl -u docker --no-pager -o cat | grep -c "^Started docker.service"')).toBe('1');
-    expect((await ok(user.slipway('provision', 'web', '--dry-run'))).stdout).toBe('web: nothing to do\n');
+    await ok(user.slipway('create', 'web', '--engine-version', '26.1'));
+    await expectAnswer(user, 'web');
+    expect(await versionOf(host, 'docker-ce')).toBe(`installed ${OLD}`);
+    expect(await versionOf(host, 'docker-ce-cli')).toBe(`installed ${OLD}`);
+    expect(await engineStarts(host)).toBe(1);
+    await expectSettled(user, host);
 
-    await ok(user.slipway('provision', 'web', '--engine-version', '28'));
-    expect(await host.must("dpkg-query -W -f '${Version}' docker-ce")).toBe('5:28.1.0-1~debian.12~bookworm');
-    await ok(user.docker('--context', 'web', 'version'));
-    expect((await ok(user.slipway('provision', 'web', '--dry-run'))).stdout).toBe('web: nothing to do\n');
-    await ok(user.slipway('rm', 'web', '--deprovision'));
-
-    // A second key in the file would be trusted with the first.
-    await bareAgain(host);
-    await host.must(
-      "set -e; export GNUPGHOME=/root/gnupg; gpg --batch --quiet --passphrase '' --quick-generate-key 'Other <other@invalid>' ed25519 sign never; gpg --batch --quiet --armor --export >/srv/repo/debian/gpg",
-    );
-    const two = await user.slipway('create', 'two', ...at(host), ...repository, ...key);
-    expect(two.code).toBe(7);
-    expect(two.stderr).toContain('nothing was installed');
+    await ok(user.slipway('provision', 'web', '--engine-version', '5:27'));
+    await expectAnswer(user, 'web');
+    expect(await versionOf(host, 'docker-ce')).toBe(`installed ${NEW}`);
+    await expectSettled(user, host);
   });
 
-  test('an install script is fetched and run, and what it brings is not touched again', async () => {
-    await using user = await newUser();
+  test('a repository that can not be reached points to the distribution’s own package', async () => {
     await using host = await startHost({ suite: 'trixie' });
-    await host.must(
-      'printf \'set -e\\necho "version=$VERSION" >/root/seen\\nDEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends docker.io\\n\' >/root/install.sh',
-    );
-    const gone = await user.slipway('create', 'web', ...at(host), '--engine-install-url', 'file:///root/nothing.sh');
-    expect(gone.code).toBe(7);
-    expect(gone.stderr).toContain("file:///root/nothing.sh can't be fetched from the host");
-    await ok(user.slipway('create', 'web', '--engine-install-url', 'file:///root/install.sh'));
-    await ok(user.docker('--context', 'web', 'version'));
-    expect(await host.must('cat /root/seen')).toBe('version=');
-    expect(await host.must('journalctl -u docker --no-pager -o cat | grep -c "^Started docker.service"')).toBe('1');
-    expect((await ok(user.slipway('provision', 'web', '--dry-run'))).stdout).toBe('web: nothing to do\n');
+    await using user = await newUser();
+    const flags = ['--engine-source', 'docker', '--engine-repository-url', 'http://127.0.0.1:9'];
+    const away = await trouble(user.slipway('create', 'web', ...at(host), ...flags));
+    expect(away.status).toBe(7);
+    expect(away.sentence).toContain("can't be reached from the host; --engine-source distro");
+
+    const absent = await trouble(user.slipway('create', 'web', '--engine-source', 'distro', '--engine-version', '1.2'));
+    expect(absent.status).toBe(7);
+    expect(absent.sentence).toMatch(/there is no version 1\.2 of docker\.io here; there are: \d/);
+
+    await ok(user.slipway('create', 'web', '--engine-version', '26'));
+    await expectAnswer(user, 'web');
+    expect(await versionOf(host, 'docker.io')).toMatch(/^installed 26\./);
+    expect(await engineStarts(host)).toBe(1);
+    await expectSettled(user, host);
+  });
+
+  test('an install script may bring it', async () => {
+    await using host = await startHost({ suite: 'bookworm' });
+    await using user = await newUser();
+    const url = 'file:///srv/install.sh';
+    const missing = await trouble(user.slipway('create', 'web', ...at(host), '--engine-source', 'url'));
+    expect(missing).toMatchObject({ status: 2, hint: 'Add --engine-install-url <url>' });
+
+    const absent = await trouble(user.slipway('create', 'web', '--engine-install-url', url));
+    expect(absent.status).toBe(7);
+    expect(absent.sentence).toContain(`${url} can't be fetched from the host`);
+
+    await host.must(`echo 'echo "no engine for $VERSION" >&2; exit 3' >/srv/install.sh`);
+    const failing = await trouble(user.slipway('create', 'web'));
+    expect(failing.sentence).toContain(`the install script of ${url} failed`);
+
+    await host.must(`echo true >/srv/install.sh`);
+    const empty = await trouble(user.slipway('create', 'web'));
+    expect(empty.sentence).toContain('there is no dockerd');
+
+    await host.must(`echo 'apt-get install -qq --yes --no-install-recommends docker.io' >/srv/install.sh`);
+    await ok(user.slipway('create', 'web'));
+    await expectAnswer(user, 'web');
+    expect(await engineStarts(host)).toBe(1);
+    await expectSettled(user, host);
   });
 });
