@@ -10,13 +10,13 @@ import { trouble } from './trouble.ts';
 const run = promisify(execFile);
 const PAGE = 4096;
 
-/** A disk of a quarter of a megabyte that can be filled to the last page. */
+/** A disk of a quarter of a megabyte that can be filled up to the last pages. */
 async function smallDisk(folder: string) {
   await mkdir(folder);
   await run('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', folder]);
   const ballast = join(folder, 'ballast');
   return {
-    async fill({ pagesLeft }: { readonly pagesLeft: number }): Promise<void> {
+    async fillUpTo(pagesLeft: number): Promise<void> {
       await rm(ballast, { force: true });
       const { bavail, bsize } = await statfs(folder);
       await writeFile(ballast, Buffer.alloc(bavail * bsize - pagesLeft * PAGE));
@@ -43,7 +43,7 @@ describeOnBed('the user’s own disk', () => {
     await ok(slipway('create', 'first', ...at(host), '--engine-label', 'round=0'));
     const { stdout: record } = await ok(slipway('inspect', 'first'));
 
-    await disk.fill({ pagesLeft: 0 });
+    await disk.fillUpTo(0);
     const changed = await trouble(slipway('provision', 'first', '--engine-label', 'round=1'));
     expect(changed.status).toBe(10);
     expect(changed.sentence).toContain('could not be written: the disk is full');
@@ -57,7 +57,7 @@ describeOnBed('the user’s own disk', () => {
     const stopped = new Set<string>();
     for (let pagesLeft = 0; ; pagesLeft += 1) {
       expect(pagesLeft).toBeLessThan(40);
-      await disk.fill({ pagesLeft });
+      await disk.fillUpTo(pagesLeft);
       const outcome = await slipway('create', 'second', ...at(host));
       if (outcome.code === 0) break;
       const full = await trouble(outcome);
