@@ -10,6 +10,8 @@ export type Expectation = {
   readonly expected: string | undefined;
   /** What the user's own known_hosts says of this address. */
   readonly known: readonly string[];
+  /** Keys that it marks as stolen: refused whatever else is said of them. */
+  readonly revoked: readonly string[];
 };
 
 export type Judgement =
@@ -18,7 +20,8 @@ export type Judgement =
   | { readonly verdict: 'refused'; readonly wanted: readonly string[] };
 
 /** A pinned key rules alone, then a given one, then known_hosts; only where all three are silent is a key first seen. */
-export function judgeHostKey(offered: string, { pinned, expected, known }: Expectation): Judgement {
+export function judgeHostKey(offered: string, { pinned, expected, known, revoked }: Expectation): Judgement {
+  if (revoked.includes(offered)) return { verdict: 'refused', wanted: [] };
   if (pinned !== undefined) return verdict(offered === pinned, 'pinned', [pinned]);
   if (expected !== undefined) return verdict(isOf(offered, expected), 'expected', [expected]);
   if (known.length > 0) return verdict(known.includes(offered), 'known', known);
@@ -64,14 +67,20 @@ function lookupName({ address, port }: SshHop): string {
  * The keys that the user's own known_hosts files hold for this hop. `ssh-keygen` reads them because it knows hashed names,
  * patterns and revocations; where it is missing there is nothing to know.
  */
-export async function knownKeys(hop: SshHop, userHome: string): Promise<readonly string[]> {
+export async function knownKeys(hop: SshHop, userHome: string): Promise<Pick<Expectation, 'known' | 'revoked'>> {
   const files = [join(userHome, '.ssh', 'known_hosts'), '/etc/ssh/ssh_known_hosts'];
   const found = await Promise.all(files.map((file) => askKeygen(lookupName(hop), file)));
-  return found
-    .join('')
-    .split('\n')
-    .filter((line) => line !== '' && !line.startsWith('#') && !line.startsWith('@'))
-    .map((line) => line.split(' ').slice(1, 3).join(' '));
+  const lines = found.join('').split('\n');
+  const REVOKED = '@revoked ';
+  return {
+    known: lines.filter((line) => line !== '' && !/^[#@]/.test(line)).map(keyOfLine),
+    revoked: lines.filter((line) => line.startsWith(REVOKED)).map((line) => keyOfLine(line.slice(REVOKED.length))),
+  };
+}
+
+/** `host type base64 comment` -> `type base64`. */
+function keyOfLine(line: string): string {
+  return line.split(' ').slice(1, 3).join(' ');
 }
 
 function askKeygen(name: string, file: string): Promise<string> {

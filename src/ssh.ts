@@ -66,8 +66,9 @@ async function openHop(
   onHostKey: OnHostKey,
   dial: () => Promise<Duplex | undefined>,
 ): Promise<Line> {
-  const known = hop.hostKey === undefined && hop.expectedKey === undefined ? await knownKeys(hop, side.userHome) : [];
-  const expectation = { pinned: hop.hostKey, expected: hop.expectedKey, known };
+  const asked = hop.hostKey !== undefined || hop.expectedKey !== undefined;
+  const { known, revoked } = asked ? { known: [], revoked: [] } : await knownKeys(hop, side.userHome);
+  const expectation = { pinned: hop.hostKey, expected: hop.expectedKey, known, revoked };
   let refusal: SlipwayError | undefined;
   for (const algorithms of hostKeyAlgorithms(expectation)) {
     try {
@@ -304,7 +305,7 @@ async function readKey(path: string, required: boolean): Promise<Buffer | undefi
 function keyRefused(hop: SshHop, offered: string, wanted: readonly string[]): SlipwayError {
   return new SlipwayError(
     'HOST_KEY',
-    `${hop.address} showed the host key ${shownKey(offered)}, not ${wanted.map(shownKey).join(' or ')}`,
+    `${hop.address} showed the host key ${shownKey(offered)}, ${wanted.length === 0 ? 'which your known_hosts has revoked' : `not ${wanted.map(shownKey).join(' or ')}`}`,
     {
       hint: newKeyHint(keyFileKind(offered)),
     },

@@ -38,14 +38,14 @@ describe.skipIf(!has('ssh-keygen'))('as OpenSSH sees it,', () => {
     const all = async (): Promise<readonly (readonly string[])[]> =>
       Promise.all(
         [hop('web.slipway.test'), hop('10.255.0.1'), hop('port.slipway.test', 2222), hop('port.slipway.test')].map(
-          (at) => knownKeys(at, home.path),
+          async (at) => (await knownKeys(at, home.path)).known,
         ),
       );
     await writeFile(file, `${plain.join('\n')}\n*.wild.slipway.test ${one}\n`);
     expect(await all()).toEqual([[one, two], [one], [two], []]);
-    expect(await knownKeys(hop('a.wild.slipway.test'), home.path)).toEqual([one]);
-    expect(await knownKeys(hop('bad.slipway.test'), home.path)).toEqual([]);
-    expect(await knownKeys(hop('x.ca.slipway.test'), home.path)).toEqual([]);
+    expect(await knownKeys(hop('a.wild.slipway.test'), home.path)).toEqual({ known: [one], revoked: [] });
+    expect(await knownKeys(hop('bad.slipway.test'), home.path)).toEqual({ known: [], revoked: [one] });
+    expect(await knownKeys(hop('x.ca.slipway.test'), home.path)).toEqual({ known: [], revoked: [] });
     await run('ssh-keygen', ['-H', '-f', file]);
     expect(await readFile(file, 'utf8')).not.toContain('web.slipway.test');
     expect(await all()).toEqual([[one, two], [one], [two], []]);
@@ -57,12 +57,12 @@ describe.skipIf(!has('ssh-keygen'))('as OpenSSH sees it,', () => {
     const hostKey = await newKey('ed25519', home.path);
     for (const at of [hop('10.255.0.1'), hop('10.255.0.1', 2222), hop('2001:db8::1'), hop('2001:db8::1', 2222)]) {
       await writeFile(join(home.path, '.ssh', 'known_hosts'), knownHostsLine({ ...at, hostKey }));
-      expect(await knownKeys(at, home.path)).toEqual([hostKey]);
+      expect(await knownKeys(at, home.path)).toEqual({ known: [hostKey], revoked: [] });
     }
   });
 });
 
 test('a user without known_hosts knows no host', async () => {
   await using home = await temporaryFolder();
-  expect(await knownKeys(hop('none.slipway.test'), home.path)).toEqual([]);
+  expect(await knownKeys(hop('none.slipway.test'), home.path)).toEqual({ known: [], revoked: [] });
 });

@@ -11,7 +11,7 @@ const part = (text: string | Buffer): Buffer => {
 const blob = (seed: string): Buffer =>
   Buffer.concat([part('ssh-ed25519'), part(createHash('sha256').update(seed).digest())]);
 const [ours, theirs] = [keyLine(blob('ours')), keyLine(blob('theirs'))];
-const nothing: Expectation = { pinned: undefined, expected: undefined, known: [] };
+const nothing: Expectation = { pinned: undefined, expected: undefined, known: [], revoked: [] };
 
 describe('a host key', () => {
   test.each<[string, Partial<Expectation>, string]>([
@@ -27,6 +27,12 @@ describe('a host key', () => {
     ['is refused where an empty word was given', { expected: '' }, 'refused'],
     ['is accepted where known_hosts has it among others', { known: [theirs, ours] }, 'accepted by known'],
     ['is refused where known_hosts has only others', { known: [theirs] }, 'refused'],
+    [
+      'is refused where known_hosts revokes it, though it is in there too',
+      { known: [ours], revoked: [ours] },
+      'refused',
+    ],
+    ['is first seen where known_hosts revokes another', { revoked: [theirs] }, 'first-seen'],
     ['is judged by its pin before all else', { pinned: theirs, expected: ours, known: [ours] }, 'refused'],
     ['is judged by what was given before known_hosts', { expected: theirs, known: [ours] }, 'refused'],
     ['is accepted by its pin though known_hosts has another', { pinned: ours, known: [theirs] }, 'accepted by pinned'],
