@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { chmod, mkdir, open, readFile, realpath, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { SlipwayError, systemCode } from './errors.ts';
 
@@ -19,7 +19,9 @@ export async function applyChanges(changes: readonly FileChange[]): Promise<void
  * Writes a file whole or not at all: a temporary file beside it, fsync, rename, fsync of the folder. A full disk or a
  * kill leaves the old content. Folders that are missing are made 0700.
  */
-export async function writeWhole(path: string, content: string, mode: number): Promise<void> {
+export async function writeWhole(place: string, content: string, mode: number): Promise<void> {
+  // A link stays a link: what it points to is what is written.
+  const path = await realpath(place).catch(() => place);
   const folder = dirname(path);
   const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
   try {

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { applyChanges, readIfThere, writeWhole } from './changes.ts';
 import type { Driver, Target } from './drivers/driver.ts';
 import { driverNamed, drivers, targetOf } from './drivers/index.ts';
-import { canceled, SlipwayError } from './errors.ts';
+import { canceled, SlipwayError, type ErrorCode } from './errors.ts';
 import { knownHostsLine, shownKey } from './host-key.ts';
 import type {
   ClientCertificates,
@@ -97,7 +97,9 @@ export async function provisionMachine(
   const machine: Machine = { ...before, spec: change(before.spec) };
   const driver = driverNamed(machine.spec.driver);
   await checkSpec(driver, machine.spec, world);
-  return await recordingFailure(machine, world, (save) => provision(machine, driver, world, save));
+  await noConflicts(machine.spec, world.places);
+  const start = before.phase === 'ready' ? { ...before, wanted: machine.spec } : machine;
+  return await recordingFailure(start, world, (save) => provision(machine, driver, world, save));
 }
 
 /** What `provisionMachine` would do on the host, done to nothing: no record, no file, no remote change. */
@@ -123,15 +125,20 @@ export async function removeMachine(
   world: World,
 ): Promise<Removal> {
   const { store, places, progress } = world;
-  const found = await findOrBroken(name, how.force, store);
+  await findOrBroken(name, how.force, store);
   await using _lock = await store.lock(name);
+  const found = await findOrBroken(name, how.force, store);
   if (found && how.deprovision) await withdraw(found, how.force, world);
   // A context of that name that is not this machine's stays, also as the current one.
   const owner = await contextOwner(contextName(name), places);
   // Of a broken record we know no id; that the context is Slipway's and of its name has to do.
   const ours = found ? owner === found.spec.id : owner !== undefined && owner !== '';
+  const current = await currentContext(places).catch((error: unknown) => {
+    if (how.force) return undefined;
+    throw error;
+  });
   const reset =
-    (await currentContext(places)) === contextName(name) &&
+    current === contextName(name) &&
     found?.spec.profiles.includes('docker-context') === true &&
     (ours || owner === undefined);
   // With --force also a machine of a driver that this version lacks can be forgotten.
@@ -170,8 +177,7 @@ async function provision(machine: Machine, driver: Driver, world: World, save: S
   const { progress } = world;
   const host = keepPins(await waitForHost(driver, targetOf(driver, spec), world), machine);
   const created: Created = { version: 1, phase: 'created', spec, host };
-  // A ready machine stays ready while it is worked on: its endpoint goes on answering.
-  await save(machine.phase === 'ready' ? { ...machine, host } : created);
+  if (machine.phase !== 'ready') await save(created);
   const ready = host.ssh
     ? await provisionHost({ ...created, host }, machine, world, save)
     : await adoptEngine(created, world);
@@ -202,8 +208,7 @@ async function provisionHost(
       knownHostsLine(target) + (target.jump ? knownHostsLine(target.jump) : ''),
       0o600,
     );
-    const next: Host = { ...host, ssh: target };
-    await save(before.phase === 'ready' ? { ...before, spec, host: next } : { ...created, host: next });
+    if (before.phase !== 'ready') await save({ ...created, host: { ...host, ssh: target } });
   };
   const { session, ssh, certificates } = await progress.step(
     'connect',
@@ -346,7 +351,8 @@ async function openSession(
   try {
     const session = await world.connect(target, side, (hop, key, judgement) => {
       if (judgement.verdict === 'first-seen') {
-        world.progress.note(`Host key of ${hop.address}, first seen and from now on demanded: ${shownKey(key)}`);
+        const pinned = save ? ' and from now on demanded' : '';
+        world.progress.note(`Host key of ${hop.address}, first seen${pinned}: ${shownKey(key)}`);
       }
       fresh ||= hop.hostKey === undefined;
       ssh = hop === target.jump ? { ...ssh, jump: { ...hop, hostKey: key } } : { ...ssh, hostKey: key };
@@ -421,9 +427,11 @@ async function readAll(files: {
   return { ca, cert, key };
 }
 
+const INTERRUPTIONS: ReadonlySet<ErrorCode> = new Set(['CANCELED', 'SSH_LOST', 'HOST_FULL', 'LOCAL_FILES']);
+
 /** Runs the rest of a path whose failure the record shall tell, from the last state that was saved. */
 async function recordingFailure<T>(
-  start: Machine,
+  { wanted, ...start }: Machine & { readonly wanted?: MachineSpec },
   { store, progress, now }: World,
   work: (save: Save) => Promise<T>,
 ): Promise<T> {
@@ -437,7 +445,10 @@ async function recordingFailure<T>(
   } catch (error) {
     if (error instanceof SlipwayError) {
       const failure = { at: now().toISOString(), step: progress.last(), code: error.code, message: error.message };
-      await store.write({ ...last, failure }).catch((second: unknown) => {
+      // A ready machine is what its record says until the change has worked, or a refused option would come back with
+      // each run. What merely stopped a change leaves it to be finished.
+      const spec = wanted && INTERRUPTIONS.has(error.code) ? wanted : last.spec;
+      await store.write({ ...last, spec, failure }).catch((second: unknown) => {
         // The disk that is too full for this note is what the first error is about.
         if (!(second instanceof SlipwayError)) throw second;
       });
@@ -497,6 +508,11 @@ async function withdraw(machine: Machine, force: boolean, world: World): Promise
     );
     await using _session = session;
     const facts = await lookAtHost(session, ssh, world);
+    const owner = ownerOf(facts);
+    if (owner && owner.id !== machine.spec.id) {
+      world.progress.note(`${ssh.address} is the machine "${owner.name}" by now, so what is written there stays`);
+      return;
+    }
     for (const step of planDeprovision(facts, ssh.address)) {
       await world.progress.step(step.id, step.title, (log: Log) =>
         applyStep(step, {

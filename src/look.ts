@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { connect as connectSocket } from 'node:net';
 import { join } from 'node:path';
 import { clientCertificates } from './lifecycle.ts';
+import { systemCode } from './errors.ts';
 import type { Machine, Ready } from './machine.ts';
 import { daysLeft, RENEW_DAYS } from './provision/certificates.ts';
 import { askVersion, inWords } from './provision/engine-api.ts';
@@ -31,7 +32,14 @@ export async function lookAt(
     machine.failure === undefined ? '' : `stopped at "${machine.failure.step}": ${machine.failure.message}`;
   if (machine.phase !== 'ready')
     return { state: 'unfinished', engine: undefined, days: undefined, trouble: failed || 'its making was stopped' };
-  const days = await daysUntilExpiry(machine, store, now);
+  let days: number | undefined;
+  try {
+    days = await daysUntilExpiry(machine, store, now);
+  } catch (error) {
+    // Gone, or no certificates any more: `provision` makes them anew.
+    const why = `its certificates can't be read (${systemCode(error) ?? 'they are no PEM'}); mend them: slipway provision ${machine.spec.name}`;
+    return { state: 'unreachable', engine: undefined, days, trouble: [why, failed].filter(Boolean).join('; ') };
+  }
   const expiry =
     days === undefined || days > RENEW_DAYS
       ? ''

@@ -136,8 +136,15 @@ export function parseOptions<S extends z.ZodObject>(
   const hint =
     missing.length > 0
       ? `Add ${missing.map((info) => `--${info.flag} <${info.value}>`).join(' ')}, or set ${listed(missing.flatMap((info) => info.env ?? []))}`
-      : undefined;
+      : topicHint(infos);
   throw new SlipwayError('USAGE', sentences.join('; '), hint === undefined ? {} : { hint });
+}
+
+/** The options of a driver or of the engine begin with its name, which is also their help page's. */
+function topicHint(infos: readonly OptionInfo[]): string | undefined {
+  const topic = infos[0]?.flag.split('-', 1)[0] ?? '';
+  const shared = infos.filter(({ flag }) => flag.startsWith(`${topic}-`)).length > 1;
+  return shared ? `All options: slipway help ${topic}` : undefined;
 }
 
 function complaint(issue: z.core.$ZodIssue, infos: readonly OptionInfo[], values: Values): string {

@@ -80,7 +80,7 @@ export const engineOptions = z.object({
 
 export const engineInfos: readonly OptionInfo[] = describe(engineOptions, 'engine');
 
-/** For every command that works on a host. A variable and a question only: an argv is read by all processes. */
+/** For every command that works on a host. A variable only: an argv is read by all processes. */
 export const sudoPassword = z.string().optional().meta({
   description: 'Password for sudo on the host, where it asks for one',
   secret: true,

@@ -44,7 +44,13 @@ export const connect: Connect = async (target, side, onHostKey) => {
   const keys = await identities(target, side);
   const gate = target.jump && (await openHop(target.jump, keys, side, onHostKey, async () => undefined));
   try {
-    const line = await openHop(target, keys, side, onHostKey, async () => gate && through(gate.client, target));
+    const line = await openHop(
+      target,
+      keys,
+      side,
+      onHostKey,
+      async () => gate && through(gate.client, target, side.signal),
+    );
     side.debug(`ssh ${target.user}@${target.address}:${target.port} connected in ${elapsed(started)}`);
     return sessionOn(line.client, line.key, gate, target, side);
   } catch (error) {
@@ -109,7 +115,9 @@ function openLine(hop: SshHop, { keys, side, onHostKey, expectation, algorithms,
       client.on('error', (error) => side.debug(`ssh ${hop.address}: ${error.message}`));
       resolve({ client, key });
     });
-    client.once('error', (error) => {
+    client.on('error', (error: Error & { level?: string }) => {
+      // The agent's socket outlived its agent: ssh2 goes on with the key files by itself.
+      if (error.level === 'agent') return side.debug(`ssh ${hop.address}: ${error.message}`);
       side.signal.removeEventListener('abort', stop);
       client.destroy();
       if (judgement?.verdict === 'refused') reject(keyRefused(hop, key, judgement.wanted));
@@ -155,16 +163,27 @@ function hostKeyAlgorithms({
   return [algorithms.filter((name): name is ssh2.ServerHostKeyAlgorithm => COMPARABLE.has(name))];
 }
 
-function through(client: ssh2.Client, { address, port }: SshHop): Promise<Duplex> {
+function through(client: ssh2.Client, { address, port }: SshHop, signal: AbortSignal): Promise<Duplex> {
   return new Promise((resolve, reject) => {
-    client.forwardOut('127.0.0.1', 0, address, port, (error, channel) => {
-      if (!error) return resolve(channel);
+    const failed = (why: string, cause?: unknown): void =>
       reject(
-        new SlipwayError('SSH_UNREACHABLE', `The jump host could not reach ${address}:${port}: ${error.message}`, {
+        new SlipwayError('SSH_UNREACHABLE', `The jump host could not reach ${address}:${port}: ${why}`, {
           hint: 'Check the address as seen from the jump host, and that it allows TCP forwarding',
-          cause: error,
+          cause,
         }),
       );
+    const timer = setTimeout(() => failed(`no answer within ${CONNECT_SECONDS} s`), CONNECT_SECONDS * 1000);
+    const stop = (): void => {
+      clearTimeout(timer);
+      reject(canceled());
+    };
+    if (signal.aborted) return stop();
+    signal.addEventListener('abort', stop, { once: true });
+    client.forwardOut('127.0.0.1', 0, address, port, (error, channel) => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', stop);
+      if (error) failed(error.message, error);
+      else resolve(channel);
     });
   });
 }

@@ -36,6 +36,8 @@ why() {
 # Functions called by this one run without the shell's -e, so they say themselves where they failed.
 each() {
     printf '%s\n' "$MANIFEST" | while read -r mode name path; do
+        # A file of somebody else's may be a link into their own tree.
+        [ "$mode" != = ] || path=$(readlink -f "$path" || echo "$path")
         [ -z "$path" ] || "$1" "$mode" "$name" "$path" || exit 1
     done
 }
@@ -63,7 +65,9 @@ move_one() {
     else
         rm -f "$3" || return
         # A folder that was ours alone goes with its last file.
-        rmdir "$(dirname "$3")" 2>/dev/null || true
+        case $3 in
+            /etc/docker/slipway/* | */docker.service.d/*) rmdir "$(dirname "$3")" 2>/dev/null || true ;;
+        esac
     fi
 }
 

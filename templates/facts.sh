@@ -38,11 +38,12 @@ content() {
     if [ -f "$2" ]; then echo "$1 $(base64 <"$2" | tr -d '\n')"; fi
 }
 
-ID='' ID_LIKE='' VERSION_CODENAME='' VERSION_ID='' PRETTY_NAME=''
+ID='' ID_LIKE='' VERSION_CODENAME='' UBUNTU_CODENAME='' DEBIAN_CODENAME='' VERSION_ID='' PRETTY_NAME=''
 if [ -r /etc/os-release ]; then . /etc/os-release; fi
 echo "os_id $ID"
 echo "os_like $ID_LIKE"
-echo "os_codename $VERSION_CODENAME"
+# A derivative names the release whose packages it takes.
+echo "os_codename ${UBUNTU_CODENAME:-${DEBIAN_CODENAME:-$VERSION_CODENAME}}"
 echo "os_version $VERSION_ID"
 echo "os_name $PRETTY_NAME"
 echo "arch $(uname -m)"
@@ -61,7 +62,8 @@ fi
 content daemon_json /etc/docker/daemon.json
 content slipway_state /etc/docker/slipway/state.json
 if [ -e /run/slipway/restart-pending ]; then echo 'restart_pending yes'; fi
-for file in /etc/docker/slipway/* /etc/systemd/system/docker.service.d/50-slipway.conf; do
+for file in /etc/docker/slipway/* /etc/systemd/system/docker.service.d/50-slipway.conf \
+    /etc/apt/sources.list.d/slipway-docker.sources /etc/apt/keyrings/slipway-docker.asc; do
     if [ -f "$file" ]; then echo "file $(sha256sum <"$file" | cut -c1-64) $(stat -c '%a %U' "$file") $file"; fi
 done
 df -Pk /etc /var/lib 2>/dev/null | while read -r _ _ _ free _ mount; do

@@ -98,6 +98,7 @@ from_distro() {
 
 from_docker() {
     key=/etc/apt/keyrings/slipway-docker.asc
+    listing=/etc/apt/sources.list.d/slipway-docker.sources
     if ! { command -v curl && command -v gpg; } >/dev/null; then
         update
         install ca-certificates curl gpg
@@ -115,8 +116,12 @@ from_docker() {
     mkdir -p /etc/apt/keyrings
     cp key.asc "$key" && chmod 644 "$key"
     printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: stable\nArchitectures: %s\nSigned-By: %s\n' \
-        "$REPOSITORY_URL/$DISTRIBUTION" "$CODENAME" "$(dpkg --print-architecture)" "$key" >/etc/apt/sources.list.d/slipway-docker.sources
-    update
+        "$REPOSITORY_URL/$DISTRIBUTION" "$CODENAME" "$(dpkg --print-architecture)" "$key" >"$listing"
+    # A source that does not work would break the host's own updates.
+    (update && { known docker-ce || { why "$REPOSITORY_URL has no engine for $DISTRIBUTION $CODENAME; --engine-source distro takes the distribution's own package" && exit 1; }; }) || {
+        rm -f "$listing" "$key"
+        exit 1
+    }
     engine=$(pinned docker-ce) || exit 1
     client=$(pinned docker-ce-cli) || exit 1
     # shellcheck disable=SC2046 # a list of packages, of which some may be absent

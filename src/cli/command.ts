@@ -16,7 +16,7 @@ export type Cli = {
   /** A person at a terminal can be asked. */
   readonly interactive: boolean;
   readonly width: number;
-  /** `dumb` when output goes to a pipe or NO_COLOR is set. */
+  /** Not where output goes to a pipe or NO_COLOR is set. */
   readonly color: boolean;
   /** How this program was called, for the command lines that we print. */
   readonly program: string;

@@ -12,7 +12,7 @@ export async function optionsPage(): Promise<string> {
   return `${[
     '# Options',
     'Made from the declarations in `src/` by `npm run docs`; a test fails when it is stale.',
-    'A flag stands above what the machine was made with before, that above the environment, that above the default. A flag marked … may be given more than once; in its variable, values are separated by commas.',
+    'A flag stands above what the machine was made with before, that above the environment, that above the default. A flag marked … may be given more than once; in its variable, values are separated by commas. An empty value takes back what a machine was made with: `slipway provision web --engine-opt=`.',
     ...loaded.map(commandSection),
     '## The engine (`create`, `provision`)',
     toTable(engineInfos),

@@ -26,11 +26,16 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     interrupt.abort();
   });
 }
-// A reader that went away (`slipway ls | head -1`) is no error.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0);
-  throw error;
-});
+// A reader that went away (`slipway ls | head -1`) is no error, and no reason to leave work half done.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    if (steps === undefined || steps.last() === '') process.exit(0);
+  });
+}
+// Taken out of the environment, so that no child of ours inherits it.
+const sudoPassword = process.env.SLIPWAY_SUDO_PASSWORD;
+delete process.env.SLIPWAY_SUDO_PASSWORD;
 
 try {
   process.exitCode = await main();
@@ -68,7 +73,10 @@ async function run(name: string, rest: readonly string[], globals: readonly stri
   const own: Values = Object.fromEntries(
     infos.filter((info) => flags[info.flag] !== undefined).map((info) => [info.key, flags[info.flag]]),
   );
-  const args = parseOptions(command.args, infos, { ...fromEnv(infos, process.env), ...own });
+  const args = parseOptions(command.args, infos, {
+    ...fromEnv(infos, { ...process.env, SLIPWAY_SUDO_PASSWORD: sudoPassword }),
+    ...own,
+  });
   const cli = await makeCli(args.sudoPassword);
   steps = cli.world.progress;
   const result = await command.run({ words, args, flags }, cli);
@@ -110,7 +118,7 @@ async function help(topic: string, rest: readonly string[]): Promise<number> {
   return print(commandHelp(command, driver, width()));
 }
 
-async function makeCli(sudoPassword: unknown): Promise<Cli> {
+async function makeCli(password: unknown): Promise<Cli> {
   const userHome = homedir();
   const [{ openStore }, progress] = await Promise.all([import('../store.ts'), makeProgress()]);
   const templates = new URL('../templates/', import.meta.url);
@@ -123,7 +131,7 @@ async function makeCli(sudoPassword: unknown): Promise<Cli> {
     now: () => new Date(),
     userHome,
     sshAgent: process.env.SSH_AUTH_SOCK || undefined,
-    sudoPassword: typeof sudoPassword === 'string' ? sudoPassword : undefined,
+    sudoPassword: typeof password === 'string' ? password : undefined,
     places: { dockerConfig: process.env.DOCKER_CONFIG || join(userHome, '.docker') },
     debug: manner.debug ? (line) => say(`debug ${line}`) : () => {},
   };

@@ -35,17 +35,18 @@ export function specFrom({ name, driver: driverName, flags, env, before, profile
   const driver = driverNamed(driverName);
   const infos = driverInfos[driver.name] ?? [];
   noStrangers(driver, flags);
-  const options = parseOptions(driver.options, infos, {
-    ...fromEnv(infos, env),
-    ...before?.options,
-    ...valuesOf(infos, flags),
-  });
+  const asked = { ...fromEnv(infos, env), ...before?.options, ...valuesOf(infos, flags) };
+  const options = parseOptions(driver.options, infos, withoutEmpty(asked));
   return {
     id: before?.id ?? randomUUID(),
     name,
     driver: driver.name,
     options: absolutePaths(infos, options),
-    engine: engineFrom({ ...fromEnv(engineInfos, env), ...before?.engine, ...valuesOf(engineInfos, flags) }),
+    engine: engineFrom({
+      ...withSource(fromEnv(engineInfos, env)),
+      ...before?.engine,
+      ...withSource(valuesOf(engineInfos, flags)),
+    }),
     profiles,
   };
 }
@@ -55,11 +56,18 @@ export function specChanged(before: MachineSpec, flags: Values): MachineSpec {
   return specFrom({ name: before.name, driver: before.driver, flags, env: {}, before, profiles: before.profiles });
 }
 
+/** Naming a script says where the engine comes from. */
+function withSource(values: Values): Values {
+  return values.installUrl && values.source === undefined ? { source: 'url', ...values } : values;
+}
+
+/** `--engine-version=` takes back what was asked for before. */
+function withoutEmpty(values: Values): Values {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== ''));
+}
+
 function engineFrom(values: Values): EngineSpec {
-  // Naming a script says where the engine comes from.
-  const implied =
-    values.installUrl !== undefined && values.source === undefined ? { source: 'url', ...values } : values;
-  const engine = parseOptions(engineOptions, engineInfos, implied);
+  const engine = parseOptions(engineOptions, engineInfos, withoutEmpty(values));
   // A script that is not used would choose the source when the command line made from this spec is typed.
   return engine.source === 'url' ? engine : { ...engine, installUrl: undefined };
 }

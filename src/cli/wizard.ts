@@ -1,5 +1,5 @@
 import inquirer from 'inquirer';
-import { drivers } from '../drivers/index.ts';
+import { driverNamed, drivers } from '../drivers/index.ts';
 import { canceled } from '../errors.ts';
 import { isMachineName } from '../machine.ts';
 import { coerce, fromEnv, type OptionInfo, type Values } from '../options.ts';
@@ -7,7 +7,6 @@ import { engineInfos } from '../spec.ts';
 import { badName } from '../store.ts';
 import type { Cli } from './command.ts';
 import { driverInfos } from './spec.ts';
-import { driverNamed } from '../drivers/index.ts';
 
 export type Answers = { readonly name: string; readonly driver: string; readonly flags: Values; readonly use: boolean };
 
@@ -78,7 +77,8 @@ export async function askForMachine(
   return { name, driver, flags: { ...answers, ...given.flags }, use };
 }
 
-async function freeName({ world }: Cli): Promise<string> {
+async function freeName(cli: Cli): Promise<string> {
+  const { world } = cli;
   const { name } = await ask([
     {
       name: 'name',
@@ -91,7 +91,7 @@ async function freeName({ world }: Cli): Promise<string> {
   const before = await world.store.find(String(name));
   if (before?.phase !== 'ready') return String(name);
   world.progress.note(`There is a machine named "${String(name)}" already`);
-  return freeName({ world } as Cli);
+  return freeName(cli);
 }
 
 async function chosenDriver(): Promise<string> {

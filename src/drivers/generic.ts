@@ -6,7 +6,7 @@ import { defineDriver } from './driver.ts';
 
 const FINGERPRINT = /^(SHA256:[A-Za-z0-9+/]{43}=?|(ssh-|ecdsa-)[\w-]+ [A-Za-z0-9+/]+=*( .*)?)$/;
 const JUMP = /^(?:(?<user>[^@\s:]+)@)?(?<address>\[[0-9a-fA-F:.]+\]|[^@\s:[\]]+)(?::(?<port>\d{1,5}))?$/;
-const ADDRESS = /^[a-zA-Z0-9]([a-zA-Z0-9.:_-]*[a-zA-Z0-9])?$|^[0-9a-fA-F:]*:[0-9a-fA-F:.%]*$/;
+const ADDRESS = /^[a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?$|^[0-9a-fA-F]*:[0-9a-fA-F]*:[0-9a-zA-Z:.%]*$/;
 const USER = /^[^\s@:-][^\s@:]*$/;
 
 export const generic = defineDriver({
@@ -14,12 +14,15 @@ export const generic = defineDriver({
   summary: 'a machine that already answers SSH',
   stays: 'the host itself and its engine stay as they are',
   options: z.object({
-    ipAddress: z.string().regex(ADDRESS, 'an IP address or host name').meta({
-      description: 'Address of the host',
-      ask: 'Address of the host?',
-      env: 'GENERIC_IP_ADDRESS',
-      value: 'address',
-    }),
+    ipAddress: z
+      .string()
+      .regex(ADDRESS, 'an IP address or host name alone (--generic-ssh-port and --generic-ssh-user say the rest)')
+      .meta({
+        description: 'Address of the host',
+        ask: 'Address of the host?',
+        env: 'GENERIC_IP_ADDRESS',
+        value: 'address',
+      }),
     sshUser: z.string().regex(USER, 'a user name').default('root').meta({
       description: 'User to log in as: root, or one who may use sudo',
       ask: 'Log in as which user?',

@@ -1,4 +1,4 @@
-import { access, constants } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { SlipwayError } from '../errors.ts';
 import { defineDriver } from './driver.ts';
@@ -23,6 +23,10 @@ export const none = defineDriver({
     return { usable: true };
   },
   async check({ options: { url, tlsCa, tlsCert, tlsKey } }) {
+    // A port above 65535, or brackets around what is no address.
+    if (url.startsWith('tcp:') && !URL.canParse(url.replace(/^tcp:/, 'http:'))) {
+      throw new SlipwayError('USAGE', `--none-url is no URL: ${url}`, { hint: 'Give one like tcp://192.0.2.10:2376' });
+    }
     const files = { 'none-tls-ca': tlsCa, 'none-tls-cert': tlsCert, 'none-tls-key': tlsKey };
     const missing = Object.entries(files).filter(([, file]) => file === undefined);
     if (missing.length > 0 && missing.length < 3) {
@@ -39,7 +43,7 @@ export const none = defineDriver({
     }
     for (const [flag, file] of Object.entries(files)) {
       if (file === undefined) continue;
-      await access(file, constants.R_OK).catch((error: unknown) => {
+      await readFile(file).catch((error: unknown) => {
         throw new SlipwayError('USAGE', `${file} can't be read`, { hint: `Check --${flag}`, cause: error });
       });
     }

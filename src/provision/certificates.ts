@@ -1,4 +1,4 @@
-import { webcrypto, X509Certificate } from 'node:crypto';
+import { createPrivateKey, webcrypto, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import type { ClientCertificates } from '../machine.ts';
 import type { ServerCertificates } from './plan.ts';
@@ -30,10 +30,15 @@ export async function renewCertificates(
   { name, names, now }: { readonly name: string; readonly names: readonly string[]; readonly now: Date },
 ): Promise<Certificates> {
   const { ca, caKey, server, client } = kept;
-  if (ca !== undefined && caKey !== undefined && isFresh(ca, now)) {
+  if (ca !== undefined && caKey !== undefined && isPair(ca, caKey) && isFresh(ca, now)) {
     const serverGood =
-      server && isFresh(server.cert, now) && isIssuedBy(server.cert, ca) && coversExactly(server.cert, names);
-    const clientGood = client && isFresh(client.cert, now) && isIssuedBy(client.cert, ca);
+      server &&
+      isPair(server.cert, server.key) &&
+      isFresh(server.cert, now) &&
+      isIssuedBy(server.cert, ca) &&
+      coversExactly(server.cert, names);
+    const clientGood =
+      client && isPair(client.cert, client.key) && isFresh(client.cert, now) && isIssuedBy(client.cert, ca);
     if (serverGood && clientGood) return { ca, caKey, server, client };
     const { loadAuthority, issue } = await issuer();
     const authority = await loadAuthority(ca, caKey);
@@ -65,6 +70,15 @@ export function serverPart({ ca, server }: Certificates): ServerCertificates {
 
 export function clientPart({ ca, client }: Certificates): ClientCertificates {
   return { ca, ...client };
+}
+
+/** Two files, so a kill can leave one old and one new; and what can't be read is as good as absent. */
+function isPair(cert: string, key: string): boolean {
+  try {
+    return new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));
+  } catch {
+    return false;
+  }
 }
 
 function isFresh(pem: string, now: Date): boolean {

@@ -43,14 +43,17 @@ export function settingsOf(engine: EngineSpec, address: string, sockets: readonl
     ...Object.entries(lists).flatMap(([name, values]) => values.map((value): [string, string] => [name, value])),
   ];
   for (const [name, value] of given) add(settings, name, value);
-  const names = ((settings.labels as readonly string[] | undefined) ?? []).map(labelName);
-  const twice = names.find((name, index) => names.indexOf(name) !== index);
-  if (twice !== undefined) {
-    throw new SlipwayError('USAGE', `--engine-label ${twice} is given twice`, {
-      hint: 'An engine takes one value a label',
-    });
-  }
+  onlyOnce('engine-label', (settings.labels as readonly string[] | undefined) ?? []);
+  onlyOnce('engine-env', engine.env);
   return settings;
+}
+
+/** dockerd would refuse the second label, and nobody could tell which of two variables counts. */
+function onlyOnce(flag: string, pairs: readonly string[]): void {
+  const names = pairs.map(nameOf);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice === undefined) return;
+  throw new SlipwayError('USAGE', `--${flag} ${twice} is given twice`, { hint: `Give one value for ${twice}` });
 }
 
 /** dockerd's flags that may be given more than once, and the key that holds them in daemon.json. */
@@ -213,14 +216,14 @@ export function withdrawSettings(present: Settings, before: Ownership | undefine
 
 /** Two listeners can't have one port, nor two labels one name: dockerd would not start, so theirs gives way to ours. */
 function givesWay(key: string, theirs: unknown, ours: readonly unknown[]): boolean {
-  if (key === 'labels') return ours.some((label) => label !== theirs && labelName(label) === labelName(theirs));
+  if (key === 'labels') return ours.some((label) => label !== theirs && nameOf(label) === nameOf(theirs));
   if (key !== 'hosts') return false;
   const port = /:(\d+)$/.exec(String(ours.at(-1)))?.[1];
   return String(theirs).startsWith('tcp://') && String(theirs).endsWith(`:${port}`);
 }
 
-function labelName(label: unknown): string {
-  return String(label).split('=', 1)[0] ?? '';
+function nameOf(pair: unknown): string {
+  return String(pair).split('=', 1)[0] ?? '';
 }
 
 function holds(list: readonly unknown[], item: unknown): boolean {

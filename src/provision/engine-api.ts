@@ -64,8 +64,14 @@ function isFinal(error: unknown): boolean {
 }
 
 function unreachable(endpoint: Endpoint, error: unknown): SlipwayError {
+  const { port } = new URL(endpoint.url.replace(/^(tcp|unix):/, 'http:').replace(/^http:\/\/\//, 'http://localhost/'));
+  const hint = endpoint.url.startsWith('unix:')
+    ? 'Check the path of the socket, and that you may use it: docker --host URL version'
+    : isFinal(error)
+      ? 'Its certificate is not the one expected: check the certificates that were given, or make them anew with: slipway provision NAME'
+      : `If it runs there, a firewall in between must let you through to port ${port}`;
   return new SlipwayError('ENGINE_UNREACHABLE', `The engine at ${endpoint.url} can't be reached: ${inWords(error)}`, {
-    hint: `If it runs there, a firewall in between must let you through to port ${endpoint.url.split(':').at(-1)}`,
+    hint,
     cause: error,
   });
 }
@@ -100,7 +106,7 @@ async function refusesStrangers(endpoint: Endpoint, { ca }: ClientCertificates, 
       'ENGINE_OPEN',
       `The engine at ${endpoint.url} answers callers without a client certificate`,
       {
-        hint: 'Whoever reaches that port owns the host: see what sets tlsverify to false there, restart the engine, then run: slipway provision',
+        hint: 'Whoever reaches that port owns the host: see what sets tlsverify to false there, restart the engine, then run the same command again',
       },
     );
   }

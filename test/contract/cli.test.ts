@@ -203,11 +203,13 @@ describe('a call that can’t be right', () => {
       (2)
 
       $ slipway create web --generic-ip-address a;b --generic-ssh-port 99999 --generic-host-key x
-      ✗ --generic-ip-address must be an IP address or host name, got "a;b"; --generic-ssh-port must be at most 65535, got 99999; --generic-host-key must be a fingerprint like SHA256:… or a public key, got "x"
+      ✗ --generic-ip-address must be an IP address or host name alone (--generic-ssh-port and --generic-ssh-user say the rest), got "a;b"; --generic-ssh-port must be at most 65535, got 99999; --generic-host-key must be a fingerprint like SHA256:… or a public key, got "x"
+      → All options: slipway help generic
       (2)
 
       $ slipway create web --generic-ip-address 192.0.2.1 --engine-source moon --engine-opt =x
       ✗ --engine-source must be one of docker, distro, none or url, got "moon"; --engine-opt must be an option of dockerd like log-driver=local, got "=x"
+      → All options: slipway help engine
       (2)
 
       $ slipway create web --generic-ip-address 192.0.2.1 --generic-ssh-key /none
@@ -217,6 +219,7 @@ describe('a call that can’t be right', () => {
 
       $ slipway create web --none-url http://192.0.2.1
       ✗ --none-url must be a URL like tcp://192.0.2.10:2376 or unix:///run/docker.sock, got "http://192.0.2.1"
+      → All options: slipway help none
       (2)
 
       $ slipway create web --none-url tcp://192.0.2.1:2376 --none-tls-ca /none

@@ -124,3 +124,16 @@ describe('renewal', () => {
 test('each name stands once in the certificate, the address first', () => {
   expect(serverNames('localhost', '127.0.0.1', ['localhost'])).toEqual(['127.0.0.1', 'localhost']);
 });
+
+test('a certificate and a key of different ages, or what is no certificate at all, are made anew', async () => {
+  const now = new Date();
+  const first = await renewCertificates({}, { name: 'web', names: ['web'], now });
+  const other = await renewCertificates({}, { name: 'web', names: ['web'], now });
+  const mixed = { ...first, server: { cert: first.server.cert, key: other.server.key }, client: { cert: '', key: '' } };
+  const healed = await renewCertificates(mixed, { name: 'web', names: ['web'], now });
+  expect(healed.ca).toBe(first.ca);
+  expect(healed.server.key).not.toBe(other.server.key);
+  expect(healed.client.cert).toContain('BEGIN CERTIFICATE');
+  const strangeCa = await renewCertificates({ ...first, caKey: other.caKey }, { name: 'web', names: ['web'], now });
+  expect(strangeCa.ca).not.toBe(first.ca);
+});

@@ -11,7 +11,7 @@ import { isMachineName, type Machine, type MachineSpec, type Ready } from '../..
 import { defineCommand, infosOf, type Cli, type Command, type Result } from '../command.ts';
 import { driverIn, driverInfos, machineInfos, specFrom } from '../spec.ts';
 import { planResult } from './provision.ts';
-import { makeCurrent } from './use.ts';
+import { makeCurrent, noContext } from './use.ts';
 
 const args = z.object({
   driver: z
@@ -43,6 +43,7 @@ export const create: Command<typeof args> = defineCommand({
     const named = words[0];
     if (named !== undefined && !isMachineName(named)) throw badName(named);
     const { spec, asked, use } = await decide(named, given, flags, cli);
+    if (use && !spec.profiles.includes('docker-context')) throw noContext(spec.name);
     const before = await cli.world.store.find(spec.name);
     if (given.dryRun) return planResult(spec.name, await dryRun(spec, before, cli.world));
     const ready = await createMachine(spec, cli.world);

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { SlipwayError } from '../../errors.ts';
 import { lookAt, type Look } from '../../look.ts';
 import { currentContext } from '../../provision/profiles/current-context.ts';
 import { contextName } from '../../provision/profiles/docker-context.ts';
@@ -35,7 +36,12 @@ export const ls: Command<typeof args> = defineCommand({
   async run({ args: { quiet, timeout } }, cli) {
     const listed = await cli.world.store.list();
     if (quiet) return { json: listed.map(({ name }) => name), text: listed.map(({ name }) => name).join('\n') };
-    const current = await currentContext(cli.world.places);
+    const current = await currentContext(cli.world.places).catch((error: unknown) => {
+      // The docker CLI's settings are broken, not the machines.
+      if (!(error instanceof SlipwayError)) throw error;
+      cli.say(error.message);
+      return undefined;
+    });
     const rows = await Promise.all(listed.map((item) => rowOf(item, current, timeout, cli)));
     if (rows.length === 0) return { json: rows, text: 'No machines yet. Make one: slipway create' };
     const cells = rows.map((row) => [

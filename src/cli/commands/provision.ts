@@ -21,8 +21,14 @@ export const provision: Command<typeof args> = defineCommand({
     'Flags change what the machine was made with; what is not named stays. With nothing to do it changes nothing.',
   async run({ words, args: { dryRun: dry }, flags }, cli) {
     if (dry) {
-      const before = await cli.world.store.read(words[0] ?? '');
-      return planResult(before.spec.name, await dryRun(specChanged(before.spec, flags), before, cli.world));
+      const plans = [];
+      for (const name of words) {
+        const before = await cli.world.store.read(name);
+        plans.push(planResult(name, await dryRun(specChanged(before.spec, flags), before, cli.world)));
+      }
+      const [only, ...more] = plans;
+      if (only && more.length === 0) return only;
+      return { json: plans.map(({ json }) => json), text: plans.map(({ text }) => text).join('\n') };
     }
     const done = [];
     for (const name of words) {

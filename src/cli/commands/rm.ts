@@ -9,7 +9,7 @@ const args = z.object({
     .boolean()
     .default(false)
     .meta({ description: 'Go on where the host does not answer or the record is broken', short: 'f' }),
-  yes: z.boolean().default(false).meta({ description: 'Ask nothing', short: 'y' }),
+  yes: z.boolean().default(false).meta({ description: 'Accepted for scripts; rm asks nothing anyway', short: 'y' }),
   sudoPassword,
 });
 
@@ -19,6 +19,8 @@ export const rm: Command<typeof args> = defineCommand({
   words: '<names...>',
   args,
   async run({ words, args: { deprovision, force } }, cli) {
+    // A name that is wrong stops this before anything is gone.
+    for (const name of words) if (!force) await cli.world.store.read(name);
     const done = [];
     for (const name of words) done.push(await removeMachine(name, { deprovision, force }, cli.world));
     const lines = done.flatMap(({ name, stays, contextReset }) => [

@@ -34,12 +34,16 @@ export const use: Command<typeof args> = defineCommand({
 
 export async function makeCurrent({ spec }: Ready, { world, env, say }: Cli): Promise<void> {
   if (!spec.profiles.includes('docker-context')) {
-    throw new SlipwayError('USAGE', `"${spec.name}" was made without a docker context`, {
-      hint: `eval "$(slipway env ${spec.name})" works without one`,
-    });
+    throw noContext(spec.name);
   }
   await applyChanges(await switchContext(contextName(spec.name), world.places));
   for (const name of ['DOCKER_HOST', 'DOCKER_CONTEXT']) {
     if (env[name]) say(`${name} is set in this shell and stands above the current context: unset ${name}`);
   }
+}
+
+export function noContext(name: string): SlipwayError {
+  return new SlipwayError('USAGE', `"${name}" is a machine without a docker context`, {
+    hint: `eval "$(slipway env ${name})" works without one`,
+  });
 }

@@ -29,7 +29,9 @@ async function readConfig(places: ClientPlaces): Promise<{ readonly config: Dock
   const path = configPath(places);
   try {
     const [text, { mode }] = await Promise.all([readFile(path, 'utf8'), stat(path)]);
-    return { config: text.trim() === '' ? {} : (JSON.parse(text) as DockerConfig), mode: mode & 0o777 };
+    const config: unknown = text.trim() === '' ? {} : JSON.parse(text);
+    if (typeof config !== 'object' || config === null) throw new SyntaxError('it holds no object');
+    return { config: config as DockerConfig, mode: mode & 0o777 };
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return { config: {}, mode: 0o600 };
     if (error instanceof SyntaxError) {
