@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { applyChanges, readIfThere, writeWhole } from './changes.ts';
+import type { Computer } from './computer.ts';
 import type { Driver, Target } from './drivers/driver.ts';
 import { driverNamed, drivers, targetOf } from './drivers/index.ts';
 import { canceled, SlipwayError, type ErrorCode } from './errors.ts';
@@ -34,6 +35,7 @@ import type { MachinePaths, Store } from './store.ts';
 
 /** Every effect the program has on the world, handed in. */
 export type World = {
+  readonly computer: Computer;
   readonly store: Store;
   readonly connect: Connect;
   readonly progress: Progress;
@@ -78,7 +80,7 @@ export async function createMachine(wanted: MachineSpec, world: World): Promise<
   return await recordingFailure(machine, world, async (save) => {
     if (driver.create)
       await progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
-        driver.create?.(target, { log, signal: world.signal }),
+        driver.create?.(target, { computer: world.computer, log, signal: world.signal }),
       );
     return provision(machine, driver, world, save);
   });
@@ -146,7 +148,8 @@ export async function removeMachine(
     found &&
     (how.force ? drivers.find(({ name: known }) => known === found.spec.driver) : driverNamed(found.spec.driver));
   await progress.step('remove', `Remove ${name}`, async (log) => {
-    if (driver && found) await driver.remove?.(targetOf(driver, found.spec), { log, signal: world.signal });
+    if (driver && found)
+      await driver.remove?.(targetOf(driver, found.spec), { computer: world.computer, log, signal: world.signal });
     if (reset) await applyChanges(await switchContext(undefined, places));
     if (ours) await applyChanges(profiles.flatMap((profile) => profile.drop(name, places)));
     await store.remove(name);
@@ -303,11 +306,11 @@ async function lookAtHost(session: SshSession, ssh: SshTarget, world: World): Pr
 async function waitForHost(
   driver: Driver,
   target: Target<Record<string, unknown>>,
-  { signal, debug }: World,
+  { computer, signal, debug }: World,
 ): Promise<Host> {
   const end = performance.now() + HOST_MINUTES * 60_000;
   for (;;) {
-    const instance = await driver.inspect(target, { log: debug, signal });
+    const instance = await driver.inspect(target, { computer, log: debug, signal });
     if (instance.state === 'running') return instance.host;
     if (performance.now() > end) {
       throw new SlipwayError(
@@ -472,9 +475,9 @@ function canceledAt({ phase, spec: { name } }: Machine, cause: SlipwayError): Sl
 }
 
 /** Refused before anything exists: what the driver can't do, and options that dockerd's configuration can't hold. */
-async function checkSpec(driver: Driver, spec: MachineSpec, { debug, signal }: World): Promise<void> {
+async function checkSpec(driver: Driver, spec: MachineSpec, { computer, debug, signal }: World): Promise<void> {
   settingsOf(spec.engine, '', []);
-  await driver.check?.(targetOf(driver, spec), { log: debug, signal });
+  await driver.check?.(targetOf(driver, spec), { computer, log: debug, signal });
 }
 
 async function noConflicts(spec: MachineSpec, places: ClientPlaces): Promise<void> {

@@ -9,7 +9,6 @@ export type Result = { readonly json: unknown; readonly text: string; readonly s
 export type Cli = {
   readonly world: World;
   readonly env: Readonly<Record<string, string | undefined>>;
-  readonly platform: string;
   readonly nodeVersion: string;
   /** Path of our own package.json. */
   readonly packageFile: string;

@@ -122,8 +122,10 @@ async function makeCli(password: unknown): Promise<Cli> {
   const userHome = homedir();
   const [{ openStore }, progress] = await Promise.all([import('../store.ts'), makeProgress()]);
   const templates = new URL('../templates/', import.meta.url);
+  const home = process.env.SLIPWAY_HOME || join(userHome, '.slipway');
   const world: World = {
-    store: openStore(process.env.SLIPWAY_HOME || join(userHome, '.slipway')),
+    computer: { platform: process.platform, arch: process.arch, env: process.env, home },
+    store: openStore(home),
     connect: async (...call) => (await import('../ssh.ts')).connect(...call),
     progress,
     template: (file) => readFile(new URL(file, templates), 'utf8'),
@@ -138,7 +140,6 @@ async function makeCli(password: unknown): Promise<Cli> {
   return {
     world,
     env: process.env,
-    platform: process.platform,
     nodeVersion: process.version,
     packageFile: fileURLToPath(new URL('../package.json', import.meta.url)),
     interactive: isInteractive() && !manner.json,

@@ -54,7 +54,7 @@ export async function askForMachine(
   cli: Cli,
 ): Promise<Answers> {
   const name = given.name ?? (await freeName(cli));
-  const driver = given.driver ?? (await chosenDriver());
+  const driver = given.driver ?? (await chosenDriver(cli));
   const schema = driverNamed(driver).options;
   const check = (info: OptionInfo, value: unknown): true | string => {
     const result = schema.shape[info.key]?.safeParse(value === '' ? undefined : value);
@@ -94,8 +94,8 @@ async function freeName(cli: Cli): Promise<string> {
   return freeName(cli);
 }
 
-async function chosenDriver(): Promise<string> {
-  const rows = await Promise.all(drivers.map(async (driver) => ({ driver, health: await driver.health() })));
+async function chosenDriver({ world: { computer } }: Cli): Promise<string> {
+  const rows = await Promise.all(drivers.map(async (driver) => ({ driver, health: await driver.health(computer) })));
   const choices = rows.map(({ driver, health }) => ({
     value: driver.name,
     name: `${driver.name}: ${driver.summary}`,

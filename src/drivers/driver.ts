@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import type { Computer } from '../computer.ts';
 import type { Host } from '../machine.ts';
 
 /** The whole identity of a machine. A driver keeps no other state: it finds its resources by `id`. */
@@ -14,8 +15,12 @@ export type Instance =
 export type Health =
   { readonly usable: true } | { readonly usable: false; readonly reason: string; readonly fix: string };
 
-/** What every call gets: where its output lines go, and when to stop. */
-export type Call = { readonly log: (line: string) => void; readonly signal: AbortSignal };
+/** What every call gets: where it runs, where its output lines go, and when to stop. */
+export type Call = {
+  readonly computer: Computer;
+  readonly log: (line: string) => void;
+  readonly signal: AbortSignal;
+};
 
 /**
  * A driver knows a provider and nothing of Docker. `lifecycle.ts` calls it in this order: check, create, then inspect until
@@ -29,7 +34,7 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
   /** What `remove` leaves standing, for the user to know: absent when everything goes. */
   readonly stays?: string;
   /** Quick and without side effects; needs no options. */
-  health(): Promise<Health>;
+  health(computer: Computer): Promise<Health>;
   /** Fails before anything exists or costs money: files that are missing, credentials, quota. */
   check?(target: Target<z.output<S>>, call: Call): Promise<void>;
   /** Returns as soon as the machine is asked for; waiting is the caller's job. A no-op when it already exists. Left out where there is nothing to make. */

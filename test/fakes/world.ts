@@ -31,6 +31,7 @@ export function recordingProgress(dies?: { readonly when: 'before' | 'after'; re
 /** A world in a folder: the real store and real templates; what differs is given. */
 export function worldIn(home: string, more: Partial<World> & Pick<World, 'connect'>): World {
   return {
+    computer: { platform: 'linux', arch: 'x64', env: {}, home: join(home, '.slipway') },
     store: openStore(join(home, '.slipway')),
     progress: recordingProgress(),
     template: (name) => readFile(new URL(`../../templates/${name}`, import.meta.url), 'utf8'),

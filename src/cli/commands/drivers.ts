@@ -10,9 +10,9 @@ export const drivers: Command<typeof args> = defineCommand({
   summary: 'List drivers, and whether they work here',
   words: '',
   args,
-  async run() {
+  async run(_given, { world }) {
     const rows = await Promise.all(
-      registered.map(async ({ name, summary, health }) => ({ name, summary, ...(await health()) })),
+      registered.map(async ({ name, summary, health }) => ({ name, summary, ...(await health(world.computer)) })),
     );
     const cells = rows.map((row) => [
       row.name,

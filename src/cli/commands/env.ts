@@ -32,7 +32,7 @@ export const env: Command<typeof args> = defineCommand({
         },
       );
     }
-    const shell = wanted ?? shellFrom(cli.env, cli.platform);
+    const shell = wanted ?? shellFrom(cli.env, cli.world.computer.platform);
     if (shell === undefined) {
       throw new SlipwayError('USAGE', 'Which shell this is can’t be told: $SHELL is not set', {
         hint: `Say it: --shell ${shells.join(' | ')}`,

@@ -9,7 +9,16 @@ export const version: Command<typeof args> = defineCommand({
   summary: 'Print the version',
   words: '',
   args,
-  async run(_given, { nodeVersion, packageFile, platform }) {
+  async run(
+    _given,
+    {
+      nodeVersion,
+      packageFile,
+      world: {
+        computer: { platform },
+      },
+    },
+  ) {
     const { version: own } = JSON.parse(await readFile(packageFile, 'utf8')) as { version: string };
     return {
       json: { slipway: own, node: nodeVersion, platform },

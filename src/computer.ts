@@ -1,0 +1,9 @@
+/** The computer that Slipway runs on, as far as drivers, images and `doctor` need to know it. */
+export type Computer = {
+  readonly platform: NodeJS.Platform;
+  /** As Node names it: `x64`, `arm64`. */
+  readonly arch: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** The folder of all that Slipway keeps: `~/.slipway`, or SLIPWAY_HOME. */
+  readonly home: string;
+};
