@@ -6,4 +6,6 @@ export type Computer = {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The folder of all that Slipway keeps: `~/.slipway`, or SLIPWAY_HOME. */
   readonly home: string;
+  /** The folder `templates/` of this package. */
+  readonly templates: string;
 };

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { applyChanges, readIfThere, writeWhole } from './changes.ts';
 import type { Computer } from './computer.ts';
-import type { Driver, Target } from './drivers/driver.ts';
+import type { Boot, Call, Driver, Instance, Target } from './drivers/driver.ts';
 import { driverNamed, drivers, targetOf } from './drivers/index.ts';
 import { canceled, SlipwayError, type ErrorCode } from './errors.ts';
 import { knownHostsLine, shownKey } from './host-key.ts';
@@ -24,13 +24,13 @@ import { clientPart, renewCertificates, serverNames, serverPart, type Certificat
 import { settingsOf } from './provision/daemon-json.ts';
 import { verifyEngine } from './provision/engine-api.ts';
 import { gatherFacts, type Facts } from './provision/facts.ts';
-import { ownerOf, planDeprovision, planProvision } from './provision/plan.ts';
+import { filesForFirstStart, ownerOf, planDeprovision, planProvision } from './provision/plan.ts';
 import { currentContext, switchContext } from './provision/profiles/current-context.ts';
 import { contextName, contextOwner } from './provision/profiles/docker-context.ts';
 import { profiles, profilesNamed } from './provision/profiles/index.ts';
 import type { ClientPlaces } from './provision/profiles/profile.ts';
-import type { Plan } from './provision/step.ts';
-import type { Connect, SshSession } from './ssh.ts';
+import type { Plan, Step } from './provision/step.ts';
+import type { Connect, KeyPair, SshSession } from './ssh.ts';
 import type { MachinePaths, Store } from './store.ts';
 
 /** Every effect the program has on the world, handed in. */
@@ -38,6 +38,7 @@ export type World = {
   readonly computer: Computer;
   readonly store: Store;
   readonly connect: Connect;
+  readonly newKeyPair: (comment: string) => Promise<KeyPair>;
   readonly progress: Progress;
   readonly template: ReadTemplate;
   readonly signal: AbortSignal;
@@ -51,6 +52,8 @@ export type World = {
 
 const HOST_MINUTES = 5;
 const ENGINE_SECONDS = 60;
+/** Where machines of this computer's own are reached. */
+const LOOPBACK = '127.0.0.1';
 
 /**
  * Makes a machine, or finishes one whose making was stopped: the record is saved at every arrow, so each run goes on from
@@ -61,9 +64,15 @@ export async function createMachine(wanted: MachineSpec, world: World): Promise<
   const driver = driverNamed(wanted.driver);
   // Before the name is taken: nothing is left of a create that could not begin.
   await checkSpec(driver, wanted, world);
+  // Told now, and not after the minutes that an image may take.
+  notReady(await store.find(wanted.name));
+  if (driver.prepare)
+    await progress.step('prepare', 'Prepare the image', async (log) =>
+      driver.prepare?.(targetOf(driver, wanted), callOf(world, log)),
+    );
   await using _lock = await store.lock(wanted.name);
   const before = await store.find(wanted.name);
-  if (before?.phase === 'ready') throw alreadyThere(before);
+  notReady(before);
   const spec = { ...wanted, id: before?.spec.id ?? wanted.id };
   const target = targetOf(driver, spec);
   try {
@@ -78,12 +87,45 @@ export async function createMachine(wanted: MachineSpec, world: World): Promise<
   const machine: Machine = before?.phase === 'created' ? { ...before, spec } : { version: 1, phase: 'creating', spec };
   await store.write(machine);
   return await recordingFailure(machine, world, async (save) => {
-    if (driver.create)
-      await progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
-        driver.create?.(target, { computer: world.computer, log, signal: world.signal }),
-      );
+    if (!driver.create) return provision(machine, driver, world, save);
+    await progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
+      driver.create?.(target, await bootOf(spec, world), callOf(world, log)),
+    );
+    await waitForStart(driver, target, world);
     return provision(machine, driver, world, save);
   });
+}
+
+/** Starts a machine that is stopped, and does not end before its engine answers; its address may be another by then. */
+export async function startMachine(name: string, world: World): Promise<Ready> {
+  return await changeRun(name, 'start', world, async (machine, driver, target) => {
+    await world.progress.step('start', `Start ${name}`, async (log) => driver.start?.(target, callOf(world, log)));
+    await waitForStart(driver, target, world);
+    return await recordingFailure(machine, world, (save) => reach(machine, driver, world, save));
+  });
+}
+
+export async function stopMachine(name: string, seconds: number, world: World): Promise<void> {
+  await changeRun(name, 'stop', world, async (_machine, driver, target) =>
+    world.progress.step('stop', `Stop ${name}`, async (log) => driver.stop?.(target, { seconds }, callOf(world, log))),
+  );
+}
+
+export async function killMachine(name: string, world: World): Promise<void> {
+  await changeRun(name, 'kill', world, async (_machine, driver, target) =>
+    world.progress.step('kill', `Kill ${name}`, async (log) => driver.kill?.(target, callOf(world, log))),
+  );
+}
+
+/** How its driver sees a machine; undefined where the driver made nothing and so knows nothing, or is not in this version. */
+export async function inspectMachine(
+  { spec }: Machine,
+  world: Pick<World, 'computer' | 'debug' | 'signal'>,
+): Promise<Instance | undefined> {
+  const driver = drivers.find(({ name }) => name === spec.driver);
+  const { computer, debug, signal } = world;
+  if (!driver?.create) return undefined;
+  return await driver.inspect(targetOf(driver, spec), { computer, log: debug, note: debug, signal });
 }
 
 /** Safe to run again at any time: it changes what differs and restarts nothing when nothing does. */
@@ -109,13 +151,33 @@ export async function dryRun(spec: MachineSpec, before: Machine | undefined, wor
   const driver = driverNamed(spec.driver);
   const target = targetOf(driver, spec);
   await checkSpec(driver, spec, world);
-  const host = keepPins(await waitForHost(driver, target, world), before);
+  if (driver.create && before?.phase !== 'ready') return [await firstStart(spec, driver, world)];
+  const host = before ? await hostOf({ ...before, spec }, driver, world) : await waitForHost(driver, target, world);
   if (!host.ssh) return [];
   const certificates = await makeCertificates(spec, host.address, world);
   const { session } = await openSession(host.ssh, world);
   await using _session = session;
   const facts = await lookAtHost(session, host.ssh, world);
   return await planFor(spec, host.address, facts, certificates, world);
+}
+
+/** The making of a machine that gets its configuration before its first start, as `--dry-run` shows it. */
+async function firstStart(spec: MachineSpec, driver: Driver, world: World): Promise<Step> {
+  const given = Object.entries(targetOf(driver, spec).options).filter(([, value]) => value !== undefined);
+  return {
+    id: 'create',
+    title: `Create ${spec.name} (${driver.name}), with these files laid before its first start`,
+    template: '',
+    variables: Object.fromEntries(given.map(([key, value]) => [key, String(value)])),
+    files: filesForFirstStart({
+      id: spec.id,
+      name: spec.name,
+      address: LOOPBACK,
+      engine: spec.engine,
+      tls: serverPart(await makeCertificates(spec, LOOPBACK, world)),
+      dropInTemplate: await world.template('slipway.conf'),
+    }),
+  };
 }
 
 export type Removal = { readonly name: string; readonly stays: string | undefined; readonly contextReset: boolean };
@@ -148,8 +210,7 @@ export async function removeMachine(
     found &&
     (how.force ? drivers.find(({ name: known }) => known === found.spec.driver) : driverNamed(found.spec.driver));
   await progress.step('remove', `Remove ${name}`, async (log) => {
-    if (driver && found)
-      await driver.remove?.(targetOf(driver, found.spec), { computer: world.computer, log, signal: world.signal });
+    if (driver && found) await driver.remove?.(targetOf(driver, found.spec), callOf(world, log));
     if (reset) await applyChanges(await switchContext(undefined, places));
     if (ours) await applyChanges(profiles.flatMap((profile) => profile.drop(name, places)));
     await store.remove(name);
@@ -177,19 +238,21 @@ type Save = (machine: Machine) => Promise<void>;
 
 async function provision(machine: Machine, driver: Driver, world: World, save: Save): Promise<Ready> {
   const { spec } = machine;
-  const { progress } = world;
-  const host = keepPins(await waitForHost(driver, targetOf(driver, spec), world), machine);
+  const host = await hostOf(machine, driver, world);
   const created: Created = { version: 1, phase: 'created', spec, host };
   if (machine.phase !== 'ready') await save(created);
-  const ready = host.ssh
-    ? await provisionHost({ ...created, host }, machine, world, save)
-    : await adoptEngine(created, world);
+  const ready =
+    (machine.phase !== 'ready' && driver.create && (await bornReady(created, world))) ||
+    (host.ssh ? await provisionHost({ ...created, host }, machine, world, save) : await adoptEngine(created, world));
+  return await finish(ready, world, save);
+}
 
+/** The end of every path: profiles, then the record, which says that all is done. */
+async function finish(ready: Ready, { progress, store, places }: World, save: Save): Promise<Ready> {
+  const { spec } = ready;
   await progress.step('profiles', 'Write the client profiles', async () => {
-    const tls = await clientCertificates(ready, world.store);
-    await applyChanges(
-      profilesNamed(spec.profiles).flatMap((profile) => profile.add({ machine: ready, tls, places: world.places })),
-    );
+    const tls = await clientCertificates(ready, store);
+    await applyChanges(profilesNamed(spec.profiles).flatMap((profile) => profile.add({ machine: ready, tls, places })));
   });
   // Last, so that a run killed before has not finished: `create` then does the rest.
   await save(ready);
@@ -253,11 +316,16 @@ async function provisionHost(
       }),
     );
   }
-  const endpoint: Endpoint = { url: `tcp://${bracketed(host.address)}:${spec.engine.port}`, tls: true };
+  const endpoint = endpointOf(created);
   await progress.step('verify', `Verify the engine at ${endpoint.url}`, () =>
     verifyEngine(endpoint, clientPart(certificates), { signal: world.signal, seconds: ENGINE_SECONDS }),
   );
-  return { version: 1, phase: 'ready', spec, host: { address: host.address, ssh }, endpoint };
+  return { version: 1, phase: 'ready', spec, host: { ...host, ssh }, endpoint };
+}
+
+function endpointOf({ spec, host }: Created): Endpoint {
+  const port = host.ssh ? host.enginePort : undefined;
+  return { url: `tcp://${bracketed(host.address)}:${port ?? spec.engine.port}`, tls: true };
 }
 
 /** An engine that somebody else runs: its certificates are copied to where clients look, and it must answer. */
@@ -302,16 +370,136 @@ async function lookAtHost(session: SshSession, ssh: SshTarget, world: World): Pr
   });
 }
 
+// --- machines that get their identity before their first start --------------------------------------------------------
+
+/** What the engine and the SSH server of a new machine start with: made here, kept here, the same at every try. */
+async function bootOf(spec: MachineSpec, world: World): Promise<Boot> {
+  const { store } = world;
+  const paths = store.paths(spec.name);
+  const certificates = await makeCertificates(spec, LOOPBACK, world);
+  await storeCertificates(certificates, paths);
+  const [login, host] = await Promise.all([
+    keyPair(paths.ssh, 'id_ed25519', `slipway ${spec.name}`, world),
+    keyPair(paths.ssh, 'host_ed25519', spec.name, world),
+  ]);
+  return {
+    authorizedKey: login.public,
+    hostKey: { private: host.private, public: pinOf(host) },
+    enginePort: spec.engine.port,
+    files: filesForFirstStart({
+      id: spec.id,
+      name: spec.name,
+      address: LOOPBACK,
+      engine: spec.engine,
+      tls: serverPart(certificates),
+      dropInTemplate: await world.template('slipway.conf'),
+    }),
+  };
+}
+
+async function keyPair(folder: string, name: string, comment: string, { newKeyPair }: World): Promise<KeyPair> {
+  const file = join(folder, name);
+  const [kept, line] = await Promise.all([readIfThere(file), readIfThere(`${file}.pub`)]);
+  if (kept !== undefined && line !== undefined) return { private: kept, public: line.trim() };
+  const made = await newKeyPair(comment);
+  // The public half last: it says that both are there.
+  await writeWhole(file, made.private, 0o600);
+  await writeWhole(`${file}.pub`, `${made.public}\n`, 0o600);
+  return made;
+}
+
+/** `type base64`, without the comment. */
+function pinOf(pair: KeyPair): string {
+  return pair.public.split(' ').slice(0, 2).join(' ');
+}
+
+async function waitForStart(driver: Driver, target: Target<Record<string, unknown>>, world: World): Promise<void> {
+  if (!driver.booted) return;
+  await world.progress.step('boot', `Wait for ${target.name} to start`, async (log) =>
+    driver.booted?.(target, callOf(world, log)),
+  );
+}
+
+/**
+ * A machine whose engine started with its configuration and certificates needs no visit. Undefined when it has to be visited
+ * all the same: its image came without an engine, or with another than was asked for.
+ */
+async function bornReady(created: Created, world: World): Promise<Ready | undefined> {
+  if (created.spec.engine.version !== undefined) return undefined;
+  const endpoint = endpointOf(created);
+  const tls = await clientCertificates({ ...created, phase: 'ready', endpoint }, world.store);
+  try {
+    await world.progress.step('verify', `Verify the engine at ${endpoint.url}`, () =>
+      verifyEngine(endpoint, tls, { signal: world.signal, seconds: 1 }),
+    );
+  } catch (error) {
+    if (error instanceof SlipwayError && error.code === 'ENGINE_UNREACHABLE') return undefined;
+    throw error;
+  }
+  return { ...created, phase: 'ready', endpoint };
+}
+
+/** After a start: the same engine, perhaps at another address. */
+async function reach(machine: Ready, driver: Driver, world: World, save: Save): Promise<Ready> {
+  const { spec } = machine;
+  const host = await hostOf(machine, driver, world);
+  const created: Created = { version: 1, phase: 'created', spec, host };
+  // Its certificate names the address: a new one needs a visit.
+  if (host.ssh && host.address !== machine.host.address)
+    return await finish(await provisionHost({ ...created, host }, machine, world, save), world, save);
+  const endpoint = endpointOf(created);
+  const tls = await clientCertificates(machine, world.store);
+  await world.progress.step('verify', `Verify the engine at ${endpoint.url}`, () =>
+    verifyEngine(endpoint, tls, { signal: world.signal, seconds: ENGINE_SECONDS }),
+  );
+  return await finish({ version: 1, phase: 'ready', spec, host, endpoint }, world, save);
+}
+
+/** What start, stop and kill share: the lock, the record, and whether the driver can. */
+async function changeRun<T>(
+  name: string,
+  verb: 'start' | 'stop' | 'kill',
+  { store }: World,
+  work: (machine: Ready, driver: Driver, target: Target<Record<string, unknown>>) => Promise<T>,
+): Promise<T> {
+  await store.read(name);
+  await using _lock = await store.lock(name);
+  const machine = await store.read(name);
+  const driver = driverNamed(machine.spec.driver);
+  if (!driver[verb]) {
+    throw new SlipwayError('DRIVER_UNSUPPORTED', `Slipway can't ${verb} "${name}": its driver is ${driver.name}`, {
+      hint: `Use its provider's own tools; slipway status ${name} shows how it is`,
+    });
+  }
+  if (machine.phase !== 'ready') {
+    throw new SlipwayError('MACHINE_NOT_READY', `The making of "${name}" was stopped before its end`, {
+      hint: `Finish it: slipway create ${name}, or undo it: slipway rm ${name}`,
+    });
+  }
+  return await work(machine, driver, targetOf(driver, machine.spec));
+}
+
+/** Where a machine is, with the keys that are its own. */
+async function hostOf(machine: Machine, driver: Driver, world: World): Promise<Host> {
+  const { spec } = machine;
+  const host = await waitForHost(driver, targetOf(driver, spec), world);
+  if (!driver.create || !host.ssh) return keepPins(host, machine);
+  const { ssh } = world.store.paths(spec.name);
+  const hostKey = await readFile(join(ssh, 'host_ed25519.pub'), 'utf8');
+  return {
+    ...host,
+    ssh: { ...host.ssh, keyFile: join(ssh, 'id_ed25519'), hostKey: pinOf({ private: '', public: hostKey.trim() }) },
+  };
+}
+
 /** Polls the driver, so that no driver polls by itself: one timeout, one message, one place to cancel. */
-async function waitForHost(
-  driver: Driver,
-  target: Target<Record<string, unknown>>,
-  { computer, signal, debug }: World,
-): Promise<Host> {
+async function waitForHost(driver: Driver, target: Target<Record<string, unknown>>, world: World): Promise<Host> {
+  const { signal, debug } = world;
   const end = performance.now() + HOST_MINUTES * 60_000;
   for (;;) {
-    const instance = await driver.inspect(target, { computer, log: debug, signal });
+    const instance = await driver.inspect(target, callOf(world, debug));
     if (instance.state === 'running') return instance.host;
+    if (instance.state === 'stopped' || instance.state === 'paused') throw notRunning(target.name, instance);
     if (performance.now() > end) {
       throw new SlipwayError(
         'CREATE_TIMEOUT',
@@ -325,6 +513,11 @@ async function waitForHost(
       throw canceled();
     });
   }
+}
+
+function notRunning(name: string, instance: Instance): SlipwayError {
+  const why = instance.state === 'paused' ? `is held up: ${instance.reason}` : 'is stopped';
+  return new SlipwayError('MACHINE_NOT_READY', `"${name}" ${why}`, { hint: `Start it: slipway start ${name}` });
 }
 
 // --- SSH: pins -------------------------------------------------------------------------------------------------------
@@ -475,9 +668,13 @@ function canceledAt({ phase, spec: { name } }: Machine, cause: SlipwayError): Sl
 }
 
 /** Refused before anything exists: what the driver can't do, and options that dockerd's configuration can't hold. */
-async function checkSpec(driver: Driver, spec: MachineSpec, { computer, debug, signal }: World): Promise<void> {
+async function checkSpec(driver: Driver, spec: MachineSpec, world: World): Promise<void> {
   settingsOf(spec.engine, '', []);
-  await driver.check?.(targetOf(driver, spec), { computer, log: debug, signal });
+  await driver.check?.(targetOf(driver, spec), callOf(world, world.debug));
+}
+
+function callOf({ computer, progress, signal }: World, log: Log): Call {
+  return { computer, log, note: (text) => progress.note(text), signal };
 }
 
 async function noConflicts(spec: MachineSpec, places: ClientPlaces): Promise<void> {
@@ -487,8 +684,10 @@ async function noConflicts(spec: MachineSpec, places: ClientPlaces): Promise<voi
   }
 }
 
-function alreadyThere({ spec }: Ready): SlipwayError {
-  return new SlipwayError('MACHINE_EXISTS', `There is a machine named "${spec.name}" already (${spec.driver})`, {
+function notReady(machine: Machine | undefined): void {
+  if (machine?.phase !== 'ready') return;
+  const { spec } = machine;
+  throw new SlipwayError('MACHINE_EXISTS', `There is a machine named "${spec.name}" already (${spec.driver})`, {
     hint: `Bring it up to date with: slipway provision ${spec.name}, or remove it first: slipway rm ${spec.name}`,
   });
 }

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { connect as connectSocket } from 'node:net';
 import { join } from 'node:path';
-import { clientCertificates } from './lifecycle.ts';
+import { clientCertificates, inspectMachine, type World } from './lifecycle.ts';
 import { systemCode } from './errors.ts';
 import type { Machine, Ready } from './machine.ts';
 import { daysLeft, RENEW_DAYS } from './provision/certificates.ts';
@@ -9,8 +9,12 @@ import { askVersion, inWords } from './provision/engine-api.ts';
 import type { Store } from './store.ts';
 
 export type Look = {
-  /** unfinished: its making was stopped; no engine: the host answers SSH, the engine does not; unreachable: nothing does. */
-  readonly state: 'running' | 'unfinished' | 'no engine' | 'unreachable';
+  /**
+   * unfinished: its making was stopped; stopped, paused, missing: what its driver says of it; starting: it runs, and nothing
+   * in it answers yet; no engine: the host answers SSH, the engine does not; unreachable: nothing does.
+   */
+  readonly state:
+    'running' | 'unfinished' | 'stopped' | 'paused' | 'missing' | 'starting' | 'no engine' | 'unreachable';
   readonly engine: string | undefined;
   /** Until the first of its certificates expires. */
   readonly days: number | undefined;
@@ -21,20 +25,17 @@ export type Look = {
 /** How a machine is right now, asked of the engine itself: within the given seconds, and two for a host that is silent. */
 export async function lookAt(
   machine: Machine,
-  {
-    store,
-    signal,
-    seconds,
-    now,
-  }: { readonly store: Store; readonly signal: AbortSignal; readonly seconds: number; readonly now: Date },
+  world: Pick<World, 'computer' | 'store' | 'signal' | 'debug' | 'now'>,
+  seconds: number,
 ): Promise<Look> {
+  const { store, signal } = world;
   const failed =
     machine.failure === undefined ? '' : `stopped at "${machine.failure.step}": ${machine.failure.message}`;
   if (machine.phase !== 'ready')
     return { state: 'unfinished', engine: undefined, days: undefined, trouble: failed || 'its making was stopped' };
   let days: number | undefined;
   try {
-    days = await daysUntilExpiry(machine, store, now);
+    days = await daysUntilExpiry(machine, store, world.now());
   } catch (error) {
     // Gone, or no certificates any more: `provision` makes them anew.
     const why = `its certificates can't be read (${systemCode(error) ?? 'they are no PEM'}); mend them: slipway provision ${machine.spec.name}`;
@@ -55,15 +56,22 @@ export async function lookAt(
     return { state: 'running', engine: Version, days, trouble: trouble('') };
   } catch (error) {
     if (signal.aborted) throw error;
-    // Not asked beside the engine: sshd holds it against a caller to connect and say nothing.
-    const ssh = machine.host.ssh;
-    const answers = ssh !== undefined && (await opens(ssh.address, ssh.port));
-    return {
-      state: answers ? 'no engine' : 'unreachable',
+    const silent = (state: Look['state'], why: string): Look => ({
+      state,
       engine: undefined,
       days,
-      trouble: trouble(`engine: ${inWords(error)}`),
-    };
+      trouble: trouble(why),
+    });
+    const instance = await inspectMachine(machine, world);
+    if (instance?.state === 'stopped') return silent('stopped', '');
+    if (instance?.state === 'paused') return silent('paused', instance.reason);
+    if (instance?.state === 'missing') return silent('missing', 'what its driver made is gone');
+    // Not asked beside the engine: sshd holds it against a caller to connect and say nothing.
+    const ssh = machine.host.ssh;
+    const answers = ssh !== undefined && (await greets(ssh.address, ssh.port));
+    const engine = `engine: ${inWords(error)}`;
+    if (answers) return silent('no engine', engine);
+    return instance ? silent('starting', 'it runs, and nothing in it answers yet') : silent('unreachable', engine);
   }
 }
 
@@ -76,13 +84,15 @@ async function daysUntilExpiry({ spec, endpoint, host }: Ready, store: Store, no
 
 const PORT_SECONDS = 2;
 
-function opens(host: string, port: number): Promise<boolean> {
+/** Whether an SSH server says its first word. An open port is not enough: a VM's is opened by the program that runs it. */
+function greets(host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connectSocket({ host, port, timeout: PORT_SECONDS * 1000 });
-    const answer = (open: boolean) => (): void => {
+    const answer = (greeted: boolean) => (): void => {
       socket.destroy();
-      resolve(open);
+      resolve(greeted);
     };
-    socket.once('connect', answer(true)).once('error', answer(false)).once('timeout', answer(false));
+    socket.once('data', (bytes: Buffer) => answer(bytes.toString('latin1').startsWith('SSH-'))());
+    socket.once('error', answer(false)).once('timeout', answer(false)).once('close', answer(false));
   });
 }

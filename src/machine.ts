@@ -58,7 +58,13 @@ export type ExistingEngine = {
 
 /** Stage 2: where the machine is. Exactly one of `ssh` (we provision it) and `engine` (somebody else did) is there. */
 export type Host =
-  | { readonly address: string; readonly ssh: SshTarget; readonly engine?: never }
+  | {
+      readonly address: string;
+      readonly ssh: SshTarget;
+      /** Where clients reach the engine, if not at the port on which it listens: a port forwarded to it. */
+      readonly enginePort?: number;
+      readonly engine?: never;
+    }
   | { readonly address: string; readonly engine: ExistingEngine; readonly ssh?: never };
 
 /** Stage 3: an engine that answers. The certificates lie in the store (`store.paths(name)`), never in the record. */

@@ -10,6 +10,9 @@ import type { Shell } from './shell.ts';
 /** How a remote command ended. A non-zero code is an answer, not an error: what it means is the caller's to say. */
 export type Exit = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
+/** Two halves in OpenSSH's formats: its private key file, and the line of an authorized_keys. */
+export type KeyPair = { readonly private: string; readonly public: string };
+
 export type SshSession = AsyncDisposable & {
   /** The keys that this route showed, now pinned: first the target's, then the jump host's. */
   readonly hostKey: string;
@@ -394,4 +397,8 @@ function connectError(hop: SshHop, keys: Identities, error: Error & { level?: st
 
 function elapsed(since: number): string {
   return `${((performance.now() - since) / 1000).toFixed(2)} s`;
+}
+
+export function newKeyPair(comment: string): KeyPair {
+  return ssh2.utils.generateKeyPairSync('ed25519', { comment });
 }

@@ -7,6 +7,7 @@
  *                            known_hosts      its pinned SSH host key
  *                            ca/              ca-key.pem, which never leaves this folder
  *                            server/          cert.pem key.pem, copies of what lies on the host
+ *                            ssh/             id_ed25519, which it lets in, and host_ed25519, its own: of machines that we made
  *                            tls/             ca.pem cert.pem key.pem: what DOCKER_CERT_PATH wants
  */
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
@@ -23,6 +24,7 @@ export type MachinePaths = {
   readonly knownHosts: string;
   readonly ca: string;
   readonly server: string;
+  readonly ssh: string;
   readonly tls: string;
 };
 
@@ -60,6 +62,7 @@ export function openStore(home: string): Store {
       knownHosts: join(folder, 'known_hosts'),
       ca: join(folder, 'ca'),
       server: join(folder, 'server'),
+      ssh: join(folder, 'ssh'),
       tls: join(folder, 'tls'),
     };
   }

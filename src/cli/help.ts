@@ -8,7 +8,7 @@ import { driverInfos } from './spec.ts';
 
 /** What `slipway` without arguments prints where nobody can be asked. */
 export function programHelp(): string {
-  const groups: readonly CommandGroup[] = ['Make', 'Look', 'Connect', 'Help'];
+  const groups: readonly CommandGroup[] = ['Make', 'Run', 'Look', 'Connect', 'Help'];
   const sections = groups.map((group) => {
     const rows = commands
       .filter((entry) => entry.group === group)

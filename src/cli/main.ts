@@ -124,9 +124,16 @@ async function makeCli(password: unknown): Promise<Cli> {
   const templates = new URL('../templates/', import.meta.url);
   const home = process.env.SLIPWAY_HOME || join(userHome, '.slipway');
   const world: World = {
-    computer: { platform: process.platform, arch: process.arch, env: process.env, home },
+    computer: {
+      platform: process.platform,
+      arch: process.arch,
+      env: process.env,
+      home,
+      templates: fileURLToPath(templates),
+    },
     store: openStore(home),
     connect: async (...call) => (await import('../ssh.ts')).connect(...call),
+    newKeyPair: async (comment) => (await import('../ssh.ts')).newKeyPair(comment),
     progress,
     template: (file) => readFile(new URL(file, templates), 'utf8'),
     signal: interrupt.signal,

@@ -9,7 +9,24 @@ export type Instance =
   | { readonly state: 'missing' }
   | { readonly state: 'pending' }
   | { readonly state: 'running'; readonly host: Host }
+  /** It exists and could go on, but something on the provider's side holds it up; in words. */
+  | { readonly state: 'paused'; readonly reason: string }
   | { readonly state: 'stopped' };
+
+/**
+ * What a machine holds before its very first start, so that nothing in it has to be started twice. Only for drivers whose
+ * channel is private to the machine: keys are among the files, and a cloud's user data can be read by others.
+ */
+export type Boot = {
+  /** A line of authorized_keys, for the user that the driver logs in. */
+  readonly authorizedKey: string;
+  /** OpenSSH's own format, and the `type base64` that is pinned from the first packet. */
+  readonly hostKey: { readonly private: string; readonly public: string };
+  /** Where the engine listens in the machine, for drivers that have to lead a way to it. */
+  readonly enginePort: number;
+  /** Root's, at absolute paths. `mode` in octal digits. */
+  readonly files: readonly { readonly path: string; readonly mode: string; readonly content: string }[];
+};
 
 /** Whether a driver can work here, and what would mend it. */
 export type Health =
@@ -19,12 +36,15 @@ export type Health =
 export type Call = {
   readonly computer: Computer;
   readonly log: (line: string) => void;
+  /** A fact that the user should see, whatever becomes of the lines. */
+  readonly note: (text: string) => void;
   readonly signal: AbortSignal;
 };
 
 /**
- * A driver knows a provider and nothing of Docker. `lifecycle.ts` calls it in this order: check, create, then inspect until
- * the machine runs; remove at any time, also after a create that died between two calls.
+ * A driver knows a provider and nothing of Docker. `lifecycle.ts` calls it in this order: check, prepare, create, booted, then
+ * inspect until the machine runs; stop, kill and start of one that was created; remove at any time, also after a create that
+ * died between two calls. Each is called by one process at a time for one machine, but for inspect.
  */
 export type Driver<S extends z.ZodObject = z.ZodObject> = {
   readonly name: string;
@@ -37,9 +57,19 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
   health(computer: Computer): Promise<Health>;
   /** Fails before anything exists or costs money: files that are missing, credentials, quota. */
   check?(target: Target<z.output<S>>, call: Call): Promise<void>;
-  /** Returns as soon as the machine is asked for; waiting is the caller's job. A no-op when it already exists. Left out where there is nothing to make. */
-  create?(target: Target<z.output<S>>, call: Call): Promise<void>;
+  /** Gets what machines share and none owns, such as an image. Before the machine's record exists, so it may take its time. */
+  prepare?(target: Target<z.output<S>>, call: Call): Promise<void>;
+  /** Returns as soon as the machine is asked for; waiting is the caller's job. Finishes or passes over what exists. Left out where there is nothing to make. */
+  create?(target: Target<z.output<S>>, boot: Boot, call: Call): Promise<void>;
+  /** Waits for the machine's own word that it has started, and rejects when it says or shows that it can't. Left out where there is none. */
+  booted?(target: Target<z.output<S>>, call: Call): Promise<void>;
   inspect(target: Target<z.output<S>>, call: Call): Promise<Instance>;
+  /** A no-op for one that runs. Addresses may change. */
+  start?(target: Target<z.output<S>>, call: Call): Promise<void>;
+  /** As the machine's own shutdown would, within these seconds; what has not ended by then is ended. A no-op for one that is stopped. */
+  stop?(target: Target<z.output<S>>, how: { readonly seconds: number }, call: Call): Promise<void>;
+  /** At once. */
+  kill?(target: Target<z.output<S>>, call: Call): Promise<void>;
   /** Removes whatever carries this id, however little of it exists. A no-op when nothing does. Left out by drivers that make nothing. */
   remove?(target: Target<z.output<S>>, call: Call): Promise<void>;
 };

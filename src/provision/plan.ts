@@ -59,6 +59,17 @@ export function planProvision(input: PlanInput): Plan {
   return install === undefined ? configure : [...configure, install];
 }
 
+/**
+ * What a machine holds before its very first start, so that its engine starts once and right. What `planProvision` wants of it
+ * later is the same, and so nothing.
+ */
+export function filesForFirstStart(input: Omit<PlanInput, 'facts'>): readonly RemoteFile[] {
+  const blank = { daemonJson: undefined, slipwayState: undefined, unit: { active: false, enabled: false, text: '' } };
+  return wantedFiles({ ...input, facts: blank })
+    .filter((file): file is RemoteFile => file.content !== undefined)
+    .map((file) => ({ ...file, mode: file.mode === '=' ? '644' : file.mode }));
+}
+
 /** Takes back what `planProvision` laid on the host; the engine and whatever it holds stay. */
 export function planDeprovision(facts: Facts, where: string): Plan {
   const ownership = ownershipIn(facts.slipwayState);
@@ -171,7 +182,9 @@ function wantedFiles({
   facts,
   tls,
   dropInTemplate,
-}: PlanInput): readonly (RemoteFile | { path: string; content: undefined })[] {
+}: Omit<PlanInput, 'facts'> & {
+  readonly facts: Pick<Facts, 'daemonJson' | 'slipwayState' | 'unit'>;
+}): readonly (RemoteFile | { path: string; content: undefined })[] {
   const command = commandOf(facts);
   const before = ownershipIn(facts.slipwayState);
   const present = parseDaemonJson(facts.daemonJson, address);

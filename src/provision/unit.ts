@@ -14,7 +14,7 @@ const TO_COME: EngineCommand = {
 const OUR_DROP_IN = '/etc/systemd/system/docker.service.d/50-slipway.conf';
 
 /** From the unit that is there, unless the engine came after our drop-in and runs with it. */
-export function commandOf({ unit }: Facts): EngineCommand {
+export function commandOf({ unit }: Pick<Facts, 'unit'>): EngineCommand {
   const { ours, others } = filesOf(unit.text);
   const present = commandsIn(others).at(-1);
   if (present === undefined || commandsIn(ours).includes(TO_COME.line)) return TO_COME;

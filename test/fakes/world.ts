@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { World } from '../../src/lifecycle.ts';
 import type { Progress } from '../../src/progress.ts';
 import { openStore } from '../../src/store.ts';
@@ -31,8 +32,9 @@ export function recordingProgress(dies?: { readonly when: 'before' | 'after'; re
 /** A world in a folder: the real store and real templates; what differs is given. */
 export function worldIn(home: string, more: Partial<World> & Pick<World, 'connect'>): World {
   return {
-    computer: { platform: 'linux', arch: 'x64', env: {}, home: join(home, '.slipway') },
+    computer: { platform: 'linux', arch: 'x64', env: {}, home: join(home, '.slipway'), templates: fileURLToPath(new URL('../../templates/', import.meta.url)) },
     store: openStore(join(home, '.slipway')),
+    newKeyPair: async (comment) => ({ private: 'PRIVATE', public: `ssh-ed25519 AAAA ${comment}` }),
     progress: recordingProgress(),
     template: (name) => readFile(new URL(`../../templates/${name}`, import.meta.url), 'utf8'),
     signal: new AbortController().signal,

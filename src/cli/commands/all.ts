@@ -1,6 +1,6 @@
 import type { Command } from '../command.ts';
 
-export type CommandGroup = 'Make' | 'Look' | 'Connect' | 'Help';
+export type CommandGroup = 'Make' | 'Run' | 'Look' | 'Connect' | 'Help';
 
 /** What help shows of a command without loading it. */
 export type CommandEntry = {
@@ -25,6 +25,20 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./provision.ts')).provision,
   },
   { name: 'rm', group: 'Make', summary: 'Remove machines', load: async () => (await import('./rm.ts')).rm },
+  {
+    name: 'start',
+    group: 'Run',
+    summary: 'Start machines',
+    load: async () => (await import('./start.ts')).start,
+  },
+  { name: 'stop', group: 'Run', summary: 'Shut machines down', load: async () => (await import('./stop.ts')).stop },
+  {
+    name: 'restart',
+    group: 'Run',
+    summary: 'Shut machines down and start them again',
+    load: async () => (await import('./restart.ts')).restart,
+  },
+  { name: 'kill', group: 'Run', summary: 'End machines at once', load: async () => (await import('./kill.ts')).kill },
   { name: 'ls', group: 'Look', summary: 'List machines', load: async () => (await import('./ls.ts')).ls },
   {
     name: 'status',

@@ -72,12 +72,7 @@ async function rowOf(item: Listed, current: string | undefined, seconds: number,
     };
   }
   const { machine } = item;
-  const look: Look = await lookAt(machine, {
-    store: world.store,
-    signal: world.signal,
-    seconds,
-    now: world.now(),
-  }).catch((error: unknown) => {
+  const look: Look = await lookAt(machine, world, seconds).catch((error: unknown) => {
     // One machine whose files can't be read must not hide the others.
     if (world.signal.aborted) throw error;
     return {

@@ -20,12 +20,7 @@ export const status: Command<typeof args> = defineCommand({
   args,
   async run({ words: [name = ''], args: { timeout } }, { world }) {
     const machine = await world.store.read(name);
-    const look = await lookAt(machine, {
-      store: world.store,
-      signal: world.signal,
-      seconds: timeout,
-      now: world.now(),
-    });
+    const look = await lookAt(machine, world, timeout);
     const { host, endpoint, spec } = machine;
     const context =
       machine.phase === 'ready' && spec.profiles.includes('docker-context') ? contextName(name) : undefined;

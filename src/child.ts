@@ -1,0 +1,76 @@
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import type { Computer } from './computer.ts';
+import { canceled } from './errors.ts';
+
+/** How a program of this computer ended, with the last lines that it wrote. */
+export type Ended = { readonly code: number; readonly lines: readonly string[] };
+
+const KEPT = 40;
+/** What programs need of our environment. Whatever else stands there may be a secret, and is none of their business. */
+const PASSED =
+  /^(PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TMPDIR|TEMP|TMP|TERM|XDG_\w+|SystemRoot|ComSpec|PATHEXT|APPDATA|LOCALAPPDATA|USERPROFILE)$/i;
+
+export function childEnvironment({ env }: Computer, more: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
+  const passed = Object.entries(env).filter(([name, value]) => value !== undefined && PASSED.test(name));
+  return { ...Object.fromEntries(passed), ...more } as NodeJS.ProcessEnv;
+}
+
+/**
+ * Runs a program to its end, in a process group of its own: Ctrl-C reaches us alone, and an abort ends the program with all
+ * that it started. Its output goes to `log`, line by line. Rejects when it can't be started, and with CANCELED.
+ */
+export function runChild(
+  file: string,
+  argv: readonly string[],
+  how: {
+    readonly computer: Computer;
+    readonly env?: Readonly<Record<string, string>>;
+    readonly cwd?: string;
+    readonly log: (line: string) => void;
+    readonly signal: AbortSignal;
+  },
+): Promise<Ended> {
+  return new Promise((resolve, reject) => {
+    if (how.signal.aborted) return reject(canceled());
+    const group = how.computer.platform !== 'win32';
+    const child = spawn(file, argv, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: group,
+      env: childEnvironment(how.computer, how.env),
+      ...(how.cwd === undefined ? {} : { cwd: how.cwd }),
+    });
+    const lines: string[] = [];
+    for (const stream of [child.stdout, child.stderr]) {
+      createInterface({ input: stream }).on('line', (line) => {
+        const text = line.trimEnd();
+        if (text === '') return;
+        lines.push(text);
+        if (lines.length > KEPT) lines.shift();
+        how.log(text);
+      });
+    }
+    const stop = (): void => {
+      if (child.pid !== undefined) end(child.pid, group);
+    };
+    how.signal.addEventListener('abort', stop, { once: true });
+    child.once('error', (error) => {
+      how.signal.removeEventListener('abort', stop);
+      reject(error);
+    });
+    child.once('close', (code) => {
+      how.signal.removeEventListener('abort', stop);
+      if (how.signal.aborted) reject(canceled());
+      else resolve({ code: code ?? 1, lines });
+    });
+  });
+}
+
+/** SIGTERM lets it take away what it has half made. */
+function end(pid: number, group: boolean): void {
+  try {
+    process.kill(group ? -pid : pid, 'SIGTERM');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}

@@ -1,0 +1,19 @@
+import { z } from 'zod';
+import { killMachine } from '../../lifecycle.ts';
+import { defineCommand, type Command } from '../command.ts';
+import { inTurn } from './each.ts';
+
+const args = z.object({});
+
+export const kill: Command<typeof args> = defineCommand({
+  name: 'kill',
+  summary: 'End machines at once, as a power cut would',
+  words: '<names...>',
+  args,
+  async run({ words }, { world }) {
+    return await inTurn(words, world.store, async (name) => {
+      await killMachine(name, world);
+      return { json: { name }, text: `${name} is stopped` };
+    });
+  },
+});

@@ -1,0 +1,21 @@
+import { z } from 'zod';
+import { startMachine, stopMachine } from '../../lifecycle.ts';
+import { defineCommand, type Command } from '../command.ts';
+import { inTurn } from './each.ts';
+import { grace } from './stop.ts';
+
+const args = z.object({ timeout: grace });
+
+export const restart: Command<typeof args> = defineCommand({
+  name: 'restart',
+  summary: 'Shut machines down and start them again',
+  words: '<names...>',
+  args,
+  async run({ words, args: { timeout } }, { world }) {
+    return await inTurn(words, world.store, async (name) => {
+      await stopMachine(name, timeout, world);
+      const { endpoint } = await startMachine(name, world);
+      return { json: { name, url: endpoint.url }, text: `${name} runs: ${endpoint.url}` };
+    });
+  },
+});

@@ -1,0 +1,130 @@
+import { spawn } from 'node:child_process';
+import { access, constants, stat } from 'node:fs/promises';
+import { release } from 'node:os';
+import { join } from 'node:path';
+import { readIfThere, writeWhole } from '../../changes.ts';
+import { childEnvironment } from '../../child.ts';
+import type { Computer } from '../../computer.ts';
+import { canceled } from '../../errors.ts';
+import { probeArguments, type Accelerator, type Shape } from './command-line.ts';
+
+/** Whether a guest really ran with an accelerator here, and if not, why. */
+export type Trial = { readonly works: true } | { readonly works: false; readonly reason: string };
+export type Choice = {
+  readonly accelerator: Accelerator;
+  readonly refused: readonly { readonly accelerator: Accelerator; readonly reason: string }[];
+};
+
+const SECONDS = 10;
+
+/** What is faster than software emulation on this system; it has at most one. */
+export function hardware(platform: NodeJS.Platform): Accelerator | undefined {
+  return ({ linux: 'kvm', darwin: 'hvf', win32: 'whpx' } as const)[platform as 'linux' | 'darwin' | 'win32'];
+}
+
+/**
+ * A device that is there proves nothing: some open and then hang the guest. So the kernel that is to run is run, for a second
+ * or two, and the outcome kept until QEMU, the kernel of this computer or the image changes.
+ */
+export async function chooseAccelerator(
+  program: string,
+  guest: Pick<Shape, 'arch' | 'kernel' | 'initrd'>,
+  kernelDigest: string,
+  { computer, signal }: { readonly computer: Computer; readonly signal: AbortSignal },
+): Promise<Choice> {
+  const accelerator = hardware(computer.platform);
+  if (accelerator === undefined) return { accelerator: 'tcg', refused: [] };
+  const file = trialsFile(computer);
+  const key = [
+    accelerator,
+    program,
+    (await stat(program)).mtimeMs,
+    release(),
+    await deviceState(accelerator),
+    kernelDigest,
+  ].join(' ');
+  const known = await readTrials(computer);
+  const trial = known[key] ?? (await tryOut(program, { ...guest, accelerator }, computer, signal));
+  if (!known[key]) await writeWhole(file, `${JSON.stringify({ [key]: trial }, null, 2)}\n`, 0o600);
+  return trial.works
+    ? { accelerator, refused: [] }
+    : { accelerator: 'tcg', refused: [{ accelerator, reason: trial.reason }] };
+}
+
+/** The last trial on this computer, for `doctor`: undefined where nothing was tried yet. */
+export async function lastTrial(computer: Computer): Promise<Trial | undefined> {
+  return Object.values(await readTrials(computer))[0];
+}
+
+function trialsFile({ home }: Computer): string {
+  return join(home, 'accelerator.json');
+}
+
+async function readTrials(computer: Computer): Promise<Readonly<Record<string, Trial>>> {
+  const text = await readIfThere(trialsFile(computer));
+  try {
+    return text === undefined ? {} : (JSON.parse(text) as Record<string, Trial>);
+  } catch {
+    // A note that can't be read is one that was not taken.
+    return {};
+  }
+}
+
+/** Rights to the device change without anything else changing. */
+async function deviceState(accelerator: Accelerator): Promise<string> {
+  if (accelerator !== 'kvm') return '';
+  const usable = await access('/dev/kvm', constants.R_OK | constants.W_OK).then(
+    () => true,
+    () => false,
+  );
+  return usable ? 'usable' : 'closed';
+}
+
+async function tryOut(
+  program: string,
+  guest: Pick<Shape, 'arch' | 'kernel' | 'initrd' | 'accelerator'>,
+  computer: Computer,
+  signal: AbortSignal,
+): Promise<Trial> {
+  if (guest.accelerator === 'kvm' && (await deviceState('kvm')) === 'closed')
+    return { works: false, reason: '/dev/kvm is missing or not yours to open' };
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, probeArguments(guest), {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: childEnvironment(computer),
+      windowsHide: true,
+    });
+    let output = '';
+    const done = (trial: Trial): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', abort);
+      child.kill('SIGKILL');
+      resolve(trial);
+    };
+    const abort = (): void => {
+      child.kill('SIGKILL');
+      clearTimeout(timer);
+      reject(canceled());
+    };
+    const timer = setTimeout(
+      () => done({ works: false, reason: `a guest made no progress in ${SECONDS} seconds` }),
+      SECONDS * 1000,
+    );
+    signal.addEventListener('abort', abort, { once: true });
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        output += text;
+        if (output.includes('slipway: alive')) done({ works: true });
+      });
+    }
+    child.once('error', (error) => done({ works: false, reason: error.message }));
+    child.once('close', () => {
+      const last =
+        output
+          .trim()
+          .split('\n')
+          .findLast((line) => line.includes('qemu')) ?? 'it ended at once';
+      done({ works: false, reason: last.replace(/^\S*qemu-system-\S+: /, '') });
+    });
+  });
+}

@@ -1,0 +1,104 @@
+export type Accelerator = 'kvm' | 'hvf' | 'whpx' | 'tcg';
+
+/** What a VM is made of, whoever runs it. */
+export type Shape = {
+  /** A UUID; also what a process is recognised by. */
+  readonly id: string;
+  readonly name: string;
+  readonly arch: 'amd64' | 'arm64';
+  readonly accelerator: Accelerator;
+  readonly cpus: number;
+  /** MiB. */
+  readonly memory: number;
+  /** Ports of 127.0.0.1 and what they lead to in the guest. */
+  readonly forwards: readonly { readonly from: number; readonly to: number }[];
+  readonly kernel: string;
+  readonly initrd: string;
+  /** The kernel's `root=`. */
+  readonly root: string;
+  /** Names the seed whose identity the guest takes; undefined when it has taken it for good. */
+  readonly seed: string | undefined;
+};
+
+/** Files of a VM's folder. The process runs in that folder, so that no path of the user's meets QEMU's own syntax. */
+export const FILES = {
+  disk: 'disk.qcow2',
+  seed: 'seed.tar',
+  console: 'console.log',
+  output: 'qemu.log',
+  pid: 'qemu.pid',
+  monitor: 'monitor.sock',
+} as const;
+
+/** The program for machines of this architecture. */
+export function systemProgram(arch: Shape['arch']): string {
+  return arch === 'arm64' ? 'qemu-system-aarch64' : 'qemu-system-x86_64';
+}
+
+/**
+ * QEMU's arguments for a VM. Disks are virtio-blk, which can be suspended later on; the network is QEMU's own and reaches
+ * this computer's loopback only where a port is forwarded.
+ */
+export function vmArguments(shape: Shape, monitor: string): readonly string[] {
+  const { id, name, cpus, memory, forwards, kernel, initrd, root, seed } = shape;
+  const hostForwards = forwards.map(({ from, to }) => `,hostfwd=tcp:127.0.0.1:${from}-:${to}`).join('');
+  return [
+    ...['-name', `slipway-${name}`, '-uuid', id],
+    ...machineArguments(shape),
+    ...['-smp', String(cpus), '-m', `${memory}M`],
+    ...['-nodefaults', '-no-user-config', '-display', 'none'],
+    ...['-kernel', kernel, '-initrd', initrd],
+    ...['-append', kernelLine(shape, root, seed === undefined ? [] : [`slipway.seed=${seed}`])],
+    ...drive('root', FILES.disk, 'qcow2,discard=unmap,detect-zeroes=unmap'),
+    ...(seed === undefined ? [] : drive('seed', FILES.seed, 'raw,readonly=on')),
+    ...['-netdev', `user,id=net${hostForwards}`, '-device', 'virtio-net-pci,netdev=net'],
+    ...['-device', 'virtio-rng-pci'],
+    ...['-chardev', `file,id=console,path=${FILES.console}`, '-serial', 'chardev:console'],
+    ...['-qmp', monitor, '-pidfile', FILES.pid],
+  ];
+}
+
+/** Starts the kernel and the initial RAM disk alone: they say `slipway: alive` where a guest can run, and stop. */
+export function probeArguments(shape: Pick<Shape, 'arch' | 'accelerator' | 'kernel' | 'initrd'>): readonly string[] {
+  return [
+    ...machineArguments(shape),
+    ...['-smp', '1', '-m', '256M', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
+    ...['-kernel', shape.kernel, '-initrd', shape.initrd],
+    ...['-append', kernelLine(shape, 'none', ['slipway.probe', 'panic=-1'])],
+    ...['-serial', 'stdio'],
+  ];
+}
+
+function machineArguments({ arch, accelerator }: Pick<Shape, 'arch' | 'accelerator'>): readonly string[] {
+  const machine = arch === 'arm64' ? 'virt,gic-version=max' : 'q35,usb=off,vmport=off';
+  // Hyper-V's interface has no working interrupt controller of its own in the kernel of older Windows.
+  const accel = { kvm: 'kvm', hvf: 'hvf', whpx: 'whpx,kernel-irqchip=off', tcg: 'tcg,thread=multi' }[accelerator];
+  const cpu = accelerator === 'kvm' || accelerator === 'hvf' ? 'host' : 'max';
+  // Pointer authentication costs emulated ARM half its speed, and protects nothing that is emulated.
+  const model = arch === 'arm64' && accelerator === 'tcg' ? 'max,pauth-impdef=on' : cpu;
+  // whpx refuses models that promise more than it passes on.
+  return ['-machine', machine, '-accel', accel, '-cpu', accelerator === 'whpx' ? 'qemu64' : model];
+}
+
+function kernelLine({ arch }: Pick<Shape, 'arch'>, root: string, more: readonly string[]): string {
+  const console = arch === 'arm64' ? 'ttyAMA0' : 'ttyS0';
+  return [
+    `root=${root}`,
+    `console=${console}`,
+    // The initial RAM disk knows the card by its first name.
+    'net.ifnames=0',
+    'loglevel=4',
+    // Its lines are what the user sees of a start, and what an error shows of one that failed.
+    'systemd.show_status=true',
+    // Nobody can log in on the console, and systemd need not ask it for its size.
+    'systemd.getty_auto=0',
+    'TERM=dumb',
+    ...more,
+  ].join(' ');
+}
+
+function drive(id: string, file: string, how: string): readonly string[] {
+  const [format = '', ...rest] = how.split(',');
+  const options = [`file=${file}`, `format=${format}`, 'if=none', `id=${id}`, ...rest].join(',');
+  return ['-drive', options, '-device', `virtio-blk-pci,drive=${id},serial=slipway-${id}`];
+}

@@ -1,0 +1,116 @@
+import { watch } from 'node:fs';
+import { open, readFile } from 'node:fs/promises';
+import { systemCode } from '../../errors.ts';
+
+/** How a start went, in the guest's own words on its serial console, or undefined when it has not said so yet. */
+export type Word = { readonly ready: true } | { readonly ready: false; readonly reason: string };
+
+const WORD = /^slipway: (?:(ready)|failed: (.+))$/m;
+
+/** What stands on a console, without the cursor movements of whoever wrote it. */
+export function plainConsole(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- escape sequences begin with a control character
+  return text.replaceAll(
+    /\u001b\[[0-9;?!]*[a-zA-Z]|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)|\u001b[()][A-Z0-9]|[\r\u0000]/g,
+    '',
+  );
+}
+
+export function wordOn(console: string): Word | undefined {
+  const match = WORD.exec(plainConsole(console));
+  if (!match) return undefined;
+  return match[1] === undefined ? { ready: false, reason: match[2] ?? '' } : { ready: true };
+}
+
+/** The last lines that say something. */
+export async function endOfConsole(file: string, count = 15): Promise<readonly string[]> {
+  const text = await readFile(file, 'utf8').catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return '';
+    throw error;
+  });
+  return plainConsole(text)
+    .split('\n')
+    .map((line) => line.trimEnd())
+    .filter((line) => line !== '')
+    .slice(-count);
+}
+
+/**
+ * Follows a console until the guest has said its word. The system tells when the file grows; once a second `alive` is asked,
+ * which ends the wait by rejecting. Lines go to `log` as they come.
+ */
+export async function waitForWord(
+  file: string,
+  how: {
+    readonly log: (line: string) => void;
+    readonly signal: AbortSignal;
+    readonly alive: () => Promise<void>;
+  },
+): Promise<Word> {
+  let text = '';
+  let shown = 0;
+  const read = async (): Promise<Word | undefined> => {
+    text += await from(file, text.length);
+    const end = text.lastIndexOf('\n') + 1;
+    for (const line of plainConsole(text.slice(shown, end)).split('\n')) {
+      const utf8 = Buffer.from(line.trim(), 'latin1').toString('utf8');
+      if (utf8 !== '') how.log(utf8);
+    }
+    shown = end;
+    return wordOn(text);
+  };
+  for (;;) {
+    // Watched from before the look, so that no line falls between.
+    const grown = nextChange(file, how.signal);
+    try {
+      const word = await read();
+      if (word) return word;
+      await how.alive();
+      await grown.promise;
+    } finally {
+      grown.stop();
+    }
+  }
+}
+
+async function from(file: string, offset: number): Promise<string> {
+  const handle = await open(file, 'r').catch((error: unknown) => {
+    // QEMU has not made it yet.
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (!handle) return '';
+  try {
+    const { size } = await handle.stat();
+    const bytes = Buffer.alloc(Math.max(0, size - offset));
+    const { bytesRead } = await handle.read(bytes, 0, bytes.length, offset);
+    // One byte a character, so that offsets in the text are offsets in the file.
+    return bytes.toString('latin1', 0, bytesRead);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Resolves when the file changed, or after a second: not every file system tells. */
+function nextChange(file: string, signal: AbortSignal): { readonly promise: Promise<void>; readonly stop: () => void } {
+  let stop = (): void => {};
+  const promise = new Promise<void>((resolve, reject) => {
+    const timer = setTimeout(resolve, 1000);
+    let watcher: ReturnType<typeof watch> | undefined;
+    try {
+      watcher = watch(file, () => resolve());
+      watcher.on('error', () => {});
+    } catch {
+      // Not there yet; the timer looks again.
+    }
+    const aborted = (): void => reject(signal.reason as Error);
+    signal.addEventListener('abort', aborted, { once: true });
+    stop = () => {
+      clearTimeout(timer);
+      watcher?.close();
+      signal.removeEventListener('abort', aborted);
+      resolve();
+    };
+  });
+  return { promise, stop };
+}

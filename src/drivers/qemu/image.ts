@@ -1,0 +1,12 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { SlipwayError } from '../../errors.ts';
+import { buildImage } from '../../images/build.ts';
+import { download } from '../../images/download.ts';
+import type { Image } from '../../images/image.ts';
+import { knownImages, publishedDigest } from '../../images/published.ts';
+import { parseImageRequest, type ImageRequest } from '../../images/source.ts';
+import { openImages } from '../../images/store.ts';
+import type { Call } from '../driver.ts';
+import { bakeImage } from './bake.ts';
+import { archOf, canBuild, imageTool, programPath } from './programs.ts';

@@ -1,0 +1,99 @@
+import { connect, type NetConnectOpts, type Socket } from 'node:net';
+import { createInterface } from 'node:readline';
+import { systemCode } from '../../errors.ts';
+
+/** A QEMU that answers on its monitor, by the QEMU Machine Protocol. It speaks to one client at a time: close it soon. */
+export type Monitor = AsyncDisposable & {
+  /** The command's `return`; rejects with QEMU's own words for its `error`. */
+  execute(command: string): Promise<unknown>;
+  /** Resolves when QEMU has ended, with true, or with false after these seconds. */
+  ended(seconds: number): Promise<boolean>;
+};
+
+type Answer = { readonly return?: unknown; readonly error?: { readonly desc: string }; readonly QMP?: unknown };
+
+const SECONDS = 5;
+
+/** Undefined where nobody listens: the VM does not run. Rejects when somebody does and says nothing for five seconds. */
+export async function openMonitor(where: NetConnectOpts, signal: AbortSignal): Promise<Monitor | undefined> {
+  const socket = await connected(where, signal);
+  if (!socket) return undefined;
+  const waiting: ((answer: Answer | Error) => void)[] = [];
+  const settle = (answer: Answer | Error): void => waiting.shift()?.(answer);
+  const lines = createInterface({ input: socket });
+  lines.on('line', (line) => {
+    const answer = JSON.parse(line) as Answer;
+    // Events come between answers; nobody here waits for one.
+    if (answer.QMP !== undefined || 'return' in answer || answer.error !== undefined) settle(answer);
+  });
+  const closed = new Promise<void>((resolve) => {
+    socket.once('close', () => {
+      while (waiting.length > 0) settle(new Error('QEMU ended'));
+      resolve();
+    });
+  });
+  // Its `close` follows, which tells those who wait.
+  socket.on('error', () => {});
+
+  const next = (): Promise<Answer> =>
+    new Promise((resolve, reject) => {
+      const timer = setTimeout(() => settle(new Error(`QEMU has not answered for ${SECONDS} seconds`)), SECONDS * 1000);
+      waiting.push((answer) => {
+        clearTimeout(timer);
+        if (answer instanceof Error) reject(answer);
+        else if (answer.error !== undefined) reject(new Error(answer.error.desc));
+        else resolve(answer);
+      });
+    });
+  const execute = async (command: string): Promise<unknown> => {
+    const answer = next();
+    socket.write(`${JSON.stringify({ execute: command })}\n`);
+    return (await answer).return;
+  };
+  const close = async (): Promise<void> => {
+    socket.destroy();
+  };
+  try {
+    await next();
+    await execute('qmp_capabilities');
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return {
+    execute,
+    ended: (seconds) => {
+      const { promise, resolve } = deferred<boolean>();
+      const timer = setTimeout(() => resolve(false), seconds * 1000);
+      void closed.then(() => {
+        clearTimeout(timer);
+        resolve(true);
+      });
+      return promise;
+    },
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+function connected(where: NetConnectOpts, signal: AbortSignal): Promise<Socket | undefined> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ ...where, signal } as NetConnectOpts);
+    socket.once('connect', () => {
+      socket.removeAllListeners('error');
+      resolve(socket);
+    });
+    socket.once('error', (error) => {
+      // A file that a killed QEMU left behind refuses connections.
+      if (['ENOENT', 'ECONNREFUSED', 'ENOTSOCK'].includes(systemCode(error) ?? '')) resolve(undefined);
+      else reject(error);
+    });
+  });
+}
+
+function deferred<T>(): { readonly promise: Promise<T>; readonly resolve: (value: T) => void } {
+  let resolve: (value: T) => void = () => {};
+  const promise = new Promise<T>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+}

@@ -1,0 +1,56 @@
+import { createHash } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { systemCode } from '../../errors.ts';
+import type { Computer } from '../../computer.ts';
+import { readVm } from './vm.ts';
+
+// Below the ports that systems hand out for outgoing connections, which would take one while its VM is stopped.
+const FIRST = 20_000;
+const COUNT = 12_000;
+
+/** Ports that nobody has, nor any VM that is stopped just now. They begin at a place of the machine's own. */
+export async function freePorts(
+  id: string,
+  count: number,
+  avoid: readonly number[],
+  computer: Computer,
+): Promise<readonly number[]> {
+  const kept = new Set([...avoid, ...(await portsOfOthers(id, computer))]);
+  const start = createHash('sha256').update(id).digest().readUInt32BE(0);
+  const found: number[] = [];
+  for (let index = 0; found.length < count && index < COUNT; index += 1) {
+    const port = FIRST + ((start + index) % COUNT);
+    if (!kept.has(port) && (await isFree(port))) found.push(port);
+  }
+  if (found.length < count)
+    throw new Error(`no ${count} of the ports ${FIRST} to ${FIRST + COUNT} of 127.0.0.1 are free`);
+  return found;
+}
+
+/** Tried, since nothing else tells for sure. */
+export function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen({ host: '127.0.0.1', port, exclusive: true }, () => server.close(() => resolve(true)));
+  });
+}
+
+async function portsOfOthers(id: string, { home }: Computer): Promise<readonly number[]> {
+  const root = join(home, 'vms');
+  const folders = await readdir(root).catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return [];
+    throw error;
+  });
+  const others = await Promise.all(
+    folders
+      .filter((folder) => folder !== id)
+      // A VM that is broken keeps its ports from nobody.
+      .map((folder) => readVm(join(root, folder)).catch(() => undefined)),
+  );
+  return others.flatMap((vm) =>
+    vm ? [vm.ports.ssh, vm.ports.engine, ...(vm.monitorPort ? [vm.monitorPort] : [])] : [],
+  );
+}

@@ -1,0 +1,78 @@
+import { existsSync } from 'node:fs';
+import type { Computer } from '../../computer.ts';
+import { SlipwayError } from '../../errors.ts';
+import { findProgram, type Program } from '../../programs.ts';
+
+const link = 'https://www.qemu.org/download/';
+const folders = ['C:\\Program Files\\qemu', '/opt/homebrew/bin', '/usr/local/bin', '/opt/local/bin'];
+const everywhere = { brew: ['qemu'], winget: ['SoftwareFreedomConservancy.QEMU'], choco: ['qemu'] } as const;
+
+export function archOf({ arch }: Computer): 'amd64' | 'arm64' {
+  return arch === 'arm64' ? 'arm64' : 'amd64';
+}
+
+export function systemEmulator(arch: 'amd64' | 'arm64'): Program {
+  const arm = arch === 'arm64';
+  return {
+    command: arm ? 'qemu-system-aarch64' : 'qemu-system-x86_64',
+    purpose: 'runs local VMs',
+    packages: {
+      apt: [arm ? 'qemu-system-arm' : 'qemu-system-x86'],
+      dnf: [arm ? 'qemu-system-aarch64-core' : 'qemu-system-x86-core'],
+      pacman: [arm ? 'qemu-system-aarch64' : 'qemu-base'],
+      zypper: [arm ? 'qemu-arm' : 'qemu-x86'],
+      ...everywhere,
+    },
+    link,
+    folders,
+  };
+}
+
+export const imageTool: Program = {
+  command: 'qemu-img',
+  purpose: 'makes their disks',
+  packages: { apt: ['qemu-utils'], dnf: ['qemu-img'], pacman: ['qemu-img'], zypper: ['qemu-img'], ...everywhere },
+  link,
+  folders,
+};
+
+/** Where images can be built from packages instead of being downloaded: on Debian and its kin. */
+export const imageBuilder: readonly Program[] = [
+  {
+    command: 'mmdebstrap',
+    purpose: 'builds their images from signed packages',
+    packages: { apt: ['mmdebstrap'] },
+    link: 'https://gitlab.mister-muffin.de/josch/mmdebstrap',
+  },
+  {
+    command: 'mke2fs',
+    purpose: 'makes their file systems',
+    packages: { apt: ['e2fsprogs'] },
+    link: 'https://e2fsprogs.sourceforge.net/',
+  },
+  // Asked for of everyone, since who runs the next command may not be root.
+  {
+    command: 'fakeroot',
+    purpose: 'keeps owners in images that are built without root',
+    packages: { apt: ['fakeroot'] },
+    link: 'https://packages.debian.org/fakeroot',
+  },
+];
+
+export function programsOf(computer: Computer): readonly Program[] {
+  return [systemEmulator(archOf(computer)), imageTool, ...(canBuild(computer) ? imageBuilder : [])];
+}
+
+/** Where Debian's packages can be fetched and unpacked. */
+export function canBuild({ platform, env }: Computer): boolean {
+  const folders = [...(env.PATH ?? '').split(':'), '/usr/bin'];
+  return platform === 'linux' && folders.some((folder) => existsSync(`${folder}/apt-get`));
+}
+
+export async function programPath(program: Program, computer: Computer): Promise<string> {
+  const path = await findProgram(program, computer);
+  if (path !== undefined) return path;
+  throw new SlipwayError('PROGRAM_MISSING', `This computer lacks ${program.command}, which ${program.purpose}`, {
+    hint: 'Install it: slipway doctor --fix',
+  });
+}

@@ -1,0 +1,51 @@
+import { join } from 'node:path';
+import { readIfThere, writeWhole } from '../../changes.ts';
+import type { Computer } from '../../computer.ts';
+import { SlipwayError } from '../../errors.ts';
+import type { Accelerator, Shape } from './command-line.ts';
+
+/** What was decided when a VM was made, and has to stay: `vm.json` in its folder. Written last, so all else is there. */
+export type Vm = {
+  readonly version: 1;
+  readonly id: string;
+  readonly name: string;
+  /** Digest of the image under its disk. */
+  readonly image: string;
+  readonly imageFolder: string;
+  readonly root: string;
+  readonly arch: Shape['arch'];
+  readonly accelerator: Accelerator;
+  readonly cpus: number;
+  readonly memory: number;
+  readonly user: string;
+  /** Of 127.0.0.1; `guest` is where the engine listens inside. */
+  readonly ports: { readonly ssh: number; readonly engine: number };
+  readonly enginePort: number;
+  /** The seed that the guest has not yet taken for good. */
+  readonly seed?: string | undefined;
+  /** Where there are no sockets in folders, the monitor has a port of 127.0.0.1. */
+  readonly monitorPort?: number | undefined;
+};
+
+/** Found by the machine's id alone, so that a lost record still leads to it. */
+export function vmFolder({ home }: Computer, id: string): string {
+  return join(home, 'vms', id);
+}
+
+export async function readVm(folder: string): Promise<Vm | undefined> {
+  const file = join(folder, 'vm.json');
+  const text = await readIfThere(file);
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text) as Vm;
+  } catch (error) {
+    throw new SlipwayError('RECORD_BROKEN', `${file} is not JSON`, {
+      hint: 'Restore the file, or remove the machine',
+      cause: error,
+    });
+  }
+}
+
+export async function writeVm(folder: string, vm: Vm): Promise<void> {
+  await writeWhole(join(folder, 'vm.json'), `${JSON.stringify(vm, null, 2)}\n`, 0o600);
+}

@@ -1,0 +1,20 @@
+# Runs once in the machine's own root, before its init: what a tar alone can't lay. The seed brought
+# /etc/slipway/user (its name) and /etc/slipway/authorized_keys.
+
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
+user=$(cat /etc/slipway/user)
+if ! grep -q "^$user:" /etc/passwd; then
+    useradd --create-home --user-group --shell /bin/bash --password '*' "$user" || exit 1
+fi
+for group in sudo docker; do
+    if grep -q "^$group:" /etc/group; then usermod --append --groups "$group" "$user" || exit 1; fi
+done
+home=$(grep "^$user:" /etc/passwd | cut -d: -f6)
+umask 077
+mkdir -p "$home/.ssh"
+cp /etc/slipway/authorized_keys "$home/.ssh/authorized_keys"
+chown -R "$user:" "$home/.ssh" || exit 1
+if [ "$user" != root ]; then
+    echo "$user ALL=(ALL:ALL) NOPASSWD: ALL" >/etc/sudoers.d/slipway
+    chmod 440 /etc/sudoers.d/slipway
+fi

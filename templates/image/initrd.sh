@@ -1,0 +1,81 @@
+#!/bin/sh
+# /init of the initial RAM disk: the least that a root disk, an address and an identity need before systemd starts, so that
+# nothing has to be started twice. Runs on a static busybox; the kernel starts it as process 1.
+# Words on the kernel's command line: root=DEVICE, slipway.seed=ID (the disk with the identity, laid once), slipway.probe
+# (say that this computer can run a guest, then stop).
+
+say() {
+    echo "slipway: $1" >/dev/console
+}
+
+# The serial log is what the user sees of it.
+give_up() {
+    say "failed: $1"
+    sync
+    poweroff -f
+}
+
+word() {
+    for item in $(cat /proc/cmdline); do
+        case $item in "$1="*) echo "${item#*=}" ;; esac
+    done
+}
+
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+
+case " $(cat /proc/cmdline) " in *' slipway.probe '*)
+    say alive
+    poweroff -f
+    ;;
+esac
+
+for module in /modules/*.ko; do
+    insmod "$module" 2>/dev/null || true
+done
+
+root=$(word root)
+case $root in
+    PARTUUID=*)
+        wanted=${root#PARTUUID=}
+        root=''
+        for uevent in /sys/class/block/*/uevent; do
+            if grep -qi "^PARTUUID=$wanted\$" "$uevent"; then root=/dev/$(sed -n 's/^DEVNAME=//p' "$uevent"); fi
+        done
+        ;;
+esac
+tries=0
+until [ -b "$root" ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 200 ] || give_up "there is no root disk $(word root)"
+    usleep 50000
+done
+mount -o rw,noatime "$root" /sysroot || give_up "the root disk $root can't be mounted"
+
+# QEMU's user-mode network is the same on every computer, so nothing has to be asked for or waited for.
+ip link set lo up
+ip link set eth0 up && ip addr add 10.0.2.15/24 dev eth0 && ip route add default via 10.0.2.2 || say 'there is no network card'
+
+seed=$(word slipway.seed)
+laid=/sysroot/var/lib/slipway/seed
+if [ -n "$seed" ] && [ "$(cat $laid 2>/dev/null)" != "$seed" ]; then
+    disk=''
+    for serial in /sys/block/vd*/serial; do
+        if [ "$(cat "$serial")" = slipway-seed ]; then disk=/dev/$(basename "$(dirname "$serial")"); fi
+    done
+    [ -n "$disk" ] || give_up 'the disk with its identity is missing'
+    tar -xf "$disk" -C /sysroot || give_up 'its identity could not be written; is the disk full?'
+    chroot /sysroot /bin/sh /usr/lib/slipway/identity.sh || give_up 'its identity could not be taken'
+    # The mark comes last and after all else is on the disk: a power cut before it means that all is laid again.
+    sync
+    mkdir -p "${laid%/*}"
+    echo "$seed" >$laid
+    sync
+fi
+
+umount /proc
+mount --move /sys /sysroot/sys
+mount --move /dev /sysroot/dev
+exec switch_root /sysroot /sbin/init

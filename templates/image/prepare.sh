@@ -1,0 +1,99 @@
+#!/bin/sh
+# Makes a Debian root one that Slipway's local VMs boot from. Runs as root inside of it: in a chroot while an image is
+# built, or in the machine itself while a vendor's image is baked. The files beside it lie in FILES. Leaves the kernel and
+# the initial RAM disk in OUT.
+set -eu
+: "${FILES:?}" "${OUT:?}"
+export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+
+main() {
+    kernel=$(find /boot -name 'vmlinuz-*' | sort -V | tail -n 1)
+    version=${kernel##*/vmlinuz-}
+    cp "$kernel" "$OUT/vmlinuz"
+    initial_ram_disk
+    lay_files
+    network
+    services
+    security_cache
+    forget_identity
+    dpkg-query -W -f '${Version}' docker.io >"$OUT/engine" 2>/dev/null || : >"$OUT/engine"
+}
+
+# Only what finds the root disk and the network card: a tenth of the distribution's, and it asks udev nothing.
+initial_ram_disk() {
+    work=$(mktemp -d)
+    mkdir -p "$work/bin" "$work/modules" "$work/proc" "$work/sys" "$work/dev" "$work/sysroot"
+    cp "$(command -v busybox)" "$work/bin/busybox"
+    for applet in sh mount umount cat echo sync poweroff insmod grep sed basename dirname usleep ip tar chroot mkdir switch_root; do
+        ln -s busybox "$work/bin/$applet"
+    done
+    install -m 755 "$FILES/initrd.sh" "$work/init"
+    number=10
+    for module in virtio_pci virtio_blk virtio_net ext4; do
+        modprobe --set-version "$version" --show-depends "$module" 2>/dev/null | while read -r kind path _; do
+            if [ "$kind" = insmod ]; then echo "$path"; fi
+        done
+    done | awk '!seen[$0]++' >"$work/list"
+    while read -r path; do
+        name=$(basename "$path" | sed 's/\.ko.*//')
+        # The order of loading is the order of names.
+        case $path in
+            *.xz) busybox unxz -c "$path" ;;
+            *.gz) busybox gunzip -c "$path" ;;
+            *.zst) zstd -dc "$path" ;;
+            *) cat "$path" ;;
+        esac >"$work/modules/$number-$name.ko"
+        number=$((number + 1))
+    done <"$work/list"
+    rm "$work/list"
+    (cd "$work" && find . | busybox cpio -o -H newc 2>/dev/null) >"$OUT/initrd"
+    rm -rf "$work"
+}
+
+lay_files() {
+    install -D -m 755 "$FILES/identity.sh" /usr/lib/slipway/identity.sh
+    install -D -m 755 "$FILES/ready.sh" /usr/lib/slipway/ready.sh
+    install -D -m 644 "$FILES/slipway-ready.service" /etc/systemd/system/slipway-ready.service
+    # The disk of a machine is larger than its image.
+    printf '/dev/root / auto rw,noatime,x-systemd.growfs 0 0\n' >/etc/fstab
+    printf 'PasswordAuthentication no\nPermitRootLogin prohibit-password\nUseDNS no\nHostKey /etc/ssh/ssh_host_ed25519_key\n' \
+        >/etc/ssh/sshd_config.d/slipway.conf
+}
+
+# The initial RAM disk has set the address; nothing shall ask for another.
+network() {
+    rm -f /etc/resolv.conf
+    echo 'nameserver 10.0.2.3' >/etc/resolv.conf
+    [ ! -d /etc/cloud ] || touch /etc/cloud/cloud-init.disabled
+    systemctl disable --quiet systemd-networkd.service systemd-networkd.socket systemd-resolved.service networking.service \
+        2>/dev/null || true
+}
+
+services() {
+    systemctl enable --quiet slipway-ready.service ssh.service
+    if [ -e /usr/lib/systemd/system/docker.service ]; then systemctl enable --quiet docker.service; fi
+    # They would work beside the first start, and hold apt's lock when somebody wants it.
+    for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
+        man-db.timer fstrim.timer; do
+        ln -sf /dev/null "/etc/systemd/system/$unit"
+    done
+    # There is no screen.
+    systemctl mask --quiet getty@tty1.service systemd-backlight@.service 2>/dev/null || true
+}
+
+# Profiles are compiled here, once, instead of in each first start.
+security_cache() {
+    command -v apparmor_parser >/dev/null || return 0
+    :
+}
+
+# An identity belongs to a machine, not to its image. An empty machine-id, unlike none, does not make systemd apply its presets.
+forget_identity() {
+    rm -f /etc/ssh/ssh_host_* /etc/hostname /var/lib/dbus/machine-id /var/lib/systemd/random-seed
+    : >/etc/machine-id
+    rm -rf /var/lib/docker /var/lib/containerd /var/lib/cloud /var/log/journal
+    rm -f /var/cache/apt/archives/*.deb
+    find /var/log -type f -exec truncate --size 0 {} +
+}
+
+main

@@ -1,0 +1,16 @@
+# Tells the computer that runs this machine, over the serial console, how its start went.
+
+report() {
+    # A line of its own, whatever the kernel was writing.
+    printf '\nslipway: %s\n' "$1" >/dev/console
+}
+
+for unit in docker.service ssh.service; do
+    # An image may come without an engine; it is installed later.
+    systemctl cat "$unit" >/dev/null 2>&1 || continue
+    systemctl is-active --quiet "$unit" && continue
+    journalctl --unit "$unit" --lines 15 --no-pager --output cat >/dev/console 2>&1
+    report "failed: $unit did not start"
+    exit 1
+done
+report ready
