@@ -6,7 +6,7 @@ import { canceled } from './errors.ts';
 /** How a program of this computer ended, with the last lines that it wrote. */
 export type Ended = { readonly code: number; readonly lines: readonly string[] };
 
-const KEPT = 40;
+const KEPT = 200;
 /** What programs need of our environment. Whatever else stands there may be a secret, and is none of their business. */
 const PASSED =
   /^(PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TMPDIR|TEMP|TMP|TERM|XDG_\w+|SystemRoot|ComSpec|PATHEXT|APPDATA|LOCALAPPDATA|USERPROFILE)$/i;

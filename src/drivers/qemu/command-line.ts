@@ -69,6 +69,25 @@ export function probeArguments(shape: Pick<Shape, 'arch' | 'accelerator' | 'kern
   ];
 }
 
+/** Starts a vendor's image as the vendor meant it, by firmware and boot loader, with a NoCloud seed and a disk to answer on. */
+export function bakeArguments({
+  arch,
+  accelerator,
+  firmware,
+}: Pick<Shape, 'arch' | 'accelerator'> & { readonly firmware: string | undefined }): readonly string[] {
+  return [
+    ...machineArguments({ arch, accelerator }),
+    ...(firmware === undefined ? [] : ['-bios', firmware]),
+    ...['-smp', '2', '-m', '1536M', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
+    ...drive('root', 'work.qcow2', 'qcow2'),
+    ...['-blockdev', 'driver=vvfat,node-name=seed,dir=seed,label=cidata,read-only=on'],
+    ...['-device', 'virtio-blk-pci,drive=seed'],
+    ...drive('out', 'out.raw', 'raw'),
+    ...['-netdev', 'user,id=net', '-device', 'virtio-net-pci,netdev=net', '-device', 'virtio-rng-pci'],
+    ...['-serial', 'stdio'],
+  ];
+}
+
 function machineArguments({ arch, accelerator }: Pick<Shape, 'arch' | 'accelerator'>): readonly string[] {
   const machine = arch === 'arm64' ? 'virt,gic-version=max' : 'q35,usb=off,vmport=off';
   // Hyper-V's interface has no working interrupt controller of its own in the kernel of older Windows.

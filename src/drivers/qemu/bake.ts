@@ -1,0 +1,152 @@
+import { cp, mkdir, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseTar } from 'nanotar';
+import { localFileError } from '../../changes.ts';
+import { runChild, type Ended } from '../../child.ts';
+import { SlipwayError } from '../../errors.ts';
+import type { Call } from '../driver.ts';
+import { hardware, lastTrial } from './accelerator.ts';
+import { bakeArguments, type Accelerator } from './command-line.ts';
+import { plainConsole, wordOn, type Word } from './console.ts';
+import { archOf, imageTool, programPath, systemEmulator } from './programs.ts';
+
+/** The disk that a vendor's image has at least while the engine is installed into it. */
+const LEAST_GIB = 8;
+const OUT_MIB = 256;
+const MINUTES = 40;
+/** What a firmware and a boot loader may take to say their first word with hardware acceleration. */
+const SILENCE_SECONDS = 60;
+
+export type Baked = { readonly root: string; readonly engine: string };
+
+/**
+ * Makes an image of a vendor's cloud image: starts it once with a NoCloud seed, which installs the engine and hands out the
+ * kernel and an initial RAM disk; then it is an image like those built here. All in `folder`; a stop leaves nothing else.
+ */
+export async function bakeImage(base: string, folder: string, call: Call): Promise<Baked> {
+  const { computer, log } = call;
+  const arch = archOf(computer);
+  const [tool, emulator] = [await programPath(imageTool, computer), await programPath(systemEmulator(arch), computer)];
+  const work = join(folder, 'work.qcow2');
+  const tooled = async (...argv: readonly string[]): Promise<void> => done(await runChild(tool, argv, { ...call, cwd: folder }));
+
+  log('Copy the vendor’s image');
+  await tooled('convert', '-O', 'qcow2', base, work);
+  await tooled('resize', '-q', work, `${Math.max(LEAST_GIB, await gibOf(tool, work, call))}G`);
+  await writeSeed(join(folder, 'seed'), computer.templates);
+  const out = join(folder, 'out.raw');
+  await writeFile(out, '', { mode: 0o600 });
+  await truncate(out, OUT_MIB * 1024 * 1024);
+
+  let word: Word | 'silent' = 'silent';
+  for (const accelerator of await candidates(call)) {
+    log(`Start it once, to install the engine (${accelerator})`);
+    word = await runOnce(emulator, bakeArguments({ arch, accelerator, firmware: firmwareOf(arch) }), folder, accelerator, call);
+    if (word !== 'silent') break;
+  }
+  if (word === 'silent') throw bakeFailed('it said nothing on its console', []);
+  if (!word.ready) throw bakeFailed(word.reason, word.lines ?? []);
+
+  log('Pack the disk');
+  await tooled('convert', '-O', 'qcow2', work, join(folder, 'disk.qcow2'));
+  const about = await takeOut(out, folder);
+  await Promise.all([work, out, join(folder, 'seed')].map((path) => rm(path, { recursive: true, force: true })));
+  return about;
+}
+
+/** NoCloud's two files, and beside them what they run; QEMU shows the folder as a FAT disk. */
+async function writeSeed(seed: string, templates: string): Promise<void> {
+  await mkdir(seed, { recursive: true, mode: 0o700 });
+  await cp(join(templates, 'image'), seed, { recursive: true });
+  await writeFile(join(seed, 'meta-data'), 'instance-id: slipway-bake\nlocal-hostname: bake\n');
+  await cp(join(templates, 'image', 'bake.user-data'), join(seed, 'user-data'));
+}
+
+async function candidates({ computer }: Call): Promise<readonly Accelerator[]> {
+  const fast = hardware(computer.platform);
+  const trial = await lastTrial(computer);
+  return fast === undefined || trial?.works === false ? ['tcg'] : [fast, 'tcg'];
+}
+
+/** Debian keeps the firmware of ARM machines in a package of its own; elsewhere it comes with QEMU. */
+function firmwareOf(arch: 'amd64' | 'arm64'): string | undefined {
+  if (arch === 'amd64') return undefined;
+  const debian = '/usr/share/qemu-efi-aarch64/QEMU_EFI.fd';
+  return existsSync(debian) ? debian : 'edk2-aarch64-code.fd';
+}
+
+type Outcome = Word & { readonly lines?: readonly string[] };
+
+async function runOnce(
+  emulator: string,
+  argv: readonly string[],
+  folder: string,
+  accelerator: Accelerator,
+  call: Call,
+): Promise<Outcome | 'silent'> {
+  let console = '';
+  const limit = new AbortController();
+  const silence = setTimeout(() => limit.abort('silent'), SILENCE_SECONDS * 1000);
+  const whole = setTimeout(() => limit.abort('late'), MINUTES * 60_000);
+  if (accelerator === 'tcg') clearTimeout(silence);
+  const lines = (): readonly string[] => plainConsole(console).split('\n').filter(Boolean).slice(-12);
+  try {
+    const { code } = await runChild(emulator, argv, {
+      ...call,
+      cwd: folder,
+      signal: AbortSignal.any([call.signal, limit.signal]),
+      log: (line) => {
+        clearTimeout(silence);
+        console += `${line}\n`;
+        call.log(plainConsole(line));
+      },
+    });
+    return wordOn(console) === undefined
+      ? { ready: false, reason: `QEMU ended with exit status ${code}`, lines: lines() }
+      : { ...(wordOn(console) as Word), lines: lines() };
+  } catch (error) {
+    if (call.signal.aborted || !limit.signal.aborted) throw error;
+    if (limit.signal.reason === 'silent') return 'silent';
+    return { ready: false, reason: `it was not done after ${MINUTES} minutes`, lines: lines() };
+  } finally {
+    clearTimeout(silence);
+    clearTimeout(whole);
+  }
+}
+
+/** The tar that the guest wrote on its second disk. */
+async function takeOut(out: string, folder: string): Promise<Baked> {
+  const files = new Map(parseTar(await readFile(out)).map((file) => [file.name.replace(/^\.\//, ''), file]));
+  const text = (name: string): string => (files.get(name)?.text ?? '').trim();
+  for (const name of ['vmlinuz', 'initrd']) {
+    const data = files.get(name)?.data;
+    if (data === undefined || data.length === 0) throw bakeFailed(`it handed out no ${name}`, []);
+    const handle = await open(join(folder, name), 'w', 0o600);
+    try {
+      await handle.writeFile(data);
+    } catch (error) {
+      throw localFileError(join(folder, name), error);
+    } finally {
+      await handle.close();
+    }
+  }
+  return { root: text('root'), engine: text('engine') };
+}
+
+async function gibOf(tool: string, disk: string, call: Call): Promise<number> {
+  const { lines } = await runChild(tool, ['info', '--output=json', disk], { ...call, log: () => {} });
+  const { 'virtual-size': bytes } = JSON.parse(lines.join('\n')) as { readonly 'virtual-size': number };
+  return Math.ceil(bytes / 1024 ** 3);
+}
+
+function done({ code, lines }: Ended): void {
+  if (code !== 0) throw bakeFailed('qemu-img failed', lines);
+}
+
+function bakeFailed(reason: string, lines: readonly string[]): SlipwayError {
+  return new SlipwayError('IMAGE_BUILD', `The engine could not be installed into the cloud image: ${reason}`, {
+    hint: 'Mend that, then run the same command again: the download is kept, nothing half made is left',
+    detail: lines,
+  });
+}

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# cloud-image.sh OUT: makes a disk as vendors publish them for clouds, since none can be downloaded on a closed machine:
+# partitions, a boot loader, the distribution's own initial RAM disk, cloud-init, no engine, no user. A raw disk in OUT.
+set -euo pipefail
+out=$1
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=templates/image/apt-sources.sh
+. "$here/../../templates/image/apt-sources.sh"
+suite=trixie
+packages='systemd-sysv,udev,dbus,linux-image-cloud-amd64,initramfs-tools,zstd,openssh-server,cloud-init,cloud-guest-utils,netplan.io,systemd-resolved,sudo,iproute2,ca-certificates,e2fsprogs,procps,kmod,fdisk'
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+chmod 755 "$work"
+# shellcheck source=/dev/null
+own=$(. /etc/os-release && echo "${VERSION_CODENAME-}")
+suite_sources "$own" "$suite" >"$work/debian.sources"
+acquire_settings >"$work/apt.conf"
+mmdebstrap --quiet --variant=minbase --include="$packages" --format=tar --aptopt="$work/apt.conf" \
+  --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+  --customize-hook='echo "datasource_list: [ NoCloud, None ]" >"$1/etc/cloud/cloud.cfg.d/90_datasource.cfg"' \
+  --customize-hook='printf "LABEL=cloudroot / ext4 defaults 0 1\n" >"$1/etc/fstab"' \
+  --customize-hook='chroot "$1" systemctl enable systemd-networkd' \
+  --customize-hook='rm -f "$1/etc/ssh/ssh_host_"* "$1/etc/hostname"; : >"$1/etc/machine-id"' \
+  "$suite" "$work/root.tar" "$work/debian.sources"
+mkdir "$work/tree"
+tar -xf "$work/root.tar" -C "$work/tree" --exclude './dev/*'
+mke2fs -q -t ext4 -L cloudroot -d "$work/tree" "$work/root.ext4" 2600M
+boot=$work/boot.fat
+truncate --size 100M "$boot"
+mkfs.vfat -n BOOT "$boot" >/dev/null
+mcopy -i "$boot" "$work"/tree/boot/vmlinuz-* ::vmlinuz
+mcopy -i "$boot" "$work"/tree/boot/initrd.img-* ::initrd
+printf 'DEFAULT linux\nPROMPT 0\nLABEL linux\n  KERNEL vmlinuz\n  INITRD initrd\n  APPEND root=LABEL=cloudroot ro console=ttyS0\n' >"$work/syslinux.cfg"
+mcopy -i "$boot" "$work/syslinux.cfg" ::syslinux.cfg
+syslinux --install "$boot"
+truncate --size 2800M "$out"
+printf 'label: dos\nunit: sectors\n2048,204800,c,*\n206848,,83\n' | sfdisk --quiet "$out"
+dd if=/usr/lib/syslinux/mbr/mbr.bin of="$out" conv=notrunc status=none
+dd if="$boot" of="$out" bs=512 seek=2048 conv=notrunc,sparse status=none
+dd if="$work/root.ext4" of="$out" bs=1M seek=101 conv=notrunc,sparse status=none
