@@ -105,6 +105,11 @@ async function chosenDriver({ world: { computer } }: Cli): Promise<string> {
   return String(driver);
 }
 
+/** One yes or no; Enter alone is yes. */
+export async function confirmed(message: string): Promise<boolean> {
+  return (await ask([{ name: 'yes', type: 'confirm', message, default: true }])).yes === true;
+}
+
 /** On stderr, like all that is not a value. Escape and Ctrl-C leave nothing behind. */
 async function ask(questions: readonly Question[]): Promise<Record<string, unknown>> {
   const prompt = inquirer.createPromptModule({ output: process.stderr });

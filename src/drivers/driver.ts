@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { Computer } from '../computer.ts';
 import type { Host } from '../machine.ts';
+import type { Program } from '../programs.ts';
 
 /** The whole identity of a machine. A driver keeps no other state: it finds its resources by `id`. */
 export type Target<O> = { readonly id: string; readonly name: string; readonly options: O };
@@ -32,6 +33,13 @@ export type Boot = {
 export type Health =
   { readonly usable: true } | { readonly usable: false; readonly reason: string; readonly fix: string };
 
+/** One line that a driver adds to `doctor`: whether there is what it needs besides programs, or a fact worth knowing. */
+export type Finding = {
+  readonly what: string;
+  readonly state: 'ok' | 'missing' | 'note';
+  readonly detail: string;
+};
+
 /** What every call gets: where it runs, where its output lines go, and when to stop. */
 export type Call = {
   readonly computer: Computer;
@@ -53,8 +61,17 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
   readonly options: S;
   /** What `remove` leaves standing, for the user to know: absent when everything goes. */
   readonly stays?: string;
+  /**
+   * Local drivers by preference: `create` without a driver takes the usable one of the highest rank. Left out by drivers
+   * that are never taken unasked.
+   */
+  readonly rank?: number;
+  /** Programs of this computer that it needs; then they are no business of `health`. */
+  programs?(computer: Computer): readonly Program[];
   /** Quick and without side effects; needs no options. */
   health(computer: Computer): Promise<Health>;
+  /** What `doctor` tells beyond that. Called when the programs are there; may take a second. */
+  checkup?(computer: Computer): Promise<readonly Finding[]>;
   /** Fails before anything exists or costs money: files that are missing, credentials, quota. */
   check?(target: Target<z.output<S>>, call: Call): Promise<void>;
   /** Gets what machines share and none owns, such as an image. Before the machine's record exists, so it may take its time. */

@@ -1,0 +1,220 @@
+import { constants } from 'node:fs';
+import { access, lstat, readFile, stat } from 'node:fs/promises';
+import { userInfo } from 'node:os';
+import { isAbsolute, join } from 'node:path';
+import type { Computer } from './computer.ts';
+
+export type PackageManager = 'apt' | 'dnf' | 'pacman' | 'zypper' | 'brew' | 'winget' | 'choco';
+
+/** A program of this computer that something needs, and how one gets it. */
+export type Program = {
+  readonly command: string;
+  /** Any of these names does as well. */
+  readonly also?: readonly string[];
+  /** A verb first, as in "qemu-img, which makes disks of VMs": `makes disks of VMs`. */
+  readonly purpose: string;
+  readonly packages: Readonly<Partial<Record<PackageManager, readonly string[]>>>;
+  /** The project's page, for where no package manager has it. */
+  readonly link: string;
+  /** Where its installer puts it when that is in nobody's PATH. */
+  readonly folders?: readonly string[];
+};
+
+/** How to get programs: what a person types, and the same as argv. */
+export type Mending = {
+  readonly manager: PackageManager | undefined;
+  readonly commands: readonly (readonly string[])[];
+  /** Programs that no package manager of this computer has. */
+  readonly unpackaged: readonly Program[];
+  /** Nothing is left to a person but to agree. */
+  readonly complete: boolean;
+  /** The one line to type, or where to look. */
+  readonly line: string;
+};
+
+/** What decides over installing, besides the package manager. */
+export type Rights = { readonly root: boolean; readonly sudo: boolean };
+
+const EXECUTABLES: Readonly<Record<PackageManager, string>> = {
+  apt: 'apt-get',
+  dnf: 'dnf',
+  pacman: 'pacman',
+  zypper: 'zypper',
+  brew: 'brew',
+  winget: 'winget',
+  choco: 'choco',
+};
+const MANAGERS: Readonly<Partial<Record<NodeJS.Platform, readonly PackageManager[]>>> = {
+  linux: ['apt', 'dnf', 'pacman', 'zypper'],
+  darwin: ['brew'],
+  win32: ['winget', 'choco'],
+};
+/** Users' PATHs often lack these, and programs that are there work all the same. */
+const POSIX_FOLDERS = ['/usr/sbin', '/sbin', '/usr/local/sbin', '/opt/homebrew/bin'];
+
+type Wanted = Pick<Program, 'command' | 'also' | 'folders'>;
+
+/** The absolute path of a program, found without starting one. */
+export async function findProgram(program: Wanted, computer: Computer): Promise<string | undefined> {
+  const names = [program.command, ...(program.also ?? [])].flatMap((name) =>
+    endings(computer).map((end) => name + end),
+  );
+  for (const folder of foldersOf(program, computer)) {
+    for (const name of names) {
+      const path = join(folder, name);
+      if (await isExecutable(path, computer)) return path;
+    }
+  }
+  return undefined;
+}
+
+export async function missingPrograms(programs: readonly Program[], computer: Computer): Promise<readonly Program[]> {
+  const found = await Promise.all(programs.map((program) => findProgram(program, computer)));
+  return programs.filter((_program, index) => found[index] === undefined);
+}
+
+export async function packageManager(computer: Computer): Promise<PackageManager | undefined> {
+  for (const manager of MANAGERS[computer.platform] ?? []) {
+    if ((await findProgram({ command: EXECUTABLES[manager] }, computer)) !== undefined) return manager;
+  }
+  return undefined;
+}
+
+/** What to run, in this order, so that these programs are there afterwards. Empty when the manager has none of them. */
+export function installCommands(
+  missing: readonly Program[],
+  manager: PackageManager,
+  { root, sudo }: Rights,
+): readonly (readonly string[])[] {
+  const packages = packagesOf(missing, manager);
+  if (packages.length === 0) return [];
+  const needsRoot = MANAGERS.linux?.includes(manager) === true;
+  const prefix = needsRoot && !root && sudo ? ['sudo'] : [];
+  return commandsOf(manager, packages).map((command) => [...prefix, ...command]);
+}
+
+export function packagesOf(missing: readonly Program[], manager: PackageManager): readonly string[] {
+  return [...new Set(missing.flatMap((program) => program.packages[manager] ?? []))];
+}
+
+/** As a person types them, in the shell that goes with the manager: PowerShell 5 has no `&&`. */
+export function shownCommands(commands: readonly (readonly string[])[], manager: PackageManager): string {
+  return commands.map((argv) => argv.join(' ')).join(MANAGERS.win32?.includes(manager) === true ? '; ' : ' && ');
+}
+
+export async function mendingOf(missing: readonly Program[], computer: Computer): Promise<Mending> {
+  const manager = await packageManager(computer);
+  const sudo = (await findProgram({ command: 'sudo' }, computer)) !== undefined;
+  return mendingBy(missing, manager, { root: userInfo().uid === 0, sudo });
+}
+
+export function mendingBy(missing: readonly Program[], manager: PackageManager | undefined, rights: Rights): Mending {
+  const commands = manager === undefined ? [] : installCommands(missing, manager, rights);
+  const unpackaged = missing.filter(
+    ({ packages }) => manager === undefined || packagesOf([{ packages } as Program], manager).length === 0,
+  );
+  const mayInstall = rights.root || rights.sudo || MANAGERS.linux?.includes(manager ?? 'brew') !== true;
+  const line = manager === undefined || commands.length === 0 ? [] : [shownCommands(commands, manager)];
+  return {
+    manager,
+    commands,
+    unpackaged,
+    complete: unpackaged.length === 0 && mayInstall,
+    line: [
+      ...line.map((text) => (mayInstall ? text : `as root: ${text}`)),
+      ...unpackaged.map(({ command, link }) => `get ${command} from ${link}`),
+    ].join('; '),
+  };
+}
+
+/** The docker client; whatever package it came from, `docker` is what counts. */
+export async function clientProgram(computer: Computer): Promise<Program> {
+  const release = computer.platform === 'linux' ? await readFile('/etc/os-release', 'utf8').catch(() => '') : '';
+  return dockerClient(release);
+}
+
+/** Debian has the client in a package of its own since 13; before, and in Ubuntu, it comes with the engine's. */
+export function dockerClient(osRelease: string): Program {
+  const id = /^ID="?([\w.-]+)"?$/m.exec(osRelease)?.[1];
+  // Testing and unstable have no number.
+  const version = Number(/^VERSION_ID="?(\d+)/m.exec(osRelease)?.[1] ?? Infinity);
+  const own = (id === 'debian' || id === 'raspbian') && version >= 13;
+  return {
+    command: 'docker',
+    purpose: 'speaks to engines',
+    packages: {
+      apt: [own ? 'docker-cli' : 'docker.io'],
+      dnf: ['docker-cli'],
+      pacman: ['docker'],
+      zypper: ['docker'],
+      brew: ['docker'],
+      winget: ['Docker.DockerCLI'],
+      choco: ['docker-cli'],
+    },
+    link: 'https://docs.docker.com/engine/install/',
+  };
+}
+
+/** What `slipway ssh` runs; making machines needs none, since the connection there is our own. */
+export const sshProgram: Program = {
+  command: 'ssh',
+  purpose: 'opens shells on machines',
+  packages: {
+    apt: ['openssh-client'],
+    dnf: ['openssh-clients'],
+    pacman: ['openssh'],
+    zypper: ['openssh-clients'],
+    brew: ['openssh'],
+    choco: ['openssh'],
+  },
+  link: 'https://www.openssh.com/portable.html',
+  folders: [String.raw`C:\Windows\System32\OpenSSH`],
+};
+
+function commandsOf(manager: PackageManager, packages: readonly string[]): readonly (readonly string[])[] {
+  switch (manager) {
+    case 'apt':
+      // A fresh computer has no package lists, and old ones name files that are gone.
+      return [
+        ['apt-get', 'update'],
+        ['apt-get', 'install', '--yes', '--no-install-recommends', ...packages],
+      ];
+    case 'dnf':
+      return [['dnf', 'install', '-y', ...packages]];
+    case 'pacman':
+      return [['pacman', '-S', '--needed', '--noconfirm', ...packages]];
+    case 'zypper':
+      return [['zypper', '--non-interactive', 'install', ...packages]];
+    case 'brew':
+      return [['brew', 'install', ...packages]];
+    case 'winget':
+      return packages.map((id) => [
+        ...['winget', 'install', '--exact', '--id', id],
+        ...['--accept-package-agreements', '--accept-source-agreements'],
+      ]);
+    case 'choco':
+      return [['choco', 'install', '-y', ...packages]];
+  }
+}
+
+function foldersOf({ folders = [] }: Wanted, { platform, env }: Computer): readonly string[] {
+  const windows = platform === 'win32';
+  const listed = (env.PATH ?? '').split(windows ? ';' : ':');
+  // A folder that depends on where one stands is no place to take a program from.
+  return [...listed, ...folders, ...(windows ? [] : POSIX_FOLDERS)].filter((folder) => isAbsolute(folder));
+}
+
+function endings({ platform, env }: Computer): readonly string[] {
+  return platform === 'win32' ? (env.PATHEXT || '.COM;.EXE;.BAT;.CMD').split(';') : [''];
+}
+
+async function isExecutable(path: string, { platform }: Computer): Promise<boolean> {
+  try {
+    // winget is an alias that can't be followed, only seen.
+    if (platform === 'win32') return !(await lstat(path)).isDirectory();
+    await access(path, constants.X_OK);
+    return (await stat(path)).isFile();
+  } catch {
+    return false;
+  }
+}
