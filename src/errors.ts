@@ -26,6 +26,8 @@ export const exitCodes = {
   ENGINE_UNREACHABLE: 9,
   ENGINE_OPEN: 9,
   LOCAL_FILES: 10,
+  IMAGE_MISSING: 3,
+  IMAGE_BUILD: 12,
   PROGRAM_MISSING: 11,
   CANCELED: 130,
 } as const;

@@ -1,3 +1,4 @@
 // The registry: one line a driver, in the order in which `drivers` and the wizard show them.
+export { qemu } from './qemu/qemu.ts';
 export { generic } from './generic.ts';
 export { none } from './none.ts';

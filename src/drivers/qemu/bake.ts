@@ -29,7 +29,8 @@ export async function bakeImage(base: string, folder: string, call: Call): Promi
   const arch = archOf(computer);
   const [tool, emulator] = [await programPath(imageTool, computer), await programPath(systemEmulator(arch), computer)];
   const work = join(folder, 'work.qcow2');
-  const tooled = async (...argv: readonly string[]): Promise<void> => done(await runChild(tool, argv, { ...call, cwd: folder }));
+  const tooled = async (...argv: readonly string[]): Promise<void> =>
+    done(await runChild(tool, argv, { ...call, cwd: folder }));
 
   log('Copy the vendor’s image');
   await tooled('convert', '-O', 'qcow2', base, work);
@@ -39,10 +40,16 @@ export async function bakeImage(base: string, folder: string, call: Call): Promi
   await writeFile(out, '', { mode: 0o600 });
   await truncate(out, OUT_MIB * 1024 * 1024);
 
-  let word: Word | 'silent' = 'silent';
+  let word: Outcome | 'silent' = 'silent';
   for (const accelerator of await candidates(call)) {
     log(`Start it once, to install the engine (${accelerator})`);
-    word = await runOnce(emulator, bakeArguments({ arch, accelerator, firmware: firmwareOf(arch) }), folder, accelerator, call);
+    word = await runOnce(
+      emulator,
+      bakeArguments({ arch, accelerator, firmware: firmwareOf(arch) }),
+      folder,
+      accelerator,
+      call,
+    );
     if (word !== 'silent') break;
   }
   if (word === 'silent') throw bakeFailed('it said nothing on its console', []);

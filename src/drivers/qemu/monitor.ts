@@ -15,8 +15,8 @@ type Answer = { readonly return?: unknown; readonly error?: { readonly desc: str
 const SECONDS = 5;
 
 /** Undefined where nobody listens: the VM does not run. Rejects when somebody does and says nothing for five seconds. */
-export async function openMonitor(where: NetConnectOpts, signal: AbortSignal): Promise<Monitor | undefined> {
-  const socket = await connected(where, signal);
+export async function openMonitor(where: NetConnectOpts): Promise<Monitor | undefined> {
+  const socket = await connected(where);
   if (!socket) return undefined;
   const waiting: ((answer: Answer | Error) => void)[] = [];
   const settle = (answer: Answer | Error): void => waiting.shift()?.(answer);
@@ -75,9 +75,9 @@ export async function openMonitor(where: NetConnectOpts, signal: AbortSignal): P
   };
 }
 
-function connected(where: NetConnectOpts, signal: AbortSignal): Promise<Socket | undefined> {
+function connected(where: NetConnectOpts): Promise<Socket | undefined> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ ...where, signal } as NetConnectOpts);
+    const socket = connect(where);
     socket.once('connect', () => {
       socket.removeAllListeners('error');
       resolve(socket);

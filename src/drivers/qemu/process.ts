@@ -71,7 +71,7 @@ export async function startProcess(
   for (;;) {
     if (signal.aborted) throw canceled();
     if (gone !== undefined) return whyNot(folder, gone);
-    await using answered = await openMonitor(monitorAt(folder, vm), signal);
+    await using answered = await openMonitor(monitorAt(folder, vm));
     if (answered) return undefined;
     if (performance.now() > end) return whyNot(folder, `its monitor did not answer within ${START_SECONDS} seconds`);
     await sleep(50);
@@ -91,7 +91,7 @@ async function whyNot(folder: string, gone: string): Promise<NoStart> {
  */
 export async function runState(folder: string, vm: Vm, call: Call): Promise<RunState> {
   try {
-    await using monitor = await openVm(folder, vm, call);
+    await using monitor = await openVm(folder, vm);
     if (!monitor) return (await ownPid(folder, vm, call)) === undefined ? 'none' : 'silent';
     const { status } = (await monitor.execute('query-status')) as { readonly status: string };
     if (status === 'running' || status === 'paused' || status === 'io-error') return status;
@@ -105,8 +105,8 @@ export async function runState(folder: string, vm: Vm, call: Call): Promise<RunS
 }
 
 /** The monitor of this VM; undefined where nobody or somebody else answers. */
-export async function openVm(folder: string, vm: Vm, { signal }: Call): Promise<Monitor | undefined> {
-  const monitor = await openMonitor(monitorAt(folder, vm), signal);
+export async function openVm(folder: string, vm: Vm): Promise<Monitor | undefined> {
+  const monitor = await openMonitor(monitorAt(folder, vm));
   if (!monitor) return undefined;
   try {
     const { UUID } = (await monitor.execute('query-uuid')) as { readonly UUID: string };
@@ -122,7 +122,7 @@ export async function openVm(folder: string, vm: Vm, { signal }: Call): Promise<
 /** Ends the process at once: through its monitor, or where that is silent by its number, once its command line has proved it. */
 export async function killProcess(folder: string, vm: Vm, call: Call): Promise<void> {
   const quit = async (): Promise<boolean> => {
-    await using monitor = await openVm(folder, vm, call);
+    await using monitor = await openVm(folder, vm);
     if (!monitor) return false;
     // It may be gone before it can answer.
     await monitor.execute('quit').catch(() => undefined);

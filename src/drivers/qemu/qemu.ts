@@ -1,4 +1,4 @@
-import { mkdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import { mkdir, open, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -7,7 +7,6 @@ import { runChild } from '../../child.ts';
 import { canceled, SlipwayError, systemCode } from '../../errors.ts';
 import type { Image } from '../../images/image.ts';
 import { openImages } from '../../images/store.ts';
-import { findProgram, missingPrograms } from '../../programs.ts';
 import { defineDriver, type Boot, type Call, type Instance, type Target } from '../driver.ts';
 import { chooseAccelerator, hardware, lastTrial } from './accelerator.ts';
 import { FILES, type Accelerator, type Shape } from './command-line.ts';
@@ -38,15 +37,11 @@ const options = z.object({
     .min(2)
     .default(20)
     .meta({ description: 'Size of the disk, in GB; what is not used takes no room here', value: 'gb' }),
-  image: z
-    .string()
-    .min(1)
-    .default('debian-13')
-    .meta({
-      description: 'Image: debian-13, debian-12, or a path or URL of a cloud image',
-      flag: 'image',
-      value: 'image',
-    }),
+  image: z.string().min(1).default('debian-13').meta({
+    description: 'Image: debian-13, debian-12, or a path or URL of a cloud image',
+    flag: 'image',
+    value: 'image',
+  }),
   imageDigest: z
     .string()
     .regex(/^(sha(256|512):)?[0-9a-fA-F]{64}([0-9a-fA-F]{64})?$/, 'a digest like sha512:…')
@@ -73,14 +68,8 @@ export const qemu = defineDriver({
   rank: 50,
   options,
   programs: programsOf,
-  async health(computer) {
-    const missing = await missingPrograms(programsOf(computer), computer);
-    if (missing.length === 0) return { usable: true };
-    return {
-      usable: false,
-      reason: `${missing.map(({ command }) => command).join(' and ')} missing`,
-      fix: 'slipway doctor --fix',
-    };
+  async health() {
+    return { usable: true };
   },
   async checkup(computer) {
     const accelerator = hardware(computer.platform);
@@ -173,7 +162,7 @@ export const qemu = defineDriver({
     if (state === 'none') return;
     if (state !== 'running') return await killProcess(folder, vm, call);
     const ended = async (): Promise<boolean> => {
-      await using monitor = await openVm(folder, vm, call);
+      await using monitor = await openVm(folder, vm);
       if (!monitor) return false;
       await monitor.execute('system_powerdown');
       return await monitor.ended(seconds);
@@ -229,12 +218,14 @@ async function vmOf(
 async function makeDisk(folder: string, target: Target<Options>, boot: Boot, seed: string, call: Call): Promise<Vm> {
   const { options: given } = target;
   const { computer } = call;
+  const images = openImages(computer.home);
   const image = await ensureImage(imageRequest(given), call);
-  await openImages(computer.home).verify(image, call);
+  await images.verify(image, call);
   await roomFor(folder);
-  const { bytes } = image.files['disk.qcow2'];
-  if (given.disk * GIB < image.virtualBytes || bytes <= 0) {
-    const least = Math.ceil(image.virtualBytes / GIB);
+  const imageFolder = images.folder(image);
+  const base = join(imageFolder, 'disk.qcow2');
+  const least = Math.ceil((await virtualSize(base)) / GIB);
+  if (given.disk < least) {
     throw new SlipwayError(
       'USAGE',
       `--qemu-disk must be at least ${least} for the image ${image.name}, got ${given.disk}`,
@@ -243,17 +234,16 @@ async function makeDisk(folder: string, target: Target<Options>, boot: Boot, see
       },
     );
   }
-  const base = join(image.folder, 'disk.qcow2');
   const disk = join(folder, FILES.disk);
   await overlay(disk, base, given.disk, call);
-  const accelerator = await accelerationFor(given.accelerator, image, call);
+  const accelerator = await accelerationFor(given.accelerator, image, imageFolder, call);
   const [ssh = 0, engine = 0, monitor = 0] = await freePorts(target.id, 3, [], computer);
   return {
     version: 1,
     id: target.id,
     name: target.name,
     image: image.digest,
-    imageFolder: image.folder,
+    imageFolder,
     root: image.root,
     arch: image.arch,
     accelerator,
@@ -267,11 +257,16 @@ async function makeDisk(folder: string, target: Target<Options>, boot: Boot, see
   };
 }
 
-async function accelerationFor(asked: Options['accelerator'], image: Image, call: Call): Promise<Accelerator> {
+async function accelerationFor(
+  asked: Options['accelerator'],
+  image: Image,
+  folder: string,
+  call: Call,
+): Promise<Accelerator> {
   if (asked !== 'auto') return asked;
   call.log('Try hardware acceleration');
   const program = await programPath(systemEmulator(archOf(call.computer)), call.computer);
-  const guest = { arch: image.arch, kernel: join(image.folder, 'vmlinuz'), initrd: join(image.folder, 'initrd') };
+  const guest = { arch: image.arch, kernel: join(folder, 'vmlinuz'), initrd: join(folder, 'initrd') };
   const { accelerator, refused } = await chooseAccelerator(program, guest, image.files.vmlinuz.sha256, call);
   for (const { accelerator: other, reason } of refused)
     call.note(`${other} does not work here (${reason}), so the machine is emulated in software: slower, but the same`);
@@ -291,6 +286,17 @@ async function overlay(disk: string, base: string, gigabytes: number, call: Call
     detail: lines,
     hint: 'Make room there, then run the same command again',
   });
+}
+
+/** How large a disk says that it is: the big-endian number at byte 24 of a qcow2 file. */
+async function virtualSize(disk: string): Promise<number> {
+  const handle = await open(disk, 'r');
+  try {
+    const { buffer } = await handle.read(Buffer.alloc(8), 0, 8, 24);
+    return Number(buffer.readBigUInt64BE());
+  } finally {
+    await handle.close();
+  }
 }
 
 async function roomFor(folder: string): Promise<void> {
@@ -323,7 +329,7 @@ async function launch(vm: Vm, target: Target<Options>, call: Call): Promise<void
   if (state === 'running') return;
   if (state === 'io-error' || state === 'paused') {
     if (state === 'io-error') await roomFor(folder);
-    await using monitor = await openVm(folder, vm, call);
+    await using monitor = await openVm(folder, vm);
     await monitor?.execute('cont');
     return;
   }
