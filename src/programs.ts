@@ -49,6 +49,7 @@ const MANAGERS: Readonly<Partial<Record<NodeJS.Platform, readonly PackageManager
   darwin: ['brew'],
   win32: ['winget', 'choco'],
 };
+const WINGET_INSTALL = ['winget', 'install', '--exact', '--id'];
 /** Users' PATHs often lack these, and programs that are there work all the same. */
 const POSIX_FOLDERS = ['/usr/sbin', '/sbin', '/usr/local/sbin', '/opt/homebrew/bin'];
 
@@ -188,10 +189,7 @@ function commandsOf(manager: PackageManager, packages: readonly string[]): reado
     case 'brew':
       return [['brew', 'install', ...packages]];
     case 'winget':
-      return packages.map((id) => [
-        ...['winget', 'install', '--exact', '--id', id],
-        ...['--accept-package-agreements', '--accept-source-agreements'],
-      ]);
+      return packages.map((id) => [...WINGET_INSTALL, id, '--accept-package-agreements', '--accept-source-agreements']);
     case 'choco':
       return [['choco', 'install', '-y', ...packages]];
   }

@@ -40,7 +40,7 @@ function exitTable(): string {
     '| Status | Codes (in `--json`: `error.code`) |',
     '| --- | --- |',
     '| 0 | done |',
-    '| 1 | a bug in Slipway; `status`: the engine does not answer |',
+    '| 1 | a bug in Slipway; `status`: the engine does not answer; `doctor`: something is missing |',
     ...rows,
   ].join('\n');
 }

@@ -7,6 +7,7 @@ import { engineInfos } from '../spec.ts';
 import { badName } from '../store.ts';
 import type { Cli } from './command.ts';
 import { driverInfos } from './spec.ts';
+import { byRank, standingsOf, troublesOf } from './standing.ts';
 
 export type Answers = { readonly name: string; readonly driver: string; readonly flags: Values; readonly use: boolean };
 
@@ -95,12 +96,17 @@ async function freeName(cli: Cli): Promise<string> {
 }
 
 async function chosenDriver({ world: { computer } }: Cli): Promise<string> {
-  const rows = await Promise.all(drivers.map(async (driver) => ({ driver, health: await driver.health(computer) })));
-  const choices = rows.map(({ driver, health }) => ({
-    value: driver.name,
-    name: `${driver.name}: ${driver.summary}`,
-    ...(health.usable ? {} : { disabled: `(${health.reason}; mend it: ${health.fix})` }),
-  }));
+  const choices = await Promise.all(
+    byRank(await standingsOf(drivers, computer)).map(async (standing) => {
+      const { name, summary } = standing.driver;
+      const troubles = await troublesOf(standing, computer);
+      const shown = `${name}: ${summary}`;
+      if (troubles === undefined) return { value: name, name: shown };
+      // What can be installed is asked for once the driver is chosen.
+      if (troubles.installable) return { value: name, name: `${shown} (${troubles.reason} yet)` };
+      return { value: name, name: shown, disabled: `(${troubles.reason}; mend it: ${troubles.fix})` };
+    }),
+  );
   const { driver } = await ask([{ name: 'driver', type: 'select', message: 'Where?', choices } as unknown as Question]);
   return String(driver);
 }

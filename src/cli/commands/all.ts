@@ -83,6 +83,12 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./ssh.ts')).ssh,
   },
   {
+    name: 'doctor',
+    group: 'Help',
+    summary: 'Check this computer, and mend it',
+    load: async () => (await import('./doctor.ts')).doctor,
+  },
+  {
     name: 'drivers',
     group: 'Help',
     summary: 'List drivers and whether they work here',

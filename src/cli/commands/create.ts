@@ -1,15 +1,18 @@
 import { z } from 'zod';
-import { drivers } from '../../drivers/index.ts';
+import { driverNamed, drivers } from '../../drivers/index.ts';
 import { SlipwayError } from '../../errors.ts';
 import { createMachine, dryRun } from '../../lifecycle.ts';
 import { fromEnv, toArgv, toCommandLine, type Values } from '../../options.ts';
+import { clientProgram, mendingOf, missingPrograms } from '../../programs.ts';
 import { profiles as known } from '../../provision/profiles/index.ts';
 import { contextName } from '../../provision/profiles/docker-context.ts';
 import { engineInfos, sudoPassword } from '../../spec.ts';
 import { badName } from '../../store.ts';
 import { isMachineName, type Machine, type MachineSpec, type Ready } from '../../machine.ts';
 import { defineCommand, infosOf, type Cli, type Command, type Result } from '../command.ts';
+import { installMissing } from '../consent.ts';
 import { driverIn, driverInfos, machineInfos, specFrom } from '../spec.ts';
+import { preferredHere } from '../standing.ts';
 import { planResult } from './provision.ts';
 import { makeCurrent, noContext } from './use.ts';
 
@@ -24,6 +27,7 @@ const args = z.object({
       value: 'name',
     }),
   use: z.boolean().default(false).meta({ description: 'Make it the docker CLI’s current context' }),
+  yes: z.boolean().default(false).meta({ description: 'Install missing programs without asking', short: 'y' }),
   dryRun: z.boolean().default(false).meta({ description: 'Show what would be done on the host' }),
   profile: z
     .array(z.enum(known.map(({ name }) => name) as [string, ...string[]]))
@@ -38,29 +42,34 @@ export const create: Command<typeof args> = defineCommand({
   words: '[name]',
   args,
   more: machineInfos,
-  details: 'Flags of a driver choose it: --generic-ip-address 192.0.2.10 needs no --driver.',
+  details:
+    'Flags of a driver choose it: --generic-ip-address 192.0.2.10 needs no --driver. Without any, it is the best local driver here.',
   async run({ words, args: given, flags }, cli) {
     const named = words[0];
     if (named !== undefined && !isMachineName(named)) throw badName(named);
     const { spec, asked, use } = await decide(named, given, flags, cli);
     if (use && !spec.profiles.includes('docker-context')) throw noContext(spec.name);
     const before = await cli.world.store.find(spec.name);
+    const repeat = commandLine(spec, use, cli);
+    // A name that is taken is refused before anything is installed for it.
+    if (before?.phase !== 'ready') await bringPrograms(spec.driver, given, repeat, cli);
     if (given.dryRun) return planResult(spec.name, await dryRun(spec, before, cli.world));
     const ready = await createMachine(spec, cli.world);
     if (use) await makeCurrent(ready, cli);
-    return created(ready, asked ? commandLine(spec, use, cli) : undefined);
+    return created(ready, asked ? repeat : undefined, await clientMending(cli));
   },
 });
 
 type Given = z.output<typeof args>;
 type Decision = { readonly spec: MachineSpec; readonly asked: boolean; readonly use: boolean };
 
-/** Everything that asks or reads flags is here; after it nothing does. */
+/** Everything that asks about the machine, or reads its flags, is here; after it nothing does. */
 async function decide(named: string | undefined, given: Given, flags: Values, cli: Cli): Promise<Decision> {
   const before = named === undefined ? undefined : await cli.world.store.find(named);
   // What was typed, then what was begun, then what the environment says.
   const typed = flags.driver === undefined ? driverIn(flags) : given.driver;
-  const driver = typed ?? before?.spec.driver ?? given.driver;
+  const said = typed ?? before?.spec.driver ?? given.driver;
+  const driver = said ?? (named === undefined ? undefined : await bestDriver(cli));
   if (before?.phase !== 'ready') sameDriver(before, driver);
   const profiles = flags.profile === undefined ? (before?.spec.profiles ?? given.profile) : given.profile;
   const complete = named !== undefined && driver !== undefined && missingAnswers(driver, flags, before, cli) === 0;
@@ -76,6 +85,27 @@ async function decide(named: string | undefined, given: Given, flags: Values, cl
     asked: false,
     use: given.use,
   };
+}
+
+/** The local driver that is taken where nobody named one; undefined when there is none to take. */
+async function bestDriver({ world: { computer }, say }: Cli): Promise<string | undefined> {
+  const best = await preferredHere(drivers, computer);
+  if (best) say(`Driver: ${best.driver.name} (${best.driver.summary}); another one: --driver`);
+  else if (drivers.some(({ rank }) => rank !== undefined)) say('No local driver works here; why: slipway drivers');
+  return best?.driver.name;
+}
+
+async function bringPrograms(driver: string, { yes, dryRun: dry }: Given, repeat: string, cli: Cli): Promise<void> {
+  const programs = driverNamed(driver).programs?.(cli.world.computer) ?? [];
+  // A plan changes nothing, on this computer neither: it is refused as where nobody can be asked.
+  const asking = dry ? { ...cli, interactive: false } : cli;
+  await installMissing(programs, { yes: yes && !dry, again: `${repeat} --yes` }, asking);
+}
+
+/** How to get the docker client, where it is missing. */
+async function clientMending({ world: { computer } }: Cli): Promise<string | undefined> {
+  const missing = await missingPrograms([await clientProgram(computer)], computer);
+  return missing.length === 0 ? undefined : (await mendingOf(missing, computer)).line;
 }
 
 function missingAnswers(driver: string, flags: Values, before: Machine | undefined, { env }: Cli): number {
@@ -123,11 +153,12 @@ function commandLine(spec: MachineSpec, use: boolean, { program }: Cli): string 
   return toCommandLine([program, ...argv]);
 }
 
-function created(ready: Ready, repeat: string | undefined): Result {
+function created(ready: Ready, repeat: string | undefined, client: string | undefined): Result {
   const { name } = ready.spec;
   const context = ready.spec.profiles.includes('docker-context');
   const next = context ? `docker --context ${contextName(name)} ps` : `eval "$(slipway env ${name})"`;
-  const lines = [`${name} is ready: ${ready.endpoint.url}`, `Try: ${next}`];
+  const todo = client === undefined ? `Try: ${next}` : `The docker client is missing here; to get it: ${client}`;
+  const lines = [`${name} is ready: ${ready.endpoint.url}`, todo];
   if (repeat !== undefined) lines.push(`To repeat this without questions: ${repeat}`);
   return {
     json: {

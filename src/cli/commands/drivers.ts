@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { drivers as registered } from '../../drivers/index.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { table } from '../print.ts';
+import { standingsOf, troublesOf } from '../standing.ts';
 
 const args = z.object({});
 
@@ -10,9 +11,19 @@ export const drivers: Command<typeof args> = defineCommand({
   summary: 'List drivers, and whether they work here',
   words: '',
   args,
-  async run(_given, { world }) {
+  async run(_given, { world: { computer } }) {
     const rows = await Promise.all(
-      registered.map(async ({ name, summary, health }) => ({ name, summary, ...(await health(world.computer)) })),
+      (await standingsOf(registered, computer)).map(async (standing) => {
+        const { name, summary } = standing.driver;
+        const troubles = await troublesOf(standing, computer);
+        return {
+          name,
+          summary,
+          usable: troubles === undefined,
+          ...(troubles && { reason: troubles.reason, fix: troubles.fix }),
+          ...(standing.missing.length > 0 && { missing: standing.missing.map(({ command }) => command) }),
+        };
+      }),
     );
     const cells = rows.map((row) => [
       row.name,

@@ -1,0 +1,170 @@
+import { access, constants, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { Computer } from '../computer.ts';
+import type { Finding } from '../drivers/driver.ts';
+import { drivers as registered } from '../drivers/index.ts';
+import {
+  clientProgram,
+  findProgram,
+  mendingOf,
+  missingPrograms,
+  packageManager,
+  sshProgram,
+  type Mending,
+  type Program,
+} from '../programs.ts';
+import type { Cli } from './command.ts';
+import { ended } from './running.ts';
+import { byRank, preferredHere, standingsOf, type Standing } from './standing.ts';
+
+/** One line of `doctor`. What is `optional` is missing too, and nothing of the usual needs it. */
+export type Row = { readonly what: string; readonly state: Finding['state'] | 'optional'; readonly detail: string };
+
+export type Checkup = {
+  readonly rows: readonly Row[];
+  /** Nothing is missing that the docker client and the driver which `create` takes unasked need. */
+  readonly ready: boolean;
+  /** What installing can mend. */
+  readonly missing: readonly Program[];
+  readonly mending: Mending;
+};
+
+const OLDEST_NODE = [20, 19] as const;
+/** A plugin that hangs is as good as none. */
+const SECONDS = 10;
+
+export async function checkUp(cli: Cli): Promise<Checkup> {
+  const { computer } = cli.world;
+  const [client, best, manager] = await Promise.all([
+    clientProgram(computer),
+    preferredHere(registered, computer),
+    packageManager(computer),
+  ]);
+  const groups = await Promise.all([
+    nodeRow(cli.nodeVersion),
+    homeRow(computer),
+    managerRow(manager),
+    clientRows(client, cli),
+    sshRow(cli),
+    ...byRank(await standingsOf(registered, computer)).map((standing) =>
+      driverRows(standing, standing.driver.name === best?.driver.name, computer),
+    ),
+  ]);
+  const rows = groups.flat();
+  const missing = await missingPrograms([client, sshProgram, ...(best?.missing ?? [])], computer);
+  return {
+    rows,
+    ready: rows.every(({ state }) => state !== 'missing'),
+    missing,
+    mending: await mendingOf(missing, computer),
+  };
+}
+
+export function nodeRow(version: string): Row {
+  const [major = 0, minor = 0] = version.replace(/^v/, '').split('.').map(Number);
+  const [least, leastMinor] = OLDEST_NODE;
+  const enough = major > least || (major === least && minor >= leastMinor);
+  return enough
+    ? { what: 'Node', state: 'ok', detail: version }
+    : { what: 'Node', state: 'missing', detail: `${version} is older than ${least}.${leastMinor}: https://nodejs.org` };
+}
+
+/** The folder of keys and records: ours to write, and nobody else's to read. */
+export async function homeRow({ home, platform }: Pick<Computer, 'home' | 'platform'>): Promise<Row> {
+  const what = 'Slipway’s folder';
+  const found = await stat(home).catch(() => undefined);
+  const place = found ? home : await nearest(dirname(home));
+  if (!(await isWritable(place))) {
+    return { what, state: 'missing', detail: `${place} can’t be written; another one: SLIPWAY_HOME` };
+  }
+  const open = found !== undefined && platform !== 'win32' && (found.mode & 0o077) !== 0;
+  if (open) return { what, state: 'note', detail: `${home} can be read by others; close it: chmod 700 ${home}` };
+  return { what, state: 'ok', detail: found ? home : `${home} (made when it is needed)` };
+}
+
+function managerRow(manager: string | undefined): Row {
+  const what = 'Package manager';
+  if (manager !== undefined) return { what, state: 'ok', detail: manager };
+  return { what, state: 'optional', detail: 'none that Slipway knows, so it can install nothing for you' };
+}
+
+async function clientRows(client: Program, cli: Cli): Promise<readonly Row[]> {
+  const docker = await findProgram(client, cli.world.computer);
+  const what = 'docker client';
+  if (docker === undefined) return [{ what, state: 'missing', detail: `no docker, which ${client.purpose}` }];
+  const [version, compose, buildx] = await Promise.all([
+    firstLine(docker, ['--version'], cli),
+    firstLine(docker, ['compose', 'version'], cli),
+    firstLine(docker, ['buildx', 'version'], cli),
+  ]);
+  return [
+    version === undefined
+      ? { what, state: 'missing', detail: `${docker} does not start` }
+      : { what, state: 'ok', detail: `${version} (${docker})` },
+    pluginRow('docker compose', compose, 'https://docs.docker.com/compose/install/linux/'),
+    pluginRow('docker buildx', buildx, 'https://github.com/docker/buildx#installing'),
+  ];
+}
+
+function pluginRow(what: string, version: string | undefined, link: string): Row {
+  return version === undefined
+    ? { what, state: 'optional', detail: `a plugin of the docker client: ${link}` }
+    : { what, state: 'ok', detail: version };
+}
+
+async function sshRow({ world: { computer } }: Cli): Promise<Row> {
+  const found = await findProgram(sshProgram, computer);
+  return found === undefined
+    ? { what: 'ssh client', state: 'optional', detail: `no ssh, which ${sshProgram.purpose}` }
+    : { what: 'ssh client', state: 'ok', detail: found };
+}
+
+async function driverRows(
+  { driver, health, missing }: Standing,
+  needed: boolean,
+  computer: Computer,
+): Promise<readonly Row[]> {
+  const what = `driver ${driver.name}`;
+  const absent = needed ? 'missing' : 'optional';
+  if (!health.usable) return [{ what, state: absent, detail: `${health.reason}; mend it: ${health.fix}` }];
+  const programs = await Promise.all(
+    (driver.programs?.(computer) ?? []).map(async (program): Promise<Row> => {
+      const path = await findProgram(program, computer);
+      return path === undefined
+        ? { what: `  ${program.command}`, state: absent, detail: `not found; it ${program.purpose}` }
+        : { what: `  ${program.command}`, state: 'ok', detail: path };
+    }),
+  );
+  const findings = missing.length > 0 ? [] : ((await driver.checkup?.(computer)) ?? []);
+  return [
+    missing.length > 0
+      ? { what, state: absent, detail: `lacks ${missing.map(({ command }) => command).join(', ')}` }
+      : { what, state: 'ok', detail: driver.summary },
+    ...programs,
+    ...findings.map((finding): Row => ({
+      what: `  ${finding.what}`,
+      state: finding.state === 'missing' ? absent : finding.state,
+      detail: finding.detail,
+    })),
+  ];
+}
+
+/** What a program says first; undefined when it can't do that. */
+async function firstLine(program: string, argv: readonly string[], { env, world }: Cli): Promise<string | undefined> {
+  const lines: string[] = [];
+  const signal = AbortSignal.any([world.signal, AbortSignal.timeout(SECONDS * 1000)]);
+  const status = await ended({ program, argv, env, signal, log: (line) => lines.push(line) }).catch(() => 1);
+  return status === 0 ? (lines[0] ?? '') : undefined;
+}
+
+async function nearest(folder: string): Promise<string> {
+  const there = await stat(folder).catch(() => undefined);
+  return there || dirname(folder) === folder ? folder : nearest(dirname(folder));
+}
+
+async function isWritable(folder: string): Promise<boolean> {
+  return access(folder, constants.W_OK).then(
+    async () => (await stat(folder)).isDirectory(),
+    () => false,
+  );
+}
