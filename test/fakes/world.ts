@@ -32,7 +32,13 @@ export function recordingProgress(dies?: { readonly when: 'before' | 'after'; re
 /** A world in a folder: the real store and real templates; what differs is given. */
 export function worldIn(home: string, more: Partial<World> & Pick<World, 'connect'>): World {
   return {
-    computer: { platform: 'linux', arch: 'x64', env: {}, home: join(home, '.slipway'), templates: fileURLToPath(new URL('../../templates/', import.meta.url)) },
+    computer: {
+      platform: 'linux',
+      arch: 'x64',
+      env: {},
+      home: join(home, '.slipway'),
+      templates: fileURLToPath(new URL('../../templates/', import.meta.url)),
+    },
     store: openStore(join(home, '.slipway')),
     newKeyPair: async (comment) => ({ private: 'PRIVATE', public: `ssh-ed25519 AAAA ${comment}` }),
     progress: recordingProgress(),

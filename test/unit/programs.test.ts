@@ -48,6 +48,7 @@ const on = (platform: NodeJS.Platform, path: string, more: Record<string, string
   arch: 'x64',
   env: { PATH: path, ...more },
   home: '/nowhere',
+  templates: '/nowhere/templates',
 });
 
 async function programIn(folder: string, name: string, mode = 0o755): Promise<string> {
