@@ -1,14 +1,16 @@
 // shellcheck for every shell script of the project. Where it is not installed that is said; CI makes it a failure.
 import { spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 
-const scripts = ['templates', 'test/bed', 'bench', '.ci'].flatMap((folder) =>
+const scripts = ['templates', 'templates/image', 'test/bed', 'bench', '.ci'].flatMap((folder) =>
   readdirSync(folder, { withFileTypes: true })
     .filter((entry) => entry.isFile() && (entry.name.endsWith('.sh') || entry.name === 'run'))
     .map((entry) => `${folder}/${entry.name}`),
 );
-const templates = scripts.filter((path) => path.startsWith('templates/'));
-const others = scripts.filter((path) => !templates.includes(path));
+// What runs on hosts has no first line of its own, and is for any shell.
+const isBash = (path) => /bash/.test(readFileSync(path, 'utf8').split('\n', 1)[0]);
+const others = scripts.filter(isBash);
+const templates = scripts.filter((path) => !isBash(path));
 
 const runs = [
   ['--shell=sh', ...templates],

@@ -9,7 +9,14 @@ say() {
     printf '\nslipway: %s\n' "$1" >/dev/console
 }
 
-trap 'code=$?; [ $code = 0 ] || { say "failed: baking ended with exit status $code"; sync; poweroff -f; }' EXIT
+ended() {
+    code=$?
+    [ "$code" != 0 ] || return 0
+    say "failed: baking ended with exit status $code"
+    sync
+    poweroff -f
+}
+trap ended EXIT
 
 # An engine that starts here would leave its identity in the image.
 printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d

@@ -3,6 +3,7 @@
 # SUITE: trixie, bookworm. ARCH: amd64, arm64. MIRROR: where to fetch from; empty for this machine's own apt sources, or
 # Debian's where it has none of Debian. Progress goes to stdout, one line at a time. Needs no root: without it, ownership is
 # kept by fakeroot.
+# shellcheck disable=SC2016 # what mmdebstrap runs expands there, not here
 set -euo pipefail
 : "${SUITE:?}" "${ARCH:?}" "${OUT:?}"
 files=$(cd "$(dirname "$0")" && pwd)

@@ -1,3 +1,4 @@
+#!/bin/sh
 # Runs once in the machine's own root, before its init: what a tar alone can't lay. The seed brought
 # /etc/slipway/user (its name) and /etc/slipway/authorized_keys.
 

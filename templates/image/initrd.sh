@@ -16,6 +16,7 @@ give_up() {
 }
 
 word() {
+    # shellcheck disable=SC2013 # words are what is wanted
     for item in $(cat /proc/cmdline); do
         case $item in "$1="*) echo "${item#*=}" ;; esac
     done
@@ -56,7 +57,12 @@ mount -o rw,noatime "$root" /sysroot || give_up "the root disk $root can't be mo
 
 # QEMU's user-mode network is the same on every computer, so nothing has to be asked for or waited for.
 ip link set lo up
-ip link set eth0 up && ip addr add 10.0.2.15/24 dev eth0 && ip route add default via 10.0.2.2 || say 'there is no network card'
+if ip link set eth0 up; then
+    ip addr add 10.0.2.15/24 dev eth0
+    ip route add default via 10.0.2.2
+else
+    say 'there is no network card'
+fi
 
 seed=$(word slipway.seed)
 laid=/sysroot/var/lib/slipway/seed

@@ -14,7 +14,6 @@ main() {
     lay_files
     network
     services
-    security_cache
     forget_identity
     dpkg-query -W -f '${Version}' docker.io >"$OUT/engine" 2>/dev/null || : >"$OUT/engine"
 }
@@ -56,6 +55,12 @@ lay_files() {
     install -D -m 644 "$FILES/slipway-ready.service" /etc/systemd/system/slipway-ready.service
     # The disk of a machine is larger than its image.
     printf '/dev/root / auto rw,noatime,x-systemd.growfs 0 0\n' >/etc/fstab
+    # On a vendor's image the root is a partition, which has to grow before what is in it.
+    if command -v growpart >/dev/null; then
+        install -D -m 755 "$FILES/grow.sh" /usr/lib/slipway/grow.sh
+        install -D -m 644 "$FILES/slipway-grow.service" /etc/systemd/system/slipway-grow.service
+        systemctl enable --quiet slipway-grow.service
+    fi
     printf 'PasswordAuthentication no\nPermitRootLogin prohibit-password\nUseDNS no\nHostKey /etc/ssh/ssh_host_ed25519_key\n' \
         >/etc/ssh/sshd_config.d/slipway.conf
 }
@@ -79,12 +84,6 @@ services() {
     done
     # There is no screen.
     systemctl mask --quiet getty@tty1.service systemd-backlight@.service 2>/dev/null || true
-}
-
-# Profiles are compiled here, once, instead of in each first start.
-security_cache() {
-    command -v apparmor_parser >/dev/null || return 0
-    :
 }
 
 # An identity belongs to a machine, not to its image. An empty machine-id, unlike none, does not make systemd apply its presets.

@@ -1,3 +1,4 @@
+#!/bin/sh
 # Tells the computer that runs this machine, over the serial console, how its start went.
 
 report() {

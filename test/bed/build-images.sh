@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds and caches what the tests against real hosts need:
 #   - four container images that boot like a machine: slipway-bed:{bookworm,trixie}-{bare,engine}
-#   - the Compose and Buildx client plugins and a static busybox, in the cache directory
+#   - the Compose and Buildx client plugins, a static busybox and a registry, in the cache directory
 # Only what is missing or out of date is made; --force makes everything again.
 set -euo pipefail
 
@@ -40,81 +40,8 @@ chmod 755 "$work"
 
 # --- what this machine knows about its package sources --------------------------------------------------------------
 
-# Every apt source of this machine as deb822 stanzas, whatever its format.
-machine_sources() {
-  local file
-  for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
-    [[ -f $file ]] || continue
-    awk '
-      $1 == "deb" {
-        sub(/#.*/, "")
-        options = ""
-        if (match($0, /\[[^]]*\]/)) {
-          options = substr($0, RSTART + 1, RLENGTH - 2)
-          $0 = substr($0, 1, RSTART - 1) substr($0, RSTART + RLENGTH)
-        }
-        printf "\nTypes: deb\nURIs: %s\nSuites: %s\nComponents:", $2, $3
-        for (i = 4; i <= NF; i++) printf " %s", $i
-        print ""
-        count = split(options, option, " ")
-        for (i = 1; i <= count; i++) {
-          separator = index(option[i], "=")
-          key = substr(option[i], 1, separator - 1)
-          value = substr(option[i], separator + 1)
-          gsub(/,/, " ", value)
-          if (key == "signed-by") print "Signed-By: " value
-          if (key == "arch") print "Architectures: " value
-          if (key == "trusted") print "Trusted: " value
-          if (key == "check-valid-until") print "Check-Valid-Until: " value
-        }
-      }' "$file"
-  done
-  for file in /etc/apt/sources.list.d/*.sources; do
-    [[ -f $file ]] || continue
-    echo
-    grep -v '^#' "$file"
-  done
-}
-
-# The Debian stanzas of this machine (component main of its own suite, its updates and its security) for another suite.
-# Third parties' archives name their suites or components otherwise and fall out.
-suite_sources() {
-  machine_sources | awk -v own="$own_suite" -v suite="$1" '
-    BEGIN { RS = ""; FS = "\n" }
-    {
-      suites = ""; body = ""; field = ""; enabled = 1; binary = 0; main = 0
-      for (i = 1; i <= NF; i++) {
-        continued = $i ~ /^[ \t]/
-        if (!continued) { field = tolower($i); sub(/:.*/, "", field) }
-        value = $i
-        if (!continued) sub(/^[^:]*:/, "", value)
-        count = split(value, word, /[ \t]+/)
-        for (j = 1; j <= count; j++) {
-          if (field == "enabled" && word[j] ~ /^(no|false|0|off)$/) enabled = 0
-          if (field == "types" && word[j] == "deb") binary = 1
-          if (field == "components" && word[j] == "main") main = 1
-          if (field == "suites" && (word[j] == own || word[j] == own "-updates" || word[j] == own "-security"))
-            suites = suites " " suite substr(word[j], length(own) + 1)
-        }
-        if (field != "types" && field != "suites" && field != "enabled") body = body $i "\n"
-      }
-      stanza = "Types: deb\nSuites:" suites "\n" body
-      if (enabled && binary && main && suites != "" && !seen[stanza]++) print stanza
-    }'
-}
-
-# How this machine fetches from them: validity checks, proxies, retries. Its other apt settings stay here.
-acquire_settings() {
-  apt-config dump --no-empty --format '%f "%v";%n' |
-    grep -E '^Acquire::(Check-Valid-Until|Check-Date|Max-FutureTime|Min-ValidTime|Max-ValidTime|Languages|Retries|ForceIPv4|ForceIPv6|https?)\b' ||
-    true
-  local scheme variable
-  for scheme in http https; do
-    variable=${scheme}_proxy
-    [[ -n ${!variable-} ]] && printf 'Acquire::%s::Proxy "%s";\n' "$scheme" "${!variable}"
-  done
-  return 0
-}
+# shellcheck source=templates/image/apt-sources.sh
+. "$(cd "$(dirname "$0")/../.." && pwd)/templates/image/apt-sources.sh"
 
 command -v apt-config >/dev/null || die "needs a Debian machine: the images' sources are derived from its apt sources"
 # shellcheck source=/dev/null
@@ -125,9 +52,9 @@ bundle=/etc/ssl/certs/ca-certificates.crt
 
 declare -A digest
 for suite in bookworm trixie; do
-  suite_sources "$suite" >"$work/$suite.sources"
+  suite_sources "$own_suite" "$suite" >"$work/$suite.sources"
   [[ -s $work/$suite.sources ]] || die "found no source of Debian ${own_suite:-} main in /etc/apt"
-  digest[$suite]=$(cat "$0" "$work/$suite.sources" "$work/apt.conf" "$bundle" | sha256sum | cut -d' ' -f1)
+  digest[$suite]=$(cat "$0" "$(dirname "$0")/../../templates/image/apt-sources.sh" "$work/$suite.sources" "$work/apt.conf" "$bundle" | sha256sum | cut -d' ' -f1)
 done
 
 # --- one image ---------------------------------------------------------------------------------------------------------
@@ -261,10 +188,10 @@ END
 # Compose v2 and Buildx are packages of Debian 13 only; their files run on Debian 12 as well.
 export_tools() {
   local suite=trixie missing=$force tool
-  local tools=("$cache/cli-plugins/docker-compose" "$cache/cli-plugins/docker-buildx" "$cache/busybox")
+  local tools=("$cache/cli-plugins/docker-compose" "$cache/cli-plugins/docker-buildx" "$cache/busybox" "$cache/registry")
   for tool in "${tools[@]}"; do [[ -x $tool ]] || missing=true; done
   if ! $missing; then
-    printf 'client plugins and busybox are there\n'
+    printf 'client plugins, busybox and registry are there\n'
     return
   fi
   SECONDS=0
@@ -272,19 +199,20 @@ export_tools() {
   docker run --rm --interactive "slipway-bed:$suite-bare" bash -euo pipefail -s 2>"$work/$suite.log" <<'END' | tar -x -C "$work/tools"
 mkdir /unpacked
 cd /tmp
-apt-get download docker-compose docker-buildx busybox-static >&2
+apt-get download docker-compose docker-buildx busybox-static docker-registry >&2
 for package in ./*.deb; do dpkg-deb -x "$package" /unpacked; done
 mkdir -p /tools/cli-plugins
 for plugin in docker-compose docker-buildx; do
   find /unpacked -path "*/docker/cli-plugins/$plugin" -exec mv {} /tools/cli-plugins/ \;
 done
 find /unpacked -name busybox -type f -exec mv {} /tools/busybox \;
-tar -c -C /tools cli-plugins/docker-compose cli-plugins/docker-buildx busybox
+find /unpacked -name docker-registry -type f -path '*/bin/*' -exec mv {} /tools/registry \;
+tar -c -C /tools cli-plugins/docker-compose cli-plugins/docker-buildx busybox registry
 END
   mkdir -p "$cache/cli-plugins"
   mv -f "$work/tools/cli-plugins/"* "$cache/cli-plugins/"
-  mv -f "$work/tools/busybox" "$cache/busybox"
-  printf 'client plugins and busybox fetched in %s s\n' "$SECONDS"
+  mv -f "$work/tools/busybox" "$work/tools/registry" "$cache/"
+  printf 'client plugins, busybox and registry fetched in %s s\n' "$SECONDS"
 }
 
 # --- everything ----------------------------------------------------------------------------------------------------------

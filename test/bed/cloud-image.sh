@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # cloud-image.sh OUT: makes a disk as vendors publish them for clouds, since none can be downloaded on a closed machine:
 # partitions, a boot loader, the distribution's own initial RAM disk, cloud-init, no engine, no user. A raw disk in OUT.
+# shellcheck disable=SC2016 # what mmdebstrap runs expands there, not here
 set -euo pipefail
 out=$1
 here=$(cd "$(dirname "$0")" && pwd)
