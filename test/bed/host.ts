@@ -40,11 +40,13 @@ const images = ['bookworm-bare', 'bookworm-engine', 'trixie-bare', 'trixie-engin
   (variant) => `slipway-bed:${variant}`,
 );
 
-/** Client plugins (a directory) and a static busybox (a file) that tests may copy into hosts and images. */
-export const bedCache: { readonly plugins: string; readonly busybox: string } = {
+/** Client plugins (a directory), a static busybox and a registry (files) that tests may copy into hosts and images. */
+export const bedCache = {
+  folder: cache,
   plugins: join(cache, 'cli-plugins'),
   busybox: join(cache, 'busybox'),
-};
+  registry: join(cache, 'registry'),
+} as const;
 
 /** Undefined when hosts can be started here, else one sentence that says why not. */
 export async function bedReason(): Promise<string | undefined> {
@@ -59,7 +61,12 @@ export async function bedReason(): Promise<string | undefined> {
   }
   const found = await docker(['image', 'inspect', '--format', '{{.Id}}', ...images]);
   if (found.code !== 0) return "The test bed's images are missing: build them with `npm run bed`.";
-  const tools = [join(bedCache.plugins, 'docker-compose'), join(bedCache.plugins, 'docker-buildx'), bedCache.busybox];
+  const tools = [
+    join(bedCache.plugins, 'docker-compose'),
+    join(bedCache.plugins, 'docker-buildx'),
+    bedCache.busybox,
+    bedCache.registry,
+  ];
   try {
     await Promise.all(tools.map((tool) => access(tool)));
   } catch {

@@ -1,4 +1,5 @@
 import { bedReason, removeLeftovers } from '../bed/host.ts';
+import { vmReason } from '../bed/vm.ts';
 import type { TestProject } from 'vitest/node';
 
 declare module 'vitest' {
@@ -6,6 +7,8 @@ declare module 'vitest' {
   interface ProvidedContext {
     /** Why no host can be started here; undefined when they can. */
     bedReason: string | undefined;
+    /** Why no VM can be made here. */
+    vmReason: string | undefined;
   }
 }
 
@@ -13,6 +16,12 @@ declare module 'vitest' {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const reason = await bedReason();
   project.provide('bedReason', reason);
+  const noVm = reason ?? (await vmReason());
+  project.provide('vmReason', noVm);
+  if (noVm !== undefined && process.env.SLIPWAY_REQUIRE_E2E)
+    throw new Error(`The tests of local VMs must run here, but: ${noVm}`);
+  if (noVm !== undefined && reason === undefined)
+    process.stderr.write(`\nSkipped: the tests of local VMs. ${noVm}\n\n`);
   if (reason !== undefined) {
     if (process.env.SLIPWAY_REQUIRE_E2E) throw new Error(`The end-to-end tests must run here, but: ${reason}`);
     process.stderr.write(`\nSkipped: all end-to-end tests. ${reason}\n\n`);

@@ -21,6 +21,8 @@ export async function openMonitor(where: NetConnectOpts): Promise<Monitor | unde
   const waiting: ((answer: Answer | Error) => void)[] = [];
   const settle = (answer: Answer | Error): void => waiting.shift()?.(answer);
   const lines = createInterface({ input: socket });
+  // An end that comes as an error is followed by the socket's `close`, which tells those who wait.
+  lines.on('error', () => {});
   lines.on('line', (line) => {
     const answer = JSON.parse(line) as Answer;
     // Events come between answers; nobody here waits for one.
@@ -32,7 +34,6 @@ export async function openMonitor(where: NetConnectOpts): Promise<Monitor | unde
       resolve();
     });
   });
-  // Its `close` follows, which tells those who wait.
   socket.on('error', () => {});
 
   const next = (): Promise<Answer> =>
