@@ -16,7 +16,7 @@ import type { Driver } from '../../src/drivers/driver.ts';
 import { asked, programs } from '../fakes/boat.ts';
 import { rejected } from '../fakes/caught.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
-import { run, type Ran } from '../fakes/programs.ts';
+import { has, run, type Ran } from '../fakes/programs.ts';
 import { worldIn } from '../fakes/world.ts';
 
 // One local driver beside those that are built.
@@ -52,6 +52,8 @@ echo "reading lists"; read answer && echo "was told $answer" >> ${at('calls')}
 [ ! -e ${at('broken')} ] || { echo 'E: no such package' >&2; exit 100; }
 case $* in install*) /bin/mv ${at('shelf')}/* ${at('bin')}/ ;; esac`,
     sudo: `echo "sudo $*" >> ${at('calls')}
+[ "$1" != -v ] || { : > ${at('awake')}; exit 0; }
+[ ! -e ${at('asleep')} ] || [ -e ${at('awake')} ] || { echo 'sudo: a password is required' >&2; exit 1; }
 [ "$1" = -n ] && shift
 case $1 in *=*) unset DEBIAN_FRONTEND; export "$1"; shift ;; esac
 exec "$@"`,
@@ -208,6 +210,19 @@ describe('the programs of a driver', () => {
     expect(text).toBe(`dev is ready: unix://${socket.path}\nTry: docker --context dev ps`);
   });
 
+  test('are installed at a terminal once sudo has its password, which is asked for while the terminal is free', async () => {
+    await using here = await computerWith('apt-get', 'sudo', 'true', 'boat-hull');
+    await writeFile(here.at('asleep'), '');
+    const consent = { yes: true, again: '' };
+    expect(await rejected(installMissing(programs, consent, here.cli))).toMatchObject({
+      detail: ['sudo: a password is required'],
+    });
+    expect(await here.calls()).toEqual(['sudo -n DEBIAN_FRONTEND=noninteractive apt-get update']);
+    await rm(here.at('calls'));
+    await installMissing(programs, consent, { ...here.cli, interactive: true });
+    expect(await here.calls()).toEqual(['sudo -n true', 'sudo -v', ...RAN('boat-sail-bin')]);
+  });
+
   test('that are missing are an error before anything exists, where nobody can agree', async () => {
     await using here = await computerWith('apt-get', 'sudo', 'boat-sail');
     asked.times = 0;
@@ -273,6 +288,33 @@ describe('the programs of a driver', () => {
     expect(after.status).toBe(0);
     expect(after.text).toMatch(/^ {2}boat-sail +✔ ok +\S+\/bin\/boat-sail$/m);
     expect(after.text).toMatch(/^ {2}wind +• note +from the west$/m);
+  });
+});
+
+describe.skipIf(!has('tmux'))('at a terminal, doctor --fix', () => {
+  test.each([
+    ['n', 11, []],
+    ['y', 0, ['apt-get update [noninteractive]', expect.stringContaining('apt-get install --yes')]],
+  ] as const)('shows the command and asks; the answer %s ends with %i', async (key, status, calls) => {
+    await using here = await computerWith('apt-get', 'sudo', ...built);
+    const tmux = async (...argv: readonly string[]): Promise<string> =>
+      (await run('tmux', ['-S', here.at('tmux'), ...argv])).stdout;
+    const words = [process.execPath, program, 'doctor', '--fix'].join(' ');
+    await tmux('-f', '/dev/null', 'new-session', '-d', '-x', '200', '-y', '50', '/bin/sh');
+    try {
+      await tmux('send-keys', `PATH=${here.at('bin')} HOME=${here.at()} ${words}; echo "status $?"`, 'Enter');
+      const shows = (text: string) =>
+        vi.waitFor(async () => expect(await tmux('capture-pane', '-p')).toContain(text), { timeout: 20_000 });
+      await shows('Run this now?');
+      await shows('This computer lacks docker, which speaks to engines');
+      await shows('apt-get install --yes --no-install-recommends docker');
+      expect(await here.calls()).toEqual([]);
+      await tmux('send-keys', key, 'Enter');
+      await shows(`status ${status}`);
+      expect((await here.calls()).filter((call) => call.startsWith('apt-get'))).toEqual(calls);
+    } finally {
+      await tmux('kill-server');
+    }
   });
 });
 
