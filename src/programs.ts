@@ -106,7 +106,7 @@ export function shownCommands(commands: readonly (readonly string[])[], manager:
 export async function mendingOf(missing: readonly Program[], computer: Computer): Promise<Mending> {
   const manager = await packageManager(computer);
   const sudo = (await findProgram({ command: 'sudo' }, computer)) !== undefined;
-  return mendingBy(missing, manager, { root: userInfo().uid === 0, sudo });
+  return mendingBy(missing, manager, { root: isRoot(), sudo });
 }
 
 export function mendingBy(missing: readonly Program[], manager: PackageManager | undefined, rights: Rights): Mending {
@@ -204,6 +204,15 @@ function foldersOf({ folders = [] }: Wanted, { platform, env }: Computer): reado
 
 function endings({ platform, env }: Computer): readonly string[] {
   return platform === 'win32' ? (env.PATHEXT || '.COM;.EXE;.BAT;.CMD').split(';') : [''];
+}
+
+function isRoot(): boolean {
+  try {
+    return userInfo().uid === 0;
+  } catch {
+    // A container may run as a number that has no name, and that is never root's.
+    return false;
+  }
 }
 
 async function isExecutable(path: string, { platform }: Computer): Promise<boolean> {

@@ -108,8 +108,9 @@ async function runWhole(
 }
 
 function lacking(missing: readonly Program[], { complete, line }: Mending, { again }: Consent): SlipwayError {
+  const typed = `Install ${missing.length === 1 ? 'it' : 'them'}: ${line}`;
   return new SlipwayError('PROGRAM_MISSING', `This computer lacks ${lackedAs(missing)}`, {
-    hint: complete ? `Install them: ${line}, or let Slipway do it: ${again}` : `Install them: ${line}`,
+    hint: complete ? `${typed}, or let Slipway do it: ${again}` : typed,
   });
 }
 

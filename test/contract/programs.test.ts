@@ -1,0 +1,347 @@
+import { createServer } from 'node:http';
+import { once } from 'node:events';
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { userInfo } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
+import type { z } from 'zod';
+import type { Cli, Result } from '../../src/cli/command.ts';
+import { create } from '../../src/cli/commands/create.ts';
+import { doctor } from '../../src/cli/commands/doctor.ts';
+import { drivers } from '../../src/cli/commands/drivers.ts';
+import { installMissing } from '../../src/cli/consent.ts';
+import { plainProgress } from '../../src/cli/progress.ts';
+import type { Driver } from '../../src/drivers/driver.ts';
+import { asked, programs } from '../fakes/boat.ts';
+import { rejected } from '../fakes/caught.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { has, run, type Ran } from '../fakes/programs.ts';
+import { worldIn } from '../fakes/world.ts';
+
+// One local driver beside those that are built.
+vi.mock('../../src/drivers/all.ts', async (original) => ({
+  ...(await original<object>()),
+  boat: (await import('../fakes/boat.ts')).boat,
+}));
+// Root needs no sudo, and these tests may be root.
+vi.mock('node:os', async (original) => ({ ...(await original<object>()), userInfo: () => ({ uid: 1000 }) }));
+
+const realUser = vi.hoisted(() => ({ uid: process.getuid?.() }));
+/** Programs of the drivers that the built Slipway has: what these tests say of it holds whatever those are. */
+const theirs = Object.values(await vi.importActual<Record<string, Driver>>('../../src/drivers/all.ts')).flatMap(
+  (driver) => driver.programs?.({ platform: 'linux', arch: process.arch, env: {}, home: '' }) ?? [],
+);
+const built = theirs.map(({ command }) => command);
+const program = fileURLToPath(new URL('../../dist/slipway.js', import.meta.url));
+
+beforeAll(async () => {
+  await stat(program).catch(() => {
+    throw new Error('There is no dist/: npm test builds it, and so does npm run build');
+  });
+  expect(userInfo().uid).toBe(1000);
+});
+
+/** A computer with these programs and no others; what it installs comes from a shelf, and each call is recorded. */
+async function computerWith(...names: readonly string[]) {
+  const folder = await temporaryFolder();
+  const at = (...parts: readonly string[]): string => join(folder.path, ...parts);
+  const scripts: Record<string, string> = {
+    'apt-get': `echo "apt-get $* [$DEBIAN_FRONTEND]" >> ${at('calls')}
+echo "reading lists"; read answer && echo "was told $answer" >> ${at('calls')}
+[ ! -e ${at('broken')} ] || { echo 'E: no such package' >&2; exit 100; }
+case $* in install*) /bin/mv ${at('shelf')}/* ${at('bin')}/ ;; esac`,
+    sudo: `echo "sudo $*" >> ${at('calls')}
+[ "$1" != -v ] || { : > ${at('awake')}; exit 0; }
+[ ! -e ${at('asleep')} ] || [ -e ${at('awake')} ] || { echo 'sudo: a password is required' >&2; exit 1; }
+[ "$1" = -n ] && shift
+case $1 in *=*) unset DEBIAN_FRONTEND; export "$1"; shift ;; esac
+exec "$@"`,
+    docker: `case $* in
+--version) echo 'Docker version 99.1, build fake' ;;
+'compose version') echo 'Docker Compose version v9.9' ;;
+*) exit 1 ;;
+esac`,
+  };
+  const write = (place: string, name: string): Promise<void> =>
+    writeFile(at(place, name), `#!/bin/sh\n${scripts[name] ?? 'exit 0'}\n`, { mode: 0o755 });
+  await mkdir(at('bin'));
+  await mkdir(at('shelf'));
+  for (const name of names) await write('bin', name);
+  for (const name of ['docker', 'ssh', 'boat-hull', 'boat-sail', ...built])
+    if (!names.includes(name)) await write('shelf', name);
+  const env = { PATH: at('bin'), HOME: folder.path };
+  const said: string[] = [];
+  const world = worldIn(folder.path, {
+    connect: async () => {
+      throw new Error('nothing here is far away');
+    },
+    computer: { platform: 'linux', arch: 'x64', env, home: at('.slipway') },
+    progress: plainProgress((line) => said.push(line)),
+  });
+  const cli: Cli = {
+    world,
+    env,
+    nodeVersion: 'v20.19.0',
+    packageFile: '',
+    interactive: false,
+    width: 80,
+    color: false,
+    program: 'slipway',
+    say: (line) => said.push(line),
+  };
+  return {
+    at,
+    env,
+    said,
+    cli,
+    calls: async (): Promise<readonly string[]> =>
+      (await readFile(at('calls'), 'utf8').catch(() => '')).split('\n').filter(Boolean),
+    slipway: (...argv: readonly string[]): Promise<Ran> => run(process.execPath, [program, ...argv], { env }),
+    doctor: (args: Partial<{ fix: boolean; yes: boolean }> = {}): Promise<Result> =>
+      doctor.run({ words: [], args: { fix: false, yes: false, ...args }, flags: {} }, cli),
+    create: (more: Partial<z.output<typeof create.args>> = {}): Promise<Result> =>
+      create.run({ words: ['dev'], args: { ...create.args.parse({}), ...more }, flags: {} }, cli),
+    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
+  };
+}
+
+const INSTALL = 'apt-get install --yes --no-install-recommends';
+const typed = (packages: string): string => `sudo apt-get update && sudo ${INSTALL} ${packages}`;
+const RAN = (packages: string): readonly string[] => [
+  'sudo -n DEBIAN_FRONTEND=noninteractive apt-get update',
+  'apt-get update [noninteractive]',
+  `sudo -n DEBIAN_FRONTEND=noninteractive ${INSTALL} ${packages}`,
+  `${INSTALL} ${packages} [noninteractive]`,
+];
+
+describe('slipway doctor, as it is built', () => {
+  const prefix = realUser.uid === 0 ? '' : 'sudo ';
+
+  test('says what is there, with its version, and changes nothing', async () => {
+    await using here = await computerWith('apt-get', 'sudo', 'docker', 'ssh', ...built);
+    const { code, stdout, stderr } = await here.slipway('doctor');
+    expect([code, stderr]).toEqual([0, '']);
+    expect(stdout).toMatch(/^docker client +✔ ok +Docker version 99\.1, build fake \(.*\/bin\/docker\)$/m);
+    expect(stdout).toMatch(/^docker compose +✔ ok +Docker Compose version v9\.9$/m);
+    expect(stdout).toMatch(/^docker buildx +• optional /m);
+    expect(stdout).toMatch(/^Package manager +✔ ok +apt$/m);
+    expect(stdout).not.toContain('mend it');
+    expect(await here.calls()).toEqual([]);
+    expect((await readdir(here.at())).toSorted()).toEqual(['bin', 'shelf']);
+  });
+
+  test('says what is missing, and the command that mends it all', async () => {
+    await using here = await computerWith('apt-get', 'sudo', ...built);
+    const { code, stdout } = await here.slipway('doctor', '--json');
+    expect(code).toBe(1);
+    const { ready, rows, missing, fix } = JSON.parse(stdout);
+    expect([ready, missing]).toEqual([false, ['docker', 'ssh']]);
+    expect(rows).toContainEqual({
+      what: 'docker client',
+      state: 'missing',
+      detail: 'no docker, which speaks to engines',
+    });
+    expect(rows).toContainEqual(expect.objectContaining({ what: 'ssh client', state: 'optional' }));
+    expect(fix).toMatch(
+      new RegExp(`^${prefix}apt-get update && ${prefix}${INSTALL} docker(\\.io|-cli) openssh-client$`),
+    );
+    expect((await here.slipway('doctor')).stdout).toContain(`To mend it: ${fix}\nOr: slipway doctor --fix\n`);
+    expect(await here.calls()).toEqual([]);
+  });
+
+  test('--fix touches nothing where nobody can agree', async () => {
+    await using here = await computerWith('apt-get', 'sudo', ...built);
+    const { code, stdout, stderr } = await here.slipway('doctor', '--fix');
+    expect([code, stdout]).toEqual([11, '']);
+    expect(stderr).toContain('✗ This computer lacks docker, which speaks to engines; and ssh, which opens shells');
+    expect(stderr).toContain('or let Slipway do it: slipway doctor --fix --yes');
+    expect(await here.calls()).toEqual([]);
+  });
+
+  test('--fix --yes installs, then checks again', async () => {
+    await using here = await computerWith('apt-get', 'sudo', ...built);
+    const { code, stdout, stderr } = await here.slipway('doctor', '--fix', '--yes');
+    expect(code, stderr).toBe(0);
+    expect(stdout).toMatch(/^docker client +✔ ok /m);
+    expect(stderr).toMatch(/^Install docker(\.io|-cli) and openssh-client \(apt\): done in /m);
+    const calls = (await here.calls()).filter((call) => call.startsWith('apt-get'));
+    // Its input is closed, or there would be an answer.
+    expect(calls).toEqual([
+      'apt-get update [noninteractive]',
+      expect.stringMatching(/^apt-get install .* docker(\.io|-cli) openssh-client \[noninteractive\]$/),
+    ]);
+    expect((await here.slipway('doctor', '--fix')).code).toBe(0);
+    expect((await here.calls()).filter((call) => call.startsWith('apt-get'))).toEqual(calls);
+  });
+
+  test('--fix --yes --json ends with the document', async () => {
+    await using here = await computerWith('apt-get', 'sudo', ...built);
+    const { code, stdout } = await here.slipway('doctor', '--fix', '--yes', '--json');
+    const events = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(code).toBe(0);
+    expect(events[0]).toMatchObject({ event: 'step', id: 'install-programs', state: 'started' });
+    expect(events).toContainEqual({ event: 'output', id: 'install-programs', line: 'reading lists' });
+    expect(events.at(-1)).toMatchObject({ event: 'result', result: { ready: true, missing: [], fix: null } });
+  });
+
+  test('names the page where nothing can be installed', async () => {
+    await using here = await computerWith();
+    const { code, stderr } = await here.slipway('doctor', '--fix', '--yes');
+    expect(code).toBe(11);
+    expect(stderr).toContain('get docker from https://docs.docker.com/engine/install/');
+    expect(stderr).not.toContain('let Slipway');
+  });
+});
+
+describe('the programs of a driver', () => {
+  test('are installed with sudo on --yes, and the engine is taken for ready', async () => {
+    await using here = await computerWith('apt-get', 'sudo', 'docker');
+    await using socket = await engineAt(here.at('socket'));
+    const { text } = await create.run(
+      { words: ['dev'], args: { ...create.args.parse({}), yes: true }, flags: { 'boat-socket': socket.path } },
+      here.cli,
+    );
+    expect(await here.calls()).toEqual(RAN('boat-hull-bin boat-sail-bin'));
+    expect(here.said).toContain('Install boat-hull-bin and boat-sail-bin (apt) …');
+    expect(text).toBe(`dev is ready: unix://${socket.path}\nTry: docker --context dev ps`);
+  });
+
+  test('are installed at a terminal once sudo has its password, which is asked for while the terminal is free', async () => {
+    await using here = await computerWith('apt-get', 'sudo', 'true', 'boat-hull');
+    await writeFile(here.at('asleep'), '');
+    const consent = { yes: true, again: '' };
+    expect(await rejected(installMissing(programs, consent, here.cli))).toMatchObject({
+      detail: ['sudo: a password is required'],
+    });
+    expect(await here.calls()).toEqual(['sudo -n DEBIAN_FRONTEND=noninteractive apt-get update']);
+    await rm(here.at('calls'));
+    await installMissing(programs, consent, { ...here.cli, interactive: true });
+    expect(await here.calls()).toEqual(['sudo -n true', 'sudo -v', ...RAN('boat-sail-bin')]);
+  });
+
+  test('that are missing are an error before anything exists, where nobody can agree', async () => {
+    await using here = await computerWith('apt-get', 'sudo', 'boat-sail');
+    asked.times = 0;
+    expect(await rejected(here.create())).toMatchObject({
+      code: 'PROGRAM_MISSING',
+      message: 'This computer lacks boat-hull, which runs local boats',
+      hint: `Install it: ${typed('boat-hull-bin')}, or let Slipway do it: slipway create dev --driver boat --yes`,
+    });
+    expect(here.said).toEqual(['Driver: boat (a local boat); another one: --driver']);
+    expect([await here.calls(), asked.times]).toEqual([[], 0]);
+    expect((await readdir(here.at())).toSorted()).toEqual(['bin', 'shelf']);
+  });
+
+  test('are not installed for a plan, even with --yes', async () => {
+    await using here = await computerWith('apt-get', 'sudo');
+    expect(await rejected(here.create({ dryRun: true, yes: true }))).toMatchObject({ code: 'PROGRAM_MISSING' });
+    expect(await here.calls()).toEqual([]);
+  });
+
+  test('that can’t be installed: what the package manager said last, and nothing exists', async () => {
+    await using here = await computerWith('apt-get', 'sudo');
+    await writeFile(here.at('broken'), '');
+    expect(await rejected(here.create({ yes: true }))).toMatchObject({
+      code: 'PROGRAM_MISSING',
+      message: 'Installing failed: "sudo apt-get update" ended with exit status 100',
+      detail: expect.arrayContaining(['E: no such package', 'reading lists']),
+    });
+    expect(await here.calls()).toHaveLength(2);
+    expect((await readdir(here.at())).includes('.slipway')).toBe(false);
+  });
+
+  test('that no package brought are said to be missing still', async () => {
+    await using here = await computerWith('apt-get', 'sudo');
+    await rm(here.at('shelf', 'boat-sail'));
+    const consent = { yes: true, again: '' };
+    expect(await rejected(installMissing(programs, consent, here.cli))).toMatchObject({
+      code: 'PROGRAM_MISSING',
+      message: 'The packages are installed, and still there is no boat-sail',
+    });
+  });
+
+  test('make the driver unusable, and drivers says what mends it', async () => {
+    await using here = await computerWith('apt-get', 'sudo', 'boat-hull');
+    const { json } = await drivers.run({ words: [], args: {}, flags: {} }, here.cli);
+    expect(json).toContainEqual({
+      name: 'boat',
+      summary: 'a local boat',
+      usable: false,
+      reason: 'no boat-sail',
+      fix: typed('boat-sail-bin'),
+      missing: ['boat-sail'],
+    });
+  });
+
+  test('stand in doctor, with what the driver finds when they are there', async () => {
+    await using here = await computerWith('apt-get', 'sudo', 'docker', 'ssh', 'boat-hull');
+    const before = await here.doctor();
+    expect(before.status).toBe(1);
+    expect(before.text).toMatch(/^driver boat +✗ missing +lacks boat-sail$/m);
+    expect(before.text).toContain(`To mend it: ${typed('boat-sail-bin')}`);
+    expect(before.text).not.toContain('from the west');
+    const after = await here.doctor({ fix: true, yes: true });
+    expect(after.status).toBe(0);
+    expect(after.text).toMatch(/^ {2}boat-sail +✔ ok +\S+\/bin\/boat-sail$/m);
+    expect(after.text).toMatch(/^ {2}wind +• note +from the west$/m);
+  });
+});
+
+describe.skipIf(!has('tmux'))('at a terminal, doctor --fix', () => {
+  test.each([
+    ['n', 11, []],
+    ['y', 0, ['apt-get update [noninteractive]', expect.stringContaining('apt-get install --yes')]],
+  ] as const)('shows the command and asks; the answer %s ends with %i', async (key, status, calls) => {
+    await using here = await computerWith('apt-get', 'sudo', ...built);
+    const tmux = async (...argv: readonly string[]): Promise<string> =>
+      (await run('tmux', ['-S', here.at('tmux'), ...argv])).stdout;
+    const words = [process.execPath, program, 'doctor', '--fix'].join(' ');
+    await tmux('-f', '/dev/null', 'new-session', '-d', '-x', '200', '-y', '50', '/bin/sh');
+    try {
+      await tmux('send-keys', `PATH=${here.at('bin')} HOME=${here.at()} ${words}; echo "status $?"`, 'Enter');
+      const shows = (text: string) =>
+        vi.waitFor(async () => expect(await tmux('capture-pane', '-p')).toContain(text), { timeout: 20_000 });
+      await shows('Run this now?');
+      await shows('This computer lacks docker, which speaks to engines');
+      await shows('apt-get install --yes --no-install-recommends docker');
+      expect(await here.calls()).toEqual([]);
+      await tmux('send-keys', key, 'Enter');
+      await shows(`status ${status}`);
+      expect((await here.calls()).filter((call) => call.startsWith('apt-get'))).toEqual(calls);
+    } finally {
+      await tmux('kill-server');
+    }
+  });
+});
+
+test('without the docker client a machine is made all the same, and how to get it is said', async () => {
+  await using here = await computerWith('apt-get', 'sudo', 'boat-hull', 'boat-sail');
+  await using socket = await engineAt(here.at('socket'));
+  const { text } = await create.run(
+    { words: ['dev'], args: create.args.parse({}), flags: { 'boat-socket': socket.path } },
+    here.cli,
+  );
+  expect(text).toMatch(/^dev is ready: .*\nThe docker client is missing here; to get it: sudo apt-get update && sudo /);
+  expect(text).not.toContain('Try:');
+  expect(await here.calls()).toEqual([]);
+});
+
+/** An engine that knows its version, on a socket. */
+async function engineAt(path: string) {
+  const server = createServer((_request, response) =>
+    response.end(JSON.stringify({ Version: '28.2.2', ApiVersion: '1.50', Os: 'linux', Arch: 'amd64' })),
+  );
+  await once(server.listen(path), 'listening');
+  return {
+    path,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}

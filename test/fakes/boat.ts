@@ -1,0 +1,37 @@
+import { z } from 'zod';
+import { defineDriver } from '../../src/drivers/driver.ts';
+import type { Program } from '../../src/programs.ts';
+
+const hull: Program = {
+  command: 'boat-hull',
+  purpose: 'runs local boats',
+  packages: { apt: ['boat-hull-bin'] },
+  link: 'https://boat.example',
+};
+export const programs: readonly Program[] = [
+  hull,
+  { ...hull, command: 'boat-sail', packages: { apt: ['boat-sail-bin'] } },
+];
+/** How often it was asked about a machine. */
+export const asked = { times: 0 };
+
+/** A local driver that needs two programs; its engine listens on a socket. */
+export const boat = defineDriver({
+  name: 'boat',
+  summary: 'a local boat',
+  rank: 1000,
+  options: z.object({
+    socket: z.string().default('/boat.sock').meta({ description: 'Socket of the engine', value: 'file' }),
+  }),
+  programs: () => programs,
+  async health() {
+    return { usable: true };
+  },
+  async checkup() {
+    return [{ what: 'wind', state: 'note', detail: 'from the west' }];
+  },
+  async inspect({ options }) {
+    asked.times += 1;
+    return { state: 'running', host: { address: 'localhost', engine: { url: `unix://${options.socket}` } } };
+  },
+});
