@@ -52,7 +52,8 @@ export async function readIfThere(path: string): Promise<string | undefined> {
   });
 }
 
-async function syncFolder(folder: string): Promise<void> {
+/** What was made, renamed or removed in a folder outlives a power cut once this is done. */
+export async function syncFolder(folder: string): Promise<void> {
   // Windows can't open a folder; there the rename itself is what the system offers.
   const handle = await open(folder, 'r').catch((error: unknown) => {
     if (['EISDIR', 'EPERM', 'EACCES'].includes(systemCode(error) ?? '')) return undefined;

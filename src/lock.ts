@@ -2,8 +2,11 @@ import { randomBytes } from 'node:crypto';
 import { link, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { localFileError } from './changes.ts';
-import { SlipwayError, systemCode } from './errors.ts';
+import { canceled, SlipwayError, systemCode } from './errors.ts';
+
+const POLL_MILLISECONDS = 200;
 
 /** Written into the lock; `started` tells a process from a later one that got the same number. */
 type Owner = { readonly pid: number; readonly started: string; readonly host: string };
@@ -38,6 +41,28 @@ export async function takeLock(folder: string, what: string): Promise<AsyncDispo
         });
       },
     };
+  }
+}
+
+/** As `takeLock`, for work that another command may do just as well: it is waited for, and `waiting` hears who it is. */
+export async function waitForLock(
+  folder: string,
+  what: string,
+  how: { readonly signal: AbortSignal; readonly waiting: (who: string) => void },
+): Promise<AsyncDisposable> {
+  let told = '';
+  for (;;) {
+    if (how.signal.aborted) throw canceled();
+    try {
+      return await takeLock(folder, what);
+    } catch (error) {
+      if (!(error instanceof SlipwayError && error.code === 'MACHINE_BUSY')) throw error;
+      if (error.message !== told) how.waiting(error.message);
+      told = error.message;
+    }
+    await sleep(POLL_MILLISECONDS, undefined, { signal: how.signal }).catch(() => {
+      throw canceled();
+    });
   }
 }
 

@@ -1,4 +1,6 @@
 import type { z } from 'zod';
+import type { MakeImage, UsersOf } from '../images/making.ts';
+import type { Images } from '../images/store.ts';
 import type { World } from '../lifecycle.ts';
 import { describe, type OptionInfo, type Values } from '../options.ts';
 
@@ -8,6 +10,9 @@ export type Result = { readonly json: unknown; readonly text: string; readonly s
 /** All that a command may know of the process it runs in. */
 export type Cli = {
   readonly world: World;
+  readonly images: Images;
+  readonly makeImage: MakeImage;
+  readonly imageUsers: UsersOf;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly nodeVersion: string;
   /** Path of our own package.json. */

@@ -3,12 +3,12 @@ import { exitCodes } from '../errors.ts';
 import { toTable } from '../options.ts';
 import { engineInfos } from '../spec.ts';
 import { infosOf, type Command } from './command.ts';
-import { commands } from './commands/all.ts';
+import { everyCommand } from './commands/all.ts';
 import { driverInfos } from './spec.ts';
 
 /** docs/options.md, whole: every option and exit status, from the declarations that the program itself reads. */
 export async function optionsPage(): Promise<string> {
-  const loaded = await Promise.all(commands.map(async ({ load }) => load()));
+  const loaded = await Promise.all(everyCommand.map(async ({ load }) => load()));
   return `${[
     '# Options',
     'Made from the declarations in `src/` by `npm run docs`; a test fails when it is stale.',

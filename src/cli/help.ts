@@ -2,7 +2,7 @@ import { drivers } from '../drivers/index.ts';
 import type { OptionInfo } from '../options.ts';
 import { engineInfos } from '../spec.ts';
 import { infosOf, type Command } from './command.ts';
-import { commands, type CommandGroup } from './commands/all.ts';
+import { commands, type CommandFamily, type CommandGroup } from './commands/all.ts';
 import { globalFlags } from './flags.ts';
 import { driverInfos } from './spec.ts';
 
@@ -23,6 +23,19 @@ export function programHelp(): string {
     ...sections,
     '  Everywhere: --json --debug --quiet --help',
     '  More: slipway help <command | driver | engine>',
+  ].join('\n');
+}
+
+/** The commands that share a first word. */
+export function familyHelp({ name, summary, members }: CommandFamily): string {
+  const width = Math.max(...members.map((member) => member.name.length)) + 3;
+  return [
+    summary,
+    '',
+    `Usage: slipway ${name} <command> [options]`,
+    ...members.map((member) => `  ${member.name.padEnd(width)}${member.summary}`),
+    '',
+    `More: slipway help ${members[0]?.name}`,
   ].join('\n');
 }
 

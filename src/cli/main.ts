@@ -7,7 +7,7 @@ import type { World } from '../lifecycle.ts';
 import { fromEnv, parseOptions, type Values } from '../options.ts';
 import type { Progress } from '../progress.ts';
 import type { Cli, Command, Result } from './command.ts';
-import { commands } from './commands/all.ts';
+import { commands, type CommandEntry, type CommandFamily } from './commands/all.ts';
 
 /** The flags that shape output, read before anything is parsed: an error in the parse must look right too. */
 type Manner = { readonly json: boolean; readonly debug: boolean; readonly quiet: boolean };
@@ -63,9 +63,12 @@ async function main(): Promise<number> {
   return run(name, rest, globals);
 }
 
-async function run(name: string, rest: readonly string[], globals: readonly string[]): Promise<number> {
-  const command = await loadCommand(name);
-  if (globals.includes('--help') || globals.includes('-h') || asksForHelp(command, rest)) return help(name, rest);
+async function run(name: string, behind: readonly string[], globals: readonly string[]): Promise<number> {
+  const { entry, rest } = lookUp(name, behind);
+  if ('members' in entry) return familyHelp(entry, rest);
+  const command = await entry.load();
+  const asked = globals.includes('--help') || globals.includes('-h') || asksForHelp(command, rest);
+  if (asked) return helpOf(command, rest);
   const { parseFlags } = await import('./flags.ts');
   const { infosOf } = await import('./command.ts');
   const { words, flags } = parseFlags(command, rest);
@@ -83,13 +86,31 @@ async function run(name: string, rest: readonly string[], globals: readonly stri
   return show(result);
 }
 
-async function loadCommand(name: string): Promise<Command> {
-  const entry = commands.find((candidate) => candidate.name === name);
-  if (entry) return entry.load();
-  const near = commands.find((candidate) => distance(candidate.name, name) <= 2);
+/** What the words name, and those that are left; a family where no word chose one of it. */
+function lookUp(
+  name: string,
+  behind: readonly string[],
+): { readonly entry: CommandEntry | CommandFamily; readonly rest: readonly string[] } {
+  const entry = named(name, commands, 'slipway help');
+  const at = 'members' in entry ? behind.findIndex((word) => !word.startsWith('-')) : -1;
+  if (!('members' in entry) || at < 0) return { entry, rest: behind };
+  const member = named(`${name} ${behind[at]}`, entry.members, `slipway help ${name}`);
+  return { entry: member, rest: behind.toSpliced(at, 1) };
+}
+
+function named<T extends { readonly name: string }>(name: string, entries: readonly T[], all: string): T {
+  const entry = entries.find((candidate) => candidate.name === name);
+  if (entry) return entry;
+  const near = entries.find((candidate) => distance(candidate.name, name) <= 2);
   throw new SlipwayError('USAGE', `There is no command "${name}"`, {
-    hint: near ? `Did you mean: slipway ${near.name}? All of them: slipway help` : 'All commands: slipway help',
+    hint: near ? `Did you mean: slipway ${near.name}? All of them: ${all}` : `All commands: ${all}`,
   });
+}
+
+async function familyHelp(family: CommandFamily, rest: readonly string[]): Promise<number> {
+  const strange = rest.find((word) => !['--json', '--debug', '--quiet', '--help', '-h'].includes(word));
+  if (strange === undefined) return print((await import('./help.ts')).familyHelp(family));
+  throw new SlipwayError('USAGE', `Unknown option '${strange}'`, { hint: `See: slipway help ${family.name}` });
 }
 
 /** `--help` behind `ssh web ls` belongs to ls. */
@@ -108,11 +129,16 @@ function asksForHelp(command: Command, rest: readonly string[]): boolean {
   return words.includes('--help') || words.includes('-h');
 }
 
-async function help(topic: string, rest: readonly string[]): Promise<number> {
-  const { commandHelp, topicHelp } = await import('./help.ts');
+async function help(topic: string, behind: readonly string[]): Promise<number> {
+  const { topicHelp } = await import('./help.ts');
   const known = topicHelp(topic, width());
   if (known !== undefined && !commands.some(({ name }) => name === topic)) return print(known);
-  const command = await loadCommand(topic);
+  const { entry, rest } = lookUp(topic, behind);
+  return 'members' in entry ? familyHelp(entry, rest) : helpOf(await entry.load(), rest);
+}
+
+async function helpOf(command: Command, rest: readonly string[]): Promise<number> {
+  const { commandHelp } = await import('./help.ts');
   const at = rest.findIndex((word) => /^(-d|--driver)(=|$)/.test(word));
   const driver = at < 0 ? undefined : (/=(.*)$/.exec(rest[at] ?? '')?.[1] ?? rest[at + 1]);
   return print(commandHelp(command, driver, width()));
@@ -120,7 +146,11 @@ async function help(topic: string, rest: readonly string[]): Promise<number> {
 
 async function makeCli(password: unknown): Promise<Cli> {
   const userHome = homedir();
-  const [{ openStore }, progress] = await Promise.all([import('../store.ts'), makeProgress()]);
+  const [{ openStore }, { openImages }, progress] = await Promise.all([
+    import('../store.ts'),
+    import('../images/store.ts'),
+    makeProgress(),
+  ]);
   const templates = new URL('../templates/', import.meta.url);
   const home = process.env.SLIPWAY_HOME || join(userHome, '.slipway');
   const world: World = {
@@ -146,6 +176,9 @@ async function makeCli(password: unknown): Promise<Cli> {
   };
   return {
     world,
+    images: openImages(home),
+    makeImage: async (...call) => (await import('../drivers/qemu/image.ts')).makeImage(...call),
+    imageUsers: async (image) => (await import('../images/users.ts')).usersOf(home, image),
     env: process.env,
     nodeVersion: process.version,
     packageFile: fileURLToPath(new URL('../package.json', import.meta.url)),

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { commands } from '../../src/cli/commands/all.ts';
+import { commands, everyCommand } from '../../src/cli/commands/all.ts';
 import { drivers } from '../../src/drivers/index.ts';
 import { openStore } from '../../src/store.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
@@ -69,6 +69,22 @@ describe('a call that can’t be right', () => {
     'create web --none-url http://192.0.2.1',
     'create web --none-url tcp://192.0.2.1:2376 --none-tls-ca /none',
     'help nothing',
+    'imag ls',
+    'image sl',
+    'image frobnicate',
+    'image --foo',
+    'help image lss',
+    'image ls debian-13',
+    'image rm',
+    'image rm debian-13',
+    'image build debian-9',
+    'image build --mirror ftp://x',
+    'image build --arch s390x',
+    'image pull mine',
+    'image pull Mine --url https://x.example/d.qcow2 --digest abc',
+    'image pull --url https://x.example/d.qcow2',
+    'image pull --url d.qcow2',
+    'image pull --digest abc',
   ];
 
   test('says what is wrong and what to type, each with its exit status, and writes nothing', async () => {
@@ -230,6 +246,84 @@ describe('a call that can’t be right', () => {
       $ slipway help nothing
       ✗ There is no command "nothing"
       → All commands: slipway help
+      (2)
+
+      $ slipway imag ls
+      ✗ There is no command "imag"
+      → Did you mean: slipway image? All of them: slipway help
+      (2)
+
+      $ slipway image sl
+      ✗ There is no command "image sl"
+      → Did you mean: slipway image ls? All of them: slipway help image
+      (2)
+
+      $ slipway image frobnicate
+      ✗ There is no command "image frobnicate"
+      → All commands: slipway help image
+      (2)
+
+      $ slipway image --foo
+      ✗ Unknown option '--foo'
+      → See: slipway help image
+      (2)
+
+      $ slipway help image lss
+      ✗ There is no command "image lss"
+      → Did you mean: slipway image ls? All of them: slipway help image
+      (2)
+
+      $ slipway image ls debian-13
+      ✗ Too many arguments. Expected 0 arguments but got 1.
+      → See: slipway image ls --help
+      (2)
+
+      $ slipway image rm
+      ✗ Missing required argument 'names'
+      → See: slipway image rm --help
+      (2)
+
+      $ slipway image rm debian-13
+      ✗ There is no image "debian-13" here
+      → Make one: slipway image build
+      (3)
+
+      $ slipway image build debian-9
+      ✗ There is no image known as "debian-9"
+      → Known are debian-13 and debian-12; any other is given by its path or URL
+      (2)
+
+      $ slipway image build --mirror ftp://x
+      ✗ --mirror must be a URL like http://deb.debian.org/debian, got "ftp://x"
+      (2)
+
+      $ slipway image build --arch s390x
+      ✗ --arch must be one of amd64 or arm64, got "s390x"
+      (2)
+
+      $ slipway image pull mine
+      ✗ There is no image known as "mine"
+      → Known are debian-13 and debian-12; any other is given by its path or URL
+      (2)
+
+      $ slipway image pull Mine --url https://x.example/d.qcow2 --digest abc
+      ✗ --digest must be sha512: and 128 hex digits, or sha256: and 64, got "abc"
+      → It stands in the SHA512SUMS file beside the image; of a file of yours: sha512sum disk.qcow2
+      (2)
+
+      $ slipway image pull --url https://x.example/d.qcow2
+      ✗ An image from a URL needs its digest: https://x.example/d.qcow2
+      → Add --digest sha512:… (it stands in the SHA512SUMS file beside the image)
+      (2)
+
+      $ slipway image pull --url d.qcow2
+      ✗ An image from a file needs its digest: d.qcow2
+      → Add --digest sha512:… (sha512sum prints it)
+      (2)
+
+      $ slipway image pull --digest abc
+      ✗ --digest goes with --url
+      → For example: slipway image pull --url https://… --digest sha512:…
       (2)"
     `);
   });
@@ -261,7 +355,7 @@ describe('help', () => {
   const topics = [
     [],
     ['help'],
-    ...commands.map(({ name }) => [name, '--help']),
+    ...[...commands, ...everyCommand].map(({ name }) => [...name.split(' '), '--help']),
     ...drivers.flatMap(({ name }) => [
       ['help', name],
       ['create', '--driver', name, '--help'],
@@ -275,7 +369,7 @@ describe('help', () => {
       const lines = stdout.trimEnd().split('\n');
       expect(Math.max(...lines.map((line) => [...line].length)), argv.join(' ')).toBeLessThanOrEqual(80);
       // The driver's own page in create's help is asked for, and may scroll.
-      if (argv.length < 3 && argv[1] !== 'engine') expect(lines.length, argv.join(' ')).toBeLessThanOrEqual(24);
+      if (argv[1] !== '--driver' && argv[1] !== 'engine') expect(lines.length, argv.join(' ')).toBeLessThanOrEqual(24);
     }
   });
 
@@ -287,6 +381,20 @@ describe('help', () => {
   test('is asked for by flag, by word and by letter alike', async () => {
     const [first, ...others] = await Promise.all([refused('ls', '--help'), refused('help', 'ls'), refused('ls', '-h')]);
     for (const other of others) expect(other).toEqual(first);
+  });
+
+  test('of a word that begins several commands names them, and each has its own', async () => {
+    const [bare, ...others] = await Promise.all([
+      refused('image'),
+      refused('help', 'image'),
+      refused('image', '--help'),
+      refused('image', '--json'),
+    ]);
+    for (const other of others) expect(other).toEqual(bare);
+    for (const { name } of everyCommand.filter((entry) => entry.name.startsWith('image ')))
+      expect(bare.stdout).toMatch(new RegExp(`^ +${name} `, 'm'));
+    expect(await refused('help', 'image', 'rm')).toEqual(await refused('image', 'rm', '--help'));
+    expect((await refused('image', 'rm', '-h')).stdout).toContain('Usage: slipway image rm <names...>');
   });
 });
 

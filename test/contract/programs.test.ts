@@ -30,7 +30,8 @@ vi.mock('node:os', async (original) => ({ ...(await original<object>()), userInf
 const realUser = vi.hoisted(() => ({ uid: process.getuid?.() }));
 /** Programs of the drivers that the built Slipway has: what these tests say of it holds whatever those are. */
 const theirs = Object.values(await vi.importActual<Record<string, Driver>>('../../src/drivers/all.ts')).flatMap(
-  (driver) => driver.programs?.({ platform: 'linux', arch: process.arch, env: {}, templates: '/nowhere', home: '' }) ?? [],
+  (driver) =>
+    driver.programs?.({ platform: 'linux', arch: process.arch, env: {}, templates: '/nowhere', home: '' }) ?? [],
 );
 const built = theirs.map(({ command }) => command);
 const program = fileURLToPath(new URL('../../dist/slipway.js', import.meta.url));
@@ -76,7 +77,7 @@ esac`,
     connect: async () => {
       throw new Error('nothing here is far away');
     },
-    computer: { platform: 'linux', arch: 'x64', env, home: at('.slipway') },
+    computer: { platform: 'linux', arch: 'x64', env, templates: '/nowhere', home: at('.slipway') },
     progress: plainProgress((line) => said.push(line)),
   });
   const cli: Cli = {

@@ -42,9 +42,11 @@ const PROVISION_MAY = new Set([
   'ssh.ts',
   'changes.ts',
 ]);
-/** What the command line may see of the two rooms: their registries and what they hand out to be shown. */
+const IMAGES_MAY = new Set(['changes.ts', 'computer.ts', 'errors.ts', 'lock.ts', 'options.ts', 'progress.ts']);
+/** What the command line may see of the rooms: their registries and what they hand out to be shown. */
 const CLI_MAY = [
   /^drivers\/(index|driver)\.ts$/,
+  /^images\//,
   /^provision\/step\.ts$/,
   /^provision\/profiles\/[^/]+\.ts$/,
   /^(lifecycle|look)\.ts$/,
@@ -57,8 +59,13 @@ const rules: readonly Rule[] = [
     breaks: ({ from, to }) => isHall(from) && !isHall(to),
   },
   {
-    says: 'A driver knows a provider and nothing of Docker: drivers/ imports computer, errors, machine, options, programs and progress',
-    breaks: ({ from, to }) => isIn('drivers', from) && !isIn('drivers', to) && !DRIVERS_MAY.has(to),
+    says: 'A driver knows a provider and nothing of Docker: drivers/ imports changes, child, computer, errors, machine, options, programs and progress, and images/',
+    breaks: ({ from, to }) =>
+      isIn('drivers', from) && !isIn('drivers', to) && !isIn('images', to) && !DRIVERS_MAY.has(to),
+  },
+  {
+    says: 'An image is files and where they come from: images/ knows no machine and no provider, and imports changes, computer, errors, lock, options and progress',
+    breaks: ({ from, to }) => isIn('images', from) && !isIn('images', to) && !IMAGES_MAY.has(to),
   },
   {
     says: 'Two drivers that share code share a noun in the hall, or repeat three lines: no driver imports another',

@@ -5,13 +5,19 @@ export type CommandGroup = 'Make' | 'Run' | 'Look' | 'Connect' | 'Help';
 /** What help shows of a command without loading it. */
 export type CommandEntry = {
   readonly name: string;
-  readonly group: CommandGroup;
   readonly summary: string;
   readonly load: () => Promise<Command>;
 };
 
+/** Commands of two words that share the first: `image ls`. Their names are whole. */
+export type CommandFamily = {
+  readonly name: string;
+  readonly summary: string;
+  readonly members: readonly CommandEntry[];
+};
+
 /** The registry: one line a command, in the order in which help shows them. A command loads only when it is called. */
-export const commands: readonly CommandEntry[] = [
+export const commands: readonly ((CommandEntry | CommandFamily) & { readonly group: CommandGroup })[] = [
   {
     name: 'create',
     group: 'Make',
@@ -25,6 +31,33 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./provision.ts')).provision,
   },
   { name: 'rm', group: 'Make', summary: 'Remove machines', load: async () => (await import('./rm.ts')).rm },
+  {
+    name: 'image',
+    group: 'Make',
+    summary: 'Build, pull, list and remove images of local VMs',
+    members: [
+      {
+        name: 'image ls',
+        summary: 'List local images',
+        load: async () => (await import('./image/ls.ts')).imageLs,
+      },
+      {
+        name: 'image build',
+        summary: 'Build an image of signed packages',
+        load: async () => (await import('./image/build.ts')).imageBuild,
+      },
+      {
+        name: 'image pull',
+        summary: 'Make an image of a vendor’s cloud image',
+        load: async () => (await import('./image/pull.ts')).imagePull,
+      },
+      {
+        name: 'image rm',
+        summary: 'Remove images that no machine uses',
+        load: async () => (await import('./image/rm.ts')).imageRm,
+      },
+    ],
+  },
   {
     name: 'start',
     group: 'Run',
@@ -101,3 +134,7 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import('./version.ts')).version,
   },
 ];
+
+export const everyCommand: readonly CommandEntry[] = commands.flatMap((entry) =>
+  'members' in entry ? entry.members : [entry],
+);

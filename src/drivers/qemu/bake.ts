@@ -5,11 +5,12 @@ import { parseTar } from 'nanotar';
 import { localFileError } from '../../changes.ts';
 import { runChild, type Ended } from '../../child.ts';
 import { SlipwayError } from '../../errors.ts';
+import { archOf } from '../../images/image.ts';
 import type { Call } from '../driver.ts';
 import { hardware, lastTrial } from './accelerator.ts';
 import { bakeArguments, type Accelerator } from './command-line.ts';
 import { plainConsole, wordOn, type Word } from './console.ts';
-import { archOf, imageTool, programPath, systemEmulator } from './programs.ts';
+import { imageTool, programPath, systemEmulator } from './programs.ts';
 
 /** The disk that a vendor's image has at least while the engine is installed into it. */
 const LEAST_GIB = 8;

@@ -1,36 +1,128 @@
+import { rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { localFileError } from '../../changes.ts';
 import { SlipwayError } from '../../errors.ts';
 import { buildImage } from '../../images/build.ts';
-import type { Image } from '../../images/image.ts';
+import { knownImage } from '../../images/catalog.ts';
+import { download } from '../../images/download.ts';
+import { hashFile } from '../../images/hashing.ts';
+import { archOf, nameOfFile, type Image, type ImageSource } from '../../images/image.ts';
+import { haveImage, type ImageWish, type MakeImage, type Making } from '../../images/making.ts';
+import { publishedDigest } from '../../images/published.ts';
 import { parseImageRequest, type ImageRequest } from '../../images/source.ts';
 import { openImages } from '../../images/store.ts';
 import type { Call } from '../driver.ts';
-import { archOf, canBuild, imageTool, programPath } from './programs.ts';
+import { bakeImage, type Baked } from './bake.ts';
+import { canBuild, imageTool, programPath } from './programs.ts';
 
 /** What `--image` and `--image-digest` ask for. */
 export function imageRequest(given: {
   readonly image: string;
   readonly imageDigest?: string | undefined;
 }): ImageRequest {
-  return parseImageRequest(given.image, given.imageDigest);
+  const request = parseImageRequest(given.image, given.imageDigest);
+  if (request.kind === 'known') knownImage(request.name);
+  return request;
 }
 
 /** The image that a request means: the one that is here, or one made for it now. */
 export async function ensureImage(request: ImageRequest, call: Call): Promise<Image> {
-  const images = openImages(call.computer.home);
-  const arch = archOf(call.computer);
-  const name = request.kind === 'known' ? request.name : 'x';
-  const found = await images.find(name, arch);
-  if (found) return found;
-  if (!canBuild(call.computer)) throw new SlipwayError('DRIVER_UNSUPPORTED', 'x');
-  const stage = await images.stage();
-  const qemuImg = await programPath(imageTool, call.computer);
-  const built = await buildImage({ suite: 'trixie', arch, qemuImg }, stage, call);
-  return await images.add(stage, {
-    version: 1,
-    name,
-    arch,
-    ...built,
-    made: new Date().toISOString(),
-    source: { kind: 'built', suite: 'trixie' },
+  const { computer, signal, log, note } = call;
+  const progress: Making['progress'] = {
+    async step(_id, title, work) {
+      log(title);
+      return work(log);
+    },
+    last: () => '',
+    note,
+  };
+  const images = openImages(computer.home);
+  const wish = await wishOf(request, call);
+  // Most often it is here, and nobody need wait for one who makes another of its name.
+  const there = wish.source === undefined ? await images.find(wish.name, wish.arch) : undefined;
+  if (there) return there;
+  const { image } = await haveImage(wish, { force: false, make: makeImage }, { computer, images, progress, signal });
+  return image;
+}
+
+/** Debian's own computers build their images; others take the vendor's. */
+async function wishOf(request: ImageRequest, { computer, signal }: Call): Promise<ImageWish> {
+  const arch = archOf(computer);
+  if (request.kind === 'known') return { how: canBuild(computer) ? 'build' : 'pull', name: request.name, arch };
+  const url = request.kind === 'url' ? request.url : resolve(request.path);
+  const digest = request.digest ?? `sha512:${await digestOfFile(url, signal)}`;
+  return { how: 'pull', name: nameOfFile(url, digest), arch, source: { url, digest } };
+}
+
+async function digestOfFile(path: string, signal: AbortSignal): Promise<string> {
+  return await hashFile(path, 'sha512', { signal }).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
+      throw new SlipwayError('USAGE', `There is no image file ${path}`, {
+        hint: 'Give a path that exists, a URL with --image-digest, or a name: debian-13',
+        cause: error,
+      });
+    }
+    throw localFileError(path, error);
   });
+}
+
+export const makeImage: MakeImage = async (wish, call) => {
+  const { images, progress, signal } = call;
+  await using stage = await images.stage();
+  const [made, source] =
+    wish.how === 'build' ? await build(wish, stage.folder, call) : await pull(wish, stage.folder, call);
+  return await progress.step('image-keep', `Keep the image ${wish.name}`, () =>
+    images.add(
+      stage,
+      { version: 1, name: wish.name, arch: wish.arch, ...made, made: new Date().toISOString(), source },
+      signal,
+    ),
+  );
+};
+
+async function build(wish: ImageWish, folder: string, call: Making): Promise<[Baked, ImageSource]> {
+  const { computer, progress, signal } = call;
+  if (!canBuild(computer)) {
+    throw new SlipwayError(
+      'DRIVER_UNSUPPORTED',
+      'Images are built on Debian, Ubuntu and their kin, which this computer is not',
+      {
+        hint: `Take the vendor's: slipway image pull ${wish.name}`,
+      },
+    );
+  }
+  const { suite } = knownImage(wish.name);
+  const qemuImg = await programPath(imageTool, computer);
+  const made = await progress.step(
+    'image-build',
+    `Build the image ${wish.name} (${wish.arch}) of signed packages`,
+    (log) => buildImage({ suite, arch: wish.arch, mirror: wish.mirror, qemuImg }, folder, { computer, log, signal }),
+  );
+  return [made, { kind: 'built', suite }];
+}
+
+async function pull(wish: ImageWish, folder: string, call: Making): Promise<[Baked, ImageSource]> {
+  const { computer, progress, signal } = call;
+  const to = join(computer.home, 'images', '.downloads');
+  const source = wish.source ?? (await published(wish, call));
+  const base = await progress.step('image-download', `Get ${source.url}`, (log) =>
+    download(source.url, { digest: source.digest, to, log, signal }),
+  );
+  const made = await progress.step('image-bake', `Install the engine into it, once (${wish.name})`, (log) =>
+    bakeImage(base, folder, { computer, log, note: (text) => progress.note(text), signal }),
+  );
+  // What was downloaded is in the image now.
+  if (base.startsWith(to)) await rm(base, { force: true });
+  return [made, { kind: 'baked', url: source.url, digest: source.digest }];
+}
+
+async function published(
+  { name, arch }: ImageWish,
+  { progress, signal }: Making,
+): Promise<{ url: string; digest: string }> {
+  const { url, file, sums } = knownImage(name).cloud[arch];
+  const digest = await progress.step('image-digest', `Ask the vendor for the digest of ${file}`, (log) =>
+    publishedDigest(sums, file, { signal, log }),
+  );
+  return { url, digest };
 }

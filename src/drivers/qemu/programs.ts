@@ -1,15 +1,12 @@
 import { existsSync } from 'node:fs';
 import type { Computer } from '../../computer.ts';
 import { SlipwayError } from '../../errors.ts';
+import { archOf } from '../../images/image.ts';
 import { findProgram, type Program } from '../../programs.ts';
 
 const link = 'https://www.qemu.org/download/';
 const folders = ['C:\\Program Files\\qemu', '/opt/homebrew/bin', '/usr/local/bin', '/opt/local/bin'];
 const everywhere = { brew: ['qemu'], winget: ['SoftwareFreedomConservancy.QEMU'], choco: ['qemu'] } as const;
-
-export function archOf({ arch }: Computer): 'amd64' | 'arm64' {
-  return arch === 'arm64' ? 'arm64' : 'amd64';
-}
 
 export function systemEmulator(arch: 'amd64' | 'arm64'): Program {
   const arm = arch === 'arm64';

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { localFileError } from '../../changes.ts';
 import { runChild } from '../../child.ts';
 import { canceled, SlipwayError, systemCode } from '../../errors.ts';
-import type { Image } from '../../images/image.ts';
+import { archOf, type Image } from '../../images/image.ts';
 import { openImages } from '../../images/store.ts';
 import { defineDriver, type Boot, type Call, type Instance, type Target } from '../driver.ts';
 import { chooseAccelerator, hardware, lastTrial } from './accelerator.ts';
@@ -14,7 +14,7 @@ import { endOfConsole, waitForWord, type Word } from './console.ts';
 import { ensureImage, imageRequest } from './image.ts';
 import { freePorts, isFree } from './ports.ts';
 import { checkFolder, killProcess, openVm, runState, startProcess } from './process.ts';
-import { archOf, imageTool, programPath, programsOf, systemEmulator } from './programs.ts';
+import { imageTool, programPath, programsOf, systemEmulator } from './programs.ts';
 import { seedOf } from './seed.ts';
 import { readVm, vmFolder, writeVm, type Vm } from './vm.ts';
 
@@ -222,8 +222,7 @@ async function makeDisk(folder: string, target: Target<Options>, boot: Boot, see
   const image = await ensureImage(imageRequest(given), call);
   await images.verify(image, call);
   await roomFor(folder);
-  const imageFolder = images.folder(image);
-  const base = join(imageFolder, 'disk.qcow2');
+  const { folder: imageFolder, disk: base } = images.paths(image);
   const least = Math.ceil((await virtualSize(base)) / GIB);
   if (given.disk < least) {
     throw new SlipwayError(
@@ -341,13 +340,14 @@ async function launch(vm: Vm, target: Target<Options>, call: Call): Promise<void
 /** A disk on top of another that has changed is garbage. */
 async function sameBase(vm: Vm, folder: string, call: Call): Promise<void> {
   const images = openImages(call.computer.home);
-  const image = (await images.list()).find((item): item is Image => 'digest' in item && item.digest === vm.image);
-  if (!image) {
+  const found = (await images.list()).find(({ key }) => vm.image.startsWith(key.digest));
+  if (!found) {
     throw new SlipwayError('IMAGE_MISSING', `The image under the disk of ${vm.name} is gone: ${vm.imageFolder}`, {
       hint: `Put it back, or give the machine up: slipway rm ${vm.name}`,
     });
   }
-  if (!(await images.unchanged(image))) await images.verify(image, call);
+  if ('broken' in found) throw found.broken;
+  if (!(await images.unchanged(found.image))) await images.verify(found.image, call);
   await stat(join(folder, FILES.disk)).catch((error: unknown) => {
     throw new SlipwayError('MACHINE_NOT_READY', `The disk of ${vm.name} is gone: ${join(folder, FILES.disk)}`, {
       hint: `Put it back, or give the machine up: slipway rm ${vm.name}`,

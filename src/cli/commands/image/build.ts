@@ -1,0 +1,41 @@
+import { z } from 'zod';
+import { defaultImage, knownImage, knownImages } from '../../../images/catalog.ts';
+import { archOf } from '../../../images/image.ts';
+import { haveImage } from '../../../images/making.ts';
+import { defineCommand, type Cli, type Command, type Result } from '../../command.ts';
+
+const args = z.object({
+  arch: z.enum(['amd64', 'arm64']).optional().meta({ description: 'Architecture, where it is not this computer’s' }),
+  force: z.boolean().default(false).meta({ description: 'Make it anew although one is here', short: 'f' }),
+  mirror: z
+    .url({ protocol: /^https?$/, error: 'a URL like http://deb.debian.org/debian' })
+    .optional()
+    .meta({ description: 'Repository of the packages, instead of this computer’s own sources', value: 'url' }),
+});
+
+export const imageBuild: Command<typeof args> = defineCommand({
+  name: 'image build',
+  summary: 'Build a local image of a distribution’s signed packages, engine included',
+  words: '[name]',
+  args,
+  details: `Known: ${knownImages.map(({ name }) => name).join(', ')}. Without a name: ${defaultImage}.`,
+  async run({ words: [name = defaultImage], args: { arch, force, mirror } }, cli) {
+    knownImage(name);
+    const wish = { how: 'build', name, arch: arch ?? archOf(cli.world.computer), ...(mirror && { mirror }) } as const;
+    return made(await haveImage(wish, { force, make: cli.makeImage }, makingFor(cli)), wish.how, cli);
+  },
+});
+
+export function makingFor({ world, images }: Cli): Parameters<typeof haveImage>[2] {
+  return { computer: world.computer, images, progress: world.progress, signal: world.signal };
+}
+
+export function made({ image, made }: Awaited<ReturnType<typeof haveImage>>, how: string, { images }: Cli): Result {
+  const { name, arch, digest } = image;
+  const { folder } = images.paths(image);
+  const again = made ? [] : [`To make it anew: slipway image ${how} ${name} --force`];
+  return {
+    json: { name, arch, digest, folder, made },
+    text: [`${name} (${arch}) is ${made ? 'ready' : 'here already'}: ${digest}`, ...again].join('\n'),
+  };
+}

@@ -1,0 +1,61 @@
+import { z } from 'zod';
+import { shortDigest, type Image } from '../../../images/image.ts';
+import type { ListedImage } from '../../../images/store.ts';
+import { defineCommand, type Cli, type Command } from '../../command.ts';
+import { table } from '../../print.ts';
+
+const args = z.object({
+  quiet: z.boolean().default(false).meta({ description: 'Print digests only, as `image rm` takes them', short: 'q' }),
+});
+
+type Row = {
+  readonly name: string;
+  readonly arch: string;
+  readonly digest: string;
+  readonly engine: string;
+  readonly bytes: number;
+  readonly made: string;
+  readonly source: Image['source'] | null;
+  readonly usedBy: readonly string[];
+  readonly trouble: string;
+};
+
+export const imageLs: Command<typeof args> = defineCommand({
+  name: 'image ls',
+  summary: 'List the local images that VMs boot from',
+  words: '',
+  args,
+  async run({ args: { quiet } }, cli) {
+    const listed = await cli.images.list();
+    if (quiet) {
+      const digests = listed.map(({ key }) => shortDigest(key.digest));
+      return { json: digests, text: digests.join('\n') };
+    }
+    const rows = await Promise.all(listed.map((item) => rowOf(item, cli)));
+    if (rows.length === 0) return { json: rows, text: 'No images yet. Make one: slipway image build' };
+    const cells = rows.map((row) => [
+      row.name,
+      row.arch,
+      shortDigest(row.digest),
+      row.engine || '-',
+      row.trouble === '' ? `${Math.ceil(row.bytes / 1_000_000)} MB` : '',
+      row.made.slice(0, 10),
+      row.source === null ? row.trouble : fromOf(row.source),
+      row.usedBy.join(', '),
+    ]);
+    return { json: rows, text: table(['NAME', 'ARCH', 'DIGEST', 'ENGINE', 'SIZE', 'MADE', 'FROM', 'USED BY'], cells) };
+  },
+});
+
+async function rowOf(item: ListedImage, { images, imageUsers }: Cli): Promise<Row> {
+  const usedBy = await imageUsers(item.key);
+  if ('broken' in item) {
+    return { ...item.key, engine: '', bytes: 0, made: '', source: null, usedBy, trouble: item.broken.message };
+  }
+  const { name, arch, digest, engine, made, source } = item.image;
+  return { name, arch, digest, engine, bytes: await images.allocated(item.image), made, source, usedBy, trouble: '' };
+}
+
+function fromOf(source: Image['source']): string {
+  return source.kind === 'built' ? `packages of ${source.suite}` : (source.url.split(/[/\\]/).at(-1) ?? source.url);
+}

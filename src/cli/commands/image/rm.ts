@@ -1,0 +1,57 @@
+import { z } from 'zod';
+import { SlipwayError } from '../../../errors.ts';
+import { folderName, shortDigest } from '../../../images/image.ts';
+import type { ImageKey } from '../../../images/store.ts';
+import { listed as inWords } from '../../../options.ts';
+import { defineCommand, type Cli, type Command } from '../../command.ts';
+
+const args = z.object({});
+
+export const imageRm: Command<typeof args> = defineCommand({
+  name: 'image rm',
+  summary: 'Remove local images that no machine uses, by name or digest',
+  words: '<names...>',
+  args,
+  details: 'The beginning of a digest will do: image ls shows them.',
+  async run({ words }, cli) {
+    // A word that is wrong, or an image in use, stops this before anything is gone.
+    const keys = (await cli.images.list()).map(({ key }) => key);
+    const wanted = [...new Set(words.map((word) => chosen(word, keys)))];
+    for (const key of wanted) await removeUnused(key, cli, { dry: true });
+    for (const key of wanted) await removeUnused(key, cli, { dry: false });
+    const lines = wanted.map((key) => `${key.name} (${key.arch}, ${shortDigest(key.digest)}) is removed`);
+    return { json: wanted.map((key) => ({ ...key, folder: folderName(key) })), text: lines.join('\n') };
+  },
+});
+
+function chosen(word: string, keys: readonly ImageKey[]): ImageKey {
+  const named = keys.filter(({ name }) => name === word);
+  const hex = word
+    .toLowerCase()
+    .replace(/^sha256:/, '')
+    .slice(0, 12);
+  const digested = /^[0-9a-f]{4,}$/.test(hex) ? keys.filter(({ digest }) => shortDigest(digest).startsWith(hex)) : [];
+  const found = named.length > 0 ? named : digested;
+  const [first] = found;
+  if (first === undefined) throw missing(word, keys);
+  if (found.length === 1) return first;
+  const digests = found.map(({ digest }) => shortDigest(digest));
+  throw new SlipwayError('USAGE', `"${word}" is ${found.length} images: ${inWords(digests)}`, {
+    hint: `Say which by its digest: slipway image rm ${digests[0]}. See: slipway image ls`,
+  });
+}
+
+/** Under the lock of its name, so that no machine begins to use it in between. */
+async function removeUnused(key: ImageKey, cli: Cli, { dry }: { readonly dry: boolean }): Promise<void> {
+  const { signal, progress } = cli.world;
+  await using _lock = await cli.images.lock(key.name, { signal, note: (text) => progress.note(text) });
+  const users = await cli.imageUsers(key);
+  if (users.length > 0 || !dry) await cli.images.remove(key, users);
+}
+
+function missing(word: string, keys: readonly ImageKey[]): SlipwayError {
+  const names = [...new Set(keys.map(({ name }) => name))];
+  return new SlipwayError('IMAGE_MISSING', `There is no image "${word}" here`, {
+    hint: names.length > 0 ? `You have: ${names.join(', ')}` : 'Make one: slipway image build',
+  });
+}

@@ -1,0 +1,41 @@
+import { createHash, type Hash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
+import { canceled } from '../errors.ts';
+
+const CHUNK = 1024 * 1024;
+
+/** Feeds the first so many bytes of a file to a hash. */
+export async function hashInto(
+  hash: Hash,
+  path: string,
+  bytes: number,
+  how: { readonly signal: AbortSignal; readonly done?: (bytes: number) => void },
+): Promise<void> {
+  if (bytes === 0) return;
+  let done = 0;
+  try {
+    await pipeline(
+      createReadStream(path, { end: bytes - 1, highWaterMark: CHUNK }),
+      async (chunks: AsyncIterable<Buffer>) => {
+        for await (const chunk of chunks) {
+          hash.update(chunk);
+          how.done?.((done += chunk.length));
+        }
+      },
+      { signal: how.signal },
+    );
+  } catch (error) {
+    throw how.signal.aborted ? canceled() : error;
+  }
+}
+
+export async function hashFile(
+  path: string,
+  algorithm: 'sha256' | 'sha512',
+  how: { readonly signal: AbortSignal; readonly done?: (bytes: number) => void },
+): Promise<string> {
+  const hash = createHash(algorithm);
+  await hashInto(hash, path, Number.MAX_SAFE_INTEGER, how);
+  return hash.digest('hex');
+}

@@ -1,0 +1,120 @@
+import { basename } from 'node:path';
+import type { Computer } from '../computer.ts';
+import { SlipwayError } from '../errors.ts';
+
+export type Arch = 'amd64' | 'arm64';
+
+/** What a local VM boots from, in this order of size. */
+export const imageFiles = ['disk.qcow2', 'vmlinuz', 'initrd'] as const;
+export type ImageFile = (typeof imageFiles)[number];
+
+export type FileState = { readonly sha256: string; readonly bytes: number; readonly mtimeMs: number };
+
+export type ImageSource =
+  | { readonly kind: 'built'; readonly suite: string }
+  /** `digest` is of what was downloaded: `sha512:…`. */
+  | { readonly kind: 'baked'; readonly url: string; readonly digest: string };
+
+/** A root disk with the kernel and initrd that boot it directly: the content of its folder's image.json. */
+export type Image = {
+  readonly version: 1;
+  readonly name: string;
+  readonly arch: Arch;
+  /** `sha256:…` of disk.qcow2: by this machines know their image. */
+  readonly digest: string;
+  readonly files: Readonly<Record<ImageFile, FileState>>;
+  /** The kernel's root=: `/dev/vda`, `PARTUUID=…`. */
+  readonly root: string;
+  /** Version of the engine baked in; '' for none. */
+  readonly engine: string;
+  /** ISO 8601. */
+  readonly made: string;
+  readonly source: ImageSource;
+};
+
+/** Stands in a path, in a lock and in a shell's command line. */
+export function isImageName(name: string): boolean {
+  return /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(name) && !name.includes('..');
+}
+
+export function badImageName(name: string): SlipwayError {
+  return new SlipwayError('USAGE', `${JSON.stringify(name)} can't be the name of an image`, {
+    hint: 'Use lower-case letters, digits, dots and hyphens: debian-13',
+  });
+}
+
+/** Images that are no catalog's are told apart by what is in them: `mine.qcow2` -> `mine-0123456789ab`. */
+export function nameOfFile(path: string, digest: string): string {
+  const stem = basename(path.replaceAll('\\', '/'))
+    .toLowerCase()
+    .replace(/(\.[a-z][a-z0-9]*)+$/, '')
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .slice(0, 40)
+    .replaceAll(/^-+|-+$/g, '');
+  return `${stem || 'image'}-${shortDigest(digest)}`;
+}
+
+/** `sha256:0123456789abcdef…` -> `0123456789ab`. */
+export function shortDigest(digest: string): string {
+  return digest.slice(digest.indexOf(':') + 1).slice(0, 12);
+}
+
+/** The name of an image's folder; the same image has the same one everywhere. */
+export function folderName({ name, arch, digest }: Pick<Image, 'name' | 'arch' | 'digest'>): string {
+  if (!isImageName(name)) throw badImageName(name);
+  return `${name}-${arch}-${shortDigest(digest)}`;
+}
+
+/** What a folder's name says, which holds even where its image.json does not. `digest` is the beginning of the whole. */
+export function fromFolderName(folder: string): Pick<Image, 'name' | 'arch' | 'digest'> | undefined {
+  const [, name = '', arch = '', hex = ''] = /^(.+)-(amd64|arm64)-([0-9a-f]{12})$/.exec(folder) ?? [];
+  return isImageName(name) ? { name, arch: arch as Arch, digest: `sha256:${hex}` } : undefined;
+}
+
+/** The architecture of machines that this computer runs without emulation. */
+export function archOf(computer: Computer): Arch {
+  const known: Readonly<Record<string, Arch>> = { x64: 'amd64', arm64: 'arm64' };
+  const arch = known[computer.arch];
+  if (arch !== undefined) return arch;
+  throw new SlipwayError(
+    'DRIVER_UNSUPPORTED',
+    `There are no local images for this computer's processor (${computer.arch})`,
+    {
+      hint: 'Use a machine elsewhere: slipway create web --driver generic --generic-ip-address 192.0.2.10',
+    },
+  );
+}
+
+/** The content of an image.json; throws words for what is wrong with it. */
+export function parseImage(folder: string, text: string): Image {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new Error(text.trim() === '' ? 'its image.json is empty' : 'its image.json is not JSON', { cause: error });
+  }
+  const image = value as Partial<Image> | null;
+  if (typeof image !== 'object' || image === null) throw new Error('its image.json is not of an image');
+  if (typeof image.version === 'number' && image.version > 1) throw new Error('a newer Slipway made it');
+  const texts = [image.name, image.arch, image.digest, image.root, image.engine, image.made, image.source?.kind];
+  const whole =
+    texts.every((field) => typeof field === 'string') && imageFiles.every((file) => isState(image.files, file));
+  if (image.version !== 1 || !whole) throw new Error('its image.json is not of an image');
+  const sound = image as Image;
+  if (
+    sound.digest !== `sha256:${sound.files['disk.qcow2'].sha256}` ||
+    !isImageName(sound.name) ||
+    folderName(sound) !== folder
+  )
+    throw new Error('its image.json is of another image');
+  return sound;
+}
+
+function isState(files: Partial<Image['files']> | undefined, file: ImageFile): boolean {
+  const state = files?.[file];
+  return (
+    /^[0-9a-f]{64}$/.test(String(state?.sha256)) &&
+    typeof state?.bytes === 'number' &&
+    typeof state.mtimeMs === 'number'
+  );
+}

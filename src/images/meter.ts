@@ -1,0 +1,45 @@
+import type { Log } from '../progress.ts';
+
+const WINDOW_MILLISECONDS = 5000;
+const PAUSE_MILLISECONDS = 250;
+
+/** `412 of 633 MB (65 %), 21 MB/s, 10 s left`; what is not known yet is left out. */
+export function progressLine(done: number, total: number | undefined, bytesPerSecond: number | undefined): string {
+  const known = total !== undefined && total >= done && total > 0;
+  const amount = known
+    ? `${megabytes(done)} of ${megabytes(total)} MB (${Math.floor((done / total) * 100)} %)`
+    : `${megabytes(done)} MB`;
+  if (bytesPerSecond === undefined || bytesPerSecond <= 0) return amount;
+  const rate = `${megabytes(bytesPerSecond)} MB/s`;
+  return known ? `${amount}, ${rate}, ${duration((total - done) / bytesPerSecond)} left` : `${amount}, ${rate}`;
+}
+
+/** Told of every chunk, says at most four lines a second, with the rate of the last seconds. */
+export function meter(
+  log: Log,
+  prefix: string,
+  now: () => number = () => performance.now(),
+): (done: number, total?: number) => void {
+  let samples: readonly { readonly at: number; readonly done: number }[] = [];
+  return (done, total) => {
+    const at = now();
+    const last = samples.at(-1);
+    if (last !== undefined && done !== total && at - last.at < PAUSE_MILLISECONDS) return;
+    // Fewer than before: it was begun anew.
+    const before = last !== undefined && last.done > done ? [] : samples;
+    samples = [...before.filter((sample) => at - sample.at <= WINDOW_MILLISECONDS), { at, done }];
+    const first = samples[0];
+    const rate = first !== undefined && at > first.at ? ((done - first.done) * 1000) / (at - first.at) : undefined;
+    log(`${prefix}${progressLine(done, total, rate)}`);
+  };
+}
+
+function megabytes(bytes: number): string {
+  const value = bytes / 1_000_000;
+  return value >= 10 || value === 0 ? value.toFixed(0) : value.toFixed(1);
+}
+
+function duration(seconds: number): string {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+}

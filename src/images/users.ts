@@ -1,0 +1,34 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { localFileError, readIfThere } from '../changes.ts';
+import { systemCode } from '../errors.ts';
+import type { Image } from './image.ts';
+
+/**
+ * Machines whose disks are laid over this image, by `vms/ID/vm.json`. One whose file can't be read may use any image, so it
+ * counts as a user of each, by its folder.
+ */
+export async function usersOf(home: string, { digest }: Pick<Image, 'digest'>): Promise<readonly string[]> {
+  const root = join(home, 'vms');
+  const ids = await readdir(root).catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return [];
+    throw localFileError(root, error);
+  });
+  const users = await Promise.all(
+    ids.filter((id) => !id.startsWith('.')).map(async (id) => userIn(join(root, id, 'vm.json'), digest)),
+  );
+  return users.filter((name) => name !== undefined).toSorted();
+}
+
+async function userIn(path: string, digest: string): Promise<string | undefined> {
+  try {
+    const text = await readIfThere(path);
+    if (text === undefined) return undefined;
+    const { name, image } = JSON.parse(text) as { readonly name?: unknown; readonly image?: unknown };
+    if (typeof name !== 'string' || typeof image !== 'string') return path;
+    return image.startsWith(digest) ? name : undefined;
+  } catch (error) {
+    // A stray file beside the folders.
+    return systemCode(error) === 'ENOTDIR' ? undefined : path;
+  }
+}

@@ -1,0 +1,82 @@
+import { once } from 'node:events';
+import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+/** How the server answers one request; those behind the last are answered like the last. */
+export type Manner = {
+  readonly status?: number;
+  /** Goes no further than to this byte of the file: cuts the connection, or falls silent. */
+  readonly until?: number;
+  readonly afterwards?: 'cut' | 'silence';
+  readonly etag?: string;
+  readonly lastModified?: string;
+  /** Sends everything whatever range was asked for. */
+  readonly ignoresRange?: boolean;
+  /** Sends this range whatever was asked for. */
+  readonly wrongRange?: number;
+  readonly body?: Buffer;
+  readonly location?: string;
+  /** Leaves out the length. */
+  readonly chunked?: boolean;
+};
+
+export type FileServer = AsyncDisposable & {
+  readonly url: string;
+  readonly asked: readonly { readonly path: string; readonly headers: IncomingHttpHeaders }[];
+};
+
+/** Serves one file as well or badly as it is told. */
+export function fileServer(body: Buffer, ...manners: readonly Manner[]): Promise<FileServer> {
+  return fileServerAt('127.0.0.1', body, ...manners);
+}
+
+export async function fileServerAt(host: string, body: Buffer, ...manners: readonly Manner[]): Promise<FileServer> {
+  const asked: { path: string; headers: IncomingHttpHeaders }[] = [];
+  const server = createServer((request, response) => {
+    const manner = manners[Math.min(asked.length, manners.length - 1)] ?? {};
+    asked.push({ path: request.url ?? '', headers: request.headers });
+    answer(manner.body ?? body, request.headers, response, manner);
+  });
+  server.listen(0, host);
+  await once(server, 'listening');
+  return {
+    url: `http://${host}:${(server.address() as AddressInfo).port}/disk.qcow2`,
+    asked,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
+
+function answer(file: Buffer, asked: IncomingHttpHeaders, response: ServerResponse, manner: Manner): void {
+  const headers: Record<string, string> = {
+    ...(manner.etag === undefined ? {} : { etag: manner.etag }),
+    ...(manner.lastModified === undefined ? {} : { 'last-modified': manner.lastModified }),
+    ...(manner.location === undefined ? {} : { location: manner.location }),
+  };
+  if (manner.status !== undefined) {
+    response.writeHead(manner.status, headers).end('no');
+    return;
+  }
+  const condition = asked['if-range'];
+  const same = condition === undefined || condition === manner.etag || condition === manner.lastModified;
+  const wanted = Number(/^bytes=(\d+)-$/.exec(asked.range ?? '')?.[1] ?? 'NaN');
+  const ranged = !Number.isNaN(wanted) && same && !manner.ignoresRange;
+  if (ranged && wanted >= file.length) {
+    response.writeHead(416, { 'content-range': `bytes */${file.length}` }).end();
+    return;
+  }
+  const from = ranged ? (manner.wrongRange ?? wanted) : 0;
+  const length = manner.chunked ? {} : { 'content-length': String(file.length - from) };
+  const range = ranged ? { 'content-range': `bytes ${from}-${file.length - 1}/${file.length}` } : {};
+  response.writeHead(ranged ? 206 : 200, { ...headers, ...length, ...range });
+  const part = file.subarray(from, manner.until);
+  if (manner.until === undefined) response.end(part);
+  else {
+    response.write(part, () => {
+      if (manner.afterwards !== 'silence') response.destroy();
+    });
+  }
+}
