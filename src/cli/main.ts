@@ -177,7 +177,7 @@ async function makeCli(password: unknown): Promise<Cli> {
   return {
     world,
     images: openImages(home),
-    makeImage: async (...call) => (await import('../drivers/qemu/image.ts')).makeImage(...call),
+    makeImage: async (...call) => (await import('../drivers/index.ts')).makeImage(...call),
     imageUsers: async (image) => (await import('../images/users.ts')).usersOf(home, image),
     env: process.env,
     nodeVersion: process.version,

@@ -1,5 +1,6 @@
 import type { MachineSpec } from '../machine.ts';
 import { SlipwayError } from '../errors.ts';
+import type { MakeImage } from '../images/making.ts';
 import * as all from './all.ts';
 import type { Driver, Target } from './driver.ts';
 
@@ -12,6 +13,9 @@ export function driverNamed(name: string): Driver {
     hint: `Drivers: ${drivers.map((candidate) => candidate.name).join(', ')}`,
   });
 }
+
+/** Images are made by who runs VMs: a vendor's has to be started once. */
+export const makeImage: MakeImage = async (...call) => (await import('./qemu/image.ts')).makeImage(...call);
 
 /** The stored options were parsed when the spec was made; parsing again gives them the driver's own type. */
 export function targetOf(driver: Driver, spec: MachineSpec): Target<Record<string, unknown>> {

@@ -11,6 +11,7 @@ import { create } from '../../src/cli/commands/create.ts';
 import { doctor } from '../../src/cli/commands/doctor.ts';
 import { drivers } from '../../src/cli/commands/drivers.ts';
 import { installMissing } from '../../src/cli/consent.ts';
+import { openImages } from '../../src/images/store.ts';
 import { plainProgress } from '../../src/cli/progress.ts';
 import type { Driver } from '../../src/drivers/driver.ts';
 import { asked, programs } from '../fakes/boat.ts';
@@ -82,6 +83,11 @@ esac`,
   });
   const cli: Cli = {
     world,
+    images: openImages(at('.slipway')),
+    makeImage: async () => {
+      throw new Error('no image is made here');
+    },
+    imageUsers: async () => [],
     env,
     nodeVersion: 'v20.19.0',
     packageFile: '',

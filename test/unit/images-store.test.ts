@@ -203,7 +203,7 @@ test('of two that want the same image one makes it; the other waits, says for wh
     return addImage(images);
   };
   const progress = recordingProgress();
-  const computer = { platform: 'linux', arch: 'x64', env: {}, home: home.path } as const;
+  const computer = { platform: 'linux', arch: 'x64', env: {}, templates: '/nowhere', home: home.path } as const;
   const call = { computer, images, progress, signal: quiet.signal };
   const first = haveImage(wish, { force: false, make }, call);
   while (count.made === 0) await new Promise(setImmediate);
