@@ -154,8 +154,10 @@ describe('what an earlier run left', () => {
     await using folder = await temporaryFolder();
     await using server = await fileServer(file, { wrongRange: 5 });
     await leave(folder.path, file.subarray(0, MEGA));
-    const path = await download(server.url, call(folder.path));
+    const lines: string[] = [];
+    const path = await download(server.url, call(folder.path, { log: (line) => lines.push(line) }));
     expect((await readFile(path)).equals(file)).toBe(true);
+    expect(lines).toContainEqual(expect.stringMatching(/^the server sent another part than was asked for; again/));
   });
 });
 
@@ -222,7 +224,9 @@ test('Ctrl-C keeps the part, and the next run goes on with it', async () => {
   await using server = await fileServer(file, { until: MEGA, afterwards: 'silence', etag }, { etag });
   const stop = new AbortController();
   const part = join(folder.path, `${hex(file)}.part`);
-  const work = rejected(download(server.url, call(folder.path, { signal: stop.signal })));
+  // Not taken for one more drop, which would be the last.
+  const once = { ...patience, attempts: 1 };
+  const work = rejected(download(server.url, call(folder.path, { signal: stop.signal, patience: once })));
   while ((await stat(part).catch(() => undefined))?.size !== MEGA) await new Promise(setImmediate);
   stop.abort();
   expect((await work)?.code).toBe('CANCELED');

@@ -76,6 +76,11 @@ test('the newest of a name is found; all are listed, and one bad folder is one r
   const middle = await addImage(images, { made: '2026-02-01T00:00:00.000Z' }, 'middle');
   const other = await addImage(images, { name: 'debian-2' }, 'other');
   expect(await images.find('debian-13', 'amd64')).toEqual(recent);
+  const months = ['06', '09', '04', '08', '05', '07'];
+  await Promise.all(months.map((month) => addImage(images, { name: 'many', made: `2026-${month}-01` }, month)));
+  const many = (await images.list()).flatMap((row) => ('image' in row && row.key.name === 'many' ? [row.image] : []));
+  expect(many.map(({ made }) => made.slice(5, 7))).toEqual(['09', '08', '07', '06', '05', '04']);
+  for (const image of many) await images.remove(image, []);
 
   const root = join(home.path, 'images');
   const { record } = images.paths(recent);
