@@ -32,8 +32,9 @@ export async function openMonitor(where: NetConnectOpts): Promise<Monitor | unde
       resolve();
     });
   });
-  // Its `close` follows, which tells those who wait.
+  // Its `close` follows, which tells those who wait. A QEMU that quits may reset the connection, and readline passes that on.
   socket.on('error', () => {});
+  lines.on('error', () => {});
 
   const next = (): Promise<Answer> =>
     new Promise((resolve, reject) => {
