@@ -1,7 +1,7 @@
-// npm run bench [-- --runs N] [--json FILE]: what Slipway costs beside the floor of the same work, both measured in turn
-// in one run on this machine. Ratios of medians are the result; absolute times are this machine's.
+// npm run bench [-- --runs N] [--vm-runs N] [--only vm|hosts] [--json FILE]: what Slipway costs beside the floor of the same
+// work, both measured in turn in one run on this machine. Ratios of medians are the result; absolute times are this machine's.
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,8 +9,20 @@ import { parseArgs, promisify } from 'node:util';
 
 const run = promisify(execFile);
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const { values } = parseArgs({ options: { runs: { type: 'string', default: '5' }, json: { type: 'string' } } });
+const { values } = parseArgs({
+  options: {
+    runs: { type: 'string', default: '5' },
+    'vm-runs': { type: 'string', default: '3' },
+    only: { type: 'string' },
+    json: { type: 'string' },
+  },
+});
 const runs = Number(values.runs);
+const vmRuns = Number(values['vm-runs']);
+if (values.only !== undefined && values.only !== 'vm' && values.only !== 'hosts') {
+  process.stderr.write(`--only is vm or hosts, got ${values.only}\n`);
+  process.exit(2);
+}
 const program = here('../dist/slipway.js');
 const work = await mkdtemp(join(tmpdir(), 'slipway-bench-'));
 const key = join(work, 'key');
@@ -75,21 +87,21 @@ async function certificates(address) {
 }
 
 /** Both sides in turn, so that a machine that slows down slows both. */
-async function compare(what, against, ours, floor) {
+async function compare(what, against, ours, floor, times = runs) {
   const sides = { ours: [], floor: [] };
-  for (let index = 0; index < runs; index += 1) {
+  for (let index = 0; index < times; index += 1) {
     sides.ours.push(await ours(index));
     sides.floor.push(await floor(index));
   }
   const [a, b] = [median(sides.ours), median(sides.floor)];
-  return { what, against, seconds: round(a), floor: round(b), ratio: round(a / b), samples: sides };
+  return { what, against, runs: times, seconds: round(a), floor: round(b), ratio: round(a / b), samples: sides };
 }
 
 const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
 const round = (number) => Math.round(number * 1000) / 1000;
 
-try {
-  await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', key]);
+/** What is done on hosts that answer SSH: containers that boot like machines. */
+async function hostRows() {
   const rows = [];
   rows.push(
     await compare(
@@ -138,14 +150,60 @@ try {
       );
     }
   });
+  return rows;
+}
+
+/** A VM of this computer from nothing but its image, which is built before and not timed; nor is its removal. */
+async function vmRows() {
+  const emulator = `qemu-system-${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}`;
+  try {
+    await run(emulator, ['--version']);
+  } catch (error) {
+    if (error.code !== 'ENOENT') throw error;
+    process.stderr.write(`Skipped: ${emulator} is not installed, so no local VM was measured.\n`);
+    return [];
+  }
+  const created = async (name, look = () => {}) => {
+    try {
+      const taken = await seconds(...slipway('create', name, '--driver', 'qemu'));
+      await look();
+      return taken;
+    } finally {
+      await seconds(...slipway('rm', name));
+    }
+  };
+  let made;
+  await created('first', async () => {
+    const vms = join(env.SLIPWAY_HOME, 'vms');
+    const [id] = await readdir(vms);
+    made = JSON.parse(await readFile(join(vms, id, 'vm.json'), 'utf8'));
+  });
+  const beforehand = await certificates('127.0.0.1');
+  for (const name of ['login', 'host'])
+    await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(beforehand, name)]);
+  const byHand = ['bash', [here('vm-by-hand.sh'), made.imageFolder, beforehand, made.accelerator]];
+  return [
+    await compare(
+      `cold create of a local VM (${made.accelerator})`,
+      'bench/vm-by-hand.sh',
+      (index) => created(`vm${index}`),
+      () => seconds(...byHand),
+      vmRuns,
+    ),
+  ];
+}
+
+try {
+  await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', key]);
+  const rows = [...(values.only === 'vm' ? [] : await hostRows()), ...(values.only === 'hosts' ? [] : await vmRows())];
   const line = (cells) => `| ${cells.join(' | ')} |`;
   const table = [
-    line(['what', 'against', 'seconds', 'floor', 'ratio']),
-    line(Array(5).fill('---')),
-    ...rows.map((row) => line([row.what, row.against, row.seconds, row.floor, row.ratio])),
+    line(['what', 'against', 'runs', 'seconds', 'floor', 'ratio']),
+    line(Array(6).fill('---')),
+    ...rows.map((row) => line([row.what, row.against, row.runs, row.seconds, row.floor, row.ratio])),
   ];
-  process.stdout.write(`Medians of ${runs} runs\n${table.join('\n')}\n`);
-  if (values.json) await writeFile(values.json, `${JSON.stringify({ runs, node: process.version, rows }, null, 2)}\n`);
+  process.stdout.write(`Medians\n${table.join('\n')}\n`);
+  if (values.json) await writeFile(values.json, `${JSON.stringify({ node: process.version, rows }, null, 2)}\n`);
 } finally {
   await rm(work, { recursive: true, force: true });
 }

@@ -10,10 +10,10 @@ import { driverInfos } from './spec.ts';
 export function programHelp(): string {
   const groups: readonly CommandGroup[] = ['Make', 'Run', 'Look', 'Connect', 'Help'];
   const sections = groups.map((group) => {
-    const rows = commands
+    return commands
       .filter((entry) => entry.group === group)
-      .map(({ name, summary }) => `    ${name.padEnd(11)}${summary}`);
-    return [`  ${group}`, ...rows].join('\n');
+      .map(({ name, summary }, index) => `  ${(index === 0 ? group : '').padEnd(9)}${name.padEnd(11)}${summary}`)
+      .join('\n');
   });
   return [
     'slipway: a Docker host anywhere in one command',

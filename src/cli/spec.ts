@@ -75,7 +75,10 @@ function engineFrom(values: Values): EngineSpec {
 /** The driver that the flags speak of, where none was named. */
 export function driverIn(flags: Values): string | undefined {
   const spoken = drivers.filter(({ name }) => (driverInfos[name] ?? []).some((info) => flags[info.flag] !== undefined));
-  return spoken.length === 1 ? spoken[0]?.name : undefined;
+  if (spoken.length < 2) return spoken[0]?.name;
+  throw new SlipwayError('USAGE', `These flags are of several drivers: ${listed(spoken.map(({ name }) => name))}`, {
+    hint: `Say which one is meant: --driver ${spoken[0]?.name}, without the flags of the other`,
+  });
 }
 
 function noStrangers(driver: Driver, flags: Values): void {

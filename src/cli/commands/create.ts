@@ -134,7 +134,10 @@ function incomplete(name: string | undefined, driver: string | undefined): Slipw
     ' and ',
   );
   return new SlipwayError('USAGE', `To create a machine, ${missing} must be given`, {
-    hint: `For example: slipway create ${name ?? 'web'} --driver ${driver ?? 'generic'}${(driver ?? 'generic') === 'generic' ? ' --generic-ip-address 192.0.2.10' : ''}`,
+    hint:
+      driver === undefined && name === undefined
+        ? 'For a virtual machine on this computer: slipway create dev'
+        : `For example: slipway create ${name ?? 'web'} --driver ${driver ?? 'generic'}${(driver ?? 'generic') === 'generic' ? ' --generic-ip-address 192.0.2.10' : ''}`,
   });
 }
 

@@ -21,8 +21,6 @@ export async function openMonitor(where: NetConnectOpts): Promise<Monitor | unde
   const waiting: ((answer: Answer | Error) => void)[] = [];
   const settle = (answer: Answer | Error): void => waiting.shift()?.(answer);
   const lines = createInterface({ input: socket });
-  // An end that comes as an error is followed by the socket's `close`, which tells those who wait.
-  lines.on('error', () => {});
   lines.on('line', (line) => {
     const answer = JSON.parse(line) as Answer;
     // Events come between answers; nobody here waits for one.
@@ -34,7 +32,9 @@ export async function openMonitor(where: NetConnectOpts): Promise<Monitor | unde
       resolve();
     });
   });
+  // Its `close` follows, which tells those who wait. A QEMU that quits may reset the connection, and readline passes that on.
   socket.on('error', () => {});
+  lines.on('error', () => {});
 
   const next = (): Promise<Answer> =>
     new Promise((resolve, reject) => {
