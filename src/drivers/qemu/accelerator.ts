@@ -63,7 +63,8 @@ function trialsFile({ home }: Computer): string {
 async function readTrials(computer: Computer): Promise<Readonly<Record<string, Trial>>> {
   const text = await readIfThere(trialsFile(computer));
   try {
-    return text === undefined ? {} : (JSON.parse(text) as Record<string, Trial>);
+    const trials = JSON.parse(text ?? '{}') as unknown;
+    return typeof trials === 'object' && trials !== null ? (trials as Record<string, Trial>) : {};
   } catch {
     // A note that can't be read is one that was not taken.
     return {};
@@ -88,6 +89,7 @@ async function tryOut(
 ): Promise<Trial> {
   if (guest.accelerator === 'kvm' && (await deviceState('kvm')) === 'closed')
     return { works: false, reason: '/dev/kvm is missing or not yours to open' };
+  if (signal.aborted) throw canceled();
   return new Promise((resolve, reject) => {
     const child = spawn(program, probeArguments(guest), {
       stdio: ['ignore', 'pipe', 'pipe'],

@@ -50,14 +50,21 @@ export async function waitForWord(
   let text = '';
   let shown = 0;
   const read = async (): Promise<Word | undefined> => {
-    text += await from(file, text.length);
+    const more = await from(file, text.length);
+    // A shorter file is a new console, whose words count from its first.
+    if (more === undefined) {
+      text = '';
+      shown = 0;
+    }
+    text += more ?? (await from(file, 0)) ?? '';
     const end = text.lastIndexOf('\n') + 1;
     for (const line of plainConsole(text.slice(shown, end)).split('\n')) {
-      const utf8 = Buffer.from(line.trim(), 'latin1').toString('utf8');
-      if (utf8 !== '') how.log(utf8);
+      const said = utf8(line.trim());
+      if (said !== '') how.log(said);
     }
     shown = end;
-    return wordOn(text);
+    // A line that is still being written may be half a word.
+    return wordOn(utf8(text.slice(0, end)));
   };
   for (;;) {
     // Watched from before the look, so that no line falls between.
@@ -73,7 +80,12 @@ export async function waitForWord(
   }
 }
 
-async function from(file: string, offset: number): Promise<string> {
+function utf8(bytes: string): string {
+  return Buffer.from(bytes, 'latin1').toString('utf8');
+}
+
+/** What was written since; undefined when the file is shorter than that. */
+async function from(file: string, offset: number): Promise<string | undefined> {
   const handle = await open(file, 'r').catch((error: unknown) => {
     // QEMU has not made it yet.
     if (systemCode(error) === 'ENOENT') return undefined;
@@ -82,7 +94,8 @@ async function from(file: string, offset: number): Promise<string> {
   if (!handle) return '';
   try {
     const { size } = await handle.stat();
-    const bytes = Buffer.alloc(Math.max(0, size - offset));
+    if (size < offset) return undefined;
+    const bytes = Buffer.alloc(size - offset);
     const { bytesRead } = await handle.read(bytes, 0, bytes.length, offset);
     // One byte a character, so that offsets in the text are offsets in the file.
     return bytes.toString('latin1', 0, bytesRead);
@@ -104,6 +117,7 @@ function nextChange(file: string, signal: AbortSignal): { readonly promise: Prom
       // Not there yet; the timer looks again.
     }
     const aborted = (): void => reject(signal.reason as Error);
+    if (signal.aborted) aborted();
     signal.addEventListener('abort', aborted, { once: true });
     stop = () => {
       clearTimeout(timer);
@@ -112,5 +126,7 @@ function nextChange(file: string, signal: AbortSignal): { readonly promise: Prom
       resolve();
     };
   });
+  // An abort may come while nobody waits for this yet, or will.
+  promise.catch(() => {});
   return { promise, stop };
 }

@@ -22,7 +22,9 @@ export async function openMonitor(where: NetConnectOpts): Promise<Monitor | unde
   const settle = (answer: Answer | Error): void => waiting.shift()?.(answer);
   const lines = createInterface({ input: socket });
   lines.on('line', (line) => {
-    const answer = JSON.parse(line) as Answer;
+    const answer = parsed(line);
+    // Whoever listens there is no QEMU.
+    if (answer === undefined) return void socket.destroy(new Error('what answers on the monitor is not QEMU'));
     // Events come between answers; nobody here waits for one.
     if (answer.QMP !== undefined || 'return' in answer || answer.error !== undefined) settle(answer);
   });
@@ -74,6 +76,15 @@ export async function openMonitor(where: NetConnectOpts): Promise<Monitor | unde
     },
     [Symbol.asyncDispose]: close,
   };
+}
+
+function parsed(line: string): Answer | undefined {
+  try {
+    const answer = JSON.parse(line) as Answer | null;
+    return typeof answer === 'object' && answer !== null ? answer : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function connected(where: NetConnectOpts): Promise<Socket | undefined> {

@@ -14,6 +14,9 @@ import type { Vm } from './vm.ts';
 /** Where QEMU's own words leave off; a run state that none of ours fits is one in which the guest makes no progress. */
 export type RunState = 'running' | 'paused' | 'io-error' | 'ended' | 'silent' | 'none';
 
+/** What a process is found by. */
+type Known = Pick<Vm, 'id' | 'name' | 'monitorPort'>;
+
 const START_SECONDS = 20;
 /** The longest path that a socket's address holds on macOS. */
 const SOCKET_PATH = 103;
@@ -71,7 +74,8 @@ export async function startProcess(
   for (;;) {
     if (signal.aborted) throw canceled();
     if (gone !== undefined) return whyNot(folder, gone);
-    await using answered = await openMonitor(monitorAt(folder, vm));
+    // One that is about to end takes the call and hangs up, and one that is busy says nothing yet.
+    await using answered = await openMonitor(monitorAt(folder, vm)).catch(() => undefined);
     if (answered) return undefined;
     if (performance.now() > end) return whyNot(folder, `its monitor did not answer within ${START_SECONDS} seconds`);
     await sleep(50);
@@ -89,7 +93,7 @@ async function whyNot(folder: string, gone: string): Promise<NoStart> {
  * How the process of this VM is, asked of itself: whoever answers on its monitor with its id is it, whatever number it has.
  * `silent`: it is there and does not answer. `ended`: the guest is gone, the process not yet.
  */
-export async function runState(folder: string, vm: Vm, call: Call): Promise<RunState> {
+export async function runState(folder: string, vm: Known, call: Call): Promise<RunState> {
   try {
     await using monitor = await openVm(folder, vm);
     if (!monitor) return (await ownPid(folder, vm, call)) === undefined ? 'none' : 'silent';
@@ -105,7 +109,7 @@ export async function runState(folder: string, vm: Vm, call: Call): Promise<RunS
 }
 
 /** The monitor of this VM; undefined where nobody or somebody else answers. */
-export async function openVm(folder: string, vm: Vm): Promise<Monitor | undefined> {
+export async function openVm(folder: string, vm: Known): Promise<Monitor | undefined> {
   const monitor = await openMonitor(monitorAt(folder, vm));
   if (!monitor) return undefined;
   try {
@@ -120,7 +124,7 @@ export async function openVm(folder: string, vm: Vm): Promise<Monitor | undefine
 }
 
 /** Ends the process at once: through its monitor, or where that is silent by its number, once its command line has proved it. */
-export async function killProcess(folder: string, vm: Vm, call: Call): Promise<void> {
+export async function killProcess(folder: string, vm: Known, call: Call): Promise<void> {
   const quit = async (): Promise<boolean> => {
     await using monitor = await openVm(folder, vm);
     if (!monitor) return false;
@@ -150,11 +154,11 @@ function signalProcess(pid: number): void {
 }
 
 /** The number in the pid file, where a process has it whose command line names this VM. */
-async function ownPid(folder: string, vm: Vm, call: Call): Promise<number | undefined> {
+async function ownPid(folder: string, vm: Pick<Vm, 'id'>, call: Call): Promise<number | undefined> {
   const pid = Number((await readIfThere(join(folder, FILES.pid)))?.trim());
   if (!Number.isInteger(pid) || pid <= 1) return undefined;
   const line = await commandLineOf(pid, call);
-  return line.includes(vm.id) && line.includes('qemu') ? pid : undefined;
+  return line.replaceAll('\0', ' ').includes(`-uuid ${vm.id} `) ? pid : undefined;
 }
 
 async function commandLineOf(pid: number, call: Call): Promise<string> {

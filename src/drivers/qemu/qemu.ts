@@ -153,7 +153,7 @@ export const qemu = defineDriver({
   },
   async start(target, call) {
     const { folder, vm } = await vmOf(target, call);
-    await rm(join(folder, FILES.seed), { force: vm.seed === undefined }).catch(() => undefined);
+    if (vm.seed === undefined) await rm(join(folder, FILES.seed), { force: true }).catch(() => undefined);
     await launch(vm, target, call);
   },
   async stop(target, { seconds }, call) {
@@ -176,9 +176,13 @@ export const qemu = defineDriver({
     const { folder, vm } = await vmOf(target, call);
     await killProcess(folder, vm, call);
   },
-  async remove({ id }, call) {
+  async remove({ id, name }, call) {
     const folder = vmFolder(call.computer, id);
-    const vm = await readVm(folder);
+    // Removing is the way out of a vm.json that is broken; the process is known without it.
+    const vm = await readVm(folder).catch((error: unknown) => {
+      if (error instanceof SlipwayError && error.code === 'RECORD_BROKEN') return { id, name };
+      throw error;
+    });
     if (vm) await killProcess(folder, vm, call);
     // Its name says that it is no machine any more, whatever happens next.
     const grave = join(call.computer.home, 'vms', `.removed-${id}`);
@@ -236,7 +240,8 @@ async function makeDisk(folder: string, target: Target<Options>, boot: Boot, see
   const disk = join(folder, FILES.disk);
   await overlay(disk, base, given.disk, call);
   const accelerator = await accelerationFor(given.accelerator, image, imageFolder, call);
-  const [ssh = 0, engine = 0, monitor = 0] = await freePorts(target.id, 3, [], computer);
+  const chosen = [given.sshPort, given.enginePort].filter((taken) => taken !== undefined);
+  const [ssh = 0, engine = 0, monitor = 0] = await freePorts(target.id, 3, chosen, computer);
   return {
     version: 1,
     id: target.id,
@@ -376,18 +381,22 @@ async function startAt(wanted: Vm, { options: given }: Target<Options>, folder: 
 }
 
 async function withFreePorts(vm: Vm, given: Options, { computer, note }: Call): Promise<Vm> {
-  const ports = { ...vm.ports };
+  const ports = { ssh: given.sshPort ?? vm.ports.ssh, engine: given.enginePort ?? vm.ports.engine };
   for (const [use, chosen, flag] of [
     ['ssh', given.sshPort, '--qemu-ssh-port'],
     ['engine', given.enginePort, '--qemu-engine-port'],
   ] as const) {
-    if (await isFree(ports[use])) continue;
+    const ours = ports.ssh === ports.engine && chosen === undefined;
+    if (!ours && (await isFree(ports[use]))) continue;
     if (chosen !== undefined) {
       throw new SlipwayError(
         'PORT_TAKEN',
         `Port ${chosen} of 127.0.0.1, which ${vm.name} is to have (${flag}), is taken by another program`,
         {
-          hint: `End that program, or choose another port: slipway provision ${vm.name} ${flag} …`,
+          hint:
+            vm.seed === undefined
+              ? 'End that program, then run the same command again'
+              : `End that program, or choose another port: slipway create ${vm.name} ${flag} …`,
         },
       );
     }

@@ -29,7 +29,11 @@ export function seedOf({ name, id, user, boot }: Identity): Seed {
       attrs: { mode, uid: 0, gid: 0, mtime: 0, user: 'root', group: 'root' },
     })),
   );
-  return { bytes: tar, id: createHash('sha256').update(tar).digest('hex').slice(0, 16) };
+  // The two empty blocks that end an archive: what reads a disk to its end would take the next bytes for a file.
+  return {
+    bytes: Buffer.concat([tar, Buffer.alloc(1024)]),
+    id: createHash('sha256').update(tar).digest('hex').slice(0, 16),
+  };
 }
 
 function hosts(name: string): string {

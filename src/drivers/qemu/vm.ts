@@ -36,14 +36,16 @@ export async function readVm(folder: string): Promise<Vm | undefined> {
   const file = join(folder, 'vm.json');
   const text = await readIfThere(file);
   if (text === undefined) return undefined;
+  const broken = (why: string, cause?: unknown): SlipwayError =>
+    new SlipwayError('RECORD_BROKEN', `${file} ${why}`, { hint: 'Restore the file, or remove the machine', cause });
+  let vm: Partial<Vm> | null;
   try {
-    return JSON.parse(text) as Vm;
+    vm = JSON.parse(text) as Partial<Vm> | null;
   } catch (error) {
-    throw new SlipwayError('RECORD_BROKEN', `${file} is not JSON`, {
-      hint: 'Restore the file, or remove the machine',
-      cause: error,
-    });
+    throw broken('is not JSON', error);
   }
+  if (vm?.version !== 1 || vm.ports === undefined) throw broken('does not describe a VM of this version of Slipway');
+  return vm as Vm;
 }
 
 export async function writeVm(folder: string, vm: Vm): Promise<void> {

@@ -1,0 +1,246 @@
+import { describe, expect, test } from 'vitest';
+import {
+  bakeArguments,
+  FILES,
+  probeArguments,
+  systemProgram,
+  vmArguments,
+  type Accelerator,
+  type Shape,
+} from '../../src/drivers/qemu/command-line.ts';
+import { hardware } from '../../src/drivers/qemu/accelerator.ts';
+import { isMachineName } from '../../src/machine.ts';
+
+const ID = '0b6f0d2c-1f3a-4e0e-9d53-6d3f6b1f2a77';
+const MONITOR = 'unix:monitor.sock,server=on,wait=off';
+
+const shape = (more: Partial<Shape> = {}): Shape => ({
+  id: ID,
+  name: 'web',
+  arch: 'amd64',
+  accelerator: 'kvm',
+  cpus: 2,
+  memory: 2048,
+  forwards: [
+    { from: 20022, to: 22 },
+    { from: 22376, to: 2376 },
+  ],
+  kernel: '/images/vmlinuz',
+  initrd: '/images/initrd',
+  root: '/dev/vda',
+  seed: 'abcdef0123456789',
+  ...more,
+});
+
+/** What stands behind this argument, each time it is there. */
+const after = (argv: readonly string[], flag: string): readonly string[] =>
+  argv.flatMap((word, index) => (argv[index - 1] === flag ? [word] : []));
+const one = (argv: readonly string[], flag: string): string => after(argv, flag).join(' AND ');
+
+describe('the arguments of a VM', () => {
+  test('are these on Linux with KVM', () => {
+    expect(vmArguments(shape(), MONITOR)).toEqual([
+      ...['-name', 'slipway-web', '-uuid', ID],
+      ...['-machine', 'q35,usb=off,vmport=off', '-accel', 'kvm', '-cpu', 'host'],
+      ...['-smp', '2', '-m', '2048M'],
+      ...['-nodefaults', '-no-user-config', '-display', 'none'],
+      ...['-kernel', '/images/vmlinuz', '-initrd', '/images/initrd'],
+      '-append',
+      'root=/dev/vda console=ttyS0 net.ifnames=0 loglevel=4 systemd.show_status=true systemd.getty_auto=0 TERM=dumb slipway.seed=abcdef0123456789',
+      ...['-drive', 'file=disk.qcow2,format=qcow2,if=none,id=root,discard=unmap,detect-zeroes=unmap'],
+      ...['-device', 'virtio-blk-pci,drive=root,serial=slipway-root'],
+      ...['-drive', 'file=seed.tar,format=raw,if=none,id=seed,readonly=on'],
+      ...['-device', 'virtio-blk-pci,drive=seed,serial=slipway-seed'],
+      '-netdev',
+      'user,id=net,hostfwd=tcp:127.0.0.1:20022-:22,hostfwd=tcp:127.0.0.1:22376-:2376',
+      ...['-device', 'virtio-net-pci,netdev=net', '-device', 'virtio-rng-pci'],
+      ...['-chardev', 'file,id=console,path=console.log', '-serial', 'chardev:console'],
+      ...['-qmp', MONITOR, '-pidfile', 'qemu.pid'],
+    ]);
+  });
+
+  const CASES: readonly {
+    readonly on: NodeJS.Platform;
+    readonly arch: Shape['arch'];
+    readonly accelerator: Accelerator;
+    readonly machine: string;
+    readonly accel: string;
+    readonly cpu: string;
+    readonly console: string;
+    readonly program: string;
+  }[] = [
+    {
+      on: 'linux',
+      arch: 'amd64',
+      accelerator: 'kvm',
+      machine: 'q35,usb=off,vmport=off',
+      accel: 'kvm',
+      cpu: 'host',
+      console: 'ttyS0',
+      program: 'qemu-system-x86_64',
+    },
+    {
+      on: 'linux',
+      arch: 'amd64',
+      accelerator: 'tcg',
+      machine: 'q35,usb=off,vmport=off',
+      accel: 'tcg,thread=multi',
+      cpu: 'max',
+      console: 'ttyS0',
+      program: 'qemu-system-x86_64',
+    },
+    {
+      on: 'darwin',
+      arch: 'arm64',
+      accelerator: 'hvf',
+      machine: 'virt,gic-version=max',
+      accel: 'hvf',
+      cpu: 'host',
+      console: 'ttyAMA0',
+      program: 'qemu-system-aarch64',
+    },
+    {
+      on: 'win32',
+      arch: 'amd64',
+      accelerator: 'whpx',
+      machine: 'q35,usb=off,vmport=off',
+      accel: 'whpx,kernel-irqchip=off',
+      cpu: 'qemu64',
+      console: 'ttyS0',
+      program: 'qemu-system-x86_64',
+    },
+    {
+      on: 'linux',
+      arch: 'arm64',
+      accelerator: 'kvm',
+      machine: 'virt,gic-version=max',
+      accel: 'kvm',
+      cpu: 'host',
+      console: 'ttyAMA0',
+      program: 'qemu-system-aarch64',
+    },
+    {
+      on: 'linux',
+      arch: 'arm64',
+      accelerator: 'tcg',
+      machine: 'virt,gic-version=max',
+      accel: 'tcg,thread=multi',
+      cpu: 'max,pauth-impdef=on',
+      console: 'ttyAMA0',
+      program: 'qemu-system-aarch64',
+    },
+  ];
+
+  test.each(CASES)('differ on $on with $accelerator on $arch where they must', (wanted) => {
+    const { on, arch, accelerator, machine, accel, cpu } = wanted;
+    const guest = { arch, accelerator, kernel: '/k', initrd: '/i' };
+    for (const argv of [
+      vmArguments(shape({ arch, accelerator }), MONITOR),
+      probeArguments(guest),
+      bakeArguments({ arch, accelerator, firmware: undefined }),
+    ])
+      expect([one(argv, '-machine'), one(argv, '-accel'), one(argv, '-cpu')]).toEqual([machine, accel, cpu]);
+    for (const argv of [vmArguments(shape({ arch, accelerator }), MONITOR), probeArguments(guest)])
+      expect(one(argv, '-append')).toContain(` console=${wanted.console} `);
+    expect(systemProgram(arch)).toBe(wanted.program);
+    if (accelerator !== 'tcg') expect(hardware(on)).toBe(accelerator);
+  });
+
+  test('differ in nothing else', () => {
+    const rest = ({ arch, accelerator }: Pick<Shape, 'arch' | 'accelerator'>): readonly string[] =>
+      vmArguments(shape({ arch, accelerator }), MONITOR)
+        .filter((_word, index, argv) => !['-machine', '-accel', '-cpu'].includes(argv[index - 1] ?? ''))
+        .map((word) => word.replace(/console=tty\w+/, 'console=TTY'));
+    for (const other of CASES) expect(rest(other)).toEqual(rest({ arch: 'amd64', accelerator: 'kvm' }));
+  });
+
+  test('forward ports of 127.0.0.1, and nothing of other interfaces', () => {
+    const argv = vmArguments(shape({ forwards: [{ from: 1, to: 2 }] }), MONITOR);
+    expect(one(argv, '-netdev')).toBe('user,id=net,hostfwd=tcp:127.0.0.1:1-:2');
+    const all = vmArguments(shape(), MONITOR).join(' ');
+    expect([...all.matchAll(/hostfwd=\w+:([^:]*):/g)].map(([, address]) => address)).toEqual([
+      '127.0.0.1',
+      '127.0.0.1',
+    ]);
+    expect(one(vmArguments(shape({ forwards: [] }), MONITOR), '-netdev')).toBe('user,id=net');
+  });
+
+  test('have no seed and no word of one once the guest has taken it', () => {
+    const argv = vmArguments(shape({ seed: undefined }), MONITOR);
+    expect(argv.join(' ')).not.toMatch(/seed/);
+    expect(after(argv, '-drive')).toHaveLength(1);
+  });
+
+  test('name files of the VM’s folder by their bare names, which QEMU’s syntax can’t mistake', () => {
+    for (const file of Object.values(FILES)) expect(file).toMatch(/^[a-z.]+[0-9]?$/);
+    const argv = vmArguments(shape(), MONITOR);
+    const paths = argv.filter((_word, index) => !['-kernel', '-initrd', '-append'].includes(argv[index - 1] ?? ''));
+    expect(paths.filter((word) => word.includes('/'))).toEqual([]);
+  });
+
+  test('pass kernel and initial RAM disk whole, whatever is in their paths', () => {
+    const odd = { kernel: '/home/a, b=c;$d/vmlinuz', initrd: String.raw`C:\Users\Zoë, x\initrd` };
+    for (const argv of [
+      vmArguments(shape(odd), MONITOR),
+      probeArguments({ arch: 'amd64', accelerator: 'tcg', ...odd }),
+    ]) {
+      expect([one(argv, '-kernel'), one(argv, '-initrd')]).toEqual([odd.kernel, odd.initrd]);
+      // A list that an option parses by its commas holds none of the user's.
+      expect(argv.filter((word) => word.includes('a, b') || word.includes('Zoë'))).toHaveLength(2);
+    }
+  });
+
+  test.each(['a', '0', 'a-.-b', 'x..y', 'UPPER.case-1', 'debug-threads', 'a'.repeat(63)])(
+    'carry the name %s as one word without a comma',
+    (name) => {
+      expect(isMachineName(name)).toBe(true);
+      expect(one(vmArguments(shape({ name }), MONITOR), '-name')).toBe(`slipway-${name}`);
+    },
+  );
+
+  test('could not be changed by a name, since no machine has such a name', () => {
+    for (const name of ['a,process=b', 'a b', '-S', 'a=b', 'a"b', 'a/b', ''])
+      expect(isMachineName(name), name).toBe(false);
+  });
+
+  test('put the monitor where it is told to be', () => {
+    const tcp = 'tcp:127.0.0.1:25001,server=on,wait=off';
+    expect(one(vmArguments(shape(), tcp), '-qmp')).toBe(tcp);
+  });
+});
+
+describe('the arguments of a probe', () => {
+  test('start kernel and initial RAM disk without disk or network, and end with the guest', () => {
+    expect(probeArguments({ arch: 'amd64', accelerator: 'kvm', kernel: '/k', initrd: '/i' })).toEqual([
+      ...['-machine', 'q35,usb=off,vmport=off', '-accel', 'kvm', '-cpu', 'host'],
+      ...['-smp', '1', '-m', '256M', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
+      ...['-kernel', '/k', '-initrd', '/i'],
+      '-append',
+      'root=none console=ttyS0 net.ifnames=0 loglevel=4 systemd.show_status=true systemd.getty_auto=0 TERM=dumb slipway.probe panic=-1',
+      ...['-serial', 'stdio'],
+    ]);
+  });
+});
+
+describe('the arguments of a bake', () => {
+  test('start a vendor’s image by its own boot loader, with a seed, a way out and no port of this computer', () => {
+    const argv = bakeArguments({ arch: 'amd64', accelerator: 'tcg', firmware: undefined });
+    expect(argv).toEqual([
+      ...['-machine', 'q35,usb=off,vmport=off', '-accel', 'tcg,thread=multi', '-cpu', 'max'],
+      ...['-smp', '2', '-m', '1536M', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
+      ...['-drive', 'file=work.qcow2,format=qcow2,if=none,id=root'],
+      ...['-device', 'virtio-blk-pci,drive=root,serial=slipway-root'],
+      ...['-blockdev', 'driver=vvfat,node-name=seed,dir=seed,label=cidata,read-only=on'],
+      ...['-device', 'virtio-blk-pci,drive=seed'],
+      ...['-drive', 'file=out.raw,format=raw,if=none,id=out'],
+      ...['-device', 'virtio-blk-pci,drive=out,serial=slipway-out'],
+      ...['-netdev', 'user,id=net', '-device', 'virtio-net-pci,netdev=net', '-device', 'virtio-rng-pci'],
+      ...['-serial', 'stdio'],
+    ]);
+  });
+
+  test('name a firmware where the architecture has none of its own', () => {
+    const firmware = '/usr/share/a, b/QEMU_EFI.fd';
+    expect(one(bakeArguments({ arch: 'arm64', accelerator: 'hvf', firmware }), '-bios')).toBe(firmware);
+  });
+});
