@@ -1,0 +1,177 @@
+import { cp, mkdir, writeFile } from 'node:fs/promises';
+import { request } from 'node:https';
+import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { bedCache } from '../bed/host.ts';
+import { loadTools } from './engine.ts';
+import { ok, type User } from './slipway.ts';
+import { describeOnVm, inVm, must, newVmUser, starts, VM_SECONDS, vms } from './vm.ts';
+
+/** An address of the guest that is not its loopback: there the engine demands TLS of a registry, unless told otherwise. */
+const GUEST = '10.0.2.15';
+
+describeOnVm('what the engine of a local VM does, asked from here', { timeout: VM_SECONDS * 1000 }, () => {
+  let user: User;
+  const docker = (...argv: readonly string[]): Promise<string> =>
+    ok(user.docker('--context', 'box', ...argv)).then(({ stdout }) => stdout.trim());
+
+  beforeAll(async () => {
+    user = await newVmUser();
+    await ok(
+      user.slipway(
+        ...['create', 'box', '--engine-insecure-registry', `${GUEST}:5001`],
+        ...['--engine-registry-mirror', `http://${GUEST}:5001`],
+      ),
+    );
+    await loadTools(user, 'box');
+  }, VM_SECONDS * 1000);
+  afterAll(async () => {
+    await user[Symbol.asyncDispose]();
+  });
+
+  test('run, exec, logs, port and an exit status', async () => {
+    const served = 'mkdir /www; echo served >/www/index.html; echo started; exec httpd -f -p 80 -h /www';
+    await docker('run', '--detach', '--name', 'site', '--publish', '8080:80', 'tools', 'sh', '-c', served);
+    expect(await docker('exec', 'site', 'sh', '-c', 'echo "in $1"', 'sh', 'here')).toBe('in here');
+    expect(await docker('logs', 'site')).toBe('started');
+    expect(await docker('port', 'site')).toContain('80/tcp -> 0.0.0.0:8080');
+    expect(await must(user, 'box', 'curl -s http://localhost:8080/')).toBe('served');
+    expect((await user.docker('--context', 'box', 'run', '--rm', 'tools', 'sh', '-c', 'exit 42')).code).toBe(42);
+    await docker('rm', '--force', 'site');
+  });
+
+  test('a stream of the REST API stays open both ways: attach', async () => {
+    await docker('run', '--detach', '--interactive', '--name', 'echo', 'tools', 'sh', '-c', 'while read -r line; do echo "got $line"; done');
+    const [vm] = await vms(user);
+    const tls = join(user.home, '.slipway', 'machines', 'box', 'tls');
+    const [ca, cert, key] = await Promise.all(['ca.pem', 'cert.pem', 'key.pem'].map((file) => readFile(join(tls, file))));
+    const answer = await new Promise<string>((resolve, reject) => {
+      const asked = request({
+        host: '127.0.0.1',
+        port: vm?.ports.engine,
+        method: 'POST',
+        path: '/containers/echo/attach?stream=1&stdin=1&stdout=1',
+        headers: { Connection: 'Upgrade', Upgrade: 'tcp' },
+        ca,
+        cert,
+        key,
+      });
+      asked.once('error', reject);
+      asked.once('upgrade', (_response, socket, head) => {
+        let text = head.toString('utf8');
+        socket.on('data', (bytes: Buffer) => {
+          text += bytes.toString('utf8');
+          if (text.includes('got two')) resolve(text);
+          else if (text.includes('got one')) socket.write('two\n');
+        });
+        socket.write('one\n');
+      });
+      asked.end();
+    });
+    expect(answer).toMatch(/got one[\s\S]*got two/);
+    await docker('rm', '--force', 'echo');
+  });
+
+  test.for([
+    { how: 'the classic builder', argv: ['build'], env: { DOCKER_BUILDKIT: '0' } },
+    { how: 'Buildx', argv: ['buildx', 'build', '--load'], env: { DOCKER_BUILDKIT: '1' } },
+  ])('a Dockerfile is built by $how', async ({ argv, env }) => {
+    const folder = join(user.home, 'build');
+    await mkdir(folder, { recursive: true });
+    await cp(bedCache.busybox, join(folder, 'busybox'));
+    const steps = ['FROM scratch', 'COPY busybox /bin/sh', 'RUN echo built >/made', 'CMD ["/bin/sh", "-c", "read -r line </made; echo $line"]'];
+    await writeFile(join(folder, 'Dockerfile'), `${steps.join('\n')}\n`);
+    await ok(user.run('docker', ['--context', 'box', ...argv, '--no-cache', '--tag', 'made', folder], { env }));
+    expect(await docker('run', '--rm', 'made')).toBe('built');
+    await docker('image', 'rm', 'made');
+  });
+
+  test('a Compose stack goes up, its services find each other, and it goes down', async () => {
+    const file = join(user.home, 'compose.yaml');
+    const services = {
+      page: { image: 'tools', command: ['sh', '-c', 'mkdir /www; echo found >/www/index.html; exec httpd -f -h /www'] },
+      asker: {
+        image: 'tools',
+        depends_on: ['page'],
+        command: ['sh', '-c', 'until wget -q -O - http://page/; do sleep 0.5; done; exec sleep 1000'],
+        init: true,
+      },
+    };
+    await writeFile(file, JSON.stringify({ name: 'stack', services }));
+    const compose = (...argv: readonly string[]): Promise<string> => docker('compose', '--file', file, ...argv);
+    await compose('up', '--detach');
+    await expect.poll(() => compose('logs', '--no-log-prefix', 'asker'), { timeout: 120_000 }).toContain('found');
+    await compose('down', '--timeout', '1');
+    expect(await docker('ps', '--all', '--quiet')).toBe('');
+  });
+
+  test('a folder of the machine is bound into a container', async () => {
+    await must(user, 'box', 'mkdir -p ~/shared && echo of the machine >~/shared/file');
+    const bound = ['run', '--rm', '--volume', '/home/slipway/shared:/data', 'tools'];
+    expect(await docker(...bound, 'cat', '/data/file')).toBe('of the machine');
+    await docker(...bound, 'sh', '-c', 'echo of the container >/data/other');
+    expect(await must(user, 'box', 'cat ~/shared/other')).toBe('of the container');
+  });
+
+  test('registries: plain on loopback, insecure, a mirror, and one with a CA of its own', async () => {
+    await ok(user.slipway('scp', bedCache.registry, 'box:registry'));
+    const config = (address: string, tls = ''): string =>
+      `version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: /tmp/registry\nhttp:\n  addr: ${address}\n${tls}`;
+    const serve = async (name: string, text: string): Promise<void> => {
+      await ok(inVm(user, 'box', `printf '%s' '${text}' >${name}.yml; setsid sh -c 'exec ./registry serve ${name}.yml >${name}.log 2>&1 </dev/null' & sleep 0.2`));
+    };
+    await must(
+      user,
+      'box',
+      [
+        `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9 -subj /CN=registry -addext subjectAltName=IP:${GUEST} -keyout key.pem -out cert.pem 2>/dev/null`,
+        `sudo mkdir -p /etc/docker/certs.d/${GUEST}:5002`,
+        `sudo cp cert.pem /etc/docker/certs.d/${GUEST}:5002/ca.crt`,
+      ].join(' && '),
+    );
+    await serve('plain', config('127.0.0.1:5000'));
+    await serve('insecure', config(`${GUEST}:5001`));
+    await serve('own', config(`${GUEST}:5002`, '  tls:\n    certificate: cert.pem\n    key: key.pem\n'));
+    await must(user, 'box', `for port in 127.0.0.1:5000 ${GUEST}:5001; do for i in $(seq 60); do curl -sf http://$port/v2/ >/dev/null && break; sleep 1; done; done`);
+
+    for (const registry of ['localhost:5000', `${GUEST}:5001`, `${GUEST}:5002`]) {
+      const image = `${registry}/library/pushed:${registry.replaceAll(/\W/g, '-')}`;
+      await docker('tag', 'tools', image);
+      await docker('push', '--quiet', image);
+      await docker('image', 'rm', image);
+      await docker('pull', '--quiet', image);
+      expect(await docker('run', '--rm', image, 'echo', registry)).toBe(registry);
+    }
+    // Without a registry in its name it would come from Docker Hub, which is out of reach here: the mirror has it.
+    await docker('tag', 'tools', `${GUEST}:5001/library/mirrored`);
+    await docker('push', '--quiet', `${GUEST}:5001/library/mirrored`);
+    await docker('pull', '--quiet', 'mirrored');
+    expect(await docker('run', '--rm', 'mirrored', 'echo', 'through the mirror')).toBe('through the mirror');
+    // A registry that nobody vouched for is refused.
+    await must(user, 'box', `sudo rm -r /etc/docker/certs.d/${GUEST}:5002`);
+    expect((await user.docker('--context', 'box', 'pull', `${GUEST}:5002/library/pushed:${`${GUEST}:5002`.replaceAll(/\W/g, '-')}`)).stderr).toMatch(/certificate/);
+  });
+
+  test('scp copies both ways, folders too', async () => {
+    const folder = join(user.home, 'a folder');
+    await mkdir(join(folder, 'deep'), { recursive: true });
+    await writeFile(join(folder, 'deep', 'file'), 'there and back');
+    await ok(user.slipway('scp', '-r', folder, 'box:'));
+    expect(await must(user, 'box', 'cat "a folder/deep/file"')).toBe('there and back');
+    await ok(user.slipway('scp', '-r', 'box:a folder', join(user.home, 'back')));
+    expect(await readFile(join(user.home, 'back', 'deep', 'file'), 'utf8')).toBe('there and back');
+  });
+
+  test('an upgrade that finds nothing newer says so, and starts nothing again', async () => {
+    const { stdout } = await ok(user.slipway('upgrade', 'box'));
+    expect(stdout).toMatch(/newest/);
+    expect(await starts(user, 'box')).toBe(1);
+  });
+
+  test('a changed option is one more start of the engine, as on any host', async () => {
+    await ok(user.slipway('provision', 'box', '--engine-label', 'zone=b'));
+    expect(await docker('info', '--format', '{{json .Labels}}')).toBe('["zone=b"]');
+    expect(await starts(user, 'box')).toBe(2);
+  });
+});
