@@ -68,6 +68,7 @@ export const commands: readonly CommandEntry[] = [
     summary: 'Open a shell or run a command',
     load: async () => (await import('./ssh.ts')).ssh,
   },
+  { name: 'scp', group: 'Connect', summary: 'Copy files', load: async () => (await import('./scp.ts')).scp },
   {
     name: 'drivers',
     group: 'Help',
