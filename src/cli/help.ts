@@ -9,18 +9,18 @@ import { driverInfos } from './spec.ts';
 /** What `slipway` without arguments prints where nobody can be asked. */
 export function programHelp(): string {
   const groups: readonly CommandGroup[] = ['Make', 'Look', 'Connect', 'Help'];
-  const sections = groups.map((group) => {
-    const rows = commands
+  // Beside the first of its commands, a group's name takes no line of the 24 that a screen has.
+  const rows = groups.flatMap((group) =>
+    commands
       .filter((entry) => entry.group === group)
-      .map(({ name, summary }) => `    ${name.padEnd(11)}${summary}`);
-    return [`  ${group}`, ...rows].join('\n');
-  });
+      .map(({ name, summary }, index) => `  ${(index === 0 ? group : '').padEnd(9)}${name.padEnd(11)}${summary}`),
+  );
   return [
     'slipway: a Docker host anywhere in one command',
     '',
     'Usage: slipway <command> [options]',
     '       slipway      on a terminal: asks what you want',
-    ...sections,
+    ...rows,
     '  Everywhere: --json --debug --quiet --help',
     '  More: slipway help <command | driver | engine>',
   ].join('\n');

@@ -81,7 +81,13 @@ describe('scp', () => {
 
   test('between two machines goes through this computer, each with options of its own', () => {
     expect(copy('web:/a', 'six:/b', { routes: { web, six }, flags: ['-r'] })).toEqual([
-      ...['-F', '/tmp/config', '-3', '-r', '--', 'web:/a', 'six:/b'],
+      '-F',
+      '/tmp/config',
+      '-3',
+      '-r',
+      '--',
+      'web:/a',
+      'six:/b',
     ]);
     expect(sshConfig({ web, six })).toMatchInlineSnapshot(`
       "Host web

@@ -24,6 +24,12 @@ export const commands: readonly CommandEntry[] = [
     summary: 'Bring a machine up to date',
     load: async () => (await import('./provision.ts')).provision,
   },
+  {
+    name: 'upgrade',
+    group: 'Make',
+    summary: 'Upgrade the engine',
+    load: async () => (await import('./upgrade.ts')).upgrade,
+  },
   { name: 'rm', group: 'Make', summary: 'Remove machines', load: async () => (await import('./rm.ts')).rm },
   { name: 'ls', group: 'Look', summary: 'List machines', load: async () => (await import('./ls.ts')).ls },
   {
