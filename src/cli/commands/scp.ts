@@ -16,7 +16,7 @@ const args = z.object({
 
 export const scp: Command<typeof args> = defineCommand({
   name: 'scp',
-  summary: 'Copy files to a machine, from one, or between two; scp’s exit status is passed on',
+  summary: 'Copy files to, from or between machines; scp’s exit status is passed on',
   words: '<from> <to>',
   args,
   details:
