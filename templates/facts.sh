@@ -52,7 +52,9 @@ if command -v apt-get >/dev/null; then echo 'packages apt'; fi
 if dockerd=$(command -v dockerd); then echo "dockerd $dockerd"; fi
 if command -v dpkg-query >/dev/null; then
     # shellcheck disable=SC2016 # the format is dpkg-query's own
-    dpkg-query -W -f 'package ${Package} ${db:Status-Status} ${Version}\n' docker.io docker-ce 2>/dev/null
+    dpkg-query -W -f 'package ${Package} ${db:Status-Status} ${Version}\n' docker.io docker-cli docker-buildx docker-compose \
+        docker-ce docker-ce-cli docker-ce-rootless-extras docker-buildx-plugin docker-compose-plugin \
+        containerd containerd.io runc 2>/dev/null
 fi
 if [ -d /run/systemd/system ]; then
     echo "unit_state $(systemctl is-active docker.service)"

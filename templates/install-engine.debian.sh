@@ -1,18 +1,28 @@
 # Installs the engine on Debian and Ubuntu. Its configuration lies there already, so its first start is the right one.
-# SOURCE: distro, docker or url. VERSION: the whole version or its beginning, or empty.
-# DISTRIBUTION, CODENAME, REPOSITORY_URL, REPOSITORY_KEY: for docker. INSTALL_URL: for url.
+# SOURCE: distro, docker or url; or present, which upgrades what is there from where the host's package lists have it.
+# VERSION: the whole version or its beginning, or empty.
+# DISTRIBUTION, CODENAME, REPOSITORY_URL, REPOSITORY_KEY: for docker. INSTALL_URL: for url. PACKAGES: for present.
 
 main() {
     export DEBIAN_FRONTEND=noninteractive LC_ALL=C
     finish_earlier_work
+    running=$(engine_pid)
+    before=$(engine_version)
     case $SOURCE in
         distro) from_distro ;;
         docker) from_docker ;;
         url) from_url ;;
+        present) upgrade ;;
     esac
     if ! command -v dockerd >/dev/null; then
         why 'the installation ended without an error, but there is no dockerd'
         exit 1
+    fi
+    # Three starts within a minute are all that the unit allows; ours is not one of the failing kind.
+    systemctl reset-failed docker.service docker.socket 2>/dev/null || true
+    # Debian's package lets the engine run on as it was, as does a host whose policy keeps services from being restarted.
+    if [ -e "$pending" ] || [ "$(engine_version)" != "$before" ]; then
+        if [ "$running" != 0 ] && [ "$(engine_pid)" = "$running" ]; then systemctl restart docker.service || true; fi
     fi
     # A host whose policy keeps new services from starting gets the one start here.
     systemctl enable --quiet --now docker.service || {
@@ -20,8 +30,10 @@ main() {
         why 'the engine is installed, but it did not start'
         exit 1
     }
-    rm -f /run/slipway/restart-pending
+    rm -f "$pending"
 }
+
+pending=/run/slipway/restart-pending
 
 why() {
     echo "!! $1" >&2
@@ -30,6 +42,16 @@ why() {
 apt() {
     apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
         -o Dpkg::Use-Pty=0 -o APT::Install-Recommends=false "$@"
+}
+
+# 0 where none runs.
+engine_pid() {
+    systemctl show --property MainPID --value docker.service
+}
+
+engine_version() {
+    # shellcheck disable=SC2016 # the format is dpkg-query's own
+    dpkg-query -W -f '${Package} ${Version} ' docker.io docker-ce 2>/dev/null || true
 }
 
 # A run that was killed left its package manager at work, or its work half done. `check` waits for the first, since
@@ -46,7 +68,7 @@ finish_earlier_work() {
 
 update() {
     # The lock of the package lists has no option to wait for, hence the second and third try.
-    apt update || { sleep 3 && apt update; } || { sleep 7 && apt update; } || {
+    apt update "$@" || { sleep 3 && apt update "$@"; } || { sleep 7 && apt update "$@"; } || {
         why 'the package lists could not be fetched'
         exit 1
     }
@@ -135,6 +157,37 @@ from_url() {
         exit 1
     }
     VERSION=$VERSION sh ./install.sh || { why "the install script of $INSTALL_URL failed"; exit 1; }
+}
+
+# Touches no package that is not the engine's, and no list of where packages come from.
+upgrade() {
+    # A list that could not be fetched must not make an old engine look like the newest.
+    update -o APT::Update::Error-Mode=any
+    wanted=
+    for package in $PACKAGES; do
+        # Docker's client and extras have their engine's versions.
+        case $package in
+            docker.io | docker-ce | docker-ce-*) wanted="$wanted $(pinned "$package")" || exit 1 ;;
+            *) wanted="$wanted $package" ;;
+        esac
+    done
+    # shellcheck disable=SC2086 # a list of packages
+    planned=$(apt --simulate install --only-upgrade --allow-downgrades $wanted) || {
+        held=$(apt-mark showhold $PACKAGES | tr '\n' ' ')
+        why "the package manager can not upgrade$wanted${held:+ (held back there: ${held% })}"
+        exit 1
+    }
+    newer=$(echo "$planned" | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
+    if [ -z "$newer" ]; then return; fi
+    # Killed half-way, the next run has to know that the engine must be restarted.
+    if echo "$newer" | grep -qx -e docker.io -e docker-ce; then mkdir -p /run/slipway && : >"$pending"; fi
+    # shellcheck disable=SC2086 # a list of packages
+    automatic=$(apt-mark showauto $PACKAGES)
+    # shellcheck disable=SC2086 # a list of packages
+    install --only-upgrade $wanted
+    # Naming a package makes it one that somebody asked for.
+    # shellcheck disable=SC2086 # a list of packages
+    if [ -n "$automatic" ]; then apt-mark auto $automatic >/dev/null; fi
 }
 
 main

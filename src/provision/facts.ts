@@ -20,7 +20,7 @@ export type Facts = {
   readonly apt: boolean;
   /** Path of the dockerd that is there. */
   readonly dockerd: string | undefined;
-  /** Of docker.io and docker-ce: dpkg's state and version. */
+  /** Of the engine's packages, its client, plugins and containerd among them: dpkg's state and version. */
   readonly packages: Readonly<Record<string, { readonly state: string; readonly version: string }>>;
   readonly unit: { readonly active: boolean; readonly enabled: boolean; readonly text: string };
   readonly daemonJson: string | undefined;

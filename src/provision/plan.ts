@@ -91,7 +91,7 @@ export function planDeprovision(facts: Facts, where: string): Plan {
   ];
 }
 
-function supported(facts: Facts, where: string): void {
+export function supported(facts: Facts, where: string): void {
   const debian =
     facts.os.id === 'debian' ||
     facts.os.id === 'ubuntu' ||
@@ -115,9 +115,25 @@ function supported(facts: Facts, where: string): void {
   );
 }
 
+type EnginePackage = Facts['packages'][string] & { readonly name: string; readonly source: 'distro' | 'docker' };
+
+/** The package that the host's engine belongs to, whole or half installed, and the source that such a package is of. */
+export function enginePackage({ packages }: Facts): EnginePackage | undefined {
+  const sources = { 'docker.io': 'distro', 'docker-ce': 'docker' } as const;
+  for (const [name, source] of Object.entries(sources)) {
+    const found = packages[name];
+    if (found && isThere(found)) return { ...found, name, source };
+  }
+  return undefined;
+}
+
+/** What dpkg knows may be gone, with nothing but its settings left. */
+export function isThere({ state }: Facts['packages'][string]): boolean {
+  return state !== 'not-installed' && state !== 'config-files';
+}
+
 function installation(engine: EngineSpec, facts: Facts, where: string): Step | undefined {
-  const [family, found] =
-    Object.entries(facts.packages).find(([, { state }]) => state !== 'not-installed' && state !== 'config-files') ?? [];
+  const found = enginePackage(facts);
   const broken = found !== undefined && found.state !== 'installed';
   const complete = facts.dockerd !== undefined && !broken && facts.unit.text !== '';
   const version = engine.version ?? '';
@@ -129,7 +145,7 @@ function installation(engine: EngineSpec, facts: Facts, where: string): Step | u
     });
   }
   // A package that is there, whole or half, is finished by its own source: two engines would fight for one socket.
-  const source = family === 'docker.io' ? 'distro' : family === 'docker-ce' ? 'docker' : engine.source;
+  const source = found?.source ?? engine.source;
   if (source === 'url' && engine.installUrl === undefined) {
     throw new SlipwayError('USAGE', '--engine-source url needs the script’s address', {
       hint: 'Add --engine-install-url <url>',
@@ -155,7 +171,11 @@ function installation(engine: EngineSpec, facts: Facts, where: string): Step | u
   };
 }
 
-const sourceNames = { distro: 'the distribution’s package', docker: 'Docker’s repository', url: 'an install script' };
+export const sourceNames = {
+  distro: 'the distribution’s package',
+  docker: 'Docker’s repository',
+  url: 'an install script',
+};
 
 function isVersion(version: string, wanted: string): boolean {
   return version.startsWith(wanted) || version.replace(/^\d+:/, '').startsWith(wanted);

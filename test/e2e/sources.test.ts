@@ -1,59 +1,8 @@
 import { expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/host.ts';
+import { NEW, OLD, REPOSITORY } from './repository.ts';
 import { at, describeOnBed, newUser, ok, type User } from './slipway.ts';
 import { engineStarts, expectAnswer, recordOf, trouble } from './trouble.ts';
-
-const OLD = '5:26.1.4-1~debian.12~bookworm';
-const NEW = '5:27.3.1-1~debian.12~bookworm';
-
-/**
- * A repository laid out and signed as Docker's is, in the host itself. Its docker-ce is Debian's docker.io under that name;
- * the packages around it are empty. Prints the fingerprint of its key.
- */
-const REPOSITORY = `
-  set -eu
-  export DEBIAN_FRONTEND=noninteractive
-  apt-get install -qq --yes --no-install-recommends gpg gpg-agent >/dev/null 2>&1
-  mkdir -p /srv/repo/debian/pool /root/build && cd /root/build && chmod 777 .
-  apt-get download -qq docker.io >/dev/null 2>&1
-  dpkg-deb -R docker.io_*.deb engine
-  sed -i -e '/^ /d' -e '/^Conflicts:/d' -e '/^Breaks:/d' -e '/^Replaces:/d' -e 's/^Package:.*/Package: docker-ce/' -e '/^Depends:/s/containerd ([^)]*)/containerd.io/' engine/DEBIAN/control
-  pack() { dpkg-deb -Znone --root-owner-group -b "$1" /srv/repo/debian/pool/ >/dev/null; }
-  thin() {
-    rm -rf thin && mkdir -p thin/DEBIAN
-    printf 'Package: %s\\nVersion: %s\\nArchitecture: %s\\nMaintainer: nobody\\nDescription: thin\\n%s' \\
-      "$1" "$2" "$(dpkg --print-architecture)" "\${3-}" >thin/DEBIAN/control
-    pack thin
-  }
-  for version in ${OLD} ${NEW}; do
-    sed -i "s/^Version:.*/Version: $version/" engine/DEBIAN/control
-    pack engine
-    thin docker-ce-cli $version
-  done
-  thin containerd.io 1.7.22-1 'Depends: containerd
-'
-  thin docker-buildx-plugin 0.17.1-1
-  thin docker-compose-plugin 2.29.7-1
-  cd /srv/repo/debian
-  index=dists/bookworm/stable/binary-$(dpkg --print-architecture)
-  mkdir -p $index
-  for package in pool/*.deb; do
-    dpkg-deb -f $package
-    printf 'Filename: %s\\nSize: %s\\nSHA256: %s\\n\\n' $package $(stat -c %s $package) $(sha256sum <$package | cut -d' ' -f1)
-  done >$index/Packages
-  gpg --batch --quiet --passphrase '' --quick-generate-key 'Repository <repository@example.org>' ed25519 sign never 2>/dev/null
-  gpg --armor --export >gpg
-  cd dists/bookworm
-  {
-    printf 'Suite: bookworm\\nCodename: bookworm\\nComponents: stable\\nDate: %s\\nSHA256:\\n' "$(LC_ALL=C date -Ru)"
-    for file in stable/*/Packages; do
-      printf ' %s %s %s\\n' $(sha256sum <$file | cut -d' ' -f1) $(stat -c %s $file) $file
-    done
-  } | gpg --batch --clearsign >InRelease 2>/dev/null
-  gpg --with-colons --list-keys | awk -F: '$1 == "fpr" { print $10; exit }'
-  apt-get purge -qq --yes gpg gpg-agent >/dev/null 2>&1
-  rm -rf /root/build
-`;
 
 async function versionOf(host: BedHost, name: string): Promise<string> {
   return (await host.exec(`dpkg-query -W -f '\${db:Status-Status} \${Version}' ${name}`)).stdout;

@@ -42,10 +42,22 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
   });
 
   test('a stream of the REST API stays open both ways: attach', async () => {
-    await docker('run', '--detach', '--interactive', '--name', 'echo', 'tools', 'sh', '-c', 'while read -r line; do echo "got $line"; done');
+    await docker(
+      'run',
+      '--detach',
+      '--interactive',
+      '--name',
+      'echo',
+      'tools',
+      'sh',
+      '-c',
+      'while read -r line; do echo "got $line"; done',
+    );
     const [vm] = await vms(user);
     const tls = join(user.home, '.slipway', 'machines', 'box', 'tls');
-    const [ca, cert, key] = await Promise.all(['ca.pem', 'cert.pem', 'key.pem'].map((file) => readFile(join(tls, file))));
+    const [ca, cert, key] = await Promise.all(
+      ['ca.pem', 'cert.pem', 'key.pem'].map((file) => readFile(join(tls, file))),
+    );
     const answer = await new Promise<string>((resolve, reject) => {
       const asked = request({
         host: '127.0.0.1',
@@ -80,7 +92,12 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
     const folder = join(user.home, 'build');
     await mkdir(folder, { recursive: true });
     await cp(bedCache.busybox, join(folder, 'busybox'));
-    const steps = ['FROM scratch', 'COPY busybox /bin/sh', 'RUN echo built >/made', 'CMD ["/bin/sh", "-c", "read -r line </made; echo $line"]'];
+    const steps = [
+      'FROM scratch',
+      'COPY busybox /bin/sh',
+      'RUN echo built >/made',
+      'CMD ["/bin/sh", "-c", "read -r line </made; echo $line"]',
+    ];
     await writeFile(join(folder, 'Dockerfile'), `${steps.join('\n')}\n`);
     await ok(user.run('docker', ['--context', 'box', ...argv, '--no-cache', '--tag', 'made', folder], { env }));
     expect(await docker('run', '--rm', 'made')).toBe('built');
@@ -119,7 +136,13 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
     const config = (address: string, tls = ''): string =>
       `version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: /tmp/registry\nhttp:\n  addr: ${address}\n${tls}`;
     const serve = async (name: string, text: string): Promise<void> => {
-      await ok(inVm(user, 'box', `printf '%s' '${text}' >${name}.yml; setsid sh -c 'exec ./registry serve ${name}.yml >${name}.log 2>&1 </dev/null' & sleep 0.2`));
+      await ok(
+        inVm(
+          user,
+          'box',
+          `printf '%s' '${text}' >${name}.yml; setsid sh -c 'exec ./registry serve ${name}.yml >${name}.log 2>&1 </dev/null' & sleep 0.2`,
+        ),
+      );
     };
     await must(
       user,
@@ -133,7 +156,11 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
     await serve('plain', config('127.0.0.1:5000'));
     await serve('insecure', config(`${GUEST}:5001`));
     await serve('own', config(`${GUEST}:5002`, '  tls:\n    certificate: cert.pem\n    key: key.pem\n'));
-    await must(user, 'box', `for port in 127.0.0.1:5000 ${GUEST}:5001; do for i in $(seq 60); do curl -sf http://$port/v2/ >/dev/null && break; sleep 1; done; done`);
+    await must(
+      user,
+      'box',
+      `for port in 127.0.0.1:5000 ${GUEST}:5001; do for i in $(seq 60); do curl -sf http://$port/v2/ >/dev/null && break; sleep 1; done; done`,
+    );
 
     for (const registry of ['localhost:5000', `${GUEST}:5001`, `${GUEST}:5002`]) {
       const image = `${registry}/library/pushed:${registry.replaceAll(/\W/g, '-')}`;
@@ -150,7 +177,16 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
     expect(await docker('run', '--rm', 'mirrored', 'echo', 'through the mirror')).toBe('through the mirror');
     // A registry that nobody vouched for is refused.
     await must(user, 'box', `sudo rm -r /etc/docker/certs.d/${GUEST}:5002`);
-    expect((await user.docker('--context', 'box', 'pull', `${GUEST}:5002/library/pushed:${`${GUEST}:5002`.replaceAll(/\W/g, '-')}`)).stderr).toMatch(/certificate/);
+    expect(
+      (
+        await user.docker(
+          '--context',
+          'box',
+          'pull',
+          `${GUEST}:5002/library/pushed:${`${GUEST}:5002`.replaceAll(/\W/g, '-')}`,
+        )
+      ).stderr,
+    ).toMatch(/certificate/);
   });
 
   test('scp copies both ways, folders too', async () => {

@@ -338,7 +338,9 @@ describe('a spec', () => {
 
   test('is of the one driver that the flags speak of', () => {
     expect(driverIn({ 'generic-ip-address': 'x' })).toBe('generic');
-    expect(caught(() => driverIn({ 'generic-ip-address': 'x', 'none-url': 'y' }))?.message).toContain('generic and none');
+    expect(caught(() => driverIn({ 'generic-ip-address': 'x', 'none-url': 'y' }))?.message).toContain(
+      'generic and none',
+    );
     expect(driverIn({ 'engine-port': 1 })).toBeUndefined();
   });
 });

@@ -30,6 +30,12 @@ export const commands: readonly ((CommandEntry | CommandFamily) & { readonly gro
     summary: 'Bring a machine up to date',
     load: async () => (await import('./provision.ts')).provision,
   },
+  {
+    name: 'upgrade',
+    group: 'Make',
+    summary: 'Upgrade the engine',
+    load: async () => (await import('./upgrade.ts')).upgrade,
+  },
   { name: 'rm', group: 'Make', summary: 'Remove machines', load: async () => (await import('./rm.ts')).rm },
   {
     name: 'image',
@@ -115,6 +121,7 @@ export const commands: readonly ((CommandEntry | CommandFamily) & { readonly gro
     summary: 'Open a shell or run a command',
     load: async () => (await import('./ssh.ts')).ssh,
   },
+  { name: 'scp', group: 'Connect', summary: 'Copy files', load: async () => (await import('./scp.ts')).scp },
   {
     name: 'doctor',
     group: 'Help',

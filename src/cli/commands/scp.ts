@@ -1,0 +1,54 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { writeWhole } from '../../changes.ts';
+import { SlipwayError } from '../../errors.ts';
+import { defineCommand, type Command } from '../command.ts';
+import { attached, routeTo, scpArgv, sideOf, sshConfig, type Route } from '../openssh.ts';
+
+const args = z.object({
+  recursive: z.boolean().default(false).meta({ description: 'Copy folders with what is in them', short: 'r' }),
+  preserve: z.boolean().default(false).meta({ description: 'Keep times and modes', short: 'p' }),
+  compress: z.boolean().default(false).meta({ description: 'Compress on the way', short: 'C' }),
+  quiet: z.boolean().default(false).meta({ description: 'Show no progress', short: 'q' }),
+});
+
+export const scp: Command<typeof args> = defineCommand({
+  name: 'scp',
+  summary: 'Copy files to, from or between machines; scp’s exit status is passed on',
+  words: '<from> <to>',
+  args,
+  details:
+    'Uses your own scp with the pinned host key. A side on a machine is NAME:path, the other one is local (a local name with a colon: ./a:b). Between two machines everything goes through this computer.',
+  async run({ words, args: { recursive, preserve, compress, quiet }, flags: { json } }, { world }) {
+    const { store, computer, signal } = world;
+    const machines = await store.names();
+    const [from, to] = [sideOf(words[0] ?? '', machines), sideOf(words[1] ?? '', machines)];
+    const names = [from, to].flatMap(({ machine }) => machine ?? []);
+    if (names.length === 0) {
+      throw new SlipwayError('USAGE', 'Neither side names a machine; write NAME:path', {
+        hint: `For example: slipway scp ${machines[0] ?? 'web'}:/etc/os-release .`,
+      });
+    }
+    const routes: Record<string, Route> = {};
+    for (const name of names) routes[name] ??= await routeTo(name, store);
+    const chosen = Object.entries({ '-r': recursive, '-p': preserve, '-C': compress, '-q': quiet || json === true });
+    const copy = {
+      from,
+      to,
+      routes,
+      flags: chosen.filter(([, on]) => on).map(([flag]) => flag),
+      windows: computer.platform === 'win32',
+    };
+    const folder = await mkdtemp(join(tmpdir(), 'slipway-scp-'));
+    try {
+      const config = join(folder, 'config');
+      await writeWhole(config, sshConfig(routes), 0o600);
+      const status = await attached('scp', scpArgv(copy, config), signal);
+      return { json: { from: words[0], to: words[1], status }, text: '', status };
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  },
+});

@@ -1,0 +1,53 @@
+import { z } from 'zod';
+import { upgradeMachine, type Upgrade } from '../../lifecycle.ts';
+import { sudoPassword } from '../../spec.ts';
+import { defineCommand, type Command, type Result } from '../command.ts';
+import { specChanged } from '../spec.ts';
+import { planResult } from './provision.ts';
+
+const args = z.object({
+  engineVersion: z.string().optional().meta({
+    description: 'The version to go to, whole or its beginning: 28.2; empty: the newest, from now on',
+    value: 'version',
+  }),
+  dryRun: z.boolean().default(false).meta({ description: 'Show what would be done on the host' }),
+  sudoPassword,
+});
+
+export const upgrade: Command<typeof args> = defineCommand({
+  name: 'upgrade',
+  summary: 'Upgrade the engine of a machine to the newest version of its own source',
+  words: '<names...>',
+  args,
+  details:
+    'Upgrades the packages of the engine alone: its client and plugins, containerd and runc, as far as they are installed. The rest of the host stays as it is. The engine restarts once, and only if it was upgraded.',
+  async run({ words, args: { engineVersion: version, dryRun: dry } }, { world }) {
+    const change: Parameters<typeof upgradeMachine>[1]['change'] =
+      version === undefined ? undefined : (spec) => specChanged(spec, { 'engine-version': version });
+    const results: Result[] = [];
+    for (const name of words) {
+      const result = await upgradeMachine(name, { change, dry }, world);
+      results.push(dry ? planResult(name, result.plan) : upgradeResult(name, result, version || undefined));
+    }
+    const [only, ...more] = results;
+    // One plan is one document, as provision has it.
+    if (dry && only && more.length === 0) return only;
+    return { json: results.map(({ json }) => json), text: results.map(({ text }) => text).join('\n') };
+  },
+});
+
+/** What came of an upgrade; other packages are named where they did more than follow their engine. */
+export function upgradeResult(name: string, { url, done }: Upgrade, version: string | undefined): Result {
+  if (!done) throw new Error(`${name} was not upgraded`);
+  const { engine, engineBefore, packages } = done;
+  const among = version === undefined ? '' : ` ${version}`;
+  const headline =
+    engineBefore === undefined
+      ? `${name}: engine ${engine} is the newest${among} of its source`
+      : `${name}: engine ${engineBefore} -> ${engine}`;
+  const others = packages.filter(({ name: own }) => !/^docker(\.io|-cli|-ce.*)$/.test(own));
+  return {
+    json: { name, url, engine, engineBefore: engineBefore ?? null, packages },
+    text: [headline, ...others.map(({ name: own, from, to }) => `${own} ${from} -> ${to}`)].join(', '),
+  };
+}

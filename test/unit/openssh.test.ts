@@ -1,0 +1,136 @@
+import { describe, expect, test } from 'vitest';
+import { scpArgv, sideOf, sshArgv, sshConfig, type Copy, type Route } from '../../src/cli/openssh.ts';
+
+const web: Route = {
+  target: { address: '192.0.2.10', port: 2222, user: 'root', keyFile: '/keys/web' },
+  knownHosts: '/store/web/known_hosts',
+};
+const six: Route = { target: { address: '2001:db8::1', port: 22, user: 'root' }, knownHosts: '/store/six/known_hosts' };
+const behind: Route = {
+  target: { ...web.target, jump: { address: '198.51.100.1', port: 22, user: 'ops' } },
+  knownHosts: '/my store/known_hosts',
+};
+
+describe('a side of a copy', () => {
+  test.each([
+    ['web:/etc/hosts', { machine: 'web', path: '/etc/hosts' }],
+    ['web:', { machine: 'web', path: '' }],
+    ['web:a:b', { machine: 'web', path: 'a:b' }],
+    ['web:two words\nand a line', { machine: 'web', path: 'two words\nand a line' }],
+    ['hosts', { path: 'hosts' }],
+    ['./a:b', { path: './a:b' }],
+    ['dir/a:b', { path: 'dir/a:b' }],
+    ['/a:b', { path: '/a:b' }],
+    [':a', { path: ':a' }],
+    [String.raw`C:\x`, { path: String.raw`C:\x` }],
+    ['C:/x', { path: 'C:/x' }],
+    ['C:x', { machine: 'C', path: 'x' }],
+    ['d:/x', { machine: 'd', path: '/x' }],
+    // No machine of that name: said as such by who looks for it.
+    ['wbe:/x', { machine: 'wbe', path: '/x' }],
+  ])('%j', (word, side) => {
+    expect(sideOf(word, ['web', 'd'])).toEqual(side);
+  });
+});
+
+const copy = (from: string, to: string, more: Partial<Copy> = {}): readonly string[] => {
+  const routes = { web };
+  const names = Object.keys(more.routes ?? routes);
+  return scpArgv(
+    { from: sideOf(from, names), to: sideOf(to, names), routes, flags: [], windows: false, ...more },
+    '/tmp/config',
+  );
+};
+
+describe('scp', () => {
+  test('is given what ssh is given: our key file, our port, and no other host key than the pinned one', () => {
+    const options = sshArgv(web, []).slice(0, -1);
+    expect(options).toMatchInlineSnapshot(`
+      [
+        "-o",
+        "UserKnownHostsFile=/store/web/known_hosts",
+        "-o",
+        "GlobalKnownHostsFile=none",
+        "-o",
+        "StrictHostKeyChecking=yes",
+        "-o",
+        "LogLevel=ERROR",
+        "-o",
+        "IdentityFile=/keys/web",
+        "-o",
+        "Port=2222",
+        "-o",
+        "User=root",
+      ]
+    `);
+    expect(copy('web:/a b', '.')).toEqual([...options, '--', '192.0.2.10:/a b', '.']);
+    expect(copy('.', 'web:', { flags: ['-r', '-q'] })).toEqual([...options, '-r', '-q', '--', '.', '192.0.2.10:']);
+  });
+
+  test('reads no local path as a machine or a flag', () => {
+    expect(copy(':a', 'web:').at(-2)).toBe('./:a');
+    expect(copy('-r', 'web:').slice(-3)).toEqual(['--', '-r', '192.0.2.10:']);
+    expect(copy('./a:b', 'web:').at(-2)).toBe('./a:b');
+    expect(copy('C:/x', 'web:').at(-2)).toBe('./C:/x');
+    expect(copy(String.raw`C:\x`, 'web:', { windows: true }).at(-2)).toBe(String.raw`C:\x`);
+  });
+
+  test('reads an IPv6 address as one', () => {
+    expect(copy('six:/a', 'b', { routes: { six } }).at(-2)).toBe('[2001:db8::1]:/a');
+  });
+
+  test('between two machines goes through this computer, each with options of its own', () => {
+    expect(copy('web:/a', 'six:/b', { routes: { web, six }, flags: ['-r'] })).toEqual([
+      '-F',
+      '/tmp/config',
+      '-3',
+      '-r',
+      '--',
+      'web:/a',
+      'six:/b',
+    ]);
+    expect(sshConfig({ web, six })).toMatchInlineSnapshot(`
+      "Host web
+        HostName 192.0.2.10
+        UserKnownHostsFile /store/web/known_hosts
+        GlobalKnownHostsFile none
+        StrictHostKeyChecking yes
+        LogLevel ERROR
+        IdentityFile /keys/web
+        Port 2222
+        User root
+      Host six
+        HostName 2001:db8::1
+        UserKnownHostsFile /store/six/known_hosts
+        GlobalKnownHostsFile none
+        StrictHostKeyChecking yes
+        LogLevel ERROR
+        Port 22
+        User root
+      "
+    `);
+  });
+
+  test('within one machine needs no more than its own options', () => {
+    expect(copy('web:/a', 'web:/b')).toEqual([
+      ...sshArgv(web, []).slice(0, -1),
+      '-3',
+      '--',
+      '192.0.2.10:/a',
+      '192.0.2.10:/b',
+    ]);
+  });
+});
+
+describe('ssh', () => {
+  test('gets flags before the address and a command behind it', () => {
+    expect(sshArgv(web, ['uptime', '-p']).slice(-3)).toEqual(['192.0.2.10', 'uptime', '-p']);
+    expect(sshArgv(web, ['-L', '1:b:2']).slice(-3)).toEqual(['-L', '1:b:2', '192.0.2.10']);
+  });
+
+  test('holds a jump host to our keys too', () => {
+    expect(sshArgv(behind, []).find((word) => word.startsWith('ProxyCommand='))).toMatchInlineSnapshot(
+      `"ProxyCommand=ssh -o 'UserKnownHostsFile="/my store/known_hosts"' -o GlobalKnownHostsFile=none -o StrictHostKeyChecking=yes -o LogLevel=ERROR -o IdentityFile=/keys/web -o Port=22 -o User=ops -W '[%h]:%p' 198.51.100.1"`,
+    );
+  });
+});

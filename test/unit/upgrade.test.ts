@@ -1,0 +1,190 @@
+import { describe, expect, test } from 'vitest';
+import { upgradeResult } from '../../src/cli/commands/upgrade.ts';
+import type { Facts } from '../../src/provision/facts.ts';
+import { planUpgrade, upgradedFrom } from '../../src/provision/upgrade.ts';
+import { createMachine, upgradeMachine } from '../../src/lifecycle.ts';
+import type { MachineSpec } from '../../src/machine.ts';
+import { caught, rejected } from '../fakes/caught.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { startFakeHost, type FakeHost } from '../fakes/host.ts';
+import { readyMachine, specNamed } from '../fakes/machine.ts';
+import { recordingProgress, worldIn } from '../fakes/world.ts';
+import { bare, engine, facts, withEngine } from './facts.ts';
+
+const installed = (packages: Readonly<Record<string, string>>): Facts =>
+  facts(withEngine, {
+    packages: Object.fromEntries(
+      Object.entries(packages).map(([name, version]) => [name, { state: 'installed', version }]),
+    ),
+  });
+const plan = (of: Facts, version?: string) => planUpgrade(engine({ version }), of, '192.0.2.10');
+const refused = (of: Facts): string => {
+  const error = caught(() => plan(of));
+  return `${error?.code}: ${error?.message} → ${error?.hint}`;
+};
+
+describe('the plan of an upgrade', () => {
+  test('is the engine’s packages that are there, and no others', () => {
+    const host = facts(installed({ 'docker.io': '20.10', runc: '1.1', containerd: '1.6' }));
+    const gone = { ...host.packages, 'docker-ce': { state: 'config-files', version: '5:28' } };
+    expect(plan(facts(host, { packages: gone }))).toEqual([
+      {
+        id: 'upgrade-engine',
+        title: 'Upgrade the engine (the distribution’s package)',
+        template: 'install-engine.debian.sh',
+        variables: { SOURCE: 'present', VERSION: '', PACKAGES: 'docker.io runc containerd' },
+        files: [],
+      },
+    ]);
+  });
+
+  test('goes to a version where one is asked for', () => {
+    expect(plan(installed({ 'docker-ce': '5:26.1.4-1', 'docker-ce-cli': '5:26.1.4-1' }), '27.3')).toMatchObject([
+      {
+        title: 'Upgrade the engine (Docker’s repository, version 27.3)',
+        variables: { SOURCE: 'present', VERSION: '27.3', PACKAGES: 'docker-ce docker-ce-cli' },
+      },
+    ]);
+  });
+
+  test('refuses what no package manager upgrades', () => {
+    expect(refused(bare)).toMatchInlineSnapshot(
+      `"ENGINE_MISSING: 192.0.2.10 has no engine to upgrade → Install one there: slipway provision NAME"`,
+    );
+    expect(
+      refused(facts(withEngine, { packages: { runc: { state: 'installed', version: '1' } } })),
+    ).toMatchInlineSnapshot(
+      `"ENGINE_MISSING: /usr/sbin/dockerd on 192.0.2.10 belongs to no package of docker.io or docker-ce → Upgrade it the way it came there: slipway ssh NAME"`,
+    );
+    expect(refused(facts(withEngine, { apt: false }))).toMatch(/^OS_UNSUPPORTED/);
+  });
+});
+
+describe('the outcome of an upgrade', () => {
+  const told = (before: Readonly<Record<string, string>>, after: Readonly<Record<string, string>>, version?: string) =>
+    upgradeResult(
+      'web',
+      { plan: [], url: 'tcp://192.0.2.10:2376', done: upgradedFrom(installed(before), installed(after)) },
+      version,
+    );
+  const old = { 'docker-ce': '5:26.1.4-1~debian.12~bookworm', 'docker-ce-cli': '5:26.1.4-1~debian.12~bookworm' };
+  const fresh = { 'docker-ce': '5:27.3.1-1~debian.12~bookworm', 'docker-ce-cli': '5:27.3.1-1~debian.12~bookworm' };
+
+  test('is told by the versions that people know', () => {
+    expect(told(old, fresh)).toEqual({
+      json: {
+        name: 'web',
+        url: 'tcp://192.0.2.10:2376',
+        engine: '27.3.1',
+        engineBefore: '26.1.4',
+        packages: Object.keys(old).map((name) => ({ name, from: old['docker-ce'], to: fresh['docker-ce'] })),
+      },
+      text: 'web: engine 26.1.4 -> 27.3.1',
+    });
+  });
+
+  test('of nothing newer says so', () => {
+    expect(told(old, old)).toMatchObject({
+      json: { engine: '26.1.4', engineBefore: null, packages: [] },
+      text: 'web: engine 26.1.4 is the newest of its source',
+    });
+    expect(told(old, old, '26').text).toBe('web: engine 26.1.4 is the newest 26 of its source');
+  });
+
+  test('of a package built anew shows what differs', () => {
+    const debian = (build: string) => ({ 'docker.io': `26.1.5+dfsg1-9+${build}` });
+    expect(told(debian('b9'), debian('deb13u1')).text).toBe('web: engine 26.1.5+dfsg1-9+b9 -> 26.1.5+dfsg1-9+deb13u1');
+  });
+
+  test('names the packages that did not come with the engine’s version, and new ones not at all', () => {
+    expect(
+      told({ ...old, 'containerd.io': '1.7.22-1' }, { ...fresh, 'containerd.io': '1.7.27-1', runc: '1' }).text,
+    ).toBe('web: engine 26.1.4 -> 27.3.1, containerd.io 1.7.22-1 -> 1.7.27-1');
+    expect(told({ ...old, 'containerd.io': '1.7.22-1' }, { ...old, 'containerd.io': '1.7.27-1' }).text).toBe(
+      'web: engine 26.1.4 is the newest of its source, containerd.io 1.7.22-1 -> 1.7.27-1',
+    );
+  });
+});
+
+describe('upgrade', () => {
+  const on = (host: FakeHost, version?: string): MachineSpec => {
+    const spec = specNamed('web', { options: { ipAddress: host.address, sshUser: 'root', sshPort: 22 } });
+    return { ...spec, engine: { ...spec.engine, port: host.port, version } };
+  };
+  const versioned = (version: string | undefined) => (spec: MachineSpec) => ({
+    ...spec,
+    engine: { ...spec.engine, version },
+  });
+
+  test('is one connection, one run of the package manager, and a look at what came of it', async () => {
+    await using home = await temporaryFolder();
+    await using host = await startFakeHost({ engine: true });
+    const ready = await createMachine(on(host), worldIn(home.path, { connect: host.connect }));
+    host.executions.length = 0;
+    host.demanded.length = 0;
+    const progress = recordingProgress();
+    const world = worldIn(home.path, { connect: host.connect, progress });
+    const { done, url } = await upgradeMachine('web', { change: undefined, dry: false }, world);
+    expect([done?.engine, done?.engineBefore, url]).toEqual(['20.10', undefined, ready.endpoint.url]);
+    expect(progress.ids).toEqual(['connect', 'facts', 'upgrade-engine', 'verify']);
+    expect(host.executions).toEqual(['facts.sh', 'install-engine.debian.sh', 'facts.sh']);
+    expect(host.demanded).toEqual([host.hostKey]);
+    expect(await world.store.read('web')).toEqual(ready);
+  });
+
+  test('of a pinned machine asks nobody before it is told what to go to', async () => {
+    await using home = await temporaryFolder();
+    await using host = await startFakeHost({ engine: true });
+    const world = worldIn(home.path, { connect: host.connect });
+    const ready = await createMachine(on(host, '20'), world);
+    host.demanded.length = 0;
+    expect(await rejected(upgradeMachine('web', { change: undefined, dry: false }, world))).toMatchObject({
+      code: 'USAGE',
+      message: '"web" is pinned to engine version 20',
+    });
+    expect(host.demanded).toEqual([]);
+    expect(await world.store.read('web'), 'no failure of the machine').toEqual(ready);
+
+    host.executions.length = 0;
+    const { plan } = await upgradeMachine('web', { change: versioned('28'), dry: true }, world);
+    expect(plan[0]?.variables.VERSION).toBe('28');
+    expect(host.executions).toEqual(['facts.sh']);
+    expect(await world.store.read('web')).toEqual(ready);
+
+    await upgradeMachine('web', { change: versioned(undefined), dry: false }, world);
+    expect((await world.store.read('web')).spec.engine.version).toBeUndefined();
+  });
+
+  test('leaves a host alone that is another machine by now', async () => {
+    await using home = await temporaryFolder();
+    await using host = await startFakeHost({ engine: true });
+    const world = worldIn(home.path, { connect: host.connect });
+    await createMachine(on(host), world);
+    host.files.set('/etc/docker/slipway/state.json', { content: '{"id":"x","name":"theirs"}', mode: '600' });
+    host.executions.length = 0;
+    expect((await rejected(upgradeMachine('web', { change: undefined, dry: false }, world)))?.message).toBe(
+      '127.0.0.1 is the machine "theirs" by now',
+    );
+    expect(host.executions).toEqual(['facts.sh']);
+  });
+
+  test('needs a finished machine with SSH', async () => {
+    await using home = await temporaryFolder();
+    const world = worldIn(home.path, {
+      connect: async () => {
+        throw new Error('nothing to connect to');
+      },
+    });
+    const why = async (name: string): Promise<string | undefined> =>
+      (await rejected(upgradeMachine(name, { change: undefined, dry: false }, world)))?.code;
+    await world.store.write({ version: 1, phase: 'creating', spec: specNamed('half') });
+    await world.store.write(
+      readyMachine('far', { spec: specNamed('far'), host: { address: 'x', engine: { url: 'tcp://x:2376' } } }),
+    );
+    expect([await why('half'), await why('far'), await why('free')]).toEqual([
+      'MACHINE_NOT_READY',
+      'DRIVER_UNSUPPORTED',
+      'MACHINE_NOT_FOUND',
+    ]);
+  });
+});
