@@ -7,8 +7,8 @@ export type Word = { readonly ready: true } | { readonly ready: false; readonly 
 
 const WORD = /^slipway: (?:(ready)|failed: (.+))$/m;
 
-// oxlint-disable-next-line no-control-regex -- escape sequences begin with a control character
 const MOVEMENTS =
+  // oxlint-disable-next-line no-control-regex -- escape sequences begin with a control character
   /\u001b\[[0-9;?!]*[a-zA-Z]|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)|\u001b[()][A-Z0-9]|[\r\u0000]/g;
 
 /** What stands on a console, without the cursor movements of whoever wrote it. */
