@@ -22,7 +22,8 @@ const env = {
   HOME: home,
   PATH: `${bin}:${process.env.PATH}`,
   LANG: 'C.UTF-8',
-  SHELL: '/bin/bash',
+  // It would write its history into the folder while that is being removed.
+  HISTFILE: '',
 };
 
 async function tmux(...argv) {
@@ -154,8 +155,9 @@ try {
   await writeFile(here('create.svg'), drawing(lines.join('\n'), made));
   process.stdout.write('docs/create.svg is written\n');
 } finally {
-  const slipway = join(bin, 'slipway');
-  await run(process.execPath, [slipway, 'rm', 'dev'], { env }).catch(() => {});
   await tmux('kill-server').catch(() => {});
+  const slipway = (...argv) => run(process.execPath, [here('../dist/slipway.js'), ...argv], { env });
+  // Where this fails its VM may still run, and the folder has to stay.
+  if ((await slipway('ls', '-q')).stdout.trim() !== '') await slipway('rm', 'dev');
   await rm(home, { recursive: true, force: true });
 }

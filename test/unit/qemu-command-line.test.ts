@@ -1,3 +1,4 @@
+// oxlint-disable unicorn/no-useless-spread -- a flag and its value stand on one line
 import { describe, expect, test } from 'vitest';
 import {
   bakeArguments,

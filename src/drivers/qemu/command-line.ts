@@ -1,3 +1,4 @@
+// oxlint-disable unicorn/no-useless-spread -- a flag and its value stand on one line
 export type Accelerator = 'kvm' | 'hvf' | 'whpx' | 'tcg';
 
 /** What a VM is made of, whoever runs it. */

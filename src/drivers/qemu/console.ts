@@ -7,13 +7,13 @@ export type Word = { readonly ready: true } | { readonly ready: false; readonly 
 
 const WORD = /^slipway: (?:(ready)|failed: (.+))$/m;
 
+const MOVEMENTS =
+  // oxlint-disable-next-line no-control-regex -- escape sequences begin with a control character
+  /\u001b\[[0-9;?!]*[a-zA-Z]|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)|\u001b[()][A-Z0-9]|[\r\u0000]/g;
+
 /** What stands on a console, without the cursor movements of whoever wrote it. */
 export function plainConsole(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- escape sequences begin with a control character
-  return text.replaceAll(
-    /\u001b\[[0-9;?!]*[a-zA-Z]|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)|\u001b[()][A-Z0-9]|[\r\u0000]/g,
-    '',
-  );
+  return text.replaceAll(MOVEMENTS, '');
 }
 
 export function wordOn(console: string): Word | undefined {

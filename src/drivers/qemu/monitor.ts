@@ -24,7 +24,11 @@ export async function openMonitor(where: NetConnectOpts): Promise<Monitor | unde
   lines.on('line', (line) => {
     const answer = parsed(line);
     // Whoever listens there is no QEMU.
-    if (answer === undefined) return void socket.destroy(new Error('what answers on the monitor is not QEMU'));
+    if (answer === undefined) {
+      settle(new Error('what answers on the monitor is not QEMU'));
+      socket.destroy();
+      return;
+    }
     // Events come between answers; nobody here waits for one.
     if (answer.QMP !== undefined || 'return' in answer || answer.error !== undefined) settle(answer);
   });

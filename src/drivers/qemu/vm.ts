@@ -44,7 +44,7 @@ export async function readVm(folder: string): Promise<Vm | undefined> {
   } catch (error) {
     throw broken('is not JSON', error);
   }
-  if (vm?.version !== 1 || vm.ports === undefined) throw broken('does not describe a VM of this version of Slipway');
+  if (vm?.version !== 1 || !vm.ports) throw broken('does not describe a VM of this version of Slipway');
   return vm as Vm;
 }
 

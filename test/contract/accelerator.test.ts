@@ -1,0 +1,155 @@
+import { readFile, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import type { Computer } from '../../src/computer.ts';
+import { chooseAccelerator, hardware, lastTrial } from '../../src/drivers/qemu/accelerator.ts';
+import { writeWhole } from '../../src/changes.ts';
+import { rejected } from '../fakes/caught.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { computerIn, lives, script } from '../fakes/scripts.ts';
+
+const GUEST = { arch: 'amd64', kernel: '/images/a, b/vmlinuz', initrd: '/images/initrd' } as const;
+
+/** macOS: its accelerator has no device file that this computer may lack. */
+const on = (folder: string, platform: NodeJS.Platform = 'darwin'): Computer => computerIn(folder, { platform });
+
+/** A QEMU that writes down each run and then does this. */
+async function fakeQemu(folder: string, does: string) {
+  const runs = join(folder, 'runs');
+  const program = await script(join(folder, 'qemu-system-x86_64'), `echo $$ "$@" >> '${runs}'\n${does}`);
+  const read = async (): Promise<readonly string[]> =>
+    (await readFile(runs, 'utf8').catch(() => '')).split('\n').filter(Boolean);
+  return { program, runs: read };
+}
+
+const choose = (program: string, computer: Computer, digest = 'digest', signal = new AbortController().signal) =>
+  chooseAccelerator(program, GUEST, digest, { computer, signal });
+
+const ALIVE = 'printf "SeaBIOS\\r\\nslipway: alive\\r\\n"; exec sleep 60';
+const REFUSES = 'echo "qemu-system-x86_64: -accel hvf: invalid accelerator hvf" >&2; exit 1';
+
+afterEach(() => vi.useRealTimers());
+
+describe('an accelerator', () => {
+  test.each([
+    ['linux', 'kvm'],
+    ['darwin', 'hvf'],
+    ['win32', 'whpx'],
+    ['freebsd', undefined],
+  ] as const)('of %s is %s', (platform, accelerator) => {
+    expect(hardware(platform)).toBe(accelerator);
+  });
+
+  test('that ran a guest is taken, and not tried again', async () => {
+    await using folder = await temporaryFolder();
+    const computer = on(folder.path);
+    const { program, runs } = await fakeQemu(folder.path, ALIVE);
+    expect(await lastTrial(computer)).toBeUndefined();
+    for (let time = 0; time < 3; time += 1)
+      expect(await choose(program, computer)).toEqual({ accelerator: 'hvf', refused: [] });
+    const [run = '', ...more] = await runs();
+    expect(more).toEqual([]);
+    expect(run).toContain('-accel hvf');
+    expect(run).toContain(`-kernel ${GUEST.kernel} -initrd ${GUEST.initrd}`);
+    expect(await lastTrial(computer)).toEqual({ works: true });
+    // The guest has nothing more to do.
+    while (await lives(Number(run.split(' ')[0]))) await turn();
+  });
+
+  test('that QEMU refuses is not taken, for the reason that QEMU gives', async () => {
+    await using folder = await temporaryFolder();
+    const computer = on(folder.path);
+    const { program, runs } = await fakeQemu(folder.path, REFUSES);
+    const reason = '-accel hvf: invalid accelerator hvf';
+    const choice = { accelerator: 'tcg', refused: [{ accelerator: 'hvf', reason }] };
+    expect(await choose(program, computer)).toEqual(choice);
+    expect(await choose(program, computer)).toEqual(choice);
+    expect(await runs()).toHaveLength(1);
+    expect(await lastTrial(computer)).toEqual({ works: false, reason });
+  });
+
+  test.each([
+    ['ends without a word', 'exit 0', 'it ended at once'],
+    ['is killed', 'kill -9 $$', 'it ended at once'],
+    ['says much', 'echo noise; echo "qemu: a, b" >&2; echo more noise; exit 1', 'qemu: a, b'],
+  ])('whose QEMU %s is not taken', async (_what, does, reason) => {
+    await using folder = await temporaryFolder();
+    const { program } = await fakeQemu(folder.path, does);
+    expect((await choose(program, on(folder.path))).refused).toEqual([{ accelerator: 'hvf', reason }]);
+  });
+
+  test('whose guest makes no progress is given up after its seconds, and its process ended', async () => {
+    await using folder = await temporaryFolder();
+    const { program, runs } = await fakeQemu(folder.path, 'exec sleep 60');
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const choice = choose(program, on(folder.path));
+    while ((await runs()).length === 0) await turn();
+    vi.advanceTimersByTime(9_999);
+    let over = false;
+    void choice.then(() => (over = true));
+    await turn();
+    expect(over).toBe(false);
+    vi.advanceTimersByTime(1);
+    expect(await choice).toEqual({
+      accelerator: 'tcg',
+      refused: [{ accelerator: 'hvf', reason: 'a guest made no progress in 10 seconds' }],
+    });
+    const [run = ''] = await runs();
+    while (await lives(Number(run.split(' ')[0]))) await turn();
+  });
+
+  test('is tried again when QEMU or the kernel is another', async () => {
+    await using folder = await temporaryFolder();
+    const computer = on(folder.path);
+    const { program, runs } = await fakeQemu(folder.path, ALIVE);
+    await choose(program, computer);
+    await utimes(program, new Date(), new Date('2026-01-01'));
+    await choose(program, computer);
+    expect(await runs()).toHaveLength(2);
+    await choose(program, computer, 'another digest');
+    expect(await runs()).toHaveLength(3);
+    await choose(program, computer, 'another digest');
+    expect(await runs()).toHaveLength(3);
+  });
+
+  test.each(['{', '', 'null', '7', '[]', '{"key":{"works":true}}'])(
+    'is tried although the note of the last trial says %j',
+    async (text) => {
+      await using folder = await temporaryFolder();
+      const computer = on(folder.path);
+      const { program } = await fakeQemu(folder.path, ALIVE);
+      await writeWhole(join(computer.home, 'accelerator.json'), text, 0o600);
+      await lastTrial(computer);
+      expect(await choose(program, computer)).toEqual({ accelerator: 'hvf', refused: [] });
+      expect(await lastTrial(computer)).toEqual({ works: true });
+    },
+  );
+
+  test('is tried no longer than until an abort, and nothing is noted', async () => {
+    await using folder = await temporaryFolder();
+    const computer = on(folder.path);
+    const { program, runs } = await fakeQemu(folder.path, 'exec sleep 60');
+    const stop = new AbortController();
+    const choice = rejected(choose(program, computer, 'digest', stop.signal));
+    while ((await runs()).length === 0) await turn();
+    stop.abort();
+    expect((await choice)?.code).toBe('CANCELED');
+    expect((await rejected(choose(program, computer, 'digest', stop.signal)))?.code).toBe('CANCELED');
+    expect(await runs()).toHaveLength(1);
+    expect(await lastTrial(computer)).toBeUndefined();
+  });
+
+  test('of a system that has none is software', async () => {
+    await using folder = await temporaryFolder();
+    expect(await choose('/no/such/program', on(folder.path, 'freebsd'))).toEqual({ accelerator: 'tcg', refused: [] });
+  });
+
+  test('whose program can’t be run is not taken', async () => {
+    await using folder = await temporaryFolder();
+    const program = join(folder.path, 'qemu');
+    await writeFile(program, 'no program');
+    const { refused } = await choose(program, on(folder.path));
+    expect(refused[0]?.reason).toMatch(/EACCES/);
+  });
+});

@@ -1,0 +1,267 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import type { Call } from '../../src/drivers/driver.ts';
+import { openMonitor } from '../../src/drivers/qemu/monitor.ts';
+import { checkFolder, killProcess, monitorAt, openVm, runState } from '../../src/drivers/qemu/process.ts';
+import { caught } from '../fakes/caught.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { has } from '../fakes/programs.ts';
+import { startFakeMonitor, startQemu } from '../fakes/qemu.ts';
+import { computerIn, lives } from '../fakes/scripts.ts';
+import { vmNamed } from '../fakes/vm.ts';
+
+const ID = '0b6f0d2c-1f3a-4e0e-9d53-6d3f6b1f2a77';
+const OTHER = 'ffffffff-ffff-4fff-bfff-ffffffffffff';
+const VM = vmNamed(ID);
+const GREETING = `${JSON.stringify({ QMP: { version: {}, capabilities: [] } })}\n`;
+const EVENT = `${JSON.stringify({ event: 'RESUME', timestamp: {} })}\n`;
+const DONE = `${JSON.stringify({ return: {} })}\n`;
+
+const call = (): Call & { readonly lines: readonly string[] } => {
+  const lines: string[] = [];
+  return {
+    computer: computerIn('/nowhere'),
+    log: (line) => lines.push(line),
+    note: () => {},
+    signal: new AbortController().signal,
+    lines,
+  };
+};
+
+describe('a monitor', () => {
+  test('answers commands in their order, whatever events come between', async () => {
+    await using server = await startFakeMonitor(EVENT + GREETING, (command) =>
+      command === 'qmp_capabilities' ? EVENT + DONE : `${EVENT}${JSON.stringify({ return: command })}\n${EVENT}`,
+    );
+    await using monitor = await openMonitor(server.where);
+    expect(await Promise.all([monitor?.execute('one'), monitor?.execute('two')])).toEqual(['one', 'two']);
+    expect(server.heard).toEqual(['qmp_capabilities', 'one', 'two']);
+  });
+
+  test('refuses in QEMU’s own words, and goes on', async () => {
+    await using server = await startFakeMonitor(GREETING, (command) =>
+      command === 'bad' ? `${JSON.stringify({ error: { class: 'GenericError', desc: 'no such thing' } })}\n` : DONE,
+    );
+    await using monitor = await openMonitor(server.where);
+    await expect(monitor?.execute('bad')).rejects.toThrow('no such thing');
+    expect(await monitor?.execute('good')).toEqual({});
+  });
+
+  test.concurrent.each([
+    ['says nothing at all', '', () => DONE],
+    ['greets and then is silent', GREETING, () => ''],
+  ])('that %s is given up after five seconds', async (_what, greeting, answers) => {
+    await using server = await startFakeMonitor(greeting, answers);
+    const begin = performance.now();
+    await expect(openMonitor(server.where)).rejects.toThrow('QEMU has not answered for 5 seconds');
+    expect(performance.now() - begin).toBeGreaterThan(4900);
+  });
+
+  test.each([
+    ['hangs up', (): string | undefined => undefined, /QEMU ended/],
+    ['speaks something else', () => 'HTTP/1.1 400 Bad Request\r\n\r\n', /is not QEMU/],
+    ['answers with null', () => 'null\n', /is not QEMU/],
+  ])('that %s is no monitor', async (_what, answers, message) => {
+    await using server = await startFakeMonitor(GREETING, answers);
+    await expect(openMonitor(server.where)).rejects.toThrow(message);
+  });
+
+  test('that breaks off in the middle of a command rejects it', async () => {
+    await using server = await startFakeMonitor(GREETING, (command, socket) => {
+      if (command === 'qmp_capabilities') return DONE;
+      socket.resetAndDestroy();
+      return '';
+    });
+    await using monitor = await openMonitor(server.where);
+    await expect(monitor?.execute('query-status')).rejects.toThrow('QEMU ended');
+    expect(await monitor?.ended(5)).toBe(true);
+  });
+
+  test('that goes on has not ended', async () => {
+    await using server = await startFakeMonitor(GREETING, () => DONE);
+    await using monitor = await openMonitor(server.where);
+    expect(await monitor?.ended(0.05)).toBe(false);
+  });
+
+  test('is nobody where nobody listens', async () => {
+    await using folder = await temporaryFolder();
+    expect(await openMonitor(monitorAt(folder.path, {}))).toBeUndefined();
+    await writeFile(join(folder.path, 'monitor.sock'), '');
+    expect(await openMonitor(monitorAt(folder.path, {}))).toBeUndefined();
+    const server = await startFakeMonitor(GREETING, () => DONE);
+    const { where } = server;
+    await server[Symbol.asyncDispose]();
+    expect(await openMonitor(where)).toBeUndefined();
+  });
+
+  test('has an address in its folder, or a port where there are none', () => {
+    expect(monitorAt('/vms/x', {})).toEqual({ path: '/vms/x/monitor.sock' });
+    expect(monitorAt('/vms/x', { monitorPort: 25_001 })).toEqual({ host: '127.0.0.1', port: 25_001 });
+  });
+
+  test('needs a folder whose name fits into an address', () => {
+    const folder = (bytes: number): string => `/${'x'.repeat(bytes - '/'.length - '/monitor.sock'.length)}`;
+    expect(caught(() => checkFolder(folder(103)))).toBeUndefined();
+    expect(caught(() => checkFolder(folder(104)))).toMatchObject({
+      code: 'USAGE',
+      hint: 'Set SLIPWAY_HOME to a shorter path',
+    });
+    // Bytes count, and these letters have two each.
+    expect(caught(() => checkFolder(`/${'é'.repeat(50)}`))?.code).toBe('USAGE');
+  });
+});
+
+const installed = has('qemu-system-x86_64');
+if (!installed) {
+  test.runIf(process.env.SLIPWAY_REQUIRE_E2E)('qemu-system-x86_64 is installed, as this run demands', () => {
+    expect.fail('install qemu-system-x86: it was asked that nothing is left out');
+  });
+  test.skip('QEMU’s own processes: qemu-system-x86_64 is not installed here', () => {});
+}
+
+describe.runIf(installed)('a process of QEMU', () => {
+  test('answers one client after the other, and tells when it ends', async () => {
+    await using folder = await temporaryFolder();
+    await using qemu = await startQemu(folder.path, ID);
+    for (let client = 0; client < 3; client += 1) {
+      await using monitor = await openMonitor(monitorAt(folder.path, VM));
+      expect(await monitor?.execute('query-uuid')).toEqual({ UUID: ID });
+    }
+    await using monitor = await openMonitor(monitorAt(folder.path, VM));
+    await expect(monitor?.execute('no-such-command')).rejects.toThrow(/no-such-command has not been found/);
+    await monitor?.execute('quit');
+    expect(await monitor?.ended(10)).toBe(true);
+    await qemu.ended;
+    expect(await openMonitor(monitorAt(folder.path, VM))).toBeUndefined();
+  });
+
+  test('makes a second client wait for the first', async () => {
+    await using folder = await temporaryFolder();
+    await using _qemu = await startQemu(folder.path, ID);
+    const first = await openMonitor(monitorAt(folder.path, VM));
+    const second = openMonitor(monitorAt(folder.path, VM));
+    await sleep(100);
+    await first?.[Symbol.asyncDispose]();
+    await using monitor = await second;
+    expect(await monitor?.execute('query-uuid')).toEqual({ UUID: ID });
+  });
+
+  test('is known by its id: with another it is somebody else’s', async () => {
+    await using folder = await temporaryFolder();
+    await using qemu = await startQemu(folder.path, ID);
+    const stranger = vmNamed(OTHER);
+    expect(await openVm(folder.path, stranger)).toBeUndefined();
+    expect(await runState(folder.path, stranger, call())).toBe('none');
+    await killProcess(folder.path, stranger, call());
+    expect(qemu.process.exitCode).toBeNull();
+    await using monitor = await openVm(folder.path, VM);
+    expect(monitor).toBeDefined();
+  });
+
+  test('runs, is held up, and is none when it was killed', async () => {
+    await using folder = await temporaryFolder();
+    expect(await runState(folder.path, VM, call())).toBe('none');
+    await using qemu = await startQemu(folder.path, ID);
+    expect(await runState(folder.path, VM, call())).toBe('running');
+    {
+      await using monitor = await openVm(folder.path, VM);
+      await monitor?.execute('stop');
+    }
+    expect(await runState(folder.path, VM, call())).toBe('paused');
+    qemu.process.kill('SIGKILL');
+    await qemu.ended;
+    // Its socket and its pid file lie there still.
+    expect(await readFile(join(folder.path, 'qemu.pid'), 'utf8')).toBe(`${qemu.process.pid}\n`);
+    expect(await runState(folder.path, VM, call())).toBe('none');
+    await killProcess(folder.path, VM, call());
+  });
+
+  test('that waits to be let go is held up too', async () => {
+    await using folder = await temporaryFolder();
+    await using _qemu = await startQemu(folder.path, ID, '-S');
+    expect(await runState(folder.path, VM, call())).toBe('paused');
+  });
+
+  test('ends when it is told to, and is gone when that returns', async () => {
+    await using folder = await temporaryFolder();
+    await using qemu = await startQemu(folder.path, ID);
+    await killProcess(folder.path, VM, call());
+    expect(await lives(qemu.process.pid ?? 0)).toBe(false);
+    await qemu.ended;
+    // By the monitor, so that it could write what it had to.
+    expect([qemu.process.exitCode, qemu.process.signalCode]).toEqual([0, null]);
+  });
+
+  test('that answers no more is silent, time and again, and ends all the same', async () => {
+    await using folder = await temporaryFolder();
+    await using qemu = await startQemu(folder.path, ID);
+    qemu.process.kill('SIGSTOP');
+    const asked = call();
+    expect(await runState(folder.path, VM, asked)).toBe('silent');
+    expect(asked.lines.join('\n')).toContain('QEMU has not answered for 5 seconds');
+    expect(await runState(folder.path, VM, call())).toBe('silent');
+    await killProcess(folder.path, VM, call());
+    await qemu.ended;
+    expect(qemu.process.signalCode).toBe('SIGKILL');
+  });
+
+  test('whose socket was taken away is silent, and found by its number', async () => {
+    await using folder = await temporaryFolder();
+    await using qemu = await startQemu(folder.path, ID);
+    await rm(join(folder.path, 'monitor.sock'));
+    expect(await runState(folder.path, VM, call())).toBe('silent');
+    await killProcess(folder.path, VM, call());
+    await qemu.ended;
+    expect(qemu.process.signalCode).toBe('SIGKILL');
+  });
+});
+
+describe('a process that is somebody else’s', () => {
+  test.each([
+    ['is no QEMU', ['60']],
+    // Such as one that shows the log of this VM.
+    ['has our id in its arguments', ['60', `/vms/${ID}/qemu.log`]],
+    ['is a VM of another id', ['60', '-uuid', OTHER, 'qemu']],
+  ])('and %s lives on, though the pid file has its number', async (_what, argv) => {
+    await using folder = await temporaryFolder();
+    const other = spawn('sh', ['-c', 'sleep "$1"', 'sh', ...argv], { stdio: 'ignore' });
+    const ended = once(other, 'exit');
+    try {
+      await writeFile(join(folder.path, 'qemu.pid'), `${other.pid}\n`);
+      expect(await runState(folder.path, VM, call())).toBe('none');
+      await killProcess(folder.path, VM, call());
+      expect(await lives(other.pid ?? 0)).toBe(true);
+      expect([other.exitCode, other.signalCode]).toEqual([null, null]);
+    } finally {
+      other.kill('SIGKILL');
+      await ended;
+    }
+  });
+
+  test.each(['', 'x', '0', '1', '-1', '99999999', '12 34'])(
+    'is not looked for where the pid file says %j',
+    async (text) => {
+      await using folder = await temporaryFolder();
+      await writeFile(join(folder.path, 'qemu.pid'), text);
+      expect(await runState(folder.path, VM, call())).toBe('none');
+      await killProcess(folder.path, VM, call());
+    },
+  );
+
+  test('that answers on the monitor of this VM is not this VM', async () => {
+    await using folder = await temporaryFolder();
+    const server = createServer((socket) => socket.end('220 mail.example ESMTP\r\n'));
+    await once(server.listen(join(folder.path, 'monitor.sock')), 'listening');
+    try {
+      expect(await runState(folder.path, VM, call())).toBe('none');
+      await killProcess(folder.path, VM, call());
+    } finally {
+      server.close();
+    }
+  });
+});

@@ -1,0 +1,29 @@
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { Computer } from '../../src/computer.ts';
+
+/** A program of the test's own: a shell script that can be run. Its path. */
+export async function script(path: string, body: string): Promise<string> {
+  await mkdir(dirname(path), { recursive: true });
+  await writeFile(path, `#!/bin/sh\n${body}\n`);
+  await chmod(path, 0o755);
+  return path;
+}
+
+/** A computer whose programs are those of this one, and before them those in `bin` of this folder. */
+export function computerIn(folder: string, more: Partial<Computer> = {}): Computer {
+  return {
+    platform: 'linux',
+    arch: 'x64',
+    env: { ...process.env, PATH: `${join(folder, 'bin')}:${process.env.PATH ?? ''}` },
+    home: join(folder, 'home'),
+    templates: '',
+    ...more,
+  };
+}
+
+/** Whether a process of this number lives; a zombie does not. */
+export async function lives(pid: number): Promise<boolean> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+  return stat !== '' && !/\) Z /.test(stat);
+}

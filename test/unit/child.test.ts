@@ -1,0 +1,120 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import { childEnvironment, runChild } from '../../src/child.ts';
+import { rejected } from '../fakes/caught.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { computerIn, lives, script } from '../fakes/scripts.ts';
+
+const computer = computerIn('/nowhere');
+const never = new AbortController().signal;
+const quiet = { computer, log: () => {}, signal: never };
+
+describe('the environment of a program', () => {
+  test('is what it needs and what it is given, and holds nothing that may be a secret', () => {
+    const env = {
+      PATH: '/bin',
+      HOME: '/home/a',
+      LANG: 'C',
+      LC_ALL: 'C',
+      XDG_RUNTIME_DIR: '/run',
+      TMPDIR: '/tmp',
+      SystemRoot: 'C:',
+      SECRET: 'x',
+      AWS_SECRET_ACCESS_KEY: 'x',
+      SLIPWAY_SUDO_PASSWORD: 'x',
+      SSH_AUTH_SOCK: 'x',
+      http_proxy: 'http://me:secret@proxy',
+      LD_PRELOAD: 'x',
+      MY_PATH: 'x',
+      PATH_OF_MINE: 'x',
+      USER: undefined,
+    };
+    expect(childEnvironment({ ...computer, env }, { ARCH: 'amd64', LANG: 'C.UTF-8' })).toEqual({
+      PATH: '/bin',
+      HOME: '/home/a',
+      LANG: 'C.UTF-8',
+      LC_ALL: 'C',
+      XDG_RUNTIME_DIR: '/run',
+      TMPDIR: '/tmp',
+      SystemRoot: 'C:',
+      ARCH: 'amd64',
+    });
+  });
+
+  test('reaches it so', async () => {
+    const env = { PATH: process.env.PATH, SECRET: 'x' };
+    const { lines } = await runChild('env', [], { ...quiet, computer: { ...computer, env }, env: { ONE: '1' } });
+    expect(lines.filter((line) => !/^(PWD|SHLVL|_)=/.test(line)).toSorted()).toEqual(['ONE=1', `PATH=${env.PATH}`]);
+  });
+});
+
+describe('a program of this computer', () => {
+  test('is told apart by its exit status, and its lines come as they are written', async () => {
+    const logged: string[] = [];
+    const code = 'echo one; echo two >&2; echo; printf "Zoë  "; exit 3';
+    const ended = await runChild('sh', ['-c', code], { ...quiet, log: (line) => logged.push(line) });
+    expect(ended.code).toBe(3);
+    expect(ended.lines.toSorted()).toEqual(['Zoë', 'one', 'two']);
+    expect(logged).toEqual(ended.lines);
+  });
+
+  test('that ended by a signal has failed', async () => {
+    expect((await runChild('sh', ['-c', 'kill -9 $$'], quiet)).code).toBe(1);
+  });
+
+  test('hands on each line, and the last of them stay', async () => {
+    let count = 0;
+    const { lines } = await runChild('seq', ['1', '1000'], { ...quiet, log: () => (count += 1) });
+    expect(count).toBe(1000);
+    expect([lines.length, lines[0], lines.at(-1)]).toEqual([200, '801', '1000']);
+  });
+
+  test('has nothing to read, so it waits for no one', async () => {
+    expect(await runChild('cat', [], quiet)).toEqual({ code: 0, lines: [] });
+  });
+
+  test('works where it is told to', async () => {
+    await using folder = await temporaryFolder();
+    expect((await runChild('pwd', [], { ...quiet, cwd: folder.path })).lines).toEqual([folder.path]);
+  });
+
+  test('that is missing, or may not be run, is an error and no exit status', async () => {
+    await expect(runChild('/no/such/program', [], quiet)).rejects.toMatchObject({ code: 'ENOENT' });
+    await expect(runChild('/etc/passwd', [], quiet)).rejects.toMatchObject({ code: 'EACCES' });
+  });
+
+  test('ends by an abort with all that it started', async () => {
+    await using folder = await temporaryFolder();
+    const file = await script(
+      join(folder.path, 'nested'),
+      'trap "echo ended > end; exit 1" TERM; sleep 300 & echo $! > pid; sleep 301 & echo started; wait',
+    );
+    const stop = new AbortController();
+    const log = (line: string): void => {
+      if (line === 'started') stop.abort();
+    };
+    const error = await rejected(
+      runChild(file, [], { computer: computerIn(folder.path), cwd: folder.path, log, signal: stop.signal }),
+    );
+    expect(error?.code).toBe('CANCELED');
+    const pid = Number(await readFile(join(folder.path, 'pid'), 'utf8'));
+    while (await lives(pid)) await sleep(10);
+    // It was asked to end, so it could take away what it had half made.
+    expect(await readFile(join(folder.path, 'end'), 'utf8')).toBe('ended\n');
+  });
+
+  test('is not started after an abort', async () => {
+    await using folder = await temporaryFolder();
+    const work = runChild('touch', ['made'], { ...quiet, cwd: folder.path, signal: AbortSignal.abort() });
+    expect((await rejected(work))?.code).toBe('CANCELED');
+    await expect(readFile(join(folder.path, 'made'))).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
+  test('that has ended is not signalled by a later abort', async () => {
+    const stop = new AbortController();
+    expect((await runChild('true', [], { ...quiet, signal: stop.signal })).code).toBe(0);
+    stop.abort();
+  });
+});
