@@ -89,11 +89,11 @@ export async function createMachine(wanted: MachineSpec, world: World): Promise<
   await store.write(machine);
   return await recordingFailure(machine, world, async (save) => {
     if (!driver.create) return provision(machine, driver, world, save);
-    await progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
+    const made = await progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
       driver.create?.(target, await bootOf(spec, world), callOf(world, log)),
     );
     await waitForStart(driver, target, world);
-    return provision(machine, driver, world, save);
+    return provision(machine, driver, world, save, made?.laid);
   });
 }
 
@@ -237,11 +237,20 @@ export async function removeMachine(
     (how.force ? drivers.find(({ name: known }) => known === found.spec.driver) : driverNamed(found.spec.driver));
   await progress.step('remove', `Remove ${name}`, async (log) => {
     if (driver && found) await driver.remove?.(targetOf(driver, found.spec), callOf(world, log));
+    if (!found) await removeStrays(name, callOf(world, log));
     if (reset) await applyChanges(await switchContext(undefined, places));
     if (ours) await applyChanges(profiles.flatMap((profile) => profile.drop(name, places)));
     await store.remove(name);
   });
   return { name, stays: how.deprovision ? undefined : driver?.stays, contextReset: reset };
+}
+
+/** Of a broken record we know no driver and no id; drivers whose things lie on this computer know them by the name. */
+async function removeStrays(name: string, call: Call): Promise<void> {
+  for (const driver of drivers) {
+    for (const id of (await driver.named?.(name, call)) ?? [])
+      await driver.remove?.({ id, name, options: driver.options.parse({}) }, call);
+  }
 }
 
 /** The certificates with which a client reaches this machine; undefined for an engine without TLS. */
@@ -262,13 +271,14 @@ export async function clientCertificates(
 
 type Save = (machine: Machine) => Promise<void>;
 
-async function provision(machine: Machine, driver: Driver, world: World, save: Save): Promise<Ready> {
+/** `born`: it has just started for the first time, with all that it needs. */
+async function provision(machine: Machine, driver: Driver, world: World, save: Save, born = false): Promise<Ready> {
   const { spec } = machine;
   const host = await hostOf(machine, driver, world);
   const created: Created = { version: 1, phase: 'created', spec, host };
   if (machine.phase !== 'ready') await save(created);
   const ready =
-    (machine.phase !== 'ready' && driver.create && (await bornReady(created, world))) ||
+    (born && (await bornReady(created, world))) ||
     (host.ssh ? await provisionHost({ ...created, host }, machine, world, save) : await adoptEngine(created, world));
   return await finish(ready, world, save);
 }

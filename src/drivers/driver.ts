@@ -40,6 +40,9 @@ export type Finding = {
   readonly detail: string;
 };
 
+/** Whether the machine starts with the very boot that was given, and not with that of an earlier try. */
+export type Created = { readonly laid: boolean };
+
 /** What every call gets: where it runs, where its output lines go, and when to stop. */
 export type Call = {
   readonly computer: Computer;
@@ -77,7 +80,7 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
   /** Gets what machines share and none owns, such as an image. Before the machine's record exists, so it may take its time. */
   prepare?(target: Target<z.output<S>>, call: Call): Promise<void>;
   /** Returns as soon as the machine is asked for; waiting is the caller's job. Finishes or passes over what exists. Left out where there is nothing to make. */
-  create?(target: Target<z.output<S>>, boot: Boot, call: Call): Promise<void>;
+  create?(target: Target<z.output<S>>, boot: Boot, call: Call): Promise<Created>;
   /** Waits for the machine's own word that it has started, and rejects when it says or shows that it can't. Left out where there is none. */
   booted?(target: Target<z.output<S>>, call: Call): Promise<void>;
   inspect(target: Target<z.output<S>>, call: Call): Promise<Instance>;
@@ -87,6 +90,8 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
   stop?(target: Target<z.output<S>>, how: { readonly seconds: number }, call: Call): Promise<void>;
   /** At once. */
   kill?(target: Target<z.output<S>>, call: Call): Promise<void>;
+  /** Ids of what it has made for a machine of this name: the way back to it when the record is lost. Quick, and local. */
+  named?(name: string, call: Call): Promise<readonly string[]>;
   /** Removes whatever carries this id, however little of it exists. A no-op when nothing does. Left out by drivers that make nothing. */
   remove?(target: Target<z.output<S>>, call: Call): Promise<void>;
 };

@@ -15,6 +15,8 @@ export function vmNamed(id: string, more: Partial<Vm> = {}): Vm {
     user: 'slipway',
     ports: { ssh: 20_022, engine: 22_376 },
     enginePort: 2376,
+    seed: 'abcdef0123456789',
+    taken: true,
     ...more,
   };
 }

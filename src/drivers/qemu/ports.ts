@@ -1,10 +1,7 @@
 import { createHash } from 'node:crypto';
-import { readdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
-import { systemCode } from '../../errors.ts';
 import type { Computer } from '../../computer.ts';
-import { readVm } from './vm.ts';
+import { readVm, vmFolder, vmIds } from './vm.ts';
 
 // Below the ports that systems hand out for outgoing connections, which would take one while its VM is stopped.
 const FIRST = 20_000;
@@ -38,17 +35,12 @@ export function isFree(port: number): Promise<boolean> {
   });
 }
 
-async function portsOfOthers(id: string, { home }: Computer): Promise<readonly number[]> {
-  const root = join(home, 'vms');
-  const folders = await readdir(root).catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') return [];
-    throw error;
-  });
+async function portsOfOthers(id: string, computer: Computer): Promise<readonly number[]> {
   const others = await Promise.all(
-    folders
-      .filter((folder) => folder !== id)
+    (await vmIds(computer))
+      .filter((other) => other !== id)
       // A VM that is broken keeps its ports from nobody.
-      .map((folder) => readVm(join(root, folder)).catch(() => undefined)),
+      .map((other) => readVm(vmFolder(computer, other)).catch(() => undefined)),
   );
   return others.flatMap((vm) =>
     vm ? [vm.ports.ssh, vm.ports.engine, ...(vm.monitorPort ? [vm.monitorPort] : [])] : [],

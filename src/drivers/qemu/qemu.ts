@@ -16,7 +16,7 @@ import { freePorts, isFree } from './ports.ts';
 import { checkFolder, killProcess, openVm, runState, startProcess } from './process.ts';
 import { imageTool, programPath, programsOf, systemEmulator } from './programs.ts';
 import { seedOf } from './seed.ts';
-import { readVm, vmFolder, writeVm, type Vm } from './vm.ts';
+import { readVm, vmFolder, vmIds, writeVm, type Vm } from './vm.ts';
 
 const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
@@ -103,6 +103,10 @@ export const qemu = defineDriver({
       throw new SlipwayError('USAGE', `--qemu-ssh-port and --qemu-engine-port are both ${given.sshPort}`, {
         hint: 'Give two ports',
       });
+    // One that is there may hold them itself.
+    if (await readVm(vmFolder(computer, id))) return;
+    for (const [, port, flag] of chosenPorts(given))
+      if (port !== undefined && !(await isFree(port))) throw portTaken(name, port, flag);
   },
   async prepare({ options: given }, call) {
     await ensureImage(imageRequest(given), call);
@@ -114,13 +118,17 @@ export const qemu = defineDriver({
     });
     const before = await readVm(folder);
     const seed = seedOf({ name: target.name, id: target.id, user: target.options.sshUser, boot });
-    if (before && (before.seed === seed.id || before.seed === undefined)) return await launch(before, target, call);
-    // What it was to be has changed since: it holds nothing yet, and takes the new identity from its start.
+    if (before && (before.seed === seed.id || before.taken)) {
+      await launch(before, target, call);
+      return { laid: before.seed === seed.id };
+    }
+    // What it was to be has changed since: it has taken nothing yet, and so takes the new identity from its start.
     if (before) await killProcess(folder, before, call);
     await laid(join(folder, FILES.seed), seed.bytes);
-    const vm = before ? { ...before, seed: seed.id } : await makeDisk(folder, target, boot, seed.id, call);
-    await writeVm(folder, vm);
-    await launch(vm, target, call);
+    if (before) await writeVm(folder, { ...before, seed: seed.id });
+    else await makeVm(folder, target, boot, seed.id, call);
+    await launch((await vmOf(target, call)).vm, target, call);
+    return { laid: true };
   },
   async booted(target, call) {
     const { folder, vm } = await vmOf(target, call);
@@ -131,13 +139,8 @@ export const qemu = defineDriver({
         detail: await endOfConsole(join(folder, FILES.console)),
       });
     }
-    if (vm.seed === undefined) return;
-    // Taken for good: the keys in it need not lie around.
-    await writeVm(folder, { ...vm, seed: undefined });
-    await rm(join(folder, FILES.seed), { force: true }).catch((error: unknown) => {
-      // Windows keeps a file that a process has open; the next start takes it away.
-      if (systemCode(error) !== 'EBUSY' && systemCode(error) !== 'EPERM') throw error;
-    });
+    if (!vm.taken) await writeVm(folder, { ...vm, taken: true });
+    await dropSeed(folder);
   },
   async inspect(target, call): Promise<Instance> {
     const folder = vmFolder(call.computer, target.id);
@@ -153,7 +156,7 @@ export const qemu = defineDriver({
   },
   async start(target, call) {
     const { folder, vm } = await vmOf(target, call);
-    if (vm.seed === undefined) await rm(join(folder, FILES.seed), { force: true }).catch(() => undefined);
+    if (vm.taken) await dropSeed(folder);
     await launch(vm, target, call);
   },
   async stop(target, { seconds }, call) {
@@ -175,6 +178,11 @@ export const qemu = defineDriver({
   async kill(target, call) {
     const { folder, vm } = await vmOf(target, call);
     await killProcess(folder, vm, call);
+  },
+  async named(name, { computer }) {
+    const ids = await vmIds(computer);
+    const all = await Promise.all(ids.map((id) => readVm(vmFolder(computer, id)).catch(() => undefined)));
+    return ids.filter((_id, index) => all[index]?.name === name);
   },
   async remove({ id, name }, call) {
     const folder = vmFolder(call.computer, id);
@@ -219,11 +227,13 @@ async function vmOf(
 }
 
 /** Disk and decisions of a VM that is new. A kill before `vm.json` leaves files that the next create writes over. */
-async function makeDisk(folder: string, target: Target<Options>, boot: Boot, seed: string, call: Call): Promise<Vm> {
+async function makeVm(folder: string, target: Target<Options>, boot: Boot, seed: string, call: Call): Promise<void> {
   const { options: given } = target;
   const { computer } = call;
   const images = openImages(computer.home);
   const image = await ensureImage(imageRequest(given), call);
+  // Held until it is written down that the image is used: else somebody might remove it now.
+  await using _lock = await images.lock(image.name, call);
   await images.verify(image, call);
   await roomFor(folder);
   const { folder: imageFolder, disk: base } = images.paths(image);
@@ -242,7 +252,7 @@ async function makeDisk(folder: string, target: Target<Options>, boot: Boot, see
   const accelerator = await accelerationFor(given.accelerator, image, imageFolder, call);
   const chosen = [given.sshPort, given.enginePort].filter((taken) => taken !== undefined);
   const [ssh = 0, engine = 0, monitor = 0] = await freePorts(target.id, 3, chosen, computer);
-  return {
+  await writeVm(folder, {
     version: 1,
     id: target.id,
     name: target.name,
@@ -257,8 +267,9 @@ async function makeDisk(folder: string, target: Target<Options>, boot: Boot, see
     ports: { ssh: given.sshPort ?? ssh, engine: given.enginePort ?? engine },
     enginePort: boot.enginePort,
     seed,
+    taken: false,
     ...(computer.platform === 'win32' ? { monitorPort: monitor } : {}),
-  };
+  });
 }
 
 async function accelerationFor(
@@ -303,6 +314,15 @@ async function virtualSize(disk: string): Promise<number> {
   }
 }
 
+/** A disk only grows; its guest takes the room at its next start. */
+async function grow(disk: string, gigabytes: number, call: Call): Promise<void> {
+  if ((await virtualSize(disk)) >= gigabytes * GIB) return;
+  const tool = await programPath(imageTool, call.computer);
+  const { code, lines } = await runChild(tool, ['resize', '-q', disk, `${gigabytes}G`], call);
+  if (code === 0) return;
+  throw new SlipwayError('DRIVER_FAILED', `The disk ${disk} could not be made larger`, { detail: lines });
+}
+
 async function roomFor(folder: string): Promise<void> {
   const { bavail, bsize } = await statfs(folder);
   const free = (bavail * bsize) / GIB;
@@ -314,6 +334,14 @@ async function roomFor(folder: string): Promise<void> {
       hint: 'Make room there, or set SLIPWAY_HOME to a folder on another disk; then run the same command again',
     },
   );
+}
+
+/** Once it is taken, the keys in it need not lie around. */
+async function dropSeed(folder: string): Promise<void> {
+  await rm(join(folder, FILES.seed), { force: true }).catch((error: unknown) => {
+    // Windows keeps a file that a process has open; the next start takes it away.
+    if (systemCode(error) !== 'EBUSY' && systemCode(error) !== 'EPERM') throw error;
+  });
 }
 
 async function laid(file: string, bytes: Uint8Array): Promise<void> {
@@ -365,7 +393,9 @@ const TRIES = 5;
 
 /** A port that somebody took meanwhile is exchanged for another, unless the user chose it. */
 async function startAt(wanted: Vm, { options: given }: Target<Options>, folder: string, call: Call): Promise<void> {
-  let vm = wanted;
+  // What may change while it is stopped: size is what was asked for last.
+  let vm: Vm = { ...wanted, cpus: given.cpus, memory: given.memory };
+  await grow(join(folder, FILES.disk), given.disk, call);
   const program = await programPath(systemEmulator(archOf(call.computer)), call.computer);
   for (let tries = 0; ; tries += 1) {
     vm = await withFreePorts(vm, given, call);
@@ -382,36 +412,39 @@ async function startAt(wanted: Vm, { options: given }: Target<Options>, folder: 
 
 async function withFreePorts(vm: Vm, given: Options, { computer, note }: Call): Promise<Vm> {
   const ports = { ssh: given.sshPort ?? vm.ports.ssh, engine: given.enginePort ?? vm.ports.engine };
-  for (const [use, chosen, flag] of [
-    ['ssh', given.sshPort, '--qemu-ssh-port'],
-    ['engine', given.enginePort, '--qemu-engine-port'],
-  ] as const) {
+  for (const [use, chosen, flag] of chosenPorts(given)) {
     const ours = ports.ssh === ports.engine && chosen === undefined;
     if (!ours && (await isFree(ports[use]))) continue;
-    if (chosen !== undefined) {
-      throw new SlipwayError(
-        'PORT_TAKEN',
-        `Port ${chosen} of 127.0.0.1, which ${vm.name} is to have (${flag}), is taken by another program`,
-        {
-          hint:
-            vm.seed === undefined
-              ? 'End that program, then run the same command again'
-              : `End that program, or choose another port: slipway create ${vm.name} ${flag} …`,
-        },
-      );
-    }
+    if (chosen !== undefined) throw portTaken(vm.name, chosen, flag);
     const [free = 0] = await freePorts(vm.id, 1, Object.values(ports), computer);
-    if (vm.seed === undefined)
-      note(`Port ${ports[use]} of 127.0.0.1 is taken by another program, so ${vm.name} has ${free} now`);
+    if (vm.taken) note(`Port ${ports[use]} of 127.0.0.1 is taken by another program, so ${vm.name} has ${free} now`);
     ports[use] = free;
   }
   return { ...vm, ports };
 }
 
+function chosenPorts({
+  sshPort,
+  enginePort,
+}: Options): readonly (readonly ['ssh' | 'engine', number | undefined, string])[] {
+  return [
+    ['ssh', sshPort, '--qemu-ssh-port'],
+    ['engine', enginePort, '--qemu-engine-port'],
+  ];
+}
+
+function portTaken(name: string, port: number, flag: string): SlipwayError {
+  return new SlipwayError(
+    'PORT_TAKEN',
+    `Port ${port} of 127.0.0.1, which ${name} is to have (${flag}), is taken by another program`,
+    { hint: 'End that program, or choose another port' },
+  );
+}
+
 function shapeOf(vm: Vm): Shape {
   return {
     ...vm,
-    seed: vm.seed,
+    seed: vm.taken ? undefined : vm.seed,
     kernel: join(vm.imageFolder, 'vmlinuz'),
     initrd: join(vm.imageFolder, 'initrd'),
     forwards: [

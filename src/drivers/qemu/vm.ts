@@ -1,7 +1,8 @@
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readIfThere, writeWhole } from '../../changes.ts';
 import type { Computer } from '../../computer.ts';
-import { SlipwayError } from '../../errors.ts';
+import { SlipwayError, systemCode } from '../../errors.ts';
 import type { Accelerator, Shape } from './command-line.ts';
 
 /** What was decided when a VM was made, and has to stay: `vm.json` in its folder. Written last, so all else is there. */
@@ -18,11 +19,13 @@ export type Vm = {
   readonly cpus: number;
   readonly memory: number;
   readonly user: string;
-  /** Of 127.0.0.1; `guest` is where the engine listens inside. */
+  /** Of 127.0.0.1, for the guest's SSH server and its engine. */
   readonly ports: { readonly ssh: number; readonly engine: number };
+  /** Where the engine listens inside. */
   readonly enginePort: number;
-  /** The seed that the guest has not yet taken for good. */
-  readonly seed?: string | undefined;
+  /** The identity that it was given, by the seed's id; and whether the guest has taken it for good. */
+  readonly seed: string;
+  readonly taken: boolean;
   /** Where there are no sockets in folders, the monitor has a port of 127.0.0.1. */
   readonly monitorPort?: number | undefined;
 };
@@ -30,6 +33,15 @@ export type Vm = {
 /** Found by the machine's id alone, so that a lost record still leads to it. */
 export function vmFolder({ home }: Computer, id: string): string {
   return join(home, 'vms', id);
+}
+
+/** Of all VMs of this user, whole or not. */
+export async function vmIds({ home }: Computer): Promise<readonly string[]> {
+  const entries = await readdir(join(home, 'vms')).catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return [];
+    throw error;
+  });
+  return entries.filter((entry) => !entry.startsWith('.'));
 }
 
 export async function readVm(folder: string): Promise<Vm | undefined> {
