@@ -173,6 +173,7 @@ upgrade() {
     done
     # shellcheck disable=SC2086 # a list of packages
     planned=$(apt --simulate install --only-upgrade --allow-downgrades $wanted) || {
+        echo "$planned" >&2
         held=$(apt-mark showhold $PACKAGES | tr '\n' ' ')
         why "the package manager can not upgrade$wanted${held:+ (held back there: ${held% })}"
         exit 1

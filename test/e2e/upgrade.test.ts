@@ -14,143 +14,155 @@ async function expectNewest(user: User, host: BedHost, text: string, ...flags: r
   expect([await engineStarts(host), await enginePid(host)]).toEqual([starts, pid]);
 }
 
+// Each is a dozen runs of the package manager.
+const MINUTES = { timeout: 360_000 };
+
 describeOnBed('upgrade', () => {
-  test('brings the distribution’s engine to its newest version, and restarts it once and only then', async () => {
-    await using host = await startHost({ suite: 'trixie', engine: true });
-    await using user = await newUser();
-    const packages = 'docker.io docker-cli containerd runc';
-    // The image may be older than the archive.
-    await host.must(
-      `export DEBIAN_FRONTEND=noninteractive; apt-get update -qq >/dev/null && apt-get install -qq -y --only-upgrade ${packages} >/dev/null 2>&1; apt-mark auto -qq containerd runc`,
-    );
-    const version = (await versionOf(host, 'docker.io')).replace(/[-+~].*/, '');
-    await ok(user.slipway('create', 'web', ...at(host, 'deploy'), '--engine-opt', 'live-restore=true'));
-    await expectNewest(user, host, `web: engine ${version} is the newest of its source`);
+  test(
+    'brings the distribution’s engine to its newest version, and restarts it once and only then',
+    MINUTES,
+    async () => {
+      await using host = await startHost({ suite: 'trixie', engine: true });
+      await using user = await newUser();
+      const packages = 'docker.io docker-cli containerd runc';
+      // The image may be older than the archive.
+      await host.must(
+        `export DEBIAN_FRONTEND=noninteractive; apt-get update -qq >/dev/null && apt-get install -qq -y --only-upgrade ${packages} >/dev/null 2>&1; apt-mark auto -qq docker.io`,
+      );
+      const version = (await versionOf(host, 'docker.io')).replace(/[-+~].*/, '');
+      await ok(user.slipway('create', 'web', ...at(host, 'deploy'), '--engine-opt', 'live-restore=true'));
+      await expectNewest(user, host, `web: engine ${version} is the newest of its source`);
 
-    await loadTools(user, 'web');
-    await ok(
-      user.docker('--context', 'web', 'run', '-d', '--name', 'app', '--network', 'none', 'tools', 'sleep', '9999'),
-    );
-    const app = async (): Promise<string> =>
-      (await ok(user.docker('--context', 'web', 'inspect', '-f', '{{.State.Pid}} {{.State.StartedAt}}', 'app'))).stdout;
-    const running = await app();
-    await host.must(`echo '# mine' >>/etc/default/docker`);
-    await host.must(newerDistroEngine('99.0.1-1'));
-    const before = await snapshotOf(host);
+      await loadTools(user, 'web');
+      await ok(
+        user.docker('--context', 'web', 'run', '-d', '--name', 'app', '--network', 'none', 'tools', 'sleep', '9999'),
+      );
+      const app = async (): Promise<string> =>
+        (await ok(user.docker('--context', 'web', 'inspect', '-f', '{{.State.Pid}} {{.State.StartedAt}}', 'app')))
+          .stdout;
+      const running = await app();
+      await host.must(`echo '# mine' >>/etc/default/docker`);
+      await host.must(newerDistroEngine('99.0.1-1'));
+      const before = await snapshotOf(host);
 
-    const plan = await ok(user.slipway('upgrade', 'web', '--dry-run'));
-    expect(plan.stdout).toBe(
-      [
-        'web: on the host this would',
-        '1. Upgrade the engine (the distribution’s package)',
-        '     source: present',
-        '     packages: containerd docker-cli docker.io runc',
-        '',
-      ].join('\n'),
-    );
-    expect(await snapshotOf(host)).toEqual(before);
+      const plan = await ok(user.slipway('upgrade', 'web', '--dry-run'));
+      expect(plan.stdout).toBe(
+        [
+          'web: on the host this would',
+          '1. Upgrade the engine (the distribution’s package)',
+          '     source: present',
+          '     packages: containerd docker-cli docker.io runc',
+          '',
+        ].join('\n'),
+      );
+      expect(await snapshotOf(host)).toEqual(before);
 
-    const [starts, entries] = [await engineStarts(host), await logins(host)];
-    const upgraded = await ok(user.slipway('upgrade', 'web'));
-    expect(upgraded.stdout).toBe(`web: engine ${version} -> 99.0.1\n`);
-    expect(await versionOf(host, 'docker.io')).toBe('99.0.1-1');
-    expect([await engineStarts(host), await logins(host)]).toEqual([starts + 1, entries + 1]);
-    expect(await enginePid(host)).not.toBe(before.pid);
-    expect(await app()).toBe(running);
-    expect(await host.must('apt-mark showauto containerd runc')).toBe('containerd\nrunc');
-    const settings = await host.must('cat /etc/default/docker');
-    expect([settings.includes('# mine'), settings.includes('# of 99')]).toEqual([true, false]);
-    await expectAnswer(user, 'web');
-    expect(await recordOf(user, 'web')).toMatchObject({ phase: 'ready', endpoint: { tls: true } });
+      const [starts, entries] = [await engineStarts(host), await logins(host)];
+      const upgraded = await ok(user.slipway('upgrade', 'web'));
+      expect(upgraded.stdout).toBe(`web: engine ${version} -> 99.0.1\n`);
+      expect(await versionOf(host, 'docker.io')).toBe('99.0.1-1');
+      expect([await engineStarts(host), await logins(host)]).toEqual([starts + 1, entries + 1]);
+      expect(await enginePid(host)).not.toBe(before.pid);
+      expect(await app()).toBe(running);
+      expect(await host.must('apt-mark showauto docker.io')).toBe('docker.io');
+      const settings = await host.must('cat /etc/default/docker');
+      expect([settings.includes('# mine'), settings.includes('# of 99')]).toEqual([true, false]);
+      await expectAnswer(user, 'web');
+      expect(await recordOf(user, 'web')).toMatchObject({ phase: 'ready', endpoint: { tls: true } });
 
-    await expectNewest(user, host, 'web: engine 99.0.1 is the newest of its source');
-    const settled = await ok(user.slipway('provision', 'web', '--dry-run', '--json'));
-    expect(JSON.parse(settled.stdout)).toEqual({ name: 'web', steps: [] });
+      await expectNewest(user, host, 'web: engine 99.0.1 is the newest of its source');
+      const settled = await ok(user.slipway('provision', 'web', '--dry-run', '--json'));
+      expect(JSON.parse(settled.stdout)).toEqual({ name: 'web', steps: [] });
 
-    // A run that was cut off between upgrade and restart.
-    await host.must('touch /run/slipway/restart-pending');
-    const restarted = await engineStarts(host);
-    await ok(user.slipway('upgrade', 'web'));
-    expect(await engineStarts(host)).toBe(restarted + 1);
-    expect((await host.exec('test -e /run/slipway/restart-pending')).code).toBe(1);
+      // A run that was cut off between upgrade and restart.
+      await host.must('touch /run/slipway/restart-pending');
+      const restarted = await engineStarts(host);
+      await ok(user.slipway('upgrade', 'web'));
+      expect(await engineStarts(host)).toBe(restarted + 1);
+      expect((await host.exec('test -e /run/slipway/restart-pending')).code).toBe(1);
 
-    // Only the package's part of the version differs; held back first.
-    await host.must(`${newerDistroEngine('99.0.1-2')}\napt-mark hold -qq docker.io`);
-    const held = await trouble(user.slipway('upgrade', 'web'));
-    expect(held.status).toBe(7);
-    expect(held.sentence).toContain(
-      'can not upgrade containerd docker-cli docker.io runc (held back there: docker.io)',
-    );
-    expect(await recordOf(user, 'web')).toMatchObject({ phase: 'ready', failure: { step: 'upgrade-engine' } });
-    await host.must('apt-mark unhold -qq docker.io');
-    const json = (await ok(user.slipway('upgrade', 'web', '--json'))).stdout.trimEnd().split('\n').at(-1) ?? '';
-    expect(JSON.parse(json)).toEqual({
-      event: 'result',
-      result: [
-        {
-          name: 'web',
-          url: `tcp://${host.address}:2376`,
-          engine: '99.0.1-2',
-          engineBefore: '99.0.1-1',
-          packages: [{ name: 'docker.io', from: '99.0.1-1', to: '99.0.1-2' }],
-        },
-      ],
-    });
-    expect(await recordOf(user, 'web')).not.toHaveProperty('failure');
-
-    // What can't be looked up is not called the newest.
-    await host.must('rm -r /srv/newer');
-    expect((await trouble(user.slipway('upgrade', 'web'))).sentence).toContain(
-      'the package lists could not be fetched',
-    );
-
-    // No package manager has it.
-    await host.must('cp /usr/sbin/dockerd /usr/local/sbin/; dpkg --purge --force-all docker.io >/dev/null 2>&1');
-    const foreign = await trouble(user.slipway('upgrade', 'web'));
-    expect(foreign).toMatchObject({
-      status: 7,
-      sentence: `/usr/local/sbin/dockerd on ${host.address} belongs to no package of docker.io or docker-ce`,
-    });
-    await host.must('rm /usr/local/sbin/dockerd');
-    expect((await trouble(user.slipway('upgrade', 'web'))).sentence).toBe(`${host.address} has no engine to upgrade`);
-  });
-
-  test('leaves a version that was asked for until another one is, and takes Docker’s packages together', async () => {
-    await using host = await startHost({ suite: 'bookworm' });
-    await using user = await newUser();
-    const key = await host.must(REPOSITORY);
-    const flags = ['--engine-repository-url', 'file:///srv/repo', '--engine-repository-key', key];
-    await ok(user.slipway('create', 'web', ...at(host), ...flags, '--engine-version', '26.1'));
-
-    for (const more of [[], ['--dry-run']]) {
-      expect(await trouble(user.slipway('upgrade', 'web', ...more))).toMatchObject({
-        status: 2,
-        sentence: '"web" is pinned to engine version 26.1',
-        hint: expect.stringContaining('slipway upgrade web --engine-version=') as string,
+      // Only the package's part of the version differs; held back first.
+      await host.must(`${newerDistroEngine('99.0.1-2')}\napt-mark hold -qq docker.io`);
+      const held = await trouble(user.slipway('upgrade', 'web'));
+      expect(held.status).toBe(7);
+      expect(held.sentence).toContain(
+        'can not upgrade containerd docker-cli docker.io runc (held back there: docker.io)',
+      );
+      expect(await recordOf(user, 'web')).toMatchObject({ phase: 'ready', failure: { step: 'upgrade-engine' } });
+      await host.must('apt-mark unhold -qq docker.io');
+      const json = (await ok(user.slipway('upgrade', 'web', '--json'))).stdout.trimEnd().split('\n').at(-1) ?? '';
+      expect(JSON.parse(json)).toEqual({
+        event: 'result',
+        result: [
+          {
+            name: 'web',
+            url: `tcp://${host.address}:2376`,
+            engine: '99.0.1-2',
+            engineBefore: '99.0.1-1',
+            packages: [{ name: 'docker.io', from: '99.0.1-1', to: '99.0.1-2' }],
+          },
+        ],
       });
-    }
-    await expectNewest(user, host, 'web: engine 26.1.4 is the newest 26.1 of its source', '--engine-version', '26.1');
-    const absent = await trouble(user.slipway('upgrade', 'web', '--engine-version', '99'));
-    expect(absent.status).toBe(7);
-    expect(absent.sentence).toContain(`there is no version 99 of docker-ce here; there are: ${NEW}, ${OLD}`);
-    expect((await recordOf(user, 'web')).spec.engine.version).toBe('26.1');
+      expect(await recordOf(user, 'web')).not.toHaveProperty('failure');
 
-    const starts = await engineStarts(host);
-    const upgraded = await ok(user.slipway('upgrade', 'web', '--engine-version='));
-    expect(upgraded.stdout).toBe('web: engine 26.1.4 -> 27.3.1\n');
-    expect([await versionOf(host, 'docker-ce'), await versionOf(host, 'docker-ce-cli')]).toEqual([NEW, NEW]);
-    expect(await engineStarts(host)).toBe(starts + 1);
-    expect((await recordOf(user, 'web')).spec.engine.version).toBeUndefined();
-    await expectAnswer(user, 'web');
-    await expectNewest(user, host, 'web: engine 27.3.1 is the newest of its source');
+      // What can't be looked up is not called the newest.
+      await host.must('sed -i s,file:///srv/newer,http://127.0.0.1:9, /etc/apt/sources.list.d/newer.sources');
+      expect((await trouble(user.slipway('upgrade', 'web'))).sentence).toContain(
+        'the package lists could not be fetched',
+      );
 
-    // Back, as provision goes back too.
-    expect((await ok(user.slipway('upgrade', 'web', '--engine-version', '26'))).stdout).toBe(
-      'web: engine 27.3.1 -> 26.1.4\n',
-    );
-    expect((await recordOf(user, 'web')).spec.engine.version).toBe('26');
-    expect(await versionOf(host, 'docker-ce-cli')).toBe(OLD);
-  });
+      // No package manager has it.
+      await host.must('cp /usr/sbin/dockerd /usr/local/sbin/; dpkg --purge --force-all docker.io >/dev/null 2>&1');
+      const foreign = await trouble(user.slipway('upgrade', 'web'));
+      expect(foreign).toMatchObject({
+        status: 7,
+        sentence: `/usr/local/sbin/dockerd on ${host.address} belongs to no package of docker.io or docker-ce`,
+      });
+      await host.must('rm /usr/local/sbin/dockerd');
+      expect((await trouble(user.slipway('upgrade', 'web'))).sentence).toBe(`${host.address} has no engine to upgrade`);
+    },
+  );
+
+  test(
+    'leaves a version that was asked for until another one is, and takes Docker’s packages together',
+    MINUTES,
+    async () => {
+      await using host = await startHost({ suite: 'bookworm' });
+      await using user = await newUser();
+      const key = await host.must(REPOSITORY);
+      const flags = ['--engine-repository-url', 'file:///srv/repo', '--engine-repository-key', key];
+      await ok(user.slipway('create', 'web', ...at(host), ...flags, '--engine-version', '26.1'));
+
+      for (const more of [[], ['--dry-run']]) {
+        expect(await trouble(user.slipway('upgrade', 'web', ...more))).toMatchObject({
+          status: 2,
+          sentence: '"web" is pinned to engine version 26.1',
+          hint: expect.stringContaining('slipway upgrade web --engine-version=') as string,
+        });
+      }
+      await expectNewest(user, host, 'web: engine 26.1.4 is the newest 26.1 of its source', '--engine-version', '26.1');
+      const absent = await trouble(user.slipway('upgrade', 'web', '--engine-version', '99'));
+      expect(absent.status).toBe(7);
+      expect(absent.sentence).toContain(`there is no version 99 of docker-ce here; there are: ${NEW}, ${OLD}`);
+      expect((await recordOf(user, 'web')).spec.engine.version).toBe('26.1');
+
+      const starts = await engineStarts(host);
+      const upgraded = await ok(user.slipway('upgrade', 'web', '--engine-version='));
+      expect(upgraded.stdout).toBe('web: engine 26.1.4 -> 27.3.1\n');
+      expect([await versionOf(host, 'docker-ce'), await versionOf(host, 'docker-ce-cli')]).toEqual([NEW, NEW]);
+      expect(await engineStarts(host)).toBe(starts + 1);
+      expect((await recordOf(user, 'web')).spec.engine.version).toBeUndefined();
+      await expectAnswer(user, 'web');
+      await expectNewest(user, host, 'web: engine 27.3.1 is the newest of its source');
+
+      // Back, as provision goes back too.
+      expect((await ok(user.slipway('upgrade', 'web', '--engine-version', '26'))).stdout).toBe(
+        'web: engine 27.3.1 -> 26.1.4\n',
+      );
+      expect((await recordOf(user, 'web')).spec.engine.version).toBe('26');
+      expect(await versionOf(host, 'docker-ce-cli')).toBe(OLD);
+    },
+  );
 });
 
 async function snapshotOf(

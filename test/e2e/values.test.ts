@@ -156,7 +156,7 @@ describeOnBed('values that can’t be', () => {
     },
   );
 
-  test.for(['create', 'rm', 'status', 'provision', 'url', 'inspect', 'ip', 'env', 'use', 'ssh'])(
+  test.for(['create', 'rm', 'status', 'provision', 'upgrade', 'url', 'inspect', 'ip', 'env', 'use', 'ssh'])(
     '%s follows no path in a name',
     async (command) => {
       await using user = await newUser();
