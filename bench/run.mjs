@@ -30,6 +30,8 @@ const key = join(work, 'key');
 const { NODE_EXTRA_CA_CERTS: _unused, ...inherited } = process.env;
 const env = { ...inherited, HOME: work, SLIPWAY_HOME: join(work, 'slipway'), DOCKER_CONFIG: join(work, 'docker') };
 let count = 0;
+// Ctrl-C reaches what runs here as well, which then fails, and all that was started is ended.
+process.once('SIGINT', () => {});
 
 async function seconds(file, argv) {
   const started = performance.now();
@@ -164,12 +166,16 @@ async function vmRows() {
     return [];
   }
   const created = async (name, look = () => {}) => {
+    const remove = () => run(...slipway('rm', name), { env });
     try {
       const taken = await seconds(...slipway('create', name, '--driver', 'qemu'));
       await look();
+      await remove();
       return taken;
-    } finally {
-      await seconds(...slipway('rm', name));
+    } catch (error) {
+      // There may be none yet; what went wrong says more.
+      await remove().catch(() => {});
+      throw error;
     }
   };
   let made;
