@@ -25,6 +25,9 @@ export type FakeHost = AsyncDisposable & {
   /** The keys that were demanded of it, one a connection. */
   readonly demanded: (string | undefined)[];
   readonly engineStarts: () => number;
+  /** As its init does when it boots. */
+  boot(): Promise<void>;
+  halt(): Promise<void>;
   /** When set, dockerd lets in whoever comes. */
   open: boolean;
 };
@@ -107,6 +110,10 @@ export async function startFakeHost(has: { readonly engine: boolean }): Promise<
     executions,
     demanded,
     engineStarts: () => starts,
+    async boot() {
+      if (installed) await start();
+    },
+    halt: stop,
     async connect(target, _side, onHostKey) {
       demanded.push(target.hostKey);
       onHostKey(

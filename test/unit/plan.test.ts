@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { EngineSpec } from '../../src/machine.ts';
-import { ownerOf, planDeprovision, planProvision } from '../../src/provision/plan.ts';
+import { filesForFirstStart, ownerOf, planDeprovision, planProvision } from '../../src/provision/plan.ts';
 import { shownPlan } from '../../src/provision/step.ts';
 import type { Facts } from '../../src/provision/facts.ts';
 import { caught } from '../fakes/caught.ts';
-import { after, bare, DEBIAN_UNIT, facts, input, withEngine } from './facts.ts';
+import { after, bare, DEBIAN_UNIT, engine, facts, input, withEngine } from './facts.ts';
 
 const plan = (of: Facts, more: Partial<EngineSpec> = {}) => planProvision(input(of, more));
 const shown = (of: Facts, more: Partial<EngineSpec> = {}) => shownPlan(plan(of, more));
@@ -414,4 +414,45 @@ test('the machine that a host was provisioned as is told by its own state, if th
   expect(ownerOf(facts(bare, { slipwayState: '{"id": "1", "name": "web"}' }))).toEqual({ id: '1', name: 'web' });
   expect(ownerOf(facts(bare, { slipwayState: '{"id": ' }))).toBeUndefined();
   expect(ownerOf(facts(bare))).toBeUndefined();
+});
+
+describe('a machine that got its configuration before its first start', () => {
+  /** What `facts.sh` would say of it once it runs. */
+  const started = (more: Partial<EngineSpec>): Facts => {
+    const laid = filesForFirstStart({ ...input(bare, more), engine: engine(more) });
+    const step = { id: 'first-start', title: '', template: '', variables: {}, files: laid };
+    return after(withEngine, [step]);
+  };
+
+  test.each<[string, Partial<EngineSpec>]>([
+    ['nothing asked for', {}],
+    ['proxies', { env: ['HTTP_PROXY=http://me:pass@proxy:3128', 'NO_PROXY=a,b'] }],
+    [
+      'options of dockerd',
+      { label: ['a=b'], registryMirror: ['https://mirror'], storageDriver: 'overlay2', opt: ['debug'] },
+    ],
+    ['another port', { port: 12_376 }],
+  ])('has nothing left to do, with %s', (_what, more) => {
+    expect(plan(started(more), more)).toEqual([]);
+  });
+
+  test('gets what was asked for since, and no more', () => {
+    expect(gist(started({}), { label: ['a=b'] })).toEqual([
+      'configure-engine: Configure the engine and restart it (2 files)',
+    ]);
+  });
+
+  test('has its own name in it, and secrets for root alone', () => {
+    const laid = filesForFirstStart(input(bare, { env: ['HTTP_PROXY=http://me:pass@proxy:3128'] }));
+    expect(laid.map(({ mode, path }) => `${mode} ${path}`)).toEqual([
+      '644 /etc/docker/slipway/ca.pem',
+      '644 /etc/docker/slipway/server-cert.pem',
+      '600 /etc/docker/slipway/server-key.pem',
+      '600 /etc/docker/slipway/engine.env',
+      '600 /etc/docker/slipway/state.json',
+      '644 /etc/systemd/system/docker.service.d/50-slipway.conf',
+      '644 /etc/docker/daemon.json',
+    ]);
+    expect(ownerOf(started({}))).toEqual({ id: 'id-of-web', name: 'web' });
+  });
 });

@@ -1,0 +1,409 @@
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { totalmem } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, test, vi } from 'vitest';
+import type { Boot, Call, Target } from '../../src/drivers/driver.ts';
+import { freePorts } from '../../src/drivers/qemu/ports.ts';
+import { qemu as driver } from '../../src/drivers/qemu/qemu.ts';
+import { readVm, vmFolder, writeVm, type Vm } from '../../src/drivers/qemu/vm.ts';
+import { rejected } from '../fakes/caught.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { identity } from '../fakes/identity.ts';
+import { has } from '../fakes/programs.ts';
+import { computerIn, lives, script } from '../fakes/scripts.ts';
+
+/** It has all that a driver may leave out. */
+const qemu = driver as Required<typeof driver>;
+const ID = '0b6f0d2c-1f3a-4e0e-9d53-6d3f6b1f2a77';
+const GIB = 1024 ** 3;
+
+// What an image is and where it is kept has tests of its own: here one is simply there.
+vi.mock('../../src/drivers/qemu/image.ts', () => ({ imageRequest: () => ({}), ensureImage: async () => IMAGE }));
+vi.mock('../../src/images/store.ts', () => ({
+  openImages: (home: string) => ({
+    list: async () => [IMAGE],
+    folder: () => join(home, 'images', 'one'),
+    verify: async () => {},
+    unchanged: async () => true,
+  }),
+}));
+const IMAGE = { version: 1, name: 'debian-13', arch: 'amd64', digest: 'sha256:1', root: '/dev/vda', files: {} };
+
+type Options = Target<ReturnType<typeof qemu.options.parse>>['options'];
+
+/** A computer in a folder, with an image of 3 GiB and these programs; and what a driver's calls get there. */
+async function bench(folder: string, emulator: string, given: Partial<Options> = {}) {
+  const computer = computerIn(folder);
+  const image = join(computer.home, 'images', 'one');
+  await mkdir(image, { recursive: true });
+  const head = Buffer.alloc(32);
+  head.writeBigUInt64BE(BigInt(3 * GIB), 24);
+  await writeFile(join(image, 'disk.qcow2'), head);
+  await script(join(folder, 'bin', 'qemu-img'), 'echo "$*" > "$9"');
+  await script(join(folder, 'bin', 'qemu-system-x86_64'), emulator);
+  const notes: string[] = [];
+  const call: Call = {
+    computer,
+    log: () => {},
+    note: (text) => notes.push(text),
+    signal: new AbortController().signal,
+  };
+  const target = (more: Partial<Options> = {}): Target<Options> => ({
+    id: ID,
+    name: 'web',
+    options: qemu.options.parse({ accelerator: 'tcg', ...given, ...more }),
+  });
+  return { computer, call, target, notes, vms: vmFolder(computer, ID) };
+}
+
+const boot = (more: Partial<Boot> = {}): Boot => ({ ...identity().boot, ...more });
+
+async function taking(port: number): Promise<AsyncDisposable> {
+  const server = createServer().listen(port, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    async [Symbol.asyncDispose]() {
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
+
+const portFor = async (folder: string, id: string): Promise<number> =>
+  (await freePorts(id, 1, [], computerIn(folder)))[0] ?? 0;
+
+describe('a check', () => {
+  test('refuses more memory than this computer has, and names what it has', async () => {
+    await using folder = await temporaryFolder();
+    const { call, target } = await bench(folder.path, 'exit 1');
+    const most = Math.floor(totalmem() / 1024 ** 2);
+    expect(await rejected(qemu.check(target({ memory: most }), call))).toBeUndefined();
+    const error = await rejected(qemu.check(target({ memory: most + 1 }), call));
+    expect(`${error?.code}: ${error?.message}`).toBe(
+      `USAGE: web would have ${most + 1} MB of memory, and this computer has ${most} MB`,
+    );
+    expect(error?.hint).toMatch(/^Ask for less: --qemu-memory \d+$/);
+  });
+
+  test('refuses one port for two things', async () => {
+    await using folder = await temporaryFolder();
+    const { call, target } = await bench(folder.path, 'exit 1');
+    expect(await rejected(qemu.check(target({ sshPort: 2222, enginePort: 2222 }), call))).toMatchObject({
+      code: 'USAGE',
+      message: '--qemu-ssh-port and --qemu-engine-port are both 2222',
+    });
+    expect(await rejected(qemu.check(target({ sshPort: 2222, enginePort: 2223 }), call))).toBeUndefined();
+  });
+
+  test('refuses a folder that is too deep for a socket', async () => {
+    await using folder = await temporaryFolder();
+    const { call, target } = await bench(folder.path, 'exit 1');
+    const computer = { ...call.computer, home: join(folder.path, 'x'.repeat(60)) };
+    expect(await rejected(qemu.check(target(), { ...call, computer }))).toMatchObject({
+      code: 'USAGE',
+      hint: 'Set SLIPWAY_HOME to a shorter path',
+    });
+  });
+});
+
+describe('a create', () => {
+  test('whose QEMU ends at once fails with its last lines, and can be removed', async () => {
+    await using folder = await temporaryFolder();
+    const { call, target, vms } = await bench(folder.path, 'echo first; echo "qemu: no such machine" >&2; exit 7');
+    const error = await rejected(qemu.create(target(), boot(), call));
+    expect(`${error?.code}: ${error?.message}`).toBe('DRIVER_FAILED: QEMU could not start web');
+    expect(error?.detail).toEqual(['first', 'qemu: no such machine', 'it ended with exit status 7']);
+    expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped' });
+    await qemu.remove(target(), call);
+    await expect(stat(vms)).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
+  test('lays disk, seed and decisions for nobody else to read, before anything is started', async () => {
+    await using folder = await temporaryFolder();
+    const { call, target, vms } = await bench(folder.path, 'ls > started; exit 1');
+    await rejected(qemu.create(target({ disk: 5 }), boot(), call));
+    const started = (await readFile(join(vms, 'started'), 'utf8')).split('\n');
+    expect(started).toEqual(expect.arrayContaining(['disk.qcow2', 'seed.tar', 'vm.json']));
+    expect(await readFile(join(vms, 'disk.qcow2'), 'utf8')).toMatch(
+      /^create .* -b \S+\/images\/one\/disk.qcow2 \S+ 5G$/m,
+    );
+    const seed = await stat(join(vms, 'seed.tar'));
+    expect([seed.size % 4096, seed.mode & 0o777]).toEqual([0, 0o600]);
+    expect(seed.size).toBeGreaterThan(0);
+    expect((await stat(join(vms, 'vm.json'))).mode & 0o777).toBe(0o600);
+    expect((await stat(vms)).mode & 0o777).toBe(0o700);
+    expect(await readFile(join(vms, 'vm.json'), 'utf8')).not.toContain('PRIVATE KEY');
+  });
+
+  test('of a disk that is smaller than its image is refused with the least that does', async () => {
+    await using folder = await temporaryFolder();
+    const { call, target } = await bench(folder.path, 'exit 1');
+    expect(await rejected(qemu.create(target({ disk: 2 }), boot(), call))).toMatchObject({
+      code: 'USAGE',
+      message: '--qemu-disk must be at least 3 for the image debian-13, got 2',
+      hint: 'Type: --qemu-disk 3',
+    });
+    expect(await qemu.inspect(target(), call)).toEqual({ state: 'missing' });
+    await qemu.remove(target(), call);
+  });
+
+  test('on a port that is taken is refused, and goes on with another', async () => {
+    await using folder = await temporaryFolder();
+    const { call, target, vms } = await bench(folder.path, 'touch started; exit 1');
+    const port = await portFor(folder.path, 'a port that is taken');
+    await using _taken = await taking(port);
+    const error = await rejected(qemu.create(target({ enginePort: port }), boot(), call));
+    expect(`${error?.code}: ${error?.message}`).toBe(
+      `PORT_TAKEN: Port ${port} of 127.0.0.1, which web is to have (--qemu-engine-port), is taken by another program`,
+    );
+    expect(error?.hint).toContain('slipway create web --qemu-engine-port …');
+    expect(await readdir(vms)).not.toContain('started');
+    const other = await portFor(folder.path, 'a port that is free');
+    expect((await rejected(qemu.create(target({ enginePort: other }), boot(), call)))?.code).toBe('DRIVER_FAILED');
+    expect((await readVm(vms))?.ports.engine).toBe(other);
+  });
+
+  test('chooses no port that the user chose for something else', async () => {
+    await using folder = await temporaryFolder();
+    const { call, target, vms } = await bench(folder.path, 'exit 1');
+    const [first = 0, second = 0] = await freePorts(ID, 2, [], call.computer);
+    await rejected(qemu.create(target({ sshPort: second }), boot(), call));
+    expect((await readVm(vms))?.ports).toMatchObject({ ssh: second });
+    expect((await readVm(vms))?.ports.engine).not.toBe(second);
+    // What was chosen for the engine meanwhile gives way.
+    const { ports } = (await readVm(vms)) as Vm;
+    await rejected(qemu.create(target({ sshPort: ports.engine }), boot(), call));
+    const now = (await readVm(vms))?.ports;
+    expect(now?.ssh).toBe(ports.engine);
+    expect(now?.engine).not.toBe(ports.engine);
+    expect(first).not.toBe(0);
+  });
+});
+
+describe('of a machine that does not exist', () => {
+  test('inspect says so, remove is quiet, also twice, and start names what to type', async () => {
+    await using folder = await temporaryFolder();
+    const { call, target, notes } = await bench(folder.path, 'exit 1');
+    expect(await qemu.inspect(target(), call)).toEqual({ state: 'missing' });
+    await qemu.remove(target(), call);
+    await qemu.remove(target(), call);
+    for (const work of [
+      qemu.start(target(), call),
+      qemu.stop(target(), { seconds: 1 }, call),
+      qemu.kill(target(), call),
+    ])
+      expect(await rejected(work)).toMatchObject({
+        code: 'MACHINE_NOT_READY',
+        hint: 'Make it: slipway create web, or remove it: slipway rm web',
+      });
+    expect(notes).toEqual([]);
+  });
+
+  test.each(['{', 'null', '{}', '{"version":2,"ports":{}}'])(
+    'but has a vm.json that says %j, only remove works',
+    async (text) => {
+      await using folder = await temporaryFolder();
+      const { call, target, vms } = await bench(folder.path, 'exit 1');
+      await mkdir(vms, { recursive: true });
+      await writeFile(join(vms, 'vm.json'), text);
+      expect((await rejected(qemu.inspect(target(), call)))?.code).toBe('RECORD_BROKEN');
+      await qemu.remove(target(), call);
+      await qemu.remove(target(), call);
+      expect(await qemu.inspect(target(), call)).toEqual({ state: 'missing' });
+      expect(await readdir(join(call.computer.home, 'vms'))).toEqual([]);
+    },
+  );
+});
+
+const installed = has('qemu-system-x86_64');
+
+/** QEMU itself, with this VM's id, monitor and forwards, but a machine of nothing; its console says what it is told. */
+function hollow(console: string): string {
+  const program = installed
+    ? execFileSync('sh', ['-c', 'command -v qemu-system-x86_64'], { encoding: 'utf8' }).trim()
+    : '';
+  return `
+echo "$@" >> arguments
+printf '${console}' > console.log
+keep=
+while [ $# -gt 0 ]; do
+  case $1 in -uuid|-qmp|-pidfile|-netdev) keep="$keep $1 $2" ;; esac
+  shift
+done
+exec ${program} -machine none -nodefaults -display none $keep`;
+}
+if (!installed) {
+  test.runIf(process.env.SLIPWAY_REQUIRE_E2E)('qemu-system-x86_64 is installed, as this run demands', () => {
+    expect.fail('install qemu-system-x86: it was asked that nothing is left out');
+  });
+  test.skip('VMs that run: qemu-system-x86_64 is not installed here', () => {});
+}
+
+describe.runIf(installed)('a VM', () => {
+  /** Whatever a test leaves running is ended with its folder. */
+  async function hollowBench(console = 'Linux\\nslipway: ready\\n', given: Partial<Options> = {}) {
+    const folder = await temporaryFolder();
+    const all = await bench(folder.path, hollow(console), given);
+    const pid = async (): Promise<number> => Number(await readFile(join(all.vms, 'qemu.pid'), 'utf8').catch(() => '0'));
+    const starts = async (): Promise<readonly string[]> =>
+      (await readFile(join(all.vms, 'arguments'), 'utf8')).trim().split('\n');
+    return {
+      ...all,
+      pid,
+      starts,
+      async [Symbol.asyncDispose]() {
+        await qemu.remove(all.target(), all.call);
+        await folder[Symbol.asyncDispose]();
+      },
+    };
+  }
+
+  test('is created, gives its keys away once, is killed, starts again and is removed', async () => {
+    await using vm = await hollowBench();
+    const { call, target, vms } = vm;
+    await qemu.create(target(), boot(), call);
+    await qemu.booted(target(), call);
+    const { ports } = (await readVm(vms)) as Vm;
+    expect(await qemu.inspect(target(), call)).toEqual({
+      state: 'running',
+      host: {
+        address: '127.0.0.1',
+        ssh: { address: '127.0.0.1', port: ports.ssh, user: 'slipway' },
+        enginePort: ports.engine,
+      },
+    });
+    expect(await readdir(vms)).not.toContain('seed.tar');
+    const first = await vm.pid();
+    await qemu.start(target(), call);
+    expect(await vm.pid(), 'one that runs is left alone').toBe(first);
+    await qemu.kill(target(), call);
+    expect(await lives(first)).toBe(false);
+    expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped' });
+    await qemu.kill(target(), call);
+    await qemu.stop(target(), { seconds: 1 }, call);
+    await qemu.start(target(), call);
+    expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running', host: { enginePort: ports.engine } });
+    expect((await vm.starts()).map((line) => line.includes('slipway.seed='))).toEqual([true, false]);
+    const second = await vm.pid();
+    await qemu.remove(target(), call);
+    expect(await lives(second)).toBe(false);
+    await qemu.remove(target(), call);
+    expect(await qemu.inspect(target(), call)).toEqual({ state: 'missing' });
+  });
+
+  test('that a create finds running is not started twice, and with another identity starts with that', async () => {
+    await using vm = await hollowBench();
+    const { call, target, vms } = vm;
+    await qemu.create(target(), boot(), call);
+    const first = await vm.pid();
+    const seed = await readFile(join(vms, 'seed.tar'));
+    await qemu.create(target(), boot(), call);
+    expect(await vm.pid()).toBe(first);
+    await qemu.create(target(), boot({ authorizedKey: 'ssh-ed25519 OTHER' }), call);
+    expect(await lives(first)).toBe(false);
+    expect((await readFile(join(vms, 'seed.tar'))).equals(seed)).toBe(false);
+    expect(await vm.starts()).toHaveLength(2);
+  });
+
+  test('keeps its seed until its guest has said that it is ready', async () => {
+    await using vm = await hollowBench('nothing yet\\n');
+    const { call, target, vms } = vm;
+    await qemu.create(target(), boot(), call);
+    await qemu.kill(target(), call);
+    await qemu.start(target(), call);
+    expect(await readdir(vms)).toContain('seed.tar');
+    expect((await readVm(vms))?.seed).toBeDefined();
+  });
+
+  test('whose guest says that it failed has failed for that reason', async () => {
+    await using vm = await hollowBench('Linux\\nslipway: failed: no root disk\\n');
+    await qemu.create(vm.target(), boot(), vm.call);
+    const error = await rejected(qemu.booted(vm.target(), vm.call));
+    expect(`${error?.code}: ${error?.message}`).toBe('BOOT_FAILED: web did not start: no root disk');
+    expect(error?.detail).toEqual(['Linux', 'slipway: failed: no root disk']);
+  });
+
+  test('that ends while it starts has failed, with what stood on its console', async () => {
+    await using vm = await hollowBench('Kernel panic\\n');
+    await qemu.create(vm.target(), boot(), vm.call);
+    const word = rejected(qemu.booted(vm.target(), vm.call));
+    process.kill(await vm.pid(), 'SIGKILL');
+    expect(await word).toMatchObject({
+      code: 'BOOT_FAILED',
+      message: 'web ended while it was starting',
+      detail: ['Kernel panic'],
+    });
+  });
+
+  test('that is waited for no longer, by Ctrl-C, is left as it is', async () => {
+    await using vm = await hollowBench('nothing yet\\n');
+    await qemu.create(vm.target(), boot(), vm.call);
+    const stop = new AbortController();
+    const word = rejected(qemu.booted(vm.target(), { ...vm.call, signal: stop.signal }));
+    setTimeout(() => stop.abort(), 50);
+    expect((await word)?.code).toBe('CANCELED');
+    expect(await lives(await vm.pid())).toBe(true);
+  });
+
+  test('that does not shut down in its seconds is ended, and that is told', async () => {
+    await using vm = await hollowBench();
+    await qemu.create(vm.target(), boot(), vm.call);
+    await qemu.stop(vm.target(), { seconds: 0.2 }, vm.call);
+    expect(vm.notes).toEqual(['web did not shut down within 0.2 seconds, so it was ended']);
+    expect(await qemu.inspect(vm.target(), vm.call)).toEqual({ state: 'stopped' });
+  });
+
+  test('whose port was taken while it was stopped has another, and that is told', async () => {
+    await using vm = await hollowBench();
+    const { call, target, vms } = vm;
+    await qemu.create(target(), boot(), call);
+    await qemu.booted(target(), call);
+    await qemu.kill(target(), call);
+    const { ports } = (await readVm(vms)) as Vm;
+    await using _taken = await taking(ports.engine);
+    await qemu.start(target(), call);
+    const now = ((await readVm(vms)) as Vm).ports;
+    expect(now.ssh).toBe(ports.ssh);
+    expect([ports.ssh, ports.engine]).not.toContain(now.engine);
+    expect(vm.notes).toEqual([
+      `Port ${ports.engine} of 127.0.0.1 is taken by another program, so web has ${now.engine} now`,
+    ]);
+    expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running', host: { enginePort: now.engine } });
+  });
+
+  test('whose own port, chosen by the user, was taken is not started', async () => {
+    const port = await portFor('/nowhere', 'chosen by the user');
+    await using vm = await hollowBench(undefined, { sshPort: port });
+    await qemu.create(vm.target(), boot(), vm.call);
+    await qemu.booted(vm.target(), vm.call);
+    await qemu.kill(vm.target(), vm.call);
+    await using _taken = await taking(port);
+    expect(await rejected(qemu.start(vm.target(), vm.call))).toMatchObject({
+      code: 'PORT_TAKEN',
+      hint: 'End that program, then run the same command again',
+    });
+  });
+
+  test('is removed, process and all, when its vm.json is broken', async () => {
+    await using vm = await hollowBench();
+    await qemu.create(vm.target(), boot(), vm.call);
+    const pid = await vm.pid();
+    await writeFile(join(vm.vms, 'vm.json'), '{');
+    await qemu.remove(vm.target(), vm.call);
+    expect(await lives(pid)).toBe(false);
+    expect(await qemu.inspect(vm.target(), vm.call)).toEqual({ state: 'missing' });
+  });
+
+  test('is not started on a disk that is gone', async () => {
+    await using vm = await hollowBench();
+    await qemu.create(vm.target(), boot(), vm.call);
+    await qemu.kill(vm.target(), vm.call);
+    await rm(join(vm.vms, 'disk.qcow2'));
+    expect((await rejected(qemu.start(vm.target(), vm.call)))?.message).toMatch(/^The disk of web is gone: /);
+    await writeVm(vm.vms, { ...((await readVm(vm.vms)) as Vm), image: 'sha256:2' });
+    expect((await rejected(qemu.start(vm.target(), vm.call)))?.code).toBe('IMAGE_MISSING');
+  });
+});

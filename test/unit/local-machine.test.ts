@@ -1,0 +1,341 @@
+import { X509Certificate } from 'node:crypto';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import type { Driver } from '../../src/drivers/driver.ts';
+import { seedOf } from '../../src/drivers/qemu/seed.ts';
+import { SlipwayError } from '../../src/errors.ts';
+import {
+  createMachine,
+  dryRun,
+  inspectMachine,
+  killMachine,
+  provisionMachine,
+  removeMachine,
+  startMachine,
+  stopMachine,
+  type World,
+} from '../../src/lifecycle.ts';
+import type { MachineSpec } from '../../src/machine.ts';
+import { contextOwner } from '../../src/provision/profiles/docker-context.ts';
+import { rejected } from '../fakes/caught.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { startFakeHost, type FakeHost } from '../fakes/host.ts';
+import { fakeLocal } from '../fakes/local.ts';
+import { readyMachine, specNamed } from '../fakes/machine.ts';
+import { KILLED, recordingProgress, worldIn } from '../fakes/world.ts';
+
+const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
+vi.mock('../../src/drivers/index.ts', async (original) => {
+  const index = await original<typeof import('../../src/drivers/index.ts')>();
+  const driverNamed = (name: string): Driver =>
+    registered.drivers.find((driver) => driver.name === name) ?? index.driverNamed(name);
+  return { ...index, drivers: registered.drivers, driverNamed };
+});
+
+beforeEach(() => {
+  registered.drivers.length = 0;
+});
+
+/** A local machine's world, and all that was made for it: a host in memory, its driver, key pairs that differ. */
+async function localWorld(has: { readonly engine: boolean } = { engine: true }) {
+  const home = await temporaryFolder();
+  const host = await startFakeHost(has);
+  const local = fakeLocal(host);
+  registered.drivers.push(local.driver);
+  const pairs: string[] = [];
+  const world = (more: Partial<World> = {}): World =>
+    worldIn(home.path, {
+      connect: host.connect,
+      newKeyPair: async (comment) => {
+        pairs.push(comment);
+        // Both are made at once, so only counting each for itself tells the first of a kind from the second.
+        const key = `${comment === 'web' ? 'HOST' : 'LOGIN'}${pairs.filter((other) => other === comment).length}`;
+        return { private: `PRIVATE ${key}\n`, public: `ssh-ed25519 ${key} ${comment}` };
+      },
+      ...more,
+    });
+  return {
+    host,
+    local,
+    pairs,
+    world,
+    async [Symbol.asyncDispose]() {
+      await host[Symbol.asyncDispose]();
+      await home[Symbol.asyncDispose]();
+    },
+  };
+}
+
+const CERTIFICATE = '/etc/docker/slipway/server-cert.pem';
+/** Another word for where the host in memory listens, which no certificate has unasked. */
+const ELSEWHERE = '127.1';
+const ID = '0b6f0d2c-1f3a-4e0e-9d53-6d3f6b1f2a77';
+
+const on = (host: FakeHost, more: Partial<MachineSpec> = {}): MachineSpec => {
+  const spec = specNamed('web', { id: ID, driver: 'local', options: {}, ...more });
+  return { ...spec, engine: { ...spec.engine, port: host.port } };
+};
+const asItIs = (spec: MachineSpec): MachineSpec => spec;
+
+describe('a machine that gets all before its first start', () => {
+  test('is ready without a visit, and its engine started once', async () => {
+    await using all = await localWorld();
+    const progress = recordingProgress();
+    const world = all.world({ progress });
+    const ready = await createMachine(on(all.host), world);
+    expect(progress.ids).toEqual(['prepare', 'create', 'boot', 'verify', 'profiles']);
+    expect([all.host.demanded, all.host.engineStarts()]).toEqual([[], 1]);
+    expect(ready).toMatchObject({
+      phase: 'ready',
+      endpoint: { url: `tcp://127.0.0.1:${all.host.port}`, tls: true },
+      host: { ssh: { port: 20_022, hostKey: 'ssh-ed25519 HOST1' } },
+    });
+    expect(await world.store.read('web')).toEqual(ready);
+    expect(await contextOwner('web', world.places)).toBe(ID);
+    expect(await readFile(world.store.paths('web').record, 'utf8')).not.toContain('PRIVATE');
+  });
+
+  test('has nothing that a later provision would change', async () => {
+    await using all = await localWorld();
+    const env = ['HTTP_PROXY=http://proxy:3128'];
+    const spec = on(all.host);
+    const wanted = { ...spec, engine: { ...spec.engine, env, label: ['a=b'], registryMirror: ['https://mirror'] } };
+    await createMachine(wanted, all.world());
+    const laid = new Map(all.host.files);
+    await provisionMachine('web', asItIs, all.world());
+    expect([all.host.executions, all.host.engineStarts()]).toEqual([['facts.sh'], 1]);
+    expect(all.host.files).toEqual(laid);
+    expect(all.host.demanded, 'the key is known from the first packet on').toEqual(['ssh-ed25519 HOST1']);
+  });
+
+  test('keeps its key pairs here, for nobody else to read', async () => {
+    await using all = await localWorld();
+    const world = all.world();
+    const ready = await createMachine(on(all.host), world);
+    const { ssh } = world.store.paths('web');
+    expect(all.pairs).toHaveLength(2);
+    expect(ready.host.ssh?.keyFile).toBe(join(ssh, 'id_ed25519'));
+    for (const file of ['id_ed25519', 'host_ed25519']) expect((await stat(join(ssh, file))).mode & 0o777).toBe(0o600);
+    const [boot] = all.local.boots;
+    expect(boot).toMatchObject({
+      authorizedKey: `${(await readFile(join(ssh, 'id_ed25519.pub'), 'utf8')).trim()}`,
+      hostKey: { private: await readFile(join(ssh, 'host_ed25519'), 'utf8') },
+      enginePort: all.host.port,
+    });
+    expect(`${boot?.hostKey.public} web`).toBe((await readFile(join(ssh, 'host_ed25519.pub'), 'utf8')).trim());
+    expect(boot?.files.map(({ content }) => content).join('\n')).not.toContain('PRIVATE LOGIN');
+  });
+
+  test('is shown by a dry run with the files of its first start, and nothing is made', async () => {
+    await using all = await localWorld();
+    const world = all.world();
+    const plan = await dryRun(on(all.host), undefined, world);
+    expect(plan.map(({ id }) => id)).toEqual(['create']);
+    expect([all.local.boots, all.local.calls, all.pairs, await world.store.names()]).toEqual([[], [], [], []]);
+    await createMachine(on(all.host), world);
+    const paths = plan.flatMap(({ files }) => files).map(({ path }) => path);
+    expect(all.local.boots[0]?.files.map(({ path }) => path)).toEqual(paths);
+  });
+});
+
+const DEATHS = ['create', 'boot', 'verify', 'profiles'].flatMap((id) =>
+  (['before', 'after'] as const).map((when) => ({ when, id })),
+);
+
+describe('a create of it that dies', () => {
+  test.each(DEATHS)('$when $id is gone on with by the same identity', async (dies) => {
+    await using all = await localWorld();
+    const dying = all.world({ progress: recordingProgress(dies) });
+    await expect(createMachine(on(all.host), dying)).rejects.toBe(KILLED);
+    const ready = await createMachine(on(all.host, { id: 'another' }), all.world());
+    expect(ready.phase).toBe('ready');
+    expect(ready.spec.id).toBe(ID);
+    const [first, ...others] = all.local.boots;
+    if (!first) throw new Error('create was called');
+    for (const boot of others) expect(boot).toEqual(first);
+    const identity = { name: 'web', id: ID, user: 'slipway' };
+    const seeds = all.local.boots.map((boot) => seedOf({ ...identity, boot }).id);
+    expect(new Set(seeds).size).toBe(1);
+    expect(others).toHaveLength(dies.id === 'create' && dies.when === 'before' ? 0 : 1);
+    expect([all.pairs.length, all.host.engineStarts(), all.host.demanded]).toEqual([2, 1, []]);
+  });
+
+  test('between the halves of a key pair makes that pair anew', async () => {
+    await using all = await localWorld();
+    const world = all.world();
+    const dying = all.world({
+      newKeyPair: async (comment) => {
+        if (comment === 'web') throw KILLED;
+        return { private: 'PRIVATE login\n', public: `ssh-ed25519 LOGIN ${comment}` };
+      },
+    });
+    await expect(createMachine(on(all.host), dying)).rejects.toBe(KILLED);
+    await createMachine(on(all.host), world);
+    expect(all.pairs).toContain('web');
+    expect(all.local.boots).toHaveLength(1);
+  });
+
+  test('because its machine says that it can’t start stands in the record, and is tried again', async () => {
+    await using all = await localWorld();
+    const world = all.world();
+    all.local.fails = new SlipwayError('BOOT_FAILED', 'web did not start: no root disk');
+    expect((await rejected(createMachine(on(all.host), world)))?.code).toBe('BOOT_FAILED');
+    expect(await world.store.read('web')).toMatchObject({
+      phase: 'creating',
+      failure: { step: 'boot', code: 'BOOT_FAILED' },
+    });
+    all.local.fails = undefined;
+    expect((await createMachine(on(all.host), world)).failure).toBeUndefined();
+  });
+
+  test('is undone by rm, machine and all', async () => {
+    await using all = await localWorld();
+    const dying = all.world({ progress: recordingProgress({ when: 'after', id: 'create' }) });
+    await expect(createMachine(on(all.host), dying)).rejects.toBe(KILLED);
+    const world = all.world();
+    expect(await removeMachine('web', { deprovision: false, force: false }, world)).toMatchObject({ stays: undefined });
+    expect(all.local.calls).toEqual(['prepare', 'create', 'remove']);
+    expect(await world.store.names()).toEqual([]);
+  });
+});
+
+describe('a machine that has to be visited all the same', () => {
+  test('because its image came without an engine gets one over SSH, and what was laid stays', async () => {
+    await using all = await localWorld({ engine: false });
+    const progress = recordingProgress();
+    const ready = await createMachine(on(all.host), all.world({ progress }));
+    expect(ready.phase).toBe('ready');
+    const before = ['prepare', 'create', 'boot', 'verify'];
+    expect(progress.ids).toEqual([...before, 'connect', 'facts', 'install-engine', 'verify', 'profiles']);
+    expect([all.host.executions, all.host.engineStarts()]).toEqual([['facts.sh', 'install-engine.debian.sh'], 1]);
+    expect(all.host.demanded).toEqual(['ssh-ed25519 HOST1']);
+  });
+
+  test('because another engine was asked for is not asked for what its own says', async () => {
+    await using all = await localWorld();
+    const progress = recordingProgress();
+    const spec = on(all.host);
+    await createMachine({ ...spec, engine: { ...spec.engine, version: '28' } }, all.world({ progress }));
+    expect(progress.ids.filter((id) => id === 'verify')).toHaveLength(1);
+    expect(all.host.executions).toContain('install-engine.debian.sh');
+  });
+
+  test('is not visited when its engine lets in whoever comes', async () => {
+    await using all = await localWorld();
+    all.host.open = true;
+    expect((await rejected(createMachine(on(all.host), all.world())))?.code).toBe('ENGINE_OPEN');
+    expect(all.host.demanded).toEqual([]);
+  });
+});
+
+describe('stop, kill and start', () => {
+  test('do what they say, and start ends when the engine answers', async () => {
+    await using all = await localWorld();
+    const world = all.world();
+    const ready = await createMachine(on(all.host), world);
+    await stopMachine('web', 42, world);
+    expect(await inspectMachine(ready, world)).toEqual({ state: 'stopped' });
+    const progress = recordingProgress();
+    expect(await startMachine('web', all.world({ progress }))).toEqual(ready);
+    expect(progress.ids).toEqual(['start', 'boot', 'verify', 'profiles']);
+    await killMachine('web', world);
+    expect(await inspectMachine(ready, world)).toEqual({ state: 'stopped' });
+    expect(all.local.calls.filter((call) => !['prepare', 'create', 'booted'].includes(call))).toEqual([
+      'stop in 42',
+      'start',
+      'kill',
+    ]);
+    expect(all.host.demanded).toEqual([]);
+    expect(await world.store.read('web')).toEqual(ready);
+  });
+
+  test('at another address give it a certificate and clients a profile for that', async () => {
+    await using all = await localWorld();
+    const world = all.world();
+    const ready = await createMachine(on(all.host), world);
+    const named = (): string =>
+      new X509Certificate(all.host.files.get(CERTIFICATE)?.content ?? '').subjectAltName ?? '';
+    expect(named()).not.toContain(ELSEWHERE);
+    await stopMachine('web', 1, world);
+    all.local.address = ELSEWHERE;
+    const moved = await startMachine('web', world);
+    expect(moved).toMatchObject({
+      phase: 'ready',
+      host: { address: ELSEWHERE },
+      endpoint: { url: `tcp://${ELSEWHERE}:${all.host.port}` },
+    });
+    expect(named()).toContain(ELSEWHERE);
+    expect(await world.store.read('web')).toEqual(moved);
+    const contexts = join(world.places.dockerConfig, 'contexts', 'meta');
+    const [id = ''] = await readdir(contexts);
+    expect(await readFile(join(contexts, id, 'meta.json'), 'utf8')).toContain(moved.endpoint.url);
+    expect(moved.endpoint.url).not.toBe(ready.endpoint.url);
+    // The next start finds it where it is.
+    all.host.executions.length = 0;
+    await startMachine('web', world);
+    expect(all.host.executions).toEqual([]);
+  });
+
+  test('of a machine that does not come up leave it ready, with the failure', async () => {
+    await using all = await localWorld();
+    const world = all.world();
+    await createMachine(on(all.host), world);
+    await stopMachine('web', 1, world);
+    all.local.paused = 'the disk of this computer is full';
+    expect(await rejected(startMachine('web', world))).toMatchObject({
+      code: 'MACHINE_NOT_READY',
+      message: '"web" is held up: the disk of this computer is full',
+      hint: 'Start it: slipway start web',
+    });
+    expect((await world.store.read('web')).phase).toBe('ready');
+  });
+
+  test.each([
+    ['start', (world: World) => startMachine('web', world)],
+    ['stop', (world: World) => stopMachine('web', 1, world)],
+    ['kill', (world: World) => killMachine('web', world)],
+  ])('say in one sentence that a driver can’t %s', async (verb, act) => {
+    await using home = await temporaryFolder();
+    const connect: World['connect'] = async () => {
+      throw new Error('nothing here may connect');
+    };
+    const world = worldIn(home.path, { connect });
+    await world.store.write(readyMachine('web'));
+    expect(await rejected(act(world))).toMatchObject({
+      code: 'DRIVER_UNSUPPORTED',
+      message: `Slipway can't ${verb} "web": its driver is generic`,
+      hint: "Use its provider's own tools; slipway status web shows how it is",
+    });
+    expect(await world.store.read('web')).toEqual(readyMachine('web'));
+  });
+
+  test.each([
+    ['start', (world: World) => startMachine('web', world)],
+    ['stop', (world: World) => stopMachine('web', 1, world)],
+    ['kill', (world: World) => killMachine('web', world)],
+  ])('say in one sentence that a machine is not finished: %s', async (_verb, act) => {
+    await using all = await localWorld();
+    const dying = all.world({ progress: recordingProgress({ when: 'before', id: 'boot' }) });
+    await expect(createMachine(on(all.host), dying)).rejects.toBe(KILLED);
+    const world = all.world();
+    const before = all.local.calls.length;
+    expect(await rejected(act(world))).toMatchObject({
+      code: 'MACHINE_NOT_READY',
+      message: 'The making of "web" was stopped before its end',
+      hint: 'Finish it: slipway create web, or undo it: slipway rm web',
+    });
+    expect(all.local.calls).toHaveLength(before);
+  });
+
+  test.each([
+    ['start', (world: World) => startMachine('nobody', world)],
+    ['stop', (world: World) => stopMachine('nobody', 1, world)],
+    ['kill', (world: World) => killMachine('nobody', world)],
+  ])('of nobody say so and make no folder: %s', async (_verb, act) => {
+    await using all = await localWorld();
+    const world = all.world();
+    expect((await rejected(act(world)))?.code).toBe('MACHINE_NOT_FOUND');
+    expect(await world.store.names()).toEqual([]);
+  });
+});
