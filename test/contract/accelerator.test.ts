@@ -70,8 +70,8 @@ describe('an accelerator', () => {
   });
 
   test.each([
-    ['ends without a word', 'exit 0', 'it ended at once'],
-    ['is killed', 'kill -9 $$', 'it ended at once'],
+    ['ends without a word', 'exit 0', 'QEMU ended at once'],
+    ['is killed', 'kill -9 $$', 'QEMU ended at once'],
     ['says much', 'echo noise; echo "qemu: a, b" >&2; echo more noise; exit 1', 'qemu: a, b'],
   ])('whose QEMU %s is not taken', async (_what, does, reason) => {
     await using folder = await temporaryFolder();

@@ -24,8 +24,9 @@ const GIB = 1024 ** 3;
 vi.mock('../../src/drivers/qemu/image.ts', () => ({ imageRequest: () => ({}), ensureImage: async () => IMAGE }));
 vi.mock('../../src/images/store.ts', () => ({
   openImages: (home: string) => ({
-    list: async () => [IMAGE],
-    folder: () => join(home, 'images', 'one'),
+    list: async () => [{ key: IMAGE, image: IMAGE }],
+    paths: () => ({ folder: join(home, 'images', 'one'), disk: join(home, 'images', 'one', 'disk.qcow2') }),
+    lock: async () => ({ async [Symbol.asyncDispose]() {} }),
     verify: async () => {},
     unchanged: async () => true,
   }),
@@ -315,7 +316,7 @@ describe.runIf(installed)('a VM', () => {
     await qemu.kill(target(), call);
     await qemu.start(target(), call);
     expect(await readdir(vms)).toContain('seed.tar');
-    expect((await readVm(vms))?.seed).toBeDefined();
+    expect((await readVm(vms))?.taken).toBe(false);
   });
 
   test('whose guest says that it failed has failed for that reason', async () => {

@@ -56,6 +56,7 @@ export function fakeLocal(host: FakeHost, name = 'local'): FakeLocal {
         for (const { path, content, mode } of boot.files) host.files.set(path, { content, mode });
       }
       await run();
+      return { laid: JSON.stringify(boots[0]) === JSON.stringify(boot) };
     },
     async booted() {
       calls.push('booted');

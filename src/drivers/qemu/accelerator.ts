@@ -120,13 +120,17 @@ async function tryOut(
       });
     }
     child.once('error', (error) => done({ works: false, reason: error.message }));
-    child.once('close', () => {
-      const last =
-        output
-          .trim()
-          .split('\n')
-          .findLast((line) => line.includes('qemu')) ?? 'it ended at once';
-      done({ works: false, reason: last.replace(/^\S*qemu-system-\S+: /, '') });
-    });
+    child.once('close', () => done({ works: false, reason: lastWords(output) }));
   });
+}
+
+/** What QEMU said of itself at the end, without its name and its sources' file names. */
+function lastWords(output: string): string {
+  const last =
+    output
+      .trim()
+      .split('\n')
+      .findLast((line) => line.includes('qemu')) ?? 'QEMU ended at once';
+  const failed = /: (\w+): Assertion .* failed/.exec(last)?.[1];
+  return failed === undefined ? last.replace(/^\S*qemu-system-\S+: /, '') : `QEMU stops in ${failed}`;
 }

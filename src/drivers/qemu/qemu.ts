@@ -106,7 +106,7 @@ export const qemu = defineDriver({
     // One that is there may hold them itself.
     if (await readVm(vmFolder(computer, id))) return;
     for (const [, port, flag] of chosenPorts(given))
-      if (port !== undefined && !(await isFree(port))) throw portTaken(name, port, flag);
+      if (port !== undefined && !(await isFree(port))) throw portTaken(name, port, flag, false);
   },
   async prepare({ options: given }, call) {
     await ensureImage(imageRequest(given), call);
@@ -415,7 +415,7 @@ async function withFreePorts(vm: Vm, given: Options, { computer, note }: Call): 
   for (const [use, chosen, flag] of chosenPorts(given)) {
     const ours = ports.ssh === ports.engine && chosen === undefined;
     if (!ours && (await isFree(ports[use]))) continue;
-    if (chosen !== undefined) throw portTaken(vm.name, chosen, flag);
+    if (chosen !== undefined) throw portTaken(vm.name, chosen, flag, vm.taken);
     const [free = 0] = await freePorts(vm.id, 1, Object.values(ports), computer);
     if (vm.taken) note(`Port ${ports[use]} of 127.0.0.1 is taken by another program, so ${vm.name} has ${free} now`);
     ports[use] = free;
@@ -433,11 +433,15 @@ function chosenPorts({
   ];
 }
 
-function portTaken(name: string, port: number, flag: string): SlipwayError {
+function portTaken(name: string, port: number, flag: string, taken: boolean): SlipwayError {
   return new SlipwayError(
     'PORT_TAKEN',
     `Port ${port} of 127.0.0.1, which ${name} is to have (${flag}), is taken by another program`,
-    { hint: 'End that program, or choose another port' },
+    {
+      hint: taken
+        ? 'End that program, then run the same command again'
+        : `End that program, or choose another port: slipway create ${name} ${flag} …`,
+    },
   );
 }
 
