@@ -18,12 +18,13 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
 
   beforeAll(async () => {
     user = await newVmUser();
-    await ok(
-      user.slipway(
-        ...['create', 'box', '--engine-insecure-registry', `${GUEST}:5001`],
-        ...['--engine-registry-mirror', `http://${GUEST}:5001`],
-      ),
-    );
+    const registries = [
+      '--engine-insecure-registry',
+      `${GUEST}:5001`,
+      '--engine-registry-mirror',
+      `http://${GUEST}:5001`,
+    ];
+    await ok(user.slipway('create', 'box', ...registries));
     await loadTools(user, 'box');
   }, VM_SECONDS * 1000);
   afterAll(async () => {

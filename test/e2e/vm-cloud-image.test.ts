@@ -1,0 +1,101 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { access, mkdir, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { bedCache } from '../bed/host.ts';
+import { ok, type User } from './slipway.ts';
+import { describeOnVm, must, newVmUser, starts, VM_SECONDS } from './vm.ts';
+
+const recipe = fileURLToPath(new URL('../bed/cloud-image.sh', import.meta.url));
+
+/** A cloud image like a vendor's, made once for each recipe. */
+async function cloudImage(user: User): Promise<string> {
+  const digest = createHash('sha256')
+    .update(await readFile(recipe))
+    .digest('hex')
+    .slice(0, 12);
+  const folder = join(bedCache.folder, 'cloud');
+  const file = join(folder, `cloud-${digest}.qcow2`);
+  const there = await access(file).then(
+    () => true,
+    () => false,
+  );
+  if (there) return file;
+  await mkdir(folder, { recursive: true });
+  await ok(user.run('bash', [recipe, `${file}.raw`]));
+  await ok(user.run('qemu-img', ['convert', '-O', 'qcow2', `${file}.raw`, `${file}.new`]));
+  await rm(`${file}.raw`);
+  await rename(`${file}.new`, file);
+  return file;
+}
+
+async function sha512(file: string): Promise<string> {
+  const hash = createHash('sha512');
+  await pipeline(createReadStream(file), hash);
+  return hash.digest('hex');
+}
+
+describeOnVm('a vendor’s cloud image', { timeout: 2 * VM_SECONDS * 1000 }, () => {
+  let user: User;
+  let server: Server;
+  let url = '';
+  let digest = '';
+  let asked = 0;
+
+  beforeAll(async () => {
+    user = await newVmUser();
+    // Its images are this test's own.
+    await unlink(join(user.home, '.slipway', 'images'));
+    const file = await cloudImage(user);
+    const { size } = await stat(file);
+    digest = `sha512:${await sha512(file)}`;
+    server = createServer((_request, response) => {
+      asked += 1;
+      response.writeHead(200, { 'content-length': size });
+      createReadStream(file).pipe(response);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    url = `http://127.0.0.1:${(server.address() as { port: number }).port}/cloud.qcow2`;
+  }, VM_SECONDS * 1000);
+  afterAll(async () => {
+    server.close();
+    await user[Symbol.asyncDispose]();
+  });
+
+  test('needs its digest, and one that differs is refused before anything is started', async () => {
+    const without = await user.slipway('create', 'cloud', '--image', url);
+    expect([without.code, without.stderr]).toEqual([2, expect.stringContaining('needs its digest') as string]);
+    expect(asked).toBe(0);
+    const wrong = await user.slipway('create', 'cloud', '--image', url, '--image-digest', `sha512:${'0'.repeat(128)}`);
+    expect([wrong.code, wrong.stderr]).toEqual([12, expect.stringContaining(digest.slice(7, 40)) as string]);
+    expect((await user.slipway('ls', '--quiet')).stdout.trim()).toBe('');
+  });
+
+  test('is downloaded, gets its engine once, and then starts as fast and as right as one that was built', async () => {
+    await ok(user.slipway('create', 'cloud', '--image', url, '--image-digest', digest));
+    const { stdout } = await ok(user.docker('--context', 'cloud', 'info', '--format', '{{.Name}}'));
+    expect(stdout.trim()).toBe('cloud');
+    expect(await starts(user, 'cloud')).toBe(1);
+    expect(await must(user, 'cloud', 'hostname; whoami')).toBe('cloud\nslipway');
+    // Its partition and its file system fill the disk that was asked for.
+    expect(Number(await must(user, 'cloud', 'df --output=size -BG / | tail -n 1 | tr -dc 0-9'))).toBeGreaterThanOrEqual(
+      19,
+    );
+    expect((await ok(user.slipway('provision', 'cloud', '--dry-run'))).stdout.trim()).toBe('cloud: nothing to do');
+  });
+
+  test('is here from then on: nothing is downloaded or installed again, and nothing of the making is left', async () => {
+    const before = asked;
+    const again = await ok(user.slipway('image', 'pull', '--url', url, '--digest', digest));
+    expect(again.stdout).toContain('is here already');
+    expect(asked).toBe(before);
+    const images = join(user.home, '.slipway', 'images');
+    expect((await readdir(images)).filter((entry) => entry.startsWith('.new-'))).toEqual([]);
+    expect(await readdir(join(images, '.downloads')).catch(() => [])).toEqual([]);
+    expect((await ok(user.slipway('image', 'ls'))).stdout).toMatch(/cloud/);
+  });
+});
