@@ -241,8 +241,7 @@ async function makeDisk(folder: string, target: Target<Options>, boot: Boot, see
   const disk = join(folder, FILES.disk);
   await overlay(disk, base, given.disk, call);
   const accelerator = await accelerationFor(given.accelerator, image, imageFolder, call);
-  const chosen = [given.sshPort, given.enginePort].filter((taken) => taken !== undefined);
-  const [ssh = 0, engine = 0, monitor = 0] = await freePorts(target.id, 3, chosen, computer);
+  const [ssh = 0, engine = 0, monitor = 0] = await freePorts(target.id, 3, [], computer);
   return {
     version: 1,
     id: target.id,
