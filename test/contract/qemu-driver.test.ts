@@ -122,6 +122,19 @@ describe('a create', () => {
     await expect(stat(vms)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
+  test('whose QEMU takes a call on its monitor and then ends fails with its last lines too', async () => {
+    await using folder = await temporaryFolder();
+    const server = 'require("net").createServer(() => { console.error("qemu: no room"); process.exit(7); })';
+    const { call, target } = await bench(
+      folder.path,
+      `exec '${process.execPath}' -e '${server}.listen("monitor.sock")'`,
+    );
+    expect(await rejected(qemu.create(target(), boot(), call))).toMatchObject({
+      code: 'DRIVER_FAILED',
+      detail: ['qemu: no room', 'it ended with exit status 7'],
+    });
+  });
+
   test('lays disk, seed and decisions for nobody else to read, before anything is started', async () => {
     await using folder = await temporaryFolder();
     const { call, target, vms } = await bench(folder.path, 'ls > started; exit 1');
@@ -373,6 +386,23 @@ describe.runIf(installed)('a VM', () => {
       `Port ${ports.engine} of 127.0.0.1 is taken by another program, so web has ${now.engine} now`,
     ]);
     expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running', host: { enginePort: now.engine } });
+  });
+
+  test('whose port is taken at the last moment is started once more', async () => {
+    await using folder = await temporaryFolder();
+    const loses = `
+if [ ! -e lost ]; then
+  touch lost
+  echo "qemu: -netdev user: Could not set up host forwarding rule 'tcp:127.0.0.1:20022-:22'" >&2
+  exit 1
+fi`;
+    const { call, target } = await bench(folder.path, loses + hollow(''));
+    try {
+      await qemu.create(target(), boot(), call);
+      expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
+    } finally {
+      await qemu.remove(target(), call);
+    }
   });
 
   test('whose own port, chosen by the user, was taken is not started', async () => {

@@ -22,8 +22,7 @@ export function computerIn(folder: string, more: Partial<Computer> = {}): Comput
   };
 }
 
-/** Whether a process of this number lives; a zombie does not. */
+/** Whether a process of this number lives: one that has ended, though nobody asked for its status yet, has no command line. */
 export async function lives(pid: number): Promise<boolean> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
-  return stat !== '' && !/\) Z /.test(stat);
+  return (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')) !== '';
 }

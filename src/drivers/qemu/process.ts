@@ -132,12 +132,13 @@ export async function killProcess(folder: string, vm: Known, call: Call): Promis
     await monitor.execute('quit').catch(() => undefined);
     return await monitor.ended(5);
   };
-  const asked = await quit().catch(() => false);
+  // Looked up before: QEMU takes its pid file away some time before it is gone itself.
   const pid = await ownPid(folder, vm, call);
+  const asked = await quit().catch(() => false);
   if (pid === undefined) return;
-  if (!asked) signalProcess(pid);
+  if (!asked && (await isOwn(pid, vm, call))) signalProcess(pid);
   for (let waited = 0; waited < 100; waited += 1) {
-    if ((await ownPid(folder, vm, call)) === undefined) return;
+    if (!(await isOwn(pid, vm, call))) return;
     await sleep(50);
   }
   throw new SlipwayError('DRIVER_FAILED', `QEMU of ${vm.name} (process ${pid}) does not end`, {
@@ -157,8 +158,11 @@ function signalProcess(pid: number): void {
 async function ownPid(folder: string, vm: Pick<Vm, 'id'>, call: Call): Promise<number | undefined> {
   const pid = Number((await readIfThere(join(folder, FILES.pid)))?.trim());
   if (!Number.isInteger(pid) || pid <= 1) return undefined;
-  const line = await commandLineOf(pid, call);
-  return line.replaceAll('\0', ' ').includes(`-uuid ${vm.id} `) ? pid : undefined;
+  return (await isOwn(pid, vm, call)) ? pid : undefined;
+}
+
+async function isOwn(pid: number, { id }: Pick<Vm, 'id'>, call: Call): Promise<boolean> {
+  return (await commandLineOf(pid, call)).replaceAll('\0', ' ').includes(`-uuid ${id} `);
 }
 
 async function commandLineOf(pid: number, call: Call): Promise<string> {
