@@ -250,14 +250,9 @@ async function makeVm(folder: string, target: Target<Options>, boot: Boot, seed:
   const disk = join(folder, FILES.disk);
   await overlay(disk, base, given.disk, call);
   const accelerator = await accelerationFor(given.accelerator, image, imageFolder, call);
-<<<<<<< HEAD
   const chosen = [given.sshPort, given.enginePort].filter((taken) => taken !== undefined);
   const [ssh = 0, engine = 0, monitor = 0] = await freePorts(target.id, 3, chosen, computer);
   await writeVm(folder, {
-=======
-  const [ssh = 0, engine = 0, monitor = 0] = await freePorts(target.id, 3, [], computer);
-  return {
->>>>>>> h4
     version: 1,
     id: target.id,
     name: target.name,
