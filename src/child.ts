@@ -7,6 +7,8 @@ import { canceled } from './errors.ts';
 export type Ended = { readonly code: number; readonly lines: readonly string[] };
 
 const KEPT = 200;
+/** What programs get to take away what they have half made. */
+const GRACE_SECONDS = 10;
 /** What programs need of our environment. Whatever else stands there may be a secret, and is none of their business. */
 const PASSED =
   /^(PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TMPDIR|TEMP|TMP|TERM|XDG_\w+|SystemRoot|ComSpec|PATHEXT|APPDATA|LOCALAPPDATA|USERPROFILE)$/i;
@@ -50,16 +52,25 @@ export function runChild(
         how.log(text);
       });
     }
+    let last: NodeJS.Timeout | undefined;
     const stop = (): void => {
-      if (child.pid !== undefined) end(child.pid, group);
+      const { pid } = child;
+      if (pid === undefined) return;
+      // A shell that is just starting a program may miss the first one.
+      end(pid, group, 'SIGTERM');
+      last = setTimeout(() => end(pid, group, 'SIGKILL'), GRACE_SECONDS * 1000);
+    };
+    const over = (): void => {
+      clearTimeout(last);
+      how.signal.removeEventListener('abort', stop);
     };
     how.signal.addEventListener('abort', stop, { once: true });
     child.once('error', (error) => {
-      how.signal.removeEventListener('abort', stop);
+      over();
       reject(error);
     });
     child.once('close', (code) => {
-      how.signal.removeEventListener('abort', stop);
+      over();
       if (how.signal.aborted) reject(canceled());
       else resolve({ code: code ?? 1, lines });
     });
@@ -67,9 +78,9 @@ export function runChild(
 }
 
 /** SIGTERM lets it take away what it has half made. */
-function end(pid: number, group: boolean): void {
+function end(pid: number, group: boolean, signal: 'SIGTERM' | 'SIGKILL'): void {
   try {
-    process.kill(group ? -pid : pid, 'SIGTERM');
+    process.kill(group ? -pid : pid, signal);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
