@@ -169,7 +169,7 @@ async function firstStart(spec: MachineSpec, driver: Driver, world: World): Prom
     id: 'create',
     title: `Create ${spec.name} (${driver.name}), with these files laid before its first start`,
     template: '',
-    variables: Object.fromEntries(given.map(([key, value]) => [key, String(value)])),
+    variables: Object.fromEntries(given.map(([key, value]) => [key.replaceAll(/[A-Z]/g, '_$&'), String(value)])),
     files: filesForFirstStart({
       id: spec.id,
       name: spec.name,

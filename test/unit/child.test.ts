@@ -89,7 +89,7 @@ describe('a program of this computer', () => {
     await using folder = await temporaryFolder();
     const file = await script(
       join(folder.path, 'nested'),
-      'trap "echo ended > end; exit 1" TERM; sleep 300 & echo $! > pid; sleep 301 & echo started; wait',
+      'trap "echo ended > end; exit 1" TERM; sleep 300 & echo $! > pid; sleep 301 & sleep 0.2; echo started; wait',
     );
     const stop = new AbortController();
     const log = (line: string): void => {

@@ -33,16 +33,16 @@ export async function bakeImage(base: string, folder: string, call: Call): Promi
   const tooled = async (...argv: readonly string[]): Promise<void> =>
     done(await runChild(tool, argv, { ...call, cwd: folder }));
 
-  log('Copy the vendor’s image');
-  await tooled('convert', '-O', 'qcow2', base, work);
-  await tooled('resize', '-q', work, `${Math.max(LEAST_GIB, await gibOf(tool, work, call))}G`);
   await writeSeed(join(folder, 'seed'), computer.templates);
   const out = join(folder, 'out.raw');
-  await writeFile(out, '', { mode: 0o600 });
-  await truncate(out, OUT_MIB * 1024 * 1024);
 
   let word: Outcome | 'silent' = 'silent';
   for (const accelerator of await candidates(call)) {
+    log('Copy the vendor’s image');
+    await tooled('convert', '-O', 'qcow2', base, work);
+    await tooled('resize', '-q', work, `${Math.max(LEAST_GIB, await gibOf(tool, work, call))}G`);
+    await writeFile(out, '', { mode: 0o600 });
+    await truncate(out, OUT_MIB * 1024 * 1024);
     log(`Start it once, to install the engine (${accelerator})`);
     word = await runOnce(
       emulator,
@@ -53,7 +53,7 @@ export async function bakeImage(base: string, folder: string, call: Call): Promi
     );
     if (word !== 'silent') break;
   }
-  if (word === 'silent') throw bakeFailed('it said nothing on its console', []);
+  if (word === 'silent') throw bakeFailed('no accelerator runs it here', []);
   if (!word.ready) throw bakeFailed(word.reason, word.lines ?? []);
 
   log('Pack the disk');
@@ -110,9 +110,11 @@ async function runOnce(
         call.log(plainConsole(line));
       },
     });
-    return wordOn(console) === undefined
-      ? { ready: false, reason: `QEMU ended with exit status ${code}`, lines: lines() }
-      : { ...(wordOn(console) as Word), lines: lines() };
+    const word = wordOn(console);
+    if (word) return { ...word, lines: lines() };
+    // A QEMU that gives its hardware acceleration up ends at once.
+    if (accelerator !== 'tcg') return 'silent';
+    return { ready: false, reason: `QEMU ended with exit status ${code}`, lines: lines() };
   } catch (error) {
     if (call.signal.aborted || !limit.signal.aborted) throw error;
     if (limit.signal.reason === 'silent') return 'silent';
