@@ -26,6 +26,7 @@ export const FILES = {
   disk: 'disk.qcow2',
   seed: 'seed.tar',
   console: 'console.log',
+  lastConsole: 'console.last.log',
   output: 'qemu.log',
   pid: 'qemu.pid',
   monitor: 'monitor.sock',

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { open, readFile, rm } from 'node:fs/promises';
+import { open, readFile, rename, rm } from 'node:fs/promises';
 import type { NetConnectOpts } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -49,9 +49,13 @@ export async function startProcess(
       ? `unix:${FILES.monitor},server=on,wait=off`
       : `tcp:127.0.0.1:${vm.monitorPort},server=on,wait=off`;
   await rm(join(folder, FILES.pid), { force: true });
-  await rm(join(folder, FILES.console), { force: true });
+  // What the last start said is often why there is another.
+  await rename(join(folder, FILES.console), join(folder, FILES.lastConsole)).catch((error: unknown) => {
+    if (systemCode(error) !== 'ENOENT') throw error;
+  });
   const output = await open(join(folder, FILES.output), 'w', 0o600);
   let gone: string | undefined;
+  let pid: number | undefined;
   try {
     const child = spawn(program, vmArguments(shape, monitor), {
       cwd: folder,
@@ -67,6 +71,7 @@ export async function startProcess(
       gone ??= `it ended with ${name ?? `exit status ${code}`}`;
     });
     child.unref();
+    ({ pid } = child);
   } finally {
     await output.close();
   }
@@ -77,7 +82,11 @@ export async function startProcess(
     // One that is about to end takes the call and hangs up, and one that is busy says nothing yet.
     await using answered = await openMonitor(monitorAt(folder, vm)).catch(() => undefined);
     if (answered) return undefined;
-    if (performance.now() > end) return whyNot(folder, `its monitor did not answer within ${START_SECONDS} seconds`);
+    if (performance.now() > end) {
+      // Not over yet, so the number is still its own.
+      if (pid !== undefined) signalProcess(pid);
+      return whyNot(folder, `its monitor did not answer within ${START_SECONDS} seconds`);
+    }
     await sleep(50);
   }
 }

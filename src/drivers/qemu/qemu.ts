@@ -1,6 +1,7 @@
 import { mkdir, open, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { localFileError } from '../../changes.ts';
 import { runChild } from '../../child.ts';
@@ -164,15 +165,17 @@ export const qemu = defineDriver({
     const state = await runState(folder, vm, call);
     if (state === 'none') return;
     if (state !== 'running') return await killProcess(folder, vm, call);
-    const ended = async (): Promise<boolean> => {
-      await using monitor = await openVm(folder, vm);
-      if (!monitor) return false;
-      await monitor.execute('system_powerdown');
-      return await monitor.ended(seconds);
-    };
-    if (await ended()) return;
-    if (call.signal.aborted) throw canceled();
-    call.note(`${vm.name} did not shut down within ${seconds} seconds, so it was ended`);
+    await askToEnd(folder, vm);
+    const end = performance.now() + seconds * 1000;
+    while (performance.now() < end) {
+      const now = await runState(folder, vm, call);
+      if (now === 'none') return;
+      if (now === 'ended') break;
+      await sleep(200, undefined, { signal: call.signal }).catch(() => {
+        throw canceled();
+      });
+    }
+    if (performance.now() >= end) call.note(`${vm.name} did not shut down within ${seconds} seconds, so it was ended`);
     await killProcess(folder, vm, call);
   },
   async kill(target, call) {
@@ -224,6 +227,12 @@ async function vmOf(
   throw new SlipwayError('MACHINE_NOT_READY', `The VM of "${name}" is not there: ${folder} has no vm.json`, {
     hint: `Make it: slipway create ${name}, or remove it: slipway rm ${name}`,
   });
+}
+
+/** As its power button does. The monitor has one client at a time, so it is let go for whoever asks how the VM is. */
+async function askToEnd(folder: string, vm: Vm): Promise<void> {
+  await using monitor = await openVm(folder, vm);
+  await monitor?.execute('system_powerdown');
 }
 
 /** Disk and decisions of a VM that is new. A kill before `vm.json` leaves files that the next create writes over. */
