@@ -11,9 +11,18 @@ const KEPT = 200;
 const GRACE_SECONDS = 10;
 /** What programs need of our environment. Whatever else stands there may be a secret, and is none of their business. */
 const PASSED =
-  /^(PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TMPDIR|TEMP|TMP|TERM|XDG_\w+|SystemRoot|ComSpec|PATHEXT|APPDATA|LOCALAPPDATA|USERPROFILE)$/i;
+  /^(PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TMPDIR|TEMP|TMP|TERM|XDG_\w+|SystemRoot|ComSpec|PATHEXT|APPDATA|LOCALAPPDATA|USERPROFILE|DEBIAN_FRONTEND)$/i;
 
-export function childEnvironment({ env }: Computer, more: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
+/** Where the packages come from is often behind one; it may hold a password, so only who fetches is told. */
+export function proxiesOf(env: Computer['env']): Readonly<Record<string, string>> {
+  const found = Object.entries(env).filter(([name, value]) => value && /^(https?|no)_proxy$/i.test(name));
+  return Object.fromEntries(found) as Record<string, string>;
+}
+
+export function childEnvironment(
+  { env }: Pick<Computer, 'env'>,
+  more: Readonly<Record<string, string>> = {},
+): NodeJS.ProcessEnv {
   const passed = Object.entries(env).filter(([name, value]) => value !== undefined && PASSED.test(name));
   return { ...Object.fromEntries(passed), ...more } as NodeJS.ProcessEnv;
 }

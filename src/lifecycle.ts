@@ -92,7 +92,7 @@ export async function createMachine(wanted: MachineSpec, world: World): Promise<
     const made = await progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
       driver.create?.(target, await bootOf(spec, world), callOf(world, log)),
     );
-    await waitForStart(driver, target, world);
+    await waitForStart(machine, driver, target, world);
     return provision(machine, driver, world, save, made?.laid);
   });
 }
@@ -100,8 +100,10 @@ export async function createMachine(wanted: MachineSpec, world: World): Promise<
 /** Starts a machine that is stopped, and does not end before its engine answers; its address may be another by then. */
 export async function startMachine(name: string, world: World): Promise<Ready> {
   return await changeRun(name, 'start', world, async (machine, driver, target) => {
+    const ran = (await driver.inspect(target, callOf(world, world.debug))).state === 'running';
     await world.progress.step('start', `Start ${name}`, async (log) => driver.start?.(target, callOf(world, log)));
-    await waitForStart(driver, target, world);
+    // One that ran has started already, however that went: now its engine decides.
+    if (!ran) await waitForStart(machine, driver, target, world);
     return await recordingFailure(machine, world, (save) => reach(machine, driver, world, save));
   });
 }
@@ -142,6 +144,7 @@ export async function provisionMachine(
   const machine: Machine = { ...before, spec: change(before.spec) };
   const driver = driverNamed(machine.spec.driver);
   await checkSpec(driver, machine.spec, world);
+  samePort(before, machine.spec);
   await noConflicts(machine.spec, world.places);
   const start = before.phase === 'ready' ? { ...before, wanted: machine.spec } : machine;
   return await recordingFailure(start, world, (save) => provision(machine, driver, world, save));
@@ -150,10 +153,9 @@ export async function provisionMachine(
 /** What `provisionMachine` would do on the host, done to nothing: no record, no file, no remote change. */
 export async function dryRun(spec: MachineSpec, before: Machine | undefined, world: World): Promise<Plan> {
   const driver = driverNamed(spec.driver);
-  const target = targetOf(driver, spec);
   await checkSpec(driver, spec, world);
   if (driver.create && before?.phase !== 'ready') return [await firstStart(spec, driver, world)];
-  const host = before ? await hostOf({ ...before, spec }, driver, world) : await waitForHost(driver, target, world);
+  const host = await hostOf(before ? { ...before, spec } : { version: 1, phase: 'creating', spec }, driver, world);
   if (!host.ssh) return [];
   const certificates = await makeCertificates(spec, host.address, world);
   const { session } = await openSession(host.ssh, world);
@@ -513,11 +515,25 @@ function pinOf(pair: KeyPair): string {
   return pair.public.split(' ').slice(0, 2).join(' ');
 }
 
-async function waitForStart(driver: Driver, target: Target<Record<string, unknown>>, world: World): Promise<void> {
+async function waitForStart(
+  { phase, spec: { name } }: Machine,
+  driver: Driver,
+  target: Target<Record<string, unknown>>,
+  world: World,
+): Promise<void> {
   if (!driver.booted) return;
-  await world.progress.step('boot', `Wait for ${target.name} to start`, async (log) =>
-    driver.booted?.(target, callOf(world, log)),
-  );
+  await world.progress
+    .step('boot', `Wait for ${name} to start`, async (log) => driver.booted?.(target, callOf(world, log)))
+    .catch((error: unknown) => {
+      if (!(error instanceof SlipwayError) || error.code !== 'BOOT_FAILED') throw error;
+      const { code, message, detail, cause } = error;
+      // What is on the disk of one that was ready must not be lost by following a hint.
+      const next =
+        phase === 'ready'
+          ? `Try again: slipway restart ${name}`
+          : `Try again: slipway create ${name}, or undo it: slipway rm ${name}`;
+      throw new SlipwayError(code, message, { hint: `${next}. ${error.hint ?? ''}`.trim(), detail, cause });
+    });
 }
 
 /**
@@ -525,7 +541,10 @@ async function waitForStart(driver: Driver, target: Target<Record<string, unknow
  * all the same: its image came without an engine, or with another than was asked for.
  */
 async function bornReady(created: Created, world: World): Promise<Ready | undefined> {
-  if (created.spec.engine.version !== undefined) return undefined;
+  const { source, version } = created.spec.engine;
+  if (version !== undefined) return undefined;
+  if (source === 'url')
+    world.progress.note('The image brings its engine, so the install script of --engine-install-url was not run');
   const endpoint = endpointOf(created);
   const tls = await clientCertificates({ ...created, phase: 'ready', endpoint }, world.store);
   try {
@@ -582,7 +601,7 @@ async function changeRun<T>(
 /** Where a machine is, with the keys that are its own. */
 async function hostOf(machine: Machine, driver: Driver, world: World): Promise<Host> {
   const { spec } = machine;
-  const host = await waitForHost(driver, targetOf(driver, spec), world);
+  const host = await waitForHost(machine, driver, world);
   if (!driver.create || !host.ssh) return keepPins(host, machine);
   const { ssh } = world.store.paths(spec.name);
   const hostKey = await readFile(join(ssh, 'host_ed25519.pub'), 'utf8');
@@ -593,13 +612,14 @@ async function hostOf(machine: Machine, driver: Driver, world: World): Promise<H
 }
 
 /** Polls the driver, so that no driver polls by itself: one timeout, one message, one place to cancel. */
-async function waitForHost(driver: Driver, target: Target<Record<string, unknown>>, world: World): Promise<Host> {
+async function waitForHost(machine: Machine, driver: Driver, world: World): Promise<Host> {
+  const target = targetOf(driver, machine.spec);
   const { signal, debug } = world;
   const end = performance.now() + HOST_MINUTES * 60_000;
   for (;;) {
     const instance = await driver.inspect(target, callOf(world, debug));
     if (instance.state === 'running') return instance.host;
-    if (instance.state === 'stopped' || instance.state === 'paused') throw notRunning(target.name, instance);
+    if (instance.state === 'stopped' || instance.state === 'paused') throw notRunning(machine, instance);
     if (performance.now() > end) {
       throw new SlipwayError(
         'CREATE_TIMEOUT',
@@ -615,9 +635,11 @@ async function waitForHost(driver: Driver, target: Target<Record<string, unknown
   }
 }
 
-function notRunning(name: string, instance: Instance): SlipwayError {
+function notRunning({ phase, spec: { name } }: Machine, instance: Instance): SlipwayError {
   const why = instance.state === 'paused' ? `is held up: ${instance.reason}` : 'is stopped';
-  return new SlipwayError('MACHINE_NOT_READY', `"${name}" ${why}`, { hint: `Start it: slipway start ${name}` });
+  return new SlipwayError('MACHINE_NOT_READY', `"${name}" ${why}`, {
+    hint: phase === 'ready' ? `Start it: slipway start ${name}` : `Finish it: slipway create ${name}`,
+  });
 }
 
 // --- SSH: pins -------------------------------------------------------------------------------------------------------
@@ -767,6 +789,11 @@ function canceledAt({ phase, spec: { name } }: Machine, cause: SlipwayError): Sl
       });
 }
 
+/** As create would refuse it, before anything is done for it. */
+export async function checkMachine(spec: MachineSpec, world: World): Promise<void> {
+  await checkSpec(driverNamed(spec.driver), spec, world);
+}
+
 /** Refused before anything exists: what the driver can't do, and options that dockerd's configuration can't hold. */
 async function checkSpec(driver: Driver, spec: MachineSpec, world: World): Promise<void> {
   settingsOf(spec.engine, '', []);
@@ -775,6 +802,15 @@ async function checkSpec(driver: Driver, spec: MachineSpec, world: World): Promi
 
 function callOf({ computer, progress, signal }: World, log: Log): Call {
   return { computer, log, note: (text) => progress.note(text), signal };
+}
+
+/** A port that was forwarded when the machine was made leads to where its engine listened then. */
+function samePort(before: Machine, { name, engine }: MachineSpec): void {
+  if (before.host?.ssh === undefined || before.host.enginePort === undefined) return;
+  if (before.spec.engine.port === engine.port) return;
+  throw new SlipwayError('USAGE', `The engine of "${name}" stays at port ${before.spec.engine.port} inside of it`, {
+    hint: 'Clients reach it at a port of this computer, whatever that one is; leave --engine-port out',
+  });
 }
 
 async function noConflicts(spec: MachineSpec, places: ClientPlaces): Promise<void> {

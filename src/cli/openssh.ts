@@ -33,7 +33,9 @@ function optionsOf({ target, knownHosts }: Route): Options {
     ['GlobalKnownHostsFile', 'none'],
     ['StrictHostKeyChecking', 'yes'],
     ['LogLevel', 'ERROR'],
-    ...(target.keyFile === undefined ? [] : [['IdentityFile', quoted(target.keyFile)] as const]),
+    ...(target.keyFile === undefined
+      ? [] // An agent with many keys would use the server's patience up before this one is tried.
+      : [['IdentityFile', quoted(target.keyFile)] as const, ['IdentitiesOnly', 'yes'] as const]),
   ];
   const hop = ({ port, user }: { readonly port: number; readonly user: string }): Options => [
     ['Port', String(port)],

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { childEnvironment, proxiesOf } from '../child.ts';
 import type { Cli } from './command.ts';
 
 export type Running = {
@@ -13,7 +14,11 @@ export type Running = {
 /** Runs a program of this computer to its end; 128 + n for a death by signal, as shells have it. */
 export function ended({ program, argv, env, signal, log }: Running): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, argv, { env: { ...env }, stdio: log ? ['ignore', 'pipe', 'pipe'] : 'inherit' });
+    const child = spawn(program, argv, {
+      // None of the secrets that may stand in ours; a proxy leads to the packages.
+      env: childEnvironment({ env }, proxiesOf(env)),
+      stdio: log ? ['ignore', 'pipe', 'pipe'] : 'inherit',
+    });
     const stop = (): void => void child.kill('SIGTERM');
     signal.addEventListener('abort', stop, { once: true });
     const rests = log ? [child.stdout, child.stderr].map((stream) => linesOf(stream, log)) : [];

@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { driverNamed, drivers } from '../drivers/index.ts';
 import type { Driver } from '../drivers/driver.ts';
 import { SlipwayError } from '../errors.ts';
+import { isImagePath } from '../images/source.ts';
 import type { EngineSpec, MachineSpec } from '../machine.ts';
 import { describe, fromEnv, listed, parseOptions, type OptionInfo, type Values } from '../options.ts';
 import { engineInfos, engineOptions } from '../spec.ts';
@@ -97,12 +98,16 @@ function noStrangers(driver: Driver, flags: Values): void {
 }
 
 /** A path is meant as seen from where it was typed, whatever folder the next command runs in. */
+function isImageFile(key: string, value: string): boolean {
+  return key === 'image' && isImagePath(value);
+}
+
 function absolutePaths(infos: readonly OptionInfo[], options: Values): Values {
   const files = new Set(infos.filter((info) => info.value === 'file').map((info) => info.key));
   return Object.fromEntries(
     Object.entries(options).map(([key, value]) => [
       key,
-      files.has(key) && typeof value === 'string' ? resolve(value) : value,
+      typeof value === 'string' && (files.has(key) || isImageFile(key, value)) ? resolve(value) : value,
     ]),
   );
 }

@@ -55,7 +55,8 @@ export type Call = {
 /**
  * A driver knows a provider and nothing of Docker. `lifecycle.ts` calls it in this order: check, prepare, create, booted, then
  * inspect until the machine runs; stop, kill and start of one that was created; remove at any time, also after a create that
- * died between two calls. Each is called by one process at a time for one machine, but for inspect.
+ * died between two calls. But for check, prepare and inspect, each is called by one
+ * process at a time for one machine.
  */
 export type Driver<S extends z.ZodObject = z.ZodObject> = {
   readonly name: string;

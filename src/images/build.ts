@@ -1,11 +1,8 @@
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { runChild } from '../child.ts';
+import { proxiesOf, runChild } from '../child.ts';
 import type { Computer } from '../computer.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
-
-/** Proxies lead to the packages; they may hold a password, so only the build is told of them. */
-const PROXIES = ['http_proxy', 'https_proxy', 'no_proxy', 'HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY'];
 
 export type Built = { readonly root: string; readonly engine: string };
 
@@ -24,12 +21,11 @@ export async function buildImage(
   call: { readonly computer: Computer; readonly log: (line: string) => void; readonly signal: AbortSignal },
 ): Promise<Built> {
   const { env, templates } = call.computer;
-  const proxies = Object.fromEntries(PROXIES.flatMap((name) => (env[name] ? [[name, env[name]]] : [])));
   const script = join(templates, 'image', 'build.sh');
   const built = await runChild('bash', [script], {
     ...call,
     env: {
-      ...proxies,
+      ...proxiesOf(env),
       SUITE: suite,
       ARCH: arch,
       OUT: folder,

@@ -15,12 +15,17 @@ export function parseImageRequest(image: string, digest?: string, flag = '--imag
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(image)?.[1]?.toLowerCase();
   if (scheme === 'file') return { kind: 'file', path: pathOf(image), digest: pinned };
   if (scheme !== undefined) return fromUrl(image, scheme, pinned, flag);
-  if (/[/\\]|\.[a-z][a-z0-9]*$/i.test(image)) return { kind: 'file', path: image, digest: pinned };
+  if (isImagePath(image)) return { kind: 'file', path: image, digest: pinned };
   if (!isImageName(image)) throw badImageName(image);
   if (pinned === undefined) return { kind: 'known', name: image };
   throw new SlipwayError('USAGE', `${flag} goes with an image from a URL or a file, and "${image}" is a name`, {
     hint: `Leave it out; what is downloaded for ${image} is checked by its vendor's own list`,
   });
+}
+
+/** A file of this computer, and no URL and no name: as a person would write one. */
+export function isImagePath(image: string): boolean {
+  return !image.includes('://') && /[/\\]|\.[a-z][a-z0-9]*$/i.test(image);
 }
 
 function fromUrl(image: string, scheme: string, digest: string | undefined, flag: string): ImageRequest {

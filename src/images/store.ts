@@ -4,6 +4,7 @@
  *   ~/.slipway/images/NAME-ARCH-DIGEST/   image.json disk.qcow2 vmlinuz initrd
  *                     .new-PID-…/         what a builder is filling
  *                     .removed-…/         what goes
+ *                     .downloads/         what is on its way, or was when it was stopped (download.ts)
  *                     .locks/NAME/        who makes or removes images of that name (lock.ts)
  */
 import { randomBytes } from 'node:crypto';
@@ -297,9 +298,10 @@ function incomplete(name: string, file: ImageFile): SlipwayError {
 
 function changed(image: Image, file: ImageFile, actual: string | undefined): SlipwayError {
   const what = actual === undefined ? `${file} is gone` : `${file} is not what was built (sha256 ${actual})`;
-  const again = image.source.kind === 'built' ? 'build it again' : 'pull it again';
+  const { source, name } = image;
+  const anew = source.kind === 'built' ? `build ${name}` : `pull ${name} --url ${source.url} --digest ${source.digest}`;
   return new SlipwayError('IMAGE_CHANGED', `The image ${image.name} has changed on disk: ${what}`, {
-    hint: `Remove it and ${again}: slipway image rm ${image.name}`,
+    hint: `Make it anew: slipway image ${anew} --force. Machines on it need it as it was`,
   });
 }
 

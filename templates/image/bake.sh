@@ -33,8 +33,9 @@ rm -f /usr/sbin/policy-rc.d
 OUT=$(mktemp -d)
 export OUT
 sh "$FILES/prepare.sh"
-partition=$(findmnt --noheadings --output PARTUUID /)
-if [ -n "$partition" ]; then echo "PARTUUID=$partition" >"$OUT/root"; else echo /dev/vda >"$OUT/root"; fi
+# The root's disk is the first here as it will be in each machine, so the name that it has now is the name that it keeps.
+findmnt --noheadings --output SOURCE / >"$OUT/root"
+grep -q '^/dev/vda' "$OUT/root" || { echo "the root is on $(cat "$OUT/root"), not on the first disk"; exit 1; }
 rm -rf "$FILES"
 tar -cf /dev/disk/by-id/virtio-slipway-out -C "$OUT" vmlinuz initrd engine root
 fstrim / 2>/dev/null || true

@@ -45,6 +45,8 @@ if [[ ! -s $work/debian.sources ]]; then
     "$SUITE" "$keyring" >>"$work/debian.sources"
 fi
 acquire_settings >"$work/apt.conf"
+# A proxy's password may be among them. Without root they are read by another user of this computer's own.
+[[ $(id -u) != 0 ]] || chmod 600 "$work/apt.conf" "$work/debian.sources"
 
 echo 'Fetch and unpack the packages'
 mkdir "$work/files"
@@ -61,6 +63,7 @@ mmdebstrap --variant=minbase --architectures="$ARCH" --include="${packages[*]}" 
   --customize-hook="copy-in $work/files /slipway" \
   --customize-hook='chroot "$1" env FILES=/slipway/files OUT=/slipway sh /slipway/files/prepare.sh' \
   --customize-hook='rm -r "$1/slipway/files"' \
+  --customize-hook='rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"' \
   "$SUITE" "$work/root.tar" "$work/debian.sources" 2>&1
 unset IFS
 

@@ -5,7 +5,9 @@
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 user=$(cat /etc/slipway/user)
 if ! grep -q "^$user:" /etc/passwd; then
-    useradd --create-home --user-group --shell /bin/bash --password '*' "$user" || exit 1
+    # A group of that name may be there, such as docker.
+    if grep -q "^$user:" /etc/group; then set -- --gid "$user"; else set -- --user-group; fi
+    useradd --create-home "$@" --shell /bin/bash --password '*' "$user" || exit 1
 fi
 for group in sudo docker; do
     if grep -q "^$group:" /etc/group; then usermod --append --groups "$group" "$user" || exit 1; fi

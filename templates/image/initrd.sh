@@ -1,7 +1,7 @@
 #!/bin/sh
 # /init of the initial RAM disk: the least that a root disk, an address and an identity need before systemd starts, so that
 # nothing has to be started twice. Runs on a static busybox; the kernel starts it as process 1.
-# Words on the kernel's command line: root=DEVICE, slipway.seed=ID (the disk with the identity, laid once), slipway.probe
+# Words on the kernel's command line: root=DEVICE (the first disk is always the root's), slipway.seed=ID (the disk with the identity, laid once), slipway.probe
 # (say that this computer can run a guest, then stop).
 
 say() {
@@ -38,15 +38,6 @@ for module in /modules/*.ko; do
 done
 
 root=$(word root)
-case $root in
-    PARTUUID=*)
-        wanted=${root#PARTUUID=}
-        root=''
-        for uevent in /sys/class/block/*/uevent; do
-            if grep -qi "^PARTUUID=$wanted\$" "$uevent"; then root=/dev/$(sed -n 's/^DEVNAME=//p' "$uevent"); fi
-        done
-        ;;
-esac
 tries=0
 until [ -b "$root" ]; do
     tries=$((tries + 1))

@@ -211,7 +211,7 @@ describe('of a machine that does not exist', () => {
     ])
       expect(await rejected(work)).toMatchObject({
         code: 'MACHINE_NOT_READY',
-        hint: 'Make it: slipway create web, or remove it: slipway rm web',
+        hint: 'Put the folder back, or give the machine up: slipway rm web',
       });
     expect(notes).toEqual([]);
   });

@@ -58,10 +58,8 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_SECONDS * 1000 }, ()
 
   test('the port is closed to whoever has no certificate, and to other computers', async () => {
     const [vm] = await vms(user);
-    const stranger = await user.run('openssl', ['s_client', '-connect', `127.0.0.1:${vm?.ports.engine}`, '-tls1_3'], {
-      stdin: 'GET / HTTP/1.0\n\n',
-    });
-    expect(stranger.stdout + stranger.stderr).toMatch(/certificate required|alert/);
+    const stranger = await user.run('curl', ['-sSk', `https://127.0.0.1:${vm?.ports.engine}/version`]);
+    expect([stranger.code, stranger.stderr]).toEqual([56, expect.stringContaining('certificate required') as string]);
     const { stdout } = await user.run('sh', ['-c', 'cat /proc/net/tcp /proc/net/tcp6']);
     const hex = (port: number): string => port.toString(16).toUpperCase().padStart(4, '0');
     const listeners = stdout.split('\n').filter((line) => / 0A /.test(line));
@@ -100,7 +98,8 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_SECONDS * 1000 }, ()
     } finally {
       // Through the engine, since SSH is shut to us.
       const back = 'cat /host/root/kept >/host/etc/ssh/ssh_host_ed25519_key; kill -HUP $(cat /host/run/sshd.pid)';
-      await docker('run', '--rm', '--pid', 'host', '--volume', '/:/host', 'tools', 'sh', '-c', back);
+      const free = ['--pid', 'host', '--security-opt', 'apparmor=unconfined', '--volume', '/:/host'];
+      await docker('run', '--rm', ...free, 'tools', 'sh', '-c', back);
     }
     await ok(inVm(user, 'dev', 'true'));
   });

@@ -121,7 +121,7 @@ test.each(['disk.qcow2', 'vmlinuz', 'initrd'] as const)(
     expect(await rejected(images.verify(image, quiet))).toMatchObject({
       code: 'IMAGE_CHANGED',
       message: `The image debian-13 has changed on disk: ${file} is not what was built (sha256 ${now})`,
-      hint: 'Remove it and build it again: slipway image rm debian-13',
+      hint: 'Make it anew: slipway image build debian-13 --force. Machines on it need it as it was',
     });
     await rm(path);
     expect((await rejected(images.verify(image, quiet)))?.message).toMatch(`${file} is gone`);

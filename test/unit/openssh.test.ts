@@ -58,6 +58,8 @@ describe('scp', () => {
         "-o",
         "IdentityFile=/keys/web",
         "-o",
+        "IdentitiesOnly=yes",
+        "-o",
         "Port=2222",
         "-o",
         "User=root",
@@ -97,6 +99,7 @@ describe('scp', () => {
         StrictHostKeyChecking yes
         LogLevel ERROR
         IdentityFile /keys/web
+        IdentitiesOnly yes
         Port 2222
         User root
       Host six
@@ -130,7 +133,7 @@ describe('ssh', () => {
 
   test('holds a jump host to our keys too', () => {
     expect(sshArgv(behind, []).find((word) => word.startsWith('ProxyCommand='))).toMatchInlineSnapshot(
-      `"ProxyCommand=ssh -o 'UserKnownHostsFile="/my store/known_hosts"' -o GlobalKnownHostsFile=none -o StrictHostKeyChecking=yes -o LogLevel=ERROR -o IdentityFile=/keys/web -o Port=22 -o User=ops -W '[%h]:%p' 198.51.100.1"`,
+      `"ProxyCommand=ssh -o 'UserKnownHostsFile="/my store/known_hosts"' -o GlobalKnownHostsFile=none -o StrictHostKeyChecking=yes -o LogLevel=ERROR -o IdentityFile=/keys/web -o IdentitiesOnly=yes -o Port=22 -o User=ops -W '[%h]:%p' 198.51.100.1"`,
     );
   });
 });

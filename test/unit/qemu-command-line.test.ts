@@ -229,11 +229,11 @@ describe('the arguments of a bake', () => {
     expect(argv).toEqual([
       ...['-machine', 'q35,usb=off,vmport=off', '-accel', 'tcg,thread=multi', '-cpu', 'max'],
       ...['-smp', '2', '-m', '1536M', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
-      ...['-drive', 'file=work.qcow2,format=qcow2,if=none,id=root'],
+      ...['-drive', 'file=work.qcow2,format=qcow2,if=none,id=root,werror=report'],
       ...['-device', 'virtio-blk-pci,drive=root,serial=slipway-root'],
       ...['-blockdev', 'driver=vvfat,node-name=seed,dir=seed,label=cidata,read-only=on'],
       ...['-device', 'virtio-blk-pci,drive=seed'],
-      ...['-drive', 'file=out.raw,format=raw,if=none,id=out'],
+      ...['-drive', 'file=out.raw,format=raw,if=none,id=out,werror=report'],
       ...['-device', 'virtio-blk-pci,drive=out,serial=slipway-out'],
       ...['-netdev', 'user,id=net', '-device', 'virtio-net-pci,netdev=net', '-device', 'virtio-rng-pci'],
       ...['-serial', 'stdio'],

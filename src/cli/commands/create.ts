@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { driverNamed, drivers } from '../../drivers/index.ts';
 import { SlipwayError } from '../../errors.ts';
-import { createMachine, dryRun } from '../../lifecycle.ts';
+import { checkMachine, createMachine, dryRun } from '../../lifecycle.ts';
 import { fromEnv, toArgv, toCommandLine, type Values } from '../../options.ts';
 import { clientProgram, mendingOf, missingPrograms } from '../../programs.ts';
 import { profiles as known } from '../../provision/profiles/index.ts';
@@ -51,7 +51,8 @@ export const create: Command<typeof args> = defineCommand({
     if (use && !spec.profiles.includes('docker-context')) throw noContext(spec.name);
     const before = await cli.world.store.find(spec.name);
     const repeat = commandLine(spec, use, cli);
-    // A name that is taken is refused before anything is installed for it.
+    // What can't be made, and a name that is taken, are refused before anything is installed for it.
+    await checkMachine(spec, cli.world);
     if (before?.phase !== 'ready') await bringPrograms(spec.driver, given, repeat, cli);
     if (given.dryRun) return planResult(spec.name, await dryRun(spec, before, cli.world));
     const ready = await createMachine(spec, cli.world);

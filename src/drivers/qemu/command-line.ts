@@ -39,7 +39,7 @@ export function systemProgram(arch: Shape['arch']): string {
 
 /**
  * QEMU's arguments for a VM. Disks are virtio-blk, which can be suspended later on; the network is QEMU's own and reaches
- * this computer's loopback only where a port is forwarded.
+ * is reached from this computer alone, where a port of its loopback is forwarded.
  */
 export function vmArguments(shape: Shape, monitor: string): readonly string[] {
   const { id, name, cpus, memory, forwards, kernel, initrd, root, seed } = shape;
@@ -81,10 +81,10 @@ export function bakeArguments({
     ...machineArguments({ arch, accelerator }),
     ...(firmware === undefined ? [] : ['-bios', firmware]),
     ...['-smp', '2', '-m', '1536M', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
-    ...drive('root', 'work.qcow2', 'qcow2'),
+    ...drive('root', 'work.qcow2', 'qcow2,werror=report'),
     ...['-blockdev', 'driver=vvfat,node-name=seed,dir=seed,label=cidata,read-only=on'],
     ...['-device', 'virtio-blk-pci,drive=seed'],
-    ...drive('out', 'out.raw', 'raw'),
+    ...drive('out', 'out.raw', 'raw,werror=report'),
     ...['-netdev', 'user,id=net', '-device', 'virtio-net-pci,netdev=net', '-device', 'virtio-rng-pci'],
     ...['-serial', 'stdio'],
   ];
@@ -92,13 +92,12 @@ export function bakeArguments({
 
 function machineArguments({ arch, accelerator }: Pick<Shape, 'arch' | 'accelerator'>): readonly string[] {
   const machine = arch === 'arm64' ? 'virt,gic-version=max' : 'q35,usb=off,vmport=off';
-  // Hyper-V's interface has no working interrupt controller of its own in the kernel of older Windows.
-  const accel = { kvm: 'kvm', hvf: 'hvf', whpx: 'whpx,kernel-irqchip=off', tcg: 'tcg,thread=multi' }[accelerator];
-  const cpu = accelerator === 'kvm' || accelerator === 'hvf' ? 'host' : 'max';
+  // On x86, Hyper-V's interface lacks an interrupt controller that works, and refuses models that promise more than it passes on.
+  const whpx = arch === 'arm64' ? ['whpx', 'host'] : ['whpx,kernel-irqchip=off', 'qemu64'];
   // Pointer authentication costs emulated ARM half its speed, and protects nothing that is emulated.
-  const model = arch === 'arm64' && accelerator === 'tcg' ? 'max,pauth-impdef=on' : cpu;
-  // whpx refuses models that promise more than it passes on.
-  return ['-machine', machine, '-accel', accel, '-cpu', accelerator === 'whpx' ? 'qemu64' : model];
+  const tcg = ['tcg,thread=multi', arch === 'arm64' ? 'max,pauth-impdef=on' : 'max'];
+  const [accel = '', cpu = ''] = { kvm: ['kvm', 'host'], hvf: ['hvf', 'host'], whpx, tcg }[accelerator];
+  return ['-machine', machine, '-accel', accel, '-cpu', cpu];
 }
 
 function kernelLine({ arch }: Pick<Shape, 'arch'>, root: string, more: readonly string[]): string {

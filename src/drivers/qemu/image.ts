@@ -13,7 +13,7 @@ import { parseImageRequest, type ImageRequest } from '../../images/source.ts';
 import { openImages } from '../../images/store.ts';
 import type { Call } from '../driver.ts';
 import { bakeImage, type Baked } from './bake.ts';
-import { canBuild, imageTool, programPath } from './programs.ts';
+import { canBuild, imageBuilder, imageTool, programPath } from './programs.ts';
 
 /** What `--image` and `--image-digest` ask for. */
 export function imageRequest(given: {
@@ -92,6 +92,7 @@ async function build(wish: ImageWish, folder: string, call: Making): Promise<[Ba
     );
   }
   const { suite } = knownImage(wish.name);
+  for (const program of imageBuilder) await programPath(program, computer);
   const qemuImg = await programPath(imageTool, computer);
   const made = await progress.step(
     'image-build',
@@ -103,8 +104,22 @@ async function build(wish: ImageWish, folder: string, call: Making): Promise<[Ba
 
 async function pull(wish: ImageWish, folder: string, call: Making): Promise<[Baked, ImageSource]> {
   const { computer, progress, signal } = call;
+  if (wish.arch !== archOf(computer)) {
+    throw new SlipwayError(
+      'DRIVER_UNSUPPORTED',
+      `An image of ${wish.arch} can't be started on this computer, to get its engine`,
+      {
+        hint: `Leave --arch out, or make it on a computer of that kind`,
+      },
+    );
+  }
   const to = join(computer.home, 'images', '.downloads');
   const source = wish.source ?? (await published(wish, call));
+  // One file has one writer, whatever names the image is to have.
+  await using _lock = await call.images.lock(`download-${source.digest.slice(7, 47)}`, {
+    signal,
+    note: (text) => progress.note(text),
+  });
   const base = await progress.step('image-download', `Get ${source.url}`, (log) =>
     download(source.url, { digest: source.digest, to, log, signal }),
   );

@@ -132,6 +132,12 @@ export async function openVm(folder: string, vm: Known): Promise<Monitor | undef
   return undefined;
 }
 
+/** Whether the process that runs this VM now is gone, to be asked again and again. */
+export async function processOf(folder: string, vm: Known, call: Call): Promise<() => Promise<boolean>> {
+  const pid = await ownPid(folder, vm, call);
+  return async () => pid === undefined || !(await isOwn(pid, vm, call));
+}
+
 /** Ends the process at once: through its monitor, or where that is silent by its number, once its command line has proved it. */
 export async function killProcess(folder: string, vm: Known, call: Call): Promise<void> {
   const quit = async (): Promise<boolean> => {

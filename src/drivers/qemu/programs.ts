@@ -27,7 +27,7 @@ export function systemEmulator(arch: 'amd64' | 'arm64'): Program {
 
 export const imageTool: Program = {
   command: 'qemu-img',
-  purpose: 'makes their disks',
+  purpose: 'makes disks of VMs',
   packages: { apt: ['qemu-utils'], dnf: ['qemu-img'], pacman: ['qemu-img'], zypper: ['qemu-img'], ...everywhere },
   link,
   folders,
@@ -38,7 +38,7 @@ export const imageBuilder: readonly Program[] = [
   {
     command: 'mmdebstrap',
     purpose: 'builds their images from signed packages',
-    packages: { apt: ['mmdebstrap'] },
+    packages: { apt: ['mmdebstrap', 'debian-archive-keyring'] },
     link: 'https://gitlab.mister-muffin.de/josch/mmdebstrap',
   },
   {

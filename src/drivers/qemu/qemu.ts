@@ -3,7 +3,7 @@ import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { localFileError } from '../../changes.ts';
+import { localFileError, readIfThere } from '../../changes.ts';
 import { runChild } from '../../child.ts';
 import { canceled, SlipwayError, systemCode } from '../../errors.ts';
 import { archOf, type Image } from '../../images/image.ts';
@@ -11,10 +11,10 @@ import { openImages } from '../../images/store.ts';
 import { defineDriver, type Boot, type Call, type Instance, type Target } from '../driver.ts';
 import { chooseAccelerator, hardware, lastTrial } from './accelerator.ts';
 import { FILES, type Accelerator, type Shape } from './command-line.ts';
-import { endOfConsole, waitForWord, type Word } from './console.ts';
+import { endOfConsole, waitForWord, wordOn, type Word } from './console.ts';
 import { ensureImage, imageRequest } from './image.ts';
 import { freePorts, isFree } from './ports.ts';
-import { checkFolder, killProcess, openVm, runState, startProcess } from './process.ts';
+import { checkFolder, killProcess, openVm, processOf, runState, startProcess, type RunState } from './process.ts';
 import { imageTool, programPath, programsOf, systemEmulator } from './programs.ts';
 import { seedOf } from './seed.ts';
 import { readVm, vmFolder, vmIds, writeVm, type Vm } from './vm.ts';
@@ -23,6 +23,8 @@ const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
 /** Enough for a guest to start and an engine to pull something small; the disk grows as it fills. */
 const ROOM_GIB = 1;
+/** What a QEMU may take to answer, on a computer that swaps. */
+const SILENCE_SECONDS = 30;
 /** Until a guest has said that it is ready; software emulation on a busy computer takes minutes. */
 const BOOT_SECONDS: Readonly<Record<Accelerator, number>> = { kvm: 180, hvf: 180, whpx: 300, tcg: 900 };
 
@@ -119,14 +121,23 @@ export const qemu = defineDriver({
     });
     const before = await readVm(folder);
     const seed = seedOf({ name: target.name, id: target.id, user: target.options.sshUser, boot });
-    if (before && (before.seed === seed.id || before.taken)) {
+    // A guest that has failed says so for ever: another try is another start.
+    if (before && (await hasFailed(folder))) await killProcess(folder, before, call);
+    if (before?.taken) {
       await launch(before, target, call);
       return { laid: before.seed === seed.id };
     }
-    // What it was to be has changed since: it has taken nothing yet, and so takes the new identity from its start.
+    if (before?.seed === seed.id && (await runState(folder, before, call)) === 'running') return { laid: true };
+    // It has taken nothing yet, and so takes whatever identity is laid for its start.
     if (before) await killProcess(folder, before, call);
     await laid(join(folder, FILES.seed), seed.bytes);
-    if (before) await writeVm(folder, { ...before, seed: seed.id });
+    if (before)
+      await writeVm(folder, {
+        ...before,
+        seed: seed.id,
+        user: target.options.sshUser,
+        enginePort: boot.enginePort,
+      });
     else await makeVm(folder, target, boot, seed.id, call);
     await launch((await vmOf(target, call)).vm, target, call);
     return { laid: true };
@@ -136,7 +147,7 @@ export const qemu = defineDriver({
     const word = await firstWord(folder, vm, call);
     if (!word.ready) {
       throw new SlipwayError('BOOT_FAILED', `${vm.name} did not start: ${word.reason}`, {
-        hint: `Look at ${join(folder, FILES.console)}; then slipway create ${vm.name} tries again, slipway rm ${vm.name} undoes it`,
+        hint: `Its console is in ${join(folder, FILES.console)}`,
         detail: await endOfConsole(join(folder, FILES.console)),
       });
     }
@@ -165,17 +176,17 @@ export const qemu = defineDriver({
     const state = await runState(folder, vm, call);
     if (state === 'none') return;
     if (state !== 'running') return await killProcess(folder, vm, call);
+    // By its number, which is the last that it gives up.
+    const gone = await processOf(folder, vm, call);
     await askToEnd(folder, vm);
     const end = performance.now() + seconds * 1000;
     while (performance.now() < end) {
-      const now = await runState(folder, vm, call);
-      if (now === 'none') return;
-      if (now === 'ended') break;
+      if (await gone()) return;
       await sleep(200, undefined, { signal: call.signal }).catch(() => {
         throw canceled();
       });
     }
-    if (performance.now() >= end) call.note(`${vm.name} did not shut down within ${seconds} seconds, so it was ended`);
+    call.note(`${vm.name} did not shut down within ${seconds} seconds, so it was ended`);
     await killProcess(folder, vm, call);
   },
   async kill(target, call) {
@@ -225,7 +236,7 @@ async function vmOf(
   const vm = await readVm(folder);
   if (vm) return { folder, vm };
   throw new SlipwayError('MACHINE_NOT_READY', `The VM of "${name}" is not there: ${folder} has no vm.json`, {
-    hint: `Make it: slipway create ${name}, or remove it: slipway rm ${name}`,
+    hint: `Put the folder back, or give the machine up: slipway rm ${name}`,
   });
 }
 
@@ -258,7 +269,6 @@ async function makeVm(folder: string, target: Target<Options>, boot: Boot, seed:
   }
   const disk = join(folder, FILES.disk);
   await overlay(disk, base, given.disk, call);
-  const accelerator = await accelerationFor(given.accelerator, image, imageFolder, call);
   const chosen = [given.sshPort, given.enginePort].filter((taken) => taken !== undefined);
   const [ssh = 0, engine = 0, monitor = 0] = await freePorts(target.id, 3, chosen, computer);
   await writeVm(folder, {
@@ -269,7 +279,6 @@ async function makeVm(folder: string, target: Target<Options>, boot: Boot, seed:
     imageFolder,
     root: image.root,
     arch: image.arch,
-    accelerator,
     cpus: given.cpus,
     memory: given.memory,
     user: given.sshUser,
@@ -284,7 +293,7 @@ async function makeVm(folder: string, target: Target<Options>, boot: Boot, seed:
 async function accelerationFor(
   asked: Options['accelerator'],
   image: Image,
-  folder: string,
+  { imageFolder: folder, taken }: Vm,
   call: Call,
 ): Promise<Accelerator> {
   if (asked !== 'auto') return asked;
@@ -293,7 +302,10 @@ async function accelerationFor(
   const guest = { arch: image.arch, kernel: join(folder, 'vmlinuz'), initrd: join(folder, 'initrd') };
   const { accelerator, refused } = await chooseAccelerator(program, guest, image.files.vmlinuz.sha256, call);
   for (const { accelerator: other, reason } of refused)
-    call.note(`${other} does not work here (${reason}), so the machine is emulated in software: slower, but the same`);
+    // Once in a machine's life is enough.
+    (taken ? call.log : call.note)(
+      `${other} does not work here (${reason}), so the machine is emulated in software: slower, but the same`,
+    );
   return accelerator;
 }
 
@@ -366,7 +378,7 @@ async function laid(file: string, bytes: Uint8Array): Promise<void> {
 /** Makes a VM run: goes on with one that is held up, starts one that is stopped, leaves one that runs. */
 async function launch(vm: Vm, target: Target<Options>, call: Call): Promise<void> {
   const folder = vmFolder(call.computer, vm.id);
-  const state = await runState(folder, vm, call);
+  const state = await settledState(folder, vm, call);
   if (state === 'running') return;
   if (state === 'io-error' || state === 'paused') {
     if (state === 'io-error') await roomFor(folder);
@@ -375,12 +387,27 @@ async function launch(vm: Vm, target: Target<Options>, call: Call): Promise<void
     return;
   }
   await killProcess(folder, vm, call);
-  await sameBase(vm, folder, call);
-  await startAt(vm, target, folder, call);
+  await startAt(vm, await sameBase(vm, folder, call), target, folder, call);
+}
+
+/** A QEMU that is silent may only be busy: ending it is a power cut to its guest, and the last thing to do. */
+async function settledState(folder: string, vm: Vm, call: Call): Promise<RunState> {
+  const end = performance.now() + SILENCE_SECONDS * 1000;
+  for (;;) {
+    const state = await runState(folder, vm, call);
+    if (state !== 'silent' || performance.now() > end) return state;
+    await sleep(500, undefined, { signal: call.signal }).catch(() => {
+      throw canceled();
+    });
+  }
+}
+
+async function hasFailed(folder: string): Promise<boolean> {
+  return wordOn((await readIfThere(join(folder, FILES.console))) ?? '')?.ready === false;
 }
 
 /** A disk on top of another that has changed is garbage. */
-async function sameBase(vm: Vm, folder: string, call: Call): Promise<void> {
+async function sameBase(vm: Vm, folder: string, call: Call): Promise<Image> {
   const images = openImages(call.computer.home);
   const found = (await images.list()).find(({ key }) => vm.image.startsWith(key.digest));
   if (!found) {
@@ -396,14 +423,22 @@ async function sameBase(vm: Vm, folder: string, call: Call): Promise<void> {
       cause: error,
     });
   });
+  return found.image;
 }
 
 const TRIES = 5;
 
 /** A port that somebody took meanwhile is exchanged for another, unless the user chose it. */
-async function startAt(wanted: Vm, { options: given }: Target<Options>, folder: string, call: Call): Promise<void> {
-  // What may change while it is stopped: size is what was asked for last.
-  let vm: Vm = { ...wanted, cpus: given.cpus, memory: given.memory };
+async function startAt(
+  wanted: Vm,
+  image: Image,
+  { options: given }: Target<Options>,
+  folder: string,
+  call: Call,
+): Promise<void> {
+  // What may change while it is stopped: its size is what was asked for last, and acceleration what works now.
+  const accelerator = await accelerationFor(given.accelerator, image, wanted, call);
+  let vm = { ...wanted, accelerator, cpus: given.cpus, memory: given.memory };
   await grow(join(folder, FILES.disk), given.disk, call);
   const program = await programPath(systemEmulator(archOf(call.computer)), call.computer);
   for (let tries = 0; ; tries += 1) {
@@ -419,7 +454,7 @@ async function startAt(wanted: Vm, { options: given }: Target<Options>, folder: 
   }
 }
 
-async function withFreePorts(vm: Vm, given: Options, { computer, note }: Call): Promise<Vm> {
+async function withFreePorts<V extends Vm>(vm: V, given: Options, { computer, note }: Call): Promise<V> {
   const ports = { ssh: given.sshPort ?? vm.ports.ssh, engine: given.enginePort ?? vm.ports.engine };
   for (const [use, chosen, flag] of chosenPorts(given)) {
     const ours = ports.ssh === ports.engine && chosen === undefined;
@@ -454,7 +489,7 @@ function portTaken(name: string, port: number, flag: string, taken: boolean): Sl
   );
 }
 
-function shapeOf(vm: Vm): Shape {
+function shapeOf(vm: Vm & Pick<Shape, 'accelerator'>): Shape {
   return {
     ...vm,
     seed: vm.taken ? undefined : vm.seed,
@@ -469,10 +504,10 @@ function shapeOf(vm: Vm): Shape {
 
 async function firstWord(folder: string, vm: Vm, call: Call): Promise<Word> {
   const file = join(folder, FILES.console);
-  const end = performance.now() + BOOT_SECONDS[vm.accelerator] * 1000;
+  const end = performance.now() + BOOT_SECONDS[vm.accelerator ?? 'tcg'] * 1000;
   const failed = async (what: string): Promise<SlipwayError> =>
     new SlipwayError('BOOT_FAILED', `${vm.name} ${what}`, {
-      hint: `Its console is in ${file}; slipway create ${vm.name} tries again, slipway rm ${vm.name} undoes it`,
+      hint: `Its console is in ${file}`,
       detail: await endOfConsole(file),
     });
   return await waitForWord(file, {
@@ -480,7 +515,7 @@ async function firstWord(folder: string, vm: Vm, call: Call): Promise<Word> {
     signal: call.signal,
     alive: async () => {
       if (performance.now() > end)
-        throw await failed(`has not said that it is ready within ${BOOT_SECONDS[vm.accelerator]} seconds`);
+        throw await failed(`has not said that it is ready within ${BOOT_SECONDS[vm.accelerator ?? 'tcg']} seconds`);
       const state = await runState(folder, vm, call);
       if (state === 'none' || state === 'ended') throw await failed('ended while it was starting');
       if (state === 'io-error') throw await failed('is held up: the disk of this computer is full');

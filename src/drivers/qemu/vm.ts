@@ -15,7 +15,8 @@ export type Vm = {
   readonly imageFolder: string;
   readonly root: string;
   readonly arch: Shape['arch'];
-  readonly accelerator: Accelerator;
+  /** Of its last start. */
+  readonly accelerator?: Accelerator;
   readonly cpus: number;
   readonly memory: number;
   readonly user: string;
