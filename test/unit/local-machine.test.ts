@@ -277,6 +277,38 @@ describe('stop, kill and start', () => {
     expect(all.host.executions).toEqual([]);
   });
 
+  test('never lead to rm: a start that fails is tried again, and the disk stays', async () => {
+    await using all = await localWorld();
+    const world = all.world();
+    all.local.fails = new SlipwayError('BOOT_FAILED', 'web did not start: no root disk', { hint: 'Look there' });
+    expect((await rejected(createMachine(on(all.host), world)))?.hint).toBe(
+      'Try again: slipway create web, or undo it: slipway rm web. Look there',
+    );
+    all.local.fails = undefined;
+    await createMachine(on(all.host), world);
+    await stopMachine('web', 1, world);
+    all.local.fails = new SlipwayError('BOOT_FAILED', 'web did not start: no root disk', { hint: 'Look there' });
+    expect((await rejected(startMachine('web', world)))?.hint).toBe('Try again: slipway restart web. Look there');
+    expect((await world.store.read('web')).phase).toBe('ready');
+  });
+
+  test('ask no word of a machine that runs already: its engine decides', async () => {
+    await using all = await localWorld();
+    const world = all.world();
+    await createMachine(on(all.host), world);
+    all.local.fails = new SlipwayError('BOOT_FAILED', 'what its console said long ago');
+    expect((await startMachine('web', world)).phase).toBe('ready');
+  });
+
+  test('and provision leave the engine at the port to which a way was made', async () => {
+    await using all = await localWorld();
+    const world = all.world();
+    await createMachine(on(all.host), world);
+    const moved = (spec: MachineSpec): MachineSpec => ({ ...spec, engine: { ...spec.engine, port: 1 } });
+    const error = await rejected(provisionMachine('web', moved, world));
+    expect([error?.code, error?.message]).toEqual(['USAGE', expect.stringContaining('stays at port') as string]);
+  });
+
   test('of a machine that does not come up leave it ready, with the failure', async () => {
     await using all = await localWorld();
     const world = all.world();
