@@ -102,8 +102,11 @@ export async function startMachine(name: string, world: World): Promise<Ready> {
   return await changeRun(name, 'start', world, async (machine, driver, target) => {
     const ran = (await driver.inspect(target, callOf(world, world.debug))).state === 'running';
     await world.progress.step('start', `Start ${name}`, async (log) => driver.start?.(target, callOf(world, log)));
-    // One that ran has started already, however that went: now its engine decides.
-    if (!ran) await waitForStart(machine, driver, target, world);
+    await waitForStart(machine, driver, target, world).catch((error: unknown) => {
+      // What one that ran said when it started may be mended since: its engine decides.
+      if (!ran || !(error instanceof SlipwayError) || error.code !== 'BOOT_FAILED') throw error;
+      world.progress.note(error.message);
+    });
     return await recordingFailure(machine, world, (save) => reach(machine, driver, world, save));
   });
 }
