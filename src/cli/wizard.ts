@@ -56,7 +56,7 @@ export async function askForMachine(
 ): Promise<Answers> {
   const name = given.name ?? (await freeName(cli));
   const driver = given.driver ?? (await chosenDriver(cli));
-  const schema = driverNamed(driver).options;
+  const { options: schema, rank } = driverNamed(driver);
   const check = (info: OptionInfo, value: unknown): true | string => {
     const result = schema.shape[info.key]?.safeParse(value === '' ? undefined : value);
     return result === undefined || result.success
@@ -65,7 +65,8 @@ export async function askForMachine(
   };
   const questions = [
     ...toQuestions(driverInfos[driver] ?? [], given.flags, cli.env, check),
-    ...(driver === 'none' ? [] : toQuestions(engineInfos, given.flags, cli.env, () => true)),
+    // A local machine's image brings its engine, and an engine that exists is there.
+    ...(driver === 'none' || rank !== undefined ? [] : toQuestions(engineInfos, given.flags, cli.env, () => true)),
   ];
   const answers = await ask(questions);
   const use =

@@ -152,7 +152,9 @@ describeOnBed('commands', () => {
     expect(await text('--version')).toBe(await text('version'));
     for (const help of [[], ['help'], ['--help'], ['create', '--help'], ['help', 'create'], ['help', 'generic']]) {
       const lines = (await text(...help)).trimEnd().split('\n');
-      expect([help, lines.length < 24, lines.every((line) => line.length <= 80)]).toEqual([help, true, true]);
+      // The list of all commands may scroll; a page of one fits a screen.
+      const most = help.includes('create') || help.includes('generic') ? 24 : 40;
+      expect([help, lines.length <= most, lines.every((line) => line.length <= 80)]).toEqual([help, true, true]);
     }
     expect(await text('help', 'engine')).toContain('--engine-registry-mirror');
     expect((await ok(other.slipway('ls'))).stdout).toBe('No machines yet. Make one: slipway create\n');
@@ -163,7 +165,7 @@ describeOnBed('commands', () => {
   test.for([
     [['lss'], 'There is no command "lss"', 'Did you mean: slipway ls?'],
     [['ls', '--quite'], "Unknown option '--quite'", 'Did you mean --quiet?'],
-    [['create', 'x'], 'To create a machine, a driver must be given', 'slipway create x --driver generic'],
+    [['create'], 'To create a machine, a name and a driver must be given', 'slipway create dev'],
     [['create', 'x', '--driver', 'generic'], '--generic-ip-address is missing', 'GENERIC_IP_ADDRESS'],
     [['create', 'x', '--driver', 'qemuu'], 'There is no driver named "qemuu"', 'Drivers: generic, none'],
     [['create', 'x', '--driver', 'none', '--generic-ip-address', 'y'], 'belongs to the driver generic', 'help none'],

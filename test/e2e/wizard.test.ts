@@ -63,8 +63,9 @@ describe.skipIf(!canRun)('at a terminal', () => {
     await at.press(...Array.from({ length: 'no/name'.length }, () => 'BSpace'));
     await at.type('box');
     await at.press('Enter');
+    // The local VM comes first; a machine elsewhere is one further down.
     await at.shows('generic: a machine that already answers SSH');
-    await at.press('Enter');
+    await at.press('Down', 'Enter');
     await at.shows('Address of the host?');
     await at.type(host.address);
     await at.press('Enter');
