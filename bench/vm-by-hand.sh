@@ -42,7 +42,7 @@ UNIT
 tar -cf "$stage/seed.tar" -C "$root" --owner=0 --group=0 etc
 
 qemu-img create -q -f qcow2 -F qcow2 -b "$image/disk.qcow2" "$stage/disk.qcow2" 20G
-words="root=/dev/vda console=$console net.ifnames=0 loglevel=4 systemd.show_status=true systemd.getty_auto=0 TERM=dumb"
+words="root=/dev/vda console=$console net.ifnames=0 loglevel=4 panic=5 systemd.show_status=true systemd.getty_auto=0 TERM=dumb"
 "$program" -name byhand -uuid "$id" -machine "$machine" -accel "$accel" -cpu "$cpu" -smp 2 -m 2048M \
   -nodefaults -no-user-config -display none -kernel "$image/vmlinuz" -initrd "$image/initrd" \
   -append "$words slipway.seed=$id" \

@@ -47,7 +47,7 @@ describe('the arguments of a VM', () => {
       ...['-nodefaults', '-no-user-config', '-display', 'none'],
       ...['-kernel', '/images/vmlinuz', '-initrd', '/images/initrd'],
       '-append',
-      'root=/dev/vda console=ttyS0 net.ifnames=0 loglevel=4 systemd.show_status=true systemd.getty_auto=0 TERM=dumb slipway.seed=abcdef0123456789',
+      'root=/dev/vda console=ttyS0 net.ifnames=0 loglevel=4 panic=5 systemd.show_status=true systemd.getty_auto=0 TERM=dumb slipway.seed=abcdef0123456789',
       ...['-drive', 'file=disk.qcow2,format=qcow2,if=none,id=root,discard=unmap,detect-zeroes=unmap'],
       ...['-device', 'virtio-blk-pci,drive=root,serial=slipway-root'],
       ...['-drive', 'file=seed.tar,format=raw,if=none,id=seed,readonly=on'],
@@ -217,7 +217,7 @@ describe('the arguments of a probe', () => {
       ...['-smp', '1', '-m', '256M', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
       ...['-kernel', '/k', '-initrd', '/i'],
       '-append',
-      'root=none console=ttyS0 net.ifnames=0 loglevel=4 systemd.show_status=true systemd.getty_auto=0 TERM=dumb slipway.probe panic=-1',
+      'root=none console=ttyS0 net.ifnames=0 loglevel=4 panic=5 systemd.show_status=true systemd.getty_auto=0 TERM=dumb slipway.probe',
       ...['-serial', 'stdio'],
     ]);
   });

@@ -66,7 +66,7 @@ export function probeArguments(shape: Pick<Shape, 'arch' | 'accelerator' | 'kern
     ...machineArguments(shape),
     ...['-smp', '1', '-m', '256M', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-kernel', shape.kernel, '-initrd', shape.initrd],
-    ...['-append', kernelLine(shape, 'none', ['slipway.probe', 'panic=-1'])],
+    ...['-append', kernelLine(shape, 'none', ['slipway.probe'])],
     ...['-serial', 'stdio'],
   ];
 }
@@ -108,6 +108,8 @@ function kernelLine({ arch }: Pick<Shape, 'arch'>, root: string, more: readonly 
     // The initial RAM disk knows the card by its first name.
     'net.ifnames=0',
     'loglevel=4',
+    // Busy emulators make a kernel stumble now and then; what it holds is on its disk, so it starts again.
+    'panic=5',
     // Its lines are what the user sees of a start, and what an error shows of one that failed.
     'systemd.show_status=true',
     // Nobody can log in on the console, and systemd need not ask it for its size.
