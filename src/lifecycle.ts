@@ -89,8 +89,11 @@ export async function createMachine(wanted: MachineSpec, world: World): Promise<
   await store.write(machine);
   return await recordingFailure(machine, world, async (save) => {
     if (!driver.create) return provision(machine, driver, world, save);
+    const asking = async (what: string): Promise<void> => {
+      if (machine.phase === 'creating') await save({ ...machine, asked: { what, at: world.now().toISOString() } });
+    };
     const made = await progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
-      driver.create?.(target, await bootOf(spec, world), callOf(world, log)),
+      driver.create?.(target, await bootOf(spec, world), { ...callOf(world, log), asking }),
     );
     await waitForStart(machine, driver, target, world);
     return provision(machine, driver, world, save, made?.laid);

@@ -31,7 +31,14 @@ export type MachineSpec = {
   readonly options: Readonly<Record<string, unknown>>;
   readonly engine: EngineSpec;
   readonly profiles: readonly string[];
+  readonly batch?: Batch;
 };
+
+/** Machines that were asked for by one bulk call share an id on the provider's side. `index` counts from 0. */
+export type Batch = { readonly id: string; readonly index: number; readonly size: number };
+
+/** What a create asked a provider for last, and when (ISO 8601). */
+export type Asked = { readonly what: string; readonly at: string };
 
 /** One hop of an SSH route. */
 export type SshHop = {
@@ -42,6 +49,8 @@ export type SshHop = {
   readonly hostKey?: string;
   /** A fingerprint (`SHA256:…`) or public key that the user gave to check the first meeting against. */
   readonly expectedKey?: string;
+  /** The key that it was born with, which others may have read: good until the pinned one has replaced it. */
+  readonly birthKey?: string;
 };
 
 export type SshTarget = SshHop & {
@@ -75,7 +84,7 @@ export type Failure = { readonly at: string; readonly step: string; readonly cod
 
 /** What the store keeps: one file, one phase; the later fields exist only in the later phases. */
 export type Machine = { readonly version: 1; readonly spec: MachineSpec; readonly failure?: Failure } & (
-  | { readonly phase: 'creating'; readonly host?: never; readonly endpoint?: never }
+  | { readonly phase: 'creating'; readonly asked?: Asked; readonly host?: never; readonly endpoint?: never }
   | { readonly phase: 'created'; readonly host: Host; readonly endpoint?: never }
   | { readonly phase: 'ready'; readonly host: Host; readonly endpoint: Endpoint }
 );

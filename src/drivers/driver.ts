@@ -1,10 +1,18 @@
 import type { z } from 'zod';
 import type { Computer } from '../computer.ts';
-import type { Host } from '../machine.ts';
+import type { Asked, Batch, Host } from '../machine.ts';
 import type { Program } from '../programs.ts';
 
 /** The whole identity of a machine. A driver keeps no other state: it finds its resources by `id`. */
-export type Target<O> = { readonly id: string; readonly name: string; readonly options: O };
+export type Target<O> = {
+  readonly id: string;
+  readonly name: string;
+  readonly options: O;
+  /** Of machines that one bulk call made: what the provider has carries the batch's id, and this machine is the `index`th of it. */
+  readonly batch?: Batch;
+  /** What its last unfinished create asked the provider for last: it may exist although the provider does not show it yet. */
+  readonly asked?: Asked;
+};
 
 export type Instance =
   | { readonly state: 'missing' }
@@ -15,8 +23,8 @@ export type Instance =
   | { readonly state: 'stopped' };
 
 /**
- * What a machine holds before its very first start, so that nothing in it has to be started twice. Only for drivers whose
- * channel is private to the machine: keys are among the files, and a cloud's user data can be read by others.
+ * What a machine holds before its very first start, so that nothing in it has to be started twice. Where others can read it on
+ * its way (a cloud's user data), `files` is empty and the host key is of the first visit only: see `bootIsReadable`.
  */
 export type Boot = {
   /** A line of authorized_keys, for the user that the driver logs in. */
@@ -52,14 +60,41 @@ export type Call = {
   readonly signal: AbortSignal;
 };
 
+/** Something of ours at a provider, as `gc` lists it. */
+export type Owned = {
+  /** The id that it carries: a machine's, or a batch's. */
+  readonly id: string;
+  /** Its place in the batch, of an instance that a bulk call made. */
+  readonly index: number | undefined;
+  /** The name of the machine that it was made for, and the store (home-id.ts) that knew the machine. */
+  readonly name: string;
+  readonly home: string;
+  readonly kind: 'instance' | 'disk' | 'firewall' | 'address' | 'spot request' | 'network interface';
+  /** The provider's own name for it, and the region or zone it is in. */
+  readonly resource: string;
+  readonly place: string;
+  readonly state: string;
+  readonly made: Date | undefined;
+  /** US dollars a month at the provider's list price as things are (stopped ones cost their disks); undefined where that is not known. */
+  readonly monthly: number | undefined;
+};
+
+/** What the call that makes something gets besides. */
+export type MakingCall = Call & {
+  /** Writes down what is about to be asked of the provider; resolves when that is on the disk. Before each call that makes something. */
+  readonly asking: (what: string) => Promise<void>;
+};
+
 /**
- * A driver knows a provider and nothing of Docker. `lifecycle.ts` calls it in this order: check, prepare, create, booted, then
- * inspect until the machine runs; stop, kill and start of one that was created; remove at any time, also after a create that
- * died between two calls. But for check, prepare and inspect, each is called by one
+ * A driver knows a provider and nothing of Docker. `lifecycle.ts` calls it in this order: check, settle, prepare, create, booted,
+ * then inspect until the machine runs; stop, kill and start of one that was created; remove at any time, also after a create that
+ * died between two calls. But for check, settle, prepare and inspect, each is called by one
  * process at a time for one machine.
  */
 export type Driver<S extends z.ZodObject = z.ZodObject> = {
   readonly name: string;
+  /** Further names that it is known by. */
+  readonly also?: readonly string[];
   readonly summary: string;
   /** Flags, environment variables, wizard questions and the docs table all come from here. */
   readonly options: S;
@@ -72,16 +107,27 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
   readonly rank?: number;
   /** Programs of this computer that it needs; then they are no business of `health`. */
   programs?(computer: Computer): readonly Program[];
+  /** Others can read what `create` is given for the first start, as a cloud's user data. */
+  readonly bootIsReadable?: true;
   /** Quick and without side effects; needs no options. */
   health(computer: Computer): Promise<Health>;
   /** What `doctor` tells beyond that. Called when the programs are there; may take a second. */
   checkup?(computer: Computer): Promise<readonly Finding[]>;
   /** Fails before anything exists or costs money: files that are missing, credentials, quota. */
   check?(target: Target<z.output<S>>, call: Call): Promise<void>;
+  /**
+   * Asks the provider, before anything exists or costs money, and decides what was left open: region, zone, project, account,
+   * image, user. The record keeps the options that it returns, so that no later command meets others. Called again for a half-made machine.
+   */
+  settle?(target: Target<z.output<S>>, call: Call): Promise<z.output<S>>;
   /** Gets what machines share and none owns, such as an image. Before the machine's record exists, so it may take its time. */
   prepare?(target: Target<z.output<S>>, call: Call): Promise<void>;
   /** Returns as soon as the machine is asked for; waiting is the caller's job. Finishes or passes over what exists. Left out where there is nothing to make. */
-  create?(target: Target<z.output<S>>, boot: Boot, call: Call): Promise<Created>;
+  create?(target: Target<z.output<S>>, boot: Boot, call: MakingCall): Promise<Created>;
+  /** The same for all machines of a batch (`target.batch`) at once, by one call of the provider's; all or none. */
+  createMany?(targets: readonly Target<z.output<S>>[], boot: Boot, call: MakingCall): Promise<void>;
+  /** Lets this computer's present address through the machine's firewall; a no-op where it is let in. */
+  admit?(target: Target<z.output<S>>, call: Call): Promise<void>;
   /** Waits for the machine's own word that it has started, and rejects when it says or shows that it can't. Left out where there is none. */
   booted?(target: Target<z.output<S>>, call: Call): Promise<void>;
   inspect(target: Target<z.output<S>>, call: Call): Promise<Instance>;
@@ -95,6 +141,13 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
   named?(name: string, call: Call): Promise<readonly string[]>;
   /** Removes whatever carries this id, however little of it exists. A no-op when nothing does. Left out by drivers that make nothing. */
   remove?(target: Target<z.output<S>>, call: Call): Promise<void>;
+  /** Whatever the provider has that a store of machines made: this one's, or all stores'. Regions, project and endpoint are in the options. */
+  owned?(
+    where: { readonly options: z.output<S>; readonly home: string | undefined },
+    call: Call,
+  ): Promise<readonly Owned[]>;
+  /** Removes these, and nothing else; passes over what is gone. */
+  discard?(things: readonly Owned[], options: z.output<S>, call: Call): Promise<void>;
 };
 
 /** Exists for inference only: a driver's own calls see its own options. */

@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
-import type { Boot, Call, Target } from '../../src/drivers/driver.ts';
+import type { Boot, MakingCall, Target } from '../../src/drivers/driver.ts';
 import { freePorts } from '../../src/drivers/qemu/ports.ts';
 import { qemu as driver } from '../../src/drivers/qemu/qemu.ts';
 import { readVm, vmFolder, writeVm, type Vm } from '../../src/drivers/qemu/vm.ts';
@@ -46,11 +46,12 @@ async function bench(folder: string, emulator: string, given: Partial<Options> =
   await script(join(folder, 'bin', 'qemu-img'), 'echo "$*" > "$9"');
   await script(join(folder, 'bin', 'qemu-system-x86_64'), emulator);
   const notes: string[] = [];
-  const call: Call = {
+  const call: MakingCall = {
     computer,
     log: () => {},
     note: (text) => notes.push(text),
     signal: new AbortController().signal,
+    asking: async () => {},
   };
   const target = (more: Partial<Options> = {}): Target<Options> => ({
     id: ID,

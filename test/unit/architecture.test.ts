@@ -78,9 +78,13 @@ const rules: readonly Rule[] = [
     breaks: ({ from, to }) => isHall(from) && !isHall(to),
   },
   {
-    says: 'A driver knows a provider and nothing of Docker: drivers/ imports changes, child, computer, errors, machine, options, programs and progress, and images/',
+    says: 'A driver knows a provider and nothing of Docker: drivers/ imports changes, child, computer, errors, machine, options, programs and progress, and images/ and cloud/',
     breaks: ({ from, to }) =>
-      isIn('drivers', from) && !isIn('drivers', to) && !isIn('images', to) && !DRIVERS_MAY.has(to),
+      isIn('drivers', from) &&
+      !isIn('drivers', to) &&
+      !isIn('images', to) &&
+      !isIn('cloud', to) &&
+      !DRIVERS_MAY.has(to),
   },
   {
     says: 'An image is files and where they come from: images/ knows no machine and no provider, and imports changes, child, computer, errors, lock, options and progress',
@@ -97,6 +101,10 @@ const rules: readonly Rule[] = [
   {
     says: 'An image is made and kept without knowing what boots it: images/ imports files of src/ only',
     breaks: ({ from, to }) => isIn('images', from) && !isIn('images', to) && !isHall(to),
+  },
+  {
+    says: 'cloud/ is what drivers of clouds have in common: it imports files of src/, and of drivers/ the contract alone',
+    breaks: ({ from, to }) => isIn('cloud', from) && !isIn('cloud', to) && !isHall(to) && to !== 'drivers/driver.ts',
   },
   {
     says: 'The provisioner does not know what a cloud, a store or a command line is',
