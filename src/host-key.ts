@@ -6,6 +6,8 @@ import type { SshHop } from './machine.ts';
 /** What we hold against the key that a host shows. Lines are `type base64`, as in a known_hosts file. */
 export type Expectation = {
   readonly pinned: string | undefined;
+  /** Beside the pinned key, until that has replaced it. */
+  readonly birth?: string | undefined;
   /** A fingerprint `SHA256:…` or a public key, given by the user. */
   readonly expected: string | undefined;
   /** What the user's own known_hosts says of this address. */
@@ -20,9 +22,9 @@ export type Judgement =
   | { readonly verdict: 'refused'; readonly wanted: readonly string[] };
 
 /** A pinned key rules alone, then a given one, then known_hosts; only where all three are silent is a key first seen. */
-export function judgeHostKey(offered: string, { pinned, expected, known, revoked }: Expectation): Judgement {
+export function judgeHostKey(offered: string, { pinned, birth, expected, known, revoked }: Expectation): Judgement {
   if (revoked.includes(offered)) return { verdict: 'refused', wanted: [] };
-  if (pinned !== undefined) return verdict(offered === pinned, 'pinned', [pinned]);
+  if (pinned !== undefined) return verdict(offered === pinned || offered === birth, 'pinned', [pinned]);
   if (expected !== undefined) return verdict(isOf(offered, expected), 'expected', [expected]);
   if (known.length > 0) return verdict(known.includes(offered), 'known', known);
   return { verdict: 'first-seen' };

@@ -1,30 +1,30 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { applyChanges, readIfThere, writeWhole } from './changes.ts';
+import { applyChanges, writeWhole } from './changes.ts';
 import type { Computer } from './computer.ts';
-import type { Boot, Call, Driver, Instance, Target } from './drivers/driver.ts';
+import type { Boot, Call, Driver, Instance, MakingCall, Target } from './drivers/driver.ts';
 import { driverNamed, drivers, targetOf } from './drivers/index.ts';
 import { canceled, SlipwayError, type ErrorCode } from './errors.ts';
 import { knownHostsLine, shownKey } from './host-key.ts';
-import type {
-  ClientCertificates,
-  Created,
-  Endpoint,
-  Host,
-  Machine,
-  MachineSpec,
-  Ready,
-  SshHop,
-  SshTarget,
-} from './machine.ts';
+import {
+  clientCertificates,
+  firstKeys,
+  hostKeyReplaced,
+  hostKeysOf,
+  lastingHostKey,
+  makeCertificates,
+  pinOf,
+  readCertificates,
+  storeCertificates,
+  writeClientPart,
+} from './identity.ts';
+import type { Asked, Created, Endpoint, Host, Machine, MachineSpec, Ready, SshHop, SshTarget } from './machine.ts';
 import type { Log, Progress } from './progress.ts';
 import { applyStep, type ReadTemplate } from './provision/apply.ts';
-import { clientPart, renewCertificates, serverNames, serverPart, type Certificates } from './provision/certificates.ts';
+import { clientPart, serverPart, type Certificates } from './provision/certificates.ts';
 import { settingsOf } from './provision/daemon-json.ts';
 import { verifyEngine } from './provision/engine-api.ts';
 import { gatherFacts, type Facts } from './provision/facts.ts';
-import { filesForFirstStart, ownerOf, planDeprovision, planProvision } from './provision/plan.ts';
+import { filesForFirstStart, ownerOf, planDeprovision, planHostKey, planProvision } from './provision/plan.ts';
 import { currentContext, switchContext } from './provision/profiles/current-context.ts';
 import { contextName, contextOwner } from './provision/profiles/docker-context.ts';
 import { profiles, profilesNamed } from './provision/profiles/index.ts';
@@ -32,7 +32,7 @@ import type { ClientPlaces } from './provision/profiles/profile.ts';
 import type { Plan, Step } from './provision/step.ts';
 import { planUpgrade, upgradedFrom, type Upgraded } from './provision/upgrade.ts';
 import type { Connect, KeyPair, SshSession } from './ssh.ts';
-import type { MachinePaths, Store } from './store.ts';
+import type { Store } from './store.ts';
 
 /** Every effect the program has on the world, handed in. */
 export type World = {
@@ -61,43 +61,78 @@ const LOOPBACK = '127.0.0.1';
  * where the last one came to.
  */
 export async function createMachine(wanted: MachineSpec, world: World): Promise<Ready> {
-  const { store, progress } = world;
+  const { store } = world;
   const driver = driverNamed(wanted.driver);
-  // Before the name is taken: nothing is left of a create that could not begin.
+  const settled = await settle(driver, wanted, world);
+  await using _lock = await store.lock(wanted.name);
+  const { machine, spec, again } = await begin(settled, world);
+  return await recordingFailure(machine, world, async (save) => {
+    if (!driver.create) return provision(machine, driver, world, save);
+    const target = targetOf(driver, spec, machine);
+    const made = await world.progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
+      driver.create?.(target, await bootOf(spec, driver, world), {
+        ...callOf(world, log),
+        asking: askingFor(machine, save, world),
+      }),
+    );
+    if (again) await admit(driver, target, world);
+    await waitForStart(machine, driver, target, world);
+    return provision(machine, driver, world, save, made?.laid);
+  });
+}
+
+/** Who made it from another network than the one of today would wait before a closed door. */
+async function admit(driver: Driver, target: Target<Record<string, unknown>>, world: World): Promise<void> {
+  if (!driver.admit) return;
+  await world.progress.step('admit', 'Let this computer’s address in', async (log) =>
+    driver.admit?.(target, callOf(world, log)),
+  );
+}
+
+/** All that is decided, refused and fetched before the name is taken: nothing is left of a create that could not begin. */
+async function settle(driver: Driver, wanted: MachineSpec, world: World): Promise<MachineSpec> {
+  const { store, progress } = world;
   await checkSpec(driver, wanted, world);
   // Told now, and not after the minutes that an image may take.
   notReady(await store.find(wanted.name));
+  const options = driver.settle
+    ? await progress.step('settle', `Ask ${driver.name} for what was left open`, async (log) =>
+        driver.settle?.(targetOf(driver, wanted), callOf(world, log)),
+      )
+    : undefined;
+  const spec = options === undefined ? wanted : { ...wanted, options };
   if (driver.prepare)
     await progress.step('prepare', 'Prepare the image', async (log) =>
-      driver.prepare?.(targetOf(driver, wanted), callOf(world, log)),
+      driver.prepare?.(targetOf(driver, spec), callOf(world, log)),
     );
-  await using _lock = await store.lock(wanted.name);
+  return spec;
+}
+
+type Begun = { readonly machine: Machine; readonly spec: MachineSpec; readonly again: boolean };
+
+/** The first arrow, under the machine's lock: saved before anything exists, so that `rm` always finds a half-made machine. */
+async function begin(wanted: MachineSpec, { store, places }: World): Promise<Begun> {
   const before = await store.find(wanted.name);
   notReady(before);
-  const spec = { ...wanted, id: before?.spec.id ?? wanted.id };
-  const target = targetOf(driver, spec);
+  const { id = wanted.id, batch = wanted.batch } = before?.spec ?? {};
+  const spec = { ...wanted, id, ...(batch ? { batch } : {}) };
   try {
-    await noConflicts(spec, world.places);
+    await noConflicts(spec, places);
   } catch (error) {
     // The lock's folder: a name that was refused is as free as before.
     if (!before) await store.remove(spec.name);
     throw error;
   }
-
-  // Saved before anything exists, so that `rm` always finds a half-made machine.
-  const machine: Machine = before?.phase === 'created' ? { ...before, spec } : { version: 1, phase: 'creating', spec };
+  const machine: Machine = before === undefined ? { version: 1, phase: 'creating', spec } : { ...before, spec };
   await store.write(machine);
-  return await recordingFailure(machine, world, async (save) => {
-    if (!driver.create) return provision(machine, driver, world, save);
-    const asking = async (what: string): Promise<void> => {
-      if (machine.phase === 'creating') await save({ ...machine, asked: { what, at: world.now().toISOString() } });
-    };
-    const made = await progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
-      driver.create?.(target, await bootOf(spec, world), { ...callOf(world, log), asking }),
-    );
-    await waitForStart(machine, driver, target, world);
-    return provision(machine, driver, world, save, made?.laid);
-  });
+  return { machine, spec, again: before !== undefined };
+}
+
+/** Writes into the record what a provider is about to be asked for, while there is no host to show for it. */
+function askingFor(machine: Machine, save: Save, { now }: World): MakingCall['asking'] {
+  return async (what) => {
+    if (machine.phase === 'creating') await save({ ...machine, asked: { what, at: now().toISOString() } });
+  };
 }
 
 /** Starts a machine that is stopped, and does not end before its engine answers; its address may be another by then. */
@@ -105,6 +140,7 @@ export async function startMachine(name: string, world: World): Promise<Ready> {
   return await changeRun(name, 'start', world, async (machine, driver, target) => {
     const ran = (await driver.inspect(target, callOf(world, world.debug))).state === 'running';
     await world.progress.step('start', `Start ${name}`, async (log) => driver.start?.(target, callOf(world, log)));
+    await admit(driver, target, world);
     await waitForStart(machine, driver, target, world).catch((error: unknown) => {
       // What one that ran said when it started may be mended since: its engine decides.
       if (!ran || !(error instanceof SlipwayError) || error.code !== 'BOOT_FAILED') throw error;
@@ -153,7 +189,10 @@ export async function provisionMachine(
   samePort(before, machine.spec);
   await noConflicts(machine.spec, world.places);
   const start = before.phase === 'ready' ? { ...before, wanted: machine.spec } : machine;
-  return await recordingFailure(start, world, (save) => provision(machine, driver, world, save));
+  return await recordingFailure(start, world, async (save) => {
+    await admit(driver, targetOf(driver, machine.spec), world);
+    return provision(machine, driver, world, save);
+  });
 }
 
 /** What `provisionMachine` would do on the host, done to nothing: no record, no file, no remote change. */
@@ -178,14 +217,7 @@ async function firstStart(spec: MachineSpec, driver: Driver, world: World): Prom
     title: `Create ${spec.name} (${driver.name}), with these files laid before its first start`,
     template: '',
     variables: Object.fromEntries(given.map(([key, value]) => [key.replaceAll(/[A-Z]/g, '_$&'), String(value)])),
-    files: filesForFirstStart({
-      id: spec.id,
-      name: spec.name,
-      address: LOOPBACK,
-      engine: spec.engine,
-      tls: serverPart(await makeCertificates(spec, LOOPBACK, world)),
-      dropInTemplate: await world.template('slipway.conf'),
-    }),
+    files: driver.bootIsReadable ? [] : await laidFirst(spec, await makeCertificates(spec, LOOPBACK, world), world),
   };
 }
 
@@ -244,7 +276,7 @@ export async function removeMachine(
     found &&
     (how.force ? drivers.find(({ name: known }) => known === found.spec.driver) : driverNamed(found.spec.driver));
   await progress.step('remove', `Remove ${name}`, async (log) => {
-    if (driver && found) await driver.remove?.(targetOf(driver, found.spec), callOf(world, log));
+    if (driver && found) await driver.remove?.(targetOf(driver, found.spec, found), callOf(world, log));
     if (!found) await removeStrays(name, callOf(world, log));
     if (reset) await applyChanges(await switchContext(undefined, places));
     if (ours) await applyChanges(profiles.flatMap((profile) => profile.drop(name, places)));
@@ -261,20 +293,6 @@ async function removeStrays(name: string, call: Call): Promise<void> {
   }
 }
 
-/** The certificates with which a client reaches this machine; undefined for an engine without TLS. */
-export async function clientCertificates(
-  { spec, endpoint }: Ready,
-  store: Store,
-): Promise<ClientCertificates | undefined> {
-  if (!endpoint.tls) return undefined;
-  const { tls } = store.paths(spec.name);
-  const [ca, cert, key] = await Promise.all(
-    ['ca.pem', 'cert.pem', 'key.pem'].map((file) => readFile(join(tls, file), 'utf8')),
-  );
-  if (ca === undefined || cert === undefined || key === undefined) throw new Error('three files were read');
-  return { ca, cert, key };
-}
-
 // --- the path from a spec to a ready machine -------------------------------------------------------------------------
 
 type Save = (machine: Machine) => Promise<void>;
@@ -287,7 +305,9 @@ async function provision(machine: Machine, driver: Driver, world: World, save: S
   if (machine.phase !== 'ready') await save(created);
   const ready =
     (born && (await bornReady(created, world))) ||
-    (host.ssh ? await provisionHost({ ...created, host }, machine, world, save) : await adoptEngine(created, world));
+    (host.ssh
+      ? await provisionHost({ ...created, host }, machine, patienceWith(machine, driver), world, save)
+      : await adoptEngine(created, world));
   return await finish(ready, world, save);
 }
 
@@ -306,6 +326,7 @@ async function finish(ready: Ready, { progress, store, places }: World, save: Sa
 async function provisionHost(
   created: Created & { readonly host: { readonly ssh: SshTarget } },
   before: Machine,
+  patience: Patience,
   world: World,
   save: Save,
 ): Promise<Ready> {
@@ -320,28 +341,29 @@ async function provisionHost(
     );
     if (before.phase !== 'ready') await save({ ...created, host: { ...host, ssh: target } });
   };
-  const { session, ssh, certificates } = await progress.step(
-    'connect',
-    `Connect to ${host.ssh.user}@${host.address}`,
-    async () => {
-      // Certificates take as long to make as a connection to open, so both happen at once.
-      const [opened, made] = await Promise.allSettled([
-        openSession(host.ssh, world, pinned),
-        makeCertificates(spec, host.address, world),
-      ]);
-      if (opened.status === 'rejected') throw opened.reason;
-      try {
-        if (made.status === 'rejected') throw made.reason;
-        await storeCertificates(made.value, paths);
-        return { ...opened.value, certificates: made.value };
-      } catch (error) {
-        await opened.value.session[Symbol.asyncDispose]();
-        throw error;
-      }
-    },
-  );
+  const {
+    session,
+    ssh: met,
+    certificates,
+  } = await progress.step('connect', `Connect to ${host.ssh.user}@${host.address}`, async (log) => {
+    // Certificates take as long to make as a connection to open, so both happen at once.
+    const [opened, made] = await Promise.allSettled([
+      patiently(() => openSession(host.ssh, world, pinned), patience, log, world),
+      makeCertificates(spec, host.address, world),
+    ]);
+    if (opened.status === 'rejected') throw opened.reason;
+    try {
+      if (made.status === 'rejected') throw made.reason;
+      await storeCertificates(made.value, paths);
+      return { ...opened.value, certificates: made.value };
+    } catch (error) {
+      await opened.value.session[Symbol.asyncDispose]();
+      throw error;
+    }
+  });
   await using _session = session;
-  const facts = await progress.step('facts', 'Look at the host', () => lookAtHost(session, ssh, world));
+  const facts = await progress.step('facts', 'Look at the host', () => lookAtHost(session, met, world));
+  const ssh = await lastingSsh(met, session, facts, spec, world);
   const owner = ownerOf(facts);
   if (owner && owner.id !== spec.id) {
     progress.note(
@@ -350,14 +372,7 @@ async function provisionHost(
   }
   for (const step of await planFor(spec, host.address, facts, certificates, world)) {
     await progress.step(step.id, step.title, (log) =>
-      applyStep(step, {
-        session,
-        template: world.template,
-        become: facts.become,
-        sudoPassword: world.sudoPassword,
-        address: host.address,
-        log,
-      }),
+      applyStep(step, { ...stepSide(facts, world), session, address: host.address, log }),
     );
   }
   const endpoint = endpointOf(created);
@@ -365,6 +380,73 @@ async function provisionHost(
     verifyEngine(endpoint, clientPart(certificates), { signal: world.signal, seconds: ENGINE_SECONDS }),
   );
   return { version: 1, phase: 'ready', spec, host: { ...host, ssh }, endpoint };
+}
+
+/** A host that was born with a key which others may have read gets its lasting one, over the connection that the first has verified. */
+async function lastingSsh(
+  { birthKey, ...ssh }: SshTarget,
+  session: SshSession,
+  facts: Facts,
+  spec: MachineSpec,
+  world: World,
+): Promise<SshTarget> {
+  if (birthKey === undefined) return ssh;
+  const paths = world.store.paths(spec.name);
+  if (session.hostKey === birthKey) {
+    const step = planHostKey(await lastingHostKey(paths));
+    await world.progress.step(step.id, step.title, (log) =>
+      applyStep(step, { ...stepSide(facts, world), session, address: ssh.address, log }),
+    );
+  }
+  await hostKeyReplaced(paths);
+  return ssh;
+}
+
+function stepSide(
+  { become }: Facts,
+  { template, sudoPassword }: World,
+): Pick<Parameters<typeof applyStep>[1], 'become' | 'template' | 'sudoPassword'> {
+  return { become, template, sudoPassword };
+}
+
+/** What may pass by itself before a machine lets us in, and for how long that is waited for. */
+type Patience = { readonly seconds: number; readonly passing: ReadonlySet<ErrorCode> };
+
+const NONE: Patience = { seconds: 0, passing: new Set() };
+/** A boot. */
+const START: Patience = { seconds: 180, passing: new Set(['SSH_UNREACHABLE', 'SSH_LOST']) };
+/** A first boot, in which also the keys are laid: until then its SSH server shows a key of its own, and is refused. */
+const BIRTH: Patience = {
+  seconds: 300,
+  passing: new Set(['SSH_UNREACHABLE', 'SSH_LOST', 'SSH_REFUSED', 'HOST_KEY']),
+};
+
+function patienceWith({ phase }: Machine, { bootIsReadable }: Driver): Patience {
+  return bootIsReadable === true && phase !== 'ready' ? BIRTH : NONE;
+}
+
+async function patiently<T>(
+  work: () => Promise<T>,
+  { seconds, passing }: Patience,
+  log: Log,
+  world: World,
+): Promise<T> {
+  const end = performance.now() + seconds * 1000;
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof SlipwayError) || !passing.has(error.code) || performance.now() > end) throw error;
+      log(`Not yet: ${error.message}`);
+      await pause(1000, world.signal);
+    }
+  }
+}
+
+async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  await sleep(milliseconds, undefined, { signal }).catch(() => {
+    throw canceled();
+  });
 }
 
 function endpointOf({ spec, host }: Created): Endpoint {
@@ -417,14 +499,13 @@ async function lookForUpgrade(
 
 async function upgradeHost(machine: Ready, ssh: SshTarget, world: World): Promise<Upgrade> {
   const { spec, endpoint } = machine;
-  const { progress, template, sudoPassword, signal } = world;
+  const { progress, signal } = world;
   const { session, facts } = await lookForUpgrade(machine, ssh, world);
   await using _session = session;
-  const { become } = facts;
   const plan = planUpgrade(spec.engine, facts, ssh.address);
   for (const step of plan) {
     await progress.step(step.id, step.title, (log) =>
-      applyStep(step, { session, template, become, sudoPassword, address: ssh.address, log }),
+      applyStep(step, { ...stepSide(facts, world), session, address: ssh.address, log }),
     );
   }
   const [after] = await progress.step('verify', `Verify the engine at ${endpoint.url}`, async () =>
@@ -441,7 +522,7 @@ async function adoptEngine({ spec, host }: Created, world: World): Promise<Ready
   if (!host.engine) throw new Error(`driver ${spec.driver} gave neither an SSH address nor an engine`);
   const { url, tls } = host.engine;
   const endpoint: Endpoint = { url, tls: tls !== undefined };
-  const certificates = tls && (await readAll(tls));
+  const certificates = tls && (await readCertificates(tls));
   if (certificates) await writeClientPart(certificates, world.store.paths(spec.name));
   await world.progress.step('verify', `Verify the engine at ${url}`, () =>
     verifyEngine(endpoint, certificates, { signal: world.signal, seconds: 10 }),
@@ -481,44 +562,31 @@ async function lookAtHost(session: SshSession, ssh: SshTarget, world: World): Pr
 // --- machines that get their identity before their first start --------------------------------------------------------
 
 /** What the engine and the SSH server of a new machine start with: made here, kept here, the same at every try. */
-async function bootOf(spec: MachineSpec, world: World): Promise<Boot> {
-  const { store } = world;
-  const paths = store.paths(spec.name);
-  const certificates = await makeCertificates(spec, LOOPBACK, world);
-  await storeCertificates(certificates, paths);
-  const [login, host] = await Promise.all([
-    keyPair(paths.ssh, 'id_ed25519', `slipway ${spec.name}`, world),
-    keyPair(paths.ssh, 'host_ed25519', spec.name, world),
-  ]);
+async function bootOf(spec: MachineSpec, { bootIsReadable: readable = false }: Driver, world: World): Promise<Boot> {
+  const { login, host } = await firstKeys(spec.name, readable, world);
   return {
     authorizedKey: login.public,
-    hostKey: { private: host.private, public: pinOf(host) },
+    hostKey: { private: host.private, public: pinOf(host.public) },
     enginePort: spec.engine.port,
-    files: filesForFirstStart({
-      id: spec.id,
-      name: spec.name,
-      address: LOOPBACK,
-      engine: spec.engine,
-      tls: serverPart(certificates),
-      dropInTemplate: await world.template('slipway.conf'),
-    }),
+    files: readable ? [] : await filesOfFirstStart(spec, world),
   };
 }
 
-async function keyPair(folder: string, name: string, comment: string, { newKeyPair }: World): Promise<KeyPair> {
-  const file = join(folder, name);
-  const [kept, line] = await Promise.all([readIfThere(file), readIfThere(`${file}.pub`)]);
-  if (kept !== undefined && line !== undefined) return { private: kept, public: line.trim() };
-  const made = await newKeyPair(comment);
-  // The public half last: it says that both are there.
-  await writeWhole(file, made.private, 0o600);
-  await writeWhole(`${file}.pub`, `${made.public}\n`, 0o600);
-  return made;
+async function filesOfFirstStart(spec: MachineSpec, world: World): Promise<Boot['files']> {
+  const certificates = await makeCertificates(spec, LOOPBACK, world);
+  await storeCertificates(certificates, world.store.paths(spec.name));
+  return await laidFirst(spec, certificates, world);
 }
 
-/** `type base64`, without the comment. */
-function pinOf(pair: KeyPair): string {
-  return pair.public.split(' ').slice(0, 2).join(' ');
+async function laidFirst(spec: MachineSpec, certificates: Certificates, { template }: World): Promise<Boot['files']> {
+  return filesForFirstStart({
+    id: spec.id,
+    name: spec.name,
+    address: LOOPBACK,
+    engine: spec.engine,
+    tls: serverPart(certificates),
+    dropInTemplate: await template('slipway.conf'),
+  });
 }
 
 async function waitForStart(
@@ -571,7 +639,7 @@ async function reach(machine: Ready, driver: Driver, world: World, save: Save): 
   const created: Created = { version: 1, phase: 'created', spec, host };
   // Its certificate names the address: a new one needs a visit.
   if (host.ssh && host.address !== machine.host.address)
-    return await finish(await provisionHost({ ...created, host }, machine, world, save), world, save);
+    return await finish(await provisionHost({ ...created, host }, machine, START, world, save), world, save);
   const endpoint = endpointOf(created);
   const tls = await clientCertificates(machine, world.store);
   await world.progress.step('verify', `Verify the engine at ${endpoint.url}`, () =>
@@ -609,12 +677,20 @@ async function hostOf(machine: Machine, driver: Driver, world: World): Promise<H
   const { spec } = machine;
   const host = await waitForHost(machine, driver, world);
   if (!driver.create || !host.ssh) return keepPins(host, machine);
-  const { ssh } = world.store.paths(spec.name);
-  const hostKey = await readFile(join(ssh, 'host_ed25519.pub'), 'utf8');
-  return {
-    ...host,
-    ssh: { ...host.ssh, keyFile: join(ssh, 'id_ed25519'), hostKey: pinOf({ private: '', public: hostKey.trim() }) },
-  };
+  const keys = await hostKeysOf(world.store.paths(spec.name));
+  const ssh = { ...host.ssh, keyFile: host.ssh.keyFile ?? keys.login };
+  // Somebody else gave it its host key, and the driver knows which one.
+  if (ssh.expectedKey !== undefined) return keepPins({ ...host, ssh }, machine);
+  if (keys.pinned === undefined) {
+    throw new SlipwayError(
+      'HOST_KEY',
+      `The host key that was made with "${spec.name}" is gone from ${keys.login}’s folder`,
+      {
+        hint: 'No other key is taken for it; put the folder back from a backup, or make the machine anew',
+      },
+    );
+  }
+  return { ...host, ssh: { ...ssh, hostKey: keys.pinned, ...(keys.birth ? { birthKey: keys.birth } : {}) } };
 }
 
 /** Polls the driver, so that no driver polls by itself: one timeout, one message, one place to cancel. */
@@ -635,9 +711,7 @@ async function waitForHost(machine: Machine, driver: Driver, world: World): Prom
         },
       );
     }
-    await sleep(1000, undefined, { signal }).catch(() => {
-      throw canceled();
-    });
+    await pause(1000, signal);
   }
 }
 
@@ -678,6 +752,7 @@ async function openSession(
         const pinned = save ? ' and from now on demanded' : '';
         world.progress.note(`Host key of ${hop.address}, first seen${pinned}: ${shownKey(key)}`);
       }
+      if (key === hop.birthKey) return;
       fresh ||= hop.hostKey === undefined;
       ssh = hop === target.jump ? { ...ssh, jump: { ...hop, hostKey: key } } : { ...ssh, hostKey: key };
     });
@@ -687,69 +762,7 @@ async function openSession(
   }
 }
 
-// --- certificates and records ----------------------------------------------------------------------------------------
-
-async function makeCertificates(spec: MachineSpec, address: string, { store, now }: World): Promise<Certificates> {
-  const kept = await storedCertificates(store.paths(spec.name));
-  return renewCertificates(kept, {
-    name: spec.name,
-    names: serverNames(spec.name, address, spec.engine.tlsSan),
-    now: now(),
-  });
-}
-
-async function storedCertificates({ ca, server, tls }: MachinePaths): Promise<Partial<Certificates>> {
-  const read = (folder: string, file: string): Promise<string | undefined> => readIfThere(join(folder, file));
-  const [caKey, caCert, serverCert, serverKey, cert, key] = await Promise.all([
-    read(ca, 'ca-key.pem'),
-    read(tls, 'ca.pem'),
-    read(server, 'cert.pem'),
-    read(server, 'key.pem'),
-    read(tls, 'cert.pem'),
-    read(tls, 'key.pem'),
-  ]);
-  return {
-    ...(caCert !== undefined && caKey !== undefined ? { ca: caCert, caKey } : {}),
-    ...(serverCert !== undefined && serverKey !== undefined ? { server: { cert: serverCert, key: serverKey } } : {}),
-    ...(cert !== undefined && key !== undefined ? { client: { cert, key } } : {}),
-  };
-}
-
-/** Stored before the host gets its part: a kill in between must not leave a host whose keys nobody has. */
-async function storeCertificates(certificates: Certificates, paths: MachinePaths): Promise<void> {
-  await Promise.all([
-    writeIfNew(join(paths.ca, 'ca-key.pem'), certificates.caKey),
-    writeIfNew(join(paths.server, 'cert.pem'), certificates.server.cert),
-    writeIfNew(join(paths.server, 'key.pem'), certificates.server.key),
-    writeClientPart(clientPart(certificates), paths),
-  ]);
-}
-
-async function writeClientPart({ ca, cert, key }: ClientCertificates, { tls }: MachinePaths): Promise<void> {
-  await Promise.all([
-    writeIfNew(join(tls, 'ca.pem'), ca),
-    writeIfNew(join(tls, 'cert.pem'), cert),
-    writeIfNew(join(tls, 'key.pem'), key),
-  ]);
-}
-
-async function writeIfNew(path: string, content: string): Promise<void> {
-  const present = await readIfThere(path);
-  if (present !== content) await writeWhole(path, content, 0o600);
-}
-
-async function readAll(files: {
-  readonly ca: string;
-  readonly cert: string;
-  readonly key: string;
-}): Promise<ClientCertificates> {
-  const [ca, cert, key] = await Promise.all([
-    readFile(files.ca, 'utf8'),
-    readFile(files.cert, 'utf8'),
-    readFile(files.key, 'utf8'),
-  ]);
-  return { ca, cert, key };
-}
+// --- records ---------------------------------------------------------------------------------------------------------
 
 const INTERRUPTIONS: ReadonlySet<ErrorCode> = new Set(['CANCELED', 'SSH_LOST', 'HOST_FULL', 'LOCAL_FILES']);
 
@@ -783,16 +796,23 @@ async function recordingFailure<T>(
 }
 
 /** Ctrl-C asks nothing and tells what exists, and how to go on or undo. */
-function canceledAt({ phase, spec: { name } }: Machine, cause: SlipwayError): SlipwayError {
+function canceledAt(
+  { phase, asked, spec: { name, driver } }: Machine & { readonly asked?: Asked },
+  cause: SlipwayError,
+): SlipwayError {
   return phase === 'ready'
     ? new SlipwayError('CANCELED', `Stopped before the end, as you asked: "${name}" may be half changed`, {
         hint: `Go on with: slipway provision ${name}`,
         cause,
       })
-    : new SlipwayError('CANCELED', `Stopped before the end, as you asked: "${name}" is half made`, {
-        hint: `Go on with: slipway create ${name}, or undo with: slipway rm ${name}`,
-        cause,
-      });
+    : new SlipwayError(
+        'CANCELED',
+        `Stopped before the end, as you asked: "${name}" is half made${asked ? `; ${driver} was asked for its ${asked.what}` : ''}`,
+        {
+          hint: `Go on with: slipway create ${name}, or undo with: slipway rm ${name}`,
+          cause,
+        },
+      );
 }
 
 /** As create would refuse it, before anything is done for it. */
@@ -859,14 +879,7 @@ async function withdraw(machine: Machine, force: boolean, world: World): Promise
     }
     for (const step of planDeprovision(facts, ssh.address)) {
       await world.progress.step(step.id, step.title, (log: Log) =>
-        applyStep(step, {
-          session,
-          template: world.template,
-          become: facts.become,
-          sudoPassword: world.sudoPassword,
-          address: ssh.address,
-          log,
-        }),
+        applyStep(step, { ...stepSide(facts, world), session, address: ssh.address, log }),
       );
     }
   } catch (error) {

@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { connect as connectSocket } from 'node:net';
 import { join } from 'node:path';
-import { clientCertificates, inspectMachine, type World } from './lifecycle.ts';
+import { clientCertificates } from './identity.ts';
+import { inspectMachine, type World } from './lifecycle.ts';
 import { systemCode } from './errors.ts';
 import type { Machine, Ready } from './machine.ts';
 import { daysLeft, RENEW_DAYS } from './provision/certificates.ts';

@@ -77,7 +77,7 @@ async function openHop(
 ): Promise<Line> {
   const asked = hop.hostKey !== undefined || hop.expectedKey !== undefined;
   const { known, revoked } = asked ? { known: [], revoked: [] } : await knownKeys(hop, side.userHome);
-  const expectation = { pinned: hop.hostKey, expected: hop.expectedKey, known, revoked };
+  const expectation = { pinned: hop.hostKey, birth: hop.birthKey, expected: hop.expectedKey, known, revoked };
   let refusal: SlipwayError | undefined;
   for (const algorithms of hostKeyAlgorithms(expectation)) {
     try {

@@ -108,7 +108,7 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
   /** Programs of this computer that it needs; then they are no business of `health`. */
   programs?(computer: Computer): readonly Program[];
   /** Others can read what `create` is given for the first start, as a cloud's user data. */
-  readonly bootIsReadable?: true;
+  readonly bootIsReadable?: boolean;
   /** Quick and without side effects; needs no options. */
   health(computer: Computer): Promise<Health>;
   /** What `doctor` tells beyond that. Called when the programs are there; may take a second. */

@@ -1,4 +1,4 @@
-import type { MachineSpec } from '../machine.ts';
+import type { Machine, MachineSpec } from '../machine.ts';
 import { SlipwayError } from '../errors.ts';
 import type { MakeImage } from '../images/making.ts';
 import * as all from './all.ts';
@@ -7,7 +7,7 @@ import type { Driver, Target } from './driver.ts';
 export const drivers: readonly Driver[] = Object.values(all);
 
 export function driverNamed(name: string): Driver {
-  const driver = drivers.find((candidate) => candidate.name === name);
+  const driver = drivers.find((candidate) => candidate.name === name || candidate.also?.includes(name) === true);
   if (driver) return driver;
   throw new SlipwayError('DRIVER_UNKNOWN', `There is no driver named "${name}"`, {
     hint: `Drivers: ${drivers.map((candidate) => candidate.name).join(', ')}`,
@@ -18,6 +18,16 @@ export function driverNamed(name: string): Driver {
 export const makeImage: MakeImage = async (...call) => (await import('./qemu/image.ts')).makeImage(...call);
 
 /** The stored options were parsed when the spec was made; parsing again gives them the driver's own type. */
-export function targetOf(driver: Driver, spec: MachineSpec): Target<Record<string, unknown>> {
-  return { id: spec.id, name: spec.name, options: driver.options.parse(spec.options) };
+export function targetOf(
+  driver: Driver,
+  { id, name, batch, options }: MachineSpec,
+  unfinished?: Machine,
+): Target<Record<string, unknown>> {
+  return {
+    id,
+    name,
+    options: driver.options.parse(options),
+    ...(batch ? { batch } : {}),
+    ...(unfinished?.phase === 'creating' && unfinished.asked ? { asked: unfinished.asked } : {}),
+  };
 }

@@ -70,6 +70,20 @@ export function filesForFirstStart(input: Omit<PlanInput, 'facts'>): readonly Re
     .map((file) => ({ ...file, mode: file.mode === '=' ? '644' : file.mode }));
 }
 
+/** Puts a lasting host key in the place of the one that came with the machine's user data. */
+export function planHostKey(key: { readonly private: string; readonly public: string }): Step {
+  return {
+    id: 'host-key',
+    title: 'Replace the SSH host key of its birth',
+    template: 'host-key.sh',
+    variables: {},
+    files: [
+      { path: 'private', mode: '600', content: key.private },
+      { path: 'public', mode: '644', content: `${key.public}\n` },
+    ],
+  };
+}
+
 /** Takes back what `planProvision` laid on the host; the engine and whatever it holds stay. */
 export function planDeprovision(facts: Facts, where: string): Plan {
   const ownership = ownershipIn(facts.slipwayState);

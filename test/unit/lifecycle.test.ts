@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { applyChanges } from '../../src/changes.ts';
 import { SlipwayError } from '../../src/errors.ts';
+import { clientCertificates } from '../../src/identity.ts';
 import {
-  clientCertificates,
   createMachine,
   dryRun,
   provisionMachine,
