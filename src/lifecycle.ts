@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { applyChanges, writeWhole } from './changes.ts';
 import type { Computer } from './computer.ts';
+export type { Instance } from './drivers/driver.ts';
 import type { Boot, Call, Driver, Instance, MakingCall, Target } from './drivers/driver.ts';
 import { driverNamed, drivers, targetOf } from './drivers/index.ts';
 import { canceled, SlipwayError, type ErrorCode } from './errors.ts';
@@ -82,7 +83,7 @@ export async function createMachine(wanted: MachineSpec, world: World): Promise<
 }
 
 /** Who made it from another network than the one of today would wait before a closed door. */
-async function admit(driver: Driver, target: Target<Record<string, unknown>>, world: World): Promise<void> {
+export async function admit(driver: Driver, target: Target<Record<string, unknown>>, world: World): Promise<void> {
   if (!driver.admit) return;
   await world.progress.step('admit', 'Let this computer’s address in', async (log) =>
     driver.admit?.(target, callOf(world, log)),
@@ -90,7 +91,7 @@ async function admit(driver: Driver, target: Target<Record<string, unknown>>, wo
 }
 
 /** All that is decided, refused and fetched before the name is taken: nothing is left of a create that could not begin. */
-async function settle(driver: Driver, wanted: MachineSpec, world: World): Promise<MachineSpec> {
+export async function settle(driver: Driver, wanted: MachineSpec, world: World): Promise<MachineSpec> {
   const { store, progress } = world;
   await checkSpec(driver, wanted, world);
   // Told now, and not after the minutes that an image may take.
@@ -111,7 +112,7 @@ async function settle(driver: Driver, wanted: MachineSpec, world: World): Promis
 type Begun = { readonly machine: Machine; readonly spec: MachineSpec; readonly again: boolean };
 
 /** The first arrow, under the machine's lock: saved before anything exists, so that `rm` always finds a half-made machine. */
-async function begin(wanted: MachineSpec, { store, places }: World): Promise<Begun> {
+export async function begin(wanted: MachineSpec, { store, places }: World): Promise<Begun> {
   const before = await store.find(wanted.name);
   notReady(before);
   const { id = wanted.id, batch = wanted.batch } = before?.spec ?? {};
@@ -295,10 +296,16 @@ async function removeStrays(name: string, call: Call): Promise<void> {
 
 // --- the path from a spec to a ready machine -------------------------------------------------------------------------
 
-type Save = (machine: Machine) => Promise<void>;
+export type Save = (machine: Machine) => Promise<void>;
 
 /** `born`: it has just started for the first time, with all that it needs. */
-async function provision(machine: Machine, driver: Driver, world: World, save: Save, born = false): Promise<Ready> {
+export async function provision(
+  machine: Machine,
+  driver: Driver,
+  world: World,
+  save: Save,
+  born = false,
+): Promise<Ready> {
   const { spec } = machine;
   const host = await hostOf(machine, driver, world);
   const created: Created = { version: 1, phase: 'created', spec, host };
@@ -562,7 +569,11 @@ async function lookAtHost(session: SshSession, ssh: SshTarget, world: World): Pr
 // --- machines that get their identity before their first start --------------------------------------------------------
 
 /** What the engine and the SSH server of a new machine start with: made here, kept here, the same at every try. */
-async function bootOf(spec: MachineSpec, { bootIsReadable: readable = false }: Driver, world: World): Promise<Boot> {
+export async function bootOf(
+  spec: MachineSpec,
+  { bootIsReadable: readable = false }: Driver,
+  world: World,
+): Promise<Boot> {
   const { login, host } = await firstKeys(spec.name, readable, world);
   return {
     authorizedKey: login.public,
@@ -767,7 +778,7 @@ async function openSession(
 const INTERRUPTIONS: ReadonlySet<ErrorCode> = new Set(['CANCELED', 'SSH_LOST', 'HOST_FULL', 'LOCAL_FILES']);
 
 /** Runs the rest of a path whose failure the record shall tell, from the last state that was saved. */
-async function recordingFailure<T>(
+export async function recordingFailure<T>(
   { wanted, ...start }: Machine & { readonly wanted?: MachineSpec },
   { store, progress, now }: World,
   work: (save: Save) => Promise<T>,
@@ -826,7 +837,7 @@ async function checkSpec(driver: Driver, spec: MachineSpec, world: World): Promi
   await driver.check?.(targetOf(driver, spec), callOf(world, world.debug));
 }
 
-function callOf({ computer, progress, signal }: World, log: Log): Call {
+export function callOf({ computer, progress, signal }: World, log: Log): Call {
   return { computer, log, note: (text) => progress.note(text), signal };
 }
 

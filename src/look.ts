@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises';
+import type { Instance } from './lifecycle.ts';
 import { connect as connectSocket } from 'node:net';
 import { join } from 'node:path';
 import { clientCertificates } from './identity.ts';
 import { inspectMachine, type World } from './lifecycle.ts';
-import { systemCode } from './errors.ts';
+import { SlipwayError, systemCode } from './errors.ts';
 import type { Machine, Ready } from './machine.ts';
 import { daysLeft, RENEW_DAYS } from './provision/certificates.ts';
 import { askVersion, inWords } from './provision/engine-api.ts';
@@ -63,7 +64,7 @@ export async function lookAt(
       days,
       trouble: trouble(why),
     });
-    const instance = await inspectMachine(machine, world);
+    const { instance, why } = await asItsDriverSays(machine, world, seconds);
     if (instance?.state === 'stopped') return silent('stopped', '');
     if (instance?.state === 'paused') return silent('paused', instance.reason);
     if (instance?.state === 'missing') return silent('missing', 'what its driver made is gone');
@@ -72,7 +73,26 @@ export async function lookAt(
     const answers = ssh !== undefined && (await greets(ssh.address, ssh.port));
     const engine = `engine: ${inWords(error)}`;
     if (answers) return silent('no engine', engine);
-    return instance ? silent('starting', 'it runs, and nothing in it answers yet') : silent('unreachable', engine);
+    return instance
+      ? silent('starting', 'it runs, and nothing in it answers yet')
+      : silent('unreachable', [engine, why].filter(Boolean).join('; '));
+  }
+}
+
+/** A provider that can't be asked, or answers late, is told beside what is known. */
+async function asItsDriverSays(
+  machine: Machine,
+  world: Parameters<typeof inspectMachine>[1],
+  seconds: number,
+): Promise<{ readonly instance: Instance | undefined; readonly why: string }> {
+  const late = AbortSignal.timeout(seconds * 1000);
+  try {
+    const signal = AbortSignal.any([world.signal, late]);
+    return { instance: await inspectMachine(machine, { ...world, signal }), why: '' };
+  } catch (error) {
+    if (world.signal.aborted || !(error instanceof SlipwayError)) throw error;
+    const why = late.aborted ? `${machine.spec.driver} did not answer within ${seconds} s` : error.message;
+    return { instance: undefined, why };
   }
 }
 

@@ -3,6 +3,7 @@ import type { MakeImage, UsersOf } from '../images/making.ts';
 import type { Images } from '../images/store.ts';
 import type { World } from '../lifecycle.ts';
 import { describe, type OptionInfo, type Values } from '../options.ts';
+import type { Progress } from '../progress.ts';
 
 /** What a command hands back: one document for --json, the text for people, both for stdout. */
 export type Result = { readonly json: unknown; readonly text: string; readonly status?: number };
@@ -24,6 +25,10 @@ export type Cli = {
   readonly color: boolean;
   /** How this program was called, for the command lines that we print. */
   readonly program: string;
+  /** The progress of one machine among several at work at once. */
+  readonly progressOf: (machine: string) => Progress;
+  /** Sets a variable of the environment for the rest of this run. */
+  readonly lend: (variable: string, value: string) => void;
   /** A line for a person, on stderr. */
   readonly say: (line: string) => void;
 };

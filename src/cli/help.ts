@@ -70,7 +70,7 @@ export function commandHelp(command: Command, driver: string | undefined, width:
 export function topicHelp(topic: string, width: number): string | undefined {
   if (topic === 'engine')
     return ['Options of the engine, for create and provision', '', ...optionLines(engineInfos, width)].join('\n');
-  const driver = drivers.find(({ name }) => name === topic);
+  const driver = drivers.find(({ name, also }) => name === topic || also?.includes(topic) === true);
   if (!driver) return undefined;
   return [`Driver ${driver.name}: ${driver.summary}`, '', ...optionLines(driverInfos[driver.name] ?? [], width)].join(
     '\n',

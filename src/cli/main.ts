@@ -146,7 +146,7 @@ async function helpOf(command: Command, rest: readonly string[]): Promise<number
 
 async function makeCli(password: unknown): Promise<Cli> {
   const userHome = homedir();
-  const [{ openStore }, { openImages }, progress] = await Promise.all([
+  const [{ openStore }, { openImages }, progressOf] = await Promise.all([
     import('../store.ts'),
     import('../images/store.ts'),
     makeProgress(),
@@ -164,7 +164,7 @@ async function makeCli(password: unknown): Promise<Cli> {
     store: openStore(home),
     connect: async (...call) => (await import('../ssh.ts')).connect(...call),
     newKeyPair: async (comment) => (await import('../ssh.ts')).newKeyPair(comment),
-    progress,
+    progress: progressOf(),
     template: (file) => readFile(new URL(file, templates), 'utf8'),
     signal: interrupt.signal,
     now: () => new Date(),
@@ -186,18 +186,25 @@ async function makeCli(password: unknown): Promise<Cli> {
     width: width(),
     color,
     program: 'slipway',
+    progressOf,
+    lend: (variable, value) => {
+      process.env[variable] = value;
+    },
     say,
   };
 }
 
-async function makeProgress(): Promise<Progress> {
+async function makeProgress(): Promise<(machine?: string) => Progress> {
   const { jsonProgress, liveProgress, plainProgress, quietProgress } = await import('./progress.ts');
-  if (manner.json) return jsonProgress((line) => process.stdout.write(`${line}\n`));
-  if (manner.quiet) return quietProgress(say);
-  // Lines of --debug would tear the live list.
-  return process.stderr.isTTY && !manner.debug && process.env.TERM !== 'dumb'
-    ? liveProgress(process.stderr, color)
-    : plainProgress(say);
+  return (machine) => {
+    const named = (line: string): void => say(machine === undefined ? line : `${machine}: ${line}`);
+    if (manner.json) return jsonProgress((line) => process.stdout.write(`${line}\n`), machine);
+    if (manner.quiet) return quietProgress(named);
+    // Lines of --debug would tear the live list, and two lists each other.
+    return process.stderr.isTTY && !manner.debug && process.env.TERM !== 'dumb' && machine === undefined
+      ? liveProgress(process.stderr, color)
+      : plainProgress(named);
+  };
 }
 
 function show({ json, text, status = 0 }: Result): number {

@@ -26,9 +26,10 @@ export function quietProgress(say: Lines): Progress {
   return stepping(say, async (_id, _title, work) => work(() => {}));
 }
 
-/** One JSON event a line: {event, id, title, state, elapsed (seconds), error?}. */
-export function jsonProgress(print: Lines): Progress {
-  const emit = (event: object): void => print(JSON.stringify(event));
+/** One JSON event a line: {event, machine? (of several), id, title, state, elapsed (seconds), error?}. */
+export function jsonProgress(print: Lines, machine?: string): Progress {
+  const emit = (event: object): void =>
+    print(JSON.stringify({ ...event, ...(machine === undefined ? {} : { machine }) }));
   return stepping(
     (text) => emit({ event: 'note', text }),
     async (id, title, work) => {

@@ -7,6 +7,7 @@ import { isImagePath } from '../images/source.ts';
 import type { EngineSpec, MachineSpec } from '../machine.ts';
 import { describe, fromEnv, listed, parseOptions, type OptionInfo, type Values } from '../options.ts';
 import { engineInfos, engineOptions } from '../spec.ts';
+import type { Cli } from './command.ts';
 
 export const driverInfos: Readonly<Record<string, readonly OptionInfo[]>> = Object.fromEntries(
   drivers.map((driver) => [driver.name, describe(driver.options, driver.name)]),
@@ -14,6 +15,26 @@ export const driverInfos: Readonly<Record<string, readonly OptionInfo[]>> = Obje
 
 /** Every option that shapes a machine, of all drivers: what `create` and `provision` accept. */
 export const machineInfos: readonly OptionInfo[] = [...engineInfos, ...Object.values(driverInfos).flat()];
+
+/** Those of drivers that can be asked what they have of ours. */
+export const cloudInfos: readonly OptionInfo[] = drivers
+  .filter(({ owned }) => owned !== undefined)
+  .flatMap(({ name }) => driverInfos[name] ?? []);
+
+/** Credentials that some take as flags; never part of a machine. */
+export const credentialInfos: readonly OptionInfo[] = drivers.flatMap(({ name, credentials }) =>
+  credentials ? describe(credentials, name) : [],
+);
+
+/** For this run, as if the variables that the provider's own libraries read had been set. */
+export function lendCredentials(flags: Values, { lend, say }: Pick<Cli, 'lend' | 'say'>): void {
+  const given = credentialInfos.filter(({ flag }) => flags[flag] !== undefined);
+  for (const { env, flag } of given) if (env !== undefined) lend(env, String(flags[flag]));
+  if (given.length === 0) return;
+  say(
+    `Every process of this computer can read ${listed(given.map(({ flag }) => `--${flag}`))}, and Slipway keeps none of it: set ${listed(given.flatMap(({ env }) => env ?? []))} instead, for later commands too`,
+  );
+}
 
 /** The values of these options among the flags, by their schema's keys. */
 export function valuesOf(infos: readonly OptionInfo[], flags: Values): Values {

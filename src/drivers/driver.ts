@@ -98,6 +98,11 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
   readonly summary: string;
   /** Flags, environment variables, wizard questions and the docs table all come from here. */
   readonly options: S;
+  /**
+   * Credentials that the provider's own chain reads from the variables named here, accepted as flags because old scripts give
+   * them so. They hold for one run and are stored nowhere.
+   */
+  readonly credentials?: z.ZodObject;
   /** What `remove` leaves standing, for the user to know: absent when everything goes. */
   readonly stays?: string;
   /**
@@ -141,6 +146,8 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
   named?(name: string, call: Call): Promise<readonly string[]>;
   /** Removes whatever carries this id, however little of it exists. A no-op when nothing does. Left out by drivers that make nothing. */
   remove?(target: Target<z.output<S>>, call: Call): Promise<void>;
+  /** The options that say whose account is asked, and where: `gc` asks in each that a machine was made with. */
+  readonly reach?: readonly (keyof z.output<S> & string)[];
   /** Whatever the provider has that a store of machines made: this one's, or all stores'. Regions, project and endpoint are in the options. */
   owned?(
     where: { readonly options: z.output<S>; readonly home: string | undefined },

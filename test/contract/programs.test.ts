@@ -95,6 +95,8 @@ esac`,
     width: 80,
     color: false,
     program: 'slipway',
+    progressOf: () => world.progress,
+    lend: () => {},
     say: (line) => said.push(line),
   };
   return {

@@ -4,13 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { applyChanges } from '../../src/changes.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { clientCertificates } from '../../src/identity.ts';
-import {
-  createMachine,
-  dryRun,
-  provisionMachine,
-  removeMachine,
-  type World,
-} from '../../src/lifecycle.ts';
+import { createMachine, dryRun, provisionMachine, removeMachine, type World } from '../../src/lifecycle.ts';
 import type { MachineSpec } from '../../src/machine.ts';
 import { currentContext, switchContext } from '../../src/provision/profiles/current-context.ts';
 import { contextOwner, dockerContext } from '../../src/provision/profiles/docker-context.ts';

@@ -38,6 +38,12 @@ export const commands: readonly ((CommandEntry | CommandFamily) & { readonly gro
   },
   { name: 'rm', group: 'Make', summary: 'Remove machines', load: async () => (await import('./rm.ts')).rm },
   {
+    name: 'gc',
+    group: 'Make',
+    summary: 'Find and remove what no machine knows',
+    load: async () => (await import('./gc.ts')).gc,
+  },
+  {
     name: 'image',
     group: 'Make',
     summary: 'Build, pull, list and remove images of local VMs',

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { driverNamed, drivers } from '../../drivers/index.ts';
-import { SlipwayError } from '../../errors.ts';
+import { createMachines, type Made } from '../../bulk.ts';
+import { exitCodes, SlipwayError } from '../../errors.ts';
 import { checkMachine, createMachine, dryRun } from '../../lifecycle.ts';
 import { fromEnv, toArgv, toCommandLine, type Values } from '../../options.ts';
 import { clientProgram, mendingOf, missingPrograms } from '../../programs.ts';
@@ -11,7 +12,7 @@ import { badName } from '../../store.ts';
 import { isMachineName, type Machine, type MachineSpec, type Ready } from '../../machine.ts';
 import { defineCommand, infosOf, type Cli, type Command, type Result } from '../command.ts';
 import { installMissing } from '../consent.ts';
-import { driverIn, driverInfos, machineInfos, specFrom } from '../spec.ts';
+import { credentialInfos, driverIn, driverInfos, lendCredentials, machineInfos, specFrom } from '../spec.ts';
 import { preferredHere } from '../standing.ts';
 import { planResult } from './provision.ts';
 import { makeCurrent, noContext } from './use.ts';
@@ -28,6 +29,12 @@ const args = z.object({
     }),
   use: z.boolean().default(false).meta({ description: 'Make it the docker CLI’s current context' }),
   yes: z.boolean().default(false).meta({ description: 'Install missing programs without asking', short: 'y' }),
+  count: z
+    .int()
+    .min(1)
+    .max(1000)
+    .optional()
+    .meta({ description: 'Make so many machines: NAME-1, NAME-2, …', value: 'number' }),
   dryRun: z.boolean().default(false).meta({ description: 'Show what would be done on the host' }),
   profile: z
     .array(z.enum(known.map(({ name }) => name) as [string, ...string[]]))
@@ -38,17 +45,19 @@ const args = z.object({
 
 export const create: Command<typeof args> = defineCommand({
   name: 'create',
-  summary: 'Make a machine, or finish one whose making was stopped',
-  words: '[name]',
+  summary: 'Make machines, or finish those whose making was stopped',
+  words: '[names...]',
   args,
-  more: machineInfos,
+  more: [...machineInfos, ...credentialInfos],
   details:
-    'Flags of a driver choose it: --generic-ip-address 192.0.2.10 needs no --driver. Without any, it is the best local driver here.',
+    'Flags of a driver choose it: --generic-ip-address 192.0.2.10 needs no --driver. Without any, it is the best local driver here. Several names make machines of one kind, by one call where the provider has one.',
   async run({ words, args: given, flags }, cli) {
-    const named = words[0];
-    if (named !== undefined && !isMachineName(named)) throw badName(named);
+    const names = namesFrom(words, given.count);
+    lendCredentials(flags, cli);
+    const [named] = names;
     const { spec, asked, use } = await decide(named, given, flags, cli);
     if (use && !spec.profiles.includes('docker-context')) throw noContext(spec.name);
+    if (names.length > 1) return await createMany(spec, names, given, flags, cli);
     const before = await cli.world.store.find(spec.name);
     const repeat = commandLine(spec, use, cli);
     // What can't be made, and a name that is taken, are refused before anything is installed for it.
@@ -61,6 +70,77 @@ export const create: Command<typeof args> = defineCommand({
   },
 });
 
+/** `web --count 3` is `web-1 web-2 web-3`. */
+function namesFrom(words: readonly string[], count: number | undefined): readonly string[] {
+  if (count !== undefined && words.length !== 1) {
+    throw new SlipwayError('USAGE', `--count numbers the machines of one name, and ${words.length} were given`, {
+      hint: `For example: slipway create ${words[0] ?? 'web'} --count ${count}`,
+    });
+  }
+  const names = count === undefined ? words : Array.from({ length: count }, (_, at) => `${words[0]}-${at + 1}`);
+  const wrong = names.find((name) => !isMachineName(name));
+  if (wrong !== undefined) throw badName(wrong);
+  const twice = names.find((name, at) => names.indexOf(name) !== at);
+  if (twice === undefined) return names;
+  throw new SlipwayError('USAGE', `"${twice}" was given twice`, { hint: 'Name each machine once' });
+}
+
+/** Machines of one kind: the first one's answers are everyone's. */
+async function createMany(
+  first: MachineSpec,
+  names: readonly string[],
+  given: Given,
+  flags: Values,
+  cli: Cli,
+): Promise<Result> {
+  const { world, env } = cli;
+  const before = await Promise.all(names.map(async (name) => world.store.find(name)));
+  for (const machine of before) if (machine?.phase !== 'ready') sameDriver(machine, first.driver);
+  if (given.use)
+    throw new SlipwayError('USAGE', '--use makes one machine the current context, and several were named', {
+      hint: `Leave it out, then choose one: slipway use ${names[0]}`,
+    });
+  const { driver, profiles, options } = first;
+  const specs = names.map((name, at): MachineSpec =>
+    name === first.name
+      ? first
+      : {
+          ...specFrom({ name, driver, flags, env, before: before[at]?.spec, profiles }),
+          ...(before[at] ? {} : { options }),
+        },
+  );
+  await checkMachine(first, world);
+  if (before.some((machine) => machine?.phase !== 'ready'))
+    await bringPrograms(driver, given, commandLine(first, false, cli), cli);
+  if (given.dryRun) {
+    const plans = await Promise.all(specs.map(async (spec, at) => dryRun(spec, before[at], world)));
+    const results = plans.map((plan, at) => planResult(names[at] ?? '', plan));
+    return { json: results.map(({ json }) => json), text: results.map(({ text }) => text).join('\n') };
+  }
+  const made = await createMachines(specs, world, (name) => ({ ...world, progress: cli.progressOf(name) }));
+  if (made.every((one) => one.ready !== undefined && one.before)) throw allExist(names);
+  return await manyCreated(made, cli);
+}
+
+function allExist(names: readonly string[]): SlipwayError {
+  return new SlipwayError('MACHINE_EXISTS', `All of these machines are ready already: ${names.join(', ')}`, {
+    hint: `Bring them up to date with: slipway provision ${names.join(' ')}`,
+  });
+}
+
+async function manyCreated(made: readonly Made[], { say, color }: Cli): Promise<Result> {
+  const { errorDocument, shownError } = await import('../print.ts');
+  const failed = made.flatMap(({ name, error }) => (error ? [{ name, error }] : []));
+  for (const { name, error } of failed) say(`${name}: ${shownError(error, color)}`);
+  return {
+    json: made.map(({ name, ready, error }) =>
+      error ? { name, ...errorDocument(error) } : { name, driver: ready.spec.driver, url: ready.endpoint.url },
+    ),
+    text: made.flatMap(({ name, ready }) => (ready ? [`${name} is ready: ${ready.endpoint.url}`] : [])).join('\n'),
+    ...(failed[0] ? { status: exitCodes[failed[0].error.code] } : {}),
+  };
+}
+
 type Given = z.output<typeof args>;
 type Decision = { readonly spec: MachineSpec; readonly asked: boolean; readonly use: boolean };
 
@@ -69,7 +149,8 @@ async function decide(named: string | undefined, given: Given, flags: Values, cl
   const before = named === undefined ? undefined : await cli.world.store.find(named);
   // What was typed, then what was begun, then what the environment says.
   const typed = flags.driver === undefined ? driverIn(flags) : given.driver;
-  const said = typed ?? before?.spec.driver ?? given.driver;
+  const called = typed ?? before?.spec.driver ?? given.driver;
+  const said = called === undefined ? undefined : driverNamed(called).name;
   const driver = said ?? (named === undefined ? undefined : await bestDriver(cli));
   if (before?.phase !== 'ready') sameDriver(before, driver);
   const profiles = flags.profile === undefined ? (before?.spec.profiles ?? given.profile) : given.profile;
