@@ -1,0 +1,296 @@
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { createMachines } from '../../src/bulk.ts';
+import type { Driver, Owned } from '../../src/drivers/driver.ts';
+import { SlipwayError } from '../../src/errors.ts';
+import { discardStrays, findStrays, type Search } from '../../src/gc.ts';
+import { homeId } from '../../src/home-id.ts';
+import { createMachine, provisionMachine, removeMachine, type World } from '../../src/lifecycle.ts';
+import type { MachineSpec } from '../../src/machine.ts';
+import { contextOwner } from '../../src/provision/profiles/docker-context.ts';
+import { rejected } from '../fakes/caught.ts';
+import { fakeCloud, type FakeCloud } from '../fakes/cloud.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { specNamed } from '../fakes/machine.ts';
+import { KILLED, recordingProgress, worldIn } from '../fakes/world.ts';
+
+const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
+vi.mock('../../src/drivers/index.ts', async (original) => {
+  const index = await original<typeof import('../../src/drivers/index.ts')>();
+  const driverNamed = (name: string): Driver =>
+    registered.drivers.find((driver) => driver.name === name) ?? index.driverNamed(name);
+  return { ...index, drivers: registered.drivers, driverNamed };
+});
+
+beforeEach(() => {
+  registered.drivers.length = 0;
+});
+
+async function skyWorld() {
+  const home = await temporaryFolder();
+  const cloud = fakeCloud();
+  registered.drivers.push(cloud.driver);
+  let pairs = 0;
+  const world = (more: Partial<World> = {}): World =>
+    worldIn(home.path, {
+      connect: cloud.connect,
+      newKeyPair: async (comment) => {
+        pairs += 1;
+        return { private: `PRIVATE ${pairs}\n`, public: `ssh-ed25519 KEY${pairs} ${comment}` };
+      },
+      ...more,
+    });
+  return {
+    cloud,
+    world,
+    async [Symbol.asyncDispose]() {
+      await cloud[Symbol.asyncDispose]();
+      await home[Symbol.asyncDispose]();
+    },
+  };
+}
+
+async function inTheSky(name: string, cloud: FakeCloud, more: Partial<MachineSpec> = {}): Promise<MachineSpec> {
+  const spec = specNamed(name, { driver: 'sky', options: {}, ...more });
+  return { ...spec, engine: { ...spec.engine, port: await cloud.port() } };
+}
+
+const pinOf = async (world: World, name: string): Promise<string | undefined> =>
+  (await world.store.read(name)).host?.ssh?.hostKey;
+const GONE = { deprovision: false, force: false };
+
+describe('a machine whose user data others can read', () => {
+  test('is born with a host key of the first visit, which the lasting one replaces; no other secret travels', async () => {
+    await using sky = await skyWorld();
+    const world = sky.world();
+    const ready = await createMachine(await inTheSky('web', sky.cloud), world);
+    const [boot] = sky.cloud.boots;
+    expect(boot?.files).toEqual([]);
+    const { ssh } = world.store.paths('web');
+    const lasting = (await readFile(join(ssh, 'host_ed25519.pub'), 'utf8')).split(' ').slice(0, 2).join(' ');
+    expect(boot?.hostKey.public).not.toBe(lasting);
+    expect([ready.host.ssh?.hostKey, ready.host.ssh?.birthKey]).toEqual([lasting, undefined]);
+    expect(sky.cloud.made[0]?.shows).toBe(lasting);
+    expect([existsSync(join(ssh, 'birth_ed25519')), existsSync(join(ssh, 'birth_ed25519.pub'))]).toEqual([
+      false,
+      false,
+    ]);
+  });
+
+  test('keeps what its driver settled, so that later commands go to the same place', async () => {
+    await using sky = await skyWorld();
+    const world = sky.world();
+    await createMachine(await inTheSky('web', sky.cloud), world);
+    expect((await world.store.read('web')).spec.options).toEqual({ region: 'north' });
+  });
+
+  test('is waited for while it boots: closed ports, keys that are not laid yet', async () => {
+    await using sky = await skyWorld();
+    sky.cloud.meets.push(
+      new SlipwayError('SSH_UNREACHABLE', 'nothing listens there'),
+      new SlipwayError('HOST_KEY', 'a key of its own'),
+      new SlipwayError('SSH_REFUSED', 'no key is laid'),
+    );
+    expect((await createMachine(await inTheSky('web', sky.cloud), sky.world())).phase).toBe('ready');
+  });
+
+  test('is not waited for in vain: what can’t pass is told at once', async () => {
+    await using sky = await skyWorld();
+    sky.cloud.meets.push(new SlipwayError('USAGE', 'a wrong key file'));
+    expect((await rejected(createMachine(await inTheSky('web', sky.cloud), sky.world())))?.code).toBe('USAGE');
+  });
+
+  test('that shows a stranger’s key is never let in, however long it does', async () => {
+    await using sky = await skyWorld();
+    const stop = new AbortController();
+    const world = sky.world({ signal: stop.signal });
+    const spec = await inTheSky('web', sky.cloud);
+    sky.cloud.stranger = 'ssh-ed25519 STRANGER';
+    const made = createMachine(spec, world);
+    setTimeout(() => stop.abort(), 2500);
+    expect((await rejected(made))?.code).toBe('CANCELED');
+    expect(sky.cloud.made.map(({ host }) => host.executions)).toEqual([[]]);
+  });
+
+  test('lets today’s address in when a create goes on and when it is provisioned', async () => {
+    await using sky = await skyWorld();
+    const spec = await inTheSky('web', sky.cloud);
+    await expect(
+      createMachine(spec, sky.world({ progress: recordingProgress({ when: 'before', id: 'connect' }) })),
+    ).rejects.toBe(KILLED);
+    expect(sky.cloud.calls).not.toContain('admit');
+    await createMachine(spec, sky.world());
+    expect(sky.cloud.calls.filter((call) => call === 'admit')).toHaveLength(1);
+    await provisionMachine('web', (same) => same, sky.world());
+    expect(sky.cloud.calls.filter((call) => call === 'admit')).toHaveLength(2);
+  });
+});
+
+const STEPS = ['settle', 'create', 'connect', 'facts', 'host-key', 'configure-engine', 'verify', 'profiles'];
+const DEATHS = STEPS.flatMap((id) => (['before', 'after'] as const).map((when) => ({ when, id })));
+
+describe('a create in a cloud that dies', () => {
+  test.each(DEATHS)('$when $id is finished by the next one, with one instance and its lasting key', async (dies) => {
+    await using sky = await skyWorld();
+    const spec = await inTheSky('web', sky.cloud);
+    await expect(createMachine(spec, sky.world({ progress: recordingProgress(dies) }))).rejects.toBe(KILLED);
+    const world = sky.world();
+    expect((await createMachine(spec, world)).phase).toBe('ready');
+    expect(sky.cloud.made).toHaveLength(1);
+    expect(sky.cloud.made[0]?.shows).toBe(await pinOf(world, 'web'));
+    expect(existsSync(join(world.store.paths('web').ssh, 'birth_ed25519'))).toBe(false);
+  });
+
+  test.each(DEATHS)('$when $id is undone by rm', async (dies) => {
+    await using sky = await skyWorld();
+    const spec = await inTheSky('web', sky.cloud);
+    await expect(createMachine(spec, sky.world({ progress: recordingProgress(dies) }))).rejects.toBe(KILLED);
+    const world = sky.world();
+    if ((await world.store.find('web')) !== undefined) await removeMachine('web', GONE, world);
+    expect(sky.cloud.made).toEqual([]);
+    expect([await world.store.names(), await contextOwner('web', world.places)]).toEqual([[], undefined]);
+  });
+
+  test('has written down what it was about to ask for, for rm to look for it', async () => {
+    await using sky = await skyWorld();
+    const world = sky.world({ progress: recordingProgress({ when: 'after', id: 'create' }) });
+    await expect(createMachine(await inTheSky('web', sky.cloud), world)).rejects.toBe(KILLED);
+    await removeMachine('web', GONE, sky.world());
+    expect(sky.cloud.targets.at(-1)?.asked).toEqual({ what: 'instance', at: expect.stringMatching(/^\d{4}-.*Z$/) });
+  });
+});
+
+describe('several at once', () => {
+  const names = ['web-1', 'web-2', 'web-3'];
+  const three = async ({ cloud }: { cloud: FakeCloud }): Promise<readonly MachineSpec[]> =>
+    Promise.all(names.map(async (name) => inTheSky(name, cloud)));
+  const batchIds = async (world: World): Promise<readonly (string | undefined)[]> =>
+    Promise.all(names.map(async (name) => (await world.store.read(name)).spec.batch?.id));
+
+  test('are asked for by one call, and each has its own lasting host key', async () => {
+    await using sky = await skyWorld();
+    const world = sky.world();
+    const specs = await three(sky);
+    const made = await createMachines(specs, world, () => world);
+    expect(made.map(({ name, ready }) => [name, ready?.phase])).toEqual(names.map((name) => [name, 'ready']));
+    expect(sky.cloud.calls.filter((call) => call.startsWith('create'))).toEqual(['create 3']);
+    expect(sky.cloud.targets.map(({ batch }) => [batch?.index, batch?.size])).toEqual([
+      [0, 3],
+      [1, 3],
+      [2, 3],
+    ]);
+    expect(new Set(await batchIds(world)).size).toBe(1);
+    const pins = await Promise.all(names.map(async (name) => pinOf(world, name)));
+    expect(new Set(pins).size).toBe(3);
+    expect(new Set(sky.cloud.made.map(({ shows }) => shows))).toEqual(new Set(pins));
+  });
+
+  test('that are ready already are passed over, and new ones made', async () => {
+    await using sky = await skyWorld();
+    const world = sky.world();
+    const [first, ...others] = await three(sky);
+    if (!first) throw new Error('there are three');
+    await createMachine(first, world);
+    const made = await createMachines([first, ...others], world, () => world);
+    expect(made.map((one) => one.ready !== undefined && one.before)).toEqual([true, false, false]);
+    expect(sky.cloud.made).toHaveLength(3);
+  });
+
+  test('that were stopped together go on together, by the same ids', async () => {
+    await using sky = await skyWorld();
+    const specs = await three(sky);
+    const dying = sky.world({ progress: recordingProgress({ when: 'after', id: 'create' }) });
+    await expect(createMachines(specs, dying, () => dying)).rejects.toBe(KILLED);
+    const world = sky.world();
+    const ids = await batchIds(world);
+    expect((await createMachines(specs, world, () => world)).every(({ ready }) => ready !== undefined)).toBe(true);
+    expect(await batchIds(world)).toEqual(ids);
+    expect([sky.cloud.made.length, sky.cloud.calls.filter((call) => call === 'create 3').length]).toEqual([3, 2]);
+  });
+
+  test('of which one was removed go on one by one: the call for all would make it again', async () => {
+    await using sky = await skyWorld();
+    const specs = await three(sky);
+    const dying = sky.world({ progress: recordingProgress({ when: 'before', id: 'create' }) });
+    await expect(createMachines(specs, dying, () => dying)).rejects.toBe(KILLED);
+    const world = sky.world();
+    await removeMachine('web-2', GONE, world);
+    const left = specs.filter(({ name }) => name !== 'web-2');
+    await createMachines(left, world, () => world);
+    expect(sky.cloud.calls.filter((call) => call.startsWith('create'))).toEqual(['create', 'create']);
+    expect(sky.cloud.made).toHaveLength(2);
+  });
+
+  test('that are refused together say so one by one, and keep why', async () => {
+    await using sky = await skyWorld();
+    const world = sky.world();
+    sky.cloud.refuses = new SlipwayError('CAPACITY', 'there is no room for three');
+    const made = await createMachines(await three(sky), world, () => world);
+    expect(made.map(({ error }) => error?.code)).toEqual(['CAPACITY', 'CAPACITY', 'CAPACITY']);
+    expect((await world.store.read('web-3')).failure?.message).toBe('there is no room for three');
+  });
+});
+
+describe('gc', () => {
+  const thing = (more: Partial<Owned>): Owned => ({
+    id: 'lost',
+    index: undefined,
+    name: 'old',
+    home: 'elsewhere',
+    kind: 'instance',
+    resource: 'i-1',
+    place: 'north',
+    state: 'running',
+    made: undefined,
+    monthly: 7,
+    ...more,
+  });
+  const search: Search = { driver: undefined, optionsOf: () => ({}), home: 'this' };
+  const found = async (world: World, more: Partial<Search> = {}): Promise<readonly string[]> =>
+    (await findStrays({ ...search, ...more }, world)).strays.map(({ resource }) => resource);
+
+  test('lists what carries this store’s id and no record’s', async () => {
+    await using sky = await skyWorld();
+    const world = sky.world();
+    const home = await homeId(world.computer);
+    await createMachine(await inTheSky('web', sky.cloud, { batch: { id: 'batch', index: 1, size: 2 } }), world);
+    const { id } = (await world.store.read('web')).spec;
+    sky.cloud.owned = [
+      thing({ home, id, resource: 'its own' }),
+      thing({ home, id: 'batch', index: 1, resource: 'its own of the batch' }),
+      thing({ home, id: 'batch', index: undefined, kind: 'firewall', resource: 'shared in the batch' }),
+      thing({ home, id: 'batch', index: 0, resource: 'another of the batch' }),
+      thing({ home, resource: 'nobody’s' }),
+      thing({ resource: 'another store’s' }),
+    ];
+    expect(await found(world)).toEqual(['another of the batch', 'nobody’s']);
+    expect(await found(world, { home: { id: 'elsewhere' } })).toEqual(['another store’s']);
+    expect(await found(world, { home: 'all' })).toEqual(['another of the batch', 'nobody’s', 'another store’s']);
+  });
+
+  test('removes nothing while a record can’t be read: what it knows could be taken for lost', async () => {
+    await using sky = await skyWorld();
+    const world = sky.world();
+    const home = await homeId(world.computer);
+    sky.cloud.owned = [thing({ home })];
+    const { folder, record } = world.store.paths('torn');
+    await mkdir(folder, { recursive: true });
+    await writeFile(record, '{');
+    const { strays } = await findStrays(search, world);
+    expect((await rejected(discardStrays(strays, world)))?.code).toBe('RECORD_BROKEN');
+    expect(sky.cloud.discarded).toEqual([]);
+    await removeMachine('torn', { deprovision: false, force: true }, world);
+    await discardStrays(strays, world);
+    expect(sky.cloud.discarded).toHaveLength(1);
+  });
+
+  test('has one name for a store, whoever asks first', async () => {
+    await using sky = await skyWorld();
+    const { computer } = sky.world();
+    const ids = await Promise.all(Array.from({ length: 8 }, async () => homeId(computer)));
+    expect(new Set(ids).size).toBe(1);
+    expect(ids[0]).toMatch(/^[a-z][a-z0-9-]{6,44}$/);
+  });
+});
