@@ -188,6 +188,7 @@ export async function provisionMachine(
   const driver = driverNamed(machine.spec.driver);
   await checkSpec(driver, machine.spec, world);
   samePort(before, machine.spec);
+  sameOptions(before, machine.spec, driver);
   await noConflicts(machine.spec, world.places);
   const start = before.phase === 'ready' ? { ...before, wanted: machine.spec } : machine;
   return await recordingFailure(start, world, async (save) => {
@@ -283,6 +284,8 @@ export async function removeMachine(
     if (ours) await applyChanges(profiles.flatMap((profile) => profile.drop(name, places)));
     await store.remove(name);
   });
+  if (!found && drivers.some(({ owned }) => owned !== undefined))
+    progress.note('Whether a cloud has something of it is told by: slipway gc');
   return { name, stays: how.deprovision ? undefined : driver?.stays, contextReset: reset };
 }
 
@@ -355,7 +358,9 @@ async function provisionHost(
   } = await progress.step('connect', `Connect to ${host.ssh.user}@${host.address}`, async (log) => {
     // Certificates take as long to make as a connection to open, so both happen at once.
     const [opened, made] = await Promise.allSettled([
-      patiently(() => openSession(host.ssh, world, pinned), patience, log, world),
+      patiently(() => openSession(host.ssh, world, pinned), patience, log, world).catch((error: unknown) => {
+        throw ofOurMaking(error, created);
+      }),
       makeCertificates(spec, host.address, world),
     ]);
     if (opened.status === 'rejected') throw opened.reason;
@@ -448,6 +453,19 @@ async function patiently<T>(
       await pause(1000, world.signal);
     }
   }
+}
+
+/** The same error with what to do about a machine whose keys and firewall are of our own making. */
+function ofOurMaking(error: unknown, { spec: { name, driver } }: Machine): unknown {
+  if (!(error instanceof SlipwayError) || !driverNamed(driver).create) return error;
+  const hints: Partial<Record<ErrorCode, string>> = {
+    SSH_UNREACHABLE: `See whether it runs: slipway status ${name}; running this again also lets this computer’s present address in`,
+    SSH_REFUSED: `Its user data may not have run; what the machine says as it boots is in the console of ${driver}`,
+    HOST_KEY: `Slipway gave it its host key, so its user data did not run, or somebody stands in between; undo it: slipway rm ${name}`,
+  };
+  const { code, message, detail, cause } = error;
+  const hint = hints[code] ?? error.hint;
+  return new SlipwayError(code, message, { ...(hint === undefined ? {} : { hint }), detail, cause });
 }
 
 async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
@@ -848,6 +866,21 @@ function samePort(before: Machine, { name, engine }: MachineSpec): void {
   throw new SlipwayError('USAGE', `The engine of "${name}" stays at port ${before.spec.engine.port} inside of it`, {
     hint: 'Clients reach it at a port of this computer, whatever that one is; leave --engine-port out',
   });
+}
+
+/** What a provider made stays as it was made: a region that was changed here alone would lead to nothing, or to somebody else's. */
+function sameOptions({ spec: { options } }: Machine, wanted: MachineSpec, driver: Driver): void {
+  if (!driver.settle) return;
+  const keys = [...new Set([...Object.keys(options), ...Object.keys(wanted.options)])];
+  const changed = keys.filter((key) => JSON.stringify(options[key]) !== JSON.stringify(wanted.options[key]));
+  if (changed.length === 0) return;
+  throw new SlipwayError(
+    'USAGE',
+    `"${wanted.name}" was made with other options of ${driver.name} (${changed.join(', ')}), and they stay`,
+    {
+      hint: `Make another machine with them, or this one anew: slipway rm ${wanted.name}`,
+    },
+  );
 }
 
 async function noConflicts(spec: MachineSpec, places: ClientPlaces): Promise<void> {

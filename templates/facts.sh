@@ -38,6 +38,12 @@ content() {
     if [ -f "$2" ]; then echo "$1 $(base64 <"$2" | tr -d '\n')"; fi
 }
 
+# On its first boot cloud-init may still write package sources, and install what the user data ask for.
+if [ -d /run/cloud-init ] && [ ! -e /run/cloud-init/result.json ] && [ ! -e /run/cloud-init/disabled ] &&
+    command -v cloud-init >/dev/null; then
+    timeout 600 cloud-init status --wait >/dev/null 2>&1 || true
+fi
+
 ID='' ID_LIKE='' VERSION_CODENAME='' UBUNTU_CODENAME='' DEBIAN_CODENAME='' VERSION_ID='' PRETTY_NAME=''
 if [ -r /etc/os-release ]; then . /etc/os-release; fi
 echo "os_id $ID"

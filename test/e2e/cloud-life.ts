@@ -1,0 +1,113 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Cloud } from '../clouds/cloud.ts';
+import { cloudUser, expectNoCredential, instances, type Provider } from './clouds.ts';
+import { describeOnBed, ok, type Outcome, type User } from './slipway.ts';
+import { expectAnswer, expectNothingLeft, recordOf, trouble } from './trouble.ts';
+
+/** What holds for a machine in any cloud, from its create to its end. */
+export function describeCloudLife({ driver, start }: Provider): void {
+  describeOnBed(`a machine in ${driver}`, () => {
+    let cloud: Cloud;
+    let user: User;
+    const outcomes: Outcome[] = [];
+    const slipway = async (...argv: readonly string[]): Promise<Outcome> => {
+      const outcome = await user.slipway(...argv);
+      outcomes.push(outcome);
+      return outcome;
+    };
+    beforeAll(async () => {
+      cloud = await start('hosts');
+      user = await cloudUser(cloud);
+    });
+    afterAll(async () => {
+      await user[Symbol.asyncDispose]();
+      await cloud[Symbol.asyncDispose]();
+    });
+
+    test('is made by one command, and the docker CLI is connected to it', async () => {
+      await ok(slipway('create', 'web', '--driver', driver, '--debug'));
+      await expectAnswer(user, 'web');
+      expect(instances(cloud)).toHaveLength(1);
+      expect((await ok(slipway('ls'))).stdout).toMatch(new RegExp(`web +${driver} +running`));
+      expect(
+        (await ok(slipway('ssh', 'web', 'sudo', 'docker', 'version', '--format', '{{.Server.Os}}'))).stdout.trim(),
+      ).toBe('linux');
+    });
+
+    test('carries our marks on all that was made, from its first moment', async () => {
+      const { spec } = await recordOf(user, 'web');
+      for (const { kind, id, tags } of cloud.alive())
+        expect({ kind, id, tags }).toMatchObject({ tags: { 'slipway-id': spec.id, 'slipway-name': 'web' } });
+    });
+
+    test('shows a host key by then that its user data never held', async () => {
+      const { host } = await recordOf(user, 'web');
+      const given = JSON.stringify(cloud.calls.map(({ params }) => params));
+      expect(host?.ssh?.hostKey).toMatch(/^ssh-ed25519 /);
+      expect(given).not.toContain(host?.ssh?.hostKey?.split(' ')[1]);
+    });
+
+    test('with nothing to do is provisioned in vain', async () => {
+      await ok(slipway('provision', 'web'));
+      expect((await ok(slipway('provision', 'web', '--dry-run'))).stdout.trim()).toBe('web: nothing to do');
+    });
+
+    test('is refused another region or size than it was made with', async () => {
+      const flag = driver === 'ec2' ? '--ec2-instance-type' : '--gce-machine-type';
+      expect((await trouble(slipway('provision', 'web', flag, 'other'))).status).toBe(2);
+    });
+
+    test('stops, and comes back at another address with certificate and profiles that fit', async () => {
+      const before = await recordOf(user, 'web');
+      await ok(slipway('stop', 'web'));
+      expect((await slipway('status', 'web')).stdout).toContain('stopped');
+      await ok(slipway('start', 'web'));
+      const after = await recordOf(user, 'web');
+      expect(after.host?.address).not.toBe(before.host?.address);
+      expect(after.endpoint?.url).toContain(after.host?.address);
+      await expectAnswer(user, 'web');
+    });
+
+    test('goes without a trace, and rm says so once', async () => {
+      await ok(slipway('rm', 'web'));
+      expect(cloud.alive()).toEqual([]);
+      await expectNothingLeft(user);
+      expect((await trouble(slipway('rm', 'web'))).status).toBe(3);
+      await expectNoCredential(user, cloud, outcomes);
+    });
+
+    test('that nobody knows any more is found by gc, and removed after a yes', async () => {
+      await ok(slipway('create', 'lost', '--driver', driver));
+      await ok(user.run('rm', ['-rf', `${user.home}/.slipway/machines/lost`]));
+      const { found } = JSON.parse(
+        (await ok(slipway('gc', '--driver', driver, '--json'))).stdout.trim().split('\n').at(-1) ?? '',
+      ).result as { found: { kind: string; name: string; monthly: number | null; state: string }[] };
+      expect(found.find(({ kind }) => kind === 'instance')).toMatchObject({ name: 'lost', state: expect.any(String) });
+      expect(found.find(({ kind }) => kind === 'instance')?.monthly).toBeGreaterThan(1);
+      expect(instances(cloud)).toHaveLength(1);
+      await ok(slipway('gc', '--driver', driver, '--yes'));
+      expect(cloud.alive()).toEqual([]);
+      expect((await ok(slipway('gc', '--driver', driver))).stdout.trim()).toBe('Nothing is left over');
+    });
+
+    test('is made three times by one call', async () => {
+      const base = cloud.calls.length;
+      await ok(slipway('create', 'many', '--count', '3', '--driver', driver));
+      const makes = cloud.calls
+        .slice(base)
+        .filter(({ operation }) => /RunInstances|instances\.(insert|bulkInsert)/.test(operation));
+      expect(makes).toHaveLength(1);
+      expect(instances(cloud)).toHaveLength(3);
+      for (const name of ['many-1', 'many-2', 'many-3']) await expectAnswer(user, name);
+      const pins = await Promise.all(
+        ['many-1', 'many-2', 'many-3'].map(async (name) => (await recordOf(user, name)).host?.ssh?.hostKey),
+      );
+      expect(new Set(pins).size).toBe(3);
+      await ok(slipway('rm', 'many-2'));
+      expect(instances(cloud)).toHaveLength(2);
+      await expectAnswer(user, 'many-3');
+      await ok(slipway('rm', 'many-1', 'many-3'));
+      expect(cloud.alive()).toEqual([]);
+    });
+  });
+}
