@@ -68,6 +68,13 @@ describe('a call that can’t be right', () => {
     'create web --generic-ip-address 192.0.2.1 --engine-source moon --engine-opt =x',
     'create web --generic-ip-address 192.0.2.1 --generic-ssh-key /none',
     'create web --none-url http://192.0.2.1',
+    'create web web --generic-ip-address 192.0.2.1',
+    'create one two --count 2 --generic-ip-address 192.0.2.1',
+    'create --count 2',
+    'create web --count 0 --generic-ip-address 192.0.2.1',
+    'create one two --use --generic-ip-address 192.0.2.1',
+    'gc web',
+    'gc --driver qemu',
     'create web --none-url tcp://192.0.2.1:2376 --none-tls-ca /none',
     'help nothing',
     'imag ls',
@@ -242,6 +249,40 @@ describe('a call that can’t be right', () => {
       $ slipway create web --none-url http://192.0.2.1
       ✗ --none-url must be a URL like tcp://192.0.2.10:2376 or unix:///run/docker.sock, got "http://192.0.2.1"
       → All options: slipway help none
+      (2)
+
+      $ slipway create web web --generic-ip-address 192.0.2.1
+      ✗ "web" was given twice
+      → Name each machine once
+      (2)
+
+      $ slipway create one two --count 2 --generic-ip-address 192.0.2.1
+      ✗ --count numbers the machines of one name, and 2 were given
+      → For example: slipway create one --count 2
+      (2)
+
+      $ slipway create --count 2
+      ✗ --count numbers the machines of one name, and 0 were given
+      → For example: slipway create web --count 2
+      (2)
+
+      $ slipway create web --count 0 --generic-ip-address 192.0.2.1
+      ✗ --count must be at least 1, got 0
+      (2)
+
+      $ slipway create one two --use --generic-ip-address 192.0.2.1
+      ✗ --use makes one machine the current context, and several were named
+      → Leave it out, then choose one: slipway use one
+      (2)
+
+      $ slipway gc web
+      ✗ Too many arguments. Expected 0 arguments but got 1.
+      → See: slipway gc --help
+      (2)
+
+      $ slipway gc --driver qemu
+      ✗ The driver qemu makes nothing in a cloud, so there is nothing to look for
+      → Machines that have a record: slipway ls
       (2)
 
       $ slipway create web --none-url tcp://192.0.2.1:2376 --none-tls-ca /none

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { exitCodes } from '../../errors.ts';
+import { exitCodes, SlipwayError } from '../../errors.ts';
 import { discardStrays, findStrays, type Stray } from '../../gc.ts';
 import { driverNamed } from '../../drivers/index.ts';
 import { fromEnv, parseOptions } from '../../options.ts';
@@ -29,6 +29,7 @@ export const gc: Command<typeof args> = defineCommand({
   async run({ args: { driver, yes, home, allHomes }, flags }, cli) {
     lendCredentials(flags, cli);
     const named = driver ?? driverIn(flags);
+    if (named !== undefined && !driverNamed(named).owned) throw noCloud(named);
     const { strays, unasked } = await findStrays(
       {
         driver: named === undefined ? undefined : driverNamed(named).name,
@@ -54,6 +55,12 @@ export const gc: Command<typeof args> = defineCommand({
     };
   },
 });
+
+function noCloud(driver: string): SlipwayError {
+  return new SlipwayError('USAGE', `The driver ${driver} makes nothing in a cloud, so there is nothing to look for`, {
+    hint: 'Machines that have a record: slipway ls',
+  });
+}
 
 async function agreed(strays: readonly Stray[], text: string, yes: boolean, cli: Cli): Promise<boolean> {
   if (yes || !cli.interactive) return yes;

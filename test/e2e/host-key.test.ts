@@ -1,0 +1,44 @@
+import { readFile } from 'node:fs/promises';
+import { createTar } from 'nanotar';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { planHostKey } from '../../src/provision/plan.ts';
+import { newKeyPair } from '../../src/ssh.ts';
+import { startHost, type BedHost } from '../bed/host.ts';
+import { describeOnBed, newUser, type User } from './slipway.ts';
+
+describeOnBed('the lasting host key', () => {
+  let host: BedHost;
+  let user: User;
+  beforeAll(async () => {
+    [host, user] = await Promise.all([startHost({ suite: 'trixie' }), newUser()]);
+  });
+  afterAll(async () => {
+    await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
+  });
+  const shown = async (): Promise<string> =>
+    (await user.run('ssh-keyscan', ['-t', 'ed25519', host.address])).stdout.trim().split(' ').slice(1).join(' ');
+
+  test('is shown to the next connection, whole, and put there again without harm', async () => {
+    const before = await shown();
+    const pair = newKeyPair('web');
+    const { files } = planHostKey(pair);
+    const archive = createTar([
+      { name: 'script', data: await readFile(new URL('../../templates/host-key.sh', import.meta.url), 'utf8') },
+      { name: 'files/' },
+      ...files.map(({ content }, at) => ({ name: `files/${at}`, data: content ?? '' })),
+    ]);
+    const lay = async (): Promise<number> => {
+      const stdin = Buffer.from(archive).toString('base64');
+      const command = 'd=$(mktemp -d) && cd "$d" && base64 -d | tar -xf - && sh -eu ./script';
+      return (await host.exec(command, { stdin })).code;
+    };
+    expect(await lay()).toBe(0);
+    await expect.poll(shown, { timeout: 10_000 }).toBe(pair.public.split(' ').slice(0, 2).join(' '));
+    expect(await shown()).not.toBe(before);
+    expect(await host.must('stat -c %a:%U /etc/ssh/ssh_host_ed25519_key /etc/ssh/ssh_host_ed25519_key.pub')).toBe(
+      '600:root\n644:root',
+    );
+    expect(await lay()).toBe(0);
+    expect(await host.must('systemctl is-active ssh')).toBe('active');
+  });
+});
