@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises';
-import type { Instance } from './lifecycle.ts';
+import type { Instance } from './drivers/driver.ts';
 import { connect as connectSocket } from 'node:net';
 import { join } from 'node:path';
-import { clientCertificates } from './identity.ts';
-import { inspectMachine, type World } from './lifecycle.ts';
+import { clientCertificates } from './lifecycle/identity.ts';
+import { inspectMachine } from './lifecycle/run.ts';
+import type { World } from './lifecycle/world.ts';
 import { SlipwayError, systemCode } from './errors.ts';
 import type { Machine, Ready } from './machine.ts';
 import { daysLeft, RENEW_DAYS } from './provision/certificates.ts';

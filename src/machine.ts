@@ -1,5 +1,5 @@
 /**
- * The nouns, in the order in which they come to be. `lifecycle.ts` tells the story that connects them:
+ * The nouns, in the order in which they come to be. `lifecycle/` tells the story that connects them:
  *
  *   flags / env / wizard -> MachineSpec -> driver.create -> Host -> Plan -> one SSH connection -> Endpoint -> profiles
  */

@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import type { MakeImage, UsersOf } from '../images/making.ts';
 import type { Images } from '../images/store.ts';
-import type { World } from '../lifecycle.ts';
+import type { World } from '../lifecycle/world.ts';
 import { describe, type OptionInfo, type Values } from '../options.ts';
 import type { Progress } from '../progress.ts';
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { canceled, exitCodes, SlipwayError } from '../errors.ts';
-import type { World } from '../lifecycle.ts';
+import type { World } from '../lifecycle/world.ts';
 import { fromEnv, parseOptions, type Values } from '../options.ts';
 import type { Progress } from '../progress.ts';
 import type { Cli, Command, Result } from './command.ts';

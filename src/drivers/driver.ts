@@ -86,7 +86,7 @@ export type MakingCall = Call & {
 };
 
 /**
- * A driver knows a provider and nothing of Docker. `lifecycle.ts` calls it in this order: check, settle, prepare, create, booted,
+ * A driver knows a provider and nothing of Docker. `lifecycle/` calls it in this order: check, settle, prepare, create, booted,
  * then inspect until the machine runs; stop, kill and start of one that was created; remove at any time, also after a create that
  * died between two calls. But for check, settle, prepare and inspect, each is called by one
  * process at a time for one machine.

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { World } from '../../src/lifecycle.ts';
+import type { World } from '../../src/lifecycle/world.ts';
 import type { Progress } from '../../src/progress.ts';
 import { openStore } from '../../src/store.ts';
 

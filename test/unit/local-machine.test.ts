@@ -5,17 +5,11 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Driver } from '../../src/drivers/driver.ts';
 import { seedOf } from '../../src/drivers/qemu/seed.ts';
 import { SlipwayError } from '../../src/errors.ts';
-import {
-  createMachine,
-  dryRun,
-  inspectMachine,
-  killMachine,
-  provisionMachine,
-  removeMachine,
-  startMachine,
-  stopMachine,
-  type World,
-} from '../../src/lifecycle.ts';
+import { createMachine } from '../../src/lifecycle/create.ts';
+import { dryRun, provisionMachine } from '../../src/lifecycle/provision.ts';
+import { removeMachine } from '../../src/lifecycle/remove.ts';
+import { inspectMachine, killMachine, startMachine, stopMachine } from '../../src/lifecycle/run.ts';
+import type { World } from '../../src/lifecycle/world.ts';
 import type { MachineSpec } from '../../src/machine.ts';
 import { contextOwner } from '../../src/provision/profiles/docker-context.ts';
 import { rejected } from '../fakes/caught.ts';

@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import { driverNamed, drivers } from '../../drivers/index.ts';
-import { createMachines, type Made } from '../../bulk.ts';
+import { createMachines, type Made } from '../../lifecycle/bulk.ts';
 import { exitCodes, SlipwayError } from '../../errors.ts';
-import { checkMachine, createMachine, dryRun } from '../../lifecycle.ts';
+import { createMachine } from '../../lifecycle/create.ts';
+import { checkMachine, dryRun } from '../../lifecycle/provision.ts';
 import { fromEnv, toArgv, toCommandLine, type Values } from '../../options.ts';
 import { clientProgram, mendingOf, missingPrograms } from '../../programs.ts';
 import { profiles as known } from '../../provision/profiles/index.ts';

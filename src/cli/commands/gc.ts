@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { exitCodes, SlipwayError } from '../../errors.ts';
-import { discardStrays, findStrays, type Stray } from '../../gc.ts';
+import { discardStrays, findStrays, type Stray } from '../../lifecycle/gc.ts';
 import { driverNamed } from '../../drivers/index.ts';
 import { fromEnv, parseOptions } from '../../options.ts';
 import { defineCommand, type Cli, type Command, type Result } from '../command.ts';

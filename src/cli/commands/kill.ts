@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { killMachine } from '../../lifecycle.ts';
+import { killMachine } from '../../lifecycle/run.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { inTurn } from './each.ts';
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { dryRun, provisionMachine } from '../../lifecycle.ts';
+import { dryRun, provisionMachine } from '../../lifecycle/provision.ts';
 import type { Plan } from '../../provision/step.ts';
 import { shownPlan } from '../../provision/step.ts';
 import { defineCommand, type Command, type Result } from '../command.ts';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { startMachine, stopMachine } from '../../lifecycle.ts';
+import { startMachine, stopMachine } from '../../lifecycle/run.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { inTurn } from './each.ts';
 import { grace } from './stop.ts';

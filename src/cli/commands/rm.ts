@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { removeMachine } from '../../lifecycle.ts';
+import { removeMachine } from '../../lifecycle/remove.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { sudoPassword } from '../../spec.ts';
 

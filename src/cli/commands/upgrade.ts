@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { upgradeMachine, type Upgrade } from '../../lifecycle.ts';
+import { upgradeMachine, type Upgrade } from '../../lifecycle/upgrade.ts';
 import { sudoPassword } from '../../spec.ts';
 import { defineCommand, type Command, type Result } from '../command.ts';
 import { specChanged } from '../spec.ts';

@@ -1,11 +1,11 @@
 /** What a machine is known by: the keys and certificates in its folder of the store. */
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readIfThere, writeWhole } from './changes.ts';
-import type { ClientCertificates, ExistingEngine, MachineSpec, Ready } from './machine.ts';
-import { clientPart, renewCertificates, serverNames, type Certificates } from './provision/certificates.ts';
-import type { KeyPair } from './ssh.ts';
-import type { MachinePaths, Store } from './store.ts';
+import { readIfThere, writeWhole } from '../changes.ts';
+import type { ClientCertificates, ExistingEngine, MachineSpec, Ready } from '../machine.ts';
+import { clientPart, renewCertificates, serverNames, type Certificates } from '../provision/certificates.ts';
+import type { KeyPair } from '../ssh.ts';
+import type { MachinePaths, Store } from '../store.ts';
 
 type Keeping = { readonly store: Store; readonly now: () => Date };
 type MakeKeyPair = (comment: string) => Promise<KeyPair>;

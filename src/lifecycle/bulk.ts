@@ -1,21 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import type { Driver } from './drivers/driver.ts';
-import { driverNamed, targetOf } from './drivers/index.ts';
-import { SlipwayError } from './errors.ts';
+import type { Driver } from '../drivers/driver.ts';
+import { driverNamed, targetOf } from '../drivers/index.ts';
+import { SlipwayError } from '../errors.ts';
 import { shareFirstKeys } from './identity.ts';
-import {
-  admit,
-  begin,
-  bootOf,
-  callOf,
-  createMachine,
-  provision,
-  recordingFailure,
-  settle,
-  type World,
-} from './lifecycle.ts';
-import type { Machine, MachineSpec, Ready } from './machine.ts';
-import type { Store } from './store.ts';
+import { begin, createMachine, settle } from './create.ts';
+import { bootOf } from './first-start.ts';
+import { admit, provision } from './provision.ts';
+import { recordingFailure } from './records.ts';
+import { callOf, type World } from './world.ts';
+import type { Machine, MachineSpec, Ready } from '../machine.ts';
+import type { Store } from '../store.ts';
 
 /** How one of many ended. */
 export type Made = { readonly name: string } & (

@@ -1,9 +1,9 @@
-import type { Driver, Owned } from './drivers/driver.ts';
-import { drivers } from './drivers/index.ts';
-import { SlipwayError } from './errors.ts';
-import { homeId } from './home-id.ts';
-import { callOf, type World } from './lifecycle.ts';
-import type { MachineSpec } from './machine.ts';
+import type { Driver, Owned } from '../drivers/driver.ts';
+import { drivers } from '../drivers/index.ts';
+import { SlipwayError } from '../errors.ts';
+import { homeId } from '../home-id.ts';
+import { callOf, type World } from './world.ts';
+import type { MachineSpec } from '../machine.ts';
 
 /** Something of ours at a provider that no record knows, and how its driver reaches it. */
 export type Stray = Owned & { readonly driver: string; readonly options: Readonly<Record<string, unknown>> };

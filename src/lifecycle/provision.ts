@@ -1,0 +1,275 @@
+import { applyChanges, writeWhole } from '../changes.ts';
+import type { Driver, Target } from '../drivers/driver.ts';
+import { driverNamed, targetOf } from '../drivers/index.ts';
+import { SlipwayError } from '../errors.ts';
+import { knownHostsLine } from '../host-key.ts';
+import {
+  clientCertificates,
+  makeCertificates,
+  readCertificates,
+  storeCertificates,
+  writeClientPart,
+} from './identity.ts';
+import type { Created, Endpoint, Machine, MachineSpec, Ready, SshTarget } from '../machine.ts';
+import { applyStep } from '../provision/apply.ts';
+import { type Certificates, clientPart, serverPart } from '../provision/certificates.ts';
+import { settingsOf } from '../provision/daemon-json.ts';
+import { verifyEngine } from '../provision/engine-api.ts';
+import type { Facts } from '../provision/facts.ts';
+import { ownerOf, planProvision } from '../provision/plan.ts';
+import { profilesNamed } from '../provision/profiles/index.ts';
+import type { Plan } from '../provision/step.ts';
+import { firstStart } from './first-start.ts';
+import {
+  hostOf,
+  lastingSsh,
+  lookAtHost,
+  ofOurMaking,
+  openSession,
+  type Patience,
+  patienceWith,
+  patiently,
+  stepSide,
+} from './hosts.ts';
+import { noConflicts, recordingFailure, type Save } from './records.ts';
+import { callOf, type World } from './world.ts';
+
+export const ENGINE_SECONDS = 60;
+
+/** Who made it from another network than the one of today would wait before a closed door. */
+export async function admit(driver: Driver, target: Target<Record<string, unknown>>, world: World): Promise<void> {
+  if (!driver.admit) return;
+  await world.progress.step('admit', 'Let this computer’s address in', async (log) =>
+    driver.admit?.(target, callOf(world, log)),
+  );
+}
+
+/** Safe to run again at any time: it changes what differs and restarts nothing when nothing does. */
+export async function provisionMachine(
+  name: string,
+  change: (spec: MachineSpec) => MachineSpec,
+  world: World,
+): Promise<Ready> {
+  const { store } = world;
+  await store.read(name);
+  await using _lock = await store.lock(name);
+  const before = await store.read(name);
+  const machine: Machine = { ...before, spec: change(before.spec) };
+  const driver = driverNamed(machine.spec.driver);
+  await checkSpec(driver, machine.spec, world);
+  samePort(before, machine.spec);
+  sameOptions(before, machine.spec, driver);
+  await noConflicts(machine.spec, world.places);
+  const start = before.phase === 'ready' ? { ...before, wanted: machine.spec } : machine;
+  return await recordingFailure(start, world, async (save) => {
+    await admit(driver, targetOf(driver, machine.spec), world);
+    return provision(machine, driver, world, save);
+  });
+}
+
+/** What `provisionMachine` would do on the host, done to nothing: no record, no file, no remote change. */
+export async function dryRun(spec: MachineSpec, before: Machine | undefined, world: World): Promise<Plan> {
+  const driver = driverNamed(spec.driver);
+  await checkSpec(driver, spec, world);
+  if (driver.create && before?.phase !== 'ready') return [await firstStart(spec, driver, world)];
+  const host = await hostOf(before ? { ...before, spec } : { version: 1, phase: 'creating', spec }, driver, world);
+  if (!host.ssh) return [];
+  const certificates = await makeCertificates(spec, host.address, world);
+  const { session } = await openSession(host.ssh, world);
+  await using _session = session;
+  const facts = await lookAtHost(session, host.ssh, world);
+  return await planFor(spec, host.address, facts, certificates, world);
+}
+
+/** `born`: it has just started for the first time, with all that it needs. */
+export async function provision(
+  machine: Machine,
+  driver: Driver,
+  world: World,
+  save: Save,
+  born = false,
+): Promise<Ready> {
+  const { spec } = machine;
+  const host = await hostOf(machine, driver, world);
+  const created: Created = { version: 1, phase: 'created', spec, host };
+  if (machine.phase !== 'ready') await save(created);
+  const ready =
+    (born && (await bornReady(created, world))) ||
+    (host.ssh
+      ? await provisionHost({ ...created, host }, machine, patienceWith(machine, driver), world, save)
+      : await adoptEngine(created, world));
+  return await finish(ready, world, save);
+}
+
+/** The end of every path: profiles, then the record, which says that all is done. */
+export async function finish(ready: Ready, { progress, store, places }: World, save: Save): Promise<Ready> {
+  const { spec } = ready;
+  await progress.step('profiles', 'Write the client profiles', async () => {
+    const tls = await clientCertificates(ready, store);
+    await applyChanges(profilesNamed(spec.profiles).flatMap((profile) => profile.add({ machine: ready, tls, places })));
+  });
+  // Last, so that a run killed before has not finished: `create` then does the rest.
+  await save(ready);
+  return ready;
+}
+
+export async function provisionHost(
+  created: Created & { readonly host: { readonly ssh: SshTarget } },
+  before: Machine,
+  patience: Patience,
+  world: World,
+  save: Save,
+): Promise<Ready> {
+  const { spec, host } = created;
+  const { progress } = world;
+  const paths = world.store.paths(spec.name);
+  const pinned = async (target: SshTarget): Promise<void> => {
+    await writeWhole(
+      paths.knownHosts,
+      knownHostsLine(target) + (target.jump ? knownHostsLine(target.jump) : ''),
+      0o600,
+    );
+    if (before.phase !== 'ready') await save({ ...created, host: { ...host, ssh: target } });
+  };
+  const {
+    session,
+    ssh: met,
+    certificates,
+  } = await progress.step('connect', `Connect to ${host.ssh.user}@${host.address}`, async (log) => {
+    // Certificates take as long to make as a connection to open, so both happen at once.
+    const [opened, made] = await Promise.allSettled([
+      patiently(() => openSession(host.ssh, world, pinned), patience, log, world).catch((error: unknown) => {
+        throw ofOurMaking(error, created);
+      }),
+      makeCertificates(spec, host.address, world),
+    ]);
+    if (opened.status === 'rejected') throw opened.reason;
+    try {
+      if (made.status === 'rejected') throw made.reason;
+      await storeCertificates(made.value, paths);
+      return { ...opened.value, certificates: made.value };
+    } catch (error) {
+      await opened.value.session[Symbol.asyncDispose]();
+      throw error;
+    }
+  });
+  await using _session = session;
+  const facts = await progress.step('facts', 'Look at the host', () => lookAtHost(session, met, world));
+  const ssh = await lastingSsh(met, session, facts, spec, world);
+  const owner = ownerOf(facts);
+  if (owner && owner.id !== spec.id) {
+    progress.note(
+      `${host.address} was provisioned as the machine "${owner.name}" before; its clients lose their access`,
+    );
+  }
+  for (const step of await planFor(spec, host.address, facts, certificates, world)) {
+    await progress.step(step.id, step.title, (log) =>
+      applyStep(step, { ...stepSide(facts, world), session, address: host.address, log }),
+    );
+  }
+  const endpoint = endpointOf(created);
+  await progress.step('verify', `Verify the engine at ${endpoint.url}`, () =>
+    verifyEngine(endpoint, clientPart(certificates), { signal: world.signal, seconds: ENGINE_SECONDS }),
+  );
+  return { version: 1, phase: 'ready', spec, host: { ...host, ssh }, endpoint };
+}
+
+export function endpointOf({ spec, host }: Created): Endpoint {
+  const port = host.ssh ? host.enginePort : undefined;
+  return { url: `tcp://${bracketed(host.address)}:${port ?? spec.engine.port}`, tls: true };
+}
+
+/** An engine that somebody else runs: its certificates are copied to where clients look, and it must answer. */
+async function adoptEngine({ spec, host }: Created, world: World): Promise<Ready> {
+  if (!host.engine) throw new Error(`driver ${spec.driver} gave neither an SSH address nor an engine`);
+  const { url, tls } = host.engine;
+  const endpoint: Endpoint = { url, tls: tls !== undefined };
+  const certificates = tls && (await readCertificates(tls));
+  if (certificates) await writeClientPart(certificates, world.store.paths(spec.name));
+  await world.progress.step('verify', `Verify the engine at ${url}`, () =>
+    verifyEngine(endpoint, certificates, { signal: world.signal, seconds: 10 }),
+  );
+  if (!tls && url.startsWith('tcp:'))
+    world.progress.note(`${url} is open to whoever reaches it: it asks for no client certificate`);
+  return { version: 1, phase: 'ready', spec, host, endpoint };
+}
+
+async function planFor(
+  spec: MachineSpec,
+  address: string,
+  facts: Facts,
+  certificates: Certificates,
+  world: World,
+): Promise<Plan> {
+  const dropInTemplate = await world.template('slipway.conf');
+  return planProvision({
+    id: spec.id,
+    name: spec.name,
+    address,
+    engine: spec.engine,
+    facts,
+    tls: serverPart(certificates),
+    dropInTemplate,
+  });
+}
+
+/**
+ * A machine whose engine started with its configuration and certificates needs no visit. Undefined when it has to be visited
+ * all the same: its image came without an engine, or with another than was asked for.
+ */
+async function bornReady(created: Created, world: World): Promise<Ready | undefined> {
+  const { source, version } = created.spec.engine;
+  if (version !== undefined) return undefined;
+  if (source === 'url')
+    world.progress.note('The image brings its engine, so the install script of --engine-install-url was not run');
+  const endpoint = endpointOf(created);
+  const tls = await clientCertificates({ ...created, phase: 'ready', endpoint }, world.store);
+  try {
+    await world.progress.step('verify', `Verify the engine at ${endpoint.url}`, () =>
+      verifyEngine(endpoint, tls, { signal: world.signal, seconds: 1 }),
+    );
+  } catch (error) {
+    if (error instanceof SlipwayError && error.code === 'ENGINE_UNREACHABLE') return undefined;
+    throw error;
+  }
+  return { ...created, phase: 'ready', endpoint };
+}
+
+/** As create would refuse it, before anything is done for it. */
+export async function checkMachine(spec: MachineSpec, world: World): Promise<void> {
+  await checkSpec(driverNamed(spec.driver), spec, world);
+}
+
+/** Refused before anything exists: what the driver can't do, and options that dockerd's configuration can't hold. */
+export async function checkSpec(driver: Driver, spec: MachineSpec, world: World): Promise<void> {
+  settingsOf(spec.engine, '', []);
+  await driver.check?.(targetOf(driver, spec), callOf(world, world.debug));
+}
+
+/** A port that was forwarded when the machine was made leads to where its engine listened then. */
+function samePort(before: Machine, { name, engine }: MachineSpec): void {
+  if (before.host?.ssh === undefined || before.host.enginePort === undefined) return;
+  if (before.spec.engine.port === engine.port) return;
+  throw new SlipwayError('USAGE', `The engine of "${name}" stays at port ${before.spec.engine.port} inside of it`, {
+    hint: 'Clients reach it at a port of this computer, whatever that one is; leave --engine-port out',
+  });
+}
+
+/** What a provider made stays as it was made: a region that was changed here alone would lead to nothing, or to somebody else's. */
+function sameOptions({ spec: { options } }: Machine, wanted: MachineSpec, driver: Driver): void {
+  if (!driver.settle) return;
+  const keys = [...new Set([...Object.keys(options), ...Object.keys(wanted.options)])];
+  const changed = keys.filter((key) => JSON.stringify(options[key]) !== JSON.stringify(wanted.options[key]));
+  if (changed.length === 0) return;
+  throw new SlipwayError(
+    'USAGE',
+    `"${wanted.name}" was made with other options of ${driver.name} (${changed.join(', ')}), and they stay`,
+    {
+      hint: `Make another machine with them, or this one anew: slipway rm ${wanted.name}`,
+    },
+  );
+}
+
+function bracketed(address: string): string {
+  return address.includes(':') ? `[${address}]` : address;
+}

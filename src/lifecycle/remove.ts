@@ -1,0 +1,97 @@
+import { applyChanges } from '../changes.ts';
+import type { Call } from '../drivers/driver.ts';
+import { driverNamed, drivers, targetOf } from '../drivers/index.ts';
+import { SlipwayError } from '../errors.ts';
+import type { Machine } from '../machine.ts';
+import type { Log } from '../progress.ts';
+import { applyStep } from '../provision/apply.ts';
+import { ownerOf, planDeprovision } from '../provision/plan.ts';
+import { currentContext, switchContext } from '../provision/profiles/current-context.ts';
+import { contextName, contextOwner } from '../provision/profiles/docker-context.ts';
+import { profiles } from '../provision/profiles/index.ts';
+import type { Store } from '../store.ts';
+import { lookAtHost, openSession, stepSide } from './hosts.ts';
+import { callOf, type World } from './world.ts';
+
+export type Removal = { readonly name: string; readonly stays: string | undefined; readonly contextReset: boolean };
+
+/** Takes away what this machine put anywhere; `deprovision` includes what provisioning wrote on the host. */
+export async function removeMachine(
+  name: string,
+  how: { readonly deprovision: boolean; readonly force: boolean },
+  world: World,
+): Promise<Removal> {
+  const { store, places, progress } = world;
+  await findOrBroken(name, how.force, store);
+  await using _lock = await store.lock(name);
+  const found = await findOrBroken(name, how.force, store);
+  if (found && how.deprovision) await withdraw(found, how.force, world);
+  // A context of that name that is not this machine's stays, also as the current one.
+  const owner = await contextOwner(contextName(name), places);
+  // Of a broken record we know no id; that the context is Slipway's and of its name has to do.
+  const ours = found ? owner === found.spec.id : owner !== undefined && owner !== '';
+  const current = await currentContext(places).catch((error: unknown) => {
+    if (how.force) return undefined;
+    throw error;
+  });
+  const reset =
+    current === contextName(name) &&
+    found?.spec.profiles.includes('docker-context') === true &&
+    (ours || owner === undefined);
+  // With --force also a machine of a driver that this version lacks can be forgotten.
+  const driver =
+    found &&
+    (how.force ? drivers.find(({ name: known }) => known === found.spec.driver) : driverNamed(found.spec.driver));
+  await progress.step('remove', `Remove ${name}`, async (log) => {
+    if (driver && found) await driver.remove?.(targetOf(driver, found.spec, found), callOf(world, log));
+    if (!found) await removeStrays(name, callOf(world, log));
+    if (reset) await applyChanges(await switchContext(undefined, places));
+    if (ours) await applyChanges(profiles.flatMap((profile) => profile.drop(name, places)));
+    await store.remove(name);
+  });
+  if (!found && drivers.some(({ owned }) => owned !== undefined))
+    progress.note('Whether a cloud has something of it is told by: slipway gc');
+  return { name, stays: how.deprovision ? undefined : driver?.stays, contextReset: reset };
+}
+
+/** Of a broken record we know no driver and no id; drivers whose things lie on this computer know them by the name. */
+async function removeStrays(name: string, call: Call): Promise<void> {
+  for (const driver of drivers) {
+    for (const id of (await driver.named?.(name, call)) ?? [])
+      await driver.remove?.({ id, name, options: driver.options.parse({}) }, call);
+  }
+}
+
+async function findOrBroken(name: string, force: boolean, store: Store): Promise<Machine | undefined> {
+  try {
+    return await store.read(name);
+  } catch (error) {
+    if (force && error instanceof SlipwayError && error.code === 'RECORD_BROKEN') return undefined;
+    throw error;
+  }
+}
+
+async function withdraw(machine: Machine, force: boolean, world: World): Promise<void> {
+  const ssh = machine.host?.ssh;
+  if (!ssh) return;
+  try {
+    const { session } = await world.progress.step('connect', `Connect to ${ssh.user}@${ssh.address}`, () =>
+      openSession(ssh, world),
+    );
+    await using _session = session;
+    const facts = await lookAtHost(session, ssh, world);
+    const owner = ownerOf(facts);
+    if (owner && owner.id !== machine.spec.id) {
+      world.progress.note(`${ssh.address} is the machine "${owner.name}" by now, so what is written there stays`);
+      return;
+    }
+    for (const step of planDeprovision(facts, ssh.address)) {
+      await world.progress.step(step.id, step.title, (log: Log) =>
+        applyStep(step, { ...stepSide(facts, world), session, address: ssh.address, log }),
+      );
+    }
+  } catch (error) {
+    if (!force || !(error instanceof SlipwayError) || error.code === 'CANCELED') throw error;
+    world.progress.note(`The host keeps what was written on it: ${error.message}`);
+  }
+}

@@ -1,0 +1,89 @@
+import type { Driver, Instance, Target } from '../drivers/driver.ts';
+import { driverNamed, drivers, targetOf } from '../drivers/index.ts';
+import { SlipwayError } from '../errors.ts';
+import { clientCertificates } from './identity.ts';
+import type { Created, Machine, Ready } from '../machine.ts';
+import { verifyEngine } from '../provision/engine-api.ts';
+import { waitForStart } from './first-start.ts';
+import { hostOf, START } from './hosts.ts';
+import { admit, endpointOf, ENGINE_SECONDS, finish, provisionHost } from './provision.ts';
+import { recordingFailure, type Save } from './records.ts';
+import { callOf, type World } from './world.ts';
+
+/** Starts a machine that is stopped, and does not end before its engine answers; its address may be another by then. */
+export async function startMachine(name: string, world: World): Promise<Ready> {
+  return await changeRun(name, 'start', world, async (machine, driver, target) => {
+    const ran = (await driver.inspect(target, callOf(world, world.debug))).state === 'running';
+    await world.progress.step('start', `Start ${name}`, async (log) => driver.start?.(target, callOf(world, log)));
+    await admit(driver, target, world);
+    await waitForStart(machine, driver, target, world).catch((error: unknown) => {
+      // What one that ran said when it started may be mended since: its engine decides.
+      if (!ran || !(error instanceof SlipwayError) || error.code !== 'BOOT_FAILED') throw error;
+      world.progress.note(error.message);
+    });
+    return await recordingFailure(machine, world, (save) => reach(machine, driver, world, save));
+  });
+}
+
+export async function stopMachine(name: string, seconds: number, world: World): Promise<void> {
+  await changeRun(name, 'stop', world, async (_machine, driver, target) =>
+    world.progress.step('stop', `Stop ${name}`, async (log) => driver.stop?.(target, { seconds }, callOf(world, log))),
+  );
+}
+
+export async function killMachine(name: string, world: World): Promise<void> {
+  await changeRun(name, 'kill', world, async (_machine, driver, target) =>
+    world.progress.step('kill', `Kill ${name}`, async (log) => driver.kill?.(target, callOf(world, log))),
+  );
+}
+
+/** How its driver sees a machine; undefined where the driver made nothing and so knows nothing, or is not in this version. */
+export async function inspectMachine(
+  { spec }: Machine,
+  world: Pick<World, 'computer' | 'debug' | 'signal'>,
+): Promise<Instance | undefined> {
+  const driver = drivers.find(({ name }) => name === spec.driver);
+  const { computer, debug, signal } = world;
+  if (!driver?.create) return undefined;
+  return await driver.inspect(targetOf(driver, spec), { computer, log: debug, note: debug, signal });
+}
+
+/** After a start: the same engine, perhaps at another address. */
+export async function reach(machine: Ready, driver: Driver, world: World, save: Save): Promise<Ready> {
+  const { spec } = machine;
+  const host = await hostOf(machine, driver, world);
+  const created: Created = { version: 1, phase: 'created', spec, host };
+  // Its certificate names the address: a new one needs a visit.
+  if (host.ssh && host.address !== machine.host.address)
+    return await finish(await provisionHost({ ...created, host }, machine, START, world, save), world, save);
+  const endpoint = endpointOf(created);
+  const tls = await clientCertificates(machine, world.store);
+  await world.progress.step('verify', `Verify the engine at ${endpoint.url}`, () =>
+    verifyEngine(endpoint, tls, { signal: world.signal, seconds: ENGINE_SECONDS }),
+  );
+  return await finish({ version: 1, phase: 'ready', spec, host, endpoint }, world, save);
+}
+
+/** What start, stop and kill share: the lock, the record, and whether the driver can. */
+async function changeRun<T>(
+  name: string,
+  verb: 'start' | 'stop' | 'kill',
+  { store }: World,
+  work: (machine: Ready, driver: Driver, target: Target<Record<string, unknown>>) => Promise<T>,
+): Promise<T> {
+  await store.read(name);
+  await using _lock = await store.lock(name);
+  const machine = await store.read(name);
+  const driver = driverNamed(machine.spec.driver);
+  if (!driver[verb]) {
+    throw new SlipwayError('DRIVER_UNSUPPORTED', `Slipway can't ${verb} "${name}": its driver is ${driver.name}`, {
+      hint: `Use its provider's own tools; slipway status ${name} shows how it is`,
+    });
+  }
+  if (machine.phase !== 'ready') {
+    throw new SlipwayError('MACHINE_NOT_READY', `The making of "${name}" was stopped before its end`, {
+      hint: `Finish it: slipway create ${name}, or undo it: slipway rm ${name}`,
+    });
+  }
+  return await work(machine, driver, targetOf(driver, machine.spec));
+}

@@ -1,0 +1,36 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Computer } from '../computer.ts';
+import type { Call } from '../drivers/driver.ts';
+import { canceled } from '../errors.ts';
+import type { Log, Progress } from '../progress.ts';
+import type { ReadTemplate } from '../provision/apply.ts';
+import type { ClientPlaces } from '../provision/profiles/profile.ts';
+import type { Connect, KeyPair } from '../ssh.ts';
+import type { Store } from '../store.ts';
+
+/** Every effect the program has on the world, handed in. */
+export type World = {
+  readonly computer: Computer;
+  readonly store: Store;
+  readonly connect: Connect;
+  readonly newKeyPair: (comment: string) => Promise<KeyPair>;
+  readonly progress: Progress;
+  readonly template: ReadTemplate;
+  readonly signal: AbortSignal;
+  readonly now: () => Date;
+  readonly userHome: string;
+  readonly sshAgent: string | undefined;
+  readonly sudoPassword: string | undefined;
+  readonly places: ClientPlaces;
+  readonly debug: (line: string) => void;
+};
+
+export async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  await sleep(milliseconds, undefined, { signal }).catch(() => {
+    throw canceled();
+  });
+}
+
+export function callOf({ computer, progress, signal }: World, log: Log): Call {
+  return { computer, log, note: (text) => progress.note(text), signal };
+}
