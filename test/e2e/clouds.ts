@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { expect } from 'vitest';
-import type { Cloud, CloudCall, Resource } from '../clouds/cloud.ts';
+import type { Cloud, CloudCall, Fault, Resource } from '../clouds/cloud.ts';
 import { newUser, ok, program, type Outcome, type User } from './slipway.ts';
 
 /** A provider that the suites run against: its double, and what a user types to choose it. */
@@ -8,6 +8,8 @@ export type Provider = {
   readonly driver: string;
   /** With hosts behind its instances, or with nothing there but addresses. */
   start(behind: 'hosts' | 'nothing'): Promise<Cloud>;
+  /** How it says that it was asked too often. */
+  readonly throttled: Fault;
 };
 
 /** A user whose environment leads to this cloud. */
