@@ -36,6 +36,8 @@ for (const stream of [process.stdout, process.stderr]) {
 // Taken out of the environment, so that no child of ours inherits it.
 const sudoPassword = process.env.SLIPWAY_SUDO_PASSWORD;
 delete process.env.SLIPWAY_SUDO_PASSWORD;
+// Which Node the AWS SDK will want next year is no business of who makes a machine today.
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
 
 try {
   process.exitCode = await main();

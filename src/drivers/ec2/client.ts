@@ -1,0 +1,122 @@
+import type { EC2Client } from '@aws-sdk/client-ec2';
+import type { Call } from '../driver.ts';
+import { SlipwayError } from '../../errors.ts';
+import { awsCode, kindOf, refusal } from './errors.ts';
+import type { Options } from './options.ts';
+
+type Sdk = typeof import('./sdk.ts');
+
+/** A way to EC2 in one region. */
+export type Aws = {
+  readonly sdk: Sdk;
+  readonly client: EC2Client;
+  readonly call: Call;
+  /** Sends a command; `doing` stands in the sentence of what it is refused with. */
+  send<Out extends object>(doing: string, command: { readonly input: object }): Promise<Out>;
+  close(): void;
+};
+
+const CONNECT_MS = 10_000;
+const ANSWER_MS = 60_000;
+
+/** The SDK is read here, and only when a machine of this driver is meant. */
+export async function connectAws(options: Partial<Options>, call: Call, region = options.region): Promise<Aws> {
+  const sdk = await import('./sdk.ts');
+  const place = region ?? regionIn(call);
+  const client = new sdk.EC2Client({
+    ...(place === undefined ? {} : { region: place }),
+    ...(options.profile === undefined ? {} : { profile: options.profile }),
+    ...endpointOf(options),
+    maxAttempts: options.retries === -1 ? 1 : Math.max(1, options.retries ?? 8),
+    retryMode: 'standard',
+    requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: ANSWER_MS },
+  });
+  tellTries(client, call);
+  return {
+    sdk,
+    client,
+    call,
+    async send(doing, command) {
+      try {
+        // The overloads of `send` know each command; here any of them will do.
+        const send = client.send.bind(client) as unknown as (
+          command: object,
+          how: { abortSignal: AbortSignal },
+        ) => Promise<never>;
+        return await send(command, { abortSignal: call.signal });
+      } catch (error) {
+        throw refusal(error, doing, call.signal);
+      }
+    },
+    close: () => client.destroy(),
+  };
+}
+
+/** As AWS's own tools have it; where neither is set, the SDK looks into the settings. */
+function regionIn({ computer: { env } }: Call): string | undefined {
+  return env.AWS_REGION || env.AWS_DEFAULT_REGION || undefined;
+}
+
+function endpointOf({ endpoint, insecureTransport }: Partial<Options>): { endpoint?: string } {
+  if (endpoint === undefined) return {};
+  const scheme = insecureTransport === true ? 'http' : 'https';
+  return { endpoint: endpoint.includes('://') ? endpoint : `${scheme}://${endpoint}` };
+}
+
+export async function regionOf({ client, call }: Aws): Promise<string> {
+  try {
+    return await client.config.region();
+  } catch (error) {
+    if (call.signal.aborted) throw refusal(error, 'region', call.signal);
+    throw new SlipwayError('USAGE', 'No AWS region is chosen: neither --ec2-region nor your AWS settings name one', {
+      hint: 'Add --ec2-region eu-central-1, or set AWS_REGION',
+      cause: error,
+    });
+  }
+}
+
+/** The endpoint that somebody chose, known to the SDK after its first request; undefined for AWS's own. */
+export async function chosenEndpoint({ client }: Aws): Promise<URL | undefined> {
+  const endpoint = await client.config.endpoint?.();
+  if (!endpoint) return undefined;
+  const { protocol, hostname, port, path } = endpoint;
+  return new URL(`${protocol}//${hostname}${port === undefined ? '' : `:${port}`}${path}`);
+}
+
+/** The SDK tries again in silence; what it waits for is told once, and every try logged. */
+function tellTries(client: EC2Client, { note, log }: Call): void {
+  const told = new Set<string>();
+  client.middlewareStack.add(
+    (next, context) => async (args) => {
+      try {
+        return await next(args);
+      } catch (error) {
+        const kind = kindOf(error);
+        if (['throttled', 'server', 'unreachable', 'capacity'].includes(kind)) {
+          const what = `EC2 ${context.commandName?.replace(/Command$/, '') ?? ''}: ${awsCode(error)}`;
+          log(what);
+          if (!told.has(kind)) note(`${what}; trying again`);
+          told.add(kind);
+        }
+        throw error;
+      }
+    },
+    // After the SDK's own retries in the stack, so within each of them.
+    { step: 'finalizeRequest', priority: 'low', name: 'slipwayTellTries' },
+  );
+}
+
+/** Runs work over a way that is closed whatever happens. */
+export async function withAws<T>(
+  options: Partial<Options>,
+  call: Call,
+  work: (aws: Aws) => Promise<T>,
+  region?: string,
+): Promise<T> {
+  const aws = await connectAws(options, call, region);
+  try {
+    return await work(aws);
+  } finally {
+    aws.close();
+  }
+}

@@ -1,0 +1,218 @@
+import type {
+  CreateSecurityGroupCommandOutput,
+  DescribeSecurityGroupsCommandOutput,
+  IpPermission,
+  SecurityGroup,
+  Tag,
+} from '@aws-sdk/client-ec2';
+import { callerBlock } from '../../cloud/caller-address.ts';
+import { insist } from '../../cloud/insist.ts';
+import { SlipwayError } from '../../errors.ts';
+import type { Call, MakingCall, Target } from '../driver.ts';
+import { chosenEndpoint, type Aws } from './client.ts';
+import { causeCode, tagSpecifications } from './instances.ts';
+import type { Options } from './options.ts';
+
+const SHOWS_SECONDS = 30;
+
+/** The id that our group is named by: a batch has one for all its machines. */
+export const groupId = ({ id, batch }: Pick<Target<unknown>, 'id' | 'batch'>): string => batch?.id ?? id;
+
+export async function ourGroups(aws: Aws, ids: readonly string[]): Promise<readonly SecurityGroup[]> {
+  const { SecurityGroups = [] }: DescribeSecurityGroupsCommandOutput = await aws.send(
+    'looking for its security group',
+    new aws.sdk.DescribeSecurityGroupsCommand({ Filters: [{ Name: 'tag:slipway-id', Values: [...ids] }] }),
+  );
+  return SecurityGroups;
+}
+
+/** Who may connect: the blocks that were named, or this computer alone. */
+export async function allowedBlocks(aws: Aws, { allowCidr }: Options): Promise<readonly string[]> {
+  if (allowCidr.length > 0) return allowCidr;
+  return [await callerBlock(await chosenEndpoint(aws), '--ec2-allow-cidr', aws.call)];
+}
+
+/** The group of ours, made or found, with its doors open; undefined where the user wants none. */
+export async function ourGroup(
+  aws: Aws,
+  target: Target<Options>,
+  tags: readonly Tag[],
+  enginePort: number,
+  call: MakingCall,
+): Promise<string | undefined> {
+  const { options } = target;
+  if (options.securityGroupReadonly && options.securityGroup.length > 0) return undefined;
+  const [found] = await ourGroups(aws, [groupId(target)]);
+  const id = found?.GroupId ?? (await makeGroup(aws, target, tags, call));
+  const doors = permissions([options.sshPort, enginePort], await allowedBlocks(aws, options), options.openPort);
+  await authorize(aws, id, doors, tags);
+  return id;
+}
+
+async function makeGroup(aws: Aws, target: Target<Options>, tags: readonly Tag[], call: MakingCall): Promise<string> {
+  const { vpc } = target.options;
+  const GroupName = `slipway-${groupId(target)}`;
+  await call.asking('security group');
+  try {
+    const { GroupId = '' }: CreateSecurityGroupCommandOutput = await aws.send(
+      'making its security group',
+      new aws.sdk.CreateSecurityGroupCommand({
+        GroupName,
+        Description: `Slipway: SSH and Docker of ${target.name}`,
+        ...(vpc === undefined ? {} : { VpcId: vpc }),
+        TagSpecifications: tagSpecifications(tags, ['security-group']),
+      }),
+    );
+    return GroupId;
+  } catch (error) {
+    // The answer of an earlier try was lost, or is not shown yet.
+    if (causeCode(error) !== 'InvalidGroup.Duplicate') throw error;
+    return await insist('its security group', () => groupNamed(aws, GroupName, vpc), {
+      passing: (reason) => (reason instanceof NotShown ? 'EC2 does not show it yet' : undefined),
+      seconds: SHOWS_SECONDS,
+      call,
+    });
+  }
+}
+
+class NotShown extends Error {}
+
+async function groupNamed(aws: Aws, name: string, vpc: string | undefined): Promise<string> {
+  const { SecurityGroups = [] }: DescribeSecurityGroupsCommandOutput = await aws.send(
+    'looking for its security group',
+    new aws.sdk.DescribeSecurityGroupsCommand({
+      Filters: [
+        { Name: 'group-name', Values: [name] },
+        ...(vpc === undefined ? [] : [{ Name: 'vpc-id', Values: [vpc] }]),
+      ],
+    }),
+  );
+  const id = SecurityGroups[0]?.GroupId;
+  if (id === undefined) throw new NotShown();
+  return id;
+}
+
+/** Ours from these blocks alone; what the user opens by name, to all. */
+export function permissions(
+  ports: readonly number[],
+  blocks: readonly string[],
+  open: readonly string[],
+): readonly IpPermission[] {
+  const own = [...new Set(ports)].map((port) => permission(port, 'tcp', blocks));
+  const further = open.map((text) => {
+    const [port = '', protocol = 'tcp'] = text.split('/');
+    return permission(Number(port), protocol, ['0.0.0.0/0', '::/0']);
+  });
+  return [...own, ...further];
+}
+
+function permission(port: number, protocol: string, blocks: readonly string[]): IpPermission {
+  const [six, four] = [blocks.filter((block) => block.includes(':')), blocks.filter((block) => !block.includes(':'))];
+  return {
+    IpProtocol: protocol,
+    FromPort: port,
+    ToPort: port,
+    ...(four.length > 0 ? { IpRanges: four.map((CidrIp) => ({ CidrIp, Description: 'slipway' })) } : {}),
+    ...(six.length > 0 ? { Ipv6Ranges: six.map((CidrIpv6) => ({ CidrIpv6, Description: 'slipway' })) } : {}),
+  };
+}
+
+/** Rule by rule: of several in one call, one that is there already would refuse the others. */
+async function authorize(
+  aws: Aws,
+  GroupId: string,
+  doors: readonly IpPermission[],
+  tags: readonly Tag[],
+): Promise<void> {
+  const whole = async (rules: readonly IpPermission[]): Promise<void> => {
+    await insist(
+      'opening its security group',
+      () =>
+        aws.send(
+          'opening its security group',
+          new aws.sdk.AuthorizeSecurityGroupIngressCommand({
+            GroupId,
+            IpPermissions: [...rules],
+            TagSpecifications: tagSpecifications(tags, ['security-group-rule']),
+          }),
+        ),
+      {
+        passing: (error) => (causeCode(error) === 'InvalidGroup.NotFound' ? 'EC2 does not show it yet' : undefined),
+        seconds: SHOWS_SECONDS,
+        call: aws.call,
+      },
+    );
+  };
+  try {
+    await whole(doors);
+  } catch (error) {
+    if (causeCode(error) !== 'InvalidPermission.Duplicate') throw error;
+    for (const rule of doors.flatMap(oneByOne)) {
+      await whole([rule]).catch((again: unknown) => {
+        if (causeCode(again) !== 'InvalidPermission.Duplicate') throw again;
+      });
+    }
+  }
+}
+
+function oneByOne({ IpRanges = [], Ipv6Ranges = [], ...rest }: IpPermission): readonly IpPermission[] {
+  return [
+    ...IpRanges.map((range) => ({ ...rest, IpRanges: [range] })),
+    ...Ipv6Ranges.map((range) => ({ ...rest, Ipv6Ranges: [range] })),
+  ];
+}
+
+/** Lets today's address through the doors that the group has, where it is not let through yet. */
+export async function admitCaller(aws: Aws, target: Target<Options>): Promise<void> {
+  const { options } = target;
+  if (options.allowCidr.length > 0) return;
+  const [group] = await ourGroups(aws, [groupId(target)]);
+  if (group?.GroupId === undefined) return;
+  const [block = ''] = await allowedBlocks(aws, options);
+  const doors = (group.IpPermissions ?? []).filter(({ IpRanges = [], Ipv6Ranges = [] }) => {
+    const blocks = [...IpRanges.map(({ CidrIp }) => CidrIp), ...Ipv6Ranges.map(({ CidrIpv6 }) => CidrIpv6)];
+    return blocks.length > 0 && !blocks.includes(block) && !blocks.includes('0.0.0.0/0');
+  });
+  if (doors.length === 0) return;
+  const rules = doors.map(({ FromPort = 0, IpProtocol = 'tcp' }) => permission(FromPort, IpProtocol, [block]));
+  await authorize(aws, group.GroupId, rules, group.Tags ?? []);
+  aws.call.note(`${block} may connect to "${target.name}" from now on`);
+}
+
+/** Groups of the user's, by the names or ids that they gave. */
+export async function theirGroups(aws: Aws, { securityGroup, vpc }: Options): Promise<readonly string[]> {
+  const names = securityGroup.filter((group) => !/^sg-[0-9a-f]+$/.test(group));
+  if (names.length === 0) return securityGroup;
+  const { SecurityGroups = [] }: DescribeSecurityGroupsCommandOutput = await aws.send(
+    'looking for your security groups',
+    new aws.sdk.DescribeSecurityGroupsCommand({
+      Filters: [
+        { Name: 'group-name', Values: names },
+        ...(vpc === undefined ? [] : [{ Name: 'vpc-id', Values: [vpc] }]),
+      ],
+    }),
+  );
+  return securityGroup.map((group) => {
+    if (!names.includes(group)) return group;
+    const id = SecurityGroups.find(({ GroupName }) => GroupName === group)?.GroupId;
+    if (id !== undefined) return id;
+    throw new SlipwayError('USAGE', `There is no security group "${group}" in ${vpc ?? 'the default VPC'}`, {
+      hint: 'Leave --ec2-security-group out: Slipway makes one for this machine alone',
+    });
+  });
+}
+
+/** Gone once nothing uses it, which EC2 notices late. */
+export async function removeGroup(aws: Aws, GroupId: string, call: Call): Promise<void> {
+  await insist(
+    'removing its security group',
+    () => aws.send('removing its security group', new aws.sdk.DeleteSecurityGroupCommand({ GroupId })),
+    {
+      passing: (error) => (causeCode(error) === 'DependencyViolation' ? 'its instance still lets go of it' : undefined),
+      seconds: 120,
+      call,
+    },
+  ).catch((error: unknown) => {
+    if (causeCode(error) !== 'InvalidGroup.NotFound') throw error;
+  });
+}

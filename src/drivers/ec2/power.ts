@@ -1,0 +1,66 @@
+import { insist } from '../../cloud/insist.ts';
+import { SlipwayError } from '../../errors.ts';
+import type { Call, Target } from '../driver.ts';
+import { type Aws, withAws } from './client.ts';
+import { causeCode, findInstances, waitForState } from './instances.ts';
+import type { Options } from './options.ts';
+
+const STATE_SECONDS = 300;
+
+export async function startInstance(target: Target<Options>, call: Call): Promise<void> {
+  await withAws(target.options, call, async (aws) => {
+    const { id, state } = await theOne(aws, target);
+    if (state === 'running' || state === 'pending') return;
+    // One that still stops can't be started yet.
+    await insist(
+      'starting the instance',
+      () => aws.send('starting the instance', new aws.sdk.StartInstancesCommand({ InstanceIds: [id] })),
+      {
+        passing: (error) => (causeCode(error) === 'IncorrectInstanceState' ? 'it is still stopping' : undefined),
+        seconds: STATE_SECONDS,
+        call,
+      },
+    );
+  });
+}
+
+/** Its own shutdown within so many seconds, then its end by force. */
+export async function stopInstance(target: Target<Options>, seconds: number, call: Call): Promise<void> {
+  await withAws(target.options, call, async (aws) => {
+    const { id, state, spot } = await theOne(aws, target);
+    if (state === 'stopped') return;
+    if (spot) {
+      throw new SlipwayError('DRIVER_UNSUPPORTED', `"${target.name}" is a spot instance, which EC2 can only end`, {
+        hint: `Remove it: slipway rm ${target.name}`,
+      });
+    }
+    const stop = async (Force: boolean): Promise<void> => {
+      await aws.send(
+        'stopping the instance',
+        new aws.sdk.StopInstancesCommand({ InstanceIds: [id], ...(Force ? { Force } : {}) }),
+      );
+    };
+    if (seconds > 0) {
+      await stop(false);
+      if (await waitForState(aws, [id], ['stopped'], seconds)) return;
+      call.note(`"${target.name}" has not shut down within ${seconds} s, so it is stopped by force`);
+    }
+    await stop(true);
+    if (await waitForState(aws, [id], ['stopped'], STATE_SECONDS)) return;
+    throw new SlipwayError('PROVIDER_REFUSED', `EC2 has not stopped ${id} within five minutes`, {
+      hint: `See how it is: slipway status ${target.name}`,
+    });
+  });
+}
+
+async function theOne(
+  aws: Aws,
+  target: Target<Options>,
+): Promise<{ readonly id: string; readonly state: string; readonly spot: boolean }> {
+  const [one] = await findInstances(aws, target);
+  if (one?.InstanceId !== undefined)
+    return { id: one.InstanceId, state: one.State?.Name ?? '', spot: one.InstanceLifecycle === 'spot' };
+  throw new SlipwayError('MACHINE_NOT_FOUND', `The instance of "${target.name}" is gone from EC2`, {
+    hint: `Forget the machine: slipway rm ${target.name}`,
+  });
+}

@@ -1,0 +1,53 @@
+/**
+ * US dollars an hour on demand, Linux, us-east-1, from AWS's public list of 2026-11; other regions cost up to half as much again. For
+ * estimates alone: what is not here has no known price.
+ */
+const HOURLY: Readonly<Record<string, number>> = {
+  't2.nano': 0.0058,
+  't2.micro': 0.0116,
+  't2.small': 0.023,
+  't2.medium': 0.0464,
+  't2.large': 0.0928,
+  't3.nano': 0.0052,
+  't3.micro': 0.0104,
+  't3.small': 0.0208,
+  't3.medium': 0.0416,
+  't3.large': 0.0832,
+  't3.xlarge': 0.1664,
+  't3.2xlarge': 0.3328,
+  't3a.micro': 0.0094,
+  't3a.small': 0.0188,
+  't3a.medium': 0.0376,
+  't3a.large': 0.0752,
+  't4g.micro': 0.0084,
+  't4g.small': 0.0168,
+  't4g.medium': 0.0336,
+  't4g.large': 0.0672,
+  'm5.large': 0.096,
+  'm5.xlarge': 0.192,
+  'm6i.large': 0.096,
+  'm6i.xlarge': 0.192,
+  'm7i.large': 0.1008,
+  'c5.large': 0.085,
+  'c5.xlarge': 0.17,
+  'c6i.large': 0.085,
+  'r5.large': 0.126,
+};
+const GIB_MONTH: Readonly<Record<string, number>> = { gp3: 0.08, gp2: 0.1 };
+const HOURS = 730;
+
+/** A month of it as it is: a stopped instance costs its disks, which are counted by themselves. */
+export function instanceMonthly(
+  type: string | undefined,
+  state: string | undefined,
+  spot: boolean,
+): number | undefined {
+  if (state === 'stopped' || state === 'stopping') return 0;
+  const hourly = HOURLY[type ?? ''];
+  return spot || hourly === undefined ? undefined : hourly * HOURS;
+}
+
+export function diskMonthly(type: string | undefined, gib: number | undefined): number | undefined {
+  const price = GIB_MONTH[type ?? ''];
+  return price === undefined || gib === undefined ? undefined : price * gib;
+}

@@ -1,0 +1,163 @@
+import type {
+  DescribeNetworkInterfacesCommandOutput,
+  DescribeSpotInstanceRequestsCommandOutput,
+  DescribeVolumesCommandOutput,
+  DescribeVpcsCommandOutput,
+  Instance as AwsInstance,
+} from '@aws-sdk/client-ec2';
+import { pauseFor } from '../../cloud/insist.ts';
+import { SlipwayError } from '../../errors.ts';
+import type { Call, Target } from '../driver.ts';
+import type { Aws } from './client.ts';
+import { groupId, ourGroups, removeGroup } from './firewall.ts';
+import { causeCode, findInstances, instancesWith, waitForState } from './instances.ts';
+import type { Options } from './options.ts';
+import { sameAccount } from './settle.ts';
+
+/** EC2 shows what it makes within seconds. So long after it was asked, what is not there was not made. */
+const LATE_SECONDS = 60;
+const ENDED = ['shutting-down', 'terminated'];
+
+/** Whatever carries the machine's id goes; nothing is said where there is nothing. */
+export async function removeAll(aws: Aws, target: Target<Options>, call: Call): Promise<void> {
+  await rightAccount(aws, target.options);
+  const requests = await spotRequests(aws, idsOf(target));
+  if (requests.length > 0) await cancelRequests(aws, requests);
+  const instances = await whatExists(aws, target, call);
+  await terminate(aws, instances);
+  const others = target.batch ? await othersOf(aws, target) : [];
+  await removeDisks(aws, idsOf(target));
+  await removeInterfaces(aws, idsOf(target));
+  const groups = await ourGroups(aws, others.length > 0 ? [target.id] : idsOf(target));
+  for (const { GroupId } of groups) if (GroupId !== undefined) await removeGroup(aws, GroupId, call);
+}
+
+const idsOf = (target: Pick<Target<unknown>, 'id' | 'batch'>): readonly string[] => [
+  ...new Set([target.id, groupId(target)]),
+];
+
+/** With credentials of another account everything would seem to be gone. */
+async function rightAccount(aws: Aws, options: Options): Promise<void> {
+  if (options.account === undefined || options.vpc === undefined) return;
+  const { Vpcs = [] }: DescribeVpcsCommandOutput = await aws
+    .send<DescribeVpcsCommandOutput>(
+      'finding out whose account this is',
+      new aws.sdk.DescribeVpcsCommand({ VpcIds: [options.vpc] }),
+    )
+    .catch((error: unknown) => {
+      if (causeCode(error) !== 'InvalidVpcID.NotFound') throw error;
+      throw new SlipwayError(
+        'CREDENTIALS',
+        `The account of your AWS credentials has no ${options.vpc}, where this machine is (account ${options.account})`,
+        {
+          hint: `Use the credentials of ${options.account}: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`,
+          cause: error,
+        },
+      );
+    });
+  sameAccount(options, Vpcs[0]?.OwnerId);
+}
+
+/** Its instances, waited for where a create may have asked for one a moment ago. */
+async function whatExists(aws: Aws, target: Target<Options>, call: Call): Promise<readonly AwsInstance[]> {
+  const { asked } = target;
+  const until = asked === undefined ? 0 : Date.parse(asked.at) + LATE_SECONDS * 1000;
+  let told = false;
+  for (;;) {
+    const found = await findInstances(aws, target, ['pending', 'running', 'stopping', 'stopped', ...ENDED]);
+    if (found.length > 0) return found.filter(({ State }) => !ENDED.includes(State?.Name ?? ''));
+    if (Date.now() >= until || (await isThere(aws, target))) return [];
+    if (!told)
+      call.note(
+        `EC2 was asked for its ${asked?.what} a moment ago and may show it late; looking for it for up to ${LATE_SECONDS} s`,
+      );
+    told = true;
+    await pauseFor(1000, call.signal);
+  }
+}
+
+/** A group is what was asked for last, and it is there: nothing came after it. */
+async function isThere(aws: Aws, target: Target<Options>): Promise<boolean> {
+  return target.asked?.what === 'security group' && (await ourGroups(aws, idsOf(target))).length > 0;
+}
+
+/** Machines of the same batch that go on. */
+async function othersOf(aws: Aws, { batch }: Target<Options>): Promise<readonly AwsInstance[]> {
+  const live = await instancesWith(aws, [
+    { Name: 'tag:slipway-id', Values: [batch?.id ?? ''] },
+    { Name: 'instance-state-name', Values: ['pending', 'running', 'stopping', 'stopped'] },
+  ]);
+  return live.filter(({ AmiLaunchIndex }) => AmiLaunchIndex !== batch?.index);
+}
+
+export async function terminate(aws: Aws, instances: readonly AwsInstance[]): Promise<void> {
+  const ids = instances.flatMap(({ InstanceId }) => InstanceId ?? []);
+  if (ids.length === 0) return;
+  await aws.send('ending the instance', new aws.sdk.TerminateInstancesCommand({ InstanceIds: ids }));
+  if (await waitForState(aws, ids, ['terminated'], 300)) return;
+  throw new SlipwayError('PROVIDER_REFUSED', `EC2 has not ended ${ids.join(', ')} within five minutes`, {
+    hint: 'Run the same command again: it goes on from there',
+  });
+}
+
+async function spotRequests(aws: Aws, ids: readonly string[]): Promise<readonly string[]> {
+  const { SpotInstanceRequests = [] }: DescribeSpotInstanceRequestsCommandOutput = await aws.send(
+    'looking for its spot requests',
+    new aws.sdk.DescribeSpotInstanceRequestsCommand({
+      Filters: [
+        { Name: 'tag:slipway-id', Values: [...ids] },
+        { Name: 'state', Values: ['open', 'active'] },
+      ],
+    }),
+  );
+  return SpotInstanceRequests.flatMap(({ SpotInstanceRequestId }) => SpotInstanceRequestId ?? []);
+}
+
+export async function cancelRequests(aws: Aws, ids: readonly string[]): Promise<void> {
+  await aws.send(
+    'cancelling its spot request',
+    new aws.sdk.CancelSpotInstanceRequestsCommand({ SpotInstanceRequestIds: [...ids] }),
+  );
+}
+
+/** Those that no instance took along when it ended. */
+async function removeDisks(aws: Aws, ids: readonly string[]): Promise<void> {
+  const { Volumes = [] }: DescribeVolumesCommandOutput = await aws.send(
+    'looking for its disks',
+    new aws.sdk.DescribeVolumesCommand({
+      Filters: [
+        { Name: 'tag:slipway-id', Values: [...ids] },
+        { Name: 'status', Values: ['available'] },
+      ],
+    }),
+  );
+  for (const { VolumeId } of Volumes) if (VolumeId !== undefined) await removeDisk(aws, VolumeId);
+}
+
+export async function removeDisk(aws: Aws, VolumeId: string): Promise<void> {
+  await aws.send('removing its disk', new aws.sdk.DeleteVolumeCommand({ VolumeId })).catch((error: unknown) => {
+    if (causeCode(error) !== 'InvalidVolume.NotFound') throw error;
+  });
+}
+
+async function removeInterfaces(aws: Aws, ids: readonly string[]): Promise<void> {
+  const { NetworkInterfaces = [] }: DescribeNetworkInterfacesCommandOutput = await aws.send(
+    'looking for its network interfaces',
+    new aws.sdk.DescribeNetworkInterfacesCommand({
+      Filters: [
+        { Name: 'tag:slipway-id', Values: [...ids] },
+        { Name: 'status', Values: ['available'] },
+      ],
+    }),
+  );
+  for (const { NetworkInterfaceId } of NetworkInterfaces)
+    if (NetworkInterfaceId !== undefined) await removeInterface(aws, NetworkInterfaceId);
+}
+
+export async function removeInterface(aws: Aws, NetworkInterfaceId: string): Promise<void> {
+  await aws
+    .send('removing its network interface', new aws.sdk.DeleteNetworkInterfaceCommand({ NetworkInterfaceId }))
+    .catch((error: unknown) => {
+      if (causeCode(error) !== 'InvalidNetworkInterfaceID.NotFound') throw error;
+    });
+}
