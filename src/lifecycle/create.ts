@@ -42,7 +42,8 @@ export async function settle(driver: Driver, wanted: MachineSpec, world: World):
         driver.settle?.(targetOf(driver, wanted), callOf(world, log)),
       )
     : undefined;
-  const spec = options === undefined ? wanted : { ...wanted, options };
+  // Parsed at once: what no later command could read must not get into a record.
+  const spec = options === undefined ? wanted : { ...wanted, options: driver.options.parse(options) };
   if (driver.prepare)
     await progress.step('prepare', 'Prepare the image', async (log) =>
       driver.prepare?.(targetOf(driver, spec), callOf(world, log)),

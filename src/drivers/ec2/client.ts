@@ -13,6 +13,8 @@ export type Aws = {
   readonly call: Call;
   /** Sends a command; `doing` stands in the sentence of what it is refused with. */
   send<Out extends object>(doing: string, command: { readonly input: object }): Promise<Out>;
+  /** The endpoint that somebody chose, known after the first request; undefined for AWS's own. */
+  endpoint(): URL | undefined;
   close(): void;
 };
 
@@ -32,6 +34,7 @@ export async function connectAws(options: Partial<Options>, call: Call, region =
     requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: ANSWER_MS },
   });
   tellTries(client, call);
+  const used = watchEndpoint(client);
   return {
     sdk,
     client,
@@ -48,6 +51,7 @@ export async function connectAws(options: Partial<Options>, call: Call, region =
         throw refusal(error, doing, call.signal);
       }
     },
+    endpoint: () => used.find(({ hostname }) => !/\.(amazonaws\.com(\.cn)?|api\.aws)$/.test(hostname)),
     close: () => client.destroy(),
   };
 }
@@ -75,12 +79,18 @@ export async function regionOf({ client, call }: Aws): Promise<string> {
   }
 }
 
-/** The endpoint that somebody chose, known to the SDK after its first request; undefined for AWS's own. */
-export async function chosenEndpoint({ client }: Aws): Promise<URL | undefined> {
-  const endpoint = await client.config.endpoint?.();
-  if (!endpoint) return undefined;
-  const { protocol, hostname, port, path } = endpoint;
-  return new URL(`${protocol}//${hostname}${port === undefined ? '' : `:${port}`}${path}`);
+/** Endpoints may come from options, variables or settings, each in its own way: what a request really goes to is the answer. */
+function watchEndpoint(client: EC2Client): readonly URL[] {
+  const used: URL[] = [];
+  client.middlewareStack.add(
+    (next) => async (args) => {
+      const { protocol, hostname, port } = args.request as { protocol: string; hostname: string; port?: number };
+      if (used.length === 0) used.push(new URL(`${protocol}//${hostname}${port === undefined ? '' : `:${port}`}`));
+      return await next(args);
+    },
+    { step: 'finalizeRequest', priority: 'low', name: 'slipwayWatchEndpoint' },
+  );
+  return used;
 }
 
 /** The SDK tries again in silence; what it waits for is told once, and every try logged. */

@@ -9,7 +9,7 @@ import { callerBlock } from '../../cloud/caller-address.ts';
 import { insist } from '../../cloud/insist.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { Call, MakingCall, Target } from '../driver.ts';
-import { chosenEndpoint, type Aws } from './client.ts';
+import type { Aws } from './client.ts';
 import { causeCode, tagSpecifications } from './instances.ts';
 import type { Options } from './options.ts';
 
@@ -29,7 +29,7 @@ export async function ourGroups(aws: Aws, ids: readonly string[]): Promise<reado
 /** Who may connect: the blocks that were named, or this computer alone. */
 export async function allowedBlocks(aws: Aws, { allowCidr }: Options): Promise<readonly string[]> {
   if (allowCidr.length > 0) return allowCidr;
-  return [await callerBlock(await chosenEndpoint(aws), '--ec2-allow-cidr', aws.call)];
+  return [await callerBlock(aws.endpoint(), '--ec2-allow-cidr', aws.call)];
 }
 
 /** The group of ours, made or found, with its doors open; undefined where the user wants none. */
@@ -43,8 +43,9 @@ export async function ourGroup(
   const { options } = target;
   if (options.securityGroupReadonly && options.securityGroup.length > 0) return undefined;
   const [found] = await ourGroups(aws, [groupId(target)]);
-  const id = found?.GroupId ?? (await makeGroup(aws, target, tags, call));
+  // Found out first: without it nothing needs to be made.
   const doors = permissions([options.sshPort, enginePort], await allowedBlocks(aws, options), options.openPort);
+  const id = found?.GroupId ?? (await makeGroup(aws, target, tags, call));
   await authorize(aws, id, doors, tags);
   return id;
 }

@@ -81,6 +81,7 @@ export async function marksOf(target: Target<Options>, call: MakingCall, name: s
 
 /** `key=value`, or the old tool's `key1,value1,key2,value2`. */
 export function tagPairs(tags: readonly string[]): readonly (readonly [string, string])[] {
+  if (tags.length === 0) return [];
   // A variable is split at its commas, so the old form comes as a list of words without any `=`.
   const words = tags.some((tag) => tag.includes('=')) ? tags : tags.join(',').split(',');
   if (words.every((word) => word.includes('='))) {

@@ -38,7 +38,7 @@ export const options = z.object({
     .optional()
     .meta({ description: 'Zone; without it AWS chooses', env: 'AWS_ZONE', value: 'zone', ...also('zone') }),
   vpc: text()
-    .regex(/^vpc-\w+$/, 'an id like vpc-0123')
+    .regex(/^vpc-[\w-]+$/, 'an id like vpc-0123')
     .optional()
     .meta({
       description: 'VPC; without it the region’s default one',
@@ -47,7 +47,7 @@ export const options = z.object({
       ...also('vpc-id'),
     }),
   subnet: text()
-    .regex(/^subnet-\w+$/, 'an id like subnet-0123')
+    .regex(/^subnet-[\w-]+$/, 'an id like subnet-0123')
     .optional()
     .meta({ description: 'Subnet', env: 'AWS_SUBNET_ID', value: 'id', ...also('subnet-id') }),
   instanceType: text()
@@ -61,7 +61,7 @@ export const options = z.object({
       description: 'Image, the newest one of the distribution’s own account',
     }),
   ami: text()
-    .regex(/^ami-\w+$/, 'an id like ami-0123')
+    .regex(/^ami-[\w-]+$/, 'an id like ami-0123')
     .optional()
     .meta({ description: 'Image by its id, instead of --ec2-image', env: 'AWS_AMI', value: 'id', ...also('ami') }),
   sshUser: text()

@@ -1,0 +1,698 @@
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Cloud, CloudCall, Guest, Guests, Resource } from './cloud.ts';
+import { unflatten, xml, type Value } from './query.ts';
+
+export const ACCOUNT = '123456789012';
+export const DEBIAN = '136693071363';
+export const CANONICAL = '099720109477';
+const KEY = 'AKIAEXAMPLEOFTESTS';
+const SECRET = 'a-secret-that-must-never-be-seen-anywhere';
+const REGIONS = ['eu-central-1', 'us-east-1'];
+
+type Tags = Record<string, string>;
+type Rule = { readonly protocol: string; readonly from: number; readonly to: number; readonly cidr: string };
+type Group = {
+  readonly id: string;
+  readonly region: string;
+  readonly name: string;
+  readonly tags: Tags;
+  readonly rules: Rule[];
+  readonly made: number;
+};
+type Volume = {
+  readonly id: string;
+  readonly region: string;
+  instance: string | undefined;
+  readonly goes: boolean;
+  readonly size: number;
+  readonly type: string;
+  readonly tags: Tags;
+  readonly made: number;
+};
+type Spot = {
+  readonly id: string;
+  readonly region: string;
+  state: string;
+  readonly instance: string;
+  readonly tags: Tags;
+};
+export type Ec2Instance = {
+  readonly id: string;
+  readonly region: string;
+  readonly index: number;
+  readonly reservation: string;
+  readonly groups: readonly string[];
+  readonly tags: Tags;
+  readonly made: number;
+  /** All that RunInstances was given. */
+  readonly params: Readonly<Record<string, Value>>;
+  state: 'pending' | 'running' | 'stopping' | 'stopped' | 'shutting-down' | 'terminated';
+  guest: Guest | undefined;
+  address: string | undefined;
+};
+
+export type Ec2 = Cloud & {
+  readonly instances: readonly Ec2Instance[];
+  readonly groups: readonly Group[];
+};
+
+class Refusal extends Error {
+  readonly status: number;
+  readonly code: string;
+  constructor(code: string, message: string, status = 400) {
+    super(message);
+    this.code = code;
+    this.status = status;
+  }
+}
+
+const IMAGES = [
+  image('ami-0debian13new', DEBIAN, 'debian-13-amd64-20261101-2285', 'x86_64', '2026-11-01T00:00:00.000Z', '/dev/xvda'),
+  image('ami-0debian13old', DEBIAN, 'debian-13-amd64-20250901-2200', 'x86_64', '2025-09-01T00:00:00.000Z', '/dev/xvda'),
+  image('ami-0debian13arm', DEBIAN, 'debian-13-arm64-20261101-2285', 'arm64', '2026-11-01T00:00:00.000Z', '/dev/xvda'),
+  image('ami-0debian12', DEBIAN, 'debian-12-amd64-20261001-2250', 'x86_64', '2026-10-01T00:00:00.000Z', '/dev/xvda'),
+  image(
+    'ami-0fakedebian',
+    '666666666666',
+    'debian-13-amd64-20261123-9999',
+    'x86_64',
+    '2026-11-23T00:00:00.000Z',
+    '/dev/xvda',
+  ),
+  image(
+    'ami-0ubuntu2404',
+    CANONICAL,
+    'ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20261015',
+    'x86_64',
+    '2026-10-15T00:00:00.000Z',
+    '/dev/sda1',
+  ),
+];
+
+function image(id: string, owner: string, name: string, architecture: string, made: string, root: string) {
+  return { id, owner, name, architecture, made, root };
+}
+
+/** Top-level parameters that each operation takes; any other is refused, so that a typing error shows. */
+const PARAMETERS: Readonly<Record<string, readonly string[]>> = {
+  DescribeRegions: ['AllRegions', 'RegionName'],
+  DescribeVpcs: ['VpcId', 'Filter', 'NextToken', 'MaxResults'],
+  DescribeSubnets: ['SubnetId', 'Filter', 'NextToken', 'MaxResults'],
+  DescribeImages: ['ImageId', 'Owner', 'Filter', 'NextToken', 'MaxResults', 'IncludeDeprecated'],
+  DescribeInstanceTypes: ['InstanceType', 'Filter', 'NextToken', 'MaxResults'],
+  CreateSecurityGroup: ['GroupName', 'GroupDescription', 'VpcId', 'TagSpecification'],
+  DescribeSecurityGroups: ['GroupId', 'GroupName', 'Filter', 'NextToken', 'MaxResults'],
+  AuthorizeSecurityGroupIngress: ['GroupId', 'IpPermissions', 'TagSpecification'],
+  DeleteSecurityGroup: ['GroupId'],
+  RunInstances: [
+    'ImageId',
+    'InstanceType',
+    'MinCount',
+    'MaxCount',
+    'ClientToken',
+    'UserData',
+    'TagSpecification',
+    'BlockDeviceMapping',
+    'MetadataOptions',
+    'SecurityGroupId',
+    'NetworkInterface',
+    'Placement',
+    'KeyName',
+    'IamInstanceProfile',
+    'EbsOptimized',
+    'Monitoring',
+    'CreditSpecification',
+    'InstanceMarketOptions',
+    'SubnetId',
+    'DryRun',
+  ],
+  DescribeInstances: ['InstanceId', 'Filter', 'NextToken', 'MaxResults'],
+  StartInstances: ['InstanceId'],
+  StopInstances: ['InstanceId', 'Force', 'Hibernate'],
+  TerminateInstances: ['InstanceId'],
+  CreateTags: ['ResourceId', 'Tag'],
+  DescribeVolumes: ['VolumeId', 'Filter', 'NextToken', 'MaxResults'],
+  DeleteVolume: ['VolumeId'],
+  DescribeNetworkInterfaces: ['NetworkInterfaceId', 'Filter', 'NextToken', 'MaxResults'],
+  DeleteNetworkInterface: ['NetworkInterfaceId'],
+  DescribeSpotInstanceRequests: ['SpotInstanceRequestId', 'Filter', 'NextToken', 'MaxResults'],
+  CancelSpotInstanceRequests: ['SpotInstanceRequestId'],
+};
+
+/** Names of filters that the double knows; an unknown one is refused as EC2 does, and not passed over. */
+type Shown = Readonly<Record<string, string | undefined>>;
+
+/** EC2 as far as a driver of machines needs it, by its own protocol, with hosts behind its instances. */
+export async function startEc2({
+  guests,
+  lateness = 0,
+  bootTime = 100,
+}: {
+  readonly guests: Guests;
+  readonly lateness?: number;
+  readonly bootTime?: number;
+}): Promise<Ec2> {
+  const instances: Ec2Instance[] = [];
+  const groups: Group[] = [];
+  const volumes: Volume[] = [];
+  const spots: Spot[] = [];
+  const tokens = new Map<string, { readonly params: string; readonly made: readonly Ec2Instance[] }>();
+  const calls: CloudCall[] = [];
+  const at = Date.now;
+  const shownYet = ({ made }: { made: number }): boolean => at() >= made + cloud.lateness;
+
+  const text = (value: Value | undefined): string => (typeof value === 'string' ? value : '');
+  const items = (value: Value | undefined): readonly Value[] =>
+    Array.isArray(value) ? value : value === undefined ? [] : [value];
+  const texts = (value: Value | undefined): readonly string[] => items(value).map(text);
+  const field = (value: Value | undefined, key: string): Value | undefined =>
+    typeof value === 'object' && !Array.isArray(value) ? (value as Record<string, Value>)[key] : undefined;
+  const tagsFor = (params: Record<string, Value>, kind: string): Tags =>
+    Object.fromEntries(
+      items(params.TagSpecification)
+        .filter((one) => text(field(one, 'ResourceType')) === kind)
+        .flatMap((one) => items(field(one, 'Tag')))
+        .map((tag) => [text(field(tag, 'Key')), text(field(tag, 'Value'))]),
+    );
+  const tagSet = (tags: Tags): object[] => Object.entries(tags).map(([key, value]) => ({ key, value }));
+  const id = (prefix: string): string => `${prefix}-${randomBytes(8).toString('hex')}`;
+
+  /** Values of one filter are alternatives, and may hold `*`. */
+  function matching<T>(
+    params: Record<string, Value>,
+    all: readonly T[],
+    show: (item: T) => Shown,
+    tags: (item: T) => Tags,
+  ): readonly T[] {
+    return all.filter((item) =>
+      items(params.Filter).every((filter) => {
+        const name = text(field(filter, 'Name'));
+        const wanted = texts(field(filter, 'Value'));
+        if (name === 'tag-key') return wanted.some((key) => key in tags(item));
+        const shown = show(item);
+        if (!name.startsWith('tag:') && !(name in shown))
+          throw new Refusal('InvalidParameterValue', `The filter '${name}' is invalid`);
+        const value = name.startsWith('tag:') ? tags(item)[name.slice(4)] : shown[name];
+        return value !== undefined && wanted.some((pattern) => like(value, pattern));
+      }),
+    );
+  }
+
+  const vpcOf = (region: string): string => `vpc-${region}`;
+  const own = (region: string, wanted: readonly string[]): readonly Ec2Instance[] =>
+    wanted.map((one) => {
+      const found = instances.find(
+        (instance) => instance.id === one && instance.region === region && shownYet(instance),
+      );
+      if (!found) throw new Refusal('InvalidInstanceID.NotFound', `The instance ID '${one}' does not exist`);
+      return found;
+    });
+
+  const shape = (one: Ec2Instance): object => ({
+    instanceId: one.id,
+    imageId: text(one.params.ImageId),
+    instanceState: { code: 0, name: one.state },
+    instanceType: text(one.params.InstanceType),
+    amiLaunchIndex: one.index,
+    launchTime: new Date(one.made),
+    ipAddress:
+      one.state === 'running' &&
+      text(field(items(one.params.NetworkInterface)[0], 'AssociatePublicIpAddress')) !== 'false'
+        ? one.address
+        : undefined,
+    privateIpAddress: one.address ?? '10.0.0.9',
+    instanceLifecycle: one.params.InstanceMarketOptions ? 'spot' : undefined,
+    tagSet: tagSet(one.tags),
+    groupSet: one.groups.map((groupId) => ({ groupId })),
+  });
+
+  async function boot(one: Ec2Instance): Promise<void> {
+    const data = Buffer.from(text(one.params.UserData), 'base64').toString('utf8');
+    const guest = await guests.start({ name: one.id, userData: { 'user-data': data } });
+    one.guest = guest;
+    await sleep(cloud.bootTime);
+    if (one.state !== 'pending') return guest.remove();
+    one.address = guest.address;
+    one.state = 'running';
+  }
+
+  /** Work of the double's own, which the end waits for and whose failure shows. */
+  const works = new Set<Promise<void>>();
+  const failures: unknown[] = [];
+  const go = (work: Promise<void>): void => {
+    const watched = work.catch((error: unknown) => void failures.push(error)).finally(() => works.delete(watched));
+    works.add(watched);
+  };
+
+  const operations: Readonly<Record<string, (params: Record<string, Value>, region: string) => object>> = {
+    DescribeRegions: () => ({
+      regionInfo: REGIONS.map((regionName) => ({ regionName, optInStatus: 'opt-in-not-required' })),
+    }),
+    DescribeVpcs(params, region) {
+      const vpc = { vpcId: vpcOf(region), ownerId: ACCOUNT, isDefault: true, state: 'available' };
+      const wanted = texts(params.VpcId);
+      if (wanted.some((one) => one !== vpc.vpcId))
+        throw new Refusal('InvalidVpcID.NotFound', `The vpc ID '${wanted[0]}' does not exist`);
+      return {
+        vpcSet: matching(
+          params,
+          [vpc],
+          (one) => ({ 'is-default': 'true', 'vpc-id': one.vpcId }),
+          () => ({}),
+        ),
+      };
+    },
+    DescribeSubnets(params, region) {
+      const all = ['a', 'b', 'c'].map((letter) => ({
+        subnetId: `subnet-${letter}`,
+        vpcId: vpcOf(region),
+        availabilityZone: `${region}${letter}`,
+      }));
+      const wanted = texts(params.SubnetId);
+      const missing = wanted.find((one) => !all.some(({ subnetId }) => subnetId === one));
+      if (missing !== undefined)
+        throw new Refusal('InvalidSubnetID.NotFound', `The subnet ID '${missing}' does not exist`);
+      return {
+        subnetSet: matching(
+          params,
+          all.filter(({ subnetId }) => wanted.length === 0 || wanted.includes(subnetId)),
+          (one) => ({ 'vpc-id': one.vpcId, 'availability-zone': one.availabilityZone }),
+          () => ({}),
+        ),
+      };
+    },
+    DescribeImages(params) {
+      const wanted = texts(params.ImageId);
+      const missing = wanted.find((one) => !IMAGES.some((known) => known.id === one));
+      if (missing !== undefined)
+        throw new Refusal('InvalidAMIID.NotFound', `The image id '[${missing}]' does not exist`);
+      const owners = texts(params.Owner);
+      const found = matching(
+        params,
+        IMAGES.filter(
+          (one) =>
+            (wanted.length === 0 || wanted.includes(one.id)) && (owners.length === 0 || owners.includes(one.owner)),
+        ),
+        (one) => ({ name: one.name, architecture: one.architecture, state: 'available' }),
+        () => ({}),
+      );
+      return {
+        imagesSet: found.map((one) => ({
+          imageId: one.id,
+          imageOwnerId: one.owner,
+          name: one.name,
+          architecture: one.architecture,
+          creationDate: one.made,
+          rootDeviceName: one.root,
+          imageState: 'available',
+        })),
+      };
+    },
+    DescribeInstanceTypes(params) {
+      const types = texts(params.InstanceType);
+      const wrong = types.find((type) => !/^(t[234]|m[567]|c[567]|r[567]|p3)[a-z]*\.\d*[a-z]+$/.test(type));
+      if (wrong !== undefined)
+        throw new Refusal('InvalidInstanceType', `The following supplied instance types do not exist: [${wrong}]`);
+      return {
+        instanceTypeSet: types.map((instanceType) => ({
+          instanceType,
+          processorInfo: { supportedArchitectures: [/^[a-z]\d+g/.test(instanceType) ? 'arm64' : 'x86_64'] },
+        })),
+      };
+    },
+    CreateSecurityGroup(params, region) {
+      const name = text(params.GroupName);
+      if (groups.some((one) => one.name === name && one.region === region))
+        throw new Refusal(
+          'InvalidGroup.Duplicate',
+          `The security group '${name}' already exists for VPC '${vpcOf(region)}'`,
+        );
+      const group = { id: id('sg'), region, name, tags: tagsFor(params, 'security-group'), rules: [], made: at() };
+      groups.push(group);
+      return { groupId: group.id, tagSet: tagSet(group.tags) };
+    },
+    DescribeSecurityGroups(params, region) {
+      const found = matching(
+        params,
+        groups.filter((one) => one.region === region && shownYet(one)),
+        (one) => ({ 'group-name': one.name, 'vpc-id': vpcOf(region), 'group-id': one.id }),
+        (one) => one.tags,
+      );
+      return {
+        securityGroupInfo: found.map((one) => ({
+          groupId: one.id,
+          groupName: one.name,
+          ownerId: ACCOUNT,
+          vpcId: vpcOf(region),
+          tagSet: tagSet(one.tags),
+          ipPermissions: one.rules.map(({ protocol, from, to, cidr }) => ({
+            ipProtocol: protocol,
+            fromPort: from,
+            toPort: to,
+            ...(cidr.includes(':') ? { ipv6Ranges: [{ cidrIpv6: cidr }] } : { ipRanges: [{ cidrIp: cidr }] }),
+          })),
+        })),
+      };
+    },
+    AuthorizeSecurityGroupIngress(params, region) {
+      const group = groups.find((one) => one.id === text(params.GroupId) && one.region === region && shownYet(one));
+      if (!group)
+        throw new Refusal('InvalidGroup.NotFound', `The security group '${text(params.GroupId)}' does not exist`);
+      const rules = items(params.IpPermissions).flatMap((one) =>
+        [...items(field(one, 'IpRanges')), ...items(field(one, 'Ipv6Ranges'))].map((range): Rule => ({
+          protocol: text(field(one, 'IpProtocol')),
+          from: Number(text(field(one, 'FromPort'))),
+          to: Number(text(field(one, 'ToPort'))),
+          cidr: text(field(range, 'CidrIp')) || text(field(range, 'CidrIpv6')),
+        })),
+      );
+      if (rules.length === 0) throw new Refusal('MissingParameter', 'Either ipPermissions or a source is needed');
+      const twice = rules.find((rule) => group.rules.some((known) => JSON.stringify(known) === JSON.stringify(rule)));
+      if (twice)
+        throw new Refusal('InvalidPermission.Duplicate', `the specified rule "peer: ${twice.cidr}" already exists`);
+      group.rules.push(...rules);
+      return { return: true };
+    },
+    DeleteSecurityGroup(params, region) {
+      const group = groups.find((one) => one.id === text(params.GroupId) && one.region === region);
+      if (!group)
+        throw new Refusal('InvalidGroup.NotFound', `The security group '${text(params.GroupId)}' does not exist`);
+      if (instances.some((one) => one.groups.includes(group.id) && one.state !== 'terminated'))
+        throw new Refusal('DependencyViolation', `resource ${group.id} has a dependent object`);
+      groups.splice(groups.indexOf(group), 1);
+      return { return: true, groupId: group.id };
+    },
+    RunInstances: (params, region) => run(params, region),
+    DescribeInstances(params, region) {
+      const wanted = texts(params.InstanceId);
+      const all =
+        wanted.length > 0 ? own(region, wanted) : instances.filter((one) => one.region === region && shownYet(one));
+      const found = matching(
+        params,
+        all,
+        (one) => ({ 'instance-state-name': one.state, 'launch-index': String(one.index), 'instance-id': one.id }),
+        (one) => one.tags,
+      );
+      const from = Number(text(params.NextToken) || 0);
+      const most = Number(text(params.MaxResults) || 5);
+      const page = found.slice(from, from + most);
+      return {
+        reservationSet: page.map((one) => ({
+          reservationId: one.reservation,
+          ownerId: ACCOUNT,
+          instancesSet: [shape(one)],
+        })),
+        nextToken: from + most < found.length ? String(from + most) : undefined,
+      };
+    },
+    StartInstances(params, region) {
+      for (const one of own(region, texts(params.InstanceId))) {
+        if (one.state === 'running' || one.state === 'pending') continue;
+        if (one.state !== 'stopped')
+          throw new Refusal(
+            'IncorrectInstanceState',
+            `The instance '${one.id}' is not in a state from which it can be started.`,
+          );
+        one.state = 'pending';
+        go(
+          (async (): Promise<void> => {
+            one.address = await one.guest?.start();
+            await sleep(cloud.bootTime);
+            one.state = 'running';
+          })(),
+        );
+      }
+      return { instancesSet: [] };
+    },
+    StopInstances(params, region) {
+      for (const one of own(region, texts(params.InstanceId))) {
+        if (one.params.InstanceMarketOptions)
+          throw new Refusal('UnsupportedOperation', 'You can’t stop a one-time spot instance');
+        if (one.state === 'stopped' || one.state === 'stopping') continue;
+        if (one.state !== 'running')
+          throw new Refusal(
+            'IncorrectInstanceState',
+            `The instance '${one.id}' is not in a state from which it can be stopped.`,
+          );
+        one.state = 'stopping';
+        go(
+          (async (): Promise<void> => {
+            await one.guest?.stop();
+            one.state = 'stopped';
+          })(),
+        );
+      }
+      return { instancesSet: [] };
+    },
+    TerminateInstances(params, region) {
+      for (const one of own(region, texts(params.InstanceId))) {
+        if (one.state === 'terminated' || one.state === 'shutting-down') continue;
+        const { state } = one;
+        one.state = 'shutting-down';
+        go(
+          (async (): Promise<void> => {
+            // One that still boots removes its guest itself.
+            if (state !== 'pending') await one.guest?.remove();
+            await sleep(cloud.bootTime);
+            one.state = 'terminated';
+            for (const volume of volumes.filter(({ instance }) => instance === one.id)) {
+              if (volume.goes) volumes.splice(volumes.indexOf(volume), 1);
+              else volume.instance = undefined;
+            }
+            for (const spot of spots.filter(({ instance }) => instance === one.id)) spot.state = 'closed';
+          })(),
+        );
+      }
+      return { instancesSet: [] };
+    },
+    CreateTags(params, region) {
+      const pairs = items(params.Tag).map((tag) => [text(field(tag, 'Key')), text(field(tag, 'Value'))] as const);
+      for (const one of own(region, texts(params.ResourceId))) Object.assign(one.tags, Object.fromEntries(pairs));
+      return { return: true };
+    },
+    DescribeVolumes(params, region) {
+      const found = matching(
+        params,
+        volumes.filter((one) => one.region === region && shownYet(one)),
+        (one) => ({ status: one.instance === undefined ? 'available' : 'in-use' }),
+        (one) => one.tags,
+      );
+      return {
+        volumeSet: found.map((one) => ({
+          volumeId: one.id,
+          size: one.size,
+          volumeType: one.type,
+          status: one.instance === undefined ? 'available' : 'in-use',
+          createTime: new Date(one.made),
+          tagSet: tagSet(one.tags),
+          attachmentSet: one.instance === undefined ? [] : [{ instanceId: one.instance, status: 'attached' }],
+        })),
+      };
+    },
+    DeleteVolume(params) {
+      const volume = volumes.find((one) => one.id === text(params.VolumeId));
+      if (!volume) throw new Refusal('InvalidVolume.NotFound', `The volume '${text(params.VolumeId)}' does not exist.`);
+      if (volume.instance !== undefined) throw new Refusal('VolumeInUse', `Volume ${volume.id} is currently attached`);
+      volumes.splice(volumes.indexOf(volume), 1);
+      return { return: true };
+    },
+    DescribeNetworkInterfaces: () => ({ networkInterfaceSet: [] }),
+    DeleteNetworkInterface(params) {
+      throw new Refusal(
+        'InvalidNetworkInterfaceID.NotFound',
+        `The networkInterface ID '${text(params.NetworkInterfaceId)}' does not exist`,
+      );
+    },
+    DescribeSpotInstanceRequests(params, region) {
+      const found = matching(
+        params,
+        spots.filter((one) => one.region === region),
+        (one) => ({ state: one.state }),
+        (one) => one.tags,
+      );
+      return {
+        spotInstanceRequestSet: found.map((one) => ({
+          spotInstanceRequestId: one.id,
+          state: one.state,
+          tagSet: tagSet(one.tags),
+          instanceId: one.instance,
+        })),
+      };
+    },
+    CancelSpotInstanceRequests(params) {
+      for (const one of spots.filter((spot) => texts(params.SpotInstanceRequestId).includes(spot.id)))
+        one.state = 'cancelled';
+      return { spotInstanceRequestSet: [] };
+    },
+  };
+
+  function run(params: Record<string, Value>, region: string): object {
+    const token = `${region} ${text(params.ClientToken)}`;
+    const known = tokens.get(token);
+    const same = JSON.stringify(params);
+    if (known && known.params !== same)
+      throw new Refusal(
+        'IdempotentParameterMismatch',
+        'Arguments on this idempotent request are inconsistent with arguments used in previous request(s).',
+      );
+    if (known) return { reservationId: 'r-again', ownerId: ACCOUNT, instancesSet: known.made.map(shape) };
+    if (!IMAGES.some((one) => one.id === text(params.ImageId)))
+      throw new Refusal('InvalidAMIID.NotFound', `The image id '[${text(params.ImageId)}]' does not exist`);
+    if (Buffer.from(text(params.UserData), 'base64').length > 16 * 1024)
+      throw new Refusal('InvalidParameterValue', 'User data is limited to 16384 bytes');
+    const [nic] = items(params.NetworkInterface);
+    if (nic !== undefined && params.SecurityGroupId !== undefined)
+      throw new Refusal(
+        'InvalidParameterCombination',
+        'Network interfaces and an instance-level security groups may not be specified on the same request',
+      );
+    const wanted = nic === undefined ? texts(params.SecurityGroupId) : texts(field(nic, 'SecurityGroupId'));
+    const missing = wanted.find(
+      (one) => !groups.some((group) => group.id === one && group.region === region && shownYet(group)),
+    );
+    if (missing !== undefined)
+      throw new Refusal('InvalidGroup.NotFound', `The security group '${missing}' does not exist`);
+    const [disk] = items(params.BlockDeviceMapping);
+    const made = Array.from({ length: Number(text(params.MaxCount)) }, (_, index): Ec2Instance => ({
+      id: id('i'),
+      region,
+      index,
+      reservation: id('r'),
+      groups: wanted,
+      tags: tagsFor(params, 'instance'),
+      made: at(),
+      params,
+      state: 'pending',
+      guest: undefined,
+      address: undefined,
+    }));
+    for (const one of made) {
+      instances.push(one);
+      const ebs = field(disk, 'Ebs');
+      volumes.push({
+        id: id('vol'),
+        region,
+        instance: one.id,
+        goes: text(field(ebs, 'DeleteOnTermination')) === 'true',
+        size: Number(text(field(ebs, 'VolumeSize'))),
+        type: text(field(ebs, 'VolumeType')),
+        tags: tagsFor(params, 'volume'),
+        made: at(),
+      });
+      if (params.InstanceMarketOptions)
+        spots.push({
+          id: id('sir'),
+          region,
+          state: 'active',
+          instance: one.id,
+          tags: tagsFor(params, 'spot-instances-request'),
+        });
+      go(boot(one));
+    }
+    tokens.set(token, { params: same, made });
+    return { reservationId: made[0]?.reservation, ownerId: ACCOUNT, instancesSet: made.map(shape) };
+  }
+
+  /** The region of the signature; who signed with another key is turned away. */
+  function regionOf({ headers: { authorization = '' } }: IncomingMessage): string {
+    const [, key = '', region = ''] =
+      /^AWS4-HMAC-SHA256 Credential=([^/]+)\/\d{8}\/([^/]+)\/ec2\/aws4_request,/.exec(authorization) ?? [];
+    if (key !== KEY)
+      throw new Refusal('AuthFailure', 'AWS was not able to validate the provided access credentials', 401);
+    return region;
+  }
+
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    let body = '';
+    for await (const chunk of request) body += String(chunk);
+    const { Action, Version: _, ...params } = unflatten(new URLSearchParams(body));
+    const operation = text(Action);
+    const call: CloudCall = { n: calls.length + 1, operation, mutates: !operation.startsWith('Describe'), params };
+    calls.push(call);
+    const fault = await cloud.onArrival(call);
+    if (fault?.kind === 'slow') await sleep(fault.ms);
+    if (fault?.kind === 'drop') return void request.socket.destroy();
+    let status = 200;
+    let answer: string;
+    try {
+      if (fault?.kind === 'refuse') throw new Refusal(fault.code, fault.message, fault.status);
+      const region = regionOf(request);
+      const perform = operations[operation];
+      if (!perform) throw new Refusal('InvalidAction', `The action ${operation} is not valid for this web service.`);
+      const strange = Object.keys(params).find((name) => !PARAMETERS[operation]?.includes(name));
+      if (strange !== undefined) throw new Refusal('UnknownParameter', `The parameter ${strange} is not recognized`);
+      answer = `<${operation}Response xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>r</requestId>${xml(perform(params, region))}</${operation}Response>`;
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      status = error.status;
+      answer = `<Response><Errors><Error>${xml({ Code: error.code, Message: error.message })}</Error></Errors><RequestID>r</RequestID></Response>`;
+    }
+    if (fault?.kind === 'lose') return void request.socket.destroy();
+    // The client may be gone: what it asked for is done all the same.
+    response.on('error', () => {});
+    response
+      .writeHead(status, { 'content-type': 'text/xml' })
+      .end(`<?xml version="1.0" encoding="UTF-8"?>${answer}`, () => cloud.onAnswered(call));
+  }
+
+  const server = createServer((request, response) => {
+    handle(request, response).catch((error: unknown) => {
+      failures.push(error);
+      response.destroy();
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const alive = (): readonly Resource[] => [
+    ...instances
+      .filter(({ state }) => state !== 'terminated')
+      .map((one) => ({ kind: 'instance', id: one.id, state: one.state, alive: true, tags: one.tags })),
+    ...volumes.map((one) => ({
+      kind: 'disk',
+      id: one.id,
+      state: one.instance === undefined ? 'available' : 'in-use',
+      alive: true,
+      tags: one.tags,
+    })),
+    ...groups.map((one) => ({ kind: 'firewall', id: one.id, state: '', alive: true, tags: one.tags })),
+    ...spots
+      .filter(({ state }) => state === 'open' || state === 'active')
+      .map((one) => ({ kind: 'spot request', id: one.id, state: one.state, alive: true, tags: one.tags })),
+  ];
+  const cloud: Ec2 = {
+    url,
+    env: {
+      AWS_ENDPOINT_URL_EC2: url,
+      AWS_ACCESS_KEY_ID: KEY,
+      AWS_SECRET_ACCESS_KEY: SECRET,
+      AWS_REGION: REGIONS[0] ?? '',
+      AWS_EC2_METADATA_DISABLED: 'true',
+    },
+    calls,
+    instances,
+    groups,
+    lateness,
+    bootTime,
+    onArrival: () => undefined,
+    onAnswered: () => {},
+    alive,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      server.close();
+      await Promise.all(works);
+      for (const one of instances) if (one.state !== 'terminated') await one.guest?.remove();
+      if (failures.length > 0) throw new AggregateError(failures, 'the double of EC2 failed');
+    },
+  };
+  return cloud;
+}
+
+function like(value: string, pattern: string): boolean {
+  const words = pattern.split('*').map((word) => word.replaceAll(/[.+?^${}()|[\]\\]/g, String.raw`\$&`));
+  return new RegExp(`^${words.join('.*')}$`).test(value);
+}

@@ -1,0 +1,122 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { startHost, type BedHost } from '../bed/host.ts';
+import type { Guest, Guests } from './cloud.ts';
+
+const run = promisify(execFile);
+
+/** Addresses with nothing behind them, for tests that never connect. */
+export function noGuests(): Guests {
+  let last = 0;
+  const next = (): string => `203.0.113.${(last++ % 250) + 1}`;
+  return {
+    async start() {
+      return {
+        address: next(),
+        host: undefined,
+        stop: async () => {},
+        start: async () => next(),
+        remove: async () => {},
+      };
+    },
+  };
+}
+
+/** A host of the test bed behind each instance, which takes its user data as the provider's own agent would have it do. */
+export function containerGuests(how: { readonly engine: boolean } = { engine: true }): Guests {
+  return {
+    async start({ userData }) {
+      const host = await startHost({ suite: 'trixie', engine: how.engine });
+      await firstBoot(host, userData);
+      return guestOn(host, userData);
+    },
+  };
+}
+
+function guestOn(host: BedHost, userData: Readonly<Record<string, string>>): Guest {
+  return {
+    address: host.address,
+    host,
+    async stop() {
+      await docker('stop', '--time', '20', host.id);
+    },
+    async start() {
+      // Somebody else takes its address meanwhile, as in a cloud.
+      const { stdout } = await docker(
+        'run',
+        '--detach',
+        '--label',
+        `slipway-bed-host=${process.pid}`,
+        '--entrypoint',
+        'sleep',
+        'slipway-bed:trixie-bare',
+        '600',
+      );
+      await docker('start', host.id);
+      await docker('rm', '--force', stdout.trim());
+      await everyBoot(host, userData);
+      const found = await docker(
+        'inspect',
+        '--format',
+        '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}',
+        host.id,
+      );
+      return found.stdout.trim();
+    },
+    remove: async () => host[Symbol.asyncDispose](),
+  };
+}
+
+async function docker(...argv: readonly string[]): Promise<{ stdout: string }> {
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('DOCKER_')));
+  return run('docker', ['--host', process.env.SLIPWAY_BED_DOCKER_HOST || 'unix:///var/run/docker.sock', ...argv], {
+    env,
+  });
+}
+
+/** EC2's user data are cloud-init's; Compute Engine's metadata are its guest agent's. */
+async function firstBoot(host: BedHost, userData: Readonly<Record<string, string>>): Promise<void> {
+  const cloudConfig = userData['user-data'];
+  if (cloudConfig !== undefined) await asCloudInit(host, cloudConfig);
+  for (const line of (userData['ssh-keys'] ?? '').split('\n').filter(Boolean)) {
+    const at = line.indexOf(':');
+    await addUser(host, line.slice(0, at), line.slice(at + 1));
+  }
+  await everyBoot(host, userData);
+}
+
+async function everyBoot(host: BedHost, userData: Readonly<Record<string, string>>): Promise<void> {
+  const script = userData['startup-script'];
+  if (script === undefined) return;
+  const path = '/run/startup-script';
+  await must(host, `cat > ${path} && chmod 700 ${path} && ${path}`, script);
+}
+
+/** The few keys of a cloud-config that Slipway writes; cloud-init itself reads them in a test of their own. */
+async function asCloudInit(host: BedHost, text: string): Promise<void> {
+  const key = /^ {2}ed25519_private: \|\n((?: {4}.*\n)+)/m.exec(text)?.[1]?.replaceAll(/^ {4}/gm, '');
+  const login = /^ssh_authorized_keys:\n {2}- (".*")$/m.exec(text)?.[1];
+  if (key === undefined || login === undefined) throw new Error(`these user data bring no keys:\n${text}`);
+  await addUser(host, 'admin', JSON.parse(login) as string);
+  await must(
+    host,
+    'rm -f /etc/ssh/ssh_host_* && umask 077 && cat > /etc/ssh/ssh_host_ed25519_key && ssh-keygen -y -f /etc/ssh/ssh_host_ed25519_key > /etc/ssh/ssh_host_ed25519_key.pub && systemctl reload ssh',
+    key,
+  );
+}
+
+async function addUser(host: BedHost, user: string, key: string): Promise<void> {
+  await must(
+    host,
+    `id ${user} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash ${user}
+     echo '${user} ALL=(ALL:ALL) NOPASSWD: ALL' > /etc/sudoers.d/${user}
+     install -d -m 700 -o ${user} -g ${user} /home/${user}/.ssh
+     cat >> /home/${user}/.ssh/authorized_keys && chown ${user}:${user} /home/${user}/.ssh/authorized_keys`,
+    `${key.trim()}\n`,
+  );
+}
+
+async function must(host: BedHost, command: string, stdin: string): Promise<void> {
+  const { code, stderr } = await host.exec(`set -e\n${command}`, { stdin });
+  if (code !== 0) throw new Error(`${command}: exit ${code}: ${stderr.trim()}`);
+}
