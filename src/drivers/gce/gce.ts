@@ -1,0 +1,150 @@
+import { access, constants, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { SlipwayError } from '../../errors.ts';
+import { defineDriver, type Call, type Health, type Instance, type Target } from '../driver.ts';
+import type { Gce } from './client.ts';
+import { options, type Options } from './options.ts';
+
+/** The SDK is read when a machine of this driver is meant, and not before. */
+async function over<T>(given: Options, call: Call, work: (gce: Gce) => Promise<T>): Promise<T> {
+  const { withGce } = await import('./client.ts');
+  return await withGce(given, call, work);
+}
+
+export const gce = defineDriver({
+  name: 'gce',
+  also: ['google'],
+  summary: 'an instance of Google Compute Engine',
+  bootIsReadable: true,
+  options,
+  reach: ['project', 'endpoint'],
+  health,
+  async check({ options: given }) {
+    await readable(given.startupScript, '--gce-startup-script');
+    await readable(given.sshKey, '--gce-ssh-key');
+    if (given.osLogin !== (given.sshKey !== undefined)) {
+      throw new SlipwayError(
+        'USAGE',
+        'OS Login is a user and a key of your own profile: --gce-os-login goes with --gce-ssh-key',
+        {
+          hint: 'Give both, and the user as --gce-ssh-user; or neither: the machine then gets a key of its own',
+        },
+      );
+    }
+  },
+  async settle(target, call) {
+    const { isSettled, settled } = await import('./settle.ts');
+    if (isSettled(target.options)) return target.options;
+    return await over(target.options, call, (way) => settled(way, target));
+  },
+  async create(target, boot, call) {
+    const { make } = await import('./make.ts');
+    await over(target.options, call, (way) => make(way, [target], boot, call));
+    return { laid: false };
+  },
+  async createMany(targets, boot, call) {
+    const [first] = targets;
+    const { make } = await import('./make.ts');
+    if (first) await over(first.options, call, (way) => make(way, targets, boot, call));
+  },
+  async admit(target, call) {
+    const { admitCaller } = await import('./firewall.ts');
+    await over(target.options, call, (way) => admitCaller(way, target));
+  },
+  inspect,
+  async start(target, call) {
+    await power(target, 'start', call);
+  },
+  async stop(target, { seconds }, call) {
+    await power(target, 'stop', call, seconds);
+  },
+  async kill(target, call) {
+    await power(target, 'stop', call, 0);
+  },
+  async remove(target, call) {
+    // Its create never came to ask Google for anything.
+    if (target.options.project === undefined) return;
+    const { removeAll } = await import('./remove.ts');
+    await over(target.options, call, (way) => removeAll(way, target, call));
+  },
+  async owned({ options: given, home }, call) {
+    const { ownedIn } = await import('./owned.ts');
+    return await ownedIn(given, home, call);
+  },
+  async discard(things, given, call) {
+    const { discardThese } = await import('./owned.ts');
+    await discardThese(things, given, call);
+  },
+});
+
+async function inspect(target: Target<Options>, call: Call): Promise<Instance> {
+  const { options: given } = target;
+  if (given.project === undefined) return { state: 'missing' };
+  const { findInstance } = await import('./make.ts');
+  return await over(given, call, async (way): Promise<Instance> => {
+    const found = await findInstance(way, target);
+    const status = found?.status ?? '';
+    if (!found || status === '') return { state: 'missing' };
+    if (['STOPPING', 'STOPPED', 'TERMINATED'].includes(status)) return { state: 'stopped' };
+    if (['SUSPENDING', 'SUSPENDED'].includes(status))
+      return { state: 'paused', reason: 'it is suspended in Compute Engine' };
+    const [card] = found.networkInterfaces ?? [];
+    const inside = given.useInternalIp || given.useInternalIpOnly || given.address === 'none';
+    const address = inside ? card?.networkIP : card?.accessConfigs?.[0]?.natIP;
+    if (status !== 'RUNNING' || !address) return { state: 'pending' };
+    const ssh = {
+      address,
+      port: 22,
+      user: given.sshUser,
+      ...(given.sshKey === undefined ? {} : { keyFile: given.sshKey }),
+      ...(given.useExisting && given.hostKey !== undefined ? { expectedKey: given.hostKey } : {}),
+    };
+    return { state: 'running', host: { address, ssh } };
+  });
+}
+
+/** Google ends a machine that has not shut down in about 90 seconds by itself, so seconds are a wish. */
+async function power(target: Target<Options>, method: 'start' | 'stop', call: Call, seconds?: number): Promise<void> {
+  const [{ change }, { findInstance }] = await Promise.all([import('./client.ts'), import('./make.ts')]);
+  const { zone } = target.options;
+  await over(target.options, call, async (way) => {
+    const found = await findInstance(way, target);
+    if (!found)
+      throw new SlipwayError('MACHINE_NOT_FOUND', `The instance of "${target.name}" is gone from Compute Engine`, {
+        hint: `Forget the machine: slipway rm ${target.name}`,
+      });
+    const running = found.status !== 'TERMINATED' && found.status !== 'STOPPED';
+    if (running === (method === 'start') && found.status !== 'SUSPENDED') return;
+    const wish = found.status === 'SUSPENDED' && method === 'start' ? 'resume' : method;
+    if (seconds !== undefined && seconds > 90) call.log('Compute Engine gives a machine about 90 s to shut down');
+    await change(way, `${method === 'start' ? 'starting' : 'stopping'} the instance`, 'InstancesClient', wish, {
+      zone,
+      instance: found.name,
+    });
+  });
+}
+
+/** Where Google's own chain would find credentials, as far as that can be told without asking anybody. */
+async function health({ env, platform }: Call['computer']): Promise<Health> {
+  const named = ['GOOGLE_APPLICATION_CREDENTIALS', 'CLOUDSDK_AUTH_ACCESS_TOKEN', 'GOOGLE_OAUTH_ACCESS_TOKEN'];
+  if (named.some((name) => env[name])) return { usable: true };
+  const folder = platform === 'win32' ? join(env.APPDATA ?? '', 'gcloud') : join(env.HOME ?? '', '.config', 'gcloud');
+  const file = join(env.CLOUDSDK_CONFIG || folder, 'application_default_credentials.json');
+  const there = await stat(file).then(
+    () => true,
+    () => false,
+  );
+  if (there) return { usable: true };
+  return {
+    usable: false,
+    reason: 'there are no Google credentials in the environment nor in gcloud’s folder',
+    fix: 'gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS',
+  };
+}
+
+async function readable(file: string | undefined, flag: string): Promise<void> {
+  if (file === undefined) return;
+  await access(file, constants.R_OK).catch((error: unknown) => {
+    throw new SlipwayError('USAGE', `${file} can't be read`, { hint: `Check ${flag}`, cause: error });
+  });
+}

@@ -1,0 +1,94 @@
+import type { Options } from './options.ts';
+import { regionOf } from './client.ts';
+import { networkTag } from './names.ts';
+
+export type Wish = {
+  readonly options: Options;
+  readonly mark: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly description: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  /** The address to have, when it is a fixed one. */
+  readonly natIP: string | undefined;
+};
+
+type Style = 'link' | 'name';
+
+/** Pure: what Compute Engine is asked for. In bulk, types are named; alone, they are linked. */
+export function instanceBody({ options, mark, labels, description, metadata, natIP }: Wish, style: Style): object {
+  const { zone, minCpuPlatform } = options;
+  const inZone = (kind: string, name: string): string => (style === 'link' ? `zones/${zone}/${kind}/${name}` : name);
+  const accelerator = acceleratorOf(options);
+  return {
+    description,
+    machineType: inZone('machineTypes', options.machineType),
+    labels,
+    tags: { items: [networkTag(mark), ...options.tags.flatMap((tag) => tag.split(','))] },
+    metadata: { items: Object.entries(metadata).map(([key, value]) => ({ key, value })) },
+    disks: [
+      {
+        boot: true,
+        autoDelete: true,
+        initializeParams: {
+          sourceImage: options.imageLink,
+          diskSizeGb: String(options.diskSize),
+          diskType: inZone('diskTypes', options.diskType),
+          labels,
+        },
+      },
+    ],
+    networkInterfaces: [networkInterface(options, natIP)],
+    scheduling: scheduling(options, accelerator !== undefined),
+    ...(options.serviceAccount === undefined
+      ? {}
+      : { serviceAccounts: [{ email: options.serviceAccount, scopes: options.scopes }] }),
+    ...(accelerator === undefined
+      ? {}
+      : {
+          guestAccelerators: [
+            { acceleratorType: inZone('acceleratorTypes', accelerator.type), acceleratorCount: accelerator.count },
+          ],
+        }),
+    ...(minCpuPlatform === undefined ? {} : { minCpuPlatform }),
+    ...(options.secureBoot ? { shieldedInstanceConfig: { enableSecureBoot: true } } : {}),
+  };
+}
+
+export function networkLink({ network }: Pick<Options, 'network'>): string {
+  return network.includes('/') ? network : `global/networks/${network}`;
+}
+
+function networkInterface(options: Options, natIP: string | undefined): object {
+  const { subnetwork, zone } = options;
+  const place =
+    subnetwork === undefined
+      ? { network: networkLink(options) }
+      : { subnetwork: subnetwork.includes('/') ? subnetwork : `regions/${regionOf(zone)}/subnetworks/${subnetwork}` };
+  if (isInternalOnly(options)) return place;
+  return {
+    ...place,
+    accessConfigs: [{ type: 'ONE_TO_ONE_NAT', name: 'External NAT', ...(natIP === undefined ? {} : { natIP }) }],
+  };
+}
+
+export function isInternalOnly({ address, useInternalIpOnly }: Options): boolean {
+  return address === 'none' || useInternalIpOnly;
+}
+
+function scheduling({ spot, preemptible, maintenancePolicy }: Options, accelerated: boolean): object {
+  if (spot || preemptible) {
+    return {
+      ...(spot ? { provisioningModel: 'SPOT', instanceTerminationAction: 'STOP' } : { preemptible: true }),
+      automaticRestart: false,
+      onHostMaintenance: 'TERMINATE',
+    };
+  }
+  // A machine with an accelerator can't be moved.
+  return { automaticRestart: true, onHostMaintenance: maintenancePolicy ?? (accelerated ? 'TERMINATE' : 'MIGRATE') };
+}
+
+function acceleratorOf({ accelerator }: Options): { readonly type: string; readonly count: number } | undefined {
+  if (accelerator === undefined) return undefined;
+  const parts = Object.fromEntries(accelerator.split(',').map((part) => part.split('=') as [string, string]));
+  return { type: parts.type ?? '', count: Number(parts.count ?? 1) };
+}

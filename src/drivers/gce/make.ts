@@ -1,0 +1,210 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { tagsOf } from '../../cloud/tags.ts';
+import { SlipwayError } from '../../errors.ts';
+import type { Boot, Call, MakingCall, Target } from '../driver.ts';
+import { change, makeOnce, regionOf, type Gce } from './client.ts';
+import { adopt, type Instance } from './existing.ts';
+import { described, makeFirewall, type Marks } from './firewall.ts';
+import { instanceBody, isInternalOnly, type Wish } from './instance.ts';
+import { addressName, instanceName, lowered, markOf } from './names.ts';
+import type { Options } from './options.ts';
+
+/** The instance of this machine: its own, or its place in the batch that it was made with. */
+export async function findInstance(gce: Gce, target: Target<Options>): Promise<Instance | undefined> {
+  const { id, name, options } = target;
+  const ways = options.useExisting ? [] : [target, ...(target.batch ? [{ id, name }] : [])];
+  if (options.useExisting)
+    return await gce.find<Instance>('looking for its instance', 'InstancesClient', 'get', {
+      zone: options.zone,
+      instance: name,
+    });
+  for (const way of ways) {
+    const found = await named(gce, instanceName(way), options.zone);
+    if (found?.labels?.['slipway-id'] === markOf(way)) return found;
+  }
+  return undefined;
+}
+
+function named(gce: Gce, instance: string, zone: string): Promise<Instance | undefined> {
+  return gce.find<Instance>('looking for its instance', 'InstancesClient', 'get', { zone, instance });
+}
+
+/** One machine, or all of a batch by one call. What exists already is kept. */
+export async function make(gce: Gce, targets: readonly Target<Options>[], boot: Boot, call: MakingCall): Promise<void> {
+  const [first] = targets;
+  if (!first) return;
+  const many = targets.length > 1;
+  // What is made for one machine alone carries the machine's own id, also when it once was of a batch.
+  const own: Target<Options> = many ? first : { id: first.id, name: first.name, options: first.options };
+  const marks = await tagsOf(own, call.computer);
+  if (first.options.useExisting) {
+    await makeFirewall(gce, own, marks, boot.enginePort, call);
+    return await adopt(gce, own, boot);
+  }
+  const found = await Promise.all(targets.map(async (target) => findInstance(gce, target)));
+  if (found.every((instance) => instance !== undefined)) return;
+  await makeFirewall(gce, own, marks, boot.enginePort, call);
+  const wish: Wish = {
+    options: first.options,
+    mark: markOf(own),
+    labels: labelsOf(first.options, marks),
+    description: described('a Docker host', marks),
+    metadata: await metadataOf(first.options, boot, call),
+    natIP: many ? undefined : await addressOf(gce, own, marks, call),
+  };
+  await (many ? insertMany(gce, targets, wish, call) : insertOne(gce, own, wish, call));
+  if (many) await nameEach(gce, targets, call);
+}
+
+async function insertOne(gce: Gce, target: Target<Options>, wish: Wish, call: MakingCall): Promise<void> {
+  const { zone } = target.options;
+  const name = instanceName(target);
+  await makeOnce(
+    gce,
+    {
+      what: 'instance',
+      mark: wish.mark,
+      client: 'InstancesClient',
+      method: 'insert',
+      request: { zone, instanceResource: { name, ...instanceBody(wish, 'link') } },
+      isThere: async () => isOurs(await named(gce, name, zone), wish.mark),
+      zone,
+    },
+    call,
+  );
+}
+
+async function insertMany(gce: Gce, targets: readonly Target<Options>[], wish: Wish, call: MakingCall): Promise<void> {
+  const { zone } = wish.options;
+  const names = targets.map(instanceName);
+  await makeOnce(
+    gce,
+    {
+      what: 'instances',
+      mark: wish.mark,
+      client: 'InstancesClient',
+      method: 'bulkInsert',
+      request: {
+        zone,
+        bulkInsertInstanceResourceResource: {
+          count: String(names.length),
+          minCount: String(names.length),
+          perInstanceProperties: Object.fromEntries(names.map((name) => [name, { name }])),
+          instanceProperties: instanceBody(wish, 'name'),
+        },
+      },
+      isThere: async () => {
+        for (const name of names) if (!isOurs(await named(gce, name, zone), wish.mark)) return false;
+        return true;
+      },
+      zone,
+    },
+    call,
+  );
+}
+
+function isOurs(instance: Instance | undefined, mark: string): boolean {
+  if (!instance || instance.labels?.['slipway-id'] === mark) return instance !== undefined;
+  throw new SlipwayError('PROVIDER_REFUSED', `There is an instance ${instance.name} that Slipway has not made`, {
+    hint: 'Choose another name for the machine, or use that one: --gce-use-existing',
+  });
+}
+
+function labelsOf({ labels }: Options, marks: Marks): Readonly<Record<string, string>> {
+  const theirs = Object.fromEntries(labels.map((label) => label.split('=') as [string, string]));
+  return { ...theirs, ...marks, 'slipway-name': lowered(marks['slipway-name']).slice(0, 63) };
+}
+
+/** The address that the instance is to have: reserved now, one that exists, or none in particular. */
+async function addressOf(
+  gce: Gce,
+  target: Target<Options>,
+  marks: Marks,
+  call: MakingCall,
+): Promise<string | undefined> {
+  const { options } = target;
+  const { address, zone } = options;
+  if (address === undefined || isInternalOnly(options)) return undefined;
+  if (/^\d+(\.\d+){3}$/.test(address)) return address;
+  const region = regionOf(zone);
+  const name = address === 'static' ? addressName(markOf(target)) : address;
+  const find = (): Promise<{ address?: string } | undefined> =>
+    gce.find<{ address?: string }>('looking for its address', 'AddressesClient', 'get', { region, address: name });
+  const there = await find();
+  if (there?.address !== undefined) return there.address;
+  if (address !== 'static')
+    throw new SlipwayError('USAGE', `There is no address ${address} in ${region}`, {
+      hint: 'Let one be made: --gce-address static',
+    });
+  await makeOnce(
+    gce,
+    {
+      what: 'address',
+      mark: markOf(target),
+      client: 'AddressesClient',
+      method: 'insert',
+      request: {
+        region,
+        addressResource: {
+          name,
+          addressType: 'EXTERNAL',
+          description: described('an address', marks),
+          labels: labelsOf(options, marks),
+        },
+      },
+      isThere: async () => (await find()) !== undefined,
+      zone,
+    },
+    call,
+  );
+  return (await find())?.address;
+}
+
+async function metadataOf(options: Options, boot: Boot, call: Call): Promise<Readonly<Record<string, string>>> {
+  const theirs = Object.fromEntries(
+    options.metadata.map((item) => [item.slice(0, item.indexOf('=')), item.slice(item.indexOf('=') + 1)]),
+  );
+  const script =
+    options.startupScript === undefined ? theirs['startup-script'] : await readFile(options.startupScript, 'utf8');
+  const keys = [theirs['ssh-keys'], options.osLogin ? undefined : `${options.sshUser}:${boot.authorizedKey.trim()}`];
+  return {
+    ...theirs,
+    'enable-oslogin': options.osLogin ? 'TRUE' : 'FALSE',
+    'block-project-ssh-keys': 'TRUE',
+    'ssh-keys': keys.filter((key) => key !== undefined).join('\n'),
+    'startup-script': await startupScript(boot, script, call),
+  };
+}
+
+/** Ours with its values before it, then the user's, packed so that no text of theirs is read by our shell. */
+async function startupScript(boot: Boot, theirs: string | undefined, { computer }: Call): Promise<string> {
+  const ours = await readFile(join(computer.templates, 'cloud', 'gce-startup.sh'), 'utf8');
+  const packed = (text: string): string => Buffer.from(text).toString('base64');
+  return [
+    '#!/bin/sh',
+    `HOST_KEY=${packed(boot.hostKey.private)}`,
+    `HOST_KEY_PUBLIC=${packed(`${boot.hostKey.public}\n`)}`,
+    `THEIRS=${theirs === undefined ? '' : packed(theirs)}`,
+    ours,
+  ].join('\n');
+}
+
+/** For people who look into the console; nothing depends on it. */
+async function nameEach(gce: Gce, targets: readonly Target<Options>[], call: Call): Promise<void> {
+  for (const target of targets) {
+    const instance = await findInstance(gce, target);
+    if (!instance) continue;
+    await change(gce, 'naming the instance', 'InstancesClient', 'setLabels', {
+      zone: target.options.zone,
+      instance: instance.name,
+      instancesSetLabelsRequestResource: {
+        labelFingerprint: instance.labelFingerprint,
+        labels: { ...instance.labels, 'slipway-name': lowered(target.name).slice(0, 63) },
+      },
+    }).catch((error: unknown) => {
+      if (call.signal.aborted || !(error instanceof SlipwayError)) throw error;
+      call.note(`${instance.name} is not labelled "${target.name}": ${error.message}`);
+    });
+  }
+}

@@ -1,0 +1,40 @@
+import { createHash } from 'node:crypto';
+import type { Target } from '../driver.ts';
+
+type Marked = Pick<Target<unknown>, 'id' | 'name' | 'batch'>;
+
+/** As Compute Engine takes names and labels: lower case, digits and hyphens. */
+export function lowered(name: string): string {
+  return name
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9-]+/g, '-')
+    .replaceAll(/^-+|-+$/g, '');
+}
+
+const short = (id: string): string => id.replaceAll('-', '').slice(0, 8);
+
+/** RFC 1035, 63 at most, and of one machine alone: `web-1-3f9a2c41`. */
+export function instanceName({ id, name, batch }: Marked): string {
+  const end = batch ? `${batch.index}-${short(batch.id)}` : short(id);
+  const begin = lowered(name)
+    .replace(/^[^a-z]+/, '')
+    .slice(0, 40)
+    .replace(/-$/, '');
+  return `${begin || 'machine'}-${end}`;
+}
+
+/** What a batch shares, and a machine has alone. */
+export const markOf = ({ id, batch }: Pick<Target<unknown>, 'id' | 'batch'>): string => batch?.id ?? id;
+
+export const firewallName = (mark: string): string => `slipway-${mark}`;
+export const openName = (mark: string): string => `slipway-${mark}-open`;
+export const addressName = (mark: string): string => `slipway-${mark}`;
+export const networkTag = (mark: string): string => `slipway-${mark}`;
+
+/** A UUID that stands for one wish and no other, so that asking again is known for the same wish. */
+export function requestId(mark: string, what: string, attempt: number): string {
+  const hex = createHash('sha256').update(`${mark} ${what} ${attempt}`).digest('hex');
+  return [hex.slice(0, 8), hex.slice(8, 12), `4${hex.slice(13, 16)}`, `8${hex.slice(17, 20)}`, hex.slice(20, 32)].join(
+    '-',
+  );
+}

@@ -1,0 +1,142 @@
+import type { Call, Owned } from '../driver.ts';
+import { type Gce, nameIn, withGce } from './client.ts';
+import type { Instance } from './existing.ts';
+import { type Firewall, marksIn, removeFirewall } from './firewall.ts';
+import type { Options } from './options.ts';
+import { diskMonthly, machineMonthly } from './prices.ts';
+import { removeAddress, removeDisk, removeInstance } from './remove.ts';
+
+type Labelled = {
+  readonly name?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly creationTimestamp?: string;
+};
+type Disk = Labelled & {
+  readonly zone?: string;
+  readonly type?: string;
+  readonly sizeGb?: string | number;
+  readonly users?: readonly string[];
+};
+type Address = Labelled & { readonly region?: string; readonly status?: string };
+
+/** An unused address, a month. */
+const IDLE_ADDRESS = 7.3;
+
+export async function ownedIn(options: Options, home: string | undefined, call: Call): Promise<readonly Owned[]> {
+  return await withGce(options, call, async (gce) => {
+    const doing = 'looking for what is left over';
+    const filter = home === undefined ? 'labels.slipway-id:*' : `labels.slipway-home=${home}`;
+    const [instances, disks, addresses, firewalls] = await Promise.all([
+      gce.list<Instance>(doing, 'InstancesClient', 'aggregatedList', { filter }),
+      gce.list<Disk>(doing, 'DisksClient', 'aggregatedList', { filter }),
+      gce.list<Address>(doing, 'AddressesClient', 'aggregatedList', { filter }),
+      gce.list<Firewall>(doing, 'FirewallsClient', 'list', {}),
+    ]);
+    return [
+      ...instances.map(ownedInstance),
+      ...disks.filter(({ users = [] }) => users.length === 0).map(ownedDisk),
+      ...addresses.map(ownedAddress),
+      ...firewalls.flatMap((rule) => ownedFirewall(rule, home)),
+    ];
+  });
+}
+
+function marked({
+  name = '',
+  labels = {},
+  creationTimestamp,
+}: Labelled): Pick<Owned, 'id' | 'index' | 'name' | 'home' | 'resource' | 'made'> {
+  return {
+    id: labels['slipway-id'] ?? '',
+    // Of a batch, the name ends with the place in it and the beginning of the batch's id.
+    index: indexIn(name, labels['slipway-id'] ?? ''),
+    name: labels['slipway-name'] ?? '',
+    home: labels['slipway-home'] ?? '',
+    resource: name,
+    made: creationTimestamp === undefined ? undefined : new Date(creationTimestamp),
+  };
+}
+
+function indexIn(name: string, id: string): number | undefined {
+  const [, index] = new RegExp(`-(\\d+)-${id.replaceAll('-', '').slice(0, 8)}$`).exec(name) ?? [];
+  return index === undefined ? undefined : Number(index);
+}
+
+function ownedInstance(instance: Instance): Owned {
+  const { status = '', machineType, zone, scheduling, disks = [] } = instance;
+  const stopped = ['STOPPING', 'STOPPED', 'TERMINATED', 'SUSPENDED'].includes(status);
+  const spot = scheduling?.preemptible === true || scheduling?.provisioningModel === 'SPOT';
+  const machine = machineMonthly(nameIn(machineType), stopped, spot);
+  const kept = disks.map(({ diskSizeGb = 0, type }) =>
+    diskMonthly(nameIn(type) === 'PERSISTENT' ? 'pd-balanced' : nameIn(type), Number(diskSizeGb)),
+  );
+  return {
+    ...marked(instance),
+    kind: 'instance',
+    place: nameIn(zone),
+    state: status.toLowerCase(),
+    monthly: [machine, ...kept].reduce(
+      (left, right) => (left === undefined || right === undefined ? undefined : left + right),
+      0,
+    ),
+  };
+}
+
+function ownedDisk(disk: Disk): Owned {
+  return {
+    ...marked(disk),
+    index: undefined,
+    kind: 'disk',
+    place: nameIn(disk.zone),
+    state: 'unused',
+    monthly: diskMonthly(nameIn(disk.type), Number(disk.sizeGb ?? 0)),
+  };
+}
+
+function ownedAddress(address: Address): Owned {
+  const { status = '', region } = address;
+  return {
+    ...marked(address),
+    index: undefined,
+    kind: 'address',
+    place: nameIn(region),
+    state: status.toLowerCase(),
+    monthly: status === 'RESERVED' ? IDLE_ADDRESS : 0,
+  };
+}
+
+function ownedFirewall(
+  { name = '', description, creationTimestamp }: Firewall,
+  home: string | undefined,
+): readonly Owned[] {
+  const marks = name.startsWith('slipway-') ? marksIn(description) : undefined;
+  if (!marks || (home !== undefined && marks['slipway-home'] !== home)) return [];
+  return [
+    {
+      id: marks['slipway-id'],
+      index: undefined,
+      name: marks['slipway-name'],
+      home: marks['slipway-home'],
+      kind: 'firewall',
+      resource: name,
+      place: 'global',
+      state: '',
+      made: creationTimestamp === undefined ? undefined : new Date(creationTimestamp),
+      monthly: 0,
+    },
+  ];
+}
+
+/** These and nothing else. Instances first: they hold what the others are. */
+export async function discardThese(things: readonly Owned[], options: Options, call: Call): Promise<void> {
+  await withGce(options, call, async (gce: Gce) => {
+    for (const { resource, place } of of(things, 'instance')) await removeInstance(gce, resource, place);
+    for (const { resource, place } of of(things, 'disk')) await removeDisk(gce, resource, place);
+    for (const { resource, place } of of(things, 'address')) await removeAddress(gce, resource, place);
+    for (const { resource } of of(things, 'firewall')) await removeFirewall(gce, resource);
+  });
+}
+
+function of(things: readonly Owned[], kind: Owned['kind']): readonly Owned[] {
+  return things.filter((thing) => thing.kind === kind);
+}

@@ -1,0 +1,86 @@
+import { pauseFor } from '../../cloud/insist.ts';
+import type { Call, Target } from '../driver.ts';
+import { change, type Gce, regionOf } from './client.ts';
+import { type Instance, release } from './existing.ts';
+import { removeFirewall, ruleOf } from './firewall.ts';
+import { findInstance } from './make.ts';
+import { addressName, firewallName, markOf, openName } from './names.ts';
+import type { Options } from './options.ts';
+
+/** A request that was on its way when its create was killed is known to Google by then. */
+const LATE_SECONDS = 20;
+
+/** Whatever carries the machine's id goes; nothing is said where there is nothing. */
+export async function removeAll(gce: Gce, target: Target<Options>, call: Call): Promise<void> {
+  const { options } = target;
+  if (options.useExisting) await release(gce, target);
+  else await removeInstances(gce, target, call);
+  const shared = target.batch ? await othersOf(gce, target) : false;
+  const marks = [...new Set([target.id, ...(shared ? [] : [markOf(target)])])];
+  for (const mark of marks) {
+    await removeDisks(gce, mark, options.zone);
+    await removeAddress(gce, addressName(mark), regionOf(options.zone));
+    await removeFirewall(gce, firewallName(mark));
+    if (options.openPort.length > 0) await removeFirewall(gce, openName(mark));
+  }
+}
+
+/** Its own, and the one of its place in a batch: a create that was killed may have left both. */
+async function removeInstances(gce: Gce, target: Target<Options>, call: Call): Promise<void> {
+  const until = target.asked === undefined ? 0 : Date.parse(target.asked.at) + LATE_SECONDS * 1000;
+  for (let told = false, removed = 0; ;) {
+    const instance = await findInstance(gce, target);
+    if (instance) {
+      await removeInstance(gce, instance.name ?? '', target.options.zone);
+      removed += 1;
+      continue;
+    }
+    if (removed > 0 || Date.now() >= until || (await isThere(gce, target))) return;
+    if (!told)
+      call.note(
+        `Compute Engine was asked for its ${target.asked?.what} a moment ago; looking for it for up to ${LATE_SECONDS} s`,
+      );
+    told = true;
+    await pauseFor(1000, call.signal);
+  }
+}
+
+/** A firewall is what was asked for last, and it is there: nothing came after it. */
+async function isThere(gce: Gce, target: Target<Options>): Promise<boolean> {
+  return target.asked?.what === 'firewall' && (await ruleOf(gce, markOf(target))) !== undefined;
+}
+
+export async function removeInstance(gce: Gce, instance: string, zone: string): Promise<void> {
+  await change(gce, 'removing the instance', 'InstancesClient', 'delete', { zone, instance });
+}
+
+/** Whether machines of the same batch go on. */
+async function othersOf(gce: Gce, target: Target<Options>): Promise<boolean> {
+  const live = await gce.list<Instance>('looking for the rest of its batch', 'InstancesClient', 'list', {
+    zone: target.options.zone,
+    filter: `labels.slipway-id=${markOf(target)}`,
+  });
+  return live.length > 0;
+}
+
+/** Those that no instance took along. */
+async function removeDisks(gce: Gce, mark: string, zone: string): Promise<void> {
+  const disks = await gce.list<{ name?: string; users?: readonly string[] }>(
+    'looking for its disks',
+    'DisksClient',
+    'list',
+    {
+      zone,
+      filter: `labels.slipway-id=${mark}`,
+    },
+  );
+  for (const { name = '', users = [] } of disks) if (users.length === 0) await removeDisk(gce, name, zone);
+}
+
+export async function removeDisk(gce: Gce, disk: string, zone: string): Promise<void> {
+  await change(gce, 'removing its disk', 'DisksClient', 'delete', { zone, disk });
+}
+
+export async function removeAddress(gce: Gce, address: string, region: string): Promise<void> {
+  await change(gce, 'removing its address', 'AddressesClient', 'delete', { region, address });
+}
