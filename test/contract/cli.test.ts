@@ -213,7 +213,7 @@ describe('a call that can’t be right', () => {
 
       $ slipway create web --driver nope
       ✗ There is no driver named "nope"
-      → Drivers: generic, none, qemu
+      → Drivers: ec2, gce, generic, none, qemu
       (2)
 
       $ slipway create web --driver generic
@@ -416,7 +416,8 @@ describe('help', () => {
       const lines = stdout.trimEnd().split('\n');
       expect(Math.max(...lines.map((line) => [...line].length)), argv.join(' ')).toBeLessThanOrEqual(80);
       // A driver's own page is asked for, and may scroll; so may the list of all commands.
-      const long = argv[1] === '--driver' || argv[1] === 'engine' || argv.join() === '' || argv.join() === 'help';
+      const lists = ['--driver', 'engine', 'ec2', 'gce'];
+      const long = lists.includes(argv[1] ?? '') || ['', 'help'].includes(argv.join());
       if (!long) expect(lines.length, argv.join(' ')).toBeLessThanOrEqual(24);
     }
   });

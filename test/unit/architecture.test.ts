@@ -159,15 +159,31 @@ const PACKAGE_HOME: Readonly<Record<string, readonly string[]>> = {
   // A seed is a tar that a guest unpacks, and a baked image comes out of its guest as one.
   nanotar: ['provision/apply.ts', 'drivers/qemu/seed.ts', 'drivers/qemu/bake.ts'],
   picocolors: ['cli/print.ts', 'cli/progress.ts'],
+  // Its calls are named in one file, so that the bundle holds no others; its types say what they take and give.
+  '@aws-sdk/client-ec2': files.filter((file) => file.startsWith('drivers/ec2/')),
   // The language of declarations: options, drivers and commands are written in it.
   zod: files.filter((file) => /^(options|spec)\.ts$|^drivers\/|^cli\/command/.test(file)),
 };
 
+/** Clouds' own libraries, which are read from one file of their driver: others know their types at most. */
+const SDK_HOME: Readonly<Record<string, string>> = {
+  '@aws-sdk/client-ec2': 'drivers/ec2/sdk.ts',
+  '@google-cloud/compute': 'drivers/gce/sdk.ts',
+};
+const sdkIn = (to: string): string | undefined => Object.keys(SDK_HOME).find((name) => to.startsWith(name));
+
 test('one package, one file: a library is used where it is wrapped, and nowhere else', () => {
   const strays = arrows
     .filter(({ to }) => !sources.has(to) && !to.startsWith('node:'))
-    .filter(({ from, to }) => !PACKAGE_HOME[to]?.includes(from));
+    .filter(({ from, to }) => !PACKAGE_HOME[to]?.includes(from) && SDK_HOME[sdkIn(to) ?? ''] !== from);
   expect(strays.map(shown)).toEqual([]);
+});
+
+test('a cloud’s library is read by one file, and that file when a machine of the cloud is meant', () => {
+  const readers = arrows.filter(({ to, how }) => sdkIn(to) !== undefined && how !== 'type');
+  expect(readers.filter(({ from, to }) => SDK_HOME[sdkIn(to) ?? ''] !== from).map(shown)).toEqual([]);
+  const doors = arrows.filter(({ to }) => Object.values(SDK_HOME).includes(to));
+  expect(doors.filter(({ how }) => how === 'value').map(shown)).toEqual([]);
 });
 
 const HEAVY = ['ssh2', 'inquirer', 'listr2', '@peculiar/x509', 'reflect-metadata'];

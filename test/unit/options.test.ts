@@ -265,13 +265,13 @@ function valuesFor(schema: z.ZodObject, of: readonly OptionInfo[]): fc.Arbitrary
     .filter((values) => schema.safeParse(values).success);
 }
 
-/** What `create` makes of an argv. */
-function specOf(argv: readonly string[]): ReturnType<typeof specFrom> {
+/** What `create` makes of an argv, with the driver that it names where its flags don't. */
+function specOf(argv: readonly string[], named: string): ReturnType<typeof specFrom> {
   const {
     words: [name = ''],
     flags,
   } = parseFlags(create as unknown as Command, argv);
-  return specFrom({ name, driver: driverIn(flags) ?? 'generic', flags, env: {}, before: undefined, profiles: [] });
+  return specFrom({ name, driver: driverIn(flags) ?? named, flags, env: {}, before: undefined, profiles: [] });
 }
 
 describe.each(drivers.map((driver) => ({ name: driver.name, driver })))('a machine of driver $name', ({ driver }) => {
@@ -284,7 +284,7 @@ describe.each(drivers.map((driver) => ({ name: driver.name, driver })))('a machi
           ...engineInfos.map((info) => [info.flag, engine[info.key]] as const),
         ]);
         const spec = specFrom({ name: 'web', driver: driver.name, flags, env: {}, before: undefined, profiles: [] });
-        const again = specOf(['web', ...toArgv(own, spec.options), ...toArgv(engineInfos, spec.engine)]);
+        const again = specOf(['web', ...toArgv(own, spec.options), ...toArgv(engineInfos, spec.engine)], driver.name);
         expect({ ...again, id: spec.id }).toEqual(spec);
       }),
       { numRuns: 150 },

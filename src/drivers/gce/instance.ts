@@ -41,7 +41,7 @@ export function instanceBody({ options, mark, labels, description, metadata, nat
     scheduling: scheduling(options, accelerator !== undefined),
     ...(options.serviceAccount === undefined
       ? {}
-      : { serviceAccounts: [{ email: options.serviceAccount, scopes: options.scopes }] }),
+      : { serviceAccounts: [{ email: options.serviceAccount, scopes: scopesOf(options) }] }),
     ...(accelerator === undefined
       ? {}
       : {
@@ -52,6 +52,11 @@ export function instanceBody({ options, mark, labels, description, metadata, nat
     ...(minCpuPlatform === undefined ? {} : { minCpuPlatform }),
     ...(options.secureBoot ? { shieldedInstanceConfig: { enableSecureBoot: true } } : {}),
   };
+}
+
+/** One scope that stands for all; what the account may do is decided by its roles. */
+function scopesOf({ scopes }: Options): readonly string[] {
+  return scopes.length > 0 ? scopes : ['https://www.googleapis.com/auth/cloud-platform'];
 }
 
 export function networkLink({ network }: Pick<Options, 'network'>): string {

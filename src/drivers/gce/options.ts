@@ -88,8 +88,13 @@ export const options = z.object({
     }),
   scopes: z
     .array(text())
-    .default(['https://www.googleapis.com/auth/cloud-platform'])
-    .meta({ description: 'Scopes of that account', env: 'GOOGLE_SCOPES', value: 'url', ...also('scopes') }),
+    .default([])
+    .meta({
+      description: 'Scope of that account, instead of cloud-platform',
+      env: 'GOOGLE_SCOPES',
+      value: 'url',
+      ...also('scopes'),
+    }),
   preemptible: z
     .boolean()
     .default(false)
@@ -151,13 +156,10 @@ export const options = z.object({
     .array(z.string().regex(/^\d{1,5}(\/(tcp|udp))?$/, 'a port like 8080 or 53/udp'))
     .default([])
     .meta({ description: 'Further port, open to the whole internet', value: 'port', ...also('open-port') }),
-  allowCidr: z
-    .array(z.string().regex(CIDR, 'a block of addresses like 198.51.100.0/24'))
-    .default([])
-    .meta({
-      description: 'Who may connect to SSH and the engine, instead of your present address alone',
-      value: 'cidr',
-    }),
+  allowCidr: z.array(z.string().regex(CIDR, 'a block of addresses like 198.51.100.0/24')).default([]).meta({
+    description: 'Who may connect to SSH and the engine, instead of your present address alone',
+    value: 'cidr',
+  }),
   sshUser: text()
     .regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'a user name')
     .default('slipway')
