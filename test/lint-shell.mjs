@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 
-const scripts = ['templates', 'templates/image', 'test/bed', 'bench', 'docs', '.ci'].flatMap((folder) =>
+const scripts = ['templates', 'templates/cloud', 'templates/image', 'test/bed', 'bench', 'docs', '.ci'].flatMap((folder) =>
   readdirSync(folder, { withFileTypes: true })
     .filter((entry) => entry.isFile() && (entry.name.endsWith('.sh') || entry.name === 'run'))
     .map((entry) => `${folder}/${entry.name}`),
