@@ -41,6 +41,12 @@ export type Boot = {
 export type Health =
   { readonly usable: true } | { readonly usable: false; readonly reason: string; readonly fix: string };
 
+/** A value that an option may have here and now, with what tells it from the others: `2 vCPU, 2 GiB, about $15 a month`. */
+export type Choice = { readonly value: string; readonly note: string };
+
+/** How an option changes on a machine that exists: at once, at its next start, or by making another machine. */
+export type Change = 'live' | 'restart' | 'replace';
+
 /** One line that a driver adds to `doctor`: whether there is what it needs besides programs, or a fact worth knowing. */
 export type Finding = {
   readonly what: string;
@@ -114,6 +120,23 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
   programs?(computer: Computer): readonly Program[];
   /** Others can read what `create` is given for the first start, as a cloud's user data. */
   readonly bootIsReadable?: boolean;
+  /**
+   * The values of an option that the wizard lets the user choose from, best first; undefined where there is no such list. Asks the
+   * provider or this computer, changes nothing; `given` are the answers so far. Rejects where nobody can be asked: then the user types.
+   */
+  choices?(
+    option: keyof z.output<S> & string,
+    given: Readonly<Record<string, unknown>>,
+    call: Call,
+  ): Promise<readonly Choice[] | undefined>;
+  /** US dollars a month of a machine like this that runs all the time, at list price; undefined where that is not known. */
+  monthly?(options: z.output<S>): Promise<number | undefined>;
+  /** Pure. Without it every option is of a machine's making, and another value needs another machine. */
+  changeOf?(option: keyof z.output<S> & string, from: unknown, to: unknown): Change;
+  /** Carries what changes live over to what exists at the provider. Left out where such options direct this program alone. */
+  change?(target: Target<z.output<S>>, before: z.output<S>, call: Call): Promise<void>;
+  /** What becomes of a machine that shuts itself down: the provider removes it, where it was asked to in time, or it stops and this is what goes on costing. */
+  readonly ends?: { readonly byItself: 'removed' | 'stopped'; readonly costs: string };
   /** Quick and without side effects; needs no options. */
   health(computer: Computer): Promise<Health>;
   /** What `doctor` tells beyond that. Called when the programs are there; may take a second. */
