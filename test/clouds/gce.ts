@@ -1,0 +1,1127 @@
+import { createPublicKey, verify } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Cloud, CloudCall, Guest, Guests, Resource } from './cloud.ts';
+import { checkRequest, Violation } from './compute-schema.ts';
+import {
+  API,
+  checkLabels,
+  cpusOf,
+  errorDocument,
+  filterOf,
+  fingerprintOf,
+  imageAt,
+  imageNamed,
+  imageOfFamily,
+  invalid,
+  isCidr,
+  kindNamed,
+  nameIn,
+  networkAt,
+  notFound,
+  PROJECT,
+  PROJECT_NUMBER,
+  REGIONS,
+  regionOf,
+  Refusal,
+  SUBNETWORKS,
+  taken,
+  ZONES,
+} from './compute-world.ts';
+
+export const TOKEN = 'ya29.made-up-token-of-tests-that-must-never-be-seen-anywhere';
+/** So few that all code that turns pages runs. */
+const PAGE = 2;
+/** Google answers a wait after two minutes at the latest; we sooner, so that waiting again is seen. */
+const WAIT_MS = 400;
+const REQUEST_ID_MS = 60 * 60_000;
+
+type Labels = Readonly<Record<string, string>>;
+type Item = { readonly key: string; readonly value: string };
+/** As far as we read it; the validator has seen all of it. */
+type Properties = {
+  readonly description?: string;
+  readonly machineType: string;
+  readonly labels?: Labels;
+  readonly tags?: { readonly items?: readonly string[] };
+  readonly metadata?: { readonly items?: readonly Item[] };
+  readonly disks?: readonly {
+    readonly boot?: boolean;
+    readonly autoDelete?: boolean;
+    readonly initializeParams?: {
+      readonly sourceImage?: string;
+      readonly diskSizeGb?: string;
+      readonly diskType?: string;
+      readonly labels?: Labels;
+    };
+  }[];
+  readonly networkInterfaces?: readonly {
+    readonly network?: string;
+    readonly subnetwork?: string;
+    readonly accessConfigs?: readonly { readonly natIP?: string; readonly type?: string; readonly name?: string }[];
+  }[];
+  readonly scheduling?: Readonly<Record<string, unknown>>;
+  readonly guestAccelerators?: readonly { readonly acceleratorType: string; readonly acceleratorCount?: number }[];
+};
+
+type Shown = { readonly name: string; readonly place: string; readonly made: number };
+export type GceInstance = Shown & {
+  readonly properties: Properties;
+  status: 'PROVISIONING' | 'STAGING' | 'RUNNING' | 'STOPPING' | 'TERMINATED' | 'SUSPENDING' | 'SUSPENDED';
+  labels: Labels;
+  tags: readonly string[];
+  metadata: readonly Item[];
+  guestAttributes: readonly (Item & { readonly namespace: string })[] | undefined;
+  /** Its insert has ended: until then nobody gets it, and it can't be changed. */
+  there: boolean;
+  guest: Guest | undefined;
+  address: string | undefined;
+  readonly inside: string;
+};
+type Disk = Shown & {
+  readonly type: string;
+  readonly sizeGb: string;
+  readonly labels: Labels;
+  user: string | undefined;
+  readonly goes: boolean;
+};
+type Address = Shown & { readonly ip: string; readonly description: string; readonly labels: Labels };
+export type Rule = Shown & {
+  readonly description: string;
+  readonly network: string;
+  readonly allowed: readonly { readonly IPProtocol?: string; readonly ports?: readonly string[] }[];
+  sourceRanges: readonly string[];
+  readonly targetTags: readonly string[];
+};
+type Failure = { readonly code: string; readonly message: string };
+type Operation = Shown & {
+  readonly scope: 'zones' | 'regions' | 'global';
+  readonly type: string;
+  readonly target: string;
+  status: 'PENDING' | 'RUNNING' | 'DONE';
+  error: Failure | undefined;
+  readonly done: Promise<void>;
+};
+type Params = Readonly<Record<string, string>>;
+
+export type Gce = Cloud & {
+  readonly instances: readonly GceInstance[];
+  readonly rules: readonly Rule[];
+  readonly addresses: readonly Address[];
+  /** Somebody else's, made behind everybody's back. */
+  addInstance(how: {
+    readonly name: string;
+    readonly zone: string;
+    readonly labels?: Labels;
+    readonly keys?: string;
+  }): GceInstance;
+  addRule(name: string): void;
+  addAddress(name: string, region: string, ip: string): void;
+  addDisk(name: string, zone: string, labels: Labels): void;
+  /** What becomes of the next operations: undefined lets them be. */
+  onOperation: (call: CloudCall) => Failure | undefined;
+  quotas: Readonly<Record<string, { readonly limit: number; readonly usage: number }>>;
+  /** Public keys, in PEM, of service accounts that may come in; by email. */
+  readonly accounts: Map<string, string>;
+  /** Whether operations can be waited for, or asked for only. */
+  waits: boolean;
+  /** Whether an operation is done as soon as it is answered, with an emulator's few fields. */
+  hasty: boolean;
+};
+
+/** Compute Engine as far as a driver of machines needs it, by its REST API, with hosts behind its instances. */
+export async function startGce({
+  guests,
+  lateness = 0,
+  bootTime = 100,
+}: {
+  readonly guests: Guests;
+  readonly lateness?: number;
+  readonly bootTime?: number;
+}): Promise<Gce> {
+  const instances: GceInstance[] = [];
+  const disks: Disk[] = [];
+  const addresses: Address[] = [];
+  const rules: Rule[] = [];
+  const operations: Operation[] = [];
+  const requests = new Map<string, { readonly what: string; readonly operation: Operation; readonly at: number }>();
+  const tokens = new Set([TOKEN]);
+  const calls: CloudCall[] = [];
+  const failures: unknown[] = [];
+  const works = new Set<Promise<void>>();
+  const listed = <T extends Shown>(all: readonly T[]): readonly T[] =>
+    all.filter(({ made }) => Date.now() >= made + cloud.lateness);
+  let last = 0;
+  const number = (): number => (last += 1);
+  const take = <T>(all: T[], one: T): void => void (all.includes(one) && all.splice(all.indexOf(one), 1));
+
+  // --- Operations ---------------------------------------------------------------------------------------------------------------
+
+  type Change = {
+    readonly scope: Operation['scope'];
+    readonly place: string;
+    readonly type: string;
+    readonly target: string;
+    readonly work: () => Promise<void>;
+    /** Undoes what was begun, when the operation is to fail. */
+    readonly undo?: () => Promise<void>;
+  };
+
+  /** Begins a change that goes on by itself. With a known id of a request, what that one began is handed out, however it ended. */
+  function begin(change: () => Change, call: CloudCall, requestId: string | undefined): object {
+    const what = JSON.stringify([call.operation, { ...call.params, requestId: undefined }]);
+    const known = requestId === undefined ? undefined : requests.get(requestId);
+    if (known && Date.now() - known.at < REQUEST_ID_MS) {
+      if (known.what !== what) throw invalid('requestId', requestId, 'This id was used for another request.');
+      return shownOperation(known.operation);
+    }
+    const { scope, place, type, target, work, undo } = change();
+    const error = cloud.onOperation(call);
+    const name = `operation-${Date.now()}-${number()}`;
+    const run = async (): Promise<void> => {
+      if (!cloud.hasty) await sleep(20);
+      operation.status = 'RUNNING';
+      if (error) await undo?.();
+      else await work();
+      operation.error = error;
+      operation.status = 'DONE';
+    };
+    const operation: Operation = {
+      name,
+      place,
+      scope,
+      type,
+      target,
+      made: Date.now(),
+      status: 'PENDING',
+      error: undefined,
+      done: Promise.resolve().then(run),
+    };
+    operations.push(operation);
+    if (requestId !== undefined) requests.set(requestId, { what, operation, at: Date.now() });
+    go(operation.done);
+    return shownOperation(operation);
+  }
+
+  function go(work: Promise<void>): void {
+    const watched = work.catch((error: unknown) => void failures.push(error)).finally(() => works.delete(watched));
+    works.add(watched);
+  }
+
+  const link = (path: string): string => `https://www.googleapis.com${API}projects/${PROJECT}/${path}`;
+  const placeFields = ({ scope, place }: Pick<Operation, 'scope' | 'place'>): object =>
+    scope === 'global' ? {} : { [scope.slice(0, -1)]: link(`${scope}/${place}`) };
+
+  function shownOperation(one: Operation): object {
+    const { name, status, error, type, target, made, scope, place } = one;
+    if (cloud.hasty) return { kind: 'compute#operation', name, status, ...placeFields(one), ...failed(error) };
+    return {
+      kind: 'compute#operation',
+      id: `${made}${name.split('-').at(-1)}`,
+      name,
+      operationType: type,
+      targetLink: link(target),
+      status,
+      progress: status === 'DONE' ? 100 : 0,
+      user: 'somebody@example.com',
+      insertTime: new Date(made).toISOString(),
+      ...(status === 'PENDING' ? {} : { startTime: new Date(made).toISOString() }),
+      ...(status === 'DONE' ? { endTime: new Date().toISOString() } : {}),
+      selfLink: link(scope === 'global' ? `global/operations/${name}` : `${scope}/${place}/operations/${name}`),
+      ...placeFields(one),
+      ...failed(error),
+    };
+  }
+
+  function failed(error: Failure | undefined): object {
+    return error === undefined
+      ? {}
+      : { error: { errors: [error] }, httpErrorStatusCode: 503, httpErrorMessage: 'SERVICE UNAVAILABLE' };
+  }
+
+  function operationAt({ operation, zone, region }: Params): Operation {
+    const place = zone ?? region ?? '';
+    const found = operations.find((one) => one.name === operation && one.place === place);
+    if (!found) throw notFound(`projects/${PROJECT}/operations/${operation}`);
+    return found;
+  }
+
+  async function waitFor(params: Params): Promise<object> {
+    if (!cloud.waits) throw new Refusal(501, 'notImplemented', 'wait is not implemented');
+    const found = operationAt(params);
+    await Promise.race([found.done.catch(() => {}), sleep(WAIT_MS)]);
+    return shownOperation(found);
+  }
+
+  // --- Instances ----------------------------------------------------------------------------------------------------------------
+
+  function at<T extends Shown>(all: readonly T[], name: string | undefined, place: string, kind: string): T {
+    const found = all.find((one) => one.name === name && one.place === place);
+    if (!found) throw notFound(`projects/${PROJECT}/${place}/${kind}/${name}`);
+    return found;
+  }
+
+  /** Get is consistent as soon as the insert is done, and knows nothing before. */
+  function instanceAt({ instance, zone = '' }: Params): GceInstance {
+    const found = at(instances, instance, zone, 'instances');
+    if (!found.there && Date.now() < found.made + cloud.lateness) throw notFound(`${zone}/instances/${instance}`);
+    return found;
+  }
+
+  /** What is still being made can't be changed. */
+  function changeable(params: Params): GceInstance {
+    const found = instanceAt(params);
+    if (found.there) return found;
+    throw new Refusal(400, 'resourceNotReady', `The resource '${found.place}/instances/${found.name}' is not ready`);
+  }
+
+  function shownInstance(one: GceInstance): object {
+    const { name, place, properties, status, labels, tags, metadata, made, address, inside } = one;
+    const [card] = properties.networkInterfaces ?? [];
+    const [access] = card?.accessConfigs ?? [];
+    const zone = link(`zones/${place}`);
+    return {
+      kind: 'compute#instance',
+      id: `${made}`,
+      name,
+      creationTimestamp: new Date(made).toISOString(),
+      ...(properties.description === undefined ? {} : { description: properties.description }),
+      zone,
+      status,
+      machineType: `${zone}/machineTypes/${nameIn(properties.machineType)}`,
+      labels,
+      labelFingerprint: fingerprintOf(labels),
+      tags: { items: tags, fingerprint: fingerprintOf(tags) },
+      metadata: { kind: 'compute#metadata', items: metadata, fingerprint: fingerprintOf(metadata) },
+      scheduling: properties.scheduling ?? {},
+      disks: disks
+        .filter(({ user }) => user === name)
+        .map((disk) => ({ type: 'PERSISTENT', boot: true, diskSizeGb: disk.sizeGb, autoDelete: disk.goes })),
+      networkInterfaces: [
+        {
+          name: 'nic0',
+          network: link('global/networks/default'),
+          ...(status === 'PROVISIONING' ? {} : { networkIP: inside }),
+          ...(access ? { accessConfigs: [{ ...access, ...(address === undefined ? {} : { natIP: address }) }] } : {}),
+        },
+      ],
+      selfLink: `${zone}/instances/${name}`,
+    };
+  }
+
+  /** An address of one's own stays; else what the guest has. Instances without access have none. */
+  function addressFor({ properties }: GceInstance, guest: string): string | undefined {
+    const [access] = properties.networkInterfaces?.[0]?.accessConfigs ?? [];
+    return access === undefined ? undefined : (access.natIP ?? guest);
+  }
+
+  function checkProperties(given: Properties, zone: string, bulk: boolean): void {
+    const named = (kind: string, value: string, field: string): string => kindNamed(kind, value, zone, bulk, field);
+    named('machineTypes', given.machineType, 'resource.machineType');
+    checkLabels(given.labels ?? {}, 'resource.labels');
+    if ((given.description ?? '').length > 2048) throw invalid('resource.description', given.description, 'Too long.');
+    const keys = (given.metadata?.items ?? []).map(({ key }) => key);
+    if (new Set(keys).size < keys.length) throw invalid('resource.metadata', keys, 'Metadata has duplicate keys.');
+    const [disk, ...others] = given.disks ?? [];
+    const first = disk?.initializeParams;
+    if (!disk?.boot || others.length > 0 || first?.sourceImage === undefined)
+      throw invalid('resource.disks', '', 'One boot disk is needed.');
+    imageAt(first.sourceImage);
+    if (first.diskType !== undefined) named('diskTypes', first.diskType, 'resource.disks[0].initializeParams.diskType');
+    checkLabels(first.labels ?? {}, 'resource.disks[0].initializeParams.labels');
+    for (const one of given.guestAccelerators ?? [])
+      named('acceleratorTypes', one.acceleratorType, 'resource.guestAccelerators[0].acceleratorType');
+    checkScheduling(given);
+    checkCards(given, zone);
+  }
+
+  function checkScheduling({ scheduling = {}, guestAccelerators = [] }: Properties): void {
+    const { provisioningModel, preemptible, automaticRestart, onHostMaintenance, instanceTerminationAction } =
+      scheduling;
+    const passing = provisioningModel === 'SPOT' || preemptible === true;
+    if (passing && automaticRestart !== false)
+      throw invalid(
+        'resource.scheduling',
+        'automaticRestart',
+        'Scheduling must have automaticRestart be false when preemptible.',
+      );
+    if ((passing || guestAccelerators.length > 0) && onHostMaintenance !== 'TERMINATE')
+      throw invalid('resource.scheduling', 'onHostMaintenance', 'Must be TERMINATE.');
+    if (instanceTerminationAction !== undefined && provisioningModel !== 'SPOT')
+      throw invalid('resource.scheduling', 'instanceTerminationAction', 'Only for Spot VMs.');
+  }
+
+  function checkCards({ networkInterfaces = [] }: Properties, zone: string): void {
+    const [card, ...others] = networkInterfaces;
+    if (!card || others.length > 0) throw invalid('resource.networkInterfaces', '', 'One is needed.');
+    if (card.network !== undefined) networkAt(card.network);
+    if (card.subnetwork !== undefined) {
+      const [, region, name] = /regions\/([^/]+)\/subnetworks\/([^/]+)$/.exec(card.subnetwork) ?? [];
+      if (region !== regionOf(zone) || !SUBNETWORKS.some((one) => one.region === region && one.name === name))
+        throw invalid(
+          'resource.networkInterfaces[0].subnetwork',
+          card.subnetwork,
+          'The referenced subnetwork resource cannot be found.',
+        );
+    }
+    const natIP = card.accessConfigs?.[0]?.natIP;
+    if (natIP === undefined) return;
+    const reserved = addresses.find(({ ip, place }) => ip === natIP && place === regionOf(zone));
+    if (!reserved)
+      throw invalid(
+        'resource.networkInterfaces[0].accessConfigs[0].natIP',
+        natIP,
+        'The specified external IP address was not found.',
+      );
+    if (userOf(reserved))
+      throw new Refusal(400, 'resourceInUseByAnotherResource', `External IP address ${natIP} is already in-use.`);
+  }
+
+  function checkQuota(zone: string, machineType: string, count: number): void {
+    const quota = cloud.quotas.CPUS;
+    if (quota && quota.usage + (cpusOf(nameIn(machineType)) ?? 0) * count > quota.limit)
+      throw new Refusal(
+        403,
+        'quotaExceeded',
+        `Quota 'CPUS' exceeded.  Limit: ${quota.limit}.0 in region ${regionOf(zone)}.`,
+      );
+  }
+
+  function newInstance(name: string, zone: string, properties: Properties): GceInstance {
+    return {
+      name,
+      place: zone,
+      made: Date.now(),
+      properties,
+      status: 'PROVISIONING',
+      labels: properties.labels ?? {},
+      tags: properties.tags?.items ?? [],
+      metadata: properties.metadata?.items ?? [],
+      guestAttributes: undefined,
+      there: false,
+      guest: undefined,
+      address: undefined,
+      inside: `10.128.0.${(number() % 250) + 2}`,
+    };
+  }
+
+  /** Each with a disk of its name. They exist from now on, whatever is shown of them. */
+  function insert(names: readonly string[], zone: string, properties: Properties): readonly GceInstance[] {
+    for (const name of names)
+      if (instances.some((one) => one.name === name && one.place === zone))
+        throw taken(`projects/${PROJECT}/zones/${zone}/instances/${name}`);
+    return names.map((name) => {
+      const [disk] = properties.disks ?? [];
+      const { diskSizeGb = '10', diskType = 'pd-standard', labels = {} } = disk?.initializeParams ?? {};
+      const one = newInstance(name, zone, properties);
+      instances.push(one);
+      disks.push({
+        name,
+        place: zone,
+        made: one.made,
+        type: nameIn(diskType),
+        sizeGb: diskSizeGb,
+        labels,
+        user: name,
+        goes: disk?.autoDelete === true,
+      });
+      return one;
+    });
+  }
+
+  /** What an insert that fails leaves: nothing. */
+  async function withdraw(made: readonly GceInstance[]): Promise<void> {
+    for (const one of made) {
+      take(instances, one);
+      for (const disk of disks.filter(({ user, place }) => user === one.name && place === one.place)) take(disks, disk);
+    }
+  }
+
+  /** The operation is done when the machine has begun to start; it runs when it has started. */
+  async function provisionAll(made: readonly GceInstance[]): Promise<void> {
+    await sleep(cloud.bootTime);
+    for (const one of made) {
+      one.status = 'STAGING';
+      one.there = true;
+      go(boot(one));
+    }
+  }
+
+  async function boot(one: GceInstance): Promise<void> {
+    const userData = Object.fromEntries(one.metadata.map(({ key, value }) => [key, value]));
+    const guest = await guests.start({ name: one.name, userData });
+    if (!instances.includes(one) || one.status !== 'STAGING') return guest.remove();
+    one.guest = guest;
+    one.address = addressFor(one, guest.address);
+    await sleep(cloud.bootTime);
+    if (one.status === 'STAGING') one.status = 'RUNNING';
+  }
+
+  const inZone = (zone: string, type: string, target: string, work: () => Promise<void>): Change => ({
+    scope: 'zones',
+    place: zone,
+    type,
+    target: `zones/${zone}/${target}`,
+    work,
+  });
+
+  async function destroy(one: GceInstance): Promise<void> {
+    one.status = 'STOPPING';
+    await one.guest?.remove();
+    await sleep(cloud.bootTime);
+    take(instances, one);
+    for (const disk of disks.filter(({ user, place }) => user === one.name && place === one.place)) {
+      if (disk.goes) take(disks, disk);
+      else disk.user = undefined;
+    }
+  }
+
+  async function halt(one: GceInstance, through: GceInstance['status'], end: GceInstance['status']): Promise<void> {
+    if (one.status !== 'RUNNING' && one.status !== 'STAGING') return;
+    one.status = through;
+    await one.guest?.stop();
+    one.address = undefined;
+    one.status = end;
+  }
+
+  async function wake(one: GceInstance): Promise<void> {
+    if (one.status !== 'TERMINATED' && one.status !== 'SUSPENDED') return;
+    one.status = 'STAGING';
+    one.address = addressFor(one, (await one.guest?.start()) ?? '203.0.113.254');
+    await sleep(cloud.bootTime);
+    one.status = 'RUNNING';
+  }
+
+  /** Of start, stop, suspend and resume: from which states, and what they do. */
+  function power(type: string, from: readonly GceInstance['status'][], work: (one: GceInstance) => Promise<void>) {
+    return (params: Params, _body: unknown, call: CloudCall): object => {
+      const one = changeable(params);
+      return begin(
+        () => {
+          if (!from.includes(one.status))
+            throw new Refusal(400, 'invalid', `Invalid resource state: instance is ${one.status}, can't ${type}.`);
+          return inZone(one.place, type, `instances/${one.name}`, () => work(one));
+        },
+        call,
+        params.requestId,
+      );
+    };
+  }
+
+  function setting(
+    type: string,
+    fingerprint: (one: GceInstance) => string,
+    set: (one: GceInstance, body: never) => void,
+  ) {
+    return (params: Params, body: unknown, call: CloudCall): object => {
+      const one = changeable(params);
+      return begin(
+        () => {
+          const { fingerprint: given, labelFingerprint = given } = body as Record<string, string | undefined>;
+          if (labelFingerprint !== fingerprint(one))
+            throw new Refusal(412, 'conditionNotMet', 'Supplied fingerprint does not match current fingerprint.');
+          return inZone(one.place, type, `instances/${one.name}`, async () => set(one, body as never));
+        },
+        call,
+        params.requestId,
+      );
+    };
+  }
+
+  // --- Lists --------------------------------------------------------------------------------------------------------------------
+
+  function paged<T>(
+    all: readonly T[],
+    { pageToken, maxResults }: Params,
+  ): { items: readonly T[]; nextPageToken?: string } {
+    const from = Number(pageToken ?? 0);
+    const to = from + Math.min(PAGE, Number(maxResults ?? PAGE));
+    return { items: all.slice(from, to), ...(to < all.length ? { nextPageToken: String(to) } : {}) };
+  }
+
+  function list<T extends Shown>(
+    all: readonly T[],
+    params: Params,
+    labels: (one: T) => Labels,
+    shown: (one: T) => object,
+  ): object {
+    const matches = filterOf(params.filter);
+    const { items, nextPageToken } = paged(
+      listed(all).filter((one) => matches(labels(one))),
+      params,
+    );
+    return {
+      ...(items.length > 0 ? { items: items.map(shown) } : {}),
+      ...(nextPageToken === undefined ? {} : { nextPageToken }),
+    };
+  }
+
+  function aggregated<T extends Shown>(
+    [kind, scope, places]: readonly [string, string, readonly string[]],
+    all: readonly T[],
+    params: Params,
+    labels: (one: T) => Labels,
+    shown: (one: T) => object,
+  ): object {
+    const matches = filterOf(params.filter);
+    const { items, nextPageToken } = paged(
+      listed(all).filter((one) => matches(labels(one))),
+      params,
+    );
+    const scoped = places.map((place) => {
+      const here = items.filter((one) => one.place === place).map(shown);
+      const empty = {
+        warning: {
+          code: 'NO_RESULTS_ON_PAGE',
+          message: `There are no results for scope '${scope}/${place}' on this page.`,
+          data: [{ key: 'scope', value: `${scope}/${place}` }],
+        },
+      };
+      return [`${scope}/${place}`, here.length > 0 ? { [kind]: here } : empty] as const;
+    });
+    return { items: Object.fromEntries(scoped), ...(nextPageToken === undefined ? {} : { nextPageToken }) };
+  }
+
+  const shownDisk = (one: Disk): object => ({
+    kind: 'compute#disk',
+    name: one.name,
+    zone: link(`zones/${one.place}`),
+    type: link(`zones/${one.place}/diskTypes/${one.type}`),
+    sizeGb: one.sizeGb,
+    status: 'READY',
+    labels: one.labels,
+    creationTimestamp: new Date(one.made).toISOString(),
+    ...(one.user === undefined ? {} : { users: [link(`zones/${one.place}/instances/${one.user}`)] }),
+  });
+
+  function userOf({ ip }: Address): GceInstance | undefined {
+    return instances.find(({ properties }) => properties.networkInterfaces?.[0]?.accessConfigs?.[0]?.natIP === ip);
+  }
+
+  const shownAddress = (one: Address): object => ({
+    kind: 'compute#address',
+    name: one.name,
+    address: one.ip,
+    addressType: 'EXTERNAL',
+    description: one.description,
+    region: link(`regions/${one.place}`),
+    status: userOf(one) ? 'IN_USE' : 'RESERVED',
+    labels: one.labels,
+    creationTimestamp: new Date(one.made).toISOString(),
+  });
+
+  const shownRule = ({ name, description, network, allowed, sourceRanges, targetTags, made }: Rule): object => ({
+    kind: 'compute#firewall',
+    name,
+    description,
+    network: link(`global/networks/${network}`),
+    direction: 'INGRESS',
+    priority: 1000,
+    allowed,
+    sourceRanges,
+    targetTags,
+    creationTimestamp: new Date(made).toISOString(),
+  });
+
+  const noLabels = (): Labels => ({});
+
+  // --- Methods ------------------------------------------------------------------------------------------------------------------
+
+  type Perform = (params: Params, body: unknown, call: CloudCall) => object | Promise<object>;
+
+  const methods: Readonly<Record<string, Perform>> = {
+    'zones.get': ({ zone = '' }) => ({
+      kind: 'compute#zone',
+      name: zone,
+      status: 'UP',
+      region: link(`regions/${regionOf(zone)}`),
+    }),
+    'regions.get': ({ region }) => ({
+      kind: 'compute#region',
+      name: region,
+      status: 'UP',
+      ...(cloud.hasty ? {} : { quotas: Object.entries(cloud.quotas).map(([metric, quota]) => ({ metric, ...quota })) }),
+    }),
+    'machineTypes.get'({ machineType = '', zone }) {
+      const guestCpus = cpusOf(machineType);
+      if (guestCpus === undefined) throw notFound(`projects/${PROJECT}/zones/${zone}/machineTypes/${machineType}`);
+      return { kind: 'compute#machineType', name: machineType, guestCpus, memoryMb: guestCpus * 2048 };
+    },
+    'images.get': ({ project = '', image = '' }) => shownImage(imageNamed(project, image)),
+    'images.getFromFamily': ({ project = '', family = '' }) => shownImage(imageOfFamily(project, family)),
+    'subnetworks.get'({ region, subnetwork }) {
+      const found = SUBNETWORKS.find((one) => one.region === region && one.name === subnetwork);
+      if (!found) throw notFound(`projects/${PROJECT}/regions/${region}/subnetworks/${subnetwork}`);
+      return { kind: 'compute#subnetwork', name: found.name, network: link(`global/networks/${found.network}`) };
+    },
+    'zoneOperations.get': (params) => shownOperation(operationAt(params)),
+    'regionOperations.get': (params) => shownOperation(operationAt(params)),
+    'globalOperations.get': (params) => shownOperation(operationAt(params)),
+    'zoneOperations.wait': waitFor,
+    'regionOperations.wait': waitFor,
+    'globalOperations.wait': waitFor,
+    'instances.get': (params) => shownInstance(instanceAt(params)),
+    'instances.list': (params) =>
+      list(
+        instances.filter(({ place }) => place === params.zone),
+        params,
+        ({ labels }) => labels,
+        shownInstance,
+      ),
+    'instances.aggregatedList': (params) =>
+      aggregated(['instances', 'zones', ZONES], instances, params, ({ labels }) => labels, shownInstance),
+    'instances.insert'({ zone = '', requestId }, body, call) {
+      return begin(
+        () => {
+          const { name, ...properties } = body as Properties & { name: string };
+          checkProperties(properties, zone, false);
+          checkQuota(zone, properties.machineType, 1);
+          const made = insert([name], zone, properties);
+          const change = inZone(zone, 'insert', `instances/${name}`, () => provisionAll(made));
+          return { ...change, undo: () => withdraw(made) };
+        },
+        call,
+        requestId,
+      );
+    },
+    'instances.bulkInsert'({ zone = '', requestId }, body, call) {
+      return begin(
+        () => {
+          const {
+            count,
+            minCount = count,
+            perInstanceProperties = {},
+            instanceProperties,
+          } = body as {
+            count: string;
+            minCount?: string;
+            perInstanceProperties?: Record<string, { name?: string }>;
+            instanceProperties: Properties;
+          };
+          const names = Object.keys(perInstanceProperties);
+          if (names.length !== Number(count) || minCount !== count)
+            throw invalid('resource.count', count, 'The number of names differs.');
+          if (Object.values(perInstanceProperties).some(({ name }) => name !== undefined))
+            throw invalid('resource.perInstanceProperties', '', 'name is only temporary. Do not use it.');
+          checkProperties(instanceProperties, zone, true);
+          checkQuota(zone, instanceProperties.machineType, names.length);
+          const made = insert(names, zone, instanceProperties);
+          const change = inZone(zone, 'bulkInsert', `instances/${names[0]}`, () => provisionAll(made));
+          return { ...change, undo: () => withdraw(made) };
+        },
+        call,
+        requestId,
+      );
+    },
+    'instances.delete'(params, _body, call) {
+      const one = changeable(params);
+      return begin(
+        () => inZone(one.place, 'delete', `instances/${one.name}`, () => destroy(one)),
+        call,
+        params.requestId,
+      );
+    },
+    // Starting one that runs and stopping one that is stopped is done at once.
+    'instances.start': power('start', ['TERMINATED', 'RUNNING', 'STAGING'], wake),
+    'instances.stop': power('stop', ['RUNNING', 'STAGING', 'STOPPING', 'TERMINATED'], (one) =>
+      halt(one, 'STOPPING', 'TERMINATED'),
+    ),
+    'instances.suspend': power('suspend', ['RUNNING'], (one) => halt(one, 'SUSPENDING', 'SUSPENDED')),
+    'instances.resume': power('resume', ['SUSPENDED'], wake),
+    'instances.setMetadata': setting(
+      'setMetadata',
+      ({ metadata }) => fingerprintOf(metadata),
+      (one, { items = [] }: { items?: readonly Item[] }) => void (one.metadata = items),
+    ),
+    'instances.setTags': setting(
+      'setTags',
+      ({ tags }) => fingerprintOf(tags),
+      (one, { items = [] }: { items?: readonly string[] }) => void (one.tags = items),
+    ),
+    'instances.setLabels': setting(
+      'setLabels',
+      ({ labels }) => fingerprintOf(labels),
+      (one, { labels = {} }: { labels?: Labels }) => {
+        checkLabels(labels, 'resource.labels');
+        one.labels = labels;
+      },
+    ),
+    'instances.getGuestAttributes'(params) {
+      const { guestAttributes } = instanceAt(params);
+      if (!guestAttributes) throw new Refusal(412, 'conditionNotMet', 'Guest attributes endpoint access is disabled.');
+      const items = guestAttributes.filter(({ namespace }) => `${namespace}/` === params.queryPath);
+      if (items.length === 0) throw notFound(`${params.zone}/instances/${params.instance}/guestAttributes`);
+      return { kind: 'compute#guestAttributes', queryPath: params.queryPath, queryValue: { items } };
+    },
+    'disks.list': (params) =>
+      list(
+        disks.filter(({ place }) => place === params.zone),
+        params,
+        ({ labels }) => labels,
+        shownDisk,
+      ),
+    'disks.aggregatedList': (params) =>
+      aggregated(['disks', 'zones', ZONES], disks, params, ({ labels }) => labels, shownDisk),
+    'disks.delete'({ zone = '', disk, requestId }, _body, call) {
+      const one = at(disks, disk, zone, 'disks');
+      if (one.user !== undefined)
+        throw new Refusal(
+          400,
+          'resourceInUseByAnotherResource',
+          `The disk resource '${disk}' is already being used by '${one.user}'`,
+        );
+      return begin(() => inZone(zone, 'delete', `disks/${disk}`, async () => take(disks, one)), call, requestId);
+    },
+    'addresses.get': ({ region = '', address }) => shownAddress(at(addresses, address, region, 'addresses')),
+    'addresses.list': (params) =>
+      list(
+        addresses.filter(({ place }) => place === params.region),
+        params,
+        ({ labels }) => labels,
+        shownAddress,
+      ),
+    'addresses.aggregatedList': (params) =>
+      aggregated(['addresses', 'regions', REGIONS], addresses, params, ({ labels }) => labels, shownAddress),
+    'addresses.insert'({ region = '', requestId }, body, call) {
+      const { name, description = '', labels = {} } = body as { name: string; description?: string; labels?: Labels };
+      return begin(
+        () => {
+          if (addresses.some((one) => one.name === name && one.place === region))
+            throw taken(`projects/${PROJECT}/regions/${region}/addresses/${name}`);
+          checkLabels(labels, 'resource.labels');
+          const one = { name, place: region, made: Date.now(), ip: `203.0.113.${number() % 250}`, description, labels };
+          addresses.push(one);
+          const undo = async (): Promise<void> => take(addresses, one);
+          return {
+            scope: 'regions',
+            place: region,
+            type: 'insert',
+            target: `regions/${region}/addresses/${name}`,
+            work: async () => {},
+            undo,
+          };
+        },
+        call,
+        requestId,
+      );
+    },
+    'addresses.delete'({ region = '', address, requestId }, _body, call) {
+      const one = at(addresses, address, region, 'addresses');
+      const user = userOf(one);
+      if (user)
+        throw new Refusal(
+          400,
+          'resourceInUseByAnotherResource',
+          `The address resource '${address}' is already being used by '${user.name}'`,
+        );
+      const work = async (): Promise<void> => take(addresses, one);
+      return begin(
+        () => ({
+          scope: 'regions',
+          place: region,
+          type: 'delete',
+          target: `regions/${region}/addresses/${address}`,
+          work,
+        }),
+        call,
+        requestId,
+      );
+    },
+    'firewalls.get': ({ firewall }) => shownRule(at(rules, firewall, '', 'firewalls')),
+    'firewalls.list': (params) => list(rules, params, noLabels, shownRule),
+    'firewalls.insert'({ requestId }, body, call) {
+      return begin(
+        () => {
+          const rule = newRule(body as Partial<Rule> & { name: string });
+          rules.push(rule);
+          const undo = async (): Promise<void> => take(rules, rule);
+          return {
+            scope: 'global',
+            place: '',
+            type: 'insert',
+            target: `global/firewalls/${rule.name}`,
+            work: async () => {},
+            undo,
+          };
+        },
+        call,
+        requestId,
+      );
+    },
+    'firewalls.patch'({ firewall, requestId }, body, call) {
+      const rule = at(rules, firewall, '', 'firewalls');
+      return begin(
+        () => {
+          const { sourceRanges = rule.sourceRanges } = body as Partial<Rule>;
+          checkRanges(sourceRanges);
+          const work = async (): Promise<void> => void (rule.sourceRanges = sourceRanges);
+          return { scope: 'global', place: '', type: 'patch', target: `global/firewalls/${firewall}`, work };
+        },
+        call,
+        requestId,
+      );
+    },
+    'firewalls.delete'({ firewall, requestId }, _body, call) {
+      const rule = at(rules, firewall, '', 'firewalls');
+      const work = async (): Promise<void> => take(rules, rule);
+      return begin(
+        () => ({ scope: 'global', place: '', type: 'delete', target: `global/firewalls/${firewall}`, work }),
+        call,
+        requestId,
+      );
+    },
+  };
+
+  function newRule(given: Partial<Rule> & { readonly name: string }): Rule {
+    const {
+      name,
+      description = '',
+      network = 'global/networks/default',
+      allowed = [],
+      sourceRanges = [],
+      targetTags = [],
+    } = given;
+    if (rules.some((rule) => rule.name === name)) throw taken(`projects/${PROJECT}/global/firewalls/${name}`);
+    if (description.length > 2048) throw invalid('resource.description', description, 'Too long.');
+    if (allowed.length === 0 || allowed.some(({ IPProtocol }) => IPProtocol === undefined))
+      throw invalid('resource.allowed', '', 'A protocol is needed.');
+    checkRanges(sourceRanges);
+    return {
+      name,
+      place: '',
+      made: Date.now(),
+      description,
+      network: networkAt(network),
+      allowed,
+      sourceRanges,
+      targetTags,
+    };
+  }
+
+  function checkRanges(ranges: readonly string[]): void {
+    const wrong = ranges.find((range) => !isCidr(range));
+    if (wrong !== undefined || ranges.length === 0)
+      throw invalid('resource.sourceRanges', wrong, 'Must be a CIDR range.');
+    if (new Set(ranges.map((range) => range.includes(':'))).size > 1)
+      throw invalid('resource.sourceRanges', ranges, 'IPv4 and IPv6 ranges can’t be mixed.');
+  }
+
+  const shownImage = ({ project, family, name }: { project: string; family: string; name: string }): object => ({
+    kind: 'compute#image',
+    name,
+    family,
+    status: 'READY',
+    ...(cloud.hasty ? {} : { selfLink: `https://www.googleapis.com${API}projects/${project}/global/images/${name}` }),
+  });
+
+  // --- HTTP ---------------------------------------------------------------------------------------------------------------------
+
+  function authorize({ headers: { authorization = '' } }: IncomingMessage): void {
+    const [, token = ''] = /^Bearer (\S+)$/.exec(authorization) ?? [];
+    if (tokens.has(token) || isSigned(token, cloud.accounts)) return;
+    throw new Refusal(
+      401,
+      'authError',
+      'Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential.',
+    );
+  }
+
+  function checkPlace({ project = '', zone, region }: Params, operation: string): void {
+    const known = operation.startsWith('compute.images.') || [PROJECT, PROJECT_NUMBER].includes(project);
+    if (!known) throw new Refusal(403, 'forbidden', `Required '${operation}' permission for 'projects/${project}'`);
+    if (zone !== undefined && !ZONES.includes(zone)) throw notFound(`projects/${project}/zones/${zone}`);
+    if (region !== undefined && !REGIONS.includes(region)) throw notFound(`projects/${project}/regions/${region}`);
+  }
+
+  async function perform(call: CloudCall, params: Params, body: unknown): Promise<object> {
+    checkPlace(params, call.operation);
+    const method = methods[call.operation.replace('compute.', '')];
+    if (!method) throw new Refusal(501, 'notImplemented', `${call.operation} is not part of this double`);
+    return await method(params, body, call);
+  }
+
+  function readRequest(request: IncomingMessage, text: string): { call: CloudCall; params: Params; body: unknown } {
+    const { method = '', url = '' } = request;
+    const { pathname, searchParams } = new URL(url, 'http://compute');
+    const body: unknown = text === '' ? undefined : JSON.parse(text);
+    const { id, params } = checkRequest({ method, path: pathname, query: searchParams, body });
+    const call: CloudCall = {
+      n: calls.length + 1,
+      operation: id,
+      mutates: method !== 'GET' && !id.endsWith('Operations.wait'),
+      params: { ...params, ...(body === undefined ? {} : { body }) },
+    };
+    return { call, params, body };
+  }
+
+  function send(response: ServerResponse, status: number, document: object, sent?: () => void): void {
+    // The client may be gone: what it asked for is done all the same.
+    response.on('error', () => {});
+    response
+      .writeHead(status, { 'content-type': 'application/json; charset=UTF-8' })
+      .end(`${JSON.stringify(document, undefined, 2)}\n`, sent);
+  }
+
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    let text = '';
+    for await (const chunk of request) text += String(chunk);
+    if (request.url === '/token') return send(response, 200, tokenFor(new URLSearchParams(text)));
+    const { call, params, body } = readRequest(request, text);
+    calls.push(call);
+    const fault = await cloud.onArrival(call);
+    if (fault?.kind === 'slow') await sleep(fault.ms);
+    if (fault?.kind === 'drop') return void request.socket.destroy();
+    let status = 200;
+    let answer: object;
+    try {
+      if (fault?.kind === 'refuse') throw new Refusal(fault.status, fault.code, fault.message);
+      authorize(request);
+      answer = await perform(call, params, body);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      status = error.status;
+      answer = errorDocument(error);
+    }
+    if (fault?.kind === 'lose') return void request.socket.destroy();
+    send(response, status, answer, () => cloud.onAnswered(call));
+  }
+
+  function tokenFor(form: URLSearchParams): object {
+    const [assertion = '', grant] = [form.get('assertion') ?? '', form.get('grant_type')];
+    if (grant !== 'urn:ietf:params:oauth:grant-type:jwt-bearer' || !isSigned(assertion, cloud.accounts))
+      return { error: 'invalid_grant', error_description: 'Invalid JWT Signature.' };
+    const token = `ya29.of-the-token-endpoint-${number()}`;
+    tokens.add(token);
+    return { access_token: token, expires_in: 3599, token_type: 'Bearer' };
+  }
+
+  const server = createServer((request, response) => {
+    handle(request, response).catch((error: unknown) => {
+      failures.push(error);
+      if (error instanceof Violation)
+        return send(response, 400, errorDocument(new Refusal(400, 'invalid', error.message)));
+      response.destroy();
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+
+  const alive = (): readonly Resource[] => [
+    ...instances.map((one) => ({ kind: 'instance', id: one.name, state: one.status, alive: true, tags: one.labels })),
+    ...disks.map((one) => ({ kind: 'disk', id: one.name, state: one.user ?? 'unused', alive: true, tags: one.labels })),
+    ...addresses.map((one) => ({
+      kind: 'address',
+      id: one.name,
+      state: '',
+      alive: true,
+      tags: marksIn(one.description),
+    })),
+    ...rules.map((one) => ({ kind: 'firewall', id: one.name, state: '', alive: true, tags: marksIn(one.description) })),
+  ];
+
+  const cloud: Gce = {
+    url,
+    env: {
+      CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE: `${url}${API}`,
+      CLOUDSDK_AUTH_ACCESS_TOKEN: TOKEN,
+      GOOGLE_CLOUD_PROJECT: PROJECT,
+    },
+    calls,
+    instances,
+    rules,
+    addresses,
+    accounts: new Map(),
+    lateness,
+    bootTime,
+    waits: true,
+    hasty: false,
+    quotas: {
+      CPUS: { limit: 1000, usage: 4 },
+      INSTANCES: { limit: 100, usage: 2 },
+      IN_USE_ADDRESSES: { limit: 100, usage: 1 },
+    },
+    onArrival: () => undefined,
+    onAnswered: () => {},
+    onOperation: () => undefined,
+    alive,
+    addInstance({ name, zone, labels = {}, keys }) {
+      const one = newInstance(name, zone, {
+        machineType: 'e2-medium',
+        labels,
+        networkInterfaces: [{ accessConfigs: [{ type: 'ONE_TO_ONE_NAT' }] }],
+        metadata: {
+          items: [{ key: 'owner', value: 'else' }, ...(keys === undefined ? [] : [{ key: 'ssh-keys', value: keys }])],
+        },
+        tags: { items: ['theirs'] },
+      });
+      Object.assign(one, { status: 'RUNNING', there: true, address: '203.0.113.251' });
+      instances.push(one);
+      return one;
+    },
+    addRule(name) {
+      rules.push(
+        newRule({
+          name,
+          description: 'of somebody else',
+          allowed: [{ IPProtocol: 'icmp' }],
+          sourceRanges: ['0.0.0.0/0'],
+        }),
+      );
+    },
+    addAddress(name, region, ip) {
+      addresses.push({ name, place: region, made: Date.now(), ip, description: '', labels: {} });
+    },
+    addDisk(name, zone, labels) {
+      disks.push({
+        name,
+        place: zone,
+        made: Date.now(),
+        type: 'pd-balanced',
+        sizeGb: '20',
+        labels,
+        user: undefined,
+        goes: false,
+      });
+    },
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      server.close();
+      while (works.size > 0) await Promise.all(works);
+      for (const one of instances) await one.guest?.remove();
+      if (failures.length > 0)
+        throw new AggregateError(failures, `the double of Compute Engine failed: ${failures.map(String).join('; ')}`);
+    },
+  };
+  return cloud;
+}
+
+/** Rules and addresses carry our marks in their description. */
+function marksIn(description: string): Labels {
+  const [text] = /\{.*\}$/.exec(description) ?? [];
+  return text === undefined ? {} : (JSON.parse(text) as Labels);
+}
+
+/** A JWT that one of these accounts has signed, and that still holds. */
+function isSigned(token: string, accounts: ReadonlyMap<string, string>): boolean {
+  const [head = '', claims = '', signature = ''] = token.split('.');
+  if (signature === '') return false;
+  const read = (part: string): Record<string, unknown> => {
+    try {
+      return JSON.parse(Buffer.from(part, 'base64url').toString('utf8')) as Record<string, unknown>;
+    } catch {
+      // Anything may be sent as a token.
+      return {};
+    }
+  };
+  const key = accounts.get(String(read(claims).iss));
+  if (key === undefined || Number(read(claims).exp) * 1000 < Date.now()) return false;
+  return verify(
+    'RSA-SHA256',
+    Buffer.from(`${head}.${claims}`),
+    createPublicKey(key),
+    Buffer.from(signature, 'base64url'),
+  );
+}
