@@ -21,6 +21,9 @@ export type EngineSpec = {
   readonly tlsSan: readonly string[];
 };
 
+/** When a machine is to end or stop without anybody's doing, as the user wrote it: `90m`, `4h`, `2d`. Declared in `spec.ts`. */
+export type LifeSpec = { readonly ttl?: string | undefined; readonly idleStop?: string | undefined };
+
 /** Stage 1: everything the user decided. Once a spec exists, nothing asks a question again. */
 export type MachineSpec = {
   /** Random; marks whatever belongs to this machine: cloud resources, docker contexts, files on the host. */
@@ -31,6 +34,8 @@ export type MachineSpec = {
   readonly options: Readonly<Record<string, unknown>>;
   readonly engine: EngineSpec;
   readonly profiles: readonly string[];
+  /** Absent where neither was asked for. */
+  readonly life?: LifeSpec;
   readonly batch?: Batch;
 };
 
@@ -83,7 +88,13 @@ export type Endpoint = { readonly url: string; readonly tls: boolean };
 export type Failure = { readonly at: string; readonly step: string; readonly code: string; readonly message: string };
 
 /** What the store keeps: one file, one phase; the later fields exist only in the later phases. */
-export type Machine = { readonly version: 1; readonly spec: MachineSpec; readonly failure?: Failure } & (
+export type Machine = {
+  readonly version: 1;
+  readonly spec: MachineSpec;
+  readonly failure?: Failure;
+  /** When it ends by itself (ISO 8601); counted anew by each create that has not finished. */
+  readonly deadline?: string;
+} & (
   | { readonly phase: 'creating'; readonly asked?: Asked; readonly host?: never; readonly endpoint?: never }
   | { readonly phase: 'created'; readonly host: Host; readonly endpoint?: never }
   | { readonly phase: 'ready'; readonly host: Host; readonly endpoint: Endpoint }

@@ -86,3 +86,27 @@ export const sudoPassword = z.string().optional().meta({
   secret: true,
   env: 'SLIPWAY_SUDO_PASSWORD',
 });
+
+const DURATION = /^[1-9]\d{0,6}[smhd]$/;
+const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
+
+/** Flags `--ttl` and `--idle-stop`. Types of the parsed values: `LifeSpec`. */
+export const lifeOptions = z.object({
+  ttl: z.string().regex(DURATION, 'a time like 90m, 4h or 2d').optional().meta({
+    description: 'End the machine after this time, also when nobody is there: 90m, 4h, 2d',
+    env: 'SLIPWAY_TTL',
+    value: 'time',
+  }),
+  idleStop: z.string().regex(DURATION, 'a time like 30m or 2h').optional().meta({
+    description: 'Stop the machine once it has been idle for so long: 30m, 2h',
+    env: 'SLIPWAY_IDLE_STOP',
+    value: 'time',
+  }),
+});
+
+export const lifeInfos: readonly OptionInfo[] = describe(lifeOptions);
+
+/** `4h` -> 14400. */
+export function secondsIn(duration: string): number {
+  return Number(duration.slice(0, -1)) * SECONDS[duration.slice(-1) as keyof typeof SECONDS];
+}

@@ -1,7 +1,7 @@
 import { drivers } from '../drivers/index.ts';
 import { exitCodes } from '../errors.ts';
 import { toTable } from '../options.ts';
-import { engineInfos } from '../spec.ts';
+import { engineInfos, lifeInfos } from '../spec.ts';
 import { infosOf, type Command } from './command.ts';
 import { everyCommand } from './commands/all.ts';
 import { driverInfos } from './spec.ts';
@@ -14,6 +14,8 @@ export async function optionsPage(): Promise<string> {
     'Made from the declarations in `src/` by `npm run docs`; a test fails when it is stale.',
     'A flag stands above what the machine was made with before, that above the environment, that above the default. A flag marked … may be given more than once; in its variable, values are separated by commas. An empty value takes back what a machine was made with: `slipway provision web --engine-opt=`.',
     ...loaded.map(commandSection),
+    '## The life of a machine (`create`, `provision`)',
+    toTable(lifeInfos),
     '## The engine (`create`, `provision`)',
     toTable(engineInfos),
     ...drivers.flatMap(({ name, summary }) => [`## Driver \`${name}\`: ${summary}`, toTable(driverInfos[name] ?? [])]),

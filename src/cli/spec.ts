@@ -6,7 +6,7 @@ import { SlipwayError } from '../errors.ts';
 import { isImagePath } from '../images/source.ts';
 import type { EngineSpec, MachineSpec } from '../machine.ts';
 import { describe, fromEnv, listed, parseOptions, type OptionInfo, type Values } from '../options.ts';
-import { engineInfos, engineOptions } from '../spec.ts';
+import { engineInfos, engineOptions, lifeInfos, lifeOptions } from '../spec.ts';
 import type { Cli } from './command.ts';
 
 export const driverInfos: Readonly<Record<string, readonly OptionInfo[]>> = Object.fromEntries(
@@ -14,7 +14,7 @@ export const driverInfos: Readonly<Record<string, readonly OptionInfo[]>> = Obje
 );
 
 /** Every option that shapes a machine, of all drivers: what `create` and `provision` accept. */
-export const machineInfos: readonly OptionInfo[] = [...engineInfos, ...Object.values(driverInfos).flat()];
+export const machineInfos: readonly OptionInfo[] = [...lifeInfos, ...engineInfos, ...Object.values(driverInfos).flat()];
 
 /** Those of drivers that can be asked what they have of ours. */
 export const cloudInfos: readonly OptionInfo[] = drivers
@@ -70,7 +70,13 @@ export function specFrom({ name, driver: driverName, flags, env, before, profile
       ...withSource(valuesOf(engineInfos, flags)),
     }),
     profiles,
+    ...lifeFrom({ ...fromEnv(lifeInfos, env), ...before?.life, ...valuesOf(lifeInfos, flags) }),
   };
+}
+
+function lifeFrom(values: Values): Pick<MachineSpec, 'life'> {
+  const life = parseOptions(lifeOptions, lifeInfos, withoutEmpty(values));
+  return Object.keys(life).length === 0 ? {} : { life };
 }
 
 /** Changes by flags alone: a variable that was set since must not change a machine that exists. */

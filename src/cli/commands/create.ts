@@ -8,7 +8,7 @@ import { fromEnv, toArgv, toCommandLine, type Values } from '../../options.ts';
 import { clientProgram, mendingOf, missingPrograms } from '../../programs.ts';
 import { profiles as known } from '../../provision/profiles/index.ts';
 import { contextName } from '../../provision/profiles/docker-context.ts';
-import { engineInfos, sudoPassword } from '../../spec.ts';
+import { engineInfos, lifeInfos, sudoPassword } from '../../spec.ts';
 import { badName } from '../../store.ts';
 import { isMachineName, type Machine, type MachineSpec, type Ready } from '../../machine.ts';
 import { defineCommand, infosOf, type Cli, type Command, type Result } from '../command.ts';
@@ -232,6 +232,7 @@ function commandLine(spec: MachineSpec, use: boolean, { program }: Cli): string 
     'create',
     spec.name,
     ...toArgv(own, { driver: spec.driver, use }),
+    ...toArgv(lifeInfos, spec.life ?? {}),
     ...toArgv(infos, spec.options),
     // Values of variables may be secret; names remind the user to give them again.
     ...toArgv(engineInfos, { ...spec.engine, env: spec.engine.env.map((pair) => `${pair.split('=', 1)[0]}=…`) }),
