@@ -118,23 +118,33 @@ export async function hostOf(machine: Machine, driver: Driver, world: World): Pr
   return { ...host, ssh: { ...ssh, hostKey: keys.pinned, ...(keys.birth ? { birthKey: keys.birth } : {}) } };
 }
 
-/** Polls the driver, so that no driver polls by itself: one timeout, one message, one place to cancel. */
+/** Where it is; waited for, as a step of its own, where its provider has not given it an address yet. */
 async function waitForHost(machine: Machine, driver: Driver, world: World): Promise<Host> {
   const target = targetOf(driver, machine.spec);
-  const { signal, debug } = world;
+  const host = async (log: Log): Promise<Host | Instance['state']> => {
+    const instance = await driver.inspect(target, callOf(world, log));
+    if (instance.state === 'stopped' || instance.state === 'paused') throw notRunning(machine, instance);
+    // What has been ready was seen long ago; what was just asked for may be shown late.
+    if (instance.state === 'missing' && machine.phase === 'ready') throw gone(machine);
+    return instance.state === 'running' ? instance.host : instance.state;
+  };
+  const found = await host(world.debug);
+  if (typeof found !== 'string') return found;
+  return await world.progress.step('address', `Wait for the address of ${target.name}`, async (log) =>
+    polled(() => host(log), target.name, world),
+  );
+}
+
+/** So that no driver polls by itself: one timeout, one message, one place to cancel. */
+async function polled(look: () => Promise<Host | Instance['state']>, name: string, { signal }: World): Promise<Host> {
   const end = performance.now() + HOST_MINUTES * 60_000;
   for (;;) {
-    const instance = await driver.inspect(target, callOf(world, debug));
-    if (instance.state === 'running') return instance.host;
-    if (instance.state === 'stopped' || instance.state === 'paused') throw notRunning(machine, instance);
+    const found = await look();
+    if (typeof found !== 'string') return found;
     if (performance.now() > end) {
-      throw new SlipwayError(
-        'CREATE_TIMEOUT',
-        `${target.name} is still ${instance.state} after ${HOST_MINUTES} minutes`,
-        {
-          hint: `Wait for it with: slipway create ${target.name}, or undo it with: slipway rm ${target.name}`,
-        },
-      );
+      throw new SlipwayError('CREATE_TIMEOUT', `${name} is still ${found} after ${HOST_MINUTES} minutes`, {
+        hint: `Wait for it with: slipway create ${name}, or undo it with: slipway rm ${name}`,
+      });
     }
     await pause(1000, signal);
   }
@@ -144,6 +154,12 @@ function notRunning({ phase, spec: { name } }: Machine, instance: Instance): Sli
   const why = instance.state === 'paused' ? `is held up: ${instance.reason}` : 'is stopped';
   return new SlipwayError('MACHINE_NOT_READY', `"${name}" ${why}`, {
     hint: phase === 'ready' ? `Start it: slipway start ${name}` : `Finish it: slipway create ${name}`,
+  });
+}
+
+function gone({ spec: { name, driver } }: Machine): SlipwayError {
+  return new SlipwayError('MACHINE_NOT_FOUND', `What ${driver} made for "${name}" is gone`, {
+    hint: `Forget the machine: slipway rm ${name}, then make it anew: slipway create ${name}`,
   });
 }
 
