@@ -105,6 +105,27 @@ describe('a machine whose user data others can read', () => {
     expect((await rejected(createMachine(await inTheSky('web', sky.cloud), sky.world())))?.code).toBe('USAGE');
   });
 
+  test('whose provider has no address for it yet is waited for in a step that says so; once ready, it is gone', async () => {
+    await using sky = await skyWorld();
+    const { inspect } = sky.cloud.driver;
+    let pending = 1;
+    registered.drivers[0] = {
+      ...sky.cloud.driver,
+      inspect: async (...call) => (pending-- > 0 ? { state: 'missing' } : inspect(...call)),
+    };
+    const progress = recordingProgress();
+    await createMachine(await inTheSky('web', sky.cloud), sky.world({ progress }));
+    expect(progress.ids).toContain('address');
+    const world = sky.world();
+    registered.drivers[0] = { ...sky.cloud.driver, inspect: async () => ({ state: 'missing' }) };
+    const error = await rejected(provisionMachine('web', (spec) => spec, world));
+    expect([error.code, error.message, error.hint]).toEqual([
+      'MACHINE_NOT_FOUND',
+      'What sky made for "web" is gone',
+      'Forget the machine: slipway rm web, then make it anew: slipway create web',
+    ]);
+  });
+
   test('that shows a stranger’s key is never let in, however long it does', async () => {
     await using sky = await skyWorld();
     const stop = new AbortController();
