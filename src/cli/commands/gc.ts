@@ -46,7 +46,8 @@ export const gc: Command<typeof args> = defineCommand({
     const status = first ? exitCodes[first.error.code] : 0;
     const result = listing(strays, cli, { allHomes, status });
     if (strays.length === 0 || allHomes) return result;
-    if (!(await agreed(strays, result.text, yes, cli))) return result;
+    if (!yes && !cli.interactive) return result;
+    if (!yes && !(await agreed(strays, result.text, cli))) return { ...result, text: 'Nothing is removed' };
     await discardStrays(strays, cli.world);
     return {
       json: { removed: strays.map(shown) },
@@ -62,8 +63,8 @@ function noCloud(driver: string): SlipwayError {
   });
 }
 
-async function agreed(strays: readonly Stray[], text: string, yes: boolean, cli: Cli): Promise<boolean> {
-  if (yes || !cli.interactive) return yes;
+/** The list is shown above the question, on the way that questions take. */
+async function agreed(strays: readonly Stray[], text: string, cli: Cli): Promise<boolean> {
   cli.say(text);
   const { confirmed } = await import('../wizard.ts');
   return confirmed(`Remove ${strays.length === 1 ? 'it' : `all ${strays.length}`}?`);
