@@ -1,4 +1,6 @@
+import { createSocket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
+import { once } from 'node:events';
 import { connect, isIP, isIPv6 } from 'node:net';
 import type { Call } from '../drivers/driver.ts';
 import { canceled, SlipwayError } from '../errors.ts';
@@ -10,11 +12,37 @@ const SECONDS = 10;
 /**
  * The block that holds this computer alone, as a machine's firewall sees it: `198.51.100.7/32`. An endpoint in a private network
  * is reached without translation, so our own side of a connection to it is the answer; else a service on the internet is asked.
- * `flag` is what the hint names.
+ * `network` is the machine's own, where it is reached by its address there: then our side of the way to that counts. `flag` is what
+ * the hint names.
  */
-export async function callerBlock(endpoint: URL | undefined, flag: string, call: Call): Promise<string> {
-  const address = (endpoint && (await sideTowards(endpoint, call))) ?? (await seenFromOutside(flag, call));
+export async function callerBlock(
+  endpoint: URL | undefined,
+  flag: string,
+  call: Call,
+  network?: string,
+): Promise<string> {
+  const address =
+    (network === undefined ? undefined : await sideOfRoute(network)) ??
+    (endpoint && (await sideTowards(endpoint, call))) ??
+    (await seenFromOutside(flag, call));
   return `${address}/${isIPv6(address) ? 128 : 32}`;
+}
+
+/** The address that this computer would send from; nothing is sent. */
+async function sideOfRoute(network: string): Promise<string | undefined> {
+  const [base = ''] = network.split('/');
+  if (isIP(base) === 0) return undefined;
+  const socket = createSocket(isIPv6(base) ? 'udp6' : 'udp4');
+  try {
+    socket.connect(9, base);
+    await once(socket, 'connect');
+    return socket.address().address;
+  } catch {
+    // There is no way to it: the first connection to the machine tells that better.
+    return undefined;
+  } finally {
+    socket.close();
+  }
 }
 
 async function sideTowards(endpoint: URL, call: Call): Promise<string | undefined> {

@@ -1,7 +1,8 @@
+import { setMaxListeners } from 'node:events';
 import type { EC2Client } from '@aws-sdk/client-ec2';
 import type { Call } from '../driver.ts';
 import { SlipwayError } from '../../errors.ts';
-import { awsCode, kindOf, refusal } from './errors.ts';
+import { awsCode, isTriedAgain, kindOf, refusal } from './errors.ts';
 import type { Options } from './options.ts';
 
 type Sdk = typeof import('./sdk.ts');
@@ -19,21 +20,27 @@ export type Aws = {
 };
 
 const CONNECT_MS = 10_000;
-const ANSWER_MS = 60_000;
+/** A call that is asked again is known by its token or its name, so that a late answer does no harm. */
+const ANSWER_MS = 20_000;
 
 /** The SDK is read here, and only when a machine of this driver is meant. */
 export async function connectAws(options: Partial<Options>, call: Call, region = options.region): Promise<Aws> {
   const sdk = await import('./sdk.ts');
   const place = region ?? regionIn(call);
+  const maxAttempts = options.retries === -1 ? 1 : Math.max(1, options.retries ?? 8);
+  const left = new AbortController();
+  const signal = AbortSignal.any([call.signal, left.signal]);
+  // Each request listens, and many are under way at once.
+  setMaxListeners(0, signal);
   const client = new sdk.EC2Client({
     ...(place === undefined ? {} : { region: place }),
     ...(options.profile === undefined ? {} : { profile: options.profile }),
     ...endpointOf(options),
-    maxAttempts: options.retries === -1 ? 1 : Math.max(1, options.retries ?? 8),
+    maxAttempts,
     retryMode: 'standard',
-    requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: ANSWER_MS },
+    requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: ANSWER_MS, throwOnRequestTimeout: true },
   });
-  tellTries(client, call);
+  tellTries(client, { ...call, signal }, maxAttempts > 1);
   const used = watchEndpoint(client);
   return {
     sdk,
@@ -46,13 +53,17 @@ export async function connectAws(options: Partial<Options>, call: Call, region =
           command: object,
           how: { abortSignal: AbortSignal },
         ) => Promise<never>;
-        return await send(command, { abortSignal: call.signal });
+        return await send(command, { abortSignal: signal });
       } catch (error) {
         throw refusal(error, doing, call.signal);
       }
     },
     endpoint: () => used.find(({ hostname }) => !/\.(amazonaws\.com(\.cn)?|api\.aws)$/.test(hostname)),
-    close: () => client.destroy(),
+    close() {
+      // What was asked at the same time as something that failed is of no use any more.
+      left.abort();
+      client.destroy();
+    },
   };
 }
 
@@ -94,7 +105,7 @@ function watchEndpoint(client: EC2Client): readonly URL[] {
 }
 
 /** The SDK tries again in silence; what it waits for is told once, and every try logged. */
-function tellTries(client: EC2Client, { note, log }: Call): void {
+function tellTries(client: EC2Client, { note, log, signal }: Call, again: boolean): void {
   const told = new Set<string>();
   client.middlewareStack.add(
     (next, context) => async (args) => {
@@ -102,10 +113,10 @@ function tellTries(client: EC2Client, { note, log }: Call): void {
         return await next(args);
       } catch (error) {
         const kind = kindOf(error);
-        if (['throttled', 'server', 'unreachable', 'capacity'].includes(kind)) {
+        if (!signal.aborted && isTriedAgain(error)) {
           const what = `EC2 ${context.commandName?.replace(/Command$/, '') ?? ''}: ${awsCode(error)}`;
           log(what);
-          if (!told.has(kind)) note(`${what}; trying again`);
+          if (again && !told.has(kind)) note(`${what}; trying again`);
           told.add(kind);
         }
         throw error;

@@ -1,6 +1,6 @@
-import { access, constants, readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SlipwayError } from '../../errors.ts';
+import type { Instance as AwsInstance } from '@aws-sdk/client-ec2';
 import {
   defineDriver,
   type Boot,
@@ -11,7 +11,7 @@ import {
   type Target,
 } from '../driver.ts';
 import { credentials, options, type Options } from './options.ts';
-import { userData } from './user-data.ts';
+import { theirs, userData } from './user-data.ts';
 
 /** Each file that loads the SDK is read when a machine of this driver is meant, and not before. */
 const way = async (): Promise<typeof import('./client.ts')> => import('./client.ts');
@@ -26,16 +26,8 @@ export const ec2 = defineDriver({
   reach: ['profile', 'endpoint', 'insecureTransport'],
   health,
   async check({ options: given }, call) {
-    await readable(given.sshKey, '--ec2-ssh-key');
-    if ((given.keypairName === undefined) !== (given.sshKey === undefined)) {
-      throw new SlipwayError('USAGE', 'A key pair of EC2 is its name and its private key: one of them is missing', {
-        hint: 'Give both --ec2-keypair-name and --ec2-ssh-key, or neither: the machine then gets a key of its own',
-      });
-    }
-    const { tagPairs } = await import('./instances.ts');
-    tagPairs(given.tags);
-    // Refused now, and not when a security group exists already.
-    userData({ hostKey: { private: '', public: '' }, authorizedKey: '' }, await theirs(given));
+    const { checkOptions } = await import('./check.ts');
+    await checkOptions(given);
     if (given.blockDurationMinutes !== undefined)
       call.note('--ec2-block-duration-minutes has no effect: AWS no longer sells spot blocks');
   },
@@ -106,73 +98,29 @@ async function make(
   // What is made for one machine alone carries the machine's own id, also when it once was of a batch.
   const own: Target<Options> = many ? first : { id: first.id, name: first.name, options: first.options };
   await withAws(first.options, call, async (aws) => {
+    const name = async (answered: readonly AwsInstance[]): Promise<void> => {
+      if (many) await (await import('./naming.ts')).nameEach(aws, targets, answered);
+    };
     const found = async (): Promise<boolean> => {
       const all = await Promise.all(targets.map(async (target) => instances.findInstances(aws, target)));
       return all.every((one) => one.length > 0);
     };
-    if (await found()) return;
-    const tags = await instances.marksOf(own, call, many ? `${first.name} …` : first.name);
+    if (await found()) return await name([]);
+    const data = userData(boot, await theirs(first.options));
+    const tags = await instances.marksOf(own, call, many ? `${first.name} and ${targets.length - 1} more` : first.name);
+    const theirOwn = await firewall.theirGroups(aws, first.options);
     const group = await firewall.ourGroup(aws, own, tags, boot.enginePort, call);
-    const groups = [...(group === undefined ? [] : [group]), ...(await firewall.theirGroups(aws, first.options))];
-    const input = instances.runInput(
-      { options: first.options, userData: userData(boot, await theirs(first.options)), groups, tags },
-      targets.length,
-    );
-    await instances.launch(aws, { token: firewall.groupId(own), input, call, found });
-    if (many) await nameEach(targets, aws, instances.findInstances, call);
+    const groups = [...(group === undefined ? [] : [group]), ...theirOwn];
+    const input = instances.runInput({ options: first.options, userData: data, groups, tags }, targets.length);
+    await name(await instances.launch(aws, { token: firewall.groupId(own), input, call, found }));
   });
-}
-
-/** For people who look into the console; nothing depends on it. */
-async function nameEach(
-  targets: readonly Target<Options>[],
-  aws: import('./client.ts').Aws,
-  find: typeof import('./instances.ts').findInstances,
-  call: Call,
-): Promise<void> {
-  for (const target of targets) {
-    const [one] = await find(aws, target);
-    if (one?.InstanceId === undefined) continue;
-    await aws
-      .send(
-        'naming the instance',
-        new aws.sdk.CreateTagsCommand({
-          Resources: [one.InstanceId],
-          Tags: [
-            { Key: 'Name', Value: target.name },
-            { Key: 'slipway-name', Value: target.name },
-          ],
-        }),
-      )
-      .catch((error: unknown) => {
-        if (call.signal.aborted || !(error instanceof SlipwayError)) throw error;
-        call.note(`${one.InstanceId} is not named "${target.name}" in EC2: ${error.message}`);
-      });
-  }
 }
 
 async function inspect(target: Target<Options>, call: Call): Promise<Instance> {
   const { options: given } = target;
   if (given.region === undefined) return { state: 'missing' };
-  const [{ withAws }, { findInstances }] = await Promise.all([way(), import('./instances.ts')]);
-  return await withAws(given, call, async (aws): Promise<Instance> => {
-    const [one] = await findInstances(aws, target);
-    const state = one?.State?.Name;
-    if (!one || state === undefined) return { state: 'missing' };
-    if (state === 'stopped' || state === 'stopping') return { state: 'stopped' };
-    const address =
-      given.privateAddressOnly || given.usePrivateAddress
-        ? one.PrivateIpAddress
-        : one.PublicIpAddress || one.Ipv6Address;
-    if (state === 'pending' || !address) return { state: 'pending' };
-    const ssh = {
-      address,
-      port: given.sshPort,
-      user: given.sshUser ?? 'admin',
-      ...(given.sshKey === undefined ? {} : { keyFile: given.sshKey }),
-    };
-    return { state: 'running', host: { address, ssh } };
-  });
+  const [{ withAws }, { look }] = await Promise.all([way(), import('./look.ts')]);
+  return await withAws(given, call, (aws) => look(aws, target));
 }
 
 /** Where the SDK's own chain would find credentials, as far as that can be told without asking anybody. */
@@ -203,17 +151,4 @@ async function health({ env, platform }: Call['computer']): Promise<Health> {
     reason: 'there are no AWS credentials in the environment nor in ~/.aws',
     fix: 'aws configure, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY',
   };
-}
-
-async function theirs({ userData: file }: Options): Promise<string | undefined> {
-  if (file === undefined) return undefined;
-  await readable(file, '--ec2-user-data');
-  return await readFile(file, 'utf8');
-}
-
-async function readable(file: string | undefined, flag: string): Promise<void> {
-  if (file === undefined) return;
-  await access(file, constants.R_OK).catch((error: unknown) => {
-    throw new SlipwayError('USAGE', `${file} can't be read`, { hint: `Check ${flag}`, cause: error });
-  });
 }

@@ -4,12 +4,25 @@ import { canceled, SlipwayError, type ErrorCode } from '../../errors.ts';
 export function awsCode(error: unknown): string {
   if (!(error instanceof Error)) return '';
   const { code, Code } = error as { code?: unknown; Code?: unknown };
-  return String(Code ?? (error.name === 'Error' ? (code ?? '') : error.name));
+  const name = String(Code ?? (error.name === 'Error' ? (code ?? '') : error.name));
+  // Whoever answered is not EC2: a proxy, or a server that failed before it could say how.
+  return isNoXml(error) || name === '' ? `HTTP ${statusOf(error) ?? 'error'}` : name;
+}
+
+function isNoXml({ message }: Error): boolean {
+  return message.includes('XML parse error');
+}
+
+function statusOf(error: unknown): number | undefined {
+  const { $metadata, $response } = error as {
+    $metadata?: { httpStatusCode?: number };
+    $response?: { statusCode?: number };
+  };
+  return $metadata?.httpStatusCode ?? $response?.statusCode;
 }
 
 const CREDENTIALS = new Set([
   'AuthFailure',
-  'UnauthorizedOperation',
   'ExpiredToken',
   'ExpiredTokenException',
   'RequestExpired',
@@ -17,28 +30,25 @@ const CREDENTIALS = new Set([
   'SignatureDoesNotMatch',
   'MissingAuthenticationToken',
   'IncompleteSignature',
-  'OptInRequired',
-  'Blocked',
-  'PendingVerification',
   'CredentialsProviderError',
   'TokenProviderError',
 ]);
-const QUOTA = /LimitExceeded$|QuotaExceeded$/;
+const FORBIDDEN = /^(UnauthorizedOperation|AccessDenied|AccessDeniedException)$/;
+const ACCOUNT = /^(OptInRequired|Blocked|PendingVerification)$/;
+const QUOTA = /LimitExceeded$|QuotaExceeded$|^MaxSpot\w+Exceeded$/;
 const THROTTLED =
-  /^(RequestLimitExceeded|Throttling|ThrottlingException|RequestThrottled|TooManyRequestsException|SlowDown)$/;
-const CAPACITY =
-  /^(InsufficientInstanceCapacity|InsufficientHostCapacity|InsufficientReservedInstanceCapacity|SpotMaxPriceTooLow|InsufficientCapacity|Unsupported)$/;
+  /^(RequestLimitExceeded|Throttling|ThrottlingException|EC2ThrottledException|RequestThrottled|TooManyRequestsException|SlowDown)$/;
+const CAPACITY = /^(Insufficient\w*Capacity|InsufficientFreeAddressesInSubnet|SpotMaxPriceTooLow|Unsupported)$/;
 
-export type Kind = 'credentials' | 'throttled' | 'quota' | 'capacity' | 'unreachable' | 'server' | 'refused';
+export type Kind =
+  'credentials' | 'forbidden' | 'account' | 'throttled' | 'quota' | 'capacity' | 'unreachable' | 'server' | 'refused';
 
 export function kindOf(error: unknown): Kind {
   const code = awsCode(error);
-  const { $metadata, $response } = error as {
-    $metadata?: { httpStatusCode?: number };
-    $response?: { statusCode?: number };
-  };
-  const status = $metadata?.httpStatusCode ?? $response?.statusCode;
+  const status = statusOf(error);
   if (CREDENTIALS.has(code)) return 'credentials';
+  if (FORBIDDEN.test(code)) return 'forbidden';
+  if (ACCOUNT.test(code)) return 'account';
   if (THROTTLED.test(code)) return 'throttled';
   if (CAPACITY.test(code)) return 'capacity';
   if (QUOTA.test(code)) return 'quota';
@@ -46,8 +56,15 @@ export function kindOf(error: unknown): Kind {
   return status >= 500 ? 'server' : 'refused';
 }
 
+/** As the SDK sees it: what was throttled, what has failed on AWS's side, what was not answered. */
+export function isTriedAgain(error: unknown): boolean {
+  return ['throttled', 'server', 'unreachable'].includes(kindOf(error)) || (statusOf(error) ?? 0) >= 500;
+}
+
 const codes: Readonly<Record<Kind, ErrorCode>> = {
   credentials: 'CREDENTIALS',
+  forbidden: 'CREDENTIALS',
+  account: 'CREDENTIALS',
   throttled: 'PROVIDER_REFUSED',
   quota: 'QUOTA',
   capacity: 'CAPACITY',
@@ -59,6 +76,9 @@ const codes: Readonly<Record<Kind, ErrorCode>> = {
 const hints: Readonly<Record<Kind, string>> = {
   credentials:
     'See who AWS takes you for: aws sts get-caller-identity; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or sign in: aws sso login',
+  forbidden:
+    'Ask whoever manages your AWS account for what Slipway needs (docs/clouds.md), or use other credentials: set AWS_PROFILE',
+  account: 'See the state of your account and its regions in the console of AWS, or choose another --ec2-region',
   throttled: 'Try again in a minute; what exists of the machine is kept',
   quota: 'Ask AWS for more (Service Quotas), or choose another --ec2-instance-type or --ec2-region',
   capacity: 'Choose another --ec2-instance-type or --ec2-zone, or none, or try again later',
@@ -69,6 +89,8 @@ const hints: Readonly<Record<Kind, string>> = {
 
 const sentences: Readonly<Record<Kind, string>> = {
   credentials: 'AWS did not accept your credentials',
+  forbidden: 'Your AWS credentials do not allow this',
+  account: 'AWS does not serve your account here yet',
   throttled: 'EC2 was asked too often',
   quota: 'Your AWS account may have no more of these',
   capacity: 'EC2 has no room for this instance just now',
@@ -83,10 +105,17 @@ export function refusal(error: unknown, doing: string, signal: AbortSignal): unk
   if (signal.aborted || error.name === 'AbortError') return canceled();
   const kind = kindOf(error);
   const none = error.name === 'CredentialsProviderError';
-  const words = error.message.split('\n')[0] ?? '';
+  const [words = '', encoded] = (
+    isNoXml(error) ? 'its answer is not of EC2' : (error.message.split('\n')[0] ?? '')
+  ).split(/ *Encoded authorization failure message: */);
   return new SlipwayError(
     codes[kind],
     `${none ? 'There are no AWS credentials' : sentences[kind]} (${doing}): ${awsCode(error)}${words === '' ? '' : `, ${words}`}`,
-    { hint: hints[kind], cause: error },
+    {
+      hint: hints[kind],
+      // Of use with `aws sts decode-authorization-message` alone, and half a screen long.
+      ...(encoded === undefined ? {} : { detail: [`Encoded authorization failure message: ${encoded}`] }),
+      cause: error,
+    },
   );
 }

@@ -1,6 +1,7 @@
 import type {
   CreateSecurityGroupCommandOutput,
   DescribeSecurityGroupsCommandOutput,
+  DescribeVpcsCommandOutput,
   IpPermission,
   SecurityGroup,
   Tag,
@@ -27,9 +28,21 @@ export async function ourGroups(aws: Aws, ids: readonly string[]): Promise<reado
 }
 
 /** Who may connect: the blocks that were named, or this computer alone. */
-export async function allowedBlocks(aws: Aws, { allowCidr }: Options): Promise<readonly string[]> {
+export async function allowedBlocks(aws: Aws, options: Options): Promise<readonly string[]> {
+  const { allowCidr, privateAddressOnly, usePrivateAddress } = options;
   if (allowCidr.length > 0) return allowCidr;
-  return [await callerBlock(aws.endpoint(), '--ec2-allow-cidr', aws.call)];
+  const network = privateAddressOnly || usePrivateAddress ? await networkOf(aws, options) : undefined;
+  return [await callerBlock(aws.endpoint(), '--ec2-allow-cidr', aws.call, network)];
+}
+
+/** The block of addresses of its VPC. */
+async function networkOf(aws: Aws, { vpc }: Options): Promise<string | undefined> {
+  if (vpc === undefined) return undefined;
+  const { Vpcs = [] }: DescribeVpcsCommandOutput = await aws.send(
+    'looking for the addresses of its VPC',
+    new aws.sdk.DescribeVpcsCommand({ VpcIds: [vpc] }),
+  );
+  return Vpcs[0]?.CidrBlock;
 }
 
 /** The group of ours, made or found, with its doors open; undefined where the user wants none. */

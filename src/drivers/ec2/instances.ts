@@ -16,12 +16,23 @@ import type { Options } from './options.ts';
 
 type Marked = Pick<Target<unknown>, 'id' | 'batch'>;
 
-const LIVE = ['pending', 'running', 'stopping', 'stopped'];
+export const LIVE = ['pending', 'running', 'stopping', 'stopped'];
+export const ENDED = ['shutting-down', 'terminated'];
 /** EC2 shows what it has made within seconds; so long it is looked for before it counts as not made. */
 const SHOWS_SECONDS = 30;
+/** Rooms come free by the minute, but a create that waits for one says so soon. */
+const CAPACITY_SECONDS = 15;
 /** An id whose instance was ended can't be used for another one: then its next number is. */
 const GENERATIONS = 5;
-const REFUSALS: ReadonlySet<Kind> = new Set(['credentials', 'quota', 'capacity', 'refused', 'throttled']);
+const REFUSALS: ReadonlySet<Kind> = new Set([
+  'credentials',
+  'forbidden',
+  'account',
+  'quota',
+  'capacity',
+  'refused',
+  'throttled',
+]);
 
 /** The instances of a machine that are not ended, oldest first: its own, and its place in the batch that it was made with. */
 export async function findInstances(aws: Aws, target: Marked, states = LIVE): Promise<readonly AwsInstance[]> {
@@ -182,7 +193,7 @@ function rootDisk(options: Options): object {
 
 /**
  * Asks for the instances by a token that is theirs alone, so that asking again, after whatever went wrong, makes no second one.
- * `found` looks for what an earlier try has made.
+ * `found` looks for what an earlier try has made. Returns what the answer shows; nothing when an earlier one told of it.
  */
 export async function launch(
   aws: Aws,
@@ -197,13 +208,17 @@ export async function launch(
     readonly call: MakingCall;
     readonly found: () => Promise<boolean>;
   },
-): Promise<void> {
+): Promise<readonly AwsInstance[]> {
   for (let generation = 1; generation <= GENERATIONS; generation += 1) {
     await call.asking(input.MaxCount === 1 ? 'instance' : 'instances');
     try {
       const ClientToken = generation === 1 ? token : `${token}-${generation}`;
       const { Instances = [] }: RunInstancesCommandOutput = await run(aws, { ...input, ClientToken }, call);
-      if (Instances.some(({ State }) => LIVE.includes(State?.Name ?? 'pending'))) return;
+      if (Instances.some(({ State }) => LIVE.includes(State?.Name ?? 'pending'))) {
+        // Until it is shown, the one that was ended is all that is seen.
+        if (generation > 1) await shownWithin(SHOWS_SECONDS, found, call);
+        return Instances;
+      }
       call.log(`EC2 has ended what it made for ${ClientToken}`);
     } catch (error) {
       if (!isMismatch(error)) {
@@ -213,7 +228,7 @@ export async function launch(
         throw error;
       }
       // The token was used with other values before: what it made is taken, and may be shown late.
-      if (await shownWithin(SHOWS_SECONDS, found, call)) return;
+      if (await shownWithin(SHOWS_SECONDS, found, call)) return [];
     }
   }
   throw new SlipwayError('PROVIDER_REFUSED', `EC2 ended ${GENERATIONS} instances that were made for this machine`, {
@@ -223,11 +238,19 @@ export async function launch(
 
 async function run(aws: Aws, input: RunInstancesCommandInput, call: MakingCall): Promise<RunInstancesCommandOutput> {
   const what = input.MaxCount === 1 ? 'making the instance' : `making ${input.MaxCount} instances`;
-  // A group that was made a moment ago may not be known everywhere yet.
-  return await insist(what, () => aws.send(what, new aws.sdk.RunInstancesCommand(input)), {
+  const ask = (): Promise<RunInstancesCommandOutput> => aws.send(what, new aws.sdk.RunInstancesCommand(input));
+  const patient = (): Promise<RunInstancesCommandOutput> =>
+    // A group that was made a moment ago may not be known everywhere yet.
+    insist(what, ask, {
+      passing: (error) =>
+        causeCode(error) === 'InvalidGroup.NotFound' ? 'EC2 does not show its security group yet' : undefined,
+      seconds: SHOWS_SECONDS,
+      call,
+    });
+  return await insist(what, patient, {
     passing: (error) =>
-      causeCode(error) === 'InvalidGroup.NotFound' ? 'EC2 does not show its security group yet' : undefined,
-    seconds: SHOWS_SECONDS,
+      causeCode(error) === 'InsufficientInstanceCapacity' ? 'EC2 has no room for it just now' : undefined,
+    seconds: CAPACITY_SECONDS,
     call,
   });
 }

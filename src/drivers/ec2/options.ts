@@ -10,18 +10,23 @@ const also = (...old: readonly string[]): { also: readonly string[] } => ({
   also: old.map((name) => `amazonec2-${name}`),
 });
 
-/** Images known by a name: the newest of the distribution's own account. */
+const DEBIAN = { aws: '136693071363' };
+const CANONICAL = { aws: '099720109477', china: '837727238323', gov: '513442679011' };
+/** By architecture, since `debian-13-*` would also be those with a kernel of backports. */
+const debian = (version: number): readonly string[] => [`debian-${version}-amd64-*`, `debian-${version}-arm64-*`];
+
+/** Images known by a name: the newest of the distribution's own account, which differs by AWS's partitions. */
 export const images = {
-  'debian-13': { owner: '136693071363', pattern: 'debian-13-*', user: 'admin' },
-  'debian-12': { owner: '136693071363', pattern: 'debian-12-*', user: 'admin' },
+  'debian-13': { owners: DEBIAN, patterns: debian(13), user: 'admin' },
+  'debian-12': { owners: DEBIAN, patterns: debian(12), user: 'admin' },
   'ubuntu-24.04': {
-    owner: '099720109477',
-    pattern: 'ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-*-server-*',
+    owners: CANONICAL,
+    patterns: ['ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-*-server-*'],
     user: 'ubuntu',
   },
   'ubuntu-22.04': {
-    owner: '099720109477',
-    pattern: 'ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-*-server-*',
+    owners: CANONICAL,
+    patterns: ['ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-*-server-*'],
     user: 'ubuntu',
   },
 } as const;

@@ -7,28 +7,41 @@ import type {
   Tag,
   Volume,
 } from '@aws-sdk/client-ec2';
+import { SlipwayError } from '../../errors.ts';
 import type { Call, Owned } from '../driver.ts';
 import { type Aws, withAws } from './client.ts';
 import { removeGroup } from './firewall.ts';
-import { instancesWith, tagOf } from './instances.ts';
+import { instancesWith, LIVE, tagOf } from './instances.ts';
 import type { Options } from './options.ts';
 import { diskMonthly, instanceMonthly } from './prices.ts';
 import { cancelRequests, removeDisk, removeInterface, terminate } from './remove.ts';
 
 const REGIONS_AT_ONCE = 8;
 
-/** What one store of machines made, or all of them, in one region or all that the account uses. */
+/**
+ * What one store of machines made, or all of them, in one region or all that the account uses. Organisations close regions to their
+ * accounts, which then refuse to be asked: that is told, unless none answers.
+ */
 export async function ownedIn(options: Options, home: string | undefined, call: Call): Promise<readonly Owned[]> {
   const regions = options.region === undefined ? await regionsOf(options, call) : [options.region];
   const found: Owned[] = [];
+  const closed: { readonly place: string; readonly error: SlipwayError }[] = [];
   const queue = [...regions];
   const next = async (): Promise<void> => {
     for (let region = queue.shift(); region !== undefined; region = queue.shift()) {
       const place = region;
-      found.push(...(await withAws(options, call, (aws) => ownedHere(aws, place, home), place)));
+      try {
+        found.push(...(await withAws(options, call, (aws) => ownedHere(aws, place, home), place)));
+      } catch (error) {
+        if (!(error instanceof SlipwayError) || error.code !== 'CREDENTIALS') throw error;
+        closed.push({ place, error });
+      }
     }
   };
   await Promise.all(Array.from({ length: Math.min(REGIONS_AT_ONCE, regions.length) }, next));
+  const [first] = closed;
+  if (first && closed.length === regions.length) throw first.error;
+  if (first) call.note(`Not asked: ${closed.map(({ place }) => place).join(', ')} (${first.error.message})`);
   return found;
 }
 
@@ -59,7 +72,7 @@ async function ownedHere(aws: Aws, place: string, home: string | undefined): Pro
     { NetworkInterfaces = [] },
     { SpotInstanceRequests = [] },
   ] = await Promise.all([
-    instancesWith(aws, [ours, { Name: 'instance-state-name', Values: ['pending', 'running', 'stopping', 'stopped'] }]),
+    instancesWith(aws, [ours, { Name: 'instance-state-name', Values: LIVE }]),
     aws.send<DescribeVolumesCommandOutput>(what, new sdk.DescribeVolumesCommand({ Filters: [ours] })),
     aws.send<DescribeSecurityGroupsCommandOutput>(what, new sdk.DescribeSecurityGroupsCommand({ Filters: [ours] })),
     aws.send<DescribeNetworkInterfacesCommandOutput>(

@@ -5,18 +5,18 @@ import type {
   DescribeVpcsCommandOutput,
   Instance as AwsInstance,
 } from '@aws-sdk/client-ec2';
-import { pauseFor } from '../../cloud/insist.ts';
+import { insist, pauseFor } from '../../cloud/insist.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { Call, Target } from '../driver.ts';
 import type { Aws } from './client.ts';
 import { groupId, ourGroups, removeGroup } from './firewall.ts';
-import { causeCode, findInstances, instancesWith, waitForState } from './instances.ts';
+import { causeCode, ENDED, findInstances, instancesWith, LIVE, waitForState } from './instances.ts';
 import type { Options } from './options.ts';
-import { sameAccount } from './settle.ts';
+import { ownAccount, sameAccount } from './settle.ts';
 
 /** EC2 shows what it makes within seconds. So long after it was asked, what is not there was not made. */
 const LATE_SECONDS = 60;
-const ENDED = ['shutting-down', 'terminated'];
+const DISK_SECONDS = 60;
 
 /** Whatever carries the machine's id goes; nothing is said where there is nothing. */
 export async function removeAll(aws: Aws, target: Target<Options>, call: Call): Promise<void> {
@@ -26,7 +26,7 @@ export async function removeAll(aws: Aws, target: Target<Options>, call: Call): 
   const instances = await whatExists(aws, target, call);
   await terminate(aws, instances);
   const others = target.batch ? await othersOf(aws, target) : [];
-  await removeDisks(aws, idsOf(target));
+  await removeDisks(aws, idsOf(target), instances);
   await removeInterfaces(aws, idsOf(target));
   const groups = await ourGroups(aws, others.length > 0 ? [target.id] : idsOf(target));
   for (const { GroupId } of groups) if (GroupId !== undefined) await removeGroup(aws, GroupId, call);
@@ -38,19 +38,22 @@ const idsOf = (target: Pick<Target<unknown>, 'id' | 'batch'>): readonly string[]
 
 /** With credentials of another account everything would seem to be gone. */
 async function rightAccount(aws: Aws, options: Options): Promise<void> {
-  if (options.account === undefined || options.vpc === undefined) return;
+  const { account, vpc } = options;
+  if (account === undefined || vpc === undefined) return;
+  const own = await ownAccount(aws);
+  if (own !== undefined) return sameAccount(options, own);
   const { Vpcs = [] }: DescribeVpcsCommandOutput = await aws
     .send<DescribeVpcsCommandOutput>(
       'finding out whose account this is',
-      new aws.sdk.DescribeVpcsCommand({ VpcIds: [options.vpc] }),
+      new aws.sdk.DescribeVpcsCommand({ VpcIds: [vpc] }),
     )
     .catch((error: unknown) => {
       if (causeCode(error) !== 'InvalidVpcID.NotFound') throw error;
       throw new SlipwayError(
         'CREDENTIALS',
-        `The account of your AWS credentials has no ${options.vpc}, where this machine is (account ${options.account})`,
+        `The account of your AWS credentials has no ${vpc}, where this machine is (account ${account})`,
         {
-          hint: `Use the credentials of ${options.account}: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`,
+          hint: `Use the credentials of ${account}: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`,
           cause: error,
         },
       );
@@ -64,7 +67,7 @@ async function whatExists(aws: Aws, target: Target<Options>, call: Call): Promis
   const until = asked === undefined ? 0 : Date.parse(asked.at) + LATE_SECONDS * 1000;
   let told = false;
   for (;;) {
-    const found = await findInstances(aws, target, ['pending', 'running', 'stopping', 'stopped', ...ENDED]);
+    const found = await findInstances(aws, target, [...LIVE, ...ENDED]);
     if (found.length > 0) return found.filter(({ State }) => !ENDED.includes(State?.Name ?? ''));
     if (Date.now() >= until || (await isThere(aws, target))) return [];
     if (!told)
@@ -85,7 +88,7 @@ async function isThere(aws: Aws, target: Target<Options>): Promise<boolean> {
 async function othersOf(aws: Aws, { batch }: Target<Options>): Promise<readonly AwsInstance[]> {
   const live = await instancesWith(aws, [
     { Name: 'tag:slipway-id', Values: [batch?.id ?? ''] },
-    { Name: 'instance-state-name', Values: ['pending', 'running', 'stopping', 'stopped'] },
+    { Name: 'instance-state-name', Values: LIVE },
   ]);
   return live.filter(({ AmiLaunchIndex }) => AmiLaunchIndex !== batch?.index);
 }
@@ -93,11 +96,35 @@ async function othersOf(aws: Aws, { batch }: Target<Options>): Promise<readonly 
 export async function terminate(aws: Aws, instances: readonly AwsInstance[]): Promise<void> {
   const ids = instances.flatMap(({ InstanceId }) => InstanceId ?? []);
   if (ids.length === 0) return;
-  await aws.send('ending the instance', new aws.sdk.TerminateInstancesCommand({ InstanceIds: ids }));
+  const end = async (InstanceIds: string[]): Promise<void> => {
+    await aws.send('ending the instance', new aws.sdk.TerminateInstancesCommand({ InstanceIds }));
+  };
+  await end(ids).catch(async (error: unknown) => {
+    if (causeCode(error) !== 'InvalidInstanceID.NotFound') throw error;
+    // One that is gone by now refuses the whole call; one that is new may not be known everywhere yet.
+    await insist(
+      'ending the instance',
+      async () => {
+        const shown = await shownOf(aws, ids);
+        if (shown.length > 0) await end(shown);
+      },
+      {
+        passing: (again) =>
+          causeCode(again) === 'InvalidInstanceID.NotFound' ? 'EC2 does not know it everywhere yet' : undefined,
+        seconds: LATE_SECONDS,
+        call: aws.call,
+      },
+    );
+  });
   if (await waitForState(aws, ids, ['terminated'], 300)) return;
   throw new SlipwayError('PROVIDER_REFUSED', `EC2 has not ended ${ids.join(', ')} within five minutes`, {
     hint: 'Run the same command again: it goes on from there',
   });
+}
+
+async function shownOf(aws: Aws, ids: readonly string[]): Promise<string[]> {
+  const shown = await instancesWith(aws, [{ Name: 'instance-id', Values: [...ids] }]);
+  return shown.flatMap(({ InstanceId }) => InstanceId ?? []);
 }
 
 async function spotRequests(aws: Aws, ids: readonly string[]): Promise<readonly string[]> {
@@ -114,24 +141,40 @@ async function spotRequests(aws: Aws, ids: readonly string[]): Promise<readonly 
 }
 
 export async function cancelRequests(aws: Aws, ids: readonly string[]): Promise<void> {
-  await aws.send(
-    'cancelling its spot request',
-    new aws.sdk.CancelSpotInstanceRequestsCommand({ SpotInstanceRequestIds: [...ids] }),
-  );
+  await aws
+    .send(
+      'cancelling its spot request',
+      new aws.sdk.CancelSpotInstanceRequestsCommand({ SpotInstanceRequestIds: [...ids] }),
+    )
+    .catch((error: unknown) => {
+      // Of one that was closed long ago nothing is known.
+      if (causeCode(error) !== 'InvalidSpotInstanceRequestID.NotFound') throw error;
+    });
 }
 
-/** Those that no instance took along when it ended. */
-async function removeDisks(aws: Aws, ids: readonly string[]): Promise<void> {
-  const { Volumes = [] }: DescribeVolumesCommandOutput = await aws.send(
-    'looking for its disks',
-    new aws.sdk.DescribeVolumesCommand({
-      Filters: [
-        { Name: 'tag:slipway-id', Values: [...ids] },
-        { Name: 'status', Values: ['available'] },
-      ],
-    }),
-  );
-  for (const { VolumeId } of Volumes) if (VolumeId !== undefined) await removeDisk(aws, VolumeId);
+/** Those that no instance took along when it ended; such that still hang on one that was ended are waited for. */
+async function removeDisks(aws: Aws, ids: readonly string[], ended: readonly AwsInstance[]): Promise<void> {
+  const end = performance.now() + DISK_SECONDS * 1000;
+  for (;;) {
+    const { Volumes = [] }: DescribeVolumesCommandOutput = await aws.send(
+      'looking for its disks',
+      new aws.sdk.DescribeVolumesCommand({ Filters: [{ Name: 'tag:slipway-id', Values: [...ids] }] }),
+    );
+    for (const { VolumeId, State } of Volumes)
+      if (VolumeId !== undefined && State === 'available') await removeDisk(aws, VolumeId);
+    const held = Volumes.filter(
+      ({ State, Attachments = [] }) =>
+        State === 'in-use' &&
+        Attachments.some(({ InstanceId }) => ended.some((instance) => instance.InstanceId === InstanceId)),
+    );
+    if (held.length === 0) return;
+    if (performance.now() > end) {
+      throw new SlipwayError('PROVIDER_REFUSED', `${held[0]?.VolumeId} still hangs on its ended instance`, {
+        hint: 'Run the same command again: it goes on from there',
+      });
+    }
+    await pauseFor(1000, aws.call.signal);
+  }
 }
 
 export async function removeDisk(aws: Aws, VolumeId: string): Promise<void> {

@@ -1,15 +1,15 @@
 import type {
-  DescribeImagesCommandOutput,
-  DescribeInstanceTypesCommandOutput,
+  DescribeSecurityGroupsCommandOutput,
   DescribeSubnetsCommandOutput,
   DescribeVpcsCommandOutput,
-  Image,
   Subnet,
+  Vpc,
 } from '@aws-sdk/client-ec2';
 import { SlipwayError } from '../../errors.ts';
 import { type Aws, regionOf } from './client.ts';
-import { causeCode } from './instances.ts';
-import { images, type Options } from './options.ts';
+import { theirGroups } from './firewall.ts';
+import { imageFor, userOf } from './images.ts';
+import type { Options } from './options.ts';
 
 /** Whether an earlier create has decided all of it; the record then holds the answers. */
 export function isSettled({ region, vpc, account, ami, deviceName, sshUser }: Options): boolean {
@@ -20,9 +20,10 @@ export function isSettled({ region, vpc, account, ami, deviceName, sshUser }: Op
 export async function settled(aws: Aws, options: Options): Promise<Options> {
   const region = await regionOf(aws);
   const zone = options.zone !== undefined && options.zone.length === 1 ? `${region}${options.zone}` : options.zone;
-  const [place, architecture] = await Promise.all([placeOf(aws, { ...options, zone }), architectureOf(aws, options)]);
-  sameAccount(options, place.account);
-  const image = await imageOf(aws, options, architecture);
+  const [place, image] = await Promise.all([
+    placeOf(aws, region, { ...options, zone }),
+    imageFor(aws, region, options),
+  ]);
   return {
     ...options,
     region,
@@ -36,28 +37,46 @@ export async function settled(aws: Aws, options: Options): Promise<Options> {
 
 type Place = { readonly vpc: string; readonly account: string; readonly subnet?: string };
 
-/** The network, and whose it is: its owner is the account that our credentials are of. */
-async function placeOf(aws: Aws, options: Options): Promise<Place> {
-  const subnet = options.subnet === undefined ? undefined : await subnetNamed(aws, options.subnet);
-  const vpcId = options.vpc ?? subnet?.VpcId;
+async function placeOf(aws: Aws, region: string, options: Options): Promise<Place> {
+  const [own, named] = await Promise.all([
+    ownAccount(aws),
+    options.subnet === undefined ? undefined : subnetNamed(aws, options.subnet),
+  ]);
+  sameAccount(options, own);
+  const vpc = await vpcOf(aws, region, options.vpc ?? named?.VpcId);
+  const account = own ?? vpc.OwnerId ?? '';
+  sameAccount(options, account);
+  const [chosen] = await Promise.all([
+    named?.SubnetId ?? subnetIn(aws, vpc, options),
+    theirGroups(aws, { ...options, vpc: vpc.VpcId }),
+  ]);
+  return { vpc: vpc.VpcId, account, ...(chosen === undefined ? {} : { subnet: chosen }) };
+}
+
+/**
+ * Whose credentials these are. A VPC or a group may be shared by another account; a group named `default` can't be, so whoever
+ * owns it asks. Undefined in a region where the account has no network of its own.
+ */
+export async function ownAccount(aws: Aws): Promise<string | undefined> {
+  const { SecurityGroups = [] }: DescribeSecurityGroupsCommandOutput = await aws.send(
+    'finding out whose account this is',
+    new aws.sdk.DescribeSecurityGroupsCommand({ Filters: [{ Name: 'group-name', Values: ['default'] }] }),
+  );
+  return SecurityGroups[0]?.OwnerId;
+}
+
+async function vpcOf(aws: Aws, region: string, id: string | undefined): Promise<Vpc & { VpcId: string }> {
   const { Vpcs = [] }: DescribeVpcsCommandOutput = await aws.send(
     'looking for its VPC',
     new aws.sdk.DescribeVpcsCommand(
-      vpcId === undefined ? { Filters: [{ Name: 'is-default', Values: ['true'] }] } : { VpcIds: [vpcId] },
+      id === undefined ? { Filters: [{ Name: 'is-default', Values: ['true'] }] } : { VpcIds: [id] },
     ),
   );
   const [vpc] = Vpcs;
-  if (vpc?.VpcId === undefined) {
-    throw new SlipwayError(
-      'USAGE',
-      `The region ${options.region ?? (await regionOf(aws))} has no default VPC in this account`,
-      {
-        hint: 'Name a subnet of a VPC of yours: --ec2-subnet subnet-0123',
-      },
-    );
-  }
-  const chosen = subnet?.SubnetId ?? (await subnetIn(aws, vpc.VpcId, vpc.IsDefault === true, options));
-  return { vpc: vpc.VpcId, account: vpc.OwnerId ?? '', ...(chosen === undefined ? {} : { subnet: chosen }) };
+  if (vpc?.VpcId !== undefined) return { ...vpc, VpcId: vpc.VpcId };
+  throw new SlipwayError('USAGE', `The region ${region} has no default VPC in this account`, {
+    hint: 'Name a subnet of a VPC of yours: --ec2-subnet subnet-0123',
+  });
 }
 
 async function subnetNamed(aws: Aws, id: string): Promise<Subnet | undefined> {
@@ -65,30 +84,35 @@ async function subnetNamed(aws: Aws, id: string): Promise<Subnet | undefined> {
     `looking for the subnet ${id}`,
     new aws.sdk.DescribeSubnetsCommand({ SubnetIds: [id] }),
   );
-  return Subnets[0];
+  const [subnet] = Subnets;
+  if (subnet?.Ipv6Native !== true) return subnet;
+  throw new SlipwayError('USAGE', `The subnet ${id} gives out no IPv4 addresses, which Slipway connects by`, {
+    hint: 'Name one with both kinds: --ec2-subnet subnet-0123',
+  });
 }
 
-/** AWS finds a subnet of the default VPC by itself, and says no public address there without one being named. */
-async function subnetIn(
-  aws: Aws,
-  vpc: string,
-  isDefault: boolean,
-  { zone, privateAddressOnly }: Options,
-): Promise<string | undefined> {
-  if (isDefault && !privateAddressOnly) return undefined;
+/**
+ * The subnet that has to be named; undefined where AWS may choose one, by its room. It does so among the default ones, as far as
+ * these say about public addresses what is wanted.
+ */
+async function subnetIn(aws: Aws, vpc: Vpc, { zone, privateAddressOnly }: Options): Promise<string | undefined> {
   const { Subnets = [] }: DescribeSubnetsCommandOutput = await aws.send(
     'looking for a subnet',
     new aws.sdk.DescribeSubnetsCommand({
       Filters: [
-        { Name: 'vpc-id', Values: [vpc] },
+        { Name: 'vpc-id', Values: [vpc.VpcId ?? ''] },
         ...(zone === undefined ? [] : [{ Name: 'availability-zone', Values: [zone] }]),
       ],
     }),
   );
-  const id = Subnets[0]?.SubnetId;
+  const usable = Subnets.filter(({ Ipv6Native }) => Ipv6Native !== true);
+  const defaults = usable.filter(({ DefaultForAz }) => DefaultForAz === true);
+  const asWished = ({ MapPublicIpOnLaunch = true }: Subnet): boolean => MapPublicIpOnLaunch === !privateAddressOnly;
+  if (vpc.IsDefault === true && defaults.length > 0 && defaults.every(asWished)) return undefined;
+  const id = (usable.find(asWished) ?? usable[0])?.SubnetId;
   if (id !== undefined) return id;
-  throw new SlipwayError('USAGE', `${vpc} has no subnet${zone === undefined ? '' : ` in ${zone}`}`, {
-    hint: 'Name one: --ec2-subnet subnet-0123',
+  throw new SlipwayError('USAGE', `${vpc.VpcId} has no subnet${zone === undefined ? '' : ` in ${zone}`}`, {
+    hint: `Name one: --ec2-subnet subnet-0123${zone === undefined ? '' : ', or another --ec2-zone, or none'}`,
   });
 }
 
@@ -101,60 +125,4 @@ export function sameAccount({ account }: Pick<Options, 'account'>, found: string
       hint: `Use those of ${account}: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`,
     },
   );
-}
-
-type Architecture = 'arm64' | 'x86_64';
-
-async function architectureOf(aws: Aws, { instanceType }: Options): Promise<Architecture> {
-  const { InstanceTypes = [] }: DescribeInstanceTypesCommandOutput = await aws
-    .send<DescribeInstanceTypesCommandOutput>(
-      `looking for the instance type ${instanceType}`,
-      new aws.sdk.DescribeInstanceTypesCommand({ InstanceTypes: [instanceType as never] }),
-    )
-    .catch((error: unknown) => {
-      if (causeCode(error) !== 'InvalidInstanceType' && causeCode(error) !== 'InvalidParameterValue') throw error;
-      throw new SlipwayError('USAGE', `EC2 has no instance type ${instanceType} in this region`, {
-        hint: 'For example: --ec2-instance-type t3.small, or t4g.small for ARM',
-        cause: error,
-      });
-    });
-  const kinds: readonly string[] = InstanceTypes[0]?.ProcessorInfo?.SupportedArchitectures ?? [];
-  return kinds.includes('arm64') && !kinds.includes('x86_64') ? 'arm64' : 'x86_64';
-}
-
-async function imageOf(
-  aws: Aws,
-  { ami, image }: Options,
-  architecture: Architecture,
-): Promise<Image & { ImageId: string }> {
-  const { owner, pattern } = images[image];
-  const { Images = [] }: DescribeImagesCommandOutput = await aws.send(
-    `looking for the image ${ami ?? image}`,
-    new aws.sdk.DescribeImagesCommand(
-      ami === undefined
-        ? {
-            Owners: [owner],
-            Filters: [
-              { Name: 'name', Values: [pattern] },
-              { Name: 'architecture', Values: [architecture] },
-              { Name: 'state', Values: ['available'] },
-            ],
-          }
-        : { ImageIds: [ami] },
-    ),
-  );
-  const [newest] = Images.toSorted((left, right) => (right.CreationDate ?? '').localeCompare(left.CreationDate ?? ''));
-  if (newest?.ImageId !== undefined) return { ...newest, ImageId: newest.ImageId };
-  throw new SlipwayError('USAGE', `EC2 has no image ${ami ?? image} for ${architecture} in this region`, {
-    hint: 'Name one by its id: --ec2-ami ami-0123',
-  });
-}
-
-function userOf({ OwnerId, Name = '', ImageOwnerAlias }: Image, { ami, image }: Options): string {
-  if (ami === undefined) return images[image].user;
-  const known = Object.values(images).find(({ owner }) => owner === OwnerId);
-  if (known) return known.user;
-  if (/ubuntu/i.test(Name)) return 'ubuntu';
-  if (/debian/i.test(Name)) return 'admin';
-  return ImageOwnerAlias === 'amazon' || /^(amzn|al20)/.test(Name) ? 'ec2-user' : 'admin';
 }

@@ -1,32 +1,37 @@
+import { access, constants, readFile } from 'node:fs/promises';
 import { SlipwayError } from '../../errors.ts';
 import type { Boot } from '../driver.ts';
+import type { Options } from './options.ts';
 
 /** AWS takes no more, before base64. */
 export const MOST_BYTES = 16 * 1024;
 
+/** Users of one's own leave out the image's user, whom we log in as, unless he is named too. */
+const MAKES_USERS = /^\s*"?users"?\s*:/m;
+const BOUNDARY = '=====slipway=====';
+const DEFAULT_USER = 'users:\n  - default\n';
+
 /**
- * What cloud-init reads at the first boot: our keys, and after them what the user gave. A later part may add to lists and
- * mappings and replaces nothing, so that no part of the user's takes the place of our host key.
+ * What cloud-init reads at the first boot: what the user gave, and after it our keys. Later parts win, so nothing of the user's
+ * takes the place of our host key: neither an include nor a part that says by itself how it is to be merged. Lists grow: the
+ * user's own keys may log in as well.
  */
-export function userData(boot: Pick<Boot, 'hostKey' | 'authorizedKey'>, theirs: string | undefined): string {
-  const ours = cloudConfig(boot);
-  if (theirs === undefined || theirs.trim() === '') return ours;
-  const boundary = '=====slipway=====';
-  const { headers, body } = partOf(theirs);
+export function userData(boot: Keys, theirs: string | undefined): string {
+  if (theirs === undefined || theirs.trim() === '') return `#cloud-config\n${hostKeys(boot)}${logins(boot)}`;
   const text = [
     'MIME-Version: 1.0',
-    `Content-Type: multipart/mixed; boundary="${boundary}"`,
+    `Content-Type: multipart/mixed; boundary="${BOUNDARY}"`,
     '',
-    `--${boundary}`,
-    'Content-Type: text/cloud-config; charset="utf-8"',
-    '',
-    ours,
-    `--${boundary}`,
-    ...headers,
-    'Merge-Type: list(append)+dict(no_replace,recurse_list)+str()',
-    '',
-    body,
-    `--${boundary}--`,
+    ...part(partOf(theirs)),
+    ...part(config(hostKeys(boot), 'dict(replace)+list()+str()')),
+    // A mapping that is not replaced hands its lists on to be merged.
+    ...part(
+      config(
+        logins(boot) + (MAKES_USERS.test(theirs) ? DEFAULT_USER : ''),
+        'list(append)+dict(no_replace,recurse_list)+str()',
+      ),
+    ),
+    `--${BOUNDARY}--`,
     '',
   ].join('\n');
   if (Buffer.byteLength(text) <= MOST_BYTES) return text;
@@ -37,12 +42,24 @@ export function userData(boot: Pick<Boot, 'hostKey' | 'authorizedKey'>, theirs: 
   );
 }
 
-function cloudConfig({ hostKey, authorizedKey }: Pick<Boot, 'hostKey' | 'authorizedKey'>): string {
+type Keys = Pick<Boot, 'hostKey' | 'authorizedKey'>;
+type Part = { readonly headers: readonly string[]; readonly body: string };
+
+function part({ headers, body }: Part): readonly string[] {
+  return [`--${BOUNDARY}`, ...headers, '', body];
+}
+
+function config(text: string, merge: string): Part {
+  return {
+    headers: ['Content-Type: text/cloud-config; charset="utf-8"', `Merge-Type: ${merge}`],
+    body: `#cloud-config\n${text}`,
+  };
+}
+
+/** Of the first visit, which replaces it. */
+function hostKeys({ hostKey }: Keys): string {
   return [
-    '#cloud-config',
-    '# The host key of the first visit, which replaces it.',
     'ssh_deletekeys: true',
-    'ssh_genkeytypes: []',
     'ssh_keys:',
     '  ed25519_private: |',
     ...hostKey.private
@@ -50,10 +67,12 @@ function cloudConfig({ hostKey, authorizedKey }: Pick<Boot, 'hostKey' | 'authori
       .split('\n')
       .map((line) => `    ${line}`),
     `  ed25519_public: ${JSON.stringify(hostKey.public)}`,
-    'ssh_authorized_keys:',
-    `  - ${JSON.stringify(authorizedKey.trim())}`,
     '',
   ].join('\n');
+}
+
+function logins({ authorizedKey }: Keys): string {
+  return `ssh_authorized_keys:\n  - ${JSON.stringify(authorizedKey.trim())}\n`;
 }
 
 const TYPES: readonly (readonly [RegExp, string])[] = [
@@ -69,7 +88,7 @@ const TYPES: readonly (readonly [RegExp, string])[] = [
 ];
 
 /** The user's text as a part of the archive: its own MIME headers where it has some, else those of what it begins with. */
-function partOf(theirs: string): { readonly headers: readonly string[]; readonly body: string } {
+function partOf(theirs: string): Part {
   const text = theirs.replaceAll('\r\n', '\n');
   if (/^(content-type|mime-version):/i.test(text)) {
     const end = text.indexOf('\n\n');
@@ -82,5 +101,19 @@ function partOf(theirs: string): { readonly headers: readonly string[]; readonly
   if (type !== undefined) return { headers: [`Content-Type: ${type}; charset="utf-8"`], body: text };
   throw new SlipwayError('USAGE', 'The user data begin with nothing that cloud-init knows', {
     hint: 'Let the file begin with #cloud-config or #!/bin/sh, plain and not packed: --ec2-user-data',
+  });
+}
+
+/** The user's own part. */
+export async function theirs({ userData: file }: Options): Promise<string | undefined> {
+  if (file === undefined) return undefined;
+  await readable(file, '--ec2-user-data');
+  return await readFile(file, 'utf8');
+}
+
+export async function readable(file: string | undefined, flag: string): Promise<void> {
+  if (file === undefined) return;
+  await access(file, constants.R_OK).catch((error: unknown) => {
+    throw new SlipwayError('USAGE', `${file} can't be read`, { hint: `Check ${flag}`, cause: error });
   });
 }

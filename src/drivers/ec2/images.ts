@@ -1,0 +1,117 @@
+import type { DescribeImagesCommandOutput, DescribeInstanceTypesCommandOutput, Image } from '@aws-sdk/client-ec2';
+import { SlipwayError } from '../../errors.ts';
+import type { Aws } from './client.ts';
+import { causeCode } from './instances.ts';
+import { images, type Options } from './options.ts';
+
+type Found = Image & { readonly ImageId: string };
+
+/** What the machine boots from, and proof that its instance type can. */
+export async function imageFor(aws: Aws, region: string, options: Options): Promise<Found> {
+  const byId = options.ami;
+  const [architectures, named] = await Promise.all([
+    architecturesOf(aws, options),
+    byId === undefined ? undefined : imagesById(aws, byId),
+  ]);
+  const architecture = architectures.includes('x86_64') ? 'x86_64' : (architectures[0] ?? 'x86_64');
+  const found = named ?? (await imagesByName(aws, region, options, architecture));
+  const [newest] = found.toSorted((left, right) => (right.CreationDate ?? '').localeCompare(left.CreationDate ?? ''));
+  if (newest?.ImageId === undefined) throw noImage(region, options, architecture);
+  fits(newest, options, architectures);
+  return { ...newest, ImageId: newest.ImageId };
+}
+
+async function architecturesOf(aws: Aws, { instanceType }: Options): Promise<readonly string[]> {
+  const { InstanceTypes = [] }: DescribeInstanceTypesCommandOutput = await aws
+    .send<DescribeInstanceTypesCommandOutput>(
+      `looking for the instance type ${instanceType}`,
+      new aws.sdk.DescribeInstanceTypesCommand({ InstanceTypes: [instanceType as never] }),
+    )
+    .catch((error: unknown) => {
+      if (causeCode(error) !== 'InvalidInstanceType' && causeCode(error) !== 'InvalidParameterValue') throw error;
+      throw new SlipwayError('USAGE', `EC2 has no instance type ${instanceType} in this region`, {
+        hint: 'For example: --ec2-instance-type t3.small, or t4g.small for ARM',
+        cause: error,
+      });
+    });
+  return InstanceTypes[0]?.ProcessorInfo?.SupportedArchitectures ?? [];
+}
+
+async function imagesById(aws: Aws, ami: string): Promise<readonly Image[]> {
+  const { Images = [] }: DescribeImagesCommandOutput = await aws.send(
+    `looking for the image ${ami}`,
+    new aws.sdk.DescribeImagesCommand({ ImageIds: [ami] }),
+  );
+  return Images;
+}
+
+async function imagesByName(
+  aws: Aws,
+  region: string,
+  { image }: Options,
+  architecture: string,
+): Promise<readonly Image[]> {
+  const owner = ownerOf(image, region);
+  if (owner === undefined) return [];
+  const { Images = [] }: DescribeImagesCommandOutput = await aws.send(
+    `looking for the image ${image}`,
+    new aws.sdk.DescribeImagesCommand({
+      Owners: [owner],
+      Filters: [
+        { Name: 'name', Values: [...images[image].patterns] },
+        { Name: 'architecture', Values: [architecture] },
+        { Name: 'state', Values: ['available'] },
+      ],
+    }),
+  );
+  return Images;
+}
+
+/** Accounts of one distribution differ by AWS's partitions; undefined where it has none that is known. */
+export function ownerOf(image: Options['image'], region: string): string | undefined {
+  const { aws, china, gov }: { readonly aws: string; readonly china?: string; readonly gov?: string } =
+    images[image].owners;
+  if (region.startsWith('cn-')) return china;
+  return region.startsWith('us-gov-') ? gov : aws;
+}
+
+function noImage(region: string, { ami, image }: Options, architecture: string): SlipwayError {
+  const owner = ownerOf(image, region);
+  const what =
+    ami !== undefined
+      ? `There is no image ${ami} in ${region}`
+      : owner === undefined
+        ? `The makers of ${image} publish no images in ${region} by an account that is known`
+        : `There is no image of ${image} for ${architecture} in ${region}: none of the account ${owner} is named ${images[image].patterns.join(' or ')}`;
+  return new SlipwayError('USAGE', what, {
+    hint: 'Name one by its id: --ec2-ami ami-0123, or another distribution: --ec2-image ubuntu-24.04',
+  });
+}
+
+/** Refused here, by name, and not by RunInstances when a security group exists already. */
+function fits(image: Image, { instanceType, rootSize }: Options, architectures: readonly string[]): void {
+  const { ImageId, Architecture, BlockDeviceMappings = [], RootDeviceName } = image;
+  if (Architecture !== undefined && architectures.length > 0 && !architectures.includes(Architecture)) {
+    throw new SlipwayError(
+      'USAGE',
+      `The image ${ImageId} is for ${Architecture}, and ${instanceType} is of ${architectures.join(' and ')}`,
+      { hint: 'Choose another --ec2-instance-type, or another --ec2-ami' },
+    );
+  }
+  const least = BlockDeviceMappings.find(({ DeviceName }) => DeviceName === RootDeviceName)?.Ebs?.VolumeSize ?? 0;
+  if (least > rootSize) {
+    throw new SlipwayError('USAGE', `The image ${ImageId} needs a root disk of ${least} GiB, and gets ${rootSize}`, {
+      hint: `Give it more: --ec2-root-size ${least}`,
+    });
+  }
+}
+
+/** Who logs in where it was not said. */
+export function userOf({ OwnerId, Name = '', ImageOwnerAlias }: Image, { ami, image }: Options): string {
+  if (ami === undefined) return images[image].user;
+  const known = Object.values(images).find(({ owners }) => Object.values<string>(owners).includes(OwnerId ?? ''));
+  if (known) return known.user;
+  if (/ubuntu/i.test(Name)) return 'ubuntu';
+  if (/debian/i.test(Name)) return 'admin';
+  return ImageOwnerAlias === 'amazon' || /^(amzn|al20)/.test(Name) ? 'ec2-user' : 'admin';
+}

@@ -1,0 +1,101 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { userData } from '../../src/drivers/ec2/user-data.ts';
+import { startHost, type BedHost } from '../bed/host.ts';
+import { describeOnBed } from './slipway.ts';
+
+/** A datasource of our own, and the container's network left as it is. */
+const SETTINGS = 'datasource_list: [NoCloud]\nnetwork: {config: disabled}\nwarnings: {dsid_missing_source: "off"}\n';
+const STAGES = ['init --local', 'init', 'modules --mode=config', 'modules --mode=final'];
+
+const OURS = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6b1AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA slipway web';
+const THEIRS = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6b2AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA theirs';
+
+/** What a user might give, and what must have come of it besides our keys. */
+const CASES: readonly { readonly what: string; readonly given: string | undefined; readonly check: string }[] = [
+  { what: 'nothing', given: undefined, check: 'true' },
+  { what: 'a script', given: '#!/bin/sh\necho ran > /run/theirs\n', check: 'grep -x ran /run/theirs' },
+  {
+    what: 'a script with the line ends of Windows',
+    given: '#!/bin/sh\r\necho ran > /run/theirs\r\n',
+    check: 'grep -x ran /run/theirs',
+  },
+  {
+    what: 'a cloud-config with a key and commands',
+    given: `#cloud-config\nssh_authorized_keys:\n  - ${THEIRS}\nruncmd:\n  - echo ran > /run/theirs\n`,
+    check: 'grep -x ran /run/theirs && grep -q theirs /home/debian/.ssh/authorized_keys',
+  },
+  {
+    what: 'a cloud-config with users of its own',
+    given: '#cloud-config\nusers:\n  - name: bob\n',
+    check: 'id bob',
+  },
+  {
+    what: 'a cloud-config with a host key of its own, to be merged over all others',
+    given:
+      '#cloud-config\nmerge_how: "dict(replace)+list()+str()"\nssh_deletekeys: false\nssh_keys:\n  ed25519_private: |\n    THEIRS\n  ed25519_public: THEIRS\n',
+    check: '! grep -r THEIRS /etc/ssh',
+  },
+  {
+    what: 'a MIME archive of a script and a cloud-config',
+    given: [
+      'Content-Type: multipart/mixed; boundary="MINE"',
+      'MIME-Version: 1.0',
+      '',
+      '--MINE',
+      'Content-Type: text/x-shellscript; charset="us-ascii"',
+      '',
+      '#!/bin/sh\necho ran > /run/theirs',
+      '--MINE',
+      'Content-Type: text/cloud-config; charset="us-ascii"',
+      '',
+      '#cloud-config\nssh_keys:\n  ed25519_private: THEIRS\nwrite_files:\n  - path: /run/written\n    content: x',
+      '--MINE--',
+      '',
+    ].join('\n'),
+    check: 'grep -x ran /run/theirs && test -e /run/written && ! grep -r THEIRS /etc/ssh',
+  },
+  {
+    what: 'an archive of cloud-configs',
+    given:
+      '#cloud-config-archive\n- type: text/cloud-config\n  content: |\n    #cloud-config\n    ssh_keys: {ed25519_private: THEIRS}\n- type: text/x-shellscript\n  content: |\n    #!/bin/sh\n    echo ran > /run/theirs\n',
+    check: 'grep -x ran /run/theirs && ! grep -r THEIRS /etc/ssh',
+  },
+];
+
+describeOnBed('what an EC2 instance is given, read by cloud-init itself', () => {
+  let host: BedHost;
+  let key: { readonly private: string; readonly public: string };
+
+  beforeAll(async () => {
+    host = await startHost({ suite: 'trixie' });
+    await host.must(
+      'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends cloud-init',
+    );
+    await host.must('mkdir -p /etc/cloud/cloud.cfg.d /var/lib/cloud/seed/nocloud');
+    await host.exec('cat > /etc/cloud/cloud.cfg.d/99_test.cfg', { stdin: SETTINGS });
+    await host.must('ssh-keygen -q -t ed25519 -N "" -C "" -f /root/birth');
+    key = { private: await host.must('cat /root/birth'), public: await host.must('cut -d" " -f1,2 /root/birth.pub') };
+  });
+  afterAll(async () => host[Symbol.asyncDispose]());
+
+  test.each(CASES.map((one) => [one.what, one] as const))(
+    'with %s: our host key is laid, and our key logs in',
+    async (_, { given, check }) => {
+      await host.must(
+        'cloud-init clean --logs; userdel --remove --force debian 2>/dev/null; userdel --remove --force bob 2>/dev/null; rm -f /run/theirs /run/written; mkdir -p /var/lib/cloud/seed/nocloud; echo "instance-id: i-$(date +%N)" > /var/lib/cloud/seed/nocloud/meta-data',
+      );
+      await host.exec('cat > /var/lib/cloud/seed/nocloud/user-data', {
+        stdin: userData({ hostKey: key, authorizedKey: OURS }, given),
+      });
+      for (const stage of STAGES) await host.exec(`cloud-init ${stage}`);
+      expect(await host.must('cat /etc/ssh/ssh_host_ed25519_key')).toBe(key.private);
+      expect(await host.must('stat -c "%a %U" /etc/ssh/ssh_host_ed25519_key')).toBe('600 root');
+      expect(await host.must('cut -d" " -f1,2 /etc/ssh/ssh_host_ed25519_key.pub')).toBe(key.public);
+      // No other key that the SSH server would show instead of it.
+      expect(await host.must('ls /etc/ssh/ssh_host_*_key')).toBe('/etc/ssh/ssh_host_ed25519_key');
+      expect(await host.must('cat /home/debian/.ssh/authorized_keys')).toContain(OURS);
+      expect(await host.exec(check)).toMatchObject({ code: 0 });
+      expect(await host.must('grep -h -E "WARNING|ERROR" /var/log/cloud-init.log || true')).toBe('');
+    },
+  );
+});
