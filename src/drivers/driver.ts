@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { Computer } from '../computer.ts';
-import type { Asked, Batch, Host } from '../machine.ts';
+import type { Asked, Batch, Ending, Host, LifeSpec } from '../machine.ts';
 import type { Program } from '../programs.ts';
 
 /** The whole identity of a machine. A driver keeps no other state: it finds its resources by `id`. */
@@ -12,6 +12,10 @@ export type Target<O> = {
   readonly batch?: Batch;
   /** What its last unfinished create asked the provider for last: it may exist although the provider does not show it yet. */
   readonly asked?: Asked;
+  /** When it is to end or stop by itself, as the user asked when it was made. */
+  readonly life?: LifeSpec;
+  /** What `ends` said before it was made, and what the user was told: the provider is asked for this and nothing else. */
+  readonly ending?: Ending;
 };
 
 export type Instance =
@@ -41,8 +45,14 @@ export type Boot = {
 export type Health =
   { readonly usable: true } | { readonly usable: false; readonly reason: string; readonly fix: string };
 
-/** A value that an option may have here and now, with what tells it from the others: `2 vCPU, 2 GiB, about $15 a month`. */
-export type Choice = { readonly value: string; readonly note: string };
+/** A value that an option may have here and now. */
+export type Choice = {
+  readonly value: string;
+  /** What tells it from the others: `2 vCPU, 2 GiB, about $15 a month`. */
+  readonly note: string;
+  /** Answers to other options that come with it, such as the user of a host that is known by name. */
+  readonly sets?: Readonly<Record<string, unknown>>;
+};
 
 /** How an option changes on a machine that exists: at once, at its next start, or by making another machine. */
 export type Change = 'live' | 'restart' | 'replace';
@@ -121,22 +131,29 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
   /** Others can read what `create` is given for the first start, as a cloud's user data. */
   readonly bootIsReadable?: boolean;
   /**
-   * The values of an option that the wizard lets the user choose from, best first; undefined where there is no such list. Asks the
+   * Options whose values the wizard lets the user choose from, best first; an empty list where there are none to tell. Asks the
    * provider or this computer, changes nothing; `given` are the answers so far. Rejects where nobody can be asked: then the user types.
    */
-  choices?(
-    option: keyof z.output<S> & string,
-    given: Readonly<Record<string, unknown>>,
-    call: Call,
-  ): Promise<readonly Choice[] | undefined>;
+  readonly choices?: {
+    readonly [Option in keyof z.output<S> & string]?: (
+      given: Readonly<Record<string, unknown>>,
+      call: Call,
+    ) => Promise<readonly Choice[]>;
+  };
+  /** What `create` makes, for the user to know before: `one instance with its disk, and a security group of its own`. */
+  makes?(options: z.output<S>): string;
   /** US dollars a month of a machine like this that runs all the time, at list price; undefined where that is not known. */
   monthly?(options: z.output<S>): Promise<number | undefined>;
   /** Pure. Without it every option is of a machine's making, and another value needs another machine. */
   changeOf?(option: keyof z.output<S> & string, from: unknown, to: unknown): Change;
   /** Carries what changes live over to what exists at the provider. Left out where such options direct this program alone. */
   change?(target: Target<z.output<S>>, before: z.output<S>, call: Call): Promise<void>;
-  /** What becomes of a machine that shuts itself down: the provider removes it, where it was asked to in time, or it stops and this is what goes on costing. */
-  readonly ends?: { readonly byItself: 'removed' | 'stopped'; readonly costs: string };
+  /**
+   * Pure. What becomes of a machine that is about to be made once it shuts itself down: the provider removes it, where `create` asks
+   * for that, or it stops and this is what goes on costing, as a sentence goes on: `its disk costs about $1.60 a month`. Left
+   * out by drivers on whose machines nothing of ours can run: they end by nobody's doing but the user's.
+   */
+  ends?(target: Target<z.output<S>>): { readonly byItself: Ending; readonly costs: string };
   /** Quick and without side effects; needs no options. */
   health(computer: Computer): Promise<Health>;
   /** What `doctor` tells beyond that. Called when the programs are there; may take a second. */
