@@ -9,15 +9,22 @@ import { unflatten, xml, type Value } from './query.ts';
 export const ACCOUNT = '123456789012';
 export const DEBIAN = '136693071363';
 export const CANONICAL = '099720109477';
+export const OTHER_ACCOUNT = '210987654321';
 const KEY = 'AKIAEXAMPLEOFTESTS';
+/** Of another account, by the same secret. */
+const OTHER_KEY = 'AKIAEXAMPLEOFOTHERS';
 const SECRET = 'a-secret-that-must-never-be-seen-anywhere';
 const REGIONS = ['eu-central-1', 'us-east-1'];
+/** A VPC of the user's own besides the default one, with a subnet in which nothing gets a public address unasked. */
+export const OWN_VPC = 'vpc-own';
+export const OWN_SUBNET = 'subnet-own';
 
 type Tags = Record<string, string>;
 type Rule = { readonly protocol: string; readonly from: number; readonly to: number; readonly cidr: string };
 type Group = {
   readonly id: string;
   readonly region: string;
+  readonly vpc: string;
   readonly name: string;
   readonly tags: Tags;
   readonly rules: Rule[];
@@ -30,6 +37,14 @@ type Volume = {
   readonly goes: boolean;
   readonly size: number;
   readonly type: string;
+  readonly tags: Tags;
+  readonly made: number;
+};
+type Nic = {
+  readonly id: string;
+  readonly region: string;
+  readonly instance: string;
+  readonly groups: readonly string[];
   readonly tags: Tags;
   readonly made: number;
 };
@@ -53,11 +68,23 @@ export type Ec2Instance = {
   state: 'pending' | 'running' | 'stopping' | 'stopped' | 'shutting-down' | 'terminated';
   guest: Guest | undefined;
   address: string | undefined;
+  reason: { readonly code: string; readonly message: string } | undefined;
 };
 
 export type Ec2 = Cloud & {
   readonly instances: readonly Ec2Instance[];
   readonly groups: readonly Group[];
+  /** The access key that each call was signed with. */
+  readonly signers: readonly string[];
+  /** Credentials of another account, to be set over `env`. */
+  readonly otherEnv: Readonly<Record<string, string>>;
+  hasDefaultVpc: boolean;
+  /** Whether default subnets give a public address unasked. */
+  givesAddresses: boolean;
+  /** Why new instances are ended as soon as they were said yes to. */
+  ends: { readonly code: string; readonly message: string } | undefined;
+  /** Regions that the account may not use. */
+  readonly closed: Set<string>;
 };
 
 class Refusal extends Error {
@@ -74,6 +101,15 @@ const IMAGES = [
   image('ami-0debian13new', DEBIAN, 'debian-13-amd64-20261101-2285', 'x86_64', '2026-11-01T00:00:00.000Z', '/dev/xvda'),
   image('ami-0debian13old', DEBIAN, 'debian-13-amd64-20250901-2200', 'x86_64', '2025-09-01T00:00:00.000Z', '/dev/xvda'),
   image('ami-0debian13arm', DEBIAN, 'debian-13-arm64-20261101-2285', 'arm64', '2026-11-01T00:00:00.000Z', '/dev/xvda'),
+  image(
+    'ami-0debian13backports',
+    DEBIAN,
+    'debian-13-backports-amd64-20261105-2290',
+    'x86_64',
+    '2026-11-05T00:00:00.000Z',
+    '/dev/xvda',
+  ),
+  { ...image('ami-0large', ACCOUNT, 'large', 'x86_64', '2026-11-01T00:00:00.000Z', '/dev/xvda'), size: 100 },
   image('ami-0debian12', DEBIAN, 'debian-12-amd64-20261001-2250', 'x86_64', '2026-10-01T00:00:00.000Z', '/dev/xvda'),
   image(
     'ami-0fakedebian',
@@ -94,7 +130,7 @@ const IMAGES = [
 ];
 
 function image(id: string, owner: string, name: string, architecture: string, made: string, root: string) {
-  return { id, owner, name, architecture, made, root };
+  return { id, owner, name, architecture, made, root, size: 8 };
 }
 
 /** Top-level parameters that each operation takes; any other is refused, so that a typing error shows. */
@@ -143,7 +179,7 @@ const PARAMETERS: Readonly<Record<string, readonly string[]>> = {
   CancelSpotInstanceRequests: ['SpotInstanceRequestId'],
 };
 
-/** Names of filters that the double knows; an unknown one is refused as EC2 does, and not passed over. */
+/** What a resource shows to filters; one of another name is refused, as EC2 does, and not passed over. */
 type Shown = Readonly<Record<string, string | undefined>>;
 
 /** EC2 as far as a driver of machines needs it, by its own protocol, with hosts behind its instances. */
@@ -160,6 +196,8 @@ export async function startEc2({
   const groups: Group[] = [];
   const volumes: Volume[] = [];
   const spots: Spot[] = [];
+  const nics: Nic[] = [];
+  const signers: string[] = [];
   const tokens = new Map<string, { readonly params: string; readonly made: readonly Ec2Instance[] }>();
   const calls: CloudCall[] = [];
   const at = Date.now;
@@ -203,6 +241,19 @@ export async function startEc2({
   }
 
   const vpcOf = (region: string): string => `vpc-${region}`;
+  /** One that each VPC has by itself, and nobody can share or remove. */
+  const defaultGroups = (region: string): readonly Group[] =>
+    [...(cloud.hasDefaultVpc ? [vpcOf(region)] : []), OWN_VPC].map((vpc) => ({
+      id: vpc === OWN_VPC ? 'sg-0123456789abcdef1' : 'sg-0123456789abcdef0',
+      region,
+      vpc,
+      name: 'default',
+      tags: {},
+      rules: [],
+      made: 0,
+    }));
+  /** Of who asks now: what he sees is made for him at once, before the next request. */
+  const account = (): string => (signers.at(-1) === OTHER_KEY ? OTHER_ACCOUNT : ACCOUNT);
   const own = (region: string, wanted: readonly string[]): readonly Ec2Instance[] =>
     wanted.map((one) => {
       const found = instances.find(
@@ -221,11 +272,13 @@ export async function startEc2({
     launchTime: new Date(one.made),
     ipAddress:
       one.state === 'running' &&
-      text(field(items(one.params.NetworkInterface)[0], 'AssociatePublicIpAddress')) !== 'false'
+      (text(field(items(one.params.NetworkInterface)[0], 'AssociatePublicIpAddress')) ||
+        String(cloud.givesAddresses)) === 'true'
         ? one.address
         : undefined,
-    privateIpAddress: one.address ?? '10.0.0.9',
+    privateIpAddress: one.guest?.host ? one.address : '10.0.0.9',
     instanceLifecycle: one.params.InstanceMarketOptions ? 'spot' : undefined,
+    stateReason: one.reason,
     tagSet: tagSet(one.tags),
     groupSet: one.groups.map((groupId) => ({ groupId })),
   });
@@ -236,8 +289,24 @@ export async function startEc2({
     one.guest = guest;
     await sleep(cloud.bootTime);
     if (one.state !== 'pending') return guest.remove();
+    if (cloud.ends) {
+      one.reason = cloud.ends;
+      await guest.remove();
+      return end(one);
+    }
     one.address = guest.address;
     one.state = 'running';
+  }
+
+  /** What goes with an instance when it ends. */
+  function end(one: Ec2Instance): void {
+    one.state = 'terminated';
+    for (const volume of volumes.filter(({ instance }) => instance === one.id)) {
+      if (volume.goes) volumes.splice(volumes.indexOf(volume), 1);
+      else volume.instance = undefined;
+    }
+    for (const nic of nics.filter(({ instance }) => instance === one.id)) nics.splice(nics.indexOf(nic), 1);
+    for (const spot of spots.filter(({ instance }) => instance === one.id)) spot.state = 'closed';
   }
 
   /** Work of the double's own, which the end waits for and whose failure shows. */
@@ -253,25 +322,41 @@ export async function startEc2({
       regionInfo: REGIONS.map((regionName) => ({ regionName, optInStatus: 'opt-in-not-required' })),
     }),
     DescribeVpcs(params, region) {
-      const vpc = { vpcId: vpcOf(region), ownerId: ACCOUNT, isDefault: true, state: 'available' };
+      const all = [
+        ...(cloud.hasDefaultVpc ? [{ vpcId: vpcOf(region), isDefault: true, cidrBlock: '172.31.0.0/16' }] : []),
+        { vpcId: OWN_VPC, isDefault: false, cidrBlock: '10.20.0.0/16' },
+      ];
       const wanted = texts(params.VpcId);
-      if (wanted.some((one) => one !== vpc.vpcId))
-        throw new Refusal('InvalidVpcID.NotFound', `The vpc ID '${wanted[0]}' does not exist`);
+      const missing = wanted.find((one) => !all.some(({ vpcId }) => vpcId === one));
+      if (missing !== undefined) throw new Refusal('InvalidVpcID.NotFound', `The vpc ID '${missing}' does not exist`);
       return {
         vpcSet: matching(
           params,
-          [vpc],
-          (one) => ({ 'is-default': 'true', 'vpc-id': one.vpcId }),
+          all.filter(({ vpcId }) => wanted.length === 0 || wanted.includes(vpcId)),
+          (one) => ({ 'is-default': String(one.isDefault), 'vpc-id': one.vpcId }),
           () => ({}),
-        ),
+        ).map((one) => ({ ...one, ownerId: account(), state: 'available' })),
       };
     },
     DescribeSubnets(params, region) {
-      const all = ['a', 'b', 'c'].map((letter) => ({
-        subnetId: `subnet-${letter}`,
-        vpcId: vpcOf(region),
-        availabilityZone: `${region}${letter}`,
-      }));
+      const all = [
+        ...(cloud.hasDefaultVpc ? ['a', 'b', 'c'] : []).map((letter) => ({
+          subnetId: `subnet-${letter}`,
+          vpcId: vpcOf(region),
+          availabilityZone: `${region}${letter}`,
+          defaultForAz: true,
+          mapPublicIpOnLaunch: cloud.givesAddresses,
+          ipv6Native: false,
+        })),
+        ...[false, true].map((ipv6Native) => ({
+          subnetId: ipv6Native ? 'subnet-six' : OWN_SUBNET,
+          vpcId: OWN_VPC,
+          availabilityZone: `${region}a`,
+          defaultForAz: false,
+          mapPublicIpOnLaunch: false,
+          ipv6Native,
+        })),
+      ];
       const wanted = texts(params.SubnetId);
       const missing = wanted.find((one) => !all.some(({ subnetId }) => subnetId === one));
       if (missing !== undefined)
@@ -308,6 +393,7 @@ export async function startEc2({
           architecture: one.architecture,
           creationDate: one.made,
           rootDeviceName: one.root,
+          blockDeviceMapping: [{ deviceName: one.root, ebs: { volumeSize: one.size } }],
           imageState: 'available',
         })),
       };
@@ -326,28 +412,27 @@ export async function startEc2({
     },
     CreateSecurityGroup(params, region) {
       const name = text(params.GroupName);
-      if (groups.some((one) => one.name === name && one.region === region))
-        throw new Refusal(
-          'InvalidGroup.Duplicate',
-          `The security group '${name}' already exists for VPC '${vpcOf(region)}'`,
-        );
-      const group = { id: id('sg'), region, name, tags: tagsFor(params, 'security-group'), rules: [], made: at() };
+      const vpc = text(params.VpcId) || vpcOf(region);
+      if (groups.some((one) => one.name === name && one.region === region && one.vpc === vpc))
+        throw new Refusal('InvalidGroup.Duplicate', `The security group '${name}' already exists for VPC '${vpc}'`);
+      const tags = tagsFor(params, 'security-group');
+      const group = { id: id('sg'), region, vpc, name, tags, rules: [], made: at() };
       groups.push(group);
       return { groupId: group.id, tagSet: tagSet(group.tags) };
     },
     DescribeSecurityGroups(params, region) {
       const found = matching(
         params,
-        groups.filter((one) => one.region === region && shownYet(one)),
-        (one) => ({ 'group-name': one.name, 'vpc-id': vpcOf(region), 'group-id': one.id }),
+        [...defaultGroups(region), ...groups.filter((one) => one.region === region && shownYet(one))],
+        (one) => ({ 'group-name': one.name, 'vpc-id': one.vpc, 'group-id': one.id }),
         (one) => one.tags,
       );
       return {
         securityGroupInfo: found.map((one) => ({
           groupId: one.id,
           groupName: one.name,
-          ownerId: ACCOUNT,
-          vpcId: vpcOf(region),
+          ownerId: account(),
+          vpcId: one.vpc,
           tagSet: tagSet(one.tags),
           ipPermissions: one.rules.map(({ protocol, from, to, cidr }) => ({
             ipProtocol: protocol,
@@ -458,12 +543,11 @@ export async function startEc2({
             // One that still boots removes its guest itself.
             if (state !== 'pending') await one.guest?.remove();
             await sleep(cloud.bootTime);
-            one.state = 'terminated';
-            for (const volume of volumes.filter(({ instance }) => instance === one.id)) {
-              if (volume.goes) volumes.splice(volumes.indexOf(volume), 1);
-              else volume.instance = undefined;
-            }
-            for (const spot of spots.filter(({ instance }) => instance === one.id)) spot.state = 'closed';
+            one.reason = {
+              code: 'Client.UserInitiatedShutdown',
+              message: 'Client.UserInitiatedShutdown: User initiated shutdown',
+            };
+            end(one);
           })(),
         );
       }
@@ -500,7 +584,21 @@ export async function startEc2({
       volumes.splice(volumes.indexOf(volume), 1);
       return { return: true };
     },
-    DescribeNetworkInterfaces: () => ({ networkInterfaceSet: [] }),
+    DescribeNetworkInterfaces(params, region) {
+      const found = matching(
+        params,
+        nics.filter((one) => one.region === region && shownYet(one)),
+        () => ({ status: 'in-use' }),
+        (one) => one.tags,
+      );
+      return {
+        networkInterfaceSet: found.map((one) => ({
+          networkInterfaceId: one.id,
+          status: 'in-use',
+          tagSet: tagSet(one.tags),
+        })),
+      };
+    },
     DeleteNetworkInterface(params) {
       throw new Refusal(
         'InvalidNetworkInterfaceID.NotFound',
@@ -552,10 +650,14 @@ export async function startEc2({
       );
     const wanted = nic === undefined ? texts(params.SecurityGroupId) : texts(field(nic, 'SecurityGroupId'));
     const missing = wanted.find(
-      (one) => !groups.some((group) => group.id === one && group.region === region && shownYet(group)),
+      (one) =>
+        ![...defaultGroups(region), ...groups].some(
+          (group) => group.id === one && group.region === region && shownYet(group),
+        ),
     );
     if (missing !== undefined)
       throw new Refusal('InvalidGroup.NotFound', `The security group '${missing}' does not exist`);
+    unlessStrange(params, region);
     const [disk] = items(params.BlockDeviceMapping);
     const made = Array.from({ length: Number(text(params.MaxCount)) }, (_, index): Ec2Instance => ({
       id: id('i'),
@@ -569,6 +671,7 @@ export async function startEc2({
       state: 'pending',
       guest: undefined,
       address: undefined,
+      reason: undefined,
     }));
     for (const one of made) {
       instances.push(one);
@@ -581,6 +684,14 @@ export async function startEc2({
         size: Number(text(field(ebs, 'VolumeSize'))),
         type: text(field(ebs, 'VolumeType')),
         tags: tagsFor(params, 'volume'),
+        made: at(),
+      });
+      nics.push({
+        id: id('eni'),
+        region,
+        instance: one.id,
+        groups: wanted,
+        tags: tagsFor(params, 'network-interface'),
         made: at(),
       });
       if (params.InstanceMarketOptions)
@@ -597,12 +708,25 @@ export async function startEc2({
     return { reservationId: made[0]?.reservation, ownerId: ACCOUNT, instancesSet: made.map(shape) };
   }
 
+  /** Names of things that are nowhere. */
+  function unlessStrange(params: Record<string, Value>, region: string): void {
+    const zone = text(field(params.Placement, 'AvailabilityZone'));
+    if (zone !== '' && !['a', 'b', 'c'].some((letter) => zone === `${region}${letter}`))
+      throw new Refusal('InvalidParameterValue', `Invalid availability zone: [${zone}]`);
+    const key = text(params.KeyName);
+    if (key !== '' && key !== 'laptop')
+      throw new Refusal('InvalidKeyPair.NotFound', `The key pair '${key}' does not exist`);
+  }
+
   /** The region of the signature; who signed with another key is turned away. */
   function regionOf({ headers: { authorization = '' } }: IncomingMessage): string {
     const [, key = '', region = ''] =
       /^AWS4-HMAC-SHA256 Credential=([^/]+)\/\d{8}\/([^/]+)\/ec2\/aws4_request,/.exec(authorization) ?? [];
-    if (key !== KEY)
+    signers.push(key);
+    if (key !== KEY && key !== OTHER_KEY)
       throw new Refusal('AuthFailure', 'AWS was not able to validate the provided access credentials', 401);
+    if (cloud.closed.has(region))
+      throw new Refusal('UnauthorizedOperation', 'You are not authorized to perform this operation.', 403);
     return region;
   }
 
@@ -659,6 +783,7 @@ export async function startEc2({
       alive: true,
       tags: one.tags,
     })),
+    ...nics.map((one) => ({ kind: 'network interface', id: one.id, state: 'in-use', alive: true, tags: one.tags })),
     ...groups.map((one) => ({ kind: 'firewall', id: one.id, state: '', alive: true, tags: one.tags })),
     ...spots
       .filter(({ state }) => state === 'open' || state === 'active')
@@ -676,6 +801,12 @@ export async function startEc2({
     calls,
     instances,
     groups,
+    signers,
+    otherEnv: { AWS_ACCESS_KEY_ID: OTHER_KEY, AWS_SECRET_ACCESS_KEY: SECRET },
+    hasDefaultVpc: true,
+    givesAddresses: true,
+    ends: undefined,
+    closed: new Set(),
     lateness,
     bootTime,
     onArrival: () => undefined,

@@ -192,7 +192,8 @@ export const options = z.object({
     .array(
       z
         .string()
-        .regex(/^[^=,]+(=[^,]*|(,[^,]*,[^,]+)*,[^,]*)$/, 'a tag like key=value, or a list key1,value1,key2,value2'),
+        // A variable is split at its commas: words of the old form come one by one, and are judged together.
+        .regex(/^([^=,]+=[^,]*|[^=]*)$/, 'a tag like key=value, or a list key1,value1,key2,value2'),
     )
     .default([])
     .meta({ description: 'Further tag, key=value', env: 'AWS_TAGS', value: 'tag', ...also('tags') }),

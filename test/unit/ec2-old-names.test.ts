@@ -1,0 +1,139 @@
+import { expect, test } from 'vitest';
+import { create } from '../../src/cli/commands/create.ts';
+import type { Command } from '../../src/cli/command.ts';
+import { parseFlags } from '../../src/cli/flags.ts';
+import { lendCredentials, specFrom } from '../../src/cli/spec.ts';
+import type { Options } from '../../src/drivers/ec2/options.ts';
+import { tagPairs } from '../../src/drivers/ec2/instances.ts';
+
+type Old = {
+  readonly flag: string;
+  /** What is typed after it; nothing for a switch. */
+  readonly typed?: string;
+  readonly option: keyof Options;
+  readonly value: unknown;
+  /** The old tool's variable; where it is a switch, it is set to 1. */
+  readonly variable?: string;
+  /** Where the variable means more than one value. */
+  readonly listed?: unknown;
+};
+
+/** The flags and variables of the old tool's driver, and where they lead. */
+const OLD: readonly Old[] = [
+  { flag: 'ami', typed: 'ami-0123', option: 'ami', value: 'ami-0123', variable: 'AWS_AMI' },
+  { flag: 'block-duration-minutes', typed: '60', option: 'blockDurationMinutes', value: 60 },
+  { flag: 'device-name', typed: '/dev/sda1', option: 'deviceName', value: '/dev/sda1', variable: 'AWS_DEVICE_NAME' },
+  { flag: 'endpoint', typed: 'ec2.example', option: 'endpoint', value: 'ec2.example', variable: 'AWS_ENDPOINT' },
+  {
+    flag: 'iam-instance-profile',
+    typed: 'web',
+    option: 'iamInstanceProfile',
+    value: 'web',
+    variable: 'AWS_INSTANCE_PROFILE',
+  },
+  { flag: 'insecure-transport', option: 'insecureTransport', value: true, variable: 'AWS_INSECURE_TRANSPORT' },
+  {
+    flag: 'instance-type',
+    typed: 't2.micro',
+    option: 'instanceType',
+    value: 't2.micro',
+    variable: 'AWS_INSTANCE_TYPE',
+  },
+  { flag: 'keypair-name', typed: 'laptop', option: 'keypairName', value: 'laptop', variable: 'AWS_KEYPAIR_NAME' },
+  { flag: 'monitoring', option: 'monitoring', value: true },
+  { flag: 'open-port', typed: '8080', option: 'openPort', value: ['8080'] },
+  { flag: 'private-address-only', option: 'privateAddressOnly', value: true },
+  { flag: 'region', typed: 'us-east-1', option: 'region', value: 'us-east-1' },
+  { flag: 'request-spot-instance', option: 'spot', value: true },
+  { flag: 'retries', typed: '-1', option: 'retries', value: -1 },
+  { flag: 'root-size', typed: '20', option: 'rootSize', value: 20, variable: 'AWS_ROOT_SIZE' },
+  {
+    flag: 'security-group',
+    typed: 'docker-machine',
+    option: 'securityGroup',
+    value: ['docker-machine'],
+    variable: 'AWS_SECURITY_GROUP',
+  },
+  {
+    flag: 'security-group-readonly',
+    option: 'securityGroupReadonly',
+    value: true,
+    variable: 'AWS_SECURITY_GROUP_READONLY',
+  },
+  { flag: 'spot-price', typed: '0.50', option: 'spotPrice', value: '0.50' },
+  {
+    flag: 'ssh-keypath',
+    typed: '/root/web.pem',
+    option: 'sshKey',
+    value: '/root/web.pem',
+    variable: 'AWS_SSH_KEYPATH',
+  },
+  { flag: 'ssh-port', typed: '2222', option: 'sshPort', value: 2222, variable: 'AWS_SSH_PORT' },
+  { flag: 'ssh-user', typed: 'ubuntu', option: 'sshUser', value: 'ubuntu', variable: 'AWS_SSH_USER' },
+  { flag: 'subnet-id', typed: 'subnet-0123', option: 'subnet', value: 'subnet-0123', variable: 'AWS_SUBNET_ID' },
+  {
+    flag: 'tags',
+    typed: 'team,web,cost,42',
+    option: 'tags',
+    value: ['team,web,cost,42'],
+    variable: 'AWS_TAGS',
+    listed: ['team', 'web', 'cost', '42'],
+  },
+  { flag: 'use-ebs-optimized-instance', option: 'ebsOptimized', value: true },
+  { flag: 'use-private-address', option: 'usePrivateAddress', value: true },
+  { flag: 'userdata', typed: '/root/data.sh', option: 'userData', value: '/root/data.sh', variable: 'AWS_USERDATA' },
+  { flag: 'volume-type', typed: 'gp2', option: 'volumeType', value: 'gp2', variable: 'AWS_VOLUME_TYPE' },
+  { flag: 'vpc-id', typed: 'vpc-0123', option: 'vpc', value: 'vpc-0123', variable: 'AWS_VPC_ID' },
+  { flag: 'zone', typed: 'a', option: 'zone', value: 'a', variable: 'AWS_ZONE' },
+];
+
+function optionsFrom(
+  argv: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Readonly<Record<string, unknown>> {
+  const { flags } = parseFlags(create as unknown as Command, ['web', '--driver', 'amazonec2', ...argv]);
+  const { driver, ...given } = flags;
+  return specFrom({ name: 'web', driver: String(driver), flags: given, env, before: undefined, profiles: [] }).options;
+}
+
+test.each(OLD.map((old) => [old.flag, old.option, old] as const))(
+  '--amazonec2-%s is taken for %s',
+  (...[, , { flag, typed, option, value }]) => {
+    expect(optionsFrom([])[option], 'without it').not.toEqual(value);
+    const words = typed === undefined ? [`--amazonec2-${flag}`] : [`--amazonec2-${flag}`, typed];
+    expect(optionsFrom(words)[option]).toEqual(value);
+  },
+);
+
+test.each(OLD.flatMap((old) => (old.variable === undefined ? [] : [[old.variable, old.option, old] as const])))(
+  'the variable %s is taken for %s',
+  (...[, , { variable = '', typed = '1', option, value, listed = value }]) => {
+    expect(optionsFrom([], { [variable]: typed })[option]).toEqual(listed);
+  },
+);
+
+test('tags of the old form mean the same by flag and by variable', () => {
+  const wanted = [
+    ['team', 'web'],
+    ['cost', '42'],
+  ];
+  expect(tagPairs(['team,web,cost,42'])).toEqual(wanted);
+  expect(tagPairs(optionsFrom([], { AWS_TAGS: 'team,web,cost,42' }).tags as string[])).toEqual(wanted);
+  expect(tagPairs(optionsFrom([], { AWS_TAGS: 'team=web,cost=42' }).tags as string[])).toEqual(wanted);
+  expect(tagPairs(optionsFrom(['--ec2-tags', 'team=a=b', '--ec2-tags', 'empty=']).tags as string[])).toEqual([
+    ['team', 'a=b'],
+    ['empty', ''],
+  ]);
+});
+
+test('credentials that are typed stand in the variables that AWS’s own tools read, and in no option', () => {
+  const argv = ['--amazonec2-access-key', 'AKIA1', '--amazonec2-secret-key', 's3', '--amazonec2-session-token', 't1'];
+  const { flags } = parseFlags(create as unknown as Command, ['web', '--driver', 'amazonec2', ...argv]);
+  const lent: Record<string, string> = {};
+  const said: string[] = [];
+  lendCredentials(flags, { lend: (name, value) => void (lent[name] = value), say: (line) => void said.push(line) });
+  expect(lent).toEqual({ AWS_ACCESS_KEY_ID: 'AKIA1', AWS_SECRET_ACCESS_KEY: 's3', AWS_SESSION_TOKEN: 't1' });
+  expect(said.join()).toContain('Every process of this computer can read');
+  expect(said.join()).not.toMatch(/AKIA1|s3\b|t1\b/);
+  expect(JSON.stringify(optionsFrom(argv))).not.toMatch(/AKIA1/);
+});
