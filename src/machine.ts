@@ -24,6 +24,9 @@ export type EngineSpec = {
 /** When a machine is to end or stop without anybody's doing, as the user wrote it: `90m`, `4h`, `2d`. Declared in `spec.ts`. */
 export type LifeSpec = { readonly ttl?: string | undefined; readonly idleStop?: string | undefined };
 
+/** What becomes of a machine that shuts itself down. */
+export type Ending = 'removed' | 'stopped';
+
 /** Stage 1: everything the user decided. Once a spec exists, nothing asks a question again. */
 export type MachineSpec = {
   /** Random; marks whatever belongs to this machine: cloud resources, docker contexts, files on the host. */
@@ -94,6 +97,10 @@ export type Machine = {
   readonly failure?: Failure;
   /** When it ends by itself (ISO 8601); counted anew by each create that has not finished. */
   readonly deadline?: string;
+  /** What its provider was asked to do with it when it shuts itself down; absent where no deadline was ever asked for. */
+  readonly ending?: Ending;
+  /** Its host was stopped when its deadline was moved, and has not heard of it: the next start tells it. */
+  readonly untold?: true;
 } & (
   | { readonly phase: 'creating'; readonly asked?: Asked; readonly host?: never; readonly endpoint?: never }
   | { readonly phase: 'created'; readonly host: Host; readonly endpoint?: never }

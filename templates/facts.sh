@@ -70,8 +70,11 @@ fi
 content daemon_json /etc/docker/daemon.json
 content slipway_state /etc/docker/slipway/state.json
 if [ -e /run/slipway/restart-pending ]; then echo 'restart_pending yes'; fi
+if [ -e /run/slipway/life-pending ]; then echo 'life_pending yes'; fi
 for file in /etc/docker/slipway/* /etc/systemd/system/docker.service.d/50-slipway.conf \
-    /etc/apt/sources.list.d/slipway-docker.sources /etc/apt/keyrings/slipway-docker.asc; do
+    /etc/apt/sources.list.d/slipway-docker.sources /etc/apt/keyrings/slipway-docker.asc \
+    /usr/local/lib/slipway/deadline.sh /usr/local/lib/slipway/idle.sh /etc/systemd/system/timers.target.d/slipway.conf \
+    /etc/systemd/system/slipway-deadline.* /etc/systemd/system/slipway-idle.*; do
     if [ -f "$file" ]; then echo "file $(sha256sum <"$file" | cut -c1-64) $(stat -c '%a %U' "$file") $file"; fi
 done
 df -Pk /etc /var/lib 2>/dev/null | while read -r _ _ _ free _ mount; do

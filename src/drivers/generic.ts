@@ -56,6 +56,9 @@ export const generic = defineDriver({
       .optional()
       .meta({ description: 'Host key to insist on; without it known_hosts, then the key first seen', value: 'key' }),
   }),
+  ends({ options: { ipAddress } }) {
+    return { byItself: 'stopped', costs: `the host ${ipAddress} itself is powered off, and only you can switch it on` };
+  },
   async health() {
     return { usable: true };
   },

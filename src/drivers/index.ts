@@ -20,14 +20,16 @@ export const makeImage: MakeImage = async (...call) => (await import('./qemu/ima
 /** The stored options were parsed when the spec was made; parsing again gives them the driver's own type. */
 export function targetOf(
   driver: Driver,
-  { id, name, batch, options }: MachineSpec,
-  unfinished?: Machine,
+  { id, name, batch, options, life }: MachineSpec,
+  record?: Machine,
 ): Target<Record<string, unknown>> {
   return {
     id,
     name,
     options: driver.options.parse(options),
     ...(batch ? { batch } : {}),
-    ...(unfinished?.phase === 'creating' && unfinished.asked ? { asked: unfinished.asked } : {}),
+    ...(record?.phase === 'creating' && record.asked ? { asked: record.asked } : {}),
+    ...(life ? { life } : {}),
+    ...(record?.ending ? { ending: record.ending } : {}),
   };
 }

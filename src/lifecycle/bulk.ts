@@ -3,7 +3,7 @@ import type { Driver } from '../drivers/driver.ts';
 import { driverNamed, targetOf } from '../drivers/index.ts';
 import { SlipwayError } from '../errors.ts';
 import { shareFirstKeys } from './identity.ts';
-import { begin, createMachine, settle } from './create.ts';
+import { begin, createMachine, settle, tellFate } from './create.ts';
 import { bootOf } from './first-start.ts';
 import { admit, provision } from './provision.ts';
 import { recordingFailure } from './records.ts';
@@ -101,6 +101,8 @@ async function createBatch(
     again ||= begun.again;
     machines.set(spec.name, begun.machine);
   }
+  // A batch is begun within a moment, so what is true of one is true of all.
+  tellFate(firstOf([...machines.values()]), driver, world, range(names));
   const boot = await sharedBoot(driver, [...machines.values()], world);
   const targets = [...machines.values()].map((machine) => targetOf(driver, machine.spec, machine));
   const asking = async (what: string): Promise<void> => {
@@ -139,13 +141,12 @@ function machineIn(machines: ReadonlyMap<string, Machine>, name: string): Machin
 
 /** The login key and the host key of the first visit are one for all, since one call gives all the same; what lasts is each one's own. */
 async function sharedBoot(driver: Driver, machines: readonly Machine[], world: World): ReturnType<typeof bootOf> {
-  const specs = machines.map(({ spec }) => spec);
-  const names = specs.map(({ name }) => name);
+  const names = machines.map(({ spec }) => spec.name);
   // What an earlier try gave to one of them first, then what this one makes.
   await shareFirstKeys(names, world.store);
-  await bootOf(firstOf(specs), driver, world);
+  await bootOf(firstOf(machines), driver, world);
   await shareFirstKeys(names, world.store);
-  const boots = await Promise.all(specs.map(async (spec) => bootOf(spec, driver, world)));
+  const boots = await Promise.all(machines.map(async (machine) => bootOf(machine, driver, world)));
   return firstOf(boots);
 }
 

@@ -2,6 +2,7 @@ import type { Driver } from '../drivers/driver.ts';
 import { driverNamed, targetOf } from '../drivers/index.ts';
 import type { Machine, MachineSpec, Ready } from '../machine.ts';
 import { bootOf, waitForStart } from './first-start.ts';
+import { fate, lifeFromNow, type Lasting } from './life.ts';
 import { admit, checkSpec, provision } from './provision.ts';
 import { askingFor, noConflicts, notReady, recordingFailure } from './records.ts';
 import { callOf, type World } from './world.ts';
@@ -16,11 +17,12 @@ export async function createMachine(wanted: MachineSpec, world: World): Promise<
   const settled = await settle(driver, wanted, world);
   await using _lock = await store.lock(wanted.name);
   const { machine, spec, again } = await begin(settled, world);
+  tellFate(machine, driver, world);
   return await recordingFailure(machine, world, async (save) => {
     if (!driver.create) return provision(machine, driver, world, save);
     const target = targetOf(driver, spec, machine);
     const made = await world.progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
-      driver.create?.(target, await bootOf(spec, driver, world), {
+      driver.create?.(target, await bootOf(machine, driver, world), {
         ...callOf(world, log),
         asking: askingFor(machine, save, world),
       }),
@@ -29,6 +31,12 @@ export async function createMachine(wanted: MachineSpec, world: World): Promise<
     await waitForStart(machine, driver, target, world);
     return provision(machine, driver, world, save, made?.laid);
   });
+}
+
+/** Before anything is made that will end without anybody's doing. */
+export function tellFate(machine: Machine, driver: Driver, { progress }: World, name?: string): void {
+  const told = fate(machine, driver, name);
+  if (told !== '') progress.note(told);
 }
 
 /** All that is decided, refused and fetched before the name is taken: nothing is left of a create that could not begin. */
@@ -54,19 +62,23 @@ export async function settle(driver: Driver, wanted: MachineSpec, world: World):
 type Begun = { readonly machine: Machine; readonly spec: MachineSpec; readonly again: boolean };
 
 /** The first arrow, under the machine's lock: saved before anything exists, so that `rm` always finds a half-made machine. */
-export async function begin(wanted: MachineSpec, { store, places }: World): Promise<Begun> {
+export async function begin(wanted: MachineSpec, world: World): Promise<Begun> {
+  const { store, places } = world;
   const before = await store.find(wanted.name);
   notReady(before);
   const { id = wanted.id, batch = wanted.batch } = before?.spec ?? {};
   const spec = { ...wanted, id, ...(batch ? { batch } : {}) };
+  let life: Lasting;
   try {
     await noConflicts(spec, places);
+    life = lifeFromNow(before, spec, driverNamed(spec.driver), world);
   } catch (error) {
     // The lock's folder: a name that was refused is as free as before.
     if (!before) await store.remove(spec.name);
     throw error;
   }
-  const machine: Machine = before === undefined ? { version: 1, phase: 'creating', spec } : { ...before, spec };
+  const { deadline: _past, ...kept } = before ?? ({ version: 1, phase: 'creating', spec } as const);
+  const machine: Machine = { ...kept, spec, ...life };
   await store.write(machine);
   return { machine, spec, again: before !== undefined };
 }

@@ -2,7 +2,8 @@ import type { Boot, Driver, Target } from '../drivers/driver.ts';
 import { targetOf } from '../drivers/index.ts';
 import { SlipwayError } from '../errors.ts';
 import { firstKeys, makeCertificates, pinOf, storeCertificates } from './identity.ts';
-import type { Machine, MachineSpec } from '../machine.ts';
+import { lifeOf } from './life.ts';
+import type { Machine } from '../machine.ts';
 import { type Certificates, serverPart } from '../provision/certificates.ts';
 import { filesForFirstStart } from '../provision/plan.ts';
 import type { Step } from '../provision/step.ts';
@@ -11,47 +12,54 @@ import { callOf, type World } from './world.ts';
 /** Where machines of this computer's own are reached. */
 const LOOPBACK = '127.0.0.1';
 
+type Planned = Pick<Machine, 'spec' | 'deadline'>;
+
 /** The making of a machine that gets its configuration before its first start, as `--dry-run` shows it. */
-export async function firstStart(spec: MachineSpec, driver: Driver, world: World): Promise<Step> {
+export async function firstStart(planned: Planned, driver: Driver, world: World): Promise<Step> {
+  const { spec } = planned;
   const given = Object.entries(targetOf(driver, spec).options).filter(([, value]) => value !== undefined);
   return {
     id: 'create',
     title: `Create ${spec.name} (${driver.name}), with these files laid before its first start`,
     template: '',
     variables: Object.fromEntries(given.map(([key, value]) => [key.replaceAll(/[A-Z]/g, '_$&'), String(value)])),
-    files: driver.bootIsReadable ? [] : await laidFirst(spec, await makeCertificates(spec, LOOPBACK, world), world),
+    files: driver.bootIsReadable ? [] : await laidFirst(planned, await makeCertificates(spec, LOOPBACK, world), world),
   };
 }
 
 /** What the engine and the SSH server of a new machine start with: made here, kept here, the same at every try. */
 export async function bootOf(
-  spec: MachineSpec,
+  machine: Planned,
   { bootIsReadable: readable = false }: Driver,
   world: World,
 ): Promise<Boot> {
+  const { spec } = machine;
   const { login, host } = await firstKeys(spec.name, readable, world);
   return {
     authorizedKey: login.public,
     hostKey: { private: host.private, public: pinOf(host.public) },
     enginePort: spec.engine.port,
-    files: readable ? [] : await filesOfFirstStart(spec, world),
+    files: readable ? [] : await filesOfFirstStart(machine, world),
   };
 }
 
-async function filesOfFirstStart(spec: MachineSpec, world: World): Promise<Boot['files']> {
+async function filesOfFirstStart(machine: Planned, world: World): Promise<Boot['files']> {
+  const { spec } = machine;
   const certificates = await makeCertificates(spec, LOOPBACK, world);
   await storeCertificates(certificates, world.store.paths(spec.name));
-  return await laidFirst(spec, certificates, world);
+  return await laidFirst(machine, certificates, world);
 }
 
-async function laidFirst(spec: MachineSpec, certificates: Certificates, { template }: World): Promise<Boot['files']> {
+async function laidFirst(machine: Planned, certificates: Certificates, world: World): Promise<Boot['files']> {
+  const { spec } = machine;
   return filesForFirstStart({
     id: spec.id,
     name: spec.name,
     address: LOOPBACK,
     engine: spec.engine,
     tls: serverPart(certificates),
-    dropInTemplate: await template('slipway.conf'),
+    dropInTemplate: await world.template('slipway.conf'),
+    life: await lifeOf(machine, world),
   });
 }
 

@@ -20,6 +20,7 @@ import { ownerOf, planProvision } from '../provision/plan.ts';
 import { profilesNamed } from '../provision/profiles/index.ts';
 import type { Plan } from '../provision/step.ts';
 import { firstStart } from './first-start.ts';
+import { canEndByItself, deadlineAfter, lasting, lifeOf, stopsWhereItShould } from './life.ts';
 import {
   hostOf,
   lastingSsh,
@@ -44,21 +45,28 @@ export async function admit(driver: Driver, target: Target<Record<string, unknow
   );
 }
 
-/** Safe to run again at any time: it changes what differs and restarts nothing when nothing does. */
+/**
+ * Safe to run again at any time: it changes what differs and restarts nothing when nothing does. `anew` counts the time that the
+ * machine has from now on, also when it is the same as before.
+ */
 export async function provisionMachine(
   name: string,
   change: (spec: MachineSpec) => MachineSpec,
   world: World,
+  { anew = false }: { readonly anew?: boolean } = {},
 ): Promise<Ready> {
   const { store } = world;
   await store.read(name);
   await using _lock = await store.lock(name);
   const before = await store.read(name);
-  const machine: Machine = { ...before, spec: change(before.spec) };
+  const spec = change(before.spec);
+  const { deadline: _before, ...rest } = before;
+  const machine: Machine = { ...rest, spec, ...deadlineAfter(before, spec, anew, world.now()) };
   const driver = driverNamed(machine.spec.driver);
   await checkSpec(driver, machine.spec, world);
   samePort(before, machine.spec);
   sameOptions(before, machine.spec, driver);
+  stopsWhereItShould(machine.spec, machine.ending, driver);
   await noConflicts(machine.spec, world.places);
   const start = before.phase === 'ready' ? { ...before, wanted: machine.spec } : machine;
   return await recordingFailure(start, world, async (save) => {
@@ -68,17 +76,24 @@ export async function provisionMachine(
 }
 
 /** What `provisionMachine` would do on the host, done to nothing: no record, no file, no remote change. */
-export async function dryRun(spec: MachineSpec, before: Machine | undefined, world: World): Promise<Plan> {
+export async function dryRun(
+  spec: MachineSpec,
+  before: Machine | undefined,
+  world: World,
+  { anew = false }: { readonly anew?: boolean } = {},
+): Promise<Plan> {
   const driver = driverNamed(spec.driver);
   await checkSpec(driver, spec, world);
-  if (driver.create && before?.phase !== 'ready') return [await firstStart(spec, driver, world)];
+  stopsWhereItShould(spec, before?.ending, driver);
+  const planned = { spec, ...deadlineAfter(before, spec, anew || before?.phase !== 'ready', world.now()) };
+  if (driver.create && before?.phase !== 'ready') return [await firstStart(planned, driver, world)];
   const host = await hostOf(before ? { ...before, spec } : { version: 1, phase: 'creating', spec }, driver, world);
   if (!host.ssh) return [];
   const certificates = await makeCertificates(spec, host.address, world);
   const { session } = await openSession(host.ssh, world);
   await using _session = session;
   const facts = await lookAtHost(session, host.ssh, world);
-  return await planFor(spec, host.address, facts, certificates, world);
+  return await planFor(planned, host.address, facts, certificates, world);
 }
 
 /** `born`: it has just started for the first time, with all that it needs. */
@@ -91,7 +106,7 @@ export async function provision(
 ): Promise<Ready> {
   const { spec } = machine;
   const host = await hostOf(machine, driver, world);
-  const created: Created = { version: 1, phase: 'created', spec, host };
+  const created: Created = { version: 1, phase: 'created', spec, host, ...lasting(machine) };
   if (machine.phase !== 'ready') await save(created);
   const ready =
     (born && (await bornReady(created, world))) ||
@@ -162,16 +177,25 @@ export async function provisionHost(
       `${host.address} was provisioned as the machine "${owner.name}" before; its clients lose their access`,
     );
   }
-  for (const step of await planFor(spec, host.address, facts, certificates, world)) {
+  for (const step of await planFor(created, host.address, facts, certificates, world)) {
     await progress.step(step.id, step.title, (log) =>
       applyStep(step, { ...stepSide(facts, world), session, address: host.address, log }),
     );
+    // From now on it is true, whatever becomes of the rest.
+    if (step.id === 'life' && before.phase === 'ready') await save(withLifeOf(created, before));
   }
   const endpoint = endpointOf(created);
   await progress.step('verify', `Verify the engine at ${endpoint.url}`, () =>
     verifyEngine(endpoint, clientPart(certificates), { signal: world.signal, seconds: ENGINE_SECONDS }),
   );
-  return { version: 1, phase: 'ready', spec, host: { ...host, ssh }, endpoint };
+  return { version: 1, phase: 'ready', spec, host: { ...host, ssh }, endpoint, ...lasting(created) };
+}
+
+function withLifeOf(changed: Created, before: Ready): Ready {
+  const { life: _before, ...spec } = before.spec;
+  const { deadline: _deadline, untold: _untold, ...rest } = before;
+  const { life } = changed.spec;
+  return { ...rest, ...lasting(changed), spec: { ...spec, ...(life ? { life } : {}) } };
 }
 
 export function endpointOf({ spec, host }: Created): Endpoint {
@@ -195,12 +219,13 @@ async function adoptEngine({ spec, host }: Created, world: World): Promise<Ready
 }
 
 async function planFor(
-  spec: MachineSpec,
+  planned: Pick<Machine, 'spec' | 'deadline'>,
   address: string,
   facts: Facts,
   certificates: Certificates,
   world: World,
 ): Promise<Plan> {
+  const { spec } = planned;
   const dropInTemplate = await world.template('slipway.conf');
   return planProvision({
     id: spec.id,
@@ -210,6 +235,7 @@ async function planFor(
     facts,
     tls: serverPart(certificates),
     dropInTemplate,
+    life: await lifeOf(planned, world),
   });
 }
 
@@ -243,6 +269,7 @@ export async function checkMachine(spec: MachineSpec, world: World): Promise<voi
 /** Refused before anything exists: what the driver can't do, and options that dockerd's configuration can't hold. */
 export async function checkSpec(driver: Driver, spec: MachineSpec, world: World): Promise<void> {
   settingsOf(spec.engine, '', []);
+  canEndByItself(spec, driver);
   await driver.check?.(targetOf(driver, spec), callOf(world, world.debug));
 }
 

@@ -6,6 +6,7 @@ import type { Created, Machine, Ready } from '../machine.ts';
 import { verifyEngine } from '../provision/engine-api.ts';
 import { waitForStart } from './first-start.ts';
 import { hostOf, START } from './hosts.ts';
+import { lasting, refuseEnded } from './life.ts';
 import { admit, endpointOf, ENGINE_SECONDS, finish, provisionHost } from './provision.ts';
 import { recordingFailure, type Save } from './records.ts';
 import { callOf, type World } from './world.ts';
@@ -13,6 +14,7 @@ import { callOf, type World } from './world.ts';
 /** Starts a machine that is stopped, and does not end before its engine answers; its address may be another by then. */
 export async function startMachine(name: string, world: World): Promise<Ready> {
   return await changeRun(name, 'start', world, async (machine, driver, target) => {
+    refuseEnded(machine, world.now());
     const ran = (await driver.inspect(target, callOf(world, world.debug))).state === 'running';
     await world.progress.step('start', `Start ${name}`, async (log) => driver.start?.(target, callOf(world, log)));
     await admit(driver, target, world);
@@ -52,16 +54,16 @@ export async function inspectMachine(
 export async function reach(machine: Ready, driver: Driver, world: World, save: Save): Promise<Ready> {
   const { spec } = machine;
   const host = await hostOf(machine, driver, world);
-  const created: Created = { version: 1, phase: 'created', spec, host };
-  // Its certificate names the address: a new one needs a visit.
-  if (host.ssh && host.address !== machine.host.address)
+  const created: Created = { version: 1, phase: 'created', spec, host, ...lasting(machine) };
+  // Its certificate names the address: a new one needs a visit, and so does a deadline of which it has not heard.
+  if (host.ssh && (host.address !== machine.host.address || machine.untold))
     return await finish(await provisionHost({ ...created, host }, machine, START, world, save), world, save);
   const endpoint = endpointOf(created);
   const tls = await clientCertificates(machine, world.store);
   await world.progress.step('verify', `Verify the engine at ${endpoint.url}`, () =>
     verifyEngine(endpoint, tls, { signal: world.signal, seconds: ENGINE_SECONDS }),
   );
-  return await finish({ version: 1, phase: 'ready', spec, host, endpoint }, world, save);
+  return await finish({ version: 1, phase: 'ready', spec, host, endpoint, ...lasting(machine) }, world, save);
 }
 
 /** What start, stop and kill share: the lock, the record, and whether the driver can. */

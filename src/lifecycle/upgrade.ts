@@ -33,7 +33,8 @@ export async function upgradeMachine(
   }
   return await recordingFailure({ ...before, wanted: spec }, world, async (save) => {
     const upgrade = await upgradeHost({ ...before, spec }, ssh, world);
-    await save({ version: 1, phase: 'ready', spec, host: before.host, endpoint: before.endpoint });
+    const { failure: _mended, ...rest } = before;
+    await save({ ...rest, spec });
     return upgrade;
   });
 }

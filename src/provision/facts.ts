@@ -27,6 +27,8 @@ export type Facts = {
   readonly slipwayState: string | undefined;
   /** Our files changed and the engine has not read them yet: a run was killed in between. */
   readonly restartPending: boolean;
+  /** The timers of its life were being changed, and were not all started: likewise. */
+  readonly lifePending: boolean;
   /** Of the files that are ours: what is in them and who may read them. */
   readonly files: Readonly<Record<string, { readonly sha256: string; readonly mode: string; readonly owner: string }>>;
   /** Free KiB by mount point. */
@@ -113,6 +115,7 @@ function parseFacts(become: Become, { one, all }: Answers): Facts {
     daemonJson: text('daemon_json'),
     slipwayState: text('slipway_state'),
     restartPending: one('restart_pending') === 'yes',
+    lifePending: one('life_pending') === 'yes',
     files: Object.fromEntries(
       all('file').map((line) => {
         const [sha256 = '', mode = '', owner = '', ...path] = line.split(' ');

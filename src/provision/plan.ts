@@ -11,6 +11,7 @@ import {
   type Settings,
 } from './daemon-json.ts';
 import type { Facts } from './facts.ts';
+import { isOfLife, lifeFiles, planLife, type Life } from './life.ts';
 import type { Plan, RemoteFile, Step } from './step.ts';
 import { commandOf, dropIn, type EngineCommand } from './unit.ts';
 
@@ -26,6 +27,8 @@ export type PlanInput = {
   readonly tls: ServerCertificates;
   /** The text of `templates/slipway.conf`. */
   readonly dropInTemplate: string;
+  /** Absent where the machine is to run until somebody ends it. */
+  readonly life?: Life | undefined;
 };
 
 const STATE_FILE = '/etc/docker/slipway/state.json';
@@ -39,12 +42,14 @@ const INSTALL_KIB = 600 * 1024;
 
 /**
  * Facts -> the least that makes the host what the spec says; an empty plan means that it is so already. The order matters:
- * configuration lies there before the package whose installation starts the engine.
+ * configuration lies there before the package whose installation starts the engine, and a deadline before both, since it must hold
+ * also where they fail.
  */
 export function planProvision(input: PlanInput): Plan {
   const { engine, facts } = input;
   const where = input.address;
   supported(facts, where);
+  const life = planLife(input.life, facts);
   const install = installation(engine, facts, where);
   const files = changedFiles(wantedFiles(input), facts);
   const present = facts.dockerd !== undefined && facts.unit.text !== '';
@@ -55,8 +60,8 @@ export function planProvision(input: PlanInput): Plan {
     enable: complete && !facts.unit.enabled,
   };
   const needed = files.length > 0 || restart || effect.engine === 'start' || effect.enable;
-  const configure = needed ? [configureStep(files, effect)] : [];
-  return install === undefined ? configure : [...configure, install];
+  const configure = needed ? configureStep(files, effect) : undefined;
+  return [life, configure, install].filter((step) => step !== undefined);
 }
 
 /**
@@ -65,9 +70,10 @@ export function planProvision(input: PlanInput): Plan {
  */
 export function filesForFirstStart(input: Omit<PlanInput, 'facts'>): readonly RemoteFile[] {
   const blank = { daemonJson: undefined, slipwayState: undefined, unit: { active: false, enabled: false, text: '' } };
-  return wantedFiles({ ...input, facts: blank })
+  const ofEngine = wantedFiles({ ...input, facts: blank })
     .filter((file): file is RemoteFile => file.content !== undefined)
     .map((file) => ({ ...file, mode: file.mode === '=' ? '644' : file.mode }));
+  return [...ofEngine, ...(input.life ? lifeFiles(input.life) : [])];
 }
 
 /** Puts a lasting host key in the place of the one that came with the machine's user data. */
@@ -86,9 +92,15 @@ export function planHostKey(key: { readonly private: string; readonly public: st
 
 /** Takes back what `planProvision` laid on the host; the engine and whatever it holds stay. */
 export function planDeprovision(facts: Facts, where: string): Plan {
+  const life = planLife(undefined, facts);
+  const engine = deprovisionEngine(facts, where);
+  return [life, engine].filter((step) => step !== undefined);
+}
+
+function deprovisionEngine(facts: Facts, where: string): Step | undefined {
   const ownership = ownershipIn(facts.slipwayState);
-  const ours = Object.keys(facts.files);
-  if (ours.length === 0) return [];
+  const ours = Object.keys(facts.files).filter((path) => !isOfLife(path));
+  if (ours.length === 0) return undefined;
   const present = parseDaemonJson(facts.daemonJson, where);
   const left = withdrawSettings(present, ownership);
   const gone = Object.keys(left).length === 0 && (ownership?.made ?? false);
@@ -96,13 +108,11 @@ export function planDeprovision(facts: Facts, where: string): Plan {
     facts.daemonJson === undefined ? [] : [{ path: DAEMON_JSON, mode: '=', content: gone ? undefined : json(left) }];
   const files = [...daemonJson, ...ours.map((path) => ({ path, content: undefined }))];
   const restart = facts.dockerd !== undefined && facts.unit.active;
-  return [
-    {
-      ...configureStep(files, { engine: restart ? 'restart' : 'none', enable: false }),
-      id: 'deprovision',
-      title: 'Take the configuration back',
-    },
-  ];
+  return {
+    ...configureStep(files, { engine: restart ? 'restart' : 'none', enable: false }),
+    id: 'deprovision',
+    title: 'Take the configuration back',
+  };
 }
 
 export function supported(facts: Facts, where: string): void {

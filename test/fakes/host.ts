@@ -130,6 +130,7 @@ export async function startFakeHost(has: { readonly engine: boolean }): Promise<
       return fakeSession({
         'facts.sh': counted(() => ({ stdout: facts() })),
         'configure.sh': counted(configure),
+        'life.sh': counted(configure),
         'install-engine.debian.sh': counted(async () => {
           installed = true;
           await start();

@@ -13,6 +13,8 @@ export type FakeLocal = {
   address: string;
   /** What stands in the way of running, if anything does. */
   paused: string | undefined;
+  /** What becomes of it when it shuts itself down. */
+  ending: 'removed' | 'stopped';
   /** What the machine says instead of that it has started. */
   fails: Error | undefined;
 };
@@ -42,6 +44,7 @@ export function fakeLocal(host: FakeHost, name = 'local'): FakeLocal {
     name,
     summary: 'a machine of the test’s own',
     options: z.object({}),
+    ends: () => ({ byItself: local.ending, costs: 'its disk stays' }),
     async health() {
       return { usable: true };
     },
@@ -87,6 +90,7 @@ export function fakeLocal(host: FakeHost, name = 'local'): FakeLocal {
     calls,
     address: host.address,
     paused: undefined,
+    ending: 'stopped',
     fails: undefined,
   };
   return local;

@@ -59,6 +59,7 @@ describe('the facts of a host', () => {
           "/": 1234,
           "/var/my disk": 99,
         },
+        "lifePending": false,
         "os": {
           "codename": "bookworm",
           "id": "debian",

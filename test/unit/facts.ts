@@ -24,6 +24,7 @@ export const bare: Facts = {
   daemonJson: undefined,
   slipwayState: undefined,
   restartPending: false,
+  lifePending: false,
   files: {},
   free: { '/': 10_000_000 },
 };
@@ -95,6 +96,7 @@ export function after(before: Facts, plan: Plan): Facts {
       packages: installed.packages,
       unit: unitWith(installed.unit.text, dropIn),
       restartPending: false,
+      lifePending: false,
     };
   }
   return now;

@@ -69,6 +69,9 @@ export const qemu = defineDriver({
   name: 'qemu',
   summary: 'a virtual machine on this computer',
   rank: 50,
+  ends() {
+    return { byItself: 'stopped', costs: 'its disk stays on this computer until it is removed' };
+  },
   options,
   programs: programsOf,
   async health() {

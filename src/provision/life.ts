@@ -1,0 +1,154 @@
+import { createHash } from 'node:crypto';
+import type { Facts } from './facts.ts';
+import type { RemoteFile, Step } from './step.ts';
+
+/** When a host is to end or stop by itself, and what it needs to do so with nobody there. */
+export type Life = {
+  /** Of the machine, for what the host says before it goes. */
+  readonly name: string;
+  /** ISO 8601. */
+  readonly deadline: string | undefined;
+  /** So many seconds it may be idle. */
+  readonly idle: number | undefined;
+  readonly enginePort: number;
+  /** The texts of `templates/deadline.sh` and `templates/idle.sh`. */
+  readonly scripts: { readonly deadline: string; readonly idle: string };
+};
+
+const SCRIPTS = '/usr/local/lib/slipway';
+const UNITS = '/etc/systemd/system';
+/** A file in timers.target.wants would have to be a link, which a machine's first files can't be. */
+const WANTS = `${UNITS}/timers.target.d/slipway.conf`;
+
+const DEADLINE = {
+  script: `${SCRIPTS}/deadline.sh`,
+  service: `${UNITS}/slipway-deadline.service`,
+  timer: `${UNITS}/slipway-deadline.timer`,
+} as const;
+const IDLE = {
+  script: `${SCRIPTS}/idle.sh`,
+  service: `${UNITS}/slipway-idle.service`,
+  timer: `${UNITS}/slipway-idle.timer`,
+} as const;
+const ALL: readonly string[] = [...Object.values(DEADLINE), ...Object.values(IDLE), WANTS];
+
+const WARNING_SECONDS = 300;
+/** From a boot to the end of a host that was off at its deadline: in this time `slipway start` tells it a later one. */
+const BOOT_SECONDS = 600;
+const LONGEST_CHECK = 60;
+/** The check comes so often within the time that a host may be idle. */
+const CHECKS = 4;
+
+export function isOfLife(path: string): boolean {
+  return ALL.includes(path);
+}
+
+export function lifeFiles(life: Life): readonly RemoteFile[] {
+  const { deadline, idle } = life;
+  const files: Record<string, string> = {
+    ...(deadline === undefined ? {} : deadlineFiles(life, deadline)),
+    ...(idle === undefined ? {} : idleFiles(life, idle)),
+  };
+  const timers = timersOf(Object.keys(files));
+  if (timers.length > 0) files[WANTS] = `# Written by Slipway.\n[Unit]\nWants=${timers.join(' ')}\n`;
+  return Object.entries(files).map(([path, content]) => ({ path, mode: '644', content }));
+}
+
+/** What differs on the host from what is asked for; undefined when nothing does. */
+export function planLife(life: Life | undefined, { files, lifePending }: Facts): Step | undefined {
+  const wanted = life ? lifeFiles(life) : [];
+  const changed = wanted.filter(({ path, content, mode }) => {
+    const there = files[path];
+    return there?.sha256 !== sha256(content) || there.mode !== mode || there.owner !== 'root';
+  });
+  const gone = ALL.filter((path) => files[path] !== undefined && !wanted.some((file) => file.path === path));
+  if (changed.length === 0 && gone.length === 0 && !lifePending) return undefined;
+  const laid: Step['files'] = [...changed, ...gone.map((path) => ({ path, content: undefined }))];
+  const manifest = laid.map((file, index) => `${file.content === undefined ? '-' : file.mode} ${index} ${file.path}`);
+  return {
+    id: 'life',
+    title: titleOf(life),
+    template: 'life.sh',
+    variables: { TIMERS: timersOf(wanted.map(({ path }) => path)).join(' '), MANIFEST: manifest.join('\n') },
+    files: laid,
+  };
+}
+
+function titleOf(life: Life | undefined): string {
+  const parts = [
+    ...(life?.deadline === undefined ? [] : [`power off at ${life.deadline}`]),
+    ...(life?.idle === undefined ? [] : [`stop once it was idle for ${life.idle} s`]),
+  ];
+  return parts.length === 0 ? 'Let the host run without a deadline' : `Let the host ${parts.join(', and ')}`;
+}
+
+function timersOf(paths: readonly string[]): readonly string[] {
+  return paths.filter((path) => path.endsWith('.timer')).map((path) => path.slice(UNITS.length + 1));
+}
+
+function deadlineFiles({ name, scripts }: Life, deadline: string): Record<string, string> {
+  const at = new Date(deadline);
+  const before = new Date(at.getTime() - WARNING_SECONDS * 1000);
+  const timer = `[Timer]
+OnCalendar=${calendar(before)}
+OnCalendar=${calendar(at)}
+OnBootSec=${BOOT_SECONDS}
+AccuracySec=1
+`;
+  return {
+    [DEADLINE.script]: scripts.deadline,
+    [DEADLINE.service]: service('End this host at its deadline', [
+      DEADLINE.script,
+      String(Math.ceil(at.getTime() / 1000)),
+      name,
+    ]),
+    [DEADLINE.timer]: `${head('End this host at its deadline')}\n${timer}`,
+  };
+}
+
+/** systemd's own form. In UTC, so that no time zone of the host's has a say. */
+function calendar(at: Date): string {
+  return `${at.toISOString().slice(0, 19).replace('T', ' ')} UTC`;
+}
+
+/** A whole number of seconds: the timer that comes at 12:00:00.000 must not find that it is not yet so late. */
+export function checkSeconds(idle: number): number {
+  return Math.max(1, Math.min(LONGEST_CHECK, Math.floor(idle / CHECKS)));
+}
+
+function idleFiles({ name, enginePort, scripts }: Life, idle: number): Record<string, string> {
+  const seconds = checkSeconds(idle);
+  const timer = `[Timer]
+OnActiveSec=${seconds}
+OnUnitActiveSec=${seconds}
+AccuracySec=1
+`;
+  return {
+    [IDLE.script]: scripts.idle,
+    [IDLE.service]: service('Stop this host once it has been idle for long enough', [
+      IDLE.script,
+      String(idle),
+      String(enginePort),
+      name,
+    ]),
+    [IDLE.timer]: `${head('Look whether this host is idle')}\n${timer}`,
+  };
+}
+
+function head(description: string): string {
+  return `# Written by Slipway.\n[Unit]\nDescription=${description}\n`;
+}
+
+/** Its coming and going each minute is no news for the host's log. */
+function service(description: string, argv: readonly string[]): string {
+  return `${head(description)}
+[Service]
+Type=oneshot
+ExecStart=/bin/sh ${argv.join(' ')}
+LogLevelMax=notice
+`;
+}
+
+function sha256(content: string): string {
+  return createHash('sha256').update(content).digest('hex');
+}
