@@ -20,6 +20,8 @@ export const BOOT: Boot = {
 export function asUserOf(cloud: Pick<Cloud, 'env'>, home: string, more: Readonly<Record<string, string>> = {}): void {
   for (const name of Object.keys(process.env).filter((one) => one.startsWith('AWS_'))) vi.stubEnv(name, undefined);
   const files = { AWS_CONFIG_FILE: join(home, 'config'), AWS_SHARED_CREDENTIALS_FILE: join(home, 'credentials') };
+  // Of no concern to a bundle.
+  vi.stubEnv('AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED', 'true');
   for (const [name, value] of Object.entries({ ...files, ...cloud.env, ...more })) vi.stubEnv(name, value);
 }
 

@@ -38,6 +38,7 @@ export async function connectAws(options: Partial<Options>, call: Call, region =
     ...endpointOf(options),
     maxAttempts,
     retryMode: 'standard',
+    logger: quiet(call),
     requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: ANSWER_MS, throwOnRequestTimeout: true },
   });
   tellTries(client, { ...call, signal }, maxAttempts > 1);
@@ -55,7 +56,7 @@ export async function connectAws(options: Partial<Options>, call: Call, region =
         ) => Promise<never>;
         return await send(command, { abortSignal: signal });
       } catch (error) {
-        throw refusal(error, doing, call.signal);
+        throw refusal(error, doing, call.signal, options.profile);
       }
     },
     endpoint: () => used.find(({ hostname }) => !/\.(amazonaws\.com(\.cn)?|api\.aws)$/.test(hostname)),
@@ -64,6 +65,17 @@ export async function connectAws(options: Partial<Options>, call: Call, region =
       left.abort();
       client.destroy();
     },
+  };
+}
+
+/** The SDK would print its warnings. What it tells of requests holds what they hold, such as user data. */
+function quiet({ log }: Call): Record<'debug' | 'info' | 'warn' | 'error', (text: unknown) => void> {
+  const nothing = (): void => {};
+  return {
+    debug: nothing,
+    info: nothing,
+    error: nothing,
+    warn: (text) => typeof text === 'string' && log(text.replaceAll(/\s+/g, ' ')),
   };
 }
 

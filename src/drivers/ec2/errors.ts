@@ -100,7 +100,7 @@ const sentences: Readonly<Record<Kind, string>> = {
 };
 
 /** One sentence of ours with AWS's own code and words, for what `doing` says was wanted. */
-export function refusal(error: unknown, doing: string, signal: AbortSignal): unknown {
+export function refusal(error: unknown, doing: string, signal: AbortSignal, profile?: string): unknown {
   if (error instanceof SlipwayError || !(error instanceof Error)) return error;
   if (signal.aborted || error.name === 'AbortError') return canceled();
   const kind = kindOf(error);
@@ -110,7 +110,7 @@ export function refusal(error: unknown, doing: string, signal: AbortSignal): unk
   ).split(/ *Encoded authorization failure message: */);
   return new SlipwayError(
     codes[kind],
-    `${none ? 'There are no AWS credentials' : sentences[kind]} (${doing}): ${awsCode(error)}${words === '' ? '' : `, ${words}`}`,
+    `${none ? `There are no AWS credentials${profile === undefined ? '' : ` of the profile "${profile}"`}` : sentences[kind]} (${doing}): ${awsCode(error)}${words === '' ? '' : `, ${words}`}`,
     {
       hint: hints[kind],
       // Of use with `aws sts decode-authorization-message` alone, and half a screen long.
