@@ -40,6 +40,10 @@ export type MachineSpec = {
   /** Absent where neither was asked for. */
   readonly life?: LifeSpec;
   readonly batch?: Batch;
+  /** The options as the user gave them, of a driver that settles what is left open: so that a file can be held against them. */
+  readonly given?: Readonly<Record<string, unknown>>;
+  /** By which mark the file knows it that it was made of (`apply`); absent for all others, which no --prune removes. */
+  readonly fleet?: string;
 };
 
 /** Machines that were asked for by one bulk call share an id on the provider's side. `index` counts from 0. */
@@ -101,6 +105,8 @@ export type Machine = {
   readonly ending?: Ending;
   /** Its host was stopped when its deadline was moved, and has not heard of it: the next start tells it. */
   readonly untold?: true;
+  /** It has options that it takes when it starts, and is to be stopped and started for them: what `apply` began. */
+  readonly due?: 'restart';
 } & (
   | { readonly phase: 'creating'; readonly asked?: Asked; readonly host?: never; readonly endpoint?: never }
   | { readonly phase: 'created'; readonly host: Host; readonly endpoint?: never }

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import { describe, type OptionInfo } from './options.ts';
+import { describe, type OptionInfo, type Values } from './options.ts';
 
 const text = (): z.ZodString => z.string().min(1);
 
@@ -79,6 +79,12 @@ export const engineOptions = z.object({
 });
 
 export const engineInfos: readonly OptionInfo[] = describe(engineOptions, 'engine');
+
+/** Naming a script says where the engine comes from, and a script of another source is none. */
+export function settledSource(values: Values): Values {
+  if (values.installUrl === undefined || values.source === 'url') return values;
+  return values.source === undefined ? { source: 'url', ...values } : { ...values, installUrl: undefined };
+}
 
 /** For every command that works on a host. A variable only: an argv is read by all processes. */
 export const sudoPassword = z.string().optional().meta({

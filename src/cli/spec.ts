@@ -70,6 +70,9 @@ export function specFrom({ name, driver: driverName, flags, env, before, profile
       ...withSource(valuesOf(engineInfos, flags)),
     }),
     profiles,
+    // By these its driver and its file know it, whatever the flags are.
+    ...(before?.batch ? { batch: before.batch } : {}),
+    ...(before?.fleet === undefined ? {} : { fleet: before.fleet }),
     ...lifeFrom({ ...fromEnv(lifeInfos, env), ...before?.life, ...valuesOf(lifeInfos, flags) }),
   };
 }

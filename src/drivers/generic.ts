@@ -59,6 +59,10 @@ export const generic = defineDriver({
   ends({ options: { ipAddress } }) {
     return { byItself: 'stopped', costs: `the host ${ipAddress} itself is powered off, and only you can switch it on` };
   },
+  changeOf(option) {
+    // Another address is another host; the rest says how this one is reached.
+    return option === 'ipAddress' ? 'replace' : 'live';
+  },
   async health() {
     return { usable: true };
   },

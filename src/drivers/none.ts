@@ -19,6 +19,10 @@ export const none = defineDriver({
     tlsCert: z.string().min(1).optional().meta({ description: 'Client certificate', value: 'file' }),
     tlsKey: z.string().min(1).optional().meta({ description: 'Key of the client certificate', value: 'file' }),
   }),
+  changeOf() {
+    // It made nothing, so all that it knows is where to look.
+    return 'live';
+  },
   async health() {
     return { usable: true };
   },

@@ -91,13 +91,13 @@ async function createBatch(
   worldOf: (name: string) => World,
 ): Promise<readonly Made[]> {
   // What is decided for one is decided for all: they are of one kind.
-  const { options } = await settle(driver, firstOf(specs), world);
+  const { options, given } = await settle(driver, firstOf(specs), world);
   const names = specs.map(({ name }) => name);
   await using _locks = await lockAll(names, world.store);
   const machines = new Map<string, Machine>();
   let again = false;
   for (const spec of specs) {
-    const begun = await begin({ ...spec, options }, world);
+    const begun = await begin({ ...spec, options, ...(given ? { given } : {}) }, world);
     again ||= begun.again;
     machines.set(spec.name, begun.machine);
   }

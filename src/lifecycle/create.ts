@@ -1,6 +1,8 @@
 import type { Driver } from '../drivers/driver.ts';
 import { driverNamed, targetOf } from '../drivers/index.ts';
+import { givenWith } from '../given.ts';
 import type { Machine, MachineSpec, Ready } from '../machine.ts';
+import type { Values } from '../options.ts';
 import { bootOf, waitForStart } from './first-start.ts';
 import { fate, lifeFromNow, type Lasting } from './life.ts';
 import { admit, checkSpec, provision } from './provision.ts';
@@ -44,19 +46,26 @@ export async function settle(driver: Driver, wanted: MachineSpec, world: World):
   const { store, progress } = world;
   await checkSpec(driver, wanted, world);
   // Told now, and not after the minutes that an image may take.
-  notReady(await store.find(wanted.name));
+  const before = await store.find(wanted.name);
+  notReady(before);
   const options = driver.settle
     ? await progress.step('settle', `Ask ${driver.name} for what was left open`, async (log) =>
         driver.settle?.(targetOf(driver, wanted), callOf(world, log)),
       )
     : undefined;
   // Parsed at once: what no later command could read must not get into a record.
-  const spec = options === undefined ? wanted : { ...wanted, options: driver.options.parse(options) };
+  const spec = options === undefined ? wanted : settledSpec(wanted, driver.options.parse(options), before);
   if (driver.prepare)
     await progress.step('prepare', 'Prepare the image', async (log) =>
       driver.prepare?.(targetOf(driver, spec), callOf(world, log)),
     );
   return spec;
+}
+
+/** With what was given beside what was made of it: else nobody could tell later what is the user's own. */
+function settledSpec(wanted: MachineSpec, options: Values, before: Machine | undefined): MachineSpec {
+  const given = wanted.given ?? (before ? givenWith(before.spec, wanted.options) : wanted.options);
+  return { ...wanted, options, ...(given ? { given } : {}) };
 }
 
 type Begun = { readonly machine: Machine; readonly spec: MachineSpec; readonly again: boolean };
@@ -67,7 +76,10 @@ export async function begin(wanted: MachineSpec, world: World): Promise<Begun> {
   const before = await store.find(wanted.name);
   notReady(before);
   const { id = wanted.id, batch = wanted.batch } = before?.spec ?? {};
-  const spec = { ...wanted, id, ...(batch ? { batch } : {}) };
+  // Whose it is does not change by who finishes it.
+  const { fleet, ...rest } = wanted;
+  const mark = before ? before.spec.fleet : fleet;
+  const spec = { ...rest, id, ...(batch ? { batch } : {}), ...(mark === undefined ? {} : { fleet: mark }) };
   let life: Lasting;
   try {
     await noConflicts(spec, places);

@@ -1,7 +1,8 @@
 import { applyChanges, writeWhole } from '../changes.ts';
-import type { Driver, Target } from '../drivers/driver.ts';
+import type { Change, Driver, Target } from '../drivers/driver.ts';
 import { driverNamed, targetOf } from '../drivers/index.ts';
 import { SlipwayError } from '../errors.ts';
+import { givenWith, keysOf, same } from '../given.ts';
 import { knownHostsLine } from '../host-key.ts';
 import {
   clientCertificates,
@@ -11,6 +12,7 @@ import {
   writeClientPart,
 } from './identity.ts';
 import type { Created, Endpoint, Machine, MachineSpec, Ready, SshTarget } from '../machine.ts';
+import { listed } from '../options.ts';
 import { applyStep } from '../provision/apply.ts';
 import { type Certificates, clientPart, serverPart } from '../provision/certificates.ts';
 import { settingsOf } from '../provision/daemon-json.ts';
@@ -59,7 +61,7 @@ export async function provisionMachine(
   await store.read(name);
   await using _lock = await store.lock(name);
   const before = await store.read(name);
-  const spec = change(before.spec);
+  const spec = withGiven(before.spec, change(before.spec));
   const { deadline: _before, ...rest } = before;
   const machine: Machine = { ...rest, spec, ...deadlineAfter(before, spec, anew, world.now()) };
   const driver = driverNamed(machine.spec.driver);
@@ -71,7 +73,12 @@ export async function provisionMachine(
   const start = before.phase === 'ready' ? { ...before, wanted: machine.spec } : machine;
   return await recordingFailure(start, world, async (save) => {
     await admit(driver, targetOf(driver, machine.spec), world);
-    return provision(machine, driver, world, save);
+    await carryOver(before, machine.spec, driver, world);
+    // What waits for a start goes on waiting, whatever was changed meanwhile.
+    const due = before.due === undefined ? {} : { due: before.due };
+    const ready = await provision(machine, driver, world, (next) => save({ ...next, ...due }));
+    await dropProfiles(before.spec, ready.spec, world);
+    return { ...ready, ...due };
   });
 }
 
@@ -282,11 +289,22 @@ function samePort(before: Machine, { name, engine }: MachineSpec): void {
   });
 }
 
-/** What a provider made stays as it was made: a region that was changed here alone would lead to nothing, or to somebody else's. */
-function sameOptions({ spec: { options } }: Machine, wanted: MachineSpec, driver: Driver): void {
-  if (!driver.settle) return;
-  const keys = [...new Set([...Object.keys(options), ...Object.keys(wanted.options)])];
-  const changed = keys.filter((key) => JSON.stringify(options[key]) !== JSON.stringify(wanted.options[key]));
+/** How an option of its driver changes on a machine that exists; what no driver has a word for takes another machine. */
+export function changeOf(driver: Driver, key: string, from: unknown, to: unknown): Change {
+  return driver.changeOf?.(key, from, to) ?? 'replace';
+}
+
+/** Options whose values differ. */
+export function changedOptions(before: MachineSpec, { options }: Pick<MachineSpec, 'options'>): readonly string[] {
+  return keysOf(before.options, options).filter((key) => !same(before.options[key], options[key]));
+}
+
+/** What was made stays as it was made: a region that was changed here alone would lead to nothing, or to somebody else's. */
+export function sameOptions({ spec }: Machine, wanted: MachineSpec, driver: Driver): void {
+  if (!driver.create) return;
+  const changed = changedOptions(spec, wanted).filter(
+    (key) => changeOf(driver, key, spec.options[key], wanted.options[key]) === 'replace',
+  );
   if (changed.length === 0) return;
   throw new SlipwayError(
     'USAGE',
@@ -295,6 +313,29 @@ function sameOptions({ spec: { options } }: Machine, wanted: MachineSpec, driver
       hint: `Make another machine with them, or this one anew: slipway rm ${wanted.name}`,
     },
   );
+}
+
+/** What changes live at the provider, before anything here says that it has. */
+async function carryOver(before: Machine, wanted: MachineSpec, driver: Driver, world: World): Promise<void> {
+  const changed = changedOptions(before.spec, wanted);
+  if (!driver.change || changed.length === 0) return;
+  await world.progress.step('change', `Change ${listed(changed)} (${driver.name})`, async (log) =>
+    driver.change?.(targetOf(driver, wanted), driver.options.parse(before.spec.options), callOf(world, log)),
+  );
+}
+
+function withGiven(before: MachineSpec, { given: asked, ...spec }: MachineSpec): MachineSpec {
+  // A change that says nothing of it has the words of the machine as it was.
+  const given = asked === undefined || asked === before.given ? givenWith(before, spec.options) : asked;
+  return { ...spec, ...(given ? { given } : {}) };
+}
+
+/** Client settings that are not wanted any longer, where they are this machine's. */
+async function dropProfiles(before: MachineSpec, { id, name, profiles }: MachineSpec, world: World): Promise<void> {
+  for (const profile of profilesNamed(before.profiles.filter((known) => !profiles.includes(known)))) {
+    if ((await profile.conflict(name, id, world.places)) === undefined)
+      await applyChanges(profile.drop(name, world.places));
+  }
 }
 
 function bracketed(address: string): string {

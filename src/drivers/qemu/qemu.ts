@@ -64,6 +64,9 @@ const options = z.object({
 });
 type Options = z.output<typeof options>;
 
+/** What QEMU is told at each start; all else is laid down when a VM is made. A disk grows at its next start too. */
+const AT_START: ReadonlySet<string> = new Set(['cpus', 'memory', 'accelerator', 'sshPort', 'enginePort']);
+
 /** A VM of this computer's own, run by QEMU. All that it is lies in `vms/<id>` of Slipway's folder. */
 export const qemu = defineDriver({
   name: 'qemu',
@@ -74,6 +77,10 @@ export const qemu = defineDriver({
   },
   options,
   programs: programsOf,
+  changeOf(option, from, to) {
+    if (option === 'disk') return Number(to) >= Number(from) ? 'restart' : 'replace';
+    return AT_START.has(option) ? 'restart' : 'replace';
+  },
   async health() {
     return { usable: true };
   },
