@@ -62,6 +62,12 @@ const IMAGES_MAY = new Set([
   'options.ts',
   'progress.ts',
 ]);
+const FLEET_MAY = [
+  /^drivers\/(index|driver)\.ts$/,
+  /^lifecycle\//,
+  /^images\/source\.ts$/,
+  /^provision\/profiles\/index\.ts$/,
+];
 /** What the command line may see of the rooms: their registries and what they hand out to be shown. */
 const CLI_MAY = [
   /^drivers\/(index|driver)\.ts$/,
@@ -70,6 +76,7 @@ const CLI_MAY = [
   /^provision\/profiles\/[^/]+\.ts$/,
   /^look\.ts$/,
   /^lifecycle\//,
+  /^fleet\//,
   /^cli\//,
 ];
 
@@ -121,6 +128,20 @@ const rules: readonly Rule[] = [
       isIn('provision/profiles', from) && isIn('provision', to) && !isIn('provision/profiles', to),
   },
   {
+    says: 'A file of machines is made into specs by what drivers declare, and into deeds by lifecycle/: fleet/ imports files of src/, these, what images and profiles are called, and no driver',
+    breaks: ({ from, to }) =>
+      isIn('fleet', from) && !isIn('fleet', to) && !isHall(to) && !FLEET_MAY.some((pattern) => pattern.test(to)),
+  },
+  {
+    says: 'A file of machines is the command line’s business: nobody but cli/ imports fleet/',
+    breaks: ({ from, to }) => isIn('fleet', to) && !isIn('fleet', from) && !isIn('cli', from),
+  },
+  {
+    says: 'Deciding what a file changes is pure: of fleet/, apply.ts alone imports what lifecycle/ does',
+    breaks: ({ from, to, how }) =>
+      isIn('fleet', from) && from !== 'fleet/apply.ts' && isIn('lifecycle', to) && how !== 'type',
+  },
+  {
     says: 'Nobody imports the command line but the command line',
     breaks: ({ from, to }) => !isIn('cli', from) && isIn('cli', to),
   },
@@ -161,8 +182,12 @@ const PACKAGE_HOME: Readonly<Record<string, readonly string[]>> = {
   picocolors: ['cli/print.ts', 'cli/progress.ts'],
   // Its calls are named in one file, so that the bundle holds no others; its types say what they take and give.
   '@aws-sdk/client-ec2': files.filter((file) => file.startsWith('drivers/ec2/')),
+  // It keeps lines and columns, and is read where a file of machines is.
+  yaml: ['fleet/yaml.ts'],
   // The language of declarations: options, drivers and commands are written in it.
-  zod: files.filter((file) => /^(options|spec)\.ts$|^drivers\/|^cli\/command/.test(file)),
+  zod: files.filter((file) =>
+    /^(options|spec)\.ts$|^drivers\/|^cli\/(command|fleet)|^fleet\/(schema|check)\.ts$/.test(file),
+  ),
 };
 
 /** Clouds' own libraries, which are read from one file of their driver: others know their types at most. */
@@ -186,7 +211,7 @@ test('a cloud’s library is read by one file, and that file when a machine of t
   expect(doors.filter(({ how }) => how === 'value').map(shown)).toEqual([]);
 });
 
-const HEAVY = ['ssh2', 'inquirer', 'listr2', '@peculiar/x509', 'reflect-metadata'];
+const HEAVY = ['ssh2', 'inquirer', 'listr2', 'yaml', '@peculiar/x509', 'reflect-metadata'];
 
 test('starting up reads no library that only some commands need', () => {
   const reached = reachable('cli/main.ts');

@@ -31,6 +31,18 @@ export const commands: readonly ((CommandEntry | CommandFamily) & { readonly gro
     load: async () => (await import('./provision.ts')).provision,
   },
   {
+    name: 'plan',
+    group: 'Make',
+    summary: 'Show what machines.yaml would change',
+    load: async () => (await import('./plan.ts')).plan,
+  },
+  {
+    name: 'apply',
+    group: 'Make',
+    summary: 'Make machines what machines.yaml says',
+    load: async () => (await import('./apply.ts')).apply,
+  },
+  {
     name: 'upgrade',
     group: 'Make',
     summary: 'Upgrade the engine',

@@ -1,0 +1,121 @@
+import { z } from 'zod';
+import { driverNamed } from '../../drivers/index.ts';
+import { exitCodes, SlipwayError } from '../../errors.ts';
+import type { Done } from '../../fleet/apply.ts';
+import type { FleetPlan, Item } from '../../fleet/plan.ts';
+import { sudoPassword } from '../../spec.ts';
+import { defineCommand, type Cli, type Command, type Result } from '../command.ts';
+import { installMissing } from '../consent.ts';
+import { fleetOptions, itemDocument, plannedFleet, shownFleet } from '../fleet.ts';
+
+const args = z.object({
+  ...fleetOptions,
+  dryRun: z.boolean().default(false).meta({ description: 'Show what would be done, as plan does' }),
+  yes: z
+    .boolean()
+    .default(false)
+    .meta({ description: 'Ask nothing: also replace and remove machines, and install missing programs', short: 'y' }),
+  concurrency: z
+    .int()
+    .min(1)
+    .max(64)
+    .default(4)
+    .meta({ description: 'Machines to work on at the same time', value: 'number' }),
+  sudoPassword,
+});
+
+export const apply: Command<typeof args> = defineCommand({
+  name: 'apply',
+  summary: 'Make the machines what machines.yaml says: create, change, replace, remove',
+  words: '[names...]',
+  args,
+  details:
+    'Shows the plan first. On a terminal it asks once; elsewhere it goes on, unless machines would be replaced or removed, which takes --yes. Run again, it finishes what was stopped.',
+  async run({ words, args: given }, cli) {
+    const plan = await plannedFleet({ ...given, names: words }, cli);
+    const work = plan.items.filter(({ deed }) => deed !== 'nothing');
+    const text = shownFleet(plan);
+    if (given.dryRun || work.length === 0) return { json: document(plan, []), text };
+    cli.say(text);
+    if (!(await agreed(work, given.yes, cli))) return { json: document(plan, []), text: 'Nothing was done' };
+    await bringPrograms(work, given.yes, cli);
+    return told(plan, await done(plan, work, given.concurrency, cli), cli);
+  },
+});
+
+/** Asked once, for all. Where nobody can be asked, nothing is lost that nobody gave up. */
+async function agreed(work: readonly Item[], yes: boolean, cli: Cli): Promise<boolean> {
+  if (yes) return true;
+  const lost = work.filter(({ deed }) => deed === 'replace' || deed === 'remove');
+  const names = lost.map(({ name }) => name).join(', ');
+  if (cli.interactive) {
+    const { confirmed } = await import('../wizard.ts');
+    return await confirmed(lost.length === 0 ? 'Do this?' : `Do this, and give up what is there of ${names}?`);
+  }
+  if (lost.length === 0) return true;
+  throw new SlipwayError('USAGE', `This would replace or remove ${names}, and nobody can be asked here`, {
+    hint: 'When that is meant, add --yes; nothing was done',
+  });
+}
+
+/** What the drivers of new machines need on this computer, before anything is begun. */
+async function bringPrograms(work: readonly Item[], yes: boolean, cli: Cli): Promise<void> {
+  const making = work.filter(({ deed }) => ['create', 'finish', 'replace'].includes(deed));
+  const drivers = new Set(making.map(({ driver }) => driver));
+  const programs = [...drivers].flatMap((name) => driverNamed(name).programs?.(cli.world.computer) ?? []);
+  await installMissing(programs, { yes, again: 'slipway apply --yes' }, cli);
+}
+
+async function done(plan: FleetPlan, work: readonly Item[], concurrency: number, cli: Cli): Promise<readonly Done[]> {
+  const { applyPlan } = await import('../../fleet/apply.ts');
+  const rows = new Map(work.map(({ name }) => [name, cli.progressOf(name)]));
+  return await applyPlan(plan, {
+    world: cli.world,
+    worldOf: (name) => ({ ...cli.world, progress: rows.get(name) ?? cli.world.progress }),
+    ended: (name, error) => rows.get(name)?.end(error),
+    concurrency,
+  });
+}
+
+const PAST: Readonly<Record<Item['deed'], string>> = {
+  create: 'is made',
+  finish: 'is finished',
+  change: 'is changed',
+  replace: 'is made anew',
+  remove: 'is removed',
+  nothing: 'is as it was',
+  broken: 'is broken',
+};
+
+async function told(plan: FleetPlan, ends: readonly Done[], cli: Cli): Promise<Result> {
+  const { shownError } = await import('../print.ts');
+  const failed = ends.flatMap(({ item, error }) => (error ? [{ item, error }] : []));
+  for (const { item, error } of failed) cli.say(`${item.name}: ${shownError(error, cli.color)}`);
+  const lines = ends.flatMap(({ item, machine, error }) =>
+    error ? [] : [`${item.name} ${PAST[item.deed]}${machine?.endpoint ? `: ${machine.endpoint.url}` : ''}`],
+  );
+  if (failed.length > 0) lines.push(`${failed.length} of ${ends.length} failed; the same command again goes on`);
+  return {
+    json: document(plan, ends),
+    text: lines.join('\n'),
+    ...(failed[0] ? { status: exitCodes[failed[0].error.code] } : {}),
+  };
+}
+
+function document({ shown, mark, items }: FleetPlan, ends: readonly Done[]): object {
+  const known = new Map(ends.map((end) => [end.item.name, end]));
+  return {
+    file: shown,
+    fleet: mark,
+    todo: items.filter(({ deed }) => deed !== 'nothing').length,
+    machines: items.map((item) => ({ ...itemDocument(item), ...outcome(known.get(item.name)) })),
+  };
+}
+
+/** `done` is null for what was not begun, or needed nothing. */
+function outcome(end: Done | undefined): object {
+  if (!end) return { done: null };
+  const { error, machine } = end;
+  if (error) return { done: false, error: { code: error.code, message: error.message, hint: error.hint ?? null } };
+  return { done: true, url: machine?.endpoint?.url ?? null };
+}

@@ -1,0 +1,108 @@
+import type { z } from 'zod';
+import { isMachineName } from '../machine.ts';
+import { listed } from '../options.ts';
+import { type Mistake, noSuch, shownValue } from './mistakes.ts';
+import { type FileSchema, keysAt } from './schema.ts';
+import type { Parsed, Path } from './yaml.ts';
+
+/** What is wrong with one file by itself, and where: `path` also leads to the machines that it spoils. */
+export type Wrong = Mistake & { readonly path: Path };
+
+/** Everything that the declarations refuse in one file, each by its place. */
+export function wrongsIn(parsed: Parsed, { file, secrets }: FileSchema): readonly Wrong[] {
+  if (parsed.mistakes.length > 0) return parsed.mistakes.map((mistake) => ({ ...mistake, path: [] }));
+  if (parsed.value === null || parsed.value === undefined)
+    return [
+      {
+        at: parsed.place([]),
+        path: [],
+        says: 'there is nothing in it; begin with: machines: { dev: { driver: qemu } }',
+      },
+    ];
+  const result = file.safeParse(parsed.value);
+  const issues = result.success ? [] : result.error.issues;
+  return [...issues.flatMap((issue) => complaintsOf(issue, parsed, secrets)), ...badNames(parsed)];
+}
+
+function complaintsOf(issue: z.core.$ZodIssue, parsed: Parsed, secrets: FileSchema['secrets']): readonly Wrong[] {
+  const path = issue.path as Path;
+  if (issue.code === 'unrecognized_keys')
+    return issue.keys.map((key) => {
+      const whole = [...path, key];
+      return { path: whole, at: parsed.keyPlace(whole), says: strangeKey(key, path, secrets) };
+    });
+  const value = valueAt(parsed.value, path);
+  const at = parsed.place(path);
+  if (issue.code === 'invalid_value' && typeof value === 'string')
+    return [{ path, at, says: noSuch(value, whatOf(path), issue.values.map(String)) }];
+  // Somebody may have written a password there, and errors are kept in logs.
+  const given = path.includes('env') ? '' : `, got ${shownValue(value)}${numberHint(issue, value)}`;
+  return [{ path, at, says: `${nameOf(path)} must be ${expected(issue)}${given}` }];
+}
+
+/** What a value that is none of the choices should have been: `driver`, `volumeType of ec2`. */
+function whatOf(path: Path): string {
+  const words = path.filter((step) => typeof step === 'string');
+  const last = words.at(-1) ?? '';
+  if (last === 'driver') return 'driver';
+  return last === 'profiles' ? 'profile' : `${last} of ${words.at(-2)}`;
+}
+
+function strangeKey(key: string, path: Path, secrets: FileSchema['secrets']): string {
+  const secret = `${String(path.at(-1))}.${key}`;
+  if (!secrets.has(secret))
+    return noSuch(key, path.length === 0 ? 'key of this file' : `key of ${nameOf(path)}`, keysAt(path));
+  const variable = secrets.get(secret);
+  return `${key} is secret and stays out of the file${variable === undefined ? '' : `: set ${variable} instead`}`;
+}
+
+/** `machines.web.ec2.rootSize`, `engine.label[2]`: how people speak of it. */
+export function nameOf(path: Path): string {
+  return path.reduce<string>((text, step) => {
+    if (typeof step === 'number') return `${text}[${step + 1}]`;
+    return text === '' ? step : `${text}.${step}`;
+  }, '');
+}
+
+const KINDS: Readonly<Record<string, string>> = {
+  string: 'a text',
+  int: 'a whole number',
+  number: 'a whole number',
+  boolean: 'true or false',
+  array: 'a list',
+  object: 'a map',
+  record: 'a map',
+};
+
+function expected(issue: z.core.$ZodIssue): string {
+  if (issue.code === 'too_small') return issue.origin === 'string' ? 'a text' : `at least ${issue.minimum}`;
+  if (issue.code === 'too_big')
+    return issue.origin === 'string' ? `a text of ${issue.maximum} letters at most` : `at most ${issue.maximum}`;
+  if (issue.code === 'invalid_value') return `one of ${listed(issue.values.map(String), 'or')}`;
+  if (issue.code === 'invalid_type') return KINDS[issue.expected] ?? issue.expected;
+  // Custom checks and patterns phrase their message as what the value must be: "a fingerprint like SHA256:…".
+  return issue.code === 'invalid_union' ? 'a name or a list of names' : issue.message;
+}
+
+/** `28.2` is a number to YAML, and `28.10` would be the same as `28.1`. */
+function numberHint(issue: z.core.$ZodIssue, value: unknown): string {
+  const isText = issue.code === 'invalid_type' && issue.expected === 'string';
+  return isText && ['number', 'boolean'].includes(typeof value) ? ' (put it in quotes)' : '';
+}
+
+export function valueAt(value: unknown, path: Path): unknown {
+  return path.reduce<unknown>((inside, step) => (inside as Record<string | number, unknown> | null)?.[step], value);
+}
+
+/** Also those that a count makes: `web-1000` is longer than `web`. */
+function badNames(parsed: Parsed): readonly Wrong[] {
+  const machines = valueAt(parsed.value, ['machines']);
+  if (typeof machines !== 'object' || machines === null || Array.isArray(machines)) return [];
+  return Object.entries(machines as Record<string, { readonly count?: unknown } | null>)
+    .filter(([name, entry]) => !isMachineName(typeof entry?.count === 'number' ? `${name}-${entry.count}` : name))
+    .map(([name]) => ({
+      path: ['machines', name],
+      at: parsed.keyPlace(['machines', name]),
+      says: `${shownValue(name)} can't be a machine name: letters, digits, dots and hyphens, starting with a letter or digit, 63 at most`,
+    }));
+}

@@ -1,0 +1,35 @@
+/** The word of these that was probably meant; undefined where none is near. */
+export function nearest(word: string, among: readonly string[]): string | undefined {
+  const plain = bare(word);
+  const alike = among.find((other) => bare(other) === plain);
+  if (alike !== undefined) return alike;
+  const ranked = among
+    .map((other) => ({ other, edits: distance(plain, bare(other)) }))
+    .toSorted((left, right) => left.edits - right.edits);
+  const [best] = ranked;
+  return best !== undefined && best.edits <= Math.min(3, Math.ceil(plain.length / 3)) ? best.other : undefined;
+}
+
+/** How it is spelt in camelCase or kebab-case is no difference. */
+function bare(word: string): string {
+  // Nobody misspells a word of thousands of letters, and comparing them would take long.
+  return word.slice(0, 64).replaceAll(/[-_ ]/g, '').toLowerCase();
+}
+
+/** Edits that turn one word into another; two letters that changed places are one. */
+function distance(left: string, right: string): number {
+  let last: readonly number[] = [];
+  let row = Array.from({ length: right.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= left.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= right.length; j += 1) {
+      const same = left[i - 1] === right[j - 1] ? 0 : 1;
+      const swapped = i > 1 && j > 1 && left[i - 1] === right[j - 2] && left[i - 2] === right[j - 1];
+      const swap = swapped ? (last[j - 2] ?? 0) + 1 : Infinity;
+      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + same, swap));
+    }
+    last = row;
+    row = next;
+  }
+  return row[right.length] ?? 0;
+}
