@@ -87,13 +87,19 @@ type Disk = Shown & {
   user: string | undefined;
   readonly goes: boolean;
 };
-type Address = Shown & { readonly ip: string; readonly description: string; readonly labels: Labels };
+type Address = Shown & {
+  readonly ip: string;
+  readonly description: string;
+  readonly labels: Labels;
+  there: boolean;
+};
 export type Rule = Shown & {
   readonly description: string;
   readonly network: string;
   readonly allowed: readonly { readonly IPProtocol?: string; readonly ports?: readonly string[] }[];
   sourceRanges: readonly string[];
   readonly targetTags: readonly string[];
+  there: boolean;
 };
 type Failure = { readonly code: string; readonly message: string };
 type Operation = Shown & {
@@ -170,7 +176,7 @@ export async function startGce({
   };
 
   /** Begins a change that goes on by itself. With a known id of a request, what that one began is handed out, however it ended. */
-  function begin(change: () => Change, call: CloudCall, requestId: string | undefined): object {
+  function begin(change: () => Change, call: CloudCall, requestId: string | undefined): object | Promise<object> {
     const what = JSON.stringify([call.operation, { ...call.params, requestId: undefined }]);
     const known = requestId === undefined ? undefined : requests.get(requestId);
     if (known && Date.now() - known.at < REQUEST_ID_MS) {
@@ -202,7 +208,7 @@ export async function startGce({
     operations.push(operation);
     if (requestId !== undefined) requests.set(requestId, { what, operation, at: Date.now() });
     go(operation.done);
-    return shownOperation(operation);
+    return cloud.hasty ? operation.done.then(() => shownOperation(operation)) : shownOperation(operation);
   }
 
   function go(work: Promise<void>): void {
@@ -257,16 +263,23 @@ export async function startGce({
 
   // --- Instances ----------------------------------------------------------------------------------------------------------------
 
-  function at<T extends Shown>(all: readonly T[], name: string | undefined, place: string, kind: string): T {
-    const found = all.find((one) => one.name === name && one.place === place);
+  /** What is still being made is not there yet. */
+  function at<T extends Shown & { readonly there?: boolean }>(
+    all: readonly T[],
+    name: string | undefined,
+    place: string,
+    kind: string,
+  ): T {
+    const found = all.find((one) => one.name === name && one.place === place && one.there !== false);
     if (!found) throw notFound(`projects/${PROJECT}/${place}/${kind}/${name}`);
     return found;
   }
 
   /** Get is consistent as soon as the insert is done, and knows nothing before. */
   function instanceAt({ instance, zone = '' }: Params): GceInstance {
-    const found = at(instances, instance, zone, 'instances');
-    if (!found.there && Date.now() < found.made + cloud.lateness) throw notFound(`${zone}/instances/${instance}`);
+    const found = instances.find((one) => one.name === instance && one.place === zone);
+    if (!found || (!found.there && Date.now() < found.made + cloud.lateness))
+      throw notFound(`projects/${PROJECT}/zones/${zone}/instances/${instance}`);
     return found;
   }
 
@@ -445,7 +458,13 @@ export async function startGce({
     for (const one of made) {
       one.status = 'STAGING';
       one.there = true;
-      go(boot(one));
+      // A guest that can't be made fails the test; the client shall not wait for it.
+      go(
+        boot(one).catch((error: unknown) => {
+          one.status = 'TERMINATED';
+          throw error;
+        }),
+      );
     }
   }
 
@@ -496,7 +515,7 @@ export async function startGce({
 
   /** Of start, stop, suspend and resume: from which states, and what they do. */
   function power(type: string, from: readonly GceInstance['status'][], work: (one: GceInstance) => Promise<void>) {
-    return (params: Params, _body: unknown, call: CloudCall): object => {
+    return (params: Params, _body: unknown, call: CloudCall): object | Promise<object> => {
       const one = changeable(params);
       return begin(
         () => {
@@ -515,7 +534,7 @@ export async function startGce({
     fingerprint: (one: GceInstance) => string,
     set: (one: GceInstance, body: never) => void,
   ) {
-    return (params: Params, body: unknown, call: CloudCall): object => {
+    return (params: Params, body: unknown, call: CloudCall): object | Promise<object> => {
       const one = changeable(params);
       return begin(
         () => {
@@ -791,7 +810,8 @@ export async function startGce({
           if (addresses.some((one) => one.name === name && one.place === region))
             throw taken(`projects/${PROJECT}/regions/${region}/addresses/${name}`);
           checkLabels(labels, 'resource.labels');
-          const one = { name, place: region, made: Date.now(), ip: `203.0.113.${number() % 250}`, description, labels };
+          const ip = `203.0.113.${number() % 250}`;
+          const one = { name, place: region, made: Date.now(), ip, description, labels, there: false };
           addresses.push(one);
           const undo = async (): Promise<void> => take(addresses, one);
           return {
@@ -799,7 +819,7 @@ export async function startGce({
             place: region,
             type: 'insert',
             target: `regions/${region}/addresses/${name}`,
-            work: async () => {},
+            work: async () => void (one.there = true),
             undo,
           };
         },
@@ -842,7 +862,7 @@ export async function startGce({
             place: '',
             type: 'insert',
             target: `global/firewalls/${rule.name}`,
-            work: async () => {},
+            work: async () => void (rule.there = true),
             undo,
           };
         },
@@ -897,6 +917,7 @@ export async function startGce({
       allowed,
       sourceRanges,
       targetTags,
+      there: false,
     };
   }
 
@@ -1062,17 +1083,15 @@ export async function startGce({
       return one;
     },
     addRule(name) {
-      rules.push(
-        newRule({
-          name,
-          description: 'of somebody else',
-          allowed: [{ IPProtocol: 'icmp' }],
-          sourceRanges: ['0.0.0.0/0'],
-        }),
-      );
+      const theirs = {
+        description: 'of somebody else',
+        allowed: [{ IPProtocol: 'icmp' }],
+        sourceRanges: ['0.0.0.0/0'],
+      };
+      rules.push({ ...newRule({ name, ...theirs }), there: true });
     },
     addAddress(name, region, ip) {
-      addresses.push({ name, place: region, made: Date.now(), ip, description: '', labels: {} });
+      addresses.push({ name, place: region, made: Date.now(), ip, description: '', labels: {}, there: true });
     },
     addDisk(name, zone, labels) {
       disks.push({

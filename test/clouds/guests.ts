@@ -88,7 +88,8 @@ async function firstBoot(host: BedHost, userData: Readonly<Record<string, string
 async function everyBoot(host: BedHost, userData: Readonly<Record<string, string>>): Promise<void> {
   const script = userData['startup-script'];
   if (script === undefined) return;
-  const path = '/run/startup-script';
+  // Nothing may be run from /run.
+  const path = '/tmp/startup-script';
   await must(host, `cat > ${path} && chmod 700 ${path} && ${path}`, script);
 }
 

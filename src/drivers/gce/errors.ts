@@ -1,84 +1,123 @@
 import { canceled, SlipwayError, type ErrorCode } from '../../errors.ts';
+import { SIGN_IN } from './credentials.ts';
 
-/** The client numbers errors as HTTP does or as gRPC does, by where they come from. */
-const HTTP: Readonly<Record<number, number>> = {
-  1: 499,
-  3: 400,
-  4: 504,
-  5: 404,
-  6: 409,
-  7: 403,
-  8: 429,
-  9: 412,
-  13: 500,
-  14: 503,
-  16: 401,
-};
-
-export function statusOf(error: unknown): number | undefined {
-  const cause = error instanceof SlipwayError ? error.cause : error;
-  const { code } = (cause ?? {}) as { code?: unknown };
-  const number = typeof code === 'string' && /^\d+$/.test(code) ? Number(code) : code;
-  return typeof number === 'number' ? (HTTP[number] ?? number) : undefined;
+/** An answer of Google's that is none to what was asked. */
+export class Refused extends Error {
+  readonly status: number;
+  /** Its own word for why: `rateLimitExceeded`. */
+  readonly reason: string;
+  constructor(status: number, reason: string, words: string) {
+    super(words);
+    this.name = 'Refused';
+    this.status = status;
+    this.reason = reason;
+  }
 }
 
-/** Google's sentence, without the client's prefix. */
-function wordsOf(error: Error): string {
-  return (error.message.split('\n')[0] ?? '').replace(/^\d+ [A-Z_]+: /, '');
+type ErrorDocument = {
+  readonly error?: {
+    readonly message?: unknown;
+    readonly status?: unknown;
+    readonly errors?: readonly { readonly reason?: unknown }[];
+  };
+};
+
+/** Google's document, or what somebody in between has sent instead. */
+export function refusedBy(status: number, text: string): Refused {
+  const { error } = documentIn(text);
+  const reason = error?.errors?.[0]?.reason ?? error?.status;
+  const words = typeof error?.message === 'string' && error.message !== '' ? error.message : `HTTP ${status}`;
+  return new Refused(status, typeof reason === 'string' ? reason : '', words.split('\n')[0] ?? words);
+}
+
+function documentIn(text: string): ErrorDocument {
+  try {
+    const document: unknown = JSON.parse(text);
+    return typeof document === 'object' && document !== null ? document : {};
+  } catch {
+    // A page of a proxy says nothing to us.
+    return {};
+  }
+}
+
+function causeOf(error: unknown): unknown {
+  return error instanceof SlipwayError ? error.cause : error;
+}
+
+export function statusOf(error: unknown): number | undefined {
+  const cause = causeOf(error);
+  return cause instanceof Refused ? cause.status : undefined;
 }
 
 /** What may pass by itself: the sentence for it, or undefined. */
 export function passing(error: unknown): string | undefined {
-  const status = statusOf(error);
-  const cause = error instanceof SlipwayError ? error.cause : error;
-  const words = cause instanceof Error ? wordsOf(cause) : '';
-  if (status === 429 || /rate ?limit exceeded/i.test(words)) return 'Compute Engine was asked too often';
-  if (status !== undefined && status >= 500) return `Compute Engine failed (${status})`;
-  if (status === undefined && cause instanceof Error && isNetwork(cause)) return 'the connection broke';
-  return undefined;
+  const cause = causeOf(error);
+  if (cause instanceof Refused) {
+    if (isThrottled(cause)) return 'Compute Engine was asked too often';
+    if (cause.reason === 'resourceNotReady') return 'another change of it is still going on';
+    return cause.status >= 500 && cause.status !== 501 ? `Compute Engine failed (${cause.status})` : undefined;
+  }
+  return cause instanceof Error && isNetwork(cause) ? 'the connection broke' : undefined;
+}
+
+function isThrottled({ status, reason }: Refused): boolean {
+  return status === 429 || /rateLimitExceeded|RATE_LIMIT_EXCEEDED|RESOURCE_EXHAUSTED/i.test(reason);
+}
+
+/** Of resources, which more patience does not change. */
+function isQuota({ reason, message }: Refused): boolean {
+  return reason === 'quotaExceeded' || /^quota '/i.test(message);
 }
 
 function isNetwork(error: Error): boolean {
-  const text = `${error.message} ${String((error as { code?: unknown }).code ?? '')} ${String((error.cause as { code?: unknown })?.code ?? '')}`;
-  return /ECONNRESET|ECONNREFUSED|EPIPE|ETIMEDOUT|socket hang up|network|fetch failed|ENOTFOUND|EAI_AGAIN|timeout|Premature close|aborted/i.test(
+  const codeOf = (one: unknown): string => String((one as { code?: unknown } | undefined)?.code ?? '');
+  const text = `${error.name} ${error.message} ${codeOf(error)} ${codeOf(error.cause)}`;
+  return /ECONNRESET|ECONNREFUSED|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|socket hang up|network|fetch failed|ENOTFOUND|EAI_AGAIN|timeout|Premature close|abort/i.test(
     text,
   );
 }
-
-const CREDENTIALS =
-  /could not load the default credentials|invalid_grant|unable to detect a project|invalid authentication/i;
-const SIGN_IN =
-  'Sign in: gcloud auth application-default login, or name a service account’s file in GOOGLE_APPLICATION_CREDENTIALS';
 
 /** One sentence of ours with Google's own words, for what `doing` says was wanted. */
 export function refusal(error: unknown, doing: string, signal: AbortSignal): unknown {
   if (signal.aborted) return canceled();
   if (error instanceof SlipwayError || !(error instanceof Error)) return error;
-  const words = wordsOf(error);
-  const status = statusOf(error);
   const told = (code: ErrorCode, sentence: string, hint: string): SlipwayError =>
-    new SlipwayError(code, `${sentence} (${doing}): ${words}`, { hint, cause: error });
-  if (CREDENTIALS.test(words)) return told('CREDENTIALS', 'There are no Google credentials that work', SIGN_IN);
-  if (status === 401) return told('CREDENTIALS', 'Google did not accept your credentials', SIGN_IN);
-  if (status === 403 && !/rate ?limit/i.test(words))
-    return told(
-      'CREDENTIALS',
-      'Google did not allow this',
-      'See who you are: gcloud auth list; the roles that are needed stand in docs/clouds.md',
-    );
-  if (/quota/i.test(words) && status !== 429)
-    return told(
-      'QUOTA',
-      'Your project may have no more of these',
-      'Ask Google for more (IAM & Admin, Quotas), or choose another --gce-machine-type or --gce-zone',
-    );
+    new SlipwayError(code, `${sentence} (${doing}): ${error.message.split('\n')[0] ?? ''}`, { hint, cause: error });
   if (passing(error) !== undefined)
     return told(
       'PROVIDER_REFUSED',
       'Compute Engine could not do it just now',
       'Try again in a minute; what exists of the machine is kept',
     );
+  // What is neither Google's nor the network's is a mistake of ours.
+  if (!(error instanceof Refused)) return error;
+  if (isQuota(error)) return told('QUOTA', 'Your project may have no more of these', MORE);
+  if (error.status === 401) return told('CREDENTIALS', 'Google did not accept your credentials', SIGN_IN);
+  if (error.status === 403) return told('CREDENTIALS', 'Google did not allow this', WHO);
   return told('PROVIDER_REFUSED', 'Compute Engine refused', 'Mend what Google names, then try again');
+}
+
+export const MORE = 'Ask Google for more (IAM & Admin, Quotas), or choose another --gce-machine-type or --gce-zone';
+const WHO = 'See who you are: gcloud auth list; the roles that are needed stand in docs/clouds.md';
+
+/** No token came for these credentials: what Google's library says of it. */
+export function noToken(error: unknown, signal: AbortSignal): unknown {
+  if (signal.aborted) return canceled();
+  if (!(error instanceof Error) || error instanceof SlipwayError || passing(error) !== undefined) return error;
+  return new SlipwayError('CREDENTIALS', `Your Google credentials brought no token: ${tokenWords(error)}`, {
+    hint: SIGN_IN,
+    cause: error,
+  });
+}
+
+/** `{"error":"invalid_grant","error_description":…}` of a token's endpoint, or the library's own words. */
+function tokenWords(error: Error): string {
+  const { data } = (error as { response?: { data?: unknown } }).response ?? {};
+  const { error_description: words } = (typeof data === 'object' && data !== null ? data : {}) as Record<
+    string,
+    unknown
+  >;
+  return `${error.message.split('\n')[0] ?? ''}${typeof words === 'string' ? `, ${words}` : ''}`;
 }
 
 /** An operation that began and failed: its error says so by words in capitals. */
@@ -89,9 +128,7 @@ export function operationFailed(
 ): SlipwayError {
   const words = `${code}${message === '' ? '' : `, ${message}`}`;
   if (/QUOTA/.test(code))
-    return new SlipwayError('QUOTA', `Your project may have no more of these (${doing}): ${words}`, {
-      hint: 'Ask Google for more (IAM & Admin, Quotas), or choose another --gce-machine-type or --gce-zone',
-    });
+    return new SlipwayError('QUOTA', `Your project may have no more of these (${doing}): ${words}`, { hint: MORE });
   if (isCapacity(code))
     return new SlipwayError('CAPACITY', `Compute Engine has no room for this machine in ${zone} just now: ${words}`, {
       hint: 'Choose another zone: --gce-zone, or another --gce-machine-type, or try again later',

@@ -1,7 +1,9 @@
 import { SlipwayError } from '../../errors.ts';
 import type { Boot, Target } from '../driver.ts';
-import { change, type Gce } from './client.ts';
+import { type Gce } from './client.ts';
+import { statusOf } from './errors.ts';
 import { markOf, networkTag } from './names.ts';
+import { change } from './operation.ts';
 import type { Options } from './options.ts';
 
 type Item = { readonly key?: string; readonly value?: string };
@@ -18,6 +20,7 @@ export type Instance = {
   readonly metadata?: { readonly items?: readonly Item[]; readonly fingerprint?: string };
   readonly labelFingerprint?: string;
   readonly networkInterfaces?: readonly {
+    readonly network?: string;
     readonly networkIP?: string;
     readonly accessConfigs?: readonly { readonly natIP?: string }[];
   }[];
@@ -37,12 +40,18 @@ export async function existing(gce: Gce, { name, options: { zone } }: Target<Opt
 
 /** The host key that the instance has published over Google's own channel. */
 export async function guestKey(gce: Gce, { name, options: { zone } }: Target<Options>): Promise<string | undefined> {
-  const found = await gce.find<{ queryValue?: { items?: readonly Item[] } }>(
-    'asking for its host key',
-    'InstancesClient',
-    'getGuestAttributes',
-    { zone, instance: name, queryPath: 'hostkeys/' },
-  );
+  const found = await gce
+    .find<{ queryValue?: { items?: readonly Item[] } }>(
+      'asking for its host key',
+      'InstancesClient',
+      'getGuestAttributes',
+      { zone, instance: name, queryPath: 'hostkeys/' },
+    )
+    .catch((error: unknown) => {
+      // So Google says that the instance may publish none.
+      if (statusOf(error) === 412) return undefined;
+      throw error;
+    });
   const keys = found?.queryValue?.items ?? [];
   const best = keys.find(({ key }) => key === 'ssh-ed25519') ?? keys[0];
   return best?.key === undefined ? undefined : `${best.key} ${best.value}`;
@@ -52,29 +61,18 @@ const keyLine = (target: Target<Options>, key: string): string => `${target.opti
 
 /** Our key joins those that are there, and our tag leads the firewall rule to it. */
 export async function adopt(gce: Gce, target: Target<Options>, boot: Boot): Promise<void> {
-  const instance = await existing(gce, target);
   const line = keyLine(target, boot.authorizedKey);
-  const keys = keysOf(instance);
-  if (!target.options.osLogin && !keys.includes(line)) await setKeys(gce, target, instance, [...keys, line]);
   const tag = networkTag(markOf(target));
-  const tags = instance.tags?.items ?? [];
-  if (!tags.includes(tag)) await setTags(gce, target, instance, [...tags, tag]);
+  const joined = (all: readonly string[], one: string): readonly string[] => (all.includes(one) ? all : [...all, one]);
+  if (!target.options.osLogin) await editKeys(gce, target, (keys) => joined(keys, line));
+  await editTags(gce, target, (tags) => joined(tags, tag));
 }
 
 /** What `adopt` has brought goes; the instance and all else of it stays. */
 export async function release(gce: Gce, target: Target<Options>): Promise<void> {
-  const { name, options } = target;
-  const instance = await gce.find<Instance>('looking for the instance', 'InstancesClient', 'get', {
-    zone: options.zone,
-    instance: name,
-  });
-  if (!instance) return;
-  const keys = keysOf(instance);
-  const left = keys.filter((line) => !line.endsWith(` slipway ${name}`));
-  if (left.length < keys.length) await setKeys(gce, target, instance, left);
-  const tags = instance.tags?.items ?? [];
-  const others = tags.filter((tag) => tag !== networkTag(markOf(target)));
-  if (others.length < tags.length) await setTags(gce, target, await existing(gce, target), others);
+  const tag = networkTag(markOf(target));
+  await editKeys(gce, target, (keys) => keys.filter((line) => !line.endsWith(` slipway ${target.name}`)));
+  await editTags(gce, target, (tags) => tags.filter((one) => one !== tag));
 }
 
 function keysOf({ metadata }: Instance): readonly string[] {
@@ -82,32 +80,57 @@ function keysOf({ metadata }: Instance): readonly string[] {
   return text.split('\n').filter(Boolean);
 }
 
-async function setKeys(
+const TRIES = 4;
+
+/**
+ * Changes a list of an instance that others change too: Google refuses what was not made of the latest, and then it is made anew. Nothing
+ * where the instance is gone, or the list is as it should be.
+ */
+async function edit(
   gce: Gce,
-  { name, options: { zone } }: Target<Options>,
-  { metadata }: Instance,
-  keys: readonly string[],
+  target: Target<Options>,
+  write: (instance: Instance) => Promise<unknown> | undefined,
 ): Promise<void> {
-  const others = (metadata?.items ?? []).filter(({ key }) => key !== 'ssh-keys');
-  await change(gce, 'setting its keys', 'InstancesClient', 'setMetadata', {
-    zone,
-    instance: name,
-    metadataResource: {
-      fingerprint: metadata?.fingerprint,
-      items: [...others, ...(keys.length > 0 ? [{ key: 'ssh-keys', value: keys.join('\n') }] : [])],
-    },
+  for (let attempt = 1; ; attempt += 1) {
+    const { name, options } = target;
+    const wish = { zone: options.zone, instance: name };
+    const instance = await gce.find<Instance>('looking for the instance', 'InstancesClient', 'get', wish);
+    try {
+      if (instance) await write(instance);
+      return;
+    } catch (error) {
+      if (statusOf(error) !== 412 || attempt >= TRIES) throw error;
+    }
+  }
+}
+
+type Edit = (list: readonly string[]) => readonly string[];
+
+async function editKeys(gce: Gce, target: Target<Options>, changed: Edit): Promise<void> {
+  await edit(gce, target, (instance) => {
+    const { metadata } = instance;
+    const before = keysOf(instance);
+    const keys = changed(before);
+    if (keys.length === before.length) return undefined;
+    const others = (metadata?.items ?? []).filter(({ key }) => key !== 'ssh-keys');
+    const items = [...others, ...(keys.length > 0 ? [{ key: 'ssh-keys', value: keys.join('\n') }] : [])];
+    return change(gce, 'setting its keys', 'InstancesClient', 'setMetadata', {
+      zone: target.options.zone,
+      instance: target.name,
+      metadataResource: { fingerprint: metadata?.fingerprint, items },
+    });
   });
 }
 
-async function setTags(
-  gce: Gce,
-  { name, options: { zone } }: Target<Options>,
-  { tags }: Instance,
-  items: readonly string[],
-): Promise<void> {
-  await change(gce, 'setting its network tags', 'InstancesClient', 'setTags', {
-    zone,
-    instance: name,
-    tagsResource: { fingerprint: tags?.fingerprint, items },
+async function editTags(gce: Gce, target: Target<Options>, changed: Edit): Promise<void> {
+  await edit(gce, target, ({ tags }) => {
+    const before = tags?.items ?? [];
+    const items = changed(before);
+    if (items.length === before.length) return undefined;
+    return change(gce, 'setting its network tags', 'InstancesClient', 'setTags', {
+      zone: target.options.zone,
+      instance: target.name,
+      tagsResource: { fingerprint: tags?.fingerprint, items },
+    });
   });
 }

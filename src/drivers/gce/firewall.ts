@@ -1,9 +1,10 @@
 import { callerBlock } from '../../cloud/caller-address.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { MakingCall, Target } from '../driver.ts';
-import { change, makeOnce, type Gce } from './client.ts';
+import { type Gce } from './client.ts';
 import { networkLink } from './instance.ts';
 import { firewallName, markOf, networkTag, openName } from './names.ts';
+import { change, makeOnce } from './operation.ts';
 import type { Options } from './options.ts';
 
 export type Firewall = {
@@ -115,17 +116,24 @@ function isOurs(rule: Firewall | undefined, mark: string): boolean {
 /** Lets today's address through, where it is not let through yet. */
 export async function admitCaller(gce: Gce, target: Target<Options>): Promise<void> {
   if (target.options.allowCidr.length > 0) return;
-  const mark = markOf(target);
-  const rule = await ruleOf(gce, mark);
-  if (!rule) return;
   const [block = ''] = await allowedBlocks(gce, target.options);
+  // Its batch's, and its own when it was finished alone.
+  for (const mark of new Set([markOf(target), target.id])) {
+    const rule = await ruleOf(gce, mark);
+    if (rule) await admitBlock(gce, mark, rule, block, target.name);
+  }
+}
+
+async function admitBlock(gce: Gce, mark: string, rule: Firewall, block: string, machine: string): Promise<void> {
   const { sourceRanges = [] } = rule;
   if (sourceRanges.includes(block) || sourceRanges.includes('0.0.0.0/0')) return;
+  const name = firewallName(mark);
   await change(gce, 'opening its firewall', 'FirewallsClient', 'patch', {
-    firewall: firewallName(mark),
-    firewallResource: { sourceRanges: [...sourceRanges, block] },
+    firewall: name,
+    // Google's description of the call demands the name here too.
+    firewallResource: { name, sourceRanges: [...sourceRanges, block] },
   });
-  gce.call.note(`${block} may connect to "${target.name}" from now on`);
+  gce.call.note(`${block} may connect to "${machine}" from now on`);
 }
 
 export async function removeFirewall(gce: Gce, name: string): Promise<void> {

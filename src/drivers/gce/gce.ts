@@ -1,8 +1,9 @@
-import { access, constants, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { access, constants } from 'node:fs/promises';
+import { pauseFor } from '../../cloud/insist.ts';
 import { SlipwayError } from '../../errors.ts';
 import { defineDriver, type Call, type Health, type Instance, type Target } from '../driver.ts';
 import type { Gce } from './client.ts';
+import { haveCredentials } from './credentials.ts';
 import { options, type Options } from './options.ts';
 
 /** The SDK is read when a machine of this driver is meant, and not before. */
@@ -85,7 +86,7 @@ async function inspect(target: Target<Options>, call: Call): Promise<Instance> {
     const found = await findInstance(way, target);
     const status = found?.status ?? '';
     if (!found || status === '') return { state: 'missing' };
-    if (['STOPPING', 'STOPPED', 'TERMINATED'].includes(status)) return { state: 'stopped' };
+    if (['PENDING_STOP', 'STOPPING', ...DOWN].includes(status)) return { state: 'stopped' };
     if (['SUSPENDING', 'SUSPENDED'].includes(status))
       return { state: 'paused', reason: 'it is suspended in Compute Engine' };
     const [card] = found.networkInterfaces ?? [];
@@ -104,37 +105,46 @@ async function inspect(target: Target<Options>, call: Call): Promise<Instance> {
 }
 
 /** Google ends a machine that has not shut down in about 90 seconds by itself, so seconds are a wish. */
-async function power(target: Target<Options>, method: 'start' | 'stop', call: Call, seconds?: number): Promise<void> {
-  const [{ change }, { findInstance }] = await Promise.all([import('./client.ts'), import('./make.ts')]);
-  const { zone } = target.options;
+async function power(target: Target<Options>, method: 'start' | 'stop', call: Call, seconds = 0): Promise<void> {
+  const [{ change }, { findInstance }] = await Promise.all([import('./operation.ts'), import('./make.ts')]);
+  if (seconds > 90) call.log('Compute Engine gives a machine about 90 s to shut down');
   await over(target.options, call, async (way) => {
-    const found = await findInstance(way, target);
-    if (!found)
-      throw new SlipwayError('MACHINE_NOT_FOUND', `The instance of "${target.name}" is gone from Compute Engine`, {
-        hint: `Forget the machine: slipway rm ${target.name}`,
-      });
-    const running = found.status !== 'TERMINATED' && found.status !== 'STOPPED';
-    if (running === (method === 'start') && found.status !== 'SUSPENDED') return;
-    const wish = found.status === 'SUSPENDED' && method === 'start' ? 'resume' : method;
-    if (seconds !== undefined && seconds > 90) call.log('Compute Engine gives a machine about 90 s to shut down');
-    await change(way, `${method === 'start' ? 'starting' : 'stopping'} the instance`, 'InstancesClient', wish, {
-      zone,
-      instance: found.name,
-    });
+    const { name, status = '' } = await settledOne(target, call, () => findInstance(way, target));
+    const asleep = status === 'SUSPENDED';
+    if (DOWN.includes(status) !== (method === 'start') && !asleep) return;
+    await change(
+      way,
+      `${method === 'start' ? 'starting' : 'stopping'} the instance`,
+      'InstancesClient',
+      asleep && method === 'start' ? 'resume' : method,
+      { zone: target.options.zone, instance: name },
+    );
   });
 }
 
+const DOWN = ['TERMINATED', 'STOPPED'];
+const GOING_DOWN = ['STOPPING', 'SUSPENDING', 'PENDING_STOP'];
+
+/** What is on its way down is neither to be started nor to be stopped before it is there. */
+async function settledOne<T extends { readonly status?: string }>(
+  { name }: Target<Options>,
+  call: Call,
+  find: () => Promise<T | undefined>,
+): Promise<T> {
+  for (;;) {
+    const found = await find();
+    if (!found)
+      throw new SlipwayError('MACHINE_NOT_FOUND', `The instance of "${name}" is gone from Compute Engine`, {
+        hint: `Forget the machine: slipway rm ${name}`,
+      });
+    if (!GOING_DOWN.includes(found.status ?? '')) return found;
+    await pauseFor(1000, call.signal);
+  }
+}
+
 /** Where Google's own chain would find credentials, as far as that can be told without asking anybody. */
-async function health({ env, platform }: Call['computer']): Promise<Health> {
-  const named = ['GOOGLE_APPLICATION_CREDENTIALS', 'CLOUDSDK_AUTH_ACCESS_TOKEN', 'GOOGLE_OAUTH_ACCESS_TOKEN'];
-  if (named.some((name) => env[name])) return { usable: true };
-  const folder = platform === 'win32' ? join(env.APPDATA ?? '', 'gcloud') : join(env.HOME ?? '', '.config', 'gcloud');
-  const file = join(env.CLOUDSDK_CONFIG || folder, 'application_default_credentials.json');
-  const there = await stat(file).then(
-    () => true,
-    () => false,
-  );
-  if (there) return { usable: true };
+async function health(computer: Call['computer']): Promise<Health> {
+  if (await haveCredentials(computer)) return { usable: true };
   return {
     usable: false,
     reason: 'there are no Google credentials in the environment nor in gcloud’s folder',

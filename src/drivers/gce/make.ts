@@ -3,11 +3,13 @@ import { join } from 'node:path';
 import { tagsOf } from '../../cloud/tags.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { Boot, Call, MakingCall, Target } from '../driver.ts';
-import { change, makeOnce, regionOf, type Gce } from './client.ts';
+import { type Gce, regionOf } from './client.ts';
 import { adopt, type Instance } from './existing.ts';
+import { statusOf } from './errors.ts';
 import { described, makeFirewall, type Marks } from './firewall.ts';
 import { instanceBody, isInternalOnly, type Wish } from './instance.ts';
 import { addressName, instanceName, lowered, markOf } from './names.ts';
+import { change, makeOnce } from './operation.ts';
 import type { Options } from './options.ts';
 
 /** The instance of this machine: its own, or its place in the batch that it was made with. */
@@ -43,18 +45,36 @@ export async function make(gce: Gce, targets: readonly Target<Options>[], boot: 
     return await adopt(gce, own, boot);
   }
   const found = await Promise.all(targets.map(async (target) => findInstance(gce, target)));
-  if (found.every((instance) => instance !== undefined)) return;
+  const missing = targets.filter((_, at) => found[at] === undefined);
+  if (missing.length > 0) await makeMissing(gce, { own, missing, many, marks }, boot, call);
+  if (many) await nameEach(gce, targets, call);
+}
+
+type Wanted = {
+  /** The one, or the first of the batch: for what all of it share. */
+  readonly own: Target<Options>;
+  readonly missing: readonly Target<Options>[];
+  readonly many: boolean;
+  readonly marks: Marks;
+};
+
+async function makeMissing(
+  gce: Gce,
+  { own, missing, many, marks }: Wanted,
+  boot: Boot,
+  call: MakingCall,
+): Promise<void> {
+  const { options } = own;
   await makeFirewall(gce, own, marks, boot.enginePort, call);
   const wish: Wish = {
-    options: first.options,
+    options,
     mark: markOf(own),
-    labels: labelsOf(first.options, marks),
+    labels: labelsOf(options, marks),
     description: described('a Docker host', marks),
-    metadata: await metadataOf(first.options, boot, call),
+    metadata: await metadataOf(options, boot, call),
     natIP: many ? undefined : await addressOf(gce, own, marks, call),
   };
-  await (many ? insertMany(gce, targets, wish, call) : insertOne(gce, own, wish, call));
-  if (many) await nameEach(gce, targets, call);
+  await (many ? insertMany(gce, missing, wish, call) : insertOne(gce, own, wish, call));
 }
 
 async function insertOne(gce: Gce, target: Target<Options>, wish: Wish, call: MakingCall): Promise<void> {
@@ -90,7 +110,7 @@ async function insertMany(gce: Gce, targets: readonly Target<Options>[], wish: W
         bulkInsertInstanceResourceResource: {
           count: String(names.length),
           minCount: String(names.length),
-          perInstanceProperties: Object.fromEntries(names.map((name) => [name, { name }])),
+          perInstanceProperties: Object.fromEntries(names.map((name) => [name, {}])),
           instanceProperties: instanceBody(wish, 'name'),
         },
       },
@@ -149,8 +169,8 @@ async function addressOf(
         addressResource: {
           name,
           addressType: 'EXTERNAL',
+          // Not all versions of the API take labels here.
           description: described('an address', marks),
-          labels: labelsOf(options, marks),
         },
       },
       isThere: async () => (await find()) !== undefined,
@@ -190,21 +210,34 @@ async function startupScript(boot: Boot, theirs: string | undefined, { computer 
   ].join('\n');
 }
 
-/** For people who look into the console; nothing depends on it. */
+/** For people who look into the console, and for `gc`; nothing depends on it. */
 async function nameEach(gce: Gce, targets: readonly Target<Options>[], call: Call): Promise<void> {
   for (const target of targets) {
-    const instance = await findInstance(gce, target);
-    if (!instance) continue;
-    await change(gce, 'naming the instance', 'InstancesClient', 'setLabels', {
-      zone: target.options.zone,
-      instance: instance.name,
-      instancesSetLabelsRequestResource: {
-        labelFingerprint: instance.labelFingerprint,
-        labels: { ...instance.labels, 'slipway-name': lowered(target.name).slice(0, 63) },
-      },
-    }).catch((error: unknown) => {
+    await nameOne(gce, target).catch((error: unknown) => {
       if (call.signal.aborted || !(error instanceof SlipwayError)) throw error;
-      call.note(`${instance.name} is not labelled "${target.name}": ${error.message}`);
+      call.note(`The instance of "${target.name}" is not labelled so: ${error.message}`);
     });
+  }
+}
+
+async function nameOne(gce: Gce, target: Target<Options>): Promise<void> {
+  const label = lowered(target.name).slice(0, 63);
+  for (let attempt = 1; ; attempt += 1) {
+    const instance = await findInstance(gce, target);
+    if (!instance || instance.labels?.['slipway-name'] === label) return;
+    try {
+      await change(gce, 'naming the instance', 'InstancesClient', 'setLabels', {
+        zone: target.options.zone,
+        instance: instance.name,
+        instancesSetLabelsRequestResource: {
+          labelFingerprint: instance.labelFingerprint,
+          labels: { ...instance.labels, 'slipway-name': label },
+        },
+      });
+      return;
+    } catch (error) {
+      // Somebody has changed them meanwhile.
+      if (statusOf(error) !== 412 || attempt >= 3) throw error;
+    }
   }
 }

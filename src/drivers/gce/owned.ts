@@ -17,7 +17,7 @@ type Disk = Labelled & {
   readonly sizeGb?: string | number;
   readonly users?: readonly string[];
 };
-type Address = Labelled & { readonly region?: string; readonly status?: string };
+type Address = Firewall & { readonly region?: string; readonly status?: string };
 
 /** An unused address, a month. */
 const IDLE_ADDRESS = 7.3;
@@ -29,13 +29,13 @@ export async function ownedIn(options: Options, home: string | undefined, call: 
     const [instances, disks, addresses, firewalls] = await Promise.all([
       gce.list<Instance>(doing, 'InstancesClient', 'aggregatedList', { filter }),
       gce.list<Disk>(doing, 'DisksClient', 'aggregatedList', { filter }),
-      gce.list<Address>(doing, 'AddressesClient', 'aggregatedList', { filter }),
+      gce.list<Address>(doing, 'AddressesClient', 'aggregatedList', {}),
       gce.list<Firewall>(doing, 'FirewallsClient', 'list', {}),
     ]);
     return [
-      ...instances.map(ownedInstance),
+      ...instances.map((instance) => ownedInstance(instance, disks)),
       ...disks.filter(({ users = [] }) => users.length === 0).map(ownedDisk),
-      ...addresses.map(ownedAddress),
+      ...addresses.flatMap((address) => ownedAddress(address, home)),
       ...firewalls.flatMap((rule) => ownedFirewall(rule, home)),
     ];
   });
@@ -53,7 +53,7 @@ function marked({
     name: labels['slipway-name'] ?? '',
     home: labels['slipway-home'] ?? '',
     resource: name,
-    made: creationTimestamp === undefined ? undefined : new Date(creationTimestamp),
+    made: madeAt(creationTimestamp),
   };
 }
 
@@ -62,14 +62,15 @@ function indexIn(name: string, id: string): number | undefined {
   return index === undefined ? undefined : Number(index);
 }
 
-function ownedInstance(instance: Instance): Owned {
-  const { status = '', machineType, zone, scheduling, disks = [] } = instance;
+function ownedInstance(instance: Instance, all: readonly Disk[]): Owned {
+  const { name, status = '', machineType, zone, scheduling } = instance;
   const stopped = ['STOPPING', 'STOPPED', 'TERMINATED', 'SUSPENDED'].includes(status);
   const spot = scheduling?.preemptible === true || scheduling?.provisioningModel === 'SPOT';
   const machine = machineMonthly(nameIn(machineType), stopped, spot);
-  const kept = disks.map(({ diskSizeGb = 0, type }) =>
-    diskMonthly(nameIn(type) === 'PERSISTENT' ? 'pd-balanced' : nameIn(type), Number(diskSizeGb)),
+  const disks = all.filter(({ users = [], zone: place }) =>
+    users.some((user) => nameIn(user) === name && nameIn(place) === nameIn(zone)),
   );
+  const kept = disks.map(({ sizeGb = 0, type }) => diskMonthly(nameIn(type), Number(sizeGb)));
   return {
     ...marked(instance),
     kind: 'instance',
@@ -93,21 +94,25 @@ function ownedDisk(disk: Disk): Owned {
   };
 }
 
-function ownedAddress(address: Address): Owned {
+function ownedAddress(address: Address, home: string | undefined): readonly Owned[] {
   const { status = '', region } = address;
-  return {
-    ...marked(address),
-    index: undefined,
+  return byDescription(address, home, {
     kind: 'address',
     place: nameIn(region),
     state: status.toLowerCase(),
     monthly: status === 'RESERVED' ? IDLE_ADDRESS : 0,
-  };
+  });
 }
 
-function ownedFirewall(
+function ownedFirewall(rule: Firewall, home: string | undefined): readonly Owned[] {
+  return byDescription(rule, home, { kind: 'firewall', place: 'global', state: '', monthly: 0 });
+}
+
+/** What has no labels carries the marks in its description. */
+function byDescription(
   { name = '', description, creationTimestamp }: Firewall,
   home: string | undefined,
+  more: Pick<Owned, 'kind' | 'place' | 'state' | 'monthly'>,
 ): readonly Owned[] {
   const marks = name.startsWith('slipway-') ? marksIn(description) : undefined;
   if (!marks || (home !== undefined && marks['slipway-home'] !== home)) return [];
@@ -117,14 +122,15 @@ function ownedFirewall(
       index: undefined,
       name: marks['slipway-name'],
       home: marks['slipway-home'],
-      kind: 'firewall',
       resource: name,
-      place: 'global',
-      state: '',
-      made: creationTimestamp === undefined ? undefined : new Date(creationTimestamp),
-      monthly: 0,
+      made: madeAt(creationTimestamp),
+      ...more,
     },
   ];
+}
+
+function madeAt(timestamp: string | undefined): Date | undefined {
+  return timestamp === undefined || timestamp === '' ? undefined : new Date(timestamp);
 }
 
 /** These and nothing else. Instances first: they hold what the others are. */

@@ -1,10 +1,11 @@
 import { pauseFor } from '../../cloud/insist.ts';
 import type { Call, Target } from '../driver.ts';
-import { change, type Gce, regionOf } from './client.ts';
+import { type Gce, regionOf } from './client.ts';
 import { type Instance, release } from './existing.ts';
 import { removeFirewall, ruleOf } from './firewall.ts';
 import { findInstance } from './make.ts';
 import { addressName, firewallName, markOf, openName } from './names.ts';
+import { change } from './operation.ts';
 import type { Options } from './options.ts';
 
 /** A request that was on its way when its create was killed is known to Google by then. */
@@ -45,9 +46,13 @@ async function removeInstances(gce: Gce, target: Target<Options>, call: Call): P
   }
 }
 
-/** A firewall is what was asked for last, and it is there: nothing came after it. */
-async function isThere(gce: Gce, target: Target<Options>): Promise<boolean> {
-  return target.asked?.what === 'firewall' && (await ruleOf(gce, markOf(target))) !== undefined;
+/** What was asked for last is there and is no instance: nothing came after it. */
+async function isThere(gce: Gce, { asked, ...target }: Target<Options>): Promise<boolean> {
+  const mark = markOf(target);
+  if (asked?.what === 'firewall') return (await ruleOf(gce, mark)) !== undefined;
+  if (asked?.what !== 'address') return false;
+  const wish = { region: regionOf(target.options.zone), address: addressName(mark) };
+  return (await gce.find('looking for its address', 'AddressesClient', 'get', wish)) !== undefined;
 }
 
 export async function removeInstance(gce: Gce, instance: string, zone: string): Promise<void> {

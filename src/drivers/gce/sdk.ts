@@ -1,4 +1,4 @@
-// One file a client of the package: its index would read a hundred of them.
+// One file a client of the package: its index would read a hundred of them. build.mjs leaves out what these don't use of its protos.
 export { AddressesClient } from '@google-cloud/compute/build/src/v1/addresses_client.js';
 export { DisksClient } from '@google-cloud/compute/build/src/v1/disks_client.js';
 export { FirewallsClient } from '@google-cloud/compute/build/src/v1/firewalls_client.js';
@@ -11,3 +11,4 @@ export { RegionsClient } from '@google-cloud/compute/build/src/v1/regions_client
 export { SubnetworksClient } from '@google-cloud/compute/build/src/v1/subnetworks_client.js';
 export { ZoneOperationsClient } from '@google-cloud/compute/build/src/v1/zone_operations_client.js';
 export { ZonesClient } from '@google-cloud/compute/build/src/v1/zones_client.js';
+export { GoogleAuth, OAuth2Client } from 'google-auth-library';

@@ -1,6 +1,7 @@
 import { SlipwayError } from '../../errors.ts';
 import type { Target } from '../driver.ts';
-import { type Gce, regionOf } from './client.ts';
+import { type Gce, nameIn, regionOf } from './client.ts';
+import { MORE } from './errors.ts';
 import type { Options } from './options.ts';
 import { existing, guestKey } from './existing.ts';
 
@@ -17,7 +18,9 @@ export async function settled(gce: Gce, target: Target<Options>): Promise<Option
   if (options.useExisting) {
     const instance = await existing(gce, target);
     const hostKey = options.hostKey ?? (await guestKey(gce, target));
-    if (hostKey !== undefined) return { ...options, project: gce.project, hostKey };
+    const network = relative(instance.networkInterfaces?.[0]?.network);
+    if (hostKey !== undefined)
+      return { ...options, project: gce.project, hostKey, ...(network === undefined ? {} : { network }) };
     throw new SlipwayError('HOST_KEY', `${instance.name} publishes no SSH host key (guest attributes are off)`, {
       hint: 'Look at it in the serial console and insist on it: --gce-host-key SHA256:…',
     });
@@ -41,7 +44,7 @@ export async function settled(gce: Gce, target: Target<Options>): Promise<Option
       `There is no machine type ${options.machineType} in ${zone}`,
       'For example: --gce-machine-type e2-medium',
     );
-  await roomFor(gce, zone, type.guestCpus ?? 0);
+  await roomFor(gce, target, type.guestCpus ?? 0);
   const network = await networkOf(gce, options);
   return { ...options, project: gce.project, imageLink, ...(network === undefined ? {} : { network }) };
 }
@@ -50,40 +53,62 @@ function missing(sentence: string, hint: string): SlipwayError {
   return new SlipwayError('USAGE', sentence, { hint });
 }
 
+/** A link without its host, which another endpoint need not know. */
+function relative(link: string | undefined): string | undefined {
+  return link?.replace(/^https?:\/\/.*?\/compute\/v1\//, '');
+}
+
+/** Machine families that are counted apart; the others are `CPUS`. */
+const FAMILIES = ['A2', 'C2', 'C2D', 'C3', 'M1', 'M2', 'M3', 'N2', 'N2D', 'T2A', 'T2D'];
+
+/** What one machine takes of the region's quotas. */
+function needs({ machineType, spot, preemptible, address, useInternalIpOnly }: Options, cpus: number): readonly Need[] {
+  const family = (machineType.split('-')[0] ?? '').toUpperCase();
+  const inside = address === 'none' || useInternalIpOnly;
+  return [
+    // What may be ended at any time has a quota of its own, or counts with the others.
+    ...(spot || preemptible
+      ? []
+      : [{ metric: FAMILIES.includes(family) ? `${family}_CPUS` : 'CPUS', each: cpus, what: 'CPUs' }]),
+    { metric: 'INSTANCES', each: 1, what: 'instances' },
+    ...(inside ? [] : [{ metric: 'IN_USE_ADDRESSES', each: 1, what: 'addresses in use' }]),
+    ...(address === 'static' ? [{ metric: 'STATIC_ADDRESSES', each: 1, what: 'static addresses' }] : []),
+  ];
+}
+
+type Need = { readonly metric: string; readonly each: number; readonly what: string };
+
 /** Told now, when nothing costs anything yet. */
-async function roomFor(gce: Gce, zone: string, cpus: number): Promise<void> {
-  const region = regionOf(zone);
-  const found = await gce.find<{ quotas?: readonly Quota[] }>(
-    `looking at your quota in ${region}`,
-    'RegionsClient',
-    'get',
-    {
-      region,
-    },
-  );
-  const quota = found?.quotas?.find(({ metric }) => String(metric) === 'CPUS');
-  if (quota?.limit === undefined || quota.limit - (quota.usage ?? 0) >= cpus) return;
-  throw new SlipwayError(
-    'QUOTA',
-    `Your project has ${quota.limit - (quota.usage ?? 0)} of ${quota.limit} CPUs left in ${region}, and this machine needs ${cpus}`,
-    { hint: 'Ask Google for more (IAM & Admin, Quotas), or choose another --gce-zone or --gce-machine-type' },
-  );
+async function roomFor(gce: Gce, { options, batch }: Target<Options>, cpus: number): Promise<void> {
+  const region = regionOf(options.zone);
+  const doing = `looking at your quota in ${region}`;
+  const found = await gce.find<{ quotas?: readonly Quota[] }>(doing, 'RegionsClient', 'get', { region });
+  const count = batch?.size ?? 1;
+  for (const { metric, each, what } of needs(options, cpus)) {
+    const quota = found?.quotas?.find((one) => String(one.metric) === metric);
+    if (quota?.limit === undefined) continue;
+    const left = quota.limit - (quota.usage ?? 0);
+    if (left >= each * count) continue;
+    throw new SlipwayError(
+      'QUOTA',
+      `Your project has ${left} of ${quota.limit} ${what} left in ${region} (${metric}), and ${count === 1 ? 'this machine needs' : `${count} machines need`} ${each * count}`,
+      { hint: MORE },
+    );
+  }
 }
 
 async function imageOf(gce: Gce, options: Options): Promise<string> {
   const { project, family, image } = wantedImage(options);
-  const what = `the image ${family ?? image} of ${project}`;
-  const found = await gce.find<{ selfLink?: string }>(
-    `looking for ${what}`,
+  const what = `image ${family ?? image} of ${project}`;
+  const found = await gce.find<{ selfLink?: string; name?: string }>(
+    `looking for the ${what}`,
     'ImagesClient',
     family === undefined ? 'get' : 'getFromFamily',
     family === undefined ? { project, image } : { project, family },
   );
-  if (found?.selfLink !== undefined) return found.selfLink;
-  throw missing(
-    `There is no ${what.replace(/^the /, '')} in Compute Engine`,
-    'For example: --gce-image-family debian-13',
-  );
+  const name = found?.name ?? nameIn(found?.selfLink);
+  if (name !== '') return `projects/${project}/global/images/${name}`;
+  throw missing(`There is no ${what} in Compute Engine`, 'For example: --gce-image-family debian-13');
 }
 
 /** The old tool's paths and URLs too: `PROJECT/global/images/NAME`, `…/images/family/NAME`. */
@@ -110,6 +135,6 @@ async function networkOf(gce: Gce, { subnetwork, zone }: Options): Promise<strin
     region,
     subnetwork: name,
   });
-  if (found?.network !== undefined) return found.network.replace(/^https:\/\/[^/]+\/compute\/v1\//, '');
+  if (found) return relative(found.network);
   throw missing(`There is no subnetwork ${name} in ${region}`, 'Check --gce-subnetwork');
 }

@@ -1,0 +1,154 @@
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Computer } from '../../computer.ts';
+import { canceled, SlipwayError } from '../../errors.ts';
+import type { Call } from '../driver.ts';
+
+type Sdk = typeof import('./sdk.ts');
+
+/** As far as we use a client of Google's own library. */
+export type Account = {
+  readonly universeDomain: string;
+  getRequestHeaders(url?: string): Promise<Headers>;
+  readonly transporter: {
+    request(options: object): Promise<{ readonly status: number; readonly data: unknown }>;
+  };
+};
+
+export const SIGN_IN =
+  'Sign in: gcloud auth application-default login, or name a service account’s file in GOOGLE_APPLICATION_CREDENTIALS';
+const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
+/** It answers within milliseconds where there is one; elsewhere its address leads nowhere, and nobody says so. */
+const METADATA_MS = 1500;
+const ON_GOOGLE = ['none', 'assume-present'];
+
+/** Who has a token already, as CI has, needs no chain. */
+function tokenIn({ env }: Computer): string | undefined {
+  return env.CLOUDSDK_AUTH_ACCESS_TOKEN || env.GOOGLE_OAUTH_ACCESS_TOKEN || undefined;
+}
+
+function gcloudFolder({ env, platform }: Computer): string {
+  if (env.CLOUDSDK_CONFIG) return env.CLOUDSDK_CONFIG;
+  return platform === 'win32' ? join(env.APPDATA ?? '', 'gcloud') : join(env.HOME ?? '', '.config', 'gcloud');
+}
+
+/** The file that is named, or the one that gcloud leaves; undefined where there is neither. */
+async function credentialsFile(computer: Computer): Promise<string | undefined> {
+  const named = computer.env.GOOGLE_APPLICATION_CREDENTIALS;
+  if (named) return named;
+  const file = join(gcloudFolder(computer), 'application_default_credentials.json');
+  return (await isThere(file)) ? file : undefined;
+}
+
+async function isThere(file: string): Promise<boolean> {
+  return stat(file).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** Whether there are credentials, as far as that can be told without asking anybody. */
+export async function haveCredentials(computer: Computer): Promise<boolean> {
+  return tokenIn(computer) !== undefined || (await credentialsFile(computer)) !== undefined;
+}
+
+/** By Google's own chain: a token, a file, the metadata server of a machine of Google's. Fails soon where there is none of them. */
+export async function accountOf(sdk: Sdk, call: Call): Promise<Account> {
+  const token = tokenIn(call.computer);
+  if (token !== undefined) {
+    const client = new sdk.OAuth2Client();
+    client.setCredentials({ access_token: token });
+    return client as unknown as Account;
+  }
+  const file = await credentialsFile(call.computer);
+  const auth = new sdk.GoogleAuth({ scopes: [SCOPE], ...(file === undefined ? {} : await contentOf(file)) });
+  // As the clients of the package have it: an account's own signature is a token, without asking for one.
+  Object.assign(auth, { useJWTAccessWithScope: true });
+  if (file === undefined && !(await metadataAnswers(call))) throw noCredentials();
+  return (await auth.getClient()) as unknown as Account;
+}
+
+function noCredentials(cause?: unknown): SlipwayError {
+  return new SlipwayError('CREDENTIALS', 'There are no Google credentials in your environment nor in gcloud’s folder', {
+    hint: SIGN_IN,
+    cause,
+  });
+}
+
+async function contentOf(file: string): Promise<{ readonly keyFilename: string }> {
+  await parsed(file);
+  return { keyFilename: file };
+}
+
+type Content = { readonly project_id?: unknown; readonly quota_project_id?: unknown; readonly type?: unknown };
+
+async function parsed(file: string): Promise<Content> {
+  try {
+    const content = JSON.parse(await readFile(file, 'utf8')) as Content | null;
+    if (content?.type !== undefined) return content;
+    throw new SyntaxError('no type');
+  } catch (error) {
+    const why = error instanceof SyntaxError ? 'holds no Google credentials' : 'can’t be read';
+    throw new SlipwayError('CREDENTIALS', `${file} ${why}`, { hint: SIGN_IN, cause: error });
+  }
+}
+
+/** Asked as its clients ask it, but not for long. The variables are Google's. */
+async function metadataAnswers({ computer: { env }, signal }: Call): Promise<boolean> {
+  const known = ON_GOOGLE.indexOf(env.METADATA_SERVER_DETECTION ?? '');
+  if (known >= 0) return known === 1;
+  return (await metadata('instance', env, signal)) !== undefined;
+}
+
+async function metadata(path: string, env: Computer['env'], signal: AbortSignal): Promise<string | undefined> {
+  const host = env.GCE_METADATA_IP || env.GCE_METADATA_HOST || '169.254.169.254';
+  try {
+    const answer = await fetch(`http://${host}/computeMetadata/v1/${path}`, {
+      headers: { 'metadata-flavor': 'Google' },
+      signal: AbortSignal.any([signal, AbortSignal.timeout(METADATA_MS)]),
+    });
+    return answer.ok && answer.headers.get('metadata-flavor') === 'Google' ? await answer.text() : undefined;
+  } catch {
+    if (signal.aborted) throw canceled();
+    // Whatever stands in the way: we are not on a machine of Google's.
+    return undefined;
+  }
+}
+
+/** The project that somebody's settings name: variables, the credentials' own, gcloud's, the machine's that we run on. */
+export async function projectOf(call: Call): Promise<string> {
+  const { computer, signal } = call;
+  const { env } = computer;
+  const named = env.GOOGLE_CLOUD_PROJECT || env.GCLOUD_PROJECT || env.CLOUDSDK_CORE_PROJECT;
+  if (named) return named;
+  const file = tokenIn(computer) === undefined ? await credentialsFile(computer) : undefined;
+  const content = file === undefined ? {} : await parsed(file);
+  const found = [content.project_id, await gcloudProject(computer), content.quota_project_id].find(
+    (project) => typeof project === 'string' && project !== '',
+  );
+  if (typeof found === 'string') return found;
+  const here = env.METADATA_SERVER_DETECTION !== 'none' && !(await haveCredentials(computer));
+  const own = here ? await metadata('project/project-id', env, signal) : undefined;
+  if (own !== undefined) return own;
+  if (!(await haveCredentials(computer))) throw noCredentials();
+  throw new SlipwayError(
+    'USAGE',
+    'No Google Cloud project is chosen: neither --gce-project nor your settings name one',
+    { hint: 'Add --gce-project my-project-42, or set GOOGLE_CLOUD_PROJECT' },
+  );
+}
+
+/** What `gcloud config set project` has left. */
+async function gcloudProject(computer: Computer): Promise<string | undefined> {
+  const folder = gcloudFolder(computer);
+  const active =
+    computer.env.CLOUDSDK_ACTIVE_CONFIG_NAME || (await textOf(join(folder, 'active_config'))).trim() || 'default';
+  const [, core = ''] =
+    /^\[core\]$([^[]*)/m.exec(await textOf(join(folder, 'configurations', `config_${active}`))) ?? [];
+  return /^project *= *(\S+)/m.exec(core)?.[1];
+}
+
+/** Settings that are not there say nothing. */
+async function textOf(file: string): Promise<string> {
+  return readFile(file, 'utf8').catch(() => '');
+}

@@ -1,0 +1,4 @@
+import { describeCloudCrowd } from './cloud-crowd.ts';
+import { gce } from './providers.ts';
+
+describeCloudCrowd(gce);

@@ -1,0 +1,4 @@
+import { describeCloudLife } from './cloud-life.ts';
+import { gce } from './providers.ts';
+
+describeCloudLife(gce);
