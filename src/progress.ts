@@ -1,9 +1,18 @@
-/** One line of what a step is doing just now. */
-export type Log = (line: string) => void;
+/** How far something is that is counted in bytes; what is not known yet is left out. */
+export type Bytes = {
+  readonly done: number;
+  readonly total?: number | undefined;
+  /** A second. */
+  readonly rate?: number | undefined;
+};
+
+/** One line of what a step is doing just now; with `bytes` where the line is made of them. */
+export type Log = (line: string, bytes?: Bytes) => void;
 
 /**
  * All that logic knows about output: name a piece of work, do it. How it looks (a live list, plain lines, JSON events) is
- * decided in `cli/progress.ts`. Ids are stable: they stand in the events and in the record's `failure`.
+ * decided in `cli/progress.ts`. Ids are stable: they stand in the events and in the record's `failure`. A step that begins
+ * while another one works is a part of that.
  */
 export type Progress = {
   step<T>(id: string, title: string, work: (log: Log) => Promise<T>): Promise<T>;

@@ -3,7 +3,7 @@ import type { MakeImage, UsersOf } from '../images/making.ts';
 import type { Images } from '../images/store.ts';
 import type { World } from '../lifecycle/world.ts';
 import { describe, type OptionInfo, type Values } from '../options.ts';
-import type { Progress } from '../progress.ts';
+import type { MachineProgress } from './progress.ts';
 
 /** What a command hands back: one document for --json, the text for people, both for stdout. */
 export type Result = { readonly json: unknown; readonly text: string; readonly status?: number };
@@ -25,8 +25,11 @@ export type Cli = {
   readonly color: boolean;
   /** How this program was called, for the command lines that we print. */
   readonly program: string;
-  /** The progress of one machine among several at work at once. */
-  readonly progressOf: (machine: string) => Progress;
+  /**
+   * The progress of one machine among several, which stands in one list with the others from the first time that it is asked
+   * for. Its `end` says that nothing more will be done for it.
+   */
+  readonly progressOf: (machine: string) => MachineProgress;
   /** Sets a variable of the environment for the rest of this run. */
   readonly lend: (variable: string, value: string) => void;
   /** A line for a person, on stderr. */

@@ -5,16 +5,21 @@ import { fileURLToPath } from 'node:url';
 import { canceled, exitCodes, SlipwayError } from '../errors.ts';
 import type { World } from '../lifecycle/world.ts';
 import { fromEnv, parseOptions, type Values } from '../options.ts';
-import type { Progress } from '../progress.ts';
 import type { Cli, Command, Result } from './command.ts';
 import { commands, type CommandEntry, type CommandFamily } from './commands/all.ts';
+import type { Event } from './events.ts';
+import type { MachineProgress, View } from './progress.ts';
 
 /** The flags that shape output, read before anything is parsed: an error in the parse must look right too. */
 type Manner = { readonly json: boolean; readonly debug: boolean; readonly quiet: boolean };
 
 const interrupt = new AbortController();
-/** Once a step ran, stdout of --json is one event a line, and the last line is an event as well. */
-let steps: Progress | undefined;
+/** What shows the steps of this command; it must have left the terminal before anything else ends there. */
+let view: View | undefined;
+/** What the command and each of its machines got of it. */
+const progresses = new Map<string | undefined, MachineProgress>();
+/** Once there was an event, stdout of --json is one a line, and the last line is an event as well. */
+let eventful = false;
 const argv = process.argv.slice(2);
 const manner: Manner = { json: says('json'), debug: says('debug'), quiet: says('quiet') };
 const color = !process.env.NO_COLOR && process.env.TERM !== 'dumb' && process.stderr.isTTY === true;
@@ -30,9 +35,11 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
-    if (steps === undefined || steps.last() === '') process.exit(0);
+    if ([...progresses.values()].every((progress) => progress.last() === '')) process.exit(0);
   });
 }
+// Whatever ends us, the terminal gets its cursor back.
+process.on('exit', () => view?.close());
 // Taken out of the environment, so that no child of ours inherits it.
 const sudoPassword = process.env.SLIPWAY_SUDO_PASSWORD;
 delete process.env.SLIPWAY_SUDO_PASSWORD;
@@ -83,7 +90,6 @@ async function run(name: string, behind: readonly string[], globals: readonly st
     ...own,
   });
   const cli = await makeCli(args.sudoPassword);
-  steps = cli.world.progress;
   const result = await command.run({ words, args, flags }, cli);
   return show(result);
 }
@@ -151,7 +157,7 @@ async function makeCli(password: unknown): Promise<Cli> {
   const [{ openStore }, { openImages }, progressOf] = await Promise.all([
     import('../store.ts'),
     import('../images/store.ts'),
-    makeProgress(),
+    openView(),
   ]);
   const templates = new URL('../templates/', import.meta.url);
   const home = process.env.SLIPWAY_HOME || join(userHome, '.slipway');
@@ -196,28 +202,42 @@ async function makeCli(password: unknown): Promise<Cli> {
   };
 }
 
-async function makeProgress(): Promise<(machine?: string) => Progress> {
-  const { jsonProgress, liveProgress, plainProgress, quietProgress } = await import('./progress.ts');
+/** One view for the whole command. Each machine gets a progress of its own, the same whenever it is asked for. */
+async function openView(): Promise<(machine?: string) => MachineProgress> {
+  const { progressIn } = await import('./progress.ts');
+  const opened = await chosenView();
+  view = opened;
   return (machine) => {
-    const named = (line: string): void => say(machine === undefined ? line : `${machine}: ${line}`);
-    if (manner.json) return jsonProgress((line) => process.stdout.write(`${line}\n`), machine);
-    if (manner.quiet) return quietProgress(named);
-    // Lines of --debug would tear the live list, and two lists each other.
-    return process.stderr.isTTY && !manner.debug && process.env.TERM !== 'dumb' && machine === undefined
-      ? liveProgress(process.stderr, color)
-      : plainProgress(named);
+    const progress = progresses.get(machine) ?? progressIn(opened, machine);
+    progresses.set(machine, progress);
+    return progress;
   };
 }
 
+async function chosenView(): Promise<View> {
+  const { hasUnicode, jsonView, liveView, plainView, quietView } = await import('./progress.ts');
+  const { stderr, stdout, env, platform } = process;
+  if (manner.json) return jsonView(printEvent);
+  if (manner.quiet) return quietView(say);
+  // Lines of --debug belong between those of the steps, and what a build server shows is a log.
+  const live = stderr.isTTY && !manner.debug && env.TERM !== 'dumb' && !env.CI;
+  if (!live) return plainView(say);
+  return liveView({ stream: stderr, others: stdout.isTTY ? [stdout] : [], color, unicode: hasUnicode(platform, env) });
+}
+
 function show({ json, text, status = 0 }: Result): number {
+  view?.close();
   if (manner.json) printJson({ event: 'result', result: json }, json);
   else if (text !== '') print(text);
   return status;
 }
 
 async function fail(error: unknown): Promise<number> {
+  view?.close();
   const { errorDocument, shownError } = await import('./print.ts');
   if (!(error instanceof SlipwayError)) {
+    const message = error instanceof Error ? error.message : String(error);
+    if (manner.json && eventful) printEvent({ event: 'error', error: { code: 'BUG', message } });
     say(error instanceof Error ? (error.stack ?? error.message) : String(error));
     say('This is a bug in Slipway. Please report it with the lines above and what you typed.');
     return 1;
@@ -250,9 +270,14 @@ function print(text: string): number {
   return 0;
 }
 
-function printJson(event: object, document: unknown): void {
-  const long = steps !== undefined && steps.last() !== '';
-  print(long ? JSON.stringify(event) : JSON.stringify(document, null, 2));
+function printJson(event: Event, document: unknown): void {
+  if (eventful) printEvent(event);
+  else print(JSON.stringify(document, null, 2));
+}
+
+function printEvent(event: Event): void {
+  eventful = true;
+  print(JSON.stringify(event));
 }
 
 function say(line: string): void {

@@ -1,6 +1,8 @@
 import Table from 'cli-table3';
 import colors from 'picocolors';
 import type { SlipwayError } from '../errors.ts';
+import type { Event } from './events.ts';
+import { printable } from './printable.ts';
 
 const PLAIN = {
   top: '',
@@ -40,19 +42,21 @@ export function page(rows: readonly (readonly [string, string])[]): string {
 /** An error for people: what happened, what was said, what to type next. */
 export function shownError(error: SlipwayError, color: boolean): string {
   const { red, dim, bold } = colors.createColors(color);
-  const detail = error.detail.map((line) => dim(`  │ ${line}`));
+  // Lines of a host, and words of it in the message, are no orders for this terminal.
+  const detail = error.detail.map((line) => dim(`  │ ${printable(line)}`));
   const hint = error.hint === undefined ? [] : [`${bold('→')} ${error.hint}`];
-  return [`${red('✗')} ${error.message}`, ...detail, ...hint].join('\n');
+  const message = error.message.split('\n').map(printable).join('\n');
+  return [`${red('✗')} ${message}`, ...detail, ...hint].join('\n');
 }
 
 /** An error for programs; the same fields wherever one is printed. */
-export function errorDocument(error: SlipwayError): { readonly error: object } {
+export function errorDocument(error: SlipwayError): Pick<Extract<Event, { event: 'error' }>, 'error'> {
   return {
     error: {
       code: error.code,
       message: error.message,
       ...(error.hint === undefined ? {} : { hint: error.hint }),
-      ...(error.detail.length > 0 ? { detail: error.detail } : {}),
+      ...(error.detail.length > 0 ? { detail: [...error.detail] } : {}),
     },
   };
 }

@@ -1,119 +1,194 @@
-import colors from 'picocolors';
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { SlipwayError } from '../errors.ts';
-import type { Log, Progress } from '../progress.ts';
+import type { Bytes, Log, Progress } from '../progress.ts';
+import type { Event } from './events.ts';
+import { printable } from './printable.ts';
+import { keepLast, newLines, newList, newRow, type StepInfo } from './progress/list.ts';
+import type { Terminal } from './progress/live.ts';
 
 /** Where a view writes: whole lines, without the line end. */
 export type Lines = (line: string) => void;
 
-/** One line an event, for logs and pipes. */
-export function plainProgress(say: Lines): Progress {
-  return stepping(say, async (_id, title, work) => {
-    const started = performance.now();
-    say(`${title} …`);
-    try {
-      const result = await work(() => {});
-      say(`${title}: done in ${seconds(started)} s`);
-      return result;
-    } catch (error) {
-      say(`${title}: failed after ${seconds(started)} s`);
-      throw error;
-    }
-  });
-}
+/** One way of showing what goes on: of a whole command, and of all its machines. */
+export type View = {
+  run<T>(step: StepInfo, work: (log: Log) => Promise<T>): Promise<T>;
+  note(text: string, machine: string | undefined): void;
+  /** A machine that will have its turn. */
+  expect(machine: string): void;
+  /** There is nothing more to be done for a machine, be it that it failed. */
+  left(machine: string, failed: boolean): void;
+  /** The command is over. */
+  close(): void;
+};
 
-/** Nothing but what a user must see whatever the view. */
-export function quietProgress(say: Lines): Progress {
-  return stepping(say, async (_id, _title, work) => work(() => {}));
-}
+/** The progress of one machine among several. Without `end` it counts as at work until the command is over. */
+export type MachineProgress = Progress & { readonly end: (error?: unknown) => void };
 
-/** One JSON event a line: {event, machine? (of several), id, title, state, elapsed (seconds), error?}. */
-export function jsonProgress(print: Lines, machine?: string): Progress {
-  const emit = (event: object): void =>
-    print(JSON.stringify({ ...event, ...(machine === undefined ? {} : { machine }) }));
-  return stepping(
-    (text) => emit({ event: 'note', text }),
-    async (id, title, work) => {
-      const started = performance.now();
-      emit({ event: 'step', id, title, state: 'started' });
-      try {
-        const result = await work((line) => {
-          if (line !== '') emit({ event: 'output', id, line });
-        });
-        emit({ event: 'step', id, title, state: 'done', elapsed: Number(seconds(started)) });
-        return result;
-      } catch (error) {
-        const code = error instanceof SlipwayError ? error.code : 'BUG';
-        emit({ event: 'step', id, title, state: 'failed', elapsed: Number(seconds(started)), error: code });
-        throw error;
-      }
-    },
-  );
-}
-
-/** A live list: the running step turns, with the last line of its output below it. */
-export function liveProgress(stream: NodeJS.WriteStream, color: boolean): Progress {
-  const { cyan } = colors.createColors(color);
-  // Notes wait for the end of the running list, or they would tear it.
-  const waiting: string[] = [];
-  let running = false;
-  const say = (text: string): void => {
-    if (running) waiting.push(text);
-    else stream.write(`${cyan('•')} ${text}\n`);
-  };
-  return stepping(say, async <T>(_id: string, title: string, work: (log: Log) => Promise<T>): Promise<T> => {
-    const { Listr, ListrLogger, PRESET_TIMER, ProcessOutput } = await import('listr2');
-    const logger = new ListrLogger({ useIcons: true, processOutput: new ProcessOutput(stream, stream) });
-    const rendererOptions = {
-      logger,
-      timer: PRESET_TIMER,
-      showErrorMessage: false,
-      collapseErrors: false,
-    } as const;
-    const done: { result?: T } = {};
-    const list = new Listr(
-      [
-        {
-          title,
-          task: async (_context, task): Promise<void> => {
-            done.result = await work((line) => {
-              if (line !== '') task.output = line;
-            });
-          },
-        },
-      ],
-      {
-        // Its own listeners would end the process on Ctrl-C, before anything was said or saved.
-        registerSignalListeners: false,
-        rendererOptions,
-        // It looks whether stdout is a terminal, and would write a plain list to that; ours is on stderr either way.
-        fallbackRenderer: 'default',
-        fallbackRendererOptions: rendererOptions,
-      },
-    );
-    running = true;
-    try {
-      await list.run();
-    } finally {
-      running = false;
-      for (const text of waiting.splice(0)) say(text);
-    }
-    return done.result as T;
-  });
-}
-
-/** What all views share: the id of the last step, and notes. */
-function stepping(note: (text: string) => void, step: Progress['step']): Progress {
+/** What logic gets of a view. The step that it is called in is its parent. */
+export function progressIn(view: View, machine?: string): MachineProgress {
+  const within = new AsyncLocalStorage<StepInfo>();
   let last = '';
+  if (machine !== undefined) view.expect(machine);
   return {
     step(id, title, work) {
       last = id;
-      return step(id, title, work);
+      const step: StepInfo = { id, title, machine, parent: within.getStore() };
+      return within.run(step, () => view.run(step, work));
     },
     last: () => last,
-    note,
+    note: (text) => view.note(text, machine),
+    end: (error) => machine !== undefined && view.left(machine, error !== undefined),
   };
 }
 
-function seconds(since: number): string {
-  return ((performance.now() - since) / 1000).toFixed(1);
+/** One line an event, for logs and pipes. What the host said is left out, unless it explains a failure. */
+export function plainView(say: Lines): View {
+  const named = (machine: string | undefined, text: string): void =>
+    say(machine === undefined ? text : `${machine}: ${text}`);
+  const explained = new WeakSet<object>();
+  return {
+    ...QUIET,
+    note: (text, machine) => named(machine, printable(text)),
+    run: (step, work) =>
+      watched(step, work, {
+        began: ({ machine, title }) => named(machine, `${title} …`),
+        ended({ machine, title }, { seconds, lines, error }) {
+          named(machine, `${title}: ${error === undefined ? 'done in' : 'failed after'} ${seconds.toFixed(1)} s`);
+          if (error !== undefined) for (const line of newLines(lines, error, explained)) named(machine, `  │ ${line}`);
+        },
+      }),
+  };
+}
+
+/** Nothing but what a user must see whatever the view. */
+export function quietView(say: Lines): View {
+  return {
+    ...QUIET,
+    note: (text, machine) => say(machine === undefined ? printable(text) : `${machine}: ${printable(text)}`),
+    run: (_step, work) => work(() => {}),
+  };
+}
+
+const QUIET = { expect: () => {}, left: () => {}, close: () => {} };
+
+/** One JSON event a line, as events.schema.json has them. */
+export function jsonView(print: (event: Event) => void, now: () => number = () => performance.now()): View {
+  const emit = (event: Event, machine: string | undefined): void =>
+    print({ ...event, ...(machine === undefined ? {} : { machine }) });
+  return {
+    ...QUIET,
+    note: (text, machine) => emit({ event: 'note', text }, machine),
+    run(step, work) {
+      const { id, title, machine, parent } = step;
+      const about = { event: 'step', id, title, ...(parent ? { parent: parent.id } : {}) } as const;
+      const measured = rareBytes((bytes) => emit({ event: 'progress', id, ...bytes }, machine), now);
+      return watched(step, work, {
+        began: () => emit({ ...about, state: 'started' }, machine),
+        said(line, bytes) {
+          if (bytes) measured.tell(bytes);
+          else emit({ event: 'output', id, line }, machine);
+        },
+        ended(_step, { seconds, error }) {
+          measured.finish();
+          const elapsed = Number(seconds.toFixed(1));
+          if (error === undefined) return emit({ ...about, state: 'done', elapsed }, machine);
+          emit({ ...about, state: 'failed', elapsed, error: codeOf(error) }, machine);
+        },
+      });
+    },
+  };
+}
+
+/** With the last one, which is always told, four in any second. */
+const REST_MILLISECONDS = 334;
+
+function rareBytes(
+  tell: (bytes: { done: number; total?: number; rate?: number }) => void,
+  now: () => number,
+): { readonly tell: (bytes: Bytes) => void; readonly finish: () => void } {
+  let at = Number.NEGATIVE_INFINITY;
+  let held: Bytes | undefined;
+  const pass = ({ done, total, rate }: Bytes): void => {
+    at = now();
+    held = undefined;
+    tell({
+      done,
+      ...(total === undefined ? {} : { total }),
+      ...(rate === undefined ? {} : { rate: Math.round(rate) }),
+    });
+  };
+  return {
+    tell(bytes) {
+      if (now() - at >= REST_MILLISECONDS) pass(bytes);
+      else held = bytes;
+    },
+    finish: () => held && pass(held),
+  };
+}
+
+/** A live list: of one machine, or of several side by side. What draws it is read when the first step begins. */
+export function liveView(terminal: Terminal): View {
+  const list = newList();
+  const opened = async () => (await import('./progress/live.ts')).openScreen(list, terminal);
+  let opening: ReturnType<typeof opened> | undefined;
+  let screen: Awaited<ReturnType<typeof opened>> | undefined;
+  return {
+    async run(step, work) {
+      screen ??= await (opening ??= opened());
+      return await screen.run(step, work);
+    },
+    note(text, machine) {
+      const said = `${machine === undefined ? '' : `${machine}: `}${printable(text)}`;
+      if (screen) screen.note(said);
+      else terminal.stream.write(`${terminal.unicode ? '•' : '*'} ${said}\n`);
+    },
+    expect(machine) {
+      if (!list.rows.some((row) => row.machine === machine)) list.rows.push(newRow(machine));
+    },
+    left(machine, failed) {
+      const row = list.rows.find((one) => one.machine === machine);
+      if (row === undefined || row.state === 'done' || row.state === 'failed') return;
+      row.state = failed ? 'failed' : 'done';
+      row.until = performance.now();
+      screen?.settle();
+    },
+    close: () => screen?.close(),
+  };
+}
+
+/** Consoles of Windows that draw by code page, and Linux's own, lack most symbols. */
+export function hasUnicode(platform: string, env: Readonly<Record<string, string | undefined>>): boolean {
+  if (platform !== 'win32') return env.TERM !== 'linux';
+  return Boolean(env.WT_SESSION) || env.TERM_PROGRAM === 'vscode' || /^(xterm|alacritty)/.test(env.TERM ?? '');
+}
+
+type Outcome = { readonly seconds: number; readonly lines: readonly string[]; readonly error?: unknown };
+
+type Watch = {
+  readonly began: (step: StepInfo) => void;
+  readonly said?: (line: string, bytes?: Bytes) => void;
+  readonly ended: (step: StepInfo, outcome: Outcome) => void;
+};
+
+async function watched<T>(step: StepInfo, work: (log: Log) => Promise<T>, watch: Watch): Promise<T> {
+  const started = performance.now();
+  const lines: string[] = [];
+  const seconds = (): number => (performance.now() - started) / 1000;
+  watch.began(step);
+  try {
+    const result = await work((line, bytes) => {
+      if (line === '') return;
+      if (!bytes) keepLast(lines, line);
+      watch.said?.(line, bytes);
+    });
+    watch.ended(step, { seconds: seconds(), lines });
+    return result;
+  } catch (error) {
+    watch.ended(step, { seconds: seconds(), lines, error: error ?? new Error('nothing was thrown') });
+    throw error;
+  }
+}
+
+function codeOf(error: unknown): NonNullable<Extract<Event, { event: 'step' }>['error']> {
+  return error instanceof SlipwayError ? error.code : 'BUG';
 }

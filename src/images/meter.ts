@@ -30,7 +30,7 @@ export function meter(
     samples = [...before.filter((sample) => at - sample.at <= WINDOW_MILLISECONDS), { at, done }];
     const first = samples[0];
     const rate = first !== undefined && at > first.at ? ((done - first.done) * 1000) / (at - first.at) : undefined;
-    log(`${prefix}${progressLine(done, total, rate)}`);
+    log(`${prefix}${progressLine(done, total, rate)}`, { done, total, rate });
   };
 }
 

@@ -17,6 +17,8 @@ export type Made = { readonly name: string } & (
   | { readonly error: SlipwayError; readonly ready?: never }
 );
 
+type Ended = (one: { readonly name: string; readonly error?: SlipwayError }) => void;
+
 /** SSH connections and provisioning at the same time; the provider's own work is one call for all. */
 const AT_ONCE = 8;
 /** Machines of this computer's own, or of drivers without a call for many: each is a create of its own. */
@@ -24,21 +26,23 @@ const CREATES_AT_ONCE = 4;
 
 /**
  * Makes machines of one kind, or finishes those whose making was stopped; one that fails keeps none of the others. `worldOf` is
- * the world with the machine's own progress.
+ * the world with the machine's own progress; `ended` hears of each as soon as nothing more is done for it.
  */
 export async function createMachines(
   wanted: readonly MachineSpec[],
   world: World,
   worldOf: (name: string) => World,
+  ended: Ended = () => {},
 ): Promise<readonly Made[]> {
   const driver = driverNamed(wanted[0]?.driver ?? '');
   const before = await Promise.all(wanted.map(async ({ name }) => world.store.find(name)));
   const ready = before.filter((machine) => machine?.phase === 'ready');
+  for (const machine of ready) if (machine) ended({ name: machine.spec.name });
   const left = wanted.filter(({ name }) => !ready.some((machine) => machine?.spec.name === name));
   const fresh = left.filter(({ name }) => !before.some((machine) => machine?.spec.name === name));
   const made = driver.createMany
-    ? await createByOneCall(driver, left, { fresh, before, world, worldOf })
-    : await each(left, CREATES_AT_ONCE, (spec) => createMachine(spec, worldOf(spec.name)));
+    ? await createByOneCall(driver, left, { fresh, before, world, worldOf, ended })
+    : await each(left, CREATES_AT_ONCE, ended, (spec) => createMachine(spec, worldOf(spec.name)));
   return wanted.map(({ name }): Made => {
     const known = ready.find((machine) => machine?.spec.name === name);
     if (known?.phase === 'ready') return { name, ready: known, before: true };
@@ -53,20 +57,21 @@ type Many = {
   readonly before: readonly (Machine | undefined)[];
   readonly world: World;
   readonly worldOf: (name: string) => World;
+  readonly ended: Ended;
 };
 
 async function createByOneCall(
   driver: Driver,
   left: readonly MachineSpec[],
-  { fresh, before, world, worldOf }: Many,
+  { fresh, before, world, worldOf, ended }: Many,
 ): Promise<readonly Made[]> {
   const again = wholeBatch(before);
   const together = fresh.length > 1 ? inBatch(fresh) : again;
   const names = new Set(together.map(({ name }) => name));
   const alone = left.filter(({ name }) => !names.has(name));
   const [batch, singles] = await Promise.all([
-    together.length > 0 ? createBatch(driver, together, world, worldOf) : [],
-    each(alone, CREATES_AT_ONCE, (spec) => createMachine(spec, worldOf(spec.name))),
+    together.length > 0 ? createBatch(driver, together, { world, worldOf, ended }) : [],
+    each(alone, CREATES_AT_ONCE, ended, (spec) => createMachine(spec, worldOf(spec.name))),
   ]);
   return [...batch, ...singles];
 }
@@ -87,8 +92,7 @@ function wholeBatch(before: readonly (Machine | undefined)[]): readonly MachineS
 async function createBatch(
   driver: Driver,
   specs: readonly MachineSpec[],
-  world: World,
-  worldOf: (name: string) => World,
+  { world, worldOf, ended }: Pick<Many, 'world' | 'worldOf' | 'ended'>,
 ): Promise<readonly Made[]> {
   // What is decided for one is decided for all: they are of one kind.
   const { options, given } = await settle(driver, firstOf(specs), world);
@@ -118,14 +122,14 @@ async function createBatch(
       driver.createMany?.(targets, boot, { ...callOf(world, log), asking }),
     );
   } catch (error) {
-    return await each(specs, AT_ONCE, async ({ name }) =>
+    return await each(specs, AT_ONCE, ended, async ({ name }) =>
       recordingFailure(machineIn(machines, name), world, async () => {
         throw error;
       }),
     );
   }
   if (again) await admit(driver, firstOf(targets), world);
-  return await each(specs, AT_ONCE, async ({ name }) => {
+  return await each(specs, AT_ONCE, ended, async ({ name }) => {
     const own = worldOf(name);
     return await recordingFailure(machineIn(machines, name), own, async (save) => {
       return provision(machineIn(machines, name), driver, own, save);
@@ -175,6 +179,7 @@ async function lockAll(names: readonly string[], store: Store): Promise<AsyncDis
 async function each(
   specs: readonly MachineSpec[],
   atOnce: number,
+  ended: Ended,
   work: (spec: MachineSpec) => Promise<Ready>,
 ): Promise<readonly Made[]> {
   const made: Made[] = [];
@@ -184,9 +189,11 @@ async function each(
       const { name } = spec;
       try {
         made.push({ name, ready: await work(spec), before: false });
+        ended({ name });
       } catch (error) {
         if (!(error instanceof SlipwayError)) throw error;
         made.push({ name, error });
+        ended({ name, error });
       }
     }
   };

@@ -12,7 +12,7 @@ import { doctor } from '../../src/cli/commands/doctor.ts';
 import { drivers } from '../../src/cli/commands/drivers.ts';
 import { installMissing } from '../../src/cli/consent.ts';
 import { openImages } from '../../src/images/store.ts';
-import { plainProgress } from '../../src/cli/progress.ts';
+import { plainView, progressIn } from '../../src/cli/progress.ts';
 import type { Driver } from '../../src/drivers/driver.ts';
 import { asked, programs } from '../fakes/boat.ts';
 import { rejected } from '../fakes/caught.ts';
@@ -79,7 +79,7 @@ esac`,
       throw new Error('nothing here is far away');
     },
     computer: { platform: 'linux', arch: 'x64', env, templates: '/nowhere', home: at('.slipway') },
-    progress: plainProgress((line) => said.push(line)),
+    progress: progressIn(plainView((line) => said.push(line))),
   });
   const cli: Cli = {
     world,
@@ -95,7 +95,7 @@ esac`,
     width: 80,
     color: false,
     program: 'slipway',
-    progressOf: () => world.progress,
+    progressOf: () => ({ ...world.progress, end: () => {} }),
     lend: () => {},
     say: (line) => said.push(line),
   };

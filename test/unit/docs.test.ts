@@ -1,6 +1,13 @@
+import { format } from 'prettier';
 import { expect, test } from 'vitest';
 import { optionsPage } from '../../src/cli/docs.ts';
+import { eventsSchema } from '../../src/cli/events.ts';
 
 test('docs/options.md says what the declarations say (npm run docs writes it anew)', async () => {
   await expect(await optionsPage()).toMatchFileSnapshot('../../docs/options.md');
+});
+
+test('events.schema.json says what the events of --json are typed by (npm run docs writes it anew)', async () => {
+  const text = await format(JSON.stringify(eventsSchema()), { parser: 'json', printWidth: 120 });
+  await expect(text).toMatchFileSnapshot('../../events.schema.json');
 });

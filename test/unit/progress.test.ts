@@ -1,21 +1,42 @@
-import { describe, expect, test, vi } from 'vitest';
-import { jsonProgress, liveProgress, plainProgress, quietProgress, type Lines } from '../../src/cli/progress.ts';
+import { readFileSync } from 'node:fs';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { describe, expect, test } from 'vitest';
+import type { Event } from '../../src/cli/events.ts';
+import {
+  hasUnicode,
+  jsonView,
+  type Lines,
+  liveView,
+  plainView,
+  progressIn,
+  quietView,
+  type View,
+} from '../../src/cli/progress.ts';
 import { SlipwayError } from '../../src/errors.ts';
+import { meter } from '../../src/images/meter.ts';
 import type { Progress } from '../../src/progress.ts';
 
-/** What a view shows of a run in which one step succeeds and the next fails; times are masked. */
-async function shown(make: (say: Lines) => Progress): Promise<string> {
+const schema = JSON.parse(readFileSync(new URL('../../events.schema.json', import.meta.url), 'utf8')) as object;
+const isEvent = new Ajv2020().compile(schema);
+
+/** What a view shows of a run in which one step succeeds and the others fail; times are masked. */
+async function shown(open: (say: Lines) => View, machine?: string): Promise<string> {
   const lines: string[] = [];
-  const progress = make((line) => lines.push(line));
+  const progress = progressIn(
+    open((line) => lines.push(line)),
+    machine,
+  );
   const result = await progress.step('facts', 'Look at the host', async (log) => {
     log('one line');
     log('');
-    return 42;
+    return progress.step('inner', 'Look closer', async () => 42);
   });
   expect(result).toBe(42);
   progress.note('A note');
-  const failed = progress.step('verify', 'Verify', async () => {
-    throw new SlipwayError('ENGINE_UNREACHABLE', 'no answer');
+  const failed = progress.step('verify', 'Verify', async (log) => {
+    log('the host says why');
+    log('no answer');
+    throw new SlipwayError('ENGINE_UNREACHABLE', 'There is no answer');
   });
   await expect(failed).rejects.toThrow('no answer');
   const bug = progress.step('profiles', 'Write', async () => {
@@ -23,70 +44,194 @@ async function shown(make: (say: Lines) => Progress): Promise<string> {
   });
   await expect(bug).rejects.toThrow(TypeError);
   expect(progress.last()).toBe('profiles');
-  return lines.join('\n').replaceAll(/(\bin |"elapsed":)\d+(\.\d+)?/g, '$1N');
+  return lines.join('\n').replaceAll(/(\bin |after |"elapsed":)\d+(\.\d+)?/g, '$1N');
 }
 
+const jsonLines = (say: Lines): View => jsonView((event) => say(JSON.stringify(event)));
+
 describe('a run', () => {
-  test('is plain lines without a terminal', async () => {
-    expect(await shown(plainProgress)).toMatchInlineSnapshot(`
+  test('is plain lines without a terminal, and a failure brings what the host said and the error does not', async () => {
+    expect(await shown(plainView)).toMatchInlineSnapshot(`
       "Look at the host …
+      Look closer …
+      Look closer: done in N s
       Look at the host: done in N s
       A note
       Verify …
-      Verify: failed after 0.0 s
+      Verify: failed after N s
+        │ the host says why
       Write …
-      Write: failed after 0.0 s"
+      Write: failed after N s"
     `);
   });
 
-  test('is nothing but notes with --quiet', async () => {
-    expect(await shown(quietProgress)).toMatchInlineSnapshot(`"A note"`);
+  test('is plain lines that begin with the machine where there are several', async () => {
+    const text = await shown(plainView, 'web-1');
+    expect(text.split('\n').filter((line) => !line.startsWith('web-1: '))).toEqual([]);
   });
 
-  test('is one JSON event a line with --json', async () => {
-    const text = await shown(jsonProgress);
+  test('is nothing but notes with --quiet', async () => {
+    expect(await shown(quietView)).toBe('A note');
+    expect(await shown(quietView, 'web-1')).toBe('web-1: A note');
+  });
+
+  test('is one JSON event a line with --json, each as events.schema.json says', async () => {
+    const text = await shown(jsonLines);
     expect(text).toMatchInlineSnapshot(`
       "{"event":"step","id":"facts","title":"Look at the host","state":"started"}
       {"event":"output","id":"facts","line":"one line"}
+      {"event":"step","id":"inner","title":"Look closer","parent":"facts","state":"started"}
+      {"event":"step","id":"inner","title":"Look closer","parent":"facts","state":"done","elapsed":N}
       {"event":"step","id":"facts","title":"Look at the host","state":"done","elapsed":N}
       {"event":"note","text":"A note"}
       {"event":"step","id":"verify","title":"Verify","state":"started"}
+      {"event":"output","id":"verify","line":"the host says why"}
+      {"event":"output","id":"verify","line":"no answer"}
       {"event":"step","id":"verify","title":"Verify","state":"failed","elapsed":N,"error":"ENGINE_UNREACHABLE"}
       {"event":"step","id":"profiles","title":"Write","state":"started"}
       {"event":"step","id":"profiles","title":"Write","state":"failed","elapsed":N,"error":"BUG"}"
     `);
-    for (const line of text.replaceAll('N', '0').split('\n')) expect(() => JSON.parse(line) as unknown).not.toThrow();
+    for (const run of [text, await shown(jsonLines, 'web-1')])
+      for (const line of run.replaceAll('"elapsed":N', '"elapsed":0').split('\n')) {
+        expect(isEvent(JSON.parse(line)), line).toBe(true);
+      }
+    expect(isEvent({ event: 'step', id: 'facts', title: 'x', state: 'begun' })).toBe(false);
+    expect(isEvent({ event: 'note', text: 'x', more: 1 })).toBe(false);
   });
+});
 
-  test('is a live list on a terminal, and a note waits until the list is drawn', async () => {
-    const written: string[] = [];
-    const stream = {
-      isTTY: true,
-      columns: 80,
-      rows: 24,
-      write: (text: string, ...rest: readonly unknown[]) => {
-        written.push(text);
-        for (const done of rest) if (typeof done === 'function') (done as () => void)();
-        return true;
-      },
-      on: () => stream,
-      once: () => stream,
-      off: () => stream,
-      removeListener: () => stream,
-    } as unknown as NodeJS.WriteStream;
-    const stdout = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
-    const progress = liveProgress(stream, false);
+describe('the bytes of a download', () => {
+  test('are events with numbers, four in any second at most, and the last is always told', async () => {
+    const events: { readonly at: number; readonly event: Event }[] = [];
+    let at = 0;
+    const view = jsonView(
+      (event) => events.push({ at, event }),
+      () => at,
+    );
+    await progressIn(view).step('image-download', 'Get it', async (log) => {
+      const say = meter(log, '', () => at);
+      for (; at <= 10_000; at += 10) say(at * 1000, 10_000_000);
+      log('and a line');
+    });
+    const told = events.filter(({ event }) => event.event === 'progress');
+    expect(told.length).toBeGreaterThan(20);
+    const crowded = told.filter(({ at: end }) => told.filter((one) => one.at > end - 1000 && one.at <= end).length > 4);
+    expect(crowded).toEqual([]);
+    expect(told.at(-1)?.event).toMatchObject({ id: 'image-download', done: 10_000_000, total: 10_000_000 });
+    for (const { event } of events) expect(isEvent(event), JSON.stringify(event)).toBe(true);
+    expect(events.filter(({ event }) => event.event === 'output').map(({ event }) => event)).toEqual([
+      { event: 'output', id: 'image-download', line: 'and a line' },
+    ]);
+  });
+});
+
+test('symbols are ASCII where a console has no others', () => {
+  expect(hasUnicode('linux', {})).toBe(true);
+  expect(hasUnicode('linux', { TERM: 'linux' })).toBe(false);
+  expect(hasUnicode('win32', {})).toBe(false);
+  expect(hasUnicode('win32', { WT_SESSION: 'x' })).toBe(true);
+});
+
+/** A terminal that keeps what is written to it. */
+function terminal(): { readonly stream: NodeJS.WriteStream; readonly written: () => string } {
+  const texts: string[] = [];
+  const stream = {
+    isTTY: true,
+    columns: 60,
+    rows: 24,
+    write: (text: string) => texts.push(text) > 0,
+    on: () => stream,
+    off: () => stream,
+  };
+  return { stream: stream as unknown as NodeJS.WriteStream, written: () => texts.join('') };
+}
+
+// oxlint-disable-next-line no-control-regex -- that is what is looked for
+const SEQUENCE = /\u001b\[[0-9;?]*[A-Za-z]/g;
+
+describe('a live list', () => {
+  const open = (): { readonly view: View; readonly progress: Progress; readonly written: () => string } => {
+    const { stream, written } = terminal();
+    const view = liveView({ stream, others: [], color: false, unicode: true });
+    return { view, progress: progressIn(view), written };
+  };
+
+  test('shows a note at once, while the step goes on', async () => {
+    const { view, progress, written } = open();
     const result = await progress.step('facts', 'Look at the host', async (log) => {
       log('one line');
       progress.note('The note');
-      expect(written.join('')).not.toContain('The note');
+      expect(written().replaceAll(SEQUENCE, '')).toMatch(/• The note\n\S Look at the host {2}0 s\n {4}one line/);
       return 'done';
     });
-    const strays = stdout.mock.calls.map(([text]) => text);
-    stdout.mockRestore();
-    expect(strays, 'values alone go to stdout').toEqual([]);
-    expect(written.join('')).toContain('Look at the host');
+    view.close();
     expect([result, progress.last()]).toEqual(['done', 'facts']);
-    expect(written.at(-1)).toBe('• The note\n');
+    expect(written()).toMatch(/✔ Look at the host {2}\d\.\d s/);
+  });
+
+  test('hides the cursor while it is drawn, and shows it again when it is not, also after a close in the middle', async () => {
+    const { view, progress, written } = open();
+    const cursor = (): string | undefined =>
+      written()
+        .match(/\u001b\[\?25[hl]/g)
+        ?.at(-1);
+    let end = (): void => {};
+    const step = progress.step('facts', 'Look at the host', async () => {
+      progress.note('drawn');
+      expect(cursor()).toBe('\u001b[?25l');
+      await new Promise<void>((resolve) => (end = resolve));
+    });
+    await expect.poll(cursor).toBe('\u001b[?25l');
+    view.close();
+    expect(cursor()).toBe('\u001b[?25h');
+    expect(written()).toMatch(/■ Look at the host {2}stopped after \d\.\d s/);
+    end();
+    await step;
+  });
+
+  test('does not hide the cursor before the first step: a question may be asked', () => {
+    const { progress, written } = open();
+    progress.note('The note');
+    expect(written()).toBe('• The note\n');
+  });
+
+  test('lets others write above it, whole', async () => {
+    const { stream, written } = terminal();
+    const view = liveView({ stream, others: [], color: false, unicode: true });
+    const progress = progressIn(view);
+    await progress.step('facts', 'Look', async () => {
+      progress.note('drawn');
+      stream.write('a warning');
+      expect(written()).toMatch(/\r\u001b\[Ja warning\n.*Look {2}0 s/s);
+    });
+    view.close();
+    stream.write('after');
+    expect(written().endsWith('after')).toBe(true);
+  });
+
+  test('tells each machine once when all of them are done, and says which were not begun when they are not', async () => {
+    const { view, written } = open();
+    const [first, second] = ['web-1', 'web-2', 'web-3'].map((name) => progressIn(view, name));
+    await first?.step('facts', 'Look', async () => {});
+    first?.end();
+    const why = new SlipwayError('REMOTE_COMMAND', 'It failed', { detail: ['said already'] });
+    const failed = second?.step('install', 'Install', async (log) => {
+      for (const line of ['an old line', 'said already', 'E: no such package']) log(line);
+      throw why;
+    });
+    await expect(failed).rejects.toBe(why);
+    second?.end(why);
+    view.close();
+    const end = written().replaceAll(SEQUENCE, '').split('\r').at(-2);
+    expect(end?.replaceAll(/\d\.\d s/g, 'N s')).toBe(
+      [
+        '✔ web-1  N s',
+        '✖ web-2  Install  failed after N s',
+        '  │ an old line',
+        '  │ E: no such package',
+        '· not begun: web-3',
+        '',
+      ].join('\n'),
+    );
   });
 });

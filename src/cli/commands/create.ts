@@ -4,6 +4,7 @@ import { createMachines, type Made } from '../../lifecycle/bulk.ts';
 import { exitCodes, SlipwayError } from '../../errors.ts';
 import { createMachine } from '../../lifecycle/create.ts';
 import { checkMachine, dryRun } from '../../lifecycle/provision.ts';
+import type { World } from '../../lifecycle/world.ts';
 import { fromEnv, toArgv, toCommandLine, type Values } from '../../options.ts';
 import { clientProgram, mendingOf, missingPrograms } from '../../programs.ts';
 import { profiles as known } from '../../provision/profiles/index.ts';
@@ -118,7 +119,10 @@ async function createMany(
     const results = plans.map((plan, at) => planResult(names[at] ?? '', plan));
     return { json: results.map(({ json }) => json), text: results.map(({ text }) => text).join('\n') };
   }
-  const made = await createMachines(specs, world, (name) => ({ ...world, progress: cli.progressOf(name) }));
+  // All stand in the list from the beginning, those that have to wait as well.
+  for (const name of names) cli.progressOf(name);
+  const worldOf = (name: string): World => ({ ...world, progress: cli.progressOf(name) });
+  const made = await createMachines(specs, world, worldOf, ({ name, error }) => cli.progressOf(name).end(error));
   if (made.every((one) => one.ready !== undefined && one.before)) throw allExist(names);
   return await manyCreated(made, cli);
 }

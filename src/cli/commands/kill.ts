@@ -10,8 +10,8 @@ export const kill: Command<typeof args> = defineCommand({
   summary: 'End machines at once, as a power cut would',
   words: '<names...>',
   args,
-  async run({ words }, { world }) {
-    return await inTurn(words, world.store, async (name) => {
+  async run({ words }, cli) {
+    return await inTurn(words, cli, async (name, world) => {
       await killMachine(name, world);
       return { json: { name }, text: `${name} is stopped` };
     });

@@ -5,6 +5,7 @@ import { shownPlan } from '../../provision/step.ts';
 import { defineCommand, type Command, type Result } from '../command.ts';
 import { sudoPassword } from '../../spec.ts';
 import { machineInfos, specChanged } from '../spec.ts';
+import { oneByOne } from './each.ts';
 
 const args = z.object({
   dryRun: z.boolean().default(false).meta({ description: 'Show what would be done on the host' }),
@@ -30,11 +31,10 @@ export const provision: Command<typeof args> = defineCommand({
       if (only && more.length === 0) return only;
       return { json: plans.map(({ json }) => json), text: plans.map(({ text }) => text).join('\n') };
     }
-    const done = [];
-    for (const name of words) {
-      const ready = await provisionMachine(name, (spec) => specChanged(spec, flags), cli.world);
-      done.push({ name, url: ready.endpoint.url });
-    }
+    const done = await oneByOne(words, cli, async (name, world) => {
+      const ready = await provisionMachine(name, (spec) => specChanged(spec, flags), world);
+      return { name, url: ready.endpoint.url };
+    });
     return { json: done, text: done.map(({ name, url }) => `${name} is ready: ${url}`).join('\n') };
   },
 });

@@ -11,8 +11,8 @@ export const restart: Command<typeof args> = defineCommand({
   summary: 'Shut machines down and start them again',
   words: '<names...>',
   args,
-  async run({ words, args: { timeout } }, { world }) {
-    return await inTurn(words, world.store, async (name) => {
+  async run({ words, args: { timeout } }, cli) {
+    return await inTurn(words, cli, async (name, world) => {
       await stopMachine(name, timeout, world);
       const { endpoint } = await startMachine(name, world);
       return { json: { name, url: endpoint.url }, text: `${name} runs: ${endpoint.url}` };

@@ -11,8 +11,8 @@ export const start: Command<typeof args> = defineCommand({
   words: '<names...>',
   args,
   details: 'Where an address or a port had to change, the client profiles follow.',
-  async run({ words }, { world }) {
-    return await inTurn(words, world.store, async (name) => {
+  async run({ words }, cli) {
+    return await inTurn(words, cli, async (name, world) => {
       const { endpoint } = await startMachine(name, world);
       return { json: { name, url: endpoint.url }, text: `${name} runs: ${endpoint.url}` };
     });

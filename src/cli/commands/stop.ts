@@ -17,8 +17,8 @@ export const stop: Command<typeof args> = defineCommand({
   summary: 'Shut machines down; what is on their disks stays',
   words: '<names...>',
   args,
-  async run({ words, args: { timeout } }, { world }) {
-    return await inTurn(words, world.store, async (name) => {
+  async run({ words, args: { timeout } }, cli) {
+    return await inTurn(words, cli, async (name, world) => {
       await stopMachine(name, timeout, world);
       return { json: { name }, text: `${name} is stopped` };
     });

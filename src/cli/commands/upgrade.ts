@@ -3,6 +3,7 @@ import { upgradeMachine, type Upgrade } from '../../lifecycle/upgrade.ts';
 import { sudoPassword } from '../../spec.ts';
 import { defineCommand, type Command, type Result } from '../command.ts';
 import { specChanged } from '../spec.ts';
+import { oneByOne } from './each.ts';
 import { planResult } from './provision.ts';
 
 const args = z.object({
@@ -21,14 +22,13 @@ export const upgrade: Command<typeof args> = defineCommand({
   args,
   details:
     'Upgrades the packages of the engine alone: its client and plugins, containerd and runc, as far as they are installed. The rest of the host stays as it is. The engine restarts once, and only if it was upgraded.',
-  async run({ words, args: { engineVersion: version, dryRun: dry } }, { world }) {
+  async run({ words, args: { engineVersion: version, dryRun: dry } }, cli) {
     const change: Parameters<typeof upgradeMachine>[1]['change'] =
       version === undefined ? undefined : (spec) => specChanged(spec, { 'engine-version': version });
-    const results: Result[] = [];
-    for (const name of words) {
+    const results = await oneByOne(words, cli, async (name, world) => {
       const result = await upgradeMachine(name, { change, dry }, world);
-      results.push(dry ? planResult(name, result.plan) : upgradeResult(name, result, version || undefined));
-    }
+      return dry ? planResult(name, result.plan) : upgradeResult(name, result, version || undefined);
+    });
     const [only, ...more] = results;
     // One plan is one document, as provision has it.
     if (dry && only && more.length === 0) return only;
