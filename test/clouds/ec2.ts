@@ -74,6 +74,8 @@ export type Ec2Instance = {
 export type Ec2 = Cloud & {
   readonly instances: readonly Ec2Instance[];
   readonly groups: readonly Group[];
+  /** A test may add some. */
+  readonly volumes: Volume[];
   /** The access key that each call was signed with. */
   readonly signers: readonly string[];
   /** Credentials of another account, to be set over `env`. */
@@ -801,6 +803,7 @@ export async function startEc2({
     calls,
     instances,
     groups,
+    volumes,
     signers,
     otherEnv: { AWS_ACCESS_KEY_ID: OTHER_KEY, AWS_SECRET_ACCESS_KEY: SECRET },
     hasDefaultVpc: true,

@@ -450,6 +450,39 @@ describe('what passes by itself', () => {
     expect(call.notes.join()).not.toContain('is not named');
   });
 
+  test('names that were not given before a batch was killed are given by the next try', async () => {
+    const call = calling(folder.path);
+    const options = (await ec2.settle?.(machineWith(optionsOf([])), call)) ?? optionsOf([]);
+    const batch = (index: number) => ({ id: '7c1f9a52-6f0a-4c8c-9d8e-0f6f3f1b2c3d', index, size: 2 });
+    const many = ['web-1', 'web-2'].map((name, index) => machineWith(options, { name, batch: batch(index) }));
+    cloud.onArrival = on('CreateTags', refuse('UnauthorizedOperation', 'You are not authorized.', 403));
+    await ec2.createMany?.(many, BOOT, call);
+    expect(call.notes.join()).toContain('is not named "web-2" in EC2');
+    cloud.onArrival = () => undefined;
+    await ec2.createMany?.(many, BOOT, call);
+    expect(instances().map(({ tags }) => tags.Name)).toEqual(['web-1', 'web-2']);
+    expect(counted('RunInstances')).toBe(1);
+  });
+
+  test('twelve machines by one call are looked for at once, and Node warns of nothing', async () => {
+    const warnings: string[] = [];
+    const hear = (warning: Error): void => void warnings.push(warning.name);
+    process.on('warning', hear);
+    const call = calling(folder.path);
+    const options = (await ec2.settle?.(machineWith(optionsOf([])), call)) ?? optionsOf([]);
+    const batch = (index: number) => ({ id: '1e1f9a52-6f0a-4c8c-9d8e-0f6f3f1b2c3d', index, size: 12 });
+    const names = Array.from({ length: 12 }, (_, at) => `web-${at + 1}`);
+    await ec2.createMany?.(
+      names.map((name, index) => machineWith(options, { name, batch: batch(index) })),
+      BOOT,
+      call,
+    );
+    await sleep(0);
+    process.off('warning', hear);
+    expect(instances()).toHaveLength(12);
+    expect(warnings).toEqual([]);
+  });
+
   test('an endpoint that takes a request and never answers is left after a while', async () => {
     await using silent = await silence();
     vi.stubEnv('AWS_ENDPOINT_URL_EC2', silent.url);
@@ -552,6 +585,32 @@ describe('with credentials of another account', () => {
     const target = await make(machineWith(optionsOf(['--ec2-vpc', OWN_VPC])), call);
     await removing(target, call);
     await removing({ ...target, options: { ...target.options, vpc: 'vpc-gone' } }, call);
+    expect(cloud.alive()).toEqual([]);
+  });
+});
+
+describe('disks', () => {
+  test('that the user wants kept by the image go with the machine all the same', async () => {
+    const call = calling(folder.path);
+    const target = await make(machineWith(optionsOf([])), call);
+    const [volume] = cloud.volumes;
+    if (!volume) throw new Error('no disk was made');
+    cloud.volumes.push({ ...volume, id: 'vol-second', goes: false });
+    await removing(target, call);
+    expect(made()).toContain('DeleteVolume');
+    expect(cloud.alive()).toEqual([]);
+  });
+
+  test('of machines of the same batch that go on stay with them', async () => {
+    const call = calling(folder.path);
+    const options = (await ec2.settle?.(machineWith(optionsOf([])), call)) ?? optionsOf([]);
+    const batch = (index: number) => ({ id: '9d1f9a52-6f0a-4c8c-9d8e-0f6f3f1b2c3d', index, size: 2 });
+    const [one, two] = ['web-1', 'web-2'].map((name, index) => machineWith(options, { name, batch: batch(index) }));
+    if (!one || !two) throw new Error('a batch of two');
+    await ec2.createMany?.([one, two], BOOT, call);
+    await removing(one, call);
+    expect(cloud.alive().map(({ kind }) => kind)).toEqual(['instance', 'disk', 'network interface', 'firewall']);
+    await removing(two, call);
     expect(cloud.alive()).toEqual([]);
   });
 });

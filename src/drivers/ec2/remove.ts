@@ -169,9 +169,9 @@ async function removeDisks(aws: Aws, ids: readonly string[], ended: readonly Aws
     );
     if (held.length === 0) return;
     if (performance.now() > end) {
-      throw new SlipwayError('PROVIDER_REFUSED', `${held[0]?.VolumeId} still hangs on its ended instance`, {
-        hint: 'Run the same command again: it goes on from there',
-      });
+      // EC2 says in its own words why it can't go.
+      for (const { VolumeId } of held) if (VolumeId !== undefined) await removeDisk(aws, VolumeId);
+      return;
     }
     await pauseFor(1000, aws.call.signal);
   }

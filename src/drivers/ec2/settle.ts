@@ -16,7 +16,10 @@ export function isSettled({ region, vpc, account, ami, deviceName, sshUser }: Op
   return [region, vpc, account, ami, deviceName, sshUser].every((value) => value !== undefined);
 }
 
-/** Everything that was left open, asked of AWS; nothing is made. */
+/**
+ * Everything that was left open, asked of AWS; nothing is made. RunInstances is not asked with DryRun: it would tell neither quota
+ * nor capacity, and where only security groups of ours are allowed, it would be refused for the lack of one that is not made yet.
+ */
 export async function settled(aws: Aws, options: Options): Promise<Options> {
   const region = await regionOf(aws);
   const zone = options.zone !== undefined && options.zone.length === 1 ? `${region}${options.zone}` : options.zone;
