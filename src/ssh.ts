@@ -399,6 +399,10 @@ function elapsed(since: number): string {
   return `${((performance.now() - since) / 1000).toFixed(2)} s`;
 }
 
+/** Of one key in 256 the library drops a leading zero, and nobody can read it: such a one is made again. */
 export function newKeyPair(comment: string): KeyPair {
-  return ssh2.utils.generateKeyPairSync('ed25519', { comment });
+  for (;;) {
+    const pair = ssh2.utils.generateKeyPairSync('ed25519', { comment });
+    if (!(ssh2.utils.parseKey(pair.private) instanceof Error)) return pair;
+  }
 }
