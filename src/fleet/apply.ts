@@ -5,6 +5,7 @@ import { takenOver } from '../given.ts';
 import { createMachines } from '../lifecycle/bulk.ts';
 import { changeMachine } from '../lifecycle/change.ts';
 import { createMachine } from '../lifecycle/create.ts';
+import { checkMachine } from '../lifecycle/provision.ts';
 import { removeMachine } from '../lifecycle/remove.ts';
 import type { World } from '../lifecycle/world.ts';
 import type { Machine, MachineSpec } from '../machine.ts';
@@ -30,8 +31,9 @@ export type Doing = {
 type Job = { readonly items: readonly Item[]; readonly run: () => Promise<readonly Done[]> };
 
 /** Does what was planned, so many at a time. What fails keeps none of the others; each is told by its own end. */
-export async function applyPlan(plan: FleetPlan, doing: Doing): Promise<readonly Done[]> {
+export async function applyPlan(plan: FleetPlan, given: Doing): Promise<readonly Done[]> {
   const done = new Map<string, Done>();
+  const doing = { ...given, ended: once(given.ended) };
   const queue = [...jobsOf(plan, doing)];
   const next = async (): Promise<void> => {
     for (let job = queue.shift(); job !== undefined; job = queue.shift())
@@ -42,6 +44,15 @@ export async function applyPlan(plan: FleetPlan, doing: Doing): Promise<readonly
   };
   await Promise.all(Array.from({ length: Math.min(doing.concurrency, queue.length) }, next));
   return plan.items.flatMap(({ name }) => done.get(name) ?? []);
+}
+
+/** Of machines made together each ends by itself, and their job once more. */
+function once(ended: Doing['ended']): Doing['ended'] {
+  const names = new Set<string>();
+  return (name, error) => {
+    if (!names.has(name)) ended(name, error);
+    names.add(name);
+  };
 }
 
 async function outcome({ items, run }: Job, { signal }: World): Promise<readonly Done[]> {
@@ -84,12 +95,13 @@ function bulk(items: readonly Item[]): readonly (readonly Item[])[] {
 async function createTogether(
   group: readonly Item[],
   mark: string,
-  { world, worldOf }: Doing,
+  { world, worldOf, ended }: Doing,
 ): Promise<readonly Done[]> {
   const made = await createMachines(
     group.map((item) => specFor(item, mark)),
     world,
     worldOf,
+    ({ name, error }) => ended(name, error),
   );
   return group.map((item): Done => {
     const one = made.find(({ name }) => name === item.name);
@@ -102,13 +114,10 @@ const deeds: Readonly<Record<Item['deed'], (item: Item, mark: string, world: Wor
   {
     create: async (item, mark, world) => createMachine(specFor(item, mark), world),
     finish: async (item, mark, world) => createMachine(specFor(item, mark), world),
-    async replace(item, mark, world) {
-      await removeMachine(item.name, { deprovision: false, force: false }, world);
-      return await createMachine(specFor({ ...item, deed: 'create' }, mark), world);
-    },
+    replace,
     change: async (item, _mark, world) => changeMachine(item.name, (before) => changed(before, wantedOf(item)), world),
     async remove({ name }, _mark, world) {
-      await removeMachine(name, { deprovision: false, force: false }, world);
+      await takeAway(name, world);
       return undefined;
     },
     nothing: async ({ before }) => before,
@@ -116,6 +125,22 @@ const deeds: Readonly<Record<Item['deed'], (item: Item, mark: string, world: Wor
       throw broken;
     },
   };
+
+/** What can be told beforehand is told before the machine that is there goes. */
+async function replace(item: Item, mark: string, world: World): Promise<Machine> {
+  const spec = specFor(item, mark);
+  const { before } = item;
+  // A port that the old one holds is free for the new one.
+  const id = before?.spec.driver === spec.driver ? before.spec.id : spec.id;
+  await checkMachine({ ...spec, id }, world);
+  await takeAway(item.name, world);
+  return await createMachine(spec, world);
+}
+
+async function takeAway(name: string, world: World): Promise<void> {
+  const { contextReset } = await removeMachine(name, { deprovision: false, force: false }, world);
+  if (contextReset) world.progress.note('The docker CLI’s current context is its default again');
+}
 
 function wantedOf({ name, wanted }: Item): WantedSpec {
   if (!wanted) throw new Error(`nothing is wanted of ${name}`);

@@ -58,6 +58,7 @@ function strangeKey(key: string, path: Path, secrets: FileSchema['secrets']): st
 
 /** `machines.web.ec2.rootSize`, `engine.label[2]`: how people speak of it. */
 export function nameOf(path: Path): string {
+  if (path.length === 0) return 'the file';
   return path.reduce<string>((text, step) => {
     if (typeof step === 'number') return `${text}[${step + 1}]`;
     return text === '' ? step : `${text}.${step}`;

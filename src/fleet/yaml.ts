@@ -96,6 +96,7 @@ function pairIn(node: unknown, key: string | number | undefined): Pair<Node, Nod
 function sentence(message: string): string {
   if (message.startsWith('Source contains multiple documents'))
     return 'a second document (---) begins here, and one file is one';
+  if (message === 'Map keys must be unique') return 'this key stands here a second time';
   return `this is no YAML: ${message.charAt(0).toLowerCase()}${message.slice(1)}`;
 }
 

@@ -1,0 +1,398 @@
+import { describe, expect, test, beforeEach, vi } from 'vitest';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Driver } from '../../src/drivers/driver.ts';
+import { SlipwayError } from '../../src/errors.ts';
+import { applyPlan, type Done } from '../../src/fleet/apply.ts';
+import { planFleet, type FleetPlan } from '../../src/fleet/plan.ts';
+import { readFleet } from '../../src/fleet/read.ts';
+import { createMachine } from '../../src/lifecycle/create.ts';
+import { provisionMachine } from '../../src/lifecycle/provision.ts';
+import { stopMachine } from '../../src/lifecycle/run.ts';
+import type { World } from '../../src/lifecycle/world.ts';
+import { contextOwner } from '../../src/provision/profiles/docker-context.ts';
+import { z } from 'zod';
+import { fakeCloud } from '../fakes/cloud.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { startFakeHost, type FakeHost } from '../fakes/host.ts';
+import { fakeLocal } from '../fakes/local.ts';
+import { specNamed } from '../fakes/machine.ts';
+import { KILLED, recordingProgress, worldIn } from '../fakes/world.ts';
+
+const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
+vi.mock('../../src/drivers/index.ts', async (original) => {
+  const index = await original<typeof import('../../src/drivers/index.ts')>();
+  const all = (): readonly Driver[] => [...index.drivers, ...registered.drivers];
+  return {
+    ...index,
+    get drivers() {
+      return all();
+    },
+    driverNamed: (name: string): Driver =>
+      registered.drivers.find((driver) => driver.name === name) ?? index.driverNamed(name),
+  };
+});
+
+beforeEach(() => {
+  registered.drivers.length = 0;
+});
+
+type Bench = AsyncDisposable & {
+  readonly path: string;
+  world(more?: Partial<World>): World;
+  /** Reads this text as machines.yaml, plans and applies it. */
+  apply(text: string, how?: { readonly prune?: boolean; readonly world?: World }): Promise<readonly Done[]>;
+  plan(text: string, prune?: boolean): Promise<FleetPlan>;
+};
+
+/** A home with a file of machines, for which these connections are made. */
+async function bench(connect: World['connect']): Promise<Bench> {
+  const home = await temporaryFolder();
+  let pairs = 0;
+  const world = (more: Partial<World> = {}): World =>
+    worldIn(home.path, {
+      connect,
+      newKeyPair: async (comment) => {
+        pairs += 1;
+        return { private: `PRIVATE ${pairs}\n`, public: `ssh-ed25519 KEY${pairs} ${comment}` };
+      },
+      ...more,
+    });
+  const plan = async (text: string, prune = false): Promise<FleetPlan> => {
+    const file = join(home.path, 'machines.yaml');
+    await writeFile(file, text);
+    const fleet = await readFleet(file, { env: {}, home: home.path });
+    return planFleet(fleet, await world().store.list(), { prune, now: new Date() });
+  };
+  return {
+    path: home.path,
+    world,
+    plan,
+    async apply(text, { prune = false, world: given = world() } = {}) {
+      const planned = await plan(text, prune);
+      return await applyPlan(planned, { world: given, worldOf: () => given, ended: () => {}, concurrency: 2 });
+    },
+    [Symbol.asyncDispose]: () => home[Symbol.asyncDispose](),
+  };
+}
+
+/** Hosts in memory, told apart by their addresses; each connection is counted. */
+async function hosts(count: number) {
+  const all = await Promise.all(Array.from({ length: count }, () => startFakeHost({ engine: true })));
+  let connections = 0;
+  const connect: World['connect'] = async (target, side, onHostKey) => {
+    connections += 1;
+    const host = all[target.port - 1];
+    if (!host) throw new SlipwayError('SSH_UNREACHABLE', `nobody is at ${target.port}`);
+    return host.connect(target, side, onHostKey);
+  };
+  return {
+    all,
+    connect,
+    connections: () => connections,
+    async [Symbol.asyncDispose]() {
+      for (const host of all) await host[Symbol.asyncDispose]();
+    },
+  };
+}
+
+const entry = (name: string, host: FakeHost | undefined, at: number, engine = ''): string =>
+  `  ${name}: { driver: generic, generic: { ipAddress: 127.0.0.1, sshPort: ${at} }, engine: { port: ${host?.port ?? 1}${engine} } }\n`;
+const statuses = (ends: readonly Done[]): readonly string[] =>
+  ends.map(({ item, error }) => `${item.deed} ${item.name}${error ? ` ${error.code}` : ''}`);
+
+describe('apply on hosts that answer SSH', () => {
+  test('makes what is not there, and the second time meets nobody and writes nothing', async () => {
+    await using some = await hosts(3);
+    await using here = await bench(some.connect);
+    const text = `machines:\n${some.all.map((host, at) => entry(`web-${at + 1}`, host, at + 1)).join('')}`;
+    expect(statuses(await here.apply(text))).toEqual(['create web-1', 'create web-2', 'create web-3']);
+    expect(some.connections()).toBe(3);
+    const records = await here.world().store.list();
+    const again = await here.apply(text, { world: here.world({ connect: neverConnects }) });
+    expect(again).toEqual([]);
+    expect(await here.world().store.list()).toEqual(records);
+  });
+
+  test('changes the one whose label is another, by one restart of its engine', async () => {
+    await using some = await hosts(2);
+    await using here = await bench(some.connect);
+    const [one, two] = some.all;
+    const text = (label: string): string =>
+      `machines:\n${entry('one', one, 1, `, label: [${label}]`)}${entry('two', two, 2)}`;
+    await here.apply(text('a=1'));
+    expect(statuses(await here.apply(text('a=2')))).toEqual(['change one']);
+    expect([one?.engineStarts(), two?.engineStarts(), some.connections()]).toEqual([2, 1, 3]);
+    expect(one?.files.get('/etc/docker/daemon.json')?.content).toContain('a=2');
+    expect((await here.plan(text('a=2'))).items.map(({ deed }) => deed)).toEqual(['nothing', 'nothing']);
+  });
+
+  test('goes on past one that fails, and tells it of that one', async () => {
+    await using some = await hosts(2);
+    await using here = await bench(some.connect);
+    const text = `machines:\n${entry('one', some.all[0], 1)}${entry('gone', undefined, 9)}${entry('two', some.all[1], 2)}`;
+    expect(statuses(await here.apply(text))).toEqual(['create one', 'create gone SSH_UNREACHABLE', 'create two']);
+    const planned = await here.plan(text);
+    expect(planned.items.map(({ deed }) => deed)).toEqual(['nothing', 'finish', 'nothing']);
+  });
+
+  test('that was killed anywhere is finished by the next one', async () => {
+    for (const id of ['connect', 'facts', 'configure-engine', 'verify', 'profiles']) {
+      await using some = await hosts(2);
+      await using here = await bench(some.connect);
+      const text = `machines:\n${some.all.map((host, at) => entry(`web-${at + 1}`, host, at + 1)).join('')}`;
+      const dying = here.world({ progress: recordingProgress({ when: 'after', id }) });
+      await expect(here.apply(text, { world: dying })).rejects.toBe(KILLED);
+      const ends = await here.apply(text);
+      expect(
+        ends.filter(({ error }) => error),
+        id,
+      ).toEqual([]);
+      expect(
+        (await here.plan(text)).items.map(({ deed }) => deed),
+        id,
+      ).toEqual(['nothing', 'nothing']);
+      expect(
+        some.all.map((host) => host.engineStarts()),
+        id,
+      ).toEqual([1, 1]);
+    }
+  });
+
+  test('is done in place where a kill came in the middle of a change', async () => {
+    await using some = await hosts(1);
+    await using here = await bench(some.connect);
+    const text = (label: string): string => `machines:\n${entry('one', some.all[0], 1, `, label: [${label}]`)}`;
+    await here.apply(text('a=1'));
+    const dying = here.world({ progress: recordingProgress({ when: 'after', id: 'configure-engine' }) });
+    await expect(here.apply(text('a=2'), { world: dying })).rejects.toBe(KILLED);
+    expect(statuses(await here.apply(text('a=2')))).toEqual(['change one']);
+    expect((await here.plan(text('a=2'))).items.map(({ deed }) => deed)).toEqual(['nothing']);
+    expect(some.all[0]?.engineStarts()).toBe(2);
+  });
+
+  test('ends before the next machine when it is stopped, and tells of those that it did not begin', async () => {
+    await using some = await hosts(4);
+    await using here = await bench(some.connect);
+    const stop = new AbortController();
+    const text = `machines:\n${some.all.map((host, at) => entry(`web-${at + 1}`, host, at + 1)).join('')}`;
+    const connect: World['connect'] = async (...call) => {
+      stop.abort();
+      return some.connect(...call);
+    };
+    const ends = await here.apply(text, { world: here.world({ connect, signal: stop.signal }) });
+    expect(statuses(ends).slice(2)).toEqual(['create web-3 CANCELED', 'create web-4 CANCELED']);
+    expect(await here.world().store.find('web-4')).toBeUndefined();
+  });
+
+  test('prunes what it made and what has left the file, and nothing that somebody made by hand', async () => {
+    await using some = await hosts(3);
+    await using here = await bench(some.connect);
+    const [one, two, three] = some.all;
+    await here.apply(`machines:\n${entry('one', one, 1)}${entry('two', two, 2)}`);
+    const { engine } = specNamed('hand');
+    const hand = specNamed('hand', {
+      options: { ipAddress: '127.0.0.1', sshPort: 3 },
+      engine: { ...engine, port: three?.port ?? 0 },
+    });
+    await createMachine(hand, here.world());
+    const less = `machines:\n${entry('one', one, 1)}${entry('hand', three, 3)}`;
+    expect(await here.apply(less)).toEqual([]);
+    expect(statuses(await here.apply(less, { prune: true }))).toEqual(['remove two']);
+    expect(statuses(await here.apply('machines: {}', { prune: true }))).toEqual(['remove one']);
+    expect(await here.world().store.names()).toEqual(['hand']);
+  });
+
+  test('takes back client settings that are no longer wanted, and makes another where the address is another', async () => {
+    await using some = await hosts(1);
+    await using here = await bench(some.connect);
+    const at = (address: string, more = ''): string =>
+      `machines: { one: { generic: { ipAddress: ${address}, sshPort: 1 }, engine: { port: ${some.all[0]?.port} }${more} } }`;
+    await here.apply(at('127.0.0.1'));
+    const first = (await here.world().store.read('one')).spec.id;
+    expect(await contextOwner('one', here.world().places)).toBe(first);
+    expect(statuses(await here.apply(at('127.0.0.1', ', profiles: []')))).toEqual(['change one']);
+    expect(await contextOwner('one', here.world().places)).toBeUndefined();
+    expect(statuses(await here.apply(at('localhost')))).toEqual(['replace one']);
+    const { spec } = await here.world().store.read('one');
+    expect([spec.options.ipAddress, spec.id === first]).toEqual(['localhost', false]);
+    expect(await contextOwner('one', here.world().places)).toBe(spec.id);
+    const refused = at('127.0.0.1').replace('sshPort: 1', 'sshPort: 1, sshKey: /none');
+    expect(statuses(await here.apply(refused))).toEqual(['replace one USAGE']);
+    expect((await here.world().store.read('one')).spec, 'what can’t be made anew is not given up').toEqual(spec);
+  });
+});
+
+describe('apply in a cloud', () => {
+  async function sky() {
+    const cloud = fakeCloud();
+    const provider: Driver = { ...cloud.driver, changeOf: (key) => (key === 'tag' ? 'live' : 'replace') };
+    registered.drivers.push(provider);
+    return cloud;
+  }
+  const text = (ports: readonly number[], more = ''): string =>
+    `machines:\n${ports.map((port, at) => `  m${at}: { driver: sky, engine: { port: ${port} }${more} }\n`).join('')}`;
+
+  test('makes all of one count by one call, and asks the provider nothing the second time', async () => {
+    await using cloud = await sky();
+    await using here = await bench(cloud.connect);
+    const port = await cloud.port();
+    const crowd = `machines: { web: { count: 3, driver: sky, engine: { port: ${port} } } }`;
+    // Hosts in memory share an address, so only the first one's engine can answer at its port.
+    await here.apply(crowd);
+    expect(cloud.calls.filter((call) => /^(settle|create)/.test(call))).toEqual(['settle', 'create 3']);
+    const { spec } = await here.world().store.read('web-2');
+    expect(spec).toMatchObject({ options: { region: 'north' }, given: {}, batch: { index: 1, size: 3 } });
+  });
+
+  test('leaves what the provider settled as it is, and asks nobody', async () => {
+    await using cloud = await sky();
+    await using here = await bench(cloud.connect);
+    const ports = [await cloud.port(), await cloud.port()];
+    expect(statuses(await here.apply(text(ports)))).toEqual(['create m0', 'create m1']);
+    const calls = cloud.calls.length;
+    expect(await here.apply(text(ports), { world: here.world({ connect: neverConnects }) })).toEqual([]);
+    expect(await here.apply(text(ports, ', sky: { region: north }'))).toEqual([]);
+    expect(cloud.calls.length).toBe(calls);
+    expect((await here.plan(text(ports, ', sky: { region: south }'))).items.map(({ deed }) => deed)).toEqual([
+      'replace',
+      'replace',
+    ]);
+  });
+
+  test('finishes one that was begun in the place that was settled for it', async () => {
+    await using cloud = await sky();
+    await using here = await bench(cloud.connect);
+    const ports = [await cloud.port()];
+    const dying = here.world({ progress: recordingProgress({ when: 'before', id: 'connect' }) });
+    await expect(here.apply(text(ports), { world: dying })).rejects.toBe(KILLED);
+    expect(statuses(await here.apply(text(ports)))).toEqual(['finish m0']);
+    expect(cloud.made).toHaveLength(1);
+    expect(cloud.targets.map(({ options }) => options)).toEqual([{ region: 'north' }, { region: 'north' }]);
+    expect((await here.world().store.read('m0')).spec).toMatchObject({
+      given: {},
+      fleet: join(here.path, 'machines.yaml'),
+    });
+  });
+
+  test('carries live changes over to the provider, and knows afterwards what was asked', async () => {
+    await using cloud = await sky();
+    const changes: unknown[] = [];
+    registered.drivers[0] = {
+      ...cloud.driver,
+      options: z.object({ region: z.string().optional(), tag: z.string().optional() }),
+      settle: async ({ options }) => ({ ...options, region: options.region ?? 'north' }),
+      changeOf: (key) => (key === 'tag' ? 'live' : 'replace'),
+      change: async ({ options }, before) => void changes.push([before, options]),
+    };
+    await using here = await bench(cloud.connect);
+    const ports = [await cloud.port()];
+    await here.apply(text(ports));
+    expect(statuses(await here.apply(text(ports, ', sky: { tag: a }')))).toEqual(['change m0']);
+    expect(changes).toEqual([[{ region: 'north' }, { region: 'north', tag: 'a' }]]);
+    expect((await here.world().store.read('m0')).spec).toMatchObject({
+      options: { region: 'north', tag: 'a' },
+      given: { tag: 'a' },
+    });
+    expect(await here.apply(text(ports, ', sky: { tag: a }'))).toEqual([]);
+    const other = provisionMachine(
+      'm0',
+      (spec) => ({ ...spec, options: { ...spec.options, region: 'south' } }),
+      here.world(),
+    );
+    await expect(other).rejects.toThrow('other options of sky (region)');
+  });
+});
+
+describe('apply to a machine that takes options at its start', () => {
+  async function local() {
+    const host = await startFakeHost({ engine: true });
+    const fake = fakeLocal(host);
+    const sizes: unknown[] = [];
+    registered.drivers.push({
+      ...fake.driver,
+      options: z.object({ memory: z.int().default(1), image: z.string().default('a') }),
+      changeOf: (key) => (key === 'memory' ? 'restart' : 'replace'),
+      start: async (target, call) => {
+        sizes.push(target.options.memory);
+        await fake.driver.start?.(target, call);
+      },
+    });
+    const here = await bench(host.connect);
+    const text = (memory: number, engine = ''): string =>
+      `machines: { dev: { local: { memory: ${memory} }, engine: { port: ${host.port}${engine} } } }`;
+    return {
+      host,
+      fake,
+      sizes,
+      here,
+      text,
+      async [Symbol.asyncDispose]() {
+        await here[Symbol.asyncDispose]();
+        await host[Symbol.asyncDispose]();
+      },
+    };
+  }
+
+  test('stops and starts one that runs, once', async () => {
+    await using all = await local();
+    const { fake, sizes, here, text } = all;
+    await here.apply(text(1));
+    const before = fake.calls.length;
+    expect(statuses(await here.apply(text(2)))).toEqual(['change dev']);
+    expect(fake.calls.slice(before)).toEqual(['stop in 60', 'start', 'booted']);
+    expect(sizes).toEqual([2]);
+    expect(await here.apply(text(2))).toEqual([]);
+  });
+
+  test('leaves one that is stopped as it is, which takes them when it is started', async () => {
+    await using all = await local();
+    const { fake, sizes, here, text } = all;
+    await here.apply(text(1));
+    await stopMachine('dev', 1, here.world());
+    const before = fake.calls.length;
+    expect(statuses(await here.apply(text(2)))).toEqual(['change dev']);
+    expect([fake.calls.slice(before), sizes]).toEqual([[], []]);
+    expect((await here.world().store.read('dev')).spec.options.memory).toBe(2);
+    expect(await here.apply(text(2))).toEqual([]);
+  });
+
+  test.each(
+    ['before', 'after'].flatMap((when) => ['stop', 'start', 'boot', 'verify', 'profiles'].map((id) => ({ when, id }))),
+  )('ends the restart that was killed $when $id', async ({ when, id }) => {
+    await using all = await local();
+    const { fake, sizes, here, text } = all;
+    await here.apply(text(1));
+    const dying = here.world({ progress: recordingProgress({ when: when as 'before', id }) });
+    await expect(here.apply(text(2), { world: dying })).rejects.toBe(KILLED);
+    expect(statuses(await here.apply(text(2)))).toEqual(['change dev']);
+    expect(sizes.at(-1)).toBe(2);
+    expect(fake.calls.at(-1)).toBe('booted');
+    expect(await here.apply(text(2))).toEqual([]);
+  });
+
+  test('does not forget the restart over a provision in between', async () => {
+    await using all = await local();
+    const { fake, here, text } = all;
+    await here.apply(text(1));
+    const dying = here.world({ progress: recordingProgress({ when: 'before', id: 'stop' }) });
+    await expect(here.apply(text(2), { world: dying })).rejects.toBe(KILLED);
+    await provisionMachine('dev', (spec) => spec, here.world());
+    const before = fake.calls.length;
+    expect(statuses(await here.apply(text(2)))).toEqual(['change dev']);
+    expect(fake.calls.slice(before)).toEqual(['stop in 60', 'start', 'booted']);
+  });
+
+  test('changes its engine too, after the start', async () => {
+    await using all = await local();
+    const { host, here, text } = all;
+    await here.apply(text(1));
+    expect(statuses(await here.apply(text(2, ', label: [a=b]')))).toEqual(['change dev']);
+    expect(host.files.get('/etc/docker/daemon.json')?.content).toContain('a=b');
+    expect(await here.apply(text(2, ', label: [a=b]'))).toEqual([]);
+  });
+});
+
+const neverConnects: World['connect'] = async () => {
+  throw new Error('nobody is to be met');
+};

@@ -1,0 +1,309 @@
+import { mkdir, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { drivers } from '../../src/drivers/index.ts';
+import type { Fleet } from '../../src/fleet/fleet.ts';
+import { readFleet } from '../../src/fleet/read.ts';
+import { jsonSchema } from '../../src/fleet/schema.ts';
+import { rejected } from '../fakes/caught.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+
+type Files = Readonly<Record<string, string>>;
+const HOME = '/home/ada';
+
+/** The fleet of machines.yaml in a folder with these files. */
+async function fleetOf(files: Files | string, env: Record<string, string> = {}): Promise<Fleet> {
+  await using folder = await temporaryFolder();
+  return await readIn(folder.path, files, env);
+}
+
+async function readIn(folder: string, files: Files | string, env: Record<string, string> = {}): Promise<Fleet> {
+  const all: Files = typeof files === 'string' ? { 'machines.yaml': files } : files;
+  for (const [name, text] of Object.entries(all)) {
+    await mkdir(join(folder, name, '..'), { recursive: true });
+    await writeFile(join(folder, name), text);
+  }
+  return await readFleet(join(folder, 'machines.yaml'), { env, home: HOME });
+}
+
+/** The mistakes, one a line, without the folder. */
+async function mistakesOf(files: Files | string): Promise<string> {
+  await using folder = await temporaryFolder();
+  const error = await rejected(readIn(folder.path, files));
+  expect(error?.code).toBe('USAGE');
+  const lines = (error?.detail.length ?? 0) > 0 ? error?.detail : [error?.message ?? ''];
+  return (lines ?? []).join('\n').replaceAll(`${folder.path}/`, '');
+}
+
+const specs = ({ wanted }: Fleet) => Object.fromEntries(wanted.map(({ spec }) => [spec.name, spec]));
+
+describe('a file of machines', () => {
+  test('makes a spec of each, with the defaults of what it does not say', async () => {
+    const { dev } = specs(await fleetOf('machines:\n  dev: { driver: qemu, qemu: { cpus: 4 }, ttl: 4h }\n'));
+    expect(dev).toMatchObject({ driver: 'qemu', options: { cpus: 4, memory: 2048 }, life: { ttl: '4h' } });
+    expect(dev?.engine).toMatchObject({ source: 'docker', port: 2376, label: [] });
+    expect(dev?.profiles).toEqual(['docker-context']);
+  });
+
+  test('numbers what it counts, and knows them as one entry', async () => {
+    const { wanted } = await fleetOf('machines: { web: { count: 3, driver: qemu }, none: { count: 0, driver: qemu } }');
+    expect(wanted.map(({ entry, spec }) => `${entry}: ${spec.name}`)).toEqual([
+      'web: web-1',
+      'web: web-2',
+      'web: web-3',
+    ]);
+  });
+
+  test('merges maps and replaces lists, the nearer over the farther: defaults, templates in their order, the machine', async () => {
+    const { web } = specs(
+      await fleetOf(`
+        defaults: { driver: ec2, engine: { label: [a=1], opt: [x=1] }, ec2: { region: r-1, rootSize: 20 } }
+        templates:
+          big: { extends: [base], ec2: { rootSize: 100 } }
+          base: { ec2: { rootSize: 50, instanceType: m7.large }, engine: { label: [b=2, c=3] } }
+          spot: { ec2: { spot: true, instanceType: c7.large } }
+        machines:
+          web: { extends: [big, spot], ec2: { openPort: ['80'] } }
+      `),
+    );
+    expect(web?.options).toMatchObject({
+      region: 'r-1',
+      rootSize: 100,
+      instanceType: 'c7.large',
+      spot: true,
+      openPort: ['80'],
+    });
+    expect(web?.engine).toMatchObject({ label: ['b=2', 'c=3'], opt: ['x=1'] });
+  });
+
+  test('takes the driver of whose options it speaks, nearest first, and reads options of others for nobody', async () => {
+    const { one, two, three } = specs(
+      await fleetOf(`
+        defaults: { driver: qemu, ec2: { region: r-1 } }
+        templates: { cloud: { driver: gce } }
+        machines:
+          one: { amazonec2: { rootSize: 30 } }
+          two:
+          three: { extends: cloud }
+      `),
+    );
+    expect([one?.driver, two?.driver, three?.driver]).toEqual(['ec2', 'qemu', 'gce']);
+    expect(one?.options).toMatchObject({ region: 'r-1', rootSize: 30 });
+    expect(two?.options).not.toHaveProperty('region');
+  });
+
+  test('goes on from other files, each read once and each with paths of its own', async () => {
+    await using folder = await temporaryFolder();
+    const fleet = await readIn(folder.path, {
+      'machines.yaml': 'extends: [shared/base.yaml, ./keys.yaml]\nmachines: { web: { generic: { sshUser: ops } } }',
+      'shared/base.yaml':
+        'extends: ../keys.yaml\nmachines: { web: { generic: { ipAddress: h, sshKey: keys/web } }, old: { qemu: { image: ./d.qcow2 } } }',
+      'keys.yaml': 'defaults: { generic: { sshKey: ~/.ssh/work } }\nmachines: { lone: { generic: { ipAddress: g } } }',
+    });
+    const { web, old, lone } = specs(fleet);
+    expect(web?.options).toMatchObject({
+      ipAddress: 'h',
+      sshUser: 'ops',
+      sshKey: join(folder.path, 'shared/keys/web'),
+    });
+    expect(old?.options.image).toBe(join(folder.path, 'shared/d.qcow2'));
+    expect(lone?.options.sshKey).toBe(join(HOME, '.ssh/work'));
+  });
+
+  test('is known by its real place, or by the name that it gives itself and no file that it goes on from', async () => {
+    await using folder = await temporaryFolder();
+    await mkdir(join(folder.path, 'real'));
+    await writeFile(join(folder.path, 'real/m.yaml'), 'machines: {}');
+    await symlink(join(folder.path, 'real/m.yaml'), join(folder.path, 'machines.yaml'));
+    const linked = await readFleet(join(folder.path, 'machines.yaml'), { env: {}, home: HOME });
+    expect(linked.mark).toBe(join(folder.path, 'real/m.yaml'));
+    await writeFile(join(folder.path, 'real/m.yaml'), 'name: web of ours');
+    expect((await readFleet(join(folder.path, 'machines.yaml'), { env: {}, home: HOME })).mark).toBe('web of ours');
+    await writeFile(join(folder.path, 'child.yaml'), 'extends: real/m.yaml');
+    expect((await readFleet(join(folder.path, 'child.yaml'), { env: {}, home: HOME })).mark).toBe(
+      join(folder.path, 'child.yaml'),
+    );
+  });
+
+  test('takes values of the engine’s variables from the environment, where it says so', async () => {
+    const text =
+      'machines: { web: { driver: qemu, engine: { env: ["P=http://u:${SECRET}@p", "Q=$${x}", "R=${EMPTY}"] } } }';
+    const { web } = specs(await fleetOf(text, { SECRET: 'p,"$1', EMPTY: '' }));
+    expect(web?.engine.env).toEqual(['P=http://u:p,"$1@p', 'Q=${x}', 'R=']);
+  });
+
+  test('says where the engine comes from when it names a script, and drops a script that is not used', async () => {
+    const { a, b } = specs(
+      await fleetOf(`machines:
+        a: { driver: qemu, engine: { installUrl: 'https://get.example' } }
+        b: { driver: qemu, engine: { installUrl: 'https://get.example', source: distro } }`),
+    );
+    expect([a?.engine.source, b?.engine.source, b?.engine.installUrl]).toEqual(['url', 'distro', undefined]);
+  });
+
+  test('may have a byte order mark, CRLF, anchors and only comments where a map could be', async () => {
+    const text = '\uFEFFdefaults:\r\n  # nothing yet\r\nmachines:\r\n  a: &a\r\n    driver: qemu\r\n  b: *a\r\n';
+    expect(Object.keys(specs(await fleetOf(text)))).toEqual(['a', 'b']);
+  });
+});
+
+describe('what is wrong with a file', () => {
+  test('is told all at once, by line and column, with the value and what was probably meant', async () => {
+    expect(
+      await mistakesOf(`default: {}
+machines:
+  dev:
+    driver: qemuu
+    qemu: { cpu: 4, memory: 1, disk: 'x', accelerator: tgc }
+    ttl: 4 hours
+    count: 2000
+  we_b: {}
+  web:
+    extends: bgi
+    ec2: { root-size: 3, accessKey: a, amazonec2: }
+    engine: { version: 28.2, label: x, env: [1, '=secret'] }
+    profiles: [dockr-context]
+  list: []
+`),
+    ).toMatchInlineSnapshot(`
+      "machines.yaml:1:1: "default" is no key of this file (did you mean defaults?)
+      machines.yaml:4:13: "qemuu" is no driver (did you mean qemu?)
+      machines.yaml:5:13: "cpu" is no key of machines.dev.qemu (did you mean cpus?)
+      machines.yaml:5:29: machines.dev.qemu.memory must be at least 512, got 1
+      machines.yaml:5:38: machines.dev.qemu.disk must be a whole number, got "x"
+      machines.yaml:5:56: "tgc" is no accelerator of qemu (did you mean tcg?)
+      machines.yaml:6:10: machines.dev.ttl must be a time like 90m, 4h or 2d, got "4 hours"
+      machines.yaml:7:12: machines.dev.count must be at most 1000, got 2000
+      machines.yaml:8:3: "we_b" can't be a machine name: letters, digits, dots and hyphens, starting with a letter or digit, 63 at most
+      machines.yaml:11:12: "root-size" is no key of machines.web.ec2 (did you mean rootSize?)
+      machines.yaml:11:26: accessKey is secret and stays out of the file: set AWS_ACCESS_KEY_ID instead
+      machines.yaml:11:40: "amazonec2" is no key of machines.web.ec2
+      machines.yaml:12:24: machines.web.engine.version must be a text, got 28.2 (put it in quotes)
+      machines.yaml:12:37: machines.web.engine.label must be a list, got "x"
+      machines.yaml:12:46: machines.web.engine.env[1] must be a text
+      machines.yaml:12:49: machines.web.engine.env[2] must be a variable like NAME=value
+      machines.yaml:13:16: "dockr-context" is no profile (did you mean docker-context?)
+      machines.yaml:14:9: machines.list must be a map, got a list"
+    `);
+  });
+
+  test('shows between its machines too', async () => {
+    expect(
+      await mistakesOf(`machines:
+  web: { driver: qemu, count: 2 }
+  web-1: { driver: qemu }
+  nobody: {}
+  half: { driver: generic, generic: { sshUser: ops } }
+  both: { qemu: {}, ec2: {} }
+  other: { driver: qemu, ec2: {} }
+  round: { extends: t, driver: qemu }
+  lost: { extends: [t2], driver: qemu }
+  open: { driver: qemu, engine: { env: ['A=\${NOT_SET}'] } }
+templates:
+  t: { extends: u }
+  u: { extends: [t] }
+`),
+    ).toMatchInlineSnapshot(`
+      "machines.yaml:3:3: machines.web-1 makes a machine named web-1, and so does machines.web
+      machines.yaml:4:11: machines.nobody has no driver; for a virtual machine of this computer: driver: qemu
+      machines.yaml:5:37: machines.half.generic.ipAddress is missing
+      machines.yaml:6:9: machines.both has no driver; for a virtual machine of this computer: driver: qemu
+      machines.yaml:7:26: machines.other is of the driver qemu, so nothing reads its section ec2
+      machines.yaml:9:21: "t2" is no template (did you mean t?)
+      machines.yaml:10:41: the environment has no variable NOT_SET, which engine.env takes its value from
+      machines.yaml:13:18: templates extend each other in a circle: t → u → t"
+    `);
+  });
+
+  const YAML: readonly (readonly [string, string, string])[] = [
+    ['is empty', '', '1:1: there is nothing in it; begin with: machines: { dev: { driver: qemu } }'],
+    ['has comments only', '# later\n', '1:1: there is nothing in it; begin with: machines: { dev: { driver: qemu } }'],
+    ['is a list', '- a\n- b\n', '1:1: the file must be a map, got a list'],
+    ['has tabs', 'machines:\n\tdev: {}\n', '2:1: this is no YAML: tabs are not allowed as indentation'],
+    ['has keys twice', 'machines:\n  a: { driver: qemu }\n  a: {}\n', '3:3: this key stands here a second time'],
+    ['has a number for a key', 'machines:\n  1: { driver: qemu }\n', '2:3: a key must be a text; put it in quotes'],
+    ['has a list for a key', 'machines:\n  ? [x]\n  : {}\n', '2:5: a key must be a text; put it in quotes'],
+    [
+      'has two documents',
+      'machines: {}\n---\na: {}\n',
+      '2:1: a second document (---) begins here, and one file is one',
+    ],
+    [
+      'merges by <<',
+      'machines:\n  a: &a { driver: qemu }\n  b:\n    <<: *a\n',
+      '4:5: << merges nothing here: put what is shared into `templates` and name it in `extends`',
+    ],
+    ['has an alias of nothing', 'machines: { a: *b }\n', '1:16: there is no anchor &b before this alias'],
+    ['contains itself', 'machines: &m { a: *m }\n', '1:19: "a" is no key of machines.a'],
+    ['has a tag of somebody’s', 'machines: !ruby/object {}\n', '1:11: this is no YAML: unresolved tag: !ruby/object'],
+    ['has a prototype', 'machines: { a: { __proto__: { ttl: 1h } } }\n', '1:18: "__proto__" is no key of machines.a'],
+  ];
+  test.each(YAML)('that %s', async (_title, text, mistake) => {
+    expect(await mistakesOf(text)).toBe(`machines.yaml:${mistake}`);
+  });
+
+  test('stays a few lines where one bracket is missing, and aliases unfold into nothing', async () => {
+    const lines = (await mistakesOf(`machines: ${'['.repeat(5000)}`)).split('\n');
+    expect(lines.length).toBeLessThan(25);
+    const bomb = Array.from(
+      { length: 12 },
+      (_, at) =>
+        `a${at}: &a${at} [${Array(12)
+          .fill(at === 0 ? 'x' : `*a${at - 1}`)
+          .join(', ')}]`,
+    );
+    expect(await mistakesOf(bomb.join('\n'))).toBe('machines.yaml:1:1: its aliases (*name) unfold into too much');
+  });
+
+  test('is found in the file that it stands in, and circles of files are walked once', async () => {
+    expect(
+      await mistakesOf({
+        'machines.yaml': 'extends: [a.yaml, gone.yaml, sub]\nmachines: { web: { driver: quemu } }',
+        'a.yaml': 'extends: machines.yaml\nmachines: { a: { drivr: qemu } }',
+        'sub/x.yaml': '',
+      }).then((text) => text.replaceAll(/\/\S*?(?=\w+\.yaml)/g, '')),
+    ).toMatchInlineSnapshot(`
+      "a.yaml:1:10: files extend each other in a circle: machines.yaml → a.yaml → machines.yaml
+      a.yaml:2:18: "drivr" is no key of machines.a (did you mean driver?)
+      machines.yaml:1:19: gone.yaml is not there
+      machines.yaml:1:30: sub is a folder
+      machines.yaml:2:28: "quemu" is no driver (did you mean qemu?)"
+    `);
+  });
+
+  test('is a count of more machines than anybody means', async () => {
+    const text = `machines:\n${Array.from({ length: 11 }, (_, at) => `  m${at}: { count: 1000, driver: qemu }\n`).join('')}`;
+    expect(await mistakesOf(text)).toBe('machines.yaml:2:3: machines are 11000 in all, and at most 10000');
+  });
+
+  test('makes templates that each extend the one before twice no longer to read', async () => {
+    const templates = Array.from({ length: 60 }, (_, at) => `  t${at + 1}: { extends: [t${at}, t${at}] }\n`).join('');
+    const { web } = specs(
+      await fleetOf(
+        `templates:\n  t0: { qemu: { cpus: 3 } }\n${templates}machines: { web: { driver: qemu, extends: t60 } }`,
+      ),
+    );
+    expect(web?.options.cpus).toBe(3);
+  });
+});
+
+describe('the schema for editors', () => {
+  type Json = {
+    readonly additionalProperties: boolean;
+    readonly properties: Readonly<Record<string, { readonly description?: string }>>;
+    readonly definitions: Readonly<Record<string, Json>>;
+  };
+  const schema = jsonSchema() as Json;
+
+  test('knows each option of each driver, described, and no other and no secret', () => {
+    for (const { name, options } of drivers) {
+      const own = schema.definitions[name];
+      expect(own?.additionalProperties, name).toBe(false);
+      expect(Object.keys(own?.properties ?? {}), name).toEqual(Object.keys(options.shape));
+      for (const [key, property] of Object.entries(own?.properties ?? {}))
+        expect(property.description, `${name}.${key}`).toBeTruthy();
+    }
+    expect(schema.additionalProperties).toBe(false);
+    expect(JSON.stringify(schema)).not.toMatch(/"(ask|env|also|flag|secret|short)":[^{]/);
+  });
+});

@@ -1,0 +1,217 @@
+import { describe, expect, test } from 'vitest';
+import { SlipwayError } from '../../src/errors.ts';
+import type { Fleet, WantedSpec } from '../../src/fleet/fleet.ts';
+import { planFleet, type FleetPlan, type Item } from '../../src/fleet/plan.ts';
+import type { Machine, MachineSpec } from '../../src/machine.ts';
+import { driverNamed } from '../../src/drivers/index.ts';
+import type { Listed } from '../../src/store.ts';
+import { readyMachine, specNamed } from '../fakes/machine.ts';
+
+const NOW = new Date('2026-01-01T12:00:00Z');
+const MARK = '/srv/machines.yaml';
+
+function wanted(name: string, more: Partial<MachineSpec> = {}): WantedSpec {
+  const { id: _id, ...spec } = specNamed(name, more);
+  return { ...spec, options: driverNamed(spec.driver).options.parse(spec.options) };
+}
+
+const fleetOf = (...specs: readonly WantedSpec[]): Fleet => ({
+  shown: 'machines.yaml',
+  mark: MARK,
+  wanted: specs.map((spec) => ({ entry: spec.name, spec })),
+});
+
+const listed = (machine: Machine): Listed => ({ name: machine.spec.name, machine });
+const record = (name: string, spec: Partial<MachineSpec> = {}, more: Partial<Machine> = {}): Listed =>
+  listed({ ...readyMachine(name, { spec: specNamed(name, spec) }), ...more } as Machine);
+
+function planOf(specs: readonly WantedSpec[], records: readonly Listed[], prune = false): FleetPlan {
+  return planFleet(fleetOf(...specs), records, { prune, now: NOW });
+}
+
+/** One machine's item, in short. */
+function told(spec: WantedSpec, ...records: readonly Listed[]): string {
+  const [item] = planOf([spec], records).items;
+  return short(item);
+}
+
+function short(item: Item | undefined): string {
+  const changes = item?.changes.map(
+    ({ field, from, to, how }) => `${field} ${JSON.stringify(from)} -> ${JSON.stringify(to)} (${how})`,
+  );
+  return [`${item?.deed}`, ...(changes ?? []), ...(item?.notes ?? []).map((note) => `! ${note}`)].join('\n');
+}
+
+const qemu = (options: object = {}): Partial<MachineSpec> => ({ driver: 'qemu', options: { ...options } });
+const REGION = { driver: 'ec2', options: driverNamed('ec2').options.parse({ region: 'r-1', ami: 'ami-1' }) };
+
+describe('a machine of a file', () => {
+  test('that nobody has yet is to be created, and one that is as the file says is not touched', () => {
+    expect(told(wanted('web'))).toBe('create');
+    expect(told(wanted('web'), record('web'))).toBe('nothing');
+  });
+
+  test('that is half made is to be finished, or made anew where what was begun can’t become it', () => {
+    const half = { version: 1, phase: 'creating', spec: specNamed('web', qemu()) } as const;
+    expect(told(wanted('web', qemu({ cpus: 3 })), listed(half))).toBe('finish\nqemu.cpus 2 -> 3 (restart)');
+    expect(told(wanted('web', qemu({ image: 'debian-12' })), listed(half))).toBe(
+      'replace\nqemu.image "debian-13" -> "debian-12" (replace)\n! what is on its disk is lost\n! this file did not make it',
+    );
+  });
+
+  test('tells of each field what it is, what it becomes and how', () => {
+    const { engine } = specNamed('web');
+    const from = { ...qemu({ disk: 20 }), engine: { ...engine, label: ['a=1'], port: 2376 }, life: { ttl: '4h' } };
+    const to = {
+      ...qemu({ disk: 30, memory: 4096, sshPort: 2222 }),
+      engine: { ...engine, label: ['a=2'], repositoryUrl: 'http://m' },
+      profiles: [],
+      life: { idleStop: '30m' },
+    };
+    expect(told(wanted('web', to), record('web', from))).toBe(
+      [
+        'change',
+        'qemu.memory 2048 -> 4096 (restart)',
+        'qemu.disk 20 -> 30 (restart)',
+        'qemu.sshPort undefined -> 2222 (restart)',
+        'engine.label ["a=1"] -> ["a=2"] (engine)',
+        'engine.repositoryUrl undefined -> "http://m" (live)',
+        'profiles ["docker-context"] -> [] (live)',
+        'ttl "4h" -> undefined (live)',
+        'idleStop undefined -> "30m" (live)',
+      ].join('\n'),
+    );
+  });
+
+  test.each([
+    ['a disk that shrinks', qemu({ disk: 30 }), qemu({ disk: 20 })],
+    ['another image', qemu(), qemu({ image: 'debian-12' })],
+    [
+      'another address',
+      { options: { ipAddress: '192.0.2.10', sshUser: 'root', sshPort: 22 } },
+      { options: { ipAddress: '192.0.2.11' } },
+    ],
+    ['another driver', {}, qemu()],
+    ['another region', { driver: 'ec2', options: { region: 'r-1' } }, { driver: 'ec2', options: { region: 'r-2' } }],
+  ] as const)('is replaced for %s', (_title, from, to) => {
+    expect(told(wanted('web', to), record('web', { ...from, fleet: MARK }))).toMatch(/^replace\n/);
+  });
+
+  test('on a host that somebody else made loses nothing there by it', () => {
+    const { options } = specNamed('web');
+    const before = record('web', { options: { ...options, ipAddress: '192.0.2.9' }, fleet: MARK });
+    expect(told(wanted('web'), before)).toContain('! the host itself and its engine stay as they are');
+  });
+
+  test('is reached another way without being another', () => {
+    const { options } = specNamed('web');
+    expect(told(wanted('web', { options: { ...options, sshPort: 2200, sshUser: 'ops' } }), record('web'))).toMatch(
+      /^change\ngeneric.sshUser .* \(live\)\ngeneric.sshPort 22 -> 2200 \(live\)$/,
+    );
+    const url = (text: string) => ({ driver: 'none', options: { url: text } });
+    expect(told(wanted('web', url('tcp://b:1')), record('web', url('tcp://a:1')))).toMatch(/^change\n.*\(live\)$/);
+  });
+
+  test('has its engine’s port for life where a way to it was laid', () => {
+    const { engine } = specNamed('web');
+    const host = { address: '127.0.0.1', enginePort: 4000, ssh: { address: '127.0.0.1', port: 4001, user: 'x' } };
+    const to = wanted('web', { engine: { ...engine, port: 2377 } });
+    expect(told(to, record('web', {}, { host } as Partial<Machine>))).toContain('engine.port 2376 -> 2377 (replace)');
+    expect(told(to, record('web'))).toBe('change\nengine.port 2376 -> 2377 (engine)');
+  });
+
+  test('never shows values of the engine’s variables', () => {
+    const { engine } = specNamed('web');
+    const to = wanted('web', { engine: { ...engine, env: ['A=new', 'B=secret2', 'C=same'] } });
+    const text = told(to, record('web', { engine: { ...engine, env: ['B=secret1', 'C=same'] } }));
+    expect(text).toBe('change\nengine.env ["B=…","C=…"] -> ["A=…","B=… (another value)","C=…"] (engine)');
+  });
+
+  test('whose last change was stopped, or whose restart was begun, is gone on with', () => {
+    const failure = { at: '', step: 'connect', code: 'SSH_LOST', message: 'the line broke' };
+    expect(told(wanted('web'), record('web', {}, { failure }))).toBe(
+      'change\n! its last change was stopped: the line broke',
+    );
+    expect(told(wanted('web'), record('web', {}, { due: 'restart' }))).toBe('change\n! its restart was begun');
+  });
+
+  test('that has ended is left to the user, who is told', () => {
+    const ended = record('web', { life: { ttl: '1h' } }, { deadline: '2026-01-01T11:00:00Z' });
+    expect(told(wanted('web', { life: { ttl: '1h' } }), ended)).toMatch(/^nothing\n! it ended at its deadline/);
+  });
+
+  test('with a record that can’t be read is told so, and is no reason to give up the others', () => {
+    const broken = new SlipwayError('RECORD_BROKEN', 'it is not JSON');
+    const plan = planOf([wanted('web'), wanted('db')], [{ name: 'web', broken }]);
+    expect(plan.items.map(({ deed }) => deed)).toEqual(['broken', 'create']);
+  });
+
+  test('has the defaults of options that are younger than its record', () => {
+    const { sshPort: _younger, ...older } = specNamed('web').options;
+    const { tlsSan: _alsoYounger, ...engine } = specNamed('web').engine;
+    expect(told(wanted('web'), record('web', { options: older, engine: engine as MachineSpec['engine'] }))).toBe(
+      'nothing',
+    );
+  });
+});
+
+describe('what a driver settled', () => {
+  const settled = { ...REGION, given: driverNamed('ec2').options.parse({}) };
+  const ec2 = (options: object): WantedSpec => wanted('web', { driver: 'ec2', options: { ...options } });
+
+  test('is no difference where the file leaves it open, and none where it says the same', () => {
+    expect(told(ec2({}), record('web', settled))).toBe('nothing');
+    expect(told(ec2({ region: 'r-1' }), record('web', settled))).toBe('nothing');
+  });
+
+  test('is one where the file says otherwise, and where it no longer says what the machine was made with', () => {
+    expect(told(ec2({ region: 'r-2' }), record('web', settled))).toContain('ec2.region "r-1" -> "r-2" (replace)');
+    const asked = { ...settled, given: { ...settled.given, region: 'r-1' } };
+    expect(told(ec2({}), record('web', asked))).toContain('ec2.region "r-1" -> undefined (replace)');
+  });
+
+  test('may be spelt another way than the file has it', () => {
+    const zone = { ...REGION, options: { ...REGION.options, zone: 'r-1a' }, given: { ...settled.given, zone: 'a' } };
+    expect(told(ec2({ zone: 'a' }), record('web', zone))).toBe('nothing');
+  });
+
+  test('is taken for settled in records that do not tell, and an option back at its default is a difference', () => {
+    expect(told(ec2({}), record('web', REGION))).toBe('nothing');
+    const large = { ...REGION, options: { ...REGION.options, instanceType: 'm7.large' } };
+    expect(told(ec2({}), record('web', large))).toContain('ec2.instanceType "m7.large" -> "t3.small" (replace)');
+  });
+});
+
+describe('a machine that is no longer in the file', () => {
+  const records = [record('ours', { fleet: MARK }), record('theirs', { fleet: '/other.yaml' }), record('by-hand')];
+
+  test('goes with --prune where an apply of this very file made it, and never otherwise', () => {
+    expect(planOf([], records).items).toEqual([]);
+    expect(planOf([], records, true).items.map(({ name, deed }) => `${deed} ${name}`)).toEqual(['remove ours']);
+    expect(planOf([wanted('ours')], records, true).items.map(({ deed }) => deed)).toEqual(['nothing']);
+  });
+});
+
+describe('planning', () => {
+  /** How often anything of a record or of what is wanted is read. */
+  function reads(machines: number): number {
+    let count = 0;
+    const counted = <T extends object>(thing: T): T =>
+      new Proxy(thing, {
+        get(target, key, receiver) {
+          count += 1;
+          const value: unknown = Reflect.get(target, key, receiver);
+          return typeof value === 'object' && value !== null && !Array.isArray(value) ? counted(value) : value;
+        },
+      });
+    const names = Array.from({ length: machines }, (_, at) => `web-${at + 1}`);
+    const fleet = { ...fleetOf(), wanted: names.map((name) => counted({ entry: 'web', spec: wanted(name) })) };
+    const records = names.map((name) => counted(record(name, { fleet: MARK })));
+    expect(planFleet(fleet, records, { prune: true, now: NOW }).items).toHaveLength(machines);
+    return count;
+  }
+
+  test('of ten times as many machines takes ten times as much, and no more', () => {
+    expect(reads(2000)).toBe(10 * reads(200));
+  });
+});
