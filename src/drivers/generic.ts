@@ -2,6 +2,7 @@ import { access, constants } from 'node:fs/promises';
 import { z } from 'zod';
 import { SlipwayError } from '../errors.ts';
 import type { SshHop } from '../machine.ts';
+import { keysThere, knownHosts } from '../ssh-config.ts';
 import { defineDriver } from './driver.ts';
 
 const FINGERPRINT = /^(SHA256:[A-Za-z0-9+/]{43}=?|(ssh-|ecdsa-)[\w-]+ [A-Za-z0-9+/]+=*( .*)?)$/;
@@ -37,6 +38,7 @@ export const generic = defineDriver({
       .meta({ description: 'Port of its SSH server', env: 'GENERIC_SSH_PORT', value: 'port' }),
     sshKey: z.string().min(1).optional().meta({
       description: 'Private key; without it the SSH agent, then ~/.ssh/id_*',
+      ask: 'With which key?',
       env: 'GENERIC_SSH_KEY',
       value: 'file',
     }),
@@ -56,6 +58,23 @@ export const generic = defineDriver({
       .optional()
       .meta({ description: 'Host key to insist on; without it known_hosts, then the key first seen', value: 'key' }),
   }),
+  choices: {
+    async ipAddress(_given, { computer }) {
+      return (await knownHosts(computer)).map(({ alias, address, user, port, keyFile, jump }) => ({
+        value: address,
+        note: [alias === address ? '' : alias, 'of your ~/.ssh/config'].filter(Boolean).join(', '),
+        sets: { sshUser: user, sshPort: port, sshKey: keyFile, sshJump: jump },
+      }));
+    },
+    async sshKey(_given, { computer }) {
+      const keys = await keysThere(computer);
+      if (keys.length === 0) return [];
+      return [
+        { value: '', note: 'what your SSH agent or ~/.ssh offers' },
+        ...keys.map((value) => ({ value, note: '' })),
+      ];
+    },
+  },
   ends({ options: { ipAddress } }) {
     return { byItself: 'stopped', costs: `the host ${ipAddress} itself is powered off, and only you can switch it on` };
   },

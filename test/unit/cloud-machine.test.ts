@@ -119,7 +119,7 @@ describe('a machine whose user data others can read', () => {
     const world = sky.world();
     registered.drivers[0] = { ...sky.cloud.driver, inspect: async () => ({ state: 'missing' }) };
     const error = await rejected(provisionMachine('web', (spec) => spec, world));
-    expect([error.code, error.message, error.hint]).toEqual([
+    expect([error?.code, error?.message, error?.hint]).toEqual([
       'MACHINE_NOT_FOUND',
       'What sky made for "web" is gone',
       'Forget the machine: slipway rm web, then make it anew: slipway create web',

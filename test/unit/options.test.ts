@@ -7,7 +7,7 @@ import { defineCommand, type Command } from '../../src/cli/command.ts';
 import { create } from '../../src/cli/commands/create.ts';
 import { parseFlags } from '../../src/cli/flags.ts';
 import { driverIn, driverInfos, specChanged, specFrom } from '../../src/cli/spec.ts';
-import { toQuestions } from '../../src/cli/wizard.ts';
+import { searched, toQuestions } from '../../src/cli/wizard.ts';
 import { drivers } from '../../src/drivers/index.ts';
 import {
   coerce,
@@ -319,5 +319,23 @@ describe('a spec', () => {
       'generic and none',
     );
     expect(driverIn({ 'engine-port': 1 })).toBeUndefined();
+  });
+});
+
+describe('a question with a list', () => {
+  const list = async () => [
+    { value: 'far', note: 'a long way' },
+    { value: 'near', note: 'a step' },
+  ];
+  const { source } = searched({ name: 'place', type: 'input', message: 'Where?' }, list, 'near');
+
+  test('shows what is usual first, and narrows to what is typed', async () => {
+    expect((await source?.(undefined))?.map(({ name }) => name)).toEqual(['near  a step', 'far   a long way']);
+    expect((await source?.('LONG'))?.map(({ value }) => value)).toEqual(['far', 'LONG']);
+  });
+
+  test('takes what is typed as it is, once', async () => {
+    expect(await source?.('moon')).toEqual([{ value: 'moon', name: 'moon (as typed)' }]);
+    expect((await source?.('far'))?.map(({ name }) => name)).toEqual(['far   a long way']);
   });
 });

@@ -5,7 +5,7 @@ import { exitCodes, SlipwayError } from '../../errors.ts';
 import { createMachine } from '../../lifecycle/create.ts';
 import { checkMachine, dryRun } from '../../lifecycle/provision.ts';
 import type { World } from '../../lifecycle/world.ts';
-import { fromEnv, toArgv, toCommandLine, type Values } from '../../options.ts';
+import { fromEnv, listed, toArgv, toCommandLine, type OptionInfo, type Values } from '../../options.ts';
 import { clientProgram, mendingOf, missingPrograms } from '../../programs.ts';
 import { profiles as known } from '../../provision/profiles/index.ts';
 import { contextName } from '../../provision/profiles/docker-context.ts';
@@ -159,14 +159,16 @@ async function decide(named: string | undefined, given: Given, flags: Values, cl
   const driver = said ?? (named === undefined ? undefined : await bestDriver(cli));
   if (before?.phase !== 'ready') sameDriver(before, driver);
   const profiles = flags.profile === undefined ? (before?.spec.profiles ?? given.profile) : given.profile;
-  const complete = named !== undefined && driver !== undefined && missingAnswers(driver, flags, before, cli) === 0;
+  const complete =
+    named !== undefined && driver !== undefined && missingAnswers(driver, flags, before, cli).length === 0;
   if (cli.interactive && !complete) {
-    const { askForMachine } = await import('../wizard.ts');
+    const { askForMachine, wanted } = await import('../wizard.ts');
     const answers = await askForMachine({ name: named, driver, flags, use: given.use }, cli);
     const spec = specFrom({ ...answers, env: cli.env, before: before?.spec, profiles });
+    await wanted(spec, cli);
     return { spec, asked: true, use: answers.use };
   }
-  if (named === undefined || driver === undefined) throw incomplete(named, driver);
+  if (named === undefined || driver === undefined) throw incomplete(named, driver, flags, cli);
   return {
     spec: specFrom({ name: named, driver, flags, env: cli.env, before: before?.spec, profiles }),
     asked: false,
@@ -195,13 +197,18 @@ async function clientMending({ world: { computer } }: Cli): Promise<string | und
   return missing.length === 0 ? undefined : (await mendingOf(missing, computer)).line;
 }
 
-function missingAnswers(driver: string, flags: Values, before: Machine | undefined, { env }: Cli): number {
+function missingAnswers(
+  driver: string,
+  flags: Values,
+  before: Machine | undefined,
+  { env }: Cli,
+): readonly OptionInfo[] {
   const known = (key: string): boolean => before?.spec.options[key] !== undefined;
   const infos = driverInfos[driver] ?? [];
   const set = fromEnv(infos, env);
   return infos.filter(
     (info) => info.required && flags[info.flag] === undefined && set[info.key] === undefined && !known(info.key),
-  ).length;
+  );
 }
 
 /** Resources of a half-made machine belong to the driver that made them. */
@@ -216,15 +223,17 @@ function sameDriver(before: Machine | undefined, driver: string | undefined): vo
   );
 }
 
-function incomplete(name: string | undefined, driver: string | undefined): SlipwayError {
-  const missing = [...(name === undefined ? ['a name'] : []), ...(driver === undefined ? ['a driver'] : [])].join(
-    ' and ',
-  );
-  return new SlipwayError('USAGE', `To create a machine, ${missing} must be given`, {
+/** All that is missing at once, where nobody can be asked for it. */
+function incomplete(name: string | undefined, driver: string | undefined, flags: Values, cli: Cli): SlipwayError {
+  const open = driver === undefined ? [] : missingAnswers(driver, flags, undefined, cli).map(({ flag }) => `--${flag}`);
+  const missing = [...(name === undefined ? ['a name'] : []), ...(driver === undefined ? ['a driver'] : []), ...open];
+  const example = `slipway create ${name ?? 'web'} --driver ${driver ?? 'generic'}`;
+  const generic = (driver ?? 'generic') === 'generic' && flags['generic-ip-address'] === undefined;
+  return new SlipwayError('USAGE', `To create a machine, ${listed(missing)} must be given`, {
     hint:
       driver === undefined && name === undefined
         ? 'For a virtual machine on this computer: slipway create dev'
-        : `For example: slipway create ${name ?? 'web'} --driver ${driver ?? 'generic'}${(driver ?? 'generic') === 'generic' ? ' --generic-ip-address 192.0.2.10' : ''}`,
+        : `For example: ${example}${generic ? ' --generic-ip-address 192.0.2.10' : ''}`,
   });
 }
 

@@ -77,6 +77,8 @@ export const qemu = defineDriver({
   },
   options,
   programs: programsOf,
+  makes: ({ cpus, memory, disk, image }) =>
+    `a virtual machine of this computer: ${cpus} CPUs, ${memory} MB of memory, a disk of up to ${disk} GB, ${image}`,
   changeOf(option, from, to) {
     if (option === 'disk') return Number(to) >= Number(from) ? 'restart' : 'replace';
     return AT_START.has(option) ? 'restart' : 'replace';

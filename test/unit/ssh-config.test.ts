@@ -1,0 +1,66 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { Computer } from '../../src/computer.ts';
+import { keysThere, knownHosts } from '../../src/ssh-config.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+
+async function userWith(config?: string) {
+  const folder = await temporaryFolder();
+  await mkdir(join(folder.path, '.ssh'));
+  if (config !== undefined) await writeFile(join(folder.path, '.ssh', 'config'), config);
+  const computer: Computer = {
+    platform: 'linux',
+    arch: 'x64',
+    env: { HOME: folder.path },
+    home: join(folder.path, '.slipway'),
+    templates: '',
+  };
+  return { ...folder, computer, [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() };
+}
+
+describe('hosts of ~/.ssh/config', () => {
+  test('are known by name, with what ssh would use for them; patterns are none', async () => {
+    await using user = await userWith(
+      [
+        'Host web db-1',
+        '  HostName %h.example.org',
+        '  User deploy',
+        'Host=far',
+        '  HostName 192.0.2.7',
+        '  Port 2222',
+        '  IdentityFile ~/.ssh/far',
+        '  ProxyJump ops@bastion:22',
+        'Host *.internal !no ?x',
+        '  User nobody',
+        'Host chain',
+        '  ProxyJump a,b',
+        'Host *',
+        '  User me',
+      ].join('\n'),
+    );
+    const hosts = await knownHosts(user.computer);
+    expect(hosts.map(({ alias, address, user: as, port, jump }) => [alias, address, as, port, jump])).toEqual([
+      ['web', 'web.example.org', 'deploy', undefined, undefined],
+      ['db-1', 'db-1.example.org', 'deploy', undefined, undefined],
+      ['far', '192.0.2.7', 'me', 2222, 'ops@bastion:22'],
+      ['chain', 'chain', 'me', undefined, undefined],
+    ]);
+    expect(hosts[2]?.keyFile).toBe(join(user.path, '.ssh', 'far'));
+  });
+
+  test('are none where there is no such file', async () => {
+    await using user = await userWith();
+    expect(await knownHosts(user.computer)).toEqual([]);
+  });
+});
+
+test('keys are those that have a public half beside them', async () => {
+  await using user = await userWith();
+  for (const name of ['id_ed25519', 'id_ed25519.pub', 'known_hosts', 'stray.pub', 'work', 'work.pub'])
+    await writeFile(join(user.path, '.ssh', name), '');
+  expect((await keysThere(user.computer)).toSorted()).toEqual(
+    ['id_ed25519', 'work'].map((name) => join(user.path, '.ssh', name)),
+  );
+  expect(await keysThere({ ...user.computer, env: { HOME: join(user.path, 'nowhere') } })).toEqual([]);
+});
