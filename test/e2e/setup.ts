@@ -1,3 +1,7 @@
+import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { bedReason, removeLeftovers } from '../bed/host.ts';
 import { vmReason } from '../bed/vm.ts';
 import type { TestProject } from 'vitest/node';
@@ -9,6 +13,8 @@ declare module 'vitest' {
     bedReason: string | undefined;
     /** Why no VM can be made here. */
     vmReason: string | undefined;
+    /** The built program of this run. */
+    program: string;
   }
 }
 
@@ -28,5 +34,18 @@ export default async function setup(project: TestProject): Promise<() => Promise
     return async () => {};
   }
   await removeLeftovers();
-  return removeLeftovers;
+  const folder = await builtHere();
+  project.provide('program', join(folder, 'dist', 'slipway.js'));
+  return async () => {
+    await rm(folder, { recursive: true, force: true });
+    await removeLeftovers();
+  };
+}
+
+/** A copy, since a build meanwhile would take files away that running programs have yet to read. */
+async function builtHere(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'slipway-built-'));
+  for (const part of ['dist', 'templates', 'package.json'])
+    await cp(fileURLToPath(new URL(`../../${part}`, import.meta.url)), join(folder, part), { recursive: true });
+  return folder;
 }

@@ -2,11 +2,10 @@ import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { cp, mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe, inject } from 'vitest';
 import { bedCache, type BedHost } from '../bed/host.ts';
 
-export const program = fileURLToPath(new URL('../../dist/slipway.js', import.meta.url));
+export const program = inject('program');
 
 export type Outcome = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
