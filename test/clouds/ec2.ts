@@ -80,6 +80,8 @@ export type Ec2 = Cloud & {
   readonly signers: readonly string[];
   /** Credentials of another account, to be set over `env`. */
   readonly otherEnv: Readonly<Record<string, string>>;
+  /** Who the user is. */
+  account: string;
   hasDefaultVpc: boolean;
   /** Whether default subnets give a public address unasked. */
   givesAddresses: boolean;
@@ -134,6 +136,8 @@ const IMAGES = [
 function image(id: string, owner: string, name: string, architecture: string, made: string, root: string) {
   return { id, owner, name, architecture, made, root, size: 8 };
 }
+
+const TYPES = ['c5.large', 'm7i.large', 't3.micro', 't3.small', 't3.medium', 't4g.small', 't3.xlarge'];
 
 /** Top-level parameters that each operation takes; any other is refused, so that a typing error shows. */
 const PARAMETERS: Readonly<Record<string, readonly string[]>> = {
@@ -255,7 +259,7 @@ export async function startEc2({
       made: 0,
     }));
   /** Of who asks now: what he sees is made for him at once, before the next request. */
-  const account = (): string => (signers.at(-1) === OTHER_KEY ? OTHER_ACCOUNT : ACCOUNT);
+  const account = (): string => (signers.at(-1) === OTHER_KEY ? OTHER_ACCOUNT : cloud.account);
   const own = (region: string, wanted: readonly string[]): readonly Ec2Instance[] =>
     wanted.map((one) => {
       const found = instances.find(
@@ -401,13 +405,26 @@ export async function startEc2({
       };
     },
     DescribeInstanceTypes(params) {
-      const types = texts(params.InstanceType);
+      const named = texts(params.InstanceType);
+      const types =
+        named.length > 0
+          ? named
+          : matching(
+              params,
+              TYPES,
+              (type) => ({ 'instance-type': type }),
+              () => ({}),
+            );
       const wrong = types.find((type) => !/^(t[234]|m[567]|c[567]|r[567]|p3)[a-z]*\.\d*[a-z]+$/.test(type));
       if (wrong !== undefined)
         throw new Refusal('InvalidInstanceType', `The following supplied instance types do not exist: [${wrong}]`);
       return {
         instanceTypeSet: types.map((instanceType) => ({
           instanceType,
+          vCpuInfo: { defaultVCpus: instanceType.endsWith('.xlarge') ? 4 : 2 },
+          memoryInfo: {
+            sizeInMiB: { micro: 1024, small: 2048, medium: 4096 }[instanceType.split('.')[1] ?? ''] ?? 8192,
+          },
           processorInfo: { supportedArchitectures: [/^[a-z]\d+g/.test(instanceType) ? 'arm64' : 'x86_64'] },
         })),
       };
@@ -806,6 +823,7 @@ export async function startEc2({
     volumes,
     signers,
     otherEnv: { AWS_ACCESS_KEY_ID: OTHER_KEY, AWS_SECRET_ACCESS_KEY: SECRET },
+    account: ACCOUNT,
     hasDefaultVpc: true,
     givesAddresses: true,
     ends: undefined,

@@ -565,6 +565,15 @@ describe('where the network differs from the usual', () => {
   });
 });
 
+test('a server without account numbers is no reason to stop', async () => {
+  cloud.account = '';
+  const call = calling(folder.path);
+  const target = await make(machineWith(optionsOf([])), call);
+  expect(ec2.options.parse(target.options).account).toBeUndefined();
+  await removing(target, call);
+  expect(cloud.alive()).toEqual([]);
+});
+
 describe('with credentials of another account', () => {
   test('rm says so and touches nothing', async () => {
     const call = calling(folder.path);

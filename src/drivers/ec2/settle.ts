@@ -38,7 +38,7 @@ export async function settled(aws: Aws, options: Options): Promise<Options> {
   };
 }
 
-type Place = { readonly vpc: string; readonly account: string; readonly subnet?: string };
+type Place = { readonly vpc: string; readonly account?: string; readonly subnet?: string };
 
 async function placeOf(aws: Aws, region: string, options: Options): Promise<Place> {
   const [own, named] = await Promise.all([
@@ -47,13 +47,18 @@ async function placeOf(aws: Aws, region: string, options: Options): Promise<Plac
   ]);
   sameAccount(options, own);
   const vpc = await vpcOf(aws, region, options.vpc ?? named?.VpcId);
-  const account = own ?? vpc.OwnerId ?? '';
+  const account = own ?? vpc.OwnerId;
   sameAccount(options, account);
   const [chosen] = await Promise.all([
     named?.SubnetId ?? subnetIn(aws, vpc, options),
     theirGroups(aws, { ...options, vpc: vpc.VpcId }),
   ]);
-  return { vpc: vpc.VpcId, account, ...(chosen === undefined ? {} : { subnet: chosen }) };
+  return {
+    vpc: vpc.VpcId,
+    // Servers that speak EC2's protocol may have accounts of another form, or none.
+    ...(account !== undefined && /^\d{12}$/.test(account) ? { account } : {}),
+    ...(chosen === undefined ? {} : { subnet: chosen }),
+  };
 }
 
 /**
