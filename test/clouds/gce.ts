@@ -657,6 +657,24 @@ export async function startGce({
       status: 'UP',
       region: link(`regions/${regionOf(zone)}`),
     }),
+    'zones.list': (params) =>
+      list(
+        ZONES.map((name) => ({ name, place: 'global', made: 0 })),
+        params,
+        noLabels,
+        ({ name }) => ({ kind: 'compute#zone', name, status: 'UP' }),
+      ),
+    'machineTypes.list': (params) =>
+      list(
+        ['a2-highgpu-1g', 'e2-standard-4', 'e2-medium', 'e2-micro', 'n2-standard-2', 'c3-standard-88'].map((name) => ({
+          name,
+          place: 'global',
+          made: 0,
+        })),
+        params,
+        noLabels,
+        ({ name }) => ({ kind: 'compute#machineType', name, guestCpus: cpusOf(name) ?? 12, memoryMb: 4096 }),
+      ),
     'regions.get': ({ region }) => ({
       kind: 'compute#region',
       name: region,

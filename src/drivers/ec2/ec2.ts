@@ -23,6 +23,18 @@ export const ec2 = defineDriver({
   bootIsReadable: true,
   options,
   credentials,
+  choices: {
+    profile: async (...asked) => (await import('./choices.ts')).profiles(...asked),
+    region: async (...asked) => (await import('./choices.ts')).regions(...asked),
+    instanceType: async (...asked) => (await import('./choices.ts')).instanceTypes(...asked),
+  },
+  makes: ({ instanceType, rootSize, allowCidr, securityGroupReadonly, spot }) =>
+    `one ${spot ? 'spot ' : ''}instance (${instanceType}) with a disk of ${rootSize} GiB${securityGroupReadonly ? '' : `, and a security group that admits ${allowCidr.join(', ') || 'your address alone'}`}`,
+  async monthly({ instanceType, volumeType, rootSize, spot }) {
+    const { diskMonthly, instanceMonthly } = await import('./prices.ts');
+    const [machine, disk] = [instanceMonthly(instanceType, 'running', spot), diskMonthly(volumeType, rootSize)];
+    return machine === undefined || disk === undefined ? undefined : machine + disk;
+  },
   reach: ['profile', 'endpoint', 'insecureTransport'],
   health,
   async check({ options: given }, call) {

@@ -34,10 +34,21 @@ export const images = {
 export type ImageName = keyof typeof images;
 
 export const options = z.object({
+  profile: text().optional().meta({
+    description: 'Profile of your AWS settings',
+    ask: 'Which AWS profile?',
+    env: 'AWS_PROFILE',
+    value: 'name',
+  }),
   region: text()
     .regex(/^[a-z0-9-]+$/, 'a region like eu-central-1')
     .optional()
-    .meta({ description: 'Region; without it that of your AWS settings', value: 'region', ...also('region') }),
+    .meta({
+      description: 'Region; without it that of your AWS settings',
+      ask: 'Which region?',
+      value: 'region',
+      ...also('region'),
+    }),
   zone: text()
     .regex(/^[a-z0-9-]+$/, 'a zone like eu-central-1a, or its letter')
     .optional()
@@ -58,12 +69,19 @@ export const options = z.object({
   instanceType: text()
     .regex(/^[a-z0-9-]+\.[a-z0-9-]+$/, 'a type like t3.small')
     .default('t3.small')
-    .meta({ description: 'Instance type', env: 'AWS_INSTANCE_TYPE', value: 'type', ...also('instance-type') }),
+    .meta({
+      description: 'Instance type',
+      ask: 'Which instance type?',
+      env: 'AWS_INSTANCE_TYPE',
+      value: 'type',
+      ...also('instance-type'),
+    }),
   image: z
     .enum(Object.keys(images) as [ImageName, ...ImageName[]])
     .default('debian-13')
     .meta({
       description: 'Image, the newest one of the distribution’s own account',
+      ask: 'Which image?',
     }),
   ami: text()
     .regex(/^ami-[\w-]+$/, 'an id like ami-0123')
@@ -246,11 +264,6 @@ export const options = z.object({
   cpuCredits: z.enum(['standard', 'unlimited']).optional().meta({ description: 'CPU credits of T types' }),
   tenancy: z.enum(['default', 'dedicated', 'host']).optional().meta({ description: 'Tenancy' }),
   placementGroup: text().optional().meta({ description: 'Placement group', value: 'name' }),
-  profile: text().optional().meta({
-    description: 'Profile of your AWS settings',
-    env: 'AWS_PROFILE',
-    value: 'name',
-  }),
   account: z
     .string()
     .regex(/^\d{12}$/, 'an account number of 12 digits')

@@ -23,12 +23,12 @@ export const CALLS = {
     'setLabels',
     'getGuestAttributes',
   ],
-  MachineTypesClient: ['get'],
+  MachineTypesClient: ['get', 'list'],
   RegionOperationsClient: ['get', 'wait'],
   RegionsClient: ['get'],
   SubnetworksClient: ['get'],
   ZoneOperationsClient: ['get', 'wait'],
-  ZonesClient: ['get'],
+  ZonesClient: ['get', 'list'],
 } as const satisfies Readonly<Record<string, readonly string[]>>;
 
 export type Kind = keyof typeof CALLS;

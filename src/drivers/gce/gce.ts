@@ -18,6 +18,21 @@ export const gce = defineDriver({
   summary: 'an instance of Google Compute Engine',
   bootIsReadable: true,
   options,
+  choices: {
+    zone: async (...asked) => (await import('./choices.ts')).zones(...asked),
+    machineType: async (...asked) => (await import('./choices.ts')).machineTypes(...asked),
+    imageFamily: async () => (await import('./choices.ts')).imageFamilies(),
+  },
+  makes: ({ machineType, diskSize, allowCidr, address, useExisting, spot, preemptible }) =>
+    useExisting
+      ? 'a firewall rule, and a key on the instance that exists'
+      : `one ${spot || preemptible ? 'spot ' : ''}instance (${machineType}) with a disk of ${diskSize} GB${address === 'static' ? ', an address' : ''}, and a firewall rule that admits ${allowCidr.join(', ') || 'your address alone'}`,
+  async monthly({ machineType, diskType, diskSize, spot, preemptible, useExisting }) {
+    if (useExisting) return 0;
+    const { diskMonthly, machineMonthly } = await import('./prices.ts');
+    const [machine, disk] = [machineMonthly(machineType, false, spot || preemptible), diskMonthly(diskType, diskSize)];
+    return machine === undefined || disk === undefined ? undefined : machine + disk;
+  },
   reach: ['project', 'endpoint'],
   health,
   async check({ options: given }) {

@@ -20,12 +20,19 @@ export const options = z.object({
     }),
   zone: word('a zone like europe-west3-a')
     .default('us-central1-a')
-    .meta({ description: 'Zone', env: 'GOOGLE_ZONE', value: 'zone', ...also('zone') }),
+    .meta({ description: 'Zone', ask: 'Which zone?', env: 'GOOGLE_ZONE', value: 'zone', ...also('zone') }),
   machineType: word('a type like e2-medium')
     .default('e2-medium')
-    .meta({ description: 'Machine type', env: 'GOOGLE_MACHINE_TYPE', value: 'type', ...also('machine-type') }),
+    .meta({
+      description: 'Machine type',
+      ask: 'Which machine type?',
+      env: 'GOOGLE_MACHINE_TYPE',
+      value: 'type',
+      ...also('machine-type'),
+    }),
   imageFamily: word('an image family like debian-13').default('debian-13').meta({
     description: 'Image, the newest of a family',
+    ask: 'Which image?',
     value: 'family',
   }),
   imageProject: word('a project like debian-cloud').default('debian-cloud').meta({
