@@ -243,7 +243,7 @@ async function fail(error: unknown): Promise<number> {
     return 1;
   }
   if (manner.json) printJson({ event: 'error', ...errorDocument(error) }, errorDocument(error));
-  say(shownError(error, color));
+  say(shownError(error, color, process.stderr.columns || undefined));
   return exitCodes[error.code];
 }
 

@@ -2,7 +2,7 @@ import Table from 'cli-table3';
 import colors from 'picocolors';
 import type { SlipwayError } from '../errors.ts';
 import type { Event } from './events.ts';
-import { printable } from './printable.ts';
+import { printable, wrapped } from './printable.ts';
 
 const PLAIN = {
   top: '',
@@ -39,11 +39,15 @@ export function page(rows: readonly (readonly [string, string])[]): string {
   return rows.map(([name, value]) => `${name.padEnd(width)}   ${value}`.trimEnd()).join('\n');
 }
 
-/** An error for people: what happened, what was said, what to type next. */
-export function shownError(error: SlipwayError, color: boolean): string {
+/**
+ * An error for people: what happened, what was said, what to type next. With a width, lines of others keep their margin; what
+ * may be typed is left to the terminal to break, which gives it back whole.
+ */
+export function shownError(error: SlipwayError, color: boolean, width = Number.POSITIVE_INFINITY): string {
   const { red, dim, bold } = colors.createColors(color);
   // Lines of a host, and words of it in the message, are no orders for this terminal.
-  const detail = error.detail.map((line) => dim(`  │ ${printable(line)}`));
+  const lines = error.detail.flatMap((line) => wrapped(printable(line), Math.max(1, width - 5)));
+  const detail = lines.map((line) => dim(`  │ ${line}`));
   const hint = error.hint === undefined ? [] : [`${bold('→')} ${error.hint}`];
   const message = error.message.split('\n').map(printable).join('\n');
   return [`${red('✗')} ${message}`, ...detail, ...hint].join('\n');

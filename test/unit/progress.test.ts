@@ -148,6 +148,8 @@ function terminal(): { readonly stream: NodeJS.WriteStream; readonly written: ()
 
 // oxlint-disable-next-line no-control-regex -- that is what is looked for
 const SEQUENCE = /\u001b\[[0-9;?]*[A-Za-z]/g;
+// oxlint-disable-next-line no-control-regex -- the same
+const CURSOR = /\u001b\[\?25[hl]/g;
 
 describe('a live list', () => {
   const open = (): { readonly view: View; readonly progress: Progress; readonly written: () => string } => {
@@ -171,10 +173,7 @@ describe('a live list', () => {
 
   test('hides the cursor while it is drawn, and shows it again when it is not, also after a close in the middle', async () => {
     const { view, progress, written } = open();
-    const cursor = (): string | undefined =>
-      written()
-        .match(/\u001b\[\?25[hl]/g)
-        ?.at(-1);
+    const cursor = (): string | undefined => written().match(CURSOR)?.at(-1);
     let end = (): void => {};
     const step = progress.step('facts', 'Look at the host', async () => {
       progress.note('drawn');
@@ -202,7 +201,8 @@ describe('a live list', () => {
     await progress.step('facts', 'Look', async () => {
       progress.note('drawn');
       stream.write('a warning');
-      expect(written()).toMatch(/\r\u001b\[Ja warning\n.*Look {2}0 s/s);
+      expect(written()).toContain('\r\u001b[Ja warning\n');
+      expect(written().split('a warning\n').at(-1)).toContain('Look  0 s');
     });
     view.close();
     stream.write('after');

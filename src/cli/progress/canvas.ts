@@ -14,12 +14,15 @@ const HIDE = '\u001b[?25l';
 const SHOW = '\u001b[?25h';
 const REST_OF_LINE = '\u001b[K';
 const REST_OF_SCREEN = '\u001b[J';
+/** A frame for a terminal that became narrower a moment ago is cut by it, not broken into more lines than we count. */
+const [CUT, BREAK] = ['\u001b[?7l', '\u001b[?7h'];
 /** Terminals that know it show all of a frame at once; others ignore it. */
 const [TOGETHER, SHOWN] = ['\u001b[?2026h', '\u001b[?2026l'];
 
 /**
  * Between two frames the cursor waits at the beginning of the first line. Whatever a terminal does to the lines when its size
  * changes (break them, join them, scroll), the cursor stays at that place of the text, and all below it is ours to be erased.
+ * Only what is scrolled off the screen by it is out of reach.
  */
 export function openCanvas(
   { stream, others }: { readonly stream: NodeJS.WriteStream; readonly others: readonly NodeJS.WriteStream[] },
@@ -85,7 +88,7 @@ function strokes({ above, lines, before, resized }: Frames): string {
   const live = lines.join(`${REST_OF_LINE}\n`);
   const back = lines.length > 1 ? `\r\u001b[${lines.length - 1}A` : '\r';
   const cursor = lines.length === 0 ? SHOW : HIDE;
-  return `${TOGETHER}${cursor}${start}${stays}${live}${REST_OF_SCREEN}${back}${SHOWN}`;
+  return `${TOGETHER}${cursor}${start}${stays}${CUT}${live}${BREAK}${REST_OF_SCREEN}${back}${SHOWN}`;
 }
 
 type Lent = {

@@ -1,0 +1,266 @@
+import { readFile } from 'node:fs/promises';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { describe, expect, inject, test } from 'vitest';
+import { startHost, type BedHost } from '../bed/host.ts';
+import { at, newUser, ok, type User } from './slipway.ts';
+import { hasTmux, openTerminal, PROMPT, type Terminal } from './terminal.ts';
+
+const canRun = inject('bedReason') === undefined && hasTmux;
+const WIDE = { columns: 100, rows: 30 };
+const SPINNER = /[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]/;
+
+/** The host's apt-get installs nothing: it says so many lines, with all that may move a cursor, and ends like this. */
+async function sayInstead(host: BedHost, lines: number, status: number): Promise<void> {
+  const script = [
+    '#!/bin/sh',
+    'case $* in *check | *update) exit 0 ;; esac',
+    `for at in $(seq ${lines}); do`,
+    String.raw`  printf 'Get:%s \033[31mhttp://mirror.example\033[0m trixie/main docker.io\033[2J\033[H\033[5A\a a line that is longer than the terminal is wide %s\n' "$at" "$(seq -s, 60)"`,
+    '  sleep 0.1',
+    'done',
+    `printf 'E: the last line of the \\033]0;host\\007host\\n'`,
+    `exit ${status}`,
+  ];
+  await host.exec('cat >/usr/bin/apt-get', { stdin: `${script.join('\n')}\n` });
+}
+
+const createCommand = (name: string, host: BedHost, ...more: readonly string[]): string =>
+  ['slipway', 'create', name, ...at(host), ...more].join(' ');
+
+/** Until the prompt is back: all that was shown since the command. */
+async function finished(terminal: Terminal): Promise<string> {
+  await terminal.shows(/^status \d/m);
+  return (await terminal.history()).trimEnd();
+}
+
+const linesOf = (text: string): readonly string[] => text.split('\n').map((line) => line.trimEnd());
+
+describe.skipIf(!canRun)('a command with steps, at a terminal', () => {
+  test('shows the step at work with its time, then each with the time that it took, and gives the cursor back', async () => {
+    await using user = await newUser();
+    await using host = await startHost({ suite: 'trixie', engine: true });
+    await using terminal = await openTerminal(user, WIDE);
+    await terminal.enter(`${createCommand('web', host)}; echo "status $?"`);
+    await terminal.shows(SPINNER);
+    await expect.poll(() => terminal.hasCursor()).toBe(false);
+    const shown = await finished(terminal);
+    expect(await terminal.hasCursor()).toBe(true);
+    expect(shown).not.toMatch(SPINNER);
+    const steps = linesOf(shown).filter((line) => line.startsWith('✔'));
+    expect(steps.map((line) => line.replace(/\d+\.\d s$/, 'N s'))).toEqual([
+      `✔ Connect to root@${host.address}  N s`,
+      '✔ Look at the host  N s',
+      expect.stringMatching(/^✔ Configure the engine and restart it {2}N s$/),
+      expect.stringMatching(/^✔ Verify the engine at tcp:.* {2}N s$/),
+      '✔ Write the client profiles  N s',
+    ]);
+    expect(shown.match(/• Host key of/g)).toHaveLength(1);
+    expect(shown).toMatch(/web is ready: tcp:.*\n(.*\n)*status 0/);
+  });
+
+  test('that fails shows the step, the host’s own last lines once, what happened and what to type next', async () => {
+    await using user = await newUser();
+    await using host = await startHost({ suite: 'trixie' });
+    await sayInstead(host, 30, 100);
+    await using terminal = await openTerminal(user, WIDE);
+    await terminal.enter(`${createCommand('web', host, '--engine-source', 'distro')}; echo "status $?"`);
+    const during = linesOf(await terminal.shows(/^ {4}Get:\d/m));
+    // What the host sends to move the cursor, colour and clear is gone, and the line is cut where the terminal ends.
+    expect(during.find((line) => line.startsWith('    Get:'))).toMatch(
+      /^ {4}Get:\d+ http:\/\/mirror\.example trixie\/main docker\.io a line that is longer.{1,50}…$/,
+    );
+    expect(during.some((line) => line.startsWith('✔ Look at the host'))).toBe(true);
+    const shown = await finished(terminal);
+    const lines = linesOf(shown);
+    const failed = lines.findIndex((line) => /^✖ Install the engine \(.*\) {2}failed after \d+\.\d s$/.test(line));
+    const sentence = lines.findIndex((line) => line.startsWith('✗ '));
+    expect(failed).toBeGreaterThan(0);
+    expect(sentence).toBeGreaterThan(failed);
+    expect(shown.match(/the last line of the host/g)).toHaveLength(1);
+    expect(lines.filter((line) => line.includes('│ Get:')).length).toBeLessThanOrEqual(8);
+    expect(shown).toMatch(/\n→ .*\nstatus 7/);
+    expect(await terminal.hasCursor()).toBe(true);
+  });
+
+  test('in twenty columns is cut while it runs and whole when it is over', async () => {
+    await using user = await newUser();
+    await using host = await startHost({ suite: 'trixie', engine: true });
+    await using terminal = await openTerminal(user, { columns: 20, rows: 40 });
+    await terminal.enter(`${createCommand('web', host)}; echo "status $?"`);
+    const shown = await finished(terminal);
+    expect(shown).not.toMatch(SPINNER);
+    expect(shown.replaceAll(/\s+/g, ' ')).toMatch(
+      /✔ Configure the engine and restart it \d+\.\d s ✔ Verify the engine/,
+    );
+  });
+
+  test('has no colours with NO_COLOR, and is plain lines with TERM=dumb, CI=true or --debug', async () => {
+    await using user = await newUser();
+    await using host = await startHost({ suite: 'trixie', engine: true });
+    await using terminal = await openTerminal(user, WIDE);
+    await terminal.enter(`${createCommand('web', host)}; echo "status $?"`);
+    await finished(terminal);
+    const green = '\u001b[32m✔';
+    expect(await terminal.colored()).toContain(green);
+    for (const [how, plain] of [
+      ['NO_COLOR=1 slipway', false],
+      ['TERM=dumb slipway', true],
+      ['CI=true slipway', true],
+      ['slipway --debug', true],
+    ] as const) {
+      await terminal.enter(`clear; ${how} provision web; echo "status $?"`);
+      await terminal.shows(/^status 0/m);
+      const screen = await terminal.colored();
+      expect(screen, how).not.toContain(green);
+      expect(screen.includes('Look at the host: done in'), how).toBe(plain);
+      expect(screen.includes('✔ Look at the host'), how).toBe(!plain);
+      await terminal.enter('clear');
+      await terminal.shows(new RegExp(`^${PROMPT} *\n\n`));
+    }
+  });
+
+  test('gives the cursor back on Ctrl-C, and says what was stopped', async () => {
+    await using user = await newUser();
+    await using host = await startHost({ suite: 'trixie' });
+    await sayInstead(host, 600, 0);
+    await using terminal = await openTerminal(user, WIDE);
+    await terminal.enter(`${createCommand('web', host, '--engine-source', 'distro')}; echo "status $?"`);
+    await terminal.shows(/^ {4}Get:\d/m);
+    expect(await terminal.hasCursor()).toBe(false);
+    await terminal.press('C-c');
+    const shown = await finished(terminal);
+    expect(await terminal.hasCursor()).toBe(true);
+    expect(shown).toMatch(/■ Install the engine .*stopped after \d+\.\d s\n✗ Stopped before the end, as you asked/);
+    expect(shown).toContain('status 130');
+    expect(shown).not.toMatch(SPINNER);
+  });
+});
+
+/** Machines whose making began, so that one command finishes all of them, each at its own address. */
+async function halfMade(user: User, hosts: readonly BedHost[]): Promise<readonly string[]> {
+  const names = hosts.map((_host, index) => `web-${index + 1}`);
+  await Promise.all(
+    hosts.map(async (host, index) => {
+      const begun = await user.slipway('create', names[index] ?? '', ...at(host), '--engine-source', 'none');
+      expect(begun.stderr).toContain('✗');
+    }),
+  );
+  return names;
+}
+
+async function startHosts(count: number): Promise<readonly BedHost[] & AsyncDisposable> {
+  const hosts = await Promise.all(Array.from({ length: count }, () => startHost({ suite: 'trixie' })));
+  return Object.assign(hosts, {
+    async [Symbol.asyncDispose]() {
+      await Promise.all(hosts.map((host) => host[Symbol.asyncDispose]()));
+    },
+  });
+}
+
+describe.skipIf(!canRun)('several machines at once, at a terminal', () => {
+  test('stand side by side, are never torn by a resize, and are told once when they are done', async () => {
+    await using user = await newUser();
+    await using hosts = await startHosts(3);
+    const names = await halfMade(user, hosts);
+    await Promise.all(hosts.map((host, index) => sayInstead(host, 50 + index * 10, 100)));
+    await using terminal = await openTerminal(user, WIDE);
+    // tmux makes room for lines that it breaks by scrolling, however empty it is below; what is scrolled away then is this.
+    await terminal.enter('seq 100');
+    await terminal.shows(/^100$/m);
+    await terminal.enter(`slipway create ${names.join(' ')} --engine-source distro; echo "status $?"`);
+    await terminal.shows(
+      /^\S web-1 {2}Install.*\n {4}Get.*\n\S web-2 {2}Install.*\n {4}Get.*\n\S web-3 {2}Install.*\n {4}Get/m,
+    );
+    const sizes = [
+      { columns: 45, rows: 30 },
+      { columns: 120, rows: 30 },
+      { columns: 120, rows: 12 },
+      { columns: 70, rows: 12 },
+      { columns: 33, rows: 30 },
+      { columns: 20, rows: 30 },
+      WIDE,
+    ];
+    for (const size of sizes) {
+      await terminal.resize(size);
+      // Whole again within a frame or two, and it stays so.
+      await expect.poll(() => terminal.screen(), { timeout: 2000 }).toSatisfy((screen: string) => isWhole(screen));
+      for (let frame = 0; frame < 5; frame += 1) {
+        const screen = await terminal.screen();
+        expect(isWhole(screen), `${size.columns}x${size.rows}:\n${screen}`).toBe(true);
+      }
+    }
+    const shown = await finished(terminal);
+    expect(shown).not.toMatch(SPINNER);
+    for (const name of names) {
+      const told = linesOf(shown).filter((line) =>
+        new RegExp(`^\\S ${name} {2}Install the engine .*failed after`).test(line),
+      );
+      expect(told, shown).toHaveLength(1);
+    }
+    expect(shown).not.toMatch(/^ {4}Get:/m);
+    for (const name of names) expect(shown.match(new RegExp(`^${name}: ✗ `, 'gm'))).toHaveLength(1);
+    expect(shown).toContain('status 7');
+    expect(await terminal.hasCursor()).toBe(true);
+  });
+
+  /** Machines stand at the end, below all that stays, each at most once and with at most a line below it. */
+  function isWhole(screen: string): boolean {
+    const lines = linesOf(screen.trimEnd());
+    const first = lines.findIndex((line) => /^[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] web-\d/.test(line));
+    if (first < 0) return false;
+    const list = lines.slice(first);
+    const named = list.filter((line) => /^\S web-\d/.test(line)).map((line) => line.split(/\s+/)[1]);
+    return (
+      lines.slice(0, first).every((line) => !SPINNER.test(line) && !line.startsWith('    Get:')) &&
+      new Set(named).size === named.length &&
+      list.every((line) => /^(\S web-\d|… \d| {4}\S)/.test(line))
+    );
+  }
+
+  test('that are worked on in turn stand in one list as well, those that wait below', async () => {
+    await using user = await newUser();
+    await using hosts = await startHosts(2);
+    for (const [index, host] of hosts.entries()) {
+      await ok(user.slipway('create', `web-${index + 1}`, ...at(host), '--engine-source', 'distro'));
+    }
+    await using terminal = await openTerminal(user, WIDE);
+    await terminal.enter('slipway provision web-1 web-2; echo "status $?"');
+    await terminal.shows(/^\S web-1 {2}.*\n· web-2 {2}waits$/m);
+    const shown = await finished(terminal);
+    expect(shown).toMatch(/^✔ web-1 {2}\d+\.\d s\n✔ web-2 {2}\d+\.\d s\nweb-1 is ready/m);
+  });
+});
+
+describe.skipIf(!canRun)('a command with steps, without a terminal', () => {
+  test('is events by the published schema with --json, also for several machines and for a failure', async () => {
+    await using user = await newUser();
+    await using hosts = await startHosts(2);
+    const text = await readFile(new URL('../../events.schema.json', import.meta.url), 'utf8');
+    const isEvent = new Ajv2020().compile(JSON.parse(text) as object);
+    const eventsOf = (stdout: string): readonly { event: string; machine?: string }[] =>
+      stdout
+        .trimEnd()
+        .split('\n')
+        .map((line) => {
+          const event = JSON.parse(line) as { event: string };
+          expect(isEvent(event), `${line}\n${JSON.stringify(isEvent.errors)}`).toBe(true);
+          return event;
+        });
+    const names = await halfMade(user, hosts);
+    const made = await user.slipway('create', ...names, '--engine-source', 'distro', '--json');
+    const events = eventsOf(made.stdout);
+    expect(made.code).toBe(0);
+    expect(new Set(events.slice(0, -1).map(({ machine }) => machine))).toEqual(new Set(names));
+    expect(events.at(-1)).toMatchObject({ event: 'result', result: [{ name: 'web-1' }, { name: 'web-2' }] });
+    expect(events.filter(({ event }) => event === 'output').length).toBeGreaterThan(0);
+
+    const [host] = hosts;
+    if (!host) throw new Error('two hosts were started');
+    const failed = await user.slipway('create', 'x', ...at(host), '--generic-ssh-port', '2323', '--json');
+    expect(eventsOf(failed.stdout)).toMatchObject([
+      { event: 'step', id: 'connect', state: 'started' },
+      { event: 'step', id: 'connect', state: 'failed', error: 'SSH_UNREACHABLE' },
+      { event: 'error', error: { code: 'SSH_UNREACHABLE' } },
+    ]);
+  });
+});

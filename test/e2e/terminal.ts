@@ -1,0 +1,64 @@
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { ok, type User } from './slipway.ts';
+
+export const hasTmux = spawnSync('tmux', ['-V']).status === 0;
+
+export type TerminalSize = { readonly columns: number; readonly rows: number };
+
+/** A real terminal (tmux) with somebody at the keys. */
+export type Terminal = AsyncDisposable & {
+  /** Types a line and presses Enter. */
+  enter(line: string): Promise<void>;
+  press(...keys: readonly string[]): Promise<void>;
+  /** Until the screen shows this; the test's own timeout is the limit. */
+  shows(what: string | RegExp): Promise<string>;
+  /** What is on it; lines that the terminal itself broke are whole again. */
+  screen(): Promise<string>;
+  /** The same, with all that was scrolled away. */
+  history(): Promise<string>;
+  /** The screen with its colours, as escape sequences. */
+  colored(): Promise<string>;
+  resize(size: TerminalSize): Promise<void>;
+  hasCursor(): Promise<boolean>;
+};
+
+export const PROMPT = 'ready>';
+
+export async function openTerminal(
+  user: User,
+  { columns, rows }: TerminalSize,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Terminal> {
+  const tmux = async (...argv: readonly string[]): Promise<string> =>
+    (await ok(user.run('tmux', ['-u', '-f', '/dev/null', '-S', join(user.home, 'tmux'), ...argv], { env }))).stdout;
+  // -J gives lines back whole, and with the blanks behind them.
+  const capture = async (...more: readonly string[]): Promise<string> =>
+    (await tmux('capture-pane', '-p', '-J', ...more)).replaceAll(/ +$/gm, '');
+  await tmux('new-session', '-d', '-x', String(columns), '-y', String(rows), 'bash --norc');
+  await tmux('send-keys', `PS1='${PROMPT} '; clear`, 'Enter');
+  const terminal: Terminal = {
+    async enter(line) {
+      await tmux('send-keys', '-l', line);
+      await tmux('send-keys', 'Enter');
+    },
+    press: async (...keys) => void (await tmux('send-keys', ...keys)),
+    async shows(what) {
+      for (;;) {
+        const screen = await capture();
+        if (typeof what === 'string' ? screen.includes(what) : what.test(screen)) return screen;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    },
+    screen: () => capture(),
+    history: () => capture('-S', '-'),
+    colored: () => tmux('capture-pane', '-p', '-e'),
+    resize: async (size) => void (await tmux('resize-window', '-x', String(size.columns), '-y', String(size.rows))),
+    hasCursor: async () => (await tmux('display-message', '-p', '#{cursor_flag}')).trim() === '1',
+    async [Symbol.asyncDispose]() {
+      await tmux('kill-server');
+    },
+  };
+  await terminal.shows(new RegExp(`^${PROMPT} *$`, 'm'));
+  return terminal;
+}
