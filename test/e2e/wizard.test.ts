@@ -27,7 +27,7 @@ async function terminal(user: User, size = { columns: 100, rows: 30 }): Promise<
     String(size.columns),
     '-y',
     String(size.rows),
-    'bash --norc',
+    'HISTFILE= bash --norc',
   );
   await tmux('send-keys', "PS1='ready> '; clear", 'Enter');
   return {
@@ -90,7 +90,8 @@ describe.skipIf(!canRun)('at a terminal', () => {
     ])
       expect(summary).toMatch(row);
     await at.press('Enter');
-    const screen = await at.shows('To repeat this without questions');
+    const screen = await at.shows('machines.yaml:');
+    expect(screen).toMatch(/machines:\n +box:\n +driver: generic\n +generic:\n +ipAddress: /);
     expect(screen).toContain('✔ Configure the engine and restart it');
     expect(screen).toContain('box is ready: tcp://');
     const command = `slipway create box --driver generic --use --generic-ip-address ${host.address} --engine-source distro`;

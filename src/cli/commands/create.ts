@@ -68,7 +68,7 @@ export const create: Command<typeof args> = defineCommand({
     if (given.dryRun) return planResult(spec.name, await dryRun(spec, before, cli.world));
     const ready = await createMachine(spec, cli.world);
     if (use) await makeCurrent(ready, cli);
-    return created(ready, asked ? repeat : undefined, await clientMending(cli));
+    return created(ready, asked ? await inOtherWays(spec, repeat) : [], await clientMending(cli));
   },
 });
 
@@ -253,20 +253,31 @@ function commandLine(spec: MachineSpec, use: boolean, { program }: Cli): string 
   return toCommandLine([program, ...argv]);
 }
 
-function created(ready: Ready, repeat: string | undefined, client: string | undefined): Result {
+/** What a person has answered, for a script and for a file. */
+async function inOtherWays(spec: MachineSpec, repeat: string): Promise<readonly string[]> {
+  const { toYaml } = await import('../../fleet/write.ts');
+  return [
+    `To repeat this without questions: ${repeat}`,
+    'Or by slipway apply, from a file machines.yaml:',
+    ...toYaml(spec)
+      .trimEnd()
+      .split('\n')
+      .map((line) => `  ${line}`),
+  ];
+}
+
+function created(ready: Ready, repeat: readonly string[], client: string | undefined): Result {
   const { name } = ready.spec;
   const context = ready.spec.profiles.includes('docker-context');
   const next = context ? `docker --context ${contextName(name)} ps` : `eval "$(slipway env ${name})"`;
   const todo = client === undefined ? `Try: ${next}` : `The docker client is missing here; to get it: ${client}`;
-  const lines = [`${name} is ready: ${ready.endpoint.url}`, todo];
-  if (repeat !== undefined) lines.push(`To repeat this without questions: ${repeat}`);
+  const lines = [`${name} is ready: ${ready.endpoint.url}`, todo, ...repeat];
   return {
     json: {
       name,
       driver: ready.spec.driver,
       url: ready.endpoint.url,
       context: context ? contextName(name) : null,
-      ...(repeat === undefined ? {} : { command: repeat }),
     },
     text: lines.join('\n'),
   };
