@@ -1,3 +1,4 @@
+import type { Driver } from '../drivers/driver.ts';
 import { drivers } from '../drivers/index.ts';
 import { exitCodes } from '../errors.ts';
 import { toTable } from '../options.ts';
@@ -5,6 +6,12 @@ import { engineInfos, lifeInfos } from '../spec.ts';
 import { infosOf, type Command } from './command.ts';
 import { everyCommand } from './commands/all.ts';
 import { driverInfos } from './spec.ts';
+
+const HOW = {
+  live: 'at once',
+  restart: 'at its next start; one that runs is stopped and started',
+  replace: 'another machine',
+} as const;
 
 /** docs/options.md, whole: every option and exit status, from the declarations that the program itself reads. */
 export async function optionsPage(): Promise<string> {
@@ -19,6 +26,8 @@ export async function optionsPage(): Promise<string> {
     '## The engine (`create`, `provision`)',
     toTable(engineInfos),
     ...drivers.flatMap(({ name, summary }) => [`## Driver \`${name}\`: ${summary}`, toTable(driverInfos[name] ?? [])]),
+    '## How options of `machines.yaml` change',
+    changesTable(),
     '## Everywhere',
     '`--json` prints one JSON document; where there are steps it prints one event a line, of which the last is `{"event": "result", …}` or `{"event": "error", …}`, `--debug` shows every remote command with its time and exit status, `--quiet` shows no progress, `--help` explains. `SLIPWAY_HOME` is where machines are kept (`~/.slipway`); `DOCKER_CONFIG` is where the docker CLI keeps its settings (`~/.docker`).',
     '## Exit statuses',
@@ -30,6 +39,36 @@ function commandSection(command: Command): string {
   const infos = infosOf(command);
   const head = `## \`slipway ${command.name}${command.words === '' ? '' : ` ${command.words}`}\`\n\n${command.summary}.`;
   return infos.length === 0 ? head : `${head}\n\n${toTable(infos)}`;
+}
+
+function byName(left: Driver, right: Driver): number {
+  return left.name < right.name ? -1 : 1;
+}
+
+/** What `apply` does where a value becomes another; drivers that say nothing of it make another machine. */
+function changesTable(): string {
+  const rows = drivers.toSorted(byName).flatMap(({ name, changeOf }) => {
+    const infos = driverInfos[name] ?? [];
+    if (!changeOf) return [`| \`${name}\` | another machine | all |`];
+    const how = infos.map(({ key }) => {
+      const [more, less] = [changeOf(key, 1, 2), changeOf(key, 2, 1)];
+      return { key, how: more === less ? HOW[more] : `${HOW[more]}; where it shrinks, ${HOW[less]}` };
+    });
+    return [...new Set(how.map((one) => one.how))].map(
+      (same) =>
+        `| \`${name}\` | ${same} | ${how
+          .filter((one) => one.how === same)
+          .map(({ key }) => `\`${key}\``)
+          .join(', ')} |`,
+    );
+  });
+  return [
+    '| Section | Changes | Keys |',
+    '| --- | --- | --- |',
+    ...rows,
+    '| `engine` | by a restart of the engine, once | all but `installUrl`, `repositoryUrl`, `repositoryKey` (nothing restarts); `port` of a local VM takes another machine |',
+    '| | at once | `ttl`, `idleStop`, `profiles` |',
+  ].join('\n');
 }
 
 function exitTable(): string {

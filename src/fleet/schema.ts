@@ -51,12 +51,13 @@ export function fileSchema(): FileSchema {
 /** Of machines, templates and defaults alike. */
 function settingsShape(): Record<string, z.ZodType> {
   const known = profiles.map(({ name }) => name) as [string, ...string[]];
-  const named = drivers.flatMap(({ name, also = [] }) => [name, ...also]) as [string, ...string[]];
+  const all = drivers.toSorted((left, right) => (left.name < right.name ? -1 : 1));
+  const named = all.flatMap(({ name, also = [] }) => [name, ...also]) as [string, ...string[]];
   const { ttl, idleStop } = lifeOptions.shape;
   const engine = section('engine', engineOptions);
   return {
     driver: z.enum(named).optional().meta({ description: 'Driver; without it the one whose options are given' }),
-    ...Object.fromEntries(drivers.flatMap(driverSections)),
+    ...Object.fromEntries(all.flatMap(driverSections)),
     engine: open(engine, 'The engine'),
     profiles: z.array(z.enum(known)).optional().meta({ description: 'Client settings to write; without it all' }),
     ttl: ttl.optional(),

@@ -2,6 +2,7 @@ import { format } from 'prettier';
 import { expect, test } from 'vitest';
 import { optionsPage } from '../../src/cli/docs.ts';
 import { eventsSchema } from '../../src/cli/events.ts';
+import { jsonSchema } from '../../src/fleet/schema.ts';
 
 test('docs/options.md says what the declarations say (npm run docs writes it anew)', async () => {
   await expect(await optionsPage()).toMatchFileSnapshot('../../docs/options.md');
@@ -10,4 +11,9 @@ test('docs/options.md says what the declarations say (npm run docs writes it ane
 test('events.schema.json says what the events of --json are typed by (npm run docs writes it anew)', async () => {
   const text = await format(JSON.stringify(eventsSchema()), { parser: 'json', printWidth: 120 });
   await expect(text).toMatchFileSnapshot('../../events.schema.json');
+});
+
+test('machines.schema.json says what may stand in a file of machines (npm run docs writes it anew)', async () => {
+  const text = await format(JSON.stringify(jsonSchema()), { parser: 'json', printWidth: 120 });
+  await expect(text).toMatchFileSnapshot('../../machines.schema.json');
 });

@@ -1,0 +1,181 @@
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { openStore } from '../../src/store.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { readyMachine, specNamed } from '../fakes/machine.ts';
+import { run, type Ran } from '../fakes/programs.ts';
+
+const program = fileURLToPath(new URL('../../dist/slipway.js', import.meta.url));
+
+type Place = AsyncDisposable & {
+  readonly home: string;
+  readonly store: ReturnType<typeof openStore>;
+  slipway(...argv: readonly string[]): Promise<Ran>;
+};
+
+/** A home that is also the current folder, with this text as machines.yaml. */
+async function placeWith(text: string | Uint8Array): Promise<Place> {
+  const folder = await temporaryFolder();
+  await writeFile(join(folder.path, 'machines.yaml'), text);
+  return {
+    home: folder.path,
+    store: openStore(join(folder.path, '.slipway')),
+    slipway: (...argv) =>
+      run(process.execPath, [program, ...argv], {
+        env: { PATH: process.env.PATH, HOME: folder.path },
+        cwd: folder.path,
+      }),
+    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
+  };
+}
+
+const TWO = `machines:
+  web: { generic: { ipAddress: 192.0.2.10 } }
+  db: { generic: { ipAddress: 192.0.2.11 } }
+`;
+const AS_IS = readyMachine('web', { spec: specNamed('web') });
+
+describe('plan', () => {
+  test('shows what would be done and does none of it', async () => {
+    await using place = await placeWith(TWO.replace('192.0.2.10', '192.0.2.12'));
+    await place.store.write(AS_IS);
+    expect(await place.slipway('plan')).toEqual({
+      code: 0,
+      stderr: '',
+      stdout: `machines.yaml: this is to be done
+  ± replace  web  generic: the host itself and its engine stay as they are; this file did not make it
+      generic.ipAddress: 192.0.2.10 -> 192.0.2.12  (takes another machine)
+  + create   db   generic
+`,
+    });
+    expect(await readdir(join(place.home, '.slipway/machines'))).toEqual(['web']);
+  });
+
+  test('prints one document with --json, which names each field', async () => {
+    await using place = await placeWith(TWO.replace('10 }', '10, sshUser: ops }'));
+    await place.store.write(AS_IS);
+    const { stdout, code } = await place.slipway('plan', '--json');
+    expect([JSON.parse(stdout), code]).toEqual([
+      {
+        file: 'machines.yaml',
+        fleet: join(place.home, 'machines.yaml'),
+        todo: 2,
+        machines: [
+          {
+            name: 'web',
+            driver: 'generic',
+            action: 'change',
+            changes: [{ field: 'generic.sshUser', from: 'root', to: 'ops', how: 'live' }],
+            notes: [],
+          },
+          { name: 'db', driver: 'generic', action: 'create', changes: [], notes: [] },
+        ],
+      },
+      0,
+    ]);
+  });
+
+  test('ends with 1 where scripts ask and something is to be done, and with 0 where nothing is', async () => {
+    await using place = await placeWith(TWO);
+    await place.store.write(AS_IS);
+    expect((await place.slipway('plan', '--exit-code')).code).toBe(1);
+    expect(await place.slipway('plan', '--exit-code', 'web')).toEqual({
+      code: 0,
+      stderr: '',
+      stdout: '1 machine is as machines.yaml says\n',
+    });
+  });
+
+  test('prints the schema that is published', async () => {
+    await using place = await placeWith('');
+    const published = await readFile(new URL('../../machines.schema.json', import.meta.url), 'utf8');
+    expect(JSON.parse((await place.slipway('plan', '--schema')).stdout)).toEqual(JSON.parse(published));
+  });
+});
+
+describe('a call that can’t be right', () => {
+  const CALLS: readonly (readonly [string, readonly string[], RegExp])[] = [
+    ['names a file that is not there', ['plan', '-f', 'none.yaml'], /none.yaml is not there\n→ Make it/],
+    ['names a folder', ['plan', '--file', '/tmp'], /\/tmp is a folder\n→ Name the file in it: -f \/tmp\/machines.yaml/],
+    ['names a device', ['plan', '-f', '/dev/zero'], /\/dev\/zero is no file/],
+    ['misspells a machine', ['plan', 'wbe'], /no machine named "wbe"\n→ Did you mean web\?/],
+    ['asks for no work at a time', ['apply', '--concurrency', '0'], /--concurrency must be at least 1, got 0/],
+  ];
+  test.each(CALLS)('that %s ends with 2 and says why', async (_title, argv, says) => {
+    await using place = await placeWith(TWO);
+    const { code, stderr } = await place.slipway(...argv);
+    expect(stderr).toMatch(says);
+    expect(code).toBe(2);
+  });
+
+  test('of a file with mistakes shows each by its place, with --json too', async () => {
+    await using place = await placeWith('machines:\n  web: { drivr: generic }\n  db: { driver: generic }\n');
+    const { code, stderr, stdout } = await place.slipway('apply', '--json');
+    expect([code, stderr.split('\n').slice(0, 3)]).toEqual([
+      2,
+      [
+        '✗ machines.yaml has 2 mistakes',
+        '  │ machines.yaml:2:10: "drivr" is no key of machines.web (did you mean driver?)',
+        '  │ machines.yaml:3:7: machines.db.generic.ipAddress is missing',
+      ],
+    ]);
+    expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'USAGE', detail: expect.arrayContaining([]) } });
+  });
+
+  test('of a file that is no text says so', async () => {
+    await using place = await placeWith(new Uint8Array([0x6d, 0xff, 0xfe, 0x00]));
+    expect((await place.slipway('plan')).stderr).toContain('machines.yaml is not a text in UTF-8');
+  });
+});
+
+describe('apply where nobody can be asked', () => {
+  test('replaces and removes nothing without --yes, and says what it would have', async () => {
+    await using place = await placeWith('machines: {}');
+    const mark = join(place.home, 'machines.yaml');
+    await place.store.write({ ...AS_IS, spec: { ...AS_IS.spec, fleet: mark } });
+    const { code, stderr } = await place.slipway('apply', '--prune');
+    expect([code, stderr.split('\n')]).toEqual([
+      2,
+      [
+        'machines.yaml: this is to be done',
+        '  - remove   web  generic: no longer in the file',
+        '✗ This would replace or remove web, and nobody can be asked here',
+        '→ When that is meant, add --yes; nothing was done',
+        '',
+      ],
+    ]);
+    expect(await place.store.names()).toEqual(['web']);
+    expect(await place.slipway('apply', '--prune', '--yes')).toMatchObject({ code: 0, stdout: 'web is removed\n' });
+    expect(await place.store.names()).toEqual([]);
+  });
+
+  test('goes on past a machine that fails, and ends with the first one’s status', async () => {
+    await using place = await placeWith(`machines:
+  broken: { generic: { ipAddress: 192.0.2.1 } }
+  nokey: { generic: { ipAddress: 192.0.2.1, sshKey: ./none } }
+  web: { generic: { ipAddress: 192.0.2.10 } }
+`);
+    await place.store.write(readyMachine('broken'));
+    await place.store.write(AS_IS);
+    await writeFile(place.store.paths('broken').record, '{');
+    const { code, stdout, stderr } = await place.slipway('apply', '--json');
+    expect(code).toBe(3);
+    expect(stderr).toContain(`nokey: ✗ The SSH key ${place.home}/none can't be read`);
+    expect(JSON.parse(stdout)).toMatchObject({
+      machines: [
+        { name: 'broken', action: 'broken', done: false, error: { code: 'RECORD_BROKEN' } },
+        { name: 'nokey', action: 'create', done: false, error: { code: 'USAGE' } },
+        { name: 'web', action: 'nothing', done: null },
+      ],
+    });
+  });
+
+  test('with --dry-run is plan', async () => {
+    await using place = await placeWith(TWO);
+    const [plan, dry] = await Promise.all([place.slipway('plan'), place.slipway('apply', '--dry-run')]);
+    expect(dry).toEqual(plan);
+    expect(await place.store.names()).toEqual([]);
+  });
+});
