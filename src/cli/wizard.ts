@@ -217,7 +217,9 @@ async function chosenDriver({ world: { computer } }: Cli): Promise<string> {
       return { value: name, name: shown, disabled: `(${troubles.reason}; mend it: ${troubles.fix})` };
     }),
   );
-  const { driver } = await ask([{ name: 'driver', type: 'select', message: 'Where?', choices }]);
+  // What can't be chosen stands below what can, with what would mend it.
+  const sorted = choices.toSorted((left, right) => Number('disabled' in left) - Number('disabled' in right));
+  const { driver } = await ask([{ name: 'driver', type: 'select', message: 'Where?', choices: sorted }]);
   return String(driver);
 }
 
