@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import type { Computer } from '../computer.ts';
 import type { Asked, Batch, Ending, Host, LifeSpec } from '../machine.ts';
 import type { Program } from '../programs.ts';
+import type { Log, Progress } from '../progress.ts';
 
 /** The whole identity of a machine. A driver keeps no other state: it finds its resources by `id`. */
 export type Target<O> = {
@@ -70,7 +71,9 @@ export type Created = { readonly laid: boolean };
 /** What every call gets: where it runs, where its output lines go, and when to stop. */
 export type Call = {
   readonly computer: Computer;
-  readonly log: (line: string) => void;
+  readonly log: Log;
+  /** Work within the step at hand that takes long enough to be seen by itself. Without it, its title is a line of that step. */
+  readonly step?: Progress['step'];
   /** A fact that the user should see, whatever becomes of the lines. */
   readonly note: (text: string) => void;
   readonly signal: AbortSignal;

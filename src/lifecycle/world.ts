@@ -32,5 +32,5 @@ export async function pause(milliseconds: number, signal: AbortSignal): Promise<
 }
 
 export function callOf({ computer, progress, signal }: World, log: Log): Call {
-  return { computer, log, note: (text) => progress.note(text), signal };
+  return { computer, log, step: (...work) => progress.step(...work), note: (text) => progress.note(text), signal };
 }

@@ -28,14 +28,11 @@ export function imageRequest(given: {
 /** The image that a request means: the one that is here, or one made for it now. */
 export async function ensureImage(request: ImageRequest, call: Call): Promise<Image> {
   const { computer, signal, log, note } = call;
-  const progress: Making['progress'] = {
-    async step(_id, title, work) {
-      log(title);
-      return work(log);
-    },
-    last: () => '',
-    note,
+  const step: Making['progress']['step'] = async (_id, title, work) => {
+    log(title);
+    return work(log);
   };
+  const progress: Making['progress'] = { step: call.step ?? step, last: () => '', note };
   const images = openImages(computer.home);
   const wish = await wishOf(request, call);
   // Most often it is here, and nobody need wait for one who makes another of its name.
