@@ -188,6 +188,23 @@ describe('a live list', () => {
     await step;
   });
 
+  test('is drawn a dozen times a second however much there is to be shown', async () => {
+    const { view, progress, written } = open();
+    let lines = 0;
+    await progress.step('install', 'Install', async (log) => {
+      const end = performance.now() + 500;
+      while (performance.now() < end) {
+        for (let more = 0; more < 1000; more += 1) log(`line ${(lines += 1)}`);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    });
+    view.close();
+    const frames = written().split('line ').length - 1;
+    expect(lines).toBeGreaterThan(10_000);
+    expect(frames).toBeGreaterThan(1);
+    expect(frames).toBeLessThanOrEqual(9);
+  });
+
   test('does not hide the cursor before the first step: a question may be asked', () => {
     const { progress, written } = open();
     progress.note('The note');
