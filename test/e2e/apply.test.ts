@@ -1,0 +1,132 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startHost, type BedHost } from '../bed/host.ts';
+import { describeOnBed, newUser, ok, type User } from './slipway.ts';
+import { engineStarts, expectAnswer, recordOf, said, until } from './trouble.ts';
+
+const NAMES = ['one', 'two', 'three'] as const;
+
+/** Connections that the host's SSH server has let in so far, by its own log. */
+async function visits(host: BedHost): Promise<number> {
+  return Number(
+    await host.must(`journalctl -q -o cat -t sshd -t sshd-session | grep -c '^Accepted publickey' || true`),
+  );
+}
+
+/** Writes machines.yaml, one machine a host, with these labels, and hands out its path. */
+async function file(
+  user: User,
+  hosts: readonly (BedHost | string)[],
+  labels: Record<string, string> = {},
+): Promise<string> {
+  const entries = hosts.map((host, at) => {
+    const name = NAMES[at] ?? 'one';
+    const address = typeof host === 'string' ? host : host.address;
+    const label = labels[name] === undefined ? '' : `, engine: { label: [${labels[name]}] }`;
+    return `  ${name}: { generic: { ipAddress: ${address} }${label} }`;
+  });
+  const [first] = hosts.filter((host) => typeof host !== 'string');
+  const path = join(user.home, 'machines.yaml');
+  const head = `defaults:\n  driver: generic\n  generic: { sshKey: ${first?.keyFile} }\nmachines:\n`;
+  await writeFile(path, `${head}${entries.join('\n')}\n`);
+  return path;
+}
+
+describeOnBed('a file of three hosts', () => {
+  let hosts: readonly BedHost[] = [];
+  beforeAll(async () => {
+    hosts = await Promise.all(NAMES.map(() => startHost({ suite: 'trixie', engine: true })));
+  });
+  afterAll(async () => {
+    for (const host of hosts) await host[Symbol.asyncDispose]();
+  });
+  const starts = (): Promise<readonly string[]> =>
+    Promise.all(hosts.map(async (host) => String(await engineStarts(host))));
+  const seen = (): Promise<readonly number[]> => Promise.all(hosts.map(visits));
+
+  test('is made, made again without a connection, changed where one label is another, killed, finished and pruned', async () => {
+    await using user = await newUser();
+    const path = await file(user, hosts, { one: 'zone=a' });
+    const apply = async (...more: readonly string[]): Promise<string> =>
+      (await ok(user.slipway('apply', '-f', path, ...more))).stdout;
+
+    expect(await apply()).toMatch(/^one is made: tcp:.*\ntwo is made: .*\nthree is made: .*\n$/);
+    for (const name of NAMES) await expectAnswer(user, name);
+
+    // The second time: no connection, no write.
+    const [visited, started] = [await seen(), await starts()];
+    expect(visited.every((count) => count > 0)).toBe(true);
+    const records = await Promise.all(NAMES.map((name) => recordOf(user, name)));
+    expect(await apply()).toBe(`3 machines are as ${path} says\n`);
+    expect(await seen()).toEqual(visited);
+    expect(await Promise.all(NAMES.map((name) => recordOf(user, name)))).toEqual(records);
+
+    // One label.
+    await file(user, hosts, { one: 'zone=b' });
+    expect((await ok(user.slipway('plan', '-f', path))).stdout).toBe(
+      [
+        `${path}: this is to be done`,
+        '  ~ change   one  generic',
+        '      engine.label: zone=a -> zone=b  (restarts the engine)',
+        `2 machines are as ${path} says`,
+        '',
+      ].join('\n'),
+    );
+    expect(await apply()).toMatch(/^one is changed: tcp:[^\n]*\n$/);
+    const [one = 0, two = 0, three = 0] = visited;
+    expect(await seen()).toEqual([one + 1, two, three]);
+    const [first, second, third] = await starts();
+    expect([first === started[0], second, third]).toEqual([false, started[1], started[2]]);
+    expect((await ok(user.docker('--context', 'one', 'info', '--format', '{{.Labels}}'))).stdout).toContain('zone=b');
+
+    // A kill in the middle of changing all three.
+    await file(user, hosts, { one: 'zone=c', two: 'zone=c', three: 'zone=c' });
+    const killed = user.start('apply', '-f', path, '--concurrency', '1');
+    await said(killed, /two: .*Look at the host/);
+    killed.process.kill('SIGKILL');
+    await killed.ended;
+    await apply();
+    for (const name of NAMES)
+      expect((await ok(user.docker('--context', name, 'info', '--format', '{{.Labels}}'))).stdout).toContain('zone=c');
+    expect(await apply()).toBe(`3 machines are as ${path} says\n`);
+
+    // What has left the file goes only when that is said, and its host stays.
+    await file(user, hosts.slice(0, 2), { one: 'zone=c', two: 'zone=c' });
+    expect(await apply()).toBe(`2 machines are as ${path} says\n`);
+    expect((await user.slipway('apply', '-f', path, '--prune')).code).toBe(2);
+    expect(await apply('--prune', '--yes')).toBe('three is removed\n');
+    expect((await ok(user.slipway('ls', '-q'))).stdout).toBe('one\ntwo\n');
+    expect(await hosts[2]?.must('systemctl is-active docker')).toBe('active');
+  });
+
+  test('is begun on all when one of them fails, and finished when that one is mended', async () => {
+    await using user = await newUser();
+    const [one, two, three] = hosts;
+    if (!one || !two || !three) throw new Error('there are three hosts');
+    await two.must('systemctl mask --now ssh.service ssh.socket');
+    const path = await file(user, hosts);
+    const failed = await user.slipway('apply', '-f', path);
+    await two.must('systemctl unmask ssh.service ssh.socket && systemctl start ssh.service');
+    expect(failed.code).toBe(6);
+    expect(failed.stdout).toMatch(
+      /^one is made: .*\nthree is made: .*\n1 of 3 failed; the same command again goes on\n$/,
+    );
+    expect(failed.stderr).toContain(`two: ✗ `);
+    await until('the host is back', async () => (await two.exec('ss -ltn | grep -q :22')).code === 0);
+    expect((await ok(user.slipway('apply', '-f', path))).stdout).toMatch(/^two is finished: tcp:[^\n]*\n$/);
+  });
+
+  test('is finished after a kill in the middle of making it', async () => {
+    await using user = await newUser();
+    const path = await file(user, hosts);
+    const killed = user.start('apply', '-f', path, '--concurrency', '2');
+    await said(killed, /two: .*Look at the host/);
+    killed.process.kill('SIGKILL');
+    await killed.ended;
+    const again = await ok(user.slipway('apply', '-f', path));
+    expect(again.stdout).toMatch(/three is made/);
+    for (const name of NAMES) await expectAnswer(user, name);
+    expect((await ok(user.slipway('apply', '-f', path))).stdout).toBe(`3 machines are as ${path} says\n`);
+  });
+});
