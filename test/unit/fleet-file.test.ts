@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -284,6 +285,20 @@ templates:
       ),
     );
     expect(web?.options.cpus).toBe(3);
+  });
+});
+
+describe('docs/machines-yaml.md', () => {
+  const page = readFileSync(new URL('../../docs/machines-yaml.md', import.meta.url), 'utf8');
+  const examples = [...page.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, text = '']) => text);
+
+  test('has examples that are taken as they are', async () => {
+    const fleets = await Promise.all(examples.map((text) => fleetOf(text, { HTTP_PROXY: 'http://proxy' })));
+    expect(fleets.map(({ wanted }) => wanted.map(({ spec }) => spec.name))).toEqual([
+      ['dev'],
+      ['web-1', 'web-2', 'web-3', 'db', 'old-iron'],
+      [],
+    ]);
   });
 });
 
