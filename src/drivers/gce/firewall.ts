@@ -83,7 +83,7 @@ export async function makeFirewall(
   const mark = markOf(target);
   const [there, blocks] = await Promise.all([ruleOf(gce, mark), allowedBlocks(gce, options)]);
   for (const rule of rules({ options, mark, marks, ports: [22, enginePort], blocks })) {
-    if (there && rule.name === firewallName(mark)) continue;
+    if (rule.name === firewallName(mark) && isOurs(there, mark)) continue;
     await makeOnce(
       gce,
       {
