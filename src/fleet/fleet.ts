@@ -132,14 +132,26 @@ function specOf(
   if (!options.success) found.push(...incomplete(entry, driver.name, settings, options.error.issues));
   const engine = engineOf(entry, settings, around, found);
   const life = lifeOptions.parse({ ttl: settings.get('ttl')?.value, idleStop: settings.get('idleStop')?.value });
-  if (!options.success || !engine) return undefined;
   const hasLife = life.ttl !== undefined || life.idleStop !== undefined;
+  if (hasLife && !driver.ends) found.push(endless(driver, settings));
+  if (!options.success || !engine) return undefined;
   return {
     driver: driver.name,
     options: options.data,
     engine,
     profiles: (settings.get('profiles')?.value as readonly string[] | undefined) ?? profiles.map(({ name }) => name),
     ...(hasLife ? { life } : {}),
+  };
+}
+
+/** Nothing of ours runs on its host that could do it. */
+function endless({ name }: Driver, settings: Settings): Mistake {
+  const key = settings.has('ttl') ? 'ttl' : 'idleStop';
+  const setting = settings.get(key);
+  if (!setting) throw new Error('a machine without a life was found to have one');
+  return {
+    at: placeOf(setting),
+    says: `a machine of the driver ${name} can't end or stop by itself, so it has no ${key}`,
   };
 }
 

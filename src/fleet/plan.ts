@@ -107,8 +107,17 @@ export function changesOf(before: Machine, wanted: WantedSpec): readonly FieldCh
     ...optionChanges(driver, spec, wanted),
     ...engineChanges(before, wanted.engine),
     ...fields('', { profiles: spec.profiles }, { profiles: wanted.profiles }),
-    ...fields('', spec.life ?? {}, wanted.life ?? {}),
+    ...lifeChanges(before, wanted),
   ];
+}
+
+/** One that its provider removes when it shuts itself down can't be made to stop instead. */
+function lifeChanges({ spec, ending }: Machine, wanted: WantedSpec): readonly FieldChange[] {
+  return fields('', spec.life ?? {}, wanted.life ?? {}).map((change) =>
+    change.field === 'idleStop' && change.to !== undefined && ending === 'removed'
+      ? { ...change, how: 'replace' }
+      : change,
+  );
 }
 
 function optionChanges(driver: Driver, before: MachineSpec, { options }: WantedSpec): readonly FieldChange[] {

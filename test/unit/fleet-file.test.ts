@@ -199,6 +199,7 @@ machines:
   other: { driver: qemu, ec2: {} }
   round: { extends: t, driver: qemu }
   lost: { extends: [t2], driver: qemu }
+  ends: { none: { url: 'unix:///x' }, ttl: 4h }
   open: { driver: qemu, engine: { env: ['A=\${NOT_SET}'] } }
 templates:
   t: { extends: u }
@@ -211,8 +212,9 @@ templates:
       machines.yaml:6:9: machines.both has no driver; for a virtual machine of this computer: driver: qemu
       machines.yaml:7:26: machines.other is of the driver qemu, so nothing reads its section ec2
       machines.yaml:9:21: "t2" is no template (did you mean t?)
-      machines.yaml:10:41: the environment has no variable NOT_SET, which engine.env takes its value from
-      machines.yaml:13:18: templates extend each other in a circle: t → u → t"
+      machines.yaml:10:44: a machine of the driver none can't end or stop by itself, so it has no ttl
+      machines.yaml:11:41: the environment has no variable NOT_SET, which engine.env takes its value from
+      machines.yaml:14:18: templates extend each other in a circle: t → u → t"
     `);
   });
 

@@ -135,6 +135,13 @@ describe('a machine of a file', () => {
     expect(told(wanted('web'), record('web', {}, { due: 'restart' }))).toBe('change\n! its restart was begun');
   });
 
+  test('that its provider removes once it shuts down is replaced by one that stops when idle', () => {
+    const before = record('web', { life: { ttl: '4h' } }, { ending: 'removed' });
+    const to = wanted('web', { life: { ttl: '4h', idleStop: '30m' } });
+    expect(told(to, before)).toContain('idleStop undefined -> "30m" (replace)');
+    expect(told(to, record('web', { life: { ttl: '4h' } }, { ending: 'stopped' }))).toContain('"30m" (live)');
+  });
+
   test('that has ended is left to the user, who is told', () => {
     const ended = record('web', { life: { ttl: '1h' } }, { deadline: '2026-01-01T11:00:00Z' });
     expect(told(wanted('web', { life: { ttl: '1h' } }), ended)).toMatch(/^nothing\n! it ended at its deadline/);

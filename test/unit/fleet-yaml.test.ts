@@ -34,7 +34,7 @@ describe.each(drivers.map((driver) => ({ name: driver.name, driver })))('a machi
       fc.property(
         valuesFor(driver.options, own),
         valuesFor(engineOptions, engineInfos),
-        valuesFor(lifeOptions, lifeInfos),
+        driver.ends ? valuesFor(lifeOptions, lifeInfos) : fc.constant<Record<string, unknown>>({}),
         fc.constantFrom(['docker-context'], []),
         (options, engine, life, profiles) => {
           const flags = Object.fromEntries([
