@@ -65,12 +65,18 @@ export function describeCloudDeaths({ driver, start }: Provider, late: (cloud: C
     /** The next create ends ready, with one instance. */
     async function finish({ death, name }: Point, { cloud, user }: Lane): Promise<boolean> {
       const reached = await createThatDies(user, cloud, death, argv);
-      if (reached) await ok(user.slipway('create', ...argv));
+      if (reached) await createAgain(user);
       await expectAnswer(user, 'web');
       expect(instances(cloud), `${name}, then create`).toHaveLength(1);
       await ok(user.slipway('rm', 'web'));
       expect(cloud.alive(), `${name}, then create and rm`).toEqual([]);
       return reached;
+    }
+
+    /** Only what died when all was done is ready by then, and says so. */
+    async function createAgain(user: User): Promise<void> {
+      const outcome = await user.slipway('create', ...argv);
+      if (outcome.code !== 0) expect(outcome.stderr).toContain('✗ There is a machine named "web" already');
     }
 
     async function die(point: Point, lane: Lane): Promise<void> {
