@@ -29,7 +29,7 @@ export async function optionsPage(): Promise<string> {
     '## How options of `machines.yaml` change',
     changesTable(),
     '## Everywhere',
-    '`--json` prints one JSON document; where there are steps it prints one event a line, of which the last is `{"event": "result", …}` or `{"event": "error", …}`, `--debug` shows every remote command with its time and exit status, `--quiet` shows no progress, `--help` explains. `SLIPWAY_HOME` is where machines are kept (`~/.slipway`); `DOCKER_CONFIG` is where the docker CLI keeps its settings (`~/.docker`).',
+    '`--json` prints one JSON document; where there are steps it prints one event a line, of which the last is `{"event": "result", …}` or `{"event": "error", …}` (`events.schema.json` in the package describes them), `--debug` shows every remote command with its time and exit status, `--quiet` shows no progress, `--help` explains. `SLIPWAY_HOME` is where machines are kept (`~/.slipway`); `DOCKER_CONFIG` is where the docker CLI keeps its settings (`~/.docker`).',
     '## Exit statuses',
     exitTable(),
   ].join('\n\n')}\n`;

@@ -40,8 +40,8 @@ export function page(rows: readonly (readonly [string, string])[]): string {
 }
 
 /**
- * An error for people: what happened, what was said, what to type next. With a width, lines of others keep their margin; what
- * may be typed is left to the terminal to break, which gives it back whole.
+ * An error for people: what happened, what was said, what to type next. With a width, lines are broken between words;
+ * the hint, which may be typed, is left to the terminal to break: that gives it back whole.
  */
 export function shownError(error: SlipwayError, color: boolean, width = Number.POSITIVE_INFINITY): string {
   const { red, dim, bold } = colors.createColors(color);
@@ -49,8 +49,8 @@ export function shownError(error: SlipwayError, color: boolean, width = Number.P
   const lines = error.detail.flatMap((line) => wrapped(printable(line), Math.max(1, width - 5)));
   const detail = lines.map((line) => dim(`  │ ${line}`));
   const hint = error.hint === undefined ? [] : [`${bold('→')} ${error.hint}`];
-  const message = error.message.split('\n').map(printable).join('\n');
-  return [`${red('✗')} ${message}`, ...detail, ...hint].join('\n');
+  const message = error.message.split('\n').flatMap((line) => wrapped(printable(line), Math.max(1, width - 3)));
+  return [`${red('✗')} ${message.join('\n  ')}`, ...detail, ...hint].join('\n');
 }
 
 /** An error for programs; the same fields wherever one is printed. */
