@@ -2,22 +2,26 @@ import { readFile } from 'node:fs/promises';
 import type { Instance } from './drivers/driver.ts';
 import { connect as connectSocket } from 'node:net';
 import { join } from 'node:path';
+import { openSession } from './lifecycle/hosts.ts';
 import { clientCertificates } from './lifecycle/identity.ts';
+import { hasEnded, shownTime, troubleOfLife } from './lifecycle/life.ts';
 import { inspectMachine } from './lifecycle/run.ts';
 import type { World } from './lifecycle/world.ts';
 import { SlipwayError, systemCode } from './errors.ts';
 import type { Machine, Ready } from './machine.ts';
 import { daysLeft, RENEW_DAYS } from './provision/certificates.ts';
-import { askVersion, inWords } from './provision/engine-api.ts';
+import { askInfo, askVersion, inWords, type EngineInfo } from './provision/engine-api.ts';
+import { gatherVitals, type Vitals } from './provision/vitals.ts';
 import type { Store } from './store.ts';
 
 export type Look = {
   /**
-   * unfinished: its making was stopped; stopped, paused, missing: what its driver says of it; starting: it runs, and nothing
-   * in it answers yet; no engine: the host answers SSH, the engine does not; unreachable: nothing does.
+   * unfinished: its making was stopped; stopped, paused, missing: what its driver says of it; ended: it is gone, or answers no
+   * longer, since its deadline; starting: it runs, and nothing in it answers yet; no engine: the host answers SSH, the engine
+   * does not; unreachable: nothing does.
    */
   readonly state:
-    'running' | 'unfinished' | 'stopped' | 'paused' | 'missing' | 'starting' | 'no engine' | 'unreachable';
+    'running' | 'unfinished' | 'stopped' | 'paused' | 'missing' | 'ended' | 'starting' | 'no engine' | 'unreachable';
   readonly engine: string | undefined;
   /** Until the first of its certificates expires. */
   readonly days: number | undefined;
@@ -50,34 +54,45 @@ export async function lookAt(
       : days < 0
         ? 'its certificates have expired'
         : `its certificates expire in ${days} days`;
-  const trouble = (first: string): string => [first, expiry, failed].filter(Boolean).join('; ');
+  const trouble = (...first: readonly string[]): string => [...first, expiry, failed].filter(Boolean).join('; ');
   try {
     const { Version } = await askVersion(machine.endpoint, await clientCertificates(machine, store), {
       signal,
       seconds,
     });
-    return { state: 'running', engine: Version, days, trouble: trouble('') };
+    return { state: 'running', engine: Version, days, trouble: trouble(troubleOfLife(machine, world.now())) };
   } catch (error) {
     if (signal.aborted) throw error;
-    const silent = (state: Look['state'], why: string): Look => ({
-      state,
-      engine: undefined,
-      days,
-      trouble: trouble(why),
-    });
-    const { instance, why } = await asItsDriverSays(machine, world, seconds);
-    if (instance?.state === 'stopped') return silent('stopped', '');
-    if (instance?.state === 'paused') return silent('paused', instance.reason);
-    if (instance?.state === 'missing') return silent('missing', 'what its driver made is gone');
-    // Not asked beside the engine: sshd holds it against a caller to connect and say nothing.
-    const ssh = machine.host.ssh;
-    const answers = ssh !== undefined && (await greets(ssh.address, ssh.port));
-    const engine = `engine: ${inWords(error)}`;
-    if (answers) return silent('no engine', engine);
-    return instance
-      ? silent('starting', 'it runs, and nothing in it answers yet')
-      : silent('unreachable', [engine, why].filter(Boolean).join('; '));
+    const { state, why } = await silence(machine, error, world, seconds);
+    return { state, engine: undefined, days, trouble: trouble(why) };
   }
+}
+
+/** Why an engine does not answer: what its driver says of it, then what of its host does. */
+async function silence(
+  machine: Ready,
+  error: unknown,
+  world: Parameters<typeof lookAt>[1],
+  seconds: number,
+): Promise<{ readonly state: Look['state']; readonly why: string }> {
+  const { instance, why } = await asItsDriverSays(machine, world, seconds);
+  const ended = hasEnded(machine, world.now()) ? `ended at its deadline ${shownTime(machine.deadline ?? '')}` : '';
+  if (instance?.state === 'stopped') {
+    const more = `go on with it: slipway extend ${machine.spec.name} 2h, then slipway start ${machine.spec.name}`;
+    return { state: 'stopped', why: ended && `${ended}; ${more}` };
+  }
+  if (instance?.state === 'paused') return { state: 'paused', why: instance.reason };
+  if (instance?.state === 'missing')
+    return ended ? { state: 'ended', why: ended } : { state: 'missing', why: 'what its driver made is gone' };
+  // Not asked beside the engine: sshd holds it against a caller to connect and say nothing.
+  const ssh = machine.host.ssh;
+  const answers = ssh !== undefined && (await greets(ssh.address, ssh.port));
+  const engine = `engine: ${inWords(error)}`;
+  if (answers) return { state: 'no engine', why: engine };
+  if (instance) return { state: 'starting', why: 'it runs, and nothing in it answers yet' };
+  return ended
+    ? { state: 'ended', why: ended }
+    : { state: 'unreachable', why: [engine, why].filter(Boolean).join('; ') };
 }
 
 /** A provider that can't be asked, or answers late, is told beside what is known. */
@@ -117,4 +132,50 @@ function greets(host: string, port: number): Promise<boolean> {
     socket.once('data', (bytes: Buffer) => answer(bytes.toString('latin1').startsWith('SSH-'))());
     socket.once('error', answer(false)).once('timeout', answer(false)).once('close', answer(false));
   });
+}
+
+/** What an engine and its host say of themselves, or in words why they don't. */
+export type Figures = {
+  readonly engine: EngineInfo | undefined;
+  readonly host: Vitals | undefined;
+  readonly unasked: readonly string[];
+};
+
+/** Both are asked at once, the host by one remote execution, and each has these seconds. */
+export async function figuresOf(machine: Machine, world: World, seconds: number): Promise<Figures> {
+  const [engine, host] = await Promise.all([
+    engineFigures(machine, world, seconds),
+    hostFigures(machine, world, seconds),
+  ]);
+  return {
+    engine: typeof engine === 'string' ? undefined : engine,
+    host: typeof host === 'string' ? undefined : host,
+    unasked: [engine, host].filter((answer) => typeof answer === 'string'),
+  };
+}
+
+async function engineFigures(machine: Machine, world: World, seconds: number): Promise<EngineInfo | string> {
+  if (machine.phase !== 'ready') return 'engine: there is none yet';
+  const { store, signal } = world;
+  try {
+    return await askInfo(machine.endpoint, await clientCertificates(machine, store), { signal, seconds });
+  } catch (error) {
+    if (signal.aborted) throw error;
+    return `engine: ${inWords(error)}`;
+  }
+}
+
+async function hostFigures({ host, spec }: Machine, world: World, seconds: number): Promise<Vitals | string> {
+  if (!host) return 'host: there is none yet';
+  if (!host.ssh) return `host: not asked, since the driver ${spec.driver} has no SSH`;
+  const late = AbortSignal.timeout(seconds * 1000);
+  const signal = AbortSignal.any([world.signal, late]);
+  try {
+    const { session } = await openSession(host.ssh, { ...world, signal });
+    await using _session = session;
+    return await gatherVitals(session, await world.template('vitals.sh'), host.address);
+  } catch (error) {
+    if (world.signal.aborted || !(error instanceof SlipwayError)) throw error;
+    return `host: ${late.aborted ? `no answer within ${seconds} s` : error.message}`;
+  }
 }

@@ -112,6 +112,10 @@ export const lifeOptions = z.object({
 
 export const lifeInfos: readonly OptionInfo[] = describe(lifeOptions);
 
+export function isDuration(text: string): boolean {
+  return DURATION.test(text);
+}
+
 /** `4h` -> 14400. */
 export function secondsIn(duration: string): number {
   return Number(duration.slice(0, -1)) * SECONDS[duration.slice(-1) as keyof typeof SECONDS];

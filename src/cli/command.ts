@@ -5,8 +5,17 @@ import type { World } from '../lifecycle/world.ts';
 import { describe, type OptionInfo, type Values } from '../options.ts';
 import type { MachineProgress } from './progress.ts';
 
-/** What a command hands back: one document for --json, the text for people, both for stdout. */
+/** What a command hands back: one document for --json (none when it is undefined), the text for people, both for stdout. */
 export type Result = { readonly json: unknown; readonly text: string; readonly status?: number };
+
+/** Where a command that goes on shows how things are meanwhile. */
+export type Screen = {
+  readonly write: (text: string) => void;
+  /** Undefined where it is no terminal. */
+  readonly size: () => { readonly columns: number; readonly rows: number } | undefined;
+  /** Documents are wanted, one a line, and nothing else. */
+  readonly json: boolean;
+};
 
 /** All that a command may know of the process it runs in. */
 export type Cli = {
@@ -23,6 +32,7 @@ export type Cli = {
   readonly width: number;
   /** Not where output goes to a pipe or NO_COLOR is set. */
   readonly color: boolean;
+  readonly screen: Screen;
   /** How this program was called, for the command lines that we print. */
   readonly program: string;
   /**

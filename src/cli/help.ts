@@ -1,6 +1,6 @@
 import { drivers } from '../drivers/index.ts';
 import type { OptionInfo } from '../options.ts';
-import { engineInfos } from '../spec.ts';
+import { engineInfos, lifeInfos } from '../spec.ts';
 import { infosOf, type Command } from './command.ts';
 import { commands, type CommandFamily, type CommandGroup } from './commands/all.ts';
 import { globalFlags } from './flags.ts';
@@ -22,7 +22,7 @@ export function programHelp(): string {
     '       slipway      on a terminal: asks what you want',
     ...sections,
     '  Everywhere: --json --debug --quiet --help',
-    '  More: slipway help <command | driver | engine>',
+    '  More: slipway help <command | driver | engine | life>',
   ].join('\n');
 }
 
@@ -54,6 +54,7 @@ export function commandHelp(command: Command, driver: string | undefined, width:
     if (chosen) parts.push('', `Driver ${driver}`, ...optionLines(chosen, width));
     else parts.push('', `Options of a driver: slipway help ${drivers.map(({ name }) => name).join(' | ')}`);
     parts.push(
+      `Its life: ${lifeInfos.map(({ flag, value }) => `--${flag} <${value}>`).join(', ')} (slipway help life)`,
       'Options of the engine: slipway help engine',
       ...wrapped(
         engineInfos.map(({ flag }) => `--${flag}`),
@@ -66,10 +67,16 @@ export function commandHelp(command: Command, driver: string | undefined, width:
   return parts.join('\n');
 }
 
-/** A driver's name, or `engine`: its options in full. */
+/** A driver's name, `engine` or `life`: its options in full. */
 export function topicHelp(topic: string, width: number): string | undefined {
   if (topic === 'engine')
     return ['Options of the engine, for create and provision', '', ...optionLines(engineInfos, width)].join('\n');
+  if (topic === 'life') {
+    const note =
+      'The host does it itself, so it holds with this computer off. A running container, somebody logged in over SSH and a client of the engine keep a host from being idle. Later on: slipway extend, slipway provision NAME --idle-stop 1h.';
+    const lines = [...optionLines(lifeInfos, width), '', ...wrapped(note.split(' '), '', width)];
+    return ['When a machine ends by itself, for create and provision', '', ...lines].join('\n');
+  }
   const driver = drivers.find(({ name, also }) => name === topic || also?.includes(topic) === true);
   if (!driver) return undefined;
   return [`Driver ${driver.name}: ${driver.summary}`, '', ...optionLines(driverInfos[driver.name] ?? [], width)].join(

@@ -193,6 +193,14 @@ async function makeCli(password: unknown): Promise<Cli> {
     interactive: isInteractive() && !manner.json,
     width: width(),
     color,
+    screen: {
+      write: (text) => void process.stdout.write(text),
+      size: () =>
+        process.stdout.isTTY === true && process.env.TERM !== 'dumb'
+          ? { columns: process.stdout.columns || 80, rows: process.stdout.rows || 24 }
+          : undefined,
+      json: manner.json,
+    },
     program: 'slipway',
     progressOf,
     lend: (variable, value) => {
@@ -227,8 +235,8 @@ async function chosenView(): Promise<View> {
 
 function show({ json, text, status = 0 }: Result): number {
   view?.close();
-  if (manner.json) printJson({ event: 'result', result: json }, json);
-  else if (text !== '') print(text);
+  if (manner.json && json !== undefined) printJson({ event: 'result', result: json }, json);
+  else if (!manner.json && text !== '') print(text);
   return status;
 }
 

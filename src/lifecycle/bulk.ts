@@ -106,7 +106,7 @@ async function createBatch(
     machines.set(spec.name, begun.machine);
   }
   // A batch is begun within a moment, so what is true of one is true of all.
-  tellFate(firstOf([...machines.values()]), driver, world, range(names));
+  tellFate(firstOf([...machines.values()]), driver, world, `each of ${range(names)}`);
   const boot = await sharedBoot(driver, [...machines.values()], world);
   const targets = [...machines.values()].map((machine) => targetOf(driver, machine.spec, machine));
   const asking = async (what: string): Promise<void> => {

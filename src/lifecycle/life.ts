@@ -3,7 +3,7 @@ import { targetOf } from '../drivers/index.ts';
 import { SlipwayError } from '../errors.ts';
 import type { Ending, Machine, MachineSpec } from '../machine.ts';
 import type { Life } from '../provision/life.ts';
-import { secondsIn } from '../spec.ts';
+import { secondsIn, shownSeconds } from '../spec.ts';
 import type { World } from './world.ts';
 
 /** What a record keeps through all its phases. */
@@ -105,6 +105,28 @@ export function fate({ spec, deadline, ending }: Machine, driver: Driver, name =
 
 export function hasEnded({ deadline }: Pick<Machine, 'deadline'>, now: Date): boolean {
   return deadline !== undefined && new Date(deadline) <= now;
+}
+
+/** `ends in 3 h`; '' where it has no deadline. */
+export function shownDeadline({ deadline }: Pick<Machine, 'deadline'>, now: Date): string {
+  if (deadline === undefined) return '';
+  const left = (new Date(deadline).getTime() - now.getTime()) / 1000;
+  return left > 0 ? `ends in ${shownSeconds(left)}` : 'passed';
+}
+
+const SOON_SECONDS = 15 * 60;
+
+/** What of the life of a machine that runs its user should know now; '' for nothing. */
+export function troubleOfLife(machine: Machine, now: Date): string {
+  const { deadline, untold, spec } = machine;
+  if (untold) return `its host has not heard of its new deadline; tell it: slipway provision ${spec.name}`;
+  if (deadline === undefined) return '';
+  const left = (new Date(deadline).getTime() - now.getTime()) / 1000;
+  if (left > SOON_SECONDS) return '';
+  const more = `more time: slipway extend ${spec.name} 2h`;
+  return left > 0
+    ? `ends in ${shownSeconds(left)}; ${more}`
+    : `its deadline has passed (${shownTime(deadline)}); ${more}`;
 }
 
 /** A start after its deadline would be undone by its own timer, without a word. */

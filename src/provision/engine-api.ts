@@ -20,9 +20,35 @@ export async function askVersion(
   tls: ClientCertificates | undefined,
   call: EngineCall,
 ): Promise<EngineVersion> {
-  const { status, body } = await get(endpoint, tls, call);
+  return (await askFor('/version', endpoint, tls, call)) as EngineVersion;
+}
+
+/** What `GET /info` tells, as far as we read it. */
+export type EngineInfo = {
+  readonly Containers: number;
+  readonly ContainersRunning: number;
+  readonly ContainersPaused: number;
+  readonly ContainersStopped: number;
+  readonly Images: number;
+};
+
+export async function askInfo(
+  endpoint: Endpoint,
+  tls: ClientCertificates | undefined,
+  call: EngineCall,
+): Promise<EngineInfo> {
+  return (await askFor('/info', endpoint, tls, call)) as EngineInfo;
+}
+
+async function askFor(
+  path: string,
+  endpoint: Endpoint,
+  tls: ClientCertificates | undefined,
+  call: EngineCall,
+): Promise<unknown> {
+  const { status, body } = await get(endpoint, tls, call, path);
   if (status !== 200) throw new Error(`it answered ${status} ${body.slice(0, 200)}`);
-  return JSON.parse(body) as EngineVersion;
+  return JSON.parse(body) as unknown;
 }
 
 /**
@@ -116,11 +142,12 @@ function get(
   endpoint: Endpoint,
   tls: Partial<ClientCertificates> | undefined,
   { signal, seconds }: EngineCall,
+  path = '/version',
 ): Promise<{ status: number; body: string }> {
   const socket = /^unix:\/\/(.+)$/.exec(endpoint.url)?.[1];
   const url = new URL(endpoint.url.replace(/^tcp:/, tls ? 'https:' : 'http:').replace(/^unix:.*/, 'http://localhost'));
   const options: RequestOptions = {
-    path: '/version',
+    path,
     // No pooled connection: the stranger's call must not ride on ours.
     agent: false,
     signal,

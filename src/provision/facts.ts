@@ -73,9 +73,9 @@ export async function gatherFacts(
   return parseFacts(become, answers);
 }
 
-type Answers = { readonly one: (key: string) => string; readonly all: (key: string) => readonly string[] };
+export type Answers = { readonly one: (key: string) => string; readonly all: (key: string) => readonly string[] };
 
-function parseAnswers(stdout: string): Answers {
+export function parseAnswers(stdout: string): Answers {
   const pairs = stdout.split('\n').map((line) => {
     const space = line.indexOf(' ');
     return space < 0 ? [line, ''] : [line.slice(0, space), line.slice(space + 1)];

@@ -22,6 +22,8 @@ export type BedHost = AsyncDisposable & {
   must(command: string): Promise<string>;
   /** Copies a file or a directory, which gets the remote path's name and belongs to root; missing parents are made. */
   copyIn(localPath: string, remotePath: string): Promise<void>;
+  /** False once it has shut itself down. */
+  isOn(): Promise<boolean>;
 };
 
 export type HostOptions = {
@@ -110,6 +112,11 @@ export async function startHost(options: HostOptions): Promise<BedHost> {
       const outcome = await exec(command);
       if (outcome.code !== 0) throw new Error(`${command}: exit ${outcome.code}: ${outcome.stderr.trim()}`);
       return outcome.stdout.trim();
+    },
+    async isOn() {
+      const state = await docker(['inspect', '--format', '{{.State.Running}}', id]);
+      if (state.code !== 0) throw new Error(state.stderr.trim());
+      return state.stdout.trim() === 'true';
     },
     async copyIn(localPath, remotePath) {
       const args = [

@@ -96,6 +96,12 @@ export const commands: readonly ((CommandEntry | CommandFamily) & { readonly gro
     load: async () => (await import('./restart.ts')).restart,
   },
   { name: 'kill', group: 'Run', summary: 'End machines at once', load: async () => (await import('./kill.ts')).kill },
+  {
+    name: 'extend',
+    group: 'Run',
+    summary: 'Move the deadline of machines',
+    load: async () => (await import('./extend.ts')).extend,
+  },
   { name: 'ls', group: 'Look', summary: 'List machines', load: async () => (await import('./ls.ts')).ls },
   {
     name: 'status',

@@ -52,7 +52,7 @@ export const create: Command<typeof args> = defineCommand({
   args,
   more: [...machineInfos, ...credentialInfos],
   details:
-    'Flags of a driver choose it: --generic-ip-address 192.0.2.10 needs no --driver. Without any, it is the best local driver here. Several names make machines of one kind, by one call where the provider has one.',
+    'Flags of a driver choose it: --generic-ip-address 192.0.2.10 needs no --driver. Without any: the best local driver here. Several names: machines of one kind.',
   async run({ words, args: given, flags }, cli) {
     const names = namesFrom(words, given.count);
     lendCredentials(flags, cli);

@@ -1,11 +1,13 @@
 import { z } from 'zod';
 import { SlipwayError } from '../../errors.ts';
+import { shownDeadline } from '../../lifecycle/life.ts';
 import { lookAt, type Look } from '../../look.ts';
 import { currentContext } from '../../provision/profiles/current-context.ts';
 import { contextName } from '../../provision/profiles/docker-context.ts';
 import type { Listed } from '../../store.ts';
-import { defineCommand, type Cli, type Command } from '../command.ts';
+import { defineCommand, type Cli, type Command, type Result } from '../command.ts';
 import { table } from '../print.ts';
+import { watch } from '../watch.ts';
 
 const args = z.object({
   quiet: z.boolean().default(false).meta({ description: 'Print names only; asks no machine', short: 'q' }),
@@ -15,6 +17,13 @@ const args = z.object({
     .max(600)
     .default(5)
     .meta({ description: 'Seconds that a machine may take to answer', short: 't', value: 'seconds' }),
+  watch: z.boolean().default(false).meta({ description: 'Look again and again, until Ctrl-C', short: 'w' }),
+  interval: z
+    .int()
+    .min(1)
+    .max(3600)
+    .default(2)
+    .meta({ description: 'Seconds between two looks, with --watch', value: 'seconds' }),
 });
 
 type Row = {
@@ -25,6 +34,8 @@ type Row = {
   readonly url: string;
   readonly engine: string;
   readonly certificateDays: number | null;
+  readonly deadline: string | null;
+  readonly idleStop: string | null;
   readonly trouble: string;
 };
 
@@ -33,29 +44,42 @@ export const ls: Command<typeof args> = defineCommand({
   summary: 'List machines, and how each of them is',
   words: '',
   args,
-  async run({ args: { quiet, timeout } }, cli) {
-    const listed = await cli.world.store.list();
-    if (quiet) return { json: listed.map(({ name }) => name), text: listed.map(({ name }) => name).join('\n') };
-    const current = await currentContext(cli.world.places).catch((error: unknown) => {
-      // The docker CLI's settings are broken, not the machines.
-      if (!(error instanceof SlipwayError)) throw error;
-      cli.say(error.message);
-      return undefined;
-    });
-    const rows = await Promise.all(listed.map((item) => rowOf(item, current, timeout, cli)));
-    if (rows.length === 0) return { json: rows, text: 'No machines yet. Make one: slipway create' };
-    const cells = rows.map((row) => [
-      row.name,
-      row.current ? '*' : '',
-      row.driver,
-      row.state,
-      row.url,
-      row.engine,
-      row.trouble,
-    ]);
-    return { json: rows, text: table(['NAME', 'CURRENT', 'DRIVER', 'STATE', 'URL', 'ENGINE', 'TROUBLE'], cells) };
+  async run({ args: given }, cli) {
+    return given.watch ? await watch(() => listing(given, cli), given.interval, cli) : await listing(given, cli);
   },
 });
+
+async function listing({ quiet, timeout }: z.output<typeof args>, cli: Cli): Promise<Result> {
+  const listed = await cli.world.store.list();
+  if (quiet) return { json: listed.map(({ name }) => name), text: listed.map(({ name }) => name).join('\n') };
+  const current = await currentContext(cli.world.places).catch((error: unknown) => {
+    // The docker CLI's settings are broken, not the machines.
+    if (!(error instanceof SlipwayError)) throw error;
+    cli.say(error.message);
+    return undefined;
+  });
+  const rows = await Promise.all(listed.map((item) => rowOf(item, current, timeout, cli)));
+  if (rows.length === 0) return { json: rows, text: 'No machines yet. Make one: slipway create' };
+  return { json: rows, text: shown(rows, cli.world.now()) };
+}
+
+function shown(rows: readonly Row[], now: Date): string {
+  const mortal = rows.some(({ deadline }) => deadline !== null);
+  const ends = ({ deadline }: Row): readonly string[] =>
+    mortal ? [deadline === null ? '' : shownDeadline({ deadline }, now)] : [];
+  const cells = rows.map((row) => [
+    row.name,
+    row.current ? '*' : '',
+    row.driver,
+    row.state,
+    row.url,
+    row.engine,
+    ...ends(row),
+    row.trouble,
+  ]);
+  const head = ['NAME', 'CURRENT', 'DRIVER', 'STATE', 'URL', 'ENGINE', ...(mortal ? ['DEADLINE'] : []), 'TROUBLE'];
+  return table(head, cells);
+}
 
 async function rowOf(item: Listed, current: string | undefined, seconds: number, { world }: Cli): Promise<Row> {
   const isCurrent = current === contextName(item.name);
@@ -68,6 +92,8 @@ async function rowOf(item: Listed, current: string | undefined, seconds: number,
       url: '',
       engine: '',
       certificateDays: null,
+      deadline: null,
+      idleStop: null,
       trouble: item.broken.message,
     };
   }
@@ -90,6 +116,8 @@ async function rowOf(item: Listed, current: string | undefined, seconds: number,
     url: machine.endpoint?.url ?? '',
     engine: look.engine ?? '',
     certificateDays: look.days ?? null,
+    deadline: machine.deadline ?? null,
+    idleStop: machine.spec.life?.idleStop ?? null,
     trouble: look.trouble,
   };
 }

@@ -21,18 +21,20 @@ export const provision: Command<typeof args> = defineCommand({
   details:
     'Flags change what the machine was made with; what is not named stays. With nothing to do it changes nothing.',
   async run({ words, args: { dryRun: dry }, flags }, cli) {
+    // The same time given again is as much time from now on.
+    const how = { anew: flags.ttl !== undefined };
     if (dry) {
       const plans = [];
       for (const name of words) {
         const before = await cli.world.store.read(name);
-        plans.push(planResult(name, await dryRun(specChanged(before.spec, flags), before, cli.world)));
+        plans.push(planResult(name, await dryRun(specChanged(before.spec, flags), before, cli.world, how)));
       }
       const [only, ...more] = plans;
       if (only && more.length === 0) return only;
       return { json: plans.map(({ json }) => json), text: plans.map(({ text }) => text).join('\n') };
     }
     const done = await oneByOne(words, cli, async (name, world) => {
-      const ready = await provisionMachine(name, (spec) => specChanged(spec, flags), world);
+      const ready = await provisionMachine(name, (spec) => specChanged(spec, flags), world, how);
       return { name, url: ready.endpoint.url };
     });
     return { json: done, text: done.map(({ name, url }) => `${name} is ready: ${url}`).join('\n') };

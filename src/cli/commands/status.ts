@@ -1,6 +1,9 @@
 import { z } from 'zod';
-import { lookAt } from '../../look.ts';
+import { shownDeadline, shownTime } from '../../lifecycle/life.ts';
+import { figuresOf, lookAt, type Figures, type Look } from '../../look.ts';
+import type { Machine } from '../../machine.ts';
 import { contextName } from '../../provision/profiles/docker-context.ts';
+import { shownSeconds } from '../../spec.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { page } from '../print.ts';
 
@@ -20,36 +23,95 @@ export const status: Command<typeof args> = defineCommand({
   args,
   async run({ words: [name = ''], args: { timeout } }, { world }) {
     const machine = await world.store.read(name);
-    const look = await lookAt(machine, world, timeout);
-    const { host, endpoint, spec } = machine;
-    const context =
-      machine.phase === 'ready' && spec.profiles.includes('docker-context') ? contextName(name) : undefined;
-    const rows: readonly (readonly [string, string | undefined])[] = [
-      ['Name', name],
-      ['State', look.state],
-      ['Trouble', look.trouble || undefined],
-      ['Driver', spec.driver],
-      ['Address', host?.address],
-      ['SSH', host?.ssh && `${host.ssh.user}@${host.ssh.address}:${host.ssh.port}`],
-      ['Engine', look.engine],
-      ['URL', endpoint?.url],
-      ['Certificates', look.days === undefined ? undefined : `good for ${look.days} days`],
-      ['Connect', context === undefined ? undefined : `docker --context ${context} ps`],
-    ];
-    const shown = rows.filter((row): row is readonly [string, string] => row[1] !== undefined);
+    const [look, figures] = await Promise.all([lookAt(machine, world, timeout), figuresOf(machine, world, timeout)]);
     return {
-      json: {
-        name,
-        ...look,
-        engine: look.engine ?? null,
-        days: look.days ?? null,
-        driver: spec.driver,
-        address: host?.address ?? null,
-        url: endpoint?.url ?? null,
-        context: context ?? null,
-      },
-      text: page(shown),
+      json: documentOf(machine, look, figures),
+      text: page(rowsOf(machine, look, figures, world.now())),
       status: look.state === 'running' ? 0 : 1,
     };
   },
 });
+
+function contextOf({ phase, spec }: Machine): string | undefined {
+  return phase === 'ready' && spec.profiles.includes('docker-context') ? contextName(spec.name) : undefined;
+}
+
+function documentOf(machine: Machine, look: Look, { engine, host, unasked }: Figures): object {
+  const { spec, endpoint, deadline, host: where } = machine;
+  return {
+    name: spec.name,
+    ...look,
+    engine: look.engine ?? null,
+    days: look.days ?? null,
+    driver: spec.driver,
+    address: where?.address ?? null,
+    ssh: where?.ssh ? { user: where.ssh.user, address: where.ssh.address, port: where.ssh.port } : null,
+    url: endpoint?.url ?? null,
+    context: contextOf(machine) ?? null,
+    deadline: deadline ?? null,
+    idleStop: spec.life?.idleStop ?? null,
+    containers: engine
+      ? {
+          running: engine.ContainersRunning,
+          paused: engine.ContainersPaused,
+          stopped: engine.ContainersStopped,
+          total: engine.Containers,
+        }
+      : null,
+    images: engine?.Images ?? null,
+    host: host ?? null,
+    unasked,
+  };
+}
+
+type Rows = readonly (readonly [string, string])[];
+
+function rowsOf(machine: Machine, look: Look, figures: Figures, now: Date): Rows {
+  const { host, endpoint, spec } = machine;
+  const context = contextOf(machine);
+  const rows: readonly (readonly [string, string | undefined])[] = [
+    ['Name', spec.name],
+    ['State', look.state],
+    ['Trouble', look.trouble || undefined],
+    ['Driver', spec.driver],
+    ['Address', host?.address],
+    ['Engine', look.engine],
+    ['URL', endpoint?.url],
+    ...figureRows(look, figures),
+    ['Certificates', look.days === undefined ? undefined : `good for ${look.days} days`],
+    ...lifeRows(machine, now),
+    ['SSH', host?.ssh && `${host.ssh.user}@${host.ssh.address}:${host.ssh.port}, by: slipway ssh ${spec.name}`],
+    ['Connect', context === undefined ? undefined : `docker --context ${context} ps`],
+    ['Or', machine.phase === 'ready' ? `eval "$(slipway env ${spec.name})"` : undefined],
+  ];
+  return rows.filter((row): row is readonly [string, string] => row[1] !== undefined);
+}
+
+function lifeRows({ deadline, spec }: Machine, now: Date): readonly (readonly [string, string | undefined])[] {
+  const idleStop = spec.life?.idleStop;
+  return [
+    ['Deadline', deadline === undefined ? undefined : `${shownTime(deadline)}, ${shownDeadline({ deadline }, now)}`],
+    ['Idle stop', idleStop === undefined ? undefined : `once nothing happens for ${idleStop}`],
+  ];
+}
+
+function figureRows(
+  look: Look,
+  { engine, host, unasked }: Figures,
+): readonly (readonly [string, string | undefined])[] {
+  const stopped = engine && engine.Containers - engine.ContainersRunning;
+  return [
+    ['Containers', engine && `${engine.ContainersRunning} running, ${stopped} not; ${engine.Images} images`],
+    ['Disk', host && `${size(host.disk.free)} free of ${size(host.disk.total)} (${host.disk.mount})`],
+    ['Memory', host && `${size(host.memory.free)} free of ${size(host.memory.total)}`],
+    ['Load', host && `${host.load.join(' ')} on ${host.cpus} ${host.cpus === 1 ? 'CPU' : 'CPUs'}`],
+    ['Up', host && `for ${shownSeconds(host.uptime)}`],
+    // Of one that does not run it is known why.
+    ['Not told', look.state === 'running' && unasked.length > 0 ? unasked.join('; ') : undefined],
+  ];
+}
+
+function size(bytes: number): string {
+  const gib = bytes / 1024 ** 3;
+  return gib >= 1 ? `${gib.toFixed(1)} GiB` : `${Math.round(bytes / 1024 ** 2)} MiB`;
+}

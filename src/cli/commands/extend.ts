@@ -1,0 +1,55 @@
+import { z } from 'zod';
+import { driverNamed } from '../../drivers/index.ts';
+import { SlipwayError } from '../../errors.ts';
+import { extendMachine, type Extended, type More } from '../../lifecycle/extend.ts';
+import { fate, shownDeadline } from '../../lifecycle/life.ts';
+import { isMachineName } from '../../machine.ts';
+import { isDuration, sudoPassword } from '../../spec.ts';
+import { badName } from '../../store.ts';
+import { defineCommand, type Command } from '../command.ts';
+import { oneByOne } from './each.ts';
+
+const args = z.object({ sudoPassword });
+
+export const extend: Command<typeof args> = defineCommand({
+  name: 'extend',
+  summary: 'Move the deadline of machines, or take it away',
+  words: '<names...>',
+  args,
+  details:
+    'The last word says how much later: slipway extend web 2h. It counts from the deadline, or from now where that has passed or there was none; "never" takes it away. One that is stopped is told at its next start.',
+  async run({ words }, cli) {
+    const { names, more } = wordsOf(words);
+    // A name that is wrong stops this before anything is done.
+    for (const name of names) await cli.world.store.read(name);
+    const done = await oneByOne(names, cli, async (name, world) => extendMachine(name, more, world));
+    return {
+      json: done.map(({ machine, told }) => ({
+        name: machine.spec.name,
+        deadline: machine.deadline ?? null,
+        told,
+      })),
+      text: done.map((one) => sentence(one, cli.world.now())).join('\n'),
+    };
+  },
+});
+
+function wordsOf(words: readonly string[]): { readonly names: readonly string[]; readonly more: More } {
+  const names = words.slice(0, -1);
+  const time = words.at(-1) ?? '';
+  const wrong = names.find((name) => !isMachineName(name));
+  if (wrong !== undefined) throw badName(wrong);
+  if (names.length > 0 && (time === 'never' || isDuration(time)))
+    return { names, more: time === 'never' ? time : { time } };
+  throw new SlipwayError('USAGE', `How much later is missing: the last word is ${JSON.stringify(time)}`, {
+    hint: `For example: slipway extend ${names[0] ?? time} 2h, or slipway extend ${names[0] ?? time} never`,
+  });
+}
+
+function sentence({ machine, told }: Extended, now: Date): string {
+  const { name, driver } = machine.spec;
+  const when = machine.deadline === undefined ? 'has no deadline' : shownDeadline(machine, now);
+  const then = machine.deadline === undefined ? '' : ` (${fate(machine, driverNamed(driver))})`;
+  const how = told ? '' : `; it is stopped, and is told at its next start: slipway start ${name}`;
+  return `${name} ${when}${then}${how}`;
+}

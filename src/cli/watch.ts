@@ -1,0 +1,66 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Cli, Result, Screen } from './command.ts';
+
+/** Shows the same again and again, until it is stopped; that is how it ends well. */
+export async function watch(
+  look: () => Promise<Result>,
+  seconds: number,
+  { screen, world: { signal, now } }: Pick<Cli, 'screen' | 'world'>,
+): Promise<Result> {
+  const show = painter(screen, () => `Every ${seconds} s: ${clock(now())}`);
+  try {
+    while (!signal.aborted) {
+      show(await look());
+      await sleep(seconds * 1000, undefined, { signal });
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  } finally {
+    if (screen.size() !== undefined) screen.write(SHOW_CURSOR);
+  }
+  return { json: undefined, text: '' };
+}
+
+const HIDE_CURSOR = '\u001B[?25l';
+const SHOW_CURSOR = '\u001B[?25h';
+
+function clock(now: Date): string {
+  return `${now.toISOString().slice(0, 19).replace('T', ' ')} UTC`;
+}
+
+function painter(screen: Screen, head: () => string): (result: Result) => void {
+  if (screen.json) return ({ json }) => screen.write(`${JSON.stringify(json)}\n`);
+  let before: readonly string[] = [];
+  return ({ text }) => {
+    const size = screen.size();
+    if (size === undefined) return screen.write(`${head()}\n${text}\n\n`);
+    const { bytes, lines } = repainted(before, `${head()}\n\n${text}`, size);
+    screen.write(HIDE_CURSOR + bytes);
+    before = lines;
+  };
+}
+
+/**
+ * What to write so that this text stands where the lines of before stood, in one go and without an empty moment in between. A
+ * line never wraps: where it would, counting lines would go wrong.
+ */
+export function repainted(
+  before: readonly string[],
+  text: string,
+  { columns, rows }: { readonly columns: number; readonly rows: number },
+): { readonly bytes: string; readonly lines: readonly string[] } {
+  const all = text.split('\n').map((line) => cut(line, columns));
+  const room = Math.max(2, rows - 1);
+  const lines =
+    all.length <= room ? all : [...all.slice(0, room - 1), cut(`… and ${all.length - room + 1} more`, columns)];
+  // A terminal that was made narrower since has wrapped what stood there.
+  const taken = before.reduce((sum, line) => sum + Math.max(1, Math.ceil([...line].length / columns)), 0);
+  const up = Math.min(taken, Math.max(1, rows - 1));
+  const home = up > 0 ? `\u001B[${up}A\r` : '';
+  return { bytes: `${home}${lines.map((line) => `${line}\u001B[K\n`).join('')}\u001B[J`, lines };
+}
+
+function cut(line: string, columns: number): string {
+  const letters = [...line];
+  return letters.length <= columns ? line : `${letters.slice(0, Math.max(0, columns - 1)).join('')}…`;
+}

@@ -1,0 +1,129 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startHost, type BedHost } from '../bed/host.ts';
+import { enginePid, logins, snapshot } from './engine.ts';
+import { at, describeOnBed, newUser, ok, type User } from './slipway.ts';
+import { engineStarts, recordOf, trouble } from './trouble.ts';
+
+const places = ['/etc/docker', '/etc/systemd/system', '/usr/local/lib', '/run/slipway'] as const;
+const HOUR = 3_600_000;
+
+describeOnBed('the life of a machine', () => {
+  let host: BedHost;
+  let user: User;
+  /** Of the engine: nothing of what follows may touch it. */
+  let before: readonly number[];
+  const engine = async (): Promise<readonly number[]> => [await engineStarts(host), await enginePid(host)];
+  const deadline = async (): Promise<number> => Date.parse((await recordOf(user, 'web')).deadline ?? '');
+  /** When systemd itself will run what ends the host. */
+  const onHost = async (): Promise<string> =>
+    host.must('systemctl show --property TimersCalendar slipway-deadline.timer');
+  const units = async (): Promise<string> =>
+    host.must('systemctl list-units --no-legend --plain --type timer "slipway-*" | tr -s " " | cut -d" " -f1,3');
+  const calendar = (time: number): string => `${new Date(time).toISOString().slice(0, 19).replace('T', ' ')} UTC`;
+
+  beforeAll(async () => {
+    [host, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), newUser()]);
+  });
+  afterAll(async () => {
+    await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
+  });
+
+  test('is told before anything is made, and laid on the host itself', async () => {
+    const asked = Date.now();
+    const { stderr } = await ok(user.slipway('create', 'web', ...at(host), '--ttl', '4h', '--idle-stop', '2h'));
+    const said = stderr.indexOf('or once it has been idle for 2h: the host');
+    expect(said).toBeGreaterThan(-1);
+    expect(said).toBeLessThan(stderr.indexOf('Connect to'));
+    expect((await deadline()) - asked).toBeGreaterThanOrEqual(4 * HOUR);
+    expect((await deadline()) - asked).toBeLessThan(4 * HOUR + 60_000);
+    expect(await units()).toBe('slipway-deadline.timer active\nslipway-idle.timer active');
+    expect(await onHost()).toContain(calendar(await deadline()));
+    before = await engine();
+  });
+
+  test('leaves nothing to do for a second provision', async () => {
+    const files = await snapshot(host, ...places);
+    expect((await ok(user.slipway('provision', 'web', '--dry-run'))).stdout.trim()).toBe('web: nothing to do');
+    await ok(user.slipway('provision', 'web'));
+    // The idle check notes what it saw.
+    const still = (lines: readonly string[]): readonly string[] =>
+      lines.filter((line) => !line.includes('/run/slipway'));
+    expect(still(await snapshot(host, ...places))).toEqual(still(files));
+    expect(await engine()).toEqual(before);
+  });
+
+  test('is seen in ls and status', async () => {
+    const listed = await ok(user.slipway('ls'));
+    expect(listed.stdout).toMatch(/DEADLINE/);
+    expect(listed.stdout).toMatch(/web .*ends in 3 h 5\d min/);
+    const { stdout } = await ok(user.slipway('status', 'web'));
+    expect(stdout).toMatch(/Deadline +20\d\d-\d\d-\d\d \d\d:\d\d UTC, ends in 3 h 5\d min/);
+    expect(stdout).toMatch(/Idle stop +once nothing happens for 2h/);
+    const page = JSON.parse((await ok(user.slipway('status', 'web', '--json'))).stdout) as Record<string, unknown>;
+    expect(Date.parse(String(page.deadline))).toBe(await deadline());
+    expect(page).toMatchObject({ idleStop: '2h', containers: { running: 0, total: 0 }, unasked: [] });
+  });
+
+  test('is extended over one connection, and its engine has no part in it', async () => {
+    const from = await deadline();
+    const seen = await logins(host);
+    const { stdout } = await ok(user.slipway('extend', 'web', '2h', '--json'));
+    expect((await logins(host)) - seen).toBe(1);
+    expect(await deadline()).toBe(from + 2 * HOUR);
+    expect(await onHost()).toContain(calendar(from + 2 * HOUR));
+    expect(await onHost()).not.toContain(calendar(from));
+    expect(JSON.parse(stdout.trim().split('\n').at(-1) ?? '')).toMatchObject({
+      result: [{ name: 'web', deadline: new Date(from + 2 * HOUR).toISOString(), told: true }],
+    });
+    expect(await engine()).toEqual(before);
+    expect((await ok(user.slipway('provision', 'web', '--dry-run'))).stdout.trim()).toBe('web: nothing to do');
+  });
+
+  test('counts from now where another time is asked for, and follows what is asked of idleness', async () => {
+    const asked = Date.now();
+    await ok(user.slipway('provision', 'web', '--ttl', '4h', '--idle-stop', '1h'));
+    expect((await deadline()) - asked).toBeLessThan(4 * HOUR + 60_000);
+    expect(await host.must('systemctl show --property ExecStart --value slipway-idle.service')).toContain(
+      ' 3600 2376 web',
+    );
+    await ok(user.slipway('provision', 'web', '--idle-stop='));
+    expect(await units()).toBe('slipway-deadline.timer active');
+    expect(await host.must('ls /usr/local/lib/slipway')).toBe('deadline.sh');
+    expect(await engine()).toEqual(before);
+  });
+
+  test('goes on for ever when nobody asks for an end any longer', async () => {
+    expect((await ok(user.slipway('extend', 'web', 'never'))).stdout.trim()).toBe('web has no deadline');
+    expect((await recordOf(user, 'web')).deadline).toBeUndefined();
+    expect((await recordOf(user, 'web')).spec.life).toBeUndefined();
+    expect(await units()).toBe('');
+    expect(await host.must('ls -d /usr/local/lib/slipway /etc/systemd/system/*slipway* 2>/dev/null || :')).toBe('');
+    expect((await ok(user.slipway('ls'))).stdout).not.toMatch(/DEADLINE/);
+    expect(await engine()).toEqual(before);
+  });
+
+  test('is refused by sentences where it can’t be', async () => {
+    expect(await trouble(user.slipway('extend', 'web'))).toMatchObject({
+      status: 2,
+      sentence: 'How much later is missing: the last word is "web"',
+    });
+    expect(await trouble(user.slipway('extend', 'web', 'soon'))).toMatchObject({ status: 2 });
+    expect(await trouble(user.slipway('extend', 'nobody', '2h'))).toMatchObject({ status: 3 });
+    const socket = ['--none-url', 'unix:///var/run/docker.sock'];
+    expect(await trouble(user.slipway('create', 'mine', ...socket, '--ttl', '1h'))).toMatchObject({
+      status: 4,
+      sentence: expect.stringContaining('can’t end or stop by itself') as string,
+    });
+  });
+
+  test('is taken from the host with all else by rm --deprovision', async () => {
+    await ok(user.slipway('extend', 'web', '1h'));
+    await ok(user.slipway('provision', 'web', '--idle-stop', '30m'));
+    expect(await units()).not.toBe('');
+    await ok(user.slipway('rm', 'web', '--deprovision'));
+    expect(await units()).toBe('');
+    expect(await host.must('ls -d /usr/local/lib/slipway /etc/systemd/system/timers.target.d 2>/dev/null || :')).toBe(
+      '',
+    );
+  });
+});

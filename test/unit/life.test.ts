@@ -1,0 +1,265 @@
+import { describe, expect, test } from 'vitest';
+import { deadlineAfter, deadlineIn, fate, shownDeadline, troubleOfLife } from '../../src/lifecycle/life.ts';
+import { generic } from '../../src/drivers/all.ts';
+import type { Driver } from '../../src/drivers/driver.ts';
+import type { LifeSpec, Machine } from '../../src/machine.ts';
+import { checkSeconds, lifeFiles, planLife, type Life } from '../../src/provision/life.ts';
+import { filesForFirstStart, planDeprovision, planProvision } from '../../src/provision/plan.ts';
+import { shownSeconds } from '../../src/spec.ts';
+import { readyMachine, specNamed } from '../fakes/machine.ts';
+import { after, bare, facts, input, withEngine } from './facts.ts';
+
+const life = (more: Partial<Life> = {}): Life => ({
+  name: 'web',
+  deadline: '2026-11-24T12:00:00.000Z',
+  idle: 1800,
+  enginePort: 2376,
+  scripts: { deadline: 'the deadline script\n', idle: 'the idle script\n' },
+  ...more,
+});
+const textOf = (of: Life, path: string): string =>
+  lifeFiles(of).find((file) => file.path.endsWith(path))?.content ?? '';
+
+describe('the files of a life', () => {
+  test('are units of systemd, whose times are in UTC and whose values are words', () => {
+    expect(textOf(life(), 'deadline.timer')).toMatchInlineSnapshot(`
+      "# Written by Slipway.
+      [Unit]
+      Description=End this host at its deadline
+
+      [Timer]
+      OnCalendar=2026-11-24 11:55:00 UTC
+      OnCalendar=2026-11-24 12:00:00 UTC
+      OnBootSec=600
+      AccuracySec=1
+      "
+    `);
+    expect(textOf(life(), 'deadline.service')).toMatchInlineSnapshot(`
+      "# Written by Slipway.
+      [Unit]
+      Description=End this host at its deadline
+
+      [Service]
+      Type=oneshot
+      ExecStart=/bin/sh /usr/local/lib/slipway/deadline.sh 1795521600 web
+      LogLevelMax=notice
+      "
+    `);
+    expect(textOf(life(), 'idle.timer')).toMatchInlineSnapshot(`
+      "# Written by Slipway.
+      [Unit]
+      Description=Look whether this host is idle
+
+      [Timer]
+      OnActiveSec=60
+      OnUnitActiveSec=60
+      AccuracySec=1
+      "
+    `);
+    expect(textOf(life(), 'idle.service')).toMatch(/^ExecStart=\/bin\/sh .*\/idle\.sh 1800 2376 web$/m);
+    expect(textOf(life(), 'timers.target.d/slipway.conf')).toContain(
+      'Wants=slipway-deadline.timer slipway-idle.timer\n',
+    );
+  });
+
+  test('are those that are asked for, and none where nothing is', () => {
+    const names = (of: Life): readonly string[] => lifeFiles(of).map(({ path }) => path.split('/').at(-1) ?? '');
+    expect(names(life({ idle: undefined }))).toEqual([
+      'deadline.sh',
+      'slipway-deadline.service',
+      'slipway-deadline.timer',
+      'slipway.conf',
+    ]);
+    expect(names(life({ deadline: undefined }))).toEqual([
+      'idle.sh',
+      'slipway-idle.service',
+      'slipway-idle.timer',
+      'slipway.conf',
+    ]);
+    expect(names(life({ deadline: undefined, idle: undefined }))).toEqual([]);
+  });
+
+  test('look for idleness often enough for the time, and at most each minute or second', () => {
+    expect([2, 20, 60, 240, 1800, 86_400].map(checkSeconds)).toEqual([1, 5, 15, 60, 60, 60]);
+  });
+});
+
+describe('the plan of a life', () => {
+  test('comes first, so that it holds where the rest fails, and touches the engine by nothing', () => {
+    const plan = planProvision({ ...input(bare), life: life() });
+    expect(plan.map(({ id }) => id)).toEqual(['life', 'configure-engine', 'install-engine']);
+    expect(plan[0]?.variables.TIMERS).toBe('slipway-deadline.timer slipway-idle.timer');
+    const configured = after(withEngine, planProvision(input(withEngine)));
+    const alone = planProvision({ ...input(configured), life: life() });
+    expect(alone.map(({ id, template }) => [id, template])).toEqual([['life', 'life.sh']]);
+  });
+
+  test('is empty where the host holds it, also since its first start', () => {
+    const done = after(withEngine, planProvision({ ...input(withEngine), life: life() }));
+    expect(planProvision({ ...input(done), life: life() })).toEqual([]);
+    const { facts: _blank, ...first } = input(bare);
+    const laid = filesForFirstStart({ ...first, life: life() });
+    const paths = laid.map(({ path }) => path);
+    for (const { path } of lifeFiles(life())) expect(paths).toContain(path);
+    expect(planLife(life(), after(bare, [{ id: '', title: '', template: '', variables: {}, files: laid }]))).toBe(
+      undefined,
+    );
+  });
+
+  test('writes what a later deadline changes, and no more', () => {
+    const done = after(withEngine, planProvision({ ...input(withEngine), life: life() }));
+    const step = planLife(life({ deadline: '2026-11-24T14:00:00.000Z' }), done);
+    expect(step?.files.map(({ path }) => path)).toEqual([
+      '/etc/systemd/system/slipway-deadline.service',
+      '/etc/systemd/system/slipway-deadline.timer',
+    ]);
+    expect(step?.title).toBe(
+      'Let the host power off at 2026-11-24T14:00:00.000Z, and stop once it was idle for 1800 s',
+    );
+  });
+
+  test('takes away what nobody asks for any longer, and goes on where a run was cut off', () => {
+    const done = after(withEngine, planProvision({ ...input(withEngine), life: life() }));
+    const gone = planLife(life({ deadline: undefined }), done);
+    expect(gone?.variables).toEqual({
+      TIMERS: 'slipway-idle.timer',
+      MANIFEST: [
+        '644 0 /etc/systemd/system/timers.target.d/slipway.conf',
+        '- 1 /usr/local/lib/slipway/deadline.sh',
+        '- 2 /etc/systemd/system/slipway-deadline.service',
+        '- 3 /etc/systemd/system/slipway-deadline.timer',
+      ].join('\n'),
+    });
+    expect(planLife(undefined, done)?.variables.TIMERS).toBe('');
+    expect(planLife(undefined, withEngine)).toBeUndefined();
+    expect(planLife(life(), facts(done, { lifePending: true }))?.files).toEqual([]);
+  });
+
+  test('is undone with the rest by --deprovision, by a step of its own', () => {
+    const done = after(withEngine, planProvision({ ...input(withEngine), life: life() }));
+    const plan = planDeprovision(done, '192.0.2.10');
+    expect(plan.map(({ id }) => id)).toEqual(['life', 'deprovision']);
+    expect(plan[1]?.variables.MANIFEST).not.toContain('slipway-deadline');
+    expect(planDeprovision(after(done, plan), '192.0.2.10')).toEqual([]);
+  });
+});
+
+const NOW = new Date('2026-11-24T10:00:00.400Z');
+const withLife = (ttl: string | undefined, deadline?: string): Machine => ({
+  ...readyMachine('web', { spec: specNamed('web', ttl === undefined ? {} : { life: { ttl } }) }),
+  ...(deadline === undefined ? {} : { deadline }),
+});
+
+describe('a deadline', () => {
+  test('is a whole second, never earlier than asked', () => {
+    expect(deadlineIn('4h', NOW)).toBe('2026-11-24T14:00:01.000Z');
+  });
+
+  const cases: readonly {
+    readonly what: string;
+    readonly before: Machine | undefined;
+    readonly wanted: LifeSpec | undefined;
+    readonly anew: boolean;
+    readonly at: string | undefined;
+  }[] = [
+    { what: 'of a new machine counts from now', before: undefined, wanted: { ttl: '1h' }, anew: false, at: '11:00' },
+    {
+      what: 'stays where nothing is said of it',
+      before: withLife('4h', 'kept'),
+      wanted: { ttl: '4h' },
+      anew: false,
+      at: 'kept',
+    },
+    {
+      what: 'that was moved stays too',
+      before: withLife(undefined, 'kept'),
+      wanted: undefined,
+      anew: false,
+      at: 'kept',
+    },
+    {
+      what: 'counts from now when it is asked for again',
+      before: withLife('4h', 'x'),
+      wanted: { ttl: '4h' },
+      anew: true,
+      at: '14:00',
+    },
+    {
+      what: 'counts from now when it is another',
+      before: withLife('4h', 'x'),
+      wanted: { ttl: '1h' },
+      anew: false,
+      at: '11:00',
+    },
+    { what: 'goes when it is taken back', before: withLife('4h', 'x'), wanted: undefined, anew: true, at: undefined },
+  ];
+  test.each(cases)('$what', ({ before, wanted, anew, at }) => {
+    const spec = specNamed('web', wanted === undefined ? {} : { life: wanted });
+    const { deadline } = deadlineAfter(before, spec, anew, NOW);
+    expect(deadline?.replace(/.*T(..:..).*/, '$1')).toBe(at);
+  });
+
+  test('is shown as the time that is left, and warned of in the last quarter of an hour', () => {
+    const shown = (deadline: string) => [
+      shownDeadline({ deadline }, NOW),
+      troubleOfLife(withLife(undefined, deadline), NOW),
+    ];
+    expect([shown('2026-11-24T13:00:30.400Z'), shown('2026-11-24T10:12:00.400Z'), shown('2026-11-24T09:00:00.000Z')])
+      .toMatchInlineSnapshot(`
+      [
+        [
+          "ends in 3 h",
+          "",
+        ],
+        [
+          "ends in 12 min",
+          "ends in 12 min; more time: slipway extend web 2h",
+        ],
+        [
+          "passed",
+          "its deadline has passed (2026-11-24 09:00 UTC); more time: slipway extend web 2h",
+        ],
+      ]
+    `);
+    expect(troubleOfLife({ ...readyMachine('web'), untold: true }, NOW)).toContain('slipway provision web');
+  });
+
+  test('is told by the largest two units', () => {
+    expect([0, 59.9, 60, 3599, 3600, 9000, 86_400, 90_061, 8_640_000].map(shownSeconds)).toEqual([
+      '0 s',
+      '59 s',
+      '1 min',
+      '59 min',
+      '1 h',
+      '2 h 30 min',
+      '1 d',
+      '1 d 1 h',
+      '100 d',
+    ]);
+  });
+});
+
+describe('what will become of a machine', () => {
+  const driver = generic as unknown as Driver;
+  const machine = (lifeSpec: LifeSpec, more: Partial<Machine>): Machine =>
+    ({ ...readyMachine('web', { spec: specNamed('web', { life: lifeSpec }) }), ...more }) as Machine;
+
+  test('is a sentence with what it costs, and none where nothing will', () => {
+    const deadline = '2026-11-24T12:00:00.000Z';
+    expect([
+      fate(machine({ ttl: '2h' }, { deadline, ending: 'stopped' }), driver),
+      fate(machine({ idleStop: '30m' }, { ending: 'stopped' }), driver),
+      fate(machine({ ttl: '2h', idleStop: '30m' }, { deadline }), driver, 'each of web-1 … web-8'),
+      fate(machine({ ttl: '2h' }, { deadline, ending: 'removed' }), driver),
+      fate(readyMachine('web'), driver),
+    ]).toMatchInlineSnapshot(`
+      [
+        "web stops at 2026-11-24 12:00 UTC: the host 192.0.2.10 itself is powered off, and only you can switch it on",
+        "web stops once it has been idle for 30m: the host 192.0.2.10 itself is powered off, and only you can switch it on",
+        "each of web-1 … web-8 stops at 2026-11-24 12:00 UTC, or once it has been idle for 30m: the host 192.0.2.10 itself is powered off, and only you can switch it on",
+        "web ends at 2026-11-24 12:00 UTC: generic removes it then, disk and all",
+        "",
+      ]
+    `);
+  });
+});
