@@ -14,7 +14,9 @@ import {
 } from '../../src/cli/progress.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { meter } from '../../src/images/meter.ts';
+import { callOf } from '../../src/lifecycle/world.ts';
 import type { Progress } from '../../src/progress.ts';
+import { worldIn } from '../fakes/world.ts';
 
 const schema = JSON.parse(readFileSync(new URL('../../events.schema.json', import.meta.url), 'utf8')) as object;
 const isEvent = new Ajv2020().compile(schema);
@@ -98,6 +100,20 @@ describe('a run', () => {
     expect(isEvent({ event: 'step', id: 'facts', title: 'x', state: 'begun' })).toBe(false);
     expect(isEvent({ event: 'note', text: 'x', more: 1 })).toBe(false);
   });
+});
+
+test('what a driver names is a part of the step that it is called in', async () => {
+  const events: Event[] = [];
+  const progress = progressIn(jsonView((event) => events.push(event)));
+  const world = worldIn('/nowhere', { progress, connect: () => Promise.reject(new Error('nobody connects')) });
+  await progress.step('prepare', 'Prepare the image', async (log) =>
+    callOf(world, log).step?.('image-download', 'Get it', async () => {}),
+  );
+  const parts = events.filter((event) => event.event === 'step' && event.parent === 'prepare');
+  expect(parts.map((event) => 'state' in event && [event.id, event.state])).toEqual([
+    ['image-download', 'started'],
+    ['image-download', 'done'],
+  ]);
 });
 
 describe('the bytes of a download', () => {
