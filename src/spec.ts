@@ -93,7 +93,8 @@ export const sudoPassword = z.string().optional().meta({
   env: 'SLIPWAY_SUDO_PASSWORD',
 });
 
-const DURATION = /^[1-9]\d{0,6}[smhd]$/;
+/** At most 27 years: what systemd and dates of four digits can hold. */
+const DURATION = /^[1-9](\d{0,3}[dh]|\d{0,5}m|\d{0,6}s)$/;
 const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 
 /** Flags `--ttl` and `--idle-stop`. Types of the parsed values: `LifeSpec`. */

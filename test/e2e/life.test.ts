@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/host.ts';
 import { enginePid, logins, snapshot } from './engine.ts';
 import { at, describeOnBed, newUser, ok, type User } from './slipway.ts';
+import { hasTmux, openTerminal } from './terminal.ts';
 import { engineStarts, recordOf, trouble } from './trouble.ts';
 
 const places = ['/etc/docker', '/etc/systemd/system', '/usr/local/lib', '/run/slipway'] as const;
@@ -62,6 +63,42 @@ describeOnBed('the life of a machine', () => {
     const page = JSON.parse((await ok(user.slipway('status', 'web', '--json'))).stdout) as Record<string, unknown>;
     expect(Date.parse(String(page.deadline))).toBe(await deadline());
     expect(page).toMatchObject({ idleStop: '2h', containers: { running: 0, total: 0 }, unasked: [] });
+  });
+
+  test.skipIf(!hasTmux)('is watched in place in a terminal, whatever becomes of its width, until Ctrl-C', async () => {
+    await using terminal = await openTerminal(user, { columns: 120, rows: 20 });
+    await terminal.enter('slipway ls --watch --interval 1; echo "ended with $?"');
+    const wide = await terminal.shows(/web .*ends in 3 h 5\d min/);
+    expect(await terminal.hasCursor()).toBe(false);
+    const clock = /Every 1 s: .* UTC/;
+    const then = clock.exec(wide)?.[0];
+    await expect.poll(async () => clock.exec(await terminal.screen())?.[0], { timeout: 30_000 }).not.toBe(then);
+    await terminal.resize({ columns: 50, rows: 20 });
+    await terminal.shows(/^web .*…$/m);
+    await terminal.resize({ columns: 120, rows: 20 });
+    const again = await terminal.shows(/web .*ends in 3 h 5\d min/);
+    expect(again.match(/^web /gm)).toHaveLength(1);
+    await terminal.press('C-c');
+    await terminal.shows('ended with 0');
+    expect(await terminal.hasCursor()).toBe(true);
+  });
+
+  test('is watched by a program as one document a line', async () => {
+    const watching = user.start('ls', '--watch', '--interval', '1', '--json');
+    let out = '';
+    await new Promise<void>((resolve) => {
+      watching.process.stdout?.on('data', (text: Buffer) => {
+        out += text.toString();
+        if (out.split('\n').length > 2) resolve();
+      });
+    });
+    watching.process.kill('SIGINT');
+    expect((await watching.ended).code).toBe(0);
+    const documents = out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { name: string }[]);
+    expect(documents.map(([row]) => row?.name)).toEqual(documents.map(() => 'web'));
   });
 
   test('is extended over one connection, and its engine has no part in it', async () => {

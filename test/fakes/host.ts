@@ -7,6 +7,7 @@ import type { Connect } from '../../src/ssh.ts';
 import { DEBIAN_UNIT } from '../unit/facts.ts';
 import { fakeSession, type Call } from './session.ts';
 
+const VITALS = 'disk 4 2 /\nmemory_total 8\nmemory_free 6\nload 0.10 0.20 0.30\ncpus 2\nuptime 7200\n';
 const DROP_IN = '/etc/systemd/system/docker.service.d/50-slipway.conf';
 
 /**
@@ -60,7 +61,12 @@ export async function startFakeHost(has: { readonly engine: boolean }): Promise<
         rejectUnauthorized: !host.open,
       },
       (_request, response) =>
-        response.end(JSON.stringify({ Version: '20.10', ApiVersion: '1.41', Os: 'linux', Arch: 'amd64' })),
+        response.end(
+          JSON.stringify({
+            ...{ Version: '20.10', ApiVersion: '1.41', Os: 'linux', Arch: 'amd64' },
+            ...{ Containers: 3, ContainersRunning: 1, ContainersPaused: 0, ContainersStopped: 2, Images: 5 },
+          }),
+        ),
     );
     await once(server.listen(port, '127.0.0.1'), 'listening');
   }
@@ -131,6 +137,7 @@ export async function startFakeHost(has: { readonly engine: boolean }): Promise<
         'facts.sh': counted(() => ({ stdout: facts() })),
         'configure.sh': counted(configure),
         'life.sh': counted(configure),
+        'vitals.sh': counted(() => ({ stdout: VITALS })),
         'install-engine.debian.sh': counted(async () => {
           installed = true;
           await start();

@@ -15,6 +15,8 @@ export type FakeLocal = {
   paused: string | undefined;
   /** What becomes of it when it shuts itself down. */
   ending: 'removed' | 'stopped';
+  /** As a provider removes what has shut itself down. */
+  vanish(): void;
   /** What the machine says instead of that it has started. */
   fails: Error | undefined;
 };
@@ -91,6 +93,9 @@ export function fakeLocal(host: FakeHost, name = 'local'): FakeLocal {
     address: host.address,
     paused: undefined,
     ending: 'stopped',
+    vanish() {
+      state = 'missing';
+    },
     fails: undefined,
   };
   return local;

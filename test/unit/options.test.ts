@@ -19,7 +19,7 @@ import {
   toTable,
   type OptionInfo,
 } from '../../src/options.ts';
-import { engineInfos, engineOptions } from '../../src/spec.ts';
+import { engineInfos, engineOptions, lifeInfos } from '../../src/spec.ts';
 import { caught } from '../fakes/caught.ts';
 import { words } from './nasty.ts';
 import { valuesFor } from './values.ts';
@@ -242,6 +242,11 @@ describe('a command line', () => {
   });
 });
 
+const time = fc
+  .tuple(fc.integer({ min: 1, max: 9999 }), fc.constantFrom('s', 'm', 'h', 'd'))
+  .map(([count, unit]) => `${count}${unit}`);
+const lives: fc.Arbitrary<Record<string, unknown>> = fc.record({ ttl: time, idleStop: time }, { requiredKeys: [] });
+
 /** What `create` makes of an argv, with the driver that it names where its flags don't. */
 function specOf(argv: readonly string[], named: string): ReturnType<typeof specFrom> {
   const {
@@ -255,15 +260,30 @@ describe.each(drivers.map((driver) => ({ name: driver.name, driver })))('a machi
   test('becomes an argv from which the same machine is made', () => {
     const own = driverInfos[driver.name] ?? [];
     fc.assert(
-      fc.property(valuesFor(driver.options, own), valuesFor(engineOptions, engineInfos), (options, engine) => {
-        const flags = Object.fromEntries([
-          ...own.map((info) => [info.flag, options[info.key]] as const),
-          ...engineInfos.map((info) => [info.flag, engine[info.key]] as const),
-        ]);
-        const spec = specFrom({ name: 'web', driver: driver.name, flags, env: {}, before: undefined, profiles: [] });
-        const again = specOf(['web', ...toArgv(own, spec.options), ...toArgv(engineInfos, spec.engine)], driver.name);
-        expect({ ...again, id: spec.id }).toEqual(spec);
-      }),
+      fc.property(
+        valuesFor(driver.options, own),
+        valuesFor(engineOptions, engineInfos),
+        lives,
+        (options, engine, life) => {
+          const flags = Object.fromEntries([
+            ...own.map((info) => [info.flag, options[info.key]] as const),
+            ...engineInfos.map((info) => [info.flag, engine[info.key]] as const),
+            ...lifeInfos.map((info) => [info.flag, life[info.key]] as const),
+          ]);
+          const spec = specFrom({ name: 'web', driver: driver.name, flags, env: {}, before: undefined, profiles: [] });
+          const again = specOf(
+            [
+              'web',
+              ...toArgv(own, spec.options),
+              ...toArgv(engineInfos, spec.engine),
+              ...toArgv(lifeInfos, spec.life ?? {}),
+            ],
+            driver.name,
+          );
+          expect(spec.life ?? {}).toEqual(life);
+          expect({ ...again, id: spec.id }).toEqual(spec);
+        },
+      ),
       { numRuns: 150 },
     );
   });

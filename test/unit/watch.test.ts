@@ -1,0 +1,70 @@
+import { describe, expect, test } from 'vitest';
+import type { Result, Screen } from '../../src/cli/command.ts';
+import { repainted, watch } from '../../src/cli/watch.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { worldIn } from '../fakes/world.ts';
+
+const size = { columns: 20, rows: 6 };
+
+describe('a screen that is painted again', () => {
+  test('goes back over what stood there, clears no line before it writes it, and what is below at last', () => {
+    const first = repainted([], 'one\ntwo', size);
+    expect(first.bytes).toBe('one\u001B[K\ntwo\u001B[K\n\u001B[J');
+    const second = repainted(first.lines, 'three', size);
+    expect(second.bytes).toBe('\u001B[2A\rthree\u001B[K\n\u001B[J');
+  });
+
+  test('never lets a line wrap, nor the screen scroll', () => {
+    const { lines } = repainted([], `${'x'.repeat(30)}\n${'y'.repeat(20)}\nc\nd\ne\nf\ng`, size);
+    expect(lines).toEqual([`${'x'.repeat(19)}…`, 'y'.repeat(20), 'c', 'd', '… and 3 more']);
+    expect(lines.length).toBeLessThan(size.rows);
+  });
+
+  test('knows that lines have wrapped since the terminal was made narrower', () => {
+    const { bytes } = repainted(['x'.repeat(20), ''], 'z', { columns: 10, rows: 9 });
+    expect(bytes.startsWith('\u001B[3A\r')).toBe(true);
+  });
+});
+
+/** Stops after so many looks. */
+async function watched(looks: number, screen: Partial<Screen>): Promise<{ result: Result; out: string }> {
+  await using folder = await temporaryFolder();
+  const stop = new AbortController();
+  const world = worldIn(folder.path, {
+    connect: async () => {
+      throw new Error('nobody is met');
+    },
+    signal: stop.signal,
+    now: () => new Date('2026-11-24T10:00:00Z'),
+  });
+  let out = '';
+  let left = looks;
+  const look = async (): Promise<Result> => {
+    left -= 1;
+    if (left === 0) setImmediate(() => stop.abort());
+    return { json: [{ name: 'web' }], text: `web ${left}` };
+  };
+  const write = (text: string): void => {
+    out += text;
+  };
+  const result = await watch(look, 0, { screen: { write, size: () => undefined, json: false, ...screen }, world });
+  return { result, out };
+}
+
+describe('what is watched', () => {
+  test('is printed again and again with the time where there is no terminal, and ends well when it is stopped', async () => {
+    const { result, out } = await watched(2, {});
+    expect(out).toBe('Every 0 s: 2026-11-24 10:00:00 UTC\nweb 1\n\nEvery 0 s: 2026-11-24 10:00:00 UTC\nweb 0\n\n');
+    expect(result).toEqual({ json: undefined, text: '' });
+  });
+
+  test('is one document a line with --json', async () => {
+    expect((await watched(3, { json: true })).out).toBe('[{"name":"web"}]\n'.repeat(3));
+  });
+
+  test('gives a terminal its cursor back', async () => {
+    const { out } = await watched(2, { size: () => ({ columns: 80, rows: 24 }) });
+    expect(out.startsWith('\u001B[?25l')).toBe(true);
+    expect(out.endsWith('\u001B[?25h')).toBe(true);
+  });
+});
