@@ -148,8 +148,8 @@ async function halfMade(user: User, hosts: readonly BedHost[]): Promise<readonly
   return names;
 }
 
-async function startHosts(count: number): Promise<readonly BedHost[] & AsyncDisposable> {
-  const hosts = await Promise.all(Array.from({ length: count }, () => startHost({ suite: 'trixie' })));
+async function startHosts(count: number, engine = false): Promise<readonly BedHost[] & AsyncDisposable> {
+  const hosts = await Promise.all(Array.from({ length: count }, () => startHost({ suite: 'trixie', engine })));
   return Object.assign(hosts, {
     async [Symbol.asyncDispose]() {
       await Promise.all(hosts.map((host) => host[Symbol.asyncDispose]()));
@@ -219,10 +219,8 @@ describe.skipIf(!canRun)('several machines at once, at a terminal', () => {
 
   test('that are worked on in turn stand in one list as well, those that wait below', async () => {
     await using user = await newUser();
-    await using hosts = await startHosts(2);
-    for (const [index, host] of hosts.entries()) {
-      await ok(user.slipway('create', `web-${index + 1}`, ...at(host), '--engine-source', 'distro'));
-    }
+    await using hosts = await startHosts(2, true);
+    for (const [index, host] of hosts.entries()) await ok(user.slipway('create', `web-${index + 1}`, ...at(host)));
     await using terminal = await openTerminal(user, WIDE);
     await terminal.enter('slipway provision web-1 web-2; echo "status $?"');
     await terminal.shows(/^\S web-1 {2}.*\n· web-2 {2}waits$/m);
