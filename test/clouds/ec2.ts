@@ -35,7 +35,7 @@ type Volume = {
   readonly region: string;
   instance: string | undefined;
   readonly goes: boolean;
-  readonly size: number;
+  size: number;
   readonly type: string;
   readonly tags: Tags;
   readonly made: number;
@@ -65,6 +65,7 @@ export type Ec2Instance = {
   readonly made: number;
   /** All that RunInstances was given. */
   readonly params: Readonly<Record<string, Value>>;
+  type: string;
   state: 'pending' | 'running' | 'stopping' | 'stopped' | 'shutting-down' | 'terminated';
   guest: Guest | undefined;
   address: string | undefined;
@@ -177,6 +178,10 @@ const PARAMETERS: Readonly<Record<string, readonly string[]>> = {
   StopInstances: ['InstanceId', 'Force', 'Hibernate'],
   TerminateInstances: ['InstanceId'],
   CreateTags: ['ResourceId', 'Tag'],
+  DeleteTags: ['ResourceId', 'Tag'],
+  ModifyInstanceAttribute: ['InstanceId', 'InstanceType'],
+  ModifyVolume: ['VolumeId', 'Size'],
+  RevokeSecurityGroupIngress: ['GroupId', 'IpPermissions'],
   DescribeVolumes: ['VolumeId', 'Filter', 'NextToken', 'MaxResults'],
   DeleteVolume: ['VolumeId'],
   DescribeNetworkInterfaces: ['NetworkInterfaceId', 'Filter', 'NextToken', 'MaxResults'],
@@ -269,11 +274,31 @@ export async function startEc2({
       return found;
     });
 
+  const tagged = (region: string, wanted: readonly string[]): readonly { readonly tags: Tags }[] =>
+    wanted.flatMap((one): readonly { readonly tags: Tags }[] => {
+      const disk = volumes.find(({ id: volume }) => volume === one);
+      return disk ? [disk] : own(region, [one]);
+    });
+
+  const rulesIn = (params: Record<string, Value>): readonly Rule[] =>
+    items(params.IpPermissions).flatMap((one) =>
+      [...items(field(one, 'IpRanges')), ...items(field(one, 'Ipv6Ranges'))].map((range): Rule => ({
+        protocol: text(field(one, 'IpProtocol')),
+        from: Number(text(field(one, 'FromPort'))),
+        to: Number(text(field(one, 'ToPort'))),
+        cidr: text(field(range, 'CidrIp')) || text(field(range, 'CidrIpv6')),
+      })),
+    );
+
   const shape = (one: Ec2Instance): object => ({
     instanceId: one.id,
     imageId: text(one.params.ImageId),
     instanceState: { code: 0, name: one.state },
-    instanceType: text(one.params.InstanceType),
+    instanceType: one.type,
+    rootDeviceName: '/dev/xvda',
+    blockDeviceMapping: volumes
+      .filter(({ instance }) => instance === one.id)
+      .map(({ id: volumeId }) => ({ deviceName: '/dev/xvda', ebs: { volumeId, status: 'attached' } })),
     amiLaunchIndex: one.index,
     launchTime: new Date(one.made),
     ipAddress:
@@ -466,19 +491,23 @@ export async function startEc2({
       const group = groups.find((one) => one.id === text(params.GroupId) && one.region === region && shownYet(one));
       if (!group)
         throw new Refusal('InvalidGroup.NotFound', `The security group '${text(params.GroupId)}' does not exist`);
-      const rules = items(params.IpPermissions).flatMap((one) =>
-        [...items(field(one, 'IpRanges')), ...items(field(one, 'Ipv6Ranges'))].map((range): Rule => ({
-          protocol: text(field(one, 'IpProtocol')),
-          from: Number(text(field(one, 'FromPort'))),
-          to: Number(text(field(one, 'ToPort'))),
-          cidr: text(field(range, 'CidrIp')) || text(field(range, 'CidrIpv6')),
-        })),
-      );
+      const rules = rulesIn(params);
       if (rules.length === 0) throw new Refusal('MissingParameter', 'Either ipPermissions or a source is needed');
       const twice = rules.find((rule) => group.rules.some((known) => JSON.stringify(known) === JSON.stringify(rule)));
       if (twice)
         throw new Refusal('InvalidPermission.Duplicate', `the specified rule "peer: ${twice.cidr}" already exists`);
       group.rules.push(...rules);
+      return { return: true };
+    },
+    RevokeSecurityGroupIngress(params, region) {
+      const group = groups.find((one) => one.id === text(params.GroupId) && one.region === region);
+      if (!group)
+        throw new Refusal('InvalidGroup.NotFound', `The security group '${text(params.GroupId)}' does not exist`);
+      for (const rule of rulesIn(params)) {
+        const at = group.rules.findIndex((known) => JSON.stringify(known) === JSON.stringify(rule));
+        if (at < 0) throw new Refusal('InvalidPermission.NotFound', 'The specified rule does not exist');
+        group.rules.splice(at, 1);
+      }
       return { return: true };
     },
     DeleteSecurityGroup(params, region) {
@@ -574,13 +603,42 @@ export async function startEc2({
     },
     CreateTags(params, region) {
       const pairs = items(params.Tag).map((tag) => [text(field(tag, 'Key')), text(field(tag, 'Value'))] as const);
-      for (const one of own(region, texts(params.ResourceId))) Object.assign(one.tags, Object.fromEntries(pairs));
+      for (const one of tagged(region, texts(params.ResourceId))) Object.assign(one.tags, Object.fromEntries(pairs));
       return { return: true };
+    },
+    DeleteTags(params, region) {
+      const keys = items(params.Tag).map((tag) => text(field(tag, 'Key')));
+      for (const { tags } of tagged(region, texts(params.ResourceId))) for (const key of keys) delete tags[key];
+      return { return: true };
+    },
+    ModifyInstanceAttribute(params, region) {
+      const [one] = own(region, [text(params.InstanceId)]);
+      if (one?.state !== 'stopped')
+        throw new Refusal(
+          'IncorrectInstanceState',
+          `The instance '${text(params.InstanceId)}' is not in the 'stopped' state.`,
+        );
+      one.type = text(field(params.InstanceType, 'Value'));
+      return { return: true };
+    },
+    ModifyVolume(params) {
+      const volume = volumes.find((one) => one.id === text(params.VolumeId));
+      if (!volume) throw new Refusal('InvalidVolume.NotFound', `The volume '${text(params.VolumeId)}' does not exist.`);
+      const size = Number(text(params.Size));
+      if (size < volume.size)
+        throw new Refusal('InvalidParameterValue', 'New size cannot be smaller than existing size');
+      volume.size = size;
+      return { volumeModification: { volumeId: volume.id, modificationState: 'optimizing', targetSize: size } };
     },
     DescribeVolumes(params, region) {
       const found = matching(
         params,
-        volumes.filter((one) => one.region === region && shownYet(one)),
+        volumes.filter(
+          (one) =>
+            one.region === region &&
+            shownYet(one) &&
+            (params.VolumeId === undefined || texts(params.VolumeId).includes(one.id)),
+        ),
         (one) => ({ status: one.instance === undefined ? 'available' : 'in-use' }),
         (one) => one.tags,
       );
@@ -687,6 +745,7 @@ export async function startEc2({
       tags: tagsFor(params, 'instance'),
       made: at(),
       params,
+      type: text(params.InstanceType),
       state: 'pending',
       guest: undefined,
       address: undefined,

@@ -52,9 +52,10 @@ export function describeCloudLife({ driver, start }: Provider): void {
       expect((await ok(slipway('provision', 'web', '--dry-run'))).stdout.trim()).toBe('web: nothing to do');
     });
 
-    test('is refused another region or size than it was made with', async () => {
-      const flag = driver === 'ec2' ? '--ec2-instance-type' : '--gce-machine-type';
-      expect((await trouble(slipway('provision', 'web', flag, 'other'))).status).toBe(2);
+    test('is refused another place than it was made in', async () => {
+      const flag = driver === 'ec2' ? ['--ec2-region', 'us-east-1'] : ['--gce-zone', 'europe-west3-b'];
+      const { status, sentence } = await trouble(slipway('provision', 'web', ...flag));
+      expect([status, sentence]).toEqual([2, expect.stringContaining('was made with other options')]);
     });
 
     test('stops, and comes back at another address with certificate and profiles that fit', async () => {

@@ -20,7 +20,9 @@ export function valuesFor(schema: z.ZodObject, of: readonly OptionInfo[]): fc.Ar
     if (info.kind === 'choice') return fc.constantFrom(...info.choices);
     if (info.kind === 'int') return fc.integer({ min: 1, max: 65535 });
     if (info.kind === 'boolean') return fc.boolean();
-    return info.kind === 'list' ? fc.array(text(info), { maxLength: 4 }) : text(info);
+    // As a flag, an empty word empties the list.
+    const words = text(info).filter((word) => word !== '');
+    return info.kind === 'list' ? fc.array(words, { maxLength: 4 }) : text(info);
   };
   const required = of.filter((info) => info.required).map(({ key }) => key);
   return fc

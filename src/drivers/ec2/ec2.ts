@@ -10,7 +10,7 @@ import {
   type MakingCall,
   type Target,
 } from '../driver.ts';
-import { credentials, options, type Options } from './options.ts';
+import { changeOf, credentials, options, type Options } from './options.ts';
 import { theirs, userData } from './user-data.ts';
 
 /** Each file that loads the SDK is read when a machine of this driver is meant, and not before. */
@@ -42,6 +42,11 @@ export const ec2 = defineDriver({
     await checkOptions(given);
     if (given.blockDurationMinutes !== undefined)
       call.note('--ec2-block-duration-minutes has no effect: AWS no longer sells spot blocks');
+  },
+  changeOf,
+  async change(target, before, call) {
+    const { carryOver } = await import('./change.ts');
+    await carryOver(target, before, call);
   },
   async settle({ options: given }, call) {
     const { isSettled, settled } = await import('./settle.ts');

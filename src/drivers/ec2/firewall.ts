@@ -184,13 +184,40 @@ export async function admitCaller(aws: Aws, target: Target<Options>): Promise<vo
   if (group?.GroupId === undefined) return;
   const [block = ''] = await allowedBlocks(aws, options);
   const doors = (group.IpPermissions ?? []).filter(({ IpRanges = [], Ipv6Ranges = [] }) => {
-    const blocks = [...IpRanges.map(({ CidrIp }) => CidrIp), ...Ipv6Ranges.map(({ CidrIpv6 }) => CidrIpv6)];
+    const blocks = blocksOf({ IpRanges, Ipv6Ranges });
     return blocks.length > 0 && !blocks.includes(block) && !blocks.includes('0.0.0.0/0');
   });
   if (doors.length === 0) return;
   const rules = doors.map(({ FromPort = 0, IpProtocol = 'tcp' }) => permission(FromPort, IpProtocol, [block]));
   await authorize(aws, group.GroupId, rules, group.Tags ?? []);
   aws.call.note(`${block} may connect to "${target.name}" from now on`);
+}
+
+/** Others may connect than before. First the new ones are let in, then those that are named no longer are kept out. */
+export async function replaceBlocks(
+  aws: Aws,
+  { GroupId, IpPermissions = [], Tags = [] }: SecurityGroup,
+  before: readonly string[],
+  options: Options,
+): Promise<void> {
+  if (GroupId === undefined) return;
+  const blocks = await allowedBlocks(aws, options);
+  const open = new Set(options.openPort.map((text) => Number(text.split('/')[0])));
+  const doors = IpPermissions.filter(({ FromPort = 0 }) => !open.has(FromPort));
+  const ports = doors.map(({ FromPort = 0 }) => FromPort);
+  if (ports.length > 0) await authorize(aws, GroupId, permissions(ports, blocks, []), Tags);
+  const had = before.length > 0 ? before : doors.flatMap(blocksOf);
+  const gone = new Set(had.filter((block) => !blocks.includes(block)));
+  const closed = doors.flatMap(oneByOne).filter((rule) => blocksOf(rule).every((block) => gone.has(block)));
+  if (closed.length === 0) return;
+  await aws.send(
+    'closing its security group to others',
+    new aws.sdk.RevokeSecurityGroupIngressCommand({ GroupId, IpPermissions: [...closed] }),
+  );
+}
+
+function blocksOf({ IpRanges = [], Ipv6Ranges = [] }: IpPermission): readonly string[] {
+  return [...IpRanges.flatMap(({ CidrIp }) => CidrIp ?? []), ...Ipv6Ranges.flatMap(({ CidrIpv6 }) => CidrIpv6 ?? [])];
 }
 
 /** Groups of the user's, by the names or ids that they gave. */

@@ -1,7 +1,9 @@
+import type { Instance as AwsInstance } from '@aws-sdk/client-ec2';
 import { insist } from '../../cloud/insist.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { Call, Target } from '../driver.ts';
 import { type Aws, withAws } from './client.ts';
+import { resize } from './change.ts';
 import { causeCode, findInstances, waitForState } from './instances.ts';
 import type { Options } from './options.ts';
 
@@ -9,8 +11,9 @@ const STATE_SECONDS = 300;
 
 export async function startInstance(target: Target<Options>, call: Call): Promise<void> {
   await withAws(target.options, call, async (aws) => {
-    const { id, state } = await theOne(aws, target);
+    const { id, state, instance } = await theOne(aws, target);
     if (state === 'running' || state === 'pending') return;
+    await resize(aws, instance, target.options);
     // One that still stops can't be started yet.
     await insist(
       'starting the instance',
@@ -56,10 +59,15 @@ export async function stopInstance(target: Target<Options>, seconds: number, cal
 async function theOne(
   aws: Aws,
   target: Target<Options>,
-): Promise<{ readonly id: string; readonly state: string; readonly spot: boolean }> {
+): Promise<{ readonly id: string; readonly state: string; readonly spot: boolean; readonly instance: AwsInstance }> {
   const [one] = await findInstances(aws, target);
   if (one?.InstanceId !== undefined)
-    return { id: one.InstanceId, state: one.State?.Name ?? '', spot: one.InstanceLifecycle === 'spot' };
+    return {
+      id: one.InstanceId,
+      state: one.State?.Name ?? '',
+      spot: one.InstanceLifecycle === 'spot',
+      instance: one,
+    };
   throw new SlipwayError('MACHINE_NOT_FOUND', `The instance of "${target.name}" is gone from EC2`, {
     hint: `Forget the machine: slipway rm ${target.name}`,
   });

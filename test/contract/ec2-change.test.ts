@@ -1,0 +1,76 @@
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { ec2 } from '../../src/drivers/ec2/ec2.ts';
+import { asUserOf, calling, machineWith, make, optionsOf } from '../clouds/ec2-driver.ts';
+import { startEc2, type Ec2 } from '../clouds/ec2.ts';
+import { noGuests } from '../clouds/guests.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+
+afterEach(() => void vi.unstubAllEnvs());
+
+async function made(cloud: Ec2, home: string, ...argv: readonly string[]) {
+  asUserOf(cloud, home);
+  const call = calling(home);
+  const target = await make(machineWith(optionsOf(argv)), call);
+  const changed = async (...now: readonly string[]) => {
+    const options = { ...target.options, ...wantedOf(now) };
+    await ec2.change?.({ ...target, options }, target.options, call);
+    return { ...target, options };
+  };
+  return { call, target, changed };
+}
+
+function wantedOf(argv: readonly string[]) {
+  const { tags, allowCidr, instanceType, rootSize } = optionsOf(argv);
+  return { tags, allowCidr, instanceType, rootSize };
+}
+
+const disk = (cloud: Ec2) => cloud.alive().find(({ kind }) => kind === 'disk');
+
+describe('an instance that exists', () => {
+  test('gets other tags at once, on its disk too, and keeps ours', async () => {
+    await using home = await temporaryFolder();
+    await using cloud = await startEc2({ guests: noGuests() });
+    const { target, changed } = await made(cloud, home.path, '--ec2-tags', 'team=web', '--ec2-tags', 'old=1');
+    await changed('--ec2-tags', 'team=db');
+    for (const tags of [cloud.instances[0]?.tags, disk(cloud)?.tags])
+      expect(tags).toEqual(expect.objectContaining({ team: 'db', 'slipway-id': target.id }));
+    expect(cloud.instances[0]?.tags).not.toHaveProperty('old');
+  });
+
+  test('lets others in than before, and closes behind those who are named no longer', async () => {
+    await using home = await temporaryFolder();
+    await using cloud = await startEc2({ guests: noGuests() });
+    const given = ['--ec2-allow-cidr', '198.51.100.0/24', '--ec2-open-port', '80'];
+    const { changed } = await made(cloud, home.path, ...given);
+    await changed('--ec2-allow-cidr', '203.0.113.0/24', '--ec2-open-port', '80');
+    const rules = cloud.groups[0]?.rules.map(({ from, cidr }) => `${from} ${cidr}`);
+    expect(rules?.toSorted()).toEqual(['22 203.0.113.0/24', '2376 203.0.113.0/24', '80 0.0.0.0/0', '80 ::/0']);
+  });
+
+  test('takes another type and a larger disk as it starts', async () => {
+    await using home = await temporaryFolder();
+    await using cloud = await startEc2({ guests: noGuests() });
+    const { target, call } = await made(cloud, home.path);
+    await vi.waitFor(() => expect(cloud.instances[0]?.state).toBe('running'));
+    await ec2.stop?.(target, { seconds: 30 }, call);
+    const options = { ...target.options, instanceType: 't3.medium', rootSize: 40 };
+    await ec2.start?.({ ...target, options }, call);
+    expect(cloud.instances[0]?.type).toBe('t3.medium');
+    expect(cloud.calls.find(({ operation }) => operation === 'ModifyVolume')?.params).toMatchObject({ Size: '40' });
+    const before = cloud.calls.length;
+    await vi.waitFor(() => expect(cloud.instances[0]?.state).toBe('running'));
+    await ec2.stop?.({ ...target, options }, { seconds: 30 }, call);
+    await ec2.start?.({ ...target, options }, call);
+    expect(cloud.calls.slice(before).filter(({ operation }) => operation.startsWith('Modify'))).toEqual([]);
+  });
+
+  test('says of each option how it changes', () => {
+    const how = (option: string, from: unknown, to: unknown) => ec2.changeOf?.(option as 'tags', from, to);
+    expect([how('tags', [], ['a=b']), how('instanceType', 't3.small', 't3.large'), how('region', 'a', 'b')]).toEqual([
+      'live',
+      'restart',
+      'replace',
+    ]);
+    expect([how('rootSize', 16, 40), how('rootSize', 40, 16)]).toEqual(['restart', 'replace']);
+  });
+});
