@@ -68,6 +68,10 @@ describe.each([
   });
 });
 
-test.skipIf(!discoverySchema())('only Google’s own document knows how names are written', () => {
-  expect(() => discoverySchema()?.check(asked({ body: { ...body, name: 'Web.1' } }))).toThrow("'resource.name'");
-});
+// A clone that stands alone has it not.
+const published = discoverySchema();
+if (published) {
+  test('only Google’s own document knows how names are written', () => {
+    expect(() => published.check(asked({ body: { ...body, name: 'Web.1' } }))).toThrow("'resource.name'");
+  });
+}

@@ -21,7 +21,6 @@ export type Gce = {
   find<T>(doing: string, client: Kind, method: string, request: Fields): Promise<T | undefined>;
   /** All pages of a list; of an aggregated one, the things of all places. */
   list<T>(doing: string, client: Kind, method: string, request: Fields): Promise<readonly T[]>;
-  close(): Promise<void>;
 };
 
 const TRY_SECONDS = 60;
@@ -29,16 +28,14 @@ const ANSWER_MS = 150_000;
 // What this driver needs of the client's own retries is one place that tells of them: insist.
 const ONCE = { timeout: ANSWER_MS, retry: { retryCodes: [] }, autoPaginate: false };
 
-type Client = Readonly<Record<string, (request: Fields, options: object) => Promise<readonly [unknown]>>> & {
-  close(): Promise<void>;
-};
+type Client = Readonly<Record<string, (request: Fields, options: object) => Promise<readonly [unknown]>>>;
 type Pages = Readonly<Record<string, (request: Fields, options: object) => AsyncIterable<unknown>>>;
 
 /** The SDK is read here, and only when a machine of this driver is meant. */
 export async function connectGce(options: Partial<Options>, call: Call): Promise<Gce> {
   const endpoint = await endpointOf(options);
   const project = options.project ?? (await projectOf(call));
-  const clients = await clientsFor(endpoint, call);
+  const clients = await clientsOf(endpoint, call);
   const insisting = <T>(doing: string, work: () => Promise<T>): Promise<T> =>
     insist(
       doing,
@@ -53,7 +50,7 @@ export async function connectGce(options: Partial<Options>, call: Call): Promise
     );
   const ask = <T>(doing: string, kind: Kind, method: string, request: Fields): Promise<T> =>
     insisting(doing, async () => {
-      const client = clients.of(kind);
+      const client = clients(kind);
       const [answer] = (await client[known(kind, method)]?.({ project, ...request }, ONCE)) ?? [];
       return answer as T;
     });
@@ -73,12 +70,11 @@ export async function connectGce(options: Partial<Options>, call: Call): Promise
     list: <T>(doing: string, kind: Kind, method: string, request: Fields) =>
       insisting(doing, async () => {
         const found: T[] = [];
-        const pages = clients.of(kind) as unknown as Pages;
+        const pages = clients(kind) as unknown as Pages;
         for await (const item of pages[`${known(kind, method)}Async`]?.({ project, ...request }, ONCE) ?? [])
           found.push(...inPlaces<T>(item));
         return found;
       }),
-    close: clients.close,
   };
 }
 
@@ -95,7 +91,22 @@ function inPlaces<T>(item: unknown): readonly T[] {
   return Object.values(scoped).flatMap((value) => (Array.isArray(value) ? (value as T[]) : []));
 }
 
-type Clients = { of(kind: Kind): Client; close(): Promise<void> };
+type Clients = (kind: Kind) => Client;
+
+/** One run of a command is one signal. It asks many times, and a token is good for all of them. */
+const runs = new WeakMap<AbortSignal, { readonly call: Call; readonly clients: Map<string, Promise<Clients>> }>();
+
+async function clientsOf(endpoint: URL | undefined, call: Call): Promise<Clients> {
+  const known = runs.get(call.signal);
+  const run = known?.call.computer === call.computer ? known : { call, clients: new Map<string, Promise<Clients>>() };
+  runs.set(call.signal, run);
+  const key = endpoint?.href ?? '';
+  const made = run.clients.get(key) ?? clientsFor(endpoint, call);
+  run.clients.set(key, made);
+  // What failed is tried anew.
+  made.catch(() => run.clients.delete(key));
+  return await made;
+}
 
 async function clientsFor(endpoint: URL | undefined, call: Call): Promise<Clients> {
   const sdk = await import('./sdk.ts');
@@ -107,17 +118,12 @@ async function clientsFor(endpoint: URL | undefined, call: Call): Promise<Client
     universeDomain: call.computer.env.GOOGLE_CLOUD_UNIVERSE_DOMAIN || account.universeDomain,
     ...(endpoint === undefined ? {} : placeOf(endpoint)),
   };
-  return {
-    of(kind) {
-      const known = made.get(kind);
-      if (known) return known;
-      const client = new (sdk[kind] as unknown as new (options: object) => Client)({ ...common });
-      made.set(kind, client);
-      return client;
-    },
-    async close() {
-      for (const client of made.values()) await client.close();
-    },
+  return (kind) => {
+    const known = made.get(kind);
+    if (known) return known;
+    const client = new (sdk[kind] as unknown as new (options: object) => Client)({ ...common });
+    made.set(kind, client);
+    return client;
   };
 }
 
@@ -191,12 +197,7 @@ async function untilStopped<T>(work: Promise<T>, signal: AbortSignal): Promise<T
 }
 
 export async function withGce<T>(options: Partial<Options>, call: Call, work: (gce: Gce) => Promise<T>): Promise<T> {
-  const gce = await connectGce(options, call);
-  try {
-    return await work(gce);
-  } finally {
-    await gce.close();
-  }
+  return await work(await connectGce(options, call));
 }
 
 /** The last word of a path or URL. */

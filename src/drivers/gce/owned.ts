@@ -32,9 +32,12 @@ export async function ownedIn(options: Options, home: string | undefined, call: 
       gce.list<Address>(doing, 'AddressesClient', 'aggregatedList', {}),
       gce.list<Firewall>(doing, 'FirewallsClient', 'list', {}),
     ]);
+    // A list may show more than was asked for.
+    const isOurs = ({ labels = {} }: Pick<Labelled, 'labels'>): boolean =>
+      home === undefined ? labels['slipway-id'] !== undefined : labels['slipway-home'] === home;
     return [
-      ...instances.map((instance) => ownedInstance(instance, disks)),
-      ...disks.filter(({ users = [] }) => users.length === 0).map(ownedDisk),
+      ...instances.filter(isOurs).map((instance) => ownedInstance(instance, disks)),
+      ...disks.filter((disk) => isOurs(disk) && (disk.users ?? []).length === 0).map(ownedDisk),
       ...addresses.flatMap((address) => ownedAddress(address, home)),
       ...firewalls.flatMap((rule) => ownedFirewall(rule, home)),
     ];

@@ -65,12 +65,12 @@ async function othersOf(gce: Gce, target: Target<Options>): Promise<boolean> {
     zone: target.options.zone,
     filter: `labels.slipway-id=${markOf(target)}`,
   });
-  return live.length > 0;
+  return live.some(({ labels }) => labels?.['slipway-id'] === markOf(target));
 }
 
 /** Those that no instance took along. */
 async function removeDisks(gce: Gce, mark: string, zone: string): Promise<void> {
-  const disks = await gce.list<{ name?: string; users?: readonly string[] }>(
+  const disks = await gce.list<Pick<Instance, 'name' | 'labels'> & { readonly users?: readonly string[] }>(
     'looking for its disks',
     'DisksClient',
     'list',
@@ -79,7 +79,9 @@ async function removeDisks(gce: Gce, mark: string, zone: string): Promise<void> 
       filter: `labels.slipway-id=${mark}`,
     },
   );
-  for (const { name = '', users = [] } of disks) if (users.length === 0) await removeDisk(gce, name, zone);
+  // What a list shows too many is not ours to remove.
+  const ours = disks.filter(({ labels, users = [] }) => labels?.['slipway-id'] === mark && users.length === 0);
+  for (const { name = '' } of ours) await removeDisk(gce, name, zone);
 }
 
 export async function removeDisk(gce: Gce, disk: string, zone: string): Promise<void> {
