@@ -102,5 +102,6 @@ function sentence(message: string): string {
 
 /** Values as a text that reads like one written by hand. */
 export function yamlText(value: unknown): string {
-  return stringify(value, { lineWidth: 0, flowCollectionPadding: true });
+  // Blocks lose what is only white space; nobody writes texts of several lines here by hand.
+  return stringify(value, { lineWidth: 0, flowCollectionPadding: true, blockQuote: false });
 }
