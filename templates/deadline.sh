@@ -10,7 +10,8 @@ tell() {
 left=$(($1 - $(date +%s)))
 if [ "$left" -gt 360 ]; then exit 0; fi
 if [ "$left" -gt 0 ]; then
-    tell "this machine, $2, is powered off in $(((left + 59) / 60)) min; more time: slipway extend $2 2h"
+    if [ "$left" -lt 90 ]; then in="$left s"; else in="$(((left + 30) / 60)) min"; fi
+    tell "this machine, $2, is powered off in $in; more time: slipway extend $2 2h"
     exit 0
 fi
 tell "the deadline of this machine, $2, has come: it is powered off"

@@ -4,7 +4,7 @@ import { givenWith } from '../given.ts';
 import type { Machine, MachineSpec, Ready } from '../machine.ts';
 import type { Values } from '../options.ts';
 import { bootOf, waitForStart } from './first-start.ts';
-import { fate, lifeFromNow, type Lasting } from './life.ts';
+import { lifeFromNow, tellFate, type Lasting } from './life.ts';
 import { admit, checkSpec, provision } from './provision.ts';
 import { askingFor, noConflicts, notReady, recordingFailure } from './records.ts';
 import { callOf, type World } from './world.ts';
@@ -33,12 +33,6 @@ export async function createMachine(wanted: MachineSpec, world: World): Promise<
     await waitForStart(machine, driver, target, world);
     return provision(machine, driver, world, save, made?.laid);
   });
-}
-
-/** Before anything is made that will end without anybody's doing. */
-export function tellFate(machine: Machine, driver: Driver, { progress }: World, name?: string): void {
-  const told = fate(machine, driver, name);
-  if (told !== '') progress.note(told);
 }
 
 /** All that is decided, refused and fetched before the name is taken: nothing is left of a create that could not begin. */

@@ -103,6 +103,12 @@ export function fate({ spec, deadline, ending }: Machine, driver: Driver, name =
   return `${name} stops ${when.join(', or ')}: ${costs}`;
 }
 
+/** Before anything is done that makes it end without anybody's doing. */
+export function tellFate(machine: Machine, driver: Driver, { progress }: Pick<World, 'progress'>, name?: string): void {
+  const told = fate(machine, driver, name);
+  if (told !== '') progress.note(told);
+}
+
 export function hasEnded({ deadline }: Pick<Machine, 'deadline'>, now: Date): boolean {
   return deadline !== undefined && new Date(deadline) <= now;
 }

@@ -22,7 +22,7 @@ import { ownerOf, planProvision } from '../provision/plan.ts';
 import { profilesNamed } from '../provision/profiles/index.ts';
 import type { Plan } from '../provision/step.ts';
 import { firstStart } from './first-start.ts';
-import { canEndByItself, deadlineAfter, lasting, lifeOf, stopsWhereItShould } from './life.ts';
+import { canEndByItself, deadlineAfter, lasting, lifeOf, stopsWhereItShould, tellFate } from './life.ts';
 import {
   hostOf,
   lastingSsh,
@@ -70,6 +70,8 @@ export async function provisionMachine(
   sameOptions(before, machine.spec, driver);
   stopsWhereItShould(machine.spec, machine.ending, driver);
   await noConflicts(machine.spec, world.places);
+  if (machine.deadline !== before.deadline || !same(machine.spec.life ?? {}, before.spec.life ?? {}))
+    tellFate(machine, driver, world);
   const start = before.phase === 'ready' ? { ...before, wanted: machine.spec } : machine;
   return await recordingFailure(start, world, async (save) => {
     await admit(driver, targetOf(driver, machine.spec), world);

@@ -42,6 +42,14 @@ describe('a call that can’t be right', () => {
     'frobnicate',
     'ls --quite',
     'ls --foo',
+    'ls --watch --interval 0',
+    'extend',
+    'extend web',
+    'extend web soon',
+    'extend we_b 2h',
+    'extend web 2h',
+    'create web --generic-ip-address 192.0.2.1 --ttl 0h --idle-stop 99999d',
+    'create web --none-url tcp://192.0.2.1:2376 --ttl 4h',
     '--foo ls',
     'ls web',
     'ip',
@@ -123,6 +131,44 @@ describe('a call that can’t be right', () => {
       ✗ Unknown option '--foo'
       → See: slipway ls --help
       (2)
+
+      $ slipway ls --watch --interval 0
+      ✗ --interval must be at least 1, got 0
+      (2)
+
+      $ slipway extend
+      ✗ Missing required argument 'names'
+      → See: slipway extend --help
+      (2)
+
+      $ slipway extend web
+      ✗ The last word says how much later, and "web" is no time
+      → For example: slipway extend web 2h, or slipway extend web never
+      (2)
+
+      $ slipway extend web soon
+      ✗ The last word says how much later, and "soon" is no time
+      → For example: slipway extend web 2h, or slipway extend web never
+      (2)
+
+      $ slipway extend we_b 2h
+      ✗ "we_b" can't be a machine name
+      → Use letters, digits, dots and hyphens, starting with a letter or digit, 63 at most: web-1
+      (2)
+
+      $ slipway extend web 2h
+      ✗ There is no machine named "web"
+      → Make it: slipway create web
+      (3)
+
+      $ slipway create web --generic-ip-address 192.0.2.1 --ttl 0h --idle-stop 99999d
+      ✗ --ttl must be a time like 90m, 4h or 2d, got "0h"; --idle-stop must be a time like 30m or 2h, got "99999d"
+      (2)
+
+      $ slipway create web --none-url tcp://192.0.2.1:2376 --ttl 4h
+      ✗ "web" can’t end or stop by itself: with the driver none, nothing of Slipway’s runs on its host
+      → Leave out --ttl and --idle-stop (and the variables SLIPWAY_TTL and SLIPWAY_IDLE_STOP)
+      (4)
 
       $ slipway --foo ls
       ✗ Unknown option '--foo'

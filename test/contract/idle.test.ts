@@ -19,7 +19,7 @@ async function fakeProc() {
   await mkdir(join(proc, 'net'), { recursive: true });
   await mkdir(bin);
   await writeFile(join(bin, 'systemctl'), `#!/bin/sh\necho "$*" >>'${told}'\n`);
-  await writeFile(join(bin, 'wall'), '#!/bin/sh\n');
+  await writeFile(join(bin, 'wall'), `#!/bin/sh\necho "wall: $*" >>'${told}'\n`);
   for (const program of ['systemctl', 'wall']) await chmod(join(bin, program), 0o755);
   let pid = 1;
   const env = { PATH: `${bin}:${process.env.PATH}`, PROC: proc, RUN: state };
@@ -41,7 +41,7 @@ async function fakeProc() {
       const { code, stderr } = await run('sh', [script('idle.sh'), String(idle), '2376', 'web'], { env });
       expect([code, stderr]).toEqual([0, '']);
       const said = await readFile(told, 'utf8').catch(() => '');
-      return said === 'poweroff\n';
+      return /^poweroff$/m.test(said);
     },
     /** deadline.sh, so many seconds before its deadline. */
     async deadline(left: number): Promise<string> {
@@ -119,7 +119,10 @@ describe('a host with a deadline', () => {
   test('is powered off at the deadline, and not by the warning before', async () => {
     await using host = await fakeProc();
     expect(await host.deadline(7200)).toBe('');
-    expect(await host.deadline(300)).toBe('');
-    expect(await host.deadline(-1)).toBe('poweroff\n');
+    const warning = 'wall: Slipway: this machine, web, is powered off in 5 min; more time: slipway extend web 2h\n';
+    expect(await host.deadline(300)).toBe(warning);
+    expect(await host.deadline(-1)).toBe(
+      `${warning}wall: Slipway: the deadline of this machine, web, has come: it is powered off\npoweroff\n`,
+    );
   });
 });

@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { applyStep } from '../../src/provision/apply.ts';
 import { gatherFacts } from '../../src/provision/facts.ts';
 import type { Step } from '../../src/provision/step.ts';
+import { gatherVitals } from '../../src/provision/vitals.ts';
 import type { SshSession } from '../../src/ssh.ts';
 import { rejected } from '../fakes/caught.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
@@ -60,6 +61,25 @@ describe('facts.sh', () => {
     const { stdout, stderr, code } = await work;
     expect(code).toBe(0);
     expect(stdout + stderr).not.toContain('$(id)');
+  });
+});
+
+describe('vitals.sh', () => {
+  test('tells of this computer how it fares, without being root', async () => {
+    const { disk, memory, load, cpus, uptime } = await gatherVitals(here, await read('vitals.sh'), 'localhost');
+    expect(disk.mount).toMatch(/^\//);
+    for (const { free, total } of [disk, memory]) {
+      expect(free).toBeGreaterThan(0);
+      expect(free).toBeLessThanOrEqual(total);
+    }
+    expect([load.length, load.every((one) => one >= 0)]).toEqual([3, true]);
+    expect(cpus).toBeGreaterThan(0);
+    expect(uptime).toBe(Math.floor(uptime));
+  });
+
+  test('that can’t be run is a sentence, not figures that are none', async () => {
+    const error = await rejected(gatherVitals(here, 'echo disk x y /; exit 3', 'web'));
+    expect(error?.message).toBe('web could not say how it fares (exit status 3)');
   });
 });
 

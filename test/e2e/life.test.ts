@@ -142,7 +142,7 @@ describeOnBed('the life of a machine', () => {
   test('is refused by sentences where it can’t be', async () => {
     expect(await trouble(user.slipway('extend', 'web'))).toMatchObject({
       status: 2,
-      sentence: 'How much later is missing: the last word is "web"',
+      sentence: 'The last word says how much later, and "web" is no time',
     });
     expect(await trouble(user.slipway('extend', 'web', 'soon'))).toMatchObject({ status: 2 });
     expect(await trouble(user.slipway('extend', 'nobody', '2h'))).toMatchObject({ status: 3 });

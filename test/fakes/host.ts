@@ -63,8 +63,15 @@ export async function startFakeHost(has: { readonly engine: boolean }): Promise<
       (_request, response) =>
         response.end(
           JSON.stringify({
-            ...{ Version: '20.10', ApiVersion: '1.41', Os: 'linux', Arch: 'amd64' },
-            ...{ Containers: 3, ContainersRunning: 1, ContainersPaused: 0, ContainersStopped: 2, Images: 5 },
+            Version: '20.10',
+            ApiVersion: '1.41',
+            Os: 'linux',
+            Arch: 'amd64',
+            Containers: 3,
+            ContainersRunning: 1,
+            ContainersPaused: 0,
+            ContainersStopped: 2,
+            Images: 5,
           }),
         ),
     );

@@ -41,7 +41,7 @@ function wordsOf(words: readonly string[]): { readonly names: readonly string[];
   if (wrong !== undefined) throw badName(wrong);
   if (names.length > 0 && (time === 'never' || isDuration(time)))
     return { names, more: time === 'never' ? time : { time } };
-  throw new SlipwayError('USAGE', `How much later is missing: the last word is ${JSON.stringify(time)}`, {
+  throw new SlipwayError('USAGE', `The last word says how much later, and ${JSON.stringify(time)} is no time`, {
     hint: `For example: slipway extend ${names[0] ?? time} 2h, or slipway extend ${names[0] ?? time} never`,
   });
 }
