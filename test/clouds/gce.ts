@@ -68,7 +68,7 @@ type Properties = {
 
 type Shown = { readonly name: string; readonly place: string; readonly made: number };
 export type GceInstance = Shown & {
-  readonly properties: Properties;
+  properties: Properties;
   status: 'PROVISIONING' | 'STAGING' | 'RUNNING' | 'STOPPING' | 'TERMINATED' | 'SUSPENDING' | 'SUSPENDED';
   labels: Labels;
   tags: readonly string[];
@@ -82,7 +82,7 @@ export type GceInstance = Shown & {
 };
 type Disk = Shown & {
   readonly type: string;
-  readonly sizeGb: string;
+  sizeGb: string;
   readonly labels: Labels;
   user: string | undefined;
   readonly goes: boolean;
@@ -311,7 +311,13 @@ export async function startGce({
       scheduling: properties.scheduling ?? {},
       disks: disks
         .filter(({ user }) => user === name)
-        .map((disk) => ({ type: 'PERSISTENT', boot: true, diskSizeGb: disk.sizeGb, autoDelete: disk.goes })),
+        .map((disk) => ({
+          type: 'PERSISTENT',
+          boot: true,
+          source: link(`zones/${disk.place}/disks/${disk.name}`),
+          diskSizeGb: disk.sizeGb,
+          autoDelete: disk.goes,
+        })),
       networkInterfaces: [
         {
           name: 'nic0',
@@ -777,6 +783,25 @@ export async function startGce({
       ({ tags }) => fingerprintOf(tags),
       (one, { items = [] }: { items?: readonly string[] }) => void (one.tags = items),
     ),
+    'instances.setMachineType'(params, body, call) {
+      const one = changeable(params);
+      const { machineType = '' } = body as { machineType?: string };
+      return begin(
+        () => {
+          if (one.status !== 'TERMINATED')
+            throw new Refusal(
+              400,
+              'resourceNotReady',
+              'The machine type can be changed while the instance is stopped.',
+            );
+          return inZone(one.place, 'setMachineType', `instances/${one.name}`, async () => {
+            one.properties = { ...one.properties, machineType };
+          });
+        },
+        call,
+        params.requestId,
+      );
+    },
     'instances.setLabels': setting(
       'setLabels',
       ({ labels }) => fingerprintOf(labels),
@@ -801,6 +826,16 @@ export async function startGce({
       ),
     'disks.aggregatedList': (params) =>
       aggregated(['disks', 'zones', ZONES], disks, params, ({ labels }) => labels, shownDisk),
+    'disks.resize'({ zone = '', disk, requestId }, body, call) {
+      const one = at(disks, disk, zone, 'disks');
+      const { sizeGb = '0' } = body as { sizeGb?: string };
+      if (Number(sizeGb) <= Number(one.sizeGb)) throw invalid('sizeGb', sizeGb, 'It must be larger than the disk is.');
+      return begin(
+        () => inZone(zone, 'resizeDisk', `disks/${disk}`, async () => void (one.sizeGb = sizeGb)),
+        call,
+        requestId,
+      );
+    },
     'disks.delete'({ zone = '', disk, requestId }, _body, call) {
       const one = at(disks, disk, zone, 'disks');
       if (one.user !== undefined)

@@ -4,7 +4,7 @@
  */
 export const CALLS = {
   AddressesClient: ['get', 'insert', 'delete', 'aggregatedList'],
-  DisksClient: ['list', 'aggregatedList', 'delete'],
+  DisksClient: ['list', 'aggregatedList', 'delete', 'resize'],
   FirewallsClient: ['get', 'insert', 'patch', 'delete', 'list'],
   GlobalOperationsClient: ['get', 'wait'],
   ImagesClient: ['get', 'getFromFamily'],
@@ -21,6 +21,7 @@ export const CALLS = {
     'setMetadata',
     'setTags',
     'setLabels',
+    'setMachineType',
     'getGuestAttributes',
   ],
   MachineTypesClient: ['get', 'list'],

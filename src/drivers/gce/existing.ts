@@ -15,7 +15,12 @@ export type Instance = {
   readonly labels?: Readonly<Record<string, string>>;
   readonly creationTimestamp?: string;
   readonly scheduling?: { readonly provisioningModel?: string; readonly preemptible?: boolean };
-  readonly disks?: readonly { readonly diskSizeGb?: string | number; readonly type?: string }[];
+  readonly disks?: readonly {
+    readonly diskSizeGb?: string | number;
+    readonly type?: string;
+    readonly source?: string;
+    readonly boot?: boolean;
+  }[];
   readonly tags?: { readonly items?: readonly string[]; readonly fingerprint?: string };
   readonly metadata?: { readonly items?: readonly Item[]; readonly fingerprint?: string };
   readonly labelFingerprint?: string;

@@ -136,6 +136,19 @@ async function admitBlock(gce: Gce, mark: string, rule: Firewall, block: string,
   gce.call.note(`${block} may connect to "${machine}" from now on`);
 }
 
+/** These may connect from now on, and no others. */
+export async function setBlocks(gce: Gce, target: Target<Options>): Promise<void> {
+  const sourceRanges = await allowedBlocks(gce, target.options);
+  for (const mark of new Set([markOf(target), target.id])) {
+    if (!(await ruleOf(gce, mark))) continue;
+    const name = firewallName(mark);
+    await change(gce, 'changing its firewall', 'FirewallsClient', 'patch', {
+      firewall: name,
+      firewallResource: { name, sourceRanges },
+    });
+  }
+}
+
 export async function removeFirewall(gce: Gce, name: string): Promise<void> {
   await change(gce, 'removing its firewall', 'FirewallsClient', 'delete', { firewall: name });
 }

@@ -4,7 +4,7 @@ import { SlipwayError } from '../../errors.ts';
 import { defineDriver, type Call, type Health, type Instance, type Target } from '../driver.ts';
 import type { Gce } from './client.ts';
 import { haveCredentials } from './credentials.ts';
-import { options, type Options } from './options.ts';
+import { changeOf, options, type Options } from './options.ts';
 
 /** The SDK is read when a machine of this driver is meant, and not before. */
 async function over<T>(given: Options, call: Call, work: (gce: Gce) => Promise<T>): Promise<T> {
@@ -47,6 +47,11 @@ export const gce = defineDriver({
         },
       );
     }
+  },
+  changeOf,
+  async change(target, before, call) {
+    const { carryOver } = await import('./change.ts');
+    await carryOver(target, before, call);
   },
   async settle(target, call) {
     const { isSettled, settled } = await import('./settle.ts');
@@ -124,9 +129,14 @@ async function power(target: Target<Options>, method: 'start' | 'stop', call: Ca
   const [{ change }, { findInstance }] = await Promise.all([import('./operation.ts'), import('./make.ts')]);
   if (seconds > 90) call.log('Compute Engine gives a machine about 90 s to shut down');
   await over(target.options, call, async (way) => {
-    const { name, status = '' } = await settledOne(target, call, () => findInstance(way, target));
+    const one = await settledOne(target, call, () => findInstance(way, target));
+    const { name, status = '' } = one;
     const asleep = status === 'SUSPENDED';
     if (DOWN.includes(status) !== (method === 'start') && !asleep) return;
+    if (method === 'start' && !asleep && !target.options.useExisting) {
+      const { resize } = await import('./change.ts');
+      await resize(way, one, target.options);
+    }
     await change(
       way,
       `${method === 'start' ? 'starting' : 'stopping'} the instance`,

@@ -23,7 +23,7 @@ export function instanceBody({ options, mark, labels, description, metadata, nat
     description,
     machineType: inZone('machineTypes', options.machineType),
     labels,
-    tags: { items: [networkTag(mark), ...options.tags.flatMap((tag) => tag.split(','))] },
+    tags: { items: [networkTag(mark), ...theirTags(options.tags)] },
     metadata: { items: Object.entries(metadata).map(([key, value]) => ({ key, value })) },
     disks: [
       {
@@ -52,6 +52,11 @@ export function instanceBody({ options, mark, labels, description, metadata, nat
     ...(minCpuPlatform === undefined ? {} : { minCpuPlatform }),
     ...(options.secureBoot ? { shieldedInstanceConfig: { enableSecureBoot: true } } : {}),
   };
+}
+
+/** One by one, or with commas between them as the old tool has them. */
+export function theirTags(tags: readonly string[]): readonly string[] {
+  return tags.flatMap((tag) => tag.split(','));
 }
 
 /** One scope that stands for all; what the account may do is decided by its roles. */

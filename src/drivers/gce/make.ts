@@ -131,9 +131,12 @@ function isOurs(instance: Instance | undefined, mark: string): boolean {
   });
 }
 
+export function theirLabels(labels: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(labels.map((label) => label.split('=') as [string, string]));
+}
+
 function labelsOf({ labels }: Options, marks: Marks): Readonly<Record<string, string>> {
-  const theirs = Object.fromEntries(labels.map((label) => label.split('=') as [string, string]));
-  return { ...theirs, ...marks, 'slipway-name': lowered(marks['slipway-name']).slice(0, 63) };
+  return { ...theirLabels(labels), ...marks, 'slipway-name': lowered(marks['slipway-name']).slice(0, 63) };
 }
 
 /** The address that the instance is to have: reserved now, one that exists, or none in particular. */

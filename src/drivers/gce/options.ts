@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { Change } from '../driver.ts';
 
 const CIDR = /^([0-9.]+|[0-9a-fA-F:.]+)\/\d{1,3}$/;
 const text = (): z.ZodString => z.string().min(1);
@@ -205,3 +206,13 @@ export const options = z.object({
 });
 
 export type Options = z.output<typeof options>;
+
+/** These direct this program alone, or are carried over by `change`. */
+const LIVE: ReadonlySet<string> = new Set(['labels', 'tags', 'allowCidr', 'useInternalIp', 'endpoint', 'hostKey']);
+
+export function changeOf(option: string, from: unknown, to: unknown): Change {
+  if (option === 'machineType') return 'restart';
+  // A disk of Compute Engine grows and never shrinks.
+  if (option === 'diskSize') return Number(to) > Number(from) ? 'restart' : 'replace';
+  return LIVE.has(option) ? 'live' : 'replace';
+}
