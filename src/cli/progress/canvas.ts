@@ -54,12 +54,7 @@ export function openCanvas(
     resized = drawn.length > 0;
     paint();
   };
-  const clear = (): boolean => drawn.length > 0 && write(`\r${REST_OF_SCREEN}`);
-  const restore = (ended: boolean): void => {
-    if (!ended) write('\n');
-    write(strokes({ above: [], lines: drawn, before: [], resized: false }));
-  };
-  const release = [stream, ...others].map((one) => lend(one, { isDrawn: () => drawn.length > 0, clear, restore }));
+  const release = [stream, ...others].map((one) => lend(one, write, () => drawn));
   stream.on('resize', onResize);
   return {
     columns: () => sizeOf(stream).columns,
@@ -91,20 +86,18 @@ function strokes({ above, lines, before, resized }: Frames): string {
   return `${TOGETHER}${cursor}${start}${stays}${CUT}${live}${BREAK}${REST_OF_SCREEN}${back}${SHOWN}`;
 }
 
-type Lent = {
-  readonly isDrawn: () => boolean;
-  readonly clear: () => unknown;
-  readonly restore: (ended: boolean) => void;
-};
+type Write = (text: string) => boolean;
 
-/** What others write to the terminal (a warning of Node, a line of --debug) comes to stand above the list, at once. */
-function lend(stream: NodeJS.WriteStream, { isDrawn, clear, restore }: Lent): () => void {
+/** What others write to the terminal (a warning of Node, an answer) comes to stand above the list, at once. */
+function lend(stream: NodeJS.WriteStream, draw: Write, drawn: () => readonly string[]): () => void {
   const write = stream.write;
   const lending = (...call: Parameters<typeof write>): boolean => {
-    if (!isDrawn()) return write.apply(stream, call);
-    clear();
+    const lines = drawn();
+    if (lines.length === 0) return write.apply(stream, call);
+    draw(`\r${REST_OF_SCREEN}`);
     const more = write.apply(stream, call);
-    restore(String(call[0]).endsWith('\n'));
+    if (!String(call[0]).endsWith('\n')) draw('\n');
+    draw(strokes({ above: [], lines, before: [], resized: false }));
     return more;
   };
   stream.write = lending as typeof write;
