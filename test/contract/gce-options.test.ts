@@ -329,3 +329,23 @@ test('in bulk, kinds are named as templates name them, and each machine by its o
   for (const target of targets) await gce.remove?.(target, call);
   expect(cloud.alive()).toEqual([]);
 });
+
+test('of a batch, what is gone is made again, alone and by one call', async () => {
+  const { cloud, call } = bench;
+  const settled = await gce.settle?.(bench.target(), call);
+  const targets = [0, 1, 2].map((index) =>
+    bench.target(settled, { id: `own-${index}`, name: `web-${index}`, batch: { id: ID, index, size: 3 } }),
+  );
+  await gce.createMany?.(targets, BOOT, call);
+  await gce.createMany?.(targets, BOOT, call);
+  expect(cloud.instances).toHaveLength(3);
+  for (const target of targets.slice(1)) await gce.remove?.(target, call);
+  // The rule is everybody's until the last of the batch goes.
+  expect(cloud.rules).toHaveLength(1);
+  await gce.createMany?.(targets, BOOT, call);
+  expect(cloud.instances.map(({ name }) => name)).toEqual(['web-0-0-3f9a2c41', 'web-1-1-3f9a2c41', 'web-2-2-3f9a2c41']);
+  const bulk = cloud.calls.filter(({ operation }) => operation === 'compute.instances.bulkInsert');
+  expect(bulk.map(({ params }) => (params.body as { count: string }).count)).toEqual(['3', '2']);
+  for (const target of targets) await gce.remove?.(target, call);
+  expect(cloud.alive()).toEqual([]);
+});
