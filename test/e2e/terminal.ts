@@ -23,7 +23,7 @@ export type Terminal = AsyncDisposable & {
   hasCursor(): Promise<boolean>;
 };
 
-export const PROMPT = 'ready>';
+const PROMPT = 'ready>';
 
 export async function openTerminal(
   user: User,
