@@ -1,3 +1,5 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Cloud } from '../clouds/cloud.ts';
 import { cloudUser, expectNoCredential, instances, type Provider } from './clouds.ts';
@@ -89,6 +91,53 @@ export function describeCloudLife({ driver, start }: Provider): void {
       await ok(slipway('gc', '--driver', driver, '--yes'));
       expect(cloud.alive()).toEqual([]);
       expect((await ok(slipway('gc', '--driver', driver))).stdout.trim()).toBe('Nothing is left over');
+    });
+
+    test('that is stopped by Ctrl-C asks nothing, tells what exists, and can be undone', async () => {
+      const { process: child, ended } = user.start('create', 'half', '--driver', driver);
+      cloud.onArrival = async ({ operation }) => {
+        if (/RunInstances|instances\.insert/.test(operation)) child.kill('SIGINT');
+        return undefined;
+      };
+      const { status, sentence, hint } = await trouble(ended);
+      cloud.onArrival = () => undefined;
+      expect(status).toBe(130);
+      expect(sentence).toContain(`"half" is half made; ${driver} was asked for its instance`);
+      expect(hint).toBe('Go on with: slipway create half, or undo with: slipway rm half');
+      await ok(slipway('rm', 'half'));
+      expect(cloud.alive()).toEqual([]);
+    });
+
+    test('is described in a file: made by one call, asked for nothing by a second apply, changed in place', async () => {
+      const file = (team: string): string =>
+        JSON.stringify({
+          machines: {
+            pair: {
+              count: 2,
+              driver,
+              [driver]: driver === 'ec2' ? { tags: [`team=${team}`] } : { labels: [`team=${team}`] },
+            },
+          },
+        });
+      const apply = async (team: string): Promise<readonly string[]> => {
+        const base = cloud.calls.length;
+        await writeFile(join(user.home, 'machines.yaml'), file(team));
+        await ok(user.run('slipway', ['apply'], { cwd: user.home }));
+        return cloud.calls
+          .slice(base)
+          .filter(({ mutates }) => mutates)
+          .map(({ operation }) => operation);
+      };
+      expect(
+        (await apply('web')).filter((name) => /RunInstances|[iI]nsert$/.test(name) && !/firewall/.test(name)),
+      ).toHaveLength(1);
+      const base = cloud.calls.length;
+      expect(await apply('web')).toEqual([]);
+      expect(cloud.calls.length).toBe(base);
+      expect(await apply('db')).toEqual(expect.arrayContaining([expect.stringMatching(/CreateTags|setLabels/)]));
+      expect(instances(cloud).map(({ tags }) => tags.team)).toEqual(['db', 'db']);
+      await ok(slipway('rm', 'pair-1', 'pair-2'));
+      expect(cloud.alive()).toEqual([]);
     });
 
     test('is made three times by one call', async () => {

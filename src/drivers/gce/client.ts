@@ -33,7 +33,7 @@ type Pages = Readonly<Record<string, (request: Fields, options: object) => Async
 
 /** The SDK is read here, and only when a machine of this driver is meant. */
 export async function connectGce(options: Partial<Options>, call: Call): Promise<Gce> {
-  const endpoint = await endpointOf(options);
+  const endpoint = await endpointOf(options, call.computer.env);
   const project = options.project ?? (await projectOf(call));
   const clients = await clientsOf(endpoint, call);
   const insisting = <T>(doing: string, work: () => Promise<T>): Promise<T> =>

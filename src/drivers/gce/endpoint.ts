@@ -3,9 +3,17 @@ import { isPrivate } from '../../cloud/caller-address.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { Options } from './options.ts';
 
-/** The endpoint that somebody chose. A token must not go over the internet in the clear. */
-export async function endpointOf({ endpoint }: Partial<Options>): Promise<URL | undefined> {
+type Env = Readonly<Record<string, string | undefined>>;
+
+/** The endpoint that somebody chose, if only by gcloud's own variable. A token must not go over the internet in the clear. */
+export async function endpointOf({ endpoint: given }: Partial<Options>, env: Env): Promise<URL | undefined> {
+  const endpoint = given ?? (env.CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE || undefined);
   if (endpoint === undefined) return undefined;
+  if (!URL.canParse(endpoint)) {
+    throw new SlipwayError('USAGE', `The endpoint of Compute Engine is no URL: ${endpoint}`, {
+      hint: 'Give one like https://compute.googleapis.com/compute/v1/: --gce-endpoint',
+    });
+  }
   const url = new URL(endpoint);
   if (url.protocol === 'https:' || (await isNear(url.hostname.replace(/^\[|\]$/g, '')))) return url;
   throw new SlipwayError('USAGE', `${endpoint} would carry your token in the clear`, {

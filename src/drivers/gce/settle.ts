@@ -20,7 +20,7 @@ export async function settled(gce: Gce, target: Target<Options>): Promise<Option
     const hostKey = options.hostKey ?? (await guestKey(gce, target));
     const network = relative(instance.networkInterfaces?.[0]?.network);
     if (hostKey !== undefined)
-      return { ...options, project: gce.project, hostKey, ...(network === undefined ? {} : { network }) };
+      return { ...options, ...wayOf(gce), hostKey, ...(network === undefined ? {} : { network }) };
     throw new SlipwayError('HOST_KEY', `${instance.name} publishes no SSH host key (guest attributes are off)`, {
       hint: 'Look at it in the serial console and insist on it: --gce-host-key SHA256:…',
     });
@@ -46,7 +46,12 @@ export async function settled(gce: Gce, target: Target<Options>): Promise<Option
     );
   await roomFor(gce, target, type.guestCpus ?? 0);
   const network = await networkOf(gce, options);
-  return { ...options, project: gce.project, imageLink, ...(network === undefined ? {} : { network }) };
+  return { ...options, ...wayOf(gce), imageLink, ...(network === undefined ? {} : { network }) };
+}
+
+/** Whose account, and where it is asked for: what the environment says today, later commands must not look for again. */
+function wayOf({ project, endpoint }: Gce): Pick<Options, 'project' | 'endpoint'> {
+  return { project, ...(endpoint === undefined ? {} : { endpoint: endpoint.href }) };
 }
 
 function missing(sentence: string, hint: string): SlipwayError {
