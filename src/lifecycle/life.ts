@@ -50,9 +50,9 @@ export function stopsWhereItShould({ name, life }: MachineSpec, ending: Ending |
   if (life?.idleStop === undefined || ending !== 'removed') return;
   throw new SlipwayError(
     'USAGE',
-    `"${name}" was made to be removed by ${driver.name} when it shuts itself down, so it can’t stop when it is idle`,
+    `"${name}" is removed by ${driver.name} when it shuts itself down, so it can’t stop when it is idle`,
     {
-      hint: `Make it with both, so that it stops and is kept: slipway create NAME --ttl … --idle-stop ${life.idleStop}`,
+      hint: `One that is made with both from the start stops and is kept, where ${driver.name} can stop it: slipway create NAME --ttl … --idle-stop ${life.idleStop}`,
     },
   );
 }

@@ -167,6 +167,7 @@ const PARAMETERS: Readonly<Record<string, readonly string[]>> = {
     'KeyName',
     'IamInstanceProfile',
     'EbsOptimized',
+    'InstanceInitiatedShutdownBehavior',
     'Monitoring',
     'CreditSpecification',
     'InstanceMarketOptions',

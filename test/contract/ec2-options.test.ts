@@ -2,9 +2,10 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Instance } from '../../src/drivers/driver.ts';
+import type { Instance, Target } from '../../src/drivers/driver.ts';
 import { ec2 } from '../../src/drivers/ec2/ec2.ts';
 import { options, type Options } from '../../src/drivers/ec2/options.ts';
+import type { LifeSpec } from '../../src/machine.ts';
 import type { CloudCall } from '../clouds/cloud.ts';
 import { asUserOf, calling, machineWith, make, optionsOf } from '../clouds/ec2-driver.ts';
 import { ACCOUNT, OWN_SUBNET, OWN_VPC, startEc2, type Ec2, type Ec2Instance } from '../clouds/ec2.ts';
@@ -312,4 +313,48 @@ test('without a flag IMDSv2 is demanded, one hop away, and all that is made goes
 
 test('an ARM type gets the image for ARM', async () => {
   expect(run('ImageId')(await courseOf({ argv: ['--ec2-instance-type', 't4g.small'] }))).toBe('ami-0debian13arm');
+});
+
+describe('an instance that is to end by itself', () => {
+  const lifeOf = (life: LifeSpec, argv: readonly string[] = []): Target<Options> => {
+    const target = machineWith(optionsOf(argv), { life });
+    return { ...target, ending: ec2.ends?.(target).byItself ?? 'stopped' };
+  };
+  const shutdown = async (target: Target<Options>): Promise<unknown> => {
+    await make(target, calling(folder.path));
+    return cloud.calls.findLast(({ operation }) => operation === 'RunInstances')?.params
+      .InstanceInitiatedShutdownBehavior;
+  };
+
+  test('is terminated by its own shutdown, and stops where it is to be kept', async () => {
+    expect(await shutdown(lifeOf({ ttl: '4h' }))).toBe('terminate');
+    expect(await shutdown(lifeOf({ ttl: '4h', idleStop: '30m' }))).toBeUndefined();
+    expect(await shutdown(lifeOf({ idleStop: '30m' }))).toBeUndefined();
+    expect(await shutdown(machineWith(optionsOf([])))).toBeUndefined();
+  });
+
+  test('that was said to stop when it was made is not terminated by what is asked since', async () => {
+    expect(await shutdown({ ...lifeOf({ ttl: '4h' }), ending: 'stopped' })).toBeUndefined();
+  });
+
+  test('says what a stopped one goes on costing, and that a spot instance can’t stop', () => {
+    expect(ec2.ends?.(lifeOf({ idleStop: '30m' }, ['--ec2-root-size', '20']))).toEqual({
+      byItself: 'stopped',
+      costs: 'its disk goes on costing about $1.60 a month',
+    });
+    expect(lifeOf({ idleStop: '30m' }, ['--ec2-spot']).ending).toBe('removed');
+  });
+
+  test('is gone once it has shut itself down, and rm takes what is left of it without a word', async () => {
+    const call = calling(folder.path);
+    const target = await make(lifeOf({ ttl: '4h' }), call);
+    const made = cloud.instances.at(-1);
+    if (!made) throw new Error('no instance was made');
+    made.state = 'terminated';
+    expect(await ec2.inspect(target, call)).toEqual({ state: 'missing' });
+    const base = cloud.calls.length;
+    await ec2.remove?.(target, call);
+    expect(cloud.calls.slice(base).map(({ operation }) => operation)).toContain('DeleteSecurityGroup');
+    expect(call.notes).toEqual([]);
+  });
 });

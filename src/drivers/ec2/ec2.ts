@@ -11,6 +11,7 @@ import {
   type Target,
 } from '../driver.ts';
 import { changeOf, credentials, options, type Options } from './options.ts';
+import { diskMonthly, instanceMonthly } from './prices.ts';
 import { theirs, userData } from './user-data.ts';
 
 /** Each file that loads the SDK is read when a machine of this driver is meant, and not before. */
@@ -31,9 +32,15 @@ export const ec2 = defineDriver({
   makes: ({ instanceType, rootSize, allowCidr, securityGroupReadonly, spot }) =>
     `one ${spot ? 'spot ' : ''}instance (${instanceType}) with a disk of ${rootSize} GiB${securityGroupReadonly ? '' : `, and a security group that admits ${allowCidr.join(', ') || 'your address alone'}`}`,
   async monthly({ instanceType, volumeType, rootSize, spot }) {
-    const { diskMonthly, instanceMonthly } = await import('./prices.ts');
     const [machine, disk] = [instanceMonthly(instanceType, 'running', spot), diskMonthly(volumeType, rootSize)];
     return machine === undefined || disk === undefined ? undefined : machine + disk;
+  },
+  ends({ life, options: { spot, volumeType, rootSize } }) {
+    // What was lent by the hour can't be stopped: its shutdown is its end.
+    const removed = spot || (life?.ttl !== undefined && life.idleStop === undefined);
+    const monthly = diskMonthly(volumeType, rootSize);
+    const costs = `its disk goes on costing${monthly === undefined ? '' : ` about $${monthly.toFixed(2)} a month`}`;
+    return { byItself: removed ? 'removed' : 'stopped', costs };
   },
   reach: ['profile', 'endpoint', 'insecureTransport'],
   health,
@@ -128,7 +135,8 @@ async function make(
     const theirOwn = await firewall.theirGroups(aws, first.options);
     const group = await firewall.ourGroup(aws, own, tags, boot.enginePort, call);
     const groups = [...(group === undefined ? [] : [group]), ...theirOwn];
-    const input = instances.runInput({ options: first.options, userData: data, groups, tags }, targets.length);
+    const removed = first.ending === 'removed' && first.life?.ttl !== undefined;
+    const input = instances.runInput({ options: first.options, userData: data, groups, tags, removed }, targets.length);
     await name(await instances.launch(aws, { token: firewall.groupId(own), input, call, found }));
   });
 }

@@ -81,6 +81,8 @@ export type Launch = {
   readonly userData: string;
   readonly groups: readonly string[];
   readonly tags: readonly Tag[];
+  /** Its own shutdown is its end, disk and all. */
+  readonly removed: boolean;
 };
 
 /** Marks of ours, then the user's own: what both name is ours. */
@@ -121,7 +123,10 @@ export function tagSpecifications(tags: readonly Tag[], kinds: readonly string[]
 }
 
 /** Pure: all that decides how the instance will be. */
-export function runInput({ options, userData, groups, tags }: Launch, count: number): RunInstancesCommandInput {
+export function runInput(
+  { options, userData, groups, tags, removed }: Launch,
+  count: number,
+): RunInstancesCommandInput {
   const { subnet, zone, tenancy, placementGroup, spot, spotPrice, iamInstanceProfile: profile } = options;
   const kinds = ['instance', 'volume', 'network-interface', ...(spot ? ['spot-instances-request'] : [])];
   const placement = {
@@ -161,6 +166,7 @@ export function runInput({ options, userData, groups, tags }: Launch, count: num
     ...(profile === undefined
       ? {}
       : { IamInstanceProfile: profile.startsWith('arn:') ? { Arn: profile } : { Name: profile } }),
+    ...(removed ? { InstanceInitiatedShutdownBehavior: 'terminate' as const } : {}),
     ...(options.ebsOptimized ? { EbsOptimized: true } : {}),
     ...(options.monitoring ? { Monitoring: { Enabled: true } } : {}),
     ...(options.cpuCredits === undefined ? {} : { CreditSpecification: { CpuCredits: options.cpuCredits } }),
