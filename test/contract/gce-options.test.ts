@@ -349,3 +349,16 @@ test('of a batch, what is gone is made again, alone and by one call', async () =
   for (const target of targets) await gce.remove?.(target, call);
   expect(cloud.alive()).toEqual([]);
 });
+
+test('a machine that ends by itself stops, and what goes on costing is said', () => {
+  const costs = (given: object): unknown =>
+    gce.ends?.({ id: ID, name: 'web', options: options.parse(given), life: { ttl: '4h' } });
+  expect(costs({ diskSize: 20, diskType: 'pd-balanced' })).toEqual({
+    byItself: 'stopped',
+    costs: 'its disk goes on costing about $2.00 a month',
+  });
+  expect(costs({ address: 'static', diskType: 'hyperdisk-balanced' })).toEqual({
+    byItself: 'stopped',
+    costs: 'its disk goes on costing, and so does its address',
+  });
+});

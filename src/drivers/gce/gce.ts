@@ -5,6 +5,7 @@ import { defineDriver, type Call, type Health, type Instance, type Target } from
 import type { Gce } from './client.ts';
 import { haveCredentials } from './credentials.ts';
 import { changeOf, options, type Options } from './options.ts';
+import { diskMonthly, machineMonthly } from './prices.ts';
 
 /** The SDK is read when a machine of this driver is meant, and not before. */
 async function over<T>(given: Options, call: Call, work: (gce: Gce) => Promise<T>): Promise<T> {
@@ -29,9 +30,14 @@ export const gce = defineDriver({
       : `one ${spot || preemptible ? 'spot ' : ''}instance (${machineType}) with a disk of ${diskSize} GB${address === 'static' ? ', an address' : ''}, and a firewall rule that admits ${allowCidr.join(', ') || 'your address alone'}`,
   async monthly({ machineType, diskType, diskSize, spot, preemptible, useExisting }) {
     if (useExisting) return 0;
-    const { diskMonthly, machineMonthly } = await import('./prices.ts');
     const [machine, disk] = [machineMonthly(machineType, false, spot || preemptible), diskMonthly(diskType, diskSize)];
     return machine === undefined || disk === undefined ? undefined : machine + disk;
+  },
+  ends({ options: { diskType, diskSize, address, useExisting } }) {
+    // Its provider could delete it after a time, but such a time can't be moved while the instance runs.
+    const monthly = useExisting ? undefined : diskMonthly(diskType, diskSize);
+    const disk = `its disk goes on costing${monthly === undefined ? '' : ` about $${monthly.toFixed(2)} a month`}`;
+    return { byItself: 'stopped', costs: address === 'static' ? `${disk}, and so does its address` : disk };
   },
   reach: ['project', 'endpoint'],
   health,
