@@ -95,6 +95,8 @@ describeOnBed('commands', () => {
       url,
       engine: expect.stringMatching(/^\d/),
       certificateDays: expect.any(Number),
+      deadline: null,
+      idleStop: null,
       trouble: '',
     });
 
