@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { canceled, exitCodes, SlipwayError } from '../errors.ts';
 import type { World } from '../lifecycle/world.ts';
+import { nearest } from '../nearest.ts';
 import { fromEnv, parseOptions, type Values } from '../options.ts';
 import type { Cli, Command, Result } from './command.ts';
 import { commands, type CommandEntry, type CommandFamily } from './commands/all.ts';
@@ -109,9 +110,12 @@ function lookUp(
 function named<T extends { readonly name: string }>(name: string, entries: readonly T[], all: string): T {
   const entry = entries.find((candidate) => candidate.name === name);
   if (entry) return entry;
-  const near = entries.find((candidate) => distance(candidate.name, name) <= 2);
+  const near = nearest(
+    name,
+    entries.map((candidate) => candidate.name),
+  );
   throw new SlipwayError('USAGE', `There is no command "${name}"`, {
-    hint: near ? `Did you mean: slipway ${near.name}? All of them: ${all}` : `All commands: ${all}`,
+    hint: near === undefined ? `All commands: ${all}` : `Did you mean: slipway ${near}? All of them: ${all}`,
   });
 }
 
@@ -290,18 +294,4 @@ function printEvent(event: Event): void {
 
 function say(line: string): void {
   process.stderr.write(`${line}\n`);
-}
-
-/** Edits that turn one word into another. */
-function distance(left: string, right: string): number {
-  let row = Array.from({ length: right.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= left.length; i += 1) {
-    const next = [i];
-    for (let j = 1; j <= right.length; j += 1) {
-      const same = left[i - 1] === right[j - 1] ? 0 : 1;
-      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + same));
-    }
-    row = next;
-  }
-  return row[right.length] ?? 0;
 }

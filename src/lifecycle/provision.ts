@@ -38,6 +38,8 @@ import { noConflicts, recordingFailure, type Save } from './records.ts';
 import { callOf, type World } from './world.ts';
 
 export const ENGINE_SECONDS = 60;
+/** It has said that it is ready; a computer that is busy may take a moment to hear it. */
+const FIRST_ANSWER_SECONDS = 5;
 
 /** Who made it from another network than the one of today would wait before a closed door. */
 export async function admit(driver: Driver, target: Target<Record<string, unknown>>, world: World): Promise<void> {
@@ -259,15 +261,17 @@ async function bornReady(created: Created, world: World): Promise<Ready | undefi
     world.progress.note('The image brings its engine, so the install script of --engine-install-url was not run');
   const endpoint = endpointOf(created);
   const tls = await clientCertificates({ ...created, phase: 'ready', endpoint }, world.store);
-  try {
-    await world.progress.step('verify', `Verify the engine at ${endpoint.url}`, () =>
-      verifyEngine(endpoint, tls, { signal: world.signal, seconds: 1 }),
-    );
-  } catch (error) {
-    if (error instanceof SlipwayError && error.code === 'ENGINE_UNREACHABLE') return undefined;
-    throw error;
-  }
-  return { ...created, phase: 'ready', endpoint };
+  // That it does not answer yet is an answer, and no failure: the visit that follows tells why.
+  const answers = await world.progress.step('verify', `Verify the engine at ${endpoint.url}`, async () => {
+    try {
+      await verifyEngine(endpoint, tls, { signal: world.signal, seconds: FIRST_ANSWER_SECONDS });
+      return true;
+    } catch (error) {
+      if (error instanceof SlipwayError && error.code === 'ENGINE_UNREACHABLE') return false;
+      throw error;
+    }
+  });
+  return answers ? { ...created, phase: 'ready', endpoint } : undefined;
 }
 
 /** As create would refuse it, before anything is done for it. */

@@ -43,11 +43,14 @@ export async function applyStep(
   const password = become === 'password' ? Buffer.from(`${sudoPassword ?? ''}\n`) : Buffer.alloc(0);
   const { code, stdout, stderr } = await session.exec(asRoot(become, bootstrap.trimEnd()), {
     label: step.template,
-    stdin: Buffer.concat([password, archive]),
+    stdin: Buffer.concat([password, archive, END_OF_ARCHIVE]),
     onLine: log,
   });
   if (code !== 0) throw stepFailed(step, address, code, stdout, stderr);
 }
+
+/** Two blocks of zeros. The library writes whole records, which may end in one alone: tar would complain of it. */
+const END_OF_ARCHIVE = Buffer.alloc(1024);
 
 function asRoot(become: Become, script: string): Shell {
   if (become === 'root') return sh`sh -c ${script}`;

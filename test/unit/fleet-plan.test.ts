@@ -185,7 +185,7 @@ describe('what a driver settled', () => {
   test('is taken for settled in records that do not tell, and an option back at its default is a difference', () => {
     expect(told(ec2({}), record('web', REGION))).toBe('nothing');
     const large = { ...REGION, options: { ...REGION.options, instanceType: 'm7.large' } };
-    expect(told(ec2({}), record('web', large))).toContain('ec2.instanceType "m7.large" -> "t3.small" (replace)');
+    expect(told(ec2({}), record('web', large))).toContain('ec2.instanceType "m7.large" -> "t3.small" (restart)');
   });
 });
 
