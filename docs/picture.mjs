@@ -1,4 +1,4 @@
-// node docs/picture.mjs create|fail|several: makes the pictures of README.md, docs/NAME.svg, of real runs in a real terminal.
+// node docs/picture.mjs NAME: makes the picture docs/NAME.svg of README.md and docs/, of a real run in a real terminal.
 // All need tmux and docker. `create` makes a local VM, image and all, in a home of its own, runs a container in it, and needs
 // what `slipway create` needs for that and a static busybox; it takes some minutes. The others take hosts of test/bed.
 import { readdir, readFile, writeFile } from 'node:fs/promises';
@@ -66,7 +66,102 @@ const scenes = {
       };
     },
   },
+  'wizard-generic': {
+    title: 'slipway asks about a machine that answers SSH, and makes it a Docker host',
+    size: { columns: 100, rows: 34 },
+    async play(stage) {
+      const { address } = await stage.host('trixie-engine');
+      await stage.write('.ssh/config', `Host web\n  HostName ${address}\n  User deploy\n`);
+      await answers(stage, [
+        ['Where?', 'Down', 'Enter'],
+        ['Name of the machine?', 'Enter'],
+        ['of your ~/.ssh/config', 'Enter'],
+        ['With which key?', 'Enter'],
+        ['from where?', 'Enter'],
+        ['your docker CLI?', 'Enter'],
+        ['Go?', 'Enter'],
+      ]);
+      await stage.until((screen) => screen.includes('ipAddress'), 'The file that repeats it');
+      return { screen: await stage.colored(), how: 'The host is a container of test/bed that ssh knows as "web".' };
+    },
+  },
+  'wizard-qemu': {
+    title: 'slipway asks about a virtual machine of this computer, up to the last question',
+    size: { columns: 100, rows: 16 },
+    async play(stage) {
+      await answers(stage, [
+        ['Where?', 'Enter'],
+        ['Name of the machine?', 'Enter'],
+        ['How many CPUs?', 'Enter'],
+        ['How much memory', 'Enter'],
+        ['your docker CLI?', 'Enter'],
+      ]);
+      await stage.until((screen) => screen.includes('Make it?'), 'The last question');
+      const screen = await stage.colored();
+      await stage.keys('Escape');
+      return { screen, how: 'It was ended by Escape, which leaves nothing.' };
+    },
+  },
+  'wizard-ec2': {
+    title: 'slipway asks about a machine in EC2, says what it costs, and makes it',
+    size: { columns: 100, rows: 40 },
+    async play(stage) {
+      await stage.set(await stage.ec2());
+      await answers(stage, [
+        ['Where?', 'Down', 'Enter'],
+        ['Name of the machine?', 'Enter'],
+        ['Frankfurt', 'Enter'],
+        ['a month', 'Down', 'Enter'],
+        ['Which image?', 'Enter'],
+        ['from where?', 'Enter'],
+        ['your docker CLI?', 'Enter'],
+        ['Make it?', 'Enter'],
+      ]);
+      await stage.until((screen) => screen.includes('instanceType'), 'The file that repeats it');
+      return {
+        screen: await stage.colored(),
+        how: 'EC2 is the server of test/clouds, and the host behind its instance a container of test/bed.',
+      };
+    },
+  },
+  apply: {
+    title: 'slipway apply with five machines, after the terminal was made narrower in the middle of it',
+    size: { columns: 110, rows: 30 },
+    async play(stage) {
+      const hosts = await Promise.all([1, 2, 3, 4, 5].map(() => stage.host('trixie-bare')));
+      const machines = hosts.map(({ address }, at) => `  web-${at + 1}: { generic: { ipAddress: ${address} } }`);
+      const head = 'defaults: { driver: generic, engine: { source: distro, label: [team=web] } }\nmachines:\n';
+      await stage.write('machines.yaml', head + machines.join('\n'));
+      await stage.clear();
+      await stage.press('slipway apply --concurrency 5');
+      await stage.until((screen) => screen.includes('Do this?'), 'The question');
+      await stage.keys('Enter');
+      const busy = (screen) => (screen.match(/web-\d  Install/g) ?? []).length === 5;
+      await stage.until(busy, 'Five installations');
+      await stage.resize({ columns: 78, rows: 30 });
+      await stage.until((screen) => busy(screen) && /^ {4}\S/m.test(screen), 'Five installations, narrower');
+      const screen = await stage.colored();
+      await stage.until((shown) => shown.includes('web-5 is made'), 'The end');
+      return { screen: screen.trimEnd(), how: 'The hosts are containers of test/bed without an engine.' };
+    },
+  },
 };
+
+/** Each once its question shows. */
+async function answers(stage, all) {
+  await stage.press('slipway');
+  for (const [question, ...keys] of all) {
+    await stage.until((screen) => lastLines(screen).includes(question), question);
+    await stage.keys(...keys);
+  }
+}
+
+/** What was answered stands above. */
+function lastLines(screen) {
+  const lines = screen.trimEnd().split('\n');
+  const at = lines.findLastIndex((line) => line.startsWith('? '));
+  return at < 0 ? '' : lines.slice(at).join('\n');
+}
 
 function shows(screen, what) {
   if (!screen.includes(what)) throw new Error(`There is nothing to be drawn:\n${screen}`);

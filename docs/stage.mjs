@@ -1,15 +1,27 @@
 // Where pictures are taken: a real terminal (tmux) with a home and a `slipway` of its own, and container hosts of test/bed.
-import { execFile } from 'node:child_process';
-import { copyFile, mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { build } from 'esbuild';
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const DOCKER = ['--host', 'unix:///var/run/docker.sock'];
 const minutes = 20;
+const EC2 = `
+  import { startEc2 } from '../test/clouds/ec2.ts';
+  import { containerGuests } from '../test/clouds/guests.ts';
+  const cloud = await startEc2({ guests: containerGuests(), bootTime: 500 });
+  process.stdout.write(JSON.stringify(cloud.env));
+  process.stdin.resume().on('end', async () => {
+    await cloud[Symbol.asyncDispose]();
+    process.exit();
+  });
+`;
 
 export async function openStage({ columns, rows }) {
   const stop = new AbortController();
@@ -22,6 +34,7 @@ export async function openStage({ columns, rows }) {
   const tmux = async (...argv) =>
     (await run('tmux', ['-u', '-f', '/dev/null', '-S', join(home, 'tmux'), ...argv])).stdout;
   const hosts = [];
+  let cloud;
   let key;
   const makeKey = async () => {
     const file = join(home, '.ssh', 'id_ed25519');
@@ -52,6 +65,38 @@ export async function openStage({ columns, rows }) {
       await tmux('send-keys', '-l', line);
       await tmux('send-keys', 'Enter');
     },
+    /** Keys by their names: Down, Enter. */
+    keys: (...names) => tmux('send-keys', ...names),
+    resize: (to) => tmux('resize-window', '-x', String(to.columns), '-y', String(to.rows)),
+    write: (file, text) => writeFile(join(home, file), text),
+    /** An empty screen, at home. */
+    async clear() {
+      await stage.press('cd; clear; tmux clear-history');
+      await stage.until((screen) => /^\$ *\n*$/.test(screen), 'An empty screen');
+    },
+    /** Variables that the next commands have. */
+    async set(variables) {
+      Object.assign(env, variables);
+      const line = Object.entries(variables).map(([name, value]) => `export ${name}=${value}`);
+      await stage.press(line.join('; '));
+      await stage.clear();
+    },
+    /** The double of EC2 that the tests have, with hosts of test/bed behind its instances. */
+    async ec2() {
+      const file = join(home, 'ec2.mjs');
+      await build({
+        stdin: { contents: EC2, resolveDir: here('.'), loader: 'ts' },
+        outfile: file,
+        bundle: true,
+        platform: 'node',
+        format: 'esm',
+        define: { 'import.meta.url': JSON.stringify(new URL('../test/bed/host.ts', import.meta.url).href) },
+        logLevel: 'warning',
+      });
+      cloud = spawn(process.execPath, [file], { stdio: ['pipe', 'pipe', 'inherit'] });
+      const [text] = await once(cloud.stdout, 'data');
+      return JSON.parse(String(text));
+    },
     /** Types a line, and waits until the prompt is there again. */
     async typed(line) {
       const prompts = (screen) => screen.split('\n').filter((shown) => shown.startsWith('$')).length;
@@ -70,6 +115,12 @@ export async function openStage({ columns, rows }) {
     },
     async [Symbol.asyncDispose]() {
       await tmux('kill-server').catch(() => {});
+      if (cloud) {
+        // It ends its instances when its input does.
+        cloud.stdin.end();
+        await once(cloud, 'exit');
+        await rm(join(home, '.slipway', 'machines'), { recursive: true, force: true });
+      }
       // Where this fails a VM may still run, and the folder has to stay.
       const names = (await stage.slipway('ls', '-q')).stdout.split('\n').filter((name) => name !== '');
       if (hosts.length > 0) await run('docker', [...DOCKER, 'rm', '-fv', ...hosts]);
