@@ -1,6 +1,7 @@
 import type { Machine, MachineSpec } from '../machine.ts';
 import { SlipwayError } from '../errors.ts';
 import type { MakeImage } from '../images/making.ts';
+import { nearest } from '../nearest.ts';
 import * as all from './all.ts';
 import type { Driver, Target } from './driver.ts';
 
@@ -9,8 +10,15 @@ export const drivers: readonly Driver[] = Object.values(all);
 export function driverNamed(name: string): Driver {
   const driver = drivers.find((candidate) => candidate.name === name || candidate.also?.includes(name) === true);
   if (driver) return driver;
+  const names = drivers.map((candidate) => candidate.name);
+  const near = nearest(
+    name,
+    drivers.flatMap((candidate) => [candidate.name, ...(candidate.also ?? [])]),
+  );
   throw new SlipwayError('DRIVER_UNKNOWN', `There is no driver named "${name}"`, {
-    hint: `Drivers: ${drivers.map((candidate) => candidate.name).join(', ')}`,
+    hint: [...(near === undefined ? [] : [`Did you mean ${near}?`]), `Drivers: ${names.toSorted().join(', ')}`].join(
+      ' ',
+    ),
   });
 }
 

@@ -259,7 +259,7 @@ describe('a call that can’t be right', () => {
 
       $ slipway create web --driver nope
       ✗ There is no driver named "nope"
-      → Drivers: ec2, gce, generic, none, qemu
+      → Did you mean none? Drivers: ec2, gce, generic, none, qemu
       (2)
 
       $ slipway create web --driver generic

@@ -169,7 +169,11 @@ describeOnBed('commands', () => {
     [['ls', '--quite'], "Unknown option '--quite'", 'Did you mean --quiet?'],
     [['create'], 'To create a machine, a name and a driver must be given', 'slipway create dev'],
     [['create', 'x', '--driver', 'generic'], '--generic-ip-address is missing', 'GENERIC_IP_ADDRESS'],
-    [['create', 'x', '--driver', 'qemuu'], 'There is no driver named "qemuu"', 'Drivers: generic, none'],
+    [
+      ['create', 'x', '--driver', 'qemuu'],
+      'There is no driver named "qemuu"',
+      'Did you mean qemu? Drivers: ec2, gce, generic, none, qemu',
+    ],
     [['create', 'x', '--driver', 'none', '--generic-ip-address', 'y'], 'belongs to the driver generic', 'help none'],
     [['ip'], 'Missing required argument', 'slipway ip --help'],
   ] as const)('%j is answered by what is wrong and what to type', async ([argv, what, next]) => {

@@ -40,6 +40,7 @@ const DRIVERS_MAY = new Set([
   'computer.ts',
   'errors.ts',
   'machine.ts',
+  'nearest.ts',
   'options.ts',
   'programs.ts',
   'progress.ts',
@@ -87,7 +88,7 @@ const rules: readonly Rule[] = [
     breaks: ({ from, to }) => isHall(from) && !isHall(to),
   },
   {
-    says: 'A driver knows a provider and nothing of Docker: drivers/ imports changes, child, computer, errors, machine, options, programs and progress, and images/ and cloud/',
+    says: 'A driver knows a provider and nothing of Docker: drivers/ imports changes, child, computer, errors, machine, nearest, options, programs, progress and ssh-config, and images/ and cloud/',
     breaks: ({ from, to }) =>
       isIn('drivers', from) &&
       !isIn('drivers', to) &&
