@@ -1,6 +1,8 @@
-// npm run bench [-- --runs N] [--vm-runs N] [--only vm|hosts] [--json FILE]: what Slipway costs beside the floor of the same
+// npm run bench [-- --runs N] [--vm-runs N] [--only vm|hosts|crowd] [--json FILE]: what Slipway costs beside the floor of the same
 // work, both measured in turn in one run on this machine. Ratios of medians are the result; absolute times are this machine's.
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,8 +21,8 @@ const { values } = parseArgs({
 });
 const runs = Number(values.runs);
 const vmRuns = Number(values['vm-runs']);
-if (values.only !== undefined && values.only !== 'vm' && values.only !== 'hosts') {
-  process.stderr.write(`--only is vm or hosts, got ${values.only}\n`);
+if (values.only !== undefined && !['vm', 'hosts', 'crowd'].includes(values.only)) {
+  process.stderr.write(`--only is vm, hosts or crowd, got ${values.only}\n`);
   process.exit(2);
 }
 const program = here('../dist/slipway.js');
@@ -155,6 +157,53 @@ async function hostRows() {
   return rows;
 }
 
+const FEW = 20;
+const MANY = 200;
+
+/** Many machines against few of them: ten times as many may take ten times as long at the most. Their engine is a double. */
+async function crowdRows() {
+  const engine = createServer((_request, response) => response.end('{"Version":"0.0-double"}')).listen(0, '127.0.0.1');
+  await once(engine, 'listening');
+  const sized = [];
+  for (const size of [MANY, FEW]) {
+    const home = join(work, `crowd-${size}`);
+    await mkdir(home);
+    const url = `tcp://127.0.0.1:${engine.address().port}`;
+    const file = join(home, 'machines.yaml');
+    await writeFile(file, `machines: { m: { count: ${size}, driver: none, none: { url: '${url}' }, profiles: [] } }\n`);
+    const there = { env: { ...env, SLIPWAY_HOME: home }, maxBuffer: 64 * 1024 * 1024 };
+    await run(...slipway('apply', '-f', file, '--concurrency', '16'), there);
+    sized.push({ file, there });
+  }
+  const rows = [];
+  for (const argv of [['plan'], ['ls'], ['ls', '-q']]) {
+    const call = ({ file, there }, ...more) =>
+      run(process.execPath, [...more, program, ...argv, ...(argv[0] === 'plan' ? ['-f', file] : [])], there);
+    const [many, few] = sized.map((side) => async () => {
+      const started = performance.now();
+      await call(side);
+      return (performance.now() - started) / 1000;
+    });
+    const memory = [];
+    for (const side of sized) {
+      const told = join(work, 'memory');
+      const there = { ...side.there, env: { ...side.there.env, BENCH_MEMORY: told } };
+      await call({ ...side, there }, '--import', here('memory.mjs'));
+      memory.push(Number(await readFile(told, 'utf8')));
+    }
+    const row = await compare(
+      `slipway ${argv.join(' ')}, ${MANY} machines (${memory[0]} MB)`,
+      `${FEW} of them (${memory[1]} MB)`,
+      many,
+      few,
+    );
+    rows.push({ ...row, memory: { ours: memory[0], floor: memory[1] } });
+  }
+  engine.close();
+  engine.closeAllConnections();
+  return rows;
+}
+
 /** A VM of this computer from nothing but its image, which is built before and not timed; nor is its removal. */
 async function vmRows() {
   const emulator = `qemu-system-${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}`;
@@ -201,7 +250,9 @@ async function vmRows() {
 
 try {
   await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', key]);
-  const rows = [...(values.only === 'vm' ? [] : await hostRows()), ...(values.only === 'hosts' ? [] : await vmRows())];
+  const rows = [];
+  for (const [name, measure] of Object.entries({ hosts: hostRows, crowd: crowdRows, vm: vmRows }))
+    if (values.only === undefined || values.only === name) rows.push(...(await measure()));
   const line = (cells) => `| ${cells.join(' | ')} |`;
   const table = [
     line(['what', 'against', 'runs', 'seconds', 'floor', 'ratio']),
