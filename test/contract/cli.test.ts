@@ -70,6 +70,7 @@ describe('a call that can’t be right', () => {
     'create we_b --generic-ip-address 192.0.2.1',
     'create web --driver nope',
     'create web --driver generic',
+    'create --driver generic',
     'create web --driver none --generic-ip-address 192.0.2.1',
     'create web --generic-ip-address',
     'create web --generic-ip-address a;b --generic-ssh-port 99999 --generic-host-key x',
@@ -265,6 +266,11 @@ describe('a call that can’t be right', () => {
       $ slipway create web --driver generic
       ✗ --generic-ip-address is missing
       → Add --generic-ip-address <address>, or set GENERIC_IP_ADDRESS
+      (2)
+
+      $ slipway create --driver generic
+      ✗ To create a machine, a name and --generic-ip-address must be given
+      → For example: slipway create web --driver generic --generic-ip-address 192.0.2.10
       (2)
 
       $ slipway create web --driver none --generic-ip-address 192.0.2.1

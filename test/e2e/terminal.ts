@@ -11,7 +11,7 @@ export type Terminal = AsyncDisposable & {
   /** Types a line and presses Enter. */
   enter(line: string): Promise<void>;
   press(...keys: readonly string[]): Promise<void>;
-  /** Until the screen shows this; the test's own timeout is the limit. */
+  /** Until the screen shows this; what it showed instead is told after two minutes. */
   shows(what: string | RegExp): Promise<string>;
   /** What is on it; lines that the terminal itself broke are whole again. */
   screen(): Promise<string>;
@@ -44,9 +44,11 @@ export async function openTerminal(
     },
     press: async (...keys) => void (await tmux('send-keys', ...keys)),
     async shows(what) {
+      const end = performance.now() + 120_000;
       for (;;) {
         const screen = await capture();
         if (typeof what === 'string' ? screen.includes(what) : what.test(screen)) return screen;
+        if (performance.now() > end) throw new Error(`${String(what)} did not show:\n${screen}`);
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
     },

@@ -1,52 +1,15 @@
-import { spawnSync } from 'node:child_process';
 import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, inject, test } from 'vitest';
 import { startHost } from '../bed/host.ts';
-import { newUser, ok, type User } from './slipway.ts';
+import { cloudUser } from './clouds.ts';
+import { ec2 } from './providers.ts';
+import { newUser, ok } from './slipway.ts';
+import { hasTmux, openTerminal } from './terminal.ts';
+import { expectAnswer } from './trouble.ts';
 
-const canRun = inject('bedReason') === undefined && spawnSync('tmux', ['-V']).status === 0;
-
-/** A real terminal with somebody at the keys. */
-type Terminal = AsyncDisposable & {
-  type(text: string): Promise<void>;
-  press(...keys: readonly string[]): Promise<void>;
-  /** Until the screen shows this; what it showed instead is told after a minute. */
-  shows(text: string): Promise<string>;
-};
-
-async function terminal(user: User, size = { columns: 100, rows: 30 }): Promise<Terminal> {
-  const tmux = async (...argv: readonly string[]): Promise<string> =>
-    (await ok(user.run('tmux', ['-S', join(user.home, 'tmux'), ...argv]))).stdout;
-  await tmux(
-    '-f',
-    '/dev/null',
-    'new-session',
-    '-d',
-    '-x',
-    String(size.columns),
-    '-y',
-    String(size.rows),
-    'HISTFILE= bash --norc',
-  );
-  await tmux('send-keys', "PS1='ready> '; clear", 'Enter');
-  return {
-    type: async (text) => void (await tmux('send-keys', '-l', text)),
-    press: async (...keys) => void (await tmux('send-keys', ...keys)),
-    async shows(text) {
-      const end = performance.now() + 60_000;
-      for (;;) {
-        const screen = await tmux('capture-pane', '-p');
-        if (screen.includes(text)) return screen;
-        if (performance.now() > end) throw new Error(`"${text}" did not show:\n${screen}`);
-        await new Promise((resolve) => setTimeout(resolve, 50));
-      }
-    },
-    async [Symbol.asyncDispose]() {
-      await tmux('kill-server');
-    },
-  };
-}
+const canRun = inject('bedReason') === undefined && hasTmux;
+const SIZE = { columns: 100, rows: 40 };
 
 describe.skipIf(!canRun)('at a terminal', () => {
   test('slipway asks what is needed, shows its work, and prints the command that repeats it', async () => {
@@ -55,23 +18,18 @@ describe.skipIf(!canRun)('at a terminal', () => {
     await mkdir(join(user.home, '.ssh'));
     for (const end of ['', '.pub'])
       await copyFile(`${host.keyFile}${end}`, join(user.home, '.ssh', `id_ed25519${end}`));
-    await using at = await terminal(user);
-    await at.shows('ready>');
-    await at.type('slipway');
-    await at.press('Enter');
+    await using at = await openTerminal(user, SIZE);
+    await at.enter('slipway');
     // The local VM comes first; a machine elsewhere is one further down.
     await at.shows('generic: a machine that already answers SSH');
     await at.press('Down', 'Enter');
     await at.shows('Name of the machine?');
-    await at.type('no/name');
-    await at.press('Enter');
+    await at.enter('no/name');
     await at.shows('Use letters, digits, dots and hyphens');
     await at.press(...Array.from({ length: 'no/name'.length }, () => 'BSpace'));
-    await at.type('box');
-    await at.press('Enter');
+    await at.enter('box');
     await at.shows('Address of the host?');
-    await at.type(host.address);
-    await at.press('Enter');
+    await at.enter(host.address);
     await at.shows('Log in as which user?');
     await at.press('Enter');
     await at.shows('With which key?');
@@ -79,8 +37,7 @@ describe.skipIf(!canRun)('at a terminal', () => {
     await at.shows('install it from where?');
     await at.press('Down', 'Enter');
     await at.shows('current context of your docker CLI?');
-    await at.type('y');
-    await at.press('Enter');
+    await at.enter('y');
     const summary = await at.shows('Go?');
     for (const row of [
       /Machine +box/,
@@ -103,12 +60,42 @@ describe.skipIf(!canRun)('at a terminal', () => {
     await ok(user.docker('version'));
   });
 
+  test('a machine in EC2 is chosen from what EC2 offers, with its price, and made', async () => {
+    await using cloud = await ec2.start('hosts');
+    await using user = await cloudUser(cloud);
+    await using at = await openTerminal(user, SIZE);
+    await at.enter('slipway');
+    await at.shows('ec2: an instance of Amazon EC2');
+    await at.press('Down', 'Enter');
+    await at.shows('Name of the machine?');
+    await at.press('Enter');
+    await at.shows('eu-central-1  Frankfurt');
+    await at.press('Enter');
+    await at.shows('t3.small   2 vCPU, 2 GiB, about $15.18 a month');
+    await at.enter('medium');
+    await at.shows('Which image?');
+    await at.press('Enter');
+    await at.shows('install it from where?');
+    await at.press('Enter');
+    await at.shows('current context of your docker CLI?');
+    await at.press('Enter');
+    const summary = await at.shows('Make it?');
+    expect(summary).toMatch(/Makes +one instance \(t3\.medium\) with a disk of 16 GiB/);
+    expect(summary).toMatch(/Costs +about \$31\.65 a month/);
+    expect(cloud.alive()).toEqual([]);
+    await at.press('Enter');
+    expect((await at.shows('machines.yaml:')).replaceAll('\n', '')).toContain(
+      'slipway create web --driver ec2 --ec2-region eu-central-1 --ec2-instance-type t3.medium',
+    );
+    await expectAnswer(user, 'web');
+    await ok(user.slipway('rm', 'web'));
+    expect(cloud.alive()).toEqual([]);
+  });
+
   test.each(['C-c', 'Escape'])('%s at a question leaves nothing', async (key) => {
     await using user = await newUser();
-    await using at = await terminal(user);
-    await at.shows('ready>');
-    await at.type('slipway create; echo "status $?"');
-    await at.press('Enter');
+    await using at = await openTerminal(user, SIZE);
+    await at.enter('slipway create; echo "status $?"');
     await at.shows('Where?');
     await at.press('Down', 'Enter');
     await at.shows('Name of the machine?');
@@ -122,10 +109,8 @@ describe.skipIf(!canRun)('at a terminal', () => {
     await mkdir(join(user.home, '.ssh'));
     const config = 'Host far\n  HostName 192.0.2.7\n  User deploy\n  Port 2222\n  IdentityFile ~/.ssh/far\n';
     await writeFile(join(user.home, '.ssh', 'config'), config);
-    await using at = await terminal(user);
-    await at.shows('ready>');
-    await at.type('slipway; echo "status $?"');
-    await at.press('Enter');
+    await using at = await openTerminal(user, SIZE);
+    await at.enter('slipway; echo "status $?"');
     await at.shows('Where?');
     await at.press('Down', 'Enter');
     await at.shows('Name of the machine?');
@@ -139,8 +124,7 @@ describe.skipIf(!canRun)('at a terminal', () => {
     const summary = await at.shows('Go?');
     for (const row of [/IP address +192\.0\.2\.7/, /SSH user +deploy/, /SSH key +\S+\/\.ssh\/far/])
       expect(summary).toMatch(row);
-    await at.type('n');
-    await at.press('Enter');
+    await at.enter('n');
     await at.shows('status 130');
     expect((await user.run('ls', [join(user.home, '.slipway')])).code).not.toBe(0);
   });
