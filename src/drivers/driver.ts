@@ -149,6 +149,11 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
   monthly?(options: z.output<S>): Promise<number | undefined>;
   /** Pure. Without it every option is of a machine's making, and another value needs another machine. */
   changeOf?(option: keyof z.output<S> & string, from: unknown, to: unknown): Change;
+  /**
+   * Refuses what can't become of a machine that exists: another architecture, a type that there is not. Before anything is recorded,
+   * carried over or stopped for it. Asks the provider, changes nothing.
+   */
+  checkChange?(target: Target<z.output<S>>, before: z.output<S>, call: Call): Promise<void>;
   /** Carries what changes live over to what exists at the provider. Left out where such options direct this program alone. */
   change?(target: Target<z.output<S>>, before: z.output<S>, call: Call): Promise<void>;
   /**
