@@ -43,7 +43,9 @@ type Volume = {
 type Nic = {
   readonly id: string;
   readonly region: string;
-  readonly instance: string;
+  instance: string | undefined;
+  /** With its instance. */
+  readonly goes: boolean;
   readonly groups: readonly string[];
   readonly tags: Tags;
   readonly made: number;
@@ -77,6 +79,7 @@ export type Ec2 = Cloud & {
   readonly groups: readonly Group[];
   /** A test may add some. */
   readonly volumes: Volume[];
+  readonly nics: Nic[];
   /** The access key that each call was signed with. */
   readonly signers: readonly string[];
   /** Credentials of another account, to be set over `env`. */
@@ -300,6 +303,9 @@ export async function startEc2({
     blockDeviceMapping: volumes
       .filter(({ instance }) => instance === one.id)
       .map(({ id: volumeId }) => ({ deviceName: '/dev/xvda', ebs: { volumeId, status: 'attached' } })),
+    networkInterfaceSet: nics
+      .filter(({ instance }) => instance === one.id)
+      .map(({ id: networkInterfaceId }) => ({ networkInterfaceId, status: 'in-use' })),
     amiLaunchIndex: one.index,
     launchTime: new Date(one.made),
     ipAddress:
@@ -337,7 +343,10 @@ export async function startEc2({
       if (volume.goes) volumes.splice(volumes.indexOf(volume), 1);
       else volume.instance = undefined;
     }
-    for (const nic of nics.filter(({ instance }) => instance === one.id)) nics.splice(nics.indexOf(nic), 1);
+    for (const nic of nics.filter(({ instance }) => instance === one.id)) {
+      if (nic.goes) nics.splice(nics.indexOf(nic), 1);
+      else nic.instance = undefined;
+    }
     for (const spot of spots.filter(({ instance }) => instance === one.id)) spot.state = 'closed';
   }
 
@@ -666,22 +675,28 @@ export async function startEc2({
       const found = matching(
         params,
         nics.filter((one) => one.region === region && shownYet(one)),
-        () => ({ status: 'in-use' }),
+        (one) => ({ status: one.instance === undefined ? 'available' : 'in-use' }),
         (one) => one.tags,
       );
       return {
         networkInterfaceSet: found.map((one) => ({
           networkInterfaceId: one.id,
-          status: 'in-use',
+          status: one.instance === undefined ? 'available' : 'in-use',
           tagSet: tagSet(one.tags),
         })),
       };
     },
     DeleteNetworkInterface(params) {
-      throw new Refusal(
-        'InvalidNetworkInterfaceID.NotFound',
-        `The networkInterface ID '${text(params.NetworkInterfaceId)}' does not exist`,
-      );
+      const nic = nics.find((one) => one.id === text(params.NetworkInterfaceId));
+      if (!nic)
+        throw new Refusal(
+          'InvalidNetworkInterfaceID.NotFound',
+          `The networkInterface ID '${text(params.NetworkInterfaceId)}' does not exist`,
+        );
+      if (nic.instance !== undefined)
+        throw new Refusal('InvalidParameterValue', `Network interface '${nic.id}' is currently in use.`);
+      nics.splice(nics.indexOf(nic), 1);
+      return { return: true };
     },
     DescribeSpotInstanceRequests(params, region) {
       const found = matching(
@@ -769,6 +784,7 @@ export async function startEc2({
         id: id('eni'),
         region,
         instance: one.id,
+        goes: true,
         groups: wanted,
         tags: tagsFor(params, 'network-interface'),
         made: at(),
@@ -881,6 +897,7 @@ export async function startEc2({
     instances,
     groups,
     volumes,
+    nics,
     signers,
     otherEnv: { AWS_ACCESS_KEY_ID: OTHER_KEY, AWS_SECRET_ACCESS_KEY: SECRET },
     account: ACCOUNT,

@@ -16,6 +16,8 @@ import { noGuests } from '../clouds/guests.ts';
 import { rejected } from '../fakes/caught.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 
+const BATCH = '9d1f9a52-6f0a-4c8c-9d8e-0f6f3f1b2c3d';
+
 let cloud: Ec2;
 let folder: Awaited<ReturnType<typeof temporaryFolder>>;
 
@@ -612,13 +614,37 @@ describe('disks', () => {
 
   test('of machines of the same batch that go on stay with them', async () => {
     const call = calling(folder.path);
-    const options = (await ec2.settle?.(machineWith(optionsOf([])), call)) ?? optionsOf([]);
-    const batch = (index: number) => ({ id: '9d1f9a52-6f0a-4c8c-9d8e-0f6f3f1b2c3d', index, size: 2 });
-    const [one, two] = ['web-1', 'web-2'].map((name, index) => machineWith(options, { name, batch: batch(index) }));
-    if (!one || !two) throw new Error('a batch of two');
-    await ec2.createMany?.([one, two], BOOT, call);
+    const [one, two] = await pair(call);
     await removing(one, call);
     expect(cloud.alive().map(({ kind }) => kind)).toEqual(['instance', 'disk', 'network interface', 'firewall']);
+    await removing(two, call);
+    expect(cloud.alive()).toEqual([]);
+  });
+
+  test('and interfaces that hang on none of them stay too, but for those that this one had', async () => {
+    const call = calling(folder.path);
+    const [one, two] = await pair(call);
+    const [disk, nic] = [cloud.volumes[0], cloud.nics[0]];
+    if (!disk || !nic) throw new Error('a batch of two');
+    const loose = { instance: undefined, goes: false };
+    cloud.volumes.push({ ...disk, id: 'vol-own', goes: false }, { ...disk, id: 'vol-loose', ...loose });
+    cloud.nics.push({ ...nic, id: 'eni-own', goes: false }, { ...nic, id: 'eni-loose', ...loose });
+    cloud.volumes.push({ ...disk, id: 'vol-marked', ...loose, tags: { ...disk.tags, 'slipway-id': one.id } });
+    await removing(one, call);
+    const kept = cloud.alive().map(({ id }) => id);
+    expect(kept).toEqual(expect.arrayContaining(['vol-loose', 'eni-loose']));
+    for (const gone of ['vol-own', 'eni-own', 'vol-marked']) expect(kept).not.toContain(gone);
+    await removing(two, call);
+    expect(cloud.alive()).toEqual([]);
+  });
+});
+
+describe('spot requests', () => {
+  test('of machines of the same batch that go on are not cancelled', async () => {
+    const call = calling(folder.path);
+    const [one, two] = await pair(call, ['--ec2-spot']);
+    await removing(one, call);
+    expect(cloud.alive().map(({ kind }) => kind)).toContain('spot request');
     await removing(two, call);
     expect(cloud.alive()).toEqual([]);
   });
@@ -648,6 +674,16 @@ describe('gc', () => {
     expect(cloud.alive()).toEqual([]);
   });
 });
+
+/** Two machines by one call. */
+async function pair(call: Calling, argv: readonly string[] = []): Promise<[Target<Options>, Target<Options>]> {
+  const options = (await ec2.settle?.(machineWith(optionsOf(argv)), call)) ?? optionsOf(argv);
+  const of = (index: number): Target<Options> =>
+    machineWith(options, { name: `web-${index + 1}`, batch: { id: BATCH, index, size: 2 } });
+  const both: [Target<Options>, Target<Options>] = [of(0), of(1)];
+  await ec2.createMany?.(both, BOOT, call);
+  return both;
+}
 
 async function removing(target: Target<Options>, call: Calling): Promise<void> {
   await ec2.remove?.(target, call);

@@ -48,6 +48,16 @@ export async function findInstances(aws: Aws, target: Marked, states = LIVE): Pr
     );
 }
 
+/** Machines of the same batch that exist, made by the one call. */
+export async function siblingsOf(aws: Aws, { batch }: Marked): Promise<readonly AwsInstance[]> {
+  if (!batch) return [];
+  const live = await instancesWith(aws, [
+    { Name: 'tag:slipway-id', Values: [batch.id] },
+    { Name: 'instance-state-name', Values: LIVE },
+  ]);
+  return live.filter(({ AmiLaunchIndex }) => AmiLaunchIndex !== batch.index);
+}
+
 export async function instancesWith(
   aws: Aws,
   filters: readonly { readonly Name: string; readonly Values: string[] }[],

@@ -4,13 +4,14 @@ import type {
   DescribeVolumesCommandOutput,
   DescribeVpcsCommandOutput,
   Instance as AwsInstance,
+  Tag,
 } from '@aws-sdk/client-ec2';
 import { insist, pauseFor } from '../../cloud/insist.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { Call, Target } from '../driver.ts';
 import type { Aws } from './client.ts';
 import { groupId, ourGroups, removeGroup } from './firewall.ts';
-import { causeCode, ENDED, findInstances, instancesWith, LIVE, waitForState } from './instances.ts';
+import { causeCode, ENDED, findInstances, instancesWith, LIVE, siblingsOf, tagOf, waitForState } from './instances.ts';
 import type { Options } from './options.ts';
 import { ownAccount, sameAccount } from './settle.ts';
 
@@ -21,15 +22,30 @@ const DISK_SECONDS = 60;
 /** Whatever carries the machine's id goes; nothing is said where there is nothing. */
 export async function removeAll(aws: Aws, target: Target<Options>, call: Call): Promise<void> {
   await rightAccount(aws, target.options);
-  const requests = await spotRequests(aws, idsOf(target));
+  const requests = await spotRequests(aws, target);
   if (requests.length > 0) await cancelRequests(aws, requests);
   const instances = await whatExists(aws, target, call);
   await terminate(aws, instances);
-  const others = target.batch ? await othersOf(aws, target) : [];
-  await removeDisks(aws, idsOf(target), instances);
-  await removeInterfaces(aws, idsOf(target));
-  const groups = await ourGroups(aws, others.length > 0 ? [target.id] : idsOf(target));
+  // Asked after its own end: of several that are removed at the same time, the last one takes what they share.
+  const shared = (await siblingsOf(aws, target)).length > 0;
+  const isOurs = ({ id, tags }: Thing): boolean =>
+    !shared || tagOf(tags, 'slipway-id') === target.id || had(instances, id);
+  await removeDisks(aws, idsOf(target), instances, isOurs);
+  await removeInterfaces(aws, idsOf(target), isOurs);
+  const groups = await ourGroups(aws, shared ? [target.id] : idsOf(target));
   for (const { GroupId } of groups) if (GroupId !== undefined) await removeGroup(aws, GroupId, call);
+}
+
+/** Something that carries the machine's id or its batch's, which says alone not whose of the batch it is. */
+type Thing = { readonly id: string | undefined; readonly tags: readonly Tag[] | undefined };
+
+/** Whether it hung on one of these instances when it was last seen. */
+function had(instances: readonly AwsInstance[], id: string | undefined): boolean {
+  return instances.some(
+    ({ BlockDeviceMappings = [], NetworkInterfaces = [] }) =>
+      BlockDeviceMappings.some(({ Ebs }) => Ebs?.VolumeId === id) ||
+      NetworkInterfaces.some(({ NetworkInterfaceId }) => NetworkInterfaceId === id),
+  );
 }
 
 const idsOf = (target: Pick<Target<unknown>, 'id' | 'batch'>): readonly string[] => [
@@ -84,15 +100,6 @@ async function isThere(aws: Aws, target: Target<Options>): Promise<boolean> {
   return target.asked?.what === 'security group' && (await ourGroups(aws, idsOf(target))).length > 0;
 }
 
-/** Machines of the same batch that go on. */
-async function othersOf(aws: Aws, { batch }: Target<Options>): Promise<readonly AwsInstance[]> {
-  const live = await instancesWith(aws, [
-    { Name: 'tag:slipway-id', Values: [batch?.id ?? ''] },
-    { Name: 'instance-state-name', Values: LIVE },
-  ]);
-  return live.filter(({ AmiLaunchIndex }) => AmiLaunchIndex !== batch?.index);
-}
-
 export async function terminate(aws: Aws, instances: readonly AwsInstance[]): Promise<void> {
   const ids = instances.flatMap(({ InstanceId }) => InstanceId ?? []);
   if (ids.length === 0) return;
@@ -127,17 +134,21 @@ async function shownOf(aws: Aws, ids: readonly string[]): Promise<string[]> {
   return shown.flatMap(({ InstanceId }) => InstanceId ?? []);
 }
 
-async function spotRequests(aws: Aws, ids: readonly string[]): Promise<readonly string[]> {
+/** Those that are open or have been filled for it; what was filled for others of its batch is theirs. */
+async function spotRequests(aws: Aws, target: Target<Options>): Promise<readonly string[]> {
   const { SpotInstanceRequests = [] }: DescribeSpotInstanceRequestsCommandOutput = await aws.send(
     'looking for its spot requests',
     new aws.sdk.DescribeSpotInstanceRequestsCommand({
       Filters: [
-        { Name: 'tag:slipway-id', Values: [...ids] },
+        { Name: 'tag:slipway-id', Values: [...idsOf(target)] },
         { Name: 'state', Values: ['open', 'active'] },
       ],
     }),
   );
-  return SpotInstanceRequests.flatMap(({ SpotInstanceRequestId }) => SpotInstanceRequestId ?? []);
+  const siblings = SpotInstanceRequests.length === 0 ? [] : await siblingsOf(aws, target);
+  return SpotInstanceRequests.filter(
+    ({ InstanceId = '' }) => !siblings.some((sibling) => sibling.InstanceId === InstanceId),
+  ).flatMap(({ SpotInstanceRequestId }) => SpotInstanceRequestId ?? []);
 }
 
 export async function cancelRequests(aws: Aws, ids: readonly string[]): Promise<void> {
@@ -153,16 +164,22 @@ export async function cancelRequests(aws: Aws, ids: readonly string[]): Promise<
 }
 
 /** Those that no instance took along when it ended; such that still hang on one that was ended are waited for. */
-async function removeDisks(aws: Aws, ids: readonly string[], ended: readonly AwsInstance[]): Promise<void> {
+async function removeDisks(
+  aws: Aws,
+  ids: readonly string[],
+  ended: readonly AwsInstance[],
+  isOurs: (thing: Thing) => boolean,
+): Promise<void> {
   const end = performance.now() + DISK_SECONDS * 1000;
   for (;;) {
     const { Volumes = [] }: DescribeVolumesCommandOutput = await aws.send(
       'looking for its disks',
       new aws.sdk.DescribeVolumesCommand({ Filters: [{ Name: 'tag:slipway-id', Values: [...ids] }] }),
     );
-    for (const { VolumeId, State } of Volumes)
+    const ours = Volumes.filter(({ VolumeId, Tags }) => isOurs({ id: VolumeId, tags: Tags }));
+    for (const { VolumeId, State } of ours)
       if (VolumeId !== undefined && State === 'available') await removeDisk(aws, VolumeId);
-    const held = Volumes.filter(
+    const held = ours.filter(
       ({ State, Attachments = [] }) =>
         State === 'in-use' &&
         Attachments.some(({ InstanceId }) => ended.some((instance) => instance.InstanceId === InstanceId)),
@@ -183,7 +200,7 @@ export async function removeDisk(aws: Aws, VolumeId: string): Promise<void> {
   });
 }
 
-async function removeInterfaces(aws: Aws, ids: readonly string[]): Promise<void> {
+async function removeInterfaces(aws: Aws, ids: readonly string[], isOurs: (thing: Thing) => boolean): Promise<void> {
   const { NetworkInterfaces = [] }: DescribeNetworkInterfacesCommandOutput = await aws.send(
     'looking for its network interfaces',
     new aws.sdk.DescribeNetworkInterfacesCommand({
@@ -193,7 +210,10 @@ async function removeInterfaces(aws: Aws, ids: readonly string[]): Promise<void>
       ],
     }),
   );
-  for (const { NetworkInterfaceId } of NetworkInterfaces)
+  const ours = NetworkInterfaces.filter(({ NetworkInterfaceId, TagSet }) =>
+    isOurs({ id: NetworkInterfaceId, tags: TagSet }),
+  );
+  for (const { NetworkInterfaceId } of ours)
     if (NetworkInterfaceId !== undefined) await removeInterface(aws, NetworkInterfaceId);
 }
 
