@@ -66,7 +66,12 @@ export async function askForMachine(
   const name = given.name ?? (await freeName(driver, cli));
   const own = await driverAnswers(driverNamed(driver), given.flags, cli);
   const flags = { ...own, ...(await engineAnswers(driverNamed(driver), { ...own, ...given.flags }, cli)) };
-  return { name, driver, flags: { ...flags, ...given.flags }, use: given.use || (await wantsUse()) };
+  return {
+    name,
+    driver,
+    flags: { ...flags, ...given.flags },
+    use: given.flags.use === undefined && !given.use ? await wantsUse() : given.use,
+  };
 }
 
 /** What will be made and what it costs, before anything is; a no leaves nothing. */
@@ -200,8 +205,12 @@ async function freeName(driver: string, cli: Cli): Promise<string> {
     },
   ]);
   const before = await world.store.find(String(name));
-  if (before?.phase !== 'ready') return String(name);
-  world.progress.note(`There is a machine named "${String(name)}" already`);
+  if (!before) return String(name);
+  world.progress.note(
+    before.phase === 'ready'
+      ? `There is a machine named "${String(name)}" already`
+      : `"${String(name)}" is half made; finish it: slipway create ${String(name)}, or undo it: slipway rm ${String(name)}`,
+  );
   return freeName(driver, cli);
 }
 

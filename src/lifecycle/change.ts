@@ -1,8 +1,16 @@
 import type { Driver } from '../drivers/driver.ts';
 import { driverNamed } from '../drivers/index.ts';
-import { givenWith, same } from '../given.ts';
+import { same } from '../given.ts';
 import type { Machine, MachineSpec, Ready } from '../machine.ts';
-import { changedOptions, changeOf, checkSpec, provisionMachine, sameOptions } from './provision.ts';
+import {
+  changedOptions,
+  changeOf,
+  checkSpec,
+  possible,
+  provisionMachine,
+  sameOptions,
+  withOptions,
+} from './provision.ts';
 import { inspectMachine, startMachine, stopMachine } from './run.ts';
 import type { World } from './world.ts';
 
@@ -42,10 +50,9 @@ async function takeAtStart(name: string, change: Changing, driver: Driver, world
   if (before.phase !== 'ready') throw new Error(`${name} is not ready, so there is nothing to change in place`);
   const wanted = change(before.spec);
   sameOptions(before, wanted, driver);
+  await possible(before, wanted, driver, world);
   const keys = atStart(driver, before.spec, wanted);
-  const options = { ...before.spec.options, ...Object.fromEntries(keys.map((key) => [key, wanted.options[key]])) };
-  const given = givenWith(before.spec, options);
-  const spec = { ...before.spec, options, ...(given ? { given } : {}) };
+  const spec = withOptions(before.spec, wanted, keys);
   await checkSpec(driver, spec, world);
   const runs = before.due !== undefined || (await inspectMachine(before, world))?.state !== 'stopped';
   const machine: Ready = { ...before, spec, ...(runs ? { due: 'restart' } : {}) };

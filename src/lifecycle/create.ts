@@ -1,11 +1,12 @@
 import type { Driver } from '../drivers/driver.ts';
 import { driverNamed, targetOf } from '../drivers/index.ts';
-import { givenWith } from '../given.ts';
+import { SlipwayError } from '../errors.ts';
+import { differs, givenWith } from '../given.ts';
 import type { Machine, MachineSpec, Ready } from '../machine.ts';
-import type { Values } from '../options.ts';
+import { listed, type Values } from '../options.ts';
 import { bootOf, waitForStart } from './first-start.ts';
 import { lifeFromNow, tellFate, type Lasting } from './life.ts';
-import { admit, checkSpec, provision } from './provision.ts';
+import { admit, changedOptions, changeOf, checkSpec, provision } from './provision.ts';
 import { askingFor, noConflicts, notReady, recordingFailure } from './records.ts';
 import { callOf, type World } from './world.ts';
 
@@ -14,10 +15,13 @@ import { callOf, type World } from './world.ts';
  * where the last one came to.
  */
 export async function createMachine(wanted: MachineSpec, world: World): Promise<Ready> {
-  const { store } = world;
-  const driver = driverNamed(wanted.driver);
-  const settled = await settle(driver, wanted, world);
-  await using _lock = await store.lock(wanted.name);
+  return await createSettled(await settle(driverNamed(wanted.driver), wanted, world), world);
+}
+
+/** The rest of it, once all that can be decided before is. */
+export async function createSettled(settled: MachineSpec, world: World): Promise<Ready> {
+  const driver = driverNamed(settled.driver);
+  await using _lock = await world.store.lock(settled.name);
   const { machine, spec, again } = await begin(settled, world);
   tellFate(machine, driver, world);
   return await recordingFailure(machine, world, async (save) => {
@@ -37,11 +41,36 @@ export async function createMachine(wanted: MachineSpec, world: World): Promise<
 
 /** All that is decided, refused and fetched before the name is taken: nothing is left of a create that could not begin. */
 export async function settle(driver: Driver, wanted: MachineSpec, world: World): Promise<MachineSpec> {
-  const { store, progress } = world;
   await checkSpec(driver, wanted, world);
   // Told now, and not after the minutes that an image may take.
-  const before = await store.find(wanted.name);
+  const before = await world.store.find(wanted.name);
   notReady(before);
+  sameMaking(before, wanted, driver);
+  return await decided(driver, wanted, before, world);
+}
+
+/**
+ * What is to take the place of a machine, settled while that one stands: all that a create refuses before it takes a name is refused
+ * before the old one goes.
+ */
+export async function settleInPlaceOf(before: Machine, wanted: MachineSpec, world: World): Promise<MachineSpec> {
+  const driver = driverNamed(wanted.driver);
+  // What the old one holds on this computer, a port or its context, is free for the new one.
+  const inItsPlace = { ...wanted, id: before.spec.id };
+  await checkSpec(driver, before.spec.driver === driver.name ? inItsPlace : wanted, world);
+  await noConflicts(inItsPlace, world.places);
+  const spec = await decided(driver, wanted, undefined, world);
+  lifeFromNow(undefined, spec, driver, world);
+  return spec;
+}
+
+async function decided(
+  driver: Driver,
+  wanted: MachineSpec,
+  before: Machine | undefined,
+  world: World,
+): Promise<MachineSpec> {
+  const { progress } = world;
   const options = driver.settle
     ? await progress.step('settle', `Ask ${driver.name} for what was left open`, async (log) =>
         driver.settle?.(targetOf(driver, wanted), callOf(world, log)),
@@ -69,6 +98,7 @@ export async function begin(wanted: MachineSpec, world: World): Promise<Begun> {
   const { store, places } = world;
   const before = await store.find(wanted.name);
   notReady(before);
+  sameMaking(before, wanted, driverNamed(wanted.driver));
   const { id = wanted.id, batch = wanted.batch } = before?.spec ?? {};
   // Whose it is does not change by who finishes it.
   const { fleet, ...rest } = wanted;
@@ -87,4 +117,26 @@ export async function begin(wanted: MachineSpec, world: World): Promise<Begun> {
   const machine: Machine = { ...kept, spec, ...life };
   await store.write(machine);
   return { machine, spec, again: before !== undefined };
+}
+
+/** What was asked for under this id is found again where it was asked for: in another zone, another one would be made. */
+function sameMaking(before: Machine | undefined, wanted: MachineSpec, driver: Driver): void {
+  if (!before) return;
+  const { name } = wanted;
+  const hint = `Finish it as it was begun: slipway create ${name}, or undo it first: slipway rm ${name}`;
+  if (before.spec.driver !== driver.name) {
+    const begun = `"${name}" is half made with the driver ${before.spec.driver}, not ${driver.name}`;
+    throw new SlipwayError('MACHINE_EXISTS', begun, { hint });
+  }
+  const asked = before.phase !== 'creating' || before.asked !== undefined;
+  if (!asked || !driver.create) return;
+  const other = changedOptions(before.spec, wanted).filter(
+    (key) =>
+      differs(key, before.spec, wanted.options, driver.settle !== undefined) &&
+      changeOf(driver, key, before.spec.options[key], wanted.options[key]) === 'replace',
+  );
+  if (other.length === 0) return;
+  throw new SlipwayError('USAGE', `"${name}" is half made with other options of ${driver.name}: ${listed(other)}`, {
+    hint,
+  });
 }

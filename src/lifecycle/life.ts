@@ -25,7 +25,9 @@ export function deadlineAfter(
   anew: boolean,
   now: Date,
 ): Pick<Machine, 'deadline'> {
-  const kept = before !== undefined && !anew && before.spec.life?.ttl === life?.ttl;
+  // A time that was asked for and never counted was asked for by a run that was stopped.
+  const counted = life?.ttl === undefined || before?.deadline !== undefined;
+  const kept = before !== undefined && !anew && before.spec.life?.ttl === life?.ttl && counted;
   const deadline = kept ? before.deadline : life?.ttl === undefined ? undefined : deadlineIn(life.ttl, now);
   return deadline === undefined ? {} : { deadline };
 }

@@ -72,16 +72,28 @@ export async function provisionMachine(
   sameOptions(before, machine.spec, driver);
   stopsWhereItShould(machine.spec, machine.ending, driver);
   await noConflicts(machine.spec, world.places);
+  await possible(before, machine.spec, driver, world);
+  const waiting = await forNextStart(before, machine.spec, driver, world);
+  if (waiting) return waiting;
   if (machine.deadline !== before.deadline || !same(machine.spec.life ?? {}, before.spec.life ?? {}))
     tellFate(machine, driver, world);
-  const start = before.phase === 'ready' ? { ...before, wanted: machine.spec } : machine;
+  // Until its provider has heard of it, a change that is stopped has not begun.
+  let carried = false;
+  const { deadline } = machine;
+  const wanted = (): Pick<Machine, 'spec' | 'deadline'> | undefined =>
+    carried ? { spec: machine.spec, ...(deadline === undefined ? {} : { deadline }) } : undefined;
+  const start = before.phase === 'ready' ? { ...before, wanted } : machine;
   return await recordingFailure(start, world, async (save) => {
     await admit(driver, targetOf(driver, machine.spec), world);
-    await carryOver(before, machine.spec, driver, world);
+    await carryOver(before, machine.spec, driver, world, save);
+    carried = true;
     // What waits for a start goes on waiting, whatever was changed meanwhile.
     const due = before.due === undefined ? {} : { due: before.due };
-    const ready = await provision(machine, driver, world, (next) => save({ ...next, ...due }));
-    await dropProfiles(before.spec, ready.spec, world);
+    const ready = await provision(machine, driver, world, async (next) => {
+      // Before the record says that they are no longer wanted.
+      if (next.phase === 'ready') await dropProfiles(before.spec, next.spec, world);
+      await save({ ...next, ...due });
+    });
     return { ...ready, ...due };
   });
 }
@@ -321,13 +333,62 @@ export function sameOptions({ spec }: Machine, wanted: MachineSpec, driver: Driv
   );
 }
 
-/** What changes live at the provider, before anything here says that it has. */
-async function carryOver(before: Machine, wanted: MachineSpec, driver: Driver, world: World): Promise<void> {
+/** Refused before anything is recorded or stopped for it: a type that does not exist, a firewall that others share. */
+export async function possible(before: Machine, wanted: MachineSpec, driver: Driver, world: World): Promise<void> {
+  if (!driver.checkChange || changedOptions(before.spec, wanted).length === 0) return;
+  await driver.checkChange(
+    targetOf(driver, wanted),
+    driver.options.parse(before.spec.options),
+    callOf(world, world.debug),
+  );
+}
+
+/** What a machine takes as it starts needs no visit, where it is stopped and nothing else is to change. */
+async function forNextStart(
+  before: Machine,
+  wanted: MachineSpec,
+  driver: Driver,
+  world: World,
+): Promise<Ready | undefined> {
   const changed = changedOptions(before.spec, wanted);
+  const atStart = changed.filter(
+    (key) => changeOf(driver, key, before.spec.options[key], wanted.options[key]) === 'restart',
+  );
+  if (before.phase !== 'ready' || atStart.length === 0) return undefined;
+  const state = await driver.inspect(targetOf(driver, before.spec), callOf(world, world.debug));
+  if (state.state !== 'stopped') return undefined;
+  const spec = withOptions(before.spec, wanted, atStart);
+  const machine: Ready = { ...before, spec };
+  await world.store.write(machine);
+  world.progress.note(`"${spec.name}" is stopped: it takes ${listed(atStart)} at its next start`);
+  const alone = atStart.length === changed.length && same(spec, { ...wanted, given: spec.given });
+  return alone ? machine : undefined;
+}
+
+/** What changes live at the provider, before anything here says that it has. */
+async function carryOver(
+  before: Machine,
+  wanted: MachineSpec,
+  driver: Driver,
+  world: World,
+  save: Save,
+): Promise<void> {
+  const changed = changedOptions(before.spec, wanted).filter(
+    (key) => changeOf(driver, key, before.spec.options[key], wanted.options[key]) === 'live',
+  );
   if (!driver.change || changed.length === 0) return;
   await world.progress.step('change', `Change ${listed(changed)} (${driver.name})`, async (log) =>
     driver.change?.(targetOf(driver, wanted), driver.options.parse(before.spec.options), callOf(world, log)),
   );
+  // A host that can't be reached then does not make it untrue.
+  if (before.phase === 'ready') await save({ ...before, spec: withOptions(before.spec, wanted, changed) });
+}
+
+/** A machine's spec with these options as they are wanted. */
+export function withOptions(before: MachineSpec, wanted: MachineSpec, keys: readonly string[]): MachineSpec {
+  const options = { ...before.options, ...Object.fromEntries(keys.map((key) => [key, wanted.options[key]])) };
+  const given = givenWith(before, options);
+  return { ...before, options, ...(given ? { given } : {}) };
 }
 
 function withGiven(before: MachineSpec, { given: asked, ...spec }: MachineSpec): MachineSpec {

@@ -18,7 +18,7 @@ const INTERRUPTIONS: ReadonlySet<ErrorCode> = new Set(['CANCELED', 'SSH_LOST', '
 
 /** Runs the rest of a path whose failure the record shall tell, from the last state that was saved. */
 export async function recordingFailure<T>(
-  { wanted, ...start }: Machine & { readonly wanted?: MachineSpec },
+  { wanted, ...start }: Machine & { readonly wanted?: () => Pick<Machine, 'spec' | 'deadline'> | undefined },
   { store, progress, now }: World,
   work: (save: Save) => Promise<T>,
 ): Promise<T> {
@@ -34,8 +34,11 @@ export async function recordingFailure<T>(
       const failure = { at: now().toISOString(), step: progress.last(), code: error.code, message: error.message };
       // A ready machine is what its record says until the change has worked, or a refused option would come back with
       // each run. What merely stopped a change leaves it to be finished.
-      const spec = wanted && INTERRUPTIONS.has(error.code) ? wanted : last.spec;
-      await store.write({ ...last, spec, failure }).catch((second: unknown) => {
+      const change = INTERRUPTIONS.has(error.code) ? wanted?.() : undefined;
+      const { deadline, ...rest } = last;
+      // With the change, also a deadline that it takes away.
+      const known = change ?? { spec: last.spec, ...(deadline === undefined ? {} : { deadline }) };
+      await store.write({ ...rest, ...known, failure }).catch((second: unknown) => {
         // The disk that is too full for this note is what the first error is about.
         if (!(second instanceof SlipwayError)) throw second;
       });

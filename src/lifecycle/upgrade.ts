@@ -31,7 +31,7 @@ export async function upgradeMachine(
     await using _session = session;
     return { plan: planUpgrade(spec.engine, facts, ssh.address), url: before.endpoint.url, done: undefined };
   }
-  return await recordingFailure({ ...before, wanted: spec }, world, async (save) => {
+  return await recordingFailure({ ...before, wanted: () => ({ spec }) }, world, async (save) => {
     const upgrade = await upgradeHost({ ...before, spec }, ssh, world);
     const { failure: _mended, ...rest } = before;
     await save({ ...rest, spec });
