@@ -3,7 +3,8 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { createMachines } from '../../src/lifecycle/bulk.ts';
-import type { Driver, Owned } from '../../src/drivers/driver.ts';
+import { z } from 'zod';
+import type { Driver, Instance, Owned } from '../../src/drivers/driver.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { discardStrays, findStrays, type Search } from '../../src/lifecycle/gc.ts';
 import { homeId } from '../../src/home-id.ts';
@@ -183,6 +184,102 @@ describe('a create in a cloud that dies', () => {
     await expect(createMachine(await inTheSky('web', sky.cloud), world)).rejects.toBe(KILLED);
     await removeMachine('web', GONE, sky.world());
     expect(sky.cloud.targets.at(-1)?.asked).toEqual({ what: 'instance', at: expect.stringMatching(/^\d{4}-.*Z$/) });
+  });
+});
+
+/** The sky with options that change in each of their ways, and what it was told of them. */
+function changing(cloud: FakeCloud, state: Instance | undefined = undefined) {
+  const told: unknown[] = [];
+  registered.drivers[0] = {
+    ...cloud.driver,
+    options: z.object({ region: z.string().optional(), tags: z.string().optional(), size: z.string().optional() }),
+    settle: async ({ options }) => ({ ...options, region: options.region ?? 'north' }),
+    ends: () => ({ byItself: 'stopped', costs: 'it costs nothing' }),
+    changeOf: (option) => (({ tags: 'live', size: 'restart' }) as const)[option as 'tags'] ?? 'replace',
+    async change({ options }) {
+      told.push(options.tags);
+    },
+    inspect: async (...call) => state ?? cloud.driver.inspect(...call),
+  };
+  return told;
+}
+
+describe('a machine that is asked for otherwise than before', () => {
+  test('goes on where it was begun while it is half made: in another place another one would be made', async () => {
+    await using sky = await skyWorld();
+    changing(sky.cloud);
+    const spec = await inTheSky('web', sky.cloud);
+    const dying = sky.world({ progress: recordingProgress({ when: 'before', id: 'connect' }) });
+    await expect(createMachine(spec, dying)).rejects.toBe(KILLED);
+    const before = await sky.world().store.read('web');
+    const error = await rejected(createMachine({ ...spec, options: { region: 'south' } }, sky.world()));
+    expect([error?.code, error?.message, error?.hint]).toEqual([
+      'USAGE',
+      '"web" is half made with other options of sky: region',
+      'Finish it as it was begun: slipway create web, or undo it first: slipway rm web',
+    ]);
+    expect(await sky.world().store.read('web')).toEqual(before);
+    expect(sky.cloud.made).toHaveLength(1);
+    const elsewhere = await rejected(
+      createMachine({ ...spec, driver: 'generic', options: { ipAddress: 'x' } }, sky.world()),
+    );
+    expect(elsewhere?.code).toBe('MACHINE_EXISTS');
+  });
+
+  test('keeps what its provider was told, also when its host can’t be reached then', async () => {
+    await using sky = await skyWorld();
+    const told = changing(sky.cloud);
+    const world = sky.world();
+    await createMachine(await inTheSky('web', sky.cloud), world);
+    const tagged = (spec: MachineSpec): MachineSpec => ({ ...spec, options: { ...spec.options, tags: 'a' } });
+    sky.cloud.meets.push(...Array.from({ length: 3 }, () => new SlipwayError('SSH_REFUSED', 'no')));
+    expect((await rejected(provisionMachine('web', tagged, world)))?.code).toBe('SSH_REFUSED');
+    expect((await world.store.read('web')).spec.options).toMatchObject({ tags: 'a' });
+    sky.cloud.meets.splice(0);
+    await provisionMachine('web', tagged, world);
+    expect(told).toEqual(['a']);
+  });
+
+  test('tells its provider again when that was stopped, and counts its time when that was', async () => {
+    await using sky = await skyWorld();
+    const told = changing(sky.cloud);
+    await createMachine(await inTheSky('web', sky.cloud), sky.world());
+    const wanted = (spec: MachineSpec): MachineSpec => ({
+      ...spec,
+      options: { ...spec.options, tags: 'a' },
+      life: { ttl: '4h' },
+    });
+    const sure = registered.drivers[0];
+    if (!sure) throw new Error('no driver');
+    registered.drivers[0] = {
+      ...sure,
+      async change() {
+        throw new SlipwayError('CANCELED', 'stopped');
+      },
+    };
+    expect((await rejected(provisionMachine('web', wanted, sky.world())))?.code).toBe('CANCELED');
+    registered.drivers[0] = sure;
+    sky.cloud.meets.push(new SlipwayError('SSH_LOST', 'gone'));
+    expect((await rejected(provisionMachine('web', wanted, sky.world())))?.code).toBe('SSH_LOST');
+    const ready = await provisionMachine('web', wanted, sky.world());
+    expect(told).toEqual(['a']);
+    expect(ready.deadline).toBeDefined();
+  });
+
+  test('takes at its next start what it can’t take while it is stopped, and is not visited for it', async () => {
+    await using sky = await skyWorld();
+    changing(sky.cloud);
+    await createMachine(await inTheSky('web', sky.cloud), sky.world());
+    changing(sky.cloud, { state: 'stopped' });
+    const progress = recordingProgress();
+    await provisionMachine(
+      'web',
+      (spec) => ({ ...spec, options: { ...spec.options, size: 'xl' } }),
+      sky.world({ progress }),
+    );
+    expect((await sky.world().store.read('web')).spec.options).toMatchObject({ size: 'xl' });
+    expect(progress.notes).toEqual(['"web" is stopped: it takes size at its next start']);
+    expect(progress.ids).toEqual([]);
   });
 });
 
