@@ -2,20 +2,27 @@ import { applyChanges } from '../changes.ts';
 import type { Call } from '../drivers/driver.ts';
 import { driverNamed, drivers, targetOf } from '../drivers/index.ts';
 import { SlipwayError } from '../errors.ts';
-import type { Machine } from '../machine.ts';
+import type { Machine, SshTarget } from '../machine.ts';
 import type { Log } from '../progress.ts';
 import { applyStep } from '../provision/apply.ts';
+import type { Facts } from '../provision/facts.ts';
+import { planLife, stopTimers } from '../provision/life.ts';
 import { ownerOf, planDeprovision } from '../provision/plan.ts';
 import { currentContext, switchContext } from '../provision/profiles/current-context.ts';
 import { contextName, contextOwner } from '../provision/profiles/docker-context.ts';
 import { profiles } from '../provision/profiles/index.ts';
+import type { Plan } from '../provision/step.ts';
 import type { Store } from '../store.ts';
 import { lookAtHost, openSession, stepSide } from './hosts.ts';
+import { hasEnded, shownTime } from './life.ts';
 import { callOf, type World } from './world.ts';
 
 export type Removal = { readonly name: string; readonly stays: string | undefined; readonly contextReset: boolean };
 
-/** Takes away what this machine put anywhere; `deprovision` includes what provisioning wrote on the host. */
+/**
+ * Takes away what this machine put anywhere; `deprovision` includes what provisioning wrote on the host. A host that stays loses its
+ * timers in any case: once its machine is forgotten, nobody could move its deadline.
+ */
 export async function removeMachine(
   name: string,
   how: { readonly deprovision: boolean; readonly force: boolean },
@@ -26,6 +33,7 @@ export async function removeMachine(
   await using _lock = await store.lock(name);
   const found = await findOrBroken(name, how.force, store);
   if (found && how.deprovision) await withdraw(found, how.force, world);
+  else if (found && endsByItself(found) && hostStays(found)) await letLive(found, world);
   // A context of that name that is not this machine's stays, also as the current one.
   const owner = await contextOwner(contextName(name), places);
   // Of a broken record we know no id; that the context is Slipway's and of its name has to do.
@@ -75,23 +83,68 @@ async function withdraw(machine: Machine, force: boolean, world: World): Promise
   const ssh = machine.host?.ssh;
   if (!ssh) return;
   try {
-    const { session } = await world.progress.step('connect', `Connect to ${ssh.user}@${ssh.address}`, () =>
-      openSession(ssh, world),
-    );
-    await using _session = session;
-    const facts = await lookAtHost(session, ssh, world);
-    const owner = ownerOf(facts);
-    if (owner && owner.id !== machine.spec.id) {
-      world.progress.note(`${ssh.address} is the machine "${owner.name}" by now, so what is written there stays`);
-      return;
-    }
-    for (const step of planDeprovision(facts, ssh.address)) {
-      await world.progress.step(step.id, step.title, (log: Log) =>
-        applyStep(step, { ...stepSide(facts, world), session, address: ssh.address, log }),
-      );
-    }
+    await onItsHost(machine, ssh, (facts) => planDeprovision(facts, ssh.address), world);
   } catch (error) {
     if (!force || !(error instanceof SlipwayError) || error.code === 'CANCELED') throw error;
     world.progress.note(`The host keeps what was written on it: ${error.message}`);
+    if (endsByItself(machine) && hostStays(machine)) world.progress.note(stillEnds(machine, ssh, error, world.now()));
   }
+}
+
+/** Takes the timers away, and nothing else. A host that can't be told must not keep a machine from being forgotten. */
+async function letLive(machine: Machine, world: World): Promise<void> {
+  const ssh = machine.host?.ssh;
+  if (!ssh) return;
+  try {
+    await onItsHost(machine, ssh, (facts) => [planLife(undefined, facts)].filter((step) => step !== undefined), world);
+  } catch (error) {
+    if (!(error instanceof SlipwayError) || error.code === 'CANCELED') throw error;
+    world.progress.note(stillEnds(machine, ssh, error, world.now()));
+  }
+}
+
+async function onItsHost(
+  machine: Machine,
+  ssh: SshTarget,
+  planOf: (facts: Facts) => Plan,
+  world: World,
+): Promise<void> {
+  const { session } = await world.progress.step('connect', `Connect to ${ssh.user}@${ssh.address}`, () =>
+    openSession(ssh, world),
+  );
+  await using _session = session;
+  const facts = await lookAtHost(session, ssh, world);
+  const owner = ownerOf(facts);
+  if (owner && owner.id !== machine.spec.id) {
+    world.progress.note(`${ssh.address} is the machine "${owner.name}" by now, so what is written there stays`);
+    return;
+  }
+  for (const step of planOf(facts)) {
+    await world.progress.step(step.id, step.title, (log: Log) =>
+      applyStep(step, { ...stepSide(facts, world), session, address: ssh.address, log }),
+    );
+  }
+}
+
+function endsByItself({ deadline, spec }: Machine): boolean {
+  return deadline !== undefined || spec.life?.idleStop !== undefined;
+}
+
+/** Where the driver takes the host away, its timers go with it. */
+function hostStays({ spec }: Machine): boolean {
+  return drivers.find(({ name }) => name === spec.driver)?.remove === undefined;
+}
+
+/** Why, when, and what to type against it, since nothing of ours knows of this host from now on. */
+function stillEnds(machine: Machine, ssh: SshTarget, { message }: SlipwayError, now: Date): string {
+  const { deadline, spec } = machine;
+  const when = [
+    ...(deadline === undefined
+      ? []
+      : [hasEnded(machine, now) ? 'ten minutes after each boot' : `at ${shownTime(deadline)}`]),
+    ...(spec.life?.idleStop === undefined ? [] : [`once it has been idle for ${spec.life.idleStop}`]),
+  ].join(', or ');
+  // Of a half-made one nobody knows how far its making came.
+  const does = machine.phase === 'ready' ? 'still powers itself off' : 'may still power itself off';
+  return `${ssh.address} ${does} ${when}, since its timers could not be taken away (${message}); to stop that: ${stopTimers(ssh)}`;
 }

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { SshTarget } from '../machine.ts';
 import type { Facts } from './facts.ts';
 import type { RemoteFile, Step } from './step.ts';
 
@@ -72,6 +73,24 @@ export function planLife(life: Life | undefined, { files, lifePending }: Facts):
     variables: { TIMERS: timersOf(wanted.map(({ path }) => path)).join(' '), MANIFEST: manifest.join('\n') },
     files: laid,
   };
+}
+
+/**
+ * What to type against the timers without Slipway. Stopped alone, or disabled, they would be back after a boot, which starts what
+ * timers.target wants.
+ */
+export function stopTimers({ user, address, port, jump }: SshTarget): string {
+  const words = [
+    'ssh',
+    ...(port === 22 ? [] : ['-p', String(port)]),
+    ...(jump === undefined
+      ? []
+      : ['-J', `${jump.user}@${jump.address.includes(':') ? `[${jump.address}]` : jump.address}:${jump.port}`]),
+    `${user}@${address}`,
+  ];
+  const sudo = user === 'root' ? '' : 'sudo ';
+  const timers = [DEADLINE.timer, IDLE.timer];
+  return `${words.join(' ')} "${sudo}rm -f ${timers.join(' ')} && ${sudo}systemctl stop ${timersOf(timers).join(' ')}"`;
 }
 
 function titleOf(life: Life | undefined): string {
