@@ -65,3 +65,19 @@ export async function make(wanted: Target<Options>, call: MakingCall): Promise<T
   await ec2.create?.(target, BOOT, call);
   return target;
 }
+
+/** Two machines by one call. */
+export async function pair(
+  call: MakingCall,
+  argv: readonly string[] = [],
+): Promise<[Target<Options>, Target<Options>]> {
+  const options = (await ec2.settle?.(machineWith(optionsOf(argv)), call)) ?? optionsOf(argv);
+  const of = (index: number): Target<Options> =>
+    machineWith(options, {
+      name: `web-${index + 1}`,
+      batch: { id: '9d1f9a52-6f0a-4c8c-9d8e-0f6f3f1b2c3d', index, size: 2 },
+    });
+  const both: [Target<Options>, Target<Options>] = [of(0), of(1)];
+  await ec2.createMany?.(both, BOOT, call);
+  return both;
+}

@@ -1,8 +1,11 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
+import type { Target } from '../../src/drivers/driver.ts';
 import { ec2 } from '../../src/drivers/ec2/ec2.ts';
-import { asUserOf, calling, machineWith, make, optionsOf } from '../clouds/ec2-driver.ts';
+import type { Options } from '../../src/drivers/ec2/options.ts';
+import { asUserOf, BOOT, calling, machineWith, make, optionsOf, pair, type Calling } from '../clouds/ec2-driver.ts';
 import { startEc2, type Ec2 } from '../clouds/ec2.ts';
 import { noGuests } from '../clouds/guests.ts';
+import { rejected } from '../fakes/caught.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 
 afterEach(() => void vi.unstubAllEnvs());
@@ -72,5 +75,56 @@ describe('an instance that exists', () => {
       'replace',
     ]);
     expect([how('rootSize', 16, 40), how('rootSize', 40, 16)]).toEqual(['restart', 'replace']);
+  });
+});
+
+describe('one of a batch', () => {
+  const others = { allowCidr: ['203.0.113.0/24'] };
+  const changing = (call: Calling, target: Target<Options>, how: Partial<Options>) =>
+    [{ ...target, options: { ...target.options, ...how } }, target.options, call] as const;
+  const doors = (cloud: Ec2) =>
+    cloud.groups.map(({ tags, rules }) => [tags['slipway-id'], [...new Set(rules.map(({ cidr }) => cidr))].join()]);
+
+  test('lets nobody into the group that it shares, and is told so before anything is changed', async () => {
+    await using home = await temporaryFolder();
+    await using cloud = await startEc2({ guests: noGuests(), bootTime: 0 });
+    asUserOf(cloud, home.path);
+    const call = calling(home.path);
+    const [one, two] = await pair(call);
+    const before = cloud.calls.filter(({ mutates }) => mutates).length;
+    const refusal = {
+      code: 'USAGE',
+      message: '"web-1" shares its security group with the machines that were made with it',
+      hint: expect.stringMatching(/slipway rm web-1, then slipway create web-1; or change sg-\w+ for all/),
+    };
+    const wanted = { ...others, tags: ['team=db'] };
+    expect(await rejected(Promise.resolve(ec2.checkChange?.(...changing(call, one, wanted))))).toMatchObject(refusal);
+    expect(await rejected(Promise.resolve(ec2.change?.(...changing(call, one, wanted))))).toMatchObject(refusal);
+    expect(cloud.calls.filter(({ mutates }) => mutates)).toHaveLength(before);
+    await ec2.remove?.(two, call);
+    await ec2.checkChange?.(...changing(call, one, others));
+    await ec2.change?.(...changing(call, one, others));
+    expect(doors(cloud)).toEqual([[one.batch?.id, '203.0.113.0/24']]);
+  });
+
+  test('that was made anew alone has a group of its own, which alone is changed', async () => {
+    await using home = await temporaryFolder();
+    await using cloud = await startEc2({ guests: noGuests(), bootTime: 0 });
+    asUserOf(cloud, home.path);
+    const call = calling(home.path);
+    const [one] = await pair(call);
+    await vi.waitFor(() => expect(cloud.instances.map(({ state }) => state)).toEqual(['running', 'running']));
+    await ec2.remove?.(one, call);
+    await ec2.create?.(one, BOOT, call);
+    const own = cloud.groups.find(({ tags }) => tags['slipway-id'] === one.id);
+    own?.rules.splice(0, own.rules.length, ...own.rules.map((rule) => ({ ...rule, cidr: '192.0.2.1/32' })));
+    await ec2.admit?.(one, call);
+    expect(own?.rules.map(({ cidr }) => cidr)).toContain('127.0.0.1/32');
+    await ec2.checkChange?.(...changing(call, one, others));
+    await ec2.change?.(...changing(call, one, others));
+    expect(doors(cloud)).toEqual([
+      [one.batch?.id, '127.0.0.1/32'],
+      [one.id, '203.0.113.0/24'],
+    ]);
   });
 });

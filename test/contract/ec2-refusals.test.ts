@@ -10,13 +10,11 @@ import { ec2 } from '../../src/drivers/ec2/ec2.ts';
 import type { Options } from '../../src/drivers/ec2/options.ts';
 import type { SlipwayError } from '../../src/errors.ts';
 import type { Fault, Resource } from '../clouds/cloud.ts';
-import { asUserOf, BOOT, calling, machineWith, make, optionsOf, type Calling } from '../clouds/ec2-driver.ts';
+import { asUserOf, BOOT, calling, machineWith, make, optionsOf, pair, type Calling } from '../clouds/ec2-driver.ts';
 import { ACCOUNT, OTHER_ACCOUNT, OWN_SUBNET, OWN_VPC, startEc2, type Ec2 } from '../clouds/ec2.ts';
 import { noGuests } from '../clouds/guests.ts';
 import { rejected } from '../fakes/caught.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
-
-const BATCH = '9d1f9a52-6f0a-4c8c-9d8e-0f6f3f1b2c3d';
 
 let cloud: Ec2;
 let folder: Awaited<ReturnType<typeof temporaryFolder>>;
@@ -674,16 +672,6 @@ describe('gc', () => {
     expect(cloud.alive()).toEqual([]);
   });
 });
-
-/** Two machines by one call. */
-async function pair(call: Calling, argv: readonly string[] = []): Promise<[Target<Options>, Target<Options>]> {
-  const options = (await ec2.settle?.(machineWith(optionsOf(argv)), call)) ?? optionsOf(argv);
-  const of = (index: number): Target<Options> =>
-    machineWith(options, { name: `web-${index + 1}`, batch: { id: BATCH, index, size: 2 } });
-  const both: [Target<Options>, Target<Options>] = [of(0), of(1)];
-  await ec2.createMany?.(both, BOOT, call);
-  return both;
-}
 
 async function removing(target: Target<Options>, call: Calling): Promise<void> {
   await ec2.remove?.(target, call);

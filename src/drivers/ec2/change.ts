@@ -1,16 +1,39 @@
 import type { DescribeVolumesCommandOutput, Instance as AwsInstance } from '@aws-sdk/client-ec2';
 import { insist } from '../../cloud/insist.ts';
+import { SlipwayError } from '../../errors.ts';
 import type { Call, Target } from '../driver.ts';
 import { type Aws, withAws } from './client.ts';
-import { groupId, ourGroups, replaceBlocks } from './firewall.ts';
-import { causeCode, findInstances, tagPairs } from './instances.ts';
+import { groupOf, replaceBlocks } from './firewall.ts';
+import { causeCode, findInstances, siblingsOf, tagOf, tagPairs } from './instances.ts';
 import type { Options } from './options.ts';
 
 const SETTLES_SECONDS = 120;
 
+/** What can't become of an instance that exists. Asks nothing where nothing of the kind changes. */
+export async function refuseChange(target: Target<Options>, before: Options, call: Call): Promise<void> {
+  if (!admitsOthers(target, before)) return;
+  await withAws(target.options, call, (aws) => unlessShared(aws, target));
+}
+
+const admitsOthers = ({ options }: Target<Options>, before: Options): boolean =>
+  before.allowCidr.join() !== options.allowCidr.join();
+
+/** Who may connect to one of a batch may connect to all of it: that is not changed by the way. */
+async function unlessShared(aws: Aws, target: Target<Options>): Promise<void> {
+  const { batch, id, name } = target;
+  if (!batch) return;
+  const group = await groupOf(aws, target);
+  if (group === undefined || tagOf(group.Tags, 'slipway-id') === id) return;
+  if ((await siblingsOf(aws, target)).length === 0) return;
+  throw new SlipwayError('USAGE', `"${name}" shares its security group with the machines that were made with it`, {
+    hint: `Give it one of its own by making it anew: slipway rm ${name}, then slipway create ${name}; or change ${group.GroupId} for all of them in the console of EC2`,
+  });
+}
+
 /** Tags of the user's, and who may connect: at once. */
 export async function carryOver(target: Target<Options>, before: Options, call: Call): Promise<void> {
   await withAws(target.options, call, async (aws) => {
+    if (admitsOthers(target, before)) await unlessShared(aws, target);
     const instances = await findInstances(aws, target);
     await retag(
       aws,
@@ -21,8 +44,8 @@ export async function carryOver(target: Target<Options>, before: Options, call: 
       before.tags,
       target.options.tags,
     );
-    if (before.allowCidr.join() === target.options.allowCidr.join()) return;
-    const [group] = await ourGroups(aws, [groupId(target)]);
+    if (!admitsOthers(target, before)) return;
+    const group = await groupOf(aws, target);
     if (group) await replaceBlocks(aws, group, before.allowCidr, target.options);
   });
 }

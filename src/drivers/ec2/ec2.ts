@@ -51,6 +51,10 @@ export const ec2 = defineDriver({
       call.note('--ec2-block-duration-minutes has no effect: AWS no longer sells spot blocks');
   },
   changeOf,
+  async checkChange(target, before, call) {
+    const { refuseChange } = await import('./change.ts');
+    await refuseChange(target, before, call);
+  },
   async change(target, before, call) {
     const { carryOver } = await import('./change.ts');
     await carryOver(target, before, call);
@@ -71,11 +75,8 @@ export const ec2 = defineDriver({
   },
   async admit(target, call) {
     const { withAws } = await way();
-    const { admitCaller, ourGroups, groupId } = await import('./firewall.ts');
-    await withAws(target.options, call, async (aws) => {
-      // The first request also tells the SDK's endpoint, by which we know our own address.
-      if ((await ourGroups(aws, [groupId(target)])).length > 0) await admitCaller(aws, target);
-    });
+    const { admitCaller } = await import('./firewall.ts');
+    await withAws(target.options, call, (aws) => admitCaller(aws, target));
   },
   inspect,
   async start(target, call) {

@@ -11,7 +11,7 @@ import { insist } from '../../cloud/insist.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { Call, MakingCall, Target } from '../driver.ts';
 import type { Aws } from './client.ts';
-import { causeCode, tagSpecifications } from './instances.ts';
+import { causeCode, tagOf, tagSpecifications } from './instances.ts';
 import type { Options } from './options.ts';
 
 const SHOWS_SECONDS = 30;
@@ -25,6 +25,20 @@ export async function ourGroups(aws: Aws, ids: readonly string[]): Promise<reado
     new aws.sdk.DescribeSecurityGroupsCommand({ Filters: [{ Name: 'tag:slipway-id', Values: [...ids] }] }),
   );
   return SecurityGroups;
+}
+
+/** The ids that what is a machine's may carry: its own, and its batch's. */
+export const idsOf = (target: Pick<Target<unknown>, 'id' | 'batch'>): readonly string[] => [
+  ...new Set([target.id, groupId(target)]),
+];
+
+/** The group of ours that lets clients in: one of a batch that was made anew has its own, the others share theirs. */
+export async function groupOf(
+  aws: Aws,
+  target: Pick<Target<unknown>, 'id' | 'batch'>,
+): Promise<SecurityGroup | undefined> {
+  const groups = await ourGroups(aws, idsOf(target));
+  return groups.find(({ Tags }) => tagOf(Tags, 'slipway-id') === target.id) ?? groups[0];
 }
 
 /** Who may connect: the blocks that were named, or this computer alone. */
@@ -180,7 +194,8 @@ function oneByOne({ IpRanges = [], Ipv6Ranges = [], ...rest }: IpPermission): re
 export async function admitCaller(aws: Aws, target: Target<Options>): Promise<void> {
   const { options } = target;
   if (options.allowCidr.length > 0) return;
-  const [group] = await ourGroups(aws, [groupId(target)]);
+  // The first request also tells the SDK's endpoint, by which we know our own address.
+  const group = await groupOf(aws, target);
   if (group?.GroupId === undefined) return;
   const [block = ''] = await allowedBlocks(aws, options);
   const doors = (group.IpPermissions ?? []).filter(({ IpRanges = [], Ipv6Ranges = [] }) => {

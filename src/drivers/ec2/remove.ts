@@ -10,7 +10,7 @@ import { insist, pauseFor } from '../../cloud/insist.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { Call, Target } from '../driver.ts';
 import type { Aws } from './client.ts';
-import { groupId, ourGroups, removeGroup } from './firewall.ts';
+import { idsOf, ourGroups, removeGroup } from './firewall.ts';
 import { causeCode, ENDED, findInstances, instancesWith, LIVE, siblingsOf, tagOf, waitForState } from './instances.ts';
 import type { Options } from './options.ts';
 import { ownAccount, sameAccount } from './settle.ts';
@@ -47,10 +47,6 @@ function had(instances: readonly AwsInstance[], id: string | undefined): boolean
       NetworkInterfaces.some(({ NetworkInterfaceId }) => NetworkInterfaceId === id),
   );
 }
-
-const idsOf = (target: Pick<Target<unknown>, 'id' | 'batch'>): readonly string[] => [
-  ...new Set([target.id, groupId(target)]),
-];
 
 /** With credentials of another account everything would seem to be gone. */
 async function rightAccount(aws: Aws, options: Options): Promise<void> {
