@@ -149,6 +149,7 @@ AccuracySec=1
       String(idle),
       String(enginePort),
       name,
+      String(seconds),
     ]),
     [IDLE.timer]: `${head('Look whether this host is idle')}\n${timer}`,
   };

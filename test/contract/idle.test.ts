@@ -2,6 +2,7 @@ import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { checkSeconds } from '../../src/provision/life.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { run } from '../fakes/programs.ts';
 
@@ -16,13 +17,25 @@ async function fakeProc() {
   const state = join(folder.path, 'run');
   const bin = join(folder.path, 'bin');
   const told = join(folder.path, 'told');
+  const sessions = join(folder.path, 'sessions');
   await mkdir(join(proc, 'net'), { recursive: true });
+  await mkdir(sessions);
   await mkdir(bin);
   await writeFile(join(bin, 'systemctl'), `#!/bin/sh\necho "$*" >>'${told}'\n`);
   await writeFile(join(bin, 'wall'), `#!/bin/sh\necho "wall: $*" >>'${told}'\n`);
   for (const program of ['systemctl', 'wall']) await chmod(join(bin, program), 0o755);
   let pid = 1;
-  const env = { PATH: `${bin}:${process.env.PATH}`, PROC: proc, RUN: state };
+  let looked: number | undefined;
+  const env = { PATH: `${bin}:${process.env.PATH}`, PROC: proc, RUN: state, SESSIONS: sessions };
+  async function look(second: number, idle: number): Promise<boolean> {
+    looked = second;
+    await writeFile(join(proc, 'uptime'), `${second}.52 99.10\n`);
+    const words = [String(idle), '2376', 'web', String(checkSeconds(idle))];
+    const { code, stderr } = await run('sh', [script('idle.sh'), ...words], { env });
+    expect([code, stderr]).toEqual([0, '']);
+    const said = await readFile(told, 'utf8').catch(() => '');
+    return /^poweroff$/m.test(said);
+  }
   return {
     async runs({ comm, title = comm }: Process): Promise<void> {
       pid += 1;
@@ -35,14 +48,24 @@ async function fakeProc() {
       await writeFile(join(proc, 'net', 'tcp'), head + lines.map((line, at) => `   ${at}: ${line}\n`).join(''));
       await writeFile(join(proc, 'net', 'tcp6'), head);
     },
-    /** The check, at this second of the host's uptime; true when it powers the host off. */
-    async check(second: number, idle = 100): Promise<boolean> {
-      await writeFile(join(proc, 'uptime'), `${second}.52 99.10\n`);
-      const { code, stderr } = await run('sh', [script('idle.sh'), String(idle), '2376', 'web'], { env });
-      expect([code, stderr]).toEqual([0, '']);
-      const said = await readFile(told, 'utf8').catch(() => '');
-      return /^poweroff$/m.test(said);
+    /** The kernel's table of Unix sockets, of these lines alone. */
+    async sockets(...lines: readonly string[]): Promise<void> {
+      const head = 'Num       RefCount Protocol Flags    Type St Inode Path\n';
+      await writeFile(join(proc, 'net', 'unix'), head + lines.map((line) => `${line}\n`).join(''));
     },
+    async session(...lines: readonly string[]): Promise<void> {
+      await writeFile(join(sessions, '7'), `# This is private data. Do not parse.\n${lines.join('\n')}\n`);
+    },
+    /** The checks up to this second of the host's uptime; true when one powers the host off. */
+    async check(second: number, idle = 100): Promise<boolean> {
+      const every = checkSeconds(idle);
+      while (looked !== undefined && second - looked > every) {
+        if (await look(looked + every, idle)) return true;
+      }
+      return await look(second, idle);
+    },
+    /** The first check after a time in which there was none. */
+    wakes: async (second: number, idle = 100): Promise<boolean> => look(second, idle),
     /** deadline.sh, so many seconds before its deadline. */
     async deadline(left: number): Promise<string> {
       const at = Math.ceil(Date.now() / 1000) + left;
@@ -54,7 +77,22 @@ async function fakeProc() {
   };
 }
 
+/** As Linux prints it, its columns filled with spaces. */
+const SOCKET = 'ffff9d5c4a3f1c00: 00000003 00000000 00000000 0001 03 47312 /run/docker.sock';
 const ENGINE = '0100007F:0948 0100007F:C350 01 00000000:00000000';
+
+type Seen = Partial<Process> & {
+  readonly line?: string;
+  readonly socket?: string;
+  readonly session?: readonly string[];
+};
+
+async function show(host: Awaited<ReturnType<typeof fakeProc>>, { comm, title, line, socket, session }: Seen) {
+  await host.connections(...(line === undefined ? [] : [line]));
+  await host.sockets(...(socket === undefined ? [] : [socket]));
+  if (session) await host.session(...session);
+  if (comm !== undefined) await host.runs({ comm, ...(title === undefined ? {} : { title }) });
+}
 
 describe('a host that is to stop when it is idle', () => {
   test('counts from its boot, and stops when the time is over, not before', async () => {
@@ -65,23 +103,23 @@ describe('a host that is to stop when it is idle', () => {
     expect(await host.check(1100)).toBe(true);
   });
 
-  const signs: readonly {
-    readonly sign: string;
-    readonly comm?: string;
-    readonly title?: string;
-    readonly line?: string;
-  }[] = [
+  const signs: readonly ({ readonly sign: string } & Seen)[] = [
     { sign: 'a running container', comm: 'containerd-shim' },
+    { sign: 'a step of a build', comm: 'runc' },
+    { sign: 'a step of a build that begins', comm: 'runc:[2:INIT]' },
+    { sign: 'a client of the engine on the host', socket: SOCKET },
+    { sign: 'one that goes by the old path', socket: SOCKET.replace('47312 /run', '  123 /var/run') },
+    { sign: 'a login at the console', session: ['UID=0', 'STATE=active', 'CLASS=user', 'TTY=tty1'] },
+    { sign: 'a login of root with a newer systemd', session: ['STATE=online', 'CLASS=user-early'] },
     { sign: 'a connection to the engine', line: ENGINE },
     { sign: 'a login as root', comm: 'sshd', title: 'sshd: root@notty' },
     { sign: 'a login of a newer OpenSSH', comm: 'sshd-session', title: 'sshd-session: deploy@pts/0' },
     { sign: 'a login that forwards ports alone', comm: 'sshd', title: 'sshd: deploy' },
   ];
-  test.each(signs)('is kept up by $sign', async ({ comm, title, line }) => {
+  test.each(signs)('is kept up by $sign', async (seen) => {
     await using host = await fakeProc();
-    await host.connections(...(line === undefined ? [] : [line]));
-    if (comm !== undefined) await host.runs({ comm, ...(title === undefined ? {} : { title }) });
-    for (const second of [1000, 1099, 1100, 5000]) expect(await host.check(second), String(second)).toBe(false);
+    await show(host, seen);
+    for (const second of [1000, 1099, 1100, 1300]) expect(await host.check(second), String(second)).toBe(false);
     // From the last sign on it counts anew.
     await using after = await fakeProc();
     await after.connections(ENGINE);
@@ -92,12 +130,22 @@ describe('a host that is to stop when it is idle', () => {
     expect(await after.check(1190)).toBe(true);
   });
 
-  const noise: readonly {
-    readonly what: string;
-    readonly comm?: string;
-    readonly title?: string;
-    readonly line?: string;
-  }[] = [
+  test('is kept up by a resume after it was suspended, and not by one check that came late', async () => {
+    await using host = await fakeProc();
+    await show(host, {});
+    expect(await host.check(1000)).toBe(false);
+    expect(await host.check(1050)).toBe(false);
+    expect(await host.wakes(9000)).toBe(false);
+    expect(await host.check(9099)).toBe(false);
+    expect(await host.check(9100)).toBe(true);
+    await using late = await fakeProc();
+    await show(late, {});
+    await late.check(1000);
+    expect(await late.check(1050)).toBe(false);
+    expect(await late.wakes(1125)).toBe(true);
+  });
+
+  const noise: readonly ({ readonly what: string } & Seen)[] = [
     { what: 'its SSH server', comm: 'sshd', title: 'sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups' },
     { what: 'somebody who only knocks', comm: 'sshd', title: 'sshd: unknown [priv]' },
     { what: 'somebody who tries passwords', comm: 'sshd-session', title: 'sshd-session: root [net]' },
@@ -105,11 +153,16 @@ describe('a host that is to stop when it is idle', () => {
     { what: 'the engine’s open port', line: '00000000:0948 00000000:0000 0A 00000000:00000000' },
     { what: 'a connection that is over', line: '0100007F:0948 0100007F:C350 06 00000000:00000000' },
     { what: 'a connection to another port', line: '0100007F:0016 0100007F:C350 01 00000000:00000000' },
+    { what: 'the engine’s own socket', socket: SOCKET.replace('0001 03', '0001 01') },
+    { what: 'a connection to another socket', socket: SOCKET.replace('docker.sock', 'systemd/private') },
+    { what: 'a session that is closing', session: ['STATE=closing', 'CLASS=user'] },
+    { what: 'the manager of a user’s units', session: ['STATE=active', 'CLASS=manager'] },
+    { what: 'a prompt to log in', session: ['STATE=active', 'CLASS=greeter'] },
+    { what: 'what cron runs', session: ['STATE=active', 'CLASS=background'] },
   ];
-  test.each(noise)('is not kept up by $what', async ({ comm, title, line }) => {
+  test.each(noise)('is not kept up by $what', async (seen) => {
     await using host = await fakeProc();
-    await host.connections(...(line === undefined ? [] : [line]));
-    if (comm !== undefined) await host.runs({ comm, ...(title === undefined ? {} : { title }) });
+    await show(host, seen);
     expect(await host.check(1000)).toBe(false);
     expect(await host.check(1100)).toBe(true);
   });

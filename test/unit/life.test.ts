@@ -56,7 +56,7 @@ describe('the files of a life', () => {
       AccuracySec=1
       "
     `);
-    expect(textOf(life(), 'idle.service')).toMatch(/^ExecStart=\/bin\/sh .*\/idle\.sh 1800 2376 web$/m);
+    expect(textOf(life(), 'idle.service')).toMatch(/^ExecStart=\/bin\/sh .*\/idle\.sh 1800 2376 web 60$/m);
     expect(textOf(life(), 'timers.target.d/slipway.conf')).toContain(
       'Wants=slipway-deadline.timer slipway-idle.timer\n',
     );
