@@ -1,6 +1,7 @@
 # Lays the timers that end or stop this host by itself, or takes them away. The engine has no part in it.
 # MANIFEST: lines of `mode staged-name path`; mode `-` takes the file away. Staged files lie in ./files. TIMERS: those that run from now on.
 
+RUN=${RUN:-/run/slipway}
 all='slipway-deadline.timer slipway-idle.timer'
 
 main() {
@@ -8,18 +9,20 @@ main() {
     export LC_ALL
     each stage_one || { why 'the files could not be written'; each unstage_one; exit 1; }
     # /run forgets it with the boot, and a boot reads what lies there. Until then a run that was cut off is gone on with.
-    mkdir -p /run/slipway
-    : >/run/slipway/life-pending
-    # shellcheck disable=SC2086 # words are what is wanted
-    systemctl stop $all 2>/dev/null || true
-    each move_one || { why 'the files could not be moved into place'; exit 1; }
-    systemctl daemon-reload
+    mkdir -p "$RUN"
+    : >"$RUN/life-pending"
+    # What runs by now goes on until the new one is read: a host that could not be told must not be left without any deadline.
+    each move_one || { why 'the files could not be moved into place'; each unstage_one; exit 1; }
+    systemctl daemon-reload || { why 'systemd could not read them'; exit 1; }
     # What was laid now counts as a sign of life.
-    rm -f /run/slipway/active
-    for timer in $TIMERS; do
-        systemctl start "$timer" || { why "$timer could not be started"; exit 1; }
+    rm -f "$RUN/active"
+    for timer in $all; do
+        case " $TIMERS " in
+            *" $timer "*) systemctl restart "$timer" || { why "$timer could not be started"; exit 1; } ;;
+            *) systemctl stop "$timer" 2>/dev/null || true ;;
+        esac
     done
-    rm -f /run/slipway/life-pending
+    rm -f "$RUN/life-pending"
 }
 
 why() {
