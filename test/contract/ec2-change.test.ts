@@ -67,6 +67,30 @@ describe('an instance that exists', () => {
     expect(cloud.calls.slice(before).filter(({ operation }) => operation.startsWith('Modify'))).toEqual([]);
   });
 
+  test.each(['VolumeModificationRateExceeded', 'IncorrectModificationState'])(
+    'starts with the disk that it has where EBS makes it larger later: %s',
+    async (code) => {
+      await using home = await temporaryFolder();
+      await using cloud = await startEc2({ guests: noGuests(), bootTime: 0 });
+      const { target, call } = await made(cloud, home.path);
+      await vi.waitFor(() => expect(cloud.instances[0]?.state).toBe('running'));
+      await ec2.stop?.(target, { seconds: 30 }, call);
+      const message = 'You have reached the maximum modification rate per volume limit. Wait at least 6 hours.';
+      cloud.onArrival = ({ operation }) =>
+        operation === 'ModifyVolume' ? { kind: 'refuse', status: 400, code, message } : undefined;
+      const larger = { ...target, options: { ...target.options, rootSize: 40 } };
+      await ec2.start?.(larger, call);
+      await vi.waitFor(() => expect(cloud.instances[0]?.state).toBe('running'));
+      expect(call.notes).toEqual([
+        `Its disk is not larger yet: ${code}, ${message.slice(0, -1)}; the next start tries again`,
+      ]);
+      cloud.onArrival = () => undefined;
+      await ec2.stop?.(larger, { seconds: 30 }, call);
+      await ec2.start?.(larger, call);
+      expect(cloud.volumes[0]?.size).toBe(40);
+    },
+  );
+
   test('says of each option how it changes', () => {
     const how = (option: string, from: unknown, to: unknown) => ec2.changeOf?.(option as 'tags', from, to);
     expect([how('tags', [], ['a=b']), how('instanceType', 't3.small', 't3.large'), how('region', 'a', 'b')]).toEqual([

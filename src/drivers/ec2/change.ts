@@ -4,7 +4,7 @@ import { SlipwayError } from '../../errors.ts';
 import type { Call, Target } from '../driver.ts';
 import { type Aws, withAws } from './client.ts';
 import { groupOf, replaceBlocks } from './firewall.ts';
-import { causeCode, findInstances, siblingsOf, tagOf, tagPairs } from './instances.ts';
+import { causeCode, findInstances, reasonOf, siblingsOf, tagOf, tagPairs } from './instances.ts';
 import type { Options } from './options.ts';
 
 const SETTLES_SECONDS = 120;
@@ -29,6 +29,9 @@ async function unlessShared(aws: Aws, target: Target<Options>): Promise<void> {
     hint: `Give it one of its own by making it anew: slipway rm ${name}, then slipway create ${name}; or change ${group.GroupId} for all of them in the console of EC2`,
   });
 }
+
+/** EBS changes a disk once in hours, and not while it still works at the last change. */
+const LATER = new Set(['VolumeModificationRateExceeded', 'IncorrectModificationState']);
 
 /** Tags of the user's, and who may connect: at once. */
 export async function carryOver(target: Target<Options>, before: Options, call: Call): Promise<void> {
@@ -91,5 +94,11 @@ async function grow(aws: Aws, VolumeId: string, Size: number): Promise<void> {
     new aws.sdk.DescribeVolumesCommand({ VolumeIds: [VolumeId] }),
   );
   if ((Volumes[0]?.Size ?? Size) >= Size) return;
-  await aws.send('making its disk larger', new aws.sdk.ModifyVolumeCommand({ VolumeId, Size }));
+  await aws
+    .send('making its disk larger', new aws.sdk.ModifyVolumeCommand({ VolumeId, Size }))
+    .catch((error: unknown) => {
+      if (!LATER.has(causeCode(error))) throw error;
+      // A machine that was stopped for it starts all the same.
+      aws.call.note(`Its disk is not larger yet: ${reasonOf(error)}; the next start tries again`);
+    });
 }

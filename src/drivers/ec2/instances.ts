@@ -275,6 +275,13 @@ export function causeCode(error: unknown): string {
   return awsCode(error instanceof SlipwayError ? error.cause : error);
 }
 
+/** AWS's own words, to stand within a sentence. */
+export function reasonOf(error: unknown): string {
+  const { cause } = error instanceof SlipwayError ? error : { cause: error };
+  const words = cause instanceof Error ? (cause.message.split('\n')[0] ?? '').replace(/\.$/, '') : '';
+  return [causeCode(error), ...(words === '' ? [] : [words])].join(', ');
+}
+
 function isMismatch(error: unknown): boolean {
   return causeCode(error) === 'IdempotentParameterMismatch';
 }
