@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cloud, CloudCall, Guest, Guests, Resource } from './cloud.ts';
+import { admits, DEFAULT_RULES, type FirewallRule } from './compute-firewall.ts';
 import { checkRequest, Violation } from './compute-schema.ts';
 import {
   API,
@@ -93,14 +94,13 @@ type Address = Shown & {
   readonly labels: Labels;
   there: boolean;
 };
-export type Rule = Shown & {
-  readonly description: string;
-  readonly network: string;
-  readonly allowed: readonly { readonly IPProtocol?: string; readonly ports?: readonly string[] }[];
-  sourceRanges: readonly string[];
-  readonly targetTags: readonly string[];
-  there: boolean;
-};
+export type Rule = Shown &
+  Omit<FirewallRule, 'sourceRanges' | 'priority'> & {
+    readonly description: string;
+    priority: number;
+    sourceRanges: readonly string[];
+    there: boolean;
+  };
 type Failure = { readonly code: string; readonly message: string };
 type Operation = Shown & {
   readonly scope: 'zones' | 'regions' | 'global';
@@ -114,7 +114,12 @@ type Params = Readonly<Record<string, string>>;
 
 export type Gce = Cloud & {
   readonly instances: readonly GceInstance[];
+  /** Those that somebody made; Google's own of the network `default` are listed beside them. */
   readonly rules: readonly Rule[];
+  /** Whether all rules together let this address connect to that port of the instance. */
+  may(address: string, port: number, instance: string): boolean;
+  /** Takes a rule away, as somebody might by hand. */
+  removeRule(name: string): void;
   readonly addresses: readonly Address[];
   /** Somebody else's, made behind everybody's back. */
   addInstance(how: {
@@ -151,6 +156,13 @@ export async function startGce({
   const disks: Disk[] = [];
   const addresses: Address[] = [];
   const rules: Rule[] = [];
+  const googles: readonly Rule[] = DEFAULT_RULES.map((rule) => ({
+    ...rule,
+    place: '',
+    made: 0,
+    description: 'Of the network that each project begins with',
+    there: true,
+  }));
   const operations: Operation[] = [];
   const requests = new Map<string, { readonly what: string; readonly operation: Operation; readonly at: number }>();
   const tokens = new Set([TOKEN]);
@@ -334,6 +346,13 @@ export async function startGce({
   function addressFor({ properties }: GceInstance, guest: string): string | undefined {
     const [access] = properties.networkInterfaces?.[0]?.accessConfigs ?? [];
     return access === undefined ? undefined : (access.natIP ?? guest);
+  }
+
+  function networkOf({ place, properties }: GceInstance): string {
+    const [card] = properties.networkInterfaces ?? [];
+    if (card?.network !== undefined) return networkAt(card.network);
+    const wanted = nameIn(card?.subnetwork ?? 'default');
+    return SUBNETWORKS.find(({ name, region }) => name === wanted && region === regionOf(place))?.network ?? 'default';
   }
 
   function checkProperties(given: Properties, zone: string, bulk: boolean): void {
@@ -637,16 +656,17 @@ export async function startGce({
     creationTimestamp: new Date(one.made).toISOString(),
   });
 
-  const shownRule = ({ name, description, network, allowed, sourceRanges, targetTags, made }: Rule): object => ({
+  const shownRule = ({ name, description, network, priority, sourceRanges, made, ...rule }: Rule): object => ({
     kind: 'compute#firewall',
     name,
     description,
     network: link(`global/networks/${network}`),
     direction: 'INGRESS',
-    priority: 1000,
-    allowed,
+    priority,
+    ...(rule.allowed.length > 0 ? { allowed: rule.allowed } : {}),
+    ...(rule.denied.length > 0 ? { denied: rule.denied } : {}),
     sourceRanges,
-    targetTags,
+    ...(rule.targetTags.length > 0 ? { targetTags: rule.targetTags } : {}),
     creationTimestamp: new Date(made).toISOString(),
   });
 
@@ -902,8 +922,8 @@ export async function startGce({
         requestId,
       );
     },
-    'firewalls.get': ({ firewall }) => shownRule(at(rules, firewall, '', 'firewalls')),
-    'firewalls.list': (params) => list(rules, params, noLabels, shownRule),
+    'firewalls.get': ({ firewall }) => shownRule(at([...googles, ...rules], firewall, '', 'firewalls')),
+    'firewalls.list': (params) => list([...googles, ...rules], params, noLabels, shownRule),
     'firewalls.insert'({ requestId }, body, call) {
       return begin(
         () => {
@@ -927,9 +947,9 @@ export async function startGce({
       const rule = at(rules, firewall, '', 'firewalls');
       return begin(
         () => {
-          const { sourceRanges = rule.sourceRanges } = body as Partial<Rule>;
+          const { sourceRanges = rule.sourceRanges, priority = rule.priority } = body as Partial<Rule>;
           checkRanges(sourceRanges);
-          const work = async (): Promise<void> => void (rule.sourceRanges = sourceRanges);
+          const work = async (): Promise<void> => void Object.assign(rule, { sourceRanges, priority });
           return { scope: 'global', place: '', type: 'patch', target: `global/firewalls/${firewall}`, work };
         },
         call,
@@ -952,13 +972,17 @@ export async function startGce({
       name,
       description = '',
       network = 'global/networks/default',
+      priority = 1000,
       allowed = [],
+      denied = [],
       sourceRanges = [],
       targetTags = [],
     } = given;
     if (rules.some((rule) => rule.name === name)) throw taken(`projects/${PROJECT}/global/firewalls/${name}`);
     if (description.length > 2048) throw invalid('resource.description', description, 'Too long.');
-    if (allowed.length === 0 || allowed.some(({ IPProtocol }) => IPProtocol === undefined))
+    if ((allowed.length === 0) === (denied.length === 0))
+      throw invalid('resource.allowed', '', 'A rule allows or denies.');
+    if ([...allowed, ...denied].some(({ IPProtocol }) => IPProtocol === undefined))
       throw invalid('resource.allowed', '', 'A protocol is needed.');
     checkRanges(sourceRanges);
     return {
@@ -967,7 +991,9 @@ export async function startGce({
       made: Date.now(),
       description,
       network: networkAt(network),
+      priority,
       allowed,
+      denied,
       sourceRanges,
       targetTags,
       there: false,
@@ -1106,6 +1132,13 @@ export async function startGce({
     calls,
     instances,
     rules,
+    may(address, port, instance) {
+      const one = instances.find(({ name }) => name === instance);
+      if (!one) throw new Error(`there is no instance ${instance}`);
+      const known = [...googles, ...rules].filter(({ there }) => there);
+      return admits(known, { network: networkOf(one), tags: one.tags }, { address, port });
+    },
+    removeRule: (name) => rules.filter((rule) => rule.name === name).forEach((rule) => take(rules, rule)),
     addresses,
     accounts: new Map(),
     lateness,

@@ -36,7 +36,10 @@ describe('an instance that exists', () => {
   test('lets others in than before, and nobody else', async () => {
     const target = await made({ allowCidr: ['198.51.100.0/24'] });
     await changed(target, { allowCidr: ['203.0.113.0/24'] });
-    expect(bench.cloud.rules.map(({ sourceRanges }) => sourceRanges)).toEqual([['203.0.113.0/24']]);
+    expect(bench.cloud.rules.map(({ name, sourceRanges }) => [name, sourceRanges])).toEqual([
+      [`slipway-${ID}-deny`, ['0.0.0.0/0']],
+      [`slipway-${ID}`, ['203.0.113.0/24']],
+    ]);
   });
 
   test('takes another type and a larger disk as it starts, once', async () => {

@@ -340,8 +340,8 @@ test('of a batch, what is gone is made again, alone and by one call', async () =
   await gce.createMany?.(targets, BOOT, call);
   expect(cloud.instances).toHaveLength(3);
   for (const target of targets.slice(1)) await gce.remove?.(target, call);
-  // The rule is everybody's until the last of the batch goes.
-  expect(cloud.rules).toHaveLength(1);
+  // The rules are everybody's until the last of the batch goes.
+  expect(cloud.rules).toHaveLength(2);
   await gce.createMany?.(targets, BOOT, call);
   expect(cloud.instances.map(({ name }) => name)).toEqual(['web-0-0-3f9a2c41', 'web-1-1-3f9a2c41', 'web-2-2-3f9a2c41']);
   const bulk = cloud.calls.filter(({ operation }) => operation === 'compute.instances.bulkInsert');

@@ -274,7 +274,7 @@ describe('what passes by itself is tried again, and told', () => {
     const target = await create();
     expect(bench.notes.join('\n')).toMatch(told);
     expect(bench.cloud.instances).toHaveLength(1);
-    expect(bench.cloud.rules).toHaveLength(1);
+    expect(bench.cloud.rules).toHaveLength(2);
     await gce.remove?.(target, bench.call);
     expect(bench.cloud.alive()).toEqual([]);
   });
@@ -496,7 +496,7 @@ test('a start that is asked for while the machine stops waits for that', async (
 
 test('who calls from another address is let in too', async () => {
   const target = await create();
-  const [rule] = bench.cloud.rules;
+  const rule = bench.cloud.rules.find(({ name }) => name === `slipway-${ID}`);
   if (!rule) throw new Error('there is a rule');
   expect(rule.sourceRanges).toEqual(['127.0.0.1/32']);
   rule.sourceRanges = ['198.51.100.1/32'];
@@ -522,6 +522,8 @@ test('what is left over is listed with its cost, in all zones and over pages, an
   expect(found.map(({ kind, place }) => `${kind} ${place}`).toSorted()).toEqual([
     'address us-central1',
     'disk us-central1-b',
+    'firewall global',
+    'firewall global',
     'firewall global',
     'firewall global',
     'firewall global',

@@ -205,4 +205,9 @@ export function nameIn(link: string | undefined): string {
   return link?.split('/').at(-1) ?? '';
 }
 
+/** A link without its host, which another endpoint need not know. */
+export function relative(link: string | undefined): string | undefined {
+  return link?.replace(/^https?:\/\/.*?\/compute\/v1\//, '');
+}
+
 export const regionOf = (zone: string): string => zone.replace(/-[^-]+$/, '');

@@ -28,6 +28,8 @@ export const markOf = ({ id, batch }: Pick<Target<unknown>, 'id' | 'batch'>): st
 
 export const firewallName = (mark: string): string => `slipway-${mark}`;
 export const openName = (mark: string): string => `slipway-${mark}-open`;
+/** Of the rule that keeps others out. */
+export const denyName = (mark: string): string => `slipway-${mark}-deny`;
 export const addressName = (mark: string): string => `slipway-${mark}`;
 export const networkTag = (mark: string): string => `slipway-${mark}`;
 

@@ -2,9 +2,9 @@ import { pauseFor } from '../../cloud/insist.ts';
 import type { Call, Target } from '../driver.ts';
 import { type Gce, regionOf } from './client.ts';
 import { type Instance, release } from './existing.ts';
-import { removeFirewall, ruleOf } from './firewall.ts';
+import { removeRules, ruleAsked } from './firewall.ts';
 import { findInstance } from './make.ts';
-import { addressName, firewallName, markOf, openName } from './names.ts';
+import { addressName, markOf } from './names.ts';
 import { change } from './operation.ts';
 import type { Options } from './options.ts';
 
@@ -21,8 +21,7 @@ export async function removeAll(gce: Gce, target: Target<Options>, call: Call): 
   for (const mark of marks) {
     await removeDisks(gce, mark, options.zone);
     await removeAddress(gce, addressName(mark), regionOf(options.zone));
-    await removeFirewall(gce, firewallName(mark));
-    if (options.openPort.length > 0) await removeFirewall(gce, openName(mark));
+    await removeRules(gce, mark, options);
   }
 }
 
@@ -49,8 +48,7 @@ async function removeInstances(gce: Gce, target: Target<Options>, call: Call): P
 /** What was asked for last is there and is no instance: nothing came after it. */
 async function isThere(gce: Gce, { asked, ...target }: Target<Options>): Promise<boolean> {
   const mark = markOf(target);
-  if (asked?.what === 'firewall') return (await ruleOf(gce, mark)) !== undefined;
-  if (asked?.what !== 'address') return false;
+  if (asked?.what !== 'address') return (await ruleAsked(gce, asked?.what ?? '', mark)) !== undefined;
   const wish = { region: regionOf(target.options.zone), address: addressName(mark) };
   return (await gce.find('looking for its address', 'AddressesClient', 'get', wish)) !== undefined;
 }

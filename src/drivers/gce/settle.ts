@@ -1,6 +1,6 @@
 import { SlipwayError } from '../../errors.ts';
 import type { Target } from '../driver.ts';
-import { type Gce, nameIn, regionOf } from './client.ts';
+import { type Gce, nameIn, regionOf, relative } from './client.ts';
 import { MORE } from './errors.ts';
 import type { Options } from './options.ts';
 import { existing, guestKey } from './existing.ts';
@@ -56,11 +56,6 @@ function wayOf({ project, endpoint }: Gce): Pick<Options, 'project' | 'endpoint'
 
 function missing(sentence: string, hint: string): SlipwayError {
   return new SlipwayError('USAGE', sentence, { hint });
-}
-
-/** A link without its host, which another endpoint need not know. */
-function relative(link: string | undefined): string | undefined {
-  return link?.replace(/^https?:\/\/.*?\/compute\/v1\//, '');
 }
 
 /** Machine families that are counted apart; the others are `CPUS`. */
