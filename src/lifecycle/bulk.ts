@@ -8,6 +8,7 @@ import { bootOf } from './first-start.ts';
 import { tellFate } from './life.ts';
 import { admit, provision } from './provision.ts';
 import { recordingFailure } from './records.ts';
+import { turnsFor, type Turns } from './turns.ts';
 import { callOf, type World } from './world.ts';
 import type { Machine, MachineSpec, Ready } from '../machine.ts';
 import type { Store } from '../store.ts';
@@ -15,9 +16,15 @@ import type { Store } from '../store.ts';
 /** How one of many ended. */
 export type Made = { readonly name: string } & (
   | { readonly ready: Ready; readonly before: boolean; readonly error?: never }
-  | { readonly error: SlipwayError; readonly ready?: never }
+  | {
+      readonly error: SlipwayError;
+      /** Whether anything was done for it. */
+      readonly begun: boolean;
+      readonly ready?: never;
+    }
 );
 
+/** Not called for one that was not begun. */
 type Ended = (one: { readonly name: string; readonly error?: SlipwayError }) => void;
 
 /** SSH connections and provisioning at the same time; the provider's own work is one call for all. */
@@ -27,13 +34,15 @@ const CREATES_AT_ONCE = 4;
 
 /**
  * Makes machines of one kind, or finishes those whose making was stopped; one that fails keeps none of the others. `worldOf` is
- * the world with the machine's own progress; `ended` hears of each as soon as nothing more is done for it.
+ * the world with the machine's own progress; `ended` hears of each as soon as nothing more is done for it; `turns` are those of
+ * other work that goes on meanwhile.
  */
 export async function createMachines(
   wanted: readonly MachineSpec[],
   world: World,
   worldOf: (name: string) => World,
   ended: Ended = () => {},
+  turns?: Turns,
 ): Promise<readonly Made[]> {
   const driver = driverNamed(wanted[0]?.driver ?? '');
   const before = await Promise.all(wanted.map(async ({ name }) => world.store.find(name)));
@@ -42,39 +51,48 @@ export async function createMachines(
   const left = wanted.filter(({ name }) => !ready.some((machine) => machine?.spec.name === name));
   const fresh = left.filter(({ name }) => !before.some((machine) => machine?.spec.name === name));
   const made = driver.createMany
-    ? await createByOneCall(driver, left, { fresh, before, world, worldOf, ended })
-    : await each(left, CREATES_AT_ONCE, ended, (spec) => createMachine(spec, worldOf(spec.name)));
+    ? await createByOneCall(driver, left, { fresh, before, world, worldOf, ended, turns })
+    : await createEach(left, { world, worldOf, ended, turns });
   return wanted.map(({ name }): Made => {
     const known = ready.find((machine) => machine?.spec.name === name);
     if (known?.phase === 'ready') return { name, ready: known, before: true };
-    return (
-      made.find((one) => one.name === name) ?? { name, error: new SlipwayError('CANCELED', `"${name}" was not begun`) }
-    );
+    const one = made.find((done) => done.name === name);
+    if (!one) throw new Error(`nothing was made of ${name}`);
+    return one;
   });
 }
 
-type Many = {
-  readonly fresh: readonly MachineSpec[];
-  readonly before: readonly (Machine | undefined)[];
+type Making = {
   readonly world: World;
   readonly worldOf: (name: string) => World;
   readonly ended: Ended;
+  readonly turns: Turns | undefined;
 };
+
+type Many = Making & { readonly fresh: readonly MachineSpec[]; readonly before: readonly (Machine | undefined)[] };
 
 async function createByOneCall(
   driver: Driver,
   left: readonly MachineSpec[],
-  { fresh, before, world, worldOf, ended }: Many,
+  { fresh, before, ...making }: Many,
 ): Promise<readonly Made[]> {
-  const again = wholeBatch(before);
+  const again = wholeBatch(left, before);
   const together = fresh.length > 1 ? inBatch(fresh) : again;
   const names = new Set(together.map(({ name }) => name));
   const alone = left.filter(({ name }) => !names.has(name));
   const [batch, singles] = await Promise.all([
-    together.length > 0 ? createBatch(driver, together, { world, worldOf, ended }) : [],
-    each(alone, CREATES_AT_ONCE, ended, (spec) => createMachine(spec, worldOf(spec.name))),
+    together.length > 0 ? createBatch(driver, together, making) : [],
+    createEach(alone, making),
   ]);
   return [...batch, ...singles];
+}
+
+/** Each by a create of its own; after a Ctrl-C no other is begun. */
+async function createEach(
+  specs: readonly MachineSpec[],
+  { world, worldOf, ended, turns = turnsFor(CREATES_AT_ONCE) }: Making,
+): Promise<readonly Made[]> {
+  return await each(specs, turns, ended, async (spec) => createMachine(spec, worldOf(spec.name)), world.signal);
 }
 
 function inBatch(specs: readonly MachineSpec[]): readonly MachineSpec[] {
@@ -82,32 +100,80 @@ function inBatch(specs: readonly MachineSpec[]): readonly MachineSpec[] {
   return specs.map((spec, index) => ({ ...spec, batch: { id, index, size: specs.length } }));
 }
 
-/** The machines of one bulk call, when all of them are as half-made as it left them: only then does it mean the same again. */
-function wholeBatch(before: readonly (Machine | undefined)[]): readonly MachineSpec[] {
+/**
+ * The machines of one bulk call, when all of them are as half-made as it left them: only then does it mean the same again. The
+ * provider is asked for what it was asked for; what it knows nothing of, the engine and the clients, is as it is wanted by now.
+ */
+function wholeBatch(wanted: readonly MachineSpec[], before: readonly (Machine | undefined)[]): readonly MachineSpec[] {
   const half = before.flatMap((machine) => (machine?.phase === 'creating' ? [machine.spec] : []));
   const id = half.find(({ batch }) => batch !== undefined)?.batch?.id;
   const members = half.filter(({ batch }) => batch !== undefined && batch.id === id);
-  return members.length > 0 && members.length === members[0]?.batch?.size ? members : [];
+  if (members.length === 0 || members.length !== members[0]?.batch?.size) return [];
+  return members.map((begun) => {
+    const { engine, profiles } = wanted.find(({ name }) => name === begun.name) ?? begun;
+    return { ...begun, engine, profiles };
+  });
 }
 
-async function createBatch(
+/** What keeps all of them from being asked for keeps nobody else's machines. */
+async function createBatch(driver: Driver, specs: readonly MachineSpec[], making: Making): Promise<readonly Made[]> {
+  const { world, ended } = making;
+  if (world.signal.aborted) return specs.map(notBegun);
+  try {
+    return await askedTogether(driver, specs, making);
+  } catch (error) {
+    if (!(error instanceof SlipwayError)) throw error;
+    for (const { name } of specs) ended({ name, error });
+    return specs.map(({ name }) => ({ name, error, begun: true }));
+  }
+}
+
+async function askedTogether(
   driver: Driver,
   specs: readonly MachineSpec[],
-  { world, worldOf, ended }: Pick<Many, 'world' | 'worldOf' | 'ended'>,
+  { world, worldOf, ended, turns = turnsFor(AT_ONCE) }: Making,
 ): Promise<readonly Made[]> {
   // What is decided for one is decided for all: they are of one kind.
-  const { options, given } = await settle(driver, firstOf(specs), world);
-  const names = specs.map(({ name }) => name);
-  await using _locks = await lockAll(names, world.store);
+  const { options, given } = await turns(async () => settle(driver, firstOf(specs), world));
+  await using _locks = await lockAll(
+    specs.map(({ name }) => name),
+    world.store,
+  );
+  const alike = specs.map((spec) => ({ ...spec, options, ...(given ? { given } : {}) }));
+  const { machines, failure } = await turns(async () => askForAll(driver, await beginAll(alike, world), world));
+  return await each(specs, turns, ended, async ({ name }) => {
+    const own = worldOf(name);
+    return await recordingFailure(machineIn(machines, name), failure ? world : own, async (save) => {
+      if (failure) throw failure;
+      return provision(machineIn(machines, name), driver, own, save);
+    });
+  });
+}
+
+type AllBegun = { readonly machines: Map<string, Machine>; readonly again: boolean };
+
+/** All or none: nobody has been asked for anything yet, so one that is refused leaves the names of all as free as they were. */
+async function beginAll(specs: readonly MachineSpec[], world: World): Promise<AllBegun> {
   const machines = new Map<string, Machine>();
-  let again = false;
-  for (const spec of specs) {
-    const begun = await begin({ ...spec, options, ...(given ? { given } : {}) }, world);
-    again ||= begun.again;
-    machines.set(spec.name, begun.machine);
+  const before = await Promise.all(specs.map(async ({ name }) => world.store.find(name)));
+  try {
+    for (const spec of specs) machines.set(spec.name, (await begin(spec, world)).machine);
+  } catch (error) {
+    for (const { name } of specs.filter((_, at) => !before[at])) await world.store.remove(name);
+    throw error;
   }
+  return { machines, again: before.some((machine) => machine !== undefined) };
+}
+
+/** Has them all made by one call of the provider; `failure` is why they are not. */
+async function askForAll(
+  driver: Driver,
+  { machines, again }: AllBegun,
+  world: World,
+): Promise<{ readonly machines: ReadonlyMap<string, Machine>; readonly failure?: SlipwayError }> {
+  const all = range([...machines.keys()]);
   // A batch is begun within a moment, so what is true of one is true of all.
-  tellFate(firstOf([...machines.values()]), driver, world, `each of ${range(names)}`);
+  tellFate(firstOf([...machines.values()]), driver, world, `each of ${all}`);
   const boot = await sharedBoot(driver, [...machines.values()], world);
   const targets = [...machines.values()].map((machine) => targetOf(driver, machine.spec, machine));
   const asking = async (what: string): Promise<void> => {
@@ -119,23 +185,15 @@ async function createBatch(
     }
   };
   try {
-    await world.progress.step('create', `Create ${range(names)} (${driver.name}, one call)`, async (log) =>
+    await world.progress.step('create', `Create ${all} (${driver.name}, one call)`, async (log) =>
       driver.createMany?.(targets, boot, { ...callOf(world, log), asking }),
     );
+    if (again) await admit(driver, firstOf(targets), world);
+    return { machines };
   } catch (error) {
-    return await each(specs, AT_ONCE, ended, async ({ name }) =>
-      recordingFailure(machineIn(machines, name), world, async () => {
-        throw error;
-      }),
-    );
+    if (!(error instanceof SlipwayError)) throw error;
+    return { machines, failure: error };
   }
-  if (again) await admit(driver, firstOf(targets), world);
-  return await each(specs, AT_ONCE, ended, async ({ name }) => {
-    const own = worldOf(name);
-    return await recordingFailure(machineIn(machines, name), own, async (save) => {
-      return provision(machineIn(machines, name), driver, own, save);
-    });
-  });
 }
 
 function machineIn(machines: ReadonlyMap<string, Machine>, name: string): Machine {
@@ -176,30 +234,32 @@ async function lockAll(names: readonly string[], store: Store): Promise<AsyncDis
   return { [Symbol.asyncDispose]: release };
 }
 
-/** So many at a time; a failure that the user can act on is this one's own, a bug is everyone's. */
+/** Each in its turn; a failure that the user can act on is this one's own, a bug is everyone's. */
 async function each(
   specs: readonly MachineSpec[],
-  atOnce: number,
+  turns: Turns,
   ended: Ended,
   work: (spec: MachineSpec) => Promise<Ready>,
+  signal?: AbortSignal,
 ): Promise<readonly Made[]> {
-  const made: Made[] = [];
-  const queue = [...specs];
-  const next = async (): Promise<void> => {
-    for (let spec = queue.shift(); spec !== undefined; spec = queue.shift()) {
-      const { name } = spec;
-      try {
-        made.push({ name, ready: await work(spec), before: false });
-        ended({ name });
-      } catch (error) {
-        if (!(error instanceof SlipwayError)) throw error;
-        made.push({ name, error });
-        ended({ name, error });
-      }
+  const one = async (spec: MachineSpec): Promise<Made> => {
+    if (signal?.aborted) return notBegun(spec);
+    const { name } = spec;
+    try {
+      const ready = await work(spec);
+      ended({ name });
+      return { name, ready, before: false };
+    } catch (error) {
+      if (!(error instanceof SlipwayError)) throw error;
+      ended({ name, error });
+      return { name, error, begun: true };
     }
   };
-  await Promise.all(Array.from({ length: Math.min(atOnce, specs.length) }, next));
-  return made;
+  return await Promise.all(specs.map(async (spec) => turns(async () => one(spec))));
+}
+
+function notBegun({ name }: MachineSpec): Made {
+  return { name, error: new SlipwayError('CANCELED', `"${name}" was not begun`), begun: false };
 }
 
 function range(names: readonly string[]): string {

@@ -1,0 +1,125 @@
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { createMachines } from '../../src/lifecycle/bulk.ts';
+import type { Driver } from '../../src/drivers/driver.ts';
+import { SlipwayError } from '../../src/errors.ts';
+import { turnsFor } from '../../src/lifecycle/turns.ts';
+import type { World } from '../../src/lifecycle/world.ts';
+import type { MachineSpec } from '../../src/machine.ts';
+import { applyChanges } from '../../src/changes.ts';
+import { profilesNamed } from '../../src/provision/profiles/index.ts';
+import { fakeCloud } from '../fakes/cloud.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { readyMachine, specNamed } from '../fakes/machine.ts';
+import { KILLED, recordingProgress, worldIn } from '../fakes/world.ts';
+
+const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
+vi.mock('../../src/drivers/index.ts', async (original) => {
+  const index = await original<typeof import('../../src/drivers/index.ts')>();
+  const driverNamed = (name: string): Driver =>
+    registered.drivers.find((driver) => driver.name === name) ?? index.driverNamed(name);
+  return { ...index, driverNamed };
+});
+
+beforeEach(() => {
+  registered.drivers.length = 0;
+});
+
+async function sky() {
+  const home = await temporaryFolder();
+  const cloud = fakeCloud();
+  registered.drivers.push(cloud.driver);
+  return {
+    cloud,
+    world: (more: Partial<World> = {}): World => worldIn(home.path, { connect: cloud.connect, ...more }),
+    async spec(name: string): Promise<MachineSpec> {
+      const spec = specNamed(name, { driver: 'sky', options: {} });
+      return { ...spec, engine: { ...spec.engine, port: await cloud.port() } };
+    },
+    async [Symbol.asyncDispose]() {
+      await cloud[Symbol.asyncDispose]();
+      await home[Symbol.asyncDispose]();
+    },
+  };
+}
+
+const codes = (made: Awaited<ReturnType<typeof createMachines>>): readonly (readonly unknown[])[] =>
+  made.map(({ name, error, ...more }) => [name, error?.code, 'begun' in more ? more.begun : undefined]);
+
+describe('many machines', () => {
+  test('of which none is begun any more after a Ctrl-C', async () => {
+    await using home = await temporaryFolder();
+    const stop = new AbortController();
+    const met: number[] = [];
+    const connect: World['connect'] = async ({ port }) => {
+      met.push(port);
+      stop.abort();
+      throw new SlipwayError('CANCELED', 'Stopped before the end, as you asked');
+    };
+    const world = worldIn(home.path, { connect, signal: stop.signal });
+    const specs = Array.from({ length: 20 }, (_, at) =>
+      specNamed(`a${at + 1}`, { options: { ipAddress: '127.0.0.1', sshPort: at + 1 } }),
+    );
+    const ended: string[] = [];
+    const made = await createMachines(
+      specs,
+      world,
+      () => world,
+      ({ name }) => ended.push(name),
+    );
+    const begun = made.flatMap((one) => (one.error && one.begun ? [one.name] : []));
+    expect(begun).toEqual(['a1', 'a2', 'a3', 'a4']);
+    expect([ended.toSorted(), await world.store.names()]).toEqual([begun, begun]);
+    expect(made[19]).toMatchObject({ name: 'a20', begun: false, error: { message: '"a20" was not begun' } });
+  });
+
+  test('are not lost to the others where they can’t be settled: one that was begun alone is finished', async () => {
+    await using all = await sky();
+    const world = all.world();
+    const first = await all.spec('first');
+    const dying = all.world({ progress: recordingProgress({ when: 'before', id: 'connect' }) });
+    await expect(createMachines([first], dying, () => dying)).rejects.toBe(KILLED);
+    registered.drivers[0] = {
+      ...all.cloud.driver,
+      settle: async (target) => {
+        if (target.name !== 'first') throw new SlipwayError('QUOTA', 'there is room for one');
+        return { region: 'north' };
+      },
+    };
+    const made = await createMachines([first, await all.spec('b'), await all.spec('c')], world, () => world);
+    expect(codes(made)).toEqual([
+      ['first', undefined, undefined],
+      ['b', 'QUOTA', true],
+      ['c', 'QUOTA', true],
+    ]);
+  });
+
+  test('of which one can’t be begun leave no record behind', async () => {
+    await using all = await sky();
+    const world = all.world();
+    const stranger = readyMachine('c', { spec: specNamed('c', { id: 'another' }) });
+    const { places } = world;
+    const tls = { ca: '', cert: '', key: '' };
+    await applyChanges(profilesNamed(['docker-context']).flatMap(({ add }) => add({ machine: stranger, tls, places })));
+    const specs = await Promise.all(['a', 'b', 'c', 'd'].map(all.spec));
+    const made = await createMachines(specs, world, () => world);
+    expect(codes(made).map(([, code]) => code)).toEqual(Array.from({ length: 4 }, () => 'CONTEXT_TAKEN'));
+    expect([await world.store.names(), all.cloud.made]).toEqual([[], []]);
+  });
+});
+
+describe('turns', () => {
+  test('come in order, and are over with a bug', async () => {
+    const turns = turnsFor(1);
+    const done: number[] = [];
+    const bug = new Error('a bug');
+    const ends = await Promise.allSettled([
+      turns(async () => done.push(1)),
+      turns(async () => Promise.reject(new SlipwayError('QUOTA', 'no room'))),
+      turns(async () => done.push(3)),
+      turns(async () => Promise.reject(bug)),
+      turns(async () => done.push(5)),
+    ]);
+    expect(done).toEqual([1, 3]);
+    expect(ends.at(-1)).toMatchObject({ reason: bug });
+  });
+});
