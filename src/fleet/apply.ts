@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { driverNamed } from '../drivers/index.ts';
-import { canceled, SlipwayError } from '../errors.ts';
+import { SlipwayError } from '../errors.ts';
 import { takenOver } from '../given.ts';
 import { createMachines } from '../lifecycle/bulk.ts';
 import { changeMachine } from '../lifecycle/change.ts';
-import { createMachine } from '../lifecycle/create.ts';
-import { checkMachine } from '../lifecycle/provision.ts';
+import { createMachine, createSettled, settleInPlaceOf } from '../lifecycle/create.ts';
 import { removeMachine } from '../lifecycle/remove.ts';
+import { turnsFor, type Turns } from '../lifecycle/turns.ts';
 import type { World } from '../lifecycle/world.ts';
 import type { Machine, MachineSpec } from '../machine.ts';
 import type { WantedSpec } from './fleet.ts';
@@ -27,24 +27,29 @@ export type Doing = {
   readonly concurrency: number;
 };
 
-/** One thing at a time for a few machines: one, or those that one call of a provider makes. */
+/** One thing for a few machines: for one, or for those that one call of a provider makes. */
 type Job = { readonly items: readonly Item[]; readonly run: () => Promise<readonly Done[]> };
 
-/** Does what was planned, so many at a time. What fails keeps none of the others; each is told by its own end. */
-export async function applyPlan(plan: FleetPlan, given: Doing): Promise<readonly Done[]> {
-  const done = new Map<string, Done>();
-  const doing = { ...given, ended: once(given.ended) };
-  const queue = [...jobsOf(plan, doing)];
-  const next = async (): Promise<void> => {
-    for (let job = queue.shift(); job !== undefined; job = queue.shift())
-      for (const one of await outcome(job, doing.world)) {
-        done.set(one.item.name, one);
-        doing.ended(one.item.name, one.error);
-      }
-  };
-  await Promise.all(Array.from({ length: Math.min(doing.concurrency, queue.length) }, next));
-  return plan.items.flatMap(({ name }) => done.get(name) ?? []);
+/**
+ * Does what was planned, so many at a time, and tells how each ended. What fails keeps none of the others, but for removing: that comes
+ * last, and only where everything that was to be made is there. What was not begun is not told of.
+ */
+export async function applyPlan({ mark, items }: FleetPlan, given: Doing): Promise<readonly Done[]> {
+  const doing = { ...given, ended: once(given.ended), turns: turnsFor(given.concurrency) };
+  const work = items.filter(hasWork);
+  const kept = work.filter(({ deed }) => deed !== 'remove');
+  const first = await doAll(jobsOf(kept, mark, doing), doing);
+  const told = new Map(first.map((one) => [one.item.name, one]));
+  const missing = kept.some(({ name, deed }) => MAKING.has(deed) && told.get(name)?.machine === undefined);
+  const gone = work.filter(({ deed }) => deed === 'remove');
+  const last = missing ? [] : await doAll(gone.map(alone(mark, doing)), doing);
+  for (const one of last) told.set(one.item.name, one);
+  return items.flatMap(({ name }) => told.get(name) ?? []);
 }
+
+const MAKING: ReadonlySet<Item['deed']> = new Set(['create', 'finish', 'replace']);
+
+type Under = Doing & { readonly turns: Turns };
 
 /** Of machines made together each ends by itself, and their job once more. */
 function once(ended: Doing['ended']): Doing['ended'] {
@@ -55,9 +60,19 @@ function once(ended: Doing['ended']): Doing['ended'] {
   };
 }
 
-async function outcome({ items, run }: Job, { signal }: World): Promise<readonly Done[]> {
+async function doAll(jobs: readonly Job[], { ended }: Doing): Promise<readonly Done[]> {
+  const ends = await Promise.all(
+    jobs.map(async (job) => {
+      const done = await outcome(job);
+      for (const { item, error } of done) ended(item.name, error);
+      return done;
+    }),
+  );
+  return ends.flat();
+}
+
+async function outcome({ items, run }: Job): Promise<readonly Done[]> {
   try {
-    if (signal.aborted) throw canceled();
     return await run();
   } catch (error) {
     if (!(error instanceof SlipwayError)) throw error;
@@ -65,21 +80,23 @@ async function outcome({ items, run }: Job, { signal }: World): Promise<readonly
   }
 }
 
-/** Removing comes last: what takes a machine's place is there before that one goes. */
-function jobsOf({ mark, items }: FleetPlan, doing: Doing): readonly Job[] {
-  const work = items.filter(hasWork);
+function jobsOf(work: readonly Item[], mark: string, doing: Under): readonly Job[] {
   const groups = bulk(work);
   const together = new Set(groups.flat());
-  const alone = work
-    .filter((item) => !together.has(item))
-    .toSorted((left, right) => Number(left.deed === 'remove') - Number(right.deed === 'remove'));
   return [
     ...groups.map((group) => ({ items: group, run: async () => createTogether(group, mark, doing) })),
-    ...alone.map((item) => ({
-      items: [item],
-      run: async () => [{ item, machine: await deeds[item.deed](item, mark, doing.worldOf(item.name)) }],
-    })),
+    ...work.filter((item) => !together.has(item)).map(alone(mark, doing)),
   ];
+}
+
+function alone(mark: string, { world: { signal }, worldOf, turns }: Under): (item: Item) => Job {
+  return (item) => ({
+    items: [item],
+    run: async () =>
+      turns(async () =>
+        signal.aborted ? [] : [{ item, machine: await deeds[item.deed](item, mark, worldOf(item.name)) }],
+      ),
+  });
 }
 
 /** Machines of one entry that are to be made, or finished, and whose provider makes many by one call. */
@@ -95,18 +112,20 @@ function bulk(items: readonly Item[]): readonly (readonly Item[])[] {
 async function createTogether(
   group: readonly Item[],
   mark: string,
-  { world, worldOf, ended }: Doing,
+  { world, worldOf, ended, turns }: Under,
 ): Promise<readonly Done[]> {
   const made = await createMachines(
     group.map((item) => specFor(item, mark)),
     world,
     worldOf,
     ({ name, error }) => ended(name, error),
+    turns,
   );
-  return group.map((item): Done => {
+  return group.flatMap((item): readonly Done[] => {
     const one = made.find(({ name }) => name === item.name);
     if (!one) throw new Error(`createMachines has left out ${item.name}`);
-    return one.error ? { item, error: one.error } : { item, machine: one.ready };
+    if (!one.error) return [{ item, machine: one.ready }];
+    return one.begun ? [{ item, error: one.error }] : [];
   });
 }
 
@@ -128,13 +147,10 @@ const deeds: Readonly<Record<Item['deed'], (item: Item, mark: string, world: Wor
 
 /** What can be told beforehand is told before the machine that is there goes. */
 async function replace(item: Item, mark: string, world: World): Promise<Machine> {
-  const spec = specFor(item, mark);
-  const { before } = item;
-  // A port that the old one holds is free for the new one.
-  const id = before?.spec.driver === spec.driver ? before.spec.id : spec.id;
-  await checkMachine({ ...spec, id }, world);
+  if (!item.before) throw new Error(`there is no ${item.name} to be replaced`);
+  const spec = await settleInPlaceOf(item.before, specFor(item, mark), world);
   await takeAway(item.name, world);
-  return await createMachine(spec, world);
+  return await createSettled(spec, world);
 }
 
 async function takeAway(name: string, world: World): Promise<void> {

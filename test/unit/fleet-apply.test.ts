@@ -1,6 +1,8 @@
 import { describe, expect, test, beforeEach, vi } from 'vitest';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { applyChanges } from '../../src/changes.ts';
 import type { Driver } from '../../src/drivers/driver.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { applyPlan, type Done } from '../../src/fleet/apply.ts';
@@ -10,13 +12,14 @@ import { createMachine } from '../../src/lifecycle/create.ts';
 import { provisionMachine } from '../../src/lifecycle/provision.ts';
 import { stopMachine } from '../../src/lifecycle/run.ts';
 import type { World } from '../../src/lifecycle/world.ts';
+import { profilesNamed } from '../../src/provision/profiles/index.ts';
 import { contextOwner } from '../../src/provision/profiles/docker-context.ts';
 import { z } from 'zod';
 import { fakeCloud } from '../fakes/cloud.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { startFakeHost, type FakeHost } from '../fakes/host.ts';
 import { fakeLocal } from '../fakes/local.ts';
-import { specNamed } from '../fakes/machine.ts';
+import { readyMachine, specNamed } from '../fakes/machine.ts';
 import { KILLED, recordingProgress, worldIn } from '../fakes/world.ts';
 
 const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
@@ -185,8 +188,45 @@ describe('apply on hosts that answer SSH', () => {
       return some.connect(...call);
     };
     const ends = await here.apply(text, { world: here.world({ connect, signal: stop.signal }) });
-    expect(statuses(ends).slice(2)).toEqual(['create web-3 CANCELED', 'create web-4 CANCELED']);
+    // Those that were not begun are no failures, and stay what they are in the list.
+    expect(statuses(ends)).toEqual(['create web-1 CANCELED', 'create web-2 CANCELED']);
     expect(await here.world().store.find('web-4')).toBeUndefined();
+  });
+
+  test('removes last, and nothing where what was to be made is not there', async () => {
+    await using some = await hosts(2);
+    await using here = await bench(some.connect);
+    const [one, two] = some.all;
+    await here.apply(`machines:\n${entry('old', one, 1)}`);
+    const held = await here.apply(`machines:\n${entry('gone', undefined, 9)}`, { prune: true });
+    expect(statuses(held)).toEqual(['create gone SSH_UNREACHABLE']);
+    expect(await here.world().store.names()).toEqual(['gone', 'old']);
+    const order: string[] = [];
+    const world = here.world();
+    const planned = await here.plan(`machines:\n${entry('gone', two, 2)}`, true);
+    const ended = (name: string): void => void order.push(name);
+    const ends = await applyPlan(planned, { world, worldOf: () => world, ended, concurrency: 2 });
+    expect([statuses(ends), order]).toEqual([
+      ['finish gone', 'remove old'],
+      ['gone', 'old'],
+    ]);
+    expect(await here.world().store.names()).toEqual(['gone']);
+  });
+
+  test('does not make a machine anew where another has its context', async () => {
+    await using some = await hosts(1);
+    await using here = await bench(some.connect);
+    const at = (address: string, profiles: string): string =>
+      `machines: { one: { generic: { ipAddress: ${address}, sshPort: 1 }, engine: { port: ${some.all[0]?.port} }, profiles: ${profiles} } }`;
+    await here.apply(at('127.0.0.1', '[]'));
+    const stranger = readyMachine('one', { spec: specNamed('one', { id: 'another' }) });
+    const tls = { ca: '', cert: '', key: '' };
+    const { places, store } = here.world();
+    await applyChanges(profilesNamed(['docker-context']).flatMap(({ add }) => add({ machine: stranger, tls, places })));
+    const before = await store.read('one');
+    const ends = await here.apply(at('localhost', '[docker-context]'));
+    expect(statuses(ends)).toEqual(['replace one CONTEXT_TAKEN']);
+    expect(await store.read('one')).toEqual(before);
   });
 
   test('prunes what it made and what has left the file, and nothing that somebody made by hand', async () => {
@@ -279,6 +319,52 @@ describe('apply in a cloud', () => {
     });
   });
 
+  test('begins no more than asked for at the same time, be they made by one call', async () => {
+    await using cloud = await sky();
+    let most = 0;
+    let now = 0;
+    const connect: World['connect'] = async () => {
+      now += 1;
+      most = Math.max(most, now);
+      await sleep(20);
+      now -= 1;
+      throw new SlipwayError('USAGE', 'nobody is to be met');
+    };
+    await using here = await bench(connect);
+    const crowd = `machines:\n  web: { count: 4, driver: sky }\n  db: { count: 3, driver: sky }\n  one: { driver: sky }\n`;
+    expect(await here.apply(crowd, { concurrency: 2 })).toHaveLength(8);
+    expect([most, cloud.calls.filter((call) => call.startsWith('create')).toSorted()]).toEqual([
+      2,
+      ['create', 'create 3', 'create 4'],
+    ]);
+  });
+
+  test('tells what one call was to make as not begun where it was stopped before', async () => {
+    await using cloud = await sky();
+    await using here = await bench(cloud.connect);
+    const stop = new AbortController();
+    stop.abort();
+    const crowd = 'machines: { web: { count: 3, driver: sky } }';
+    expect(await here.apply(crowd, { world: here.world({ signal: stop.signal }) })).toEqual([]);
+    expect([cloud.calls, await here.world().store.names()]).toEqual([[], []]);
+  });
+
+  test('finishes those of one call with the engine and profiles that are wanted by now', async () => {
+    await using cloud = await sky();
+    await using here = await bench(cloud.connect);
+    const port = await cloud.port();
+    const crowd = (more: string, other = ''): string =>
+      `machines: { web: { count: 2, driver: sky, engine: { port: ${port}${more} }${other} } }`;
+    const dying = here.world({ progress: recordingProgress({ when: 'after', id: 'create' }) });
+    await expect(here.apply(crowd(''), { world: dying })).rejects.toBe(KILLED);
+    const ends = await here.apply(crowd(', label: [a=b]', ', profiles: []'));
+    expect(statuses(ends)[0]).toBe('finish web-1');
+    expect(cloud.calls.filter((call) => call.startsWith('create'))).toEqual(['create 2', 'create 2']);
+    const { spec } = await here.world().store.read('web-1');
+    expect(spec).toMatchObject({ options: { region: 'north' }, profiles: [], engine: { label: ['a=b'] } });
+    expect(cloud.made[0]?.host.files.get('/etc/docker/daemon.json')?.content).toContain('a=b');
+  });
+
   test('carries live changes over to the provider, and knows afterwards what was asked', async () => {
     await using cloud = await sky();
     const changes: unknown[] = [];
@@ -305,6 +391,47 @@ describe('apply in a cloud', () => {
       here.world(),
     );
     await expect(other).rejects.toThrow('other options of sky (region)');
+  });
+});
+
+describe('a replacement that can’t be made leaves the machine that is there', () => {
+  const refusal = new SlipwayError('PROVIDER_REFUSED', 'there is no such thing');
+  const REFUSALS: readonly (readonly [string, Partial<Driver>, string])[] = [
+    ['the provider has no such image', { settle: () => Promise.reject(refusal) }, 'PROVIDER_REFUSED'],
+    ['the image is not what its digest says', { prepare: () => Promise.reject(refusal) }, 'PROVIDER_REFUSED'],
+    ['it would be removed when it is to stop', { ends: () => ({ byItself: 'removed', costs: '' }) }, 'USAGE'],
+  ];
+  test.each(REFUSALS)('where %s', async (_why, more, code) => {
+    await using cloud = fakeCloud();
+    await using here = await bench(cloud.connect);
+    const driver: Driver = { ...cloud.driver, ends: () => ({ byItself: 'stopped', costs: '' }) };
+    registered.drivers.push(driver);
+    const port = await cloud.port();
+    const text = (region: string): string =>
+      `machines: { m: { driver: sky, sky: { region: ${region} }, idleStop: 1h, engine: { port: ${port} } } }`;
+    await here.apply(text('north'));
+    const before = await here.world().store.read('m');
+    registered.drivers[0] = { ...driver, ...more };
+    expect(statuses(await here.apply(text('south')))).toEqual([`replace m ${code}`]);
+    expect(cloud.calls).not.toContain('remove');
+    expect(await here.world().store.read('m')).toEqual(before);
+  });
+
+  test('and is made of what was settled before, asked for once', async () => {
+    await using cloud = fakeCloud();
+    await using here = await bench(cloud.connect);
+    registered.drivers.push(cloud.driver);
+    const [one, two] = [await cloud.port(), await cloud.port()];
+    const text = (port: number, more = ''): string =>
+      `machines: { m: { driver: sky, engine: { port: ${port} }${more} } }`;
+    await here.apply(text(one));
+    const from = cloud.calls.length;
+    expect(statuses(await here.apply(text(two, ', sky: { region: south }')))).toEqual(['replace m']);
+    expect(cloud.calls.slice(from)).toEqual(['settle', 'remove', 'create']);
+    expect((await here.world().store.read('m')).spec).toMatchObject({
+      options: { region: 'south' },
+      given: { region: 'south' },
+    });
   });
 });
 
