@@ -75,7 +75,7 @@ export type Ec2Instance = {
 };
 
 export type Ec2 = Cloud & {
-  readonly instances: readonly Ec2Instance[];
+  readonly instances: Ec2Instance[];
   readonly groups: readonly Group[];
   /** A test may add some. */
   readonly volumes: Volume[];

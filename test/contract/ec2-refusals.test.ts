@@ -589,6 +589,42 @@ describe('with credentials of another account', () => {
     expect(made()).toEqual(before);
   });
 
+  test.each(['inspect', 'start', 'stop', 'create'] as const)(
+    '%s says so, and not that the machine is gone',
+    async (what) => {
+      const call = calling(folder.path);
+      const target = await make(machineWith(optionsOf([])), call);
+      const before = made();
+      const asked = counted('DescribeSecurityGroups');
+      await ec2.inspect(target, call);
+      await ec2.create?.(target, BOOT, call);
+      expect(counted('DescribeSecurityGroups'), 'calls about the account of what is there').toBe(asked);
+      for (const [name, value] of Object.entries(cloud.otherEnv)) vi.stubEnv(name, value);
+      // The other account shows nothing of this one's.
+      cloud.instances.splice(0);
+      const doing = {
+        inspect: async () => ec2.inspect(target, call),
+        start: async () => ec2.start?.(target, call),
+        stop: async () => ec2.stop?.(target, { seconds: 1 }, call),
+        create: async () => ec2.create?.(target, BOOT, call),
+      };
+      expect(await rejected(doing[what]())).toMatchObject({
+        code: 'CREDENTIALS',
+        message: `Your AWS credentials are of the account ${OTHER_ACCOUNT}, and this machine is in ${ACCOUNT}`,
+      });
+      expect(made()).toEqual(before);
+    },
+  );
+
+  test('whose account it is is asked once, however long an instance is waited for', async () => {
+    const call = calling(folder.path);
+    const target = await make(machineWith(optionsOf([])), call);
+    cloud.lateness = 60_000;
+    const asked = counted('DescribeSecurityGroups');
+    for (let times = 0; times < 3; times += 1) expect(await ec2.inspect(target, call)).toEqual({ state: 'missing' });
+    expect(counted('DescribeSecurityGroups')).toBe(asked);
+  });
+
   test('rm of a machine whose VPC is gone ends quietly', async () => {
     const call = calling(folder.path);
     const target = await make(machineWith(optionsOf(['--ec2-vpc', OWN_VPC])), call);

@@ -114,10 +114,11 @@ async function make(
   boot: Boot,
   call: MakingCall,
 ): Promise<void> {
-  const [{ withAws }, instances, firewall] = await Promise.all([
+  const [{ withAws }, instances, firewall, { rightAccount }] = await Promise.all([
     way(),
     import('./instances.ts'),
     import('./firewall.ts'),
+    import('./account.ts'),
   ]);
   const many = targets.length > 1;
   // What is made for one machine alone carries the machine's own id, also when it once was of a batch.
@@ -131,6 +132,8 @@ async function make(
       return all.every((one) => one.length > 0);
     };
     if (await found()) return await name([]);
+    // A record that was settled by an earlier run may be of another account than the credentials of today.
+    await rightAccount(aws, first.options);
     const data = userData(boot, await theirs(first.options));
     const tags = await instances.marksOf(own, call, many ? `${first.name} and ${targets.length - 1} more` : first.name);
     const theirOwn = await firewall.theirGroups(aws, first.options);

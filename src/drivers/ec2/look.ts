@@ -1,6 +1,7 @@
 import type { Instance as AwsInstance } from '@aws-sdk/client-ec2';
 import { SlipwayError, type ErrorCode } from '../../errors.ts';
 import type { Instance, Target } from '../driver.ts';
+import { rightAccount } from './account.ts';
 import type { Aws } from './client.ts';
 import { ENDED, findInstances, LIVE } from './instances.ts';
 import type { Options } from './options.ts';
@@ -15,6 +16,7 @@ export async function look(aws: Aws, target: Target<Options>): Promise<Instance>
   if (!one) {
     const last = all.at(-1);
     if (last) unlessAsked(last, target.name);
+    else await rightAccount(aws, target.options);
     return { state: 'missing' };
   }
   const state = one.State?.Name;

@@ -2,6 +2,7 @@ import type { Instance as AwsInstance } from '@aws-sdk/client-ec2';
 import { insist } from '../../cloud/insist.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { Call, Target } from '../driver.ts';
+import { rightAccount } from './account.ts';
 import { type Aws, withAws } from './client.ts';
 import { resize } from './change.ts';
 import { causeCode, findInstances, waitForState } from './instances.ts';
@@ -68,6 +69,7 @@ async function theOne(
       spot: one.InstanceLifecycle === 'spot',
       instance: one,
     };
+  await rightAccount(aws, target.options);
   throw new SlipwayError('MACHINE_NOT_FOUND', `The instance of "${target.name}" is gone from EC2`, {
     hint: `Forget the machine: slipway rm ${target.name}`,
   });

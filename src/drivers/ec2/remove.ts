@@ -2,18 +2,17 @@ import type {
   DescribeNetworkInterfacesCommandOutput,
   DescribeSpotInstanceRequestsCommandOutput,
   DescribeVolumesCommandOutput,
-  DescribeVpcsCommandOutput,
   Instance as AwsInstance,
   Tag,
 } from '@aws-sdk/client-ec2';
 import { insist, pauseFor } from '../../cloud/insist.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { Call, Target } from '../driver.ts';
+import { rightAccount } from './account.ts';
 import type { Aws } from './client.ts';
 import { idsOf, ourGroups, removeGroup } from './firewall.ts';
 import { causeCode, ENDED, findInstances, instancesWith, LIVE, siblingsOf, tagOf, waitForState } from './instances.ts';
 import type { Options } from './options.ts';
-import { ownAccount, sameAccount } from './settle.ts';
 
 /** EC2 shows what it makes within seconds. So long after it was asked, what is not there was not made. */
 const LATE_SECONDS = 60;
@@ -46,31 +45,6 @@ function had(instances: readonly AwsInstance[], id: string | undefined): boolean
       BlockDeviceMappings.some(({ Ebs }) => Ebs?.VolumeId === id) ||
       NetworkInterfaces.some(({ NetworkInterfaceId }) => NetworkInterfaceId === id),
   );
-}
-
-/** With credentials of another account everything would seem to be gone. */
-async function rightAccount(aws: Aws, options: Options): Promise<void> {
-  const { account, vpc } = options;
-  if (account === undefined || vpc === undefined) return;
-  const own = await ownAccount(aws);
-  if (own !== undefined) return sameAccount(options, own);
-  const { Vpcs = [] }: DescribeVpcsCommandOutput = await aws
-    .send<DescribeVpcsCommandOutput>(
-      'finding out whose account this is',
-      new aws.sdk.DescribeVpcsCommand({ VpcIds: [vpc] }),
-    )
-    .catch((error: unknown) => {
-      if (causeCode(error) !== 'InvalidVpcID.NotFound') throw error;
-      throw new SlipwayError(
-        'CREDENTIALS',
-        `The account of your AWS credentials has no ${vpc}, where this machine is (account ${account})`,
-        {
-          hint: `Use the credentials of ${account}: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`,
-          cause: error,
-        },
-      );
-    });
-  sameAccount(options, Vpcs[0]?.OwnerId);
 }
 
 /** Its instances, waited for where a create may have asked for one a moment ago. */

@@ -1,11 +1,6 @@
-import type {
-  DescribeSecurityGroupsCommandOutput,
-  DescribeSubnetsCommandOutput,
-  DescribeVpcsCommandOutput,
-  Subnet,
-  Vpc,
-} from '@aws-sdk/client-ec2';
+import type { DescribeSubnetsCommandOutput, DescribeVpcsCommandOutput, Subnet, Vpc } from '@aws-sdk/client-ec2';
 import { SlipwayError } from '../../errors.ts';
+import { isOf, ownAccount, sameAccount } from './account.ts';
 import { type Aws, regionOf } from './client.ts';
 import { theirGroups } from './firewall.ts';
 import { imageFor, userOf } from './images.ts';
@@ -49,6 +44,7 @@ async function placeOf(aws: Aws, region: string, options: Options): Promise<Plac
   const vpc = await vpcOf(aws, region, options.vpc ?? named?.VpcId);
   const account = own ?? vpc.OwnerId;
   sameAccount(options, account);
+  await isOf(aws, account);
   const [chosen] = await Promise.all([
     named?.SubnetId ?? subnetIn(aws, vpc, options),
     theirGroups(aws, { ...options, vpc: vpc.VpcId }),
@@ -59,18 +55,6 @@ async function placeOf(aws: Aws, region: string, options: Options): Promise<Plac
     ...(account !== undefined && /^\d{12}$/.test(account) ? { account } : {}),
     ...(chosen === undefined ? {} : { subnet: chosen }),
   };
-}
-
-/**
- * Whose credentials these are. A VPC or a group may be shared by another account; a group named `default` can't be, so whoever
- * owns it asks. Undefined in a region where the account has no network of its own.
- */
-export async function ownAccount(aws: Aws): Promise<string | undefined> {
-  const { SecurityGroups = [] }: DescribeSecurityGroupsCommandOutput = await aws.send(
-    'finding out whose account this is',
-    new aws.sdk.DescribeSecurityGroupsCommand({ Filters: [{ Name: 'group-name', Values: ['default'] }] }),
-  );
-  return SecurityGroups[0]?.OwnerId;
 }
 
 async function vpcOf(aws: Aws, region: string, id: string | undefined): Promise<Vpc & { VpcId: string }> {
@@ -122,15 +106,4 @@ async function subnetIn(aws: Aws, vpc: Vpc, { zone, privateAddressOnly }: Option
   throw new SlipwayError('USAGE', `${vpc.VpcId} has no subnet${zone === undefined ? '' : ` in ${zone}`}`, {
     hint: `Name one: --ec2-subnet subnet-0123${zone === undefined ? '' : ', or another --ec2-zone, or none'}`,
   });
-}
-
-export function sameAccount({ account }: Pick<Options, 'account'>, found: string | undefined): void {
-  if (account === undefined || found === undefined || found === '' || account === found) return;
-  throw new SlipwayError(
-    'CREDENTIALS',
-    `Your AWS credentials are of the account ${found}, and this machine is in ${account}`,
-    {
-      hint: `Use those of ${account}: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`,
-    },
-  );
 }
