@@ -299,6 +299,7 @@ export async function startEc2({
     imageId: text(one.params.ImageId),
     instanceState: { code: 0, name: one.state },
     instanceType: one.type,
+    architecture: IMAGES.find(({ id: known }) => known === text(one.params.ImageId))?.architecture,
     rootDeviceName: '/dev/xvda',
     blockDeviceMapping: volumes
       .filter(({ instance }) => instance === one.id)

@@ -91,6 +91,40 @@ describe('an instance that exists', () => {
     },
   );
 
+  const IMPOSSIBLE: readonly (readonly [string, Partial<Options>, readonly string[], RegExp])[] = [
+    ['a type that there is not', { instanceType: 't9.enormous' }, [], /^EC2 has no instance type t9\.enormous/],
+    [
+      'a type of another architecture',
+      { instanceType: 't4g.small' },
+      [],
+      /^"web" is for x86_64, and t4g\.small is of arm64$/,
+    ],
+    ['a larger disk for what can’t be stopped', { rootSize: 40 }, ['--ec2-spot'], /^"web" is a spot instance/],
+  ];
+
+  test.each(IMPOSSIBLE)('is not made what it can’t become: %s', async (_, how, argv, says) => {
+    await using home = await temporaryFolder();
+    await using cloud = await startEc2({ guests: noGuests() });
+    const { target, call } = await made(cloud, home.path, ...argv);
+    const before = cloud.calls.filter(({ mutates }) => mutates).length;
+    const wanted = { ...target, options: { ...target.options, ...how } };
+    const error = await rejected(Promise.resolve(ec2.checkChange?.(wanted, target.options, call)));
+    expect(error).toMatchObject({ code: 'USAGE', message: expect.stringMatching(says), hint: expect.any(String) });
+    expect(cloud.calls.filter(({ mutates }) => mutates)).toHaveLength(before);
+  });
+
+  test('may become what it can, and nobody is asked about what changes by the way', async () => {
+    await using home = await temporaryFolder();
+    await using cloud = await startEc2({ guests: noGuests() });
+    const { target, call } = await made(cloud, home.path);
+    const may = async (how: Partial<Options>) =>
+      ec2.checkChange?.({ ...target, options: { ...target.options, ...how } }, target.options, call);
+    await may({ instanceType: 't3.medium', rootSize: 40, allowCidr: ['203.0.113.0/24'] });
+    const before = cloud.calls.length;
+    await may({ tags: ['team=db'], rootSize: 40 });
+    expect(cloud.calls).toHaveLength(before);
+  });
+
   test('says of each option how it changes', () => {
     const how = (option: string, from: unknown, to: unknown) => ec2.changeOf?.(option as 'tags', from, to);
     expect([how('tags', [], ['a=b']), how('instanceType', 't3.small', 't3.large'), how('region', 'a', 'b')]).toEqual([

@@ -2,8 +2,10 @@ import type { DescribeVolumesCommandOutput, Instance as AwsInstance } from '@aws
 import { insist } from '../../cloud/insist.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { Call, Target } from '../driver.ts';
+import { rightAccount } from './account.ts';
 import { type Aws, withAws } from './client.ts';
 import { groupOf, replaceBlocks } from './firewall.ts';
+import { architecturesOf } from './images.ts';
 import { causeCode, findInstances, reasonOf, siblingsOf, tagOf, tagPairs } from './instances.ts';
 import type { Options } from './options.ts';
 
@@ -11,8 +13,37 @@ const SETTLES_SECONDS = 120;
 
 /** What can't become of an instance that exists. Asks nothing where nothing of the kind changes. */
 export async function refuseChange(target: Target<Options>, before: Options, call: Call): Promise<void> {
-  if (!admitsOthers(target, before)) return;
-  await withAws(target.options, call, (aws) => unlessShared(aws, target));
+  const { options, name } = target;
+  const anotherType = options.instanceType !== before.instanceType;
+  if (options.spot && (anotherType || options.rootSize !== before.rootSize)) throw neverStarts(name);
+  if (!anotherType && !admitsOthers(target, before)) return;
+  await withAws(options, call, async (aws) => {
+    if (anotherType) await unlessUnfit(aws, target);
+    if (admitsOthers(target, before)) await unlessShared(aws, target);
+  });
+}
+
+function neverStarts(name: string): SlipwayError {
+  return new SlipwayError(
+    'USAGE',
+    `"${name}" is a spot instance, which EC2 can’t stop, and takes another type or disk only as it starts`,
+    { hint: `Make it anew with them: slipway rm ${name}, then slipway create ${name}` },
+  );
+}
+
+/** A type that there is, and that can boot what the instance boots from. */
+async function unlessUnfit(aws: Aws, target: Target<Options>): Promise<void> {
+  const { options, name } = target;
+  const [architectures, [one]] = await Promise.all([architecturesOf(aws, options), findInstances(aws, target)]);
+  if (!one) return await rightAccount(aws, options);
+  const { Architecture } = one;
+  if (Architecture === undefined || architectures.length === 0) return;
+  if (architectures.some((architecture) => architecture === Architecture)) return;
+  throw new SlipwayError(
+    'USAGE',
+    `"${name}" is for ${Architecture}, and ${options.instanceType} is of ${architectures.join(' and ')}`,
+    { hint: 'Choose another --ec2-instance-type, or make another machine of this one' },
+  );
 }
 
 const admitsOthers = ({ options }: Target<Options>, before: Options): boolean =>

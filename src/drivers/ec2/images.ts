@@ -21,7 +21,8 @@ export async function imageFor(aws: Aws, region: string, options: Options): Prom
   return { ...newest, ImageId: newest.ImageId };
 }
 
-async function architecturesOf(aws: Aws, { instanceType }: Options): Promise<readonly string[]> {
+/** Of a type, and proof that there is such a one here. */
+export async function architecturesOf(aws: Aws, { instanceType }: Options): Promise<readonly string[]> {
   const { InstanceTypes = [] }: DescribeInstanceTypesCommandOutput = await aws
     .send<DescribeInstanceTypesCommandOutput>(
       `looking for the instance type ${instanceType}`,
