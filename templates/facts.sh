@@ -80,6 +80,8 @@ done
 df -Pk /etc /var/lib 2>/dev/null | while read -r _ _ _ free _ mount; do
     case $free in *[!0-9]*) ;; *) echo "free $free $mount" ;; esac
 done
+# Last, since it is held against the clock of who reads this.
+echo "now $(date +%s)"
 ROOT
 }
 

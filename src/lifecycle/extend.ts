@@ -6,7 +6,7 @@ import { applyStep } from '../provision/apply.ts';
 import { planLife } from '../provision/life.ts';
 import { ownerOf } from '../provision/plan.ts';
 import { hostOf, lookAtHost, ofOurMaking, openSession, stepSide } from './hosts.ts';
-import { canEndByItself, deadlineIn, hasEnded, lifeOf, shownTime } from './life.ts';
+import { canEndByItself, clockNote, deadlineIn, hasEnded, lifeOf, shownTime } from './life.ts';
 import { admit } from './provision.ts';
 import { callOf, type World } from './world.ts';
 
@@ -89,6 +89,8 @@ async function tell(machine: Ready, target: SshTarget, world: World): Promise<vo
   }
   const step = planLife(await lifeOf(machine, world), facts);
   if (!step) return;
+  const differs = clockNote(machine.deadline, facts, address);
+  if (differs !== undefined) progress.note(differs);
   await progress.step(step.id, step.title, (log) =>
     applyStep(step, { ...stepSide(facts, world), session, address, log }),
   );

@@ -90,11 +90,8 @@ export function ofOurMaking(error: unknown, { spec: { name, driver } }: Machine)
 }
 
 export async function lookAtHost(session: SshSession, ssh: SshTarget, world: World): Promise<Facts> {
-  return gatherFacts(session, await world.template('facts.sh'), {
-    user: ssh.user,
-    address: ssh.address,
-    sudoPassword: world.sudoPassword,
-  });
+  const host = { user: ssh.user, address: ssh.address, sudoPassword: world.sudoPassword };
+  return gatherFacts(session, await world.template('facts.sh'), host, world.now);
 }
 
 /** Where a machine is, with the keys that are its own. */

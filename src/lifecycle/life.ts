@@ -2,7 +2,8 @@ import type { Driver } from '../drivers/driver.ts';
 import { targetOf } from '../drivers/index.ts';
 import { SlipwayError } from '../errors.ts';
 import type { Ending, Machine, MachineSpec } from '../machine.ts';
-import type { Life } from '../provision/life.ts';
+import type { Facts } from '../provision/facts.ts';
+import { byItsClock, SAME_CLOCK_SECONDS, type Life } from '../provision/life.ts';
 import { secondsIn, shownSeconds } from '../spec.ts';
 import type { World } from './world.ts';
 
@@ -109,6 +110,15 @@ export function fate({ spec, deadline, ending }: Machine, driver: Driver, name =
 export function tellFate(machine: Machine, driver: Driver, { progress }: Pick<World, 'progress'>, name?: string): void {
   const told = fate(machine, driver, name);
   if (told !== '') progress.note(told);
+}
+
+/** What its user should know where the host that gets a deadline has another time of day. */
+export function clockNote(deadline: string | undefined, { clock }: Facts, address: string): string | undefined {
+  if (deadline === undefined || clock === undefined || Math.abs(clock.ahead) <= SAME_CLOCK_SECONDS) return undefined;
+  const differs = `The clock of ${address} is ${shownSeconds(Math.abs(clock.ahead))}`;
+  return clock.ahead > 0
+    ? `${differs} ahead of this computer’s: it is powered off once it shows ${shownTime(byItsClock(deadline, clock) ?? '')}`
+    : `${differs} behind this computer’s: it is powered off so much later than ${shownTime(deadline)}, unless one of them is put right`;
 }
 
 export function hasEnded({ deadline }: Pick<Machine, 'deadline'>, now: Date): boolean {

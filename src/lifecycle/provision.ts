@@ -22,7 +22,7 @@ import { ownerOf, planProvision } from '../provision/plan.ts';
 import { profilesNamed } from '../provision/profiles/index.ts';
 import type { Plan } from '../provision/step.ts';
 import { firstStart } from './first-start.ts';
-import { canEndByItself, deadlineAfter, lasting, lifeOf, stopsWhereItShould, tellFate } from './life.ts';
+import { canEndByItself, clockNote, deadlineAfter, lasting, lifeOf, stopsWhereItShould, tellFate } from './life.ts';
 import {
   hostOf,
   lastingSsh,
@@ -201,6 +201,8 @@ export async function provisionHost(
     );
   }
   for (const step of await planFor(created, host.address, facts, certificates, world)) {
+    const differs = step.id === 'life' ? clockNote(created.deadline, facts, host.address) : undefined;
+    if (differs !== undefined) progress.note(differs);
     await progress.step(step.id, step.title, (log) =>
       applyStep(step, { ...stepSide(facts, world), session, address: host.address, log }),
     );

@@ -33,15 +33,19 @@ export type Facts = {
   readonly files: Readonly<Record<string, { readonly sha256: string; readonly mode: string; readonly owner: string }>>;
   /** Free KiB by mount point. */
   readonly free: Readonly<Record<string, number>>;
+  /** Seconds since 1970 as the host has them, and how many of them it is ahead of this computer. */
+  readonly clock: { readonly now: number; readonly ahead: number } | undefined;
 };
 
 export async function gatherFacts(
   session: SshSession,
   template: string,
   host: { readonly user: string; readonly address: string; readonly sudoPassword: string | undefined },
+  now: () => Date = () => new Date(),
 ): Promise<Facts> {
   const secret = host.sudoPassword === undefined ? '' : assignments({ SUDO_PASSWORD: host.sudoPassword });
   const { code, stdout, stderr } = await session.exec(sh`sh -s`, { label: 'facts.sh', stdin: secret + template });
+  const here = now();
   const answers = parseAnswers(stdout);
   const become = answers.one('become');
   if (become === 'missing') {
@@ -70,7 +74,7 @@ export async function gatherFacts(
       },
     );
   }
-  return parseFacts(become, answers);
+  return parseFacts(become, answers, here);
 }
 
 export type Answers = { readonly one: (key: string) => string; readonly all: (key: string) => readonly string[] };
@@ -85,7 +89,12 @@ export function parseAnswers(stdout: string): Answers {
   return { all, one: (key) => all(key)[0] ?? '' };
 }
 
-function parseFacts(become: Become, { one, all }: Answers): Facts {
+function clockOf(text: string, here: Date): Facts['clock'] {
+  if (!/^\d{1,12}$/.test(text)) return undefined;
+  return { now: Number(text), ahead: Number(text) - Math.floor(here.getTime() / 1000) };
+}
+
+function parseFacts(become: Become, { one, all }: Answers, here: Date): Facts {
   const text = (key: string): string | undefined =>
     all(key).length > 0 ? Buffer.from(one(key), 'base64').toString('utf8') : undefined;
   return {
@@ -128,6 +137,7 @@ function parseFacts(become: Become, { one, all }: Answers): Facts {
         return [mount.join(' '), Number(free)];
       }),
     ),
+    clock: clockOf(one('now'), here),
   };
 }
 

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { SlipwayError } from '../errors.ts';
 import type { SshTarget } from '../machine.ts';
 import type { Facts } from './facts.ts';
 import type { RemoteFile, Step } from './step.ts';
@@ -56,14 +57,15 @@ export function lifeFiles(life: Life): readonly RemoteFile[] {
 }
 
 /** What differs on the host from what is asked for; undefined when nothing does. */
-export function planLife(life: Life | undefined, { files, lifePending }: Facts): Step | undefined {
-  const wanted = life ? lifeFiles(life) : [];
+export function planLife(life: Life | undefined, { files, lifePending, clock }: Facts): Step | undefined {
+  const wanted = life ? lifeFiles({ ...life, deadline: byItsClock(life.deadline, clock) }) : [];
   const changed = wanted.filter(({ path, content, mode }) => {
     const there = files[path];
     return there?.sha256 !== sha256(content) || there.mode !== mode || there.owner !== 'root';
   });
   const gone = ALL.filter((path) => files[path] !== undefined && !wanted.some((file) => file.path === path));
   if (changed.length === 0 && gone.length === 0 && !lifePending) return undefined;
+  if (life) refuseOver(life, clock);
   const laid: Step['files'] = [...changed, ...gone.map((path) => ({ path, content: undefined }))];
   const manifest = laid.map((file, index) => `${file.content === undefined ? '-' : file.mode} ${index} ${file.path}`);
   return {
@@ -73,6 +75,32 @@ export function planLife(life: Life | undefined, { files, lifePending }: Facts):
     variables: { TIMERS: timersOf(wanted.map(({ path }) => path)).join(' '), MANIFEST: manifest.join('\n') },
     files: laid,
   };
+}
+
+/** Clocks that differ by less are as good as the same. */
+export const SAME_CLOCK_SECONDS = 60;
+
+/**
+ * The deadline as the host's own clock will show it: never earlier, whichever of the two clocks is put right later. In whole minutes, and
+ * some seconds more, so that a second look finds the same.
+ */
+export function byItsClock(deadline: string | undefined, clock: Facts['clock']): string | undefined {
+  if (deadline === undefined || clock === undefined || clock.ahead <= SAME_CLOCK_SECONDS) return deadline;
+  const minutes = Math.ceil((clock.ahead + 30) / 60);
+  return new Date(new Date(deadline).getTime() + minutes * 60_000).toISOString();
+}
+
+/** A timer that is started after its time does at once what it is there for: the host would go within this run. */
+function refuseOver({ name, deadline }: Life, clock: Facts['clock']): void {
+  if (deadline === undefined || clock === undefined) return;
+  if (Date.parse(byItsClock(deadline, clock) ?? '') / 1000 > clock.now) return;
+  throw new SlipwayError(
+    'MACHINE_ENDED',
+    `The time of "${name}" was over at ${deadline}, before its host was told of it`,
+    {
+      hint: `Give it more: slipway extend ${name} 2h; one that is not finished yet: slipway create ${name} --ttl 2h`,
+    },
+  );
 }
 
 /**

@@ -49,6 +49,7 @@ describe('facts.sh', () => {
     expect(Object.values(facts.free).every((kib) => Number.isInteger(kib) && kib >= 0)).toBe(true);
     expect(Object.keys(facts.free).length).toBeGreaterThan(0);
     const release = await readFile('/etc/os-release', 'utf8').catch(() => '');
+    expect(Math.abs(facts.clock?.ahead ?? NaN)).toBeLessThanOrEqual(1);
     expect(facts.os.id).toBe(/^ID="?([^"\n]*)"?$/m.exec(release)?.[1] ?? '');
   });
 

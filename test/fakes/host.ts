@@ -31,6 +31,8 @@ export type FakeHost = AsyncDisposable & {
   halt(): Promise<void>;
   /** When set, dockerd lets in whoever comes. */
   open: boolean;
+  /** When set, its time of day, in seconds since 1970. */
+  now: number | undefined;
 };
 
 export async function startFakeHost(has: { readonly engine: boolean }): Promise<FakeHost> {
@@ -98,6 +100,7 @@ export async function startFakeHost(has: { readonly engine: boolean }): Promise<
       else lines.push(`file ${createHash('sha256').update(content).digest('hex')} ${mode} root ${path}`);
       if (path === '/etc/docker/slipway/state.json') lines.push(`slipway_state ${base64(content)}`);
     }
+    if (host.now !== undefined) lines.push(`now ${host.now}`);
     return `${lines.join('\n')}\n`;
   };
 
@@ -119,6 +122,7 @@ export async function startFakeHost(has: { readonly engine: boolean }): Promise<
     port,
     hostKey: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA',
     open: false,
+    now: undefined,
     files,
     executions,
     demanded,

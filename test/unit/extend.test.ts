@@ -159,6 +159,18 @@ describe('extend', () => {
     expect(all.host.engineStarts(), 'once for each boot').toBe(2);
   });
 
+  test('lays it by the host’s own clock where that is ahead, and says so', async () => {
+    await using all = await localMachine({ ttl: '4h' });
+    await createMachine(all.spec, all.world());
+    all.host.now = Date.parse('2026-11-24T13:00:00Z') / 1000;
+    const progress = recordingProgress();
+    const { machine } = await all.extend('2h', all.world({ progress }));
+    expect([machine.deadline, all.ends()]).toEqual(['2026-11-24T16:00:00.000Z', '19:01']);
+    const note =
+      'The clock of 127.0.0.1 is 3 h ahead of this computer’s: it is powered off once it shows 2026-11-24 19:01 UTC';
+    expect(progress.notes).toEqual([note]);
+  });
+
   test('of one whose host was provisioned as another machine since is refused', async () => {
     await using all = await localMachine({ ttl: '4h' });
     await createMachine(all.spec, all.world());

@@ -29,13 +29,15 @@ const RECORDED = [
   'file 4567cdef 644 root /etc/docker/slipway/a name.pem',
   'free 1234 /',
   'free 99 /var/my disk',
+  'now 1795521605',
   '',
 ].join('\n');
 
 describe('the facts of a host', () => {
   test('are read from one answer', async () => {
     const session = fakeSession({ 'facts.sh': { stdout: RECORDED } });
-    expect(await gatherFacts(session, 'the script', host)).toMatchInlineSnapshot(`
+    const now = () => new Date('2026-11-24T12:00:00.900Z');
+    expect(await gatherFacts(session, 'the script', host, now)).toMatchInlineSnapshot(`
       {
         "apt": true,
         "arch": "x86_64",
@@ -101,6 +103,13 @@ describe('the facts of a host', () => {
     expect(facts.dockerd).toBeUndefined();
     expect(facts.os.name).toBe('alpine');
     expect(facts.unit).toEqual({ active: false, enabled: false, text: '' });
+  });
+
+  test('know no clock where the host tells no time', async () => {
+    for (const time of ['', 'later', '-1', '1e9', '9'.repeat(13)]) {
+      const session = fakeSession({ 'facts.sh': { stdout: `become root\nnow ${time}\n` } });
+      expect((await gatherFacts(session, '', host)).clock, time).toBeUndefined();
+    }
   });
 
   test('tell an empty daemon.json from none', async () => {

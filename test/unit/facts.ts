@@ -27,6 +27,7 @@ export const bare: Facts = {
   lifePending: false,
   files: {},
   free: { '/': 10_000_000 },
+  clock: undefined,
 };
 
 export const DEBIAN_UNIT = `# /lib/systemd/system/docker.service

@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { deadlineAfter, deadlineIn, fate, shownDeadline, troubleOfLife } from '../../src/lifecycle/life.ts';
+import { clockNote, deadlineAfter, deadlineIn, fate, shownDeadline, troubleOfLife } from '../../src/lifecycle/life.ts';
 import { generic } from '../../src/drivers/all.ts';
 import type { Driver } from '../../src/drivers/driver.ts';
 import type { LifeSpec, Machine } from '../../src/machine.ts';
 import { checkSeconds, lifeFiles, planLife, type Life } from '../../src/provision/life.ts';
+import type { Facts } from '../../src/provision/facts.ts';
 import { filesForFirstStart, planDeprovision, planProvision } from '../../src/provision/plan.ts';
 import { shownSeconds } from '../../src/spec.ts';
 import { readyMachine, specNamed } from '../fakes/machine.ts';
@@ -141,6 +142,48 @@ describe('the plan of a life', () => {
     expect(plan.map(({ id }) => id)).toEqual(['life', 'deprovision']);
     expect(plan[1]?.variables.MANIFEST).not.toContain('slipway-deadline');
     expect(planDeprovision(after(done, plan), '192.0.2.10')).toEqual([]);
+  });
+});
+
+describe('a host with another time of day', () => {
+  const AT = Date.parse('2026-11-24T10:00:00Z') / 1000;
+  const clock = (ahead: number, now = AT + ahead) => facts(withEngine, { clock: { now, ahead } });
+  const laid = (of: Facts): string | undefined =>
+    planLife(life({ idle: undefined }), of)
+      ?.files.find(({ path }) => path.endsWith('.timer'))
+      ?.content?.match(/OnCalendar=(.*) UTC\nOnBoot/)?.[1];
+
+  test('is never powered off early: it gets a later moment where it is ahead, and the same where it is behind', () => {
+    expect([0, 60, -60, -3600].map((ahead) => laid(clock(ahead)))).toEqual(
+      [0, 0, 0, 0].map(() => '2026-11-24 12:00:00'),
+    );
+    expect(laid(clock(61))).toBe('2026-11-24 12:02:00');
+    // A second look, which may see a second more or less, finds what the first has laid.
+    expect([3598, 3600, 3602].map((ahead) => laid(clock(ahead)))).toEqual([1, 2, 3].map(() => '2026-11-24 13:01:00'));
+  });
+
+  test('is not powered off by a time that was over before it was told of it', () => {
+    const over = clock(0, AT + 7200);
+    expect(() => planLife(life(), over)).toThrow(
+      'The time of "web" was over at 2026-11-24T12:00:00.000Z, before its host was told of it',
+    );
+    expect(planLife(life(), clock(0, AT + 7199))).toBeDefined();
+    expect(planLife(life(), clock(86_400))).toBeDefined();
+    // What it holds already, and what is taken away, is no news to it.
+    const done = after(withEngine, planProvision({ ...input(withEngine), life: life() }));
+    expect(planLife(life(), { ...done, clock: over.clock })).toBeUndefined();
+    expect(planLife(life({ deadline: undefined }), { ...done, clock: over.clock })).toBeDefined();
+  });
+
+  test('is told of by a sentence', () => {
+    const note = (ahead: number) => clockNote('2026-11-24T12:00:00.000Z', clock(ahead), '192.0.2.10');
+    expect([note(60), note(-60), clockNote(undefined, clock(9000), 'x')]).toEqual([undefined, undefined, undefined]);
+    expect([note(3600), note(-9000)]).toMatchInlineSnapshot(`
+      [
+        "The clock of 192.0.2.10 is 1 h ahead of this computer’s: it is powered off once it shows 2026-11-24T13:01:00.000Z",
+        "The clock of 192.0.2.10 is 2 h 30 min behind this computer’s: it is powered off so much later than 2026-11-24T12:00:00.000Z, unless one of them is put right",
+      ]
+    `);
   });
 });
 

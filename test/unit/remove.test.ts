@@ -35,6 +35,20 @@ async function made(life: LifeSpec | undefined) {
   };
 }
 
+test('a create on a host whose clock is ahead lays the deadline by that clock, and says so', async () => {
+  await using all = await made(undefined);
+  await removeMachine('web', GONE, all.world());
+  all.host.now = NOW.getTime() / 1000 + 86_400;
+  const progress = recordingProgress();
+  const named = specNamed('web', { options: { ipAddress: all.host.address, sshUser: 'root', sshPort: 22 } });
+  const spec = { ...named, engine: { ...named.engine, port: all.host.port }, life: { ttl: '1h' } };
+  expect((await createMachine(spec, all.world({ progress }))).deadline).toBe('2026-11-24T11:00:00.000Z');
+  expect(all.host.files.get('/etc/systemd/system/slipway-deadline.timer')?.content).toContain(
+    '2026-11-25 11:01:00 UTC',
+  );
+  expect(progress.notes).toContainEqual(expect.stringContaining('is 1 d ahead of this computer’s'));
+});
+
 describe('rm of a machine whose host stays', () => {
   test.each<LifeSpec>([{ ttl: '4h' }, { idleStop: '30m' }])(
     'takes the timers of %j away, and no more',
