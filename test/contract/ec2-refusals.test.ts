@@ -378,6 +378,19 @@ describe('when the instance itself is refused', () => {
     60_000,
   );
 
+  test('the time of what was asked for is that of the last try', async () => {
+    const call = calling(folder.path);
+    const askedBefore: number[] = [];
+    const full = on('RunInstances', refuse('InsufficientInstanceCapacity', 'Not enough.', 400), 2);
+    cloud.onArrival = (arrived) => {
+      if (arrived.operation === 'RunInstances')
+        askedBefore.push(call.asked.filter((what) => what === 'instance').length);
+      return full(arrived);
+    };
+    await make(machineWith(optionsOf([])), call);
+    expect(askedBefore).toEqual([1, 2, 3]);
+  });
+
   test('room that comes free is taken', async () => {
     cloud.onArrival = on('RunInstances', refuse('InsufficientInstanceCapacity', 'Not enough.', 400), 2);
     await make(machineWith(optionsOf([])), calling(folder.path));
@@ -510,6 +523,45 @@ describe('what passes by itself', () => {
     const start = performance.now();
     expect((await tried([], calling(folder.path, stop.signal))).code).toBe('CANCELED');
     expect(performance.now() - start).toBeLessThan(5000);
+  });
+});
+
+describe('one of a batch whose bulk call was killed', () => {
+  const askedAgo = (seconds: number, what = 'instances') => ({
+    what,
+    at: new Date(Date.now() - seconds * 1000).toISOString(),
+  });
+
+  test('is waited for before another one is made for it alone', async () => {
+    const call = calling(folder.path);
+    const [one] = await pair(call);
+    cloud.lateness = Date.now() - (cloud.instances[0]?.made ?? 0) + 1500;
+    await ec2.create?.({ ...one, asked: askedAgo(1) }, BOOT, call);
+    expect(counted('RunInstances')).toBe(1);
+    expect(counted('CreateSecurityGroup')).toBe(1);
+    expect(call.notes.join()).toMatch(/asked for it with its batch a moment ago .+ for up to 5\d s/);
+  });
+
+  test.each([
+    ['long ago', askedAgo(61)],
+    ['for no more than a group', askedAgo(1, 'security group')],
+  ])('is made at once where EC2 was asked %s', async (_, asked) => {
+    const call = calling(folder.path);
+    const [one, two] = await pair(call);
+    await removing(one, call);
+    await removing(two, call);
+    cloud.instances.splice(0);
+    await ec2.create?.({ ...one, asked }, BOOT, call);
+    expect(counted('RunInstances')).toBe(2);
+    expect(call.notes).toEqual([]);
+  });
+
+  test('is made anew once EC2 shows that it has ended what the bulk call made', async () => {
+    const call = calling(folder.path);
+    const [one] = await pair(call);
+    await removing(one, call);
+    await ec2.create?.({ ...one, asked: askedAgo(1) }, BOOT, call);
+    expect(counted('RunInstances')).toBe(2);
   });
 });
 

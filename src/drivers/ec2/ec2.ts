@@ -134,6 +134,7 @@ async function make(
     if (await found()) return await name([]);
     // A record that was settled by an earlier run may be of another account than the credentials of today.
     await rightAccount(aws, first.options);
+    if (!many && (await instances.shownOfBatch(aws, first, call))) return;
     const data = userData(boot, await theirs(first.options));
     const tags = await instances.marksOf(own, call, many ? `${first.name} and ${targets.length - 1} more` : first.name);
     const theirOwn = await firewall.theirGroups(aws, first.options);

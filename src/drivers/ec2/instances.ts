@@ -20,6 +20,10 @@ export const LIVE = ['pending', 'running', 'stopping', 'stopped'];
 export const ENDED = ['shutting-down', 'terminated'];
 /** EC2 shows what it has made within seconds; so long it is looked for before it counts as not made. */
 const SHOWS_SECONDS = 30;
+/** EC2 shows what it makes within seconds. So long after it was asked, what is not there was not made. */
+export const LATE_SECONDS = 60;
+/** What the record says that a bulk call was about to ask for. */
+const BATCH_ASKED = 'instances';
 /** Rooms come free by the minute, but a create that waits for one says so soon. */
 const CAPACITY_SECONDS = 15;
 /** An id whose instance was ended can't be used for another one: then its next number is. */
@@ -226,7 +230,6 @@ export async function launch(
   },
 ): Promise<readonly AwsInstance[]> {
   for (let generation = 1; generation <= GENERATIONS; generation += 1) {
-    await call.asking(input.MaxCount === 1 ? 'instance' : 'instances');
     try {
       const ClientToken = generation === 1 ? token : `${token}-${generation}`;
       const { Instances = [] }: RunInstancesCommandOutput = await run(aws, { ...input, ClientToken }, call);
@@ -254,7 +257,11 @@ export async function launch(
 
 async function run(aws: Aws, input: RunInstancesCommandInput, call: MakingCall): Promise<RunInstancesCommandOutput> {
   const what = input.MaxCount === 1 ? 'making the instance' : `making ${input.MaxCount} instances`;
-  const ask = (): Promise<RunInstancesCommandOutput> => aws.send(what, new aws.sdk.RunInstancesCommand(input));
+  const ask = async (): Promise<RunInstancesCommandOutput> => {
+    // Before each try: from its time on, what it made may be shown late.
+    await call.asking(input.MaxCount === 1 ? 'instance' : BATCH_ASKED);
+    return await aws.send(what, new aws.sdk.RunInstancesCommand(input));
+  };
   const patient = (): Promise<RunInstancesCommandOutput> =>
     // A group that was made a moment ago may not be known everywhere yet.
     insist(what, ask, {
@@ -269,6 +276,27 @@ async function run(aws: Aws, input: RunInstancesCommandInput, call: MakingCall):
     seconds: CAPACITY_SECONDS,
     call,
   });
+}
+
+/**
+ * What the bulk call of its batch made for it may be shown late: before one is made for this machine alone, it is waited for.
+ * Whether there is one now that is not ended.
+ */
+export async function shownOfBatch(aws: Aws, target: Target<unknown>, call: MakingCall): Promise<boolean> {
+  const { asked, batch } = target;
+  if (!batch || asked?.what !== BATCH_ASKED) return false;
+  const seconds = Math.min(LATE_SECONDS, (Date.parse(asked.at) - Date.now()) / 1000 + LATE_SECONDS);
+  if (seconds <= 0) return false;
+  call.note(
+    `EC2 was asked for it with its batch a moment ago and may show it late; looking for it for up to ${Math.ceil(seconds)} s`,
+  );
+  let shown: readonly AwsInstance[] = [];
+  const look = async (): Promise<boolean> => {
+    shown = await findInstances(aws, target, [...LIVE, ...ENDED]);
+    return shown.length > 0;
+  };
+  await shownWithin(seconds, look, call);
+  return shown.some(({ State }) => LIVE.includes(State?.Name ?? ''));
 }
 
 export function causeCode(error: unknown): string {

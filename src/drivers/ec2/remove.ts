@@ -11,11 +11,19 @@ import type { Call, Target } from '../driver.ts';
 import { rightAccount } from './account.ts';
 import type { Aws } from './client.ts';
 import { idsOf, ourGroups, removeGroup } from './firewall.ts';
-import { causeCode, ENDED, findInstances, instancesWith, LIVE, siblingsOf, tagOf, waitForState } from './instances.ts';
+import {
+  causeCode,
+  ENDED,
+  findInstances,
+  instancesWith,
+  LATE_SECONDS,
+  LIVE,
+  siblingsOf,
+  tagOf,
+  waitForState,
+} from './instances.ts';
 import type { Options } from './options.ts';
 
-/** EC2 shows what it makes within seconds. So long after it was asked, what is not there was not made. */
-const LATE_SECONDS = 60;
 const DISK_SECONDS = 60;
 
 /** Whatever carries the machine's id goes; nothing is said where there is nothing. */
