@@ -1,9 +1,5 @@
 import type { MachineSpec } from './machine.ts';
-import type { Values } from './options.ts';
-
-export function same(left: unknown, right: unknown): boolean {
-  return left === right || JSON.stringify(left) === JSON.stringify(right);
-}
+import { same, type Values } from './options.ts';
 
 /** All keys of either. */
 export function keysOf(...all: readonly Values[]): readonly string[] {

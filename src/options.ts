@@ -189,8 +189,9 @@ export function toArgv(infos: readonly OptionInfo[], values: Values): readonly s
   });
 }
 
-function same(left: unknown, right: unknown): boolean {
-  return JSON.stringify(left) === JSON.stringify(right);
+/** Values as they are declared: whoever reads them sees no difference. */
+export function same(left: unknown, right: unknown): boolean {
+  return left === right || JSON.stringify(left) === JSON.stringify(right);
 }
 
 /** A command line to copy into a POSIX shell. */

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import type { EngineSpec } from './machine.ts';
 import { describe, type OptionInfo, type Values } from './options.ts';
 
 const text = (): z.ZodString => z.string().min(1);
@@ -80,10 +81,14 @@ export const engineOptions = z.object({
 
 export const engineInfos: readonly OptionInfo[] = describe(engineOptions, 'engine');
 
-/** Naming a script says where the engine comes from, and a script of another source is none. */
-export function settledSource(values: Values): Values {
-  if (values.installUrl === undefined || values.source === 'url') return values;
-  return values.source === undefined ? { source: 'url', ...values } : { ...values, installUrl: undefined };
+/** Naming a script says where the engine comes from; an empty one takes back what was named before. */
+export function withSource(values: Values): Values {
+  return values.installUrl && values.source === undefined ? { ...values, source: 'url' } : values;
+}
+
+/** A script of another source is none: it would choose the source when what was made of this spec is read again. */
+export function settledSource(engine: EngineSpec): EngineSpec {
+  return engine.source === 'url' ? engine : { ...engine, installUrl: undefined };
 }
 
 /** For every command that works on a host. A variable only: an argv is read by all processes. */

@@ -6,7 +6,7 @@ import { SlipwayError } from '../errors.ts';
 import { isImagePath } from '../images/source.ts';
 import type { EngineSpec, MachineSpec } from '../machine.ts';
 import { describe, fromEnv, listed, parseOptions, type OptionInfo, type Values } from '../options.ts';
-import { engineInfos, engineOptions, lifeInfos, lifeOptions } from '../spec.ts';
+import { engineInfos, engineOptions, lifeInfos, lifeOptions, settledSource, withSource } from '../spec.ts';
 import type { Cli } from './command.ts';
 
 export const driverInfos: Readonly<Record<string, readonly OptionInfo[]>> = Object.fromEntries(
@@ -87,20 +87,13 @@ export function specChanged(before: MachineSpec, flags: Values): MachineSpec {
   return specFrom({ name: before.name, driver: before.driver, flags, env: {}, before, profiles: before.profiles });
 }
 
-/** Naming a script says where the engine comes from. */
-function withSource(values: Values): Values {
-  return values.installUrl && values.source === undefined ? { source: 'url', ...values } : values;
-}
-
 /** `--engine-version=` takes back what was asked for before. */
 function withoutEmpty(values: Values): Values {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== ''));
 }
 
 function engineFrom(values: Values): EngineSpec {
-  const engine = parseOptions(engineOptions, engineInfos, withoutEmpty(values));
-  // A script that is not used would choose the source when the command line made from this spec is typed.
-  return engine.source === 'url' ? engine : { ...engine, installUrl: undefined };
+  return settledSource(parseOptions(engineOptions, engineInfos, withoutEmpty(values)));
 }
 
 /** The driver that the flags speak of, where none was named. */

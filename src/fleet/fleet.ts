@@ -2,7 +2,7 @@ import { driverNamed } from '../drivers/index.ts';
 import type { Driver } from '../drivers/driver.ts';
 import type { EngineSpec, MachineSpec } from '../machine.ts';
 import { profiles } from '../provision/profiles/index.ts';
-import { engineOptions, lifeOptions, settledSource } from '../spec.ts';
+import { engineOptions, lifeOptions, settledSource, withSource } from '../spec.ts';
 import { nameOf } from './check.ts';
 import type { Source } from './files.ts';
 import type { Mistake } from './mistakes.ts';
@@ -174,8 +174,8 @@ function engineOf(entry: Entry, settings: Settings, { env }: Around, found: Mist
     ...valuesIn(settings, 'engine'),
     ...(variables ? { env: filledIn(variables, env, found) } : {}),
   };
-  const engine = engineOptions.safeParse(settledSource(values));
-  if (engine.success) return engine.data;
+  const engine = engineOptions.safeParse(withSource(values));
+  if (engine.success) return settledSource(engine.data);
   found.push(...incomplete(entry, 'engine', settings, engine.error.issues));
   return undefined;
 }

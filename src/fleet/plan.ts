@@ -1,9 +1,9 @@
 import type { Change, Driver } from '../drivers/driver.ts';
 import { driverNamed } from '../drivers/index.ts';
 import type { SlipwayError } from '../errors.ts';
-import { differs, keysOf, same } from '../given.ts';
+import { differs, keysOf } from '../given.ts';
 import type { EngineSpec, Machine, MachineSpec } from '../machine.ts';
-import type { Values } from '../options.ts';
+import { same, type Values } from '../options.ts';
 import { engineOptions } from '../spec.ts';
 import type { Listed } from '../store.ts';
 import type { Fleet, Wanted, WantedSpec } from './fleet.ts';

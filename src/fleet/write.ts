@@ -1,7 +1,6 @@
 import { driverNamed } from '../drivers/index.ts';
-import { same } from '../given.ts';
 import type { MachineSpec } from '../machine.ts';
-import { describe, type OptionInfo, type Values } from '../options.ts';
+import { describe, type OptionInfo, same, type Values } from '../options.ts';
 import { profiles as known } from '../provision/profiles/index.ts';
 import { engineInfos, lifeInfos } from '../spec.ts';
 import { yamlText } from './yaml.ts';

@@ -1,7 +1,7 @@
 import type { Driver } from '../drivers/driver.ts';
 import { driverNamed } from '../drivers/index.ts';
-import { same } from '../given.ts';
 import type { Machine, MachineSpec, Ready } from '../machine.ts';
+import { same } from '../options.ts';
 import {
   changedOptions,
   changeOf,

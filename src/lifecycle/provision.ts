@@ -2,7 +2,7 @@ import { applyChanges, writeWhole } from '../changes.ts';
 import type { Change, Driver, Target } from '../drivers/driver.ts';
 import { driverNamed, targetOf } from '../drivers/index.ts';
 import { SlipwayError } from '../errors.ts';
-import { givenWith, keysOf, same } from '../given.ts';
+import { givenWith, keysOf } from '../given.ts';
 import { knownHostsLine } from '../host-key.ts';
 import {
   clientCertificates,
@@ -12,7 +12,7 @@ import {
   writeClientPart,
 } from './identity.ts';
 import type { Created, Endpoint, Machine, MachineSpec, Ready, SshTarget } from '../machine.ts';
-import { listed } from '../options.ts';
+import { listed, same } from '../options.ts';
 import { applyStep } from '../provision/apply.ts';
 import { type Certificates, clientPart, serverPart } from '../provision/certificates.ts';
 import { settingsOf } from '../provision/daemon-json.ts';
