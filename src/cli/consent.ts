@@ -15,8 +15,8 @@ import { ended } from './running.ts';
 export type Consent = {
   /** Given already, on the command line. */
   readonly yes: boolean;
-  /** What to type so that Slipway installs without asking. */
-  readonly again: string;
+  /** What to type so that Slipway installs without asking; undefined where that would agree to more than installing. */
+  readonly again: string | undefined;
 };
 
 const LAST_LINES = 8;
@@ -110,7 +110,7 @@ async function runWhole(
 function lacking(missing: readonly Program[], { complete, line }: Mending, { again }: Consent): SlipwayError {
   const typed = `Install ${missing.length === 1 ? 'it' : 'them'}: ${line}`;
   return new SlipwayError('PROGRAM_MISSING', `This computer lacks ${lackedAs(missing)}`, {
-    hint: complete ? `${typed}, or let Slipway do it: ${again}` : typed,
+    hint: complete && again !== undefined ? `${typed}, or let Slipway do it: ${again}` : typed,
   });
 }
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { SlipwayError } from '../errors.ts';
-import type { FieldChange, FleetPlan, Item } from '../fleet/plan.ts';
+import { type FieldChange, type FleetPlan, hasWork, type Item, planFleet } from '../fleet/plan.ts';
 import { nearest } from '../nearest.ts';
 import type { Cli } from './command.ts';
 import { errorDocument } from './print.ts';
@@ -23,7 +23,7 @@ export async function plannedFleet(
   { file, prune, names }: { readonly file: string; readonly prune: boolean; readonly names: readonly string[] },
   { world, env }: Cli,
 ): Promise<FleetPlan> {
-  const [{ readFleet }, { planFleet }] = await Promise.all([import('../fleet/read.ts'), import('../fleet/plan.ts')]);
+  const { readFleet } = await import('../fleet/read.ts');
   const fleet = await readFleet(file, { env, home: world.userHome });
   const plan = planFleet(fleet, await world.store.list(), { prune, now: world.now() });
   return names.length === 0 ? plan : { ...plan, items: chosen(plan, names) };
@@ -60,10 +60,10 @@ export const HOW: Readonly<Record<FieldChange['how'], string>> = {
 
 /** The plan as people read it: what is as it should be is counted, the rest is told field by field. */
 export function shownFleet({ shown, items }: FleetPlan): string {
-  const work = items.filter(({ deed }) => deed !== 'nothing');
+  const work = items.filter(hasWork);
   const same = items.length - work.length;
   const rest = same === 0 ? [] : [`${same === 1 ? '1 machine is' : `${same} machines are`} as ${shown} says`];
-  const quiet = items.filter(({ deed, notes }) => deed === 'nothing' && notes.length > 0);
+  const quiet = items.filter((item) => !hasWork(item) && item.notes.length > 0);
   if (work.length === 0 && items.length === 0) return `${shown} has no machines, and there is nothing to do`;
   const width = Math.max(0, ...[...work, ...quiet].map(({ name }) => name.length));
   const lines = [...work, ...quiet].flatMap((item) => linesOf(item, width));

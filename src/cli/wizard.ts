@@ -232,9 +232,9 @@ async function chosenDriver({ world: { computer } }: Cli): Promise<string> {
   return String(driver);
 }
 
-/** One yes or no; Enter alone is yes. */
-export async function confirmed(message: string): Promise<boolean> {
-  return (await ask([{ name: 'yes', type: 'confirm', message, default: true }])).yes === true;
+/** One yes or no; Enter alone is `initial`, which is no where something is lost. */
+export async function confirmed(message: string, initial = true): Promise<boolean> {
+  return (await ask([{ name: 'yes', type: 'confirm', message, default: initial }])).yes === true;
 }
 
 /** On stderr, like all that is not a value. Escape and Ctrl-C leave nothing behind. */

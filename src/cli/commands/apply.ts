@@ -2,9 +2,10 @@ import { z } from 'zod';
 import { driverNamed } from '../../drivers/index.ts';
 import { exitCodes, SlipwayError } from '../../errors.ts';
 import type { Done } from '../../fleet/apply.ts';
-import type { FleetPlan, Item } from '../../fleet/plan.ts';
+import { type FleetPlan, hasWork, type Item, losesSomething } from '../../fleet/plan.ts';
+import { toArgv, toCommandLine } from '../../options.ts';
 import { sudoPassword } from '../../spec.ts';
-import { defineCommand, type Cli, type Command, type Result } from '../command.ts';
+import { defineCommand, infosOf, type Cli, type Command, type Result } from '../command.ts';
 import { installMissing } from '../consent.ts';
 import { fleetOptions, itemDocument, plannedFleet, shownFleet } from '../fleet.ts';
 
@@ -33,24 +34,25 @@ export const apply: Command<typeof args> = defineCommand({
     'Shows the plan first. On a terminal it asks once; elsewhere it goes on, unless machines would be replaced or removed, which takes --yes. Run again, it finishes what was stopped.',
   async run({ words, args: given }, cli) {
     const plan = await plannedFleet({ ...given, names: words }, cli);
-    const work = plan.items.filter(({ deed }) => deed !== 'nothing');
+    const work = plan.items.filter(hasWork);
     const text = shownFleet(plan);
     if (given.dryRun || work.length === 0) return { json: document(plan, []), text };
     cli.say(text);
     if (!(await agreed(work, given.yes, cli))) return { json: document(plan, []), text: 'Nothing was done' };
-    await bringPrograms(work, given.yes, cli);
-    return told(plan, await done(plan, work, given.concurrency, cli), cli);
+    await bringPrograms(work, given.yes, work.some(losesSomething) ? undefined : commandLine(words, given, cli), cli);
+    return told(plan, work, await done(plan, work, given.concurrency, cli), cli);
   },
 });
 
 /** Asked once, for all. Where nobody can be asked, nothing is lost that nobody gave up. */
 async function agreed(work: readonly Item[], yes: boolean, cli: Cli): Promise<boolean> {
   if (yes) return true;
-  const lost = work.filter(({ deed }) => deed === 'replace' || deed === 'remove');
+  const lost = work.filter(losesSomething);
   const names = lost.map(({ name }) => name).join(', ');
   if (cli.interactive) {
     const { confirmed } = await import('../wizard.ts');
-    return await confirmed(lost.length === 0 ? 'Do this?' : `Do this, and give up what is there of ${names}?`);
+    if (lost.length === 0) return await confirmed('Do this?');
+    return await confirmed(`Do this, and give up what is there of ${names}?`, false);
   }
   if (lost.length === 0) return true;
   throw new SlipwayError('USAGE', `This would replace or remove ${names}, and nobody can be asked here`, {
@@ -58,12 +60,21 @@ async function agreed(work: readonly Item[], yes: boolean, cli: Cli): Promise<bo
   });
 }
 
-/** What the drivers of new machines need on this computer, before anything is begun. */
-async function bringPrograms(work: readonly Item[], yes: boolean, cli: Cli): Promise<void> {
+/** What was typed, with the consent that lets missing programs be installed. */
+function commandLine(names: readonly string[], given: z.output<typeof args>, { program }: Cli): string {
+  const own = infosOf(apply as unknown as Command);
+  return toCommandLine([program, 'apply', ...names, ...toArgv(own, { ...given, yes: true })]);
+}
+
+/**
+ * What the drivers of new machines need on this computer, before anything is begun. `again` is left out where --yes would also give
+ * machines up.
+ */
+async function bringPrograms(work: readonly Item[], yes: boolean, again: string | undefined, cli: Cli): Promise<void> {
   const making = work.filter(({ deed }) => ['create', 'finish', 'replace'].includes(deed));
   const drivers = new Set(making.map(({ driver }) => driver));
   const programs = [...drivers].flatMap((name) => driverNamed(name).programs?.(cli.world.computer) ?? []);
-  await installMissing(programs, { yes, again: 'slipway apply --yes' }, cli);
+  await installMissing(programs, { yes, again }, cli);
 }
 
 async function done(plan: FleetPlan, work: readonly Item[], concurrency: number, cli: Cli): Promise<readonly Done[]> {
@@ -87,18 +98,25 @@ const PAST: Readonly<Record<Item['deed'], string>> = {
   broken: 'is broken',
 };
 
-async function told(plan: FleetPlan, ends: readonly Done[], cli: Cli): Promise<Result> {
+async function told(plan: FleetPlan, work: readonly Item[], ends: readonly Done[], cli: Cli): Promise<Result> {
   const { shownError } = await import('../print.ts');
   const failed = ends.flatMap(({ item, error }) => (error ? [{ item, error }] : []));
   for (const { item, error } of failed) cli.say(`${item.name}: ${shownError(error, cli.color)}`);
   const lines = ends.flatMap(({ item, machine, error }) =>
     error ? [] : [`${item.name} ${PAST[item.deed]}${machine?.endpoint ? `: ${machine.endpoint.url}` : ''}`],
   );
-  if (failed.length > 0) lines.push(`${failed.length} of ${ends.length} failed; the same command again goes on`);
+  const left = work.filter(({ name }) => !ends.some(({ item }) => item.name === name));
+  const rest = [
+    ...(failed.length > 0 ? [`${failed.length} of ${work.length} failed`] : []),
+    ...(left.length > 0 ? [`not begun: ${left.map(({ name }) => name).join(', ')}`] : []),
+  ];
+  if (rest.length > 0) lines.push([...rest, 'the same command again goes on'].join('; '));
+  // What is left where nothing failed was left for a Ctrl-C.
+  const code = failed[0]?.error.code ?? (left.length > 0 ? 'CANCELED' : undefined);
   return {
     json: document(plan, ends),
     text: lines.join('\n'),
-    ...(failed[0] ? { status: exitCodes[failed[0].error.code] } : {}),
+    ...(code === undefined ? {} : { status: exitCodes[code] }),
   };
 }
 
@@ -107,7 +125,7 @@ function document({ shown, mark, items }: FleetPlan, ends: readonly Done[]): obj
   return {
     file: shown,
     fleet: mark,
-    todo: items.filter(({ deed }) => deed !== 'nothing').length,
+    todo: items.filter(hasWork).length,
     machines: items.map((item) => ({ ...itemDocument(item), ...outcome(known.get(item.name)) })),
   };
 }

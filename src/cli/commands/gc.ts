@@ -67,7 +67,7 @@ function noCloud(driver: string): SlipwayError {
 async function agreed(strays: readonly Stray[], text: string, cli: Cli): Promise<boolean> {
   cli.say(text);
   const { confirmed } = await import('../wizard.ts');
-  return confirmed(`Remove ${strays.length === 1 ? 'it' : `all ${strays.length}`}?`);
+  return confirmed(`Remove ${strays.length === 1 ? 'it' : `all ${strays.length}`}?`, false);
 }
 
 function listing(

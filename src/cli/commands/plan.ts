@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { defineCommand, type Command } from '../command.ts';
+import { hasWork } from '../../fleet/plan.ts';
 import { fleetOptions, itemDocument, plannedFleet, shownFleet } from '../fleet.ts';
 
 const args = z.object({
@@ -24,7 +25,7 @@ export const plan: Command<typeof args> = defineCommand({
       return { json, text: JSON.stringify(json, null, 2) };
     }
     const planned = await plannedFleet({ file, prune, names: words }, cli);
-    const todo = planned.items.filter(({ deed }) => deed !== 'nothing').length;
+    const todo = planned.items.filter(hasWork).length;
     return {
       json: { file, fleet: planned.mark, todo, machines: planned.items.map(itemDocument) },
       text: shownFleet(planned),
