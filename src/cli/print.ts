@@ -22,10 +22,10 @@ const PLAIN = {
   middle: '   ',
 };
 
-/** Columns by their content, without lines. */
+/** Columns by their content, without lines. What hosts and engines say stands in them, so no cell is believed. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const printed = new Table({ chars: PLAIN, style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 } });
-  printed.push([...head], ...rows.map((row) => [...row]));
+  printed.push([...head], ...rows.map((row) => row.map(cell)));
   return printed
     .toString()
     .split('\n')
@@ -33,10 +33,15 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
     .join('\n');
 }
 
+/** What answers in the place of an engine may send anything where a text is due. */
+function cell(text: unknown): string {
+  return printable(String(text));
+}
+
 /** Name and value, one a line. */
 export function page(rows: readonly (readonly [string, string])[]): string {
   const width = Math.max(...rows.map(([name]) => name.length));
-  return rows.map(([name, value]) => `${name.padEnd(width)}   ${value}`.trimEnd()).join('\n');
+  return rows.map(([name, value]) => `${name.padEnd(width)}   ${cell(value)}`.trimEnd()).join('\n');
 }
 
 /**
@@ -45,10 +50,11 @@ export function page(rows: readonly (readonly [string, string])[]): string {
  */
 export function shownError(error: SlipwayError, color: boolean, width = Number.POSITIVE_INFINITY): string {
   const { red, dim, bold } = colors.createColors(color);
-  // Lines of a host, and words of it in the message, are no orders for this terminal.
+  // Lines of a host, and words of it in the message and the hint, are no orders for this terminal.
   const lines = error.detail.flatMap((line) => wrapped(printable(line), Math.max(1, width - 5)));
   const detail = lines.map((line) => dim(`  │ ${line}`));
-  const hint = error.hint === undefined ? [] : [`${bold('→')} ${error.hint}`];
+  const next = error.hint?.split('\n').map(printable).join('\n');
+  const hint = next === undefined ? [] : [`${bold('→')} ${next}`];
   const message = error.message.split('\n').flatMap((line) => wrapped(printable(line), Math.max(1, width - 3)));
   return [`${red('✗')} ${message.join('\n  ')}`, ...detail, ...hint].join('\n');
 }

@@ -51,9 +51,12 @@ export function plainView(say: Lines): View {
     note: (text, machine) => named(machine, printable(text)),
     run: (step, work) =>
       watched(step, work, {
-        began: ({ machine, title }) => named(machine, `${title} …`),
+        began: ({ machine, title }) => named(machine, `${printable(title)} …`),
         ended({ machine, title }, { seconds, lines, error }) {
-          named(machine, `${title}: ${error === undefined ? 'done in' : 'failed after'} ${seconds.toFixed(1)} s`);
+          named(
+            machine,
+            `${printable(title)}: ${error === undefined ? 'done in' : 'failed after'} ${seconds.toFixed(1)} s`,
+          );
           if (error !== undefined) for (const line of newLines(lines, error, explained)) named(machine, `  │ ${line}`);
         },
       }),

@@ -3,6 +3,7 @@ import { dryRun, provisionMachine } from '../../lifecycle/provision.ts';
 import type { Plan } from '../../provision/step.ts';
 import { shownPlan } from '../../provision/step.ts';
 import { defineCommand, type Command, type Result } from '../command.ts';
+import { printable } from '../printable.ts';
 import { sudoPassword } from '../../spec.ts';
 import { machineInfos, specChanged } from '../spec.ts';
 import { oneByOne } from './each.ts';
@@ -41,16 +42,21 @@ export const provision: Command<typeof args> = defineCommand({
   },
 });
 
+/** Titles and variables hold words of the host: its release, its architecture. */
+function inLines(value: string): string {
+  return value.split('\n').map(printable).join('\n');
+}
+
 /** A plan as the user sees it with --dry-run. */
 export function planResult(name: string, plan: Plan): Result {
   const steps = shownPlan(plan);
   if (steps.length === 0) return { json: { name, steps }, text: `${name}: nothing to do` };
   const lines = steps.flatMap((step, index) => [
-    `${index + 1}. ${step.title}`,
-    ...step.files.map(({ path, change }) => `     ${change} ${path}`),
+    `${index + 1}. ${printable(step.title)}`,
+    ...step.files.map(({ path, change }) => `     ${change} ${printable(path)}`),
     ...Object.entries(step.variables)
       .filter(([key, value]) => value !== '' && key !== 'MANIFEST')
-      .map(([key, value]) => `     ${key.toLowerCase().replaceAll('_', ' ')}: ${value}`),
+      .map(([key, value]) => `     ${key.toLowerCase().replaceAll('_', ' ')}: ${inLines(value)}`),
   ]);
   return { json: { name, steps }, text: [`${name}: on the host this would`, ...lines].join('\n') };
 }

@@ -52,16 +52,21 @@ function documentOf(machine: Machine, look: Look, { engine, host, unasked }: Fig
     idleStop: spec.life?.idleStop ?? null,
     containers: engine
       ? {
-          running: engine.ContainersRunning,
-          paused: engine.ContainersPaused,
-          stopped: engine.ContainersStopped,
-          total: engine.Containers,
+          running: count(engine.ContainersRunning),
+          paused: count(engine.ContainersPaused),
+          stopped: count(engine.ContainersStopped),
+          total: count(engine.Containers),
         }
       : null,
-    images: engine?.Images ?? null,
+    images: engine ? count(engine.Images) : null,
     host: host ?? null,
     unasked,
   };
+}
+
+/** What answers in the place of an engine may send anything where a number is due. */
+function count(said: unknown): number {
+  return Number.isInteger(said) ? Number(said) : NaN;
 }
 
 type Rows = readonly (readonly [string, string])[];
@@ -99,9 +104,12 @@ function figureRows(
   look: Look,
   { engine, host, unasked }: Figures,
 ): readonly (readonly [string, string | undefined])[] {
-  const stopped = engine && engine.Containers - engine.ContainersRunning;
+  const running = count(engine?.ContainersRunning);
+  const [runs, not, images] = [running, count(engine?.Containers) - running, count(engine?.Images)].map((number) =>
+    Number.isNaN(number) ? '?' : String(number),
+  );
   return [
-    ['Containers', engine && `${engine.ContainersRunning} running, ${stopped} not; ${engine.Images} images`],
+    ['Containers', engine && `${runs} running, ${not} not; ${images} images`],
     ['Disk', host && `${size(host.disk.free)} free of ${size(host.disk.total)} (${host.disk.mount})`],
     ['Memory', host && `${size(host.memory.free)} free of ${size(host.memory.total)}`],
     ['Load', host && `${host.load.join(' ')} on ${host.cpus} ${host.cpus === 1 ? 'CPU' : 'CPUs'}`],
