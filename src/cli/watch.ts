@@ -1,11 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { exitCodes, SlipwayError } from '../errors.ts';
 import type { Cli, Result, Screen } from './command.ts';
+import { errorDocument, shownError } from './print.ts';
+import { cut, widthOf } from './printable.ts';
 
 /** Shows the same again and again, until it is stopped; that is how it ends well. */
 export async function watch(
   look: () => Promise<Result>,
   seconds: number,
-  { screen, world: { signal, now } }: Pick<Cli, 'screen' | 'world'>,
+  { screen, say, color, world: { signal, now } }: Pick<Cli, 'screen' | 'say' | 'color' | 'world'>,
 ): Promise<Result> {
   const show = painter(screen, () => `Every ${seconds} s: ${clock(now())}`);
   try {
@@ -14,7 +17,12 @@ export async function watch(
       await sleep(seconds * 1000, undefined, { signal });
     }
   } catch (error) {
-    if (!signal.aborted) throw error;
+    if (signal.aborted) return { json: undefined, text: '' };
+    if (!screen.json || !(error instanceof SlipwayError)) throw error;
+    // Who reads one document a line reads this one so too.
+    screen.write(`${JSON.stringify(errorDocument(error))}\n`);
+    say(shownError(error, color));
+    return { json: undefined, text: '', status: exitCodes[error.code] };
   } finally {
     if (screen.size() !== undefined) screen.write(SHOW_CURSOR);
   }
@@ -49,18 +57,13 @@ export function repainted(
   text: string,
   { columns, rows }: { readonly columns: number; readonly rows: number },
 ): { readonly bytes: string; readonly lines: readonly string[] } {
-  const all = text.split('\n').map((line) => cut(line, columns));
+  const all = text.split('\n').map((line) => cut(line, columns, '…'));
   const room = Math.max(2, rows - 1);
   const lines =
-    all.length <= room ? all : [...all.slice(0, room - 1), cut(`… and ${all.length - room + 1} more`, columns)];
+    all.length <= room ? all : [...all.slice(0, room - 1), cut(`… and ${all.length - room + 1} more`, columns, '…')];
   // A terminal that was made narrower since has wrapped what stood there.
-  const taken = before.reduce((sum, line) => sum + Math.max(1, Math.ceil([...line].length / columns)), 0);
+  const taken = before.reduce((sum, line) => sum + Math.max(1, Math.ceil(widthOf(line) / columns)), 0);
   const up = Math.min(taken, Math.max(1, rows - 1));
   const home = up > 0 ? `\u001B[${up}A\r` : '';
   return { bytes: `${home}${lines.map((line) => `${line}\u001B[K\n`).join('')}\u001B[J`, lines };
-}
-
-function cut(line: string, columns: number): string {
-  const letters = [...line];
-  return letters.length <= columns ? line : `${letters.slice(0, Math.max(0, columns - 1)).join('')}…`;
 }

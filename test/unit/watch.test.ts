@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Result, Screen } from '../../src/cli/command.ts';
+import { exitCodes, SlipwayError } from '../../src/errors.ts';
 import { repainted, watch } from '../../src/cli/watch.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { worldIn } from '../fakes/world.ts';
@@ -20,6 +21,13 @@ describe('a screen that is painted again', () => {
     expect(lines.length).toBeLessThan(size.rows);
   });
 
+  test('counts columns, of which some letters take two', () => {
+    const { lines } = repainted([], '中文'.repeat(10), size);
+    expect(lines).toEqual([`${'中文'.repeat(4)}中…`]);
+    const { bytes } = repainted(['中文'.repeat(5)], 'z', { columns: 10, rows: 9 });
+    expect(bytes.startsWith('\u001B[2A\r')).toBe(true);
+  });
+
   test('knows that lines have wrapped since the terminal was made narrower', () => {
     const { bytes } = repainted(['x'.repeat(20), ''], 'z', { columns: 10, rows: 9 });
     expect(bytes.startsWith('\u001B[3A\r')).toBe(true);
@@ -27,7 +35,11 @@ describe('a screen that is painted again', () => {
 });
 
 /** Stops after so many looks. */
-async function watched(looks: number, screen: Partial<Screen>): Promise<{ result: Result; out: string }> {
+async function watched(
+  looks: number,
+  screen: Partial<Screen>,
+  fails?: Error,
+): Promise<{ result: Result; out: string; said: string }> {
   await using folder = await temporaryFolder();
   const stop = new AbortController();
   const world = worldIn(folder.path, {
@@ -38,17 +50,23 @@ async function watched(looks: number, screen: Partial<Screen>): Promise<{ result
     now: () => new Date('2026-11-24T10:00:00Z'),
   });
   let out = '';
+  let said = '';
+  const say = (line: string): void => {
+    said += `${line}\n`;
+  };
   let left = looks;
   const look = async (): Promise<Result> => {
     left -= 1;
+    if (left === 0 && fails) throw fails;
     if (left === 0) setImmediate(() => stop.abort());
     return { json: [{ name: 'web' }], text: `web ${left}` };
   };
   const write = (text: string): void => {
     out += text;
   };
-  const result = await watch(look, 0, { screen: { write, size: () => undefined, json: false, ...screen }, world });
-  return { result, out };
+  const shown = { write, size: () => undefined, json: false, ...screen };
+  const result = await watch(look, 0, { screen: shown, world, say, color: false });
+  return { result, out, said };
 }
 
 describe('what is watched', () => {
@@ -60,6 +78,17 @@ describe('what is watched', () => {
 
   test('is one document a line with --json', async () => {
     expect((await watched(3, { json: true })).out).toBe('[{"name":"web"}]\n'.repeat(3));
+  });
+
+  test('is one document a line also where it fails, which is said to people too', async () => {
+    const error = new SlipwayError('LOCAL_FILES', 'The folder can’t be read', { hint: 'Mend it', detail: ['a', 'b'] });
+    const { out, said, result } = await watched(2, { json: true }, error);
+    const document = { error: { code: 'LOCAL_FILES', message: error.message, hint: 'Mend it', detail: ['a', 'b'] } };
+    expect(out).toBe(`[{"name":"web"}]\n${JSON.stringify(document)}\n`);
+    expect(said).toContain('✗ The folder can’t be read\n');
+    expect(result).toEqual({ json: undefined, text: '', status: exitCodes.LOCAL_FILES });
+    await expect(watched(1, {}, error)).rejects.toBe(error);
+    await expect(watched(1, { json: true }, new TypeError('a bug'))).rejects.toThrow('a bug');
   });
 
   test('gives a terminal its cursor back', async () => {
