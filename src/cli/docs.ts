@@ -81,7 +81,7 @@ function exitTable(): string {
     '| Status | Codes (in `--json`: `error.code`) |',
     '| --- | --- |',
     '| 0 | done |',
-    '| 1 | a bug in Slipway; `status`: the engine does not answer; `doctor`: something is missing |',
+    '| 1 | a bug in Slipway; `status`: the engine does not answer; `doctor`: something is missing; `plan --exit-code`: something is to be done |',
     ...rows,
   ].join('\n');
 }
