@@ -273,6 +273,7 @@ describe('what passes by itself is tried again, and told', () => {
     faults(/insert$/, fault, 2);
     const target = await create();
     expect(bench.notes.join('\n')).toMatch(told);
+    expect(bench.asked).toHaveLength(5);
     expect(bench.cloud.instances).toHaveLength(1);
     expect(bench.cloud.rules).toHaveLength(2);
     await gce.remove?.(target, bench.call);
@@ -350,6 +351,8 @@ describe('an operation that fails', () => {
     onInsert(...NO_ROOM, 2);
     await create();
     expect(bench.cloud.instances).toHaveLength(1);
+    // Written down before each: what a killed create left is looked for by when it was asked for last.
+    expect(bench.asked.filter((what) => what === 'instance')).toHaveLength(3);
   });
 
   test('for a quota is told at once, and a later create is not answered by the old failure', async () => {

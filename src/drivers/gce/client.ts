@@ -15,8 +15,8 @@ export type Gce = {
   readonly project: string;
   /** The endpoint that somebody chose. */
   readonly endpoint: URL | undefined;
-  /** One call of the API: what passes by itself is tried again, bounded and told. */
-  ask<T>(doing: string, client: Kind, method: string, request: Fields): Promise<T>;
+  /** One call of the API: what passes by itself is tried again, bounded and told. `before` comes before each try. */
+  ask<T>(doing: string, client: Kind, method: string, request: Fields, before?: () => Promise<void>): Promise<T>;
   /** As `ask`; undefined where there is no such thing. */
   find<T>(doing: string, client: Kind, method: string, request: Fields): Promise<T | undefined>;
   /** All pages of a list; of an aggregated one, the things of all places. */
@@ -48,8 +48,9 @@ export async function connectGce(options: Partial<Options>, call: Call): Promise
       },
       { passing, seconds: TRY_SECONDS, call },
     );
-  const ask = <T>(doing: string, kind: Kind, method: string, request: Fields): Promise<T> =>
+  const ask: Gce['ask'] = <T>(...[doing, kind, method, request, before]: Parameters<Gce['ask']>): Promise<T> =>
     insisting(doing, async () => {
+      await before?.();
       const client = clients(kind);
       const [answer] = (await client[known(kind, method)]?.({ project, ...request }, ONCE)) ?? [];
       return answer as T;

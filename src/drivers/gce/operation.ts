@@ -94,9 +94,8 @@ export type Making = {
 export async function makeOnce(gce: Gce, making: Making, call: MakingCall): Promise<void> {
   const doing = `making its ${making.what}`;
   const began = Date.now();
-  await call.asking(making.what);
   for (let attempt = 1; ; attempt += 1) {
-    const { operation, atOnce } = await asked(gce, making, doing, attempt);
+    const { operation, atOnce } = await asked(gce, making, attempt, call);
     const [error] = operation?.error?.errors ?? [];
     if (error === undefined) return;
     if (/ALREADY_EXISTS/.test(error.code ?? '') && (await appears(making, call))) return;
@@ -111,12 +110,15 @@ export async function makeOnce(gce: Gce, making: Making, call: MakingCall): Prom
 type Answer = { readonly operation?: Operation; readonly atOnce: boolean };
 
 /** What became of it; no operation where the thing is there already. */
-async function asked(gce: Gce, making: Making, doing: string, attempt: number): Promise<Answer> {
+async function asked(gce: Gce, making: Making, attempt: number, call: MakingCall): Promise<Answer> {
+  const doing = `making its ${making.what}`;
   // A wish for something else under the same name, as after an upgrade, is another wish.
   const id = requestId(making.mark, JSON.stringify([making.what, making.request]), attempt);
   try {
     const { client, method, request } = making;
-    const started = plain(await gce.ask<unknown>(doing, client, method, { ...request, requestId: id }));
+    // Each try may be the one that Google hears: who looks for it later counts from the last.
+    const told = async (): Promise<void> => call.asking(making.what);
+    const started = plain(await gce.ask<unknown>(doing, client, method, { ...request, requestId: id }, told));
     return { operation: await finished(gce, doing, started, request), atOnce: started.status === 'DONE' };
   } catch (error) {
     if (statusOf(error) === 409 && (await appears(making, gce.call))) return { atOnce: true };
