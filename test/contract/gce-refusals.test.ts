@@ -410,7 +410,7 @@ describe('what is somebody else’s', () => {
     const one = bench.cloud.addInstance({ name: 'web', zone: 'us-central1-a', keys: 'me:ssh-ed25519 THEIRS me@home' });
     const target = await create({ useExisting: true, hostKey: KEY });
     const keys = (): string | undefined => one.metadata.find(({ key }) => key === 'ssh-keys')?.value;
-    expect(keys()).toBe(`me:ssh-ed25519 THEIRS me@home\nslipway:${BOOT.authorizedKey}`);
+    expect(keys()).toBe(`me:ssh-ed25519 THEIRS me@home\nslipway:ssh-ed25519 AAAAlogin slipway ${ID}`);
     expect(one.tags).toEqual(['theirs', `slipway-${ID}`]);
     expect(bench.cloud.rules.map(({ network }) => network)).toEqual(['default']);
     await gce.create?.(target, BOOT, bench.call);
@@ -420,6 +420,26 @@ describe('what is somebody else’s', () => {
     expect(one.metadata.find(({ key }) => key === 'owner')?.value).toBe('else');
     expect(one.tags).toEqual(['theirs']);
     expect(bench.cloud.alive().map(({ kind, id }) => [kind, id])).toEqual([['instance', 'web']]);
+  });
+
+  test('an instance that two stores use under one name keeps the key of the one that goes on with it', async () => {
+    const one = bench.cloud.addInstance({ name: 'web', zone: 'us-central1-a', keys: 'me:ssh-rsa THEIRS slipway web' });
+    const mine = await create({ useExisting: true, hostKey: KEY });
+    const theirs = { ...mine, id: '9f9a2c41-1d05-4e00-8000-00000000abcd' };
+    await gce.create?.(theirs, { ...BOOT, authorizedKey: 'ssh-ed25519 AAAAother slipway web' }, bench.call);
+    await gce.remove?.(mine, bench.call);
+    expect(one.metadata.find(({ key }) => key === 'ssh-keys')?.value.split('\n')).toEqual([
+      'me:ssh-rsa THEIRS slipway web',
+      `slipway:ssh-ed25519 AAAAother slipway ${theirs.id}`,
+    ]);
+    expect(one.tags).toEqual(['theirs', `slipway-${theirs.id}`]);
+  });
+
+  test('an instance in another network gets its rule there, also where its host key is given', async () => {
+    const one = bench.cloud.addInstance({ name: 'web', zone: 'us-central1-a' });
+    one.properties = { ...one.properties, networkInterfaces: [{ network: 'global/networks/vpc-1' }] };
+    await create({ useExisting: true, project: PROJECT, hostKey: KEY });
+    expect(bench.cloud.rules.map(({ network }) => network)).toEqual(['vpc-1']);
   });
 
   test('a change of theirs between our look and our change is kept', async () => {

@@ -26,6 +26,7 @@ export type Instance = {
   readonly labelFingerprint?: string;
   readonly networkInterfaces?: readonly {
     readonly network?: string;
+    readonly subnetwork?: string;
     readonly networkIP?: string;
     readonly accessConfigs?: readonly { readonly natIP?: string }[];
   }[];
@@ -62,7 +63,13 @@ export async function guestKey(gce: Gce, { name, options: { zone } }: Target<Opt
   return best?.key === undefined ? undefined : `${best.key} ${best.value}`;
 }
 
-const keyLine = (target: Target<Options>, key: string): string => `${target.options.sshUser}:${key.trim()}`;
+/** By the end of the line it is known for this machine's: others may have machines of the same name on the same instance. */
+const ending = ({ id }: Target<Options>): string => ` slipway ${id}`;
+
+function keyLine(target: Target<Options>, key: string): string {
+  const [type = '', base64 = ''] = key.trim().split(' ');
+  return `${target.options.sshUser}:${type} ${base64}${ending(target)}`;
+}
 
 /** Our key joins those that are there, and our tag leads the firewall rule to it. */
 export async function adopt(gce: Gce, target: Target<Options>, boot: Boot): Promise<void> {
@@ -76,7 +83,7 @@ export async function adopt(gce: Gce, target: Target<Options>, boot: Boot): Prom
 /** What `adopt` has brought goes; the instance and all else of it stays. */
 export async function release(gce: Gce, target: Target<Options>): Promise<void> {
   const tag = networkTag(markOf(target));
-  await editKeys(gce, target, (keys) => keys.filter((line) => !line.endsWith(` slipway ${target.name}`)));
+  await editKeys(gce, target, (keys) => keys.filter((line) => !line.endsWith(ending(target))));
   await editTags(gce, target, (tags) => tags.filter((one) => one !== tag));
 }
 
