@@ -98,6 +98,9 @@ export function refusal(error: unknown, doing: string, signal: AbortSignal): unk
 }
 
 export const MORE = 'Ask Google for more (IAM & Admin, Quotas), or choose another --gce-machine-type or --gce-zone';
+/** What was made of a machine by then is where it was asked for, and would be left there. */
+const ELSEWHERE =
+  'undo what is made of it (slipway rm NAME), then create it with another --gce-zone or --gce-machine-type';
 const WHO = 'See who you are: gcloud auth list; the roles that are needed stand in docs/clouds.md';
 
 /** No token came for these credentials: what Google's library says of it. */
@@ -128,10 +131,12 @@ export function operationFailed(
 ): SlipwayError {
   const words = `${code}${message === '' ? '' : `, ${message}`}`;
   if (/QUOTA/.test(code))
-    return new SlipwayError('QUOTA', `Your project may have no more of these (${doing}): ${words}`, { hint: MORE });
+    return new SlipwayError('QUOTA', `Your project may have no more of these (${doing}): ${words}`, {
+      hint: `Ask Google for more (IAM & Admin, Quotas); or ${ELSEWHERE}`,
+    });
   if (isCapacity(code))
     return new SlipwayError('CAPACITY', `Compute Engine has no room for this machine in ${zone} just now: ${words}`, {
-      hint: 'Choose another zone: --gce-zone, or another --gce-machine-type, or try again later',
+      hint: `Try again later; or ${ELSEWHERE}`,
     });
   return new SlipwayError('PROVIDER_REFUSED', `Compute Engine refused (${doing}): ${words}`, {
     hint: 'Mend what Google names, then try again',
