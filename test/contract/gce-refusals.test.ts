@@ -518,6 +518,28 @@ test('a start that is asked for while the machine stops waits for that', async (
   await running(target);
 });
 
+test('of a batch whose bulk call was killed, one alone waits for what that call makes, and makes no second', async () => {
+  const { cloud, call } = bench;
+  const settled = (await settle(bench.target())).options;
+  const targets = [0, 1].map((index) =>
+    bench.target(settled, { id: `own-${index}`, name: `web-${index}`, batch: { id: ID, index, size: 2 } }),
+  );
+  Object.assign(cloud, { bootTime: 400, lateness: 1500 });
+  const bulk = gce.createMany?.(targets, BOOT, call);
+  await expect.poll(() => changes()).toContain('compute.instances.bulkInsert');
+  const [first] = targets;
+  if (!first) throw new Error('there are two');
+  const asked = { what: 'instances', at: new Date().toISOString() };
+  await gce.create?.({ ...first, asked }, BOOT, call);
+  await bulk;
+  expect(cloud.instances.map(({ name }) => name)).toEqual(['web-0-0-3f9a2c41', 'web-1-1-3f9a2c41']);
+  expect(bench.notes.join('\n')).toMatch(/asked for its instances a moment ago/);
+  // What was asked for long ago was never heard.
+  await gce.remove?.(first, call);
+  await gce.create?.({ ...first, asked: { ...asked, at: '2026-01-01T00:00:00Z' } }, BOOT, call);
+  expect(cloud.instances).toHaveLength(2);
+});
+
 test('who calls from another address is let in too', async () => {
   const target = await create();
   const rule = bench.cloud.rules.find(({ name }) => name === `slipway-${ID}`);

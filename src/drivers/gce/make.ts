@@ -8,9 +8,13 @@ import { adopt, type Instance } from './existing.ts';
 import { statusOf } from './errors.ts';
 import { described, makeFirewall, type Marks } from './firewall.ts';
 import { instanceBody, isInternalOnly, type Wish } from './instance.ts';
+import { untilShown } from './late.ts';
 import { addressName, instanceName, lowered, markOf } from './names.ts';
 import { change, makeOnce } from './operation.ts';
 import type { Options } from './options.ts';
+
+/** What a bulk call is written down as. */
+const BULK = 'instances';
 
 /** The instance of this machine: its own, or its place in the batch that it was made with. */
 export async function findInstance(gce: Gce, target: Target<Options>): Promise<Instance | undefined> {
@@ -44,10 +48,17 @@ export async function make(gce: Gce, targets: readonly Target<Options>[], boot: 
     await makeFirewall(gce, own, marks, boot.enginePort, call);
     return await adopt(gce, own, boot);
   }
-  const found = await Promise.all(targets.map(async (target) => findInstance(gce, target)));
+  const find = async (target: Target<Options>): Promise<Instance | undefined> =>
+    untilShown(many ? undefined : bulkOf(target), () => findInstance(gce, target), call);
+  const found = await Promise.all(targets.map(find));
   const missing = targets.filter((_, at) => found[at] === undefined);
   if (missing.length > 0) await makeMissing(gce, { own, missing, many, marks }, boot, call);
   if (many) await nameEach(gce, targets, call);
+}
+
+/** What the bulk call of a create that was killed has asked for: made again alone, the machine would have two instances. */
+function bulkOf({ batch, asked }: Target<Options>): Target<Options>['asked'] {
+  return batch && asked?.what === BULK ? asked : undefined;
 }
 
 type Wanted = {
@@ -101,7 +112,7 @@ async function insertMany(gce: Gce, targets: readonly Target<Options>[], wish: W
   await makeOnce(
     gce,
     {
-      what: 'instances',
+      what: BULK,
       mark: wish.mark,
       client: 'InstancesClient',
       method: 'bulkInsert',

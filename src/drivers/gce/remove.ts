@@ -1,15 +1,12 @@
-import { pauseFor } from '../../cloud/insist.ts';
 import type { Call, Target } from '../driver.ts';
 import { type Gce, regionOf } from './client.ts';
 import { type Instance, release } from './existing.ts';
 import { removeRules, ruleAsked } from './firewall.ts';
+import { untilShown } from './late.ts';
 import { findInstance } from './make.ts';
 import { addressName, markOf } from './names.ts';
 import { change } from './operation.ts';
 import type { Options } from './options.ts';
-
-/** A request that was on its way when its create was killed is known to Google by then. */
-const LATE_SECONDS = 20;
 
 /** Whatever carries the machine's id goes; nothing is said where there is nothing. */
 export async function removeAll(gce: Gce, target: Target<Options>, call: Call): Promise<void> {
@@ -27,22 +24,12 @@ export async function removeAll(gce: Gce, target: Target<Options>, call: Call): 
 
 /** Its own, and the one of its place in a batch: a create that was killed may have left both. */
 async function removeInstances(gce: Gce, target: Target<Options>, call: Call): Promise<void> {
-  const until = target.asked === undefined ? 0 : Date.parse(target.asked.at) + LATE_SECONDS * 1000;
-  for (let told = false, removed = 0; ;) {
-    const instance = await findInstance(gce, target);
-    if (instance) {
-      await removeInstance(gce, instance.name ?? '', target.options.zone);
-      removed += 1;
-      continue;
-    }
-    if (removed > 0 || Date.now() >= until || (await isThere(gce, target))) return;
-    if (!told)
-      call.note(
-        `Compute Engine was asked for its ${target.asked?.what} a moment ago; looking for it for up to ${LATE_SECONDS} s`,
-      );
-    told = true;
-    await pauseFor(1000, call.signal);
-  }
+  const find = (): Promise<Instance | undefined> => findInstance(gce, target);
+  const look = async (): Promise<Instance | 'none' | undefined> =>
+    (await find()) ?? ((await isThere(gce, target)) ? 'none' : undefined);
+  const first = await untilShown(target.asked, look, call);
+  for (let one = first === 'none' ? undefined : first; one; one = await find())
+    await removeInstance(gce, one.name ?? '', target.options.zone);
 }
 
 /** What was asked for last is there and is no instance: nothing came after it. */
@@ -57,13 +44,13 @@ export async function removeInstance(gce: Gce, instance: string, zone: string): 
   await change(gce, 'removing the instance', 'InstancesClient', 'delete', { zone, instance });
 }
 
-/** Whether machines of the same batch go on. */
-async function othersOf(gce: Gce, target: Target<Options>): Promise<boolean> {
+/** Whether machines of the same batch go on, besides the instance of this name. */
+export async function othersOf(gce: Gce, target: Target<Options>, own?: string): Promise<boolean> {
   const live = await gce.list<Instance>('looking for the rest of its batch', 'InstancesClient', 'list', {
     zone: target.options.zone,
     filter: `labels.slipway-id=${markOf(target)}`,
   });
-  return live.some(({ labels }) => labels?.['slipway-id'] === markOf(target));
+  return live.some(({ name, labels }) => labels?.['slipway-id'] === markOf(target) && name !== own);
 }
 
 /** Those that no instance took along. */

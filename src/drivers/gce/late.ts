@@ -1,0 +1,24 @@
+import { pauseFor } from '../../cloud/insist.ts';
+import type { Asked } from '../../machine.ts';
+import type { Call } from '../driver.ts';
+
+/** A request that was on its way when its create was killed is known to Google by then. */
+const LATE_SECONDS = 20;
+
+/** What was asked for a moment ago, by a create that is no more, as soon as Compute Engine shows it; undefined where it never does. */
+export async function untilShown<T>(
+  asked: Asked | undefined,
+  look: () => Promise<T | undefined>,
+  call: Call,
+): Promise<T | undefined> {
+  const until = asked === undefined ? 0 : Date.parse(asked.at) + LATE_SECONDS * 1000;
+  for (let told = false; ; told = true) {
+    const found = await look();
+    if (found !== undefined || Date.now() >= until) return found;
+    if (!told)
+      call.note(
+        `Compute Engine was asked for its ${asked?.what} a moment ago; looking for it for up to ${LATE_SECONDS} s`,
+      );
+    await pauseFor(1000, call.signal);
+  }
+}
