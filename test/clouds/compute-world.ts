@@ -74,7 +74,7 @@ export const regionOf = (zone: string): string => zone.replace(/-[^-]+$/, '');
 export function cpusOf(type: string): number | undefined {
   if (/^e2-(micro|small|medium)$/.test(type)) return 2;
   const [, cpus] =
-    /^(?:e2|n1|n2|n2d|c3|t2d|g2|a2)-(?:standard|highmem|highcpu|custom)-(\d+)(?:-\d+)?$/.exec(type) ?? [];
+    /^(?:e2|n1|n2|n2d|c3|c4a|t2d|g2|a2)-(?:standard|highmem|highcpu|custom)-(\d+)(?:-\d+)?$/.exec(type) ?? [];
   return cpus === undefined ? undefined : Number(cpus);
 }
 

@@ -333,7 +333,8 @@ export async function startGce({
       networkInterfaces: [
         {
           name: 'nic0',
-          network: link('global/networks/default'),
+          network: link(`global/networks/${networkOf(one)}`),
+          subnetwork: link(`regions/${regionOf(place)}/subnetworks/${nameIn(card?.subnetwork ?? 'default')}`),
           ...(status === 'PROVISIONING' ? {} : { networkIP: inside }),
           ...(access ? { accessConfigs: [{ ...access, ...(address === undefined ? {} : { natIP: address }) }] } : {}),
         },
@@ -710,14 +711,20 @@ export async function startGce({
     'machineTypes.get'({ machineType = '', zone }) {
       const guestCpus = cpusOf(machineType);
       if (guestCpus === undefined) throw notFound(`projects/${PROJECT}/zones/${zone}/machineTypes/${machineType}`);
-      return { kind: 'compute#machineType', name: machineType, guestCpus, memoryMb: guestCpus * 2048 };
+      const architecture = machineType.startsWith('c4a-') ? 'ARM64' : 'X86_64';
+      return { kind: 'compute#machineType', name: machineType, guestCpus, memoryMb: guestCpus * 2048, architecture };
     },
     'images.get': ({ project = '', image = '' }) => shownImage(imageNamed(project, image)),
     'images.getFromFamily': ({ project = '', family = '' }) => shownImage(imageOfFamily(project, family)),
     'subnetworks.get'({ region, subnetwork }) {
       const found = SUBNETWORKS.find((one) => one.region === region && one.name === subnetwork);
       if (!found) throw notFound(`projects/${PROJECT}/regions/${region}/subnetworks/${subnetwork}`);
-      return { kind: 'compute#subnetwork', name: found.name, network: link(`global/networks/${found.network}`) };
+      return {
+        kind: 'compute#subnetwork',
+        name: found.name,
+        network: link(`global/networks/${found.network}`),
+        ipCidrRange: found.name === 'default' ? '10.128.0.0/20' : '10.9.0.0/16',
+      };
     },
     'zoneOperations.get': (params) => shownOperation(operationAt(params)),
     'regionOperations.get': (params) => shownOperation(operationAt(params)),

@@ -224,6 +224,13 @@ const ROWS: Readonly<Record<keyof Options, Row>> = {
     seen: ({ settled, sent }) => [settled.endpoint, sent('zones.get', 'zone')],
     is: [expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+\/compute\/v1\/$/), 'us-central1-a'],
   },
+  instanceLink: {
+    // All else is given: the instance is looked at all the same, once.
+    flags: { project: 'my-project-42', 'use-existing': 'true', 'host-key': `SHA256:${'b'.repeat(43)}` },
+    before: ({ cloud }) => cloud.addInstance({ name: 'web', zone: 'us-central1-a' }),
+    seen: ({ settled }) => settled.instanceLink,
+    is: 'projects/my-project-42/zones/us-central1-a/instances/web',
+  },
   imageLink: {
     flags: { 'image-link': 'projects/my-project-42/global/images/ours-7', project: 'my-project-42' },
     // What is known is not asked again, and stays what it was.

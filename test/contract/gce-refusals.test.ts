@@ -175,6 +175,11 @@ describe('before anything costs money', () => {
       says: [/There is no instance web in us-central1-a of my-project-42/],
       hint: /--gce-use-existing/,
     });
+    await expectRefusal(settle(bench.target({ ...existing, hostKey: KEY })), {
+      code: 'USAGE',
+      says: [/There is no instance web in us-central1-a of my-project-42/],
+      hint: /--gce-use-existing/,
+    });
     bench.cloud.addInstance({ name: 'web', zone: 'us-central1-a' });
     const error = await rejected(settle(bench.target(existing)));
     expect(error).toMatchObject({ code: 'HOST_KEY', hint: expect.stringContaining('--gce-host-key') });

@@ -202,6 +202,10 @@ export const options = z.object({
       env: 'CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE',
       value: 'url',
     }),
+  instanceLink: text().optional().meta({
+    description: 'The very instance that exists; kept from the first call on',
+    value: 'url',
+  }),
   imageLink: text().optional().meta({ description: 'The very image; kept from the first call on', value: 'url' }),
 });
 

@@ -4,9 +4,11 @@ import { type Gce, nameIn, regionOf, relative } from './client.ts';
 import { MORE } from './errors.ts';
 import type { Options } from './options.ts';
 import { existing, guestKey } from './existing.ts';
+import { placeOf, subnetworkAt } from './subnetwork.ts';
 
-export function isSettled({ project, imageLink, useExisting, hostKey }: Options): boolean {
-  return project !== undefined && (useExisting ? hostKey !== undefined : imageLink !== undefined);
+/** Whether Google was asked before: all else may have been given. */
+export function isSettled({ project, imageLink, useExisting, instanceLink }: Options): boolean {
+  return project !== undefined && (useExisting ? instanceLink : imageLink) !== undefined;
 }
 
 type Quota = { readonly metric?: string; readonly limit?: number; readonly usage?: number };
@@ -15,38 +17,51 @@ type Quota = { readonly metric?: string; readonly limit?: number; readonly usage
 export async function settled(gce: Gce, target: Target<Options>): Promise<Options> {
   const { options } = target;
   const { zone } = options;
-  if (options.useExisting) {
-    const instance = await existing(gce, target);
-    const hostKey = options.hostKey ?? (await guestKey(gce, target));
-    const network = relative(instance.networkInterfaces?.[0]?.network);
-    if (hostKey !== undefined)
-      return { ...options, ...wayOf(gce), hostKey, ...(network === undefined ? {} : { network }) };
-    throw new SlipwayError('HOST_KEY', `${instance.name} publishes no SSH host key (guest attributes are off)`, {
-      hint: 'Look at it in the serial console and insist on it: --gce-host-key SHA256:…',
-    });
-  }
+  if (options.useExisting) return await settledExisting(gce, target);
   const [place, type, imageLink] = await Promise.all([
     gce.find(`looking for the zone ${zone}`, 'ZonesClient', 'get', { zone }),
-    gce.find<{ guestCpus?: number }>(
-      `looking for the machine type ${options.machineType}`,
-      'MachineTypesClient',
-      'get',
-      {
-        zone,
-        machineType: options.machineType,
-      },
-    ),
+    machineTypeOf(gce, options),
     imageOf(gce, options),
   ]);
   if (!place) throw missing(`There is no zone ${zone} in Compute Engine`, 'For example: --gce-zone europe-west3-a');
-  if (!type)
-    throw missing(
-      `There is no machine type ${options.machineType} in ${zone}`,
-      'For example: --gce-machine-type e2-medium',
-    );
+  if (!type) throw noType(options);
   await roomFor(gce, target, type.guestCpus ?? 0);
   const network = await networkOf(gce, options);
   return { ...options, ...wayOf(gce), imageLink, ...(network === undefined ? {} : { network }) };
+}
+
+async function settledExisting(gce: Gce, target: Target<Options>): Promise<Options> {
+  const { options } = target;
+  const instance = await existing(gce, target);
+  const hostKey = options.hostKey ?? (await guestKey(gce, target));
+  if (hostKey === undefined)
+    throw new SlipwayError('HOST_KEY', `${instance.name} publishes no SSH host key (guest attributes are off)`, {
+      hint: 'Look at it in the serial console and insist on it: --gce-host-key SHA256:…',
+    });
+  const [card] = instance.networkInterfaces ?? [];
+  const [network, subnetwork] = [relative(card?.network), relative(card?.subnetwork)];
+  return {
+    ...options,
+    ...wayOf(gce),
+    hostKey,
+    instanceLink: `projects/${gce.project}/zones/${options.zone}/instances/${instance.name}`,
+    ...(network === undefined ? {} : { network }),
+    ...(subnetwork === undefined ? {} : { subnetwork }),
+  };
+}
+
+export type MachineType = { readonly guestCpus?: number; readonly architecture?: string };
+
+export async function machineTypeOf(
+  gce: Gce,
+  { zone, machineType }: Pick<Options, 'zone' | 'machineType'>,
+): Promise<MachineType | undefined> {
+  const doing = `looking for the machine type ${machineType}`;
+  return await gce.find<MachineType>(doing, 'MachineTypesClient', 'get', { zone, machineType });
+}
+
+export function noType({ zone, machineType }: Options): SlipwayError {
+  return missing(`There is no machine type ${machineType} in ${zone}`, 'For example: --gce-machine-type e2-medium');
 }
 
 /** Whose account, and where it is asked for: what the environment says today, later commands must not look for again. */
@@ -127,14 +142,8 @@ export function wantedImage({ machineImage, imageFamily, imageProject }: Options
 /** A firewall rule is of a network, and a subnetwork knows its own. */
 async function networkOf(gce: Gce, { subnetwork, zone }: Options): Promise<string | undefined> {
   if (subnetwork === undefined) return undefined;
-  const [, region = regionOf(zone), name = subnetwork] =
-    /regions\/([^/]+)\/subnetworks\/([^/]+)$/.exec(subnetwork) ?? [];
-  const [, project = gce.project] = /projects\/([^/]+)\//.exec(subnetwork) ?? [];
-  const found = await gce.find<{ network?: string }>(`looking for the subnetwork ${name}`, 'SubnetworksClient', 'get', {
-    project,
-    region,
-    subnetwork: name,
-  });
-  if (found) return relative(found.network);
+  const found = await subnetworkAt(gce, subnetwork, zone);
+  if (found) return found.network;
+  const { region, name } = placeOf(subnetwork, zone);
   throw missing(`There is no subnetwork ${name} in ${region}`, 'Check --gce-subnetwork');
 }
