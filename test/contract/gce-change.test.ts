@@ -3,6 +3,7 @@ import type { Target } from '../../src/drivers/driver.ts';
 import { gce } from '../../src/drivers/gce/gce.ts';
 import type { Options } from '../../src/drivers/gce/options.ts';
 import { BOOT, gceBench, ID, type Bench } from '../clouds/gce-bench.ts';
+import { rejected } from '../fakes/caught.ts';
 
 let bench: Bench;
 beforeEach(async () => {
@@ -22,6 +23,49 @@ async function made(given: Partial<Options>): Promise<Target<Options>> {
 
 const changed = async (target: Target<Options>, now: Partial<Options>): Promise<void> =>
   gce.change?.({ ...target, options: { ...target.options, ...now } }, target.options, bench.call);
+
+const checked = async (target: Target<Options>, now: Partial<Options>): Promise<void> =>
+  gce.checkChange?.({ ...target, options: { ...target.options, ...now } }, target.options, bench.call);
+
+const mutations = (): number => bench.cloud.calls.filter(({ mutates }) => mutates).length;
+
+describe('a machine of a batch', () => {
+  const CALLERS = { allowCidr: ['203.0.113.0/24'] };
+
+  async function madeTwo(): Promise<readonly [Target<Options>, Target<Options>]> {
+    const settled = await gce.settle?.(bench.target(), bench.call);
+    const one = (index: number): Target<Options> =>
+      bench.target(settled, { id: `own-${index}`, name: `web-${index}`, batch: { id: ID, index, size: 2 } });
+    const both = [one(0), one(1)] as const;
+    await gce.createMany?.(both, BOOT, bench.call);
+    return both;
+  }
+
+  test('lets nobody else in than before while the rule is others’ too, and may once it is alone', async () => {
+    const [first, second] = await madeTwo();
+    const before = mutations();
+    expect(await rejected(checked(first, CALLERS))).toMatchObject({
+      code: 'USAGE',
+      message: '"web-0" shares its firewall rule with the machines that were made with it',
+      hint: expect.stringContaining('slipway rm web-0'),
+    });
+    expect(await rejected(checked(first, { labels: ['team=db'] }))).toBeUndefined();
+    expect(mutations()).toBe(before);
+    await gce.remove?.(second, bench.call);
+    expect(await rejected(checked(first, CALLERS))).toBeUndefined();
+  });
+
+  test('that was made again alone changes its own rule, and none of the others’', async () => {
+    const [first] = await madeTwo();
+    await gce.remove?.(first, bench.call);
+    await gce.create?.(first, BOOT, bench.call);
+    expect(await rejected(checked(first, CALLERS))).toBeUndefined();
+    await changed(first, CALLERS);
+    const ranges = Object.fromEntries(bench.cloud.rules.map(({ name, sourceRanges }) => [name, sourceRanges]));
+    expect(ranges[`slipway-${first.id}`]).toEqual(CALLERS.allowCidr);
+    expect(ranges[`slipway-${ID}`]).toEqual(['127.0.0.1/32']);
+  });
+});
 
 describe('an instance that exists', () => {
   test('gets other labels and network tags at once, and keeps ours', async () => {
@@ -57,6 +101,23 @@ describe('an instance that exists', () => {
       'compute.disks.resize',
     ]);
     expect(one?.properties.machineType).toContain('e2-standard-4');
+  });
+
+  test('is refused a type that there is not, or for other processors, before anything is asked of it', async () => {
+    const target = await made({});
+    const refused = async (machineType: string) => rejected(checked(target, { machineType }));
+    const before = mutations();
+    expect(await refused('e2-huge')).toMatchObject({
+      code: 'USAGE',
+      message: 'There is no machine type e2-huge in us-central1-a',
+      hint: expect.stringContaining('--gce-machine-type'),
+    });
+    expect(await refused('c4a-standard-4')).toMatchObject({
+      code: 'USAGE',
+      message: 'c4a-standard-4 is ARM64, and the disk of the machine is made for X86_64',
+    });
+    expect(await refused('n2-standard-2')).toBeUndefined();
+    expect(mutations()).toBe(before);
   });
 
   test('says of each option how it changes', () => {

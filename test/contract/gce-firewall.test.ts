@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Target } from '../../src/drivers/driver.ts';
 import { gce } from '../../src/drivers/gce/gce.ts';
 import { denyName } from '../../src/drivers/gce/names.ts';
@@ -6,8 +6,20 @@ import type { Options } from '../../src/drivers/gce/options.ts';
 import type { CloudCall } from '../clouds/cloud.ts';
 import { BOOT, gceBench, ID, type Bench } from '../clouds/gce-bench.ts';
 
+/** The machine's own network, by each time that our address was looked for. */
+const networks = vi.hoisted(() => [] as (string | undefined)[]);
+vi.mock('../../src/cloud/caller-address.ts', async (original) => {
+  const real = await original<typeof import('../../src/cloud/caller-address.ts')>();
+  const callerBlock: typeof real.callerBlock = async (endpoint, flag, call, network) => {
+    networks.push(network);
+    return network === undefined ? await real.callerBlock(endpoint, flag, call) : '10.9.0.4/32';
+  };
+  return { ...real, callerBlock };
+});
+
 let bench: Bench;
 beforeEach(async () => {
+  networks.length = 0;
   bench = await gceBench();
 });
 afterEach(async () => {
@@ -126,5 +138,34 @@ describe('the rule that keeps others out', () => {
     bench.cloud.onArrival = () => undefined;
     await gce.remove?.(target, bench.call);
     expect(bench.cloud.alive()).toEqual([]);
+  });
+});
+
+describe('our address, as the machine sees it,', () => {
+  const own = (): readonly string[] | undefined =>
+    bench.cloud.rules.find(({ name }) => name === `slipway-${ID}`)?.sourceRanges;
+
+  test('is that of the internet where it is reached over that', async () => {
+    await made({});
+    expect([networks, own()]).toEqual([[undefined], ['127.0.0.1/32']]);
+  });
+
+  test.each([
+    ['useInternalIp', { useInternalIp: true }, '10.128.0.0/20'],
+    ['useInternalIpOnly', { useInternalIpOnly: true }, '10.128.0.0/20'],
+    ['an address that is none', { address: 'none' }, '10.128.0.0/20'],
+    ['a subnetwork', { useInternalIp: true, subnetwork: 'inner' }, '10.9.0.0/16'],
+  ] as const)('is that of the way to its network with %s', async (_, given, network) => {
+    await made(given);
+    expect([networks, own()]).toEqual([[network], ['10.9.0.4/32']]);
+  });
+
+  test('is that of the way to the network of an instance that exists', async () => {
+    const one = bench.cloud.addInstance({ name: 'web', zone: 'us-central1-a' });
+    const subnetwork = 'regions/us-central1/subnetworks/inner';
+    one.properties = { ...one.properties, networkInterfaces: [{ subnetwork }] };
+    await made({ useExisting: true, useInternalIp: true, hostKey: `SHA256:${'a'.repeat(43)}` });
+    expect([networks, own()]).toEqual([['10.9.0.0/16'], ['10.9.0.4/32']]);
+    expect(bench.cloud.rules.map(({ network }) => network)).toEqual(['vpc-1']);
   });
 });

@@ -3,10 +3,11 @@ import { SlipwayError } from '../../errors.ts';
 import type { MakingCall, Target } from '../driver.ts';
 import { type Gce, relative } from './client.ts';
 import { statusOf } from './errors.ts';
-import { networkLink } from './instance.ts';
+import { isReachedInside, networkLink } from './instance.ts';
 import { denyName, firewallName, markOf, networkTag, openName } from './names.ts';
 import { change, makeOnce } from './operation.ts';
 import type { Options } from './options.ts';
+import { innerBlock } from './subnetwork.ts';
 
 type Ports = { readonly IPProtocol?: string; readonly ports?: readonly string[] };
 export type Firewall = {
@@ -41,9 +42,11 @@ export function described(what: string, marks: Marks): string {
   return `Slipway: ${what} ${JSON.stringify(marks)}`;
 }
 
-async function allowedBlocks(gce: Gce, { allowCidr }: Options): Promise<readonly string[]> {
-  if (allowCidr.length > 0) return allowCidr;
-  return [await callerBlock(gce.endpoint, '--gce-allow-cidr', gce.call)];
+async function allowedBlocks(gce: Gce, options: Options): Promise<readonly string[]> {
+  if (options.allowCidr.length > 0) return options.allowCidr;
+  // A machine that is reached inside sees our address there, and not the one that the internet sees.
+  const network = isReachedInside(options) ? await innerBlock(gce, options) : undefined;
+  return [await callerBlock(gce.endpoint, '--gce-allow-cidr', gce.call, network)];
 }
 
 /** Lower numbers decide first. Below a rule of the user's own that is to decide, above what Google lays into the network `default`. */
@@ -203,17 +206,14 @@ async function shutOut(gce: Gce, mark: string, rule: Firewall): Promise<boolean>
 }
 
 /** These may connect from now on, and no others. */
-export async function setBlocks(gce: Gce, target: Target<Options>): Promise<void> {
-  const { options } = target;
+export async function setBlocks(gce: Gce, options: Options, mark: string): Promise<void> {
   const blocks = await allowedBlocks(gce, options);
-  for (const mark of new Set([markOf(target), target.id])) {
-    const rule = await named(gce, firewallName(mark));
-    if (!rule) continue;
-    await setRule(gce, mark, rule, blocks);
-    if (options.useExisting) continue;
-    if (isWorld(blocks)) await removeFirewall(gce, denyName(mark));
-    else await shutOut(gce, mark, rule);
-  }
+  const rule = await named(gce, firewallName(mark));
+  if (!rule) return;
+  await setRule(gce, mark, rule, blocks);
+  if (options.useExisting) return;
+  if (isWorld(blocks)) await removeFirewall(gce, denyName(mark));
+  else await shutOut(gce, mark, rule);
 }
 
 /** All that `make` and `admit` may have laid for this mark. */

@@ -55,6 +55,10 @@ export const gce = defineDriver({
     }
   },
   changeOf,
+  async checkChange(target, before, call) {
+    const { checkChange } = await import('./change.ts');
+    await checkChange(target, before, call);
+  },
   async change(target, before, call) {
     const { carryOver } = await import('./change.ts');
     await carryOver(target, before, call);
@@ -107,7 +111,7 @@ export const gce = defineDriver({
 async function inspect(target: Target<Options>, call: Call): Promise<Instance> {
   const { options: given } = target;
   if (given.project === undefined) return { state: 'missing' };
-  const { findInstance } = await import('./make.ts');
+  const [{ findInstance }, { isReachedInside }] = await Promise.all([import('./make.ts'), import('./instance.ts')]);
   return await over(given, call, async (way): Promise<Instance> => {
     const found = await findInstance(way, target);
     const status = found?.status ?? '';
@@ -116,8 +120,7 @@ async function inspect(target: Target<Options>, call: Call): Promise<Instance> {
     if (['SUSPENDING', 'SUSPENDED'].includes(status))
       return { state: 'paused', reason: 'it is suspended in Compute Engine' };
     const [card] = found.networkInterfaces ?? [];
-    const inside = given.useInternalIp || given.useInternalIpOnly || given.address === 'none';
-    const address = inside ? card?.networkIP : card?.accessConfigs?.[0]?.natIP;
+    const address = isReachedInside(given) ? card?.networkIP : card?.accessConfigs?.[0]?.natIP;
     if (status !== 'RUNNING' || !address) return { state: 'pending' };
     const ssh = {
       address,

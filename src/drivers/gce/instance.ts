@@ -81,6 +81,11 @@ function networkInterface(options: Options, natIP: string | undefined): object {
   };
 }
 
+/** By an address that its network alone knows. */
+export function isReachedInside(options: Options): boolean {
+  return options.useInternalIp || isInternalOnly(options);
+}
+
 export function isInternalOnly({ address, useInternalIpOnly }: Options): boolean {
   return address === 'none' || useInternalIpOnly;
 }
