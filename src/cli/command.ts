@@ -40,8 +40,8 @@ export type Cli = {
    * for. Its `end` says that nothing more will be done for it.
    */
   readonly progressOf: (machine: string) => MachineProgress;
-  /** Sets a variable of the environment for the rest of this run. */
-  readonly lend: (variable: string, value: string) => void;
+  /** Sets a variable of the environment for the rest of this run, or takes it out. */
+  readonly lend: (variable: string, value: string | undefined) => void;
   /** A line for a person, on stderr. */
   readonly say: (line: string) => void;
 };

@@ -208,7 +208,8 @@ async function makeCli(password: unknown): Promise<Cli> {
     program: 'slipway',
     progressOf,
     lend: (variable, value) => {
-      process.env[variable] = value;
+      if (value === undefined) delete process.env[variable];
+      else process.env[variable] = value;
     },
     say,
   };

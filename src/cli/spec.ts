@@ -26,11 +26,28 @@ export const credentialInfos: readonly OptionInfo[] = drivers.flatMap(({ name, c
   credentials ? describe(credentials, name) : [],
 );
 
-/** For this run, as if the variables that the provider's own libraries read had been set. */
+/** The options that would choose other credentials than those that these flags lend. */
+export function outdoneBy(flags: Values): readonly OptionInfo[] {
+  return drivers.flatMap(({ name, credentials, credentialsBy }) => {
+    const lent = credentials && describe(credentials, name).some(({ flag }) => flags[flag] !== undefined);
+    return lent ? (driverInfos[name] ?? []).filter(({ key }) => key === credentialsBy) : [];
+  });
+}
+
+/** For this run, as if the variables that the provider's own libraries read had been set, and no other choice been made. */
 export function lendCredentials(flags: Values, { lend, say }: Pick<Cli, 'lend' | 'say'>): void {
   const given = credentialInfos.filter(({ flag }) => flags[flag] !== undefined);
+  const [first] = given;
+  if (!first) return;
+  const outdone = outdoneBy(flags);
+  const typed = outdone.find(({ flag }) => flags[flag] !== undefined);
+  if (typed) {
+    throw new SlipwayError('USAGE', `--${first.flag} and --${typed.flag} both say which credentials are used`, {
+      hint: `Give one of them: --${typed.flag} leaves no secret in the list of processes`,
+    });
+  }
+  for (const { env } of outdone) if (env !== undefined) lend(env, undefined);
   for (const { env, flag } of given) if (env !== undefined) lend(env, String(flags[flag]));
-  if (given.length === 0) return;
   say(
     `Every process of this computer can read ${listed(given.map(({ flag }) => `--${flag}`))}, and Slipway keeps none of it: set ${listed(given.flatMap(({ env }) => env ?? []))} instead, for later commands too`,
   );
@@ -57,7 +74,13 @@ export function specFrom({ name, driver: driverName, flags, env, before, profile
   const driver = driverNamed(driverName);
   const infos = driverInfos[driver.name] ?? [];
   noStrangers(driver, flags);
-  const asked = { ...fromEnv(infos, env), ...before?.options, ...valuesOf(infos, flags) };
+  const outdone = outdoneBy(flags).filter((info) => infos.includes(info));
+  const asked = {
+    ...fromEnv(infos, env),
+    ...before?.options,
+    ...valuesOf(infos, flags),
+    ...Object.fromEntries(outdone.map(({ key }) => [key, ''])),
+  };
   const options = parseOptions(driver.options, infos, withoutEmpty(asked));
   return {
     id: before?.id ?? randomUUID(),

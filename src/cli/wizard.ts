@@ -9,7 +9,7 @@ import { coerce, fromEnv, type OptionInfo, type Values } from '../options.ts';
 import { engineInfos } from '../spec.ts';
 import { badName } from '../store.ts';
 import type { Cli } from './command.ts';
-import { driverInfos } from './spec.ts';
+import { driverInfos, outdoneBy } from './spec.ts';
 import { byRank, standingsOf, troublesOf } from './standing.ts';
 
 export type Answers = { readonly name: string; readonly driver: string; readonly flags: Values; readonly use: boolean };
@@ -121,7 +121,8 @@ async function engineAnswers({ name, rank }: Driver, flags: Values, { env }: Cli
 
 /** One after another: what can be chosen may depend on what was answered. */
 async function driverAnswers(driver: Driver, flags: Values, cli: Cli): Promise<Values> {
-  const infos = driverInfos[driver.name] ?? [];
+  const outdone = outdoneBy(flags);
+  const infos = (driverInfos[driver.name] ?? []).filter((info) => !outdone.includes(info));
   let answers: Values = {};
   for (const info of infos) {
     const [question] = toQuestions([info], { ...answers, ...flags }, cli.env, checkBy(driver));

@@ -122,6 +122,8 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
    * them so. They hold for one run and are stored nowhere.
    */
   readonly credentials?: z.ZodObject;
+  /** The option that chooses other credentials, which are kept on this computer: it gives way to those that are lent for a run. */
+  readonly credentialsBy?: keyof z.output<S> & string;
   /** What `remove` leaves standing, for the user to know: absent when everything goes. */
   readonly stays?: string;
   /**

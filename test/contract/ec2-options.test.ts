@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { lendCredentials } from '../../src/cli/spec.ts';
 import type { Instance, Target } from '../../src/drivers/driver.ts';
 import { ec2 } from '../../src/drivers/ec2/ec2.ts';
 import { options, type Options } from '../../src/drivers/ec2/options.ts';
@@ -283,6 +284,19 @@ describe('each option of the driver ec2 reaches the wire', () => {
   test('and no row is of an option that is gone', () => {
     expect(Object.keys(rows).toSorted()).toEqual(Object.keys(options.shape).toSorted());
   });
+});
+
+test('credentials that are typed sign, also where AWS_PROFILE chooses others', async () => {
+  const { AWS_ACCESS_KEY_ID = '', AWS_SECRET_ACCESS_KEY = '' } = cloud.env;
+  vi.stubEnv('AWS_ACCESS_KEY_ID', undefined);
+  vi.stubEnv('AWS_SECRET_ACCESS_KEY', undefined);
+  vi.stubEnv('AWS_PROFILE', 'work');
+  expect((await courseOf({ argv: [] })).signer).toBe('AKIAEXAMPLEOFOTHERS');
+  lendCredentials(
+    { 'amazonec2-access-key': AWS_ACCESS_KEY_ID, 'amazonec2-secret-key': AWS_SECRET_ACCESS_KEY },
+    { lend: (name, value) => void vi.stubEnv(name, value), say: () => {} },
+  );
+  expect((await courseOf({ argv: [] })).signer).toBe(AWS_ACCESS_KEY_ID);
 });
 
 test('an instance profile may be given by its ARN', async () => {

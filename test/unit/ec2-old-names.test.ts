@@ -4,6 +4,7 @@ import type { Command } from '../../src/cli/command.ts';
 import { parseFlags } from '../../src/cli/flags.ts';
 import { lendCredentials, specFrom } from '../../src/cli/spec.ts';
 import type { Options } from '../../src/drivers/ec2/options.ts';
+import type { MachineSpec } from '../../src/machine.ts';
 import { tagPairs } from '../../src/drivers/ec2/instances.ts';
 
 type Old = {
@@ -87,13 +88,17 @@ const OLD: readonly Old[] = [
   { flag: 'zone', typed: 'a', option: 'zone', value: 'a', variable: 'AWS_ZONE' },
 ];
 
+function specOf(env: Readonly<Record<string, string>>, argv: readonly string[]): MachineSpec {
+  const { flags } = parseFlags(create as unknown as Command, ['web', '--driver', 'amazonec2', ...argv]);
+  const { driver, ...given } = flags;
+  return specFrom({ name: 'web', driver: String(driver), flags: given, env, before: undefined, profiles: [] });
+}
+
 function optionsFrom(
   argv: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ): Readonly<Record<string, unknown>> {
-  const { flags } = parseFlags(create as unknown as Command, ['web', '--driver', 'amazonec2', ...argv]);
-  const { driver, ...given } = flags;
-  return specFrom({ name: 'web', driver: String(driver), flags: given, env, before: undefined, profiles: [] }).options;
+  return specOf(env, argv).options;
 }
 
 test.each(OLD.map((old) => [old.flag, old.option, old] as const))(
@@ -129,11 +134,33 @@ test('tags of the old form mean the same by flag and by variable', () => {
 test('credentials that are typed stand in the variables that AWS’s own tools read, and in no option', () => {
   const argv = ['--amazonec2-access-key', 'AKIA1', '--amazonec2-secret-key', 's3', '--amazonec2-session-token', 't1'];
   const { flags } = parseFlags(create as unknown as Command, ['web', '--driver', 'amazonec2', ...argv]);
-  const lent: Record<string, string> = {};
+  const lent: Record<string, string | undefined> = {};
   const said: string[] = [];
   lendCredentials(flags, { lend: (name, value) => void (lent[name] = value), say: (line) => void said.push(line) });
-  expect(lent).toEqual({ AWS_ACCESS_KEY_ID: 'AKIA1', AWS_SECRET_ACCESS_KEY: 's3', AWS_SESSION_TOKEN: 't1' });
+  expect(lent).toStrictEqual({
+    AWS_PROFILE: undefined,
+    AWS_ACCESS_KEY_ID: 'AKIA1',
+    AWS_SECRET_ACCESS_KEY: 's3',
+    AWS_SESSION_TOKEN: 't1',
+  });
   expect(said.join()).toContain('Every process of this computer can read');
   expect(said.join()).not.toMatch(/AKIA1|s3\b|t1\b/);
   expect(JSON.stringify(optionsFrom(argv))).not.toMatch(/AKIA1/);
+});
+
+test('credentials that are typed are not mixed with a profile', () => {
+  const argv = ['web', '--driver', 'ec2', '--amazonec2-access-key', 'AKIA1'];
+  const flagsOf = (...more: readonly string[]) => parseFlags(create as unknown as Command, [...argv, ...more]).flags;
+  const lent: string[] = [];
+  const cli = { lend: (name: string) => void lent.push(name), say: () => {} };
+  expect(() => lendCredentials(flagsOf('--ec2-profile', 'work'), cli)).toThrow(
+    '--amazonec2-access-key and --ec2-profile both say which credentials are used',
+  );
+  expect(lent).toEqual([]);
+  // One that an earlier try of this machine wrote down.
+  const before = { ...specOf({}, ['--ec2-profile', 'work']), id: '0b6f0d2c-1f3a-4e0e-9d53-000000000001' };
+  expect(before.options.profile).toBe('work');
+  const { driver, ...flags } = flagsOf();
+  const again = specFrom({ name: 'web', driver: String(driver), flags, env: {}, before, profiles: [] });
+  expect(again.options.profile).toBeUndefined();
 });

@@ -24,6 +24,7 @@ export const ec2 = defineDriver({
   bootIsReadable: true,
   options,
   credentials,
+  credentialsBy: 'profile',
   choices: {
     profile: async (...asked) => (await import('./choices.ts')).profiles(...asked),
     region: async (...asked) => (await import('./choices.ts')).regions(...asked),
