@@ -13,14 +13,15 @@ main() {
     : >"$RUN/life-pending"
     # What runs by now goes on until the new one is read: a host that could not be told must not be left without any deadline.
     each move_one || { why 'the files could not be moved into place'; each unstage_one; exit 1; }
+    # One that runs and has no file any more would count as failed from the reload on.
+    for timer in $all; do
+        case " $TIMERS " in *" $timer "*) ;; *) systemctl stop "$timer" 2>/dev/null || true ;; esac
+    done
     systemctl daemon-reload || { why 'systemd could not read them'; exit 1; }
     # What was laid now counts as a sign of life.
     rm -f "$RUN/active"
-    for timer in $all; do
-        case " $TIMERS " in
-            *" $timer "*) systemctl restart "$timer" || { why "$timer could not be started"; exit 1; } ;;
-            *) systemctl stop "$timer" 2>/dev/null || true ;;
-        esac
+    for timer in $TIMERS; do
+        systemctl restart "$timer" || { why "$timer could not be started"; exit 1; }
     done
     rm -f "$RUN/life-pending"
 }

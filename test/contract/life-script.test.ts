@@ -47,13 +47,13 @@ const RELOAD = 'daemon-reload';
 const [DEADLINE, IDLE] = ['slipway-deadline.timer', 'slipway-idle.timer'] as const;
 
 describe('life.sh', () => {
-  test('moves files first, then has systemd read them, and only then touches what runs', async () => {
+  test('moves files first, then stops what goes, has systemd read them, and starts what stays anew', async () => {
     await using host = await laid();
     const done = await host.runs(DEADLINE, [`644 0 ${host.deadline}`, `- 1 ${host.idle}`]);
     expect(done).toEqual({
       code: 0,
       stderr: '',
-      asked: [RELOAD, `restart ${DEADLINE}`, `stop ${IDLE}`],
+      asked: [`stop ${IDLE}`, RELOAD, `restart ${DEADLINE}`],
       units: [DEADLINE],
       pending: [],
     });
