@@ -1,4 +1,6 @@
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
@@ -128,6 +130,28 @@ describe('a host that is to stop when it is idle', () => {
     await after.connections();
     expect(await after.check(1189)).toBe(false);
     expect(await after.check(1190)).toBe(true);
+  });
+
+  test.skipIf(process.platform !== 'linux')('sees a socket as the kernel prints it', async () => {
+    await using host = await fakeProc();
+    await show(host, {});
+    await using folder = await temporaryFolder();
+    const path = join(folder.path, 'docker.sock');
+    const table = async (): Promise<readonly string[]> =>
+      (await readFile('/proc/net/unix', 'utf8')).split('\n').filter((line) => line.endsWith(path));
+    const server = createServer().listen(path);
+    await once(server, 'listening');
+    const client = connect(path);
+    await Promise.all([once(client, 'connect'), once(server, 'connection')]);
+    await host.sockets(...(await table()));
+    await host.check(1000);
+    expect(await host.check(1100)).toBe(false);
+    client.destroy();
+    await expect.poll(async () => (await table()).length).toBe(1);
+    await host.sockets(...(await table()));
+    expect(await host.check(1199)).toBe(false);
+    expect(await host.check(1200)).toBe(true);
+    server.close();
   });
 
   test('is kept up by a resume after it was suspended, and not by one check that came late', async () => {

@@ -41,7 +41,9 @@ describeOnBed('a machine that ends with nobody there', { timeout: 360_000 }, () 
     });
     // The docker context stays until rm, which has nothing to ask.
     expect((await ok(user.docker('context', 'ls', '--quiet'))).stdout).toContain('web');
-    expect((await ok(user.slipway('rm', 'web'))).stdout).toContain('web is removed');
+    const removed = await ok(user.slipway('rm', 'web'));
+    expect(removed.stdout).toContain('web is removed');
+    expect(removed.stderr).toContain('still powers itself off ten minutes after each boot, since its timers');
     await expectNothingLeft(user);
   });
 

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { stopTimers } from '../../src/provision/life.ts';
 import { startHost, type BedHost } from '../bed/host.ts';
 import { enginePid, logins, snapshot } from './engine.ts';
 import { at, describeOnBed, newUser, ok, type User } from './slipway.ts';
@@ -162,5 +163,24 @@ describeOnBed('the life of a machine', () => {
     expect(await host.must('ls -d /usr/local/lib/slipway /etc/systemd/system/timers.target.d 2>/dev/null || :')).toBe(
       '',
     );
+  });
+
+  test('is taken from a host that stays by rm alone, and by what rm says where it can’t reach it', async () => {
+    await ok(user.slipway('create', 'web', ...at(host), '--ttl', '4h', '--idle-stop', '2h'));
+    const running = await enginePid(host);
+    const { ssh } = (await recordOf(user, 'web')).host ?? {};
+    const command = /^ssh .*"(.*)"$/.exec(ssh ? stopTimers(ssh) : '')?.[1] ?? 'false';
+    await host.must(command);
+    expect(await units()).toBe('');
+    await host.must('systemctl daemon-reload && systemctl restart timers.target');
+    expect(await units(), 'as after a boot').toBe('');
+    await ok(user.slipway('provision', 'web'));
+    expect(await units()).toBe('slipway-deadline.timer active\nslipway-idle.timer active');
+    await ok(user.slipway('rm', 'web'));
+    expect(await units()).toBe('');
+    expect(await host.must('ls -d /usr/local/lib/slipway /etc/systemd/system/timers.target.d 2>/dev/null || :')).toBe(
+      '',
+    );
+    expect(await enginePid(host)).toBe(running);
   });
 });
