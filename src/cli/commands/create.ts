@@ -136,7 +136,10 @@ function allExist(names: readonly string[]): SlipwayError {
 async function manyCreated(made: readonly Made[], { say, color }: Cli): Promise<Result> {
   const { errorDocument, shownError } = await import('../print.ts');
   const failed = made.flatMap(({ name, error }) => (error ? [{ name, error }] : []));
-  for (const { name, error } of failed) say(`${name}: ${shownError(error, color)}`);
+  // After a Ctrl-C the rest needs no words of its own.
+  const left = made.flatMap((one) => (one.error && !one.begun ? [one.name] : []));
+  for (const { name, error } of failed) if (!left.includes(name)) say(`${name}: ${shownError(error, color)}`);
+  if (left.length > 0) say(`Not begun: ${left.join(', ')}; the same command again goes on`);
   return {
     json: made.map(({ name, ready, error }) =>
       error ? { name, ...errorDocument(error) } : { name, driver: ready.spec.driver, url: ready.endpoint.url },
