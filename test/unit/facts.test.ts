@@ -42,6 +42,10 @@ describe('the facts of a host', () => {
         "apt": true,
         "arch": "x86_64",
         "become": "sudo",
+        "clock": {
+          "ahead": 5,
+          "now": 1795521605,
+        },
         "daemonJson": "{"debug":true, "é": 1}
       ",
         "dockerd": "/usr/sbin/dockerd",
