@@ -1,13 +1,13 @@
 import type { Driver } from '../drivers/driver.ts';
 import { driverNamed } from '../drivers/index.ts';
 import type { Machine, MachineSpec, Ready } from '../machine.ts';
-import { same } from '../options.ts';
 import {
   changedOptions,
   changeOf,
   checkSpec,
   possible,
   provisionMachine,
+  sameBesides,
   sameOptions,
   withOptions,
 } from './provision.ts';
@@ -63,9 +63,5 @@ async function takeAtStart(name: string, change: Changing, driver: Driver, world
 /** Whether anything is left that only its host, its provider or its clients can be told. */
 function needsVisit({ spec, failure }: Machine, wanted: MachineSpec): boolean {
   if (failure !== undefined || changedOptions(spec, wanted).length > 0) return true;
-  return !(
-    same(spec.engine, wanted.engine) &&
-    same(spec.profiles, wanted.profiles) &&
-    same(spec.life ?? {}, wanted.life ?? {})
-  );
+  return !sameBesides(spec, wanted);
 }

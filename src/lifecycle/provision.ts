@@ -363,8 +363,16 @@ async function forNextStart(
   const machine: Ready = { ...before, spec };
   await world.store.write(machine);
   world.progress.note(`"${spec.name}" is stopped: it takes ${listed(atStart)} at its next start`);
-  const alone = atStart.length === changed.length && same(spec, { ...wanted, given: spec.given });
-  return alone ? machine : undefined;
+  return atStart.length === changed.length && sameBesides(before.spec, wanted) ? machine : undefined;
+}
+
+/** Whether all that is not an option of the driver is as it was. */
+export function sameBesides(before: MachineSpec, wanted: MachineSpec): boolean {
+  return (
+    same(before.engine, wanted.engine) &&
+    same(before.profiles, wanted.profiles) &&
+    same(before.life ?? {}, wanted.life ?? {})
+  );
 }
 
 /** What changes live at the provider, before anything here says that it has. */
