@@ -35,7 +35,8 @@ export async function openTerminal(
   // -J gives lines back whole, and with the blanks behind them.
   const capture = async (...more: readonly string[]): Promise<string> =>
     (await tmux('capture-pane', '-p', '-J', ...more)).replaceAll(/ +$/gm, '');
-  await tmux('new-session', '-d', '-x', String(columns), '-y', String(rows), 'bash --norc');
+  // Without a history file: it would be written into the home while that is being removed.
+  await tmux('new-session', '-d', '-x', String(columns), '-y', String(rows), 'HISTFILE= bash --norc');
   await tmux('send-keys', `PS1='${PROMPT} '; clear`, 'Enter');
   const terminal: Terminal = {
     async enter(line) {
