@@ -241,9 +241,9 @@ export async function launch(
       call.log(`EC2 has ended what it made for ${ClientToken}`);
     } catch (error) {
       if (!isMismatch(error)) {
-        // A plain no: nothing will show up late, and what was asked for before it is all there is.
-        if (REFUSALS.has(kindOf(error instanceof SlipwayError ? error.cause : error)))
-          await call.asking('security group');
+        // A plain no: nothing will show up late, and what was asked for before it is all there is. Of a Ctrl-C EC2 knows nothing.
+        const words = error instanceof SlipwayError ? error.cause : error;
+        if (words instanceof Error && REFUSALS.has(kindOf(words))) await call.asking('security group');
         throw error;
       }
       // The token was used with other values before: what it made is taken, and may be shown late.
