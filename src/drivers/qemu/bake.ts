@@ -16,8 +16,8 @@ import { imageTool, programPath, systemEmulator } from './programs.ts';
 const LEAST_GIB = 8;
 const OUT_MIB = 256;
 const MINUTES = 40;
-/** What a firmware and a boot loader may take to say their first word with hardware acceleration. */
-const SILENCE_SECONDS = 60;
+/** So long a guest may say nothing with hardware acceleration: some that does not work hangs behind the boot loader's first words. */
+const SILENCE_SECONDS = 90;
 
 export type Baked = { readonly root: string; readonly engine: string };
 
@@ -105,7 +105,7 @@ async function runOnce(
       cwd: folder,
       signal: AbortSignal.any([call.signal, limit.signal]),
       log: (line) => {
-        clearTimeout(silence);
+        if (accelerator !== 'tcg') silence.refresh();
         console += `${line}\n`;
         call.log(plainConsole(line));
       },
