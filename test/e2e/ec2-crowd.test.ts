@@ -1,4 +1,0 @@
-import { describeCloudCrowd } from './cloud-crowd.ts';
-import { ec2 } from './providers.ts';
-
-describeCloudCrowd(ec2);
