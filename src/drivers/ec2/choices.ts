@@ -6,7 +6,7 @@ import type {
 } from '@aws-sdk/client-ec2';
 import { readIfThere } from '../../changes.ts';
 import type { Call, Choice } from '../driver.ts';
-import { withAws } from './client.ts';
+import { namedRegion, withAws } from './client.ts';
 import { options, type Options } from './options.ts';
 import { instanceMonthly } from './prices.ts';
 
@@ -43,7 +43,7 @@ export async function regions(given: Given, call: Call): Promise<readonly Choice
       way,
       call,
       async (aws) => {
-        const own = await aws.client.config.region().catch(() => undefined);
+        const own = await namedRegion(aws);
         if (own === undefined) return await ask('us-east-1');
         const { Regions = [] }: DescribeRegionsCommandOutput = await aws.send(
           'looking for your regions',

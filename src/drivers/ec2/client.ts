@@ -90,6 +90,11 @@ function endpointOf({ endpoint, insecureTransport }: Partial<Options>): { endpoi
   return { endpoint: endpoint.includes('://') ? endpoint : `${scheme}://${endpoint}` };
 }
 
+/** The region that options or settings name. Undefined where none does, or they can't be read: any region tells of the others then. */
+export async function namedRegion({ client }: Aws): Promise<string | undefined> {
+  return await client.config.region().catch(() => undefined);
+}
+
 export async function regionOf({ client, call }: Aws): Promise<string> {
   try {
     return await client.config.region();

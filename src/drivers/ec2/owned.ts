@@ -9,7 +9,7 @@ import type {
 } from '@aws-sdk/client-ec2';
 import { SlipwayError } from '../../errors.ts';
 import type { Call, Owned } from '../driver.ts';
-import { type Aws, withAws } from './client.ts';
+import { type Aws, namedRegion, withAws } from './client.ts';
 import { removeGroup } from './firewall.ts';
 import { instancesWith, LIVE, tagOf } from './instances.ts';
 import type { Options } from './options.ts';
@@ -48,7 +48,7 @@ export async function ownedIn(options: Options, home: string | undefined, call: 
 /** Any region tells of all the others. */
 async function regionsOf(options: Options, call: Call): Promise<readonly string[]> {
   return await withAws(options, call, async (aws) => {
-    const region = await aws.client.config.region().catch(() => undefined);
+    const region = await namedRegion(aws);
     const ask = async (one: Aws): Promise<readonly string[]> => {
       const { Regions = [] }: DescribeRegionsCommandOutput = await one.send(
         'looking for your regions',
