@@ -51,9 +51,11 @@ function reachable(all, calls) {
   return kept;
 }
 
+const programs = { slipway: 'src/cli/main.ts', 'docker-machine': 'src/docker-machine/main.ts' };
+
 await rm('dist', { recursive: true, force: true });
 await build({
-  entryPoints: { slipway: 'src/cli/main.ts' },
+  entryPoints: programs,
   outdir: 'dist',
   bundle: true,
   splitting: true,
@@ -62,7 +64,8 @@ await build({
   // UMD files, which some packages name first, hide their requires from a bundler.
   mainFields: ['module', 'main'],
   target: 'node20.19',
-  chunkNames: 'chunks/[name]-[hash]',
+  // All beside the programs: what a package brings is looked for from any of them.
+  chunkNames: '[name]-[hash]',
   // ssh2 and some of its kin are CommonJS and ask for these; ssh2's native parts are optional.
   banner: {
     js: [
@@ -77,6 +80,8 @@ await build({
   legalComments: 'linked',
   logLevel: 'warning',
 });
-const text = await readFile('dist/slipway.js', 'utf8');
-await writeFile('dist/slipway.js', `#!/usr/bin/env node\n${text}`);
-await chmod('dist/slipway.js', 0o755);
+for (const program of Object.keys(programs)) {
+  const file = `dist/${program}.js`;
+  await writeFile(file, `#!/usr/bin/env node\n${await readFile(file, 'utf8')}`);
+  await chmod(file, 0o755);
+}

@@ -6,6 +6,8 @@ export type Computer = {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The folder of all that Slipway keeps: `~/.slipway`, or SLIPWAY_HOME. */
   readonly home: string;
+  /** Where the records of machines lie, and so what the store is known by elsewhere: `home`, unless told. */
+  readonly records?: string;
   /** The folder `templates/` of this package. */
   readonly templates: string;
 };

@@ -10,21 +10,21 @@ import { systemCode } from './errors.ts';
  * The name of this store of machines wherever we leave something, made once: `laptop-3f9a2c41d05e`. Lower-case letters, digits and
  * hyphens, 45 at most, so that every provider takes it.
  */
-export async function homeId({ home }: Pick<Computer, 'home'>): Promise<string> {
+export async function homeId({ home: own, records: home = own }: Pick<Computer, 'home' | 'records'>): Promise<string> {
   const file = join(home, 'home-id');
   for (;;) {
     const kept = (await readIfThere(file))?.trim();
     if (kept) return kept;
-    const own = `${file}.${process.pid}-${randomBytes(4).toString('hex')}`;
+    const draft = `${file}.${process.pid}-${randomBytes(4).toString('hex')}`;
     try {
       await mkdir(home, { recursive: true, mode: 0o700 });
-      await writeFile(own, `${newId()}\n`, { mode: 0o600, flag: 'wx' });
+      await writeFile(draft, `${newId()}\n`, { mode: 0o600, flag: 'wx' });
       // Appears whole or not at all, and of two processes only one has its way.
-      await link(own, file);
+      await link(draft, file);
     } catch (error) {
       if (systemCode(error) !== 'EEXIST') throw localFileError(file, error);
     } finally {
-      await rm(own, { force: true });
+      await rm(draft, { force: true });
     }
   }
 }

@@ -114,8 +114,8 @@ async function asItsDriverSays(
 
 async function daysUntilExpiry({ spec, endpoint, host }: Ready, store: Store, now: Date): Promise<number | undefined> {
   if (!endpoint.tls) return undefined;
-  const { tls, server } = store.paths(spec.name);
-  const files = [join(tls, 'ca.pem'), join(tls, 'cert.pem'), ...(host.ssh ? [join(server, 'cert.pem')] : [])];
+  const { tls, serverCert } = store.paths(spec.name);
+  const files = [join(tls, 'ca.pem'), join(tls, 'cert.pem'), ...(host.ssh ? [serverCert] : [])];
   return daysLeft(await Promise.all(files.map((file) => readFile(file, 'utf8'))), now);
 }
 

@@ -12,7 +12,7 @@
  */
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { localFileError, readIfThere, writeWhole } from './changes.ts';
+import { applyChanges, type FileChange, localFileError, readIfThere, writeWhole } from './changes.ts';
 import { SlipwayError, systemCode } from './errors.ts';
 import { takeLock } from './lock.ts';
 import { isMachineName, type Machine } from './machine.ts';
@@ -23,9 +23,30 @@ export type MachinePaths = {
   readonly engineEnv: string;
   readonly knownHosts: string;
   readonly ca: string;
-  readonly server: string;
+  readonly serverCert: string;
+  readonly serverKey: string;
   readonly ssh: string;
   readonly tls: string;
+};
+
+/** How the folder of a machine looks where another tool reads it too: the drop-in `docker-machine` has the old tool's. */
+export type Layout = {
+  /** Where the client's certificates and the engine's lie. */
+  paths(folder: string): Pick<MachinePaths, 'tls' | 'serverCert' | 'serverKey'>;
+  /** The machine that the folder tells of where there is no record of ours; undefined where it tells of none. */
+  foreign(name: string, folder: string): Promise<Machine | undefined>;
+  /** What that tool reads of a machine, written after each record. */
+  alongside(machine: Machine, folder: string): Promise<readonly FileChange[]>;
+};
+
+const OURS: Layout = {
+  paths: (folder) => ({
+    tls: join(folder, 'tls'),
+    serverCert: join(folder, 'server', 'cert.pem'),
+    serverKey: join(folder, 'server', 'key.pem'),
+  }),
+  foreign: async () => undefined,
+  alongside: async () => [],
 };
 
 /** A record as listed: either whole, or broken with the reason in words. */
@@ -49,7 +70,7 @@ export type Store = {
   paths(name: string): MachinePaths;
 };
 
-export function openStore(home: string): Store {
+export function openStore(home: string, layout: Layout = OURS): Store {
   const root = join(home, 'machines');
 
   function paths(name: string): MachinePaths {
@@ -61,20 +82,19 @@ export function openStore(home: string): Store {
       engineEnv: join(folder, 'engine-env.json'),
       knownHosts: join(folder, 'known_hosts'),
       ca: join(folder, 'ca'),
-      server: join(folder, 'server'),
       ssh: join(folder, 'ssh'),
-      tls: join(folder, 'tls'),
+      ...layout.paths(folder),
     };
   }
 
   async function find(name: string): Promise<Machine | undefined> {
-    const { record, engineEnv } = paths(name);
+    const { folder, record, engineEnv } = paths(name);
     const read = (path: string): Promise<string | undefined> =>
       readIfThere(path).catch((error: unknown) => {
         throw broken(name, path, `it can't be read (${systemCode(error) ?? String(error)})`, error);
       });
     const text = await read(record);
-    if (text === undefined) return undefined;
+    if (text === undefined) return await layout.foreign(name, folder);
     const machine = parseRecord(name, record, text);
     if (machine.spec.engine.env.length === 0) return machine;
     const values = parseEnv(name, engineEnv, await read(engineEnv));
@@ -99,7 +119,7 @@ export function openStore(home: string): Store {
     async read(name) {
       const machine = await find(name);
       if (machine) return machine;
-      throw notFound(name, await recorded(root, await names()));
+      throw notFound(name, await recorded(await names(), find));
     },
     async list() {
       const all = await Promise.all(
@@ -116,12 +136,13 @@ export function openStore(home: string): Store {
       return all.filter((item) => item !== undefined);
     },
     async write(machine) {
-      const { record, engineEnv } = paths(machine.spec.name);
+      const { folder, record, engineEnv } = paths(machine.spec.name);
       const { env } = machine.spec.engine;
       // First the values, then the record that names them.
       if (env.length > 0) await writeWhole(engineEnv, `${JSON.stringify(env, null, 2)}\n`, 0o600);
       await writeWhole(record, `${JSON.stringify(publicRecord(machine), null, 2)}\n`, 0o600);
       if (env.length === 0) await rm(engineEnv, { force: true });
+      await applyChanges(await layout.alongside(machine, folder));
     },
     async remove(name) {
       const { folder } = paths(name);
@@ -179,11 +200,9 @@ function notFound(name: string, names: readonly string[]): SlipwayError {
 }
 
 /** Leaves out folders in which a create was stopped before its first record. */
-async function recorded(root: string, names: readonly string[]): Promise<readonly string[]> {
-  const found = await Promise.all(
-    // One that can't be read is one that is there.
-    names.map(async (name) => (await readIfThere(join(root, name, 'machine.json')).catch(() => '')) !== undefined),
-  );
+async function recorded(names: readonly string[], find: Store['find']): Promise<readonly string[]> {
+  // One that can't be read is one that is there.
+  const found = await Promise.all(names.map(async (name) => find(name).then(Boolean, () => true)));
   return names.filter((_, index) => found[index]);
 }
 

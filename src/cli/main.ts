@@ -1,14 +1,10 @@
-import { homedir } from 'node:os';
-import { join } from 'node:path';
-import { readFile } from 'node:fs/promises';
-import { fileURLToPath } from 'node:url';
 import { canceled, exitCodes, SlipwayError } from '../errors.ts';
-import type { World } from '../lifecycle/world.ts';
 import { nearest } from '../nearest.ts';
 import { fromEnv, parseOptions, type Values } from '../options.ts';
 import type { Cli, Command, Result } from './command.ts';
 import { commands, type CommandEntry, type CommandFamily } from './commands/all.ts';
 import type { Event } from './events.ts';
+import { packageFile, slipwayHome, worldHere } from './here.ts';
 import type { MachineProgress, View } from './progress.ts';
 
 /** The flags that shape output, read before anything is parsed: an error in the parse must look right too. */
@@ -157,35 +153,19 @@ async function helpOf(command: Command, rest: readonly string[]): Promise<number
 }
 
 async function makeCli(password: unknown): Promise<Cli> {
-  const userHome = homedir();
+  const home = slipwayHome();
   const [{ openStore }, { openImages }, progressOf] = await Promise.all([
     import('../store.ts'),
     import('../images/store.ts'),
     openView(),
   ]);
-  const templates = new URL('../templates/', import.meta.url);
-  const home = process.env.SLIPWAY_HOME || join(userHome, '.slipway');
-  const world: World = {
-    computer: {
-      platform: process.platform,
-      arch: process.arch,
-      env: process.env,
-      home,
-      templates: fileURLToPath(templates),
-    },
+  const world = worldHere({
     store: openStore(home),
-    connect: async (...call) => (await import('../ssh.ts')).connect(...call),
-    newKeyPair: async (comment) => (await import('../ssh.ts')).newKeyPair(comment),
     progress: progressOf(),
-    template: (file) => readFile(new URL(file, templates), 'utf8'),
     signal: interrupt.signal,
-    now: () => new Date(),
-    userHome,
-    sshAgent: process.env.SSH_AUTH_SOCK || undefined,
     sudoPassword: typeof password === 'string' ? password : undefined,
-    places: { dockerConfig: process.env.DOCKER_CONFIG || join(userHome, '.docker') },
     debug: manner.debug ? (line) => say(`debug ${line}`) : () => {},
-  };
+  });
   return {
     world,
     images: openImages(home),
@@ -193,7 +173,7 @@ async function makeCli(password: unknown): Promise<Cli> {
     imageUsers: async (image) => (await import('../images/users.ts')).usersOf(home, image),
     env: process.env,
     nodeVersion: process.version,
-    packageFile: fileURLToPath(new URL('../package.json', import.meta.url)),
+    packageFile,
     interactive: isInteractive() && !manner.json,
     width: width(),
     color,

@@ -26,19 +26,19 @@ export async function makeCertificates(
   });
 }
 
-async function storedCertificates({ ca, server, tls }: MachinePaths): Promise<Partial<Certificates>> {
-  const read = (folder: string, file: string): Promise<string | undefined> => readIfThere(join(folder, file));
-  const [caKey, caCert, serverCert, serverKey, cert, key] = await Promise.all([
-    read(ca, 'ca-key.pem'),
-    read(tls, 'ca.pem'),
-    read(server, 'cert.pem'),
-    read(server, 'key.pem'),
-    read(tls, 'cert.pem'),
-    read(tls, 'key.pem'),
-  ]);
+async function storedCertificates({ ca, serverCert, serverKey, tls }: MachinePaths): Promise<Partial<Certificates>> {
+  const files = [
+    join(ca, 'ca-key.pem'),
+    join(tls, 'ca.pem'),
+    serverCert,
+    serverKey,
+    join(tls, 'cert.pem'),
+    join(tls, 'key.pem'),
+  ];
+  const [caKey, caCert, engineCert, engineKey, cert, key] = await Promise.all(files.map(readIfThere));
   return {
     ...(caCert !== undefined && caKey !== undefined ? { ca: caCert, caKey } : {}),
-    ...(serverCert !== undefined && serverKey !== undefined ? { server: { cert: serverCert, key: serverKey } } : {}),
+    ...(engineCert !== undefined && engineKey !== undefined ? { server: { cert: engineCert, key: engineKey } } : {}),
     ...(cert !== undefined && key !== undefined ? { client: { cert, key } } : {}),
   };
 }
@@ -47,8 +47,8 @@ async function storedCertificates({ ca, server, tls }: MachinePaths): Promise<Pa
 export async function storeCertificates(certificates: Certificates, paths: MachinePaths): Promise<void> {
   await Promise.all([
     writeIfNew(join(paths.ca, 'ca-key.pem'), certificates.caKey),
-    writeIfNew(join(paths.server, 'cert.pem'), certificates.server.cert),
-    writeIfNew(join(paths.server, 'key.pem'), certificates.server.key),
+    writeIfNew(paths.serverCert, certificates.server.cert),
+    writeIfNew(paths.serverKey, certificates.server.key),
     writeClientPart(clientPart(certificates), paths),
   ]);
 }

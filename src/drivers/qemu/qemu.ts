@@ -208,7 +208,7 @@ export const qemu = defineDriver({
   async named(name, { computer }) {
     const ids = await vmIds(computer);
     const all = await Promise.all(ids.map((id) => readVm(vmFolder(computer, id)).catch(() => undefined)));
-    return ids.filter((_id, index) => all[index]?.name === name);
+    return ids.filter((_id, index) => all[index]?.name === name && all[index].records === computer.records);
   },
   async remove({ id, name }, call) {
     const folder = vmFolder(call.computer, id);
@@ -287,6 +287,7 @@ async function makeVm(folder: string, target: Target<Options>, boot: Boot, seed:
     version: 1,
     id: target.id,
     name: target.name,
+    ...(computer.records === undefined ? {} : { records: computer.records }),
     image: image.digest,
     imageFolder,
     root: image.root,

@@ -10,6 +10,8 @@ export type Vm = {
   readonly version: 1;
   readonly id: string;
   readonly name: string;
+  /** The store whose machine it is, where it is not the one beside it. */
+  readonly records?: string;
   /** Digest of the image under its disk. */
   readonly image: string;
   readonly imageFolder: string;

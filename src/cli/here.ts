@@ -1,0 +1,46 @@
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import type { World } from '../lifecycle/world.ts';
+import type { Store } from '../store.ts';
+
+/** Where this package keeps what it brings besides its program. */
+export const packageFile = fileURLToPath(new URL('../package.json', import.meta.url));
+const templates = new URL('../templates/', import.meta.url);
+
+/** The folder of all that Slipway keeps. */
+export function slipwayHome(): string {
+  return process.env.SLIPWAY_HOME || join(homedir(), '.slipway');
+}
+
+/** The effects of this process on the world; where its machines are kept, what it shows and when it stops is the program's to say. */
+export function worldHere(
+  own: Pick<World, 'progress' | 'signal' | 'sudoPassword' | 'debug'> & {
+    readonly store: Store;
+    /** See `Computer.records`. */
+    readonly records?: string;
+  },
+): World {
+  const { records, ...given } = own;
+  const userHome = homedir();
+  const { platform, arch, env } = process;
+  return {
+    ...given,
+    computer: {
+      platform,
+      arch,
+      env,
+      home: slipwayHome(),
+      ...(records === undefined ? {} : { records }),
+      templates: fileURLToPath(templates),
+    },
+    connect: async (...call) => (await import('../ssh.ts')).connect(...call),
+    newKeyPair: async (comment) => (await import('../ssh.ts')).newKeyPair(comment),
+    template: (file) => readFile(new URL(file, templates), 'utf8'),
+    now: () => new Date(),
+    userHome,
+    sshAgent: env.SSH_AUTH_SOCK || undefined,
+    places: { dockerConfig: env.DOCKER_CONFIG || join(userHome, '.docker') },
+  };
+}

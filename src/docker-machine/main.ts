@@ -1,0 +1,2 @@
+// The drop-in for the old tool of this name.
+export {};
