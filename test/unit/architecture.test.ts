@@ -144,20 +144,28 @@ const rules: readonly Rule[] = [
       isIn('fleet', from) && from !== 'fleet/apply.ts' && isIn('lifecycle', to) && how !== 'type',
   },
   {
-    says: 'Nobody imports the command line but the command line',
-    breaks: ({ from, to }) => !isIn('cli', from) && isIn('cli', to),
+    says: 'Nobody imports the command line but the command line, and the drop-in, which is another one of the same machines',
+    breaks: ({ from, to }) => !isIn('cli', from) && !isIn('docker-machine', from) && isIn('cli', to),
+  },
+  {
+    says: 'The drop-in is an end: nobody imports docker-machine/',
+    breaks: ({ from, to }) => !isIn('docker-machine', from) && isIn('docker-machine', to),
   },
   {
     says: 'The rooms meet in lifecycle/: the command line sees their registries and what is made to be shown',
-    breaks: ({ from, to }) => isIn('cli', from) && !isHall(to) && !CLI_MAY.some((pattern) => pattern.test(to)),
+    breaks: ({ from, to }) =>
+      (isIn('cli', from) || isIn('docker-machine', from)) &&
+      !(isIn('docker-machine', from) && isIn('docker-machine', to)) &&
+      !isHall(to) &&
+      !CLI_MAY.some((pattern) => pattern.test(to)),
   },
   {
     says: 'Only lifecycle/ works with drivers and provisioner: look.ts asks an engine, and lifecycle/ for what a driver says',
     breaks: ({ from, to }) => from === 'look.ts' && isIn('drivers', to) && to !== 'drivers/driver.ts',
   },
   {
-    says: 'What runs over SSH is made in the hall and handed in: ssh.ts is loaded by main.ts alone',
-    breaks: ({ from, to, how }) => to === 'ssh.ts' && how !== 'type' && from !== 'cli/main.ts',
+    says: 'What runs over SSH is made in the hall and handed in: ssh.ts is loaded by cli/here.ts alone',
+    breaks: ({ from, to, how }) => to === 'ssh.ts' && how !== 'type' && from !== 'cli/here.ts',
   },
 ];
 
@@ -232,12 +240,15 @@ test('no command loads SSH, prompts, live lists or X.509 before it uses them', (
   }
 });
 
-test('the process is read and written in cli/main.ts: everything else gets what it needs handed in', () => {
+/** The two programs, and what both of them are to the world. */
+const PROGRAMS = ['cli/main.ts', 'docker-machine/main.ts', 'cli/here.ts'];
+
+test('the process is read and written where the programs begin: everything else gets what it needs handed in', () => {
   // A guest has a console too: the names of files are no calls.
   const touches =
     /\bprocess\.(env|argv|exit|exitCode|stdout|stderr|stdin|platform|on|once|cwd|chdir)\b|(?<!['/])\bconsole\./g;
   const found = [...sources]
-    .filter(([file]) => file !== 'cli/main.ts')
+    .filter(([file]) => !PROGRAMS.includes(file))
     .flatMap(([file, text]) => [...text.matchAll(touches)].map(([what]) => `${file}: ${what}`));
   // The prompts of the wizard belong on stderr, where inquirer writes them itself, and Escape is heard beside it.
   expect(found).toEqual(['cli/wizard.ts: process.stdin', 'cli/wizard.ts: process.stderr']);
