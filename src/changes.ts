@@ -1,25 +1,85 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, open, readFile, realpath, rename, rm } from 'node:fs/promises';
+import { chmod, lstat, mkdir, open, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { SlipwayError, systemCode } from './errors.ts';
 
 /** Local files as data: profiles say what should be there, `applyChanges` does it. Deleting a folder takes all in it. */
 export type FileChange =
   | { readonly do: 'write'; readonly path: string; readonly content: string; readonly mode: number }
-  | { readonly do: 'delete'; readonly path: string };
+  | { readonly do: 'delete'; readonly path: string }
+  /** A line at the top of a file of the user's, in which all else stays as it is, byte for byte. */
+  | ({ readonly do: 'include' } & Inclusion)
+  /** That line goes, unless there still is a file that it is for. */
+  | ({ readonly do: 'exclude' } & Inclusion);
+
+/** `line` makes a program read the files of `folder` that end in `ending`. */
+export type Inclusion = {
+  readonly path: string;
+  readonly line: string;
+  readonly folder: string;
+  readonly ending: string;
+};
 
 export async function applyChanges(changes: readonly FileChange[]): Promise<void> {
   for (const change of changes) {
     if (change.do === 'write') await writeWhole(change.path, change.content, change.mode);
-    else await rm(change.path, { recursive: true, force: true });
+    else if (change.do === 'delete') await rm(change.path, { recursive: true, force: true });
+    else if (change.do === 'include') await include(change);
+    else await exclude(change);
   }
+}
+
+async function include({ path, line }: Inclusion): Promise<void> {
+  const { text, mode } = await bytesOf(path);
+  if (text.split(/\r?\n/).includes(line)) return;
+  await writeWhole(path, Buffer.from(`${line}\n${text}`, 'latin1'), mode);
+}
+
+async function exclude(inclusion: Inclusion): Promise<void> {
+  const { path, line, folder, ending } = inclusion;
+  const isNeeded = async (): Promise<boolean> =>
+    (await readdir(folder).catch(nothingThere(() => []))).some((name) => name.endsWith(ending));
+  if (await isNeeded()) return;
+  const { text, mode, own } = await bytesOf(path);
+  const lines = text.split('\n');
+  const at = lines.findIndex((one) => one.replace(/\r$/, '') === line);
+  if (at < 0) return;
+  const rest = lines.toSpliced(at, 1).join('\n');
+  if (rest === '' && own) await rm(path, { force: true });
+  else await writeWhole(path, Buffer.from(rest, 'latin1'), mode);
+  // Another command may have added a file just now, and seen the line still there.
+  if (await isNeeded()) await include(inclusion);
+}
+
+type Bytes = {
+  readonly text: string;
+  readonly mode: number;
+  /** No link to a file elsewhere. */ readonly own: boolean;
+};
+
+/** A file as latin1, in which each byte is a character and comes back as it was; '' where there is none. */
+async function bytesOf(path: string): Promise<Bytes> {
+  const none = { text: '', mode: 0o600, own: true };
+  try {
+    const [text, { mode }, link] = await Promise.all([readFile(path, 'latin1'), stat(path), lstat(path)]);
+    return { text, mode: mode & 0o777, own: link.isFile() };
+  } catch (error) {
+    return nothingThere(() => none)(error);
+  }
+}
+
+function nothingThere<T>(instead: () => T): (error: unknown) => T {
+  return (error) => {
+    if (systemCode(error) === 'ENOENT') return instead();
+    throw error;
+  };
 }
 
 /**
  * Writes a file whole or not at all: a temporary file beside it, fsync, rename, fsync of the folder. A full disk or a
  * kill leaves the old content. Folders that are missing are made 0700.
  */
-export async function writeWhole(place: string, content: string, mode: number): Promise<void> {
+export async function writeWhole(place: string, content: string | Uint8Array, mode: number): Promise<void> {
   // A link stays a link: what it points to is what is written.
   const path = await realpath(place).catch(() => place);
   const folder = dirname(path);

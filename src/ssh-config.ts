@@ -25,10 +25,15 @@ export async function knownHosts(computer: Computer): Promise<readonly KnownHost
   if (text === undefined) return [];
   const { default: SSHConfig } = await import('ssh-config');
   const config = SSHConfig.parse(text);
-  const aliases = [...text.matchAll(/^\s*Host\s*(?:\s|=)\s*(.+)$/gim)].flatMap(([, names = '']) =>
-    names.split(/\s+/).filter((name) => /^[\w.-]+$/.test(name)),
+  return hostNames(text).map((alias) => hostOf(alias, config.compute(alias), computer));
+}
+
+/** The names that an ssh_config has a Host for; patterns are none. */
+export function hostNames(text: string): readonly string[] {
+  const names = [...text.matchAll(/^\s*Host\s*(?:\s|=)\s*(.+)$/gim)].flatMap(([, words = '']) =>
+    words.split(/\s+/).filter((word) => /^[\w.-]+$/.test(word)),
   );
-  return [...new Set(aliases)].map((alias) => hostOf(alias, config.compute(alias), computer));
+  return [...new Set(names)];
 }
 
 type Computed = Readonly<Record<string, string | string[]>>;

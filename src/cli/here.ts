@@ -41,6 +41,6 @@ export function worldHere(
     now: () => new Date(),
     userHome,
     sshAgent: env.SSH_AUTH_SOCK || undefined,
-    places: { dockerConfig: env.DOCKER_CONFIG || join(userHome, '.docker') },
+    places: { dockerConfig: env.DOCKER_CONFIG || join(userHome, '.docker'), ssh: join(userHome, '.ssh') },
   };
 }

@@ -1,14 +1,10 @@
 import { spawn } from 'node:child_process';
 import { writeWhole } from '../changes.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
-import { knownHostsLine } from '../host-key.ts';
-import type { SshTarget } from '../machine.ts';
 import { contextName } from '../provision/profiles/docker-context.ts';
+import { flagsOf, knownHostsOf, optionsOf, type Route } from '../provision/profiles/ssh-options.ts';
 import type { Store } from '../store.ts';
 import { hostOf } from './commands/ready.ts';
-
-/** How the user's own OpenSSH programs get to a machine; `knownHosts` is a file with the pinned keys and no others. */
-export type Route = { readonly target: SshTarget; readonly knownHosts: string };
 
 /** The route to a machine, with the keys that its record holds written where OpenSSH reads them. */
 export async function routeTo(name: string, store: Store): Promise<Route> {
@@ -18,43 +14,14 @@ export async function routeTo(name: string, store: Store): Promise<Route> {
       hint: `docker --context ${contextName(name)} … works`,
     });
   }
+  if (target.hostKey === undefined) {
+    throw new SlipwayError('MACHINE_NOT_READY', `"${name}" was not visited yet, so no host key of it is pinned`, {
+      hint: `Visit it, which pins its key: slipway provision ${name}`,
+    });
+  }
   const { knownHosts } = store.paths(name);
-  await writeWhole(knownHosts, knownHostsLine(target) + (target.jump ? knownHostsLine(target.jump) : ''), 0o600);
+  await writeWhole(knownHosts, knownHostsOf(target), 0o600);
   return { target, knownHosts };
-}
-
-type Options = readonly (readonly [name: string, value: string])[];
-
-/** In the syntax of ssh_config, which both its files and `-o` take. No host key is read but ours, and nothing is asked. */
-function optionsOf({ target, knownHosts }: Route): Options {
-  const { jump } = target;
-  const strict: Options = [
-    ['UserKnownHostsFile', quoted(knownHosts)],
-    ['GlobalKnownHostsFile', 'none'],
-    ['StrictHostKeyChecking', 'yes'],
-    ['LogLevel', 'ERROR'],
-    ...(target.keyFile === undefined
-      ? [] // An agent with many keys would use the server's patience up before this one is tried.
-      : [['IdentityFile', quoted(target.keyFile)] as const, ['IdentitiesOnly', 'yes'] as const]),
-  ];
-  const hop = ({ port, user }: { readonly port: number; readonly user: string }): Options => [
-    ['Port', String(port)],
-    ['User', quoted(user)],
-  ];
-  // ProxyJump would read the jump host's key from the user's files; a command of our own reads ours.
-  const proxy: Options = jump
-    ? [
-        [
-          'ProxyCommand',
-          `ssh ${[...flagsOf([...strict, ...hop(jump)]), '-W', '[%h]:%p', jump.address].map(shellWord).join(' ')}`,
-        ],
-      ]
-    : [];
-  return [...strict, ...proxy, ...hop(target)];
-}
-
-function flagsOf(options: Options): readonly string[] {
-  return options.flatMap(([name, value]) => ['-o', `${name}=${value}`]);
 }
 
 export function sshArgv(route: Route, command: readonly string[]): readonly string[] {
@@ -100,37 +67,6 @@ export function scpArgv({ from, to, routes, flags, windows }: Copy, config: stri
   };
   const through = from.machine !== undefined && to.machine !== undefined ? ['-3'] : [];
   return [...options, ...through, ...flags, '--', operand(from), operand(to)];
-}
-
-/** An ssh_config in which machines go by their names. */
-export function sshConfig(routes: Readonly<Record<string, Route>>): string {
-  return Object.entries(routes)
-    .map(([name, route]) =>
-      [
-        `Host ${name}`,
-        ...[['HostName', percents(route.target.address)] as const, ...optionsOf(route)].map(
-          ([option, value]) => `  ${option} ${value}`,
-        ),
-        '',
-      ].join('\n'),
-    )
-    .join('');
-}
-
-/** A value of ssh_config that is one word, and in which % means itself. */
-function quoted(text: string): string {
-  const word = percents(text);
-  return /^[\w@%+=:,./\\~-]+$/.test(word) ? word : `"${word.replaceAll('"', String.raw`\"`)}"`;
-}
-
-function percents(text: string): string {
-  return text.replaceAll('%', '%%');
-}
-
-/** ssh gives a ProxyCommand to the user's shell, after its own % expansion. */
-function shellWord(word: string): string {
-  const escaped = word === '[%h]:%p' ? word : percents(word);
-  return /^[\w@+=:,./-]+$/.test(escaped) ? escaped : `'${escaped.replaceAll("'", String.raw`'\''`)}'`;
 }
 
 /** Runs a program on this terminal; 128 + n for a death by signal, as shells have it. */

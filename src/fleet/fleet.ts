@@ -1,7 +1,7 @@
 import { driverNamed } from '../drivers/index.ts';
 import type { Driver } from '../drivers/driver.ts';
 import type { EngineSpec, MachineSpec } from '../machine.ts';
-import { profiles } from '../provision/profiles/index.ts';
+import { defaultProfiles } from '../provision/profiles/index.ts';
 import { engineOptions, lifeOptions, settledSource, withSource } from '../spec.ts';
 import { nameOf } from './check.ts';
 import type { Source } from './files.ts';
@@ -139,7 +139,7 @@ function specOf(
     driver: driver.name,
     options: options.data,
     engine,
-    profiles: (settings.get('profiles')?.value as readonly string[] | undefined) ?? profiles.map(({ name }) => name),
+    profiles: (settings.get('profiles')?.value as readonly string[] | undefined) ?? defaultProfiles,
     ...(hasLife ? { life } : {}),
   };
 }

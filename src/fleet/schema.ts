@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Driver } from '../drivers/driver.ts';
 import { drivers } from '../drivers/index.ts';
 import { describe } from '../options.ts';
-import { profiles } from '../provision/profiles/index.ts';
+import { defaultProfiles, profiles } from '../provision/profiles/index.ts';
 import { engineOptions, lifeOptions } from '../spec.ts';
 
 /** More are a mistake, or nobody's first try. */
@@ -59,7 +59,10 @@ function settingsShape(): Record<string, z.ZodType> {
     driver: z.enum(named).optional().meta({ description: 'Driver; without it the one whose options are given' }),
     ...Object.fromEntries(all.flatMap(driverSections)),
     engine: open(engine, 'The engine'),
-    profiles: z.array(z.enum(known)).optional().meta({ description: 'Client settings to write; without it all' }),
+    profiles: z
+      .array(z.enum(known))
+      .optional()
+      .meta({ description: `Client settings to write; without it ${defaultProfiles.join(', ')}` }),
     ttl: ttl.optional(),
     idleStop: idleStop.optional(),
   };

@@ -1,7 +1,7 @@
 import { driverNamed } from '../drivers/index.ts';
 import type { MachineSpec } from '../machine.ts';
 import { describe, type OptionInfo, same, type Values } from '../options.ts';
-import { profiles as known } from '../provision/profiles/index.ts';
+import { defaultProfiles } from '../provision/profiles/index.ts';
 import { engineInfos, lifeInfos } from '../spec.ts';
 import { yamlText } from './yaml.ts';
 
@@ -23,12 +23,11 @@ function entryOf({ driver: name, options, given, engine, life, profiles }: Asked
     ...set(engineInfos, engine),
     ...(variables.length > 0 ? { env: variables.map((variable) => `${variable}=\${${variable}}`) } : {}),
   };
-  const every = known.map((profile) => profile.name);
   return {
     driver: driver.name,
     ...(Object.keys(own).length > 0 ? { [driver.name]: own } : {}),
     ...(Object.keys(asked).length > 0 ? { engine: asked } : {}),
-    ...(same(profiles, every) ? {} : { profiles }),
+    ...(same(profiles, defaultProfiles) ? {} : { profiles }),
     ...set(lifeInfos, life ?? {}),
   };
 }

@@ -9,8 +9,9 @@ import type { Facts } from '../provision/facts.ts';
 import { planLife, stopTimers } from '../provision/life.ts';
 import { ownerOf, planDeprovision } from '../provision/plan.ts';
 import { currentContext, switchContext } from '../provision/profiles/current-context.ts';
-import { contextName, contextOwner } from '../provision/profiles/docker-context.ts';
+import { contextName, contextOwner, dockerContext } from '../provision/profiles/docker-context.ts';
 import { profiles } from '../provision/profiles/index.ts';
+import type { ClientPlaces, Profile } from '../provision/profiles/profile.ts';
 import type { Plan } from '../provision/step.ts';
 import type { Store } from '../store.ts';
 import { lookAtHost, openSession, stepSide } from './hosts.ts';
@@ -35,17 +36,12 @@ export async function removeMachine(
   if (found && how.deprovision) await withdraw(found, how.force, world);
   else if (found && endsByItself(found) && hostStays(found)) await letLive(found, world);
   // A context of that name that is not this machine's stays, also as the current one.
-  const owner = await contextOwner(contextName(name), places);
-  // Of a broken record we know no id; that the context is Slipway's and of its name has to do.
-  const ours = found ? owner === found.spec.id : owner !== undefined && owner !== '';
+  const ours = await isOurs(dockerContext, name, found, places);
   const current = await currentContext(places).catch((error: unknown) => {
     if (how.force) return undefined;
     throw error;
   });
-  const reset =
-    current === contextName(name) &&
-    found?.spec.profiles.includes('docker-context') === true &&
-    (ours || owner === undefined);
+  const reset = current === contextName(name) && found?.spec.profiles.includes('docker-context') === true && ours;
   // With --force also a machine of a driver that this version lacks can be forgotten.
   const driver =
     found &&
@@ -54,12 +50,24 @@ export async function removeMachine(
     if (driver && found) await driver.remove?.(targetOf(driver, found.spec, found), callOf(world, log));
     if (!found) await removeStrays(name, callOf(world, log));
     if (reset) await applyChanges(await switchContext(undefined, places));
-    if (ours) await applyChanges(profiles.flatMap((profile) => profile.drop(name, places)));
+    for (const profile of profiles)
+      if (await isOurs(profile, name, found, places)) await applyChanges(profile.drop(name, places));
     await store.remove(name);
   });
   if (!found && drivers.some(({ owned }) => owned !== undefined))
     progress.note('Whether a cloud has something of it is told by: slipway gc');
   return { name, stays: how.deprovision ? undefined : driver?.stays, contextReset: reset };
+}
+
+/** What stands in no other's place. Of a broken record we know no id; that it is Slipway's and of its name has to do. */
+async function isOurs(
+  profile: Profile,
+  name: string,
+  found: Machine | undefined,
+  places: ClientPlaces,
+): Promise<boolean> {
+  if (found) return (await profile.conflict(name, found.spec.id, places)) === undefined;
+  return profile !== dockerContext || (await contextOwner(contextName(name), places)) !== '';
 }
 
 /** Of a broken record we know no driver and no id; drivers whose things lie on this computer know them by the name. */

@@ -7,6 +7,7 @@ import { dockerContext } from '../../src/provision/profiles/docker-context.ts';
 import { renewCertificates } from '../../src/provision/certificates.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { readyMachine } from '../fakes/machine.ts';
+import { placesIn } from '../fakes/places.ts';
 import { has, run } from '../fakes/programs.ts';
 
 async function files(folder: string): Promise<readonly string[]> {
@@ -43,7 +44,7 @@ describe.skipIf(!has('docker'))('the docker CLI', () => {
     );
     expect(code).toBe(0);
     const machine = readyMachine('web');
-    await applyChanges(dockerContext.add({ machine, tls, places: { dockerConfig: ours } }));
+    await applyChanges(dockerContext.add({ machine, tls, places: placesIn(ours, ours) }));
     expect((await files(ours)).toSorted()).toEqual((await files(theirs)).toSorted());
     const meta = async (config: string): Promise<Record<string, unknown>> => {
       const [path = ''] = (await files(config)).filter((file) => file.endsWith('meta.json'));
@@ -54,7 +55,7 @@ describe.skipIf(!has('docker'))('the docker CLI', () => {
 
   test('lists, shows, uses and removes a context of ours as one of its own', async () => {
     await using folder = await temporaryFolder();
-    const places = { dockerConfig: folder.path };
+    const places = placesIn(folder.path, folder.path);
     const tls = { ca: 'CA', cert: 'CERT', key: 'KEY' };
     await applyChanges(dockerContext.add({ machine: readyMachine('web'), tls, places }));
     await applyChanges(await switchContext('web', places));
@@ -80,7 +81,7 @@ describe.skipIf(!has('docker'))('the docker CLI', () => {
 
   test('finds nothing left of a context that we dropped', async () => {
     await using folder = await temporaryFolder();
-    const places = { dockerConfig: folder.path };
+    const places = placesIn(folder.path, folder.path);
     await applyChanges(dockerContext.add({ machine: readyMachine('web'), tls: undefined, places }));
     await applyChanges(dockerContext.drop('web', places));
     const { stdout } = await docker(folder.path, 'context', 'ls', '--format', '{{.Name}}');

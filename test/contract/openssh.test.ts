@@ -1,7 +1,12 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { sshArgv, sshConfig, type Route } from '../../src/cli/openssh.ts';
+import { sshArgv } from '../../src/cli/openssh.ts';
+import { sshConfig, type Route } from '../../src/provision/profiles/ssh-options.ts';
+import { applyChanges } from '../../src/changes.ts';
+import { sshConfigProfile } from '../../src/provision/profiles/ssh-config.ts';
+import { readyMachine } from '../fakes/machine.ts';
+import { placesIn } from '../fakes/places.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { run } from '../fakes/programs.ts';
 
@@ -45,4 +50,31 @@ test('ssh reads from our file what was meant, by the machine’s name as it is w
   await writeFile(config, sshConfig({ other, 'Web-1.example': odd }));
   expect(Object.fromEntries(await understood(['-F', config, 'Web-1.example']))).toMatchObject(wanted);
   expect((await understood(['-F', config, 'other'])).get('userknownhostsfile')).toBe('/known');
+});
+
+test('ssh finds in the user’s settings what the profile wrote, whatever the folder is called', async () => {
+  await using folder = await temporaryFolder();
+  const places = placesIn(join(folder.path, '" %'));
+  const host = { address: odd.target.address, ssh: { ...odd.target, hostKey: 'ssh-ed25519 AAAA' } };
+  await applyChanges([
+    {
+      do: 'write',
+      path: join(places.ssh, 'config'),
+      content: 'Host *\n  LogLevel ERROR\n  Port 1\n  ForwardAgent yes\n',
+      mode: 0o600,
+    },
+    ...sshConfigProfile.add({ machine: readyMachine('web', { host }), tls: undefined, places }),
+  ]);
+  const seen = await understood(['-F', join(places.ssh, 'config'), 'web']);
+  expect(Object.fromEntries(seen)).toMatchObject({
+    ...wanted,
+    userknownhostsfile: join(places.ssh, 'slipway', 'web.known_hosts'),
+    serveraliveinterval: '15',
+    controlmaster: 'auto',
+    controlpersist: '60',
+    // What ours leaves open is the user's to say.
+    forwardagent: 'yes',
+  });
+  expect(seen.get('controlpath')).toContain(join(places.ssh, 'slipway'));
+  expect((await understood(['-F', join(places.ssh, 'config'), 'other'])).get('port')).toBe('1');
 });

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import type { World } from '../../src/lifecycle/world.ts';
 import type { Progress } from '../../src/progress.ts';
 import { openStore } from '../../src/store.ts';
+import { placesIn } from './places.ts';
 
 export type Recorded = Progress & { readonly ids: readonly string[]; readonly notes: readonly string[] };
 
@@ -48,7 +49,7 @@ export function worldIn(home: string, more: Partial<World> & Pick<World, 'connec
     userHome: home,
     sshAgent: undefined,
     sudoPassword: undefined,
-    places: { dockerConfig: join(home, '.docker') },
+    places: placesIn(home),
     debug: () => {},
     ...more,
   };

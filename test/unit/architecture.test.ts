@@ -53,6 +53,8 @@ const PROVISION_MAY = new Set([
   'progress.ts',
   'shell.ts',
   'ssh.ts',
+  'ssh-config.ts',
+  'host-key.ts',
   'changes.ts',
 ]);
 const IMAGES_MAY = new Set([

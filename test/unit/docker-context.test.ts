@@ -7,9 +7,10 @@ import { contextName, contextOwner, dockerContext } from '../../src/provision/pr
 import { rejected } from '../fakes/caught.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { readyMachine } from '../fakes/machine.ts';
+import { placesIn } from '../fakes/places.ts';
 
 const tls = { ca: 'CA', cert: 'CERT', key: 'KEY' };
-const places = { dockerConfig: '/home/ada/.docker' };
+const places = placesIn('/home/ada');
 
 describe('a docker context', () => {
   test('is the docker CLI’s own files, the description last', () => {
@@ -63,7 +64,7 @@ describe('a docker context', () => {
 
   test('is in the way only where it is somebody else’s', async () => {
     await using home = await temporaryFolder();
-    const here = { dockerConfig: home.path };
+    const here = placesIn(home.path, home.path);
     expect(await dockerContext.conflict('web', 'id-of-web', here)).toBeUndefined();
     await applyChanges(dockerContext.add({ machine: readyMachine('web'), tls, places: here }));
     expect(await contextOwner('web', here)).toBe('id-of-web');
@@ -94,7 +95,7 @@ describe('the current context', () => {
 
   test('changes in the docker CLI’s config.json, where all else stays, also its mode', async () => {
     await using home = await temporaryFolder();
-    const here = { dockerConfig: home.path };
+    const here = placesIn(home.path, home.path);
     const path = join(home.path, 'config.json');
     await writeFile(path, text, { mode: 0o640 });
     expect(await currentContext(here)).toBe('old');
@@ -111,7 +112,7 @@ describe('the current context', () => {
 
   test('of a user without config.json is written for that user only', async () => {
     await using home = await temporaryFolder();
-    const here = { dockerConfig: join(home.path, '.docker') };
+    const here = placesIn(home.path);
     expect(await currentContext(here)).toBeUndefined();
     expect(await switchContext(undefined, here)).toEqual([]);
     expect(await switchContext('web', here)).toEqual([
@@ -126,7 +127,7 @@ describe('the current context', () => {
 
   test('is not written where it is so already', async () => {
     await using home = await temporaryFolder();
-    const here = { dockerConfig: home.path };
+    const here = placesIn(home.path, home.path);
     await writeFile(join(home.path, 'config.json'), '{"currentContext":"default"}');
     expect(await switchContext(undefined, here)).toEqual([]);
     await writeFile(join(home.path, 'config.json'), '{"currentContext":"web"}');
@@ -136,7 +137,7 @@ describe('the current context', () => {
   test('in a config.json that is broken is left alone, and the file is named', async () => {
     await using home = await temporaryFolder();
     await mkdir(join(home.path, '.docker'));
-    const here = { dockerConfig: join(home.path, '.docker') };
+    const here = placesIn(home.path);
     await writeFile(join(here.dockerConfig, 'config.json'), '{"auths":');
     for (const read of [() => currentContext(here), () => switchContext('web', here)]) {
       expect(await rejected(read())).toMatchObject({

@@ -7,7 +7,7 @@ import { checkMachine, dryRun } from '../../lifecycle/provision.ts';
 import type { World } from '../../lifecycle/world.ts';
 import { fromEnv, listed, toArgv, toCommandLine, type OptionInfo, type Values } from '../../options.ts';
 import { clientProgram, mendingOf, missingPrograms } from '../../programs.ts';
-import { profiles as known } from '../../provision/profiles/index.ts';
+import { defaultProfiles, profiles as known } from '../../provision/profiles/index.ts';
 import { contextName } from '../../provision/profiles/docker-context.ts';
 import { engineInfos, lifeInfos, sudoPassword } from '../../spec.ts';
 import { badName } from '../../store.ts';
@@ -40,8 +40,8 @@ const args = z.object({
   dryRun: z.boolean().default(false).meta({ description: 'Show what would be done on the host' }),
   profile: z
     .array(z.enum(known.map(({ name }) => name) as [string, ...string[]]))
-    .default(known.map(({ name }) => name))
-    .meta({ description: 'Client settings to write', value: 'name' }),
+    .default([...defaultProfiles])
+    .meta({ description: `Client settings to write: ${known.map(({ name }) => name).join(', ')}`, value: 'name' }),
   sudoPassword,
 });
 

@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { dryRun, provisionMachine } from '../../lifecycle/provision.ts';
+import type { MachineSpec } from '../../machine.ts';
+import { profiles as known } from '../../provision/profiles/index.ts';
 import type { Plan } from '../../provision/step.ts';
 import { shownPlan } from '../../provision/step.ts';
 import { defineCommand, type Command, type Result } from '../command.ts';
@@ -10,6 +12,10 @@ import { oneByOne } from './each.ts';
 
 const args = z.object({
   dryRun: z.boolean().default(false).meta({ description: 'Show what would be done on the host' }),
+  profile: z
+    .array(z.enum(known.map(({ name }) => name) as [string, ...string[]]))
+    .optional()
+    .meta({ description: 'Client settings to have from now on, and no others', value: 'name' }),
   sudoPassword,
 });
 
@@ -21,21 +27,25 @@ export const provision: Command<typeof args> = defineCommand({
   more: machineInfos,
   details:
     'Flags change what the machine was made with; what is not named stays. With nothing to do it changes nothing.',
-  async run({ words, args: { dryRun: dry }, flags }, cli) {
+  async run({ words, args: { dryRun: dry, profile }, flags }, cli) {
+    const changed = (spec: MachineSpec): MachineSpec => ({
+      ...specChanged(spec, flags),
+      ...(profile === undefined ? {} : { profiles: profile }),
+    });
     // The same time given again is as much time from now on.
     const how = { anew: flags.ttl !== undefined };
     if (dry) {
       const plans = [];
       for (const name of words) {
         const before = await cli.world.store.read(name);
-        plans.push(planResult(name, await dryRun(specChanged(before.spec, flags), before, cli.world, how)));
+        plans.push(planResult(name, await dryRun(changed(before.spec), before, cli.world, how)));
       }
       const [only, ...more] = plans;
       if (only && more.length === 0) return only;
       return { json: plans.map(({ json }) => json), text: plans.map(({ text }) => text).join('\n') };
     }
     const done = await oneByOne(words, cli, async (name, world) => {
-      const ready = await provisionMachine(name, (spec) => specChanged(spec, flags), world, how);
+      const ready = await provisionMachine(name, changed, world, how);
       return { name, url: ready.endpoint.url };
     });
     return { json: done, text: done.map(({ name, url }) => `${name} is ready: ${url}`).join('\n') };

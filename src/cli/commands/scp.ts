@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { writeWhole } from '../../changes.ts';
 import { SlipwayError } from '../../errors.ts';
+import { sshConfig, type Route } from '../../provision/profiles/ssh-options.ts';
 import { defineCommand, type Command } from '../command.ts';
-import { attached, routeTo, scpArgv, sideOf, sshConfig, type Route } from '../openssh.ts';
+import { attached, routeTo, scpArgv, sideOf } from '../openssh.ts';
 
 const args = z.object({
   recursive: z.boolean().default(false).meta({ description: 'Copy folders with what is in them', short: 'r' }),

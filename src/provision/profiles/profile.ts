@@ -3,7 +3,11 @@ import type { ClientCertificates, Ready } from '../../machine.ts';
 import type { SlipwayError } from '../../errors.ts';
 
 /** Where the clients of this user keep their settings. */
-export type ClientPlaces = { readonly dockerConfig: string };
+export type ClientPlaces = {
+  readonly dockerConfig: string;
+  /** The folder of OpenSSH’s settings. */
+  readonly ssh: string;
+};
 
 export type ProfileInput = {
   readonly machine: Ready;
