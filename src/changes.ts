@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, lstat, mkdir, open, readdir, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
+import { chmod, lstat, mkdir, open, readdir, readFile, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { SlipwayError, systemCode } from './errors.ts';
 
@@ -7,6 +7,8 @@ import { SlipwayError, systemCode } from './errors.ts';
 export type FileChange =
   | { readonly do: 'write'; readonly path: string; readonly content: string; readonly mode: number }
   | { readonly do: 'delete'; readonly path: string }
+  /** A folder goes once nothing is in it. */
+  | { readonly do: 'prune'; readonly path: string }
   /** A line at the top of a file of the user's, in which all else stays as it is, byte for byte. */
   | ({ readonly do: 'include' } & Inclusion)
   /** That line goes, unless there still is a file that it is for. */
@@ -24,9 +26,16 @@ export async function applyChanges(changes: readonly FileChange[]): Promise<void
   for (const change of changes) {
     if (change.do === 'write') await writeWhole(change.path, change.content, change.mode);
     else if (change.do === 'delete') await rm(change.path, { recursive: true, force: true });
+    else if (change.do === 'prune') await prune(change.path);
     else if (change.do === 'include') await include(change);
     else await exclude(change);
   }
+}
+
+async function prune(folder: string): Promise<void> {
+  await rmdir(folder).catch((error: unknown) => {
+    if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(systemCode(error) ?? '')) throw error;
+  });
 }
 
 async function include({ path, line }: Inclusion): Promise<void> {

@@ -107,6 +107,8 @@ export type Machine = {
   readonly untold?: true;
   /** It has options that it takes when it starts, and is to be stopped and started for them: what `apply` began. */
   readonly due?: 'restart';
+  /** What exists of it at its provider, by the provider's own name, and does not carry our marks yet: another tool made it. */
+  readonly adopts?: string;
 } & (
   | { readonly phase: 'creating'; readonly asked?: Asked; readonly host?: never; readonly endpoint?: never }
   | { readonly phase: 'created'; readonly host: Host; readonly endpoint?: never }

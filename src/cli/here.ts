@@ -14,6 +14,11 @@ export function slipwayHome(): string {
   return process.env.SLIPWAY_HOME || join(homedir(), '.slipway');
 }
 
+/** Where the old docker-machine keeps its machines. */
+export function oldStore(env: Readonly<Record<string, string | undefined>>, userHome: string): string {
+  return env.MACHINE_STORAGE_PATH || join(userHome, '.docker', 'machine');
+}
+
 /** The effects of this process on the world; where its machines are kept, what it shows and when it stops is the program's to say. */
 export function worldHere(
   own: Pick<World, 'progress' | 'signal' | 'sudoPassword' | 'debug'> & {
@@ -41,6 +46,10 @@ export function worldHere(
     now: () => new Date(),
     userHome,
     sshAgent: env.SSH_AUTH_SOCK || undefined,
-    places: { dockerConfig: env.DOCKER_CONFIG || join(userHome, '.docker'), ssh: join(userHome, '.ssh') },
+    places: {
+      dockerConfig: env.DOCKER_CONFIG || join(userHome, '.docker'),
+      ssh: join(userHome, '.ssh'),
+      dockerMachine: oldStore(env, userHome),
+    },
   };
 }

@@ -10,6 +10,7 @@ import { planLife, stopTimers } from '../provision/life.ts';
 import { ownerOf, planDeprovision } from '../provision/plan.ts';
 import { currentContext, switchContext } from '../provision/profiles/current-context.ts';
 import { contextName, contextOwner, dockerContext } from '../provision/profiles/docker-context.ts';
+import { dockerMachine, isMarked } from '../provision/profiles/docker-machine.ts';
 import { profiles } from '../provision/profiles/index.ts';
 import type { ClientPlaces, Profile } from '../provision/profiles/profile.ts';
 import type { Plan } from '../provision/step.ts';
@@ -67,6 +68,7 @@ async function isOurs(
   places: ClientPlaces,
 ): Promise<boolean> {
   if (found) return (await profile.conflict(name, found.spec.id, places)) === undefined;
+  if (profile === dockerMachine) return await isMarked(name, places);
   return profile !== dockerContext || (await contextOwner(contextName(name), places)) !== '';
 }
 

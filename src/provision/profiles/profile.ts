@@ -7,6 +7,8 @@ export type ClientPlaces = {
   readonly dockerConfig: string;
   /** The folder of OpenSSH’s settings. */
   readonly ssh: string;
+  /** The store of the old docker-machine. */
+  readonly dockerMachine: string;
 };
 
 export type ProfileInput = {

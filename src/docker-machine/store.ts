@@ -1,0 +1,69 @@
+import { readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { readIfThere, type FileChange } from '../changes.ts';
+import type { Machine } from '../machine.ts';
+import { configJson, type AuthorityPaths } from '../provision/profiles/docker-machine.ts';
+import { openStore, type Store } from '../store.ts';
+import { readForeign } from './foreign.ts';
+
+/**
+ * Machines in the old tool's store, `~/.docker/machine`. Our record is the truth where there is one; beside it lies what the old tool
+ * and its clients read, written with each record:
+ *
+ *   machines/NAME/config.json                      the old tool's view of it
+ *                 ca.pem cert.pem key.pem          what DOCKER_CERT_PATH wants
+ *                 server.pem server-key.pem        copies of what lies on the host
+ *                 id_rsa                           a copy of the key that logs in, whatever kind of key it is
+ */
+export function openMachineStore(
+  root: string,
+  how: {
+    readonly swarm?: Readonly<Record<string, unknown>>;
+    /** Of machines that are made now, where it is not the store's own. */
+    readonly authority?: Partial<AuthorityPaths>;
+  } = {},
+): Store {
+  return openStore(root, {
+    paths: (folder) => ({
+      tls: folder,
+      serverCert: join(folder, 'server.pem'),
+      serverKey: join(folder, 'server-key.pem'),
+    }),
+    foreign: async (name, folder) => readForeign(name, folder, await readIfThere(join(folder, 'config.json'))),
+    alongside: async (machine, folder) => viewOf(machine, folder, how),
+  });
+}
+
+async function viewOf(
+  machine: Machine,
+  folder: string,
+  how: Parameters<typeof openMachineStore>[1],
+): Promise<readonly FileChange[]> {
+  const config = join(folder, 'config.json');
+  const before = parsed(await readIfThere(config));
+  const view = configJson(machine, { root: dirname(dirname(folder)), before, ...how });
+  const [key, publicKey] = await Promise.all(
+    ['id_ed25519', 'id_ed25519.pub'].map((file) => readIfThere(join(folder, 'ssh', file))),
+  );
+  const wanted = [
+    { path: join(folder, 'id_rsa'), content: key },
+    { path: join(folder, 'id_rsa.pub'), content: publicKey },
+    { path: config, content: view },
+  ];
+  const changed: FileChange[] = [];
+  for (const { path, content } of wanted) {
+    const differs = content !== undefined && content !== (await readFile(path, 'utf8').catch(() => undefined));
+    if (differs) changed.push({ do: 'write', path, content, mode: 0o600 });
+  }
+  return changed;
+}
+
+/** Where our record is the truth, a view that is broken is written anew. */
+function parsed(text: string | undefined): unknown {
+  try {
+    return text === undefined ? undefined : (JSON.parse(text) as unknown);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}

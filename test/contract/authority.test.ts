@@ -1,0 +1,43 @@
+import { execFile } from 'node:child_process';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { build } from 'esbuild';
+import { expect, test } from 'vitest';
+import { temporaryFolder } from '../fakes/folder.ts';
+
+const run = promisify(execFile);
+
+test('of many processes that begin at once, one makes the authority and all have it', async () => {
+  await using folder = await temporaryFolder();
+  const program = join(folder.path, 'bootstrap.mjs');
+  const source = fileURLToPath(new URL('../../src/docker-machine/authority.ts', import.meta.url));
+  await build({
+    stdin: {
+      contents: `import { bootstrap } from ${JSON.stringify(source)};
+        const { ca, client } = await bootstrap(process.argv[2], {}, () => {});
+        process.stdout.write(ca + client.cert);`,
+      resolveDir: fileURLToPath(new URL('../..', import.meta.url)),
+    },
+    outfile: program,
+    bundle: true,
+    platform: 'node',
+    target: 'node20',
+    format: 'esm',
+    banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
+  });
+  const root = join(folder.path, 'store');
+  const answers = await Promise.all(
+    Array.from({ length: 8 }, async () => (await run(process.execPath, [program, root])).stdout),
+  );
+  const certs = join(root, 'certs');
+  const there = (await readFile(join(certs, 'ca.pem'), 'utf8')) + (await readFile(join(certs, 'cert.pem'), 'utf8'));
+  expect([...new Set(answers)]).toEqual([there]);
+  expect((await readdir(certs)).filter((name) => name.endsWith('.pem') || name.endsWith('.old')).toSorted()).toEqual([
+    'ca-key.pem',
+    'ca.pem',
+    'cert.pem',
+    'key.pem',
+  ]);
+});

@@ -1,0 +1,77 @@
+import { X509Certificate } from 'node:crypto';
+import { readFile, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { bootstrap, seed } from '../../src/docker-machine/authority.ts';
+import { openMachineStore } from '../../src/docker-machine/store.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+
+const DAY = 24 * 60 * 60 * 1000;
+
+test('a store gets one authority, and keeps it', async () => {
+  await using folder = await temporaryFolder();
+  const root = folder.path;
+  const said: string[] = [];
+  const made = await bootstrap(root, {}, (line) => said.push(line));
+  const file = (name: string): string => join(root, 'certs', name);
+  expect(said).toEqual([`Creating CA: ${file('ca.pem')}`, `Creating client certificate: ${file('cert.pem')}`]);
+  const modes = await Promise.all(
+    ['', 'ca-key.pem', 'key.pem', 'ca.pem'].map(async (name) => (await stat(file(name))).mode),
+  );
+  expect(modes.map((mode) => (mode & 0o777).toString(8))).toEqual(['700', '600', '600', '644']);
+  const ca = new X509Certificate(made.ca);
+  expect(ca.ca).toBe(true);
+  expect(new X509Certificate(made.client.cert).verify(ca.publicKey)).toBe(true);
+  expect(await bootstrap(root, {}, (line) => said.push(line))).toEqual(made);
+  expect(said).toHaveLength(2);
+});
+
+test('one that comes to its end is made anew, and the client’s certificate with it', async () => {
+  await using folder = await temporaryFolder();
+  const root = folder.path;
+  const before = await bootstrap(root, {}, () => {});
+  const said: string[] = [];
+  const now = (): Date => new Date(Date.now() + 3649 * DAY);
+  const after = await bootstrap(root, {}, (line) => said.push(line), { now });
+  expect(said[0]).toBe('CA certificate is outdated and needs to be regenerated');
+  expect(after.ca).not.toBe(before.ca);
+  expect(new X509Certificate(after.client.cert).verify(new X509Certificate(after.ca).publicKey)).toBe(true);
+});
+
+test('the client’s certificate alone is renewed where the CA lives on', async () => {
+  await using folder = await temporaryFolder();
+  const root = folder.path;
+  const before = await bootstrap(root, {}, () => {});
+  const said: string[] = [];
+  const now = (): Date => new Date(Date.now() + 729 * DAY);
+  const after = await bootstrap(root, {}, (line) => said.push(line), { now });
+  expect(said).toEqual([`Creating client certificate: ${join(root, 'certs', 'cert.pem')}`]);
+  expect(after.ca).toBe(before.ca);
+  expect(after.client.cert).not.toBe(before.client.cert);
+});
+
+test('a key without its certificate is put aside, and a certificate without its key is told', async () => {
+  await using folder = await temporaryFolder();
+  const root = folder.path;
+  const before = await bootstrap(root, {}, () => {});
+  await rm(join(root, 'certs', 'ca.pem'));
+  await bootstrap(root, {}, () => {});
+  expect(await readFile(join(root, 'certs', 'ca-key.pem.old'), 'utf8')).toBe(before.caKey);
+  await rm(join(root, 'certs', 'ca-key.pem'));
+  await expect(bootstrap(root, {}, () => {})).rejects.toThrow(/key of the CA .*ca\.pem is missing/);
+});
+
+test('a machine’s certificates come of the store’s authority', async () => {
+  await using folder = await temporaryFolder();
+  const root = folder.path;
+  const made = await bootstrap(root, {}, () => {});
+  const store = openMachineStore(root);
+  await seed('web', store, root);
+  const { tls, ca } = store.paths('web');
+  const there = await Promise.all(
+    [join(ca, 'ca-key.pem'), ...['ca', 'cert', 'key'].map((name) => join(tls, `${name}.pem`))].map((path) =>
+      readFile(path, 'utf8'),
+    ),
+  );
+  expect(there).toEqual([made.caKey, made.ca, made.client.cert, made.client.key]);
+});
