@@ -79,6 +79,7 @@ const CLI_MAY = [
   /^provision\/step\.ts$/,
   /^provision\/profiles\/[^/]+\.ts$/,
   /^look\.ts$/,
+  /^go-template\/index\.ts$/,
   /^lifecycle\//,
   /^fleet\//,
   /^cli\//,
@@ -101,6 +102,17 @@ const rules: readonly Rule[] = [
   {
     says: 'An image is files and where they come from: images/ knows no machine and no provider, and imports changes, child, computer, errors, lock, options and progress',
     breaks: ({ from, to }) => isIn('images', from) && !isIn('images', to) && !IMAGES_MAY.has(to),
+  },
+  {
+    says: 'A template is pure: go-template/ imports errors at most, and whoever has rows to show hands them in',
+    breaks: ({ from, to }) => isIn('go-template', from) && !isIn('go-template', to) && to !== 'errors.ts',
+  },
+  {
+    says: 'A template is what a format of the command line is written in: nobody but cli/ and docker-machine/ imports go-template/, by its index',
+    breaks: ({ from, to }) =>
+      isIn('go-template', to) &&
+      !isIn('go-template', from) &&
+      (to !== 'go-template/index.ts' || !(isIn('cli', from) || isIn('docker-machine', from))),
   },
   {
     says: 'Two drivers that share code share a noun in the hall, or repeat three lines: no driver imports another',

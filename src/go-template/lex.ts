@@ -1,0 +1,103 @@
+import { TemplateError } from './mistake.ts';
+
+export type Token = {
+  readonly type:
+    | 'text'
+    | 'open'
+    | 'close'
+    | 'space'
+    | 'word'
+    | 'dot'
+    | 'field'
+    | 'variable'
+    | 'number'
+    | 'character'
+    | 'string'
+    | 'mark'
+    | 'end';
+  readonly text: string;
+  readonly at: number;
+};
+
+const SPACE = ' \\t\\r\\n';
+/** What stands between the braces, in the order in which it is tried. */
+const PATTERNS: readonly (readonly [Token['type'], RegExp])[] = [
+  ['close', new RegExp(`[${SPACE}]-\\}\\}[${SPACE}]*|\\}\\}`, 'y')],
+  ['space', new RegExp(`[${SPACE}]+?(?=[${SPACE}]-\\}\\}|[^${SPACE}]|$)`, 'y')],
+  ['variable', /\$[\p{L}\p{Nd}_]*/uy],
+  ['field', /\.(?!\d)[\p{L}\p{Nd}_]+/uy],
+  ['number', /[+-]?(\.?\d)[\d_a-zA-Z.]*((?<=[eEpP])[+-][\d_a-zA-Z.]*)?/y],
+  ['dot', /\./y],
+  ['word', /[\p{L}_][\p{L}\p{Nd}_]*/uy],
+  ['string', /"(?:[^"\\\n]|\\[^\n])*"|`[^`]*`/y],
+  ['character', /'(?:[^'\\\n]|\\[^\n])+'/y],
+  ['mark', /:=|[=|(),]/y],
+];
+/** A name that goes on behind its end is none. */
+const NAMES = new Set<Token['type']>(['variable', 'field', 'dot', 'word']);
+const AFTER_NAME = new RegExp(`[${SPACE}.,|:)(]|\\}\\}|$`, 'y');
+const OPEN = new RegExp(`\\{\\{(-[${SPACE}])?`, 'g');
+const COMMENT = new RegExp(`\\/\\*[\\s\\S]*?\\*\\/`, 'y');
+
+/** A template cut into words. What trim markers take away is gone already. */
+export function tokensOf(template: string): readonly Token[] {
+  const tokens: Token[] = [];
+  let at = 0;
+  for (;;) {
+    OPEN.lastIndex = at;
+    const open = OPEN.exec(template);
+    const text = template.slice(at, open?.index);
+    const kept = open?.[1] === undefined ? text : text.replace(/[ \t\r\n]+$/, '');
+    if (kept !== '') tokens.push({ type: 'text', text: kept, at });
+    if (!open) return [...tokens, { type: 'end', text: '', at: template.length }];
+    const inside = open.index + open[0].length;
+    at = afterComment(template, inside) ?? afterAction(template, open.index, inside, tokens);
+  }
+}
+
+/** Undefined where there is none. */
+function afterComment(template: string, start: number): number | undefined {
+  if (!template.startsWith('/*', start)) return undefined;
+  const comment = matched(COMMENT, template, start);
+  if (comment === undefined) throw new TemplateError('a comment does not end with */', { at: start });
+  const end = start + comment.length;
+  const [, close] = PATTERNS[0] ?? [];
+  const closed = close && matched(close, template, end);
+  if (closed === undefined)
+    throw new TemplateError('behind a comment, the action ends at once: {{/* … */}}', { at: end });
+  return end + closed.length;
+}
+
+function afterAction(template: string, open: number, start: number, tokens: Token[]): number {
+  tokens.push({ type: 'open', text: '{{', at: open });
+  let at = start;
+  for (;;) {
+    const token = nextToken(template, at, open);
+    tokens.push(token);
+    at += token.text.length;
+    if (token.type === 'close') return at;
+  }
+}
+
+function nextToken(template: string, at: number, open: number): Token {
+  if (at >= template.length) throw new TemplateError('an action does not end: }} is missing', { at: open });
+  for (const [type, pattern] of PATTERNS) {
+    const text = matched(pattern, template, at);
+    if (text === undefined) continue;
+    if (NAMES.has(type) && matched(AFTER_NAME, template, at + text.length) === undefined)
+      throw strange(template, at + text.length);
+    return { type, text, at };
+  }
+  if (/["'`]/.test(template[at] ?? '')) throw new TemplateError('a quote is not closed', { at });
+  throw strange(template, at);
+}
+
+function strange(template: string, at: number): TemplateError {
+  const character = String.fromCodePoint(template.codePointAt(at) ?? 0xfffd);
+  return new TemplateError(`${JSON.stringify(character)} can’t stand here`, { at });
+}
+
+function matched(pattern: RegExp, text: string, at: number): string | undefined {
+  pattern.lastIndex = at;
+  return pattern.exec(text)?.[0];
+}

@@ -1,0 +1,188 @@
+import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import {
+  dockerFunctions,
+  oldFunctions,
+  parseRowFormat,
+  parseTemplate,
+  table,
+  TemplateError,
+  type RenderManner,
+} from '../../src/go-template/index.ts';
+
+type Facts = {
+  readonly data: Readonly<Record<string, unknown>>;
+  /** Without an output where Go refuses the template, or the template the data. */
+  readonly cases: readonly { readonly template: string; readonly output: string | null }[];
+  readonly tables: readonly { readonly lines: readonly string[]; readonly output: readonly string[] }[];
+};
+
+/** What Go 1.19 makes of these, with the functions of the old tool and its tabwriter. */
+const facts = JSON.parse(readFileSync(new URL('go-template.json', import.meta.url), 'utf8')) as Facts;
+
+/** The text, or null where it was refused as it should be. */
+function made(template: string, data: unknown = facts.data, functions = oldFunctions): string | null {
+  try {
+    return parseTemplate(template, functions).render(data);
+  } catch (error) {
+    if (error instanceof TemplateError) return null;
+    throw error;
+  }
+}
+
+function refusal(template: string, data: unknown = {}, manner: RenderManner = {}): TemplateError {
+  try {
+    parseTemplate(template, dockerFunctions).render(data, manner);
+  } catch (error) {
+    if (error instanceof TemplateError) return error;
+    throw error;
+  }
+  throw new Error(`${template} was not refused`);
+}
+
+describe('as Go does it', () => {
+  test.each(facts.cases)('$template', ({ template, output }) => {
+    expect(made(template)).toBe(output);
+  });
+
+  test.each(facts.tables)('columns of $lines', ({ lines, output }) => {
+    expect(table(lines)).toEqual(output);
+  });
+});
+
+describe('a mistake', () => {
+  test('says what it is, where, and which words there are', () => {
+    expect(refusal('a {{.Name | uper}}')).toMatchObject({ message: 'there is no function uper', at: 12, word: 'uper' });
+    expect(refusal('{{uper}}').known).toContain('upper');
+    expect(refusal('{{$nmae}}')).toMatchObject({ message: 'there is no variable $nmae', known: ['$'] });
+    expect(refusal('{{if .x}}')).toMatchObject({ message: '{{end}} is missing for this if', at: 2 });
+    expect(refusal('x{{.Name')).toMatchObject({ message: 'an action does not end: }} is missing', at: 1 });
+    expect(refusal('{{index .a 3}}', { a: [1] })).toMatchObject({ message: 'there is no place 3', at: 2 });
+    expect(refusal('{{printf "%z" 1}}')).toMatchObject({ message: 'printf does not know %z', at: 2 });
+    expect(refusal('{{json 1 2}}')).toMatchObject({ message: 'json takes 1 value, and got 2' });
+    expect(refusal('{{eq .a 2376}}', { a: 2376 })).toMatchObject({ message: 'float64 and int can’t be compared' });
+    expect(refusal('{{/* x')).toMatchObject({ message: 'a comment does not end with */' });
+    expect(refusal('{{"x}}')).toMatchObject({ message: 'a quote is not closed', at: 2 });
+    expect(refusal('{{.a!}}')).toMatchObject({ message: '"!" can’t stand here', at: 4 });
+  });
+
+  test('is also what is left out of the language, by name', () => {
+    for (const word of ['define', 'template', 'block', 'call'])
+      expect(refusal(`{{${word} "x" .}}`)).toMatchObject({ message: `${word} is left out here`, at: 2 });
+    expect(refusal('{{printf "%*d" 1 2}}').message).toBe('printf does not know %*');
+    expect(refusal('{{printf "%[1]d" 1}}').message).toBe('printf does not know %[');
+    expect(refusal('{{printf "%#v" 1}}').message).toBe('printf does not know %#v');
+  });
+
+  test('is a field that a row lacks, and not one that what lies in it lacks', () => {
+    const row = { Name: 'web', Labels: {} };
+    const strict = { strict: true };
+    expect(refusal('{{.Nmae}}', row, strict)).toMatchObject({ known: ['.Name', '.Labels'], word: '.Nmae' });
+    expect(refusal('{{range .Labels}}{{else}}{{$.State}}{{end}}', row, strict).word).toBe('.State');
+    expect(parseTemplate('{{.Labels.zone}}').render(row, strict)).toBe('<no value>');
+  });
+});
+
+describe('numbers of the data', () => {
+  test('are float64, or int where that is asked for and they are whole', () => {
+    const data = { days: 1000000, load: 0.5 };
+    expect(parseTemplate('{{.days}} {{.load}}').render(data)).toBe('1e+06 0.5');
+    const whole = { numbers: 'int' } as const;
+    expect(parseTemplate('{{.days}} {{.load}} {{lt .days 30}} {{json .}}').render(data, whole)).toBe(
+      '1000000 0.5 false {"days":1000000,"load":0.5}',
+    );
+  });
+});
+
+test('what the docker CLI has beside', () => {
+  const data = { names: ['a', 'b'], name: 'größe' };
+  const cases: Readonly<Record<string, string>> = {
+    '{{join .names ", "}}': 'a, b',
+    '{{range split "a.b" "."}}<{{.}}>{{end}}': '<a><b>',
+    '{{range split "ab" ""}}<{{.}}>{{end}}': '<a><b>',
+    '{{upper .name}} {{.name | upper | lower}}': 'GRÖSSE grösse',
+    '{{pad .name 1 2}}|{{pad "" 1 2}}|': ' größe  ||',
+    '{{truncate .name 3}} {{truncate .name 99}} {{truncate .name -1}}': 'grö größe ',
+    '{{prettyjson .names}}': '[\n    "a",\n    "b"\n]',
+  };
+  for (const [template, text] of Object.entries(cases)) expect(made(template, data, dockerFunctions)).toBe(text);
+  expect(made('{{upper .name}}', data)).toBeNull();
+  expect(made('{{join .name ","}}', data, dockerFunctions)).toBeNull();
+});
+
+describe('a format of rows', () => {
+  const titles = { Name: 'NAME', State: 'STATE', Current: 'CURRENT' };
+  const rows = [
+    { Name: 'web', State: 'running', Current: '*' },
+    { Name: 'a-long-name', State: 'stopped', Current: '' },
+  ];
+
+  test('with `table` in front has titles and columns', () => {
+    const format = parseRowFormat('table  {{.Name}}\\t{{upper .State}}\\t{{.Current}}', dockerFunctions);
+    expect(format.render(rows, titles)).toEqual([
+      'NAME          STATE     CURRENT',
+      'web           RUNNING   *',
+      'a-long-name   STOPPED   ',
+    ]);
+    expect(format.render([], titles)).toEqual(
+      ['NAME      STATE     CURRENT'].map((line) => line.replace(/ +/g, '   ')),
+    );
+  });
+
+  test('without is each row as it is, where a tab and a new line may be written as such', () => {
+    const format = parseRowFormat('{{.Name}}\\t{{.State}}\\n{{.Current}}', dockerFunctions);
+    expect(format.render(rows, titles)).toEqual(['web\trunning\n*', 'a-long-name\tstopped\n']);
+  });
+});
+
+describe('whatever is given', () => {
+  const pieces = fc.constantFrom(
+    ...'{{ }} {{- -}} . .a .b $ $x := = | ( ) , if else end range with break continue and or not index len slice printf print json split join pad truncate eq lt html js urlquery nil true "a" "%5d" "%v" `x` 1 -1 1.5 1e9 99999999 \'a\' /* */ define " \' ` \\ % \u{1F600} \uD800'.split(
+      ' ',
+    ),
+    ' ',
+    '\n',
+    '{{.a}}',
+    '{{range .}}',
+    '{{range $i, $x := .}}',
+    '{{if .a}}',
+    '{{else}}',
+    '{{end}}',
+  );
+  const template = fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc.array(pieces, { maxLength: 24 }).map((parts) => parts.join('')),
+    fc.array(pieces, { maxLength: 12 }).map((parts) => `{{${parts.join(' ')}}}`),
+  );
+
+  test('it is made or refused, and comes to an end', () => {
+    fc.assert(
+      fc.property(template, fc.oneof(fc.jsonValue(), fc.constant(facts.data)), (text, data) => {
+        made(text, data, dockerFunctions);
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
+  test('it is refused where it would go on or grow without measure', () => {
+    const list = { l: Array.from({ length: 100 }, (_, index) => index) };
+    const ranges = `${'{{range $.l}}'.repeat(8)}x${'{{end}}'.repeat(8)}`;
+    expect(refusal(ranges, list).message).toBe('it works for too long');
+    const doubled = `{{$x := "ab"}}${'{{$x = print $x $x}}'.repeat(40)}`;
+    const tooMuch = 'it makes more text than any machine has to tell';
+    expect(refusal(doubled).message).toBe(tooMuch);
+    expect(refusal('{{pad "x" 99999999999 1}}').message).toBe(tooMuch);
+    const wide = `{{printf "${'%999s'.repeat(17_000)}"${' "x"'.repeat(17_000)}}}`;
+    expect(refusal(wide).message).toBe(tooMuch);
+  });
+
+  test('it may nest, and not too deep', () => {
+    expect(made(`{{${'('.repeat(90)}1${')'.repeat(90)}}}`)).toBe('1');
+    expect(made(`{{${'('.repeat(100_000)}`)).toBeNull();
+    expect(made('{{if .Name}}'.repeat(100_000))).toBeNull();
+    expect(made(`{{if .F}}${'{{else if .F}}'.repeat(10_000)}{{end}}`)).toBeNull();
+    const deep = JSON.parse(`${'['.repeat(5000)}${']'.repeat(5000)}`) as unknown;
+    expect(made('{{json .}}', deep)?.length ?? 10_000).toBe(10_000);
+  });
+});
