@@ -19,10 +19,13 @@ export type Consent = {
   readonly again: string | undefined;
 };
 
+/** Who can be asked, and what runs here. */
+export type Asking = Pick<Cli, 'world' | 'env' | 'interactive' | 'say'>;
+
 const LAST_LINES = 8;
 
 /** Afterwards all these programs are there. Nothing is installed that nobody agreed to. */
-export async function installMissing(programs: readonly Program[], consent: Consent, cli: Cli): Promise<void> {
+export async function installMissing(programs: readonly Program[], consent: Consent, cli: Asking): Promise<void> {
   const { computer } = cli.world;
   const missing = await missingPrograms(programs, computer);
   if (missing.length === 0) return;
@@ -52,7 +55,7 @@ export function unattended(command: readonly string[]): readonly string[] {
   return first === 'sudo' ? ['sudo', '-n', 'DEBIAN_FRONTEND=noninteractive', ...rest] : command;
 }
 
-async function agreed(missing: readonly Program[], { line }: Mending, { yes }: Consent, cli: Cli): Promise<boolean> {
+async function agreed(missing: readonly Program[], { line }: Mending, { yes }: Consent, cli: Asking): Promise<boolean> {
   if (yes || !cli.interactive) return yes;
   cli.say(`This computer lacks ${lackedAs(missing)}.`);
   cli.say(`To install: ${line}`);
@@ -60,7 +63,7 @@ async function agreed(missing: readonly Program[], { line }: Mending, { yes }: C
   return confirmed('Run this now?');
 }
 
-async function install(missing: readonly Program[], mending: Mending, cli: Cli): Promise<void> {
+async function install(missing: readonly Program[], mending: Mending, cli: Asking): Promise<void> {
   const { manager } = mending;
   if (manager === undefined) return;
   await wakeSudo(mending, cli);
@@ -71,7 +74,7 @@ async function install(missing: readonly Program[], mending: Mending, cli: Cli):
 }
 
 /** Asks for the password while the terminal is free: below a live list nobody sees the question. */
-async function wakeSudo({ commands }: Mending, cli: Cli): Promise<void> {
+async function wakeSudo({ commands }: Mending, cli: Asking): Promise<void> {
   const sudo = commands[0]?.[0] === 'sudo' ? await findProgram({ command: 'sudo' }, cli.world.computer) : undefined;
   if (sudo === undefined || !cli.interactive) return;
   const run = { program: sudo, env: cli.env, signal: cli.world.signal };
@@ -82,7 +85,7 @@ async function wakeSudo({ commands }: Mending, cli: Cli): Promise<void> {
 async function runWhole(
   command: readonly string[],
   { manager, line }: Mending,
-  { env, world }: Cli,
+  { env, world }: Asking,
   log: (line: string) => void,
 ): Promise<void> {
   const [name = '', ...argv] = unattended(command);

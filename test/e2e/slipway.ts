@@ -1,7 +1,7 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { cp, mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, inject } from 'vitest';
 import { bedCache, type BedHost } from '../bed/host.ts';
 
@@ -41,9 +41,10 @@ export async function newUser(): Promise<User> {
   await symlink(bedCache.plugins, join(home, '.docker', 'cli-plugins')).catch(async () =>
     cp(bedCache.plugins, join(home, '.docker', 'cli-plugins'), { recursive: true }),
   );
-  // A command named slipway, so that what users type works as they type it.
+  // Both commands by their names, so that what users type works as they type it.
   await mkdir(join(home, 'bin'));
   await symlink(program, join(home, 'bin', 'slipway'));
+  await symlink(join(dirname(program), 'docker-machine.js'), join(home, 'bin', 'docker-machine'));
   const env = {
     HOME: home,
     PATH: `${join(home, 'bin')}:${process.env.PATH ?? ''}`,

@@ -1,0 +1,68 @@
+import type { World } from '../lifecycle/world.ts';
+import type { Flag, FlagValues } from './flags.ts';
+
+/** What a command of the drop-in may know of the process that it runs in. */
+export type Call = {
+  readonly words: readonly string[];
+  readonly values: FlagValues;
+  /** Those flags that were typed. */
+  readonly typed: FlagValues;
+  /** The whole command line, as it can be typed again. */
+  readonly argv: readonly string[];
+  readonly world: World;
+  /** The old store's root: `~/.docker/machine` or MACHINE_STORAGE_PATH. */
+  readonly root: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Flags before the command. */
+  readonly globals: FlagValues;
+  /** A world whose progress is of one machine among several. */
+  readonly worldOf: (name: string) => World;
+  readonly lend: (variable: string, value: string | undefined) => void;
+  /** A line on stdout. */
+  readonly out: (line: string) => void;
+  /** A line on stderr. */
+  readonly say: (line: string) => void;
+  /** An answer from stdin, without the line's end; '' where it has ended. */
+  readonly ask: (question: string) => Promise<string>;
+  readonly version: string;
+};
+
+export type OldCommand = {
+  readonly name: string;
+  /** One line of the overview. */
+  readonly summary: string;
+  /** What stands behind the flags in the usage line. */
+  readonly operands: string;
+  readonly flags: readonly Flag[];
+  /** Further flags, of the driver that the command line names. */
+  readonly more?: (argv: readonly string[], call: Pick<Call, 'env' | 'world'>) => Promise<readonly Flag[]>;
+  readonly details?: string;
+  /** All behind the command is somebody else's. */
+  readonly raw?: true;
+  /** The exit status; 0 where it is undefined. */
+  run(call: Call): Promise<number | void>;
+};
+
+/** Exists for inference only. */
+export const defineOld = (command: OldCommand): OldCommand => command;
+
+/** Files of an authority that a team shares, in place of the store's own. */
+export type Authority = {
+  readonly ca: string | undefined;
+  readonly caKey: string | undefined;
+  readonly cert: string | undefined;
+  readonly key: string | undefined;
+};
+
+export function authorityIn({ globals }: Pick<Call, 'globals'>): Authority {
+  const file = (flag: string): string | undefined => {
+    const path = globals[flag];
+    return typeof path === 'string' && path !== '' ? path : undefined;
+  };
+  return {
+    ca: file('tls-ca-cert'),
+    caKey: file('tls-ca-key'),
+    cert: file('tls-client-cert'),
+    key: file('tls-client-key'),
+  };
+}

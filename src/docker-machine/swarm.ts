@@ -1,0 +1,67 @@
+/** The standalone Swarm that engines before 1.12 had. Nothing is set up for it; what was asked is kept, and can be listed. */
+import { Failure } from './failure.ts';
+import type { Flag, FlagValues } from './flags.ts';
+
+export const swarmFlags: readonly Flag[] = [
+  { names: ['swarm'], kind: 'switch', usage: 'Kept with the machine; no standalone Swarm is set up' },
+  {
+    names: ['swarm-image'],
+    kind: 'text',
+    usage: 'Kept with the machine',
+    env: 'MACHINE_SWARM_IMAGE',
+    initial: 'swarm:latest',
+  },
+  { names: ['swarm-master'], kind: 'switch', usage: 'Kept with the machine' },
+  { names: ['swarm-discovery'], kind: 'text', usage: 'Kept with the machine', initial: '' },
+  { names: ['swarm-strategy'], kind: 'text', usage: 'Kept with the machine', initial: 'spread' },
+  { names: ['swarm-opt'], kind: 'list', usage: 'Kept with the machine' },
+  { names: ['swarm-join-opt'], kind: 'list', usage: 'Kept with the machine' },
+  { names: ['swarm-host'], kind: 'text', usage: 'Kept with the machine', initial: 'tcp://0.0.0.0:3376' },
+  { names: ['swarm-addr'], kind: 'text', usage: 'Kept with the machine', initial: '' },
+  { names: ['swarm-experimental'], kind: 'switch', usage: 'Kept with the machine' },
+];
+
+/** HostOptions.SwarmOptions of config.json, as far as it is read here. */
+export type Swarm = {
+  readonly IsSwarm: boolean;
+  readonly Master: boolean;
+  readonly Discovery: string;
+  readonly Host: string;
+} & Readonly<Record<string, unknown>>;
+
+export function swarmFrom(values: FlagValues): Swarm {
+  const text = (key: string): string => String(values[key] ?? '');
+  const discovery = text('swarm-discovery');
+  if (discovery !== '' && !/^[^:]*:\/\/./.test(discovery))
+    throw new Failure(
+      'Error setting machine configuration from flags provided: --swarm-discovery must be a URL like token://…',
+    );
+  const on = values.swarm === true;
+  const master = values['swarm-master'] === true;
+  return {
+    IsSwarm: on || master,
+    Address: text('swarm-addr'),
+    Discovery: discovery,
+    Agent: !master,
+    Master: master,
+    Host: text('swarm-host'),
+    Image: text('swarm-image'),
+    Strategy: text('swarm-strategy'),
+    Heartbeat: 0,
+    Overcommit: 0,
+    ArbitraryFlags: values['swarm-opt'] ?? [],
+    ArbitraryJoinFlags: values['swarm-join-opt'] ?? [],
+    Env: null,
+    IsExperimental: values['swarm-experimental'] === true,
+  };
+}
+
+/** `tcp://ADDRESS:PORT` of a Swarm's master. */
+export function swarmUrl(swarm: Swarm | undefined, address: string, name: string): string {
+  if (swarm?.Master !== true)
+    throw new Failure(
+      `Error: "${name}" is not a swarm master. The --swarm flag is intended for use with swarm masters`,
+    );
+  const port = /:(\d+)$/.exec(swarm.Host)?.[1] ?? '3376';
+  return `tcp://${address}:${port}`;
+}

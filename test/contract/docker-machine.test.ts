@@ -1,0 +1,442 @@
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { run, type Ran } from '../fakes/programs.ts';
+
+// What needs no host: the command line itself, and machines of the driver `none`, as the old tool's callers read them.
+
+const program = fileURLToPath(new URL('../../dist/docker-machine.js', import.meta.url));
+
+type Home = AsyncDisposable & {
+  readonly path: string;
+  readonly store: string;
+  readonly machine: (...argv: readonly string[]) => Promise<Ran>;
+  readonly machineWith: (env: NodeJS.ProcessEnv, ...argv: readonly string[]) => Promise<Ran>;
+};
+
+async function newHome(): Promise<Home> {
+  const folder = await temporaryFolder();
+  const store = join(folder.path, '.docker', 'machine');
+  const machineWith: Home['machineWith'] = (env, ...argv) =>
+    run(process.execPath, [program, ...argv], {
+      env: { PATH: process.env.PATH, HOME: folder.path, SHELL: '/bin/bash', ...env },
+    });
+  return {
+    path: folder.path,
+    store,
+    machineWith,
+    machine: (...argv) => machineWith({}, ...argv),
+    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
+  };
+}
+
+beforeAll(async () => {
+  await stat(program).catch(() => {
+    throw new Error('There is no dist/: npm test builds it, and so does npm run build');
+  });
+});
+
+const NO_DEFAULT = 'Error: No machine name(s) specified and no "default" machine exists';
+const gone = (name: string): string =>
+  `Docker machine "${name}" does not exist. Use "docker-machine ls" to list machines. Use "docker-machine create" to add a new one.`;
+
+describe('a call that can’t be right ends with 1 and the old tool’s sentence', () => {
+  test.each([
+    ['bogus', "docker-machine: 'bogus' is not a docker-machine command. See 'docker-machine --help'."],
+    ['ls --bogus', 'flag provided but not defined: -bogus'],
+    ['ls -timeout soon', 'invalid value "soon" for flag -timeout'],
+    ['ls --timeout', 'flag needs an argument: -timeout'],
+    ['ls --filter nonsense', 'Unsupported filter syntax'],
+    ['ls --filter color=red', "Unsupported filter key 'color'"],
+    ['ls --format {{.Name', 'Template parsing error: '],
+    ['create -d none', 'Error: No machine name specified'],
+    ['create -d none --url u a extra', 'Invalid command line. Found extra arguments [extra]'],
+    [
+      'create -d none --url u a_b',
+      'Error creating machine: Invalid hostname specified. Allowed hostname chars are: 0-9a-zA-Z . -',
+    ],
+    [
+      'create -d none web',
+      'Error setting machine configuration from flags provided: --url option is required when no driver is selected',
+    ],
+    [
+      'create -d bogus web',
+      'Driver "bogus" not found. Do you have the plugin binary "docker-machine-driver-bogus" accessible in your PATH?',
+    ],
+    ['create -d generic web', 'Error setting machine configuration from flags provided: --generic-ip-address'],
+    [
+      'create -d none --url u --swarm --swarm-discovery nowhere web',
+      'Error setting machine configuration from flags provided: --swarm-discovery',
+    ],
+    ['rm', 'Error: Expected to get one or more machine names as arguments'],
+    ['rm -y web', 'Error removing host "web": Docker machine "web" does not exist.'],
+    ['env -u web', 'Error: Expected no machine name when the -u flag is present'],
+    ['active web', 'Error: Too many arguments given'],
+    ['active', 'No active host found'],
+    ['scp a', 'Improper number of arguments'],
+    ['version a b', 'Error: Expected one machine name as an argument'],
+    ...[
+      'config',
+      'env',
+      'inspect',
+      'ip',
+      'kill',
+      'provision',
+      'regenerate-certs -f',
+      'restart',
+      'ssh',
+      'start',
+      'status',
+      'stop',
+      'upgrade',
+      'url',
+    ].flatMap((command) => [
+      [command, NO_DEFAULT],
+      [`${command} web`, gone('web')],
+    ]),
+  ])('%s', async (line, sentence) => {
+    await using home = await newHome();
+    const { code, stderr } = await home.machine(...line.split(' '));
+    expect(stderr).toContain(sentence);
+    expect(stderr).not.toContain('This is a bug');
+    expect(code).toBe(1);
+  });
+
+  test('a file in the place of the store is told, and not a stack', async () => {
+    await using home = await newHome();
+    await mkdir(join(home.path, '.docker'));
+    await writeFile(home.store, '');
+    const { code, stderr } = await home.machine('create', '-d', 'none', '--url', 'u', 'web');
+    expect(stderr).toMatch(/machine/);
+    expect(stderr).not.toContain('    at ');
+    expect(code).toBe(1);
+  });
+});
+
+describe('help', () => {
+  const names = [
+    'active',
+    'config',
+    'create',
+    'env',
+    'inspect',
+    'ip',
+    'kill',
+    'ls',
+    'mount',
+    'provision',
+    'regenerate-certs',
+    'restart',
+    'rm',
+    'scp',
+    'ssh',
+    'start',
+    'status',
+    'stop',
+    'upgrade',
+    'url',
+    'version',
+  ];
+
+  test('without a word it shows all commands', async () => {
+    await using home = await newHome();
+    const { code, stdout } = await home.machine();
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^Usage: docker-machine \[OPTIONS\] COMMAND/);
+    expect(stdout).toContain('Create and manage machines running Docker');
+    for (const name of names) expect(stdout).toMatch(new RegExp(String.raw`^ {2}${name} `, 'm'));
+  });
+
+  test.each(names)('%s -h', async (name) => {
+    await using home = await newHome();
+    for (const flag of ['-h', '--help', '-help']) {
+      const { code, stdout } = await home.machine(name, flag);
+      expect(stdout).toContain(`Usage: docker-machine ${name}`);
+      expect(code).toBe(0);
+    }
+  });
+
+  test.each([
+    ['generic', 'generic-ip-address'],
+    ['amazonec2', 'amazonec2-region'],
+    ['google', 'google-project'],
+    ['none', 'url'],
+  ])('create -d %s --help has its flags', async (driver, flag) => {
+    await using home = await newHome();
+    const { stdout } = await home.machine('create', '-d', driver, '--help');
+    expect(stdout).toMatch(new RegExp(String.raw`^ +--${flag}\b`, 'm'));
+  });
+
+  test('--version is that of the command line that is spoken, as clients compare it', async () => {
+    await using home = await newHome();
+    const lines = await Promise.all(['-v', '--version', 'version'].map((word) => home.machine(word)));
+    for (const { stdout } of lines)
+      expect(stdout).toMatch(/^docker-machine version 0\.16\.2, build slipway-\d+\.\d+\.\d+\n$/);
+  });
+});
+
+describe('machines of an engine that exists', () => {
+  let home: Home;
+  /** Listens, and answers nobody. */
+  const silent = createServer(() => {});
+  let url: string;
+
+  beforeAll(async () => {
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    const address = silent.address();
+    url = `tcp://127.0.0.1:${typeof address === 'object' ? address?.port : 0}`;
+    home = await newHome();
+    for (const [name, ...flags] of [
+      ['web10', '--engine-label', 'zone=a', '--engine-label', 'app=1'],
+      ['web9', '--engine-label', 'app=1'],
+      ['master', '--swarm', '--swarm-master', '--swarm-discovery', 'token://1'],
+      ['member', '--swarm', '--swarm-discovery', 'token://1'],
+    ] as const)
+      expect(await home.machine('create', '-d', 'none', '--url', 'url1', ...flags, name)).toMatchObject({ code: 0 });
+  });
+  afterAll(async () => {
+    silent.close();
+    await home[Symbol.asyncDispose]();
+  });
+
+  test('ls: columns, order of names, and why the version is unknown', async () => {
+    const { code, stdout } = await home.machine('ls');
+    const lines = stdout.trimEnd().split('\n');
+    expect(lines[0]).toMatch(/^NAME +ACTIVE +DRIVER +STATE +URL +SWARM +DOCKER +ERRORS$/);
+    expect(lines.slice(1).map((line) => line.split(/\s+/, 5).join(' '))).toEqual([
+      'master - none Running url1',
+      'member - none Running url1',
+      'web9 - none Running url1',
+      'web10 - none Running url1',
+    ]);
+    expect(lines[1]).toMatch(/ master \(master\) +Unknown +Unable to query docker version: \S/);
+    // Each cell has the room of the widest of its column, and three spaces.
+    expect(lines[0]?.indexOf('ACTIVE')).toBe('member'.length + 3);
+    expect(code).toBe(0);
+  });
+
+  test.each([
+    ['name=web', 'web9 web10'],
+    ['NAME=^w.*0$', 'web10'],
+    ['driver=NONE', 'master member web9 web10'],
+    ['state=running', 'master member web9 web10'],
+    ['state=Stopped', ''],
+    ['state=None', ''],
+    ['swarm=master', 'master member'],
+    ['label=app=1', 'web9 web10'],
+    ['label=app=1 --filter label=zone=a', 'web9 web10'],
+    ['label=app=1 --filter name=9', 'web9'],
+    ['label=zone', 'web10'],
+    ['label=zone=b', ''],
+  ])('ls -q --filter %s', async (filters, names) => {
+    const { stdout } = await home.machine('ls', '-q', '--filter', ...filters.split(' '));
+    expect(stdout.trim().split('\n').join(' ')).toBe(names);
+  });
+
+  test.each([
+    ['{{.Name}} {{.DriverName}} {{.State}}', 'web9 none Running\n'],
+    [String.raw`table {{.Name}}\t{{.DriverName}}`, 'NAME   DRIVER\nweb9   none\n'],
+    ['table {{.Name}}: {{.DriverName}}', 'NAME: DRIVER\nweb9: none\n'],
+    ['{{.Active}}|{{.ActiveHost}}|{{.ActiveSwarm}}', '-|false|false\n'],
+    ['{{range .EngineOptions.Labels}}<{{.}}>{{end}}', '<app=1>\n'],
+    ['{{.SwarmOptions.Strategy}}', 'spread\n'],
+  ])('ls --format %s', async (format, text) => {
+    const { stdout } = await home.machine('ls', '--filter', 'name=web9', '--format', format);
+    expect(stdout).toBe(text);
+  });
+
+  test('DOCKER_HOST makes one the active one', async () => {
+    await home.machine('create', '-d', 'none', '--url', url, 'here');
+    const { stdout } = await home.machineWith({ DOCKER_HOST: url }, 'active', '-t', '3');
+    expect(stdout).toBe('here\n');
+    const listed = await home.machineWith(
+      { DOCKER_HOST: url },
+      'ls',
+      '-timeout=3',
+      '-filter=name=here',
+      '-format',
+      '{{.Active}}',
+    );
+    expect(listed.stdout).toBe('*\n');
+    await home.machine('rm', '-y', 'here');
+  });
+
+  test('values are all that stdout has', async () => {
+    expect(await home.machine('url', 'web9')).toMatchObject({ stdout: 'url1\n', stderr: '' });
+    expect(await home.machine('status', 'web9')).toMatchObject({ stdout: 'Running\n', stderr: '' });
+    expect(await home.machine('ip', 'web9')).toMatchObject({ stdout: 'url1\n', stderr: '' });
+    expect(await home.machine('inspect', 'web9', '-f', '{{.HostOptions.AuthOptions.StorePath}}')).toMatchObject({
+      stdout: `${join(home.store, 'machines', 'web9')}\n`,
+      stderr: '',
+    });
+  });
+
+  test('flags stand before and behind names, with one dash or two, behind others’ flags', async () => {
+    const wanted = { stdout: 'none\n', code: 0 };
+    const calls = [
+      ['inspect', '-f', '{{.DriverName}}', 'web9'],
+      ['inspect', 'web9', '--format', '{{.DriverName}}'],
+      ['inspect', '-format={{.DriverName}}', 'web9'],
+      ['--bugsnag-api-token=no-report', 'inspect', 'web9', '-f={{.DriverName}}'],
+      ['-D', '--bugsnag-api-token', 'no-report', '--native-ssh', 'inspect', 'web9', '--f', '{{.DriverName}}'],
+      ['--storage-path', home.store, '--github-api-token', 'x', 'inspect', 'web9', '-f', '{{.DriverName}}'],
+      ['-s', home.store, 'inspect', '-f', '{{.DriverName}}', '--', 'web9'],
+    ];
+    for (const argv of calls) expect(await home.machine(...argv), argv.join(' ')).toMatchObject(wanted);
+  });
+
+  test('inspect is the JSON of config.json, four spaces deep', async () => {
+    const { stdout } = await home.machine('inspect', 'web10');
+    const shown = JSON.parse(stdout) as Record<string, unknown>;
+    expect(Object.keys(shown).slice(0, 5)).toEqual(['ConfigVersion', 'Driver', 'DriverName', 'HostOptions', 'Name']);
+    expect(stdout).toBe(`${JSON.stringify(shown, null, 4)}\n`);
+    expect(shown).toMatchObject({
+      ConfigVersion: 3,
+      Driver: { URL: 'url1', MachineName: 'web10', StorePath: home.store },
+      DriverName: 'none',
+      HostOptions: {
+        EngineOptions: { Labels: ['zone=a', 'app=1'] },
+        SwarmOptions: { IsSwarm: false, Strategy: 'spread' },
+      },
+      Name: 'web10',
+    });
+    expect(JSON.parse(await readFile(join(home.store, 'machines', 'web10', 'config.json'), 'utf8'))).toEqual(shown);
+  });
+
+  test('a wrong template is told as such', async () => {
+    const { code, stderr } = await home.machine('inspect', 'web10', '-f', '{{.Name');
+    expect(stderr).toMatch(/^template parsing error: /);
+    expect(code).toBe(1);
+  });
+
+  test('nothing in the store is anybody else’s to read', async () => {
+    const entries = await readdir(home.store, { recursive: true, withFileTypes: true });
+    const open = await Promise.all(
+      entries.map(async (entry) => {
+        const path = join(entry.parentPath, entry.name);
+        const { mode } = await stat(path);
+        return (mode & 0o077) === 0 || /\/(ca|cert)\.pem$/.test(path) ? [] : [path];
+      }),
+    );
+    expect(open.flat()).toEqual([]);
+  });
+
+  test('a broken record is one row with the reason, and hides no other', async () => {
+    await mkdir(join(home.store, 'machines', 'bad'));
+    await writeFile(join(home.store, 'machines', 'bad', 'config.json'), '{');
+    const { code, stdout } = await home.machine('ls');
+    expect(stdout).toMatch(/^bad +- +not found +Error +Unknown +\S/m);
+    expect(stdout).toMatch(/^web9 /m);
+    expect(code).toBe(0);
+    expect((await home.machine('ls', '-q')).stdout).not.toContain('bad');
+    expect(await home.machine('rm', '-f', 'bad')).toMatchObject({ code: 0 });
+    expect((await home.machine('ls')).stdout).not.toContain('bad');
+  });
+
+  test.each([
+    ['y\n', true],
+    ['Yes\n', true],
+    ['n\n', false],
+    ['', false],
+  ])('rm asks, and the answer %j counts', async (answer, goes) => {
+    await home.machine('create', '-d', 'none', '--url', 'u', 'asked');
+    const env = { PATH: process.env.PATH, HOME: home.path };
+    const ran = await run(process.execPath, [program, 'rm', 'asked'], { env, stdin: answer });
+    expect(ran.stdout).toContain(
+      'About to remove asked\nWARNING: This action will delete both local reference and remote instance.\n',
+    );
+    expect(ran.stdout).toContain('Are you sure? (y/n): ');
+    expect(ran.code).toBe(0);
+    expect(ran.stdout.includes('Successfully removed asked')).toBe(goes);
+    await home.machine('rm', '-f', 'asked');
+  });
+
+  test('what needs a live engine says that there is none, with the old tool’s words before it', async () => {
+    for (const [command, before] of [
+      ['env', 'Error checking TLS connection: '],
+      ['config', 'Error running connection boilerplate: '],
+    ] as const) {
+      const { code, stderr, stdout } = await home.machine(command, 'web9');
+      expect(stderr).toContain(
+        `${before}Error checking and/or regenerating the certs: There was an error validating certificates for host "url1"`,
+      );
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    }
+  });
+
+  test.each(['start', 'stop', 'kill'])('%s is nothing that the driver none does', async (verb) => {
+    expect(await home.machine(verb, 'web9')).toMatchObject({
+      code: 1,
+      stderr: `none driver does not support ${verb}\n`,
+    });
+  });
+});
+
+describe('env --unset, line by line', () => {
+  test.each([
+    ['bash', ['unset DOCKER_TLS_VERIFY', 'unset DOCKER_HOST', 'unset DOCKER_CERT_PATH', 'unset DOCKER_MACHINE_NAME']],
+    [
+      'fish',
+      ['set -e DOCKER_TLS_VERIFY;', 'set -e DOCKER_HOST;', 'set -e DOCKER_CERT_PATH;', 'set -e DOCKER_MACHINE_NAME;'],
+    ],
+    ['cmd', ['SET DOCKER_TLS_VERIFY=', 'SET DOCKER_HOST=', 'SET DOCKER_CERT_PATH=', 'SET DOCKER_MACHINE_NAME=']],
+    [
+      'tcsh',
+      [
+        'unsetenv DOCKER_TLS_VERIFY;',
+        'unsetenv DOCKER_HOST;',
+        'unsetenv DOCKER_CERT_PATH;',
+        'unsetenv DOCKER_MACHINE_NAME;',
+      ],
+    ],
+    [
+      'emacs',
+      [
+        '(setenv "DOCKER_TLS_VERIFY" nil)',
+        '(setenv "DOCKER_HOST" nil)',
+        '(setenv "DOCKER_CERT_PATH" nil)',
+        '(setenv "DOCKER_MACHINE_NAME" nil)',
+      ],
+    ],
+    [
+      'powershell',
+      ['TLS_VERIFY', 'HOST', 'CERT_PATH', 'MACHINE_NAME'].map((name) => String.raw`Remove-Item Env:\\DOCKER_${name}`),
+    ],
+  ])('%s', async (shell, lines) => {
+    await using home = await newHome();
+    const { stdout } = await home.machine('env', '--shell', shell, '-u');
+    expect(stdout.split('\n').slice(0, 4)).toEqual(lines);
+    const more = await home.machineWith({ NO_PROXY: 'localhost' }, 'env', '--shell', shell, '--no-proxy', '-u');
+    expect(more.stdout.split('\n')[4]).toContain('NO_PROXY');
+  });
+
+  test('without a shell in the environment it says so', async () => {
+    await using home = await newHome();
+    const { code, stderr } = await home.machineWith({ SHELL: '' }, 'env', '-u');
+    expect({ code, stderr }).toEqual({ code: 1, stderr: 'Error: Unknown shell\n' });
+  });
+});
+
+test('as a plugin of the docker CLI it says what it is', async () => {
+  await using home = await newHome();
+  const { stdout } = await home.machine('docker-cli-plugin-metadata');
+  expect(JSON.parse(stdout)).toMatchObject({
+    SchemaVersion: '0.1.0',
+    Vendor: 'Slipway',
+    ShortDescription: expect.any(String) as string,
+  });
+});
+
+test('creates at the same time leave one authority, which all share', async () => {
+  await using home = await newHome();
+  const names = ['a', 'b', 'c', 'd', 'e', 'f'];
+  const made = await Promise.all(names.map((name) => home.machine('create', '-d', 'none', '--url', 'u', name)));
+  expect(made.map(({ code }) => code)).toEqual(names.map(() => 0));
+  expect((await home.machine('ls', '-q')).stdout.trim().split('\n')).toEqual(names);
+  expect(await readdir(join(home.store, 'certs'))).toEqual(
+    expect.arrayContaining(['ca-key.pem', 'ca.pem', 'cert.pem', 'key.pem']),
+  );
+});
