@@ -172,6 +172,25 @@ export const sshProgram: Program = {
   folders: [String.raw`C:\Windows\System32\OpenSSH`],
 };
 
+/** What `slipway mount` runs. */
+export function sshfsProgram({ platform }: Pick<Computer, 'platform'>): Program {
+  return {
+    command: 'sshfs',
+    purpose: 'shows folders of machines here',
+    packages: {
+      apt: ['sshfs'],
+      dnf: ['fuse-sshfs'],
+      pacman: ['sshfs'],
+      zypper: ['sshfs'],
+      winget: ['WinFsp.WinFsp', 'SSHFS-Win.SSHFS-Win'],
+      choco: ['sshfs'],
+    },
+    // On macOS it needs macFUSE, which a person has to allow in the system's settings.
+    link: platform === 'darwin' ? 'https://macfuse.github.io' : 'https://github.com/libfuse/sshfs',
+    folders: [String.raw`C:\Program Files\SSHFS-Win\bin`],
+  };
+}
+
 function commandsOf(manager: PackageManager, packages: readonly string[]): readonly (readonly string[])[] {
   switch (manager) {
     case 'apt':

@@ -11,6 +11,8 @@ export type Result = { readonly json: unknown; readonly text: string; readonly s
 /** Where a command that goes on shows how things are meanwhile. */
 export type Screen = {
   readonly write: (text: string) => void;
+  /** Once a reader has taken all that was written: who waits for that keeps nothing for one that is slow. */
+  readonly taken: () => Promise<void>;
   /** Undefined where it is no terminal. */
   readonly size: () => { readonly columns: number; readonly rows: number } | undefined;
   /** Documents are wanted, one a line, and nothing else. */

@@ -179,6 +179,7 @@ async function makeCli(password: unknown): Promise<Cli> {
     color,
     screen: {
       write: (text) => void process.stdout.write(text),
+      taken: () => new Promise((resolve) => process.stdout.write('', () => resolve())),
       size: () =>
         process.stdout.isTTY === true && process.env.TERM !== 'dumb'
           ? { columns: process.stdout.columns || 80, rows: process.stdout.rows || 24 }

@@ -69,6 +69,19 @@ export function scpArgv({ from, to, routes, flags, windows }: Copy, config: stri
   return [...options, ...through, ...flags, '--', operand(from), operand(to)];
 }
 
+export type Mount = {
+  readonly machine: string;
+  readonly path: string;
+  /** An ssh_config in which the machine goes by its name. */
+  readonly config: string;
+  readonly mountpoint: string;
+};
+
+/** Its options are words separated by commas and its commands words separated by spaces, so paths are kept out of both. */
+export function sshfsArgv({ machine, path, config, mountpoint }: Mount): readonly string[] {
+  return ['-F', config, '-o', 'reconnect', `${machine}:${path}`, mountpoint];
+}
+
 /** Runs a program on this terminal; 128 + n for a death by signal, as shells have it. */
 export function attached(program: string, argv: readonly string[], signal: AbortSignal): Promise<number> {
   return new Promise((resolve, reject) => {

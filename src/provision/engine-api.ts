@@ -1,4 +1,4 @@
-import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
+import { request as httpRequest, type ClientRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { canceled, SlipwayError, systemCode } from '../errors.ts';
@@ -21,6 +21,12 @@ export async function askVersion(
   call: EngineCall,
 ): Promise<EngineVersion> {
   return (await askFor('/version', endpoint, tls, call)) as EngineVersion;
+}
+
+/** Whether it still answers: what proxies on the way say of a silent connection is not the engine's word. */
+export async function ping(endpoint: Endpoint, tls: ClientCertificates | undefined, call: EngineCall): Promise<void> {
+  const { status } = await get(endpoint, tls, call, '/_ping');
+  if (status !== 200) throw new Error(`it answered ${status}`);
 }
 
 /** What `GET /info` tells, as far as we read it. */
@@ -138,12 +144,13 @@ async function refusesStrangers(endpoint: Endpoint, { ca }: ClientCertificates, 
   }
 }
 
-function get(
+/** A GET that is not sent before its `end`. */
+export function callEngine(
   endpoint: Endpoint,
   tls: Partial<ClientCertificates> | undefined,
-  { signal, seconds }: EngineCall,
-  path = '/version',
-): Promise<{ status: number; body: string }> {
+  { path, signal }: { readonly path: string; readonly signal: AbortSignal },
+  answered: (response: IncomingMessage) => void,
+): ClientRequest {
   const socket = /^unix:\/\/(.+)$/.exec(endpoint.url)?.[1];
   const url = new URL(endpoint.url.replace(/^tcp:/, tls ? 'https:' : 'http:').replace(/^unix:.*/, 'http://localhost'));
   const options: RequestOptions = {
@@ -153,6 +160,15 @@ function get(
     signal,
     ...(socket === undefined ? { host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port } : { socketPath: socket }),
   };
+  return tls ? httpsRequest({ ...options, ...tls }, answered) : httpRequest(options, answered);
+}
+
+function get(
+  endpoint: Endpoint,
+  tls: Partial<ClientCertificates> | undefined,
+  { signal, seconds }: EngineCall,
+  path = '/version',
+): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
     const answered = (response: IncomingMessage): void => {
       let body = '';
@@ -163,7 +179,7 @@ function get(
       response.on('end', () => resolve({ status: response.statusCode ?? 0, body }));
       response.on('error', reject);
     };
-    const call = tls ? httpsRequest({ ...options, ...tls }, answered) : httpRequest(options, answered);
+    const call = callEngine(endpoint, tls, { path, signal }, answered);
     // A timer of our own: the garbage collector may take a timeout signal that only AbortSignal.any refers to.
     const timer = setTimeout(() => call.destroy(new Error(`no answer within ${seconds} s`)), seconds * 1000);
     call.on('close', () => clearTimeout(timer));

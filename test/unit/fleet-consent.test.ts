@@ -76,7 +76,7 @@ async function atTerminal(text: string, more: Partial<World> = {}) {
     interactive,
     width: 80,
     color: false,
-    screen: { write: () => {}, size: () => undefined, json: false },
+    screen: { write: () => {}, taken: async () => {}, size: () => undefined, json: false },
     program: 'slipway',
     progressOf: (name) => ({ ...world.progress, end: (error) => rows.push(`${name} ${error ? 'failed' : 'done'}`) }),
     lend: () => {},

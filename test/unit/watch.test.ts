@@ -64,7 +64,7 @@ async function watched(
   const write = (text: string): void => {
     out += text;
   };
-  const shown = { write, size: () => undefined, json: false, ...screen };
+  const shown = { write, taken: async () => {}, size: () => undefined, json: false, ...screen };
   const result = await watch(look, 0, { screen: shown, world, say, color: false });
   return { result, out, said };
 }

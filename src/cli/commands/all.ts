@@ -128,6 +128,18 @@ export const commands: readonly ((CommandEntry | CommandFamily) & { readonly gro
     load: async () => (await import('./url.ts')).url,
   },
   {
+    name: 'active',
+    group: 'Look',
+    summary: 'Print the machine that docker talks to',
+    load: async () => (await import('./active.ts')).active,
+  },
+  {
+    name: 'events',
+    group: 'Look',
+    summary: 'Follow what happens on engines',
+    load: async () => (await import('./events.ts')).events,
+  },
+  {
     name: 'use',
     group: 'Connect',
     summary: 'Point the docker CLI at a machine',
@@ -140,12 +152,24 @@ export const commands: readonly ((CommandEntry | CommandFamily) & { readonly gro
     load: async () => (await import('./env.ts')).env,
   },
   {
+    name: 'config',
+    group: 'Connect',
+    summary: 'Print flags for one docker command',
+    load: async () => (await import('./config.ts')).config,
+  },
+  {
     name: 'ssh',
     group: 'Connect',
     summary: 'Open a shell or run a command',
     load: async () => (await import('./ssh.ts')).ssh,
   },
   { name: 'scp', group: 'Connect', summary: 'Copy files', load: async () => (await import('./scp.ts')).scp },
+  {
+    name: 'mount',
+    group: 'Connect',
+    summary: 'Show a machine’s folder here',
+    load: async () => (await import('./mount.ts')).mount,
+  },
   {
     name: 'doctor',
     group: 'Help',

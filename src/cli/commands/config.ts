@@ -1,0 +1,54 @@
+import { join } from 'node:path';
+import { z } from 'zod';
+import { SlipwayError } from '../../errors.ts';
+import type { Ready } from '../../machine.ts';
+import { contextName } from '../../provision/profiles/docker-context.ts';
+import { defineCommand, type Command } from '../command.ts';
+import { readyMachine } from './ready.ts';
+
+const args = z.object({});
+
+export const config: Command<typeof args> = defineCommand({
+  name: 'config',
+  summary: 'Print the flags that connect the docker CLI to a machine: docker $(slipway config NAME) ps',
+  words: '<name>',
+  args,
+  details: 'One flag a line, from the record alone. For more than one command: slipway use, or slipway env.',
+  async run({ words: [name = ''], flags: { json } }, { world: { store } }) {
+    const machine = await readyMachine(name, store);
+    const flags = flagsOf(machine, store.paths(name).tls);
+    if (json !== true) inOnePiece(machine, flags);
+    return {
+      json: {
+        name,
+        host: machine.endpoint.url,
+        certificates: machine.endpoint.tls ? store.paths(name).tls : null,
+        flags,
+      },
+      text: flags.join('\n'),
+    };
+  },
+});
+
+function flagsOf({ endpoint }: Ready, tls: string): readonly string[] {
+  const files = ['ca', 'cert', 'key'].map(
+    (part) => `--tls${part === 'ca' ? 'cacert' : part}=${join(tls, `${part}.pem`)}`,
+  );
+  return [...(endpoint.tls ? ['--tlsverify', ...files] : []), `-H=${endpoint.url}`];
+}
+
+/** What stands in $(…) is split at spaces, and no quote in it is one. */
+function inOnePiece({ spec: { name, profiles } }: Ready, flags: readonly string[]): void {
+  const broken = flags.find((flag) => /\s/.test(flag));
+  if (broken === undefined) return;
+  const path = broken.slice(broken.indexOf('=') + 1);
+  throw new SlipwayError(
+    'LOCAL_FILES',
+    `A shell would take "${path}" apart at its spaces, in $(slipway config ${name})`,
+    {
+      hint: profiles.includes('docker-context')
+        ? `docker --context ${contextName(name)} … does the same`
+        : `eval "$(slipway env ${name})" does the same for a whole shell`,
+    },
+  );
+}

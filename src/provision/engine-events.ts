@@ -1,0 +1,130 @@
+import type { IncomingMessage } from 'node:http';
+import type { ClientCertificates, Endpoint } from '../machine.ts';
+import { SlipwayError } from '../errors.ts';
+import { callEngine, ping, type EngineCall } from './engine-api.ts';
+
+/** What of its events an engine is asked for. Instants are seconds since 1970, with up to nine decimals. */
+export type EventQuery = {
+  readonly since?: string | undefined;
+  readonly until?: string | undefined;
+  readonly filters: Readonly<Record<string, readonly string[]>>;
+};
+
+/** One event as the engine wrote it: a JSON object on one line. */
+export type EngineEvent = { readonly text: string; readonly nanoseconds: bigint };
+
+export type EventStream = {
+  /** By the engine's own clock, in seconds; undefined where it does not say. */
+  readonly opened: number | undefined;
+  readonly events: AsyncIterable<EngineEvent>;
+};
+
+/** Nothing on the way is kept open by silence alone, and an engine may be silent for days. */
+const HEARTBEAT_SECONDS = 20;
+const LONGEST_EVENT = 1024 * 1024;
+
+/**
+ * One `GET /events`, answered within the given seconds. The stream ends with the query's time, or when the engine stops; it
+ * fails once the engine answers no longer. Nothing is read ahead of who takes the events.
+ */
+export async function openEvents(
+  endpoint: Endpoint,
+  tls: ClientCertificates | undefined,
+  query: EventQuery,
+  call: EngineCall,
+  heartbeat = HEARTBEAT_SECONDS,
+): Promise<EventStream> {
+  const response = await answerTo(pathOf(query), endpoint, tls, call);
+  const opened = Date.parse(response.headers.date ?? '') / 1000;
+  const check = (): Promise<void> => ping(endpoint, tls, { signal: call.signal, seconds: call.seconds });
+  return { opened: Number.isNaN(opened) ? undefined : opened, events: eventsIn(response, check, heartbeat) };
+}
+
+function pathOf({ since, until, filters }: EventQuery): string {
+  const asked = new URLSearchParams({
+    ...(since === undefined ? {} : { since }),
+    ...(until === undefined ? {} : { until }),
+    ...(Object.keys(filters).length === 0 ? {} : { filters: JSON.stringify(filters) }),
+  });
+  return asked.size === 0 ? '/events' : `/events?${asked.toString()}`;
+}
+
+function answerTo(
+  path: string,
+  endpoint: Endpoint,
+  tls: ClientCertificates | undefined,
+  { signal, seconds }: EngineCall,
+): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const call = callEngine(endpoint, tls, { path, signal }, (response) => {
+      clearTimeout(timer);
+      if (response.statusCode === 200) resolve(response);
+      else refusal(response).then(reject, reject);
+    });
+    const timer = setTimeout(() => call.destroy(new Error(`no answer within ${seconds} s`)), seconds * 1000);
+    call.on('socket', (socket) => socket.setKeepAlive(true, HEARTBEAT_SECONDS * 1000));
+    call.on('close', () => clearTimeout(timer));
+    call.on('error', reject);
+    call.end();
+  });
+}
+
+/** A question that it does not understand is not understood the next time either; anything else may pass. */
+async function refusal(response: IncomingMessage): Promise<Error> {
+  let body = '';
+  response.setEncoding('utf8');
+  for await (const chunk of response) if (body.length < 1000) body += String(chunk);
+  const message = messageIn(body) ?? body.trim().slice(0, 200);
+  if (response.statusCode !== 400) return new Error(`it answered ${response.statusCode} ${message}`);
+  return new SlipwayError('USAGE', 'The engine does not understand which events are wanted', {
+    detail: [message],
+    hint: 'Filters are those of docker events: --filter type=container --filter event=start',
+  });
+}
+
+async function* eventsIn(
+  response: IncomingMessage,
+  check: () => Promise<void>,
+  heartbeat: number,
+): AsyncGenerator<EngineEvent, void, undefined> {
+  let silent = false;
+  const beat = setInterval(() => {
+    if (silent)
+      check().catch((error: unknown) => response.destroy(error instanceof Error ? error : new Error(String(error))));
+    silent = true;
+  }, heartbeat * 1000);
+  try {
+    let rest = '';
+    response.setEncoding('utf8');
+    for await (const chunk of response) {
+      silent = false;
+      const lines = (rest + String(chunk)).split('\n');
+      rest = lines.pop() ?? '';
+      if (rest.length > LONGEST_EVENT) throw new Error('it sent what is no event');
+      for (const line of lines) if (line.trim() !== '') yield eventOf(line.trim());
+    }
+  } finally {
+    clearInterval(beat);
+    response.destroy();
+  }
+}
+
+/** Nanoseconds are more than a number of JavaScript holds, so they are read from the text, where no string can look like them. */
+function eventOf(text: string): EngineEvent {
+  const nanoseconds = [...text.matchAll(/"timeNano":(\d{1,19})[,}]/g)].at(-1)?.[1];
+  if (!isObject(text)) throw new Error('it sent what is no event');
+  return { text, nanoseconds: BigInt(nanoseconds ?? 0) };
+}
+
+function messageIn(body: string): string | undefined {
+  const { message } = isObject(body) ? (JSON.parse(body) as { readonly message?: unknown }) : {};
+  return typeof message === 'string' ? message.trim() : undefined;
+}
+
+function isObject(text: string): boolean {
+  try {
+    return text.startsWith('{') && typeof JSON.parse(text) === 'object';
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,216 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import { listenTo, type Left } from '../../src/lifecycle/events.ts';
+import { openEvents } from '../../src/provision/engine-events.ts';
+import { rejected } from '../fakes/caught.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { readyMachine, specNamed } from '../fakes/machine.ts';
+import { worldIn } from '../fakes/world.ts';
+
+type Answer = (request: URL, response: ServerResponse, count: number) => void;
+
+/** An engine that answers /events as it is told, and /_ping until it is dumb. */
+async function engine(answer: Answer, port = 0) {
+  const state = { dumb: false, asked: [] as URL[] };
+  const server = createServer((request: IncomingMessage, response) => {
+    const url = new URL(request.url ?? '', 'http://engine');
+    if (url.pathname === '/_ping') return state.dumb ? undefined : response.end('OK');
+    state.asked.push(url);
+    response.flushHeaders();
+    return answer(url, response, state.asked.length);
+  });
+  await once(server.listen(port, '127.0.0.1'), 'listening');
+  const { port: taken } = server.address() as AddressInfo;
+  return {
+    state,
+    server,
+    port: taken,
+    endpoint: { url: `tcp://127.0.0.1:${taken}`, tls: false },
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+const event = (nanoseconds: bigint, name: string): string =>
+  `{"Type":"container","Action":"start","Actor":{"ID":"${name}","Attributes":{"timeNano":"7","q":"\\"timeNano\\":8,"}},"time":${nanoseconds / 1_000_000_000n},"timeNano":${nanoseconds}}\n`;
+const T = 1_700_000_000_123_456_789n;
+const all = { filters: {} };
+const call = { signal: new AbortController().signal, seconds: 5 };
+
+/** What is heard of a machine at this address, until so many events came or it ended by itself. */
+async function heard(url: string, count: number, query: { until?: string; since?: string } = {}) {
+  await using folder = await temporaryFolder();
+  const stop = new AbortController();
+  const world = worldIn(folder.path, {
+    connect: async () => {
+      throw new Error('nobody is met');
+    },
+    signal: stop.signal,
+  });
+  const options = { url };
+  await world.store.write(
+    readyMachine('web', { spec: specNamed('web', { driver: 'none', options }), endpoint: { url, tls: false } }),
+  );
+  const names: string[] = [];
+  const said: string[] = [];
+  const take = async (machine: string, { text }: { readonly text: string }): Promise<void> => {
+    names.push(`${machine}: ${(JSON.parse(text) as { Actor: { ID: string } }).Actor.ID}`);
+    if (names.length === count) stop.abort();
+  };
+  const left: Left = await listenTo(
+    'web',
+    { query: { ...all, ...query }, take, say: (line) => said.push(line) },
+    world,
+  );
+  return { names, said, left };
+}
+
+describe('a stream of events', () => {
+  test('ends with the engine, and is asked for what is wanted', async () => {
+    await using docker = await engine((_url, response) => {
+      // Two in one piece, and one in two.
+      response.write(event(T, 'a') + event(T + 1n, 'b') + event(T + 2n, 'c').slice(0, 20));
+      setTimeout(() => response.end(event(T + 2n, 'c').slice(20)), 50);
+    });
+    const query = { since: '1.5', until: '2', filters: { type: ['container'], label: ['a=b', 'c'] } };
+    const { events, opened } = await openEvents(docker.endpoint, undefined, query, call);
+    const found: bigint[] = [];
+    for await (const { nanoseconds } of events) found.push(nanoseconds);
+    expect(found).toEqual([T, T + 1n, T + 2n]);
+    expect(Object.fromEntries(docker.state.asked[0]?.searchParams ?? [])).toEqual({
+      since: '1.5',
+      until: '2',
+      filters: '{"type":["container"],"label":["a=b","c"]}',
+    });
+    expect(Math.abs((opened ?? 0) - Date.now() / 1000)).toBeLessThan(60);
+  });
+
+  test('that is silent lasts while the engine answers, and fails when it does not', async () => {
+    await using docker = await engine(() => {});
+    const { events } = await openEvents(docker.endpoint, undefined, all, { ...call, seconds: 0.3 }, 0.1);
+    const end = (async () => {
+      for await (const _event of events);
+    })().then(
+      () => 'ended',
+      (error: unknown) => String(error),
+    );
+    expect(await Promise.race([end, sleep(700, 'lasts')])).toBe('lasts');
+    docker.state.dumb = true;
+    expect(await end).toContain('no answer within 0.3 s');
+  });
+
+  test('is read no faster than it is taken', async () => {
+    const line = event(T, 'x'.repeat(10_000));
+    let written = 0;
+    await using docker = await engine((_url, response) => {
+      const more = (): void => {
+        while (response.write(line)) written += line.length;
+        response.once('drain', more);
+      };
+      more();
+    });
+    const { events } = await openEvents(docker.endpoint, undefined, all, call);
+    const iterator = events[Symbol.asyncIterator]();
+    await iterator.next();
+    let before = -1;
+    // Until all that is between us is full.
+    while (before !== written) {
+      before = written;
+      await sleep(200);
+    }
+    expect(written).toBeLessThan(16 * 1024 * 1024);
+    for (let count = 0; count < 5000; count += 1) await iterator.next();
+    expect(written).toBeGreaterThan(before);
+    await iterator.return?.();
+  });
+
+  test('that the engine does not understand is the user’s mistake; no answer and nonsense are not', async () => {
+    await using strict = await engine(() => {});
+    strict.server.removeAllListeners('request');
+    strict.server.on('request', (_request, response) =>
+      response.writeHead(400).end('{"message":"invalid filter \\u0027foo\\u0027"}'),
+    );
+    expect(await rejected(openEvents(strict.endpoint, undefined, all, call))).toMatchObject({
+      code: 'USAGE',
+      detail: ["invalid filter 'foo'"],
+    });
+    await using odd = await engine((_url, response) => response.end('<html>\n'));
+    const { events } = await openEvents(odd.endpoint, undefined, all, call);
+    await expect(events[Symbol.asyncIterator]().next()).rejects.toThrow('it sent what is no event');
+  });
+});
+
+describe('listening to a machine', () => {
+  test('goes on behind the last event when the connection is lost: none twice, none missed', async () => {
+    const history = [event(T, 'a'), event(T, 'b'), event(T, 'c'), event(T + 1n, 'd')];
+    await using docker = await engine((_url, response, count) => {
+      if (count === 1) {
+        response.write(history[0] ?? '');
+        response.write(history[1] ?? '');
+        setTimeout(() => response.destroy(), 50);
+        return;
+      }
+      // As an engine does: from the instant on, with the instant itself.
+      for (const line of history) response.write(line);
+    });
+    const { names, said, left } = await heard(docker.endpoint.url, 4);
+    expect(names).toEqual(['web: a', 'web: b', 'web: c', 'web: d']);
+    expect(docker.state.asked.map((url) => url.searchParams.get('since'))).toEqual([null, '1700000000.123456789']);
+    expect(said).toEqual([
+      expect.stringMatching(/^web: its engine can’t be reached, and is tried again: /),
+      'web: it answers again',
+    ]);
+    expect(left).toBe('stopped');
+  });
+
+  test('that has heard nothing yet asks for what was since it began', async () => {
+    await using docker = await engine((_url, response, count) => {
+      if (count === 1) setTimeout(() => response.destroy(), 50);
+      else response.write(event(T, 'a'));
+    });
+    await heard(docker.endpoint.url, 1);
+    const [first, second] = docker.state.asked.map((url) => url.searchParams.get('since'));
+    expect(first).toBeNull();
+    expect(Math.abs(Number(second) - Date.now() / 1000)).toBeLessThan(60);
+  });
+
+  test('tells once that nobody answers, and hears who comes late', async () => {
+    const probe = await engine(() => {});
+    const { port, endpoint } = probe;
+    await probe[Symbol.asyncDispose]();
+    const work = heard(endpoint.url, 1);
+    await sleep(2500);
+    await using _docker = await engine((_url, response) => response.write(event(T, 'late')), port);
+    const { names, said } = await work;
+    expect(names).toEqual(['web: late']);
+    expect(said).toEqual([
+      'web: its engine can’t be reached, and is tried again: nothing listens there',
+      'web: it answers again',
+    ]);
+  });
+
+  test('ends with its time, and not with an engine that stops before', async () => {
+    await using docker = await engine((_url, response) => response.end(event(T, 'a')));
+    const past = String(Date.now() / 1000 - 60);
+    expect(await heard(docker.endpoint.url, 9, { until: past })).toEqual({ names: ['web: a'], said: [], left: 'over' });
+    const future = String(Date.now() / 1000 + 3600);
+    const stopped = heard(docker.endpoint.url, 1, { until: future });
+    expect((await stopped).left).toBe('stopped');
+    await using restarted = await engine((_url, response, count) =>
+      count === 1 ? response.end() : response.write(event(T, 'b')),
+    );
+    expect((await heard(restarted.endpoint.url, 1, { until: future })).names).toEqual(['web: b']);
+    await docker[Symbol.asyncDispose]();
+    const unheard = await heard(docker.endpoint.url, 1, { until: past });
+    expect(unheard).toEqual({
+      names: [],
+      said: ['web: its engine can’t be reached: nothing listens there'],
+      left: 'unheard',
+    });
+  });
+});
