@@ -14,6 +14,7 @@ import {
   type Program,
 } from '../programs.ts';
 import type { Cli } from './command.ts';
+import { pluginHere, type Plugin } from './plugin.ts';
 import { ended } from './running.ts';
 import { byRank, preferredHere, standingsOf, type Standing } from './standing.ts';
 
@@ -27,6 +28,8 @@ export type Checkup = {
   /** What installing can mend. */
   readonly missing: readonly Program[];
   readonly mending: Mending;
+  /** What `docker machine` is; undefined where nothing can be said of it. */
+  readonly plugin: Plugin | undefined;
 };
 
 const OLDEST_NODE = [20, 19] as const;
@@ -35,16 +38,18 @@ const SECONDS = 10;
 
 export async function checkUp(cli: Cli): Promise<Checkup> {
   const { computer } = cli.world;
-  const [client, best, manager] = await Promise.all([
+  const [client, best, manager, plugin] = await Promise.all([
     clientProgram(computer),
     preferredHere(registered, computer),
     packageManager(computer),
+    pluginHere(cli),
   ]);
   const groups = await Promise.all([
     nodeRow(cli.nodeVersion),
     homeRow(computer),
     managerRow(manager),
     clientRows(client, cli),
+    machineRows(plugin),
     sshRow(cli),
     ...byRank(await standingsOf(registered, computer)).map((standing) =>
       driverRows(standing, standing.driver.name === best?.driver.name, computer),
@@ -57,6 +62,7 @@ export async function checkUp(cli: Cli): Promise<Checkup> {
     ready: rows.every(({ state }) => state !== 'missing'),
     missing,
     mending: await mendingOf(missing, computer),
+    plugin,
   };
 }
 
@@ -110,6 +116,17 @@ function pluginRow(what: string, version: string | undefined, link: string): Row
   return version === undefined
     ? { what, state: 'optional', detail: `a plugin of the docker client: ${link}` }
     : { what, state: 'ok', detail: version };
+}
+
+function machineRows(plugin: Plugin | undefined): readonly Row[] {
+  if (plugin === undefined) return [];
+  const what = 'docker machine';
+  const { state, path } = plugin;
+  if (state === 'ours')
+    return [{ what, state: 'ok', detail: `${path} leads to ${plugin.program}; undo it: rm ${path}` }];
+  if (state === 'foreign') return [{ what, state: 'note', detail: `${path} is not Slipway’s, and stays as it is` }];
+  const why = state === 'absent' ? 'not linked' : `${path} leads nowhere`;
+  return [{ what, state: 'optional', detail: `${why}; link it: slipway doctor --fix` }];
 }
 
 async function sshRow({ world: { computer } }: Cli): Promise<Row> {

@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import { once } from 'node:events';
-import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink, realpath, rm, stat, writeFile } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -322,7 +322,16 @@ describe.skipIf(!has('tmux'))('at a terminal, doctor --fix', () => {
       await shows('apt-get install --yes --no-install-recommends docker');
       expect(await here.calls()).toEqual([]);
       await tmux('send-keys', key, 'Enter');
+      if (status === 0) {
+        // The docker client is there now, and could have one command more.
+        await shows('Link it now?');
+        await shows(`ln -s ${await realpath(program.replace(/slipway\.js$/, 'docker-machine.js'))} `);
+        await tmux('send-keys', 'y', 'Enter');
+      }
       await shows(`status ${status}`);
+      expect(await readlink(here.at('.docker', 'cli-plugins', 'docker-machine')).catch(() => 'none')).toMatch(
+        status === 0 ? /docker-machine\.js$/ : /^none$/,
+      );
       expect((await here.calls()).filter((call) => call.startsWith('apt-get'))).toEqual(calls);
     } finally {
       await tmux('kill-server');

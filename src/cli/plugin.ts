@@ -1,0 +1,69 @@
+import { lstat, mkdir, readFile, readlink, realpath, rm, symlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { SlipwayError, systemCode } from '../errors.ts';
+import { clientProgram, findProgram } from '../programs.ts';
+import type { Cli } from './command.ts';
+
+/** What `docker machine` is here. `path`: where the docker CLI finds it, or where a link would make it found. */
+export type Plugin =
+  | { readonly state: 'ours'; readonly path: string; readonly program: string }
+  | { readonly state: 'foreign'; readonly path: string }
+  /** `dangling`: a link of ours whose program has moved away. */
+  | { readonly state: 'absent' | 'dangling'; readonly path: string; readonly program: string };
+
+/** By its name it is the plugin called `machine`. */
+const NAME = 'docker-machine';
+const OURS = join('dist', 'docker-machine.js');
+/** Where the docker CLI looks after the user’s own folder. */
+const SYSTEM = ['/usr/local/lib', '/usr/local/libexec', '/usr/lib', '/usr/libexec'].map((folder) =>
+  join(folder, 'docker', 'cli-plugins'),
+);
+
+/** Undefined where there is no docker CLI, or none that takes a link for a program. */
+export async function pluginHere({ packageFile, world: { computer, places } }: Cli): Promise<Plugin | undefined> {
+  if (computer.platform === 'win32') return undefined;
+  if ((await findProgram(await clientProgram(computer), computer)) === undefined) return undefined;
+  const program = await realpath(join(dirname(packageFile), OURS)).catch(() => undefined);
+  if (program === undefined) return undefined;
+  const own = join(places.dockerConfig, 'cli-plugins', NAME);
+  for (const path of [own, ...SYSTEM.map((folder) => join(folder, NAME))]) {
+    if (!(await lstat(path).catch(() => undefined))) continue;
+    const end = await realpath(path).catch(() => undefined);
+    if (end !== undefined) {
+      return (await isOurs(end)) ? { state: 'ours', path, program: end } : { state: 'foreign', path };
+    }
+    const wasOurs = (await readlink(path).catch(() => '')).endsWith(OURS);
+    if (!wasOurs) return { state: 'foreign', path };
+    return { state: path === own ? 'dangling' : 'absent', path: own, program };
+  }
+  return { state: 'absent', path: own, program };
+}
+
+/** Whichever installation of Slipway it is of. */
+async function isOurs(file: string): Promise<boolean> {
+  if (!file.endsWith(OURS)) return false;
+  const text = await readFile(join(dirname(dirname(file)), 'package.json'), 'utf8').catch(() => '{}');
+  return /"name":\s*"slipway"/.test(text);
+}
+
+/** Nothing that is there is overwritten, but a link of ours that leads nowhere. */
+export async function linkPlugin({
+  state,
+  path,
+  program,
+}: Extract<Plugin, { readonly state: 'absent' | 'dangling' }>): Promise<void> {
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    if (state === 'dangling') await rm(path);
+    await symlink(program, path);
+  } catch (error) {
+    throw new SlipwayError(
+      'LOCAL_FILES',
+      `${path} can’t be linked to ${program}: ${systemCode(error) ?? String(error)}`,
+      {
+        hint: `See what this says: ln -s ${program} ${path}`,
+        cause: error,
+      },
+    );
+  }
+}
