@@ -215,7 +215,7 @@ describeOnBed('docker-machine', () => {
     const after = await readFile(join(store, 'machines', 'web', 'server.pem'), 'utf8');
     expect(after).not.toBe(before);
     expect(
-      (await host.must('openssl x509 -in /etc/docker/slipway/cert.pem -noout -ext subjectAltName')).toString(),
+      (await host.must('openssl x509 -in /etc/docker/slipway/server-cert.pem -noout -ext subjectAltName')).toString(),
     ).toContain('foo.bar.tld');
     await ok(user.run('bash', ['-c', 'docker $(docker-machine config web) version']));
   });
