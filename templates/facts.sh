@@ -53,6 +53,8 @@ echo "os_codename ${UBUNTU_CODENAME:-${DEBIAN_CODENAME:-$VERSION_CODENAME}}"
 echo "os_version $VERSION_ID"
 echo "os_name $PRETTY_NAME"
 echo "arch $(uname -m)"
+# A container that boots has the boot id of the kernel that it shares, and a first process of its own.
+echo "boot $(cat /proc/sys/kernel/random/boot_id) $(sed 's/.*) //' /proc/1/stat | cut -d' ' -f20)"
 if [ -d /run/systemd/system ]; then echo 'init systemd'; fi
 if command -v apt-get >/dev/null; then echo 'packages apt'; fi
 if dockerd=$(command -v dockerd); then echo "dockerd $dockerd"; fi

@@ -124,7 +124,7 @@ async function createTogether(
   return group.flatMap((item): readonly Done[] => {
     const one = made.find(({ name }) => name === item.name);
     if (!one) throw new Error(`createMachines has left out ${item.name}`);
-    if (!one.error) return [{ item, machine: one.ready }];
+    if (!one.error) return [{ item, machine: one.value }];
     return one.begun ? [{ item, error: one.error }] : [];
   });
 }

@@ -8,27 +8,14 @@ import { bootOf } from './first-start.ts';
 import { tellFate } from './life.ts';
 import { admit, provision } from './provision.ts';
 import { recordingFailure } from './records.ts';
-import { turnsFor, type Turns } from './turns.ts';
+import { AT_ONCE, doEach, type Ended, notBegun, type Outcome, turnsFor, type Turns } from './turns.ts';
 import { callOf, type World } from './world.ts';
 import type { Machine, MachineSpec, Ready } from '../machine.ts';
 import type { Store } from '../store.ts';
 
-/** How one of many ended. */
-export type Made = { readonly name: string } & (
-  | { readonly ready: Ready; readonly before: boolean; readonly error?: never }
-  | {
-      readonly error: SlipwayError;
-      /** Whether anything was done for it. */
-      readonly begun: boolean;
-      readonly ready?: never;
-    }
-);
+/** How the making of one ended; for one that was ready before, nothing was begun. */
+export type Made = Outcome<Ready>;
 
-/** Not called for one that was not begun. */
-type Ended = (one: { readonly name: string; readonly error?: SlipwayError }) => void;
-
-/** SSH connections and provisioning at the same time; the provider's own work is one call for all. */
-const AT_ONCE = 8;
 /** Machines of this computer's own, or of drivers without a call for many: each is a create of its own. */
 const CREATES_AT_ONCE = 4;
 
@@ -55,7 +42,7 @@ export async function createMachines(
     : await createEach(left, { world, worldOf, ended, turns });
   return wanted.map(({ name }): Made => {
     const known = ready.find((machine) => machine?.spec.name === name);
-    if (known?.phase === 'ready') return { name, ready: known, before: true };
+    if (known?.phase === 'ready') return { name, value: known, begun: false };
     const one = made.find((done) => done.name === name);
     if (!one) throw new Error(`nothing was made of ${name}`);
     return one;
@@ -92,7 +79,11 @@ async function createEach(
   specs: readonly MachineSpec[],
   { world, worldOf, ended, turns = turnsFor(CREATES_AT_ONCE) }: Making,
 ): Promise<readonly Made[]> {
-  return await each(specs, turns, ended, async (spec) => createMachine(spec, worldOf(spec.name)), world.signal);
+  return await doEach(
+    specs.map(({ name }) => name),
+    { turns, ended, signal: world.signal },
+    async (name) => createMachine(specIn(specs, name), worldOf(name)),
+  );
 }
 
 function inBatch(specs: readonly MachineSpec[]): readonly MachineSpec[] {
@@ -118,7 +109,7 @@ function wholeBatch(wanted: readonly MachineSpec[], before: readonly (Machine | 
 /** What keeps all of them from being asked for keeps nobody else's machines. */
 async function createBatch(driver: Driver, specs: readonly MachineSpec[], making: Making): Promise<readonly Made[]> {
   const { world, ended } = making;
-  if (world.signal.aborted) return specs.map(notBegun);
+  if (world.signal.aborted) return specs.map(({ name }) => notBegun(name));
   try {
     return await askedTogether(driver, specs, making);
   } catch (error) {
@@ -141,7 +132,9 @@ async function askedTogether(
   );
   const alike = specs.map((spec) => ({ ...spec, options, ...(given ? { given } : {}) }));
   const { machines, failure } = await turns(async () => askForAll(driver, await beginAll(alike, world), world));
-  return await each(specs, turns, ended, async ({ name }) => {
+  // Also after a Ctrl-C: each of them has been asked for, and tells what there is of it.
+  const names = specs.map(({ name }) => name);
+  return await doEach(names, { turns, ended }, async (name) => {
     const own = worldOf(name);
     return await recordingFailure(machineIn(machines, name), failure ? world : own, async (save) => {
       if (failure) throw failure;
@@ -196,6 +189,12 @@ async function askForAll(
   }
 }
 
+function specIn(specs: readonly MachineSpec[], name: string): MachineSpec {
+  const spec = specs.find((one) => one.name === name);
+  if (!spec) throw new Error(`${name} is not one of those that are to be made`);
+  return spec;
+}
+
 function machineIn(machines: ReadonlyMap<string, Machine>, name: string): Machine {
   const machine = machines.get(name);
   if (!machine) throw new Error(`${name} is not of this batch`);
@@ -232,34 +231,6 @@ async function lockAll(names: readonly string[], store: Store): Promise<AsyncDis
     throw error;
   }
   return { [Symbol.asyncDispose]: release };
-}
-
-/** Each in its turn; a failure that the user can act on is this one's own, a bug is everyone's. */
-async function each(
-  specs: readonly MachineSpec[],
-  turns: Turns,
-  ended: Ended,
-  work: (spec: MachineSpec) => Promise<Ready>,
-  signal?: AbortSignal,
-): Promise<readonly Made[]> {
-  const one = async (spec: MachineSpec): Promise<Made> => {
-    if (signal?.aborted) return notBegun(spec);
-    const { name } = spec;
-    try {
-      const ready = await work(spec);
-      ended({ name });
-      return { name, ready, before: false };
-    } catch (error) {
-      if (!(error instanceof SlipwayError)) throw error;
-      ended({ name, error });
-      return { name, error, begun: true };
-    }
-  };
-  return await Promise.all(specs.map(async (spec) => turns(async () => one(spec))));
-}
-
-function notBegun({ name }: MachineSpec): Made {
-  return { name, error: new SlipwayError('CANCELED', `"${name}" was not begun`), begun: false };
 }
 
 function range(names: readonly string[]): string {

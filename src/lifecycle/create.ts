@@ -35,7 +35,7 @@ export async function createSettled(settled: MachineSpec, world: World): Promise
     );
     if (again) await admit(driver, target, world);
     await waitForStart(machine, driver, target, world);
-    return provision(machine, driver, world, save, made?.laid);
+    return provision(machine, driver, world, save, { born: made?.laid === true });
   });
 }
 

@@ -3,7 +3,14 @@ import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readIfThere, writeWhole } from '../changes.ts';
 import type { ClientCertificates, ExistingEngine, MachineSpec, Ready } from '../machine.ts';
-import { clientPart, renewCertificates, serverNames, type Certificates } from '../provision/certificates.ts';
+import {
+  clientPart,
+  keptIn,
+  renewCertificates,
+  serverNames,
+  type Certificates,
+  type Renewal,
+} from '../provision/certificates.ts';
 import type { KeyPair } from '../ssh.ts';
 import type { MachinePaths, Store } from '../store.ts';
 
@@ -12,14 +19,15 @@ type MakeKeyPair = (comment: string) => Promise<KeyPair>;
 
 // --- certificates ----------------------------------------------------------------------------------------------------
 
-/** Those that are stored where they still serve, new ones where not; nothing is written. */
+/** Those that are stored where they still serve, new ones where not, or where a renewal is asked for; nothing is written. */
 export async function makeCertificates(
   spec: MachineSpec,
   address: string,
   { store, now }: Keeping,
+  renewal?: Renewal,
 ): Promise<Certificates> {
-  const kept = await storedCertificates(store.paths(spec.name));
-  return renewCertificates(kept, {
+  const stored = await storedCertificates(store.paths(spec.name));
+  return renewCertificates(renewal ? keptIn(stored, renewal) : stored, {
     name: spec.name,
     names: serverNames(spec.name, address, spec.engine.tlsSan),
     now: now(),

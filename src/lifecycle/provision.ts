@@ -14,7 +14,7 @@ import {
 import type { Created, Endpoint, Machine, MachineSpec, Ready, SshTarget } from '../machine.ts';
 import { listed, same } from '../options.ts';
 import { applyStep } from '../provision/apply.ts';
-import { type Certificates, clientPart, serverPart } from '../provision/certificates.ts';
+import { type Certificates, clientPart, type Renewal, serverPart } from '../provision/certificates.ts';
 import { settingsOf } from '../provision/daemon-json.ts';
 import { verifyEngine } from '../provision/engine-api.ts';
 import type { Facts } from '../provision/facts.ts';
@@ -51,13 +51,13 @@ export async function admit(driver: Driver, target: Target<Record<string, unknow
 
 /**
  * Safe to run again at any time: it changes what differs and restarts nothing when nothing does. `anew` counts the time that the
- * machine has from now on, also when it is the same as before.
+ * machine has from now on, also when it is the same as before; `renewal` makes certificates anew that would still serve.
  */
 export async function provisionMachine(
   name: string,
   change: (spec: MachineSpec) => MachineSpec,
   world: World,
-  { anew = false }: { readonly anew?: boolean } = {},
+  { anew = false, renewal }: { readonly anew?: boolean; readonly renewal?: Renewal } = {},
 ): Promise<Ready> {
   const { store } = world;
   await store.read(name);
@@ -89,13 +89,41 @@ export async function provisionMachine(
     carried = true;
     // What waits for a start goes on waiting, whatever was changed meanwhile.
     const due = before.due === undefined ? {} : { due: before.due };
-    const ready = await provision(machine, driver, world, async (next) => {
+    const saving: Save = async (next) => {
       // Before the record says that they are no longer wanted.
       if (next.phase === 'ready') await dropProfiles(before.spec, next.spec, world);
       await save({ ...next, ...due });
-    });
+    };
+    const ready = await provision(machine, driver, world, saving, { renewal });
     return { ...ready, ...due };
   });
+}
+
+/**
+ * New certificates for the engine and its clients: of the CA that they have, so that whatever else it has signed goes on being
+ * accepted, or with `all` of a new one. Stopped anywhere, `provision` goes on from what is stored.
+ */
+export async function regenerateCertificates(
+  name: string,
+  { all }: { readonly all: boolean },
+  world: World,
+): Promise<Ready> {
+  const { phase, host } = await world.store.read(name);
+  if (phase !== 'ready') {
+    throw new SlipwayError('MACHINE_NOT_READY', `"${name}" is not finished: its making was stopped`, {
+      hint: `Finish it: slipway create ${name}`,
+    });
+  }
+  if (!host.ssh) {
+    throw new SlipwayError(
+      'DRIVER_UNSUPPORTED',
+      `"${name}" has no SSH: who runs its engine has to renew its certificates`,
+      {
+        hint: `Connect to it anew with those: slipway provision ${name}, with what changed of --none-tls-ca, --none-tls-cert and --none-tls-key`,
+      },
+    );
+  }
+  return await provisionMachine(name, (spec) => spec, world, { renewal: all ? 'all' : 'leaves' });
 }
 
 /** What `provisionMachine` would do on the host, done to nothing: no record, no file, no remote change. */
@@ -125,7 +153,7 @@ export async function provision(
   driver: Driver,
   world: World,
   save: Save,
-  born = false,
+  { born = false, renewal }: { readonly born?: boolean; readonly renewal?: Renewal | undefined } = {},
 ): Promise<Ready> {
   const { spec } = machine;
   const host = await hostOf(machine, driver, world);
@@ -134,7 +162,7 @@ export async function provision(
   const ready =
     (born && (await bornReady(created, world))) ||
     (host.ssh
-      ? await provisionHost({ ...created, host }, machine, patienceWith(machine, driver), world, save)
+      ? await provisionHost({ ...created, host }, machine, patienceWith(machine, driver), world, save, renewal)
       : await adoptEngine(created, world));
   return await finish(ready, world, save);
 }
@@ -157,6 +185,7 @@ export async function provisionHost(
   patience: Patience,
   world: World,
   save: Save,
+  renewal?: Renewal,
 ): Promise<Ready> {
   const { spec, host } = created;
   const { progress } = world;
@@ -179,7 +208,7 @@ export async function provisionHost(
       patiently(() => openSession(host.ssh, world, pinned), patience, log, world).catch((error: unknown) => {
         throw ofOurMaking(error, created);
       }),
-      makeCertificates(spec, host.address, world),
+      makeCertificates(spec, host.address, world, renewal),
     ]);
     if (opened.status === 'rejected') throw opened.reason;
     try {

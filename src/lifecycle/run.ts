@@ -8,6 +8,7 @@ import { waitForStart } from './first-start.ts';
 import { hostOf, START } from './hosts.ts';
 import { lasting, refuseEnded } from './life.ts';
 import { admit, endpointOf, ENGINE_SECONDS, finish, provisionHost } from './provision.ts';
+import { rebootHost } from './reboot.ts';
 import { recordingFailure, type Save } from './records.ts';
 import { callOf, type World } from './world.ts';
 
@@ -37,6 +38,30 @@ export async function killMachine(name: string, world: World): Promise<void> {
   await changeRun(name, 'kill', world, async (_machine, driver, target) =>
     world.progress.step('kill', `Kill ${name}`, async (log) => driver.kill?.(target, callOf(world, log))),
   );
+}
+
+/**
+ * Ends a machine and starts it again, by its driver; a host that nobody here can start, and that lets us in over SSH, is told to
+ * boot by itself.
+ */
+export async function restartMachine(name: string, seconds: number, world: World): Promise<Ready> {
+  const { store } = world;
+  const before = await store.read(name);
+  // Refused now, and not when it is stopped already.
+  refuseEnded(before, world.now());
+  const { start, stop } = driverNamed(before.spec.driver);
+  if (start && stop) {
+    await stopMachine(name, seconds, world);
+    return await startMachine(name, world);
+  }
+  if (before.phase === 'ready' && !before.host.ssh) throw cannot('restart', before);
+  await using _lock = await store.lock(name);
+  const machine = finished(await store.read(name));
+  const driver = driverNamed(machine.spec.driver);
+  const { ssh } = await hostOf(machine, driver, world);
+  if (!ssh) throw cannot('restart', machine);
+  await rebootHost(machine, ssh, world);
+  return await recordingFailure(machine, world, (save) => reach(machine, driver, world, save));
 }
 
 /** How its driver sees a machine; undefined where the driver made nothing and so knows nothing, or is not in this version. */
@@ -77,15 +102,20 @@ async function changeRun<T>(
   await using _lock = await store.lock(name);
   const machine = await store.read(name);
   const driver = driverNamed(machine.spec.driver);
-  if (!driver[verb]) {
-    throw new SlipwayError('DRIVER_UNSUPPORTED', `Slipway can't ${verb} "${name}": its driver is ${driver.name}`, {
-      hint: `Use its provider's own tools; slipway status ${name} shows how it is`,
-    });
-  }
-  if (machine.phase !== 'ready') {
-    throw new SlipwayError('MACHINE_NOT_READY', `The making of "${name}" was stopped before its end`, {
-      hint: `Finish it: slipway create ${name}, or undo it: slipway rm ${name}`,
-    });
-  }
-  return await work(machine, driver, targetOf(driver, machine.spec));
+  if (!driver[verb]) throw cannot(verb, machine);
+  return await work(finished(machine), driver, targetOf(driver, machine.spec));
+}
+
+function cannot(verb: string, { spec: { name, driver } }: Machine): SlipwayError {
+  return new SlipwayError('DRIVER_UNSUPPORTED', `Slipway can't ${verb} "${name}": its driver is ${driver}`, {
+    hint: `Use its provider's own tools; slipway status ${name} shows how it is`,
+  });
+}
+
+function finished(machine: Machine): Ready {
+  if (machine.phase === 'ready') return machine;
+  const { name } = machine.spec;
+  throw new SlipwayError('MACHINE_NOT_READY', `The making of "${name}" was stopped before its end`, {
+    hint: `Finish it: slipway create ${name}, or undo it: slipway rm ${name}`,
+  });
 }

@@ -11,6 +11,9 @@ export type Certificates = {
   readonly client: { readonly cert: string; readonly key: string };
 };
 
+/** What is made anew though it would still serve: what the CA has signed, or the CA as well. */
+export type Renewal = 'leaves' | 'all';
+
 const DAY = 24 * 60 * 60 * 1000;
 const CA_DAYS = 3650;
 const LEAF_DAYS = 730;
@@ -22,6 +25,11 @@ const BACKDATED = 60 * 60 * 1000;
 /** The names of the engine's certificate: how clients call it from elsewhere, and from the host itself. */
 export function serverNames(name: string, address: string, more: readonly string[]): readonly string[] {
   return [...new Set([address, ...more, '127.0.0.1', 'localhost', name])];
+}
+
+/** What a renewal leaves of those that are there. */
+export function keptIn({ ca, caKey }: Partial<Certificates>, renewal: Renewal): Partial<Certificates> {
+  return renewal === 'all' || ca === undefined || caKey === undefined ? {} : { ca, caKey };
 }
 
 /** Keeps what is still good, issues the rest. The CA stays as long as it lives, so other clients' certificates do too. */
@@ -118,6 +126,7 @@ async function issuer() {
   const x509 = await import('@peculiar/x509');
   x509.cryptoProvider.set(webcrypto);
   const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+  const rsa = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' };
   const { subtle } = webcrypto;
 
   const newKeys = async (): Promise<webcrypto.CryptoKeyPair> => subtle.generateKey(algorithm, true, ['sign', 'verify']);
@@ -149,11 +158,21 @@ async function issuer() {
     };
   }
 
-  async function loadAuthority(pem: string, pkcs8: string): Promise<Authority> {
-    const [der] = x509.PemConverter.decode(pkcs8);
-    if (!der) throw new Error('the CA key in the store is not PEM');
-    const key = await subtle.importKey('pkcs8', der, algorithm, false, ['sign']);
-    return { pem, keyPem: pkcs8, certificate: new x509.X509Certificate(pem), key };
+  /** Docker Machine's are of RSA, and their key is PKCS #1 as often as PKCS #8. */
+  async function loadAuthority(pem: string, caKey: string): Promise<Authority> {
+    const read = createPrivateKey(caKey);
+    const der = read.export({ type: 'pkcs8', format: 'der' });
+    const signing = read.asymmetricKeyType === 'rsa' ? rsa : algorithm;
+    const key = await subtle.importKey('pkcs8', der, signing, false, ['sign']);
+    return { pem, keyPem: caKey, certificate: new x509.X509Certificate(pem), key };
+  }
+
+  /** As the CA itself says: its own tool may have derived it otherwise. */
+  async function authorityKeyOf({ certificate }: Authority): Promise<import('@peculiar/x509').Extension> {
+    const said = certificate.getExtension(x509.SubjectKeyIdentifierExtension);
+    return said
+      ? new x509.AuthorityKeyIdentifierExtension(said.keyId)
+      : await x509.AuthorityKeyIdentifierExtension.create(certificate.publicKey);
   }
 
   async function issue(authority: Authority, { as, name, names, now }: Leaf): Promise<{ cert: string; key: string }> {
@@ -162,17 +181,18 @@ async function issuer() {
     const alternative = names.map((text) => ({ type: isIP(text) ? ('ip' as const) : ('dns' as const), value: text }));
     const certificate = await x509.X509CertificateGenerator.create({
       subject: [{ O: ['Slipway'] }, { CN: [as === 'server' ? name : `${name} client`] }],
-      issuer: authority.certificate.subject,
+      // Not its text: an engine wants the issuer's name byte for byte.
+      issuer: authority.certificate.subjectName,
       publicKey: keys.publicKey,
       signingKey: authority.key,
-      signingAlgorithm: algorithm,
+      signingAlgorithm: authority.key.algorithm.name === rsa.name ? rsa : algorithm,
       ...validity(now, LEAF_DAYS),
       extensions: [
         new x509.BasicConstraintsExtension(false, undefined, true),
         new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
         new x509.ExtendedKeyUsageExtension([usage], false),
         ...(alternative.length > 0 ? [new x509.SubjectAlternativeNameExtension(alternative)] : []),
-        await x509.AuthorityKeyIdentifierExtension.create(authority.certificate.publicKey),
+        await authorityKeyOf(authority),
         await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
       ],
     });

@@ -8,6 +8,8 @@ export type Become = 'root' | 'sudo' | 'password';
 /** What stands on a host, gathered in one round trip by `templates/facts.sh`. */
 export type Facts = {
   readonly become: Become;
+  /** Differs from one boot to the next. */
+  readonly boot: string;
   readonly os: {
     readonly id: string;
     readonly like: readonly string[];
@@ -23,6 +25,7 @@ export type Facts = {
   /** Of the engine's packages, its client, plugins and containerd among them: dpkg's state and version. */
   readonly packages: Readonly<Record<string, { readonly state: string; readonly version: string }>>;
   readonly unit: { readonly active: boolean; readonly enabled: boolean; readonly text: string };
+  /** Without what is in it only while the engine restarts. */
   readonly daemonJson: string | undefined;
   readonly slipwayState: string | undefined;
   /** Our files changed and the engine has not read them yet: a run was killed in between. */
@@ -94,11 +97,26 @@ function clockOf(text: string, here: Date): Facts['clock'] {
   return { now: Number(text), ahead: Number(text) - Math.floor(here.getTime() / 1000) };
 }
 
+/** Of a run that was cut off; templates/configure.sh tells of it, and takes it back at its next run. */
+export const LENT = '/etc/docker/slipway/live-restore-lent';
+
+function withoutLent(daemonJson: string): string {
+  return daemonJson.replace(/\{"live-restore": (true|false),?/, '{');
+}
+
 function parseFacts(become: Become, { one, all }: Answers, here: Date): Facts {
   const text = (key: string): string | undefined =>
     all(key).length > 0 ? Buffer.from(one(key), 'base64').toString('utf8') : undefined;
+  const files = Object.fromEntries(
+    all('file').map((line) => {
+      const [sha256 = '', mode = '', owner = '', ...path] = line.split(' ');
+      return [path.join(' '), { sha256, mode, owner }];
+    }),
+  );
+  const daemonJson = text('daemon_json');
   return {
     become,
+    boot: one('boot'),
     os: {
       id: one('os_id'),
       like: one('os_like').split(' ').filter(Boolean),
@@ -121,16 +139,11 @@ function parseFacts(become: Become, { one, all }: Answers, here: Date): Facts {
       enabled: one('unit_enabled') === 'enabled',
       text: text('unit') ?? '',
     },
-    daemonJson: text('daemon_json'),
+    daemonJson: daemonJson !== undefined && LENT in files ? withoutLent(daemonJson) : daemonJson,
     slipwayState: text('slipway_state'),
     restartPending: one('restart_pending') === 'yes',
     lifePending: one('life_pending') === 'yes',
-    files: Object.fromEntries(
-      all('file').map((line) => {
-        const [sha256 = '', mode = '', owner = '', ...path] = line.split(' ');
-        return [path.join(' '), { sha256, mode, owner }];
-      }),
-    ),
+    files,
     free: Object.fromEntries(
       all('free').map((line) => {
         const [free = '', ...mount] = line.split(' ');

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import { SlipwayError } from '../errors.ts';
 import type { EngineSpec } from '../machine.ts';
 import {
@@ -10,7 +11,7 @@ import {
   type Ownership,
   type Settings,
 } from './daemon-json.ts';
-import type { Facts } from './facts.ts';
+import { type Facts, LENT } from './facts.ts';
 import { isOfLife, lifeFiles, planLife, type Life } from './life.ts';
 import type { Plan, RemoteFile, Step } from './step.ts';
 import { commandOf, dropIn, type EngineCommand } from './unit.ts';
@@ -60,7 +61,7 @@ export function planProvision(input: PlanInput): Plan {
     enable: complete && !facts.unit.enabled,
   };
   const needed = files.length > 0 || restart || effect.engine === 'start' || effect.enable;
-  const configure = needed ? configureStep(files, effect) : undefined;
+  const configure = needed ? configureStep(files, effect, containersIn(facts, files, where)) : undefined;
   return [life, configure, install].filter((step) => step !== undefined);
 }
 
@@ -109,7 +110,7 @@ function deprovisionEngine(facts: Facts, where: string): Step | undefined {
   const files = [...daemonJson, ...ours.map((path) => ({ path, content: undefined }))];
   const restart = facts.dockerd !== undefined && facts.unit.active;
   return {
-    ...configureStep(files, { engine: restart ? 'restart' : 'none', enable: false }),
+    ...configureStep(files, { engine: restart ? 'restart' : 'none', enable: false }, containersIn(facts, files, where)),
     id: 'deprovision',
     title: 'Take the configuration back',
   };
@@ -242,6 +243,7 @@ function wantedFiles({
     env
       ? { path: ENGINE_ENV, mode: '600', content: engine.env.map(environmentLine).join('') }
       : { path: ENGINE_ENV, content: undefined },
+    { path: LENT, content: undefined },
     { path: STATE_FILE, mode: '600', content: json({ id, name, ...ownership }) },
     { path: DROP_IN, mode: '644', content: dropIn(dropInTemplate, command, env ? ENGINE_ENV : undefined) },
     // Unchanged settings keep the text that somebody formatted.
@@ -280,7 +282,27 @@ function changedFiles(
 /** What laying files means for the engine. */
 type EngineEffect = { readonly engine: 'restart' | 'start' | 'later' | 'none'; readonly enable: boolean };
 
-function configureStep(files: Step['files'], { engine, enable }: EngineEffect): Step {
+/** What an engine finds again, or can change, only where no container runs. */
+const UNDER_CONTAINERS = `
+  data-root graph exec-root storage-driver storage-opts features userns-remap exec-opts
+  containerd containerd-namespace containerd-plugin-namespace
+  bridge bip fixed-cidr fixed-cidr-v6 default-gateway default-gateway-v6 default-address-pools
+  ipv6 iptables ip6tables ip-forward ip-masq icc ip mtu userland-proxy`
+  .trim()
+  .split(/\s+/);
+
+/** Whether containers can run on while the engine restarts for these files. */
+function containersIn({ daemonJson }: Facts, files: Step['files'], where: string): 'keep' | 'stop' {
+  const file = files.find(({ path }) => path === DAEMON_JSON);
+  if (!file) return 'keep';
+  const [before, after] = [daemonJson, file.content].map((text) => parseDaemonJson(text, where)) as [
+    Settings,
+    Settings,
+  ];
+  return UNDER_CONTAINERS.every((key) => isDeepStrictEqual(before[key], after[key])) ? 'keep' : 'stop';
+}
+
+function configureStep(files: Step['files'], { engine, enable }: EngineEffect, containers: 'keep' | 'stop'): Step {
   const manifest = files.map((file, index) => `${file.content === undefined ? '-' : file.mode} ${index} ${file.path}`);
   const titles = {
     restart: 'Configure the engine and restart it',
@@ -292,7 +314,12 @@ function configureStep(files: Step['files'], { engine, enable }: EngineEffect): 
     id: 'configure-engine',
     title: titles[engine],
     template: 'configure.sh',
-    variables: { ENGINE: engine, ENABLE: enable ? 'yes' : 'no', MANIFEST: manifest.join('\n') },
+    variables: {
+      ENGINE: engine,
+      ...(engine === 'restart' && containers === 'stop' ? { CONTAINERS: 'stop' } : {}),
+      ENABLE: enable ? 'yes' : 'no',
+      MANIFEST: manifest.join('\n'),
+    },
     files,
   };
 }

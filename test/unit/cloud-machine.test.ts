@@ -295,7 +295,7 @@ describe('several at once', () => {
     const world = sky.world();
     const specs = await three(sky);
     const made = await createMachines(specs, world, () => world);
-    expect(made.map(({ name, ready }) => [name, ready?.phase])).toEqual(names.map((name) => [name, 'ready']));
+    expect(made.map(({ name, value }) => [name, value?.phase])).toEqual(names.map((name) => [name, 'ready']));
     expect(sky.cloud.calls.filter((call) => call.startsWith('create'))).toEqual(['create 3']);
     expect(sky.cloud.targets.map(({ batch }) => [batch?.index, batch?.size])).toEqual([
       [0, 3],
@@ -315,7 +315,7 @@ describe('several at once', () => {
     if (!first) throw new Error('there are three');
     await createMachine(first, world);
     const made = await createMachines([first, ...others], world, () => world);
-    expect(made.map((one) => one.ready !== undefined && one.before)).toEqual([true, false, false]);
+    expect(made.map((one) => one.value !== undefined && !one.begun)).toEqual([true, false, false]);
     expect(sky.cloud.made).toHaveLength(3);
   });
 
@@ -326,7 +326,7 @@ describe('several at once', () => {
     await expect(createMachines(specs, dying, () => dying)).rejects.toBe(KILLED);
     const world = sky.world();
     const ids = await batchIds(world);
-    expect((await createMachines(specs, world, () => world)).every(({ ready }) => ready !== undefined)).toBe(true);
+    expect((await createMachines(specs, world, () => world)).every(({ value }) => value !== undefined)).toBe(true);
     expect(await batchIds(world)).toEqual(ids);
     expect([sky.cloud.made.length, sky.cloud.calls.filter((call) => call === 'create 3').length]).toEqual([3, 2]);
   });

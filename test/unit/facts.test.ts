@@ -14,6 +14,7 @@ const RECORDED = [
   'os_version 12',
   'os_name Debian GNU/Linux 12 (bookworm)',
   'arch x86_64',
+  'boot 0f1e-2d3c 17',
   'init systemd',
   'packages apt',
   'dockerd /usr/sbin/dockerd',
@@ -34,6 +35,20 @@ const RECORDED = [
 ].join('\n');
 
 describe('the facts of a host', () => {
+  test.each([
+    ['{"live-restore": true,"debug": true}\n', '{"debug": true}\n'],
+    ['\n{"live-restore": false,\n  "debug": true\n}', '\n{\n  "debug": true\n}'],
+    ['{"live-restore": true}', '{}'],
+  ])('leave out what daemon.json was lent by a run that was cut off: %j', async (text, without) => {
+    const lines = [`become root`, `daemon_json ${base64(text)}`];
+    const lent = [...lines, 'file 0123 644 root /etc/docker/slipway/live-restore-lent'];
+    const daemonJson = async (answer: readonly string[]): Promise<string | undefined> =>
+      (await gatherFacts(fakeSession({ 'facts.sh': { stdout: answer.join('\n') } }), 'the script', host)).daemonJson;
+    expect(await daemonJson(lent)).toBe(without);
+    // Whoever says it without our mark means it.
+    expect(await daemonJson(lines)).toBe(text);
+  });
+
   test('are read from one answer', async () => {
     const session = fakeSession({ 'facts.sh': { stdout: RECORDED } });
     const now = () => new Date('2026-11-24T12:00:00.900Z');
@@ -42,6 +57,7 @@ describe('the facts of a host', () => {
         "apt": true,
         "arch": "x86_64",
         "become": "sudo",
+        "boot": "0f1e-2d3c 17",
         "clock": {
           "ahead": 5,
           "now": 1795521605,

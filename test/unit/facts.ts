@@ -8,6 +8,7 @@ import { engineOptions } from '../../src/spec.ts';
 /** A Debian 12 host without an engine. */
 export const bare: Facts = {
   become: 'root',
+  boot: '',
   os: {
     id: 'debian',
     like: [],

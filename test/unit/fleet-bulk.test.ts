@@ -43,7 +43,7 @@ async function sky() {
 }
 
 const codes = (made: Awaited<ReturnType<typeof createMachines>>): readonly (readonly unknown[])[] =>
-  made.map(({ name, error, ...more }) => [name, error?.code, 'begun' in more ? more.begun : undefined]);
+  made.map(({ name, error, begun }) => [name, error?.code, error ? begun : undefined]);
 
 describe('many machines', () => {
   test('of which none is begun any more after a Ctrl-C', async () => {

@@ -1,9 +1,10 @@
 import { z } from 'zod';
 import { driverNamed, drivers } from '../../drivers/index.ts';
 import { createMachines, type Made } from '../../lifecycle/bulk.ts';
-import { exitCodes, SlipwayError } from '../../errors.ts';
+import { SlipwayError } from '../../errors.ts';
 import { createMachine } from '../../lifecycle/create.ts';
 import { checkMachine, dryRun } from '../../lifecycle/provision.ts';
+import type { Outcome } from '../../lifecycle/turns.ts';
 import type { World } from '../../lifecycle/world.ts';
 import { fromEnv, listed, toArgv, toCommandLine, type OptionInfo, type Values } from '../../options.ts';
 import { clientProgram, mendingOf, missingPrograms } from '../../programs.ts';
@@ -16,6 +17,7 @@ import { defineCommand, infosOf, type Cli, type Command, type Result } from '../
 import { installMissing } from '../consent.ts';
 import { credentialInfos, driverIn, driverInfos, lendCredentials, machineInfos, specFrom } from '../spec.ts';
 import { preferredHere } from '../standing.ts';
+import { namedOnce, type One, toldOfMany } from './each.ts';
 import { planResult } from './provision.ts';
 import { makeCurrent, noContext } from './use.ts';
 
@@ -82,9 +84,8 @@ function namesFrom(words: readonly string[], count: number | undefined): readonl
   const names = count === undefined ? words : Array.from({ length: count }, (_, at) => `${words[0]}-${at + 1}`);
   const wrong = names.find((name) => !isMachineName(name));
   if (wrong !== undefined) throw badName(wrong);
-  const twice = names.find((name, at) => names.indexOf(name) !== at);
-  if (twice === undefined) return names;
-  throw new SlipwayError('USAGE', `"${twice}" was given twice`, { hint: 'Name each machine once' });
+  namedOnce(names);
+  return names;
 }
 
 /** Machines of one kind: the first one's answers are everyone's. */
@@ -123,8 +124,8 @@ async function createMany(
   for (const name of names) cli.progressOf(name);
   const worldOf = (name: string): World => ({ ...world, progress: cli.progressOf(name) });
   const made = await createMachines(specs, world, worldOf, ({ name, error }) => cli.progressOf(name).end(error));
-  if (made.every((one) => one.ready !== undefined && one.before)) throw allExist(names);
-  return await manyCreated(made, cli);
+  if (made.every(({ value, begun }) => value !== undefined && !begun)) throw allExist(names);
+  return await toldOfMany(made.map(shownOutcome), cli);
 }
 
 function allExist(names: readonly string[]): SlipwayError {
@@ -133,20 +134,11 @@ function allExist(names: readonly string[]): SlipwayError {
   });
 }
 
-async function manyCreated(made: readonly Made[], { say, color }: Cli): Promise<Result> {
-  const { errorDocument, shownError } = await import('../print.ts');
-  const failed = made.flatMap(({ name, error }) => (error ? [{ name, error }] : []));
-  // After a Ctrl-C the rest needs no words of its own.
-  const left = made.flatMap((one) => (one.error && !one.begun ? [one.name] : []));
-  for (const { name, error } of failed) if (!left.includes(name)) say(`${name}: ${shownError(error, color)}`);
-  if (left.length > 0) say(`Not begun: ${left.join(', ')}; the same command again goes on`);
-  return {
-    json: made.map(({ name, ready, error }) =>
-      error ? { name, ...errorDocument(error) } : { name, driver: ready.spec.driver, url: ready.endpoint.url },
-    ),
-    text: made.flatMap(({ name, ready }) => (ready ? [`${name} is ready: ${ready.endpoint.url}`] : [])).join('\n'),
-    ...(failed[0] ? { status: exitCodes[failed[0].error.code] } : {}),
-  };
+function shownOutcome({ name, begun, value, error }: Made): Outcome<One> {
+  if (error) return { name, begun, error };
+  const { spec, endpoint } = value;
+  const json = { name, driver: spec.driver, url: endpoint.url };
+  return { name, begun, value: { json, text: `${name} is ready: ${endpoint.url}` } };
 }
 
 type Given = z.output<typeof args>;

@@ -7,7 +7,7 @@ import { isMachineName } from '../../machine.ts';
 import { isDuration, sudoPassword } from '../../spec.ts';
 import { badName } from '../../store.ts';
 import { defineCommand, type Command } from '../command.ts';
-import { oneByOne } from './each.ts';
+import { allKnown, onEach } from './each.ts';
 
 const args = z.object({ sudoPassword });
 
@@ -20,17 +20,12 @@ export const extend: Command<typeof args> = defineCommand({
     'The last word says how much later: slipway extend web 2h. It counts from the deadline, or from now where that has passed or there was none; "never" takes it away. One that is stopped is told at its next start.',
   async run({ words }, cli) {
     const { names, more } = wordsOf(words);
-    // A name that is wrong stops this before anything is done.
-    for (const name of names) await cli.world.store.read(name);
-    const done = await oneByOne(names, cli, async (name, world) => extendMachine(name, more, world));
-    return {
-      json: done.map(({ machine, told }) => ({
-        name: machine.spec.name,
-        deadline: machine.deadline ?? null,
-        told,
-      })),
-      text: done.map((one) => sentence(one, cli.world.now())).join('\n'),
-    };
+    await allKnown(names, cli);
+    return await onEach(names, cli, async (name, world) => {
+      const extended = await extendMachine(name, more, world);
+      const { machine, told } = extended;
+      return { json: { name, deadline: machine.deadline ?? null, told }, text: sentence(extended, world.now()) };
+    });
   },
 });
 

@@ -1,14 +1,15 @@
 import { z } from 'zod';
 import { dryRun, provisionMachine } from '../../lifecycle/provision.ts';
+import type { World } from '../../lifecycle/world.ts';
 import type { MachineSpec } from '../../machine.ts';
 import { profiles as known } from '../../provision/profiles/index.ts';
 import type { Plan } from '../../provision/step.ts';
 import { shownPlan } from '../../provision/step.ts';
-import { defineCommand, type Command, type Result } from '../command.ts';
+import { defineCommand, type Cli, type Command, type Result } from '../command.ts';
 import { printable } from '../printable.ts';
 import { sudoPassword } from '../../spec.ts';
 import { machineInfos, specChanged } from '../spec.ts';
-import { oneByOne } from './each.ts';
+import { allKnown, type One, onEach } from './each.ts';
 
 const args = z.object({
   dryRun: z.boolean().default(false).meta({ description: 'Show what would be done on the host' }),
@@ -34,23 +35,30 @@ export const provision: Command<typeof args> = defineCommand({
     });
     // The same time given again is as much time from now on.
     const how = { anew: flags.ttl !== undefined };
+    await allKnown(words, cli);
     if (dry) {
-      const plans = [];
-      for (const name of words) {
-        const before = await cli.world.store.read(name);
-        plans.push(planResult(name, await dryRun(changed(before.spec), before, cli.world, how)));
-      }
-      const [only, ...more] = plans;
-      if (only && more.length === 0) return only;
-      return { json: plans.map(({ json }) => json), text: plans.map(({ text }) => text).join('\n') };
+      return await planned(words, cli, async (name, world) => {
+        const before = await world.store.read(name);
+        return planResult(name, await dryRun(changed(before.spec), before, world, how));
+      });
     }
-    const done = await oneByOne(words, cli, async (name, world) => {
-      const ready = await provisionMachine(name, changed, world, how);
-      return { name, url: ready.endpoint.url };
+    return await onEach(words, cli, async (name, world) => {
+      const { endpoint } = await provisionMachine(name, changed, world, how);
+      return { json: { name, url: endpoint.url }, text: `${name} is ready: ${endpoint.url}` };
     });
-    return { json: done, text: done.map(({ name, url }) => `${name} is ready: ${url}`).join('\n') };
   },
 });
+
+/** Plans of several machines are a list, and one is a document of its own. */
+export async function planned(
+  names: readonly string[],
+  cli: Cli,
+  plan: (name: string, world: World) => Promise<One>,
+): Promise<Result> {
+  const [only, ...more] = names;
+  if (only !== undefined && more.length === 0) return await plan(only, cli.world);
+  return await onEach(names, cli, plan);
+}
 
 /** Titles and variables hold words of the host: its release, its architecture. */
 function inLines(value: string): string {
@@ -58,7 +66,7 @@ function inLines(value: string): string {
 }
 
 /** A plan as the user sees it with --dry-run. */
-export function planResult(name: string, plan: Plan): Result {
+export function planResult(name: string, plan: Plan): One {
   const steps = shownPlan(plan);
   if (steps.length === 0) return { json: { name, steps }, text: `${name}: nothing to do` };
   const lines = steps.flatMap((step, index) => [

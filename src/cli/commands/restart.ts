@@ -1,24 +1,19 @@
 import { z } from 'zod';
-import { refuseEnded } from '../../lifecycle/life.ts';
-import { startMachine, stopMachine } from '../../lifecycle/run.ts';
-import { defineCommand, type Command } from '../command.ts';
-import { inTurn } from './each.ts';
+import { restartMachine } from '../../lifecycle/run.ts';
+import type { Command } from '../command.ts';
+import { defineVerb } from './each.ts';
 import { grace } from './stop.ts';
+import { sudoPassword } from '../../spec.ts';
 
-const args = z.object({ timeout: grace });
+const args = z.object({ timeout: grace, sudoPassword });
 
-export const restart: Command<typeof args> = defineCommand({
+export const restart: Command<typeof args> = defineVerb({
   name: 'restart',
   summary: 'Shut machines down and start them again',
-  words: '<names...>',
   args,
-  async run({ words, args: { timeout } }, cli) {
-    return await inTurn(words, cli, async (name, world) => {
-      // Refused now, and not when it is stopped already.
-      refuseEnded(await world.store.read(name), world.now());
-      await stopMachine(name, timeout, world);
-      const { endpoint } = await startMachine(name, world);
-      return { json: { name, url: endpoint.url }, text: `${name} runs: ${endpoint.url}` };
-    });
+  details: 'A machine of yours that answers SSH is told to boot, and waited for.',
+  async does(name, { timeout }, world) {
+    const { endpoint } = await restartMachine(name, timeout, world);
+    return { json: { name, url: endpoint.url }, text: `${name} runs: ${endpoint.url}` };
   },
 });

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { removeMachine } from '../../lifecycle/remove.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { sudoPassword } from '../../spec.ts';
-import { oneByOne } from './each.ts';
+import { allKnown, onEach } from './each.ts';
 
 const args = z.object({
   deprovision: z.boolean().default(false).meta({ description: 'Also undo what provisioning wrote on the host' }),
@@ -20,13 +20,15 @@ export const rm: Command<typeof args> = defineCommand({
   words: '<names...>',
   args,
   async run({ words, args: { deprovision, force } }, cli) {
-    // A name that is wrong stops this before anything is gone.
-    for (const name of words) if (!force) await cli.world.store.read(name);
-    const done = await oneByOne(words, cli, (name, world) => removeMachine(name, { deprovision, force }, world));
-    const lines = done.flatMap(({ name, stays, contextReset }) => [
-      `${name} is removed${stays === undefined ? '' : `; ${stays}`}`,
-      ...(contextReset ? ['The docker CLI’s current context is its default again'] : []),
-    ]);
-    return { json: done, text: lines.join('\n') };
+    await allKnown(words, cli, force ? 'fine' : 'refused');
+    return await onEach(words, cli, async (name, world) => {
+      const removal = await removeMachine(name, { deprovision, force }, world);
+      const { stays, contextReset } = removal;
+      const lines = [
+        `${name} is removed${stays === undefined ? '' : `; ${stays}`}`,
+        ...(contextReset ? ['The docker CLI’s current context is its default again'] : []),
+      ];
+      return { json: removal, text: lines.join('\n') };
+    });
   },
 });

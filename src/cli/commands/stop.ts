@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { stopMachine } from '../../lifecycle/run.ts';
-import { defineCommand, type Command } from '../command.ts';
-import { inTurn } from './each.ts';
+import type { Command } from '../command.ts';
+import { defineVerb } from './each.ts';
 
 export const grace = z
   .int()
@@ -12,15 +12,12 @@ export const grace = z
 
 const args = z.object({ timeout: grace });
 
-export const stop: Command<typeof args> = defineCommand({
+export const stop: Command<typeof args> = defineVerb({
   name: 'stop',
   summary: 'Shut machines down; what is on their disks stays',
-  words: '<names...>',
   args,
-  async run({ words, args: { timeout } }, cli) {
-    return await inTurn(words, cli, async (name, world) => {
-      await stopMachine(name, timeout, world);
-      return { json: { name }, text: `${name} is stopped` };
-    });
+  async does(name, { timeout }, world) {
+    await stopMachine(name, timeout, world);
+    return { json: { name }, text: `${name} is stopped` };
   },
 });

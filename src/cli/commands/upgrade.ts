@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { upgradeMachine, type Upgrade } from '../../lifecycle/upgrade.ts';
 import { sudoPassword } from '../../spec.ts';
-import { defineCommand, type Command, type Result } from '../command.ts';
+import { defineCommand, type Command } from '../command.ts';
 import { specChanged } from '../spec.ts';
-import { oneByOne } from './each.ts';
-import { planResult } from './provision.ts';
+import { allKnown, type One, onEach } from './each.ts';
+import { planned, planResult } from './provision.ts';
 
 const args = z.object({
   engineVersion: z.string().optional().meta({
@@ -25,19 +25,20 @@ export const upgrade: Command<typeof args> = defineCommand({
   async run({ words, args: { engineVersion: version, dryRun: dry } }, cli) {
     const change: Parameters<typeof upgradeMachine>[1]['change'] =
       version === undefined ? undefined : (spec) => specChanged(spec, { 'engine-version': version });
-    const results = await oneByOne(words, cli, async (name, world) => {
-      const result = await upgradeMachine(name, { change, dry }, world);
-      return dry ? planResult(name, result.plan) : upgradeResult(name, result, version || undefined);
-    });
-    const [only, ...more] = results;
-    // One plan is one document, as provision has it.
-    if (dry && only && more.length === 0) return only;
-    return { json: results.map(({ json }) => json), text: results.map(({ text }) => text).join('\n') };
+    await allKnown(words, cli);
+    if (dry) {
+      return await planned(words, cli, async (name, world) =>
+        planResult(name, (await upgradeMachine(name, { change, dry }, world)).plan),
+      );
+    }
+    return await onEach(words, cli, async (name, world) =>
+      upgradeResult(name, await upgradeMachine(name, { change, dry }, world), version || undefined),
+    );
   },
 });
 
 /** What came of an upgrade; other packages are named where they did more than follow their engine. */
-export function upgradeResult(name: string, { url, done }: Upgrade, version: string | undefined): Result {
+export function upgradeResult(name: string, { url, done }: Upgrade, version: string | undefined): One {
   if (!done) throw new Error(`${name} was not upgraded`);
   const { engine, engineBefore, packages } = done;
   const among = version === undefined ? '' : ` ${version}`;

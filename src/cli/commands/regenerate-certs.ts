@@ -1,0 +1,34 @@
+import { z } from 'zod';
+import { regenerateCertificates } from '../../lifecycle/provision.ts';
+import { sudoPassword } from '../../spec.ts';
+import { defineCommand, type Command } from '../command.ts';
+import { allKnown, onEach } from './each.ts';
+
+const args = z.object({
+  all: z.boolean().default(false).meta({
+    description: 'Also a new CA: whatever the old one has signed, and was copied elsewhere, is refused from then on',
+  }),
+  yes: z.boolean().default(false).meta({ description: 'Ask nothing', short: 'y' }),
+  sudoPassword,
+});
+
+export const regenerateCerts: Command<typeof args> = defineCommand({
+  name: 'regenerate-certs',
+  summary: 'Make new certificates for engines and their clients',
+  words: '<names...>',
+  args,
+  details:
+    'The CA stays, and with it the access of other clients; with --all it goes too. The engine restarts once, and its containers run on.',
+  async run({ words, args: { all, yes } }, cli) {
+    await allKnown(words, cli);
+    if (all && !yes && cli.interactive) {
+      const { confirmed } = await import('../wizard.ts');
+      const question = `Make a new CA, so that copies of the certificates of ${words.join(', ')} open nothing any more?`;
+      if (!(await confirmed(question, false))) return { json: [], text: 'Nothing was done' };
+    }
+    return await onEach(words, cli, async (name, world) => {
+      const { endpoint } = await regenerateCertificates(name, { all }, world);
+      return { json: { name, url: endpoint.url }, text: `${name} has new certificates: ${endpoint.url}` };
+    });
+  },
+});
