@@ -48,6 +48,12 @@ export const commands: readonly ((CommandEntry | CommandFamily) & { readonly gro
     summary: 'Upgrade the engine',
     load: async () => (await import('./upgrade.ts')).upgrade,
   },
+  {
+    name: 'regenerate-certs',
+    group: 'Make',
+    summary: 'Make new certificates',
+    load: async () => (await import('./regenerate-certs.ts')).regenerateCerts,
+  },
   { name: 'rm', group: 'Make', summary: 'Remove machines', load: async () => (await import('./rm.ts')).rm },
   {
     name: 'gc',
