@@ -2,10 +2,20 @@ import { format } from 'prettier';
 import { expect, test } from 'vitest';
 import { optionsPage } from '../../src/cli/docs.ts';
 import { eventsSchema } from '../../src/cli/events.ts';
+import { manual } from '../../src/cli/manual.ts';
+import { machineManual, machinePage } from '../../src/docker-machine/docs.ts';
 import { jsonSchema } from '../../src/fleet/schema.ts';
 
 test('docs/options.md says what the declarations say (npm run docs writes it anew)', async () => {
   await expect(await optionsPage()).toMatchFileSnapshot('../../docs/options.md');
+});
+
+test.each([
+  ['docs/docker-machine-commands.md', machinePage],
+  ['man/slipway.1', manual],
+  ['man/docker-machine.1', machineManual],
+])('%s says what the declarations say (npm run docs writes it anew)', async (file, written) => {
+  await expect(await written()).toMatchFileSnapshot(`../../${file}`);
 });
 
 test('events.schema.json says what the events of --json are typed by (npm run docs writes it anew)', async () => {
