@@ -1,7 +1,11 @@
-import { writeFile } from 'node:fs/promises';
+import { X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
+import { readFile, writeFile } from 'node:fs/promises';
+import { createServer, request } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
-import { renewCertificates, serverNames } from '../../src/provision/certificates.ts';
+import { describe, expect, test } from 'vitest';
+import { type Certificates, clientPart, renewCertificates, serverNames } from '../../src/provision/certificates.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { has, run } from '../fakes/programs.ts';
 
@@ -30,4 +34,68 @@ test.skipIf(!has('openssl'))('openssl finds nothing to object to, however strict
     expect(await verify('-purpose', 'sslserver', path('client'))).not.toBe('OK');
     expect(await verify('-verify_hostname', 'elsewhere.example', path('server'))).not.toBe('OK');
   }
+});
+
+/** A CA as Docker Machine makes them: RSA, and named by its user alone. */
+async function rsaAuthority(folder: string, form: string): Promise<Pick<Certificates, 'ca' | 'caKey'>> {
+  const [cert, key] = [join(folder, 'ca.pem'), join(folder, 'ca-key.pem')];
+  const openssl = async (...argv: readonly string[]): Promise<void> => {
+    const { code, stderr } = await run('openssl', argv);
+    if (code !== 0) throw new Error(stderr);
+  };
+  const usage = ['-addext', 'keyUsage=critical,digitalSignature,keyEncipherment,keyAgreement,keyCertSign'];
+  await openssl(
+    ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-sha256', '-days', '1080', '-subj', '/O=somebody'],
+    ...[...usage, '-out', cert, '-keyout', key],
+  );
+  if (form === 'PKCS #1') await openssl('rsa', '-traditional', '-in', key, '-out', key);
+  return { ca: await readFile(cert, 'utf8'), caKey: await readFile(key, 'utf8') };
+}
+
+/** What an engine with these certificates answers a client of them. */
+async function asked({ ca, server, client }: Certificates): Promise<number | undefined> {
+  const engine = createServer({ ca, ...server, requestCert: true, rejectUnauthorized: true }, (_request, response) =>
+    response.end(),
+  ).listen(0, '127.0.0.1');
+  await once(engine, 'listening');
+  const { port } = engine.address() as AddressInfo;
+  try {
+    const call = request({ host: '127.0.0.1', port, ...clientPart({ ca, caKey: '', server, client }) }).end();
+    const [response] = (await once(call, 'response')) as [{ statusCode?: number; resume(): void }];
+    response.resume();
+    return response.statusCode;
+  } finally {
+    engine.closeAllConnections();
+    engine.close();
+  }
+}
+
+describe.skipIf(!has('openssl'))('a CA of RSA', () => {
+  test.each([
+    ['PKCS #1', 'BEGIN RSA PRIVATE KEY'],
+    ['PKCS #8', 'BEGIN PRIVATE KEY'],
+  ])('with a key in %s signs what both sides accept, and stays as it is', async (form, begin) => {
+    await using folder = await temporaryFolder();
+    const authority = await rsaAuthority(folder.path, form);
+    expect(authority.caKey).toContain(begin);
+    const names = serverNames('web', '192.0.2.10', []);
+    const made = await renewCertificates(authority, { name: 'web', names, now: new Date() });
+    expect({ ca: made.ca, caKey: made.caKey }).toEqual(authority);
+    expect(await asked(made)).toBe(200);
+    // A second run keeps all of it.
+    expect(await renewCertificates(made, { name: 'web', names, now: new Date() })).toEqual(made);
+    const [ca, leaf] = [new X509Certificate(made.ca), new X509Certificate(made.server.cert)];
+    expect([leaf.issuer, leaf.verify(ca.publicKey), leaf.publicKey.asymmetricKeyType]).toEqual([
+      'O=somebody',
+      true,
+      'ec',
+    ]);
+    await writeFile(join(folder.path, 'leaf.pem'), made.server.cert);
+    const verified = await run('openssl', [
+      ...['verify', '-CAfile', join(folder.path, 'ca.pem'), '-purpose', 'sslserver', join(folder.path, 'leaf.pem')],
+    ]);
+    expect(verified.stdout).toContain('OK');
+    const { stdout } = await run('openssl', ['x509', '-noout', '-text', '-in', join(folder.path, 'leaf.pem')]);
+    expect(stdout).toContain('Signature Algorithm: sha256WithRSAEncryption');
+  });
 });

@@ -33,6 +33,9 @@ export type FakeHost = AsyncDisposable & {
   open: boolean;
   /** When set, its time of day, in seconds since 1970. */
   now: number | undefined;
+  /** How often it has booted; a reboot that it is told to do counts where it `obeys`. */
+  boots: number;
+  obeys: boolean;
 };
 
 export async function startFakeHost(has: { readonly engine: boolean }): Promise<FakeHost> {
@@ -89,6 +92,7 @@ export async function startFakeHost(has: { readonly engine: boolean }): Promise<
       'os_codename bookworm',
       'os_name Debian GNU/Linux 12 (bookworm)',
       'arch x86_64',
+      `boot ${host.boots}`,
       'init systemd',
       'packages apt',
       'free 9000000 /',
@@ -123,6 +127,8 @@ export async function startFakeHost(has: { readonly engine: boolean }): Promise<
     hostKey: 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA',
     open: false,
     now: undefined,
+    boots: 1,
+    obeys: true,
     files,
     executions,
     demanded,
@@ -148,6 +154,12 @@ export async function startFakeHost(has: { readonly engine: boolean }): Promise<
         'facts.sh': counted(() => ({ stdout: facts() })),
         'configure.sh': counted(configure),
         'life.sh': counted(configure),
+        'reboot.sh': counted(async () => {
+          if (!host.obeys) return {};
+          host.boots += 1;
+          await start();
+          return {};
+        }),
         'vitals.sh': counted(() => ({ stdout: VITALS })),
         'install-engine.debian.sh': counted(async () => {
           installed = true;

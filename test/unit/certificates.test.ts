@@ -1,6 +1,13 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { clientPart, daysLeft, renewCertificates, serverNames, serverPart } from '../../src/provision/certificates.ts';
+import {
+  clientPart,
+  daysLeft,
+  keptIn,
+  renewCertificates,
+  serverNames,
+  serverPart,
+} from '../../src/provision/certificates.ts';
 
 const DAY = 24 * 60 * 60 * 1000;
 const now = new Date('2026-11-24T12:00:00Z');
@@ -113,6 +120,16 @@ describe('renewal', () => {
     const partly = await renewCertificates({ ca: made.ca, caKey: made.caKey }, { name: 'web', names, now });
     expect(partly.ca).toBe(made.ca);
     expect(new X509Certificate(partly.server.cert).verify(ca.publicKey)).toBe(true);
+  });
+
+  test('that is asked for makes the leaves anew, or the CA as well', async () => {
+    const leaves = await renewCertificates(keptIn(made, 'leaves'), { name: 'web', names, now });
+    expect([leaves.ca, leaves.caKey]).toEqual([made.ca, made.caKey]);
+    expect([leaves.server.cert, leaves.client.cert]).not.toContain(made.server.cert);
+    expect(leaves.client.key).not.toBe(made.client.key);
+    const all = await renewCertificates(keptIn(made, 'all'), { name: 'web', names, now });
+    expect(all.ca).not.toBe(made.ca);
+    expect(new X509Certificate(all.client.cert).verify(ca.publicKey)).toBe(false);
   });
 
   test('never lets a certificate outlive the CA that signed it unnoticed: the days are those of the first to end', () => {

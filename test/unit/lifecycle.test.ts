@@ -5,7 +5,7 @@ import { applyChanges } from '../../src/changes.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { clientCertificates } from '../../src/lifecycle/identity.ts';
 import { createMachine } from '../../src/lifecycle/create.ts';
-import { dryRun, provisionMachine } from '../../src/lifecycle/provision.ts';
+import { dryRun, provisionMachine, regenerateCertificates } from '../../src/lifecycle/provision.ts';
 import { removeMachine } from '../../src/lifecycle/remove.ts';
 import type { World } from '../../src/lifecycle/world.ts';
 import type { MachineSpec } from '../../src/machine.ts';
@@ -23,6 +23,14 @@ const on = (host: FakeHost, more: Partial<MachineSpec> = {}): MachineSpec => {
 };
 const asItIs = (spec: MachineSpec): MachineSpec => spec;
 const GONE = { deprovision: false, force: false };
+
+/** The certificates of the only docker context. */
+async function contextFiles({ places }: World): Promise<Record<string, string>> {
+  const folder = join(places.dockerConfig, 'contexts', 'tls');
+  const [id = ''] = await readdir(folder);
+  const read = async (name: string): Promise<string> => readFile(join(folder, id, 'docker', `${name}.pem`), 'utf8');
+  return { ca: await read('ca'), cert: await read('cert'), key: await read('key') };
+}
 
 /** Every file below a folder, but the locks, which are nobody's once they are empty. */
 async function tree(folder: string): Promise<readonly string[]> {
@@ -266,6 +274,57 @@ describe('provision', () => {
     const after = await clientCertificates(ready, world.store);
     expect(after?.ca).toBe(before?.ca);
     expect(after?.cert).not.toBe(before?.cert);
+  });
+
+  test.each([
+    ['of the CA that is there', false],
+    ['of a new CA', true],
+  ])('makes new certificates %s when asked, and lays them with one restart', async (_what, all) => {
+    await using home = await temporaryFolder();
+    await using host = await startFakeHost({ engine: true });
+    const world = worldIn(home.path, { connect: host.connect });
+    const ready = await createMachine(on(host), world);
+    const before = await clientCertificates(ready, world.store);
+    const laid = host.files.get('/etc/docker/slipway/server-cert.pem')?.content;
+    expect(await regenerateCertificates('web', { all }, world)).toEqual(ready);
+    const after = await clientCertificates(ready, world.store);
+    expect([after?.ca === before?.ca, after?.cert === before?.cert, after?.key === before?.key]).toEqual([
+      !all,
+      false,
+      false,
+    ]);
+    expect(host.files.get('/etc/docker/slipway/server-cert.pem')?.content).not.toBe(laid);
+    expect([host.engineStarts(), host.files.get('/etc/docker/slipway/ca.pem')?.content]).toEqual([2, after?.ca]);
+    expect(await contextFiles(world)).toEqual(after);
+  });
+
+  test.each(['facts', 'configure-engine', 'verify', 'profiles'])(
+    'ends what making new certificates left when it was killed before "%s"',
+    async (id) => {
+      await using home = await temporaryFolder();
+      await using host = await startFakeHost({ engine: true });
+      const world = worldIn(home.path, { connect: host.connect });
+      const ready = await createMachine(on(host), world);
+      const dying = { ...world, progress: recordingProgress({ when: 'before', id }) };
+      await expect(regenerateCertificates('web', { all: true }, dying)).rejects.toBe(KILLED);
+      const stored = await clientCertificates(ready, world.store);
+      expect(await provisionMachine('web', asItIs, world)).toEqual(ready);
+      // What was made is what there is now, on all sides.
+      expect(await clientCertificates(ready, world.store)).toEqual(stored);
+      expect(host.files.get('/etc/docker/slipway/ca.pem')?.content).toBe(stored?.ca);
+      expect(await contextFiles(world)).toEqual(stored);
+    },
+  );
+
+  test('makes none for a machine that is half made, or for an engine that somebody else runs', async () => {
+    await using home = await temporaryFolder();
+    const world = worldIn(home.path, { connect: neverConnects });
+    await world.store.write({ version: 1, phase: 'creating', spec: specNamed('web') });
+    await world.store.write(readyMachine('old', { spec: specNamed('old'), host: { address: '192.0.2.1' } }));
+    const codes = ['web', 'old', 'nobody'].map(
+      async (name) => (await rejected(regenerateCertificates(name, { all: false }, world)))?.code,
+    );
+    expect(await Promise.all(codes)).toEqual(['MACHINE_NOT_READY', 'DRIVER_UNSUPPORTED', 'MACHINE_NOT_FOUND']);
   });
 
   test('demands the key of the first meeting, until the user names another or another host', async () => {

@@ -1,0 +1,104 @@
+import { describe, expect, test } from 'vitest';
+import { SlipwayError } from '../../src/errors.ts';
+import { createMachine } from '../../src/lifecycle/create.ts';
+import { rebootHost } from '../../src/lifecycle/reboot.ts';
+import { restartMachine } from '../../src/lifecycle/run.ts';
+import type { World } from '../../src/lifecycle/world.ts';
+import type { SshTarget } from '../../src/machine.ts';
+import { rejected } from '../fakes/caught.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { startFakeHost } from '../fakes/host.ts';
+import { readyMachine, specNamed } from '../fakes/machine.ts';
+import { recordingProgress, worldIn } from '../fakes/world.ts';
+
+async function onHost() {
+  const home = await temporaryFolder();
+  const host = await startFakeHost({ engine: true });
+  const world = (more: Partial<World> = {}): World => worldIn(home.path, { connect: host.connect, ...more });
+  const spec = specNamed('web', { options: { ipAddress: host.address, sshUser: 'root', sshPort: 22 } });
+  const ready = await createMachine({ ...spec, engine: { ...spec.engine, port: host.port } }, world());
+  host.executions.length = 0;
+  return {
+    host,
+    world,
+    ready,
+    ssh: ready.host.ssh as SshTarget,
+    async [Symbol.asyncDispose]() {
+      await host[Symbol.asyncDispose]();
+      await home[Symbol.asyncDispose]();
+    },
+  };
+}
+
+describe('restart of a host that its driver can’t start', () => {
+  test('boots it over SSH, and ends when the engine of another boot answers', async () => {
+    await using all = await onHost();
+    const progress = recordingProgress();
+    expect(await restartMachine('web', 1, all.world({ progress }))).toEqual(all.ready);
+    expect(all.host.boots).toBe(2);
+    expect(all.host.executions).toEqual(['facts.sh', 'reboot.sh', 'facts.sh']);
+    expect(progress.ids).toEqual(['connect', 'facts', 'reboot', 'boot', 'verify', 'profiles']);
+  });
+
+  test('waits for whatever a host says on its way down and up', async () => {
+    await using all = await onHost();
+    const says = [
+      new SlipwayError('SSH_UNREACHABLE', 'no'),
+      new SlipwayError('SSH_REFUSED', 'going down'),
+      new SlipwayError('SSH_LOST', 'no'),
+    ];
+    let first = true;
+    const connect: World['connect'] = async (...call) => {
+      const error = first ? undefined : says.pop();
+      first = false;
+      if (error) throw error;
+      return await all.host.connect(...call);
+    };
+    await rebootHost(all.ready, all.ssh, all.world({ connect }));
+    expect(says).toEqual([]);
+  });
+
+  test('of one that goes on as it was says so with what to type next', async () => {
+    await using all = await onHost();
+    all.host.obeys = false;
+    const error = await rejected(rebootHost(all.ready, all.ssh, all.world(), 0));
+    expect(error).toMatchObject({
+      code: 'BOOT_FAILED',
+      message: '"web" did not come back within 0 minutes of its reboot: 127.0.0.1 has not gone down yet',
+    });
+    expect(error?.hint).toContain('slipway provision web');
+  });
+
+  test('believes no other host in its place', async () => {
+    await using all = await onHost();
+    let visits = 0;
+    const connect: World['connect'] = async (...call) => {
+      visits += 1;
+      if (visits > 1) throw new SlipwayError('HOST_KEY', 'another key');
+      return await all.host.connect(...call);
+    };
+    expect((await rejected(restartMachine('web', 1, all.world({ connect }))))?.code).toBe('HOST_KEY');
+  });
+
+  test('boots nobody else’s: what is another machine by now is left alone', async () => {
+    await using all = await onHost();
+    const other = { ...all.ready, spec: { ...all.ready.spec, id: 'another' } };
+    const error = await rejected(rebootHost(other, all.ssh, all.world()));
+    expect([error?.code, all.host.boots]).toEqual(['MACHINE_NOT_READY', 1]);
+  });
+});
+
+test('restart of an engine that somebody else runs is one sentence', async () => {
+  await using home = await temporaryFolder();
+  const world = worldIn(home.path, {
+    connect: async () => {
+      throw new Error('nothing here may connect');
+    },
+  });
+  const spec = specNamed('old', { driver: 'none', options: { url: 'tcp://192.0.2.1:2376' } });
+  await world.store.write(readyMachine('old', { spec, host: { address: '192.0.2.1' } }));
+  expect(await rejected(restartMachine('old', 1, world))).toMatchObject({
+    code: 'DRIVER_UNSUPPORTED',
+    message: 'Slipway can\'t restart "old": its driver is none',
+  });
+});
