@@ -55,6 +55,7 @@ export async function lookAt(
         ? 'its certificates have expired'
         : `its certificates expire in ${days} days`;
   const trouble = (...first: readonly string[]): string => [...first, expiry, failed].filter(Boolean).join('; ');
+  const patience = patienceOf(machine, world, seconds);
   try {
     const { Version } = await askVersion(machine.endpoint, await clientCertificates(machine, store), {
       signal,
@@ -63,9 +64,48 @@ export async function lookAt(
     return { state: 'running', engine: Version, days, trouble: trouble(troubleOfLife(machine, world.now())) };
   } catch (error) {
     if (signal.aborted) throw error;
-    const { state, why } = await silence(machine, error, world, seconds);
+    const { state, why } = await silence(machine, error, world, patience);
     return { state, engine: undefined, days, trouble: trouble(why) };
+  } finally {
+    patience.end();
   }
+}
+
+/** What is left for the driver and the host once an engine was silent for all of its time. */
+const REST_SECONDS = 1;
+const PORT_SECONDS = 2;
+
+/** What others than the engine say of it. */
+type Others = { readonly instance: Instance | undefined; readonly why: string; readonly greeted: boolean };
+
+type Patience = { readonly others: () => Promise<Others>; readonly end: () => void };
+
+/**
+ * Others are asked once the engine has failed, or has been silent for half of its time, so that what they say is there at its end.
+ * Not right beside it: sshd holds it against a caller to connect and say nothing.
+ */
+function patienceOf(machine: Ready, world: Parameters<typeof lookAt>[1], seconds: number): Patience {
+  const last = performance.now() + (seconds + REST_SECONDS) * 1000;
+  let asked: Promise<Others> | undefined;
+  const others = (): Promise<Others> => {
+    asked ??= askOthers(machine, world, last);
+    return asked;
+  };
+  // Nobody waits for it where the engine answers after all.
+  const timer = setTimeout(() => others().catch(() => {}), seconds * 500);
+  return { others, end: () => clearTimeout(timer) };
+}
+
+async function askOthers(machine: Ready, world: Parameters<typeof lookAt>[1], last: number): Promise<Others> {
+  const left = (): number => Math.max(100, Math.round(last - performance.now()));
+  const { instance, why } = await asItsDriverSays(machine, world, left());
+  const { ssh } = machine.host;
+  const runs = instance === undefined || instance.state === 'running' || instance.state === 'pending';
+  return {
+    instance,
+    why,
+    greeted: runs && ssh !== undefined && (await greets(ssh.address, ssh.port, Math.min(PORT_SECONDS * 1000, left()))),
+  };
 }
 
 /** Why an engine does not answer: what its driver says of it, then what of its host does. */
@@ -73,9 +113,9 @@ async function silence(
   machine: Ready,
   error: unknown,
   world: Parameters<typeof lookAt>[1],
-  seconds: number,
+  { others }: Patience,
 ): Promise<{ readonly state: Look['state']; readonly why: string }> {
-  const { instance, why } = await asItsDriverSays(machine, world, seconds);
+  const { instance, why, greeted } = await others();
   const ended = hasEnded(machine, world.now()) ? `ended at its deadline ${shownTime(machine.deadline ?? '')}` : '';
   if (instance?.state === 'stopped') {
     const more = `go on with it: slipway extend ${machine.spec.name} 2h, then slipway start ${machine.spec.name}`;
@@ -84,11 +124,8 @@ async function silence(
   if (instance?.state === 'paused') return { state: 'paused', why: instance.reason };
   if (instance?.state === 'missing')
     return ended ? { state: 'ended', why: ended } : { state: 'missing', why: 'what its driver made is gone' };
-  // Not asked beside the engine: sshd holds it against a caller to connect and say nothing.
-  const ssh = machine.host.ssh;
-  const answers = ssh !== undefined && (await greets(ssh.address, ssh.port));
   const engine = `engine: ${inWords(error)}`;
-  if (answers) return { state: 'no engine', why: engine };
+  if (greeted) return { state: 'no engine', why: engine };
   if (instance) return { state: 'starting', why: 'it runs, and nothing in it answers yet' };
   return ended
     ? { state: 'ended', why: ended }
@@ -99,15 +136,17 @@ async function silence(
 async function asItsDriverSays(
   machine: Machine,
   world: Parameters<typeof inspectMachine>[1],
-  seconds: number,
+  milliseconds: number,
 ): Promise<{ readonly instance: Instance | undefined; readonly why: string }> {
-  const late = AbortSignal.timeout(seconds * 1000);
+  const late = AbortSignal.timeout(milliseconds);
   try {
     const signal = AbortSignal.any([world.signal, late]);
     return { instance: await inspectMachine(machine, { ...world, signal }), why: '' };
   } catch (error) {
     if (world.signal.aborted || !(error instanceof SlipwayError)) throw error;
-    const why = late.aborted ? `${machine.spec.driver} did not answer within ${seconds} s` : error.message;
+    const why = late.aborted
+      ? `${machine.spec.driver} did not answer within ${Math.round(milliseconds / 1000)} s`
+      : error.message;
     return { instance: undefined, why };
   }
 }
@@ -119,12 +158,10 @@ async function daysUntilExpiry({ spec, endpoint, host }: Ready, store: Store, no
   return daysLeft(await Promise.all(files.map((file) => readFile(file, 'utf8'))), now);
 }
 
-const PORT_SECONDS = 2;
-
 /** Whether an SSH server says its first word. An open port is not enough: a VM's is opened by the program that runs it. */
-function greets(host: string, port: number): Promise<boolean> {
+function greets(host: string, port: number, timeout: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connectSocket({ host, port, timeout: PORT_SECONDS * 1000 });
+    const socket = connectSocket({ host, port, timeout });
     const answer = (greeted: boolean) => (): void => {
       socket.destroy();
       resolve(greeted);

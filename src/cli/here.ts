@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { readFile } from 'node:fs/promises';
@@ -28,6 +29,8 @@ export function worldHere(
   },
 ): World {
   const { records, ...given } = own;
+  // Every machine at work listens for the end; Node takes more than ten for a leak, and says so to the user.
+  setMaxListeners(0, own.signal);
   const userHome = homedir();
   const { platform, arch, env } = process;
   return {

@@ -85,7 +85,7 @@ async function impostor(version: unknown, counts: unknown) {
 }
 
 describe('an engine that is none', () => {
-  const looks = { quiet: false, timeout: 5, watch: false, interval: 2 };
+  const looks = { quiet: false, filter: [], timeout: 5, watch: false, interval: 2 };
 
   test('is listed and shown as text, its counts as numbers', async () => {
     await using all = await impostor(EVIL, EVIL);

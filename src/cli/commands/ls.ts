@@ -6,11 +6,21 @@ import { currentContext } from '../../provision/profiles/current-context.ts';
 import { contextName } from '../../provision/profiles/docker-context.ts';
 import type { Listed } from '../../store.ts';
 import { defineCommand, type Cli, type Command, type Result } from '../command.ts';
+import { parseFilters, passesByRecord, passesByState, type Filters, type State } from '../filter.ts';
+import { formatOption, rowsFormat, type RowsFormat } from '../format.ts';
 import { table } from '../print.ts';
 import { watch } from '../watch.ts';
 
 const args = z.object({
-  quiet: z.boolean().default(false).meta({ description: 'Print names only; asks no machine', short: 'q' }),
+  quiet: z
+    .boolean()
+    .default(false)
+    .meta({ description: 'Print names only; asks machines for a filter by state alone', short: 'q' }),
+  filter: z
+    .array(z.string())
+    .default([])
+    .meta({ description: 'Show these only: name=PATTERN, driver=…, state=…, label=KEY[=VALUE]', value: 'key=value' }),
+  format: z.string().optional().meta(formatOption('.Name')),
   timeout: z
     .int()
     .min(1)
@@ -30,7 +40,7 @@ type Row = {
   readonly name: string;
   readonly current: boolean;
   readonly driver: string;
-  readonly state: string;
+  readonly state: State;
   readonly url: string;
   readonly engine: string;
   readonly certificateDays: number | null;
@@ -39,28 +49,93 @@ type Row = {
   readonly trouble: string;
 };
 
+/** Fields of a format, and their titles in a table. */
+const TITLES = {
+  Name: 'NAME',
+  Current: 'CURRENT',
+  Driver: 'DRIVER',
+  State: 'STATE',
+  URL: 'URL',
+  Engine: 'ENGINE',
+  CertificateDays: 'CERTS',
+  Deadline: 'DEADLINE',
+  IdleStop: 'IDLE STOP',
+  Trouble: 'TROUBLE',
+} as const;
+
+type Wanted = {
+  readonly quiet: boolean;
+  readonly timeout: number;
+  readonly filters: Filters;
+  readonly format: RowsFormat | undefined;
+};
+
 export const ls: Command<typeof args> = defineCommand({
   name: 'ls',
   summary: 'List machines, and how each of them is',
   words: '',
+  details: `Filters of one key add up, those of several keys narrow down. Fields of a format: ${Object.keys(TITLES)
+    .map((field) => `.${field}`)
+    .join(' ')}; with "table " in front it has titles and columns: --format "table {{.Name}}\\t{{.State}}".`,
   args,
   async run({ args: given }, cli) {
-    return given.watch ? await watch(() => listing(given, cli), given.interval, cli) : await listing(given, cli);
+    const { quiet, timeout } = given;
+    const filters = parseFilters(given.filter);
+    const format = rowsFormat(given.format, TITLES, cli.screen.json);
+    if (quiet && format) throw bothSay();
+    const look = (): Promise<Result> => listing({ quiet, timeout, filters, format }, cli);
+    return given.watch ? await watch(look, given.interval, cli) : await look();
   },
 });
 
-async function listing({ quiet, timeout }: z.output<typeof args>, cli: Cli): Promise<Result> {
-  const listed = await cli.world.store.list();
-  if (quiet) return { json: listed.map(({ name }) => name), text: listed.map(({ name }) => name).join('\n') };
-  const current = await currentContext(cli.world.places).catch((error: unknown) => {
+function bothSay(): SlipwayError {
+  return new SlipwayError('USAGE', '--quiet and --format both say what is printed', {
+    hint: 'Leave out one of them; names by a template are --format "{{.Name}}"',
+  });
+}
+
+async function listing({ quiet, timeout, filters, format }: Wanted, cli: Cli): Promise<Result> {
+  const all = await cli.world.store.list();
+  const listed = all.filter((item) => passesByRecord(item, filters));
+  if (quiet && !filters.has('state')) return namesOf(listed);
+  const current = quiet ? undefined : await currentOf(cli);
+  const asked = await Promise.all(
+    listed.map(async (item) => ({ item, row: await rowOf(item, current, timeout, cli) })),
+  );
+  const rows = asked.filter(({ item, row }) => passesByState(item, row.state, filters)).map(({ row }) => row);
+  if (quiet) return namesOf(rows);
+  if (format) return { json: rows, text: format(rows.map(fieldsOf)) };
+  if (all.length === 0) return { json: rows, text: 'No machines yet. Make one: slipway create' };
+  if (rows.length === 0) return { json: rows, text: 'No machine is like that. All of them: slipway ls' };
+  return { json: rows, text: shown(rows, cli.world.now()) };
+}
+
+function namesOf(items: readonly { readonly name: string }[]): Result {
+  return { json: items.map(({ name }) => name), text: items.map(({ name }) => name).join('\n') };
+}
+
+function currentOf({ world, say }: Cli): Promise<string | undefined> {
+  return currentContext(world.places).catch((error: unknown) => {
     // The docker CLI's settings are broken, not the machines.
     if (!(error instanceof SlipwayError)) throw error;
-    cli.say(error.message);
+    say(error.message);
     return undefined;
   });
-  const rows = await Promise.all(listed.map((item) => rowOf(item, current, timeout, cli)));
-  if (rows.length === 0) return { json: rows, text: 'No machines yet. Make one: slipway create' };
-  return { json: rows, text: shown(rows, cli.world.now()) };
+}
+
+function fieldsOf(row: Row): Readonly<Record<keyof typeof TITLES, unknown>> {
+  return {
+    Name: row.name,
+    Current: row.current ? '*' : '',
+    Driver: row.driver,
+    State: row.state,
+    URL: row.url,
+    Engine: row.engine,
+    CertificateDays: row.certificateDays ?? '',
+    Deadline: row.deadline ?? '',
+    IdleStop: row.idleStop ?? '',
+    Trouble: row.trouble,
+  };
 }
 
 function shown(rows: readonly Row[], now: Date): string {
@@ -74,11 +149,19 @@ function shown(rows: readonly Row[], now: Date): string {
     row.state,
     row.url,
     row.engine,
+    shownDays(row.certificateDays),
     ...ends(row),
     row.trouble,
   ]);
-  const head = ['NAME', 'CURRENT', 'DRIVER', 'STATE', 'URL', 'ENGINE', ...(mortal ? ['DEADLINE'] : []), 'TROUBLE'];
-  return table(head, cells);
+  const { Name, Current, Driver, State, URL, Engine, CertificateDays, Deadline, Trouble } = TITLES;
+  const ending = mortal ? [Deadline] : [];
+  return table([Name, Current, Driver, State, URL, Engine, CertificateDays, ...ending, Trouble], cells);
+}
+
+/** The row’s trouble has it in words, once it is one. */
+function shownDays(days: number | null): string {
+  if (days === null) return '';
+  return days < 0 ? 'expired' : `${days} d`;
 }
 
 async function rowOf(item: Listed, current: string | undefined, seconds: number, { world }: Cli): Promise<Row> {

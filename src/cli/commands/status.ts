@@ -5,6 +5,7 @@ import type { Machine } from '../../machine.ts';
 import { contextName } from '../../provision/profiles/docker-context.ts';
 import { shownSeconds } from '../../spec.ts';
 import { defineCommand, type Command } from '../command.ts';
+import { documentFormat, formatOption } from '../format.ts';
 import { page } from '../print.ts';
 
 const args = z.object({
@@ -14,19 +15,24 @@ const args = z.object({
     .max(600)
     .default(5)
     .meta({ description: 'Seconds that it may take to answer', short: 't', value: 'seconds' }),
+  format: z.string().optional().meta(formatOption('.state')),
 });
 
 export const status: Command<typeof args> = defineCommand({
   name: 'status',
   summary: 'Show how a machine is; exit status 0 when its engine answers, else 1',
   words: '<name>',
+  details: 'Fields of a format are those of --json: --format "{{.state}} {{.engine}}".',
   args,
-  async run({ words: [name = ''], args: { timeout } }, { world }) {
+  async run({ words: [name = ''], args: given }, { world, screen }) {
+    const { timeout } = given;
+    const format = documentFormat(given.format, { json: screen.json, strict: true });
     const machine = await world.store.read(name);
     const [look, figures] = await Promise.all([lookAt(machine, world, timeout), figuresOf(machine, world, timeout)]);
+    const json = documentOf(machine, look, figures);
     return {
-      json: documentOf(machine, look, figures),
-      text: page(rowsOf(machine, look, figures, world.now())),
+      json,
+      text: format ? format(json) : page(rowsOf(machine, look, figures, world.now())),
       status: look.state === 'running' ? 0 : 1,
     };
   },

@@ -1,0 +1,287 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createServer as createTlsServer } from 'node:https';
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { MachineSpec } from '../../src/machine.ts';
+import { engineOptions } from '../../src/spec.ts';
+import { openStore } from '../../src/store.ts';
+import { renewCertificates } from '../../src/provision/certificates.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { readyMachine, specNamed } from '../fakes/machine.ts';
+import { run, type Ran } from '../fakes/programs.ts';
+
+const program = fileURLToPath(new URL('../../dist/slipway.js', import.meta.url));
+const certificates = await renewCertificates({}, { name: 'web', names: ['127.0.0.1'], now: new Date() });
+
+/** Thirty machines: twenty engines that answer, five that take a call and say nothing, five that do not even take it. */
+const fleet = Array.from({ length: 30 }, (_, index) => {
+  const kind = index % 3 > 0 ? 'answers' : index % 6 === 0 ? 'silent' : 'full';
+  return { name: `m-${index + 1}`, kind } as const;
+});
+const [good, holes] = [fleet.filter(({ kind }) => kind === 'answers'), fleet.filter(({ kind }) => kind !== 'answers')];
+
+const home = await temporaryFolder();
+const slipwayHome = join(home.path, '.slipway');
+const ends: (() => void)[] = [];
+
+beforeAll(async () => {
+  const ports = { answers: await engine(), silent: await silence(), full: await fullQueue() };
+  for (const { name, kind } of fleet) await record(name, ports[kind], kind);
+});
+
+afterAll(async () => {
+  for (const end of ends) end();
+  await home[Symbol.asyncDispose]();
+});
+
+async function portOf(server: Server): Promise<number> {
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  ends.push(() => server.close());
+  return (server.address() as AddressInfo).port;
+}
+
+async function engine(): Promise<number> {
+  const { ca, server } = certificates;
+  const tls = { ca, cert: server.cert, key: server.key, requestCert: true, rejectUnauthorized: true };
+  const answering = createTlsServer(tls, (_request, response) => response.end('{"Version":"28.2.2"}'));
+  ends.push(() => answering.closeAllConnections());
+  return portOf(answering);
+}
+
+async function silence(): Promise<number> {
+  const sockets: Socket[] = [];
+  ends.push(() => sockets.forEach((socket) => socket.destroy()));
+  return portOf(createServer((socket) => sockets.push(socket.on('error', () => {}))));
+}
+
+/** A port whose queue of callers is full, as nobody takes any: the next caller’s first packet is dropped. */
+async function fullQueue(): Promise<number> {
+  const script = `require('node:net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, function () {
+    require('node:fs').writeSync(1, String(this.address().port));
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+  })`;
+  const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  ends.push(() => child.kill('SIGKILL'));
+  const [said] = (await once(child.stdout, 'data')) as [Buffer];
+  const port = Number(said.toString());
+  const callers = Array.from({ length: 4 }, () => connect(port, '127.0.0.1').on('error', () => {}));
+  ends.push(() => callers.forEach((caller) => caller.destroy()));
+  await once(callers[0] as Socket, 'connect');
+  return port;
+}
+
+async function record(name: string, port: number, kind: string): Promise<void> {
+  const store = openStore(slipwayHome);
+  const label = kind === 'answers' ? ['zone=a', 'tier'] : ['zone=B'];
+  const engine = { ...engineOptions.parse({}), label };
+  const driver: Partial<MachineSpec> = kind === 'silent' ? {} : { driver: 'none', options: { url: 'tcp://x:1' } };
+  const host =
+    kind === 'silent'
+      ? { address: '127.0.0.1', ssh: { address: '127.0.0.1', port, user: 'root' } }
+      : { address: '127.0.0.1', engine: { url: `tcp://127.0.0.1:${port}` } };
+  const endpoint = { url: `tcp://127.0.0.1:${port}`, tls: true };
+  await store.write(readyMachine(name, { spec: specNamed(name, { ...driver, engine }), host, endpoint }));
+  const { tls, serverCert, serverKey } = store.paths(name);
+  const files = {
+    [join(tls, 'ca.pem')]: certificates.ca,
+    [join(tls, 'cert.pem')]: certificates.client.cert,
+    [join(tls, 'key.pem')]: certificates.client.key,
+    [serverCert]: certificates.server.cert,
+    [serverKey]: certificates.server.key,
+  };
+  for (const [path, text] of Object.entries(files)) {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, text);
+  }
+}
+
+/** Writes a line wherever the program starts a process, by whichever function. */
+const WATCH = `
+  import child from 'node:child_process';
+  import { appendFileSync } from 'node:fs';
+  import { syncBuiltinESMExports } from 'node:module';
+  const watched = (object, name) => {
+    const real = object[name];
+    object[name] = function (...args) {
+      appendFileSync(process.env.STARTED, name + ' ' + (args[0].file ?? args[0]) + '\\n');
+      return real.apply(this, args);
+    };
+  };
+  watched(child.ChildProcess.prototype, 'spawn');
+  for (const name of ['spawnSync', 'execSync', 'execFileSync']) watched(child, name);
+  syncBuiltinESMExports();
+`;
+
+async function ls(...argv: readonly string[]): Promise<Ran & { readonly seconds: number; readonly started: string }> {
+  const started = join(home.path, 'started');
+  await writeFile(started, '');
+  const env = { PATH: process.env.PATH, HOME: home.path, STARTED: started };
+  const preload = `data:text/javascript,${encodeURIComponent(WATCH)}`;
+  const begun = performance.now();
+  const ran = await run(process.execPath, ['--import', preload, program, ...argv], { env });
+  return { ...ran, seconds: (performance.now() - begun) / 1000, started: await readFile(started, 'utf8') };
+}
+
+const namesIn = (text: string): readonly string[] => text.trim().split('\n');
+
+test('ten black holes among thirty take no longer than the timeout and two seconds, and no process', async () => {
+  const timeout = 5;
+  const { code, stdout, stderr, seconds, started } = await ls('ls', '--timeout', String(timeout));
+  expect({ code, stderr, started }).toEqual({ code: 0, stderr: '', started: '' });
+  expect(seconds).toBeLessThan(timeout + 2);
+  const [head, ...rows] = namesIn(stdout);
+  expect(head).toMatch(/^NAME +CURRENT +DRIVER +STATE +URL +ENGINE +CERTS +TROUBLE$/);
+  expect(rows.map((row) => row.split(' ', 1)[0])).toEqual(fleet.map(({ name }) => name));
+  for (const { name, kind } of fleet) {
+    const row = rows.find((line) => line.startsWith(`${name} `));
+    if (kind === 'answers') expect(row).toMatch(/ none +running +tcp:\S+ +28\.2\.2 +\d+ d$/);
+    else expect(row).toMatch(/ unreachable +tcp:\S+ +\d+ d +engine: no answer within 5 s$/);
+  }
+});
+
+test('filters by what the records say ask nobody, and those by state ask whom the others let pass', async () => {
+  const quiet = await ls('ls', '-q', '--filter', 'name=^m-1.$', '--filter', 'NAME=^m-2$', '--filter', 'driver=NONE');
+  expect(namesIn(quiet.stdout)).toEqual(
+    fleet.filter(({ name, kind }) => /^m-(1.|2)$/.test(name) && kind !== 'silent').map(({ name }) => name),
+  );
+  const tiers = await ls('ls', '-q', '--filter', 'label=tier');
+  expect(namesIn(tiers.stdout)).toEqual(good.map(({ name }) => name));
+  const zone = await ls('ls', '-q', '--filter', 'label=zone=b');
+  expect(namesIn(zone.stdout)).toEqual(holes.map(({ name }) => name));
+  const running = await ls('ls', '-q', '--timeout', '4', '--filter', 'state=Running');
+  expect(namesIn(running.stdout)).toEqual(good.map(({ name }) => name));
+  const json = await ls('ls', '--json', '--timeout', '4', '--filter', 'state=unreachable', '--filter', 'name=-1$');
+  expect(JSON.parse(json.stdout)).toMatchObject([{ name: 'm-1', state: 'unreachable' }]);
+  const none = await ls('ls', '--filter', 'name=nobody');
+  expect(none.stdout).toBe('No machine is like that. All of them: slipway ls\n');
+});
+
+test('a format prints rows, or a table with titles', async () => {
+  const few = ['--filter', 'name=^m-[23]$'];
+  const rows = await ls(
+    'ls',
+    ...few,
+    '--format',
+    '{{.Name}}={{upper .State}} {{if lt .CertificateDays 30}}soon{{end}}',
+  );
+  expect(rows.stdout).toBe('m-2=RUNNING \nm-3=RUNNING \n');
+  const table = await ls('ls', ...few, '-f', 'table {{.Name}}\\t{{.Driver}}\\t{{.Engine}}\\t{{.Trouble}}');
+  expect(table.stdout.replaceAll(/ +$/gm, '')).toBe(
+    'NAME   DRIVER   ENGINE   TROUBLE\nm-2    none     28.2.2\nm-3    none     28.2.2\n',
+  );
+  const nothing = await ls('ls', '--filter', 'name=nobody', '--format', '{{.Name}}');
+  expect(nothing.stdout).toBe('');
+});
+
+test('inspect and status take formats too', async () => {
+  const one = await ls('inspect', 'm-2', '--format', '{{.spec.engine.port}} {{json .spec.engine.label}} {{.no.such}}');
+  expect(one.stdout).toBe('2376 ["zone=a","tier"] <no value>\n');
+  const two = await ls('inspect', 'm-2', 'm-3', '-f', '{{.spec.name}}');
+  expect(two.stdout).toBe('m-2\nm-3\n');
+  const [single, several] = [await ls('inspect', 'm-2'), await ls('inspect', 'm-2', 'm-3')];
+  expect(JSON.parse(several.stdout)).toMatchObject([JSON.parse(single.stdout), { spec: { name: 'm-3' } }]);
+  const status = await ls('status', 'm-2', '-f', '{{.state}} {{.engine}} {{len .unasked}}');
+  expect(status).toMatchObject({ code: 0, stdout: 'running 28.2.2 1\n' });
+});
+
+test('what can’t be meant is said in one sentence', async () => {
+  const calls: readonly (readonly string[])[] = [
+    ['ls', '--filter', 'web'],
+    ['ls', '--filter', 'drvier=ec2'],
+    ['ls', '--filter', 'swarm=x'],
+    ['ls', '--filter', 'name=('],
+    ['ls', '--filter', 'state=runing'],
+    ['ls', '--format', '{{.Nmae}}'],
+    ['ls', '--format', '{{.Name'],
+    ['ls', '--format', '{{uper .Name}}'],
+    ['ls', '--format', '{{.Name}}', '--json'],
+    ['ls', '--format', '{{.Name}}', '-q'],
+    ['inspect', 'm-2', '--format', '{{.spec.name.x}}'],
+    ['inspect', 'm-2', '--format', '{{template "x"}}'],
+    ['status', 'm-2', '--format', '{{.State}}'],
+    ['status', 'm-2', '--format', '{{.state}}', '--json'],
+  ];
+  const told = [];
+  for (const call of calls) {
+    const { code, stdout, stderr } = await ls(...call);
+    expect(call.includes('--json') ? JSON.parse(stdout) : stdout).toEqual(
+      call.includes('--json') ? expect.anything() : '',
+    );
+    told.push(`$ slipway ${call.join(' ')}\n${stderr}(${code})`);
+  }
+  expect(told.join('\n\n')).toMatchInlineSnapshot(`
+    "$ slipway ls --filter web
+    ✗ --filter takes KEY=VALUE, got "web"
+    → For example: slipway ls --filter driver=ec2. Keys: name, driver, state and label
+    (2)
+
+    $ slipway ls --filter drvier=ec2
+    ✗ Machines can’t be filtered by "drvier"
+    → Did you mean driver=ec2? Keys: name, driver, state and label
+    (2)
+
+    $ slipway ls --filter swarm=x
+    ✗ Machines can’t be filtered by "swarm"
+    → Keys: name, driver, state and label
+    (2)
+
+    $ slipway ls --filter name=(
+    ✗ --filter name=( is no regular expression
+    → For example: slipway ls --filter name=^web-
+    (2)
+
+    $ slipway ls --filter state=runing
+    ✗ No machine can be in the state "runing"
+    → Did you mean running? States: running, unfinished, stopped, paused, missing, ended, starting, no engine, unreachable and broken
+    (2)
+
+    $ slipway ls --format {{.Nmae}}
+    ✗ --format can’t be used: there is no field .Nmae (at ".Nmae}}")
+    → Did you mean .Name? Known are: .Name .Current .Driver .State .URL .Engine .CertificateDays .Deadline .IdleStop .Trouble
+    (2)
+
+    $ slipway ls --format {{.Name
+    ✗ --format can’t be used: an action does not end: }} is missing (at "{{.Name")
+    → A format is a Go template: --format "{{.field}} {{json .}}"
+    (2)
+
+    $ slipway ls --format {{uper .Name}}
+    ✗ --format can’t be used: there is no function uper (at "uper .Name}}")
+    → Did you mean upper? Known are: json prettyjson join split lower upper pad truncate and or not len index slice print println printf html js urlquery eq ne lt le gt ge
+    (2)
+
+    $ slipway ls --format {{.Name}} --json
+    ✗ --format and --json both say what is printed
+    → Leave out one of them; JSON by a template is --format "{{json .}}"
+    (2)
+
+    $ slipway ls --format {{.Name}} -q
+    ✗ --quiet and --format both say what is printed
+    → Leave out one of them; names by a template are --format "{{.Name}}"
+    (2)
+
+    $ slipway inspect m-2 --format {{.spec.name.x}}
+    ✗ --format can’t be used: there is no field x in a string (at ".spec.name.x}}")
+    → A format is a Go template: --format "{{.field}} {{json .}}"
+    (2)
+
+    $ slipway inspect m-2 --format {{template "x"}}
+    ✗ --format can’t be used: template is left out here (at "template \\"x\\"}}")
+    → Known are: break continue else end if range with json prettyjson join split lower upper pad truncate and or not len index slice print println printf html js urlquery eq ne lt le gt ge
+    (2)
+
+    $ slipway status m-2 --format {{.State}}
+    ✗ --format can’t be used: there is no field .State (at ".State}}")
+    → Did you mean .state? Known are: .name .state .engine .days .trouble .driver .address .ssh .url .context .deadline .idleStop .containers .images .host .unasked
+    (2)
+
+    $ slipway status m-2 --format {{.state}} --json
+    ✗ --format and --json both say what is printed
+    → Leave out one of them; JSON by a template is --format "{{json .}}"
+    (2)"
+  `);
+});
