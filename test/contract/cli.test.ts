@@ -530,7 +530,7 @@ describe('a store', () => {
     ]);
     expect((await slipway('ls', '--quiet')).stdout).toBe('bad\nlost\nweb\n');
     expect((await slipway('ls')).stdout.split('\n')[0]).toBe(
-      'NAME   CURRENT   DRIVER    STATE         URL                     ENGINE   TROUBLE',
+      'NAME   CURRENT   DRIVER    STATE         URL                     ENGINE   CERTS   TROUBLE',
     );
     expect((await slipway('ip', 'web', 'lost')).stdout).toBe('127.0.0.1\n127.0.0.1\n');
     expect((await slipway('url', 'web')).stdout).toBe(`${url}\n`);
