@@ -17,6 +17,8 @@ export type Target<O> = {
   readonly life?: LifeSpec;
   /** What `ends` said before it was made, and what the user was told: the provider is asked for this and nothing else. */
   readonly ending?: Ending;
+  /** What exists of it and does not carry its id yet (`Machine.adopts`). */
+  readonly adopts?: string;
 };
 
 export type Instance =
@@ -164,6 +166,11 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
    * out by drivers on whose machines nothing of ours can run: they end by nobody's doing but the user's.
    */
   ends?(target: Target<z.output<S>>): { readonly byItself: Ending; readonly costs: string };
+  /**
+   * Marks what another tool made for this machine, so that from then on everything finds it by the id; passes over what is marked or
+   * gone. Refuses what is another machine's. The record keeps the options that it returns. `resource` is `Machine.adopts`.
+   */
+  adopt?(target: Target<z.output<S>>, resource: string, call: Call): Promise<z.output<S>>;
   /** Quick and without side effects; needs no options. */
   health(computer: Computer): Promise<Health>;
   /** What `doctor` tells beyond that. Called when the programs are there; may take a second. */

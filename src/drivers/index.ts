@@ -39,5 +39,6 @@ export function targetOf(
     ...(record?.phase === 'creating' && record.asked ? { asked: record.asked } : {}),
     ...(life ? { life } : {}),
     ...(record?.ending ? { ending: record.ending } : {}),
+    ...(record?.adopts === undefined ? {} : { adopts: record.adopts }),
   };
 }

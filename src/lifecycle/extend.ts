@@ -5,6 +5,7 @@ import type { Machine, Ready, SshTarget } from '../machine.ts';
 import { applyStep } from '../provision/apply.ts';
 import { planLife } from '../provision/life.ts';
 import { ownerOf } from '../provision/plan.ts';
+import { adopted } from './adopt.ts';
 import { hostOf, lookAtHost, ofOurMaking, openSession, stepSide } from './hosts.ts';
 import { canEndByItself, clockNote, deadlineIn, hasEnded, lifeOf, shownTime } from './life.ts';
 import { admit } from './provision.ts';
@@ -24,7 +25,7 @@ export async function extendMachine(name: string, more: More, world: World): Pro
   const { store } = world;
   await store.read(name);
   await using _lock = await store.lock(name);
-  const before = finished(await store.read(name));
+  const before = await adopted(finished(await store.read(name)), world);
   const driver = driverNamed(before.spec.driver);
   canEndByItself({ name, life: before.spec.life ?? {} }, driver);
   const machine = withMore(before, more, world.now());

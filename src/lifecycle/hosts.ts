@@ -103,6 +103,10 @@ export async function hostOf(machine: Machine, driver: Driver, world: World): Pr
   const ssh = { ...host.ssh, keyFile: host.ssh.keyFile ?? keys.login };
   // Somebody else gave it its host key, and the driver knows which one.
   if (ssh.expectedKey !== undefined) return keepPins({ ...host, ssh }, machine);
+  // Another tool made it, and logs in with a key of that tool's: the host key that was seen first is the one that is demanded.
+  const met = machine.host?.ssh?.hostKey;
+  if (keys.pinned === undefined && machine.phase === 'ready' && host.ssh.keyFile !== undefined)
+    return { ...host, ssh: { ...ssh, ...(met === undefined ? {} : { hostKey: met }) } };
   if (keys.pinned === undefined) {
     throw new SlipwayError(
       'HOST_KEY',
@@ -117,7 +121,7 @@ export async function hostOf(machine: Machine, driver: Driver, world: World): Pr
 
 /** Where it is; waited for, as a step of its own, where its provider has not given it an address yet. */
 async function waitForHost(machine: Machine, driver: Driver, world: World): Promise<Host> {
-  const target = targetOf(driver, machine.spec);
+  const target = targetOf(driver, machine.spec, machine);
   const host = async (log: Log): Promise<Host | Instance['state']> => {
     const instance = await driver.inspect(target, callOf(world, log));
     if (instance.state === 'stopped' || instance.state === 'paused') throw notRunning(machine, instance);

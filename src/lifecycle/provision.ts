@@ -21,6 +21,7 @@ import type { Facts } from '../provision/facts.ts';
 import { ownerOf, planProvision } from '../provision/plan.ts';
 import { profilesNamed } from '../provision/profiles/index.ts';
 import type { Plan } from '../provision/step.ts';
+import { adopted } from './adopt.ts';
 import { firstStart } from './first-start.ts';
 import { canEndByItself, clockNote, deadlineAfter, lasting, lifeOf, stopsWhereItShould, tellFate } from './life.ts';
 import {
@@ -62,7 +63,7 @@ export async function provisionMachine(
   const { store } = world;
   await store.read(name);
   await using _lock = await store.lock(name);
-  const before = await store.read(name);
+  const before = await adopted(await store.read(name), world);
   const spec = withGiven(before.spec, change(before.spec));
   const { deadline: _before, ...rest } = before;
   const machine: Machine = { ...rest, spec, ...deadlineAfter(before, spec, anew, world.now()) };

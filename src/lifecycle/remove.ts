@@ -15,6 +15,7 @@ import { profiles } from '../provision/profiles/index.ts';
 import type { ClientPlaces, Profile } from '../provision/profiles/profile.ts';
 import type { Plan } from '../provision/step.ts';
 import type { Store } from '../store.ts';
+import { adopted } from './adopt.ts';
 import { lookAtHost, openSession, stepSide } from './hosts.ts';
 import { hasEnded, shownTime } from './life.ts';
 import { callOf, type World } from './world.ts';
@@ -33,7 +34,8 @@ export async function removeMachine(
   const { store, places, progress } = world;
   await findOrBroken(name, how.force, store);
   await using _lock = await store.lock(name);
-  const found = await findOrBroken(name, how.force, store);
+  const known = await findOrBroken(name, how.force, store);
+  const found = known && (await adopted(known, world));
   if (found && how.deprovision) await withdraw(found, how.force, world);
   else if (found && endsByItself(found) && hostStays(found)) await letLive(found, world);
   // A context of that name that is not this machine's stays, also as the current one.

@@ -1,6 +1,7 @@
 import type { Driver, Instance, Target } from '../drivers/driver.ts';
 import { driverNamed, drivers, targetOf } from '../drivers/index.ts';
 import { SlipwayError } from '../errors.ts';
+import { adopted } from './adopt.ts';
 import { clientCertificates } from './identity.ts';
 import type { Created, Machine, Ready } from '../machine.ts';
 import { verifyEngine } from '../provision/engine-api.ts';
@@ -66,13 +67,14 @@ export async function restartMachine(name: string, seconds: number, world: World
 
 /** How its driver sees a machine; undefined where the driver made nothing and so knows nothing, or is not in this version. */
 export async function inspectMachine(
-  { spec }: Machine,
+  machine: Machine,
   world: Pick<World, 'computer' | 'debug' | 'signal'>,
 ): Promise<Instance | undefined> {
+  const { spec } = machine;
   const driver = drivers.find(({ name }) => name === spec.driver);
   const { computer, debug, signal } = world;
   if (!driver?.create) return undefined;
-  return await driver.inspect(targetOf(driver, spec), { computer, log: debug, note: debug, signal });
+  return await driver.inspect(targetOf(driver, spec, machine), { computer, log: debug, note: debug, signal });
 }
 
 /** After a start: the same engine, perhaps at another address. */
@@ -95,15 +97,17 @@ export async function reach(machine: Ready, driver: Driver, world: World, save: 
 async function changeRun<T>(
   name: string,
   verb: 'start' | 'stop' | 'kill',
-  { store }: World,
+  world: World,
   work: (machine: Ready, driver: Driver, target: Target<Record<string, unknown>>) => Promise<T>,
 ): Promise<T> {
+  const { store } = world;
   await store.read(name);
   await using _lock = await store.lock(name);
-  const machine = await store.read(name);
-  const driver = driverNamed(machine.spec.driver);
-  if (!driver[verb]) throw cannot(verb, machine);
-  return await work(finished(machine), driver, targetOf(driver, machine.spec));
+  const found = await store.read(name);
+  const driver = driverNamed(found.spec.driver);
+  if (!driver[verb]) throw cannot(verb, found);
+  const machine = await adopted(finished(found), world);
+  return await work(machine, driver, targetOf(driver, machine.spec));
 }
 
 function cannot(verb: string, { spec: { name, driver } }: Machine): SlipwayError {

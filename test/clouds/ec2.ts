@@ -182,6 +182,8 @@ const PARAMETERS: Readonly<Record<string, readonly string[]>> = {
   StopInstances: ['InstanceId', 'Force', 'Hibernate'],
   TerminateInstances: ['InstanceId'],
   CreateTags: ['ResourceId', 'Tag'],
+  ImportKeyPair: ['KeyName', 'PublicKeyMaterial'],
+  DeleteKeyPair: ['KeyName'],
   DeleteTags: ['ResourceId', 'Tag'],
   ModifyInstanceAttribute: ['InstanceId', 'InstanceType'],
   ModifyVolume: ['VolumeId', 'Size'],
@@ -212,6 +214,7 @@ export async function startEc2({
   const volumes: Volume[] = [];
   const spots: Spot[] = [];
   const nics: Nic[] = [];
+  const keyPairs = new Set(['laptop']);
   const signers: string[] = [];
   const tokens = new Map<string, { readonly params: string; readonly made: readonly Ec2Instance[] }>();
   const calls: CloudCall[] = [];
@@ -280,8 +283,8 @@ export async function startEc2({
 
   const tagged = (region: string, wanted: readonly string[]): readonly { readonly tags: Tags }[] =>
     wanted.flatMap((one): readonly { readonly tags: Tags }[] => {
-      const disk = volumes.find(({ id: volume }) => volume === one);
-      return disk ? [disk] : own(region, [one]);
+      const thing = [...volumes, ...spots].find((other) => other.id === one);
+      return thing ? [thing] : own(region, [one]);
     });
 
   const rulesIn = (params: Record<string, Value>): readonly Rule[] =>
@@ -303,7 +306,12 @@ export async function startEc2({
     rootDeviceName: '/dev/xvda',
     blockDeviceMapping: volumes
       .filter(({ instance }) => instance === one.id)
-      .map(({ id: volumeId }) => ({ deviceName: '/dev/xvda', ebs: { volumeId, status: 'attached' } })),
+      .map(({ id: volumeId, goes: deleteOnTermination }) => ({
+        deviceName: '/dev/xvda',
+        ebs: { volumeId, status: 'attached', deleteOnTermination },
+      })),
+    keyName: text(one.params.KeyName) || undefined,
+    spotInstanceRequestId: spots.find(({ instance }) => instance === one.id)?.id,
     networkInterfaceSet: nics
       .filter(({ instance }) => instance === one.id)
       .map(({ id: networkInterfaceId }) => ({ networkInterfaceId, status: 'in-use' })),
@@ -617,6 +625,16 @@ export async function startEc2({
       for (const one of tagged(region, texts(params.ResourceId))) Object.assign(one.tags, Object.fromEntries(pairs));
       return { return: true };
     },
+    ImportKeyPair(params) {
+      const name = text(params.KeyName);
+      if (keyPairs.has(name)) throw new Refusal('InvalidKeyPair.Duplicate', `The keypair '${name}' already exists.`);
+      keyPairs.add(name);
+      return { keyName: name, keyPairId: id('key') };
+    },
+    DeleteKeyPair(params) {
+      keyPairs.delete(text(params.KeyName));
+      return { return: true };
+    },
     DeleteTags(params, region) {
       const keys = items(params.Tag).map((tag) => text(field(tag, 'Key')));
       for (const { tags } of tagged(region, texts(params.ResourceId))) for (const key of keys) delete tags[key];
@@ -810,7 +828,7 @@ export async function startEc2({
     if (zone !== '' && !['a', 'b', 'c'].some((letter) => zone === `${region}${letter}`))
       throw new Refusal('InvalidParameterValue', `Invalid availability zone: [${zone}]`);
     const key = text(params.KeyName);
-    if (key !== '' && key !== 'laptop')
+    if (key !== '' && !keyPairs.has(key))
       throw new Refusal('InvalidKeyPair.NotFound', `The key pair '${key}' does not exist`);
   }
 
@@ -881,6 +899,10 @@ export async function startEc2({
     })),
     ...nics.map((one) => ({ kind: 'network interface', id: one.id, state: 'in-use', alive: true, tags: one.tags })),
     ...groups.map((one) => ({ kind: 'firewall', id: one.id, state: '', alive: true, tags: one.tags })),
+    ...[...keyPairs]
+      // The one that the user has of his own.
+      .filter((name) => name !== 'laptop')
+      .map((name) => ({ kind: 'key pair', id: name, state: '', alive: true, tags: {} })),
     ...spots
       .filter(({ state }) => state === 'open' || state === 'active')
       .map((one) => ({ kind: 'spot request', id: one.id, state: one.state, alive: true, tags: one.tags })),

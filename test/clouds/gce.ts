@@ -84,7 +84,7 @@ export type GceInstance = Shown & {
 type Disk = Shown & {
   readonly type: string;
   sizeGb: string;
-  readonly labels: Labels;
+  labels: Labels;
   user: string | undefined;
   readonly goes: boolean;
 };
@@ -637,6 +637,7 @@ export async function startGce({
     sizeGb: one.sizeGb,
     status: 'READY',
     labels: one.labels,
+    labelFingerprint: fingerprintOf(one.labels),
     creationTimestamp: new Date(one.made).toISOString(),
     ...(one.user === undefined ? {} : { users: [link(`zones/${one.place}/instances/${one.user}`)] }),
   });
@@ -853,6 +854,19 @@ export async function startGce({
       ),
     'disks.aggregatedList': (params) =>
       aggregated(['disks', 'zones', ZONES], disks, params, ({ labels }) => labels, shownDisk),
+    'disks.get': ({ zone = '', disk }) => shownDisk(at(disks, disk, zone, 'disks')),
+    'disks.setLabels'({ zone = '', resource, requestId }, body, call) {
+      const one = at(disks, resource, zone, 'disks');
+      const { labels = {}, labelFingerprint } = body as { labels?: Labels; labelFingerprint?: string };
+      checkLabels(labels, 'resource.labels');
+      if (labelFingerprint !== fingerprintOf(one.labels))
+        throw new Refusal(412, 'conditionNotMet', 'Labels fingerprint either invalid or resource labels have changed');
+      return begin(
+        () => inZone(zone, 'setLabels', `disks/${resource}`, async () => void (one.labels = labels)),
+        call,
+        requestId,
+      );
+    },
     'disks.resize'({ zone = '', disk, requestId }, body, call) {
       const one = at(disks, disk, zone, 'disks');
       const { sizeGb = '0' } = body as { sizeGb?: string };

@@ -43,7 +43,12 @@ async function asker({ client, endpoint }: Aws): Promise<string> {
   return `${accessKeyId} ${endpoint()?.host ?? ''}`;
 }
 
-async function ownerOf(aws: Aws, vpc: string, account: string): Promise<string | undefined> {
+/** Refuses credentials of an account that does not know the machine's VPC. */
+export async function vpcThere(aws: Aws, { vpc, account }: Options): Promise<void> {
+  if (vpc !== undefined) await ownerOf(aws, vpc, account);
+}
+
+async function ownerOf(aws: Aws, vpc: string, account: string | undefined): Promise<string | undefined> {
   const { Vpcs = [] }: DescribeVpcsCommandOutput = await aws
     .send<DescribeVpcsCommandOutput>(
       'finding out whose account this is',
@@ -53,9 +58,9 @@ async function ownerOf(aws: Aws, vpc: string, account: string): Promise<string |
       if (causeCode(error) !== 'InvalidVpcID.NotFound') throw error;
       throw new SlipwayError(
         'CREDENTIALS',
-        `The account of your AWS credentials has no ${vpc}, where this machine is (account ${account})`,
+        `The account of your AWS credentials has no ${vpc}, where this machine is${account === undefined ? '' : ` (account ${account})`}`,
         {
-          hint: `Use the credentials of ${account}: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`,
+          hint: `Use the credentials of ${account ?? 'its account'}: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`,
           cause: error,
         },
       );

@@ -51,6 +51,10 @@ export const ec2 = defineDriver({
     if (given.blockDurationMinutes !== undefined)
       call.note('--ec2-block-duration-minutes has no effect: AWS no longer sells spot blocks');
   },
+  async adopt(target, resource, call) {
+    const { adoptInstance } = await import('./adopt.ts');
+    return await adoptInstance(target, resource, call);
+  },
   changeOf,
   async checkChange(target, before, call) {
     const { refuseChange } = await import('./change.ts');

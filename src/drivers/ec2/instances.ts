@@ -14,7 +14,10 @@ import type { Aws } from './client.ts';
 import { awsCode, kindOf, type Kind } from './errors.ts';
 import type { Options } from './options.ts';
 
-type Marked = Pick<Target<unknown>, 'id' | 'batch'>;
+type Marked = Pick<Target<unknown>, 'id' | 'batch' | 'adopts'>;
+
+/** The tag that names the key pair which was imported for an instance alone. */
+export const KEY_PAIR = 'slipway-key-pair';
 
 export const LIVE = ['pending', 'running', 'stopping', 'stopped'];
 export const ENDED = ['shutting-down', 'terminated'];
@@ -40,10 +43,14 @@ const REFUSALS: ReadonlySet<Kind> = new Set([
 
 /** The instances of a machine that are not ended, oldest first: its own, and its place in the batch that it was made with. */
 export async function findInstances(aws: Aws, target: Marked, states = LIVE): Promise<readonly AwsInstance[]> {
-  const { id, batch } = target;
+  const { id, batch, adopts } = target;
+  const inState = { Name: 'instance-state-name', Values: [...states] };
+  // Until it carries the machine's id.
+  if (adopts !== undefined)
+    return await instancesWith(aws, [{ Name: 'instance-id', Values: [adopts.split('/')[0] ?? ''] }, inState]);
   const all = await instancesWith(aws, [
     { Name: 'tag:slipway-id', Values: batch ? [id, batch.id] : [id] },
-    { Name: 'instance-state-name', Values: [...states] },
+    inState,
   ]);
   return all
     .filter((one) => tagOf(one.Tags, 'slipway-id') === id || one.AmiLaunchIndex === batch?.index)

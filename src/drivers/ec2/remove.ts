@@ -16,6 +16,7 @@ import {
   ENDED,
   findInstances,
   instancesWith,
+  KEY_PAIR,
   LATE_SECONDS,
   LIVE,
   siblingsOf,
@@ -32,6 +33,8 @@ export async function removeAll(aws: Aws, target: Target<Options>, call: Call): 
   const requests = await spotRequests(aws, target);
   if (requests.length > 0) await cancelRequests(aws, requests);
   const instances = await whatExists(aws, target, call);
+  // Before the instance, which alone names it.
+  for (const { Tags } of instances) await removeKeyPair(aws, tagOf(Tags, KEY_PAIR));
   await terminate(aws, instances);
   // Asked after its own end: of several that are removed at the same time, the last one takes what they share.
   const shared = (await siblingsOf(aws, target)).length > 0;
@@ -139,6 +142,12 @@ export async function cancelRequests(aws: Aws, ids: readonly string[]): Promise<
       // Of one that was closed long ago nothing is known.
       if (causeCode(error) !== 'InvalidSpotInstanceRequestID.NotFound') throw error;
     });
+}
+
+/** Of another tool, which imported it for this instance alone; EC2 has no objection where there is none. */
+async function removeKeyPair(aws: Aws, KeyName: string): Promise<void> {
+  if (KeyName === '') return;
+  await aws.send('removing its key pair', new aws.sdk.DeleteKeyPairCommand({ KeyName }));
 }
 
 /** Those that no instance took along when it ended; such that still hang on one that was ended are waited for. */

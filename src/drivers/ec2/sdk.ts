@@ -4,6 +4,7 @@ export {
   CancelSpotInstanceRequestsCommand,
   CreateSecurityGroupCommand,
   CreateTagsCommand,
+  DeleteKeyPairCommand,
   DeleteNetworkInterfaceCommand,
   DeleteSecurityGroupCommand,
   DeleteTagsCommand,

@@ -4,7 +4,7 @@
  */
 export const CALLS = {
   AddressesClient: ['get', 'insert', 'delete', 'aggregatedList'],
-  DisksClient: ['list', 'aggregatedList', 'delete', 'resize'],
+  DisksClient: ['get', 'list', 'aggregatedList', 'delete', 'resize', 'setLabels'],
   FirewallsClient: ['get', 'insert', 'patch', 'delete', 'list'],
   GlobalOperationsClient: ['get', 'wait'],
   ImagesClient: ['get', 'getFromFamily'],

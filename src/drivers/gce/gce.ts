@@ -44,7 +44,9 @@ export const gce = defineDriver({
   async check({ options: given }) {
     await readable(given.startupScript, '--gce-startup-script');
     await readable(given.sshKey, '--gce-ssh-key');
-    if (given.osLogin !== (given.sshKey !== undefined)) {
+    // What another tool made has its own user with its own key.
+    const adopted = given.instanceLink !== undefined && !given.useExisting;
+    if (!adopted && given.osLogin !== (given.sshKey !== undefined)) {
       throw new SlipwayError(
         'USAGE',
         'OS Login is a user and a key of your own profile: --gce-os-login goes with --gce-ssh-key',
@@ -53,6 +55,10 @@ export const gce = defineDriver({
         },
       );
     }
+  },
+  async adopt(target, resource, call) {
+    const { adoptInstance } = await import('./adopt.ts');
+    return await adoptInstance(target, resource, call);
   },
   changeOf,
   async checkChange(target, before, call) {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { tagsOf } from '../../cloud/tags.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { Boot, Call, MakingCall, Target } from '../driver.ts';
-import { type Gce, regionOf } from './client.ts';
+import { type Gce, nameIn, regionOf } from './client.ts';
 import { adopt, type Instance } from './existing.ts';
 import { statusOf } from './errors.ts';
 import { described, makeFirewall, type Marks } from './firewall.ts';
@@ -25,6 +25,11 @@ export async function findInstance(gce: Gce, target: Target<Options>): Promise<I
       zone: options.zone,
       instance: name,
     });
+  // One that another tool made has a name of that tool's.
+  if (options.instanceLink !== undefined && !options.useExisting) {
+    const found = await named(gce, nameIn(options.instanceLink), options.zone);
+    return target.adopts !== undefined || found?.labels?.['slipway-id'] === id ? found : undefined;
+  }
   for (const way of ways) {
     const found = await named(gce, instanceName(way), options.zone);
     if (found?.labels?.['slipway-id'] === markOf(way)) return found;

@@ -1,0 +1,222 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { CreateTagsCommand, EC2Client, ImportKeyPairCommand, RunInstancesCommand } from '@aws-sdk/client-ec2';
+import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
+import { readForeign } from '../../src/docker-machine/foreign.ts';
+import { provisionMachine } from '../../src/lifecycle/provision.ts';
+import { removeMachine } from '../../src/lifecycle/remove.ts';
+import { inspectMachine, startMachine, stopMachine } from '../../src/lifecycle/run.ts';
+import type { World } from '../../src/lifecycle/world.ts';
+import type { Machine } from '../../src/machine.ts';
+import type { Guests, Resource } from '../clouds/cloud.ts';
+import { asUserOf } from '../clouds/ec2-driver.ts';
+import { startEc2, type Ec2 } from '../clouds/ec2.ts';
+import { startGce, type Gce } from '../clouds/gce.ts';
+import { API, PROJECT } from '../clouds/compute-world.ts';
+import { rejected } from '../fakes/caught.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { startFakeHost, type FakeHost } from '../fakes/host.ts';
+import { worldIn } from '../fakes/world.ts';
+
+const keys = mkdtempSync(join(tmpdir(), 'slipway-test-'));
+const KEY_FILE = join(keys, 'id_rsa');
+writeFileSync(KEY_FILE, '-----BEGIN RSA PRIVATE KEY-----\n', { mode: 0o600 });
+afterAll(() => rmSync(keys, { recursive: true }));
+afterEach(() => void vi.unstubAllEnvs());
+
+/** The one host behind whatever the cloud makes. */
+const guestsOn = (host: FakeHost): Guests => ({
+  start: async () => ({
+    address: host.address,
+    host: undefined,
+    stop: async () => host.halt(),
+    start: async () => {
+      await host.boot();
+      return host.address;
+    },
+    remove: async () => host.halt(),
+  }),
+});
+
+/** A machine as the old tool's file tells of it; its engine is where the host's is. */
+function oldMachine(config: object, folder: string, host: FakeHost): Machine {
+  const machine = readForeign('web', folder, JSON.stringify({ ConfigVersion: 3, ...config }));
+  if (machine?.phase !== 'ready') throw new Error('no machine');
+  const spec = { ...machine.spec, engine: { ...machine.spec.engine, port: host.port } };
+  return { ...machine, spec, endpoint: { url: `tcp://${host.address}:${host.port}`, tls: true } };
+}
+
+async function lifeOf(world: World): Promise<void> {
+  const pin = async (): Promise<string | undefined> => (await world.store.read('web')).host?.ssh?.hostKey;
+  expect(await inspectMachine(await world.store.read('web'), world)).toMatchObject({ state: 'running' });
+  await provisionMachine('web', (spec) => spec, world);
+  expect(await world.store.read('web')).not.toHaveProperty('adopts');
+  const met = await pin();
+  expect(met).toMatch(/^ssh-ed25519 /);
+  await stopMachine('web', 10, world);
+  expect(await inspectMachine(await world.store.read('web'), world)).toMatchObject({ state: 'stopped' });
+  await startMachine('web', world);
+  expect(await pin()).toBe(met);
+  await removeMachine('web', { deprovision: false, force: false }, world);
+}
+
+describe('an instance that the old tool made on EC2', () => {
+  async function launched(cloud: Ec2): Promise<{ readonly id: string; readonly client: EC2Client }> {
+    const client = new EC2Client({});
+    await client.send(new ImportKeyPairCommand({ KeyName: 'web', PublicKeyMaterial: Buffer.from('ssh-rsa AAAA') }));
+    const { Instances } = await client.send(
+      new RunInstancesCommand({
+        ImageId: 'ami-0debian13new',
+        InstanceType: 't3.small',
+        KeyName: 'web',
+        MinCount: 1,
+        MaxCount: 1,
+        BlockDeviceMappings: [{ DeviceName: '/dev/sda1', Ebs: { VolumeSize: 16, DeleteOnTermination: true } }],
+        NetworkInterfaces: [{ DeviceIndex: 0, AssociatePublicIpAddress: true, SubnetId: 'subnet-a' }],
+      }),
+    );
+    await vi.waitFor(() => expect(cloud.instances[0]?.state).toBe('running'), { timeout: 5000 });
+    return { id: Instances?.[0]?.InstanceId ?? '', client };
+  }
+
+  const config = (InstanceId: string): object => ({
+    DriverName: 'amazonec2',
+    Driver: {
+      IPAddress: '127.0.0.1',
+      SSHUser: 'ubuntu',
+      SSHPort: 22,
+      SSHKeyPath: KEY_FILE,
+      Region: 'eu-central-1',
+      InstanceType: 't3.small',
+      InstanceId,
+      KeyName: 'web',
+      ExistingKey: false,
+      RootSize: 16,
+      VolumeType: 'gp2',
+      VpcId: 'vpc-eu-central-1',
+    },
+  });
+
+  test('is provisioned, stopped, started and removed, and leaves nothing', async () => {
+    await using home = await temporaryFolder();
+    await using host = await startFakeHost({ engine: true });
+    await using cloud = await startEc2({ guests: guestsOn(host) });
+    asUserOf(cloud, home.path);
+    const { id } = await launched(cloud);
+    const world = worldIn(home.path, { connect: host.connect });
+    await world.store.write(oldMachine(config(id), join(home.path, 'machines', 'web'), host));
+    await lifeOf(world);
+    expect(cloud.alive()).toEqual([]);
+    expect(cloud.instances[0]?.tags).toMatchObject({ 'slipway-name': 'web', 'slipway-key-pair': 'web' });
+  });
+
+  test('keeps the disks that were not to end with it, and a key pair of the user’s', async () => {
+    await using home = await temporaryFolder();
+    await using host = await startFakeHost({ engine: true });
+    await using cloud = await startEc2({ guests: guestsOn(host) });
+    asUserOf(cloud, home.path);
+    const { id } = await launched(cloud);
+    Object.assign(cloud.volumes[0] ?? {}, { goes: false });
+    const world = worldIn(home.path, { connect: host.connect });
+    const machine = oldMachine(config(id), join(home.path, 'machines', 'web'), host);
+    await world.store.write({ ...machine, adopts: id });
+    await removeMachine('web', { deprovision: false, force: false }, world);
+    const left = cloud.alive().map(({ kind }: Resource) => kind);
+    expect(left.toSorted()).toEqual(['disk', 'key pair']);
+  });
+
+  test('that is another machine’s by now stays that one’s', async () => {
+    await using home = await temporaryFolder();
+    await using host = await startFakeHost({ engine: true });
+    await using cloud = await startEc2({ guests: guestsOn(host) });
+    asUserOf(cloud, home.path);
+    const { id, client } = await launched(cloud);
+    const Tags = [
+      { Key: 'slipway-id', Value: 'another' },
+      { Key: 'slipway-name', Value: 'theirs' },
+    ];
+    await client.send(new CreateTagsCommand({ Resources: [id], Tags }));
+    const world = worldIn(home.path, { connect: host.connect });
+    await world.store.write(oldMachine(config(id), join(home.path, 'machines', 'web'), host));
+    const error = await rejected(removeMachine('web', { deprovision: false, force: false }, world));
+    expect(error).toMatchObject({ code: 'PROVIDER_REFUSED', message: expect.stringContaining('"theirs"') });
+    expect(cloud.instances[0]?.state).toBe('running');
+    expect(await world.store.read('web')).toMatchObject({ adopts: `${id}/web` });
+  });
+
+  test('is not taken for gone by credentials of another account', async () => {
+    await using home = await temporaryFolder();
+    await using host = await startFakeHost({ engine: true });
+    await using cloud = await startEc2({ guests: guestsOn(host) });
+    asUserOf(cloud, home.path);
+    const world = worldIn(home.path, { connect: host.connect });
+    const machine = oldMachine(config('i-gone'), join(home.path, 'machines', 'web'), host);
+    await world.store.write({
+      ...machine,
+      spec: { ...machine.spec, options: { ...machine.spec.options, vpc: 'vpc-theirs' } },
+    });
+    const error = await rejected(removeMachine('web', { deprovision: false, force: false }, world));
+    expect(error).toMatchObject({ code: 'CREDENTIALS', message: expect.stringContaining('vpc-theirs') });
+    // And where the account is the right one, it is gone, and so forgotten.
+    await world.store.write(machine);
+    await removeMachine('web', { deprovision: false, force: false }, world);
+    expect(await world.store.find('web')).toBeUndefined();
+  });
+});
+
+describe('an instance that the old tool made on Compute Engine', () => {
+  async function inserted(cloud: Gce): Promise<void> {
+    const body = {
+      name: 'web',
+      machineType: 'zones/europe-west3-a/machineTypes/e2-medium',
+      disks: [
+        {
+          boot: true,
+          autoDelete: false,
+          initializeParams: { sourceImage: 'projects/debian-cloud/global/images/family/debian-13', diskSizeGb: '10' },
+        },
+      ],
+      networkInterfaces: [
+        { network: 'global/networks/default', accessConfigs: [{ type: 'ONE_TO_ONE_NAT', name: 'External NAT' }] },
+      ],
+    };
+    const { CLOUDSDK_AUTH_ACCESS_TOKEN: token } = cloud.env;
+    const answer = await fetch(`${cloud.url}${API}projects/${PROJECT}/zones/europe-west3-a/instances`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...(token ? { authorization: `Bearer ${token}` } : {}) },
+      body: JSON.stringify(body),
+    });
+    expect([answer.status, await answer.text()]).toEqual([200, expect.any(String)]);
+    await vi.waitFor(() => expect(cloud.instances[0]?.status).toBe('RUNNING'), { timeout: 5000 });
+  }
+
+  test('is provisioned, stopped, started and removed, and leaves nothing', async () => {
+    await using home = await temporaryFolder();
+    await using host = await startFakeHost({ engine: true });
+    await using cloud = await startGce({ guests: guestsOn(host), bootTime: 5 });
+    await inserted(cloud);
+    const world = worldIn(home.path, { connect: host.connect });
+    const env = { HOME: home.path, METADATA_SERVER_DETECTION: 'none', ...cloud.env };
+    const here = { ...world, computer: { ...world.computer, env } };
+    const config = {
+      DriverName: 'google',
+      Driver: {
+        IPAddress: '127.0.0.1',
+        SSHUser: 'docker-user',
+        SSHPort: 22,
+        SSHKeyPath: KEY_FILE,
+        Zone: 'europe-west3-a',
+        Project: PROJECT,
+        MachineType: 'e2-medium',
+        DiskSize: 10,
+        DiskType: 'pd-standard',
+      },
+    };
+    const machine = oldMachine(config, join(home.path, 'machines', 'web'), host);
+    const options = { ...machine.spec.options, endpoint: `${cloud.url}${API}` };
+    await here.store.write({ ...machine, spec: { ...machine.spec, options } });
+    await lifeOf(here);
+    expect(cloud.alive()).toEqual([]);
+  });
+});

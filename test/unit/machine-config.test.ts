@@ -1,0 +1,535 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { isSlipways, readForeign } from '../../src/docker-machine/foreign.ts';
+import { openMachineStore } from '../../src/docker-machine/store.ts';
+import { driverNamed } from '../../src/drivers/index.ts';
+import type { Machine } from '../../src/machine.ts';
+import { applyChanges } from '../../src/changes.ts';
+import { configJson, dockerMachine } from '../../src/provision/profiles/docker-machine.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { readyMachine, specNamed } from '../fakes/machine.ts';
+import { placesIn } from '../fakes/places.ts';
+
+const root = '/home/me/.docker/machine';
+const folder = join(root, 'machines', 'web');
+
+/** What all goldens share: reference, the common part of version 3. */
+const hostOptions = (more: Record<string, unknown> = {}): object => ({
+  Driver: '',
+  Memory: 0,
+  Disk: 0,
+  EngineOptions: {
+    ArbitraryFlags: [],
+    Dns: null,
+    GraphDir: '',
+    Env: [],
+    Ipv6: false,
+    InsecureRegistry: [],
+    Labels: [],
+    LogLevel: '',
+    StorageDriver: '',
+    SelinuxEnabled: false,
+    TlsVerify: true,
+    RegistryMirror: [],
+    InstallURL: 'https://get.docker.com',
+    ...more,
+  },
+  SwarmOptions: {
+    IsSwarm: false,
+    Address: '',
+    Discovery: '',
+    Agent: false,
+    Master: false,
+    Host: 'tcp://0.0.0.0:3376',
+    Image: 'swarm:latest',
+    Strategy: 'spread',
+    Heartbeat: 0,
+    Overcommit: 0,
+    ArbitraryFlags: [],
+    ArbitraryJoinFlags: [],
+    Env: null,
+    IsExperimental: false,
+  },
+  AuthOptions: {
+    CertDir: `${root}/certs`,
+    CaCertPath: `${root}/certs/ca.pem`,
+    CaPrivateKeyPath: `${root}/certs/ca-key.pem`,
+    CaCertRemotePath: '',
+    ServerCertPath: `${root}/machines/web/server.pem`,
+    ServerKeyPath: `${root}/machines/web/server-key.pem`,
+    ClientKeyPath: `${root}/certs/key.pem`,
+    ServerCertRemotePath: '',
+    ServerKeyRemotePath: '',
+    ClientCertPath: `${root}/certs/cert.pem`,
+    ServerCertSANs: [],
+    StorePath: `${root}/machines/web`,
+  },
+});
+
+const base = (more: Record<string, unknown>): object => ({
+  IPAddress: '192.0.2.10',
+  MachineName: 'web',
+  SSHUser: 'root',
+  SSHPort: 22,
+  SSHKeyPath: '',
+  StorePath: root,
+  SwarmMaster: false,
+  SwarmHost: '',
+  SwarmDiscovery: '',
+  ...more,
+});
+
+const ssh = { address: '192.0.2.10', port: 22, user: 'root', keyFile: '/home/me/.ssh/web' };
+const generic = readyMachine('web', {
+  spec: specNamed('web', {
+    options: { ipAddress: '192.0.2.10', sshUser: 'root', sshPort: 22, sshKey: '/home/me/.ssh/web' },
+  }),
+  host: { address: '192.0.2.10', ssh },
+});
+const none = readyMachine('web', {
+  spec: specNamed('web', { driver: 'none', options: { url: 'tcp://192.0.2.10:2375' } }),
+  host: { address: '192.0.2.10', engine: { url: 'tcp://192.0.2.10:2375' } },
+  endpoint: { url: 'tcp://192.0.2.10:2375', tls: false },
+});
+const ec2 = readyMachine('web', {
+  spec: specNamed('web', {
+    driver: 'ec2',
+    options: driverNamed('ec2').options.parse({
+      region: 'eu-central-1',
+      zone: 'eu-central-1b',
+      ami: 'ami-0123',
+      instanceType: 't3.small',
+      vpc: 'vpc-0123',
+      subnet: 'subnet-0123',
+      securityGroup: ['docker-machine'],
+      securityGroupReadonly: true,
+      openPort: ['8080'],
+      tags: ['team=web', 'env=ci'],
+      deviceName: '/dev/sda1',
+      volumeType: 'gp2',
+      keypairName: 'web',
+      sshKey: `${folder}/id_rsa`,
+      sshUser: 'ubuntu',
+    }),
+  }),
+  host: { address: '192.0.2.10', ssh: { ...ssh, user: 'ubuntu', keyFile: `${folder}/id_rsa` } },
+});
+const gce = readyMachine('web', {
+  spec: specNamed('web', {
+    driver: 'gce',
+    options: driverNamed('gce').options.parse({
+      project: 'my-project',
+      zone: 'europe-west3-a',
+      machineType: 'e2-small',
+      machineImage: 'debian-cloud/global/images/family/debian-13',
+      diskSize: 12,
+      diskType: 'pd-ssd',
+      tags: ['web', 'ci'],
+      openPort: ['8080/tcp'],
+      sshUser: 'docker-user',
+      sshKey: `${folder}/id_rsa`,
+      instanceLink: 'projects/my-project/zones/europe-west3-a/instances/web',
+    }),
+  }),
+  host: { address: '192.0.2.10', ssh: { ...ssh, user: 'docker-user', keyFile: `${folder}/id_rsa` } },
+});
+const machines = { generic, none, ec2, gce };
+
+const drivers: Record<keyof typeof machines, { name: string; values: object }> = {
+  generic: {
+    name: 'generic',
+    values: base({ SSHKeyPath: '/home/me/.ssh/web', EnginePort: 2376, SSHKey: '/home/me/.ssh/web' }),
+  },
+  none: {
+    name: 'none',
+    values: base({ IPAddress: '192.0.2.10:2375', SSHUser: '', SSHPort: 0, URL: 'tcp://192.0.2.10:2375' }),
+  },
+  ec2: {
+    name: 'amazonec2',
+    values: base({
+      SSHUser: 'ubuntu',
+      SSHKeyPath: `${folder}/id_rsa`,
+      Id: '',
+      AccessKey: '',
+      SecretKey: '',
+      SessionToken: '',
+      Region: 'eu-central-1',
+      AMI: 'ami-0123',
+      SSHKeyID: 0,
+      ExistingKey: true,
+      KeyName: 'web',
+      InstanceId: '',
+      InstanceType: 't3.small',
+      PrivateIPAddress: '',
+      SecurityGroupId: '',
+      SecurityGroupIds: null,
+      SecurityGroupName: '',
+      SecurityGroupNames: ['docker-machine'],
+      SecurityGroupReadOnly: true,
+      OpenPorts: ['8080'],
+      Tags: 'team,web,env,ci',
+      ReservationId: '',
+      DeviceName: '/dev/sda1',
+      RootSize: 16,
+      VolumeType: 'gp2',
+      IamInstanceProfile: '',
+      VpcId: 'vpc-0123',
+      SubnetId: 'subnet-0123',
+      Zone: 'b',
+      RequestSpotInstance: false,
+      SpotPrice: '',
+      BlockDurationMinutes: 0,
+      PrivateIPOnly: false,
+      UsePrivateIP: false,
+      UseEbsOptimizedInstance: false,
+      Monitoring: false,
+      SSHPrivateKeyPath: `${folder}/id_rsa`,
+      RetryCount: 8,
+      Endpoint: '',
+      DisableSSL: false,
+      UserDataFile: '',
+    }),
+  },
+  gce: {
+    name: 'google',
+    values: base({
+      SSHUser: 'docker-user',
+      SSHKeyPath: `${folder}/id_rsa`,
+      Zone: 'europe-west3-a',
+      MachineType: 'e2-small',
+      MachineImage: 'debian-cloud/global/images/family/debian-13',
+      DiskType: 'pd-ssd',
+      Address: '',
+      Network: 'default',
+      Subnetwork: '',
+      Preemptible: false,
+      UseInternalIP: false,
+      UseInternalIPOnly: false,
+      ServiceAccount: '',
+      Scopes: '',
+      DiskSize: 12,
+      Project: 'my-project',
+      Tags: 'web,ci',
+      UseExisting: false,
+      OpenPorts: ['8080/tcp'],
+    }),
+  },
+};
+
+describe.each(Object.entries(machines))('%s', (which, machine) => {
+  const { name, values } = drivers[which as keyof typeof machines];
+
+  test('is written as the old tool has it, member by member and in its order', () => {
+    const golden = {
+      ConfigVersion: 3,
+      Driver: values,
+      DriverName: name,
+      HostOptions: hostOptions(),
+      Name: 'web',
+      Slipway: { Id: 'id-of-web', Host: machine.host, Endpoint: machine.endpoint },
+    };
+    expect(configJson(machine, { root })).toBe(JSON.stringify(golden, null, 4));
+  });
+
+  test('is read again as it was written, also where the old tool wrote the file since', () => {
+    const view = JSON.parse(configJson(machine, { root })) as Record<string, unknown>;
+    const marked = readForeign('web', folder, JSON.stringify(view));
+    delete view.Slipway;
+    const plain = readForeign('web', folder, JSON.stringify(view));
+    const options = driverNamed(machine.spec.driver).options;
+    for (const read of [marked, plain]) {
+      expect(read?.host).toEqual(machine.host);
+      expect(read?.endpoint).toEqual(machine.endpoint);
+      expect(options.parse(read?.spec.options)).toEqual(
+        // How often a call is tried again is asked anew.
+        which === 'ec2' ? { ...options.parse(machine.spec.options), retries: 8 } : options.parse(machine.spec.options),
+      );
+    }
+    expect([marked && isSlipways(marked), plain && isSlipways(plain)]).toEqual([true, false]);
+  });
+});
+
+test('a half-made machine has a view too', () => {
+  const half: Machine = { version: 1, phase: 'creating', spec: specNamed('web') };
+  const view = JSON.parse(configJson(half, { root })) as { Driver: object; Slipway: object };
+  expect(view.Driver).toMatchObject({ IPAddress: '192.0.2.10', SSHUser: 'root' });
+  expect(view.Slipway).toEqual({ Id: 'id-of-web' });
+});
+
+test('no secret reaches the file: variables of the engine by name, keys of clouds empty', () => {
+  const engine = { ...ec2.spec.engine, env: ['HTTPS_PROXY=http://me:hunter2@proxy'] };
+  const before = { Driver: { AccessKey: 'AKIAHUNTER2', SecretKey: 'hunter2', SessionToken: 'hunter2' } };
+  const view = configJson({ ...ec2, spec: { ...ec2.spec, engine } }, { root, before });
+  expect(view).not.toMatch(/hunter2/i);
+  expect(JSON.parse(view)).toMatchObject({ HostOptions: { EngineOptions: { Env: ['HTTPS_PROXY'] } } });
+});
+
+test('what a present file says that we know nothing of stays', () => {
+  const before = {
+    Later: 'yes',
+    Driver: { Novelty: 1, IPAddress: '198.51.100.1' },
+    HostOptions: {
+      EngineOptions: { Dns: ['192.0.2.53'], Novelty: 2 },
+      SwarmOptions: { IsSwarm: true, Master: true },
+      AuthOptions: { CaCertPath: '/srv/team/ca.pem', CaPrivateKeyPath: '/srv/team/ca-key.pem' },
+    },
+  };
+  const view = JSON.parse(configJson(generic, { root, before })) as unknown;
+  expect(view).toMatchObject({
+    Later: 'yes',
+    Driver: { Novelty: 1, IPAddress: '192.0.2.10' },
+    HostOptions: {
+      EngineOptions: { Dns: ['192.0.2.53'], Novelty: 2, Labels: [] },
+      SwarmOptions: { IsSwarm: true, Master: true },
+      AuthOptions: { CaCertPath: '/srv/team/ca.pem', CaPrivateKeyPath: '/srv/team/ca-key.pem' },
+    },
+  });
+});
+
+test('the engine’s options are those of the record', () => {
+  const engine = {
+    ...generic.spec.engine,
+    opt: ['log-driver=local'],
+    label: ['a=b'],
+    registryMirror: ['https://mirror.example'],
+    insecureRegistry: ['registry.example:5000'],
+    storageDriver: 'overlay2',
+    tlsSan: ['web.example'],
+  };
+  const machine = { ...generic, spec: { ...generic.spec, engine } };
+  const view = JSON.parse(configJson(machine, { root })) as { Slipway?: unknown };
+  delete view.Slipway;
+  const { tlsSan: _names, ...read } = readForeign('web', folder, JSON.stringify(view))?.spec.engine ?? {};
+  expect(read).toEqual({ ...engine, tlsSan: undefined });
+});
+
+// --- the old tool's own ----------------------------------------------------------------------------------------------
+
+const old = (more: Record<string, unknown>): string => JSON.stringify({ ConfigVersion: 3, ...more });
+
+describe('a machine of the old tool', () => {
+  test('has the same id at each look, and another one where its instance is another', () => {
+    const of = (InstanceId: string): string =>
+      old({ DriverName: 'amazonec2', Driver: { IPAddress: '192.0.2.10', Region: 'eu-central-1', InstanceId } });
+    const id = (text: string): string | undefined => readForeign('web', folder, text)?.spec.id;
+    expect(id(of('i-1'))).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+    expect(id(of('i-1'))).toBe(id(of('i-1')));
+    expect(id(of('i-1'))).not.toBe(id(of('i-2')));
+  });
+
+  test('of EC2 is adopted with the key pair that was imported for it, and without one of the user’s', () => {
+    const values = {
+      IPAddress: '192.0.2.10',
+      Region: 'eu-central-1',
+      InstanceId: 'i-1',
+      KeyName: 'web',
+      SecretKey: 'hunter2',
+    };
+    const adopts = (ExistingKey: boolean): string | undefined =>
+      readForeign('web', folder, old({ DriverName: 'amazonec2', Driver: { ...values, ExistingKey } }))?.adopts;
+    expect([adopts(false), adopts(true)]).toEqual(['i-1/web', 'i-1']);
+    expect(JSON.stringify(readForeign('web', folder, old({ DriverName: 'amazonec2', Driver: values })))).not.toMatch(
+      'hunter2',
+    );
+  });
+
+  test('that is stopped is one that can be started', () => {
+    const Driver = { IPAddress: '', Zone: 'europe-west3-a', Project: 'my-project' };
+    const machine = readForeign('web', folder, old({ DriverName: 'google', Driver }));
+    expect(machine).toMatchObject({ phase: 'ready', adopts: 'europe-west3-a/web' });
+  });
+
+  test('of a driver that we lack is shown, with its addresses', () => {
+    const Driver = { IPAddress: '192.168.99.100', SSHUser: 'docker', SSHPort: 53507, SSHKeyPath: `${folder}/id_rsa` };
+    expect(readForeign('web', folder, old({ DriverName: 'virtualbox', Driver }))).toMatchObject({
+      phase: 'ready',
+      spec: { driver: 'virtualbox', options: {} },
+      host: { address: '192.168.99.100', ssh: { address: '127.0.0.1', port: 53507, user: 'docker' } },
+      endpoint: { url: 'tcp://192.168.99.100:2376', tls: true },
+    });
+  });
+
+  test('of a plugin whose name is that of a driver of ours is none of ours', () => {
+    const machine = readForeign('web', folder, old({ DriverName: 'qemu', Driver: { IPAddress: '192.0.2.10' } }));
+    expect(machine?.spec.driver).toBe('docker-machine-driver-qemu');
+  });
+
+  test('with any URL is an engine of that URL', () => {
+    const machine = readForeign('web', folder, old({ DriverName: 'none', Driver: { URL: 'url1' } }));
+    expect(machine).toMatchObject({ phase: 'ready', endpoint: { url: 'url1', tls: false }, host: { address: '' } });
+  });
+
+  test('has the options that its engine was given, with their values', () => {
+    const EngineOptions = {
+      Env: ['A=b c'],
+      Labels: ['x=y'],
+      InstallURL: 'https://mirror.example/install.sh',
+      StorageDriver: 'overlay2',
+    };
+    const text = old({
+      DriverName: 'generic',
+      Driver: { IPAddress: '192.0.2.10', EnginePort: 2377 },
+      HostOptions: { EngineOptions },
+    });
+    expect(readForeign('web', folder, text)).toMatchObject({
+      endpoint: { url: 'tcp://192.0.2.10:2377' },
+      spec: {
+        engine: {
+          env: ['A=b c'],
+          label: ['x=y'],
+          source: 'url',
+          installUrl: 'https://mirror.example/install.sh',
+          storageDriver: 'overlay2',
+          port: 2377,
+        },
+      },
+    });
+  });
+
+  const driver = { IPAddress: '192.0.2.10', SSHUser: 'root', SSHPort: 2222 };
+  test.each([
+    [0, { DriverName: 'generic', Driver: driver, StorePath: folder, CaCertPath: '/old/ca.pem' }],
+    [
+      1,
+      {
+        ConfigVersion: 1,
+        DriverName: 'generic',
+        Driver: driver,
+        StorePath: folder,
+        HostOptions: { AuthOptions: { PrivateKeyPath: '/old/ca-key.pem' } },
+      },
+    ],
+    [2, { ConfigVersion: 2, DriverName: 'generic', Driver: driver, Name: 'web' }],
+  ])('of version %i is read, and its file left alone', (_version, config) => {
+    expect(readForeign('web', folder, JSON.stringify(config))).toMatchObject({
+      phase: 'ready',
+      host: { address: '192.0.2.10', ssh: { port: 2222 } },
+      endpoint: { url: 'tcp://192.0.2.10:2376', tls: true },
+    });
+  });
+
+  test.each([
+    ['', 'it is empty'],
+    ['{', 'it is not JSON'],
+    ['[]', 'it is not a record'],
+    ['null', 'it is not a record'],
+    ['{"ConfigVersion":"3"}', 'no number'],
+    [old({ Driver: {} }), 'names no driver'],
+    [old({ DriverName: 'generic', Driver: 'x' }), 'names no driver'],
+    [old({ DriverName: 'generic', Driver: { IPAddress: '-oProxyCommand=x' } }), 'ipAddress of its driver can'],
+    [old({ DriverName: 'amazonec2', Driver: { InstanceId: 'i-1', Region: '../..' } }), 'region of its driver can'],
+    [
+      JSON.stringify({ ConfigVersion: 4, DriverName: 'generic', Driver: {} }),
+      'config version is from the future -- you should upgrade your Docker Machine client',
+    ],
+  ])('that can’t be used is one broken record: %s', (text, why) => {
+    expect(() => readForeign('web', folder, text)).toThrow(
+      expect.objectContaining({ code: 'RECORD_BROKEN', message: expect.stringContaining(why) }),
+    );
+  });
+
+  test.each([
+    { IPAddress: 7, SSHPort: 'x', SSHUser: [], EnginePort: -1 },
+    { IPAddress: '192.0.2.10', SSHPort: 99_999, SSHKeyPath: {}, EnginePort: 1e9 },
+  ])('whose members are of other kinds does no harm: %j', (Driver) => {
+    const HostOptions = {
+      EngineOptions: { Labels: 'x', Env: [1, 'A=b'], RegistryMirror: null },
+      AuthOptions: 5,
+      SwarmOptions: [],
+    };
+    const machine = readForeign('web', folder, old({ DriverName: 'generic', Driver, HostOptions, Slipway: { Id: 1 } }));
+    expect(machine?.spec.engine).toMatchObject({ port: 2376, label: [], env: ['A=b'], registryMirror: [] });
+    expect(configJson(machine as Machine, { root, before: { Driver: [], HostOptions: 3 } })).toContain(
+      '"ConfigVersion": 3',
+    );
+  });
+});
+
+// --- the store -------------------------------------------------------------------------------------------------------
+
+test('a store of the old tool lists its machines beside ours, a broken one as one row', async () => {
+  await using home = await temporaryFolder();
+  const store = openMachineStore(home.path);
+  await store.write(readyMachine('ours'));
+  const lay = async (name: string, text: string): Promise<void> => {
+    await mkdir(join(home.path, 'machines', name), { recursive: true });
+    await writeFile(join(home.path, 'machines', name, 'config.json'), text);
+  };
+  await lay('theirs', old({ DriverName: 'generic', Driver: { IPAddress: '192.0.2.20' } }));
+  await lay('torn', '{"ConfigVersion": 3, "Dri');
+  await mkdir(join(home.path, 'machines', 'empty'));
+  const rows = (await store.list()).map((item) => [
+    item.name,
+    'broken' in item ? item.broken.code : item.machine.host?.address,
+  ]);
+  expect(rows).toEqual([
+    ['ours', '192.0.2.10'],
+    ['theirs', '192.0.2.20'],
+    ['torn', 'RECORD_BROKEN'],
+  ]);
+});
+
+test('our record is the truth where both are there, and the view follows it', async () => {
+  await using home = await temporaryFolder();
+  const store = openMachineStore(home.path, { swarm: { IsSwarm: true, Host: 'tcp://0.0.0.0:3376' } });
+  const config = join(home.path, 'machines', 'web', 'config.json');
+  await store.write(generic);
+  await writeFile(config, (await readFile(config, 'utf8')).replaceAll('192.0.2.10', '192.0.2.66'));
+  expect((await store.read('web')).host?.address).toBe('192.0.2.10');
+  await openMachineStore(home.path).write(generic);
+  expect(JSON.parse(await readFile(config, 'utf8'))).toMatchObject({
+    Driver: { IPAddress: '192.0.2.10', StorePath: home.path, SwarmHost: 'tcp://0.0.0.0:3376' },
+    HostOptions: { SwarmOptions: { IsSwarm: true } },
+  });
+});
+
+test('a key that was made for a machine also lies where old clients look for it', async () => {
+  await using home = await temporaryFolder();
+  const store = openMachineStore(home.path);
+  const { folder: own, ssh: keys } = store.paths('web');
+  await mkdir(keys, { recursive: true });
+  await writeFile(join(keys, 'id_ed25519'), 'PRIVATE');
+  await store.write(generic);
+  expect(await readFile(join(own, 'id_rsa'), 'utf8')).toBe('PRIVATE');
+});
+
+// --- the profile -----------------------------------------------------------------------------------------------------
+
+describe('the profile', () => {
+  const tls = { ca: 'CA', cert: 'CERT', key: 'KEY' };
+
+  test('shows a machine of ours in the old tool’s store, and takes it away again', async () => {
+    await using home = await temporaryFolder();
+    const places = placesIn(home.path);
+    await applyChanges(dockerMachine.add({ machine: generic, tls, places }));
+    const read = await openMachineStore(places.dockerMachine).read('web');
+    expect([isSlipways(read), read.spec.id, read.endpoint]).toEqual([true, generic.spec.id, generic.endpoint]);
+    expect(await dockerMachine.conflict('web', generic.spec.id, places)).toBeUndefined();
+    expect(await dockerMachine.conflict('web', 'another', places)).toMatchObject({ code: 'CONTEXT_TAKEN' });
+    await applyChanges(dockerMachine.drop('web', places));
+    await expect(readFile(join(places.dockerMachine, 'machines', 'web', 'ca.pem'))).rejects.toThrow('ENOENT');
+    expect(await openMachineStore(places.dockerMachine).names()).toEqual([]);
+  });
+
+  test('leaves a machine of the old tool alone, and one of the drop-in, and a folder that holds anything', async () => {
+    await using home = await temporaryFolder();
+    const places = placesIn(home.path);
+    const own = join(places.dockerMachine, 'machines', 'web');
+    await mkdir(own, { recursive: true });
+    await writeFile(join(own, 'ca.pem'), 'THEIRS');
+    expect(await dockerMachine.conflict('web', generic.spec.id, places)).toMatchObject({ code: 'CONTEXT_TAKEN' });
+    await openMachineStore(places.dockerMachine).write(generic);
+    expect(await dockerMachine.conflict('web', generic.spec.id, places)).toMatchObject({ code: 'CONTEXT_TAKEN' });
+  });
+
+  test('takes nothing away that it has not written', async () => {
+    await using home = await temporaryFolder();
+    const places = placesIn(home.path);
+    await applyChanges(dockerMachine.add({ machine: generic, tls, places }));
+    const note = join(places.dockerMachine, 'machines', 'web', 'note.txt');
+    await writeFile(note, 'mine');
+    await applyChanges(dockerMachine.drop('web', places));
+    expect(await readFile(note, 'utf8')).toBe('mine');
+  });
+});
