@@ -78,7 +78,7 @@ async function refusal(response: IncomingMessage): Promise<Error> {
   if (response.statusCode !== 400) return new Error(`it answered ${response.statusCode} ${message}`);
   return new SlipwayError('USAGE', 'The engine does not understand which events are wanted', {
     detail: [message],
-    hint: 'Filters are those of docker events: --filter type=container --filter event=start',
+    hint: 'What it takes: slipway help events',
   });
 }
 

@@ -99,7 +99,7 @@ test('leaves the user’s own settings as they are, byte for byte, and takes its
   await applyChanges(profile.drop('db', places));
   expect(await now()).toEqual(theirs);
   expect((await stat(join(home.path, 'dotfiles', 'config'))).mode & 0o777).toBe(0o640);
-  expect(await readdir(join(places.ssh, 'slipway'))).toEqual([]);
+  expect(await readdir(places.ssh)).toEqual(['config']);
 });
 
 test('a line that the user has moved stays where it is', async () => {
@@ -119,7 +119,7 @@ test('a file that it made goes when nothing is left in it', async () => {
   await applyChanges(profile.add({ machine: machine('web'), tls, places }));
   expect((await stat(join(places.ssh, 'config'))).mode & 0o777).toBe(0o600);
   await applyChanges(profile.drop('web', places));
-  expect(await readdir(places.ssh)).toEqual(['slipway']);
+  expect(await readdir(places.ssh)).toEqual([]);
 });
 
 test('a Host of the user’s, and another store’s machine of that name, are in the way; its own is not', async () => {

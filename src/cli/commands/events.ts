@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { exitCodes, SlipwayError } from '../../errors.ts';
+import { nearest } from '../../nearest.ts';
 import { instantOf, listenTo } from '../../lifecycle/events.ts';
 import { defineCommand, type Cli, type Command } from '../command.ts';
 import { printable } from '../printable.ts';
@@ -14,6 +15,23 @@ const args = z.object({
     .meta({ description: 'Only these, as docker events filters: type=container', short: 'f', value: 'key=value' }),
 });
 
+const FILTERS = [
+  'config',
+  'container',
+  'daemon',
+  'event',
+  'image',
+  'label',
+  'network',
+  'node',
+  'plugin',
+  'scope',
+  'secret',
+  'service',
+  'type',
+  'volume',
+];
+
 export const events: Command<typeof args> = defineCommand({
   name: 'events',
   summary: 'Follow what happens on the engines of machines, one event a line, until Ctrl-C',
@@ -25,7 +43,7 @@ export const events: Command<typeof args> = defineCommand({
     const query = {
       since: since === undefined ? undefined : instant('since', since, cli),
       until: until === undefined ? undefined : instant('until', until, cli),
-      filters: filtersOf(filter),
+      filters: filtersOf(filter, cli.say),
     };
     const names = await followed(words, cli);
     const { screen, say, world } = cli;
@@ -73,7 +91,7 @@ function instant(flag: string, text: string, { world }: Cli): string {
   });
 }
 
-function filtersOf(pairs: readonly string[]): Readonly<Record<string, readonly string[]>> {
+function filtersOf(pairs: readonly string[], say: Cli['say']): Readonly<Record<string, readonly string[]>> {
   const filters = new Map<string, string[]>();
   for (const pair of pairs) {
     const [, key, value] = /^([^=]+)=(.+)$/s.exec(pair) ?? [];
@@ -82,9 +100,17 @@ function filtersOf(pairs: readonly string[]): Readonly<Record<string, readonly s
         hint: 'For example: --filter type=container --filter event=die',
       });
     }
+    if (!FILTERS.includes(key)) say(unknown(key));
     filters.set(key, [...(filters.get(key) ?? []), value]);
   }
   return Object.fromEntries(filters);
+}
+
+/** It is the engine's to know them, and engines pass over those that they do not know. */
+function unknown(key: string): string {
+  const near = nearest(key, FILTERS);
+  const mean = near === undefined ? '' : `; did you mean "${near}"?`;
+  return `No filter "${key}" of docker events is known here, so an engine may pass over it${mean}`;
 }
 
 /** The engine's own words, so that nothing of its numbers is lost. */

@@ -44,6 +44,8 @@ export const sshConfigProfile: Profile = {
     return [
       ...[conf, knownHosts].map((path): FileChange => ({ do: 'delete', path })),
       { do: 'exclude', ...inclusion(places) },
+      // Sockets of connections that are still open may lie in it.
+      { do: 'prune', path: inclusion(places).folder },
     ];
   },
 };
