@@ -1,5 +1,7 @@
 // Bundles the CLI into dist/. Splitting keeps what a command does not use from being read at all.
-import { chmod, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
 import { build, transform } from 'esbuild';
 
 /**
@@ -51,19 +53,21 @@ function reachable(all, calls) {
   return kept;
 }
 
-const programs = { slipway: 'src/cli/main.ts', 'docker-machine': 'src/docker-machine/main.ts' };
+/** The room of each program: what it begins with, what it is when it does more than complete words, and what it declares. */
+const programs = { slipway: 'src/cli', 'docker-machine': 'src/docker-machine' };
+const names = Object.keys(programs);
+const node = { bundle: true, platform: 'node', target: 'node20.19', logLevel: 'warning' };
 
 await rm('dist', { recursive: true, force: true });
 await build({
-  entryPoints: programs,
+  ...node,
+  entryPoints: Object.fromEntries(names.map((name) => [`${name}-main`, `${programs[name]}/main.ts`])),
   outdir: 'dist',
-  bundle: true,
   splitting: true,
   format: 'esm',
-  platform: 'node',
+  outExtension: { '.js': '.mjs' },
   // UMD files, which some packages name first, hide their requires from a bundler.
   mainFields: ['module', 'main'],
-  target: 'node20.19',
   // All beside the programs: what a package brings is looked for from any of them.
   chunkNames: '[name]-[hash]',
   // ssh2 and some of its kin are CommonJS and ask for these; ssh2's native parts are optional.
@@ -78,10 +82,40 @@ await build({
   external: ['cpu-features'],
   plugins: [fewerProtos],
   legalComments: 'linked',
-  logLevel: 'warning',
 });
-for (const program of Object.keys(programs)) {
-  const file = `dist/${program}.js`;
-  await writeFile(file, `#!/usr/bin/env node\n${await readFile(file, 'utf8')}`);
-  await chmod(file, 0o755);
+await writeFile('dist/package.json', '{ "type": "commonjs" }\n');
+for (const name of names) await begin(name);
+await mkdir('dist/completion');
+for (const name of names) await declare(name);
+
+/** The file that is started. CommonJS: Node takes a fifth of its own start for the first file that is an ES module. */
+async function begin(name) {
+  const outfile = `dist/${name}.js`;
+  await build({
+    ...node,
+    entryPoints: [`${programs[name]}/begin.ts`],
+    outfile,
+    format: 'cjs',
+    banner: { js: '#!/usr/bin/env node' },
+    plugins: [
+      {
+        name: 'main is a file of its own',
+        setup: ({ onResolve }) =>
+          onResolve({ filter: /^\.\/main\.ts$/ }, () => ({ path: `./${name}-main.mjs`, external: true })),
+      },
+    ],
+  });
+  await chmod(outfile, 0o755);
+}
+
+/** What a program declares, as data: a Tab can't wait for the libraries that declarations are written in. */
+async function declare(name) {
+  const declarations = `${programs[name]}/declared.ts`;
+  // The drop-in says nothing of itself yet.
+  if (!existsSync(declarations)) return;
+  const outfile = `dist/completion/${name}.mjs`;
+  await build({ ...node, entryPoints: [declarations], outfile, format: 'esm', packages: 'external' });
+  const { declared } = await import(pathToFileURL(outfile).href);
+  await writeFile(`dist/completion/${name}.json`, JSON.stringify(await declared()));
+  await rm(outfile);
 }

@@ -44,7 +44,7 @@ export type OptionInfo = {
 type JsonProperty = {
   readonly type?: string;
   readonly enum?: readonly string[];
-  readonly items?: { readonly type?: string };
+  readonly items?: { readonly type?: string; readonly enum?: readonly string[] };
   readonly default?: unknown;
   readonly description?: string;
   readonly ask?: string;
@@ -70,7 +70,7 @@ export function describe(schema: z.ZodObject, prefix = ''): readonly OptionInfo[
       short: property.short,
       env: property.env ?? (prefix === '' ? undefined : `SLIPWAY_${flag.replaceAll('-', '_').toUpperCase()}`),
       kind,
-      choices: property.enum ?? [],
+      choices: property.enum ?? property.items?.enum ?? [],
       default: property.default,
       required: required.has(key),
       secret: property.secret ?? false,

@@ -2,11 +2,19 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 
-const scripts = ['templates', 'templates/cloud', 'templates/image', 'test/bed', 'bench', 'docs', '.ci'].flatMap(
-  (folder) =>
-    readdirSync(folder, { withFileTypes: true })
-      .filter((entry) => entry.isFile() && (entry.name.endsWith('.sh') || entry.name === 'run'))
-      .map((entry) => `${folder}/${entry.name}`),
+const scripts = [
+  'templates',
+  'templates/cloud',
+  'templates/completion',
+  'templates/image',
+  'test/bed',
+  'bench',
+  'docs',
+  '.ci',
+].flatMap((folder) =>
+  readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.isFile() && (/\.(ba)?sh$/.test(entry.name) || entry.name === 'run'))
+    .map((entry) => `${folder}/${entry.name}`),
 );
 // What runs on hosts has no first line of its own, and is for any shell.
 const isBash = (path) => /bash/.test(readFileSync(path, 'utf8').split('\n', 1)[0]);

@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type { World } from '../lifecycle/world.ts';
 import type { Store } from '../store.ts';
+import { homeIn } from './home.ts';
 
 /** Where this package keeps what it brings besides its program. */
 export const packageFile = fileURLToPath(new URL('../package.json', import.meta.url));
@@ -12,7 +13,7 @@ const templates = new URL('../templates/', import.meta.url);
 
 /** The folder of all that Slipway keeps. */
 export function slipwayHome(): string {
-  return process.env.SLIPWAY_HOME || join(homedir(), '.slipway');
+  return homeIn(process.env, homedir());
 }
 
 /** Where the old docker-machine keeps its machines. */

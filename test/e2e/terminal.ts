@@ -26,7 +26,7 @@ export type Terminal = AsyncDisposable & {
 const PROMPT = 'ready>';
 
 export async function openTerminal(
-  user: User,
+  user: Pick<User, 'home' | 'run'>,
   { columns, rows }: TerminalSize,
   env: Readonly<Record<string, string>> = {},
 ): Promise<Terminal> {

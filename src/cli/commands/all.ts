@@ -189,6 +189,12 @@ export const commands: readonly ((CommandEntry | CommandFamily) & { readonly gro
     load: async () => (await import('./drivers.ts')).drivers,
   },
   {
+    name: 'completion',
+    group: 'Help',
+    summary: 'Complete commands in your shell',
+    load: async () => (await import('./completion.ts')).completion,
+  },
+  {
     name: 'version',
     group: 'Help',
     summary: 'Print the version',

@@ -1,0 +1,56 @@
+# shellcheck shell=bash
+# Completion of slipway for bash, with and without the bash-completion package.
+# Here:   source <(slipway completion bash)
+# Always: slipway completion bash > ~/.local/share/bash-completion/completions/slipway
+
+_slipway() {
+  COMPREPLY=()
+  # bash splits at = and : too. The words as they were typed, up to the cursor; `head` is what it will not replace of the last.
+  local line=${COMP_LINE:0:COMP_POINT} words=() piece head='' blanks
+  for piece in "${COMP_WORDS[@]:0:COMP_CWORD+1}"; do
+    blanks=${line%%[![:blank:]]*}
+    line=${line#"$blanks"}
+    case $line in "$piece"*) ;; *) piece=$line ;; esac
+    line=${line#"$piece"}
+    if [[ -n $blanks || ${#words[@]} == 0 ]]; then
+      head=''
+      words+=("$piece")
+    else
+      head=${words[${#words[@]} - 1]}
+      words[${#words[@]} - 1]+=$piece
+    fi
+    case $piece in *[!=:]* | '') ;; *) head=${words[${#words[@]} - 1]} ;; esac
+  done
+  # Nothing that is completed here has a quote in it.
+  words=("${words[@]//[\\\"\']/}")
+  head=${head//[\\\"\']/}
+  local current=${words[${#words[@]} - 1]} candidate directive=4
+  while IFS= read -r candidate; do
+    case $candidate in
+      :*) directive=${candidate#:} ;;
+      *)
+        candidate=${candidate%%$'\t'*}
+        COMPREPLY+=("${candidate#"$head"}")
+        ;;
+    esac
+  done < <(command slipway __complete -- "${words[@]:1}" 2>/dev/null)
+  if ((directive & 2)); then compopt -o nospace 2>/dev/null; fi
+  if ((directive & 16)); then
+    compopt -o dirnames 2>/dev/null
+  elif ((!(directive & 4))); then
+    if ((${#COMPREPLY[@]})); then
+      while IFS= read -r candidate; do
+        [[ -d $candidate ]] && candidate+=/
+        printf -v candidate %q "$candidate"
+        COMPREPLY+=("$candidate")
+      done < <(compgen -f -- "${current#"$head"}")
+    else
+      # Readline knows how to write names of files.
+      compopt -o default 2>/dev/null
+    fi
+  fi
+  return 0
+}
+
+# Where compopt is missing, files are offered whenever nothing else is.
+if ((BASH_VERSINFO[0] < 4)); then complete -o default -F _slipway slipway; else complete -F _slipway slipway; fi

@@ -1,0 +1,327 @@
+import { existsSync } from 'node:fs';
+import { chmod, mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { completionShells, scriptFor } from '../../src/cli/commands/completion.ts';
+import type { Declared } from '../../src/cli/complete.ts';
+import { declared } from '../../src/cli/declared.ts';
+import { openStore } from '../../src/store.ts';
+import { hasTmux, openTerminal, type Terminal } from '../e2e/terminal.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { readyMachine } from '../fakes/machine.ts';
+import { has, run, type Ran } from '../fakes/programs.ts';
+
+const built = (file: string): string => fileURLToPath(new URL(`../../dist/${file}`, import.meta.url));
+const template = (ending: string): Promise<string> =>
+  readFile(new URL(`../../templates/completion/slipway.${ending}`, import.meta.url), 'utf8');
+const PACKAGE = '/usr/share/bash-completion/bash_completion';
+
+let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+let env: NodeJS.ProcessEnv;
+let user: Parameters<typeof openTerminal>[0];
+
+/** A home with machines, a command named slipway, and files of its owner's. */
+beforeAll(async () => {
+  await stat(built('slipway.js')).catch(() => {
+    throw new Error('There is no dist/: npm test builds it, and so does npm run build');
+  });
+  folder = await temporaryFolder();
+  const home = folder.path;
+  await mkdir(join(home, 'bin'));
+  await symlink(built('slipway.js'), join(home, 'bin', 'slipway'));
+  env = { HOME: home, PATH: `${join(home, 'bin')}:${process.env.PATH}`, LANG: 'C.UTF-8', TERM: 'screen' };
+  user = { home, run: (file, argv, how) => run(file, argv, { cwd: home, env: { ...env, ...how?.env } }) };
+  const store = openStore(join(home, '.slipway'));
+  for (const name of ['web', 'web-2', 'prod']) await store.write(readyMachine(name));
+  const machines = join(home, '.slipway', 'machines');
+  // A record that nobody can read is a machine for all that; what is no name, and a folder without a record, is none.
+  await mkdir(join(machines, 'torn'));
+  await writeFile(join(machines, 'torn', 'machine.json'), '{');
+  for (const strange of ['$(touch bad)', 'pro\nd', '-web', '.removed-prod-1', 'profound'])
+    await mkdir(join(machines, strange));
+  await writeFile(join(machines, '$(touch bad)', 'machine.json'), '{}');
+  await mkdir(join(home, '.slipway', 'images', 'debian-13-amd64-0123456789ab'), { recursive: true });
+  await mkdir(join(home, '.slipway', 'images', 'mine-0123-amd64-0123456789ab'));
+  await writeFile(join(home, 'notes of mine.yaml'), '');
+});
+afterAll(async () => folder[Symbol.asyncDispose]());
+
+const ask = (...words: readonly string[]): Promise<Ran> => run('slipway', ['__complete', '--', ...words], { env });
+const offered = async (...words: readonly string[]): Promise<readonly string[]> =>
+  (await ask(...words)).stdout.split('\n').map((line) => line.split('\t', 1)[0] ?? '');
+
+/** A bundler has an order of its own for what a registry exports. */
+function sorted(all: Declared): Declared {
+  const commands = all.commands.map((command) => ({
+    ...command,
+    options: byName(
+      command.options.map((option) => (option.takes === 'driver' ? { ...option, about: '' } : option)),
+      ({ names }) => names.join(),
+    ),
+  }));
+  return { ...all, commands, drivers: byName(all.drivers, ({ name }) => name) };
+}
+
+function byName<T>(list: readonly T[], name: (one: T) => string): readonly T[] {
+  return list.toSorted((left, right) => (name(left) < name(right) ? -1 : 1));
+}
+
+describe('slipway __complete', () => {
+  test('knows what the declarations say, as they were when the program was built', async () => {
+    const there = JSON.parse(await readFile(built('completion/slipway.json'), 'utf8')) as Declared;
+    expect(sorted(there)).toEqual(sorted(await declared()));
+  });
+
+  test('answers with machines that have a record, and names that a shell can’t misread', async () => {
+    expect(await offered('ip', '')).toEqual(['prod', 'torn', 'web', 'web-2', ':4', '']);
+  });
+
+  test('answers with images that lie here, and those that can be made', async () => {
+    expect(await offered('image', 'rm', '')).toEqual(['debian-13', 'mine-0123', ':4', '']);
+    expect(await offered('create', '--image', '')).toEqual(['debian-13', 'debian-12', 'mine-0123', ':0', '']);
+  });
+
+  test('offers nothing and says nothing where the store is no folder, or nobody may read it', async () => {
+    await using other = await temporaryFolder();
+    await writeFile(join(other.path, 'machines'), '');
+    const ran = await run('slipway', ['__complete', '--', 'ip', ''], { env: { ...env, SLIPWAY_HOME: other.path } });
+    expect(ran).toEqual({ code: 0, stdout: ':4\n', stderr: '' });
+  });
+
+  test('takes a word without a letter from a shell that can’t hand one over', async () => {
+    const ran = await run('slipway', ['__complete', '--new', '--', 'ip', 'web'], { env });
+    expect(ran.stdout).toBe('prod\ntorn\nweb-2\n:4\n');
+  });
+
+  test('reads no library: what it starts with requires nothing but Node', async () => {
+    const text = await readFile(built('slipway.js'), 'utf8');
+    const needed = [...text.matchAll(/require\("([^"]+)"\)/g)].map(([, name = '']) => name);
+    expect(needed.filter((name) => !name.startsWith('node:'))).toEqual([]);
+    expect(text.length).toBeLessThan(20_000);
+  });
+
+  test('is in no help', async () => {
+    const { stdout } = await run('slipway', ['help'], { env });
+    expect(stdout).toContain('completion');
+    expect(stdout).not.toContain('__');
+  });
+});
+
+describe('slipway completion', () => {
+  const printed = (...argv: readonly string[]): Promise<Ran> => run('slipway', ['completion', ...argv], { env });
+
+  test('prints what each shell reads', async () => {
+    const endings = { bash: 'bash', zsh: 'zsh', fish: 'fish', powershell: 'ps1', pwsh: 'ps1' };
+    for (const [shell, ending] of Object.entries(endings))
+      expect(await printed(shell)).toEqual({ code: 0, stdout: await template(ending), stderr: '' });
+    expect(completionShells).toEqual(['bash', 'zsh', 'fish', 'powershell']);
+  });
+
+  test('prints it for the other program of the package too', async () => {
+    const { stdout } = await printed('bash', '--for', 'docker-machine');
+    expect(stdout).toContain('complete -F _docker-machine docker-machine');
+    expect(stdout).toContain('source <(slipway completion bash --for docker-machine)');
+    expect(stdout.replaceAll(/slipway completion/g, '')).not.toContain('slipway');
+  });
+
+  test('says which shells there are where it can’t tell, and what was meant', async () => {
+    const none = await printed();
+    expect(none.code).toBe(2);
+    expect(none.stderr).toContain('slipway completion bash | zsh | fish | powershell');
+    const wrong = await printed('bsh');
+    expect(wrong.code).toBe(2);
+    expect(wrong.stderr).toContain('There is no completion for a shell named "bsh"');
+    expect(wrong.stderr).toContain('Did you mean: slipway completion bash?');
+  });
+
+  test('of PowerShell registers itself, hands over words, and keeps files from where none are taken', async () => {
+    const text = await template('ps1');
+    for (const part of [
+      "Register-ArgumentCompleter -Native -CommandName 'slipway'",
+      '& slipway __complete --new -- @words 2>$null',
+      '& slipway __complete -- @words $current 2>$null',
+      '[System.Management.Automation.CompletionResult]::new(',
+    ])
+      expect(text).toContain(part);
+    expect(scriptFor('docker-machine', text)).toContain("-CommandName 'docker-machine'");
+  });
+});
+
+/** What is typed before Tab, and what stands there after it, and after one more letter: it shows whether a blank came. */
+const TABS: readonly (readonly [string, string])[] = [
+  ['slipway sto', 'slipway stop Z'],
+  ['slipway image bu', 'slipway image build Z'],
+  ['slipway help image bu', 'slipway help image build Z'],
+  ['slipway ip pro', 'slipway ip prod Z'],
+  ['slipway --json ip web pro', 'slipway --json ip web prod Z'],
+  ['slipway rm web-2 we', 'slipway rm web-2 web Z'],
+  ['slipway rm -- pro', 'slipway rm -- prod Z'],
+  ['slipway ip "pro', 'slipway ip "prod" Z'],
+  ['slipway create --driver gen', 'slipway create --driver generic Z'],
+  ['slipway create --driver=gen', 'slipway create --driver=generic Z'],
+  ['slipway create -d ec2 x --ec2-acc', 'slipway create -d ec2 x --ec2-account Z'],
+  ['slipway create --driver=none --none-tls-ce', 'slipway create --driver=none --none-tls-cert Z'],
+  ['slipway create --generic-engine-p', 'slipway create --generic-engine-port Z'],
+  ['slipway env web --shell=fi', 'slipway env web --shell=fish Z'],
+  ['slipway scp pro', 'slipway scp prod:Z'],
+  ['slipway scp prod:/etc/motd not', String.raw`slipway scp prod:/etc/motd notes\ of\ mine.yaml Z`],
+  ['slipway apply --file not', String.raw`slipway apply --file notes\ of\ mine.yaml Z`],
+  ['slipway apply --file=not', String.raw`slipway apply --file=notes\ of\ mine.yaml Z`],
+  ['slipway image rm mi', 'slipway image rm mine-0123 Z'],
+  ['slipway completion po', 'slipway completion powershell Z'],
+];
+
+/** Each line in turn at the keys of one shell. */
+async function tabs(terminal: Terminal, lines: typeof TABS): Promise<readonly (readonly [string, string])[]> {
+  const seen: [string, string][] = [];
+  for (const [index, [typed]] of lines.entries()) {
+    await terminal.press('C-l');
+    await terminal.press('-l', '--', typed);
+    await terminal.press('Tab');
+    await terminal.press('-l', `Z${index}.`);
+    const screen = await terminal.shows(`Z${index}.`);
+    const line = new RegExp(`(slipway .*Z)${index}[.]`).exec(screen)?.[1];
+    seen.push([typed, line ?? screen]);
+    await terminal.press('C-e', 'C-u');
+  }
+  return seen;
+}
+
+async function at(enter: string): Promise<Terminal> {
+  const terminal = await openTerminal(user, { columns: 100, rows: 24 }, env as Readonly<Record<string, string>>);
+  await terminal.enter(enter);
+  return terminal;
+}
+
+describe.skipIf(!hasTmux)('at the keys', () => {
+  const withTabs = (lines: readonly string[]): string => [...lines, "PS1='there> '"].join('; ');
+
+  test('of bash', async () => {
+    await using terminal = await at(withTabs(['cd', 'source <(slipway completion bash)']));
+    await terminal.shows(/^there> *$/m);
+    expect(await tabs(terminal, TABS)).toEqual(TABS);
+  });
+
+  test.skipIf(!existsSync(PACKAGE))('of bash with its package, which finds the script by its name', async () => {
+    const scripts = join(folder.path, '.local', 'share', 'bash-completion', 'completions');
+    await mkdir(scripts, { recursive: true });
+    await run('bash', ['-c', `slipway completion bash > ${scripts}/slipway`], { env });
+    await using terminal = await at(withTabs(['cd', `source ${PACKAGE}`]));
+    await terminal.shows(/^there> *$/m);
+    expect(await tabs(terminal, TABS)).toEqual(TABS);
+  });
+
+  test.skipIf(!has('zsh'))('of zsh', async () => {
+    await using terminal = await at(`cd; zsh -f`);
+    await terminal.enter(
+      withTabs(['autoload -Uz compinit && compinit -u', 'source <(slipway completion zsh)', 'bindkey -e']),
+    );
+    await terminal.shows(/^there> *$/m);
+    expect(await tabs(terminal, TABS)).toEqual(TABS);
+  });
+
+  test.skipIf(!has('zsh'))('of zsh from a folder of its fpath', async () => {
+    await mkdir(join(folder.path, 'functions'));
+    await run('bash', ['-c', 'slipway completion zsh > ~/functions/_slipway'], { env });
+    await using terminal = await at(`cd; zsh -f`);
+    await terminal.enter(
+      withTabs(['fpath=(~/functions $fpath)', 'autoload -Uz compinit && compinit -u', 'bindkey -e']),
+    );
+    await terminal.shows(/^there> *$/m);
+    expect(await tabs(terminal, TABS.slice(0, 4))).toEqual(TABS.slice(0, 4));
+  });
+
+  test.skipIf(!has('fish'))('of fish', async () => {
+    const functions = join(folder.path, '.config', 'fish', 'completions');
+    await mkdir(functions, { recursive: true });
+    await run('bash', ['-c', `slipway completion fish > ${functions}/slipway.fish`], { env });
+    await using terminal = await at(`cd; fish`);
+    await terminal.enter("function fish_prompt; echo 'there> '; end; function fish_greeting; end");
+    await terminal.shows(/^there> *$/m);
+    expect(await tabs(terminal, TABS)).toEqual(TABS);
+  });
+});
+
+describe.skipIf(!has('fish'))('fish', () => {
+  const complete = async (line: string): Promise<readonly string[]> => {
+    const script = `cd; slipway completion fish | source; complete -C ${JSON.stringify(line)}`;
+    const { stdout, stderr } = await run('fish', ['--no-config', '-c', script], { env });
+    expect(stderr).toBe('');
+    return stdout.trimEnd().split('\n');
+  };
+
+  test('shows what each candidate means', async () => {
+    expect(await complete('slipway st')).toEqual([
+      'start\tStart machines',
+      'status\tShow how a machine is',
+      'stop\tShut machines down',
+    ]);
+    expect(await complete('slipway create --driver ec2 --ec2-am')).toEqual([
+      '--ec2-ami\tImage by its id, instead of --ec2-image',
+    ]);
+  });
+
+  test('shows machines, and files where they are taken', async () => {
+    expect(await complete('slipway ssh w')).toEqual(['web', 'web-2']);
+    expect((await complete('slipway scp ')).map((line) => line.split('\t', 1)[0])).toEqual(
+      expect.arrayContaining(['web:', 'prod:', 'notes of mine.yaml']),
+    );
+    expect(await complete('slipway ssh web ')).toEqual(['']);
+  });
+});
+
+describe('bash', () => {
+  /** As readline calls it, with what is between the words as it was typed. */
+  const complete = async (line: string, words: readonly string[], more = ''): Promise<readonly string[]> => {
+    const script = `${more}
+      source <(slipway completion bash)
+      COMP_LINE=$1 COMP_POINT=\${#1}; shift; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+      _slipway slipway "\${COMP_WORDS[COMP_CWORD]}"; printf '%s\\n' "\${COMPREPLY[@]}"`;
+    const { stdout, stderr } = await run('bash', ['--norc', '-euc', script, 'bash', line, ...words], { env });
+    expect(stderr).toBe('');
+    return stdout.trimEnd().split('\n');
+  };
+
+  test('offers what stands behind = and : alone, since it replaces no more than that', async () => {
+    expect(await complete('slipway create --driver=g', ['slipway', 'create', '--driver', '=', 'g'])).toEqual([
+      'gce',
+      'generic',
+    ]);
+    expect(await complete('slipway create --driver=', ['slipway', 'create', '--driver', '='])).toHaveLength(5);
+    expect(await complete('slipway scp prod:', ['slipway', 'scp', 'prod', ':'])).toEqual(['']);
+  });
+
+  test('offers whole words to those who took = out of COMP_WORDBREAKS', async () => {
+    expect(await complete('slipway create --driver=g', ['slipway', 'create', '--driver=g'])).toEqual([
+      '--driver=gce',
+      '--driver=generic',
+    ]);
+  });
+
+  test('offers nothing, and says nothing, where slipway is gone', async () => {
+    expect(
+      await complete(
+        'slipway st',
+        ['slipway', 'st'],
+        'slipway() { cat ~/script; }; command slipway completion bash > ~/script; PATH=/usr/bin:/bin',
+      ),
+    ).toEqual(['']);
+  });
+});
+
+test.skipIf(!has('zsh'))('zsh reads its script without a complaint, and fish and bash theirs', async () => {
+  await using scripts = await temporaryFolder();
+  for (const [shell, flags] of [
+    ['bash', '-n'],
+    ['zsh', '-n'],
+    ['fish', '--no-execute'],
+  ] as const) {
+    for (const program of ['slipway', 'docker-machine']) {
+      const file = join(scripts.path, `${program}.${shell}`);
+      await writeFile(file, scriptFor(program, await template(shell)));
+      await chmod(file, 0o600);
+      expect(await run(shell, [flags, file], { env }), file).toEqual({ code: 0, stdout: '', stderr: '' });
+    }
+  }
+});
