@@ -47,12 +47,19 @@ export function tokensOf(template: string): readonly Token[] {
     OPEN.lastIndex = at;
     const open = OPEN.exec(template);
     const text = template.slice(at, open?.index);
-    const kept = open?.[1] === undefined ? text : text.replace(/[ \t\r\n]+$/, '');
+    const kept = open?.[1] === undefined ? text : withoutEnd(text);
     if (kept !== '') tokens.push({ type: 'text', text: kept, at });
     if (!open) return [...tokens, { type: 'end', text: '', at: template.length }];
     const inside = open.index + open[0].length;
     at = afterComment(template, inside) ?? afterAction(template, open.index, inside, tokens);
   }
+}
+
+/** A pattern would look at the same spaces again from each of them. */
+function withoutEnd(text: string): string {
+  let end = text.length;
+  while (end > 0 && /[ \t\r\n]/.test(text.charAt(end - 1))) end -= 1;
+  return text.slice(0, end);
 }
 
 /** Undefined where there is none. */

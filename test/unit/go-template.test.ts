@@ -84,6 +84,13 @@ describe('a mistake', () => {
   });
 });
 
+test('docs/formats.md names all that there is', () => {
+  const page = readFileSync(new URL('../../docs/formats.md', import.meta.url), 'utf8');
+  const known = refusal('{{nothing}}').known;
+  expect(known.filter((name) => !page.includes(`\`${name}\``))).toEqual([]);
+  expect(known.length).toBeGreaterThan(20);
+});
+
 describe('numbers of the data', () => {
   test('are float64, or int where that is asked for and they are whole', () => {
     const data = { days: 1000000, load: 0.5 };
