@@ -1,6 +1,5 @@
 // Bundles the CLI into dist/. Splitting keeps what a command does not use from being read at all.
 import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { existsSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { build, transform } from 'esbuild';
 
@@ -110,11 +109,14 @@ async function begin(name) {
 
 /** What a program declares, as data: a Tab can't wait for the libraries that declarations are written in. */
 async function declare(name) {
-  const declarations = `${programs[name]}/declared.ts`;
-  // The drop-in says nothing of itself yet.
-  if (!existsSync(declarations)) return;
   const outfile = `dist/completion/${name}.mjs`;
-  await build({ ...node, entryPoints: [declarations], outfile, format: 'esm', packages: 'external' });
+  await build({
+    ...node,
+    entryPoints: [`${programs[name]}/declared.ts`],
+    outfile,
+    format: 'esm',
+    packages: 'external',
+  });
   const { declared } = await import(pathToFileURL(outfile).href);
   await writeFile(`dist/completion/${name}.json`, JSON.stringify(await declared()));
   await rm(outfile);

@@ -50,7 +50,7 @@ export type Declared = {
   readonly globals: readonly DeclaredOption[];
   readonly drivers: readonly (Named & { readonly also: readonly string[] })[];
   /** What `help` explains besides commands and drivers. */
-  readonly topics: readonly string[];
+  readonly topics: readonly Named[];
   /** Images that can be made by their name. */
   readonly images: readonly string[];
 };
@@ -134,8 +134,7 @@ function members({ commands }: Declared, family: string): Answer {
 }
 
 function topics(declared: Declared): Answer {
-  const more = declared.topics.map((text) => ({ text }));
-  return { candidates: [...commandNames(declared).candidates, ...declared.drivers.map(named), ...more] };
+  return { candidates: [...commandNames(declared).candidates, ...declared.topics.map(named)] };
 }
 
 function named({ name, about }: Named): Candidate {

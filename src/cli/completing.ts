@@ -21,9 +21,9 @@ type Place = {
  * which some shells can't hand over. Whatever is wrong here, a Tab is no place to say it: nothing is offered then.
  */
 export function completed(argv: readonly string[], { declarations, records, home }: Place): string {
-  const end = argv.indexOf('--');
-  const isNew = argv.slice(0, Math.max(0, end)).includes('--new');
-  const words = [...argv.slice(end + 1), ...(isNew ? [''] : [])];
+  const isNew = argv[0] === '--new';
+  const behind = isNew ? argv.slice(1) : argv;
+  const words = [...(behind[0] === '--' ? behind.slice(1) : behind), ...(isNew ? [''] : [])];
   try {
     const declared = JSON.parse(readFileSync(declarations, 'utf8')) as Declared;
     return shown(complete(declared, words, factsIn(records, home)));

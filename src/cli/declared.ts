@@ -23,12 +23,16 @@ export async function declared(): Promise<Declared> {
     ),
     globals: [...globalOptions(), HELP, { names: ['--version', '-V'], about: 'Print the version' }],
     drivers: declaredDrivers(),
-    topics: ['engine', 'life'],
+    topics: [
+      ...declaredDrivers().map(({ name, about }) => ({ name, about })),
+      { name: 'engine', about: 'Options of the engine' },
+      { name: 'life', about: 'When a machine ends by itself' },
+    ],
     images: imageNames,
   };
 }
 
-const imageNames = knownImages.map(({ name }) => name);
+export const imageNames: readonly string[] = knownImages.map(({ name }) => name);
 
 export function declaredDrivers(): Declared['drivers'] {
   return drivers.map(({ name, summary, also = [] }) => ({ name, about: said(summary), also }));
@@ -79,7 +83,7 @@ function operandOf(command: string, label: string): Takes {
 }
 
 /** One option under all its names, as completion offers it; none for a secret, which has no flag. */
-export function optionOf(info: OptionInfo): readonly DeclaredOption[] {
+function optionOf(info: OptionInfo): readonly DeclaredOption[] {
   if (info.secret) return [];
   const driver = driverOf.get(info.flag);
   const option = {
@@ -95,7 +99,8 @@ export function optionOf(info: OptionInfo): readonly DeclaredOption[] {
   return [{ ...option, names: info.default === true ? [...opposites, ...names] : [...names, ...short, ...opposites] }];
 }
 
-function takenBy({ flag, value, choices }: OptionInfo): Takes {
+/** What its value is. */
+export function takenBy({ flag, value, choices }: OptionInfo): Takes {
   if (choices.length > 0) return choices;
   if (flag === 'driver' || flag === 'image') return flag;
   return value === 'file' || value === 'folder' ? value : 'any';

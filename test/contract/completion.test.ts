@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { completionShells, scriptFor } from '../../src/cli/commands/completion.ts';
 import type { Declared } from '../../src/cli/complete.ts';
 import { declared } from '../../src/cli/declared.ts';
+import { declared as oldDeclared } from '../../src/docker-machine/declared.ts';
 import { openStore } from '../../src/store.ts';
 import { hasTmux, openTerminal, type Terminal } from '../e2e/terminal.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
@@ -29,7 +30,8 @@ beforeAll(async () => {
   folder = await temporaryFolder();
   const home = folder.path;
   await mkdir(join(home, 'bin'));
-  await symlink(built('slipway.js'), join(home, 'bin', 'slipway'));
+  for (const program of ['slipway', 'docker-machine'])
+    await symlink(built(`${program}.js`), join(home, 'bin', program));
   env = { HOME: home, PATH: `${join(home, 'bin')}:${process.env.PATH}`, LANG: 'C.UTF-8', TERM: 'screen' };
   user = { home, run: (file, argv, how) => run(file, argv, { cwd: home, env: { ...env, ...how?.env } }) };
   const store = openStore(join(home, '.slipway'));
@@ -41,6 +43,12 @@ beforeAll(async () => {
   for (const strange of ['$(touch bad)', 'pro\nd', '-web', '.removed-prod-1', 'profound'])
     await mkdir(join(machines, strange));
   await writeFile(join(machines, '$(touch bad)', 'machine.json'), '{}');
+  // A machine that the old tool made, and the drop-in where the docker CLI finds it.
+  const old = join(home, '.docker', 'machine', 'machines', 'old-1');
+  await mkdir(old, { recursive: true });
+  await writeFile(join(old, 'config.json'), '{}');
+  await mkdir(join(home, '.docker', 'cli-plugins'));
+  await symlink(built('docker-machine.js'), join(home, '.docker', 'cli-plugins', 'docker-machine'));
   await mkdir(join(home, '.slipway', 'images', 'debian-13-amd64-0123456789ab'), { recursive: true });
   await mkdir(join(home, '.slipway', 'images', 'mine-0123-amd64-0123456789ab'));
   await writeFile(join(home, 'notes of mine.yaml'), '');
@@ -60,7 +68,8 @@ function sorted(all: Declared): Declared {
       ({ names }) => names.join(),
     ),
   }));
-  return { ...all, commands, drivers: byName(all.drivers, ({ name }) => name) };
+  const [drivers, topics] = [byName(all.drivers, ({ name }) => name), byName(all.topics, ({ name }) => name)];
+  return { ...all, commands, drivers, topics };
 }
 
 function byName<T>(list: readonly T[], name: (one: T) => string): readonly T[] {
@@ -68,9 +77,12 @@ function byName<T>(list: readonly T[], name: (one: T) => string): readonly T[] {
 }
 
 describe('slipway __complete', () => {
-  test('knows what the declarations say, as they were when the program was built', async () => {
-    const there = JSON.parse(await readFile(built('completion/slipway.json'), 'utf8')) as Declared;
-    expect(sorted(there)).toEqual(sorted(await declared()));
+  test.for([
+    ['slipway', declared],
+    ['docker-machine', oldDeclared],
+  ] as const)('of %s knows what the declarations say, as they were when it was built', async ([program, read]) => {
+    const there = JSON.parse(await readFile(built(`completion/${program}.json`), 'utf8')) as Declared;
+    expect(sorted(there)).toEqual(sorted(await read()));
   });
 
   test('answers with machines that have a record, and names that a shell can’t misread', async () => {
@@ -92,6 +104,26 @@ describe('slipway __complete', () => {
   test('takes a word without a letter from a shell that can’t hand one over', async () => {
     const ran = await run('slipway', ['__complete', '--new', '--', 'ip', 'web'], { env });
     expect(ran.stdout).toBe('prod\ntorn\nweb-2\n:4\n');
+  });
+
+  test('knows flags with one dash, drivers by their old names and machines of the old tool for docker-machine', async () => {
+    const old = async (...words: readonly string[]): Promise<string> =>
+      (await run('docker-machine', ['__complete', '--', ...words], { env })).stdout;
+    expect(await old('ip', '')).toBe('old-1\n:4\n');
+    expect(await old('scp', 'o')).toBe('old-1:\n:2\n');
+    expect(await old('create', '-driver', 'amaz')).toBe('amazonec2\tan instance of Amazon EC2\n:4\n');
+    expect(await old('create', '-d', 'amazonec2', '-amazonec2-am')).toContain('-amazonec2-ami\t');
+    expect(await old('create', '-d', 'google', '--amazonec2-am')).toBe(':4\n');
+    expect(await old('-s', '/srv', 'env', '--shell', 'fi')).toBe('fish\n:4\n');
+    expect(await old('ssh', 'old-1', 'ls', '-')).toBe(':4\n');
+  });
+
+  test.skipIf(!has('docker'))('is what the docker CLI asks for docker machine', async () => {
+    const through = async (...words: readonly string[]): Promise<string> =>
+      (await run('docker', ['__complete', 'machine', ...words], { env })).stdout;
+    expect(await through('ip', '')).toBe('old-1\n:4\n');
+    expect(await through('rm', '--', 'o')).toBe('old-1\n:4\n');
+    expect(await through('regen')).toBe('regenerate-certs\tRegenerate TLS Certificates for a machine\n:4\n');
   });
 
   test('reads no library: what it starts with requires nothing but Node', async () => {
@@ -181,7 +213,7 @@ async function tabs(terminal: Terminal, lines: typeof TABS): Promise<readonly (r
     await terminal.press('Tab');
     await terminal.press('-l', `Z${index}.`);
     const screen = await terminal.shows(`Z${index}.`);
-    const line = new RegExp(`(slipway .*Z)${index}[.]`).exec(screen)?.[1];
+    const line = new RegExp(`((?:slipway|docker-machine) .*Z)${index}[.]`).exec(screen)?.[1];
     seen.push([typed, line ?? screen]);
     await terminal.press('C-e', 'C-u');
   }
@@ -201,6 +233,26 @@ describe.skipIf(!hasTmux)('at the keys', () => {
     await using terminal = await at(withTabs(['cd', 'source <(slipway completion bash)']));
     await terminal.shows(/^there> *$/m);
     expect(await tabs(terminal, TABS)).toEqual(TABS);
+  });
+
+  test('of bash, for the other program', async () => {
+    await using terminal = await at(withTabs(['cd', 'source <(slipway completion bash --for docker-machine)']));
+    await terminal.shows(/^there> *$/m);
+    const lines = [
+      ['docker-machine ip o', 'docker-machine ip old-1 Z'],
+      ['docker-machine -s / create -d=amaz', 'docker-machine -s / create -d=amazonec2 Z'],
+      ['docker-machine scp o', 'docker-machine scp old-1:Z'],
+    ] as const;
+    expect(await tabs(terminal, lines)).toEqual(lines);
+  });
+
+  test('says how the user’s shell gets it', async () => {
+    await using terminal = await at('SHELL=/usr/bin/fish slipway completion; SHELL=/bin/zsh slipway completion');
+    const screen = await terminal.shows('.zshrc');
+    expect(screen).toContain('slipway completion fish > ~/.config/fish/completions/slipway.fish');
+    expect(screen).toContain("echo 'source <(slipway completion zsh)' >> ~/.zshrc");
+    await terminal.enter('clear; SHELL=/bin/ksh slipway completion');
+    expect(await terminal.shows('Say it')).toContain('For which shell is not said');
   });
 
   test.skipIf(!existsSync(PACKAGE))('of bash with its package, which finds the script by its name', async () => {
