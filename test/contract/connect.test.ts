@@ -149,6 +149,31 @@ describe('slipway active', () => {
   });
 });
 
+describe('slipway events', () => {
+  test('of a time that is over ends with status 9 where nobody was heard, with a line a machine and no other', async () => {
+    const names = Array.from({ length: 15 }, (_, at) => `m${at + 1}`);
+    await using home = await homeWith(names.map((name) => at(name, 'unix:///no/such/socket', [])));
+    const { code, stdout, stderr } = await home.slipway(['events', '--until', '1s']);
+    expect([code, stdout]).toEqual([9, '']);
+    expect(stderr.trimEnd().split('\n').toSorted()).toEqual(
+      names.map((name) => `${name}: its engine can’t be reached: there is no such socket`).toSorted(),
+    );
+  });
+
+  test('without a machine, of one that is not there, and of no time is refused', async () => {
+    await using home = await homeWith([at('web', 'unix:///no/such/socket', [])]);
+    const said = async (...argv: readonly string[]): Promise<readonly (string | number | undefined)[]> => {
+      const { code, stderr } = await home.slipway(['events', ...argv]);
+      return [code, stderr.split('\n')[0]];
+    };
+    expect(await said('wbe')).toEqual([3, '✗ There is no machine named "wbe"']);
+    expect(await said('--since', 'soon')).toEqual([2, '✗ --since "soon" is no time']);
+    expect(await said('--filter', 'type')).toEqual([2, '✗ --filter "type" is no pair']);
+    await home.slipway(['rm', '--force', 'web']);
+    expect(await said()).toEqual([3, '✗ There is no machine that is ready, so there is nothing to follow']);
+  });
+});
+
 describe('slipway mount', () => {
   const SSHFS = '#!/bin/sh\nprintf "<%s>" "$@" >"$HOME/argv"\ncat "$2" >"$HOME/config"\nexit "${STATUS:-0}"\n';
   const web = readyMachine('web', {

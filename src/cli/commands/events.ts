@@ -54,10 +54,11 @@ export const events: Command<typeof args> = defineCommand({
     const listening = { query, take, say: (line: string) => say(printable(line)) };
     // One question that no engine understands ends all of them.
     const stop = new AbortController();
-    const signal = AbortSignal.any([world.signal, stop.signal]);
+    // Each has one of its own: Node warns of signals that many listen to.
+    const signalOf = (): AbortSignal => AbortSignal.any([world.signal, stop.signal]);
     const ends = await Promise.all(
       names.map(async (name) =>
-        listenTo(name, listening, { ...world, signal }).catch((error: unknown) => {
+        listenTo(name, listening, { ...world, signal: signalOf() }).catch((error: unknown) => {
           stop.abort();
           throw error;
         }),
