@@ -67,8 +67,15 @@ async function bootedAgain(before: Facts, ssh: SshTarget, world: World): Promise
 }
 
 function gone(error: unknown, name: string, { address }: SshTarget, seconds: number): unknown {
-  if (!(error instanceof SlipwayError) || !PASSING.has(error.code)) return error;
-  const { message, detail } = error;
+  if (!(error instanceof SlipwayError)) return error;
+  const { code, message, detail } = error;
+  if (code === 'CANCELED') {
+    return new SlipwayError('CANCELED', `Stopped before the end, as you asked: "${name}" boots all the same`, {
+      hint: `See how it is: slipway status ${name}`,
+      cause: error,
+    });
+  }
+  if (!PASSING.has(code)) return error;
   const why = `"${name}" did not come back within ${Math.round(seconds / 60)} minutes of its reboot: ${message}`;
   return new SlipwayError('BOOT_FAILED', why, {
     hint: `See the console of ${address}; once it answers, slipway status ${name} tells how it is, and slipway provision ${name} mends it`,

@@ -43,7 +43,11 @@ async function rsaAuthority(folder: string, form: string): Promise<Pick<Certific
     const { code, stderr } = await run('openssl', argv);
     if (code !== 0) throw new Error(stderr);
   };
-  const usage = ['-addext', 'keyUsage=critical,digitalSignature,keyEncipherment,keyAgreement,keyCertSign'];
+  // Go derives a CA's key identifier in ways that change with its versions.
+  const usage = [
+    ...['-addext', 'keyUsage=critical,digitalSignature,keyEncipherment,keyAgreement,keyCertSign'],
+    ...['-addext', 'subjectKeyIdentifier=01:02:03:04', '-addext', 'authorityKeyIdentifier=none'],
+  ];
   await openssl(
     ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-sha256', '-days', '1080', '-subj', '/O=somebody'],
     ...[...usage, '-out', cert, '-keyout', key],

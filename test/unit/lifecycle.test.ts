@@ -320,7 +320,8 @@ describe('provision', () => {
     await using home = await temporaryFolder();
     const world = worldIn(home.path, { connect: neverConnects });
     await world.store.write({ version: 1, phase: 'creating', spec: specNamed('web') });
-    await world.store.write(readyMachine('old', { spec: specNamed('old'), host: { address: '192.0.2.1' } }));
+    const engine = { url: 'tcp://192.0.2.1:2376' };
+    await world.store.write(readyMachine('old', { spec: specNamed('old'), host: { address: '192.0.2.1', engine } }));
     const codes = ['web', 'old', 'nobody'].map(
       async (name) => (await rejected(regenerateCertificates(name, { all: false }, world)))?.code,
     );

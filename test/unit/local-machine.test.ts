@@ -8,7 +8,7 @@ import { SlipwayError } from '../../src/errors.ts';
 import { createMachine } from '../../src/lifecycle/create.ts';
 import { dryRun, provisionMachine } from '../../src/lifecycle/provision.ts';
 import { removeMachine } from '../../src/lifecycle/remove.ts';
-import { inspectMachine, killMachine, startMachine, stopMachine } from '../../src/lifecycle/run.ts';
+import { inspectMachine, killMachine, restartMachine, startMachine, stopMachine } from '../../src/lifecycle/run.ts';
 import type { World } from '../../src/lifecycle/world.ts';
 import type { MachineSpec } from '../../src/machine.ts';
 import { contextOwner } from '../../src/provision/profiles/docker-context.ts';
@@ -242,6 +242,18 @@ describe('stop, kill and start', () => {
     ]);
     expect(all.host.demanded).toEqual([]);
     expect(await world.store.read('web')).toEqual(ready);
+  });
+
+  test('are what a restart does where the driver can do both', async () => {
+    await using all = await localWorld();
+    const world = all.world();
+    const ready = await createMachine(on(all.host), world);
+    expect(await restartMachine('web', 42, world)).toEqual(ready);
+    expect(all.local.calls.filter((call) => !['prepare', 'create', 'booted'].includes(call))).toEqual([
+      'stop in 42',
+      'start',
+    ]);
+    expect(all.host.demanded).toEqual([]);
   });
 
   test('at another address give it a certificate and clients a profile for that', async () => {

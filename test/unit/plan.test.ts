@@ -269,6 +269,24 @@ describe('a host that was provisioned', () => {
 
   const ready = after(withEngine, plan(withEngine));
 
+  test.each([
+    ['mtu=1400', 'stop'],
+    ['data-root=/srv/docker', 'stop'],
+    ['live-restore=true', undefined],
+    ['log-level=warn', undefined],
+  ])('restarts without its containers only where they stand on what changes: %s', (option, containers) => {
+    const [step] = planProvision(input(ready, { opt: [option] }));
+    expect(step?.variables.ENGINE).toBe('restart');
+    expect(step?.variables.CONTAINERS).toBe(containers);
+  });
+
+  test('gets a restart, and nothing new, where daemon.json still has what it was lent', () => {
+    const lent = '/etc/docker/slipway/live-restore-lent';
+    const files = { ...ready.files, [lent]: { sha256: '', mode: '644', owner: 'root' } };
+    const [step, ...more] = planProvision(input(facts(ready, { files })));
+    expect([step?.files, step?.variables.ENGINE, more]).toEqual([[{ path: lent, content: undefined }], 'restart', []]);
+  });
+
   test('gets a restart that was cut off', () => {
     expect(shown(facts(ready, { restartPending: true }))).toMatchInlineSnapshot(`
       [

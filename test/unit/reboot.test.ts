@@ -69,6 +69,22 @@ describe('restart of a host that its driver can’t start', () => {
     expect(error?.hint).toContain('slipway provision web');
   });
 
+  test('that is stopped by Ctrl-C says that the host boots all the same', async () => {
+    await using all = await onHost();
+    all.host.obeys = false;
+    const stop = new AbortController();
+    const connect: World['connect'] = async (...call) => {
+      if (all.host.executions.includes('reboot.sh')) stop.abort();
+      return await all.host.connect(...call);
+    };
+    const world = all.world({ connect, signal: stop.signal });
+    expect(await rejected(restartMachine('web', 1, world))).toMatchObject({
+      code: 'CANCELED',
+      message: 'Stopped before the end, as you asked: "web" boots all the same',
+      hint: 'See how it is: slipway status web',
+    });
+  });
+
   test('believes no other host in its place', async () => {
     await using all = await onHost();
     let visits = 0;
@@ -95,8 +111,9 @@ test('restart of an engine that somebody else runs is one sentence', async () =>
       throw new Error('nothing here may connect');
     },
   });
-  const spec = specNamed('old', { driver: 'none', options: { url: 'tcp://192.0.2.1:2376' } });
-  await world.store.write(readyMachine('old', { spec, host: { address: '192.0.2.1' } }));
+  const url = 'tcp://192.0.2.1:2376';
+  const spec = specNamed('old', { driver: 'none', options: { url } });
+  await world.store.write(readyMachine('old', { spec, host: { address: '192.0.2.1', engine: { url } } }));
   expect(await rejected(restartMachine('old', 1, world))).toMatchObject({
     code: 'DRIVER_UNSUPPORTED',
     message: 'Slipway can\'t restart "old": its driver is none',
