@@ -24,7 +24,7 @@ main() {
     systemctl daemon-reload
     case $ENGINE in
         restart) restart_or_undo ;;
-        start) systemctl start docker.service || { why 'docker.service could not be started'; exit 1; } ;;
+        start) start_engine || { why 'docker.service could not be started'; exit 1; } ;;
     esac
     # Only where needed: on Debian it costs as much as the rest of this script.
     if [ "$ENABLE" = yes ]; then
@@ -129,15 +129,31 @@ restart_engine() {
     systemctl reset-failed docker.service docker.socket 2>/dev/null || true
     if [ "$keep" = no ] || speaks_of_it "$json" || ! lend true; then
         take_back || true
-        systemctl restart docker.service
+        start_engine
         return
     fi
     started=0
-    systemctl restart docker.service || started=$?
+    start_engine || started=$?
     # What it is told nothing of any more, an engine keeps.
     if [ "$started" = 0 ] && lend false; then reload_until false || true; fi
     take_back || { why 'daemon.json could not be put back as it was'; exit 1; }
     return "$started"
+}
+
+start_engine() {
+    socket=$(lost_socket)
+    systemctl restart ${socket:+"$socket"} docker.service
+}
+
+# An engine that was told to listen at the unit's own socket has put another in its place, and takes it along when it ends: the unit
+# has to make it anew, or nobody on the host would find the engine that listens there next.
+lost_socket() {
+    systemctl is-active --quiet docker.socket || return 0
+    if [ ! -S /run/docker.sock ] || engine_listens_itself; then echo docker.socket; fi
+}
+
+engine_listens_itself() {
+    tr '\0' '\n' 2>/dev/null <"/proc/$(engine_pid)/cmdline" | grep -q '^unix:///\(var/\)\{0,1\}run/docker\.sock$'
 }
 
 # The engine of this host about itself, as JSON; nothing where none answers.

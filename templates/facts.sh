@@ -74,6 +74,7 @@ content slipway_state /etc/docker/slipway/state.json
 if [ -e /run/slipway/restart-pending ]; then echo 'restart_pending yes'; fi
 if [ -e /run/slipway/life-pending ]; then echo 'life_pending yes'; fi
 for file in /etc/docker/slipway/* /etc/systemd/system/docker.service.d/50-slipway.conf \
+    /etc/systemd/system/docker.service.d/10-machine.conf \
     /etc/apt/sources.list.d/slipway-docker.sources /etc/apt/keyrings/slipway-docker.asc \
     /usr/local/lib/slipway/deadline.sh /usr/local/lib/slipway/idle.sh /etc/systemd/system/timers.target.d/slipway.conf \
     /etc/systemd/system/slipway-deadline.* /etc/systemd/system/slipway-idle.*; do

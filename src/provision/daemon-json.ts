@@ -48,6 +48,26 @@ export function settingsOf(engine: EngineSpec, address: string, sockets: readonl
   return settings;
 }
 
+/** What flags of dockerd come to as settings: `label=a=b`, `debug`. */
+export function settingsOfFlags(flags: readonly string[]): Settings {
+  const settings: Record<string, unknown> = {};
+  for (const [name, value] of flags.map(splitOption)) add(settings, name, value);
+  return settings;
+}
+
+/** Both are somebody else's; dockerd takes no setting from two places, so what is in one alone counts, and lists are one. */
+export function joined(first: Settings, second: Settings): Settings {
+  const all: Record<string, unknown> = { ...first };
+  for (const [key, value] of Object.entries(second)) {
+    const there = all[key];
+    if (Array.isArray(there) && Array.isArray(value))
+      all[key] = [...there, ...value.filter((item) => !holds(there, item))];
+    else if (isMap(there) && isMap(value)) all[key] = { ...value, ...there };
+    else if (there === undefined) all[key] = value;
+  }
+  return all;
+}
+
 /** dockerd would refuse the second label, and nobody could tell which of two variables counts. */
 function onlyOnce(flag: string, pairs: readonly string[]): void {
   const names = pairs.map(nameOf);

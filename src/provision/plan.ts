@@ -3,9 +3,11 @@ import { isDeepStrictEqual } from 'node:util';
 import { SlipwayError } from '../errors.ts';
 import type { EngineSpec } from '../machine.ts';
 import {
+  joined,
   mergeSettings,
   parseDaemonJson,
   settingsOf,
+  settingsOfFlags,
   TLS_FILES,
   withdrawSettings,
   type Ownership,
@@ -14,7 +16,7 @@ import {
 import { type Facts, LENT } from './facts.ts';
 import { isOfLife, lifeFiles, planLife, type Life } from './life.ts';
 import type { Plan, RemoteFile, Step } from './step.ts';
-import { commandOf, dropIn, type EngineCommand } from './unit.ts';
+import { commandOf, dropIn, OLD_DROP_IN, oldDropIn, oldEnvironment, type EngineCommand } from './unit.ts';
 
 /** What the host gets to prove itself with, and the CA against which it checks its clients. */
 export type ServerCertificates = { readonly ca: string; readonly cert: string; readonly key: string };
@@ -100,7 +102,7 @@ export function planDeprovision(facts: Facts, where: string): Plan {
 
 function deprovisionEngine(facts: Facts, where: string): Step | undefined {
   const ownership = ownershipIn(facts.slipwayState);
-  const ours = Object.keys(facts.files).filter((path) => !isOfLife(path));
+  const ours = Object.keys(facts.files).filter((path) => !isOfLife(path) && path !== OLD_DROP_IN);
   if (ours.length === 0) return undefined;
   const present = parseDaemonJson(facts.daemonJson, where);
   const left = withdrawSettings(present, ownership);
@@ -233,8 +235,11 @@ function wantedFiles({
   const command = commandOf(facts);
   const before = ownershipIn(facts.slipwayState);
   const present = parseDaemonJson(facts.daemonJson, address);
-  const settings = settingsOf(engine, address, socketsOf(command, withdrawSettings(present, before)));
-  const { merged, ownership } = mergeSettings(present, before, settings);
+  // What the old tool said on the command line goes on as if it had stood there: above all the storage driver, with which all
+  // images and containers would be out of sight.
+  const theirs = withOldFlags(present, facts, command);
+  const settings = settingsOf(engine, address, socketsOf(command, withdrawSettings(theirs, before)));
+  const { merged, ownership } = mergeSettings(theirs, before, settings);
   const env = engine.env.length > 0;
   return [
     { path: TLS_FILES.ca, mode: '644', content: tls.ca },
@@ -244,6 +249,7 @@ function wantedFiles({
       ? { path: ENGINE_ENV, mode: '600', content: engine.env.map(environmentLine).join('') }
       : { path: ENGINE_ENV, content: undefined },
     { path: LENT, content: undefined },
+    oldDropInFile(facts, engine),
     { path: STATE_FILE, mode: '600', content: json({ id, name, ...ownership }) },
     { path: DROP_IN, mode: '644', content: dropIn(dropInTemplate, command, env ? ENGINE_ENV : undefined) },
     // Unchanged settings keep the text that somebody formatted.
@@ -253,6 +259,24 @@ function wantedFiles({
       content: json(merged) === json(present) ? (facts.daemonJson ?? json(merged)) : json(merged),
     },
   ];
+}
+
+function withOldFlags(present: Settings, facts: Pick<Facts, 'unit'>, { line }: EngineCommand): Settings {
+  // Said by the unit's own command line as well, it would be said twice.
+  const said = new Set(line.split(/\s+/).map((word) => word.replace(/^--?/, '').split('=', 1)[0]));
+  const flags = oldDropIn(facts).flags.filter((flag) => !said.has(flag.split('=', 1)[0]));
+  return flags.length === 0 ? present : joined(present, settingsOfFlags(flags));
+}
+
+/** The old tool's drop-in goes, but for variables that our own file does not set. */
+function oldDropInFile(
+  facts: Pick<Facts, 'unit'>,
+  { env }: EngineSpec,
+): RemoteFile | { path: string; content: undefined } {
+  const names = new Set(env.map((pair) => pair.split('=', 1)[0]));
+  const left = oldDropIn(facts).environment.filter((pair) => !names.has(pair.split('=', 1)[0]));
+  if (left.length === 0) return { path: OLD_DROP_IN, content: undefined };
+  return { path: OLD_DROP_IN, mode: '644', content: oldEnvironment(left) };
 }
 
 /** What the unit listened on moves into daemon.json; where neither says anything, dockerd's own default does. */
@@ -292,13 +316,11 @@ const UNDER_CONTAINERS = `
   .split(/\s+/);
 
 /** Whether containers can run on while the engine restarts for these files. */
-function containersIn({ daemonJson }: Facts, files: Step['files'], where: string): 'keep' | 'stop' {
+function containersIn(facts: Facts, files: Step['files'], where: string): 'keep' | 'stop' {
   const file = files.find(({ path }) => path === DAEMON_JSON);
   if (!file) return 'keep';
-  const [before, after] = [daemonJson, file.content].map((text) => parseDaemonJson(text, where)) as [
-    Settings,
-    Settings,
-  ];
+  const before = withOldFlags(parseDaemonJson(facts.daemonJson, where), facts, commandOf(facts));
+  const after = parseDaemonJson(file.content, where);
   return UNDER_CONTAINERS.every((key) => isDeepStrictEqual(before[key], after[key])) ? 'keep' : 'stop';
 }
 

@@ -12,6 +12,63 @@ const TO_COME: EngineCommand = {
   sockets: ['fd://'],
 };
 const OUR_DROP_IN = '/etc/systemd/system/docker.service.d/50-slipway.conf';
+/** Where the old docker-machine puts its command line of dockerd, in place of the unit's. */
+export const OLD_DROP_IN = '/etc/systemd/system/docker.service.d/10-machine.conf';
+
+/** What the old tool's drop-in says. Both are empty where there is none. */
+export type OldDropIn = {
+  /** Flags of dockerd that are neither of where it listens nor of its TLS, each with its value: `label=a=b`. */
+  readonly flags: readonly string[];
+  /** `NAME=value` */
+  readonly environment: readonly string[];
+};
+
+const TLS_FLAGS: ReadonlySet<string> = new Set(['tls', 'tlsverify', 'tlscacert', 'tlscert', 'tlskey']);
+/** Those of them that stand alone. */
+const SWITCHES: ReadonlySet<string> = new Set(['tls', 'tlsverify']);
+
+export function oldDropIn({ unit }: Pick<Facts, 'unit'>): OldDropIn {
+  const { old } = filesOf(unit.text);
+  const [, ...words] = wordsIn(commandsIn(old).at(-1) ?? '');
+  const environment = old
+    .split('\n')
+    .filter((line) => line.startsWith('Environment='))
+    .flatMap((line) => wordsIn(line.slice('Environment='.length)));
+  return { flags: flagsIn(words), environment };
+}
+
+function flagsIn(words: readonly string[]): readonly string[] {
+  const flags: string[] = [];
+  for (let index = 0; index < words.length; index += 1) {
+    const [, name = '', inline] = /^--?([^=]+)(?:=(.*))?$/s.exec(words[index] ?? '') ?? [];
+    // `docker daemon`, as old engines were called.
+    if (name === '') continue;
+    const next = words[index + 1];
+    const takesNext = inline === undefined && !SWITCHES.has(name) && next !== undefined && !next.startsWith('-');
+    if (takesNext) index += 1;
+    if (name === 'H' || name === 'host' || TLS_FLAGS.has(name)) continue;
+    const value = takesNext ? next : inline;
+    flags.push(value === undefined ? name : `${name}=${value}`);
+  }
+  return flags;
+}
+
+/** As systemd reads a line: quotes hold a word together, a backslash takes the next character as it is. */
+function wordsIn(line: string): readonly string[] {
+  return [...line.matchAll(/(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\\.|[^\s"'\\])+/g)].map(([word]) =>
+    word.replaceAll(
+      /"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|\\(.)/g,
+      (_all, double?: string, single?: string, escaped?: string) =>
+        (double ?? single ?? escaped ?? '').replaceAll(/\\(.)/g, '$1'),
+    ),
+  );
+}
+
+/** What of the old tool's drop-in stays: variables that the machine's own settings do not name. */
+export function oldEnvironment(environment: readonly string[]): string {
+  const quoted = environment.map((pair) => `"${pair.replaceAll(/["\\]/g, String.raw`\$&`)}"`);
+  return `[Service]\nEnvironment=${quoted.join(' ')}\n`;
+}
 
 /** From the unit that is there, unless the engine came after our drop-in and runs with it. */
 export function commandOf({ unit }: Pick<Facts, 'unit'>): EngineCommand {
@@ -21,11 +78,14 @@ export function commandOf({ unit }: Pick<Facts, 'unit'>): EngineCommand {
   return splitSockets(present);
 }
 
-/** `systemctl cat` prints each file behind a comment with its path; our own drop-in must not feed itself. */
-function filesOf(unit: string): { readonly ours: string; readonly others: string } {
+/** `systemctl cat` prints each file behind a comment with its path; our own drop-in must not feed itself, and the old tool's gives way to it. */
+function filesOf(unit: string): { readonly ours: string; readonly old: string; readonly others: string } {
   const files = unit.replaceAll('\\\n', ' ').split(/^(?=# \/)/m);
-  const isOurs = (file: string): boolean => file.startsWith(`# ${OUR_DROP_IN}`);
-  return { ours: files.filter(isOurs).join(''), others: files.filter((file) => !isOurs(file)).join('') };
+  const named = (...paths: readonly string[]) =>
+    files.filter((file) => paths.some((path) => file.startsWith(`# ${path}`)));
+  const [ours, old] = [named(OUR_DROP_IN), named(OLD_DROP_IN)];
+  const others = files.filter((file) => !ours.includes(file) && !old.includes(file));
+  return { ours: ours.join(''), old: old.join(''), others: others.join('') };
 }
 
 function commandsIn(unit: string): readonly string[] {
