@@ -64,6 +64,8 @@ export function repainted(
   // A terminal that was made narrower since has wrapped what stood there.
   const taken = before.reduce((sum, line) => sum + Math.max(1, Math.ceil(widthOf(line) / columns)), 0);
   const up = Math.min(taken, Math.max(1, rows - 1));
-  const home = up > 0 ? `\u001B[${up}A\r` : '';
+  // One that has wrapped is still taken for the beginning of the next: only what clears it whole makes two of them.
+  const apart = taken > before.length ? '\u001B[J' : '';
+  const home = up > 0 ? `\u001B[${up}A\r${apart}` : '';
   return { bytes: `${home}${lines.map((line) => `${line}\u001B[K\n`).join('')}\u001B[J`, lines };
 }

@@ -30,7 +30,7 @@ describe('a screen that is painted again', () => {
 
   test('knows that lines have wrapped since the terminal was made narrower', () => {
     const { bytes } = repainted(['x'.repeat(20), ''], 'z', { columns: 10, rows: 9 });
-    expect(bytes.startsWith('\u001B[3A\r')).toBe(true);
+    expect(bytes.startsWith('\u001B[3A\r\u001B[J')).toBe(true);
   });
 });
 
