@@ -2,12 +2,9 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readIfThere } from '../changes.ts';
 import { isGood, keepAuthority, readAuthority, seedAuthority, type Authority } from '../lifecycle/authority.ts';
-import type { AuthorityPaths } from '../provision/profiles/docker-machine.ts';
+import type { AuthorityPaths, Overrides } from '../provision/profiles/docker-machine.ts';
 import type { Store } from '../store.ts';
 import { authorityOf } from './foreign.ts';
-
-/** Files in place of the store's own, as far as they are named. */
-export type Overrides = { readonly [Which in keyof AuthorityPaths]?: AuthorityPaths[Which] | undefined };
 
 /** The authority that a store of the old tool has for all its machines: there when this returns, whoever else begins at the same time. */
 export async function bootstrap(
@@ -27,12 +24,16 @@ export async function bootstrap(
 export async function seed(name: string, store: Store, root: string, overrides: Overrides = {}): Promise<void> {
   const paths = store.paths(name);
   const config = await readIfThere(join(paths.folder, 'config.json'));
-  const own = config === undefined ? {} : authorityOf(config, paths.folder);
+  const own = config === undefined ? {} : named(authorityOf(config, paths.folder));
   // First the one that its host trusts already.
   for (const files of [filesIn(root, { ...overrides, ...own }), filesIn(root, overrides)]) {
     const authority = await readAuthority(files);
     if (authority && isGood(authority, new Date())) return await seedAuthority(authority, paths);
   }
+}
+
+function named(overrides: Overrides): Overrides {
+  return Object.fromEntries(Object.entries(overrides).filter(([, path]) => path !== undefined));
 }
 
 function filesIn(root: string, { ca, caKey, cert, key }: Overrides): AuthorityPaths {

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { drivers } from '../drivers/index.ts';
 import { SlipwayError } from '../errors.ts';
 import type { EngineSpec, Host, Machine, MachineSpec, SshTarget } from '../machine.ts';
-import { MARK, type Mark } from '../provision/profiles/docker-machine.ts';
+import { MARK, type Mark, type Overrides } from '../provision/profiles/docker-machine.ts';
 import { engineOptions } from '../spec.ts';
 
 const NEWEST = 3;
@@ -73,6 +73,8 @@ function migrated(config: Fields, version: number, folder: string): Fields {
       textIn(auth.CaPrivateKeyPath) ??
       textIn(auth.PrivateKeyPath) ??
       '',
+    ClientCertPath: (flat ? textIn(config.ClientCertPath) : undefined) ?? textIn(auth.ClientCertPath) ?? '',
+    ClientKeyPath: (flat ? textIn(config.ClientKeyPath) : undefined) ?? textIn(auth.ClientKeyPath) ?? '',
   };
   // The oldest ones had options of neither engine nor Swarm, whatever stands there.
   const EngineOptions = flat ? {} : fields(options.EngineOptions);
@@ -84,7 +86,7 @@ function migrated(config: Fields, version: number, folder: string): Fields {
 }
 
 /** Where the CA lies that signed for a machine of the old tool. */
-export function authorityOf(config: string, folder: string): { readonly ca?: string; readonly caKey?: string } {
+export function authorityOf(config: string, folder: string): Overrides {
   let value: unknown;
   try {
     value = JSON.parse(config);
@@ -95,8 +97,12 @@ export function authorityOf(config: string, folder: string): { readonly ca?: str
   if (!isFields(value)) return {};
   const version = typeof value.ConfigVersion === 'number' ? value.ConfigVersion : 0;
   const auth = fields(fields(migrated(value, version, folder).HostOptions).AuthOptions);
-  const [ca, caKey] = [textIn(auth.CaCertPath), textIn(auth.CaPrivateKeyPath)];
-  return { ...(ca === undefined ? {} : { ca }), ...(caKey === undefined ? {} : { caKey }) };
+  return {
+    ca: textIn(auth.CaCertPath),
+    caKey: textIn(auth.CaPrivateKeyPath),
+    cert: textIn(auth.ClientCertPath),
+    key: textIn(auth.ClientKeyPath),
+  };
 }
 
 // --- machines --------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { readIfThere, type FileChange } from '../changes.ts';
 import type { Machine } from '../machine.ts';
-import { configJson, type AuthorityPaths } from '../provision/profiles/docker-machine.ts';
+import { configJson, type Overrides } from '../provision/profiles/docker-machine.ts';
 import { openStore, type Store } from '../store.ts';
 import { readForeign } from './foreign.ts';
 
@@ -20,7 +20,7 @@ export function openMachineStore(
   how: {
     readonly swarm?: Readonly<Record<string, unknown>>;
     /** Of machines that are made now, where it is not the store's own. */
-    readonly authority?: Partial<AuthorityPaths>;
+    readonly authority?: Overrides;
   } = {},
 ): Store {
   return openStore(root, {
@@ -41,7 +41,13 @@ async function viewOf(
 ): Promise<readonly FileChange[]> {
   const config = join(folder, 'config.json');
   const before = parsed(await readIfThere(config));
-  const view = configJson(machine, { root: dirname(dirname(folder)), before, ...how });
+  const authority = Object.fromEntries(
+    Object.entries(how?.authority ?? {}).map(([which, path]) => [
+      which,
+      path === undefined ? undefined : resolve(path),
+    ]),
+  );
+  const view = configJson(machine, { root: dirname(dirname(folder)), before, ...how, authority });
   const [key, publicKey] = await Promise.all(
     ['id_ed25519', 'id_ed25519.pub'].map((file) => readIfThere(join(folder, 'ssh', file))),
   );

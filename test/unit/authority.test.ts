@@ -1,10 +1,11 @@
 import { X509Certificate } from 'node:crypto';
-import { readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { bootstrap, seed } from '../../src/docker-machine/authority.ts';
 import { openMachineStore } from '../../src/docker-machine/store.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
+import { readyMachine } from '../fakes/machine.ts';
 
 const DAY = 24 * 60 * 60 * 1000;
 
@@ -74,4 +75,20 @@ test('a machine’s certificates come of the store’s authority', async () => {
     ),
   );
   expect(there).toEqual([made.caKey, made.ca, made.client.cert, made.client.key]);
+});
+
+test('an authority that a team shares signs for the machines that were made with it, also later', async () => {
+  await using folder = await temporaryFolder();
+  const root = join(folder.path, 'store');
+  const file = (name: string): string => join(folder.path, 'team', name);
+  const team = { ca: file('ca.pem'), caKey: file('ca-key.pem'), cert: file('cert.pem'), key: file('key.pem') };
+  await mkdir(join(folder.path, 'team'));
+  const shared = await bootstrap(root, team, () => {});
+  const store = openMachineStore(root, { authority: team });
+  await store.write(readyMachine('web'));
+  // One of the store's own is made since, for others.
+  const own = await bootstrap(root, {}, () => {});
+  await seed('web', openMachineStore(root), root);
+  const ca = await readFile(join(store.paths('web').tls, 'ca.pem'), 'utf8');
+  expect([ca === shared.ca, ca === own.ca]).toEqual([true, false]);
 });

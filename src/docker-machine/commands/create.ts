@@ -57,12 +57,12 @@ export const create = defineOld({
         'Standalone Swarm is gone from Docker: --swarm is kept with the machine, and nothing is set up for it. "docker swarm init" there makes a swarm.',
       );
     const flags = flagsOf(typed);
-    const store = openMachineStore(call.root, { swarm });
+    const store = openMachineStore(call.root, { swarm, authority: authorityIn(call) });
     await bootstrap(call.root, authorityIn(call), call.out);
     if (driver === 'none') return await keepEngine(name, flags, { ...world, store });
     lendCredentials(flags, call);
     const spec = specOf(name, driver, flags, before?.spec, call);
-    await seed(name, store, call.root);
+    await seed(name, store, call.root, authorityIn(call));
     const ready = await made(spec, { ...call, world: { ...call.worldOf(name), store } });
     call.out(`Docker is up and running!`);
     call.out(

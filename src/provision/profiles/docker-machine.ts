@@ -13,6 +13,9 @@ export type AuthorityPaths = {
   readonly key: string;
 };
 
+/** Those that stand in place of the store's own, as far as they are named. */
+export type Overrides = { readonly [Which in keyof AuthorityPaths]?: AuthorityPaths[Which] | undefined };
+
 export type ViewOf = {
   /** The old tool's store: `~/.docker/machine`. */
   readonly root: string;
@@ -20,7 +23,7 @@ export type ViewOf = {
   readonly before?: unknown;
   /** HostOptions.SwarmOptions, where they are given anew. */
   readonly swarm?: Readonly<Record<string, unknown>>;
-  readonly authority?: Partial<AuthorityPaths>;
+  readonly authority?: Overrides;
 };
 
 type Fields = Readonly<Record<string, unknown>>;
