@@ -25,10 +25,8 @@ export async function routeTo(name: string, store: Store): Promise<Route> {
 }
 
 export function sshArgv(route: Route, command: readonly string[]): readonly string[] {
-  // Everything before a word that is no flag belongs to ssh itself.
-  const flags = command[0]?.startsWith('-') === true ? command : [];
-  const remote = flags.length > 0 ? [] : command;
-  return [...flagsOf(optionsOf(route)), ...flags, route.target.address, ...remote];
+  // ssh takes flags behind the address too, and what begins with a word that is none as the command.
+  return [...flagsOf(optionsOf(route)), route.target.address, ...command];
 }
 
 /** One end of a copy, as the user named it. */

@@ -194,6 +194,13 @@ describe('listening to a machine', () => {
     ]);
   });
 
+  test('goes on with no question that the engine does not understand', async () => {
+    await using docker = await engine(() => {});
+    docker.server.removeAllListeners('request');
+    docker.server.on('request', (_request, response) => response.writeHead(400).end('{"message":"no"}'));
+    expect(await rejected(heard(docker.endpoint.url, 1))).toMatchObject({ code: 'USAGE', detail: ['no'] });
+  });
+
   test('ends with its time, and not with an engine that stops before', async () => {
     await using docker = await engine((_url, response) => response.end(event(T, 'a')));
     const past = String(Date.now() / 1000 - 60);

@@ -43,6 +43,17 @@ test('ssh reads from -o what was meant, whatever a path is called', async () => 
   expect(Object.fromEntries(await understood(sshArgv(odd, [])))).toMatchObject(wanted);
 });
 
+test('ssh reads flags behind the address, with a command or without', async () => {
+  for (const command of [
+    ['-C', '-L', '1:b:2'],
+    ['-C', '-L', '1:b:2', 'uptime', '-p'],
+    ['-CL1:b:2', '--', 'uptime'],
+  ]) {
+    const seen = Object.fromEntries(await understood(sshArgv(odd, command)));
+    expect(seen).toMatchObject({ ...wanted, compression: 'yes', localforward: '1 [b]:2' });
+  }
+});
+
 test('ssh reads from our file what was meant, by the machine’s name as it is written', async () => {
   await using folder = await temporaryFolder();
   const config = join(folder.path, 'config');

@@ -127,9 +127,9 @@ describe('scp', () => {
 });
 
 describe('ssh', () => {
-  test('gets flags before the address and a command behind it', () => {
+  test('gets flags and a command behind the address, as they are', () => {
     expect(sshArgv(web, ['uptime', '-p']).slice(-3)).toEqual(['192.0.2.10', 'uptime', '-p']);
-    expect(sshArgv(web, ['-L', '1:b:2']).slice(-3)).toEqual(['-L', '1:b:2', '192.0.2.10']);
+    expect(sshArgv(web, ['-C', 'echo', 'a b']).slice(-4)).toEqual(['192.0.2.10', '-C', 'echo', 'a b']);
   });
 
   test('holds a jump host to our keys too', () => {
