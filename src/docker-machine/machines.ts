@@ -6,6 +6,7 @@ import { lookAt, type Look } from '../look.ts';
 import type { Machine, Ready } from '../machine.ts';
 import type { Call } from './command.ts';
 import { Failure, failureOf, notThere } from './failure.ts';
+import { isSlipways } from './foreign.ts';
 
 export type State = '' | 'Running' | 'Paused' | 'Saved' | 'Stopped' | 'Stopping' | 'Starting' | 'Error' | 'Timeout';
 
@@ -36,6 +37,21 @@ export async function machineNamed(name: string, { store }: Call['world']): Prom
   }
 }
 
+/** As `machineNamed`, for what changes it. */
+export async function ownNamed(name: string, world: Call['world']): Promise<Machine> {
+  const machine = await machineNamed(name, world);
+  if (isSlipways(machine)) throw notOurs(name);
+  if (knownDriver(machine.spec.driver) === undefined) throw withoutDriver(machine.spec.driver);
+  return machine;
+}
+
+/** What `slipway` keeps elsewhere is seen here, and is changed there. */
+export function notOurs(name: string): Failure {
+  return new Failure(
+    `"${name}" is a machine of slipway, which alone changes it. Use "slipway" with the same command and name.`,
+  );
+}
+
 /** A machine whose making came to its end. */
 export async function readyNamed(name: string, world: Call['world']): Promise<Ready> {
   const machine = await machineNamed(name, world);
@@ -49,7 +65,7 @@ export async function readyNamed(name: string, world: Call['world']): Promise<Re
 const OLD_NAMES: Readonly<Record<string, string>> = { ec2: 'amazonec2', gce: 'google' };
 
 export function oldDriver(name: string): string {
-  return OLD_NAMES[name] ?? name;
+  return OLD_NAMES[name] ?? name.replace(/^docker-machine-driver-/, '');
 }
 
 /** A driver by either of its names. */
@@ -65,7 +81,7 @@ export function mustDo(verb: 'start' | 'stop' | 'kill', { spec }: Machine): void
 }
 
 export function withoutDriver(name: string): Failure {
-  return new Failure(`Driver "${name}" not found. Do you have the plugin binary accessible in your PATH?`);
+  return new Failure(`Driver "${oldDriver(name)}" not found. Do you have the plugin binary accessible in your PATH?`);
 }
 
 /** As seen from here: the engine where it answers, else the driver, else the port of its SSH server. */
@@ -140,7 +156,7 @@ export async function mustAnswer(machine: Ready, world: Call['world'], before: s
 
 /** The same for each of these machines at once; all of them are known before anything is done, and all that fails is told. */
 export async function each(names: readonly string[], call: Call, work: (name: string) => Promise<void>): Promise<void> {
-  for (const name of names) await machineNamed(name, call.world);
+  for (const name of names) await ownNamed(name, call.world);
   const done = await Promise.allSettled(names.map(async (name) => work(name)));
   const failed = done.flatMap((one, at) =>
     one.status === 'rejected' ? [failureOf(one.reason as unknown, names[at])] : [],

@@ -375,6 +375,30 @@ describe('machines of an engine that exists', () => {
   });
 });
 
+test('a machine of a driver that is not here is listed with its name, used as far as it goes, and given up only by force', async () => {
+  await using home = await newHome();
+  const folder = join(home.store, 'machines', 'box');
+  await mkdir(folder, { recursive: true });
+  const driver = { IPAddress: '192.0.2.9', MachineName: 'box', SSHUser: 'docker', SSHPort: 22, StorePath: home.store };
+  const config = { ConfigVersion: 3, Driver: driver, DriverName: 'virtualbox', HostOptions: {}, Name: 'box' };
+  await writeFile(join(folder, 'config.json'), JSON.stringify(config));
+  const lacking = 'Driver "virtualbox" not found. Do you have the plugin binary accessible in your PATH?';
+  const { stdout } = await home.machine('ls', '--timeout', '2');
+  expect(stdout).toMatch(
+    /^box +- +not found +Error .* Driver "virtualbox" not found\. Do you have the plugin binary accessible in your PATH\? *$/m,
+  );
+  expect(await home.machine('inspect', '-f', '{{.DriverName}} {{.Driver.IPAddress}}', 'box')).toMatchObject({
+    stdout: 'virtualbox 192.0.2.9\n',
+  });
+  for (const command of ['status', 'start', 'stop', 'kill', 'provision', 'upgrade', 'rm -y'])
+    expect(await home.machine(...command.split(' '), 'box'), command).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(lacking) as string,
+    });
+  expect(await home.machine('rm', '-f', 'box')).toMatchObject({ code: 0 });
+  expect((await home.machine('ls', '-q')).stdout).toBe('');
+});
+
 describe('env --unset, line by line', () => {
   test.each([
     ['bash', ['unset DOCKER_TLS_VERIFY', 'unset DOCKER_HOST', 'unset DOCKER_CERT_PATH', 'unset DOCKER_MACHINE_NAME']],

@@ -4,7 +4,7 @@ import { startMachine } from '../../lifecycle/run.ts';
 import { upgradeMachine } from '../../lifecycle/upgrade.ts';
 import { bootstrap, seed } from '../authority.ts';
 import { authorityIn, defineOld, type Call } from '../command.ts';
-import { each, machineNamed, mustDo, namesIn, stateOf } from '../machines.ts';
+import { each, machineNamed, mustDo, namesIn, ownNamed, stateOf } from '../machines.ts';
 
 export const provision = defineOld({
   name: 'provision',
@@ -36,7 +36,7 @@ export const regenerateCerts = defineOld({
   async run(call) {
     const { ask, out, values, worldOf } = call;
     const names = await namesIn(call);
-    for (const name of names) await machineNamed(name, call.world);
+    for (const name of names) await ownNamed(name, call.world);
     if (
       values.force !== true &&
       !/^y/i.test(await ask('Regenerate TLS machine certs?  Warning: this is irreversible. (y/n): '))

@@ -2,6 +2,8 @@ import { removeMachine } from '../../lifecycle/remove.ts';
 import { SlipwayError } from '../../errors.ts';
 import { defineOld, type Call } from '../command.ts';
 import { Failure, failureOf, sentence } from '../failure.ts';
+import { isSlipways } from '../foreign.ts';
+import { knownDriver, notOurs, withoutDriver } from '../machines.ts';
 
 export const rm = defineOld({
   name: 'rm',
@@ -31,6 +33,7 @@ export const rm = defineOld({
     await Promise.all(
       [...new Set(words)].map(async (name) => {
         try {
+          await mayGo(name, force, call);
           const { stays } = await removeMachine(name, { deprovision: false, force }, worldOf(name));
           out(`Successfully removed ${name}`);
           if (stays !== undefined && call.globals.debug === true) say(`${name}: ${stays}`);
@@ -45,7 +48,19 @@ export const rm = defineOld({
   },
 });
 
+/** What can't be read at all is for `removeMachine` to judge. */
+async function mayGo(name: string, force: boolean, { world: { store } }: Call): Promise<void> {
+  const machine = await store.find(name).catch((error: unknown) => {
+    if (error instanceof SlipwayError) return undefined;
+    throw error;
+  });
+  if (machine === undefined) return;
+  if (isSlipways(machine)) throw notOurs(name);
+  if (!force && knownDriver(machine.spec.driver) === undefined) throw withoutDriver(machine.spec.driver);
+}
+
 function why(name: string, error: unknown): string {
+  if (error instanceof Failure) return `Error removing host "${name}": ${error.message}`;
   if (!(error instanceof SlipwayError)) throw failureOf(error, name);
   const missing = error.code === 'MACHINE_NOT_FOUND' || error.code === 'USAGE';
   return `Error removing host "${name}": ${missing ? `Docker machine "${name}" does not exist.` : sentence(error)}`;
