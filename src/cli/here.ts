@@ -23,7 +23,7 @@ export function oldStore(env: Readonly<Record<string, string | undefined>>, user
 
 /** The effects of this process on the world; where its machines are kept, what it shows and when it stops is the program's to say. */
 export function worldHere(
-  own: Pick<World, 'progress' | 'signal' | 'sudoPassword' | 'debug'> & {
+  own: Pick<World, 'progress' | 'signal' | 'sudoPassword' | 'debug' | 'leaveSpare'> & {
     readonly store: Store;
     /** See `Computer.records`. */
     readonly records?: string;

@@ -18,6 +18,7 @@ const progresses = new Map<string | undefined, MachineProgress>();
 /** Once there was an event, stdout of --json is one a line, and the last line is an event as well. */
 let eventful = false;
 const argv = process.argv.slice(2);
+const [node = '', script = ''] = process.argv;
 const manner: Manner = { json: says('json'), debug: says('debug'), quiet: says('quiet') };
 const color = !process.env.NO_COLOR && process.env.TERM !== 'dumb' && process.stderr.isTTY === true;
 
@@ -165,6 +166,7 @@ async function makeCli(password: unknown): Promise<Cli> {
     signal: interrupt.signal,
     sudoPassword: typeof password === 'string' ? password : undefined,
     debug: manner.debug ? (line) => say(`debug ${line}`) : () => {},
+    leaveSpare: async (spec) => (await import('./spare.ts')).leaveSpare(spec, [node, script], process.env, home),
   });
   return {
     world,

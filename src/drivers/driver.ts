@@ -27,7 +27,8 @@ export type Instance =
   | { readonly state: 'running'; readonly host: Host }
   /** It exists and could go on, but something on the provider's side holds it up; in words. */
   | { readonly state: 'paused'; readonly reason: string }
-  | { readonly state: 'stopped' };
+  /** `suspended`: its memory is kept, and it goes on with it. */
+  | { readonly state: 'stopped'; readonly suspended?: true };
 
 /**
  * What a machine holds before its very first start, so that nothing in it has to be started twice. Where others can read it on
@@ -41,7 +42,13 @@ export type Boot = {
   /** Where the engine listens in the machine, for drivers that have to lead a way to it. */
   readonly enginePort: number;
   /** Root's, at absolute paths. `mode` in octal digits. */
-  readonly files: readonly { readonly path: string; readonly mode: string; readonly content: string }[];
+  readonly files: readonly {
+    readonly path: string;
+    readonly mode: string;
+    readonly content: string;
+    /** Nothing has to be started anew for what is in it. */
+    readonly live?: true;
+  }[];
 };
 
 /** Whether a driver can work here, and what would mend it. */
@@ -98,6 +105,43 @@ export type Owned = {
   readonly made: Date | undefined;
   /** US dollars a month at the provider's list price as things are (stopped ones cost their disks); undefined where that is not known. */
   readonly monthly: number | undefined;
+};
+
+/** A machine that is ready for a create to take, as it is listed. */
+export type Spare = {
+  readonly id: string;
+  /** The digest of its image. */
+  readonly image: string;
+  /** Bytes on the disk. */
+  readonly bytes: number;
+  /** ISO 8601. */
+  readonly made: string;
+  readonly cpus: number;
+  /** MB, and GB. */
+  readonly memory: number;
+  readonly disk: number;
+};
+
+/** Machines that a driver starts ahead and suspends, each with keys and certificates of its own, for one create each. */
+export type Spares<O> = {
+  /**
+   * Makes one ready one this target's, for good: `create` then goes on with it. Answers what was kept with it, also when it is asked again
+   * before that `create` has ended; undefined where there is none, or none is wanted.
+   */
+  take(target: Target<O>, call: Call): Promise<string | undefined>;
+  /** Makes one for machines of this target's kind. `kept` is for who takes it, and secret. */
+  make(target: Target<O>, boot: Boot, kept: string, call: Call): Promise<void>;
+  /** How many are ready for such a target. */
+  ready(target: Target<O>, call: Call): Promise<number>;
+  /** Why none can be made now; undefined where it can. */
+  unable(target: Target<O>, call: Call): Promise<string | undefined>;
+  /** Whether one is to be left behind by the machine that was just made. Quick. */
+  wanted(target: Target<O>, call: Call): Promise<boolean>;
+  /** Held by who makes some. */
+  lock(call: Call): Promise<AsyncDisposable>;
+  list(computer: Computer): Promise<readonly Spare[]>;
+  /** Removes those of an image, by its digest or its beginning, or all; also those that are being made. */
+  prune(image: string | undefined, call: Call): Promise<readonly Spare[]>;
 };
 
 /** What the call that makes something gets besides. */
@@ -199,6 +243,9 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
   stop?(target: Target<z.output<S>>, how: { readonly seconds: number }, call: Call): Promise<void>;
   /** At once. */
   kill?(target: Target<z.output<S>>, call: Call): Promise<void>;
+  /** Keeps its memory and ends it: `start` goes on where it was. A no-op for one that is suspended. Left out where it can't be done. */
+  suspend?(target: Target<z.output<S>>, call: Call): Promise<void>;
+  readonly spares?: Spares<z.output<S>>;
   /** Ids of what it has made for a machine of this name: the way back to it when the record is lost. Quick, and local. */
   named?(name: string, call: Call): Promise<readonly string[]>;
   /** Removes whatever carries this id, however little of it exists. A no-op when nothing does. Left out by drivers that make nothing. */

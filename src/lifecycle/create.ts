@@ -8,6 +8,7 @@ import { bootOf, waitForStart } from './first-start.ts';
 import { lifeFromNow, tellFate, type Lasting } from './life.ts';
 import { admit, changedOptions, changeOf, checkSpec, provision } from './provision.ts';
 import { askingFor, noConflicts, notReady, recordingFailure } from './records.ts';
+import { leaveSpare, takeSpare } from './spares.ts';
 import { callOf, type World } from './world.ts';
 
 /**
@@ -27,6 +28,7 @@ export async function createSettled(settled: MachineSpec, world: World): Promise
   return await recordingFailure(machine, world, async (save) => {
     if (!driver.create) return provision(machine, driver, world, save);
     const target = targetOf(driver, spec, machine);
+    await takeSpare(machine, driver, world);
     const made = await world.progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
       driver.create?.(target, await bootOf(machine, driver, world), {
         ...callOf(world, log),
@@ -35,7 +37,9 @@ export async function createSettled(settled: MachineSpec, world: World): Promise
     );
     if (again) await admit(driver, target, world);
     await waitForStart(machine, driver, target, world);
-    return provision(machine, driver, world, save, { born: made?.laid === true });
+    const ready = await provision(machine, driver, world, save, { born: made?.laid === true });
+    await leaveSpare(ready, driver, world);
+    return ready;
   });
 }
 

@@ -4,13 +4,10 @@ import { SlipwayError } from '../errors.ts';
 import { firstKeys, makeCertificates, pinOf, storeCertificates } from './identity.ts';
 import { lifeOf } from './life.ts';
 import type { Machine } from '../machine.ts';
-import { type Certificates, serverPart } from '../provision/certificates.ts';
+import { type Certificates, LOOPBACK, serverPart } from '../provision/certificates.ts';
 import { filesForFirstStart } from '../provision/plan.ts';
 import type { Step } from '../provision/step.ts';
 import { callOf, type World } from './world.ts';
-
-/** Where machines of this computer's own are reached. */
-const LOOPBACK = '127.0.0.1';
 
 type Planned = Pick<Machine, 'spec' | 'deadline'>;
 
@@ -50,7 +47,7 @@ async function filesOfFirstStart(machine: Planned, world: World): Promise<Boot['
   return await laidFirst(machine, certificates, world);
 }
 
-async function laidFirst(machine: Planned, certificates: Certificates, world: World): Promise<Boot['files']> {
+export async function laidFirst(machine: Planned, certificates: Certificates, world: World): Promise<Boot['files']> {
   const { spec } = machine;
   return filesForFirstStart({
     id: spec.id,

@@ -125,6 +125,18 @@ export async function shareFirstKeys(names: readonly string[], store: Store): Pr
   }
 }
 
+/** What a machine is known by, as a spare keeps it until a create takes it. */
+export type Keys = { readonly login: KeyPair; readonly host: KeyPair; readonly certificates: Certificates };
+
+/** In the place of whatever lies there: nothing has them yet. */
+export async function storeKeys({ login, host, certificates }: Keys, paths: MachinePaths): Promise<void> {
+  await Promise.all([
+    storePair(paths.ssh, LOGIN, login),
+    storePair(paths.ssh, HOST, host),
+    storeCertificates(certificates, paths),
+  ]);
+}
+
 export type HostKeys = {
   readonly login: string;
   readonly pinned: string | undefined;

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Computer } from '../computer.ts';
 import type { Call } from '../drivers/driver.ts';
 import { canceled } from '../errors.ts';
+import type { MachineSpec } from '../machine.ts';
 import type { Log, Progress } from '../progress.ts';
 import type { ReadTemplate } from '../provision/apply.ts';
 import type { ClientPlaces } from '../provision/profiles/profile.ts';
@@ -23,6 +24,8 @@ export type World = {
   readonly sudoPassword: string | undefined;
   readonly places: ClientPlaces;
   readonly debug: (line: string) => void;
+  /** Has a spare of this machine's kind made after this command, by one that nobody waits for. Absent where none is to be left. */
+  readonly leaveSpare?: (spec: MachineSpec) => Promise<void>;
 };
 
 export async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {

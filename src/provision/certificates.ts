@@ -22,10 +22,16 @@ export const RENEW_DAYS = 30;
 /** Hosts whose clock is behind ours would otherwise call a fresh certificate not yet valid. */
 const BACKDATED = 60 * 60 * 1000;
 
-/** The names of the engine's certificate: how clients call it from elsewhere, and from the host itself. */
+/**
+ * The names of the engine's certificate: how clients call it from elsewhere, and from the host itself. Of a machine that is reached at
+ * this computer's own address nobody elsewhere knows the name, and it may get its name after its certificate.
+ */
 export function serverNames(name: string, address: string, more: readonly string[]): readonly string[] {
-  return [...new Set([address, ...more, '127.0.0.1', 'localhost', name])];
+  return [...new Set([address, ...more, '127.0.0.1', 'localhost', ...(address === LOOPBACK ? [] : [name])])];
 }
+
+/** Where machines of this computer's own are reached. */
+export const LOOPBACK = '127.0.0.1';
 
 /** What a renewal leaves of those that are there. */
 export function keptIn({ ca, caKey }: Partial<Certificates>, renewal: Renewal): Partial<Certificates> {

@@ -250,7 +250,7 @@ function wantedFiles({
       : { path: ENGINE_ENV, content: undefined },
     { path: LENT, content: undefined },
     oldDropInFile(facts, engine),
-    { path: STATE_FILE, mode: '600', content: json({ id, name, ...ownership }) },
+    { path: STATE_FILE, mode: '600', content: json({ id, name, ...ownership }), live: true },
     { path: DROP_IN, mode: '644', content: dropIn(dropInTemplate, command, env ? ENGINE_ENV : undefined) },
     // Unchanged settings keep the text that somebody formatted.
     {

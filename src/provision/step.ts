@@ -4,6 +4,8 @@ export type RemoteFile = {
   readonly content: string;
   /** Octal digits, or `=`: as the file there has it, 644 for a new one. */
   readonly mode: string;
+  /** The engine need not be restarted for it. */
+  readonly live?: true;
 };
 
 /**

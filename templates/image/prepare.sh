@@ -53,6 +53,8 @@ lay_files() {
     install -D -m 755 "$FILES/identity.sh" /usr/lib/slipway/identity.sh
     install -D -m 755 "$FILES/ready.sh" /usr/lib/slipway/ready.sh
     install -D -m 644 "$FILES/slipway-ready.service" /etc/systemd/system/slipway-ready.service
+    install -D -m 755 "$FILES/told.sh" /usr/lib/slipway/told.sh
+    install -D -m 644 "$FILES/slipway-told.service" /etc/systemd/system/slipway-told.service
     # The disk of a machine is larger than its image.
     printf '/dev/root / auto rw,noatime,x-systemd.growfs 0 0\n' >/etc/fstab
     # On a vendor's image the root is a partition, which has to grow before what is in it.
@@ -75,7 +77,7 @@ network() {
 }
 
 services() {
-    systemctl enable --quiet slipway-ready.service ssh.service
+    systemctl enable --quiet slipway-ready.service slipway-told.service ssh.service
     if [ -e /usr/lib/systemd/system/docker.service ]; then systemctl enable --quiet docker.service; fi
     # They would work beside the first start, and hold apt's lock when somebody wants it.
     for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \

@@ -39,6 +39,7 @@ const DRIVERS_MAY = new Set([
   'child.ts',
   'computer.ts',
   'errors.ts',
+  'lock.ts',
   'machine.ts',
   'nearest.ts',
   'options.ts',
@@ -91,7 +92,7 @@ const rules: readonly Rule[] = [
     breaks: ({ from, to }) => isHall(from) && !isHall(to),
   },
   {
-    says: 'A driver knows a provider and nothing of Docker: drivers/ imports changes, child, computer, errors, machine, nearest, options, programs, progress and ssh-config, and images/ and cloud/',
+    says: 'A driver knows a provider and nothing of Docker: drivers/ imports changes, child, computer, errors, lock, machine, nearest, options, programs, progress and ssh-config, and images/ and cloud/',
     breaks: ({ from, to }) =>
       isIn('drivers', from) &&
       !isIn('drivers', to) &&

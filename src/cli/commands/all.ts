@@ -64,7 +64,7 @@ export const commands: readonly ((CommandEntry | CommandFamily) & { readonly gro
   {
     name: 'image',
     group: 'Make',
-    summary: 'Build, pull, list and remove images of local VMs',
+    summary: 'Images of local VMs, and spare machines',
     members: [
       {
         name: 'image ls',
@@ -85,6 +85,16 @@ export const commands: readonly ((CommandEntry | CommandFamily) & { readonly gro
         name: 'image rm',
         summary: 'Remove images that no machine uses',
         load: async () => (await import('./image/rm.ts')).imageRm,
+      },
+      {
+        name: 'image warm',
+        summary: 'Start spare machines ahead',
+        load: async () => (await import('./image/warm.ts')).imageWarm,
+      },
+      {
+        name: 'image prune',
+        summary: 'Remove spare machines and leftovers',
+        load: async () => (await import('./image/prune.ts')).imagePrune,
       },
     ],
   },

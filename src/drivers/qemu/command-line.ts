@@ -19,6 +19,12 @@ export type Shape = {
   readonly root: string;
   /** Names the seed whose identity the guest takes; undefined when it has taken it for good. */
   readonly seed: string | undefined;
+  /** It has the port by which it is told things when it goes on after it was suspended. */
+  readonly port: boolean;
+  /** The disk of a seed that it took in this run is part of it still. */
+  readonly seedDisk: boolean;
+  /** It does not start, but goes on with its memory, which this command of a shell writes out. */
+  readonly incoming?: string;
 };
 
 /** Files of a VM's folder. The process runs in that folder, so that no path of the user's meets QEMU's own syntax. */
@@ -30,6 +36,8 @@ export const FILES = {
   output: 'qemu.log',
   pid: 'qemu.pid',
   monitor: 'monitor.sock',
+  port: 'port.sock',
+  memory: 'memory',
 } as const;
 
 /** The program for machines of this architecture. */
@@ -38,11 +46,11 @@ export function systemProgram(arch: Shape['arch']): string {
 }
 
 /**
- * QEMU's arguments for a VM. Disks are virtio-blk, which can be suspended later on; the network is QEMU's own and reaches
+ * QEMU's arguments for a VM. Disks are virtio-blk, which can be suspended; the network is QEMU's own and
  * is reached from this computer alone, where a port of its loopback is forwarded.
  */
 export function vmArguments(shape: Shape, monitor: string): readonly string[] {
-  const { id, name, cpus, memory, forwards, kernel, initrd, root, seed } = shape;
+  const { id, name, cpus, memory, forwards, kernel, initrd, root, seed, seedDisk, port, incoming } = shape;
   const hostForwards = forwards.map(({ from, to }) => `,hostfwd=tcp:127.0.0.1:${from}-:${to}`).join('');
   return [
     ...['-name', `slipway-${name}`, '-uuid', id],
@@ -52,12 +60,31 @@ export function vmArguments(shape: Shape, monitor: string): readonly string[] {
     ...['-kernel', kernel, '-initrd', initrd],
     ...['-append', kernelLine(shape, root, seed === undefined ? [] : [`slipway.seed=${seed}`])],
     ...drive('root', FILES.disk, 'qcow2,discard=unmap,detect-zeroes=unmap'),
-    ...(seed === undefined ? [] : drive('seed', FILES.seed, 'raw,readonly=on')),
+    ...(seedDisk ? drive('seed', FILES.seed, 'raw,readonly=on') : []),
     ...['-netdev', `user,id=net${hostForwards}`, '-device', 'virtio-net-pci,netdev=net'],
     ...['-device', 'virtio-rng-pci'],
-    ...['-chardev', `file,id=console,path=${FILES.console}`, '-serial', 'chardev:console'],
+    // What it said when it started is what it says for itself when it goes on.
+    ...['-chardev', `file,id=console,path=${FILES.console}${incoming === undefined ? '' : ',append=on'}`],
+    ...['-serial', 'chardev:console'],
+    ...(port ? portArguments(shape) : []),
+    ...(incoming === undefined ? [] : ['-S', '-incoming', `exec:${incoming}`]),
     ...['-qmp', monitor, '-pidfile', FILES.pid],
   ];
+}
+
+/** A console of its own that nobody logs in on, and a number whose change tells the kernel to make its random numbers anew. */
+function portArguments({ arch }: Pick<Shape, 'arch'>): readonly string[] {
+  return [
+    ...['-chardev', `socket,id=port,path=${FILES.port},server=on,wait=off`],
+    ...['-device', 'virtio-serial-pci', '-device', 'virtconsole,chardev=port'],
+    ...(arch === 'amd64' ? ['-device', 'vmgenid,guid=auto'] : []),
+  ];
+}
+
+/** What must be the same for a machine to go on: all that it consists of, without names, ports of this computer and paths. */
+export function machineOf(shape: Shape): string {
+  const { incoming: _gone, ...rest } = shape;
+  return vmArguments({ ...rest, id: '', name: '', forwards: [], kernel: '', initrd: '', seed: undefined }, '').join(' ');
 }
 
 /** Starts the kernel and the initial RAM disk alone: they say `slipway: alive` where a guest can run, and stop. */

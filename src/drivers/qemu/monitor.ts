@@ -4,13 +4,18 @@ import { systemCode } from '../../errors.ts';
 
 /** A QEMU that answers on its monitor, by the QEMU Machine Protocol. It speaks to one client at a time: close it soon. */
 export type Monitor = AsyncDisposable & {
+  /** Of QEMU, as it introduces itself: `7.2.22`. */
+  readonly version: string;
   /** The command's `return`; rejects with QEMU's own words for its `error`. */
-  execute(command: string): Promise<unknown>;
+  execute(command: string, given?: Readonly<Record<string, unknown>>): Promise<unknown>;
   /** Resolves when QEMU has ended, with true, or with false after these seconds. */
   ended(seconds: number): Promise<boolean>;
 };
 
-type Answer = { readonly return?: unknown; readonly error?: { readonly desc: string }; readonly QMP?: unknown };
+type Greeting = {
+  readonly version?: { readonly qemu?: Readonly<Record<'major' | 'minor' | 'micro', number>> };
+};
+type Answer = { readonly return?: unknown; readonly error?: { readonly desc: string }; readonly QMP?: Greeting };
 
 const SECONDS = 5;
 
@@ -52,22 +57,24 @@ export async function openMonitor(where: NetConnectOpts): Promise<Monitor | unde
         else resolve(answer);
       });
     });
-  const execute = async (command: string): Promise<unknown> => {
+  const execute: Monitor['execute'] = async (command, given) => {
     const answer = next();
-    socket.write(`${JSON.stringify({ execute: command })}\n`);
+    socket.write(`${JSON.stringify({ execute: command, ...(given ? { arguments: given } : {}) })}\n`);
     return (await answer).return;
   };
   const close = async (): Promise<void> => {
     socket.destroy();
   };
+  let version: string;
   try {
-    await next();
+    version = versionOf((await next()).QMP);
     await execute('qmp_capabilities');
   } catch (error) {
     await close();
     throw error;
   }
   return {
+    version,
     execute,
     ended: (seconds) => {
       const { promise, resolve } = deferred<boolean>();
@@ -80,6 +87,11 @@ export async function openMonitor(where: NetConnectOpts): Promise<Monitor | unde
     },
     [Symbol.asyncDispose]: close,
   };
+}
+
+function versionOf(greeting: Greeting | undefined): string {
+  const { major = 0, minor = 0, micro = 0 } = greeting?.version?.qemu ?? {};
+  return `${major}.${minor}.${micro}`;
 }
 
 function parsed(line: string): Answer | undefined {

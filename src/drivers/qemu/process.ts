@@ -49,7 +49,8 @@ export async function startProcess(
       ? `unix:${FILES.monitor},server=on,wait=off`
       : `tcp:127.0.0.1:${vm.monitorPort},server=on,wait=off`;
   await rm(join(folder, FILES.pid), { force: true });
-  // What the last start said is often why there is another.
+  // What the last start said is often why there is another; one that goes on says nothing of its own.
+  if (shape.incoming === undefined)
   await rename(join(folder, FILES.console), join(folder, FILES.lastConsole)).catch((error: unknown) => {
     if (systemCode(error) !== 'ENOENT') throw error;
   });

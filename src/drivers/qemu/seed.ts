@@ -5,17 +5,17 @@ import type { Boot } from '../driver.ts';
 export type Identity = { readonly name: string; readonly id: string; readonly user: string; readonly boot: Boot };
 
 /** A disk whose content is a tar archive, which the guest's initial RAM disk unpacks into its root; and what names it. */
-export type Seed = { readonly bytes: Uint8Array; readonly id: string };
+export type Seed = { readonly bytes: Uint8Array; readonly id: string; readonly files: Boot['files'] };
 
 /**
  * All that makes a guest this machine, laid before its systemd starts. A tar needs no file system, no tool and no root on any
  * computer, and unpacks in a fraction of what cloud-init takes to start. The same machine has the same seed, byte by byte.
  */
 export function seedOf({ name, id, user, boot }: Identity): Seed {
-  const files = [
-    { path: '/etc/hostname', mode: '644', content: `${name}\n` },
-    { path: '/etc/hosts', mode: '644', content: hosts(name) },
-    { path: '/etc/machine-id', mode: '444', content: `${id.replaceAll('-', '')}\n` },
+  const files: Boot['files'] = [
+    { path: '/etc/hostname', mode: '644', content: `${name}\n`, live: true },
+    { path: '/etc/hosts', mode: '644', content: hosts(name), live: true },
+    { path: MACHINE_ID, mode: '444', content: `${id.replaceAll('-', '')}\n` },
     { path: '/etc/ssh/ssh_host_ed25519_key', mode: '600', content: boot.hostKey.private },
     { path: '/etc/ssh/ssh_host_ed25519_key.pub', mode: '644', content: `${boot.hostKey.public}\n` },
     { path: '/etc/slipway/user', mode: '644', content: `${user}\n` },
@@ -33,8 +33,36 @@ export function seedOf({ name, id, user, boot }: Identity): Seed {
   return {
     bytes: Buffer.concat([tar, Buffer.alloc(1024)]),
     id: createHash('sha256').update(tar).digest('hex').slice(0, 16),
+    files,
   };
 }
+
+/** What a seed lays, by path, as it can be compared without keeping what is secret in it. */
+export function digestsOf({ files }: Pick<Seed, 'files'>): Readonly<Record<string, string>> {
+  return Object.fromEntries(files.map((file) => [file.path, digestOf(file)]));
+}
+
+function digestOf({ mode, content }: Boot['files'][number]): string {
+  return createHash('sha256').update(`${mode} ${content}`).digest('hex').slice(0, 32);
+}
+
+/**
+ * What a machine that has taken another seed has to be told to be that of this one, and whether it is all the same then. The id by
+ * which its own programs know it stays: no other machine has it.
+ */
+export function toBecome(
+  { files }: Pick<Seed, 'files'>,
+  born: Readonly<Record<string, string>>,
+): { readonly told: readonly Boot['files'][number][]; readonly same: boolean } {
+  const other = files.filter((file) => file.path !== MACHINE_ID && born[file.path] !== digestOf(file));
+  const paths = new Set(files.map(({ path }) => path));
+  return {
+    told: other.filter(({ live }) => live === true),
+    same: other.every(({ live }) => live === true) && Object.keys(born).every((path) => paths.has(path)),
+  };
+}
+
+const MACHINE_ID = '/etc/machine-id';
 
 function hosts(name: string): string {
   return `127.0.0.1 localhost\n127.0.1.1 ${name}\n::1 localhost ip6-localhost ip6-loopback\n`;

@@ -31,7 +31,47 @@ export type Vm = {
   readonly taken: boolean;
   /** Where there are no sockets in folders, the monitor has a port of 127.0.0.1. */
   readonly monitorPort?: number | undefined;
+  /** What the process of its last start has besides, which one that goes on with its memory has to have too. */
+  readonly devices?: Devices;
+  /** It is suspended: with this it goes on. */
+  readonly suspended?: Snapshot;
+  /** It has gone on, and nobody has told it the time yet, nor who it is. */
+  readonly untold?: true;
+  /** It was a spare before it was this machine: what its seed laid, by path and SHA-256. */
+  readonly born?: Readonly<Record<string, string>>;
 };
+
+/** `seed`: the size of its seed's disk, 0 for none. */
+export type Devices = { readonly port: boolean; readonly seed: number };
+
+/** A machine's memory in a file, and all that has to be as it was for it to go on. */
+export type Snapshot = {
+  readonly sha256: string;
+  readonly bytes: number;
+  readonly packed: 'zstd' | 'plain';
+  /** `machineOf` it. */
+  readonly machine: string;
+  readonly qemu: { readonly program: string; readonly version: string; readonly bytes: number; readonly mtimeMs: number };
+  readonly processor: string;
+  /** Undefined while the process that suspended it may still close it. */
+  readonly disk?: { readonly bytes: number; readonly mtimeMs: number };
+};
+
+/** As QEMU is told of it at its next start. */
+export function shapeOf(vm: Vm & Pick<Shape, 'accelerator'>): Shape {
+  return {
+    ...vm,
+    seed: vm.taken ? undefined : vm.seed,
+    seedDisk: (vm.devices?.seed ?? 0) > 0,
+    port: vm.devices?.port ?? false,
+    kernel: join(vm.imageFolder, 'vmlinuz'),
+    initrd: join(vm.imageFolder, 'initrd'),
+    forwards: [
+      { from: vm.ports.ssh, to: 22 },
+      { from: vm.ports.engine, to: vm.enginePort },
+    ],
+  };
+}
 
 /** Found by the machine's id alone, so that a lost record still leads to it. */
 export function vmFolder({ home }: Computer, id: string): string {

@@ -1,6 +1,8 @@
 import { z } from 'zod';
+import type { Spare } from '../../../drivers/driver.ts';
 import { shortDigest, type Image } from '../../../images/image.ts';
 import type { ListedImage } from '../../../images/store.ts';
+import { listSpares } from '../../../lifecycle/spares.ts';
 import { defineCommand, type Cli, type Command } from '../../command.ts';
 import { table } from '../../print.ts';
 
@@ -17,6 +19,8 @@ type Row = {
   readonly made: string;
   readonly source: Image['source'] | null;
   readonly usedBy: readonly string[];
+  /** Machines that are ready for a create to take. */
+  readonly spares: readonly Spare[];
   readonly trouble: string;
 };
 
@@ -31,29 +35,41 @@ export const imageLs: Command<typeof args> = defineCommand({
       const digests = listed.map(({ key }) => shortDigest(key.digest));
       return { json: digests, text: digests.join('\n') };
     }
-    const rows = await Promise.all(listed.map((item) => rowOf(item, cli)));
+    const spares = await listSpares(cli.world);
+    const rows = await Promise.all(listed.map((item) => rowOf(item, spares, cli)));
     if (rows.length === 0) return { json: rows, text: 'No images yet. Make one: slipway image build' };
     const cells = rows.map((row) => [
       row.name,
       row.arch,
       shortDigest(row.digest),
       row.engine || '-',
-      row.trouble === '' ? `${Math.ceil(row.bytes / 1_000_000)} MB` : '',
+      row.trouble === '' ? megabytes(row.bytes) : '',
       row.made.slice(0, 10),
       row.source === null ? row.trouble : fromOf(row.source),
       row.usedBy.join(', '),
+      row.spares.map(shownSpare).join(', '),
     ]);
-    return { json: rows, text: table(['NAME', 'ARCH', 'DIGEST', 'ENGINE', 'SIZE', 'MADE', 'FROM', 'USED BY'], cells) };
+    return { json: rows, text: table(['NAME', 'ARCH', 'DIGEST', 'ENGINE', 'SIZE', 'MADE', 'FROM', 'USED BY', 'SPARES'], cells) };
   },
 });
 
-async function rowOf(item: ListedImage, { images, imageUsers }: Cli): Promise<Row> {
+async function rowOf(item: ListedImage, all: readonly Spare[], { images, imageUsers }: Cli): Promise<Row> {
   const usedBy = await imageUsers(item.key);
+  const spares = all.filter(({ image }) => image.startsWith(item.key.digest));
   if ('broken' in item) {
-    return { ...item.key, engine: '', bytes: 0, made: '', source: null, usedBy, trouble: item.broken.message };
+    return { ...item.key, engine: '', bytes: 0, made: '', source: null, usedBy, spares, trouble: item.broken.message };
   }
   const { name, arch, digest, engine, made, source } = item.image;
-  return { name, arch, digest, engine, bytes: await images.allocated(item.image), made, source, usedBy, trouble: '' };
+  return { name, arch, digest, engine, bytes: await images.allocated(item.image), made, source, usedBy, spares, trouble: '' };
+}
+
+/** What tells it from the others, and what it takes. */
+export function shownSpare({ cpus, memory, disk, bytes }: Spare): string {
+  return `${megabytes(bytes)} (${cpus} CPUs, ${memory} MB, ${disk} GB)`;
+}
+
+export function megabytes(bytes: number): string {
+  return `${Math.ceil(bytes / 1_000_000)} MB`;
 }
 
 function fromOf(source: Image['source']): string {

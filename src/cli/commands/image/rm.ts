@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { SlipwayError } from '../../../errors.ts';
 import { folderName, shortDigest } from '../../../images/image.ts';
 import type { ImageKey } from '../../../images/store.ts';
+import { pruneSpares } from '../../../lifecycle/spares.ts';
 import { listed as inWords } from '../../../options.ts';
 import { defineCommand, type Cli, type Command } from '../../command.ts';
 
@@ -12,7 +13,7 @@ export const imageRm: Command<typeof args> = defineCommand({
   summary: 'Remove local images that no machine uses, by name or digest',
   words: '<names...>',
   args,
-  details: 'The beginning of a digest will do: image ls shows them.',
+  details: 'The beginning of a digest will do: image ls shows them. Spare machines of an image go with it.',
   async run({ words }, cli) {
     // A word that is wrong, or an image in use, stops this before anything is gone.
     const keys = (await cli.images.list()).map(({ key }) => key);
@@ -42,11 +43,14 @@ function chosen(word: string, keys: readonly ImageKey[]): ImageKey {
 }
 
 /** Under the lock of its name, so that no machine begins to use it in between. */
-async function removeUnused(key: ImageKey, cli: Cli, { dry }: { readonly dry: boolean }): Promise<void> {
+export async function removeUnused(key: ImageKey, cli: Cli, { dry }: { readonly dry: boolean }): Promise<void> {
   const { signal, progress } = cli.world;
   await using _lock = await cli.images.lock(key.name, { signal, note: (text) => progress.note(text) });
   const users = await cli.imageUsers(key);
-  if (users.length > 0 || !dry) await cli.images.remove(key, users);
+  if (users.length === 0 && dry) return;
+  // Their disks are laid over it, and nobody has them yet.
+  if (users.length === 0) await pruneSpares(key.digest, cli.world);
+  await cli.images.remove(key, users);
 }
 
 function missing(word: string, keys: readonly ImageKey[]): SlipwayError {

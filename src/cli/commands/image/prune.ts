@@ -1,0 +1,34 @@
+import { z } from 'zod';
+import { folderName, shortDigest } from '../../../images/image.ts';
+import { pruneSpares } from '../../../lifecycle/spares.ts';
+import { defineCommand, type Command } from '../../command.ts';
+import { megabytes } from './ls.ts';
+import { removeUnused } from './rm.ts';
+
+const args = z.object({
+  all: z.boolean().default(false).meta({ description: 'Remove images that no machine uses as well', short: 'a' }),
+});
+
+export const imagePrune: Command<typeof args> = defineCommand({
+  name: 'image prune',
+  summary: 'Remove spare machines, and what making them has left',
+  words: '',
+  args,
+  details: 'Ends what makes one now. The next create of a machine starts cold, and leaves a spare behind again.',
+  async run({ args: { all } }, cli) {
+    const spares = await pruneSpares(undefined, cli.world);
+    const keys = all ? (await cli.images.list()).map(({ key }) => key) : [];
+    const images = [];
+    for (const key of keys) {
+      if ((await cli.imageUsers(key)).length > 0) continue;
+      await removeUnused(key, cli, { dry: false });
+      images.push(key);
+    }
+    const bytes = spares.reduce((sum, spare) => sum + spare.bytes, 0);
+    const lines = [
+      `${spares.length} spare machine${spares.length === 1 ? ' is' : 's are'} removed (${megabytes(bytes)})`,
+      ...images.map((key) => `${key.name} (${key.arch}, ${shortDigest(key.digest)}) is removed`),
+    ];
+    return { json: { spares, images: images.map((key) => ({ ...key, folder: folderName(key) })) }, text: lines.join('\n') };
+  },
+});

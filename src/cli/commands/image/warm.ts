@@ -1,0 +1,44 @@
+import { z } from 'zod';
+import { driverNamed } from '../../../drivers/index.ts';
+import { makeSpares } from '../../../lifecycle/spares.ts';
+import { defineCommand, type Command } from '../../command.ts';
+import { driverInfos, specFrom } from '../../spec.ts';
+
+/** The driver that makes machines of local images. */
+const DRIVER = 'qemu';
+
+const args = z.object({
+  count: z
+    .int()
+    .min(1)
+    .max(20)
+    .default(1)
+    .meta({ description: 'So many are to be ready; those that are count', value: 'number' }),
+});
+
+export const imageWarm: Command<typeof args> = defineCommand({
+  name: 'image warm',
+  summary: 'Start spare machines ahead, so that create takes seconds',
+  words: '[image]',
+  args,
+  more: driverInfos[DRIVER] ?? [],
+  details:
+    'Each is booted once with keys of its own, then suspended to disk, for one create of the same kind: image, CPUs, memory, disk, user and accelerator.',
+  async run({ words: [image], args: { count }, flags }, { world, env }) {
+    const named = image === undefined ? {} : { image };
+    const { life: _life, ...kind } = specFrom({
+      name: 'spare',
+      driver: DRIVER,
+      flags: { ...flags, ...named },
+      env,
+      before: undefined,
+      profiles: [],
+    });
+    const made = await makeSpares(kind, count, driverNamed(DRIVER), world);
+    const what = count === 1 ? 'A spare machine is' : `${count} spare machines are`;
+    return {
+      json: { image: kind.options.image, ready: count, made },
+      text: `${what} ready${made === 0 ? ', as before' : ''}. See: slipway image ls`,
+    };
+  },
+});

@@ -1,0 +1,41 @@
+import { spawn } from 'node:child_process';
+import { mkdir, open } from 'node:fs/promises';
+import { constants, setPriority } from 'node:os';
+import { join } from 'node:path';
+import type { MachineSpec } from '../machine.ts';
+import { toArgv } from '../options.ts';
+import { driverInfos } from './spec.ts';
+
+/** What makes one spare of this machine's kind; none where one is there. */
+export function warmArgv({ driver, options }: Pick<MachineSpec, 'driver' | 'options'>): readonly string[] {
+  // Whoever takes it says at which ports it is reached.
+  const kind = { ...options, sshPort: undefined, enginePort: undefined, warm: undefined };
+  // Also what is as it would be anyhow: a variable of the environment must not make it another.
+  const infos = (driverInfos[driver] ?? []).map((info) => ({ ...info, default: undefined }));
+  return ['image', 'warm', '--count', '1', ...toArgv(infos, kind)];
+}
+
+/** By this program, which nobody waits for, behind everything else that this computer has to do. */
+export async function leaveSpare(
+  spec: MachineSpec,
+  [node, script]: readonly [string, string],
+  env: Readonly<Record<string, string | undefined>>,
+  home: string,
+): Promise<void> {
+  const folder = join(home, 'spares');
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const log = await open(join(folder, 'last.log'), 'w', 0o600);
+  try {
+    const child = spawn(node, [script, ...warmArgv(spec)], {
+      detached: true,
+      stdio: ['ignore', log.fd, log.fd],
+      env,
+      windowsHide: true,
+    });
+    child.once('error', () => {});
+    if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_LOW);
+    child.unref();
+  } finally {
+    await log.close();
+  }
+}

@@ -1,0 +1,430 @@
+import { open, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { localFileError, readIfThere } from '../../changes.ts';
+import { runChild } from '../../child.ts';
+import { canceled, SlipwayError, systemCode } from '../../errors.ts';
+import { archOf, type Image } from '../../images/image.ts';
+import { openImages } from '../../images/store.ts';
+import type { Boot, Call, Target } from '../driver.ts';
+import { chooseAccelerator } from './accelerator.ts';
+import { FILES, type Accelerator } from './command-line.ts';
+import { endOfConsole, waitForWord, wordOn, type Word } from './console.ts';
+import { ensureImage, imageRequest } from './image.ts';
+import type { Options } from './options.ts';
+import { NEWS, tell, type Word as Told } from './port.ts';
+import { freePorts, isFree } from './ports.ts';
+import { killProcess, openVm, runState, startProcess, type RunState } from './process.ts';
+import { imageTool, programPath, systemEmulator } from './programs.ts';
+import { blankSeed, canSuspend, filesIn, isWhole, machineDigest, presentOf, unpacking, whyUnfit } from './snapshot.ts';
+import { readVm, shapeOf, writeVm, type Vm } from './vm.ts';
+
+export const GIB = 1024 ** 3;
+/** Enough for a guest to start and an engine to pull something small; the disk grows as it fills. */
+const ROOM_GIB = 1;
+/** What a QEMU may take to answer, on a computer that swaps. */
+const SILENCE_SECONDS = 30;
+/** To read a memory, from a disk that is slow. */
+const LOAD_SECONDS = 120;
+/** For a guest that goes on to have done what it was told. */
+const TOLD_SECONDS = 30;
+/** Until a guest has said that it is ready; software emulation on a busy computer takes minutes. */
+const BOOT_SECONDS: Readonly<Record<Accelerator, number>> = { kvm: 180, hvf: 180, whpx: 300, tcg: 900 };
+
+export async function makeVm(folder: string, target: Target<Options>, boot: Boot, seed: string, call: Call): Promise<Vm> {
+  const { options: given } = target;
+  const { computer } = call;
+  const images = openImages(computer.home);
+  const image = await ensureImage(imageRequest(given), call);
+  // Held until it is written down that the image is used: else somebody might remove it now.
+  await using _lock = await images.lock(image.name, call);
+  await images.verify(image, call);
+  await roomFor(folder);
+  const { folder: imageFolder, disk: base } = images.paths(image);
+  const least = Math.ceil((await virtualSize(base)) / GIB);
+  if (given.disk < least) {
+    throw new SlipwayError(
+      'USAGE',
+      `--qemu-disk must be at least ${least} for the image ${image.name}, got ${given.disk}`,
+      {
+        hint: `Type: --qemu-disk ${least}`,
+      },
+    );
+  }
+  const disk = join(folder, FILES.disk);
+  await overlay(disk, base, given.disk, call);
+  const chosen = [given.sshPort, given.enginePort].filter((taken) => taken !== undefined);
+  const [ssh = 0, engine = 0, monitor = 0] = await freePorts(target.id, 3, chosen, computer);
+  const vm: Vm = {
+    version: 1,
+    id: target.id,
+    name: target.name,
+    ...(computer.records === undefined ? {} : { records: computer.records }),
+    image: image.digest,
+    imageFolder,
+    root: image.root,
+    arch: image.arch,
+    cpus: given.cpus,
+    memory: given.memory,
+    user: given.sshUser,
+    ports: { ssh: given.sshPort ?? ssh, engine: given.enginePort ?? engine },
+    enginePort: boot.enginePort,
+    seed,
+    taken: false,
+    ...(computer.platform === 'win32' ? { monitorPort: monitor } : {}),
+  };
+  await writeVm(folder, vm);
+  return vm;
+}
+
+export async function accelerationFor(
+  asked: Options['accelerator'],
+  image: Image,
+  { imageFolder: folder, taken }: Pick<Vm, 'imageFolder' | 'taken'>,
+  call: Call,
+): Promise<Accelerator> {
+  if (asked !== 'auto') return asked;
+  call.log('Try hardware acceleration');
+  const program = await programPath(systemEmulator(archOf(call.computer)), call.computer);
+  const guest = { arch: image.arch, kernel: join(folder, 'vmlinuz'), initrd: join(folder, 'initrd') };
+  const { accelerator, refused } = await chooseAccelerator(program, guest, image.files.vmlinuz.sha256, call);
+  for (const { accelerator: other, reason } of refused)
+    // Once in a machine's life is enough.
+    (taken ? call.log : call.note)(
+      `${other} does not work here (${reason}), so the machine is emulated in software: slower, but the same`,
+    );
+  return accelerator;
+}
+
+async function overlay(disk: string, base: string, gigabytes: number, call: Call): Promise<void> {
+  const tool = await programPath(imageTool, call.computer);
+  const { code, lines } = await runChild(
+    tool,
+    ['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', base, disk, `${gigabytes}G`],
+    call,
+  );
+  if (code === 0) return;
+  await rm(disk, { force: true });
+  throw new SlipwayError('DRIVER_FAILED', `The disk ${disk} could not be made`, {
+    detail: lines,
+    hint: 'Make room there, then run the same command again',
+  });
+}
+
+/** How large a disk says that it is: the big-endian number at byte 24 of a qcow2 file. */
+async function virtualSize(disk: string): Promise<number> {
+  const handle = await open(disk, 'r');
+  try {
+    const { buffer } = await handle.read(Buffer.alloc(8), 0, 8, 24);
+    return Number(buffer.readBigUInt64BE());
+  } finally {
+    await handle.close();
+  }
+}
+
+/** A disk only grows; its guest takes the room at its next start. */
+async function grow(disk: string, gigabytes: number, call: Call): Promise<void> {
+  if ((await virtualSize(disk)) >= gigabytes * GIB) return;
+  const tool = await programPath(imageTool, call.computer);
+  const { code, lines } = await runChild(tool, ['resize', '-q', disk, `${gigabytes}G`], call);
+  if (code === 0) return;
+  throw new SlipwayError('DRIVER_FAILED', `The disk ${disk} could not be made larger`, { detail: lines });
+}
+
+export async function roomFor(folder: string): Promise<void> {
+  const { bavail, bsize } = await statfs(folder);
+  const free = (bavail * bsize) / GIB;
+  if (free >= ROOM_GIB) return;
+  throw new SlipwayError(
+    'LOCAL_FILES',
+    `The disk that holds ${folder} has ${free.toFixed(1)} GB left; a VM needs at least ${ROOM_GIB} GB`,
+    {
+      hint: 'Make room there, or set SLIPWAY_HOME to a folder on another disk; then run the same command again',
+    },
+  );
+}
+
+/** Once it is taken, the keys in it need not lie around. */
+export async function dropSeed(folder: string): Promise<void> {
+  await rm(join(folder, FILES.seed), { force: true }).catch((error: unknown) => {
+    // Windows keeps a file that a process has open; the next start takes it away.
+    if (systemCode(error) !== 'EBUSY' && systemCode(error) !== 'EPERM') throw error;
+  });
+}
+
+export async function laid(file: string, bytes: Uint8Array): Promise<void> {
+  // A disk has whole sectors, and a new file its mode from the first byte on.
+  const whole = Buffer.alloc(Math.ceil(bytes.length / 4096) * 4096);
+  whole.set(bytes);
+  await rm(file, { force: true });
+  await writeFile(file, whole, { mode: 0o600, flag: 'wx' }).catch((error: unknown) => {
+    throw localFileError(file, error);
+  });
+}
+
+/**
+ * Makes a VM run: goes on with one that is held up or suspended, starts one that is stopped, leaves one that runs. One that has gone
+ * on is told the news. A spare that does not become this machine is given up, for the reason that is returned.
+ */
+export async function launch(
+  vm: Vm,
+  target: Target<Options>,
+  folder: string,
+  news: readonly Told[],
+  call: Call,
+): Promise<string | undefined> {
+  const state = await settledState(folder, vm, call);
+  const held = state === 'io-error' || state === 'paused';
+  // One that is held up with its memory written has run no further since.
+  if (state === 'running' || (held && !vm.suspended)) {
+    if (held) await release(vm, state, folder);
+    return await inform(vm, folder, news, call);
+  }
+  await killProcess(folder, vm, call);
+  const image = await sameBase(vm, folder, call);
+  const why = vm.suspended ? await goOn({ ...vm, suspended: vm.suspended }, image, target, folder, call) : 'it has ended';
+  if (why === undefined) return await inform((await readVm(folder)) ?? vm, folder, news, call);
+  if (vm.born) return why;
+  if (vm.suspended) call.note(`${vm.name} was suspended, and starts anew: ${why}`);
+  await startAt(await forgotten(vm, folder), image, target, folder, call);
+  return undefined;
+}
+
+async function release(vm: Vm, state: RunState, folder: string): Promise<void> {
+  if (state === 'io-error') await roomFor(folder);
+  await using monitor = await openVm(folder, vm);
+  await monitor?.execute('cont');
+}
+
+/** Without a memory, which is of no use any more. */
+export async function forgotten(vm: Vm, folder: string): Promise<Vm> {
+  const { suspended, untold: _untold, ...rest } = vm;
+  if (suspended) await writeVm(folder, rest);
+  await rm(join(folder, FILES.memory), { force: true });
+  return rest;
+}
+
+/** A QEMU that is silent may only be busy: ending it is a power cut to its guest, and the last thing to do. */
+async function settledState(folder: string, vm: Vm, call: Call): Promise<RunState> {
+  const end = performance.now() + SILENCE_SECONDS * 1000;
+  for (;;) {
+    const state = await runState(folder, vm, call);
+    if (state !== 'silent' || performance.now() > end) return state;
+    await sleep(500, undefined, { signal: call.signal }).catch(() => {
+      throw canceled();
+    });
+  }
+}
+
+export async function hasFailed(folder: string): Promise<boolean> {
+  return wordOn((await readIfThere(join(folder, FILES.console))) ?? '')?.ready === false;
+}
+
+/** A disk on top of another that has changed is garbage. */
+async function sameBase(vm: Vm, folder: string, call: Call): Promise<Image> {
+  const images = openImages(call.computer.home);
+  const found = (await images.list()).find(({ key }) => vm.image.startsWith(key.digest));
+  if (!found) {
+    throw new SlipwayError('IMAGE_MISSING', `The image under the disk of ${vm.name} is gone: ${vm.imageFolder}`, {
+      hint: `Put it back, or give the machine up: slipway rm ${vm.name}`,
+    });
+  }
+  if ('broken' in found) throw found.broken;
+  if (!(await images.unchanged(found.image))) await images.verify(found.image, call);
+  await stat(join(folder, FILES.disk)).catch((error: unknown) => {
+    throw new SlipwayError('MACHINE_NOT_READY', `The disk of ${vm.name} is gone: ${join(folder, FILES.disk)}`, {
+      hint: `Put it back, or give the machine up: slipway rm ${vm.name}`,
+      cause: error,
+    });
+  });
+  return found.image;
+}
+
+const TRIES = 5;
+
+type Suspended = Vm & { readonly suspended: NonNullable<Vm['suspended']> };
+
+/** Goes on with a memory that was written; or says why that can't be, and then nothing runs. From its first step on, the memory is of no use. */
+async function goOn(
+  vm: Suspended,
+  image: Image,
+  { options: given }: Target<Options>,
+  folder: string,
+  call: Call,
+): Promise<string | undefined> {
+  const { suspended } = vm;
+  const program = await programPath(systemEmulator(archOf(call.computer)), call.computer);
+  const accelerator = await accelerationFor(given.accelerator, image, vm, call);
+  const shaped = { ...vm, accelerator };
+  const why =
+    (await otherwise(vm, accelerator, given, folder)) ??
+    whyUnfit(suspended, machineDigest(shaped), await presentOf(program, accelerator), await filesIn(folder));
+  if (why !== undefined) return why;
+  await blankSeed(vm, folder);
+  // Read beside QEMU, which reads it as well.
+  const whole = isWhole(suspended, folder, call.signal).catch(() => false);
+  const { started, trouble } = await startOn(program, shaped, given, folder, call);
+  if (trouble !== undefined) return trouble;
+  const loaded = await hasLoaded(folder, started, call);
+  if (!loaded || !(await whole)) {
+    await killProcess(folder, started, call);
+    if (call.signal.aborted) throw canceled();
+    return loaded ? 'its memory is damaged' : 'QEMU could not read its memory';
+  }
+  const { suspended: _used, ...rest } = started;
+  // Before its disk changes.
+  await writeVm(folder, { ...rest, untold: true });
+  await rm(join(folder, FILES.memory), { force: true });
+  await release(vm, 'paused', folder);
+  return undefined;
+}
+
+/** What was asked of it since, and takes a start. */
+async function otherwise(
+  vm: Vm,
+  accelerator: Accelerator,
+  given: Options,
+  folder: string,
+): Promise<string | undefined> {
+  if (given.cpus !== vm.cpus) return `it is to have ${given.cpus} CPUs now`;
+  if (given.memory !== vm.memory) return `it is to have ${given.memory} MB of memory now`;
+  if (accelerator !== vm.accelerator) return `it is to run with ${accelerator} now`;
+  const size = await virtualSize(join(folder, FILES.disk)).catch(() => Infinity);
+  return size < given.disk * GIB ? `it is to have a disk of ${given.disk} GB now` : undefined;
+}
+
+async function startOn(
+  program: string,
+  wanted: Suspended & { readonly accelerator: Accelerator },
+  given: Options,
+  folder: string,
+  call: Call,
+): Promise<{ readonly started: Suspended; readonly trouble: string | undefined }> {
+  let started = wanted;
+  for (let tries = 0; ; tries += 1) {
+    started = await withFreePorts(started, given, call);
+    await writeVm(folder, started);
+    const shape = { ...shapeOf(started), incoming: unpacking(started.suspended) };
+    const trouble = await startProcess(program, shape, started, folder, call);
+    if (!trouble) return { started, trouble: undefined };
+    if (trouble.takenPort !== undefined && tries < TRIES) continue;
+    return { started, trouble: trouble.lines.at(-1) ?? 'QEMU could not start' };
+  }
+}
+
+/** Whether QEMU has read all of a memory, or has ended over it. */
+async function hasLoaded(folder: string, vm: Vm, call: Call): Promise<boolean> {
+  const end = performance.now() + LOAD_SECONDS * 1000;
+  try {
+    await using monitor = await openVm(folder, vm);
+    if (!monitor) return false;
+    while (performance.now() < end && !call.signal.aborted) {
+      const { status } = (await monitor.execute('query-status')) as { readonly status: string };
+      if (status !== 'inmigrate') return status === 'paused' || status === 'prelaunch';
+      await sleep(20);
+    }
+  } catch (error) {
+    call.log(`the monitor of ${vm.name}: ${String(error)}`);
+  }
+  return false;
+}
+
+/** Tells one that has gone on what it can't know. One that does not listen is told of, and goes on all the same, unless it was a spare. */
+async function inform(vm: Vm, folder: string, news: readonly Told[], call: Call): Promise<string | undefined> {
+  if (!vm.untold) return undefined;
+  const told = await tell(folder, [...NEWS, ...news], { seconds: TOLD_SECONDS, signal: call.signal });
+  if (call.signal.aborted) throw canceled();
+  if (!told && vm.born) return `nothing in it answered within ${TOLD_SECONDS} seconds`;
+  if (!told) call.note(`${vm.name} goes on, but nothing in it listens: its clock is behind until it sets it itself`);
+  const { untold: _told, ...rest } = vm;
+  await writeVm(folder, rest);
+  return undefined;
+}
+
+/** A port that somebody took meanwhile is exchanged for another, unless the user chose it. */
+async function startAt(
+  wanted: Vm,
+  image: Image,
+  { options: given }: Target<Options>,
+  folder: string,
+  call: Call,
+): Promise<void> {
+  // What may change while it is stopped: its size is what was asked for last, and acceleration what works now.
+  const accelerator = await accelerationFor(given.accelerator, image, wanted, call);
+  const seed = wanted.taken ? 0 : (await stat(join(folder, FILES.seed))).size;
+  const devices = { port: canSuspend(call.computer), seed };
+  let vm = { ...wanted, accelerator, cpus: given.cpus, memory: given.memory, devices };
+  await grow(join(folder, FILES.disk), given.disk, call);
+  const program = await programPath(systemEmulator(archOf(call.computer)), call.computer);
+  for (let tries = 0; ; tries += 1) {
+    vm = await withFreePorts(vm, given, call);
+    await writeVm(folder, vm);
+    const trouble = await startProcess(program, shapeOf(vm), vm, folder, call);
+    if (!trouble) return;
+    if (trouble.takenPort !== undefined && tries < TRIES) continue;
+    throw new SlipwayError('DRIVER_FAILED', `QEMU could not start ${vm.name}`, {
+      hint: `Run the same command again when that is mended; what QEMU was told stands in ${join(folder, FILES.output)}`,
+      detail: trouble.lines,
+    });
+  }
+}
+
+async function withFreePorts<V extends Vm>(vm: V, given: Options, { computer, note }: Call): Promise<V> {
+  // Of a spare that is about to be this machine nobody has heard.
+  const known = vm.taken && !vm.born;
+  const ports = { ssh: given.sshPort ?? vm.ports.ssh, engine: given.enginePort ?? vm.ports.engine };
+  for (const [use, chosen, flag] of chosenPorts(given)) {
+    const ours = ports.ssh === ports.engine && chosen === undefined;
+    if (!ours && (await isFree(ports[use]))) continue;
+    if (chosen !== undefined) throw portTaken(vm.name, chosen, flag, known);
+    const [free = 0] = await freePorts(vm.id, 1, Object.values(ports), computer);
+    if (known) note(`Port ${ports[use]} of 127.0.0.1 is taken by another program, so ${vm.name} has ${free} now`);
+    ports[use] = free;
+  }
+  return { ...vm, ports };
+}
+
+export function chosenPorts({
+  sshPort,
+  enginePort,
+}: Options): readonly (readonly ['ssh' | 'engine', number | undefined, string])[] {
+  return [
+    ['ssh', sshPort, '--qemu-ssh-port'],
+    ['engine', enginePort, '--qemu-engine-port'],
+  ];
+}
+
+export function portTaken(name: string, port: number, flag: string, taken: boolean): SlipwayError {
+  return new SlipwayError(
+    'PORT_TAKEN',
+    `Port ${port} of 127.0.0.1, which ${name} is to have (${flag}), is taken by another program`,
+    {
+      hint: taken
+        ? 'End that program, then run the same command again'
+        : `End that program, or choose another port: slipway create ${name} ${flag} …`,
+    },
+  );
+}
+
+export async function firstWord(folder: string, vm: Vm, call: Call): Promise<Word> {
+  const file = join(folder, FILES.console);
+  const end = performance.now() + BOOT_SECONDS[vm.accelerator ?? 'tcg'] * 1000;
+  const failed = async (what: string): Promise<SlipwayError> =>
+    new SlipwayError('BOOT_FAILED', `${vm.name} ${what}`, {
+      hint: `Its console is in ${file}`,
+      detail: await endOfConsole(file),
+    });
+  return await waitForWord(file, {
+    log: call.log,
+    signal: call.signal,
+    alive: async () => {
+      if (performance.now() > end)
+        throw await failed(`has not said that it is ready within ${BOOT_SECONDS[vm.accelerator ?? 'tcg']} seconds`);
+      const state = await runState(folder, vm, call);
+      if (state === 'none' || state === 'ended') throw await failed('ended while it was starting');
+      if (state === 'io-error') throw await failed('is held up: the disk of this computer is full');
+    },
+  }).catch((error: unknown) => {
+    throw call.signal.aborted ? canceled() : error;
+  });
+}

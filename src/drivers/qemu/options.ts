@@ -1,0 +1,47 @@
+import { z } from 'zod';
+
+export const options = z.object({
+  cpus: z.int().min(1).max(255).default(2).meta({ description: 'Number of CPUs', ask: 'How many CPUs?', value: 'n' }),
+  memory: z
+    .int()
+    .min(512)
+    .default(2048)
+    .meta({ description: 'Memory, in MB', ask: 'How much memory, in MB?', value: 'mb' }),
+  disk: z
+    .int()
+    .min(2)
+    .default(20)
+    .meta({ description: 'Size of the disk, in GB; what is not used takes no room here', value: 'gb' }),
+  image: z.string().min(1).default('debian-13').meta({
+    description: 'Image: debian-13, debian-12, or a path or URL of a cloud image',
+    flag: 'image',
+    value: 'image',
+  }),
+  imageDigest: z
+    .string()
+    .regex(/^(sha(256|512):)?[0-9a-fA-F]{64}([0-9a-fA-F]{64})?$/, 'a digest like sha512:…')
+    .optional()
+    .meta({ description: 'Digest of an image from a path or URL', flag: 'image-digest', value: 'digest' }),
+  accelerator: z
+    .enum(['auto', 'kvm', 'hvf', 'whpx', 'tcg'])
+    .default('auto')
+    .meta({ description: 'Hardware acceleration; auto tries it, tcg is software emulation' }),
+  sshUser: z
+    .string()
+    .regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'a user name like dev')
+    .default('slipway')
+    .meta({ description: 'User in the machine', value: 'user' }),
+  sshPort: port('Port of this computer for its SSH; without it a free one is chosen and kept'),
+  enginePort: port('Port of this computer for its engine; without it a free one is chosen and kept'),
+  warm: z.boolean().default(true).meta({
+    description: 'Take a spare machine that is ready, and leave one behind; false boots it and leaves none',
+  }),
+});
+export type Options = z.output<typeof options>;
+
+/** What QEMU is told at each start; all else is laid down when a VM is made. A disk grows at its next start too. */
+export const AT_START: ReadonlySet<string> = new Set(['cpus', 'memory', 'accelerator', 'sshPort', 'enginePort']);
+
+function port(description: string): z.ZodOptional<z.ZodInt> {
+  return z.int().min(1).max(65535).optional().meta({ description, value: 'port' });
+}
