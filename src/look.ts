@@ -16,12 +16,21 @@ import type { Store } from './store.ts';
 
 export type Look = {
   /**
-   * unfinished: its making was stopped; stopped, paused, missing: what its driver says of it; ended: it is gone, or answers no
+   * unfinished: its making was stopped; stopped, suspended, paused, missing: what its driver says of it; ended: it is gone, or answers no
    * longer, since its deadline; starting: it runs, and nothing in it answers yet; no engine: the host answers SSH, the engine
    * does not; unreachable: nothing does.
    */
   readonly state:
-    'running' | 'unfinished' | 'stopped' | 'paused' | 'missing' | 'ended' | 'starting' | 'no engine' | 'unreachable';
+    | 'running'
+    | 'unfinished'
+    | 'stopped'
+    | 'suspended'
+    | 'paused'
+    | 'missing'
+    | 'ended'
+    | 'starting'
+    | 'no engine'
+    | 'unreachable';
   readonly engine: string | undefined;
   /** Until the first of its certificates expires. */
   readonly days: number | undefined;
@@ -119,7 +128,7 @@ async function silence(
   const ended = hasEnded(machine, world.now()) ? `ended at its deadline ${shownTime(machine.deadline ?? '')}` : '';
   if (instance?.state === 'stopped') {
     const more = `go on with it: slipway extend ${machine.spec.name} 2h, then slipway start ${machine.spec.name}`;
-    return { state: 'stopped', why: ended && `${ended}; ${more}` };
+    return { state: instance.suspended ? 'suspended' : 'stopped', why: ended && `${ended}; ${more}` };
   }
   if (instance?.state === 'paused') return { state: 'paused', why: instance.reason };
   if (instance?.state === 'missing')

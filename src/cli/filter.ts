@@ -14,6 +14,7 @@ const STATES: Readonly<Record<State, true>> = {
   running: true,
   unfinished: true,
   stopped: true,
+  suspended: true,
   paused: true,
   missing: true,
   ended: true,

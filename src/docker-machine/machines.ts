@@ -102,6 +102,7 @@ export function oldState({ spec }: Machine, { state }: Look): State {
     'no engine': 'Running',
     starting: 'Running',
     stopped: 'Stopped',
+    suspended: 'Saved',
     ended: 'Stopped',
     unreachable: 'Stopped',
     paused: 'Paused',

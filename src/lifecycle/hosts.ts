@@ -152,7 +152,8 @@ async function polled(look: () => Promise<Host | Instance['state']>, name: strin
 }
 
 function notRunning({ phase, spec: { name } }: Machine, instance: Instance): SlipwayError {
-  const why = instance.state === 'paused' ? `is held up: ${instance.reason}` : 'is stopped';
+  const stopped = instance.state === 'stopped' && instance.suspended ? 'is suspended' : 'is stopped';
+  const why = instance.state === 'paused' ? `is held up: ${instance.reason}` : stopped;
   return new SlipwayError('MACHINE_NOT_READY', `"${name}" ${why}`, {
     hint: phase === 'ready' ? `Start it: slipway start ${name}` : `Finish it: slipway create ${name}`,
   });

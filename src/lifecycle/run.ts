@@ -35,6 +35,24 @@ export async function stopMachine(name: string, seconds: number, world: World): 
   );
 }
 
+/** Ends a machine and keeps its memory, so that `start` goes on where it was. */
+export async function suspendMachine(name: string, world: World): Promise<void> {
+  await changeRun(name, 'suspend', world, async (machine, driver, target) => {
+    if (machine.due !== undefined) {
+      throw new SlipwayError(
+        'USAGE',
+        `"${name}" has options that it takes when it starts, so it can’t be suspended now`,
+        {
+          hint: `Let it take them first: slipway restart ${name}`,
+        },
+      );
+    }
+    await world.progress.step('suspend', `Suspend ${name}`, async (log) =>
+      driver.suspend?.(target, callOf(world, log)),
+    );
+  });
+}
+
 export async function killMachine(name: string, world: World): Promise<void> {
   await changeRun(name, 'kill', world, async (_machine, driver, target) =>
     world.progress.step('kill', `Kill ${name}`, async (log) => driver.kill?.(target, callOf(world, log))),
@@ -96,7 +114,7 @@ export async function reach(machine: Ready, driver: Driver, world: World, save: 
 /** What start, stop and kill share: the lock, the record, and whether the driver can. */
 async function changeRun<T>(
   name: string,
-  verb: 'start' | 'stop' | 'kill',
+  verb: 'start' | 'stop' | 'kill' | 'suspend',
   world: World,
   work: (machine: Ready, driver: Driver, target: Target<Record<string, unknown>>) => Promise<T>,
 ): Promise<T> {

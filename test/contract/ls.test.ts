@@ -236,7 +236,7 @@ test('what can’t be meant is said in one sentence', async () => {
 
     $ slipway ls --filter state=runing
     ✗ No machine can be in the state "runing"
-    → Did you mean running? States: running, unfinished, stopped, paused, missing, ended, starting, no engine, unreachable and broken
+    → Did you mean running? States: running, unfinished, stopped, suspended, paused, missing, ended, starting, no engine, unreachable and broken
     (2)
 
     $ slipway ls --format {{.Nmae}}

@@ -256,13 +256,7 @@ test('no command loads SSH, prompts, live lists or X.509 before it uses them', (
 });
 
 /** The two programs, and what both of them are to the world. */
-const PROGRAMS = [
-  'cli/begin.ts',
-  'cli/main.ts',
-  'docker-machine/begin.ts',
-  'docker-machine/main.ts',
-  'cli/here.ts',
-];
+const PROGRAMS = ['cli/begin.ts', 'cli/main.ts', 'docker-machine/begin.ts', 'docker-machine/main.ts', 'cli/here.ts'];
 
 test('the process is read and written where the programs begin: everything else gets what it needs handed in', () => {
   // A guest has a console too: the names of files are no calls.

@@ -30,6 +30,8 @@ const shape = (more: Partial<Shape> = {}): Shape => ({
   initrd: '/images/initrd',
   root: '/dev/vda',
   seed: 'abcdef0123456789',
+  port: false,
+  seedDisk: more.seed !== undefined || !('seed' in more),
   ...more,
 });
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { stopMachine } from '../../lifecycle/run.ts';
+import { stopMachine, suspendMachine } from '../../lifecycle/run.ts';
 import type { Command } from '../command.ts';
 import { defineVerb } from './each.ts';
 
@@ -10,13 +10,20 @@ export const grace = z
   .default(90)
   .meta({ description: 'Seconds that a shutdown may take before the machine is ended', short: 't', value: 'seconds' });
 
-const args = z.object({ timeout: grace });
+const args = z.object({
+  timeout: grace,
+  suspend: z.boolean().default(false).meta({ description: 'Keep their memory: start goes on where they were' }),
+});
 
 export const stop: Command<typeof args> = defineVerb({
   name: 'stop',
   summary: 'Shut machines down; what is on their disks stays',
   args,
-  async does(name, { timeout }, world) {
+  async does(name, { timeout, suspend }, world) {
+    if (suspend) {
+      await suspendMachine(name, world);
+      return { json: { name }, text: `${name} is suspended; go on with: slipway start ${name}` };
+    }
     await stopMachine(name, timeout, world);
     return { json: { name }, text: `${name} is stopped` };
   },

@@ -84,7 +84,9 @@ function portArguments({ arch }: Pick<Shape, 'arch'>): readonly string[] {
 /** What must be the same for a machine to go on: all that it consists of, without names, ports of this computer and paths. */
 export function machineOf(shape: Shape): string {
   const { incoming: _gone, ...rest } = shape;
-  return vmArguments({ ...rest, id: '', name: '', forwards: [], kernel: '', initrd: '', seed: undefined }, '').join(' ');
+  return vmArguments({ ...rest, id: '', name: '', forwards: [], kernel: '', initrd: '', seed: undefined }, '').join(
+    ' ',
+  );
 }
 
 /** Starts the kernel and the initial RAM disk alone: they say `slipway: alive` where a guest can run, and stop. */

@@ -31,7 +31,13 @@ const TOLD_SECONDS = 30;
 /** Until a guest has said that it is ready; software emulation on a busy computer takes minutes. */
 const BOOT_SECONDS: Readonly<Record<Accelerator, number>> = { kvm: 180, hvf: 180, whpx: 300, tcg: 900 };
 
-export async function makeVm(folder: string, target: Target<Options>, boot: Boot, seed: string, call: Call): Promise<Vm> {
+export async function makeVm(
+  folder: string,
+  target: Target<Options>,
+  boot: Boot,
+  seed: string,
+  call: Call,
+): Promise<Vm> {
   const { options: given } = target;
   const { computer } = call;
   const images = openImages(computer.home);
@@ -182,7 +188,9 @@ export async function launch(
   }
   await killProcess(folder, vm, call);
   const image = await sameBase(vm, folder, call);
-  const why = vm.suspended ? await goOn({ ...vm, suspended: vm.suspended }, image, target, folder, call) : 'it has ended';
+  const why = vm.suspended
+    ? await goOn({ ...vm, suspended: vm.suspended }, image, target, folder, call)
+    : 'it has ended';
   if (why === undefined) return await inform((await readVm(folder)) ?? vm, folder, news, call);
   if (vm.born) return why;
   if (vm.suspended) call.note(`${vm.name} was suspended, and starts anew: ${why}`);

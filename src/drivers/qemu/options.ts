@@ -34,7 +34,7 @@ export const options = z.object({
   sshPort: port('Port of this computer for its SSH; without it a free one is chosen and kept'),
   enginePort: port('Port of this computer for its engine; without it a free one is chosen and kept'),
   warm: z.boolean().default(true).meta({
-    description: 'Take a spare machine that is ready, and leave one behind; false boots it and leaves none',
+    description: 'Take a spare machine that is ready, and leave one behind',
   }),
 });
 export type Options = z.output<typeof options>;

@@ -51,9 +51,9 @@ export async function startProcess(
   await rm(join(folder, FILES.pid), { force: true });
   // What the last start said is often why there is another; one that goes on says nothing of its own.
   if (shape.incoming === undefined)
-  await rename(join(folder, FILES.console), join(folder, FILES.lastConsole)).catch((error: unknown) => {
-    if (systemCode(error) !== 'ENOENT') throw error;
-  });
+    await rename(join(folder, FILES.console), join(folder, FILES.lastConsole)).catch((error: unknown) => {
+      if (systemCode(error) !== 'ENOENT') throw error;
+    });
   const output = await open(join(folder, FILES.output), 'w', 0o600);
   let gone: string | undefined;
   let pid: number | undefined;

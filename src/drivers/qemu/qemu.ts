@@ -10,17 +10,7 @@ import { hardware, lastTrial } from './accelerator.ts';
 import { FILES } from './command-line.ts';
 import { endOfConsole, plainConsole } from './console.ts';
 import { ensureImage, imageRequest } from './image.ts';
-import {
-  chosenPorts,
-  dropSeed,
-  firstWord,
-  forgotten,
-  hasFailed,
-  laid,
-  launch,
-  makeVm,
-  portTaken,
-} from './launch.ts';
+import { chosenPorts, dropSeed, firstWord, forgotten, hasFailed, laid, launch, makeVm, portTaken } from './launch.ts';
 import { AT_START, options, type Options } from './options.ts';
 import { isFree } from './ports.ts';
 import { checkFolder, killProcess, openVm, processOf, runState } from './process.ts';
@@ -159,7 +149,8 @@ export const qemu = defineDriver({
     const vm = await readVm(folder);
     if (!vm) return { state: 'missing' };
     const state = await runState(folder, vm, call);
-    if (state === 'none' || state === 'ended') return { state: 'stopped', ...(vm.suspended ? { suspended: true } : {}) };
+    if (state === 'none' || state === 'ended')
+      return { state: 'stopped', ...(vm.suspended ? { suspended: true } : {}) };
     if (state === 'io-error')
       return { state: 'paused', reason: `its disk can’t grow: the disk of this computer that holds ${folder} is full` };
     if (state === 'paused') return { state: 'paused', reason: 'its QEMU process was told to wait' };

@@ -50,7 +50,10 @@ function processorOf(accelerator: Accelerator): string {
 }
 
 export function machineDigest(vm: Vm & { readonly accelerator: Accelerator }): string {
-  return createHash('sha256').update(machineOf(shapeOf(vm))).digest('hex').slice(0, 16);
+  return createHash('sha256')
+    .update(machineOf(shapeOf(vm)))
+    .digest('hex')
+    .slice(0, 16);
 }
 
 type FileSize = { readonly bytes: number; readonly mtimeMs: number };

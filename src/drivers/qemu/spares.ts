@@ -316,7 +316,9 @@ export async function listSpares(computer: Computer): Promise<readonly Shown[]> 
 
 async function allocated(folder: string): Promise<number> {
   const sizes = await Promise.all(
-    (await readdir(folder).catch(() => [])).map(async (file) => (await stat(join(folder, file)).catch(() => undefined))?.blocks),
+    (await readdir(folder).catch(() => [])).map(
+      async (file) => (await stat(join(folder, file)).catch(() => undefined))?.blocks,
+    ),
   );
   return sizes.reduce<number>((sum, blocks) => sum + (blocks ?? 0) * 512, 0);
 }
@@ -330,7 +332,8 @@ export async function pruneSpares(digest: string | undefined, call: Call): Promi
     const id = /^\.making-(.+)$/.exec(entry)?.[1];
     const vm = id === undefined ? undefined : await readVm(join(root(computer), entry)).catch(() => undefined);
     if (id !== undefined && (digest === undefined || vm?.image.startsWith(digest))) await endMaking(id, call);
-    else if (digest === undefined && isRest(entry)) await rm(join(root(computer), entry), { recursive: true, force: true });
+    else if (digest === undefined && isRest(entry))
+      await rm(join(root(computer), entry), { recursive: true, force: true });
     else if (digest === undefined && !entry.startsWith('.') && entry !== 'last.log') await bury(entry, computer);
   }
   return shown;
@@ -352,7 +355,8 @@ export async function sweep(call: Call): Promise<void> {
       await endMaking(id, call);
     } catch (error) {
       // Its maker lives, or it has just gone.
-      if (!(error instanceof SlipwayError && error.code === 'MACHINE_BUSY') && systemCode(error) !== 'ENOENT') throw error;
+      if (!(error instanceof SlipwayError && error.code === 'MACHINE_BUSY') && systemCode(error) !== 'ENOENT')
+        throw error;
     }
   }
 }

@@ -51,7 +51,12 @@ export type Snapshot = {
   readonly packed: 'zstd' | 'plain';
   /** `machineOf` it. */
   readonly machine: string;
-  readonly qemu: { readonly program: string; readonly version: string; readonly bytes: number; readonly mtimeMs: number };
+  readonly qemu: {
+    readonly program: string;
+    readonly version: string;
+    readonly bytes: number;
+    readonly mtimeMs: number;
+  };
   readonly processor: string;
   /** Undefined while the process that suspended it may still close it. */
   readonly disk?: { readonly bytes: number; readonly mtimeMs: number };

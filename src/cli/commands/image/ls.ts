@@ -49,7 +49,10 @@ export const imageLs: Command<typeof args> = defineCommand({
       row.usedBy.join(', '),
       row.spares.map(shownSpare).join(', '),
     ]);
-    return { json: rows, text: table(['NAME', 'ARCH', 'DIGEST', 'ENGINE', 'SIZE', 'MADE', 'FROM', 'USED BY', 'SPARES'], cells) };
+    return {
+      json: rows,
+      text: table(['NAME', 'ARCH', 'DIGEST', 'ENGINE', 'SIZE', 'MADE', 'FROM', 'USED BY', 'SPARES'], cells),
+    };
   },
 });
 
@@ -60,7 +63,18 @@ async function rowOf(item: ListedImage, all: readonly Spare[], { images, imageUs
     return { ...item.key, engine: '', bytes: 0, made: '', source: null, usedBy, spares, trouble: item.broken.message };
   }
   const { name, arch, digest, engine, made, source } = item.image;
-  return { name, arch, digest, engine, bytes: await images.allocated(item.image), made, source, usedBy, spares, trouble: '' };
+  return {
+    name,
+    arch,
+    digest,
+    engine,
+    bytes: await images.allocated(item.image),
+    made,
+    source,
+    usedBy,
+    spares,
+    trouble: '',
+  };
 }
 
 /** What tells it from the others, and what it takes. */

@@ -29,6 +29,9 @@ export const imagePrune: Command<typeof args> = defineCommand({
       `${spares.length} spare machine${spares.length === 1 ? ' is' : 's are'} removed (${megabytes(bytes)})`,
       ...images.map((key) => `${key.name} (${key.arch}, ${shortDigest(key.digest)}) is removed`),
     ];
-    return { json: { spares, images: images.map((key) => ({ ...key, folder: folderName(key) })) }, text: lines.join('\n') };
+    return {
+      json: { spares, images: images.map((key) => ({ ...key, folder: folderName(key) })) },
+      text: lines.join('\n'),
+    };
   },
 });
