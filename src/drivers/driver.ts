@@ -75,7 +75,11 @@ export type Finding = {
 };
 
 /** Whether the machine starts with the very boot that was given, and not with that of an earlier try. */
-export type Created = { readonly laid: boolean };
+export type Created = {
+  readonly laid: boolean;
+  /** It has started before, and only goes on: what is in it may answer while `booted` is still at work. */
+  readonly awake?: true;
+};
 
 /** What every call gets: where it runs, where its output lines go, and when to stop. */
 export type Call = {

@@ -32,7 +32,7 @@ export async function hashInto(
 
 export async function hashFile(
   path: string,
-  algorithm: 'sha256' | 'sha512',
+  algorithm: 'sha256' | 'sha512' | 'blake2b512',
   how: { readonly signal: AbortSignal; readonly done?: (bytes: number) => void },
 ): Promise<string> {
   const hash = createHash(algorithm);

@@ -36,8 +36,11 @@ export async function createSettled(settled: MachineSpec, world: World): Promise
       }),
     );
     if (again) await admit(driver, target, world);
-    await waitForStart(machine, driver, target, world);
-    const ready = await provision(machine, driver, world, save, { born: made?.laid === true });
+    const started = waitForStart(machine, driver, target, world);
+    // Waited for in any case: its failure is told where that is.
+    started.catch(() => {});
+    if (made?.awake !== true) await started;
+    const ready = await provision(machine, driver, world, save, { born: made?.laid === true, started });
     await leaveSpare(ready, driver, world);
     return ready;
   });

@@ -154,14 +154,25 @@ export async function provision(
   driver: Driver,
   world: World,
   save: Save,
-  { born = false, renewal }: { readonly born?: boolean; readonly renewal?: Renewal | undefined } = {},
+  {
+    born = false,
+    renewal,
+    started,
+  }: {
+    readonly born?: boolean;
+    readonly renewal?: Renewal | undefined;
+    /** The end of its start, which is not waited for where it is known to answer before. */
+    readonly started?: Promise<void>;
+  } = {},
 ): Promise<Ready> {
   const { spec } = machine;
   const host = await hostOf(machine, driver, world);
   const created: Created = { version: 1, phase: 'created', spec, host, ...lasting(machine) };
   if (machine.phase !== 'ready') await save(created);
+  const answers = born && (await bornReady(created, world));
+  await started;
   const ready =
-    (born && (await bornReady(created, world))) ||
+    answers ||
     (host.ssh
       ? await provisionHost({ ...created, host }, machine, patienceWith(machine, driver), world, save, renewal)
       : await adoptEngine(created, world));

@@ -66,9 +66,22 @@ export async function verifyEngine(
   tls: ClientCertificates | undefined,
   { signal, seconds }: EngineCall,
 ): Promise<EngineVersion> {
-  const version = await untilAnswer(endpoint, tls, { signal, seconds });
-  if (tls) await refusesStrangers(endpoint, tls, signal);
+  if (!tls) return await untilAnswer(endpoint, tls, { signal, seconds });
+  // Most often it answers the first question, and so may be asked both at once.
+  const [version, refused] = await Promise.all([
+    untilAnswer(endpoint, tls, { signal, seconds }),
+    refusesAtOnce(endpoint, tls, { signal, seconds: Math.min(10, seconds) }),
+  ]);
+  if (!refused) await refusesStrangers(endpoint, tls, signal);
   return version;
+}
+
+/** The alert of a handshake says it for sure; all else may come of an engine that has not started yet. */
+async function refusesAtOnce(endpoint: Endpoint, { ca }: ClientCertificates, call: EngineCall): Promise<boolean> {
+  return await get(endpoint, { ca }, call).then(
+    () => false,
+    (error: unknown) => /ALERT/.test(systemCode(error) ?? ''),
+  );
 }
 
 async function untilAnswer(

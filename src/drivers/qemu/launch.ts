@@ -12,12 +12,12 @@ import { FILES, type Accelerator } from './command-line.ts';
 import { endOfConsole, waitForWord, wordOn, type Word } from './console.ts';
 import { ensureImage, imageRequest } from './image.ts';
 import type { Options } from './options.ts';
-import { NEWS, tell, type Word as Told } from './port.ts';
+import { NEWS, tell } from './port.ts';
 import { freePorts, isFree } from './ports.ts';
 import { killProcess, openVm, runState, startProcess, type RunState } from './process.ts';
 import { imageTool, programPath, systemEmulator } from './programs.ts';
 import { blankSeed, canSuspend, filesIn, isWhole, machineDigest, presentOf, unpacking, whyUnfit } from './snapshot.ts';
-import { readVm, shapeOf, writeVm, type Vm } from './vm.ts';
+import { shapeOf, writeVm, type Vm } from './vm.ts';
 
 export const GIB = 1024 ** 3;
 /** Enough for a guest to start and an engine to pull something small; the disk grows as it fills. */
@@ -170,29 +170,22 @@ export async function laid(file: string, bytes: Uint8Array): Promise<void> {
 
 /**
  * Makes a VM run: goes on with one that is held up or suspended, starts one that is stopped, leaves one that runs. One that has gone
- * on is told the news. A spare that does not become this machine is given up, for the reason that is returned.
+ * on is told the news by `inform`. A spare that can't become this machine is given up, for the reason that is returned.
  */
-export async function launch(
-  vm: Vm,
-  target: Target<Options>,
-  folder: string,
-  news: readonly Told[],
-  call: Call,
-): Promise<string | undefined> {
+export async function launch(vm: Vm, target: Target<Options>, folder: string, call: Call): Promise<string | undefined> {
   const state = await settledState(folder, vm, call);
   const held = state === 'io-error' || state === 'paused';
   // One that is held up with its memory written has run no further since.
   if (state === 'running' || (held && !vm.suspended)) {
     if (held) await release(vm, state, folder);
-    return await inform(vm, folder, news, call);
+    return undefined;
   }
   await killProcess(folder, vm, call);
   const image = await sameBase(vm, folder, call);
   const why = vm.suspended
     ? await goOn({ ...vm, suspended: vm.suspended }, image, target, folder, call)
     : 'it has ended';
-  if (why === undefined) return await inform((await readVm(folder)) ?? vm, folder, news, call);
-  if (vm.born) return why;
+  if (why === undefined || vm.born) return why;
   if (vm.suspended) call.note(`${vm.name} was suspended, and starts anew: ${why}`);
   await startAt(await forgotten(vm, folder), image, target, folder, call);
   return undefined;
@@ -281,7 +274,7 @@ async function goOn(
   }
   const { suspended: _used, ...rest } = started;
   // Before its disk changes.
-  await writeVm(folder, { ...rest, untold: true });
+  await writeVm(folder, { ...rest, untold: vm.untold ?? [] });
   await rm(join(folder, FILES.memory), { force: true });
   await release(vm, 'paused', folder);
   return undefined;
@@ -337,16 +330,21 @@ async function hasLoaded(folder: string, vm: Vm, call: Call): Promise<boolean> {
   return false;
 }
 
-/** Tells one that has gone on what it can't know. One that does not listen is told of, and goes on all the same, unless it was a spare. */
-async function inform(vm: Vm, folder: string, news: readonly Told[], call: Call): Promise<string | undefined> {
-  if (!vm.untold) return undefined;
-  const told = await tell(folder, [...NEWS, ...news], { seconds: TOLD_SECONDS, signal: call.signal });
+/** Tells one that has gone on what it can't know. One that does not listen goes on all the same, unless it is to become somebody. */
+export async function inform(vm: Vm, folder: string, call: Call): Promise<Vm> {
+  if (!vm.untold) return vm;
+  const told = await tell(folder, [...NEWS, ...vm.untold], { seconds: TOLD_SECONDS, signal: call.signal });
   if (call.signal.aborted) throw canceled();
-  if (!told && vm.born) return `nothing in it answered within ${TOLD_SECONDS} seconds`;
+  if (!told && vm.born) {
+    await killProcess(folder, vm, call);
+    throw new SlipwayError('BOOT_FAILED', `The spare machine for ${vm.name} does not listen`, {
+      hint: 'The next try starts it cold',
+    });
+  }
   if (!told) call.note(`${vm.name} goes on, but nothing in it listens: its clock is behind until it sets it itself`);
-  const { untold: _told, ...rest } = vm;
+  const { untold: _told, born: _born, ...rest } = vm;
   await writeVm(folder, rest);
-  return undefined;
+  return rest;
 }
 
 /** A port that somebody took meanwhile is exchanged for another, unless the user chose it. */

@@ -46,7 +46,7 @@ export function tell(
     socket.once('connect', () => {
       const now = new Date();
       // The first line ends whatever half of one was left there.
-      const lines = ['', ...words.flatMap((word) => linesOf(word, now)), `answer ${mark}`, 'sync', ''];
+      const lines = ['', ...words.flatMap((word) => linesOf(word, now)), `answer ${mark}`, ''];
       socket.write(lines.join('\n'));
     });
     socket.setEncoding('utf8').on('data', (text: string) => {

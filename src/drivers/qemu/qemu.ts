@@ -10,7 +10,7 @@ import { hardware, lastTrial } from './accelerator.ts';
 import { FILES } from './command-line.ts';
 import { endOfConsole, plainConsole } from './console.ts';
 import { ensureImage, imageRequest } from './image.ts';
-import { chosenPorts, dropSeed, firstWord, forgotten, hasFailed, laid, launch, makeVm, portTaken } from './launch.ts';
+import { chosenPorts, dropSeed, firstWord, forgotten, hasFailed, inform, laid, launch, makeVm, portTaken } from './launch.ts';
 import { AT_START, options, type Options } from './options.ts';
 import { isFree } from './ports.ts';
 import { checkFolder, killProcess, openVm, processOf, runState } from './process.ts';
@@ -114,7 +114,7 @@ export const qemu = defineDriver({
     // A guest that has failed says so for ever: another try is another start.
     if (before && (await hasFailed(folder))) await killProcess(folder, before, call);
     if (before?.taken) {
-      await launch(before, target, folder, [], call);
+      await launch(before, target, folder, call);
       return { laid: before.seed === seed.id };
     }
     if (before?.seed === seed.id && (await runState(folder, before, call)) === 'running') return { laid: true };
@@ -129,11 +129,12 @@ export const qemu = defineDriver({
         enginePort: boot.enginePort,
       });
     else await makeVm(folder, target, boot, seed.id, call);
-    await launch((await vmOf(target, call)).vm, target, folder, [], call);
+    await launch((await vmOf(target, call)).vm, target, folder, call);
     return { laid: true };
   },
   async booted(target, call) {
-    const { folder, vm } = await vmOf(target, call);
+    const { folder, vm: found } = await vmOf(target, call);
+    const vm = await inform(found, folder, call);
     const word = await firstWord(folder, vm, call);
     if (!word.ready) {
       throw new SlipwayError('BOOT_FAILED', `${vm.name} did not start: ${word.reason}`, {
@@ -160,7 +161,7 @@ export const qemu = defineDriver({
   async start(target, call) {
     const { folder, vm } = await vmOf(target, call);
     if (vm.taken) await dropSeed(folder);
-    await launch(vm, target, folder, [], call);
+    await launch(vm, target, folder, call);
   },
   async suspend(target, call) {
     const { name } = target;
@@ -279,16 +280,14 @@ async function becomes(
   call: Call,
 ): Promise<Created | string> {
   const { told, same } = toBecome(seed, born);
-  const words = [
+  const untold = [
     { do: 'name', name: target.name } as const,
     ...told.map(({ path, content }) => ({ do: 'file', path, content }) as const),
   ];
-  const why = await launch(vm, target, folder, words, call);
+  const why = await launch({ ...vm, untold, ...(same ? { seed: seed.id } : {}) }, target, folder, call);
   if (why !== undefined) return why;
-  const { born: _born, ...known } = (await readVm(folder)) ?? vm;
-  await writeVm(folder, { ...known, ...(same ? { seed: seed.id } : {}) });
   await forgetKept(folder);
-  return { laid: same };
+  return { laid: same, awake: true };
 }
 
 /** What waits for a start would be lost by going on without one, or the memory would be. */

@@ -98,8 +98,8 @@ export function whyUnfit(snapshot: Snapshot, machine: string, present: Present, 
 }
 
 /** Whether every byte of a memory is what was written. */
-export async function isWhole({ sha256 }: Snapshot, folder: string, signal: AbortSignal): Promise<boolean> {
-  return (await hashFile(join(folder, FILES.memory), 'sha256', { signal })) === sha256;
+export async function isWhole({ blake2b }: Snapshot, folder: string, signal: AbortSignal): Promise<boolean> {
+  return (await hashFile(join(folder, FILES.memory), 'blake2b512', { signal })) === blake2b;
 }
 
 /**
@@ -128,7 +128,7 @@ export async function suspendVm(
   await synced(memory);
   const { bytes = 0 } = (await sizeOf(memory)) ?? {};
   const snapshot: Snapshot = {
-    sha256: await hashFile(memory, 'sha256', { signal: new AbortController().signal }),
+    blake2b: await hashFile(memory, 'blake2b512', { signal: new AbortController().signal }),
     bytes,
     packed,
     machine: machineDigest(vm),

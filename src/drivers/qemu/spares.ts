@@ -200,7 +200,6 @@ export async function asMachine(
     ...(computer.records === undefined ? {} : { records: computer.records }),
     ports: { ssh: target.options.sshPort ?? ssh, engine: target.options.enginePort ?? engine },
     enginePort: boot.enginePort,
-    untold: true,
     born: spare.born,
   };
   await writeVm(folder, vm);
@@ -227,7 +226,7 @@ export async function makeSpare(target: Target<Options>, boot: Boot, kept: strin
   try {
     const seed = seedOf(identityOf(plain, boot));
     await laid(join(folder, FILES.seed), seed.bytes);
-    await launch(await makeVm(folder, plain, boot, seed.id, call), plain, folder, [], call);
+    await launch(await makeVm(folder, plain, boot, seed.id, call), plain, folder, call);
     const vm = await vmIn(folder);
     const word = await firstWord(folder, vm, call);
     if (!word.ready) throw new SlipwayError('BOOT_FAILED', `The spare did not start: ${word.reason}`);
