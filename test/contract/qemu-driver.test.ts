@@ -237,18 +237,33 @@ const installed = has('qemu-system-x86_64');
 
 /** QEMU itself, with this VM's id, monitor and forwards, but a machine of nothing; its console says what it is told. */
 function hollow(console: string): string {
+  // What listens in a guest, as long as this one runs: it writes down what it is told.
+  const listener = `
+    const { appendFileSync } = require("fs");
+    const parent = process.ppid;
+    setInterval(() => process.ppid === parent || process.exit(), 50);
+    require("net").createServer((socket) => {
+      socket.on("error", () => {}).on("data", (text) => {
+        appendFileSync("told", text);
+        const mark = /^answer (.+)$/m.exec(text)?.[1];
+        if (mark) socket.write(mark + "\\n");
+      });
+    }).listen("port.sock");`;
   const program = installed
     ? execFileSync('sh', ['-c', 'command -v qemu-system-x86_64'], { encoding: 'utf8' }).trim()
     : '';
   return `
 echo "$@" >> arguments
-printf '${console}' > console.log
-keep=
+case "$*" in *-incoming*) ;; *) printf '${console}' > console.log ;; esac
+rm -f port.sock
+'${process.execPath}' -e '${listener}' >/dev/null 2>&1 &
+until [ -S port.sock ]; do sleep 0.02; done
+keep= incoming=
 while [ $# -gt 0 ]; do
-  case $1 in -uuid|-qmp|-pidfile|-netdev) keep="$keep $1 $2" ;; esac
+  case $1 in -uuid|-qmp|-pidfile|-netdev) keep="$keep $1 $2" ;; -incoming) incoming=$2 ;; esac
   shift
 done
-exec ${program} -machine none -nodefaults -display none $keep`;
+exec ${program} -machine none -nodefaults -display none $keep \${incoming:+-S -incoming "$incoming"}`;
 }
 if (!installed) {
   test.runIf(process.env.SLIPWAY_REQUIRE_E2E)('qemu-system-x86_64 is installed, as this run demands', () => {
@@ -437,5 +452,203 @@ fi`;
     expect((await rejected(qemu.start(vm.target(), vm.call)))?.message).toMatch(/^The disk of web is gone: /);
     await writeVm(vm.vms, { ...((await readVm(vm.vms)) as Vm), image: 'sha256:2' });
     expect((await rejected(qemu.start(vm.target(), vm.call)))?.code).toBe('IMAGE_MISSING');
+  });
+
+  describe('that is suspended', () => {
+    const suspended = async (given: Partial<Options> = {}) => {
+      const vm = await hollowBench(undefined, given);
+      await qemu.create(vm.target(), boot(), vm.call);
+      await qemu.booted(vm.target(), vm.call);
+      await qemu.suspend(vm.target(), vm.call);
+      return vm;
+    };
+    const told = async (folder: string): Promise<string> => readFile(join(folder, 'told'), 'utf8');
+
+    test('has no process, and goes on once with its memory, which nobody else may read', async () => {
+      await using vm = await suspended();
+      const { call, target, vms } = vm;
+      expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped', suspended: true });
+      expect((await stat(join(vms, 'memory'))).mode & 0o777).toBe(0o600);
+      expect(await told(vms)).toContain('\nsync\n');
+      await qemu.suspend(target(), call);
+      await qemu.start(target(), call);
+      await qemu.booted(target(), call);
+      expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
+      expect((await vm.starts()).at(-1)).toMatch(/-S -incoming exec:\S/);
+      expect(await told(vms)).toMatch(/\nclock \d+\.\d{3}\nrandom [0-9a-f]{64}\nanswer /);
+      expect(await readdir(vms)).not.toContain('memory');
+      expect(await readVm(vms)).not.toHaveProperty('suspended');
+      expect(vm.notes).toEqual([]);
+    });
+
+    test('and killed is stopped: its next start is a boot', async () => {
+      await using vm = await suspended();
+      const { call, target, vms } = vm;
+      await qemu.kill(target(), call);
+      expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped' });
+      expect(await readdir(vms)).not.toContain('memory');
+      await qemu.start(target(), call);
+      expect((await vm.starts()).at(-1)).not.toContain('-incoming');
+      expect(vm.notes).toEqual([]);
+    });
+
+    test.each<[string, (folder: string) => Promise<void>, Partial<Options>, RegExp]>([
+      [
+        'whose memory was cut off',
+        (folder) => writeFile(join(folder, 'memory'), 'short'),
+        {},
+        /its memory is damaged \(5 of \d+ bytes\)/,
+      ],
+      [
+        'whose disk has changed',
+        (folder) => writeFile(join(folder, 'disk.qcow2'), 'x'.repeat(40)),
+        {},
+        /its disk has changed/,
+      ],
+      ['that is to have more memory', async () => {}, { memory: 3000 }, /it is to have 3000 MB of memory now/],
+    ])('%s starts anew, and says why', async (_what, spoil, more, why) => {
+      await using vm = await suspended();
+      const { call, target, vms } = vm;
+      await spoil(vms);
+      await qemu.start(target({ disk: 2, ...more }), call);
+      await qemu.booted(target(), call);
+      expect(vm.notes).toEqual([expect.stringMatching(/^web was suspended, and starts anew: /)]);
+      expect(vm.notes[0]).toMatch(why);
+      expect((await vm.starts()).at(-1)).not.toContain('-incoming');
+      expect(await readdir(vms)).not.toContain('memory');
+    });
+
+    test('can’t be while options wait for its start', async () => {
+      await using vm = await hollowBench();
+      await qemu.create(vm.target(), boot(), vm.call);
+      await qemu.booted(vm.target(), vm.call);
+      expect(await rejected(qemu.suspend(vm.target({ memory: 3000 }), vm.call))).toMatchObject({
+        code: 'USAGE',
+        hint: 'Let it take them first: slipway restart web',
+      });
+      expect(await qemu.inspect(vm.target(), vm.call)).toMatchObject({ state: 'running' });
+    });
+
+    test('killed in the middle of going on, goes on all the same', async () => {
+      await using vm = await suspended();
+      const { call, target, vms } = vm;
+      const memory = await readFile(join(vms, 'memory'));
+      const before = (await readVm(vms)) as Vm;
+      await qemu.start(target(), call);
+      // As it was before the first word to it: its memory is used, and it waits.
+      await writeVm(vms, { ...((await readVm(vms)) as Vm), untold: [] });
+      await qemu.start(target(), call);
+      await qemu.booted(target(), call);
+      expect(await readVm(vms)).not.toHaveProperty('untold');
+      // As it was before its memory was given up: that is read again.
+      await writeFile(join(vms, 'memory'), memory, { mode: 0o600 });
+      await qemu.kill(target(), call);
+      await writeFile(join(vms, 'memory'), memory, { mode: 0o600 });
+      await writeVm(vms, before);
+      await qemu.start(target(), call);
+      expect((await vm.starts()).filter((line) => line.includes('-incoming'))).toHaveLength(2);
+    });
+  });
+
+  describe('that is a spare', () => {
+    const spared = async () => {
+      const vm = await hollowBench();
+      const spare = { ...vm.target(), id: '11111111-1111-4111-8111-111111111111', name: 'spare-1' };
+      await qemu.spares.make(spare, boot(), 'the keys', vm.call);
+      return vm;
+    };
+
+    test('is taken by one create, which tells it who it is', async () => {
+      await using vm = await spared();
+      const { call, target, vms, computer } = vm;
+      expect(await qemu.spares.list(computer)).toMatchObject([{ image: 'sha256:1', cpus: 2, memory: 2048, disk: 20 }]);
+      expect(await qemu.spares.ready(target(), call)).toBe(1);
+      expect(await qemu.spares.take(target(), call)).toBe('the keys');
+      // A create that was killed asks again.
+      expect(await qemu.spares.take(target(), call)).toBe('the keys');
+      expect(await qemu.spares.list(computer)).toEqual([]);
+      expect(await qemu.create(target(), boot(), call)).toEqual({ laid: true, awake: true });
+      await qemu.booted(target(), call);
+      expect(await readFile(join(vms, 'told'), 'utf8')).toMatch(/\nname web\nfile \/etc\/hostname 1\nweb\n/);
+      expect(await readVm(vms)).toMatchObject({ id: ID, name: 'web', taken: true });
+      expect(await readVm(vms)).not.toHaveProperty('born');
+      expect(await readdir(vms)).not.toEqual(expect.arrayContaining([expect.stringMatching(/kept|spare|memory/)]));
+      expect(await qemu.create(target(), boot(), call)).toEqual({ laid: true });
+      expect(vm.notes).toEqual([]);
+    });
+
+    test('is taken by one of two creates, and the other says that it starts cold', async () => {
+      await using vm = await spared();
+      const { call, target } = vm;
+      const other = { ...target(), id: '22222222-2222-4222-8222-222222222222', name: 'other' };
+      const taken = await Promise.all([qemu.spares.take(target(), call), qemu.spares.take(other, call)]);
+      expect(taken.filter(Boolean)).toEqual(['the keys']);
+      expect(vm.notes).toEqual([
+        expect.stringMatching(/^No spare machine is ready for (web|other), so it starts cold$/),
+      ]);
+      await qemu.remove(other, call);
+    });
+
+    test('is visited where something in it was started with another file', async () => {
+      await using vm = await spared();
+      await qemu.spares.take(vm.target(), vm.call);
+      const files = [{ path: '/etc/docker/daemon.json', mode: '644', content: '{}\n' }];
+      expect(await qemu.create(vm.target(), boot({ files }), vm.call)).toEqual({ laid: false, awake: true });
+    });
+
+    test('that is damaged gives way to a cold start, for which it says why', async () => {
+      await using vm = await spared();
+      const { call, target, vms } = vm;
+      await qemu.spares.take(target(), call);
+      const memory = await readFile(join(vms, 'memory'));
+      memory[10] = (memory[10] ?? 0) ^ 1;
+      await writeFile(join(vms, 'memory'), memory);
+      await vm.call.asking('');
+      expect(await qemu.create(target(), boot(), call)).toEqual({ laid: true });
+      expect(vm.notes).toEqual([
+        expect.stringMatching(/^The spare machine for web can’t be used, so it starts cold: .*memory/),
+      ]);
+      expect(await readVm(vms)).not.toHaveProperty('born');
+      expect((await vm.starts()).at(-1)).toContain('slipway.seed=');
+    });
+
+    test('of another QEMU is removed, not used', async () => {
+      await using vm = await spared();
+      const { call, target, computer } = vm;
+      const folder = join(computer.home, 'spares', '11111111-1111-4111-8111-111111111111');
+      const about = await readFile(join(folder, 'spare.json'), 'utf8');
+      await writeFile(join(folder, 'spare.json'), about.replace(/"mtimeMs": [\d.]+/, '"mtimeMs": 1'));
+      expect(await qemu.spares.take(target(), call)).toBeUndefined();
+      expect(vm.notes[0]).toMatch(/^A spare machine can’t go on, and is removed: another QEMU wrote its memory \(\d/);
+      expect(await readdir(join(computer.home, 'spares'))).toEqual([]);
+    });
+
+    test('is not taken by who wants none', async () => {
+      await using vm = await spared();
+      expect(await qemu.spares.take(vm.target({ warm: false }), vm.call)).toBeUndefined();
+      expect(await qemu.spares.ready(vm.target(), vm.call)).toBe(1);
+      expect(await qemu.spares.wanted(vm.target({ warm: false }), vm.call)).toBe(false);
+      expect(vm.notes).toEqual([]);
+    });
+
+    test('goes with its image, and so does what is being made, process and all', async () => {
+      await using vm = await spared();
+      const { call, computer } = vm;
+      const pool = join(computer.home, 'spares');
+      expect(await qemu.spares.prune('sha256:2', call)).toEqual([]);
+      expect(await qemu.spares.prune('sha256:1', call)).toHaveLength(1);
+      expect(await readdir(pool)).toEqual([]);
+      // A guest that never says that it is ready.
+      await script(join(computer.home, '..', 'bin', 'qemu-system-x86_64'), hollow('nothing yet\\n'));
+      const id = '33333333-3333-4333-8333-333333333333';
+      const making = rejected(qemu.spares.make({ ...vm.target(), id, name: 'spare-3' }, boot(), 'keys', call));
+      const pidFile = join(pool, `.making-${id}`, 'qemu.pid');
+      await expect.poll(() => readFile(pidFile, 'utf8').catch(() => ''), { timeout: 10_000 }).toMatch(/\d/);
+      const pid = Number(await readFile(pidFile, 'utf8'));
+      await qemu.spares.prune(undefined, call);
+      await making;
+      expect(await lives(pid)).toBe(false);
+      expect(await readdir(pool)).toEqual([]);
+    });
   });
 });

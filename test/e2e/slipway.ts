@@ -9,6 +9,9 @@ export const program = inject('program');
 
 export type Outcome = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
+/** A program that runs, and how it ended. */
+type Started = { readonly process: ChildProcess; readonly ended: Promise<Outcome> };
+
 /** `describe` for tests that need hosts; skipped as a whole where setup.ts found that there can be none. */
 export const describeOnBed = describe.skipIf(inject('bedReason') !== undefined);
 
@@ -24,7 +27,9 @@ export type User = AsyncDisposable & {
     ...argv: readonly string[]
   ): Promise<Outcome>;
   /** Starts slipway and hands out the process, to be disturbed. */
-  start(...argv: readonly string[]): { readonly process: ChildProcess; readonly ended: Promise<Outcome> };
+  start(...argv: readonly string[]): Started;
+  /** As `start`, with more environment. */
+  startWith(more: Readonly<Record<string, string>>, ...argv: readonly string[]): Started;
   /** Runs the real docker CLI as this user. */
   docker(...argv: readonly string[]): Promise<Outcome>;
   /** Any program, as this user. */
@@ -34,6 +39,11 @@ export type User = AsyncDisposable & {
     how?: { readonly env?: Readonly<Record<string, string>>; readonly stdin?: string; readonly cwd?: string },
   ): Promise<Outcome>;
 };
+
+function start(env: User['env'], argv: readonly string[]): Started {
+  const child = spawn(process.execPath, [program, ...argv], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  return { process: child, ended: finished(child, undefined) };
+}
 
 export async function newUser(): Promise<User> {
   const home = await mkdtemp(join(tmpdir(), 'slipway-user-'));
@@ -50,6 +60,8 @@ export async function newUser(): Promise<User> {
     PATH: `${join(home, 'bin')}:${process.env.PATH ?? ''}`,
     LANG: 'C.UTF-8',
     SHELL: '/bin/bash',
+    // What is made behind a test’s back would outlive it.
+    SLIPWAY_QEMU_WARM: 'false',
   };
   const run: User['run'] = (file, argv, how = {}) =>
     finished(
@@ -66,10 +78,8 @@ export async function newUser(): Promise<User> {
     run,
     slipway: (...argv) => run(process.execPath, [program, ...argv]),
     slipwayWith: (how, ...argv) => run(process.execPath, [program, ...argv], how),
-    start(...argv) {
-      const child = spawn(process.execPath, [program, ...argv], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-      return { process: child, ended: finished(child, undefined) };
-    },
+    start: (...argv) => start(env, argv),
+    startWith: (more, ...argv) => start({ ...env, ...more }, argv),
     docker: (...argv) => run('docker', argv),
     async [Symbol.asyncDispose]() {
       await rm(home, { recursive: true, force: true });

@@ -29,6 +29,7 @@ export async function newVmUser(): Promise<User> {
       const { stdout } = await user.slipway('ls', '--quiet');
       const names = stdout.split('\n').filter(Boolean);
       if (names.length > 0) await ok(user.slipway('rm', '--force', ...names));
+      await ok(user.slipway('image', 'prune'));
       await user[Symbol.asyncDispose]();
     },
   };

@@ -266,11 +266,12 @@ async function goOn(
   const whole = isWhole(suspended, folder, call.signal).catch(() => false);
   const { started, trouble } = await startOn(program, shaped, given, folder, call);
   if (trouble !== undefined) return trouble;
-  const loaded = await hasLoaded(folder, started, call);
-  if (!loaded || !(await whole)) {
+  const loaded = await hasLoaded(folder, started, whole, call);
+  const sound = await whole;
+  if (!loaded || !sound) {
     await killProcess(folder, started, call);
     if (call.signal.aborted) throw canceled();
-    return loaded ? 'its memory is damaged' : 'QEMU could not read its memory';
+    return sound ? 'QEMU could not read its memory' : 'its memory is damaged';
   }
   const { suspended: _used, ...rest } = started;
   // Before its disk changes.
@@ -313,13 +314,15 @@ async function startOn(
   }
 }
 
-/** Whether QEMU has read all of a memory, or has ended over it. */
-async function hasLoaded(folder: string, vm: Vm, call: Call): Promise<boolean> {
+/** Whether QEMU has read all of a memory, or has ended over it; on what is not whole it may wait for ever. */
+async function hasLoaded(folder: string, vm: Vm, whole: Promise<boolean>, call: Call): Promise<boolean> {
   const end = performance.now() + LOAD_SECONDS * 1000;
+  let damaged = false;
+  void whole.then((sound) => (damaged = !sound));
   try {
     await using monitor = await openVm(folder, vm);
     if (!monitor) return false;
-    while (performance.now() < end && !call.signal.aborted) {
+    while (performance.now() < end && !call.signal.aborted && !damaged) {
       const { status } = (await monitor.execute('query-status')) as { readonly status: string };
       if (status !== 'inmigrate') return status === 'paused' || status === 'prelaunch';
       await sleep(20);
