@@ -1,4 +1,4 @@
-// npm run bench [-- --runs N] [--vm-runs N] [--only vm|hosts|crowd] [--json FILE]: what Slipway costs beside the floor of the same
+// npm run bench [-- --runs N] [--vm-runs N] [--only vm|warm|hosts|crowd] [--json FILE]: what Slipway costs beside the floor of the same
 // work, both measured in turn in one run on this machine. Ratios of medians are the result; absolute times are this machine's.
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
@@ -21,8 +21,8 @@ const { values } = parseArgs({
 });
 const runs = Number(values.runs);
 const vmRuns = Number(values['vm-runs']);
-if (values.only !== undefined && !['vm', 'hosts', 'crowd'].includes(values.only)) {
-  process.stderr.write(`--only is vm, hosts or crowd, got ${values.only}\n`);
+if (values.only !== undefined && !['vm', 'warm', 'hosts', 'crowd'].includes(values.only)) {
+  process.stderr.write(`--only is vm, warm, hosts or crowd, got ${values.only}\n`);
   process.exit(2);
 }
 const program = here('../dist/slipway.js');
@@ -30,7 +30,14 @@ const work = await mkdtemp(join(tmpdir(), 'slipway-bench-'));
 const key = join(work, 'key');
 // Extra CA certificates double the start of Node on both sides and measure nothing of ours.
 const { NODE_EXTRA_CA_CERTS: _unused, ...inherited } = process.env;
-const env = { ...inherited, HOME: work, SLIPWAY_HOME: join(work, 'slipway'), DOCKER_CONFIG: join(work, 'docker') };
+// What is made behind a measurement would be measured with it.
+const env = {
+  ...inherited,
+  HOME: work,
+  SLIPWAY_HOME: join(work, 'slipway'),
+  DOCKER_CONFIG: join(work, 'docker'),
+  SLIPWAY_QEMU_WARM: 'false',
+};
 let count = 0;
 // Ctrl-C reaches what runs here as well, which then fails, and all that was started is ended.
 process.once('SIGINT', () => {});
@@ -204,29 +211,84 @@ async function crowdRows() {
   return rows;
 }
 
-/** A VM of this computer from nothing but its image, which is built before and not timed; nor is its removal. */
-async function vmRows() {
+async function hasEmulator() {
   const emulator = `qemu-system-${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}`;
   try {
     await run(emulator, ['--version']);
+    return true;
   } catch (error) {
     if (error.code !== 'ENOENT') throw error;
     process.stderr.write(`Skipped: ${emulator} is not installed, so no local VM was measured.\n`);
-    return [];
+    return false;
   }
-  const created = async (name, look = () => {}) => {
-    const remove = () => run(...slipway('rm', name), { env });
-    try {
-      const taken = await seconds(...slipway('create', name, '--driver', 'qemu'));
-      await look();
-      await remove();
-      return taken;
-    } catch (error) {
-      // There may be none yet; what went wrong says more.
-      await remove().catch(() => {});
-      throw error;
+}
+
+/** The time of a create of a local VM, which is looked at, then removed, untimed. */
+async function created(name, look = () => {}, ...more) {
+  const remove = () => run(...slipway('rm', name), { env });
+  try {
+    const taken = await seconds(...slipway('create', name, '--driver', 'qemu', ...more));
+    await look();
+    await remove();
+    return taken;
+  } catch (error) {
+    // There may be none yet; what went wrong says more.
+    await remove().catch(() => {});
+    throw error;
+  }
+}
+
+/**
+ * A VM that goes on instead of starting. A spare is taken once; here it is copied before each run, twice, so that none is made
+ * behind the measurement.
+ */
+async function warmRows() {
+  if (!(await hasEmulator())) return [];
+  await run(...slipway('image', 'warm'), { env });
+  const pool = join(env.SLIPWAY_HOME, 'spares');
+  const [id] = (await readdir(pool)).filter((entry) => /^[0-9a-f-]{36}$/.test(entry));
+  const spare = join(work, 'spare');
+  // Times as they are, to the nanosecond.
+  await run('cp', ['-a', join(pool, id), spare]);
+  await rm(join(pool, id), { recursive: true });
+  const about = JSON.parse(await readFile(join(spare, 'spare.json'), 'utf8'));
+  const { certificates: kept } = JSON.parse(await readFile(join(spare, 'kept.json'), 'utf8'));
+  for (const [file, text] of [
+    ['ca.pem', kept.ca],
+    ['cert.pem', kept.client.cert],
+    ['key.pem', kept.client.key],
+  ])
+    await writeFile(join(work, file), text);
+  const refill = async () => {
+    for (const copy of ['copy-1', 'copy-2']) {
+      await rm(join(pool, copy), { recursive: true, force: true });
+      await run('cp', ['-a', spare, join(pool, copy)]);
+      const its = { ...about, vm: { ...about.vm, id: copy } };
+      await writeFile(join(pool, copy, 'spare.json'), JSON.stringify(its));
     }
   };
+  const warm = async (index) => {
+    await refill();
+    return await created(`warm${index}`, () => {}, '--qemu-warm');
+  };
+  const { imageFolder, accelerator } = about.vm;
+  return [
+    await compare(`warm create of a local VM (${accelerator})`, 'bench/vm-warm-by-hand.sh', warm, () =>
+      seconds('bash', [here('vm-warm-by-hand.sh'), spare, imageFolder, work, accelerator]),
+    ),
+    await compare(
+      `warm create of a local VM (${accelerator})`,
+      'cold create of the same kind',
+      (index) => warm(`-${index}`),
+      (index) => created(`cold${index}`),
+      vmRuns,
+    ),
+  ];
+}
+
+/** A VM of this computer from nothing but its image, which is built before and not timed; nor is its removal. */
+async function vmRows() {
+  if (!(await hasEmulator())) return [];
   let made;
   await created('first', async () => {
     const vms = join(env.SLIPWAY_HOME, 'vms');
@@ -251,7 +313,7 @@ async function vmRows() {
 try {
   await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', key]);
   const rows = [];
-  for (const [name, measure] of Object.entries({ hosts: hostRows, crowd: crowdRows, vm: vmRows }))
+  for (const [name, measure] of Object.entries({ hosts: hostRows, crowd: crowdRows, vm: vmRows, warm: warmRows }))
     if (values.only === undefined || values.only === name) rows.push(...(await measure()));
   const line = (cells) => `| ${cells.join(' | ')} |`;
   const table = [

@@ -457,10 +457,15 @@ fi`;
   describe('that is suspended', () => {
     const suspended = async (given: Partial<Options> = {}) => {
       const vm = await hollowBench(undefined, given);
-      await qemu.create(vm.target(), boot(), vm.call);
-      await qemu.booted(vm.target(), vm.call);
-      await qemu.suspend(vm.target(), vm.call);
-      return vm;
+      try {
+        await qemu.create(vm.target(), boot(), vm.call);
+        await qemu.booted(vm.target(), vm.call);
+        await qemu.suspend(vm.target(), vm.call);
+        return vm;
+      } catch (error) {
+        await vm[Symbol.asyncDispose]();
+        throw error;
+      }
     };
     const told = async (folder: string): Promise<string> => readFile(join(folder, 'told'), 'utf8');
 

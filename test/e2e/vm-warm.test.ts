@@ -1,4 +1,4 @@
-import { cp, open, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { open, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -43,7 +43,7 @@ describeOnVm('local VMs that are ready ahead', { timeout: VM_SECONDS * 1000 }, (
     copy = join(user.home, 'spare');
     await ok(user.slipway('image', 'warm', ...small));
     const [spare] = await spares();
-    await cp(join(pool, spare?.id ?? ''), copy, { recursive: true, preserveTimestamps: true });
+    await ok(user.run('cp', ['-a', join(pool, spare?.id ?? ''), copy]));
   }, VM_SECONDS * 1000);
   afterAll(async () => {
     await user[Symbol.asyncDispose]();
