@@ -40,7 +40,7 @@ test('image ls shows each image, who uses it, and what is wrong with one', async
     .trimEnd()
     .split('\n')
     .map((line) => line.split(/ {3,}/));
-  expect(head).toEqual(['NAME', 'ARCH', 'DIGEST', 'ENGINE', 'SIZE', 'MADE', 'FROM', 'USED BY']);
+  expect(head).toEqual(['NAME', 'ARCH', 'DIGEST', 'ENGINE', 'SIZE', 'MADE', 'FROM', 'USED BY', 'SPARES']);
   expect(rows[0]).toEqual([
     'debian-13',
     'amd64',

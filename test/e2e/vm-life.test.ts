@@ -76,6 +76,7 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_SECONDS * 1000 }, ()
       'console.log',
       'disk.qcow2',
       'monitor.sock',
+      'port.sock',
       'qemu.log',
       'qemu.pid',
       'vm.json',

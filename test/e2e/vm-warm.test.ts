@@ -29,9 +29,9 @@ describeOnVm('local VMs that are ready ahead', { timeout: VM_SECONDS * 1000 }, (
     Math.abs(Date.now() / 1000 - Number(await must(user, name, 'date +%s.%N')));
   /** Twice the same, so that one is left when one was taken, and no other is made. */
   const refill = async (): Promise<void> => {
+    await ok(user.slipway('image', 'prune'));
     for (const id of ['copy-1', 'copy-2']) {
       const folder = join(pool, id);
-      await rm(folder, { recursive: true, force: true });
       await ok(user.run('cp', ['-a', copy, folder]));
       await ok(user.run('sed', ['-i', `0,/"id": "[^"]*"/s//"id": "${id}"/`, join(folder, 'spare.json')]));
     }

@@ -19,8 +19,8 @@ describe('a command', () => {
 
   test('of two words is offered a word at a time, flags between them or not', () => {
     expect(at('ima')).toEqual(['image']);
-    expect(at('image', '')).toEqual(['ls', 'build', 'pull', 'rm']);
-    expect(at('image', '--json', 'p')).toEqual(['pull']);
+    expect(at('image', '')).toEqual(['ls', 'build', 'pull', 'rm', 'warm', 'prune']);
+    expect(at('image', '--json', 'p')).toEqual(['pull', 'prune']);
     expect(at('image', 'build', '--arch', '')).toEqual(['amd64', 'arm64']);
   });
 

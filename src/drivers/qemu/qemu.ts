@@ -3,14 +3,26 @@ import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { localFileError, readIfThere } from '../../changes.ts';
+import type { Computer } from '../../computer.ts';
 import { canceled, SlipwayError, systemCode } from '../../errors.ts';
 import { archOf } from '../../images/image.ts';
-import { defineDriver, type Call, type Created, type Instance, type Target } from '../driver.ts';
+import { defineDriver, type Call, type Finding, type Created, type Instance, type Target } from '../driver.ts';
 import { hardware, lastTrial } from './accelerator.ts';
 import { FILES } from './command-line.ts';
 import { endOfConsole, plainConsole } from './console.ts';
 import { ensureImage, imageRequest } from './image.ts';
-import { chosenPorts, dropSeed, firstWord, forgotten, hasFailed, inform, laid, launch, makeVm, portTaken } from './launch.ts';
+import {
+  chosenPorts,
+  dropSeed,
+  firstWord,
+  forgotten,
+  hasFailed,
+  inform,
+  laid,
+  launch,
+  makeVm,
+  portTaken,
+} from './launch.ts';
 import { AT_START, options, type Options } from './options.ts';
 import { isFree } from './ports.ts';
 import { checkFolder, killProcess, openVm, processOf, runState } from './process.ts';
@@ -58,8 +70,9 @@ export const qemu = defineDriver({
   async checkup(computer) {
     const accelerator = hardware(computer.platform);
     const trial = await lastTrial(computer);
+    const ahead = await spareFinding(computer);
     if (trial === undefined || accelerator === undefined)
-      return [{ what: 'acceleration', state: 'note', detail: 'not tried yet; the first create tries it' }];
+      return [{ what: 'acceleration', state: 'note', detail: 'not tried yet; the first create tries it' }, ahead];
     return [
       trial.works
         ? { what: 'acceleration', state: 'ok', detail: accelerator }
@@ -68,6 +81,7 @@ export const qemu = defineDriver({
             state: 'note',
             detail: `software emulation, which is slow: ${accelerator} does not work (${trial.reason})`,
           },
+      ahead,
     ];
   },
   async check({ id, name, options: given }, { computer }) {
@@ -268,6 +282,17 @@ async function vmOf(
 async function askToEnd(folder: string, vm: Vm): Promise<void> {
   await using monitor = await openVm(folder, vm);
   await monitor?.execute('system_powerdown');
+}
+
+async function spareFinding(computer: Computer): Promise<Finding> {
+  const what = 'warm start';
+  if (!canSuspend(computer))
+    return { what, state: 'note', detail: 'not on this system: machines start cold, and can’t be suspended' };
+  const spares = await listSpares(computer);
+  const megabytes = Math.ceil(spares.reduce((sum, { bytes }) => sum + bytes, 0) / 1_000_000);
+  return spares.length === 0
+    ? { what, state: 'note', detail: 'no spare machine is ready; create leaves one behind' }
+    : { what, state: 'ok', detail: `${spares.length} ready (${megabytes} MB)` };
 }
 
 /** Lets a spare go on as this machine, and tells it who it is; or says why it can't. */
