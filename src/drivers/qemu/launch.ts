@@ -317,12 +317,14 @@ async function startOn(
 /** Whether QEMU has read all of a memory, or has ended over it; on what is not whole it may wait for ever. */
 async function hasLoaded(folder: string, vm: Vm, whole: Promise<boolean>, call: Call): Promise<boolean> {
   const end = performance.now() + LOAD_SECONDS * 1000;
-  let damaged = false;
-  void whole.then((sound) => (damaged = !sound));
+  const damaged = new AbortController();
+  void whole.then((sound) => {
+    if (!sound) damaged.abort();
+  });
   try {
     await using monitor = await openVm(folder, vm);
     if (!monitor) return false;
-    while (performance.now() < end && !call.signal.aborted && !damaged) {
+    while (performance.now() < end && !call.signal.aborted && !damaged.signal.aborted) {
       const { status } = (await monitor.execute('query-status')) as { readonly status: string };
       if (status !== 'inmigrate') return status === 'paused' || status === 'prelaunch';
       await sleep(20);
