@@ -6,6 +6,9 @@ import type { MachineSpec } from '../machine.ts';
 import { toArgv } from '../options.ts';
 import { driverInfos } from './spec.ts';
 
+/** The variable that names what has to be there still for a spare to be wanted by who asked for it. */
+export const ASKED_BY = 'SLIPWAY_SPARE_LOG';
+
 /** What makes one spare of this machine's kind; none where one is there. */
 export function warmArgv({ driver, options }: Pick<MachineSpec, 'driver' | 'options'>): readonly string[] {
   // Whoever takes it says at which ports it is reached.
@@ -24,12 +27,14 @@ export async function leaveSpare(
 ): Promise<void> {
   const folder = join(home, 'spares');
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const log = await open(join(folder, 'last.log'), 'w', 0o600);
+  const path = join(folder, 'last.log');
+  const log = await open(path, 'w', 0o600);
   try {
     const child = spawn(node, [script, ...warmArgv(spec)], {
       detached: true,
       stdio: ['ignore', log.fd, log.fd],
-      env,
+      // Whoever clears up before it has begun takes its log away, and with it the wish.
+      env: { ...env, [ASKED_BY]: path },
       windowsHide: true,
     });
     child.once('error', () => {});

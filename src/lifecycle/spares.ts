@@ -29,8 +29,16 @@ export async function leaveSpare({ spec }: Machine, driver: Driver, world: World
   }
 }
 
-/** Makes as many as are missing of so many, one after the other, and returns how many those were. */
-export async function makeSpares(kind: MachineSpec, count: number, driver: Driver, world: World): Promise<number> {
+/** Makes as many as are missing of so many, one after the other and as long as they are wanted `still`, and returns how many those were. */
+export async function makeSpares(
+  {
+    kind,
+    count,
+    still,
+  }: { readonly kind: MachineSpec; readonly count: number; readonly still: () => Promise<boolean> },
+  driver: Driver,
+  world: World,
+): Promise<number> {
   const { spares } = driver;
   if (!spares) {
     throw new SlipwayError('DRIVER_UNSUPPORTED', `The driver ${driver.name} makes no machines ahead`, {
@@ -39,13 +47,14 @@ export async function makeSpares(kind: MachineSpec, count: number, driver: Drive
   }
   const { progress } = world;
   const call = callOf(world, world.debug);
+  if (!(await still())) return 0;
   await driver.check?.(targetOf(driver, kind), call);
   await progress.step('prepare', 'Prepare the image', async (log) =>
     driver.prepare?.(targetOf(driver, kind), callOf(world, log)),
   );
   await using _lock = await spares.lock(call);
   let made = 0;
-  while ((await spares.ready(targetOf(driver, kind), call)) < count) {
+  while ((await still()) && (await spares.ready(targetOf(driver, kind), call)) < count) {
     const why = await spares.unable(targetOf(driver, kind), call);
     if (why !== undefined) {
       throw new SlipwayError('DRIVER_UNSUPPORTED', `No spare machine can be made: ${why}`, {

@@ -5,7 +5,7 @@
  *                     .making-ID/   what somebody is making, or was when he was killed
  *                     .removed-ID/  what goes
  *                     .maker/       who makes one: one at a time (lock.ts)
- *                     last.log      what the last one that was made unasked had to say
+ *                     last.log      what the last one that was made unasked had to say; gone, it is not wanted any more
  *
  * A create takes one by giving its folder the name of its own VM's: that can be done once, and by one of them.
  */
@@ -333,7 +333,7 @@ export async function pruneSpares(digest: string | undefined, call: Call): Promi
     if (id !== undefined && (digest === undefined || vm?.image.startsWith(digest))) await endMaking(id, call);
     else if (digest === undefined && isRest(entry))
       await rm(join(root(computer), entry), { recursive: true, force: true });
-    else if (digest === undefined && !entry.startsWith('.') && entry !== 'last.log') await bury(entry, computer);
+    else if (digest === undefined && !entry.startsWith('.')) await bury(entry, computer);
   }
   return shown;
 }

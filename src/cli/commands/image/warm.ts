@@ -1,7 +1,9 @@
+import { access } from 'node:fs/promises';
 import { z } from 'zod';
 import { driverNamed } from '../../../drivers/index.ts';
 import { makeSpares } from '../../../lifecycle/spares.ts';
 import { defineCommand, type Command } from '../../command.ts';
+import { ASKED_BY } from '../../spare.ts';
 import { driverInfos, specFrom } from '../../spec.ts';
 
 /** The driver that makes machines of local images. */
@@ -34,7 +36,14 @@ export const imageWarm: Command<typeof args> = defineCommand({
       before: undefined,
       profiles: [],
     });
-    const made = await makeSpares(kind, count, driverNamed(DRIVER), world);
+    const asked = env[ASKED_BY];
+    const still = async (): Promise<boolean> =>
+      asked === undefined ||
+      access(asked).then(
+        () => true,
+        () => false,
+      );
+    const made = await makeSpares({ kind, count, still }, driverNamed(DRIVER), world);
     const what = count === 1 ? 'A spare machine is' : `${count} spare machines are`;
     return {
       json: { image: kind.options.image, ready: count, made },
