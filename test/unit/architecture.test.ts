@@ -85,6 +85,9 @@ const CLI_MAY = [
   /^cli\//,
 ];
 
+/** How the old tool's store is read and written, without a word of its command line. */
+const OLD_STORE = /^docker-machine\/(authority|foreign|store)\.ts$/;
+
 const rules: readonly Rule[] = [
   {
     says: 'The hall is what every room needs, so it knows none of them: a file of src/ imports files of src/ only',
@@ -162,14 +165,17 @@ const rules: readonly Rule[] = [
     breaks: ({ from, to }) => !isIn('cli', from) && !isIn('docker-machine', from) && isIn('cli', to),
   },
   {
-    says: 'The drop-in is an end: nobody imports docker-machine/',
-    breaks: ({ from, to }) => !isIn('docker-machine', from) && isIn('docker-machine', to),
+    says: 'The drop-in is an end: nobody imports docker-machine/, but for the command that takes over what lies in its store',
+    breaks: ({ from, to }) =>
+      !isIn('docker-machine', from) &&
+      isIn('docker-machine', to) &&
+      !(from === 'cli/commands/import.ts' && OLD_STORE.test(to)),
   },
   {
     says: 'The rooms meet in lifecycle/: the command line sees their registries and what is made to be shown',
     breaks: ({ from, to }) =>
       (isIn('cli', from) || isIn('docker-machine', from)) &&
-      !(isIn('docker-machine', from) && isIn('docker-machine', to)) &&
+      !isIn('docker-machine', to) &&
       !isHall(to) &&
       !CLI_MAY.some((pattern) => pattern.test(to)),
   },
