@@ -108,7 +108,7 @@ async function slipwayMistake(words: readonly string[], lenient: boolean): Promi
   } catch (error) {
     if (!(error instanceof SlipwayError)) throw error;
     // In a sentence a command stands for itself.
-    return lenient && /^Missing required argument/.test(error.message) ? undefined : error.message;
+    return lenient && error.message.startsWith('Missing required argument') ? undefined : error.message;
   }
 }
 
