@@ -7,6 +7,7 @@ import { clientCertificates } from './lifecycle/identity.ts';
 import { hasEnded, shownTime, troubleOfLife } from './lifecycle/life.ts';
 import { inspectMachine } from './lifecycle/run.ts';
 import type { World } from './lifecycle/world.ts';
+import { readIfThere } from './changes.ts';
 import { SlipwayError, systemCode } from './errors.ts';
 import type { Machine, Ready } from './machine.ts';
 import { daysLeft, RENEW_DAYS } from './provision/certificates.ts';
@@ -154,8 +155,11 @@ async function asItsDriverSays(
 async function daysUntilExpiry({ spec, endpoint, host }: Ready, store: Store, now: Date): Promise<number | undefined> {
   if (!endpoint.tls) return undefined;
   const { tls, serverCert } = store.paths(spec.name);
-  const files = [join(tls, 'ca.pem'), join(tls, 'cert.pem'), ...(host.ssh ? [serverCert] : [])];
-  return daysLeft(await Promise.all(files.map((file) => readFile(file, 'utf8'))), now);
+  const files = [join(tls, 'ca.pem'), join(tls, 'cert.pem')];
+  const ofClient = await Promise.all(files.map((file) => readFile(file, 'utf8')));
+  // A store that only shows the machine has no copy of what lies on the host.
+  const ofEngine = host.ssh ? await readIfThere(serverCert) : undefined;
+  return daysLeft([...ofClient, ...(ofEngine === undefined ? [] : [ofEngine])], now);
 }
 
 /** Whether an SSH server says its first word. An open port is not enough: a VM's is opened by the program that runs it. */
