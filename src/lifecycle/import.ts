@@ -31,7 +31,8 @@ export type Imported = {
   readonly silent: string | undefined;
 };
 
-const ENGINE_SECONDS = 15;
+/** It runs already, so what does not answer soon does not answer. */
+const ENGINE_SECONDS = 5;
 
 /** Why a machine can't be taken over; undefined where it can. */
 export function obstacle(machine: Machine, { shows }: Pick<Source, 'shows'>): SlipwayError | undefined {
