@@ -178,6 +178,28 @@ describe('help', () => {
   });
 });
 
+describe('create knows every flag of the old tool’s drivers that are here', () => {
+  const engine =
+    'driver engine-install-url engine-opt engine-insecure-registry engine-registry-mirror engine-label engine-storage-driver engine-env swarm swarm-image swarm-master swarm-discovery swarm-strategy swarm-opt swarm-join-opt swarm-host swarm-addr swarm-experimental tls-san';
+  test.each([
+    ['none', 'url'],
+    ['generic', 'generic-engine-port generic-ip-address generic-ssh-key generic-ssh-port generic-ssh-user'],
+    [
+      'amazonec2',
+      'amazonec2-access-key amazonec2-ami amazonec2-block-duration-minutes amazonec2-device-name amazonec2-endpoint amazonec2-iam-instance-profile amazonec2-insecure-transport amazonec2-instance-type amazonec2-keypair-name amazonec2-monitoring amazonec2-open-port amazonec2-private-address-only amazonec2-region amazonec2-request-spot-instance amazonec2-retries amazonec2-root-size amazonec2-secret-key amazonec2-security-group amazonec2-security-group-readonly amazonec2-session-token amazonec2-spot-price amazonec2-ssh-keypath amazonec2-ssh-port amazonec2-ssh-user amazonec2-subnet-id amazonec2-tags amazonec2-use-ebs-optimized-instance amazonec2-use-private-address amazonec2-userdata amazonec2-volume-type amazonec2-vpc-id amazonec2-zone',
+    ],
+    [
+      'google',
+      'google-address google-disk-size google-disk-type google-machine-image google-machine-type google-network google-open-port google-preemptible google-project google-scopes google-service-account google-subnetwork google-tags google-use-existing google-use-internal-ip google-use-internal-ip-only google-username google-zone',
+    ],
+  ])('%s', async (driver, flags) => {
+    await using home = await newHome();
+    const { stdout } = await home.machine('create', '-d', driver, '--help');
+    const known = new Set([...stdout.matchAll(/--([a-z0-9-]+)/g)].map(([, flag]) => flag));
+    expect(`${engine} ${flags}`.split(' ').filter((flag) => !known.has(flag))).toEqual([]);
+  });
+});
+
 describe('machines of an engine that exists', () => {
   let home: Home;
   /** Listens, and answers nobody. */

@@ -4,7 +4,7 @@ import { driverNamed, drivers } from '../../drivers/index.ts';
 import { SlipwayError } from '../../errors.ts';
 import { createSettled, settle } from '../../lifecycle/create.ts';
 import { isMachineName, type MachineSpec, type Ready } from '../../machine.ts';
-import { coerce, type OptionInfo, type Values } from '../../options.ts';
+import { coerce, describe, type OptionInfo, type Values } from '../../options.ts';
 import { mendingOf, missingPrograms } from '../../programs.ts';
 import { engineInfos } from '../../spec.ts';
 import { bootstrap, seed } from '../authority.ts';
@@ -97,7 +97,8 @@ export function driverFlags(driver: string): readonly Flag[] {
 }
 
 function credentialsOf(driver: string): readonly OptionInfo[] {
-  return credentialInfos.filter(({ flag }) => flag.startsWith(`${driver}-`));
+  const { credentials } = driverNamed(driver);
+  return credentials ? describe(credentials, driver) : [];
 }
 
 /** What was typed, by the names of our own flags and as our schemas take it. */
