@@ -154,10 +154,22 @@ export async function mustAnswer(machine: Ready, world: Call['world'], before: s
   );
 }
 
+/** The work on one of several machines, whose row then says how it ended. */
+export async function ending(name: string, { ended }: Call, work: (name: string) => Promise<void>): Promise<void> {
+  try {
+    await work(name);
+    ended(name);
+  } catch (error) {
+    ended(name, error);
+    throw error;
+  }
+}
+
 /** The same for each of these machines at once; all of them are known before anything is done, and all that fails is told. */
 export async function each(names: readonly string[], call: Call, work: (name: string) => Promise<void>): Promise<void> {
   for (const name of names) await ownNamed(name, call.world);
-  const done = await Promise.allSettled(names.map(async (name) => work(name)));
+  const done = await Promise.allSettled(names.map(async (name) => ending(name, call, work)));
+  call.done();
   const failed = done.flatMap((one, at) =>
     one.status === 'rejected' ? [failureOf(one.reason as unknown, names[at])] : [],
   );

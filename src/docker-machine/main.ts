@@ -97,13 +97,16 @@ async function run(command: OldCommand, rest: readonly string[], globals: FlagVa
   if (asksForHelp(command, rest)) return print(commandHelp(command, await flagsOf(command, rest, around, true)));
   const flags = await flagsOf(command, rest, around, false);
   const parsed = command.raw ? { words: rest, values: {}, typed: {} } : parsedBy(command, flags, rest);
+  const several = parsed.words.length > 1;
   const call: Call = {
     ...around,
     ...parsed,
     argv: [PROGRAM, ...argv],
     root,
     globals: { ...globals, debug: debugging },
-    worldOf: (name) => ({ ...world, progress: progressOf(name) }),
+    worldOf: (name) => (several ? { ...world, progress: progressOf(name) } : world),
+    ended: (name, error) => several && progressOf(name).end(error),
+    done: () => view?.close(),
     lend: (variable, value) => {
       if (value === undefined) delete process.env[variable];
       else process.env[variable] = value;

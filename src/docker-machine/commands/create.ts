@@ -64,7 +64,8 @@ export const create = defineOld({
     const spec = specOf(name, driver, flags, before?.spec, call);
     await seed(name, store, call.root, authorityIn(call));
     const ready = await made(spec, { ...call, world: { ...call.worldOf(name), store } });
-    call.out(`Docker is up and running!`);
+    call.done();
+    call.out('Docker is up and running!');
     call.out(
       `To see how to connect your Docker Client to the Docker Engine running on this virtual machine, run: docker-machine env ${ready.spec.name}`,
     );

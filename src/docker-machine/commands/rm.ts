@@ -3,7 +3,7 @@ import { SlipwayError } from '../../errors.ts';
 import { defineOld, type Call } from '../command.ts';
 import { Failure, failureOf, sentence } from '../failure.ts';
 import { isSlipways } from '../foreign.ts';
-import { knownDriver, notOurs, withoutDriver } from '../machines.ts';
+import { ending, knownDriver, notOurs, withoutDriver } from '../machines.ts';
 
 export const rm = defineOld({
   name: 'rm',
@@ -33,15 +33,17 @@ export const rm = defineOld({
     await Promise.all(
       [...new Set(words)].map(async (name) => {
         try {
-          await mayGo(name, force, call);
-          const { stays } = await removeMachine(name, { deprovision: false, force }, worldOf(name));
+          await ending(name, call, async () => {
+            await mayGo(name, force, call);
+            await removeMachine(name, { deprovision: false, force }, worldOf(name));
+          });
           out(`Successfully removed ${name}`);
-          if (stays !== undefined && call.globals.debug === true) say(`${name}: ${stays}`);
         } catch (error) {
           failures.push(why(name, error));
         }
       }),
     );
+    call.done();
     for (const failure of failures) say(failure);
     // With --force its callers expect success; what may be left is said above.
     if (failures.length > 0 && !(force && (await noneLeft(words, call)))) return 1;
