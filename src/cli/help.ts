@@ -106,7 +106,7 @@ function leftOf(info: OptionInfo): string {
 }
 
 function rightOf(info: OptionInfo): string {
-  const choices = info.choices.length > 0 && info.kind === 'choice' ? `: ${info.choices.join(', ')}` : '';
+  const choices = info.choices.length > 0 ? `: ${info.choices.join(', ')}` : '';
   const plain = info.default === undefined || info.default === false || Array.isArray(info.default);
   const initial = info.required ? ' (required)' : plain ? '' : ` (${String(info.default)})`;
   return `${info.description}${choices}${initial}`;

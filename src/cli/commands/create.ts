@@ -43,7 +43,7 @@ const args = z.object({
   profile: z
     .array(z.enum(known.map(({ name }) => name) as [string, ...string[]]))
     .default([...defaultProfiles])
-    .meta({ description: `Profiles: ${known.map(({ name }) => name).join(', ')}`, value: 'name' }),
+    .meta({ description: 'Profiles', value: 'name' }),
   sudoPassword,
 });
 
