@@ -505,6 +505,16 @@ describe('the profile', () => {
     await applyChanges(dockerMachine.add({ machine: generic, tls, places }));
     const read = await openMachineStore(places.dockerMachine).read('web');
     expect([isSlipways(read), read.spec.id, read.endpoint]).toEqual([true, generic.spec.id, generic.endpoint]);
+    // The old tool checks the engine by the files that are named here, and the store's own authority knows nothing of it.
+    const folder = join(places.dockerMachine, 'machines', 'web');
+    const shown = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as {
+      HostOptions: { AuthOptions: object };
+    };
+    expect(shown.HostOptions.AuthOptions).toMatchObject({
+      CaCertPath: join(folder, 'ca.pem'),
+      ClientCertPath: join(folder, 'cert.pem'),
+      ClientKeyPath: join(folder, 'key.pem'),
+    });
     expect(await dockerMachine.conflict('web', generic.spec.id, places)).toBeUndefined();
     expect(await dockerMachine.conflict('web', 'another', places)).toMatchObject({ code: 'CONTEXT_TAKEN' });
     await applyChanges(dockerMachine.drop('web', places));

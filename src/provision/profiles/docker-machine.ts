@@ -298,7 +298,10 @@ export const dockerMachine: Profile = {
       content,
       mode: 0o600,
     }));
-    const view = configJson(machine, { root: places.dockerMachine });
+    const [ca, cert, key] = ['ca', 'cert', 'key'].map((file) => join(folder, `${file}.pem`));
+    // Its authority is its own, and the key of that stays in Slipway's store.
+    const authority = { ca, cert, key, caKey: '' };
+    const view = configJson(machine, { root: places.dockerMachine, authority });
     // First, since it says whose the folder is.
     return [{ do: 'write', path: config, content: view, mode: 0o600 }, ...certificates];
   },
