@@ -9,7 +9,6 @@ import { contextName } from '../../provision/profiles/docker-context.ts';
 import { sudoPassword } from '../../spec.ts';
 import { defineCommand, type Cli, type Command, type Result } from '../command.ts';
 import { table } from '../print.ts';
-import { credentialInfos, lendCredentials } from '../spec.ts';
 import { namedOnce, onEach } from './each.ts';
 
 const args = z.object({
@@ -31,10 +30,9 @@ export const importCommand: Command<typeof args> = defineCommand({
   summary: 'Take over machines of docker-machine, or list those that could be',
   words: '[names...]',
   args,
-  more: credentialInfos,
   details:
     'What they were stays until they are here, and goes then unless you say --keep. Their hosts are visited and not changed: slipway provision does that.',
-  async run({ words, args: { from, all, keep }, flags }, cli) {
+  async run({ words, args: { from, all, keep } }, cli) {
     if (all && words.length > 0)
       throw new SlipwayError('USAGE', 'Name the machines, or say --all', { hint: 'slipway import --all' });
     const root = resolve(from ?? cli.world.places.dockerMachine);
@@ -47,7 +45,6 @@ export const importCommand: Command<typeof args> = defineCommand({
     namedOnce(names);
     // A name that is wrong stops the command before anything is done.
     for (const name of names) await known(name, source, root);
-    lendCredentials(flags, cli);
     return await onEach(names, cli, async (name, world) => {
       const { machine, silent } = await importMachine(name, source, { keep }, world);
       const how = machine.spec.profiles.includes('docker-context') ? `: docker --context ${contextName(name)} …` : '';
