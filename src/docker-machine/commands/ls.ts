@@ -57,14 +57,17 @@ function filterIn(text: string): Filter {
   if (key === undefined || value === undefined) throw new Failure('Unsupported filter syntax');
   const found = KEYS.find((one) => one === key.toLowerCase());
   if (found === undefined) throw new Failure(`Unsupported filter key '${key}'`);
-  if (found === 'name') {
-    try {
-      new RegExp(value);
-    } catch {
-      throw new Failure(`Unsupported filter syntax: ${JSON.stringify(value)} is no regular expression`);
-    }
-  }
+  if (found === 'name') patternIn(value);
   return { key: found, value };
+}
+
+/** Refused before any machine is asked. */
+function patternIn(value: string): RegExp {
+  try {
+    return new RegExp(value);
+  } catch {
+    throw new Failure(`Unsupported filter syntax: ${JSON.stringify(value)} is no regular expression`);
+  }
 }
 
 /** Machines are asked for their state only where a filter wants it, all at once, and within the time. */
