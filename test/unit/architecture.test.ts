@@ -260,6 +260,13 @@ test('no command loads SSH, prompts, live lists or X.509 before it uses them', (
   }
 });
 
+test('a quick answer knows neither drivers nor what is done over the network, nor any library but declarations', () => {
+  const reached = [...reachable('cli/begin.ts')];
+  const rooms = /^(drivers|provision\/(?!profiles)|lifecycle|fleet|go-template|cloud|look|ssh|spec|child)/;
+  expect(reached.filter((file) => rooms.test(file))).toEqual([]);
+  expect(reached.filter((name) => !sources.has(name) && !name.startsWith('node:'))).toEqual(['zod']);
+});
+
 /** The two programs, and what both of them are to the world. */
 const PROGRAMS = [
   'cli/begin.ts',

@@ -5,7 +5,8 @@ import type { Machine } from '../../machine.ts';
 import { contextName } from '../../provision/profiles/docker-context.ts';
 import { shownSeconds } from '../../spec.ts';
 import { defineCommand, type Command } from '../command.ts';
-import { documentFormat, formatOption } from '../format.ts';
+import { formatOption } from '../format-option.ts';
+import { documentFormat } from '../format.ts';
 import { page } from '../print.ts';
 
 const args = z.object({
