@@ -1,5 +1,5 @@
 import { SlipwayError } from '../errors.ts';
-import { shownDeadline } from '../lifecycle/life.ts';
+import { shownDeadline } from '../lifecycle/deadline.ts';
 import { lookAt, type Look } from '../look.ts';
 import { currentContext } from '../provision/profiles/current-context.ts';
 import { contextName } from '../provision/profiles/docker-context.ts';

@@ -1,5 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { drivers } from '../../src/drivers/index.ts';
+import { driverNames } from '../../src/drivers/names.ts';
 import { isMachineName, sortedNames } from '../../src/machine.ts';
 
 const character = fc.constantFrom(...'aAbBzZ0123459.-');
@@ -29,4 +31,8 @@ test('the order does not hang on the order in which a folder names them', () => 
       expect(sortedNames(given.toReversed())).toEqual(sortedNames(given));
     }),
   );
+});
+
+test('drivers are called what is known of them without them', () => {
+  expect(Object.entries(driverNames)).toEqual(drivers.map(({ name, also = [] }) => [name, also]));
 });
