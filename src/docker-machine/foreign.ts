@@ -6,19 +6,12 @@ import { SlipwayError } from '../errors.ts';
 import type { EngineSpec, Host, Machine, MachineSpec, SshTarget } from '../machine.ts';
 import { MARK, type Mark, type Overrides } from '../provision/profiles/docker-machine.ts';
 import { engineOptions } from '../spec.ts';
+import type { Foreign } from './view.ts';
 
 const NEWEST = 3;
 const ENGINE_PORT = 2376;
 
 type Fields = Readonly<Record<string, unknown>>;
-
-/** `ofSlipway`: the view of a machine that `slipway` keeps elsewhere, and alone may change or remove. */
-type Foreign = Machine & { readonly ofSlipway?: true };
-
-/** Whether this is the view of a machine that `slipway` keeps in its own store. */
-export function isSlipways(machine: Machine): boolean {
-  return (machine as Foreign).ofSlipway === true;
-}
 
 /** Undefined where there is no config.json. RECORD_BROKEN where it can't be used. */
 export function readForeign(name: string, folder: string, text: string | undefined): Machine | undefined {

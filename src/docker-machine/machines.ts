@@ -1,12 +1,12 @@
 /** The machines that a command line means, and how the old tool calls what they are. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { driverNamed, drivers } from '../drivers/index.ts';
+import { driverNames } from '../drivers/names.ts';
 import { SlipwayError } from '../errors.ts';
 import { lookAt, type Look } from '../look.ts';
 import type { Machine, Ready } from '../machine.ts';
 import type { Call } from './command.ts';
 import { Failure, failureOf, notThere } from './failure.ts';
-import { isSlipways } from './foreign.ts';
+import { isSlipways } from './view.ts';
 
 export type State = '' | 'Running' | 'Paused' | 'Saved' | 'Stopped' | 'Stopping' | 'Starting' | 'Error' | 'Timeout';
 
@@ -70,13 +70,14 @@ export function oldDriver(name: string): string {
 
 /** A driver by either of its names. */
 export function knownDriver(name: string): string | undefined {
-  return drivers.find((driver) => driver.name === name || driver.also?.includes(name) === true)?.name;
+  return Object.entries<readonly string[]>(driverNames).find(([own, also]) => own === name || also.includes(name))?.[0];
 }
 
 /** Only what drivers make can be started and stopped by them. */
-export function mustDo(verb: 'start' | 'stop' | 'kill', { spec }: Machine): void {
+export async function mustDo(verb: 'start' | 'stop' | 'kill', { spec }: Machine): Promise<void> {
   const name = knownDriver(spec.driver);
   if (name === undefined) throw withoutDriver(spec.driver);
+  const { driverNamed } = await import('../drivers/index.ts');
   if (!driverNamed(name)[verb]) throw new Failure(`${oldDriver(name)} driver does not support ${verb}`);
 }
 

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
-import { packageFile, worldHere } from '../cli/here.ts';
+import { interruption, packageFile, worldHere } from '../cli/here.ts';
 import type { MachineProgress, View } from '../cli/progress.ts';
 import { canceled, SlipwayError } from '../errors.ts';
 import type { World } from '../lifecycle/world.ts';
@@ -20,7 +20,7 @@ const SPOKEN = '0.16.2';
 const METADATA = 'docker-cli-plugin-metadata';
 const AS_PLUGIN = 'DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND';
 
-const interrupt = new AbortController();
+const interrupt = interruption();
 const typed = process.argv.slice(2);
 const argv = process.env[AS_PLUGIN] === undefined ? typed : typed.slice(typed.indexOf('machine') + 1);
 const debugging = isDebugging();

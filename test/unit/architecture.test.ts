@@ -31,7 +31,8 @@ type Rule = {
 
 const isIn = (room: string, file: string): boolean => file.startsWith(`${room}/`);
 const isDriver = (file: string): boolean =>
-  isIn('drivers', file) && !['drivers/driver.ts', 'drivers/all.ts', 'drivers/index.ts'].includes(file);
+  isIn('drivers', file) &&
+  !['drivers/driver.ts', 'drivers/names.ts', 'drivers/all.ts', 'drivers/index.ts'].includes(file);
 /** A driver is a file of drivers/, or a folder of it when one file is not enough. */
 const driverOf = (file: string): string => file.split('/')[1]?.replace(/\.ts$/, '') ?? '';
 const DRIVERS_MAY = new Set([
@@ -74,7 +75,7 @@ const FLEET_MAY = [
 ];
 /** What the command line may see of the rooms: their registries and what they hand out to be shown. */
 const CLI_MAY = [
-  /^drivers\/(index|driver)\.ts$/,
+  /^drivers\/(index|driver|names)\.ts$/,
   /^images\//,
   /^provision\/step\.ts$/,
   /^provision\/profiles\/[^/]+\.ts$/,
@@ -86,7 +87,7 @@ const CLI_MAY = [
 ];
 
 /** How the old tool's store is read and written, without a word of its command line. */
-const OLD_STORE = /^docker-machine\/(authority|foreign|store)\.ts$/;
+const OLD_STORE = /^docker-machine\/(authority|foreign|store|view)\.ts$/;
 
 const rules: readonly Rule[] = [
   {
@@ -122,7 +123,7 @@ const rules: readonly Rule[] = [
     breaks: ({ from, to }) =>
       isDriver(from) &&
       isIn('drivers', to) &&
-      to !== 'drivers/driver.ts' &&
+      !['drivers/driver.ts', 'drivers/names.ts'].includes(to) &&
       !(isDriver(to) && driverOf(from) === driverOf(to)),
   },
   {
@@ -260,14 +261,25 @@ test('no command loads SSH, prompts, live lists or X.509 before it uses them', (
   }
 });
 
+test('a quick answer knows neither drivers nor what is done over the network, nor any library but declarations', () => {
+  const reached = [...reachable('cli/begin.ts')];
+  const rooms = /^(drivers|provision\/(?!profiles)|lifecycle|fleet|go-template|cloud|look|ssh|spec|child)/;
+  expect(reached.filter((file) => rooms.test(file))).toEqual([]);
+  expect(reached.filter((name) => !sources.has(name) && !name.startsWith('node:'))).toEqual(['zod']);
+});
+
+test('what clients ask of the drop-in loads no driver and no declaration before an engine is silent', () => {
+  for (const name of ['active', 'config', 'env', 'inspect', 'ls', 'values']) {
+    const reached = reachable(`docker-machine/commands/${name}.ts`);
+    expect(
+      ['zod', 'drivers/all.ts'].filter((one) => reached.has(one)),
+      name,
+    ).toEqual([]);
+  }
+});
+
 /** The two programs, and what both of them are to the world. */
-const PROGRAMS = [
-  'cli/begin.ts',
-  'cli/main.ts',
-  'docker-machine/begin.ts',
-  'docker-machine/main.ts',
-  'cli/here.ts',
-];
+const PROGRAMS = ['cli/begin.ts', 'cli/main.ts', 'docker-machine/begin.ts', 'docker-machine/main.ts', 'cli/here.ts'];
 
 test('the process is read and written where the programs begin: everything else gets what it needs handed in', () => {
   // A guest has a console too: the names of files are no calls.

@@ -1,8 +1,9 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { isSlipways, readForeign } from '../../src/docker-machine/foreign.ts';
+import { readForeign } from '../../src/docker-machine/foreign.ts';
 import { openMachineStore } from '../../src/docker-machine/store.ts';
+import { isSlipways } from '../../src/docker-machine/view.ts';
 import { driverNamed } from '../../src/drivers/index.ts';
 import type { Machine } from '../../src/machine.ts';
 import { applyChanges } from '../../src/changes.ts';

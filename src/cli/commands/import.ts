@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { caKeyOf } from '../../docker-machine/authority.ts';
-import { isSlipways } from '../../docker-machine/foreign.ts';
+import { isSlipways } from '../../docker-machine/view.ts';
 import { openMachineStore } from '../../docker-machine/store.ts';
 import { SlipwayError } from '../../errors.ts';
 import { importMachine, obstacle, type Source } from '../../lifecycle/import.ts';

@@ -58,7 +58,7 @@ function commandFor({ name: verb, summary, doing, done, idle, work, after }: Ver
       const { out, world, worldOf } = call;
       await each(await namesIn(call), call, async (name) => {
         const machine = await machineNamed(name, world);
-        mustDo(verb, machine);
+        await mustDo(verb, machine);
         out(`${doing} "${name}"...`);
         if ((await stateOf(machine, world)).state === idle.state)
           throw new Failure(`Machine "${name}" is ${idle.words}.`);

@@ -2,8 +2,8 @@ import { removeMachine } from '../../lifecycle/remove.ts';
 import { SlipwayError } from '../../errors.ts';
 import { defineOld, type Call } from '../command.ts';
 import { Failure, failureOf, sentence } from '../failure.ts';
-import { isSlipways } from '../foreign.ts';
 import { ending, knownDriver, notOurs, withoutDriver } from '../machines.ts';
+import { isSlipways } from '../view.ts';
 
 export const rm = defineOld({
   name: 'rm',
