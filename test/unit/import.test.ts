@@ -1,7 +1,7 @@
 import { access, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { isSlipways } from '../../src/docker-machine/foreign.ts';
+import { isSlipways } from '../../src/docker-machine/view.ts';
 import { openMachineStore } from '../../src/docker-machine/store.ts';
 import { qemu } from '../../src/drivers/qemu/qemu.ts';
 import { readVm, vmFolder } from '../../src/drivers/qemu/vm.ts';
