@@ -37,9 +37,15 @@ function wordsOf(words: readonly string[]): { readonly names: readonly string[];
   if (wrong !== undefined) throw badName(wrong);
   if (names.length > 0 && (time === 'never' || isDuration(time)))
     return { names, more: time === 'never' ? time : { time } };
-  throw new SlipwayError('USAGE', `The last word says how much later, and ${JSON.stringify(time)} is no time`, {
-    hint: `For example: slipway extend ${names[0] ?? time} 2h, or slipway extend ${names[0] ?? time} never`,
-  });
+  const isTime = time === 'never' || isDuration(time);
+  const name = names[0] ?? (isTime ? 'NAME' : time);
+  throw new SlipwayError(
+    'USAGE',
+    isTime
+      ? `How much later is said, ${time}, and of which machine is not`
+      : `The last word says how much later, and ${JSON.stringify(time)} is no time`,
+    { hint: `For example: slipway extend ${name} 2h, or slipway extend ${name} never` },
+  );
 }
 
 function sentence({ machine, told }: Extended, now: Date): string {
