@@ -28,4 +28,3 @@ function portOf({ host }: Machine): { readonly enginePort?: number } {
 function isKnown({ host }: Machine): boolean {
   return host?.ssh === undefined || host.ssh.hostKey !== undefined;
 }
-
