@@ -41,9 +41,10 @@ describeOnBed('a machine of the old tool, in its own store', () => {
   });
 
   test('shows its host key beside what a command prints, and pins it', async () => {
-    const first = await ok(machineOf(user)('ssh', 'old', 'echo hello'));
-    expect(first.stdout).toBe('hello\n');
-    expect(first.stderr).toContain('first seen and from now on demanded');
+    const first = await Promise.all([1, 2, 3].map(async () => ok(machineOf(user)('ssh', 'old', 'echo hello'))));
+    expect(first.map(({ stdout }) => stdout)).toEqual(['hello\n', 'hello\n', 'hello\n']);
+    // One of those that come at once meets the host for all.
+    expect(first.filter(({ stderr }) => stderr.includes('first seen and from now on demanded'))).toHaveLength(1);
     expect((await ok(machineOf(user)('ssh', 'old', 'echo hello'))).stderr).toBe('');
   });
 
