@@ -93,12 +93,17 @@ export function openStore(home: string, layout: Layout = OURS): Store {
 
   async function find(name: string): Promise<Machine | undefined> {
     const { folder, record, engineEnv } = paths(name);
+    const unreadable = (path: string, error: unknown): SlipwayError =>
+      broken(name, path, `it can't be read (${systemCode(error) ?? String(error)})`, error);
     const read = (path: string): Promise<string | undefined> =>
       readIfThere(path).catch((error: unknown) => {
-        throw broken(name, path, `it can't be read (${systemCode(error) ?? String(error)})`, error);
+        throw unreadable(path, error);
       });
     const text = await read(record);
-    if (text === undefined) return await layout.foreign(name, folder);
+    if (text === undefined)
+      return await layout.foreign(name, folder).catch((error: unknown) => {
+        throw error instanceof SlipwayError || systemCode(error) === undefined ? error : unreadable(folder, error);
+      });
     const machine = parseRecord(name, record, text);
     if (machine.spec.engine.env.length === 0) return machine;
     const values = parseEnv(name, engineEnv, await read(engineEnv));

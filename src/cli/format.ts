@@ -82,7 +82,7 @@ function hintOf({ known, word }: TemplateError): string {
 }
 
 /** What hosts and engines say stands in it, so no text is believed; where it has lines, it keeps them. */
-function harmless(data: unknown): unknown {
+export function harmless(data: unknown): unknown {
   if (typeof data === 'string') return data.split('\n').map(printable).join('\n');
   if (Array.isArray(data)) return data.map(harmless);
   if (typeof data !== 'object' || data === null) return data;

@@ -43,6 +43,8 @@ export type OldCommand = {
   readonly details?: string;
   /** All behind the command is somebody else's. */
   readonly raw?: true;
+  /** stdout is that of the program that it starts: a script keeps what that prints, and our steps go to stderr. */
+  readonly lendsStdout?: true;
   /** The exit status; 0 where it is undefined. */
   run(call: Call): Promise<number | void>;
 };

@@ -40,7 +40,8 @@ export function readForeign(name: string, folder: string, text: string | undefin
   }
   const config = migrated(value, version, folder);
   const driverName = textIn(config.DriverName);
-  if (driverName === undefined || !isFields(config.Driver)) throw broken('it names no driver');
+  if (driverName === undefined || !isDriverName(driverName) || !isFields(config.Driver))
+    throw broken('it names no driver');
   const mark = markIn(config);
   const made = mark ? ofSlipway(name, driverName, config, mark) : machineOf(name, folder, driverName, config);
   const problem = optionsProblem(made.spec);
@@ -375,6 +376,11 @@ function optionsProblem({ driver: name, options }: MachineSpec): string | undefi
   if (result.success) return undefined;
   const [issue] = result.error.issues;
   return `${issue?.path.join('.') ?? 'an option'} of its driver can't be used: ${issue?.message ?? ''}`;
+}
+
+/** Names are looked up, and shown; what every object has is no driver. */
+function isDriverName(name: string): boolean {
+  return /^[a-z0-9][a-z0-9._-]*$/i.test(name) && !(name in {});
 }
 
 function isFields(value: unknown): value is Fields {

@@ -5,7 +5,7 @@ import { SlipwayError } from '../errors.ts';
 import { lookAt, type Look } from '../look.ts';
 import type { Machine, Ready } from '../machine.ts';
 import type { Call } from './command.ts';
-import { Failure, failureOf, notThere } from './failure.ts';
+import { Failure, failureOf, inOldWords, notThere } from './failure.ts';
 import { isSlipways } from './view.ts';
 
 export type State = '' | 'Running' | 'Paused' | 'Saved' | 'Stopped' | 'Stopping' | 'Starting' | 'Error' | 'Timeout';
@@ -92,7 +92,7 @@ export async function stateOf(
   seconds = STATE_SECONDS,
 ): Promise<{ state: State; look: Look }> {
   const look = await lookAt(machine, world, seconds);
-  return { state: oldState(machine, look), look };
+  return { state: oldState(machine, look), look: { ...look, trouble: inOldWords(look.trouble) } };
 }
 
 export function oldState({ spec }: Machine, { state }: Look): State {

@@ -80,7 +80,7 @@ function commandAt(words: readonly string[]): number {
 async function run(command: OldCommand, rest: readonly string[], globals: FlagValues): Promise<number> {
   const root = String(globals['storage-path'] ?? '') || join(homedir(), '.docker', 'machine');
   const { openMachineStore } = await import('./store.ts');
-  const progressOf = await openView();
+  const progressOf = await openView(command);
   const world = {
     ...worldHere({
       store: openMachineStore(root),
@@ -167,7 +167,7 @@ async function help(topic: string | undefined): Promise<number> {
   return print(commandHelp(command, command.flags));
 }
 
-async function openView(): Promise<(machine?: string) => MachineProgress> {
+async function openView({ lendsStdout }: OldCommand): Promise<(machine?: string) => MachineProgress> {
   const { hasUnicode, liveView, progressIn } = await import('../cli/progress.ts');
   const { oldView } = await import('./progress.ts');
   const { env, platform, stderr, stdout } = process;
@@ -175,7 +175,7 @@ async function openView(): Promise<(machine?: string) => MachineProgress> {
   const color = !env.NO_COLOR && live;
   const opened = live
     ? liveView({ stream: stderr, others: [stdout], color, unicode: hasUnicode(platform, env) })
-    : oldView(print, debug);
+    : oldView(lendsStdout === true ? say : print, debug);
   view = opened;
   const known = new Map<string | undefined, MachineProgress>();
   return (machine) => {

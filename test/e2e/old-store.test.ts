@@ -40,6 +40,14 @@ describeOnBed('a machine of the old tool, in its own store', () => {
     expect(await readFile(join(folder, 'config.json'), 'utf8')).toBe(before);
   });
 
+  test('shows its host key beside what a command prints, and pins it', async () => {
+    const first = await Promise.all([1, 2, 3].map(async () => ok(machineOf(user)('ssh', 'old', 'echo hello'))));
+    expect(first.map(({ stdout }) => stdout)).toEqual(['hello\n', 'hello\n', 'hello\n']);
+    // One of those that come at once meets the host for all.
+    expect(first.filter(({ stderr }) => stderr.includes('first seen and from now on demanded'))).toHaveLength(1);
+    expect((await ok(machineOf(user)('ssh', 'old', 'echo hello'))).stderr).toBe('');
+  });
+
   test('keeps its authority when it is provisioned, so that every certificate of the store goes on being good', async () => {
     const machine = machineOf(user);
     const authority = await readFile(join(folder, '..', '..', 'certs', 'ca.pem'), 'utf8');

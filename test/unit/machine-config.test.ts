@@ -417,6 +417,7 @@ describe('a machine of the old tool', () => {
     ['null', 'it is not a record'],
     ['{"ConfigVersion":"3"}', 'no number'],
     [old({ Driver: {} }), 'names no driver'],
+    [old({ DriverName: 'toString', Driver: {} }), 'names no driver'],
     [old({ DriverName: 'generic', Driver: 'x' }), 'names no driver'],
     [old({ DriverName: 'generic', Driver: { IPAddress: '-oProxyCommand=x' } }), 'ipAddress of its driver can'],
     [old({ DriverName: 'amazonec2', Driver: { InstanceId: 'i-1', Region: '../..' } }), 'region of its driver can'],

@@ -59,18 +59,23 @@ export const create = defineOld({
     const flags = flagsOf(typed);
     const store = openMachineStore(call.root, { swarm, authority: authorityIn(call) });
     await bootstrap(call.root, authorityIn(call), call.out);
-    if (driver === 'none') return await keepEngine(name, flags, { ...world, store });
+    if (driver === 'none') {
+      await keepEngine(name, flags, { ...world, store });
+      return call.out(howToConnect(name));
+    }
     lendCredentials(flags, call);
     const spec = specOf(name, driver, flags, before?.spec, call);
     await seed(name, store, call.root, authorityIn(call));
     const ready = await made(spec, { ...call, world: { ...call.worldOf(name), store } });
     call.done();
     call.out('Docker is up and running!');
-    call.out(
-      `To see how to connect your Docker Client to the Docker Engine running on this virtual machine, run: docker-machine env ${ready.spec.name}`,
-    );
+    call.out(howToConnect(ready.spec.name));
   },
 });
+
+function howToConnect(name: string): string {
+  return `To see how to connect your Docker Client to the Docker Engine running on this virtual machine, run: docker-machine env ${name}`;
+}
 
 /** The driver that the command line names, the environment, or this computer; by our name where we have it. */
 async function driverIn(argv: readonly string[], { env, world }: Pick<Call, 'env' | 'world'>): Promise<string> {

@@ -1,3 +1,4 @@
+import { harmless } from '../../cli/format.ts';
 import { parseTemplate, table, type Template } from '../../go-template/index.ts';
 import { defineOld, type Call } from '../command.ts';
 import { Failure } from '../failure.ts';
@@ -104,6 +105,6 @@ function formatIn(text: string): Format {
 }
 
 function shown(rows: readonly Row[], { template, titled }: Format): readonly string[] {
-  const lines = [...(titled ? [TITLES] : []), ...rows].map((row) => template.render(row));
+  const lines = [...(titled ? [TITLES] : []), ...rows].map((row) => template.render(harmless(row)));
   return titled ? table(lines) : lines;
 }

@@ -1,7 +1,7 @@
 import { removeMachine } from '../../lifecycle/remove.ts';
 import { SlipwayError } from '../../errors.ts';
 import { defineOld, type Call } from '../command.ts';
-import { Failure, failureOf, sentence } from '../failure.ts';
+import { Failure, failureOf, notThere, sentence } from '../failure.ts';
 import { ending, knownDriver, notOurs, withoutDriver } from '../machines.ts';
 import { isSlipways } from '../view.ts';
 
@@ -65,7 +65,7 @@ function why(name: string, error: unknown): string {
   if (error instanceof Failure) return `Error removing host "${name}": ${error.message}`;
   if (!(error instanceof SlipwayError)) throw failureOf(error, name);
   const missing = error.code === 'MACHINE_NOT_FOUND' || error.code === 'USAGE';
-  return `Error removing host "${name}": ${missing ? `Docker machine "${name}" does not exist.` : sentence(error)}`;
+  return `Error removing host "${name}": ${missing ? notThere(name).message : sentence(error)}`;
 }
 
 async function noneLeft(names: readonly string[], { world: { store } }: Call): Promise<boolean> {

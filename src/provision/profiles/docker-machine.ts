@@ -322,7 +322,11 @@ function filesOf(
 
 /** Whether a machine of ours, whichever, stands there under this name. */
 export async function isMarked(name: string, places: ClientPlaces): Promise<boolean> {
-  const text = await readIfThere(filesOf(name, places).config);
+  const text = await readIfThere(filesOf(name, places).config).catch((error: unknown) => {
+    // Asked of what is to be forgotten by force: a file that can't be read keeps nothing from it.
+    if (systemCode(error) === undefined) throw error;
+    return undefined;
+  });
   return text !== undefined && ownerIn(text) !== undefined;
 }
 
