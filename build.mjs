@@ -1,5 +1,6 @@
 // Bundles the CLI into dist/. Splitting keeps what a command does not use from being read at all.
 import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { build, transform } from 'esbuild';
 
@@ -18,6 +19,17 @@ const fewerProtos = {
       };
       return { contents: JSON.stringify(protos), loader: 'json' };
     });
+  },
+};
+
+/** As one object, zod is all of it, with its errors in fifty languages; as a namespace, a bundler leaves out what nobody calls. */
+const fewerSchemas = {
+  name: 'fewer schemas',
+  setup({ onLoad }) {
+    onLoad({ filter: /[\\/]src[\\/].*\.ts$/ }, async ({ path }) => ({
+      contents: (await readFile(path, 'utf8')).replace(/^import \{ z \} from 'zod';$/m, "import * as z from 'zod';"),
+      loader: 'ts',
+    }));
   },
 };
 
@@ -52,6 +64,42 @@ function reachable(all, calls) {
   return kept;
 }
 
+/**
+ * Quick answers come from the commands' own files. What these import while they run is none, files are read at once, without the threads
+ * that Node makes for it, and never written, and no other part of Node is read before it is called.
+ */
+const onlyWhatIsQuick = {
+  name: 'only what is quick',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^zod$/ }, () => ({ path: resolve('src/cli/declaring.ts') }));
+    onResolve({ filter: /./ }, ({ kind, path }) =>
+      kind === 'dynamic-import' ? { path, namespace: 'not quick' } : undefined,
+    );
+    onLoad({ filter: /./, namespace: 'not quick' }, () => ({ contents: "throw new Error('this is not quick')" }));
+    onResolve({ filter: /^node:/ }, ({ path, namespace }) =>
+      namespace === 'later' || ['fs', 'os', 'path', 'url', 'util'].includes(path.slice(5))
+        ? { path, external: true, sideEffects: false }
+        : { path, namespace: 'later', sideEffects: false },
+    );
+    onLoad({ filter: /./, namespace: 'later' }, async ({ path }) => ({
+      contents: Object.keys(await import(path))
+        .filter((name) => name !== 'default')
+        .map((name) => `export const ${name} = ${path === 'node:fs/promises' ? atOnce(name) : called(path, name)};`)
+        .join('\n'),
+    }));
+  },
+};
+
+function called(path, name) {
+  return `(...given) => require('${path}').${name}(...given)`;
+}
+
+function atOnce(name) {
+  return ['readFile', 'readdir', 'stat'].includes(name)
+    ? `async (...given) => require('node:fs').${name}Sync(...given)`
+    : `async () => { throw new Error('${name} is not quick'); }`;
+}
+
 /** The room of each program: what it begins with, what it is when it does more than complete words, and what it declares. */
 const programs = { slipway: 'src/cli', 'docker-machine': 'src/docker-machine' };
 const names = Object.keys(programs);
@@ -79,7 +127,7 @@ await build({
   },
   loader: { '.node': 'empty' },
   external: ['cpu-features'],
-  plugins: [fewerProtos],
+  plugins: [fewerProtos, fewerSchemas],
   legalComments: 'linked',
 });
 await writeFile('dist/package.json', '{ "type": "commonjs" }\n');
@@ -96,15 +144,19 @@ async function begin(name) {
     outfile,
     format: 'cjs',
     banner: { js: '#!/usr/bin/env node' },
-    plugins: [
-      {
-        name: 'main is a file of its own',
-        setup: ({ onResolve }) =>
-          onResolve({ filter: /^\.\/main\.ts$/ }, () => ({ path: `./${name}-main.mjs`, external: true })),
-      },
-    ],
+    define: { 'import.meta.dirname': '__dirname' },
+    minify: true,
+    plugins: [mainIsApart(name), onlyWhatIsQuick],
   });
   await chmod(outfile, 0o755);
+}
+
+function mainIsApart(name) {
+  return {
+    name: 'main is a file of its own',
+    setup: ({ onResolve }) =>
+      onResolve({ filter: /^\.\/main\.ts$/ }, () => ({ path: `./${name}-main.mjs`, external: true })),
+  };
 }
 
 /** What a program declares, as data: a Tab can't wait for the libraries that declarations are written in. */

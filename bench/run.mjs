@@ -1,10 +1,11 @@
-// npm run bench [-- --runs N] [--vm-runs N] [--only vm|warm|hosts|crowd] [--json FILE]: what Slipway costs beside the floor of the same
-// work, both measured in turn in one run on this machine. Ratios of medians are the result; absolute times are this machine's.
+// npm run bench [-- --runs N] [--vm-runs N] [--only GROUP[,GROUP]] [--json FILE]: what Slipway costs beside the floor of the same work,
+// both measured in turn in one run on this machine. Ratios of medians are the result; absolute times are this machine's. What can't be
+// measured here is left out, with a line that says what it wants.
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
@@ -16,15 +17,11 @@ const { values } = parseArgs({
     runs: { type: 'string', default: '5' },
     'vm-runs': { type: 'string', default: '3' },
     only: { type: 'string' },
-    json: { type: 'string' },
+    json: { type: 'string', default: here('results.json') },
   },
 });
 const runs = Number(values.runs);
 const vmRuns = Number(values['vm-runs']);
-if (values.only !== undefined && !['vm', 'warm', 'hosts', 'crowd'].includes(values.only)) {
-  process.stderr.write(`--only is vm, warm, hosts or crowd, got ${values.only}\n`);
-  process.exit(2);
-}
 const program = here('../dist/slipway.js');
 const work = await mkdtemp(join(tmpdir(), 'slipway-bench-'));
 const key = join(work, 'key');
@@ -42,9 +39,9 @@ let count = 0;
 // Ctrl-C reaches what runs here as well, which then fails, and all that was started is ended.
 process.once('SIGINT', () => {});
 
-async function seconds(file, argv) {
+async function seconds(file, argv, more = {}) {
   const started = performance.now();
-  await run(file, argv, { env });
+  await run(file, argv, { env: { ...env, ...more }, maxBuffer: 64 * 1024 * 1024 });
   return (performance.now() - started) / 1000;
 }
 
@@ -111,6 +108,85 @@ async function compare(what, against, ours, floor, times = runs) {
 const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
 const round = (number) => Math.round(number * 1000) / 1000;
 
+/** An engine that tells its version and nothing else, as long as `work` goes on. */
+async function withEngine(work) {
+  const engine = createServer((_request, response) => response.end('{"Version":"0.0-double"}')).listen(0, '127.0.0.1');
+  await once(engine, 'listening');
+  try {
+    return await work(`tcp://127.0.0.1:${engine.address().port}`);
+  } finally {
+    engine.close();
+    engine.closeAllConnections();
+  }
+}
+
+const START_RUNS = 5;
+const RECORDS = 1000;
+
+/** What scripts and prompts call again and again: nothing but start-up. A start is short, so there are more of them. */
+async function startRows() {
+  const home = join(work, 'start');
+  await withEngine((url) =>
+    run(...slipway('create', 'm-1', '--driver', 'none', '--none-url', url), { env: { ...env, SLIPWAY_HOME: home } }),
+  );
+  const node = () => seconds(process.execPath, ['-e', '0']);
+  const call =
+    (argv, where = home) =>
+    () =>
+      seconds(process.execPath, [program, ...argv], { SLIPWAY_HOME: where });
+  const rows = [];
+  for (const argv of [['ip', 'm-1'], ['env', '--shell', 'bash', 'm-1'], ['ls', '-q'], ['ls'], ['--help']])
+    rows.push(await compare(`slipway ${argv.join(' ')}`, 'node -e 0', call(argv), node, runs * START_RUNS));
+  const many = join(work, 'records');
+  const record = JSON.parse(await readFile(join(home, 'machines', 'm-1', 'machine.json'), 'utf8'));
+  for (let index = 1; index <= RECORDS; index += 1) {
+    const folder = join(many, 'machines', `m-${index}`);
+    await mkdir(folder, { recursive: true });
+    const one = { ...record, spec: { ...record.spec, name: `m-${index}` } };
+    await writeFile(join(folder, 'machine.json'), JSON.stringify(one, null, 2));
+  }
+  const quick = ['ls', '-q'];
+  rows.push(
+    await compare(`slipway ls -q, ${RECORDS} records`, '1 record', call(quick, many), call(quick), runs * START_RUNS),
+  );
+  return rows;
+}
+
+/** Why there are no hosts to be had here; undefined where there are. */
+async function withoutHosts() {
+  try {
+    await run('docker', ['--host', 'unix:///var/run/docker.sock', 'image', 'inspect', 'slipway-bed:bookworm-engine']);
+  } catch (error) {
+    return error.code === 'ENOENT'
+      ? 'the docker CLI is not installed'
+      : 'there is no Docker engine here that has the images of test/bed: npm run bed';
+  }
+  return undefined;
+}
+
+const CROWD = 8;
+
+/** Hosts that have an engine, made into machines by one call: eight of them, and one. Removed from the records again. */
+async function parallelRows() {
+  const hosts = async (count, work, addresses = []) =>
+    addresses.length === count
+      ? work(addresses)
+      : onHost('bookworm-engine', (address) => hosts(count, work, [...addresses, address]));
+  const made = (count) => (index) =>
+    hosts(count, async (addresses) => {
+      const home = join(work, `parallel-${count}-${index}`);
+      await mkdir(home, { recursive: true });
+      const file = join(home, 'machines.yaml');
+      const machines = addresses.map((address, at) => [
+        `p${count}-${index}-${at}`,
+        { driver: 'generic', generic: { ipAddress: address, sshKey: key } },
+      ]);
+      await writeFile(file, JSON.stringify({ machines: Object.fromEntries(machines) }));
+      return seconds(...slipway('apply', '-f', file), { SLIPWAY_HOME: home, DOCKER_CONFIG: join(home, 'docker') });
+    });
+  return [await compare(`${CROWD} hosts that have an engine, made in parallel`, '1 of them', made(CROWD), made(1))];
+}
+
 /** What is done on hosts that answer SSH: containers that boot like machines. */
 async function hostRows() {
   const rows = [];
@@ -149,17 +225,6 @@ async function hostRows() {
         () => seconds('ssh', ssh),
       ),
     );
-    const node = () => seconds(process.execPath, ['-e', '0']);
-    for (const argv of [['ip', 'same'], ['env', '--shell', 'bash', 'same'], ['ls', '-q'], ['--help']]) {
-      rows.push(
-        await compare(
-          `slipway ${argv.join(' ')}`,
-          'node -e 0',
-          () => seconds(process.execPath, [program, ...argv]),
-          node,
-        ),
-      );
-    }
   });
   return rows;
 }
@@ -169,13 +234,14 @@ const MANY = 200;
 
 /** Many machines against few of them: ten times as many may take ten times as long at the most. Their engine is a double. */
 async function crowdRows() {
-  const engine = createServer((_request, response) => response.end('{"Version":"0.0-double"}')).listen(0, '127.0.0.1');
-  await once(engine, 'listening');
+  return await withEngine(crowdRowsOf);
+}
+
+async function crowdRowsOf(url) {
   const sized = [];
   for (const size of [MANY, FEW]) {
     const home = join(work, `crowd-${size}`);
     await mkdir(home);
-    const url = `tcp://127.0.0.1:${engine.address().port}`;
     const file = join(home, 'machines.yaml');
     await writeFile(file, `machines: { m: { count: ${size}, driver: none, none: { url: '${url}' }, profiles: [] } }\n`);
     const there = { env: { ...env, SLIPWAY_HOME: home }, maxBuffer: 64 * 1024 * 1024 };
@@ -206,21 +272,19 @@ async function crowdRows() {
     );
     rows.push({ ...row, memory: { ours: memory[0], floor: memory[1] } });
   }
-  engine.close();
-  engine.closeAllConnections();
   return rows;
 }
 
-async function hasEmulator() {
+/** Why no VM runs here; undefined where one does. */
+async function withoutVms() {
   const emulator = `qemu-system-${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}`;
   try {
     await run(emulator, ['--version']);
-    return true;
   } catch (error) {
     if (error.code !== 'ENOENT') throw error;
-    process.stderr.write(`Skipped: ${emulator} is not installed, so no local VM was measured.\n`);
-    return false;
+    return `${emulator} is not installed`;
   }
+  return undefined;
 }
 
 /** The time of a create of a local VM, which is looked at, then removed, untimed. */
@@ -243,7 +307,6 @@ async function created(name, look = () => {}, ...more) {
  * behind the measurement.
  */
 async function warmRows() {
-  if (!(await hasEmulator())) return [];
   await run(...slipway('image', 'warm'), { env });
   const pool = join(env.SLIPWAY_HOME, 'spares');
   const [id] = (await readdir(pool)).filter((entry) => /^[0-9a-f-]{36}$/.test(entry));
@@ -288,7 +351,6 @@ async function warmRows() {
 
 /** A VM of this computer from nothing but its image, which is built before and not timed; nor is its removal. */
 async function vmRows() {
-  if (!(await hasEmulator())) return [];
   let made;
   await created('first', async () => {
     const vms = join(env.SLIPWAY_HOME, 'vms');
@@ -310,11 +372,32 @@ async function vmRows() {
   ];
 }
 
+/** By the word of --only: what is measured, and what says why it can't be. */
+const groups = {
+  start: { rows: startRows },
+  hosts: { rows: hostRows, missing: withoutHosts },
+  parallel: { rows: parallelRows, missing: withoutHosts },
+  crowd: { rows: crowdRows },
+  vm: { rows: vmRows, missing: withoutVms },
+  warm: { rows: warmRows, missing: withoutVms },
+};
+
+const wanted = values.only === undefined ? Object.keys(groups) : values.only.split(',');
+const strange = wanted.find((name) => !Object.hasOwn(groups, name));
+if (strange !== undefined) {
+  process.stderr.write(`--only takes words of ${Object.keys(groups).join(', ')}, got ${strange}\n`);
+  await rm(work, { recursive: true, force: true });
+  process.exit(2);
+}
+
 try {
   await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', key]);
   const rows = [];
-  for (const [name, measure] of Object.entries({ hosts: hostRows, crowd: crowdRows, vm: vmRows, warm: warmRows }))
-    if (values.only === undefined || values.only === name) rows.push(...(await measure()));
+  for (const name of wanted) {
+    const missing = await groups[name].missing?.();
+    if (missing === undefined) rows.push(...(await groups[name].rows()).map((row) => ({ group: name, ...row })));
+    else process.stderr.write(`Skipped: ${name}, since ${missing}\n`);
+  }
   const line = (cells) => `| ${cells.join(' | ')} |`;
   const table = [
     line(['what', 'against', 'runs', 'seconds', 'floor', 'ratio']),
@@ -322,7 +405,11 @@ try {
     ...rows.map((row) => line([row.what, row.against, row.runs, row.seconds, row.floor, row.ratio])),
   ];
   process.stdout.write(`Medians\n${table.join('\n')}\n`);
-  if (values.json) await writeFile(values.json, `${JSON.stringify({ node: process.version, rows }, null, 2)}\n`);
+  const machine = { node: process.version, platform: process.platform, cpus: availableParallelism() };
+  await writeFile(
+    values.json,
+    `${JSON.stringify({ ...machine, measured: new Date().toISOString(), rows }, null, 2)}\n`,
+  );
 } finally {
   await rm(work, { recursive: true, force: true });
 }

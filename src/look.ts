@@ -2,16 +2,15 @@ import { readFile } from 'node:fs/promises';
 import type { Instance } from './drivers/driver.ts';
 import { connect as connectSocket } from 'node:net';
 import { join } from 'node:path';
-import { openSession } from './lifecycle/hosts.ts';
 import { clientCertificates } from './lifecycle/identity.ts';
-import { hasEnded, shownTime, troubleOfLife } from './lifecycle/life.ts';
-import { inspectMachine } from './lifecycle/run.ts';
+import { hasEnded, shownTime, troubleOfLife } from './lifecycle/deadline.ts';
 import type { World } from './lifecycle/world.ts';
+import { readIfThere } from './changes.ts';
 import { SlipwayError, systemCode } from './errors.ts';
 import type { Machine, Ready } from './machine.ts';
 import { daysLeft, RENEW_DAYS } from './provision/certificates.ts';
 import { askInfo, askVersion, inWords, type EngineInfo } from './provision/engine-api.ts';
-import { gatherVitals, type Vitals } from './provision/vitals.ts';
+import type { Vitals } from './provision/vitals.ts';
 import type { Store } from './store.ts';
 
 export type Look = {
@@ -144,9 +143,11 @@ async function silence(
 /** A provider that can't be asked, or answers late, is told beside what is known. */
 async function asItsDriverSays(
   machine: Machine,
-  world: Parameters<typeof inspectMachine>[1],
+  world: Pick<World, 'computer' | 'debug' | 'signal'>,
   milliseconds: number,
 ): Promise<{ readonly instance: Instance | undefined; readonly why: string }> {
+  // What knows drivers is read for an engine that is silent alone.
+  const { inspectMachine } = await import('./lifecycle/run.ts');
   const late = AbortSignal.timeout(milliseconds);
   try {
     const signal = AbortSignal.any([world.signal, late]);
@@ -163,8 +164,11 @@ async function asItsDriverSays(
 async function daysUntilExpiry({ spec, endpoint, host }: Ready, store: Store, now: Date): Promise<number | undefined> {
   if (!endpoint.tls) return undefined;
   const { tls, serverCert } = store.paths(spec.name);
-  const files = [join(tls, 'ca.pem'), join(tls, 'cert.pem'), ...(host.ssh ? [serverCert] : [])];
-  return daysLeft(await Promise.all(files.map((file) => readFile(file, 'utf8'))), now);
+  const files = [join(tls, 'ca.pem'), join(tls, 'cert.pem')];
+  const ofClient = await Promise.all(files.map((file) => readFile(file, 'utf8')));
+  // A store that only shows the machine has no copy of what lies on the host.
+  const ofEngine = host.ssh ? await readIfThere(serverCert) : undefined;
+  return daysLeft([...ofClient, ...(ofEngine === undefined ? [] : [ofEngine])], now);
 }
 
 /** Whether an SSH server says its first word. An open port is not enough: a VM's is opened by the program that runs it. */
@@ -214,6 +218,10 @@ async function engineFigures(machine: Machine, world: World, seconds: number): P
 async function hostFigures({ host, spec }: Machine, world: World, seconds: number): Promise<Vitals | string> {
   if (!host) return 'host: there is none yet';
   if (!host.ssh) return `host: not asked, since the driver ${spec.driver} has no SSH`;
+  const [{ openSession }, { gatherVitals }] = await Promise.all([
+    import('./lifecycle/hosts.ts'),
+    import('./provision/vitals.ts'),
+  ]);
   const late = AbortSignal.timeout(seconds * 1000);
   const signal = AbortSignal.any([world.signal, late]);
   try {

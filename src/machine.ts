@@ -126,3 +126,26 @@ const NAME = /^[a-zA-Z0-9][a-zA-Z0-9.-]{0,62}$/;
 export function isMachineName(name: string): boolean {
   return NAME.test(name);
 }
+
+/**
+ * As people sort: numbers by their value, small letters beside great ones. Of the characters that a name may have it is what a
+ * collator does, whose making alone takes a third of what Node takes to start.
+ */
+export function sortedNames(names: readonly string[]): readonly string[] {
+  const keys = names.map((name) => `${letters(name)}\0${cases(name)}\0${name}`);
+  return keys.toSorted().map((key) => key.slice(key.lastIndexOf('\0') + 1));
+}
+
+/** `-`, `.`, numbers, letters; a number of more digits is greater. */
+function letters(name: string): string {
+  return name
+    .toLowerCase()
+    .replaceAll(/0*(\d+)/g, (_, digits: string) => `0${String.fromCharCode(digits.length)}${digits}`);
+}
+
+/** The small letter is first, where nothing else differs. */
+function cases(name: string): string {
+  return name.replaceAll(/\d+|[a-z]+|[A-Z]+/g, (run) =>
+    /\d/.test(run) ? '' : run === run.toLowerCase() ? run.toUpperCase() : run.toLowerCase(),
+  );
+}

@@ -1,6 +1,5 @@
 import { z } from 'zod';
 import { SlipwayError } from './errors.ts';
-import { quote } from './shell.ts';
 
 declare module 'zod' {
   // oxlint-disable-next-line typescript/consistent-type-definitions -- only an interface can be merged into the library's
@@ -192,11 +191,6 @@ export function toArgv(infos: readonly OptionInfo[], values: Values): readonly s
 /** Values as they are declared: whoever reads them sees no difference. */
 export function same(left: unknown, right: unknown): boolean {
   return left === right || JSON.stringify(left) === JSON.stringify(right);
-}
-
-/** A command line to copy into a POSIX shell. */
-export function toCommandLine(argv: readonly string[]): string {
-  return argv.map(quote).join(' ');
 }
 
 /** The Markdown table of the docs. */

@@ -11,6 +11,11 @@ export function quote(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
 }
 
+/** A command line to copy into a POSIX shell. */
+export function toCommandLine(argv: readonly string[]): string {
+  return argv.map(quote).join(' ');
+}
+
 /** sh`echo ${value}`: each value becomes one quoted word, an array becomes one word for each of its items. */
 export function sh(strings: TemplateStringsArray, ...values: readonly (string | readonly string[])[]): Shell {
   const words = values.map((value) => (typeof value === 'string' ? quote(value) : value.map(quote).join(' ')));

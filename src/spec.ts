@@ -100,7 +100,6 @@ export const sudoPassword = z.string().optional().meta({
 
 /** At most 27 years: what systemd and dates of four digits can hold. */
 const DURATION = /^[1-9](\d{0,3}[dh]|\d{0,5}m|\d{0,6}s)$/;
-const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 
 /** Flags `--ttl` and `--idle-stop`. Types of the parsed values: `LifeSpec`. */
 export const lifeOptions = z.object({
@@ -120,25 +119,4 @@ export const lifeInfos: readonly OptionInfo[] = describe(lifeOptions);
 
 export function isDuration(text: string): boolean {
   return DURATION.test(text);
-}
-
-/** `4h` -> 14400. */
-export function secondsIn(duration: string): number {
-  return Number(duration.slice(0, -1)) * SECONDS[duration.slice(-1) as keyof typeof SECONDS];
-}
-
-/** The largest two units, so that a glance is enough: 90 -> `1 min`, 9000 -> `2 h 30 min`. */
-export function shownSeconds(seconds: number): string {
-  if (seconds < 60) return `${Math.max(0, Math.floor(seconds))} s`;
-  const units = [
-    ['d', Math.floor(seconds / SECONDS.d)],
-    ['h', Math.floor((seconds % SECONDS.d) / SECONDS.h)],
-    ['min', Math.floor((seconds % SECONDS.h) / SECONDS.m)],
-  ] as const;
-  const first = units.findIndex(([, count]) => count > 0);
-  return units
-    .slice(first, first + 2)
-    .filter(([, count]) => count > 0)
-    .map(([unit, count]) => `${count} ${unit}`)
-    .join(' ');
 }

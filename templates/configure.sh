@@ -88,6 +88,8 @@ restart_or_undo() {
         return
     fi
     journalctl -u docker.service -n 15 --no-pager -o cat >&2 || true
+    # systemd tries again by itself, and would with the old configuration before that lets the containers live.
+    systemctl stop docker.service docker.socket 2>/dev/null || true
     each undo_one || { why 'the engine did not start with the new configuration, and the old one could not be put back'; exit 1; }
     systemctl daemon-reload
     if restart_engine; then

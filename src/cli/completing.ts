@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fromFolderName } from '../images/image.ts';
 import { isMachineName } from '../machine.ts';
@@ -40,7 +40,7 @@ function factsIn(records: string, home: string): Facts {
       namesIn(machines)
         .filter(isMachineName)
         // A folder alone may be what a create left that was stopped before it had begun.
-        .filter((name) => ['machine.json', 'config.json'].some((file) => isThere(join(machines, name, file)))),
+        .filter((name) => ['machine.json', 'config.json'].some((file) => existsSync(join(machines, name, file)))),
     images: () => namesIn(join(home, 'images')).flatMap((folder) => fromFolderName(folder)?.name ?? []),
   };
 }
@@ -51,8 +51,4 @@ function namesIn(folder: string): readonly string[] {
   } catch {
     return [];
   }
-}
-
-function isThere(file: string): boolean {
-  return statSync(file, { throwIfNoEntry: false })?.isFile() === true;
 }

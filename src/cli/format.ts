@@ -14,15 +14,6 @@ import { printable } from './printable.ts';
 export type DocumentFormat = (document: unknown) => string;
 export type RowsFormat = (rows: readonly unknown[]) => string;
 
-/** How a command declares it, with what one would write in the braces there. */
-export function formatOption(example: string): {
-  readonly description: string;
-  readonly short: string;
-  readonly value: string;
-} {
-  return { description: `Print by a Go template instead: {{${example}}}`, short: 'f', value: 'template' };
-}
-
 /** A record or a status, of which fields may be absent. Undefined where no format is given. */
 export function documentFormat(
   format: string | undefined,
@@ -91,7 +82,7 @@ function hintOf({ known, word }: TemplateError): string {
 }
 
 /** What hosts and engines say stands in it, so no text is believed; where it has lines, it keeps them. */
-function harmless(data: unknown): unknown {
+export function harmless(data: unknown): unknown {
   if (typeof data === 'string') return data.split('\n').map(printable).join('\n');
   if (Array.isArray(data)) return data.map(harmless);
   if (typeof data !== 'object' || data === null) return data;

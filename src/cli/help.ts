@@ -9,10 +9,11 @@ import { driverInfos } from './spec.ts';
 /** What `slipway` without arguments prints where nobody can be asked. */
 export function programHelp(): string {
   const groups: readonly CommandGroup[] = ['Make', 'Run', 'Look', 'Connect', 'Help'];
+  const column = Math.max(...commands.map(({ name }) => name.length)) + 1;
   const sections = groups.map((group) => {
     return commands
       .filter((entry) => entry.group === group)
-      .map(({ name, summary }, index) => `  ${(index === 0 ? group : '').padEnd(9)}${name.padEnd(11)}${summary}`)
+      .map(({ name, summary }, index) => `  ${(index === 0 ? group : '').padEnd(9)}${name.padEnd(column)}${summary}`)
       .join('\n');
   });
   return [
@@ -42,7 +43,7 @@ export function familyHelp({ name, summary, members }: CommandFamily): string {
 /** One command; options of drivers and engine are named where they apply, and explained by their own topics. */
 export function commandHelp(command: Command, driver: string | undefined, width: number): string {
   const parts = [
-    `${command.summary}`,
+    ...wrapped(command.summary.split(' '), '', width),
     '',
     `Usage: slipway ${command.name}${command.words === '' ? '' : ` ${command.words}`} [options]`,
   ];
@@ -106,7 +107,7 @@ function leftOf(info: OptionInfo): string {
 }
 
 function rightOf(info: OptionInfo): string {
-  const choices = info.choices.length > 0 && info.kind === 'choice' ? `: ${info.choices.join(', ')}` : '';
+  const choices = info.choices.length > 0 ? `: ${info.choices.join(', ')}` : '';
   const plain = info.default === undefined || info.default === false || Array.isArray(info.default);
   const initial = info.required ? ' (required)' : plain ? '' : ` (${String(info.default)})`;
   return `${info.description}${choices}${initial}`;

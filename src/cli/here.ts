@@ -2,14 +2,13 @@ import { setMaxListeners } from 'node:events';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { readFile } from 'node:fs/promises';
-import { fileURLToPath } from 'node:url';
 import type { World } from '../lifecycle/world.ts';
 import type { Store } from '../store.ts';
 import { homeIn } from './home.ts';
 
 /** Where this package keeps what it brings besides its program. */
-export const packageFile = fileURLToPath(new URL('../package.json', import.meta.url));
-const templates = new URL('../templates/', import.meta.url);
+export const packageFile = join(import.meta.dirname, '..', 'package.json');
+const templates = join(import.meta.dirname, '..', 'templates');
 
 /** The folder of all that Slipway keeps. */
 export function slipwayHome(): string {
@@ -21,6 +20,14 @@ export function oldStore(env: Readonly<Record<string, string | undefined>>, user
   return env.MACHINE_STORAGE_PATH || join(userHome, '.docker', 'machine');
 }
 
+/** What ends the work of this process. */
+export function interruption(): AbortController {
+  const interrupt = new AbortController();
+  // Every machine at work listens for the end; Node takes more than ten for a leak, and says so to the user.
+  setMaxListeners(0, interrupt.signal);
+  return interrupt;
+}
+
 /** The effects of this process on the world; where its machines are kept, what it shows and when it stops is the program's to say. */
 export function worldHere(
   own: Pick<World, 'progress' | 'signal' | 'sudoPassword' | 'debug' | 'leaveSpare'> & {
@@ -30,8 +37,6 @@ export function worldHere(
   },
 ): World {
   const { records, ...given } = own;
-  // Every machine at work listens for the end; Node takes more than ten for a leak, and says so to the user.
-  setMaxListeners(0, own.signal);
   const userHome = homedir();
   const { platform, arch, env } = process;
   return {
@@ -42,11 +47,11 @@ export function worldHere(
       env,
       home: slipwayHome(),
       ...(records === undefined ? {} : { records }),
-      templates: fileURLToPath(templates),
+      templates,
     },
     connect: async (...call) => (await import('../ssh.ts')).connect(...call),
     newKeyPair: async (comment) => (await import('../ssh.ts')).newKeyPair(comment),
-    template: (file) => readFile(new URL(file, templates), 'utf8'),
+    template: (file) => readFile(join(templates, file), 'utf8'),
     now: () => new Date(),
     userHome,
     sshAgent: env.SSH_AUTH_SOCK || undefined,

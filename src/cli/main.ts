@@ -4,13 +4,13 @@ import { fromEnv, parseOptions, type Values } from '../options.ts';
 import type { Cli, Command, Result } from './command.ts';
 import { commands, type CommandEntry, type CommandFamily } from './commands/all.ts';
 import type { Event } from './events.ts';
-import { packageFile, slipwayHome, worldHere } from './here.ts';
+import { interruption, packageFile, slipwayHome, worldHere } from './here.ts';
 import type { MachineProgress, View } from './progress.ts';
 
 /** The flags that shape output, read before anything is parsed: an error in the parse must look right too. */
 type Manner = { readonly json: boolean; readonly debug: boolean; readonly quiet: boolean };
 
-const interrupt = new AbortController();
+const interrupt = interruption();
 /** What shows the steps of this command; it must have left the terminal before anything else ends there. */
 let view: View | undefined;
 /** What the command and each of its machines got of it. */

@@ -32,6 +32,13 @@ export async function seed(name: string, store: Store, root: string, overrides: 
   }
 }
 
+/** The key of the CA that has signed for a machine of the old tool; undefined where it is not here. */
+export async function caKeyOf(name: string, store: Store, root: string): Promise<string | undefined> {
+  const config = await readIfThere(join(store.paths(name).folder, 'config.json'));
+  const own = config === undefined ? {} : named(authorityOf(config, store.paths(name).folder));
+  return (await readIfThere(filesIn(root, own).caKey)) ?? (await readIfThere(filesIn(root, {}).caKey));
+}
+
 function named(overrides: Overrides): Overrides {
   return Object.fromEntries(Object.entries(overrides).filter(([, path]) => path !== undefined));
 }

@@ -15,8 +15,12 @@ export type Call = {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Flags before the command. */
   readonly globals: FlagValues;
-  /** A world whose progress is of one machine among several. */
+  /** The world with this machine's own progress, where there are several. */
   readonly worldOf: (name: string) => World;
+  /** Nothing more is done for this machine, be it that it failed. */
+  readonly ended: (name: string, error?: unknown) => void;
+  /** No more steps are shown: what is printed from now on stands below them. */
+  readonly done: () => void;
   readonly lend: (variable: string, value: string | undefined) => void;
   /** A line on stdout. */
   readonly out: (line: string) => void;
@@ -39,6 +43,8 @@ export type OldCommand = {
   readonly details?: string;
   /** All behind the command is somebody else's. */
   readonly raw?: true;
+  /** stdout is that of the program that it starts: a script keeps what that prints, and our steps go to stderr. */
+  readonly lendsStdout?: true;
   /** The exit status; 0 where it is undefined. */
   run(call: Call): Promise<number | void>;
 };

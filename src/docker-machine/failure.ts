@@ -39,6 +39,6 @@ export function sentence({ message, hint, detail }: SlipwayError): string {
 const SHARED =
   'create|provision|upgrade|regenerate-certs|rm|start|stop|restart|kill|ls|status|inspect|ip|url|env|config|ssh|scp';
 
-function inOldWords(text: string): string {
+export function inOldWords(text: string): string {
   return text.replaceAll(new RegExp(String.raw`\bslipway (?=(?:${SHARED})\b)`, 'g'), 'docker-machine ');
 }

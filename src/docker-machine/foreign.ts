@@ -6,19 +6,12 @@ import { SlipwayError } from '../errors.ts';
 import type { EngineSpec, Host, Machine, MachineSpec, SshTarget } from '../machine.ts';
 import { MARK, type Mark, type Overrides } from '../provision/profiles/docker-machine.ts';
 import { engineOptions } from '../spec.ts';
+import type { Foreign } from './view.ts';
 
 const NEWEST = 3;
 const ENGINE_PORT = 2376;
 
 type Fields = Readonly<Record<string, unknown>>;
-
-/** `ofSlipway`: the view of a machine that `slipway` keeps elsewhere, and alone may change or remove. */
-type Foreign = Machine & { readonly ofSlipway?: true };
-
-/** Whether this is the view of a machine that `slipway` keeps in its own store. */
-export function isSlipways(machine: Machine): boolean {
-  return (machine as Foreign).ofSlipway === true;
-}
 
 /** Undefined where there is no config.json. RECORD_BROKEN where it can't be used. */
 export function readForeign(name: string, folder: string, text: string | undefined): Machine | undefined {
@@ -47,7 +40,8 @@ export function readForeign(name: string, folder: string, text: string | undefin
   }
   const config = migrated(value, version, folder);
   const driverName = textIn(config.DriverName);
-  if (driverName === undefined || !isFields(config.Driver)) throw broken('it names no driver');
+  if (driverName === undefined || !isDriverName(driverName) || !isFields(config.Driver))
+    throw broken('it names no driver');
   const mark = markIn(config);
   const made = mark ? ofSlipway(name, driverName, config, mark) : machineOf(name, folder, driverName, config);
   const problem = optionsProblem(made.spec);
@@ -382,6 +376,11 @@ function optionsProblem({ driver: name, options }: MachineSpec): string | undefi
   if (result.success) return undefined;
   const [issue] = result.error.issues;
   return `${issue?.path.join('.') ?? 'an option'} of its driver can't be used: ${issue?.message ?? ''}`;
+}
+
+/** Names are looked up, and shown; what every object has is no driver. */
+function isDriverName(name: string): boolean {
+  return /^[a-z0-9][a-z0-9._-]*$/i.test(name) && !(name in {});
 }
 
 function isFields(value: unknown): value is Fields {

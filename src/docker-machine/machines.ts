@@ -1,12 +1,12 @@
 /** The machines that a command line means, and how the old tool calls what they are. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { driverNamed, drivers } from '../drivers/index.ts';
+import { driverNames } from '../drivers/names.ts';
 import { SlipwayError } from '../errors.ts';
 import { lookAt, type Look } from '../look.ts';
 import type { Machine, Ready } from '../machine.ts';
 import type { Call } from './command.ts';
-import { Failure, failureOf, notThere } from './failure.ts';
-import { isSlipways } from './foreign.ts';
+import { Failure, failureOf, inOldWords, notThere } from './failure.ts';
+import { isSlipways } from './view.ts';
 
 export type State = '' | 'Running' | 'Paused' | 'Saved' | 'Stopped' | 'Stopping' | 'Starting' | 'Error' | 'Timeout';
 
@@ -70,13 +70,14 @@ export function oldDriver(name: string): string {
 
 /** A driver by either of its names. */
 export function knownDriver(name: string): string | undefined {
-  return drivers.find((driver) => driver.name === name || driver.also?.includes(name) === true)?.name;
+  return Object.entries<readonly string[]>(driverNames).find(([own, also]) => own === name || also.includes(name))?.[0];
 }
 
 /** Only what drivers make can be started and stopped by them. */
-export function mustDo(verb: 'start' | 'stop' | 'kill', { spec }: Machine): void {
+export async function mustDo(verb: 'start' | 'stop' | 'kill', { spec }: Machine): Promise<void> {
   const name = knownDriver(spec.driver);
   if (name === undefined) throw withoutDriver(spec.driver);
+  const { driverNamed } = await import('../drivers/index.ts');
   if (!driverNamed(name)[verb]) throw new Failure(`${oldDriver(name)} driver does not support ${verb}`);
 }
 
@@ -91,7 +92,7 @@ export async function stateOf(
   seconds = STATE_SECONDS,
 ): Promise<{ state: State; look: Look }> {
   const look = await lookAt(machine, world, seconds);
-  return { state: oldState(machine, look), look };
+  return { state: oldState(machine, look), look: { ...look, trouble: inOldWords(look.trouble) } };
 }
 
 export function oldState({ spec }: Machine, { state }: Look): State {
@@ -155,10 +156,22 @@ export async function mustAnswer(machine: Ready, world: Call['world'], before: s
   );
 }
 
+/** The work on one of several machines, whose row then says how it ended. */
+export async function ending(name: string, { ended }: Call, work: (name: string) => Promise<void>): Promise<void> {
+  try {
+    await work(name);
+    ended(name);
+  } catch (error) {
+    ended(name, error);
+    throw error;
+  }
+}
+
 /** The same for each of these machines at once; all of them are known before anything is done, and all that fails is told. */
 export async function each(names: readonly string[], call: Call, work: (name: string) => Promise<void>): Promise<void> {
   for (const name of names) await ownNamed(name, call.world);
-  const done = await Promise.allSettled(names.map(async (name) => work(name)));
+  const done = await Promise.allSettled(names.map(async (name) => ending(name, call, work)));
+  call.done();
   const failed = done.flatMap((one, at) =>
     one.status === 'rejected' ? [failureOf(one.reason as unknown, names[at])] : [],
   );

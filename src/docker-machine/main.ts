@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
-import { packageFile, worldHere } from '../cli/here.ts';
+import { interruption, packageFile, worldHere } from '../cli/here.ts';
 import type { MachineProgress, View } from '../cli/progress.ts';
 import { canceled, SlipwayError } from '../errors.ts';
 import type { World } from '../lifecycle/world.ts';
@@ -20,7 +20,7 @@ const SPOKEN = '0.16.2';
 const METADATA = 'docker-cli-plugin-metadata';
 const AS_PLUGIN = 'DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND';
 
-const interrupt = new AbortController();
+const interrupt = interruption();
 const typed = process.argv.slice(2);
 const argv = process.env[AS_PLUGIN] === undefined ? typed : typed.slice(typed.indexOf('machine') + 1);
 const debugging = isDebugging();
@@ -80,7 +80,7 @@ function commandAt(words: readonly string[]): number {
 async function run(command: OldCommand, rest: readonly string[], globals: FlagValues): Promise<number> {
   const root = String(globals['storage-path'] ?? '') || join(homedir(), '.docker', 'machine');
   const { openMachineStore } = await import('./store.ts');
-  const progressOf = await openView();
+  const progressOf = await openView(command);
   const world = {
     ...worldHere({
       store: openMachineStore(root),
@@ -97,13 +97,16 @@ async function run(command: OldCommand, rest: readonly string[], globals: FlagVa
   if (asksForHelp(command, rest)) return print(commandHelp(command, await flagsOf(command, rest, around, true)));
   const flags = await flagsOf(command, rest, around, false);
   const parsed = command.raw ? { words: rest, values: {}, typed: {} } : parsedBy(command, flags, rest);
+  const several = parsed.words.length > 1;
   const call: Call = {
     ...around,
     ...parsed,
     argv: [PROGRAM, ...argv],
     root,
     globals: { ...globals, debug: debugging },
-    worldOf: (name) => ({ ...world, progress: progressOf(name) }),
+    worldOf: (name) => (several ? { ...world, progress: progressOf(name) } : world),
+    ended: (name, error) => several && progressOf(name).end(error),
+    done: () => view?.close(),
     lend: (variable, value) => {
       if (value === undefined) delete process.env[variable];
       else process.env[variable] = value;
@@ -164,7 +167,7 @@ async function help(topic: string | undefined): Promise<number> {
   return print(commandHelp(command, command.flags));
 }
 
-async function openView(): Promise<(machine?: string) => MachineProgress> {
+async function openView({ lendsStdout }: OldCommand): Promise<(machine?: string) => MachineProgress> {
   const { hasUnicode, liveView, progressIn } = await import('../cli/progress.ts');
   const { oldView } = await import('./progress.ts');
   const { env, platform, stderr, stdout } = process;
@@ -172,7 +175,7 @@ async function openView(): Promise<(machine?: string) => MachineProgress> {
   const color = !env.NO_COLOR && live;
   const opened = live
     ? liveView({ stream: stderr, others: [stdout], color, unicode: hasUnicode(platform, env) })
-    : oldView(print, debug);
+    : oldView(lendsStdout === true ? say : print, debug);
   view = opened;
   const known = new Map<string | undefined, MachineProgress>();
   return (machine) => {

@@ -48,5 +48,5 @@ const SHELLS: Readonly<Record<string, Shell>> = {
 
 /** Whatever is unknown gets the settings of POSIX shells. */
 export function shellNamed(name: string): Shell {
-  return SHELLS[name] ?? posix;
+  return (Object.hasOwn(SHELLS, name) ? SHELLS[name] : undefined) ?? posix;
 }

@@ -4,7 +4,6 @@ import { readIfThere, type FileChange } from '../changes.ts';
 import type { Machine } from '../machine.ts';
 import { configJson, type Overrides } from '../provision/profiles/docker-machine.ts';
 import { openStore, type Store } from '../store.ts';
-import { readForeign } from './foreign.ts';
 
 /**
  * Machines in the old tool's store, `~/.docker/machine`. Our record is the truth where there is one; beside it lies what the old tool
@@ -29,7 +28,10 @@ export function openMachineStore(
       serverCert: join(folder, 'server.pem'),
       serverKey: join(folder, 'server-key.pem'),
     }),
-    foreign: async (name, folder) => readForeign(name, folder, await readIfThere(join(folder, 'config.json'))),
+    async foreign(name, folder) {
+      const text = await readIfThere(join(folder, 'config.json'));
+      return text === undefined ? undefined : (await import('./foreign.ts')).readForeign(name, folder, text);
+    },
     alongside: async (machine, folder) => viewOf(machine, folder, how),
   });
 }

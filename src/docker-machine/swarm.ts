@@ -36,13 +36,13 @@ export function swarmFrom(values: FlagValues): Swarm {
     throw new Failure(
       'Error setting machine configuration from flags provided: --swarm-discovery must be a URL like token://…',
     );
-  const on = values.swarm === true;
+  const member = values.swarm === true;
   const master = values['swarm-master'] === true;
   return {
-    IsSwarm: on || master,
+    IsSwarm: member || master,
     Address: text('swarm-addr'),
     Discovery: discovery,
-    Agent: !master,
+    Agent: member,
     Master: master,
     Host: text('swarm-host'),
     Image: text('swarm-image'),

@@ -250,6 +250,8 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
   /** Keeps its memory and ends it: `start` goes on where it was. A no-op for one that is suspended. Left out where it can't be done. */
   suspend?(target: Target<z.output<S>>, call: Call): Promise<void>;
   readonly spares?: Spares<z.output<S>>;
+  /** The machine's record has come from another store into the one of this call (`Computer.records`). */
+  moved?(target: Target<z.output<S>>, call: Call): Promise<void>;
   /** Ids of what it has made for a machine of this name: the way back to it when the record is lost. Quick, and local. */
   named?(name: string, call: Call): Promise<readonly string[]>;
   /** Removes whatever carries this id, however little of it exists. A no-op when nothing does. Left out by drivers that make nothing. */

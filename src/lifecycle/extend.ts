@@ -7,7 +7,8 @@ import { planLife } from '../provision/life.ts';
 import { ownerOf } from '../provision/plan.ts';
 import { adopted } from './adopt.ts';
 import { hostOf, lookAtHost, ofOurMaking, openSession, stepSide } from './hosts.ts';
-import { canEndByItself, clockNote, deadlineIn, hasEnded, lifeOf, shownTime } from './life.ts';
+import { hasEnded, shownTime } from './deadline.ts';
+import { canEndByItself, clockNote, deadlineIn, lifeOf } from './life.ts';
 import { admit } from './provision.ts';
 import { callOf, type World } from './world.ts';
 

@@ -1,10 +1,11 @@
 import type { Driver } from '../drivers/driver.ts';
 import { targetOf } from '../drivers/index.ts';
+import { secondsIn, shownSeconds } from '../duration.ts';
 import { SlipwayError } from '../errors.ts';
 import type { Ending, Machine, MachineSpec } from '../machine.ts';
 import type { Facts } from '../provision/facts.ts';
 import { byItsClock, SAME_CLOCK_SECONDS, type Life } from '../provision/life.ts';
-import { secondsIn, shownSeconds } from '../spec.ts';
+import { hasEnded, shownTime } from './deadline.ts';
 import type { World } from './world.ts';
 
 /** What a record keeps through all its phases. */
@@ -87,11 +88,6 @@ export async function lifeOf(
   };
 }
 
-/** `2026-11-24 12:00 UTC` */
-export function shownTime(time: string): string {
-  return `${time.slice(0, 16).replace('T', ' ')} UTC`;
-}
-
 /** What will become of it with nobody there, and what that costs; '' where nothing will. */
 export function fate({ spec, deadline, ending }: Machine, driver: Driver, name = spec.name): string {
   const idleStop = spec.life?.idleStop;
@@ -119,32 +115,6 @@ export function clockNote(deadline: string | undefined, { clock }: Facts, addres
   return clock.ahead > 0
     ? `${differs} ahead of this computer’s: it is powered off once it shows ${shownTime(byItsClock(deadline, clock) ?? '')}`
     : `${differs} behind this computer’s: it is powered off so much later than ${shownTime(deadline)}, unless one of them is put right`;
-}
-
-export function hasEnded({ deadline }: Pick<Machine, 'deadline'>, now: Date): boolean {
-  return deadline !== undefined && new Date(deadline) <= now;
-}
-
-/** `ends in 3 h`; '' where it has no deadline. */
-export function shownDeadline({ deadline }: Pick<Machine, 'deadline'>, now: Date): string {
-  if (deadline === undefined) return '';
-  const left = (new Date(deadline).getTime() - now.getTime()) / 1000;
-  return left > 0 ? `ends in ${shownSeconds(left)}` : 'passed';
-}
-
-const SOON_SECONDS = 15 * 60;
-
-/** What of the life of a machine that runs its user should know now; '' for nothing. */
-export function troubleOfLife(machine: Machine, now: Date): string {
-  const { deadline, untold, spec } = machine;
-  if (untold) return `its host has not heard of its new deadline; tell it: slipway provision ${spec.name}`;
-  if (deadline === undefined) return '';
-  const left = (new Date(deadline).getTime() - now.getTime()) / 1000;
-  if (left > SOON_SECONDS) return '';
-  const more = `more time: slipway extend ${spec.name} 2h`;
-  return left > 0
-    ? `ends in ${shownSeconds(left)}; ${more}`
-    : `its deadline has passed (${shownTime(deadline)}); ${more}`;
 }
 
 /** A start after its deadline would be undone by its own timer, without a word. */

@@ -1,6 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SlipwayError } from '../errors.ts';
 import type { Machine } from '../machine.ts';
 import { openSession } from './hosts.ts';
 import type { World } from './world.ts';
+
+/** As long as a host takes to be met. */
+const BUSY_TRIES = 100;
+const BUSY_PAUSE_MS = 200;
 
 /**
  * A machine that another tool made has no host key pinned: it is met once, by a connection that shows its key and pins it, so that the
@@ -8,8 +14,8 @@ import type { World } from './world.ts';
  */
 export async function meetHost(name: string, world: World): Promise<void> {
   const { store } = world;
-  if (isKnown(await store.read(name))) return;
-  await using _lock = await store.lock(name);
+  await using lock = await lockUnlessKnown(name, world);
+  if (!lock) return;
   const machine = await store.read(name);
   const ssh = machine.host?.ssh;
   if (isKnown(machine) || !ssh || machine.phase === 'creating') return;
@@ -21,6 +27,20 @@ export async function meetHost(name: string, world: World): Promise<void> {
   await session[Symbol.asyncDispose]();
 }
 
+/** Of several commands that begin at once one meets the host, and the others need but wait for what it learns. */
+async function lockUnlessKnown(name: string, { store, signal }: World): Promise<AsyncDisposable | undefined> {
+  for (let tries = 1; ; tries += 1) {
+    if (isKnown(await store.read(name))) return undefined;
+    try {
+      return await store.lock(name);
+    } catch (error) {
+      const busy = error instanceof SlipwayError && error.code === 'MACHINE_BUSY';
+      if (!busy || tries === BUSY_TRIES || signal.aborted) throw error;
+      await sleep(BUSY_PAUSE_MS);
+    }
+  }
+}
+
 function portOf({ host }: Machine): { readonly enginePort?: number } {
   return host?.ssh && host.enginePort !== undefined ? { enginePort: host.enginePort } : {};
 }
@@ -28,4 +48,3 @@ function portOf({ host }: Machine): { readonly enginePort?: number } {
 function isKnown({ host }: Machine): boolean {
   return host?.ssh === undefined || host.ssh.hostKey !== undefined;
 }
-

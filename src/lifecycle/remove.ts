@@ -17,7 +17,7 @@ import type { Plan } from '../provision/step.ts';
 import type { Store } from '../store.ts';
 import { adopted } from './adopt.ts';
 import { lookAtHost, openSession, stepSide } from './hosts.ts';
-import { hasEnded, shownTime } from './life.ts';
+import { hasEnded, shownTime } from './deadline.ts';
 import { callOf, type World } from './world.ts';
 
 export type Removal = { readonly name: string; readonly stays: string | undefined; readonly contextReset: boolean };

@@ -103,19 +103,19 @@ export function planDeprovision(facts: Facts, where: string): Plan {
 function deprovisionEngine(facts: Facts, where: string): Step | undefined {
   const ownership = ownershipIn(facts.slipwayState);
   const ours = Object.keys(facts.files).filter((path) => !isOfLife(path) && path !== OLD_DROP_IN);
-  if (ours.length === 0) return undefined;
+  const restart = facts.dockerd !== undefined && facts.unit.active;
+  const undone = { id: 'deprovision', title: 'Take the configuration back' };
+  const effect = { engine: restart ? 'restart' : 'none', enable: false } as const;
+  // Of a run that was cut off the files may be gone, and the engine go on as they said.
+  if (ours.length === 0)
+    return restart && facts.restartPending ? { ...configureStep([], effect, 'keep'), ...undone } : undefined;
   const present = parseDaemonJson(facts.daemonJson, where);
   const left = withdrawSettings(present, ownership);
   const gone = Object.keys(left).length === 0 && (ownership?.made ?? false);
   const daemonJson =
     facts.daemonJson === undefined ? [] : [{ path: DAEMON_JSON, mode: '=', content: gone ? undefined : json(left) }];
   const files = [...daemonJson, ...ours.map((path) => ({ path, content: undefined }))];
-  const restart = facts.dockerd !== undefined && facts.unit.active;
-  return {
-    ...configureStep(files, { engine: restart ? 'restart' : 'none', enable: false }, containersIn(facts, files, where)),
-    id: 'deprovision',
-    title: 'Take the configuration back',
-  };
+  return { ...configureStep(files, effect, containersIn(facts, files, where)), ...undone };
 }
 
 export function supported(facts: Facts, where: string): void {

@@ -1,9 +1,13 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CreateTagsCommand, EC2Client, ImportKeyPairCommand, RunInstancesCommand } from '@aws-sdk/client-ec2';
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
 import { readForeign } from '../../src/docker-machine/foreign.ts';
+import { isSlipways } from '../../src/docker-machine/view.ts';
+import { openMachineStore } from '../../src/docker-machine/store.ts';
+import { importMachine } from '../../src/lifecycle/import.ts';
 import { provisionMachine } from '../../src/lifecycle/provision.ts';
 import { removeMachine } from '../../src/lifecycle/remove.ts';
 import { inspectMachine, startMachine, stopMachine } from '../../src/lifecycle/run.ts';
@@ -109,6 +113,37 @@ describe('an instance that the old tool made on EC2', () => {
     await lifeOf(world);
     expect(cloud.alive()).toEqual([]);
     expect(cloud.instances[0]?.tags).toMatchObject({ 'slipway-name': 'web', 'slipway-key-pair': 'web' });
+  });
+
+  test('is taken over from the old tool’s store with its key, and removed from the new one', async () => {
+    await using home = await temporaryFolder();
+    await using host = await startFakeHost({ engine: true });
+    await using cloud = await startEc2({ guests: guestsOn(host) });
+    asUserOf(cloud, home.path);
+    const { id } = await launched(cloud);
+    const root = join(home.path, 'old');
+    const folder = join(root, 'machines', 'web');
+    await mkdir(folder, { recursive: true });
+    await writeFile(join(folder, 'id_rsa'), await readFile(KEY_FILE));
+    const { Driver, ...rest } = config(id) as { Driver: object };
+    const inFolder = { ...rest, Driver: { ...Driver, SSHKeyPath: join(folder, 'id_rsa') } };
+    await writeFile(join(folder, 'config.json'), JSON.stringify({ ConfigVersion: 3, ...inFolder }));
+    const world = worldIn(home.path, { connect: host.connect });
+    const from = { store: openMachineStore(root), caKeyOf: async () => undefined, shows: isSlipways };
+    const { silent } = await importMachine('web', from, { keep: false }, world);
+    // The old tool has left no certificates in this folder.
+    expect(silent).toBe('it has no certificates; bring it up to date: slipway provision web');
+    const machine = await world.store.read('web');
+    const key = join(world.store.paths('web').ssh, 'id_rsa');
+    expect(machine).toMatchObject({
+      spec: { driver: 'ec2', options: { sshKey: key } },
+      host: { ssh: { keyFile: key } },
+    });
+    expect(machine).not.toHaveProperty('adopts');
+    expect(cloud.instances[0]?.tags).toMatchObject({ 'slipway-id': machine.spec.id });
+    expect(await from.store.names()).toEqual([]);
+    await removeMachine('web', { deprovision: false, force: false }, world);
+    expect(cloud.alive()).toEqual([]);
   });
 
   test('keeps the disks that were not to end with it, and a key pair of the user’s', async () => {

@@ -44,14 +44,11 @@ async function rsaAuthority(folder: string, form: string): Promise<Pick<Certific
     if (code !== 0) throw new Error(stderr);
   };
   // Go derives a CA's key identifier in ways that change with its versions.
-  const usage = [
-    ...['-addext', 'keyUsage=critical,digitalSignature,keyEncipherment,keyAgreement,keyCertSign'],
-    ...['-addext', 'subjectKeyIdentifier=01:02:03:04', '-addext', 'authorityKeyIdentifier=none'],
-  ];
-  await openssl(
-    ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-sha256', '-days', '1080', '-subj', '/O=somebody'],
-    ...[...usage, '-out', cert, '-keyout', key],
-  );
+  const made = 'req -x509 -newkey rsa:2048 -nodes -sha256 -days 1080 -subj /O=somebody'.split(' ');
+  const usage = 'critical,digitalSignature,keyEncipherment,keyAgreement,keyCertSign';
+  const extensions = [`keyUsage=${usage}`, 'subjectKeyIdentifier=01:02:03:04', 'authorityKeyIdentifier=none'];
+  const added = extensions.flatMap((extension) => ['-addext', extension]);
+  await openssl(...made, ...added, '-out', cert, '-keyout', key);
   if (form === 'PKCS #1') await openssl('rsa', '-traditional', '-in', key, '-out', key);
   return { ca: await readFile(cert, 'utf8'), caKey: await readFile(key, 'utf8') };
 }
@@ -95,11 +92,11 @@ describe.skipIf(!has('openssl'))('a CA of RSA', () => {
       'ec',
     ]);
     await writeFile(join(folder.path, 'leaf.pem'), made.server.cert);
-    const verified = await run('openssl', [
-      ...['verify', '-CAfile', join(folder.path, 'ca.pem'), '-purpose', 'sslserver', join(folder.path, 'leaf.pem')],
-    ]);
+    const path = (name: string): string => join(folder.path, name);
+    const purpose = ['-purpose', 'sslserver'];
+    const verified = await run('openssl', ['verify', '-CAfile', path('ca.pem'), ...purpose, path('leaf.pem')]);
     expect(verified.stdout).toContain('OK');
-    const { stdout } = await run('openssl', ['x509', '-noout', '-text', '-in', join(folder.path, 'leaf.pem')]);
+    const { stdout } = await run('openssl', ['x509', '-noout', '-text', '-in', path('leaf.pem')]);
     expect(stdout).toContain('Signature Algorithm: sha256WithRSAEncryption');
   });
 });

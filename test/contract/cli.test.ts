@@ -45,6 +45,7 @@ describe('a call that can’t be right', () => {
     'ls --watch --interval 0',
     'extend',
     'extend web',
+    'extend 2h',
     'extend web soon',
     'extend we_b 2h',
     'extend web 2h',
@@ -145,6 +146,11 @@ describe('a call that can’t be right', () => {
       $ slipway extend web
       ✗ The last word says how much later, and "web" is no time
       → For example: slipway extend web 2h, or slipway extend web never
+      (2)
+
+      $ slipway extend 2h
+      ✗ How much later is said, 2h, and of which machine is not
+      → For example: slipway extend NAME 2h, or slipway extend NAME never
       (2)
 
       $ slipway extend web soon
@@ -476,7 +482,8 @@ describe('help', () => {
 
   test('of the program names every command', async () => {
     const { stdout } = await refused();
-    for (const { name } of commands) expect(stdout).toMatch(new RegExp(`^ +([A-Z]\\w+ +)?${name} `, 'm'));
+    for (const { name, summary } of commands)
+      expect(stdout).toMatch(new RegExp(`^ +([A-Z]\\w+ +)?${name} +${summary}$`, 'm'));
   });
 
   test('is asked for by flag, by word and by letter alike', async () => {

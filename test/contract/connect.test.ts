@@ -224,6 +224,11 @@ describe('slipway mount', () => {
       '✗ "/srv" names no machine; write NAME:path',
       '→ For example: slipway mount web:/srv ./srv',
     ]);
+    expect(await said('web', full)).toEqual([
+      2,
+      '✗ Which folder of "web" is not said; write web:path',
+      '→ For example: slipway mount web:/srv ./srv',
+    ]);
     expect((await said('web:srv'))[2]).toBe('→ For example: slipway mount web:srv ./srv');
     expect((await said('wbe:/srv'))[1]).toBe('✗ There is no machine named "wbe"');
     expect((await said('-u', full, full))[0]).toBe(2);

@@ -72,7 +72,7 @@ describe('a call that can’t be right ends with 1 and the old tool’s sentence
       'Error setting machine configuration from flags provided: --swarm-discovery',
     ],
     ['rm', 'Error: Expected to get one or more machine names as arguments'],
-    ['rm -y web', 'Error removing host "web": Docker machine "web" does not exist.'],
+    ['rm -y web', `Error removing host "web": ${gone('web')}`],
     ['env -u web', 'Error: Expected no machine name when the -u flag is present'],
     ['active web', 'Error: Too many arguments given'],
     ['active', 'No active host found'],
@@ -175,6 +175,28 @@ describe('help', () => {
     const lines = await Promise.all(['-v', '--version', 'version'].map((word) => home.machine(word)));
     for (const { stdout } of lines)
       expect(stdout).toMatch(/^docker-machine version 0\.16\.2, build slipway-\d+\.\d+\.\d+\n$/);
+  });
+});
+
+describe('create knows every flag of the old tool’s drivers that are here', () => {
+  const engine =
+    'driver engine-install-url engine-opt engine-insecure-registry engine-registry-mirror engine-label engine-storage-driver engine-env swarm swarm-image swarm-master swarm-discovery swarm-strategy swarm-opt swarm-join-opt swarm-host swarm-addr swarm-experimental tls-san';
+  test.each([
+    ['none', 'url'],
+    ['generic', 'generic-engine-port generic-ip-address generic-ssh-key generic-ssh-port generic-ssh-user'],
+    [
+      'amazonec2',
+      'amazonec2-access-key amazonec2-ami amazonec2-block-duration-minutes amazonec2-device-name amazonec2-endpoint amazonec2-iam-instance-profile amazonec2-insecure-transport amazonec2-instance-type amazonec2-keypair-name amazonec2-monitoring amazonec2-open-port amazonec2-private-address-only amazonec2-region amazonec2-request-spot-instance amazonec2-retries amazonec2-root-size amazonec2-secret-key amazonec2-security-group amazonec2-security-group-readonly amazonec2-session-token amazonec2-spot-price amazonec2-ssh-keypath amazonec2-ssh-port amazonec2-ssh-user amazonec2-subnet-id amazonec2-tags amazonec2-use-ebs-optimized-instance amazonec2-use-private-address amazonec2-userdata amazonec2-volume-type amazonec2-vpc-id amazonec2-zone',
+    ],
+    [
+      'google',
+      'google-address google-disk-size google-disk-type google-machine-image google-machine-type google-network google-open-port google-preemptible google-project google-scopes google-service-account google-subnetwork google-tags google-use-existing google-use-internal-ip google-use-internal-ip-only google-username google-zone',
+    ],
+  ])('%s', async (driver, flags) => {
+    await using home = await newHome();
+    const { stdout } = await home.machine('create', '-d', driver, '--help');
+    const known = new Set([...stdout.matchAll(/--([a-z0-9-]+)/g)].map(([, flag]) => flag));
+    expect(`${engine} ${flags}`.split(' ').filter((flag) => !known.has(flag))).toEqual([]);
   });
 });
 
@@ -324,9 +346,16 @@ describe('machines of an engine that exists', () => {
     expect(open.flat()).toEqual([]);
   });
 
-  test('a broken record is one row with the reason, and hides no other', async () => {
-    await mkdir(join(home.store, 'machines', 'bad'));
-    await writeFile(join(home.store, 'machines', 'bad', 'config.json'), '{');
+  const config = (DriverName: string): string => JSON.stringify({ ConfigVersion: 3, Driver: {}, DriverName });
+  test.each([
+    ['is not JSON', '{'],
+    ['names what every object has as its driver', config('constructor')],
+    ['names what no driver can be called', config('box\u001B[2J')],
+    ['is a folder', undefined],
+  ])('a broken record that %s is one row with the reason, and hides no other', async (_, text) => {
+    const path = join(home.store, 'machines', 'bad', 'config.json');
+    await mkdir(text === undefined ? path : join(path, '..'), { recursive: true });
+    if (text !== undefined) await writeFile(path, text);
     const { code, stdout } = await home.machine('ls');
     expect(stdout).toMatch(/^bad +- +not found +Error +Unknown +\S/m);
     expect(stdout).toMatch(/^web9 /m);
@@ -334,6 +363,14 @@ describe('machines of an engine that exists', () => {
     expect((await home.machine('ls', '-q')).stdout).not.toContain('bad');
     expect(await home.machine('rm', '-f', 'bad')).toMatchObject({ code: 0 });
     expect((await home.machine('ls')).stdout).not.toContain('bad');
+  });
+
+  test('nothing in a record writes to the terminal that ls is shown on', async () => {
+    await home.machine('create', '-d', 'none', '--url', 'tcp://here\u001B]0;title\u0007', 'noisy');
+    const { stdout } = await home.machine('ls', '--filter', 'name=noisy');
+    expect(stdout).toContain('tcp://here');
+    for (const control of ['\u001B', '\u0007']) expect(stdout).not.toContain(control);
+    await home.machine('rm', '-f', 'noisy');
   });
 
   test.each([
@@ -363,15 +400,37 @@ describe('machines of an engine that exists', () => {
       expect(stderr).toContain(
         `${before}Error checking and/or regenerating the certs: There was an error validating certificates for host "url1"`,
       );
+      // slipway knows no machine of this store.
+      expect(stderr).toContain('docker-machine provision web9');
       expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
     }
   });
 
-  test.each(['start', 'stop', 'kill'])('%s is nothing that the driver none does', async (verb) => {
+  test.each([
+    ['start', 'Starting', 'Machine "web9" is already running.'],
+    ['stop', 'Stopping', 'none driver does not support stop'],
+    ['kill', 'Killing', 'none driver does not support kill'],
+  ])('%s is nothing that the driver none does', async (verb, doing, why) => {
     expect(await home.machine(verb, 'web9')).toMatchObject({
       code: 1,
-      stderr: `none driver does not support ${verb}\n`,
+      stdout: `${doing} "web9"...\n`,
+      stderr: `${why}\n`,
     });
+  });
+
+  test.each([
+    ['web9', false],
+    ['member', true],
+    ['master', true],
+  ])('%s is listed as an agent of a Swarm as --swarm says', async (name, agent) => {
+    const { stdout } = await home.machine('inspect', '-f', '{{.HostOptions.SwarmOptions.Agent}}', name);
+    expect(stdout).toBe(`${agent}\n`);
+  });
+
+  test('create ends with how to connect', async () => {
+    const { stdout } = await home.machine('create', '-d', 'none', '--url', 'u', 'last');
+    expect(stdout).toMatch(/^To see how to connect .* run: docker-machine env last\n$/m);
+    await home.machine('rm', '-f', 'last');
   });
 });
 
@@ -402,6 +461,10 @@ test('a machine of a driver that is not here is listed with its name, used as fa
 describe('env --unset, line by line', () => {
   test.each([
     ['bash', ['unset DOCKER_TLS_VERIFY', 'unset DOCKER_HOST', 'unset DOCKER_CERT_PATH', 'unset DOCKER_MACHINE_NAME']],
+    [
+      'constructor',
+      ['unset DOCKER_TLS_VERIFY', 'unset DOCKER_HOST', 'unset DOCKER_CERT_PATH', 'unset DOCKER_MACHINE_NAME'],
+    ],
     [
       'fish',
       ['set -e DOCKER_TLS_VERIFY;', 'set -e DOCKER_HOST;', 'set -e DOCKER_CERT_PATH;', 'set -e DOCKER_MACHINE_NAME;'],

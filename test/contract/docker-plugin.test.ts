@@ -55,7 +55,7 @@ describe('docker machine', () => {
       state: 'optional',
       detail: 'not linked; link it: slipway doctor --fix',
     });
-    await user.doctor('--fix');
+    expect((await user.doctor('--fix')).stderr).toContain(', or: slipway doctor --fix --yes\n');
     expect(await stat(user.at('settings')).catch(() => 'none')).toBe('none');
   });
 

@@ -34,10 +34,7 @@ describe.skipIf(!has('man'))('man', () => {
   };
 
   test.each([
-    [
-      'man/slipway.1',
-      [/^ +-d, --driver name$/m, /^ +--qemu-memory mb$/m, /, HOST_KEY\.$/m, /engine’s +certificate/],
-    ],
+    ['man/slipway.1', [/^ +-d, --driver name$/m, /^ +--qemu-memory mb$/m, /, HOST_KEY\.$/m, /engine’s +certificate/]],
     ['man/docker-machine.1', [/^ +--storage-path, -s value$/m, /^ +Run 'docker-machine create --driver name --help'/m]],
   ] as const)('shows %s with all that is typed as it is typed', async (page, lines) => {
     const text = await shown(page);

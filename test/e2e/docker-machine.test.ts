@@ -309,7 +309,7 @@ describeOnBed('docker-machine', () => {
       const { code, stderr } = await runner('rm', '-y', name);
       expect({ code, stderr }).toEqual({
         code: 1,
-        stderr: `Error removing host "${name}": Docker machine "${name}" does not exist.\n`,
+        stderr: `Error removing host "${name}": Docker machine "${name}" does not exist. Use "docker-machine ls" to list machines. Use "docker-machine create" to add a new one.\n`,
       });
     });
 

@@ -154,9 +154,10 @@ describeOnBed('a command that is cut off on a host with an engine', () => {
       const found = await user.slipway('inspect', 'web', '--json');
       phases.push(found.code === 0 ? (JSON.parse(found.stdout) as { phase: string }).phase : 'none');
       // Every other one is undone from where it stopped, the rest are finished first.
-      if (point % 2 === 0) await finish(user, 'web', flags);
+      const finished = point % 2 === 0;
+      if (finished) await finish(user, 'web', flags);
       const removed = await user.slipway('rm', 'web');
-      expect(removed.code, removed.stderr).toBe(phases.at(-1) === 'none' ? 3 : 0);
+      expect(removed.code, removed.stderr).toBe(phases.at(-1) === 'none' && !finished ? 3 : 0);
       await expectNothingLeft(user);
     }
     // The points lie where they should: before there is a record, and after.

@@ -44,14 +44,10 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     // A CA as Docker Machine made them.
     await mkdir(store('ca'), { recursive: true });
     await mkdir(store('tls'));
-    const usage = ['-addext', 'keyUsage=critical,digitalSignature,keyEncipherment,keyAgreement,keyCertSign'];
+    const made = 'req -x509 -newkey rsa:2048 -nodes -days 1080 -subj /O=somebody -addext'.split(' ');
+    const usage = 'keyUsage=critical,digitalSignature,keyEncipherment,keyAgreement,keyCertSign';
     const files = ['-keyout', store('ca', 'ca-key.pem'), '-out', store('tls', 'ca.pem')];
-    await ok(
-      user.run('openssl', [
-        ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1080', '-subj', '/O=somebody', ...usage],
-        ...files,
-      ]),
-    );
+    await ok(user.run('openssl', [...made, usage, ...files]));
     await ok(
       user.run('openssl', ['rsa', '-traditional', '-in', store('ca', 'ca-key.pem'), '-out', store('ca', 'ca-key.pem')]),
     );

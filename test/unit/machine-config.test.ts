@@ -1,8 +1,9 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { isSlipways, readForeign } from '../../src/docker-machine/foreign.ts';
+import { readForeign } from '../../src/docker-machine/foreign.ts';
 import { openMachineStore } from '../../src/docker-machine/store.ts';
+import { isSlipways } from '../../src/docker-machine/view.ts';
 import { driverNamed } from '../../src/drivers/index.ts';
 import type { Machine } from '../../src/machine.ts';
 import { applyChanges } from '../../src/changes.ts';
@@ -416,6 +417,7 @@ describe('a machine of the old tool', () => {
     ['null', 'it is not a record'],
     ['{"ConfigVersion":"3"}', 'no number'],
     [old({ Driver: {} }), 'names no driver'],
+    [old({ DriverName: 'toString', Driver: {} }), 'names no driver'],
     [old({ DriverName: 'generic', Driver: 'x' }), 'names no driver'],
     [old({ DriverName: 'generic', Driver: { IPAddress: '-oProxyCommand=x' } }), 'ipAddress of its driver can'],
     [old({ DriverName: 'amazonec2', Driver: { InstanceId: 'i-1', Region: '../..' } }), 'region of its driver can'],
@@ -505,6 +507,16 @@ describe('the profile', () => {
     await applyChanges(dockerMachine.add({ machine: generic, tls, places }));
     const read = await openMachineStore(places.dockerMachine).read('web');
     expect([isSlipways(read), read.spec.id, read.endpoint]).toEqual([true, generic.spec.id, generic.endpoint]);
+    // The old tool checks the engine by the files that are named here, and the store's own authority knows nothing of it.
+    const folder = join(places.dockerMachine, 'machines', 'web');
+    const shown = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as {
+      HostOptions: { AuthOptions: object };
+    };
+    expect(shown.HostOptions.AuthOptions).toMatchObject({
+      CaCertPath: join(folder, 'ca.pem'),
+      ClientCertPath: join(folder, 'cert.pem'),
+      ClientKeyPath: join(folder, 'key.pem'),
+    });
     expect(await dockerMachine.conflict('web', generic.spec.id, places)).toBeUndefined();
     expect(await dockerMachine.conflict('web', 'another', places)).toMatchObject({ code: 'CONTEXT_TAKEN' });
     await applyChanges(dockerMachine.drop('web', places));

@@ -15,10 +15,10 @@ import {
   fromEnv,
   parseOptions,
   toArgv,
-  toCommandLine,
   toTable,
   type OptionInfo,
 } from '../../src/options.ts';
+import { toCommandLine } from '../../src/shell.ts';
 import { engineInfos, engineOptions, lifeInfos } from '../../src/spec.ts';
 import { caught } from '../fakes/caught.ts';
 import { words } from './nasty.ts';

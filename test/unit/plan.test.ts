@@ -417,6 +417,11 @@ describe('taking it all back', () => {
     expect(planDeprovision(facts(withEngine, { daemonJson: '{"debug":true}' }), '192.0.2.10')).toEqual([]);
   });
 
+  test('restarts an engine that a run which was cut off has left as it was', () => {
+    const steps = planDeprovision(facts(withEngine, { restartPending: true }), '192.0.2.10');
+    expect(steps).toMatchObject([{ id: 'deprovision', variables: { ENGINE: 'restart', MANIFEST: '' }, files: [] }]);
+  });
+
   test('leaves no engine restarted that does not run', () => {
     const now = after(withEngine, plan(withEngine));
     const [step] = planDeprovision(facts(now, { unit: { ...now.unit, active: false } }), '192.0.2.10');

@@ -56,6 +56,12 @@ export const commands: readonly ((CommandEntry | CommandFamily) & { readonly gro
   },
   { name: 'rm', group: 'Make', summary: 'Remove machines', load: async () => (await import('./rm.ts')).rm },
   {
+    name: 'import',
+    group: 'Make',
+    summary: 'Take over machines of docker-machine',
+    load: async () => (await import('./import.ts')).importCommand,
+  },
+  {
     name: 'gc',
     group: 'Make',
     summary: 'Find and remove what no machine knows',

@@ -6,13 +6,14 @@ import { createMachine } from '../../lifecycle/create.ts';
 import { checkMachine, dryRun } from '../../lifecycle/provision.ts';
 import type { Outcome } from '../../lifecycle/turns.ts';
 import type { World } from '../../lifecycle/world.ts';
-import { fromEnv, listed, toArgv, toCommandLine, type OptionInfo, type Values } from '../../options.ts';
+import { fromEnv, listed, toArgv, type OptionInfo, type Values } from '../../options.ts';
 import { clientProgram, mendingOf, missingPrograms } from '../../programs.ts';
 import { defaultProfiles, profiles as known } from '../../provision/profiles/index.ts';
 import { contextName } from '../../provision/profiles/docker-context.ts';
 import { engineInfos, lifeInfos, sudoPassword } from '../../spec.ts';
 import { badName } from '../../store.ts';
 import { isMachineName, type Machine, type MachineSpec, type Ready } from '../../machine.ts';
+import { toCommandLine } from '../../shell.ts';
 import { defineCommand, infosOf, type Cli, type Command, type Result } from '../command.ts';
 import { installMissing } from '../consent.ts';
 import { credentialInfos, driverIn, driverInfos, lendCredentials, machineInfos, specFrom } from '../spec.ts';
@@ -43,7 +44,7 @@ const args = z.object({
   profile: z
     .array(z.enum(known.map(({ name }) => name) as [string, ...string[]]))
     .default([...defaultProfiles])
-    .meta({ description: `Profiles: ${known.map(({ name }) => name).join(', ')}`, value: 'name' }),
+    .meta({ description: 'Profiles', value: 'name' }),
   sudoPassword,
 });
 

@@ -39,7 +39,10 @@ async function linkMachine(yes: boolean, cli: Cli): Promise<boolean> {
 }
 
 async function agreed(what: string, { interactive, say }: Cli): Promise<boolean> {
-  if (!interactive) return false;
+  if (!interactive) {
+    say(`${what}, or: slipway doctor --fix --yes`);
+    return false;
+  }
   say(what);
   const { confirmed } = await import('../wizard.ts');
   return confirmed('Link it now?');

@@ -2,7 +2,8 @@ import { z } from 'zod';
 import { driverNamed } from '../../drivers/index.ts';
 import { SlipwayError } from '../../errors.ts';
 import { extendMachine, type Extended, type More } from '../../lifecycle/extend.ts';
-import { fate, shownDeadline } from '../../lifecycle/life.ts';
+import { shownDeadline } from '../../lifecycle/deadline.ts';
+import { fate } from '../../lifecycle/life.ts';
 import { isMachineName } from '../../machine.ts';
 import { isDuration, sudoPassword } from '../../spec.ts';
 import { badName } from '../../store.ts';
@@ -36,9 +37,15 @@ function wordsOf(words: readonly string[]): { readonly names: readonly string[];
   if (wrong !== undefined) throw badName(wrong);
   if (names.length > 0 && (time === 'never' || isDuration(time)))
     return { names, more: time === 'never' ? time : { time } };
-  throw new SlipwayError('USAGE', `The last word says how much later, and ${JSON.stringify(time)} is no time`, {
-    hint: `For example: slipway extend ${names[0] ?? time} 2h, or slipway extend ${names[0] ?? time} never`,
-  });
+  const isTime = time === 'never' || isDuration(time);
+  const name = names[0] ?? (isTime ? 'NAME' : time);
+  throw new SlipwayError(
+    'USAGE',
+    isTime
+      ? `How much later is said, ${time}, and of which machine is not`
+      : `The last word says how much later, and ${JSON.stringify(time)} is no time`,
+    { hint: `For example: slipway extend ${name} 2h, or slipway extend ${name} never` },
+  );
 }
 
 function sentence({ machine, told }: Extended, now: Date): string {

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { publicRecord } from '../../store.ts';
 import { defineCommand, type Command } from '../command.ts';
-import { documentFormat, formatOption } from '../format.ts';
+import { formatOption } from '../format-option.ts';
+import { documentFormat } from '../format.ts';
 
 const args = z.object({ format: z.string().optional().meta(formatOption('.spec.driver')) });
 

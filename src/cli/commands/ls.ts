@@ -1,15 +1,10 @@
 import { z } from 'zod';
 import { SlipwayError } from '../../errors.ts';
-import { shownDeadline } from '../../lifecycle/life.ts';
-import { lookAt, type Look } from '../../look.ts';
-import { currentContext } from '../../provision/profiles/current-context.ts';
-import { contextName } from '../../provision/profiles/docker-context.ts';
-import type { Listed } from '../../store.ts';
 import { defineCommand, type Cli, type Command, type Result } from '../command.ts';
-import { parseFilters, passesByRecord, passesByState, type Filters, type State } from '../filter.ts';
-import { formatOption, rowsFormat, type RowsFormat } from '../format.ts';
-import { table } from '../print.ts';
-import { watch } from '../watch.ts';
+import { parseFilters, passesByRecord, passesByState, type Filters } from '../filter.ts';
+import { formatOption } from '../format-option.ts';
+import type { RowsFormat } from '../format.ts';
+import { TITLES } from '../row.ts';
 
 const args = z.object({
   quiet: z
@@ -36,33 +31,6 @@ const args = z.object({
     .meta({ description: 'Seconds between two looks, with --watch', value: 'seconds' }),
 });
 
-type Row = {
-  readonly name: string;
-  readonly current: boolean;
-  readonly driver: string;
-  readonly state: State;
-  readonly url: string;
-  readonly engine: string;
-  readonly certificateDays: number | null;
-  readonly deadline: string | null;
-  readonly idleStop: string | null;
-  readonly trouble: string;
-};
-
-/** Fields of a format, and their titles in a table. */
-const TITLES = {
-  Name: 'NAME',
-  Current: 'CURRENT',
-  Driver: 'DRIVER',
-  State: 'STATE',
-  URL: 'URL',
-  Engine: 'ENGINE',
-  CertificateDays: 'CERTS',
-  Deadline: 'DEADLINE',
-  IdleStop: 'IDLE STOP',
-  Trouble: 'TROUBLE',
-} as const;
-
 type Wanted = {
   readonly quiet: boolean;
   readonly timeout: number;
@@ -81,12 +49,16 @@ export const ls: Command<typeof args> = defineCommand({
   async run({ args: given }, cli) {
     const { quiet, timeout } = given;
     const filters = parseFilters(given.filter);
-    const format = rowsFormat(given.format, TITLES, cli.screen.json);
+    const format = await formatIn(given.format, cli);
     if (quiet && format) throw bothSay();
     const look = (): Promise<Result> => listing({ quiet, timeout, filters, format }, cli);
-    return given.watch ? await watch(look, given.interval, cli) : await look();
+    return given.watch ? await (await import('../watch.ts')).watch(look, given.interval, cli) : await look();
   },
 });
+
+async function formatIn(text: string | undefined, { screen }: Cli): Promise<RowsFormat | undefined> {
+  return text === undefined ? undefined : (await import('../format.ts')).rowsFormat(text, TITLES, screen.json);
+}
 
 function bothSay(): SlipwayError {
   return new SlipwayError('USAGE', '--quiet and --format both say what is printed', {
@@ -95,112 +67,23 @@ function bothSay(): SlipwayError {
 }
 
 async function listing({ quiet, timeout, filters, format }: Wanted, cli: Cli): Promise<Result> {
-  const all = await cli.world.store.list();
+  const { store } = cli.world;
+  // Names alone are had without a look into a thousand records.
+  if (quiet && filters.size === 0) return namesIn(await store.recorded());
+  const all = await store.list();
   const listed = all.filter((item) => passesByRecord(item, filters));
-  if (quiet && !filters.has('state')) return namesOf(listed);
-  const current = quiet ? undefined : await currentOf(cli);
-  const asked = await Promise.all(
-    listed.map(async (item) => ({ item, row: await rowOf(item, current, timeout, cli) })),
-  );
+  if (quiet && !filters.has('state')) return namesIn(listed.map(({ name }) => name));
+  // What asks machines and draws a table is read where there is to be one.
+  const { fieldsOf, rowsOf, shown } = await import('../rows.ts');
+  const asked = await rowsOf(listed, { quiet, timeout }, cli);
   const rows = asked.filter(({ item, row }) => passesByState(item, row.state, filters)).map(({ row }) => row);
-  if (quiet) return namesOf(rows);
+  if (quiet) return namesIn(rows.map(({ name }) => name));
   if (format) return { json: rows, text: format(rows.map(fieldsOf)) };
   if (all.length === 0) return { json: rows, text: 'No machines yet. Make one: slipway create' };
   if (rows.length === 0) return { json: rows, text: 'No machine is like that. All of them: slipway ls' };
   return { json: rows, text: shown(rows, cli.world.now()) };
 }
 
-function namesOf(items: readonly { readonly name: string }[]): Result {
-  return { json: items.map(({ name }) => name), text: items.map(({ name }) => name).join('\n') };
-}
-
-function currentOf({ world, say }: Cli): Promise<string | undefined> {
-  return currentContext(world.places).catch((error: unknown) => {
-    // The docker CLI's settings are broken, not the machines.
-    if (!(error instanceof SlipwayError)) throw error;
-    say(error.message);
-    return undefined;
-  });
-}
-
-function fieldsOf(row: Row): Readonly<Record<keyof typeof TITLES, unknown>> {
-  return {
-    Name: row.name,
-    Current: row.current ? '*' : '',
-    Driver: row.driver,
-    State: row.state,
-    URL: row.url,
-    Engine: row.engine,
-    CertificateDays: row.certificateDays ?? '',
-    Deadline: row.deadline ?? '',
-    IdleStop: row.idleStop ?? '',
-    Trouble: row.trouble,
-  };
-}
-
-function shown(rows: readonly Row[], now: Date): string {
-  const mortal = rows.some(({ deadline }) => deadline !== null);
-  const ends = ({ deadline }: Row): readonly string[] =>
-    mortal ? [deadline === null ? '' : shownDeadline({ deadline }, now)] : [];
-  const cells = rows.map((row) => [
-    row.name,
-    row.current ? '*' : '',
-    row.driver,
-    row.state,
-    row.url,
-    row.engine,
-    shownDays(row.certificateDays),
-    ...ends(row),
-    row.trouble,
-  ]);
-  const { Name, Current, Driver, State, URL, Engine, CertificateDays, Deadline, Trouble } = TITLES;
-  const ending = mortal ? [Deadline] : [];
-  return table([Name, Current, Driver, State, URL, Engine, CertificateDays, ...ending, Trouble], cells);
-}
-
-/** The row’s trouble has it in words, once it is one. */
-function shownDays(days: number | null): string {
-  if (days === null) return '';
-  return days < 0 ? 'expired' : `${days} d`;
-}
-
-async function rowOf(item: Listed, current: string | undefined, seconds: number, { world }: Cli): Promise<Row> {
-  const isCurrent = current === contextName(item.name);
-  if ('broken' in item) {
-    return {
-      name: item.name,
-      current: isCurrent,
-      driver: '?',
-      state: 'broken',
-      url: '',
-      engine: '',
-      certificateDays: null,
-      deadline: null,
-      idleStop: null,
-      trouble: item.broken.message,
-    };
-  }
-  const { machine } = item;
-  const look: Look = await lookAt(machine, world, seconds).catch((error: unknown) => {
-    // One machine whose files can't be read must not hide the others.
-    if (world.signal.aborted) throw error;
-    return {
-      state: 'unreachable',
-      engine: undefined,
-      days: undefined,
-      trouble: error instanceof Error ? error.message : String(error),
-    };
-  });
-  return {
-    name: item.name,
-    current: isCurrent,
-    driver: machine.spec.driver,
-    state: look.state,
-    url: machine.endpoint?.url ?? '',
-    engine: look.engine ?? '',
-    certificateDays: look.days ?? null,
-    deadline: machine.deadline ?? null,
-    idleStop: machine.spec.life?.idleStop ?? null,
-    trouble: look.trouble,
-  };
+function namesIn(names: readonly string[]): Result {
+  return { json: names, text: names.join('\n') };
 }

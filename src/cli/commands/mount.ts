@@ -3,9 +3,9 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { writeWhole } from '../../changes.ts';
 import { SlipwayError, systemCode } from '../../errors.ts';
-import { toCommandLine } from '../../options.ts';
 import { findProgram, sshfsProgram, sshProgram } from '../../programs.ts';
 import { keepalive, sshConfig } from '../../provision/profiles/ssh-options.ts';
+import { toCommandLine } from '../../shell.ts';
 import { defineCommand, type Cli, type Command, type Result } from '../command.ts';
 import { type Asking, installMissing } from '../consent.ts';
 import { attached, routeTo, sideOf, sshfsArgv } from '../openssh.ts';
@@ -38,9 +38,14 @@ export async function mounted(what: string, where: string | undefined, yes: bool
   const { store, computer, signal } = cli.world;
   const { machine, path } = sideOf(what, await store.names());
   if (machine === undefined) {
-    throw new SlipwayError('USAGE', `${JSON.stringify(what)} names no machine; write NAME:path`, {
-      hint: 'For example: slipway mount web:/srv ./srv',
-    });
+    const known = (await store.names()).includes(what);
+    throw new SlipwayError(
+      'USAGE',
+      known
+        ? `Which folder of "${what}" is not said; write ${what}:path`
+        : `${JSON.stringify(what)} names no machine; write NAME:path`,
+      { hint: `For example: ${cli.program} mount ${known ? what : 'web'}:/srv ./srv` },
+    );
   }
   if (where === undefined && !path.startsWith('/')) {
     throw new SlipwayError('USAGE', `Where to mount ${JSON.stringify(what)} is not said`, {

@@ -18,7 +18,7 @@ export const regenerateCerts: Command<typeof args> = defineCommand({
   words: '<names...>',
   args,
   details:
-    'The CA stays, and with it the access of other clients; with --all it goes too. The engine restarts once, and its containers run on.',
+    'The CA stays, and with it the access of other clients; with --all it goes too. The engine restarts once, and its containers run on, but for those of a swarm’s node and where daemon.json says live-restore: false.',
   async run({ words, args: { all, yes } }, cli) {
     await allKnown(words, cli);
     if (all && !yes && cli.interactive) {

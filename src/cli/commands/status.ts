@@ -1,11 +1,12 @@
 import { z } from 'zod';
-import { shownDeadline, shownTime } from '../../lifecycle/life.ts';
+import { shownSeconds } from '../../duration.ts';
+import { shownDeadline, shownTime } from '../../lifecycle/deadline.ts';
 import { figuresOf, lookAt, type Figures, type Look } from '../../look.ts';
 import type { Machine } from '../../machine.ts';
 import { contextName } from '../../provision/profiles/docker-context.ts';
-import { shownSeconds } from '../../spec.ts';
 import { defineCommand, type Command } from '../command.ts';
-import { documentFormat, formatOption } from '../format.ts';
+import { formatOption } from '../format-option.ts';
+import { documentFormat } from '../format.ts';
 import { page } from '../print.ts';
 
 const args = z.object({

@@ -183,7 +183,9 @@ type Standing = { readonly step: Step | undefined; readonly state: State; readon
 function standing(row: Row, now: number): Standing {
   const step = row.state === 'done' ? undefined : atWork(row.steps);
   const state = row.state === 'failed' ? (step?.state ?? 'failed') : row.state;
-  const { since = now, until = now } = step ?? row;
+  const { until = now } = step ?? row;
+  // Of one that was never begun, no time was spent.
+  const { since = until } = step ?? row;
   return { step, state: state === 'done' && row.state === 'failed' ? 'failed' : state, time: until - since };
 }
 

@@ -4,7 +4,7 @@ import { driverNamed, drivers } from '../../drivers/index.ts';
 import { SlipwayError } from '../../errors.ts';
 import { createSettled, settle } from '../../lifecycle/create.ts';
 import { isMachineName, type MachineSpec, type Ready } from '../../machine.ts';
-import { coerce, type OptionInfo, type Values } from '../../options.ts';
+import { coerce, describe, type OptionInfo, type Values } from '../../options.ts';
 import { mendingOf, missingPrograms } from '../../programs.ts';
 import { engineInfos } from '../../spec.ts';
 import { bootstrap, seed } from '../authority.ts';
@@ -59,17 +59,23 @@ export const create = defineOld({
     const flags = flagsOf(typed);
     const store = openMachineStore(call.root, { swarm, authority: authorityIn(call) });
     await bootstrap(call.root, authorityIn(call), call.out);
-    if (driver === 'none') return await keepEngine(name, flags, { ...world, store });
+    if (driver === 'none') {
+      await keepEngine(name, flags, { ...world, store });
+      return call.out(howToConnect(name));
+    }
     lendCredentials(flags, call);
     const spec = specOf(name, driver, flags, before?.spec, call);
     await seed(name, store, call.root, authorityIn(call));
     const ready = await made(spec, { ...call, world: { ...call.worldOf(name), store } });
-    call.out(`Docker is up and running!`);
-    call.out(
-      `To see how to connect your Docker Client to the Docker Engine running on this virtual machine, run: docker-machine env ${ready.spec.name}`,
-    );
+    call.done();
+    call.out('Docker is up and running!');
+    call.out(howToConnect(ready.spec.name));
   },
 });
+
+function howToConnect(name: string): string {
+  return `To see how to connect your Docker Client to the Docker Engine running on this virtual machine, run: docker-machine env ${name}`;
+}
 
 /** The driver that the command line names, the environment, or this computer; by our name where we have it. */
 async function driverIn(argv: readonly string[], { env, world }: Pick<Call, 'env' | 'world'>): Promise<string> {
@@ -97,7 +103,8 @@ export function driverFlags(driver: string): readonly Flag[] {
 }
 
 function credentialsOf(driver: string): readonly OptionInfo[] {
-  return credentialInfos.filter(({ flag }) => flag.startsWith(`${driver}-`));
+  const { credentials } = driverNamed(driver);
+  return credentials ? describe(credentials, driver) : [];
 }
 
 /** What was typed, by the names of our own flags and as our schemas take it. */

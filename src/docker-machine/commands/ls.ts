@@ -1,3 +1,4 @@
+import { harmless } from '../../cli/format.ts';
 import { parseTemplate, table, type Template } from '../../go-template/index.ts';
 import { defineOld, type Call } from '../command.ts';
 import { Failure } from '../failure.ts';
@@ -57,14 +58,17 @@ function filterIn(text: string): Filter {
   if (key === undefined || value === undefined) throw new Failure('Unsupported filter syntax');
   const found = KEYS.find((one) => one === key.toLowerCase());
   if (found === undefined) throw new Failure(`Unsupported filter key '${key}'`);
-  if (found === 'name') {
-    try {
-      new RegExp(value);
-    } catch {
-      throw new Failure(`Unsupported filter syntax: ${JSON.stringify(value)} is no regular expression`);
-    }
-  }
+  if (found === 'name') patternIn(value);
   return { key: found, value };
+}
+
+/** Refused before any machine is asked. */
+function patternIn(value: string): RegExp {
+  try {
+    return new RegExp(value);
+  } catch {
+    throw new Failure(`Unsupported filter syntax: ${JSON.stringify(value)} is no regular expression`);
+  }
 }
 
 /** Machines are asked for their state only where a filter wants it, all at once, and within the time. */
@@ -101,6 +105,6 @@ function formatIn(text: string): Format {
 }
 
 function shown(rows: readonly Row[], { template, titled }: Format): readonly string[] {
-  const lines = [...(titled ? [TITLES] : []), ...rows].map((row) => template.render(row));
+  const lines = [...(titled ? [TITLES] : []), ...rows].map((row) => template.render(harmless(row)));
   return titled ? table(lines) : lines;
 }

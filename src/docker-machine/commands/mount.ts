@@ -10,6 +10,7 @@ export const mount = defineOld({
   name: 'mount',
   summary: 'Mount or unmount a directory from a machine with SSHFS.',
   operands: '[arg...]',
+  lendsStdout: true,
   details: 'Arguments are [machine:][path] [mountpoint]',
   flags: [{ names: ['unmount', 'u'], kind: 'switch', usage: 'Unmount instead of mount' }],
   async run(call) {

@@ -58,10 +58,11 @@ function commandFor({ name: verb, summary, doing, done, idle, work, after }: Ver
       const { out, world, worldOf } = call;
       await each(await namesIn(call), call, async (name) => {
         const machine = await machineNamed(name, world);
-        mustDo(verb, machine);
         out(`${doing} "${name}"...`);
+        // Before what its driver can't do: scripts start what may run already.
         if ((await stateOf(machine, world)).state === idle.state)
           throw new Failure(`Machine "${name}" is ${idle.words}.`);
+        await mustDo(verb, machine);
         await work(name, worldOf(name));
         out(`Machine "${name}" was ${done}.`);
       });

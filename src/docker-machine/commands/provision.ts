@@ -64,7 +64,7 @@ export const upgrade = defineOld({
     await each(await namesIn(call), call, async (name) => {
       const machine = await machineNamed(name, world);
       if ((await stateOf(machine, world)).state === 'Stopped') {
-        mustDo('start', machine);
+        await mustDo('start', machine);
         await startMachine(name, worldOf(name));
       }
       await upgradeMachine(name, { change: undefined, dry: false }, worldOf(name));

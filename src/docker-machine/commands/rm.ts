@@ -1,9 +1,9 @@
 import { removeMachine } from '../../lifecycle/remove.ts';
 import { SlipwayError } from '../../errors.ts';
 import { defineOld, type Call } from '../command.ts';
-import { Failure, failureOf, sentence } from '../failure.ts';
-import { isSlipways } from '../foreign.ts';
-import { knownDriver, notOurs, withoutDriver } from '../machines.ts';
+import { Failure, failureOf, notThere, sentence } from '../failure.ts';
+import { ending, knownDriver, notOurs, withoutDriver } from '../machines.ts';
+import { isSlipways } from '../view.ts';
 
 export const rm = defineOld({
   name: 'rm',
@@ -33,15 +33,17 @@ export const rm = defineOld({
     await Promise.all(
       [...new Set(words)].map(async (name) => {
         try {
-          await mayGo(name, force, call);
-          const { stays } = await removeMachine(name, { deprovision: false, force }, worldOf(name));
+          await ending(name, call, async () => {
+            await mayGo(name, force, call);
+            await removeMachine(name, { deprovision: false, force }, worldOf(name));
+          });
           out(`Successfully removed ${name}`);
-          if (stays !== undefined && call.globals.debug === true) say(`${name}: ${stays}`);
         } catch (error) {
           failures.push(why(name, error));
         }
       }),
     );
+    call.done();
     for (const failure of failures) say(failure);
     // With --force its callers expect success; what may be left is said above.
     if (failures.length > 0 && !(force && (await noneLeft(words, call)))) return 1;
@@ -63,7 +65,7 @@ function why(name: string, error: unknown): string {
   if (error instanceof Failure) return `Error removing host "${name}": ${error.message}`;
   if (!(error instanceof SlipwayError)) throw failureOf(error, name);
   const missing = error.code === 'MACHINE_NOT_FOUND' || error.code === 'USAGE';
-  return `Error removing host "${name}": ${missing ? `Docker machine "${name}" does not exist.` : sentence(error)}`;
+  return `Error removing host "${name}": ${missing ? notThere(name).message : sentence(error)}`;
 }
 
 async function noneLeft(names: readonly string[], { world: { store } }: Call): Promise<boolean> {

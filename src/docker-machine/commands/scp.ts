@@ -14,6 +14,7 @@ export const scp = defineOld({
   name: 'scp',
   summary: 'Copy files between machines',
   operands: '[arg...]',
+  lendsStdout: true,
   details: 'Arguments are [[user@]machine:][path] [[user@]machine:][path].',
   flags: [
     { names: ['recursive', 'r'], kind: 'switch', usage: 'Copy files recursively (required to copy directories)' },

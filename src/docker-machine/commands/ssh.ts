@@ -11,6 +11,7 @@ export const ssh = defineOld({
   operands: '[arg...]',
   flags: [],
   raw: true,
+  lendsStdout: true,
   details:
     'Arguments are [machine-name] [command]. What follows the name goes to ssh, which tells its own options from the command.',
   async run(call) {

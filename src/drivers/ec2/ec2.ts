@@ -10,6 +10,7 @@ import {
   type MakingCall,
   type Target,
 } from '../driver.ts';
+import { driverNames } from '../names.ts';
 import { changeOf, credentials, options, type Options } from './options.ts';
 import { diskMonthly, instanceMonthly } from './prices.ts';
 import { theirs, userData } from './user-data.ts';
@@ -19,7 +20,7 @@ const way = async (): Promise<typeof import('./client.ts')> => import('./client.
 
 export const ec2 = defineDriver({
   name: 'ec2',
-  also: ['amazonec2'],
+  also: driverNames.ec2,
   summary: 'an instance of Amazon EC2',
   bootIsReadable: true,
   options,

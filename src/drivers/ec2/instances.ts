@@ -48,10 +48,7 @@ export async function findInstances(aws: Aws, target: Marked, states = LIVE): Pr
   // Until it carries the machine's id.
   if (adopts !== undefined)
     return await instancesWith(aws, [{ Name: 'instance-id', Values: [adopts.split('/')[0] ?? ''] }, inState]);
-  const all = await instancesWith(aws, [
-    { Name: 'tag:slipway-id', Values: batch ? [id, batch.id] : [id] },
-    inState,
-  ]);
+  const all = await instancesWith(aws, [{ Name: 'tag:slipway-id', Values: batch ? [id, batch.id] : [id] }, inState]);
   return all
     .filter((one) => tagOf(one.Tags, 'slipway-id') === id || one.AmiLaunchIndex === batch?.index)
     .toSorted(

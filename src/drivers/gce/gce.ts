@@ -2,6 +2,7 @@ import { access, constants } from 'node:fs/promises';
 import { pauseFor } from '../../cloud/insist.ts';
 import { SlipwayError } from '../../errors.ts';
 import { defineDriver, type Call, type Health, type Instance, type Target } from '../driver.ts';
+import { driverNames } from '../names.ts';
 import type { Gce } from './client.ts';
 import { haveCredentials } from './credentials.ts';
 import { changeOf, options, type Options } from './options.ts';
@@ -15,7 +16,7 @@ async function over<T>(given: Options, call: Call, work: (gce: Gce) => Promise<T
 
 export const gce = defineDriver({
   name: 'gce',
-  also: ['google'],
+  also: driverNames.gce,
   summary: 'an instance of Google Compute Engine',
   bootIsReadable: true,
   options,

@@ -235,6 +235,13 @@ export const qemu = defineDriver({
     list: listSpares,
     prune: pruneSpares,
   },
+  async moved({ id }, { computer }) {
+    const folder = vmFolder(computer, id);
+    const vm = await readVm(folder);
+    if (!vm) return;
+    const { records: _before, ...rest } = vm;
+    await writeVm(folder, { ...rest, ...(computer.records === undefined ? {} : { records: computer.records }) });
+  },
   async named(name, { computer }) {
     const ids = await vmIds(computer);
     const all = await Promise.all(ids.map((id) => readVm(vmFolder(computer, id)).catch(() => undefined)));

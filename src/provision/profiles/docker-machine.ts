@@ -298,7 +298,10 @@ export const dockerMachine: Profile = {
       content,
       mode: 0o600,
     }));
-    const view = configJson(machine, { root: places.dockerMachine });
+    const [ca, cert, key] = ['ca', 'cert', 'key'].map((file) => join(folder, `${file}.pem`));
+    // Its authority is its own, and the key of that stays in Slipway's store.
+    const authority = { ca, cert, key, caKey: '' };
+    const view = configJson(machine, { root: places.dockerMachine, authority });
     // First, since it says whose the folder is.
     return [{ do: 'write', path: config, content: view, mode: 0o600 }, ...certificates];
   },
@@ -319,7 +322,11 @@ function filesOf(
 
 /** Whether a machine of ours, whichever, stands there under this name. */
 export async function isMarked(name: string, places: ClientPlaces): Promise<boolean> {
-  const text = await readIfThere(filesOf(name, places).config);
+  const text = await readIfThere(filesOf(name, places).config).catch((error: unknown) => {
+    // Asked of what is to be forgotten by force: a file that can't be read keeps nothing from it.
+    if (systemCode(error) === undefined) throw error;
+    return undefined;
+  });
   return text !== undefined && ownerIn(text) !== undefined;
 }
 

@@ -1,0 +1,22 @@
+export const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
+
+/** `4h` -> 14400. */
+export function secondsIn(duration: string): number {
+  return Number(duration.slice(0, -1)) * SECONDS[duration.slice(-1) as keyof typeof SECONDS];
+}
+
+/** The largest two units, so that a glance is enough: 90 -> `1 min`, 9000 -> `2 h 30 min`. */
+export function shownSeconds(seconds: number): string {
+  if (seconds < 60) return `${Math.max(0, Math.floor(seconds))} s`;
+  const units = [
+    ['d', Math.floor(seconds / SECONDS.d)],
+    ['h', Math.floor((seconds % SECONDS.d) / SECONDS.h)],
+    ['min', Math.floor((seconds % SECONDS.h) / SECONDS.m)],
+  ] as const;
+  const first = units.findIndex(([, count]) => count > 0);
+  return units
+    .slice(first, first + 2)
+    .filter(([, count]) => count > 0)
+    .map(([unit, count]) => `${count} ${unit}`)
+    .join(' ');
+}

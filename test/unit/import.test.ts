@@ -1,0 +1,139 @@
+import { access, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { isSlipways } from '../../src/docker-machine/view.ts';
+import { openMachineStore } from '../../src/docker-machine/store.ts';
+import { qemu } from '../../src/drivers/qemu/qemu.ts';
+import { readVm, vmFolder } from '../../src/drivers/qemu/vm.ts';
+import { createMachine } from '../../src/lifecycle/create.ts';
+import { importMachine, type Source } from '../../src/lifecycle/import.ts';
+import type { World } from '../../src/lifecycle/world.ts';
+import { rejected } from '../fakes/caught.ts';
+import { temporaryFolder } from '../fakes/folder.ts';
+import { startFakeHost, type FakeHost } from '../fakes/host.ts';
+import { readyMachine, specNamed } from '../fakes/machine.ts';
+import { KILLED, recordingProgress, worldIn } from '../fakes/world.ts';
+import { engine } from './facts.ts';
+
+type Setting = { readonly host: FakeHost; readonly world: World; readonly from: Source; readonly root: string };
+
+/** A machine of the drop-in on a host in memory, whose key of SSH lies in its folder. */
+async function setting(home: string, host: FakeHost): Promise<Setting> {
+  const root = join(home, '.docker', 'machine');
+  const store = openMachineStore(root);
+  const world = worldIn(home, { connect: host.connect });
+  const { folder } = store.paths('web');
+  await mkdir(folder, { recursive: true });
+  const sshKey = join(folder, 'key');
+  await writeFile(sshKey, 'PRIVATE');
+  const options = { ipAddress: host.address, sshUser: 'root', sshPort: 22, sshKey };
+  const env = ['PROXY=http://me:hunter2@proxy'];
+  const spec = specNamed('web', { options, engine: engine({ port: host.port, env }), profiles: [] });
+  await createMachine(spec, { ...world, store });
+  return { host, world, root, from: { store, caKeyOf: async () => undefined, shows: isSlipways } };
+}
+
+const whole = async ({ world, from, root }: Setting): Promise<void> => {
+  const { tls, ca, ssh, serverCert } = world.store.paths('web');
+  const files = [join(tls, 'key.pem'), join(ca, 'ca-key.pem'), join(ssh, 'key'), serverCert];
+  await Promise.all(files.map((file) => access(file)));
+  const machine = await world.store.read('web');
+  expect(machine).toMatchObject({
+    phase: 'ready',
+    spec: { options: { sshKey: join(ssh, 'key') }, profiles: ['docker-context'] },
+    host: { ssh: { keyFile: join(ssh, 'key') } },
+  });
+  expect(machine.spec.engine.env).toEqual(['PROXY=http://me:hunter2@proxy']);
+  expect(JSON.stringify(JSON.parse(await readFile(world.store.paths('web').record, 'utf8')))).not.toContain(root);
+  expect(await from.store.names()).toEqual([]);
+};
+
+test('a machine comes with its certificates, keys and secrets, and its host is left alone', async () => {
+  await using home = await temporaryFolder();
+  await using host = await startFakeHost({ engine: true });
+  const set = await setting(home.path, host);
+  const [files, starts] = [new Map(host.files), host.engineStarts()];
+  const { silent } = await importMachine('web', set.from, { keep: false }, set.world);
+  expect(silent).toBeUndefined();
+  await whole(set);
+  expect([host.files, host.engineStarts()]).toEqual([files, starts]);
+});
+
+const steps = ['connect', 'verify', 'import', 'profiles', 'forget'];
+
+describe.each(steps.flatMap((id) => (['before', 'after'] as const).map((when) => ({ id, when }))))(
+  'an import that is killed $when the step $id',
+  ({ id, when }) => {
+    test('leaves one or both of them whole, and the same command goes on', async () => {
+      await using home = await temporaryFolder();
+      await using host = await startFakeHost({ engine: true });
+      const set = await setting(home.path, host);
+      const dying = { ...set.world, progress: recordingProgress({ id, when }) };
+      await expect(importMachine('web', set.from, { keep: false }, dying)).rejects.toBe(KILLED);
+      if (id === 'forget' && when === 'after') return await whole(set);
+      // As it was.
+      expect(await set.from.store.read('web')).toMatchObject({ phase: 'ready', spec: { profiles: [] } });
+      await importMachine('web', set.from, { keep: false }, set.world);
+      await whole(set);
+    });
+  },
+);
+
+test('a name that another machine has here is refused, and a context of somebody else’s', async () => {
+  await using home = await temporaryFolder();
+  await using host = await startFakeHost({ engine: true });
+  const set = await setting(home.path, host);
+  await set.world.store.write(readyMachine('web', { spec: specNamed('web', { id: 'another' }) }));
+  expect(await rejected(importMachine('web', set.from, { keep: false }, set.world))).toMatchObject({
+    code: 'MACHINE_EXISTS',
+    hint: expect.stringContaining('slipway rm web'),
+  });
+  expect((await set.world.store.read('web')).spec.id).toBe('another');
+});
+
+test('the host key that was pinned is the one that is demanded', async () => {
+  await using home = await temporaryFolder();
+  await using host = await startFakeHost({ engine: true });
+  const set = await setting(home.path, host);
+  await importMachine('web', set.from, { keep: true }, set.world);
+  expect(host.demanded.at(-1)).toBe(host.hostKey);
+});
+
+test('an engine that is silent is told, where its host lets us in; without SSH nothing is taken over', async () => {
+  await using home = await temporaryFolder();
+  await using host = await startFakeHost({ engine: true });
+  const set = await setting(home.path, host);
+  const old = await set.from.store.read('web');
+  // Nobody listens there.
+  const endpoint = { url: 'tcp://127.0.0.1:9', tls: true };
+  if (old.phase !== 'ready') throw new Error('not ready');
+  await set.from.store.write({ ...old, endpoint });
+  const late = { ...set.world, signal: AbortSignal.timeout(60_000) };
+  const { silent } = await importMachine('web', set.from, { keep: true }, late);
+  expect(silent).toMatch(/slipway provision web$/);
+  const none = readyMachine('bare', {
+    spec: specNamed('bare', { driver: 'none', options: { url: 'tcp://127.0.0.1:9' } }),
+    host: { address: '127.0.0.1', engine: { url: 'tcp://127.0.0.1:9' } },
+    endpoint: { url: 'tcp://127.0.0.1:9', tls: false },
+  });
+  await set.from.store.write(none);
+  expect(await rejected(importMachine('bare', set.from, { keep: false }, late))).toMatchObject({
+    code: 'ENGINE_UNREACHABLE',
+  });
+  expect(await set.world.store.find('bare')).toBeUndefined();
+  expect(await set.from.store.find('bare')).toBeDefined();
+});
+
+test('a VM of this computer is of the store that its machine is in', async () => {
+  await using home = await temporaryFolder();
+  const { computer, debug } = worldIn(home.path, { connect: async () => Promise.reject(new Error('not here')) });
+  const call = { computer, log: debug, note: debug, signal: new AbortController().signal };
+  const folder = vmFolder(computer, 'id-1');
+  await mkdir(folder, { recursive: true });
+  const vm = { version: 1, id: 'id-1', name: 'web', records: '/elsewhere', ports: { ssh: 1, engine: 2 } };
+  await writeFile(join(folder, 'vm.json'), JSON.stringify(vm));
+  expect(await qemu.named?.('web', call)).toEqual([]);
+  await qemu.moved?.({ id: 'id-1', name: 'web', options: qemu.options.parse({}) }, call);
+  expect(await readVm(folder)).not.toHaveProperty('records');
+  expect(await qemu.named?.('web', call)).toEqual(['id-1']);
+});
