@@ -26,6 +26,16 @@ describe.each(SHELLS)('%s', (shell, argv, take) => {
   });
 });
 
+describe('tcsh', () => {
+  test.skipIf(!has('tcsh')).each(VALUES)('takes %j up as it is, through its backticks', async (value) => {
+    const text = shellEnv('tcsh', [['V', value]], 'slipway env web --shell tcsh');
+    const { stdout, stderr } = await run('tcsh', ['-f', '-c', 'eval `printenv TEXT`\nprintenv V'], {
+      env: { PATH: process.env.PATH, HOME: '/', LANG: 'C.UTF-8', TEXT: text },
+    });
+    expect({ stdout, stderr }).toEqual({ stdout: `${value}\n`, stderr: '' });
+  });
+});
+
 /** The drop-in's settings are the old tool's, in double quotes. */
 describe.each([
   ['bash', ['--norc', '-c']],
