@@ -4,6 +4,7 @@ import { driverNames } from '../drivers/names.ts';
 import { SlipwayError } from '../errors.ts';
 import { lookAt, type Look } from '../look.ts';
 import type { Machine, Ready } from '../machine.ts';
+import { oldNames } from '../provision/profiles/docker-machine.ts';
 import type { Call } from './command.ts';
 import { Failure, failureOf, inOldWords, notThere } from './failure.ts';
 import { isSlipways } from './view.ts';
@@ -61,11 +62,9 @@ export async function readyNamed(name: string, world: Call['world']): Promise<Re
   );
 }
 
-/** What the old tool calls drivers of ours. */
-const OLD_NAMES: Readonly<Record<string, string>> = { ec2: 'amazonec2', gce: 'google' };
-
+/** What the old tool calls a driver of ours. */
 export function oldDriver(name: string): string {
-  return OLD_NAMES[name] ?? name.replace(/^docker-machine-driver-/, '');
+  return oldNames[name] ?? name.replace(/^docker-machine-driver-/, '');
 }
 
 /** A driver by either of its names. */

@@ -33,7 +33,7 @@ const SHELLS: Readonly<Record<string, Shell>> = {
     use: (command) => `\t@FOR /f "tokens=*" %i IN ('${command}') DO @%i`,
   },
   tcsh: {
-    set: (name, value) => `setenv ${name} "${value.replaceAll(/[\\"$`!]/g, String.raw`\$&`)}";`,
+    set: (name, value) => `setenv ${name} ${csh(value)};`,
     unset: (name) => `unsetenv ${name};`,
     comment: ':',
     use: (command) => `eval \`${command}\``,
@@ -45,6 +45,12 @@ const SHELLS: Readonly<Record<string, Shell>> = {
     use: (command) => `(with-temp-buffer (shell-command "${command}" (current-buffer)) (eval-buffer))`,
   },
 };
+
+/** In double quotes as the old tool has them, unless something in there would be taken for more than itself: csh knows no way out of that. */
+function csh(value: string): string {
+  if (!/["$`!\\]/.test(value)) return `"${value}"`;
+  return `'${value.replaceAll("'", String.raw`'\''`).replaceAll('!', String.raw`\!`)}'`;
+}
 
 /** Whatever is unknown gets the settings of POSIX shells. */
 export function shellNamed(name: string): Shell {

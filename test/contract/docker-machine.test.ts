@@ -406,6 +406,22 @@ describe('machines of an engine that exists', () => {
     }
   });
 
+  test('a field that no row has is told', async () => {
+    const { code, stderr } = await home.machine('ls', '--format', '{{.Bogus}}');
+    expect(stderr).toMatch(/^Template parsing error: .*Bogus/);
+    expect(code).toBe(1);
+  });
+
+  test.each(['provision', 'regenerate-certs -f', 'upgrade'])(
+    '%s has nothing to do on an engine of somebody else',
+    async (line) => {
+      const before = await home.machine('inspect', 'web9');
+      const { code, stderr } = await home.machine(...line.split(' '), 'web9');
+      expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining('SSH') as string });
+      expect(await home.machine('inspect', 'web9')).toEqual(before);
+    },
+  );
+
   test.each([
     ['start', 'Starting', 'Machine "web9" is already running.'],
     ['stop', 'Stopping', 'none driver does not support stop'],

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { shellNamed } from '../../src/docker-machine/shells.ts';
 import { shellEnv, type Setting, type ShellName } from '../../src/provision/profiles/shell-env.ts';
 import { has, run } from '../fakes/programs.ts';
 
@@ -22,5 +23,30 @@ describe.each(SHELLS)('%s', (shell, argv, take) => {
     });
     expect(stderr).toBe('');
     expect(stdout.split('\n').slice(0, -1)).toEqual(['', ...VALUES]);
+  });
+});
+
+describe('tcsh', () => {
+  test.skipIf(!has('tcsh')).each(VALUES)('takes %j up as it is, through its backticks', async (value) => {
+    const text = shellEnv('tcsh', [['V', value]], 'slipway env web --shell tcsh');
+    const { stdout, stderr } = await run('tcsh', ['-f', '-c', 'eval `printenv TEXT`\nprintenv V'], {
+      env: { PATH: process.env.PATH, HOME: '/', LANG: 'C.UTF-8', TEXT: text },
+    });
+    expect({ stdout, stderr }).toEqual({ stdout: `${value}\n`, stderr: '' });
+  });
+});
+
+/** The drop-in's settings are the old tool's, in double quotes. */
+describe.each([
+  ['bash', ['--norc', '-c']],
+  ['zsh', ['-f', '-c']],
+  ['fish', ['--no-config', '-c']],
+  ['tcsh', ['-f', '-c']],
+] as const)('the drop-in in %s', (shell, argv) => {
+  test.skipIf(!has(shell)).each(VALUES)('%j stays what it is', async (value) => {
+    const { stdout, stderr } = await run(shell, [...argv, `${shellNamed(shell).set('V', value)}\nprintenv V`], {
+      env: { PATH: process.env.PATH, HOME: '/', LANG: 'C.UTF-8' },
+    });
+    expect({ stdout, stderr }).toEqual({ stdout: `${value}\n`, stderr: '' });
   });
 });

@@ -1,5 +1,5 @@
 import { harmless } from '../../cli/format.ts';
-import { parseTemplate, table, type Template } from '../../go-template/index.ts';
+import { parseTemplate, table, TemplateError, type Template } from '../../go-template/index.ts';
 import { defineOld, type Call } from '../command.ts';
 import { Failure } from '../failure.ts';
 import { stateWithin } from '../machines.ts';
@@ -95,16 +95,22 @@ function formatIn(text: string): Format {
   const body = (titled ? text.slice('table'.length).trimStart() : text)
     .replaceAll(String.raw`\t`, '\t')
     .replaceAll(String.raw`\n`, '\n');
+  return { template: told(() => parseTemplate(body)), titled };
+}
+
+function told<T>(work: () => T): T {
   try {
-    return { template: parseTemplate(body), titled };
+    return work();
   } catch (error) {
-    throw new Failure(`Template parsing error: ${error instanceof Error ? error.message : String(error)}`, {
-      cause: error,
-    });
+    if (!(error instanceof TemplateError)) throw error;
+    throw new Failure(`Template parsing error: ${error.message}`, { cause: error });
   }
 }
 
 function shown(rows: readonly Row[], { template, titled }: Format): readonly string[] {
-  const lines = [...(titled ? [TITLES] : []), ...rows].map((row) => template.render(harmless(row)));
+  // A field that no row has is a mistake, not an empty value.
+  const lines = told(() =>
+    [...(titled ? [TITLES] : []), ...rows].map((row) => template.render(harmless(row), { strict: true })),
+  );
   return titled ? table(lines) : lines;
 }

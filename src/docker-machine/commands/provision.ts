@@ -4,7 +4,8 @@ import { startMachine } from '../../lifecycle/run.ts';
 import { upgradeMachine } from '../../lifecycle/upgrade.ts';
 import { bootstrap, seed } from '../authority.ts';
 import { authorityIn, defineOld, type Call } from '../command.ts';
-import { each, machineNamed, mustDo, namesIn, ownNamed, stateOf } from '../machines.ts';
+import { Failure } from '../failure.ts';
+import { each, machineNamed, mustDo, namesIn, oldDriver, ownNamed, stateOf } from '../machines.ts';
 
 export const provision = defineOld({
   name: 'provision',
@@ -19,10 +20,14 @@ export const provision = defineOld({
   },
 });
 
-/** A machine that the old tool made keeps the authority that it was made with. */
+/** A machine that the old tool made keeps the authority that it was made with; an engine that is known by its URL has nothing to provision. */
 async function withAuthority(name: string, { world, root }: Call): Promise<void> {
   const machine = await machineNamed(name, world);
-  if (machine.host?.ssh !== undefined) await seed(name, world.store, root);
+  if (machine.host !== undefined && machine.host.ssh === undefined)
+    throw new Failure(
+      `${oldDriver(machine.spec.driver)} driver does not support SSH: who runs the engine of "${name}" provisions it`,
+    );
+  await seed(name, world.store, root);
 }
 
 export const regenerateCerts = defineOld({
