@@ -412,6 +412,11 @@ describe('machines of an engine that exists', () => {
     expect(code).toBe(1);
   });
 
+  test('restart of an engine that nobody here can boot is refused in the old words', async () => {
+    const { code, stderr } = await home.machine('restart', 'web9');
+    expect({ code, stderr }).toEqual({ code: 1, stderr: 'none driver does not support restart\n' });
+  });
+
   test.each(['provision', 'regenerate-certs -f', 'upgrade'])(
     '%s has nothing to do on an engine of somebody else',
     async (line) => {

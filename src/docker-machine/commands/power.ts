@@ -1,9 +1,8 @@
 /** The verbs that change whether machines run. */
 import { killMachine, restartMachine, startMachine, stopMachine } from '../../lifecycle/run.ts';
-import type { Machine } from '../../machine.ts';
 import { defineOld, type Call, type OldCommand } from '../command.ts';
 import { Failure } from '../failure.ts';
-import { each, machineNamed, mustDo, namesIn, stateOf } from '../machines.ts';
+import { each, machineNamed, mustDo, namesIn, oldDriver, stateOf } from '../machines.ts';
 
 const GRACE_SECONDS = 90;
 
@@ -83,15 +82,11 @@ export const restart = defineOld({
   async run(call) {
     const { out, world, worldOf } = call;
     await each(await namesIn(call), call, async (name) => {
-      const machine = await machineNamed(name, world);
-      if (!(await canRestart(machine))) throw new Failure(`${machine.spec.driver} driver does not support restart`);
+      const { host, spec } = await machineNamed(name, world);
+      if (host?.ssh === undefined) throw new Failure(`${oldDriver(spec.driver)} driver does not support restart`);
       out(`Restarting "${name}"...`);
       await restartMachine(name, GRACE_SECONDS, worldOf(name));
     });
     out(newAddresses('Restarted'));
   },
 });
-
-async function canRestart({ host }: Machine): Promise<boolean> {
-  return host?.ssh !== undefined;
-}
