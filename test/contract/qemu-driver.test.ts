@@ -651,7 +651,7 @@ fi`;
       await expect.poll(() => readFile(pidFile, 'utf8').catch(() => ''), { timeout: 10_000 }).toMatch(/\d/);
       const pid = Number(await readFile(pidFile, 'utf8'));
       await qemu.spares.prune(undefined, call);
-      await making;
+      expect(await making).toMatchObject({ code: 'CANCELED' });
       expect(await lives(pid)).toBe(false);
       expect(await readdir(pool)).toEqual([]);
     });

@@ -9,7 +9,7 @@
  *
  * A create takes one by giving its folder the name of its own VM's: that can be done once, and by one of them.
  */
-import { access, mkdir, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { access, mkdir, readdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
 import { localFileError, readIfThere, writeWhole } from '../../changes.ts';
@@ -69,6 +69,8 @@ const DISK_LEFT_GIB = 2;
 
 const KEPT = 'kept.json';
 const ABOUT = 'spare.json';
+/** Tells the maker of a spare that its QEMU did not end by itself. */
+const UNWANTED = 'unwanted';
 
 function root({ home }: Computer): string {
   return join(home, 'spares');
@@ -251,14 +253,19 @@ export async function makeSpare(target: Target<Options>, boot: Boot, kept: strin
     for (const file of await readdir(place).catch(() => []))
       if (file.startsWith('lock.')) await rm(join(place, file), { force: true });
   } catch (error) {
+    const unwanted = (await isThere(join(folder, UNWANTED))) || !(await isThere(folder));
     await endMaking(target.id, call);
-    throw error;
+    throw unwanted ? removedWhileMade(error) : error;
   }
+}
+
+function removedWhileMade(cause?: unknown): SlipwayError {
+  return new SlipwayError('CANCELED', 'The spare was removed while it was made', { cause });
 }
 
 async function vmIn(folder: string): Promise<Vm & { readonly accelerator: Accelerator }> {
   const vm = await readVm(folder);
-  if (!vm?.accelerator) throw new SlipwayError('CANCELED', 'The spare was removed while it was made');
+  if (!vm?.accelerator) throw removedWhileMade();
   return { ...vm, accelerator: vm.accelerator };
 }
 
@@ -268,8 +275,10 @@ export function identityOf({ id, name, options }: Target<Options>, boot: Boot): 
 
 async function endMaking(id: string, call: Call): Promise<void> {
   const folder = join(root(call.computer), `.making-${id}`);
+  // On a full disk its maker says less; the room is what counts.
+  await writeFile(join(folder, UNWANTED), '').catch(() => {});
   await killProcess(folder, { id, name: 'the spare' }, call);
-  await rm(folder, { recursive: true, force: true });
+  await bury(`.making-${id}`, call.computer);
 }
 
 /** Held by who makes spares: one at a time, since a start takes all that a computer has. */
