@@ -7,7 +7,7 @@ spare=$(realpath "$1") image=$(realpath "$2") work=$(realpath "$3") accelerator=
 [[ $accelerator == tcg ]] && cpu=max accel=tcg,thread=multi || cpu=host accel=$accelerator
 case $(uname -m) in
   aarch64) program=qemu-system-aarch64 machine=virt,gic-version=max console=ttyAMA0 genid=() ;;
-  *) program=qemu-system-x86_64 machine=q35,usb=off,vmport=off console=ttyS0 genid=(-device vmgenid,guid=auto) ;;
+  *) program=qemu-system-x86_64 machine=q35,usb=off,vmport=off console=ttyS0 genid=(-device "vmgenid,guid=auto") ;;
 esac
 [[ $program-$cpu != qemu-system-aarch64-max ]] || cpu=max,pauth-impdef=on
 ssh=$((20000 + RANDOM % 6000 * 2)) engine=$((ssh + 1))
