@@ -8,7 +8,7 @@ describeOnVm('a local VM of a file', { timeout: VM_SECONDS * 1000 }, () => {
   let user: User;
   const apply = async (options: string): Promise<string> => {
     const file = join(user.home, 'machines.yaml');
-    await writeFile(file, `machines: { dev: { driver: qemu, qemu: ${options} } }\n`);
+    await writeFile(file, `machines: { dev: { driver: qemu, qemu: { ${options}, warm: false } } }\n`);
     return (await ok(user.slipway('apply', '-f', file))).stdout;
   };
   const megabytes = async (): Promise<number> =>
@@ -18,7 +18,7 @@ describeOnVm('a local VM of a file', { timeout: VM_SECONDS * 1000 }, () => {
 
   beforeAll(async () => {
     user = await newVmUser();
-    expect(await apply('{ memory: 1024, disk: 10 }')).toMatch(/^dev is made: /);
+    expect(await apply('memory: 1024, disk: 10')).toMatch(/^dev is made: /);
   }, VM_SECONDS * 1000);
   afterAll(async () => {
     await user[Symbol.asyncDispose]();
@@ -27,16 +27,16 @@ describeOnVm('a local VM of a file', { timeout: VM_SECONDS * 1000 }, () => {
   test('gets more memory and a larger disk by one restart, and keeps what is on it', async () => {
     await must(user, 'dev', 'echo mine > kept; sync');
     const [before] = await qemus(user);
-    expect(await apply('{ memory: 1024, disk: 10 }')).toContain('1 machine is as');
+    expect(await apply('memory: 1024, disk: 10')).toContain('1 machine is as');
     expect(await qemus(user)).toEqual([before]);
-    expect(await apply('{ memory: 1536, disk: 12 }')).toMatch(/^dev is changed: /);
+    expect(await apply('memory: 1536, disk: 12')).toMatch(/^dev is changed: /);
     expect(await megabytes()).toBeGreaterThan(1300);
     expect([await gigabytes(), await must(user, 'dev', 'cat kept')]).toEqual([12, 'mine']);
   });
 
   test('that is stopped stays so, and takes the change when it is started', async () => {
     await ok(user.slipway('stop', 'dev'));
-    expect(await apply('{ memory: 1200, disk: 12 }')).toMatch(/^dev is changed/);
+    expect(await apply('memory: 1200, disk: 12')).toMatch(/^dev is changed/);
     expect(await qemus(user)).toEqual([]);
     await ok(user.slipway('start', 'dev'));
     expect(await megabytes()).toBeLessThan(1250);
@@ -44,7 +44,7 @@ describeOnVm('a local VM of a file', { timeout: VM_SECONDS * 1000 }, () => {
 
   test('is not given up for a smaller disk without a yes', async () => {
     const file = join(user.home, 'machines.yaml');
-    await writeFile(file, 'machines: { dev: { driver: qemu, qemu: { memory: 1200, disk: 11 } } }\n');
+    await writeFile(file, 'machines: { dev: { driver: qemu, qemu: { memory: 1200, disk: 11, warm: false } } }\n');
     const refused = await user.slipway('apply', '-f', file);
     expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining('what is on its disk is lost')]);
     expect(await qemus(user)).toHaveLength(1);
