@@ -1,9 +1,11 @@
 import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test, vi } from 'vitest';
 import type { Boot, MakingCall, Target } from '../../src/drivers/driver.ts';
 import { freePorts } from '../../src/drivers/qemu/ports.ts';
@@ -653,6 +655,21 @@ fi`;
       await qemu.spares.prune(undefined, call);
       expect(await making).toMatchObject({ code: 'CANCELED' });
       expect(await lives(pid)).toBe(false);
+      expect(await readdir(pool)).toEqual([]);
+    });
+
+    test.each([0, 20, 40, 80, 160])('and is pruned %d ms after its making began leaves no process', async (ms) => {
+      await using vm = await hollowBench();
+      const { call, computer } = vm;
+      await script(join(computer.home, '..', 'bin', 'qemu-system-x86_64'), hollow('nothing yet\\n'));
+      const pool = join(computer.home, 'spares');
+      const id = randomUUID();
+      const making = rejected(qemu.spares.make({ ...vm.target(), id, name: 'spare-4' }, boot(), 'keys', call));
+      await expect.poll(() => readdir(pool).catch(() => []), { interval: 2 }).toContain(`.making-${id}`);
+      await sleep(ms);
+      await qemu.spares.prune(undefined, call);
+      expect(execFileSync('ps', ['-eo', 'args'], { encoding: 'utf8' })).not.toContain(`-uuid ${id}`);
+      expect(await making).toMatchObject({ code: 'CANCELED' });
       expect(await readdir(pool)).toEqual([]);
     });
   });

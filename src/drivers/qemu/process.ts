@@ -78,13 +78,16 @@ export async function startProcess(
   }
   const end = performance.now() + START_SECONDS * 1000;
   for (;;) {
-    if (signal.aborted) throw canceled();
     if (gone !== undefined) return whyNot(folder, gone);
+    if (signal.aborted) {
+      // Whoever clears up now may not find it yet. Not over, so the number is still its own.
+      if (pid !== undefined) signalProcess(pid);
+      throw canceled();
+    }
     // One that is about to end takes the call and hangs up, and one that is busy says nothing yet.
     await using answered = await openMonitor(monitorAt(folder, vm)).catch(() => undefined);
     if (answered) return undefined;
     if (performance.now() > end) {
-      // Not over yet, so the number is still its own.
       if (pid !== undefined) signalProcess(pid);
       return whyNot(folder, `its monitor did not answer within ${START_SECONDS} seconds`);
     }

@@ -12,9 +12,10 @@
 import { access, mkdir, readdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { freemem } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { localFileError, readIfThere, writeWhole } from '../../changes.ts';
 import type { Computer } from '../../computer.ts';
-import { SlipwayError, systemCode } from '../../errors.ts';
+import { canceled, SlipwayError, systemCode } from '../../errors.ts';
 import { archOf, type Image } from '../../images/image.ts';
 import { openImages } from '../../images/store.ts';
 import { takeLock, waitForLock } from '../../lock.ts';
@@ -66,6 +67,9 @@ export type Wish = {
 /** What a computer has to have left beside a spare that is made, so that nothing else suffers for it. */
 const MEMORY_LEFT_MIB = 512;
 const DISK_LEFT_GIB = 2;
+
+/** For a maker to notice that its QEMU is gone. */
+const END_SECONDS = 30;
 
 const KEPT = 'kept.json';
 const ABOUT = 'spare.json';
@@ -274,11 +278,15 @@ export function identityOf({ id, name, options }: Target<Options>, boot: Boot): 
 }
 
 async function endMaking(id: string, call: Call): Promise<void> {
+  await endQemu(id, call);
+  await bury(`.making-${id}`, call.computer);
+}
+
+async function endQemu(id: string, call: Call): Promise<void> {
   const folder = join(root(call.computer), `.making-${id}`);
   // On a full disk its maker says less; the room is what counts.
   await writeFile(join(folder, UNWANTED), '').catch(() => {});
   await killProcess(folder, { id, name: 'the spare' }, call);
-  await bury(`.making-${id}`, call.computer);
 }
 
 /** Held by who makes spares: one at a time, since a start takes all that a computer has. */
@@ -334,17 +342,60 @@ async function allocated(folder: string): Promise<number> {
 /** Removes those of this image, or all: also what is being made, and what was when its maker was killed. */
 export async function pruneSpares(digest: string | undefined, call: Call): Promise<readonly Shown[]> {
   const { computer } = call;
+  // First the wish for another: a maker who has not begun looks for it under the lock.
+  if (digest === undefined) await rm(join(root(computer), 'last.log'), { force: true });
+  await using _lock = await makersEnded(digest, call);
   const shown = (await listSpares(computer)).filter(({ image }) => digest === undefined || image.startsWith(digest));
   for (const { id } of shown) await bury(id, computer);
+  if (digest !== undefined) return shown;
   for (const entry of await entries(computer)) {
-    const id = /^\.making-(.+)$/.exec(entry)?.[1];
-    const vm = id === undefined ? undefined : await readVm(join(root(computer), entry)).catch(() => undefined);
-    if (id !== undefined && (digest === undefined || vm?.image.startsWith(digest))) await endMaking(id, call);
-    else if (digest === undefined && isRest(entry))
-      await rm(join(root(computer), entry), { recursive: true, force: true });
-    else if (digest === undefined && !entry.startsWith('.')) await bury(entry, computer);
+    if (isRest(entry)) await rm(join(root(computer), entry), { recursive: true, force: true });
+    else if (!entry.startsWith('.')) await bury(entry, computer);
   }
   return shown;
+}
+
+/**
+ * Ends what makes spares of this image, or all, and returns once nobody is at it any more: who is about to start a QEMU, or has just done
+ * so, notices later than he is told. What is returned keeps others from beginning.
+ */
+async function makersEnded(digest: string | undefined, call: Call): Promise<AsyncDisposable | undefined> {
+  const { computer, signal } = call;
+  const end = performance.now() + END_SECONDS * 1000;
+  for (;;) {
+    const found = await makings(digest, computer);
+    for (const { id } of found) await endQemu(id, call);
+    try {
+      for (const { id, entry } of found) await endOfDead(entry, id, call);
+      const some = digest === undefined && (await entries(computer)).includes('.maker');
+      const lock = some ? await takeLock(join(root(computer), '.maker'), 'spare machines') : undefined;
+      if ((await makings(digest, computer)).length === 0) return lock;
+      await lock?.[Symbol.asyncDispose]();
+    } catch (error) {
+      if (!isBusy(error) || performance.now() > end) throw error;
+    }
+    await sleep(100, undefined, { signal }).catch(() => {
+      throw canceled();
+    });
+  }
+}
+
+async function makings(
+  digest: string | undefined,
+  computer: Computer,
+): Promise<readonly { readonly id: string; readonly entry: string }[]> {
+  const found = [];
+  for (const entry of await entries(computer)) {
+    const id = /^\.making-(.+)$/.exec(entry)?.[1];
+    if (id === undefined) continue;
+    const vm = digest && (await readVm(join(root(computer), entry)).catch(() => undefined));
+    if (digest === undefined || (vm && vm.image.startsWith(digest))) found.push({ id, entry });
+  }
+  return found;
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof SlipwayError && error.code === 'MACHINE_BUSY';
 }
 
 function isRest(entry: string): boolean {
@@ -354,18 +405,23 @@ function isRest(entry: string): boolean {
 /** What killed makers left: their machines run on until somebody ends them. */
 export async function sweep(call: Call): Promise<void> {
   const { computer } = call;
-  for (const entry of await entries(computer)) {
-    const id = /^\.making-(.+)$/.exec(entry)?.[1];
+  for (const entry of await entries(computer))
     if (isRest(entry)) await rm(join(root(computer), entry), { recursive: true, force: true });
-    if (id === undefined) continue;
-    try {
-      await using _lock = await takeLock(join(root(computer), entry), 'a spare');
-      await endMaking(id, call);
-    } catch (error) {
-      // Its maker lives, or it has just gone.
-      if (!(error instanceof SlipwayError && error.code === 'MACHINE_BUSY') && systemCode(error) !== 'ENOENT')
-        throw error;
-    }
+  for (const { id, entry } of await makings(undefined, computer))
+    await endOfDead(entry, id, call).catch((error: unknown) => {
+      // Its maker lives.
+      if (!isBusy(error)) throw error;
+    });
+}
+
+/** Clears away what a killed maker left; `MACHINE_BUSY` while he lives. */
+async function endOfDead(entry: string, id: string, call: Call): Promise<void> {
+  try {
+    await using _lock = await takeLock(join(root(call.computer), entry), 'a spare');
+    await endMaking(id, call);
+  } catch (error) {
+    // It has just gone.
+    if (systemCode(error) !== 'ENOENT') throw error;
   }
 }
 
