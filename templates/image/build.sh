@@ -50,7 +50,7 @@ acquire_settings >"$work/apt.conf"
 
 echo 'Fetch and unpack the packages'
 mkdir "$work/files"
-cp "$files"/*.sh "$files"/*.service "$work/files"
+cp "$files"/*.sh "$files"/*.service "$files"/*.conf "$work/files"
 IFS=,
 # update-initramfs would make an initial RAM disk that nobody boots; the file beside it is kept by --force-confold.
 mmdebstrap --variant=minbase --architectures="$ARCH" --include="${packages[*]}" --format=tar \

@@ -4,14 +4,14 @@
 
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 user=$(cat /etc/slipway/user)
+groups=$(grep -o -x -e 'sudo:.*' -e 'docker:.*' /etc/group | cut -d: -f1 | paste -sd,)
 if ! grep -q "^$user:" /etc/passwd; then
     # A group of that name may be there, such as docker.
     if grep -q "^$user:" /etc/group; then set -- --gid "$user"; else set -- --user-group; fi
-    useradd --create-home "$@" --shell /bin/bash --password '*' "$user" || exit 1
+    useradd --create-home "$@" --groups "$groups" --shell /bin/bash --password '*' "$user" || exit 1
+else
+    usermod --append --groups "$groups" "$user" || exit 1
 fi
-for group in sudo docker; do
-    if grep -q "^$group:" /etc/group; then usermod --append --groups "$group" "$user" || exit 1; fi
-done
 home=$(grep "^$user:" /etc/passwd | cut -d: -f6)
 umask 077
 mkdir -p "$home/.ssh"

@@ -2,7 +2,7 @@
 # /init of the initial RAM disk: the least that a root disk, an address and an identity need before systemd starts, so that
 # nothing has to be started twice. Runs on a static busybox; the kernel starts it as process 1.
 # Words on the kernel's command line: root=DEVICE (the first disk is always the root's), slipway.seed=ID (the disk with the identity, laid once), slipway.probe
-# (say that this computer can run a guest, then stop).
+# (say that this computer can run a guest, then stop), slipway.finish (make what depends on this kernel, then stop).
 
 say() {
     echo "slipway: $1" >/dev/console
@@ -45,6 +45,17 @@ until [ -b "$root" ]; do
     usleep 50000
 done
 mount -o rw,noatime "$root" /sysroot || give_up "the root disk $root can't be mounted"
+
+case " $(cat /proc/cmdline) " in *' slipway.finish '*)
+    for folder in proc sys dev; do mount --bind "/$folder" "/sysroot/$folder"; done
+    mount -t securityfs securityfs /sysroot/sys/kernel/security || give_up 'its kernel has no securityfs'
+    chroot /sysroot /bin/sh /usr/lib/slipway/finish.sh || give_up 'it could not be finished'
+    umount /sysroot/sys/kernel/security /sysroot/dev /sysroot/sys /sysroot/proc
+    umount /sysroot || give_up 'its disk is busy'
+    say ready
+    poweroff -f
+    ;;
+esac
 
 # QEMU's user-mode network is the same on every computer, so nothing has to be asked for or waited for.
 ip link set lo up

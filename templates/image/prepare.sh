@@ -53,6 +53,7 @@ lay_files() {
     install -D -m 755 "$FILES/identity.sh" /usr/lib/slipway/identity.sh
     install -D -m 755 "$FILES/ready.sh" /usr/lib/slipway/ready.sh
     install -D -m 644 "$FILES/slipway-ready.service" /etc/systemd/system/slipway-ready.service
+    install -D -m 755 "$FILES/finish.sh" /usr/lib/slipway/finish.sh
     install -D -m 755 "$FILES/told.sh" /usr/lib/slipway/told.sh
     install -D -m 644 "$FILES/slipway-told.service" /etc/systemd/system/slipway-told.service
     # The disk of a machine is larger than its image.
@@ -84,8 +85,16 @@ services() {
         man-db.timer fstrim.timer; do
         ln -sf /dev/null "/etc/systemd/system/$unit"
     done
-    # There is no screen.
-    systemctl mask --quiet getty@tty1.service systemd-backlight@.service 2>/dev/null || true
+    # There is no screen, no firmware that keeps crashes, and nobody who configures devices through a file system.
+    systemctl mask --quiet getty@tty1.service systemd-backlight@.service modprobe@drm.service modprobe@efi_pstore.service \
+        systemd-pstore.service modprobe@configfs.service sys-kernel-config.mount sys-fs-fuse-connections.mount \
+        systemd-udev-load-credentials.service 2>/dev/null || true
+    # Nor disks that are found by their type, memory written to one, a TPM, or a host that is reached by vsock.
+    mkdir -p /etc/systemd/system-generators
+    for generator in gpt-auto hibernate-resume tpm2 ssh; do
+        ln -sf /dev/null "/etc/systemd/system-generators/systemd-$generator-generator"
+    done
+    install -D -m 644 "$FILES/udev-trigger.conf" /etc/systemd/system/systemd-udev-trigger.service.d/slipway.conf
 }
 
 # An identity belongs to a machine, not to its image. An empty machine-id, unlike none, does not make systemd apply its presets.
@@ -95,6 +104,8 @@ forget_identity() {
     rm -rf /var/lib/docker /var/lib/containerd /var/lib/cloud /var/log/journal
     rm -f /var/cache/apt/archives/*.deb
     find /var/log -type f -exec truncate --size 0 {} +
+    # All is as the packages of /usr want it, which systemd would make sure of by doing it again.
+    touch /etc/.updated /var/.updated
 }
 
 main

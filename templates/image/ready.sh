@@ -8,8 +8,9 @@ report() {
 
 for unit in docker.service ssh.service; do
     # An image may come without an engine; it is installed later.
-    systemctl cat "$unit" >/dev/null 2>&1 || continue
-    systemctl is-active --quiet "$unit" && continue
+    case $(systemctl show --property LoadState,ActiveState --value "$unit" | paste -sd' ') in
+        'not-found '* | *' active') continue ;;
+    esac
     journalctl --unit "$unit" --lines 15 --no-pager --output cat >/dev/console 2>&1
     report "failed: $unit did not start"
     exit 1

@@ -49,6 +49,20 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_SECONDS * 1000 }, ()
     );
   });
 
+  test('nothing of it failed, and AppArmor guards it by policies that were compiled before its first start', async () => {
+    expect(await must(user, 'dev', 'systemctl is-system-running --wait; systemctl --failed --plain --no-legend')).toBe(
+      'running',
+    );
+    const counted = 'sudo cat /sys/kernel/security/apparmor/profiles | grep -c "(enforce)\\|(unconfined)"';
+    expect(Number(await must(user, 'dev', counted))).toBeGreaterThan(50);
+    const cached = 'sudo find /var/cache/apparmor -type f';
+    expect(Number(await must(user, 'dev', `${cached} | wc -l`))).toBeGreaterThan(50);
+    expect(await must(user, 'dev', `${cached} -newer /proc/1`)).toBe('');
+    expect(await docker('run', '--rm', 'tools', 'cat', '/proc/self/attr/current')).toContain(
+      'docker-default (enforce)',
+    );
+  });
+
   test('a provision finds nothing to do', async () => {
     const { stdout } = await ok(user.slipway('provision', 'dev', '--dry-run'));
     expect(stdout.trim()).toBe('dev: nothing to do');

@@ -86,7 +86,8 @@ function firmwareOf(arch: 'amd64' | 'arm64'): string | undefined {
 
 type Outcome = Word & { readonly lines?: readonly string[] };
 
-async function runOnce(
+/** Until the guest stops by itself, with its last word; `silent` where an accelerator does not carry it. */
+export async function runOnce(
   emulator: string,
   argv: readonly string[],
   folder: string,

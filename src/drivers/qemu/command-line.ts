@@ -100,6 +100,20 @@ export function probeArguments(shape: Pick<Shape, 'arch' | 'accelerator' | 'kern
   ];
 }
 
+/** Starts a new image's own kernel on its own disk once, to make there what depends on the kernel (`templates/image/finish.sh`). */
+export function finishArguments(
+  shape: Pick<Shape, 'arch' | 'accelerator' | 'kernel' | 'initrd' | 'root'>,
+): readonly string[] {
+  return [
+    ...machineArguments(shape),
+    ...['-smp', '2', '-m', '1024M', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
+    ...['-kernel', shape.kernel, '-initrd', shape.initrd],
+    ...['-append', kernelLine(shape, shape.root, ['slipway.finish'])],
+    ...drive('root', FILES.disk, 'qcow2,werror=report'),
+    ...['-serial', 'stdio'],
+  ];
+}
+
 /** Starts a vendor's image as the vendor meant it, by firmware and boot loader, with a NoCloud seed and a disk to answer on. */
 export function bakeArguments({
   arch,

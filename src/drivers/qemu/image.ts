@@ -13,6 +13,7 @@ import { parseImageRequest, type ImageRequest } from '../../images/source.ts';
 import { openImages } from '../../images/store.ts';
 import type { Call } from '../driver.ts';
 import { bakeImage, type Baked } from './bake.ts';
+import { finishImage } from './finish.ts';
 import { canBuild, imageBuilder, imageTool, programPath } from './programs.ts';
 
 /** What `--image` and `--image-digest` ask for. */
@@ -95,6 +96,14 @@ async function build(wish: ImageWish, folder: string, call: Making): Promise<[Ba
     'image-build',
     `Build the image ${wish.name} (${wish.arch}) of signed packages`,
     (log) => buildImage({ suite, arch: wish.arch, mirror: wish.mirror, qemuImg }, folder, { computer, log, signal }),
+  );
+  await progress.step('image-finish', 'Start it once, to make what depends on its kernel', (log) =>
+    finishImage({ arch: wish.arch, root: made.root }, folder, {
+      computer,
+      log,
+      note: (text) => progress.note(text),
+      signal,
+    }),
   );
   return [made, { kind: 'built', suite }];
 }
