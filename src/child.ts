@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
+import { constants, setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
 import type { Computer } from './computer.ts';
-import { canceled } from './errors.ts';
+import { canceled, systemCode } from './errors.ts';
 
 /** How a program of this computer ended, with the last lines that it wrote. */
 export type Ended = { readonly code: number; readonly lines: readonly string[] };
@@ -84,6 +86,20 @@ export function runChild(
       else resolve({ code: code ?? 1, lines });
     });
   });
+}
+
+/** Lets a process of ours, with a session of its own, stand behind all else that this computer has to do. */
+export async function giveWay(pid: number): Promise<void> {
+  const gone = (error: unknown): void => {
+    if (systemCode(error) === undefined) throw error;
+  };
+  try {
+    setPriority(pid, constants.priority.PRIORITY_LOW);
+  } catch (error) {
+    gone(error);
+  }
+  // Linux weighs whole sessions against each other, where it is made to, and each by a number of its own.
+  await writeFile(`/proc/${pid}/autogroup`, '19', { flag: 'r+' }).catch(gone);
 }
 
 /** SIGTERM lets it take away what it has half made. */

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { mkdir, open } from 'node:fs/promises';
-import { constants, setPriority } from 'node:os';
 import { join } from 'node:path';
+import { giveWay } from '../child.ts';
 import type { MachineSpec } from '../machine.ts';
 import { toArgv } from '../options.ts';
 import { driverInfos } from './spec.ts';
@@ -38,7 +38,7 @@ export async function leaveSpare(
       windowsHide: true,
     });
     child.once('error', () => {});
-    if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_LOW);
+    if (child.pid !== undefined) await giveWay(child.pid);
     child.unref();
   } finally {
     await log.close();

@@ -5,8 +5,8 @@ import { systemCode } from '../errors.ts';
 import type { Image } from './image.ts';
 
 /**
- * Machines whose disks are laid over this image, by `vms/ID/vm.json`. One whose file can't be read may use any image, so it
- * counts as a user of each, by its folder.
+ * Machines whose disks are laid over this image, by `vms/ID/vm.json`, or `spare.json` where a spare is about to become one. One whose
+ * file can't be read may use any image, so it counts as a user of each, by its folder.
  */
 export async function usersOf(home: string, { digest }: Pick<Image, 'digest'>): Promise<readonly string[]> {
   const root = join(home, 'vms');
@@ -15,16 +15,20 @@ export async function usersOf(home: string, { digest }: Pick<Image, 'digest'>): 
     throw localFileError(root, error);
   });
   const users = await Promise.all(
-    ids.filter((id) => !id.startsWith('.')).map(async (id) => userIn(join(root, id, 'vm.json'), digest)),
+    ids.filter((id) => !id.startsWith('.')).map(async (id) => userIn(join(root, id), digest)),
   );
   return users.filter((name) => name !== undefined).toSorted();
 }
 
-async function userIn(path: string, digest: string): Promise<string | undefined> {
+async function userIn(folder: string, digest: string): Promise<string | undefined> {
+  const path = join(folder, 'vm.json');
   try {
-    const text = await readIfThere(path);
-    if (text === undefined) return undefined;
-    const { name, image } = JSON.parse(text) as { readonly name?: unknown; readonly image?: unknown };
+    const vm = await readIfThere(path);
+    const spare = vm === undefined ? await readIfThere(join(folder, 'spare.json')) : undefined;
+    if (vm === undefined && spare === undefined) return undefined;
+    type Used = { readonly name?: unknown; readonly image?: unknown };
+    const { name, image } =
+      vm === undefined ? (JSON.parse(spare ?? '') as { readonly vm: Used }).vm : (JSON.parse(vm) as Used);
     if (typeof name !== 'string' || typeof image !== 'string') return path;
     return image.startsWith(digest) ? name : undefined;
   } catch (error) {

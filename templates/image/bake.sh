@@ -33,6 +33,7 @@ rm -f /usr/sbin/policy-rc.d
 OUT=$(mktemp -d)
 export OUT
 sh "$FILES/prepare.sh"
+sh "$FILES/finish.sh"
 # The root's disk is the first here as it will be in each machine, so the name that it has now is the name that it keeps.
 findmnt --noheadings --output SOURCE / >"$OUT/root"
 grep -q '^/dev/vda' "$OUT/root" || { echo "the root is on $(cat "$OUT/root"), not on the first disk"; exit 1; }

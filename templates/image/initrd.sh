@@ -79,6 +79,8 @@ if [ -n "$seed" ] && [ "$(cat $laid 2>/dev/null)" != "$seed" ]; then
     # The mark comes last and after all else is on the disk: a power cut before it means that all is laid again.
     sync
     mkdir -p "${laid%/*}"
+    # What an image has of it is the same for all its machines.
+    rm -f /sysroot/var/lib/systemd/random-seed
     echo "$seed" >$laid
     sync
 fi

@@ -23,7 +23,7 @@ initial_ram_disk() {
     work=$(mktemp -d)
     mkdir -p "$work/bin" "$work/modules" "$work/proc" "$work/sys" "$work/dev" "$work/sysroot"
     cp "$(command -v busybox)" "$work/bin/busybox"
-    for applet in sh mount umount cat echo sync poweroff insmod grep sed basename dirname usleep ip tar chroot mkdir switch_root; do
+    for applet in sh mount umount cat echo sync poweroff insmod grep sed basename dirname usleep ip tar chroot mkdir rm switch_root; do
         ln -s busybox "$work/bin/$applet"
     done
     install -m 755 "$FILES/initrd.sh" "$work/init"
@@ -85,10 +85,14 @@ services() {
         man-db.timer fstrim.timer; do
         ln -sf /dev/null "/etc/systemd/system/$unit"
     done
-    # There is no screen, no firmware that keeps crashes, and nobody who configures devices through a file system.
+    # There is no screen, and no firmware that keeps crashes.
     systemctl mask --quiet getty@tty1.service systemd-backlight@.service modprobe@drm.service modprobe@efi_pstore.service \
-        systemd-pstore.service modprobe@configfs.service sys-kernel-config.mount sys-fs-fuse-connections.mount \
-        systemd-udev-load-credentials.service 2>/dev/null || true
+        systemd-pstore.service systemd-udev-load-credentials.service 2>/dev/null || true
+    # These are there for whoever asks for them, and not at each start.
+    mkdir -p /etc/systemd/system/sysinit.target.wants
+    for mount in sys-kernel-config sys-fs-fuse-connections; do
+        ln -sf /dev/null "/etc/systemd/system/sysinit.target.wants/$mount.mount"
+    done
     # Nor disks that are found by their type, memory written to one, a TPM, or a host that is reached by vsock.
     mkdir -p /etc/systemd/system-generators
     for generator in gpt-auto hibernate-resume tpm2 ssh; do

@@ -229,13 +229,13 @@ describe('the arguments of a probe', () => {
 describe('the arguments that finish an image', () => {
   test('start its own kernel on its own disk, which is written, without network or seed, and end with the guest', () => {
     const shaped = { arch: 'amd64', accelerator: 'tcg', kernel: '/k', initrd: '/i', root: '/dev/vda' } as const;
-    expect(finishArguments(shaped)).toEqual([
+    expect(finishArguments(shaped, 'new.qcow2')).toEqual([
       ...['-machine', 'q35,usb=off,vmport=off', '-accel', 'tcg,thread=multi', '-cpu', 'max'],
       ...['-smp', '2', '-m', '1024M', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
       ...['-kernel', '/k', '-initrd', '/i'],
       '-append',
       'root=/dev/vda console=ttyS0 net.ifnames=0 loglevel=4 panic=5 systemd.show_status=true systemd.getty_auto=0 TERM=dumb slipway.finish',
-      ...['-drive', 'file=disk.qcow2,format=qcow2,if=none,id=root,werror=report'],
+      ...['-drive', 'file=new.qcow2,format=qcow2,if=none,id=root,werror=report'],
       ...['-device', 'virtio-blk-pci,drive=root,serial=slipway-root'],
       ...['-serial', 'stdio'],
     ]);

@@ -103,13 +103,14 @@ export function probeArguments(shape: Pick<Shape, 'arch' | 'accelerator' | 'kern
 /** Starts a new image's own kernel on its own disk once, to make there what depends on the kernel (`templates/image/finish.sh`). */
 export function finishArguments(
   shape: Pick<Shape, 'arch' | 'accelerator' | 'kernel' | 'initrd' | 'root'>,
+  disk: string,
 ): readonly string[] {
   return [
     ...machineArguments(shape),
     ...['-smp', '2', '-m', '1024M', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-kernel', shape.kernel, '-initrd', shape.initrd],
     ...['-append', kernelLine(shape, shape.root, ['slipway.finish'])],
-    ...drive('root', FILES.disk, 'qcow2,werror=report'),
+    ...drive('root', disk, 'qcow2,werror=report'),
     ...['-serial', 'stdio'],
   ];
 }

@@ -1,12 +1,18 @@
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { runChild } from '../../child.ts';
+import { SlipwayError } from '../../errors.ts';
 import { hashFile } from '../../images/hashing.ts';
 import { archOf } from '../../images/image.ts';
 import { findProgram } from '../../programs.ts';
 import type { Call } from '../driver.ts';
 import { chooseAccelerator } from './accelerator.ts';
 import { runOnce } from './bake.ts';
-import { finishArguments, type Shape } from './command-line.ts';
-import { systemEmulator } from './programs.ts';
+import { FILES, finishArguments, type Shape } from './command-line.ts';
+import { imageTool, programPath, systemEmulator } from './programs.ts';
+
+/** What such a start writes, until it is known to be whole. */
+const OVERLAY = 'finish.qcow2';
 
 /**
  * Starts an image that was just built in `folder`, once and before anybody has it, so that its machines find what only its own kernel
@@ -27,8 +33,21 @@ export async function finishImage(image: Pick<Shape, 'arch' | 'root'>, folder: s
     arch === archOf(computer)
       ? (await chooseAccelerator(emulator, guest, await hashFile(guest.kernel, 'sha256', { signal }), call)).accelerator
       : 'tcg';
-  const word = await runOnce(emulator, finishArguments({ ...guest, accelerator }), folder, accelerator, call);
-  if (word !== 'silent' && word.ready) return;
-  const why = word === 'silent' ? `${accelerator} does not carry it` : word.reason;
-  note(`Its machines take longer to start for the first time, since it could not be started here: ${why}`);
+  const tool = await programPath(imageTool, computer);
+  await runTool(tool, ['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', FILES.disk, OVERLAY], folder, call);
+  const word = await runOnce(emulator, finishArguments({ ...guest, accelerator }, OVERLAY), folder, accelerator, call);
+  const why = word === 'silent' ? `${accelerator} does not carry it` : word.ready ? undefined : word.reason;
+  if (why === undefined) await runTool(tool, ['commit', '-q', OVERLAY], folder, call);
+  await rm(join(folder, OVERLAY), { force: true });
+  if (why !== undefined)
+    note(`Its machines take longer to start for the first time, since it could not be started here: ${why}`);
+}
+
+async function runTool(tool: string, argv: readonly string[], folder: string, call: Call): Promise<void> {
+  const { code, lines } = await runChild(tool, argv, { ...call, cwd: folder });
+  if (code === 0) return;
+  throw new SlipwayError('IMAGE_BUILD', `The new image could not be finished: qemu-img ${argv[0]} failed`, {
+    detail: lines,
+    hint: 'Make room there, then run the same command again',
+  });
 }

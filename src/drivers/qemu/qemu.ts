@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { localFileError, readIfThere } from '../../changes.ts';
 import type { Computer } from '../../computer.ts';
 import { canceled, SlipwayError, systemCode } from '../../errors.ts';
-import { archOf } from '../../images/image.ts';
+import { archOf, shortDigest } from '../../images/image.ts';
 import { defineDriver, type Call, type Finding, type Created, type Instance, type Target } from '../driver.ts';
 import { hardware, lastTrial } from './accelerator.ts';
 import { FILES } from './command-line.ts';
@@ -115,16 +115,20 @@ export const qemu = defineDriver({
       throw localFileError(folder, error);
     });
     const seed = seedOf(identityOf(target, boot));
-    let before = (await readVm(folder)) ?? (await asMachine(folder, target, boot, call));
-    if (before?.born) {
-      const become = await becomes(before, before.born, seed, target, folder, call);
-      if (typeof become !== 'string') return become;
-      call.note(`The spare machine for ${target.name} can’t be used, so it starts cold: ${become}`);
-      await killProcess(folder, before, call);
+    const found = (await readVm(folder)) ?? (await asMachine(folder, target, boot, call));
+    const become = found && (await wentOn(found, seed, target, folder, call));
+    if (typeof become === 'object') return become;
+    if (found && become !== undefined) {
+      call.note(
+        found.born
+          ? `The spare machine for ${target.name} can’t be used, so it starts cold: ${become}`
+          : `What was begun of ${target.name} is made anew: ${become}`,
+      );
+      await killProcess(folder, found, call);
       await rm(folder, { recursive: true, force: true });
       await mkdir(folder, { mode: 0o700 });
-      before = undefined;
     }
+    const before = become === undefined ? found : undefined;
     // A guest that has failed says so for ever: another try is another start.
     if (before && (await hasFailed(folder))) await killProcess(folder, before, call);
     if (before?.taken) {
@@ -300,6 +304,22 @@ async function spareFinding(computer: Computer): Promise<Finding> {
   return spares.length === 0
     ? { what, state: 'note', detail: 'no spare machine is ready; create leaves one behind' }
     : { what, state: 'ok', detail: `${spares.length} ready (${megabytes} MB)` };
+}
+
+/** What has become of a VM that is there already: a machine, where it is a spare; why it can't be this machine; or nothing yet. */
+async function wentOn(
+  vm: Vm,
+  seed: Seed,
+  target: Target<Options>,
+  folder: string,
+  call: Call,
+): Promise<Created | string | undefined> {
+  const { options: given } = target;
+  const image = await ensureImage(imageRequest(given), call);
+  if (vm.image !== image.digest) return `it is to have the image ${image.name} (${shortDigest(image.digest)}) now`;
+  // One that has started has its user; any other gets whom its seed names.
+  if (vm.user !== given.sshUser && (vm.taken || vm.born)) return `its user is to be ${given.sshUser} now`;
+  return vm.born && (await becomes(vm, vm.born, seed, target, folder, call));
 }
 
 /** Lets a spare go on as this machine, and tells it who it is; or says why it can't. */

@@ -10,10 +10,11 @@
  * A create takes one by giving its folder the name of its own VM's: that can be done once, and by one of them.
  */
 import { access, mkdir, readdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
-import { freemem } from 'node:os';
+import { freemem, getPriority } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { localFileError, readIfThere, writeWhole } from '../../changes.ts';
+import { giveWay } from '../../child.ts';
 import type { Computer } from '../../computer.ts';
 import { canceled, SlipwayError, systemCode } from '../../errors.ts';
 import { archOf, type Image } from '../../images/image.ts';
@@ -173,17 +174,23 @@ export async function takeSpare(target: Target<Options>, call: Call): Promise<st
     await bury(spare.vm.id, computer);
   }
   await mkdir(join(computer.home, 'vms'), { recursive: true, mode: 0o700 });
-  for (const { vm } of fit) {
-    try {
-      await rename(join(root(computer), vm.id), folder);
-      return await readIfThere(join(folder, KEPT));
-    } catch (error) {
-      // Another create was faster.
-      if (systemCode(error) !== 'ENOENT') throw localFileError(folder, error);
-    }
-  }
+  for (const spare of fit) if (await renamed(spare, folder, call)) return await readIfThere(join(folder, KEPT));
   note(`No spare machine is ready for ${target.name}, so it starts cold`);
   return undefined;
+}
+
+async function renamed({ vm, image }: Spare, folder: string, call: Call): Promise<boolean> {
+  const { computer } = call;
+  // Held by who removes the image, too, and looks for its users in both places.
+  await using _lock = await openImages(computer.home).lock(image, call);
+  try {
+    await rename(join(root(computer), vm.id), folder);
+    return true;
+  } catch (error) {
+    // Another create was faster; or VMs lie on another disk now, and it would have to be copied.
+    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'EXDEV') return false;
+    throw localFileError(folder, error);
+  }
 }
 
 /** The VM that a spare becomes, from the moment at which its folder is this machine's; undefined where it is none. */
@@ -234,6 +241,7 @@ export async function makeSpare(target: Target<Options>, boot: Boot, kept: strin
     await laid(join(folder, FILES.seed), seed.bytes);
     await launch(await makeVm(folder, plain, boot, seed.id, call), plain, folder, call);
     const vm = await vmIn(folder);
+    await giveWayAsWell(folder);
     const word = await firstWord(folder, vm, call);
     if (!word.ready) throw new SlipwayError('BOOT_FAILED', `The spare did not start: ${word.reason}`);
     log('Suspend it');
@@ -273,6 +281,12 @@ async function vmIn(folder: string): Promise<Vm & { readonly accelerator: Accele
   return { ...vm, accelerator: vm.accelerator };
 }
 
+/** QEMU, in a session of its own, does not have the priority of who started it. */
+async function giveWayAsWell(folder: string): Promise<void> {
+  const pid = Number(await readIfThere(join(folder, FILES.pid)));
+  if (getPriority() > 0 && Number.isInteger(pid) && pid > 1) await giveWay(pid);
+}
+
 export function identityOf({ id, name, options }: Target<Options>, boot: Boot): Identity {
   return { id, name, user: options.sshUser, boot };
 }
@@ -295,7 +309,9 @@ export async function makersLock(call: Call): Promise<AsyncDisposable> {
   await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
     throw localFileError(folder, error);
   });
-  return await waitForLock(folder, 'spare machines', { signal: call.signal, waiting: call.note });
+  const lock = await waitForLock(folder, 'spare machines', { signal: call.signal, waiting: call.note });
+  await sweep(call);
+  return lock;
 }
 
 /** How many are ready for such a machine; those that can't go on any more are none. */
@@ -308,7 +324,10 @@ export async function whyNone({ options: given }: Target<Options>, { computer }:
   if (!canSuspend(computer)) return 'memory of VMs can’t be kept on this system';
   const free = Math.floor(freemem() / 1024 ** 2);
   if (free < given.memory + MEMORY_LEFT_MIB) return `this computer has ${free} MB of memory left`;
-  await mkdir(root(computer), { recursive: true, mode: 0o700 });
+  const folders = [root(computer), join(computer.home, 'vms')];
+  for (const folder of folders) await mkdir(folder, { recursive: true, mode: 0o700 });
+  const [spares, vms] = await Promise.all(folders.map((folder) => stat(folder)));
+  if (spares?.dev !== vms?.dev) return `${folders.join(' and ')} are on two disks`;
   const { bavail, bsize } = await statfs(root(computer));
   const room = (bavail * bsize) / GIB;
   if (room < DISK_LEFT_GIB + given.memory / 1024) return `this computer’s disk has ${room.toFixed(1)} GB left`;
@@ -402,7 +421,18 @@ function isRest(entry: string): boolean {
   return entry.startsWith('.removed-');
 }
 
-/** What killed makers left: their machines run on until somebody ends them. */
+/** What nobody will take any more, of whatever kind: their QEMU or their image has changed. */
+async function buryLost({ computer }: Call): Promise<void> {
+  const program = await programPath(systemEmulator(archOf(computer)), computer);
+  const images = (await openImages(computer.home).list()).map(({ key }) => key.digest);
+  for (const { spare, files } of await all(computer)) {
+    const { id, image, suspended, accelerator } = spare.vm;
+    const why = whyUnfit(suspended, machineDigest(spare.vm), await presentOf(program, accelerator), files);
+    if (why !== undefined || !images.some((digest) => image.startsWith(digest))) await bury(id, computer);
+  }
+}
+
+/** Also what killed makers left: their machines run on until somebody ends them. */
 export async function sweep(call: Call): Promise<void> {
   const { computer } = call;
   for (const entry of await entries(computer))
@@ -412,6 +442,7 @@ export async function sweep(call: Call): Promise<void> {
       // Its maker lives.
       if (!isBusy(error)) throw error;
     });
+  await buryLost(call);
 }
 
 /** Clears away what a killed maker left; `MACHINE_BUSY` while he lives. */

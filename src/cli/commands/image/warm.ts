@@ -2,6 +2,7 @@ import { access } from 'node:fs/promises';
 import { z } from 'zod';
 import { driverNamed } from '../../../drivers/index.ts';
 import { makeSpares } from '../../../lifecycle/spares.ts';
+import type { MachineSpec } from '../../../machine.ts';
 import { defineCommand, type Command } from '../../command.ts';
 import { ASKED_BY } from '../../spare.ts';
 import { driverInfos, specFrom } from '../../spec.ts';
@@ -28,7 +29,7 @@ export const imageWarm: Command<typeof args> = defineCommand({
     'Each is booted once with keys of its own, then suspended to disk, for one create of the same kind: image, CPUs, memory, disk, user and accelerator.',
   async run({ words: [image], args: { count }, flags }, { world, env }) {
     const named = image === undefined ? {} : { image };
-    const { life: _life, ...kind } = specFrom({
+    const { life: _life, ...given } = specFrom({
       name: 'spare',
       driver: DRIVER,
       flags: { ...flags, ...named },
@@ -36,6 +37,9 @@ export const imageWarm: Command<typeof args> = defineCommand({
       before: undefined,
       profiles: [],
     });
+    // At which ports it is reached is said by whoever takes it.
+    const options: MachineSpec['options'] = { ...given.options, sshPort: undefined, enginePort: undefined };
+    const kind = { ...given, options };
     const asked = env[ASKED_BY];
     const still = async (): Promise<boolean> =>
       asked === undefined ||
