@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
@@ -108,6 +110,18 @@ test('a name of several images asks for a digest', async () => {
   expect(stderr).toContain(`"debian-13" is 2 images: ${shortDigest(recent.digest)} and ${shortDigest(old.digest)}`);
   expect((await slipway(home.path, 'rm', shortDigest(old.digest))).code).toBe(0);
   expect((await images.list()).map(({ key }) => key.digest)).toEqual([recent.digest.slice(0, 19)]);
+});
+
+test('image warm asks for no port of this computer, whatever ports a machine is to have', async () => {
+  await using home = await temporaryFolder();
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  // It goes no further than to what builds the image.
+  const env = { PATH: '/nowhere', HOME: '/', SLIPWAY_HOME: home.path, SLIPWAY_QEMU_SSH_PORT: String(port) };
+  const { code, stderr } = await run(process.execPath, [program, 'image', 'warm'], { env });
+  server.close();
+  expect([code, stderr]).toEqual([11, expect.stringContaining('This computer lacks mmdebstrap') as string]);
 });
 
 test('image build is done where the image is here already, and says how to make it anew', async () => {

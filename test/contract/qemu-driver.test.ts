@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
@@ -23,10 +23,13 @@ const ID = '0b6f0d2c-1f3a-4e0e-9d53-6d3f6b1f2a77';
 const GIB = 1024 ** 3;
 
 // What an image is and where it is kept has tests of its own: here one is simply there.
-vi.mock('../../src/drivers/qemu/image.ts', () => ({ imageRequest: () => ({}), ensureImage: async () => IMAGE }));
+vi.mock('../../src/drivers/qemu/image.ts', () => ({
+  imageRequest: ({ image }: { readonly image: string }) => image,
+  ensureImage: async (name: string) => (name === IMAGE.name ? IMAGE : { ...IMAGE, name, digest: 'sha256:2' }),
+}));
 vi.mock('../../src/images/store.ts', () => ({
   openImages: (home: string) => ({
-    list: async () => [{ key: IMAGE, image: IMAGE }],
+    list: async () => [IMAGE, { ...IMAGE, digest: 'sha256:2' }].map((image) => ({ key: image, image })),
     paths: () => ({ folder: join(home, 'images', 'one'), disk: join(home, 'images', 'one', 'disk.qcow2') }),
     lock: async () => ({ async [Symbol.asyncDispose]() {} }),
     verify: async () => {},
@@ -452,7 +455,7 @@ fi`;
     await qemu.kill(vm.target(), vm.call);
     await rm(join(vm.vms, 'disk.qcow2'));
     expect((await rejected(qemu.start(vm.target(), vm.call)))?.message).toMatch(/^The disk of web is gone: /);
-    await writeVm(vm.vms, { ...((await readVm(vm.vms)) as Vm), image: 'sha256:2' });
+    await writeVm(vm.vms, { ...((await readVm(vm.vms)) as Vm), image: 'sha256:3' });
     expect((await rejected(qemu.start(vm.target(), vm.call)))?.code).toBe('IMAGE_MISSING');
   });
 
@@ -656,6 +659,44 @@ fi`;
       expect(await making).toMatchObject({ code: 'CANCELED' });
       expect(await lives(pid)).toBe(false);
       expect(await readdir(pool)).toEqual([]);
+    });
+
+    test.each<[string, Partial<Options>, string]>([
+      ['another user', { sshUser: 'alice' }, 'its user is to be alice now'],
+      ['another image', { image: 'debian-12' }, 'it is to have the image debian-12 (2) now'],
+    ])('and was taken for a machine with %s gives way to a cold start', async (_what, more, why) => {
+      await using vm = await spared();
+      const { call, target, vms } = vm;
+      await qemu.spares.take(target(), call);
+      expect(await qemu.create(target(more), boot(), call)).toEqual({ laid: true });
+      expect(vm.notes).toEqual([`The spare machine for web can’t be used, so it starts cold: ${why}`]);
+      expect(await readVm(vms)).toMatchObject(
+        more.sshUser === undefined ? { image: 'sha256:2' } : { image: 'sha256:1', user: 'alice' },
+      );
+    });
+
+    test('is left where it is when VMs lie on another disk, and then none is made', async () => {
+      await using vm = await spared();
+      const { call, target, computer } = vm;
+      await using other = await temporaryFolder('/dev/shm');
+      await rm(join(computer.home, 'vms'), { recursive: true, force: true });
+      await symlink(other.path, join(computer.home, 'vms'));
+      expect(await qemu.spares.take(target(), call)).toBeUndefined();
+      expect(vm.notes).toEqual(['No spare machine is ready for web, so it starts cold']);
+      expect(await qemu.spares.unable(target(), call)).toMatch(/spares and .*vms are on two disks$/);
+    });
+
+    test('of whatever kind goes when the next one is made after its QEMU has changed', async () => {
+      await using vm = await spared();
+      const { call, computer } = vm;
+      const pool = join(computer.home, 'spares');
+      const [id = ''] = await readdir(pool);
+      const about = await readFile(join(pool, id, 'spare.json'), 'utf8');
+      await (await qemu.spares.lock(call))[Symbol.asyncDispose]();
+      expect(await qemu.spares.list(computer)).toHaveLength(1);
+      await writeFile(join(pool, id, 'spare.json'), about.replace(/"mtimeMs": [\d.]+/, '"mtimeMs": 1'));
+      await (await qemu.spares.lock(call))[Symbol.asyncDispose]();
+      expect(await readdir(pool)).toEqual(['.maker']);
     });
 
     test.each([0, 20, 40, 80, 160])('and is pruned %d ms after its making began leaves no process', async (ms) => {

@@ -1,8 +1,10 @@
+import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
+import { constants, getPriority } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { childEnvironment, runChild } from '../../src/child.ts';
+import { childEnvironment, giveWay, runChild } from '../../src/child.ts';
 import { rejected } from '../fakes/caught.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { computerIn, lives, script } from '../fakes/scripts.ts';
@@ -118,3 +120,20 @@ describe('a program of this computer', () => {
     stop.abort();
   });
 });
+
+test.runIf(process.platform === 'linux')(
+  'a process that gives way has the lowest priority, and so has its session',
+  async () => {
+    const child = spawn('sleep', ['60'], { detached: true, stdio: 'ignore' });
+    try {
+      const { pid = 0 } = child;
+      await giveWay(pid);
+      expect(getPriority(pid)).toBe(constants.priority.PRIORITY_LOW);
+      const group = await readFile(`/proc/${pid}/autogroup`, 'utf8').catch(() => undefined);
+      if (group !== undefined) expect(group.trim()).toMatch(/nice 19$/);
+    } finally {
+      child.kill('SIGKILL');
+    }
+    await expect(giveWay(2 ** 22 + 1)).resolves.toBeUndefined();
+  },
+);

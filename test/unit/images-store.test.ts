@@ -187,6 +187,12 @@ test('machines that use an image are found by its digest or its beginning; one t
   await writeFile(join(home.path, 'vms', 'stray'), '');
   expect(await usersOf(home.path, { digest })).toEqual(['dev', 'web']);
   expect(await usersOf(home.path, { digest: digest.slice(0, 19) })).toEqual(['dev', 'web']);
+  // A spare that is about to become one.
+  await writeFile(
+    join(home.path, 'vms', '4', 'spare.json'),
+    JSON.stringify({ vm: { name: 'spare-1', image: digest } }),
+  );
+  expect(await usersOf(home.path, { digest })).toEqual(['dev', 'spare-1', 'web']);
   await vm('5', '{');
   expect(await usersOf(home.path, { digest: `sha256:${sha256('none')}` })).toEqual([
     join(home.path, 'vms', '5', 'vm.json'),
