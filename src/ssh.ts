@@ -143,6 +143,8 @@ function openLine(hop: SshHop, { keys, side, onHostKey, expectation, algorithms,
       // @types/ssh2 lacks the array form of authHandler, which ssh2 documents.
       authHandler: keys.methods(hop.user) as unknown as NonNullable<ConnectConfig['authHandler']>,
     });
+    // What is said is short and answered: held back for more, as TCP does, each message waits for the other side's delayed ACK, 40 ms.
+    client.setNoDelay(true);
   });
 }
 

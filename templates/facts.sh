@@ -35,7 +35,7 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export LC_ALL PATH
 
 content() {
-    if [ -f "$2" ]; then echo "$1 $(base64 <"$2" | tr -d '\n')"; fi
+    if [ -f "$2" ]; then echo "$1 $(base64 -w 0 <"$2")"; fi
 }
 
 # On its first boot cloud-init may still write package sources, and install what the user data ask for.
@@ -54,7 +54,11 @@ echo "os_version $VERSION_ID"
 echo "os_name $PRETTY_NAME"
 echo "arch $(uname -m)"
 # A container that boots has the boot id of the kernel that it shares, and a first process of its own.
-echo "boot $(cat /proc/sys/kernel/random/boot_id) $(sed 's/.*) //' /proc/1/stat | cut -d' ' -f20)"
+read -r boot </proc/sys/kernel/random/boot_id
+read -r first </proc/1/stat
+# shellcheck disable=SC2086 # its words; the name before them may hold spaces
+set -- ${first##*) }
+echo "boot $boot ${20}"
 if [ -d /run/systemd/system ]; then echo 'init systemd'; fi
 if command -v apt-get >/dev/null; then echo 'packages apt'; fi
 if dockerd=$(command -v dockerd); then echo "dockerd $dockerd"; fi
@@ -67,19 +71,25 @@ fi
 if [ -d /run/systemd/system ]; then
     echo "unit_state $(systemctl is-active docker.service)"
     echo "unit_enabled $(systemctl is-enabled docker.service 2>/dev/null)"
-    echo "unit $(systemctl cat docker.service 2>/dev/null | base64 | tr -d '\n')"
+    echo "unit $(systemctl cat docker.service 2>/dev/null | base64 -w 0)"
 fi
 content daemon_json /etc/docker/daemon.json
 content slipway_state /etc/docker/slipway/state.json
 if [ -e /run/slipway/restart-pending ]; then echo 'restart_pending yes'; fi
 if [ -e /run/slipway/life-pending ]; then echo 'life_pending yes'; fi
+# All in one go: most of what a look costs is the start of programs.
+set --
 for file in /etc/docker/slipway/* /etc/systemd/system/docker.service.d/50-slipway.conf \
     /etc/systemd/system/docker.service.d/10-machine.conf \
     /etc/apt/sources.list.d/slipway-docker.sources /etc/apt/keyrings/slipway-docker.asc \
     /usr/local/lib/slipway/deadline.sh /usr/local/lib/slipway/idle.sh /etc/systemd/system/timers.target.d/slipway.conf \
     /etc/systemd/system/slipway-deadline.* /etc/systemd/system/slipway-idle.*; do
-    if [ -f "$file" ]; then echo "file $(sha256sum <"$file" | cut -c1-64) $(stat -c '%a %U' "$file") $file"; fi
+    if [ -f "$file" ]; then set -- "$@" "$file"; fi
 done
+if [ $# -gt 0 ]; then
+    sha256sum -- "$@" | sed 's/^/sum /'
+    stat -c 'file %a %U %n' -- "$@"
+fi
 df -Pk /etc /var/lib 2>/dev/null | while read -r _ _ _ free _ mount; do
     case $free in *[!0-9]*) ;; *) echo "free $free $mount" ;; esac
 done

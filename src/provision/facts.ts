@@ -107,10 +107,13 @@ function withoutLent(daemonJson: string): string {
 function parseFacts(become: Become, { one, all }: Answers, here: Date): Facts {
   const text = (key: string): string | undefined =>
     all(key).length > 0 ? Buffer.from(one(key), 'base64').toString('utf8') : undefined;
+  // As sha256sum writes it: two spaces before the name.
+  const sums = new Map(all('sum').map((line) => [line.slice(66), line.slice(0, 64)]));
   const files = Object.fromEntries(
     all('file').map((line) => {
-      const [sha256 = '', mode = '', owner = '', ...path] = line.split(' ');
-      return [path.join(' '), { sha256, mode, owner }];
+      const [mode = '', owner = '', ...words] = line.split(' ');
+      const path = words.join(' ');
+      return [path, { sha256: sums.get(path) ?? '', mode, owner }];
     }),
   );
   const daemonJson = text('daemon_json');

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { createServer, connect as connectSocket, type AddressInfo, type Socket } from 'node:net';
+import { createServer, connect as connectSocket, Socket, type AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -55,6 +55,17 @@ describe('a connection', () => {
       'exec echo c',
       'close',
     ]);
+  });
+
+  test('holds no message back until the one before is acknowledged', async () => {
+    await using server = await startSshServer({ authorized: [user] });
+    const told = vi.spyOn(Socket.prototype, 'setNoDelay');
+    try {
+      await using _session = await open(server);
+      expect(told.mock.calls).toEqual([[true]]);
+    } finally {
+      told.mockRestore();
+    }
   });
 
   test('hands out the key that was shown, before a user is named to the host', async () => {

@@ -101,7 +101,8 @@ export async function startFakeHost(has: { readonly engine: boolean }): Promise<
     if (installed) lines.push('unit_state active', 'unit_enabled enabled', `unit ${base64(unit)}`);
     for (const [path, { content, mode }] of files) {
       if (path === '/etc/docker/daemon.json') lines.push(`daemon_json ${base64(content)}`);
-      else lines.push(`file ${createHash('sha256').update(content).digest('hex')} ${mode} root ${path}`);
+      else
+        lines.push(`sum ${createHash('sha256').update(content).digest('hex')}  ${path}`, `file ${mode} root ${path}`);
       if (path === '/etc/docker/slipway/state.json') lines.push(`slipway_state ${base64(content)}`);
     }
     if (host.now !== undefined) lines.push(`now ${host.now}`);

@@ -26,8 +26,10 @@ const RECORDED = [
   `daemon_json ${base64('{"debug":true, "é": 1}\n')}`,
   `slipway_state ${base64('{"id":"x"}\n')}`,
   'restart_pending yes',
-  'file 0123abcd 600 root /etc/docker/slipway/server-key.pem',
-  'file 4567cdef 644 root /etc/docker/slipway/a name.pem',
+  `sum ${'0123abcd'.repeat(8)}  /etc/docker/slipway/server-key.pem`,
+  `sum ${'4567cdef'.repeat(8)}  /etc/docker/slipway/a name.pem`,
+  'file 600 root /etc/docker/slipway/server-key.pem',
+  'file 644 root /etc/docker/slipway/a name.pem',
   'free 1234 /',
   'free 99 /var/my disk',
   'now 1795521605',
@@ -41,7 +43,7 @@ describe('the facts of a host', () => {
     ['{"live-restore": true}', '{}'],
   ])('leave out what daemon.json was lent by a run that was cut off: %j', async (text, without) => {
     const lines = [`become root`, `daemon_json ${base64(text)}`];
-    const lent = [...lines, 'file 0123 644 root /etc/docker/slipway/live-restore-lent'];
+    const lent = [...lines, 'file 644 root /etc/docker/slipway/live-restore-lent'];
     const daemonJson = async (answer: readonly string[]): Promise<string | undefined> =>
       (await gatherFacts(fakeSession({ 'facts.sh': { stdout: answer.join('\n') } }), 'the script', host)).daemonJson;
     expect(await daemonJson(lent)).toBe(without);
@@ -69,12 +71,12 @@ describe('the facts of a host', () => {
           "/etc/docker/slipway/a name.pem": {
             "mode": "644",
             "owner": "root",
-            "sha256": "4567cdef",
+            "sha256": "4567cdef4567cdef4567cdef4567cdef4567cdef4567cdef4567cdef4567cdef",
           },
           "/etc/docker/slipway/server-key.pem": {
             "mode": "600",
             "owner": "root",
-            "sha256": "0123abcd",
+            "sha256": "0123abcd0123abcd0123abcd0123abcd0123abcd0123abcd0123abcd0123abcd",
           },
         },
         "free": {
