@@ -128,6 +128,8 @@ await build({
   loader: { '.node': 'empty' },
   external: ['cpu-features'],
   plugins: [fewerProtos, fewerSchemas],
+  // A third less to download and to read. Names stay, for the stack of a bug.
+  minifyWhitespace: true,
   legalComments: 'linked',
 });
 await writeFile('dist/package.json', '{ "type": "commonjs" }\n');
