@@ -311,6 +311,7 @@ export async function makersLock(call: Call): Promise<AsyncDisposable> {
   });
   const lock = await waitForLock(folder, 'spare machines', { signal: call.signal, waiting: call.note });
   await sweep(call);
+  await buryLost(call);
   return lock;
 }
 
@@ -432,7 +433,7 @@ async function buryLost({ computer }: Call): Promise<void> {
   }
 }
 
-/** Also what killed makers left: their machines run on until somebody ends them. */
+/** What killed makers left: their machines run on until somebody ends them. */
 export async function sweep(call: Call): Promise<void> {
   const { computer } = call;
   for (const entry of await entries(computer))
@@ -442,7 +443,6 @@ export async function sweep(call: Call): Promise<void> {
       // Its maker lives.
       if (!isBusy(error)) throw error;
     });
-  await buryLost(call);
 }
 
 /** Clears away what a killed maker left; `MACHINE_BUSY` while he lives. */
