@@ -1,4 +1,5 @@
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { access, constants, stat } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +17,9 @@ export type Choice = {
 };
 
 const SECONDS = 10;
+/** Of coreutils or busybox. */
+const TIMEOUT = '/usr/bin/timeout';
+const GROUPS = process.platform !== 'win32';
 
 /** What is faster than software emulation on this system; it has at most one. */
 export function hardware(platform: NodeJS.Platform): Accelerator | undefined {
@@ -91,8 +95,10 @@ async function tryOut(
     return { works: false, reason: '/dev/kvm is missing or not yours to open' };
   if (signal.aborted) throw canceled();
   return new Promise((resolve, reject) => {
-    const child = spawn(program, probeArguments(guest), {
+    const [file, ...argv] = ending([program, ...probeArguments(guest)]);
+    const child = spawn(file, argv, {
       stdio: ['ignore', 'pipe', 'pipe'],
+      detached: GROUPS,
       env: childEnvironment(computer),
       windowsHide: true,
     });
@@ -100,11 +106,11 @@ async function tryOut(
     const done = (trial: Trial): void => {
       clearTimeout(timer);
       signal.removeEventListener('abort', abort);
-      child.kill('SIGKILL');
+      kill(child);
       resolve(trial);
     };
     const abort = (): void => {
-      child.kill('SIGKILL');
+      kill(child);
       clearTimeout(timer);
       reject(canceled());
     };
@@ -122,6 +128,17 @@ async function tryOut(
     child.once('error', (error) => done({ works: false, reason: error.message }));
     child.once('close', () => done({ works: false, reason: lastWords(output) }));
   });
+}
+
+/** A guest that hangs does so for ever, also when we are killed meanwhile: then its end comes by a program that waits with it. */
+function ending(command: readonly [string, ...string[]]): readonly [string, ...string[]] {
+  return existsSync(TIMEOUT) ? [TIMEOUT, '-s', 'KILL', String(SECONDS + 5), ...command] : command;
+}
+
+function kill(child: ChildProcess): void {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  if (GROUPS) process.kill(-child.pid, 'SIGKILL');
+  else child.kill('SIGKILL');
 }
 
 /** What QEMU said of itself at the end, without its name and its sources' file names. */
