@@ -13,7 +13,7 @@ import type { Monitor } from './monitor.ts';
 import { tell, type Word } from './port.ts';
 import { killProcess, openVm } from './process.ts';
 import { packer } from './programs.ts';
-import { shapeOf, writeVm, type Snapshot, type Vm } from './vm.ts';
+import { readVm, shapeOf, writeVm, type Snapshot, type Vm } from './vm.ts';
 
 /** What a guest may take to write what it holds to its disk. */
 const SYNC_SECONDS = 60;
@@ -134,20 +134,27 @@ export async function suspendVm(
     await rm(join(folder, FILES.seed), { force: true });
     await writeVm(folder, { ...vm, suspended: snapshot });
   } catch (error) {
-    // Before it goes on, with which this memory is of no use.
-    await writeVm(folder, vm).catch((why: unknown) => call.log(String(why)));
-    const goesOn = await letGoOn(vm, folder).then(
-      () => true,
-      (why: unknown) => call.log(`${vm.name} does not go on: ${String(why)}`),
-    );
+    const goesOn = await takenBack(vm, folder, call);
     if (signal.aborted) throw canceled();
-    throw error instanceof SlipwayError ? error : failed(vm, error, goesOn === true);
+    throw goesOn && error instanceof SlipwayError ? error : failed(vm, error, goesOn);
   }
   await killProcess(folder, vm, call);
   const { disk } = await filesIn(folder);
   const suspended = { ...vm, suspended: { ...snapshot, ...(disk ? { disk } : {}) } };
   await writeVm(folder, suspended);
   return suspended;
+}
+
+/** Whether the guest goes on. First its record says that no memory is kept for it any more. */
+async function takenBack(vm: Vm, folder: string, { log }: Call): Promise<boolean> {
+  try {
+    if ((await readVm(folder).catch(() => undefined))?.suspended) await writeVm(folder, vm);
+    await letGoOn(vm, folder);
+    return true;
+  } catch (error) {
+    log(`${vm.name} does not go on: ${String(error)}`);
+    return false;
+  }
 }
 
 /** Of a memory that was written, which is on the disk for good when this returns. */
@@ -255,8 +262,8 @@ export async function asking<T>(
 ): Promise<T> {
   const end = performance.now() + seconds * 1000;
   const isOver = (): boolean => signal.aborted || performance.now() > end;
-  let trouble = `QEMU was not done with it after ${seconds} seconds`;
   for (;;) {
+    let trouble = `QEMU was not done with it after ${seconds} seconds`;
     try {
       await using monitor = await openVm(folder, vm);
       if (!monitor) break;
