@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test, vi } from 'vitest';
 import type { Boot, MakingCall, Target } from '../../src/drivers/driver.ts';
 import { freePorts } from '../../src/drivers/qemu/ports.ts';
+import { openVm } from '../../src/drivers/qemu/process.ts';
 import { qemu as driver } from '../../src/drivers/qemu/qemu.ts';
 import { readVm, vmFolder, writeVm, type Vm } from '../../src/drivers/qemu/vm.ts';
 import { rejected } from '../fakes/caught.ts';
@@ -36,7 +37,30 @@ vi.mock('../../src/images/store.ts', () => ({
     unchanged: async () => true,
   }),
 }));
-const IMAGE = { version: 1, name: 'debian-13', arch: 'amd64', digest: 'sha256:1', root: '/dev/vda', files: {} };
+// A disk that can't be read for a moment, and a device whose rights change.
+const world = vi.hoisted(() => ({ unreadable: false, works: 'tcg' }));
+vi.mock('../../src/images/hashing.ts', async (original) => {
+  const real = await original<typeof import('../../src/images/hashing.ts')>();
+  return {
+    ...real,
+    hashFile: async (...given: Parameters<typeof real.hashFile>) => {
+      if (world.unreadable) throw new Error('EIO: i/o error, read');
+      return await real.hashFile(...given);
+    },
+  };
+});
+vi.mock('../../src/drivers/qemu/accelerator.ts', async (original) => ({
+  ...(await original<typeof import('../../src/drivers/qemu/accelerator.ts')>()),
+  chooseAccelerator: async () => ({ accelerator: world.works, refused: [] }),
+}));
+const IMAGE = {
+  version: 1,
+  name: 'debian-13',
+  arch: 'amd64',
+  digest: 'sha256:1',
+  root: '/dev/vda',
+  files: { vmlinuz: {} },
+};
 
 type Options = Target<ReturnType<typeof qemu.options.parse>>['options'];
 
@@ -77,6 +101,12 @@ async function taking(port: number): Promise<AsyncDisposable> {
       await once(server, 'close');
     },
   };
+}
+
+async function flip(file: string): Promise<void> {
+  const bytes = await readFile(file);
+  bytes[10] = (bytes[10] ?? 0) ^ 1;
+  await writeFile(file, bytes);
 }
 
 const portFor = async (folder: string, id: string): Promise<number> =>
@@ -259,7 +289,7 @@ function hollow(console: string): string {
     : '';
   return `
 echo "$@" >> arguments
-case "$*" in *-incoming*) ;; *) printf '${console}' > console.log ;; esac
+case "$*" in *-incoming*) if [ -e refused ]; then cat refused; exit 1; fi ;; *) printf '${console}' > console.log ;; esac
 rm -f port.sock
 '${process.execPath}' -e '${listener}' >/dev/null 2>&1 &
 until [ -S port.sock ]; do sleep 0.02; done
@@ -268,7 +298,7 @@ while [ $# -gt 0 ]; do
   case $1 in -uuid|-qmp|-pidfile|-netdev) keep="$keep $1 $2" ;; -incoming) incoming=$2 ;; esac
   shift
 done
-exec ${program} -machine none -nodefaults -display none $keep \${incoming:+-S -incoming "$incoming"}`;
+exec ${program} -machine none -m 64 -nodefaults -display none $keep \${incoming:+-S -incoming "$incoming"}`;
 }
 if (!installed) {
   test.runIf(process.env.SLIPWAY_REQUIRE_E2E)('qemu-system-x86_64 is installed, as this run demands', () => {
@@ -515,7 +545,9 @@ fi`;
         {},
         /its disk has changed/,
       ],
+      ['whose memory has another byte', (folder) => flip(join(folder, 'memory')), {}, /its memory is damaged$/],
       ['that is to have more memory', async () => {}, { memory: 3000 }, /it is to have 3000 MB of memory now/],
+      ['that is to run otherwise', async () => {}, { accelerator: 'kvm' }, /it is to run with kvm now/],
     ])('%s starts anew, and says why', async (_what, spoil, more, why) => {
       await using vm = await suspended();
       const { call, target, vms } = vm;
@@ -526,6 +558,205 @@ fi`;
       expect(vm.notes[0]).toMatch(why);
       expect((await vm.starts()).at(-1)).not.toContain('-incoming');
       expect(await readdir(vms)).not.toContain('memory');
+    });
+
+    type Bench = Awaited<ReturnType<typeof suspended>>;
+    const bin = ({ computer }: Bench, name: string): string => join(computer.home, '..', 'bin', name);
+    const lacks = "cannot set up guest memory 'pc.ram': Cannot allocate memory";
+    /** What can't be for a moment; its way back. */
+    const passing: readonly [string, (vm: Bench) => Promise<() => unknown>, Partial<Options>, RegExp][] = [
+      [
+        'QEMU has no room for it',
+        async ({ vms }) => {
+          await writeFile(join(vms, 'refused'), lacks);
+          return () => rm(join(vms, 'refused'));
+        },
+        {},
+        /QEMU could not start/,
+      ],
+      [
+        'its memory can’t be read',
+        async () => {
+          world.unreadable = true;
+          return () => (world.unreadable = false);
+        },
+        {},
+        /its memory could not be read: EIO/,
+      ],
+      [
+        'its memory can’t be unpacked',
+        async (vm) => {
+          await script(bin(vm, 'zstd'), 'exit 1');
+          return () => rm(bin(vm, 'zstd'));
+        },
+        {},
+        /QEMU could not (read its memory|start)/,
+      ],
+      [
+        'what packed its memory is gone',
+        async (vm) => {
+          const { env } = vm.computer;
+          const { PATH } = env;
+          Object.assign(env, { PATH: bin(vm, '.') });
+          return () => Object.assign(env, { PATH });
+        },
+        {},
+        /packed with zstd, which this computer lacks now/,
+      ],
+      [
+        'the device that it ran with is closed',
+        async ({ vms }) => {
+          const before = (await readVm(vms)) as Vm;
+          await writeVm(vms, { ...before, accelerator: 'kvm' });
+          return () => writeVm(vms, before);
+        },
+        { accelerator: 'auto' },
+        /it ran with kvm, which does not work now/,
+      ],
+    ];
+
+    test.each(passing)('keeps its memory where %s, and goes on at the next try', async (_what, spoil, more, why) => {
+      await using vm = await suspended();
+      const { call, target, vms } = vm;
+      const mend = await spoil(vm);
+      const error = await rejected(qemu.start(target(more), call));
+      await mend();
+      expect(error).toMatchObject({
+        code: 'DRIVER_FAILED',
+        message: expect.stringMatching(/^web could not go on where it was: /) as string,
+        hint: 'Mend that and run the same command again; to start it anew, give its memory up first: slipway kill web',
+      });
+      expect(error?.message).toMatch(why);
+      expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped', suspended: true });
+      await qemu.start(target(), call);
+      await qemu.booted(target(), call);
+      expect((await vm.starts()).at(-1)).toContain('-incoming');
+      expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
+      expect(await readdir(vms)).not.toContain('memory');
+      expect(vm.notes).toEqual([]);
+    });
+
+    test('says in QEMU’s words why it does not go on, and once killed starts anew', async () => {
+      await using vm = await suspended();
+      const { call, target, vms } = vm;
+      await writeFile(join(vms, 'refused'), lacks);
+      expect((await rejected(qemu.start(target(), call)))?.detail).toContain(lacks);
+      await qemu.kill(target(), call);
+      await qemu.start(target(), call);
+      expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
+      expect((await vm.starts()).at(-1)).not.toContain('-incoming');
+    });
+
+    test('goes on by software emulation also where something faster has come since', async () => {
+      await using vm = await suspended();
+      world.works = 'kvm';
+      await qemu.start(vm.target({ accelerator: 'auto' }), vm.call);
+      world.works = 'tcg';
+      expect((await vm.starts()).at(-1)).toContain('-incoming');
+      expect((await readVm(vm.vms))?.accelerator).toBe('tcg');
+    });
+
+    test('goes on also with a QEMU that is silent for longer than a monitor waits', async () => {
+      await using vm = await suspended();
+      const { call, target } = vm;
+      await script(
+        bin(vm, 'zstd'),
+        `sleep 2; exec ${execFileSync('which', ['zstd'], { encoding: 'utf8' }).trim()} "$@"`,
+      );
+      const going = rejected(qemu.start(target(), call));
+      await expect.poll(async () => (await vm.starts()).at(-1), { timeout: 5000 }).toContain('-incoming');
+      await sleep(1000);
+      const pid = await vm.pid();
+      process.kill(pid, 'SIGSTOP');
+      await sleep(6000);
+      process.kill(pid, 'SIGCONT');
+      expect(await going).toBeUndefined();
+      expect(await vm.pid()).toBe(pid);
+      expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
+      expect(vm.notes).toEqual([]);
+    });
+
+    /** What stays of one that is cut off while QEMU writes, which takes so many seconds. */
+    const cutOff = async ({ vms, target, call }: Bench, seconds: number): Promise<void> => {
+      await qemu.create(target(), boot(), call);
+      await qemu.booted(target(), call);
+      await using monitor = await openVm(vms, (await readVm(vms)) as Vm);
+      await monitor?.execute('stop');
+      const uri = `exec:sleep ${seconds}; cat >memory.part && mv memory.part memory`;
+      await monitor?.execute('migrate', { uri });
+    };
+
+    test('but was cut off while its memory was written, goes on where it was, and is not held up once more', async () => {
+      await using vm = await hollowBench();
+      const { call, target, vms } = vm;
+      await cutOff(vm, 1);
+      expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'paused' });
+      await qemu.start(target(), call);
+      expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
+      await sleep(1500);
+      expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
+      expect((await readdir(vms)).filter((file) => file.startsWith('memory'))).toEqual([]);
+      expect(await vm.starts()).toHaveLength(1);
+    });
+
+    test('but was cut off, and whose memory was written all the same, goes on without it', async () => {
+      await using vm = await hollowBench();
+      const { call, target, vms } = vm;
+      await cutOff(vm, 0);
+      await expect.poll(() => readdir(vms), { timeout: 5000 }).toContain('memory');
+      await qemu.start(target(), call);
+      expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
+      expect((await readdir(vms)).filter((file) => file.startsWith('memory'))).toEqual([]);
+    });
+
+    test('but was cut off before its process ended: that ends with the next try', async () => {
+      await using vm = await suspended();
+      const { call, target, vms } = vm;
+      const before = (await readVm(vms)) as Vm;
+      const memory = await readFile(join(vms, 'memory'));
+      await qemu.start(target(), call);
+      const pid = await vm.pid();
+      await using monitor = await openVm(vms, before);
+      await monitor?.execute('stop');
+      await monitor?.[Symbol.asyncDispose]();
+      await writeFile(join(vms, 'memory'), memory, { mode: 0o600 });
+      await writeVm(vms, before);
+      await qemu.suspend(target(), call);
+      expect(await lives(pid)).toBe(false);
+      expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped', suspended: true });
+    });
+
+    test.each([
+      ['has no room at its end', 'cat >/dev/null; exit 1', 'is there room for it?'],
+      ['leaves what no disk holds', 'cat >/dev/null; rm memory.part; ln -s /dev/full memory.part', 'EINVAL'],
+    ])('not, where what packs its memory %s: it goes on as it was', async (_what, body, why) => {
+      await using vm = await hollowBench();
+      const { call, target, vms } = vm;
+      await qemu.create(target(), boot(), call);
+      await qemu.booted(target(), call);
+      await script(bin(vm, 'zstd'), body);
+      const error = await rejected(qemu.suspend(target(), call));
+      expect(error?.message).toMatch(/^The memory of web could not be written: /);
+      expect(error?.message).toContain(why);
+      expect(error?.hint).toMatch(/^It goes on as it was; /);
+      expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
+      expect((await readdir(vms)).filter((file) => file.startsWith('memory'))).toEqual([]);
+      expect(await readVm(vms)).not.toHaveProperty('suspended');
+    });
+
+    test('not, where that can’t be written down: it goes on as it was', async () => {
+      await using vm = await hollowBench();
+      const { call, target, vms } = vm;
+      await qemu.create(target(), boot(), call);
+      await qemu.booted(target(), call);
+      const record = await readFile(join(vms, 'vm.json'));
+      // Its place is taken by a folder that is not empty.
+      await script(bin(vm, 'zstd'), 'cat; rm vm.json; mkdir -p vm.json/x');
+      await expect(qemu.suspend(target(), call)).rejects.toThrow();
+      await rm(join(vms, 'vm.json'), { recursive: true });
+      await writeFile(join(vms, 'vm.json'), record);
+      expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
+      expect((await readdir(vms)).filter((file) => file.startsWith('memory'))).toEqual([]);
     });
 
     test('can’t be while options wait for its start', async () => {
@@ -610,9 +841,7 @@ fi`;
       await using vm = await spared();
       const { call, target, vms } = vm;
       await qemu.spares.take(target(), call);
-      const memory = await readFile(join(vms, 'memory'));
-      memory[10] = (memory[10] ?? 0) ^ 1;
-      await writeFile(join(vms, 'memory'), memory);
+      await flip(join(vms, 'memory'));
       await vm.call.asking('');
       expect(await qemu.create(target(), boot(), call)).toEqual({ laid: true });
       expect(vm.notes).toEqual([
@@ -620,6 +849,17 @@ fi`;
       ]);
       expect(await readVm(vms)).not.toHaveProperty('born');
       expect((await vm.starts()).at(-1)).toContain('slipway.seed=');
+    });
+
+    test('for which QEMU has no room gives way to a cold start too', async () => {
+      await using vm = await spared();
+      const { call, target, vms } = vm;
+      await qemu.spares.take(target(), call);
+      await writeFile(join(vms, 'refused'), 'no room');
+      expect(await qemu.create(target(), boot(), call)).toEqual({ laid: true });
+      expect(vm.notes).toEqual([
+        'The spare machine for web can’t be used, so it starts cold: QEMU could not start (it ended with exit status 1)',
+      ]);
     });
 
     test('of another QEMU is removed, not used', async () => {

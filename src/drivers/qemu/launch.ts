@@ -6,6 +6,7 @@ import { runChild } from '../../child.ts';
 import { canceled, SlipwayError, systemCode } from '../../errors.ts';
 import { archOf, type Image } from '../../images/image.ts';
 import { openImages } from '../../images/store.ts';
+import { findProgram } from '../../programs.ts';
 import type { Boot, Call, Target } from '../driver.ts';
 import { chooseAccelerator } from './accelerator.ts';
 import { FILES, type Accelerator } from './command-line.ts';
@@ -14,18 +15,31 @@ import { ensureImage, imageRequest } from './image.ts';
 import type { Options } from './options.ts';
 import { NEWS, tell } from './port.ts';
 import { freePorts, isFree } from './ports.ts';
-import { killProcess, openVm, runState, startProcess, type RunState } from './process.ts';
-import { imageTool, programPath, systemEmulator } from './programs.ts';
-import { blankSeed, canSuspend, filesIn, isWhole, machineDigest, presentOf, unpacking, whyUnfit } from './snapshot.ts';
-import { shapeOf, writeVm, type Vm } from './vm.ts';
+import { killProcess, runState, startProcess, type RunState } from './process.ts';
+import { imageTool, packer, programPath, systemEmulator } from './programs.ts';
+import {
+  asking,
+  blankSeed,
+  canSuspend,
+  dropMemory,
+  filesIn,
+  isWhole,
+  letGoOn,
+  machineDigest,
+  presentOf,
+  unpacking,
+  whyUnfit,
+  WRITE_MINUTES,
+} from './snapshot.ts';
+import { shapeOf, writeVm, type Snapshot, type Vm } from './vm.ts';
 
 export const GIB = 1024 ** 3;
 /** Enough for a guest to start and an engine to pull something small; the disk grows as it fills. */
 const ROOM_GIB = 1;
 /** What a QEMU may take to answer, on a computer that swaps. */
 const SILENCE_SECONDS = 30;
-/** To read a memory, from a disk that is slow. */
-const LOAD_SECONDS = 120;
+/** To read a memory takes no longer than to write it. */
+const LOAD_SECONDS = WRITE_MINUTES * 60;
 /** For a guest that goes on to have done what it was told. */
 const TOLD_SECONDS = 30;
 /** Until a guest has said that it is ready; software emulation on a busy computer takes minutes. */
@@ -170,7 +184,8 @@ export async function laid(file: string, bytes: Uint8Array): Promise<void> {
 
 /**
  * Makes a VM run: goes on with one that is held up or suspended, starts one that is stopped, leaves one that runs. One that has gone
- * on is told the news by `inform`. A spare that can't become this machine is given up, for the reason that is returned.
+ * on is told the news by `inform`. A spare that can't become this machine is given up, for the reason that is returned. The memory of a
+ * machine is its user's: it is given up where no try can ever go on with it, and kept where the next one may.
  */
 export async function launch(vm: Vm, target: Target<Options>, folder: string, call: Call): Promise<string | undefined> {
   const state = await settledState(folder, vm, call);
@@ -182,26 +197,39 @@ export async function launch(vm: Vm, target: Target<Options>, folder: string, ca
   }
   await killProcess(folder, vm, call);
   const image = await sameBase(vm, folder, call);
-  const why = vm.suspended
+  const halt = vm.suspended
     ? await goOn({ ...vm, suspended: vm.suspended }, image, target, folder, call)
-    : 'it has ended';
-  if (why === undefined || vm.born) return why;
-  if (vm.suspended) call.note(`${vm.name} was suspended, and starts anew: ${why}`);
+    : { why: 'it has ended', lasts: true };
+  if (halt === undefined || vm.born) return halt?.why;
+  if (!halt.lasts) throw heldUp(vm, halt);
+  if (vm.suspended) call.note(`${vm.name} was suspended, and starts anew: ${halt.why}`);
   await startAt(await forgotten(vm, folder), image, target, folder, call);
   return undefined;
 }
 
 async function release(vm: Vm, state: RunState, folder: string): Promise<void> {
   if (state === 'io-error') await roomFor(folder);
-  await using monitor = await openVm(folder, vm);
-  await monitor?.execute('cont');
+  await letGoOn(vm, folder).catch((error: unknown) => {
+    throw heldUp(vm, { why: reasonOf(error) });
+  });
+}
+
+function heldUp({ name }: Vm, { why, detail = [] }: Pick<Halt, 'why' | 'detail'>): SlipwayError {
+  return new SlipwayError('DRIVER_FAILED', `${name} could not go on where it was: ${why}`, {
+    hint: `Mend that and run the same command again; to start it anew, give its memory up first: slipway kill ${name}`,
+    detail,
+  });
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** Without a memory, which is of no use any more. */
 export async function forgotten(vm: Vm, folder: string): Promise<Vm> {
   const { suspended, untold: _untold, ...rest } = vm;
   if (suspended) await writeVm(folder, rest);
-  await rm(join(folder, FILES.memory), { force: true });
+  await dropMemory(folder);
   return rest;
 }
 
@@ -243,56 +271,94 @@ async function sameBase(vm: Vm, folder: string, call: Call): Promise<Image> {
 
 const TRIES = 5;
 
-type Suspended = Vm & { readonly suspended: NonNullable<Vm['suspended']> };
+type Suspended = Vm & { readonly suspended: Snapshot };
 
-/** Goes on with a memory that was written; or says why that can't be, and then nothing runs. From its first step on, the memory is of no use. */
+/** Why a machine did not go on with its memory, as a sentence goes on; and whether that lasts, so that it never will. */
+type Halt = { readonly why: string; readonly lasts: boolean; readonly detail?: readonly string[] };
+
+/** Goes on with a memory that was written; or says why that can't be, and then nothing runs. */
 async function goOn(
   vm: Suspended,
   image: Image,
   { options: given }: Target<Options>,
   folder: string,
   call: Call,
-): Promise<string | undefined> {
+): Promise<Halt | undefined> {
   const { suspended } = vm;
   const program = await programPath(systemEmulator(archOf(call.computer)), call.computer);
-  const accelerator = await accelerationFor(given.accelerator, image, vm, call);
+  const accelerator = await acceleratorAgain(vm, given, image, call);
   const shaped = { ...vm, accelerator };
-  const why =
+  const unfit =
     (await otherwise(vm, accelerator, given, folder)) ??
-    whyUnfit(suspended, machineDigest(shaped), await presentOf(program, accelerator), await filesIn(folder));
-  if (why !== undefined) return why;
-  await blankSeed(vm, folder);
+    lasting(whyUnfit(suspended, machineDigest(shaped), await presentOf(program, accelerator), await filesIn(folder))) ??
+    (await cannotUnpack(suspended, call));
+  if (unfit !== undefined) return unfit;
+  await blankSeed(vm, folder).catch((error: unknown) => {
+    throw localFileError(join(folder, FILES.seed), error);
+  });
   // Read beside QEMU, which reads it as well.
-  const whole = isWhole(suspended, folder, call.signal).catch(() => false);
+  const whole = readThrough(suspended, folder, call);
   const { started, trouble } = await startOn(program, shaped, given, folder, call);
-  if (trouble !== undefined) return trouble;
-  const loaded = await hasLoaded(folder, started, whole, call);
-  const sound = await whole;
-  if (!loaded || !sound) {
+  const halt =
+    trouble === undefined
+      ? await notLoaded(folder, started, whole, call)
+      : passing(`QEMU could not start (${trouble.at(-1)})`, trouble);
+  // What is read beside it knows best: QEMU ends over what is damaged, or reads it as if it were not.
+  const found = (await whole) ?? halt;
+  if (found !== undefined) {
     await killProcess(folder, started, call);
     if (call.signal.aborted) throw canceled();
-    return sound ? 'QEMU could not read its memory' : 'its memory is damaged';
+    return found;
   }
   const { suspended: _used, ...rest } = started;
   // Before its disk changes.
   await writeVm(folder, { ...rest, untold: vm.untold ?? [] });
-  await rm(join(folder, FILES.memory), { force: true });
-  await release(vm, 'paused', folder);
-  return undefined;
+  return await letGoOn(vm, folder).then(
+    () => undefined,
+    (error: unknown) => passing(reasonOf(error)),
+  );
 }
 
-/** What was asked of it since, and takes a start. */
-async function otherwise(
-  vm: Vm,
-  accelerator: Accelerator,
-  given: Options,
-  folder: string,
-): Promise<string | undefined> {
-  if (given.cpus !== vm.cpus) return `it is to have ${given.cpus} CPUs now`;
-  if (given.memory !== vm.memory) return `it is to have ${given.memory} MB of memory now`;
-  if (accelerator !== vm.accelerator) return `it is to run with ${accelerator} now`;
+function lasting(why: string | undefined): Halt | undefined {
+  return why === undefined ? undefined : { why, lasts: true };
+}
+
+function passing(why: string, detail: readonly string[] = []): Halt {
+  return { why, lasts: false, detail };
+}
+
+/** The one that it ran with, as far as that can be: what works now may be another, and can't go on with its memory. */
+async function acceleratorAgain(vm: Vm, given: Options, image: Image, call: Call): Promise<Accelerator> {
+  // Software emulation is everywhere, also where something faster has come since.
+  if (given.accelerator === 'auto' && vm.accelerator === 'tcg' && !vm.born) return 'tcg';
+  return await accelerationFor(given.accelerator, image, vm, call);
+}
+
+/** What was asked of it since, and takes a start; or what it ran with and does not work now. */
+async function otherwise(vm: Vm, accelerator: Accelerator, given: Options, folder: string): Promise<Halt | undefined> {
+  if (given.cpus !== vm.cpus) return lasting(`it is to have ${given.cpus} CPUs now`);
+  if (given.memory !== vm.memory) return lasting(`it is to have ${given.memory} MB of memory now`);
   const size = await virtualSize(join(folder, FILES.disk)).catch(() => Infinity);
-  return size < given.disk * GIB ? `it is to have a disk of ${given.disk} GB now` : undefined;
+  if (size < given.disk * GIB) return lasting(`it is to have a disk of ${given.disk} GB now`);
+  if (accelerator === vm.accelerator) return undefined;
+  // Rights to a device come back.
+  if (given.accelerator === 'auto')
+    return passing(`it ran with ${vm.accelerator}, which does not work now (slipway doctor says why)`);
+  return lasting(`it is to run with ${accelerator} now`);
+}
+
+async function cannotUnpack({ packed }: Snapshot, { computer }: Call): Promise<Halt | undefined> {
+  if (packed === 'plain' || (await findProgram(packer, computer)) !== undefined) return undefined;
+  return passing(`its memory is packed with ${packer.command}, which this computer lacks now`);
+}
+
+/** Undefined for a memory that is what was written. */
+async function readThrough(suspended: Snapshot, folder: string, call: Call): Promise<Halt | undefined> {
+  try {
+    return (await isWhole(suspended, folder, call.signal)) ? undefined : lasting('its memory is damaged');
+  } catch (error) {
+    return passing(`its memory could not be read: ${reasonOf(error)}`);
+  }
 }
 
 async function startOn(
@@ -301,7 +367,7 @@ async function startOn(
   given: Options,
   folder: string,
   call: Call,
-): Promise<{ readonly started: Suspended; readonly trouble: string | undefined }> {
+): Promise<{ readonly started: Suspended; readonly trouble: readonly string[] | undefined }> {
   let started = wanted;
   for (let tries = 0; ; tries += 1) {
     started = await withFreePorts(started, given, call);
@@ -310,29 +376,35 @@ async function startOn(
     const trouble = await startProcess(program, shape, started, folder, call);
     if (!trouble) return { started, trouble: undefined };
     if (trouble.takenPort !== undefined && tries < TRIES) continue;
-    return { started, trouble: trouble.lines.at(-1) ?? 'QEMU could not start' };
+    return { started, trouble: trouble.lines };
   }
 }
 
-/** Whether QEMU has read all of a memory, or has ended over it; on what is not whole it may wait for ever. */
-async function hasLoaded(folder: string, vm: Vm, whole: Promise<boolean>, call: Call): Promise<boolean> {
-  const end = performance.now() + LOAD_SECONDS * 1000;
-  const damaged = new AbortController();
-  void whole.then((sound) => {
-    if (!sound) damaged.abort();
+/** Undefined once QEMU has read all of a memory. On what is not whole it may wait for ever. */
+async function notLoaded(
+  folder: string,
+  vm: Vm,
+  whole: Promise<Halt | undefined>,
+  call: Call,
+): Promise<Halt | undefined> {
+  const spoilt = new AbortController();
+  void whole.then((halt) => {
+    if (halt) spoilt.abort();
   });
+  const how = { seconds: LOAD_SECONDS, signal: AbortSignal.any([call.signal, spoilt.signal]) };
   try {
-    await using monitor = await openVm(folder, vm);
-    if (!monitor) return false;
-    while (performance.now() < end && !call.signal.aborted && !damaged.signal.aborted) {
-      const { status } = (await monitor.execute('query-status')) as { readonly status: string };
-      if (status !== 'inmigrate') return status === 'paused' || status === 'prelaunch';
-      await sleep(20);
-    }
+    const status = await asking(vm, folder, how, async (monitor) => {
+      const now = (await monitor.execute('query-status')) as { readonly status: string };
+      return now.status === 'inmigrate' ? undefined : now.status;
+    });
+    // As it was held up when its memory was written.
+    if (['paused', 'prelaunch', 'io-error'].includes(status)) return undefined;
+    return passing(`QEMU has read its memory, and is in the state ${status}`);
   } catch (error) {
-    call.log(`the monitor of ${vm.name}: ${String(error)}`);
+    const output = (await readIfThere(join(folder, FILES.output)).catch(() => undefined)) ?? '';
+    const lines = output.split('\n').filter((line) => line.trim() !== '');
+    return passing(`QEMU could not read its memory: ${reasonOf(error)}`, lines.slice(-8));
   }
-  return false;
 }
 
 /** Tells one that has gone on what it can't know. One that does not listen goes on all the same, unless it is to become somebody. */

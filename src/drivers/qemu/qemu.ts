@@ -184,8 +184,9 @@ export const qemu = defineDriver({
   async suspend(target, call) {
     const { name } = target;
     const { folder, vm } = await vmOf(target, call);
-    if (vm.suspended) return;
     const state = await runState(folder, vm, call);
+    // An earlier one that was cut off may have left the process, in which nothing has run since.
+    if (vm.suspended && state !== 'running') return await killProcess(folder, vm, call);
     const { accelerator } = vm;
     if (state !== 'running' || accelerator === undefined) {
       throw new SlipwayError('MACHINE_NOT_READY', `"${name}" does not run, so there is nothing to suspend`, {
@@ -218,7 +219,7 @@ export const qemu = defineDriver({
     const { folder, vm } = await vmOf(target, call);
     await killProcess(folder, vm, call);
     // The next start is a boot, as after any other power cut.
-    if (vm.suspended) await forgotten(vm, folder);
+    await forgotten(vm, folder);
   },
   spares: {
     take: takeSpare,
