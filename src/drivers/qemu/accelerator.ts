@@ -19,7 +19,6 @@ export type Choice = {
 const SECONDS = 10;
 /** Of coreutils or busybox. */
 const TIMEOUT = '/usr/bin/timeout';
-const GROUPS = process.platform !== 'win32';
 
 /** What is faster than software emulation on this system; it has at most one. */
 export function hardware(platform: NodeJS.Platform): Accelerator | undefined {
@@ -94,11 +93,12 @@ async function tryOut(
   if (guest.accelerator === 'kvm' && (await deviceState('kvm')) === 'closed')
     return { works: false, reason: '/dev/kvm is missing or not yours to open' };
   if (signal.aborted) throw canceled();
+  const group = computer.platform !== 'win32';
   return new Promise((resolve, reject) => {
     const [file, ...argv] = ending([program, ...probeArguments(guest)]);
     const child = spawn(file, argv, {
       stdio: ['ignore', 'pipe', 'pipe'],
-      detached: GROUPS,
+      detached: group,
       env: childEnvironment(computer),
       windowsHide: true,
     });
@@ -106,11 +106,11 @@ async function tryOut(
     const done = (trial: Trial): void => {
       clearTimeout(timer);
       signal.removeEventListener('abort', abort);
-      kill(child);
+      kill(child, group);
       resolve(trial);
     };
     const abort = (): void => {
-      kill(child);
+      kill(child, group);
       clearTimeout(timer);
       reject(canceled());
     };
@@ -135,9 +135,9 @@ function ending(command: readonly [string, ...string[]]): readonly [string, ...s
   return existsSync(TIMEOUT) ? [TIMEOUT, '-s', 'KILL', String(SECONDS + 5), ...command] : command;
 }
 
-function kill(child: ChildProcess): void {
+function kill(child: ChildProcess, group: boolean): void {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  if (GROUPS) process.kill(-child.pid, 'SIGKILL');
+  if (group) process.kill(-child.pid, 'SIGKILL');
   else child.kill('SIGKILL');
 }
 
