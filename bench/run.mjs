@@ -182,7 +182,10 @@ async function parallelRows() {
         { driver: 'generic', generic: { ipAddress: address, sshKey: key } },
       ]);
       await writeFile(file, JSON.stringify({ machines: Object.fromEntries(machines) }));
-      return seconds(...slipway('apply', '-f', file), { SLIPWAY_HOME: home, DOCKER_CONFIG: join(home, 'docker') });
+      return seconds(...slipway('apply', '-f', file, '--concurrency', String(CROWD)), {
+        SLIPWAY_HOME: home,
+        DOCKER_CONFIG: join(home, 'docker'),
+      });
     });
   return [await compare(`${CROWD} hosts that have an engine, made in parallel`, '1 of them', made(CROWD), made(1))];
 }
