@@ -88,18 +88,19 @@ export function runChild(
   });
 }
 
-/** Lets a process of ours, with a session of its own, stand behind all else that this computer has to do. */
+/** Lets a process of ours, with a session of its own, stand behind all else that this computer has to do, as far as the system allows. */
 export async function giveWay(pid: number): Promise<void> {
-  const gone = (error: unknown): void => {
+  // It may have ended, or has no such number: nothing depends on its priority.
+  const refused = (error: unknown): void => {
     if (systemCode(error) === undefined) throw error;
   };
   try {
     setPriority(pid, constants.priority.PRIORITY_LOW);
   } catch (error) {
-    gone(error);
+    refused(error);
   }
   // Linux weighs whole sessions against each other, where it is made to, and each by a number of its own.
-  await writeFile(`/proc/${pid}/autogroup`, '19', { flag: 'r+' }).catch(gone);
+  await writeFile(`/proc/${pid}/autogroup`, '19', { flag: 'r+' }).catch(refused);
 }
 
 /** SIGTERM lets it take away what it has half made. */

@@ -1,4 +1,4 @@
-import { canceled, exitCodes, SlipwayError } from '../errors.ts';
+import { canceled, exitCodes, reasonOf, SlipwayError } from '../errors.ts';
 import { nearest } from '../nearest.ts';
 import { fromEnv, parseOptions, type Values } from '../options.ts';
 import type { Cli, Command, Result } from './command.ts';
@@ -232,7 +232,7 @@ async function fail(error: unknown): Promise<number> {
   view?.close();
   const { errorDocument, shownError } = await import('./print.ts');
   if (!(error instanceof SlipwayError)) {
-    const message = error instanceof Error ? error.message : String(error);
+    const message = reasonOf(error);
     if (manner.json && eventful) printEvent({ event: 'error', error: { code: 'BUG', message } });
     say(error instanceof Error ? (error.stack ?? error.message) : String(error));
     say('This is a bug in Slipway. Please report it with the lines above and what you typed.');

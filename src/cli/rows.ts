@@ -1,4 +1,4 @@
-import { SlipwayError } from '../errors.ts';
+import { reasonOf, SlipwayError } from '../errors.ts';
 import { shownDeadline } from '../lifecycle/deadline.ts';
 import { lookAt, type Look } from '../look.ts';
 import { currentContext } from '../provision/profiles/current-context.ts';
@@ -51,7 +51,7 @@ async function rowOf(item: Listed, current: string | undefined, seconds: number,
       state: 'unreachable',
       engine: undefined,
       days: undefined,
-      trouble: error instanceof Error ? error.message : String(error),
+      trouble: reasonOf(error),
     };
   });
   return {

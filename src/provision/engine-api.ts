@@ -1,7 +1,7 @@
 import { request as httpRequest, type ClientRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { canceled, SlipwayError, systemCode } from '../errors.ts';
+import { canceled, reasonOf, SlipwayError, systemCode } from '../errors.ts';
 import type { ClientCertificates, Endpoint } from '../machine.ts';
 
 /** What `GET /version` of the Docker Engine API tells, as far as we read it. */
@@ -135,7 +135,7 @@ const REASONS: Readonly<Record<string, string>> = {
 export function inWords(error: unknown): string {
   const known = REASONS[systemCode(error) ?? ''];
   if (known !== undefined) return known;
-  return error instanceof Error ? error.message : String(error);
+  return reasonOf(error);
 }
 
 /** Any HTTP answer to a caller without a certificate means that the port is open to the world. */

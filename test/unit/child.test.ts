@@ -4,6 +4,7 @@ import { constants, getPriority } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
+import { readIfThere } from '../../src/changes.ts';
 import { childEnvironment, giveWay, runChild } from '../../src/child.ts';
 import { rejected } from '../fakes/caught.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
@@ -129,7 +130,7 @@ test.runIf(process.platform === 'linux')(
       const { pid = 0 } = child;
       await giveWay(pid);
       expect(getPriority(pid)).toBe(constants.priority.PRIORITY_LOW);
-      const group = await readFile(`/proc/${pid}/autogroup`, 'utf8').catch(() => undefined);
+      const group = await readIfThere(`/proc/${pid}/autogroup`);
       if (group !== undefined) expect(group.trim()).toMatch(/nice 19$/);
     } finally {
       child.kill('SIGKILL');

@@ -1,3 +1,4 @@
+import { reasonOf } from '../../errors.ts';
 import { oldFunctions, parseTemplate } from '../../go-template/index.ts';
 import { defineOld } from '../command.ts';
 import { configOf } from '../config.ts';
@@ -23,7 +24,7 @@ function rendered(format: string, config: unknown): string {
   try {
     return parseTemplate(format, oldFunctions).render(config);
   } catch (error) {
-    throw new Failure(`template parsing error: ${error instanceof Error ? error.message : String(error)}`, {
+    throw new Failure(`template parsing error: ${reasonOf(error)}`, {
       cause: error,
     });
   }

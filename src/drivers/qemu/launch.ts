@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { localFileError, readIfThere } from '../../changes.ts';
 import { runChild } from '../../child.ts';
-import { canceled, SlipwayError, systemCode } from '../../errors.ts';
+import { canceled, reasonOf, SlipwayError, systemCode } from '../../errors.ts';
 import { archOf, type Image } from '../../images/image.ts';
 import { openImages } from '../../images/store.ts';
 import { findProgram } from '../../programs.ts';
@@ -15,7 +15,7 @@ import { ensureImage, imageRequest } from './image.ts';
 import type { Options } from './options.ts';
 import { NEWS, tell } from './port.ts';
 import { freePorts, isFree } from './ports.ts';
-import { killProcess, runState, startProcess, type RunState } from './process.ts';
+import { killProcess, lastOutput, runState, startProcess, type RunState } from './process.ts';
 import { imageTool, packer, programPath, systemEmulator } from './programs.ts';
 import {
   asking,
@@ -221,10 +221,6 @@ function heldUp({ name }: Vm, { why, detail = [] }: Pick<Halt, 'why' | 'detail'>
   });
 }
 
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
 /** Without a memory, which is of no use any more. */
 export async function forgotten(vm: Vm, folder: string): Promise<Vm> {
   const { suspended, untold: _untold, ...rest } = vm;
@@ -401,9 +397,7 @@ async function notLoaded(
     if (['paused', 'prelaunch', 'io-error'].includes(status)) return undefined;
     return passing(`QEMU has read its memory, and is in the state ${status}`);
   } catch (error) {
-    const output = (await readIfThere(join(folder, FILES.output)).catch(() => undefined)) ?? '';
-    const lines = output.split('\n').filter((line) => line.trim() !== '');
-    return passing(`QEMU could not read its memory: ${reasonOf(error)}`, lines.slice(-8));
+    return passing(`QEMU could not read its memory: ${reasonOf(error)}`, await lastOutput(folder));
   }
 }
 

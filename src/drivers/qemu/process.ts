@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { open, readFile, rename, rm } from 'node:fs/promises';
+import { open, rename, rm } from 'node:fs/promises';
 import type { NetConnectOpts } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -96,10 +96,18 @@ export async function startProcess(
 }
 
 async function whyNot(folder: string, gone: string): Promise<NoStart> {
-  const text = await readFile(join(folder, FILES.output), 'utf8');
-  const port = /Could not set up host forwarding rule 'tcp:127\.0\.0\.1:(\d+)-/.exec(text)?.[1];
-  const lines = text.split('\n').filter((line) => line.trim() !== '');
-  return { takenPort: port === undefined ? undefined : Number(port), lines: [...lines.slice(-8), gone] };
+  const lines = await lastOutput(folder);
+  const port = /Could not set up host forwarding rule 'tcp:127\.0\.0\.1:(\d+)-/.exec(lines.join('\n'))?.[1];
+  return { takenPort: port === undefined ? undefined : Number(port), lines: [...lines, gone] };
+}
+
+/** What QEMU itself said last. */
+export async function lastOutput(folder: string): Promise<readonly string[]> {
+  const text = (await readIfThere(join(folder, FILES.output))) ?? '';
+  return text
+    .split('\n')
+    .filter((line) => line.trim() !== '')
+    .slice(-8);
 }
 
 /**

@@ -4,7 +4,7 @@ import { cpus, release } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Computer } from '../../computer.ts';
-import { canceled, SlipwayError, systemCode } from '../../errors.ts';
+import { canceled, reasonOf, SlipwayError, systemCode } from '../../errors.ts';
 import { hashFile } from '../../images/hashing.ts';
 import { findProgram } from '../../programs.ts';
 import type { Call } from '../driver.ts';
@@ -13,7 +13,7 @@ import type { Monitor } from './monitor.ts';
 import { tell, type Word } from './port.ts';
 import { killProcess, openVm } from './process.ts';
 import { packer } from './programs.ts';
-import { readVm, shapeOf, writeVm, type Snapshot, type Vm } from './vm.ts';
+import { shapeOf, writeVm, type Snapshot, type Vm } from './vm.ts';
 
 /** What a guest may take to write what it holds to its disk. */
 const SYNC_SECONDS = 60;
@@ -145,10 +145,9 @@ export async function suspendVm(
   return suspended;
 }
 
-/** Whether the guest goes on. First its record says that no memory is kept for it any more. */
+/** Whether the guest goes on; its record says nothing of a memory yet, being written last. */
 async function takenBack(vm: Vm, folder: string, { log }: Call): Promise<boolean> {
   try {
-    if ((await readVm(folder).catch(() => undefined))?.suspended) await writeVm(folder, vm);
     await letGoOn(vm, folder);
     return true;
   } catch (error) {
@@ -270,7 +269,7 @@ export async function asking<T>(
       const found = await askingOne(monitor, ask, isOver);
       if (found !== undefined) return found;
     } catch (error) {
-      trouble = error instanceof Error ? error.message : String(error);
+      trouble = reasonOf(error);
     }
     if (signal.aborted) throw canceled();
     if (isOver()) throw new Error(trouble);
@@ -292,8 +291,7 @@ async function askingOne<T>(
 }
 
 function failed({ name }: Vm, cause: unknown, goesOn: boolean): SlipwayError {
-  const why = cause instanceof Error ? cause.message : String(cause);
-  return new SlipwayError('DRIVER_FAILED', `The memory of ${name} could not be written: ${why}`, {
+  return new SlipwayError('DRIVER_FAILED', `The memory of ${name} could not be written: ${reasonOf(cause)}`, {
     hint: goesOn
       ? `It goes on as it was; make room on this computer’s disk, or shut it down: slipway stop ${name}`
       : `It is held up; let it go on: slipway start ${name}`,

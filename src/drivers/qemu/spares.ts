@@ -151,7 +151,7 @@ async function wishOf({ options: given }: Target<Options>, image: Image, call: C
   return { image: image.name, digest: image.digest, cpus, memory, disk, user, accelerator };
 }
 
-async function sortedFor(target: Target<Options>, call: Call): Promise<ReturnType<typeof sorted> | undefined> {
+async function sortedFor(target: Target<Options>, call: Call): Promise<ReturnType<typeof sorted>> {
   const { computer } = call;
   const spares = await all(computer);
   if (spares.length === 0) return { fit: [], unfit: [] };
@@ -168,7 +168,7 @@ export async function takeSpare(target: Target<Options>, call: Call): Promise<st
   const taken = await readIfThere(join(folder, KEPT));
   if (taken !== undefined) return taken;
   if (!target.options.warm || !canSuspend(computer) || (await isThere(folder))) return undefined;
-  const { fit = [], unfit = [] } = (await sortedFor(target, call)) ?? {};
+  const { fit, unfit } = await sortedFor(target, call);
   for (const { spare, why } of unfit) {
     note(`A spare machine can’t go on, and is removed: ${why}`);
     await bury(spare.vm.id, computer);
@@ -228,8 +228,7 @@ export async function forgetKept(folder: string): Promise<void> {
 /** Starts a machine that is none yet and suspends it. What is begun is gone when this ends otherwise. */
 export async function makeSpare(target: Target<Options>, boot: Boot, kept: string, call: Call): Promise<void> {
   const { computer, log } = call;
-  const { sshPort: _ssh, enginePort: _engine, ...given } = target.options;
-  const plain: Target<Options> = { ...target, options: given };
+  const { options: given } = target;
   const folder = join(root(computer), `.making-${target.id}`);
   checkFolder(folder);
   await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
@@ -237,9 +236,9 @@ export async function makeSpare(target: Target<Options>, boot: Boot, kept: strin
   });
   await using _lock = await takeLock(folder, target.name);
   try {
-    const seed = seedOf(identityOf(plain, boot));
+    const seed = seedOf(identityOf(target, boot));
     await laid(join(folder, FILES.seed), seed.bytes);
-    await launch(await makeVm(folder, plain, boot, seed.id, call), plain, folder, call);
+    await launch(await makeVm(folder, target, boot, seed.id, call), target, folder, call);
     const vm = await vmIn(folder);
     await giveWayAsWell(folder);
     const word = await firstWord(folder, vm, call);
@@ -317,7 +316,7 @@ export async function makersLock(call: Call): Promise<AsyncDisposable> {
 
 /** How many are ready for such a machine; those that can't go on any more are none. */
 export async function readySpares(target: Target<Options>, call: Call): Promise<number> {
-  return (await sortedFor(target, call))?.fit.length ?? 0;
+  return (await sortedFor(target, call)).fit.length;
 }
 
 /** Why none can or should be made now; undefined where it may. */
@@ -368,10 +367,8 @@ export async function pruneSpares(digest: string | undefined, call: Call): Promi
   const shown = (await listSpares(computer)).filter(({ image }) => digest === undefined || image.startsWith(digest));
   for (const { id } of shown) await bury(id, computer);
   if (digest !== undefined) return shown;
-  for (const entry of await entries(computer)) {
-    if (isRest(entry)) await rm(join(root(computer), entry), { recursive: true, force: true });
-    else if (!entry.startsWith('.')) await bury(entry, computer);
-  }
+  await clearGraves(computer);
+  for (const entry of await entries(computer)) if (!entry.startsWith('.')) await bury(entry, computer);
   return shown;
 }
 
@@ -408,18 +405,23 @@ async function makings(
   for (const entry of await entries(computer)) {
     const id = /^\.making-(.+)$/.exec(entry)?.[1];
     if (id === undefined) continue;
-    const vm = digest && (await readVm(join(root(computer), entry)).catch(() => undefined));
-    if (digest === undefined || (vm && vm.image.startsWith(digest))) found.push({ id, entry });
+    if (digest === undefined || (await mayBeOf(digest, join(root(computer), entry)))) found.push({ id, entry });
   }
   return found;
 }
 
-function isBusy(error: unknown): boolean {
-  return error instanceof SlipwayError && error.code === 'MACHINE_BUSY';
+/** One whose vm.json can't be read may be of any image. */
+async function mayBeOf(digest: string, folder: string): Promise<boolean> {
+  try {
+    return (await readVm(folder))?.image.startsWith(digest) ?? false;
+  } catch (error) {
+    if (error instanceof SlipwayError && error.code === 'RECORD_BROKEN') return true;
+    throw error;
+  }
 }
 
-function isRest(entry: string): boolean {
-  return entry.startsWith('.removed-');
+function isBusy(error: unknown): boolean {
+  return error instanceof SlipwayError && error.code === 'MACHINE_BUSY';
 }
 
 /** What nobody will take any more, of whatever kind: their QEMU or their image has changed. */
@@ -436,8 +438,7 @@ async function buryLost({ computer }: Call): Promise<void> {
 /** What killed makers left: their machines run on until somebody ends them. */
 export async function sweep(call: Call): Promise<void> {
   const { computer } = call;
-  for (const entry of await entries(computer))
-    if (isRest(entry)) await rm(join(root(computer), entry), { recursive: true, force: true });
+  await clearGraves(computer);
   for (const { id, entry } of await makings(undefined, computer))
     await endOfDead(entry, id, call).catch((error: unknown) => {
       // Its maker lives.
@@ -454,6 +455,12 @@ async function endOfDead(entry: string, id: string, call: Call): Promise<void> {
     // It has just gone.
     if (systemCode(error) !== 'ENOENT') throw error;
   }
+}
+
+/** What a kill left of a removal. */
+async function clearGraves(computer: Computer): Promise<void> {
+  for (const entry of await entries(computer))
+    if (entry.startsWith('.removed-')) await rm(join(root(computer), entry), { recursive: true, force: true });
 }
 
 async function bury(id: string, computer: Computer): Promise<void> {
