@@ -71,7 +71,7 @@ function reachable(all, calls) {
 const onlyWhatIsQuick = {
   name: 'only what is quick',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^zod$/ }, () => ({ path: resolve('src/cli/declaring.ts') }));
+    onResolve({ filter: /^zod$/ }, () => ({ path: resolve('src/bin/zod-stub.ts') }));
     onResolve({ filter: /./ }, ({ kind, path }) =>
       kind === 'dynamic-import' ? { path, namespace: 'not quick' } : undefined,
     );
@@ -100,7 +100,7 @@ function atOnce(name) {
     : `async () => { throw new Error('${name} is not quick'); }`;
 }
 
-/** The room of each program: what it begins with, what it is when it does more than complete words, and what it declares. */
+/** The folder of each program's command line. The file that Node starts is in `src/bin/`. */
 const programs = { slipway: 'src/cli', 'docker-machine': 'src/docker-machine' };
 const names = Object.keys(programs);
 const node = { bundle: true, platform: 'node', target: 'node20.19', logLevel: 'warning' };
@@ -142,7 +142,7 @@ async function begin(name) {
   const outfile = `dist/${name}.js`;
   await build({
     ...node,
-    entryPoints: [`${programs[name]}/begin.ts`],
+    entryPoints: [`src/bin/${name}.ts`],
     outfile,
     format: 'cjs',
     banner: { js: '#!/usr/bin/env node' },
@@ -157,7 +157,7 @@ function mainIsApart(name) {
   return {
     name: 'main is a file of its own',
     setup: ({ onResolve }) =>
-      onResolve({ filter: /^\.\/main\.ts$/ }, () => ({ path: `./${name}-main.mjs`, external: true })),
+      onResolve({ filter: /\/main\.ts$/ }, () => ({ path: `./${name}-main.mjs`, external: true })),
   };
 }
 
@@ -166,7 +166,7 @@ async function declare(name) {
   const outfile = `dist/completion/${name}.mjs`;
   await build({
     ...node,
-    entryPoints: [`${programs[name]}/declared.ts`],
+    entryPoints: [`${programs[name]}/completion-data.ts`],
     outfile,
     format: 'esm',
     packages: 'external',

@@ -1,8 +1,8 @@
 import { access, constants, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { Computer } from '../computer.ts';
-import type { Finding } from '../drivers/driver.ts';
-import { drivers as registered } from '../drivers/index.ts';
+import type { Computer } from '../computer/computer.ts';
+import type { Finding } from '../drivers/contract.ts';
+import { drivers as registered } from '../drivers/registry.ts';
 import {
   clientProgram,
   findProgram,
@@ -12,11 +12,11 @@ import {
   sshProgram,
   type Mending,
   type Program,
-} from '../programs.ts';
+} from '../computer/programs.ts';
 import type { Cli } from './command.ts';
 import { pluginHere, type Plugin } from './plugin.ts';
 import { ended } from './running.ts';
-import { byRank, preferredHere, standingsOf, type Standing } from './standing.ts';
+import { byRank, preferredHere, standingsOf, type Standing } from '../drivers/availability.ts';
 
 /** One line of `doctor`. What is `optional` is missing too, and nothing of the usual needs it. */
 export type Row = { readonly what: string; readonly state: Finding['state'] | 'optional'; readonly detail: string };

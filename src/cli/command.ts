@@ -1,9 +1,9 @@
 import type { z } from 'zod';
 import type { MakeImage, UsersOf } from '../images/making.ts';
 import type { Images } from '../images/store.ts';
-import type { World } from '../lifecycle/world.ts';
-import { describe, type OptionInfo, type Values } from '../options.ts';
-import type { MachineProgress } from './progress.ts';
+import type { World } from '../operations/world.ts';
+import { describe, type OptionInfo, type Values } from '../machine/options.ts';
+import type { MachineProgress } from '../terminal/progress.ts';
 
 /** What a command hands back: one document for --json (none when it is undefined), the text for people, both for stdout. */
 export type Result = { readonly json: unknown; readonly text: string; readonly status?: number };

@@ -1,5 +1,5 @@
 import { canceled, SlipwayError } from '../errors.ts';
-import { listed } from '../options.ts';
+import { listed } from '../machine/options.ts';
 import {
   findProgram,
   mendingOf,
@@ -8,7 +8,7 @@ import {
   shownCommands,
   type Mending,
   type Program,
-} from '../programs.ts';
+} from '../computer/programs.ts';
 import type { Cli } from './command.ts';
 import { ended } from './running.ts';
 

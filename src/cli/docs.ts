@@ -1,8 +1,8 @@
-import type { Driver } from '../drivers/driver.ts';
-import { drivers } from '../drivers/index.ts';
+import type { Driver } from '../drivers/contract.ts';
+import { drivers } from '../drivers/registry.ts';
 import { exitCodes } from '../errors.ts';
-import { toTable } from '../options.ts';
-import { engineInfos, lifeInfos } from '../spec.ts';
+import { toTable } from '../machine/options.ts';
+import { engineInfos, lifeInfos } from '../machine/spec.ts';
 import { infosOf, type Command } from './command.ts';
 import { everyCommand } from './commands/all.ts';
 import { driverInfos } from './spec.ts';

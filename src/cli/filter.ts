@@ -1,8 +1,8 @@
 import { SlipwayError } from '../errors.ts';
-import type { Look } from '../look.ts';
-import { nearest } from '../nearest.ts';
-import { listed } from '../options.ts';
-import type { Listed } from '../store.ts';
+import type { Look } from '../operations/status.ts';
+import { nearest } from '../did-you-mean.ts';
+import { listed } from '../machine/options.ts';
+import type { Listed } from '../machine/store.ts';
 
 const KEYS = ['name', 'driver', 'state', 'label'] as const;
 type Key = (typeof KEYS)[number];

@@ -1,6 +1,6 @@
 import { Command as Parser, CommanderError, Option } from 'commander';
 import { SlipwayError } from '../errors.ts';
-import { coerce, type OptionInfo, type Values } from '../options.ts';
+import { coerce, type OptionInfo, type Values } from '../machine/options.ts';
 import { infosOf, type Command } from './command.ts';
 
 export const globalFlags = [

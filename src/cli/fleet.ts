@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { SlipwayError } from '../errors.ts';
 import { type FieldChange, type FleetPlan, hasWork, type Item, planFleet } from '../fleet/plan.ts';
-import { nearest } from '../nearest.ts';
+import { nearest } from '../did-you-mean.ts';
 import type { Cli } from './command.ts';
-import { errorDocument } from './print.ts';
+import { errorDocument } from '../terminal/print.ts';
 
 /** What `plan` and `apply` share: which file, and whether what left it goes. */
 export const fleetOptions = {

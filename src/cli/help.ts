@@ -1,6 +1,6 @@
-import { drivers } from '../drivers/index.ts';
-import type { OptionInfo } from '../options.ts';
-import { engineInfos, lifeInfos } from '../spec.ts';
+import { drivers } from '../drivers/registry.ts';
+import type { OptionInfo } from '../machine/options.ts';
+import { engineInfos, lifeInfos } from '../machine/spec.ts';
 import { infosOf, type Command } from './command.ts';
 import { commands, type CommandFamily, type CommandGroup } from './commands/all.ts';
 import { globalFlags } from './flags.ts';

@@ -1,11 +1,11 @@
 import { canceled, exitCodes, reasonOf, SlipwayError } from '../errors.ts';
-import { nearest } from '../nearest.ts';
-import { fromEnv, parseOptions, type Values } from '../options.ts';
+import { nearest } from '../did-you-mean.ts';
+import { fromEnv, parseOptions, type Values } from '../machine/options.ts';
 import type { Cli, Command, Result } from './command.ts';
 import { commands, type CommandEntry, type CommandFamily } from './commands/all.ts';
-import type { Event } from './events.ts';
-import { interruption, packageFile, slipwayHome, worldHere } from './here.ts';
-import type { MachineProgress, View } from './progress.ts';
+import type { Event } from '../terminal/events.ts';
+import { interruption, packageFile, slipwayHome, worldHere } from '../terminal/process-world.ts';
+import type { MachineProgress, View } from '../terminal/progress.ts';
 
 /** The flags that shape output, read before anything is parsed: an error in the parse must look right too. */
 type Manner = { readonly json: boolean; readonly debug: boolean; readonly quiet: boolean };
@@ -156,7 +156,7 @@ async function helpOf(command: Command, rest: readonly string[]): Promise<number
 async function makeCli(password: unknown): Promise<Cli> {
   const home = slipwayHome();
   const [{ openStore }, { openImages }, progressOf] = await Promise.all([
-    import('../store.ts'),
+    import('../machine/store.ts'),
     import('../images/store.ts'),
     openView(),
   ]);
@@ -171,7 +171,7 @@ async function makeCli(password: unknown): Promise<Cli> {
   return {
     world,
     images: openImages(home),
-    makeImage: async (...call) => (await import('../drivers/index.ts')).makeImage(...call),
+    makeImage: async (...call) => (await import('../drivers/registry.ts')).makeImage(...call),
     imageUsers: async (image) => (await import('../images/users.ts')).usersOf(home, image),
     env: process.env,
     nodeVersion: process.version,
@@ -200,7 +200,7 @@ async function makeCli(password: unknown): Promise<Cli> {
 
 /** One view for the whole command. Each machine gets a progress of its own, the same whenever it is asked for. */
 async function openView(): Promise<(machine?: string) => MachineProgress> {
-  const { progressIn } = await import('./progress.ts');
+  const { progressIn } = await import('../terminal/progress.ts');
   const opened = await chosenView();
   view = opened;
   return (machine) => {
@@ -211,7 +211,7 @@ async function openView(): Promise<(machine?: string) => MachineProgress> {
 }
 
 async function chosenView(): Promise<View> {
-  const { hasUnicode, jsonView, liveView, plainView, quietView } = await import('./progress.ts');
+  const { hasUnicode, jsonView, liveView, plainView, quietView } = await import('../terminal/progress.ts');
   const { stderr, stdout, env, platform } = process;
   if (manner.json) return jsonView(printEvent);
   if (manner.quiet) return quietView(say);
@@ -230,7 +230,7 @@ function show({ json, text, status = 0 }: Result): number {
 
 async function fail(error: unknown): Promise<number> {
   view?.close();
-  const { errorDocument, shownError } = await import('./print.ts');
+  const { errorDocument, shownError } = await import('../terminal/print.ts');
   if (!(error instanceof SlipwayError)) {
     const message = reasonOf(error);
     if (manner.json && eventful) printEvent({ event: 'error', error: { code: 'BUG', message } });

@@ -1,11 +1,11 @@
-import { drivers } from '../drivers/index.ts';
+import { drivers } from '../drivers/registry.ts';
 import { exitCodes } from '../errors.ts';
-import { listed, type OptionInfo } from '../options.ts';
-import { engineInfos, lifeInfos } from '../spec.ts';
+import { listed, type OptionInfo } from '../machine/options.ts';
+import { engineInfos, lifeInfos } from '../machine/spec.ts';
 import { infosOf, type Command } from './command.ts';
 import { everyCommand } from './commands/all.ts';
 import { globalFlags } from './flags.ts';
-import { bold, italic, item, page, paragraph, section, subsection, typed } from './roff.ts';
+import { bold, italic, item, page, paragraph, section, subsection, typed } from '../terminal/roff.ts';
 import { driverInfos } from './spec.ts';
 
 /** What decides besides options, by name. */

@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
-import { writeWhole } from '../changes.ts';
+import { writeWhole } from '../computer/files.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
-import { contextName } from '../provision/profiles/docker-context.ts';
-import { flagsOf, knownHostsOf, optionsOf, type Route } from '../provision/profiles/ssh-options.ts';
-import type { Store } from '../store.ts';
+import { contextName } from '../profiles/docker-context.ts';
+import { flagsOf, knownHostsOf, optionsOf, type Route } from '../profiles/ssh-options.ts';
+import type { Store } from '../machine/store.ts';
 import { hostOf } from './commands/ready.ts';
 
 /** The route to a machine, with the keys that its record holds written where OpenSSH reads them. */

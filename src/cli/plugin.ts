@@ -1,7 +1,7 @@
 import { lstat, mkdir, readFile, readlink, realpath, rm, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { SlipwayError, systemCode } from '../errors.ts';
-import { clientProgram, findProgram } from '../programs.ts';
+import { clientProgram, findProgram } from '../computer/programs.ts';
 import type { Cli } from './command.ts';
 
 /** What `docker machine` is here. `path`: where the docker CLI finds it, or where a link would make it found. */

@@ -1,11 +1,11 @@
 import { reasonOf, SlipwayError } from '../errors.ts';
-import { shownDeadline } from '../lifecycle/deadline.ts';
-import { lookAt, type Look } from '../look.ts';
-import { currentContext } from '../provision/profiles/current-context.ts';
-import { contextName } from '../provision/profiles/docker-context.ts';
-import type { Listed } from '../store.ts';
+import { shownDeadline } from '../operations/deadline.ts';
+import { lookAt, type Look } from '../operations/status.ts';
+import { currentContext } from '../profiles/current-context.ts';
+import { contextName } from '../profiles/docker-context.ts';
+import type { Listed } from '../machine/store.ts';
 import type { Cli } from './command.ts';
-import { table } from './print.ts';
+import { table } from '../terminal/print.ts';
 import { TITLES, type Row } from './row.ts';
 
 /** How each of these machines is, asked all at once. */

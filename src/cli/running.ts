@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { childEnvironment, proxiesOf } from '../child.ts';
+import { childEnvironment, proxiesOf } from '../computer/child-process.ts';
 import type { Cli } from './command.ts';
 
 export type Running = {

@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
 import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { giveWay } from '../child.ts';
-import type { MachineSpec } from '../machine.ts';
-import { toArgv } from '../options.ts';
+import { giveWay } from '../computer/child-process.ts';
+import type { MachineSpec } from '../machine/model.ts';
+import { toArgv } from '../machine/options.ts';
 import { driverInfos } from './spec.ts';
 
 /** The variable that names what has to be there still for a spare to be wanted by who asked for it. */

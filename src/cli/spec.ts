@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { resolve } from 'node:path';
-import { driverNamed, drivers } from '../drivers/index.ts';
-import type { Driver } from '../drivers/driver.ts';
+import { driverNamed, drivers } from '../drivers/registry.ts';
+import type { Driver } from '../drivers/contract.ts';
 import { SlipwayError } from '../errors.ts';
 import { isImagePath } from '../images/source.ts';
-import type { EngineSpec, MachineSpec } from '../machine.ts';
-import { describe, fromEnv, listed, parseOptions, type OptionInfo, type Values } from '../options.ts';
-import { engineInfos, engineOptions, lifeInfos, lifeOptions, settledSource, withSource } from '../spec.ts';
+import type { EngineSpec, MachineSpec } from '../machine/model.ts';
+import { describe, fromEnv, listed, parseOptions, type OptionInfo, type Values } from '../machine/options.ts';
+import { engineInfos, engineOptions, lifeInfos, lifeOptions, settledSource, withSource } from '../machine/spec.ts';
 import type { Cli } from './command.ts';
 
 export const driverInfos: Readonly<Record<string, readonly OptionInfo[]>> = Object.fromEntries(

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { exitCodes, SlipwayError } from '../errors.ts';
 import type { Cli, Result, Screen } from './command.ts';
-import { errorDocument, shownError } from './print.ts';
-import { cut, widthOf } from './printable.ts';
+import { errorDocument, shownError } from '../terminal/print.ts';
+import { cut, widthOf } from '../terminal/printable.ts';
 
 /** Shows the same again and again, until it is stopped; that is how it ends well. */
 export async function watch(

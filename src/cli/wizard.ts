@@ -1,16 +1,16 @@
 import inquirer from 'inquirer';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Choice, Driver } from '../drivers/driver.ts';
-import { driverNamed, drivers } from '../drivers/index.ts';
+import type { Choice, Driver } from '../drivers/contract.ts';
+import { driverNamed, drivers } from '../drivers/registry.ts';
 import { canceled, SlipwayError } from '../errors.ts';
-import { callOf } from '../lifecycle/world.ts';
-import { isMachineName, type MachineSpec } from '../machine.ts';
-import { coerce, fromEnv, type OptionInfo, type Values } from '../options.ts';
-import { engineInfos } from '../spec.ts';
-import { badName } from '../store.ts';
+import { callOf } from '../operations/world.ts';
+import { isMachineName, type MachineSpec } from '../machine/model.ts';
+import { coerce, fromEnv, type OptionInfo, type Values } from '../machine/options.ts';
+import { engineInfos } from '../machine/spec.ts';
+import { badName } from '../machine/store.ts';
 import type { Cli } from './command.ts';
 import { driverInfos, outdoneBy } from './spec.ts';
-import { byRank, standingsOf, troublesOf } from './standing.ts';
+import { byRank, standingsOf, troublesOf } from '../drivers/availability.ts';
 
 export type Answers = { readonly name: string; readonly driver: string; readonly flags: Values; readonly use: boolean };
 
@@ -83,7 +83,7 @@ export async function wanted(spec: MachineSpec, { say }: Cli): Promise<void> {
   const chosen = infos.flatMap(({ key, ask: question }): [string, string][] =>
     question === undefined || options[key] === undefined ? [] : [[inWords(key), String(options[key])]],
   );
-  const { page } = await import('./print.ts');
+  const { page } = await import('../terminal/print.ts');
   const rows: readonly (readonly [string, string])[] = [
     ['Machine', name],
     ['Where', driver.summary],

@@ -1,9 +1,9 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readIfThere } from '../changes.ts';
-import { isGood, keepAuthority, readAuthority, seedAuthority, type Authority } from '../lifecycle/authority.ts';
-import type { AuthorityPaths, Overrides } from '../provision/profiles/docker-machine.ts';
-import type { Store } from '../store.ts';
+import { readIfThere } from '../computer/files.ts';
+import { isGood, keepAuthority, readAuthority, seedAuthority, type Authority } from '../operations/store-authority.ts';
+import type { AuthorityPaths, Overrides } from '../profiles/docker-machine.ts';
+import type { Store } from '../machine/store.ts';
 import { authorityOf } from './foreign.ts';
 
 /** The authority that a store of the old tool has for all its machines: there when this returns, whoever else begins at the same time. */

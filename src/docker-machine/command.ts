@@ -1,4 +1,4 @@
-import type { World } from '../lifecycle/world.ts';
+import type { World } from '../operations/world.ts';
 import type { Flag, FlagValues } from './flags.ts';
 
 /** What a command of the drop-in may know of the process that it runs in. */

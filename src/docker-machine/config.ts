@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Machine } from '../machine.ts';
-import { configJson } from '../provision/profiles/docker-machine.ts';
+import type { Machine } from '../machine/model.ts';
+import { configJson } from '../profiles/docker-machine.ts';
 import type { Call } from './command.ts';
 import type { Swarm } from './swarm.ts';
 

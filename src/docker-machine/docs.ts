@@ -1,7 +1,7 @@
-import { bold, italic, item, page, paragraph, section, subsection } from '../cli/roff.ts';
+import { bold, italic, item, page, paragraph, section, subsection } from '../terminal/roff.ts';
 import { sentence } from '../cli/manual.ts';
 import { machineInfos } from '../cli/spec.ts';
-import { drivers } from '../drivers/index.ts';
+import { drivers } from '../drivers/registry.ts';
 import type { OldCommand } from './command.ts';
 import { commands } from './commands/all.ts';
 import { driverFlags } from './commands/create.ts';

@@ -1,4 +1,4 @@
-import type { OptionInfo } from '../options.ts';
+import type { OptionInfo } from '../machine/options.ts';
 import { Failure } from './failure.ts';
 
 /** A flag of the old command line. `names` has the one that values are kept by first. */

@@ -1,11 +1,11 @@
 /** Machines of the old tool, as its config.json tells of them. Nothing secret is read from there but the engine's own variables. */
 import { createHash } from 'node:crypto';
 import { dirname, join } from 'node:path';
-import { drivers } from '../drivers/index.ts';
+import { drivers } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
-import type { EngineSpec, Host, Machine, MachineSpec, SshTarget } from '../machine.ts';
-import { MARK, type Mark, type Overrides } from '../provision/profiles/docker-machine.ts';
-import { engineOptions } from '../spec.ts';
+import type { EngineSpec, Host, Machine, MachineSpec, SshTarget } from '../machine/model.ts';
+import { MARK, type Mark, type Overrides } from '../profiles/docker-machine.ts';
+import { engineOptions } from '../machine/spec.ts';
 import type { Foreign } from './view.ts';
 
 const NEWEST = 3;

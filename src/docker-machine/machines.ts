@@ -2,9 +2,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { driverNames } from '../drivers/names.ts';
 import { SlipwayError } from '../errors.ts';
-import { lookAt, type Look } from '../look.ts';
-import type { Machine, Ready } from '../machine.ts';
-import { oldNames } from '../provision/profiles/docker-machine.ts';
+import { lookAt, type Look } from '../operations/status.ts';
+import type { Machine, Ready } from '../machine/model.ts';
+import { oldNames } from '../profiles/docker-machine.ts';
 import type { Call } from './command.ts';
 import { Failure, failureOf, inOldWords, notThere } from './failure.ts';
 import { isSlipways } from './view.ts';
@@ -76,7 +76,7 @@ export function knownDriver(name: string): string | undefined {
 export async function mustDo(verb: 'start' | 'stop' | 'kill', { spec }: Machine): Promise<void> {
   const name = knownDriver(spec.driver);
   if (name === undefined) throw withoutDriver(spec.driver);
-  const { driverNamed } = await import('../drivers/index.ts');
+  const { driverNamed } = await import('../drivers/registry.ts');
   if (!driverNamed(name)[verb]) throw new Failure(`${oldDriver(name)} driver does not support ${verb}`);
 }
 

@@ -3,11 +3,11 @@ import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
-import { interruption, packageFile, worldHere } from '../cli/here.ts';
-import type { MachineProgress, View } from '../cli/progress.ts';
+import { interruption, packageFile, worldHere } from '../terminal/process-world.ts';
+import type { MachineProgress, View } from '../terminal/progress.ts';
 import { canceled, SlipwayError } from '../errors.ts';
-import type { World } from '../lifecycle/world.ts';
-import { nearest } from '../nearest.ts';
+import type { World } from '../operations/world.ts';
+import { nearest } from '../did-you-mean.ts';
 import type { Call, OldCommand } from './command.ts';
 import { commands } from './commands/all.ts';
 import { Failure, failureOf, INTERRUPTED } from './failure.ts';
@@ -168,7 +168,7 @@ async function help(topic: string | undefined): Promise<number> {
 }
 
 async function openView({ lendsStdout }: OldCommand): Promise<(machine?: string) => MachineProgress> {
-  const { hasUnicode, liveView, progressIn } = await import('../cli/progress.ts');
+  const { hasUnicode, liveView, progressIn } = await import('../terminal/progress.ts');
   const { oldView } = await import('./progress.ts');
   const { env, platform, stderr, stdout } = process;
   const live = stderr.isTTY && stdout.isTTY && !debugging && env.TERM !== 'dumb' && !env.CI;

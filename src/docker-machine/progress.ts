@@ -1,5 +1,5 @@
-import type { View } from '../cli/progress.ts';
-import { printable } from '../cli/printable.ts';
+import type { View } from '../terminal/progress.ts';
+import { printable } from '../terminal/printable.ts';
 
 /** The lines that the old tool prints of what it does, by the step of ours that does it. */
 const LINES: Readonly<Record<string, string>> = {

@@ -1,6 +1,6 @@
 /** The rows of `ls`. */
-import type { Machine } from '../machine.ts';
-import type { Listed } from '../store.ts';
+import type { Machine } from '../machine/model.ts';
+import type { Listed } from '../machine/store.ts';
 import type { Call } from './command.ts';
 import { type Config, configOf } from './config.ts';
 import { knownDriver, oldDriver, stateWithin, withoutDriver, type State } from './machines.ts';

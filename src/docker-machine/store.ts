@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { readIfThere, type FileChange } from '../changes.ts';
-import type { Machine } from '../machine.ts';
-import { configJson, type Overrides } from '../provision/profiles/docker-machine.ts';
-import { openStore, type Store } from '../store.ts';
+import { readIfThere, type FileChange } from '../computer/files.ts';
+import type { Machine } from '../machine/model.ts';
+import { configJson, type Overrides } from '../profiles/docker-machine.ts';
+import { openStore, type Store } from '../machine/store.ts';
 
 /**
  * Machines in the old tool's store, `~/.docker/machine`. Our record is the truth where there is one; beside it lies what the old tool

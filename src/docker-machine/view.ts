@@ -1,4 +1,4 @@
-import type { Machine } from '../machine.ts';
+import type { Machine } from '../machine/model.ts';
 
 /** `ofSlipway`: the view of a machine that `slipway` keeps elsewhere, and alone may change or remove. */
 export type Foreign = Machine & { readonly ofSlipway?: true };

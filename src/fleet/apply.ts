@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { driverNamed } from '../drivers/index.ts';
+import { driverNamed } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
-import { takenOver } from '../given.ts';
-import { createMachines } from '../lifecycle/bulk.ts';
-import { changeMachine } from '../lifecycle/change.ts';
-import { createMachine, createSettled, settleInPlaceOf } from '../lifecycle/create.ts';
-import { removeMachine } from '../lifecycle/remove.ts';
-import { turnsFor, type Turns } from '../lifecycle/turns.ts';
-import type { World } from '../lifecycle/world.ts';
-import type { Machine, MachineSpec } from '../machine.ts';
+import { takenOver } from '../machine/user-options.ts';
+import { createMachines } from '../operations/create-many.ts';
+import { changeMachine } from '../operations/change.ts';
+import { createMachine, createSettled, settleInPlaceOf } from '../operations/create.ts';
+import { removeMachine } from '../operations/remove.ts';
+import { turnsFor, type Turns } from '../operations/concurrency.ts';
+import type { World } from '../operations/world.ts';
+import type { Machine, MachineSpec } from '../machine/model.ts';
 import type { WantedSpec } from './fleet.ts';
 import { type FleetPlan, hasWork, type Item } from './plan.ts';
 

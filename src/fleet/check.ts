@@ -1,6 +1,6 @@
 import type { z } from 'zod';
-import { isMachineName } from '../machine.ts';
-import { listed } from '../options.ts';
+import { isMachineName } from '../machine/model.ts';
+import { listed } from '../machine/options.ts';
 import { type Mistake, noSuch, shownValue } from './mistakes.ts';
 import { type FileSchema, keysAt } from './schema.ts';
 import type { Parsed, Path } from './yaml.ts';

@@ -1,8 +1,8 @@
-import { driverNamed } from '../drivers/index.ts';
-import type { Driver } from '../drivers/driver.ts';
-import type { EngineSpec, MachineSpec } from '../machine.ts';
-import { defaultProfiles } from '../provision/profiles/index.ts';
-import { engineOptions, lifeOptions, settledSource, withSource } from '../spec.ts';
+import { driverNamed } from '../drivers/registry.ts';
+import type { Driver } from '../drivers/contract.ts';
+import type { EngineSpec, MachineSpec } from '../machine/model.ts';
+import { defaultProfiles } from '../profiles/registry.ts';
+import { engineOptions, lifeOptions, settledSource, withSource } from '../machine/spec.ts';
 import { nameOf } from './check.ts';
 import type { Source } from './files.ts';
 import type { Mistake } from './mistakes.ts';

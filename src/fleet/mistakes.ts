@@ -1,5 +1,5 @@
 import { SlipwayError } from '../errors.ts';
-import { nearest } from '../nearest.ts';
+import { nearest } from '../did-you-mean.ts';
 
 /** Both numbers count from 1, as editors do. */
 export type Place = { readonly file: string; readonly line: number; readonly column: number };

@@ -1,11 +1,11 @@
-import type { Change, Driver } from '../drivers/driver.ts';
-import { driverNamed } from '../drivers/index.ts';
+import type { Change, Driver } from '../drivers/contract.ts';
+import { driverNamed } from '../drivers/registry.ts';
 import type { SlipwayError } from '../errors.ts';
-import { differs, keysOf } from '../given.ts';
-import type { EngineSpec, Machine, MachineSpec } from '../machine.ts';
-import { same, type Values } from '../options.ts';
-import { engineOptions } from '../spec.ts';
-import type { Listed } from '../store.ts';
+import { differs, keysOf } from '../machine/user-options.ts';
+import type { EngineSpec, Machine, MachineSpec } from '../machine/model.ts';
+import { same, type Values } from '../machine/options.ts';
+import { engineOptions } from '../machine/spec.ts';
+import type { Listed } from '../machine/store.ts';
 import type { Fleet, Wanted, WantedSpec } from './fleet.ts';
 
 /** How a field changes: as drivers tell it, or by restarting the engine. */

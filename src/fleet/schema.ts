@@ -1,9 +1,9 @@
 import { z } from 'zod';
-import type { Driver } from '../drivers/driver.ts';
-import { drivers } from '../drivers/index.ts';
-import { describe } from '../options.ts';
-import { defaultProfiles, profiles } from '../provision/profiles/index.ts';
-import { engineOptions, lifeOptions } from '../spec.ts';
+import type { Driver } from '../drivers/contract.ts';
+import { drivers } from '../drivers/registry.ts';
+import { describe } from '../machine/options.ts';
+import { defaultProfiles, profiles } from '../profiles/registry.ts';
+import { engineOptions, lifeOptions } from '../machine/spec.ts';
 
 /** More are a mistake, or nobody's first try. */
 export const MOST_OF_ONE = 1000;

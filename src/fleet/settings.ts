@@ -1,8 +1,8 @@
 import { join, resolve } from 'node:path';
-import type { Driver } from '../drivers/driver.ts';
-import { drivers } from '../drivers/index.ts';
+import type { Driver } from '../drivers/contract.ts';
+import { drivers } from '../drivers/registry.ts';
 import { isImagePath } from '../images/source.ts';
-import { describe } from '../options.ts';
+import { describe } from '../machine/options.ts';
 import { valueAt } from './check.ts';
 import type { Source } from './files.ts';
 import type { Place } from './mistakes.ts';

@@ -1,8 +1,8 @@
-import { driverNamed } from '../drivers/index.ts';
-import type { MachineSpec } from '../machine.ts';
-import { describe, type OptionInfo, same, type Values } from '../options.ts';
-import { defaultProfiles } from '../provision/profiles/index.ts';
-import { engineInfos, lifeInfos } from '../spec.ts';
+import { driverNamed } from '../drivers/registry.ts';
+import type { MachineSpec } from '../machine/model.ts';
+import { describe, type OptionInfo, same, type Values } from '../machine/options.ts';
+import { defaultProfiles } from '../profiles/registry.ts';
+import { engineInfos, lifeInfos } from '../machine/spec.ts';
 import { yamlText } from './yaml.ts';
 
 type Asked = Omit<MachineSpec, 'id' | 'batch' | 'fleet'>;

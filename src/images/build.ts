@@ -1,7 +1,7 @@
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { proxiesOf, runChild } from '../child.ts';
-import type { Computer } from '../computer.ts';
+import { proxiesOf, runChild } from '../computer/child-process.ts';
+import type { Computer } from '../computer/computer.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
 
 export type Built = { readonly root: string; readonly engine: string };

@@ -1,5 +1,5 @@
 import { SlipwayError } from '../errors.ts';
-import { listed } from '../options.ts';
+import { listed } from '../machine/options.ts';
 import type { Arch } from './image.ts';
 
 /** A distribution's release whose name is enough to make an image of it. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { localFileError, readIfThere, syncFolder, writeWhole } from '../changes.ts';
+import { localFileError, readIfThere, syncFolder, writeWhole } from '../computer/files.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
 import type { Log } from '../progress.ts';
 import { partsOf } from './digest.ts';

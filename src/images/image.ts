@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import type { Computer } from '../computer.ts';
+import type { Computer } from '../computer/computer.ts';
 import { SlipwayError } from '../errors.ts';
 
 export type Arch = 'amd64' | 'arm64';

@@ -1,4 +1,4 @@
-import type { Computer } from '../computer.ts';
+import type { Computer } from '../computer/computer.ts';
 import type { Progress } from '../progress.ts';
 import type { Arch, Image } from './image.ts';
 import type { Images } from './store.ts';

@@ -10,10 +10,10 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, lstat, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { localFileError, readIfThere, syncFolder, writeWhole } from '../changes.ts';
+import { localFileError, readIfThere, syncFolder, writeWhole } from '../computer/files.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
-import { waitForLock } from '../lock.ts';
-import { listed as inWords } from '../options.ts';
+import { waitForLock } from '../computer/lock.ts';
+import { listed as inWords } from '../machine/options.ts';
 import type { Log } from '../progress.ts';
 import { hashFile } from './hashing.ts';
 import {

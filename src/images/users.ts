@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { localFileError, readIfThere } from '../changes.ts';
+import { localFileError, readIfThere } from '../computer/files.ts';
 import { systemCode } from '../errors.ts';
 import type { Image } from './image.ts';
 

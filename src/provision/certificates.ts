@@ -1,6 +1,6 @@
 import { createPrivateKey, webcrypto, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
-import type { ClientCertificates } from '../machine.ts';
+import type { ClientCertificates } from '../machine/model.ts';
 import type { ServerCertificates } from './plan.ts';
 
 /** All that a machine's TLS needs. Every value is PEM; keys are PKCS #8. */

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { parse, printParseErrorCode, type ParseError } from 'jsonc-parser';
 import { SlipwayError } from '../errors.ts';
-import type { EngineSpec } from '../machine.ts';
+import type { EngineSpec } from '../machine/model.ts';
 
 export type Settings = Readonly<Record<string, unknown>>;
 

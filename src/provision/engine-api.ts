@@ -2,7 +2,7 @@ import { request as httpRequest, type ClientRequest, type IncomingMessage, type 
 import { request as httpsRequest } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { canceled, reasonOf, SlipwayError, systemCode } from '../errors.ts';
-import type { ClientCertificates, Endpoint } from '../machine.ts';
+import type { ClientCertificates, Endpoint } from '../machine/model.ts';
 
 /** What `GET /version` of the Docker Engine API tells, as far as we read it. */
 export type EngineVersion = {

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import type { ClientCertificates, Endpoint } from '../machine.ts';
+import type { ClientCertificates, Endpoint } from '../machine/model.ts';
 import { SlipwayError } from '../errors.ts';
 import { callEngine, ping, type EngineCall } from './engine-api.ts';
 

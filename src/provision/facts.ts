@@ -1,6 +1,6 @@
 import { SlipwayError } from '../errors.ts';
-import { assignments, sh } from '../shell.ts';
-import type { SshSession } from '../ssh.ts';
+import { assignments, sh } from '../ssh/shell.ts';
+import type { SshSession } from '../ssh/connection.ts';
 
 /** How commands on this host become root. */
 export type Become = 'root' | 'sudo' | 'password';

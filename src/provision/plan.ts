@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { SlipwayError } from '../errors.ts';
-import type { EngineSpec } from '../machine.ts';
+import type { EngineSpec } from '../machine/model.ts';
 import {
   joined,
   mergeSettings,
@@ -14,9 +14,9 @@ import {
   type Settings,
 } from './daemon-json.ts';
 import { type Facts, LENT } from './facts.ts';
-import { isOfLife, lifeFiles, planLife, type Life } from './life.ts';
+import { isOfLife, lifeFiles, planLife, type Life } from './lifetime-timers.ts';
 import type { Plan, RemoteFile, Step } from './step.ts';
-import { commandOf, dropIn, OLD_DROP_IN, oldDropIn, oldEnvironment, type EngineCommand } from './unit.ts';
+import { commandOf, dropIn, OLD_DROP_IN, oldDropIn, oldEnvironment, type EngineCommand } from './docker-unit.ts';
 
 /** What the host gets to prove itself with, and the CA against which it checks its clients. */
 export type ServerCertificates = { readonly ca: string; readonly cert: string; readonly key: string };

@@ -4,8 +4,8 @@ import { create } from '../../src/cli/commands/create.ts';
 import { parseFlags } from '../../src/cli/flags.ts';
 import { specFrom } from '../../src/cli/spec.ts';
 import type { Command } from '../../src/cli/command.ts';
-import type { Boot, MakingCall, Target } from '../../src/drivers/driver.ts';
-import { ec2 } from '../../src/drivers/ec2/ec2.ts';
+import type { Boot, MakingCall, Target } from '../../src/drivers/contract.ts';
+import { ec2 } from '../../src/drivers/ec2/driver.ts';
 import type { Options } from '../../src/drivers/ec2/options.ts';
 import type { Cloud } from './cloud.ts';
 

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { generateKeyPairSync } from 'node:crypto';
-import type { Boot, MakingCall, Target } from '../../src/drivers/driver.ts';
+import type { Boot, MakingCall, Target } from '../../src/drivers/contract.ts';
 import { options, type Options } from '../../src/drivers/gce/options.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { type Gce, startGce } from './gce.ts';

@@ -1,9 +1,9 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import type { Call, Choice } from '../../src/drivers/driver.ts';
-import { ec2 } from '../../src/drivers/ec2/ec2.ts';
-import { gce } from '../../src/drivers/gce/gce.ts';
+import type { Call, Choice } from '../../src/drivers/contract.ts';
+import { ec2 } from '../../src/drivers/ec2/driver.ts';
+import { gce } from '../../src/drivers/gce/driver.ts';
 import { asUserOf, calling } from '../clouds/ec2-driver.ts';
 import { startEc2 } from '../clouds/ec2.ts';
 import { startGce } from '../clouds/gce.ts';

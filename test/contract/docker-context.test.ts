@@ -1,9 +1,9 @@
 import { mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { applyChanges } from '../../src/changes.ts';
-import { switchContext } from '../../src/provision/profiles/current-context.ts';
-import { dockerContext } from '../../src/provision/profiles/docker-context.ts';
+import { applyChanges } from '../../src/computer/files.ts';
+import { switchContext } from '../../src/profiles/current-context.ts';
+import { dockerContext } from '../../src/profiles/docker-context.ts';
 import { renewCertificates } from '../../src/provision/certificates.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { readyMachine } from '../fakes/machine.ts';

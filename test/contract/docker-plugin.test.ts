@@ -2,7 +2,7 @@ import { mkdir, readFile, readlink, realpath, stat, symlink, writeFile } from 'n
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { drivers } from '../../src/drivers/index.ts';
+import { drivers } from '../../src/drivers/registry.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { run, type Ran } from '../fakes/programs.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { callerBlock } from '../../src/cloud/caller-address.ts';
+import { callerBlock } from '../../src/drivers/cloud/caller-ip.ts';
 import { rejected } from '../fakes/caught.ts';
 import { calling } from '../clouds/ec2-driver.ts';
 

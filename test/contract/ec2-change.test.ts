@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import type { Target } from '../../src/drivers/driver.ts';
-import { ec2 } from '../../src/drivers/ec2/ec2.ts';
+import type { Target } from '../../src/drivers/contract.ts';
+import { ec2 } from '../../src/drivers/ec2/driver.ts';
 import type { Options } from '../../src/drivers/ec2/options.ts';
 import { asUserOf, BOOT, calling, machineWith, make, optionsOf, pair, type Calling } from '../clouds/ec2-driver.ts';
 import { startEc2, type Ec2 } from '../clouds/ec2.ts';

@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { listenTo, type Left } from '../../src/lifecycle/events.ts';
+import { listenTo, type Left } from '../../src/operations/follow-events.ts';
 import { openEvents } from '../../src/provision/engine-events.ts';
 import { rejected } from '../fakes/caught.ts';
 import { temporaryFolder } from '../fakes/folder.ts';

@@ -2,7 +2,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { openStore } from '../../src/store.ts';
+import { openStore } from '../../src/machine/store.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { readyMachine, specNamed } from '../fakes/machine.ts';
 import { run, type Ran } from '../fakes/programs.ts';

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Target } from '../../src/drivers/driver.ts';
-import { gce } from '../../src/drivers/gce/gce.ts';
+import type { Target } from '../../src/drivers/contract.ts';
+import { gce } from '../../src/drivers/gce/driver.ts';
 import type { Options } from '../../src/drivers/gce/options.ts';
 import { BOOT, gceBench, ID, type Bench } from '../clouds/gce-bench.ts';
 import { rejected } from '../fakes/caught.ts';

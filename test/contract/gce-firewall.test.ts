@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Target } from '../../src/drivers/driver.ts';
-import { gce } from '../../src/drivers/gce/gce.ts';
+import type { Target } from '../../src/drivers/contract.ts';
+import { gce } from '../../src/drivers/gce/driver.ts';
 import { denyName } from '../../src/drivers/gce/names.ts';
 import type { Options } from '../../src/drivers/gce/options.ts';
 import type { CloudCall } from '../clouds/cloud.ts';
@@ -8,8 +8,8 @@ import { BOOT, gceBench, ID, type Bench } from '../clouds/gce-bench.ts';
 
 /** The machine's own network, by each time that our address was looked for. */
 const networks = vi.hoisted(() => [] as (string | undefined)[]);
-vi.mock('../../src/cloud/caller-address.ts', async (original) => {
-  const real = await original<typeof import('../../src/cloud/caller-address.ts')>();
+vi.mock('../../src/drivers/cloud/caller-ip.ts', async (original) => {
+  const real = await original<typeof import('../../src/drivers/cloud/caller-ip.ts')>();
   const callerBlock: typeof real.callerBlock = async (endpoint, flag, call, network) => {
     networks.push(network);
     return network === undefined ? await real.callerBlock(endpoint, flag, call) : '10.9.0.4/32';

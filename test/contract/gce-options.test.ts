@@ -1,10 +1,10 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe as group, expect, test } from 'vitest';
-import { gce } from '../../src/drivers/gce/gce.ts';
+import { gce } from '../../src/drivers/gce/driver.ts';
 import { options, type Options } from '../../src/drivers/gce/options.ts';
-import { coerce, describe, parseOptions } from '../../src/options.ts';
-import type { Instance } from '../../src/drivers/driver.ts';
+import { coerce, describe, parseOptions } from '../../src/machine/options.ts';
+import type { Instance } from '../../src/drivers/contract.ts';
 import { PROJECT_NUMBER } from '../clouds/compute-world.ts';
 import { BOOT, gceBench, ID, type Bench } from '../clouds/gce-bench.ts';
 

@@ -4,8 +4,8 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { MakingCall, Target } from '../../src/drivers/driver.ts';
-import { gce } from '../../src/drivers/gce/gce.ts';
+import type { MakingCall, Target } from '../../src/drivers/contract.ts';
+import { gce } from '../../src/drivers/gce/driver.ts';
 import type { Options } from '../../src/drivers/gce/options.ts';
 import type { SlipwayError } from '../../src/errors.ts';
 import type { CloudCall, Fault } from '../clouds/cloud.ts';
@@ -15,8 +15,8 @@ import { BOOT, gceBench, ID, serviceAccount, type Bench } from '../clouds/gce-be
 import { rejected } from '../fakes/caught.ts';
 
 // What waits for room in a zone waits minutes; here it does so in a hurry.
-vi.mock('../../src/cloud/insist.ts', async (original) => {
-  const real = await original<typeof import('../../src/cloud/insist.ts')>();
+vi.mock('../../src/drivers/cloud/retry.ts', async (original) => {
+  const real = await original<typeof import('../../src/drivers/cloud/retry.ts')>();
   const pauseFor: typeof real.pauseFor = (ms, signal) => real.pauseFor(Math.min(ms, 50), signal);
   return { ...real, pauseFor };
 });

@@ -1,8 +1,8 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { fingerprint, knownHostsLine, knownKeys } from '../../src/host-key.ts';
-import type { SshHop } from '../../src/machine.ts';
+import { fingerprint, knownHostsLine, knownKeys } from '../../src/ssh/host-key.ts';
+import type { SshHop } from '../../src/machine/model.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { has, run } from '../fakes/programs.ts';
 

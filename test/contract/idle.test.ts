@@ -4,7 +4,7 @@ import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { checkSeconds } from '../../src/provision/life.ts';
+import { checkSeconds } from '../../src/provision/lifetime-timers.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { run } from '../fakes/programs.ts';
 

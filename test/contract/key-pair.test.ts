@@ -1,6 +1,6 @@
 import ssh2 from 'ssh2';
 import { expect, test } from 'vitest';
-import { newKeyPair } from '../../src/ssh.ts';
+import { newKeyPair } from '../../src/ssh/connection.ts';
 
 test('every new key can be read: among thousands there are those with a leading zero', () => {
   const pairs = Array.from({ length: 3000 }, () => newKeyPair('slipway web'));

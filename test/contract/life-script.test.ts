@@ -2,7 +2,7 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { assignments } from '../../src/shell.ts';
+import { assignments } from '../../src/ssh/shell.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { run } from '../fakes/programs.ts';
 

@@ -6,9 +6,9 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { MachineSpec } from '../../src/machine.ts';
-import { engineOptions } from '../../src/spec.ts';
-import { openStore } from '../../src/store.ts';
+import type { MachineSpec } from '../../src/machine/model.ts';
+import { engineOptions } from '../../src/machine/spec.ts';
+import { openStore } from '../../src/machine/store.ts';
 import { renewCertificates } from '../../src/provision/certificates.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { readyMachine, specNamed } from '../fakes/machine.ts';

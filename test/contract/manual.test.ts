@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { page, paragraph, typed } from '../../src/cli/roff.ts';
+import { page, paragraph, typed } from '../../src/terminal/roff.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { has, run } from '../fakes/programs.ts';
 

@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import type { Call } from '../../src/drivers/driver.ts';
+import type { Call } from '../../src/drivers/contract.ts';
 import { openMonitor } from '../../src/drivers/qemu/monitor.ts';
 import { checkFolder, killProcess, monitorAt, openVm, runState } from '../../src/drivers/qemu/process.ts';
 import { caught } from '../fakes/caught.ts';

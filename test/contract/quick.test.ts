@@ -3,7 +3,7 @@ import { copyFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/pro
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { openStore } from '../../src/store.ts';
+import { openStore } from '../../src/machine/store.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { readyMachine, specNamed } from '../fakes/machine.ts';
 import { run, type Ran } from '../fakes/programs.ts';

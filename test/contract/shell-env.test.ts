@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { shellNamed } from '../../src/docker-machine/shells.ts';
-import { shellEnv, type Setting, type ShellName } from '../../src/provision/profiles/shell-env.ts';
+import { shellEnv, type Setting, type ShellName } from '../../src/profiles/shell-env.ts';
 import { has, run } from '../fakes/programs.ts';
 
 const VALUES = ['plain', "it's", 'a "b" \\ $HOME `id` $(id)', '!!', '%PATH%', 'é ’ü‘ 日本', '', '~', '*', 'a\\'];

@@ -4,10 +4,10 @@ import { createServer, connect as connectSocket, Socket, type AddressInfo } from
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { fingerprint, type Judgement } from '../../src/host-key.ts';
-import type { SshTarget } from '../../src/machine.ts';
-import { sh } from '../../src/shell.ts';
-import { connect, type SshClientSide, type SshSession } from '../../src/ssh.ts';
+import { fingerprint, type Judgement } from '../../src/ssh/host-key.ts';
+import type { SshTarget } from '../../src/machine/model.ts';
+import { sh } from '../../src/ssh/shell.ts';
+import { connect, type SshClientSide, type SshSession } from '../../src/ssh/connection.ts';
 import { rejected } from '../fakes/caught.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { exit, lockedKeys, newKeys, startSshServer, type OnExec, type SshServer } from '../fakes/ssh-server.ts';

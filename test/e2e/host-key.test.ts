@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { createTar } from 'nanotar';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { planHostKey } from '../../src/provision/plan.ts';
-import { newKeyPair } from '../../src/ssh.ts';
+import { newKeyPair } from '../../src/ssh/connection.ts';
 import { startHost, type BedHost } from '../bed/host.ts';
 import { describeOnBed, newUser, type User } from './slipway.ts';
 

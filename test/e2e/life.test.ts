@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { stopTimers } from '../../src/provision/life.ts';
+import { stopTimers } from '../../src/provision/lifetime-timers.ts';
 import { startHost, type BedHost } from '../bed/host.ts';
 import { enginePid, logins, snapshot } from './engine.ts';
 import { at, describeOnBed, newUser, ok, type User } from './slipway.ts';

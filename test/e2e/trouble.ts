@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
-import type { Machine } from '../../src/machine.ts';
+import type { Machine } from '../../src/machine/model.ts';
 import type { BedHost } from '../bed/host.ts';
 import { ok, type Outcome, type User } from './slipway.ts';
 

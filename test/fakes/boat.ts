@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { defineDriver } from '../../src/drivers/driver.ts';
-import type { Program } from '../../src/programs.ts';
+import { defineDriver } from '../../src/drivers/contract.ts';
+import type { Program } from '../../src/computer/programs.ts';
 
 const hull: Program = {
   command: 'boat-hull',

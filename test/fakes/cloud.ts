@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import type { Boot, Driver, Owned, Target } from '../../src/drivers/driver.ts';
-import { defineDriver } from '../../src/drivers/driver.ts';
+import type { Boot, Driver, Owned, Target } from '../../src/drivers/contract.ts';
+import { defineDriver } from '../../src/drivers/contract.ts';
 import { SlipwayError } from '../../src/errors.ts';
-import type { Connect } from '../../src/ssh.ts';
+import type { Connect } from '../../src/ssh/connection.ts';
 import { startFakeHost, type FakeHost } from './host.ts';
 
 type Made = { readonly id: string; readonly index: number | undefined; readonly host: FakeHost; shows: string };

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer as createTlsServer, type Server } from 'node:https';
 import { createServer, type AddressInfo } from 'node:net';
 import { parseTar } from 'nanotar';
-import type { Connect } from '../../src/ssh.ts';
+import type { Connect } from '../../src/ssh/connection.ts';
 import { DEBIAN_UNIT } from '../unit/facts.ts';
 import { fakeSession, type Call } from './session.ts';
 

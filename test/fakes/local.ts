@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import type { Boot, Driver, Instance } from '../../src/drivers/driver.ts';
-import { defineDriver } from '../../src/drivers/driver.ts';
+import type { Boot, Driver, Instance } from '../../src/drivers/contract.ts';
+import { defineDriver } from '../../src/drivers/contract.ts';
 import type { FakeHost } from './host.ts';
 
 /** A driver that makes its machine of a host in memory: what a boot brings lies there before anything starts. */

@@ -1,5 +1,5 @@
-import type { MachineSpec, Ready } from '../../src/machine.ts';
-import { engineOptions } from '../../src/spec.ts';
+import type { MachineSpec, Ready } from '../../src/machine/model.ts';
+import { engineOptions } from '../../src/machine/spec.ts';
 
 export function specNamed(name: string, more: Partial<MachineSpec> = {}): MachineSpec {
   return {

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { ClientPlaces } from '../../src/provision/profiles/profile.ts';
+import type { ClientPlaces } from '../../src/profiles/profile.ts';
 
 /** Where clients of a user with this home keep their settings, the docker CLI's in a folder that is given. */
 export function placesIn(home: string, dockerConfig = join(home, '.docker')): ClientPlaces {

@@ -1,6 +1,6 @@
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Computer } from '../../src/computer.ts';
+import type { Computer } from '../../src/computer/computer.ts';
 
 /** A program of the test's own: a shell script that can be run. Its path. */
 export async function script(path: string, body: string): Promise<string> {

@@ -1,5 +1,5 @@
-import type { Shell } from '../../src/shell.ts';
-import type { Exit, SshSession } from '../../src/ssh.ts';
+import type { Shell } from '../../src/ssh/shell.ts';
+import type { Exit, SshSession } from '../../src/ssh/connection.ts';
 
 export type Call = { readonly command: Shell; readonly label: string; readonly stdin: Buffer };
 type Answer = Partial<Exit> | ((call: Call) => Partial<Exit> | Promise<Partial<Exit>>);

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect as connectSocket, type AddressInfo } from 'node:net';
 import ssh2, { type Connection, type ServerChannel } from 'ssh2';
-import { keyLine } from '../../src/host-key.ts';
+import { keyLine } from '../../src/ssh/host-key.ts';
 
 export type SshKeys = { readonly private: string; readonly public: string };
 

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { World } from '../../src/lifecycle/world.ts';
+import type { World } from '../../src/operations/world.ts';
 import type { Progress } from '../../src/progress.ts';
-import { openStore } from '../../src/store.ts';
+import { openStore } from '../../src/machine/store.ts';
 import { placesIn } from './places.ts';
 
 export type Recorded = Progress & { readonly ids: readonly string[]; readonly notes: readonly string[] };

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { applyStep } from '../../src/provision/apply.ts';
+import { applyStep } from '../../src/provision/run-step.ts';
 import type { Become } from '../../src/provision/facts.ts';
 import type { Step } from '../../src/provision/step.ts';
-import type { Exit } from '../../src/ssh.ts';
+import type { Exit } from '../../src/ssh/connection.ts';
 import { rejected } from '../fakes/caught.ts';
 import { fakeSession } from '../fakes/session.ts';
 

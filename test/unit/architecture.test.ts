@@ -20,174 +20,133 @@ const sources = new Map(files.map((file) => [file, withoutComments(readFileSync(
 const arrows = files.flatMap(arrowsOf);
 const inside = arrows.filter(({ to }) => sources.has(to));
 
-/** Files that know nothing of lifecycle, rooms or command line: the hall's nouns. */
-const HALL = files.filter((file) => !file.includes('/') && file !== 'look.ts');
-const isHall = (file: string): boolean => HALL.includes(file);
+const isIn = (folder: string, file: string): boolean => file.startsWith(`${folder}/`);
 
 type Rule = {
   readonly says: string;
   readonly breaks: (arrow: Arrow) => boolean;
 };
 
-const isIn = (room: string, file: string): boolean => file.startsWith(`${room}/`);
-const isDriver = (file: string): boolean =>
-  isIn('drivers', file) &&
-  !['drivers/driver.ts', 'drivers/names.ts', 'drivers/all.ts', 'drivers/index.ts'].includes(file);
-/** A driver is a file of drivers/, or a folder of it when one file is not enough. */
-const driverOf = (file: string): string => file.split('/')[1]?.replace(/\.ts$/, '') ?? '';
-const DRIVERS_MAY = new Set([
-  'changes.ts',
-  'child.ts',
-  'computer.ts',
-  'errors.ts',
-  'lock.ts',
-  'machine.ts',
-  'nearest.ts',
-  'options.ts',
-  'programs.ts',
-  'progress.ts',
-  'ssh-config.ts',
-]);
-const PROVISION_MAY = new Set([
-  'errors.ts',
-  'machine.ts',
-  'options.ts',
-  'progress.ts',
-  'shell.ts',
-  'ssh.ts',
-  'ssh-config.ts',
-  'host-key.ts',
-  'changes.ts',
-]);
-const IMAGES_MAY = new Set([
-  'changes.ts',
-  'child.ts',
-  'computer.ts',
-  'errors.ts',
-  'lock.ts',
-  'options.ts',
-  'progress.ts',
-]);
-const FLEET_MAY = [
-  /^drivers\/(index|driver)\.ts$/,
-  /^lifecycle\//,
-  /^images\/source\.ts$/,
-  /^provision\/profiles\/index\.ts$/,
-];
-/** What the command line may see of the rooms: their registries and what they hand out to be shown. */
-const CLI_MAY = [
-  /^drivers\/(index|driver|names)\.ts$/,
-  /^images\//,
-  /^provision\/step\.ts$/,
-  /^provision\/profiles\/[^/]+\.ts$/,
-  /^look\.ts$/,
-  /^go-template\/index\.ts$/,
-  /^lifecycle\//,
-  /^fleet\//,
-  /^cli\//,
-];
+/** A driver is a folder of drivers/; what lies beside those folders, and in drivers/cloud/, belongs to all drivers. */
+const driverOf = (file: string): string | undefined => /^drivers\/(?!cloud\/)([^/]+)\//.exec(file)?.[1];
 
-/** How the old tool's store is read and written, without a word of its command line. */
-const OLD_STORE = /^docker-machine\/(authority|foreign|store|view)\.ts$/;
+type Folder = {
+  /** The rule, as the failing test prints it. */
+  readonly says: string;
+  /** Files that it may import besides its own and those at the top of src/. */
+  readonly may: RegExp;
+};
+
+/** From the bottom of the tree to its top. */
+const FOLDERS: Readonly<Record<string, Folder>> = {
+  computer: {
+    says: 'computer/ is this computer (files, locks, programs, child processes): it imports nothing but errors',
+    may: /^$/,
+  },
+  machine: {
+    says: 'machine/ is what a machine is and how its record is stored: it imports computer/ only',
+    may: /^computer\//,
+  },
+  ssh: {
+    says: 'ssh/ is one connection and the files of OpenSSH: it imports computer/ and the types of machine/',
+    may: /^(computer|machine)\//,
+  },
+  'go-template': {
+    says: "go-template/ is Go's text/template as pure functions: it imports errors at most",
+    may: /^$/,
+  },
+  images: {
+    says: 'images/ is disks that local VMs boot from: it knows no machine and no provider',
+    may: /^(computer\/|machine\/options\.ts$)/,
+  },
+  drivers: {
+    says: 'A driver knows a provider and nothing of Docker: drivers/ imports computer/, machine/, images/ and the files of OpenSSH',
+    may: /^(computer|machine|images)\/|^ssh\/openssh-files\.ts$/,
+  },
+  profiles: {
+    says: "profiles/ is clients' files as data: it imports nothing that works on a host",
+    may: /^(computer|machine|ssh)\//,
+  },
+  provision: {
+    says: 'provision/ decides and describes what happens on a host: it knows no cloud, no store and no command line',
+    may: /^ssh\/|^machine\/(model|options)\.ts$/,
+  },
+  operations: {
+    says: 'operations/ is the story of a machine, and the only folder in which drivers and provisioner meet',
+    may: /^(computer|machine|ssh|profiles|provision)\/|^drivers\/(contract|registry)\.ts$/,
+  },
+  fleet: {
+    says: 'fleet/ makes machines.yaml into specs and changes: it imports operations/ and what drivers, images and profiles declare',
+    may: /^(computer|machine|operations)\/|^drivers\/(contract|registry)\.ts$|^images\/source\.ts$|^profiles\/registry\.ts$/,
+  },
+  terminal: {
+    says: 'terminal/ is how both programs show things: it imports no operation, but for the type of the world',
+    may: /^(computer|machine|go-template|ssh)\/|^operations\/world\.ts$/,
+  },
+  completion: {
+    says: 'completion/ answers a Tab from files alone: it imports names of machines and images',
+    may: /^machine\/model\.ts$|^images\/image\.ts$/,
+  },
+  cli: {
+    says: 'cli/ is the command line: it imports operations, registries and what is made to be shown, and no driver',
+    may: /^(computer|machine|images|operations|fleet|profiles|terminal|completion)\/|^drivers\/(contract|registry|availability)\.ts$|^provision\/step\.ts$|^ssh\/shell\.ts$|^docker-machine\/(authority|foreign|store|view)\.ts$/,
+  },
+  'docker-machine': {
+    says: "docker-machine/ is the drop-in, another command line of the same machines: it imports what cli/ may, and cli/'s own",
+    may: /^(computer|machine|operations|profiles|terminal|completion|go-template|cli)\/|^drivers\/(contract|registry|availability|names)\.ts$|^ssh\/shell\.ts$/,
+  },
+  bin: {
+    says: 'bin/ is the files that Node starts: both programs, and the commands that answer from files alone',
+    may: /^(computer|machine|operations|cli|docker-machine|completion|terminal)\//,
+  },
+};
+const folderOf = (file: string): string => (file.includes('/') ? file.slice(0, file.indexOf('/')) : '');
+
+const folderRules: readonly Rule[] = Object.entries(FOLDERS).map(([folder, { says, may }]) => ({
+  says,
+  breaks: ({ from, to }) =>
+    folderOf(from) === folder && folderOf(to) !== folder && folderOf(to) !== '' && !may.test(to),
+}));
 
 const rules: readonly Rule[] = [
   {
-    says: 'The hall is what every room needs, so it knows none of them: a file of src/ imports files of src/ only',
-    breaks: ({ from, to }) => isHall(from) && !isHall(to),
+    says: 'Files at the top of src/ are what every folder needs: they import each other only',
+    breaks: ({ from, to }) => folderOf(from) === '' && folderOf(to) !== '',
   },
+  ...folderRules,
   {
-    says: 'A driver knows a provider and nothing of Docker: drivers/ imports changes, child, computer, errors, lock, machine, nearest, options, programs, progress and ssh-config, and images/ and cloud/',
+    says: 'Drivers share code by drivers/cloud/ or a folder below drivers/, never with each other: no driver imports another',
     breaks: ({ from, to }) =>
-      isIn('drivers', from) &&
-      !isIn('drivers', to) &&
-      !isIn('images', to) &&
-      !isIn('cloud', to) &&
-      !DRIVERS_MAY.has(to),
+      driverOf(to) !== undefined && driverOf(from) !== driverOf(to) && !/^drivers\/(registry|all)\.ts$/.test(from),
   },
   {
-    says: 'An image is files and where they come from: images/ knows no machine and no provider, and imports changes, child, computer, errors, lock, options and progress',
-    breaks: ({ from, to }) => isIn('images', from) && !isIn('images', to) && !IMAGES_MAY.has(to),
+    says: 'drivers/cloud/ is what clouds have in common: it knows no cloud, and of drivers/ the contract alone',
+    breaks: ({ from, to }) =>
+      isIn('drivers/cloud', from) && isIn('drivers', to) && !isIn('drivers/cloud', to) && to !== 'drivers/contract.ts',
   },
   {
-    says: 'A template is pure: go-template/ imports errors at most, and whoever has rows to show hands them in',
-    breaks: ({ from, to }) => isIn('go-template', from) && !isIn('go-template', to) && to !== 'errors.ts',
-  },
-  {
-    says: 'A template is what a format of the command line is written in: nobody but cli/ and docker-machine/ imports go-template/, by its index',
+    says: 'Only cli/ and docker-machine/ show templates: go-template/ is imported by its index, by way of terminal/ or the drop-in',
     breaks: ({ from, to }) =>
       isIn('go-template', to) &&
       !isIn('go-template', from) &&
-      (to !== 'go-template/index.ts' || !(isIn('cli', from) || isIn('docker-machine', from))),
+      (to !== 'go-template/index.ts' || !(isIn('terminal', from) || isIn('docker-machine', from))),
   },
   {
-    says: 'Two drivers that share code share a noun in the hall, or repeat three lines: no driver imports another',
-    breaks: ({ from, to }) =>
-      isDriver(from) &&
-      isIn('drivers', to) &&
-      !['drivers/driver.ts', 'drivers/names.ts'].includes(to) &&
-      !(isDriver(to) && driverOf(from) === driverOf(to)),
+    says: 'The provisioner gets its connection handed in: it imports types of ssh/connection.ts, nothing that runs',
+    breaks: ({ from, to, how }) => isIn('provision', from) && to === 'ssh/connection.ts' && how !== 'type',
   },
   {
-    says: 'An image is made and kept without knowing what boots it: images/ imports files of src/ only',
-    breaks: ({ from, to }) => isIn('images', from) && !isIn('images', to) && !isHall(to),
-  },
-  {
-    says: 'cloud/ is what drivers of clouds have in common: it imports files of src/, and of drivers/ the contract alone',
-    breaks: ({ from, to }) => isIn('cloud', from) && !isIn('cloud', to) && !isHall(to) && to !== 'drivers/driver.ts',
-  },
-  {
-    says: 'The provisioner does not know what a cloud, a store or a command line is',
-    breaks: ({ from, to }) => isIn('provision', from) && !isIn('provision', to) && !PROVISION_MAY.has(to),
-  },
-  {
-    says: 'The provisioner gets its connection handed in: it imports types of ssh.ts, nothing that runs',
-    breaks: ({ from, to, how }) => isIn('provision', from) && to === 'ssh.ts' && how !== 'type',
-  },
-  {
-    says: 'A profile is local files as data: profiles/ imports nothing of the remote work beside it',
-    breaks: ({ from, to }) =>
-      isIn('provision/profiles', from) && isIn('provision', to) && !isIn('provision/profiles', to),
-  },
-  {
-    says: 'A file of machines is made into specs by what drivers declare, and into deeds by lifecycle/: fleet/ imports files of src/, these, what images and profiles are called, and no driver',
-    breaks: ({ from, to }) =>
-      isIn('fleet', from) && !isIn('fleet', to) && !isHall(to) && !FLEET_MAY.some((pattern) => pattern.test(to)),
-  },
-  {
-    says: 'A file of machines is the command line’s business: nobody but cli/ imports fleet/',
-    breaks: ({ from, to }) => isIn('fleet', to) && !isIn('fleet', from) && !isIn('cli', from),
-  },
-  {
-    says: 'Deciding what a file changes is pure: of fleet/, apply.ts alone imports what lifecycle/ does',
+    says: 'Deciding what a file changes is pure: of fleet/, apply.ts alone imports what operations/ does',
     breaks: ({ from, to, how }) =>
-      isIn('fleet', from) && from !== 'fleet/apply.ts' && isIn('lifecycle', to) && how !== 'type',
+      isIn('fleet', from) && from !== 'fleet/apply.ts' && isIn('operations', to) && how !== 'type',
   },
   {
-    says: 'Nobody imports the command line but the command line, and the drop-in, which is another one of the same machines',
-    breaks: ({ from, to }) => !isIn('cli', from) && !isIn('docker-machine', from) && isIn('cli', to),
+    says: "The old tool's store is read without a word of its command line: of cli/, import alone looks into docker-machine/",
+    breaks: ({ from, to }) => isIn('cli', from) && isIn('docker-machine', to) && from !== 'cli/commands/import.ts',
   },
   {
-    says: 'The drop-in is an end: nobody imports docker-machine/, but for the command that takes over what lies in its store',
-    breaks: ({ from, to }) =>
-      !isIn('docker-machine', from) &&
-      isIn('docker-machine', to) &&
-      !(from === 'cli/commands/import.ts' && OLD_STORE.test(to)),
-  },
-  {
-    says: 'The rooms meet in lifecycle/: the command line sees their registries and what is made to be shown',
-    breaks: ({ from, to }) =>
-      (isIn('cli', from) || isIn('docker-machine', from)) &&
-      !isIn('docker-machine', to) &&
-      !isHall(to) &&
-      !CLI_MAY.some((pattern) => pattern.test(to)),
-  },
-  {
-    says: 'Only lifecycle/ works with drivers and provisioner: look.ts asks an engine, and lifecycle/ for what a driver says',
-    breaks: ({ from, to }) => from === 'look.ts' && isIn('drivers', to) && to !== 'drivers/driver.ts',
-  },
-  {
-    says: 'What runs over SSH is made in the hall and handed in: ssh.ts is loaded by cli/here.ts alone',
-    breaks: ({ from, to, how }) => to === 'ssh.ts' && how !== 'type' && from !== 'cli/here.ts',
+    says: 'The SSH library is loaded when a connection is opened: terminal/process-world.ts alone imports ssh/connection.ts to run it',
+    breaks: ({ from, to, how }) => to === 'ssh/connection.ts' && how !== 'type' && from !== 'terminal/process-world.ts',
   },
 ];
 
@@ -201,25 +160,27 @@ test('arrows point one way: no file imports itself through others, types include
 });
 
 const PACKAGE_HOME: Readonly<Record<string, readonly string[]>> = {
-  ssh2: ['ssh.ts'],
+  ssh2: ['ssh/connection.ts'],
   inquirer: ['cli/wizard.ts'],
-  listr2: ['cli/progress/live.ts'],
+  listr2: ['terminal/progress/live.ts'],
   commander: ['cli/flags.ts'],
   '@peculiar/x509': ['provision/certificates.ts'],
   'reflect-metadata': ['provision/certificates.ts'],
-  'cli-table3': ['cli/print.ts'],
+  'cli-table3': ['terminal/print.ts'],
   'jsonc-parser': ['provision/daemon-json.ts'],
-  'ssh-config': ['ssh-config.ts'],
+  'ssh-config': ['ssh/openssh-files.ts'],
   // A seed is a tar that a guest unpacks, and a baked image comes out of its guest as one.
-  nanotar: ['provision/apply.ts', 'drivers/qemu/seed.ts', 'drivers/qemu/bake.ts'],
-  picocolors: ['cli/print.ts', 'cli/progress/live.ts'],
+  nanotar: ['provision/run-step.ts', 'drivers/qemu/seed.ts', 'drivers/qemu/bake.ts'],
+  picocolors: ['terminal/print.ts', 'terminal/progress/live.ts'],
   // Its calls are named in one file, so that the bundle holds no others; its types say what they take and give.
   '@aws-sdk/client-ec2': files.filter((file) => file.startsWith('drivers/ec2/')),
   // It keeps lines and columns, and is read where a file of machines is.
   yaml: ['fleet/yaml.ts'],
   // The language of declarations: options, drivers and commands are written in it.
   zod: files.filter((file) =>
-    /^(options|spec)\.ts$|^drivers\/|^cli\/(command|events|fleet)|^fleet\/(schema|check)\.ts$/.test(file),
+    /^machine\/(options|spec)\.ts$|^drivers\/|^cli\/(command|fleet)|^terminal\/events\.ts$|^fleet\/(schema|check)\.ts$/.test(
+      file,
+    ),
   ),
 };
 
@@ -263,8 +224,8 @@ test('no command loads SSH, prompts, live lists or X.509 before it uses them', (
 });
 
 test('a quick answer knows neither drivers nor what is done over the network, nor any library but declarations', () => {
-  const reached = [...reachable('cli/begin.ts')];
-  const rooms = /^(drivers|provision\/(?!profiles)|lifecycle|fleet|go-template|cloud|look|ssh|spec|child)/;
+  const reached = [...reachable('bin/slipway.ts')];
+  const rooms = /^(drivers|provision|operations|fleet|go-template|ssh\/connection|machine\/spec|computer\/child)/;
   expect(reached.filter((file) => rooms.test(file))).toEqual([]);
   expect(reached.filter((name) => !sources.has(name) && !name.startsWith('node:'))).toEqual(['zod']);
 });
@@ -280,7 +241,13 @@ test('what clients ask of the drop-in loads no driver and no declaration before 
 });
 
 /** The two programs, and what both of them are to the world. */
-const PROGRAMS = ['cli/begin.ts', 'cli/main.ts', 'docker-machine/begin.ts', 'docker-machine/main.ts', 'cli/here.ts'];
+const PROGRAMS = [
+  'bin/slipway.ts',
+  'cli/main.ts',
+  'bin/docker-machine.ts',
+  'docker-machine/main.ts',
+  'terminal/process-world.ts',
+];
 
 test('the process is read and written where the programs begin: everything else gets what it needs handed in', () => {
   // A guest has a console too: the names of files are no calls.

@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { applyChanges, readIfThere, writeWhole } from '../../src/changes.ts';
+import { applyChanges, readIfThere, writeWhole } from '../../src/computer/files.ts';
 import { rejected } from '../fakes/caught.ts';
 import { bundled, child } from '../fakes/child.ts';
 import { temporaryFolder } from '../fakes/folder.ts';

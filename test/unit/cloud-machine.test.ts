@@ -2,18 +2,18 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { createMachines } from '../../src/lifecycle/bulk.ts';
+import { createMachines } from '../../src/operations/create-many.ts';
 import { z } from 'zod';
-import type { Driver, Instance, Owned } from '../../src/drivers/driver.ts';
+import type { Driver, Instance, Owned } from '../../src/drivers/contract.ts';
 import { SlipwayError } from '../../src/errors.ts';
-import { discardStrays, findStrays, type Search } from '../../src/lifecycle/gc.ts';
-import { homeId } from '../../src/home-id.ts';
-import { createMachine } from '../../src/lifecycle/create.ts';
-import { provisionMachine } from '../../src/lifecycle/provision.ts';
-import { removeMachine } from '../../src/lifecycle/remove.ts';
-import type { World } from '../../src/lifecycle/world.ts';
-import type { MachineSpec } from '../../src/machine.ts';
-import { contextOwner } from '../../src/provision/profiles/docker-context.ts';
+import { discardStrays, findStrays, type Search } from '../../src/operations/gc.ts';
+import { homeId } from '../../src/machine/store-id.ts';
+import { createMachine } from '../../src/operations/create.ts';
+import { provisionMachine } from '../../src/operations/provision.ts';
+import { removeMachine } from '../../src/operations/remove.ts';
+import type { World } from '../../src/operations/world.ts';
+import type { MachineSpec } from '../../src/machine/model.ts';
+import { contextOwner } from '../../src/profiles/docker-context.ts';
 import { rejected } from '../fakes/caught.ts';
 import { fakeCloud, type FakeCloud } from '../fakes/cloud.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
@@ -21,8 +21,8 @@ import { specNamed } from '../fakes/machine.ts';
 import { KILLED, recordingProgress, worldIn } from '../fakes/world.ts';
 
 const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
-vi.mock('../../src/drivers/index.ts', async (original) => {
-  const index = await original<typeof import('../../src/drivers/index.ts')>();
+vi.mock('../../src/drivers/registry.ts', async (original) => {
+  const index = await original<typeof import('../../src/drivers/registry.ts')>();
   const driverNamed = (name: string): Driver =>
     registered.drivers.find((driver) => driver.name === name) ?? index.driverNamed(name);
   return { ...index, drivers: registered.drivers, driverNamed };

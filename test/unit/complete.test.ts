@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { complete, shown, type Declared, type DeclaredCommand, type Facts } from '../../src/cli/complete.ts';
-import { declared } from '../../src/cli/declared.ts';
+import { complete, shown, type Declared, type DeclaredCommand, type Facts } from '../../src/completion/complete.ts';
+import { declared } from '../../src/cli/completion-data.ts';
 
 const facts: Facts = { machines: () => ['prod', 'web', 'web-2'], images: () => ['debian-13', 'mine'] };
 const program = await declared();

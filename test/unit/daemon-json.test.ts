@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { EngineSpec } from '../../src/machine.ts';
+import type { EngineSpec } from '../../src/machine/model.ts';
 import {
   mergeSettings,
   parseDaemonJson,

@@ -1,9 +1,9 @@
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { applyChanges } from '../../src/changes.ts';
-import { currentContext, switchContext } from '../../src/provision/profiles/current-context.ts';
-import { contextName, contextOwner, dockerContext } from '../../src/provision/profiles/docker-context.ts';
+import { applyChanges } from '../../src/computer/files.ts';
+import { currentContext, switchContext } from '../../src/profiles/current-context.ts';
+import { contextName, contextOwner, dockerContext } from '../../src/profiles/docker-context.ts';
 import { rejected } from '../fakes/caught.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { readyMachine } from '../fakes/machine.ts';

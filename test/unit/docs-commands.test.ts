@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { commands, everyCommand } from '../../src/cli/commands/all.ts';
 import { globalFlags as everywhere, parseFlags } from '../../src/cli/flags.ts';
-import { drivers } from '../../src/drivers/index.ts';
+import { drivers } from '../../src/drivers/registry.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { commands as oldCommands } from '../../src/docker-machine/commands/all.ts';
 import { driverFlags } from '../../src/docker-machine/commands/create.ts';

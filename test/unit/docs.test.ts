@@ -1,7 +1,7 @@
 import { format } from 'prettier';
 import { expect, test } from 'vitest';
 import { optionsPage } from '../../src/cli/docs.ts';
-import { eventsSchema } from '../../src/cli/events.ts';
+import { eventsSchema } from '../../src/terminal/events.ts';
 import { manual } from '../../src/cli/manual.ts';
 import { machineManual, machinePage } from '../../src/docker-machine/docs.ts';
 import { jsonSchema } from '../../src/fleet/schema.ts';

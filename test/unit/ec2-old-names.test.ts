@@ -4,7 +4,7 @@ import type { Command } from '../../src/cli/command.ts';
 import { parseFlags } from '../../src/cli/flags.ts';
 import { lendCredentials, specFrom } from '../../src/cli/spec.ts';
 import type { Options } from '../../src/drivers/ec2/options.ts';
-import type { MachineSpec } from '../../src/machine.ts';
+import type { MachineSpec } from '../../src/machine/model.ts';
 import { tagPairs } from '../../src/drivers/ec2/instances.ts';
 
 type Old = {

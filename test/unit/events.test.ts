@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { shownEvent } from '../../src/cli/commands/events.ts';
-import { instantOf } from '../../src/lifecycle/events.ts';
+import { instantOf } from '../../src/operations/follow-events.ts';
 
 const now = new Date('2026-11-24T10:00:00Z');
 const seconds = (date: string): string => (Date.parse(date) / 1000).toFixed(3);

@@ -1,13 +1,13 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Driver } from '../../src/drivers/driver.ts';
-import { createMachine } from '../../src/lifecycle/create.ts';
-import { extendMachine, type More } from '../../src/lifecycle/extend.ts';
-import { provisionMachine } from '../../src/lifecycle/provision.ts';
-import { removeMachine } from '../../src/lifecycle/remove.ts';
-import { killMachine, startMachine, stopMachine } from '../../src/lifecycle/run.ts';
-import { figuresOf, lookAt } from '../../src/look.ts';
-import type { World } from '../../src/lifecycle/world.ts';
-import type { LifeSpec, MachineSpec } from '../../src/machine.ts';
+import type { Driver } from '../../src/drivers/contract.ts';
+import { createMachine } from '../../src/operations/create.ts';
+import { extendMachine, type More } from '../../src/operations/extend.ts';
+import { provisionMachine } from '../../src/operations/provision.ts';
+import { removeMachine } from '../../src/operations/remove.ts';
+import { killMachine, startMachine, stopMachine } from '../../src/operations/power.ts';
+import { figuresOf, lookAt } from '../../src/operations/status.ts';
+import type { World } from '../../src/operations/world.ts';
+import type { LifeSpec, MachineSpec } from '../../src/machine/model.ts';
 import { rejected } from '../fakes/caught.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { startFakeHost } from '../fakes/host.ts';
@@ -16,8 +16,8 @@ import { specNamed } from '../fakes/machine.ts';
 import { KILLED, recordingProgress, worldIn } from '../fakes/world.ts';
 
 const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
-vi.mock('../../src/drivers/index.ts', async (original) => {
-  const index = await original<typeof import('../../src/drivers/index.ts')>();
+vi.mock('../../src/drivers/registry.ts', async (original) => {
+  const index = await original<typeof import('../../src/drivers/registry.ts')>();
   const driverNamed = (name: string): Driver =>
     registered.drivers.find((driver) => driver.name === name) ?? index.driverNamed(name);
   return { ...index, drivers: registered.drivers, driverNamed };

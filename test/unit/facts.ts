@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import type { EngineSpec } from '../../src/machine.ts';
+import type { EngineSpec } from '../../src/machine/model.ts';
 import type { Facts } from '../../src/provision/facts.ts';
 import type { PlanInput } from '../../src/provision/plan.ts';
 import type { Plan } from '../../src/provision/step.ts';
-import { engineOptions } from '../../src/spec.ts';
+import { engineOptions } from '../../src/machine/spec.ts';
 
 /** A Debian 12 host without an engine. */
 export const bare: Facts = {

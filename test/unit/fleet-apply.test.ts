@@ -2,18 +2,18 @@ import { describe, expect, test, beforeEach, vi } from 'vitest';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { applyChanges } from '../../src/changes.ts';
-import type { Driver } from '../../src/drivers/driver.ts';
+import { applyChanges } from '../../src/computer/files.ts';
+import type { Driver } from '../../src/drivers/contract.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { applyPlan, type Done } from '../../src/fleet/apply.ts';
 import { planFleet, type FleetPlan } from '../../src/fleet/plan.ts';
 import { readFleet } from '../../src/fleet/read.ts';
-import { createMachine } from '../../src/lifecycle/create.ts';
-import { provisionMachine } from '../../src/lifecycle/provision.ts';
-import { stopMachine } from '../../src/lifecycle/run.ts';
-import type { World } from '../../src/lifecycle/world.ts';
-import { profilesNamed } from '../../src/provision/profiles/index.ts';
-import { contextOwner } from '../../src/provision/profiles/docker-context.ts';
+import { createMachine } from '../../src/operations/create.ts';
+import { provisionMachine } from '../../src/operations/provision.ts';
+import { stopMachine } from '../../src/operations/power.ts';
+import type { World } from '../../src/operations/world.ts';
+import { profilesNamed } from '../../src/profiles/registry.ts';
+import { contextOwner } from '../../src/profiles/docker-context.ts';
 import { z } from 'zod';
 import { fakeCloud } from '../fakes/cloud.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
@@ -23,8 +23,8 @@ import { readyMachine, specNamed } from '../fakes/machine.ts';
 import { KILLED, recordingProgress, worldIn } from '../fakes/world.ts';
 
 const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
-vi.mock('../../src/drivers/index.ts', async (original) => {
-  const index = await original<typeof import('../../src/drivers/index.ts')>();
+vi.mock('../../src/drivers/registry.ts', async (original) => {
+  const index = await original<typeof import('../../src/drivers/registry.ts')>();
   const all = (): readonly Driver[] => [...index.drivers, ...registered.drivers];
   return {
     ...index,

@@ -1,20 +1,20 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { createMachines } from '../../src/lifecycle/bulk.ts';
-import type { Driver } from '../../src/drivers/driver.ts';
+import { createMachines } from '../../src/operations/create-many.ts';
+import type { Driver } from '../../src/drivers/contract.ts';
 import { SlipwayError } from '../../src/errors.ts';
-import { turnsFor } from '../../src/lifecycle/turns.ts';
-import type { World } from '../../src/lifecycle/world.ts';
-import type { MachineSpec } from '../../src/machine.ts';
-import { applyChanges } from '../../src/changes.ts';
-import { profilesNamed } from '../../src/provision/profiles/index.ts';
+import { turnsFor } from '../../src/operations/concurrency.ts';
+import type { World } from '../../src/operations/world.ts';
+import type { MachineSpec } from '../../src/machine/model.ts';
+import { applyChanges } from '../../src/computer/files.ts';
+import { profilesNamed } from '../../src/profiles/registry.ts';
 import { fakeCloud } from '../fakes/cloud.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { readyMachine, specNamed } from '../fakes/machine.ts';
 import { KILLED, recordingProgress, worldIn } from '../fakes/world.ts';
 
 const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
-vi.mock('../../src/drivers/index.ts', async (original) => {
-  const index = await original<typeof import('../../src/drivers/index.ts')>();
+vi.mock('../../src/drivers/registry.ts', async (original) => {
+  const index = await original<typeof import('../../src/drivers/registry.ts')>();
   const driverNamed = (name: string): Driver =>
     registered.drivers.find((driver) => driver.name === name) ?? index.driverNamed(name);
   return { ...index, driverNamed };

@@ -5,11 +5,11 @@ import type { z } from 'zod';
 import type { Cli, Result } from '../../src/cli/command.ts';
 import { apply } from '../../src/cli/commands/apply.ts';
 import { gc } from '../../src/cli/commands/gc.ts';
-import type { Driver } from '../../src/drivers/driver.ts';
+import type { Driver } from '../../src/drivers/contract.ts';
 import { SlipwayError } from '../../src/errors.ts';
-import { homeId } from '../../src/home-id.ts';
+import { homeId } from '../../src/machine/store-id.ts';
 import { openImages } from '../../src/images/store.ts';
-import type { World } from '../../src/lifecycle/world.ts';
+import type { World } from '../../src/operations/world.ts';
 import { rejected } from '../fakes/caught.ts';
 import { fakeCloud } from '../fakes/cloud.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
@@ -31,8 +31,8 @@ vi.mock('inquirer', () => ({
       },
   },
 }));
-vi.mock('../../src/drivers/index.ts', async (original) => {
-  const index = await original<typeof import('../../src/drivers/index.ts')>();
+vi.mock('../../src/drivers/registry.ts', async (original) => {
+  const index = await original<typeof import('../../src/drivers/registry.ts')>();
   return {
     ...index,
     get drivers() {

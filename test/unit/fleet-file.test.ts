@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { drivers } from '../../src/drivers/index.ts';
+import { drivers } from '../../src/drivers/registry.ts';
 import type { Fleet } from '../../src/fleet/fleet.ts';
 import { readFleet } from '../../src/fleet/read.ts';
 import { jsonSchema } from '../../src/fleet/schema.ts';

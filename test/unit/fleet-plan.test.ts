@@ -2,9 +2,9 @@ import { describe, expect, test } from 'vitest';
 import { SlipwayError } from '../../src/errors.ts';
 import type { Fleet, WantedSpec } from '../../src/fleet/fleet.ts';
 import { planFleet, type FleetPlan, type Item } from '../../src/fleet/plan.ts';
-import type { Machine, MachineSpec } from '../../src/machine.ts';
-import { driverNamed } from '../../src/drivers/index.ts';
-import type { Listed } from '../../src/store.ts';
+import type { Machine, MachineSpec } from '../../src/machine/model.ts';
+import { driverNamed } from '../../src/drivers/registry.ts';
+import type { Listed } from '../../src/machine/store.ts';
 import { readyMachine, specNamed } from '../fakes/machine.ts';
 
 const NOW = new Date('2026-01-01T12:00:00Z');

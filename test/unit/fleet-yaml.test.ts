@@ -1,15 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { specFrom } from '../../src/cli/spec.ts';
-import { drivers } from '../../src/drivers/index.ts';
+import { drivers } from '../../src/drivers/registry.ts';
 import { wrongsIn } from '../../src/fleet/check.ts';
 import { fleetOf, type WantedSpec } from '../../src/fleet/fleet.ts';
 import { fileSchema } from '../../src/fleet/schema.ts';
 import { toYaml } from '../../src/fleet/write.ts';
 import { parseYaml } from '../../src/fleet/yaml.ts';
-import type { MachineSpec } from '../../src/machine.ts';
-import { describe as described } from '../../src/options.ts';
-import { engineInfos, engineOptions, lifeInfos, lifeOptions } from '../../src/spec.ts';
+import type { MachineSpec } from '../../src/machine/model.ts';
+import { describe as described } from '../../src/machine/options.ts';
+import { engineInfos, engineOptions, lifeInfos, lifeOptions } from '../../src/machine/spec.ts';
 import { specNamed } from '../fakes/machine.ts';
 import { valuesFor } from './values.ts';
 

@@ -1,6 +1,13 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { fingerprint, judgeHostKey, keyLine, knownHostsLine, shownKey, type Expectation } from '../../src/host-key.ts';
+import {
+  fingerprint,
+  judgeHostKey,
+  keyLine,
+  knownHostsLine,
+  shownKey,
+  type Expectation,
+} from '../../src/ssh/host-key.ts';
 
 const part = (text: string | Buffer): Buffer => {
   const bytes = Buffer.from(text);

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { shownSeconds } from '../../src/duration.ts';
-import { shownDeadline, troubleOfLife } from '../../src/lifecycle/deadline.ts';
-import { clockNote, deadlineAfter, deadlineIn, fate } from '../../src/lifecycle/life.ts';
+import { shownSeconds } from '../../src/machine/duration.ts';
+import { shownDeadline, troubleOfLife } from '../../src/operations/deadline.ts';
+import { clockNote, deadlineAfter, deadlineIn, fate } from '../../src/operations/lifetime.ts';
 import { generic } from '../../src/drivers/all.ts';
-import type { Driver } from '../../src/drivers/driver.ts';
-import type { LifeSpec, Machine } from '../../src/machine.ts';
-import { checkSeconds, lifeFiles, planLife, type Life } from '../../src/provision/life.ts';
+import type { Driver } from '../../src/drivers/contract.ts';
+import type { LifeSpec, Machine } from '../../src/machine/model.ts';
+import { checkSeconds, lifeFiles, planLife, type Life } from '../../src/provision/lifetime-timers.ts';
 import type { Facts } from '../../src/provision/facts.ts';
 import { filesForFirstStart, planDeprovision, planProvision } from '../../src/provision/plan.ts';
 import { readyMachine, specNamed } from '../fakes/machine.ts';

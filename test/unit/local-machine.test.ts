@@ -2,16 +2,16 @@ import { X509Certificate } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Driver } from '../../src/drivers/driver.ts';
+import type { Driver } from '../../src/drivers/contract.ts';
 import { seedOf } from '../../src/drivers/qemu/seed.ts';
 import { SlipwayError } from '../../src/errors.ts';
-import { createMachine } from '../../src/lifecycle/create.ts';
-import { dryRun, provisionMachine } from '../../src/lifecycle/provision.ts';
-import { removeMachine } from '../../src/lifecycle/remove.ts';
-import { inspectMachine, killMachine, restartMachine, startMachine, stopMachine } from '../../src/lifecycle/run.ts';
-import type { World } from '../../src/lifecycle/world.ts';
-import type { MachineSpec } from '../../src/machine.ts';
-import { contextOwner } from '../../src/provision/profiles/docker-context.ts';
+import { createMachine } from '../../src/operations/create.ts';
+import { dryRun, provisionMachine } from '../../src/operations/provision.ts';
+import { removeMachine } from '../../src/operations/remove.ts';
+import { inspectMachine, killMachine, restartMachine, startMachine, stopMachine } from '../../src/operations/power.ts';
+import type { World } from '../../src/operations/world.ts';
+import type { MachineSpec } from '../../src/machine/model.ts';
+import { contextOwner } from '../../src/profiles/docker-context.ts';
 import { rejected } from '../fakes/caught.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { startFakeHost, type FakeHost } from '../fakes/host.ts';
@@ -20,8 +20,8 @@ import { readyMachine, specNamed } from '../fakes/machine.ts';
 import { KILLED, recordingProgress, worldIn } from '../fakes/world.ts';
 
 const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
-vi.mock('../../src/drivers/index.ts', async (original) => {
-  const index = await original<typeof import('../../src/drivers/index.ts')>();
+vi.mock('../../src/drivers/registry.ts', async (original) => {
+  const index = await original<typeof import('../../src/drivers/registry.ts')>();
   const driverNamed = (name: string): Driver =>
     registered.drivers.find((driver) => driver.name === name) ?? index.driverNamed(name);
   return { ...index, drivers: registered.drivers, driverNamed };

@@ -4,7 +4,7 @@ import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { takeLock } from '../../src/lock.ts';
+import { takeLock } from '../../src/computer/lock.ts';
 import { rejected } from '../fakes/caught.ts';
 import { bundled, child } from '../fakes/child.ts';
 import { temporaryFolder } from '../fakes/folder.ts';

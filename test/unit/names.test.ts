@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { drivers } from '../../src/drivers/index.ts';
+import { drivers } from '../../src/drivers/registry.ts';
 import { driverNames } from '../../src/drivers/names.ts';
-import { isMachineName, sortedNames } from '../../src/machine.ts';
+import { isMachineName, sortedNames } from '../../src/machine/model.ts';
 
 const character = fc.constantFrom(...'aAbBzZ0123459.-');
 const name = fc.array(character, { minLength: 1, maxLength: 12 }).map((all) => all.join(''));

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { planDeprovision, planProvision } from '../../src/provision/plan.ts';
-import { OLD_DROP_IN, oldDropIn, oldEnvironment } from '../../src/provision/unit.ts';
+import { OLD_DROP_IN, oldDropIn, oldEnvironment } from '../../src/provision/docker-unit.ts';
 import type { Facts } from '../../src/provision/facts.ts';
-import type { EngineSpec } from '../../src/machine.ts';
+import type { EngineSpec } from '../../src/machine/model.ts';
 import { DEBIAN_UNIT, facts, input, withEngine } from './facts.ts';
 
 const dropIn = (flags: string, environment = ''): string => `# ${OLD_DROP_IN}

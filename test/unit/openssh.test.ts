@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { scpArgv, sideOf, sshArgv, type Copy } from '../../src/cli/openssh.ts';
-import { sshConfig, type Route } from '../../src/provision/profiles/ssh-options.ts';
+import { sshConfig, type Route } from '../../src/profiles/ssh-options.ts';
 
 const web: Route = {
   target: { address: '192.0.2.10', port: 2222, user: 'root', keyFile: '/keys/web' },

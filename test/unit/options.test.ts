@@ -8,7 +8,7 @@ import { create } from '../../src/cli/commands/create.ts';
 import { parseFlags } from '../../src/cli/flags.ts';
 import { driverIn, driverInfos, specChanged, specFrom } from '../../src/cli/spec.ts';
 import { searched, toQuestions } from '../../src/cli/wizard.ts';
-import { drivers } from '../../src/drivers/index.ts';
+import { drivers } from '../../src/drivers/registry.ts';
 import {
   coerce,
   describe as described,
@@ -17,9 +17,9 @@ import {
   toArgv,
   toTable,
   type OptionInfo,
-} from '../../src/options.ts';
-import { toCommandLine } from '../../src/shell.ts';
-import { engineInfos, engineOptions, lifeInfos } from '../../src/spec.ts';
+} from '../../src/machine/options.ts';
+import { toCommandLine } from '../../src/ssh/shell.ts';
+import { engineInfos, engineOptions, lifeInfos } from '../../src/machine/spec.ts';
 import { caught } from '../fakes/caught.ts';
 import { words } from './nasty.ts';
 import { valuesFor } from './values.ts';

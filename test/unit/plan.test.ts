@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { EngineSpec } from '../../src/machine.ts';
+import type { EngineSpec } from '../../src/machine/model.ts';
 import { filesForFirstStart, ownerOf, planDeprovision, planProvision } from '../../src/provision/plan.ts';
 import { shownPlan } from '../../src/provision/step.ts';
 import type { Facts } from '../../src/provision/facts.ts';

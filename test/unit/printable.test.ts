@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { cut, printable, widthOf, wrapped } from '../../src/cli/printable.ts';
+import { cut, printable, widthOf, wrapped } from '../../src/terminal/printable.ts';
 import { hostile } from './hostile.ts';
 
 test('nothing that a host says moves the cursor, colours, rings or turns the direction', () => {

@@ -2,10 +2,10 @@ import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { lackedAs, unattended } from '../../src/cli/consent.ts';
-import { byRank, preferred, type Standing } from '../../src/cli/standing.ts';
+import { byRank, preferred, type Standing } from '../../src/drivers/availability.ts';
 import { homeRow, nodeRow } from '../../src/cli/checkup.ts';
-import type { Computer } from '../../src/computer.ts';
-import { none } from '../../src/drivers/none.ts';
+import type { Computer } from '../../src/computer/computer.ts';
+import { none } from '../../src/drivers/none/driver.ts';
 import {
   dockerClient,
   findProgram,
@@ -17,7 +17,7 @@ import {
   sshProgram,
   type PackageManager,
   type Program,
-} from '../../src/programs.ts';
+} from '../../src/computer/programs.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 
 const emulator: Program = {

@@ -1,8 +1,16 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { widthOf } from '../../src/cli/printable.ts';
-import { ASCII, duration, frame, type Look, settledRows, settledStep, UNICODE } from '../../src/cli/progress/frame.ts';
-import type { List, Row, Step } from '../../src/cli/progress/list.ts';
+import { widthOf } from '../../src/terminal/printable.ts';
+import {
+  ASCII,
+  duration,
+  frame,
+  type Look,
+  settledRows,
+  settledStep,
+  UNICODE,
+} from '../../src/terminal/progress/frame.ts';
+import type { List, Row, Step } from '../../src/terminal/progress/list.ts';
 import { hostile } from './hostile.ts';
 
 const plain = (text: string): string => text;

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { describe, expect, test } from 'vitest';
-import type { Event } from '../../src/cli/events.ts';
+import type { Event } from '../../src/terminal/events.ts';
 import {
   hasUnicode,
   jsonView,
@@ -11,10 +11,10 @@ import {
   progressIn,
   quietView,
   type View,
-} from '../../src/cli/progress.ts';
+} from '../../src/terminal/progress.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { meter } from '../../src/images/meter.ts';
-import { callOf } from '../../src/lifecycle/world.ts';
+import { callOf } from '../../src/operations/world.ts';
 import type { Progress } from '../../src/progress.ts';
 import { worldIn } from '../fakes/world.ts';
 

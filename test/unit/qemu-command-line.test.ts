@@ -11,7 +11,7 @@ import {
   type Shape,
 } from '../../src/drivers/qemu/command-line.ts';
 import { hardware } from '../../src/drivers/qemu/accelerator.ts';
-import { isMachineName } from '../../src/machine.ts';
+import { isMachineName } from '../../src/machine/model.ts';
 
 const ID = '0b6f0d2c-1f3a-4e0e-9d53-6d3f6b1f2a77';
 const MONITOR = 'unix:monitor.sock,server=on,wait=off';

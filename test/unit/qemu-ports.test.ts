@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { Computer } from '../../src/computer.ts';
+import type { Computer } from '../../src/computer/computer.ts';
 import { freePorts, isFree } from '../../src/drivers/qemu/ports.ts';
 import { vmFolder, writeVm } from '../../src/drivers/qemu/vm.ts';
 import { temporaryFolder } from '../fakes/folder.ts';

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { SlipwayError } from '../../src/errors.ts';
-import { createMachine } from '../../src/lifecycle/create.ts';
-import { rebootHost } from '../../src/lifecycle/reboot.ts';
-import { restartMachine } from '../../src/lifecycle/run.ts';
-import type { World } from '../../src/lifecycle/world.ts';
-import type { SshTarget } from '../../src/machine.ts';
+import { createMachine } from '../../src/operations/create.ts';
+import { rebootHost } from '../../src/operations/reboot.ts';
+import { restartMachine } from '../../src/operations/power.ts';
+import type { World } from '../../src/operations/world.ts';
+import type { SshTarget } from '../../src/machine/model.ts';
 import { rejected } from '../fakes/caught.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { startFakeHost } from '../fakes/host.ts';

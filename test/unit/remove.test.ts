@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { SlipwayError } from '../../src/errors.ts';
-import { createMachine } from '../../src/lifecycle/create.ts';
-import { removeMachine } from '../../src/lifecycle/remove.ts';
-import type { World } from '../../src/lifecycle/world.ts';
-import type { LifeSpec, Machine, MachineSpec } from '../../src/machine.ts';
+import { createMachine } from '../../src/operations/create.ts';
+import { removeMachine } from '../../src/operations/remove.ts';
+import type { World } from '../../src/operations/world.ts';
+import type { LifeSpec, Machine, MachineSpec } from '../../src/machine/model.ts';
 import { rejected } from '../fakes/caught.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { startFakeHost } from '../fakes/host.ts';

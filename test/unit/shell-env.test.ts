@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { shellEnv, shellFrom, shells, type Setting } from '../../src/provision/profiles/shell-env.ts';
+import { shellEnv, shellFrom, shells, type Setting } from '../../src/profiles/shell-env.ts';
 import { word } from './nasty.ts';
 
 const settings: readonly Setting[] = [

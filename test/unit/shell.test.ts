@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { assignments, quote, sh, type Shell } from '../../src/shell.ts';
+import { assignments, quote, sh, type Shell } from '../../src/ssh/shell.ts';
 import { word, words } from './nasty.ts';
 
 /** What a real shell makes of a script that prints NUL-ended words. */

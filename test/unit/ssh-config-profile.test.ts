@@ -1,9 +1,9 @@
 import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { applyChanges } from '../../src/changes.ts';
-import type { Ready } from '../../src/machine.ts';
-import { sshConfigProfile as profile } from '../../src/provision/profiles/ssh-config.ts';
+import { applyChanges } from '../../src/computer/files.ts';
+import type { Ready } from '../../src/machine/model.ts';
+import { sshConfigProfile as profile } from '../../src/profiles/ssh-config.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { readyMachine } from '../fakes/machine.ts';
 import { placesIn } from '../fakes/places.ts';

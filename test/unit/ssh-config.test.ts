@@ -1,8 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import type { Computer } from '../../src/computer.ts';
-import { keysThere, knownHosts } from '../../src/ssh-config.ts';
+import type { Computer } from '../../src/computer/computer.ts';
+import { keysThere, knownHosts } from '../../src/ssh/openssh-files.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 
 async function userWith(config?: string) {

@@ -1,8 +1,8 @@
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { isMachineName } from '../../src/machine.ts';
-import { openStore } from '../../src/store.ts';
+import { isMachineName } from '../../src/machine/model.ts';
+import { openStore } from '../../src/machine/store.ts';
 import { caught, rejected } from '../fakes/caught.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { readyMachine, specNamed } from '../fakes/machine.ts';

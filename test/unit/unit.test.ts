@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { commandOf, dropIn } from '../../src/provision/unit.ts';
+import { commandOf, dropIn } from '../../src/provision/docker-unit.ts';
 import { bare, DEBIAN_UNIT, facts } from './facts.ts';
 
 const OURS = '/etc/systemd/system/docker.service.d/50-slipway.conf';

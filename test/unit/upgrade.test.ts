@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { upgradeResult } from '../../src/cli/commands/upgrade.ts';
 import type { Facts } from '../../src/provision/facts.ts';
-import { planUpgrade, upgradedFrom } from '../../src/provision/upgrade.ts';
-import { createMachine } from '../../src/lifecycle/create.ts';
-import { upgradeMachine } from '../../src/lifecycle/upgrade.ts';
-import type { MachineSpec } from '../../src/machine.ts';
+import { planUpgrade, upgradedFrom } from '../../src/provision/upgrade-plan.ts';
+import { createMachine } from '../../src/operations/create.ts';
+import { upgradeMachine } from '../../src/operations/upgrade.ts';
+import type { MachineSpec } from '../../src/machine/model.ts';
 import { caught, rejected } from '../fakes/caught.ts';
 import { temporaryFolder } from '../fakes/folder.ts';
 import { startFakeHost, type FakeHost } from '../fakes/host.ts';

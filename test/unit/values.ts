@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import fc from 'fast-check';
 import { z } from 'zod';
-import type { OptionInfo } from '../../src/options.ts';
+import type { OptionInfo } from '../../src/machine/options.ts';
 import { wordLike } from './nasty.ts';
 
 /** Any values that a schema takes: the parts of a value come from its own pattern and from awkward words. */

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { SlipwayError } from '../../errors.ts';
-import type { Ready } from '../../machine.ts';
-import { currentContext } from '../../provision/profiles/current-context.ts';
-import { contextName, contextOwner } from '../../provision/profiles/docker-context.ts';
+import type { Ready } from '../../machine/model.ts';
+import { currentContext } from '../../profiles/current-context.ts';
+import { contextName, contextOwner } from '../../profiles/docker-context.ts';
 import { defineCommand, type Cli, type Command } from '../command.ts';
 
 const args = z.object({});

@@ -1,11 +1,11 @@
 import { z } from 'zod';
-import { driverNamed } from '../../drivers/index.ts';
+import { driverNamed } from '../../drivers/registry.ts';
 import { exitCodes, SlipwayError } from '../../errors.ts';
 import type { Done } from '../../fleet/apply.ts';
 import { type FleetPlan, hasWork, type Item, losesSomething } from '../../fleet/plan.ts';
-import { toArgv } from '../../options.ts';
-import { toCommandLine } from '../../shell.ts';
-import { sudoPassword } from '../../spec.ts';
+import { toArgv } from '../../machine/options.ts';
+import { toCommandLine } from '../../ssh/shell.ts';
+import { sudoPassword } from '../../machine/spec.ts';
 import { defineCommand, infosOf, type Cli, type Command, type Result } from '../command.ts';
 import { installMissing } from '../consent.ts';
 import { fleetOptions, itemDocument, plannedFleet, shownFleet } from '../fleet.ts';
@@ -100,7 +100,7 @@ const PAST: Readonly<Record<Item['deed'], string>> = {
 };
 
 async function told(plan: FleetPlan, work: readonly Item[], ends: readonly Done[], cli: Cli): Promise<Result> {
-  const { shownError } = await import('../print.ts');
+  const { shownError } = await import('../../terminal/print.ts');
   const failed = ends.flatMap(({ item, error }) => (error ? [{ item, error }] : []));
   for (const { item, error } of failed) cli.say(`${item.name}: ${shownError(error, cli.color)}`);
   const lines = ends.flatMap(({ item, machine, error }) =>

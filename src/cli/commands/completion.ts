@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import { z } from 'zod';
 import { SlipwayError } from '../../errors.ts';
-import { nearest } from '../../nearest.ts';
+import { nearest } from '../../did-you-mean.ts';
 import { defineCommand, type Cli, type Command } from '../command.ts';
 
 type Way = {

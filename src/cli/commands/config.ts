@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { SlipwayError } from '../../errors.ts';
-import type { Ready } from '../../machine.ts';
-import { contextName } from '../../provision/profiles/docker-context.ts';
+import type { Ready } from '../../machine/model.ts';
+import { contextName } from '../../profiles/docker-context.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { readyMachine } from './ready.ts';
 

@@ -3,7 +3,7 @@ import { checkUp, type Checkup, type Row } from '../checkup.ts';
 import { defineCommand, type Cli, type Command, type Result } from '../command.ts';
 import { installMissing } from '../consent.ts';
 import { linkPlugin, pluginHere } from '../plugin.ts';
-import { table } from '../print.ts';
+import { table } from '../../terminal/print.ts';
 
 const args = z.object({
   fix: z.boolean().default(false).meta({ description: 'Install what is missing, and link docker machine' }),

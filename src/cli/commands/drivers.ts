@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { drivers as registered } from '../../drivers/index.ts';
+import { drivers as registered } from '../../drivers/registry.ts';
 import { defineCommand, type Command } from '../command.ts';
-import { table } from '../print.ts';
-import { standingsOf, troublesOf } from '../standing.ts';
+import { table } from '../../terminal/print.ts';
+import { standingsOf, troublesOf } from '../../drivers/availability.ts';
 
 const args = z.object({});
 

@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import { exitCodes, SlipwayError } from '../../errors.ts';
-import { AT_ONCE, doEach, type Outcome, turnsFor } from '../../lifecycle/turns.ts';
-import type { World } from '../../lifecycle/world.ts';
+import { AT_ONCE, doEach, type Outcome, turnsFor } from '../../operations/concurrency.ts';
+import type { World } from '../../operations/world.ts';
 import type { Cli, Command, Result } from '../command.ts';
 
 /** What a command tells of one machine. */
@@ -69,7 +69,7 @@ export async function onEach(
 
 /** A row a machine. Each failure is told with what to type next, and the first of them is the command's. */
 export async function toldOfMany(outcomes: readonly Outcome<One>[], { say, color }: Cli): Promise<Result> {
-  const { errorDocument, shownError } = await import('../print.ts');
+  const { errorDocument, shownError } = await import('../../terminal/print.ts');
   const failed = outcomes.flatMap(({ name, begun, error }) => (error ? [{ name, begun, error }] : []));
   for (const { name, begun, error } of failed) if (begun) say(`${name}: ${shownError(error, color)}`);
   // After a Ctrl-C the rest needs no words of its own.

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { SlipwayError } from '../../errors.ts';
-import { shellEnv, shellFrom, shells, type Setting } from '../../provision/profiles/shell-env.ts';
-import { toCommandLine } from '../../shell.ts';
+import { shellEnv, shellFrom, shells, type Setting } from '../../profiles/shell-env.ts';
+import { toCommandLine } from '../../ssh/shell.ts';
 import { defineCommand, type Cli, type Command } from '../command.ts';
 import { readyMachine } from './ready.ts';
 

@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { exitCodes, SlipwayError } from '../../errors.ts';
-import { nearest } from '../../nearest.ts';
-import { instantOf, listenTo } from '../../lifecycle/events.ts';
+import { nearest } from '../../did-you-mean.ts';
+import { instantOf, listenTo } from '../../operations/follow-events.ts';
 import { defineCommand, type Cli, type Command } from '../command.ts';
-import { printable } from '../printable.ts';
+import { printable } from '../../terminal/printable.ts';
 import { readyMachine } from './ready.ts';
 
 const args = z.object({

@@ -1,12 +1,12 @@
 import { z } from 'zod';
-import { driverNamed } from '../../drivers/index.ts';
+import { driverNamed } from '../../drivers/registry.ts';
 import { SlipwayError } from '../../errors.ts';
-import { extendMachine, type Extended, type More } from '../../lifecycle/extend.ts';
-import { shownDeadline } from '../../lifecycle/deadline.ts';
-import { fate } from '../../lifecycle/life.ts';
-import { isMachineName } from '../../machine.ts';
-import { isDuration, sudoPassword } from '../../spec.ts';
-import { badName } from '../../store.ts';
+import { extendMachine, type Extended, type More } from '../../operations/extend.ts';
+import { shownDeadline } from '../../operations/deadline.ts';
+import { fate } from '../../operations/lifetime.ts';
+import { isMachineName } from '../../machine/model.ts';
+import { isDuration, sudoPassword } from '../../machine/spec.ts';
+import { badName } from '../../machine/store.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { allKnown, onEach } from './each.ts';
 

@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { exitCodes, SlipwayError } from '../../errors.ts';
-import { discardStrays, findStrays, type Stray } from '../../lifecycle/gc.ts';
-import { driverNamed } from '../../drivers/index.ts';
-import { fromEnv, parseOptions } from '../../options.ts';
+import { discardStrays, findStrays, type Stray } from '../../operations/gc.ts';
+import { driverNamed } from '../../drivers/registry.ts';
+import { fromEnv, parseOptions } from '../../machine/options.ts';
 import { defineCommand, type Cli, type Command, type Result } from '../command.ts';
-import { shownError, table } from '../print.ts';
+import { shownError, table } from '../../terminal/print.ts';
 import { cloudInfos, credentialInfos, driverIn, driverInfos, lendCredentials, valuesOf } from '../spec.ts';
 
 const args = z.object({

@@ -4,11 +4,11 @@ import { caKeyOf } from '../../docker-machine/authority.ts';
 import { isSlipways } from '../../docker-machine/view.ts';
 import { openMachineStore } from '../../docker-machine/store.ts';
 import { SlipwayError } from '../../errors.ts';
-import { importMachine, obstacle, type Source } from '../../lifecycle/import.ts';
-import { contextName } from '../../provision/profiles/docker-context.ts';
-import { sudoPassword } from '../../spec.ts';
+import { importMachine, obstacle, type Source } from '../../operations/import.ts';
+import { contextName } from '../../profiles/docker-context.ts';
+import { sudoPassword } from '../../machine/spec.ts';
 import { defineCommand, type Cli, type Command, type Result } from '../command.ts';
-import { table } from '../print.ts';
+import { table } from '../../terminal/print.ts';
 import { namedOnce, onEach } from './each.ts';
 
 const args = z.object({

@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { publicRecord } from '../../store.ts';
+import { publicRecord } from '../../machine/store.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { formatOption } from '../format-option.ts';
-import { documentFormat } from '../format.ts';
+import { documentFormat } from '../../terminal/format.ts';
 
 const args = z.object({ format: z.string().optional().meta(formatOption('.spec.driver')) });
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { killMachine } from '../../lifecycle/run.ts';
+import { killMachine } from '../../operations/power.ts';
 import type { Command } from '../command.ts';
 import { defineVerb } from './each.ts';
 

@@ -3,7 +3,7 @@ import { SlipwayError } from '../../errors.ts';
 import { defineCommand, type Cli, type Command, type Result } from '../command.ts';
 import { parseFilters, passesByRecord, passesByState, type Filters } from '../filter.ts';
 import { formatOption } from '../format-option.ts';
-import type { RowsFormat } from '../format.ts';
+import type { RowsFormat } from '../../terminal/format.ts';
 import { TITLES } from '../row.ts';
 
 const args = z.object({
@@ -57,7 +57,9 @@ export const ls: Command<typeof args> = defineCommand({
 });
 
 async function formatIn(text: string | undefined, { screen }: Cli): Promise<RowsFormat | undefined> {
-  return text === undefined ? undefined : (await import('../format.ts')).rowsFormat(text, TITLES, screen.json);
+  return text === undefined
+    ? undefined
+    : (await import('../../terminal/format.ts')).rowsFormat(text, TITLES, screen.json);
 }
 
 function bothSay(): SlipwayError {

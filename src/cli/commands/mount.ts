@@ -1,11 +1,11 @@
 import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { writeWhole } from '../../changes.ts';
+import { writeWhole } from '../../computer/files.ts';
 import { SlipwayError, systemCode } from '../../errors.ts';
-import { findProgram, sshfsProgram, sshProgram } from '../../programs.ts';
-import { keepalive, sshConfig } from '../../provision/profiles/ssh-options.ts';
-import { toCommandLine } from '../../shell.ts';
+import { findProgram, sshfsProgram, sshProgram } from '../../computer/programs.ts';
+import { keepalive, sshConfig } from '../../profiles/ssh-options.ts';
+import { toCommandLine } from '../../ssh/shell.ts';
 import { defineCommand, type Cli, type Command, type Result } from '../command.ts';
 import { type Asking, installMissing } from '../consent.ts';
 import { attached, routeTo, sideOf, sshfsArgv } from '../openssh.ts';

@@ -1,13 +1,13 @@
 import { z } from 'zod';
-import { dryRun, provisionMachine } from '../../lifecycle/provision.ts';
-import type { World } from '../../lifecycle/world.ts';
-import type { MachineSpec } from '../../machine.ts';
-import { profiles as known } from '../../provision/profiles/index.ts';
+import { dryRun, provisionMachine } from '../../operations/provision.ts';
+import type { World } from '../../operations/world.ts';
+import type { MachineSpec } from '../../machine/model.ts';
+import { profiles as known } from '../../profiles/registry.ts';
 import type { Plan } from '../../provision/step.ts';
 import { shownPlan } from '../../provision/step.ts';
 import { defineCommand, type Cli, type Command, type Result } from '../command.ts';
-import { printable } from '../printable.ts';
-import { sudoPassword } from '../../spec.ts';
+import { printable } from '../../terminal/printable.ts';
+import { sudoPassword } from '../../machine/spec.ts';
 import { machineInfos, specChanged } from '../spec.ts';
 import { allKnown, type One, onEach } from './each.ts';
 

@@ -1,6 +1,6 @@
 import { SlipwayError } from '../../errors.ts';
-import type { Host, Ready } from '../../machine.ts';
-import type { Store } from '../../store.ts';
+import type { Host, Ready } from '../../machine/model.ts';
+import type { Store } from '../../machine/store.ts';
 
 /** The machine if it was finished; else what would finish it. */
 export async function readyMachine(name: string, store: Store): Promise<Ready> {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { regenerateCertificates } from '../../lifecycle/provision.ts';
-import { sudoPassword } from '../../spec.ts';
+import { regenerateCertificates } from '../../operations/provision.ts';
+import { sudoPassword } from '../../machine/spec.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { allKnown, onEach } from './each.ts';
 

@@ -1,9 +1,9 @@
 import { z } from 'zod';
-import { restartMachine } from '../../lifecycle/run.ts';
+import { restartMachine } from '../../operations/power.ts';
 import type { Command } from '../command.ts';
 import { defineVerb } from './each.ts';
 import { grace } from './stop.ts';
-import { sudoPassword } from '../../spec.ts';
+import { sudoPassword } from '../../machine/spec.ts';
 
 const args = z.object({ timeout: grace, sudoPassword });
 

@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { removeMachine } from '../../lifecycle/remove.ts';
+import { removeMachine } from '../../operations/remove.ts';
 import { defineCommand, type Command } from '../command.ts';
-import { sudoPassword } from '../../spec.ts';
+import { sudoPassword } from '../../machine/spec.ts';
 import { allKnown, onEach } from './each.ts';
 
 const args = z.object({

@@ -2,9 +2,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { writeWhole } from '../../changes.ts';
+import { writeWhole } from '../../computer/files.ts';
 import { SlipwayError } from '../../errors.ts';
-import { sshConfig, type Route } from '../../provision/profiles/ssh-options.ts';
+import { sshConfig, type Route } from '../../profiles/ssh-options.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { attached, routeTo, scpArgv, sideOf } from '../openssh.ts';
 

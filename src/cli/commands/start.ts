@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { startMachine } from '../../lifecycle/run.ts';
+import { startMachine } from '../../operations/power.ts';
 import type { Command } from '../command.ts';
 import { defineVerb } from './each.ts';
 

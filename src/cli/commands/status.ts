@@ -1,13 +1,13 @@
 import { z } from 'zod';
-import { shownSeconds } from '../../duration.ts';
-import { shownDeadline, shownTime } from '../../lifecycle/deadline.ts';
-import { figuresOf, lookAt, type Figures, type Look } from '../../look.ts';
-import type { Machine } from '../../machine.ts';
-import { contextName } from '../../provision/profiles/docker-context.ts';
+import { shownSeconds } from '../../machine/duration.ts';
+import { shownDeadline, shownTime } from '../../operations/deadline.ts';
+import { figuresOf, lookAt, type Figures, type Look } from '../../operations/status.ts';
+import type { Machine } from '../../machine/model.ts';
+import { contextName } from '../../profiles/docker-context.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { formatOption } from '../format-option.ts';
-import { documentFormat } from '../format.ts';
-import { page } from '../print.ts';
+import { documentFormat } from '../../terminal/format.ts';
+import { page } from '../../terminal/print.ts';
 
 const args = z.object({
   timeout: z

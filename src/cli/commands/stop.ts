@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { stopMachine, suspendMachine } from '../../lifecycle/run.ts';
+import { stopMachine, suspendMachine } from '../../operations/power.ts';
 import type { Command } from '../command.ts';
 import { defineVerb } from './each.ts';
 

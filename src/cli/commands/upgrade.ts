@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { upgradeMachine, type Upgrade } from '../../lifecycle/upgrade.ts';
-import { sudoPassword } from '../../spec.ts';
+import { upgradeMachine, type Upgrade } from '../../operations/upgrade.ts';
+import { sudoPassword } from '../../machine/spec.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { specChanged } from '../spec.ts';
 import { allKnown, type One, onEach } from './each.ts';

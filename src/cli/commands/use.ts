@@ -1,9 +1,9 @@
 import { z } from 'zod';
-import { applyChanges } from '../../changes.ts';
+import { applyChanges } from '../../computer/files.ts';
 import { SlipwayError } from '../../errors.ts';
-import type { Ready } from '../../machine.ts';
-import { switchContext } from '../../provision/profiles/current-context.ts';
-import { contextName } from '../../provision/profiles/docker-context.ts';
+import type { Ready } from '../../machine/model.ts';
+import { switchContext } from '../../profiles/current-context.ts';
+import { contextName } from '../../profiles/docker-context.ts';
 import { defineCommand, type Cli, type Command } from '../command.ts';
 import { readyMachine } from './ready.ts';
 

@@ -1,4 +1,4 @@
-import { toCommandLine } from '../../shell.ts';
+import { toCommandLine } from '../../ssh/shell.ts';
 import { defineOld, type Call } from '../command.ts';
 import { configOf } from '../config.ts';
 import { Failure } from '../failure.ts';

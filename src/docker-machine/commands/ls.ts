@@ -1,4 +1,4 @@
-import { harmless } from '../../cli/format.ts';
+import { harmless } from '../../terminal/format.ts';
 import { parseTemplate, table, TemplateError, type Template } from '../../go-template/index.ts';
 import { defineOld, type Call } from '../command.ts';
 import { Failure } from '../failure.ts';

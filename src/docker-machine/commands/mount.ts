@@ -1,5 +1,5 @@
 import { mounted, unmounted } from '../../cli/commands/mount.ts';
-import { meetHost } from '../../lifecycle/meet.ts';
+import { meetHost } from '../../operations/pin-host-key.ts';
 import { defineOld } from '../command.ts';
 import { Failure, failureOf } from '../failure.ts';
 import { PROGRAM } from '../help.ts';

@@ -1,5 +1,5 @@
 /** The verbs that change whether machines run. */
-import { killMachine, restartMachine, startMachine, stopMachine } from '../../lifecycle/run.ts';
+import { killMachine, restartMachine, startMachine, stopMachine } from '../../operations/power.ts';
 import { defineOld, type Call, type OldCommand } from '../command.ts';
 import { Failure } from '../failure.ts';
 import { each, machineNamed, mustDo, namesIn, oldDriver, stateOf } from '../machines.ts';

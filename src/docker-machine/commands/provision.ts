@@ -1,7 +1,7 @@
 /** The commands that go through a host again. */
-import { provisionMachine, regenerateCertificates } from '../../lifecycle/provision.ts';
-import { startMachine } from '../../lifecycle/run.ts';
-import { upgradeMachine } from '../../lifecycle/upgrade.ts';
+import { provisionMachine, regenerateCertificates } from '../../operations/provision.ts';
+import { startMachine } from '../../operations/power.ts';
+import { upgradeMachine } from '../../operations/upgrade.ts';
 import { bootstrap, seed } from '../authority.ts';
 import { authorityIn, defineOld, type Call } from '../command.ts';
 import { Failure } from '../failure.ts';

@@ -1,4 +1,4 @@
-import { removeMachine } from '../../lifecycle/remove.ts';
+import { removeMachine } from '../../operations/remove.ts';
 import { SlipwayError } from '../../errors.ts';
 import { defineOld, type Call } from '../command.ts';
 import { Failure, failureOf, notThere, sentence } from '../failure.ts';

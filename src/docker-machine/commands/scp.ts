@@ -1,11 +1,11 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { writeWhole } from '../../changes.ts';
+import { writeWhole } from '../../computer/files.ts';
 import { attached, routeTo, scpArgv, sideOf, type Side } from '../../cli/openssh.ts';
-import { meetHost } from '../../lifecycle/meet.ts';
-import { sshConfig, type Route } from '../../provision/profiles/ssh-options.ts';
-import { quote } from '../../shell.ts';
+import { meetHost } from '../../operations/pin-host-key.ts';
+import { sshConfig, type Route } from '../../profiles/ssh-options.ts';
+import { quote } from '../../ssh/shell.ts';
 import { defineOld, type Call } from '../command.ts';
 import { Failure, failureOf } from '../failure.ts';
 import { mustBeUp } from './ssh.ts';

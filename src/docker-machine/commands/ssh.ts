@@ -1,6 +1,6 @@
 import { attached, routeTo } from '../../cli/openssh.ts';
-import { meetHost } from '../../lifecycle/meet.ts';
-import { flagsOf, optionsOf } from '../../provision/profiles/ssh-options.ts';
+import { meetHost } from '../../operations/pin-host-key.ts';
+import { flagsOf, optionsOf } from '../../profiles/ssh-options.ts';
 import { defineOld, type Call } from '../command.ts';
 import { Failure, failureOf } from '../failure.ts';
 import { machineNamed, namesIn, stateOf } from '../machines.ts';

@@ -1,7 +1,7 @@
 import type { Instance as AwsInstance } from '@aws-sdk/client-ec2';
-import { tagsOf } from '../../cloud/tags.ts';
+import { tagsOf } from '../cloud/tags.ts';
 import { SlipwayError } from '../../errors.ts';
-import type { Call, Target } from '../driver.ts';
+import type { Call, Target } from '../contract.ts';
 import { ownAccount, vpcThere } from './account.ts';
 import { type Aws, withAws } from './client.ts';
 import { instancesWith, KEY_PAIR, LIVE, tagOf } from './instances.ts';

@@ -1,7 +1,7 @@
 import type { DescribeVolumesCommandOutput, Instance as AwsInstance } from '@aws-sdk/client-ec2';
-import { insist } from '../../cloud/insist.ts';
+import { insist } from '../cloud/retry.ts';
 import { SlipwayError } from '../../errors.ts';
-import type { Call, Target } from '../driver.ts';
+import type { Call, Target } from '../contract.ts';
 import { rightAccount } from './account.ts';
 import { type Aws, withAws } from './client.ts';
 import { groupOf, replaceBlocks } from './firewall.ts';

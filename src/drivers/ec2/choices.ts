@@ -4,8 +4,8 @@ import type {
   DescribeRegionsCommandOutput,
   InstanceTypeInfo,
 } from '@aws-sdk/client-ec2';
-import { readIfThere } from '../../changes.ts';
-import type { Call, Choice } from '../driver.ts';
+import { readIfThere } from '../../computer/files.ts';
+import type { Call, Choice } from '../contract.ts';
 import { namedRegion, withAws } from './client.ts';
 import { options, type Options } from './options.ts';
 import { instanceMonthly } from './prices.ts';

@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import type { EC2Client } from '@aws-sdk/client-ec2';
-import type { Call } from '../driver.ts';
+import type { Call } from '../contract.ts';
 import { SlipwayError } from '../../errors.ts';
 import { awsCode, isTriedAgain, kindOf, refusal } from './errors.ts';
 import type { Options } from './options.ts';

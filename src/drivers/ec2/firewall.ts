@@ -6,10 +6,10 @@ import type {
   SecurityGroup,
   Tag,
 } from '@aws-sdk/client-ec2';
-import { callerBlock } from '../../cloud/caller-address.ts';
-import { insist } from '../../cloud/insist.ts';
+import { callerBlock } from '../cloud/caller-ip.ts';
+import { insist } from '../cloud/retry.ts';
 import { SlipwayError } from '../../errors.ts';
-import type { Call, MakingCall, Target } from '../driver.ts';
+import type { Call, MakingCall, Target } from '../contract.ts';
 import type { Aws } from './client.ts';
 import { causeCode, tagOf, tagSpecifications } from './instances.ts';
 import type { Options } from './options.ts';

@@ -6,10 +6,10 @@ import type {
   Tag,
   TagSpecification,
 } from '@aws-sdk/client-ec2';
-import { insist, pauseFor } from '../../cloud/insist.ts';
-import { tagsOf } from '../../cloud/tags.ts';
+import { insist, pauseFor } from '../cloud/retry.ts';
+import { tagsOf } from '../cloud/tags.ts';
 import { SlipwayError } from '../../errors.ts';
-import type { MakingCall, Target } from '../driver.ts';
+import type { MakingCall, Target } from '../contract.ts';
 import type { Aws } from './client.ts';
 import { awsCode, kindOf, type Kind } from './errors.ts';
 import type { Options } from './options.ts';

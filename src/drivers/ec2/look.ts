@@ -1,6 +1,6 @@
 import type { Instance as AwsInstance } from '@aws-sdk/client-ec2';
 import { SlipwayError, type ErrorCode } from '../../errors.ts';
-import type { Instance, Target } from '../driver.ts';
+import type { Instance, Target } from '../contract.ts';
 import { rightAccount } from './account.ts';
 import type { Aws } from './client.ts';
 import { ENDED, findInstances, LIVE } from './instances.ts';

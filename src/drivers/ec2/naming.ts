@@ -1,7 +1,7 @@
 import type { Instance as AwsInstance } from '@aws-sdk/client-ec2';
-import { insist } from '../../cloud/insist.ts';
+import { insist } from '../cloud/retry.ts';
 import { SlipwayError } from '../../errors.ts';
-import type { Target } from '../driver.ts';
+import type { Target } from '../contract.ts';
 import type { Aws } from './client.ts';
 import { causeCode, findInstances, tagOf } from './instances.ts';
 import type { Options } from './options.ts';

@@ -8,7 +8,7 @@ import type {
   Volume,
 } from '@aws-sdk/client-ec2';
 import { SlipwayError } from '../../errors.ts';
-import type { Call, Owned } from '../driver.ts';
+import type { Call, Owned } from '../contract.ts';
 import { type Aws, namedRegion, withAws } from './client.ts';
 import { removeGroup } from './firewall.ts';
 import { instancesWith, LIVE, tagOf } from './instances.ts';

@@ -5,9 +5,9 @@ import type {
   Instance as AwsInstance,
   Tag,
 } from '@aws-sdk/client-ec2';
-import { insist, pauseFor } from '../../cloud/insist.ts';
+import { insist, pauseFor } from '../cloud/retry.ts';
 import { SlipwayError } from '../../errors.ts';
-import type { Call, Target } from '../driver.ts';
+import type { Call, Target } from '../contract.ts';
 import { rightAccount } from './account.ts';
 import type { Aws } from './client.ts';
 import { idsOf, ourGroups, removeGroup } from './firewall.ts';

@@ -1,6 +1,6 @@
 import { access, constants, readFile } from 'node:fs/promises';
 import { SlipwayError } from '../../errors.ts';
-import type { Boot } from '../driver.ts';
+import type { Boot } from '../contract.ts';
 import type { Options } from './options.ts';
 
 /** AWS takes no more, before base64. */

@@ -1,6 +1,6 @@
-import { tagsOf } from '../../cloud/tags.ts';
+import { tagsOf } from '../cloud/tags.ts';
 import { SlipwayError } from '../../errors.ts';
-import type { Call, Target } from '../driver.ts';
+import type { Call, Target } from '../contract.ts';
 import { type Gce, nameIn, withGce } from './client.ts';
 import type { Instance } from './existing.ts';
 import { lowered } from './names.ts';

@@ -1,5 +1,5 @@
 import { SlipwayError } from '../../errors.ts';
-import type { Call, Target } from '../driver.ts';
+import type { Call, Target } from '../contract.ts';
 import { nameIn, withGce, type Gce } from './client.ts';
 import type { Instance } from './existing.ts';
 import { setBlocks } from './firewall.ts';

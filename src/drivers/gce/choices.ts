@@ -1,4 +1,4 @@
-import type { Call, Choice } from '../driver.ts';
+import type { Call, Choice } from '../contract.ts';
 import { withGce } from './client.ts';
 import { options, type Options } from './options.ts';
 import { machineMonthly } from './prices.ts';

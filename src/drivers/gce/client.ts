@@ -1,6 +1,6 @@
-import { insist } from '../../cloud/insist.ts';
+import { insist } from '../cloud/retry.ts';
 import { canceled } from '../../errors.ts';
-import type { Call } from '../driver.ts';
+import type { Call } from '../contract.ts';
 import { CALLS, type Kind } from './calls.ts';
 import { type Account, accountOf, projectOf } from './credentials.ts';
 import { endpointOf, prefixOf } from './endpoint.ts';

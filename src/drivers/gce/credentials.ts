@@ -1,8 +1,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Computer } from '../../computer.ts';
+import type { Computer } from '../../computer/computer.ts';
 import { canceled, SlipwayError } from '../../errors.ts';
-import type { Call } from '../driver.ts';
+import type { Call } from '../contract.ts';
 
 type Sdk = typeof import('./sdk.ts');
 

@@ -1,5 +1,5 @@
 import { lookup } from 'node:dns/promises';
-import { isPrivate } from '../../cloud/caller-address.ts';
+import { isPrivate } from '../cloud/caller-ip.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { Options } from './options.ts';
 

@@ -1,5 +1,5 @@
 import { SlipwayError } from '../../errors.ts';
-import type { Boot, Target } from '../driver.ts';
+import type { Boot, Target } from '../contract.ts';
 import { type Gce } from './client.ts';
 import { statusOf } from './errors.ts';
 import { markOf, networkTag } from './names.ts';

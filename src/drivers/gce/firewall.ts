@@ -1,6 +1,6 @@
-import { callerBlock } from '../../cloud/caller-address.ts';
+import { callerBlock } from '../cloud/caller-ip.ts';
 import { SlipwayError } from '../../errors.ts';
-import type { MakingCall, Target } from '../driver.ts';
+import type { MakingCall, Target } from '../contract.ts';
 import { type Gce, relative } from './client.ts';
 import { statusOf } from './errors.ts';
 import { isReachedInside, networkLink } from './instance.ts';

@@ -1,6 +1,6 @@
-import { pauseFor } from '../../cloud/insist.ts';
-import type { Asked } from '../../machine.ts';
-import type { Call } from '../driver.ts';
+import { pauseFor } from '../cloud/retry.ts';
+import type { Asked } from '../../machine/model.ts';
+import type { Call } from '../contract.ts';
 
 /** A request that was on its way when its create was killed is known to Google by then. */
 const LATE_SECONDS = 20;

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { tagsOf } from '../../cloud/tags.ts';
+import { tagsOf } from '../cloud/tags.ts';
 import { SlipwayError } from '../../errors.ts';
-import type { Boot, Call, MakingCall, Target } from '../driver.ts';
+import type { Boot, Call, MakingCall, Target } from '../contract.ts';
 import { type Gce, nameIn, regionOf } from './client.ts';
 import { adopt, type Instance } from './existing.ts';
 import { statusOf } from './errors.ts';

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Target } from '../driver.ts';
+import type { Target } from '../contract.ts';
 
 type Marked = Pick<Target<unknown>, 'id' | 'name' | 'batch'>;
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { pauseFor } from '../../cloud/insist.ts';
+import { pauseFor } from '../cloud/retry.ts';
 import { SlipwayError } from '../../errors.ts';
-import type { MakingCall } from '../driver.ts';
+import type { MakingCall } from '../contract.ts';
 import type { Kind } from './calls.ts';
 import type { Fields, Gce } from './client.ts';
 import { isCapacity, operationFailed, statusOf } from './errors.ts';

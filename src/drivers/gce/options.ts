@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Change } from '../driver.ts';
+import type { Change } from '../contract.ts';
 
 const CIDR = /^([0-9.]+|[0-9a-fA-F:.]+)\/\d{1,3}$/;
 const text = (): z.ZodString => z.string().min(1);

@@ -1,4 +1,4 @@
-import type { Call, Owned } from '../driver.ts';
+import type { Call, Owned } from '../contract.ts';
 import { type Gce, nameIn, withGce } from './client.ts';
 import type { Instance } from './existing.ts';
 import { type Firewall, marksIn, removeFirewall } from './firewall.ts';

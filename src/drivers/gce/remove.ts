@@ -1,4 +1,4 @@
-import type { Call, Target } from '../driver.ts';
+import type { Call, Target } from '../contract.ts';
 import { type Gce, regionOf } from './client.ts';
 import { type Instance, release } from './existing.ts';
 import { removeRules, ruleAsked } from './firewall.ts';

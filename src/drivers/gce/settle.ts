@@ -1,5 +1,5 @@
 import { SlipwayError } from '../../errors.ts';
-import type { Target } from '../driver.ts';
+import type { Target } from '../contract.ts';
 import { type Gce, nameIn, regionOf, relative } from './client.ts';
 import { MORE } from './errors.ts';
 import type { Options } from './options.ts';

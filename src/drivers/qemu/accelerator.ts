@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs';
 import { access, constants, stat } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
-import { readIfThere, writeWhole } from '../../changes.ts';
-import { childEnvironment } from '../../child.ts';
-import type { Computer } from '../../computer.ts';
+import { readIfThere, writeWhole } from '../../computer/files.ts';
+import { childEnvironment } from '../../computer/child-process.ts';
+import type { Computer } from '../../computer/computer.ts';
 import { canceled } from '../../errors.ts';
 import { probeArguments, type Accelerator, type Shape } from './command-line.ts';
 

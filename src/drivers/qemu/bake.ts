@@ -2,11 +2,11 @@ import { cp, mkdir, open, readFile, rm, truncate, writeFile } from 'node:fs/prom
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseTar } from 'nanotar';
-import { localFileError } from '../../changes.ts';
-import { runChild, type Ended } from '../../child.ts';
+import { localFileError } from '../../computer/files.ts';
+import { runChild, type Ended } from '../../computer/child-process.ts';
 import { SlipwayError } from '../../errors.ts';
 import { archOf } from '../../images/image.ts';
-import type { Call } from '../driver.ts';
+import type { Call } from '../contract.ts';
 import { hardware, lastTrial } from './accelerator.ts';
 import { bakeArguments, type Accelerator } from './command-line.ts';
 import { plainConsole, wordOn, type Word } from './console.ts';

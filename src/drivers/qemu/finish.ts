@@ -1,11 +1,11 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { runChild } from '../../child.ts';
+import { runChild } from '../../computer/child-process.ts';
 import { SlipwayError } from '../../errors.ts';
 import { hashFile } from '../../images/hashing.ts';
 import { archOf } from '../../images/image.ts';
-import { findProgram } from '../../programs.ts';
-import type { Call } from '../driver.ts';
+import { findProgram } from '../../computer/programs.ts';
+import type { Call } from '../contract.ts';
 import { chooseAccelerator } from './accelerator.ts';
 import { runOnce } from './bake.ts';
 import { FILES, finishArguments, type Shape } from './command-line.ts';

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { localFileError } from '../../changes.ts';
+import { localFileError } from '../../computer/files.ts';
 import { SlipwayError } from '../../errors.ts';
 import { buildImage } from '../../images/build.ts';
 import { knownImage } from '../../images/catalog.ts';
@@ -11,7 +11,7 @@ import { haveImage, type ImageWish, type MakeImage, type Making } from '../../im
 import { publishedDigest } from '../../images/published.ts';
 import { parseImageRequest, type ImageRequest } from '../../images/source.ts';
 import { openImages } from '../../images/store.ts';
-import type { Call } from '../driver.ts';
+import type { Call } from '../contract.ts';
 import { bakeImage, type Baked } from './bake.ts';
 import { finishImage } from './finish.ts';
 import { canBuild, imageBuilder, imageTool, programPath } from './programs.ts';

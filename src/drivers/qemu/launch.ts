@@ -1,13 +1,13 @@
 import { open, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { localFileError, readIfThere } from '../../changes.ts';
-import { runChild } from '../../child.ts';
+import { localFileError, readIfThere } from '../../computer/files.ts';
+import { runChild } from '../../computer/child-process.ts';
 import { canceled, reasonOf, SlipwayError, systemCode } from '../../errors.ts';
 import { archOf, type Image } from '../../images/image.ts';
 import { openImages } from '../../images/store.ts';
-import { findProgram } from '../../programs.ts';
-import type { Boot, Call, Target } from '../driver.ts';
+import { findProgram } from '../../computer/programs.ts';
+import type { Boot, Call, Target } from '../contract.ts';
 import { chooseAccelerator } from './accelerator.ts';
 import { FILES, type Accelerator } from './command-line.ts';
 import { endOfConsole, waitForWord, wordOn, type Word } from './console.ts';

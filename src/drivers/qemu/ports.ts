@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createServer } from 'node:net';
-import type { Computer } from '../../computer.ts';
+import type { Computer } from '../../computer/computer.ts';
 import { readVm, vmFolder, vmIds } from './vm.ts';
 
 // Below the ports that systems hand out for outgoing connections, which would take one while its VM is stopped.

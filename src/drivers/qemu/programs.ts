@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
-import type { Computer } from '../../computer.ts';
+import type { Computer } from '../../computer/computer.ts';
 import { SlipwayError } from '../../errors.ts';
 import { archOf } from '../../images/image.ts';
-import { findProgram, type Program } from '../../programs.ts';
+import { findProgram, type Program } from '../../computer/programs.ts';
 
 const link = 'https://www.qemu.org/download/';
 const folders = ['C:\\Program Files\\qemu', '/opt/homebrew/bin', '/usr/local/bin', '/opt/local/bin'];

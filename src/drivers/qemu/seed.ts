@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createTar } from 'nanotar';
-import type { Boot } from '../driver.ts';
+import type { Boot } from '../contract.ts';
 
 export type Identity = { readonly name: string; readonly id: string; readonly user: string; readonly boot: Boot };
 

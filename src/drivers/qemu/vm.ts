@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readIfThere, writeWhole } from '../../changes.ts';
-import type { Computer } from '../../computer.ts';
+import { readIfThere, writeWhole } from '../../computer/files.ts';
+import type { Computer } from '../../computer/computer.ts';
 import { SlipwayError, systemCode } from '../../errors.ts';
 import type { Accelerator, Shape } from './command-line.ts';
 import type { Word } from './port.ts';

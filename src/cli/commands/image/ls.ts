@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import type { Spare } from '../../../drivers/driver.ts';
+import type { Spare } from '../../../drivers/contract.ts';
 import { shortDigest, type Image } from '../../../images/image.ts';
 import type { ListedImage } from '../../../images/store.ts';
-import { listSpares } from '../../../lifecycle/spares.ts';
+import { listSpares } from '../../../operations/warm-pool.ts';
 import { defineCommand, type Cli, type Command } from '../../command.ts';
-import { table } from '../../print.ts';
+import { table } from '../../../terminal/print.ts';
 
 const args = z.object({
   quiet: z.boolean().default(false).meta({ description: 'Print digests only, as `image rm` takes them', short: 'q' }),

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { folderName, shortDigest } from '../../../images/image.ts';
-import { pruneSpares } from '../../../lifecycle/spares.ts';
+import { pruneSpares } from '../../../operations/warm-pool.ts';
 import { defineCommand, type Command } from '../../command.ts';
 import { megabytes } from './ls.ts';
 import { removeUnused } from './rm.ts';

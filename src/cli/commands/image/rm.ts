@@ -2,8 +2,8 @@ import { z } from 'zod';
 import { SlipwayError } from '../../../errors.ts';
 import { folderName, shortDigest } from '../../../images/image.ts';
 import type { ImageKey } from '../../../images/store.ts';
-import { pruneSpares } from '../../../lifecycle/spares.ts';
-import { listed as inWords } from '../../../options.ts';
+import { pruneSpares } from '../../../operations/warm-pool.ts';
+import { listed as inWords } from '../../../machine/options.ts';
 import { defineCommand, type Cli, type Command } from '../../command.ts';
 
 const args = z.object({});

@@ -1,8 +1,8 @@
 import { access } from 'node:fs/promises';
 import { z } from 'zod';
-import { driverNamed } from '../../../drivers/index.ts';
-import { makeSpares } from '../../../lifecycle/spares.ts';
-import type { MachineSpec } from '../../../machine.ts';
+import { driverNamed } from '../../../drivers/registry.ts';
+import { makeSpares } from '../../../operations/warm-pool.ts';
+import type { MachineSpec } from '../../../machine/model.ts';
 import { defineCommand, type Command } from '../../command.ts';
 import { ASKED_BY } from '../../spare.ts';
 import { driverInfos, specFrom } from '../../spec.ts';

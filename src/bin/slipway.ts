@@ -1,0 +1,35 @@
+// `slipway` begins here: what a shell asks at each Tab, and what scripts ask again and again, is answered without what other
+// commands need.
+import { writeSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { systemCode } from '../errors.ts';
+import { COMPLETE, completed } from '../completion/answer.ts';
+import { homeIn } from '../computer/slipway-home.ts';
+import { quickly } from './fast-path.ts';
+
+const argv = process.argv.slice(2);
+
+if (argv[0] === COMPLETE) {
+  const home = homeIn(process.env, homedir());
+  const place = { declarations: join(__dirname, 'completion', 'slipway.json'), records: home, home };
+  print(completed(argv.slice(1), place));
+} else void begin();
+
+async function begin(): Promise<void> {
+  const answer = await quickly(argv, { env: process.env, nodeVersion: process.version });
+  if (answer === undefined) await import('../cli/main.ts');
+  else print(answer);
+}
+
+/** At once, without the streams that Node makes for it; they wait for a pipe that is full. */
+function print(text: string): void {
+  let rest = Buffer.from(text);
+  try {
+    while (rest.length > 0) rest = rest.subarray(writeSync(1, rest));
+  } catch (error) {
+    // A reader that went away is no error.
+    if (systemCode(error) === 'EPIPE') return;
+    process.stdout.once('error', () => process.exit()).write(rest);
+  }
+}

@@ -1,0 +1,152 @@
+import { randomBytes } from 'node:crypto';
+import { chmod, lstat, mkdir, open, readdir, readFile, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { SlipwayError, systemCode } from '../errors.ts';
+
+/** Local files as data: profiles say what should be there, `applyChanges` does it. Deleting a folder takes all in it. */
+export type FileChange =
+  | { readonly do: 'write'; readonly path: string; readonly content: string; readonly mode: number }
+  | { readonly do: 'delete'; readonly path: string }
+  /** A folder goes once nothing is in it. */
+  | { readonly do: 'prune'; readonly path: string }
+  /** A line at the top of a file of the user's, in which all else stays as it is, byte for byte. */
+  | ({ readonly do: 'include' } & Inclusion)
+  /** That line goes, unless there still is a file that it is for. */
+  | ({ readonly do: 'exclude' } & Inclusion);
+
+/** `line` makes a program read the files of `folder` that end in `ending`. */
+export type Inclusion = {
+  readonly path: string;
+  readonly line: string;
+  readonly folder: string;
+  readonly ending: string;
+};
+
+export async function applyChanges(changes: readonly FileChange[]): Promise<void> {
+  for (const change of changes) {
+    if (change.do === 'write') await writeWhole(change.path, change.content, change.mode);
+    else if (change.do === 'delete') await rm(change.path, { recursive: true, force: true });
+    else if (change.do === 'prune') await prune(change.path);
+    else if (change.do === 'include') await include(change);
+    else await exclude(change);
+  }
+}
+
+async function prune(folder: string): Promise<void> {
+  await rmdir(folder).catch((error: unknown) => {
+    if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(systemCode(error) ?? '')) throw error;
+  });
+}
+
+async function include({ path, line }: Inclusion): Promise<void> {
+  const { text, mode } = await bytesOf(path);
+  if (text.split(/\r?\n/).includes(line)) return;
+  await writeWhole(path, Buffer.from(`${line}\n${text}`, 'latin1'), mode);
+}
+
+async function exclude(inclusion: Inclusion): Promise<void> {
+  const { path, line, folder, ending } = inclusion;
+  const isNeeded = async (): Promise<boolean> =>
+    (await readdir(folder).catch(nothingThere(() => []))).some((name) => name.endsWith(ending));
+  if (await isNeeded()) return;
+  const { text, mode, own } = await bytesOf(path);
+  const lines = text.split('\n');
+  const at = lines.findIndex((one) => one.replace(/\r$/, '') === line);
+  if (at < 0) return;
+  const rest = lines.toSpliced(at, 1).join('\n');
+  if (rest === '' && own) await rm(path, { force: true });
+  else await writeWhole(path, Buffer.from(rest, 'latin1'), mode);
+  // Another command may have added a file just now, and seen the line still there.
+  if (await isNeeded()) await include(inclusion);
+}
+
+type Bytes = {
+  readonly text: string;
+  readonly mode: number;
+  /** No link to a file elsewhere. */ readonly own: boolean;
+};
+
+/** A file as latin1, in which each byte is a character and comes back as it was; '' where there is none. */
+async function bytesOf(path: string): Promise<Bytes> {
+  const none = { text: '', mode: 0o600, own: true };
+  try {
+    const [text, { mode }, link] = await Promise.all([readFile(path, 'latin1'), stat(path), lstat(path)]);
+    return { text, mode: mode & 0o777, own: link.isFile() };
+  } catch (error) {
+    return nothingThere(() => none)(error);
+  }
+}
+
+function nothingThere<T>(instead: () => T): (error: unknown) => T {
+  return (error) => {
+    if (systemCode(error) === 'ENOENT') return instead();
+    throw error;
+  };
+}
+
+/**
+ * Writes a file whole or not at all: a temporary file beside it, fsync, rename, fsync of the folder. A full disk or a
+ * kill leaves the old content. Folders that are missing are made 0700.
+ */
+export async function writeWhole(place: string, content: string | Uint8Array, mode: number): Promise<void> {
+  // A link stays a link: what it points to is what is written.
+  const path = await realpath(place).catch(() => place);
+  const folder = dirname(path);
+  const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const file = await open(temporary, 'wx', mode);
+    try {
+      await file.writeFile(content);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    // The umask may have taken bits from the mode given to open.
+    await chmod(temporary, mode);
+    await rename(temporary, path);
+    await syncFolder(folder);
+  } catch (error) {
+    // Where it can't be removed it was not made, and the first error is the one to tell.
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw localFileError(path, error);
+  }
+}
+
+/** The text of a file that may be missing. */
+export async function readIfThere(path: string): Promise<string | undefined> {
+  return readFile(path, 'utf8').catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  });
+}
+
+/** What was made, renamed or removed in a folder outlives a power cut once this is done. */
+export async function syncFolder(folder: string): Promise<void> {
+  // Windows can't open a folder; there the rename itself is what the system offers.
+  const handle = await open(folder, 'r').catch((error: unknown) => {
+    if (['EISDIR', 'EPERM', 'EACCES'].includes(systemCode(error) ?? '')) return undefined;
+    throw error;
+  });
+  await handle?.sync();
+  await handle?.close();
+}
+
+/** The sentence for what the user's own disk refuses; any other error as it is. */
+export function localFileError(path: string, error: unknown): unknown {
+  const reasons: Record<string, string> = {
+    ENOSPC: 'the disk is full',
+    EDQUOT: 'your disk quota is used up',
+    EACCES: 'permission denied',
+    EPERM: 'permission denied',
+    EROFS: 'the file system is read-only',
+    ENOTDIR: 'a part of its path is a file',
+    EEXIST: 'a part of its path is a file',
+  };
+  const reason = reasons[systemCode(error) ?? ''];
+  if (reason === undefined) return error;
+  return new SlipwayError('LOCAL_FILES', `${path} could not be written: ${reason}`, {
+    hint: 'Nothing was lost: mend that, then run the same command again',
+    cause: error,
+  });
+}

@@ -1,0 +1,143 @@
+import { randomBytes } from 'node:crypto';
+import { link, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { localFileError } from './files.ts';
+import { canceled, SlipwayError, systemCode } from '../errors.ts';
+
+const POLL_MILLISECONDS = 200;
+
+/** Written into the lock; `started` tells a process from a later one that got the same number. */
+type Owner = { readonly pid: number; readonly started: string; readonly host: string };
+
+/**
+ * One worker per folder, and a dead one's lock is taken over at once, without two heirs: locks are numbered files, the
+ * highest number counts, and taking over means making the next number, which the file system grants to one process
+ * only. The highest number is never deleted while the folder lives, or a slow heir could make a number twice: release
+ * empties it instead.
+ */
+export async function takeLock(folder: string, what: string): Promise<AsyncDisposable> {
+  const mine = JSON.stringify(await ownerOf(process.pid));
+  for (;;) {
+    const before = await lockNumbers(folder);
+    const highest = before.at(-1) ?? 0;
+    const owner = highest > 0 ? await readOwner(join(folder, `lock.${highest}`)) : undefined;
+    if (owner && (await isAlive(owner))) throw busy(what, owner);
+
+    const path = join(folder, `lock.${highest + 1}`);
+    if (!(await createWhole(path, mine))) continue;
+    const after = await lockNumbers(folder);
+    if (after.at(-1) !== highest + 1) {
+      await rm(path, { force: true });
+      continue;
+    }
+    await Promise.all(before.map((number) => rm(join(folder, `lock.${number}`), { force: true })));
+    return {
+      async [Symbol.asyncDispose]() {
+        // ENOENT: the folder went with the machine that this lock was for.
+        await truncate(path).catch((error: unknown) => {
+          if (systemCode(error) !== 'ENOENT') throw error;
+        });
+      },
+    };
+  }
+}
+
+/** As `takeLock`, for work that another command may do just as well: it is waited for, and `waiting` hears who it is. */
+export async function waitForLock(
+  folder: string,
+  what: string,
+  how: { readonly signal: AbortSignal; readonly waiting: (who: string) => void },
+): Promise<AsyncDisposable> {
+  let told = '';
+  for (;;) {
+    if (how.signal.aborted) throw canceled();
+    try {
+      return await takeLock(folder, what);
+    } catch (error) {
+      if (!(error instanceof SlipwayError && error.code === 'MACHINE_BUSY')) throw error;
+      if (error.message !== told) how.waiting(error.message);
+      told = error.message;
+    }
+    await sleep(POLL_MILLISECONDS, undefined, { signal: how.signal }).catch(() => {
+      throw canceled();
+    });
+  }
+}
+
+async function lockNumbers(folder: string): Promise<readonly number[]> {
+  const names = await readdir(folder);
+  return names
+    .map((name) => /^lock\.(\d+)$/.exec(name)?.[1])
+    .filter((digits) => digits !== undefined)
+    .map(Number)
+    .toSorted((left, right) => left - right);
+}
+
+/** The file appears with its content or not at all; false when somebody else made it first. */
+async function createWhole(path: string, content: string): Promise<boolean> {
+  const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
+  try {
+    await writeFile(temporary, content, { mode: 0o600, flag: 'wx' });
+    await link(temporary, path);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') return false;
+    throw localFileError(path, error);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+async function readOwner(path: string): Promise<Owner | undefined> {
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return '';
+    throw error;
+  });
+  try {
+    const owner = JSON.parse(text) as Owner;
+    return typeof owner.pid === 'number' ? owner : undefined;
+  } catch {
+    // Empty means released; anything else that is not JSON was cut off by a crash of the machine: nobody's either way.
+    return undefined;
+  }
+}
+
+async function ownerOf(pid: number): Promise<Owner> {
+  return { pid, started: await startOf(pid), host: hostname() };
+}
+
+/** When the process began, in clock ticks since boot, with the boot's id; '' where the system does not tell. */
+async function startOf(pid: number): Promise<string> {
+  try {
+    const [stat, boot] = await Promise.all([
+      readFile(`/proc/${pid}/stat`, 'utf8'),
+      readFile('/proc/sys/kernel/random/boot_id', 'utf8'),
+    ]);
+    // The second field is the command in parentheses and may hold blanks and parentheses itself.
+    return `${boot.trim()}/${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`;
+  } catch (error) {
+    if (systemCode(error) !== undefined) return '';
+    throw error;
+  }
+}
+
+async function isAlive(owner: Owner): Promise<boolean> {
+  // A store on a shared disk: a process of another computer can't be looked at, so its word stands.
+  if (owner.host !== hostname()) return true;
+  try {
+    process.kill(owner.pid, 0);
+  } catch (error) {
+    if (systemCode(error) === 'ESRCH') return false;
+    if (systemCode(error) !== 'EPERM') throw error;
+  }
+  return owner.started === '' || owner.started === (await startOf(owner.pid));
+}
+
+function busy(what: string, owner: Owner): SlipwayError {
+  const where = owner.host === hostname() ? '' : ` on ${owner.host}`;
+  return new SlipwayError('MACHINE_BUSY', `Another command is working on "${what}" (process ${owner.pid}${where})`, {
+    hint: 'Wait for it to end, then run this again',
+  });
+}

@@ -1,0 +1,122 @@
+import { isIP } from 'node:net';
+import { z } from 'zod';
+import type { EngineSpec } from './model.ts';
+import { describe, type OptionInfo, type Values } from './options.ts';
+
+const text = (): z.ZodString => z.string().min(1);
+
+/** What a user may ask of the engine; flags `--engine-*` and `--tls-san`. Types of the parsed values: `EngineSpec`. */
+export const engineOptions = z.object({
+  source: z.enum(['docker', 'distro', 'none', 'url']).default('docker').meta({
+    description: 'Where an engine comes from when the host has none',
+    ask: 'If the host has no engine yet, install it from where?',
+  }),
+  version: text()
+    .regex(/^[\w.:~+-]+$/, 'a version like 28.2 or 5:28.2.2-1~debian.12~bookworm')
+    .optional()
+    .meta({ description: 'Engine version, whole or its beginning: 28.2', value: 'version' }),
+  installUrl: z
+    .string()
+    .regex(/^(https?|file):\/\/\S+$/, 'a URL')
+    .optional()
+    .meta({ description: 'Install script, for --engine-source url', env: 'MACHINE_DOCKER_INSTALL_URL', value: 'url' }),
+  repositoryUrl: z
+    .string()
+    .regex(/^(https?|file):\/\/\S+$/, 'a URL')
+    .optional()
+    .meta({ description: 'Mirror of Docker’s package repository, for --engine-source docker', value: 'url' }),
+  repositoryKey: z
+    .string()
+    .regex(/^[0-9a-fA-F]{40}$/, 'a key fingerprint of 40 hexadecimal digits')
+    .optional()
+    .meta({ description: 'Fingerprint of the key that signs that mirror, if not Docker’s own', value: 'hex' }),
+  port: z
+    .int()
+    .min(1)
+    .max(65535)
+    .default(2376)
+    .meta({
+      description: 'TLS port of the engine',
+      also: ['generic-engine-port'],
+      env: 'GENERIC_ENGINE_PORT',
+      value: 'port',
+    }),
+  opt: z
+    .array(z.string().regex(/^-{0,2}[a-z][a-z0-9-]*(=[^\n\r\0]*)?$/, 'an option of dockerd like log-driver=local'))
+    .default([])
+    .meta({ description: 'Any option of dockerd, as name=value', value: 'option' }),
+  label: z
+    .array(z.string().regex(/^[^=\n\r]+=[^\n\r\0]*$/, 'a label like key=value'))
+    .default([])
+    .meta({ description: 'Label of the engine', value: 'key=value' }),
+  // systemd drops a variable of any other name without a word.
+  env: z
+    .array(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*=[^\n\r\0]*$/, 'a variable like NAME=value'))
+    .default([])
+    .meta({ description: 'Variable in dockerd’s environment (proxies)', value: 'name=value' }),
+  registryMirror: z
+    .array(z.string().regex(/^https?:\/\/[^\s/]+\/?/, 'a URL like https://mirror.example'))
+    .default([])
+    .meta({ description: 'Registry mirror to pull through', env: 'ENGINE_REGISTRY_MIRROR', value: 'url' }),
+  insecureRegistry: z
+    .array(z.string().regex(/^[^\s/]+(\/\d+)?$/, 'a registry like registry.example:5000 or 10.0.0.0/8'))
+    .default([])
+    .meta({ description: 'Registry without trusted TLS', value: 'host' }),
+  storageDriver: text()
+    .regex(/^[a-z0-9-]+$/, 'a storage driver like overlay2')
+    .optional()
+    .meta({ description: 'Storage driver', value: 'name' }),
+  tlsSan: z
+    .array(
+      z
+        .string()
+        .refine(
+          (name) => isIP(name) !== 0 || /^(\*\.)?[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?$/.test(name),
+          'a host name or IP address',
+        ),
+    )
+    .default([])
+    .meta({ description: 'Further name or address in the engine’s certificate', flag: 'tls-san', value: 'name' }),
+});
+
+export const engineInfos: readonly OptionInfo[] = describe(engineOptions, 'engine');
+
+/** Naming a script says where the engine comes from; an empty one takes back what was named before. */
+export function withSource(values: Values): Values {
+  return values.installUrl && values.source === undefined ? { ...values, source: 'url' } : values;
+}
+
+/** A script of another source is none: it would choose the source when what was made of this spec is read again. */
+export function settledSource(engine: EngineSpec): EngineSpec {
+  return engine.source === 'url' ? engine : { ...engine, installUrl: undefined };
+}
+
+/** For every command that works on a host. A variable only: an argv is read by all processes. */
+export const sudoPassword = z.string().optional().meta({
+  description: 'Password for sudo on the host, where it asks for one',
+  secret: true,
+  env: 'SLIPWAY_SUDO_PASSWORD',
+});
+
+/** At most 27 years: what systemd and dates of four digits can hold. */
+const DURATION = /^[1-9](\d{0,3}[dh]|\d{0,5}m|\d{0,6}s)$/;
+
+/** Flags `--ttl` and `--idle-stop`. Types of the parsed values: `LifeSpec`. */
+export const lifeOptions = z.object({
+  ttl: z.string().regex(DURATION, 'a time like 90m, 4h or 2d').optional().meta({
+    description: 'End the machine after this time, also when nobody is there: 90m, 4h, 2d',
+    env: 'SLIPWAY_TTL',
+    value: 'time',
+  }),
+  idleStop: z.string().regex(DURATION, 'a time like 30m or 2h').optional().meta({
+    description: 'Stop the machine once it has been idle for so long: 30m, 2h',
+    env: 'SLIPWAY_IDLE_STOP',
+    value: 'time',
+  }),
+});
+
+export const lifeInfos: readonly OptionInfo[] = describe(lifeOptions);
+
+export function isDuration(text: string): boolean {
+  return DURATION.test(text);
+}

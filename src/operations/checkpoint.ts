@@ -1,0 +1,84 @@
+import type { MakingCall } from '../drivers/contract.ts';
+import { type ErrorCode, SlipwayError } from '../errors.ts';
+import type { Asked, Machine, MachineSpec } from '../machine/model.ts';
+import { profilesNamed } from '../profiles/registry.ts';
+import type { ClientPlaces } from '../profiles/profile.ts';
+import type { World } from './world.ts';
+
+/** Writes into the record what a provider is about to be asked for, while there is no host to show for it. */
+export function askingFor(machine: Machine, save: Save, { now }: World): MakingCall['asking'] {
+  return async (what) => {
+    if (machine.phase === 'creating') await save({ ...machine, asked: { what, at: now().toISOString() } });
+  };
+}
+
+export type Save = (machine: Machine) => Promise<void>;
+
+const INTERRUPTIONS: ReadonlySet<ErrorCode> = new Set(['CANCELED', 'SSH_LOST', 'HOST_FULL', 'LOCAL_FILES']);
+
+/** Runs the rest of a path whose failure the record shall tell, from the last state that was saved. */
+export async function recordingFailure<T>(
+  { wanted, ...start }: Machine & { readonly wanted?: () => Pick<Machine, 'spec' | 'deadline'> | undefined },
+  { store, progress, now }: World,
+  work: (save: Save) => Promise<T>,
+): Promise<T> {
+  let last = start;
+  const save: Save = async (machine) => {
+    last = machine;
+    await store.write(machine);
+  };
+  try {
+    return await work(save);
+  } catch (error) {
+    if (error instanceof SlipwayError) {
+      const failure = { at: now().toISOString(), step: progress.last(), code: error.code, message: error.message };
+      // A ready machine is what its record says until the change has worked, or a refused option would come back with
+      // each run. What merely stopped a change leaves it to be finished.
+      const change = INTERRUPTIONS.has(error.code) ? wanted?.() : undefined;
+      const { deadline, ...rest } = last;
+      // With the change, also a deadline that it takes away.
+      const known = change ?? { spec: last.spec, ...(deadline === undefined ? {} : { deadline }) };
+      await store.write({ ...rest, ...known, failure }).catch((second: unknown) => {
+        // The disk that is too full for this note is what the first error is about.
+        if (!(second instanceof SlipwayError)) throw second;
+      });
+      if (error.code === 'CANCELED') throw canceledAt(last, error);
+    }
+    throw error;
+  }
+}
+
+/** Ctrl-C asks nothing and tells what exists, and how to go on or undo. */
+function canceledAt(
+  { phase, asked, spec: { name, driver } }: Machine & { readonly asked?: Asked },
+  cause: SlipwayError,
+): SlipwayError {
+  return phase === 'ready'
+    ? new SlipwayError('CANCELED', `Stopped before the end, as you asked: "${name}" may be half changed`, {
+        hint: `Go on with: slipway provision ${name}`,
+        cause,
+      })
+    : new SlipwayError(
+        'CANCELED',
+        `Stopped before the end, as you asked: "${name}" is half made${asked ? `; ${driver} was asked for its ${asked.what}` : ''}`,
+        {
+          hint: `Go on with: slipway create ${name}, or undo with: slipway rm ${name}`,
+          cause,
+        },
+      );
+}
+
+export async function noConflicts(spec: MachineSpec, places: ClientPlaces): Promise<void> {
+  for (const profile of profilesNamed(spec.profiles)) {
+    const conflict = await profile.conflict(spec.name, spec.id, places);
+    if (conflict) throw conflict;
+  }
+}
+
+export function notReady(machine: Machine | undefined): void {
+  if (machine?.phase !== 'ready') return;
+  const { spec } = machine;
+  throw new SlipwayError('MACHINE_EXISTS', `There is a machine named "${spec.name}" already (${spec.driver})`, {
+    hint: `Bring it up to date with: slipway provision ${spec.name}, or remove it first: slipway rm ${spec.name}`,
+  });
+}

@@ -1,0 +1,113 @@
+import type { Driver } from '../drivers/contract.ts';
+import { driverNamed, targetOf } from '../drivers/registry.ts';
+import { SlipwayError } from '../errors.ts';
+import type { Machine, Ready, SshTarget } from '../machine/model.ts';
+import { applyStep } from '../provision/run-step.ts';
+import { planLife } from '../provision/lifetime-timers.ts';
+import { ownerOf } from '../provision/plan.ts';
+import { adopted } from './tag-existing.ts';
+import { hostOf, lookAtHost, ofOurMaking, openSession, stepSide } from './host-session.ts';
+import { hasEnded, shownTime } from './deadline.ts';
+import { canEndByItself, clockNote, deadlineIn, lifeOf } from './lifetime.ts';
+import { admit } from './provision.ts';
+import { callOf, type World } from './world.ts';
+
+/** How much later it ends, or that it does not. */
+export type More = { readonly time: string } | 'never';
+
+export type Extended = {
+  readonly machine: Ready;
+  /** False of one that is stopped: its next start tells it. */
+  readonly told: boolean;
+};
+
+/** Moves a deadline, on the host itself, over one connection; the engine has no part in it. */
+export async function extendMachine(name: string, more: More, world: World): Promise<Extended> {
+  const { store } = world;
+  await store.read(name);
+  await using _lock = await store.lock(name);
+  const before = await adopted(finished(await store.read(name)), world);
+  const driver = driverNamed(before.spec.driver);
+  canEndByItself({ name, life: before.spec.life ?? {} }, driver);
+  const machine = withMore(before, more, world.now());
+  if (await isStopped(before, driver, world)) {
+    const untold: Ready = { ...machine, untold: true };
+    await store.write(untold);
+    return { machine: untold, told: false };
+  }
+  await admit(driver, targetOf(driver, before.spec), world);
+  const { ssh } = await hostOf(before, driver, world);
+  if (!ssh) throw new Error(`driver ${driver.name} says what becomes of its machines, and gave no SSH address`);
+  await tell(machine, ssh, world).catch((error: unknown) => {
+    throw sinceItEnded(ofOurMaking(error, before), before, more, world.now());
+  });
+  // Last: should this be cut off, the host runs for longer than is said here, and not shorter.
+  await store.write(machine);
+  return { machine, told: true };
+}
+
+function finished(machine: Machine): Ready {
+  if (machine.phase === 'ready') return machine;
+  const { name } = machine.spec;
+  throw new SlipwayError('MACHINE_NOT_READY', `The making of "${name}" was stopped before its end`, {
+    hint: `Finish it, and its time counts anew: slipway create ${name}, or undo it: slipway rm ${name}`,
+  });
+}
+
+/** From its deadline on; from now where that has passed, or there was none. */
+function withMore(machine: Ready, more: More, now: Date): Ready {
+  const { deadline, untold: _untold, ...rest } = machine;
+  if (more === 'never') {
+    const { ttl: _ttl, ...life } = machine.spec.life ?? {};
+    const { life: _life, ...spec } = machine.spec;
+    return { ...rest, spec: { ...spec, ...(Object.keys(life).length > 0 ? { life } : {}) } };
+  }
+  const from = deadline === undefined || hasEnded(machine, now) ? now : new Date(deadline);
+  return { ...rest, deadline: deadlineIn(more.time, from) };
+}
+
+async function isStopped(machine: Ready, driver: Driver, world: World): Promise<boolean> {
+  if (!driver.create) return false;
+  const { state } = await driver.inspect(targetOf(driver, machine.spec), callOf(world, world.debug));
+  if (state !== 'missing') return state === 'stopped';
+  const { name } = machine.spec;
+  const when = hasEnded(machine, world.now()) ? ` since its deadline, ${shownTime(machine.deadline ?? '')}` : '';
+  throw new SlipwayError('MACHINE_ENDED', `What ${driver.name} made for "${name}" is gone${when}`, {
+    hint: `Forget it: slipway rm ${name}; then make it anew: slipway create ${name} …`,
+  });
+}
+
+async function tell(machine: Ready, target: SshTarget, world: World): Promise<void> {
+  const { progress } = world;
+  const { address, user } = target;
+  const { session } = await progress.step('connect', `Connect to ${user}@${address}`, () => openSession(target, world));
+  await using _session = session;
+  const facts = await progress.step('facts', 'Look at the host', () => lookAtHost(session, target, world));
+  const owner = ownerOf(facts);
+  if (owner && owner.id !== machine.spec.id) {
+    throw new SlipwayError('MACHINE_NOT_READY', `${address} is the machine "${owner.name}" by now`, {
+      hint: `Take it back first: slipway provision ${machine.spec.name}`,
+    });
+  }
+  const step = planLife(await lifeOf(machine, world), facts);
+  if (!step) return;
+  const differs = clockNote(machine.deadline, facts, address);
+  if (differs !== undefined) progress.note(differs);
+  await progress.step(step.id, step.title, (log) =>
+    applyStep(step, { ...stepSide(facts, world), session, address, log }),
+  );
+}
+
+/** A host that we can't start is told when somebody else has started it. */
+function sinceItEnded(error: unknown, machine: Ready, more: More, now: Date): unknown {
+  if (!(error instanceof SlipwayError) || error.code !== 'SSH_UNREACHABLE' || !hasEnded(machine, now)) return error;
+  const { name, driver } = machine.spec;
+  if (driverNamed(driver).start) return error;
+  const { message, detail } = error;
+  const command = `slipway extend ${name} ${more === 'never' ? more : more.time}`;
+  return new SlipwayError('MACHINE_ENDED', `"${name}" ended at its deadline: ${message}`, {
+    hint: `Switch its host on by its own means; it then waits ten minutes for: ${command}`,
+    detail,
+    cause: error,
+  });
+}

@@ -1,0 +1,289 @@
+/** Machines of another store become this one's: the drop-in's, or the old tool's. What they were stays until they are here. */
+import { join, relative } from 'node:path';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
+import { applyChanges, readIfThere, writeWhole } from '../computer/files.ts';
+import { driverNamed, drivers, targetOf } from '../drivers/registry.ts';
+import { SlipwayError, systemCode } from '../errors.ts';
+import type { ClientCertificates, Host, Machine, Ready, SshTarget } from '../machine/model.ts';
+import { daysLeft } from '../provision/certificates.ts';
+import { verifyEngine } from '../provision/engine-api.ts';
+import { defaultProfiles, profilesNamed } from '../profiles/registry.ts';
+import type { MachinePaths, Store } from '../machine/store.ts';
+import { adopted } from './tag-existing.ts';
+import { openSession } from './host-session.ts';
+import { writeClientPart } from './credentials.ts';
+import { noConflicts } from './checkpoint.ts';
+import { inspectMachine } from './power.ts';
+import { callOf, type World } from './world.ts';
+
+export type Source = {
+  readonly store: Store;
+  /** The key of the CA that has signed for this machine, where it lies elsewhere than in the machine's own folder. */
+  readonly caKeyOf: (name: string) => Promise<string | undefined>;
+  /** Whether that store only shows a machine that is here already. */
+  readonly shows: (machine: Machine) => boolean;
+};
+
+export type Imported = {
+  readonly machine: Ready;
+  /** Why its engine has not answered, and what to type; undefined where it has. */
+  readonly silent: string | undefined;
+};
+
+/** It runs already, so what does not answer soon does not answer. */
+const ENGINE_SECONDS = 5;
+
+/** Why a machine can't be taken over; undefined where it can. */
+export function obstacle(machine: Machine, { shows }: Pick<Source, 'shows'>): SlipwayError | undefined {
+  const { name, driver } = machine.spec;
+  if (shows(machine))
+    return new SlipwayError('USAGE', `"${name}" is a machine of Slipway already; that store only shows it`, {
+      hint: `Use it: slipway status ${name}`,
+    });
+  if (!drivers.some((known) => known.name === driver))
+    return new SlipwayError(
+      'DRIVER_UNKNOWN',
+      `"${name}" was made by the driver ${driver}, which Slipway does not have`,
+      {
+        hint: 'Where its host lets you in over SSH, take that over: slipway create NAME --driver generic --generic-ip-address …',
+      },
+    );
+  if (machine.phase !== 'ready')
+    return new SlipwayError('MACHINE_NOT_READY', `The making of "${name}" was stopped before its end`, {
+      hint: `Finish or undo it where it was begun: docker-machine rm ${name}`,
+    });
+  const parsed = driverNamed(driver).options.safeParse(machine.spec.options);
+  const [issue] = parsed.success ? [] : parsed.error.issues;
+  if (!issue) return undefined;
+  return new SlipwayError(
+    'RECORD_BROKEN',
+    `"${name}" can't be taken over: ${issue.path.join('.')} of its driver: ${issue.message}`,
+    {
+      hint: `Make it anew: slipway create ${name}`,
+    },
+  );
+}
+
+/**
+ * Takes one over. Asked first, and only when its host has let us in is anything written here; only when it is here whole does the old
+ * one go. Killed at any moment, the old one is as it was, and the same command goes on.
+ */
+export async function importMachine(
+  name: string,
+  from: Source,
+  { keep }: { readonly keep: boolean },
+  world: World,
+): Promise<Imported> {
+  const { store, progress } = world;
+  importable(await from.store.read(name), from);
+  await mine(name, await from.store.read(name), store);
+  await using _here = await store.lock(name);
+  await using _there = await from.store.lock(name);
+  const old = importable(await from.store.read(name), from);
+  await mine(name, old, store);
+  const [there, here] = [from.store.paths(name), store.paths(name)];
+  const moved = withFilesHere(old, there, here, await filesOf(there));
+  await noConflicts(moved.spec, world.places);
+  const met = await meet(old, moved, world);
+  const tls = await clientFiles(there);
+  const silent = await whySilent(met.machine, tls, met.visited, world);
+  const machine = await progress.step('import', `Take over ${name}`, async (log) => {
+    await copyFiles(from, name, there, here, tls);
+    await store.write(met.machine);
+    const driver = driverNamed(met.machine.spec.driver);
+    await driver.moved?.(targetOf(driver, met.machine.spec), callOf(world, log));
+    return met.machine;
+  });
+  const ours = await adopted(machine, world);
+  await progress.step('profiles', 'Write the client profiles', async () => {
+    const { places } = world;
+    await applyChanges(
+      profilesNamed(ours.spec.profiles).flatMap((profile) => profile.add({ machine: ours, tls, places })),
+    );
+  });
+  if (!keep) await progress.step('forget', `Forget ${name} in the old store`, async () => from.store.remove(name));
+  return { machine: ours, silent };
+}
+
+function importable(machine: Machine, from: Source): Ready {
+  const error = obstacle(machine, from);
+  if (error) throw error;
+  return machine as Ready;
+}
+
+/** Refuses a name that another machine has here; the same machine is one whose import was stopped. */
+async function mine(name: string, { spec }: Machine, store: Store): Promise<void> {
+  const present = await store.find(name);
+  if (!present || present.spec.id === spec.id) return;
+  throw new SlipwayError('MACHINE_EXISTS', `There is a machine named "${name}" here already (${present.spec.driver})`, {
+    hint: `Both can't have the name; yours of today: slipway status ${name}, or remove it first: slipway rm ${name}`,
+  });
+}
+
+// --- files -----------------------------------------------------------------------------------------------------------
+
+type Files = { readonly hasTls: boolean };
+
+async function filesOf({ tls }: MachinePaths): Promise<Files> {
+  const files = await Promise.all(['ca', 'cert', 'key'].map((file) => readIfThere(join(tls, `${file}.pem`))));
+  return { hasTls: files.every((text) => text !== undefined) };
+}
+
+async function clientFiles({ tls }: MachinePaths): Promise<ClientCertificates | undefined> {
+  const [ca, cert, key] = await Promise.all(['ca', 'cert', 'key'].map((file) => readIfThere(join(tls, `${file}.pem`))));
+  return ca === undefined || cert === undefined || key === undefined ? undefined : { ca, cert, key };
+}
+
+/** The record as it is to be here: paths into the old folder lead into the new one. */
+function withFilesHere(machine: Ready, there: MachinePaths, here: MachinePaths, { hasTls }: Files): Ready {
+  const { host, spec, endpoint } = machine;
+  const keyFile = host.ssh?.keyFile;
+  const moved = keyFile === undefined ? undefined : placeHere(keyFile, there, here);
+  const { sshKey } = spec.options;
+  const options = {
+    ...spec.options,
+    ...(typeof sshKey === 'string' ? { sshKey: placeHere(sshKey, there, here) } : {}),
+  };
+  const profiles = spec.profiles.length > 0 ? spec.profiles : defaultProfiles;
+  if (host.ssh)
+    return {
+      ...machine,
+      spec: { ...spec, options, profiles },
+      host: { ...host, ssh: { ...host.ssh, ...(moved === undefined ? {} : { keyFile: moved }) } },
+    };
+  // An engine of somebody else's: its certificates are files that were put beside its record.
+  if (!hasTls) return { ...machine, spec: { ...spec, profiles }, endpoint: { ...endpoint, tls: false } };
+  const [ca, cert, key] = ['ca', 'cert', 'key'].map((file) => join(here.tls, `${file}.pem`)) as [
+    string,
+    string,
+    string,
+  ];
+  return {
+    ...machine,
+    spec: { ...spec, options: { ...options, tlsCa: ca, tlsCert: cert, tlsKey: key }, profiles },
+    host: { address: host.address, engine: { url: endpoint.url, tls: { ca, cert, key } } },
+    endpoint: { ...endpoint, tls: true },
+  };
+}
+
+/** A file of the old folder has its place among the keys; one that lies elsewhere is the user's own and stays there. */
+function placeHere(path: string, there: MachinePaths, here: MachinePaths): string {
+  const within = relative(there.folder, path);
+  if (within.startsWith('..') || within === path) return path;
+  return join(here.ssh, relative('ssh', within).replace(/^(\.\.[/\\])+/, ''));
+}
+
+async function copyFiles(
+  from: Source,
+  name: string,
+  there: MachinePaths,
+  here: MachinePaths,
+  tls: ClientCertificates | undefined,
+): Promise<void> {
+  const machine = await from.store.read(name);
+  const keyFile = machine.host?.ssh?.keyFile;
+  const own = keyFile !== undefined && placeHere(keyFile, there, here) !== keyFile ? [keyFile, `${keyFile}.pub`] : [];
+  const keys = [...(await entriesOf(there.ssh)).map((entry) => join(there.ssh, entry)), ...own];
+  for (const path of keys) await copy(path, placeHere(path, there, here));
+  const caKey = (await readIfThere(join(there.ca, 'ca-key.pem'))) ?? (await from.caKeyOf(name));
+  if (tls && caKey !== undefined && isKeyOf(caKey, tls.ca)) await writeWhole(join(here.ca, 'ca-key.pem'), caKey, 0o600);
+  await copy(there.serverCert, here.serverCert);
+  await copy(there.serverKey, here.serverKey);
+  if (tls) await writeClientPart(tls, here);
+}
+
+async function copy(from: string, to: string): Promise<void> {
+  const text = await readIfThere(from);
+  if (text !== undefined) await writeWhole(to, text, 0o600);
+}
+
+async function entriesOf(folder: string): Promise<readonly string[]> {
+  return await readdir(folder).catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return [];
+    throw error;
+  });
+}
+
+function isKeyOf(key: string, cert: string): boolean {
+  try {
+    return new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));
+  } catch {
+    // What can't be read signs nothing.
+    return false;
+  }
+}
+
+// --- the first meeting -----------------------------------------------------------------------------------------------
+
+/** Where it is now, and who it is: from then on no other host key is taken for it. */
+async function meet(
+  old: Ready,
+  moved: Ready,
+  world: World,
+): Promise<{ readonly machine: Ready; readonly visited: boolean }> {
+  const instance = await inspectMachine(old, world);
+  if (instance?.state === 'missing') {
+    throw new SlipwayError('MACHINE_NOT_FOUND', `What ${old.spec.driver} made for "${old.spec.name}" is gone`, {
+      hint: `Forget it where it was made: docker-machine rm ${old.spec.name}`,
+    });
+  }
+  if (instance && instance.state !== 'running') {
+    if (old.host.ssh?.hostKey === undefined)
+      world.progress.note(
+        `"${old.spec.name}" is stopped: its host key is pinned when it is met first, by slipway start`,
+      );
+    return { machine: moved, visited: false };
+  }
+  // Its key lies in the old folder as yet.
+  const { ssh } = old.host;
+  if (!ssh) return { machine: moved, visited: false };
+  const address = instance?.host.address ?? ssh.address;
+  const target: SshTarget = { ...ssh, address, port: instance?.host.ssh?.port ?? ssh.port };
+  const { session, ssh: pinned } = await world.progress.step('connect', `Connect to ${target.user}@${address}`, () =>
+    openSession(target, world, async () => {}),
+  );
+  await session[Symbol.asyncDispose]();
+  return { machine: pinnedAs(moved, instance?.host, pinned), visited: true };
+}
+
+function pinnedAs(machine: Ready, now: Host | undefined, { address, port, hostKey, jump }: SshTarget): Ready {
+  const { host, endpoint } = machine;
+  if (!host.ssh) return machine;
+  const ssh = {
+    ...host.ssh,
+    address,
+    port,
+    ...(hostKey === undefined ? {} : { hostKey }),
+    ...(jump === undefined ? {} : { jump }),
+  };
+  const moved = now !== undefined && now.address !== host.address;
+  const url = moved ? endpoint.url.replace(host.address, now.address) : endpoint.url;
+  return {
+    ...machine,
+    host: { ...host, address: moved ? now.address : host.address, ssh },
+    endpoint: { ...endpoint, url },
+  };
+}
+
+/** An engine of which nobody has heard is no machine to keep; where its host has let us in, all of that can be mended here. */
+async function whySilent(
+  { endpoint, spec, host }: Ready,
+  tls: ClientCertificates | undefined,
+  visited: boolean,
+  { progress, signal, now }: World,
+): Promise<string | undefined> {
+  if (host.ssh && !visited) return undefined;
+  const mend = `bring it up to date: slipway provision ${spec.name}`;
+  if (endpoint.tls && tls === undefined) return `it has no certificates; ${mend}`;
+  try {
+    await progress.step('verify', `Verify the engine at ${endpoint.url}`, () =>
+      verifyEngine(endpoint, endpoint.tls ? tls : undefined, { signal, seconds: ENGINE_SECONDS }),
+    );
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof SlipwayError) || error.code === 'CANCELED' || !visited) throw error;
+    const expired = tls !== undefined && daysLeft([tls.ca, tls.cert], now()) < 0;
+    return `${expired ? 'its certificates have expired' : error.message}; ${mend}`;
+  }
+}

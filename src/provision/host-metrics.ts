@@ -1,0 +1,33 @@
+import { SlipwayError } from '../errors.ts';
+import { sh } from '../ssh/shell.ts';
+import type { SshSession } from '../ssh/connection.ts';
+import { lastLines, parseAnswers } from './facts.ts';
+
+/** How a host fares. Sizes are bytes. */
+export type Vitals = {
+  readonly disk: { readonly free: number; readonly total: number; readonly mount: string };
+  readonly memory: { readonly free: number; readonly total: number };
+  readonly load: readonly number[];
+  readonly cpus: number;
+  /** In seconds. */
+  readonly uptime: number;
+};
+
+export async function gatherVitals(session: SshSession, template: string, address: string): Promise<Vitals> {
+  const { code, stdout, stderr } = await session.exec(sh`sh -s`, { label: 'vitals.sh', stdin: template });
+  const { one } = parseAnswers(stdout);
+  const numbers = (key: string): readonly number[] => one(key).split(' ').map(Number);
+  const [total = NaN, free = NaN] = numbers('disk');
+  const vitals = {
+    disk: { free: free * 1024, total: total * 1024, mount: one('disk').split(' ').slice(2).join(' ') },
+    memory: { free: Number(one('memory_free')) * 1024, total: Number(one('memory_total')) * 1024 },
+    load: numbers('load'),
+    cpus: Number(one('cpus')),
+    uptime: Number(one('uptime')),
+  };
+  if (code === 0 && !Number.isNaN(total + free) && vitals.uptime > 0) return vitals;
+  throw new SlipwayError('REMOTE_COMMAND', `${address} could not say how it fares (exit status ${code})`, {
+    hint: 'Check that its shell works, and that its /proc is there',
+    detail: lastLines(stderr),
+  });
+}
