@@ -68,7 +68,7 @@ test('a file that is missing is undefined, any other trouble is not hidden', asy
 
 test('a reader sees the old content or the new, and so does whoever comes after a kill', async () => {
   await using folder = await temporaryFolder();
-  const module = await bundled('changes.ts', folder.path);
+  const module = await bundled('computer/files.ts', folder.path);
   const path = join(folder.path, 'record');
   const script = `
     import { writeWhole } from ${JSON.stringify(module)};

@@ -39,7 +39,7 @@ test('the lock of a process that is gone is taken over at once', async () => {
 test('the lock of a process that was killed while it worked is taken over at once', async () => {
   await using folder = await temporaryFolder();
   await using scripts = await temporaryFolder();
-  const module = await bundled('lock.ts', scripts.path);
+  const module = await bundled('computer/lock.ts', scripts.path);
   const holder = await child(
     `import { takeLock } from ${JSON.stringify(module)};
      await takeLock(${JSON.stringify(folder.path)}, 'web');
@@ -97,7 +97,7 @@ test('a lock outlives the removal of its folder, and the folder made anew can be
 test('of eight processes that want it fifty times each, never two have it at once', async () => {
   await using folder = await temporaryFolder();
   await using scripts = await temporaryFolder();
-  const module = await bundled('lock.ts', scripts.path);
+  const module = await bundled('computer/lock.ts', scripts.path);
   const script = `
     import { open, rm } from 'node:fs/promises';
     import { setTimeout as pause } from 'node:timers/promises';

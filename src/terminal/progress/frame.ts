@@ -185,7 +185,7 @@ function standing(row: Row, now: number): Standing {
   const state = row.state === 'failed' ? (step?.state ?? 'failed') : row.state;
   const { until = now } = step ?? row;
   // Of one that was never begun, no time was spent.
-  const { since = until } = step ?? row;
+  const since = (step ?? row).since ?? until;
   return { step, state: state === 'done' && row.state === 'failed' ? 'failed' : state, time: until - since };
 }
 
