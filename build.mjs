@@ -34,7 +34,10 @@ const fewerSchemas = {
 };
 
 async function driversCalls() {
-  const { code } = await transform(await readFile('src/drivers/gce/calls.ts', 'utf8'), { loader: 'ts', format: 'esm' });
+  const { code } = await transform(await readFile('src/drivers/gce/api-methods.ts', 'utf8'), {
+    loader: 'ts',
+    format: 'esm',
+  });
   const { CALLS } = await import(`data:text/javascript,${encodeURIComponent(code)}`);
   return CALLS;
 }
@@ -171,7 +174,7 @@ async function declare(name) {
     format: 'esm',
     packages: 'external',
   });
-  const { declared } = await import(pathToFileURL(outfile).href);
-  await writeFile(`dist/completion/${name}.json`, JSON.stringify(await declared()));
+  const { generateCompletionSpec } = await import(pathToFileURL(outfile).href);
+  await writeFile(`dist/completion/${name}.json`, JSON.stringify(await generateCompletionSpec()));
   await rm(outfile);
 }

@@ -1,23 +1,23 @@
 /** The word of these that was probably meant; undefined where none is near. */
-export function nearest(word: string, among: readonly string[]): string | undefined {
-  const plain = bare(word);
-  const alike = among.find((other) => bare(other) === plain);
+export function findNearestWord(word: string, among: readonly string[]): string | undefined {
+  const plain = normalizeWord(word);
+  const alike = among.find((other) => normalizeWord(other) === plain);
   if (alike !== undefined) return alike;
   const ranked = among
-    .map((other) => ({ other, edits: distance(plain, bare(other)) }))
+    .map((other) => ({ other, edits: editDistance(plain, normalizeWord(other)) }))
     .toSorted((left, right) => left.edits - right.edits);
   const [best] = ranked;
   return best !== undefined && best.edits <= Math.min(3, Math.ceil(plain.length / 3)) ? best.other : undefined;
 }
 
 /** How it is spelt in camelCase or kebab-case is no difference. */
-function bare(word: string): string {
+function normalizeWord(word: string): string {
   // Nobody misspells a word of thousands of letters, and comparing them would take long.
   return word.slice(0, 64).replaceAll(/[-_ ]/g, '').toLowerCase();
 }
 
 /** Edits that turn one word into another; two letters that changed places are one. */
-function distance(left: string, right: string): number {
+function editDistance(left: string, right: string): number {
   let last: readonly number[] = [];
   let row = Array.from({ length: right.length + 1 }, (_, index) => index);
   for (let i = 1; i <= left.length; i += 1) {

@@ -74,6 +74,6 @@ export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-export function canceled(): SlipwayError {
+export function canceledError(): SlipwayError {
   return new SlipwayError('CANCELED', 'Stopped before the end, as you asked');
 }

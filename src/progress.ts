@@ -1,5 +1,5 @@
 /** How far something is that is counted in bytes; what is not known yet is left out. */
-export type Bytes = {
+export type ByteProgress = {
   readonly done: number;
   readonly total?: number | undefined;
   /** A second. */
@@ -7,7 +7,7 @@ export type Bytes = {
 };
 
 /** One line of what a step is doing just now; with `bytes` where the line is made of them. */
-export type Log = (line: string, bytes?: Bytes) => void;
+export type Log = (line: string, bytes?: ByteProgress) => void;
 
 /**
  * All that logic knows about output: name a piece of work, do it. How it looks (a live list, plain lines, JSON events) is
@@ -17,7 +17,7 @@ export type Log = (line: string, bytes?: Bytes) => void;
 export type Progress = {
   step<T>(id: string, title: string, work: (log: Log) => Promise<T>): Promise<T>;
   /** The id of the step that began last: what a failure is put down to. */
-  last(): string;
+  lastStepId(): string;
   /** A fact that the user should see whatever the view. */
   note(text: string): void;
 };

@@ -2,17 +2,17 @@
 import { writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { COMPLETE, completed } from '../completion/answer.ts';
-import { homeIn } from '../computer/slipway-home.ts';
+import { COMPLETE_COMMAND, runCompletion } from '../completion/answer.ts';
+import { resolveSlipwayHome } from '../computer/slipway-home.ts';
 
 const [asked, ...words] = process.argv.slice(2);
 
-if (asked === COMPLETE) {
+if (asked === COMPLETE_COMMAND) {
   const place = {
     declarations: join(__dirname, 'completion', 'docker-machine.json'),
     records: process.env.MACHINE_STORAGE_PATH || join(homedir(), '.docker', 'machine'),
-    home: homeIn(process.env, homedir()),
+    home: resolveSlipwayHome(process.env, homedir()),
   };
   // The docker CLI asks its plugin for what follows `docker`.
-  writeFileSync(1, completed(words[0] === 'machine' ? words.slice(1) : words, place));
+  writeFileSync(1, runCompletion(words[0] === 'machine' ? words.slice(1) : words, place));
 } else void import('../docker-machine/main.ts');

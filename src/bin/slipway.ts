@@ -4,26 +4,26 @@ import { writeSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { systemCode } from '../errors.ts';
-import { COMPLETE, completed } from '../completion/answer.ts';
-import { homeIn } from '../computer/slipway-home.ts';
-import { quickly } from './fast-path.ts';
+import { COMPLETE_COMMAND, runCompletion } from '../completion/answer.ts';
+import { resolveSlipwayHome } from '../computer/slipway-home.ts';
+import { runFastPath } from './fast-path.ts';
 
 const argv = process.argv.slice(2);
 
-if (argv[0] === COMPLETE) {
-  const home = homeIn(process.env, homedir());
+if (argv[0] === COMPLETE_COMMAND) {
+  const home = resolveSlipwayHome(process.env, homedir());
   const place = { declarations: join(__dirname, 'completion', 'slipway.json'), records: home, home };
-  print(completed(argv.slice(1), place));
-} else void begin();
+  printSync(runCompletion(argv.slice(1), place));
+} else void start();
 
-async function begin(): Promise<void> {
-  const answer = await quickly(argv, { env: process.env, nodeVersion: process.version });
+async function start(): Promise<void> {
+  const answer = await runFastPath(argv, { env: process.env, nodeVersion: process.version });
   if (answer === undefined) await import('../cli/main.ts');
-  else print(answer);
+  else printSync(answer);
 }
 
 /** At once, without the streams that Node makes for it; they wait for a pipe that is full. */
-function print(text: string): void {
+function printSync(text: string): void {
   let rest = Buffer.from(text);
   try {
     while (rest.length > 0) rest = rest.subarray(writeSync(1, rest));

@@ -1,5 +1,5 @@
 /** How a command declares it, with what one would write in the braces there. */
-export function formatOption(example: string): {
+export function formatOptionMeta(example: string): {
   readonly description: string;
   readonly short: string;
   readonly value: string;

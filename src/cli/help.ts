@@ -1,10 +1,10 @@
 import { drivers } from '../drivers/registry.ts';
-import type { OptionInfo } from '../machine/options.ts';
-import { engineInfos, lifeInfos } from '../machine/spec.ts';
-import { infosOf, type Command } from './command.ts';
-import { commands, type CommandFamily, type CommandGroup } from './commands/all.ts';
-import { globalFlags } from './flags.ts';
-import { driverInfos } from './spec.ts';
+import type { OptionSpec } from '../machine/options.ts';
+import { engineOptionSpecs, lifetimeOptionSpecs } from '../machine/spec.ts';
+import { optionSpecsOf, type Command } from './command.ts';
+import { commands, type CommandFamily, type CommandGroup } from './commands/command-list.ts';
+import { globalFlags } from './parse-flags.ts';
+import { driverOptionSpecs } from './spec-from-flags.ts';
 
 /** What `slipway` without arguments prints where nobody can be asked. */
 export function programHelp(): string {
@@ -43,22 +43,22 @@ export function familyHelp({ name, summary, members }: CommandFamily): string {
 /** One command; options of drivers and engine are named where they apply, and explained by their own topics. */
 export function commandHelp(command: Command, driver: string | undefined, width: number): string {
   const parts = [
-    ...wrapped(command.summary.split(' '), '', width),
+    ...wrapWords(command.summary.split(' '), '', width),
     '',
-    `Usage: slipway ${command.name}${command.words === '' ? '' : ` ${command.words}`} [options]`,
+    `Usage: slipway ${command.name}${command.usage === '' ? '' : ` ${command.usage}`} [options]`,
   ];
-  if (command.details !== undefined) parts.push(...wrapped(command.details.split(' '), '', width));
-  const own = infosOf(command);
+  if (command.details !== undefined) parts.push(...wrapWords(command.details.split(' '), '', width));
+  const own = optionSpecsOf(command);
   if (own.length > 0) parts.push('', 'Options', ...optionLines(own, width));
-  if (command.more) {
-    const chosen = driver === undefined ? undefined : driverInfos[driver];
+  if (command.extraOptions) {
+    const chosen = driver === undefined ? undefined : driverOptionSpecs[driver];
     if (chosen) parts.push('', `Driver ${driver}`, ...optionLines(chosen, width));
     else parts.push('', `Options of a driver: slipway help ${drivers.map(({ name }) => name).join(' | ')}`);
     parts.push(
-      `Its life: ${lifeInfos.map(({ flag, value }) => `--${flag} <${value}>`).join(', ')} (slipway help life)`,
+      `Its life: ${lifetimeOptionSpecs.map(({ flag, valueName }) => `--${flag} <${valueName}>`).join(', ')} (slipway help life)`,
       'Options of the engine: slipway help engine',
-      ...wrapped(
-        engineInfos.map(({ flag }) => `--${flag}`),
+      ...wrapWords(
+        engineOptionSpecs.map(({ flag }) => `--${flag}`),
         '  ',
         width,
       ),
@@ -71,25 +71,27 @@ export function commandHelp(command: Command, driver: string | undefined, width:
 /** A driver's name, `engine` or `life`: its options in full. */
 export function topicHelp(topic: string, width: number): string | undefined {
   if (topic === 'engine')
-    return ['Options of the engine, for create and provision', '', ...optionLines(engineInfos, width)].join('\n');
+    return ['Options of the engine, for create and provision', '', ...optionLines(engineOptionSpecs, width)].join('\n');
   if (topic === 'life') {
     const note =
       'The host does it itself, so it holds with this computer off. A running container, somebody logged in over SSH and a client of the engine keep a host from being idle. Later on: slipway extend, slipway provision NAME --idle-stop 1h.';
-    const lines = [...optionLines(lifeInfos, width), '', ...wrapped(note.split(' '), '', width)];
+    const lines = [...optionLines(lifetimeOptionSpecs, width), '', ...wrapWords(note.split(' '), '', width)];
     return ['When a machine ends by itself, for create and provision', '', ...lines].join('\n');
   }
-  const driver = drivers.find(({ name, also }) => name === topic || also?.includes(topic) === true);
+  const driver = drivers.find(({ name, aliases }) => name === topic || aliases?.includes(topic) === true);
   if (!driver) return undefined;
-  return [`Driver ${driver.name}: ${driver.summary}`, '', ...optionLines(driverInfos[driver.name] ?? [], width)].join(
-    '\n',
-  );
+  return [
+    `Driver ${driver.name}: ${driver.summary}`,
+    '',
+    ...optionLines(driverOptionSpecs[driver.name] ?? [], width),
+  ].join('\n');
 }
 
-function optionLines(infos: readonly OptionInfo[], width: number): readonly string[] {
-  const left = infos.map(leftOf);
+function optionLines(infos: readonly OptionSpec[], width: number): readonly string[] {
+  const left = infos.map(flagColumn);
   const column = Math.min(36, Math.max(...left.map((text) => text.length)) + 2);
   return infos.flatMap((info, index) => {
-    const [first = '', ...rest] = wrapped(rightOf(info).split(' '), '', Math.max(30, width - column - 2));
+    const [first = '', ...rest] = wrapWords(descriptionColumn(info).split(' '), '', Math.max(30, width - column - 2));
     const flag = left[index] ?? '';
     const head =
       flag.length > column - 2
@@ -99,21 +101,21 @@ function optionLines(infos: readonly OptionInfo[], width: number): readonly stri
   });
 }
 
-function leftOf(info: OptionInfo): string {
+function flagColumn(info: OptionSpec): string {
   if (info.secret) return `$${info.env}`;
   const short = info.short === undefined ? '' : `-${info.short}, `;
-  const value = info.kind === 'boolean' ? '' : ` <${info.value}>`;
+  const value = info.kind === 'boolean' ? '' : ` <${info.valueName}>`;
   return `${short}--${info.flag}${value}${info.kind === 'list' ? ' …' : ''}`;
 }
 
-function rightOf(info: OptionInfo): string {
+function descriptionColumn(info: OptionSpec): string {
   const choices = info.choices.length > 0 ? `: ${info.choices.join(', ')}` : '';
   const plain = info.default === undefined || info.default === false || Array.isArray(info.default);
   const initial = info.required ? ' (required)' : plain ? '' : ` (${String(info.default)})`;
   return `${info.description}${choices}${initial}`;
 }
 
-function wrapped(words: readonly string[], indent: string, width: number): readonly string[] {
+function wrapWords(words: readonly string[], indent: string, width: number): readonly string[] {
   const lines: string[] = [];
   for (const word of words) {
     const line = lines.at(-1);

@@ -1,5 +1,5 @@
 /** What a place of the command line takes: a kind of thing, or one of these words. */
-export type Takes =
+export type ValueKind =
   | 'any'
   | 'driver'
   | 'file'
@@ -15,90 +15,95 @@ export type Takes =
   | 'remote'
   | readonly string[];
 
-export type DeclaredOption = {
+export type CompletionOption = {
   /** With their dashes; the one that is shown first. */
   readonly names: readonly string[];
   readonly about: string;
   /** Absent where it has no value. */
-  readonly takes?: Takes;
+  readonly takes?: ValueKind;
   /** May be given more than once. */
   readonly many?: true;
   /** Of this driver alone. */
   readonly driver?: string;
 };
 
-export type DeclaredCommand = {
+export type CompletionCommand = {
   /** Of one word or two. */
   readonly name: string;
   readonly about: string;
-  readonly operands: readonly Takes[];
+  readonly operands: readonly ValueKind[];
   /** The last operand may come again and again. */
   readonly many?: true;
-  readonly options: readonly DeclaredOption[];
+  readonly options: readonly CompletionOption[];
   /** What follows the first operand is another program's command line. */
   readonly raw?: true;
 };
 
-type Named = { readonly name: string; readonly about: string };
+type CompletionEntry = { readonly name: string; readonly about: string };
 
 /** All that a program takes, as plain data: made when it is built, so that a Tab waits for no library. */
-export type Declared = {
-  readonly commands: readonly DeclaredCommand[];
+export type CompletionSpec = {
+  readonly commands: readonly CompletionCommand[];
   /** First words of commands of two. */
-  readonly families: readonly Named[];
+  readonly families: readonly CompletionEntry[];
   /** Options before the command. */
-  readonly globals: readonly DeclaredOption[];
-  readonly drivers: readonly (Named & { readonly also: readonly string[] })[];
+  readonly globals: readonly CompletionOption[];
+  readonly drivers: readonly (CompletionEntry & { readonly also: readonly string[] })[];
   /** What `help` explains besides commands and drivers. */
-  readonly topics: readonly Named[];
+  readonly topics: readonly CompletionEntry[];
   /** Images that can be made by their name. */
   readonly images: readonly string[];
 };
 
 /** What is there right now, read where it is asked for. */
-export type Facts = { machines(): readonly string[]; images(): readonly string[] };
+export type CompletionSources = { listMachines(): readonly string[]; listImages(): readonly string[] };
 
 export type Candidate = { readonly text: string; readonly about?: string };
 /** The shell's own files or folders are candidates too, where it says so. */
-export type Answer = { readonly candidates: readonly Candidate[]; readonly paths?: 'files' | 'folders' };
+export type Completion = { readonly candidates: readonly Candidate[]; readonly paths?: 'files' | 'folders' };
 
 /** What may stand where the last of the words is; those before it are whole. */
-export function complete(declared: Declared, words: readonly string[], facts: Facts): Answer {
+export function complete(declared: CompletionSpec, words: readonly string[], facts: CompletionSources): Completion {
   const current = words.at(-1) ?? '';
-  const { candidates, ...rest } = answer(declared, words.slice(0, -1), current, facts);
+  const { candidates, ...rest } = findCandidates(declared, words.slice(0, -1), current, facts);
   return {
     ...rest,
-    candidates: candidates.filter(({ text }) => text.startsWith(current) && SAFE.test(text) && text !== ''),
+    candidates: candidates.filter(({ text }) => text.startsWith(current) && SAFE_CANDIDATE.test(text) && text !== ''),
   };
 }
 
 /** No blank, no quote and nothing else that a shell would read when it stands on its command line. */
-const SAFE = /^[\w.,:=+@/-]+$/;
+const SAFE_CANDIDATE = /^[\w.,:=+@/-]+$/;
 
 /**
  * One candidate a line, its meaning behind a tab, and last what else there is, in the numbers that completion scripts of many
  * programs know: 4 for no files, 16 for folders alone, 2 for no blank behind the candidate.
  */
-export function shown({ candidates, paths }: Answer): string {
+export function formatCompletion({ candidates, paths }: Completion): string {
   const open = candidates.some(({ text }) => /[:=]$/.test(text)) ? 2 : 0;
   const lines = candidates.map(({ text, about }) => (about ? `${text}\t${about}` : text));
   return [...lines, `:${open + { files: 0, folders: 16, none: 4 }[paths ?? 'none']}`, ''].join('\n');
 }
 
-function answer(declared: Declared, before: readonly string[], current: string, facts: Facts): Answer {
+function findCandidates(
+  declared: CompletionSpec,
+  before: readonly string[],
+  current: string,
+  facts: CompletionSources,
+): Completion {
   const { globals, commands, families } = declared;
-  const at = firstWord(before, globals);
+  const at = findCommandIndex(before, globals);
   const last = globals.find(({ names }) => names.includes(before.at(-1) ?? ''));
-  if (at > before.length && last?.takes) return values(last.takes, current, declared, facts);
+  if (at > before.length && last?.takes) return valueCandidates(last.takes, current, declared, facts);
   const [name, ...rest] = before.slice(at);
   if (name === undefined)
     return current.startsWith('-')
-      ? optionsOrValue(globals, globals, current, declared, facts)
-      : commandNames(declared);
+      ? completeOption(globals, globals, current, declared, facts)
+      : commandCandidates(declared);
   // It explains what commands are named like, two words included.
-  if (name === 'help') return rest.length === 0 ? topics(declared) : members(declared, rest[0] ?? '');
+  if (name === 'help') return rest.length === 0 ? topicCandidates(declared) : memberCandidates(declared, rest[0] ?? '');
   if (!families.some((family) => family.name === name))
-    return inCommand(
+    return completeInCommand(
       commands.find((command) => command.name === name),
       rest,
       current,
@@ -106,15 +111,15 @@ function answer(declared: Declared, before: readonly string[], current: string, 
       facts,
     );
   const second = rest.findIndex((word) => !word.startsWith('-'));
-  if (second < 0) return current.startsWith('-') ? NOTHING : members(declared, name);
+  if (second < 0) return current.startsWith('-') ? NO_CANDIDATES : memberCandidates(declared, name);
   const member = commands.find((command) => command.name === `${name} ${rest[second]}`);
-  return inCommand(member, rest.toSpliced(second, 1), current, declared, facts);
+  return completeInCommand(member, rest.toSpliced(second, 1), current, declared, facts);
 }
 
-const NOTHING: Answer = { candidates: [] };
+const NO_CANDIDATES: Completion = { candidates: [] };
 
 /** Where the command stands among the words, or beyond them. */
-function firstWord(words: readonly string[], globals: readonly DeclaredOption[]): number {
+function findCommandIndex(words: readonly string[], globals: readonly CompletionOption[]): number {
   let at = 0;
   while (words[at]?.startsWith('-') === true) {
     const option = globals.find(({ names }) => names.includes(words[at] ?? ''));
@@ -123,61 +128,61 @@ function firstWord(words: readonly string[], globals: readonly DeclaredOption[])
   return at;
 }
 
-function commandNames({ commands, families }: Declared): Answer {
+function commandCandidates({ commands, families }: CompletionSpec): Completion {
   const single = commands.filter(({ name }) => !name.includes(' '));
-  return { candidates: [...single, ...families].map(named) };
+  return { candidates: [...single, ...families].map(toCandidate) };
 }
 
-function members({ commands }: Declared, family: string): Answer {
+function memberCandidates({ commands }: CompletionSpec, family: string): Completion {
   const own = commands.filter(({ name }) => name.startsWith(`${family} `));
   return { candidates: own.map(({ name, about }) => ({ text: name.slice(family.length + 1), about })) };
 }
 
-function topics(declared: Declared): Answer {
-  return { candidates: [...commandNames(declared).candidates, ...declared.topics.map(named)] };
+function topicCandidates(declared: CompletionSpec): Completion {
+  return { candidates: [...commandCandidates(declared).candidates, ...declared.topics.map(toCandidate)] };
 }
 
-function named({ name, about }: Named): Candidate {
+function toCandidate({ name, about }: CompletionEntry): Candidate {
   return { text: name, about };
 }
 
-function inCommand(
-  command: DeclaredCommand | undefined,
+function completeInCommand(
+  command: CompletionCommand | undefined,
   rest: readonly string[],
   current: string,
-  declared: Declared,
-  facts: Facts,
-): Answer {
-  if (!command) return NOTHING;
-  const { operands, used, pending, ended } = read(command, rest);
-  if (pending?.takes) return values(pending.takes, current, declared, facts);
+  declared: CompletionSpec,
+  facts: CompletionSources,
+): Completion {
+  if (!command) return NO_CANDIDATES;
+  const { operands, used, pending, ended } = parseWords(command, rest);
+  if (pending?.takes) return valueCandidates(pending.takes, current, declared, facts);
   if (current.startsWith('-') && !ended) {
-    const driver = chosenDriver(command, rest, declared);
+    const driver = driverFromWords(command, rest, declared);
     const offered = command.options
       .filter((option) => driver === undefined || option.driver === undefined || option.driver === driver)
       .filter((option) => option.many === true || !used.includes(option));
-    return optionsOrValue(offered, command.options, current, declared, facts);
+    return completeOption(offered, command.options, current, declared, facts);
   }
   const many = command.many === true ? command.operands.at(-1) : undefined;
   const takes = command.raw === true && operands.length > 0 ? undefined : (command.operands[operands.length] ?? many);
-  if (takes === undefined) return NOTHING;
-  const { candidates, ...paths } = values(takes, current, declared, facts);
+  if (takes === undefined) return NO_CANDIDATES;
+  const { candidates, ...paths } = valueCandidates(takes, current, declared, facts);
   return { ...paths, candidates: candidates.filter(({ text }) => !operands.includes(text)) };
 }
 
-type Read = {
+type ParsedWords = {
   readonly operands: readonly string[];
-  readonly used: readonly DeclaredOption[];
+  readonly used: readonly CompletionOption[];
   /** The option whose value comes next. */
-  readonly pending: DeclaredOption | undefined;
+  readonly pending: CompletionOption | undefined;
   /** What comes next is no option, whatever it looks like. */
   readonly ended: boolean;
 };
 
-function read({ options, raw }: DeclaredCommand, words: readonly string[]): Read {
+function parseWords({ options, raw }: CompletionCommand, words: readonly string[]): ParsedWords {
   const operands: string[] = [];
-  const used: DeclaredOption[] = [];
-  let pending: DeclaredOption | undefined;
+  const used: CompletionOption[] = [];
+  let pending: CompletionOption | undefined;
   let ended = false;
   for (const word of words) {
     if (pending) pending = undefined;
@@ -186,7 +191,7 @@ function read({ options, raw }: DeclaredCommand, words: readonly string[]): Read
       ended ||= raw === true;
     } else if (word === '--') ended = true;
     else {
-      const option = optionOf(word, options);
+      const option = findOption(word, options);
       if (option) used.push(option);
       if (option?.takes !== undefined && !word.includes('=')) pending = option;
     }
@@ -194,35 +199,35 @@ function read({ options, raw }: DeclaredCommand, words: readonly string[]): Read
   return { operands, used, pending, ended };
 }
 
-function optionOf(word: string, options: readonly DeclaredOption[]): DeclaredOption | undefined {
+function findOption(word: string, options: readonly CompletionOption[]): CompletionOption | undefined {
   const [name = ''] = word.split('=', 1);
   return options.find(({ names }) => names.includes(name));
 }
 
 /** The one that is named, or that another flag speaks of. */
-function chosenDriver(
-  { options }: DeclaredCommand,
+function driverFromWords(
+  { options }: CompletionCommand,
   words: readonly string[],
-  { drivers }: Declared,
+  { drivers }: CompletionSpec,
 ): string | undefined {
   const said = words.flatMap((word, at) => {
-    if (optionOf(word, options)?.takes !== 'driver') return [];
+    if (findOption(word, options)?.takes !== 'driver') return [];
     return [word.includes('=') ? word.slice(word.indexOf('=') + 1) : (words[at + 1] ?? '')];
   });
   const name = said.at(-1);
   if (name === undefined)
-    return words.map((word) => optionOf(word, options)?.driver).find((driver) => driver !== undefined);
+    return words.map((word) => findOption(word, options)?.driver).find((driver) => driver !== undefined);
   return drivers.find((driver) => driver.name === name || driver.also.includes(name))?.name;
 }
 
 /** Names of options; behind `--name=`, what its value may be. */
-function optionsOrValue(
-  offered: readonly DeclaredOption[],
-  all: readonly DeclaredOption[],
+function completeOption(
+  offered: readonly CompletionOption[],
+  all: readonly CompletionOption[],
   current: string,
-  declared: Declared,
-  facts: Facts,
-): Answer {
+  declared: CompletionSpec,
+  facts: CompletionSources,
+): Completion {
   const equals = current.indexOf('=');
   if (equals < 0) {
     // Of several names that mean the same, one is enough.
@@ -232,36 +237,41 @@ function optionsOrValue(
     });
     return { candidates: texts };
   }
-  const takes = optionOf(current, all)?.takes;
-  if (takes === undefined) return NOTHING;
-  const { candidates, ...paths } = values(takes, current.slice(equals + 1), declared, facts);
+  const takes = findOption(current, all)?.takes;
+  if (takes === undefined) return NO_CANDIDATES;
+  const { candidates, ...paths } = valueCandidates(takes, current.slice(equals + 1), declared, facts);
   const head = current.slice(0, equals + 1);
   return { ...paths, candidates: candidates.map((candidate) => ({ ...candidate, text: `${head}${candidate.text}` })) };
 }
 
-function values(takes: Takes, current: string, { drivers, images }: Declared, facts: Facts): Answer {
+function valueCandidates(
+  takes: ValueKind,
+  current: string,
+  { drivers, images }: CompletionSpec,
+  facts: CompletionSources,
+): Completion {
   const plain = (texts: readonly string[]): readonly Candidate[] => [...new Set(texts)].map((text) => ({ text }));
   if (typeof takes !== 'string') return { candidates: plain(takes) };
   switch (takes) {
     case 'any':
-      return NOTHING;
+      return NO_CANDIDATES;
     case 'driver':
-      return { candidates: drivers.map(named) };
+      return { candidates: drivers.map(toCandidate) };
     case 'file':
       return { candidates: [], paths: 'files' };
     case 'folder':
       return { candidates: [], paths: 'folders' };
     case 'image':
-      return { candidates: plain([...images, ...facts.images()]), paths: 'files' };
+      return { candidates: plain([...images, ...facts.listImages()]), paths: 'files' };
     case 'kept-image':
-      return { candidates: plain(facts.images()) };
+      return { candidates: plain(facts.listImages()) };
     case 'machine':
-      return { candidates: plain(facts.machines()) };
+      return { candidates: plain(facts.listMachines()) };
     case 'place':
     case 'remote': {
       // What lies on a machine, only the machine could tell.
-      if (current.includes(':')) return NOTHING;
-      const candidates = plain(facts.machines().map((name) => `${name}:`));
+      if (current.includes(':')) return NO_CANDIDATES;
+      const candidates = plain(facts.listMachines().map((name) => `${name}:`));
       return takes === 'place' ? { candidates, paths: 'files' } : { candidates };
     }
   }

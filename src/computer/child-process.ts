@@ -3,20 +3,20 @@ import { writeFile } from 'node:fs/promises';
 import { constants, setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
 import type { Computer } from './computer.ts';
-import { canceled, systemCode } from '../errors.ts';
+import { canceledError, systemCode } from '../errors.ts';
 
 /** How a program of this computer ended, with the last lines that it wrote. */
-export type Ended = { readonly code: number; readonly lines: readonly string[] };
+export type ChildResult = { readonly code: number; readonly lines: readonly string[] };
 
-const KEPT = 200;
+const MAX_KEPT_LINES = 200;
 /** What programs get to take away what they have half made. */
 const GRACE_SECONDS = 10;
 /** What programs need of our environment. Whatever else stands there may be a secret, and is none of their business. */
-const PASSED =
+const PASSED_VARIABLES =
   /^(PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TMPDIR|TEMP|TMP|TERM|XDG_\w+|SystemRoot|ComSpec|PATHEXT|APPDATA|LOCALAPPDATA|USERPROFILE|DEBIAN_FRONTEND)$/i;
 
 /** Where the packages come from is often behind one; it may hold a password, so only who fetches is told. */
-export function proxiesOf(env: Computer['env']): Readonly<Record<string, string>> {
+export function proxyVariablesIn(env: Computer['env']): Readonly<Record<string, string>> {
   const found = Object.entries(env).filter(([name, value]) => value && /^(https?|no)_proxy$/i.test(name));
   return Object.fromEntries(found) as Record<string, string>;
 }
@@ -25,7 +25,7 @@ export function childEnvironment(
   { env }: Pick<Computer, 'env'>,
   more: Readonly<Record<string, string>> = {},
 ): NodeJS.ProcessEnv {
-  const passed = Object.entries(env).filter(([name, value]) => value !== undefined && PASSED.test(name));
+  const passed = Object.entries(env).filter(([name, value]) => value !== undefined && PASSED_VARIABLES.test(name));
   return { ...Object.fromEntries(passed), ...more } as NodeJS.ProcessEnv;
 }
 
@@ -43,9 +43,9 @@ export function runChild(
     readonly log: (line: string) => void;
     readonly signal: AbortSignal;
   },
-): Promise<Ended> {
+): Promise<ChildResult> {
   return new Promise((resolve, reject) => {
-    if (how.signal.aborted) return reject(canceled());
+    if (how.signal.aborted) return reject(canceledError());
     const group = how.computer.platform !== 'win32';
     const child = spawn(file, argv, {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -59,7 +59,7 @@ export function runChild(
         const text = line.trimEnd();
         if (text === '') return;
         lines.push(text);
-        if (lines.length > KEPT) lines.shift();
+        if (lines.length > MAX_KEPT_LINES) lines.shift();
         how.log(text);
       });
     }
@@ -68,8 +68,8 @@ export function runChild(
       const { pid } = child;
       if (pid === undefined) return;
       // A shell that is just starting a program may miss the first one.
-      end(pid, group, 'SIGTERM');
-      last = setTimeout(() => end(pid, group, 'SIGKILL'), GRACE_SECONDS * 1000);
+      signalProcess(pid, group, 'SIGTERM');
+      last = setTimeout(() => signalProcess(pid, group, 'SIGKILL'), GRACE_SECONDS * 1000);
     };
     const over = (): void => {
       clearTimeout(last);
@@ -82,14 +82,14 @@ export function runChild(
     });
     child.once('close', (code) => {
       over();
-      if (how.signal.aborted) reject(canceled());
+      if (how.signal.aborted) reject(canceledError());
       else resolve({ code: code ?? 1, lines });
     });
   });
 }
 
 /** Lets a process of ours, with a session of its own, stand behind all else that this computer has to do, as far as the system allows. */
-export async function giveWay(pid: number): Promise<void> {
+export async function lowerPriority(pid: number): Promise<void> {
   // It may have ended, or has no such number: nothing depends on its priority.
   const refused = (error: unknown): void => {
     if (systemCode(error) === undefined) throw error;
@@ -104,7 +104,7 @@ export async function giveWay(pid: number): Promise<void> {
 }
 
 /** SIGTERM lets it take away what it has half made. */
-function end(pid: number, group: boolean, signal: 'SIGTERM' | 'SIGKILL'): void {
+function signalProcess(pid: number, group: boolean, signal: 'SIGTERM' | 'SIGKILL'): void {
   try {
     process.kill(group ? -pid : pid, signal);
   } catch (error) {

@@ -7,7 +7,7 @@ export type Computer = {
   /** The folder of all that Slipway keeps: `~/.slipway`, or SLIPWAY_HOME. */
   readonly home: string;
   /** Where the records of machines lie, and so what the store is known by elsewhere: `home`, unless told. */
-  readonly records?: string;
+  readonly storeHome?: string;
   /** The folder `templates/` of this package. */
   readonly templates: string;
 };

@@ -10,74 +10,74 @@ export type FileChange =
   /** A folder goes once nothing is in it. */
   | { readonly do: 'prune'; readonly path: string }
   /** A line at the top of a file of the user's, in which all else stays as it is, byte for byte. */
-  | ({ readonly do: 'include' } & Inclusion)
+  | ({ readonly do: 'include' } & IncludeLine)
   /** That line goes, unless there still is a file that it is for. */
-  | ({ readonly do: 'exclude' } & Inclusion);
+  | ({ readonly do: 'exclude' } & IncludeLine);
 
 /** `line` makes a program read the files of `folder` that end in `ending`. */
-export type Inclusion = {
+export type IncludeLine = {
   readonly path: string;
   readonly line: string;
   readonly folder: string;
-  readonly ending: string;
+  readonly suffix: string;
 };
 
-export async function applyChanges(changes: readonly FileChange[]): Promise<void> {
+export async function applyFileChanges(changes: readonly FileChange[]): Promise<void> {
   for (const change of changes) {
-    if (change.do === 'write') await writeWhole(change.path, change.content, change.mode);
+    if (change.do === 'write') await writeFileAtomic(change.path, change.content, change.mode);
     else if (change.do === 'delete') await rm(change.path, { recursive: true, force: true });
-    else if (change.do === 'prune') await prune(change.path);
-    else if (change.do === 'include') await include(change);
-    else await exclude(change);
+    else if (change.do === 'prune') await removeFolderIfEmpty(change.path);
+    else if (change.do === 'include') await addIncludeLine(change);
+    else await removeIncludeLine(change);
   }
 }
 
-async function prune(folder: string): Promise<void> {
+async function removeFolderIfEmpty(folder: string): Promise<void> {
   await rmdir(folder).catch((error: unknown) => {
     if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(systemCode(error) ?? '')) throw error;
   });
 }
 
-async function include({ path, line }: Inclusion): Promise<void> {
-  const { text, mode } = await bytesOf(path);
+async function addIncludeLine({ path, line }: IncludeLine): Promise<void> {
+  const { text, mode } = await readFileContent(path);
   if (text.split(/\r?\n/).includes(line)) return;
-  await writeWhole(path, Buffer.from(`${line}\n${text}`, 'latin1'), mode);
+  await writeFileAtomic(path, Buffer.from(`${line}\n${text}`, 'latin1'), mode);
 }
 
-async function exclude(inclusion: Inclusion): Promise<void> {
-  const { path, line, folder, ending } = inclusion;
+async function removeIncludeLine(inclusion: IncludeLine): Promise<void> {
+  const { path, line, folder, suffix } = inclusion;
   const isNeeded = async (): Promise<boolean> =>
-    (await readdir(folder).catch(nothingThere(() => []))).some((name) => name.endsWith(ending));
+    (await readdir(folder).catch(fallbackIfMissing(() => []))).some((name) => name.endsWith(suffix));
   if (await isNeeded()) return;
-  const { text, mode, own } = await bytesOf(path);
+  const { text, mode, isRegularFile } = await readFileContent(path);
   const lines = text.split('\n');
   const at = lines.findIndex((one) => one.replace(/\r$/, '') === line);
   if (at < 0) return;
   const rest = lines.toSpliced(at, 1).join('\n');
-  if (rest === '' && own) await rm(path, { force: true });
-  else await writeWhole(path, Buffer.from(rest, 'latin1'), mode);
+  if (rest === '' && isRegularFile) await rm(path, { force: true });
+  else await writeFileAtomic(path, Buffer.from(rest, 'latin1'), mode);
   // Another command may have added a file just now, and seen the line still there.
-  if (await isNeeded()) await include(inclusion);
+  if (await isNeeded()) await addIncludeLine(inclusion);
 }
 
-type Bytes = {
+type FileContent = {
   readonly text: string;
   readonly mode: number;
-  /** No link to a file elsewhere. */ readonly own: boolean;
+  /** No link to a file elsewhere. */ readonly isRegularFile: boolean;
 };
 
 /** A file as latin1, in which each byte is a character and comes back as it was; '' where there is none. */
-async function bytesOf(path: string): Promise<Bytes> {
-  const none = { text: '', mode: 0o600, own: true };
+async function readFileContent(path: string): Promise<FileContent> {
+  const none = { text: '', mode: 0o600, isRegularFile: true };
   try {
     const [text, { mode }, link] = await Promise.all([readFile(path, 'latin1'), stat(path), lstat(path)]);
-    return { text, mode: mode & 0o777, own: link.isFile() };
+    return { text, mode: mode & 0o777, isRegularFile: link.isFile() };
   } catch (error) {
-    return nothingThere(() => none)(error);
+    return fallbackIfMissing(() => none)(error);
   }
 }
 
-function nothingThere<T>(instead: () => T): (error: unknown) => T {
+function fallbackIfMissing<T>(instead: () => T): (error: unknown) => T {
   return (error) => {
     if (systemCode(error) === 'ENOENT') return instead();
     throw error;
@@ -88,7 +88,7 @@ function nothingThere<T>(instead: () => T): (error: unknown) => T {
  * Writes a file whole or not at all: a temporary file beside it, fsync, rename, fsync of the folder. A full disk or a
  * kill leaves the old content. Folders that are missing are made 0700.
  */
-export async function writeWhole(place: string, content: string | Uint8Array, mode: number): Promise<void> {
+export async function writeFileAtomic(place: string, content: string | Uint8Array, mode: number): Promise<void> {
   // A link stays a link: what it points to is what is written.
   const path = await realpath(place).catch(() => place);
   const folder = dirname(path);
@@ -114,7 +114,7 @@ export async function writeWhole(place: string, content: string | Uint8Array, mo
 }
 
 /** The text of a file that may be missing. */
-export async function readIfThere(path: string): Promise<string | undefined> {
+export async function readFileIfExists(path: string): Promise<string | undefined> {
   return readFile(path, 'utf8').catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;

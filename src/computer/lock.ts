@@ -4,12 +4,12 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { localFileError } from './files.ts';
-import { canceled, SlipwayError, systemCode } from '../errors.ts';
+import { canceledError, SlipwayError, systemCode } from '../errors.ts';
 
 const POLL_MILLISECONDS = 200;
 
 /** Written into the lock; `started` tells a process from a later one that got the same number. */
-type Owner = { readonly pid: number; readonly started: string; readonly host: string };
+type LockOwner = { readonly pid: number; readonly started: string; readonly host: string };
 
 /**
  * One worker per folder, and a dead one's lock is taken over at once, without two heirs: locks are numbered files, the
@@ -18,16 +18,16 @@ type Owner = { readonly pid: number; readonly started: string; readonly host: st
  * empties it instead.
  */
 export async function takeLock(folder: string, what: string): Promise<AsyncDisposable> {
-  const mine = JSON.stringify(await ownerOf(process.pid));
+  const mine = JSON.stringify(await identifyProcess(process.pid));
   for (;;) {
-    const before = await lockNumbers(folder);
+    const before = await listLockNumbers(folder);
     const highest = before.at(-1) ?? 0;
-    const owner = highest > 0 ? await readOwner(join(folder, `lock.${highest}`)) : undefined;
-    if (owner && (await isAlive(owner))) throw busy(what, owner);
+    const owner = highest > 0 ? await readLockOwner(join(folder, `lock.${highest}`)) : undefined;
+    if (owner && (await isOwnerAlive(owner))) throw busyError(what, owner);
 
     const path = join(folder, `lock.${highest + 1}`);
-    if (!(await createWhole(path, mine))) continue;
-    const after = await lockNumbers(folder);
+    if (!(await createFileAtomic(path, mine))) continue;
+    const after = await listLockNumbers(folder);
     if (after.at(-1) !== highest + 1) {
       await rm(path, { force: true });
       continue;
@@ -52,7 +52,7 @@ export async function waitForLock(
 ): Promise<AsyncDisposable> {
   let told = '';
   for (;;) {
-    if (how.signal.aborted) throw canceled();
+    if (how.signal.aborted) throw canceledError();
     try {
       return await takeLock(folder, what);
     } catch (error) {
@@ -61,12 +61,12 @@ export async function waitForLock(
       told = error.message;
     }
     await sleep(POLL_MILLISECONDS, undefined, { signal: how.signal }).catch(() => {
-      throw canceled();
+      throw canceledError();
     });
   }
 }
 
-async function lockNumbers(folder: string): Promise<readonly number[]> {
+async function listLockNumbers(folder: string): Promise<readonly number[]> {
   const names = await readdir(folder);
   return names
     .map((name) => /^lock\.(\d+)$/.exec(name)?.[1])
@@ -76,7 +76,7 @@ async function lockNumbers(folder: string): Promise<readonly number[]> {
 }
 
 /** The file appears with its content or not at all; false when somebody else made it first. */
-async function createWhole(path: string, content: string): Promise<boolean> {
+async function createFileAtomic(path: string, content: string): Promise<boolean> {
   const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
   try {
     await writeFile(temporary, content, { mode: 0o600, flag: 'wx' });
@@ -90,13 +90,13 @@ async function createWhole(path: string, content: string): Promise<boolean> {
   }
 }
 
-async function readOwner(path: string): Promise<Owner | undefined> {
+async function readLockOwner(path: string): Promise<LockOwner | undefined> {
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT') return '';
     throw error;
   });
   try {
-    const owner = JSON.parse(text) as Owner;
+    const owner = JSON.parse(text) as LockOwner;
     return typeof owner.pid === 'number' ? owner : undefined;
   } catch {
     // Empty means released; anything else that is not JSON was cut off by a crash of the machine: nobody's either way.
@@ -104,12 +104,12 @@ async function readOwner(path: string): Promise<Owner | undefined> {
   }
 }
 
-async function ownerOf(pid: number): Promise<Owner> {
-  return { pid, started: await startOf(pid), host: hostname() };
+async function identifyProcess(pid: number): Promise<LockOwner> {
+  return { pid, started: await readProcessStart(pid), host: hostname() };
 }
 
 /** When the process began, in clock ticks since boot, with the boot's id; '' where the system does not tell. */
-async function startOf(pid: number): Promise<string> {
+async function readProcessStart(pid: number): Promise<string> {
   try {
     const [stat, boot] = await Promise.all([
       readFile(`/proc/${pid}/stat`, 'utf8'),
@@ -123,7 +123,7 @@ async function startOf(pid: number): Promise<string> {
   }
 }
 
-async function isAlive(owner: Owner): Promise<boolean> {
+async function isOwnerAlive(owner: LockOwner): Promise<boolean> {
   // A store on a shared disk: a process of another computer can't be looked at, so its word stands.
   if (owner.host !== hostname()) return true;
   try {
@@ -132,10 +132,10 @@ async function isAlive(owner: Owner): Promise<boolean> {
     if (systemCode(error) === 'ESRCH') return false;
     if (systemCode(error) !== 'EPERM') throw error;
   }
-  return owner.started === '' || owner.started === (await startOf(owner.pid));
+  return owner.started === '' || owner.started === (await readProcessStart(owner.pid));
 }
 
-function busy(what: string, owner: Owner): SlipwayError {
+function busyError(what: string, owner: LockOwner): SlipwayError {
   const where = owner.host === hostname() ? '' : ` on ${owner.host}`;
   return new SlipwayError('MACHINE_BUSY', `Another command is working on "${what}" (process ${owner.pid}${where})`, {
     hint: 'Wait for it to end, then run this again',

@@ -10,7 +10,7 @@ export type PackageManager = 'apt' | 'dnf' | 'pacman' | 'zypper' | 'brew' | 'win
 export type Program = {
   readonly command: string;
   /** Any of these names does as well. */
-  readonly also?: readonly string[];
+  readonly alternatives?: readonly string[];
   /** A verb first, as in "qemu-img, which makes disks of VMs": `makes disks of VMs`. */
   readonly purpose: string;
   readonly packages: Readonly<Partial<Record<PackageManager, readonly string[]>>>;
@@ -21,21 +21,21 @@ export type Program = {
 };
 
 /** How to get programs: what a person types, and the same as argv. */
-export type Mending = {
+export type InstallPlan = {
   readonly manager: PackageManager | undefined;
   readonly commands: readonly (readonly string[])[];
   /** Programs that no package manager of this computer has. */
   readonly unpackaged: readonly Program[];
   /** Nothing is left to a person but to agree. */
-  readonly complete: boolean;
+  readonly canInstall: boolean;
   /** The one line to type, or where to look. */
-  readonly line: string;
+  readonly instruction: string;
 };
 
 /** What decides over installing, besides the package manager. */
-export type Rights = { readonly root: boolean; readonly sudo: boolean };
+export type Privileges = { readonly root: boolean; readonly sudo: boolean };
 
-const EXECUTABLES: Readonly<Record<PackageManager, string>> = {
+const MANAGER_EXECUTABLES: Readonly<Record<PackageManager, string>> = {
   apt: 'apt-get',
   dnf: 'dnf',
   pacman: 'pacman',
@@ -44,7 +44,7 @@ const EXECUTABLES: Readonly<Record<PackageManager, string>> = {
   winget: 'winget',
   choco: 'choco',
 };
-const MANAGERS: Readonly<Partial<Record<NodeJS.Platform, readonly PackageManager[]>>> = {
+const MANAGERS_BY_PLATFORM: Readonly<Partial<Record<NodeJS.Platform, readonly PackageManager[]>>> = {
   linux: ['apt', 'dnf', 'pacman', 'zypper'],
   darwin: ['brew'],
   win32: ['winget', 'choco'],
@@ -53,14 +53,14 @@ const WINGET_INSTALL = ['winget', 'install', '--exact', '--id'];
 /** Users' PATHs often lack these, and programs that are there work all the same. */
 const POSIX_FOLDERS = ['/usr/sbin', '/sbin', '/usr/local/sbin', '/opt/homebrew/bin'];
 
-type Wanted = Pick<Program, 'command' | 'also' | 'folders'>;
+type ProgramLookup = Pick<Program, 'command' | 'alternatives' | 'folders'>;
 
 /** The absolute path of a program, found without starting one. */
-export async function findProgram(program: Wanted, computer: Computer): Promise<string | undefined> {
-  const names = [program.command, ...(program.also ?? [])].flatMap((name) =>
-    endings(computer).map((end) => name + end),
+export async function findProgram(program: ProgramLookup, computer: Computer): Promise<string | undefined> {
+  const names = [program.command, ...(program.alternatives ?? [])].flatMap((name) =>
+    executableExtensions(computer).map((end) => name + end),
   );
-  for (const folder of foldersOf(program, computer)) {
+  for (const folder of searchFolders(program, computer)) {
     for (const name of names) {
       const path = join(folder, name);
       if (await isExecutable(path, computer)) return path;
@@ -69,14 +69,17 @@ export async function findProgram(program: Wanted, computer: Computer): Promise<
   return undefined;
 }
 
-export async function missingPrograms(programs: readonly Program[], computer: Computer): Promise<readonly Program[]> {
+export async function findMissingPrograms(
+  programs: readonly Program[],
+  computer: Computer,
+): Promise<readonly Program[]> {
   const found = await Promise.all(programs.map((program) => findProgram(program, computer)));
   return programs.filter((_program, index) => found[index] === undefined);
 }
 
-export async function packageManager(computer: Computer): Promise<PackageManager | undefined> {
-  for (const manager of MANAGERS[computer.platform] ?? []) {
-    if ((await findProgram({ command: EXECUTABLES[manager] }, computer)) !== undefined) return manager;
+export async function findPackageManager(computer: Computer): Promise<PackageManager | undefined> {
+  for (const manager of MANAGERS_BY_PLATFORM[computer.platform] ?? []) {
+    if ((await findProgram({ command: MANAGER_EXECUTABLES[manager] }, computer)) !== undefined) return manager;
   }
   return undefined;
 }
@@ -85,13 +88,13 @@ export async function packageManager(computer: Computer): Promise<PackageManager
 export function installCommands(
   missing: readonly Program[],
   manager: PackageManager,
-  { root, sudo }: Rights,
+  { root, sudo }: Privileges,
 ): readonly (readonly string[])[] {
   const packages = packagesOf(missing, manager);
   if (packages.length === 0) return [];
-  const needsRoot = MANAGERS.linux?.includes(manager) === true;
+  const needsRoot = MANAGERS_BY_PLATFORM.linux?.includes(manager) === true;
   const prefix = needsRoot && !root && sudo ? ['sudo'] : [];
-  return commandsOf(manager, packages).map((command) => [...prefix, ...command]);
+  return managerCommands(manager, packages).map((command) => [...prefix, ...command]);
 }
 
 export function packagesOf(missing: readonly Program[], manager: PackageManager): readonly string[] {
@@ -99,29 +102,35 @@ export function packagesOf(missing: readonly Program[], manager: PackageManager)
 }
 
 /** As a person types them, in the shell that goes with the manager: PowerShell 5 has no `&&`. */
-export function shownCommands(commands: readonly (readonly string[])[], manager: PackageManager): string {
-  return commands.map((argv) => argv.join(' ')).join(MANAGERS.win32?.includes(manager) === true ? '; ' : ' && ');
+export function formatCommands(commands: readonly (readonly string[])[], manager: PackageManager): string {
+  return commands
+    .map((argv) => argv.join(' '))
+    .join(MANAGERS_BY_PLATFORM.win32?.includes(manager) === true ? '; ' : ' && ');
 }
 
-export async function mendingOf(missing: readonly Program[], computer: Computer): Promise<Mending> {
-  const manager = await packageManager(computer);
+export async function planInstall(missing: readonly Program[], computer: Computer): Promise<InstallPlan> {
+  const manager = await findPackageManager(computer);
   const sudo = (await findProgram({ command: 'sudo' }, computer)) !== undefined;
-  return mendingBy(missing, manager, { root: isRoot(), sudo });
+  return installPlanFor(missing, manager, { root: isRoot(), sudo });
 }
 
-export function mendingBy(missing: readonly Program[], manager: PackageManager | undefined, rights: Rights): Mending {
+export function installPlanFor(
+  missing: readonly Program[],
+  manager: PackageManager | undefined,
+  rights: Privileges,
+): InstallPlan {
   const commands = manager === undefined ? [] : installCommands(missing, manager, rights);
   const unpackaged = missing.filter(
     ({ packages }) => manager === undefined || packagesOf([{ packages } as Program], manager).length === 0,
   );
-  const mayInstall = rights.root || rights.sudo || MANAGERS.linux?.includes(manager ?? 'brew') !== true;
-  const line = manager === undefined || commands.length === 0 ? [] : [shownCommands(commands, manager)];
+  const mayInstall = rights.root || rights.sudo || MANAGERS_BY_PLATFORM.linux?.includes(manager ?? 'brew') !== true;
+  const line = manager === undefined || commands.length === 0 ? [] : [formatCommands(commands, manager)];
   return {
     manager,
     commands,
     unpackaged,
-    complete: unpackaged.length === 0 && mayInstall,
-    line: [
+    canInstall: unpackaged.length === 0 && mayInstall,
+    instruction: [
       ...line.map((text) => (mayInstall ? text : `as root: ${text}`)),
       ...unpackaged.map(({ command, link }) => `get ${command} from ${link}`),
     ].join('; '),
@@ -129,13 +138,13 @@ export function mendingBy(missing: readonly Program[], manager: PackageManager |
 }
 
 /** The docker client; whatever package it came from, `docker` is what counts. */
-export async function clientProgram(computer: Computer): Promise<Program> {
+export async function getDockerClientProgram(computer: Computer): Promise<Program> {
   const release = computer.platform === 'linux' ? await readFile('/etc/os-release', 'utf8').catch(() => '') : '';
-  return dockerClient(release);
+  return dockerClientFor(release);
 }
 
 /** Debian has the client in a package of its own since 13; before, and in Ubuntu, it comes with the engine's. */
-export function dockerClient(osRelease: string): Program {
+export function dockerClientFor(osRelease: string): Program {
   const id = /^ID="?([\w.-]+)"?$/m.exec(osRelease)?.[1];
   // Testing and unstable have no number.
   const version = Number(/^VERSION_ID="?(\d+)/m.exec(osRelease)?.[1] ?? Infinity);
@@ -191,7 +200,7 @@ export function sshfsProgram({ platform }: Pick<Computer, 'platform'>): Program 
   };
 }
 
-function commandsOf(manager: PackageManager, packages: readonly string[]): readonly (readonly string[])[] {
+function managerCommands(manager: PackageManager, packages: readonly string[]): readonly (readonly string[])[] {
   switch (manager) {
     case 'apt':
       // A fresh computer has no package lists, and old ones name files that are gone.
@@ -214,14 +223,14 @@ function commandsOf(manager: PackageManager, packages: readonly string[]): reado
   }
 }
 
-function foldersOf({ folders = [] }: Wanted, { platform, env }: Computer): readonly string[] {
+function searchFolders({ folders = [] }: ProgramLookup, { platform, env }: Computer): readonly string[] {
   const windows = platform === 'win32';
   const listed = (env.PATH ?? '').split(windows ? ';' : ':');
   // A folder that depends on where one stands is no place to take a program from.
   return [...listed, ...folders, ...(windows ? [] : POSIX_FOLDERS)].filter((folder) => isAbsolute(folder));
 }
 
-function endings({ platform, env }: Computer): readonly string[] {
+function executableExtensions({ platform, env }: Computer): readonly string[] {
   return platform === 'win32' ? (env.PATHEXT || '.COM;.EXE;.BAT;.CMD').split(';') : [''];
 }
 

@@ -1,28 +1,28 @@
-import type { Declared, DeclaredCommand, DeclaredOption, Takes } from '../completion/complete.ts';
-import { declaredDrivers, imageNames, takenBy } from '../cli/completion-data.ts';
-import { credentialInfos, machineInfos } from '../cli/spec.ts';
+import type { CompletionSpec, CompletionCommand, CompletionOption, ValueKind } from '../completion/complete.ts';
+import { completionDrivers, imageNames, valueKindOf } from '../cli/completion-data.ts';
+import { credentialOptionSpecs, machineOptionSpecs } from '../cli/spec-from-flags.ts';
 import { drivers } from '../drivers/registry.ts';
-import type { OldCommand } from './command.ts';
-import { commands } from './commands/all.ts';
+import type { DockerMachineCommand } from './docker-machine-command.ts';
+import { commands } from './commands/docker-machine-command-list.ts';
 import { driverFlags } from './commands/create.ts';
-import type { Flag } from './flags.ts';
+import type { Flag } from './go-flags.ts';
 import { globalFlags } from './help.ts';
-import { oldDriver } from './machines.ts';
+import { dockerMachineDriverName } from './machine-arguments.ts';
 
-const HELP: DeclaredOption = { names: ['--help', '-h', '-help'], about: 'show help' };
+const HELP_OPTION: CompletionOption = { names: ['--help', '-h', '-help'], about: 'show help' };
 
 /** What completion knows of `docker-machine`, from the declarations that the program itself reads. */
-export async function declared(): Promise<Declared> {
+export async function generateCompletionSpec(): Promise<CompletionSpec> {
   const loaded = await Promise.all(commands.map(async ({ load }) => load()));
   return {
     commands: [
-      ...loaded.map(commandOf),
+      ...loaded.map(toDeclaredCommand),
       { name: 'help', about: 'Shows a list of commands or help for one command', operands: [], options: [] },
     ],
     families: [],
-    globals: globalFlags.map((flag) => optionOf(flag)),
-    drivers: declaredDrivers().map(({ name, about, also }) => ({
-      name: oldDriver(name),
+    globals: globalFlags.map((flag) => toDeclaredOption(flag)),
+    drivers: completionDrivers().map(({ name, about, also }) => ({
+      name: dockerMachineDriverName(name),
       about,
       also: [name, ...also],
     })),
@@ -32,7 +32,7 @@ export async function declared(): Promise<Declared> {
 }
 
 /** What stands behind these; behind all others it is machines. */
-const OPERANDS: Readonly<Record<string, readonly Takes[]>> = {
+const COMMAND_OPERANDS: Readonly<Record<string, readonly ValueKind[]>> = {
   active: [],
   create: [],
   ls: [],
@@ -42,40 +42,42 @@ const OPERANDS: Readonly<Record<string, readonly Takes[]>> = {
   version: [],
 };
 
-function commandOf({ name, summary, flags, more, raw }: OldCommand): DeclaredCommand {
-  const ofDrivers = more === undefined ? [] : drivers.flatMap((driver) => optionsOf(driver.name));
+function toDeclaredCommand({ name, summary, flags, loadDriverFlags, raw }: DockerMachineCommand): CompletionCommand {
+  const ofDrivers = loadDriverFlags === undefined ? [] : drivers.flatMap((driver) => driverOptionsOf(driver.name));
   return {
     name,
     about: summary,
-    ...(OPERANDS[name] === undefined ? { operands: ['machine'], many: true } : { operands: OPERANDS[name] }),
-    options: [...flags.map((flag) => optionOf(flag)), ...ofDrivers, HELP],
+    ...(COMMAND_OPERANDS[name] === undefined
+      ? { operands: ['machine'], many: true }
+      : { operands: COMMAND_OPERANDS[name] }),
+    options: [...flags.map((flag) => toDeclaredOption(flag)), ...ofDrivers, HELP_OPTION],
     ...(raw === true ? { raw } : {}),
   };
 }
 
-function optionsOf(driver: string): readonly DeclaredOption[] {
-  return driverFlags(driver).map((flag) => ({ ...optionOf(flag), driver: oldDriver(driver) }));
+function driverOptionsOf(driver: string): readonly CompletionOption[] {
+  return driverFlags(driver).map((flag) => ({ ...toDeclaredOption(flag), driver: dockerMachineDriverName(driver) }));
 }
 
 /** One dash is as good as two. */
-function optionOf(flag: Flag): DeclaredOption {
+function toDeclaredOption(flag: Flag): CompletionOption {
   const long = flag.names.filter((name) => name.length > 1);
   const short = flag.names.filter((name) => name.length === 1);
   return {
     names: [...long.map((name) => `--${name}`), ...[...short, ...long].map((name) => `-${name}`)],
     about: flag.usage,
-    ...(flag.kind === 'switch' ? {} : { takes: valueOf(flag) }),
+    ...(flag.kind === 'switch' ? {} : { takes: completionValueFor(flag) }),
     ...(flag.kind === 'list' ? { many: true } : {}),
   };
 }
 
-function valueOf({ names: [name = '', ...others] }: Flag): Takes {
+function completionValueFor({ names: [name = '', ...others] }: Flag): ValueKind {
   if (name === 'driver') return 'driver';
   if (name === 'shell') return ['bash', 'zsh', 'fish', 'powershell', 'cmd', 'tcsh', 'emacs'];
   if (name === 'storage-path') return 'folder';
   if (/^tls-(ca|client)-/.test(name)) return 'file';
-  const info = [...machineInfos, ...credentialInfos].find(({ flag, also }) =>
-    [flag, ...also].some((word) => word === name || others.includes(word)),
+  const info = [...machineOptionSpecs, ...credentialOptionSpecs].find(({ flag, aliases }) =>
+    [flag, ...aliases].some((word) => word === name || others.includes(word)),
   );
-  return info === undefined ? 'any' : takenBy(info);
+  return info === undefined ? 'any' : valueKindOf(info);
 }

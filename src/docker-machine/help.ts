@@ -1,5 +1,5 @@
-import type { OldCommand } from './command.ts';
-import { flagLines, type Flag } from './flags.ts';
+import type { DockerMachineCommand } from './docker-machine-command.ts';
+import { formatFlagLines, type Flag } from './go-flags.ts';
 
 export const PROGRAM = 'docker-machine';
 
@@ -36,7 +36,10 @@ export const globalFlags: readonly Flag[] = [
   { names: ['version', 'v'], kind: 'switch', usage: 'print the version' },
 ];
 
-export function programHelp(commands: readonly Pick<OldCommand, 'name' | 'summary'>[], version: string): string {
+export function formatProgramHelp(
+  commands: readonly Pick<DockerMachineCommand, 'name' | 'summary'>[],
+  version: string,
+): string {
   const width = Math.max(...commands.map(({ name }) => name.length)) + 3;
   return [
     `Usage: ${PROGRAM} [OPTIONS] COMMAND [arg...]`,
@@ -46,7 +49,7 @@ export function programHelp(commands: readonly Pick<OldCommand, 'name' | 'summar
     `Version: ${version}`,
     '',
     'Options:',
-    ...flagLines(globalFlags),
+    ...formatFlagLines(globalFlags),
     '',
     'Commands:',
     ...commands.map(({ name, summary }) => `  ${name.padEnd(width)}${summary}`),
@@ -55,12 +58,15 @@ export function programHelp(commands: readonly Pick<OldCommand, 'name' | 'summar
   ].join('\n');
 }
 
-export function commandHelp({ name, summary, operands, details }: OldCommand, flags: readonly Flag[]): string {
+export function formatCommandHelp(
+  { name, summary, argsUsage, details }: DockerMachineCommand,
+  flags: readonly Flag[],
+): string {
   return [
-    `Usage: ${PROGRAM} ${name}${flags.length > 0 ? ' [OPTIONS]' : ''} ${operands}`,
+    `Usage: ${PROGRAM} ${name}${flags.length > 0 ? ' [OPTIONS]' : ''} ${argsUsage}`,
     '',
     summary,
     ...(details === undefined ? [] : ['', 'Description:', `   ${details}`]),
-    ...(flags.length > 0 ? ['', 'Options:', '', ...flagLines(flags)] : []),
+    ...(flags.length > 0 ? ['', 'Options:', '', ...formatFlagLines(flags)] : []),
   ].join('\n');
 }

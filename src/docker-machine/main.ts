@@ -3,34 +3,37 @@ import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
-import { interruption, packageFile, worldHere } from '../terminal/process-world.ts';
-import type { MachineProgress, View } from '../terminal/progress.ts';
-import { canceled, SlipwayError } from '../errors.ts';
+import { createInterruptController, packageFile, createWorld } from '../terminal/process-world.ts';
+import type { MachineProgress, ProgressView } from '../terminal/progress-views.ts';
+import { canceledError, SlipwayError } from '../errors.ts';
 import type { World } from '../operations/world.ts';
-import { nearest } from '../did-you-mean.ts';
-import type { Call, OldCommand } from './command.ts';
-import { commands } from './commands/all.ts';
-import { Failure, failureOf, INTERRUPTED } from './failure.ts';
-import { goBool, parseFlags, type Flag, type FlagValues } from './flags.ts';
-import { commandHelp, globalFlags, PROGRAM, programHelp } from './help.ts';
+import { findNearestWord } from '../did-you-mean.ts';
+import type { DockerMachineInvocation, DockerMachineCommand } from './docker-machine-command.ts';
+import { commands } from './commands/docker-machine-command-list.ts';
+import { DockerMachineError, toDockerMachineError, INTERRUPTED_STATUS } from './docker-machine-error.ts';
+import { parseGoBool, parseFlags, type Flag, type FlagValues } from './go-flags.ts';
+import { formatCommandHelp, globalFlags, PROGRAM, formatProgramHelp } from './help.ts';
 
 /** The version of the old tool whose command line this is: clients compare it. */
-const SPOKEN = '0.16.2';
+const COMPATIBLE_VERSION = '0.16.2';
 /** The docker CLI asks a plugin this, and hands it its own whole command line under the second one. */
-const METADATA = 'docker-cli-plugin-metadata';
-const AS_PLUGIN = 'DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND';
+const PLUGIN_METADATA_COMMAND = 'docker-cli-plugin-metadata';
+const PLUGIN_COMMAND_VARIABLE = 'DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND';
 
-const interrupt = interruption();
-const typed = process.argv.slice(2);
-const argv = process.env[AS_PLUGIN] === undefined ? typed : typed.slice(typed.indexOf('machine') + 1);
+const interruptController = createInterruptController();
+const processArgs = process.argv.slice(2);
+const argv =
+  process.env[PLUGIN_COMMAND_VARIABLE] === undefined
+    ? processArgs
+    : processArgs.slice(processArgs.indexOf('machine') + 1);
 const debugging = isDebugging();
-let view: View | undefined;
+let view: ProgressView | undefined;
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.on(signal, () => {
     // The second one does not wait for anything.
-    if (interrupt.signal.aborted) process.exit(INTERRUPTED);
-    interrupt.abort();
+    if (interruptController.signal.aborted) process.exit(INTERRUPTED_STATUS);
+    interruptController.abort();
   });
 }
 // A reader that went away (`docker-machine ls | head -1`) is no error.
@@ -48,26 +51,28 @@ process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
 try {
   process.exitCode = await main();
 } catch (error) {
-  process.exitCode = fail(interrupt.signal.aborted && !(error instanceof Failure) ? canceled() : error);
+  process.exitCode = reportFailure(
+    interruptController.signal.aborted && !(error instanceof DockerMachineError) ? canceledError() : error,
+  );
 }
 // Open sockets of a connection that was given up must not hold the process.
 process.stdout.write('', () => process.exit());
 
 async function main(): Promise<number> {
-  if (typed[0] === METADATA) return await metadata();
-  const at = commandAt(argv);
+  if (processArgs[0] === PLUGIN_METADATA_COMMAND) return await printPluginMetadata();
+  const at = findCommandIndex(argv);
   const globals = parseFlags(globalFlags, argv.slice(0, at), process.env).values;
   const name = argv[at];
-  if (globals.version === true) return print(await versionLine());
+  if (globals.version === true) return print(await readVersionLine());
   if (name === undefined || name === 'help' || globals.help === true)
-    return await help(name === 'help' ? argv[at + 1] : name);
-  const command = await (await entryNamed(name)).load();
+    return await printHelp(name === 'help' ? argv[at + 1] : name);
+  const command = await (await requireCommandEntry(name)).load();
   const rest = argv.slice(at + 1);
-  return await run(command, rest, globals);
+  return await runCommand(command, rest, globals);
 }
 
 /** Where the command stands: behind the global flags and their values. */
-function commandAt(words: readonly string[]): number {
+function findCommandIndex(words: readonly string[]): number {
   for (let at = 0; at < words.length; at += 1) {
     const word = words[at] ?? '';
     if (!word.startsWith('-')) return at;
@@ -77,65 +82,74 @@ function commandAt(words: readonly string[]): number {
   return words.length;
 }
 
-async function run(command: OldCommand, rest: readonly string[], globals: FlagValues): Promise<number> {
+async function runCommand(
+  command: DockerMachineCommand,
+  rest: readonly string[],
+  globals: FlagValues,
+): Promise<number> {
   const root = String(globals['storage-path'] ?? '') || join(homedir(), '.docker', 'machine');
-  const { openMachineStore } = await import('./store.ts');
-  const progressOf = await openView(command);
+  const { openDockerMachineStore } = await import('./docker-machine-store.ts');
+  const progressOf = await openProgressView(command);
   const world = {
-    ...worldHere({
-      store: openMachineStore(root),
+    ...createWorld({
+      store: openDockerMachineStore(root),
       records: root,
       progress: progressOf(),
-      signal: interrupt.signal,
+      signal: interruptController.signal,
       sudoPassword,
-      debug,
+      debug: printDebug,
     }),
     // No context is of this store, and none is found where there are none.
-    places: { dockerConfig: root, dockerMachine: root, ssh: root },
+    clientPaths: { dockerConfig: root, dockerMachine: root, ssh: root },
   } satisfies World;
   const around = { env: process.env, world, argv: rest };
-  if (asksForHelp(command, rest)) return print(commandHelp(command, await flagsOf(command, rest, around, true)));
-  const flags = await flagsOf(command, rest, around, false);
-  const parsed = command.raw ? { words: rest, values: {}, typed: {} } : parsedBy(command, flags, rest);
+  if (hasHelpFlag(command, rest))
+    return print(formatCommandHelp(command, await loadCommandFlags(command, rest, around, true)));
+  const flags = await loadCommandFlags(command, rest, around, false);
+  const parsed = command.raw ? { words: rest, values: {}, typed: {} } : parseCommandFlags(command, flags, rest);
   const several = parsed.words.length > 1;
-  const call: Call = {
+  const call: DockerMachineInvocation = {
     ...around,
     ...parsed,
     argv: [PROGRAM, ...argv],
     root,
     globals: { ...globals, debug: debugging },
     worldOf: (name) => (several ? { ...world, progress: progressOf(name) } : world),
-    ended: (name, error) => several && progressOf(name).end(error),
-    done: () => view?.close(),
-    lend: (variable, value) => {
+    reportEnd: (name, error) => several && progressOf(name).end(error),
+    closeProgress: () => view?.close(),
+    setEnvForRun: (variable, value) => {
       if (value === undefined) delete process.env[variable];
       else process.env[variable] = value;
     },
-    out: print,
+    print: print,
     say,
     ask,
-    version: await versionLine(),
+    version: await readVersionLine(),
   };
   return (await command.run(call)) ?? 0;
 }
 
-function parsedBy(command: OldCommand, flags: readonly Flag[], rest: readonly string[]): ReturnType<typeof parseFlags> {
+function parseCommandFlags(
+  command: DockerMachineCommand,
+  flags: readonly Flag[],
+  rest: readonly string[],
+): ReturnType<typeof parseFlags> {
   try {
     return parseFlags(flags, rest, process.env);
   } catch (error) {
-    if (!(error instanceof Failure)) throw error;
-    throw new Failure(`${error.message}\nSee: ${PROGRAM} ${command.name} --help`, { cause: error });
+    if (!(error instanceof DockerMachineError)) throw error;
+    throw new DockerMachineError(`${error.message}\nSee: ${PROGRAM} ${command.name} --help`, { cause: error });
   }
 }
 
 /** With those of the driver; help is shown also where none can be told. */
-async function flagsOf(
-  command: OldCommand,
+async function loadCommandFlags(
+  command: DockerMachineCommand,
   rest: readonly string[],
-  around: Pick<Call, 'env' | 'world'>,
+  around: Pick<DockerMachineInvocation, 'env' | 'world'>,
   lenient: boolean,
 ): Promise<readonly Flag[]> {
-  const more = await (command.more?.(rest, around) ?? []);
+  const more = await (command.loadDriverFlags?.(rest, around) ?? []);
   const always: readonly Flag[] = lenient ? [] : [{ names: ['debug', 'D'], kind: 'switch', usage: '' }];
   return [
     ...command.flags,
@@ -144,42 +158,44 @@ async function flagsOf(
   ];
 }
 
-function asksForHelp({ raw }: OldCommand, rest: readonly string[]): boolean {
+function hasHelpFlag({ raw }: DockerMachineCommand, rest: readonly string[]): boolean {
   const end = rest.indexOf('--');
   const ours = raw ? rest.slice(0, 1) : rest.slice(0, end < 0 ? undefined : end);
   return ours.some((word) => /^--?(h|help)$/.test(word));
 }
 
-async function entryNamed(name: string): Promise<(typeof commands)[number]> {
+async function requireCommandEntry(name: string): Promise<(typeof commands)[number]> {
   const entry = commands.find((one) => one.name === name);
   if (entry) return entry;
-  const near = nearest(
+  const near = findNearestWord(
     name,
     commands.map((one) => one.name),
   );
   const meant = near === undefined ? '' : ` Did you mean "${near}"?`;
-  throw new Failure(`${PROGRAM}: '${name}' is not a ${PROGRAM} command. See '${PROGRAM} --help'.${meant}`);
+  throw new DockerMachineError(`${PROGRAM}: '${name}' is not a ${PROGRAM} command. See '${PROGRAM} --help'.${meant}`);
 }
 
-async function help(topic: string | undefined): Promise<number> {
-  if (topic === undefined) return print(programHelp(commands, await versionNumber()));
-  const command = await (await entryNamed(topic)).load();
-  return print(commandHelp(command, command.flags));
+async function printHelp(topic: string | undefined): Promise<number> {
+  if (topic === undefined) return print(formatProgramHelp(commands, await readVersionNumber()));
+  const command = await (await requireCommandEntry(topic)).load();
+  return print(formatCommandHelp(command, command.flags));
 }
 
-async function openView({ lendsStdout }: OldCommand): Promise<(machine?: string) => MachineProgress> {
-  const { hasUnicode, liveView, progressIn } = await import('../terminal/progress.ts');
-  const { oldView } = await import('./progress.ts');
+async function openProgressView({
+  reservesStdout,
+}: DockerMachineCommand): Promise<(machine?: string) => MachineProgress> {
+  const { hasUnicode, createLiveView, createProgress } = await import('../terminal/progress-views.ts');
+  const { createLineView } = await import('./line-progress.ts');
   const { env, platform, stderr, stdout } = process;
   const live = stderr.isTTY && stdout.isTTY && !debugging && env.TERM !== 'dumb' && !env.CI;
   const color = !env.NO_COLOR && live;
   const opened = live
-    ? liveView({ stream: stderr, others: [stdout], color, unicode: hasUnicode(platform, env) })
-    : oldView(lendsStdout === true ? say : print, debug);
+    ? createLiveView({ stream: stderr, others: [stdout], color, unicode: hasUnicode(platform, env) })
+    : createLineView(reservesStdout === true ? say : print, printDebug);
   view = opened;
   const known = new Map<string | undefined, MachineProgress>();
   return (machine) => {
-    const progress = known.get(machine) ?? progressIn(opened, machine);
+    const progress = known.get(machine) ?? createProgress(opened, machine);
     known.set(machine, progress);
     return progress;
   };
@@ -190,41 +206,41 @@ async function ask(question: string): Promise<string> {
   process.stdout.write(question);
   const lines = createInterface({ input: process.stdin });
   try {
-    const answer = await Promise.race([lines[Symbol.asyncIterator]().next(), aborted()]);
-    if (answer === undefined) throw failureOf(canceled());
+    const answer = await Promise.race([lines[Symbol.asyncIterator]().next(), waitForInterrupt()]);
+    if (answer === undefined) throw toDockerMachineError(canceledError());
     return answer.done === true ? '' : answer.value;
   } finally {
     lines.close();
   }
 }
 
-function aborted(): Promise<undefined> {
+function waitForInterrupt(): Promise<undefined> {
   return new Promise((resolve) => {
-    interrupt.signal.addEventListener('abort', () => resolve(undefined), { once: true });
+    interruptController.signal.addEventListener('abort', () => resolve(undefined), { once: true });
   });
 }
 
-async function metadata(): Promise<number> {
+async function printPluginMetadata(): Promise<number> {
   return print(
     JSON.stringify({
       SchemaVersion: '0.1.0',
       Vendor: 'Slipway',
-      Version: await ownVersion(),
+      Version: await readOwnVersion(),
       ShortDescription: 'Create and manage machines running Docker',
     }),
   );
 }
 
-async function ownVersion(): Promise<string> {
+async function readOwnVersion(): Promise<string> {
   return (JSON.parse(await readFile(packageFile, 'utf8')) as { version: string }).version;
 }
 
-async function versionNumber(): Promise<string> {
-  return `${SPOKEN}, build slipway-${await ownVersion()}`;
+async function readVersionNumber(): Promise<string> {
+  return `${COMPATIBLE_VERSION}, build slipway-${await readOwnVersion()}`;
 }
 
-async function versionLine(): Promise<string> {
-  return `${PROGRAM} version ${await versionNumber()}`;
+async function readVersionLine(): Promise<string> {
+  return `${PROGRAM} version ${await readVersionNumber()}`;
 }
 
 /** Anywhere before what is somebody else's command line. */
@@ -232,13 +248,13 @@ function isDebugging(): boolean {
   const at = argv.indexOf('ssh');
   const ours = at < 0 ? argv : argv.slice(0, at);
   if (ours.some((word) => /^(-D|--?debug)$/.test(word))) return true;
-  return goBool(process.env.MACHINE_DEBUG ?? '') ?? false;
+  return parseGoBool(process.env.MACHINE_DEBUG ?? '') ?? false;
 }
 
-function fail(error: unknown): number {
+function reportFailure(error: unknown): number {
   view?.close();
-  const failure = error instanceof SlipwayError ? failureOf(error) : error;
-  if (failure instanceof Failure) {
+  const failure = error instanceof SlipwayError ? toDockerMachineError(error) : error;
+  if (failure instanceof DockerMachineError) {
     say(failure.message);
     return failure.status;
   }
@@ -256,6 +272,6 @@ function say(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-function debug(line: string): void {
+function printDebug(line: string): void {
   if (debugging) say(line);
 }

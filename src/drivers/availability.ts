@@ -1,21 +1,30 @@
 import type { Computer } from '../computer/computer.ts';
-import type { Driver, Health } from './contract.ts';
-import { mendingOf, missingPrograms, packageManager, type PackageManager, type Program } from '../computer/programs.ts';
+import type { Driver, DriverHealth } from './contract.ts';
+import {
+  planInstall,
+  findMissingPrograms,
+  findPackageManager,
+  type PackageManager,
+  type Program,
+} from '../computer/programs.ts';
 
 /** How a driver stands on this computer. */
-export type Standing = {
+export type DriverStatus = {
   readonly driver: Driver;
   /** What it says itself, programs aside. */
-  readonly health: Health;
+  readonly health: DriverHealth;
   readonly missing: readonly Program[];
 };
 
-export async function standingsOf(drivers: readonly Driver[], computer: Computer): Promise<readonly Standing[]> {
+export async function getDriverStatuses(
+  drivers: readonly Driver[],
+  computer: Computer,
+): Promise<readonly DriverStatus[]> {
   return Promise.all(
     drivers.map(async (driver) => {
       const [health, missing] = await Promise.all([
         driver.health(computer),
-        missingPrograms(driver.programs?.(computer) ?? [], computer),
+        findMissingPrograms(driver.programs?.(computer) ?? [], computer),
       ]);
       return { driver, health, missing };
     }),
@@ -23,34 +32,49 @@ export async function standingsOf(drivers: readonly Driver[], computer: Computer
 }
 
 /** Best first; drivers without a rank keep their order, behind those that have one. */
-export function byRank(standings: readonly Standing[]): readonly Standing[] {
-  return standings.toSorted((left, right) => (right.driver.rank ?? -Infinity) - (left.driver.rank ?? -Infinity) || 0);
+export function sortByPriority(standings: readonly DriverStatus[]): readonly DriverStatus[] {
+  return standings.toSorted(
+    (left, right) => (right.driver.priority ?? -Infinity) - (left.driver.priority ?? -Infinity) || 0,
+  );
 }
 
 /**
  * The driver that `create` takes where none was named: of those with a rank, the best that works here or would once its
  * programs are installed; where nothing can install them, the best that lacks no more than those.
  */
-export function preferred(standings: readonly Standing[], manager: PackageManager | undefined): Standing | undefined {
-  const able = byRank(standings).filter(({ driver, health }) => driver.rank !== undefined && health.usable);
+export function selectDefaultDriver(
+  standings: readonly DriverStatus[],
+  manager: PackageManager | undefined,
+): DriverStatus | undefined {
+  const able = sortByPriority(standings).filter(({ driver, health }) => driver.priority !== undefined && health.usable);
   return able.find(({ missing }) => isPackaged(missing, manager)) ?? able[0];
 }
 
-export async function preferredHere(drivers: readonly Driver[], computer: Computer): Promise<Standing | undefined> {
-  const ranked = drivers.filter(({ rank }) => rank !== undefined);
+export async function findDefaultDriver(
+  drivers: readonly Driver[],
+  computer: Computer,
+): Promise<DriverStatus | undefined> {
+  const ranked = drivers.filter(({ priority }) => priority !== undefined);
   if (ranked.length === 0) return undefined;
-  const [standings, manager] = await Promise.all([standingsOf(ranked, computer), packageManager(computer)]);
-  return preferred(standings, manager);
+  const [standings, manager] = await Promise.all([getDriverStatuses(ranked, computer), findPackageManager(computer)]);
+  return selectDefaultDriver(standings, manager);
 }
 
-export type Troubles = { readonly reason: string; readonly fix: string; readonly installable: boolean };
+export type DriverProblem = { readonly reason: string; readonly fix: string; readonly installable: boolean };
 
 /** Why a driver does not work here as things are; undefined when it does. */
-export async function troublesOf({ health, missing }: Standing, computer: Computer): Promise<Troubles | undefined> {
+export async function getDriverProblem(
+  { health, missing }: DriverStatus,
+  computer: Computer,
+): Promise<DriverProblem | undefined> {
   if (!health.usable) return { reason: health.reason, fix: health.fix, installable: false };
   if (missing.length === 0) return undefined;
-  const { line, complete } = await mendingOf(missing, computer);
-  return { reason: `no ${missing.map(({ command }) => command).join(', no ')}`, fix: line, installable: complete };
+  const { instruction, canInstall } = await planInstall(missing, computer);
+  return {
+    reason: `no ${missing.map(({ command }) => command).join(', no ')}`,
+    fix: instruction,
+    installable: canInstall,
+  };
 }
 
 function isPackaged(missing: readonly Program[], manager: PackageManager | undefined): boolean {

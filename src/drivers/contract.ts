@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { Computer } from '../computer/computer.ts';
-import type { Asked, Batch, Ending, Host, LifeSpec } from '../machine/model.ts';
+import type { LastRequest, Batch, ShutdownBehavior, Host, LifetimeSpec } from '../machine/model.ts';
 import type { Program } from '../computer/programs.ts';
 import type { Log, Progress } from '../progress.ts';
 
@@ -12,16 +12,16 @@ export type Target<O> = {
   /** Of machines that one bulk call made: what the provider has carries the batch's id, and this machine is the `index`th of it. */
   readonly batch?: Batch;
   /** What its last unfinished create asked the provider for last: it may exist although the provider does not show it yet. */
-  readonly asked?: Asked;
+  readonly lastRequest?: LastRequest;
   /** When it is to end or stop by itself, as the user asked when it was made. */
-  readonly life?: LifeSpec;
+  readonly lifetime?: LifetimeSpec;
   /** What `ends` said before it was made, and what the user was told: the provider is asked for this and nothing else. */
-  readonly ending?: Ending;
+  readonly onShutdown?: ShutdownBehavior;
   /** What exists of it and does not carry its id yet (`Machine.adopts`). */
-  readonly adopts?: string;
+  readonly adoptedResource?: string;
 };
 
-export type Instance =
+export type InstanceStatus =
   | { readonly state: 'missing' }
   | { readonly state: 'pending' }
   | { readonly state: 'running'; readonly host: Host }
@@ -34,7 +34,7 @@ export type Instance =
  * What a machine holds before its very first start, so that nothing in it has to be started twice. Where others can read it on
  * its way (a cloud's user data), `files` is empty and the host key is of the first visit only: see `bootIsReadable`.
  */
-export type Boot = {
+export type FirstBootConfig = {
   /** A line of authorized_keys, for the user that the driver logs in. */
   readonly authorizedKey: string;
   /** OpenSSH's own format, and the `type base64` that is pinned from the first packet. */
@@ -52,11 +52,11 @@ export type Boot = {
 };
 
 /** Whether a driver can work here, and what would mend it. */
-export type Health =
+export type DriverHealth =
   { readonly usable: true } | { readonly usable: false; readonly reason: string; readonly fix: string };
 
 /** A value that an option may have here and now. */
-export type Choice = {
+export type OptionChoice = {
   readonly value: string;
   /** What tells it from the others: `2 vCPU, 2 GiB, about $15 a month`. */
   readonly note: string;
@@ -65,24 +65,24 @@ export type Choice = {
 };
 
 /** How an option changes on a machine that exists: at once, at its next start, or by making another machine. */
-export type Change = 'live' | 'restart' | 'replace';
+export type OptionChange = 'live' | 'restart' | 'replace';
 
 /** One line that a driver adds to `doctor`: whether there is what it needs besides programs, or a fact worth knowing. */
-export type Finding = {
+export type Diagnostic = {
   readonly what: string;
   readonly state: 'ok' | 'missing' | 'note';
   readonly detail: string;
 };
 
 /** Whether the machine starts with the very boot that was given, and not with that of an earlier try. */
-export type Created = {
-  readonly laid: boolean;
+export type CreateResult = {
+  readonly bootApplied: boolean;
   /** It has started before, and only goes on: what is in it may answer while `booted` is still at work. */
-  readonly awake?: true;
+  readonly resumed?: true;
 };
 
 /** What every call gets: where it runs, where its output lines go, and when to stop. */
-export type Call = {
+export type DriverCall = {
   readonly computer: Computer;
   readonly log: Log;
   /** Work within the step at hand that takes long enough to be seen by itself. Without it, its title is a line of that step. */
@@ -93,7 +93,7 @@ export type Call = {
 };
 
 /** Something of ours at a provider, as `gc` lists it. */
-export type Owned = {
+export type CloudResource = {
   /** The id that it carries: a machine's, or a batch's. */
   readonly id: string;
   /** Its place in the batch, of an instance that a bulk call made. */
@@ -112,7 +112,7 @@ export type Owned = {
 };
 
 /** A machine that is ready for a create to take, as it is listed. */
-export type Spare = {
+export type SpareSummary = {
   readonly id: string;
   /** The digest of its image. */
   readonly image: string;
@@ -127,31 +127,31 @@ export type Spare = {
 };
 
 /** Machines that a driver starts ahead and suspends, each with keys and certificates of its own, for one create each. */
-export type Spares<O> = {
+export type WarmPool<O> = {
   /**
    * Makes one ready one this target's, for good: `create` then goes on with it. Answers what was kept with it, also when it is asked again
    * before that `create` has ended; undefined where there is none, or none is wanted.
    */
-  take(target: Target<O>, call: Call): Promise<string | undefined>;
+  take(target: Target<O>, call: DriverCall): Promise<string | undefined>;
   /** Makes one for machines of this target's kind. `kept` is for who takes it, and secret. */
-  make(target: Target<O>, boot: Boot, kept: string, call: Call): Promise<void>;
+  make(target: Target<O>, boot: FirstBootConfig, kept: string, call: DriverCall): Promise<void>;
   /** How many are ready for such a target. */
-  ready(target: Target<O>, call: Call): Promise<number>;
+  countReady(target: Target<O>, call: DriverCall): Promise<number>;
   /** Why none can be made now; undefined where it can. */
-  unable(target: Target<O>, call: Call): Promise<string | undefined>;
+  findObstacle(target: Target<O>, call: DriverCall): Promise<string | undefined>;
   /** Whether one is to be left behind by the machine that was just made. Quick. */
-  wanted(target: Target<O>, call: Call): Promise<boolean>;
+  isWanted(target: Target<O>, call: DriverCall): Promise<boolean>;
   /** Held by who makes some. */
-  lock(call: Call): Promise<AsyncDisposable>;
-  list(computer: Computer): Promise<readonly Spare[]>;
+  lock(call: DriverCall): Promise<AsyncDisposable>;
+  list(computer: Computer): Promise<readonly SpareSummary[]>;
   /** Removes those of an image, by its digest or its beginning, or all; also those that are being made. */
-  prune(image: string | undefined, call: Call): Promise<readonly Spare[]>;
+  prune(image: string | undefined, call: DriverCall): Promise<readonly SpareSummary[]>;
 };
 
 /** What the call that makes something gets besides. */
-export type MakingCall = Call & {
+export type CreateCall = DriverCall & {
   /** Writes down what is about to be asked of the provider; resolves when that is on the disk. Before each call that makes something. */
-  readonly asking: (what: string) => Promise<void>;
+  readonly recordRequest: (what: string) => Promise<void>;
 };
 
 /**
@@ -163,7 +163,7 @@ export type MakingCall = Call & {
 export type Driver<S extends z.ZodObject = z.ZodObject> = {
   readonly name: string;
   /** Further names that it is known by. */
-  readonly also?: readonly string[];
+  readonly aliases?: readonly string[];
   readonly summary: string;
   /** Flags, environment variables, wizard questions and the docs table all come from here. */
   readonly options: S;
@@ -173,18 +173,18 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
    */
   readonly credentials?: z.ZodObject;
   /** The option that chooses other credentials, which are kept on this computer: it gives way to those that are lent for a run. */
-  readonly credentialsBy?: keyof z.output<S> & string;
+  readonly credentialsOption?: keyof z.output<S> & string;
   /** What `remove` leaves standing, for the user to know: absent when everything goes. */
-  readonly stays?: string;
+  readonly retainedOnRemove?: string;
   /**
    * Local drivers by preference: `create` without a driver takes the usable one of the highest rank. Left out by drivers
    * that are never taken unasked.
    */
-  readonly rank?: number;
+  readonly priority?: number;
   /** Programs of this computer that it needs; then they are no business of `health`. */
   programs?(computer: Computer): readonly Program[];
   /** Others can read what `create` is given for the first start, as a cloud's user data. */
-  readonly bootIsReadable?: boolean;
+  readonly userDataIsPublic?: boolean;
   /**
    * Options whose values the wizard lets the user choose from, best first; an empty list where there are none to tell. Asks the
    * provider or this computer, changes nothing; `given` are the answers so far. Rejects where nobody can be asked: then the user types.
@@ -192,79 +192,79 @@ export type Driver<S extends z.ZodObject = z.ZodObject> = {
   readonly choices?: {
     readonly [Option in keyof z.output<S> & string]?: (
       given: Readonly<Record<string, unknown>>,
-      call: Call,
-    ) => Promise<readonly Choice[]>;
+      call: DriverCall,
+    ) => Promise<readonly OptionChoice[]>;
   };
   /** What `create` makes, for the user to know before: `one instance with its disk, and a security group of its own`. */
-  makes?(options: z.output<S>): string;
+  describeResources?(options: z.output<S>): string;
   /** US dollars a month of a machine like this that runs all the time, at list price; undefined where that is not known. */
-  monthly?(options: z.output<S>): Promise<number | undefined>;
+  monthlyCost?(options: z.output<S>): Promise<number | undefined>;
   /** Pure. Without it every option is of a machine's making, and another value needs another machine. */
-  changeOf?(option: keyof z.output<S> & string, from: unknown, to: unknown): Change;
+  changeKindOf?(option: keyof z.output<S> & string, from: unknown, to: unknown): OptionChange;
   /**
    * Refuses what can't become of a machine that exists: another architecture, a type that there is not. Before anything is recorded,
    * carried over or stopped for it. Asks the provider, changes nothing.
    */
-  checkChange?(target: Target<z.output<S>>, before: z.output<S>, call: Call): Promise<void>;
+  validateChange?(target: Target<z.output<S>>, before: z.output<S>, call: DriverCall): Promise<void>;
   /** Carries what changes live over to what exists at the provider. Left out where such options direct this program alone. */
-  change?(target: Target<z.output<S>>, before: z.output<S>, call: Call): Promise<void>;
+  applyChange?(target: Target<z.output<S>>, before: z.output<S>, call: DriverCall): Promise<void>;
   /**
    * Pure. What becomes of a machine that is about to be made once it shuts itself down: the provider removes it, where `create` asks
    * for that, or it stops and this is what goes on costing, as a sentence goes on: `its disk costs about $1.60 a month`. Left
    * out by drivers on whose machines nothing of ours can run: they end by nobody's doing but the user's.
    */
-  ends?(target: Target<z.output<S>>): { readonly byItself: Ending; readonly costs: string };
+  shutdownBehavior?(target: Target<z.output<S>>): { readonly byItself: ShutdownBehavior; readonly costs: string };
   /**
    * Marks what another tool made for this machine, so that from then on everything finds it by the id; passes over what is marked or
    * gone. Refuses what is another machine's. The record keeps the options that it returns. `resource` is `Machine.adopts`.
    */
-  adopt?(target: Target<z.output<S>>, resource: string, call: Call): Promise<z.output<S>>;
+  adopt?(target: Target<z.output<S>>, resource: string, call: DriverCall): Promise<z.output<S>>;
   /** Quick and without side effects; needs no options. */
-  health(computer: Computer): Promise<Health>;
+  health(computer: Computer): Promise<DriverHealth>;
   /** What `doctor` tells beyond that. Called when the programs are there; may take a second. */
-  checkup?(computer: Computer): Promise<readonly Finding[]>;
+  diagnose?(computer: Computer): Promise<readonly Diagnostic[]>;
   /** Fails before anything exists or costs money: files that are missing, credentials, quota. */
-  check?(target: Target<z.output<S>>, call: Call): Promise<void>;
+  validate?(target: Target<z.output<S>>, call: DriverCall): Promise<void>;
   /**
    * Asks the provider, before anything exists or costs money, and decides what was left open: region, zone, project, account,
    * image, user. The record keeps the options that it returns, so that no later command meets others. Called again for a half-made machine.
    */
-  settle?(target: Target<z.output<S>>, call: Call): Promise<z.output<S>>;
+  resolveOptions?(target: Target<z.output<S>>, call: DriverCall): Promise<z.output<S>>;
   /** Gets what machines share and none owns, such as an image. Before the machine's record exists, so it may take its time. */
-  prepare?(target: Target<z.output<S>>, call: Call): Promise<void>;
+  prepare?(target: Target<z.output<S>>, call: DriverCall): Promise<void>;
   /** Returns as soon as the machine is asked for; waiting is the caller's job. Finishes or passes over what exists. Left out where there is nothing to make. */
-  create?(target: Target<z.output<S>>, boot: Boot, call: MakingCall): Promise<Created>;
+  create?(target: Target<z.output<S>>, boot: FirstBootConfig, call: CreateCall): Promise<CreateResult>;
   /** The same for all machines of a batch (`target.batch`) at once, by one call of the provider's; all or none. */
-  createMany?(targets: readonly Target<z.output<S>>[], boot: Boot, call: MakingCall): Promise<void>;
+  createMany?(targets: readonly Target<z.output<S>>[], boot: FirstBootConfig, call: CreateCall): Promise<void>;
   /** Lets this computer's present address through the machine's firewall; a no-op where it is let in. */
-  admit?(target: Target<z.output<S>>, call: Call): Promise<void>;
+  allowCallerIp?(target: Target<z.output<S>>, call: DriverCall): Promise<void>;
   /** Waits for the machine's own word that it has started, and rejects when it says or shows that it can't. Left out where there is none. */
-  booted?(target: Target<z.output<S>>, call: Call): Promise<void>;
-  inspect(target: Target<z.output<S>>, call: Call): Promise<Instance>;
+  waitUntilBooted?(target: Target<z.output<S>>, call: DriverCall): Promise<void>;
+  inspect(target: Target<z.output<S>>, call: DriverCall): Promise<InstanceStatus>;
   /** A no-op for one that runs. Addresses may change. */
-  start?(target: Target<z.output<S>>, call: Call): Promise<void>;
+  start?(target: Target<z.output<S>>, call: DriverCall): Promise<void>;
   /** As the machine's own shutdown would, within these seconds; what has not ended by then is ended. A no-op for one that is stopped. */
-  stop?(target: Target<z.output<S>>, how: { readonly seconds: number }, call: Call): Promise<void>;
+  stop?(target: Target<z.output<S>>, how: { readonly seconds: number }, call: DriverCall): Promise<void>;
   /** At once. */
-  kill?(target: Target<z.output<S>>, call: Call): Promise<void>;
+  kill?(target: Target<z.output<S>>, call: DriverCall): Promise<void>;
   /** Keeps its memory and ends it: `start` goes on where it was. A no-op for one that is suspended. Left out where it can't be done. */
-  suspend?(target: Target<z.output<S>>, call: Call): Promise<void>;
-  readonly spares?: Spares<z.output<S>>;
+  suspend?(target: Target<z.output<S>>, call: DriverCall): Promise<void>;
+  readonly warmPool?: WarmPool<z.output<S>>;
   /** The machine's record has come from another store into the one of this call (`Computer.records`). */
-  moved?(target: Target<z.output<S>>, call: Call): Promise<void>;
+  onImported?(target: Target<z.output<S>>, call: DriverCall): Promise<void>;
   /** Ids of what it has made for a machine of this name: the way back to it when the record is lost. Quick, and local. */
-  named?(name: string, call: Call): Promise<readonly string[]>;
+  findIdsByName?(name: string, call: DriverCall): Promise<readonly string[]>;
   /** Removes whatever carries this id, however little of it exists. A no-op when nothing does. Left out by drivers that make nothing. */
-  remove?(target: Target<z.output<S>>, call: Call): Promise<void>;
+  remove?(target: Target<z.output<S>>, call: DriverCall): Promise<void>;
   /** The options that say whose account is asked, and where: `gc` asks in each that a machine was made with. */
-  readonly reach?: readonly (keyof z.output<S> & string)[];
+  readonly accountOptions?: readonly (keyof z.output<S> & string)[];
   /** Whatever the provider has that a store of machines made: this one's, or all stores'. Regions, project and endpoint are in the options. */
-  owned?(
+  listResources?(
     where: { readonly options: z.output<S>; readonly home: string | undefined },
-    call: Call,
-  ): Promise<readonly Owned[]>;
+    call: DriverCall,
+  ): Promise<readonly CloudResource[]>;
   /** Removes these, and nothing else; passes over what is gone. */
-  discard?(things: readonly Owned[], options: z.output<S>, call: Call): Promise<void>;
+  deleteResources?(things: readonly CloudResource[], options: z.output<S>, call: DriverCall): Promise<void>;
 };
 
 /** Exists for inference only: a driver's own calls see its own options. */

@@ -2,7 +2,7 @@
  * What drivers are called, themselves and also, for who needs no more of them: what they declare takes three times as long to load
  * as Node takes to start.
  */
-export const driverNames = {
+export const driverAliases = {
   qemu: [],
   generic: [],
   none: [],

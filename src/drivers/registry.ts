@@ -1,19 +1,19 @@
 import type { Machine, MachineSpec } from '../machine/model.ts';
 import { SlipwayError } from '../errors.ts';
-import type { MakeImage } from '../images/making.ts';
-import { nearest } from '../did-you-mean.ts';
+import type { MakeImage } from '../images/get-or-make-image.ts';
+import { findNearestWord } from '../did-you-mean.ts';
 import * as all from './all.ts';
 import type { Driver, Target } from './contract.ts';
 
 export const drivers: readonly Driver[] = Object.values(all);
 
-export function driverNamed(name: string): Driver {
-  const driver = drivers.find((candidate) => candidate.name === name || candidate.also?.includes(name) === true);
+export function getDriver(name: string): Driver {
+  const driver = drivers.find((candidate) => candidate.name === name || candidate.aliases?.includes(name) === true);
   if (driver) return driver;
   const names = drivers.map((candidate) => candidate.name);
-  const near = nearest(
+  const near = findNearestWord(
     name,
-    drivers.flatMap((candidate) => [candidate.name, ...(candidate.also ?? [])]),
+    drivers.flatMap((candidate) => [candidate.name, ...(candidate.aliases ?? [])]),
   );
   throw new SlipwayError('DRIVER_UNKNOWN', `There is no driver named "${name}"`, {
     hint: [...(near === undefined ? [] : [`Did you mean ${near}?`]), `Drivers: ${names.toSorted().join(', ')}`].join(
@@ -23,12 +23,12 @@ export function driverNamed(name: string): Driver {
 }
 
 /** Images are made by who runs VMs: a vendor's has to be started once. */
-export const makeImage: MakeImage = async (...call) => (await import('./qemu/image.ts')).makeImage(...call);
+export const makeImage: MakeImage = async (...call) => (await import('./qemu/vm-image.ts')).makeImage(...call);
 
 /** The stored options were parsed when the spec was made; parsing again gives them the driver's own type. */
 export function targetOf(
   driver: Driver,
-  { id, name, batch, options, life }: MachineSpec,
+  { id, name, batch, options, life: lifetime }: MachineSpec,
   record?: Machine,
 ): Target<Record<string, unknown>> {
   return {
@@ -36,9 +36,9 @@ export function targetOf(
     name,
     options: driver.options.parse(options),
     ...(batch ? { batch } : {}),
-    ...(record?.phase === 'creating' && record.asked ? { asked: record.asked } : {}),
-    ...(life ? { life } : {}),
-    ...(record?.ending ? { ending: record.ending } : {}),
-    ...(record?.adopts === undefined ? {} : { adopts: record.adopts }),
+    ...(record?.phase === 'creating' && record.asked ? { lastRequest: record.asked } : {}),
+    ...(lifetime ? { lifetime } : {}),
+    ...(record?.ending ? { onShutdown: record.ending } : {}),
+    ...(record?.adopts === undefined ? {} : { adoptedResource: record.adopts }),
   };
 }

@@ -1,39 +1,42 @@
-import { builtins, valueAt, type Functions } from './functions.ts';
-import { LARGEST, located, TemplateError, tooMuch } from './mistake.ts';
-import type { Command, Node, Operand, Pipe } from './parse.ts';
-import { printed } from './print.ts';
-import { isList, isMap, isNil, isTrue, sortedKeys, typeName, type GoMap, type Value } from './values.ts';
+import { builtins, fieldOf, type TemplateFunctions } from './functions.ts';
+import { MAX_OUTPUT_LENGTH, withPosition, TemplateError, tooMuchOutputError } from './template-error.ts';
+import type { TemplateCommand, TemplateNode, TemplateOperand, Pipeline } from './parse.ts';
+import { formatValue } from './printf.ts';
+import { isList, isMap, isNil, isTruthy, sortedKeys, typeName, type GoMap, type GoValue } from './go-values.ts';
 
 /** Ranges within ranges end, but not before the sun does. */
-const MOST_STEPS = 1_000_000;
+const MAX_STEPS = 1_000_000;
 
-export type Execution = {
-  readonly functions: Functions;
-  readonly data: Value;
+export type ExecutionInput = {
+  readonly functions: TemplateFunctions;
+  readonly data: GoValue;
   /** A field that the data itself lacks is a mistake, as in a struct of Go, and not `<no value>`, as in a map. */
   readonly strict: boolean;
 };
 
 /** What a list of nodes ended with: a range goes by it. */
-type Ended = 'end' | 'break' | 'continue';
-type Variable = { readonly name: string; value: Value };
+type ControlFlow = 'end' | 'break' | 'continue';
+type TemplateVariable = { readonly name: string; value: GoValue };
 /** What a command got from the one in front of the bar; there may be none. */
-type Final = readonly [Value] | readonly [];
+type PipedValue = readonly [GoValue] | readonly [];
 
-export function executed(template: readonly Node[], { functions, data, strict }: Execution): string {
-  const variables: Variable[] = [{ name: '$', value: data }];
+export function executeTemplate(
+  template: readonly TemplateNode[],
+  { functions, data, strict }: ExecutionInput,
+): string {
+  const variables: TemplateVariable[] = [{ name: '$', value: data }];
   const out: string[] = [];
   let steps = 0;
   let made = 0;
 
   function step(): void {
     steps += 1;
-    if (steps > MOST_STEPS) throw new TemplateError('it works for too long');
+    if (steps > MAX_STEPS) throw new TemplateError('it works for too long');
   }
 
   function spend(length: number): void {
     made += length;
-    if (made > LARGEST) throw tooMuch();
+    if (made > MAX_OUTPUT_LENGTH) throw tooMuchOutputError();
   }
 
   function write(text: string): void {
@@ -41,7 +44,7 @@ export function executed(template: readonly Node[], { functions, data, strict }:
     out.push(text);
   }
 
-  function walk(nodes: readonly Node[], dot: Value): Ended {
+  function walk(nodes: readonly TemplateNode[], dot: GoValue): ControlFlow {
     for (const node of nodes) {
       step();
       const ended = walkNode(node, dot);
@@ -50,7 +53,7 @@ export function executed(template: readonly Node[], { functions, data, strict }:
     return 'end';
   }
 
-  function walkNode(node: Node, dot: Value): Ended {
+  function walkNode(node: TemplateNode, dot: GoValue): ControlFlow {
     if (node.kind === 'break' || node.kind === 'continue') return node.kind;
     if (node.kind !== 'text' && node.kind !== 'action') return scoped(() => walkControl(node, dot));
     if (node.kind === 'text') write(node.text);
@@ -58,9 +61,9 @@ export function executed(template: readonly Node[], { functions, data, strict }:
     return 'end';
   }
 
-  function walkAction(pipe: Pipe, dot: Value): void {
+  function walkAction(pipe: Pipeline, dot: GoValue): void {
     const value = pipeline(pipe, dot);
-    if (pipe.variables.length === 0) write(isNil(value) ? '<no value>' : printed(value));
+    if (pipe.variables.length === 0) write(isNil(value) ? '<no value>' : formatValue(value));
   }
 
   function scoped<T>(work: () => T): T {
@@ -70,20 +73,23 @@ export function executed(template: readonly Node[], { functions, data, strict }:
     return result;
   }
 
-  function walkControl(node: Extract<Node, { readonly body: unknown }>, dot: Value): Ended {
+  function walkControl(node: Extract<TemplateNode, { readonly body: unknown }>, dot: GoValue): ControlFlow {
     if (node.kind === 'range') return walkRange(node, dot);
     const value = pipeline(node.pipe, dot);
     const inner = node.kind === 'with' ? value : dot;
-    return isTrue(value) ? walk(node.body, inner) : walk(node.otherwise, dot);
+    return isTruthy(value) ? walk(node.body, inner) : walk(node.otherwise, dot);
   }
 
-  function walkRange({ pipe, body, otherwise }: Extract<Node, { readonly body: unknown }>, dot: Value): Ended {
+  function walkRange(
+    { pipe, body, otherwise }: Extract<TemplateNode, { readonly body: unknown }>,
+    dot: GoValue,
+  ): ControlFlow {
     const value = pipeline(pipe, dot);
-    const all = entries(value, pipe.at);
+    const all = entriesOf(value, pipe.at);
     const { length } = variables;
     for (const [key, item] of all) {
       step();
-      for (const [name, mine] of named(pipe.variables, key, item)) {
+      for (const [name, mine] of bindVariables(pipe.variables, key, item)) {
         if (pipe.assigns) assign(name, mine, pipe.at);
         else declare(name, mine);
       }
@@ -94,22 +100,22 @@ export function executed(template: readonly Node[], { functions, data, strict }:
     return all.length > 0 ? 'end' : walk(otherwise, dot);
   }
 
-  function declare(name: string, value: Value): void {
+  function declare(name: string, value: GoValue): void {
     variables.push({ name, value });
   }
 
-  function assign(name: string, value: Value, at: number): void {
+  function assign(name: string, value: GoValue, at: number): void {
     variable(name, at).value = value;
   }
 
-  function variable(name: string, at: number): Variable {
+  function variable(name: string, at: number): TemplateVariable {
     const found = variables.findLast((candidate) => candidate.name === name);
     if (found) return found;
     throw new TemplateError(`${name} has no value here`, { at });
   }
 
-  function pipeline({ commands, variables: names, assigns, at }: Pipe, dot: Value): Value {
-    let final: Final = [];
+  function pipeline({ commands, variables: names, assigns, at }: Pipeline, dot: GoValue): GoValue {
+    let final: PipedValue = [];
     for (const each of commands) final = [command(each, dot, final) ?? undefined];
     const [value] = final;
     for (const name of names) {
@@ -119,13 +125,13 @@ export function executed(template: readonly Node[], { functions, data, strict }:
     return value;
   }
 
-  function command({ words: [first, ...args] }: Command, dot: Value, final: Final): Value {
+  function command({ words: [first, ...args] }: TemplateCommand, dot: GoValue, final: PipedValue): GoValue {
     if (first === undefined) return undefined;
     if (first.kind === 'function') return call(first.name, args, dot, final, first.at);
     const given = args.length + final.length > 0;
     if (first.kind === 'nil') throw new TemplateError('nil alone says nothing', { at: first.at });
     if (first.kind === 'fields' || first.kind === 'chain' || first.kind === 'variable') {
-      const value = operand({ ...first, names: first.names.slice(0, -1) } as Operand, dot);
+      const value = operand({ ...first, names: first.names.slice(0, -1) } as TemplateOperand, dot);
       const last = first.names.at(-1);
       if (last !== undefined) return field(value, last, first.at, given);
       if (!given) return value;
@@ -134,35 +140,35 @@ export function executed(template: readonly Node[], { functions, data, strict }:
     return operand(first, dot);
   }
 
-  function operand(word: Operand, dot: Value): Value {
+  function operand(word: TemplateOperand, dot: GoValue): GoValue {
     step();
     if (word.kind === 'literal') return word.value;
     if (word.kind === 'nil') return null;
     if (word.kind === 'dot') return dot;
     if (word.kind === 'function') return call(word.name, [], dot, [], word.at);
     if (word.kind === 'pipe') return pipeline(word.pipe, dot);
-    return word.names.reduce<Value>((value, name) => field(value, name, word.at, false), beginning(word, dot));
+    return word.names.reduce<GoValue>((value, name) => field(value, name, word.at, false), beginning(word, dot));
   }
 
-  function beginning(word: Extract<Operand, { readonly names: unknown }>, dot: Value): Value {
+  function beginning(word: Extract<TemplateOperand, { readonly names: unknown }>, dot: GoValue): GoValue {
     if (word.kind === 'fields') return dot;
     return word.kind === 'variable' ? variable(word.name, word.at).value : operand(word.of, dot);
   }
 
-  function field(value: Value, name: string, at: number, given: boolean): Value {
+  function field(value: GoValue, name: string, at: number, given: boolean): GoValue {
     if (value === undefined) return undefined;
-    if (!isMap(value)) throw new TemplateError(`there is no field ${name} in ${described(value)}`, { at });
+    if (!isMap(value)) throw new TemplateError(`there is no field ${name} in ${describeValue(value)}`, { at });
     if (given) throw new TemplateError(`.${name} is no function, and takes nothing`, { at });
-    if (strict && value === data && !Object.hasOwn(value, name)) throw unknownField(value, name, at);
-    return valueAt(value, name);
+    if (strict && value === data && !Object.hasOwn(value, name)) throw unknownFieldError(value, name, at);
+    return fieldOf(value, name);
   }
 
-  function call(name: string, args: readonly Operand[], dot: Value, final: Final, at: number): Value {
+  function call(name: string, args: readonly TemplateOperand[], dot: GoValue, final: PipedValue, at: number): GoValue {
     const found = Object.hasOwn(functions, name) ? functions[name] : builtins[name];
     if (!found) throw new TemplateError(`there is no function ${name}`, { at });
-    const { least, most, run } = found;
+    const { minArgs, maxArgs, run } = found;
     const count = args.length + final.length;
-    if (count < least || count > (most ?? Infinity)) throw wrongCount(name, least, most, count, at);
+    if (count < minArgs || count > (maxArgs ?? Infinity)) throw argumentCountError(name, minArgs, maxArgs, count, at);
     if (name === 'and' || name === 'or') return decided(name === 'or', args, dot, final);
     const values = [...args.map((arg) => operand(arg, dot)), ...final];
     try {
@@ -171,21 +177,21 @@ export function executed(template: readonly Node[], { functions, data, strict }:
       weigh([result]);
       return result;
     } catch (error) {
-      throw located(error, at);
+      throw withPosition(error, at);
     }
   }
 
-  function decided(by: boolean, args: readonly Operand[], dot: Value, final: Final): Value {
-    let value: Value;
+  function decided(by: boolean, args: readonly TemplateOperand[], dot: GoValue, final: PipedValue): GoValue {
+    let value: GoValue;
     for (const arg of args) {
       value = operand(arg, dot);
-      if (isTrue(value) === by) return value;
+      if (isTruthy(value) === by) return value;
     }
     return final.length > 0 ? final[0] : value;
   }
 
   /** Texts alone grow; lists and maps are the data’s, or pieces of a text. */
-  function weigh(values: readonly Value[]): void {
+  function weigh(values: readonly GoValue[]): void {
     for (const value of values) if (typeof value === 'string') spend(value.length);
   }
 
@@ -193,29 +199,35 @@ export function executed(template: readonly Node[], { functions, data, strict }:
   return out.join('');
 }
 
-function entries(value: Value, at: number): readonly (readonly [Value, Value])[] {
+function entriesOf(value: GoValue, at: number): readonly (readonly [GoValue, GoValue])[] {
   if (isNil(value)) return [];
   if (isList(value)) return value.map((item, index) => [BigInt(index), item]);
   if (isMap(value)) return sortedKeys(value).map((key) => [key, value[key]]);
-  throw new TemplateError(`range walks through lists and maps, and this is ${described(value)}`, { at });
+  throw new TemplateError(`range walks through lists and maps, and this is ${describeValue(value)}`, { at });
 }
 
 /** With two variables, the first is the place or the key. */
-function named(names: readonly string[], key: Value, item: Value): readonly (readonly [string, Value])[] {
+function bindVariables(names: readonly string[], key: GoValue, item: GoValue): readonly (readonly [string, GoValue])[] {
   const values = names.length > 1 ? [key, item] : [item];
   return names.map((name, index) => [name, values[index]]);
 }
 
-function described(value: Value): string {
+function describeValue(value: GoValue): string {
   return isNil(value) ? 'nil' : `a ${typeName(value)}`;
 }
 
-function unknownField(data: GoMap, name: string, at: number): TemplateError {
+function unknownFieldError(data: GoMap, name: string, at: number): TemplateError {
   const known = Object.keys(data).map((key) => `.${key}`);
   return new TemplateError(`there is no field .${name}`, { at, known, word: `.${name}` });
 }
 
-function wrongCount(name: string, least: number, most: number | undefined, count: number, at: number): TemplateError {
+function argumentCountError(
+  name: string,
+  least: number,
+  most: number | undefined,
+  count: number,
+  at: number,
+): TemplateError {
   const wanted = most === undefined ? `${least} or more` : least === most ? String(least) : `${least} to ${most}`;
   return new TemplateError(`${name} takes ${wanted} ${wanted === '1' ? 'value' : 'values'}, and got ${count}`, { at });
 }

@@ -1,4 +1,4 @@
-export { dockerFunctions, oldFunctions, type Functions } from './functions.ts';
-export { TemplateError } from './mistake.ts';
-export { parseRowFormat, table, type RowFormat } from './table.ts';
-export { parseTemplate, type RenderManner, type Template } from './template.ts';
+export { dockerCliFunctions, dockerMachineFunctions, type TemplateFunctions } from './functions.ts';
+export { TemplateError } from './template-error.ts';
+export { parseRowFormat, formatTable, type RowFormat } from './table.ts';
+export { parseTemplate, type RenderOptions, type Template } from './template.ts';

@@ -1,15 +1,15 @@
-import { wellFormed } from './quoting.ts';
-import { isList, isMap, isNil, sortedKeys, type Value } from './values.ts';
+import { toWellFormed } from './quoting.ts';
+import { isList, isMap, isNil, sortedKeys, type GoValue } from './go-values.ts';
 
 /** As Go's encoder writes it: keys sorted, and nothing in it that a page of HTML would read as markup. */
-export function jsonText(value: Value, indent: string, now = ''): string {
+export function formatJson(value: GoValue, indent: string, now = ''): string {
   if (isNil(value)) return 'null';
-  if (typeof value === 'string') return jsonString(value);
+  if (typeof value === 'string') return formatJsonString(value);
   if (typeof value === 'number') return Object.is(value, -0) ? '-0' : String(value);
   if (isList(value))
-    return inBrackets(
+    return formatBrackets(
       '[',
-      value.map((item) => jsonText(item, indent, now + indent)),
+      value.map((item) => formatJson(item, indent, now + indent)),
       ']',
       indent,
       now,
@@ -17,21 +17,21 @@ export function jsonText(value: Value, indent: string, now = ''): string {
   if (!isMap(value)) return String(value);
   const colon = indent === '' ? ':' : ': ';
   const pairs = sortedKeys(value).map(
-    (key) => `${jsonString(key)}${colon}${jsonText(value[key], indent, now + indent)}`,
+    (key) => `${formatJsonString(key)}${colon}${formatJson(value[key], indent, now + indent)}`,
   );
-  return inBrackets('{', pairs, '}', indent, now);
+  return formatBrackets('{', pairs, '}', indent, now);
 }
 
-function inBrackets(open: string, items: readonly string[], close: string, indent: string, now: string): string {
+function formatBrackets(open: string, items: readonly string[], close: string, indent: string, now: string): string {
   if (indent === '' || items.length === 0) return `${open}${items.join(',')}${close}`;
   const lines = items.map((item) => `${now}${indent}${item}`);
   return `${open}\n${lines.join(',\n')}\n${now}${close}`;
 }
 
-const LONG: Readonly<Record<string, string>> = { '\\b': '\\u0008', '\\f': '\\u000c' };
+const LONG_ESCAPES: Readonly<Record<string, string>> = { '\\b': '\\u0008', '\\f': '\\u000c' };
 
-function jsonString(text: string): string {
-  return JSON.stringify(wellFormed(text))
-    .replaceAll(/\\./g, (escape) => LONG[escape] ?? escape)
+function formatJsonString(text: string): string {
+  return JSON.stringify(toWellFormed(text))
+    .replaceAll(/\\./g, (escape) => LONG_ESCAPES[escape] ?? escape)
     .replaceAll(/[<>&\u2028\u2029]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

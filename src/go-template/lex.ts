@@ -1,4 +1,4 @@
-import { TemplateError } from './mistake.ts';
+import { TemplateError } from './template-error.ts';
 
 export type Token = {
   readonly type:
@@ -34,77 +34,77 @@ const PATTERNS: readonly (readonly [Token['type'], RegExp])[] = [
   ['mark', /:=|[=|(),]/y],
 ];
 /** A name that goes on behind its end is none. */
-const NAMES = new Set<Token['type']>(['variable', 'field', 'dot', 'word']);
+const NAME_TOKENS = new Set<Token['type']>(['variable', 'field', 'dot', 'word']);
 const AFTER_NAME = new RegExp(`[${SPACE}.,|:)(]|\\}\\}|$`, 'y');
 const OPEN = new RegExp(`\\{\\{(-[${SPACE}])?`, 'g');
 const COMMENT = new RegExp(`\\/\\*[\\s\\S]*?\\*\\/`, 'y');
 
 /** A template cut into words. What trim markers take away is gone already. */
-export function tokensOf(template: string): readonly Token[] {
+export function tokenize(template: string): readonly Token[] {
   const tokens: Token[] = [];
   let at = 0;
   for (;;) {
     OPEN.lastIndex = at;
     const open = OPEN.exec(template);
     const text = template.slice(at, open?.index);
-    const kept = open?.[1] === undefined ? text : withoutEnd(text);
+    const kept = open?.[1] === undefined ? text : trimTrailingSpace(text);
     if (kept !== '') tokens.push({ type: 'text', text: kept, at });
     if (!open) return [...tokens, { type: 'end', text: '', at: template.length }];
     const inside = open.index + open[0].length;
-    at = afterComment(template, inside) ?? afterAction(template, open.index, inside, tokens);
+    at = skipComment(template, inside) ?? readAction(template, open.index, inside, tokens);
   }
 }
 
 /** A pattern would look at the same spaces again from each of them. */
-function withoutEnd(text: string): string {
+function trimTrailingSpace(text: string): string {
   let end = text.length;
   while (end > 0 && /[ \t\r\n]/.test(text.charAt(end - 1))) end -= 1;
   return text.slice(0, end);
 }
 
 /** Undefined where there is none. */
-function afterComment(template: string, start: number): number | undefined {
+function skipComment(template: string, start: number): number | undefined {
   if (!template.startsWith('/*', start)) return undefined;
-  const comment = matched(COMMENT, template, start);
+  const comment = matchAt(COMMENT, template, start);
   if (comment === undefined) throw new TemplateError('a comment does not end with */', { at: start });
   const end = start + comment.length;
   const [, close] = PATTERNS[0] ?? [];
-  const closed = close && matched(close, template, end);
+  const closed = close && matchAt(close, template, end);
   if (closed === undefined)
     throw new TemplateError('behind a comment, the action ends at once: {{/* … */}}', { at: end });
   return end + closed.length;
 }
 
-function afterAction(template: string, open: number, start: number, tokens: Token[]): number {
+function readAction(template: string, open: number, start: number, tokens: Token[]): number {
   tokens.push({ type: 'open', text: '{{', at: open });
   let at = start;
   for (;;) {
-    const token = nextToken(template, at, open);
+    const token = readToken(template, at, open);
     tokens.push(token);
     at += token.text.length;
     if (token.type === 'close') return at;
   }
 }
 
-function nextToken(template: string, at: number, open: number): Token {
+function readToken(template: string, at: number, open: number): Token {
   if (at >= template.length) throw new TemplateError('an action does not end: }} is missing', { at: open });
   for (const [type, pattern] of PATTERNS) {
-    const text = matched(pattern, template, at);
+    const text = matchAt(pattern, template, at);
     if (text === undefined) continue;
-    if (NAMES.has(type) && matched(AFTER_NAME, template, at + text.length) === undefined)
-      throw strange(template, at + text.length);
+    if (NAME_TOKENS.has(type) && matchAt(AFTER_NAME, template, at + text.length) === undefined)
+      throw unexpectedCharacterError(template, at + text.length);
     return { type, text, at };
   }
   if (/["'`]/.test(template[at] ?? '')) throw new TemplateError('a quote is not closed', { at });
-  throw strange(template, at);
+  throw unexpectedCharacterError(template, at);
 }
 
-function strange(template: string, at: number): TemplateError {
+function unexpectedCharacterError(template: string, at: number): TemplateError {
   const character = String.fromCodePoint(template.codePointAt(at) ?? 0xfffd);
   return new TemplateError(`${JSON.stringify(character)} can’t stand here`, { at });
 }
 
-function matched(pattern: RegExp, text: string, at: number): string | undefined {
+function matchAt(pattern: RegExp, text: string, at: number): string | undefined {
   pattern.lastIndex = at;
   return pattern.exec(text)?.[0];
 }

@@ -1,19 +1,19 @@
-import { TemplateError } from './mistake.ts';
+import { TemplateError } from './template-error.ts';
 
 const INTEGER = /^([+-]?)(?:0[xX]((?:_?[0-9a-fA-F])+)|0[bB]((?:_?[01])+)|0[oO]?((?:_?[0-7])+)|(0|[1-9](?:_?\d)*))$/;
 const FLOAT = /^[+-]?(?:\d(?:_?\d)*\.?(?:\d(?:_?\d)*)?|\.\d(?:_?\d)*)(?:[eE][+-]?\d(?:_?\d)*)?$/;
-const MOST = 2n ** 63n;
+const INT64_LIMIT = 2n ** 63n;
 
 /** An int or a float64, as the writing says. */
-export function numberOf(text: string, at: number): bigint | number {
+export function parseNumber(text: string, at: number): bigint | number {
   const [, sign, hex, binary, octal, decimal] = INTEGER.exec(text) ?? [];
-  if (sign !== undefined) return wholeIn(text, sign, { hex, binary, octal, decimal }, at);
+  if (sign !== undefined) return parseInteger(text, sign, { hex, binary, octal, decimal }, at);
   const value = FLOAT.test(text) && /[.eE]/.test(text) ? Number(text.replaceAll('_', '')) : NaN;
   if (Number.isFinite(value)) return value;
   throw new TemplateError(`${text} is no number`, { at });
 }
 
-function wholeIn(
+function parseInteger(
   text: string,
   sign: string,
   { hex, binary, octal, decimal }: Readonly<Record<'hex' | 'binary' | 'octal' | 'decimal', string | undefined>>,
@@ -22,11 +22,11 @@ function wholeIn(
   const digits = hex ? `0x${hex}` : binary ? `0b${binary}` : octal ? `0o${octal}` : (decimal ?? '0');
   const size = BigInt(digits.replaceAll('_', ''));
   const value = sign === '-' ? -size : size;
-  if (value >= -MOST && value < MOST) return value;
+  if (value >= -INT64_LIMIT && value < INT64_LIMIT) return value;
   throw new TemplateError(`${text} is too large for an int`, { at });
 }
 
-const ONE: Readonly<Record<string, number>> = {
+const SIMPLE_ESCAPES: Readonly<Record<string, number>> = {
   a: 7,
   b: 8,
   f: 12,
@@ -41,25 +41,25 @@ const ONE: Readonly<Record<string, number>> = {
 const ESCAPE = /^\\(?:([0-7]{3})|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([abfnrtv\\"']))/;
 
 /** What stands between double quotes or backquotes. */
-export function stringOf(text: string, at: number): string {
+export function parseString(text: string, at: number): string {
   const body = text.slice(1, -1);
   if (text.startsWith('`')) return body.replaceAll('\r', '');
   // Escapes name bytes, of which several may be one character.
-  return Buffer.concat(unescaped(body, '"', at).map((part) => part.bytes)).toString('utf8');
+  return Buffer.concat(parseEscapes(body, '"', at).map((part) => part.bytes)).toString('utf8');
 }
 
 /** `'a'` is an int: the number of its character. */
-export function characterOf(text: string, at: number): bigint {
-  const parts = unescaped(text.slice(1, -1), "'", at);
+export function parseCharacter(text: string, at: number): bigint {
+  const parts = parseEscapes(text.slice(1, -1), "'", at);
   const [only] = parts;
   if (only === undefined || parts.length > 1) throw new TemplateError(`${text} is no single character`, { at });
   return BigInt(only.point);
 }
 
-type Part = { readonly bytes: Buffer; readonly point: number };
+type LiteralPart = { readonly bytes: Buffer; readonly point: number };
 
-function unescaped(body: string, quote: string, at: number): readonly Part[] {
-  const parts: Part[] = [];
+function parseEscapes(body: string, quote: string, at: number): readonly LiteralPart[] {
+  const parts: LiteralPart[] = [];
   for (let rest = body; rest !== '';) {
     const point = rest.codePointAt(0) ?? 0;
     if (point !== 92) {
@@ -71,24 +71,24 @@ function unescaped(body: string, quote: string, at: number): readonly Part[] {
     const [all = '', octal, hex, four, eight, one] = ESCAPE.exec(rest) ?? [];
     if (all === '' || (one !== undefined && one !== quote && /["']/.test(one)))
       throw new TemplateError(`${rest.slice(0, 2)} is no escape`, { at });
-    parts.push(escaped({ octal, hex, wide: four ?? eight, one }, all, at));
+    parts.push(parseEscape({ octal, hex, wide: four ?? eight, one }, all, at));
     rest = rest.slice(all.length);
   }
   return parts;
 }
 
-function escaped(
+function parseEscape(
   { octal, hex, wide, one }: Readonly<Record<'octal' | 'hex' | 'wide' | 'one', string | undefined>>,
   all: string,
   at: number,
-): Part {
+): LiteralPart {
   if (wide !== undefined) {
     const point = Number.parseInt(wide, 16);
     if (point > 0x10ffff || (point >= 0xd800 && point < 0xe000))
       throw new TemplateError(`${all} is no character`, { at });
     return { bytes: Buffer.from(String.fromCodePoint(point)), point };
   }
-  const byte = octal ? Number.parseInt(octal, 8) : hex ? Number.parseInt(hex, 16) : (ONE[one ?? ''] ?? 0);
+  const byte = octal ? Number.parseInt(octal, 8) : hex ? Number.parseInt(hex, 16) : (SIMPLE_ESCAPES[one ?? ''] ?? 0);
   if (byte > 255) throw new TemplateError(`${all} is no byte`, { at });
   return { bytes: Buffer.from([byte]), point: byte };
 }

@@ -7,31 +7,31 @@
 type Decimal = { readonly digits: string; readonly point: number };
 
 /** `precision` undefined: as many digits as tell it from its neighbours. */
-export function floatText(value: number, verb: 'e' | 'f' | 'g', precision: number | undefined): string {
+export function formatFloat(value: number, verb: 'e' | 'f' | 'g', precision: number | undefined): string {
   if (!Number.isFinite(value)) return Number.isNaN(value) ? 'NaN' : value > 0 ? '+Inf' : '-Inf';
   const sign = value < 0 || Object.is(value, -0) ? '-' : '';
   const size = Math.abs(value);
-  const decimal = precision === undefined ? shortest(size) : exact(size);
-  if (verb === 'e') return sign + scientific(decimal, precision);
-  if (verb === 'f') return sign + positional(decimal, precision);
-  return sign + general(decimal, precision);
+  const decimal = precision === undefined ? shortestDecimal(size) : exactDecimal(size);
+  if (verb === 'e') return sign + formatScientific(decimal, precision);
+  if (verb === 'f') return sign + formatPositional(decimal, precision);
+  return sign + formatGeneral(decimal, precision);
 }
 
-function shortest(size: number): Decimal {
+function shortestDecimal(size: number): Decimal {
   const [mantissa = '', exponent = '0'] = size.toExponential().split('e');
   const digits = mantissa.replace('.', '').replace(/^0+$/, '');
   return { digits, point: digits === '' ? 0 : Number(exponent) + 1 };
 }
 
 /** A double ends somewhere: m × 2^e is m × 5^-e × 10^e where e is negative. */
-function exact(size: number): Decimal {
+function exactDecimal(size: number): Decimal {
   if (size === 0) return { digits: '', point: 0 };
-  const { mantissa, exponent } = parts(size);
+  const { mantissa, exponent } = floatParts(size);
   const digits = String(exponent < 0 ? mantissa * 5n ** BigInt(-exponent) : mantissa << BigInt(exponent));
   return { digits: digits.replace(/0+$/, ''), point: digits.length + Math.min(0, exponent) };
 }
 
-function parts(size: number): { readonly mantissa: bigint; readonly exponent: number } {
+function floatParts(size: number): { readonly mantissa: bigint; readonly exponent: number } {
   const bytes = new DataView(new ArrayBuffer(8));
   bytes.setFloat64(0, size);
   const bits = bytes.getBigUint64(0);
@@ -43,7 +43,7 @@ function parts(size: number): { readonly mantissa: bigint; readonly exponent: nu
 }
 
 /** The same with so many digits at most; a tie goes to the even one. */
-function rounded({ digits, point }: Decimal, count: number): Decimal {
+function roundDecimal({ digits, point }: Decimal, count: number): Decimal {
   if (count >= digits.length) return { digits, point };
   if (count < 0) return { digits: '', point: 0 };
   const kept = digits.slice(0, count);
@@ -55,37 +55,37 @@ function rounded({ digits, point }: Decimal, count: number): Decimal {
   return { digits: more, point: point + more.length - count };
 }
 
-function scientific(decimal: Decimal, precision: number | undefined): string {
-  const { digits, point } = precision === undefined ? decimal : rounded(decimal, precision + 1);
+function formatScientific(decimal: Decimal, precision: number | undefined): string {
+  const { digits, point } = precision === undefined ? decimal : roundDecimal(decimal, precision + 1);
   const exponent = digits === '' ? 0 : point - 1;
   const fraction = digits.slice(1).padEnd(precision ?? 0, '0');
   const power = String(Math.abs(exponent)).padStart(2, '0');
   return `${digits[0] ?? '0'}${fraction === '' ? '' : `.${fraction}`}e${exponent < 0 ? '-' : '+'}${power}`;
 }
 
-function positional(decimal: Decimal, precision: number | undefined): string {
-  const { digits, point } = precision === undefined ? decimal : rounded(decimal, decimal.point + precision);
+function formatPositional(decimal: Decimal, precision: number | undefined): string {
+  const { digits, point } = precision === undefined ? decimal : roundDecimal(decimal, decimal.point + precision);
   const whole = point > 0 ? digits.slice(0, point).padEnd(point, '0') : '0';
   const behind = point > 0 ? digits.slice(point) : '0'.repeat(digits === '' ? 0 : -point) + digits;
   const fraction = behind.padEnd(precision ?? 0, '0');
   return fraction === '' ? whole : `${whole}.${fraction}`;
 }
 
-function general(decimal: Decimal, precision: number | undefined): string {
+function formatGeneral(decimal: Decimal, precision: number | undefined): string {
   const count = precision === 0 ? 1 : precision;
-  const { digits: all, point } = count === undefined ? decimal : rounded(decimal, count);
+  const { digits: all, point } = count === undefined ? decimal : roundDecimal(decimal, count);
   const digits = all.replace(/0+$/, '');
   const border = count === undefined ? 6 : count > digits.length && digits.length >= point ? digits.length : count;
   const exponent = digits === '' ? 0 : point - 1;
-  const print = exponent < -4 || exponent >= border ? scientific : positional;
+  const print = exponent < -4 || exponent >= border ? formatScientific : formatPositional;
   return print({ digits, point }, undefined);
 }
 
 /** `%x` of a float: its bits, and a power of two. */
-export function hexFloat(value: number): string {
+export function formatHexFloat(value: number): string {
   const sign = value < 0 || Object.is(value, -0) ? '-' : '';
   if (value === 0) return `${sign}0x0p+00`;
-  const { mantissa, exponent } = parts(Math.abs(value));
+  const { mantissa, exponent } = floatParts(Math.abs(value));
   const bits = mantissa.toString(2);
   const power = exponent + bits.length - 1;
   const fraction = bits.slice(1).replace(/0+$/, '');

@@ -1,52 +1,52 @@
-import { builtins, type Functions } from './functions.ts';
-import { tokensOf, type Token } from './lex.ts';
-import { characterOf, numberOf, stringOf } from './literals.ts';
-import { TemplateError } from './mistake.ts';
-import type { Value } from './values.ts';
+import { builtins, type TemplateFunctions } from './functions.ts';
+import { tokenize, type Token } from './lex.ts';
+import { parseCharacter, parseNumber, parseString } from './literals.ts';
+import { TemplateError } from './template-error.ts';
+import type { GoValue } from './go-values.ts';
 
-export type Node =
+export type TemplateNode =
   | { readonly kind: 'text'; readonly text: string }
-  | { readonly kind: 'action'; readonly pipe: Pipe }
+  | { readonly kind: 'action'; readonly pipe: Pipeline }
   | {
       readonly kind: 'if' | 'range' | 'with';
-      readonly pipe: Pipe;
-      readonly body: readonly Node[];
-      readonly otherwise: readonly Node[];
+      readonly pipe: Pipeline;
+      readonly body: readonly TemplateNode[];
+      readonly otherwise: readonly TemplateNode[];
     }
   | { readonly kind: 'break' }
   | { readonly kind: 'continue' };
 
-export type Pipe = {
+export type Pipeline = {
   readonly at: number;
   readonly variables: readonly string[];
   /** `=`, which sets what is there, and not `:=`. */
   readonly assigns: boolean;
-  readonly commands: readonly Command[];
+  readonly commands: readonly TemplateCommand[];
 };
 
 /** The first word is what is done, the others are what it is done with. */
-export type Command = { readonly at: number; readonly words: readonly Operand[] };
+export type TemplateCommand = { readonly at: number; readonly words: readonly TemplateOperand[] };
 
-export type Operand = { readonly at: number } & (
-  | { readonly kind: 'literal'; readonly value: Value }
+export type TemplateOperand = { readonly at: number } & (
+  | { readonly kind: 'literal'; readonly value: GoValue }
   | { readonly kind: 'nil' }
   | { readonly kind: 'dot' }
   | { readonly kind: 'function'; readonly name: string }
   | { readonly kind: 'fields'; readonly names: readonly string[] }
   | { readonly kind: 'variable'; readonly name: string; readonly names: readonly string[] }
-  | { readonly kind: 'pipe'; readonly pipe: Pipe }
-  | { readonly kind: 'chain'; readonly of: Operand; readonly names: readonly string[] }
+  | { readonly kind: 'pipe'; readonly pipe: Pipeline }
+  | { readonly kind: 'chain'; readonly of: TemplateOperand; readonly names: readonly string[] }
 );
 
 const KEYWORDS = ['break', 'continue', 'else', 'end', 'if', 'range', 'with'];
-const REFUSED = ['block', 'define', 'template', 'call'];
-const DEEPEST = 100;
+const UNSUPPORTED_KEYWORDS = ['block', 'define', 'template', 'call'];
+const MAX_DEPTH = 100;
 
 /** What ended a list of nodes. */
-type Stop = { readonly word: 'else' | 'end' | ''; readonly at: number };
+type BlockEnd = { readonly word: 'else' | 'end' | ''; readonly at: number };
 
-export function parsed(template: string, functions: Functions): readonly Node[] {
-  const tokens = tokensOf(template);
+export function parseNodes(template: string, functions: TemplateFunctions): readonly TemplateNode[] {
+  const tokens = tokenize(template);
   let position = 0;
   let depth = 0;
   let loops = 0;
@@ -63,14 +63,14 @@ export function parsed(template: string, functions: Functions): readonly Node[] 
 
   function deeper<T>(at: number, work: () => T): T {
     depth += 1;
-    if (depth > DEEPEST) throw new TemplateError('nothing stands so deep within other things', { at });
+    if (depth > MAX_DEPTH) throw new TemplateError('nothing stands so deep within other things', { at });
     const result = work();
     depth -= 1;
     return result;
   }
 
-  function nodes(): { readonly list: readonly Node[]; readonly stop: Stop } {
-    const list: Node[] = [];
+  function nodes(): { readonly list: readonly TemplateNode[]; readonly stop: BlockEnd } {
+    const list: TemplateNode[] = [];
     for (;;) {
       const token = next();
       if (token.type === 'end') return { list, stop: { word: '', at: token.at } };
@@ -88,9 +88,9 @@ export function parsed(template: string, functions: Functions): readonly Node[] 
     }
   }
 
-  function action(word: Token): Node {
+  function action(word: Token): TemplateNode {
     if (word.type !== 'word') return { kind: 'action', pipe: pipeline('close', word.at) };
-    if (REFUSED.includes(word.text)) throw refused(word);
+    if (UNSUPPORTED_KEYWORDS.includes(word.text)) throw refused(word);
     if (word.text === 'if' || word.text === 'range' || word.text === 'with') {
       next();
       return deeper(word.at, () => control(word.text as 'if', word.at));
@@ -107,10 +107,10 @@ export function parsed(template: string, functions: Functions): readonly Node[] 
   function close(): void {
     skipSpace();
     const token = next();
-    if (token.type !== 'close') throw unexpected(token);
+    if (token.type !== 'close') throw unexpectedTokenError(token);
   }
 
-  function control(kind: 'if' | 'range' | 'with', at: number): Node {
+  function control(kind: 'if' | 'range' | 'with', at: number): TemplateNode {
     const outer = variables;
     const pipe = pipeline('close', at, kind);
     if (kind === 'range') loops += 1;
@@ -122,7 +122,7 @@ export function parsed(template: string, functions: Functions): readonly Node[] 
   }
 
   /** Behind `else`: another condition, whose `end` is this one's too, or what is left. */
-  function alternative(kind: string, at: number): readonly Node[] {
+  function alternative(kind: string, at: number): readonly TemplateNode[] {
     skipSpace();
     const word = peek();
     if (kind === 'if' && is(word, 'word', 'if')) {
@@ -136,15 +136,15 @@ export function parsed(template: string, functions: Functions): readonly Node[] 
     return list;
   }
 
-  function closed(stop: Stop, kind: string, at: number): readonly Node[] {
+  function closed(stop: BlockEnd, kind: string, at: number): readonly TemplateNode[] {
     if (stop.word === '') throw new TemplateError(`{{end}} is missing for this ${kind}`, { at });
     close();
     return [];
   }
 
-  function pipeline(until: 'close' | ')', at: number, kind = ''): Pipe {
+  function pipeline(until: 'close' | ')', at: number, kind = ''): Pipeline {
     const { names, assigns } = declared(kind);
-    const commands: Command[] = [];
+    const commands: TemplateCommand[] = [];
     for (;;) {
       skipSpace();
       const token = peek();
@@ -184,9 +184,9 @@ export function parsed(template: string, functions: Functions): readonly Node[] 
     return { names: [], assigns: false };
   }
 
-  function command(): Command {
+  function command(): TemplateCommand {
     const { at } = peek();
-    const words: Operand[] = [];
+    const words: TemplateOperand[] = [];
     for (;;) {
       skipSpace();
       const word = operand();
@@ -194,7 +194,7 @@ export function parsed(template: string, functions: Functions): readonly Node[] 
       const token = peek();
       if (token.type === 'space') continue;
       if (token.type === 'close' || is(token, 'mark', ')')) break;
-      if (!is(token, 'mark', '|')) throw unexpected(token);
+      if (!is(token, 'mark', '|')) throw unexpectedTokenError(token);
       next();
       break;
     }
@@ -202,7 +202,7 @@ export function parsed(template: string, functions: Functions): readonly Node[] 
     return { at, words };
   }
 
-  function operand(): Operand | undefined {
+  function operand(): TemplateOperand | undefined {
     const term = termOf(peek());
     if (term === undefined) return undefined;
     const names: string[] = [];
@@ -213,7 +213,7 @@ export function parsed(template: string, functions: Functions): readonly Node[] 
     throw new TemplateError('this has no fields', { at: term.at });
   }
 
-  function termOf(token: Token): Operand | undefined {
+  function termOf(token: Token): TemplateOperand | undefined {
     const { type, text, at } = token;
     if (type === 'mark' && text === '(') {
       next();
@@ -224,26 +224,26 @@ export function parsed(template: string, functions: Functions): readonly Node[] 
     return term;
   }
 
-  function simpleTerm(type: Token['type'], text: string, at: number): Operand | undefined {
+  function simpleTerm(type: Token['type'], text: string, at: number): TemplateOperand | undefined {
     if (type === 'dot') return { kind: 'dot', at };
     if (type === 'field') return { kind: 'fields', at, names: [text.slice(1)] };
-    if (type === 'number') return { kind: 'literal', at, value: numberOf(text, at) };
-    if (type === 'string') return { kind: 'literal', at, value: stringOf(text, at) };
-    if (type === 'character') return { kind: 'literal', at, value: characterOf(text, at) };
+    if (type === 'number') return { kind: 'literal', at, value: parseNumber(text, at) };
+    if (type === 'string') return { kind: 'literal', at, value: parseString(text, at) };
+    if (type === 'character') return { kind: 'literal', at, value: parseCharacter(text, at) };
     if (type === 'variable') return variable(text, at);
     return type === 'word' ? wordTerm(text, at) : undefined;
   }
 
-  function variable(name: string, at: number): Operand {
+  function variable(name: string, at: number): TemplateOperand {
     if (variables.includes(name)) return { kind: 'variable', at, name, names: [] };
     throw new TemplateError(`there is no variable ${name}`, { at, known: variables, word: name });
   }
 
-  function wordTerm(text: string, at: number): Operand {
+  function wordTerm(text: string, at: number): TemplateOperand {
     if (text === 'true' || text === 'false') return { kind: 'literal', at, value: text === 'true' };
     if (text === 'nil') return { kind: 'nil', at };
     if (KEYWORDS.includes(text)) throw new TemplateError(`${text} can’t stand here`, { at });
-    if (REFUSED.includes(text)) throw refused({ type: 'word', text, at });
+    if (UNSUPPORTED_KEYWORDS.includes(text)) throw refused({ type: 'word', text, at });
     if (Object.hasOwn(functions, text) || Object.hasOwn(builtins, text)) return { kind: 'function', at, name: text };
     const known = [...Object.keys(functions), ...Object.keys(builtins)];
     throw new TemplateError(`there is no function ${text}`, { at, known, word: text });
@@ -259,7 +259,7 @@ export function parsed(template: string, functions: Functions): readonly Node[] 
   return list;
 }
 
-function unexpected({ type, text, at }: Token): TemplateError {
+function unexpectedTokenError({ type, text, at }: Token): TemplateError {
   const what = type === 'close' ? 'the end of the action' : JSON.stringify(text);
   return new TemplateError(`${what} can’t stand here`, { at });
 }

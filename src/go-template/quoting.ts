@@ -1,18 +1,18 @@
 /** Texts as Go quotes and escapes them. */
 
 /** Half a character is none: Go reads such a thing as the sign for it. */
-export function wellFormed(text: string): string {
+export function toWellFormed(text: string): string {
   return text.replaceAll(/\p{Surrogate}/gu, '\uFFFD');
 }
 
-const PRINTED = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]$/u;
+const PRINTABLE = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]$/u;
 
 /** What Go calls a character that can be seen, and the space. */
-function isPrinted(character: string): boolean {
-  return PRINTED.test(character);
+function isPrintable(character: string): boolean {
+  return PRINTABLE.test(character);
 }
 
-const SHORT: Readonly<Record<string, string>> = {
+const SHORT_ESCAPES: Readonly<Record<string, string>> = {
   '\u0007': '\\a',
   '\b': '\\b',
   '\f': '\\f',
@@ -23,12 +23,12 @@ const SHORT: Readonly<Record<string, string>> = {
 };
 
 /** As Go's source code would have it, between these quotes. */
-export function quoted(text: string, quote: '"' | "'", ascii = false): string {
-  const body = [...wellFormed(text)].map((character) => {
+export function goQuote(text: string, quote: '"' | "'", ascii = false): string {
+  const body = [...toWellFormed(text)].map((character) => {
     if (character === quote || character === '\\') return `\\${character}`;
     const point = character.codePointAt(0) ?? 0;
-    if (isPrinted(character) && (point < 0x80 || !ascii)) return character;
-    return SHORT[character] ?? hexEscape(point);
+    if (isPrintable(character) && (point < 0x80 || !ascii)) return character;
+    return SHORT_ESCAPES[character] ?? hexEscape(point);
   });
   return `${quote}${body.join('')}${quote}`;
 }
@@ -40,15 +40,15 @@ function hexEscape(point: number): string {
 }
 
 /** Between backquotes where that is possible. */
-export function backquoted(text: string): string | undefined {
+export function goBackquote(text: string): string | undefined {
   // oxlint-disable-next-line no-control-regex -- they are what is looked for
-  return /[\u0000-\u0008\u000A-\u001F`\u007F\uFEFF]/.test(text) || wellFormed(text) !== text
+  return /[\u0000-\u0008\u000A-\u001F`\u007F\uFEFF]/.test(text) || toWellFormed(text) !== text
     ? undefined
     : `\`${text}\``;
 }
 
 /** For a page of HTML. */
-export function htmlEscaped(text: string): string {
+export function escapeHtml(text: string): string {
   const entities: Readonly<Record<string, string>> = {
     '"': '&#34;',
     "'": '&#39;',
@@ -62,20 +62,20 @@ export function htmlEscaped(text: string): string {
 }
 
 /** For a text of JavaScript. */
-export function jsEscaped(text: string): string {
-  return [...wellFormed(text)]
+export function escapeJs(text: string): string {
+  return [...toWellFormed(text)]
     .map((character) => {
       if (/['"\\]/.test(character)) return `\\${character}`;
       const point = character.codePointAt(0) ?? 0;
-      if (point >= 0x20 && !/[<>&=]/.test(character) && (point < 0x80 || isPrinted(character))) return character;
+      if (point >= 0x20 && !/[<>&=]/.test(character) && (point < 0x80 || isPrintable(character))) return character;
       return `\\u${point.toString(16).toUpperCase().padStart(4, '0')}`;
     })
     .join('');
 }
 
 /** For a value in the query of a URL. */
-export function queryEscaped(text: string): string {
-  return encodeURIComponent(wellFormed(text))
+export function escapeQuery(text: string): string {
+  return encodeURIComponent(toWellFormed(text))
     .replaceAll('%20', '+')
     .replaceAll(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`);
 }

@@ -1,5 +1,5 @@
 import { SlipwayError } from '../errors.ts';
-import { listed } from '../machine/options.ts';
+import { formatList } from '../machine/options.ts';
 import type { Arch } from './image.ts';
 
 /** A distribution's release whose name is enough to make an image of it. */
@@ -11,18 +11,18 @@ export type KnownImage = {
   readonly cloud: Readonly<Record<Arch, { readonly url: string; readonly file: string; readonly sums: string }>>;
 };
 
-export const knownImages: readonly KnownImage[] = [debian(13, 'trixie'), debian(12, 'bookworm')];
-export const defaultImage = 'debian-13';
+export const knownImages: readonly KnownImage[] = [debianImage(13, 'trixie'), debianImage(12, 'bookworm')];
+export const defaultImageName = 'debian-13';
 
-export function knownImage(name: string): KnownImage {
+export function requireKnownImage(name: string): KnownImage {
   const known = knownImages.find((candidate) => candidate.name === name);
   if (known) return known;
   throw new SlipwayError('USAGE', `There is no image known as "${name}"`, {
-    hint: `Known are ${listed(knownImages.map((image) => image.name))}; any other is given by its path or URL`,
+    hint: `Known are ${formatList(knownImages.map((image) => image.name))}; any other is given by its path or URL`,
   });
 }
 
-function debian(release: number, suite: string): KnownImage {
+function debianImage(release: number, suite: string): KnownImage {
   const of = (arch: Arch): KnownImage['cloud'][Arch] => {
     const folder = `https://cloud.debian.org/images/cloud/${suite}/latest`;
     // Of the vendor's kinds the smallest that has the drivers of virtual machines.

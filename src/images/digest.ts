@@ -1,13 +1,13 @@
 import { SlipwayError } from '../errors.ts';
 
-export type Algorithm = 'sha256' | 'sha512';
+export type DigestAlgorithm = 'sha256' | 'sha512';
 
-const digits: Readonly<Record<Algorithm, number>> = { sha256: 64, sha512: 128 };
+const hexLengths: Readonly<Record<DigestAlgorithm, number>> = { sha256: 64, sha512: 128 };
 
 /** `sha512:…`, `sha256:…` or the bare digits, which tell by their number what they are; `flag` is what a refusal names. */
 export function parseDigest(text: string, flag = '--image-digest'): string {
   const [, named, hex = ''] = /^(?:(sha256|sha512):)?([0-9a-f]+)$/.exec(text.trim().toLowerCase()) ?? [];
-  const algorithm = (Object.keys(digits) as Algorithm[]).find((name) => digits[name] === hex.length);
+  const algorithm = (Object.keys(hexLengths) as DigestAlgorithm[]).find((name) => hexLengths[name] === hex.length);
   if (algorithm !== undefined && (named === undefined || named === algorithm)) return `${algorithm}:${hex}`;
   throw new SlipwayError(
     'USAGE',
@@ -19,7 +19,7 @@ export function parseDigest(text: string, flag = '--image-digest'): string {
 }
 
 /** A digest that is known to be one, as its two parts. */
-export function partsOf(digest: string): { readonly algorithm: Algorithm; readonly hex: string } {
+export function splitDigest(digest: string): { readonly algorithm: DigestAlgorithm; readonly hex: string } {
   const [algorithm = '', hex = ''] = digest.split(':');
-  return { algorithm: algorithm as Algorithm, hex };
+  return { algorithm: algorithm as DigestAlgorithm, hex };
 }

@@ -2,52 +2,60 @@ import { createHash } from 'node:crypto';
 import { mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { localFileError, readIfThere, syncFolder, writeWhole } from '../computer/files.ts';
+import { localFileError, readFileIfExists, syncFolder, writeFileAtomic } from '../computer/files.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
 import type { Log } from '../progress.ts';
-import { partsOf } from './digest.ts';
+import { splitDigest } from './digest.ts';
 import { hashFile, hashInto } from './hashing.ts';
-import { Dropped, get, PATIENCE, refused, retrying, type Answer, type Patience } from './http.ts';
-import { meter } from './meter.ts';
+import {
+  TransientNetworkError,
+  httpGet,
+  DEFAULT_RETRY_POLICY,
+  downloadRefusedError,
+  retryDownload,
+  type HttpResponse,
+  type DownloadRetryPolicy,
+} from './http.ts';
+import { createByteMeter } from './byte-meter.ts';
 
-export type Download = {
+export type DownloadRequest = {
   /** `sha512:…` or `sha256:…`. */
   readonly digest: string;
   /** The folder that it goes to; one download of a digest at a time (see `Images.lock`). */
-  readonly to: string;
+  readonly folder: string;
   readonly log: Log;
   readonly signal: AbortSignal;
   /** The file's name there; its digest's digits where none is given. */
-  readonly name?: string;
-  readonly patience?: Patience;
+  readonly fileName?: string;
+  readonly retryPolicy?: DownloadRetryPolicy;
 };
 
 /** What was said of the file whose beginning lies in the .part: only the same one may be gone on with. */
-type From = { readonly url: string; readonly validator: string | undefined };
+type PartOrigin = { readonly url: string; readonly validator: string | undefined };
 
 /**
  * The path of a file that has this digest. A file of this computer is checked and used where it is. From the network it
  * grows as DIGEST.part, which outlives everything but a wrong digest, and gets its name when it is whole and right.
  */
-export async function download(url: string, call: Download): Promise<string> {
-  if (!/^https?:/i.test(url)) return checkedFile(url, call);
-  const { hex } = partsOf(call.digest);
-  const path = join(call.to, call.name ?? hex);
+export async function download(url: string, call: DownloadRequest): Promise<string> {
+  if (!/^https?:/i.test(url)) return checkLocalFile(url, call);
+  const { hex } = splitDigest(call.digest);
+  const path = join(call.folder, call.fileName ?? hex);
   try {
-    await mkdir(call.to, { recursive: true, mode: 0o700 });
-    if (await isRight(path, call)) return path;
+    await mkdir(call.folder, { recursive: true, mode: 0o700 });
+    if (await hasExpectedDigest(path, call)) return path;
   } catch (error) {
     throw localFileError(path, error);
   }
-  await using part = await openPart(join(call.to, `${hex}.part`), url, call);
-  if (part.digest() !== hex) await fill(part, url, call);
-  await part.becomes(path);
+  await using part = await openPartFile(join(call.folder, `${hex}.part`), url, call);
+  if (part.digest() !== hex) await completePart(part, url, call);
+  await part.moveTo(path);
   return path;
 }
 
 /** Two pieces that don't fit may be of two files, which says nothing of the one there now: that is then fetched whole. */
-async function fill(part: Part, url: string, call: Download): Promise<void> {
-  const { hex } = partsOf(call.digest);
+async function completePart(part: PartFile, url: string, call: DownloadRequest): Promise<void> {
+  const { hex } = splitDigest(call.digest);
   const { pieced } = await fetchRest(part, url, call);
   if (pieced && part.digest() !== hex) {
     call.log('What was downloaded before does not fit; beginning anew');
@@ -57,23 +65,28 @@ async function fill(part: Part, url: string, call: Download): Promise<void> {
   const actual = part.digest();
   if (actual === hex) return;
   await part.remove();
-  throw wrongDigest(url, call.digest, actual);
+  throw wrongDigestError(url, call.digest, actual);
 }
 
-async function fetchRest(part: Part, url: string, call: Download): Promise<{ readonly pieced: boolean }> {
+async function fetchRest(part: PartFile, url: string, call: DownloadRequest): Promise<{ readonly pieced: boolean }> {
   let pieced = false;
-  const how = { signal: call.signal, patience: call.patience ?? PATIENCE, log: call.log, reached: () => part.bytes };
-  const say = meter(call.log, '');
-  await retrying(url, how, async () => {
-    const answer = await get(url, await part.conditions(), how);
+  const how = {
+    signal: call.signal,
+    patience: call.retryPolicy ?? DEFAULT_RETRY_POLICY,
+    log: call.log,
+    reached: () => part.bytes,
+  };
+  const say = createByteMeter(call.log, '');
+  await retryDownload(url, how, async () => {
+    const answer = await httpGet(url, await part.readRangeHeaders(), how);
     try {
-      const total = await begin(part, url, answer);
+      const total = await alignPart(part, url, answer);
       pieced = answer.status === 206;
       for await (const chunk of answer.chunks) {
         await part.append(chunk);
         say(part.bytes, total);
       }
-      if (total !== undefined && part.bytes < total) throw new Dropped('the connection broke');
+      if (total !== undefined && part.bytes < total) throw new TransientNetworkError('the connection broke');
     } finally {
       answer.close();
     }
@@ -82,21 +95,21 @@ async function fetchRest(part: Part, url: string, call: Download): Promise<{ rea
 }
 
 /** Makes the part end where the answer begins; the length of the whole, where the server tells. */
-async function begin(part: Part, url: string, answer: Answer): Promise<number | undefined> {
+async function alignPart(part: PartFile, url: string, answer: HttpResponse): Promise<number | undefined> {
   if (answer.status === 206) {
     const [, from, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(answer.headers.get('content-range') ?? '') ?? [];
     if (Number(from) === part.bytes) return total === '*' ? undefined : Number(total);
     await part.restart();
-    throw new Dropped('the server sent another part than was asked for');
+    throw new TransientNetworkError('the server sent another part than was asked for');
   }
   // What is here is longer than what is there: they are two things.
   if (answer.status === 416 && part.bytes > 0) {
     await part.restart();
-    throw new Dropped('the server has no such part');
+    throw new TransientNetworkError('the server has no such part');
   }
-  if (answer.status !== 200) throw refused(url, answer);
+  if (answer.status !== 200) throw downloadRefusedError(url, answer);
   await part.restart();
-  await part.describe({ url, validator: validatorOf(answer.headers) });
+  await part.writeOrigin({ url, validator: validatorOf(answer.headers) });
   const length = answer.headers.get('content-length');
   return length === null || answer.headers.has('content-encoding') ? undefined : Number(length);
 }
@@ -108,44 +121,44 @@ function validatorOf(headers: Headers): string | undefined {
 }
 
 /** The beginning of a file, hashed as it grows. */
-type Part = AsyncDisposable & {
+type PartFile = AsyncDisposable & {
   readonly bytes: number;
   digest(): string;
   /** The headers that ask for the rest, or for nothing in particular where there is no beginning. */
-  conditions(): Promise<Readonly<Record<string, string>>>;
-  describe(from: From): Promise<void>;
+  readRangeHeaders(): Promise<Readonly<Record<string, string>>>;
+  writeOrigin(from: PartOrigin): Promise<void>;
   append(chunk: Uint8Array): Promise<void>;
   restart(): Promise<void>;
   remove(): Promise<void>;
-  becomes(path: string): Promise<void>;
+  moveTo(path: string): Promise<void>;
 };
 
-async function openPart(path: string, url: string, { digest, log, signal }: Download): Promise<Part> {
-  const { algorithm } = partsOf(digest);
+async function openPartFile(path: string, url: string, { digest, log, signal }: DownloadRequest): Promise<PartFile> {
+  const { algorithm } = splitDigest(digest);
   const about = `${path}.from`;
   let hash = createHash(algorithm);
   let bytes = 0;
-  const file = await local(path, () => open(path, 'a', 0o600));
-  const part: Part = {
+  const file = await withLocalFileError(path, () => open(path, 'a', 0o600));
+  const part: PartFile = {
     get bytes() {
       return bytes;
     },
     digest: () => hash.copy().digest('hex'),
-    async conditions() {
+    async readRangeHeaders() {
       if (bytes === 0) return {};
-      const from = await readFrom(about);
+      const from = await readOrigin(about);
       // Of a mirror nothing is known but the digest, which has the last word.
       const validator = from?.url === url ? from.validator : undefined;
       return { range: `bytes=${bytes}-`, ...(validator === undefined ? {} : { 'if-range': validator }) };
     },
-    describe: (from) => writeWhole(about, `${JSON.stringify(from)}\n`, 0o600),
+    writeOrigin: (from) => writeFileAtomic(about, `${JSON.stringify(from)}\n`, 0o600),
     async append(chunk) {
-      await local(path, () => writeAll(file, chunk));
+      await withLocalFileError(path, () => writeAll(file, chunk));
       hash.update(chunk);
       bytes += chunk.length;
     },
     async restart() {
-      if (bytes > 0) await local(path, () => file.truncate(0));
+      if (bytes > 0) await withLocalFileError(path, () => file.truncate(0));
       hash = createHash(algorithm);
       bytes = 0;
     },
@@ -153,8 +166,8 @@ async function openPart(path: string, url: string, { digest, log, signal }: Down
       await rm(path, { force: true });
       await rm(about, { force: true });
     },
-    becomes: (place) =>
-      local(place, async () => {
+    moveTo: (place) =>
+      withLocalFileError(place, async () => {
         await file.sync();
         await rename(path, place);
         await rm(about, { force: true });
@@ -164,7 +177,7 @@ async function openPart(path: string, url: string, { digest, log, signal }: Down
   };
   try {
     const { size } = await file.stat();
-    const say = meter(log, 'Checking what is here: ');
+    const say = createByteMeter(log, 'Checking what is here: ');
     await hashInto(hash, path, size, { signal, done: (done) => say(done, size) });
     bytes = size;
     return part;
@@ -178,16 +191,16 @@ async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
   for (let done = 0; done < chunk.length;) done += (await file.write(chunk, done)).bytesWritten;
 }
 
-async function readFrom(path: string): Promise<From | undefined> {
+async function readOrigin(path: string): Promise<PartOrigin | undefined> {
   try {
-    return JSON.parse((await readIfThere(path)) ?? 'null') as From;
+    return JSON.parse((await readFileIfExists(path)) ?? 'null') as PartOrigin;
   } catch (error) {
     if (error instanceof SyntaxError) return undefined;
     throw localFileError(path, error);
   }
 }
 
-async function local<T>(path: string, work: () => Promise<T>): Promise<T> {
+async function withLocalFileError<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
@@ -195,32 +208,32 @@ async function local<T>(path: string, work: () => Promise<T>): Promise<T> {
   }
 }
 
-async function isRight(path: string, { digest, signal, log }: Download): Promise<boolean> {
-  const { algorithm, hex } = partsOf(digest);
+async function hasExpectedDigest(path: string, { digest, signal, log }: DownloadRequest): Promise<boolean> {
+  const { algorithm, hex } = splitDigest(digest);
   const found = await stat(path).catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;
   });
   if (found === undefined) return false;
-  const say = meter(log, 'Checking what is here: ');
+  const say = createByteMeter(log, 'Checking what is here: ');
   return (await hashFile(path, algorithm, { signal, done: (done) => say(done, found.size) })) === hex;
 }
 
-async function checkedFile(url: string, call: Download): Promise<string> {
+async function checkLocalFile(url: string, call: DownloadRequest): Promise<string> {
   const path = /^file:/i.test(url) ? fileURLToPath(url) : url;
-  const { algorithm, hex } = partsOf(call.digest);
-  const say = meter(call.log, 'Checked ');
+  const { algorithm, hex } = splitDigest(call.digest);
+  const say = createByteMeter(call.log, 'Checked ');
   const actual = await hashFile(path, algorithm, { signal: call.signal, done: say }).catch((error: unknown) => {
     if (systemCode(error) === undefined) throw error;
     const why = systemCode(error) === 'ENOENT' ? 'there is no such file' : `it can't be read (${systemCode(error)})`;
     throw new SlipwayError('DOWNLOAD', `${path} can't be used: ${why}`, { hint: 'Check the path', cause: error });
   });
   if (actual === hex) return path;
-  throw wrongDigest(path, call.digest, actual);
+  throw wrongDigestError(path, call.digest, actual);
 }
 
-function wrongDigest(url: string, expected: string, actual: string): SlipwayError {
-  const { algorithm } = partsOf(expected);
+function wrongDigestError(url: string, expected: string, actual: string): SlipwayError {
+  const { algorithm } = splitDigest(expected);
   return new SlipwayError('DOWNLOAD', `${url} is not what its digest says`, {
     detail: [`expected ${expected}`, `actual   ${algorithm}:${actual}`],
     hint: 'Check that the digest belongs to this very file; where a vendor replaced the file, take the new digest from them',

@@ -1,9 +1,9 @@
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
-import { canceled } from '../errors.ts';
+import { canceledError } from '../errors.ts';
 
-const CHUNK = 1024 * 1024;
+const CHUNK_BYTES = 1024 * 1024;
 
 /** Feeds the first so many bytes of a file to a hash. */
 export async function hashInto(
@@ -16,7 +16,7 @@ export async function hashInto(
   let done = 0;
   try {
     await pipeline(
-      createReadStream(path, { end: bytes - 1, highWaterMark: CHUNK }),
+      createReadStream(path, { end: bytes - 1, highWaterMark: CHUNK_BYTES }),
       async (chunks: AsyncIterable<Buffer>) => {
         for await (const chunk of chunks) {
           hash.update(chunk);
@@ -26,7 +26,7 @@ export async function hashInto(
       { signal: how.signal },
     );
   } catch (error) {
-    throw how.signal.aborted ? canceled() : error;
+    throw how.signal.aborted ? canceledError() : error;
   }
 }
 

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { canceled, SlipwayError } from '../errors.ts';
+import { canceledError, SlipwayError } from '../errors.ts';
 import type { Log } from '../progress.ts';
 
 /** How long what a network does wrong is borne. */
-export type Patience = {
+export type DownloadRetryPolicy = {
   /** Without a byte for so long, a connection counts as dropped. */
   readonly stallMilliseconds: number;
   /** Attempts that bring nothing new, before we give up. */
@@ -12,13 +12,17 @@ export type Patience = {
   readonly pauseMilliseconds: number;
 };
 
-export const PATIENCE: Patience = { stallMilliseconds: 30_000, attempts: 6, pauseMilliseconds: 500 };
-const LONGEST_PAUSE = 15_000;
+export const DEFAULT_RETRY_POLICY: DownloadRetryPolicy = {
+  stallMilliseconds: 30_000,
+  attempts: 6,
+  pauseMilliseconds: 500,
+};
+const MAX_PAUSE_MILLISECONDS = 15_000;
 
 /** What may go better the next time: a connection that dropped, a server that is busy. */
-export class Dropped extends Error {}
+export class TransientNetworkError extends Error {}
 
-export type Answer = {
+export type HttpResponse = {
   readonly status: number;
   readonly headers: Headers;
   /** After all redirects. */
@@ -30,11 +34,11 @@ export type Answer = {
 };
 
 /** One GET. 5xx and 429 are `Dropped`; other refusals are answers. */
-export async function get(
+export async function httpGet(
   url: string,
   headers: Readonly<Record<string, string>>,
-  how: { readonly signal: AbortSignal; readonly patience: Patience },
-): Promise<Answer> {
+  how: { readonly signal: AbortSignal; readonly patience: DownloadRetryPolicy },
+): Promise<HttpResponse> {
   const { signal, patience } = how;
   const attempt = new AbortController();
   /** The clock runs only while we wait for the network, not while we write to a slow disk. */
@@ -43,9 +47,12 @@ export async function get(
     try {
       return await work();
     } catch (error) {
-      if (signal.aborted) throw canceled();
+      if (signal.aborted) throw canceledError();
       const seconds = patience.stallMilliseconds / 1000;
-      throw new Dropped(attempt.signal.aborted ? `nothing came for ${seconds} s` : reasonOf(error), { cause: error });
+      throw new TransientNetworkError(
+        attempt.signal.aborted ? `nothing came for ${seconds} s` : networkReasonOf(error),
+        { cause: error },
+      );
     } finally {
       clearTimeout(timer);
     }
@@ -60,7 +67,7 @@ export async function get(
   const close = (): void => attempt.abort();
   if (response.status >= 500 || [408, 429].includes(response.status)) {
     close();
-    throw new Dropped(`the server answered ${statusOf(response)}`);
+    throw new TransientNetworkError(`the server answered ${statusOf(response)}`);
   }
   return {
     status: response.status,
@@ -82,11 +89,11 @@ export async function get(
  * Does it again while it is `Dropped`, with growing pauses. An attempt that got further than all before it starts the count
  * anew: a bad line with a large file drops often, and ends.
  */
-export async function retrying<T>(
+export async function retryDownload<T>(
   what: string,
   how: {
     readonly signal: AbortSignal;
-    readonly patience: Patience;
+    readonly patience: DownloadRetryPolicy;
     readonly log: Log;
     readonly reached?: () => number;
   },
@@ -98,29 +105,29 @@ export async function retrying<T>(
     try {
       return await work();
     } catch (error) {
-      if (!(error instanceof Dropped)) throw error;
+      if (!(error instanceof TransientNetworkError)) throw error;
       const reached = how.reached?.() ?? 0;
       if (reached > furthest) failures = 1;
       furthest = Math.max(furthest, reached);
-      if (failures >= patience.attempts) throw gaveUp(what, error, failures);
-      const pause = Math.min(LONGEST_PAUSE, patience.pauseMilliseconds * 2 ** (failures - 1));
+      if (failures >= patience.attempts) throw gaveUpError(what, error, failures);
+      const pause = Math.min(MAX_PAUSE_MILLISECONDS, patience.pauseMilliseconds * 2 ** (failures - 1));
       log(`${error.message}; again in ${(pause / 1000).toFixed(1)} s`);
       await sleep(pause, undefined, { signal }).catch(() => {
-        throw canceled();
+        throw canceledError();
       });
     }
   }
 }
 
 /** A refusal that will be the same the next time. */
-export function refused(url: string, { status }: Pick<Answer, 'status'>): SlipwayError {
+export function downloadRefusedError(url: string, { status }: Pick<HttpResponse, 'status'>): SlipwayError {
   const there = status === 404 || status === 410 ? 'there is no such file' : `the server answered ${status}`;
   return new SlipwayError('DOWNLOAD', `${url} could not be downloaded: ${there}`, {
     hint: 'Look at that address in a browser; it may have moved',
   });
 }
 
-function gaveUp(url: string, error: Dropped, failures: number): SlipwayError {
+function gaveUpError(url: string, error: TransientNetworkError, failures: number): SlipwayError {
   return new SlipwayError('DOWNLOAD', `${url} could not be downloaded: ${error.message} (${failures} attempts)`, {
     hint: 'What has come is kept: run the same command again to go on. Behind a proxy, download it another way and give its path instead of the URL',
     cause: error,
@@ -128,7 +135,7 @@ function gaveUp(url: string, error: Dropped, failures: number): SlipwayError {
 }
 
 /** fetch hides what happened in the cause. */
-function reasonOf(error: unknown): string {
+function networkReasonOf(error: unknown): string {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   if (!(cause instanceof Error)) return String(cause);
   const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : '';

@@ -8,7 +8,7 @@ export type Arch = 'amd64' | 'arm64';
 export const imageFiles = ['disk.qcow2', 'vmlinuz', 'initrd'] as const;
 export type ImageFile = (typeof imageFiles)[number];
 
-export type FileState = { readonly sha256: string; readonly bytes: number; readonly mtimeMs: number };
+export type ImageFileState = { readonly sha256: string; readonly bytes: number; readonly mtimeMs: number };
 
 export type ImageSource =
   | { readonly kind: 'built'; readonly suite: string }
@@ -22,7 +22,7 @@ export type Image = {
   readonly arch: Arch;
   /** `sha256:…` of disk.qcow2: by this machines know their image. */
   readonly digest: string;
-  readonly files: Readonly<Record<ImageFile, FileState>>;
+  readonly files: Readonly<Record<ImageFile, ImageFileState>>;
   /** The kernel's root=: `/dev/vda`, `PARTUUID=…`. */
   readonly root: string;
   /** Version of the engine baked in; '' for none. */
@@ -37,14 +37,14 @@ export function isImageName(name: string): boolean {
   return /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(name) && !name.includes('..');
 }
 
-export function badImageName(name: string): SlipwayError {
+export function invalidImageNameError(name: string): SlipwayError {
   return new SlipwayError('USAGE', `${JSON.stringify(name)} can't be the name of an image`, {
     hint: 'Use lower-case letters, digits, dots and hyphens: debian-13',
   });
 }
 
 /** Images that are no catalog's are told apart by what is in them: `mine.qcow2` -> `mine-0123456789ab`. */
-export function nameOfFile(path: string, digest: string): string {
+export function imageNameFor(path: string, digest: string): string {
   const stem = basename(path.replaceAll('\\', '/'))
     .toLowerCase()
     .replace(/(\.[a-z][a-z0-9]*)+$/, '')
@@ -60,13 +60,13 @@ export function shortDigest(digest: string): string {
 }
 
 /** The name of an image's folder; the same image has the same one everywhere. */
-export function folderName({ name, arch, digest }: Pick<Image, 'name' | 'arch' | 'digest'>): string {
-  if (!isImageName(name)) throw badImageName(name);
+export function imageFolderName({ name, arch, digest }: Pick<Image, 'name' | 'arch' | 'digest'>): string {
+  if (!isImageName(name)) throw invalidImageNameError(name);
   return `${name}-${arch}-${shortDigest(digest)}`;
 }
 
 /** What a folder's name says, which holds even where its image.json does not. `digest` is the beginning of the whole. */
-export function fromFolderName(folder: string): Pick<Image, 'name' | 'arch' | 'digest'> | undefined {
+export function parseImageFolderName(folder: string): Pick<Image, 'name' | 'arch' | 'digest'> | undefined {
   const [, name = '', arch = '', hex = ''] = /^(.+)-(amd64|arm64)-([0-9a-f]{12})$/.exec(folder) ?? [];
   return isImageName(name) ? { name, arch: arch as Arch, digest: `sha256:${hex}` } : undefined;
 }
@@ -98,19 +98,19 @@ export function parseImage(folder: string, text: string): Image {
   if (typeof image.version === 'number' && image.version > 1) throw new Error('a newer Slipway made it');
   const texts = [image.name, image.arch, image.digest, image.root, image.engine, image.made, image.source?.kind];
   const whole =
-    texts.every((field) => typeof field === 'string') && imageFiles.every((file) => isState(image.files, file));
+    texts.every((field) => typeof field === 'string') && imageFiles.every((file) => isFileState(image.files, file));
   if (image.version !== 1 || !whole) throw new Error('its image.json is not of an image');
   const sound = image as Image;
   if (
     sound.digest !== `sha256:${sound.files['disk.qcow2'].sha256}` ||
     !isImageName(sound.name) ||
-    folderName(sound) !== folder
+    imageFolderName(sound) !== folder
   )
     throw new Error('its image.json is of another image');
   return sound;
 }
 
-function isState(files: Partial<Image['files']> | undefined, file: ImageFile): boolean {
+function isFileState(files: Partial<Image['files']> | undefined, file: ImageFile): boolean {
   const state = files?.[file];
   return (
     /^[0-9a-f]{64}$/.test(String(state?.sha256)) &&

@@ -1,17 +1,17 @@
-export const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
+export const SECONDS_PER_UNIT = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 
 /** `4h` -> 14400. */
-export function secondsIn(duration: string): number {
-  return Number(duration.slice(0, -1)) * SECONDS[duration.slice(-1) as keyof typeof SECONDS];
+export function durationToSeconds(duration: string): number {
+  return Number(duration.slice(0, -1)) * SECONDS_PER_UNIT[duration.slice(-1) as keyof typeof SECONDS_PER_UNIT];
 }
 
 /** The largest two units, so that a glance is enough: 90 -> `1 min`, 9000 -> `2 h 30 min`. */
-export function shownSeconds(seconds: number): string {
+export function formatSeconds(seconds: number): string {
   if (seconds < 60) return `${Math.max(0, Math.floor(seconds))} s`;
   const units = [
-    ['d', Math.floor(seconds / SECONDS.d)],
-    ['h', Math.floor((seconds % SECONDS.d) / SECONDS.h)],
-    ['min', Math.floor((seconds % SECONDS.h) / SECONDS.m)],
+    ['d', Math.floor(seconds / SECONDS_PER_UNIT.d)],
+    ['h', Math.floor((seconds % SECONDS_PER_UNIT.d) / SECONDS_PER_UNIT.h)],
+    ['min', Math.floor((seconds % SECONDS_PER_UNIT.h) / SECONDS_PER_UNIT.m)],
   ] as const;
   const first = units.findIndex(([, count]) => count > 0);
   return units

@@ -22,10 +22,10 @@ export type EngineSpec = {
 };
 
 /** When a machine is to end or stop without anybody's doing, as the user wrote it: `90m`, `4h`, `2d`. Declared in `spec.ts`. */
-export type LifeSpec = { readonly ttl?: string | undefined; readonly idleStop?: string | undefined };
+export type LifetimeSpec = { readonly ttl?: string | undefined; readonly idleStop?: string | undefined };
 
 /** What becomes of a machine that shuts itself down. */
-export type Ending = 'removed' | 'stopped';
+export type ShutdownBehavior = 'removed' | 'stopped';
 
 /** Stage 1: everything the user decided. Once a spec exists, nothing asks a question again. */
 export type MachineSpec = {
@@ -38,7 +38,7 @@ export type MachineSpec = {
   readonly engine: EngineSpec;
   readonly profiles: readonly string[];
   /** Absent where neither was asked for. */
-  readonly life?: LifeSpec;
+  readonly life?: LifetimeSpec;
   readonly batch?: Batch;
   /** The options as the user gave them, of a driver that settles what is left open: so that a file can be held against them. */
   readonly given?: Readonly<Record<string, unknown>>;
@@ -50,7 +50,7 @@ export type MachineSpec = {
 export type Batch = { readonly id: string; readonly index: number; readonly size: number };
 
 /** What a create asked a provider for last, and when (ISO 8601). */
-export type Asked = { readonly what: string; readonly at: string };
+export type LastRequest = { readonly what: string; readonly at: string };
 
 /** One hop of an SSH route. */
 export type SshHop = {
@@ -92,17 +92,22 @@ export type Host =
 export type Endpoint = { readonly url: string; readonly tls: boolean };
 
 /** Why the last run on this machine stopped; gone as soon as a run succeeds. */
-export type Failure = { readonly at: string; readonly step: string; readonly code: string; readonly message: string };
+export type FailureRecord = {
+  readonly at: string;
+  readonly step: string;
+  readonly code: string;
+  readonly message: string;
+};
 
 /** What the store keeps: one file, one phase; the later fields exist only in the later phases. */
 export type Machine = {
   readonly version: 1;
   readonly spec: MachineSpec;
-  readonly failure?: Failure;
+  readonly failure?: FailureRecord;
   /** When it ends by itself (ISO 8601); counted anew by each create that has not finished. */
   readonly deadline?: string;
   /** What its provider was asked to do with it when it shuts itself down; absent where no deadline was ever asked for. */
-  readonly ending?: Ending;
+  readonly ending?: ShutdownBehavior;
   /** Its host was stopped when its deadline was moved, and has not heard of it: the next start tells it. */
   readonly untold?: true;
   /** It has options that it takes when it starts, and is to be stopped and started for them: what `apply` began. */
@@ -110,41 +115,41 @@ export type Machine = {
   /** What exists of it at its provider, by the provider's own name, and does not carry our marks yet: another tool made it. */
   readonly adopts?: string;
 } & (
-  | { readonly phase: 'creating'; readonly asked?: Asked; readonly host?: never; readonly endpoint?: never }
+  | { readonly phase: 'creating'; readonly asked?: LastRequest; readonly host?: never; readonly endpoint?: never }
   | { readonly phase: 'created'; readonly host: Host; readonly endpoint?: never }
   | { readonly phase: 'ready'; readonly host: Host; readonly endpoint: Endpoint }
 );
-export type Created = Extract<Machine, { readonly phase: 'created' }>;
-export type Ready = Extract<Machine, { readonly phase: 'ready' }>;
+export type CreatedMachine = Extract<Machine, { readonly phase: 'created' }>;
+export type ReadyMachine = Extract<Machine, { readonly phase: 'ready' }>;
 
 /** The three PEM texts with which a client reaches an engine. */
 export type ClientCertificates = { readonly ca: string; readonly cert: string; readonly key: string };
 
-const NAME = /^[a-zA-Z0-9][a-zA-Z0-9.-]{0,62}$/;
+const NAME_PATTERN = /^[a-zA-Z0-9][a-zA-Z0-9.-]{0,62}$/;
 
 /** Also what keeps a name from being a path, a flag or a word that a shell reads. */
 export function isMachineName(name: string): boolean {
-  return NAME.test(name);
+  return NAME_PATTERN.test(name);
 }
 
 /**
  * As people sort: numbers by their value, small letters beside great ones. Of the characters that a name may have it is what a
  * collator does, whose making alone takes a third of what Node takes to start.
  */
-export function sortedNames(names: readonly string[]): readonly string[] {
-  const keys = names.map((name) => `${letters(name)}\0${cases(name)}\0${name}`);
+export function sortNames(names: readonly string[]): readonly string[] {
+  const keys = names.map((name) => `${alphabeticKey(name)}\0${caseKey(name)}\0${name}`);
   return keys.toSorted().map((key) => key.slice(key.lastIndexOf('\0') + 1));
 }
 
 /** `-`, `.`, numbers, letters; a number of more digits is greater. */
-function letters(name: string): string {
+function alphabeticKey(name: string): string {
   return name
     .toLowerCase()
     .replaceAll(/0*(\d+)/g, (_, digits: string) => `0${String.fromCharCode(digits.length)}${digits}`);
 }
 
 /** The small letter is first, where nothing else differs. */
-function cases(name: string): string {
+function caseKey(name: string): string {
   return name.replaceAll(/\d+|[a-z]+|[A-Z]+/g, (run) =>
     /\d/.test(run) ? '' : run === run.toLowerCase() ? run.toUpperCase() : run.toLowerCase(),
   );

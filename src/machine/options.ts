@@ -22,11 +22,11 @@ declare module 'zod' {
 }
 
 /** What one declaration says, as plain data. Flags, environment, questions, help, docs and argv all read this. */
-export type OptionInfo = {
+export type OptionSpec = {
   readonly key: string;
   /** Without dashes. */
   readonly flag: string;
-  readonly also: readonly string[];
+  readonly aliases: readonly string[];
   readonly short: string | undefined;
   /** Options of one call's doing (--force) are not read from the environment: there they would outlive the call. */
   readonly env: string | undefined;
@@ -36,8 +36,8 @@ export type OptionInfo = {
   readonly required: boolean;
   readonly secret: boolean;
   readonly description: string;
-  readonly value: string;
-  readonly ask: string | undefined;
+  readonly valueName: string;
+  readonly question: string | undefined;
 };
 
 type JsonProperty = {
@@ -56,16 +56,16 @@ type JsonProperty = {
 };
 
 /** Reads a flat zod object of strings, integers, booleans, choices and lists of strings; throws on anything else. */
-export function describe(schema: z.ZodObject, prefix = ''): readonly OptionInfo[] {
+export function describeOptions(schema: z.ZodObject, prefix = ''): readonly OptionSpec[] {
   const json = z.toJSONSchema(schema, { io: 'input' });
   const required = new Set(json.required ?? []);
   return Object.entries((json.properties ?? {}) as Record<string, JsonProperty>).map(([key, property]) => {
-    const flag = property.flag ?? [prefix, kebab(key)].filter(Boolean).join('-');
-    const kind = kindOf(property, key);
+    const flag = property.flag ?? [prefix, toKebabCase(key)].filter(Boolean).join('-');
+    const kind = optionKindOf(property, key);
     return {
       key,
       flag,
-      also: property.also ?? [],
+      aliases: property.also ?? [],
       short: property.short,
       env: property.env ?? (prefix === '' ? undefined : `SLIPWAY_${flag.replaceAll('-', '_').toUpperCase()}`),
       kind,
@@ -74,17 +74,17 @@ export function describe(schema: z.ZodObject, prefix = ''): readonly OptionInfo[
       required: required.has(key),
       secret: property.secret ?? false,
       description: property.description ?? '',
-      value: property.value ?? (kind === 'int' ? 'number' : kind === 'choice' ? 'choice' : 'value'),
-      ask: property.ask,
+      valueName: property.value ?? (kind === 'int' ? 'number' : kind === 'choice' ? 'choice' : 'value'),
+      question: property.ask,
     };
   });
 }
 
-function kebab(key: string): string {
+function toKebabCase(key: string): string {
   return key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
-function kindOf(property: JsonProperty, key: string): OptionInfo['kind'] {
+function optionKindOf(property: JsonProperty, key: string): OptionSpec['kind'] {
   if (property.enum) return 'choice';
   if (property.type === 'string' || property.type === 'boolean') return property.type;
   if (property.type === 'integer') return 'int';
@@ -93,7 +93,7 @@ function kindOf(property: JsonProperty, key: string): OptionInfo['kind'] {
 }
 
 /** Text from a flag, a variable or a prompt -> the value that the schema takes. Wrong text stays text; the schema names it. */
-export function coerce(info: OptionInfo, text: string): unknown {
+export function coerceOptionValue(info: OptionSpec, text: string): unknown {
   if (info.kind === 'int') return /^-?\d+$/.test(text.trim()) ? Number(text) : text;
   if (info.kind === 'boolean') {
     if (/^(1|true|yes|on)$/i.test(text)) return true;
@@ -103,13 +103,16 @@ export function coerce(info: OptionInfo, text: string): unknown {
   return text;
 }
 
-export type Values = Readonly<Record<string, unknown>>;
+export type OptionValues = Readonly<Record<string, unknown>>;
 
-export function fromEnv(infos: readonly OptionInfo[], env: Readonly<Record<string, string | undefined>>): Values {
+export function optionsFromEnv(
+  infos: readonly OptionSpec[],
+  env: Readonly<Record<string, string | undefined>>,
+): OptionValues {
   const values: Record<string, unknown> = {};
   for (const info of infos) {
     const text = info.env === undefined ? undefined : env[info.env];
-    if (text !== undefined && text !== '') values[info.key] = coerce(info, text);
+    if (text !== undefined && text !== '') values[info.key] = coerceOptionValue(info, text);
   }
   return values;
 }
@@ -117,47 +120,47 @@ export function fromEnv(infos: readonly OptionInfo[], env: Readonly<Record<strin
 /** The one parse. All that is wrong is said at once, each by its flag, with the value that was given. */
 export function parseOptions<S extends z.ZodObject>(
   schema: S,
-  infos: readonly OptionInfo[],
-  values: Values,
+  infos: readonly OptionSpec[],
+  values: OptionValues,
 ): z.output<S> {
   const result = schema.safeParse(values);
   if (result.success) return result.data;
   const missing = infos.filter((info) => info.required && values[info.key] === undefined);
   const wrong = result.error.issues
     .filter((issue) => !missing.some((info) => info.key === issue.path[0]))
-    .map((issue) => complaint(issue, infos, values));
+    .map((issue) => formatIssue(issue, infos, values));
   const sentences = [...new Set(wrong)];
   if (missing.length > 0) {
     sentences.unshift(
-      `${listed(missing.map((info) => `--${info.flag}`))} ${missing.length === 1 ? 'is' : 'are'} missing`,
+      `${formatList(missing.map((info) => `--${info.flag}`))} ${missing.length === 1 ? 'is' : 'are'} missing`,
     );
   }
   const hint =
     missing.length > 0
-      ? `Add ${missing.map((info) => `--${info.flag} <${info.value}>`).join(' ')}, or set ${listed(missing.flatMap((info) => info.env ?? []))}`
+      ? `Add ${missing.map((info) => `--${info.flag} <${info.valueName}>`).join(' ')}, or set ${formatList(missing.flatMap((info) => info.env ?? []))}`
       : topicHint(infos);
   throw new SlipwayError('USAGE', sentences.join('; '), hint === undefined ? {} : { hint });
 }
 
 /** The options of a driver or of the engine begin with its name, which is also their help page's. */
-function topicHint(infos: readonly OptionInfo[]): string | undefined {
+function topicHint(infos: readonly OptionSpec[]): string | undefined {
   const topic = infos[0]?.flag.split('-', 1)[0] ?? '';
   const shared = infos.filter(({ flag }) => flag.startsWith(`${topic}-`)).length > 1;
   return shared ? `All options: slipway help ${topic}` : undefined;
 }
 
-function complaint(issue: z.core.$ZodIssue, infos: readonly OptionInfo[], values: Values): string {
+function formatIssue(issue: z.core.$ZodIssue, infos: readonly OptionSpec[], values: OptionValues): string {
   const info = infos.find((candidate) => candidate.key === issue.path[0]);
   if (!info) return issue.message;
   const whole = values[info.key];
   const given = issue.path.length > 1 && Array.isArray(whole) ? whole[Number(issue.path[1])] : whole;
-  return `--${info.flag} must be ${expectation(issue, info)}, got ${info.secret ? 'something else' : JSON.stringify(given)}`;
+  return `--${info.flag} must be ${expectedValue(issue, info)}, got ${info.secret ? 'something else' : JSON.stringify(given)}`;
 }
 
-function expectation(issue: z.core.$ZodIssue, info: OptionInfo): string {
+function expectedValue(issue: z.core.$ZodIssue, info: OptionSpec): string {
   if (issue.code === 'too_small') return issue.origin === 'string' ? 'a text' : `at least ${issue.minimum}`;
   if (issue.code === 'too_big') return `at most ${issue.maximum}`;
-  if (issue.code === 'invalid_value') return `one of ${listed(info.choices, 'or')}`;
+  if (issue.code === 'invalid_value') return `one of ${formatList(info.choices, 'or')}`;
   if (issue.code === 'invalid_type') {
     const words = {
       int: 'a whole number',
@@ -173,15 +176,15 @@ function expectation(issue: z.core.$ZodIssue, info: OptionInfo): string {
 }
 
 /** `a`, `a and b`, `a, b and c`. */
-export function listed(words: readonly string[], conjunction = 'and'): string {
+export function formatList(words: readonly string[], conjunction = 'and'): string {
   return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} ${conjunction} ${words.at(-1)}`;
 }
 
 /** The way back: what one would type to get these values. Defaults and secrets are left out. */
-export function toArgv(infos: readonly OptionInfo[], values: Values): readonly string[] {
+export function toArgv(infos: readonly OptionSpec[], values: OptionValues): readonly string[] {
   return infos.flatMap((info) => {
     const value = values[info.key];
-    if (value === undefined || info.secret || same(value, info.default)) return [];
+    if (value === undefined || info.secret || isSameValue(value, info.default)) return [];
     if (info.kind === 'boolean') return [value === true ? `--${info.flag}` : `--no-${info.flag}`];
     const each = Array.isArray(value) ? value.map(String) : [String(value)];
     return each.flatMap((text) => (/^-|^$/.test(text) ? [`--${info.flag}=${text}`] : [`--${info.flag}`, text]));
@@ -189,18 +192,18 @@ export function toArgv(infos: readonly OptionInfo[], values: Values): readonly s
 }
 
 /** Values as they are declared: whoever reads them sees no difference. */
-export function same(left: unknown, right: unknown): boolean {
+export function isSameValue(left: unknown, right: unknown): boolean {
   return left === right || JSON.stringify(left) === JSON.stringify(right);
 }
 
 /** The Markdown table of the docs. */
-export function toTable(infos: readonly OptionInfo[]): string {
+export function toMarkdownTable(infos: readonly OptionSpec[]): string {
   const rows = infos.map((info) => {
-    const also = info.also.length > 0 ? ` (also ${info.also.map((flag) => `\`--${flag}\``).join(', ')})` : '';
+    const also = info.aliases.length > 0 ? ` (also ${info.aliases.map((flag) => `\`--${flag}\``).join(', ')})` : '';
     const initial = info.required ? 'required' : defaultText(info);
     const choices =
       info.choices.length > 0
-        ? `: ${listed(
+        ? `: ${formatList(
             info.choices.map((choice) => `\`${choice}\``),
             'or',
           )}`
@@ -214,7 +217,7 @@ export function toTable(infos: readonly OptionInfo[]): string {
   return ['| Flag | Environment | Default | Meaning |', '| --- | --- | --- | --- |', ...rows].join('\n');
 }
 
-function defaultText(info: OptionInfo): string {
+function defaultText(info: OptionSpec): string {
   const value = info.default;
   if (value === undefined || value === false || (Array.isArray(value) && value.length === 0)) return '';
   return `\`${String(value)}\``;

@@ -1,9 +1,9 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import type { EngineSpec } from './model.ts';
-import { describe, type OptionInfo, type Values } from './options.ts';
+import { describeOptions, type OptionSpec, type OptionValues } from './options.ts';
 
-const text = (): z.ZodString => z.string().min(1);
+const nonEmptyText = (): z.ZodString => z.string().min(1);
 
 /** What a user may ask of the engine; flags `--engine-*` and `--tls-san`. Types of the parsed values: `EngineSpec`. */
 export const engineOptions = z.object({
@@ -11,7 +11,7 @@ export const engineOptions = z.object({
     description: 'Where an engine comes from when the host has none',
     ask: 'If the host has no engine yet, install it from where?',
   }),
-  version: text()
+  version: nonEmptyText()
     .regex(/^[\w.:~+-]+$/, 'a version like 28.2 or 5:28.2.2-1~debian.12~bookworm')
     .optional()
     .meta({ description: 'Engine version, whole or its beginning: 28.2', value: 'version' }),
@@ -62,7 +62,7 @@ export const engineOptions = z.object({
     .array(z.string().regex(/^[^\s/]+(\/\d+)?$/, 'a registry like registry.example:5000 or 10.0.0.0/8'))
     .default([])
     .meta({ description: 'Registry without trusted TLS', value: 'host' }),
-  storageDriver: text()
+  storageDriver: nonEmptyText()
     .regex(/^[a-z0-9-]+$/, 'a storage driver like overlay2')
     .optional()
     .meta({ description: 'Storage driver', value: 'name' }),
@@ -79,44 +79,44 @@ export const engineOptions = z.object({
     .meta({ description: 'Further name or address in the engine’s certificate', flag: 'tls-san', value: 'name' }),
 });
 
-export const engineInfos: readonly OptionInfo[] = describe(engineOptions, 'engine');
+export const engineOptionSpecs: readonly OptionSpec[] = describeOptions(engineOptions, 'engine');
 
 /** Naming a script says where the engine comes from; an empty one takes back what was named before. */
-export function withSource(values: Values): Values {
+export function withInferredSource(values: OptionValues): OptionValues {
   return values.installUrl && values.source === undefined ? { ...values, source: 'url' } : values;
 }
 
 /** A script of another source is none: it would choose the source when what was made of this spec is read again. */
-export function settledSource(engine: EngineSpec): EngineSpec {
+export function withoutUnusedInstallUrl(engine: EngineSpec): EngineSpec {
   return engine.source === 'url' ? engine : { ...engine, installUrl: undefined };
 }
 
 /** For every command that works on a host. A variable only: an argv is read by all processes. */
-export const sudoPassword = z.string().optional().meta({
+export const sudoPasswordOption = z.string().optional().meta({
   description: 'Password for sudo on the host, where it asks for one',
   secret: true,
   env: 'SLIPWAY_SUDO_PASSWORD',
 });
 
 /** At most 27 years: what systemd and dates of four digits can hold. */
-const DURATION = /^[1-9](\d{0,3}[dh]|\d{0,5}m|\d{0,6}s)$/;
+const DURATION_PATTERN = /^[1-9](\d{0,3}[dh]|\d{0,5}m|\d{0,6}s)$/;
 
 /** Flags `--ttl` and `--idle-stop`. Types of the parsed values: `LifeSpec`. */
-export const lifeOptions = z.object({
-  ttl: z.string().regex(DURATION, 'a time like 90m, 4h or 2d').optional().meta({
+export const lifetimeOptions = z.object({
+  ttl: z.string().regex(DURATION_PATTERN, 'a time like 90m, 4h or 2d').optional().meta({
     description: 'End the machine after this time, also when nobody is there: 90m, 4h, 2d',
     env: 'SLIPWAY_TTL',
     value: 'time',
   }),
-  idleStop: z.string().regex(DURATION, 'a time like 30m or 2h').optional().meta({
+  idleStop: z.string().regex(DURATION_PATTERN, 'a time like 30m or 2h').optional().meta({
     description: 'Stop the machine once it has been idle for so long: 30m, 2h',
     env: 'SLIPWAY_IDLE_STOP',
     value: 'time',
   }),
 });
 
-export const lifeInfos: readonly OptionInfo[] = describe(lifeOptions);
+export const lifetimeOptionSpecs: readonly OptionSpec[] = describeOptions(lifetimeOptions);
 
 export function isDuration(text: string): boolean {
-  return DURATION.test(text);
+  return DURATION_PATTERN.test(text);
 }

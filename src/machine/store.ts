@@ -12,10 +12,16 @@
  */
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join, sep } from 'node:path';
-import { applyChanges, type FileChange, localFileError, readIfThere, writeWhole } from '../computer/files.ts';
+import {
+  applyFileChanges,
+  type FileChange,
+  localFileError,
+  readFileIfExists,
+  writeFileAtomic,
+} from '../computer/files.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
 import { takeLock } from '../computer/lock.ts';
-import { isMachineName, sortedNames, type Machine } from './model.ts';
+import { isMachineName, sortNames, type Machine } from './model.ts';
 
 export type MachinePaths = {
   readonly folder: string;
@@ -30,29 +36,29 @@ export type MachinePaths = {
 };
 
 /** How the folder of a machine looks where another tool reads it too: the drop-in `docker-machine` has the old tool's. */
-export type Layout = {
+export type StoreLayout = {
   /** Where the client's certificates and the engine's lie. */
   paths(folder: string): Pick<MachinePaths, 'tls' | 'serverCert' | 'serverKey'>;
   /** The machine that the folder tells of where there is no record of ours; undefined where it tells of none. */
-  foreign(name: string, folder: string): Promise<Machine | undefined>;
+  readForeign(name: string, folder: string): Promise<Machine | undefined>;
   /** What that tool reads of a machine, written after each record. */
-  alongside(machine: Machine, folder: string): Promise<readonly FileChange[]>;
+  foreignFileChanges(machine: Machine, folder: string): Promise<readonly FileChange[]>;
 };
 
-const RECORD = 'machine.json';
+const RECORD_FILE = 'machine.json';
 
-const OURS: Layout = {
+const DEFAULT_LAYOUT: StoreLayout = {
   paths: (folder) => ({
     tls: join(folder, 'tls'),
     serverCert: join(folder, 'server', 'cert.pem'),
     serverKey: join(folder, 'server', 'key.pem'),
   }),
-  foreign: async () => undefined,
-  alongside: async () => [],
+  readForeign: async () => undefined,
+  foreignFileChanges: async () => [],
 };
 
 /** A record as listed: either whole, or broken with the reason in words. */
-export type Listed =
+export type ListedMachine =
   { readonly name: string; readonly machine: Machine } | { readonly name: string; readonly broken: SlipwayError };
 
 export type Store = {
@@ -61,10 +67,10 @@ export type Store = {
   /** As `find`, but a free name is MACHINE_NOT_FOUND with the names that exist. */
   read(name: string): Promise<Machine>;
   /** Sorted by name, as people sort; one bad record is one row. */
-  list(): Promise<readonly Listed[]>;
-  names(): Promise<readonly string[]>;
+  list(): Promise<readonly ListedMachine[]>;
+  listNames(): Promise<readonly string[]>;
   /** The names in `list`, for which no record is opened. */
-  recorded(): Promise<readonly string[]>;
+  listRecordedNames(): Promise<readonly string[]>;
   /** Whole or not at all. Takes the name by making its folder. */
   write(machine: Machine): Promise<void>;
   /** The record first becomes invisible, then goes: a kill in between leaves no half machine behind. */
@@ -74,15 +80,15 @@ export type Store = {
   paths(name: string): MachinePaths;
 };
 
-export function openStore(home: string, layout: Layout = OURS): Store {
+export function openStore(home: string, layout: StoreLayout = DEFAULT_LAYOUT): Store {
   const root = join(home, 'machines');
 
   function paths(name: string): MachinePaths {
-    if (!isMachineName(name)) throw badName(name);
+    if (!isMachineName(name)) throw invalidNameError(name);
     const folder = join(root, name);
     return {
       folder,
-      record: join(folder, RECORD),
+      record: join(folder, RECORD_FILE),
       engineEnv: join(folder, 'engine-env.json'),
       knownHosts: join(folder, 'known_hosts'),
       ca: join(folder, 'ca'),
@@ -94,22 +100,24 @@ export function openStore(home: string, layout: Layout = OURS): Store {
   async function find(name: string): Promise<Machine | undefined> {
     const { folder, record, engineEnv } = paths(name);
     const unreadable = (path: string, error: unknown): SlipwayError =>
-      broken(name, path, `it can't be read (${systemCode(error) ?? String(error)})`, error);
+      brokenRecordError(name, path, `it can't be read (${systemCode(error) ?? String(error)})`, error);
     const read = (path: string): Promise<string | undefined> =>
-      readIfThere(path).catch((error: unknown) => {
+      readFileIfExists(path).catch((error: unknown) => {
         throw unreadable(path, error);
       });
     const text = await read(record);
     if (text === undefined)
-      return await layout.foreign(name, folder).catch((error: unknown) => {
+      return await layout.readForeign(name, folder).catch((error: unknown) => {
         throw error instanceof SlipwayError || systemCode(error) === undefined ? error : unreadable(folder, error);
       });
     const machine = parseRecord(name, record, text);
     if (machine.spec.engine.env.length === 0) return machine;
-    const values = parseEnv(name, engineEnv, await read(engineEnv));
-    return withEnv(
+    const values = parseEngineEnv(name, engineEnv, await read(engineEnv));
+    return withEngineEnv(
       machine,
-      machine.spec.engine.env.map((variable) => values.find((pair) => variableOf(pair) === variable) ?? `${variable}=`),
+      machine.spec.engine.env.map(
+        (variable) => values.find((pair) => variableName(pair) === variable) ?? `${variable}=`,
+      ),
     );
   }
 
@@ -118,7 +126,7 @@ export function openStore(home: string, layout: Layout = OURS): Store {
       if (systemCode(error) === 'ENOENT') return [];
       throw localFileError(root, error);
     });
-    return sortedNames(entries.filter(isMachineName));
+    return sortNames(entries.filter(isMachineName));
   }
 
   /** Leaves out folders in which a create was stopped before its first record. */
@@ -127,7 +135,7 @@ export function openStore(home: string, layout: Layout = OURS): Store {
     const there = await Promise.all(
       all.map(async (name) =>
         // Of a thousand paths, joining takes longer than looking.
-        stat(`${root}${sep}${name}${sep}${RECORD}`).then(
+        stat(`${root}${sep}${name}${sep}${RECORD_FILE}`).then(
           () => true,
           // One that can't be read is one that is there.
           async (error: unknown) => systemCode(error) !== 'ENOENT' || (await find(name).then(Boolean, () => true)),
@@ -140,16 +148,16 @@ export function openStore(home: string, layout: Layout = OURS): Store {
   return {
     paths,
     find,
-    names,
-    recorded,
+    listNames: names,
+    listRecordedNames: recorded,
     async read(name) {
       const machine = await find(name);
       if (machine) return machine;
-      throw notFound(name, await recorded());
+      throw machineNotFoundError(name, await recorded());
     },
     async list() {
       const all = await Promise.all(
-        (await names()).map(async (name): Promise<Listed | undefined> => {
+        (await names()).map(async (name): Promise<ListedMachine | undefined> => {
           try {
             const machine = await find(name);
             return machine && { name, machine };
@@ -165,10 +173,10 @@ export function openStore(home: string, layout: Layout = OURS): Store {
       const { folder, record, engineEnv } = paths(machine.spec.name);
       const { env } = machine.spec.engine;
       // First the values, then the record that names them.
-      if (env.length > 0) await writeWhole(engineEnv, `${JSON.stringify(env, null, 2)}\n`, 0o600);
-      await writeWhole(record, `${JSON.stringify(publicRecord(machine), null, 2)}\n`, 0o600);
+      if (env.length > 0) await writeFileAtomic(engineEnv, `${JSON.stringify(env, null, 2)}\n`, 0o600);
+      await writeFileAtomic(record, `${JSON.stringify(toPublicRecord(machine), null, 2)}\n`, 0o600);
       if (env.length === 0) await rm(engineEnv, { force: true });
-      await applyChanges(await layout.alongside(machine, folder));
+      await applyFileChanges(await layout.foreignFileChanges(machine, folder));
     },
     async remove(name) {
       const { folder } = paths(name);
@@ -201,48 +209,48 @@ export function openStore(home: string, layout: Layout = OURS): Store {
 }
 
 /** The machine as it may be shown and kept: variables of the engine by their names alone. */
-export function publicRecord(machine: Machine): Machine {
-  return withEnv(machine, machine.spec.engine.env.map(variableOf));
+export function toPublicRecord(machine: Machine): Machine {
+  return withEngineEnv(machine, machine.spec.engine.env.map(variableName));
 }
 
-function withEnv(machine: Machine, env: readonly string[]): Machine {
+function withEngineEnv(machine: Machine, env: readonly string[]): Machine {
   return { ...machine, spec: { ...machine.spec, engine: { ...machine.spec.engine, env } } };
 }
 
-function variableOf(pair: string): string {
+function variableName(pair: string): string {
   return pair.split('=', 1)[0] ?? '';
 }
 
-export function badName(name: string): SlipwayError {
+export function invalidNameError(name: string): SlipwayError {
   return new SlipwayError('USAGE', `${JSON.stringify(name)} can't be a machine name`, {
     hint: 'Use letters, digits, dots and hyphens, starting with a letter or digit, 63 at most: web-1',
   });
 }
 
-function notFound(name: string, names: readonly string[]): SlipwayError {
+function machineNotFoundError(name: string, names: readonly string[]): SlipwayError {
   return new SlipwayError('MACHINE_NOT_FOUND', `There is no machine named "${name}"`, {
     hint: names.length > 0 ? `You have: ${names.join(', ')}` : `Make it: slipway create ${name}`,
   });
 }
 
-function broken(name: string, path: string, why: string, cause?: unknown): SlipwayError {
+function brokenRecordError(name: string, path: string, why: string, cause?: unknown): SlipwayError {
   return new SlipwayError('RECORD_BROKEN', `The record of "${name}" can't be used: ${why} (${path})`, {
     hint: `Mend the file, or forget the machine: slipway rm --force ${name}`,
     cause,
   });
 }
 
-function parseEnv(name: string, path: string, text: string | undefined): readonly string[] {
-  if (text === undefined) throw broken(name, path, 'the values of its engine’s variables are gone');
+function parseEngineEnv(name: string, path: string, text: string | undefined): readonly string[] {
+  if (text === undefined) throw brokenRecordError(name, path, 'the values of its engine’s variables are gone');
   try {
     return JSON.parse(text) as readonly string[];
   } catch (error) {
-    throw broken(name, path, 'the values of its engine’s variables are not JSON', error);
+    throw brokenRecordError(name, path, 'the values of its engine’s variables are not JSON', error);
   }
 }
 
 function parseRecord(name: string, path: string, text: string): Machine {
-  const unusable = (why: string, cause?: unknown): SlipwayError => broken(name, path, why, cause);
+  const unusable = (why: string, cause?: unknown): SlipwayError => brokenRecordError(name, path, why, cause);
   let value: unknown;
   try {
     value = JSON.parse(text);

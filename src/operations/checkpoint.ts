@@ -1,29 +1,29 @@
-import type { MakingCall } from '../drivers/contract.ts';
+import type { CreateCall } from '../drivers/contract.ts';
 import { type ErrorCode, SlipwayError } from '../errors.ts';
-import type { Asked, Machine, MachineSpec } from '../machine/model.ts';
+import type { LastRequest, Machine, MachineSpec } from '../machine/model.ts';
 import { profilesNamed } from '../profiles/registry.ts';
-import type { ClientPlaces } from '../profiles/profile.ts';
+import type { ClientPaths } from '../profiles/profile.ts';
 import type { World } from './world.ts';
 
 /** Writes into the record what a provider is about to be asked for, while there is no host to show for it. */
-export function askingFor(machine: Machine, save: Save, { now }: World): MakingCall['asking'] {
+export function requestRecorderFor(machine: Machine, save: Checkpoint, { now }: World): CreateCall['recordRequest'] {
   return async (what) => {
     if (machine.phase === 'creating') await save({ ...machine, asked: { what, at: now().toISOString() } });
   };
 }
 
-export type Save = (machine: Machine) => Promise<void>;
+export type Checkpoint = (machine: Machine) => Promise<void>;
 
 const INTERRUPTIONS: ReadonlySet<ErrorCode> = new Set(['CANCELED', 'SSH_LOST', 'HOST_FULL', 'LOCAL_FILES']);
 
 /** Runs the rest of a path whose failure the record shall tell, from the last state that was saved. */
-export async function recordingFailure<T>(
+export async function withFailureRecord<T>(
   { wanted, ...start }: Machine & { readonly wanted?: () => Pick<Machine, 'spec' | 'deadline'> | undefined },
   { store, progress, now }: World,
-  work: (save: Save) => Promise<T>,
+  work: (save: Checkpoint) => Promise<T>,
 ): Promise<T> {
   let last = start;
-  const save: Save = async (machine) => {
+  const save: Checkpoint = async (machine) => {
     last = machine;
     await store.write(machine);
   };
@@ -31,7 +31,12 @@ export async function recordingFailure<T>(
     return await work(save);
   } catch (error) {
     if (error instanceof SlipwayError) {
-      const failure = { at: now().toISOString(), step: progress.last(), code: error.code, message: error.message };
+      const failure = {
+        at: now().toISOString(),
+        step: progress.lastStepId(),
+        code: error.code,
+        message: error.message,
+      };
       // A ready machine is what its record says until the change has worked, or a refused option would come back with
       // each run. What merely stopped a change leaves it to be finished.
       const change = INTERRUPTIONS.has(error.code) ? wanted?.() : undefined;
@@ -42,15 +47,15 @@ export async function recordingFailure<T>(
         // The disk that is too full for this note is what the first error is about.
         if (!(second instanceof SlipwayError)) throw second;
       });
-      if (error.code === 'CANCELED') throw canceledAt(last, error);
+      if (error.code === 'CANCELED') throw interruptedError(last, error);
     }
     throw error;
   }
 }
 
 /** Ctrl-C asks nothing and tells what exists, and how to go on or undo. */
-function canceledAt(
-  { phase, asked, spec: { name, driver } }: Machine & { readonly asked?: Asked },
+function interruptedError(
+  { phase, asked, spec: { name, driver } }: Machine & { readonly asked?: LastRequest },
   cause: SlipwayError,
 ): SlipwayError {
   return phase === 'ready'
@@ -68,14 +73,14 @@ function canceledAt(
       );
 }
 
-export async function noConflicts(spec: MachineSpec, places: ClientPlaces): Promise<void> {
+export async function requireNoConflicts(spec: MachineSpec, places: ClientPaths): Promise<void> {
   for (const profile of profilesNamed(spec.profiles)) {
-    const conflict = await profile.conflict(spec.name, spec.id, places);
+    const conflict = await profile.findConflict(spec.name, spec.id, places);
     if (conflict) throw conflict;
   }
 }
 
-export function notReady(machine: Machine | undefined): void {
+export function requireNoReadyMachine(machine: Machine | undefined): void {
   if (machine?.phase !== 'ready') return;
   const { spec } = machine;
   throw new SlipwayError('MACHINE_EXISTS', `There is a machine named "${spec.name}" already (${spec.driver})`, {

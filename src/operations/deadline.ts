@@ -1,8 +1,8 @@
-import { shownSeconds } from '../machine/duration.ts';
+import { formatSeconds } from '../machine/duration.ts';
 import type { Machine } from '../machine/model.ts';
 
 /** `2026-11-24 12:00 UTC` */
-export function shownTime(time: string): string {
+export function formatTime(time: string): string {
   return `${time.slice(0, 16).replace('T', ' ')} UTC`;
 }
 
@@ -11,23 +11,23 @@ export function hasEnded({ deadline }: Pick<Machine, 'deadline'>, now: Date): bo
 }
 
 /** `ends in 3 h`; '' where it has no deadline. */
-export function shownDeadline({ deadline }: Pick<Machine, 'deadline'>, now: Date): string {
+export function formatDeadline({ deadline }: Pick<Machine, 'deadline'>, now: Date): string {
   if (deadline === undefined) return '';
   const left = (new Date(deadline).getTime() - now.getTime()) / 1000;
-  return left > 0 ? `ends in ${shownSeconds(left)}` : 'passed';
+  return left > 0 ? `ends in ${formatSeconds(left)}` : 'passed';
 }
 
-const SOON_SECONDS = 15 * 60;
+const WARNING_SECONDS = 15 * 60;
 
 /** What of the life of a machine that runs its user should know now; '' for nothing. */
-export function troubleOfLife(machine: Machine, now: Date): string {
+export function deadlineWarning(machine: Machine, now: Date): string {
   const { deadline, untold, spec } = machine;
   if (untold) return `its host has not heard of its new deadline; tell it: slipway provision ${spec.name}`;
   if (deadline === undefined) return '';
   const left = (new Date(deadline).getTime() - now.getTime()) / 1000;
-  if (left > SOON_SECONDS) return '';
+  if (left > WARNING_SECONDS) return '';
   const more = `more time: slipway extend ${spec.name} 2h`;
   return left > 0
-    ? `ends in ${shownSeconds(left)}; ${more}`
-    : `its deadline has passed (${shownTime(deadline)}); ${more}`;
+    ? `ends in ${formatSeconds(left)}; ${more}`
+    : `its deadline has passed (${formatTime(deadline)}); ${more}`;
 }

@@ -1,52 +1,52 @@
 import type { Driver } from '../drivers/contract.ts';
-import { driverNamed, targetOf } from '../drivers/registry.ts';
+import { getDriver, targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
-import type { Machine, Ready, SshTarget } from '../machine/model.ts';
+import type { Machine, ReadyMachine, SshTarget } from '../machine/model.ts';
 import { applyStep } from '../provision/run-step.ts';
-import { planLife } from '../provision/lifetime-timers.ts';
+import { planLifetime } from '../provision/lifetime-timers.ts';
 import { ownerOf } from '../provision/plan.ts';
-import { adopted } from './tag-existing.ts';
-import { hostOf, lookAtHost, ofOurMaking, openSession, stepSide } from './host-session.ts';
-import { hasEnded, shownTime } from './deadline.ts';
-import { canEndByItself, clockNote, deadlineIn, lifeOf } from './lifetime.ts';
-import { admit } from './provision.ts';
-import { callOf, type World } from './world.ts';
+import { tagExisting } from './tag-existing.ts';
+import { resolveHost, gatherHostFacts, explainConnectionError, openSession, stepContextFor } from './host-session.ts';
+import { hasEnded, formatTime } from './deadline.ts';
+import { requireAutoStopSupported, describeClockSkew, computeDeadline, loadHostLifetime } from './lifetime.ts';
+import { allowCallerIp } from './provision.ts';
+import { driverCallFor, type World } from './world.ts';
 
 /** How much later it ends, or that it does not. */
-export type More = { readonly time: string } | 'never';
+export type DeadlineExtension = { readonly time: string } | 'never';
 
-export type Extended = {
-  readonly machine: Ready;
+export type ExtendResult = {
+  readonly machine: ReadyMachine;
   /** False of one that is stopped: its next start tells it. */
-  readonly told: boolean;
+  readonly hostUpdated: boolean;
 };
 
 /** Moves a deadline, on the host itself, over one connection; the engine has no part in it. */
-export async function extendMachine(name: string, more: More, world: World): Promise<Extended> {
+export async function extendMachine(name: string, more: DeadlineExtension, world: World): Promise<ExtendResult> {
   const { store } = world;
   await store.read(name);
   await using _lock = await store.lock(name);
-  const before = await adopted(finished(await store.read(name)), world);
-  const driver = driverNamed(before.spec.driver);
-  canEndByItself({ name, life: before.spec.life ?? {} }, driver);
-  const machine = withMore(before, more, world.now());
-  if (await isStopped(before, driver, world)) {
-    const untold: Ready = { ...machine, untold: true };
+  const before = await tagExisting(requireReady(await store.read(name)), world);
+  const driver = getDriver(before.spec.driver);
+  requireAutoStopSupported({ name, life: before.spec.life ?? {} }, driver);
+  const machine = withExtendedDeadline(before, more, world.now());
+  if (await checkStopped(before, driver, world)) {
+    const untold: ReadyMachine = { ...machine, untold: true };
     await store.write(untold);
-    return { machine: untold, told: false };
+    return { machine: untold, hostUpdated: false };
   }
-  await admit(driver, targetOf(driver, before.spec), world);
-  const { ssh } = await hostOf(before, driver, world);
+  await allowCallerIp(driver, targetOf(driver, before.spec), world);
+  const { ssh } = await resolveHost(before, driver, world);
   if (!ssh) throw new Error(`driver ${driver.name} says what becomes of its machines, and gave no SSH address`);
-  await tell(machine, ssh, world).catch((error: unknown) => {
-    throw sinceItEnded(ofOurMaking(error, before), before, more, world.now());
+  await updateHostDeadline(machine, ssh, world).catch((error: unknown) => {
+    throw explainEndedError(explainConnectionError(error, before), before, more, world.now());
   });
   // Last: should this be cut off, the host runs for longer than is said here, and not shorter.
   await store.write(machine);
-  return { machine, told: true };
+  return { machine, hostUpdated: true };
 }
 
-function finished(machine: Machine): Ready {
+function requireReady(machine: Machine): ReadyMachine {
   if (machine.phase === 'ready') return machine;
   const { name } = machine.spec;
   throw new SlipwayError('MACHINE_NOT_READY', `The making of "${name}" was stopped before its end`, {
@@ -55,7 +55,7 @@ function finished(machine: Machine): Ready {
 }
 
 /** From its deadline on; from now where that has passed, or there was none. */
-function withMore(machine: Ready, more: More, now: Date): Ready {
+function withExtendedDeadline(machine: ReadyMachine, more: DeadlineExtension, now: Date): ReadyMachine {
   const { deadline, untold: _untold, ...rest } = machine;
   if (more === 'never') {
     const { ttl: _ttl, ...life } = machine.spec.life ?? {};
@@ -63,46 +63,46 @@ function withMore(machine: Ready, more: More, now: Date): Ready {
     return { ...rest, spec: { ...spec, ...(Object.keys(life).length > 0 ? { life } : {}) } };
   }
   const from = deadline === undefined || hasEnded(machine, now) ? now : new Date(deadline);
-  return { ...rest, deadline: deadlineIn(more.time, from) };
+  return { ...rest, deadline: computeDeadline(more.time, from) };
 }
 
-async function isStopped(machine: Ready, driver: Driver, world: World): Promise<boolean> {
+async function checkStopped(machine: ReadyMachine, driver: Driver, world: World): Promise<boolean> {
   if (!driver.create) return false;
-  const { state } = await driver.inspect(targetOf(driver, machine.spec), callOf(world, world.debug));
+  const { state } = await driver.inspect(targetOf(driver, machine.spec), driverCallFor(world, world.debug));
   if (state !== 'missing') return state === 'stopped';
   const { name } = machine.spec;
-  const when = hasEnded(machine, world.now()) ? ` since its deadline, ${shownTime(machine.deadline ?? '')}` : '';
+  const when = hasEnded(machine, world.now()) ? ` since its deadline, ${formatTime(machine.deadline ?? '')}` : '';
   throw new SlipwayError('MACHINE_ENDED', `What ${driver.name} made for "${name}" is gone${when}`, {
     hint: `Forget it: slipway rm ${name}; then make it anew: slipway create ${name} …`,
   });
 }
 
-async function tell(machine: Ready, target: SshTarget, world: World): Promise<void> {
+async function updateHostDeadline(machine: ReadyMachine, target: SshTarget, world: World): Promise<void> {
   const { progress } = world;
   const { address, user } = target;
   const { session } = await progress.step('connect', `Connect to ${user}@${address}`, () => openSession(target, world));
   await using _session = session;
-  const facts = await progress.step('facts', 'Look at the host', () => lookAtHost(session, target, world));
+  const facts = await progress.step('facts', 'Look at the host', () => gatherHostFacts(session, target, world));
   const owner = ownerOf(facts);
   if (owner && owner.id !== machine.spec.id) {
     throw new SlipwayError('MACHINE_NOT_READY', `${address} is the machine "${owner.name}" by now`, {
       hint: `Take it back first: slipway provision ${machine.spec.name}`,
     });
   }
-  const step = planLife(await lifeOf(machine, world), facts);
+  const step = planLifetime(await loadHostLifetime(machine, world), facts);
   if (!step) return;
-  const differs = clockNote(machine.deadline, facts, address);
+  const differs = describeClockSkew(machine.deadline, facts, address);
   if (differs !== undefined) progress.note(differs);
   await progress.step(step.id, step.title, (log) =>
-    applyStep(step, { ...stepSide(facts, world), session, address, log }),
+    applyStep(step, { ...stepContextFor(facts, world), session, address, log }),
   );
 }
 
 /** A host that we can't start is told when somebody else has started it. */
-function sinceItEnded(error: unknown, machine: Ready, more: More, now: Date): unknown {
+function explainEndedError(error: unknown, machine: ReadyMachine, more: DeadlineExtension, now: Date): unknown {
   if (!(error instanceof SlipwayError) || error.code !== 'SSH_UNREACHABLE' || !hasEnded(machine, now)) return error;
   const { name, driver } = machine.spec;
-  if (driverNamed(driver).start) return error;
+  if (getDriver(driver).start) return error;
   const { message, detail } = error;
   const command = `slipway extend ${name} ${more === 'never' ? more : more.time}`;
   return new SlipwayError('MACHINE_ENDED', `"${name}" ended at its deadline: ${message}`, {

@@ -1,18 +1,18 @@
-import type { Boot, Driver, Target } from '../drivers/contract.ts';
+import type { FirstBootConfig, Driver, Target } from '../drivers/contract.ts';
 import { targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
-import { firstKeys, makeCertificates, pinOf, storeCertificates } from './credentials.ts';
-import { lifeOf } from './lifetime.ts';
+import { ensureFirstBootKeys, loadOrRenewCertificates, stripKeyComment, storeCertificates } from './credentials.ts';
+import { loadHostLifetime } from './lifetime.ts';
 import type { Machine } from '../machine/model.ts';
-import { type Certificates, LOOPBACK, serverPart } from '../provision/certificates.ts';
-import { filesForFirstStart } from '../provision/plan.ts';
+import { type Certificates, LOOPBACK, serverCertificatesOf } from '../provision/certificates.ts';
+import { firstBootFilesFor } from '../provision/plan.ts';
 import type { Step } from '../provision/step.ts';
-import { callOf, type World } from './world.ts';
+import { driverCallFor, type World } from './world.ts';
 
-type Planned = Pick<Machine, 'spec' | 'deadline'>;
+type PlannedMachine = Pick<Machine, 'spec' | 'deadline'>;
 
 /** The making of a machine that gets its configuration before its first start, as `--dry-run` shows it. */
-export async function firstStart(planned: Planned, driver: Driver, world: World): Promise<Step> {
+export async function planCreateStep(planned: PlannedMachine, driver: Driver, world: World): Promise<Step> {
   const { spec } = planned;
   const given = Object.entries(targetOf(driver, spec).options).filter(([, value]) => value !== undefined);
   return {
@@ -20,55 +20,63 @@ export async function firstStart(planned: Planned, driver: Driver, world: World)
     title: `Create ${spec.name} (${driver.name}), with these files laid before its first start`,
     template: '',
     variables: Object.fromEntries(given.map(([key, value]) => [key.replaceAll(/[A-Z]/g, '_$&'), String(value)])),
-    files: driver.bootIsReadable ? [] : await laidFirst(planned, await makeCertificates(spec, LOOPBACK, world), world),
+    files: driver.userDataIsPublic
+      ? []
+      : await renderFirstBootFiles(planned, await loadOrRenewCertificates(spec, LOOPBACK, world), world),
   };
 }
 
 /** What the engine and the SSH server of a new machine start with: made here, kept here, the same at every try. */
-export async function bootOf(
-  machine: Planned,
-  { bootIsReadable: readable = false }: Driver,
+export async function createFirstBootConfig(
+  machine: PlannedMachine,
+  { userDataIsPublic: readable = false }: Driver,
   world: World,
-): Promise<Boot> {
+): Promise<FirstBootConfig> {
   const { spec } = machine;
-  const { login, host } = await firstKeys(spec.name, readable, world);
+  const { login, host } = await ensureFirstBootKeys(spec.name, readable, world);
   return {
     authorizedKey: login.public,
-    hostKey: { private: host.private, public: pinOf(host.public) },
+    hostKey: { private: host.private, public: stripKeyComment(host.public) },
     enginePort: spec.engine.port,
-    files: readable ? [] : await filesOfFirstStart(machine, world),
+    files: readable ? [] : await prepareFirstBootFiles(machine, world),
   };
 }
 
-async function filesOfFirstStart(machine: Planned, world: World): Promise<Boot['files']> {
+async function prepareFirstBootFiles(machine: PlannedMachine, world: World): Promise<FirstBootConfig['files']> {
   const { spec } = machine;
-  const certificates = await makeCertificates(spec, LOOPBACK, world);
+  const certificates = await loadOrRenewCertificates(spec, LOOPBACK, world);
   await storeCertificates(certificates, world.store.paths(spec.name));
-  return await laidFirst(machine, certificates, world);
+  return await renderFirstBootFiles(machine, certificates, world);
 }
 
-export async function laidFirst(machine: Planned, certificates: Certificates, world: World): Promise<Boot['files']> {
+export async function renderFirstBootFiles(
+  machine: PlannedMachine,
+  certificates: Certificates,
+  world: World,
+): Promise<FirstBootConfig['files']> {
   const { spec } = machine;
-  return filesForFirstStart({
+  return firstBootFilesFor({
     id: spec.id,
     name: spec.name,
     address: LOOPBACK,
     engine: spec.engine,
-    tls: serverPart(certificates),
-    dropInTemplate: await world.template('slipway.conf'),
-    life: await lifeOf(machine, world),
+    tls: serverCertificatesOf(certificates),
+    dropInTemplate: await world.readTemplate('slipway.conf'),
+    lifetime: await loadHostLifetime(machine, world),
   });
 }
 
-export async function waitForStart(
+export async function waitForBoot(
   { phase, spec: { name } }: Machine,
   driver: Driver,
   target: Target<Record<string, unknown>>,
   world: World,
 ): Promise<void> {
-  if (!driver.booted) return;
+  if (!driver.waitUntilBooted) return;
   await world.progress
-    .step('boot', `Wait for ${name} to start`, async (log) => driver.booted?.(target, callOf(world, log)))
+    .step('boot', `Wait for ${name} to start`, async (log) =>
+      driver.waitUntilBooted?.(target, driverCallFor(world, log)),
+    )
     .catch((error: unknown) => {
       if (!(error instanceof SlipwayError) || error.code !== 'BOOT_FAILED') throw error;
       const { code, message, detail, cause } = error;

@@ -1,17 +1,17 @@
-import type { Driver, Owned } from '../drivers/contract.ts';
+import type { Driver, CloudResource } from '../drivers/contract.ts';
 import { drivers } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
-import { homeId } from '../machine/store-id.ts';
-import { callOf, type World } from './world.ts';
+import { getHomeId } from '../machine/store-id.ts';
+import { driverCallFor, type World } from './world.ts';
 import type { MachineSpec } from '../machine/model.ts';
 
 /** Something of ours at a provider that no record knows, and how its driver reaches it. */
-export type Stray = Owned & { readonly driver: string; readonly options: Readonly<Record<string, unknown>> };
+export type Orphan = CloudResource & { readonly driver: string; readonly options: Readonly<Record<string, unknown>> };
 
 /** What a driver could not be asked, and why. */
-export type Unasked = { readonly driver: string; readonly error: SlipwayError };
+export type OrphanQueryFailure = { readonly driver: string; readonly error: SlipwayError };
 
-export type Search = {
+export type OrphanSearch = {
   /** Only this driver; else all that have machines here or could work here. */
   readonly driver: string | undefined;
   /** A driver's options as flags and environment have them. */
@@ -20,29 +20,32 @@ export type Search = {
   readonly home: 'this' | 'all' | { readonly id: string };
 };
 
-export type Found = { readonly strays: readonly Stray[]; readonly unasked: readonly Unasked[] };
+export type OrphanSearchResult = {
+  readonly orphans: readonly Orphan[];
+  readonly failures: readonly OrphanQueryFailure[];
+};
 
 /** What providers have of ours that no record knows: the leftovers of lost stores and of what went wrong elsewhere. */
-export async function findStrays(search: Search, world: World): Promise<Found> {
-  const own = await homeId(world.computer);
+export async function findOrphans(search: OrphanSearch, world: World): Promise<OrphanSearchResult> {
+  const own = await getHomeId(world.computer);
   const home = search.home === 'all' ? undefined : search.home === 'this' ? own : search.home.id;
-  const specs = await recorded(world);
+  const specs = await listRecordedSpecs(world);
   const asked = await Promise.all(
-    (await searched(search, specs, world)).flatMap((driver) =>
-      reaches(driver, search, specs).map((options) => ask(driver, options, home, world)),
+    (await listDriversToQuery(search, specs, world)).flatMap((driver) =>
+      accountsToQuery(driver, search, specs).map((options) => queryDriver(driver, options, home, world)),
     ),
   );
   // Read after the providers were asked: what is being made meanwhile has its record first.
-  const known = await recorded(world);
-  const owned = unique(asked.flatMap((answer) => answer.owned));
+  const known = await listRecordedSpecs(world);
+  const owned = withoutDuplicates(asked.flatMap((answer) => answer.owned));
   return {
-    strays: owned.filter((thing) => thing.home !== own || !known.some((spec) => isOf(thing, spec))),
-    unasked: asked.flatMap(({ unasked }) => unasked),
+    orphans: owned.filter((thing) => thing.home !== own || !known.some((spec) => isOwnedBy(thing, spec))),
+    failures: asked.flatMap(({ unasked }) => unasked),
   };
 }
 
 /** Removes these, which the user has seen. */
-export async function discardStrays(strays: readonly Stray[], world: World): Promise<void> {
+export async function deleteOrphans(strays: readonly Orphan[], world: World): Promise<void> {
   const broken = (await world.store.list()).find((item) => 'broken' in item);
   if (broken && 'broken' in broken) {
     throw new SlipwayError(
@@ -54,35 +57,37 @@ export async function discardStrays(strays: readonly Stray[], world: World): Pro
       },
     );
   }
-  const groups = [...new Set(strays.map(groupOf))].map((group) => strays.filter((stray) => groupOf(stray) === group));
+  const groups = [...new Set(strays.map(groupKeyOf))].map((group) =>
+    strays.filter((stray) => groupKeyOf(stray) === group),
+  );
   for (const group of groups) {
     const [first] = group;
     const driver = drivers.find(({ name }) => name === first?.driver);
     if (!first || !driver) continue;
     await world.progress.step('discard', `Remove ${group.length} of ${driver.name}`, async (log) =>
-      driver.discard?.(group, driver.options.parse(first.options), callOf(world, log)),
+      driver.deleteResources?.(group, driver.options.parse(first.options), driverCallFor(world, log)),
     );
   }
 }
 
-function groupOf({ driver, options }: Stray): string {
+function groupKeyOf({ driver, options }: Orphan): string {
   return JSON.stringify([driver, options]);
 }
 
-async function recorded({ store }: World): Promise<readonly MachineSpec[]> {
+async function listRecordedSpecs({ store }: World): Promise<readonly MachineSpec[]> {
   return (await store.list()).flatMap((item) => ('machine' in item ? [item.machine.spec] : []));
 }
 
-function isOf({ id, index }: Owned, { id: own, batch }: MachineSpec): boolean {
+function isOwnedBy({ id, index }: CloudResource, { id: own, batch }: MachineSpec): boolean {
   return id === own || (batch?.id === id && (index === undefined || index === batch.index));
 }
 
-async function searched(
-  { driver }: Search,
+async function listDriversToQuery(
+  { driver }: OrphanSearch,
   specs: readonly MachineSpec[],
   { computer }: World,
 ): Promise<readonly Driver[]> {
-  const able = drivers.filter(({ owned }) => owned !== undefined);
+  const able = drivers.filter(({ listResources }) => listResources !== undefined);
   if (driver !== undefined) return able.filter(({ name }) => name === driver);
   const usable = await Promise.all(
     able.map(async (one) => specs.some((spec) => spec.driver === one.name) || (await one.health(computer)).usable),
@@ -91,15 +96,15 @@ async function searched(
 }
 
 /** The accounts and endpoints to ask: the one that is asked for now, and those of this driver's machines. */
-function reaches(
+function accountsToQuery(
   driver: Driver,
-  { optionsOf }: Search,
+  { optionsOf }: OrphanSearch,
   specs: readonly MachineSpec[],
 ): readonly Readonly<Record<string, unknown>>[] {
   const now = optionsOf(driver);
   const pick = (options: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> =>
     Object.fromEntries(
-      (driver.reach ?? []).flatMap((key) => (options[key] === undefined ? [] : [[key, options[key]]])),
+      (driver.accountOptions ?? []).flatMap((key) => (options[key] === undefined ? [] : [[key, options[key]]])),
     );
   const theirs = specs.filter((spec) => spec.driver === driver.name).map((spec) => pick(spec.options));
   const others = theirs.filter((options) => JSON.stringify(options) !== JSON.stringify(pick(now)));
@@ -108,15 +113,15 @@ function reaches(
   return [...new Map(all.map((options) => [JSON.stringify(options), options])).values()];
 }
 
-async function ask(
+async function queryDriver(
   driver: Driver,
   options: Readonly<Record<string, unknown>>,
   home: string | undefined,
   world: World,
-): Promise<{ readonly owned: readonly Stray[]; readonly unasked: readonly Unasked[] }> {
+): Promise<{ readonly owned: readonly Orphan[]; readonly unasked: readonly OrphanQueryFailure[] }> {
   try {
     const things = await world.progress.step('gc', `Ask ${driver.name} what it has of ours`, async (log) =>
-      driver.owned?.({ options: driver.options.parse(options), home }, callOf(world, log)),
+      driver.listResources?.({ options: driver.options.parse(options), home }, driverCallFor(world, log)),
     );
     return { owned: (things ?? []).map((thing) => ({ ...thing, driver: driver.name, options })), unasked: [] };
   } catch (error) {
@@ -125,7 +130,7 @@ async function ask(
   }
 }
 
-function unique(things: readonly Stray[]): readonly Stray[] {
+function withoutDuplicates(things: readonly Orphan[]): readonly Orphan[] {
   return [
     ...new Map(
       things.map((thing) => [`${thing.driver} ${thing.place} ${thing.kind} ${thing.resource}`, thing]),

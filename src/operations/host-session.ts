@@ -1,20 +1,20 @@
-import type { Driver, Instance } from '../drivers/contract.ts';
-import { driverNamed, targetOf } from '../drivers/registry.ts';
+import type { Driver, InstanceStatus } from '../drivers/contract.ts';
+import { getDriver, targetOf } from '../drivers/registry.ts';
 import { type ErrorCode, SlipwayError } from '../errors.ts';
-import { shownKey } from '../ssh/host-key.ts';
-import { hostKeyReplaced, hostKeysOf, lastingHostKey } from './credentials.ts';
+import { formatKey } from '../ssh/host-key.ts';
+import { deleteBootstrapHostKey, readSshIdentity, readPermanentHostKey } from './credentials.ts';
 import type { Host, Machine, MachineSpec, SshHop, SshTarget } from '../machine/model.ts';
 import type { Log } from '../progress.ts';
 import { applyStep } from '../provision/run-step.ts';
 import { type Facts, gatherFacts } from '../provision/facts.ts';
-import { planHostKey } from '../provision/plan.ts';
+import { planHostKeyReplacement } from '../provision/plan.ts';
 import type { SshSession } from '../ssh/connection.ts';
-import { callOf, pause, type World } from './world.ts';
+import { driverCallFor, pause, type World } from './world.ts';
 
-const HOST_MINUTES = 5;
+const ADDRESS_TIMEOUT_MINUTES = 5;
 
 /** A host that was born with a key which others may have read gets its lasting one, over the connection that the first has verified. */
-export async function lastingSsh(
+export async function replaceBootstrapHostKey(
   { birthKey, ...ssh }: SshTarget,
   session: SshSession,
   facts: Facts,
@@ -24,43 +24,43 @@ export async function lastingSsh(
   if (birthKey === undefined) return ssh;
   const paths = world.store.paths(spec.name);
   if (session.hostKey === birthKey) {
-    const step = planHostKey(await lastingHostKey(paths));
+    const step = planHostKeyReplacement(await readPermanentHostKey(paths));
     await world.progress.step(step.id, step.title, (log) =>
-      applyStep(step, { ...stepSide(facts, world), session, address: ssh.address, log }),
+      applyStep(step, { ...stepContextFor(facts, world), session, address: ssh.address, log }),
     );
   }
-  await hostKeyReplaced(paths);
+  await deleteBootstrapHostKey(paths);
   return ssh;
 }
 
-export function stepSide(
+export function stepContextFor(
   { become }: Facts,
-  { template, sudoPassword }: World,
+  { readTemplate, sudoPassword }: World,
 ): Pick<Parameters<typeof applyStep>[1], 'become' | 'template' | 'sudoPassword'> {
-  return { become, template, sudoPassword };
+  return { become, template: readTemplate, sudoPassword };
 }
 
 /** What may pass by itself before a machine lets us in, and for how long that is waited for. */
-export type Patience = { readonly seconds: number; readonly passing: ReadonlySet<ErrorCode> };
+export type SshRetryPolicy = { readonly seconds: number; readonly retryableCodes: ReadonlySet<ErrorCode> };
 
-const NONE: Patience = { seconds: 0, passing: new Set() };
+const NO_RETRY: SshRetryPolicy = { seconds: 0, retryableCodes: new Set() };
 
 /** A boot. */
-export const START: Patience = { seconds: 180, passing: new Set(['SSH_UNREACHABLE', 'SSH_LOST']) };
+export const START_RETRY: SshRetryPolicy = { seconds: 180, retryableCodes: new Set(['SSH_UNREACHABLE', 'SSH_LOST']) };
 
 /** A first boot, in which also the keys are laid: until then its SSH server shows a key of its own, and is refused. */
-const BIRTH: Patience = {
+const FIRST_BOOT_RETRY: SshRetryPolicy = {
   seconds: 300,
-  passing: new Set(['SSH_UNREACHABLE', 'SSH_LOST', 'SSH_REFUSED', 'HOST_KEY']),
+  retryableCodes: new Set(['SSH_UNREACHABLE', 'SSH_LOST', 'SSH_REFUSED', 'HOST_KEY']),
 };
 
-export function patienceWith({ phase }: Machine, { bootIsReadable }: Driver): Patience {
-  return bootIsReadable === true && phase !== 'ready' ? BIRTH : NONE;
+export function retryPolicyFor({ phase }: Machine, { userDataIsPublic }: Driver): SshRetryPolicy {
+  return userDataIsPublic === true && phase !== 'ready' ? FIRST_BOOT_RETRY : NO_RETRY;
 }
 
-export async function patiently<T>(
+export async function retrySsh<T>(
   work: () => Promise<T>,
-  { seconds, passing }: Patience,
+  { seconds, retryableCodes }: SshRetryPolicy,
   log: Log,
   world: World,
 ): Promise<T> {
@@ -69,7 +69,7 @@ export async function patiently<T>(
     try {
       return await work();
     } catch (error) {
-      if (!(error instanceof SlipwayError) || !passing.has(error.code) || performance.now() > end) throw error;
+      if (!(error instanceof SlipwayError) || !retryableCodes.has(error.code) || performance.now() > end) throw error;
       log(`Not yet: ${error.message}`);
       await pause(1000, world.signal);
     }
@@ -77,8 +77,8 @@ export async function patiently<T>(
 }
 
 /** The same error with what to do about a machine whose keys and firewall are of our own making. */
-export function ofOurMaking(error: unknown, { spec: { name, driver } }: Machine): unknown {
-  if (!(error instanceof SlipwayError) || !driverNamed(driver).create) return error;
+export function explainConnectionError(error: unknown, { spec: { name, driver } }: Machine): unknown {
+  if (!(error instanceof SlipwayError) || !getDriver(driver).create) return error;
   const hints: Partial<Record<ErrorCode, string>> = {
     SSH_UNREACHABLE: `See whether it runs: slipway status ${name}; running this again also lets this computer’s present address in`,
     SSH_REFUSED: `Its user data may not have run; what the machine says as it boots is in the console of ${driver}`,
@@ -89,61 +89,68 @@ export function ofOurMaking(error: unknown, { spec: { name, driver } }: Machine)
   return new SlipwayError(code, message, { ...(hint === undefined ? {} : { hint }), detail, cause });
 }
 
-export async function lookAtHost(session: SshSession, ssh: SshTarget, world: World): Promise<Facts> {
+export async function gatherHostFacts(session: SshSession, ssh: SshTarget, world: World): Promise<Facts> {
   const host = { user: ssh.user, address: ssh.address, sudoPassword: world.sudoPassword };
-  return gatherFacts(session, await world.template('facts.sh'), host, world.now);
+  return gatherFacts(session, await world.readTemplate('facts.sh'), host, world.now);
 }
 
 /** Where a machine is, with the keys that are its own. */
-export async function hostOf(machine: Machine, driver: Driver, world: World): Promise<Host> {
+export async function resolveHost(machine: Machine, driver: Driver, world: World): Promise<Host> {
   const { spec } = machine;
-  const host = await waitForHost(machine, driver, world);
-  if (!driver.create || !host.ssh) return keepPins(host, machine);
-  const keys = await hostKeysOf(world.store.paths(spec.name));
-  const ssh = { ...host.ssh, keyFile: host.ssh.keyFile ?? keys.login };
+  const host = await waitForAddress(machine, driver, world);
+  if (!driver.create || !host.ssh) return withPinnedKeys(host, machine);
+  const keys = await readSshIdentity(world.store.paths(spec.name));
+  const ssh = { ...host.ssh, keyFile: host.ssh.keyFile ?? keys.loginKeyFile };
   // Somebody else gave it its host key, and the driver knows which one.
-  if (ssh.expectedKey !== undefined) return keepPins({ ...host, ssh }, machine);
+  if (ssh.expectedKey !== undefined) return withPinnedKeys({ ...host, ssh }, machine);
   // Another tool made it, and logs in with a key of that tool's: the host key that was seen first is the one that is demanded.
   const met = machine.host?.ssh?.hostKey;
-  if (keys.pinned === undefined && machine.phase === 'ready' && host.ssh.keyFile !== undefined)
+  if (keys.pinnedHostKey === undefined && machine.phase === 'ready' && host.ssh.keyFile !== undefined)
     return { ...host, ssh: { ...ssh, ...(met === undefined ? {} : { hostKey: met }) } };
-  if (keys.pinned === undefined) {
+  if (keys.pinnedHostKey === undefined) {
     throw new SlipwayError(
       'HOST_KEY',
-      `The host key that was made with "${spec.name}" is gone from ${keys.login}’s folder`,
+      `The host key that was made with "${spec.name}" is gone from ${keys.loginKeyFile}’s folder`,
       {
         hint: 'No other key is taken for it; put the folder back from a backup, or make the machine anew',
       },
     );
   }
-  return { ...host, ssh: { ...ssh, hostKey: keys.pinned, ...(keys.birth ? { birthKey: keys.birth } : {}) } };
+  return {
+    ...host,
+    ssh: { ...ssh, hostKey: keys.pinnedHostKey, ...(keys.bootstrapHostKey ? { birthKey: keys.bootstrapHostKey } : {}) },
+  };
 }
 
 /** Where it is; waited for, as a step of its own, where its provider has not given it an address yet. */
-async function waitForHost(machine: Machine, driver: Driver, world: World): Promise<Host> {
+async function waitForAddress(machine: Machine, driver: Driver, world: World): Promise<Host> {
   const target = targetOf(driver, machine.spec, machine);
-  const host = async (log: Log): Promise<Host | Instance['state']> => {
-    const instance = await driver.inspect(target, callOf(world, log));
-    if (instance.state === 'stopped' || instance.state === 'paused') throw notRunning(machine, instance);
+  const host = async (log: Log): Promise<Host | InstanceStatus['state']> => {
+    const instance = await driver.inspect(target, driverCallFor(world, log));
+    if (instance.state === 'stopped' || instance.state === 'paused') throw notRunningError(machine, instance);
     // What has been ready was seen long ago; what was just asked for may be shown late.
-    if (instance.state === 'missing' && machine.phase === 'ready') throw gone(machine);
+    if (instance.state === 'missing' && machine.phase === 'ready') throw instanceGoneError(machine);
     return instance.state === 'running' ? instance.host : instance.state;
   };
   const found = await host(world.debug);
   if (typeof found !== 'string') return found;
   return await world.progress.step('address', `Wait for the address of ${target.name}`, async (log) =>
-    polled(() => host(log), target.name, world),
+    pollForHost(() => host(log), target.name, world),
   );
 }
 
 /** So that no driver polls by itself: one timeout, one message, one place to cancel. */
-async function polled(look: () => Promise<Host | Instance['state']>, name: string, { signal }: World): Promise<Host> {
-  const end = performance.now() + HOST_MINUTES * 60_000;
+async function pollForHost(
+  look: () => Promise<Host | InstanceStatus['state']>,
+  name: string,
+  { signal }: World,
+): Promise<Host> {
+  const end = performance.now() + ADDRESS_TIMEOUT_MINUTES * 60_000;
   for (;;) {
     const found = await look();
     if (typeof found !== 'string') return found;
     if (performance.now() > end) {
-      throw new SlipwayError('CREATE_TIMEOUT', `${name} is still ${found} after ${HOST_MINUTES} minutes`, {
+      throw new SlipwayError('CREATE_TIMEOUT', `${name} is still ${found} after ${ADDRESS_TIMEOUT_MINUTES} minutes`, {
         hint: `Wait for it with: slipway create ${name}, or undo it with: slipway rm ${name}`,
       });
     }
@@ -151,7 +158,7 @@ async function polled(look: () => Promise<Host | Instance['state']>, name: strin
   }
 }
 
-function notRunning({ phase, spec: { name } }: Machine, instance: Instance): SlipwayError {
+function notRunningError({ phase, spec: { name } }: Machine, instance: InstanceStatus): SlipwayError {
   const stopped = instance.state === 'stopped' && instance.suspended ? 'is suspended' : 'is stopped';
   const why = instance.state === 'paused' ? `is held up: ${instance.reason}` : stopped;
   return new SlipwayError('MACHINE_NOT_READY', `"${name}" ${why}`, {
@@ -159,21 +166,24 @@ function notRunning({ phase, spec: { name } }: Machine, instance: Instance): Sli
   });
 }
 
-function gone({ spec: { name, driver } }: Machine): SlipwayError {
+function instanceGoneError({ spec: { name, driver } }: Machine): SlipwayError {
   return new SlipwayError('MACHINE_NOT_FOUND', `What ${driver} made for "${name}" is gone`, {
     hint: `Forget the machine: slipway rm ${name}, then make it anew: slipway create ${name}`,
   });
 }
 
 /** A key seen before goes on being demanded, unless the user gave another one to expect. */
-function keepPins(host: Host, before: Machine | undefined): Host {
+function withPinnedKeys(host: Host, before: Machine | undefined): Host {
   const old = before?.host?.ssh;
   if (!host.ssh || !old) return host;
   const { jump } = host.ssh;
-  return { ...host, ssh: { ...pin(host.ssh, old), ...(jump && old.jump ? { jump: pin(jump, old.jump) } : {}) } };
+  return {
+    ...host,
+    ssh: { ...withPinnedKey(host.ssh, old), ...(jump && old.jump ? { jump: withPinnedKey(jump, old.jump) } : {}) },
+  };
 }
 
-function pin<H extends SshHop>(hop: H, old: SshHop): H {
+function withPinnedKey<H extends SshHop>(hop: H, old: SshHop): H {
   const sameHop = hop.address === old.address && hop.port === old.port && hop.expectedKey === old.expectedKey;
   return sameHop && old.hostKey !== undefined ? { ...hop, hostKey: old.hostKey } : hop;
 }
@@ -186,12 +196,12 @@ export async function openSession(
 ): Promise<{ readonly session: SshSession; readonly ssh: SshTarget }> {
   let ssh = target;
   let fresh = false;
-  const side = { userHome: world.userHome, agent: world.sshAgent, signal: world.signal, debug: world.debug };
+  const side = { userHome: world.userHome, agentSocket: world.sshAgent, signal: world.signal, debug: world.debug };
   try {
     const session = await world.connect(target, side, (hop, key, judgement) => {
       if (judgement.verdict === 'first-seen') {
         const pinned = save ? ' and from now on demanded' : '';
-        world.progress.note(`Host key of ${hop.address}, first seen${pinned}: ${shownKey(key)}`);
+        world.progress.note(`Host key of ${hop.address}, first seen${pinned}: ${formatKey(key)}`);
       }
       if (key === hop.birthKey) return;
       fresh ||= hop.hostKey === undefined;

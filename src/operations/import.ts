@@ -2,42 +2,45 @@
 import { join, relative } from 'node:path';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
-import { applyChanges, readIfThere, writeWhole } from '../computer/files.ts';
-import { driverNamed, drivers, targetOf } from '../drivers/registry.ts';
+import { applyFileChanges, readFileIfExists, writeFileAtomic } from '../computer/files.ts';
+import { getDriver, drivers, targetOf } from '../drivers/registry.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
-import type { ClientCertificates, Host, Machine, Ready, SshTarget } from '../machine/model.ts';
-import { daysLeft } from '../provision/certificates.ts';
+import type { ClientCertificates, Host, Machine, ReadyMachine, SshTarget } from '../machine/model.ts';
+import { daysUntilFirstExpiry } from '../provision/certificates.ts';
 import { verifyEngine } from '../provision/engine-api.ts';
 import { defaultProfiles, profilesNamed } from '../profiles/registry.ts';
 import type { MachinePaths, Store } from '../machine/store.ts';
-import { adopted } from './tag-existing.ts';
+import { tagExisting } from './tag-existing.ts';
 import { openSession } from './host-session.ts';
-import { writeClientPart } from './credentials.ts';
-import { noConflicts } from './checkpoint.ts';
+import { writeClientCertificates } from './credentials.ts';
+import { requireNoConflicts } from './checkpoint.ts';
 import { inspectMachine } from './power.ts';
-import { callOf, type World } from './world.ts';
+import { driverCallFor, type World } from './world.ts';
 
-export type Source = {
+export type ImportSource = {
   readonly store: Store;
   /** The key of the CA that has signed for this machine, where it lies elsewhere than in the machine's own folder. */
-  readonly caKeyOf: (name: string) => Promise<string | undefined>;
+  readonly readCaKey: (name: string) => Promise<string | undefined>;
   /** Whether that store only shows a machine that is here already. */
-  readonly shows: (machine: Machine) => boolean;
+  readonly isViewOf: (machine: Machine) => boolean;
 };
 
-export type Imported = {
-  readonly machine: Ready;
+export type ImportResult = {
+  readonly machine: ReadyMachine;
   /** Why its engine has not answered, and what to type; undefined where it has. */
-  readonly silent: string | undefined;
+  readonly engineProblem: string | undefined;
 };
 
 /** It runs already, so what does not answer soon does not answer. */
 const ENGINE_SECONDS = 5;
 
 /** Why a machine can't be taken over; undefined where it can. */
-export function obstacle(machine: Machine, { shows }: Pick<Source, 'shows'>): SlipwayError | undefined {
+export function notImportableError(
+  machine: Machine,
+  { isViewOf }: Pick<ImportSource, 'isViewOf'>,
+): SlipwayError | undefined {
   const { name, driver } = machine.spec;
-  if (shows(machine))
+  if (isViewOf(machine))
     return new SlipwayError('USAGE', `"${name}" is a machine of Slipway already; that store only shows it`, {
       hint: `Use it: slipway status ${name}`,
     });
@@ -53,7 +56,7 @@ export function obstacle(machine: Machine, { shows }: Pick<Source, 'shows'>): Sl
     return new SlipwayError('MACHINE_NOT_READY', `The making of "${name}" was stopped before its end`, {
       hint: `Finish or undo it where it was begun: docker-machine rm ${name}`,
     });
-  const parsed = driverNamed(driver).options.safeParse(machine.spec.options);
+  const parsed = getDriver(driver).options.safeParse(machine.spec.options);
   const [issue] = parsed.success ? [] : parsed.error.issues;
   if (!issue) return undefined;
   return new SlipwayError(
@@ -71,49 +74,49 @@ export function obstacle(machine: Machine, { shows }: Pick<Source, 'shows'>): Sl
  */
 export async function importMachine(
   name: string,
-  from: Source,
+  from: ImportSource,
   { keep }: { readonly keep: boolean },
   world: World,
-): Promise<Imported> {
+): Promise<ImportResult> {
   const { store, progress } = world;
-  importable(await from.store.read(name), from);
-  await mine(name, await from.store.read(name), store);
+  requireImportable(await from.store.read(name), from);
+  await requireNameFree(name, await from.store.read(name), store);
   await using _here = await store.lock(name);
   await using _there = await from.store.lock(name);
-  const old = importable(await from.store.read(name), from);
-  await mine(name, old, store);
+  const old = requireImportable(await from.store.read(name), from);
+  await requireNameFree(name, old, store);
   const [there, here] = [from.store.paths(name), store.paths(name)];
-  const moved = withFilesHere(old, there, here, await filesOf(there));
-  await noConflicts(moved.spec, world.places);
-  const met = await meet(old, moved, world);
-  const tls = await clientFiles(there);
-  const silent = await whySilent(met.machine, tls, met.visited, world);
+  const moved = withLocalPaths(old, there, here, await checkImportFiles(there));
+  await requireNoConflicts(moved.spec, world.clientPaths);
+  const met = await connectAndPin(old, moved, world);
+  const tls = await readTlsFiles(there);
+  const engineProblem = await findEngineProblem(met.machine, tls, met.visited, world);
   const machine = await progress.step('import', `Take over ${name}`, async (log) => {
     await copyFiles(from, name, there, here, tls);
     await store.write(met.machine);
-    const driver = driverNamed(met.machine.spec.driver);
-    await driver.moved?.(targetOf(driver, met.machine.spec), callOf(world, log));
+    const driver = getDriver(met.machine.spec.driver);
+    await driver.onImported?.(targetOf(driver, met.machine.spec), driverCallFor(world, log));
     return met.machine;
   });
-  const ours = await adopted(machine, world);
+  const ours = await tagExisting(machine, world);
   await progress.step('profiles', 'Write the client profiles', async () => {
-    const { places } = world;
-    await applyChanges(
-      profilesNamed(ours.spec.profiles).flatMap((profile) => profile.add({ machine: ours, tls, places })),
+    const { clientPaths } = world;
+    await applyFileChanges(
+      profilesNamed(ours.spec.profiles).flatMap((profile) => profile.changesToAdd({ machine: ours, tls, clientPaths })),
     );
   });
   if (!keep) await progress.step('forget', `Forget ${name} in the old store`, async () => from.store.remove(name));
-  return { machine: ours, silent };
+  return { machine: ours, engineProblem };
 }
 
-function importable(machine: Machine, from: Source): Ready {
-  const error = obstacle(machine, from);
+function requireImportable(machine: Machine, from: ImportSource): ReadyMachine {
+  const error = notImportableError(machine, from);
   if (error) throw error;
-  return machine as Ready;
+  return machine as ReadyMachine;
 }
 
 /** Refuses a name that another machine has here; the same machine is one whose import was stopped. */
-async function mine(name: string, { spec }: Machine, store: Store): Promise<void> {
+async function requireNameFree(name: string, { spec }: Machine, store: Store): Promise<void> {
   const present = await store.find(name);
   if (!present || present.spec.id === spec.id) return;
   throw new SlipwayError('MACHINE_EXISTS', `There is a machine named "${name}" here already (${present.spec.driver})`, {
@@ -123,27 +126,34 @@ async function mine(name: string, { spec }: Machine, store: Store): Promise<void
 
 // --- files -----------------------------------------------------------------------------------------------------------
 
-type Files = { readonly hasTls: boolean };
+type ImportFiles = { readonly hasTls: boolean };
 
-async function filesOf({ tls }: MachinePaths): Promise<Files> {
-  const files = await Promise.all(['ca', 'cert', 'key'].map((file) => readIfThere(join(tls, `${file}.pem`))));
+async function checkImportFiles({ tls }: MachinePaths): Promise<ImportFiles> {
+  const files = await Promise.all(['ca', 'cert', 'key'].map((file) => readFileIfExists(join(tls, `${file}.pem`))));
   return { hasTls: files.every((text) => text !== undefined) };
 }
 
-async function clientFiles({ tls }: MachinePaths): Promise<ClientCertificates | undefined> {
-  const [ca, cert, key] = await Promise.all(['ca', 'cert', 'key'].map((file) => readIfThere(join(tls, `${file}.pem`))));
+async function readTlsFiles({ tls }: MachinePaths): Promise<ClientCertificates | undefined> {
+  const [ca, cert, key] = await Promise.all(
+    ['ca', 'cert', 'key'].map((file) => readFileIfExists(join(tls, `${file}.pem`))),
+  );
   return ca === undefined || cert === undefined || key === undefined ? undefined : { ca, cert, key };
 }
 
 /** The record as it is to be here: paths into the old folder lead into the new one. */
-function withFilesHere(machine: Ready, there: MachinePaths, here: MachinePaths, { hasTls }: Files): Ready {
+function withLocalPaths(
+  machine: ReadyMachine,
+  there: MachinePaths,
+  here: MachinePaths,
+  { hasTls }: ImportFiles,
+): ReadyMachine {
   const { host, spec, endpoint } = machine;
   const keyFile = host.ssh?.keyFile;
-  const moved = keyFile === undefined ? undefined : placeHere(keyFile, there, here);
+  const moved = keyFile === undefined ? undefined : localPathFor(keyFile, there, here);
   const { sshKey } = spec.options;
   const options = {
     ...spec.options,
-    ...(typeof sshKey === 'string' ? { sshKey: placeHere(sshKey, there, here) } : {}),
+    ...(typeof sshKey === 'string' ? { sshKey: localPathFor(sshKey, there, here) } : {}),
   };
   const profiles = spec.profiles.length > 0 ? spec.profiles : defaultProfiles;
   if (host.ssh)
@@ -168,14 +178,14 @@ function withFilesHere(machine: Ready, there: MachinePaths, here: MachinePaths, 
 }
 
 /** A file of the old folder has its place among the keys; one that lies elsewhere is the user's own and stays there. */
-function placeHere(path: string, there: MachinePaths, here: MachinePaths): string {
+function localPathFor(path: string, there: MachinePaths, here: MachinePaths): string {
   const within = relative(there.folder, path);
   if (within.startsWith('..') || within === path) return path;
   return join(here.ssh, relative('ssh', within).replace(/^(\.\.[/\\])+/, ''));
 }
 
 async function copyFiles(
-  from: Source,
+  from: ImportSource,
   name: string,
   there: MachinePaths,
   here: MachinePaths,
@@ -183,22 +193,24 @@ async function copyFiles(
 ): Promise<void> {
   const machine = await from.store.read(name);
   const keyFile = machine.host?.ssh?.keyFile;
-  const own = keyFile !== undefined && placeHere(keyFile, there, here) !== keyFile ? [keyFile, `${keyFile}.pub`] : [];
-  const keys = [...(await entriesOf(there.ssh)).map((entry) => join(there.ssh, entry)), ...own];
-  for (const path of keys) await copy(path, placeHere(path, there, here));
-  const caKey = (await readIfThere(join(there.ca, 'ca-key.pem'))) ?? (await from.caKeyOf(name));
-  if (tls && caKey !== undefined && isKeyOf(caKey, tls.ca)) await writeWhole(join(here.ca, 'ca-key.pem'), caKey, 0o600);
-  await copy(there.serverCert, here.serverCert);
-  await copy(there.serverKey, here.serverKey);
-  if (tls) await writeClientPart(tls, here);
+  const own =
+    keyFile !== undefined && localPathFor(keyFile, there, here) !== keyFile ? [keyFile, `${keyFile}.pub`] : [];
+  const keys = [...(await listEntries(there.ssh)).map((entry) => join(there.ssh, entry)), ...own];
+  for (const path of keys) await copyFileIfExists(path, localPathFor(path, there, here));
+  const caKey = (await readFileIfExists(join(there.ca, 'ca-key.pem'))) ?? (await from.readCaKey(name));
+  if (tls && caKey !== undefined && isKeyOf(caKey, tls.ca))
+    await writeFileAtomic(join(here.ca, 'ca-key.pem'), caKey, 0o600);
+  await copyFileIfExists(there.serverCert, here.serverCert);
+  await copyFileIfExists(there.serverKey, here.serverKey);
+  if (tls) await writeClientCertificates(tls, here);
 }
 
-async function copy(from: string, to: string): Promise<void> {
-  const text = await readIfThere(from);
-  if (text !== undefined) await writeWhole(to, text, 0o600);
+async function copyFileIfExists(from: string, to: string): Promise<void> {
+  const text = await readFileIfExists(from);
+  if (text !== undefined) await writeFileAtomic(to, text, 0o600);
 }
 
-async function entriesOf(folder: string): Promise<readonly string[]> {
+async function listEntries(folder: string): Promise<readonly string[]> {
   return await readdir(folder).catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT') return [];
     throw error;
@@ -217,11 +229,11 @@ function isKeyOf(key: string, cert: string): boolean {
 // --- the first meeting -----------------------------------------------------------------------------------------------
 
 /** Where it is now, and who it is: from then on no other host key is taken for it. */
-async function meet(
-  old: Ready,
-  moved: Ready,
+async function connectAndPin(
+  old: ReadyMachine,
+  moved: ReadyMachine,
   world: World,
-): Promise<{ readonly machine: Ready; readonly visited: boolean }> {
+): Promise<{ readonly machine: ReadyMachine; readonly visited: boolean }> {
   const instance = await inspectMachine(old, world);
   if (instance?.state === 'missing') {
     throw new SlipwayError('MACHINE_NOT_FOUND', `What ${old.spec.driver} made for "${old.spec.name}" is gone`, {
@@ -244,10 +256,14 @@ async function meet(
     openSession(target, world, async () => {}),
   );
   await session[Symbol.asyncDispose]();
-  return { machine: pinnedAs(moved, instance?.host, pinned), visited: true };
+  return { machine: withPinnedHost(moved, instance?.host, pinned), visited: true };
 }
 
-function pinnedAs(machine: Ready, now: Host | undefined, { address, port, hostKey, jump }: SshTarget): Ready {
+function withPinnedHost(
+  machine: ReadyMachine,
+  now: Host | undefined,
+  { address, port, hostKey, jump }: SshTarget,
+): ReadyMachine {
   const { host, endpoint } = machine;
   if (!host.ssh) return machine;
   const ssh = {
@@ -267,8 +283,8 @@ function pinnedAs(machine: Ready, now: Host | undefined, { address, port, hostKe
 }
 
 /** An engine of which nobody has heard is no machine to keep; where its host has let us in, all of that can be mended here. */
-async function whySilent(
-  { endpoint, spec, host }: Ready,
+async function findEngineProblem(
+  { endpoint, spec, host }: ReadyMachine,
   tls: ClientCertificates | undefined,
   visited: boolean,
   { progress, signal, now }: World,
@@ -283,7 +299,7 @@ async function whySilent(
     return undefined;
   } catch (error) {
     if (!(error instanceof SlipwayError) || error.code === 'CANCELED' || !visited) throw error;
-    const expired = tls !== undefined && daysLeft([tls.ca, tls.cert], now()) < 0;
+    const expired = tls !== undefined && daysUntilFirstExpiry([tls.ca, tls.cert], now()) < 0;
     return `${expired ? 'its certificates have expired' : error.message}; ${mend}`;
   }
 }

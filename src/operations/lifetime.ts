@@ -1,27 +1,27 @@
 import type { Driver } from '../drivers/contract.ts';
 import { targetOf } from '../drivers/registry.ts';
-import { secondsIn, shownSeconds } from '../machine/duration.ts';
+import { durationToSeconds, formatSeconds } from '../machine/duration.ts';
 import { SlipwayError } from '../errors.ts';
-import type { Ending, Machine, MachineSpec } from '../machine/model.ts';
+import type { ShutdownBehavior, Machine, MachineSpec } from '../machine/model.ts';
 import type { Facts } from '../provision/facts.ts';
-import { byItsClock, SAME_CLOCK_SECONDS, type Life } from '../provision/lifetime-timers.ts';
-import { hasEnded, shownTime } from './deadline.ts';
+import { toHostClock, SAME_CLOCK_SECONDS, type HostLifetime } from '../provision/lifetime-timers.ts';
+import { hasEnded, formatTime } from './deadline.ts';
 import type { World } from './world.ts';
 
 /** What a record keeps through all its phases. */
-export type Lasting = Pick<Machine, 'deadline' | 'ending'>;
+export type LifetimeFields = Pick<Machine, 'deadline' | 'ending'>;
 
-export function lasting({ deadline, ending }: Machine): Lasting {
+export function lifetimeFieldsOf({ deadline, ending }: Machine): LifetimeFields {
   return { ...(deadline === undefined ? {} : { deadline }), ...(ending === undefined ? {} : { ending }) };
 }
 
 /** So much time from then, in whole seconds, as timers have it. */
-export function deadlineIn(time: string, from: Date): string {
-  return new Date(Math.ceil(from.getTime() / 1000 + secondsIn(time)) * 1000).toISOString();
+export function computeDeadline(time: string, from: Date): string {
+  return new Date(Math.ceil(from.getTime() / 1000 + durationToSeconds(time)) * 1000).toISOString();
 }
 
 /** Moved by `extend` alone, unless another time is asked for, or the same one anew. */
-export function deadlineAfter(
+export function resolveDeadline(
   before: Machine | undefined,
   { life }: MachineSpec,
   anew: boolean,
@@ -30,27 +30,31 @@ export function deadlineAfter(
   // A time that was asked for and never counted was asked for by a run that was stopped.
   const counted = life?.ttl === undefined || before?.deadline !== undefined;
   const kept = before !== undefined && !anew && before.spec.life?.ttl === life?.ttl && counted;
-  const deadline = kept ? before.deadline : life?.ttl === undefined ? undefined : deadlineIn(life.ttl, now);
+  const deadline = kept ? before.deadline : life?.ttl === undefined ? undefined : computeDeadline(life.ttl, now);
   return deadline === undefined ? {} : { deadline };
 }
 
 /** Of a machine whose making begins, or begins again: its time counts from now. */
-export function lifeFromNow(
+export function resolveLifetimeFields(
   before: Machine | undefined,
   spec: MachineSpec,
   driver: Driver,
   { now }: Pick<World, 'now'>,
-): Lasting {
+): LifetimeFields {
   // What its provider was asked for is what it does, whatever is wanted by now.
   const asked = before !== undefined && (before.phase !== 'creating' || before.asked !== undefined);
-  const ending = asked ? before.ending : driver.ends?.(targetOf(driver, spec)).byItself;
-  const life = { ...deadlineAfter(undefined, spec, true, now()), ...(ending === undefined ? {} : { ending }) };
-  stopsWhereItShould(spec, ending, driver);
+  const ending = asked ? before.ending : driver.shutdownBehavior?.(targetOf(driver, spec)).byItself;
+  const life = { ...resolveDeadline(undefined, spec, true, now()), ...(ending === undefined ? {} : { ending }) };
+  requireIdleStopSupported(spec, ending, driver);
   return life;
 }
 
 /** A machine that its provider removes when it shuts itself down would be lost where it was to stop. */
-export function stopsWhereItShould({ name, life }: MachineSpec, ending: Ending | undefined, driver: Driver): void {
+export function requireIdleStopSupported(
+  { name, life }: MachineSpec,
+  ending: ShutdownBehavior | undefined,
+  driver: Driver,
+): void {
   if (life?.idleStop === undefined || ending !== 'removed') return;
   throw new SlipwayError(
     'USAGE',
@@ -62,8 +66,8 @@ export function stopsWhereItShould({ name, life }: MachineSpec, ending: Ending |
 }
 
 /** Refused where nothing of ours runs that could do it. */
-export function canEndByItself({ name, life }: Pick<MachineSpec, 'name' | 'life'>, driver: Driver): void {
-  if (life === undefined || driver.ends) return;
+export function requireAutoStopSupported({ name, life }: Pick<MachineSpec, 'name' | 'life'>, driver: Driver): void {
+  if (life === undefined || driver.shutdownBehavior) return;
   throw new SlipwayError(
     'DRIVER_UNSUPPORTED',
     `"${name}" can’t end or stop by itself: with the driver ${driver.name}, nothing of Slipway’s runs on its host`,
@@ -72,56 +76,62 @@ export function canEndByItself({ name, life }: Pick<MachineSpec, 'name' | 'life'
 }
 
 /** What its host has to hold; undefined where it runs until somebody ends it. */
-export async function lifeOf(
+export async function loadHostLifetime(
   { spec, deadline }: Pick<Machine, 'spec' | 'deadline'>,
-  { template }: Pick<World, 'template'>,
-): Promise<Life | undefined> {
+  { readTemplate }: Pick<World, 'readTemplate'>,
+): Promise<HostLifetime | undefined> {
   const idleStop = spec.life?.idleStop;
   if (deadline === undefined && idleStop === undefined) return undefined;
-  const [ofDeadline, ofIdle] = await Promise.all([template('deadline.sh'), template('idle.sh')]);
+  const [ofDeadline, ofIdle] = await Promise.all([readTemplate('deadline.sh'), readTemplate('idle.sh')]);
   return {
     name: spec.name,
     deadline,
-    idle: idleStop === undefined ? undefined : secondsIn(idleStop),
+    idleSeconds: idleStop === undefined ? undefined : durationToSeconds(idleStop),
     enginePort: spec.engine.port,
     scripts: { deadline: ofDeadline, idle: ofIdle },
   };
 }
 
 /** What will become of it with nobody there, and what that costs; '' where nothing will. */
-export function fate({ spec, deadline, ending }: Machine, driver: Driver, name = spec.name): string {
+export function describeAutoStop({ spec, deadline, ending }: Machine, driver: Driver, name = spec.name): string {
   const idleStop = spec.life?.idleStop;
   if (deadline !== undefined && idleStop === undefined && ending === 'removed')
-    return `${name} ends at ${shownTime(deadline)}: ${driver.name} removes it then, disk and all`;
+    return `${name} ends at ${formatTime(deadline)}: ${driver.name} removes it then, disk and all`;
   const when = [
-    ...(deadline === undefined ? [] : [`at ${shownTime(deadline)}`]),
+    ...(deadline === undefined ? [] : [`at ${formatTime(deadline)}`]),
     ...(idleStop === undefined ? [] : [`once it has been idle for ${idleStop}`]),
   ];
   if (when.length === 0) return '';
-  const costs = driver.ends?.(targetOf(driver, spec)).costs ?? '';
+  const costs = driver.shutdownBehavior?.(targetOf(driver, spec)).costs ?? '';
   return `${name} stops ${when.join(', or ')}: ${costs}`;
 }
 
 /** Before anything is done that makes it end without anybody's doing. */
-export function tellFate(machine: Machine, driver: Driver, { progress }: Pick<World, 'progress'>, name?: string): void {
-  const told = fate(machine, driver, name);
+export function announceAutoStop(
+  machine: Machine,
+  driver: Driver,
+  { progress }: Pick<World, 'progress'>,
+  name?: string,
+): void {
+  const told = describeAutoStop(machine, driver, name);
   if (told !== '') progress.note(told);
 }
 
 /** What its user should know where the host that gets a deadline has another time of day. */
-export function clockNote(deadline: string | undefined, { clock }: Facts, address: string): string | undefined {
-  if (deadline === undefined || clock === undefined || Math.abs(clock.ahead) <= SAME_CLOCK_SECONDS) return undefined;
-  const differs = `The clock of ${address} is ${shownSeconds(Math.abs(clock.ahead))}`;
-  return clock.ahead > 0
-    ? `${differs} ahead of this computer’s: it is powered off once it shows ${shownTime(byItsClock(deadline, clock) ?? '')}`
-    : `${differs} behind this computer’s: it is powered off so much later than ${shownTime(deadline)}, unless one of them is put right`;
+export function describeClockSkew(deadline: string | undefined, { clock }: Facts, address: string): string | undefined {
+  if (deadline === undefined || clock === undefined || Math.abs(clock.aheadSeconds) <= SAME_CLOCK_SECONDS)
+    return undefined;
+  const differs = `The clock of ${address} is ${formatSeconds(Math.abs(clock.aheadSeconds))}`;
+  return clock.aheadSeconds > 0
+    ? `${differs} ahead of this computer’s: it is powered off once it shows ${formatTime(toHostClock(deadline, clock) ?? '')}`
+    : `${differs} behind this computer’s: it is powered off so much later than ${formatTime(deadline)}, unless one of them is put right`;
 }
 
 /** A start after its deadline would be undone by its own timer, without a word. */
-export function refuseEnded(machine: Machine, now: Date): void {
+export function requireNotEnded(machine: Machine, now: Date): void {
   if (!hasEnded(machine, now)) return;
   const { name } = machine.spec;
-  throw new SlipwayError('MACHINE_ENDED', `"${name}" ended at its deadline, ${shownTime(machine.deadline ?? '')}`, {
+  throw new SlipwayError('MACHINE_ENDED', `"${name}" ended at its deadline, ${formatTime(machine.deadline ?? '')}`, {
     hint: `Give it more time first: slipway extend ${name} 2h, or no deadline: slipway extend ${name} never`,
   });
 }

@@ -12,25 +12,25 @@ const BUSY_PAUSE_MS = 200;
  * A machine that another tool made has no host key pinned: it is met once, by a connection that shows its key and pins it, so that the
  * user's own ssh can demand it. A no-op for all others.
  */
-export async function meetHost(name: string, world: World): Promise<void> {
+export async function pinHostKey(name: string, world: World): Promise<void> {
   const { store } = world;
-  await using lock = await lockUnlessKnown(name, world);
+  await using lock = await lockUnlessPinned(name, world);
   if (!lock) return;
   const machine = await store.read(name);
   const ssh = machine.host?.ssh;
-  if (isKnown(machine) || !ssh || machine.phase === 'creating') return;
+  if (isPinned(machine) || !ssh || machine.phase === 'creating') return;
   const { session } = await world.progress.step('connect', `Connect to ${ssh.user}@${ssh.address}`, () =>
     openSession(ssh, world, async (pinned) =>
-      store.write({ ...machine, host: { address: machine.host.address, ssh: pinned, ...portOf(machine) } }),
+      store.write({ ...machine, host: { address: machine.host.address, ssh: pinned, ...enginePortOf(machine) } }),
     ),
   );
   await session[Symbol.asyncDispose]();
 }
 
 /** Of several commands that begin at once one meets the host, and the others need but wait for what it learns. */
-async function lockUnlessKnown(name: string, { store, signal }: World): Promise<AsyncDisposable | undefined> {
+async function lockUnlessPinned(name: string, { store, signal }: World): Promise<AsyncDisposable | undefined> {
   for (let tries = 1; ; tries += 1) {
-    if (isKnown(await store.read(name))) return undefined;
+    if (isPinned(await store.read(name))) return undefined;
     try {
       return await store.lock(name);
     } catch (error) {
@@ -41,10 +41,10 @@ async function lockUnlessKnown(name: string, { store, signal }: World): Promise<
   }
 }
 
-function portOf({ host }: Machine): { readonly enginePort?: number } {
+function enginePortOf({ host }: Machine): { readonly enginePort?: number } {
   return host?.ssh && host.enginePort !== undefined ? { enginePort: host.enginePort } : {};
 }
 
-function isKnown({ host }: Machine): boolean {
+function isPinned({ host }: Machine): boolean {
   return host?.ssh === undefined || host.ssh.hostKey !== undefined;
 }

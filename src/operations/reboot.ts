@@ -1,17 +1,17 @@
 import { type ErrorCode, SlipwayError } from '../errors.ts';
-import type { Ready, SshTarget } from '../machine/model.ts';
+import type { ReadyMachine, SshTarget } from '../machine/model.ts';
 import { applyStep } from '../provision/run-step.ts';
 import type { Facts } from '../provision/facts.ts';
 import { ownerOf } from '../provision/plan.ts';
 import type { Step } from '../provision/step.ts';
-import { lookAtHost, openSession, type Patience, patiently, stepSide } from './host-session.ts';
+import { gatherHostFacts, openSession, type SshRetryPolicy, retrySsh, stepContextFor } from './host-session.ts';
 import type { World } from './world.ts';
 
 /** A server in a rack looks at its memory and disks first. */
-const BOOT_SECONDS = 600;
+const REBOOT_TIMEOUT_SECONDS = 600;
 
 /** What is to be expected of a host that goes down, and of one that comes up. */
-const PASSING: ReadonlySet<ErrorCode> = new Set([
+const RETRYABLE_CODES: ReadonlySet<ErrorCode> = new Set([
   'SSH_UNREACHABLE',
   'SSH_LOST',
   'SSH_REFUSED',
@@ -20,53 +20,53 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
   'MACHINE_NOT_READY',
 ]);
 
-const STEP: Step = { id: 'reboot', title: 'Reboot the host', template: 'reboot.sh', variables: {}, files: [] };
+const REBOOT_STEP: Step = { id: 'reboot', title: 'Reboot the host', template: 'reboot.sh', variables: {}, files: [] };
 
 /** Tells a host to boot, and does not end before another boot of it answers over SSH. */
 export async function rebootHost(
-  { spec: { id, name } }: Ready,
+  { spec: { id, name } }: ReadyMachine,
   ssh: SshTarget,
   world: World,
-  seconds: number = BOOT_SECONDS,
+  seconds: number = REBOOT_TIMEOUT_SECONDS,
 ): Promise<void> {
   const { progress } = world;
-  const before = await tellToBoot(id, name, ssh, world);
+  const before = await requestReboot(id, name, ssh, world);
   await progress.step('boot', `Wait for ${name} to boot`, async (log) => {
-    const patience: Patience = { seconds, passing: PASSING };
-    await patiently(() => bootedAgain(before, ssh, world), patience, log, world).catch((error: unknown) => {
-      throw gone(error, name, ssh, seconds);
+    const patience: SshRetryPolicy = { seconds, retryableCodes: RETRYABLE_CODES };
+    await retrySsh(() => requireRebooted(before, ssh, world), patience, log, world).catch((error: unknown) => {
+      throw explainRebootError(error, name, ssh, seconds);
     });
   });
 }
 
-async function tellToBoot(id: string, name: string, ssh: SshTarget, world: World): Promise<Facts> {
+async function requestReboot(id: string, name: string, ssh: SshTarget, world: World): Promise<Facts> {
   const { progress } = world;
   const { session } = await progress.step('connect', `Connect to ${ssh.user}@${ssh.address}`, () =>
     openSession(ssh, world),
   );
   await using _session = session;
-  const facts = await progress.step('facts', 'Look at the host', () => lookAtHost(session, ssh, world));
+  const facts = await progress.step('facts', 'Look at the host', () => gatherHostFacts(session, ssh, world));
   const owner = ownerOf(facts);
   if (owner && owner.id !== id) {
     throw new SlipwayError('MACHINE_NOT_READY', `${ssh.address} is the machine "${owner.name}" by now`, {
       hint: `Take it back first: slipway provision ${name}`,
     });
   }
-  await progress.step(STEP.id, STEP.title, (log) =>
-    applyStep(STEP, { ...stepSide(facts, world), session, address: ssh.address, log }),
+  await progress.step(REBOOT_STEP.id, REBOOT_STEP.title, (log) =>
+    applyStep(REBOOT_STEP, { ...stepContextFor(facts, world), session, address: ssh.address, log }),
   );
   return facts;
 }
 
-async function bootedAgain(before: Facts, ssh: SshTarget, world: World): Promise<void> {
+async function requireRebooted(before: Facts, ssh: SshTarget, world: World): Promise<void> {
   const { session } = await openSession(ssh, world);
   await using _session = session;
-  const now = await lookAtHost(session, ssh, world);
-  if (now.boot !== before.boot) return;
+  const now = await gatherHostFacts(session, ssh, world);
+  if (now.bootId !== before.bootId) return;
   throw new SlipwayError('MACHINE_NOT_READY', `${ssh.address} has not gone down yet`);
 }
 
-function gone(error: unknown, name: string, { address }: SshTarget, seconds: number): unknown {
+function explainRebootError(error: unknown, name: string, { address }: SshTarget, seconds: number): unknown {
   if (!(error instanceof SlipwayError)) return error;
   const { code, message, detail } = error;
   if (code === 'CANCELED') {
@@ -75,7 +75,7 @@ function gone(error: unknown, name: string, { address }: SshTarget, seconds: num
       cause: error,
     });
   }
-  if (!PASSING.has(code)) return error;
+  if (!RETRYABLE_CODES.has(code)) return error;
   const why = `"${name}" did not come back within ${Math.round(seconds / 60)} minutes of its reboot: ${message}`;
   return new SlipwayError('BOOT_FAILED', why, {
     hint: `See the console of ${address}; once it answers, slipway status ${name} tells how it is, and slipway provision ${name} mends it`,

@@ -1,26 +1,30 @@
-import { applyChanges } from '../computer/files.ts';
-import type { Call } from '../drivers/contract.ts';
-import { driverNamed, drivers, targetOf } from '../drivers/registry.ts';
+import { applyFileChanges } from '../computer/files.ts';
+import type { DriverCall } from '../drivers/contract.ts';
+import { getDriver, drivers, targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import type { Machine, SshTarget } from '../machine/model.ts';
 import type { Log } from '../progress.ts';
 import { applyStep } from '../provision/run-step.ts';
 import type { Facts } from '../provision/facts.ts';
-import { planLife, stopTimers } from '../provision/lifetime-timers.ts';
+import { planLifetime, stopTimersCommand } from '../provision/lifetime-timers.ts';
 import { ownerOf, planDeprovision } from '../provision/plan.ts';
-import { currentContext, switchContext } from '../profiles/current-context.ts';
-import { contextName, contextOwner, dockerContext } from '../profiles/docker-context.ts';
-import { dockerMachine, isMarked } from '../profiles/docker-machine.ts';
+import { readCurrentContextName, planContextSwitch } from '../profiles/current-context.ts';
+import { contextName, readContextOwner, dockerContextProfile } from '../profiles/docker-context.ts';
+import { dockerMachineProfile, hasSlipwayMark } from '../profiles/docker-machine.ts';
 import { profiles } from '../profiles/registry.ts';
-import type { ClientPlaces, Profile } from '../profiles/profile.ts';
+import type { ClientPaths, Profile } from '../profiles/profile.ts';
 import type { Plan } from '../provision/step.ts';
 import type { Store } from '../machine/store.ts';
-import { adopted } from './tag-existing.ts';
-import { lookAtHost, openSession, stepSide } from './host-session.ts';
-import { hasEnded, shownTime } from './deadline.ts';
-import { callOf, type World } from './world.ts';
+import { tagExisting } from './tag-existing.ts';
+import { gatherHostFacts, openSession, stepContextFor } from './host-session.ts';
+import { hasEnded, formatTime } from './deadline.ts';
+import { driverCallFor, type World } from './world.ts';
 
-export type Removal = { readonly name: string; readonly stays: string | undefined; readonly contextReset: boolean };
+export type RemoveResult = {
+  readonly name: string;
+  readonly stays: string | undefined;
+  readonly contextReset: boolean;
+};
 
 /**
  * Takes away what this machine put anywhere; `deprovision` includes what provisioning wrote on the host. A host that stays loses its
@@ -30,17 +34,17 @@ export async function removeMachine(
   name: string,
   how: { readonly deprovision: boolean; readonly force: boolean },
   world: World,
-): Promise<Removal> {
-  const { store, places, progress } = world;
-  await findOrBroken(name, how.force, store);
+): Promise<RemoveResult> {
+  const { store, clientPaths, progress } = world;
+  await findReadableMachine(name, how.force, store);
   await using _lock = await store.lock(name);
-  const known = await findOrBroken(name, how.force, store);
-  const found = known && (await adopted(known, world));
-  if (found && how.deprovision) await withdraw(found, how.force, world);
-  else if (found && endsByItself(found) && hostStays(found)) await letLive(found, world);
+  const known = await findReadableMachine(name, how.force, store);
+  const found = known && (await tagExisting(known, world));
+  if (found && how.deprovision) await deprovisionHost(found, how.force, world);
+  else if (found && hasAutoStop(found) && isHostRetained(found)) await removeHostTimers(found, world);
   // A context of that name that is not this machine's stays, also as the current one.
-  const ours = await isOurs(dockerContext, name, found, places);
-  const current = await currentContext(places).catch((error: unknown) => {
+  const ours = await isOwnProfile(dockerContextProfile, name, found, clientPaths);
+  const current = await readCurrentContextName(clientPaths).catch((error: unknown) => {
     if (how.force) return undefined;
     throw error;
   });
@@ -48,41 +52,42 @@ export async function removeMachine(
   // With --force also a machine of a driver that this version lacks can be forgotten.
   const driver =
     found &&
-    (how.force ? drivers.find(({ name: known }) => known === found.spec.driver) : driverNamed(found.spec.driver));
+    (how.force ? drivers.find(({ name: known }) => known === found.spec.driver) : getDriver(found.spec.driver));
   await progress.step('remove', `Remove ${name}`, async (log) => {
-    if (driver && found) await driver.remove?.(targetOf(driver, found.spec, found), callOf(world, log));
-    if (!found) await removeStrays(name, callOf(world, log));
-    if (reset) await applyChanges(await switchContext(undefined, places));
+    if (driver && found) await driver.remove?.(targetOf(driver, found.spec, found), driverCallFor(world, log));
+    if (!found) await removeByName(name, driverCallFor(world, log));
+    if (reset) await applyFileChanges(await planContextSwitch(undefined, clientPaths));
     for (const profile of profiles)
-      if (await isOurs(profile, name, found, places)) await applyChanges(profile.drop(name, places));
+      if (await isOwnProfile(profile, name, found, clientPaths))
+        await applyFileChanges(profile.changesToRemove(name, clientPaths));
     await store.remove(name);
   });
-  if (!found && drivers.some(({ owned }) => owned !== undefined))
+  if (!found && drivers.some(({ listResources }) => listResources !== undefined))
     progress.note('Whether a cloud has something of it is told by: slipway gc');
-  return { name, stays: how.deprovision ? undefined : driver?.stays, contextReset: reset };
+  return { name, stays: how.deprovision ? undefined : driver?.retainedOnRemove, contextReset: reset };
 }
 
 /** What stands in no other's place. Of a broken record we know no id; that it is Slipway's and of its name has to do. */
-async function isOurs(
+async function isOwnProfile(
   profile: Profile,
   name: string,
   found: Machine | undefined,
-  places: ClientPlaces,
+  places: ClientPaths,
 ): Promise<boolean> {
-  if (found) return (await profile.conflict(name, found.spec.id, places)) === undefined;
-  if (profile === dockerMachine) return await isMarked(name, places);
-  return profile !== dockerContext || (await contextOwner(contextName(name), places)) !== '';
+  if (found) return (await profile.findConflict(name, found.spec.id, places)) === undefined;
+  if (profile === dockerMachineProfile) return await hasSlipwayMark(name, places);
+  return profile !== dockerContextProfile || (await readContextOwner(contextName(name), places)) !== '';
 }
 
 /** Of a broken record we know no driver and no id; drivers whose things lie on this computer know them by the name. */
-async function removeStrays(name: string, call: Call): Promise<void> {
+async function removeByName(name: string, call: DriverCall): Promise<void> {
   for (const driver of drivers) {
-    for (const id of (await driver.named?.(name, call)) ?? [])
+    for (const id of (await driver.findIdsByName?.(name, call)) ?? [])
       await driver.remove?.({ id, name, options: driver.options.parse({}) }, call);
   }
 }
 
-async function findOrBroken(name: string, force: boolean, store: Store): Promise<Machine | undefined> {
+async function findReadableMachine(name: string, force: boolean, store: Store): Promise<Machine | undefined> {
   try {
     return await store.read(name);
   } catch (error) {
@@ -91,31 +96,37 @@ async function findOrBroken(name: string, force: boolean, store: Store): Promise
   }
 }
 
-async function withdraw(machine: Machine, force: boolean, world: World): Promise<void> {
+async function deprovisionHost(machine: Machine, force: boolean, world: World): Promise<void> {
   const ssh = machine.host?.ssh;
   if (!ssh) return;
   try {
-    await onItsHost(machine, ssh, (facts) => planDeprovision(facts, ssh.address), world);
+    await applyPlanOnHost(machine, ssh, (facts) => planDeprovision(facts, ssh.address), world);
   } catch (error) {
     if (!force || !(error instanceof SlipwayError) || error.code === 'CANCELED') throw error;
     world.progress.note(`The host keeps what was written on it: ${error.message}`);
-    if (endsByItself(machine) && hostStays(machine)) world.progress.note(stillEnds(machine, ssh, error, world.now()));
+    if (hasAutoStop(machine) && isHostRetained(machine))
+      world.progress.note(describeRemainingTimers(machine, ssh, error, world.now()));
   }
 }
 
 /** Takes the timers away, and nothing else. A host that can't be told must not keep a machine from being forgotten. */
-async function letLive(machine: Machine, world: World): Promise<void> {
+async function removeHostTimers(machine: Machine, world: World): Promise<void> {
   const ssh = machine.host?.ssh;
   if (!ssh) return;
   try {
-    await onItsHost(machine, ssh, (facts) => [planLife(undefined, facts)].filter((step) => step !== undefined), world);
+    await applyPlanOnHost(
+      machine,
+      ssh,
+      (facts) => [planLifetime(undefined, facts)].filter((step) => step !== undefined),
+      world,
+    );
   } catch (error) {
     if (!(error instanceof SlipwayError) || error.code === 'CANCELED') throw error;
-    world.progress.note(stillEnds(machine, ssh, error, world.now()));
+    world.progress.note(describeRemainingTimers(machine, ssh, error, world.now()));
   }
 }
 
-async function onItsHost(
+async function applyPlanOnHost(
   machine: Machine,
   ssh: SshTarget,
   planOf: (facts: Facts) => Plan,
@@ -125,7 +136,7 @@ async function onItsHost(
     openSession(ssh, world),
   );
   await using _session = session;
-  const facts = await lookAtHost(session, ssh, world);
+  const facts = await gatherHostFacts(session, ssh, world);
   const owner = ownerOf(facts);
   if (owner && owner.id !== machine.spec.id) {
     world.progress.note(`${ssh.address} is the machine "${owner.name}" by now, so what is written there stays`);
@@ -133,30 +144,30 @@ async function onItsHost(
   }
   for (const step of planOf(facts)) {
     await world.progress.step(step.id, step.title, (log: Log) =>
-      applyStep(step, { ...stepSide(facts, world), session, address: ssh.address, log }),
+      applyStep(step, { ...stepContextFor(facts, world), session, address: ssh.address, log }),
     );
   }
 }
 
-function endsByItself({ deadline, spec }: Machine): boolean {
+function hasAutoStop({ deadline, spec }: Machine): boolean {
   return deadline !== undefined || spec.life?.idleStop !== undefined;
 }
 
 /** Where the driver takes the host away, its timers go with it. */
-function hostStays({ spec }: Machine): boolean {
+function isHostRetained({ spec }: Machine): boolean {
   return drivers.find(({ name }) => name === spec.driver)?.remove === undefined;
 }
 
 /** Why, when, and what to type against it, since nothing of ours knows of this host from now on. */
-function stillEnds(machine: Machine, ssh: SshTarget, { message }: SlipwayError, now: Date): string {
+function describeRemainingTimers(machine: Machine, ssh: SshTarget, { message }: SlipwayError, now: Date): string {
   const { deadline, spec } = machine;
   const when = [
     ...(deadline === undefined
       ? []
-      : [hasEnded(machine, now) ? 'ten minutes after each boot' : `at ${shownTime(deadline)}`]),
+      : [hasEnded(machine, now) ? 'ten minutes after each boot' : `at ${formatTime(deadline)}`]),
     ...(spec.life?.idleStop === undefined ? [] : [`once it has been idle for ${spec.life.idleStop}`]),
   ].join(', or ');
   // Of a half-made one nobody knows how far its making came.
   const does = machine.phase === 'ready' ? 'still powers itself off' : 'may still power itself off';
-  return `${ssh.address} ${does} ${when}, since its timers could not be taken away (${message}); to stop that: ${stopTimers(ssh)}`;
+  return `${ssh.address} ${does} ${when}, since its timers could not be taken away (${message}); to stop that: ${stopTimersCommand(ssh)}`;
 }

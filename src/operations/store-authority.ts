@@ -3,18 +3,18 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { mkdir, rename } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
-import { readIfThere, writeWhole } from '../computer/files.ts';
+import { readFileIfExists, writeFileAtomic } from '../computer/files.ts';
 import { SlipwayError } from '../errors.ts';
 import { waitForLock } from '../computer/lock.ts';
-import { daysLeft, RENEW_DAYS, renewCertificates, type Certificates } from '../provision/certificates.ts';
+import { daysUntilFirstExpiry, RENEW_DAYS, renewCertificates, type Certificates } from '../provision/certificates.ts';
 import type { AuthorityPaths } from '../profiles/docker-machine.ts';
 import type { MachinePaths } from '../machine/store.ts';
-import { writeClientPart } from './credentials.ts';
+import { writeClientCertificates } from './credentials.ts';
 
 /** The CA with its key, and the client's pair. All PEM. */
-export type Authority = Pick<Certificates, 'ca' | 'caKey' | 'client'>;
+export type SharedAuthority = Pick<Certificates, 'ca' | 'caKey' | 'client'>;
 
-type Side = {
+type AuthorityContext = {
   readonly now: () => Date;
   readonly signal: AbortSignal;
   /** What is made, for the user to see. */
@@ -22,26 +22,26 @@ type Side = {
 };
 
 /** The authority of these files, made where there is none and renewed where it has come to its end. By one process at a time. */
-export async function keepAuthority(paths: AuthorityPaths, side: Side): Promise<Authority> {
+export async function createOrRenewAuthority(paths: AuthorityPaths, side: AuthorityContext): Promise<SharedAuthority> {
   const there = await readAuthority(paths);
-  if (there && isGood(there, side.now())) return there;
+  if (there && isUsableAuthority(there, side.now())) return there;
   const folder = dirname(paths.ca);
   await mkdir(folder, { recursive: true, mode: 0o700 });
   await using _lock = await waitForLock(folder, 'certs', { signal: side.signal, waiting: () => {} });
-  return await renewed(paths, side);
+  return await renewAuthority(paths, side);
 }
 
-async function renewed(paths: AuthorityPaths, { now, say }: Side): Promise<Authority> {
+async function renewAuthority(paths: AuthorityPaths, { now, say }: AuthorityContext): Promise<SharedAuthority> {
   const at = now();
   const [ca, caKey, cert, key] = await Promise.all(
-    [paths.ca, paths.caKey, paths.cert, paths.key].map((path) => readIfThere(path)),
+    [paths.ca, paths.caKey, paths.cert, paths.key].map((path) => readFileIfExists(path)),
   );
   const client = cert !== undefined && key !== undefined ? { cert, key } : undefined;
   // Another process may have made it while this one waited.
-  if (ca !== undefined && caKey !== undefined && client && isGood({ ca, caKey, client }, at))
+  if (ca !== undefined && caKey !== undefined && client && isUsableAuthority({ ca, caKey, client }, at))
     return { ca, caKey, client };
-  if (ca !== undefined && isFresh(ca, at) && (caKey === undefined || !isPair(ca, caKey)))
-    throw withoutKey(paths, caKey);
+  if (ca !== undefined && isFresh(ca, at) && (caKey === undefined || !isMatchingPair(ca, caKey)))
+    throw missingCaKeyError(paths, caKey);
   const kept = ca !== undefined && caKey !== undefined && isFresh(ca, at) ? { ca, caKey } : {};
   if (ca !== undefined && !isFresh(ca, at)) say('CA certificate is outdated and needs to be regenerated');
   if (kept.ca === undefined) say(`Creating CA: ${paths.ca}`);
@@ -50,14 +50,14 @@ async function renewed(paths: AuthorityPaths, { now, say }: Side): Promise<Autho
   // A key without its certificate is of a run that was killed, or of somebody who has lost that: it is nobody's to throw away.
   if (caKey !== undefined && caKey !== made.caKey) await rename(paths.caKey, `${paths.caKey}.old`);
   // The certificates last: they say that the keys are there.
-  if (caKey !== made.caKey) await writeWhole(paths.caKey, made.caKey, 0o600);
-  if (ca !== made.ca) await writeWhole(paths.ca, made.ca, 0o644);
-  await writeWhole(paths.key, made.client.key, 0o600);
-  await writeWhole(paths.cert, made.client.cert, 0o644);
+  if (caKey !== made.caKey) await writeFileAtomic(paths.caKey, made.caKey, 0o600);
+  if (ca !== made.ca) await writeFileAtomic(paths.ca, made.ca, 0o644);
+  await writeFileAtomic(paths.key, made.client.key, 0o600);
+  await writeFileAtomic(paths.cert, made.client.cert, 0o644);
   return { ca: made.ca, caKey: made.caKey, client: made.client };
 }
 
-function withoutKey({ ca, caKey }: AuthorityPaths, found: string | undefined): SlipwayError {
+function missingCaKeyError({ ca, caKey }: AuthorityPaths, found: string | undefined): SlipwayError {
   return new SlipwayError(
     'LOCAL_FILES',
     found === undefined ? `The key of the CA ${ca} is missing: ${caKey}` : `${caKey} is not the key of the CA ${ca}`,
@@ -68,32 +68,35 @@ function withoutKey({ ca, caKey }: AuthorityPaths, found: string | undefined): S
 }
 
 /** What lies in these files; undefined where one of them is missing. */
-export async function readAuthority(paths: AuthorityPaths): Promise<Authority | undefined> {
+export async function readAuthority(paths: AuthorityPaths): Promise<SharedAuthority | undefined> {
   const [ca, caKey, cert, key] = await Promise.all(
-    [paths.ca, paths.caKey, paths.cert, paths.key].map((path) => readIfThere(path)),
+    [paths.ca, paths.caKey, paths.cert, paths.key].map((path) => readFileIfExists(path)),
   );
   if (ca === undefined || caKey === undefined || cert === undefined || key === undefined) return undefined;
   return { ca, caKey, client: { cert, key } };
 }
 
 /** A machine's certificates come of this authority from now on; what it has of it already stays. */
-export async function seedAuthority({ ca, caKey, client }: Authority, paths: MachinePaths): Promise<void> {
+export async function writeMachineAuthority(
+  { ca, caKey, client }: SharedAuthority,
+  paths: MachinePaths,
+): Promise<void> {
   const file = join(paths.ca, 'ca-key.pem');
-  if ((await readIfThere(file)) !== caKey) await writeWhole(file, caKey, 0o600);
-  await writeClientPart({ ca, ...client }, paths);
+  if ((await readFileIfExists(file)) !== caKey) await writeFileAtomic(file, caKey, 0o600);
+  await writeClientCertificates({ ca, ...client }, paths);
 }
 
-export function isGood({ ca, caKey, client }: Authority, now: Date): boolean {
+export function isUsableAuthority({ ca, caKey, client }: SharedAuthority, now: Date): boolean {
   return (
-    isPair(ca, caKey) &&
+    isMatchingPair(ca, caKey) &&
     isFresh(ca, now) &&
-    isPair(client.cert, client.key) &&
+    isMatchingPair(client.cert, client.key) &&
     isFresh(client.cert, now) &&
-    isOf(client.cert, ca)
+    isIssuedBy(client.cert, ca)
   );
 }
 
-function isPair(cert: string, key: string): boolean {
+function isMatchingPair(cert: string, key: string): boolean {
   try {
     return new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));
   } catch {
@@ -104,13 +107,13 @@ function isPair(cert: string, key: string): boolean {
 
 function isFresh(cert: string, now: Date): boolean {
   try {
-    return daysLeft([cert], now) > RENEW_DAYS;
+    return daysUntilFirstExpiry([cert], now) > RENEW_DAYS;
   } catch {
     return false;
   }
 }
 
-function isOf(cert: string, ca: string): boolean {
+function isIssuedBy(cert: string, ca: string): boolean {
   const authority = new X509Certificate(ca);
   const certificate = new X509Certificate(cert);
   return certificate.checkIssued(authority) && certificate.verify(authority.publicKey);

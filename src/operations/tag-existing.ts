@@ -1,20 +1,20 @@
-import { driverNamed, targetOf } from '../drivers/registry.ts';
+import { getDriver, targetOf } from '../drivers/registry.ts';
 import type { Machine } from '../machine/model.ts';
-import { callOf, type World } from './world.ts';
+import { driverCallFor, type World } from './world.ts';
 
 /**
  * What another tool made for this machine gets the machine's marks, before anything is done with it: from then on it is found as if we
  * had made it. Under the machine's lock. As it is for all others.
  */
-export async function adopted<M extends Machine>(machine: M, world: World): Promise<M> {
+export async function tagExisting<M extends Machine>(machine: M, world: World): Promise<M> {
   const { adopts, ...rest } = machine;
   if (adopts === undefined) return machine;
   const { spec } = machine;
-  const driver = driverNamed(spec.driver);
+  const driver = getDriver(spec.driver);
   const options = await world.progress.step(
     'adopt',
     `Mark "${spec.name}" as a machine of Slipway (${driver.name})`,
-    async (log) => driver.adopt?.(targetOf(driver, spec), adopts, callOf(world, log)),
+    async (log) => driver.adopt?.(targetOf(driver, spec), adopts, driverCallFor(world, log)),
   );
   const ours = { ...rest, spec: { ...spec, ...(options ? { options } : {}) } } as unknown as M;
   await world.store.write(ours);

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { readIfThere, type FileChange } from '../computer/files.ts';
+import { readFileIfExists, type FileChange } from '../computer/files.ts';
 import { SlipwayError } from '../errors.ts';
-import type { ClientPlaces, Profile } from './profile.ts';
+import type { ClientPaths, Profile } from './profile.ts';
 
 /** `default` is the docker CLI's own word for "no context", and it takes no name of one letter: such machines get another. */
 export function contextName(machine: string): string {
@@ -10,11 +10,11 @@ export function contextName(machine: string): string {
 }
 
 /** The docker CLI's own store: contexts/meta/ID/meta.json and contexts/tls/ID/docker/*.pem, where ID is the name's SHA-256. */
-export const dockerContext: Profile = {
+export const dockerContextProfile: Profile = {
   name: 'docker-context',
   summary: 'a context of the docker CLI: docker --context NAME',
-  async conflict(name, id, places) {
-    const owner = await contextOwner(contextName(name), places);
+  async findConflict(name, id, places) {
+    const owner = await readContextOwner(contextName(name), places);
     if (owner === undefined || owner === id) return undefined;
     return new SlipwayError(
       'CONTEXT_TAKEN',
@@ -24,9 +24,9 @@ export const dockerContext: Profile = {
       },
     );
   },
-  add({ machine, tls, places }) {
+  changesToAdd({ machine, tls, clientPaths }) {
     const name = contextName(machine.spec.name);
-    const { meta, tls: folder } = folders(name, places);
+    const { meta, tls: folder } = contextFoldersOf(name, clientPaths);
     const description = {
       Name: name,
       Metadata: { Description: `Slipway machine (${machine.spec.driver})`, 'slipway-id': machine.spec.id },
@@ -44,8 +44,8 @@ export const dockerContext: Profile = {
       { do: 'write', path: join(meta, 'meta.json'), content: JSON.stringify(description), mode: 0o644 },
     ];
   },
-  drop(name, places) {
-    const { meta, tls } = folders(contextName(name), places);
+  changesToRemove(name, places) {
+    const { meta, tls } = contextFoldersOf(contextName(name), places);
     return [
       { do: 'delete', path: meta },
       { do: 'delete', path: tls },
@@ -53,14 +53,17 @@ export const dockerContext: Profile = {
   },
 };
 
-function folders(name: string, { dockerConfig }: ClientPlaces): { readonly meta: string; readonly tls: string } {
+function contextFoldersOf(
+  name: string,
+  { dockerConfig }: ClientPaths,
+): { readonly meta: string; readonly tls: string } {
   const id = createHash('sha256').update(name).digest('hex');
   return { meta: join(dockerConfig, 'contexts', 'meta', id), tls: join(dockerConfig, 'contexts', 'tls', id) };
 }
 
 /** The Slipway id in the context of this name; '' for somebody else's context, undefined where there is none. */
-export async function contextOwner(name: string, places: ClientPlaces): Promise<string | undefined> {
-  const text = await readIfThere(join(folders(name, places).meta, 'meta.json'));
+export async function readContextOwner(name: string, places: ClientPaths): Promise<string | undefined> {
+  const text = await readFileIfExists(join(contextFoldersOf(name, places).meta, 'meta.json'));
   if (text === undefined) return undefined;
   try {
     const meta = JSON.parse(text) as { Metadata?: { 'slipway-id'?: string } };

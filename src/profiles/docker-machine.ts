@@ -1,9 +1,9 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readIfThere, type FileChange } from '../computer/files.ts';
+import { readFileIfExists, type FileChange } from '../computer/files.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
 import type { EngineSpec, Machine } from '../machine/model.ts';
-import type { ClientPlaces, Profile } from './profile.ts';
+import type { ClientPaths, Profile } from './profile.ts';
 
 /** Files of the authority that signs for a machine, as its view names them. */
 export type AuthorityPaths = {
@@ -14,28 +14,32 @@ export type AuthorityPaths = {
 };
 
 /** Those that stand in place of the store's own, as far as they are named. */
-export type Overrides = { readonly [Which in keyof AuthorityPaths]?: AuthorityPaths[Which] | undefined };
+export type AuthorityOverrides = { readonly [Which in keyof AuthorityPaths]?: AuthorityPaths[Which] | undefined };
 
-export type ViewOf = {
+export type ConfigJsonInput = {
   /** The old tool's store: `~/.docker/machine`. */
   readonly root: string;
   /** The config.json that is there, parsed: what it says beside what we know stays. */
-  readonly before?: unknown;
+  readonly existing?: unknown;
   /** HostOptions.SwarmOptions, where they are given anew. */
   readonly swarm?: Readonly<Record<string, unknown>>;
-  readonly authority?: Overrides;
+  readonly authority?: AuthorityOverrides;
 };
 
-type Fields = Readonly<Record<string, unknown>>;
+type ConfigJsonFields = Readonly<Record<string, unknown>>;
 
 /** What the old tool calls drivers of ours. */
-export const oldNames: Readonly<Record<string, string>> = { ec2: 'amazonec2', gce: 'google' };
+export const dockerMachineDriverNames: Readonly<Record<string, string>> = { ec2: 'amazonec2', gce: 'google' };
 
 /** The name that the member of a view carries by which it is known as ours; the old tool drops it when it writes the file itself. */
-export const MARK = 'Slipway';
+export const MARK_KEY = 'Slipway';
 
 /** A machine that others may come to know by its view. `Host` and `Endpoint` are as in our record, in which nothing is secret. */
-export type Mark = { readonly Id: string; readonly Host?: Machine['host']; readonly Endpoint?: Machine['endpoint'] };
+export type SlipwayMark = {
+  readonly Id: string;
+  readonly Host?: Machine['host'];
+  readonly Endpoint?: Machine['endpoint'];
+};
 
 const INSTALL_URL = 'https://get.docker.com';
 
@@ -43,54 +47,66 @@ const INSTALL_URL = 'https://get.docker.com';
  * A machine as the old tool's config.json has it, version 3. Nothing secret is in it: keys of clouds are empty, and the engine's
  * variables stand there by their names.
  */
-export function configJson(machine: Machine, view: ViewOf): string {
+export function formatConfigJson(machine: Machine, view: ConfigJsonInput): string {
   const { spec, host, endpoint } = machine;
-  const before = fieldsIn(view.before);
-  const { ConfigVersion: _v, Driver: _d, DriverName: _n, HostOptions: _h, Name: _m, [MARK]: _mark, ...others } = before;
-  const mark: Mark = {
+  const before = toFields(view.existing);
+  const {
+    ConfigVersion: _v,
+    Driver: _d,
+    DriverName: _n,
+    HostOptions: _h,
+    Name: _m,
+    [MARK_KEY]: _mark,
+    ...others
+  } = before;
+  const mark: SlipwayMark = {
     Id: spec.id,
     ...(host ? { Host: host } : {}),
     ...(endpoint ? { Endpoint: endpoint } : {}),
   };
   const config = {
     ConfigVersion: 3,
-    Driver: driverFields(machine, view, fieldsIn(before.Driver)),
-    DriverName: oldNames[spec.driver] ?? spec.driver.replace(/^docker-machine-driver-/, ''),
-    HostOptions: hostOptions(machine, view, fieldsIn(before.HostOptions)),
+    Driver: driverFields(machine, view, toFields(before.Driver)),
+    DriverName: dockerMachineDriverNames[spec.driver] ?? spec.driver.replace(/^docker-machine-driver-/, ''),
+    HostOptions: hostOptions(machine, view, toFields(before.HostOptions)),
     Name: spec.name,
     ...others,
-    [MARK]: mark,
+    [MARK_KEY]: mark,
   };
   return JSON.stringify(config, null, 4);
 }
 
-function fieldsIn(value: unknown): Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : {};
+function toFields(value: unknown): ConfigJsonFields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as ConfigJsonFields) : {};
 }
 
 // --- what the driver knows -------------------------------------------------------------------------------------------
 
-function driverFields(machine: Machine, view: ViewOf, before: Fields): Fields {
-  const own = OWN[machine.spec.driver] ?? ours;
+function driverFields(machine: Machine, view: ConfigJsonInput, before: ConfigJsonFields): ConfigJsonFields {
+  const own = FIELDS_BY_DRIVER[machine.spec.driver] ?? otherDriverFields;
   const known = { ...baseFields(machine, view, before), ...own(machine, before) };
-  return { ...known, ...others(before, known) };
+  return { ...known, ...unknownFields(before, known) };
 }
 
 /** Members that are not ours to say, behind those that are. */
-function others(before: Fields, known: Fields): Fields {
+function unknownFields(before: ConfigJsonFields, known: ConfigJsonFields): ConfigJsonFields {
   return Object.fromEntries(Object.entries(before).filter(([key]) => !(key in known)));
 }
 
-function baseFields({ spec, host }: Machine, { root, swarm }: ViewOf, before: Fields): Fields {
+function baseFields(
+  { spec, host }: Machine,
+  { root, swarm }: ConfigJsonInput,
+  before: ConfigJsonFields,
+): ConfigJsonFields {
   const { ssh } = host ?? {};
   const { options } = spec;
   const wanted = swarm ?? {};
   return {
     IPAddress: ipAddress(spec.driver, options, host?.address, before),
     MachineName: spec.name,
-    SSHUser: ssh?.user ?? text(options.sshUser) ?? text(before.SSHUser) ?? '',
-    SSHPort: ssh?.port ?? number(options.sshPort) ?? number(before.SSHPort) ?? 0,
-    SSHKeyPath: ssh?.keyFile ?? text(options.sshKey) ?? text(before.SSHKeyPath) ?? '',
+    SSHUser: ssh?.user ?? asString(options.sshUser) ?? asString(before.SSHUser) ?? '',
+    SSHPort: ssh?.port ?? asNumber(options.sshPort) ?? asNumber(before.SSHPort) ?? 0,
+    SSHKeyPath: ssh?.keyFile ?? asString(options.sshKey) ?? asString(before.SSHKeyPath) ?? '',
     StorePath: root,
     SwarmMaster: wanted.Master ?? before.SwarmMaster ?? false,
     SwarmHost: wanted.Host ?? before.SwarmHost ?? '',
@@ -99,122 +115,132 @@ function baseFields({ spec, host }: Machine, { root, swarm }: ViewOf, before: Fi
 }
 
 /** Of an engine that is known by its URL alone, the old tool takes the host with its port. */
-function ipAddress(driver: string, options: Fields, address: string | undefined, before: Fields): string {
-  if (driver === 'none') return /^\w+:\/\/([^/]*)/.exec(text(options.url) ?? '')?.[1] ?? '';
-  return address ?? text(options.ipAddress) ?? text(before.IPAddress) ?? '';
+function ipAddress(
+  driver: string,
+  options: ConfigJsonFields,
+  address: string | undefined,
+  before: ConfigJsonFields,
+): string {
+  if (driver === 'none') return /^\w+:\/\/([^/]*)/.exec(asString(options.url) ?? '')?.[1] ?? '';
+  return address ?? asString(options.ipAddress) ?? asString(before.IPAddress) ?? '';
 }
 
-type OwnFields = (machine: Machine, before: Fields) => Fields;
+type DriverFieldMapper = (machine: Machine, before: ConfigJsonFields) => ConfigJsonFields;
 
-const generic: OwnFields = ({ spec: { options, engine }, host }) => ({
+const genericFields: DriverFieldMapper = ({ spec: { options, engine }, host }) => ({
   EnginePort: engine.port,
-  SSHKey: text(options.sshKey) ?? host?.ssh?.keyFile ?? '',
+  SSHKey: asString(options.sshKey) ?? host?.ssh?.keyFile ?? '',
 });
 
-const none: OwnFields = ({ spec: { options } }) => ({ URL: text(options.url) ?? '' });
+const noneFields: DriverFieldMapper = ({ spec: { options } }) => ({ URL: asString(options.url) ?? '' });
 
-const amazonec2: OwnFields = ({ spec: { options }, host, adopts }, before) => ({
+const amazonec2Fields: DriverFieldMapper = ({ spec: { options }, host, adopts }, before) => ({
   Id: '',
   AccessKey: '',
   SecretKey: '',
   SessionToken: '',
-  Region: text(options.region) ?? '',
-  AMI: text(options.ami) ?? '',
+  Region: asString(options.region) ?? '',
+  AMI: asString(options.ami) ?? '',
   SSHKeyID: 0,
   ExistingKey: before.ExistingKey ?? options.keypairName !== undefined,
-  KeyName: text(options.keypairName) ?? text(before.KeyName) ?? '',
-  InstanceId: adopts?.split('/')[0] ?? text(before.InstanceId) ?? '',
-  InstanceType: text(options.instanceType) ?? '',
+  KeyName: asString(options.keypairName) ?? asString(before.KeyName) ?? '',
+  InstanceId: adopts?.split('/')[0] ?? asString(before.InstanceId) ?? '',
+  InstanceType: asString(options.instanceType) ?? '',
   PrivateIPAddress:
     options.privateAddressOnly === true || options.usePrivateAddress === true
       ? (host?.address ?? '')
-      : (text(before.PrivateIPAddress) ?? ''),
+      : (asString(before.PrivateIPAddress) ?? ''),
   SecurityGroupId: before.SecurityGroupId ?? '',
   SecurityGroupIds: before.SecurityGroupIds ?? null,
   SecurityGroupName: before.SecurityGroupName ?? '',
-  SecurityGroupNames: list(options.securityGroup),
+  SecurityGroupNames: asStringList(options.securityGroup),
   SecurityGroupReadOnly: options.securityGroupReadonly === true,
-  OpenPorts: list(options.openPort),
-  Tags: list(options.tags)
+  OpenPorts: asStringList(options.openPort),
+  Tags: asStringList(options.tags)
     .flatMap((tag) => tag.split(/[=,]/))
     .join(','),
   ReservationId: before.ReservationId ?? '',
-  DeviceName: text(options.deviceName) ?? '',
-  RootSize: number(options.rootSize) ?? 0,
-  VolumeType: text(options.volumeType) ?? '',
-  IamInstanceProfile: text(options.iamInstanceProfile) ?? '',
-  VpcId: text(options.vpc) ?? '',
-  SubnetId: text(options.subnet) ?? '',
-  Zone: (text(options.zone) ?? '').slice(-1),
+  DeviceName: asString(options.deviceName) ?? '',
+  RootSize: asNumber(options.rootSize) ?? 0,
+  VolumeType: asString(options.volumeType) ?? '',
+  IamInstanceProfile: asString(options.iamInstanceProfile) ?? '',
+  VpcId: asString(options.vpc) ?? '',
+  SubnetId: asString(options.subnet) ?? '',
+  Zone: (asString(options.zone) ?? '').slice(-1),
   RequestSpotInstance: options.spot === true,
-  SpotPrice: text(options.spotPrice) ?? '',
-  BlockDurationMinutes: number(options.blockDurationMinutes) ?? 0,
+  SpotPrice: asString(options.spotPrice) ?? '',
+  BlockDurationMinutes: asNumber(options.blockDurationMinutes) ?? 0,
   PrivateIPOnly: options.privateAddressOnly === true,
   UsePrivateIP: options.usePrivateAddress === true,
   UseEbsOptimizedInstance: options.ebsOptimized === true,
   Monitoring: options.monitoring === true,
-  SSHPrivateKeyPath: text(options.sshKey) ?? '',
-  RetryCount: number(options.retries) ?? 5,
-  Endpoint: text(options.endpoint) ?? '',
+  SSHPrivateKeyPath: asString(options.sshKey) ?? '',
+  RetryCount: asNumber(options.retries) ?? 5,
+  Endpoint: asString(options.endpoint) ?? '',
   DisableSSL: options.insecureTransport === true,
-  UserDataFile: text(options.userData) ?? '',
+  UserDataFile: asString(options.userData) ?? '',
 });
 
-const google: OwnFields = ({ spec: { options } }) => ({
-  Zone: text(options.zone) ?? '',
-  MachineType: text(options.machineType) ?? '',
-  MachineImage: text(options.machineImage) ?? text(options.imageLink)?.replace(/^projects\//, '') ?? '',
-  DiskType: text(options.diskType) ?? '',
-  Address: text(options.address) ?? '',
-  Network: text(options.network) ?? '',
-  Subnetwork: text(options.subnetwork) ?? '',
+const googleFields: DriverFieldMapper = ({ spec: { options } }) => ({
+  Zone: asString(options.zone) ?? '',
+  MachineType: asString(options.machineType) ?? '',
+  MachineImage: asString(options.machineImage) ?? asString(options.imageLink)?.replace(/^projects\//, '') ?? '',
+  DiskType: asString(options.diskType) ?? '',
+  Address: asString(options.address) ?? '',
+  Network: asString(options.network) ?? '',
+  Subnetwork: asString(options.subnetwork) ?? '',
   Preemptible: options.preemptible === true || options.spot === true,
   UseInternalIP: options.useInternalIp === true || options.useInternalIpOnly === true,
   UseInternalIPOnly: options.useInternalIpOnly === true,
-  ServiceAccount: text(options.serviceAccount) ?? '',
-  Scopes: list(options.scopes).join(','),
-  DiskSize: number(options.diskSize) ?? 0,
-  Project: text(options.project) ?? '',
-  Tags: list(options.tags).join(','),
+  ServiceAccount: asString(options.serviceAccount) ?? '',
+  Scopes: asStringList(options.scopes).join(','),
+  DiskSize: asNumber(options.diskSize) ?? 0,
+  Project: asString(options.project) ?? '',
+  Tags: asStringList(options.tags).join(','),
   UseExisting: options.useExisting === true,
-  OpenPorts: list(options.openPort),
+  OpenPorts: asStringList(options.openPort),
 });
 
 /** A driver that the old tool never had: its options, in the old tool's manner of writing. */
-const ours: OwnFields = ({ spec: { options } }) =>
+const otherDriverFields: DriverFieldMapper = ({ spec: { options } }) =>
   Object.fromEntries(
     Object.entries(options).map(([key, value]) => [key.charAt(0).toUpperCase() + key.slice(1), value]),
   );
 
-const OWN: Readonly<Record<string, OwnFields>> = { generic, none, ec2: amazonec2, gce: google };
+const FIELDS_BY_DRIVER: Readonly<Record<string, DriverFieldMapper>> = {
+  generic: genericFields,
+  none: noneFields,
+  ec2: amazonec2Fields,
+  gce: googleFields,
+};
 
-function text(value: unknown): string | undefined {
+function asString(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
 }
 
-function number(value: unknown): number | undefined {
+function asNumber(value: unknown): number | undefined {
   return typeof value === 'number' ? value : undefined;
 }
 
-function list(value: unknown): readonly string[] {
+function asStringList(value: unknown): readonly string[] {
   return Array.isArray(value) ? value.filter((item) => typeof item === 'string') : [];
 }
 
 // --- what is the host's ----------------------------------------------------------------------------------------------
 
-function hostOptions({ spec }: Machine, view: ViewOf, before: Fields): Fields {
+function hostOptions({ spec }: Machine, view: ConfigJsonInput, before: ConfigJsonFields): ConfigJsonFields {
   return {
     Driver: '',
     Memory: 0,
     Disk: 0,
     ...before,
-    EngineOptions: engineOptions(spec.engine, fieldsIn(before.EngineOptions)),
+    EngineOptions: engineOptions(spec.engine, toFields(before.EngineOptions)),
     SwarmOptions: view.swarm ?? before.SwarmOptions ?? NO_SWARM,
-    AuthOptions: authOptions(spec.name, spec.engine, view, fieldsIn(before.AuthOptions)),
+    AuthOptions: authOptions(spec.name, spec.engine, view, toFields(before.AuthOptions)),
   };
 }
 
-function engineOptions(engine: EngineSpec, before: Fields): Fields {
+function engineOptions(engine: EngineSpec, before: ConfigJsonFields): ConfigJsonFields {
   const { source, installUrl } = engine;
   const known = {
     ArbitraryFlags: engine.opt,
@@ -232,10 +258,10 @@ function engineOptions(engine: EngineSpec, before: Fields): Fields {
     RegistryMirror: engine.registryMirror,
     InstallURL: source === 'none' ? 'none' : (installUrl ?? INSTALL_URL),
   };
-  return { ...known, ...others(before, known) };
+  return { ...known, ...unknownFields(before, known) };
 }
 
-const NO_SWARM: Fields = {
+const NO_SWARM: ConfigJsonFields = {
   IsSwarm: false,
   Address: '',
   Discovery: '',
@@ -253,20 +279,25 @@ const NO_SWARM: Fields = {
 };
 
 /** An authority that a machine was given stays its own, until it is given another. */
-function authOptions(name: string, { tlsSan }: EngineSpec, { root, authority = {} }: ViewOf, before: Fields): Fields {
+function authOptions(
+  name: string,
+  { tlsSan }: EngineSpec,
+  { root, authority = {} }: ConfigJsonInput,
+  before: ConfigJsonFields,
+): ConfigJsonFields {
   const certs = join(root, 'certs');
   const folder = join(root, 'machines', name);
   return {
-    CertDir: text(before.CertDir) ?? certs,
-    CaCertPath: authority.ca ?? text(before.CaCertPath) ?? join(certs, 'ca.pem'),
-    CaPrivateKeyPath: authority.caKey ?? text(before.CaPrivateKeyPath) ?? join(certs, 'ca-key.pem'),
+    CertDir: asString(before.CertDir) ?? certs,
+    CaCertPath: authority.ca ?? asString(before.CaCertPath) ?? join(certs, 'ca.pem'),
+    CaPrivateKeyPath: authority.caKey ?? asString(before.CaPrivateKeyPath) ?? join(certs, 'ca-key.pem'),
     CaCertRemotePath: '',
     ServerCertPath: join(folder, 'server.pem'),
     ServerKeyPath: join(folder, 'server-key.pem'),
-    ClientKeyPath: authority.key ?? text(before.ClientKeyPath) ?? join(certs, 'key.pem'),
+    ClientKeyPath: authority.key ?? asString(before.ClientKeyPath) ?? join(certs, 'key.pem'),
     ServerCertRemotePath: '',
     ServerKeyRemotePath: '',
-    ClientCertPath: authority.cert ?? text(before.ClientCertPath) ?? join(certs, 'cert.pem'),
+    ClientCertPath: authority.cert ?? asString(before.ClientCertPath) ?? join(certs, 'cert.pem'),
     ServerCertSANs: tlsSan,
     StorePath: folder,
   };
@@ -275,13 +306,17 @@ function authOptions(name: string, { tlsSan }: EngineSpec, { root, authority = {
 // --- the profile -----------------------------------------------------------------------------------------------------
 
 /** A machine of ours in the old tool's store, for what reads that. */
-export const dockerMachine: Profile = {
+export const dockerMachineProfile: Profile = {
   name: 'docker-machine',
   summary: 'a machine in the store of the old docker-machine, for what reads that',
-  async conflict(name, id, places) {
-    const { folder, config, record } = filesOf(name, places);
-    const [text, theirs, others] = await Promise.all([readIfThere(config), readIfThere(record), isUsed(folder)]);
-    if (theirs === undefined && (text === undefined ? !others : ownerIn(text) === id)) return undefined;
+  async findConflict(name, id, places) {
+    const { folder, config, record } = machineFilesOf(name, places);
+    const [text, theirs, others] = await Promise.all([
+      readFileIfExists(config),
+      readFileIfExists(record),
+      hasEntries(folder),
+    ]);
+    if (theirs === undefined && (text === undefined ? !others : parseOwner(text) === id)) return undefined;
     return new SlipwayError(
       'CONTEXT_TAKEN',
       `There is a machine named "${name}" already in the old tool’s store (${folder})`,
@@ -290,8 +325,8 @@ export const dockerMachine: Profile = {
       },
     );
   },
-  add({ machine, tls, places }) {
-    const { folder, config } = filesOf(machine.spec.name, places);
+  changesToAdd({ machine, tls, clientPaths }) {
+    const { folder, config } = machineFilesOf(machine.spec.name, clientPaths);
     const certificates = Object.entries(tls ?? {}).map(([file, content]): FileChange => ({
       do: 'write',
       path: join(folder, `${file}.pem`),
@@ -301,36 +336,36 @@ export const dockerMachine: Profile = {
     const [ca, cert, key] = ['ca', 'cert', 'key'].map((file) => join(folder, `${file}.pem`));
     // Its authority is its own, and the key of that stays in Slipway's store.
     const authority = { ca, cert, key, caKey: '' };
-    const view = configJson(machine, { root: places.dockerMachine, authority });
+    const view = formatConfigJson(machine, { root: clientPaths.dockerMachine, authority });
     // First, since it says whose the folder is.
     return [{ do: 'write', path: config, content: view, mode: 0o600 }, ...certificates];
   },
-  drop(name, places) {
-    const { folder, config } = filesOf(name, places);
+  changesToRemove(name, places) {
+    const { folder, config } = machineFilesOf(name, places);
     const files = [...['ca', 'cert', 'key'].map((file) => join(folder, `${file}.pem`)), config];
     return [...files.map((path): FileChange => ({ do: 'delete', path })), { do: 'prune', path: folder }];
   },
 };
 
-function filesOf(
+function machineFilesOf(
   name: string,
-  { dockerMachine: root }: ClientPlaces,
+  { dockerMachine: root }: ClientPaths,
 ): { readonly folder: string; readonly config: string; readonly record: string } {
   const folder = join(root, 'machines', name);
   return { folder, config: join(folder, 'config.json'), record: join(folder, 'machine.json') };
 }
 
 /** Whether a machine of ours, whichever, stands there under this name. */
-export async function isMarked(name: string, places: ClientPlaces): Promise<boolean> {
-  const text = await readIfThere(filesOf(name, places).config).catch((error: unknown) => {
+export async function hasSlipwayMark(name: string, places: ClientPaths): Promise<boolean> {
+  const text = await readFileIfExists(machineFilesOf(name, places).config).catch((error: unknown) => {
     // Asked of what is to be forgotten by force: a file that can't be read keeps nothing from it.
     if (systemCode(error) === undefined) throw error;
     return undefined;
   });
-  return text !== undefined && ownerIn(text) !== undefined;
+  return text !== undefined && parseOwner(text) !== undefined;
 }
 
-async function isUsed(folder: string): Promise<boolean> {
+async function hasEntries(folder: string): Promise<boolean> {
   const entries = await readdir(folder).catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT') return [];
     throw error;
@@ -339,9 +374,9 @@ async function isUsed(folder: string): Promise<boolean> {
 }
 
 /** The id of the machine of ours that a config.json tells of; undefined for the old tool's own. */
-function ownerIn(config: string): unknown {
+function parseOwner(config: string): unknown {
   try {
-    return fieldsIn(fieldsIn(JSON.parse(config))[MARK]).Id;
+    return toFields(toFields(JSON.parse(config))[MARK_KEY]).Id;
   } catch (error) {
     if (error instanceof SyntaxError) return undefined;
     throw error;

@@ -1,9 +1,9 @@
 import type { FileChange } from '../computer/files.ts';
-import type { ClientCertificates, Ready } from '../machine/model.ts';
+import type { ClientCertificates, ReadyMachine } from '../machine/model.ts';
 import type { SlipwayError } from '../errors.ts';
 
 /** Where the clients of this user keep their settings. */
-export type ClientPlaces = {
+export type ClientPaths = {
   readonly dockerConfig: string;
   /** The folder of OpenSSH’s settings. */
   readonly ssh: string;
@@ -12,9 +12,9 @@ export type ClientPlaces = {
 };
 
 export type ProfileInput = {
-  readonly machine: Ready;
+  readonly machine: ReadyMachine;
   readonly tls: ClientCertificates | undefined;
-  readonly places: ClientPlaces;
+  readonly clientPaths: ClientPaths;
 };
 
 /** A client's connection settings as local files. `drop` needs no more than a name, so that `rm` works in any phase. */
@@ -22,7 +22,7 @@ export type Profile = {
   readonly name: string;
   readonly summary: string;
   /** The files of another's that `add` would overwrite, if any: asked before a create does anything. */
-  conflict(name: string, id: string, places: ClientPlaces): Promise<SlipwayError | undefined>;
-  add(input: ProfileInput): readonly FileChange[];
-  drop(name: string, places: ClientPlaces): readonly FileChange[];
+  findConflict(name: string, id: string, places: ClientPaths): Promise<SlipwayError | undefined>;
+  changesToAdd(input: ProfileInput): readonly FileChange[];
+  changesToRemove(name: string, places: ClientPaths): readonly FileChange[];
 };

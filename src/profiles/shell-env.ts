@@ -2,81 +2,85 @@ export const shells = ['bash', 'zsh', 'sh', 'fish', 'powershell', 'pwsh', 'cmd',
 export type ShellName = (typeof shells)[number];
 
 /** A variable to set, or with `undefined` to unset. */
-export type Setting = readonly [name: string, value: string | undefined];
+export type EnvSetting = readonly [name: string, value: string | undefined];
 
-type Grammar = {
+type ShellSyntax = {
   readonly set: (name: string, value: string) => string;
   readonly unset: (name: string) => string;
   readonly comment: string;
   /** How this shell takes up what a command prints. */
-  readonly use: (command: string) => string;
+  readonly evalCommand: (command: string) => string;
 };
 
-const posixQuote = (text: string): string => `'${text.replaceAll("'", String.raw`'\''`)}'`;
-const doubled = (text: string): string => text.replaceAll(/[\\"]/g, String.raw`\$&`);
+const quotePosix = (text: string): string => `'${text.replaceAll("'", String.raw`'\''`)}'`;
+const escapeDoubleQuoted = (text: string): string => text.replaceAll(/[\\"]/g, String.raw`\$&`);
 
-const posix: Grammar = {
-  set: (name, value) => `export ${name}=${posixQuote(value)}`,
+const posixSyntax: ShellSyntax = {
+  set: (name, value) => `export ${name}=${quotePosix(value)}`,
   unset: (name) => `unset ${name}`,
   comment: '#',
-  use: (command) => `eval "$(${command})"`,
+  evalCommand: (command) => `eval "$(${command})"`,
 };
-const powershell: Grammar = {
+const powershellSyntax: ShellSyntax = {
   // PowerShell takes typographic quotes for quotes as well.
   set: (name, value) => `$Env:${name} = '${value.replaceAll(/['‘’‚‛]/g, '$&$&')}'`,
   unset: (name) => `Remove-Item -ErrorAction SilentlyContinue Env:\\${name}`,
   comment: '#',
-  use: (command) => `& ${command} | Out-String | Invoke-Expression`,
+  evalCommand: (command) => `& ${command} | Out-String | Invoke-Expression`,
 };
 
-const grammars: Readonly<Record<ShellName, Grammar>> = {
-  bash: posix,
-  zsh: posix,
-  sh: posix,
+const shellSyntaxes: Readonly<Record<ShellName, ShellSyntax>> = {
+  bash: posixSyntax,
+  zsh: posixSyntax,
+  sh: posixSyntax,
   fish: {
     set: (name, value) => `set -gx ${name} '${value.replaceAll(/[\\']/g, String.raw`\$&`)}';`,
     unset: (name) => `set -e ${name};`,
     comment: '#',
-    use: (command) => `${command} | source`,
+    evalCommand: (command) => `${command} | source`,
   },
-  powershell,
-  pwsh: powershell,
+  powershell: powershellSyntax,
+  pwsh: powershellSyntax,
   cmd: {
     // Quoted as a whole, cmd takes & and | in the value as they are; percent signs double in a batch file only.
     set: (name, value) => `SET "${name}=${value}"`,
     unset: (name) => `SET "${name}="`,
     comment: 'REM',
-    use: (command) => `@FOR /f "tokens=*" %i IN ('${command}') DO @%i`,
+    evalCommand: (command) => `@FOR /f "tokens=*" %i IN ('${command}') DO @%i`,
   },
   tcsh: {
-    set: (name, value) => `setenv ${name} ${posixQuote(value).replaceAll('!', String.raw`\!`)};`,
+    set: (name, value) => `setenv ${name} ${quotePosix(value).replaceAll('!', String.raw`\!`)};`,
     unset: (name) => `unsetenv ${name};`,
     comment: ':',
-    use: (command) => `eval \`${command}\``,
+    evalCommand: (command) => `eval \`${command}\``,
   },
   emacs: {
-    set: (name, value) => `(setenv "${name}" "${doubled(value)}")`,
+    set: (name, value) => `(setenv "${name}" "${escapeDoubleQuoted(value)}")`,
     unset: (name) => `(setenv "${name}" nil)`,
     comment: ';;',
-    use: (command) => `(with-temp-buffer (shell-command "${doubled(command)}" (current-buffer)) (eval-buffer))`,
+    evalCommand: (command) =>
+      `(with-temp-buffer (shell-command "${escapeDoubleQuoted(command)}" (current-buffer)) (eval-buffer))`,
   },
   nu: {
-    set: (name, value) => `$env.${name} = "${doubled(value)}"`,
+    set: (name, value) => `$env.${name} = "${escapeDoubleQuoted(value)}"`,
     unset: (name) => `hide-env --ignore-errors ${name}`,
     comment: '#',
-    use: (command) => `${command} | save -f slipway-env.nu; source slipway-env.nu`,
+    evalCommand: (command) => `${command} | save -f slipway-env.nu; source slipway-env.nu`,
   },
 };
 
 /** The text that `slipway env` prints: settings, then how to let the shell take them up. */
-export function shellEnv(shell: ShellName, settings: readonly Setting[], command: string): string {
-  const { set, unset, comment, use } = grammars[shell];
+export function formatShellEnv(shell: ShellName, settings: readonly EnvSetting[], command: string): string {
+  const { set, unset, comment, evalCommand } = shellSyntaxes[shell];
   const lines = settings.map(([name, value]) => (value === undefined ? unset(name) : set(name, value)));
-  return [...lines, `${comment} Run this to configure your shell:`, `${comment} ${use(command)}`].join('\n');
+  return [...lines, `${comment} Run this to configure your shell:`, `${comment} ${evalCommand(command)}`].join('\n');
 }
 
 /** From $SHELL, or what the system is known to have. */
-export function shellFrom(env: Readonly<Record<string, string | undefined>>, platform: string): ShellName | undefined {
+export function detectShellName(
+  env: Readonly<Record<string, string | undefined>>,
+  platform: string,
+): ShellName | undefined {
   const name = env.SHELL?.split(/[\\/]/)
     .at(-1)
     ?.replace(/\.exe$/, '');

@@ -12,21 +12,21 @@ export type Certificates = {
 };
 
 /** What is made anew though it would still serve: what the CA has signed, or the CA as well. */
-export type Renewal = 'leaves' | 'all';
+export type RenewalScope = 'leaves' | 'all';
 
-const DAY = 24 * 60 * 60 * 1000;
+const DAY_MS = 24 * 60 * 60 * 1000;
 const CA_DAYS = 3650;
 const LEAF_DAYS = 730;
 /** `ls` warns, and `provision` renews, this long before an expiry. */
 export const RENEW_DAYS = 30;
 /** Hosts whose clock is behind ours would otherwise call a fresh certificate not yet valid. */
-const BACKDATED = 60 * 60 * 1000;
+const BACKDATE_MS = 60 * 60 * 1000;
 
 /**
  * The names of the engine's certificate: how clients call it from elsewhere, and from the host itself. Of a machine that is reached at
  * this computer's own address nobody elsewhere knows the name, and it may get its name after its certificate.
  */
-export function serverNames(name: string, address: string, more: readonly string[]): readonly string[] {
+export function serverSubjectAltNames(name: string, address: string, more: readonly string[]): readonly string[] {
   return [...new Set([address, ...more, '127.0.0.1', 'localhost', ...(address === LOOPBACK ? [] : [name])])];
 }
 
@@ -34,7 +34,7 @@ export function serverNames(name: string, address: string, more: readonly string
 export const LOOPBACK = '127.0.0.1';
 
 /** What a renewal leaves of those that are there. */
-export function keptIn({ ca, caKey }: Partial<Certificates>, renewal: Renewal): Partial<Certificates> {
+export function certificatesToKeep({ ca, caKey }: Partial<Certificates>, renewal: RenewalScope): Partial<Certificates> {
   return renewal === 'all' || ca === undefined || caKey === undefined ? {} : { ca, caKey };
 }
 
@@ -44,17 +44,17 @@ export async function renewCertificates(
   { name, names, now }: { readonly name: string; readonly names: readonly string[]; readonly now: Date },
 ): Promise<Certificates> {
   const { ca, caKey, server, client } = kept;
-  if (ca !== undefined && caKey !== undefined && isPair(ca, caKey) && isFresh(ca, now)) {
+  if (ca !== undefined && caKey !== undefined && isMatchingPair(ca, caKey) && isFresh(ca, now)) {
     const serverGood =
       server &&
-      isPair(server.cert, server.key) &&
+      isMatchingPair(server.cert, server.key) &&
       isFresh(server.cert, now) &&
       isIssuedBy(server.cert, ca) &&
-      coversExactly(server.cert, names);
+      hasExactNames(server.cert, names);
     const clientGood =
-      client && isPair(client.cert, client.key) && isFresh(client.cert, now) && isIssuedBy(client.cert, ca);
+      client && isMatchingPair(client.cert, client.key) && isFresh(client.cert, now) && isIssuedBy(client.cert, ca);
     if (serverGood && clientGood) return { ca, caKey, server, client };
-    const { loadAuthority, issue } = await issuer();
+    const { loadAuthority, issue } = await loadIssuer();
     const authority = await loadAuthority(ca, caKey);
     return {
       ca,
@@ -63,7 +63,7 @@ export async function renewCertificates(
       client: clientGood ? client : await issue(authority, { as: 'client', name, names: [], now }),
     };
   }
-  const { makeAuthority, issue } = await issuer();
+  const { makeAuthority, issue } = await loadIssuer();
   const authority = await makeAuthority(name, now);
   const [newServer, newClient] = await Promise.all([
     issue(authority, { as: 'server', name, names, now }),
@@ -73,21 +73,21 @@ export async function renewCertificates(
 }
 
 /** The days until the first of the certificates that matter to a connection expires. */
-export function daysLeft(certificates: readonly string[], now: Date): number {
+export function daysUntilFirstExpiry(certificates: readonly string[], now: Date): number {
   const ends = certificates.map((pem) => Date.parse(new X509Certificate(pem).validTo));
-  return Math.floor((Math.min(...ends) - now.getTime()) / DAY);
+  return Math.floor((Math.min(...ends) - now.getTime()) / DAY_MS);
 }
 
-export function serverPart({ ca, server }: Certificates): ServerCertificates {
+export function serverCertificatesOf({ ca, server }: Certificates): ServerCertificates {
   return { ca, ...server };
 }
 
-export function clientPart({ ca, client }: Certificates): ClientCertificates {
+export function clientCertificatesOf({ ca, client }: Certificates): ClientCertificates {
   return { ca, ...client };
 }
 
 /** Two files, so a kill can leave one old and one new; and what can't be read is as good as absent. */
-function isPair(cert: string, key: string): boolean {
+function isMatchingPair(cert: string, key: string): boolean {
   try {
     return new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));
   } catch {
@@ -96,7 +96,7 @@ function isPair(cert: string, key: string): boolean {
 }
 
 function isFresh(pem: string, now: Date): boolean {
-  return daysLeft([pem], now) > RENEW_DAYS;
+  return daysUntilFirstExpiry([pem], now) > RENEW_DAYS;
 }
 
 function isIssuedBy(pem: string, ca: string): boolean {
@@ -104,7 +104,7 @@ function isIssuedBy(pem: string, ca: string): boolean {
   return certificate.checkIssued(authority) && certificate.verify(authority.publicKey);
 }
 
-function coversExactly(pem: string, names: readonly string[]): boolean {
+function hasExactNames(pem: string, names: readonly string[]): boolean {
   const certificate = new X509Certificate(pem);
   const present = (certificate.subjectAltName ?? '').split(', ');
   // Addresses are compared by value, since an IPv6 one has many spellings.
@@ -113,13 +113,13 @@ function coversExactly(pem: string, names: readonly string[]): boolean {
   return present.length === names.length && names.every(covered);
 }
 
-type Authority = {
+type SigningAuthority = {
   readonly pem: string;
   readonly keyPem: string;
   readonly certificate: import('@peculiar/x509').X509Certificate;
   readonly key: webcrypto.CryptoKey;
 };
-type Leaf = {
+type LeafRequest = {
   readonly as: 'server' | 'client';
   readonly name: string;
   readonly names: readonly string[];
@@ -127,7 +127,7 @@ type Leaf = {
 };
 
 /** The X.509 library takes longer to load than all else that a run does, so it loads only when there is something to issue. */
-async function issuer() {
+async function loadIssuer() {
   await import('reflect-metadata');
   const x509 = await import('@peculiar/x509');
   x509.cryptoProvider.set(webcrypto);
@@ -139,11 +139,11 @@ async function issuer() {
   const keyPem = async (key: webcrypto.CryptoKey): Promise<string> =>
     `${x509.PemConverter.encode(await subtle.exportKey('pkcs8', key), 'PRIVATE KEY')}\n`;
   const validity = (now: Date, days: number): { notBefore: Date; notAfter: Date } => ({
-    notBefore: new Date(now.getTime() - BACKDATED),
-    notAfter: new Date(now.getTime() + days * DAY),
+    notBefore: new Date(now.getTime() - BACKDATE_MS),
+    notAfter: new Date(now.getTime() + days * DAY_MS),
   });
 
-  async function makeAuthority(name: string, now: Date): Promise<Authority> {
+  async function makeAuthority(name: string, now: Date): Promise<SigningAuthority> {
     const keys = await newKeys();
     const certificate = await x509.X509CertificateGenerator.createSelfSigned({
       name: [{ O: ['Slipway'] }, { CN: [`${name} CA`] }],
@@ -165,7 +165,7 @@ async function issuer() {
   }
 
   /** Docker Machine's are of RSA, and their key is PKCS #1 as often as PKCS #8. */
-  async function loadAuthority(pem: string, caKey: string): Promise<Authority> {
+  async function loadAuthority(pem: string, caKey: string): Promise<SigningAuthority> {
     const read = createPrivateKey(caKey);
     const der = read.export({ type: 'pkcs8', format: 'der' });
     const signing = read.asymmetricKeyType === 'rsa' ? rsa : algorithm;
@@ -174,14 +174,17 @@ async function issuer() {
   }
 
   /** As the CA itself says: its own tool may have derived it otherwise. */
-  async function authorityKeyOf({ certificate }: Authority): Promise<import('@peculiar/x509').Extension> {
+  async function authorityKeyOf({ certificate }: SigningAuthority): Promise<import('@peculiar/x509').Extension> {
     const said = certificate.getExtension(x509.SubjectKeyIdentifierExtension);
     return said
       ? new x509.AuthorityKeyIdentifierExtension(said.keyId)
       : await x509.AuthorityKeyIdentifierExtension.create(certificate.publicKey);
   }
 
-  async function issue(authority: Authority, { as, name, names, now }: Leaf): Promise<{ cert: string; key: string }> {
+  async function issue(
+    authority: SigningAuthority,
+    { as, name, names, now }: LeafRequest,
+  ): Promise<{ cert: string; key: string }> {
     const keys = await newKeys();
     const usage = as === 'server' ? x509.ExtendedKeyUsage.serverAuth : x509.ExtendedKeyUsage.clientAuth;
     const alternative = names.map((text) => ({ type: isIP(text) ? ('ip' as const) : ('dns' as const), value: text }));

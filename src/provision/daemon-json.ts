@@ -3,13 +3,13 @@ import { parse, printParseErrorCode, type ParseError } from 'jsonc-parser';
 import { SlipwayError } from '../errors.ts';
 import type { EngineSpec } from '../machine/model.ts';
 
-export type Settings = Readonly<Record<string, unknown>>;
+export type DaemonSettings = Readonly<Record<string, unknown>>;
 
 /** What we put into a daemon.json, and what stood there before: enough to change our mind, and to undo it all. */
-export type Ownership = {
-  readonly settings: Settings;
+export type DaemonJsonOwnership = {
+  readonly settings: DaemonSettings;
   /** Values of somebody else's that ours stand in for. */
-  readonly replaced: Settings;
+  readonly replaced: DaemonSettings;
   /** No daemon.json was there before ours. */
   readonly made: boolean;
 };
@@ -21,14 +21,14 @@ export const TLS_FILES = {
 } as const;
 
 /** The settings that a spec asks for. `sockets` are those that the unit's own command line listened on. */
-export function settingsOf(engine: EngineSpec, address: string, sockets: readonly string[]): Settings {
+export function daemonSettingsFor(engine: EngineSpec, address: string, sockets: readonly string[]): DaemonSettings {
   const anywhere = address.includes(':') ? '[::]' : '0.0.0.0';
   const lists = {
     label: engine.label,
     'registry-mirror': engine.registryMirror,
     'insecure-registry': engine.insecureRegistry,
   };
-  const options = engine.opt.map(splitOption);
+  const options = engine.opt.map(parseOption);
   const settings: Record<string, unknown> = {
     hosts: [...sockets.filter((socket) => !socket.endsWith(`:${engine.port}`)), `tcp://${anywhere}:${engine.port}`],
     tls: true,
@@ -42,26 +42,26 @@ export function settingsOf(engine: EngineSpec, address: string, sockets: readonl
     ...options,
     ...Object.entries(lists).flatMap(([name, values]) => values.map((value): [string, string] => [name, value])),
   ];
-  for (const [name, value] of given) add(settings, name, value);
-  onlyOnce('engine-label', (settings.labels as readonly string[] | undefined) ?? []);
-  onlyOnce('engine-env', engine.env);
+  for (const [name, value] of given) addSetting(settings, name, value);
+  requireUniqueKeys('engine-label', (settings.labels as readonly string[] | undefined) ?? []);
+  requireUniqueKeys('engine-env', engine.env);
   return settings;
 }
 
 /** What flags of dockerd come to as settings: `label=a=b`, `debug`. */
-export function settingsOfFlags(flags: readonly string[]): Settings {
+export function daemonSettingsFromFlags(flags: readonly string[]): DaemonSettings {
   const settings: Record<string, unknown> = {};
-  for (const [name, value] of flags.map(splitOption)) add(settings, name, value);
+  for (const [name, value] of flags.map(parseOption)) addSetting(settings, name, value);
   return settings;
 }
 
 /** Both are somebody else's; dockerd takes no setting from two places, so what is in one alone counts, and lists are one. */
-export function joined(first: Settings, second: Settings): Settings {
+export function mergeForeignSettings(first: DaemonSettings, second: DaemonSettings): DaemonSettings {
   const all: Record<string, unknown> = { ...first };
   for (const [key, value] of Object.entries(second)) {
     const there = all[key];
     if (Array.isArray(there) && Array.isArray(value))
-      all[key] = [...there, ...value.filter((item) => !holds(there, item))];
+      all[key] = [...there, ...value.filter((item) => !hasItem(there, item))];
     else if (isMap(there) && isMap(value)) all[key] = { ...value, ...there };
     else if (there === undefined) all[key] = value;
   }
@@ -69,7 +69,7 @@ export function joined(first: Settings, second: Settings): Settings {
 }
 
 /** dockerd would refuse the second label, and nobody could tell which of two variables counts. */
-function onlyOnce(flag: string, pairs: readonly string[]): void {
+function requireUniqueKeys(flag: string, pairs: readonly string[]): void {
   const names = pairs.map(nameOf);
   const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice === undefined) return;
@@ -77,7 +77,7 @@ function onlyOnce(flag: string, pairs: readonly string[]): void {
 }
 
 /** dockerd's flags that may be given more than once, and the key that holds them in daemon.json. */
-const LISTS: Readonly<Record<string, string>> = {
+const LIST_KEYS: Readonly<Record<string, string>> = {
   'authorization-plugin': 'authorization-plugins',
   dns: 'dns',
   'dns-opt': 'dns-opts',
@@ -90,8 +90,8 @@ const LISTS: Readonly<Record<string, string>> = {
   'storage-opt': 'storage-opts',
   'cdi-spec-dir': 'cdi-spec-dirs',
 };
-const MAPS: Readonly<Record<string, string>> = { 'log-opt': 'log-opts' };
-const NUMBERS = new Set([
+const MAP_KEYS: Readonly<Record<string, string>> = { 'log-opt': 'log-opts' };
+const NUMBER_FLAGS = new Set([
   'max-concurrent-downloads',
   'max-concurrent-uploads',
   'max-download-attempts',
@@ -101,13 +101,23 @@ const NUMBERS = new Set([
   'shutdown-timeout',
 ]);
 /** Ours to set, or without a place in daemon.json. */
-const REFUSED = new Set(['H', 'host', 'hosts', 'tls', 'tlsverify', 'tlscacert', 'tlscert', 'tlskey', 'config-file']);
+const RESERVED_FLAGS = new Set([
+  'H',
+  'host',
+  'hosts',
+  'tls',
+  'tlsverify',
+  'tlscacert',
+  'tlscert',
+  'tlskey',
+  'config-file',
+]);
 
-function splitOption(text: string): [string, string] {
+function parseOption(text: string): [string, string] {
   const bare = text.replace(/^--?/, '');
   const equals = bare.indexOf('=');
   const name = equals < 0 ? bare : bare.slice(0, equals);
-  if (REFUSED.has(name)) {
+  if (RESERVED_FLAGS.has(name)) {
     throw new SlipwayError('USAGE', `--engine-opt ${name} is Slipway's own to set`, {
       hint: 'The engine listens on its Unix socket and on --engine-port with TLS; --tls-san adds names',
     });
@@ -115,24 +125,24 @@ function splitOption(text: string): [string, string] {
   return [name, equals < 0 ? 'true' : bare.slice(equals + 1)];
 }
 
-function add(settings: Record<string, unknown>, name: string, value: string): void {
-  const list = LISTS[name];
-  const map = MAPS[name];
+function addSetting(settings: Record<string, unknown>, name: string, value: string): void {
+  const list = LIST_KEYS[name];
+  const map = MAP_KEYS[name];
   if (list !== undefined) {
     const before = (settings[list] as readonly string[] | undefined) ?? [];
     settings[list] = before.includes(value) ? before : [...before, value];
   } else if (map !== undefined) {
     const equals = value.indexOf('=');
     const [key, item] = equals < 0 ? [value, ''] : [value.slice(0, equals), value.slice(equals + 1)];
-    settings[map] = { ...(settings[map] as Settings | undefined), [key]: item };
+    settings[map] = { ...(settings[map] as DaemonSettings | undefined), [key]: item };
   } else {
-    settings[name] = typed(name, value);
+    settings[name] = parseValue(name, value);
   }
 }
 
-function typed(name: string, value: string): unknown {
+function parseValue(name: string, value: string): unknown {
   if (value === 'true' || value === 'false') return value === 'true';
-  if (NUMBERS.has(name) && /^-?\d+$/.test(value)) return Number(value);
+  if (NUMBER_FLAGS.has(name) && /^-?\d+$/.test(value)) return Number(value);
   // Flags whose daemon.json form is a structure: default-ulimits, default-address-pools, features, runtimes.
   if (/^[[{]/.test(value)) {
     try {
@@ -148,7 +158,7 @@ function typed(name: string, value: string): unknown {
 }
 
 /** A daemon.json's text -> its settings. A broken one is named by line and column; it is never touched. */
-export function parseDaemonJson(text: string | undefined, where: string): Settings {
+export function parseDaemonJson(text: string | undefined, where: string): DaemonSettings {
   if (text === undefined || text.trim() === '') return {};
   const errors: ParseError[] = [];
   // Not its tree: values taken from that have no prototype, so they equal none of ours.
@@ -156,7 +166,7 @@ export function parseDaemonJson(text: string | undefined, where: string): Settin
   const first = errors[0];
   if (first || !isMap(value)) {
     const before = text.slice(0, first?.offset ?? 0).split('\n');
-    const what = first ? words(printParseErrorCode(first.error)) : 'it holds no object';
+    const what = first ? splitCamelCase(printParseErrorCode(first.error)) : 'it holds no object';
     throw new SlipwayError(
       'DAEMON_JSON',
       `/etc/docker/daemon.json on ${where} is broken at line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}: ${what}`,
@@ -169,7 +179,7 @@ export function parseDaemonJson(text: string | undefined, where: string): Settin
 }
 
 /** `CommaExpected` -> `comma expected`. */
-function words(code: string): string {
+function splitCamelCase(code: string): string {
   return code.replaceAll(/(?!^)[A-Z]/g, (letter) => ` ${letter}`).toLowerCase();
 }
 
@@ -178,22 +188,22 @@ function words(code: string): string {
  * shared item by item.
  */
 export function mergeSettings(
-  present: Settings,
-  before: Ownership | undefined,
-  wanted: Settings,
-): { readonly merged: Settings; readonly ownership: Ownership } {
-  const foreign = withdrawSettings(present, before);
+  present: DaemonSettings,
+  before: DaemonJsonOwnership | undefined,
+  wanted: DaemonSettings,
+): { readonly merged: DaemonSettings; readonly ownership: DaemonJsonOwnership } {
+  const foreign = withoutOwnSettings(present, before);
   const merged: Record<string, unknown> = { ...foreign };
   const settings: Record<string, unknown> = {};
   const replaced: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(wanted)) {
     const theirs = foreign[key];
     if (Array.isArray(value) && Array.isArray(theirs)) {
-      const kept = theirs.filter((item) => !givesWay(key, item, value));
-      const added = value.filter((item) => !holds(kept, item));
+      const kept = theirs.filter((item) => !isConflicting(key, item, value));
+      const added = value.filter((item) => !hasItem(kept, item));
       merged[key] = [...kept, ...added];
       settings[key] = added;
-      if (kept.length < theirs.length) replaced[key] = theirs.filter((item) => !holds(kept, item));
+      if (kept.length < theirs.length) replaced[key] = theirs.filter((item) => !hasItem(kept, item));
     } else if (isMap(value) && isMap(theirs)) {
       merged[key] = { ...theirs, ...value };
       settings[key] = value;
@@ -206,11 +216,11 @@ export function mergeSettings(
     }
   }
   const made = before?.made ?? Object.keys(present).length === 0;
-  return { merged: inOrderOf(present, merged), ownership: { settings, replaced, made } };
+  return { merged: sortKeysLike(present, merged), ownership: { settings, replaced, made } };
 }
 
 /** The file without us: what `--deprovision` puts back, and what a merge starts from. */
-export function withdrawSettings(present: Settings, before: Ownership | undefined): Settings {
+export function withoutOwnSettings(present: DaemonSettings, before: DaemonJsonOwnership | undefined): DaemonSettings {
   if (!before) return present;
   const left: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(present)) {
@@ -220,14 +230,14 @@ export function withdrawSettings(present: Settings, before: Ownership | undefine
     else if (isDeepStrictEqual(value, ours)) {
       if (theirs !== undefined) left[key] = theirs;
     } else if (Array.isArray(value) && Array.isArray(ours)) {
-      const rest = value.filter((item) => !holds(ours, item));
-      const all = Array.isArray(theirs) ? [...theirs.filter((item) => !holds(rest, item)), ...rest] : rest;
+      const rest = value.filter((item) => !hasItem(ours, item));
+      const all = Array.isArray(theirs) ? [...theirs.filter((item) => !hasItem(rest, item)), ...rest] : rest;
       if (all.length > 0) left[key] = all;
     } else if (isMap(value) && isMap(ours)) {
       const rest = Object.fromEntries(
         Object.entries(value).filter(([name, item]) => !isDeepStrictEqual(ours[name], item)),
       );
-      const all = inOrderOf(value, { ...(isMap(theirs) ? theirs : {}), ...rest });
+      const all = sortKeysLike(value, { ...(isMap(theirs) ? theirs : {}), ...rest });
       if (Object.keys(all).length > 0) left[key] = all;
     } else left[key] = value;
   }
@@ -235,7 +245,7 @@ export function withdrawSettings(present: Settings, before: Ownership | undefine
 }
 
 /** Two listeners can't have one port, nor two labels one name: dockerd would not start, so theirs gives way to ours. */
-function givesWay(key: string, theirs: unknown, ours: readonly unknown[]): boolean {
+function isConflicting(key: string, theirs: unknown, ours: readonly unknown[]): boolean {
   if (key === 'labels') return ours.some((label) => label !== theirs && nameOf(label) === nameOf(theirs));
   if (key !== 'hosts') return false;
   const port = /:(\d+)$/.exec(String(ours.at(-1)))?.[1];
@@ -246,15 +256,15 @@ function nameOf(pair: unknown): string {
   return String(pair).split('=', 1)[0] ?? '';
 }
 
-function holds(list: readonly unknown[], item: unknown): boolean {
+function hasItem(list: readonly unknown[], item: unknown): boolean {
   return list.some((other) => isDeepStrictEqual(other, item));
 }
 
-function isMap(value: unknown): value is Settings {
+function isMap(value: unknown): value is DaemonSettings {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function inOrderOf(model: Settings, settings: Settings): Settings {
+function sortKeysLike(model: DaemonSettings, settings: DaemonSettings): DaemonSettings {
   const known = Object.keys(model).filter((key) => key in settings);
   const more = Object.keys(settings).filter((key) => !(key in model));
   return Object.fromEntries([...known, ...more].map((key) => [key, settings[key]]));

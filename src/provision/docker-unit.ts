@@ -7,16 +7,16 @@ export type EngineCommand = { readonly line: string; readonly sockets: readonly 
  * For an engine that is yet to be installed: right for Debian's, Ubuntu's and Docker's own packages alike. systemd looks the
  * name up in its own search path, and leaves out a variable that nobody set.
  */
-const TO_COME: EngineCommand = {
+const DEFAULT_COMMAND: EngineCommand = {
   line: 'dockerd --containerd=/run/containerd/containerd.sock $DOCKER_OPTS',
   sockets: ['fd://'],
 };
 const OUR_DROP_IN = '/etc/systemd/system/docker.service.d/50-slipway.conf';
 /** Where the old docker-machine puts its command line of dockerd, in place of the unit's. */
-export const OLD_DROP_IN = '/etc/systemd/system/docker.service.d/10-machine.conf';
+export const DOCKER_MACHINE_DROP_IN = '/etc/systemd/system/docker.service.d/10-machine.conf';
 
 /** What the old tool's drop-in says. Both are empty where there is none. */
-export type OldDropIn = {
+export type DockerMachineDropIn = {
   /** Flags of dockerd that are neither of where it listens nor of its TLS, each with its value: `label=a=b`. */
   readonly flags: readonly string[];
   /** `NAME=value` */
@@ -25,26 +25,26 @@ export type OldDropIn = {
 
 const TLS_FLAGS: ReadonlySet<string> = new Set(['tls', 'tlsverify', 'tlscacert', 'tlscert', 'tlskey']);
 /** Those of them that stand alone. */
-const SWITCHES: ReadonlySet<string> = new Set(['tls', 'tlsverify']);
+const TLS_SWITCHES: ReadonlySet<string> = new Set(['tls', 'tlsverify']);
 
-export function oldDropIn({ unit }: Pick<Facts, 'unit'>): OldDropIn {
-  const { old } = filesOf(unit.text);
-  const [, ...words] = wordsIn(commandsIn(old).at(-1) ?? '');
+export function parseDockerMachineDropIn({ unit }: Pick<Facts, 'unit'>): DockerMachineDropIn {
+  const { old } = splitUnitFiles(unit.text);
+  const [, ...words] = splitWords(parseExecStarts(old).at(-1) ?? '');
   const environment = old
     .split('\n')
     .filter((line) => line.startsWith('Environment='))
-    .flatMap((line) => wordsIn(line.slice('Environment='.length)));
-  return { flags: flagsIn(words), environment };
+    .flatMap((line) => splitWords(line.slice('Environment='.length)));
+  return { flags: parseDaemonFlags(words), environment };
 }
 
-function flagsIn(words: readonly string[]): readonly string[] {
+function parseDaemonFlags(words: readonly string[]): readonly string[] {
   const flags: string[] = [];
   for (let index = 0; index < words.length; index += 1) {
     const [, name = '', inline] = /^--?([^=]+)(?:=(.*))?$/s.exec(words[index] ?? '') ?? [];
     // `docker daemon`, as old engines were called.
     if (name === '') continue;
     const next = words[index + 1];
-    const takesNext = inline === undefined && !SWITCHES.has(name) && next !== undefined && !next.startsWith('-');
+    const takesNext = inline === undefined && !TLS_SWITCHES.has(name) && next !== undefined && !next.startsWith('-');
     if (takesNext) index += 1;
     if (name === 'H' || name === 'host' || TLS_FLAGS.has(name)) continue;
     const value = takesNext ? next : inline;
@@ -54,7 +54,7 @@ function flagsIn(words: readonly string[]): readonly string[] {
 }
 
 /** As systemd reads a line: quotes hold a word together, a backslash takes the next character as it is. */
-function wordsIn(line: string): readonly string[] {
+function splitWords(line: string): readonly string[] {
   return [...line.matchAll(/(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\\.|[^\s"'\\])+/g)].map(([word]) =>
     word.replaceAll(
       /"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|\\(.)/g,
@@ -65,30 +65,30 @@ function wordsIn(line: string): readonly string[] {
 }
 
 /** What of the old tool's drop-in stays: variables that the machine's own settings do not name. */
-export function oldEnvironment(environment: readonly string[]): string {
+export function formatEnvironmentDropIn(environment: readonly string[]): string {
   const quoted = environment.map((pair) => `"${pair.replaceAll(/["\\]/g, String.raw`\$&`)}"`);
   return `[Service]\nEnvironment=${quoted.join(' ')}\n`;
 }
 
 /** From the unit that is there, unless the engine came after our drop-in and runs with it. */
-export function commandOf({ unit }: Pick<Facts, 'unit'>): EngineCommand {
-  const { ours, others } = filesOf(unit.text);
-  const present = commandsIn(others).at(-1);
-  if (present === undefined || commandsIn(ours).includes(TO_COME.line)) return TO_COME;
+export function engineCommandOf({ unit }: Pick<Facts, 'unit'>): EngineCommand {
+  const { ours, others } = splitUnitFiles(unit.text);
+  const present = parseExecStarts(others).at(-1);
+  if (present === undefined || parseExecStarts(ours).includes(DEFAULT_COMMAND.line)) return DEFAULT_COMMAND;
   return splitSockets(present);
 }
 
 /** `systemctl cat` prints each file behind a comment with its path; our own drop-in must not feed itself, and the old tool's gives way to it. */
-function filesOf(unit: string): { readonly ours: string; readonly old: string; readonly others: string } {
+function splitUnitFiles(unit: string): { readonly ours: string; readonly old: string; readonly others: string } {
   const files = unit.replaceAll('\\\n', ' ').split(/^(?=# \/)/m);
   const named = (...paths: readonly string[]) =>
     files.filter((file) => paths.some((path) => file.startsWith(`# ${path}`)));
-  const [ours, old] = [named(OUR_DROP_IN), named(OLD_DROP_IN)];
+  const [ours, old] = [named(OUR_DROP_IN), named(DOCKER_MACHINE_DROP_IN)];
   const others = files.filter((file) => !ours.includes(file) && !old.includes(file));
   return { ours: ours.join(''), old: old.join(''), others: others.join('') };
 }
 
-function commandsIn(unit: string): readonly string[] {
+function parseExecStarts(unit: string): readonly string[] {
   return unit
     .split('\n')
     .filter((line) => line.startsWith('ExecStart='))
@@ -110,6 +110,6 @@ function splitSockets(command: string): EngineCommand {
   return { line: kept.join(' '), sockets };
 }
 
-export function dropIn(template: string, { line }: EngineCommand, environmentFile: string | undefined): string {
+export function formatDropIn(template: string, { line }: EngineCommand, environmentFile: string | undefined): string {
   return `${template.trimEnd()}\nExecStart=${line}\n${environmentFile === undefined ? '' : `EnvironmentFile=${environmentFile}\n`}`;
 }

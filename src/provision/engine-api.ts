@@ -1,7 +1,7 @@
 import { request as httpRequest, type ClientRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { canceled, reasonOf, SlipwayError, systemCode } from '../errors.ts';
+import { canceledError, reasonOf, SlipwayError, systemCode } from '../errors.ts';
 import type { ClientCertificates, Endpoint } from '../machine/model.ts';
 
 /** What `GET /version` of the Docker Engine API tells, as far as we read it. */
@@ -12,20 +12,24 @@ export type EngineVersion = {
   readonly Arch: string;
 };
 
-export type EngineCall = { readonly signal: AbortSignal; readonly seconds: number };
+export type EngineCallOptions = { readonly signal: AbortSignal; readonly seconds: number };
 
 /** One `GET /version`. Rejects with Node's own error, or a plain one that says what the answer was. */
-export async function askVersion(
+export async function fetchEngineVersion(
   endpoint: Endpoint,
   tls: ClientCertificates | undefined,
-  call: EngineCall,
+  call: EngineCallOptions,
 ): Promise<EngineVersion> {
-  return (await askFor('/version', endpoint, tls, call)) as EngineVersion;
+  return (await fetchEngineJson('/version', endpoint, tls, call)) as EngineVersion;
 }
 
 /** Whether it still answers: what proxies on the way say of a silent connection is not the engine's word. */
-export async function ping(endpoint: Endpoint, tls: ClientCertificates | undefined, call: EngineCall): Promise<void> {
-  const { status } = await get(endpoint, tls, call, '/_ping');
+export async function pingEngine(
+  endpoint: Endpoint,
+  tls: ClientCertificates | undefined,
+  call: EngineCallOptions,
+): Promise<void> {
+  const { status } = await fetchFromEngine(endpoint, tls, call, '/_ping');
   if (status !== 200) throw new Error(`it answered ${status}`);
 }
 
@@ -38,21 +42,21 @@ export type EngineInfo = {
   readonly Images: number;
 };
 
-export async function askInfo(
+export async function fetchEngineInfo(
   endpoint: Endpoint,
   tls: ClientCertificates | undefined,
-  call: EngineCall,
+  call: EngineCallOptions,
 ): Promise<EngineInfo> {
-  return (await askFor('/info', endpoint, tls, call)) as EngineInfo;
+  return (await fetchEngineJson('/info', endpoint, tls, call)) as EngineInfo;
 }
 
-async function askFor(
+async function fetchEngineJson(
   path: string,
   endpoint: Endpoint,
   tls: ClientCertificates | undefined,
-  call: EngineCall,
+  call: EngineCallOptions,
 ): Promise<unknown> {
-  const { status, body } = await get(endpoint, tls, call, path);
+  const { status, body } = await fetchFromEngine(endpoint, tls, call, path);
   if (status !== 200) throw new Error(`it answered ${status} ${body.slice(0, 200)}`);
   return JSON.parse(body) as unknown;
 }
@@ -64,61 +68,69 @@ async function askFor(
 export async function verifyEngine(
   endpoint: Endpoint,
   tls: ClientCertificates | undefined,
-  { signal, seconds }: EngineCall,
+  { signal, seconds }: EngineCallOptions,
 ): Promise<EngineVersion> {
-  if (!tls) return await untilAnswer(endpoint, tls, { signal, seconds });
+  if (!tls) return await waitForEngine(endpoint, tls, { signal, seconds });
   // Most often it answers the first question, and so may be asked both at once.
   const [version, refused] = await Promise.all([
-    untilAnswer(endpoint, tls, { signal, seconds }),
-    refusesAtOnce(endpoint, tls, { signal, seconds: Math.min(10, seconds) }),
+    waitForEngine(endpoint, tls, { signal, seconds }),
+    checkAnonymousRefused(endpoint, tls, { signal, seconds: Math.min(10, seconds) }),
   ]);
-  if (!refused) await refusesStrangers(endpoint, tls, signal);
+  if (!refused) await requireClientAuth(endpoint, tls, signal);
   return version;
 }
 
 /** The alert of a handshake says it for sure; all else may come of an engine that has not started yet. */
-async function refusesAtOnce(endpoint: Endpoint, { ca }: ClientCertificates, call: EngineCall): Promise<boolean> {
-  return await get(endpoint, { ca }, call).then(
+async function checkAnonymousRefused(
+  endpoint: Endpoint,
+  { ca }: ClientCertificates,
+  call: EngineCallOptions,
+): Promise<boolean> {
+  return await fetchFromEngine(endpoint, { ca }, call).then(
     () => false,
     (error: unknown) => /ALERT/.test(systemCode(error) ?? ''),
   );
 }
 
-async function untilAnswer(
+async function waitForEngine(
   endpoint: Endpoint,
   tls: ClientCertificates | undefined,
-  { signal, seconds }: EngineCall,
+  { signal, seconds }: EngineCallOptions,
 ): Promise<EngineVersion> {
   const end = performance.now() + seconds * 1000;
   for (let pause = 50; ; pause = Math.min(pause * 2, 2000)) {
     try {
-      return await askVersion(endpoint, tls, { signal, seconds: Math.min(10, seconds) });
+      return await fetchEngineVersion(endpoint, tls, { signal, seconds: Math.min(10, seconds) });
     } catch (error) {
-      if (signal.aborted) throw canceled();
-      if (performance.now() + pause > end || isFinal(error)) throw unreachable(endpoint, error);
+      if (signal.aborted) throw canceledError();
+      if (performance.now() + pause > end || isPermanentFailure(error)) throw engineUnreachableError(endpoint, error);
     }
     await sleep(pause, undefined, { signal }).catch(() => {
-      throw canceled();
+      throw canceledError();
     });
   }
 }
 
 /** A wrong certificate does not become right by waiting, nor a socket's path. */
-function isFinal(error: unknown): boolean {
+function isPermanentFailure(error: unknown): boolean {
   return /^(ERR_TLS|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|ENOENT$)/.test(systemCode(error) ?? '');
 }
 
-function unreachable(endpoint: Endpoint, error: unknown): SlipwayError {
+function engineUnreachableError(endpoint: Endpoint, error: unknown): SlipwayError {
   const { port } = new URL(endpoint.url.replace(/^(tcp|unix):/, 'http:').replace(/^http:\/\/\//, 'http://localhost/'));
   const hint = endpoint.url.startsWith('unix:')
     ? 'Check the path of the socket, and that you may use it: docker --host URL version'
-    : isFinal(error)
+    : isPermanentFailure(error)
       ? 'Its certificate is not the one expected: check the certificates that were given, or make them anew with: slipway provision NAME'
       : `If it runs there, a firewall in between must let you through to port ${port}`;
-  return new SlipwayError('ENGINE_UNREACHABLE', `The engine at ${endpoint.url} can't be reached: ${inWords(error)}`, {
-    hint,
-    cause: error,
-  });
+  return new SlipwayError(
+    'ENGINE_UNREACHABLE',
+    `The engine at ${endpoint.url} can't be reached: ${unreachableReason(error)}`,
+    {
+      hint,
+      cause: error,
+    },
+  );
 }
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -132,19 +144,19 @@ const REASONS: Readonly<Record<string, string>> = {
 };
 
 /** Why an engine did not answer. */
-export function inWords(error: unknown): string {
+export function unreachableReason(error: unknown): string {
   const known = REASONS[systemCode(error) ?? ''];
   if (known !== undefined) return known;
   return reasonOf(error);
 }
 
 /** Any HTTP answer to a caller without a certificate means that the port is open to the world. */
-async function refusesStrangers(endpoint: Endpoint, { ca }: ClientCertificates, signal: AbortSignal): Promise<void> {
-  const answer = await get(endpoint, { ca }, { signal, seconds: 10 }).catch((error: unknown) => {
-    if (signal.aborted) throw canceled();
+async function requireClientAuth(endpoint: Endpoint, { ca }: ClientCertificates, signal: AbortSignal): Promise<void> {
+  const answer = await fetchFromEngine(endpoint, { ca }, { signal, seconds: 10 }).catch((error: unknown) => {
+    if (signal.aborted) throw canceledError();
     // The handshake's alert, or the reset that some see instead of it: the answer we want.
     if (/ALERT|ECONNRESET|EPIPE|ERR_SSL/.test(systemCode(error) ?? '')) return undefined;
-    throw unreachable(endpoint, error);
+    throw engineUnreachableError(endpoint, error);
   });
   if (answer) {
     throw new SlipwayError(
@@ -158,7 +170,7 @@ async function refusesStrangers(endpoint: Endpoint, { ca }: ClientCertificates, 
 }
 
 /** A GET that is not sent before its `end`. */
-export function callEngine(
+export function createEngineRequest(
   endpoint: Endpoint,
   tls: Partial<ClientCertificates> | undefined,
   { path, signal }: { readonly path: string; readonly signal: AbortSignal },
@@ -176,10 +188,10 @@ export function callEngine(
   return tls ? httpsRequest({ ...options, ...tls }, answered) : httpRequest(options, answered);
 }
 
-function get(
+function fetchFromEngine(
   endpoint: Endpoint,
   tls: Partial<ClientCertificates> | undefined,
-  { signal, seconds }: EngineCall,
+  { signal, seconds }: EngineCallOptions,
   path = '/version',
 ): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
@@ -192,7 +204,7 @@ function get(
       response.on('end', () => resolve({ status: response.statusCode ?? 0, body }));
       response.on('error', reject);
     };
-    const call = callEngine(endpoint, tls, { path, signal }, answered);
+    const call = createEngineRequest(endpoint, tls, { path, signal }, answered);
     // A timer of our own: the garbage collector may take a timeout signal that only AbortSignal.any refers to.
     const timer = setTimeout(() => call.destroy(new Error(`no answer within ${seconds} s`)), seconds * 1000);
     call.on('close', () => clearTimeout(timer));

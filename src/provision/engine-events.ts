@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { ClientCertificates, Endpoint } from '../machine/model.ts';
 import { SlipwayError } from '../errors.ts';
-import { callEngine, ping, type EngineCall } from './engine-api.ts';
+import { createEngineRequest, pingEngine, type EngineCallOptions } from './engine-api.ts';
 
 /** What of its events an engine is asked for. Instants are seconds since 1970, with up to nine decimals. */
 export type EventQuery = {
@@ -15,32 +15,32 @@ export type EngineEvent = { readonly text: string; readonly nanoseconds: bigint 
 
 export type EventStream = {
   /** By the engine's own clock, in seconds; undefined where it does not say. */
-  readonly opened: number | undefined;
+  readonly openedAt: number | undefined;
   readonly events: AsyncIterable<EngineEvent>;
 };
 
 /** Nothing on the way is kept open by silence alone, and an engine may be silent for days. */
 const HEARTBEAT_SECONDS = 20;
-const LONGEST_EVENT = 1024 * 1024;
+const MAX_EVENT_LENGTH = 1024 * 1024;
 
 /**
  * One `GET /events`, answered within the given seconds. The stream ends with the query's time, or when the engine stops; it
  * fails once the engine answers no longer. Nothing is read ahead of who takes the events.
  */
-export async function openEvents(
+export async function openEventStream(
   endpoint: Endpoint,
   tls: ClientCertificates | undefined,
   query: EventQuery,
-  call: EngineCall,
+  call: EngineCallOptions,
   heartbeat = HEARTBEAT_SECONDS,
 ): Promise<EventStream> {
-  const response = await answerTo(pathOf(query), endpoint, tls, call);
+  const response = await requestEvents(eventsPathFor(query), endpoint, tls, call);
   const opened = Date.parse(response.headers.date ?? '') / 1000;
-  const check = (): Promise<void> => ping(endpoint, tls, { signal: call.signal, seconds: call.seconds });
-  return { opened: Number.isNaN(opened) ? undefined : opened, events: eventsIn(response, check, heartbeat) };
+  const check = (): Promise<void> => pingEngine(endpoint, tls, { signal: call.signal, seconds: call.seconds });
+  return { openedAt: Number.isNaN(opened) ? undefined : opened, events: readEvents(response, check, heartbeat) };
 }
 
-function pathOf({ since, until, filters }: EventQuery): string {
+function eventsPathFor({ since, until, filters }: EventQuery): string {
   const asked = new URLSearchParams({
     ...(since === undefined ? {} : { since }),
     ...(until === undefined ? {} : { until }),
@@ -49,17 +49,17 @@ function pathOf({ since, until, filters }: EventQuery): string {
   return asked.size === 0 ? '/events' : `/events?${asked.toString()}`;
 }
 
-function answerTo(
+function requestEvents(
   path: string,
   endpoint: Endpoint,
   tls: ClientCertificates | undefined,
-  { signal, seconds }: EngineCall,
+  { signal, seconds }: EngineCallOptions,
 ): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const call = callEngine(endpoint, tls, { path, signal }, (response) => {
+    const call = createEngineRequest(endpoint, tls, { path, signal }, (response) => {
       clearTimeout(timer);
       if (response.statusCode === 200) resolve(response);
-      else refusal(response).then(reject, reject);
+      else readRefusalError(response).then(reject, reject);
     });
     const timer = setTimeout(() => call.destroy(new Error(`no answer within ${seconds} s`)), seconds * 1000);
     call.on('socket', (socket) => socket.setKeepAlive(true, HEARTBEAT_SECONDS * 1000));
@@ -70,11 +70,11 @@ function answerTo(
 }
 
 /** A question that it does not understand is not understood the next time either; anything else may pass. */
-async function refusal(response: IncomingMessage): Promise<Error> {
+async function readRefusalError(response: IncomingMessage): Promise<Error> {
   let body = '';
   response.setEncoding('utf8');
   for await (const chunk of response) if (body.length < 1000) body += String(chunk);
-  const message = messageIn(body) ?? body.trim().slice(0, 200);
+  const message = parseMessage(body) ?? body.trim().slice(0, 200);
   if (response.statusCode !== 400) return new Error(`it answered ${response.statusCode} ${message}`);
   return new SlipwayError('USAGE', 'The engine does not understand which events are wanted', {
     detail: [message],
@@ -82,7 +82,7 @@ async function refusal(response: IncomingMessage): Promise<Error> {
   });
 }
 
-async function* eventsIn(
+async function* readEvents(
   response: IncomingMessage,
   check: () => Promise<void>,
   heartbeat: number,
@@ -100,8 +100,8 @@ async function* eventsIn(
       silent = false;
       const lines = (rest + String(chunk)).split('\n');
       rest = lines.pop() ?? '';
-      if (rest.length > LONGEST_EVENT) throw new Error('it sent what is no event');
-      for (const line of lines) if (line.trim() !== '') yield eventOf(line.trim());
+      if (rest.length > MAX_EVENT_LENGTH) throw new Error('it sent what is no event');
+      for (const line of lines) if (line.trim() !== '') yield parseEvent(line.trim());
     }
   } finally {
     clearInterval(beat);
@@ -110,18 +110,18 @@ async function* eventsIn(
 }
 
 /** Nanoseconds are more than a number of JavaScript holds, so they are read from the text, where no string can look like them. */
-function eventOf(text: string): EngineEvent {
+function parseEvent(text: string): EngineEvent {
   const nanoseconds = [...text.matchAll(/"timeNano":(\d{1,19})[,}]/g)].at(-1)?.[1];
-  if (!isObject(text)) throw new Error('it sent what is no event');
+  if (!isJsonObject(text)) throw new Error('it sent what is no event');
   return { text, nanoseconds: BigInt(nanoseconds ?? 0) };
 }
 
-function messageIn(body: string): string | undefined {
-  const { message } = isObject(body) ? (JSON.parse(body) as { readonly message?: unknown }) : {};
+function parseMessage(body: string): string | undefined {
+  const { message } = isJsonObject(body) ? (JSON.parse(body) as { readonly message?: unknown }) : {};
   return typeof message === 'string' ? message.trim() : undefined;
 }
 
-function isObject(text: string): boolean {
+function isJsonObject(text: string): boolean {
   try {
     return text.startsWith('{') && typeof JSON.parse(text) === 'object';
   } catch {

@@ -1,5 +1,5 @@
 import { SlipwayError } from '../errors.ts';
-import { assignments, sh } from '../ssh/shell.ts';
+import { formatAssignments, sh } from '../ssh/shell.ts';
 import type { SshSession } from '../ssh/connection.ts';
 
 /** How commands on this host become root. */
@@ -9,10 +9,10 @@ export type Become = 'root' | 'sudo' | 'password';
 export type Facts = {
   readonly become: Become;
   /** Differs from one boot to the next. */
-  readonly boot: string;
+  readonly bootId: string;
   readonly os: {
     readonly id: string;
-    readonly like: readonly string[];
+    readonly idLike: readonly string[];
     readonly codename: string;
     readonly version: string;
     readonly name: string;
@@ -31,13 +31,13 @@ export type Facts = {
   /** Our files changed and the engine has not read them yet: a run was killed in between. */
   readonly restartPending: boolean;
   /** The timers of its life were being changed, and were not all started: likewise. */
-  readonly lifePending: boolean;
+  readonly lifetimePending: boolean;
   /** Of the files that are ours: what is in them and who may read them. */
   readonly files: Readonly<Record<string, { readonly sha256: string; readonly mode: string; readonly owner: string }>>;
   /** Free KiB by mount point. */
-  readonly free: Readonly<Record<string, number>>;
+  readonly freeKib: Readonly<Record<string, number>>;
   /** Seconds since 1970 as the host has them, and how many of them it is ahead of this computer. */
-  readonly clock: { readonly now: number; readonly ahead: number } | undefined;
+  readonly clock: { readonly now: number; readonly aheadSeconds: number } | undefined;
 };
 
 export async function gatherFacts(
@@ -46,11 +46,11 @@ export async function gatherFacts(
   host: { readonly user: string; readonly address: string; readonly sudoPassword: string | undefined },
   now: () => Date = () => new Date(),
 ): Promise<Facts> {
-  const secret = host.sudoPassword === undefined ? '' : assignments({ SUDO_PASSWORD: host.sudoPassword });
+  const secret = host.sudoPassword === undefined ? '' : formatAssignments({ SUDO_PASSWORD: host.sudoPassword });
   const { code, stdout, stderr } = await session.exec(sh`sh -s`, { label: 'facts.sh', stdin: secret + template });
   const here = now();
   const answers = parseAnswers(stdout);
-  const become = answers.one('become');
+  const become = answers.first('become');
   if (become === 'missing') {
     throw new SlipwayError('SUDO', `${host.user} on ${host.address} is not root, and the host has no sudo`, {
       hint: `Log in as root (--generic-ssh-user root), or install sudo there and let ${host.user} use it`,
@@ -80,33 +80,36 @@ export async function gatherFacts(
   return parseFacts(become, answers, here);
 }
 
-export type Answers = { readonly one: (key: string) => string; readonly all: (key: string) => readonly string[] };
+export type ScriptAnswers = {
+  readonly first: (key: string) => string;
+  readonly all: (key: string) => readonly string[];
+};
 
-export function parseAnswers(stdout: string): Answers {
+export function parseAnswers(stdout: string): ScriptAnswers {
   const pairs = stdout.split('\n').map((line) => {
     const space = line.indexOf(' ');
     return space < 0 ? [line, ''] : [line.slice(0, space), line.slice(space + 1)];
   });
   const all = (wanted: string): readonly string[] =>
     pairs.filter(([key]) => key === wanted).map(([, value]) => value ?? '');
-  return { all, one: (key) => all(key)[0] ?? '' };
+  return { all, first: (key) => all(key)[0] ?? '' };
 }
 
-function clockOf(text: string, here: Date): Facts['clock'] {
+function parseClock(text: string, here: Date): Facts['clock'] {
   if (!/^\d{1,12}$/.test(text)) return undefined;
-  return { now: Number(text), ahead: Number(text) - Math.floor(here.getTime() / 1000) };
+  return { now: Number(text), aheadSeconds: Number(text) - Math.floor(here.getTime() / 1000) };
 }
 
 /** Of a run that was cut off; templates/configure.sh tells of it, and takes it back at its next run. */
-export const LENT = '/etc/docker/slipway/live-restore-lent';
+export const TEMPORARY_LIVE_RESTORE_FILE = '/etc/docker/slipway/live-restore-lent';
 
-function withoutLent(daemonJson: string): string {
+function withoutTemporaryLiveRestore(daemonJson: string): string {
   return daemonJson.replace(/\{"live-restore": (true|false),?/, '{');
 }
 
-function parseFacts(become: Become, { one, all }: Answers, here: Date): Facts {
+function parseFacts(become: Become, { first, all }: ScriptAnswers, here: Date): Facts {
   const text = (key: string): string | undefined =>
-    all(key).length > 0 ? Buffer.from(one(key), 'base64').toString('utf8') : undefined;
+    all(key).length > 0 ? Buffer.from(first(key), 'base64').toString('utf8') : undefined;
   // As sha256sum writes it: two spaces before the name.
   const sums = new Map(all('sum').map((line) => [line.slice(66), line.slice(0, 64)]));
   const files = Object.fromEntries(
@@ -119,18 +122,18 @@ function parseFacts(become: Become, { one, all }: Answers, here: Date): Facts {
   const daemonJson = text('daemon_json');
   return {
     become,
-    boot: one('boot'),
+    bootId: first('boot'),
     os: {
-      id: one('os_id'),
-      like: one('os_like').split(' ').filter(Boolean),
-      codename: one('os_codename'),
-      version: one('os_version'),
-      name: one('os_name') || one('os_id'),
+      id: first('os_id'),
+      idLike: first('os_like').split(' ').filter(Boolean),
+      codename: first('os_codename'),
+      version: first('os_version'),
+      name: first('os_name') || first('os_id'),
     },
-    arch: one('arch'),
-    systemd: one('init') === 'systemd',
-    apt: one('packages') === 'apt',
-    dockerd: one('dockerd') || undefined,
+    arch: first('arch'),
+    systemd: first('init') === 'systemd',
+    apt: first('packages') === 'apt',
+    dockerd: first('dockerd') || undefined,
     packages: Object.fromEntries(
       all('package').map((line) => {
         const [name = '', state = '', version = ''] = line.split(' ');
@@ -138,22 +141,25 @@ function parseFacts(become: Become, { one, all }: Answers, here: Date): Facts {
       }),
     ),
     unit: {
-      active: one('unit_state') === 'active',
-      enabled: one('unit_enabled') === 'enabled',
+      active: first('unit_state') === 'active',
+      enabled: first('unit_enabled') === 'enabled',
       text: text('unit') ?? '',
     },
-    daemonJson: daemonJson !== undefined && LENT in files ? withoutLent(daemonJson) : daemonJson,
+    daemonJson:
+      daemonJson !== undefined && TEMPORARY_LIVE_RESTORE_FILE in files
+        ? withoutTemporaryLiveRestore(daemonJson)
+        : daemonJson,
     slipwayState: text('slipway_state'),
-    restartPending: one('restart_pending') === 'yes',
-    lifePending: one('life_pending') === 'yes',
+    restartPending: first('restart_pending') === 'yes',
+    lifetimePending: first('life_pending') === 'yes',
     files,
-    free: Object.fromEntries(
+    freeKib: Object.fromEntries(
       all('free').map((line) => {
         const [free = '', ...mount] = line.split(' ');
         return [mount.join(' '), Number(free)];
       }),
     ),
-    clock: clockOf(one('now'), here),
+    clock: parseClock(first('now'), here),
   };
 }
 

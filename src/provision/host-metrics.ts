@@ -15,15 +15,15 @@ export type Vitals = {
 
 export async function gatherVitals(session: SshSession, template: string, address: string): Promise<Vitals> {
   const { code, stdout, stderr } = await session.exec(sh`sh -s`, { label: 'vitals.sh', stdin: template });
-  const { one } = parseAnswers(stdout);
-  const numbers = (key: string): readonly number[] => one(key).split(' ').map(Number);
+  const { first } = parseAnswers(stdout);
+  const numbers = (key: string): readonly number[] => first(key).split(' ').map(Number);
   const [total = NaN, free = NaN] = numbers('disk');
   const vitals = {
-    disk: { free: free * 1024, total: total * 1024, mount: one('disk').split(' ').slice(2).join(' ') },
-    memory: { free: Number(one('memory_free')) * 1024, total: Number(one('memory_total')) * 1024 },
+    disk: { free: free * 1024, total: total * 1024, mount: first('disk').split(' ').slice(2).join(' ') },
+    memory: { free: Number(first('memory_free')) * 1024, total: Number(first('memory_total')) * 1024 },
     load: numbers('load'),
-    cpus: Number(one('cpus')),
-    uptime: Number(one('uptime')),
+    cpus: Number(first('cpus')),
+    uptime: Number(first('uptime')),
   };
   if (code === 0 && !Number.isNaN(total + free) && vitals.uptime > 0) return vitals;
   throw new SlipwayError('REMOTE_COMMAND', `${address} could not say how it fares (exit status ${code})`, {

@@ -3,20 +3,27 @@ import { isDeepStrictEqual } from 'node:util';
 import { SlipwayError } from '../errors.ts';
 import type { EngineSpec } from '../machine/model.ts';
 import {
-  joined,
+  mergeForeignSettings,
   mergeSettings,
   parseDaemonJson,
-  settingsOf,
-  settingsOfFlags,
+  daemonSettingsFor,
+  daemonSettingsFromFlags,
   TLS_FILES,
-  withdrawSettings,
-  type Ownership,
-  type Settings,
+  withoutOwnSettings,
+  type DaemonJsonOwnership,
+  type DaemonSettings,
 } from './daemon-json.ts';
-import { type Facts, LENT } from './facts.ts';
-import { isOfLife, lifeFiles, planLife, type Life } from './lifetime-timers.ts';
+import { type Facts, TEMPORARY_LIVE_RESTORE_FILE } from './facts.ts';
+import { isLifetimeFile, lifetimeFilesFor, planLifetime, type HostLifetime } from './lifetime-timers.ts';
 import type { Plan, RemoteFile, Step } from './step.ts';
-import { commandOf, dropIn, OLD_DROP_IN, oldDropIn, oldEnvironment, type EngineCommand } from './docker-unit.ts';
+import {
+  engineCommandOf,
+  formatDropIn,
+  DOCKER_MACHINE_DROP_IN,
+  parseDockerMachineDropIn,
+  formatEnvironmentDropIn,
+  type EngineCommand,
+} from './docker-unit.ts';
 
 /** What the host gets to prove itself with, and the CA against which it checks its clients. */
 export type ServerCertificates = { readonly ca: string; readonly cert: string; readonly key: string };
@@ -31,7 +38,7 @@ export type PlanInput = {
   /** The text of `templates/slipway.conf`. */
   readonly dropInTemplate: string;
   /** Absent where the machine is to run until somebody ends it. */
-  readonly life?: Life | undefined;
+  readonly lifetime?: HostLifetime | undefined;
 };
 
 const STATE_FILE = '/etc/docker/slipway/state.json';
@@ -51,9 +58,9 @@ const INSTALL_KIB = 600 * 1024;
 export function planProvision(input: PlanInput): Plan {
   const { engine, facts } = input;
   const where = input.address;
-  supported(facts, where);
-  const life = planLife(input.life, facts);
-  const install = installation(engine, facts, where);
+  requireSupportedOs(facts, where);
+  const life = planLifetime(input.lifetime, facts);
+  const install = planEngineInstall(engine, facts, where);
   const files = changedFiles(wantedFiles(input), facts);
   const present = facts.dockerd !== undefined && facts.unit.text !== '';
   const complete = present && install === undefined;
@@ -63,7 +70,7 @@ export function planProvision(input: PlanInput): Plan {
     enable: complete && !facts.unit.enabled,
   };
   const needed = files.length > 0 || restart || effect.engine === 'start' || effect.enable;
-  const configure = needed ? configureStep(files, effect, containersIn(facts, files, where)) : undefined;
+  const configure = needed ? configureStep(files, effect, containerImpactOf(facts, files, where)) : undefined;
   return [life, configure, install].filter((step) => step !== undefined);
 }
 
@@ -71,16 +78,16 @@ export function planProvision(input: PlanInput): Plan {
  * What a machine holds before its very first start, so that its engine starts once and right. What `planProvision` wants of it
  * later is the same, and so nothing.
  */
-export function filesForFirstStart(input: Omit<PlanInput, 'facts'>): readonly RemoteFile[] {
+export function firstBootFilesFor(input: Omit<PlanInput, 'facts'>): readonly RemoteFile[] {
   const blank = { daemonJson: undefined, slipwayState: undefined, unit: { active: false, enabled: false, text: '' } };
   const ofEngine = wantedFiles({ ...input, facts: blank })
     .filter((file): file is RemoteFile => file.content !== undefined)
     .map((file) => ({ ...file, mode: file.mode === '=' ? '644' : file.mode }));
-  return [...ofEngine, ...(input.life ? lifeFiles(input.life) : [])];
+  return [...ofEngine, ...(input.lifetime ? lifetimeFilesFor(input.lifetime) : [])];
 }
 
 /** Puts a lasting host key in the place of the one that came with the machine's user data. */
-export function planHostKey(key: { readonly private: string; readonly public: string }): Step {
+export function planHostKeyReplacement(key: { readonly private: string; readonly public: string }): Step {
   return {
     id: 'host-key',
     title: 'Replace the SSH host key of its birth',
@@ -95,14 +102,14 @@ export function planHostKey(key: { readonly private: string; readonly public: st
 
 /** Takes back what `planProvision` laid on the host; the engine and whatever it holds stay. */
 export function planDeprovision(facts: Facts, where: string): Plan {
-  const life = planLife(undefined, facts);
-  const engine = deprovisionEngine(facts, where);
+  const life = planLifetime(undefined, facts);
+  const engine = planEngineDeprovision(facts, where);
   return [life, engine].filter((step) => step !== undefined);
 }
 
-function deprovisionEngine(facts: Facts, where: string): Step | undefined {
-  const ownership = ownershipIn(facts.slipwayState);
-  const ours = Object.keys(facts.files).filter((path) => !isOfLife(path) && path !== OLD_DROP_IN);
+function planEngineDeprovision(facts: Facts, where: string): Step | undefined {
+  const ownership = parseOwnership(facts.slipwayState);
+  const ours = Object.keys(facts.files).filter((path) => !isLifetimeFile(path) && path !== DOCKER_MACHINE_DROP_IN);
   const restart = facts.dockerd !== undefined && facts.unit.active;
   const undone = { id: 'deprovision', title: 'Take the configuration back' };
   const effect = { engine: restart ? 'restart' : 'none', enable: false } as const;
@@ -110,19 +117,21 @@ function deprovisionEngine(facts: Facts, where: string): Step | undefined {
   if (ours.length === 0)
     return restart && facts.restartPending ? { ...configureStep([], effect, 'keep'), ...undone } : undefined;
   const present = parseDaemonJson(facts.daemonJson, where);
-  const left = withdrawSettings(present, ownership);
+  const left = withoutOwnSettings(present, ownership);
   const gone = Object.keys(left).length === 0 && (ownership?.made ?? false);
   const daemonJson =
-    facts.daemonJson === undefined ? [] : [{ path: DAEMON_JSON, mode: '=', content: gone ? undefined : json(left) }];
+    facts.daemonJson === undefined
+      ? []
+      : [{ path: DAEMON_JSON, mode: '=', content: gone ? undefined : formatJson(left) }];
   const files = [...daemonJson, ...ours.map((path) => ({ path, content: undefined }))];
-  return { ...configureStep(files, effect, containersIn(facts, files, where)), ...undone };
+  return { ...configureStep(files, effect, containerImpactOf(facts, files, where)), ...undone };
 }
 
-export function supported(facts: Facts, where: string): void {
+export function requireSupportedOs(facts: Facts, where: string): void {
   const debian =
     facts.os.id === 'debian' ||
     facts.os.id === 'ubuntu' ||
-    facts.os.like.some((id) => id === 'debian' || id === 'ubuntu');
+    facts.os.idLike.some((id) => id === 'debian' || id === 'ubuntu');
   if (!facts.systemd) {
     throw new SlipwayError(
       'OS_UNSUPPORTED',
@@ -145,26 +154,26 @@ export function supported(facts: Facts, where: string): void {
 type EnginePackage = Facts['packages'][string] & { readonly name: string; readonly source: 'distro' | 'docker' };
 
 /** The package that the host's engine belongs to, whole or half installed, and the source that such a package is of. */
-export function enginePackage({ packages }: Facts): EnginePackage | undefined {
+export function findEnginePackage({ packages }: Facts): EnginePackage | undefined {
   const sources = { 'docker.io': 'distro', 'docker-ce': 'docker' } as const;
   for (const [name, source] of Object.entries(sources)) {
     const found = packages[name];
-    if (found && isThere(found)) return { ...found, name, source };
+    if (found && isPackagePresent(found)) return { ...found, name, source };
   }
   return undefined;
 }
 
 /** What dpkg knows may be gone, with nothing but its settings left. */
-export function isThere({ state }: Facts['packages'][string]): boolean {
+export function isPackagePresent({ state }: Facts['packages'][string]): boolean {
   return state !== 'not-installed' && state !== 'config-files';
 }
 
-function installation(engine: EngineSpec, facts: Facts, where: string): Step | undefined {
-  const found = enginePackage(facts);
+function planEngineInstall(engine: EngineSpec, facts: Facts, where: string): Step | undefined {
+  const found = findEnginePackage(facts);
   const broken = found !== undefined && found.state !== 'installed';
   const complete = facts.dockerd !== undefined && !broken && facts.unit.text !== '';
   const version = engine.version ?? '';
-  const wrongVersion = complete && version !== '' && found !== undefined && !isVersion(found.version, version);
+  const wrongVersion = complete && version !== '' && found !== undefined && !isVersionMatch(found.version, version);
   if (complete && !wrongVersion) return undefined;
   if (engine.source === 'none') {
     throw new SlipwayError('ENGINE_MISSING', `${where} has no engine, and --engine-source none installs none`, {
@@ -178,17 +187,17 @@ function installation(engine: EngineSpec, facts: Facts, where: string): Step | u
       hint: 'Add --engine-install-url <url>',
     });
   }
-  roomToInstall(facts, where);
+  requireInstallSpace(facts, where);
   return {
     id: 'install-engine',
     title: wrongVersion
       ? `Install engine ${version} over ${found.version}`
-      : `Install the engine (${sourceNames[source]})`,
+      : `Install the engine (${engineSourceLabels[source]})`,
     template: 'install-engine.debian.sh',
     variables: {
       SOURCE: source,
       VERSION: version,
-      DISTRIBUTION: facts.os.id === 'ubuntu' || facts.os.like.includes('ubuntu') ? 'ubuntu' : 'debian',
+      DISTRIBUTION: facts.os.id === 'ubuntu' || facts.os.idLike.includes('ubuntu') ? 'ubuntu' : 'debian',
       CODENAME: facts.os.codename,
       REPOSITORY_URL: engine.repositoryUrl ?? DOCKER_REPOSITORY,
       REPOSITORY_KEY: (engine.repositoryKey ?? DOCKER_KEY).toUpperCase(),
@@ -198,18 +207,18 @@ function installation(engine: EngineSpec, facts: Facts, where: string): Step | u
   };
 }
 
-export const sourceNames = {
+export const engineSourceLabels = {
   distro: 'the distribution’s package',
   docker: 'Docker’s repository',
   url: 'an install script',
 };
 
-function isVersion(version: string, wanted: string): boolean {
+function isVersionMatch(version: string, wanted: string): boolean {
   return version.startsWith(wanted) || version.replace(/^\d+:/, '').startsWith(wanted);
 }
 
-function roomToInstall({ free }: Facts, where: string): void {
-  const tight = Object.entries(free).find(([, kib]) => kib < INSTALL_KIB);
+function requireInstallSpace({ freeKib }: Facts, where: string): void {
+  const tight = Object.entries(freeKib).find(([, kib]) => kib < INSTALL_KIB);
   if (!tight) return;
   const [mount, kib] = tight;
   throw new SlipwayError(
@@ -232,13 +241,13 @@ function wantedFiles({
 }: Omit<PlanInput, 'facts'> & {
   readonly facts: Pick<Facts, 'daemonJson' | 'slipwayState' | 'unit'>;
 }): readonly (RemoteFile | { path: string; content: undefined })[] {
-  const command = commandOf(facts);
-  const before = ownershipIn(facts.slipwayState);
+  const command = engineCommandOf(facts);
+  const before = parseOwnership(facts.slipwayState);
   const present = parseDaemonJson(facts.daemonJson, address);
   // What the old tool said on the command line goes on as if it had stood there: above all the storage driver, with which all
   // images and containers would be out of sight.
-  const theirs = withOldFlags(present, facts, command);
-  const settings = settingsOf(engine, address, socketsOf(command, withdrawSettings(theirs, before)));
+  const theirs = withDockerMachineFlags(present, facts, command);
+  const settings = daemonSettingsFor(engine, address, socketsOf(command, withoutOwnSettings(theirs, before)));
   const { merged, ownership } = mergeSettings(theirs, before, settings);
   const env = engine.env.length > 0;
   return [
@@ -246,47 +255,52 @@ function wantedFiles({
     { path: TLS_FILES.cert, mode: '644', content: tls.cert },
     { path: TLS_FILES.key, mode: '600', content: tls.key },
     env
-      ? { path: ENGINE_ENV, mode: '600', content: engine.env.map(environmentLine).join('') }
+      ? { path: ENGINE_ENV, mode: '600', content: engine.env.map(formatEnvironmentLine).join('') }
       : { path: ENGINE_ENV, content: undefined },
-    { path: LENT, content: undefined },
-    oldDropInFile(facts, engine),
-    { path: STATE_FILE, mode: '600', content: json({ id, name, ...ownership }), live: true },
-    { path: DROP_IN, mode: '644', content: dropIn(dropInTemplate, command, env ? ENGINE_ENV : undefined) },
+    { path: TEMPORARY_LIVE_RESTORE_FILE, content: undefined },
+    dockerMachineDropInFile(facts, engine),
+    { path: STATE_FILE, mode: '600', content: formatJson({ id, name, ...ownership }), live: true },
+    { path: DROP_IN, mode: '644', content: formatDropIn(dropInTemplate, command, env ? ENGINE_ENV : undefined) },
     // Unchanged settings keep the text that somebody formatted.
     {
       path: DAEMON_JSON,
       mode: '=',
-      content: json(merged) === json(present) ? (facts.daemonJson ?? json(merged)) : json(merged),
+      content:
+        formatJson(merged) === formatJson(present) ? (facts.daemonJson ?? formatJson(merged)) : formatJson(merged),
     },
   ];
 }
 
-function withOldFlags(present: Settings, facts: Pick<Facts, 'unit'>, { line }: EngineCommand): Settings {
+function withDockerMachineFlags(
+  present: DaemonSettings,
+  facts: Pick<Facts, 'unit'>,
+  { line }: EngineCommand,
+): DaemonSettings {
   // Said by the unit's own command line as well, it would be said twice.
   const said = new Set(line.split(/\s+/).map((word) => word.replace(/^--?/, '').split('=', 1)[0]));
-  const flags = oldDropIn(facts).flags.filter((flag) => !said.has(flag.split('=', 1)[0]));
-  return flags.length === 0 ? present : joined(present, settingsOfFlags(flags));
+  const flags = parseDockerMachineDropIn(facts).flags.filter((flag) => !said.has(flag.split('=', 1)[0]));
+  return flags.length === 0 ? present : mergeForeignSettings(present, daemonSettingsFromFlags(flags));
 }
 
 /** The old tool's drop-in goes, but for variables that our own file does not set. */
-function oldDropInFile(
+function dockerMachineDropInFile(
   facts: Pick<Facts, 'unit'>,
   { env }: EngineSpec,
 ): RemoteFile | { path: string; content: undefined } {
   const names = new Set(env.map((pair) => pair.split('=', 1)[0]));
-  const left = oldDropIn(facts).environment.filter((pair) => !names.has(pair.split('=', 1)[0]));
-  if (left.length === 0) return { path: OLD_DROP_IN, content: undefined };
-  return { path: OLD_DROP_IN, mode: '644', content: oldEnvironment(left) };
+  const left = parseDockerMachineDropIn(facts).environment.filter((pair) => !names.has(pair.split('=', 1)[0]));
+  if (left.length === 0) return { path: DOCKER_MACHINE_DROP_IN, content: undefined };
+  return { path: DOCKER_MACHINE_DROP_IN, mode: '644', content: formatEnvironmentDropIn(left) };
 }
 
 /** What the unit listened on moves into daemon.json; where neither says anything, dockerd's own default does. */
-function socketsOf({ sockets }: EngineCommand, foreign: Settings): readonly string[] {
+function socketsOf({ sockets }: EngineCommand, foreign: DaemonSettings): readonly string[] {
   if (sockets.length > 0) return sockets;
   return foreign.hosts === undefined ? ['unix:///var/run/docker.sock'] : [];
 }
 
 /** systemd's EnvironmentFile format: double quotes, in which a backslash takes the next character as it is. */
-function environmentLine(pair: string): string {
+function formatEnvironmentLine(pair: string): string {
   const equals = pair.indexOf('=');
   return `${pair.slice(0, equals)}="${pair.slice(equals + 1).replaceAll(/["\\$`]/g, String.raw`\$&`)}"\n`;
 }
@@ -307,7 +321,7 @@ function changedFiles(
 type EngineEffect = { readonly engine: 'restart' | 'start' | 'later' | 'none'; readonly enable: boolean };
 
 /** What an engine finds again, or can change, only where no container runs. */
-const UNDER_CONTAINERS = `
+const CONTAINER_STOPPING_KEYS = `
   data-root graph exec-root storage-driver storage-opts features userns-remap exec-opts
   containerd containerd-namespace containerd-plugin-namespace
   bridge bip fixed-cidr fixed-cidr-v6 default-gateway default-gateway-v6 default-address-pools
@@ -316,12 +330,12 @@ const UNDER_CONTAINERS = `
   .split(/\s+/);
 
 /** Whether containers can run on while the engine restarts for these files. */
-function containersIn(facts: Facts, files: Step['files'], where: string): 'keep' | 'stop' {
+function containerImpactOf(facts: Facts, files: Step['files'], where: string): 'keep' | 'stop' {
   const file = files.find(({ path }) => path === DAEMON_JSON);
   if (!file) return 'keep';
-  const before = withOldFlags(parseDaemonJson(facts.daemonJson, where), facts, commandOf(facts));
+  const before = withDockerMachineFlags(parseDaemonJson(facts.daemonJson, where), facts, engineCommandOf(facts));
   const after = parseDaemonJson(file.content, where);
-  return UNDER_CONTAINERS.every((key) => isDeepStrictEqual(before[key], after[key])) ? 'keep' : 'stop';
+  return CONTAINER_STOPPING_KEYS.every((key) => isDeepStrictEqual(before[key], after[key])) ? 'keep' : 'stop';
 }
 
 function configureStep(files: Step['files'], { engine, enable }: EngineEffect, containers: 'keep' | 'stop'): Step {
@@ -352,17 +366,19 @@ export function ownerOf({ slipwayState }: Facts): { readonly id: string; readonl
   return typeof id === 'string' && typeof name === 'string' ? { id, name } : undefined;
 }
 
-function ownershipIn(state: string | undefined): Ownership | undefined {
+function parseOwnership(state: string | undefined): DaemonJsonOwnership | undefined {
   const parsed = parseState(state);
   if (!parsed) return undefined;
   const { settings = {}, replaced = {}, made = false } = parsed;
   return { settings, replaced, made };
 }
 
-function parseState(state: string | undefined): Partial<Ownership & { id: string; name: string }> | undefined {
+function parseState(
+  state: string | undefined,
+): Partial<DaemonJsonOwnership & { id: string; name: string }> | undefined {
   if (state === undefined) return undefined;
   try {
-    return JSON.parse(state) as Partial<Ownership & { id: string; name: string }>;
+    return JSON.parse(state) as Partial<DaemonJsonOwnership & { id: string; name: string }>;
   } catch (error) {
     // Cut off or edited: it is written anew, and what was ours counts as theirs.
     if (error instanceof SyntaxError) return undefined;
@@ -370,7 +386,7 @@ function parseState(state: string | undefined): Partial<Ownership & { id: string
   }
 }
 
-function json(value: Settings | object): string {
+function formatJson(value: DaemonSettings | object): string {
   return `${JSON.stringify(value, null, 2)}\n`;
 }
 

@@ -1,7 +1,7 @@
 import { createTar } from 'nanotar';
 import { SlipwayError } from '../errors.ts';
 import type { Log } from '../progress.ts';
-import { assignments, sh, type Shell } from '../ssh/shell.ts';
+import { formatAssignments, sh, type Shell } from '../ssh/shell.ts';
 import type { SshSession } from '../ssh/connection.ts';
 import { lastLines, type Become } from './facts.ts';
 import type { Step } from './step.ts';
@@ -34,32 +34,32 @@ export async function applyStep(
   const [bootstrap, script] = await Promise.all([template('bootstrap.sh'), template(step.template)]);
   const archive = createTar([
     // Variables of the script, not of its environment: its children need none of them.
-    { name: 'script', data: assignments(step.variables) + script },
+    { name: 'script', data: formatAssignments(step.variables) + script },
     { name: 'files/', attrs: { mode: '700' } },
     ...step.files.flatMap(({ content }, index) =>
       content === undefined ? [] : [{ name: `files/${index}`, data: content, attrs: { mode: '600' } }],
     ),
   ]);
   const password = become === 'password' ? Buffer.from(`${sudoPassword ?? ''}\n`) : Buffer.alloc(0);
-  const { code, stdout, stderr } = await session.exec(asRoot(become, bootstrap.trimEnd()), {
+  const { code, stdout, stderr } = await session.exec(rootCommand(become, bootstrap.trimEnd()), {
     label: step.template,
     stdin: Buffer.concat([password, archive, END_OF_ARCHIVE]),
     onLine: log,
   });
-  if (code !== 0) throw stepFailed(step, address, code, stdout, stderr);
+  if (code !== 0) throw stepFailedError(step, address, code, stdout, stderr);
 }
 
 /** Two blocks of zeros. The library writes whole records, which may end in one alone: tar would complain of it. */
 const END_OF_ARCHIVE = Buffer.alloc(1024);
 
-function asRoot(become: Become, script: string): Shell {
+function rootCommand(become: Become, script: string): Shell {
   if (become === 'root') return sh`sh -c ${script}`;
   // -k asks for the password even if sudo remembers one: what stands first on stdin must be what sudo reads.
   return become === 'sudo' ? sh`sudo -n sh -c ${script}` : sh`sudo -k -S -p ${''} sh -c ${script}`;
 }
 
 /** Templates say in a line that begins with `!!` what went wrong; without one there is only the exit status to tell. */
-function stepFailed(step: Step, address: string, code: number, stdout: string, stderr: string): SlipwayError {
+function stepFailedError(step: Step, address: string, code: number, stdout: string, stderr: string): SlipwayError {
   const output = `${stdout}\n${stderr}`;
   const reason =
     lastLines(stderr, 200)

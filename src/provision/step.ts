@@ -33,7 +33,7 @@ export type PlannedStep = {
   readonly files: readonly { readonly path: string; readonly change: 'write' | 'remove' }[];
 };
 
-export function shownPlan(plan: Plan): readonly PlannedStep[] {
+export function toPlannedSteps(plan: Plan): readonly PlannedStep[] {
   return plan.map(({ id, title, template, variables, files }) => ({
     id,
     title,

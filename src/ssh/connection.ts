@@ -2,13 +2,20 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import ssh2, { type AnyAuthMethod, type ClientChannel, type ConnectConfig } from 'ssh2';
-import { canceled, SlipwayError, systemCode } from '../errors.ts';
-import { judgeHostKey, keyLine, knownKeys, shownKey, type Expectation, type Judgement } from './host-key.ts';
+import { canceledError, SlipwayError, systemCode } from '../errors.ts';
+import {
+  verifyHostKey,
+  toPublicKeyLine,
+  findKnownKeys,
+  formatKey,
+  type HostKeyExpectation,
+  type HostKeyVerdict,
+} from './host-key.ts';
 import type { SshHop, SshTarget } from '../machine/model.ts';
 import type { Shell } from './shell.ts';
 
 /** How a remote command ended. A non-zero code is an answer, not an error: what it means is the caller's to say. */
-export type Exit = { readonly code: number; readonly stdout: string; readonly stderr: string };
+export type ExecResult = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
 /** Two halves in OpenSSH's formats: its private key file, and the line of an authorized_keys. */
 export type KeyPair = { readonly private: string; readonly public: string };
@@ -16,72 +23,72 @@ export type KeyPair = { readonly private: string; readonly public: string };
 export type SshSession = AsyncDisposable & {
   /** The keys that this route showed, now pinned: first the target's, then the jump host's. */
   readonly hostKey: string;
-  readonly jumpKey: string | undefined;
+  readonly jumpHostKey: string | undefined;
   /** Rejects only when the connection is lost (SSH_LOST) or the user stopped (CANCELED). */
   exec(
     command: Shell,
     how: { readonly label: string; readonly stdin?: string | Uint8Array; readonly onLine?: (line: string) => void },
-  ): Promise<Exit>;
+  ): Promise<ExecResult>;
 };
 
 /** The user's side of a connection, and who wants to hear of it. */
-export type SshClientSide = {
+export type SshClientOptions = {
   readonly userHome: string;
   /** SSH_AUTH_SOCK. */
-  readonly agent: string | undefined;
+  readonly agentSocket: string | undefined;
   readonly signal: AbortSignal;
   readonly debug: (line: string) => void;
 };
 
 /** Told of each hop's key before anything else is said over the connection. */
-export type OnHostKey = (hop: SshHop, key: string, judgement: Judgement) => void;
+export type HostKeyListener = (hop: SshHop, key: string, judgement: HostKeyVerdict) => void;
 
-export type Connect = (target: SshTarget, side: SshClientSide, onHostKey: OnHostKey) => Promise<SshSession>;
+export type ConnectSsh = (target: SshTarget, side: SshClientOptions, onHostKey: HostKeyListener) => Promise<SshSession>;
 
 const CONNECT_SECONDS = 20;
 /** A dead line is noticed after 15 s of silence, however long the command on it takes. */
 const KEEPALIVE = { keepaliveInterval: 5_000, keepaliveCountMax: 3 };
 
-export const connect: Connect = async (target, side, onHostKey) => {
+export const connectSsh: ConnectSsh = async (target, side, onHostKey) => {
   const started = performance.now();
-  const keys = await identities(target, side);
-  const gate = target.jump && (await openHop(target.jump, keys, side, onHostKey, async () => undefined));
+  const keys = await loadIdentities(target, side);
+  const gate = target.jump && (await connectHop(target.jump, keys, side, onHostKey, async () => undefined));
   try {
-    const line = await openHop(
+    const line = await connectHop(
       target,
       keys,
       side,
       onHostKey,
-      async () => gate && through(gate.client, target, side.signal),
+      async () => gate && openTunnel(gate.client, target, side.signal),
     );
-    side.debug(`ssh ${target.user}@${target.address}:${target.port} connected in ${elapsed(started)}`);
-    return sessionOn(line.client, line.key, gate, target, side);
+    side.debug(`ssh ${target.user}@${target.address}:${target.port} connected in ${formatElapsed(started)}`);
+    return createSession(line.client, line.key, gate, target, side);
   } catch (error) {
     gate?.client.destroy();
     throw error;
   }
 };
 
-type Line = { readonly client: ssh2.Client; readonly key: string };
+type SshConnection = { readonly client: ssh2.Client; readonly key: string };
 
 /**
  * One hop, from the socket to the login. A bare fingerprint does not tell the kind of its key, and a host with several shows
  * the one that it is asked for: so before such a fingerprint is called wrong, the other kinds are asked for as well.
  */
-async function openHop(
+async function connectHop(
   hop: SshHop,
-  keys: Identities,
-  side: SshClientSide,
-  onHostKey: OnHostKey,
+  identities: SshIdentities,
+  side: SshClientOptions,
+  onHostKey: HostKeyListener,
   dial: () => Promise<Duplex | undefined>,
-): Promise<Line> {
+): Promise<SshConnection> {
   const asked = hop.hostKey !== undefined || hop.expectedKey !== undefined;
-  const { known, revoked } = asked ? { known: [], revoked: [] } : await knownKeys(hop, side.userHome);
-  const expectation = { pinned: hop.hostKey, birth: hop.birthKey, expected: hop.expectedKey, known, revoked };
+  const { known, revoked } = asked ? { known: [], revoked: [] } : await findKnownKeys(hop, side.userHome);
+  const expectation = { pinned: hop.hostKey, bootstrap: hop.birthKey, expected: hop.expectedKey, known, revoked };
   let refusal: SlipwayError | undefined;
   for (const algorithms of hostKeyAlgorithms(expectation)) {
     try {
-      return await openLine(hop, { keys, side, onHostKey, expectation, algorithms, sock: await dial() });
+      return await openConnection(hop, { identities, side, onHostKey, expectation, algorithms, sock: await dial() });
     } catch (error) {
       if (!(error instanceof SlipwayError) || error.code !== 'HOST_KEY') throw error;
       refusal ??= error;
@@ -90,24 +97,27 @@ async function openHop(
   throw refusal;
 }
 
-type Opening = {
-  readonly keys: Identities;
-  readonly side: SshClientSide;
-  readonly onHostKey: OnHostKey;
-  readonly expectation: Expectation;
+type ConnectAttempt = {
+  readonly identities: SshIdentities;
+  readonly side: SshClientOptions;
+  readonly onHostKey: HostKeyListener;
+  readonly expectation: HostKeyExpectation;
   /** None: whatever kind of host key ssh2 likes best. */
   readonly algorithms: readonly ssh2.ServerHostKeyAlgorithm[];
   readonly sock: Duplex | undefined;
 };
 
-function openLine(hop: SshHop, { keys, side, onHostKey, expectation, algorithms, sock }: Opening): Promise<Line> {
+function openConnection(
+  hop: SshHop,
+  { identities, side, onHostKey, expectation, algorithms, sock }: ConnectAttempt,
+): Promise<SshConnection> {
   const client = new ssh2.Client();
   let key = '';
-  let judgement: Judgement | undefined;
-  return new Promise<Line>((resolve, reject) => {
+  let judgement: HostKeyVerdict | undefined;
+  return new Promise<SshConnection>((resolve, reject) => {
     const stop = (): void => {
       client.destroy();
-      reject(canceled());
+      reject(canceledError());
     };
     if (side.signal.aborted) return stop();
     side.signal.addEventListener('abort', stop, { once: true });
@@ -123,10 +133,10 @@ function openLine(hop: SshHop, { keys, side, onHostKey, expectation, algorithms,
       if (error.level === 'agent') return side.debug(`ssh ${hop.address}: ${error.message}`);
       side.signal.removeEventListener('abort', stop);
       client.destroy();
-      if (judgement?.verdict === 'refused') reject(keyRefused(hop, key, judgement.wanted));
+      if (judgement?.verdict === 'refused') reject(keyRefusedError(hop, key, judgement.wanted));
       else if (algorithms.length > 0 && /no matching host key/.test(error.message))
-        reject(keyMissing(hop, expectation));
-      else reject(connectError(hop, keys, error));
+        reject(keyMissingError(hop, expectation));
+      else reject(connectError(hop, identities, error));
     });
     client.connect({
       ...(sock ? { sock } : { host: hop.address, port: hop.port }),
@@ -135,13 +145,13 @@ function openLine(hop: SshHop, { keys, side, onHostKey, expectation, algorithms,
       ...KEEPALIVE,
       ...(algorithms.length > 0 ? { algorithms: { serverHostKey: [...algorithms] } } : {}),
       hostVerifier: (blob: Buffer) => {
-        key = keyLine(blob);
-        judgement = judgeHostKey(key, expectation);
+        key = toPublicKeyLine(blob);
+        judgement = verifyHostKey(key, expectation);
         if (judgement.verdict !== 'refused') onHostKey(hop, key, judgement);
         return judgement.verdict !== 'refused';
       },
       // @types/ssh2 lacks the array form of authHandler, which ssh2 documents.
-      authHandler: keys.methods(hop.user) as unknown as NonNullable<ConnectConfig['authHandler']>,
+      authHandler: identities.authMethods(hop.user) as unknown as NonNullable<ConnectConfig['authHandler']>,
     });
     // What is said is short and answered: held back for more, as TCP does, each message waits for the other side's delayed ACK, 40 ms.
     client.setNoDelay(true);
@@ -150,7 +160,7 @@ function openLine(hop: SshHop, { keys, side, onHostKey, expectation, algorithms,
 
 const ECDSA = ['ecdsa-sha2-nistp256', 'ecdsa-sha2-nistp384', 'ecdsa-sha2-nistp521'] as const;
 const RSA = ['rsa-sha2-512', 'rsa-sha2-256'] as const;
-const COMPARABLE: ReadonlySet<string> = new Set(['ssh-ed25519', ...ECDSA, ...RSA]);
+const COMPARABLE_ALGORITHMS: ReadonlySet<string> = new Set(['ssh-ed25519', ...ECDSA, ...RSA]);
 
 /**
  * The kinds of host key to ask for, one attempt a row: the kind that we can compare with, where we know it, since with a key to
@@ -160,15 +170,15 @@ function hostKeyAlgorithms({
   pinned,
   expected,
   known,
-}: Expectation): readonly (readonly ssh2.ServerHostKeyAlgorithm[])[] {
+}: HostKeyExpectation): readonly (readonly ssh2.ServerHostKeyAlgorithm[])[] {
   if (pinned === undefined && expected !== undefined && !expected.includes(' ')) return [[], ECDSA, RSA];
   const lines = pinned !== undefined ? [pinned] : expected !== undefined ? [expected] : known;
   const types = [...new Set(lines.map((line) => line.split(' ')[0] ?? ''))];
   const algorithms = types.flatMap((type) => (type === 'ssh-rsa' ? RSA : [type]));
-  return [algorithms.filter((name): name is ssh2.ServerHostKeyAlgorithm => COMPARABLE.has(name))];
+  return [algorithms.filter((name): name is ssh2.ServerHostKeyAlgorithm => COMPARABLE_ALGORITHMS.has(name))];
 }
 
-function through(client: ssh2.Client, { address, port }: SshHop, signal: AbortSignal): Promise<Duplex> {
+function openTunnel(client: ssh2.Client, { address, port }: SshHop, signal: AbortSignal): Promise<Duplex> {
   return new Promise((resolve, reject) => {
     const failed = (why: string, cause?: unknown): void =>
       reject(
@@ -180,7 +190,7 @@ function through(client: ssh2.Client, { address, port }: SshHop, signal: AbortSi
     const timer = setTimeout(() => failed(`no answer within ${CONNECT_SECONDS} s`), CONNECT_SECONDS * 1000);
     const stop = (): void => {
       clearTimeout(timer);
-      reject(canceled());
+      reject(canceledError());
     };
     if (signal.aborted) return stop();
     signal.addEventListener('abort', stop, { once: true });
@@ -193,17 +203,17 @@ function through(client: ssh2.Client, { address, port }: SshHop, signal: AbortSi
   });
 }
 
-function sessionOn(
+function createSession(
   client: ssh2.Client,
   hostKey: string,
-  gate: Line | undefined,
+  gate: SshConnection | undefined,
   target: SshTarget,
-  side: SshClientSide,
+  side: SshClientOptions,
 ): SshSession {
   return {
     hostKey,
-    jumpKey: gate?.key,
-    exec: (command, how) => execute(client, command, how, target, side),
+    jumpHostKey: gate?.key,
+    exec: (command, how) => runRemoteCommand(client, command, how, target, side),
     async [Symbol.asyncDispose]() {
       client.end();
       gate?.client.end();
@@ -211,23 +221,23 @@ function sessionOn(
   };
 }
 
-function execute(
+function runRemoteCommand(
   client: ssh2.Client,
   command: Shell,
   { label, stdin, onLine }: Parameters<SshSession['exec']>[1],
   target: SshTarget,
-  { signal, debug }: SshClientSide,
-): Promise<Exit> {
+  { signal, debug }: SshClientOptions,
+): Promise<ExecResult> {
   const started = performance.now();
-  return new Promise<Exit>((resolve, reject) => {
+  return new Promise<ExecResult>((resolve, reject) => {
     const settle = (act: () => void): void => {
       client.removeListener('close', lost);
       signal.removeEventListener('abort', stop);
       act();
     };
-    const lost = (): void => settle(() => reject(connectionLost(target, label)));
+    const lost = (): void => settle(() => reject(connectionLostError(target, label)));
     const stop = (): void => {
-      settle(() => reject(canceled()));
+      settle(() => reject(canceledError()));
       client.destroy();
     };
     if (signal.aborted) return stop();
@@ -235,8 +245,8 @@ function execute(
     signal.addEventListener('abort', stop, { once: true });
     const running = (error: Error | undefined, channel: ClientChannel): void => {
       if (error) return lost();
-      const stdout = gather(channel, onLine);
-      const stderr = gather(channel.stderr, onLine);
+      const stdout = collectOutput(channel, onLine);
+      const stderr = collectOutput(channel.stderr, onLine);
       let code: number | undefined;
       channel.on('exit', (status: number | null) => {
         // A null status is death by a signal, for which shells use 128 and more.
@@ -244,7 +254,7 @@ function execute(
       });
       channel.on('close', () => {
         if (code === undefined) return lost();
-        debug(`ssh ${target.address} [${label}] ${command} -> exit ${code} in ${elapsed(started)}`);
+        debug(`ssh ${target.address} [${label}] ${command} -> exit ${code} in ${formatElapsed(started)}`);
         const ended = { code, stdout: stdout(), stderr: stderr() };
         settle(() => resolve(ended));
       });
@@ -262,7 +272,7 @@ function execute(
 }
 
 /** Keeps the text; hands out whole lines as they come, the last of a line's carriage returns being what a terminal shows. */
-function gather(stream: NodeJS.ReadableStream, onLine: ((line: string) => void) | undefined): () => string {
+function collectOutput(stream: NodeJS.ReadableStream, onLine: ((line: string) => void) | undefined): () => string {
   let text = '';
   let rest = '';
   stream.setEncoding('utf8');
@@ -276,20 +286,20 @@ function gather(stream: NodeJS.ReadableStream, onLine: ((line: string) => void) 
   return () => text;
 }
 
-type Identities = {
-  readonly methods: (username: string) => readonly AnyAuthMethod[];
-  readonly shown: string;
+type SshIdentities = {
+  readonly authMethods: (username: string) => readonly AnyAuthMethod[];
+  readonly description: string;
   readonly locked: readonly string[];
 };
 
 /** The key that was named, else the agent's keys, then the files that OpenSSH tries. */
-async function identities(target: SshTarget, { agent, userHome }: SshClientSide): Promise<Identities> {
+async function loadIdentities(target: SshTarget, { agentSocket, userHome }: SshClientOptions): Promise<SshIdentities> {
   const usual = ['id_ed25519', 'id_ecdsa', 'id_rsa'].map((name) => join(userHome, '.ssh', name));
   const files = target.keyFile === undefined ? usual : [target.keyFile];
   const keys: { readonly path: string; readonly text: Buffer }[] = [];
   const locked: string[] = [];
   for (const path of files) {
-    const text = await readKey(path, target.keyFile !== undefined);
+    const text = await readKeyFile(path, target.keyFile !== undefined);
     if (!text) continue;
     const parsed = ssh2.utils.parseKey(text);
     // A public key parses as well.
@@ -299,37 +309,41 @@ async function identities(target: SshTarget, { agent, userHome }: SshClientSide)
     else if (/encrypted|passphrase/i.test(unusable)) locked.push(path);
     else if (target.keyFile !== undefined) {
       throw new SlipwayError('USAGE', `${path} is not a private key that SSH can use: ${unusable}`, {
-        hint: CHECK_KEY,
+        hint: CHECK_KEY_HINT,
       });
     }
   }
-  const named = [...(agent === undefined ? [] : ['the SSH agent']), ...keys.map(({ path }) => path)];
+  const named = [...(agentSocket === undefined ? [] : ['the SSH agent']), ...keys.map(({ path }) => path)];
   return {
-    shown: named.join(', ') || 'none',
+    description: named.join(', ') || 'none',
     locked,
-    methods(username) {
+    authMethods(username) {
       const byFile = keys.map(({ text }): AnyAuthMethod => ({ type: 'publickey', username, key: text }));
-      const byAgent: AnyAuthMethod[] = agent === undefined ? [] : [{ type: 'agent', username, agent }];
+      const byAgent: AnyAuthMethod[] =
+        agentSocket === undefined ? [] : [{ type: 'agent', username, agent: agentSocket }];
       // A server hangs up after a few wrong keys, so the one that the user named goes first.
       return target.keyFile === undefined ? [...byAgent, ...byFile] : [...byFile, ...byAgent];
     },
   };
 }
 
-const CHECK_KEY = 'Name a private key file with --generic-ssh-key';
+const CHECK_KEY_HINT = 'Name a private key file with --generic-ssh-key';
 
-async function readKey(path: string, required: boolean): Promise<Buffer | undefined> {
+async function readKeyFile(path: string, required: boolean): Promise<Buffer | undefined> {
   return readFile(path).catch((error: unknown) => {
     if (!required && systemCode(error) === 'ENOENT') return undefined;
     const why = systemCode(error) === 'ENOENT' ? 'there is no such file' : (error as Error).message;
-    throw new SlipwayError('USAGE', `The SSH key ${path} can't be read: ${why}`, { hint: CHECK_KEY, cause: error });
+    throw new SlipwayError('USAGE', `The SSH key ${path} can't be read: ${why}`, {
+      hint: CHECK_KEY_HINT,
+      cause: error,
+    });
   });
 }
 
-function keyRefused(hop: SshHop, offered: string, wanted: readonly string[]): SlipwayError {
+function keyRefusedError(hop: SshHop, offered: string, wanted: readonly string[]): SlipwayError {
   return new SlipwayError(
     'HOST_KEY',
-    `${hop.address} showed the host key ${shownKey(offered)}, ${wanted.length === 0 ? 'which your known_hosts has revoked' : `not ${wanted.map(shownKey).join(' or ')}`}`,
+    `${hop.address} showed the host key ${formatKey(offered)}, ${wanted.length === 0 ? 'which your known_hosts has revoked' : `not ${wanted.map(formatKey).join(' or ')}`}`,
     {
       hint: newKeyHint(keyFileKind(offered)),
     },
@@ -337,11 +351,11 @@ function keyRefused(hop: SshHop, offered: string, wanted: readonly string[]): Sl
 }
 
 /** A key of the kind that we know is no longer, or never was, among the host's. */
-function keyMissing(hop: SshHop, { pinned, expected, known }: Expectation): SlipwayError {
+function keyMissingError(hop: SshHop, { pinned, expected, known }: HostKeyExpectation): SlipwayError {
   const wanted = [pinned ?? expected ?? known].flat();
   return new SlipwayError(
     'HOST_KEY',
-    `${hop.address} has no host key of the kind of ${wanted.map(shownKey).join(' or ')}`,
+    `${hop.address} has no host key of the kind of ${wanted.map(formatKey).join(' or ')}`,
     {
       hint: newKeyHint('*'),
     },
@@ -356,19 +370,19 @@ function keyFileKind(key: string): string {
   return /ecdsa/.test(key) ? 'ecdsa' : /rsa/.test(key) ? 'rsa' : 'ed25519';
 }
 
-function connectionLost(target: SshTarget, label: string): SlipwayError {
+function connectionLostError(target: SshTarget, label: string): SlipwayError {
   return new SlipwayError('SSH_LOST', `The SSH connection to ${target.address} broke while this ran: ${label}`, {
     hint: 'Run the same command again: it goes on where this one stopped',
   });
 }
 
-function connectError(hop: SshHop, keys: Identities, error: Error & { level?: string }): SlipwayError {
+function connectError(hop: SshHop, keys: SshIdentities, error: Error & { level?: string }): SlipwayError {
   const where = `${hop.address}:${hop.port}`;
   if (error.level === 'client-authentication') {
     const locked = keys.locked.length > 0 ? `; ${keys.locked.join(', ')} has a passphrase` : '';
     return new SlipwayError(
       'SSH_REFUSED',
-      `${hop.user}@${where} accepted none of the keys offered (${keys.shown}${locked})`,
+      `${hop.user}@${where} accepted none of the keys offered (${keys.description}${locked})`,
       {
         hint:
           keys.locked.length > 0
@@ -397,12 +411,12 @@ function connectError(hop: SshHop, keys: Identities, error: Error & { level?: st
   });
 }
 
-function elapsed(since: number): string {
+function formatElapsed(since: number): string {
   return `${((performance.now() - since) / 1000).toFixed(2)} s`;
 }
 
 /** Of one key in 256 the library drops a leading zero, and nobody can read it: such a one is made again. */
-export function newKeyPair(comment: string): KeyPair {
+export function generateKeyPair(comment: string): KeyPair {
   for (;;) {
     const pair = ssh2.utils.generateKeyPairSync('ed25519', { comment });
     if (!(ssh2.utils.parseKey(pair.private) instanceof Error)) return pair;

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import type { SshHop } from '../machine/model.ts';
 
 /** What we hold against the key that a host shows. Lines are `type base64`, as in a known_hosts file. */
-export type Expectation = {
+export type HostKeyExpectation = {
   readonly pinned: string | undefined;
   /** Beside the pinned key, until that has replaced it. */
-  readonly birth?: string | undefined;
+  readonly bootstrap?: string | undefined;
   /** A fingerprint `SHA256:…` or a public key, given by the user. */
   readonly expected: string | undefined;
   /** What the user's own known_hosts says of this address. */
@@ -16,25 +16,32 @@ export type Expectation = {
   readonly revoked: readonly string[];
 };
 
-export type Judgement =
+export type HostKeyVerdict =
   | { readonly verdict: 'accepted'; readonly because: 'pinned' | 'expected' | 'known' }
   | { readonly verdict: 'first-seen' }
   | { readonly verdict: 'refused'; readonly wanted: readonly string[] };
 
 /** A pinned key rules alone, then a given one, then known_hosts; only where all three are silent is a key first seen. */
-export function judgeHostKey(offered: string, { pinned, birth, expected, known, revoked }: Expectation): Judgement {
+export function verifyHostKey(
+  offered: string,
+  { pinned, bootstrap, expected, known, revoked }: HostKeyExpectation,
+): HostKeyVerdict {
   if (revoked.includes(offered)) return { verdict: 'refused', wanted: [] };
-  if (pinned !== undefined) return verdict(offered === pinned || offered === birth, 'pinned', [pinned]);
-  if (expected !== undefined) return verdict(isOf(offered, expected), 'expected', [expected]);
-  if (known.length > 0) return verdict(known.includes(offered), 'known', known);
+  if (pinned !== undefined) return toVerdict(offered === pinned || offered === bootstrap, 'pinned', [pinned]);
+  if (expected !== undefined) return toVerdict(isExpectedKey(offered, expected), 'expected', [expected]);
+  if (known.length > 0) return toVerdict(known.includes(offered), 'known', known);
   return { verdict: 'first-seen' };
 }
 
-function verdict(accepted: boolean, because: 'pinned' | 'expected' | 'known', wanted: readonly string[]): Judgement {
+function toVerdict(
+  accepted: boolean,
+  because: 'pinned' | 'expected' | 'known',
+  wanted: readonly string[],
+): HostKeyVerdict {
   return accepted ? { verdict: 'accepted', because } : { verdict: 'refused', wanted };
 }
 
-function isOf(offered: string, expected: string): boolean {
+function isExpectedKey(offered: string, expected: string): boolean {
   if (expected.startsWith('SHA256:')) return fingerprint(offered) === expected.replace(/=+$/, '');
   return offered === expected.split(' ').slice(0, 2).join(' ');
 }
@@ -46,22 +53,22 @@ export function fingerprint(key: string): string {
 }
 
 /** A key or fingerprint as people compare it: `ssh-ed25519 SHA256:…`. */
-export function shownKey(key: string): string {
+export function formatKey(key: string): string {
   return key.includes(' ') ? `${key.split(' ')[0]} ${fingerprint(key)}` : key;
 }
 
 /** The raw key blob of the SSH handshake -> `type base64`. The type is the blob's first length-prefixed string. */
-export function keyLine(blob: Buffer): string {
+export function toPublicKeyLine(blob: Buffer): string {
   const type = blob.subarray(4, 4 + blob.readUInt32BE(0)).toString('latin1');
   return `${type} ${blob.toString('base64')}`;
 }
 
 /** A known_hosts line for this hop; other ports than 22 stand in brackets. */
 export function knownHostsLine(hop: SshHop): string {
-  return hop.hostKey === undefined ? '' : `${lookupName(hop)} ${hop.hostKey}\n`;
+  return hop.hostKey === undefined ? '' : `${knownHostsName(hop)} ${hop.hostKey}\n`;
 }
 
-function lookupName({ address, port }: SshHop): string {
+function knownHostsName({ address, port }: SshHop): string {
   return port === 22 ? address : `[${address}]:${port}`;
 }
 
@@ -69,9 +76,12 @@ function lookupName({ address, port }: SshHop): string {
  * The keys that the user's own known_hosts files hold for this hop. `ssh-keygen` reads them because it knows hashed names,
  * patterns and revocations; where it is missing there is nothing to know.
  */
-export async function knownKeys(hop: SshHop, userHome: string): Promise<Pick<Expectation, 'known' | 'revoked'>> {
+export async function findKnownKeys(
+  hop: SshHop,
+  userHome: string,
+): Promise<Pick<HostKeyExpectation, 'known' | 'revoked'>> {
   const files = [join(userHome, '.ssh', 'known_hosts'), '/etc/ssh/ssh_known_hosts'];
-  const found = await Promise.all(files.map((file) => askKeygen(lookupName(hop), file)));
+  const found = await Promise.all(files.map((file) => runSshKeygen(knownHostsName(hop), file)));
   const lines = found.join('').split('\n');
   const REVOKED = '@revoked ';
   return {
@@ -85,7 +95,7 @@ function keyOfLine(line: string): string {
   return line.split(' ').slice(1, 3).join(' ');
 }
 
-function askKeygen(name: string, file: string): Promise<string> {
+function runSshKeygen(name: string, file: string): Promise<string> {
   return new Promise((resolve) => {
     // Exit status 1 means that the file has no such host, or that there is no such file.
     execFile('ssh-keygen', ['-F', name, '-f', file], (_error, stdout) => resolve(stdout));

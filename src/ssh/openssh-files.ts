@@ -1,12 +1,12 @@
 /** What the user's own OpenSSH knows: hosts by name, and keys. For suggestions alone; nothing here decides how we connect. */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { localFileError, readIfThere } from '../computer/files.ts';
+import { localFileError, readFileIfExists } from '../computer/files.ts';
 import type { Computer } from '../computer/computer.ts';
 import { systemCode } from '../errors.ts';
 
 /** A host that has a name of its own in `~/.ssh/config`. */
-export type KnownHost = {
+export type SshConfigHost = {
   readonly alias: string;
   readonly address: string;
   readonly user: string | undefined;
@@ -20,25 +20,25 @@ function sshFolder({ env, platform }: Computer): string {
   return join((platform === 'win32' ? env.USERPROFILE : env.HOME) ?? '', '.ssh');
 }
 
-export async function knownHosts(computer: Computer): Promise<readonly KnownHost[]> {
-  const text = await readIfThere(join(sshFolder(computer), 'config'));
+export async function listSshConfigHosts(computer: Computer): Promise<readonly SshConfigHost[]> {
+  const text = await readFileIfExists(join(sshFolder(computer), 'config'));
   if (text === undefined) return [];
   const { default: SSHConfig } = await import('ssh-config');
   const config = SSHConfig.parse(text);
-  return hostNames(text).map((alias) => hostOf(alias, config.compute(alias), computer));
+  return parseHostNames(text).map((alias) => toSshConfigHost(alias, config.compute(alias), computer));
 }
 
 /** The names that an ssh_config has a Host for; patterns are none. */
-export function hostNames(text: string): readonly string[] {
+export function parseHostNames(text: string): readonly string[] {
   const names = [...text.matchAll(/^\s*Host\s*(?:\s|=)\s*(.+)$/gim)].flatMap(([, words = '']) =>
     words.split(/\s+/).filter((word) => /^[\w.-]+$/.test(word)),
   );
   return [...new Set(names)];
 }
 
-type Computed = Readonly<Record<string, string | string[]>>;
+type ComputedSshConfig = Readonly<Record<string, string | string[]>>;
 
-function hostOf(alias: string, values: Computed, computer: Computer): KnownHost {
+function toSshConfigHost(alias: string, values: ComputedSshConfig, computer: Computer): SshConfigHost {
   const one = (key: string): string | undefined => {
     const value = values[key];
     return (Array.isArray(value) ? value[0] : value) || undefined;
@@ -57,7 +57,7 @@ function hostOf(alias: string, values: Computed, computer: Computer): KnownHost 
 }
 
 /** Private keys in `~/.ssh`: those that have their public half beside them. */
-export async function keysThere(computer: Computer): Promise<readonly string[]> {
+export async function listSshKeys(computer: Computer): Promise<readonly string[]> {
   const folder = sshFolder(computer);
   const names = await readdir(folder).catch((error: unknown): readonly string[] => {
     if (systemCode(error) === 'ENOENT') return [];

@@ -23,7 +23,7 @@ export function sh(strings: TemplateStringsArray, ...values: readonly (string | 
 }
 
 /** A file of `NAME='value'` lines for a script to read with the `.` command. Always quoted, so it survives any value. */
-export function assignments(values: Readonly<Record<string, string>>): string {
+export function formatAssignments(values: Readonly<Record<string, string>>): string {
   return Object.entries(values)
     .map(([name, value]) => `${name}='${value.replaceAll("'", String.raw`'\''`)}'\n`)
     .join('');

@@ -4,24 +4,24 @@ import { join } from 'node:path';
 import { readFile } from 'node:fs/promises';
 import type { World } from '../operations/world.ts';
 import type { Store } from '../machine/store.ts';
-import { homeIn } from '../computer/slipway-home.ts';
+import { resolveSlipwayHome } from '../computer/slipway-home.ts';
 
 /** Where this package keeps what it brings besides its program. */
 export const packageFile = join(import.meta.dirname, '..', 'package.json');
-const templates = join(import.meta.dirname, '..', 'templates');
+const templatesFolder = join(import.meta.dirname, '..', 'templates');
 
 /** The folder of all that Slipway keeps. */
 export function slipwayHome(): string {
-  return homeIn(process.env, homedir());
+  return resolveSlipwayHome(process.env, homedir());
 }
 
 /** Where the old docker-machine keeps its machines. */
-export function oldStore(env: Readonly<Record<string, string | undefined>>, userHome: string): string {
+export function dockerMachineStorePath(env: Readonly<Record<string, string | undefined>>, userHome: string): string {
   return env.MACHINE_STORAGE_PATH || join(userHome, '.docker', 'machine');
 }
 
 /** What ends the work of this process. */
-export function interruption(): AbortController {
+export function createInterruptController(): AbortController {
   const interrupt = new AbortController();
   // Every machine at work listens for the end; Node takes more than ten for a leak, and says so to the user.
   setMaxListeners(0, interrupt.signal);
@@ -29,14 +29,14 @@ export function interruption(): AbortController {
 }
 
 /** The effects of this process on the world; where its machines are kept, what it shows and when it stops is the program's to say. */
-export function worldHere(
-  own: Pick<World, 'progress' | 'signal' | 'sudoPassword' | 'debug' | 'leaveSpare'> & {
+export function createWorld(
+  own: Pick<World, 'progress' | 'signal' | 'sudoPassword' | 'debug' | 'startSpareBuild'> & {
     readonly store: Store;
     /** See `Computer.records`. */
     readonly records?: string;
   },
 ): World {
-  const { records, ...given } = own;
+  const { records: storeHome, ...given } = own;
   const userHome = homedir();
   const { platform, arch, env } = process;
   return {
@@ -46,19 +46,19 @@ export function worldHere(
       arch,
       env,
       home: slipwayHome(),
-      ...(records === undefined ? {} : { records }),
-      templates,
+      ...(storeHome === undefined ? {} : { storeHome }),
+      templates: templatesFolder,
     },
-    connect: async (...call) => (await import('../ssh/connection.ts')).connect(...call),
-    newKeyPair: async (comment) => (await import('../ssh/connection.ts')).newKeyPair(comment),
-    template: (file) => readFile(join(templates, file), 'utf8'),
+    connect: async (...call) => (await import('../ssh/connection.ts')).connectSsh(...call),
+    newKeyPair: async (comment) => (await import('../ssh/connection.ts')).generateKeyPair(comment),
+    readTemplate: (file) => readFile(join(templatesFolder, file), 'utf8'),
     now: () => new Date(),
     userHome,
     sshAgent: env.SSH_AUTH_SOCK || undefined,
-    places: {
+    clientPaths: {
       dockerConfig: env.DOCKER_CONFIG || join(userHome, '.docker'),
       ssh: join(userHome, '.ssh'),
-      dockerMachine: oldStore(env, userHome),
+      dockerMachine: dockerMachineStorePath(env, userHome),
     },
   };
 }

@@ -1,4 +1,4 @@
-import type { BedHost } from '../bed/host.ts';
+import type { BedHost } from '../bed/bed-host.ts';
 
 /** One request as a provider's server saw it. `n` counts from 1; `params` is the decoded form or JSON body with query. */
 export type CloudCall = {
@@ -42,7 +42,7 @@ export type Cloud = AsyncDisposable & {
   /** Told when an answer has left. */
   onAnswered: (call: CloudCall) => void;
   /** Everything that was ever made and is alive, also what is not shown yet. */
-  alive(): readonly Resource[];
+  listAlive(): readonly Resource[];
   /** Milliseconds before something new is shown by calls that list or describe, and before a pending instance runs. */
   lateness: number;
   bootTime: number;

@@ -1,13 +1,13 @@
 import { BlockList, isIPv6 } from 'node:net';
 
-type Ports = readonly { readonly IPProtocol?: string; readonly ports?: readonly string[] }[];
+type FirewallPorts = readonly { readonly IPProtocol?: string; readonly ports?: readonly string[] }[];
 
 /** As far as it decides who may connect. */
 export type FirewallRule = {
   readonly network: string;
   readonly priority: number;
-  readonly allowed: Ports;
-  readonly denied: Ports;
+  readonly allowed: FirewallPorts;
+  readonly denied: FirewallPorts;
   readonly sourceRanges: readonly string[];
   /** Of all instances in its network where it names none. */
   readonly targetTags: readonly string[];
@@ -30,7 +30,7 @@ export const DEFAULT_RULES: readonly (FirewallRule & { readonly name: string })[
 ].map((rule) => ({ ...rule, network: 'default', priority: 65534, denied: [], targetTags: [] }));
 
 /** Whether this address may connect: the rule of the lowest number decides, of two that are equal the one that denies; without one, nobody. */
-export function admits(
+export function isConnectionAllowed(
   rules: readonly FirewallRule[],
   to: { readonly network: string; readonly tags: readonly string[] },
   from: { readonly address: string; readonly port: number },
@@ -38,7 +38,7 @@ export function admits(
   const [first] = rules
     .filter(({ network, targetTags, sourceRanges }) => {
       const isMeant = targetTags.length === 0 || targetTags.some((tag) => to.tags.includes(tag));
-      return network === to.network && isMeant && sourceRanges.some((range) => isIn(from.address, range));
+      return network === to.network && isMeant && sourceRanges.some((range) => isInRange(from.address, range));
     })
     .flatMap(({ priority, allowed, denied }) => [
       ...(hasPort(allowed, from.port) ? [{ priority, admits: true }] : []),
@@ -48,7 +48,7 @@ export function admits(
   return first?.admits ?? false;
 }
 
-function isIn(address: string, range: string): boolean {
+function isInRange(address: string, range: string): boolean {
   const [base = '', bits = ''] = range.split('/');
   const family = (one: string): 'ipv4' | 'ipv6' => (isIPv6(one) ? 'ipv6' : 'ipv4');
   if (family(base) !== family(address)) return false;
@@ -57,7 +57,7 @@ function isIn(address: string, range: string): boolean {
   return block.check(address, family(address));
 }
 
-function hasPort(all: Ports, port: number): boolean {
+function hasPort(all: FirewallPorts, port: number): boolean {
   return all.some(({ IPProtocol, ports }) => {
     if (IPProtocol !== 'tcp' && IPProtocol !== 'all') return false;
     if (ports === undefined) return true;

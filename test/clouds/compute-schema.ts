@@ -22,7 +22,7 @@ export type ApiCall = {
 };
 
 /** A request that the API does not know like this; `field` names the culprit. */
-export class Violation extends Error {
+export class SchemaViolation extends Error {
   readonly field: string;
   constructor(field: string, message: string) {
     super(`Invalid value for field '${field}': ${message}`);
@@ -30,64 +30,65 @@ export class Violation extends Error {
   }
 }
 
-export type Schema = { readonly name: string; check(request: ApiRequest): ApiCall };
+export type ApiSchema = { readonly name: string; check(request: ApiRequest): ApiCall };
 
-type Shape =
+type ValueShape =
   | { readonly kind: 'text'; readonly pattern?: RegExp; readonly words?: readonly string[] }
   | { readonly kind: 'int64' | 'int32' | 'number' | 'boolean' | 'any' }
-  | { readonly kind: 'list' | 'map'; readonly of: Shape }
-  | { readonly kind: 'object'; readonly fields: () => Fields };
-type Fields = Readonly<Record<string, { readonly shape: Shape; readonly required: boolean }>>;
+  | { readonly kind: 'list' | 'map'; readonly of: ValueShape }
+  | { readonly kind: 'object'; readonly fields: () => FieldShapes };
+type FieldShapes = Readonly<Record<string, { readonly shape: ValueShape; readonly required: boolean }>>;
 
-type Method = {
+type ApiMethod = {
   readonly id: string;
   readonly verb: string;
   readonly path: RegExp;
   readonly names: readonly string[];
-  readonly inPath: Readonly<Record<string, Shape>>;
-  readonly query: Fields;
-  readonly body: Shape | undefined;
+  readonly pathParams: Readonly<Record<string, ValueShape>>;
+  readonly query: FieldShapes;
+  readonly body: ValueShape | undefined;
 };
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
-function schemaOf(name: string, methods: readonly Method[], ways: ReadonlySet<string>): Schema {
+function buildSchema(name: string, methods: readonly ApiMethod[], ways: ReadonlySet<string>): ApiSchema {
   return {
     name,
     check({ method: verb, path, query, body }) {
       const method = methods.find((one) => one.verb === verb && one.path.test(path));
-      if (!method) throw new Violation('path', `${verb} ${path} is no method of the API`);
+      if (!method) throw new SchemaViolation('path', `${verb} ${path} is no method of the API`);
       const values = (method.path.exec(path) ?? []).slice(1).map(decodeURIComponent);
       const params: Record<string, string> = Object.fromEntries(method.names.map((key, at) => [key, values[at] ?? '']));
-      for (const [key, value] of Object.entries(params)) look(value, method.inPath[key] ?? { kind: 'any' }, key);
+      for (const [key, value] of Object.entries(params))
+        checkValue(value, method.pathParams[key] ?? { kind: 'any' }, key);
       for (const [key, value] of query) {
         if (ways.has(key)) continue;
         const known = method.query[key];
-        if (!known) throw new Violation(key, `${method.id} takes no such parameter`);
-        look(plainly(value, known.shape), known.shape, key);
+        if (!known) throw new SchemaViolation(key, `${method.id} takes no such parameter`);
+        checkValue(parseQueryValue(value, known.shape), known.shape, key);
         params[key] = value;
       }
       const missing = Object.keys(method.query).find((key) => method.query[key]?.required && !query.has(key));
-      if (missing !== undefined) throw new Violation(missing, `${method.id} needs this parameter`);
+      if (missing !== undefined) throw new SchemaViolation(missing, `${method.id} needs this parameter`);
       if (query.has('requestId') && !UUID.test(query.get('requestId') ?? ''))
-        throw new Violation('requestId', 'no UUID');
-      if (method.body) look(body, method.body, 'resource');
-      else if (body !== undefined) throw new Violation('resource', `${method.id} takes no body`);
+        throw new SchemaViolation('requestId', 'no UUID');
+      if (method.body) checkValue(body, method.body, 'resource');
+      else if (body !== undefined) throw new SchemaViolation('resource', `${method.id} takes no body`);
       return { id: method.id, params };
     },
   };
 }
 
 /** In a query all is text. */
-function plainly(value: string, shape: Shape): unknown {
+function parseQueryValue(value: string, shape: ValueShape): unknown {
   if (shape.kind === 'boolean') return value === 'true' ? true : value === 'false' ? false : value;
   if (shape.kind === 'int32' || shape.kind === 'number') return value === '' ? value : Number(value);
   return value;
 }
 
-function look(value: unknown, shape: Shape, at: string): void {
+function checkValue(value: unknown, shape: ValueShape, at: string): void {
   const wrong = (wanted: string): never => {
-    throw new Violation(at, `${JSON.stringify(value)} is not ${wanted}`);
+    throw new SchemaViolation(at, `${JSON.stringify(value)} is not ${wanted}`);
   };
   switch (shape.kind) {
     case 'text':
@@ -107,24 +108,24 @@ function look(value: unknown, shape: Shape, at: string): void {
       return typeof value === 'boolean' ? undefined : wrong('a boolean');
     case 'list':
       if (!Array.isArray(value)) return wrong('a list');
-      return value.forEach((item, index) => look(item, shape.of, `${at}[${index}]`));
+      return value.forEach((item, index) => checkValue(item, shape.of, `${at}[${index}]`));
     case 'map':
       if (!isRecord(value)) return wrong('a map');
-      return Object.entries(value).forEach(([key, item]) => look(item, shape.of, `${at}.${key}`));
+      return Object.entries(value).forEach(([key, item]) => checkValue(item, shape.of, `${at}.${key}`));
     case 'object':
-      return isRecord(value) ? lookInside(value, shape.fields(), at) : wrong('an object');
+      return isRecord(value) ? checkFields(value, shape.fields(), at) : wrong('an object');
     case 'any':
   }
 }
 
-function lookInside(value: Record<string, unknown>, fields: Fields, at: string): void {
+function checkFields(value: Record<string, unknown>, fields: FieldShapes, at: string): void {
   for (const [key, item] of Object.entries(value)) {
     const known = Object.hasOwn(fields, key) ? fields[key] : undefined;
-    if (!known) throw new Violation(`${at}.${key}`, 'there is no such field');
-    look(item, known.shape, `${at}.${key}`);
+    if (!known) throw new SchemaViolation(`${at}.${key}`, 'there is no such field');
+    checkValue(item, known.shape, `${at}.${key}`);
   }
   const missing = Object.keys(fields).find((key) => fields[key]?.required && value[key] === undefined);
-  if (missing !== undefined) throw new Violation(`${at}.${missing}`, 'a value is needed');
+  if (missing !== undefined) throw new SchemaViolation(`${at}.${missing}`, 'a value is needed');
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
@@ -132,13 +133,13 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 }
 
 /** `projects/{project}/zones/{zone}` as a pattern, and the names in it. */
-function pathOf(template: string): Pick<Method, 'path' | 'names'> {
-  const names = [...template.matchAll(/\{([^}]+)\}/g)].map(([, name = '']) => camel(name));
+function parsePathTemplate(template: string): Pick<ApiMethod, 'path' | 'names'> {
+  const names = [...template.matchAll(/\{([^}]+)\}/g)].map(([, name = '']) => toCamelCase(name));
   const pattern = template.replaceAll(/\{[^}]+\}/g, '([^/]+)');
   return { path: new RegExp(`^/?${pattern.replace(/^\//, '')}$`), names };
 }
 
-const camel = (name: string): string => name.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+const toCamelCase = (name: string): string => name.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
 
 // --- The protos of the npm package ------------------------------------------------------------------------------------------------
 
@@ -157,7 +158,7 @@ type ProtoType = {
 };
 
 const VERBS = ['get', 'post', 'put', 'patch', 'delete'];
-const SCALARS: Readonly<Record<string, Shape>> = {
+const SCALARS: Readonly<Record<string, ValueShape>> = {
   string: { kind: 'text' },
   int64: { kind: 'int64' },
   uint64: { kind: 'int64' },
@@ -168,52 +169,52 @@ const SCALARS: Readonly<Record<string, Shape>> = {
   bool: { kind: 'boolean' },
 };
 
-let protos: Schema | undefined;
+let cachedProtoSchema: ApiSchema | undefined;
 
 /** By the description that ships with the client itself. */
-export function protoSchema(): Schema {
-  return (protos ??= readProtos());
+export function loadProtoSchema(): ApiSchema {
+  return (cachedProtoSchema ??= readProtos());
 }
 
-function readProtos(): Schema {
+function readProtos(): ApiSchema {
   const file = createRequire(import.meta.url).resolve('@google-cloud/compute/build/protos/protos.json');
   let at = JSON.parse(readFileSync(file, 'utf8')) as { nested: Record<string, never> };
   for (const step of ['google', 'cloud', 'compute', 'v1']) at = at.nested[step] ?? at;
   const types = at.nested as Readonly<Record<string, ProtoType>>;
   const methods = Object.entries(types).flatMap(([service, { methods: all = {} }]) =>
-    Object.entries(all).map(([name, { requestType, options }]): Method => {
+    Object.entries(all).map(([name, { requestType, options }]): ApiMethod => {
       const verb = VERBS.find((one) => `(google.api.http).${one}` in options) ?? '';
-      const path = pathOf(options[`(google.api.http).${verb}`] ?? '');
-      const resource = camel(options['(google.api.http).body'] ?? '');
+      const path = parsePathTemplate(options[`(google.api.http).${verb}`] ?? '');
+      const resource = toCamelCase(options['(google.api.http).body'] ?? '');
       const { [resource]: body, ...rest } = protoFields(types, requestType);
       return {
         id: `compute.${lowerFirst(service)}.${lowerFirst(name)}`,
         verb: verb.toUpperCase(),
         ...path,
-        inPath: {},
+        pathParams: {},
         query: Object.fromEntries(Object.entries(rest).filter(([key]) => !path.names.includes(key))),
         body: body?.shape,
       };
     }),
   );
-  return schemaOf('protos', methods, new Set(['$alt', 'alt', 'prettyPrint', 'key', 'quotaUser', 'fields']));
+  return buildSchema('protos', methods, new Set(['$alt', 'alt', 'prettyPrint', 'key', 'quotaUser', 'fields']));
 }
 
 const lowerFirst = (word: string): string => word.slice(0, 1).toLowerCase() + word.slice(1);
 
-function protoFields(types: Readonly<Record<string, ProtoType>>, name: string): Fields {
+function protoFields(types: Readonly<Record<string, ProtoType>>, name: string): FieldShapes {
   return Object.fromEntries(
     Object.entries(types[name]?.fields ?? {}).map(([key, field]) => [
       key,
       {
-        shape: repeated(field, protoShape(types, types[name], key, field.type)),
+        shape: wrapRepeated(field, protoShape(types, types[name], key, field.type)),
         required: field.options?.['(google.api.field_behavior)'] === 'REQUIRED',
       },
     ]),
   );
 }
 
-function repeated({ rule, keyType }: ProtoField, of: Shape): Shape {
+function wrapRepeated({ rule, keyType }: ProtoField, of: ValueShape): ValueShape {
   if (keyType !== undefined) return { kind: 'map', of };
   return rule === 'repeated' ? { kind: 'list', of } : of;
 }
@@ -223,7 +224,7 @@ function protoShape(
   owner: ProtoType | undefined,
   key: string,
   type: string,
-): Shape {
+): ValueShape {
   // Fields that take words are strings to the client, and their words lie beside them.
   const words = owner?.nested?.[type]?.values ?? owner?.nested?.[key.slice(0, 1).toUpperCase() + key.slice(1)]?.values;
   if (words && (type === 'string' || owner?.nested?.[type]))
@@ -235,19 +236,19 @@ function protoShape(
 
 // --- Google's discovery document --------------------------------------------------------------------------------------------------
 
-type Described = {
+type JsonSchema = {
   readonly type?: string;
   readonly $ref?: string;
   readonly format?: string;
   readonly pattern?: string;
   readonly enum?: readonly string[];
-  readonly items?: Described;
-  readonly properties?: Readonly<Record<string, Described>>;
-  readonly additionalProperties?: Described;
+  readonly items?: JsonSchema;
+  readonly properties?: Readonly<Record<string, JsonSchema>>;
+  readonly additionalProperties?: JsonSchema;
   readonly annotations?: { readonly required?: readonly string[] };
 };
-type Parameter = Described & { readonly location: string; readonly required?: boolean };
-type Room = {
+type Parameter = JsonSchema & { readonly location: string; readonly required?: boolean };
+type DiscoveryResource = {
   readonly methods?: Readonly<
     Record<
       string,
@@ -260,56 +261,61 @@ type Room = {
       }
     >
   >;
-  readonly resources?: Readonly<Record<string, Room>>;
+  readonly resources?: Readonly<Record<string, DiscoveryResource>>;
 };
-type Discovery = Room & {
+type DiscoveryDocument = DiscoveryResource & {
   readonly servicePath: string;
-  readonly schemas: Readonly<Record<string, Described>>;
+  readonly schemas: Readonly<Record<string, JsonSchema>>;
   readonly parameters: Readonly<Record<string, Parameter>>;
 };
 
-const DISCOVERY = fileURLToPath(new URL('../../../shared/reference/compute-v1.json', import.meta.url));
-let discovery: Schema | undefined;
+const DISCOVERY_FILE = fileURLToPath(new URL('../../../shared/reference/compute-v1.json', import.meta.url));
+let cachedDiscoverySchema: ApiSchema | undefined;
 
 /** By Google's own document; undefined in a clone that stands alone. */
-export function discoverySchema(): Schema | undefined {
-  if (!existsSync(DISCOVERY)) return undefined;
-  return (discovery ??= readDiscovery(JSON.parse(readFileSync(DISCOVERY, 'utf8')) as Discovery));
+export function loadDiscoverySchema(): ApiSchema | undefined {
+  if (!existsSync(DISCOVERY_FILE)) return undefined;
+  return (cachedDiscoverySchema ??= readDiscovery(
+    JSON.parse(readFileSync(DISCOVERY_FILE, 'utf8')) as DiscoveryDocument,
+  ));
 }
 
-function readDiscovery(document: Discovery): Schema {
-  const methods = methodsIn(document).map(({ id, httpMethod, path, parameters = {}, request }): Method => {
+function readDiscovery(document: DiscoveryDocument): ApiSchema {
+  const methods = methodsIn(document).map(({ id, httpMethod, path, parameters = {}, request }): ApiMethod => {
     const placed = (where: string): readonly [string, Parameter][] =>
       Object.entries(parameters).filter(([, { location }]) => location === where);
     return {
       id,
       verb: httpMethod,
-      ...pathOf(`/${document.servicePath}${path}`),
-      inPath: Object.fromEntries(placed('path').map(([key, one]) => [key, shapeOf(document, one, id)])),
+      ...parsePathTemplate(`/${document.servicePath}${path}`),
+      pathParams: Object.fromEntries(placed('path').map(([key, one]) => [key, discoveryShape(document, one, id)])),
       query: Object.fromEntries(
         placed('query').map(([key, one]) => [
           key,
-          { shape: shapeOf(document, one, id), required: one.required === true },
+          { shape: discoveryShape(document, one, id), required: one.required === true },
         ]),
       ),
-      body: request && shapeOf(document, request, id),
+      body: request && discoveryShape(document, request, id),
     };
   });
-  return schemaOf('discovery document', methods, new Set([...Object.keys(document.parameters), '$alt']));
+  return buildSchema('discovery document', methods, new Set([...Object.keys(document.parameters), '$alt']));
 }
 
-function methodsIn({ methods = {}, resources = {} }: Room): readonly NonNullable<Room['methods']>[string][] {
+function methodsIn({
+  methods = {},
+  resources = {},
+}: DiscoveryResource): readonly NonNullable<DiscoveryResource['methods']>[string][] {
   return [...Object.values(methods), ...Object.values(resources).flatMap(methodsIn)];
 }
 
-function shapeOf(document: Discovery, one: Described, id: string): Shape {
+function discoveryShape(document: DiscoveryDocument, one: JsonSchema, id: string): ValueShape {
   if (one.$ref !== undefined) {
     const named = one.$ref;
-    return { kind: 'object', fields: () => describedFields(document, document.schemas[named] ?? {}, id) };
+    return { kind: 'object', fields: () => discoveryFields(document, document.schemas[named] ?? {}, id) };
   }
-  if (one.items) return { kind: 'list', of: shapeOf(document, withPattern(one.items, one), id) };
-  if (one.additionalProperties) return { kind: 'map', of: shapeOf(document, one.additionalProperties, id) };
-  if (one.properties) return { kind: 'object', fields: () => describedFields(document, one, id) };
+  if (one.items) return { kind: 'list', of: discoveryShape(document, withPattern(one.items, one), id) };
+  if (one.additionalProperties) return { kind: 'map', of: discoveryShape(document, one.additionalProperties, id) };
+  if (one.properties) return { kind: 'object', fields: () => discoveryFields(document, one, id) };
   if (one.type === 'boolean') return { kind: 'boolean' };
   if (one.type === 'integer') return { kind: 'int32' };
   if (one.type === 'number') return { kind: 'number' };
@@ -325,23 +331,23 @@ function shapeOf(document: Discovery, one: Described, id: string): Shape {
 }
 
 /** The pattern of a list is that of its items. */
-function withPattern(items: Described, { pattern }: Described): Described {
+function withPattern(items: JsonSchema, { pattern }: JsonSchema): JsonSchema {
   return pattern === undefined ? items : { pattern, ...items };
 }
 
-function describedFields(document: Discovery, { properties = {} }: Described, id: string): Fields {
+function discoveryFields(document: DiscoveryDocument, { properties = {} }: JsonSchema, id: string): FieldShapes {
   return Object.fromEntries(
     Object.entries(properties).map(([key, one]) => [
       key,
-      { shape: shapeOf(document, one, id), required: one.annotations?.required?.includes(id) === true },
+      { shape: discoveryShape(document, one, id), required: one.annotations?.required?.includes(id) === true },
     ]),
   );
 }
 
 /** Held against all that is known of the API. */
 export function checkRequest(request: ApiRequest): ApiCall {
-  const call = protoSchema().check(request);
-  const second = discoverySchema()?.check(request);
-  if (second && second.id !== call.id) throw new Violation('path', `${call.id} is ${second.id} to Google`);
+  const call = loadProtoSchema().check(request);
+  const second = loadDiscoverySchema()?.check(request);
+  if (second && second.id !== call.id) throw new SchemaViolation('path', `${call.id} is ${second.id} to Google`);
   return call;
 }

@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { startHost, type BedHost } from '../bed/host.ts';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
 import type { Guest, Guests } from './cloud.ts';
 
-const run = promisify(execFile);
+const execFileAsync = promisify(execFile);
 
 /** Addresses with nothing behind them, for tests that never connect. */
 export function noGuests(): Guests {
@@ -26,42 +26,42 @@ export function noGuests(): Guests {
 export function containerGuests(how: { readonly engine: boolean } = { engine: true }): Guests {
   return {
     async start({ userData }) {
-      return inTurn(async () => {
+      return runInBootSlot(async () => {
         const host = await startHost({ suite: 'trixie', engine: how.engine });
-        await firstBoot(host, userData);
-        return guestOn(host, userData);
+        await simulateFirstBoot(host, userData);
+        return toGuest(host, userData);
       });
     },
   };
 }
 
 /** So many boot at once: more would only take each other's time, until one gives up. */
-const AT_ONCE = 4;
-let booting = 0;
-const waiting: (() => void)[] = [];
+const MAX_CONCURRENT_BOOTS = 4;
+let bootingCount = 0;
+const waitingForSlot: (() => void)[] = [];
 
-async function inTurn<T>(work: () => Promise<T>): Promise<T> {
-  if (booting >= AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve));
-  else booting += 1;
+async function runInBootSlot<T>(work: () => Promise<T>): Promise<T> {
+  if (bootingCount >= MAX_CONCURRENT_BOOTS) await new Promise<void>((resolve) => waitingForSlot.push(resolve));
+  else bootingCount += 1;
   try {
     return await work();
   } finally {
-    const next = waiting.shift();
+    const next = waitingForSlot.shift();
     if (next) next();
-    else booting -= 1;
+    else bootingCount -= 1;
   }
 }
 
-function guestOn(host: BedHost, userData: Readonly<Record<string, string>>): Guest {
+function toGuest(host: BedHost, userData: Readonly<Record<string, string>>): Guest {
   return {
     address: host.address,
     host,
     async stop() {
-      await docker('stop', '--time', '20', host.id);
+      await runDocker('stop', '--time', '20', host.id);
     },
     async start() {
       // Somebody else takes its address meanwhile, as in a cloud.
-      const { stdout } = await docker(
+      const { stdout } = await runDocker(
         'run',
         '--detach',
         '--label',
@@ -71,10 +71,10 @@ function guestOn(host: BedHost, userData: Readonly<Record<string, string>>): Gue
         'slipway-bed:trixie-bare',
         '600',
       );
-      await docker('start', host.id);
-      await docker('rm', '--force', stdout.trim());
-      await everyBoot(host, userData);
-      const found = await docker(
+      await runDocker('start', host.id);
+      await runDocker('rm', '--force', stdout.trim());
+      await runStartupScript(host, userData);
+      const found = await runDocker(
         'inspect',
         '--format',
         '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}',
@@ -86,39 +86,43 @@ function guestOn(host: BedHost, userData: Readonly<Record<string, string>>): Gue
   };
 }
 
-async function docker(...argv: readonly string[]): Promise<{ stdout: string }> {
+async function runDocker(...argv: readonly string[]): Promise<{ stdout: string }> {
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('DOCKER_')));
-  return run('docker', ['--host', process.env.SLIPWAY_BED_DOCKER_HOST || 'unix:///var/run/docker.sock', ...argv], {
-    env,
-  });
+  return execFileAsync(
+    'docker',
+    ['--host', process.env.SLIPWAY_BED_DOCKER_HOST || 'unix:///var/run/docker.sock', ...argv],
+    {
+      env,
+    },
+  );
 }
 
 /** EC2's user data are cloud-init's; Compute Engine's metadata are its guest agent's. */
-async function firstBoot(host: BedHost, userData: Readonly<Record<string, string>>): Promise<void> {
+async function simulateFirstBoot(host: BedHost, userData: Readonly<Record<string, string>>): Promise<void> {
   const cloudConfig = userData['user-data'];
-  if (cloudConfig !== undefined) await asCloudInit(host, cloudConfig);
+  if (cloudConfig !== undefined) await applyCloudConfig(host, cloudConfig);
   for (const line of (userData['ssh-keys'] ?? '').split('\n').filter(Boolean)) {
     const at = line.indexOf(':');
     await addUser(host, line.slice(0, at), line.slice(at + 1));
   }
-  await everyBoot(host, userData);
+  await runStartupScript(host, userData);
 }
 
-async function everyBoot(host: BedHost, userData: Readonly<Record<string, string>>): Promise<void> {
+async function runStartupScript(host: BedHost, userData: Readonly<Record<string, string>>): Promise<void> {
   const script = userData['startup-script'];
   if (script === undefined) return;
   // Nothing may be run from /run.
   const path = '/tmp/startup-script';
-  await must(host, `cat > ${path} && chmod 700 ${path} && ${path}`, script);
+  await runOnHost(host, `cat > ${path} && chmod 700 ${path} && ${path}`, script);
 }
 
 /** The few keys of a cloud-config that Slipway writes; cloud-init itself reads them in a test of their own. */
-async function asCloudInit(host: BedHost, text: string): Promise<void> {
+async function applyCloudConfig(host: BedHost, text: string): Promise<void> {
   const key = /^ {2}ed25519_private: \|\n((?: {4}.*\n)+)/m.exec(text)?.[1]?.replaceAll(/^ {4}/gm, '');
   const login = /^ssh_authorized_keys:\n {2}- (".*")$/m.exec(text)?.[1];
   if (key === undefined || login === undefined) throw new Error(`these user data bring no keys:\n${text}`);
   await addUser(host, 'admin', JSON.parse(login) as string);
-  await must(
+  await runOnHost(
     host,
     'rm -f /etc/ssh/ssh_host_* && umask 077 && cat > /etc/ssh/ssh_host_ed25519_key && ssh-keygen -y -f /etc/ssh/ssh_host_ed25519_key > /etc/ssh/ssh_host_ed25519_key.pub && systemctl reload ssh',
     key,
@@ -126,7 +130,7 @@ async function asCloudInit(host: BedHost, text: string): Promise<void> {
 }
 
 async function addUser(host: BedHost, user: string, key: string): Promise<void> {
-  await must(
+  await runOnHost(
     host,
     `id ${user} >/dev/null 2>&1 || useradd --create-home --shell /bin/bash ${user}
      echo '${user} ALL=(ALL:ALL) NOPASSWD: ALL' > /etc/sudoers.d/${user}
@@ -136,7 +140,7 @@ async function addUser(host: BedHost, user: string, key: string): Promise<void> 
   );
 }
 
-async function must(host: BedHost, command: string, stdin: string): Promise<void> {
+async function runOnHost(host: BedHost, command: string, stdin: string): Promise<void> {
   const { code, stderr } = await host.exec(`set -e\n${command}`, { stdin });
   if (code !== 0) throw new Error(`${command}: exit ${code}: ${stderr.trim()}`);
 }

@@ -4,21 +4,22 @@ import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Computer } from '../../src/computer/computer.ts';
-import { chooseAccelerator, hardware, lastTrial } from '../../src/drivers/qemu/accelerator.ts';
-import { writeWhole } from '../../src/computer/files.ts';
-import { rejected } from '../fakes/caught.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { computerIn, lives, script } from '../fakes/scripts.ts';
+import { chooseAccelerator, hardwareAccelerator, readLastProbe } from '../../src/drivers/qemu/accelerator.ts';
+import { writeFileAtomic } from '../../src/computer/files.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { computerWithPrograms, isProcessAlive, writeScript } from '../fakes/executable-scripts.ts';
 
 const GUEST = { arch: 'amd64', kernel: '/images/a, b/vmlinuz', initrd: '/images/initrd' } as const;
 
 /** macOS: its accelerator has no device file that this computer may lack. */
-const on = (folder: string, platform: NodeJS.Platform = 'darwin'): Computer => computerIn(folder, { platform });
+const computerOn = (folder: string, platform: NodeJS.Platform = 'darwin'): Computer =>
+  computerWithPrograms(folder, { platform });
 
 /** A QEMU that writes down each run and then does this. */
-async function fakeQemu(folder: string, does: string) {
+async function writeFakeQemu(folder: string, does: string) {
   const runs = join(folder, 'runs');
-  const program = await script(join(folder, 'qemu-system-x86_64'), `echo $$ "$@" >> '${runs}'\n${does}`);
+  const program = await writeScript(join(folder, 'qemu-system-x86_64'), `echo $$ "$@" >> '${runs}'\n${does}`);
   const read = async (): Promise<readonly string[]> =>
     (await readFile(runs, 'utf8').catch(() => '')).split('\n').filter(Boolean);
   return { program, runs: read };
@@ -27,8 +28,8 @@ async function fakeQemu(folder: string, does: string) {
 const choose = (program: string, computer: Computer, digest = 'digest', signal = new AbortController().signal) =>
   chooseAccelerator(program, GUEST, digest, { computer, signal });
 
-const ALIVE = 'printf "SeaBIOS\\r\\nslipway: alive\\r\\n"; exec sleep 60';
-const REFUSES = 'echo "qemu-system-x86_64: -accel hvf: invalid accelerator hvf" >&2; exit 1';
+const BOOTING_SCRIPT = 'printf "SeaBIOS\\r\\nslipway: alive\\r\\n"; exec sleep 60';
+const REFUSING_SCRIPT = 'echo "qemu-system-x86_64: -accel hvf: invalid accelerator hvf" >&2; exit 1';
 
 afterEach(() => vi.useRealTimers());
 
@@ -39,46 +40,49 @@ describe('an accelerator', () => {
     ['win32', 'whpx'],
     ['freebsd', undefined],
   ] as const)('of %s is %s', (platform, accelerator) => {
-    expect(hardware(platform)).toBe(accelerator);
+    expect(hardwareAccelerator(platform)).toBe(accelerator);
   });
 
   test('that ran a guest is taken, and not tried again', async () => {
-    await using folder = await temporaryFolder();
-    const computer = on(folder.path);
-    const { program, runs } = await fakeQemu(folder.path, ALIVE);
-    expect(await lastTrial(computer)).toBeUndefined();
+    await using folder = await createTemporaryFolder();
+    const computer = computerOn(folder.path);
+    const { program, runs } = await writeFakeQemu(folder.path, BOOTING_SCRIPT);
+    expect(await readLastProbe(computer)).toBeUndefined();
     for (let time = 0; time < 3; time += 1)
-      expect(await choose(program, computer)).toEqual({ accelerator: 'hvf', refused: [] });
+      expect(await choose(program, computer)).toEqual({ accelerator: 'hvf', rejected: [] });
     const [run = '', ...more] = await runs();
     expect(more).toEqual([]);
     expect(run).toContain('-accel hvf');
     expect(run).toContain(`-kernel ${GUEST.kernel} -initrd ${GUEST.initrd}`);
-    expect(await lastTrial(computer)).toEqual({ works: true });
+    expect(await readLastProbe(computer)).toEqual({ works: true });
     // The guest has nothing more to do.
-    while (await lives(Number(run.split(' ')[0]))) await turn();
+    while (await isProcessAlive(Number(run.split(' ')[0]))) await turn();
   });
 
   test.runIf(existsSync('/usr/bin/timeout'))(
     'is tried by a QEMU that ends also where nobody is left to end it',
     async () => {
-      await using folder = await temporaryFolder();
+      await using folder = await createTemporaryFolder();
       const told = join(folder.path, 'parent');
-      const { program } = await fakeQemu(folder.path, `tr '\\0' ' ' </proc/$PPID/cmdline >'${told}'; ${ALIVE}`);
-      await choose(program, on(folder.path));
+      const { program } = await writeFakeQemu(
+        folder.path,
+        `tr '\\0' ' ' </proc/$PPID/cmdline >'${told}'; ${BOOTING_SCRIPT}`,
+      );
+      await choose(program, computerOn(folder.path));
       expect(await readFile(told, 'utf8')).toMatch(/^\/usr\/bin\/timeout -s KILL 15 \S+qemu-system-x86_64 -machine /);
     },
   );
 
   test('that QEMU refuses is not taken, for the reason that QEMU gives', async () => {
-    await using folder = await temporaryFolder();
-    const computer = on(folder.path);
-    const { program, runs } = await fakeQemu(folder.path, REFUSES);
+    await using folder = await createTemporaryFolder();
+    const computer = computerOn(folder.path);
+    const { program, runs } = await writeFakeQemu(folder.path, REFUSING_SCRIPT);
     const reason = '-accel hvf: invalid accelerator hvf';
-    const choice = { accelerator: 'tcg', refused: [{ accelerator: 'hvf', reason }] };
+    const choice = { accelerator: 'tcg', rejected: [{ accelerator: 'hvf', reason }] };
     expect(await choose(program, computer)).toEqual(choice);
     expect(await choose(program, computer)).toEqual(choice);
     expect(await runs()).toHaveLength(1);
-    expect(await lastTrial(computer)).toEqual({ works: false, reason });
+    expect(await readLastProbe(computer)).toEqual({ works: false, reason });
   });
 
   test.each([
@@ -86,16 +90,16 @@ describe('an accelerator', () => {
     ['is killed', 'kill -9 $$', 'QEMU ended at once'],
     ['says much', 'echo noise; echo "qemu: a, b" >&2; echo more noise; exit 1', 'qemu: a, b'],
   ])('whose QEMU %s is not taken', async (_what, does, reason) => {
-    await using folder = await temporaryFolder();
-    const { program } = await fakeQemu(folder.path, does);
-    expect((await choose(program, on(folder.path))).refused).toEqual([{ accelerator: 'hvf', reason }]);
+    await using folder = await createTemporaryFolder();
+    const { program } = await writeFakeQemu(folder.path, does);
+    expect((await choose(program, computerOn(folder.path))).rejected).toEqual([{ accelerator: 'hvf', reason }]);
   });
 
   test('whose guest makes no progress is given up after its seconds, and its process ended', async () => {
-    await using folder = await temporaryFolder();
-    const { program, runs } = await fakeQemu(folder.path, 'exec sleep 60');
+    await using folder = await createTemporaryFolder();
+    const { program, runs } = await writeFakeQemu(folder.path, 'exec sleep 60');
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
-    const choice = choose(program, on(folder.path));
+    const choice = choose(program, computerOn(folder.path));
     while ((await runs()).length === 0) await turn();
     vi.advanceTimersByTime(9_999);
     let over = false;
@@ -105,16 +109,16 @@ describe('an accelerator', () => {
     vi.advanceTimersByTime(1);
     expect(await choice).toEqual({
       accelerator: 'tcg',
-      refused: [{ accelerator: 'hvf', reason: 'a guest made no progress in 10 seconds' }],
+      rejected: [{ accelerator: 'hvf', reason: 'a guest made no progress in 10 seconds' }],
     });
     const [run = ''] = await runs();
-    while (await lives(Number(run.split(' ')[0]))) await turn();
+    while (await isProcessAlive(Number(run.split(' ')[0]))) await turn();
   });
 
   test('is tried again when QEMU or the kernel is another', async () => {
-    await using folder = await temporaryFolder();
-    const computer = on(folder.path);
-    const { program, runs } = await fakeQemu(folder.path, ALIVE);
+    await using folder = await createTemporaryFolder();
+    const computer = computerOn(folder.path);
+    const { program, runs } = await writeFakeQemu(folder.path, BOOTING_SCRIPT);
     await choose(program, computer);
     await utimes(program, new Date(), new Date('2026-01-01'));
     await choose(program, computer);
@@ -128,40 +132,43 @@ describe('an accelerator', () => {
   test.each(['{', '', 'null', '7', '[]', '{"key":{"works":true}}'])(
     'is tried although the note of the last trial says %j',
     async (text) => {
-      await using folder = await temporaryFolder();
-      const computer = on(folder.path);
-      const { program } = await fakeQemu(folder.path, ALIVE);
-      await writeWhole(join(computer.home, 'accelerator.json'), text, 0o600);
-      await lastTrial(computer);
-      expect(await choose(program, computer)).toEqual({ accelerator: 'hvf', refused: [] });
-      expect(await lastTrial(computer)).toEqual({ works: true });
+      await using folder = await createTemporaryFolder();
+      const computer = computerOn(folder.path);
+      const { program } = await writeFakeQemu(folder.path, BOOTING_SCRIPT);
+      await writeFileAtomic(join(computer.home, 'accelerator.json'), text, 0o600);
+      await readLastProbe(computer);
+      expect(await choose(program, computer)).toEqual({ accelerator: 'hvf', rejected: [] });
+      expect(await readLastProbe(computer)).toEqual({ works: true });
     },
   );
 
   test('is tried no longer than until an abort, and nothing is noted', async () => {
-    await using folder = await temporaryFolder();
-    const computer = on(folder.path);
-    const { program, runs } = await fakeQemu(folder.path, 'exec sleep 60');
+    await using folder = await createTemporaryFolder();
+    const computer = computerOn(folder.path);
+    const { program, runs } = await writeFakeQemu(folder.path, 'exec sleep 60');
     const stop = new AbortController();
-    const choice = rejected(choose(program, computer, 'digest', stop.signal));
+    const choice = catchRejection(choose(program, computer, 'digest', stop.signal));
     while ((await runs()).length === 0) await turn();
     stop.abort();
     expect((await choice)?.code).toBe('CANCELED');
-    expect((await rejected(choose(program, computer, 'digest', stop.signal)))?.code).toBe('CANCELED');
+    expect((await catchRejection(choose(program, computer, 'digest', stop.signal)))?.code).toBe('CANCELED');
     expect(await runs()).toHaveLength(1);
-    expect(await lastTrial(computer)).toBeUndefined();
+    expect(await readLastProbe(computer)).toBeUndefined();
   });
 
   test('of a system that has none is software', async () => {
-    await using folder = await temporaryFolder();
-    expect(await choose('/no/such/program', on(folder.path, 'freebsd'))).toEqual({ accelerator: 'tcg', refused: [] });
+    await using folder = await createTemporaryFolder();
+    expect(await choose('/no/such/program', computerOn(folder.path, 'freebsd'))).toEqual({
+      accelerator: 'tcg',
+      rejected: [],
+    });
   });
 
   test('whose program can’t be run is not taken', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     const program = join(folder.path, 'qemu');
     await writeFile(program, 'no program');
-    const { refused } = await choose(program, on(folder.path));
+    const { rejected: refused } = await choose(program, computerOn(folder.path));
     expect(refused[0]?.reason).toMatch(/EACCES|Permission denied/);
   });
 });

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CreateTagsCommand, EC2Client, ImportKeyPairCommand, RunInstancesCommand } from '@aws-sdk/client-ec2';
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
-import { readForeign } from '../../src/docker-machine/foreign.ts';
-import { isSlipways } from '../../src/docker-machine/view.ts';
-import { openMachineStore } from '../../src/docker-machine/store.ts';
+import { parseConfigJsonMachine } from '../../src/docker-machine/parse-config-json.ts';
+import { isManagedBySlipway } from '../../src/docker-machine/managed-by-slipway.ts';
+import { openDockerMachineStore } from '../../src/docker-machine/docker-machine-store.ts';
 import { importMachine } from '../../src/operations/import.ts';
 import { provisionMachine } from '../../src/operations/provision.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
@@ -14,19 +14,19 @@ import { inspectMachine, startMachine, stopMachine } from '../../src/operations/
 import type { World } from '../../src/operations/world.ts';
 import type { Machine } from '../../src/machine/model.ts';
 import type { Guests, Resource } from '../clouds/cloud.ts';
-import { asUserOf } from '../clouds/ec2-driver.ts';
-import { startEc2, type Ec2 } from '../clouds/ec2.ts';
-import { startGce, type Gce } from '../clouds/gce.ts';
-import { API, PROJECT } from '../clouds/compute-world.ts';
-import { rejected } from '../fakes/caught.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { startFakeHost, type FakeHost } from '../fakes/host.ts';
-import { worldIn } from '../fakes/world.ts';
+import { stubUserEnvironment } from '../clouds/ec2-fixture.ts';
+import { startEc2, type Ec2 } from '../clouds/ec2-double.ts';
+import { startGce, type Gce } from '../clouds/gce-double.ts';
+import { API_PATH, PROJECT } from '../clouds/compute-catalog.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { startFakeHost, type FakeHost } from '../fakes/fake-host.ts';
+import { worldIn } from '../fakes/test-world.ts';
 
-const keys = mkdtempSync(join(tmpdir(), 'slipway-test-'));
-const KEY_FILE = join(keys, 'id_rsa');
+const keyFolder = mkdtempSync(join(tmpdir(), 'slipway-test-'));
+const KEY_FILE = join(keyFolder, 'id_rsa');
 writeFileSync(KEY_FILE, '-----BEGIN RSA PRIVATE KEY-----\n', { mode: 0o600 });
-afterAll(() => rmSync(keys, { recursive: true }));
+afterAll(() => rmSync(keyFolder, { recursive: true }));
 afterEach(() => void vi.unstubAllEnvs());
 
 /** The one host behind whatever the cloud makes. */
@@ -44,14 +44,14 @@ const guestsOn = (host: FakeHost): Guests => ({
 });
 
 /** A machine as the old tool's file tells of it; its engine is where the host's is. */
-function oldMachine(config: object, folder: string, host: FakeHost): Machine {
-  const machine = readForeign('web', folder, JSON.stringify({ ConfigVersion: 3, ...config }));
+function foreignMachine(config: object, folder: string, host: FakeHost): Machine {
+  const machine = parseConfigJsonMachine('web', folder, JSON.stringify({ ConfigVersion: 3, ...config }));
   if (machine?.phase !== 'ready') throw new Error('no machine');
   const spec = { ...machine.spec, engine: { ...machine.spec.engine, port: host.port } };
   return { ...machine, spec, endpoint: { url: `tcp://${host.address}:${host.port}`, tls: true } };
 }
 
-async function lifeOf(world: World): Promise<void> {
+async function checkLifecycle(world: World): Promise<void> {
   const pin = async (): Promise<string | undefined> => (await world.store.read('web')).host?.ssh?.hostKey;
   expect(await inspectMachine(await world.store.read('web'), world)).toMatchObject({ state: 'running' });
   await provisionMachine('web', (spec) => spec, world);
@@ -103,23 +103,23 @@ describe('an instance that the old tool made on EC2', () => {
   });
 
   test('is provisioned, stopped, started and removed, and leaves nothing', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     await using cloud = await startEc2({ guests: guestsOn(host) });
-    asUserOf(cloud, home.path);
+    stubUserEnvironment(cloud, home.path);
     const { id } = await launched(cloud);
     const world = worldIn(home.path, { connect: host.connect });
-    await world.store.write(oldMachine(config(id), join(home.path, 'machines', 'web'), host));
-    await lifeOf(world);
-    expect(cloud.alive()).toEqual([]);
+    await world.store.write(foreignMachine(config(id), join(home.path, 'machines', 'web'), host));
+    await checkLifecycle(world);
+    expect(cloud.listAlive()).toEqual([]);
     expect(cloud.instances[0]?.tags).toMatchObject({ 'slipway-name': 'web', 'slipway-key-pair': 'web' });
   });
 
   test('is taken over from the old tool’s store with its key, and removed from the new one', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     await using cloud = await startEc2({ guests: guestsOn(host) });
-    asUserOf(cloud, home.path);
+    stubUserEnvironment(cloud, home.path);
     const { id } = await launched(cloud);
     const root = join(home.path, 'old');
     const folder = join(root, 'machines', 'web');
@@ -129,10 +129,14 @@ describe('an instance that the old tool made on EC2', () => {
     const inFolder = { ...rest, Driver: { ...Driver, SSHKeyPath: join(folder, 'id_rsa') } };
     await writeFile(join(folder, 'config.json'), JSON.stringify({ ConfigVersion: 3, ...inFolder }));
     const world = worldIn(home.path, { connect: host.connect });
-    const from = { store: openMachineStore(root), caKeyOf: async () => undefined, shows: isSlipways };
-    const { silent } = await importMachine('web', from, { keep: false }, world);
+    const from = {
+      store: openDockerMachineStore(root),
+      readCaKey: async () => undefined,
+      isViewOf: isManagedBySlipway,
+    };
+    const { engineProblem } = await importMachine('web', from, { keep: false }, world);
     // The old tool has left no certificates in this folder.
-    expect(silent).toBe('it has no certificates; bring it up to date: slipway provision web');
+    expect(engineProblem).toBe('it has no certificates; bring it up to date: slipway provision web');
     const machine = await world.store.read('web');
     const key = join(world.store.paths('web').ssh, 'id_rsa');
     expect(machine).toMatchObject({
@@ -141,31 +145,31 @@ describe('an instance that the old tool made on EC2', () => {
     });
     expect(machine).not.toHaveProperty('adopts');
     expect(cloud.instances[0]?.tags).toMatchObject({ 'slipway-id': machine.spec.id });
-    expect(await from.store.names()).toEqual([]);
+    expect(await from.store.listNames()).toEqual([]);
     await removeMachine('web', { deprovision: false, force: false }, world);
-    expect(cloud.alive()).toEqual([]);
+    expect(cloud.listAlive()).toEqual([]);
   });
 
   test('keeps the disks that were not to end with it, and a key pair of the user’s', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     await using cloud = await startEc2({ guests: guestsOn(host) });
-    asUserOf(cloud, home.path);
+    stubUserEnvironment(cloud, home.path);
     const { id } = await launched(cloud);
-    Object.assign(cloud.volumes[0] ?? {}, { goes: false });
+    Object.assign(cloud.volumes[0] ?? {}, { deleteOnTermination: false });
     const world = worldIn(home.path, { connect: host.connect });
-    const machine = oldMachine(config(id), join(home.path, 'machines', 'web'), host);
+    const machine = foreignMachine(config(id), join(home.path, 'machines', 'web'), host);
     await world.store.write({ ...machine, adopts: id });
     await removeMachine('web', { deprovision: false, force: false }, world);
-    const left = cloud.alive().map(({ kind }: Resource) => kind);
+    const left = cloud.listAlive().map(({ kind }: Resource) => kind);
     expect(left.toSorted()).toEqual(['disk', 'key pair']);
   });
 
   test('that is another machine’s by now stays that one’s', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     await using cloud = await startEc2({ guests: guestsOn(host) });
-    asUserOf(cloud, home.path);
+    stubUserEnvironment(cloud, home.path);
     const { id, client } = await launched(cloud);
     const Tags = [
       { Key: 'slipway-id', Value: 'another' },
@@ -173,25 +177,25 @@ describe('an instance that the old tool made on EC2', () => {
     ];
     await client.send(new CreateTagsCommand({ Resources: [id], Tags }));
     const world = worldIn(home.path, { connect: host.connect });
-    await world.store.write(oldMachine(config(id), join(home.path, 'machines', 'web'), host));
-    const error = await rejected(removeMachine('web', { deprovision: false, force: false }, world));
+    await world.store.write(foreignMachine(config(id), join(home.path, 'machines', 'web'), host));
+    const error = await catchRejection(removeMachine('web', { deprovision: false, force: false }, world));
     expect(error).toMatchObject({ code: 'PROVIDER_REFUSED', message: expect.stringContaining('"theirs"') });
     expect(cloud.instances[0]?.state).toBe('running');
     expect(await world.store.read('web')).toMatchObject({ adopts: `${id}/web` });
   });
 
   test('is not taken for gone by credentials of another account', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     await using cloud = await startEc2({ guests: guestsOn(host) });
-    asUserOf(cloud, home.path);
+    stubUserEnvironment(cloud, home.path);
     const world = worldIn(home.path, { connect: host.connect });
-    const machine = oldMachine(config('i-gone'), join(home.path, 'machines', 'web'), host);
+    const machine = foreignMachine(config('i-gone'), join(home.path, 'machines', 'web'), host);
     await world.store.write({
       ...machine,
       spec: { ...machine.spec, options: { ...machine.spec.options, vpc: 'vpc-theirs' } },
     });
-    const error = await rejected(removeMachine('web', { deprovision: false, force: false }, world));
+    const error = await catchRejection(removeMachine('web', { deprovision: false, force: false }, world));
     expect(error).toMatchObject({ code: 'CREDENTIALS', message: expect.stringContaining('vpc-theirs') });
     // And where the account is the right one, it is gone, and so forgotten.
     await world.store.write(machine);
@@ -217,7 +221,7 @@ describe('an instance that the old tool made on Compute Engine', () => {
       ],
     };
     const { CLOUDSDK_AUTH_ACCESS_TOKEN: token } = cloud.env;
-    const answer = await fetch(`${cloud.url}${API}projects/${PROJECT}/zones/europe-west3-a/instances`, {
+    const answer = await fetch(`${cloud.url}${API_PATH}projects/${PROJECT}/zones/europe-west3-a/instances`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', ...(token ? { authorization: `Bearer ${token}` } : {}) },
       body: JSON.stringify(body),
@@ -227,7 +231,7 @@ describe('an instance that the old tool made on Compute Engine', () => {
   }
 
   test('is provisioned, stopped, started and removed, and leaves nothing', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     await using cloud = await startGce({ guests: guestsOn(host), bootTime: 5 });
     await inserted(cloud);
@@ -248,10 +252,10 @@ describe('an instance that the old tool made on Compute Engine', () => {
         DiskType: 'pd-standard',
       },
     };
-    const machine = oldMachine(config, join(home.path, 'machines', 'web'), host);
-    const options = { ...machine.spec.options, endpoint: `${cloud.url}${API}` };
+    const machine = foreignMachine(config, join(home.path, 'machines', 'web'), host);
+    const options = { ...machine.spec.options, endpoint: `${cloud.url}${API_PATH}` };
     await here.store.write({ ...machine, spec: { ...machine.spec, options } });
-    await lifeOf(here);
-    expect(cloud.alive()).toEqual([]);
+    await checkLifecycle(here);
+    expect(cloud.listAlive()).toEqual([]);
   });
 });

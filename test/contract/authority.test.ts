@@ -5,18 +5,18 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { build } from 'esbuild';
 import { expect, test } from 'vitest';
-import { temporaryFolder } from '../fakes/folder.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 const run = promisify(execFile);
 
 test('of many processes that begin at once, one makes the authority and all have it', async () => {
-  await using folder = await temporaryFolder();
-  const program = join(folder.path, 'bootstrap.mjs');
-  const source = fileURLToPath(new URL('../../src/docker-machine/authority.ts', import.meta.url));
+  await using folder = await createTemporaryFolder();
+  const program = join(folder.path, 'ensure-authority.mjs');
+  const source = fileURLToPath(new URL('../../src/docker-machine/machine-authority.ts', import.meta.url));
   await build({
     stdin: {
-      contents: `import { bootstrap } from ${JSON.stringify(source)};
-        const { ca, client } = await bootstrap(process.argv[2], {}, () => {});
+      contents: `import { ensureAuthority } from ${JSON.stringify(source)};
+        const { ca, client } = await ensureAuthority(process.argv[2], {}, () => {});
         process.stdout.write(ca + client.cert);`,
       resolveDir: fileURLToPath(new URL('../..', import.meta.url)),
     },

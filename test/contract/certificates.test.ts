@@ -5,13 +5,18 @@ import { createServer, request } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type Certificates, clientPart, renewCertificates, serverNames } from '../../src/provision/certificates.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { has, run } from '../fakes/programs.ts';
+import {
+  type Certificates,
+  clientCertificatesOf,
+  renewCertificates,
+  serverSubjectAltNames,
+} from '../../src/provision/certificates.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { hasProgram, runProgram } from '../fakes/run-program.ts';
 
-test.skipIf(!has('openssl'))('openssl finds nothing to object to, however strictly it looks', async () => {
-  await using folder = await temporaryFolder();
-  const names = serverNames('web', '192.0.2.10', ['docker.example', '*.example.org', '2001:db8::1']);
+test.skipIf(!hasProgram('openssl'))('openssl finds nothing to object to, however strictly it looks', async () => {
+  await using folder = await createTemporaryFolder();
+  const names = serverSubjectAltNames('web', '192.0.2.10', ['docker.example', '*.example.org', '2001:db8::1']);
   const first = await renewCertificates({}, { name: 'web', names, now: new Date() });
   // A second round, so that what a CA read back from its file signs is looked at too.
   const { server: _server, client: _client, ...authority } = first;
@@ -20,7 +25,7 @@ test.skipIf(!has('openssl'))('openssl finds nothing to object to, however strict
     const files = { ca: made.ca, server: made.server.cert, client: made.client.cert };
     for (const [name, pem] of Object.entries(files)) await writeFile(path(name), pem);
     const openssl = async (...argv: readonly string[]): Promise<string> => {
-      const { code, stdout, stderr } = await run('openssl', argv);
+      const { code, stdout, stderr } = await runProgram('openssl', argv);
       return code === 0 ? 'OK' : `${stdout}${stderr}`;
     };
     const verify = (...argv: readonly string[]): Promise<string> =>
@@ -37,10 +42,10 @@ test.skipIf(!has('openssl'))('openssl finds nothing to object to, however strict
 });
 
 /** A CA as Docker Machine makes them: RSA, and named by its user alone. */
-async function rsaAuthority(folder: string, form: string): Promise<Pick<Certificates, 'ca' | 'caKey'>> {
+async function createRsaAuthority(folder: string, form: string): Promise<Pick<Certificates, 'ca' | 'caKey'>> {
   const [cert, key] = [join(folder, 'ca.pem'), join(folder, 'ca-key.pem')];
   const openssl = async (...argv: readonly string[]): Promise<void> => {
-    const { code, stderr } = await run('openssl', argv);
+    const { code, stderr } = await runProgram('openssl', argv);
     if (code !== 0) throw new Error(stderr);
   };
   // Go derives a CA's key identifier in ways that change with its versions.
@@ -54,14 +59,14 @@ async function rsaAuthority(folder: string, form: string): Promise<Pick<Certific
 }
 
 /** What an engine with these certificates answers a client of them. */
-async function asked({ ca, server, client }: Certificates): Promise<number | undefined> {
+async function requestStatus({ ca, server, client }: Certificates): Promise<number | undefined> {
   const engine = createServer({ ca, ...server, requestCert: true, rejectUnauthorized: true }, (_request, response) =>
     response.end(),
   ).listen(0, '127.0.0.1');
   await once(engine, 'listening');
   const { port } = engine.address() as AddressInfo;
   try {
-    const call = request({ host: '127.0.0.1', port, ...clientPart({ ca, caKey: '', server, client }) }).end();
+    const call = request({ host: '127.0.0.1', port, ...clientCertificatesOf({ ca, caKey: '', server, client }) }).end();
     const [response] = (await once(call, 'response')) as [{ statusCode?: number; resume(): void }];
     response.resume();
     return response.statusCode;
@@ -71,18 +76,18 @@ async function asked({ ca, server, client }: Certificates): Promise<number | und
   }
 }
 
-describe.skipIf(!has('openssl'))('a CA of RSA', () => {
+describe.skipIf(!hasProgram('openssl'))('a CA of RSA', () => {
   test.each([
     ['PKCS #1', 'BEGIN RSA PRIVATE KEY'],
     ['PKCS #8', 'BEGIN PRIVATE KEY'],
   ])('with a key in %s signs what both sides accept, and stays as it is', async (form, begin) => {
-    await using folder = await temporaryFolder();
-    const authority = await rsaAuthority(folder.path, form);
+    await using folder = await createTemporaryFolder();
+    const authority = await createRsaAuthority(folder.path, form);
     expect(authority.caKey).toContain(begin);
-    const names = serverNames('web', '192.0.2.10', []);
+    const names = serverSubjectAltNames('web', '192.0.2.10', []);
     const made = await renewCertificates(authority, { name: 'web', names, now: new Date() });
     expect({ ca: made.ca, caKey: made.caKey }).toEqual(authority);
-    expect(await asked(made)).toBe(200);
+    expect(await requestStatus(made)).toBe(200);
     // A second run keeps all of it.
     expect(await renewCertificates(made, { name: 'web', names, now: new Date() })).toEqual(made);
     const [ca, leaf] = [new X509Certificate(made.ca), new X509Certificate(made.server.cert)];
@@ -94,9 +99,9 @@ describe.skipIf(!has('openssl'))('a CA of RSA', () => {
     await writeFile(join(folder.path, 'leaf.pem'), made.server.cert);
     const path = (name: string): string => join(folder.path, name);
     const purpose = ['-purpose', 'sslserver'];
-    const verified = await run('openssl', ['verify', '-CAfile', path('ca.pem'), ...purpose, path('leaf.pem')]);
+    const verified = await runProgram('openssl', ['verify', '-CAfile', path('ca.pem'), ...purpose, path('leaf.pem')]);
     expect(verified.stdout).toContain('OK');
-    const { stdout } = await run('openssl', ['x509', '-noout', '-text', '-in', path('leaf.pem')]);
+    const { stdout } = await runProgram('openssl', ['x509', '-noout', '-text', '-in', path('leaf.pem')]);
     expect(stdout).toContain('Signature Algorithm: sha256WithRSAEncryption');
   });
 });

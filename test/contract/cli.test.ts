@@ -4,17 +4,17 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { commands, everyCommand } from '../../src/cli/commands/all.ts';
+import { commands, allCommands } from '../../src/cli/commands/command-list.ts';
 import { drivers } from '../../src/drivers/registry.ts';
 import { openStore } from '../../src/machine/store.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { readyMachine, specNamed } from '../fakes/machine.ts';
-import { run, type Ran } from '../fakes/programs.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
+import { runProgram, type ProgramResult } from '../fakes/run-program.ts';
 
-const program = fileURLToPath(new URL('../../dist/slipway.js', import.meta.url));
+const slipwayProgram = fileURLToPath(new URL('../../dist/slipway.js', import.meta.url));
 
 beforeAll(async () => {
-  await stat(program).catch(() => {
+  await stat(slipwayProgram).catch(() => {
     throw new Error('There is no dist/: npm test builds it, and so does npm run build');
   });
 });
@@ -24,13 +24,13 @@ const envIn = (home: string, more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv =>
   HOME: home,
   ...more,
 });
-const slipwayIn = (home: string, ...argv: readonly string[]): Promise<Ran> =>
-  run(process.execPath, [program, ...argv], { env: envIn(home) });
+const runSlipway = (home: string, ...argv: readonly string[]): Promise<ProgramResult> =>
+  runProgram(process.execPath, [slipwayProgram, ...argv], { env: envIn(home) });
 
 /** Runs slipway in an empty home, in which it must leave nothing. */
-async function refused(...argv: readonly string[]): Promise<Ran> {
-  await using home = await temporaryFolder();
-  const ran = await slipwayIn(home.path, ...argv);
+async function runLeavingNothing(...argv: readonly string[]): Promise<ProgramResult> {
+  await using home = await createTemporaryFolder();
+  const ran = await runSlipway(home.path, ...argv);
   const left = await readdir(home.path, { recursive: true, withFileTypes: true });
   expect(left.filter((entry) => entry.isFile() || entry.name === 'web')).toEqual([]);
   return ran;
@@ -108,7 +108,7 @@ describe('a call that can’t be right', () => {
   test('says what is wrong and what to type, each with its exit status, and writes nothing', async () => {
     const told = [];
     for (const call of calls) {
-      const { code, stdout, stderr } = await refused(...call.split(' '));
+      const { code, stdout, stderr } = await runLeavingNothing(...call.split(' '));
       expect(stdout, call).toBe('');
       expect(stderr, call).not.toMatch(/\n\s+at |bug in Slipway/);
       told.push(`$ slipway ${call}\n${stderr}(${code})`);
@@ -434,7 +434,7 @@ describe('a call that can’t be right', () => {
   });
 
   test('with --json is one document on stdout, and the sentence on stderr', async () => {
-    const { code, stdout, stderr } = await refused('create', 'web', '--driver', 'generic', '--json');
+    const { code, stdout, stderr } = await runLeavingNothing('create', 'web', '--driver', 'generic', '--json');
     expect(code).toBe(2);
     expect(JSON.parse(stdout)).toEqual({
       error: {
@@ -444,13 +444,13 @@ describe('a call that can’t be right', () => {
       },
     });
     expect(stderr).toContain('--generic-ip-address is missing');
-    expect(JSON.parse((await refused('--json', 'inspect', 'web')).stdout)).toMatchObject({
+    expect(JSON.parse((await runLeavingNothing('--json', 'inspect', 'web')).stdout)).toMatchObject({
       error: { code: 'MACHINE_NOT_FOUND' },
     });
   });
 
   test('never takes a secret from the argv', async () => {
-    const { code, stderr } = await refused('rm', 'web', '--sudo-password', 'hunter2');
+    const { code, stderr } = await runLeavingNothing('rm', 'web', '--sudo-password', 'hunter2');
     expect(code).toBe(2);
     expect(stderr).not.toContain('hunter2');
   });
@@ -460,7 +460,7 @@ describe('help', () => {
   const topics = [
     [],
     ['help'],
-    ...[...commands, ...everyCommand].map(({ name }) => [...name.split(' '), '--help']),
+    ...[...commands, ...allCommands].map(({ name }) => [...name.split(' '), '--help']),
     ...drivers.flatMap(({ name }) => [
       ['help', name],
       ['create', '--driver', name, '--help'],
@@ -469,7 +469,7 @@ describe('help', () => {
 
   test('of a command fits a screen of 24 lines of 80 columns; what lists many things fits its width', async () => {
     for (const argv of [...topics, ['help', 'engine']]) {
-      const { code, stdout, stderr } = await refused(...argv);
+      const { code, stdout, stderr } = await runLeavingNothing(...argv);
       expect([code, stderr], argv.join(' ')).toEqual([0, '']);
       const lines = stdout.trimEnd().split('\n');
       expect(Math.max(...lines.map((line) => [...line].length)), argv.join(' ')).toBeLessThanOrEqual(80);
@@ -481,34 +481,38 @@ describe('help', () => {
   });
 
   test('of the program names every command', async () => {
-    const { stdout } = await refused();
+    const { stdout } = await runLeavingNothing();
     for (const { name, summary } of commands)
       expect(stdout).toMatch(new RegExp(`^ +([A-Z]\\w+ +)?${name} +${summary}$`, 'm'));
   });
 
   test('is asked for by flag, by word and by letter alike', async () => {
-    const [first, ...others] = await Promise.all([refused('ls', '--help'), refused('help', 'ls'), refused('ls', '-h')]);
+    const [first, ...others] = await Promise.all([
+      runLeavingNothing('ls', '--help'),
+      runLeavingNothing('help', 'ls'),
+      runLeavingNothing('ls', '-h'),
+    ]);
     for (const other of others) expect(other).toEqual(first);
   });
 
   test('of a word that begins several commands names them, and each has its own', async () => {
     const [bare, ...others] = await Promise.all([
-      refused('image'),
-      refused('help', 'image'),
-      refused('image', '--help'),
-      refused('image', '--json'),
+      runLeavingNothing('image'),
+      runLeavingNothing('help', 'image'),
+      runLeavingNothing('image', '--help'),
+      runLeavingNothing('image', '--json'),
     ]);
     for (const other of others) expect(other).toEqual(bare);
-    for (const { name } of everyCommand.filter((entry) => entry.name.startsWith('image ')))
+    for (const { name } of allCommands.filter((entry) => entry.name.startsWith('image ')))
       expect(bare.stdout).toMatch(new RegExp(`^ +${name} `, 'm'));
-    expect(await refused('help', 'image', 'rm')).toEqual(await refused('image', 'rm', '--help'));
-    expect((await refused('image', 'rm', '-h')).stdout).toContain('Usage: slipway image rm <names...>');
+    expect(await runLeavingNothing('help', 'image', 'rm')).toEqual(await runLeavingNothing('image', 'rm', '--help'));
+    expect((await runLeavingNothing('image', 'rm', '-h')).stdout).toContain('Usage: slipway image rm <names...>');
   });
 });
 
 describe('a store', () => {
   test('lies where SLIPWAY_HOME says, and one bad record hides no other', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     const state = join(home.path, 'state');
     const store = openStore(state);
     const url = 'tcp://127.0.0.1:1';
@@ -525,8 +529,8 @@ describe('a store', () => {
     );
     await mkdir(store.paths('bad').folder);
     await writeFile(store.paths('bad').record, '{');
-    const slipway = (...argv: readonly string[]): Promise<Ran> =>
-      run(process.execPath, [program, ...argv], { env: envIn(home.path, { SLIPWAY_HOME: state }) });
+    const slipway = (...argv: readonly string[]): Promise<ProgramResult> =>
+      runProgram(process.execPath, [slipwayProgram, ...argv], { env: envIn(home.path, { SLIPWAY_HOME: state }) });
 
     const { code, stdout, stderr } = await slipway('ls', '--json');
     expect([code, stderr]).toEqual([0, '']);
@@ -548,15 +552,15 @@ describe('a store', () => {
   });
 
   test('that is empty lists as empty', async () => {
-    expect(await refused('ls', '--quiet')).toEqual({ code: 0, stdout: '', stderr: '' });
-    expect((await refused('ls', '--json')).stdout).toBe('[]\n');
-    expect((await refused('ls')).stdout).toBe('No machines yet. Make one: slipway create\n');
+    expect(await runLeavingNothing('ls', '--quiet')).toEqual({ code: 0, stdout: '', stderr: '' });
+    expect((await runLeavingNothing('ls', '--json')).stdout).toBe('[]\n');
+    expect((await runLeavingNothing('ls')).stdout).toBe('No machines yet. Make one: slipway create\n');
   });
 });
 
 test('a reader that goes away is no error', async () => {
-  await using home = await temporaryFolder();
-  const child = spawn(process.execPath, [program, 'help'], {
+  await using home = await createTemporaryFolder();
+  const child = spawn(process.execPath, [slipwayProgram, 'help'], {
     env: envIn(home.path),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -571,7 +575,7 @@ test('a reader that goes away is no error', async () => {
 });
 
 test('the version is told, to people and to programs', async () => {
-  const { stdout } = await refused('--version');
+  const { stdout } = await runLeavingNothing('--version');
   expect(stdout).toMatch(/^slipway \d+\.\d+\.\d+ \(Node v\d+\.\d+\.\d+, \w+\)\n$/);
-  expect(JSON.parse((await refused('version', '--json')).stdout)).toMatchObject({ node: process.version });
+  expect(JSON.parse((await runLeavingNothing('version', '--json')).stdout)).toMatchObject({ node: process.version });
 });

@@ -1,29 +1,32 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import type { Call, Choice } from '../../src/drivers/contract.ts';
+import type { DriverCall, OptionChoice } from '../../src/drivers/contract.ts';
 import { ec2 } from '../../src/drivers/ec2/driver.ts';
 import { gce } from '../../src/drivers/gce/driver.ts';
-import { asUserOf, calling } from '../clouds/ec2-driver.ts';
-import { startEc2 } from '../clouds/ec2.ts';
-import { startGce } from '../clouds/gce.ts';
+import { stubUserEnvironment, recordingCall } from '../clouds/ec2-fixture.ts';
+import { startEc2 } from '../clouds/ec2-double.ts';
+import { startGce } from '../clouds/gce-double.ts';
 import { noGuests } from '../clouds/guests.ts';
-import { rejected } from '../fakes/caught.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 afterEach(() => void vi.unstubAllEnvs());
 
-const shown = (choices: readonly Choice[] | undefined): readonly string[] | undefined =>
+const formatChoices = (choices: readonly OptionChoice[] | undefined): readonly string[] | undefined =>
   choices?.map(({ value, note }) => `${value}: ${note}`);
 
 describe('the wizard in EC2', () => {
   test('offers regions, the one of the settings first, and types of a size that people take, with what they cost', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests() });
-    asUserOf(cloud, home.path, { AWS_REGION: 'us-east-1' });
-    const call: Call = calling(home.path);
-    expect(shown(await ec2.choices?.region?.({}, call))).toEqual(['us-east-1: N. Virginia', 'eu-central-1: Frankfurt']);
-    expect(shown(await ec2.choices?.instanceType?.({ region: 'eu-central-1' }, call))).toEqual([
+    stubUserEnvironment(cloud, home.path, { AWS_REGION: 'us-east-1' });
+    const call: DriverCall = recordingCall(home.path);
+    expect(formatChoices(await ec2.choices?.region?.({}, call))).toEqual([
+      'us-east-1: N. Virginia',
+      'eu-central-1: Frankfurt',
+    ]);
+    expect(formatChoices(await ec2.choices?.instanceType?.({ region: 'eu-central-1' }, call))).toEqual([
       't3.micro: 2 vCPU, 1 GiB, about $7.59 a month',
       't4g.small: 2 vCPU, 2 GiB, ARM, about $12.26 a month',
       't3.small: 2 vCPU, 2 GiB, about $15.18 a month',
@@ -35,40 +38,43 @@ describe('the wizard in EC2', () => {
   });
 
   test('tells in a sentence when nobody can be asked', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests() });
-    asUserOf(cloud, home.path, { AWS_ACCESS_KEY_ID: 'AKIAWRONG' });
-    const error = await rejected(ec2.choices?.region?.({}, calling(home.path)) ?? Promise.resolve());
+    stubUserEnvironment(cloud, home.path, { AWS_ACCESS_KEY_ID: 'AKIAWRONG' });
+    const error = await catchRejection(ec2.choices?.region?.({}, recordingCall(home.path)) ?? Promise.resolve());
     expect([error?.code, error?.message]).toEqual(['CREDENTIALS', expect.stringContaining('AuthFailure')]);
   });
 
   test('asks for a profile only where there are several', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await mkdir(join(home.path, '.aws'));
-    const call = { ...calling(home.path), computer: { ...calling(home.path).computer, env: { HOME: home.path } } };
+    const call = {
+      ...recordingCall(home.path),
+      computer: { ...recordingCall(home.path).computer, env: { HOME: home.path } },
+    };
     await writeFile(join(home.path, '.aws', 'config'), '[default]\nregion = eu-central-1\n[sso-session corp]\n');
     expect(await ec2.choices?.profile?.({}, call)).toEqual([]);
     await writeFile(join(home.path, '.aws', 'credentials'), '[default]\n[work]\naws_access_key_id = x\n');
-    expect(shown(await ec2.choices?.profile?.({}, call))).toEqual(['default: ', 'work: ']);
+    expect(formatChoices(await ec2.choices?.profile?.({}, call))).toEqual(['default: ', 'work: ']);
   });
 
   test('says what is made and what it costs, before anything is', async () => {
     const options = ec2.options.parse({});
-    expect(ec2.makes?.(options)).toBe(
+    expect(ec2.describeResources?.(options)).toBe(
       'one instance (t3.small) with a disk of 16 GiB, and a security group that admits your address alone',
     );
-    expect(await ec2.monthly?.(options)).toBeCloseTo(15.18 + 1.28, 1);
-    expect(await ec2.monthly?.({ ...options, spot: true })).toBeUndefined();
+    expect(await ec2.monthlyCost?.(options)).toBeCloseTo(15.18 + 1.28, 1);
+    expect(await ec2.monthlyCost?.({ ...options, spot: true })).toBeUndefined();
   });
 });
 
 describe('the wizard in Compute Engine', () => {
   test('offers zones, and types of a size that people take, with what they cost', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await using cloud = await startGce({ guests: noGuests() });
     const call = {
-      ...calling(home.path),
-      computer: { ...calling(home.path).computer, env: { ...cloud.env, HOME: home.path } },
+      ...recordingCall(home.path),
+      computer: { ...recordingCall(home.path).computer, env: { ...cloud.env, HOME: home.path } },
     };
     const given = { project: 'my-project-42', endpoint: cloud.env.CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE };
     expect((await gce.choices?.zone?.(given, call))?.map(({ value }) => value)).toEqual([
@@ -77,7 +83,7 @@ describe('the wizard in Compute Engine', () => {
       'us-central1-a',
       'us-central1-b',
     ]);
-    expect(shown(await gce.choices?.machineType?.({ ...given, zone: 'europe-west3-a' }, call))).toEqual([
+    expect(formatChoices(await gce.choices?.machineType?.({ ...given, zone: 'europe-west3-a' }, call))).toEqual([
       'e2-micro: 2 vCPU, 4 GB, about $6.12 a month',
       'e2-medium: 2 vCPU, 4 GB, about $24.46 a month',
       'n2-standard-2: 2 vCPU, 4 GB, about $70.88 a month',
@@ -87,8 +93,8 @@ describe('the wizard in Compute Engine', () => {
   });
 
   test('names the project of an image with its family', async () => {
-    await using home = await temporaryFolder();
-    const families = await gce.choices?.imageFamily?.({}, calling(home.path));
+    await using home = await createTemporaryFolder();
+    const families = await gce.choices?.imageFamily?.({}, recordingCall(home.path));
     expect(families?.find(({ value }) => value === 'ubuntu-2404-lts-amd64')?.sets).toEqual({
       imageProject: 'ubuntu-os-cloud',
     });

@@ -3,37 +3,37 @@ import { chmod, mkdir, mkdtemp, readFile, stat, symlink, writeFile } from 'node:
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { completionShells, scriptFor } from '../../src/cli/commands/completion.ts';
-import type { Declared } from '../../src/completion/complete.ts';
-import { declared } from '../../src/cli/completion-data.ts';
-import { declared as oldDeclared } from '../../src/docker-machine/completion-data.ts';
+import { completionShells, adaptScript } from '../../src/cli/commands/completion.ts';
+import type { CompletionSpec } from '../../src/completion/complete.ts';
+import { generateCompletionSpec } from '../../src/cli/completion-data.ts';
+import { generateCompletionSpec as oldDeclared } from '../../src/docker-machine/completion-data.ts';
 import { openStore } from '../../src/machine/store.ts';
 import { hasTmux, openTerminal, type Terminal } from '../e2e/terminal.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { readyMachine } from '../fakes/machine.ts';
-import { has, run, type Ran } from '../fakes/programs.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { readyMachine } from '../fakes/sample-machine.ts';
+import { hasProgram, runProgram, type ProgramResult } from '../fakes/run-program.ts';
 
-const built = (file: string): string => fileURLToPath(new URL(`../../dist/${file}`, import.meta.url));
-const template = (ending: string): Promise<string> =>
+const distPath = (file: string): string => fileURLToPath(new URL(`../../dist/${file}`, import.meta.url));
+const readTemplate = (ending: string): Promise<string> =>
   readFile(new URL(`../../templates/completion/slipway.${ending}`, import.meta.url), 'utf8');
-const PACKAGE = '/usr/share/bash-completion/bash_completion';
+const BASH_COMPLETION_FILE = '/usr/share/bash-completion/bash_completion';
 
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+let folder: Awaited<ReturnType<typeof createTemporaryFolder>>;
 let env: NodeJS.ProcessEnv;
 let user: Parameters<typeof openTerminal>[0];
 
 /** A home with machines, a command named slipway, and files of its owner's. */
 beforeAll(async () => {
-  await stat(built('slipway.js')).catch(() => {
+  await stat(distPath('slipway.js')).catch(() => {
     throw new Error('There is no dist/: npm test builds it, and so does npm run build');
   });
-  folder = await temporaryFolder();
+  folder = await createTemporaryFolder();
   const home = folder.path;
   await mkdir(join(home, 'bin'));
   for (const program of ['slipway', 'docker-machine'])
-    await symlink(built(`${program}.js`), join(home, 'bin', program));
+    await symlink(distPath(`${program}.js`), join(home, 'bin', program));
   env = { HOME: home, PATH: `${join(home, 'bin')}:${process.env.PATH}`, LANG: 'C.UTF-8', TERM: 'screen' };
-  user = { home, run: (file, argv, how) => run(file, argv, { cwd: home, env: { ...env, ...how?.env } }) };
+  user = { home, run: (file, argv, how) => runProgram(file, argv, { cwd: home, env: { ...env, ...how?.env } }) };
   const store = openStore(join(home, '.slipway'));
   for (const name of ['web', 'web-2', 'prod']) await store.write(readyMachine(name));
   const machines = join(home, '.slipway', 'machines');
@@ -48,67 +48,70 @@ beforeAll(async () => {
   await mkdir(old, { recursive: true });
   await writeFile(join(old, 'config.json'), '{}');
   await mkdir(join(home, '.docker', 'cli-plugins'));
-  await symlink(built('docker-machine.js'), join(home, '.docker', 'cli-plugins', 'docker-machine'));
+  await symlink(distPath('docker-machine.js'), join(home, '.docker', 'cli-plugins', 'docker-machine'));
   await mkdir(join(home, '.slipway', 'images', 'debian-13-amd64-0123456789ab'), { recursive: true });
   await mkdir(join(home, '.slipway', 'images', 'mine-0123-amd64-0123456789ab'));
   await writeFile(join(home, 'notes of mine.yaml'), '');
 });
 afterAll(async () => folder[Symbol.asyncDispose]());
 
-const ask = (...words: readonly string[]): Promise<Ran> => run('slipway', ['__complete', '--', ...words], { env });
-const offered = async (...words: readonly string[]): Promise<readonly string[]> =>
-  (await ask(...words)).stdout.split('\n').map((line) => line.split('\t', 1)[0] ?? '');
+const runComplete = (...words: readonly string[]): Promise<ProgramResult> =>
+  runProgram('slipway', ['__complete', '--', ...words], { env });
+const listCandidates = async (...words: readonly string[]): Promise<readonly string[]> =>
+  (await runComplete(...words)).stdout.split('\n').map((line) => line.split('\t', 1)[0] ?? '');
 
 /** A bundler has an order of its own for what a registry exports. */
-function sorted(all: Declared): Declared {
+function sortDeclared(all: CompletionSpec): CompletionSpec {
   const commands = all.commands.map((command) => ({
     ...command,
-    options: byName(
+    options: sortByName(
       command.options.map((option) => (option.takes === 'driver' ? { ...option, about: '' } : option)),
       ({ names }) => names.join(),
     ),
   }));
-  const [drivers, topics] = [byName(all.drivers, ({ name }) => name), byName(all.topics, ({ name }) => name)];
+  const [drivers, topics] = [sortByName(all.drivers, ({ name }) => name), sortByName(all.topics, ({ name }) => name)];
   return { ...all, commands, drivers, topics };
 }
 
-function byName<T>(list: readonly T[], name: (one: T) => string): readonly T[] {
+function sortByName<T>(list: readonly T[], name: (one: T) => string): readonly T[] {
   return list.toSorted((left, right) => (name(left) < name(right) ? -1 : 1));
 }
 
 describe('slipway __complete', () => {
   test.for([
-    ['slipway', declared],
+    ['slipway', generateCompletionSpec],
     ['docker-machine', oldDeclared],
   ] as const)('of %s knows what the declarations say, as they were when it was built', async ([program, read]) => {
-    const there = JSON.parse(await readFile(built(`completion/${program}.json`), 'utf8')) as Declared;
-    expect(sorted(there)).toEqual(sorted(await read()));
+    const there = JSON.parse(await readFile(distPath(`completion/${program}.json`), 'utf8')) as CompletionSpec;
+    expect(sortDeclared(there)).toEqual(sortDeclared(await read()));
   });
 
   test('answers with machines that have a record, and names that a shell can’t misread', async () => {
-    expect(await offered('ip', '')).toEqual(['prod', 'torn', 'web', 'web-2', ':4', '']);
+    expect(await listCandidates('ip', '')).toEqual(['prod', 'torn', 'web', 'web-2', ':4', '']);
   });
 
   test('answers with images that lie here, and those that can be made', async () => {
-    expect(await offered('image', 'rm', '')).toEqual(['debian-13', 'mine-0123', ':4', '']);
-    expect(await offered('create', '--image', '')).toEqual(['debian-13', 'debian-12', 'mine-0123', ':0', '']);
+    expect(await listCandidates('image', 'rm', '')).toEqual(['debian-13', 'mine-0123', ':4', '']);
+    expect(await listCandidates('create', '--image', '')).toEqual(['debian-13', 'debian-12', 'mine-0123', ':0', '']);
   });
 
   test('offers nothing and says nothing where the store is no folder, or nobody may read it', async () => {
-    await using other = await temporaryFolder();
+    await using other = await createTemporaryFolder();
     await writeFile(join(other.path, 'machines'), '');
-    const ran = await run('slipway', ['__complete', '--', 'ip', ''], { env: { ...env, SLIPWAY_HOME: other.path } });
+    const ran = await runProgram('slipway', ['__complete', '--', 'ip', ''], {
+      env: { ...env, SLIPWAY_HOME: other.path },
+    });
     expect(ran).toEqual({ code: 0, stdout: ':4\n', stderr: '' });
   });
 
   test('takes a word without a letter from a shell that can’t hand one over', async () => {
-    const ran = await run('slipway', ['__complete', '--new', '--', 'ip', 'web'], { env });
+    const ran = await runProgram('slipway', ['__complete', '--new', '--', 'ip', 'web'], { env });
     expect(ran.stdout).toBe('prod\ntorn\nweb-2\n:4\n');
   });
 
   test('knows flags with one dash, drivers by their old names and machines of the old tool for docker-machine', async () => {
     const old = async (...words: readonly string[]): Promise<string> =>
-      (await run('docker-machine', ['__complete', '--', ...words], { env })).stdout;
+      (await runProgram('docker-machine', ['__complete', '--', ...words], { env })).stdout;
     expect(await old('ip', '')).toBe('old-1\n:4\n');
     expect(await old('scp', 'o')).toBe('old-1:\n:2\n');
     expect(await old('create', '-driver', 'amaz')).toBe('amazonec2\tan instance of Amazon EC2\n:4\n');
@@ -118,35 +121,36 @@ describe('slipway __complete', () => {
     expect(await old('ssh', 'old-1', 'ls', '-')).toBe(':4\n');
   });
 
-  test.skipIf(!has('docker'))('is what the docker CLI asks for docker machine', async () => {
+  test.skipIf(!hasProgram('docker'))('is what the docker CLI asks for docker machine', async () => {
     const through = async (...words: readonly string[]): Promise<string> =>
-      (await run('docker', ['__complete', 'machine', ...words], { env })).stdout;
+      (await runProgram('docker', ['__complete', 'machine', ...words], { env })).stdout;
     expect(await through('ip', '')).toBe('old-1\n:4\n');
     expect(await through('rm', '--', 'o')).toBe('old-1\n:4\n');
     expect(await through('regen')).toBe('regenerate-certs\tRegenerate TLS Certificates for a machine\n:4\n');
   });
 
   test('reads no library: what it starts with requires nothing but Node', async () => {
-    const text = await readFile(built('slipway.js'), 'utf8');
+    const text = await readFile(distPath('slipway.js'), 'utf8');
     const needed = [...text.matchAll(/require\("([^"]+)"\)/g)].map(([, name = '']) => name);
     expect(needed.filter((name) => !name.startsWith('node:'))).toEqual([]);
     expect(text.length).toBeLessThan(40_000);
   });
 
   test('is in no help', async () => {
-    const { stdout } = await run('slipway', ['help'], { env });
+    const { stdout } = await runProgram('slipway', ['help'], { env });
     expect(stdout).toContain('completion');
     expect(stdout).not.toContain('__');
   });
 });
 
 describe('slipway completion', () => {
-  const printed = (...argv: readonly string[]): Promise<Ran> => run('slipway', ['completion', ...argv], { env });
+  const printed = (...argv: readonly string[]): Promise<ProgramResult> =>
+    runProgram('slipway', ['completion', ...argv], { env });
 
   test('prints what each shell reads', async () => {
     const endings = { bash: 'bash', zsh: 'zsh', fish: 'fish', powershell: 'ps1', pwsh: 'ps1' };
     for (const [shell, ending] of Object.entries(endings))
-      expect(await printed(shell)).toEqual({ code: 0, stdout: await template(ending), stderr: '' });
+      expect(await printed(shell)).toEqual({ code: 0, stdout: await readTemplate(ending), stderr: '' });
     expect(completionShells).toEqual(['bash', 'zsh', 'fish', 'powershell']);
   });
 
@@ -168,7 +172,7 @@ describe('slipway completion', () => {
   });
 
   test('of PowerShell registers itself, hands over words, and keeps files from where none are taken', async () => {
-    const text = await template('ps1');
+    const text = await readTemplate('ps1');
     for (const part of [
       "Register-ArgumentCompleter -Native -CommandName 'slipway'",
       '& slipway __complete --new -- @words 2>$null',
@@ -176,12 +180,12 @@ describe('slipway completion', () => {
       '[System.Management.Automation.CompletionResult]::new(',
     ])
       expect(text).toContain(part);
-    expect(scriptFor('docker-machine', text)).toContain("-CommandName 'docker-machine'");
+    expect(adaptScript('docker-machine', text)).toContain("-CommandName 'docker-machine'");
   });
 });
 
 /** What is typed before Tab, and what stands there after it, and after one more letter: it shows whether a blank came. */
-const TABS: readonly (readonly [string, string])[] = [
+const TAB_CASES: readonly (readonly [string, string])[] = [
   ['slipway sto', 'slipway stop Z'],
   ['slipway image bu', 'slipway image build Z'],
   ['slipway help image bu', 'slipway help image build Z'],
@@ -205,26 +209,26 @@ const TABS: readonly (readonly [string, string])[] = [
 ];
 
 /** Each line in turn at the keys of one shell. */
-async function tabs(terminal: Terminal, lines: typeof TABS): Promise<readonly (readonly [string, string])[]> {
+async function pressTabs(terminal: Terminal, lines: typeof TAB_CASES): Promise<readonly (readonly [string, string])[]> {
   const seen: [string, string][] = [];
   for (const [index, [typed]] of lines.entries()) {
-    await terminal.press('C-l');
-    await terminal.press('-l', '--', typed);
-    await terminal.press('Tab');
-    await terminal.press('-l', `Z${index}.`);
-    const screen = await terminal.shows(`Z${index}.`);
+    await terminal.pressKeys('C-l');
+    await terminal.pressKeys('-l', '--', typed);
+    await terminal.pressKeys('Tab');
+    await terminal.pressKeys('-l', `Z${index}.`);
+    const screen = await terminal.waitFor(`Z${index}.`);
     const line = new RegExp(`((?:slipway|docker-machine) .*Z)${index}[.]`).exec(screen)?.[1];
     seen.push([typed, line ?? screen]);
-    await terminal.press('C-e', 'C-u');
+    await terminal.pressKeys('C-e', 'C-u');
   }
   return seen;
 }
 
-async function at(enter: string): Promise<Terminal> {
+async function openShell(enter: string): Promise<Terminal> {
   // A socket of its own: the server of the last one may still be ending.
   const home = await mkdtemp(join(folder.path, 'terminal-'));
   const terminal = await openTerminal({ ...user, home }, { columns: 100, rows: 24 }, env as Record<string, string>);
-  await terminal.enter(enter);
+  await terminal.typeLine(enter);
   return terminal;
 }
 
@@ -232,75 +236,78 @@ describe.skipIf(!hasTmux)('at the keys', () => {
   const withTabs = (lines: readonly string[]): string => [...lines, "PS1='there> '"].join('; ');
 
   test('of bash', async () => {
-    await using terminal = await at(withTabs(['cd', 'source <(slipway completion bash)']));
-    await terminal.shows(/^there> *$/m);
-    expect(await tabs(terminal, TABS)).toEqual(TABS);
+    await using terminal = await openShell(withTabs(['cd', 'source <(slipway completion bash)']));
+    await terminal.waitFor(/^there> *$/m);
+    expect(await pressTabs(terminal, TAB_CASES)).toEqual(TAB_CASES);
   });
 
   test('of bash, for the other program', async () => {
-    await using terminal = await at(withTabs(['cd', 'source <(slipway completion bash --for docker-machine)']));
-    await terminal.shows(/^there> *$/m);
+    await using terminal = await openShell(withTabs(['cd', 'source <(slipway completion bash --for docker-machine)']));
+    await terminal.waitFor(/^there> *$/m);
     const lines = [
       ['docker-machine ip o', 'docker-machine ip old-1 Z'],
       ['docker-machine -s / create -d=amaz', 'docker-machine -s / create -d=amazonec2 Z'],
       ['docker-machine scp o', 'docker-machine scp old-1:Z'],
     ] as const;
-    expect(await tabs(terminal, lines)).toEqual(lines);
+    expect(await pressTabs(terminal, lines)).toEqual(lines);
   });
 
   test('says how the user’s shell gets it', async () => {
-    await using terminal = await at('SHELL=/usr/bin/fish slipway completion; SHELL=/bin/zsh slipway completion');
-    const screen = await terminal.shows('.zshrc');
+    await using terminal = await openShell('SHELL=/usr/bin/fish slipway completion; SHELL=/bin/zsh slipway completion');
+    const screen = await terminal.waitFor('.zshrc');
     expect(screen).toContain('slipway completion fish > ~/.config/fish/completions/slipway.fish');
     expect(screen).toContain("echo 'source <(slipway completion zsh)' >> ~/.zshrc");
-    await terminal.enter('clear; SHELL=/bin/ksh slipway completion');
-    expect(await terminal.shows('Say it')).toContain('For which shell is not said');
+    await terminal.typeLine('clear; SHELL=/bin/ksh slipway completion');
+    expect(await terminal.waitFor('Say it')).toContain('For which shell is not said');
   });
 
-  test.skipIf(!existsSync(PACKAGE))('of bash with its package, which finds the script by its name', async () => {
-    const scripts = join(folder.path, '.local', 'share', 'bash-completion', 'completions');
-    await mkdir(scripts, { recursive: true });
-    await run('bash', ['-c', `slipway completion bash > ${scripts}/slipway`], { env });
-    await using terminal = await at(withTabs(['cd', `source ${PACKAGE}`]));
-    await terminal.shows(/^there> *$/m);
-    expect(await tabs(terminal, TABS)).toEqual(TABS);
-  });
+  test.skipIf(!existsSync(BASH_COMPLETION_FILE))(
+    'of bash with its package, which finds the script by its name',
+    async () => {
+      const scripts = join(folder.path, '.local', 'share', 'bash-completion', 'completions');
+      await mkdir(scripts, { recursive: true });
+      await runProgram('bash', ['-c', `slipway completion bash > ${scripts}/slipway`], { env });
+      await using terminal = await openShell(withTabs(['cd', `source ${BASH_COMPLETION_FILE}`]));
+      await terminal.waitFor(/^there> *$/m);
+      expect(await pressTabs(terminal, TAB_CASES)).toEqual(TAB_CASES);
+    },
+  );
 
-  test.skipIf(!has('zsh'))('of zsh', async () => {
-    await using terminal = await at(`cd; zsh -f`);
-    await terminal.enter(
+  test.skipIf(!hasProgram('zsh'))('of zsh', async () => {
+    await using terminal = await openShell(`cd; zsh -f`);
+    await terminal.typeLine(
       withTabs(['autoload -Uz compinit && compinit -u', 'source <(slipway completion zsh)', 'bindkey -e']),
     );
-    await terminal.shows(/^there> *$/m);
-    expect(await tabs(terminal, TABS)).toEqual(TABS);
+    await terminal.waitFor(/^there> *$/m);
+    expect(await pressTabs(terminal, TAB_CASES)).toEqual(TAB_CASES);
   });
 
-  test.skipIf(!has('zsh'))('of zsh from a folder of its fpath', async () => {
+  test.skipIf(!hasProgram('zsh'))('of zsh from a folder of its fpath', async () => {
     await mkdir(join(folder.path, 'functions'));
-    await run('bash', ['-c', 'slipway completion zsh > ~/functions/_slipway'], { env });
-    await using terminal = await at(`cd; zsh -f`);
-    await terminal.enter(
+    await runProgram('bash', ['-c', 'slipway completion zsh > ~/functions/_slipway'], { env });
+    await using terminal = await openShell(`cd; zsh -f`);
+    await terminal.typeLine(
       withTabs(['fpath=(~/functions $fpath)', 'autoload -Uz compinit && compinit -u', 'bindkey -e']),
     );
-    await terminal.shows(/^there> *$/m);
-    expect(await tabs(terminal, TABS.slice(0, 4))).toEqual(TABS.slice(0, 4));
+    await terminal.waitFor(/^there> *$/m);
+    expect(await pressTabs(terminal, TAB_CASES.slice(0, 4))).toEqual(TAB_CASES.slice(0, 4));
   });
 
-  test.skipIf(!has('fish'))('of fish', async () => {
+  test.skipIf(!hasProgram('fish'))('of fish', async () => {
     const functions = join(folder.path, '.config', 'fish', 'completions');
     await mkdir(functions, { recursive: true });
-    await run('bash', ['-c', `slipway completion fish > ${functions}/slipway.fish`], { env });
-    await using terminal = await at(`cd; fish`);
-    await terminal.enter("function fish_prompt; echo 'there> '; end; function fish_greeting; end");
-    await terminal.shows(/^there> *$/m);
-    expect(await tabs(terminal, TABS)).toEqual(TABS);
+    await runProgram('bash', ['-c', `slipway completion fish > ${functions}/slipway.fish`], { env });
+    await using terminal = await openShell(`cd; fish`);
+    await terminal.typeLine("function fish_prompt; echo 'there> '; end; function fish_greeting; end");
+    await terminal.waitFor(/^there> *$/m);
+    expect(await pressTabs(terminal, TAB_CASES)).toEqual(TAB_CASES);
   });
 });
 
-describe.skipIf(!has('fish'))('fish', () => {
+describe.skipIf(!hasProgram('fish'))('fish', () => {
   const complete = async (line: string): Promise<readonly string[]> => {
     const script = `cd; slipway completion fish | source; complete -C ${JSON.stringify(line)}`;
-    const { stdout, stderr } = await run('fish', ['--no-config', '-c', script], { env });
+    const { stdout, stderr } = await runProgram('fish', ['--no-config', '-c', script], { env });
     expect(stderr).toBe('');
     return stdout.trimEnd().split('\n');
   };
@@ -332,7 +339,7 @@ describe('bash', () => {
       source <(slipway completion bash)
       COMP_LINE=$1 COMP_POINT=\${#1}; shift; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
       _slipway slipway "\${COMP_WORDS[COMP_CWORD]}"; printf '%s\\n' "\${COMPREPLY[@]}"`;
-    const { stdout, stderr } = await run('bash', ['--norc', '-euc', script, 'bash', line, ...words], { env });
+    const { stdout, stderr } = await runProgram('bash', ['--norc', '-euc', script, 'bash', line, ...words], { env });
     expect(stderr).toBe('');
     return stdout.trimEnd().split('\n');
   };
@@ -364,8 +371,8 @@ describe('bash', () => {
   });
 });
 
-test.skipIf(!has('zsh'))('zsh reads its script without a complaint, and fish and bash theirs', async () => {
-  await using scripts = await temporaryFolder();
+test.skipIf(!hasProgram('zsh'))('zsh reads its script without a complaint, and fish and bash theirs', async () => {
+  await using scripts = await createTemporaryFolder();
   for (const [shell, flags] of [
     ['bash', '-n'],
     ['zsh', '-n'],
@@ -373,9 +380,9 @@ test.skipIf(!has('zsh'))('zsh reads its script without a complaint, and fish and
   ] as const) {
     for (const program of ['slipway', 'docker-machine']) {
       const file = join(scripts.path, `${program}.${shell}`);
-      await writeFile(file, scriptFor(program, await template(shell)));
+      await writeFile(file, adaptScript(program, await readTemplate(shell)));
       await chmod(file, 0o600);
-      expect(await run(shell, [flags, file], { env }), file).toEqual({ code: 0, stdout: '', stderr: '' });
+      expect(await runProgram(shell, [flags, file], { env }), file).toEqual({ code: 0, stdout: '', stderr: '' });
     }
   }
 });

@@ -1,7 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { discoverySchema, protoSchema, Violation, type ApiRequest, type Schema } from '../clouds/compute-schema.ts';
+import {
+  loadDiscoverySchema,
+  loadProtoSchema,
+  SchemaViolation,
+  type ApiRequest,
+  type ApiSchema,
+} from '../clouds/compute-schema.ts';
 
-const INSERT = '/compute/v1/projects/my-project-42/zones/us-central1-a/instances';
+const INSERT_PATH = '/compute/v1/projects/my-project-42/zones/us-central1-a/instances';
 const body = {
   name: 'web-1',
   machineType: 'zones/us-central1-a/machineTypes/e2-medium',
@@ -10,49 +16,49 @@ const body = {
   scheduling: { provisioningModel: 'SPOT' },
 };
 
-function asked(more: Partial<Omit<ApiRequest, 'query'>> & { query?: string } = {}): ApiRequest {
-  return { method: 'POST', path: INSERT, body, ...more, query: new URLSearchParams(more.query ?? '') };
+function requestWith(more: Partial<Omit<ApiRequest, 'query'>> & { query?: string } = {}): ApiRequest {
+  return { method: 'POST', path: INSERT_PATH, body, ...more, query: new URLSearchParams(more.query ?? '') };
 }
 
 /** What the double refuses, whichever description of the API it goes by. */
-const WRONG: readonly (readonly [string, ApiRequest, string])[] = [
-  ['a path that is none', asked({ path: `${INSERT}/x/y/z` }), 'path'],
-  ['a method that is none', asked({ method: 'PATCH' }), 'path'],
-  ['a parameter that is none', asked({ query: 'colour=red' }), 'colour'],
-  ['an id of a request that is no UUID', asked({ query: 'requestId=1' }), 'requestId'],
-  ['a field that is none', asked({ body: { ...body, colour: 'red' } }), 'resource.colour'],
+const INVALID_REQUESTS: readonly (readonly [string, ApiRequest, string])[] = [
+  ['a path that is none', requestWith({ path: `${INSERT_PATH}/x/y/z` }), 'path'],
+  ['a method that is none', requestWith({ method: 'PATCH' }), 'path'],
+  ['a parameter that is none', requestWith({ query: 'colour=red' }), 'colour'],
+  ['an id of a request that is no UUID', requestWith({ query: 'requestId=1' }), 'requestId'],
+  ['a field that is none', requestWith({ body: { ...body, colour: 'red' } }), 'resource.colour'],
   [
     'a field that is none, deep inside',
-    asked({ body: { ...body, disks: [{ initializeParams: { colour: 'red' } }] } }),
+    requestWith({ body: { ...body, disks: [{ initializeParams: { colour: 'red' } }] } }),
     'resource.disks[0].initializeParams.colour',
   ],
-  ['a number where there must be text', asked({ body: { ...body, name: 5 } }), 'resource.name'],
+  ['a number where there must be text', requestWith({ body: { ...body, name: 5 } }), 'resource.name'],
   [
     'an int64 that is no string',
-    asked({ body: { ...body, disks: [{ initializeParams: { diskSizeGb: 20 } }] } }),
+    requestWith({ body: { ...body, disks: [{ initializeParams: { diskSizeGb: 20 } }] } }),
     'resource.disks[0].initializeParams.diskSizeGb',
   ],
   [
     'text where there must be a boolean',
-    asked({ body: { ...body, disks: [{ boot: 'yes' }] } }),
+    requestWith({ body: { ...body, disks: [{ boot: 'yes' }] } }),
     'resource.disks[0].boot',
   ],
-  ['one thing where there must be a list', asked({ body: { ...body, disks: {} } }), 'resource.disks'],
+  ['one thing where there must be a list', requestWith({ body: { ...body, disks: {} } }), 'resource.disks'],
   [
     'a word that is none of those',
-    asked({ body: { ...body, scheduling: { provisioningModel: 'CHEAP' } } }),
+    requestWith({ body: { ...body, scheduling: { provisioningModel: 'CHEAP' } } }),
     'resource.scheduling.provisioningModel',
   ],
-  ['no body', asked({ body: undefined }), 'resource'],
-  ['a body where there is none', asked({ method: 'GET', path: `${INSERT}/web-1` }), 'resource'],
+  ['no body', requestWith({ body: undefined }), 'resource'],
+  ['a body where there is none', requestWith({ method: 'GET', path: `${INSERT_PATH}/web-1` }), 'resource'],
 ];
 
 describe.each([
-  ['its client ships with', protoSchema()] as const,
-  ...[discoverySchema()].flatMap((schema) => (schema ? [['Google publishes', schema] as const] : [])),
-])('the description of the API that %s', (_, schema: Schema) => {
+  ['its client ships with', loadProtoSchema()] as const,
+  ...[loadDiscoverySchema()].flatMap((schema) => (schema ? [['Google publishes', schema] as const] : [])),
+])('the description of the API that %s', (_, schema: ApiSchema) => {
   test('knows a request by its path, and what is in it', () => {
-    expect(schema.check(asked({ query: 'requestId=3f2504e0-4f89-41d3-9a0c-0305e82c3301' }))).toEqual({
+    expect(schema.check(requestWith({ query: 'requestId=3f2504e0-4f89-41d3-9a0c-0305e82c3301' }))).toEqual({
       id: 'compute.instances.insert',
       params: {
         project: 'my-project-42',
@@ -62,16 +68,16 @@ describe.each([
     });
   });
 
-  test.each(WRONG)('refuses %s', (_what, request, field) => {
-    expect(() => schema.check(request)).toThrow(Violation);
+  test.each(INVALID_REQUESTS)('refuses %s', (_what, request, field) => {
+    expect(() => schema.check(request)).toThrow(SchemaViolation);
     expect(() => schema.check(request)).toThrow(`'${field}'`);
   });
 });
 
 // A clone that stands alone has it not.
-const published = discoverySchema();
-if (published) {
+const publishedSchema = loadDiscoverySchema();
+if (publishedSchema) {
   test('only Google’s own document knows how names are written', () => {
-    expect(() => published.check(asked({ body: { ...body, name: 'Web.1' } }))).toThrow("'resource.name'");
+    expect(() => publishedSchema.check(requestWith({ body: { ...body, name: 'Web.1' } }))).toThrow("'resource.name'");
   });
 }

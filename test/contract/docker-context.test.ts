@@ -1,16 +1,16 @@
 import { mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { applyChanges } from '../../src/computer/files.ts';
-import { switchContext } from '../../src/profiles/current-context.ts';
-import { dockerContext } from '../../src/profiles/docker-context.ts';
+import { applyFileChanges } from '../../src/computer/files.ts';
+import { planContextSwitch } from '../../src/profiles/current-context.ts';
+import { dockerContextProfile } from '../../src/profiles/docker-context.ts';
 import { renewCertificates } from '../../src/provision/certificates.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { readyMachine } from '../fakes/machine.ts';
-import { placesIn } from '../fakes/places.ts';
-import { has, run } from '../fakes/programs.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { readyMachine } from '../fakes/sample-machine.ts';
+import { clientPlacesIn } from '../fakes/client-paths.ts';
+import { hasProgram, runProgram } from '../fakes/run-program.ts';
 
-async function files(folder: string): Promise<readonly string[]> {
+async function listFiles(folder: string): Promise<readonly string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   return Promise.all(
     entries
@@ -22,12 +22,12 @@ async function files(folder: string): Promise<readonly string[]> {
   );
 }
 
-describe.skipIf(!has('docker'))('the docker CLI', () => {
+describe.skipIf(!hasProgram('docker'))('the docker CLI', () => {
   const docker = (config: string, ...argv: readonly string[]) =>
-    run('docker', argv, { env: { PATH: process.env.PATH, HOME: config, DOCKER_CONFIG: config } });
+    runProgram('docker', argv, { env: { PATH: process.env.PATH, HOME: config, DOCKER_CONFIG: config } });
 
   test('makes the same files for the same context', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     const [theirs, ours] = [join(folder.path, 'theirs'), join(folder.path, 'ours')];
     const made = await renewCertificates({}, { name: 'web', names: ['192.0.2.10'], now: new Date() });
     const tls = { ca: made.ca, cert: made.client.cert, key: made.client.key };
@@ -44,21 +44,23 @@ describe.skipIf(!has('docker'))('the docker CLI', () => {
     );
     expect(code).toBe(0);
     const machine = readyMachine('web');
-    await applyChanges(dockerContext.add({ machine, tls, places: placesIn(ours, ours) }));
-    expect((await files(ours)).toSorted()).toEqual((await files(theirs)).toSorted());
+    await applyFileChanges(
+      dockerContextProfile.changesToAdd({ machine, tls, clientPaths: clientPlacesIn(ours, ours) }),
+    );
+    expect((await listFiles(ours)).toSorted()).toEqual((await listFiles(theirs)).toSorted());
     const meta = async (config: string): Promise<Record<string, unknown>> => {
-      const [path = ''] = (await files(config)).filter((file) => file.endsWith('meta.json'));
+      const [path = ''] = (await listFiles(config)).filter((file) => file.endsWith('meta.json'));
       return JSON.parse(await readFile(join(config, path.split(' ')[1] ?? ''), 'utf8')) as Record<string, unknown>;
     };
     expect({ ...(await meta(ours)), Metadata: {} }).toEqual(await meta(theirs));
   });
 
   test('lists, shows, uses and removes a context of ours as one of its own', async () => {
-    await using folder = await temporaryFolder();
-    const places = placesIn(folder.path, folder.path);
+    await using folder = await createTemporaryFolder();
+    const clientPaths = clientPlacesIn(folder.path, folder.path);
     const tls = { ca: 'CA', cert: 'CERT', key: 'KEY' };
-    await applyChanges(dockerContext.add({ machine: readyMachine('web'), tls, places }));
-    await applyChanges(await switchContext('web', places));
+    await applyFileChanges(dockerContextProfile.changesToAdd({ machine: readyMachine('web'), tls, clientPaths }));
+    await applyFileChanges(await planContextSwitch('web', clientPaths));
     const { stdout: shown } = await docker(
       folder.path,
       'context',
@@ -76,14 +78,16 @@ describe.skipIf(!has('docker'))('the docker CLI', () => {
       },
     ]);
     expect((await docker(folder.path, 'context', 'rm', '--force', 'web')).code).toBe(0);
-    expect((await files(folder.path)).filter((file) => file.includes('contexts'))).toEqual([]);
+    expect((await listFiles(folder.path)).filter((file) => file.includes('contexts'))).toEqual([]);
   });
 
   test('finds nothing left of a context that we dropped', async () => {
-    await using folder = await temporaryFolder();
-    const places = placesIn(folder.path, folder.path);
-    await applyChanges(dockerContext.add({ machine: readyMachine('web'), tls: undefined, places }));
-    await applyChanges(dockerContext.drop('web', places));
+    await using folder = await createTemporaryFolder();
+    const clientPaths = clientPlacesIn(folder.path, folder.path);
+    await applyFileChanges(
+      dockerContextProfile.changesToAdd({ machine: readyMachine('web'), tls: undefined, clientPaths }),
+    );
+    await applyFileChanges(dockerContextProfile.changesToRemove('web', clientPaths));
     const { stdout } = await docker(folder.path, 'context', 'ls', '--format', '{{.Name}}');
     expect(stdout.trim()).toBe('default');
   });

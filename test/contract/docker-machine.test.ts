@@ -3,44 +3,44 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { run, type Ran } from '../fakes/programs.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { runProgram, type ProgramResult } from '../fakes/run-program.ts';
 
 // What needs no host: the command line itself, and machines of the driver `none`, as the old tool's callers read them.
 
-const program = fileURLToPath(new URL('../../dist/docker-machine.js', import.meta.url));
+const dockerMachineProgram = fileURLToPath(new URL('../../dist/docker-machine.js', import.meta.url));
 
 type Home = AsyncDisposable & {
   readonly path: string;
   readonly store: string;
-  readonly machine: (...argv: readonly string[]) => Promise<Ran>;
-  readonly machineWith: (env: NodeJS.ProcessEnv, ...argv: readonly string[]) => Promise<Ran>;
+  readonly runMachine: (...argv: readonly string[]) => Promise<ProgramResult>;
+  readonly runMachineWith: (env: NodeJS.ProcessEnv, ...argv: readonly string[]) => Promise<ProgramResult>;
 };
 
-async function newHome(): Promise<Home> {
-  const folder = await temporaryFolder();
+async function createHome(): Promise<Home> {
+  const folder = await createTemporaryFolder();
   const store = join(folder.path, '.docker', 'machine');
-  const machineWith: Home['machineWith'] = (env, ...argv) =>
-    run(process.execPath, [program, ...argv], {
+  const runMachineWith: Home['runMachineWith'] = (env, ...argv) =>
+    runProgram(process.execPath, [dockerMachineProgram, ...argv], {
       env: { PATH: process.env.PATH, HOME: folder.path, SHELL: '/bin/bash', ...env },
     });
   return {
     path: folder.path,
     store,
-    machineWith,
-    machine: (...argv) => machineWith({}, ...argv),
+    runMachineWith,
+    runMachine: (...argv) => runMachineWith({}, ...argv),
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   };
 }
 
 beforeAll(async () => {
-  await stat(program).catch(() => {
+  await stat(dockerMachineProgram).catch(() => {
     throw new Error('There is no dist/: npm test builds it, and so does npm run build');
   });
 });
 
-const NO_DEFAULT = 'Error: No machine name(s) specified and no "default" machine exists';
-const gone = (name: string): string =>
+const NO_DEFAULT_MESSAGE = 'Error: No machine name(s) specified and no "default" machine exists';
+const notFoundMessage = (name: string): string =>
   `Docker machine "${name}" does not exist. Use "docker-machine ls" to list machines. Use "docker-machine create" to add a new one.`;
 
 describe('a call that can’t be right ends with 1 and the old tool’s sentence', () => {
@@ -72,7 +72,7 @@ describe('a call that can’t be right ends with 1 and the old tool’s sentence
       'Error setting machine configuration from flags provided: --swarm-discovery',
     ],
     ['rm', 'Error: Expected to get one or more machine names as arguments'],
-    ['rm -y web', `Error removing host "web": ${gone('web')}`],
+    ['rm -y web', `Error removing host "web": ${notFoundMessage('web')}`],
     ['env -u web', 'Error: Expected no machine name when the -u flag is present'],
     ['active web', 'Error: Too many arguments given'],
     ['active', 'No active host found'],
@@ -94,22 +94,22 @@ describe('a call that can’t be right ends with 1 and the old tool’s sentence
       'upgrade',
       'url',
     ].flatMap((command) => [
-      [command, NO_DEFAULT],
-      [`${command} web`, gone('web')],
+      [command, NO_DEFAULT_MESSAGE],
+      [`${command} web`, notFoundMessage('web')],
     ]),
   ])('%s', async (line, sentence) => {
-    await using home = await newHome();
-    const { code, stderr } = await home.machine(...line.split(' '));
+    await using home = await createHome();
+    const { code, stderr } = await home.runMachine(...line.split(' '));
     expect(stderr).toContain(sentence);
     expect(stderr).not.toContain('This is a bug');
     expect(code).toBe(1);
   });
 
   test('a file in the place of the store is told, and not a stack', async () => {
-    await using home = await newHome();
+    await using home = await createHome();
     await mkdir(join(home.path, '.docker'));
     await writeFile(home.store, '');
-    const { code, stderr } = await home.machine('create', '-d', 'none', '--url', 'u', 'web');
+    const { code, stderr } = await home.runMachine('create', '-d', 'none', '--url', 'u', 'web');
     expect(stderr).toMatch(/machine/);
     expect(stderr).not.toContain('    at ');
     expect(code).toBe(1);
@@ -142,8 +142,8 @@ describe('help', () => {
   ];
 
   test('without a word it shows all commands', async () => {
-    await using home = await newHome();
-    const { code, stdout } = await home.machine();
+    await using home = await createHome();
+    const { code, stdout } = await home.runMachine();
     expect(code).toBe(0);
     expect(stdout).toMatch(/^Usage: docker-machine \[OPTIONS\] COMMAND/);
     expect(stdout).toContain('Create and manage machines running Docker');
@@ -151,9 +151,9 @@ describe('help', () => {
   });
 
   test.each(names)('%s -h', async (name) => {
-    await using home = await newHome();
+    await using home = await createHome();
     for (const flag of ['-h', '--help', '-help']) {
-      const { code, stdout } = await home.machine(name, flag);
+      const { code, stdout } = await home.runMachine(name, flag);
       expect(stdout).toContain(`Usage: docker-machine ${name}`);
       expect(code).toBe(0);
     }
@@ -165,14 +165,14 @@ describe('help', () => {
     ['google', 'google-project'],
     ['none', 'url'],
   ])('create -d %s --help has its flags', async (driver, flag) => {
-    await using home = await newHome();
-    const { stdout } = await home.machine('create', '-d', driver, '--help');
+    await using home = await createHome();
+    const { stdout } = await home.runMachine('create', '-d', driver, '--help');
     expect(stdout).toMatch(new RegExp(String.raw`^ +--${flag}\b`, 'm'));
   });
 
   test('--version is that of the command line that is spoken, as clients compare it', async () => {
-    await using home = await newHome();
-    const lines = await Promise.all(['-v', '--version', 'version'].map((word) => home.machine(word)));
+    await using home = await createHome();
+    const lines = await Promise.all(['-v', '--version', 'version'].map((word) => home.runMachine(word)));
     for (const { stdout } of lines)
       expect(stdout).toMatch(/^docker-machine version 0\.16\.2, build slipway-\d+\.\d+\.\d+\n$/);
   });
@@ -193,8 +193,8 @@ describe('create knows every flag of the old tool’s drivers that are here', ()
       'google-address google-disk-size google-disk-type google-machine-image google-machine-type google-network google-open-port google-preemptible google-project google-scopes google-service-account google-subnetwork google-tags google-use-existing google-use-internal-ip google-use-internal-ip-only google-username google-zone',
     ],
   ])('%s', async (driver, flags) => {
-    await using home = await newHome();
-    const { stdout } = await home.machine('create', '-d', driver, '--help');
+    await using home = await createHome();
+    const { stdout } = await home.runMachine('create', '-d', driver, '--help');
     const known = new Set([...stdout.matchAll(/--([a-z0-9-]+)/g)].map(([, flag]) => flag));
     expect(`${engine} ${flags}`.split(' ').filter((flag) => !known.has(flag))).toEqual([]);
   });
@@ -210,14 +210,14 @@ describe('machines of an engine that exists', () => {
     await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
     const address = silent.address();
     url = `tcp://127.0.0.1:${typeof address === 'object' ? address?.port : 0}`;
-    home = await newHome();
+    home = await createHome();
     for (const [name, ...flags] of [
       ['web10', '--engine-label', 'zone=a', '--engine-label', 'app=1'],
       ['web9', '--engine-label', 'app=1'],
       ['master', '--swarm', '--swarm-master', '--swarm-discovery', 'token://1'],
       ['member', '--swarm', '--swarm-discovery', 'token://1'],
     ] as const)
-      expect(await home.machine('create', '-d', 'none', '--url', 'url1', ...flags, name)).toMatchObject({ code: 0 });
+      expect(await home.runMachine('create', '-d', 'none', '--url', 'url1', ...flags, name)).toMatchObject({ code: 0 });
   });
   afterAll(async () => {
     silent.close();
@@ -225,7 +225,7 @@ describe('machines of an engine that exists', () => {
   });
 
   test('ls: columns, order of names, and why the version is unknown', async () => {
-    const { code, stdout } = await home.machine('ls');
+    const { code, stdout } = await home.runMachine('ls');
     const lines = stdout.trimEnd().split('\n');
     expect(lines[0]).toMatch(/^NAME +ACTIVE +DRIVER +STATE +URL +SWARM +DOCKER +ERRORS$/);
     expect(lines.slice(1).map((line) => line.split(/\s+/, 5).join(' '))).toEqual([
@@ -254,7 +254,7 @@ describe('machines of an engine that exists', () => {
     ['label=zone', 'web10'],
     ['label=zone=b', ''],
   ])('ls -q --filter %s', async (filters, names) => {
-    const { stdout } = await home.machine('ls', '-q', '--filter', ...filters.split(' '));
+    const { stdout } = await home.runMachine('ls', '-q', '--filter', ...filters.split(' '));
     expect(stdout.trim().split('\n').join(' ')).toBe(names);
   });
 
@@ -266,15 +266,15 @@ describe('machines of an engine that exists', () => {
     ['{{range .EngineOptions.Labels}}<{{.}}>{{end}}', '<app=1>\n'],
     ['{{.SwarmOptions.Strategy}}', 'spread\n'],
   ])('ls --format %s', async (format, text) => {
-    const { stdout } = await home.machine('ls', '--filter', 'name=web9', '--format', format);
+    const { stdout } = await home.runMachine('ls', '--filter', 'name=web9', '--format', format);
     expect(stdout).toBe(text);
   });
 
   test('DOCKER_HOST makes one the active one', async () => {
-    await home.machine('create', '-d', 'none', '--url', url, 'here');
-    const { stdout } = await home.machineWith({ DOCKER_HOST: url }, 'active', '-t', '3');
+    await home.runMachine('create', '-d', 'none', '--url', url, 'here');
+    const { stdout } = await home.runMachineWith({ DOCKER_HOST: url }, 'active', '-t', '3');
     expect(stdout).toBe('here\n');
-    const listed = await home.machineWith(
+    const listed = await home.runMachineWith(
       { DOCKER_HOST: url },
       'ls',
       '-timeout=3',
@@ -283,14 +283,14 @@ describe('machines of an engine that exists', () => {
       '{{.Active}}',
     );
     expect(listed.stdout).toBe('*\n');
-    await home.machine('rm', '-y', 'here');
+    await home.runMachine('rm', '-y', 'here');
   });
 
   test('values are all that stdout has', async () => {
-    expect(await home.machine('url', 'web9')).toMatchObject({ stdout: 'url1\n', stderr: '' });
-    expect(await home.machine('status', 'web9')).toMatchObject({ stdout: 'Running\n', stderr: '' });
-    expect(await home.machine('ip', 'web9')).toMatchObject({ stdout: 'url1\n', stderr: '' });
-    expect(await home.machine('inspect', 'web9', '-f', '{{.HostOptions.AuthOptions.StorePath}}')).toMatchObject({
+    expect(await home.runMachine('url', 'web9')).toMatchObject({ stdout: 'url1\n', stderr: '' });
+    expect(await home.runMachine('status', 'web9')).toMatchObject({ stdout: 'Running\n', stderr: '' });
+    expect(await home.runMachine('ip', 'web9')).toMatchObject({ stdout: 'url1\n', stderr: '' });
+    expect(await home.runMachine('inspect', 'web9', '-f', '{{.HostOptions.AuthOptions.StorePath}}')).toMatchObject({
       stdout: `${join(home.store, 'machines', 'web9')}\n`,
       stderr: '',
     });
@@ -307,11 +307,11 @@ describe('machines of an engine that exists', () => {
       ['--storage-path', home.store, '--github-api-token', 'x', 'inspect', 'web9', '-f', '{{.DriverName}}'],
       ['-s', home.store, 'inspect', '-f', '{{.DriverName}}', '--', 'web9'],
     ];
-    for (const argv of calls) expect(await home.machine(...argv), argv.join(' ')).toMatchObject(wanted);
+    for (const argv of calls) expect(await home.runMachine(...argv), argv.join(' ')).toMatchObject(wanted);
   });
 
   test('inspect is the JSON of config.json, four spaces deep', async () => {
-    const { stdout } = await home.machine('inspect', 'web10');
+    const { stdout } = await home.runMachine('inspect', 'web10');
     const shown = JSON.parse(stdout) as Record<string, unknown>;
     expect(Object.keys(shown).slice(0, 5)).toEqual(['ConfigVersion', 'Driver', 'DriverName', 'HostOptions', 'Name']);
     expect(stdout).toBe(`${JSON.stringify(shown, null, 4)}\n`);
@@ -329,7 +329,7 @@ describe('machines of an engine that exists', () => {
   });
 
   test('a wrong template is told as such', async () => {
-    const { code, stderr } = await home.machine('inspect', 'web10', '-f', '{{.Name');
+    const { code, stderr } = await home.runMachine('inspect', 'web10', '-f', '{{.Name');
     expect(stderr).toMatch(/^template parsing error: /);
     expect(code).toBe(1);
   });
@@ -356,21 +356,21 @@ describe('machines of an engine that exists', () => {
     const path = join(home.store, 'machines', 'bad', 'config.json');
     await mkdir(text === undefined ? path : join(path, '..'), { recursive: true });
     if (text !== undefined) await writeFile(path, text);
-    const { code, stdout } = await home.machine('ls');
+    const { code, stdout } = await home.runMachine('ls');
     expect(stdout).toMatch(/^bad +- +not found +Error +Unknown +\S/m);
     expect(stdout).toMatch(/^web9 /m);
     expect(code).toBe(0);
-    expect((await home.machine('ls', '-q')).stdout).not.toContain('bad');
-    expect(await home.machine('rm', '-f', 'bad')).toMatchObject({ code: 0 });
-    expect((await home.machine('ls')).stdout).not.toContain('bad');
+    expect((await home.runMachine('ls', '-q')).stdout).not.toContain('bad');
+    expect(await home.runMachine('rm', '-f', 'bad')).toMatchObject({ code: 0 });
+    expect((await home.runMachine('ls')).stdout).not.toContain('bad');
   });
 
   test('nothing in a record writes to the terminal that ls is shown on', async () => {
-    await home.machine('create', '-d', 'none', '--url', 'tcp://here\u001B]0;title\u0007', 'noisy');
-    const { stdout } = await home.machine('ls', '--filter', 'name=noisy');
+    await home.runMachine('create', '-d', 'none', '--url', 'tcp://here\u001B]0;title\u0007', 'noisy');
+    const { stdout } = await home.runMachine('ls', '--filter', 'name=noisy');
     expect(stdout).toContain('tcp://here');
     for (const control of ['\u001B', '\u0007']) expect(stdout).not.toContain(control);
-    await home.machine('rm', '-f', 'noisy');
+    await home.runMachine('rm', '-f', 'noisy');
   });
 
   test.each([
@@ -379,16 +379,16 @@ describe('machines of an engine that exists', () => {
     ['n\n', false],
     ['', false],
   ])('rm asks, and the answer %j counts', async (answer, goes) => {
-    await home.machine('create', '-d', 'none', '--url', 'u', 'asked');
+    await home.runMachine('create', '-d', 'none', '--url', 'u', 'asked');
     const env = { PATH: process.env.PATH, HOME: home.path };
-    const ran = await run(process.execPath, [program, 'rm', 'asked'], { env, stdin: answer });
+    const ran = await runProgram(process.execPath, [dockerMachineProgram, 'rm', 'asked'], { env, stdin: answer });
     expect(ran.stdout).toContain(
       'About to remove asked\nWARNING: This action will delete both local reference and remote instance.\n',
     );
     expect(ran.stdout).toContain('Are you sure? (y/n): ');
     expect(ran.code).toBe(0);
     expect(ran.stdout.includes('Successfully removed asked')).toBe(goes);
-    await home.machine('rm', '-f', 'asked');
+    await home.runMachine('rm', '-f', 'asked');
   });
 
   test('what needs a live engine says that there is none, with the old tool’s words before it', async () => {
@@ -396,7 +396,7 @@ describe('machines of an engine that exists', () => {
       ['env', 'Error checking TLS connection: '],
       ['config', 'Error running connection boilerplate: '],
     ] as const) {
-      const { code, stderr, stdout } = await home.machine(command, 'web9');
+      const { code, stderr, stdout } = await home.runMachine(command, 'web9');
       expect(stderr).toContain(
         `${before}Error checking and/or regenerating the certs: There was an error validating certificates for host "url1"`,
       );
@@ -407,23 +407,23 @@ describe('machines of an engine that exists', () => {
   });
 
   test('a field that no row has is told', async () => {
-    const { code, stderr } = await home.machine('ls', '--format', '{{.Bogus}}');
+    const { code, stderr } = await home.runMachine('ls', '--format', '{{.Bogus}}');
     expect(stderr).toMatch(/^Template parsing error: .*Bogus/);
     expect(code).toBe(1);
   });
 
   test('restart of an engine that nobody here can boot is refused in the old words', async () => {
-    const { code, stderr } = await home.machine('restart', 'web9');
+    const { code, stderr } = await home.runMachine('restart', 'web9');
     expect({ code, stderr }).toEqual({ code: 1, stderr: 'none driver does not support restart\n' });
   });
 
   test.each(['provision', 'regenerate-certs -f', 'upgrade'])(
     '%s has nothing to do on an engine of somebody else',
     async (line) => {
-      const before = await home.machine('inspect', 'web9');
-      const { code, stderr } = await home.machine(...line.split(' '), 'web9');
+      const before = await home.runMachine('inspect', 'web9');
+      const { code, stderr } = await home.runMachine(...line.split(' '), 'web9');
       expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining('SSH') as string });
-      expect(await home.machine('inspect', 'web9')).toEqual(before);
+      expect(await home.runMachine('inspect', 'web9')).toEqual(before);
     },
   );
 
@@ -432,7 +432,7 @@ describe('machines of an engine that exists', () => {
     ['stop', 'Stopping', 'none driver does not support stop'],
     ['kill', 'Killing', 'none driver does not support kill'],
   ])('%s is nothing that the driver none does', async (verb, doing, why) => {
-    expect(await home.machine(verb, 'web9')).toMatchObject({
+    expect(await home.runMachine(verb, 'web9')).toMatchObject({
       code: 1,
       stdout: `${doing} "web9"...\n`,
       stderr: `${why}\n`,
@@ -444,39 +444,39 @@ describe('machines of an engine that exists', () => {
     ['member', true],
     ['master', true],
   ])('%s is listed as an agent of a Swarm as --swarm says', async (name, agent) => {
-    const { stdout } = await home.machine('inspect', '-f', '{{.HostOptions.SwarmOptions.Agent}}', name);
+    const { stdout } = await home.runMachine('inspect', '-f', '{{.HostOptions.SwarmOptions.Agent}}', name);
     expect(stdout).toBe(`${agent}\n`);
   });
 
   test('create ends with how to connect', async () => {
-    const { stdout } = await home.machine('create', '-d', 'none', '--url', 'u', 'last');
+    const { stdout } = await home.runMachine('create', '-d', 'none', '--url', 'u', 'last');
     expect(stdout).toMatch(/^To see how to connect .* run: docker-machine env last\n$/m);
-    await home.machine('rm', '-f', 'last');
+    await home.runMachine('rm', '-f', 'last');
   });
 });
 
 test('a machine of a driver that is not here is listed with its name, used as far as it goes, and given up only by force', async () => {
-  await using home = await newHome();
+  await using home = await createHome();
   const folder = join(home.store, 'machines', 'box');
   await mkdir(folder, { recursive: true });
   const driver = { IPAddress: '192.0.2.9', MachineName: 'box', SSHUser: 'docker', SSHPort: 22, StorePath: home.store };
   const config = { ConfigVersion: 3, Driver: driver, DriverName: 'virtualbox', HostOptions: {}, Name: 'box' };
   await writeFile(join(folder, 'config.json'), JSON.stringify(config));
   const lacking = 'Driver "virtualbox" not found. Do you have the plugin binary accessible in your PATH?';
-  const { stdout } = await home.machine('ls', '--timeout', '2');
+  const { stdout } = await home.runMachine('ls', '--timeout', '2');
   expect(stdout).toMatch(
     /^box +- +not found +Error .* Driver "virtualbox" not found\. Do you have the plugin binary accessible in your PATH\? *$/m,
   );
-  expect(await home.machine('inspect', '-f', '{{.DriverName}} {{.Driver.IPAddress}}', 'box')).toMatchObject({
+  expect(await home.runMachine('inspect', '-f', '{{.DriverName}} {{.Driver.IPAddress}}', 'box')).toMatchObject({
     stdout: 'virtualbox 192.0.2.9\n',
   });
   for (const command of ['status', 'start', 'stop', 'kill', 'provision', 'upgrade', 'rm -y'])
-    expect(await home.machine(...command.split(' '), 'box'), command).toMatchObject({
+    expect(await home.runMachine(...command.split(' '), 'box'), command).toMatchObject({
       code: 1,
       stderr: expect.stringContaining(lacking) as string,
     });
-  expect(await home.machine('rm', '-f', 'box')).toMatchObject({ code: 0 });
-  expect((await home.machine('ls', '-q')).stdout).toBe('');
+  expect(await home.runMachine('rm', '-f', 'box')).toMatchObject({ code: 0 });
+  expect((await home.runMachine('ls', '-q')).stdout).toBe('');
 });
 
 describe('env --unset, line by line', () => {
@@ -514,23 +514,23 @@ describe('env --unset, line by line', () => {
       ['TLS_VERIFY', 'HOST', 'CERT_PATH', 'MACHINE_NAME'].map((name) => String.raw`Remove-Item Env:\\DOCKER_${name}`),
     ],
   ])('%s', async (shell, lines) => {
-    await using home = await newHome();
-    const { stdout } = await home.machine('env', '--shell', shell, '-u');
+    await using home = await createHome();
+    const { stdout } = await home.runMachine('env', '--shell', shell, '-u');
     expect(stdout.split('\n').slice(0, 4)).toEqual(lines);
-    const more = await home.machineWith({ NO_PROXY: 'localhost' }, 'env', '--shell', shell, '--no-proxy', '-u');
+    const more = await home.runMachineWith({ NO_PROXY: 'localhost' }, 'env', '--shell', shell, '--no-proxy', '-u');
     expect(more.stdout.split('\n')[4]).toContain('NO_PROXY');
   });
 
   test('without a shell in the environment it says so', async () => {
-    await using home = await newHome();
-    const { code, stderr } = await home.machineWith({ SHELL: '' }, 'env', '-u');
+    await using home = await createHome();
+    const { code, stderr } = await home.runMachineWith({ SHELL: '' }, 'env', '-u');
     expect({ code, stderr }).toEqual({ code: 1, stderr: 'Error: Unknown shell\n' });
   });
 });
 
 test('as a plugin of the docker CLI it says what it is', async () => {
-  await using home = await newHome();
-  const { stdout } = await home.machine('docker-cli-plugin-metadata');
+  await using home = await createHome();
+  const { stdout } = await home.runMachine('docker-cli-plugin-metadata');
   expect(JSON.parse(stdout)).toMatchObject({
     SchemaVersion: '0.1.0',
     Vendor: 'Slipway',
@@ -539,11 +539,11 @@ test('as a plugin of the docker CLI it says what it is', async () => {
 });
 
 test('creates at the same time leave one authority, which all share', async () => {
-  await using home = await newHome();
+  await using home = await createHome();
   const names = ['a', 'b', 'c', 'd', 'e', 'f'];
-  const made = await Promise.all(names.map((name) => home.machine('create', '-d', 'none', '--url', 'u', name)));
+  const made = await Promise.all(names.map((name) => home.runMachine('create', '-d', 'none', '--url', 'u', name)));
   expect(made.map(({ code }) => code)).toEqual(names.map(() => 0));
-  expect((await home.machine('ls', '-q')).stdout.trim().split('\n')).toEqual(names);
+  expect((await home.runMachine('ls', '-q')).stdout.trim().split('\n')).toEqual(names);
   expect(await readdir(join(home.store, 'certs'))).toEqual(
     expect.arrayContaining(['ca-key.pem', 'ca.pem', 'cert.pem', 'key.pem']),
   );

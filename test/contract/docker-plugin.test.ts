@@ -3,36 +3,36 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { drivers } from '../../src/drivers/registry.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { run, type Ran } from '../fakes/programs.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { runProgram, type ProgramResult } from '../fakes/run-program.ts';
 
-const built = (name: string): string => fileURLToPath(new URL(`../../dist/${name}.js`, import.meta.url));
+const distPath = (name: string): string => fileURLToPath(new URL(`../../dist/${name}.js`, import.meta.url));
 
 beforeAll(async () => {
-  await stat(built('docker-machine')).catch(() => {
+  await stat(distPath('docker-machine')).catch(() => {
     throw new Error('There is no dist/: npm test builds it, and so does npm run build');
   });
 });
 
-type Row = { readonly what: string; readonly state: string; readonly detail: string };
+type DoctorRow = { readonly what: string; readonly state: string; readonly detail: string };
 
 /** A user with these programs, an empty home, and plugins of the docker CLI in a folder of their own. */
-async function userWith(...programs: readonly string[]) {
-  const folder = await temporaryFolder();
+async function createUser(...programs: readonly string[]) {
+  const folder = await createTemporaryFolder();
   const at = (...parts: readonly string[]): string => join(folder.path, ...parts);
   await mkdir(at('bin'));
   for (const name of programs) await writeFile(at('bin', name), '#!/bin/sh\necho 1\n', { mode: 0o755 });
   const link = at('settings', 'cli-plugins', 'docker-machine');
-  const doctor = (...argv: readonly string[]): Promise<Ran> =>
-    run(process.execPath, [built('slipway'), 'doctor', ...argv], {
+  const doctor = (...argv: readonly string[]): Promise<ProgramResult> =>
+    runProgram(process.execPath, [distPath('slipway'), 'doctor', ...argv], {
       env: { PATH: at('bin'), HOME: folder.path, DOCKER_CONFIG: at('settings') },
     });
   return {
     at,
     link,
     doctor,
-    async row(): Promise<Row | undefined> {
-      const { rows } = JSON.parse((await doctor('--json')).stdout) as { readonly rows: readonly Row[] };
+    async row(): Promise<DoctorRow | undefined> {
+      const { rows } = JSON.parse((await doctor('--json')).stdout) as { readonly rows: readonly DoctorRow[] };
       return rows.find(({ what }) => what === 'docker machine');
     },
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
@@ -41,7 +41,7 @@ async function userWith(...programs: readonly string[]) {
 
 /** All that could be wanted, so that nothing is to be installed. */
 const computer = { platform: process.platform, arch: process.arch, env: {}, templates: '/nowhere', home: '' };
-const complete = [
+const allPrograms = [
   'docker',
   'ssh',
   ...drivers.flatMap((driver) => driver.programs?.(computer) ?? []).map(({ command }) => command),
@@ -49,7 +49,7 @@ const complete = [
 
 describe('docker machine', () => {
   test('is told to be no command yet, and nothing is linked without a yes', async () => {
-    await using user = await userWith(...complete);
+    await using user = await createUser(...allPrograms);
     expect(await user.row()).toEqual({
       what: 'docker machine',
       state: 'optional',
@@ -60,10 +60,10 @@ describe('docker machine', () => {
   });
 
   test('is linked by --fix --yes, to the program’s real path, once', async () => {
-    await using user = await userWith(...complete);
+    await using user = await createUser(...allPrograms);
     const { stderr } = await user.doctor('--fix', '--yes');
     expect(stderr).toContain(`"docker machine" works now; undo it: rm ${user.link}\n`);
-    const program = await realpath(built('docker-machine'));
+    const program = await realpath(distPath('docker-machine'));
     expect(await readlink(user.link)).toBe(program);
     expect(await user.row()).toEqual({
       what: 'docker machine',
@@ -74,7 +74,7 @@ describe('docker machine', () => {
   });
 
   test('stays what it is where the file is somebody else’s', async () => {
-    await using user = await userWith(...complete);
+    await using user = await createUser(...allPrograms);
     await mkdir(user.at('settings', 'cli-plugins'), { recursive: true });
     await writeFile(user.link, 'theirs', { mode: 0o755 });
     await user.doctor('--fix', '--yes');
@@ -86,7 +86,7 @@ describe('docker machine', () => {
   });
 
   test('stays what it is where the link leads to nothing that was ours', async () => {
-    await using user = await userWith(...complete);
+    await using user = await createUser(...allPrograms);
     await mkdir(user.at('settings', 'cli-plugins'), { recursive: true });
     await symlink('/nowhere/docker-machine', user.link);
     await user.doctor('--fix', '--yes');
@@ -95,7 +95,7 @@ describe('docker machine', () => {
   });
 
   test('is linked anew where the installation has moved away', async () => {
-    await using user = await userWith(...complete);
+    await using user = await createUser(...allPrograms);
     await mkdir(user.at('settings', 'cli-plugins'), { recursive: true });
     await symlink('/old/lib/node_modules/slipway/dist/docker-machine.js', user.link);
     expect(await user.row()).toMatchObject({
@@ -103,11 +103,11 @@ describe('docker machine', () => {
       detail: `${user.link} leads nowhere; link it: slipway doctor --fix`,
     });
     await user.doctor('--fix', '--yes');
-    expect(await readlink(user.link)).toBe(await realpath(built('docker-machine')));
+    expect(await readlink(user.link)).toBe(await realpath(distPath('docker-machine')));
   });
 
   test('is no word where there is no docker CLI', async () => {
-    await using user = await userWith('ssh');
+    await using user = await createUser('ssh');
     expect(await user.row()).toBeUndefined();
   });
 });

@@ -3,71 +3,88 @@ import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/prom
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { download, type Download } from '../../src/images/download.ts';
-import { publishedDigest } from '../../src/images/published.ts';
-import { rejected } from '../fakes/caught.ts';
-import { fileServer, fileServerAt } from '../fakes/file-server.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
+import { download, type DownloadRequest } from '../../src/images/download.ts';
+import { fetchPublishedDigest } from '../../src/images/published-digest.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { startFileServer, startFileServerOn } from '../fakes/file-server.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
-const file = randomBytes(3_000_000);
-const other = randomBytes(3_000_000);
-const hex = (content: Buffer, algorithm = 'sha512'): string => createHash(algorithm).update(content).digest('hex');
-const patience = { stallMilliseconds: 5000, attempts: 3, pauseMilliseconds: 10 };
+const fileContent = randomBytes(3_000_000);
+const otherContent = randomBytes(3_000_000);
+const hexDigest = (content: Buffer, algorithm = 'sha512'): string =>
+  createHash(algorithm).update(content).digest('hex');
+const retryPolicy = { stallMilliseconds: 5000, attempts: 3, pauseMilliseconds: 10 };
 const signal = new AbortController().signal;
 
-function call(to: string, more: Partial<Download> = {}): Download {
-  return { digest: `sha512:${hex(file)}`, to, log: () => {}, signal, name: 'disk', patience, ...more };
+function downloadTo(folder: string, more: Partial<DownloadRequest> = {}): DownloadRequest {
+  return {
+    digest: `sha512:${hexDigest(fileContent)}`,
+    folder,
+    log: () => {},
+    signal,
+    fileName: 'disk',
+    retryPolicy,
+    ...more,
+  };
 }
 
 /** What an earlier run left. */
-async function leave(to: string, content: Buffer, from?: object): Promise<void> {
+async function writePartial(to: string, content: Buffer, from?: object): Promise<void> {
   await mkdir(to, { recursive: true });
-  await writeFile(join(to, `${hex(file)}.part`), content);
-  if (from) await writeFile(join(to, `${hex(file)}.part.from`), JSON.stringify(from));
+  await writeFile(join(to, `${hexDigest(fileContent)}.part`), content);
+  if (from) await writeFile(join(to, `${hexDigest(fileContent)}.part.from`), JSON.stringify(from));
 }
 
-const MEGA = 1_000_000;
+const MEGABYTE = 1_000_000;
 
 test('a file comes whole, by either digest, readable by its owner alone, and nothing is left beside it', async () => {
-  await using folder = await temporaryFolder();
-  await using server = await fileServer(file);
+  await using folder = await createTemporaryFolder();
+  await using server = await startFileServer(fileContent);
   for (const algorithm of ['sha512', 'sha256']) {
     const to = join(folder.path, algorithm);
-    const path = await download(server.url, call(to, { digest: `${algorithm}:${hex(file, algorithm)}` }));
+    const path = await download(
+      server.url,
+      downloadTo(to, { digest: `${algorithm}:${hexDigest(fileContent, algorithm)}` }),
+    );
     expect(path).toBe(join(to, 'disk'));
-    expect((await readFile(path)).equals(file)).toBe(true);
+    expect((await readFile(path)).equals(fileContent)).toBe(true);
     expect((await stat(path)).mode & 0o777).toBe(0o600);
     expect(await readdir(to)).toEqual(['disk']);
     // A packed body would have another length.
-    expect(server.asked.at(-1)?.headers['accept-encoding']).toBe('identity');
+    expect(server.requests.at(-1)?.headers['accept-encoding']).toBe('identity');
   }
 });
 
 test('what is there already is checked and not asked for; another file under that name is replaced', async () => {
-  await using folder = await temporaryFolder();
-  await using server = await fileServer(file);
-  await writeFile(join(folder.path, 'disk'), other);
-  await download(server.url, call(folder.path));
-  await download(server.url, call(folder.path));
-  expect(server.asked).toHaveLength(1);
-  expect((await readFile(join(folder.path, 'disk'))).equals(file)).toBe(true);
+  await using folder = await createTemporaryFolder();
+  await using server = await startFileServer(fileContent);
+  await writeFile(join(folder.path, 'disk'), otherContent);
+  await download(server.url, downloadTo(folder.path));
+  await download(server.url, downloadTo(folder.path));
+  expect(server.requests).toHaveLength(1);
+  expect((await readFile(join(folder.path, 'disk'))).equals(fileContent)).toBe(true);
 });
 
 test('without a name it is called by its digest', async () => {
-  await using folder = await temporaryFolder();
-  await using server = await fileServer(file);
-  const { name: _, ...rest } = call(folder.path);
-  expect(await download(server.url, rest)).toBe(join(folder.path, hex(file)));
+  await using folder = await createTemporaryFolder();
+  await using server = await startFileServer(fileContent);
+  const { fileName: _, ...rest } = downloadTo(folder.path);
+  expect(await download(server.url, rest)).toBe(join(folder.path, hexDigest(fileContent)));
 });
 
 test('a connection that is cut is gone on with, behind the last byte, and the pauses are said', async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await createTemporaryFolder();
   const etag = '"1"';
-  await using server = await fileServer(file, { until: MEGA, etag }, { until: 2 * MEGA, etag }, { etag });
+  await using server = await startFileServer(
+    fileContent,
+    { stopAtByte: MEGABYTE, etag },
+    { stopAtByte: 2 * MEGABYTE, etag },
+    { etag },
+  );
   const lines: string[] = [];
-  await download(server.url, call(folder.path, { log: (line) => lines.push(line) }));
-  expect(server.asked.map(({ headers }) => headers['if-range'])).toEqual([undefined, etag, etag]);
-  const ranges = server.asked.map(({ headers }) => Number(/^bytes=(\d+)-$/.exec(headers.range ?? '')?.[1] ?? 0));
+  await download(server.url, downloadTo(folder.path, { log: (line) => lines.push(line) }));
+  expect(server.requests.map(({ headers }) => headers['if-range'])).toEqual([undefined, etag, etag]);
+  const ranges = server.requests.map(({ headers }) => Number(/^bytes=(\d+)-$/.exec(headers.range ?? '')?.[1] ?? 0));
   expect(ranges[0]).toBe(0);
   expect(ranges[1]).toBeGreaterThan(0);
   expect(ranges[2]).toBeGreaterThan(ranges[1] ?? 0);
@@ -76,115 +93,128 @@ test('a connection that is cut is gone on with, behind the last byte, and the pa
 });
 
 test('as long as each attempt gets further there may be more drops than attempts', async () => {
-  await using folder = await temporaryFolder();
-  const drops = Array.from({ length: 8 }, (_, index) => ({ until: (index + 1) * 300_000, etag: '"1"' }));
-  await using server = await fileServer(file, ...drops, { etag: '"1"' });
-  await download(server.url, call(folder.path));
-  expect(server.asked.length).toBeGreaterThan(patience.attempts);
+  await using folder = await createTemporaryFolder();
+  const drops = Array.from({ length: 8 }, (_, index) => ({ stopAtByte: (index + 1) * 300_000, etag: '"1"' }));
+  await using server = await startFileServer(fileContent, ...drops, { etag: '"1"' });
+  await download(server.url, downloadTo(folder.path));
+  expect(server.requests.length).toBeGreaterThan(retryPolicy.attempts);
 });
 
 test('a server without ranges is begun anew, also where the length is not told', async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await createTemporaryFolder();
   for (const chunked of [false, true]) {
-    await using server = await fileServer(file, { until: MEGA, chunked }, { ignoresRange: true, chunked });
-    const path = await download(server.url, call(join(folder.path, String(chunked))));
-    expect((await readFile(path)).equals(file)).toBe(true);
-    expect(server.asked).toHaveLength(2);
+    await using server = await startFileServer(
+      fileContent,
+      { stopAtByte: MEGABYTE, chunked },
+      { ignoresRange: true, chunked },
+    );
+    const path = await download(server.url, downloadTo(join(folder.path, String(chunked))));
+    expect((await readFile(path)).equals(fileContent)).toBe(true);
+    expect(server.requests).toHaveLength(2);
   }
 });
 
 test('a file that was replaced meanwhile is begun anew, by its ETag or else its date', async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await createTemporaryFolder();
   const old = { etag: '"old"' };
   const dated = { lastModified: 'Mon, 01 Jan 2024 00:00:00 GMT', etag: 'W/"weak"' };
   for (const [index, first] of [old, dated].entries()) {
     const now = { etag: '"new"', lastModified: 'Tue, 02 Jan 2024 00:00:00 GMT' };
-    await using server = await fileServer(file, { ...first, until: MEGA, body: other }, now);
-    const path = await download(server.url, call(join(folder.path, String(index))));
-    expect((await readFile(path)).equals(file)).toBe(true);
-    expect(server.asked[1]?.headers['if-range']).toBe(index === 0 ? '"old"' : dated.lastModified);
+    await using server = await startFileServer(
+      fileContent,
+      { ...first, stopAtByte: MEGABYTE, body: otherContent },
+      now,
+    );
+    const path = await download(server.url, downloadTo(join(folder.path, String(index))));
+    expect((await readFile(path)).equals(fileContent)).toBe(true);
+    expect(server.requests[1]?.headers['if-range']).toBe(index === 0 ? '"old"' : dated.lastModified);
     // Nothing but the two: the second was the whole.
-    expect(server.asked).toHaveLength(2);
+    expect(server.requests).toHaveLength(2);
   }
 });
 
 describe('what an earlier run left', () => {
   test('is hashed and gone on with', async () => {
-    await using folder = await temporaryFolder();
-    await using server = await fileServer(file, { etag: '"1"' });
-    await leave(folder.path, file.subarray(0, MEGA), { url: server.url, validator: '"1"' });
-    await download(server.url, call(folder.path));
-    expect(server.asked.map(({ headers }) => [headers.range, headers['if-range']])).toEqual([
+    await using folder = await createTemporaryFolder();
+    await using server = await startFileServer(fileContent, { etag: '"1"' });
+    await writePartial(folder.path, fileContent.subarray(0, MEGABYTE), { url: server.url, validator: '"1"' });
+    await download(server.url, downloadTo(folder.path));
+    expect(server.requests.map(({ headers }) => [headers.range, headers['if-range']])).toEqual([
       ['bytes=1000000-', '"1"'],
     ]);
     expect(await readdir(folder.path)).toEqual(['disk']);
   });
 
   test('is gone on with from a mirror, whose ETag nobody knows', async () => {
-    await using folder = await temporaryFolder();
-    await using server = await fileServer(file, { etag: '"mirror"' });
-    await leave(folder.path, file.subarray(0, MEGA), { url: 'https://elsewhere.example/', validator: '"1"' });
-    await download(server.url, call(folder.path));
-    expect(server.asked.map(({ headers }) => [headers.range, headers['if-range']])).toEqual([
+    await using folder = await createTemporaryFolder();
+    await using server = await startFileServer(fileContent, { etag: '"mirror"' });
+    await writePartial(folder.path, fileContent.subarray(0, MEGABYTE), {
+      url: 'https://elsewhere.example/',
+      validator: '"1"',
+    });
+    await download(server.url, downloadTo(folder.path));
+    expect(server.requests.map(({ headers }) => [headers.range, headers['if-range']])).toEqual([
       ['bytes=1000000-', undefined],
     ]);
   });
 
   test.each([
-    ['of another file', other.subarray(0, MEGA)],
-    ['longer than the file', Buffer.concat([file, other])],
-    ['as long, and another', other],
+    ['of another file', otherContent.subarray(0, MEGABYTE)],
+    ['longer than the file', Buffer.concat([fileContent, otherContent])],
+    ['as long, and another', otherContent],
   ])('%s is thrown away, and the file fetched whole', async (_, content) => {
-    await using folder = await temporaryFolder();
-    await using server = await fileServer(file);
-    await leave(folder.path, content);
-    const path = await download(server.url, call(folder.path));
-    expect((await readFile(path)).equals(file)).toBe(true);
-    expect(server.asked.at(-1)?.headers.range).toBeUndefined();
+    await using folder = await createTemporaryFolder();
+    await using server = await startFileServer(fileContent);
+    await writePartial(folder.path, content);
+    const path = await download(server.url, downloadTo(folder.path));
+    expect((await readFile(path)).equals(fileContent)).toBe(true);
+    expect(server.requests.at(-1)?.headers.range).toBeUndefined();
   });
 
   test('and is whole needs no server', async () => {
-    await using folder = await temporaryFolder();
-    await leave(folder.path, file);
-    await download('http://127.0.0.1:9/disk', call(folder.path));
+    await using folder = await createTemporaryFolder();
+    await writePartial(folder.path, fileContent);
+    await download('http://127.0.0.1:9/disk', downloadTo(folder.path));
     expect(await readdir(folder.path)).toEqual(['disk']);
   });
 
   test('is begun anew where the server sends another part than was asked for', async () => {
-    await using folder = await temporaryFolder();
-    await using server = await fileServer(file, { wrongRange: 5 });
-    await leave(folder.path, file.subarray(0, MEGA));
+    await using folder = await createTemporaryFolder();
+    await using server = await startFileServer(fileContent, { wrongRange: 5 });
+    await writePartial(folder.path, fileContent.subarray(0, MEGABYTE));
     const lines: string[] = [];
-    const path = await download(server.url, call(folder.path, { log: (line) => lines.push(line) }));
-    expect((await readFile(path)).equals(file)).toBe(true);
+    const path = await download(server.url, downloadTo(folder.path, { log: (line) => lines.push(line) }));
+    expect((await readFile(path)).equals(fileContent)).toBe(true);
     expect(lines).toContainEqual(expect.stringMatching(/^the server sent another part than was asked for; again/));
   });
 });
 
 test('a file of another digest gets no name and leaves nothing, and both digests are told', async () => {
-  await using folder = await temporaryFolder();
-  await using server = await fileServer(other);
-  expect(await rejected(download(server.url, call(folder.path)))).toMatchObject({
+  await using folder = await createTemporaryFolder();
+  await using server = await startFileServer(otherContent);
+  expect(await catchRejection(download(server.url, downloadTo(folder.path)))).toMatchObject({
     code: 'DOWNLOAD',
     message: `${server.url} is not what its digest says`,
-    detail: [`expected sha512:${hex(file)}`, `actual   sha512:${hex(other)}`],
+    detail: [`expected sha512:${hexDigest(fileContent)}`, `actual   sha512:${hexDigest(otherContent)}`],
   });
   expect(await readdir(folder.path)).toEqual([]);
-  expect(server.asked).toHaveLength(1);
+  expect(server.requests).toHaveLength(1);
 });
 
 test('a server that falls silent counts as dropped; one that stays silent is given up, and the part is kept', async () => {
-  await using folder = await temporaryFolder();
-  const soon = { ...patience, stallMilliseconds: 300 };
-  await using server = await fileServer(file, { until: MEGA, afterwards: 'silence' }, {});
-  await download(server.url, call(join(folder.path, 'once'), { patience: soon }));
-  expect(server.asked).toHaveLength(2);
+  await using folder = await createTemporaryFolder();
+  const soon = { ...retryPolicy, stallMilliseconds: 300 };
+  await using server = await startFileServer(fileContent, { stopAtByte: MEGABYTE, onStop: 'silence' }, {});
+  await download(server.url, downloadTo(join(folder.path, 'once'), { retryPolicy: soon }));
+  expect(server.requests).toHaveLength(2);
 
-  await using silent = await fileServer(file, { until: MEGA, afterwards: 'silence' });
-  const error = await rejected(download(silent.url, call(join(folder.path, 'always'), { patience: soon })));
+  await using silent = await startFileServer(fileContent, { stopAtByte: MEGABYTE, onStop: 'silence' });
+  const error = await catchRejection(
+    download(silent.url, downloadTo(join(folder.path, 'always'), { retryPolicy: soon })),
+  );
   expect(error).toMatchObject({ code: 'DOWNLOAD' });
   expect(error?.message).toBe(`${silent.url} could not be downloaded: nothing came for 0.3 s (3 attempts)`);
-  expect((await stat(join(folder.path, 'always', `${hex(file)}.part`))).size).toBeGreaterThan(0);
+  expect((await stat(join(folder.path, 'always', `${hexDigest(fileContent)}.part`))).size).toBeGreaterThan(0);
 });
 
 test.each([
@@ -193,127 +223,133 @@ test.each([
   [503, 'the server answered 503 Service Unavailable (3 attempts)', 3],
   [429, 'the server answered 429 Too Many Requests (3 attempts)', 3],
 ])('%d: %s', async (status, why, requests) => {
-  await using folder = await temporaryFolder();
-  await using server = await fileServer(file, { status });
-  expect(await rejected(download(server.url, call(folder.path)))).toMatchObject({
+  await using folder = await createTemporaryFolder();
+  await using server = await startFileServer(fileContent, { status });
+  expect(await catchRejection(download(server.url, downloadTo(folder.path)))).toMatchObject({
     code: 'DOWNLOAD',
     message: `${server.url} could not be downloaded: ${why}`,
   });
-  expect(server.asked).toHaveLength(requests);
+  expect(server.requests).toHaveLength(requests);
 });
 
 test('a server that is not there is named with the reason, and one that comes back is taken', async () => {
-  await using folder = await temporaryFolder();
-  const error = await rejected(download('http://127.0.0.1:9/disk', call(folder.path)));
+  await using folder = await createTemporaryFolder();
+  const error = await catchRejection(download('http://127.0.0.1:9/disk', downloadTo(folder.path)));
   expect(error?.message).toMatch(/^http:\/\/127\.0\.0\.1:9\/disk could not be downloaded: .*\(3 attempts\)$/);
-  await using server = await fileServer(file, { status: 502 }, {});
-  await download(server.url, call(folder.path));
+  await using server = await startFileServer(fileContent, { status: 502 }, {});
+  await download(server.url, downloadTo(folder.path));
 });
 
 test('a redirect is followed', async () => {
-  await using folder = await temporaryFolder();
-  await using server = await fileServer(file);
-  await using front = await fileServer(file, { status: 302, location: server.url });
-  const path = await download(front.url, call(folder.path));
-  expect((await readFile(path)).equals(file)).toBe(true);
+  await using folder = await createTemporaryFolder();
+  await using server = await startFileServer(fileContent);
+  await using front = await startFileServer(fileContent, { status: 302, location: server.url });
+  const path = await download(front.url, downloadTo(folder.path));
+  expect((await readFile(path)).equals(fileContent)).toBe(true);
 });
 
 test('Ctrl-C keeps the part, and the next run goes on with it', async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await createTemporaryFolder();
   const etag = '"1"';
-  await using server = await fileServer(file, { until: MEGA, afterwards: 'silence', etag }, { etag });
+  await using server = await startFileServer(fileContent, { stopAtByte: MEGABYTE, onStop: 'silence', etag }, { etag });
   const stop = new AbortController();
-  const part = join(folder.path, `${hex(file)}.part`);
+  const part = join(folder.path, `${hexDigest(fileContent)}.part`);
   // Not taken for one more drop, which would be the last.
-  const once = { ...patience, attempts: 1 };
-  const work = rejected(download(server.url, call(folder.path, { signal: stop.signal, patience: once })));
-  while ((await stat(part).catch(() => undefined))?.size !== MEGA) await new Promise(setImmediate);
+  const once = { ...retryPolicy, attempts: 1 };
+  const work = catchRejection(
+    download(server.url, downloadTo(folder.path, { signal: stop.signal, retryPolicy: once })),
+  );
+  while ((await stat(part).catch(() => undefined))?.size !== MEGABYTE) await new Promise(setImmediate);
   stop.abort();
   expect((await work)?.code).toBe('CANCELED');
-  expect((await readFile(part)).equals(file.subarray(0, MEGA))).toBe(true);
-  await download(server.url, call(folder.path));
-  expect(server.asked.map(({ headers }) => [headers.range, headers['if-range']])).toEqual([
+  expect((await readFile(part)).equals(fileContent.subarray(0, MEGABYTE))).toBe(true);
+  await download(server.url, downloadTo(folder.path));
+  expect(server.requests.map(({ headers }) => [headers.range, headers['if-range']])).toEqual([
     [undefined, undefined],
     ['bytes=1000000-', etag],
   ]);
 });
 
 test('Ctrl-C ends a pause between two attempts at once', async () => {
-  await using folder = await temporaryFolder();
-  await using server = await fileServer(file, { status: 503 });
+  await using folder = await createTemporaryFolder();
+  await using server = await startFileServer(fileContent, { status: 503 });
   const stop = new AbortController();
-  const long = { ...patience, pauseMilliseconds: 15_000 };
+  const long = { ...retryPolicy, pauseMilliseconds: 15_000 };
   const log = (): void => stop.abort();
-  const error = await rejected(download(server.url, call(folder.path, { signal: stop.signal, patience: long, log })));
+  const error = await catchRejection(
+    download(server.url, downloadTo(folder.path, { signal: stop.signal, retryPolicy: long, log })),
+  );
   expect(error?.code).toBe('CANCELED');
-  expect(server.asked).toHaveLength(1);
+  expect(server.requests).toHaveLength(1);
 });
 
 // A file that takes nothing stands for a disk that is full.
 test.skipIf(process.platform !== 'linux')('a full disk is told as such, and what is there stays', async () => {
-  await using folder = await temporaryFolder();
-  await using server = await fileServer(file);
-  const part = join(folder.path, `${hex(file)}.part`);
+  await using folder = await createTemporaryFolder();
+  await using server = await startFileServer(fileContent);
+  const part = join(folder.path, `${hexDigest(fileContent)}.part`);
   await symlink('/dev/full', part);
-  expect(await rejected(download(server.url, call(folder.path)))).toMatchObject({
+  expect(await catchRejection(download(server.url, downloadTo(folder.path)))).toMatchObject({
     code: 'LOCAL_FILES',
     message: `${part} could not be written: the disk is full`,
   });
-  expect(await readdir(folder.path)).toContain(`${hex(file)}.part`);
+  expect(await readdir(folder.path)).toContain(`${hexDigest(fileContent)}.part`);
 });
 
 test('a file of this computer is checked and used where it is', async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await createTemporaryFolder();
   const path = join(folder.path, 'a b.qcow2');
-  await writeFile(path, file);
+  await writeFile(path, fileContent);
   const to = join(folder.path, 'to');
-  expect(await download(path, call(to))).toBe(path);
-  expect(await download(pathToFileURL(path).href, call(to))).toBe(path);
-  await writeFile(path, other);
-  expect(await rejected(download(path, call(to)))).toMatchObject({
+  expect(await download(path, downloadTo(to))).toBe(path);
+  expect(await download(pathToFileURL(path).href, downloadTo(to))).toBe(path);
+  await writeFile(path, otherContent);
+  expect(await catchRejection(download(path, downloadTo(to)))).toMatchObject({
     code: 'DOWNLOAD',
-    detail: [`expected sha512:${hex(file)}`, `actual   sha512:${hex(other)}`],
+    detail: [`expected sha512:${hexDigest(fileContent)}`, `actual   sha512:${hexDigest(otherContent)}`],
   });
-  expect((await rejected(download(join(folder.path, 'none'), call(to))))?.message).toMatch(/there is no such file$/);
+  expect((await catchRejection(download(join(folder.path, 'none'), downloadTo(to))))?.message).toMatch(
+    /there is no such file$/,
+  );
   expect(await readdir(folder.path)).toEqual(['a b.qcow2']);
 });
 
 describe('a vendor’s list of digests', () => {
   const list = (text: string): Buffer => Buffer.from(text);
   const published = (url: string, name: string): Promise<string> =>
-    publishedDigest(url, name, { signal, log: () => {}, patience });
+    fetchPublishedDigest(url, name, { signal, log: () => {}, patience: retryPolicy });
 
   test('gives the digest of just this file', async () => {
     const [a, b, c] = ['a', 'b', 'c'].map((digit) => digit.repeat(128));
-    await using server = await fileServer(
+    await using server = await startFileServer(
       list(`${a}  x-disk.qcow2\n${b}  disk.qcow2\n${c} *disk.qcow2.json\r\n${'d'.repeat(64)}  ./short\r\n`),
     );
     expect(await published(server.url, 'disk.qcow2')).toBe(`sha512:${b}`);
     expect(await published(server.url, 'disk.qcow2.json')).toBe(`sha512:${c}`);
     expect(await published(server.url, 'short')).toBe(`sha256:${'d'.repeat(64)}`);
-    expect(await rejected(published(server.url, 'diskXqcow2'))).toMatchObject({
+    expect(await catchRejection(published(server.url, 'diskXqcow2'))).toMatchObject({
       code: 'DOWNLOAD',
       message: `The digests at ${server.url} can't be used: it has no line for diskXqcow2`,
     });
   });
 
   test('comes over TLS, from first to last; only this computer is believed without', async () => {
-    expect((await rejected(published('http://192.0.2.1/SHA512SUMS', 'x')))?.message).toMatch(/over https only$/);
-    await using server = await fileServer(file, { status: 404 });
-    expect((await rejected(published(server.url, 'x')))?.message).toMatch(/there is no such file$/);
+    expect((await catchRejection(published('http://192.0.2.1/SHA512SUMS', 'x')))?.message).toMatch(/over https only$/);
+    await using server = await startFileServer(fileContent, { status: 404 });
+    expect((await catchRejection(published(server.url, 'x')))?.message).toMatch(/there is no such file$/);
   });
 
   // Only Linux has more than one address of its own without asking.
   test.skipIf(process.platform !== 'linux')('is not believed where a redirect led out of TLS', async () => {
-    await using elsewhere = await fileServerAt('127.0.0.2', list(`${'a'.repeat(128)}  x\n`));
-    await using server = await fileServer(file, { status: 302, location: elsewhere.url });
-    expect((await rejected(published(server.url, 'x')))?.message).toMatch(/over https only$/);
+    await using elsewhere = await startFileServerOn('127.0.0.2', list(`${'a'.repeat(128)}  x\n`));
+    await using server = await startFileServer(fileContent, { status: 302, location: elsewhere.url });
+    expect((await catchRejection(published(server.url, 'x')))?.message).toMatch(/over https only$/);
   });
 
   test('that is no list is refused', async () => {
-    await using digits = await fileServer(list('abc  disk.qcow2\n'));
-    expect((await rejected(published(digits.url, 'disk.qcow2')))?.message).toMatch(/holds no digest$/);
-    await using server = await fileServer(file);
-    expect((await rejected(published(server.url, 'disk.qcow2')))?.message).toMatch(/far too long/);
+    await using digits = await startFileServer(list('abc  disk.qcow2\n'));
+    expect((await catchRejection(published(digits.url, 'disk.qcow2')))?.message).toMatch(/holds no digest$/);
+    await using server = await startFileServer(fileContent);
+    expect((await catchRejection(published(server.url, 'disk.qcow2')))?.message).toMatch(/far too long/);
   });
 });

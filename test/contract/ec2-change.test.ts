@@ -1,59 +1,68 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Target } from '../../src/drivers/contract.ts';
 import { ec2 } from '../../src/drivers/ec2/driver.ts';
-import type { Options } from '../../src/drivers/ec2/options.ts';
-import { asUserOf, BOOT, calling, machineWith, make, optionsOf, pair, type Calling } from '../clouds/ec2-driver.ts';
-import { startEc2, type Ec2 } from '../clouds/ec2.ts';
+import type { Ec2Options } from '../../src/drivers/ec2/options.ts';
+import {
+  stubUserEnvironment,
+  BOOT,
+  recordingCall,
+  newTarget,
+  createTarget,
+  parseEc2Options,
+  createPair,
+  type RecordingCall,
+} from '../clouds/ec2-fixture.ts';
+import { startEc2, type Ec2 } from '../clouds/ec2-double.ts';
 import { noGuests } from '../clouds/guests.ts';
-import { rejected } from '../fakes/caught.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 afterEach(() => void vi.unstubAllEnvs());
 
-async function made(cloud: Ec2, home: string, ...argv: readonly string[]) {
-  asUserOf(cloud, home);
-  const call = calling(home);
-  const target = await make(machineWith(optionsOf(argv)), call);
+async function createInstance(cloud: Ec2, home: string, ...argv: readonly string[]) {
+  stubUserEnvironment(cloud, home);
+  const call = recordingCall(home);
+  const target = await createTarget(newTarget(parseEc2Options(argv)), call);
   const changed = async (...now: readonly string[]) => {
-    const options = { ...target.options, ...wantedOf(now) };
-    await ec2.change?.({ ...target, options }, target.options, call);
+    const options = { ...target.options, ...changeableOptions(now) };
+    await ec2.applyChange?.({ ...target, options }, target.options, call);
     return { ...target, options };
   };
   return { call, target, changed };
 }
 
-function wantedOf(argv: readonly string[]) {
-  const { tags, allowCidr, instanceType, rootSize } = optionsOf(argv);
+function changeableOptions(argv: readonly string[]) {
+  const { tags, allowCidr, instanceType, rootSize } = parseEc2Options(argv);
   return { tags, allowCidr, instanceType, rootSize };
 }
 
-const disk = (cloud: Ec2) => cloud.alive().find(({ kind }) => kind === 'disk');
+const findDisk = (cloud: Ec2) => cloud.listAlive().find(({ kind }) => kind === 'disk');
 
 describe('an instance that exists', () => {
   test('gets other tags at once, on its disk too, and keeps ours', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests() });
-    const { target, changed } = await made(cloud, home.path, '--ec2-tags', 'team=web', '--ec2-tags', 'old=1');
+    const { target, changed } = await createInstance(cloud, home.path, '--ec2-tags', 'team=web', '--ec2-tags', 'old=1');
     await changed('--ec2-tags', 'team=db');
-    for (const tags of [cloud.instances[0]?.tags, disk(cloud)?.tags])
+    for (const tags of [cloud.instances[0]?.tags, findDisk(cloud)?.tags])
       expect(tags).toEqual(expect.objectContaining({ team: 'db', 'slipway-id': target.id }));
     expect(cloud.instances[0]?.tags).not.toHaveProperty('old');
   });
 
   test('lets others in than before, and closes behind those who are named no longer', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests() });
     const given = ['--ec2-allow-cidr', '198.51.100.0/24', '--ec2-open-port', '80'];
-    const { changed } = await made(cloud, home.path, ...given);
+    const { changed } = await createInstance(cloud, home.path, ...given);
     await changed('--ec2-allow-cidr', '203.0.113.0/24', '--ec2-open-port', '80');
     const rules = cloud.groups[0]?.rules.map(({ from, cidr }) => `${from} ${cidr}`);
     expect(rules?.toSorted()).toEqual(['22 203.0.113.0/24', '2376 203.0.113.0/24', '80 0.0.0.0/0', '80 ::/0']);
   });
 
   test('takes another type and a larger disk as it starts', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests() });
-    const { target, call } = await made(cloud, home.path);
+    const { target, call } = await createInstance(cloud, home.path);
     await vi.waitFor(() => expect(cloud.instances[0]?.state).toBe('running'));
     await ec2.stop?.(target, { seconds: 30 }, call);
     const options = { ...target.options, instanceType: 't3.medium', rootSize: 40 };
@@ -70,9 +79,9 @@ describe('an instance that exists', () => {
   test.each(['VolumeModificationRateExceeded', 'IncorrectModificationState'])(
     'starts with the disk that it has where EBS makes it larger later: %s',
     async (code) => {
-      await using home = await temporaryFolder();
+      await using home = await createTemporaryFolder();
       await using cloud = await startEc2({ guests: noGuests(), bootTime: 0 });
-      const { target, call } = await made(cloud, home.path);
+      const { target, call } = await createInstance(cloud, home.path);
       await vi.waitFor(() => expect(cloud.instances[0]?.state).toBe('running'));
       await ec2.stop?.(target, { seconds: 30 }, call);
       const message = 'You have reached the maximum modification rate per volume limit. Wait at least 6 hours.';
@@ -91,7 +100,7 @@ describe('an instance that exists', () => {
     },
   );
 
-  const IMPOSSIBLE: readonly (readonly [string, Partial<Options>, readonly string[], RegExp])[] = [
+  const IMPOSSIBLE: readonly (readonly [string, Partial<Ec2Options>, readonly string[], RegExp])[] = [
     ['a type that there is not', { instanceType: 't9.enormous' }, [], /^EC2 has no instance type t9\.enormous/],
     [
       'a type of another architecture',
@@ -103,22 +112,22 @@ describe('an instance that exists', () => {
   ];
 
   test.each(IMPOSSIBLE)('is not made what it can’t become: %s', async (_, how, argv, says) => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests() });
-    const { target, call } = await made(cloud, home.path, ...argv);
+    const { target, call } = await createInstance(cloud, home.path, ...argv);
     const before = cloud.calls.filter(({ mutates }) => mutates).length;
     const wanted = { ...target, options: { ...target.options, ...how } };
-    const error = await rejected(Promise.resolve(ec2.checkChange?.(wanted, target.options, call)));
+    const error = await catchRejection(Promise.resolve(ec2.validateChange?.(wanted, target.options, call)));
     expect(error).toMatchObject({ code: 'USAGE', message: expect.stringMatching(says), hint: expect.any(String) });
     expect(cloud.calls.filter(({ mutates }) => mutates)).toHaveLength(before);
   });
 
   test('may become what it can, and nobody is asked about what changes by the way', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests() });
-    const { target, call } = await made(cloud, home.path);
-    const may = async (how: Partial<Options>) =>
-      ec2.checkChange?.({ ...target, options: { ...target.options, ...how } }, target.options, call);
+    const { target, call } = await createInstance(cloud, home.path);
+    const may = async (how: Partial<Ec2Options>) =>
+      ec2.validateChange?.({ ...target, options: { ...target.options, ...how } }, target.options, call);
     await may({ instanceType: 't3.medium', rootSize: 40, allowCidr: ['203.0.113.0/24'] });
     const before = cloud.calls.length;
     await may({ tags: ['team=db'], rootSize: 40 });
@@ -126,7 +135,7 @@ describe('an instance that exists', () => {
   });
 
   test('says of each option how it changes', () => {
-    const how = (option: string, from: unknown, to: unknown) => ec2.changeOf?.(option as 'tags', from, to);
+    const how = (option: string, from: unknown, to: unknown) => ec2.changeKindOf?.(option as 'tags', from, to);
     expect([how('tags', [], ['a=b']), how('instanceType', 't3.small', 't3.large'), how('region', 'a', 'b')]).toEqual([
       'live',
       'restart',
@@ -138,17 +147,17 @@ describe('an instance that exists', () => {
 
 describe('one of a batch', () => {
   const others = { allowCidr: ['203.0.113.0/24'] };
-  const changing = (call: Calling, target: Target<Options>, how: Partial<Options>) =>
+  const changing = (call: RecordingCall, target: Target<Ec2Options>, how: Partial<Ec2Options>) =>
     [{ ...target, options: { ...target.options, ...how } }, target.options, call] as const;
   const doors = (cloud: Ec2) =>
     cloud.groups.map(({ tags, rules }) => [tags['slipway-id'], [...new Set(rules.map(({ cidr }) => cidr))].join()]);
 
   test('lets nobody into the group that it shares, and is told so before anything is changed', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests(), bootTime: 0 });
-    asUserOf(cloud, home.path);
-    const call = calling(home.path);
-    const [one, two] = await pair(call);
+    stubUserEnvironment(cloud, home.path);
+    const call = recordingCall(home.path);
+    const [one, two] = await createPair(call);
     const before = cloud.calls.filter(({ mutates }) => mutates).length;
     const refusal = {
       code: 'USAGE',
@@ -156,30 +165,34 @@ describe('one of a batch', () => {
       hint: expect.stringMatching(/slipway rm web-1, then slipway create web-1; or change sg-\w+ for all/),
     };
     const wanted = { ...others, tags: ['team=db'] };
-    expect(await rejected(Promise.resolve(ec2.checkChange?.(...changing(call, one, wanted))))).toMatchObject(refusal);
-    expect(await rejected(Promise.resolve(ec2.change?.(...changing(call, one, wanted))))).toMatchObject(refusal);
+    expect(await catchRejection(Promise.resolve(ec2.validateChange?.(...changing(call, one, wanted))))).toMatchObject(
+      refusal,
+    );
+    expect(await catchRejection(Promise.resolve(ec2.applyChange?.(...changing(call, one, wanted))))).toMatchObject(
+      refusal,
+    );
     expect(cloud.calls.filter(({ mutates }) => mutates)).toHaveLength(before);
     await ec2.remove?.(two, call);
-    await ec2.checkChange?.(...changing(call, one, others));
-    await ec2.change?.(...changing(call, one, others));
+    await ec2.validateChange?.(...changing(call, one, others));
+    await ec2.applyChange?.(...changing(call, one, others));
     expect(doors(cloud)).toEqual([[one.batch?.id, '203.0.113.0/24']]);
   });
 
   test('that was made anew alone has a group of its own, which alone is changed', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests(), bootTime: 0 });
-    asUserOf(cloud, home.path);
-    const call = calling(home.path);
-    const [one] = await pair(call);
+    stubUserEnvironment(cloud, home.path);
+    const call = recordingCall(home.path);
+    const [one] = await createPair(call);
     await vi.waitFor(() => expect(cloud.instances.map(({ state }) => state)).toEqual(['running', 'running']));
     await ec2.remove?.(one, call);
     await ec2.create?.(one, BOOT, call);
     const own = cloud.groups.find(({ tags }) => tags['slipway-id'] === one.id);
     own?.rules.splice(0, own.rules.length, ...own.rules.map((rule) => ({ ...rule, cidr: '192.0.2.1/32' })));
-    await ec2.admit?.(one, call);
+    await ec2.allowCallerIp?.(one, call);
     expect(own?.rules.map(({ cidr }) => cidr)).toContain('127.0.0.1/32');
-    await ec2.checkChange?.(...changing(call, one, others));
-    await ec2.change?.(...changing(call, one, others));
+    await ec2.validateChange?.(...changing(call, one, others));
+    await ec2.applyChange?.(...changing(call, one, others));
     expect(doors(cloud)).toEqual([
       [one.batch?.id, '127.0.0.1/32'],
       [one.id, '203.0.113.0/24'],

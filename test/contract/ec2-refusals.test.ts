@@ -5,22 +5,31 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { MakingCall, Target } from '../../src/drivers/contract.ts';
+import type { CreateCall, Target } from '../../src/drivers/contract.ts';
 import { ec2 } from '../../src/drivers/ec2/driver.ts';
-import type { Options } from '../../src/drivers/ec2/options.ts';
+import type { Ec2Options } from '../../src/drivers/ec2/options.ts';
 import type { SlipwayError } from '../../src/errors.ts';
 import type { Fault, Resource } from '../clouds/cloud.ts';
-import { asUserOf, BOOT, calling, machineWith, make, optionsOf, pair, type Calling } from '../clouds/ec2-driver.ts';
-import { ACCOUNT, OTHER_ACCOUNT, OWN_SUBNET, OWN_VPC, startEc2, type Ec2 } from '../clouds/ec2.ts';
+import {
+  stubUserEnvironment,
+  BOOT,
+  recordingCall,
+  newTarget,
+  createTarget,
+  parseEc2Options,
+  createPair,
+  type RecordingCall,
+} from '../clouds/ec2-fixture.ts';
+import { ACCOUNT, OTHER_ACCOUNT, OWN_SUBNET, OWN_VPC, startEc2, type Ec2 } from '../clouds/ec2-double.ts';
 import { noGuests } from '../clouds/guests.ts';
-import { rejected } from '../fakes/caught.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 let cloud: Ec2;
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+let folder: Awaited<ReturnType<typeof createTemporaryFolder>>;
 
 beforeAll(async () => {
-  folder = await temporaryFolder();
+  folder = await createTemporaryFolder();
   await writeFile(join(folder.path, 'large.sh'), `#!/bin/sh\n${'# nothing\n'.repeat(1_600)}`);
   await writeFile(join(folder.path, 'odd.txt'), 'packages: [git]\n');
   await writeFile(join(folder.path, 'web.pub'), 'ssh-ed25519 AAAA me@here\n');
@@ -28,272 +37,286 @@ beforeAll(async () => {
 afterAll(async () => folder[Symbol.asyncDispose]());
 beforeEach(async () => {
   cloud = await startEc2({ guests: noGuests(), bootTime: 0 });
-  asUserOf(cloud, folder.path);
+  stubUserEnvironment(cloud, folder.path);
 });
 afterEach(async () => {
   vi.unstubAllEnvs();
   await cloud[Symbol.asyncDispose]();
 });
 
-const refuse = (code: string, message: string, status = 400): Fault => ({ kind: 'refuse', status, code, message });
-const on =
+const refusalFault = (code: string, message: string, status = 400): Fault => ({
+  kind: 'refuse',
+  status,
+  code,
+  message,
+});
+const faultOn =
   (operation: string, fault: Fault, times = Infinity): Ec2['onArrival'] =>
   (call) => {
     if (call.operation !== operation || times < 1) return undefined;
     times -= 1;
     return fault;
   };
-const made = (): readonly string[] => cloud.calls.filter(({ mutates }) => mutates).map(({ operation }) => operation);
-const counted = (operation: string): number => cloud.calls.filter((call) => call.operation === operation).length;
+const mutatingCalls = (): readonly string[] =>
+  cloud.calls.filter(({ mutates }) => mutates).map(({ operation }) => operation);
+const countCalls = (operation: string): number => cloud.calls.filter((call) => call.operation === operation).length;
 
-async function tried(argv: readonly string[], call: MakingCall = calling(folder.path)): Promise<SlipwayError> {
-  const error = await rejected(
-    make(machineWith(optionsOf(argv.map((word) => word.replace('HOME', folder.path)))), call),
+async function getCreateError(
+  argv: readonly string[],
+  call: CreateCall = recordingCall(folder.path),
+): Promise<SlipwayError> {
+  const error = await catchRejection(
+    createTarget(newTarget(parseEc2Options(argv.map((word) => word.replace('HOME', folder.path)))), call),
   );
   if (!error) throw new Error('nothing was refused');
   return error;
 }
 
-type Row = {
-  readonly what: string;
+type RefusalCase = {
+  readonly title: string;
   readonly argv?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
-  readonly before?: () => void;
+  readonly setUp?: () => void;
   readonly code: SlipwayError['code'];
-  readonly says: RegExp;
+  readonly message: RegExp;
   readonly hint: RegExp;
 };
 
 /** What is told before anything is made: a sentence with AWS's words where it has said some. */
-const BEFORE: readonly Row[] = [
+const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
   {
-    what: 'no credentials anywhere',
+    title: 'no credentials anywhere',
     env: { AWS_ACCESS_KEY_ID: '', AWS_SECRET_ACCESS_KEY: '', AWS_EC2_METADATA_DISABLED: '' },
     code: 'CREDENTIALS',
-    says: /^There are no AWS credentials \(.+\): CredentialsProviderError, /,
+    message: /^There are no AWS credentials \(.+\): CredentialsProviderError, /,
     hint: /AWS_PROFILE|aws sso login/,
   },
   {
-    what: 'a profile that is not in the settings',
+    title: 'a profile that is not in the settings',
     argv: ['--ec2-profile', 'nobody'],
     code: 'CREDENTIALS',
-    says: /^There are no AWS credentials of the profile "nobody" \(/,
+    message: /^There are no AWS credentials of the profile "nobody" \(/,
     hint: /AWS_PROFILE/,
   },
   {
-    what: 'no region',
+    title: 'no region',
     env: { AWS_REGION: '' },
     code: 'USAGE',
-    says: /^No AWS region is chosen/,
+    message: /^No AWS region is chosen/,
     hint: /--ec2-region eu-central-1, or set AWS_REGION/,
   },
   {
-    what: 'credentials that AWS does not know',
+    title: 'credentials that AWS does not know',
     env: { AWS_ACCESS_KEY_ID: 'AKIAWRONG' },
     code: 'CREDENTIALS',
-    says: /^AWS did not accept your credentials \(.+\): AuthFailure, AWS was not able to validate the provided access credentials$/,
+    message:
+      /^AWS did not accept your credentials \(.+\): AuthFailure, AWS was not able to validate the provided access credentials$/,
     hint: /aws sts get-caller-identity/,
   },
   {
-    what: 'credentials that may not look around',
-    before: () => {
-      cloud.onArrival = on(
+    title: 'credentials that may not look around',
+    setUp: () => {
+      cloud.onArrival = faultOn(
         'DescribeVpcs',
-        refuse('UnauthorizedOperation', 'You are not authorized to perform this operation.', 403),
+        refusalFault('UnauthorizedOperation', 'You are not authorized to perform this operation.', 403),
       );
     },
     code: 'CREDENTIALS',
-    says: /^Your AWS credentials do not allow this \(looking for its VPC\): UnauthorizedOperation, You are not authorized/,
+    message:
+      /^Your AWS credentials do not allow this \(looking for its VPC\): UnauthorizedOperation, You are not authorized/,
     hint: /docs\/clouds\.md/,
   },
   {
-    what: 'an account that AWS does not serve yet',
-    before: () => {
-      cloud.onArrival = on('DescribeImages', refuse('OptInRequired', 'You are not subscribed to this service.', 401));
+    title: 'an account that AWS does not serve yet',
+    setUp: () => {
+      cloud.onArrival = faultOn(
+        'DescribeImages',
+        refusalFault('OptInRequired', 'You are not subscribed to this service.', 401),
+      );
     },
     code: 'CREDENTIALS',
-    says: /^AWS does not serve your account here yet \(.+\): OptInRequired, You are not subscribed/,
+    message: /^AWS does not serve your account here yet \(.+\): OptInRequired, You are not subscribed/,
     hint: /--ec2-region/,
   },
   {
-    what: 'an account that is not the one insisted on',
+    title: 'an account that is not the one insisted on',
     argv: ['--ec2-account', '999999999999'],
     code: 'CREDENTIALS',
-    says: new RegExp(`^Your AWS credentials are of the account ${ACCOUNT}, and this machine is in 999999999999$`),
+    message: new RegExp(`^Your AWS credentials are of the account ${ACCOUNT}, and this machine is in 999999999999$`),
     hint: /Use those of 999999999999/,
   },
   {
-    what: 'an image that does not exist',
+    title: 'an image that does not exist',
     argv: ['--ec2-ami', 'ami-0none'],
     code: 'PROVIDER_REFUSED',
-    says: /InvalidAMIID\.NotFound, The image id '\[ami-0none\]' does not exist$/,
+    message: /InvalidAMIID\.NotFound, The image id '\[ami-0none\]' does not exist$/,
     hint: /Mend what AWS names/,
   },
   {
-    what: 'a distribution that its makers do not publish there',
+    title: 'a distribution that its makers do not publish there',
     argv: ['--ec2-image', 'ubuntu-22.04'],
     code: 'USAGE',
-    says: /^There is no image of ubuntu-22\.04 for x86_64 in eu-central-1: none of the account 099720109477/,
+    message: /^There is no image of ubuntu-22\.04 for x86_64 in eu-central-1: none of the account 099720109477/,
     hint: /--ec2-ami/,
   },
   {
-    what: 'a distribution without images in that part of AWS',
+    title: 'a distribution without images in that part of AWS',
     argv: ['--ec2-region', 'cn-north-1'],
     code: 'USAGE',
-    says: /^The makers of debian-13 publish no images in cn-north-1/,
+    message: /^The makers of debian-13 publish no images in cn-north-1/,
     hint: /--ec2-image ubuntu-24\.04/,
   },
   {
-    what: 'an image for another processor',
+    title: 'an image for another processor',
     argv: ['--ec2-ami', 'ami-0debian13arm'],
     code: 'USAGE',
-    says: /^The image ami-0debian13arm is for arm64, and t3\.small is of x86_64$/,
+    message: /^The image ami-0debian13arm is for arm64, and t3\.small is of x86_64$/,
     hint: /--ec2-instance-type/,
   },
   {
-    what: 'an image that is larger than its disk',
+    title: 'an image that is larger than its disk',
     argv: ['--ec2-ami', 'ami-0large'],
     code: 'USAGE',
-    says: /^The image ami-0large needs a root disk of 100 GiB, and gets 16$/,
+    message: /^The image ami-0large needs a root disk of 100 GiB, and gets 16$/,
     hint: /--ec2-root-size 100/,
   },
   {
-    what: 'a subnet that does not exist',
+    title: 'a subnet that does not exist',
     argv: ['--ec2-subnet', 'subnet-none'],
     code: 'PROVIDER_REFUSED',
-    says: /InvalidSubnetID\.NotFound, The subnet ID 'subnet-none' does not exist$/,
+    message: /InvalidSubnetID\.NotFound, The subnet ID 'subnet-none' does not exist$/,
     hint: /Mend what AWS names/,
   },
   {
-    what: 'a subnet without IPv4',
+    title: 'a subnet without IPv4',
     argv: ['--ec2-subnet', 'subnet-six'],
     code: 'USAGE',
-    says: /^The subnet subnet-six gives out no IPv4 addresses/,
+    message: /^The subnet subnet-six gives out no IPv4 addresses/,
     hint: /--ec2-subnet/,
   },
   {
-    what: 'a VPC that does not exist',
+    title: 'a VPC that does not exist',
     argv: ['--ec2-vpc', 'vpc-none'],
     code: 'PROVIDER_REFUSED',
-    says: /InvalidVpcID\.NotFound, The vpc ID 'vpc-none' does not exist$/,
+    message: /InvalidVpcID\.NotFound, The vpc ID 'vpc-none' does not exist$/,
     hint: /Mend what AWS names/,
   },
   {
-    what: 'no default VPC',
-    before: () => {
+    title: 'no default VPC',
+    setUp: () => {
       cloud.hasDefaultVpc = false;
     },
     code: 'USAGE',
-    says: /^The region eu-central-1 has no default VPC in this account$/,
+    message: /^The region eu-central-1 has no default VPC in this account$/,
     hint: /--ec2-subnet/,
   },
   {
-    what: 'a zone that does not exist',
+    title: 'a zone that does not exist',
     argv: ['--ec2-zone', 'q'],
     code: 'USAGE',
-    says: /^vpc-eu-central-1 has no subnet in eu-central-1q$/,
+    message: /^vpc-eu-central-1 has no subnet in eu-central-1q$/,
     hint: /another --ec2-zone/,
   },
   {
-    what: 'an instance type that does not exist',
+    title: 'an instance type that does not exist',
     argv: ['--ec2-instance-type', 't9.enormous'],
     code: 'USAGE',
-    says: /^EC2 has no instance type t9\.enormous in this region$/,
+    message: /^EC2 has no instance type t9\.enormous in this region$/,
     hint: /t3\.small/,
   },
   {
-    what: 'a security group that does not exist',
+    title: 'a security group that does not exist',
     argv: ['--ec2-security-group', 'office'],
     code: 'USAGE',
-    says: /^There is no security group "office" in vpc-eu-central-1$/,
+    message: /^There is no security group "office" in vpc-eu-central-1$/,
     hint: /Leave --ec2-security-group out/,
   },
   {
-    what: 'user data that are too large with ours',
+    title: 'user data that are too large with ours',
     argv: ['--ec2-user-data', 'HOME/large.sh'],
     code: 'USAGE',
-    says: /^The user data are 1\d{4} bytes with ours, and EC2 takes 16384 at most$/,
+    message: /^The user data are 1\d{4} bytes with ours, and EC2 takes 16384 at most$/,
     hint: /--ec2-user-data/,
   },
   {
-    what: 'user data that cloud-init does not know',
+    title: 'user data that cloud-init does not know',
     argv: ['--ec2-user-data', 'HOME/odd.txt'],
     code: 'USAGE',
-    says: /^The user data begin with nothing that cloud-init knows$/,
+    message: /^The user data begin with nothing that cloud-init knows$/,
     hint: /#cloud-config/,
   },
   {
-    what: 'user data that are not there',
+    title: 'user data that are not there',
     argv: ['--ec2-user-data', 'HOME/none'],
     code: 'USAGE',
-    says: /none can't be read$/,
+    message: /none can't be read$/,
     hint: /--ec2-user-data/,
   },
   {
-    what: 'a key pair without its private key',
+    title: 'a key pair without its private key',
     argv: ['--ec2-keypair-name', 'laptop'],
     code: 'USAGE',
-    says: /^A key pair of EC2 is its name and its private key/,
+    message: /^A key pair of EC2 is its name and its private key/,
     hint: /--ec2-ssh-key/,
   },
   {
-    what: 'the public half of a key',
+    title: 'the public half of a key',
     argv: ['--ec2-keypair-name', 'laptop', '--ec2-ssh-key', 'HOME/web.pub'],
     code: 'USAGE',
-    says: /web\.pub is not a private key$/,
+    message: /web\.pub is not a private key$/,
     hint: /--ec2-ssh-key/,
   },
   {
-    what: 'a kind of disk without what it is bought by',
+    title: 'a kind of disk without what it is bought by',
     argv: ['--ec2-volume-type', 'io2'],
     code: 'USAGE',
-    says: /^A root disk of the kind io2 is bought by its IOPS$/,
+    message: /^A root disk of the kind io2 is bought by its IOPS$/,
     hint: /--ec2-volume-iops/,
   },
   {
-    what: 'IOPS of a disk that has none to choose',
+    title: 'IOPS of a disk that has none to choose',
     argv: ['--ec2-volume-type', 'gp2', '--ec2-volume-iops', '3000'],
     code: 'USAGE',
-    says: /^The IOPS of a root disk of the kind gp2/,
+    message: /^The IOPS of a root disk of the kind gp2/,
     hint: /gp3/,
   },
   {
-    what: 'throughput of a disk that has none to choose',
+    title: 'throughput of a disk that has none to choose',
     argv: ['--ec2-volume-type', 'io2', '--ec2-volume-iops', '3000', '--ec2-volume-throughput', '200'],
     code: 'USAGE',
-    says: /^The throughput of a root disk of the kind io2/,
+    message: /^The throughput of a root disk of the kind io2/,
     hint: /gp3/,
   },
   {
-    what: 'tags that are no pairs',
+    title: 'tags that are no pairs',
     argv: ['--ec2-tags', 'team,web,cost'],
     code: 'USAGE',
-    says: /^--ec2-tags must be key=value pairs/,
+    message: /^--ec2-tags must be key=value pairs/,
     hint: /--ec2-tags team=web/,
   },
   {
-    what: 'an endpoint where nobody listens',
+    title: 'an endpoint where nobody listens',
     argv: ['--ec2-retries', '-1'],
     env: { AWS_ENDPOINT_URL_EC2: 'http://127.0.0.1:9' },
     code: 'PROVIDER_REFUSED',
-    says: /^EC2 could not be reached \(.+\): ECONNREFUSED, /,
+    message: /^EC2 could not be reached \(.+\): ECONNREFUSED, /,
     hint: /--ec2-endpoint/,
   },
 ];
 
 describe('before anything is made', () => {
-  test.each(BEFORE.map((row) => [row.what, row] as const))(
+  test.each(REFUSED_BEFORE_CREATE.map((row) => [row.title, row] as const))(
     '%s: is told in one sentence',
-    async (_, { argv = [], env = {}, before, code, says, hint }) => {
+    async (_, { argv = [], env = {}, setUp, code, message, hint }) => {
       for (const [name, value] of Object.entries(env)) vi.stubEnv(name, value || undefined);
-      before?.();
+      setUp?.();
       const start = performance.now();
-      const error = await tried(argv);
-      expect(error).toMatchObject({ code, message: expect.stringMatching(says), hint: expect.stringMatching(hint) });
+      const error = await getCreateError(argv);
+      expect(error).toMatchObject({ code, message: expect.stringMatching(message), hint: expect.stringMatching(hint) });
       expect(error.message).not.toContain('\n');
       expect(performance.now() - start).toBeLessThan(10_000);
-      expect(made()).toEqual([]);
-      expect(cloud.alive()).toEqual([]);
+      expect(mutatingCalls()).toEqual([]);
+      expect(cloud.listAlive()).toEqual([]);
     },
   );
 });
@@ -303,7 +326,7 @@ describe('when the instance itself is refused', () => {
   const REFUSED: readonly (readonly [string, Fault, SlipwayError['code'], RegExp])[] = [
     [
       'credentials that may not make it',
-      refuse(
+      refusalFault(
         'UnauthorizedOperation',
         'You are not authorized to perform this operation. Encoded authorization failure message: 4qYd1234',
         403,
@@ -313,45 +336,48 @@ describe('when the instance itself is refused', () => {
     ],
     [
       'a quota',
-      refuse('VcpuLimitExceeded', 'You have requested more vCPU capacity than your current vCPU limit of 0 allows.'),
+      refusalFault(
+        'VcpuLimitExceeded',
+        'You have requested more vCPU capacity than your current vCPU limit of 0 allows.',
+      ),
       'QUOTA',
       /^Your AWS account may have no more of these \(making the instance\): VcpuLimitExceeded, You have requested more vCPU/,
     ],
     [
       'a quota of spot instances',
-      refuse('MaxSpotInstanceCountExceeded', 'Max spot instance count exceeded'),
+      refusalFault('MaxSpotInstanceCountExceeded', 'Max spot instance count exceeded'),
       'QUOTA',
       /MaxSpotInstanceCountExceeded, Max spot/,
     ],
     [
       'a type that the zone lacks',
-      refuse('Unsupported', 'Your requested instance type (t3.small) is not supported in your requested zone.'),
+      refusalFault('Unsupported', 'Your requested instance type (t3.small) is not supported in your requested zone.'),
       'CAPACITY',
       /^EC2 has no room for this instance just now \(making the instance\): Unsupported, Your requested/,
     ],
     [
       'a key pair that is gone',
-      refuse('InvalidKeyPair.NotFound', "The key pair 'laptop' does not exist"),
+      refusalFault('InvalidKeyPair.NotFound', "The key pair 'laptop' does not exist"),
       'PROVIDER_REFUSED',
       /^EC2 refused \(making the instance\): InvalidKeyPair\.NotFound, The key pair 'laptop' does not exist$/,
     ],
   ];
 
   test.each(REFUSED)('%s: is told once, and not tried again', async (_, fault, code, says) => {
-    cloud.onArrival = on('RunInstances', fault);
-    const call = calling(folder.path);
-    expect(await tried([], call)).toMatchObject({ code, message: expect.stringMatching(says) });
-    expect(counted('RunInstances')).toBe(1);
+    cloud.onArrival = faultOn('RunInstances', fault);
+    const call = recordingCall(folder.path);
+    expect(await getCreateError([], call)).toMatchObject({ code, message: expect.stringMatching(says) });
+    expect(countCalls('RunInstances')).toBe(1);
     expect(call.notes).toEqual([]);
-    expect(made()).toEqual(['CreateSecurityGroup', 'AuthorizeSecurityGroupIngress', 'RunInstances']);
-    expectFree();
+    expect(mutatingCalls()).toEqual(['CreateSecurityGroup', 'AuthorizeSecurityGroupIngress', 'RunInstances']);
+    expectNoCost();
     // Nothing can show up late: `rm` need not wait for it.
-    expect(call.asked.at(-1)).toBe('security group');
+    expect(call.recordedRequests.at(-1)).toBe('security group');
   });
 
   test('the words that only AWS can decode are not in the sentence', async () => {
-    cloud.onArrival = on('RunInstances', REFUSED[0]?.[1] ?? refuse('', ''));
-    const error = await tried([]);
+    cloud.onArrival = faultOn('RunInstances', REFUSED[0]?.[1] ?? refusalFault('', ''));
+    const error = await getCreateError([]);
     expect(error.message).not.toContain('4qYd1234');
     expect(error.detail.join()).toContain('4qYd1234');
   });
@@ -359,148 +385,148 @@ describe('when the instance itself is refused', () => {
   test.each([500, 400])(
     'no room (HTTP %i): is waited for a while, told, and then said',
     async (status) => {
-      cloud.onArrival = on(
+      cloud.onArrival = faultOn(
         'RunInstances',
-        refuse('InsufficientInstanceCapacity', 'We do not have sufficient capacity.', status),
+        refusalFault('InsufficientInstanceCapacity', 'We do not have sufficient capacity.', status),
       );
-      const call = calling(folder.path);
+      const call = recordingCall(folder.path);
       const start = performance.now();
-      expect(await tried(['--ec2-retries', '2'], call)).toMatchObject({
+      expect(await getCreateError(['--ec2-retries', '2'], call)).toMatchObject({
         code: 'CAPACITY',
         message: expect.stringContaining('InsufficientInstanceCapacity, We do not have sufficient capacity.'),
         hint: expect.stringContaining('--ec2-zone'),
       });
       expect(performance.now() - start).toBeLessThan(28_000);
-      expect(counted('RunInstances')).toBeGreaterThan(3);
+      expect(countCalls('RunInstances')).toBeGreaterThan(3);
       expect(call.notes.join()).toContain('EC2 has no room for it just now; trying again');
-      expectFree();
+      expectNoCost();
     },
     60_000,
   );
 
   test('the time of what was asked for is that of the last try', async () => {
-    const call = calling(folder.path);
+    const call = recordingCall(folder.path);
     const askedBefore: number[] = [];
-    const full = on('RunInstances', refuse('InsufficientInstanceCapacity', 'Not enough.', 400), 2);
+    const full = faultOn('RunInstances', refusalFault('InsufficientInstanceCapacity', 'Not enough.', 400), 2);
     cloud.onArrival = (arrived) => {
       if (arrived.operation === 'RunInstances')
-        askedBefore.push(call.asked.filter((what) => what === 'instance').length);
+        askedBefore.push(call.recordedRequests.filter((what) => what === 'instance').length);
       return full(arrived);
     };
-    await make(machineWith(optionsOf([])), call);
+    await createTarget(newTarget(parseEc2Options([])), call);
     expect(askedBefore).toEqual([1, 2, 3]);
   });
 
   test('room that comes free is taken', async () => {
-    cloud.onArrival = on('RunInstances', refuse('InsufficientInstanceCapacity', 'Not enough.', 400), 2);
-    await make(machineWith(optionsOf([])), calling(folder.path));
-    expect(instances()).toHaveLength(1);
+    cloud.onArrival = faultOn('RunInstances', refusalFault('InsufficientInstanceCapacity', 'Not enough.', 400), 2);
+    await createTarget(newTarget(parseEc2Options([])), recordingCall(folder.path));
+    expect(liveInstances()).toHaveLength(1);
   });
 });
 
 describe('what passes by itself', () => {
   test('being asked too often is told once and waited out', async () => {
     cloud.onArrival = ({ n }) =>
-      n % 3 === 0 ? refuse('RequestLimitExceeded', 'Request limit exceeded.', 503) : undefined;
-    const call = calling(folder.path);
-    await make(machineWith(optionsOf([])), call);
-    expect(instances()).toHaveLength(1);
+      n % 3 === 0 ? refusalFault('RequestLimitExceeded', 'Request limit exceeded.', 503) : undefined;
+    const call = recordingCall(folder.path);
+    await createTarget(newTarget(parseEc2Options([])), call);
+    expect(liveInstances()).toHaveLength(1);
     expect(call.notes.filter((note) => note.includes('RequestLimitExceeded'))).not.toEqual([]);
     expect(call.notes.length, call.notes.join('\n')).toBeLessThanOrEqual(2);
   });
 
   test('and for ever, is given up with a sentence', async () => {
-    cloud.onArrival = () => refuse('RequestLimitExceeded', 'Request limit exceeded.', 503);
-    expect(await tried(['--ec2-retries', '3'])).toMatchObject({
+    cloud.onArrival = () => refusalFault('RequestLimitExceeded', 'Request limit exceeded.', 503);
+    expect(await getCreateError(['--ec2-retries', '3'])).toMatchObject({
       code: 'PROVIDER_REFUSED',
       message: expect.stringMatching(
         /^EC2 was asked too often \(.+\): RequestLimitExceeded, Request limit exceeded\.$/,
       ),
       hint: expect.stringContaining('Try again in a minute'),
     });
-    expect(made()).toEqual([]);
+    expect(mutatingCalls()).toEqual([]);
   });
 
   test('a failure of EC2 is told once and tried again', async () => {
-    cloud.onArrival = on('RunInstances', refuse('InternalError', 'An internal error has occurred', 500), 2);
-    const call = calling(folder.path);
-    await make(machineWith(optionsOf([])), call);
-    expect(instances()).toHaveLength(1);
+    cloud.onArrival = faultOn('RunInstances', refusalFault('InternalError', 'An internal error has occurred', 500), 2);
+    const call = recordingCall(folder.path);
+    await createTarget(newTarget(parseEc2Options([])), call);
+    expect(liveInstances()).toHaveLength(1);
     expect(call.notes).toEqual(['EC2 RunInstances: InternalError; trying again']);
   });
 
   test('a try that is the only one is not said to be followed by another', async () => {
-    cloud.onArrival = on('DescribeVpcs', refuse('Unavailable', 'Not now.', 503));
-    const call = calling(folder.path);
-    await tried(['--ec2-retries', '-1'], call);
+    cloud.onArrival = faultOn('DescribeVpcs', refusalFault('Unavailable', 'Not now.', 503));
+    const call = recordingCall(folder.path);
+    await getCreateError(['--ec2-retries', '-1'], call);
     expect(call.notes).toEqual([]);
   });
 
   test.each(['lose', 'drop'] as const)('an answer that is lost (%s) makes no second instance', async (kind) => {
-    cloud.onArrival = on('RunInstances', { kind }, 2);
-    await make(machineWith(optionsOf([])), calling(folder.path));
-    expect(counted('RunInstances')).toBe(3);
-    expect(instances()).toHaveLength(1);
+    cloud.onArrival = faultOn('RunInstances', { kind }, 2);
+    await createTarget(newTarget(parseEc2Options([])), recordingCall(folder.path));
+    expect(countCalls('RunInstances')).toBe(3);
+    expect(liveInstances()).toHaveLength(1);
   });
 
   test('nor does a security group whose answer is lost', async () => {
-    cloud.onArrival = on('CreateSecurityGroup', { kind: 'lose' }, 1);
-    await make(machineWith(optionsOf([])), calling(folder.path));
+    cloud.onArrival = faultOn('CreateSecurityGroup', { kind: 'lose' }, 1);
+    await createTarget(newTarget(parseEc2Options([])), recordingCall(folder.path));
     expect(cloud.groups).toHaveLength(1);
-    expect(instances()).toHaveLength(1);
+    expect(liveInstances()).toHaveLength(1);
   });
 
   test('what EC2 shows late is waited for: the group by its rules and the instance, the instances by their names', async () => {
     cloud.lateness = 1200;
-    const call = calling(folder.path);
+    const call = recordingCall(folder.path);
     const batch = (index: number) => ({ id: '5a1f9a52-6f0a-4c8c-9d8e-0f6f3f1b2c3d', index, size: 2 });
-    const options = (await ec2.settle?.(machineWith(optionsOf([])), call)) ?? optionsOf([]);
-    const many = ['web-1', 'web-2'].map((name, index) => machineWith(options, { name, batch: batch(index) }));
+    const options = (await ec2.resolveOptions?.(newTarget(parseEc2Options([])), call)) ?? parseEc2Options([]);
+    const many = ['web-1', 'web-2'].map((name, index) => newTarget(options, { name, batch: batch(index) }));
     await ec2.createMany?.(many, BOOT, call);
-    expect(instances().map(({ tags }) => tags.Name)).toEqual(['web-1', 'web-2']);
-    expect(instances().map(({ tags }) => tags['slipway-name'])).toEqual(['web-1', 'web-2']);
+    expect(liveInstances().map(({ tags }) => tags.Name)).toEqual(['web-1', 'web-2']);
+    expect(liveInstances().map(({ tags }) => tags['slipway-name'])).toEqual(['web-1', 'web-2']);
     expect(call.notes.join()).toContain('EC2 does not show it yet');
     expect(call.notes.join()).not.toContain('is not named');
   });
 
   test('names that were not given before a batch was killed are given by the next try', async () => {
-    const call = calling(folder.path);
-    const options = (await ec2.settle?.(machineWith(optionsOf([])), call)) ?? optionsOf([]);
+    const call = recordingCall(folder.path);
+    const options = (await ec2.resolveOptions?.(newTarget(parseEc2Options([])), call)) ?? parseEc2Options([]);
     const batch = (index: number) => ({ id: '7c1f9a52-6f0a-4c8c-9d8e-0f6f3f1b2c3d', index, size: 2 });
-    const many = ['web-1', 'web-2'].map((name, index) => machineWith(options, { name, batch: batch(index) }));
-    cloud.onArrival = on('CreateTags', refuse('UnauthorizedOperation', 'You are not authorized.', 403));
+    const many = ['web-1', 'web-2'].map((name, index) => newTarget(options, { name, batch: batch(index) }));
+    cloud.onArrival = faultOn('CreateTags', refusalFault('UnauthorizedOperation', 'You are not authorized.', 403));
     await ec2.createMany?.(many, BOOT, call);
     expect(call.notes.join()).toContain('is not named "web-2" in EC2');
     cloud.onArrival = () => undefined;
     await ec2.createMany?.(many, BOOT, call);
-    expect(instances().map(({ tags }) => tags.Name)).toEqual(['web-1', 'web-2']);
-    expect(counted('RunInstances')).toBe(1);
+    expect(liveInstances().map(({ tags }) => tags.Name)).toEqual(['web-1', 'web-2']);
+    expect(countCalls('RunInstances')).toBe(1);
   });
 
   test('twelve machines by one call are looked for at once, and Node warns of nothing', async () => {
     const warnings: string[] = [];
     const hear = (warning: Error): void => void warnings.push(warning.name);
     process.on('warning', hear);
-    const call = calling(folder.path);
-    const options = (await ec2.settle?.(machineWith(optionsOf([])), call)) ?? optionsOf([]);
+    const call = recordingCall(folder.path);
+    const options = (await ec2.resolveOptions?.(newTarget(parseEc2Options([])), call)) ?? parseEc2Options([]);
     const batch = (index: number) => ({ id: '1e1f9a52-6f0a-4c8c-9d8e-0f6f3f1b2c3d', index, size: 12 });
     const names = Array.from({ length: 12 }, (_, at) => `web-${at + 1}`);
     await ec2.createMany?.(
-      names.map((name, index) => machineWith(options, { name, batch: batch(index) })),
+      names.map((name, index) => newTarget(options, { name, batch: batch(index) })),
       BOOT,
       call,
     );
     await sleep(0);
     process.off('warning', hear);
-    expect(instances()).toHaveLength(12);
+    expect(liveInstances()).toHaveLength(12);
     expect(warnings).toEqual([]);
   });
 
   test('an endpoint that takes a request and never answers is left after a while', async () => {
-    await using silent = await silence();
+    await using silent = await startSilentServer();
     vi.stubEnv('AWS_ENDPOINT_URL_EC2', silent.url);
     const start = performance.now();
-    expect(await tried(['--ec2-retries', '-1'])).toMatchObject({
+    expect(await getCreateError(['--ec2-retries', '-1'])).toMatchObject({
       code: 'PROVIDER_REFUSED',
       message: expect.stringMatching(/^EC2 could not be reached \(.+\): TimeoutError, /),
     });
@@ -508,20 +534,20 @@ describe('what passes by itself', () => {
   }, 60_000);
 
   test('an answer that is not of EC2 is named as such', async () => {
-    await using proxy = await answering(502, '<html><body>Bad gateway</title>');
+    await using proxy = await startAnsweringServer(502, '<html><body>Bad gateway</title>');
     vi.stubEnv('AWS_ENDPOINT_URL_EC2', proxy.url);
-    expect(await tried(['--ec2-retries', '-1'])).toMatchObject({
+    expect(await getCreateError(['--ec2-retries', '-1'])).toMatchObject({
       message: expect.stringMatching(/^EC2 failed \(.+\): HTTP 502, its answer is not of EC2$/),
     });
   });
 
   test('Ctrl-C ends the wait at once', async () => {
-    await using silent = await silence();
+    await using silent = await startSilentServer();
     vi.stubEnv('AWS_ENDPOINT_URL_EC2', silent.url);
     const stop = new AbortController();
     setTimeout(() => stop.abort(), 300);
     const start = performance.now();
-    expect((await tried([], calling(folder.path, stop.signal))).code).toBe('CANCELED');
+    expect((await getCreateError([], recordingCall(folder.path, stop.signal))).code).toBe('CANCELED');
     expect(performance.now() - start).toBeLessThan(5000);
   });
 });
@@ -533,64 +559,67 @@ describe('one of a batch whose bulk call was killed', () => {
   });
 
   test('is waited for before another one is made for it alone', async () => {
-    const call = calling(folder.path);
-    const [one] = await pair(call);
+    const call = recordingCall(folder.path);
+    const [one] = await createPair(call);
     cloud.lateness = Date.now() - (cloud.instances[0]?.made ?? 0) + 1500;
-    await ec2.create?.({ ...one, asked: askedAgo(1) }, BOOT, call);
-    expect(counted('RunInstances')).toBe(1);
-    expect(counted('CreateSecurityGroup')).toBe(1);
+    await ec2.create?.({ ...one, lastRequest: askedAgo(1) }, BOOT, call);
+    expect(countCalls('RunInstances')).toBe(1);
+    expect(countCalls('CreateSecurityGroup')).toBe(1);
     expect(call.notes.join()).toMatch(/asked for it with its batch a moment ago .+ for up to 5\d s/);
   });
 
   test.each([
     ['long ago', askedAgo(61)],
     ['for no more than a group', askedAgo(1, 'security group')],
-  ])('is made at once where EC2 was asked %s', async (_, asked) => {
-    const call = calling(folder.path);
-    const [one, two] = await pair(call);
-    await removing(one, call);
-    await removing(two, call);
+  ])('is made at once where EC2 was asked %s', async (_, lastRequest) => {
+    const call = recordingCall(folder.path);
+    const [one, two] = await createPair(call);
+    await removeInstance(one, call);
+    await removeInstance(two, call);
     cloud.instances.splice(0);
-    await ec2.create?.({ ...one, asked }, BOOT, call);
-    expect(counted('RunInstances')).toBe(2);
+    await ec2.create?.({ ...one, lastRequest }, BOOT, call);
+    expect(countCalls('RunInstances')).toBe(2);
     expect(call.notes).toEqual([]);
   });
 
   test('is made anew once EC2 shows that it has ended what the bulk call made', async () => {
-    const call = calling(folder.path);
-    const [one] = await pair(call);
-    await removing(one, call);
-    await ec2.create?.({ ...one, asked: askedAgo(1) }, BOOT, call);
-    expect(counted('RunInstances')).toBe(2);
+    const call = recordingCall(folder.path);
+    const [one] = await createPair(call);
+    await removeInstance(one, call);
+    await ec2.create?.({ ...one, lastRequest: askedAgo(1) }, BOOT, call);
+    expect(countCalls('RunInstances')).toBe(2);
   });
 });
 
 describe('an instance that EC2 ends by itself', () => {
   test('is told with EC2’s reason, and the next try makes another one', async () => {
-    cloud.ends = { code: 'Client.VolumeLimitExceeded', message: 'Client.VolumeLimitExceeded: Volume limit exceeded' };
-    const call = calling(folder.path);
-    const target = await make(machineWith(optionsOf([])), call);
-    await until(() => cloud.instances[0]?.state === 'terminated');
-    expect(await rejected(ec2.inspect(target, call))).toMatchObject({
+    cloud.launchFailure = {
+      code: 'Client.VolumeLimitExceeded',
+      message: 'Client.VolumeLimitExceeded: Volume limit exceeded',
+    };
+    const call = recordingCall(folder.path);
+    const target = await createTarget(newTarget(parseEc2Options([])), call);
+    await waitUntil(() => cloud.instances[0]?.state === 'terminated');
+    expect(await catchRejection(ec2.inspect(target, call))).toMatchObject({
       code: 'QUOTA',
       message: expect.stringMatching(
         /^EC2 has ended i-\w+, the instance of "web": Client\.VolumeLimitExceeded: Volume limit/,
       ),
     });
-    cloud.ends = undefined;
+    cloud.launchFailure = undefined;
     cloud.lateness = 1500;
     await ec2.create?.(target, BOOT, call);
     expect((await ec2.inspect(target, call)).state).toBe('running');
-    expect(instances()).toHaveLength(1);
+    expect(liveInstances()).toHaveLength(1);
   });
 
   test('by the user’s will is simply gone', async () => {
-    const call = calling(folder.path);
-    const target = await make(machineWith(optionsOf([])), call);
-    await until(async () => (await ec2.inspect(target, call)).state === 'running');
+    const call = recordingCall(folder.path);
+    const target = await createTarget(newTarget(parseEc2Options([])), call);
+    await waitUntil(async () => (await ec2.inspect(target, call)).state === 'running');
     await ec2.remove?.(target, call);
     expect(await ec2.inspect(target, call)).toEqual({ state: 'missing' });
-    expect(cloud.alive()).toEqual([]);
+    expect(cloud.listAlive()).toEqual([]);
   });
 });
 
@@ -599,19 +628,22 @@ describe('where the network differs from the usual', () => {
     cloud.calls.findLast(({ operation }) => operation === 'RunInstances')?.params ?? {};
 
   test('default subnets that give no public address are told to give one', async () => {
-    cloud.givesAddresses = false;
-    await make(machineWith(optionsOf([])), calling(folder.path));
+    cloud.assignsPublicAddresses = false;
+    await createTarget(newTarget(parseEc2Options([])), recordingCall(folder.path));
     expect(runs().NetworkInterface).toMatchObject([{ SubnetId: 'subnet-a', AssociatePublicIpAddress: 'true' }]);
   });
 
   test('a VPC of one’s own is enough, and one of its subnets with IPv4 is taken', async () => {
     cloud.hasDefaultVpc = false;
-    const { options } = await make(machineWith(optionsOf(['--ec2-vpc', OWN_VPC])), calling(folder.path));
+    const { options } = await createTarget(
+      newTarget(parseEc2Options(['--ec2-vpc', OWN_VPC])),
+      recordingCall(folder.path),
+    );
     expect(options).toMatchObject({ vpc: OWN_VPC, subnet: OWN_SUBNET, account: ACCOUNT });
   });
 
   test('the default VPC in a zone is left to EC2, which knows where there is room', async () => {
-    await make(machineWith(optionsOf(['--ec2-zone', 'c'])), calling(folder.path));
+    await createTarget(newTarget(parseEc2Options(['--ec2-zone', 'c'])), recordingCall(folder.path));
     expect(runs()).toMatchObject({ Placement: { AvailabilityZone: 'eu-central-1c' } });
     expect(runs().NetworkInterface).toBeUndefined();
   });
@@ -619,38 +651,38 @@ describe('where the network differs from the usual', () => {
 
 test('a server without account numbers is no reason to stop', async () => {
   cloud.account = '';
-  const call = calling(folder.path);
-  const target = await make(machineWith(optionsOf([])), call);
+  const call = recordingCall(folder.path);
+  const target = await createTarget(newTarget(parseEc2Options([])), call);
   expect(ec2.options.parse(target.options).account).toBeUndefined();
-  await removing(target, call);
-  expect(cloud.alive()).toEqual([]);
+  await removeInstance(target, call);
+  expect(cloud.listAlive()).toEqual([]);
 });
 
 describe('with credentials of another account', () => {
   test('rm says so and touches nothing', async () => {
-    const call = calling(folder.path);
-    const target = await make(machineWith(optionsOf([])), call);
-    const before = made();
+    const call = recordingCall(folder.path);
+    const target = await createTarget(newTarget(parseEc2Options([])), call);
+    const before = mutatingCalls();
     for (const [name, value] of Object.entries(cloud.otherEnv)) vi.stubEnv(name, value);
-    const error = await rejected(removing(target, call));
+    const error = await catchRejection(removeInstance(target, call));
     expect(error).toMatchObject({
       code: 'CREDENTIALS',
       message: `Your AWS credentials are of the account ${OTHER_ACCOUNT}, and this machine is in ${ACCOUNT}`,
       hint: expect.stringContaining(`Use those of ${ACCOUNT}`),
     });
-    expect(made()).toEqual(before);
+    expect(mutatingCalls()).toEqual(before);
   });
 
   test.each(['inspect', 'start', 'stop', 'create'] as const)(
     '%s says so, and not that the machine is gone',
     async (what) => {
-      const call = calling(folder.path);
-      const target = await make(machineWith(optionsOf([])), call);
-      const before = made();
-      const asked = counted('DescribeSecurityGroups');
+      const call = recordingCall(folder.path);
+      const target = await createTarget(newTarget(parseEc2Options([])), call);
+      const before = mutatingCalls();
+      const asked = countCalls('DescribeSecurityGroups');
       await ec2.inspect(target, call);
       await ec2.create?.(target, BOOT, call);
-      expect(counted('DescribeSecurityGroups'), 'calls about the account of what is there').toBe(asked);
+      expect(countCalls('DescribeSecurityGroups'), 'calls about the account of what is there').toBe(asked);
       for (const [name, value] of Object.entries(cloud.otherEnv)) vi.stubEnv(name, value);
       // The other account shows nothing of this one's.
       cloud.instances.splice(0);
@@ -660,121 +692,125 @@ describe('with credentials of another account', () => {
         stop: async () => ec2.stop?.(target, { seconds: 1 }, call),
         create: async () => ec2.create?.(target, BOOT, call),
       };
-      expect(await rejected(doing[what]())).toMatchObject({
+      expect(await catchRejection(doing[what]())).toMatchObject({
         code: 'CREDENTIALS',
         message: `Your AWS credentials are of the account ${OTHER_ACCOUNT}, and this machine is in ${ACCOUNT}`,
       });
-      expect(made()).toEqual(before);
+      expect(mutatingCalls()).toEqual(before);
     },
   );
 
   test('whose account it is is asked once, however long an instance is waited for', async () => {
-    const call = calling(folder.path);
-    const target = await make(machineWith(optionsOf([])), call);
+    const call = recordingCall(folder.path);
+    const target = await createTarget(newTarget(parseEc2Options([])), call);
     cloud.lateness = 60_000;
-    const asked = counted('DescribeSecurityGroups');
+    const asked = countCalls('DescribeSecurityGroups');
     for (let times = 0; times < 3; times += 1) expect(await ec2.inspect(target, call)).toEqual({ state: 'missing' });
-    expect(counted('DescribeSecurityGroups')).toBe(asked);
+    expect(countCalls('DescribeSecurityGroups')).toBe(asked);
   });
 
   test('rm of a machine whose VPC is gone ends quietly', async () => {
-    const call = calling(folder.path);
-    const target = await make(machineWith(optionsOf(['--ec2-vpc', OWN_VPC])), call);
-    await removing(target, call);
-    await removing({ ...target, options: { ...target.options, vpc: 'vpc-gone' } }, call);
-    expect(cloud.alive()).toEqual([]);
+    const call = recordingCall(folder.path);
+    const target = await createTarget(newTarget(parseEc2Options(['--ec2-vpc', OWN_VPC])), call);
+    await removeInstance(target, call);
+    await removeInstance({ ...target, options: { ...target.options, vpc: 'vpc-gone' } }, call);
+    expect(cloud.listAlive()).toEqual([]);
   });
 });
 
 describe('disks', () => {
   test('that the user wants kept by the image go with the machine all the same', async () => {
-    const call = calling(folder.path);
-    const target = await make(machineWith(optionsOf([])), call);
+    const call = recordingCall(folder.path);
+    const target = await createTarget(newTarget(parseEc2Options([])), call);
     const [volume] = cloud.volumes;
     if (!volume) throw new Error('no disk was made');
-    cloud.volumes.push({ ...volume, id: 'vol-second', goes: false });
-    await removing(target, call);
-    expect(made()).toContain('DeleteVolume');
-    expect(cloud.alive()).toEqual([]);
+    cloud.volumes.push({ ...volume, id: 'vol-second', deleteOnTermination: false });
+    await removeInstance(target, call);
+    expect(mutatingCalls()).toContain('DeleteVolume');
+    expect(cloud.listAlive()).toEqual([]);
   });
 
   test('of machines of the same batch that go on stay with them', async () => {
-    const call = calling(folder.path);
-    const [one, two] = await pair(call);
-    await removing(one, call);
-    expect(cloud.alive().map(({ kind }) => kind)).toEqual(['instance', 'disk', 'network interface', 'firewall']);
-    await removing(two, call);
-    expect(cloud.alive()).toEqual([]);
+    const call = recordingCall(folder.path);
+    const [one, two] = await createPair(call);
+    await removeInstance(one, call);
+    expect(cloud.listAlive().map(({ kind }) => kind)).toEqual(['instance', 'disk', 'network interface', 'firewall']);
+    await removeInstance(two, call);
+    expect(cloud.listAlive()).toEqual([]);
   });
 
   test('and interfaces that hang on none of them stay too, but for those that this one had', async () => {
-    const call = calling(folder.path);
-    const [one, two] = await pair(call);
+    const call = recordingCall(folder.path);
+    const [one, two] = await createPair(call);
     const [disk, nic] = [cloud.volumes[0], cloud.nics[0]];
     if (!disk || !nic) throw new Error('a batch of two');
-    const loose = { instance: undefined, goes: false };
-    cloud.volumes.push({ ...disk, id: 'vol-own', goes: false }, { ...disk, id: 'vol-loose', ...loose });
-    cloud.nics.push({ ...nic, id: 'eni-own', goes: false }, { ...nic, id: 'eni-loose', ...loose });
+    const loose = { instance: undefined, deleteOnTermination: false };
+    cloud.volumes.push({ ...disk, id: 'vol-own', deleteOnTermination: false }, { ...disk, id: 'vol-loose', ...loose });
+    cloud.nics.push({ ...nic, id: 'eni-own', deleteOnTermination: false }, { ...nic, id: 'eni-loose', ...loose });
     cloud.volumes.push({ ...disk, id: 'vol-marked', ...loose, tags: { ...disk.tags, 'slipway-id': one.id } });
-    await removing(one, call);
-    const kept = cloud.alive().map(({ id }) => id);
+    await removeInstance(one, call);
+    const kept = cloud.listAlive().map(({ id }) => id);
     expect(kept).toEqual(expect.arrayContaining(['vol-loose', 'eni-loose']));
     for (const gone of ['vol-own', 'eni-own', 'vol-marked']) expect(kept).not.toContain(gone);
-    await removing(two, call);
-    expect(cloud.alive()).toEqual([]);
+    await removeInstance(two, call);
+    expect(cloud.listAlive()).toEqual([]);
   });
 });
 
 describe('spot requests', () => {
   test('of machines of the same batch that go on are not cancelled', async () => {
-    const call = calling(folder.path);
-    const [one, two] = await pair(call, ['--ec2-spot']);
-    await removing(one, call);
-    expect(cloud.alive().map(({ kind }) => kind)).toContain('spot request');
-    await removing(two, call);
-    expect(cloud.alive()).toEqual([]);
+    const call = recordingCall(folder.path);
+    const [one, two] = await createPair(call, ['--ec2-spot']);
+    await removeInstance(one, call);
+    expect(cloud.listAlive().map(({ kind }) => kind)).toContain('spot request');
+    await removeInstance(two, call);
+    expect(cloud.listAlive()).toEqual([]);
   });
 });
 
 describe('gc', () => {
   test('tells which regions are closed to the account, and lists the others', async () => {
-    const call = calling(folder.path);
-    await make(machineWith(optionsOf([])), call);
-    cloud.closed.add('us-east-1');
-    const found = await ec2.owned?.({ options: optionsOf([]), home: undefined }, call);
+    const call = recordingCall(folder.path);
+    await createTarget(newTarget(parseEc2Options([])), call);
+    cloud.forbiddenRegions.add('us-east-1');
+    const found = await ec2.listResources?.({ options: parseEc2Options([]), home: undefined }, call);
     expect(found?.map(({ kind, place }) => `${kind} in ${place}`)).toContain('instance in eu-central-1');
     expect(call.notes.join()).toMatch(/Not asked: us-east-1 \(Your AWS credentials do not allow this/);
-    cloud.closed.add('eu-central-1');
+    cloud.forbiddenRegions.add('eu-central-1');
     expect(
-      (await rejected(ec2.owned?.({ options: optionsOf([]), home: undefined }, call) ?? Promise.resolve()))?.code,
+      (
+        await catchRejection(
+          ec2.listResources?.({ options: parseEc2Options([]), home: undefined }, call) ?? Promise.resolve(),
+        )
+      )?.code,
     ).toBe('CREDENTIALS');
   });
 
   test('passes over an instance that is gone by now', async () => {
-    const call = calling(folder.path);
-    await make(machineWith(optionsOf([])), call);
-    const found = (await ec2.owned?.({ options: optionsOf([]), home: undefined }, call)) ?? [];
+    const call = recordingCall(folder.path);
+    await createTarget(newTarget(parseEc2Options([])), call);
+    const found = (await ec2.listResources?.({ options: parseEc2Options([]), home: undefined }, call)) ?? [];
     const [instance] = found.filter(({ kind }) => kind === 'instance');
     if (!instance) throw new Error('gc found no instance');
-    await ec2.discard?.([{ ...instance, resource: 'i-0gone' }, ...found], optionsOf([]), call);
-    expect(cloud.alive()).toEqual([]);
+    await ec2.deleteResources?.([{ ...instance, resource: 'i-0gone' }, ...found], parseEc2Options([]), call);
+    expect(cloud.listAlive()).toEqual([]);
   });
 });
 
-async function removing(target: Target<Options>, call: Calling): Promise<void> {
+async function removeInstance(target: Target<Ec2Options>, call: RecordingCall): Promise<void> {
   await ec2.remove?.(target, call);
 }
 
-function instances(): readonly Resource[] {
-  return cloud.alive().filter(({ kind }) => kind === 'instance');
+function liveInstances(): readonly Resource[] {
+  return cloud.listAlive().filter(({ kind }) => kind === 'instance');
 }
 
 /** What is there costs nothing. */
-function expectFree(): void {
-  expect(new Set(cloud.alive().map(({ kind }) => kind))).toEqual(new Set(['firewall']));
+function expectNoCost(): void {
+  expect(new Set(cloud.listAlive().map(({ kind }) => kind))).toEqual(new Set(['firewall']));
 }
 
-async function until(there: () => boolean | Promise<boolean>): Promise<void> {
+async function waitUntil(there: () => boolean | Promise<boolean>): Promise<void> {
   for (let tries = 0; tries < 200; tries += 1) {
     if (await there()) return;
     await sleep(20);
@@ -782,9 +818,9 @@ async function until(there: () => boolean | Promise<boolean>): Promise<void> {
   throw new Error('it did not come to that');
 }
 
-type Listening = AsyncDisposable & { readonly url: string };
+type RunningServer = AsyncDisposable & { readonly url: string };
 
-async function listening(server: Server): Promise<Listening> {
+async function startServer(server: Server): Promise<RunningServer> {
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   return {
@@ -797,10 +833,10 @@ async function listening(server: Server): Promise<Listening> {
 }
 
 /** Takes requests and keeps them. */
-async function silence(): Promise<Listening> {
-  return await listening(createServer(() => {}));
+async function startSilentServer(): Promise<RunningServer> {
+  return await startServer(createServer(() => {}));
 }
 
-async function answering(status: number, body: string): Promise<Listening> {
-  return await listening(createServer((_, response) => response.writeHead(status).end(body)));
+async function startAnsweringServer(status: number, body: string): Promise<RunningServer> {
+  return await startServer(createServer((_, response) => response.writeHead(status).end(body)));
 }

@@ -4,28 +4,28 @@ import { createServer as createTlsServer, type ServerOptions } from 'node:https'
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { clientPart, renewCertificates, type Certificates } from '../../src/provision/certificates.ts';
-import { askVersion, verifyEngine } from '../../src/provision/engine-api.ts';
-import { rejected } from '../fakes/caught.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
+import { clientCertificatesOf, renewCertificates, type Certificates } from '../../src/provision/certificates.ts';
+import { fetchEngineVersion, verifyEngine } from '../../src/provision/engine-api.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
-const version = { Version: '28.2.2', ApiVersion: '1.50', Os: 'linux', Arch: 'amd64' };
-const answers: RequestListener = (request, response) =>
-  request.url === '/version' ? response.end(JSON.stringify(version)) : response.writeHead(404).end();
-const made = await renewCertificates({}, { name: 'web', names: ['127.0.0.1'], now: new Date() });
-const stranger = await renewCertificates({}, { name: 'web', names: ['127.0.0.1'], now: new Date() });
-const elsewhere = await renewCertificates({}, { name: 'web', names: ['192.0.2.1'], now: new Date() });
-const call = { signal: new AbortController().signal, seconds: 10 };
+const versionBody = { Version: '28.2.2', ApiVersion: '1.50', Os: 'linux', Arch: 'amd64' };
+const answerVersion: RequestListener = (request, response) =>
+  request.url === '/version' ? response.end(JSON.stringify(versionBody)) : response.writeHead(404).end();
+const validCertificates = await renewCertificates({}, { name: 'web', names: ['127.0.0.1'], now: new Date() });
+const strangerCertificates = await renewCertificates({}, { name: 'web', names: ['127.0.0.1'], now: new Date() });
+const otherAddressCertificates = await renewCertificates({}, { name: 'web', names: ['192.0.2.1'], now: new Date() });
+const callOptions = { signal: new AbortController().signal, seconds: 10 };
 
-async function engine(of: Certificates, more: ServerOptions = {}, listener: RequestListener = answers) {
+async function startEngine(of: Certificates, more: ServerOptions = {}, listener: RequestListener = answerVersion) {
   const server = createTlsServer(
     { ca: of.ca, cert: of.server.cert, key: of.server.key, requestCert: true, rejectUnauthorized: true, ...more },
     listener,
   );
-  return listening(server);
+  return startServer(server);
 }
 
-async function listening(server: Server, ...at: readonly (number | string)[]) {
+async function startServer(server: Server, ...at: readonly (number | string)[]) {
   await once(at.length > 0 ? server.listen(at[0]) : server.listen(0, '127.0.0.1'), 'listening');
   const address = server.address();
   return {
@@ -40,14 +40,16 @@ async function listening(server: Server, ...at: readonly (number | string)[]) {
 
 describe('an engine', () => {
   test('that answers our certificate and turns others away is verified', async () => {
-    await using web = await engine(made);
-    expect(await verifyEngine(web.endpoint, clientPart(made), call)).toEqual(version);
+    await using web = await startEngine(validCertificates);
+    expect(await verifyEngine(web.endpoint, clientCertificatesOf(validCertificates), callOptions)).toEqual(versionBody);
   });
 
   test('that answers whoever comes is open, and that is no success', async () => {
     for (const more of [{ requestCert: false }, { rejectUnauthorized: false }]) {
-      await using web = await engine(made, more);
-      const error = await rejected(verifyEngine(web.endpoint, clientPart(made), call));
+      await using web = await startEngine(validCertificates, more);
+      const error = await catchRejection(
+        verifyEngine(web.endpoint, clientCertificatesOf(validCertificates), callOptions),
+      );
       expect(error).toMatchObject({
         code: 'ENGINE_OPEN',
         message: `The engine at ${web.endpoint.url} answers callers without a client certificate`,
@@ -57,13 +59,15 @@ describe('an engine', () => {
 
   test('with another CA’s certificate, or for another address, is refused at once: waiting mends neither', async () => {
     for (const [other, why] of [
-      [stranger, /certificate/],
-      [elsewhere, /192\.0\.2\.1/],
+      [strangerCertificates, /certificate/],
+      [otherAddressCertificates, /192\.0\.2\.1/],
     ] as const) {
-      await using web = await engine({ ...other, ca: made.ca });
-      const ca = other === stranger ? made.ca : other.ca;
+      await using web = await startEngine({ ...other, ca: validCertificates.ca });
+      const ca = other === strangerCertificates ? validCertificates.ca : other.ca;
       const started = performance.now();
-      const error = await rejected(verifyEngine(web.endpoint, { ...clientPart(made), ca }, { ...call, seconds: 60 }));
+      const error = await catchRejection(
+        verifyEngine(web.endpoint, { ...clientCertificatesOf(validCertificates), ca }, { ...callOptions, seconds: 60 }),
+      );
       expect(error?.code).toBe('ENGINE_UNREACHABLE');
       expect(error?.message).toMatch(why);
       expect(performance.now() - started).toBeLessThan(20_000);
@@ -71,16 +75,22 @@ describe('an engine', () => {
   });
 
   test('that starts late is waited for', async () => {
-    const probe = await engine(made);
+    const probe = await startEngine(validCertificates);
     const { endpoint } = probe;
     await probe[Symbol.asyncDispose]();
-    const work = verifyEngine(endpoint, clientPart(made), { ...call, seconds: 30 });
+    const work = verifyEngine(endpoint, clientCertificatesOf(validCertificates), { ...callOptions, seconds: 30 });
     const server = createTlsServer(
-      { ca: made.ca, cert: made.server.cert, key: made.server.key, requestCert: true, rejectUnauthorized: true },
-      answers,
+      {
+        ca: validCertificates.ca,
+        cert: validCertificates.server.cert,
+        key: validCertificates.server.key,
+        requestCert: true,
+        rejectUnauthorized: true,
+      },
+      answerVersion,
     );
-    await using _web = await listening(server, Number(endpoint.url.split(':').at(-1)));
-    expect(await work).toEqual(version);
+    await using _web = await startServer(server, Number(endpoint.url.split(':').at(-1)));
+    expect(await work).toEqual(versionBody);
   });
 
   test('that is not there is said so after the time it may take', async () => {
@@ -89,48 +99,59 @@ describe('an engine', () => {
     const { port } = server.address() as AddressInfo;
     server.close();
     const url = `tcp://127.0.0.1:${port}`;
-    expect(await rejected(verifyEngine({ url, tls: true }, clientPart(made), { ...call, seconds: 0.3 }))).toMatchObject(
-      {
-        code: 'ENGINE_UNREACHABLE',
-        message: `The engine at ${url} can't be reached: nothing listens there`,
-        hint: `If it runs there, a firewall in between must let you through to port ${port}`,
-      },
-    );
+    expect(
+      await catchRejection(
+        verifyEngine({ url, tls: true }, clientCertificatesOf(validCertificates), { ...callOptions, seconds: 0.3 }),
+      ),
+    ).toMatchObject({
+      code: 'ENGINE_UNREACHABLE',
+      message: `The engine at ${url} can't be reached: nothing listens there`,
+      hint: `If it runs there, a firewall in between must let you through to port ${port}`,
+    });
   });
 
   test('that never answers is given up in time', async () => {
-    await using web = await engine(made, {}, () => {});
-    const error = await rejected(verifyEngine(web.endpoint, clientPart(made), { ...call, seconds: 0.3 }));
+    await using web = await startEngine(validCertificates, {}, () => {});
+    const error = await catchRejection(
+      verifyEngine(web.endpoint, clientCertificatesOf(validCertificates), { ...callOptions, seconds: 0.3 }),
+    );
     expect(error?.message).toContain('no answer');
   });
 
   test('that answers with an error is quoted', async () => {
-    await using web = await engine(made, {}, (_request, response) => response.writeHead(500).end('boom'));
-    const error = await rejected(verifyEngine(web.endpoint, clientPart(made), { ...call, seconds: 0.2 }));
+    await using web = await startEngine(validCertificates, {}, (_request, response) =>
+      response.writeHead(500).end('boom'),
+    );
+    const error = await catchRejection(
+      verifyEngine(web.endpoint, clientCertificatesOf(validCertificates), { ...callOptions, seconds: 0.2 }),
+    );
     expect(error?.message).toContain('it answered 500 boom');
   });
 
   test('is no longer asked once the user stops', async () => {
     const stop = new AbortController();
-    await using web = await engine(made, {}, () => stop.abort());
-    const work = verifyEngine(web.endpoint, clientPart(made), { signal: stop.signal, seconds: 60 });
-    expect((await rejected(work))?.code).toBe('CANCELED');
+    await using web = await startEngine(validCertificates, {}, () => stop.abort());
+    const work = verifyEngine(web.endpoint, clientCertificatesOf(validCertificates), {
+      signal: stop.signal,
+      seconds: 60,
+    });
+    expect((await catchRejection(work))?.code).toBe('CANCELED');
   });
 
   test('on a Unix socket is asked there, without TLS', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     const path = join(folder.path, 'docker.sock');
-    await using _web = await listening(createHttpServer(answers), path);
+    await using _web = await startServer(createHttpServer(answerVersion), path);
     const endpoint = { url: `unix://${path}`, tls: false };
-    expect(await verifyEngine(endpoint, undefined, call)).toEqual(version);
+    expect(await verifyEngine(endpoint, undefined, callOptions)).toEqual(versionBody);
     const gone = { url: `unix://${path}.gone`, tls: false };
-    expect((await rejected(verifyEngine(gone, undefined, { ...call, seconds: 0.1 })))?.message).toContain(
+    expect((await catchRejection(verifyEngine(gone, undefined, { ...callOptions, seconds: 0.1 })))?.message).toContain(
       'there is no such socket',
     );
   });
 
   test('without TLS is asked in the clear', async () => {
-    await using web = await listening(createHttpServer(answers));
-    expect(await askVersion({ ...web.endpoint, tls: false }, undefined, call)).toEqual(version);
+    await using web = await startServer(createHttpServer(answerVersion));
+    expect(await fetchEngineVersion({ ...web.endpoint, tls: false }, undefined, callOptions)).toEqual(versionBody);
   });
 });

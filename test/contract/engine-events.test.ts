@@ -3,17 +3,17 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { listenTo, type Left } from '../../src/operations/follow-events.ts';
-import { openEvents } from '../../src/provision/engine-events.ts';
-import { rejected } from '../fakes/caught.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { readyMachine, specNamed } from '../fakes/machine.ts';
-import { worldIn } from '../fakes/world.ts';
+import { followEvents, type FollowEndReason } from '../../src/operations/follow-events.ts';
+import { openEventStream } from '../../src/provision/engine-events.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
+import { worldIn } from '../fakes/test-world.ts';
 
-type Answer = (request: URL, response: ServerResponse, count: number) => void;
+type EventsHandler = (request: URL, response: ServerResponse, count: number) => void;
 
 /** An engine that answers /events as it is told, and /_ping until it is dumb. */
-async function engine(answer: Answer, port = 0) {
+async function startEngine(answer: EventsHandler, port = 0) {
   const state = { dumb: false, asked: [] as URL[] };
   const server = createServer((request: IncomingMessage, response) => {
     const url = new URL(request.url ?? '', 'http://engine');
@@ -36,15 +36,15 @@ async function engine(answer: Answer, port = 0) {
   };
 }
 
-const event = (nanoseconds: bigint, name: string): string =>
+const eventLine = (nanoseconds: bigint, name: string): string =>
   `{"Type":"container","Action":"start","Actor":{"ID":"${name}","Attributes":{"timeNano":"7","q":"\\"timeNano\\":8,"}},"time":${nanoseconds / 1_000_000_000n},"timeNano":${nanoseconds}}\n`;
-const T = 1_700_000_000_123_456_789n;
-const all = { filters: {} };
-const call = { signal: new AbortController().signal, seconds: 5 };
+const BASE_TIME = 1_700_000_000_123_456_789n;
+const noFilters = { filters: {} };
+const callOptions = { signal: new AbortController().signal, seconds: 5 };
 
 /** What is heard of a machine at this address, until so many events came or it ended by itself. */
-async function heard(url: string, count: number, query: { until?: string; since?: string } = {}) {
-  await using folder = await temporaryFolder();
+async function listenUntil(url: string, count: number, query: { until?: string; since?: string } = {}) {
+  await using folder = await createTemporaryFolder();
   const stop = new AbortController();
   const world = worldIn(folder.path, {
     connect: async () => {
@@ -58,13 +58,13 @@ async function heard(url: string, count: number, query: { until?: string; since?
   );
   const names: string[] = [];
   const said: string[] = [];
-  const take = async (machine: string, { text }: { readonly text: string }): Promise<void> => {
+  const onEvent = async (machine: string, { text }: { readonly text: string }): Promise<void> => {
     names.push(`${machine}: ${(JSON.parse(text) as { Actor: { ID: string } }).Actor.ID}`);
     if (names.length === count) stop.abort();
   };
-  const left: Left = await listenTo(
+  const left: FollowEndReason = await followEvents(
     'web',
-    { query: { ...all, ...query }, take, say: (line) => said.push(line) },
+    { query: { ...noFilters, ...query }, onEvent, onNotice: (line) => said.push(line) },
     world,
   );
   return { names, said, left };
@@ -72,27 +72,35 @@ async function heard(url: string, count: number, query: { until?: string; since?
 
 describe('a stream of events', () => {
   test('ends with the engine, and is asked for what is wanted', async () => {
-    await using docker = await engine((_url, response) => {
+    await using docker = await startEngine((_url, response) => {
       // Two in one piece, and one in two.
-      response.write(event(T, 'a') + event(T + 1n, 'b') + event(T + 2n, 'c').slice(0, 20));
-      setTimeout(() => response.end(event(T + 2n, 'c').slice(20)), 50);
+      response.write(
+        eventLine(BASE_TIME, 'a') + eventLine(BASE_TIME + 1n, 'b') + eventLine(BASE_TIME + 2n, 'c').slice(0, 20),
+      );
+      setTimeout(() => response.end(eventLine(BASE_TIME + 2n, 'c').slice(20)), 50);
     });
     const query = { since: '1.5', until: '2', filters: { type: ['container'], label: ['a=b', 'c'] } };
-    const { events, opened } = await openEvents(docker.endpoint, undefined, query, call);
+    const { events, openedAt } = await openEventStream(docker.endpoint, undefined, query, callOptions);
     const found: bigint[] = [];
     for await (const { nanoseconds } of events) found.push(nanoseconds);
-    expect(found).toEqual([T, T + 1n, T + 2n]);
+    expect(found).toEqual([BASE_TIME, BASE_TIME + 1n, BASE_TIME + 2n]);
     expect(Object.fromEntries(docker.state.asked[0]?.searchParams ?? [])).toEqual({
       since: '1.5',
       until: '2',
       filters: '{"type":["container"],"label":["a=b","c"]}',
     });
-    expect(Math.abs((opened ?? 0) - Date.now() / 1000)).toBeLessThan(60);
+    expect(Math.abs((openedAt ?? 0) - Date.now() / 1000)).toBeLessThan(60);
   });
 
   test('that is silent lasts while the engine answers, and fails when it does not', async () => {
-    await using docker = await engine(() => {});
-    const { events } = await openEvents(docker.endpoint, undefined, all, { ...call, seconds: 0.3 }, 0.1);
+    await using docker = await startEngine(() => {});
+    const { events } = await openEventStream(
+      docker.endpoint,
+      undefined,
+      noFilters,
+      { ...callOptions, seconds: 0.3 },
+      0.1,
+    );
     const end = (async () => {
       for await (const _event of events);
     })().then(
@@ -105,16 +113,16 @@ describe('a stream of events', () => {
   });
 
   test('is read no faster than it is taken', async () => {
-    const line = event(T, 'x'.repeat(10_000));
+    const line = eventLine(BASE_TIME, 'x'.repeat(10_000));
     let written = 0;
-    await using docker = await engine((_url, response) => {
+    await using docker = await startEngine((_url, response) => {
       const more = (): void => {
         while (response.write(line)) written += line.length;
         response.once('drain', more);
       };
       more();
     });
-    const { events } = await openEvents(docker.endpoint, undefined, all, call);
+    const { events } = await openEventStream(docker.endpoint, undefined, noFilters, callOptions);
     const iterator = events[Symbol.asyncIterator]();
     await iterator.next();
     let before = -1;
@@ -130,25 +138,30 @@ describe('a stream of events', () => {
   });
 
   test('that the engine does not understand is the user’s mistake; no answer and nonsense are not', async () => {
-    await using strict = await engine(() => {});
+    await using strict = await startEngine(() => {});
     strict.server.removeAllListeners('request');
     strict.server.on('request', (_request, response) =>
       response.writeHead(400).end('{"message":"invalid filter \\u0027foo\\u0027"}'),
     );
-    expect(await rejected(openEvents(strict.endpoint, undefined, all, call))).toMatchObject({
+    expect(await catchRejection(openEventStream(strict.endpoint, undefined, noFilters, callOptions))).toMatchObject({
       code: 'USAGE',
       detail: ["invalid filter 'foo'"],
     });
-    await using odd = await engine((_url, response) => response.end('<html>\n'));
-    const { events } = await openEvents(odd.endpoint, undefined, all, call);
+    await using odd = await startEngine((_url, response) => response.end('<html>\n'));
+    const { events } = await openEventStream(odd.endpoint, undefined, noFilters, callOptions);
     await expect(events[Symbol.asyncIterator]().next()).rejects.toThrow('it sent what is no event');
   });
 });
 
 describe('listening to a machine', () => {
   test('goes on behind the last event when the connection is lost: none twice, none missed', async () => {
-    const history = [event(T, 'a'), event(T, 'b'), event(T, 'c'), event(T + 1n, 'd')];
-    await using docker = await engine((_url, response, count) => {
+    const history = [
+      eventLine(BASE_TIME, 'a'),
+      eventLine(BASE_TIME, 'b'),
+      eventLine(BASE_TIME, 'c'),
+      eventLine(BASE_TIME + 1n, 'd'),
+    ];
+    await using docker = await startEngine((_url, response, count) => {
       if (count === 1) {
         response.write(history[0] ?? '');
         response.write(history[1] ?? '');
@@ -158,7 +171,7 @@ describe('listening to a machine', () => {
       // As an engine does: from the instant on, with the instant itself.
       for (const line of history) response.write(line);
     });
-    const { names, said, left } = await heard(docker.endpoint.url, 4);
+    const { names, said, left } = await listenUntil(docker.endpoint.url, 4);
     expect(names).toEqual(['web: a', 'web: b', 'web: c', 'web: d']);
     expect(docker.state.asked.map((url) => url.searchParams.get('since'))).toEqual([null, '1700000000.123456789']);
     expect(said).toEqual([
@@ -169,23 +182,23 @@ describe('listening to a machine', () => {
   });
 
   test('that has heard nothing yet asks for what was since it began', async () => {
-    await using docker = await engine((_url, response, count) => {
+    await using docker = await startEngine((_url, response, count) => {
       if (count === 1) setTimeout(() => response.destroy(), 50);
-      else response.write(event(T, 'a'));
+      else response.write(eventLine(BASE_TIME, 'a'));
     });
-    await heard(docker.endpoint.url, 1);
+    await listenUntil(docker.endpoint.url, 1);
     const [first, second] = docker.state.asked.map((url) => url.searchParams.get('since'));
     expect(first).toBeNull();
     expect(Math.abs(Number(second) - Date.now() / 1000)).toBeLessThan(60);
   });
 
   test('tells once that nobody answers, and hears who comes late', async () => {
-    const probe = await engine(() => {});
+    const probe = await startEngine(() => {});
     const { port, endpoint } = probe;
     await probe[Symbol.asyncDispose]();
-    const work = heard(endpoint.url, 1);
+    const work = listenUntil(endpoint.url, 1);
     await sleep(2500);
-    await using _docker = await engine((_url, response) => response.write(event(T, 'late')), port);
+    await using _docker = await startEngine((_url, response) => response.write(eventLine(BASE_TIME, 'late')), port);
     const { names, said } = await work;
     expect(names).toEqual(['web: late']);
     expect(said).toEqual([
@@ -195,25 +208,29 @@ describe('listening to a machine', () => {
   });
 
   test('goes on with no question that the engine does not understand', async () => {
-    await using docker = await engine(() => {});
+    await using docker = await startEngine(() => {});
     docker.server.removeAllListeners('request');
     docker.server.on('request', (_request, response) => response.writeHead(400).end('{"message":"no"}'));
-    expect(await rejected(heard(docker.endpoint.url, 1))).toMatchObject({ code: 'USAGE', detail: ['no'] });
+    expect(await catchRejection(listenUntil(docker.endpoint.url, 1))).toMatchObject({ code: 'USAGE', detail: ['no'] });
   });
 
   test('ends with its time, and not with an engine that stops before', async () => {
-    await using docker = await engine((_url, response) => response.end(event(T, 'a')));
+    await using docker = await startEngine((_url, response) => response.end(eventLine(BASE_TIME, 'a')));
     const past = String(Date.now() / 1000 - 60);
-    expect(await heard(docker.endpoint.url, 9, { until: past })).toEqual({ names: ['web: a'], said: [], left: 'over' });
+    expect(await listenUntil(docker.endpoint.url, 9, { until: past })).toEqual({
+      names: ['web: a'],
+      said: [],
+      left: 'over',
+    });
     const future = String(Date.now() / 1000 + 3600);
-    const stopped = heard(docker.endpoint.url, 1, { until: future });
+    const stopped = listenUntil(docker.endpoint.url, 1, { until: future });
     expect((await stopped).left).toBe('stopped');
-    await using restarted = await engine((_url, response, count) =>
-      count === 1 ? response.end() : response.write(event(T, 'b')),
+    await using restarted = await startEngine((_url, response, count) =>
+      count === 1 ? response.end() : response.write(eventLine(BASE_TIME, 'b')),
     );
-    expect((await heard(restarted.endpoint.url, 1, { until: future })).names).toEqual(['web: b']);
+    expect((await listenUntil(restarted.endpoint.url, 1, { until: future })).names).toEqual(['web: b']);
     await docker[Symbol.asyncDispose]();
-    const unheard = await heard(docker.endpoint.url, 1, { until: past });
+    const unheard = await listenUntil(docker.endpoint.url, 1, { until: past });
     expect(unheard).toEqual({
       names: [],
       said: ['web: its engine can’t be reached: nothing listens there'],

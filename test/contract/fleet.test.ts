@@ -3,27 +3,27 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { openStore } from '../../src/machine/store.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { readyMachine, specNamed } from '../fakes/machine.ts';
-import { run, type Ran } from '../fakes/programs.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
+import { runProgram, type ProgramResult } from '../fakes/run-program.ts';
 
-const program = fileURLToPath(new URL('../../dist/slipway.js', import.meta.url));
+const slipwayProgram = fileURLToPath(new URL('../../dist/slipway.js', import.meta.url));
 
-type Place = AsyncDisposable & {
+type FleetHome = AsyncDisposable & {
   readonly home: string;
   readonly store: ReturnType<typeof openStore>;
-  slipway(...argv: readonly string[]): Promise<Ran>;
+  runSlipway(...argv: readonly string[]): Promise<ProgramResult>;
 };
 
 /** A home that is also the current folder, with this text as machines.yaml. */
-async function placeWith(text: string | Uint8Array): Promise<Place> {
-  const folder = await temporaryFolder();
+async function createFleetHome(text: string | Uint8Array): Promise<FleetHome> {
+  const folder = await createTemporaryFolder();
   await writeFile(join(folder.path, 'machines.yaml'), text);
   return {
     home: folder.path,
     store: openStore(join(folder.path, '.slipway')),
-    slipway: (...argv) =>
-      run(process.execPath, [program, ...argv], {
+    runSlipway: (...argv) =>
+      runProgram(process.execPath, [slipwayProgram, ...argv], {
         env: { PATH: process.env.PATH, HOME: folder.path },
         cwd: folder.path,
       }),
@@ -31,17 +31,17 @@ async function placeWith(text: string | Uint8Array): Promise<Place> {
   };
 }
 
-const TWO = `machines:
+const TWO_MACHINES = `machines:
   web: { generic: { ipAddress: 192.0.2.10 } }
   db: { generic: { ipAddress: 192.0.2.11 } }
 `;
-const AS_IS = readyMachine('web', { spec: specNamed('web') });
+const READY_MACHINE = readyMachine('web', { spec: specNamed('web') });
 
 describe('plan', () => {
   test('shows what would be done and does none of it', async () => {
-    await using place = await placeWith(TWO.replace('192.0.2.10', '192.0.2.12'));
-    await place.store.write(AS_IS);
-    expect(await place.slipway('plan')).toEqual({
+    await using place = await createFleetHome(TWO_MACHINES.replace('192.0.2.10', '192.0.2.12'));
+    await place.store.write(READY_MACHINE);
+    expect(await place.runSlipway('plan')).toEqual({
       code: 0,
       stderr: '',
       stdout: `machines.yaml: this is to be done
@@ -54,9 +54,9 @@ describe('plan', () => {
   });
 
   test('prints one document with --json, which names each field', async () => {
-    await using place = await placeWith(TWO.replace('10 }', '10, sshUser: ops }'));
-    await place.store.write(AS_IS);
-    const { stdout, code } = await place.slipway('plan', '--json');
+    await using place = await createFleetHome(TWO_MACHINES.replace('10 }', '10, sshUser: ops }'));
+    await place.store.write(READY_MACHINE);
+    const { stdout, code } = await place.runSlipway('plan', '--json');
     expect([JSON.parse(stdout), code]).toEqual([
       {
         file: 'machines.yaml',
@@ -78,10 +78,10 @@ describe('plan', () => {
   });
 
   test('ends with 1 where scripts ask and something is to be done, and with 0 where nothing is', async () => {
-    await using place = await placeWith(TWO);
-    await place.store.write(AS_IS);
-    expect((await place.slipway('plan', '--exit-code')).code).toBe(1);
-    expect(await place.slipway('plan', '--exit-code', 'web')).toEqual({
+    await using place = await createFleetHome(TWO_MACHINES);
+    await place.store.write(READY_MACHINE);
+    expect((await place.runSlipway('plan', '--exit-code')).code).toBe(1);
+    expect(await place.runSlipway('plan', '--exit-code', 'web')).toEqual({
       code: 0,
       stderr: '',
       stdout: '1 machine is as machines.yaml says\n',
@@ -89,9 +89,9 @@ describe('plan', () => {
   });
 
   test('prints the schema that is published', async () => {
-    await using place = await placeWith('');
+    await using place = await createFleetHome('');
     const published = await readFile(new URL('../../machines.schema.json', import.meta.url), 'utf8');
-    expect(JSON.parse((await place.slipway('plan', '--schema')).stdout)).toEqual(JSON.parse(published));
+    expect(JSON.parse((await place.runSlipway('plan', '--schema')).stdout)).toEqual(JSON.parse(published));
   });
 });
 
@@ -104,15 +104,15 @@ describe('a call that can’t be right', () => {
     ['asks for no work at a time', ['apply', '--concurrency', '0'], /--concurrency must be at least 1, got 0/],
   ];
   test.each(CALLS)('that %s ends with 2 and says why', async (_title, argv, says) => {
-    await using place = await placeWith(TWO);
-    const { code, stderr } = await place.slipway(...argv);
+    await using place = await createFleetHome(TWO_MACHINES);
+    const { code, stderr } = await place.runSlipway(...argv);
     expect(stderr).toMatch(says);
     expect(code).toBe(2);
   });
 
   test('of a file with mistakes shows each by its place, with --json too', async () => {
-    await using place = await placeWith('machines:\n  web: { drivr: generic }\n  db: { driver: generic }\n');
-    const { code, stderr, stdout } = await place.slipway('apply', '--json');
+    await using place = await createFleetHome('machines:\n  web: { drivr: generic }\n  db: { driver: generic }\n');
+    const { code, stderr, stdout } = await place.runSlipway('apply', '--json');
     expect([code, stderr.split('\n').slice(0, 3)]).toEqual([
       2,
       [
@@ -125,17 +125,17 @@ describe('a call that can’t be right', () => {
   });
 
   test('of a file that is no text says so', async () => {
-    await using place = await placeWith(new Uint8Array([0x6d, 0xff, 0xfe, 0x00]));
-    expect((await place.slipway('plan')).stderr).toContain('machines.yaml is not a text in UTF-8');
+    await using place = await createFleetHome(new Uint8Array([0x6d, 0xff, 0xfe, 0x00]));
+    expect((await place.runSlipway('plan')).stderr).toContain('machines.yaml is not a text in UTF-8');
   });
 });
 
 describe('apply where nobody can be asked', () => {
   test('replaces and removes nothing without --yes, and says what it would have', async () => {
-    await using place = await placeWith('machines: {}');
+    await using place = await createFleetHome('machines: {}');
     const mark = join(place.home, 'machines.yaml');
-    await place.store.write({ ...AS_IS, spec: { ...AS_IS.spec, fleet: mark } });
-    const { code, stderr } = await place.slipway('apply', '--prune');
+    await place.store.write({ ...READY_MACHINE, spec: { ...READY_MACHINE.spec, fleet: mark } });
+    const { code, stderr } = await place.runSlipway('apply', '--prune');
     expect([code, stderr.split('\n')]).toEqual([
       2,
       [
@@ -146,21 +146,21 @@ describe('apply where nobody can be asked', () => {
         '',
       ],
     ]);
-    expect(await place.store.names()).toEqual(['web']);
-    expect(await place.slipway('apply', '--prune', '--yes')).toMatchObject({ code: 0, stdout: 'web is removed\n' });
-    expect(await place.store.names()).toEqual([]);
+    expect(await place.store.listNames()).toEqual(['web']);
+    expect(await place.runSlipway('apply', '--prune', '--yes')).toMatchObject({ code: 0, stdout: 'web is removed\n' });
+    expect(await place.store.listNames()).toEqual([]);
   });
 
   test('goes on past a machine that fails, and ends with the first one’s status', async () => {
-    await using place = await placeWith(`machines:
+    await using place = await createFleetHome(`machines:
   broken: { generic: { ipAddress: 192.0.2.1 } }
   nokey: { generic: { ipAddress: 192.0.2.1, sshKey: ./none } }
   web: { generic: { ipAddress: 192.0.2.10 } }
 `);
     await place.store.write(readyMachine('broken'));
-    await place.store.write(AS_IS);
+    await place.store.write(READY_MACHINE);
     await writeFile(place.store.paths('broken').record, '{');
-    const { code, stdout, stderr } = await place.slipway('apply', '--json');
+    const { code, stdout, stderr } = await place.runSlipway('apply', '--json');
     expect(code).toBe(3);
     expect(stderr).toContain(`nokey: ✗ The SSH key ${place.home}/none can't be read`);
     expect(JSON.parse(stdout)).toMatchObject({
@@ -173,9 +173,9 @@ describe('apply where nobody can be asked', () => {
   });
 
   test('with --dry-run is plan', async () => {
-    await using place = await placeWith(TWO);
-    const [plan, dry] = await Promise.all([place.slipway('plan'), place.slipway('apply', '--dry-run')]);
+    await using place = await createFleetHome(TWO_MACHINES);
+    const [plan, dry] = await Promise.all([place.runSlipway('plan'), place.runSlipway('apply', '--dry-run')]);
     expect(dry).toEqual(plan);
-    expect(await place.store.names()).toEqual([]);
+    expect(await place.store.listNames()).toEqual([]);
   });
 });

@@ -5,25 +5,25 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { shortDigest } from '../../src/images/image.ts';
-import { openImages } from '../../src/images/store.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { addImage } from '../fakes/images.ts';
-import { run, type Ran } from '../fakes/programs.ts';
+import { openImageStore } from '../../src/images/image-store.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { addImage } from '../fakes/fake-images.ts';
+import { runProgram, type ProgramResult } from '../fakes/run-program.ts';
 
-const program = fileURLToPath(new URL('../../dist/slipway.js', import.meta.url));
-const slipway = (home: string, ...argv: readonly string[]): Promise<Ran> =>
-  run(process.execPath, [program, 'image', ...argv], {
+const slipwayProgram = fileURLToPath(new URL('../../dist/slipway.js', import.meta.url));
+const runImageCommand = (home: string, ...argv: readonly string[]): Promise<ProgramResult> =>
+  runProgram(process.execPath, [slipwayProgram, 'image', ...argv], {
     env: { PATH: process.env.PATH, HOME: '/', SLIPWAY_HOME: home },
   });
 
-async function vm(home: string, name: string, image: string): Promise<void> {
+async function writeVmRecord(home: string, name: string, image: string): Promise<void> {
   await mkdir(join(home, 'vms', name), { recursive: true });
   await writeFile(join(home, 'vms', name, 'vm.json'), JSON.stringify({ name, image }));
 }
 
 test('image ls shows each image, who uses it, and what is wrong with one', async () => {
-  await using home = await temporaryFolder();
-  const images = openImages(home.path);
+  await using home = await createTemporaryFolder();
+  const images = openImageStore(home.path);
   const built = await addImage(images);
   const source = {
     kind: 'baked',
@@ -33,10 +33,10 @@ test('image ls shows each image, who uses it, and what is wrong with one', async
   const baked = await addImage(images, { name: 'mine', arch: 'arm64', engine: '', source }, 'baked');
   const broken = await addImage(images, { name: 'torn' }, 'torn');
   await rm(images.paths(broken).record);
-  await vm(home.path, 'dev', built.digest);
-  await vm(home.path, 'web', built.digest);
+  await writeVmRecord(home.path, 'dev', built.digest);
+  await writeVmRecord(home.path, 'web', built.digest);
 
-  const { code, stdout, stderr } = await slipway(home.path, 'ls');
+  const { code, stdout, stderr } = await runImageCommand(home.path, 'ls');
   expect([code, stderr]).toEqual([0, '']);
   const [head, ...rows] = stdout
     .trimEnd()
@@ -56,78 +56,81 @@ test('image ls shows each image, who uses it, and what is wrong with one', async
   expect(rows[1]).toEqual(['mine', 'arm64', shortDigest(baked.digest), '-', '1 MB', '2026-02-03', 'd.qcow2']);
   expect(rows[2]?.join(' ')).toMatch(/^torn amd64 .*its image\.json is gone$/);
 
-  const document = JSON.parse((await slipway(home.path, 'ls', '--json')).stdout) as readonly object[];
+  const document = JSON.parse((await runImageCommand(home.path, 'ls', '--json')).stdout) as readonly object[];
   expect(document[0]).toMatchObject({ name: 'debian-13', digest: built.digest, usedBy: ['dev', 'web'], trouble: '' });
   expect(document[1]).toMatchObject({ name: 'mine', source });
-  expect((await slipway(home.path, 'ls', '-q')).stdout.trim().split('\n')).toEqual(
+  expect((await runImageCommand(home.path, 'ls', '-q')).stdout.trim().split('\n')).toEqual(
     [built, baked, broken].map(({ digest }) => shortDigest(digest)),
   );
 });
 
 test('image rm takes names and digests, a broken one too; one in use stops it before anything is gone', async () => {
-  await using home = await temporaryFolder();
-  const images = openImages(home.path);
+  await using home = await createTemporaryFolder();
+  const images = openImageStore(home.path);
   const used = await addImage(images);
   await addImage(images, { name: 'mine' }, 'mine');
   const torn = await addImage(images, { name: 'torn' }, 'torn');
   await rm(images.paths(torn).record);
-  await vm(home.path, 'dev', used.digest);
+  await writeVmRecord(home.path, 'dev', used.digest);
 
-  const refused = await slipway(home.path, 'rm', 'mine', 'debian-13');
+  const refused = await runImageCommand(home.path, 'rm', 'mine', 'debian-13');
   expect(refused).toMatchObject({ code: 3, stdout: '' });
   expect(refused.stderr).toBe(
     '✗ The image debian-13 is used by dev\n→ Their disks are laid over it. Remove them first: slipway rm dev\n',
   );
   expect(await images.list()).toHaveLength(3);
 
-  expect(await slipway(home.path, 'rm', 'mine', torn.digest.slice(0, 15))).toMatchObject({ code: 0, stderr: '' });
+  expect(await runImageCommand(home.path, 'rm', 'mine', torn.digest.slice(0, 15))).toMatchObject({
+    code: 0,
+    stderr: '',
+  });
   expect((await images.list()).map(({ key }) => key.name)).toEqual(['debian-13']);
-  expect((await slipway(home.path, 'rm', 'nothing')).stderr).toBe(
+  expect((await runImageCommand(home.path, 'rm', 'nothing')).stderr).toBe(
     '✗ There is no image "nothing" here\n→ You have: debian-13\n',
   );
   await rm(join(home.path, 'vms'), { recursive: true });
-  expect(await slipway(home.path, 'rm', 'debian-13')).toMatchObject({ code: 0 });
+  expect(await runImageCommand(home.path, 'rm', 'debian-13')).toMatchObject({ code: 0 });
   expect(await readdir(join(home.path, 'images'))).toEqual(['.locks']);
 });
 
 test('a broken image that a machine uses stays as well', async () => {
-  await using home = await temporaryFolder();
-  const images = openImages(home.path);
+  await using home = await createTemporaryFolder();
+  const images = openImageStore(home.path);
   const torn = await addImage(images);
   await rm(images.paths(torn).record);
-  await vm(home.path, 'dev', torn.digest);
-  expect((await slipway(home.path, 'rm', 'debian-13')).code).toBe(3);
+  await writeVmRecord(home.path, 'dev', torn.digest);
+  expect((await runImageCommand(home.path, 'rm', 'debian-13')).code).toBe(3);
   expect(await images.list()).toHaveLength(1);
 });
 
 test('a name of several images asks for a digest', async () => {
-  await using home = await temporaryFolder();
-  const images = openImages(home.path);
+  await using home = await createTemporaryFolder();
+  const images = openImageStore(home.path);
   const recent = await addImage(images, { made: '2026-03-01T00:00:00.000Z' }, 'recent');
   const old = await addImage(images, { made: '2026-01-01T00:00:00.000Z' }, 'old');
-  const { code, stderr } = await slipway(home.path, 'rm', 'debian-13');
+  const { code, stderr } = await runImageCommand(home.path, 'rm', 'debian-13');
   expect(code).toBe(2);
   expect(stderr).toContain(`"debian-13" is 2 images: ${shortDigest(recent.digest)} and ${shortDigest(old.digest)}`);
-  expect((await slipway(home.path, 'rm', shortDigest(old.digest))).code).toBe(0);
+  expect((await runImageCommand(home.path, 'rm', shortDigest(old.digest))).code).toBe(0);
   expect((await images.list()).map(({ key }) => key.digest)).toEqual([recent.digest.slice(0, 19)]);
 });
 
 test('image warm asks for no port of this computer, whatever ports a machine is to have', async () => {
-  await using home = await temporaryFolder();
+  await using home = await createTemporaryFolder();
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   // It goes no further than to what builds the image.
   const env = { PATH: '/nowhere', HOME: '/', SLIPWAY_HOME: home.path, SLIPWAY_QEMU_SSH_PORT: String(port) };
-  const { code, stderr } = await run(process.execPath, [program, 'image', 'warm'], { env });
+  const { code, stderr } = await runProgram(process.execPath, [slipwayProgram, 'image', 'warm'], { env });
   server.close();
   expect([code, stderr]).toEqual([11, expect.stringContaining('This computer lacks mmdebstrap') as string]);
 });
 
 test('image build is done where the image is here already, and says how to make it anew', async () => {
-  await using home = await temporaryFolder();
-  const image = await addImage(openImages(home.path));
-  expect(await slipway(home.path, 'build', '--arch', 'amd64')).toEqual({
+  await using home = await createTemporaryFolder();
+  const image = await addImage(openImageStore(home.path));
+  expect(await runImageCommand(home.path, 'build', '--arch', 'amd64')).toEqual({
     code: 0,
     stdout: `debian-13 (amd64) is here already: ${image.digest}\nTo make it anew: slipway image build debian-13 --force\n`,
     stderr: '',

@@ -10,11 +10,11 @@ import type { MachineSpec } from '../../src/machine/model.ts';
 import { engineOptions } from '../../src/machine/spec.ts';
 import { openStore } from '../../src/machine/store.ts';
 import { renewCertificates } from '../../src/provision/certificates.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { readyMachine, specNamed } from '../fakes/machine.ts';
-import { run, type Ran } from '../fakes/programs.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
+import { runProgram, type ProgramResult } from '../fakes/run-program.ts';
 
-const program = fileURLToPath(new URL('../../dist/slipway.js', import.meta.url));
+const slipwayProgram = fileURLToPath(new URL('../../dist/slipway.js', import.meta.url));
 const certificates = await renewCertificates({}, { name: 'web', names: ['127.0.0.1'], now: new Date() });
 
 /** Thirty machines: twenty engines that answer, five that take a call and say nothing, five that do not even take it. */
@@ -22,59 +22,62 @@ const fleet = Array.from({ length: 30 }, (_, index) => {
   const kind = index % 3 > 0 ? 'answers' : index % 6 === 0 ? 'silent' : 'full';
   return { name: `m-${index + 1}`, kind } as const;
 });
-const [good, holes] = [fleet.filter(({ kind }) => kind === 'answers'), fleet.filter(({ kind }) => kind !== 'answers')];
+const [answeringMachines, unresponsiveMachines] = [
+  fleet.filter(({ kind }) => kind === 'answers'),
+  fleet.filter(({ kind }) => kind !== 'answers'),
+];
 
-const home = await temporaryFolder();
+const home = await createTemporaryFolder();
 const slipwayHome = join(home.path, '.slipway');
-const ends: (() => void)[] = [];
+const cleanups: (() => void)[] = [];
 
 beforeAll(async () => {
-  const ports = { answers: await engine(), silent: await silence(), full: await fullQueue() };
-  for (const { name, kind } of fleet) await record(name, ports[kind], kind);
+  const ports = { answers: await startEngine(), silent: await startSilentServer(), full: await startFullServer() };
+  for (const { name, kind } of fleet) await writeRecord(name, ports[kind], kind);
 });
 
 afterAll(async () => {
-  for (const end of ends) end();
+  for (const end of cleanups) end();
   await home[Symbol.asyncDispose]();
 });
 
-async function portOf(server: Server): Promise<number> {
+async function listenOnFreePort(server: Server): Promise<number> {
   await once(server.listen(0, '127.0.0.1'), 'listening');
-  ends.push(() => server.close());
+  cleanups.push(() => server.close());
   return (server.address() as AddressInfo).port;
 }
 
-async function engine(): Promise<number> {
+async function startEngine(): Promise<number> {
   const { ca, server } = certificates;
   const tls = { ca, cert: server.cert, key: server.key, requestCert: true, rejectUnauthorized: true };
   const answering = createTlsServer(tls, (_request, response) => response.end('{"Version":"28.2.2"}'));
-  ends.push(() => answering.closeAllConnections());
-  return portOf(answering);
+  cleanups.push(() => answering.closeAllConnections());
+  return listenOnFreePort(answering);
 }
 
-async function silence(): Promise<number> {
+async function startSilentServer(): Promise<number> {
   const sockets: Socket[] = [];
-  ends.push(() => sockets.forEach((socket) => socket.destroy()));
-  return portOf(createServer((socket) => sockets.push(socket.on('error', () => {}))));
+  cleanups.push(() => sockets.forEach((socket) => socket.destroy()));
+  return listenOnFreePort(createServer((socket) => sockets.push(socket.on('error', () => {}))));
 }
 
 /** A port whose queue of callers is full, as nobody takes any: the next caller’s first packet is dropped. */
-async function fullQueue(): Promise<number> {
+async function startFullServer(): Promise<number> {
   const script = `require('node:net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, function () {
     require('node:fs').writeSync(1, String(this.address().port));
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
   })`;
   const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
-  ends.push(() => child.kill('SIGKILL'));
+  cleanups.push(() => child.kill('SIGKILL'));
   const [said] = (await once(child.stdout, 'data')) as [Buffer];
   const port = Number(said.toString());
   const callers = Array.from({ length: 4 }, () => connect(port, '127.0.0.1').on('error', () => {}));
-  ends.push(() => callers.forEach((caller) => caller.destroy()));
+  cleanups.push(() => callers.forEach((caller) => caller.destroy()));
   await once(callers[0] as Socket, 'connect');
   return port;
 }
 
-async function record(name: string, port: number, kind: string): Promise<void> {
+async function writeRecord(name: string, port: number, kind: string): Promise<void> {
   const store = openStore(slipwayHome);
   const label = kind === 'answers' ? ['zone=a', 'tier'] : ['zone=B'];
   const engine = { ...engineOptions.parse({}), label };
@@ -100,7 +103,7 @@ async function record(name: string, port: number, kind: string): Promise<void> {
 }
 
 /** Writes a line wherever the program starts a process, by whichever function. */
-const WATCH = `
+const PROCESS_LOGGER = `
   import child from 'node:child_process';
   import { appendFileSync } from 'node:fs';
   import { syncBuiltinESMExports } from 'node:module';
@@ -116,13 +119,15 @@ const WATCH = `
   syncBuiltinESMExports();
 `;
 
-async function ls(...argv: readonly string[]): Promise<Ran & { readonly seconds: number; readonly started: string }> {
+async function runSlipway(
+  ...argv: readonly string[]
+): Promise<ProgramResult & { readonly seconds: number; readonly started: string }> {
   const started = join(home.path, 'started');
   await writeFile(started, '');
   const env = { PATH: process.env.PATH, HOME: home.path, STARTED: started };
-  const preload = `data:text/javascript,${encodeURIComponent(WATCH)}`;
+  const preload = `data:text/javascript,${encodeURIComponent(PROCESS_LOGGER)}`;
   const begun = performance.now();
-  const ran = await run(process.execPath, ['--import', preload, program, ...argv], { env });
+  const ran = await runProgram(process.execPath, ['--import', preload, slipwayProgram, ...argv], { env });
   return { ...ran, seconds: (performance.now() - begun) / 1000, started: await readFile(started, 'utf8') };
 }
 
@@ -130,7 +135,7 @@ const namesIn = (text: string): readonly string[] => text.trim().split('\n');
 
 test('ten black holes among thirty take no longer than the timeout and two seconds, and no process', async () => {
   const timeout = 5;
-  const { code, stdout, stderr, seconds, started } = await ls('ls', '--timeout', String(timeout));
+  const { code, stdout, stderr, seconds, started } = await runSlipway('ls', '--timeout', String(timeout));
   expect({ code, stderr, started }).toEqual({ code: 0, stderr: '', started: '' });
   expect(seconds).toBeLessThan(timeout + 2);
   const [head, ...rows] = namesIn(stdout);
@@ -144,47 +149,70 @@ test('ten black holes among thirty take no longer than the timeout and two secon
 });
 
 test('filters by what the records say ask nobody, and those by state ask whom the others let pass', async () => {
-  const quiet = await ls('ls', '-q', '--filter', 'name=^m-1.$', '--filter', 'NAME=^m-2$', '--filter', 'driver=NONE');
+  const quiet = await runSlipway(
+    'ls',
+    '-q',
+    '--filter',
+    'name=^m-1.$',
+    '--filter',
+    'NAME=^m-2$',
+    '--filter',
+    'driver=NONE',
+  );
   expect(namesIn(quiet.stdout)).toEqual(
     fleet.filter(({ name, kind }) => /^m-(1.|2)$/.test(name) && kind !== 'silent').map(({ name }) => name),
   );
-  const tiers = await ls('ls', '-q', '--filter', 'label=tier');
-  expect(namesIn(tiers.stdout)).toEqual(good.map(({ name }) => name));
-  const zone = await ls('ls', '-q', '--filter', 'label=zone=b');
-  expect(namesIn(zone.stdout)).toEqual(holes.map(({ name }) => name));
-  const running = await ls('ls', '-q', '--timeout', '4', '--filter', 'state=Running');
-  expect(namesIn(running.stdout)).toEqual(good.map(({ name }) => name));
-  const json = await ls('ls', '--json', '--timeout', '4', '--filter', 'state=unreachable', '--filter', 'name=-1$');
+  const tiers = await runSlipway('ls', '-q', '--filter', 'label=tier');
+  expect(namesIn(tiers.stdout)).toEqual(answeringMachines.map(({ name }) => name));
+  const zone = await runSlipway('ls', '-q', '--filter', 'label=zone=b');
+  expect(namesIn(zone.stdout)).toEqual(unresponsiveMachines.map(({ name }) => name));
+  const running = await runSlipway('ls', '-q', '--timeout', '4', '--filter', 'state=Running');
+  expect(namesIn(running.stdout)).toEqual(answeringMachines.map(({ name }) => name));
+  const json = await runSlipway(
+    'ls',
+    '--json',
+    '--timeout',
+    '4',
+    '--filter',
+    'state=unreachable',
+    '--filter',
+    'name=-1$',
+  );
   expect(JSON.parse(json.stdout)).toMatchObject([{ name: 'm-1', state: 'unreachable' }]);
-  const none = await ls('ls', '--filter', 'name=nobody');
+  const none = await runSlipway('ls', '--filter', 'name=nobody');
   expect(none.stdout).toBe('No machine is like that. All of them: slipway ls\n');
 });
 
 test('a format prints rows, or a table with titles', async () => {
   const few = ['--filter', 'name=^m-[23]$'];
-  const rows = await ls(
+  const rows = await runSlipway(
     'ls',
     ...few,
     '--format',
     '{{.Name}}={{upper .State}} {{if lt .CertificateDays 30}}soon{{end}}',
   );
   expect(rows.stdout).toBe('m-2=RUNNING \nm-3=RUNNING \n');
-  const table = await ls('ls', ...few, '-f', 'table {{.Name}}\\t{{.Driver}}\\t{{.Engine}}\\t{{.Trouble}}');
+  const table = await runSlipway('ls', ...few, '-f', 'table {{.Name}}\\t{{.Driver}}\\t{{.Engine}}\\t{{.Trouble}}');
   expect(table.stdout.replaceAll(/ +$/gm, '')).toBe(
     'NAME   DRIVER   ENGINE   TROUBLE\nm-2    none     28.2.2\nm-3    none     28.2.2\n',
   );
-  const nothing = await ls('ls', '--filter', 'name=nobody', '--format', '{{.Name}}');
+  const nothing = await runSlipway('ls', '--filter', 'name=nobody', '--format', '{{.Name}}');
   expect(nothing.stdout).toBe('');
 });
 
 test('inspect and status take formats too', async () => {
-  const one = await ls('inspect', 'm-2', '--format', '{{.spec.engine.port}} {{json .spec.engine.label}} {{.no.such}}');
+  const one = await runSlipway(
+    'inspect',
+    'm-2',
+    '--format',
+    '{{.spec.engine.port}} {{json .spec.engine.label}} {{.no.such}}',
+  );
   expect(one.stdout).toBe('2376 ["zone=a","tier"] <no value>\n');
-  const two = await ls('inspect', 'm-2', 'm-3', '-f', '{{.spec.name}}');
+  const two = await runSlipway('inspect', 'm-2', 'm-3', '-f', '{{.spec.name}}');
   expect(two.stdout).toBe('m-2\nm-3\n');
-  const [single, several] = [await ls('inspect', 'm-2'), await ls('inspect', 'm-2', 'm-3')];
+  const [single, several] = [await runSlipway('inspect', 'm-2'), await runSlipway('inspect', 'm-2', 'm-3')];
   expect(JSON.parse(several.stdout)).toMatchObject([JSON.parse(single.stdout), { spec: { name: 'm-3' } }]);
-  const status = await ls('status', 'm-2', '-f', '{{.state}} {{.engine}} {{len .unasked}}');
+  const status = await runSlipway('status', 'm-2', '-f', '{{.state}} {{.engine}} {{len .unasked}}');
   expect(status).toMatchObject({ code: 0, stdout: 'running 28.2.2 1\n' });
 });
 
@@ -207,7 +235,7 @@ test('what can’t be meant is said in one sentence', async () => {
   ];
   const told = [];
   for (const call of calls) {
-    const { code, stdout, stderr } = await ls(...call);
+    const { code, stdout, stderr } = await runSlipway(...call);
     expect(call.includes('--json') ? JSON.parse(stdout) : stdout).toEqual(
       call.includes('--json') ? expect.anything() : '',
     );

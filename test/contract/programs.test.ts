@@ -6,47 +6,47 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
 import type { z } from 'zod';
-import type { Cli, Result } from '../../src/cli/command.ts';
+import type { Cli, CommandResult } from '../../src/cli/command.ts';
 import { create } from '../../src/cli/commands/create.ts';
 import { doctor } from '../../src/cli/commands/doctor.ts';
 import { drivers } from '../../src/cli/commands/drivers.ts';
-import { installMissing } from '../../src/cli/consent.ts';
-import { openImages } from '../../src/images/store.ts';
-import { plainView, progressIn } from '../../src/terminal/progress.ts';
+import { installMissing } from '../../src/cli/install-programs.ts';
+import { openImageStore } from '../../src/images/image-store.ts';
+import { createPlainView, createProgress } from '../../src/terminal/progress-views.ts';
 import type { Driver } from '../../src/drivers/contract.ts';
-import { asked, programs } from '../fakes/boat.ts';
-import { rejected } from '../fakes/caught.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { has, run, type Ran } from '../fakes/programs.ts';
-import { worldIn } from '../fakes/world.ts';
+import { inspections, boatPrograms } from '../fakes/boat-driver.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { hasProgram, runProgram, type ProgramResult } from '../fakes/run-program.ts';
+import { worldIn } from '../fakes/test-world.ts';
 
 // One local driver beside those that are built.
 vi.mock('../../src/drivers/all.ts', async (original) => ({
   ...(await original<object>()),
-  boat: (await import('../fakes/boat.ts')).boat,
+  boat: (await import('../fakes/boat-driver.ts')).boatDriver,
 }));
 // Root needs no sudo, and these tests may be root.
 vi.mock('node:os', async (original) => ({ ...(await original<object>()), userInfo: () => ({ uid: 1000 }) }));
 
 const realUser = vi.hoisted(() => ({ uid: process.getuid?.() }));
 /** Programs of the drivers that the built Slipway has: what these tests say of it holds whatever those are. */
-const theirs = Object.values(await vi.importActual<Record<string, Driver>>('../../src/drivers/all.ts')).flatMap(
+const driverPrograms = Object.values(await vi.importActual<Record<string, Driver>>('../../src/drivers/all.ts')).flatMap(
   (driver) =>
     driver.programs?.({ platform: 'linux', arch: process.arch, env: {}, templates: '/nowhere', home: '' }) ?? [],
 );
-const built = theirs.map(({ command }) => command);
-const program = fileURLToPath(new URL('../../dist/slipway.js', import.meta.url));
+const driverCommands = driverPrograms.map(({ command }) => command);
+const slipwayProgram = fileURLToPath(new URL('../../dist/slipway.js', import.meta.url));
 
 beforeAll(async () => {
-  await stat(program).catch(() => {
+  await stat(slipwayProgram).catch(() => {
     throw new Error('There is no dist/: npm test builds it, and so does npm run build');
   });
   expect(userInfo().uid).toBe(1000);
 });
 
 /** A computer with these programs and no others; what it installs comes from a shelf, and each call is recorded. */
-async function computerWith(...names: readonly string[]) {
-  const folder = await temporaryFolder();
+async function createComputer(...names: readonly string[]) {
+  const folder = await createTemporaryFolder();
   const at = (...parts: readonly string[]): string => join(folder.path, ...parts);
   const scripts: Record<string, string> = {
     'apt-get': `echo "apt-get $* [$DEBIAN_FRONTEND]" >> ${at('calls')}
@@ -70,7 +70,7 @@ esac`,
   await mkdir(at('bin'));
   await mkdir(at('shelf'));
   for (const name of names) await write('bin', name);
-  for (const name of ['docker', 'ssh', 'boat-hull', 'boat-sail', ...built])
+  for (const name of ['docker', 'ssh', 'boat-hull', 'boat-sail', ...driverCommands])
     if (!names.includes(name)) await write('shelf', name);
   const env = { PATH: at('bin'), HOME: folder.path };
   const said: string[] = [];
@@ -79,25 +79,25 @@ esac`,
       throw new Error('nothing here is far away');
     },
     computer: { platform: 'linux', arch: 'x64', env, templates: '/nowhere', home: at('.slipway') },
-    progress: progressIn(plainView((line) => said.push(line))),
+    progress: createProgress(createPlainView((line) => said.push(line))),
   });
   const cli: Cli = {
     world,
-    images: openImages(at('.slipway')),
+    images: openImageStore(at('.slipway')),
     makeImage: async () => {
       throw new Error('no image is made here');
     },
-    imageUsers: async () => [],
+    listImageUsers: async () => [],
     env,
     nodeVersion: 'v20.19.0',
     packageFile: '',
     interactive: false,
     width: 80,
     color: false,
-    screen: { write: () => {}, taken: async () => {}, size: () => undefined, json: false },
+    screen: { write: () => {}, waitUntilDrained: async () => {}, size: () => undefined, json: false },
     program: 'slipway',
     progressOf: () => ({ ...world.progress, end: () => {} }),
-    lend: () => {},
+    setEnvForRun: () => {},
     say: (line) => said.push(line),
   };
   return {
@@ -107,29 +107,30 @@ esac`,
     cli,
     calls: async (): Promise<readonly string[]> =>
       (await readFile(at('calls'), 'utf8').catch(() => '')).split('\n').filter(Boolean),
-    slipway: (...argv: readonly string[]): Promise<Ran> => run(process.execPath, [program, ...argv], { env }),
-    doctor: (args: Partial<{ fix: boolean; yes: boolean }> = {}): Promise<Result> =>
-      doctor.run({ words: [], args: { fix: false, yes: false, ...args }, flags: {} }, cli),
-    create: (more: Partial<z.output<typeof create.args>> = {}): Promise<Result> =>
-      create.run({ words: ['dev'], args: { ...create.args.parse({}), ...more }, flags: {} }, cli),
+    slipway: (...argv: readonly string[]): Promise<ProgramResult> =>
+      runProgram(process.execPath, [slipwayProgram, ...argv], { env }),
+    doctor: (args: Partial<{ fix: boolean; yes: boolean }> = {}): Promise<CommandResult> =>
+      doctor.run({ positionals: [], args: { fix: false, yes: false, ...args }, flags: {} }, cli),
+    create: (more: Partial<z.output<typeof create.args>> = {}): Promise<CommandResult> =>
+      create.run({ positionals: ['dev'], args: { ...create.args.parse({}), ...more }, flags: {} }, cli),
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   };
 }
 
-const INSTALL = 'apt-get install --yes --no-install-recommends';
-const typed = (packages: string): string => `sudo apt-get update && sudo ${INSTALL} ${packages}`;
-const RAN = (packages: string): readonly string[] => [
+const INSTALL_COMMAND = 'apt-get install --yes --no-install-recommends';
+const manualInstallCommand = (packages: string): string => `sudo apt-get update && sudo ${INSTALL_COMMAND} ${packages}`;
+const expectedCalls = (packages: string): readonly string[] => [
   'sudo -n DEBIAN_FRONTEND=noninteractive apt-get update',
   'apt-get update [noninteractive]',
-  `sudo -n DEBIAN_FRONTEND=noninteractive ${INSTALL} ${packages}`,
-  `${INSTALL} ${packages} [noninteractive]`,
+  `sudo -n DEBIAN_FRONTEND=noninteractive ${INSTALL_COMMAND} ${packages}`,
+  `${INSTALL_COMMAND} ${packages} [noninteractive]`,
 ];
 
 describe('slipway doctor, as it is built', () => {
   const prefix = realUser.uid === 0 ? '' : 'sudo ';
 
   test('says what is there, with its version, and changes nothing', async () => {
-    await using here = await computerWith('apt-get', 'sudo', 'docker', 'ssh', ...built);
+    await using here = await createComputer('apt-get', 'sudo', 'docker', 'ssh', ...driverCommands);
     const { code, stdout, stderr } = await here.slipway('doctor');
     expect([code, stderr]).toEqual([0, '']);
     expect(stdout).toMatch(/^docker client +✔ ok +Docker version 99\.1, build fake \(.*\/bin\/docker\)$/m);
@@ -144,7 +145,7 @@ describe('slipway doctor, as it is built', () => {
   });
 
   test('says what is missing, and the command that mends it all', async () => {
-    await using here = await computerWith('apt-get', 'sudo', ...built);
+    await using here = await createComputer('apt-get', 'sudo', ...driverCommands);
     const { code, stdout } = await here.slipway('doctor', '--json');
     expect(code).toBe(1);
     const { ready, rows, missing, fix } = JSON.parse(stdout);
@@ -156,14 +157,14 @@ describe('slipway doctor, as it is built', () => {
     });
     expect(rows).toContainEqual(expect.objectContaining({ what: 'ssh client', state: 'optional' }));
     expect(fix).toMatch(
-      new RegExp(`^${prefix}apt-get update && ${prefix}${INSTALL} docker(\\.io|-cli) openssh-client$`),
+      new RegExp(`^${prefix}apt-get update && ${prefix}${INSTALL_COMMAND} docker(\\.io|-cli) openssh-client$`),
     );
     expect((await here.slipway('doctor')).stdout).toContain(`To mend it: ${fix}\nOr: slipway doctor --fix\n`);
     expect(await here.calls()).toEqual([]);
   });
 
   test('--fix touches nothing where nobody can agree', async () => {
-    await using here = await computerWith('apt-get', 'sudo', ...built);
+    await using here = await createComputer('apt-get', 'sudo', ...driverCommands);
     const { code, stdout, stderr } = await here.slipway('doctor', '--fix');
     expect([code, stdout]).toEqual([11, '']);
     expect(stderr).toContain('✗ This computer lacks docker, which speaks to engines; and ssh, which opens shells');
@@ -172,7 +173,7 @@ describe('slipway doctor, as it is built', () => {
   });
 
   test('--fix --yes installs, then checks again', async () => {
-    await using here = await computerWith('apt-get', 'sudo', ...built);
+    await using here = await createComputer('apt-get', 'sudo', ...driverCommands);
     const { code, stdout, stderr } = await here.slipway('doctor', '--fix', '--yes');
     expect(code, stderr).toBe(0);
     expect(stdout).toMatch(/^docker client +✔ ok /m);
@@ -188,7 +189,7 @@ describe('slipway doctor, as it is built', () => {
   });
 
   test('--fix --yes --json ends with the document', async () => {
-    await using here = await computerWith('apt-get', 'sudo', ...built);
+    await using here = await createComputer('apt-get', 'sudo', ...driverCommands);
     const { code, stdout } = await here.slipway('doctor', '--fix', '--yes', '--json');
     const events = stdout
       .trimEnd()
@@ -201,7 +202,7 @@ describe('slipway doctor, as it is built', () => {
   });
 
   test('names the page where nothing can be installed', async () => {
-    await using here = await computerWith();
+    await using here = await createComputer();
     const { code, stderr } = await here.slipway('doctor', '--fix', '--yes');
     expect(code).toBe(11);
     expect(stderr).toContain('get docker from https://docs.docker.com/engine/install/');
@@ -211,53 +212,53 @@ describe('slipway doctor, as it is built', () => {
 
 describe('the programs of a driver', () => {
   test('are installed with sudo on --yes, and the engine is taken for ready', async () => {
-    await using here = await computerWith('apt-get', 'sudo', 'docker');
-    await using socket = await engineAt(here.at('socket'));
+    await using here = await createComputer('apt-get', 'sudo', 'docker');
+    await using socket = await startEngineAt(here.at('socket'));
     const { text } = await create.run(
-      { words: ['dev'], args: { ...create.args.parse({}), yes: true }, flags: { 'boat-socket': socket.path } },
+      { positionals: ['dev'], args: { ...create.args.parse({}), yes: true }, flags: { 'boat-socket': socket.path } },
       here.cli,
     );
-    expect(await here.calls()).toEqual(RAN('boat-hull-bin boat-sail-bin'));
+    expect(await here.calls()).toEqual(expectedCalls('boat-hull-bin boat-sail-bin'));
     expect(here.said).toContain('Install boat-hull-bin and boat-sail-bin (apt) …');
     expect(text).toBe(`dev is ready: unix://${socket.path}\nTry: docker --context dev ps`);
   });
 
   test('are installed at a terminal once sudo has its password, which is asked for while the terminal is free', async () => {
-    await using here = await computerWith('apt-get', 'sudo', 'true', 'boat-hull');
+    await using here = await createComputer('apt-get', 'sudo', 'true', 'boat-hull');
     await writeFile(here.at('asleep'), '');
-    const consent = { yes: true, again: '' };
-    expect(await rejected(installMissing(programs, consent, here.cli))).toMatchObject({
+    const consent = { yes: true, consentCommand: '' };
+    expect(await catchRejection(installMissing(boatPrograms, consent, here.cli))).toMatchObject({
       detail: ['sudo: a password is required'],
     });
     expect(await here.calls()).toEqual(['sudo -n DEBIAN_FRONTEND=noninteractive apt-get update']);
     await rm(here.at('calls'));
-    await installMissing(programs, consent, { ...here.cli, interactive: true });
-    expect(await here.calls()).toEqual(['sudo -n true', 'sudo -v', ...RAN('boat-sail-bin')]);
+    await installMissing(boatPrograms, consent, { ...here.cli, interactive: true });
+    expect(await here.calls()).toEqual(['sudo -n true', 'sudo -v', ...expectedCalls('boat-sail-bin')]);
   });
 
   test('that are missing are an error before anything exists, where nobody can agree', async () => {
-    await using here = await computerWith('apt-get', 'sudo', 'boat-sail');
-    asked.times = 0;
-    expect(await rejected(here.create())).toMatchObject({
+    await using here = await createComputer('apt-get', 'sudo', 'boat-sail');
+    inspections.times = 0;
+    expect(await catchRejection(here.create())).toMatchObject({
       code: 'PROGRAM_MISSING',
       message: 'This computer lacks boat-hull, which runs local boats',
-      hint: `Install it: ${typed('boat-hull-bin')}, or let Slipway do it: slipway create dev --driver boat --yes`,
+      hint: `Install it: ${manualInstallCommand('boat-hull-bin')}, or let Slipway do it: slipway create dev --driver boat --yes`,
     });
     expect(here.said).toEqual(['Driver: boat (a local boat); another one: --driver']);
-    expect([await here.calls(), asked.times]).toEqual([[], 0]);
+    expect([await here.calls(), inspections.times]).toEqual([[], 0]);
     expect((await readdir(here.at())).toSorted()).toEqual(['bin', 'shelf']);
   });
 
   test('are not installed for a plan, even with --yes', async () => {
-    await using here = await computerWith('apt-get', 'sudo');
-    expect(await rejected(here.create({ dryRun: true, yes: true }))).toMatchObject({ code: 'PROGRAM_MISSING' });
+    await using here = await createComputer('apt-get', 'sudo');
+    expect(await catchRejection(here.create({ dryRun: true, yes: true }))).toMatchObject({ code: 'PROGRAM_MISSING' });
     expect(await here.calls()).toEqual([]);
   });
 
   test('that can’t be installed: what the package manager said last, and nothing exists', async () => {
-    await using here = await computerWith('apt-get', 'sudo');
+    await using here = await createComputer('apt-get', 'sudo');
     await writeFile(here.at('broken'), '');
-    expect(await rejected(here.create({ yes: true }))).toMatchObject({
+    expect(await catchRejection(here.create({ yes: true }))).toMatchObject({
       code: 'PROGRAM_MISSING',
       message: 'Installing failed: "sudo apt-get update" ended with exit status 100',
       detail: expect.arrayContaining(['E: no such package', 'reading lists']),
@@ -267,34 +268,34 @@ describe('the programs of a driver', () => {
   });
 
   test('that no package brought are said to be missing still', async () => {
-    await using here = await computerWith('apt-get', 'sudo');
+    await using here = await createComputer('apt-get', 'sudo');
     await rm(here.at('shelf', 'boat-sail'));
-    const consent = { yes: true, again: '' };
-    expect(await rejected(installMissing(programs, consent, here.cli))).toMatchObject({
+    const consent = { yes: true, consentCommand: '' };
+    expect(await catchRejection(installMissing(boatPrograms, consent, here.cli))).toMatchObject({
       code: 'PROGRAM_MISSING',
       message: 'The packages are installed, and still there is no boat-sail',
     });
   });
 
   test('make the driver unusable, and drivers says what mends it', async () => {
-    await using here = await computerWith('apt-get', 'sudo', 'boat-hull');
-    const { json } = await drivers.run({ words: [], args: {}, flags: {} }, here.cli);
+    await using here = await createComputer('apt-get', 'sudo', 'boat-hull');
+    const { json } = await drivers.run({ positionals: [], args: {}, flags: {} }, here.cli);
     expect(json).toContainEqual({
       name: 'boat',
       summary: 'a local boat',
       usable: false,
       reason: 'no boat-sail',
-      fix: typed('boat-sail-bin'),
+      fix: manualInstallCommand('boat-sail-bin'),
       missing: ['boat-sail'],
     });
   });
 
   test('stand in doctor, with what the driver finds when they are there', async () => {
-    await using here = await computerWith('apt-get', 'sudo', 'docker', 'ssh', 'boat-hull');
+    await using here = await createComputer('apt-get', 'sudo', 'docker', 'ssh', 'boat-hull');
     const before = await here.doctor();
     expect(before.status).toBe(1);
     expect(before.text).toMatch(/^driver boat +✗ missing +lacks boat-sail$/m);
-    expect(before.text).toContain(`To mend it: ${typed('boat-sail-bin')}`);
+    expect(before.text).toContain(`To mend it: ${manualInstallCommand('boat-sail-bin')}`);
     expect(before.text).not.toContain('from the west');
     const after = await here.doctor({ fix: true, yes: true });
     expect(after.status).toBe(0);
@@ -303,15 +304,15 @@ describe('the programs of a driver', () => {
   });
 });
 
-describe.skipIf(!has('tmux'))('at a terminal, doctor --fix', () => {
+describe.skipIf(!hasProgram('tmux'))('at a terminal, doctor --fix', () => {
   test.each([
     ['n', 11, []],
     ['y', 0, ['apt-get update [noninteractive]', expect.stringContaining('apt-get install --yes')]],
   ] as const)('shows the command and asks; the answer %s ends with %i', async (key, status, calls) => {
-    await using here = await computerWith('apt-get', 'sudo', ...built);
+    await using here = await createComputer('apt-get', 'sudo', ...driverCommands);
     const tmux = async (...argv: readonly string[]): Promise<string> =>
-      (await run('tmux', ['-S', here.at('tmux'), ...argv])).stdout;
-    const words = [process.execPath, program, 'doctor', '--fix'].join(' ');
+      (await runProgram('tmux', ['-S', here.at('tmux'), ...argv])).stdout;
+    const words = [process.execPath, slipwayProgram, 'doctor', '--fix'].join(' ');
     await tmux('-f', '/dev/null', 'new-session', '-d', '-x', '200', '-y', '50', '/bin/sh');
     try {
       await tmux('send-keys', `PATH=${here.at('bin')} HOME=${here.at()} ${words}; echo "status $?"`, 'Enter');
@@ -325,7 +326,7 @@ describe.skipIf(!has('tmux'))('at a terminal, doctor --fix', () => {
       if (status === 0) {
         // The docker client is there now, and could have one command more.
         await shows('Link it now?');
-        await shows(`ln -s ${await realpath(program.replace(/slipway\.js$/, 'docker-machine.js'))} `);
+        await shows(`ln -s ${await realpath(slipwayProgram.replace(/slipway\.js$/, 'docker-machine.js'))} `);
         await tmux('send-keys', 'y', 'Enter');
       }
       await shows(`status ${status}`);
@@ -340,10 +341,10 @@ describe.skipIf(!has('tmux'))('at a terminal, doctor --fix', () => {
 });
 
 test('without the docker client a machine is made all the same, and how to get it is said', async () => {
-  await using here = await computerWith('apt-get', 'sudo', 'boat-hull', 'boat-sail');
-  await using socket = await engineAt(here.at('socket'));
+  await using here = await createComputer('apt-get', 'sudo', 'boat-hull', 'boat-sail');
+  await using socket = await startEngineAt(here.at('socket'));
   const { text } = await create.run(
-    { words: ['dev'], args: create.args.parse({}), flags: { 'boat-socket': socket.path } },
+    { positionals: ['dev'], args: create.args.parse({}), flags: { 'boat-socket': socket.path } },
     here.cli,
   );
   expect(text).toMatch(/^dev is ready: .*\nThe docker client is missing here; to get it: sudo apt-get update && sudo /);
@@ -352,7 +353,7 @@ test('without the docker client a machine is made all the same, and how to get i
 });
 
 /** An engine that knows its version, on a socket. */
-async function engineAt(path: string) {
+async function startEngineAt(path: string) {
   const server = createServer((_request, response) =>
     response.end(JSON.stringify({ Version: '28.2.2', ApiVersion: '1.50', Os: 'linux', Arch: 'amd64' })),
   );

@@ -5,27 +5,33 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import type { Call } from '../../src/drivers/contract.ts';
+import type { DriverCall } from '../../src/drivers/contract.ts';
 import { openMonitor } from '../../src/drivers/qemu/monitor.ts';
-import { checkFolder, killProcess, monitorAt, openVm, runState } from '../../src/drivers/qemu/process.ts';
-import { caught } from '../fakes/caught.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { has } from '../fakes/programs.ts';
-import { startFakeMonitor, startQemu } from '../fakes/qemu.ts';
-import { computerIn, lives } from '../fakes/scripts.ts';
-import { vmNamed } from '../fakes/vm.ts';
+import {
+  requireShortSocketPath,
+  killProcess,
+  monitorAddress,
+  openVmMonitor,
+  getRunState,
+} from '../../src/drivers/qemu/qemu-process.ts';
+import { catchError } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { hasProgram } from '../fakes/run-program.ts';
+import { startFakeMonitor, startQemu } from '../fakes/real-qemu.ts';
+import { computerWithPrograms, isProcessAlive } from '../fakes/executable-scripts.ts';
+import { vmWithId } from '../fakes/sample-vm.ts';
 
 const ID = '0b6f0d2c-1f3a-4e0e-9d53-6d3f6b1f2a77';
-const OTHER = 'ffffffff-ffff-4fff-bfff-ffffffffffff';
-const VM = vmNamed(ID);
+const OTHER_ID = 'ffffffff-ffff-4fff-bfff-ffffffffffff';
+const VM = vmWithId(ID);
 const GREETING = `${JSON.stringify({ QMP: { version: {}, capabilities: [] } })}\n`;
 const EVENT = `${JSON.stringify({ event: 'RESUME', timestamp: {} })}\n`;
-const DONE = `${JSON.stringify({ return: {} })}\n`;
+const EMPTY_RETURN = `${JSON.stringify({ return: {} })}\n`;
 
-const call = (): Call & { readonly lines: readonly string[] } => {
+const fakeCall = (): DriverCall & { readonly lines: readonly string[] } => {
   const lines: string[] = [];
   return {
-    computer: computerIn('/nowhere'),
+    computer: computerWithPrograms('/nowhere'),
     log: (line) => lines.push(line),
     note: () => {},
     signal: new AbortController().signal,
@@ -36,29 +42,33 @@ const call = (): Call & { readonly lines: readonly string[] } => {
 describe('a monitor', () => {
   test('answers commands in their order, whatever events come between', async () => {
     await using server = await startFakeMonitor(EVENT + GREETING, (command) =>
-      command === 'qmp_capabilities' ? EVENT + DONE : `${EVENT}${JSON.stringify({ return: command })}\n${EVENT}`,
+      command === 'qmp_capabilities'
+        ? EVENT + EMPTY_RETURN
+        : `${EVENT}${JSON.stringify({ return: command })}\n${EVENT}`,
     );
-    await using monitor = await openMonitor(server.where);
+    await using monitor = await openMonitor(server.connectOptions);
     expect(await Promise.all([monitor?.execute('one'), monitor?.execute('two')])).toEqual(['one', 'two']);
-    expect(server.heard).toEqual(['qmp_capabilities', 'one', 'two']);
+    expect(server.receivedCommands).toEqual(['qmp_capabilities', 'one', 'two']);
   });
 
   test('refuses in QEMU’s own words, and goes on', async () => {
     await using server = await startFakeMonitor(GREETING, (command) =>
-      command === 'bad' ? `${JSON.stringify({ error: { class: 'GenericError', desc: 'no such thing' } })}\n` : DONE,
+      command === 'bad'
+        ? `${JSON.stringify({ error: { class: 'GenericError', desc: 'no such thing' } })}\n`
+        : EMPTY_RETURN,
     );
-    await using monitor = await openMonitor(server.where);
+    await using monitor = await openMonitor(server.connectOptions);
     await expect(monitor?.execute('bad')).rejects.toThrow('no such thing');
     expect(await monitor?.execute('good')).toEqual({});
   });
 
   test.concurrent.each([
-    ['says nothing at all', '', () => DONE],
+    ['says nothing at all', '', () => EMPTY_RETURN],
     ['greets and then is silent', GREETING, () => ''],
   ])('that %s is given up after five seconds', async (_what, greeting, answers) => {
     await using server = await startFakeMonitor(greeting, answers);
     const begin = performance.now();
-    await expect(openMonitor(server.where)).rejects.toThrow('QEMU has not answered for 5 seconds');
+    await expect(openMonitor(server.connectOptions)).rejects.toThrow('QEMU has not answered for 5 seconds');
     expect(performance.now() - begin).toBeGreaterThan(4900);
   });
 
@@ -68,83 +78,83 @@ describe('a monitor', () => {
     ['answers with null', () => 'null\n', /is not QEMU/],
   ])('that %s is no monitor', async (_what, answers, message) => {
     await using server = await startFakeMonitor(GREETING, answers);
-    await expect(openMonitor(server.where)).rejects.toThrow(message);
+    await expect(openMonitor(server.connectOptions)).rejects.toThrow(message);
   });
 
   test('that breaks off in the middle of a command rejects it', async () => {
     await using server = await startFakeMonitor(GREETING, (command, socket) => {
-      if (command === 'qmp_capabilities') return DONE;
+      if (command === 'qmp_capabilities') return EMPTY_RETURN;
       socket.resetAndDestroy();
       return '';
     });
-    await using monitor = await openMonitor(server.where);
+    await using monitor = await openMonitor(server.connectOptions);
     await expect(monitor?.execute('query-status')).rejects.toThrow('QEMU ended');
-    expect(await monitor?.ended(5)).toBe(true);
+    expect(await monitor?.waitForExit(5)).toBe(true);
   });
 
   test('that goes on has not ended', async () => {
-    await using server = await startFakeMonitor(GREETING, () => DONE);
-    await using monitor = await openMonitor(server.where);
-    expect(await monitor?.ended(0.05)).toBe(false);
+    await using server = await startFakeMonitor(GREETING, () => EMPTY_RETURN);
+    await using monitor = await openMonitor(server.connectOptions);
+    expect(await monitor?.waitForExit(0.05)).toBe(false);
   });
 
   test('is nobody where nobody listens', async () => {
-    await using folder = await temporaryFolder();
-    expect(await openMonitor(monitorAt(folder.path, {}))).toBeUndefined();
+    await using folder = await createTemporaryFolder();
+    expect(await openMonitor(monitorAddress(folder.path, {}))).toBeUndefined();
     await writeFile(join(folder.path, 'monitor.sock'), '');
-    expect(await openMonitor(monitorAt(folder.path, {}))).toBeUndefined();
-    const server = await startFakeMonitor(GREETING, () => DONE);
-    const { where } = server;
+    expect(await openMonitor(monitorAddress(folder.path, {}))).toBeUndefined();
+    const server = await startFakeMonitor(GREETING, () => EMPTY_RETURN);
+    const { connectOptions } = server;
     await server[Symbol.asyncDispose]();
-    expect(await openMonitor(where)).toBeUndefined();
+    expect(await openMonitor(connectOptions)).toBeUndefined();
   });
 
   test('has an address in its folder, or a port where there are none', () => {
-    expect(monitorAt('/vms/x', {})).toEqual({ path: '/vms/x/monitor.sock' });
-    expect(monitorAt('/vms/x', { monitorPort: 25_001 })).toEqual({ host: '127.0.0.1', port: 25_001 });
+    expect(monitorAddress('/vms/x', {})).toEqual({ path: '/vms/x/monitor.sock' });
+    expect(monitorAddress('/vms/x', { monitorPort: 25_001 })).toEqual({ host: '127.0.0.1', port: 25_001 });
   });
 
   test('needs a folder whose name fits into an address', () => {
     const folder = (bytes: number): string => `/${'x'.repeat(bytes - '/'.length - '/monitor.sock'.length)}`;
-    expect(caught(() => checkFolder(folder(103)))).toBeUndefined();
-    expect(caught(() => checkFolder(folder(104)))).toMatchObject({
+    expect(catchError(() => requireShortSocketPath(folder(103)))).toBeUndefined();
+    expect(catchError(() => requireShortSocketPath(folder(104)))).toMatchObject({
       code: 'USAGE',
       hint: 'Set SLIPWAY_HOME to a shorter path',
     });
     // Bytes count, and these letters have two each.
-    expect(caught(() => checkFolder(`/${'é'.repeat(50)}`))?.code).toBe('USAGE');
+    expect(catchError(() => requireShortSocketPath(`/${'é'.repeat(50)}`))?.code).toBe('USAGE');
   });
 });
 
-const installed = has('qemu-system-x86_64');
-if (!installed) {
+const hasQemu = hasProgram('qemu-system-x86_64');
+if (!hasQemu) {
   test.runIf(process.env.SLIPWAY_REQUIRE_E2E)('qemu-system-x86_64 is installed, as this run demands', () => {
     expect.fail('install qemu-system-x86: it was asked that nothing is left out');
   });
   test.skip('QEMU’s own processes: qemu-system-x86_64 is not installed here', () => {});
 }
 
-describe.runIf(installed)('a process of QEMU', () => {
+describe.runIf(hasQemu)('a process of QEMU', () => {
   test('answers one client after the other, and tells when it ends', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     await using qemu = await startQemu(folder.path, ID);
     for (let client = 0; client < 3; client += 1) {
-      await using monitor = await openMonitor(monitorAt(folder.path, VM));
+      await using monitor = await openMonitor(monitorAddress(folder.path, VM));
       expect(await monitor?.execute('query-uuid')).toEqual({ UUID: ID });
     }
-    await using monitor = await openMonitor(monitorAt(folder.path, VM));
+    await using monitor = await openMonitor(monitorAddress(folder.path, VM));
     await expect(monitor?.execute('no-such-command')).rejects.toThrow(/no-such-command has not been found/);
     await monitor?.execute('quit');
-    expect(await monitor?.ended(10)).toBe(true);
+    expect(await monitor?.waitForExit(10)).toBe(true);
     await qemu.ended;
-    expect(await openMonitor(monitorAt(folder.path, VM))).toBeUndefined();
+    expect(await openMonitor(monitorAddress(folder.path, VM))).toBeUndefined();
   });
 
   test('makes a second client wait for the first', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     await using _qemu = await startQemu(folder.path, ID);
-    const first = await openMonitor(monitorAt(folder.path, VM));
-    const second = openMonitor(monitorAt(folder.path, VM));
+    const first = await openMonitor(monitorAddress(folder.path, VM));
+    const second = openMonitor(monitorAddress(folder.path, VM));
     await sleep(100);
     await first?.[Symbol.asyncDispose]();
     await using monitor = await second;
@@ -152,70 +162,70 @@ describe.runIf(installed)('a process of QEMU', () => {
   });
 
   test('is known by its id: with another it is somebody else’s', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     await using qemu = await startQemu(folder.path, ID);
-    const stranger = vmNamed(OTHER);
-    expect(await openVm(folder.path, stranger)).toBeUndefined();
-    expect(await runState(folder.path, stranger, call())).toBe('none');
-    await killProcess(folder.path, stranger, call());
+    const stranger = vmWithId(OTHER_ID);
+    expect(await openVmMonitor(folder.path, stranger)).toBeUndefined();
+    expect(await getRunState(folder.path, stranger, fakeCall())).toBe('none');
+    await killProcess(folder.path, stranger, fakeCall());
     expect(qemu.process.exitCode).toBeNull();
-    await using monitor = await openVm(folder.path, VM);
+    await using monitor = await openVmMonitor(folder.path, VM);
     expect(monitor).toBeDefined();
   });
 
   test('runs, is held up, and is none when it was killed', async () => {
-    await using folder = await temporaryFolder();
-    expect(await runState(folder.path, VM, call())).toBe('none');
+    await using folder = await createTemporaryFolder();
+    expect(await getRunState(folder.path, VM, fakeCall())).toBe('none');
     await using qemu = await startQemu(folder.path, ID);
-    expect(await runState(folder.path, VM, call())).toBe('running');
+    expect(await getRunState(folder.path, VM, fakeCall())).toBe('running');
     {
-      await using monitor = await openVm(folder.path, VM);
+      await using monitor = await openVmMonitor(folder.path, VM);
       await monitor?.execute('stop');
     }
-    expect(await runState(folder.path, VM, call())).toBe('paused');
+    expect(await getRunState(folder.path, VM, fakeCall())).toBe('paused');
     qemu.process.kill('SIGKILL');
     await qemu.ended;
     // Its socket and its pid file lie there still.
     expect(await readFile(join(folder.path, 'qemu.pid'), 'utf8')).toBe(`${qemu.process.pid}\n`);
-    expect(await runState(folder.path, VM, call())).toBe('none');
-    await killProcess(folder.path, VM, call());
+    expect(await getRunState(folder.path, VM, fakeCall())).toBe('none');
+    await killProcess(folder.path, VM, fakeCall());
   });
 
   test('that waits to be let go is held up too', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     await using _qemu = await startQemu(folder.path, ID, '-S');
-    expect(await runState(folder.path, VM, call())).toBe('paused');
+    expect(await getRunState(folder.path, VM, fakeCall())).toBe('paused');
   });
 
   test('ends when it is told to, and is gone when that returns', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     await using qemu = await startQemu(folder.path, ID);
-    await killProcess(folder.path, VM, call());
-    expect(await lives(qemu.process.pid ?? 0)).toBe(false);
+    await killProcess(folder.path, VM, fakeCall());
+    expect(await isProcessAlive(qemu.process.pid ?? 0)).toBe(false);
     await qemu.ended;
     // By the monitor, so that it could write what it had to.
     expect([qemu.process.exitCode, qemu.process.signalCode]).toEqual([0, null]);
   });
 
   test('that answers no more is silent, time and again, and ends all the same', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     await using qemu = await startQemu(folder.path, ID);
     qemu.process.kill('SIGSTOP');
-    const asked = call();
-    expect(await runState(folder.path, VM, asked)).toBe('silent');
+    const asked = fakeCall();
+    expect(await getRunState(folder.path, VM, asked)).toBe('silent');
     expect(asked.lines.join('\n')).toContain('QEMU has not answered for 5 seconds');
-    expect(await runState(folder.path, VM, call())).toBe('silent');
-    await killProcess(folder.path, VM, call());
+    expect(await getRunState(folder.path, VM, fakeCall())).toBe('silent');
+    await killProcess(folder.path, VM, fakeCall());
     await qemu.ended;
     expect(qemu.process.signalCode).toBe('SIGKILL');
   });
 
   test('whose socket was taken away is silent, and found by its number', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     await using qemu = await startQemu(folder.path, ID);
     await rm(join(folder.path, 'monitor.sock'));
-    expect(await runState(folder.path, VM, call())).toBe('silent');
-    await killProcess(folder.path, VM, call());
+    expect(await getRunState(folder.path, VM, fakeCall())).toBe('silent');
+    await killProcess(folder.path, VM, fakeCall());
     await qemu.ended;
     expect(qemu.process.signalCode).toBe('SIGKILL');
   });
@@ -226,16 +236,16 @@ describe('a process that is somebody else’s', () => {
     ['is no QEMU', ['60']],
     // Such as one that shows the log of this VM.
     ['has our id in its arguments', ['60', `/vms/${ID}/qemu.log`]],
-    ['is a VM of another id', ['60', '-uuid', OTHER, 'qemu']],
+    ['is a VM of another id', ['60', '-uuid', OTHER_ID, 'qemu']],
   ])('and %s lives on, though the pid file has its number', async (_what, argv) => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     const other = spawn('sh', ['-c', 'sleep "$1"', 'sh', ...argv], { stdio: 'ignore' });
     const ended = once(other, 'exit');
     try {
       await writeFile(join(folder.path, 'qemu.pid'), `${other.pid}\n`);
-      expect(await runState(folder.path, VM, call())).toBe('none');
-      await killProcess(folder.path, VM, call());
-      expect(await lives(other.pid ?? 0)).toBe(true);
+      expect(await getRunState(folder.path, VM, fakeCall())).toBe('none');
+      await killProcess(folder.path, VM, fakeCall());
+      expect(await isProcessAlive(other.pid ?? 0)).toBe(true);
       expect([other.exitCode, other.signalCode]).toEqual([null, null]);
     } finally {
       other.kill('SIGKILL');
@@ -246,20 +256,20 @@ describe('a process that is somebody else’s', () => {
   test.each(['', 'x', '0', '1', '-1', '99999999', '12 34'])(
     'is not looked for where the pid file says %j',
     async (text) => {
-      await using folder = await temporaryFolder();
+      await using folder = await createTemporaryFolder();
       await writeFile(join(folder.path, 'qemu.pid'), text);
-      expect(await runState(folder.path, VM, call())).toBe('none');
-      await killProcess(folder.path, VM, call());
+      expect(await getRunState(folder.path, VM, fakeCall())).toBe('none');
+      await killProcess(folder.path, VM, fakeCall());
     },
   );
 
   test('that answers on the monitor of this VM is not this VM', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     const server = createServer((socket) => socket.end('220 mail.example ESMTP\r\n'));
     await once(server.listen(join(folder.path, 'monitor.sock')), 'listening');
     try {
-      expect(await runState(folder.path, VM, call())).toBe('none');
-      await killProcess(folder.path, VM, call());
+      expect(await getRunState(folder.path, VM, fakeCall())).toBe('none');
+      await killProcess(folder.path, VM, fakeCall());
     } finally {
       server.close();
     }

@@ -2,27 +2,27 @@ import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { seedOf } from '../../src/drivers/qemu/seed.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { identity } from '../fakes/identity.ts';
-import { has, run } from '../fakes/programs.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { fakeIdentity } from '../fakes/fake-identity.ts';
+import { hasProgram, runProgram } from '../fakes/run-program.ts';
 
-const archivers = ['tar', 'busybox'].filter((program) => has(program));
+const archivers = ['tar', 'busybox'].filter((program) => hasProgram(program));
 
 /** As a disk: whole pages, with nothing behind the archive but emptiness. */
-const disk = (bytes: Uint8Array): Buffer => Buffer.concat([bytes, Buffer.alloc(4096 - (bytes.length % 4096))]);
+const padToDisk = (bytes: Uint8Array): Buffer => Buffer.concat([bytes, Buffer.alloc(4096 - (bytes.length % 4096))]);
 
 test.each(archivers)('%s unpacks a seed to what was to be laid, each file with its mode', async (archiver) => {
-  await using folder = await temporaryFolder();
-  const given = identity({ name: 'x.y-1' });
+  await using folder = await createTemporaryFolder();
+  const given = fakeIdentity({ name: 'x.y-1' });
   const file = join(folder.path, 'seed.tar');
   const root = join(folder.path, 'root');
-  await writeFile(file, disk(seedOf(given).bytes));
+  await writeFile(file, padToDisk(seedOf(given).bytes));
   await mkdir(join(root, 'etc'), { recursive: true });
   // A file that the image brought is written over.
   await writeFile(join(root, 'etc', 'hostname'), 'a longer name than the new one\n');
   const command = archiver === 'tar' ? ['tar'] : ['busybox', 'tar'];
   const [program = '', ...argv] = [...command, '-xpf', file, '-C', root];
-  expect(await run(program, argv)).toEqual({ code: 0, stdout: '', stderr: '' });
+  expect(await runProgram(program, argv)).toEqual({ code: 0, stdout: '', stderr: '' });
   const found = (await readdir(root, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile());
   expect(found).toHaveLength(9);
   for (const { parentPath, name } of found) {
@@ -37,11 +37,11 @@ test.each(archivers)('%s unpacks a seed to what was to be laid, each file with i
   for (const { path, content } of given.boot.files) expect(await readFile(join(root, path), 'utf8')).toBe(content);
 });
 
-test.runIf(has('tar'))('tar shows root as the owner of all of it', async () => {
-  await using folder = await temporaryFolder();
+test.runIf(hasProgram('tar'))('tar shows root as the owner of all of it', async () => {
+  await using folder = await createTemporaryFolder();
   const file = join(folder.path, 'seed.tar');
-  await writeFile(file, disk(seedOf(identity()).bytes));
-  const shown = await run('tar', ['--numeric-owner', '-tvf', file]);
+  await writeFile(file, padToDisk(seedOf(fakeIdentity()).bytes));
+  const shown = await runProgram('tar', ['--numeric-owner', '-tvf', file]);
   expect(shown.stderr).toBe('');
   const lines = shown.stdout.trim().split('\n');
   expect(lines).toHaveLength(9);

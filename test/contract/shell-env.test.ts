@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { shellNamed } from '../../src/docker-machine/shells.ts';
-import { shellEnv, type Setting, type ShellName } from '../../src/profiles/shell-env.ts';
-import { has, run } from '../fakes/programs.ts';
+import { envSyntaxFor } from '../../src/docker-machine/env-syntax.ts';
+import { formatShellEnv, type EnvSetting, type ShellName } from '../../src/profiles/shell-env.ts';
+import { hasProgram, runProgram } from '../fakes/run-program.ts';
 
 const VALUES = ['plain', "it's", 'a "b" \\ $HOME `id` $(id)', '!!', '%PATH%', 'é ’ü‘ 日本', '', '~', '*', 'a\\'];
 
@@ -14,11 +14,11 @@ const SHELLS: readonly (readonly [ShellName, readonly string[], string])[] = [
 ];
 
 describe.each(SHELLS)('%s', (shell, argv, take) => {
-  test.skipIf(!has(shell))('takes up every value as it is, and unsets what is to be unset', async () => {
-    const settings = VALUES.map((value, index): Setting => [`V${index}`, value]);
-    const text = shellEnv(shell, [...settings, ['GONE', undefined]], `slipway env web --shell ${shell}`);
+  test.skipIf(!hasProgram(shell))('takes up every value as it is, and unsets what is to be unset', async () => {
+    const settings = VALUES.map((value, index): EnvSetting => [`V${index}`, value]);
+    const text = formatShellEnv(shell, [...settings, ['GONE', undefined]], `slipway env web --shell ${shell}`);
     const names = VALUES.map((_, index) => `"$V${index}"`).join(' ');
-    const { stdout, stderr } = await run(shell, [...argv, `${take} "$GONE" ${names}`], {
+    const { stdout, stderr } = await runProgram(shell, [...argv, `${take} "$GONE" ${names}`], {
       env: { PATH: process.env.PATH, HOME: '/', LANG: 'C.UTF-8', TEXT: text, GONE: 'still here' },
     });
     expect(stderr).toBe('');
@@ -27,9 +27,9 @@ describe.each(SHELLS)('%s', (shell, argv, take) => {
 });
 
 describe('tcsh', () => {
-  test.skipIf(!has('tcsh')).each(VALUES)('takes %j up as it is, through its backticks', async (value) => {
-    const text = shellEnv('tcsh', [['V', value]], 'slipway env web --shell tcsh');
-    const { stdout, stderr } = await run('tcsh', ['-f', '-c', 'eval `printenv TEXT`\nprintenv V'], {
+  test.skipIf(!hasProgram('tcsh')).each(VALUES)('takes %j up as it is, through its backticks', async (value) => {
+    const text = formatShellEnv('tcsh', [['V', value]], 'slipway env web --shell tcsh');
+    const { stdout, stderr } = await runProgram('tcsh', ['-f', '-c', 'eval `printenv TEXT`\nprintenv V'], {
       env: { PATH: process.env.PATH, HOME: '/', LANG: 'C.UTF-8', TEXT: text },
     });
     expect({ stdout, stderr }).toEqual({ stdout: `${value}\n`, stderr: '' });
@@ -43,10 +43,14 @@ describe.each([
   ['fish', ['--no-config', '-c']],
   ['tcsh', ['-f', '-c']],
 ] as const)('the drop-in in %s', (shell, argv) => {
-  test.skipIf(!has(shell)).each(VALUES)('%j stays what it is', async (value) => {
-    const { stdout, stderr } = await run(shell, [...argv, `${shellNamed(shell).set('V', value)}\nprintenv V`], {
-      env: { PATH: process.env.PATH, HOME: '/', LANG: 'C.UTF-8' },
-    });
+  test.skipIf(!hasProgram(shell)).each(VALUES)('%j stays what it is', async (value) => {
+    const { stdout, stderr } = await runProgram(
+      shell,
+      [...argv, `${envSyntaxFor(shell).set('V', value)}\nprintenv V`],
+      {
+        env: { PATH: process.env.PATH, HOME: '/', LANG: 'C.UTF-8' },
+      },
+    );
     expect({ stdout, stderr }).toEqual({ stdout: `${value}\n`, stderr: '' });
   });
 });

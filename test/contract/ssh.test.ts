@@ -4,50 +4,60 @@ import { createServer, connect as connectSocket, Socket, type AddressInfo } from
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { fingerprint, type Judgement } from '../../src/ssh/host-key.ts';
+import { fingerprint, type HostKeyVerdict } from '../../src/ssh/host-key.ts';
 import type { SshTarget } from '../../src/machine/model.ts';
 import { sh } from '../../src/ssh/shell.ts';
-import { connect, type SshClientSide, type SshSession } from '../../src/ssh/connection.ts';
-import { rejected } from '../fakes/caught.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { exit, lockedKeys, newKeys, startSshServer, type OnExec, type SshServer } from '../fakes/ssh-server.ts';
+import { connectSsh, type SshClientOptions, type SshSession } from '../../src/ssh/connection.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import {
+  exitChannel,
+  generateEncryptedKeys,
+  generateKeys,
+  startSshServer,
+  type OnExec,
+  type SshServer,
+} from '../fakes/ssh-server.ts';
 
-const user = newKeys();
-let home: Awaited<ReturnType<typeof temporaryFolder>>;
+const userKeys = generateKeys();
+let home: Awaited<ReturnType<typeof createTemporaryFolder>>;
 let keyFile: string;
 
 beforeEach(async () => {
-  home = await temporaryFolder();
+  home = await createTemporaryFolder();
   keyFile = join(home.path, 'key');
-  await writeFile(keyFile, user.private, { mode: 0o600 });
+  await writeFile(keyFile, userKeys.private, { mode: 0o600 });
 });
 afterEach(() => home[Symbol.asyncDispose]());
 
-const target = (server: { readonly port: number }, more: Partial<SshTarget> = {}): SshTarget => ({
+const targetOn = (server: { readonly port: number }, more: Partial<SshTarget> = {}): SshTarget => ({
   address: '127.0.0.1',
   port: server.port,
   user: 'ops',
   keyFile,
   ...more,
 });
-const side = (more: Partial<SshClientSide> = {}): SshClientSide => ({
+const clientSide = (more: Partial<SshClientOptions> = {}): SshClientOptions => ({
   userHome: home.path,
-  agent: undefined,
+  agentSocket: undefined,
   signal: new AbortController().signal,
   debug: () => {},
   ...more,
 });
-const open = (server: SshServer, more: Partial<SshTarget> = {}, by: Partial<SshClientSide> = {}): Promise<SshSession> =>
-  connect(target(server, more), side(by), () => {});
+const openSession = (
+  server: SshServer,
+  more: Partial<SshTarget> = {},
+  by: Partial<SshClientOptions> = {},
+): Promise<SshSession> => connectSsh(targetOn(server, more), clientSide(by), () => {});
 
 describe('a connection', () => {
   test('is one, whatever is run over it', async () => {
-    await using server = await startSshServer({ authorized: [user] });
+    await using server = await startSshServer({ authorized: [userKeys] });
     {
-      await using session = await open(server);
+      await using session = await openSession(server);
       for (const word of ['a', 'b', 'c']) await session.exec(sh`echo ${word}`, { label: word });
     }
-    await server.quiet();
+    await server.waitUntilIdle();
     expect(server.events.filter((event) => !event.startsWith('auth'))).toEqual([
       'connect',
       'exec echo a',
@@ -58,10 +68,10 @@ describe('a connection', () => {
   });
 
   test('holds no message back until the one before is acknowledged', async () => {
-    await using server = await startSshServer({ authorized: [user] });
+    await using server = await startSshServer({ authorized: [userKeys] });
     const told = vi.spyOn(Socket.prototype, 'setNoDelay');
     try {
-      await using _session = await open(server);
+      await using _session = await openSession(server);
       expect(told.mock.calls).toEqual([[true]]);
     } finally {
       told.mockRestore();
@@ -69,23 +79,23 @@ describe('a connection', () => {
   });
 
   test('hands out the key that was shown, before a user is named to the host', async () => {
-    await using server = await startSshServer({ authorized: [user] });
-    const seen: [string, Judgement, readonly string[]][] = [];
-    await using session = await connect(target(server), side(), (_hop, key, judgement) =>
+    await using server = await startSshServer({ authorized: [userKeys] });
+    const seen: [string, HostKeyVerdict, readonly string[]][] = [];
+    await using session = await connectSsh(targetOn(server), clientSide(), (_hop, key, judgement) =>
       seen.push([key, judgement, [...server.events]]),
     );
     expect(seen).toEqual([[server.hostKeys[0], { verdict: 'first-seen' }, ['connect']]]);
-    expect([session.hostKey, session.jumpKey]).toEqual([server.hostKeys[0], undefined]);
+    expect([session.hostKey, session.jumpHostKey]).toEqual([server.hostKeys[0], undefined]);
   });
 
   test('to a host with another key than the pinned, the given or the known one ends before any login', async () => {
-    await using server = await startSshServer({ authorized: [user] });
+    await using server = await startSshServer({ authorized: [userKeys] });
     await using other = await startSshServer({ authorized: [] });
     const [theirs = ''] = other.hostKeys;
     await mkdir(join(home.path, '.ssh'));
     await writeFile(join(home.path, '.ssh', 'known_hosts'), `[127.0.0.1]:${server.port} ${theirs}\n`);
     for (const more of [{ hostKey: theirs }, { expectedKey: fingerprint(theirs) }, {}]) {
-      const error = await rejected(open(server, more));
+      const error = await catchRejection(openSession(server, more));
       expect(error?.code).toBe('HOST_KEY');
       expect(error?.message).toContain(`showed the host key ssh-ed25519 ${fingerprint(server.hostKeys[0] ?? '')}, not`);
       expect(error?.message).toContain(fingerprint(theirs));
@@ -94,51 +104,51 @@ describe('a connection', () => {
   });
 
   test('asks a host that has several keys for the kind that is pinned', async () => {
-    await using server = await startSshServer({ keys: [newKeys(), newKeys('rsa')], authorized: [user] });
+    await using server = await startSshServer({ keys: [generateKeys(), generateKeys('rsa')], authorized: [userKeys] });
     for (const key of server.hostKeys) {
-      await using session = await open(server, { hostKey: key });
+      await using session = await openSession(server, { hostKey: key });
       expect(session.hostKey).toBe(key);
     }
   });
 
   test('takes the agent’s silence and the usual files where no key is named', async () => {
-    await using server = await startSshServer({ authorized: [user] });
+    await using server = await startSshServer({ authorized: [userKeys] });
     await mkdir(join(home.path, '.ssh'));
-    await writeFile(join(home.path, '.ssh', 'id_ed25519'), user.private);
-    const { keyFile: _named, ...unnamed } = target(server);
-    await using _session = await connect(unnamed, side(), () => {});
+    await writeFile(join(home.path, '.ssh', 'id_ed25519'), userKeys.private);
+    const { keyFile: _named, ...unnamed } = targetOn(server);
+    await using _session = await connectSsh(unnamed, clientSide(), () => {});
     expect(server.events).toContain('auth publickey ops');
   });
 });
 
 describe('a refusal', () => {
   const told = async (work: Promise<unknown>): Promise<string> => {
-    const error = await rejected(work);
+    const error = await catchRejection(work);
     return `${error?.code}: ${error?.message} → ${error?.hint}`
       .replaceAll(home.path, 'HOME')
       .replaceAll(/(:|-p )\d{4,5}\b/g, '$1PORT');
   };
 
   test('of our key names user, host and the keys that were offered', async () => {
-    await using server = await startSshServer({ authorized: [newKeys()] });
-    expect(await told(open(server))).toMatchInlineSnapshot(
+    await using server = await startSshServer({ authorized: [generateKeys()] });
+    expect(await told(openSession(server))).toMatchInlineSnapshot(
       `"SSH_REFUSED: ops@127.0.0.1:PORT accepted none of the keys offered (HOME/key) → Name the right key with --generic-ssh-key and the right user with --generic-ssh-user, or install yours: ssh-copy-id -p PORT ops@127.0.0.1"`,
     );
   });
 
   test('where our only key is locked says how to unlock it', async () => {
-    await using server = await startSshServer({ authorized: [newKeys()] });
-    await writeFile(keyFile, lockedKeys('secret').private);
-    expect(await told(open(server))).toMatchInlineSnapshot(
+    await using server = await startSshServer({ authorized: [generateKeys()] });
+    await writeFile(keyFile, generateEncryptedKeys('secret').private);
+    expect(await told(openSession(server))).toMatchInlineSnapshot(
       `"SSH_REFUSED: ops@127.0.0.1:PORT accepted none of the keys offered (none; HOME/key has a passphrase) → Unlock it into the agent: ssh-add HOME/key"`,
     );
   });
 
   test('of a file that is no key, or is not there, comes before any connection', async () => {
-    await using server = await startSshServer({ authorized: [user] });
+    await using server = await startSshServer({ authorized: [userKeys] });
     await writeFile(keyFile, 'hello');
-    expect(await told(open(server))).toMatch(/^USAGE: HOME\/key is not a private key that SSH can use: /);
-    expect(await told(open(server, { keyFile: join(home.path, 'none') }))).toMatch(
+    expect(await told(openSession(server))).toMatch(/^USAGE: HOME\/key is not a private key that SSH can use: /);
+    expect(await told(openSession(server, { keyFile: join(home.path, 'none') }))).toMatch(
       /^USAGE: The SSH key HOME\/none can't be read: there is no such file/,
     );
     expect(server.events).toEqual([]);
@@ -149,7 +159,7 @@ describe('a refusal', () => {
       await server[Symbol.asyncDispose]();
       return server;
     });
-    expect(await told(connect(target({ port }), side(), () => {}))).toMatchInlineSnapshot(
+    expect(await told(connectSsh(targetOn({ port }), clientSide(), () => {}))).toMatchInlineSnapshot(
       `"SSH_UNREACHABLE: 127.0.0.1:PORT can't be reached over SSH: nothing listens there → Check the address and port, that the host is up, and that a firewall lets you in: ssh -p PORT ops@127.0.0.1"`,
     );
   });
@@ -158,7 +168,9 @@ describe('a refusal', () => {
     const web = createServer((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')).listen(0, '127.0.0.1');
     await once(web, 'listening');
     const { port } = web.address() as AddressInfo;
-    expect((await rejected(connect(target({ port }), side(), () => {})))?.code).toBe('SSH_UNREACHABLE');
+    expect((await catchRejection(connectSsh(targetOn({ port }), clientSide(), () => {})))?.code).toBe(
+      'SSH_UNREACHABLE',
+    );
     web.close();
   });
 });
@@ -170,11 +182,11 @@ describe('a command', () => {
       channel.write('first\nsec');
       channel.stderr.write('warning\n');
       channel.write('ond\r\n10%\r90%\r100%\n\nü');
-      return exit(channel, 0);
+      return exitChannel(channel, 0);
     }
     if (command.startsWith('exit ')) {
       channel.stderr.write('why\n');
-      return exit(channel, Number(command.slice(5)));
+      return exitChannel(channel, Number(command.slice(5)));
     }
     if (command === 'killed') {
       channel.exit('KILL');
@@ -184,21 +196,21 @@ describe('a command', () => {
     channel.on('end', () => {
       const all = Buffer.concat(parts);
       channel.write(`${all.length} ${createHash('sha256').update(all).digest('hex')}`);
-      exit(channel, 0);
+      exitChannel(channel, 0);
     });
   };
 
   test('gives back its exit status as an answer, not as an error', async () => {
-    await using server = await startSshServer({ authorized: [user], onExec: shell });
-    await using session = await open(server);
+    await using server = await startSshServer({ authorized: [userKeys], onExec: shell });
+    await using session = await openSession(server);
     expect(await session.exec(sh`exit 0`, { label: 'x' })).toEqual({ code: 0, stdout: '', stderr: 'why\n' });
     expect(await session.exec(sh`exit 42`, { label: 'x' })).toMatchObject({ code: 42, stderr: 'why\n' });
     expect(await session.exec(sh`killed`, { label: 'x' })).toMatchObject({ code: 255 });
   });
 
   test('gets its input whole, also a megabyte', async () => {
-    await using server = await startSshServer({ authorized: [user], onExec: shell });
-    await using session = await open(server);
+    await using server = await startSshServer({ authorized: [userKeys], onExec: shell });
+    await using session = await openSession(server);
     const stdin = Buffer.alloc(1024 * 1024, 'slipway');
     const { stdout } = await session.exec(sh`cat`, { label: 'cat', stdin });
     expect(stdout).toBe(`${stdin.length} ${createHash('sha256').update(stdin).digest('hex')}`);
@@ -206,8 +218,8 @@ describe('a command', () => {
   });
 
   test('hands on whole lines as they come, of redrawn ones the last state', async () => {
-    await using server = await startSshServer({ authorized: [user], onExec: shell });
-    await using session = await open(server);
+    await using server = await startSshServer({ authorized: [userKeys], onExec: shell });
+    await using session = await openSession(server);
     const lines: string[] = [];
     const { stdout, stderr } = await session.exec(sh`lines`, { label: 'x', onLine: (line) => lines.push(line) });
     expect(lines.filter((line) => line !== 'warning')).toEqual(['first', 'second', '100%', '']);
@@ -216,9 +228,9 @@ describe('a command', () => {
   });
 
   test('is shown with --debug: the command, its time and exit status, never its input', async () => {
-    await using server = await startSshServer({ authorized: [user], onExec: shell });
+    await using server = await startSshServer({ authorized: [userKeys], onExec: shell });
     const lines: string[] = [];
-    await using session = await open(server, {}, { debug: (line) => lines.push(line) });
+    await using session = await openSession(server, {}, { debug: (line) => lines.push(line) });
     await session.exec(sh`cat`, { label: 'facts.sh', stdin: 'SUDO_PASSWORD=hunter2' });
     expect(lines.join('\n')).toMatch(/ssh 127\.0\.0\.1 \[facts\.sh\] cat -> exit 0 in \d+\.\d\d s/);
     expect(lines.join('\n')).not.toContain('hunter2');
@@ -228,20 +240,22 @@ describe('a command', () => {
 describe('a connection that breaks', () => {
   test('in the middle of a command says which one, and to run it again', async () => {
     await using server = await startSshServer({
-      authorized: [user],
+      authorized: [userKeys],
       onExec: (_command, _channel, connection) => connection.end(),
     });
-    await using session = await open(server);
-    expect(await rejected(session.exec(sh`apt-get install`, { label: 'install-engine.debian.sh' }))).toMatchObject({
+    await using session = await openSession(server);
+    expect(
+      await catchRejection(session.exec(sh`apt-get install`, { label: 'install-engine.debian.sh' })),
+    ).toMatchObject({
       code: 'SSH_LOST',
       message: 'The SSH connection to 127.0.0.1 broke while this ran: install-engine.debian.sh',
       hint: 'Run the same command again: it goes on where this one stopped',
     });
-    expect((await rejected(session.exec(sh`true`, { label: 'next' })))?.code).toBe('SSH_LOST');
+    expect((await catchRejection(session.exec(sh`true`, { label: 'next' })))?.code).toBe('SSH_LOST');
   });
 
   test('without a word is noticed by its silence', async () => {
-    await using server = await startSshServer({ authorized: [user], onExec: () => {} });
+    await using server = await startSshServer({ authorized: [userKeys], onExec: () => {} });
     const pipes: Socket[] = [];
     const wire = createServer((client) => {
       const upstream = connectSocket(server.port, '127.0.0.1');
@@ -253,8 +267,8 @@ describe('a connection that breaks', () => {
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
     try {
       const { port } = wire.address() as AddressInfo;
-      await using session = await connect(target({ port }), side(), () => {});
-      const work = rejected(session.exec(sh`sleep 1000`, { label: 'long' }));
+      await using session = await connectSsh(targetOn({ port }), clientSide(), () => {});
+      const work = catchRejection(session.exec(sh`sleep 1000`, { label: 'long' }));
       // The line is cut where neither end can see it.
       for (const socket of pipes) socket.pause().unpipe();
       vi.advanceTimersByTime(25_000);
@@ -270,12 +284,12 @@ describe('a connection that breaks', () => {
 describe('stopping', () => {
   test('in the middle of a command closes the connection at once', async () => {
     const stop = new AbortController();
-    await using server = await startSshServer({ authorized: [user], onExec: () => stop.abort() });
-    const session = await open(server, {}, { signal: stop.signal });
-    expect((await rejected(session.exec(sh`sleep 1000`, { label: 'x' })))?.code).toBe('CANCELED');
-    await server.quiet();
+    await using server = await startSshServer({ authorized: [userKeys], onExec: () => stop.abort() });
+    const session = await openSession(server, {}, { signal: stop.signal });
+    expect((await catchRejection(session.exec(sh`sleep 1000`, { label: 'x' })))?.code).toBe('CANCELED');
+    await server.waitUntilIdle();
     expect(server.events.at(-1)).toBe('close');
-    expect((await rejected(session.exec(sh`true`, { label: 'x' })))?.code).toBe('CANCELED');
+    expect((await catchRejection(session.exec(sh`true`, { label: 'x' })))?.code).toBe('CANCELED');
   });
 
   test('in the middle of connecting closes it too', async () => {
@@ -283,51 +297,53 @@ describe('stopping', () => {
     const mute = createServer(() => stop.abort()).listen(0, '127.0.0.1');
     await once(mute, 'listening');
     const { port } = mute.address() as AddressInfo;
-    const work = connect(target({ port }), side({ signal: stop.signal }), () => {});
-    expect((await rejected(work))?.code).toBe('CANCELED');
+    const work = connectSsh(targetOn({ port }), clientSide({ signal: stop.signal }), () => {});
+    expect((await catchRejection(work))?.code).toBe('CANCELED');
     mute.close();
     await once(mute, 'close');
   });
 
   test('before it began makes no connection', async () => {
-    await using server = await startSshServer({ authorized: [user] });
-    expect((await rejected(open(server, {}, { signal: AbortSignal.abort() })))?.code).toBe('CANCELED');
+    await using server = await startSshServer({ authorized: [userKeys] });
+    expect((await catchRejection(openSession(server, {}, { signal: AbortSignal.abort() })))?.code).toBe('CANCELED');
     expect(server.events.filter((event) => event.startsWith('auth'))).toEqual([]);
   });
 });
 
 describe('a jump host', () => {
   test('is gone through, and both keys are handed out', async () => {
-    await using gate = await startSshServer({ authorized: [user] });
-    await using server = await startSshServer({ authorized: [user] });
+    await using gate = await startSshServer({ authorized: [userKeys] });
+    await using server = await startSshServer({ authorized: [userKeys] });
     const jump = { address: '127.0.0.1', port: gate.port, user: 'guard' };
     const keys: string[] = [];
     {
-      await using session = await connect(target(server, { jump }), side(), (hop, key) =>
+      await using session = await connectSsh(targetOn(server, { jump }), clientSide(), (hop, key) =>
         keys.push(`${hop.user} ${key}`),
       );
       expect(keys).toEqual([`guard ${gate.hostKeys[0]}`, `ops ${server.hostKeys[0]}`]);
-      expect([session.hostKey, session.jumpKey]).toEqual([server.hostKeys[0], gate.hostKeys[0]]);
+      expect([session.hostKey, session.jumpHostKey]).toEqual([server.hostKeys[0], gate.hostKeys[0]]);
       expect(await session.exec(sh`true`, { label: 'x' })).toMatchObject({ code: 0 });
     }
-    await Promise.all([gate.quiet(), server.quiet()]);
+    await Promise.all([gate.waitUntilIdle(), server.waitUntilIdle()]);
     expect(gate.events).toContain(`forward 127.0.0.1:${server.port}`);
     expect(gate.events.filter((event) => event.startsWith('exec'))).toEqual([]);
   });
 
   test('with a wrong key is not gone through', async () => {
-    await using gate = await startSshServer({ authorized: [user] });
-    await using server = await startSshServer({ authorized: [user] });
+    await using gate = await startSshServer({ authorized: [userKeys] });
+    await using server = await startSshServer({ authorized: [userKeys] });
     const jump = { address: '127.0.0.1', port: gate.port, user: 'guard', hostKey: server.hostKeys[0] ?? '' };
-    expect((await rejected(open(server, { jump })))?.code).toBe('HOST_KEY');
+    expect((await catchRejection(openSession(server, { jump })))?.code).toBe('HOST_KEY');
     expect(server.events).toEqual([]);
   });
 
   test('does not hide a wrong key behind it, and is let go then', async () => {
-    await using gate = await startSshServer({ authorized: [user] });
-    await using server = await startSshServer({ authorized: [user] });
+    await using gate = await startSshServer({ authorized: [userKeys] });
+    await using server = await startSshServer({ authorized: [userKeys] });
     const jump = { address: '127.0.0.1', port: gate.port, user: 'guard' };
-    expect((await rejected(open(server, { jump, hostKey: gate.hostKeys[0] ?? '' })))?.code).toBe('HOST_KEY');
-    await gate.quiet();
+    expect((await catchRejection(openSession(server, { jump, hostKey: gate.hostKeys[0] ?? '' })))?.code).toBe(
+      'HOST_KEY',
+    );
+    await gate.waitUntilIdle();
   });
 });

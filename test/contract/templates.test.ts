@@ -7,17 +7,18 @@ import { gatherFacts } from '../../src/provision/facts.ts';
 import type { Step } from '../../src/provision/step.ts';
 import { gatherVitals } from '../../src/provision/host-metrics.ts';
 import type { SshSession } from '../../src/ssh/connection.ts';
-import { rejected } from '../fakes/caught.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { run } from '../fakes/programs.ts';
-import { fakeSession } from '../fakes/session.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { runProgram } from '../fakes/run-program.ts';
+import { fakeSession } from '../fakes/fake-ssh-session.ts';
 
-const read = (name: string): Promise<string> => readFile(new URL(`../../templates/${name}`, import.meta.url), 'utf8');
+const readTemplate = (name: string): Promise<string> =>
+  readFile(new URL(`../../templates/${name}`, import.meta.url), 'utf8');
 
 /** A session whose host is this computer: commands go to its own sh, as sshd would give them. */
-const here: SshSession = {
+const localSession: SshSession = {
   hostKey: '',
-  jumpKey: undefined,
+  jumpHostKey: undefined,
   exec: (command, { stdin = '' }) =>
     new Promise((resolve) => {
       const child = execFile('sh', ['-c', command], (error, stdout, stderr) =>
@@ -31,7 +32,7 @@ const here: SshSession = {
 
 describe('facts.sh', () => {
   test('run for real prints lines of a key and a value, and changes nothing', async () => {
-    const { stdout, code } = await run('sh', ['-s'], { stdin: await read('facts.sh') });
+    const { stdout, code } = await runProgram('sh', ['-s'], { stdin: await readTemplate('facts.sh') });
     expect(code).toBe(0);
     const lines = stdout.split('\n').slice(0, -1);
     expect(lines[0]).toMatch(/^become (root|sudo|none|missing)$/);
@@ -40,24 +41,24 @@ describe('facts.sh', () => {
 
   test('tells of this computer what it says of itself, or why it may not look', async () => {
     const host = { user: 'me', address: 'localhost', sudoPassword: undefined };
-    const work = gatherFacts(here, await read('facts.sh'), host);
-    const refused = await rejected(work);
+    const work = gatherFacts(localSession, await readTemplate('facts.sh'), host);
+    const refused = await catchRejection(work);
     if (refused) return expect(refused.code).toBe('SUDO');
     const facts = await work;
-    const { stdout: arch } = await run('uname', ['-m']);
+    const { stdout: arch } = await runProgram('uname', ['-m']);
     expect(facts.arch).toBe(arch.trim());
-    expect(Object.values(facts.free).every((kib) => Number.isInteger(kib) && kib >= 0)).toBe(true);
-    expect(Object.keys(facts.free).length).toBeGreaterThan(0);
+    expect(Object.values(facts.freeKib).every((kib) => Number.isInteger(kib) && kib >= 0)).toBe(true);
+    expect(Object.keys(facts.freeKib).length).toBeGreaterThan(0);
     const release = await readFile('/etc/os-release', 'utf8').catch(() => '');
-    expect(Math.abs(facts.clock?.ahead ?? NaN)).toBeLessThanOrEqual(1);
+    expect(Math.abs(facts.clock?.aheadSeconds ?? NaN)).toBeLessThanOrEqual(1);
     expect(facts.os.id).toBe(/^ID="?([^"\n]*)"?$/m.exec(release)?.[1] ?? '');
   });
 
   test('keeps a password with any character in it to itself', async () => {
     const password = `a'b"$(id)\\ !`;
-    const work = here.exec('sh -s' as never, {
+    const work = localSession.exec('sh -s' as never, {
       label: 'facts.sh',
-      stdin: `SUDO_PASSWORD='${password.replaceAll("'", String.raw`'\''`)}'\n${await read('facts.sh')}`,
+      stdin: `SUDO_PASSWORD='${password.replaceAll("'", String.raw`'\''`)}'\n${await readTemplate('facts.sh')}`,
     });
     const { stdout, stderr, code } = await work;
     expect(code).toBe(0);
@@ -67,7 +68,11 @@ describe('facts.sh', () => {
 
 describe('vitals.sh', () => {
   test('tells of this computer how it fares, without being root', async () => {
-    const { disk, memory, load, cpus, uptime } = await gatherVitals(here, await read('vitals.sh'), 'localhost');
+    const { disk, memory, load, cpus, uptime } = await gatherVitals(
+      localSession,
+      await readTemplate('vitals.sh'),
+      'localhost',
+    );
     expect(disk.mount).toMatch(/^\//);
     for (const { free, total } of [disk, memory]) {
       expect(free).toBeGreaterThan(0);
@@ -79,7 +84,7 @@ describe('vitals.sh', () => {
   });
 
   test('that can’t be run is a sentence, not figures that are none', async () => {
-    const error = await rejected(gatherVitals(here, 'echo disk x y /; exit 3', 'web'));
+    const error = await catchRejection(gatherVitals(localSession, 'echo disk x y /; exit 3', 'web'));
     expect(error?.message).toBe('web could not say how it fares (exit status 3)');
   });
 });
@@ -98,7 +103,7 @@ const step: Step = {
 
 describe('the archive of a step', () => {
   test('is one that tar unpacks: the script with its variables, and the files in a folder of their own', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     const session = fakeSession({ 'configure.sh': {} });
     await applyStep(step, {
       session,
@@ -109,7 +114,7 @@ describe('the archive of a step', () => {
       log: () => {},
     });
     const archive = session.calls[0]?.stdin ?? Buffer.alloc(0);
-    expect((await run('tar', ['-xf', '-'], { stdin: archive, cwd: folder.path })).code).toBe(0);
+    expect((await runProgram('tar', ['-xf', '-'], { stdin: archive, cwd: folder.path })).code).toBe(0);
     expect((await readdir(folder.path, { recursive: true })).toSorted()).toEqual([
       'files',
       'files/0',
@@ -118,21 +123,21 @@ describe('the archive of a step', () => {
     ]);
     expect(await readFile(join(folder.path, 'files', '0'), 'utf8')).toBe('the key é\n');
     expect((await stat(join(folder.path, 'files', '0'))).mode & 0o077).toBe(0);
-    const { stdout } = await run('sh', ['-eu', './script'], { cwd: folder.path });
+    const { stdout } = await runProgram('sh', ['-eu', './script'], { cwd: folder.path });
     expect(stdout).toBe(`none|${step.variables.MANIFEST}|`);
   });
 
   test('is unpacked by bootstrap.sh where only its owner looks, run there, and cleared away', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     await mkdir(join(folder.path, 'run'));
-    const inside = (await read('bootstrap.sh')).replace('/run/slipway', join(folder.path, 'run', 'slipway'));
+    const inside = (await readTemplate('bootstrap.sh')).replace('/run/slipway', join(folder.path, 'run', 'slipway'));
     const lines: string[] = [];
     const work = (script: string) =>
       applyStep(step, {
         session: {
-          ...here,
+          ...localSession,
           exec: async (command, how) => {
-            const exit = await here.exec(command, how);
+            const exit = await localSession.exec(command, how);
             lines.push(...exit.stdout.split('\n'));
             return exit;
           },
@@ -156,7 +161,7 @@ describe('the archive of a step', () => {
       ]
     `);
     expect(await readdir(join(folder.path, 'run'))).toEqual([]);
-    expect(await rejected(work('echo "!! it could not be" >&2; exit 3\n'))).toMatchObject({
+    expect(await catchRejection(work('echo "!! it could not be" >&2; exit 3\n'))).toMatchObject({
       code: 'REMOTE_COMMAND',
       message: '"X" failed on web: it could not be',
     });
@@ -164,9 +169,9 @@ describe('the archive of a step', () => {
   });
 
   test('that is cut off runs nothing', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     await mkdir(join(folder.path, 'run'));
-    const inside = (await read('bootstrap.sh')).replace('/run/slipway', join(folder.path, 'run', 'slipway'));
+    const inside = (await readTemplate('bootstrap.sh')).replace('/run/slipway', join(folder.path, 'run', 'slipway'));
     const session = fakeSession({ 'configure.sh': {} });
     const template = async (name: string) => (name === 'bootstrap.sh' ? 'true' : 'echo ran\n');
     await applyStep(
@@ -175,10 +180,10 @@ describe('the archive of a step', () => {
     );
     const archive = session.calls[0]?.stdin ?? Buffer.alloc(0);
     for (const length of [0, 100, 700, 2500, 5000]) {
-      const { stdout, code } = await run('sh', ['-c', inside], { stdin: archive.subarray(0, length) });
+      const { stdout, code } = await runProgram('sh', ['-c', inside], { stdin: archive.subarray(0, length) });
       expect([length, stdout, code === 0]).toEqual([length, '', false]);
     }
-    expect((await run('sh', ['-c', inside], { stdin: archive })).stdout).toBe('ran\n');
+    expect((await runProgram('sh', ['-c', inside], { stdin: archive })).stdout).toBe('ran\n');
     expect(await readdir(join(folder.path, 'run'))).toEqual([]);
   });
 });

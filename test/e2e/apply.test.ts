@@ -1,21 +1,21 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startHost, type BedHost } from '../bed/host.ts';
-import { describeOnBed, newUser, ok, type User } from './slipway.ts';
-import { engineStarts, expectAnswer, recordOf, said, until } from './trouble.ts';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
+import { countEngineStarts, expectEngineAnswer, readRecord, waitForStderr, waitUntil } from './assertions.ts';
 
 const NAMES = ['one', 'two', 'three'] as const;
 
 /** Connections that the host's SSH server has let in so far, by its own log. */
-async function visits(host: BedHost): Promise<number> {
+async function countLogins(host: BedHost): Promise<number> {
   return Number(
-    await host.must(`journalctl -q -o cat -t sshd -t sshd-session | grep -c '^Accepted publickey' || true`),
+    await host.runOrThrow(`journalctl -q -o cat -t sshd -t sshd-session | grep -c '^Accepted publickey' || true`),
   );
 }
 
 /** Writes machines.yaml, one machine a host, with these labels, and hands out its path. */
-async function file(
+async function writeMachinesFile(
   user: User,
   hosts: readonly (BedHost | string)[],
   labels: Record<string, string> = {},
@@ -42,29 +42,29 @@ describeOnBed('a file of three hosts', () => {
     for (const host of hosts) await host[Symbol.asyncDispose]();
   });
   const starts = (): Promise<readonly string[]> =>
-    Promise.all(hosts.map(async (host) => String(await engineStarts(host))));
-  const seen = (): Promise<readonly number[]> => Promise.all(hosts.map(visits));
+    Promise.all(hosts.map(async (host) => String(await countEngineStarts(host))));
+  const seen = (): Promise<readonly number[]> => Promise.all(hosts.map(countLogins));
 
   test('is made, made again without a connection, changed where one label is another, killed, finished and pruned', async () => {
-    await using user = await newUser();
-    const path = await file(user, hosts, { one: 'zone=a' });
+    await using user = await createUser();
+    const path = await writeMachinesFile(user, hosts, { one: 'zone=a' });
     const apply = async (...more: readonly string[]): Promise<string> =>
-      (await ok(user.slipway('apply', '-f', path, ...more))).stdout;
+      (await expectSuccess(user.slipway('apply', '-f', path, ...more))).stdout;
 
     expect(await apply()).toMatch(/^one is made: tcp:.*\ntwo is made: .*\nthree is made: .*\n$/);
-    for (const name of NAMES) await expectAnswer(user, name);
+    for (const name of NAMES) await expectEngineAnswer(user, name);
 
     // The second time: no connection, no write.
     const [visited, started] = [await seen(), await starts()];
     expect(visited.every((count) => count > 0)).toBe(true);
-    const records = await Promise.all(NAMES.map((name) => recordOf(user, name)));
+    const records = await Promise.all(NAMES.map((name) => readRecord(user, name)));
     expect(await apply()).toBe(`3 machines are as ${path} says\n`);
     expect(await seen()).toEqual(visited);
-    expect(await Promise.all(NAMES.map((name) => recordOf(user, name)))).toEqual(records);
+    expect(await Promise.all(NAMES.map((name) => readRecord(user, name)))).toEqual(records);
 
     // One label.
-    await file(user, hosts, { one: 'zone=b' });
-    expect((await ok(user.slipway('plan', '-f', path))).stdout).toBe(
+    await writeMachinesFile(user, hosts, { one: 'zone=b' });
+    expect((await expectSuccess(user.slipway('plan', '-f', path))).stdout).toBe(
       [
         `${path}: this is to be done`,
         '  ~ change   one  generic',
@@ -78,55 +78,59 @@ describeOnBed('a file of three hosts', () => {
     expect(await seen()).toEqual([one + 1, two, three]);
     const [first, second, third] = await starts();
     expect([first === started[0], second, third]).toEqual([false, started[1], started[2]]);
-    expect((await ok(user.docker('--context', 'one', 'info', '--format', '{{.Labels}}'))).stdout).toContain('zone=b');
+    expect((await expectSuccess(user.docker('--context', 'one', 'info', '--format', '{{.Labels}}'))).stdout).toContain(
+      'zone=b',
+    );
 
     // A kill in the middle of changing all three.
-    await file(user, hosts, { one: 'zone=c', two: 'zone=c', three: 'zone=c' });
+    await writeMachinesFile(user, hosts, { one: 'zone=c', two: 'zone=c', three: 'zone=c' });
     const killed = user.start('apply', '-f', path, '--concurrency', '1');
-    await said(killed, /two: .*Look at the host/);
+    await waitForStderr(killed, /two: .*Look at the host/);
     killed.process.kill('SIGKILL');
     await killed.ended;
     await apply();
     for (const name of NAMES)
-      expect((await ok(user.docker('--context', name, 'info', '--format', '{{.Labels}}'))).stdout).toContain('zone=c');
+      expect((await expectSuccess(user.docker('--context', name, 'info', '--format', '{{.Labels}}'))).stdout).toContain(
+        'zone=c',
+      );
     expect(await apply()).toBe(`3 machines are as ${path} says\n`);
 
     // What has left the file goes only when that is said, and its host stays.
-    await file(user, hosts.slice(0, 2), { one: 'zone=c', two: 'zone=c' });
+    await writeMachinesFile(user, hosts.slice(0, 2), { one: 'zone=c', two: 'zone=c' });
     expect(await apply()).toBe(`2 machines are as ${path} says\n`);
     expect((await user.slipway('apply', '-f', path, '--prune')).code).toBe(2);
     expect(await apply('--prune', '--yes')).toBe('three is removed\n');
-    expect((await ok(user.slipway('ls', '-q'))).stdout).toBe('one\ntwo\n');
-    expect(await hosts[2]?.must('systemctl is-active docker')).toBe('active');
+    expect((await expectSuccess(user.slipway('ls', '-q'))).stdout).toBe('one\ntwo\n');
+    expect(await hosts[2]?.runOrThrow('systemctl is-active docker')).toBe('active');
   });
 
   test('is begun on all when one of them fails, and finished when that one is mended', async () => {
-    await using user = await newUser();
+    await using user = await createUser();
     const [one, two, three] = hosts;
     if (!one || !two || !three) throw new Error('there are three hosts');
-    await two.must('systemctl mask --now ssh.service ssh.socket');
-    const path = await file(user, hosts);
+    await two.runOrThrow('systemctl mask --now ssh.service ssh.socket');
+    const path = await writeMachinesFile(user, hosts);
     const failed = await user.slipway('apply', '-f', path);
-    await two.must('systemctl unmask ssh.service ssh.socket && systemctl start ssh.service');
+    await two.runOrThrow('systemctl unmask ssh.service ssh.socket && systemctl start ssh.service');
     expect(failed.code).toBe(6);
     expect(failed.stdout).toMatch(
       /^one is made: .*\nthree is made: .*\n1 of 3 failed; the same command again goes on\n$/,
     );
     expect(failed.stderr).toContain(`two: ✗ `);
-    await until('the host is back', async () => (await two.exec('ss -ltn | grep -q :22')).code === 0);
-    expect((await ok(user.slipway('apply', '-f', path))).stdout).toMatch(/^two is finished: tcp:[^\n]*\n$/);
+    await waitUntil('the host is back', async () => (await two.exec('ss -ltn | grep -q :22')).code === 0);
+    expect((await expectSuccess(user.slipway('apply', '-f', path))).stdout).toMatch(/^two is finished: tcp:[^\n]*\n$/);
   });
 
   test('is finished after a kill in the middle of making it', async () => {
-    await using user = await newUser();
-    const path = await file(user, hosts);
+    await using user = await createUser();
+    const path = await writeMachinesFile(user, hosts);
     const killed = user.start('apply', '-f', path, '--concurrency', '2');
-    await said(killed, /two: .*Look at the host/);
+    await waitForStderr(killed, /two: .*Look at the host/);
     killed.process.kill('SIGKILL');
     await killed.ended;
-    const again = await ok(user.slipway('apply', '-f', path));
+    const again = await expectSuccess(user.slipway('apply', '-f', path));
     expect(again.stdout).toMatch(/three is made/);
-    for (const name of NAMES) await expectAnswer(user, name);
-    expect((await ok(user.slipway('apply', '-f', path))).stdout).toBe(`3 machines are as ${path} says\n`);
+    for (const name of NAMES) await expectEngineAnswer(user, name);
+    expect((await expectSuccess(user.slipway('apply', '-f', path))).stdout).toBe(`3 machines are as ${path} says\n`);
   });
 });

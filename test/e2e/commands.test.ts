@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startHost, type BedHost } from '../bed/host.ts';
-import { at, describeOnBed, newUser, ok, type Outcome, type User } from './slipway.ts';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
 
 describeOnBed('commands', () => {
   let host: BedHost;
@@ -14,13 +14,14 @@ describeOnBed('commands', () => {
       `--none-tls-${file}`,
       join(user.home, '.slipway', 'machines', 'web', 'tls', `${file}.pem`),
     ]);
-  const value = async (...argv: readonly string[]): Promise<string> => (await ok(user.slipway(...argv))).stdout;
+  const value = async (...argv: readonly string[]): Promise<string> =>
+    (await expectSuccess(user.slipway(...argv))).stdout;
   const json = async <T>(...argv: readonly string[]): Promise<T> => JSON.parse(await value(...argv, '--json')) as T;
 
   beforeAll(async () => {
-    [host, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), newUser()]);
+    [host, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), createUser()]);
     url = `tcp://${host.address}:2376`;
-    created = await ok(user.slipway('create', 'web', ...at(host, 'deploy'), '--json'));
+    created = await expectSuccess(user.slipway('create', 'web', ...hostFlags(host, 'deploy'), '--json'));
   });
   afterAll(async () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
@@ -39,12 +40,12 @@ describeOnBed('commands', () => {
   });
 
   test('progress goes to stderr, values to stdout, and --quiet shows none', async () => {
-    const shown = await ok(user.slipway('provision', 'web'));
+    const shown = await expectSuccess(user.slipway('provision', 'web'));
     expect(shown.stdout).toBe(`web is ready: ${url}\n`);
     expect(shown.stderr).toContain('Look at the host');
     // No terminal: plain lines, no cursor movement, no colour.
     expect(shown.stdout + shown.stderr).not.toContain('\u{1b}');
-    const quiet = await ok(user.slipway('provision', 'web', '--quiet'));
+    const quiet = await expectSuccess(user.slipway('provision', 'web', '--quiet'));
     expect([quiet.stdout, quiet.stderr]).toEqual([`web is ready: ${url}\n`, '']);
   });
 
@@ -67,11 +68,13 @@ describeOnBed('commands', () => {
   });
 
   test('ls shows each machine, also the ones in trouble', async () => {
-    await ok(user.slipway('create', 'socket', '--driver', 'none', '--none-url', 'unix:///var/run/docker.sock'));
+    await expectSuccess(
+      user.slipway('create', 'socket', '--driver', 'none', '--none-url', 'unix:///var/run/docker.sock'),
+    );
     const gone = ['--generic-ip-address', '127.0.0.1', '--generic-ssh-port', '1', '--generic-ssh-key', host.keyFile];
     expect((await user.slipway('create', 'half', ...gone)).code).toBe(6);
     const broken = join(user.home, '.slipway', 'machines', 'broken');
-    await ok(user.run('sh', ['-c', `mkdir ${broken} && echo '{' >${broken}/machine.json`]));
+    await expectSuccess(user.run('sh', ['-c', `mkdir ${broken} && echo '{' >${broken}/machine.json`]));
 
     expect(await value('ls', '-q')).toBe('broken\nhalf\nsocket\nweb\n');
     const table = (await value('ls')).trimEnd().split('\n');
@@ -102,21 +105,21 @@ describeOnBed('commands', () => {
 
     // Each of them can be let go.
     expect((await user.slipway('rm', 'broken')).code).toBe(3);
-    await ok(user.slipway('rm', '--force', 'broken'));
-    await ok(user.slipway('rm', 'half', 'socket'));
+    await expectSuccess(user.slipway('rm', '--force', 'broken'));
+    await expectSuccess(user.slipway('rm', 'half', 'socket'));
     expect(await value('ls', '-q')).toBe('web\n');
   });
 
   test('status tells how a machine is, also by its exit status', async () => {
-    const { stdout } = await ok(user.slipway('status', 'web'));
+    const { stdout } = await expectSuccess(user.slipway('status', 'web'));
     expect(stdout).toMatch(/^State +running$/m);
     expect(stdout).toMatch(/^Certificates +good for \d+ days$/m);
     expect(stdout).toMatch(/^Connect +docker --context web ps$/m);
-    await host.must('systemctl stop docker.socket docker.service');
+    await host.runOrThrow('systemctl stop docker.socket docker.service');
     const stopped = await user.slipway('status', 'web');
     expect(stopped.code).toBe(1);
     expect(stopped.stdout).toMatch(/^State +no engine$/m);
-    await host.must('systemctl start docker.service');
+    await host.runOrThrow('systemctl start docker.service');
     expect(await json('status', 'web')).toMatchObject({ name: 'web', state: 'running', address: host.address, url });
     const unknown = await user.slipway('status', 'wbe');
     expect([unknown.code, unknown.stdout]).toEqual([3, '']);
@@ -125,25 +128,28 @@ describeOnBed('commands', () => {
   });
 
   test('provision starts an engine that was stopped', async () => {
-    await host.must('systemctl stop docker.socket docker.service');
-    await ok(user.slipway('provision', 'web'));
-    await ok(user.slipway('status', 'web'));
+    await host.runOrThrow('systemctl stop docker.socket docker.service');
+    await expectSuccess(user.slipway('provision', 'web'));
+    await expectSuccess(user.slipway('status', 'web'));
   });
 
   test('ssh passes on exit status, words and input', async () => {
-    expect(await value('ssh', 'web', 'hostname')).toBe(`${await host.must('hostname')}\n`);
+    expect(await value('ssh', 'web', 'hostname')).toBe(`${await host.runOrThrow('hostname')}\n`);
     expect((await user.slipway('ssh', 'web', 'exit 42')).code).toBe(42);
     expect((await user.slipway('ssh', 'web', '--', 'sh', '-c', '"exit 43"')).code).toBe(43);
     expect(await value('ssh', 'web', 'printf "%s|" "two words" --json --help')).toBe('two words|--json|--help|');
     expect(await value('ssh', 'web', 'echo', '--json', '--debug', '-q')).toBe('--json --debug -q\n');
-    const piped = await ok(user.slipwayWith({ stdin: 'from here\n' }, 'ssh', 'web', 'cat; echo problem >&2'));
+    const piped = await expectSuccess(
+      user.slipwayWith({ stdin: 'from here\n' }, 'ssh', 'web', 'cat; echo problem >&2'),
+    );
     expect([piped.stdout, piped.stderr]).toEqual(['from here\n', 'problem\n']);
     expect(await value('ssh', 'web', 'id -un')).toBe('deploy\n');
   });
 
   test('drivers, version and help need no machine', async () => {
-    await using other = await newUser();
-    const text = async (...argv: readonly string[]): Promise<string> => (await ok(other.slipway(...argv))).stdout;
+    await using other = await createUser();
+    const text = async (...argv: readonly string[]): Promise<string> =>
+      (await expectSuccess(other.slipway(...argv))).stdout;
     expect(await text('drivers')).toMatch(/^generic +usable +a machine that already answers SSH$/m);
     expect(JSON.parse(await text('drivers', '--json'))).toContainEqual({
       name: 'none',
@@ -159,7 +165,7 @@ describeOnBed('commands', () => {
       expect([help, lines.length <= most, lines.every((line) => line.length <= 80)]).toEqual([help, true, true]);
     }
     expect(await text('help', 'engine')).toContain('--engine-registry-mirror');
-    expect((await ok(other.slipway('ls'))).stdout).toBe('No machines yet. Make one: slipway create\n');
+    expect((await expectSuccess(other.slipway('ls'))).stdout).toBe('No machines yet. Make one: slipway create\n');
     expect(JSON.parse(await text('ls', '--json'))).toEqual([]);
     expect((await other.run('ls', ['-A', other.home])).stdout).not.toContain('.slipway');
   });
@@ -188,19 +194,19 @@ describeOnBed('commands', () => {
   });
 
   test('the driver none takes an engine that another machine provisioned, with its certificates', async () => {
-    await using other = await newUser();
-    await ok(other.slipway('create', 'far', '--driver', 'none', '--none-url', url, ...tls()));
-    const { stdout } = await ok(other.docker('--context', 'far', 'info', '--format', '{{.Name}}'));
-    expect(stdout.trim()).toBe(await host.must('hostname'));
-    expect((await ok(other.slipway('status', 'far'))).stdout).toMatch(/^State +running$/m);
+    await using other = await createUser();
+    await expectSuccess(other.slipway('create', 'far', '--driver', 'none', '--none-url', url, ...tls()));
+    const { stdout } = await expectSuccess(other.docker('--context', 'far', 'info', '--format', '{{.Name}}'));
+    expect(stdout.trim()).toBe(await host.runOrThrow('hostname'));
+    expect((await expectSuccess(other.slipway('status', 'far'))).stdout).toMatch(/^State +running$/m);
     expect((await other.slipway('ssh', 'far', 'true')).stderr).toContain('has no SSH');
-    const { stdout: removed } = await ok(other.slipway('rm', 'far'));
+    const { stdout: removed } = await expectSuccess(other.slipway('rm', 'far'));
     expect(removed.trim()).toBe('far is removed; the engine stays as it is');
-    await ok(user.docker('--context', 'web', 'version'));
+    await expectSuccess(user.docker('--context', 'web', 'version'));
   });
 
   test('the driver none refuses what can’t work', async () => {
-    await using other = await newUser();
+    await using other = await createUser();
     const none = (...flags: readonly string[]): Promise<Outcome> =>
       other.slipway('create', 'far', '--driver', 'none', '--none-url', ...flags);
     const two = await none(url, ...tls().slice(0, 4));
@@ -211,12 +217,12 @@ describeOnBed('commands', () => {
     expect([missing.code, missing.stderr]).toEqual([2, expect.stringContaining("/no can't be read")]);
     const nobody = await none('unix:///no/such.sock');
     expect([nobody.code, nobody.stderr]).toEqual([9, expect.stringContaining('there is no such socket')]);
-    await ok(other.slipway('rm', 'far'));
+    await expectSuccess(other.slipway('rm', 'far'));
   });
 
   // The last one: it leaves the host with another key.
   test('a host that shows another key is refused, by ssh and by provision', async () => {
-    await host.must('rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh');
+    await host.runOrThrow('rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh');
     const refused = await user.slipway('ssh', 'web', 'touch /tmp/reached');
     expect(refused.code).toBe(255);
     expect(refused.stderr).toContain('Host key verification failed');
@@ -225,12 +231,12 @@ describeOnBed('commands', () => {
     expect(provisioned.code).toBe(6);
     expect(provisioned.stderr).toContain(`${host.address} showed the host key ssh-ed25519 SHA256:`);
     // The engine is another matter: it proves itself by its certificate.
-    expect((await ok(user.slipway('status', 'web'))).stdout).toContain('showed the host key');
+    expect((await expectSuccess(user.slipway('status', 'web'))).stdout).toContain('showed the host key');
 
-    const key = await host.must('ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub');
+    const key = await host.runOrThrow('ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub');
     const wrong = await user.slipway('provision', 'web', '--generic-host-key', `SHA256:${'A'.repeat(43)}`);
     expect(wrong.code).toBe(6);
-    await ok(user.slipway('provision', 'web', '--generic-host-key', key.split(' ')[1] ?? ''));
+    await expectSuccess(user.slipway('provision', 'web', '--generic-host-key', key.split(' ')[1] ?? ''));
     expect(await value('ssh', 'web', 'echo reached')).toBe('reached\n');
   });
 });

@@ -2,11 +2,11 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { startHost, type BedHost } from '../bed/host.ts';
-import { has } from '../fakes/programs.ts';
-import { loadTools, logins } from './engine.ts';
-import { at, describeOnBed, newUser, ok, type Outcome, type User } from './slipway.ts';
-import { expectNothingLeft, trouble, until } from './trouble.ts';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { hasProgram } from '../fakes/run-program.ts';
+import { loadToolsImage, countLogins } from './host-engine.ts';
+import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
+import { expectNothingLeft, expectFailure, waitUntil } from './assertions.ts';
 
 describeOnBed('connecting', () => {
   let host: BedHost;
@@ -16,17 +16,17 @@ describeOnBed('connecting', () => {
     user.run('ssh', ['-F', join(user.home, '.ssh', 'config'), ...argv]);
 
   beforeAll(async () => {
-    [host, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), newUser()]);
+    [host, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), createUser()]);
     await mkdir(join(user.home, '.ssh'), { mode: 0o700 });
     await writeFile(join(user.home, '.ssh', 'config'), 'Host *\n  SendEnv NOTHING\n', { mode: 0o600 });
-    await ok(user.slipway('create', 'web', ...at(host, 'deploy')));
+    await expectSuccess(user.slipway('create', 'web', ...hostFlags(host, 'deploy')));
     // The same engine, by its URL.
     const tls = ['ca', 'cert', 'key'].flatMap((file) => [
       `--none-tls-${file}`,
       join(user.home, '.slipway', 'machines', 'web', 'tls', `${file}.pem`),
     ]);
-    await ok(user.slipway('create', 'twin', '--none-url', `tcp://${host.address}:2376`, ...tls));
-    await loadTools(user, 'web');
+    await expectSuccess(user.slipway('create', 'twin', '--none-url', `tcp://${host.address}:2376`, ...tls));
+    await loadToolsImage(user, 'web');
   });
   afterAll(async () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
@@ -38,7 +38,7 @@ describeOnBed('connecting', () => {
     ['zsh', ['-f', '-c']],
   ] as const)('docker $(slipway config web) works in %s', async (shell, argv) => {
     const script = "docker $(slipway config web) version --format '{{.Server.Os}}'";
-    expect((await ok(user.run(shell, [...argv, script]))).stdout).toBe('linux\n');
+    expect((await expectSuccess(user.run(shell, [...argv, script]))).stdout).toBe('linux\n');
     // And it is these flags that connect it.
     const wrong = "docker $(slipway config web | grep -v tlscert) version --format '{{.Server.Os}}'";
     expect((await user.run(shell, [...argv, wrong])).code).not.toBe(0);
@@ -46,11 +46,11 @@ describeOnBed('connecting', () => {
 
   test('active names the machine of the shell in which env was taken up', async () => {
     const script = 'eval "$(slipway env twin)"; slipway active; eval "$(slipway env web)"; slipway active';
-    expect((await ok(user.run('bash', ['--norc', '-c', script]))).stdout).toBe('twin\nweb\n');
-    await ok(user.slipway('use', 'web'));
-    expect((await ok(user.slipway('active'))).stdout).toBe('web\n');
-    await ok(user.slipway('use', '--unset'));
-    expect((await trouble(user.slipway('active'))).status).toBe(3);
+    expect((await expectSuccess(user.run('bash', ['--norc', '-c', script]))).stdout).toBe('twin\nweb\n');
+    await expectSuccess(user.slipway('use', 'web'));
+    expect((await expectSuccess(user.slipway('active'))).stdout).toBe('web\n');
+    await expectSuccess(user.slipway('use', '--unset'));
+    expect((await expectFailure(user.slipway('active'))).status).toBe(3);
   });
 
   describe('events', () => {
@@ -61,21 +61,21 @@ describeOnBed('connecting', () => {
       following.process.stdout?.on('data', (text: string) => (out += text));
       following.process.stderr?.on('data', (text: string) => (told += text));
       const started = (name: string): Promise<Outcome> =>
-        ok(user.docker('--context', 'web', 'run', '--rm', '--name', name, 'tools', 'echo', 'hi'));
+        expectSuccess(user.docker('--context', 'web', 'run', '--rm', '--name', name, 'tools', 'echo', 'hi'));
       const seen = (name: string): readonly string[] =>
         out.split('\n').filter((line) => line.includes(`name=${name})`));
       // Which of them is the first to be heard is not known before.
       let count = 0;
-      await until('both are heard', async () => {
+      await waitUntil('both are heard', async () => {
         count += 1;
         await started(`first-${count}`);
         return / web .*first/.test(out) && / twin .*first/.test(out);
       });
-      await host.must('systemctl restart docker');
-      await until('both have noticed', async () => /^web: /m.test(told) && /^twin: /m.test(told));
-      await until('both are back', async () => /^web: it answers/m.test(told) && /^twin: it answers/m.test(told));
+      await host.runOrThrow('systemctl restart docker');
+      await waitUntil('both have noticed', async () => /^web: /m.test(told) && /^twin: /m.test(told));
+      await waitUntil('both are back', async () => /^web: it answers/m.test(told) && /^twin: it answers/m.test(told));
       await started('second');
-      await until('the second is heard by both', async () => seen('second').length >= 2);
+      await waitUntil('the second is heard by both', async () => seen('second').length >= 2);
       following.process.kill('SIGINT');
       const { code, stdout } = await following.ended;
       expect(code).toBe(0);
@@ -85,17 +85,17 @@ describeOnBed('connecting', () => {
     });
 
     test('of a time that is over end by themselves, as the engine wrote them with --json', async () => {
-      const since = await host.must('date +%s.%N');
-      await ok(user.docker('--context', 'web', 'run', '--rm', '--name', 'past', 'tools', 'echo', 'hi'));
-      const end = await host.must('date +%s.%N');
-      const { stdout } = await ok(user.slipway('events', 'web', '--since', since, '--until', end, '--json'));
+      const since = await host.runOrThrow('date +%s.%N');
+      await expectSuccess(user.docker('--context', 'web', 'run', '--rm', '--name', 'past', 'tools', 'echo', 'hi'));
+      const end = await host.runOrThrow('date +%s.%N');
+      const { stdout } = await expectSuccess(user.slipway('events', 'web', '--since', since, '--until', end, '--json'));
       const lines = stdout.trimEnd().split('\n');
       const documents = lines.map((line) => JSON.parse(line) as { machine: string; Action: string });
       expect(new Set(documents.map(({ machine }) => machine))).toEqual(new Set(['web']));
       expect(documents.map(({ Action }) => Action)).toEqual(
         expect.arrayContaining(['create', 'start', 'die', 'destroy']),
       );
-      const theirs = await ok(
+      const theirs = await expectSuccess(
         user.docker('--context', 'web', 'events', '--since', since, '--until', end, '--format', '{{json .}}'),
       );
       // The docker CLI reads them and writes them anew, so what both say is compared.
@@ -108,84 +108,87 @@ describeOnBed('connecting', () => {
     });
 
     test('that no engine understands are refused with the engine’s words', async () => {
-      expect(await trouble(user.slipway('events', '--since', '10', '--until', '5'))).toMatchObject({
+      expect(await expectFailure(user.slipway('events', '--since', '10', '--until', '5'))).toMatchObject({
         status: 2,
         sentence: 'The engine does not understand which events are wanted',
         detail: [expect.stringContaining('cannot be after')],
       });
       // Engines pass over filters that they do not know.
-      const { stderr } = await ok(user.slipway('events', '--filter', 'typ=container', '--until', '0s'));
+      const { stderr } = await expectSuccess(user.slipway('events', '--filter', 'typ=container', '--until', '0s'));
       expect(stderr).toContain('No filter "typ" of docker events is known here');
     });
 
     test('that nobody reads any longer end it', async () => {
       const script = 'slipway events web --since 1h | head -n 1 | wc -l';
       let ended = false;
-      const piped = ok(user.run('bash', ['--norc', '-c', script])).finally(() => {
+      const piped = expectSuccess(user.run('bash', ['--norc', '-c', script])).finally(() => {
         ended = true;
       });
       // As with every pipe, it is what comes next that meets a closed one.
-      await until('it has ended', async () => {
-        await ok(user.docker('--context', 'web', 'run', '--rm', 'tools', 'echo', 'hi'));
+      await waitUntil('it has ended', async () => {
+        await expectSuccess(user.docker('--context', 'web', 'run', '--rm', 'tools', 'echo', 'hi'));
         return ended;
       });
       expect((await piped).stdout.trim()).toBe('1');
     });
   });
 
-  test.skipIf(!has('sshfs') || !existsSync('/dev/fuse'))('a folder of the host is mounted, and let go', async () => {
-    const mountpoint = join(user.home, 'a, mount');
-    await mkdir(mountpoint);
-    await host.must('mkdir -p "/srv/a, b"; echo far >"/srv/a, b/file"; chown -R deploy: /srv');
-    await ok(user.slipway('mount', 'web:/srv/a, b', mountpoint));
-    try {
-      expect(await readFile(join(mountpoint, 'file'), 'utf8')).toBe('far\n');
-      await writeFile(join(mountpoint, 'near'), 'near\n');
-      expect(await host.must('cat "/srv/a, b/near"; stat -c %U "/srv/a, b/near"')).toBe('near\ndeploy');
-      expect((await trouble(user.slipway('mount', 'web:/srv', mountpoint))).sentence).toContain('is not empty');
-      // A connection that breaks is made anew, over the same pinned key.
-      const before = await logins(host);
-      await host.must('pkill -u deploy sshd; echo anew >"/srv/a, b/anew"');
-      await until('it is connected again', async () =>
-        readFile(join(mountpoint, 'anew'), 'utf8').then(
-          (text) => text === 'anew\n',
-          () => false,
-        ),
-      );
-      expect(await logins(host)).toBeGreaterThan(before);
-    } finally {
-      await ok(user.slipway('mount', '-u', mountpoint));
-    }
-    expect(await readdir(mountpoint)).toEqual([]);
-  });
+  test.skipIf(!hasProgram('sshfs') || !existsSync('/dev/fuse'))(
+    'a folder of the host is mounted, and let go',
+    async () => {
+      const mountpoint = join(user.home, 'a, mount');
+      await mkdir(mountpoint);
+      await host.runOrThrow('mkdir -p "/srv/a, b"; echo far >"/srv/a, b/file"; chown -R deploy: /srv');
+      await expectSuccess(user.slipway('mount', 'web:/srv/a, b', mountpoint));
+      try {
+        expect(await readFile(join(mountpoint, 'file'), 'utf8')).toBe('far\n');
+        await writeFile(join(mountpoint, 'near'), 'near\n');
+        expect(await host.runOrThrow('cat "/srv/a, b/near"; stat -c %U "/srv/a, b/near"')).toBe('near\ndeploy');
+        expect((await expectFailure(user.slipway('mount', 'web:/srv', mountpoint))).sentence).toContain('is not empty');
+        // A connection that breaks is made anew, over the same pinned key.
+        const before = await countLogins(host);
+        await host.runOrThrow('pkill -u deploy sshd; echo anew >"/srv/a, b/anew"');
+        await waitUntil('it is connected again', async () =>
+          readFile(join(mountpoint, 'anew'), 'utf8').then(
+            (text) => text === 'anew\n',
+            () => false,
+          ),
+        );
+        expect(await countLogins(host)).toBeGreaterThan(before);
+      } finally {
+        await expectSuccess(user.slipway('mount', '-u', mountpoint));
+      }
+      expect(await readdir(mountpoint)).toEqual([]);
+    },
+  );
 
   test('the profile ssh-config is added and dropped by provision, and there is none before', async () => {
     const config = join(user.home, '.ssh', 'config');
     const theirs = await readFile(config, 'utf8');
     expect(await readdir(join(user.home, '.ssh'))).toEqual(['config']);
-    await ok(user.slipway('provision', 'web', '--profile', 'docker-context', '--profile', 'ssh-config'));
+    await expectSuccess(user.slipway('provision', 'web', '--profile', 'docker-context', '--profile', 'ssh-config'));
     expect(await readFile(config, 'utf8')).toBe(`Include ${join(user.home, '.ssh', 'slipway', '*.conf')}\n${theirs}`);
-    const before = await logins(host);
-    expect((await ok(ssh('web', 'whoami'))).stdout).toBe('deploy\n');
-    expect((await ok(ssh('web', 'hostname'))).stderr).toBe('');
+    const before = await countLogins(host);
+    expect((await expectSuccess(ssh('web', 'whoami'))).stdout).toBe('deploy\n');
+    expect((await expectSuccess(ssh('web', 'hostname'))).stderr).toBe('');
     // Both over one connection.
-    expect((await logins(host)) - before).toBe(1);
-    await ok(ssh('-O', 'exit', 'web'));
+    expect((await countLogins(host)) - before).toBe(1);
+    await expectSuccess(ssh('-O', 'exit', 'web'));
     // Another step of provision leaves it as it is.
-    await ok(user.slipway('provision', 'web', '--engine-label', 'zone=a'));
-    expect((await ok(ssh('web', 'true'))).code).toBe(0);
-    await ok(ssh('-O', 'exit', 'web'));
-    await ok(user.slipway('provision', 'web', '--profile', 'docker-context'));
+    await expectSuccess(user.slipway('provision', 'web', '--engine-label', 'zone=a'));
+    expect((await expectSuccess(ssh('web', 'true'))).code).toBe(0);
+    await expectSuccess(ssh('-O', 'exit', 'web'));
+    await expectSuccess(user.slipway('provision', 'web', '--profile', 'docker-context'));
     expect(await readFile(config, 'utf8')).toBe(theirs);
     expect((await user.slipway('provision', 'web', '--profile', 'nonsense')).code).toBe(2);
   });
 
   test('a Host of the user’s by that name is told before anything is done', async () => {
-    await using other = await newUser();
+    await using other = await createUser();
     await mkdir(join(other.home, '.ssh'), { mode: 0o700 });
     await writeFile(join(other.home, '.ssh', 'config'), 'Host web\n  HostName example.com\n');
-    const refused = await trouble(
-      other.slipway('create', 'web', ...at(host), '--profile', 'docker-context', '--profile', 'ssh-config'),
+    const refused = await expectFailure(
+      other.slipway('create', 'web', ...hostFlags(host), '--profile', 'docker-context', '--profile', 'ssh-config'),
     );
     expect(refused).toMatchObject({ status: 3, sentence: expect.stringContaining('has a Host "web" already') });
     await expectNothingLeft(other);
@@ -194,12 +197,12 @@ describeOnBed('connecting', () => {
 
   // The last one: it leaves the host with another key.
   test('a host that shows another key is refused by the profile, and rm takes all of it away', async () => {
-    await ok(user.slipway('provision', 'web', '--profile', 'docker-context', '--profile', 'ssh-config'));
-    await host.must('rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh');
+    await expectSuccess(user.slipway('provision', 'web', '--profile', 'docker-context', '--profile', 'ssh-config'));
+    await host.runOrThrow('rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh');
     const refused = await ssh('web', 'touch', '/tmp/reached');
     expect([refused.code, refused.stderr]).toEqual([255, expect.stringContaining('Host key verification failed')]);
     expect((await host.exec('test -e /tmp/reached')).code).toBe(1);
-    await ok(user.slipway('rm', 'web', 'twin'));
+    await expectSuccess(user.slipway('rm', 'web', 'twin'));
     await expectNothingLeft(user);
     expect(await readFile(join(user.home, '.ssh', 'config'), 'utf8')).toBe('Host *\n  SendEnv NOTHING\n');
     expect(await readdir(join(user.home, '.ssh'))).toEqual(['config']);

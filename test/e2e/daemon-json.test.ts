@@ -1,9 +1,9 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startHost, type BedHost } from '../bed/host.ts';
-import { engineStarts } from './engine.ts';
-import { at, describeOnBed, newUser, ok, type User } from './slipway.ts';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { countEngineStartAttempts } from './host-engine.ts';
+import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
 
 const path = '/etc/docker/daemon.json';
 
@@ -12,7 +12,7 @@ describeOnBed('a daemon.json that was there before', () => {
   let user: User;
 
   beforeAll(async () => {
-    [host, user] = await Promise.all([startHost({ suite: 'bookworm', engine: true }), newUser()]);
+    [host, user] = await Promise.all([startHost({ suite: 'bookworm', engine: true }), createUser()]);
   });
   afterAll(async () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
@@ -21,7 +21,7 @@ describeOnBed('a daemon.json that was there before', () => {
   async function lay(text: string, mode: string): Promise<void> {
     await writeFile(join(user.home, 'daemon.json'), text);
     await host.copyIn(join(user.home, 'daemon.json'), path);
-    await host.must(`chmod ${mode} ${path}`);
+    await host.runOrThrow(`chmod ${mode} ${path}`);
   }
 
   test.for([
@@ -33,12 +33,12 @@ describeOnBed('a daemon.json that was there before', () => {
   ])('broken at $at is named so and left as it is', async ({ broken, at: place }) => {
     await lay(broken, '640');
     const bytes = `sha256sum ${path}; stat -c '%a %Y %i' ${path}; ls -A /etc/docker /etc/systemd/system/docker.service.d 2>&1 || :`;
-    const before = await host.must(bytes);
-    const refused = await user.slipway('create', 'web', ...at(host));
+    const before = await host.runOrThrow(bytes);
+    const refused = await user.slipway('create', 'web', ...hostFlags(host));
     expect(refused.code).toBe(7);
     expect(refused.stderr).toContain(`${path} on ${host.address} is broken at ${place}`);
-    expect(await host.must(bytes)).toBe(before);
-    expect(await engineStarts(host)).toBe(1);
+    expect(await host.runOrThrow(bytes)).toBe(before);
+    expect(await countEngineStartAttempts(host)).toBe(1);
   });
 
   test('keeps what is not ours, its mode included, and create goes on once it is mended', async () => {
@@ -51,8 +51,8 @@ describeOnBed('a daemon.json that was there before', () => {
     };
     await lay(JSON.stringify(theirs), '600');
     const ours = ['--engine-label', 'ours=2', '--engine-opt', 'log-opt=max-file=3', '--engine-opt', 'dns=192.0.2.54'];
-    await ok(user.slipway('create', 'web', ...at(host), ...ours));
-    expect(JSON.parse(await host.must(`cat ${path}`))).toEqual({
+    await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), ...ours));
+    expect(JSON.parse(await host.runOrThrow(`cat ${path}`))).toEqual({
       ...theirs,
       labels: ['theirs=1', 'ours=2'],
       'log-opts': { 'max-size': '5m', 'max-file': '3' },
@@ -64,16 +64,16 @@ describeOnBed('a daemon.json that was there before', () => {
       tlscert: '/etc/docker/slipway/server-cert.pem',
       tlskey: '/etc/docker/slipway/server-key.pem',
     });
-    expect(await host.must(`stat -c '%a %U:%G' ${path}`)).toBe('600 root:root');
+    expect(await host.runOrThrow(`stat -c '%a %U:%G' ${path}`)).toBe('600 root:root');
     const info = ['info', '--format', '{{.LoggingDriver}} {{len .Labels}}'];
-    expect((await ok(user.docker('--context', 'web', ...info))).stdout.trim()).toBe('json-file 2');
+    expect((await expectSuccess(user.docker('--context', 'web', ...info))).stdout.trim()).toBe('json-file 2');
   });
 
   test('takes what somebody else adds later, and gives back what ours stood in for', async () => {
     const change = `sed -i 's/^{/{ "max-concurrent-downloads": 7,/; s/"ours=2"/"ours=2", "later=3"/' ${path}`;
-    await host.must(`systemctl reset-failed docker.service; ${change} && systemctl restart docker.service`);
-    await ok(user.slipway('provision', 'web', '--engine-label', 'ours=4', '--engine-opt', 'debug=true'));
-    const { labels, debug, ...rest } = JSON.parse(await host.must(`cat ${path}`)) as Record<string, unknown>;
+    await host.runOrThrow(`systemctl reset-failed docker.service; ${change} && systemctl restart docker.service`);
+    await expectSuccess(user.slipway('provision', 'web', '--engine-label', 'ours=4', '--engine-opt', 'debug=true'));
+    const { labels, debug, ...rest } = JSON.parse(await host.runOrThrow(`cat ${path}`)) as Record<string, unknown>;
     expect([labels, debug]).toEqual([['theirs=1', 'later=3', 'ours=4'], true]);
     expect(rest).toMatchObject({
       'max-concurrent-downloads': 7,
@@ -83,15 +83,15 @@ describeOnBed('a daemon.json that was there before', () => {
   });
 
   test('broken after the create: provision names the place and the machine goes on answering', async () => {
-    const good = await host.must(`cat ${path}`);
+    const good = await host.runOrThrow(`cat ${path}`);
     await lay('{ "debug": }\n', '600');
     const refused = await user.slipway('provision', 'web', '--engine-label', 'ours=5');
     expect(refused.code).toBe(7);
     expect(refused.stderr).toContain('is broken at line 1, column 12: value expected');
-    expect(await host.must(`cat ${path}`)).toBe('{ "debug": }');
-    expect((await ok(user.slipway('status', 'web'))).stdout).toContain('running');
+    expect(await host.runOrThrow(`cat ${path}`)).toBe('{ "debug": }');
+    expect((await expectSuccess(user.slipway('status', 'web'))).stdout).toContain('running');
     await lay(good, '600');
-    await ok(user.slipway('provision', 'web'));
-    expect((await ok(user.slipway('status', 'web'))).stdout).not.toContain('Trouble');
+    await expectSuccess(user.slipway('provision', 'web'));
+    expect((await expectSuccess(user.slipway('status', 'web'))).stdout).not.toContain('Trouble');
   });
 });

@@ -1,8 +1,8 @@
 import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { startHost, type BedHost } from '../bed/host.ts';
-import { describeOnBed, newUser, ok, program, type Outcome, type User } from './slipway.ts';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { describeOnBed, createUser, expectSuccess, program, type Outcome, type User } from './test-user.ts';
 
 /** What scripts and CI do with the old tool, done with ours on hosts that boot systemd. */
 describeOnBed('docker-machine', () => {
@@ -19,7 +19,7 @@ describeOnBed('docker-machine', () => {
   ];
 
   beforeAll(async () => {
-    [host, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), newUser()]);
+    [host, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), createUser()]);
     store = join(user.home, '.docker', 'machine');
   });
   afterAll(async () => {
@@ -27,7 +27,7 @@ describeOnBed('docker-machine', () => {
   });
 
   test('create says what it does, line by line on stdout', async () => {
-    const { stdout } = await ok(
+    const { stdout } = await expectSuccess(
       machine('create', ...genericFlags(host), '--engine-label', 'spam=eggs', '--tls-san', 'foo.bar.tld', 'web'),
     );
     const lines = stdout.trimEnd().split('\n');
@@ -87,13 +87,13 @@ describeOnBed('docker-machine', () => {
     expect(await readFile(join(store, 'certs', 'cert.pem'), 'utf8')).toBe(
       await readFile(join(folder, 'cert.pem'), 'utf8'),
     );
-    expect(await host.must('cat /etc/docker/slipway/ca.pem')).toBe(
+    expect(await host.runOrThrow('cat /etc/docker/slipway/ca.pem')).toBe(
       (await readFile(join(store, 'certs', 'ca.pem'), 'utf8')).trim(),
     );
   });
 
   test('docker $(docker-machine config web) works in a shell', async () => {
-    const { stdout } = await ok(machine('config', 'web'));
+    const { stdout } = await expectSuccess(machine('config', 'web'));
     expect(stdout.trimEnd().split('\n')).toEqual([
       '--tlsverify',
       ...['ca', 'cert', 'key'].map(
@@ -101,7 +101,9 @@ describeOnBed('docker-machine', () => {
       ),
       `-H=tcp://${host.address}:2376`,
     ]);
-    const info = await ok(user.run('bash', ['-c', "docker $(docker-machine config web) info --format '{{.Labels}}'"]));
+    const info = await expectSuccess(
+      user.run('bash', ['-c', "docker $(docker-machine config web) info --format '{{.Labels}}'"]),
+    );
     expect(info.stdout).toContain('spam=eggs');
   });
 
@@ -109,7 +111,7 @@ describeOnBed('docker-machine', () => {
     const url = `tcp://${host.address}:2376`;
     const folder = join(store, 'machines', 'web');
     const lines = async (env: Record<string, string>, ...argv: readonly string[]): Promise<readonly string[]> =>
-      (await ok(user.run('docker-machine', ['env', ...argv, 'web'], { env }))).stdout.split('\n');
+      (await expectSuccess(user.run('docker-machine', ['env', ...argv, 'web'], { env }))).stdout.split('\n');
     expect(await lines({})).toEqual([
       'export DOCKER_TLS_VERIFY="1"',
       `export DOCKER_HOST="${url}"`,
@@ -149,9 +151,9 @@ describeOnBed('docker-machine', () => {
   ])('%s takes env up, and gives it back', async (shell, take, undo) => {
     const name = "docker info --format '{{.Name}}'";
     const script = [take, name, 'docker-machine active', undo, 'env'].join('; ');
-    const { stdout } = await ok(user.run(shell, ['-c', script], { env: { SHELL: `/usr/bin/${shell}` } }));
+    const { stdout } = await expectSuccess(user.run(shell, ['-c', script], { env: { SHELL: `/usr/bin/${shell}` } }));
     const [there, active, ...variables] = stdout.split('\n');
-    expect([there, active]).toEqual([await host.must('hostname'), 'web']);
+    expect([there, active]).toEqual([await host.runOrThrow('hostname'), 'web']);
     expect(variables.filter((line) => line.startsWith('DOCKER_'))).toEqual([]);
   });
 
@@ -162,7 +164,7 @@ describeOnBed('docker-machine', () => {
         ['url', 'web'],
         ['status', 'web'],
         ['version', 'web'],
-      ].map((argv) => ok(machine(...argv))),
+      ].map((argv) => expectSuccess(machine(...argv))),
     );
     expect(values.slice(0, 3).map(({ stdout }) => stdout)).toEqual([
       `${host.address}\n`,
@@ -175,32 +177,38 @@ describeOnBed('docker-machine', () => {
 
   test('ls shows it with the version of its engine; so does the docker CLI’s plugin', async () => {
     const row = new RegExp(String.raw`^web +- +generic +Running +tcp://${host.address}:2376 +v\d+\.\S+ *$`, 'm');
-    expect((await ok(machine('ls'))).stdout).toMatch(row);
+    expect((await expectSuccess(machine('ls'))).stdout).toMatch(row);
     const plugins = join(user.home, 'plugins', 'cli-plugins');
     await mkdir(plugins, { recursive: true });
     await symlink(join(dirname(program), 'docker-machine.js'), join(plugins, 'docker-machine'));
     const docker = (...argv: readonly string[]): Promise<Outcome> =>
       user.run('docker', argv, { env: { DOCKER_CONFIG: join(user.home, 'plugins') } });
-    expect((await ok(docker('machine', 'ls'))).stdout).toMatch(row);
-    expect((await ok(docker('--log-level', 'error', 'machine', 'ip', 'web'))).stdout).toBe(`${host.address}\n`);
+    expect((await expectSuccess(docker('machine', 'ls'))).stdout).toMatch(row);
+    expect((await expectSuccess(docker('--log-level', 'error', 'machine', 'ip', 'web'))).stdout).toBe(
+      `${host.address}\n`,
+    );
     expect((await docker('machine', 'ip', 'nowhere')).code).toBe(1);
-    expect((await ok(docker('machine', '--help'))).stdout).toContain('Create and manage machines running Docker');
-    expect((await ok(docker('--help'))).stdout).toMatch(/machine\* +Create and manage machines/);
+    expect((await expectSuccess(docker('machine', '--help'))).stdout).toContain(
+      'Create and manage machines running Docker',
+    );
+    expect((await expectSuccess(docker('--help'))).stdout).toMatch(/machine\* +Create and manage machines/);
   });
 
   test('ssh: a command, its options, its exit status', async () => {
-    expect((await ok(machine('ssh', 'web', 'echo', 'foo'))).stdout).toBe('foo\n');
-    expect((await ok(machine('ssh', 'web', '--', 'ls', '-lah', '/'))).stdout).toMatch(/^total/);
-    expect((await ok(machine('ssh', 'web', '-C', 'echo', 'foo'))).stdout).toBe('foo\n');
-    expect((await ok(machine('--native-ssh', 'ssh', 'web', 'echo foo; echo bar'))).stdout).toBe('foo\nbar\n');
+    expect((await expectSuccess(machine('ssh', 'web', 'echo', 'foo'))).stdout).toBe('foo\n');
+    expect((await expectSuccess(machine('ssh', 'web', '--', 'ls', '-lah', '/'))).stdout).toMatch(/^total/);
+    expect((await expectSuccess(machine('ssh', 'web', '-C', 'echo', 'foo'))).stdout).toBe('foo\n');
+    expect((await expectSuccess(machine('--native-ssh', 'ssh', 'web', 'echo foo; echo bar'))).stdout).toBe(
+      'foo\nbar\n',
+    );
     expect((await machine('ssh', 'web', 'exit 7')).code).toBe(7);
   });
 
   test('scp, both ways', async () => {
     const file = join(user.home, 'foo.txt');
     await writeFile(file, 'A file from here\n');
-    await ok(machine('scp', file, 'web:/tmp/foo.txt'));
-    await ok(machine('scp', '-r', '-q', 'root@web:/tmp/foo.txt', `localhost:${file}.back`));
+    await expectSuccess(machine('scp', file, 'web:/tmp/foo.txt'));
+    await expectSuccess(machine('scp', '-r', '-q', 'root@web:/tmp/foo.txt', `localhost:${file}.back`));
     expect(await readFile(`${file}.back`, 'utf8')).toBe('A file from here\n');
   });
 
@@ -211,19 +219,23 @@ describeOnBed('docker-machine', () => {
       code: 0,
       stdout: 'Regenerate TLS machine certs?  Warning: this is irreversible. (y/n): ',
     });
-    expect((await ok(machine('regenerate-certs', '-f', 'web'))).stdout).toContain('Regenerating TLS certificates\n');
+    expect((await expectSuccess(machine('regenerate-certs', '-f', 'web'))).stdout).toContain(
+      'Regenerating TLS certificates\n',
+    );
     const after = await readFile(join(store, 'machines', 'web', 'server.pem'), 'utf8');
     expect(after).not.toBe(before);
     expect(
-      (await host.must('openssl x509 -in /etc/docker/slipway/server-cert.pem -noout -ext subjectAltName')).toString(),
+      (
+        await host.runOrThrow('openssl x509 -in /etc/docker/slipway/server-cert.pem -noout -ext subjectAltName')
+      ).toString(),
     ).toContain('foo.bar.tld');
-    await ok(user.run('bash', ['-c', 'docker $(docker-machine config web) version']));
+    await expectSuccess(user.run('bash', ['-c', 'docker $(docker-machine config web) version']));
   });
 
   test('provision again, and upgrade, leave it as it is', async () => {
-    await ok(machine('provision', 'web'));
-    await ok(machine('upgrade', 'web'));
-    expect((await ok(machine('status', 'web'))).stdout).toBe('Running\n');
+    await expectSuccess(machine('provision', 'web'));
+    await expectSuccess(machine('upgrade', 'web'));
+    expect((await expectSuccess(machine('status', 'web'))).stdout).toBe('Running\n');
   });
 
   test('what the driver can’t do is said as the old tool says it', async () => {
@@ -231,8 +243,8 @@ describeOnBed('docker-machine', () => {
   });
 
   test('a host that is off is not running', async () => {
-    await host.must('systemctl stop ssh.service ssh.socket docker.service docker.socket 2>/dev/null; true');
-    expect((await ok(machine('status', 'web'))).stdout).toBe('Stopped\n');
+    await host.runOrThrow('systemctl stop ssh.service ssh.socket docker.service docker.socket 2>/dev/null; true');
+    expect((await expectSuccess(machine('status', 'web'))).stdout).toBe('Stopped\n');
     for (const command of ['url', 'env', 'version']) {
       const { code, stderr } = await machine(command, 'web');
       expect({ code, off: stderr.includes('Host is not running') }).toEqual({ code: 1, off: true });
@@ -241,15 +253,15 @@ describeOnBed('docker-machine', () => {
       code: 1,
       stderr: 'Error: Cannot run SSH command: Host "web" is not running\n',
     });
-    await host.must('systemctl start ssh.service docker.service');
+    await host.runOrThrow('systemctl start ssh.service docker.service');
   });
 
   test('rm -y', async () => {
-    const { stdout } = await ok(machine('rm', '-y', 'web'));
+    const { stdout } = await expectSuccess(machine('rm', '-y', 'web'));
     expect(stdout).toBe(
       'About to remove web\nWARNING: This action will delete both local reference and remote instance.\nSuccessfully removed web\n',
     );
-    expect((await ok(machine('ls', '-q'))).stdout).toBe('');
+    expect((await expectSuccess(machine('ls', '-q'))).stdout).toBe('');
   });
 
   describe('as GitLab Runner calls it', () => {
@@ -288,12 +300,12 @@ describeOnBed('docker-machine', () => {
     test('what it asks of each before a job', async () => {
       for (const [at, name] of names.entries()) {
         const { address = '' } = crowd[at] ?? {};
-        expect((await ok(runner('inspect', name))).stderr).toBe('');
-        await ok(runner('config', name));
-        expect((await ok(runner('url', name))).stdout).toBe(`tcp://${address}:2376\n`);
-        expect((await ok(runner('ip', name))).stdout).toBe(`${address}\n`);
-        expect((await ok(runner('status', name))).stdout).toBe('Running\n');
-        const { stdout } = await ok(runner('inspect', name, '-f', '{{.HostOptions.AuthOptions.StorePath}}'));
+        expect((await expectSuccess(runner('inspect', name))).stderr).toBe('');
+        await expectSuccess(runner('config', name));
+        expect((await expectSuccess(runner('url', name))).stdout).toBe(`tcp://${address}:2376\n`);
+        expect((await expectSuccess(runner('ip', name))).stdout).toBe(`${address}\n`);
+        expect((await expectSuccess(runner('status', name))).stdout).toBe('Running\n');
+        const { stdout } = await expectSuccess(runner('inspect', name, '-f', '{{.HostOptions.AuthOptions.StorePath}}'));
         const files = await Promise.all(
           ['ca', 'cert', 'key'].map((file) => readFile(join(stdout.trim(), `${file}.pem`), 'utf8')),
         );
@@ -303,9 +315,9 @@ describeOnBed('docker-machine', () => {
 
     test('provision, stop that fails, rm twice', async () => {
       const [name = ''] = names;
-      await ok(runner('provision', name));
+      await expectSuccess(runner('provision', name));
       expect((await runner('stop', name)).code).toBe(1);
-      await ok(runner('rm', '-y', name));
+      await expectSuccess(runner('rm', '-y', name));
       const { code, stderr } = await runner('rm', '-y', name);
       expect({ code, stderr }).toEqual({
         code: 1,
@@ -327,7 +339,7 @@ describeOnBed('docker-machine', () => {
       expect(stderr).toMatch(/^Error creating machine: /);
       // It looks for this file, and removes what has one.
       await readFile(join(store, 'machines', 'lost', 'config.json'), 'utf8');
-      await ok(runner('rm', '-y', 'lost'));
+      await expectSuccess(runner('rm', '-y', 'lost'));
     });
   });
 });

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { describeOnBed, newUser, ok, type Outcome, type User } from './slipway.ts';
+import { describeOnBed, createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
 
 describeOnBed('docker machine', () => {
   let user: User;
@@ -11,7 +11,7 @@ describeOnBed('docker machine', () => {
     user.run(program, argv, { env: { DOCKER_CONFIG: settings } });
 
   beforeAll(async () => {
-    user = await newUser();
+    user = await createUser();
     settings = join(user.home, 'settings');
   });
   afterAll(async () => user[Symbol.asyncDispose]());
@@ -19,16 +19,18 @@ describeOnBed('docker machine', () => {
   test('is no command of the docker CLI before doctor --fix --yes, and one from then on', async () => {
     const before = await asUser('docker', 'machine', 'version');
     expect(before.code).not.toBe(0);
-    await ok(asUser('slipway', 'doctor', '--fix', '--yes'));
-    const { stdout } = await ok(asUser('docker', 'machine', 'version'));
-    expect(stdout).toBe((await ok(asUser('docker-machine', 'version'))).stdout);
-    expect((await ok(asUser('docker', '--help'))).stdout).toMatch(/^ +machine\* +Create and manage machines/m);
+    await expectSuccess(asUser('slipway', 'doctor', '--fix', '--yes'));
+    const { stdout } = await expectSuccess(asUser('docker', 'machine', 'version'));
+    expect(stdout).toBe((await expectSuccess(asUser('docker-machine', 'version'))).stdout);
+    expect((await expectSuccess(asUser('docker', '--help'))).stdout).toMatch(
+      /^ +machine\* +Create and manage machines/m,
+    );
   });
 
   test('takes the flags of docker-machine, and is gone with the link', async () => {
-    await ok(asUser('docker', 'machine', 'create', '-d', 'none', '--url', 'tcp://192.0.2.1:2376', 'far'));
-    expect((await ok(asUser('docker', 'machine', 'ls', '-q'))).stdout).toBe('far\n');
-    await ok(asUser('rm', join(settings, 'cli-plugins', 'docker-machine')));
+    await expectSuccess(asUser('docker', 'machine', 'create', '-d', 'none', '--url', 'tcp://192.0.2.1:2376', 'far'));
+    expect((await expectSuccess(asUser('docker', 'machine', 'ls', '-q'))).stdout).toBe('far\n');
+    await expectSuccess(asUser('rm', join(settings, 'cli-plugins', 'docker-machine')));
     expect((await asUser('docker', 'machine', 'ls')).code).not.toBe(0);
   });
 });

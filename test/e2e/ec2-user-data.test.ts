@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { userData } from '../../src/drivers/ec2/user-data.ts';
-import { startHost, type BedHost } from '../bed/host.ts';
-import { describeOnBed } from './slipway.ts';
+import { buildUserData } from '../../src/drivers/ec2/user-data.ts';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { describeOnBed } from './test-user.ts';
 
 /** A datasource of our own, and the container's network left as it is. */
 const SETTINGS = 'datasource_list: [NoCloud]\nnetwork: {config: disabled}\nwarnings: {dsid_missing_source: "off"}\n';
@@ -68,34 +68,37 @@ describeOnBed('what an EC2 instance is given, read by cloud-init itself', () => 
 
   beforeAll(async () => {
     host = await startHost({ suite: 'trixie' });
-    await host.must(
+    await host.runOrThrow(
       'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends cloud-init',
     );
-    await host.must('mkdir -p /etc/cloud/cloud.cfg.d /var/lib/cloud/seed/nocloud');
+    await host.runOrThrow('mkdir -p /etc/cloud/cloud.cfg.d /var/lib/cloud/seed/nocloud');
     await host.exec('cat > /etc/cloud/cloud.cfg.d/99_test.cfg', { stdin: SETTINGS });
-    await host.must('ssh-keygen -q -t ed25519 -N "" -C "" -f /root/birth');
-    key = { private: await host.must('cat /root/birth'), public: await host.must('cut -d" " -f1,2 /root/birth.pub') };
+    await host.runOrThrow('ssh-keygen -q -t ed25519 -N "" -C "" -f /root/birth');
+    key = {
+      private: await host.runOrThrow('cat /root/birth'),
+      public: await host.runOrThrow('cut -d" " -f1,2 /root/birth.pub'),
+    };
   });
   afterAll(async () => host[Symbol.asyncDispose]());
 
   test.each(CASES.map((one) => [one.what, one] as const))(
     'with %s: our host key is laid, and our key logs in',
     async (_, { given, check }) => {
-      await host.must(
+      await host.runOrThrow(
         'cloud-init clean --logs; userdel --remove --force debian 2>/dev/null; userdel --remove --force bob 2>/dev/null; rm -f /run/theirs /run/written; mkdir -p /var/lib/cloud/seed/nocloud; echo "instance-id: i-$(date +%N)" > /var/lib/cloud/seed/nocloud/meta-data',
       );
       await host.exec('cat > /var/lib/cloud/seed/nocloud/user-data', {
-        stdin: userData({ hostKey: key, authorizedKey: OURS }, given),
+        stdin: buildUserData({ hostKey: key, authorizedKey: OURS }, given),
       });
       for (const stage of STAGES) await host.exec(`cloud-init ${stage}`);
-      expect(await host.must('cat /etc/ssh/ssh_host_ed25519_key')).toBe(key.private);
-      expect(await host.must('stat -c "%a %U" /etc/ssh/ssh_host_ed25519_key')).toBe('600 root');
-      expect(await host.must('cut -d" " -f1,2 /etc/ssh/ssh_host_ed25519_key.pub')).toBe(key.public);
+      expect(await host.runOrThrow('cat /etc/ssh/ssh_host_ed25519_key')).toBe(key.private);
+      expect(await host.runOrThrow('stat -c "%a %U" /etc/ssh/ssh_host_ed25519_key')).toBe('600 root');
+      expect(await host.runOrThrow('cut -d" " -f1,2 /etc/ssh/ssh_host_ed25519_key.pub')).toBe(key.public);
       // No other key that the SSH server would show instead of it.
-      expect(await host.must('ls /etc/ssh/ssh_host_*_key')).toBe('/etc/ssh/ssh_host_ed25519_key');
-      expect(await host.must('cat /home/debian/.ssh/authorized_keys')).toContain(OURS);
+      expect(await host.runOrThrow('ls /etc/ssh/ssh_host_*_key')).toBe('/etc/ssh/ssh_host_ed25519_key');
+      expect(await host.runOrThrow('cat /home/debian/.ssh/authorized_keys')).toContain(OURS);
       expect(await host.exec(check)).toMatchObject({ code: 0 });
-      expect(await host.must('grep -h -E "WARNING|ERROR" /var/log/cloud-init.log || true')).toBe('');
+      expect(await host.runOrThrow('grep -h -E "WARNING|ERROR" /var/log/cloud-init.log || true')).toBe('');
     },
   );
 });

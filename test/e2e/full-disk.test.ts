@@ -3,29 +3,29 @@ import { mkdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
-import { startHost } from '../bed/host.ts';
-import { at, describeOnBed, newUser, ok } from './slipway.ts';
-import { trouble } from './trouble.ts';
+import { startHost } from '../bed/bed-host.ts';
+import { hostFlags, describeOnBed, createUser, expectSuccess } from './test-user.ts';
+import { expectFailure } from './assertions.ts';
 
-const run = promisify(execFile);
-const PAGE = 4096;
+const execFileAsync = promisify(execFile);
+const PAGE_BYTES = 4096;
 
 /** A disk of a quarter of a megabyte that can be filled up to the last pages. */
-async function smallDisk(folder: string) {
+async function mountSmallDisk(folder: string) {
   await mkdir(folder);
-  await run('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', folder]);
+  await execFileAsync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', folder]);
   const ballast = join(folder, 'ballast');
   return {
     async fillUpTo(pagesLeft: number): Promise<void> {
       await rm(ballast, { force: true });
       const { bavail, bsize } = await statfs(folder);
-      await writeFile(ballast, Buffer.alloc(bavail * bsize - pagesLeft * PAGE));
+      await writeFile(ballast, Buffer.alloc(bavail * bsize - pagesLeft * PAGE_BYTES));
     },
     async free(): Promise<void> {
       await rm(ballast, { force: true });
     },
     async [Symbol.asyncDispose](): Promise<void> {
-      await run('umount', [folder]);
+      await execFileAsync('umount', [folder]);
     },
   };
 }
@@ -33,47 +33,52 @@ async function smallDisk(folder: string) {
 describeOnBed('the user’s own disk', () => {
   test('at whatever file it runs full, that is said, nothing is lost, and the next run with room finishes', async () => {
     await using host = await startHost({ suite: 'bookworm', engine: true });
-    await using user = await newUser();
+    await using user = await createUser();
     const folder = join(user.home, 'disk');
-    await using disk = await smallDisk(folder);
+    await using disk = await mountSmallDisk(folder);
     const env = { SLIPWAY_HOME: join(folder, 'slipway'), DOCKER_CONFIG: join(folder, 'docker') };
     const slipway = (...argv: readonly string[]) => user.slipwayWith({ env }, ...argv);
     const docker = (...argv: readonly string[]) => user.run('docker', argv, { env });
 
-    await ok(slipway('create', 'first', ...at(host), '--engine-label', 'round=0'));
-    const { stdout: record } = await ok(slipway('inspect', 'first'));
+    await expectSuccess(slipway('create', 'first', ...hostFlags(host), '--engine-label', 'round=0'));
+    const { stdout: record } = await expectSuccess(slipway('inspect', 'first'));
 
     await disk.fillUpTo(0);
-    const changed = await trouble(slipway('provision', 'first', '--engine-label', 'round=1'));
+    const changed = await expectFailure(slipway('provision', 'first', '--engine-label', 'round=1'));
     expect(changed.status).toBe(10);
     expect(changed.sentence).toContain('could not be written: the disk is full');
     expect(changed.hint).toBe('Nothing was lost: mend that, then run the same command again');
-    expect((await ok(slipway('inspect', 'first'))).stdout).toBe(record);
-    expect(JSON.parse((await ok(slipway('ls', '--json'))).stdout)).toMatchObject([{ name: 'first', state: 'running' }]);
-    expect((await trouble(slipway('rm', 'first'))).status).toBe(10);
-    await ok(docker('--context', 'first', 'version'));
+    expect((await expectSuccess(slipway('inspect', 'first'))).stdout).toBe(record);
+    expect(JSON.parse((await expectSuccess(slipway('ls', '--json'))).stdout)).toMatchObject([
+      { name: 'first', state: 'running' },
+    ]);
+    expect((await expectFailure(slipway('rm', 'first'))).status).toBe(10);
+    await expectSuccess(docker('--context', 'first', 'version'));
 
     // One page more each time, until all of a machine's files have room.
     const stopped = new Set<string>();
     for (let pagesLeft = 0; ; pagesLeft += 1) {
       expect(pagesLeft).toBeLessThan(40);
       await disk.fillUpTo(pagesLeft);
-      const outcome = await slipway('create', 'second', ...at(host));
+      const outcome = await slipway('create', 'second', ...hostFlags(host));
       if (outcome.code === 0) break;
-      const full = await trouble(outcome);
+      const full = await expectFailure(outcome);
       expect(full.status).toBe(10);
-      const rows = JSON.parse((await ok(slipway('ls', '--json'))).stdout) as readonly { name: string; state: string }[];
+      const rows = JSON.parse((await expectSuccess(slipway('ls', '--json'))).stdout) as readonly {
+        name: string;
+        state: string;
+      }[];
       expect(rows.map(({ state }) => state)).not.toContain('broken');
-      expect((await ok(slipway('inspect', 'first'))).stdout).toBe(record);
+      expect((await expectSuccess(slipway('inspect', 'first'))).stdout).toBe(record);
       await disk.free();
       const recorded = rows.some(({ name }) => name === 'second');
       const file = full.sentence.replace(/ could not be written.*/, '').replace(/.*\//, '');
       if (!stopped.has(file)) {
         stopped.add(file);
-        await ok(slipway('create', 'second', ...(recorded ? [] : at(host))));
-        await ok(docker('--context', 'second', 'version'));
-        await ok(slipway('rm', 'second'));
-      } else if (recorded) await ok(slipway('rm', 'second'));
+        await expectSuccess(slipway('create', 'second', ...(recorded ? [] : hostFlags(host))));
+        await expectSuccess(docker('--context', 'second', 'version'));
+        await expectSuccess(slipway('rm', 'second'));
+      } else if (recorded) await expectSuccess(slipway('rm', 'second'));
     }
     // It did run full at files of every kind: the record, the keys and the docker context.
     expect([...stopped]).toEqual(expect.arrayContaining(['machine.json', 'meta.json']));

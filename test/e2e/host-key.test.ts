@@ -1,16 +1,16 @@
 import { readFile } from 'node:fs/promises';
 import { createTar } from 'nanotar';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { planHostKey } from '../../src/provision/plan.ts';
-import { newKeyPair } from '../../src/ssh/connection.ts';
-import { startHost, type BedHost } from '../bed/host.ts';
-import { describeOnBed, newUser, type User } from './slipway.ts';
+import { planHostKeyReplacement } from '../../src/provision/plan.ts';
+import { generateKeyPair } from '../../src/ssh/connection.ts';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { describeOnBed, createUser, type User } from './test-user.ts';
 
 describeOnBed('the lasting host key', () => {
   let host: BedHost;
   let user: User;
   beforeAll(async () => {
-    [host, user] = await Promise.all([startHost({ suite: 'trixie' }), newUser()]);
+    [host, user] = await Promise.all([startHost({ suite: 'trixie' }), createUser()]);
   });
   afterAll(async () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
@@ -20,8 +20,8 @@ describeOnBed('the lasting host key', () => {
 
   test('is shown to the next connection, whole, and put there again without harm', async () => {
     const before = await shown();
-    const pair = newKeyPair('web');
-    const { files } = planHostKey(pair);
+    const pair = generateKeyPair('web');
+    const { files } = planHostKeyReplacement(pair);
     const archive = createTar([
       { name: 'script', data: await readFile(new URL('../../templates/host-key.sh', import.meta.url), 'utf8') },
       { name: 'files/' },
@@ -35,10 +35,10 @@ describeOnBed('the lasting host key', () => {
     expect(await lay()).toBe(0);
     await expect.poll(shown, { timeout: 10_000 }).toBe(pair.public.split(' ').slice(0, 2).join(' '));
     expect(await shown()).not.toBe(before);
-    expect(await host.must('stat -c %a:%U /etc/ssh/ssh_host_ed25519_key /etc/ssh/ssh_host_ed25519_key.pub')).toBe(
+    expect(await host.runOrThrow('stat -c %a:%U /etc/ssh/ssh_host_ed25519_key /etc/ssh/ssh_host_ed25519_key.pub')).toBe(
       '600:root\n644:root',
     );
     expect(await lay()).toBe(0);
-    expect(await host.must('systemctl is-active ssh')).toBe('active');
+    expect(await host.runOrThrow('systemctl is-active ssh')).toBe('active');
   });
 });

@@ -2,22 +2,22 @@ import { access, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promise
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { renewCertificates } from '../../src/provision/certificates.ts';
-import { startHost, type BedHost } from '../bed/host.ts';
-import { engineStarts, snapshot } from './engine.ts';
-import { provisionedByOldTool } from './old-tool.ts';
-import { at, describeOnBed, newUser, ok, type User } from './slipway.ts';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { countEngineStartAttempts, snapshotFiles } from './host-engine.ts';
+import { provisionAsDockerMachine } from './docker-machine-host.ts';
+import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
 
-const isThere = async (path: string): Promise<boolean> =>
+const isPresent = async (path: string): Promise<boolean> =>
   access(path).then(
     () => true,
     () => false,
   );
 
 /** A container of nothing but the host's own programs. */
-async function container(host: BedHost): Promise<string> {
-  await host.must('mkdir -p /tmp/empty && tar -cf - -C /tmp/empty . | docker import - empty >/dev/null');
+async function startContainer(host: BedHost): Promise<string> {
+  await host.runOrThrow('mkdir -p /tmp/empty && tar -cf - -C /tmp/empty . | docker import - empty >/dev/null');
   const binds = ['/bin', '/lib', '/lib64', '/usr'].map((path) => `-v ${path}:${path}:ro`).join(' ');
-  return await host.must(`docker run -d --name web --restart always ${binds} empty /bin/sleep infinity`);
+  return await host.runOrThrow(`docker run -d --name web --restart always ${binds} empty /bin/sleep infinity`);
 }
 
 describeOnBed('a machine of the old tool', () => {
@@ -28,9 +28,9 @@ describeOnBed('a machine of the old tool', () => {
   const store = (...path: readonly string[]): string => join(user.home, '.slipway', 'machines', 'old', ...path);
 
   beforeAll(async () => {
-    [host, user] = await Promise.all([startHost({ suite: 'bookworm', engine: true }), newUser()]);
+    [host, user] = await Promise.all([startHost({ suite: 'bookworm', engine: true }), createUser()]);
     old = join(user.home, '.docker', 'machine');
-    await provisionedByOldTool(host, 'old', old);
+    await provisionAsDockerMachine(host, 'old', old);
     await mkdir(join(old, 'machines', 'box'));
     const Driver = { IPAddress: '192.168.99.100', SSHPort: 53507 };
     await writeFile(
@@ -39,30 +39,33 @@ describeOnBed('a machine of the old tool', () => {
     );
     await mkdir(join(old, 'machines', 'torn'));
     await writeFile(join(old, 'machines', 'torn', 'config.json'), '{');
-    id = await container(host);
+    id = await startContainer(host);
   });
   afterAll(async () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
   test('is listed, with what can’t be taken over and why', async () => {
-    const rows = JSON.parse((await ok(user.slipway('import', '--json'))).stdout) as { name: string; trouble: string }[];
+    const rows = JSON.parse((await expectSuccess(user.slipway('import', '--json'))).stdout) as {
+      name: string;
+      trouble: string;
+    }[];
     expect(rows.map(({ name, trouble }) => [name, trouble.split('(')[0]?.trim()])).toEqual([
       ['box', '"box" was made by the driver virtualbox, which Slipway does not have'],
       ['old', ''],
       ['torn', 'The record of "torn" can\'t be used: it is not JSON'],
     ]);
-    expect((await ok(user.slipway('import'))).stdout).toMatch(/old +generic +[\d.]+ +yes/);
-    expect(await isThere(store())).toBe(false);
+    expect((await expectSuccess(user.slipway('import'))).stdout).toMatch(/old +generic +[\d.]+ +yes/);
+    expect(await isPresent(store())).toBe(false);
   });
 
   test('is refused, and nothing is written, where that can’t work', async () => {
     for (const name of ['box', 'torn', 'nobody']) {
       const refused = await user.slipway('import', name);
-      expect([refused.code > 0, await isThere(join(user.home, '.slipway', 'machines', name, 'machine.json'))]).toEqual([
-        true,
-        false,
-      ]);
+      expect([
+        refused.code > 0,
+        await isPresent(join(user.home, '.slipway', 'machines', name, 'machine.json')),
+      ]).toEqual([true, false]);
     }
   });
 
@@ -72,16 +75,16 @@ describeOnBed('a machine of the old tool', () => {
     await writeFile(config, text.replace('"SSHPort": 22', '"SSHPort": 23'));
     const refused = await user.slipway('import', 'old');
     expect(refused.code).toBe(6);
-    expect(await isThere(store('machine.json'))).toBe(false);
+    expect(await isPresent(store('machine.json'))).toBe(false);
     await writeFile(config, text);
   });
 
   test('is taken over with its certificates and keys; its host is not changed', async () => {
-    const before = await snapshot(host, '/etc/docker', '/etc/systemd/system');
-    const done = await ok(user.slipway('import', 'old', '--keep'));
+    const before = await snapshotFiles(host, '/etc/docker', '/etc/systemd/system');
+    const done = await expectSuccess(user.slipway('import', 'old', '--keep'));
     expect(done.stderr).toMatch(/Host key of .*first seen.*SHA256:/);
-    expect(await snapshot(host, '/etc/docker', '/etc/systemd/system')).toEqual(before);
-    expect(await engineStarts(host)).toBe(2);
+    expect(await snapshotFiles(host, '/etc/docker', '/etc/systemd/system')).toEqual(before);
+    expect(await countEngineStartAttempts(host)).toBe(2);
     const there = join(old, 'machines', 'old');
     const pairs = [
       ['ca.pem', store('tls', 'ca.pem')],
@@ -95,27 +98,27 @@ describeOnBed('a machine of the old tool', () => {
       expect(await readFile(to, 'utf8'), to).toBe(await readFile(join(there, from), 'utf8'));
     const record = await readFile(store('machine.json'), 'utf8');
     expect(record).not.toMatch(/hunter2|\.docker\/machine/);
-    expect((await ok(user.docker('--context', 'old', 'ps', '-q', '--no-trunc'))).stdout.trim()).toBe(id);
+    expect((await expectSuccess(user.docker('--context', 'old', 'ps', '-q', '--no-trunc'))).stdout.trim()).toBe(id);
   });
 
   test('goes from the old store once it is here, also by the command that goes on', async () => {
-    await ok(user.slipway('import', '--all'));
+    await expectSuccess(user.slipway('import', '--all'));
     expect((await readdir(join(old, 'machines'))).toSorted()).toEqual(['box', 'torn']);
-    expect((await ok(user.slipway('ssh', 'old', 'hostname'))).stdout.trim()).not.toBe('');
+    expect((await expectSuccess(user.slipway('ssh', 'old', 'hostname'))).stdout.trim()).not.toBe('');
   });
 
   test('is provisioned then: the old drop-in gives way, one restart, the same CA, and its container runs', async () => {
     const ca = await readFile(store('tls', 'ca.pem'), 'utf8');
-    const starts = await engineStarts(host);
-    await ok(user.slipway('provision', 'old'));
-    expect(await engineStarts(host)).toBe(starts + 1);
+    const starts = await countEngineStartAttempts(host);
+    await expectSuccess(user.slipway('provision', 'old'));
+    expect(await countEngineStartAttempts(host)).toBe(starts + 1);
     expect(await readFile(store('tls', 'ca.pem'), 'utf8')).toBe(ca);
-    expect((await ok(user.docker('--context', 'old', 'ps', '-q', '--no-trunc'))).stdout.trim()).toBe(id);
-    const environment = await host.must(
+    expect((await expectSuccess(user.docker('--context', 'old', 'ps', '-q', '--no-trunc'))).stdout.trim()).toBe(id);
+    const environment = await host.runOrThrow(
       "tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value docker.service)/environ",
     );
     expect(environment).toContain('HTTPS_PROXY=http://me:hunter2@proxy.invalid:3128');
-    const dry = await ok(user.slipway('provision', 'old', '--dry-run', '--json'));
+    const dry = await expectSuccess(user.slipway('provision', 'old', '--dry-run', '--json'));
     expect(JSON.parse(dry.stdout)).toMatchObject({ steps: [] });
   });
 });
@@ -123,9 +126,9 @@ describeOnBed('a machine of the old tool', () => {
 describeOnBed('a machine of the old tool whose certificates have expired', () => {
   test('is taken over since its host lets us in, and is mended by what it says', async () => {
     await using host = await startHost({ suite: 'bookworm', engine: true });
-    await using user = await newUser();
+    await using user = await createUser();
     const old = join(user.home, 'elsewhere');
-    await provisionedByOldTool(host, 'old', old);
+    await provisionAsDockerMachine(host, 'old', old);
     // As they are after three years.
     const then = new Date(Date.now() - 4000 * 24 * 60 * 60 * 1000);
     const { ca, caKey, server, client } = await renewCertificates(
@@ -138,38 +141,38 @@ describeOnBed('a machine of the old tool whose certificates have expired', () =>
     await writeFile(join(old, 'certs', 'ca-key.pem'), caKey);
     for (const name of ['ca', 'server', 'server-key'])
       await host.copyIn(join(old, 'machines', 'old', `${name}.pem`), `/etc/docker/${name}.pem`);
-    await host.must('systemctl restart docker.service');
-    const done = await ok(user.slipway('import', 'old', '--from', old));
+    await host.runOrThrow('systemctl restart docker.service');
+    const done = await expectSuccess(user.slipway('import', 'old', '--from', old));
     expect(done.stdout).toMatch(/certificates have expired; .*slipway provision old/);
-    expect(await isThere(join(old, 'machines', 'old'))).toBe(false);
-    await ok(user.slipway('provision', 'old'));
-    await ok(user.docker('--context', 'old', 'version'));
+    expect(await isPresent(join(old, 'machines', 'old'))).toBe(false);
+    await expectSuccess(user.slipway('provision', 'old'));
+    await expectSuccess(user.docker('--context', 'old', 'version'));
   });
 });
 
 describeOnBed('a machine of the drop-in', () => {
   test('moves with its keys, and the name that it takes here has to be free', async () => {
     await using host = await startHost({ suite: 'trixie', engine: true });
-    await using user = await newUser();
+    await using user = await createUser();
     const machine = (...argv: readonly string[]) =>
       user.run(process.execPath, [join(user.home, 'bin', 'docker-machine'), ...argv]);
     const flags = ['--generic-ip-address', host.address, '--generic-ssh-key', host.keyFile];
-    await ok(machine('create', '--driver', 'generic', ...flags, 'web'));
-    await ok(user.slipway('create', 'web', ...at(host), '--profile', 'ssh-config'));
+    await expectSuccess(machine('create', '--driver', 'generic', ...flags, 'web'));
+    await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), '--profile', 'ssh-config'));
     const refused = await user.slipway('import', 'web');
     expect([refused.code, refused.stderr]).toEqual([
       3,
       expect.stringContaining('There is a machine named "web" here already'),
     ]);
-    await ok(user.slipway('rm', 'web'));
+    await expectSuccess(user.slipway('rm', 'web'));
     await rm(join(user.home, '.slipway', 'machines'), { recursive: true, force: true });
-    await ok(machine('provision', 'web'));
-    const starts = await engineStarts(host);
-    await ok(user.slipway('import', 'web'));
-    expect(await engineStarts(host)).toBe(starts);
-    expect((await ok(machine('ls', '-q'))).stdout.trim()).toBe('');
-    await ok(user.docker('--context', 'web', 'version'));
-    const dry = await ok(user.slipway('provision', 'web', '--dry-run', '--json'));
+    await expectSuccess(machine('provision', 'web'));
+    const starts = await countEngineStartAttempts(host);
+    await expectSuccess(user.slipway('import', 'web'));
+    expect(await countEngineStartAttempts(host)).toBe(starts);
+    expect((await expectSuccess(machine('ls', '-q'))).stdout.trim()).toBe('');
+    await expectSuccess(user.docker('--context', 'web', 'version'));
+    const dry = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--json'));
     expect(JSON.parse(dry.stdout)).toMatchObject({ steps: [] });
   });
 });

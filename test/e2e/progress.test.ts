@@ -1,16 +1,16 @@
 import { readFile } from 'node:fs/promises';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { describe, expect, inject, test } from 'vitest';
-import { startHost, type BedHost } from '../bed/host.ts';
-import { at, newUser, ok, type User } from './slipway.ts';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { hostFlags, createUser, expectSuccess, type User } from './test-user.ts';
 import { hasTmux, openTerminal, type Terminal } from './terminal.ts';
 
-const canRun = inject('bedReason') === undefined && hasTmux;
+const canRunAtTerminal = inject('bedReason') === undefined && hasTmux;
 const WIDE = { columns: 100, rows: 30 };
 const SPINNER = /[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]/;
 
 /** The host's apt-get installs nothing: it says so many lines, with all that may move a cursor, and ends like this. */
-async function sayInstead(host: BedHost, lines: number, status: number): Promise<void> {
+async function replaceAptGet(host: BedHost, lines: number, status: number): Promise<void> {
   const script = [
     '#!/bin/sh',
     'case $* in *check | *update) exit 0 ;; esac',
@@ -25,25 +25,25 @@ async function sayInstead(host: BedHost, lines: number, status: number): Promise
 }
 
 const createCommand = (name: string, host: BedHost, ...more: readonly string[]): string =>
-  ['slipway', 'create', name, ...at(host), ...more].join(' ');
+  ['slipway', 'create', name, ...hostFlags(host), ...more].join(' ');
 
 /** Until the prompt is back: all that was shown since the command. */
-async function finished(terminal: Terminal): Promise<string> {
-  await terminal.shows(/^status \d/m);
-  return (await terminal.history()).trimEnd();
+async function waitForCommandEnd(terminal: Terminal): Promise<string> {
+  await terminal.waitFor(/^status \d/m);
+  return (await terminal.readHistory()).trimEnd();
 }
 
 const linesOf = (text: string): readonly string[] => text.split('\n').map((line) => line.trimEnd());
 
-describe.skipIf(!canRun)('a command with steps, at a terminal', () => {
+describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => {
   test('shows the step at work with its time, then each with the time that it took, and gives the cursor back', async () => {
-    await using user = await newUser();
+    await using user = await createUser();
     await using host = await startHost({ suite: 'trixie', engine: true });
     await using terminal = await openTerminal(user, WIDE);
-    await terminal.enter(`${createCommand('web', host)}; echo "status $?"`);
-    await terminal.shows(SPINNER);
+    await terminal.typeLine(`${createCommand('web', host)}; echo "status $?"`);
+    await terminal.waitFor(SPINNER);
     await expect.poll(() => terminal.hasCursor()).toBe(false);
-    const shown = await finished(terminal);
+    const shown = await waitForCommandEnd(terminal);
     expect(await terminal.hasCursor()).toBe(true);
     expect(shown).not.toMatch(SPINNER);
     const steps = linesOf(shown).filter((line) => line.startsWith('✔'));
@@ -59,18 +59,18 @@ describe.skipIf(!canRun)('a command with steps, at a terminal', () => {
   });
 
   test('that fails shows the step, the host’s own last lines once, what happened and what to type next', async () => {
-    await using user = await newUser();
+    await using user = await createUser();
     await using host = await startHost({ suite: 'trixie' });
-    await sayInstead(host, 30, 100);
+    await replaceAptGet(host, 30, 100);
     await using terminal = await openTerminal(user, WIDE);
-    await terminal.enter(`${createCommand('web', host, '--engine-source', 'distro')}; echo "status $?"`);
-    const during = linesOf(await terminal.shows(/^ {4}Get:\d/m));
+    await terminal.typeLine(`${createCommand('web', host, '--engine-source', 'distro')}; echo "status $?"`);
+    const during = linesOf(await terminal.waitFor(/^ {4}Get:\d/m));
     // What the host sends to move the cursor, colour and clear is gone, and the line is cut where the terminal ends.
     expect(during.find((line) => line.startsWith('    Get:'))).toMatch(
       /^ {4}Get:\d+ http:\/\/mirror\.example trixie\/main docker\.io a line that is longer.{1,50}…$/,
     );
     expect(during.some((line) => line.startsWith('✔ Look at the host'))).toBe(true);
-    const shown = await finished(terminal);
+    const shown = await waitForCommandEnd(terminal);
     const lines = linesOf(shown);
     const failed = lines.findIndex((line) => /^✖ Install the engine \(.*\) {2}failed after \d+\.\d s$/.test(line));
     const sentence = lines.findIndex((line) => line.startsWith('✗ '));
@@ -83,11 +83,11 @@ describe.skipIf(!canRun)('a command with steps, at a terminal', () => {
   });
 
   test('in twenty columns is cut while it runs and whole when it is over', async () => {
-    await using user = await newUser();
+    await using user = await createUser();
     await using host = await startHost({ suite: 'trixie', engine: true });
     await using terminal = await openTerminal(user, { columns: 20, rows: 40 });
-    await terminal.enter(`${createCommand('web', host)}; echo "status $?"`);
-    const shown = await finished(terminal);
+    await terminal.typeLine(`${createCommand('web', host)}; echo "status $?"`);
+    const shown = await waitForCommandEnd(terminal);
     expect(shown).not.toMatch(SPINNER);
     expect(shown.replaceAll(/\s+/g, ' ')).toMatch(
       /✔ Configure the engine and restart it \d+\.\d s ✔ Verify the engine/,
@@ -95,22 +95,22 @@ describe.skipIf(!canRun)('a command with steps, at a terminal', () => {
   });
 
   test('has no colours with NO_COLOR, and is plain lines with TERM=dumb, CI=true or --debug', async () => {
-    await using user = await newUser();
+    await using user = await createUser();
     await using host = await startHost({ suite: 'trixie', engine: true });
     await using terminal = await openTerminal(user, WIDE);
-    await terminal.enter(`${createCommand('web', host)}; echo "status $?"`);
-    await finished(terminal);
+    await terminal.typeLine(`${createCommand('web', host)}; echo "status $?"`);
+    await waitForCommandEnd(terminal);
     const green = '\u001b[32m✔';
-    expect(await terminal.colored()).toContain(green);
+    expect(await terminal.readColoredScreen()).toContain(green);
     for (const [how, plain] of [
       ['NO_COLOR=1 slipway', false],
       ['TERM=dumb slipway', true],
       ['CI=true slipway', true],
       ['slipway --debug', true],
     ] as const) {
-      await terminal.enter(`clear; ${how} provision web; echo "$? of ${how}"`);
-      await terminal.shows(`\n0 of ${how}\n`);
-      const screen = await terminal.colored();
+      await terminal.typeLine(`clear; ${how} provision web; echo "$? of ${how}"`);
+      await terminal.waitFor(`\n0 of ${how}\n`);
+      const screen = await terminal.readColoredScreen();
       expect(screen, how).not.toContain(green);
       expect(screen.includes('Look at the host: done in'), how).toBe(plain);
       expect(screen.includes('✔ Look at the host'), how).toBe(!plain);
@@ -118,15 +118,15 @@ describe.skipIf(!canRun)('a command with steps, at a terminal', () => {
   });
 
   test('gives the cursor back on Ctrl-C, and says what was stopped', async () => {
-    await using user = await newUser();
+    await using user = await createUser();
     await using host = await startHost({ suite: 'trixie' });
-    await sayInstead(host, 600, 0);
+    await replaceAptGet(host, 600, 0);
     await using terminal = await openTerminal(user, WIDE);
-    await terminal.enter(`${createCommand('web', host, '--engine-source', 'distro')}; echo "status $?"`);
-    await terminal.shows(/^ {4}Get:\d/m);
+    await terminal.typeLine(`${createCommand('web', host, '--engine-source', 'distro')}; echo "status $?"`);
+    await terminal.waitFor(/^ {4}Get:\d/m);
     expect(await terminal.hasCursor()).toBe(false);
-    await terminal.press('C-c');
-    const shown = await finished(terminal);
+    await terminal.pressKeys('C-c');
+    const shown = await waitForCommandEnd(terminal);
     expect(await terminal.hasCursor()).toBe(true);
     expect(shown).toMatch(/■ Install the engine .*stopped after \d+\.\d s\n✗ Stopped before the end, as you asked/);
     expect(shown).toContain('status 130');
@@ -135,11 +135,11 @@ describe.skipIf(!canRun)('a command with steps, at a terminal', () => {
 });
 
 /** Machines whose making began, so that one command finishes all of them, each at its own address. */
-async function halfMade(user: User, hosts: readonly BedHost[]): Promise<readonly string[]> {
+async function createIncomplete(user: User, hosts: readonly BedHost[]): Promise<readonly string[]> {
   const names = hosts.map((_host, index) => `web-${index + 1}`);
   await Promise.all(
     hosts.map(async (host, index) => {
-      const begun = await user.slipway('create', names[index] ?? '', ...at(host), '--engine-source', 'none');
+      const begun = await user.slipway('create', names[index] ?? '', ...hostFlags(host), '--engine-source', 'none');
       expect(begun.stderr).toContain('✗');
     }),
   );
@@ -155,18 +155,18 @@ async function startHosts(count: number, engine = false): Promise<readonly BedHo
   });
 }
 
-describe.skipIf(!canRun)('several machines at once, at a terminal', () => {
+describe.skipIf(!canRunAtTerminal)('several machines at once, at a terminal', () => {
   test('stand side by side, are never torn by a resize, and are told once when they are done', async () => {
-    await using user = await newUser();
+    await using user = await createUser();
     await using hosts = await startHosts(3);
-    const names = await halfMade(user, hosts);
-    await Promise.all(hosts.map((host, index) => sayInstead(host, 50 + index * 10, 100)));
+    const names = await createIncomplete(user, hosts);
+    await Promise.all(hosts.map((host, index) => replaceAptGet(host, 50 + index * 10, 100)));
     await using terminal = await openTerminal(user, WIDE);
     // tmux makes room for lines that it breaks by scrolling, however empty it is below; what is scrolled away then is this.
-    await terminal.enter('seq 100');
-    await terminal.shows(/^100$/m);
-    await terminal.enter(`slipway create ${names.join(' ')} --engine-source distro; echo "status $?"`);
-    await terminal.shows(
+    await terminal.typeLine('seq 100');
+    await terminal.waitFor(/^100$/m);
+    await terminal.typeLine(`slipway create ${names.join(' ')} --engine-source distro; echo "status $?"`);
+    await terminal.waitFor(
       /^\S web-1 {2}Install.*\n {4}Get.*\n\S web-2 {2}Install.*\n {4}Get.*\n\S web-3 {2}Install.*\n {4}Get/m,
     );
     const sizes = [
@@ -181,13 +181,13 @@ describe.skipIf(!canRun)('several machines at once, at a terminal', () => {
     for (const size of sizes) {
       await terminal.resize(size);
       // Whole again within a frame or two, and it stays so.
-      await expect.poll(() => terminal.screen(), { timeout: 2000 }).toSatisfy((screen: string) => isWhole(screen));
+      await expect.poll(() => terminal.readScreen(), { timeout: 2000 }).toSatisfy((screen: string) => isWhole(screen));
       for (let frame = 0; frame < 5; frame += 1) {
-        const screen = await terminal.screen();
+        const screen = await terminal.readScreen();
         expect(isWhole(screen), `${size.columns}x${size.rows}:\n${screen}`).toBe(true);
       }
     }
-    const shown = await finished(terminal);
+    const shown = await waitForCommandEnd(terminal);
     expect(shown).not.toMatch(SPINNER);
     for (const name of names) {
       const told = linesOf(shown).filter((line) =>
@@ -216,22 +216,23 @@ describe.skipIf(!canRun)('several machines at once, at a terminal', () => {
   }
 
   test('whatever is done to them, are at work side by side in one list', async () => {
-    await using user = await newUser();
+    await using user = await createUser();
     await using hosts = await startHosts(2, true);
-    for (const [index, host] of hosts.entries()) await ok(user.slipway('create', `web-${index + 1}`, ...at(host)));
+    for (const [index, host] of hosts.entries())
+      await expectSuccess(user.slipway('create', `web-${index + 1}`, ...hostFlags(host)));
     // As if an earlier run were still at work there.
-    await Promise.all(hosts.map((host) => host.must('flock /run/slipway-lock sleep 8 >/dev/null 2>&1 &')));
+    await Promise.all(hosts.map((host) => host.runOrThrow('flock /run/slipway-lock sleep 8 >/dev/null 2>&1 &')));
     await using terminal = await openTerminal(user, WIDE);
-    await terminal.enter('slipway provision web-1 web-2 --engine-label zone=a; echo "status $?"');
-    await terminal.shows(/^[^✔] web-1 {2}Configure.*\n[^✔] web-2 {2}Configure/m);
-    const shown = await finished(terminal);
+    await terminal.typeLine('slipway provision web-1 web-2 --engine-label zone=a; echo "status $?"');
+    await terminal.waitFor(/^[^✔] web-1 {2}Configure.*\n[^✔] web-2 {2}Configure/m);
+    const shown = await waitForCommandEnd(terminal);
     expect(shown).toMatch(/^✔ web-1 {2}\d+\.\d s\n✔ web-2 {2}\d+\.\d s\nweb-1 is ready/m);
   });
 });
 
-describe.skipIf(!canRun)('a command with steps, without a terminal', () => {
+describe.skipIf(!canRunAtTerminal)('a command with steps, without a terminal', () => {
   test('is events by the published schema with --json, also for several machines and for a failure', async () => {
-    await using user = await newUser();
+    await using user = await createUser();
     await using hosts = await startHosts(2);
     const text = await readFile(new URL('../../events.schema.json', import.meta.url), 'utf8');
     const isEvent = new Ajv2020().compile(JSON.parse(text) as object);
@@ -244,7 +245,7 @@ describe.skipIf(!canRun)('a command with steps, without a terminal', () => {
           expect(isEvent(event), `${line}\n${JSON.stringify(isEvent.errors)}`).toBe(true);
           return event;
         });
-    const names = await halfMade(user, hosts);
+    const names = await createIncomplete(user, hosts);
     const made = await user.slipway('create', ...names, '--engine-source', 'distro', '--json');
     const events = eventsOf(made.stdout);
     expect(made.code).toBe(0);
@@ -254,7 +255,7 @@ describe.skipIf(!canRun)('a command with steps, without a terminal', () => {
 
     const [host] = hosts;
     if (!host) throw new Error('two hosts were started');
-    const failed = await user.slipway('create', 'x', ...at(host), '--generic-ssh-port', '2323', '--json');
+    const failed = await user.slipway('create', 'x', ...hostFlags(host), '--generic-ssh-port', '2323', '--json');
     expect(eventsOf(failed.stdout)).toMatchObject([
       { event: 'step', id: 'connect', state: 'started' },
       { event: 'step', id: 'connect', state: 'failed', error: 'SSH_UNREACHABLE' },

@@ -1,16 +1,16 @@
-import { startEc2 } from '../clouds/ec2.ts';
-import { startGce } from '../clouds/gce.ts';
+import { startEc2 } from '../clouds/ec2-double.ts';
+import { startGce } from '../clouds/gce-double.ts';
 import { containerGuests, noGuests } from '../clouds/guests.ts';
-import type { Provider } from './clouds.ts';
+import type { CloudProvider } from './cloud-provider.ts';
 
-export const ec2: Provider = {
+export const ec2: CloudProvider = {
   driver: 'ec2',
   start: (behind) => startEc2({ guests: behind === 'hosts' ? containerGuests() : noGuests() }),
-  throttled: { kind: 'refuse', status: 503, code: 'RequestLimitExceeded', message: 'Request limit exceeded.' },
+  throttlingFault: { kind: 'refuse', status: 503, code: 'RequestLimitExceeded', message: 'Request limit exceeded.' },
 };
 
-export const gce: Provider = {
+export const gce: CloudProvider = {
   driver: 'gce',
   start: (behind) => startGce({ guests: behind === 'hosts' ? containerGuests() : noGuests() }),
-  throttled: { kind: 'refuse', status: 429, code: 'rateLimitExceeded', message: 'Rate Limit Exceeded' },
+  throttlingFault: { kind: 'refuse', status: 429, code: 'rateLimitExceeded', message: 'Rate Limit Exceeded' },
 };

@@ -1,24 +1,24 @@
 import { cp, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startHost, type BedHost } from '../bed/host.ts';
-import { enginePid, loadTools } from './engine.ts';
-import { at, describeOnBed, newUser, ok, type User } from './slipway.ts';
-import { expectAnswer, until } from './trouble.ts';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { readEnginePid, loadToolsImage } from './host-engine.ts';
+import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
+import { expectEngineAnswer, waitUntil } from './assertions.ts';
 
-const LENT = '/etc/docker/slipway/live-restore-lent';
+const LIVE_RESTORE_MARKER = '/etc/docker/slipway/live-restore-lent';
 
 describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certificates on %s', (suite) => {
   let host: BedHost;
   let user: User;
   /** Process and start of the container; empty when it does not run. */
   const app = async (): Promise<string> =>
-    host.must(`docker inspect -f '{{if .State.Running}}{{.State.Pid}} {{.State.StartedAt}}{{end}}' app`);
-  const daemonJson = async (): Promise<string> => host.must('cat /etc/docker/daemon.json');
-  const liveRestore = async (): Promise<string> => host.must("docker info -f '{{.LiveRestoreEnabled}}'");
+    host.runOrThrow(`docker inspect -f '{{if .State.Running}}{{.State.Pid}} {{.State.StartedAt}}{{end}}' app`);
+  const daemonJson = async (): Promise<string> => host.runOrThrow('cat /etc/docker/daemon.json');
+  const liveRestore = async (): Promise<string> => host.runOrThrow("docker info -f '{{.LiveRestoreEnabled}}'");
   const store = (...path: readonly string[]): string => join(user.home, '.slipway', 'machines', 'web', ...path);
   const serial = async (...path: readonly string[]): Promise<string> =>
-    (await ok(user.run('openssl', ['x509', '-noout', '-serial', '-in', store(...path)]))).stdout;
+    (await expectSuccess(user.run('openssl', ['x509', '-noout', '-serial', '-in', store(...path)]))).stdout;
   /** What the engine answers to who has this client certificate; the server's own is not looked at. */
   const asked = async (folder: string): Promise<string> => {
     const pair = ['--cert', join(folder, 'cert.pem'), '--key', join(folder, 'key.pem')];
@@ -28,27 +28,27 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
 
   /** The engine restarts, its container does not, and of what was lent nothing is left. */
   async function runsOn(work: () => Promise<unknown>): Promise<void> {
-    const [before, pid] = [await app(), await enginePid(host)];
+    const [before, pid] = [await app(), await readEnginePid(host)];
     await work();
     expect(before).toMatch(/^\d+ 2/);
     expect(await app()).toBe(before);
-    expect(await enginePid(host)).not.toBe(pid);
+    expect(await readEnginePid(host)).not.toBe(pid);
     expect(await liveRestore()).toBe('false');
     expect(await daemonJson()).not.toContain('live-restore');
-    expect((await host.exec(`ls ${LENT} /etc/docker/*.slipway-*`)).code).not.toBe(0);
-    await expectAnswer(user, 'web');
+    expect((await host.exec(`ls ${LIVE_RESTORE_MARKER} /etc/docker/*.slipway-*`)).code).not.toBe(0);
+    await expectEngineAnswer(user, 'web');
   }
 
   beforeAll(async () => {
-    [host, user] = await Promise.all([startHost({ suite, engine: true }), newUser()]);
+    [host, user] = await Promise.all([startHost({ suite, engine: true }), createUser()]);
     // A CA as Docker Machine made them.
     await mkdir(store('ca'), { recursive: true });
     await mkdir(store('tls'));
     const made = 'req -x509 -newkey rsa:2048 -nodes -days 1080 -subj /O=somebody -addext'.split(' ');
     const usage = 'keyUsage=critical,digitalSignature,keyEncipherment,keyAgreement,keyCertSign';
     const files = ['-keyout', store('ca', 'ca-key.pem'), '-out', store('tls', 'ca.pem')];
-    await ok(user.run('openssl', [...made, usage, ...files]));
-    await ok(
+    await expectSuccess(user.run('openssl', [...made, usage, ...files]));
+    await expectSuccess(
       user.run('openssl', ['rsa', '-traditional', '-in', store('ca', 'ca-key.pem'), '-out', store('ca', 'ca-key.pem')]),
     );
   });
@@ -58,12 +58,12 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
 
   test('an engine takes what a CA of RSA has signed', async () => {
     const ca = await readFile(store('tls', 'ca.pem'), 'utf8');
-    await ok(user.slipway('create', 'web', ...at(host)));
+    await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
     expect(await readFile(store('tls', 'ca.pem'), 'utf8')).toBe(ca);
     expect(await readFile(store('ca', 'ca-key.pem'), 'utf8')).toContain('BEGIN RSA PRIVATE KEY');
-    await expectAnswer(user, 'web');
-    await loadTools(user, 'web');
-    await ok(
+    await expectEngineAnswer(user, 'web');
+    await loadToolsImage(user, 'web');
+    await expectSuccess(
       user.docker('--context', 'web', 'run', '-d', '--name', 'app', '--stop-timeout', '1', 'tools', 'sleep', '9999'),
     );
   });
@@ -72,7 +72,7 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     await cp(store('tls'), join(user.home, 'old'), { recursive: true });
     const before = await Promise.all([serial('tls', 'cert.pem'), serial('server', 'cert.pem')]);
     await runsOn(async () => {
-      const { stdout } = await ok(user.slipway('regenerate-certs', 'web'));
+      const { stdout } = await expectSuccess(user.slipway('regenerate-certs', 'web'));
       expect(stdout).toBe(`web has new certificates: tcp://${host.address}:2376\n`);
     });
     const after = await Promise.all([serial('tls', 'cert.pem'), serial('server', 'cert.pem')]);
@@ -81,14 +81,14 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
   });
 
   test('a new CA ends it, and the docker context has its own', async () => {
-    await runsOn(async () => ok(user.slipway('regenerate-certs', 'web', '--all', '--yes', '--json')));
+    await runsOn(async () => expectSuccess(user.slipway('regenerate-certs', 'web', '--all', '--yes', '--json')));
     expect([await asked(join(user.home, 'old')), await asked(store('tls'))]).toEqual(['000', '200']);
   });
 
   test('any other change restarts the engine under its containers, too', async () => {
-    await runsOn(async () => ok(user.slipway('provision', 'web', '--engine-label', 'zone=a')));
+    await runsOn(async () => expectSuccess(user.slipway('provision', 'web', '--engine-label', 'zone=a')));
     expect(await daemonJson()).toContain('zone=a');
-    expect((await ok(user.docker('--context', 'web', 'exec', 'app', 'echo', 'still here'))).stdout).toBe(
+    expect((await expectSuccess(user.docker('--context', 'web', 'exec', 'app', 'echo', 'still here'))).stdout).toBe(
       'still here\n',
     );
   });
@@ -103,67 +103,72 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
   });
 
   test.for([
-    ['before anything', `echo -n >${LENT}`],
-    ['before the restart', `sed -i '1s/{/{"live-restore": true,/' /etc/docker/daemon.json; echo -n >${LENT}`],
-    ['after it', `sed -i '1s/{/{"live-restore": false,/' /etc/docker/daemon.json; echo -n >${LENT}`],
+    ['before anything', `echo -n >${LIVE_RESTORE_MARKER}`],
+    [
+      'before the restart',
+      `sed -i '1s/{/{"live-restore": true,/' /etc/docker/daemon.json; echo -n >${LIVE_RESTORE_MARKER}`,
+    ],
+    ['after it', `sed -i '1s/{/{"live-restore": false,/' /etc/docker/daemon.json; echo -n >${LIVE_RESTORE_MARKER}`],
   ] as const)('a run that was cut off %s is ended by the next', async ([, left]) => {
     const file = await daemonJson();
-    await host.must(left);
-    await runsOn(async () => ok(user.slipway('provision', 'web')));
+    await host.runOrThrow(left);
+    await runsOn(async () => expectSuccess(user.slipway('provision', 'web')));
     expect(await daemonJson()).toBe(file);
-    expect((await ok(user.slipway('provision', 'web', '--dry-run'))).stdout.trim()).toBe('web: nothing to do');
+    expect((await expectSuccess(user.slipway('provision', 'web', '--dry-run'))).stdout.trim()).toBe(
+      'web: nothing to do',
+    );
   });
 
   test('a run that is killed on the host while it is at it is ended by the next', async () => {
     const before = await app();
-    const killed = host.must(
-      `until [ -e ${LENT} ]; do sleep 0.01; done; pkill -9 -f '^sh -eu ./script' && rm -rf /run/slipway.*`,
+    const killed = host.runOrThrow(
+      `until [ -e ${LIVE_RESTORE_MARKER} ]; do sleep 0.01; done; pkill -9 -f '^sh -eu ./script' && rm -rf /run/slipway.*`,
     );
     expect((await user.slipway('provision', 'web', '--engine-label', 'zone=b')).code).not.toBe(0);
     await killed;
-    await ok(user.slipway('provision', 'web', '--engine-label', 'zone=b'));
+    await expectSuccess(user.slipway('provision', 'web', '--engine-label', 'zone=b'));
     expect([await app(), await daemonJson()]).toEqual([before, expect.stringContaining('zone=b')]);
     expect(await daemonJson()).not.toContain('live-restore');
-    await expectAnswer(user, 'web');
+    await expectEngineAnswer(user, 'web');
   });
 
   test('who asks for live-restore has it, and is left with it', async () => {
     const before = await app();
-    await ok(user.slipway('provision', 'web', '--engine-opt', 'live-restore=true'));
+    await expectSuccess(user.slipway('provision', 'web', '--engine-opt', 'live-restore=true'));
     expect([await app(), await liveRestore()]).toEqual([before, 'true']);
     expect(JSON.parse(await daemonJson())).toMatchObject({ 'live-restore': true });
-    await runsOn(async () => ok(user.slipway('provision', 'web', '--engine-opt=')));
+    await runsOn(async () => expectSuccess(user.slipway('provision', 'web', '--engine-opt=')));
   });
 
   test('what containers stand on is changed without them', async () => {
-    const dry = await ok(user.slipway('provision', 'web', '--dry-run', '--engine-opt', 'mtu=1400'));
+    const dry = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--engine-opt', 'mtu=1400'));
     expect(dry.stdout).toContain('containers: stop');
-    await ok(user.slipway('provision', 'web', '--engine-opt', 'mtu=1400'));
+    await expectSuccess(user.slipway('provision', 'web', '--engine-opt', 'mtu=1400'));
     expect(await app()).toBe('');
-    await host.must('docker start app');
+    await host.runOrThrow('docker start app');
   });
 
   test('who asks that they end with their engine has that', async () => {
-    await ok(user.slipway('provision', 'web', '--engine-opt=', '--engine-opt', 'live-restore=false'));
+    await expectSuccess(user.slipway('provision', 'web', '--engine-opt=', '--engine-opt', 'live-restore=false'));
     expect(await app()).toBe('');
-    await ok(user.slipway('provision', 'web', '--engine-opt='));
+    await expectSuccess(user.slipway('provision', 'web', '--engine-opt='));
   });
 
   test('a swarm, whose engines can’t have it, is provisioned as before', async () => {
-    await host.must('docker swarm init --advertise-addr 127.0.0.1');
-    await host.must('docker start app');
-    await ok(user.slipway('provision', 'web', '--engine-label', 'zone=c'));
-    expect(await host.must("docker info -f '{{.Swarm.LocalNodeState}}'")).toBe('active');
-    await expectAnswer(user, 'web');
-    await host.must('docker swarm leave --force');
+    await host.runOrThrow('docker swarm init --advertise-addr 127.0.0.1');
+    await host.runOrThrow('docker start app');
+    await expectSuccess(user.slipway('provision', 'web', '--engine-label', 'zone=c'));
+    expect(await host.runOrThrow("docker info -f '{{.Swarm.LocalNodeState}}'")).toBe('active');
+    await expectEngineAnswer(user, 'web');
+    await host.runOrThrow('docker swarm leave --force');
   });
 
   test('nothing of it is left after --deprovision', async () => {
-    await host.must('docker start app');
+    await host.runOrThrow('docker start app');
     const before = await app();
-    await ok(user.slipway('rm', 'web', '--deprovision'));
+    await expectSuccess(user.slipway('rm', 'web', '--deprovision'));
     expect(await app()).toBe(before);
-    await until('the engine answers', async () => (await host.exec('docker info')).code === 0);
+    await waitUntil('the engine answers', async () => (await host.exec('docker info')).code === 0);
     expect((await host.exec('ls -d /etc/docker/slipway /etc/docker/daemon.json')).code).not.toBe(0);
     expect(await liveRestore()).toBe('false');
   });

@@ -1,9 +1,9 @@
 import { mkdir, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startHost, type BedHost } from '../bed/host.ts';
-import { at, describeOnBed, newUser, ok, type Outcome, type User } from './slipway.ts';
-import { trouble } from './trouble.ts';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
+import { expectFailure } from './assertions.ts';
 
 describeOnBed('scp', () => {
   let host: BedHost;
@@ -20,16 +20,16 @@ describeOnBed('scp', () => {
     [host, other, user] = await Promise.all([
       startHost({ suite: 'trixie', engine: true }),
       startHost({ suite: 'bookworm', engine: true }),
-      newUser(),
+      createUser(),
     ]);
     here = join(user.home, 'here');
     await mkdir(join(user.home, 'tmp'));
     await mkdir(join(here, 'tree', 'deep'), { recursive: true });
     await writeFile(join(here, 'tree', 'deep', 'leaf'), 'leaf\n');
     // Another port on one of them: two machines must not share their options.
-    await other.must(`echo 'Port 2222' >/etc/ssh/sshd_config.d/port.conf; systemctl restart ssh`);
-    await ok(user.slipway('create', 'web', ...at(host, 'deploy')));
-    await ok(user.slipway('create', 'Other-1.example', ...at(other), '--generic-ssh-port', '2222'));
+    await other.runOrThrow(`echo 'Port 2222' >/etc/ssh/sshd_config.d/port.conf; systemctl restart ssh`);
+    await expectSuccess(user.slipway('create', 'web', ...hostFlags(host, 'deploy')));
+    await expectSuccess(user.slipway('create', 'Other-1.example', ...hostFlags(other), '--generic-ssh-port', '2222'));
   });
   afterAll(async () => {
     await Promise.all([host[Symbol.asyncDispose](), other[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
@@ -38,16 +38,16 @@ describeOnBed('scp', () => {
   test('copies both ways, whatever the names', async () => {
     const odd = 'it’s "two" words; $(touch oops) & 50%';
     await writeFile(join(here, odd), 'there and back\n');
-    const sent = await ok(scp(odd, `web:${odd}`));
+    const sent = await expectSuccess(scp(odd, `web:${odd}`));
     expect([sent.stdout, sent.stderr]).toEqual(['', '']);
-    expect(await host.must('ls /home/deploy')).toBe(odd);
-    expect(await host.must('stat -c %U /home/deploy/*')).toBe('deploy');
-    await ok(scp(`web:${odd}`, './back:again'));
+    expect(await host.runOrThrow('ls /home/deploy')).toBe(odd);
+    expect(await host.runOrThrow('stat -c %U /home/deploy/*')).toBe('deploy');
+    await expectSuccess(scp(`web:${odd}`, './back:again'));
     expect(await readFile(join(here, 'back:again'), 'utf8')).toBe('there and back\n');
     // No path on the host: the user's home there.
-    await ok(scp('./back:again', 'web:'));
-    expect(await host.must('cat /home/deploy/back:again')).toBe('there and back');
-    const json = await ok(scp('--json', 'web:/etc/os-release', '.'));
+    await expectSuccess(scp('./back:again', 'web:'));
+    expect(await host.runOrThrow('cat /home/deploy/back:again')).toBe('there and back');
+    const json = await expectSuccess(scp('--json', 'web:/etc/os-release', '.'));
     expect(JSON.parse(json.stdout)).toEqual({ from: 'web:/etc/os-release', to: '.', status: 0 });
   });
 
@@ -55,21 +55,21 @@ describeOnBed('scp', () => {
     const refused = await scp('tree', 'web:/srv');
     expect(refused.code).toBe(1);
     await utimes(join(here, 'tree', 'deep', 'leaf'), 1_000_000_000, 1_000_000_000);
-    await ok(scp('-r', '-p', '-C', 'tree', 'web:/tmp/tree'));
-    expect(await host.must('cat /tmp/tree/deep/leaf; stat -c %Y /tmp/tree/deep/leaf')).toBe('leaf\n1000000000');
-    await ok(scp('--recursive', 'web:/tmp/tree', 'again'));
+    await expectSuccess(scp('-r', '-p', '-C', 'tree', 'web:/tmp/tree'));
+    expect(await host.runOrThrow('cat /tmp/tree/deep/leaf; stat -c %Y /tmp/tree/deep/leaf')).toBe('leaf\n1000000000');
+    await expectSuccess(scp('--recursive', 'web:/tmp/tree', 'again'));
     expect(await readdir(join(here, 'again', 'deep'))).toEqual(['leaf']);
     expect((await stat(join(here, 'again', 'deep', 'leaf'))).mtimeMs).toBeGreaterThan(1_000_000_000_000);
   });
 
   test('copies from one machine to another, each by its own user, port and key', async () => {
-    await host.must('echo far >/home/deploy/far; chown deploy: /home/deploy/far; chmod 600 /home/deploy/far');
-    await ok(scp('web:far', 'Other-1.example:/root/near me'));
-    expect(await other.must('cat "/root/near me"')).toBe('far');
-    await ok(scp('Other-1.example:/root/near me', 'web:'));
-    expect(await host.must('cat "/home/deploy/near me"')).toBe('far');
-    await ok(scp('web:far', 'web:farther'));
-    expect(await host.must('cat /home/deploy/farther')).toBe('far');
+    await host.runOrThrow('echo far >/home/deploy/far; chown deploy: /home/deploy/far; chmod 600 /home/deploy/far');
+    await expectSuccess(scp('web:far', 'Other-1.example:/root/near me'));
+    expect(await other.runOrThrow('cat "/root/near me"')).toBe('far');
+    await expectSuccess(scp('Other-1.example:/root/near me', 'web:'));
+    expect(await host.runOrThrow('cat "/home/deploy/near me"')).toBe('far');
+    await expectSuccess(scp('web:far', 'web:farther'));
+    expect(await host.runOrThrow('cat /home/deploy/farther')).toBe('far');
     expect(await readdir(join(user.home, 'tmp'))).toEqual([]);
   });
 
@@ -82,27 +82,32 @@ describeOnBed('scp', () => {
   });
 
   test('says in words what it can not do', async () => {
-    expect(await trouble(scp('tree', './a:b'))).toMatchObject({
+    expect(await expectFailure(scp('tree', './a:b'))).toMatchObject({
       status: 2,
       sentence: 'Neither side names a machine; write NAME:path',
       hint: 'For example: slipway scp Other-1.example:/etc/os-release .',
     });
-    expect(await trouble(scp('wbe:/etc/hosts', '.'))).toMatchObject({
+    expect(await expectFailure(scp('wbe:/etc/hosts', '.'))).toMatchObject({
       status: 3,
       sentence: 'There is no machine named "wbe"',
     });
-    expect((await trouble(scp('root@web:/etc/hosts', '.'))).sentence).toContain('root@web');
-    await ok(user.slipway('create', 'socket', '--driver', 'none', '--none-url', 'unix:///var/run/docker.sock'));
-    expect((await trouble(scp('socket:/etc/hosts', '.'))).sentence).toContain('"socket" has no SSH');
+    expect((await expectFailure(scp('root@web:/etc/hosts', '.'))).sentence).toContain('root@web');
+    await expectSuccess(
+      user.slipway('create', 'socket', '--driver', 'none', '--none-url', 'unix:///var/run/docker.sock'),
+    );
+    expect((await expectFailure(scp('socket:/etc/hosts', '.'))).sentence).toContain('"socket" has no SSH');
     const none = await user.run(process.execPath, [join(user.home, 'bin', 'slipway'), 'scp', 'tree', 'web:'], {
       env: { PATH: '/nowhere' },
     });
-    expect(await trouble(none)).toMatchObject({ status: 4, sentence: 'There is no scp program on this computer' });
+    expect(await expectFailure(none)).toMatchObject({
+      status: 4,
+      sentence: 'There is no scp program on this computer',
+    });
   });
 
   // The last one: it leaves the host with another key.
   test('a host that shows another key gets and gives nothing', async () => {
-    await host.must('rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh');
+    await host.runOrThrow('rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh');
     for (const argv of [
       ['tree/deep/leaf', 'web:/tmp/reached'],
       ['Other-1.example:/etc/hostname', 'web:/tmp/reached'],

@@ -2,8 +2,8 @@ import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { bedReason, removeLeftovers } from '../bed/host.ts';
-import { vmReason } from '../bed/vm.ts';
+import { findBedProblem, removeLeftovers } from '../bed/bed-host.ts';
+import { findVmProblem } from '../bed/vm-prerequisites.ts';
 import type { TestProject } from 'vitest/node';
 
 declare module 'vitest' {
@@ -20,9 +20,9 @@ declare module 'vitest' {
 
 /** Decides once whether this machine can run hosts. Where it must (SLIPWAY_REQUIRE_E2E), not being able to is a failure. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const reason = await bedReason();
+  const reason = await findBedProblem();
   project.provide('bedReason', reason);
-  const noVm = reason ?? (await vmReason());
+  const noVm = reason ?? (await findVmProblem());
   project.provide('vmReason', noVm);
   if (noVm !== undefined && process.env.SLIPWAY_REQUIRE_E2E)
     throw new Error(`The tests of local VMs must run here, but: ${noVm}`);
@@ -34,7 +34,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     return async () => {};
   }
   await removeLeftovers();
-  const folder = await builtHere();
+  const folder = await copyBuild();
   project.provide('program', join(folder, 'dist', 'slipway.js'));
   return async () => {
     await rm(folder, { recursive: true, force: true });
@@ -43,7 +43,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
 }
 
 /** A copy, since a build meanwhile would take files away that running programs have yet to read. */
-async function builtHere(): Promise<string> {
+async function copyBuild(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'slipway-built-'));
   for (const part of ['dist', 'templates', 'package.json'])
     await cp(fileURLToPath(new URL(`../../${part}`, import.meta.url)), join(folder, part), { recursive: true });

@@ -1,8 +1,8 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { startHost, type BedHost } from '../bed/host.ts';
-import { at, describeOnBed, newUser, ok, type Outcome, type User } from './slipway.ts';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
 
 describeOnBed('the user’s own docker CLI', () => {
   let host: BedHost;
@@ -13,10 +13,10 @@ describeOnBed('the user’s own docker CLI', () => {
   let store: Readonly<Record<string, string>>;
 
   beforeAll(async () => {
-    [host, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), newUser()]);
+    [host, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), createUser()]);
     store = { SLIPWAY_HOME: join(user.home, String.raw`it's $HOME; "a" \ 100% !x`) };
-    await ok(slipway('create', 'web', ...at(host)));
-    there = await host.must('hostname');
+    await expectSuccess(slipway('create', 'web', ...hostFlags(host)));
+    there = await host.runOrThrow('hostname');
   });
   afterAll(async () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
@@ -24,7 +24,7 @@ describeOnBed('the user’s own docker CLI', () => {
 
   const slipway = (...argv: readonly string[]): Promise<Outcome> => user.slipwayWith({ env: store }, ...argv);
   const shell = async (name: string, script: string, env: Readonly<Record<string, string>> = {}): Promise<string[]> => {
-    const { stdout } = await ok(
+    const { stdout } = await expectSuccess(
       user.run(name, ['-c', script], { env: { ...store, SHELL: `/usr/bin/${name}`, ...env } }),
     );
     return stdout.trim().split('\n');
@@ -54,7 +54,7 @@ describeOnBed('the user’s own docker CLI', () => {
     });
 
     test.for(['bash', 'zsh', 'fish'])('its last line tells %s what to type', async (name) => {
-      const { stdout } = await ok(user.slipwayWith({ env: { ...store, SHELL: name } }, 'env', 'web'));
+      const { stdout } = await expectSuccess(user.slipwayWith({ env: { ...store, SHELL: name } }, 'env', 'web'));
       const typed = stdout.trim().split('\n').at(-1)?.replace(/^# */, '') ?? '';
       expect(await shell(name, `${typed}; ${engineName}`)).toEqual([there]);
     });
@@ -67,10 +67,10 @@ describeOnBed('the user’s own docker CLI', () => {
       ['emacs', '(setenv "DOCKER_HOST" "tcp://ADDRESS:2376")', String.raw`it's $HOME; \"a\" \\ 100% !x`],
       ['nu', '$env.DOCKER_HOST = "tcp://ADDRESS:2376"', String.raw`it's $HOME; \"a\" \\ 100% !x`],
     ] as const)('is written in the words of %s', async ([name, line, path]) => {
-      const { stdout } = await ok(slipway('env', 'web', '--shell', name));
+      const { stdout } = await expectSuccess(slipway('env', 'web', '--shell', name));
       expect(stdout.split('\n')).toContain(line.replace('ADDRESS', host.address));
       expect(stdout).toContain(path);
-      const { stdout: undone } = await ok(slipway('env', '--unset', '--shell', name));
+      const { stdout: undone } = await expectSuccess(slipway('env', '--unset', '--shell', name));
       expect(undone).toContain('DOCKER_HOST');
       expect(undone).not.toContain(host.address);
     });
@@ -80,8 +80,8 @@ describeOnBed('the user’s own docker CLI', () => {
       expect(await shell('bash', `eval "$(slipway env web)"; ${engineName}; docker compose ls -q`, context)).toEqual([
         there,
       ]);
-      expect((await ok(slipway('env', 'web'))).stdout).not.toContain('DOCKER_CONTEXT');
-      expect((await ok(user.slipwayWith({ env: { ...store, ...context } }, 'env', 'web'))).stdout).toContain(
+      expect((await expectSuccess(slipway('env', 'web'))).stdout).not.toContain('DOCKER_CONTEXT');
+      expect((await expectSuccess(user.slipwayWith({ env: { ...store, ...context } }, 'env', 'web'))).stdout).toContain(
         'unset DOCKER_CONTEXT',
       );
     });
@@ -94,7 +94,7 @@ describeOnBed('the user’s own docker CLI', () => {
     });
 
     test('--json is for programs', async () => {
-      expect(JSON.parse((await ok(slipway('env', 'web', '--json'))).stdout)).toEqual({
+      expect(JSON.parse((await expectSuccess(slipway('env', 'web', '--json'))).stdout)).toEqual({
         DOCKER_TLS_VERIFY: '1',
         DOCKER_HOST: `tcp://${host.address}:2376`,
         DOCKER_CERT_PATH: join(store.SLIPWAY_HOME ?? '', 'machines', 'web', 'tls'),
@@ -104,18 +104,18 @@ describeOnBed('the user’s own docker CLI', () => {
   });
 
   describe('use', () => {
-    const current = async (): Promise<string> => (await ok(user.docker('context', 'show'))).stdout.trim();
+    const current = async (): Promise<string> => (await expectSuccess(user.docker('context', 'show'))).stdout.trim();
     const config = (): string => join(user.home, '.docker', 'config.json');
 
     test('switches the docker CLI’s context and back, and keeps what else its settings hold', async () => {
       const theirs = { HttpHeaders: { 'X-Theirs': 'stays' }, psFormat: 'table {{.ID}}' };
       await writeFile(config(), JSON.stringify(theirs), { mode: 0o640 });
       expect(await current()).toBe('default');
-      await ok(slipway('use', 'web'));
+      await expectSuccess(slipway('use', 'web'));
       expect(await current()).toBe('web');
       expect(await shell('bash', engineName)).toEqual([there]);
-      expect((await ok(slipway('ls'))).stdout).toMatch(/^web +\* /m);
-      await ok(slipway('use', '--unset'));
+      expect((await expectSuccess(slipway('ls'))).stdout).toMatch(/^web +\* /m);
+      await expectSuccess(slipway('use', '--unset'));
       expect(await current()).toBe('default');
       expect(JSON.parse(await readFile(config(), 'utf8'))).toEqual(theirs);
       expect(((await stat(config())).mode & 0o777).toString(8)).toBe('640');
@@ -123,20 +123,20 @@ describeOnBed('the user’s own docker CLI', () => {
 
     test('says when a variable of the shell stands above it', async () => {
       const env = { ...store, DOCKER_HOST: 'unix:///var/run/docker.sock' };
-      const { stderr } = await ok(user.slipwayWith({ env }, 'use', 'web'));
+      const { stderr } = await expectSuccess(user.slipwayWith({ env }, 'use', 'web'));
       expect(stderr).toContain('DOCKER_HOST is set in this shell and stands above the current context');
       expect(await shell('bash', engineName, env)).not.toEqual([there]);
-      await ok(slipway('use', '--unset'));
+      await expectSuccess(slipway('use', '--unset'));
     });
 
     test('create --use makes the new machine current; rm of the current one goes back to the default', async () => {
-      await ok(another('second', '--use'));
+      await expectSuccess(another('second', '--use'));
       expect(await current()).toBe('second');
-      await ok(another('third'));
+      await expectSuccess(another('third'));
       expect(await current()).toBe('second');
-      await ok(slipway('rm', 'third'));
+      await expectSuccess(slipway('rm', 'third'));
       expect(await current()).toBe('second');
-      const { stdout } = await ok(slipway('rm', 'second'));
+      const { stdout } = await expectSuccess(slipway('rm', 'second'));
       expect(stdout).toContain('The docker CLI’s current context is its default again');
       expect(await current()).toBe('default');
       expect(await shell('bash', engineName)).not.toEqual([there]);
@@ -145,17 +145,17 @@ describeOnBed('the user’s own docker CLI', () => {
 
   describe('names', () => {
     test('a machine named "default" has a context of another name, since the docker CLI has one of that', async () => {
-      const { stdout } = await ok(another('default', '--use'));
+      const { stdout } = await expectSuccess(another('default', '--use'));
       expect(stdout).toContain('docker --context slipway-default ps');
       expect(await shell('bash', `docker context show; ${engineName}`)).toEqual(['slipway-default', there]);
-      expect((await ok(slipway('ls'))).stdout).toMatch(/^default +\* /m);
+      expect((await expectSuccess(slipway('ls'))).stdout).toMatch(/^default +\* /m);
       expect(await shell('bash', `eval "$(slipway env default)"; ${engineName}`)).toEqual([there]);
-      await ok(slipway('rm', 'default'));
+      await expectSuccess(slipway('rm', 'default'));
       expect(await shell('bash', 'docker context ls --quiet')).toEqual(['default', 'web']);
     });
 
     test.for(['a', '1', 'A.b-c.', `x${'-'.repeat(61)}y`])('the docker CLI takes a machine named %s', async (name) => {
-      const { stdout } = await ok(another(name));
+      const { stdout } = await expectSuccess(another(name));
       const context = /docker --context (\S+) ps/.exec(stdout)?.[1] ?? '';
       const script = [
         `docker --context ${context} info --format '{{.Name}}'`,
@@ -169,16 +169,16 @@ describeOnBed('the user’s own docker CLI', () => {
       expect(answers).not.toContain('failed');
       expect(answers.slice(0, 3)).toEqual([there, context, there]);
       expect(answers).toContain(context);
-      await ok(slipway('rm', name));
+      await expectSuccess(slipway('rm', name));
     });
 
     test('a docker context of somebody else’s is neither taken over nor removed', async () => {
-      await ok(user.docker('context', 'create', 'theirs', '--docker', 'host=tcp://192.0.2.1:2375'));
+      await expectSuccess(user.docker('context', 'create', 'theirs', '--docker', 'host=tcp://192.0.2.1:2375'));
       const refused = await another('theirs');
       expect(refused.code).toBe(3);
       expect(refused.stderr).toContain('There is a docker context named "theirs" already');
       expect((await slipway('rm', 'theirs')).code).toBe(3);
-      const { stdout } = await ok(
+      const { stdout } = await expectSuccess(
         user.docker('context', 'inspect', 'theirs', '--format', '{{.Endpoints.docker.Host}}'),
       );
       expect(stdout.trim()).toBe('tcp://192.0.2.1:2375');

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { ok, type User } from './slipway.ts';
+import { expectSuccess, type User } from './test-user.ts';
 
 export const hasTmux = spawnSync('tmux', ['-V']).status === 0;
 
@@ -9,16 +9,16 @@ export type TerminalSize = { readonly columns: number; readonly rows: number };
 /** A real terminal (tmux) with somebody at the keys. */
 export type Terminal = AsyncDisposable & {
   /** Types a line and presses Enter. */
-  enter(line: string): Promise<void>;
-  press(...keys: readonly string[]): Promise<void>;
+  typeLine(line: string): Promise<void>;
+  pressKeys(...keys: readonly string[]): Promise<void>;
   /** Until the screen shows this; what it showed instead is told after two minutes. */
-  shows(what: string | RegExp): Promise<string>;
+  waitFor(what: string | RegExp): Promise<string>;
   /** What is on it; lines that the terminal itself broke are whole again. */
-  screen(): Promise<string>;
+  readScreen(): Promise<string>;
   /** The same, with all that was scrolled away. */
-  history(): Promise<string>;
+  readHistory(): Promise<string>;
   /** The screen with its colours, as escape sequences. */
-  colored(): Promise<string>;
+  readColoredScreen(): Promise<string>;
   resize(size: TerminalSize): Promise<void>;
   hasCursor(): Promise<boolean>;
 };
@@ -31,7 +31,8 @@ export async function openTerminal(
   env: Readonly<Record<string, string>> = {},
 ): Promise<Terminal> {
   const tmux = async (...argv: readonly string[]): Promise<string> =>
-    (await ok(user.run('tmux', ['-u', '-f', '/dev/null', '-S', join(user.home, 'tmux'), ...argv], { env }))).stdout;
+    (await expectSuccess(user.run('tmux', ['-u', '-f', '/dev/null', '-S', join(user.home, 'tmux'), ...argv], { env })))
+      .stdout;
   // -J gives lines back whole, and with the blanks behind them.
   const capture = async (...more: readonly string[]): Promise<string> =>
     (await tmux('capture-pane', '-p', '-J', ...more)).replaceAll(/ +$/gm, '');
@@ -39,12 +40,12 @@ export async function openTerminal(
   await tmux('new-session', '-d', '-x', String(columns), '-y', String(rows), 'HISTFILE= bash --norc');
   await tmux('send-keys', `PS1='${PROMPT} '; clear`, 'Enter');
   const terminal: Terminal = {
-    async enter(line) {
+    async typeLine(line) {
       await tmux('send-keys', '-l', line);
       await tmux('send-keys', 'Enter');
     },
-    press: async (...keys) => void (await tmux('send-keys', ...keys)),
-    async shows(what) {
+    pressKeys: async (...keys) => void (await tmux('send-keys', ...keys)),
+    async waitFor(what) {
       const end = performance.now() + 120_000;
       for (;;) {
         const screen = await capture();
@@ -53,15 +54,15 @@ export async function openTerminal(
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
     },
-    screen: () => capture(),
-    history: () => capture('-S', '-'),
-    colored: () => tmux('capture-pane', '-p', '-e'),
+    readScreen: () => capture(),
+    readHistory: () => capture('-S', '-'),
+    readColoredScreen: () => tmux('capture-pane', '-p', '-e'),
     resize: async (size) => void (await tmux('resize-window', '-x', String(size.columns), '-y', String(size.rows))),
     hasCursor: async () => (await tmux('display-message', '-p', '#{cursor_flag}')).trim() === '1',
     async [Symbol.asyncDispose]() {
       await tmux('kill-server');
     },
   };
-  await terminal.shows(new RegExp(`^${PROMPT} *$`, 'm'));
+  await terminal.waitFor(new RegExp(`^${PROMPT} *$`, 'm'));
   return terminal;
 }

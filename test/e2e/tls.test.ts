@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startHost, type BedHost } from '../bed/host.ts';
-import { enginePid } from './engine.ts';
-import { at, describeOnBed, newUser, ok, type Outcome, type User } from './slipway.ts';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { readEnginePid } from './host-engine.ts';
+import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
 
 const request = 'GET /_ping HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n';
 
@@ -13,9 +13,11 @@ describeOnBed('port 2376 as openssl sees it', () => {
   const ours = (): readonly string[] => ['-cert', store('tls', 'cert.pem'), '-key', store('tls', 'key.pem')];
 
   beforeAll(async () => {
-    [host, user] = await Promise.all([startHost({ suite: 'bookworm', engine: true }), newUser()]);
+    [host, user] = await Promise.all([startHost({ suite: 'bookworm', engine: true }), createUser()]);
     const names = ['engine.example', '*.wild.example', '192.0.2.7', '2001:db8::7'];
-    await ok(user.slipway('create', 'web', ...at(host), ...names.flatMap((name) => ['--tls-san', name])));
+    await expectSuccess(
+      user.slipway('create', 'web', ...hostFlags(host), ...names.flatMap((name) => ['--tls-san', name])),
+    );
   });
   afterAll(async () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
@@ -65,7 +67,7 @@ describeOnBed('port 2376 as openssl sees it', () => {
     const made = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '30'];
     // The very names of ours: only the signature is another's.
     const like = ['-subj', '/O=Slipway/CN=web client', '-addext', 'extendedKeyUsage=clientAuth'];
-    await ok(user.run('openssl', [...made, ...like, '-out', cert, '-keyout', key]));
+    await expectSuccess(user.run('openssl', [...made, ...like, '-out', cert, '-keyout', key]));
     const { stdout, stderr } = await ask(version, '-cert', cert, '-key', key);
     expect(stderr).toMatch(/alert (bad certificate|unknown ca|certificate required)/);
     expect(stdout).not.toContain('HTTP/1.1');
@@ -81,7 +83,7 @@ describeOnBed('port 2376 as openssl sees it', () => {
     expect(plain.status).toBe(400);
     expect(await plain.text()).toContain('HTTP request to an HTTPS server');
     const open = "ss -Hltn | awk '$4 !~ /^127[.]/ { print $4 }' | sed 's/.*://' | sort -un";
-    expect(await host.must(open)).toBe('22\n2376');
+    expect(await host.runOrThrow(open)).toBe('22\n2376');
   });
 
   test('the certificate is good for every name of the machine, and for no other', async () => {
@@ -109,7 +111,7 @@ describeOnBed('port 2376 as openssl sees it', () => {
     expect((await verify('sslclient', client)).stdout).toBe(`${client}: OK\n`);
     expect((await verify('sslclient', server)).code).not.toBe(0);
     expect((await verify('sslserver', client)).code).not.toBe(0);
-    const ca = await ok(user.run('openssl', ['x509', '-noout', '-text', '-in', store('tls', 'ca.pem')]));
+    const ca = await expectSuccess(user.run('openssl', ['x509', '-noout', '-text', '-in', store('tls', 'ca.pem')]));
     expect(ca.stdout).toMatch(/CA:TRUE, pathlen:0/);
     expect(ca.stdout).toContain('NIST CURVE: P-256');
     for (const file of [server, client, store('tls', 'ca.pem')])
@@ -120,12 +122,12 @@ describeOnBed('port 2376 as openssl sees it', () => {
 
   test('a new --tls-san is a new certificate of the same CA; the client’s stays', async () => {
     const files = [store('tls', 'ca.pem'), store('tls', 'cert.pem'), store('ca', 'ca-key.pem')];
-    const before = await ok(user.run('sha256sum', files));
-    const pid = await enginePid(host);
-    await ok(user.slipway('provision', 'web', '--tls-san', 'new.example'));
+    const before = await expectSuccess(user.run('sha256sum', files));
+    const pid = await readEnginePid(host);
+    await expectSuccess(user.slipway('provision', 'web', '--tls-san', 'new.example'));
     expect((await ask(...ours(), '-verify_hostname', 'new.example')).code).toBe(0);
     expect((await ask(...ours(), '-verify_hostname', 'engine.example')).code).toBe(1);
-    expect(await enginePid(host)).not.toBe(pid);
-    expect((await ok(user.run('sha256sum', files))).stdout).toBe(before.stdout);
+    expect(await readEnginePid(host)).not.toBe(pid);
+    expect((await expectSuccess(user.run('sha256sum', files))).stdout).toBe(before.stdout);
   });
 });

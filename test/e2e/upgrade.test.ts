@@ -1,51 +1,62 @@
 import { expect, test } from 'vitest';
-import { startHost, type BedHost } from '../bed/host.ts';
-import { enginePid, engineStarts, loadTools, logins } from './engine.ts';
-import { NEW, newerDistroEngine, OLD, REPOSITORY } from './repository.ts';
-import { at, describeOnBed, newUser, ok, type User } from './slipway.ts';
-import { expectAnswer, recordOf, trouble } from './trouble.ts';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { readEnginePid, countEngineStartAttempts, loadToolsImage, countLogins } from './host-engine.ts';
+import { NEW_VERSION, newerDistroEngineScript, OLD_VERSION, CREATE_REPOSITORY_SCRIPT } from './apt-repositories.ts';
+import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
+import { expectEngineAnswer, readRecord, expectFailure } from './assertions.ts';
 
-const versionOf = (host: BedHost, name: string): Promise<string> => host.must(`dpkg-query -W -f '\${Version}' ${name}`);
+const readPackageVersion = (host: BedHost, name: string): Promise<string> =>
+  host.runOrThrow(`dpkg-query -W -f '\${Version}' ${name}`);
 
 /** This call says just that, and the engine's process stays the same. */
-async function expectNewest(user: User, host: BedHost, text: string, ...flags: readonly string[]): Promise<void> {
-  const [starts, pid] = [await engineStarts(host), await enginePid(host)];
-  expect((await ok(user.slipway('upgrade', 'web', ...flags))).stdout).toBe(`${text}\n`);
-  expect([await engineStarts(host), await enginePid(host)]).toEqual([starts, pid]);
+async function expectNothingUpgraded(
+  user: User,
+  host: BedHost,
+  text: string,
+  ...flags: readonly string[]
+): Promise<void> {
+  const [starts, pid] = [await countEngineStartAttempts(host), await readEnginePid(host)];
+  expect((await expectSuccess(user.slipway('upgrade', 'web', ...flags))).stdout).toBe(`${text}\n`);
+  expect([await countEngineStartAttempts(host), await readEnginePid(host)]).toEqual([starts, pid]);
 }
 
 // Each is a dozen runs of the package manager.
-const MINUTES = { timeout: 360_000 };
+const SLOW_TEST = { timeout: 360_000 };
 
 describeOnBed('upgrade', () => {
   test(
     'brings the distribution’s engine to its newest version, and restarts it once and only then',
-    MINUTES,
+    SLOW_TEST,
     async () => {
       await using host = await startHost({ suite: 'trixie', engine: true });
-      await using user = await newUser();
+      await using user = await createUser();
       const packages = 'docker.io docker-cli containerd runc';
       // The image may be older than the archive.
-      await host.must(
+      await host.runOrThrow(
         `export DEBIAN_FRONTEND=noninteractive; apt-get update -qq >/dev/null && apt-get install -qq -y --only-upgrade ${packages} >/dev/null 2>&1; apt-mark auto -qq docker.io`,
       );
-      const version = (await versionOf(host, 'docker.io')).replace(/[-+~].*/, '');
-      await ok(user.slipway('create', 'web', ...at(host, 'deploy'), '--engine-opt', 'live-restore=true'));
-      await expectNewest(user, host, `web: engine ${version} is the newest of its source`);
+      const version = (await readPackageVersion(host, 'docker.io')).replace(/[-+~].*/, '');
+      await expectSuccess(
+        user.slipway('create', 'web', ...hostFlags(host, 'deploy'), '--engine-opt', 'live-restore=true'),
+      );
+      await expectNothingUpgraded(user, host, `web: engine ${version} is the newest of its source`);
 
-      await loadTools(user, 'web');
-      await ok(
+      await loadToolsImage(user, 'web');
+      await expectSuccess(
         user.docker('--context', 'web', 'run', '-d', '--name', 'app', '--network', 'none', 'tools', 'sleep', '9999'),
       );
       const app = async (): Promise<string> =>
-        (await ok(user.docker('--context', 'web', 'inspect', '-f', '{{.State.Pid}} {{.State.StartedAt}}', 'app')))
-          .stdout;
+        (
+          await expectSuccess(
+            user.docker('--context', 'web', 'inspect', '-f', '{{.State.Pid}} {{.State.StartedAt}}', 'app'),
+          )
+        ).stdout;
       const running = await app();
-      await host.must(`echo '# mine' >>/etc/default/docker`);
-      await host.must(newerDistroEngine('99.0.1-1'));
-      const before = await snapshotOf(host);
+      await host.runOrThrow(`echo '# mine' >>/etc/default/docker`);
+      await host.runOrThrow(newerDistroEngineScript('99.0.1-1'));
+      const before = await readHostState(host);
 
-      const plan = await ok(user.slipway('upgrade', 'web', '--dry-run'));
+      const plan = await expectSuccess(user.slipway('upgrade', 'web', '--dry-run'));
       expect(plan.stdout).toBe(
         [
           'web: on the host this would',
@@ -55,42 +66,43 @@ describeOnBed('upgrade', () => {
           '',
         ].join('\n'),
       );
-      expect(await snapshotOf(host)).toEqual(before);
+      expect(await readHostState(host)).toEqual(before);
 
-      const [starts, entries] = [await engineStarts(host), await logins(host)];
-      const upgraded = await ok(user.slipway('upgrade', 'web'));
+      const [starts, entries] = [await countEngineStartAttempts(host), await countLogins(host)];
+      const upgraded = await expectSuccess(user.slipway('upgrade', 'web'));
       expect(upgraded.stdout).toBe(`web: engine ${version} -> 99.0.1\n`);
-      expect(await versionOf(host, 'docker.io')).toBe('99.0.1-1');
-      expect([await engineStarts(host), await logins(host)]).toEqual([starts + 1, entries + 1]);
-      expect(await enginePid(host)).not.toBe(before.pid);
+      expect(await readPackageVersion(host, 'docker.io')).toBe('99.0.1-1');
+      expect([await countEngineStartAttempts(host), await countLogins(host)]).toEqual([starts + 1, entries + 1]);
+      expect(await readEnginePid(host)).not.toBe(before.pid);
       expect(await app()).toBe(running);
-      expect(await host.must('apt-mark showauto docker.io')).toBe('docker.io');
-      const settings = await host.must('cat /etc/default/docker');
+      expect(await host.runOrThrow('apt-mark showauto docker.io')).toBe('docker.io');
+      const settings = await host.runOrThrow('cat /etc/default/docker');
       expect([settings.includes('# mine'), settings.includes('# of 99')]).toEqual([true, false]);
-      await expectAnswer(user, 'web');
-      expect(await recordOf(user, 'web')).toMatchObject({ phase: 'ready', endpoint: { tls: true } });
+      await expectEngineAnswer(user, 'web');
+      expect(await readRecord(user, 'web')).toMatchObject({ phase: 'ready', endpoint: { tls: true } });
 
-      await expectNewest(user, host, 'web: engine 99.0.1 is the newest of its source');
-      const settled = await ok(user.slipway('provision', 'web', '--dry-run', '--json'));
+      await expectNothingUpgraded(user, host, 'web: engine 99.0.1 is the newest of its source');
+      const settled = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--json'));
       expect(JSON.parse(settled.stdout)).toEqual({ name: 'web', steps: [] });
 
       // A run that was cut off between upgrade and restart.
-      await host.must('touch /run/slipway/restart-pending');
-      const restarted = await engineStarts(host);
-      await ok(user.slipway('upgrade', 'web'));
-      expect(await engineStarts(host)).toBe(restarted + 1);
+      await host.runOrThrow('touch /run/slipway/restart-pending');
+      const restarted = await countEngineStartAttempts(host);
+      await expectSuccess(user.slipway('upgrade', 'web'));
+      expect(await countEngineStartAttempts(host)).toBe(restarted + 1);
       expect((await host.exec('test -e /run/slipway/restart-pending')).code).toBe(1);
 
       // Only the package's part of the version differs; held back first.
-      await host.must(`${newerDistroEngine('99.0.1-2')}\napt-mark hold -qq docker.io`);
-      const held = await trouble(user.slipway('upgrade', 'web'));
+      await host.runOrThrow(`${newerDistroEngineScript('99.0.1-2')}\napt-mark hold -qq docker.io`);
+      const held = await expectFailure(user.slipway('upgrade', 'web'));
       expect(held.status).toBe(7);
       expect(held.sentence).toContain(
         'can not upgrade containerd docker-cli docker.io runc (held back there: docker.io)',
       );
-      expect(await recordOf(user, 'web')).toMatchObject({ phase: 'ready', failure: { step: 'upgrade-engine' } });
-      await host.must('apt-mark unhold -qq docker.io');
-      const json = (await ok(user.slipway('upgrade', 'web', '--json'))).stdout.trimEnd().split('\n').at(-1) ?? '';
+      expect(await readRecord(user, 'web')).toMatchObject({ phase: 'ready', failure: { step: 'upgrade-engine' } });
+      await host.runOrThrow('apt-mark unhold -qq docker.io');
+      const json =
+        (await expectSuccess(user.slipway('upgrade', 'web', '--json'))).stdout.trimEnd().split('\n').at(-1) ?? '';
       expect(JSON.parse(json)).toEqual({
         event: 'result',
         result: [
@@ -103,74 +115,89 @@ describeOnBed('upgrade', () => {
           },
         ],
       });
-      expect(await recordOf(user, 'web')).not.toHaveProperty('failure');
+      expect(await readRecord(user, 'web')).not.toHaveProperty('failure');
 
       // What can't be looked up is not called the newest.
-      await host.must('sed -i s,file:///srv/newer,http://127.0.0.1:9, /etc/apt/sources.list.d/newer.sources');
-      expect((await trouble(user.slipway('upgrade', 'web'))).sentence).toContain(
+      await host.runOrThrow('sed -i s,file:///srv/newer,http://127.0.0.1:9, /etc/apt/sources.list.d/newer.sources');
+      expect((await expectFailure(user.slipway('upgrade', 'web'))).sentence).toContain(
         'the package lists could not be fetched',
       );
 
       // No package manager has it.
-      await host.must('cp /usr/sbin/dockerd /usr/local/sbin/; dpkg --purge --force-all docker.io >/dev/null 2>&1');
-      const foreign = await trouble(user.slipway('upgrade', 'web'));
+      await host.runOrThrow(
+        'cp /usr/sbin/dockerd /usr/local/sbin/; dpkg --purge --force-all docker.io >/dev/null 2>&1',
+      );
+      const foreign = await expectFailure(user.slipway('upgrade', 'web'));
       expect(foreign).toMatchObject({
         status: 7,
         sentence: `/usr/local/sbin/dockerd on ${host.address} belongs to no package of docker.io or docker-ce`,
       });
-      await host.must('rm /usr/local/sbin/dockerd');
-      expect((await trouble(user.slipway('upgrade', 'web'))).sentence).toBe(`${host.address} has no engine to upgrade`);
+      await host.runOrThrow('rm /usr/local/sbin/dockerd');
+      expect((await expectFailure(user.slipway('upgrade', 'web'))).sentence).toBe(
+        `${host.address} has no engine to upgrade`,
+      );
     },
   );
 
   test(
     'leaves a version that was asked for until another one is, and takes Docker’s packages together',
-    MINUTES,
+    SLOW_TEST,
     async () => {
       await using host = await startHost({ suite: 'bookworm' });
-      await using user = await newUser();
-      const key = await host.must(REPOSITORY);
+      await using user = await createUser();
+      const key = await host.runOrThrow(CREATE_REPOSITORY_SCRIPT);
       const flags = ['--engine-repository-url', 'file:///srv/repo', '--engine-repository-key', key];
-      await ok(user.slipway('create', 'web', ...at(host), ...flags, '--engine-version', '26.1'));
+      await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), ...flags, '--engine-version', '26.1'));
 
       for (const more of [[], ['--dry-run']]) {
-        expect(await trouble(user.slipway('upgrade', 'web', ...more))).toMatchObject({
+        expect(await expectFailure(user.slipway('upgrade', 'web', ...more))).toMatchObject({
           status: 2,
           sentence: '"web" is pinned to engine version 26.1',
           hint: expect.stringContaining('slipway upgrade web --engine-version=') as string,
         });
       }
-      await expectNewest(user, host, 'web: engine 26.1.4 is the newest 26.1 of its source', '--engine-version', '26.1');
-      const absent = await trouble(user.slipway('upgrade', 'web', '--engine-version', '99'));
+      await expectNothingUpgraded(
+        user,
+        host,
+        'web: engine 26.1.4 is the newest 26.1 of its source',
+        '--engine-version',
+        '26.1',
+      );
+      const absent = await expectFailure(user.slipway('upgrade', 'web', '--engine-version', '99'));
       expect(absent.status).toBe(7);
-      expect(absent.sentence).toContain(`there is no version 99 of docker-ce here; there are: ${NEW}, ${OLD}`);
-      expect((await recordOf(user, 'web')).spec.engine.version).toBe('26.1');
+      expect(absent.sentence).toContain(
+        `there is no version 99 of docker-ce here; there are: ${NEW_VERSION}, ${OLD_VERSION}`,
+      );
+      expect((await readRecord(user, 'web')).spec.engine.version).toBe('26.1');
 
-      const starts = await engineStarts(host);
-      const upgraded = await ok(user.slipway('upgrade', 'web', '--engine-version='));
+      const starts = await countEngineStartAttempts(host);
+      const upgraded = await expectSuccess(user.slipway('upgrade', 'web', '--engine-version='));
       expect(upgraded.stdout).toBe('web: engine 26.1.4 -> 27.3.1\n');
-      expect([await versionOf(host, 'docker-ce'), await versionOf(host, 'docker-ce-cli')]).toEqual([NEW, NEW]);
-      expect(await engineStarts(host)).toBe(starts + 1);
-      expect((await recordOf(user, 'web')).spec.engine.version).toBeUndefined();
-      await expectAnswer(user, 'web');
-      await expectNewest(user, host, 'web: engine 27.3.1 is the newest of its source');
+      expect([await readPackageVersion(host, 'docker-ce'), await readPackageVersion(host, 'docker-ce-cli')]).toEqual([
+        NEW_VERSION,
+        NEW_VERSION,
+      ]);
+      expect(await countEngineStartAttempts(host)).toBe(starts + 1);
+      expect((await readRecord(user, 'web')).spec.engine.version).toBeUndefined();
+      await expectEngineAnswer(user, 'web');
+      await expectNothingUpgraded(user, host, 'web: engine 27.3.1 is the newest of its source');
 
       // Back, as provision goes back too.
-      expect((await ok(user.slipway('upgrade', 'web', '--engine-version', '26'))).stdout).toBe(
+      expect((await expectSuccess(user.slipway('upgrade', 'web', '--engine-version', '26'))).stdout).toBe(
         'web: engine 27.3.1 -> 26.1.4\n',
       );
-      expect((await recordOf(user, 'web')).spec.engine.version).toBe('26');
-      expect(await versionOf(host, 'docker-ce-cli')).toBe(OLD);
+      expect((await readRecord(user, 'web')).spec.engine.version).toBe('26');
+      expect(await readPackageVersion(host, 'docker-ce-cli')).toBe(OLD_VERSION);
     },
   );
 });
 
-async function snapshotOf(
+async function readHostState(
   host: BedHost,
 ): Promise<{ readonly pid: number; readonly packages: string; readonly lists: string }> {
   return {
-    pid: await enginePid(host),
-    packages: await host.must('dpkg-query -W'),
-    lists: await host.must('ls -l --full-time /var/lib/apt/lists'),
+    pid: await readEnginePid(host),
+    packages: await host.runOrThrow('dpkg-query -W'),
+    lists: await host.runOrThrow('ls -l --full-time /var/lib/apt/lists'),
   };
 }

@@ -1,44 +1,44 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ok, type User } from './slipway.ts';
-import { describeOnVm, must, newVmUser, qemus, VM_SECONDS } from './vm.ts';
+import { expectSuccess, type User } from './test-user.ts';
+import { describeOnVm, runInVmOrThrow, createVmUser, listQemuPids, VM_TIMEOUT_SECONDS } from './vm-user.ts';
 
-describeOnVm('a local VM of a file', { timeout: VM_SECONDS * 1000 }, () => {
+describeOnVm('a local VM of a file', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
   let user: User;
   const apply = async (options: string): Promise<string> => {
     const file = join(user.home, 'machines.yaml');
     await writeFile(file, `machines: { dev: { driver: qemu, qemu: { ${options}, warm: false } } }\n`);
-    return (await ok(user.slipway('apply', '-f', file))).stdout;
+    return (await expectSuccess(user.slipway('apply', '-f', file))).stdout;
   };
   const megabytes = async (): Promise<number> =>
-    Math.round(Number(await must(user, 'dev', `awk '/^MemTotal/ { print $2 }' /proc/meminfo`)) / 1024);
+    Math.round(Number(await runInVmOrThrow(user, 'dev', `awk '/^MemTotal/ { print $2 }' /proc/meminfo`)) / 1024);
   const gigabytes = async (): Promise<number> =>
-    Number(await must(user, 'dev', 'lsblk -bdno SIZE /dev/vda')) / 1024 ** 3;
+    Number(await runInVmOrThrow(user, 'dev', 'lsblk -bdno SIZE /dev/vda')) / 1024 ** 3;
 
   beforeAll(async () => {
-    user = await newVmUser();
+    user = await createVmUser();
     expect(await apply('memory: 1024, disk: 10')).toMatch(/^dev is made: /);
-  }, VM_SECONDS * 1000);
+  }, VM_TIMEOUT_SECONDS * 1000);
   afterAll(async () => {
     await user[Symbol.asyncDispose]();
   });
 
   test('gets more memory and a larger disk by one restart, and keeps what is on it', async () => {
-    await must(user, 'dev', 'echo mine > kept; sync');
-    const [before] = await qemus(user);
+    await runInVmOrThrow(user, 'dev', 'echo mine > kept; sync');
+    const [before] = await listQemuPids(user);
     expect(await apply('memory: 1024, disk: 10')).toContain('1 machine is as');
-    expect(await qemus(user)).toEqual([before]);
+    expect(await listQemuPids(user)).toEqual([before]);
     expect(await apply('memory: 1536, disk: 12')).toMatch(/^dev is changed: /);
     expect(await megabytes()).toBeGreaterThan(1300);
-    expect([await gigabytes(), await must(user, 'dev', 'cat kept')]).toEqual([12, 'mine']);
+    expect([await gigabytes(), await runInVmOrThrow(user, 'dev', 'cat kept')]).toEqual([12, 'mine']);
   });
 
   test('that is stopped stays so, and takes the change when it is started', async () => {
-    await ok(user.slipway('stop', 'dev'));
+    await expectSuccess(user.slipway('stop', 'dev'));
     expect(await apply('memory: 1200, disk: 12')).toMatch(/^dev is changed/);
-    expect(await qemus(user)).toEqual([]);
-    await ok(user.slipway('start', 'dev'));
+    expect(await listQemuPids(user)).toEqual([]);
+    await expectSuccess(user.slipway('start', 'dev'));
     expect(await megabytes()).toBeLessThan(1250);
   });
 
@@ -47,6 +47,6 @@ describeOnVm('a local VM of a file', { timeout: VM_SECONDS * 1000 }, () => {
     await writeFile(file, 'machines: { dev: { driver: qemu, qemu: { memory: 1200, disk: 11, warm: false } } }\n');
     const refused = await user.slipway('apply', '-f', file);
     expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining('what is on its disk is lost')]);
-    expect(await qemus(user)).toHaveLength(1);
+    expect(await listQemuPids(user)).toHaveLength(1);
   });
 });

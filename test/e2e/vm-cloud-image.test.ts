@@ -6,16 +6,16 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { bedCache } from '../bed/host.ts';
-import { ok, type User } from './slipway.ts';
-import { describeOnVm, must, newVmUser, starts, VM_SECONDS } from './vm.ts';
+import { bedCache } from '../bed/bed-host.ts';
+import { expectSuccess, type User } from './test-user.ts';
+import { describeOnVm, runInVmOrThrow, createVmUser, countVmEngineStarts, VM_TIMEOUT_SECONDS } from './vm-user.ts';
 
-const recipe = fileURLToPath(new URL('../bed/cloud-image.sh', import.meta.url));
+const cloudImageScript = fileURLToPath(new URL('../bed/cloud-image.sh', import.meta.url));
 
 /** A cloud image like a vendor's, made once for each recipe. */
-async function cloudImage(user: User): Promise<string> {
+async function ensureCloudImage(user: User): Promise<string> {
   const digest = createHash('sha256')
-    .update(await readFile(recipe))
+    .update(await readFile(cloudImageScript))
     .digest('hex')
     .slice(0, 12);
   const folder = join(bedCache.folder, 'cloud');
@@ -26,20 +26,20 @@ async function cloudImage(user: User): Promise<string> {
   );
   if (there) return file;
   await mkdir(folder, { recursive: true });
-  await ok(user.run('bash', [recipe, `${file}.raw`]));
-  await ok(user.run('qemu-img', ['convert', '-O', 'qcow2', `${file}.raw`, `${file}.new`]));
+  await expectSuccess(user.run('bash', [cloudImageScript, `${file}.raw`]));
+  await expectSuccess(user.run('qemu-img', ['convert', '-O', 'qcow2', `${file}.raw`, `${file}.new`]));
   await rm(`${file}.raw`);
   await rename(`${file}.new`, file);
   return file;
 }
 
-async function sha512(file: string): Promise<string> {
+async function hashFile(file: string): Promise<string> {
   const hash = createHash('sha512');
   await pipeline(createReadStream(file), hash);
   return hash.digest('hex');
 }
 
-describeOnVm('a vendor’s cloud image', { timeout: 2 * VM_SECONDS * 1000 }, () => {
+describeOnVm('a vendor’s cloud image', { timeout: 2 * VM_TIMEOUT_SECONDS * 1000 }, () => {
   let user: User;
   let server: Server;
   let url = '';
@@ -47,12 +47,12 @@ describeOnVm('a vendor’s cloud image', { timeout: 2 * VM_SECONDS * 1000 }, () 
   let asked = 0;
 
   beforeAll(async () => {
-    user = await newVmUser();
+    user = await createVmUser();
     // Its images are this test's own.
     await unlink(join(user.home, '.slipway', 'images'));
-    const file = await cloudImage(user);
+    const file = await ensureCloudImage(user);
     const { size } = await stat(file);
-    digest = `sha512:${await sha512(file)}`;
+    digest = `sha512:${await hashFile(file)}`;
     server = createServer((_request, response) => {
       asked += 1;
       response.writeHead(200, { 'content-length': size });
@@ -60,7 +60,7 @@ describeOnVm('a vendor’s cloud image', { timeout: 2 * VM_SECONDS * 1000 }, () 
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     url = `http://127.0.0.1:${(server.address() as { port: number }).port}/cloud.qcow2`;
-  }, VM_SECONDS * 1000);
+  }, VM_TIMEOUT_SECONDS * 1000);
   afterAll(async () => {
     server.close();
     await user[Symbol.asyncDispose]();
@@ -76,26 +76,28 @@ describeOnVm('a vendor’s cloud image', { timeout: 2 * VM_SECONDS * 1000 }, () 
   });
 
   test('is downloaded, gets its engine once, and then starts as fast and as right as one that was built', async () => {
-    await ok(user.slipway('create', 'cloud', '--image', url, '--image-digest', digest));
-    const { stdout } = await ok(user.docker('--context', 'cloud', 'info', '--format', '{{.Name}}'));
+    await expectSuccess(user.slipway('create', 'cloud', '--image', url, '--image-digest', digest));
+    const { stdout } = await expectSuccess(user.docker('--context', 'cloud', 'info', '--format', '{{.Name}}'));
     expect(stdout.trim()).toBe('cloud');
-    expect(await starts(user, 'cloud')).toBe(1);
-    expect(await must(user, 'cloud', 'hostname; whoami')).toBe('cloud\nslipway');
+    expect(await countVmEngineStarts(user, 'cloud')).toBe(1);
+    expect(await runInVmOrThrow(user, 'cloud', 'hostname; whoami')).toBe('cloud\nslipway');
     // Its partition and its file system fill the disk that was asked for.
-    expect(Number(await must(user, 'cloud', 'df --output=size -BG / | tail -n 1 | tr -dc 0-9'))).toBeGreaterThanOrEqual(
-      19,
+    expect(
+      Number(await runInVmOrThrow(user, 'cloud', 'df --output=size -BG / | tail -n 1 | tr -dc 0-9')),
+    ).toBeGreaterThanOrEqual(19);
+    expect((await expectSuccess(user.slipway('provision', 'cloud', '--dry-run'))).stdout.trim()).toBe(
+      'cloud: nothing to do',
     );
-    expect((await ok(user.slipway('provision', 'cloud', '--dry-run'))).stdout.trim()).toBe('cloud: nothing to do');
   });
 
   test('is here from then on: nothing is downloaded or installed again, and nothing of the making is left', async () => {
     const before = asked;
-    const again = await ok(user.slipway('image', 'pull', '--url', url, '--digest', digest));
+    const again = await expectSuccess(user.slipway('image', 'pull', '--url', url, '--digest', digest));
     expect(again.stdout).toContain('is here already');
     expect(asked).toBe(before);
     const images = join(user.home, '.slipway', 'images');
     expect((await readdir(images)).filter((entry) => entry.startsWith('.new-'))).toEqual([]);
     expect(await readdir(join(images, '.downloads')).catch(() => [])).toEqual([]);
-    expect((await ok(user.slipway('image', 'ls'))).stdout).toMatch(/cloud/);
+    expect((await expectSuccess(user.slipway('image', 'ls'))).stdout).toMatch(/cloud/);
   });
 });

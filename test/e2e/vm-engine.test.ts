@@ -3,30 +3,38 @@ import { request } from 'node:https';
 import { join } from 'node:path';
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { bedCache } from '../bed/host.ts';
-import { loadTools } from './engine.ts';
-import { ok, type User } from './slipway.ts';
-import { describeOnVm, inVm, must, newVmUser, starts, VM_SECONDS, vms } from './vm.ts';
+import { bedCache } from '../bed/bed-host.ts';
+import { loadToolsImage } from './host-engine.ts';
+import { expectSuccess, type User } from './test-user.ts';
+import {
+  describeOnVm,
+  runInVm,
+  runInVmOrThrow,
+  createVmUser,
+  countVmEngineStarts,
+  VM_TIMEOUT_SECONDS,
+  listVms,
+} from './vm-user.ts';
 
 /** An address of the guest that is not its loopback: there the engine demands TLS of a registry, unless told otherwise. */
 const GUEST = '10.0.2.15';
 
-describeOnVm('what the engine of a local VM does, asked from here', { timeout: VM_SECONDS * 1000 }, () => {
+describeOnVm('what the engine of a local VM does, asked from here', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
   let user: User;
   const docker = (...argv: readonly string[]): Promise<string> =>
-    ok(user.docker('--context', 'box', ...argv)).then(({ stdout }) => stdout.trim());
+    expectSuccess(user.docker('--context', 'box', ...argv)).then(({ stdout }) => stdout.trim());
 
   beforeAll(async () => {
-    user = await newVmUser();
+    user = await createVmUser();
     const registries = [
       '--engine-insecure-registry',
       `${GUEST}:5001`,
       '--engine-registry-mirror',
       `http://${GUEST}:5001`,
     ];
-    await ok(user.slipway('create', 'box', ...registries));
-    await loadTools(user, 'box');
-  }, VM_SECONDS * 1000);
+    await expectSuccess(user.slipway('create', 'box', ...registries));
+    await loadToolsImage(user, 'box');
+  }, VM_TIMEOUT_SECONDS * 1000);
   afterAll(async () => {
     await user[Symbol.asyncDispose]();
   });
@@ -37,7 +45,7 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
     expect(await docker('exec', 'site', 'sh', '-c', 'echo "in $1"', 'sh', 'here')).toBe('in here');
     expect(await docker('logs', 'site')).toBe('started');
     expect(await docker('port', 'site')).toContain('80/tcp -> 0.0.0.0:8080');
-    expect(await must(user, 'box', 'curl -s http://localhost:8080/')).toBe('served');
+    expect(await runInVmOrThrow(user, 'box', 'curl -s http://localhost:8080/')).toBe('served');
     expect((await user.docker('--context', 'box', 'run', '--rm', 'tools', 'sh', '-c', 'exit 42')).code).toBe(42);
     await docker('rm', '--force', 'site');
   });
@@ -54,7 +62,7 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
       '-c',
       'while read -r line; do echo "got $line"; done',
     );
-    const [vm] = await vms(user);
+    const [vm] = await listVms(user);
     const tls = join(user.home, '.slipway', 'machines', 'box', 'tls');
     const [ca, cert, key] = await Promise.all(
       ['ca.pem', 'cert.pem', 'key.pem'].map((file) => readFile(join(tls, file))),
@@ -100,7 +108,9 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
       'CMD ["/bin/sh", "-c", "read -r line </made; echo $line"]',
     ];
     await writeFile(join(folder, 'Dockerfile'), `${steps.join('\n')}\n`);
-    await ok(user.run('docker', ['--context', 'box', ...argv, '--no-cache', '--tag', 'made', folder], { env }));
+    await expectSuccess(
+      user.run('docker', ['--context', 'box', ...argv, '--no-cache', '--tag', 'made', folder], { env }),
+    );
     expect(await docker('run', '--rm', 'made')).toBe('built');
     await docker('image', 'rm', 'made');
   });
@@ -125,27 +135,27 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
   });
 
   test('a folder of the machine is bound into a container', async () => {
-    await must(user, 'box', 'mkdir -p ~/shared && echo of the machine >~/shared/file');
+    await runInVmOrThrow(user, 'box', 'mkdir -p ~/shared && echo of the machine >~/shared/file');
     const bound = ['run', '--rm', '--volume', '/home/slipway/shared:/data', 'tools'];
     expect(await docker(...bound, 'cat', '/data/file')).toBe('of the machine');
     await docker(...bound, 'sh', '-c', 'echo of the container >/data/other');
-    expect(await must(user, 'box', 'cat ~/shared/other')).toBe('of the container');
+    expect(await runInVmOrThrow(user, 'box', 'cat ~/shared/other')).toBe('of the container');
   });
 
   test('registries: plain on loopback, insecure, a mirror, and one with a CA of its own', async () => {
-    await ok(user.slipway('scp', bedCache.registry, 'box:registry'));
+    await expectSuccess(user.slipway('scp', bedCache.registry, 'box:registry'));
     const config = (address: string, tls = ''): string =>
       `version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: /tmp/registry\nhttp:\n  addr: ${address}\n${tls}`;
     const serve = async (name: string, text: string): Promise<void> => {
-      await ok(
-        inVm(
+      await expectSuccess(
+        runInVm(
           user,
           'box',
           `printf '%s' '${text}' >${name}.yml; setsid sh -c 'exec ./registry serve ${name}.yml >${name}.log 2>&1 </dev/null' & sleep 0.2`,
         ),
       );
     };
-    await must(
+    await runInVmOrThrow(
       user,
       'box',
       [
@@ -157,7 +167,7 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
     await serve('plain', config('127.0.0.1:5000'));
     await serve('insecure', config(`${GUEST}:5001`));
     await serve('own', config(`${GUEST}:5002`, '  tls:\n    certificate: cert.pem\n    key: key.pem\n'));
-    await must(
+    await runInVmOrThrow(
       user,
       'box',
       `for port in 127.0.0.1:5000 ${GUEST}:5001; do for i in $(seq 60); do curl -sf http://$port/v2/ >/dev/null && break; sleep 1; done; done`,
@@ -177,7 +187,7 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
     await docker('pull', '--quiet', 'mirrored');
     expect(await docker('run', '--rm', 'mirrored', 'echo', 'through the mirror')).toBe('through the mirror');
     // A registry that nobody vouched for is refused.
-    await must(user, 'box', `sudo rm -r /etc/docker/certs.d/${GUEST}:5002`);
+    await runInVmOrThrow(user, 'box', `sudo rm -r /etc/docker/certs.d/${GUEST}:5002`);
     expect(
       (
         await user.docker(
@@ -194,21 +204,21 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
     const folder = join(user.home, 'a folder');
     await mkdir(join(folder, 'deep'), { recursive: true });
     await writeFile(join(folder, 'deep', 'file'), 'there and back');
-    await ok(user.slipway('scp', '-r', folder, 'box:'));
-    expect(await must(user, 'box', 'cat "a folder/deep/file"')).toBe('there and back');
-    await ok(user.slipway('scp', '-r', 'box:a folder', join(user.home, 'back')));
+    await expectSuccess(user.slipway('scp', '-r', folder, 'box:'));
+    expect(await runInVmOrThrow(user, 'box', 'cat "a folder/deep/file"')).toBe('there and back');
+    await expectSuccess(user.slipway('scp', '-r', 'box:a folder', join(user.home, 'back')));
     expect(await readFile(join(user.home, 'back', 'deep', 'file'), 'utf8')).toBe('there and back');
   });
 
   test('an upgrade that finds nothing newer says so, and starts nothing again', async () => {
-    const { stdout } = await ok(user.slipway('upgrade', 'box'));
+    const { stdout } = await expectSuccess(user.slipway('upgrade', 'box'));
     expect(stdout).toMatch(/newest/);
-    expect(await starts(user, 'box')).toBe(1);
+    expect(await countVmEngineStarts(user, 'box')).toBe(1);
   });
 
   test('a changed option is one more start of the engine, as on any host', async () => {
-    await ok(user.slipway('provision', 'box', '--engine-label', 'zone=b'));
+    await expectSuccess(user.slipway('provision', 'box', '--engine-label', 'zone=b'));
     expect(await docker('info', '--format', '{{json .Labels}}')).toBe('["zone=b"]');
-    expect(await starts(user, 'box')).toBe(2);
+    expect(await countVmEngineStarts(user, 'box')).toBe(2);
   });
 });

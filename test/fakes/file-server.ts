@@ -3,11 +3,11 @@ import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'nod
 import type { AddressInfo } from 'node:net';
 
 /** How the server answers one request; those behind the last are answered like the last. */
-export type Manner = {
+export type ResponseBehavior = {
   readonly status?: number;
   /** Goes no further than to this byte of the file: cuts the connection, or falls silent. */
-  readonly until?: number;
-  readonly afterwards?: 'cut' | 'silence';
+  readonly stopAtByte?: number;
+  readonly onStop?: 'cut' | 'silence';
   readonly etag?: string;
   readonly lastModified?: string;
   /** Sends everything whatever range was asked for. */
@@ -22,26 +22,30 @@ export type Manner = {
 
 export type FileServer = AsyncDisposable & {
   readonly url: string;
-  readonly asked: readonly { readonly path: string; readonly headers: IncomingHttpHeaders }[];
+  readonly requests: readonly { readonly path: string; readonly headers: IncomingHttpHeaders }[];
 };
 
 /** Serves one file as well or badly as it is told. */
-export function fileServer(body: Buffer, ...manners: readonly Manner[]): Promise<FileServer> {
-  return fileServerAt('127.0.0.1', body, ...manners);
+export function startFileServer(body: Buffer, ...manners: readonly ResponseBehavior[]): Promise<FileServer> {
+  return startFileServerOn('127.0.0.1', body, ...manners);
 }
 
-export async function fileServerAt(host: string, body: Buffer, ...manners: readonly Manner[]): Promise<FileServer> {
-  const asked: { path: string; headers: IncomingHttpHeaders }[] = [];
+export async function startFileServerOn(
+  host: string,
+  body: Buffer,
+  ...manners: readonly ResponseBehavior[]
+): Promise<FileServer> {
+  const requests: { path: string; headers: IncomingHttpHeaders }[] = [];
   const server = createServer((request, response) => {
-    const manner = manners[Math.min(asked.length, manners.length - 1)] ?? {};
-    asked.push({ path: request.url ?? '', headers: request.headers });
-    answer(manner.body ?? body, request.headers, response, manner);
+    const manner = manners[Math.min(requests.length, manners.length - 1)] ?? {};
+    requests.push({ path: request.url ?? '', headers: request.headers });
+    sendResponse(manner.body ?? body, request.headers, response, manner);
   });
   server.listen(0, host);
   await once(server, 'listening');
   return {
     url: `http://${host}:${(server.address() as AddressInfo).port}/disk.qcow2`,
-    asked,
+    requests,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       server.close();
@@ -50,7 +54,12 @@ export async function fileServerAt(host: string, body: Buffer, ...manners: reado
   };
 }
 
-function answer(file: Buffer, asked: IncomingHttpHeaders, response: ServerResponse, manner: Manner): void {
+function sendResponse(
+  file: Buffer,
+  asked: IncomingHttpHeaders,
+  response: ServerResponse,
+  manner: ResponseBehavior,
+): void {
   const headers: Record<string, string> = {
     ...(manner.etag === undefined ? {} : { etag: manner.etag }),
     ...(manner.lastModified === undefined ? {} : { 'last-modified': manner.lastModified }),
@@ -72,11 +81,11 @@ function answer(file: Buffer, asked: IncomingHttpHeaders, response: ServerRespon
   const length = manner.chunked ? {} : { 'content-length': String(file.length - from) };
   const range = ranged ? { 'content-range': `bytes ${from}-${file.length - 1}/${file.length}` } : {};
   response.writeHead(ranged ? 206 : 200, { ...headers, ...length, ...range });
-  const part = file.subarray(from, manner.until);
-  if (manner.until === undefined) response.end(part);
+  const part = file.subarray(from, manner.stopAtByte);
+  if (manner.stopAtByte === undefined) response.end(part);
   else {
     response.write(part, () => {
-      if (manner.afterwards !== 'silence') response.destroy();
+      if (manner.onStop !== 'silence') response.destroy();
     });
   }
 }

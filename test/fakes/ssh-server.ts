@@ -1,17 +1,17 @@
 import { once } from 'node:events';
 import { connect as connectSocket, type AddressInfo } from 'node:net';
 import ssh2, { type Connection, type ServerChannel } from 'ssh2';
-import { keyLine } from '../../src/ssh/host-key.ts';
+import { toPublicKeyLine } from '../../src/ssh/host-key.ts';
 
 export type SshKeys = { readonly private: string; readonly public: string };
 
-export function newKeys(type: 'ed25519' | 'rsa' = 'ed25519'): SshKeys {
+export function generateKeys(type: 'ed25519' | 'rsa' = 'ed25519'): SshKeys {
   return type === 'rsa'
     ? ssh2.utils.generateKeyPairSync('rsa', { bits: 2048 })
     : ssh2.utils.generateKeyPairSync('ed25519');
 }
 
-export function lockedKeys(passphrase: string): SshKeys {
+export function generateEncryptedKeys(passphrase: string): SshKeys {
   return ssh2.utils.generateKeyPairSync('ed25519', { passphrase, cipher: 'aes256-ctr', rounds: 1 });
 }
 
@@ -22,16 +22,16 @@ export type SshServer = AsyncDisposable & {
   /** What happened, in order: `connect`, `auth METHOD USER`, `exec COMMAND`, `forward HOST:PORT`, `close`. */
   readonly events: readonly string[];
   /** Resolves when the last connection has closed. */
-  quiet(): Promise<void>;
+  waitUntilIdle(): Promise<void>;
 };
 
 export type OnExec = (command: string, channel: ServerChannel, connection: Connection) => void;
 
 /** ssh2's own server on 127.0.0.1: takes these users' keys, runs what the test says, forwards where asked to. */
 export async function startSshServer({
-  keys = [newKeys()],
+  keys = [generateKeys()],
   authorized,
-  onExec = (_command, channel) => exit(channel, 0),
+  onExec = (_command, channel) => exitChannel(channel, 0),
 }: {
   readonly keys?: readonly SshKeys[];
   readonly authorized: readonly SshKeys[];
@@ -78,9 +78,9 @@ export async function startSshServer({
   await once(server.listen(0, '127.0.0.1'), 'listening');
   return {
     port: (server.address() as AddressInfo).port,
-    hostKeys: keys.map((key) => keyLine(publicBlob(key))),
+    hostKeys: keys.map((key) => toPublicKeyLine(publicBlob(key))),
     events,
-    async quiet() {
+    async waitUntilIdle() {
       while (open.size > 0) {
         await new Promise<void>((resolve) => {
           wake = resolve;
@@ -97,7 +97,7 @@ export async function startSshServer({
 }
 
 /** Ends a remote command. */
-export function exit(channel: ServerChannel, code: number): void {
+export function exitChannel(channel: ServerChannel, code: number): void {
   channel.exit(code);
   channel.end();
 }

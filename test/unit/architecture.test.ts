@@ -5,34 +5,34 @@ import { expect, test } from 'vitest';
 
 const root = fileURLToPath(new URL('../../src', import.meta.url));
 
-type Arrow = {
+type ImportEdge = {
   readonly from: string;
   /** A file of src/, a package, or a `node:` module. */
   readonly to: string;
-  readonly how: 'value' | 'type' | 'dynamic';
+  readonly kind: 'value' | 'type' | 'dynamic';
 };
 
 const files = readdirSync(root, { recursive: true, encoding: 'utf8' })
   .map((file) => file.replaceAll('\\', '/'))
   .filter((file) => file.endsWith('.ts'))
   .toSorted();
-const sources = new Map(files.map((file) => [file, withoutComments(readFileSync(join(root, file), 'utf8'))]));
-const arrows = files.flatMap(arrowsOf);
-const inside = arrows.filter(({ to }) => sources.has(to));
+const sources = new Map(files.map((file) => [file, stripComments(readFileSync(join(root, file), 'utf8'))]));
+const importEdges = files.flatMap(importEdgesOf);
+const internalEdges = importEdges.filter(({ to }) => sources.has(to));
 
-const isIn = (folder: string, file: string): boolean => file.startsWith(`${folder}/`);
+const isInFolder = (folder: string, file: string): boolean => file.startsWith(`${folder}/`);
 
-type Rule = {
-  readonly says: string;
-  readonly breaks: (arrow: Arrow) => boolean;
+type ImportRule = {
+  readonly description: string;
+  readonly isBrokenBy: (arrow: ImportEdge) => boolean;
 };
 
 /** A driver is a folder of drivers/; what lies beside those folders, and in drivers/cloud/, belongs to all drivers. */
-const driverOf = (file: string): string | undefined => /^drivers\/(?!cloud\/)([^/]+)\//.exec(file)?.[1];
+const driverNameOf = (file: string): string | undefined => /^drivers\/(?!cloud\/)([^/]+)\//.exec(file)?.[1];
 
 type Folder = {
   /** The rule, as the failing test prints it. */
-  readonly says: string;
+  readonly description: string;
   /** Files that it may import besides its own and those at the top of src/. */
   readonly may: RegExp;
 };
@@ -40,191 +40,208 @@ type Folder = {
 /** From the bottom of the tree to its top. */
 const FOLDERS: Readonly<Record<string, Folder>> = {
   computer: {
-    says: 'computer/ is this computer (files, locks, programs, child processes): it imports nothing but errors',
+    description: 'computer/ is this computer (files, locks, programs, child processes): it imports nothing but errors',
     may: /^$/,
   },
   machine: {
-    says: 'machine/ is what a machine is and how its record is stored: it imports computer/ only',
+    description: 'machine/ is what a machine is and how its record is stored: it imports computer/ only',
     may: /^computer\//,
   },
   ssh: {
-    says: 'ssh/ is one connection and the files of OpenSSH: it imports computer/ and the types of machine/',
+    description: 'ssh/ is one connection and the files of OpenSSH: it imports computer/ and the types of machine/',
     may: /^(computer|machine)\//,
   },
   'go-template': {
-    says: "go-template/ is Go's text/template as pure functions: it imports errors at most",
+    description: "go-template/ is Go's text/template as pure functions: it imports errors at most",
     may: /^$/,
   },
   images: {
-    says: 'images/ is disks that local VMs boot from: it knows no machine and no provider',
+    description: 'images/ is disks that local VMs boot from: it knows no machine and no provider',
     may: /^(computer\/|machine\/options\.ts$)/,
   },
   drivers: {
-    says: 'A driver knows a provider and nothing of Docker: drivers/ imports computer/, machine/, images/ and the files of OpenSSH',
+    description:
+      'A driver knows a provider and nothing of Docker: drivers/ imports computer/, machine/, images/ and the files of OpenSSH',
     may: /^(computer|machine|images)\/|^ssh\/openssh-files\.ts$/,
   },
   profiles: {
-    says: "profiles/ is clients' files as data: it imports nothing that works on a host",
+    description: "profiles/ is clients' files as data: it imports nothing that works on a host",
     may: /^(computer|machine|ssh)\//,
   },
   provision: {
-    says: 'provision/ decides and describes what happens on a host: it knows no cloud, no store and no command line',
+    description:
+      'provision/ decides and describes what happens on a host: it knows no cloud, no store and no command line',
     may: /^ssh\/|^machine\/(model|options)\.ts$/,
   },
   operations: {
-    says: 'operations/ is the story of a machine, and the only folder in which drivers and provisioner meet',
+    description: 'operations/ is the story of a machine, and the only folder in which drivers and provisioner meet',
     may: /^(computer|machine|ssh|profiles|provision)\/|^drivers\/(contract|registry)\.ts$/,
   },
   fleet: {
-    says: 'fleet/ makes machines.yaml into specs and changes: it imports operations/ and what drivers, images and profiles declare',
-    may: /^(computer|machine|operations)\/|^drivers\/(contract|registry)\.ts$|^images\/source\.ts$|^profiles\/registry\.ts$/,
+    description:
+      'fleet/ makes machines.yaml into specs and changes: it imports operations/ and what drivers, images and profiles declare',
+    may: /^(computer|machine|operations)\/|^drivers\/(contract|registry)\.ts$|^images\/image-reference\.ts$|^profiles\/registry\.ts$/,
   },
   terminal: {
-    says: 'terminal/ is how both programs show things: it imports no operation, but for the type of the world',
+    description: 'terminal/ is how both programs show things: it imports no operation, but for the type of the world',
     may: /^(computer|machine|go-template|ssh)\/|^operations\/world\.ts$/,
   },
   completion: {
-    says: 'completion/ answers a Tab from files alone: it imports names of machines and images',
+    description: 'completion/ answers a Tab from files alone: it imports names of machines and images',
     may: /^machine\/model\.ts$|^images\/image\.ts$/,
   },
   cli: {
-    says: 'cli/ is the command line: it imports operations, registries and what is made to be shown, and no driver',
-    may: /^(computer|machine|images|operations|fleet|profiles|terminal|completion)\/|^drivers\/(contract|registry|availability)\.ts$|^provision\/step\.ts$|^ssh\/shell\.ts$|^docker-machine\/(authority|foreign|store|view)\.ts$/,
+    description:
+      'cli/ is the command line: it imports operations, registries and what is made to be shown, and no driver',
+    may: /^(computer|machine|images|operations|fleet|profiles|terminal|completion)\/|^drivers\/(contract|registry|availability)\.ts$|^provision\/step\.ts$|^ssh\/shell\.ts$|^docker-machine\/(machine-authority|parse-config-json|docker-machine-store|managed-by-slipway)\.ts$/,
   },
   'docker-machine': {
-    says: "docker-machine/ is the drop-in, another command line of the same machines: it imports what cli/ may, and cli/'s own",
+    description:
+      "docker-machine/ is the drop-in, another command line of the same machines: it imports what cli/ may, and cli/'s own",
     may: /^(computer|machine|operations|profiles|terminal|completion|go-template|cli)\/|^drivers\/(contract|registry|availability|names)\.ts$|^ssh\/shell\.ts$/,
   },
   bin: {
-    says: 'bin/ is the files that Node starts: both programs, and the commands that answer from files alone',
+    description: 'bin/ is the files that Node starts: both programs, and the commands that answer from files alone',
     may: /^(computer|machine|operations|cli|docker-machine|completion|terminal)\//,
   },
 };
 const folderOf = (file: string): string => (file.includes('/') ? file.slice(0, file.indexOf('/')) : '');
 
-const folderRules: readonly Rule[] = Object.entries(FOLDERS).map(([folder, { says, may }]) => ({
-  says,
-  breaks: ({ from, to }) =>
+const folderRules: readonly ImportRule[] = Object.entries(FOLDERS).map(([folder, { description, may }]) => ({
+  description,
+  isBrokenBy: ({ from, to }) =>
     folderOf(from) === folder && folderOf(to) !== folder && folderOf(to) !== '' && !may.test(to),
 }));
 
-const rules: readonly Rule[] = [
+const rules: readonly ImportRule[] = [
   {
-    says: 'Files at the top of src/ are what every folder needs: they import each other only',
-    breaks: ({ from, to }) => folderOf(from) === '' && folderOf(to) !== '',
+    description: 'Files at the top of src/ are what every folder needs: they import each other only',
+    isBrokenBy: ({ from, to }) => folderOf(from) === '' && folderOf(to) !== '',
   },
   ...folderRules,
   {
-    says: 'Drivers share code by drivers/cloud/ or a folder below drivers/, never with each other: no driver imports another',
-    breaks: ({ from, to }) =>
-      driverOf(to) !== undefined && driverOf(from) !== driverOf(to) && !/^drivers\/(registry|all)\.ts$/.test(from),
+    description:
+      'Drivers share code by drivers/cloud/ or a folder below drivers/, never with each other: no driver imports another',
+    isBrokenBy: ({ from, to }) =>
+      driverNameOf(to) !== undefined &&
+      driverNameOf(from) !== driverNameOf(to) &&
+      !/^drivers\/(registry|all)\.ts$/.test(from),
   },
   {
-    says: 'drivers/cloud/ is what clouds have in common: it knows no cloud, and of drivers/ the contract alone',
-    breaks: ({ from, to }) =>
-      isIn('drivers/cloud', from) && isIn('drivers', to) && !isIn('drivers/cloud', to) && to !== 'drivers/contract.ts',
+    description: 'drivers/cloud/ is what clouds have in common: it knows no cloud, and of drivers/ the contract alone',
+    isBrokenBy: ({ from, to }) =>
+      isInFolder('drivers/cloud', from) &&
+      isInFolder('drivers', to) &&
+      !isInFolder('drivers/cloud', to) &&
+      to !== 'drivers/contract.ts',
   },
   {
-    says: 'Only cli/ and docker-machine/ show templates: go-template/ is imported by its index, by way of terminal/ or the drop-in',
-    breaks: ({ from, to }) =>
-      isIn('go-template', to) &&
-      !isIn('go-template', from) &&
-      (to !== 'go-template/index.ts' || !(isIn('terminal', from) || isIn('docker-machine', from))),
+    description:
+      'Only cli/ and docker-machine/ show templates: go-template/ is imported by its index, by way of terminal/ or the drop-in',
+    isBrokenBy: ({ from, to }) =>
+      isInFolder('go-template', to) &&
+      !isInFolder('go-template', from) &&
+      (to !== 'go-template/index.ts' || !(isInFolder('terminal', from) || isInFolder('docker-machine', from))),
   },
   {
-    says: 'The provisioner gets its connection handed in: it imports types of ssh/connection.ts, nothing that runs',
-    breaks: ({ from, to, how }) => isIn('provision', from) && to === 'ssh/connection.ts' && how !== 'type',
+    description:
+      'The provisioner gets its connection handed in: it imports types of ssh/connection.ts, nothing that runs',
+    isBrokenBy: ({ from, to, kind }) => isInFolder('provision', from) && to === 'ssh/connection.ts' && kind !== 'type',
   },
   {
-    says: 'Deciding what a file changes is pure: of fleet/, apply.ts alone imports what operations/ does',
-    breaks: ({ from, to, how }) =>
-      isIn('fleet', from) && from !== 'fleet/apply.ts' && isIn('operations', to) && how !== 'type',
+    description: 'Deciding what a file changes is pure: of fleet/, apply-fleet.ts alone imports what operations/ does',
+    isBrokenBy: ({ from, to, kind }) =>
+      isInFolder('fleet', from) && from !== 'fleet/apply-fleet.ts' && isInFolder('operations', to) && kind !== 'type',
   },
   {
-    says: "The old tool's store is read without a word of its command line: of cli/, import alone looks into docker-machine/",
-    breaks: ({ from, to }) => isIn('cli', from) && isIn('docker-machine', to) && from !== 'cli/commands/import.ts',
+    description:
+      "The old tool's store is read without a word of its command line: of cli/, import alone looks into docker-machine/",
+    isBrokenBy: ({ from, to }) =>
+      isInFolder('cli', from) && isInFolder('docker-machine', to) && from !== 'cli/commands/import.ts',
   },
   {
-    says: 'The SSH library is loaded when a connection is opened: terminal/process-world.ts alone imports ssh/connection.ts to run it',
-    breaks: ({ from, to, how }) => to === 'ssh/connection.ts' && how !== 'type' && from !== 'terminal/process-world.ts',
+    description:
+      'The SSH library is loaded when a connection is opened: terminal/process-world.ts alone imports ssh/connection.ts to run it',
+    isBrokenBy: ({ from, to, kind }) =>
+      to === 'ssh/connection.ts' && kind !== 'type' && from !== 'terminal/process-world.ts',
   },
 ];
 
-test.each(rules)('$says', ({ says, breaks }) => {
-  expect(inside.filter(breaks).map(shown), says).toEqual([]);
+test.each(rules)('$description', ({ description, isBrokenBy }) => {
+  expect(internalEdges.filter(isBrokenBy).map(formatEdge), description).toEqual([]);
 });
 
 test('arrows point one way: no file imports itself through others, types included', () => {
-  const cycle = cycleIn(inside);
+  const cycle = findCycle(internalEdges);
   expect(cycle?.join(' → ')).toBeUndefined();
 });
 
-const PACKAGE_HOME: Readonly<Record<string, readonly string[]>> = {
+const PACKAGE_IMPORTERS: Readonly<Record<string, readonly string[]>> = {
   ssh2: ['ssh/connection.ts'],
-  inquirer: ['cli/wizard.ts'],
+  inquirer: ['cli/create-wizard.ts'],
   listr2: ['terminal/progress/live.ts'],
-  commander: ['cli/flags.ts'],
+  commander: ['cli/parse-flags.ts'],
   '@peculiar/x509': ['provision/certificates.ts'],
   'reflect-metadata': ['provision/certificates.ts'],
-  'cli-table3': ['terminal/print.ts'],
+  'cli-table3': ['terminal/text-output.ts'],
   'jsonc-parser': ['provision/daemon-json.ts'],
   'ssh-config': ['ssh/openssh-files.ts'],
   // A seed is a tar that a guest unpacks, and a baked image comes out of its guest as one.
-  nanotar: ['provision/run-step.ts', 'drivers/qemu/seed.ts', 'drivers/qemu/bake.ts'],
-  picocolors: ['terminal/print.ts', 'terminal/progress/live.ts'],
+  nanotar: ['provision/run-step.ts', 'drivers/qemu/seed.ts', 'drivers/qemu/bake-image.ts'],
+  picocolors: ['terminal/text-output.ts', 'terminal/progress/live.ts'],
   // Its calls are named in one file, so that the bundle holds no others; its types say what they take and give.
   '@aws-sdk/client-ec2': files.filter((file) => file.startsWith('drivers/ec2/')),
   // It keeps lines and columns, and is read where a file of machines is.
   yaml: ['fleet/yaml.ts'],
   // The language of declarations: options, drivers and commands are written in it.
   zod: files.filter((file) =>
-    /^machine\/(options|spec)\.ts$|^drivers\/|^cli\/(command|fleet)|^terminal\/events\.ts$|^fleet\/(schema|check)\.ts$/.test(
+    /^machine\/(options|spec)\.ts$|^drivers\/|^cli\/(command|fleet-output\.ts$)|^terminal\/event-schema\.ts$|^fleet\/(file-schema|check-file)\.ts$/.test(
       file,
     ),
   ),
 };
 
 /** Clouds' own libraries, which are read from one file of their driver: others know their types at most. */
-const SDK_HOME: Readonly<Record<string, string>> = {
+const SDK_IMPORTERS: Readonly<Record<string, string>> = {
   '@aws-sdk/client-ec2': 'drivers/ec2/sdk.ts',
   '@google-cloud/compute': 'drivers/gce/sdk.ts',
   'google-auth-library': 'drivers/gce/sdk.ts',
 };
-const sdkIn = (to: string): string | undefined => Object.keys(SDK_HOME).find((name) => to.startsWith(name));
+const sdkNameOf = (to: string): string | undefined => Object.keys(SDK_IMPORTERS).find((name) => to.startsWith(name));
 
 test('one package, one file: a library is used where it is wrapped, and nowhere else', () => {
-  const strays = arrows
+  const strays = importEdges
     .filter(({ to }) => !sources.has(to) && !to.startsWith('node:'))
-    .filter(({ from, to }) => !PACKAGE_HOME[to]?.includes(from) && SDK_HOME[sdkIn(to) ?? ''] !== from);
-  expect(strays.map(shown)).toEqual([]);
+    .filter(({ from, to }) => !PACKAGE_IMPORTERS[to]?.includes(from) && SDK_IMPORTERS[sdkNameOf(to) ?? ''] !== from);
+  expect(strays.map(formatEdge)).toEqual([]);
 });
 
 test('a cloud’s library is read by one file, and that file when a machine of the cloud is meant', () => {
-  const readers = arrows.filter(({ to, how }) => sdkIn(to) !== undefined && how !== 'type');
-  expect(readers.filter(({ from, to }) => SDK_HOME[sdkIn(to) ?? ''] !== from).map(shown)).toEqual([]);
-  const doors = arrows.filter(({ to }) => Object.values(SDK_HOME).includes(to));
-  expect(doors.filter(({ how }) => how === 'value').map(shown)).toEqual([]);
+  const readers = importEdges.filter(({ to, kind }) => sdkNameOf(to) !== undefined && kind !== 'type');
+  expect(readers.filter(({ from, to }) => SDK_IMPORTERS[sdkNameOf(to) ?? ''] !== from).map(formatEdge)).toEqual([]);
+  const doors = importEdges.filter(({ to }) => Object.values(SDK_IMPORTERS).includes(to));
+  expect(doors.filter(({ kind }) => kind === 'value').map(formatEdge)).toEqual([]);
 });
 
-const HEAVY = ['ssh2', 'inquirer', 'listr2', 'yaml', '@peculiar/x509', 'reflect-metadata'];
+const HEAVY_PACKAGES = ['ssh2', 'inquirer', 'listr2', 'yaml', '@peculiar/x509', 'reflect-metadata'];
 
 test('starting up reads no library that only some commands need', () => {
-  const reached = reachable('cli/main.ts');
-  expect([...HEAVY, 'cli-table3', 'commander'].filter((name) => reached.has(name))).toEqual([]);
+  const reached = loadedWith('cli/main.ts');
+  expect([...HEAVY_PACKAGES, 'cli-table3', 'commander'].filter((name) => reached.has(name))).toEqual([]);
 });
 
 test('no command loads SSH, prompts, live lists or X.509 before it uses them', () => {
-  for (const command of files.filter((file) => isIn('cli/commands', file))) {
-    const reached = reachable(command);
+  for (const command of files.filter((file) => isInFolder('cli/commands', file))) {
+    const reached = loadedWith(command);
     expect(
-      HEAVY.filter((name) => reached.has(name)),
+      HEAVY_PACKAGES.filter((name) => reached.has(name)),
       command,
     ).toEqual([]);
   }
 });
 
 test('a quick answer knows neither drivers nor what is done over the network, nor any library but declarations', () => {
-  const reached = [...reachable('bin/slipway.ts')];
+  const reached = [...loadedWith('bin/slipway.ts')];
   const rooms = /^(drivers|provision|operations|fleet|go-template|ssh\/connection|machine\/spec|computer\/child)/;
   expect(reached.filter((file) => rooms.test(file))).toEqual([]);
   expect(reached.filter((name) => !sources.has(name) && !name.startsWith('node:'))).toEqual(['zod']);
@@ -232,7 +249,7 @@ test('a quick answer knows neither drivers nor what is done over the network, no
 
 test('what clients ask of the drop-in loads no driver and no declaration before an engine is silent', () => {
   for (const name of ['active', 'config', 'env', 'inspect', 'ls', 'values']) {
-    const reached = reachable(`docker-machine/commands/${name}.ts`);
+    const reached = loadedWith(`docker-machine/commands/${name}.ts`);
     expect(
       ['zod', 'drivers/all.ts'].filter((one) => reached.has(one)),
       name,
@@ -241,7 +258,7 @@ test('what clients ask of the drop-in loads no driver and no declaration before 
 });
 
 /** The two programs, and what both of them are to the world. */
-const PROGRAMS = [
+const ENTRY_FILES = [
   'bin/slipway.ts',
   'cli/main.ts',
   'bin/docker-machine.ts',
@@ -254,10 +271,10 @@ test('the process is read and written where the programs begin: everything else 
   const touches =
     /\bprocess\.(env|argv|exit|exitCode|stdout|stderr|stdin|platform|on|once|cwd|chdir)\b|(?<!['/])\bconsole\./g;
   const found = [...sources]
-    .filter(([file]) => !PROGRAMS.includes(file))
+    .filter(([file]) => !ENTRY_FILES.includes(file))
     .flatMap(([file, text]) => [...text.matchAll(touches)].map(([what]) => `${file}: ${what}`));
   // The prompts of the wizard belong on stderr, where inquirer writes them itself, and Escape is heard beside it.
-  expect(found).toEqual(['cli/wizard.ts: process.stdin', 'cli/wizard.ts: process.stderr']);
+  expect(found).toEqual(['cli/create-wizard.ts: process.stdin', 'cli/create-wizard.ts: process.stderr']);
 });
 
 test('no folder is a drawer: each is named for what it is about', () => {
@@ -270,35 +287,35 @@ test('files are named in kebab-case and export by name', () => {
   expect([...sources].filter(([, text]) => /^export default\b/m.test(text)).map(([file]) => file)).toEqual([]);
 });
 
-function arrowsOf(file: string): readonly Arrow[] {
+function importEdgesOf(file: string): readonly ImportEdge[] {
   const text = sources.get(file) ?? '';
   const target = (name: string): string =>
     name.startsWith('.') ? relative(root, join(root, dirname(file), name)) : name;
   const statements = [...text.matchAll(/^(?:import|export)\s+(type\s+)?(?:[^'";]*?\sfrom\s+)?'([^']+)'/gm)].map(
-    ([, type, name = '']): Arrow => ({ from: file, to: target(name), how: type ? 'type' : 'value' }),
+    ([, type, name = '']): ImportEdge => ({ from: file, to: target(name), kind: type ? 'type' : 'value' }),
   );
-  const calls = [...text.matchAll(/\bimport\(\s*'([^']+)'\s*\)/g)].map(([, name = '']): Arrow => ({
+  const calls = [...text.matchAll(/\bimport\(\s*'([^']+)'\s*\)/g)].map(([, name = '']): ImportEdge => ({
     from: file,
     to: target(name),
-    how: 'dynamic',
+    kind: 'dynamic',
   }));
   return [...statements, ...calls].map((arrow) => ({ ...arrow, to: arrow.to.replaceAll('\\', '/') }));
 }
 
-function withoutComments(text: string): string {
+function stripComments(text: string): string {
   return text.replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$|\s\/\/ .*$/gm, '');
 }
 
 /** Files and packages that are read as soon as this file is. */
-function reachable(start: string): ReadonlySet<string> {
+function loadedWith(start: string): ReadonlySet<string> {
   const found = new Set([start]);
   for (const file of found) {
-    for (const { from, to, how } of arrows) if (from === file && how === 'value') found.add(to);
+    for (const { from, to, kind } of importEdges) if (from === file && kind === 'value') found.add(to);
   }
   return found;
 }
 
-function cycleIn(graph: readonly Arrow[]): readonly string[] | undefined {
+function findCycle(graph: readonly ImportEdge[]): readonly string[] | undefined {
   const done = new Set<string>();
   const walk = (file: string, path: readonly string[]): readonly string[] | undefined => {
     if (path.includes(file)) return [...path.slice(path.indexOf(file)), file];
@@ -317,6 +334,6 @@ function cycleIn(graph: readonly Arrow[]): readonly string[] | undefined {
   return undefined;
 }
 
-function shown({ from, to, how }: Arrow): string {
-  return `${from} → ${to}${how === 'value' ? '' : ` (${how})`}`;
+function formatEdge({ from, to, kind }: ImportEdge): string {
+  return `${from} → ${to}${kind === 'value' ? '' : ` (${kind})`}`;
 }

@@ -2,18 +2,18 @@ import { X509Certificate } from 'node:crypto';
 import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { bootstrap, seed } from '../../src/docker-machine/authority.ts';
-import { openMachineStore } from '../../src/docker-machine/store.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { readyMachine } from '../fakes/machine.ts';
+import { ensureAuthority, seedMachineAuthority } from '../../src/docker-machine/machine-authority.ts';
+import { openDockerMachineStore } from '../../src/docker-machine/docker-machine-store.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { readyMachine } from '../fakes/sample-machine.ts';
 
 const DAY = 24 * 60 * 60 * 1000;
 
 test('a store gets one authority, and keeps it', async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await createTemporaryFolder();
   const root = folder.path;
   const said: string[] = [];
-  const made = await bootstrap(root, {}, (line) => said.push(line));
+  const made = await ensureAuthority(root, {}, (line) => said.push(line));
   const file = (name: string): string => join(root, 'certs', name);
   expect(said).toEqual([`Creating CA: ${file('ca.pem')}`, `Creating client certificate: ${file('cert.pem')}`]);
   const modes = await Promise.all(
@@ -23,51 +23,51 @@ test('a store gets one authority, and keeps it', async () => {
   const ca = new X509Certificate(made.ca);
   expect(ca.ca).toBe(true);
   expect(new X509Certificate(made.client.cert).verify(ca.publicKey)).toBe(true);
-  expect(await bootstrap(root, {}, (line) => said.push(line))).toEqual(made);
+  expect(await ensureAuthority(root, {}, (line) => said.push(line))).toEqual(made);
   expect(said).toHaveLength(2);
 });
 
 test('one that comes to its end is made anew, and the client’s certificate with it', async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await createTemporaryFolder();
   const root = folder.path;
-  const before = await bootstrap(root, {}, () => {});
+  const before = await ensureAuthority(root, {}, () => {});
   const said: string[] = [];
   const now = (): Date => new Date(Date.now() + 3649 * DAY);
-  const after = await bootstrap(root, {}, (line) => said.push(line), { now });
+  const after = await ensureAuthority(root, {}, (line) => said.push(line), { now });
   expect(said[0]).toBe('CA certificate is outdated and needs to be regenerated');
   expect(after.ca).not.toBe(before.ca);
   expect(new X509Certificate(after.client.cert).verify(new X509Certificate(after.ca).publicKey)).toBe(true);
 });
 
 test('the client’s certificate alone is renewed where the CA lives on', async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await createTemporaryFolder();
   const root = folder.path;
-  const before = await bootstrap(root, {}, () => {});
+  const before = await ensureAuthority(root, {}, () => {});
   const said: string[] = [];
   const now = (): Date => new Date(Date.now() + 729 * DAY);
-  const after = await bootstrap(root, {}, (line) => said.push(line), { now });
+  const after = await ensureAuthority(root, {}, (line) => said.push(line), { now });
   expect(said).toEqual([`Creating client certificate: ${join(root, 'certs', 'cert.pem')}`]);
   expect(after.ca).toBe(before.ca);
   expect(after.client.cert).not.toBe(before.client.cert);
 });
 
 test('a key without its certificate is put aside, and a certificate without its key is told', async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await createTemporaryFolder();
   const root = folder.path;
-  const before = await bootstrap(root, {}, () => {});
+  const before = await ensureAuthority(root, {}, () => {});
   await rm(join(root, 'certs', 'ca.pem'));
-  await bootstrap(root, {}, () => {});
+  await ensureAuthority(root, {}, () => {});
   expect(await readFile(join(root, 'certs', 'ca-key.pem.old'), 'utf8')).toBe(before.caKey);
   await rm(join(root, 'certs', 'ca-key.pem'));
-  await expect(bootstrap(root, {}, () => {})).rejects.toThrow(/key of the CA .*ca\.pem is missing/);
+  await expect(ensureAuthority(root, {}, () => {})).rejects.toThrow(/key of the CA .*ca\.pem is missing/);
 });
 
 test('a machine’s certificates come of the store’s authority', async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await createTemporaryFolder();
   const root = folder.path;
-  const made = await bootstrap(root, {}, () => {});
-  const store = openMachineStore(root);
-  await seed('web', store, root);
+  const made = await ensureAuthority(root, {}, () => {});
+  const store = openDockerMachineStore(root);
+  await seedMachineAuthority('web', store, root);
   const { tls, ca } = store.paths('web');
   const there = await Promise.all(
     [join(ca, 'ca-key.pem'), ...['ca', 'cert', 'key'].map((name) => join(tls, `${name}.pem`))].map((path) =>
@@ -78,17 +78,17 @@ test('a machine’s certificates come of the store’s authority', async () => {
 });
 
 test('an authority that a team shares signs for the machines that were made with it, also later', async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await createTemporaryFolder();
   const root = join(folder.path, 'store');
   const file = (name: string): string => join(folder.path, 'team', name);
   const team = { ca: file('ca.pem'), caKey: file('ca-key.pem'), cert: file('cert.pem'), key: file('key.pem') };
   await mkdir(join(folder.path, 'team'));
-  const shared = await bootstrap(root, team, () => {});
-  const store = openMachineStore(root, { authority: team });
+  const shared = await ensureAuthority(root, team, () => {});
+  const store = openDockerMachineStore(root, { authority: team });
   await store.write(readyMachine('web'));
   // One of the store's own is made since, for others.
-  const own = await bootstrap(root, {}, () => {});
-  await seed('web', openMachineStore(root), root);
+  const own = await ensureAuthority(root, {}, () => {});
+  await seedMachineAuthority('web', openDockerMachineStore(root), root);
   const ca = await readFile(join(store.paths('web').tls, 'ca.pem'), 'utf8');
   expect([ca === shared.ca, ca === own.ca]).toEqual([true, false]);
 });

@@ -1,24 +1,22 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import {
-  clientPart,
-  daysLeft,
-  keptIn,
+  clientCertificatesOf,
+  daysUntilFirstExpiry,
+  certificatesToKeep,
   renewCertificates,
-  serverNames,
-  serverPart,
+  serverSubjectAltNames,
+  serverCertificatesOf,
 } from '../../src/provision/certificates.ts';
 
 const DAY = 24 * 60 * 60 * 1000;
 const now = new Date('2026-11-24T12:00:00Z');
-const later = (days: number): Date => new Date(now.getTime() + days * DAY);
-const names = serverNames('web', '192.0.2.10', ['docker.example', '*.example.org', '2001:db8::1']);
-const made = await renewCertificates({}, { name: 'web', names, now });
-const [ca, server, client] = [made.ca, made.server.cert, made.client.cert].map((pem) => new X509Certificate(pem)) as [
-  X509Certificate,
-  X509Certificate,
-  X509Certificate,
-];
+const daysLater = (days: number): Date => new Date(now.getTime() + days * DAY);
+const names = serverSubjectAltNames('web', '192.0.2.10', ['docker.example', '*.example.org', '2001:db8::1']);
+const renewed = await renewCertificates({}, { name: 'web', names, now });
+const [ca, server, client] = [renewed.ca, renewed.server.cert, renewed.client.cert].map(
+  (pem) => new X509Certificate(pem),
+) as [X509Certificate, X509Certificate, X509Certificate];
 
 describe('the certificates of a machine', () => {
   test('are signed by a CA of its own, which signs certificates and nothing below it', () => {
@@ -35,16 +33,16 @@ describe('the certificates of a machine', () => {
 
   test('are ECDSA P-256, each with the key that belongs to it', () => {
     const pairs = [
-      [ca, made.caKey],
-      [server, made.server.key],
-      [client, made.client.key],
+      [ca, renewed.caKey],
+      [server, renewed.server.key],
+      [client, renewed.client.key],
     ] as const;
     for (const [certificate, key] of pairs) {
       expect(certificate.publicKey.asymmetricKeyType).toBe('ec');
       expect(certificate.publicKey.asymmetricKeyDetails?.namedCurve).toBe('prime256v1');
       expect(certificate.checkPrivateKey(createPrivateKey(key))).toBe(true);
     }
-    expect(made.caKey).toMatch(/^-----BEGIN PRIVATE KEY-----\n/);
+    expect(renewed.caKey).toMatch(/^-----BEGIN PRIVATE KEY-----\n/);
   });
 
   test('say who may use them for what', () => {
@@ -68,78 +66,80 @@ describe('the certificates of a machine', () => {
   });
 
   test('give the host no key of the CA, and the client none of the server', () => {
-    expect(JSON.stringify(serverPart(made))).not.toContain(JSON.stringify(made.caKey).slice(1, -1));
-    expect(serverPart(made)).toEqual({ ca: made.ca, ...made.server });
-    expect(clientPart(made)).toEqual({ ca: made.ca, ...made.client });
+    expect(JSON.stringify(serverCertificatesOf(renewed))).not.toContain(JSON.stringify(renewed.caKey).slice(1, -1));
+    expect(serverCertificatesOf(renewed)).toEqual({ ca: renewed.ca, ...renewed.server });
+    expect(clientCertificatesOf(renewed)).toEqual({ ca: renewed.ca, ...renewed.client });
   });
 });
 
 describe('renewal', () => {
   test('keeps what is good, to the letter', async () => {
-    expect(await renewCertificates(made, { name: 'web', names, now: later(1) })).toEqual(made);
-    expect(await renewCertificates(made, { name: 'web', names: names.toReversed(), now: later(1) })).toEqual(made);
+    expect(await renewCertificates(renewed, { name: 'web', names, now: daysLater(1) })).toEqual(renewed);
+    expect(await renewCertificates(renewed, { name: 'web', names: names.toReversed(), now: daysLater(1) })).toEqual(
+      renewed,
+    );
   });
 
   test('takes an address in another spelling for the same', async () => {
     const spelled = names.map((name) => (name === '2001:db8::1' ? '2001:0db8:0000::0001' : name));
-    expect((await renewCertificates(made, { name: 'web', names: spelled, now })).server).toEqual(made.server);
+    expect((await renewCertificates(renewed, { name: 'web', names: spelled, now })).server).toEqual(renewed.server);
   });
 
   test('of other names makes the server’s certificate anew, and nothing else', async () => {
     for (const other of [[...names, 'more.example'], names.slice(1)]) {
-      const next = await renewCertificates(made, { name: 'web', names: other, now });
-      expect(next.server).not.toEqual(made.server);
-      expect({ ...next, server: made.server }).toEqual(made);
+      const next = await renewCertificates(renewed, { name: 'web', names: other, now });
+      expect(next.server).not.toEqual(renewed.server);
+      expect({ ...next, server: renewed.server }).toEqual(renewed);
       expect(new X509Certificate(next.server.cert).verify(ca.publicKey)).toBe(true);
     }
   });
 
   test('comes 30 days before an expiry, not earlier, and keeps the CA', async () => {
-    const days = daysLeft([server.toString()], now);
-    const early = await renewCertificates(made, { name: 'web', names, now: later(days - 31) });
-    expect(early).toEqual(made);
-    const due = later(days - 30);
-    const next = await renewCertificates(made, { name: 'web', names, now: due });
-    expect(next.ca).toBe(made.ca);
-    expect(next.server).not.toEqual(made.server);
-    expect(next.client).not.toEqual(made.client);
-    expect(daysLeft([next.server.cert, next.client.cert], due)).toBe(730);
+    const days = daysUntilFirstExpiry([server.toString()], now);
+    const early = await renewCertificates(renewed, { name: 'web', names, now: daysLater(days - 31) });
+    expect(early).toEqual(renewed);
+    const due = daysLater(days - 30);
+    const next = await renewCertificates(renewed, { name: 'web', names, now: due });
+    expect(next.ca).toBe(renewed.ca);
+    expect(next.server).not.toEqual(renewed.server);
+    expect(next.client).not.toEqual(renewed.client);
+    expect(daysUntilFirstExpiry([next.server.cert, next.client.cert], due)).toBe(730);
   });
 
   test('of a CA near its end makes all anew', async () => {
-    const next = await renewCertificates(made, { name: 'web', names, now: later(3650 - 29) });
-    expect(next.ca).not.toBe(made.ca);
+    const next = await renewCertificates(renewed, { name: 'web', names, now: daysLater(3650 - 29) });
+    expect(next.ca).not.toBe(renewed.ca);
     expect(new X509Certificate(next.client.cert).verify(new X509Certificate(next.ca).publicKey)).toBe(true);
   });
 
   test('replaces what another CA signed, and what is missing', async () => {
     const other = await renewCertificates({}, { name: 'web', names, now });
-    const mixed = await renewCertificates({ ...made, client: other.client }, { name: 'web', names, now });
-    expect(mixed.server).toEqual(made.server);
+    const mixed = await renewCertificates({ ...renewed, client: other.client }, { name: 'web', names, now });
+    expect(mixed.server).toEqual(renewed.server);
     expect(new X509Certificate(mixed.client.cert).verify(ca.publicKey)).toBe(true);
-    const partly = await renewCertificates({ ca: made.ca, caKey: made.caKey }, { name: 'web', names, now });
-    expect(partly.ca).toBe(made.ca);
+    const partly = await renewCertificates({ ca: renewed.ca, caKey: renewed.caKey }, { name: 'web', names, now });
+    expect(partly.ca).toBe(renewed.ca);
     expect(new X509Certificate(partly.server.cert).verify(ca.publicKey)).toBe(true);
   });
 
   test('that is asked for makes the leaves anew, or the CA as well', async () => {
-    const leaves = await renewCertificates(keptIn(made, 'leaves'), { name: 'web', names, now });
-    expect([leaves.ca, leaves.caKey]).toEqual([made.ca, made.caKey]);
-    expect([leaves.server.cert, leaves.client.cert]).not.toContain(made.server.cert);
-    expect(leaves.client.key).not.toBe(made.client.key);
-    const all = await renewCertificates(keptIn(made, 'all'), { name: 'web', names, now });
-    expect(all.ca).not.toBe(made.ca);
+    const leaves = await renewCertificates(certificatesToKeep(renewed, 'leaves'), { name: 'web', names, now });
+    expect([leaves.ca, leaves.caKey]).toEqual([renewed.ca, renewed.caKey]);
+    expect([leaves.server.cert, leaves.client.cert]).not.toContain(renewed.server.cert);
+    expect(leaves.client.key).not.toBe(renewed.client.key);
+    const all = await renewCertificates(certificatesToKeep(renewed, 'all'), { name: 'web', names, now });
+    expect(all.ca).not.toBe(renewed.ca);
     expect(new X509Certificate(all.client.cert).verify(ca.publicKey)).toBe(false);
   });
 
   test('never lets a certificate outlive the CA that signed it unnoticed: the days are those of the first to end', () => {
-    expect(daysLeft([made.ca, server.toString()], now)).toBe(730);
-    expect(daysLeft([server.toString()], later(731))).toBeLessThan(0);
+    expect(daysUntilFirstExpiry([renewed.ca, server.toString()], now)).toBe(730);
+    expect(daysUntilFirstExpiry([server.toString()], daysLater(731))).toBeLessThan(0);
   });
 });
 
 test('each name stands once in the certificate, the address first', () => {
-  expect(serverNames('localhost', '127.0.0.1', ['localhost'])).toEqual(['127.0.0.1', 'localhost']);
+  expect(serverSubjectAltNames('localhost', '127.0.0.1', ['localhost'])).toEqual(['127.0.0.1', 'localhost']);
 });
 
 test('a certificate and a key of different ages, or what is no certificate at all, are made anew', async () => {

@@ -5,19 +5,22 @@ import type { EngineSpec } from '../../src/machine/model.ts';
 import {
   mergeSettings,
   parseDaemonJson,
-  settingsOf,
-  withdrawSettings,
-  type Settings,
+  daemonSettingsFor,
+  withoutOwnSettings,
+  type DaemonSettings,
 } from '../../src/provision/daemon-json.ts';
-import { caught } from '../fakes/caught.ts';
-import { engine } from './facts.ts';
+import { catchError } from '../fakes/catch-error.ts';
+import { engineSpec } from './host-facts.ts';
 
-const of = (more: Partial<EngineSpec> = {}, address = '192.0.2.10', sockets: readonly string[] = ['fd://']): Settings =>
-  settingsOf(engine(more), address, sockets);
+const settingsFor = (
+  more: Partial<EngineSpec> = {},
+  address = '192.0.2.10',
+  sockets: readonly string[] = ['fd://'],
+): DaemonSettings => daemonSettingsFor(engineSpec(more), address, sockets);
 
 describe('the settings of a spec', () => {
   test('are sockets, TLS and what was asked for', () => {
-    const settings = of({
+    const settings = settingsFor({
       opt: ['log-driver=local', 'debug', '--mtu=1400', 'dns=1.1.1.1', 'dns=9.9.9.9'],
       label: ['a=1', 'b=2'],
       registryMirror: ['https://mirror.example'],
@@ -66,7 +69,7 @@ describe('the settings of a spec', () => {
       tlscert: _c,
       tlskey: _k,
       ...options
-    } = of({
+    } = settingsFor({
       opt: [
         'live-restore=true',
         'ipv6=false',
@@ -114,12 +117,12 @@ describe('the settings of a spec', () => {
   });
 
   test('listen on all addresses of the family that the host was named by', () => {
-    expect(of().hosts).toEqual(['fd://', 'tcp://0.0.0.0:2376']);
-    expect(of({ port: 4000 }, '2001:db8::1').hosts).toEqual(['fd://', 'tcp://[::]:4000']);
+    expect(settingsFor().hosts).toEqual(['fd://', 'tcp://0.0.0.0:2376']);
+    expect(settingsFor({ port: 4000 }, '2001:db8::1').hosts).toEqual(['fd://', 'tcp://[::]:4000']);
   });
 
   test('listen once on a port, even if the unit did so before', () => {
-    expect(of({}, 'web', ['fd://', 'tcp://127.0.0.1:2376', 'tcp://127.0.0.1:2375']).hosts).toEqual([
+    expect(settingsFor({}, 'web', ['fd://', 'tcp://127.0.0.1:2376', 'tcp://127.0.0.1:2375']).hosts).toEqual([
       'fd://',
       'tcp://127.0.0.1:2375',
       'tcp://0.0.0.0:2376',
@@ -127,8 +130,8 @@ describe('the settings of a spec', () => {
   });
 
   test('hold each label once', () => {
-    expect(of({ label: ['a=1', 'a=1'], opt: ['label=a=1'] }).labels).toEqual(['a=1']);
-    expect(() => of({ label: ['a=1', 'a=2'] })).toThrow('--engine-label a is given twice');
+    expect(settingsFor({ label: ['a=1', 'a=1'], opt: ['label=a=1'] }).labels).toEqual(['a=1']);
+    expect(() => settingsFor({ label: ['a=1', 'a=2'] })).toThrow('--engine-label a is given twice');
   });
 
   test.each([
@@ -140,11 +143,11 @@ describe('the settings of a spec', () => {
     'config-file=/x',
     'hosts=x',
   ])('do not let --engine-opt %s open the door', (opt) => {
-    expect(caught(() => of({ opt: [opt] }))).toMatchObject({ code: 'USAGE' });
+    expect(catchError(() => settingsFor({ opt: [opt] }))).toMatchObject({ code: 'USAGE' });
   });
 
   test('name a value that begins like JSON and is none', () => {
-    expect(caught(() => of({ opt: ['features={"a":}'] }))?.message).toBe(
+    expect(catchError(() => settingsFor({ opt: ['features={"a":}'] }))?.message).toBe(
       '--engine-opt features: the value begins like JSON but is not',
     );
   });
@@ -174,7 +177,7 @@ describe('a daemon.json', () => {
       '\t\n\n  oops',
     ];
     const messages = broken.map((text) => {
-      const error = caught(() => parseDaemonJson(text, 'web'));
+      const error = catchError(() => parseDaemonJson(text, 'web'));
       return `${JSON.stringify(text)} → ${error?.code} ${error?.message.replace('/etc/docker/daemon.json on web ', '')}`;
     });
     expect(messages.join('\n')).toMatchInlineSnapshot(`
@@ -197,28 +200,42 @@ describe('a daemon.json', () => {
   });
 });
 
-const KEYS = ['labels', 'hosts', 'log-opts', 'registry-mirrors', 'debug', 'tls', 'mtu', 'data-root', 'features', 'x'];
-const item = fc.constantFrom('a', 'b', 'c', 'd=1', 'tcp://0.0.0.0:2376', 'tcp://127.0.0.1:2375', 'unix:///x');
-const scalar = fc.oneof(fc.boolean(), fc.integer({ min: 0, max: 3 }), item);
+const SETTING_KEYS = [
+  'labels',
+  'hosts',
+  'log-opts',
+  'registry-mirrors',
+  'debug',
+  'tls',
+  'mtu',
+  'data-root',
+  'features',
+  'x',
+];
+const anyItem = fc.constantFrom('a', 'b', 'c', 'd=1', 'tcp://0.0.0.0:2376', 'tcp://127.0.0.1:2375', 'unix:///x');
+const anyScalar = fc.oneof(fc.boolean(), fc.integer({ min: 0, max: 3 }), anyItem);
 /** As dockerd would take them: no list holds an item twice, and no key holds nothing. */
-const list = fc.uniqueArray(item, { minLength: 1, maxLength: 5 });
-const map = fc.dictionary(fc.constantFrom('k', 'l', 'm'), scalar, { minKeys: 1 });
-const settings: fc.Arbitrary<Settings> = fc.dictionary(fc.constantFrom(...KEYS), fc.oneof(scalar, list, map));
-const wanted: fc.Arbitrary<Settings> = fc.record(
+const anyList = fc.uniqueArray(anyItem, { minLength: 1, maxLength: 5 });
+const anyMap = fc.dictionary(fc.constantFrom('k', 'l', 'm'), anyScalar, { minKeys: 1 });
+const anySettings: fc.Arbitrary<DaemonSettings> = fc.dictionary(
+  fc.constantFrom(...SETTING_KEYS),
+  fc.oneof(anyScalar, anyList, anyMap),
+);
+const anyWantedSettings: fc.Arbitrary<DaemonSettings> = fc.record(
   {
-    hosts: fc.uniqueArray(item, { maxLength: 2 }).map((more) => [...new Set([...more, 'tcp://0.0.0.0:2376'])]),
+    hosts: fc.uniqueArray(anyItem, { maxLength: 2 }).map((more) => [...new Set([...more, 'tcp://0.0.0.0:2376'])]),
     tls: fc.constant(true),
-    labels: list,
-    'registry-mirrors': list,
-    'log-opts': map,
-    features: map,
+    labels: anyList,
+    'registry-mirrors': anyList,
+    'log-opts': anyMap,
+    features: anyMap,
     mtu: fc.integer({ min: 0, max: 3 }),
     debug: fc.boolean(),
-    'data-root': item,
+    'data-root': anyItem,
   },
   { requiredKeys: ['hosts', 'tls'] },
 );
-const sorted = (value: Settings): Settings =>
+const sortSettings = (value: DaemonSettings): DaemonSettings =>
   Object.fromEntries(
     Object.entries(value)
       .toSorted(([left], [right]) => left.localeCompare(right))
@@ -284,14 +301,14 @@ describe('merging', () => {
     const present = { hosts: ['unix:///var/run/docker.sock', 'tcp://10.0.0.1:2376'] };
     const { merged, ownership } = mergeSettings(present, undefined, { hosts: ['tcp://0.0.0.0:2376'] });
     expect(merged.hosts).toEqual(['unix:///var/run/docker.sock', 'tcp://0.0.0.0:2376']);
-    expect(sorted(withdrawSettings(merged, ownership))).toEqual(sorted(present));
+    expect(sortSettings(withoutOwnSettings(merged, ownership))).toEqual(sortSettings(present));
   });
 
   test('and withdrawing gives back any settings that were there', () => {
     fc.assert(
-      fc.property(settings, wanted, (present, want) => {
+      fc.property(anySettings, anyWantedSettings, (present, want) => {
         const { merged, ownership } = mergeSettings(present, undefined, want);
-        expect(sorted(withdrawSettings(merged, ownership))).toEqual(sorted(present));
+        expect(sortSettings(withoutOwnSettings(merged, ownership))).toEqual(sortSettings(present));
       }),
       { numRuns: 2000 },
     );
@@ -299,7 +316,7 @@ describe('merging', () => {
 
   test('holds everything that was asked for', () => {
     fc.assert(
-      fc.property(settings, wanted, (present, want) => {
+      fc.property(anySettings, anyWantedSettings, (present, want) => {
         const { merged } = mergeSettings(present, undefined, want);
         for (const [key, value] of Object.entries(want)) {
           if (Array.isArray(value)) expect(merged[key]).toEqual(expect.arrayContaining(value));
@@ -313,7 +330,7 @@ describe('merging', () => {
 
   test('leaves every key alone that was not asked for', () => {
     fc.assert(
-      fc.property(settings, wanted, (present, want) => {
+      fc.property(anySettings, anyWantedSettings, (present, want) => {
         const { merged } = mergeSettings(present, undefined, want);
         const foreign = Object.keys(present).filter((key) => !(key in want));
         expect(foreign.filter((key) => !isDeepStrictEqual(merged[key], present[key]))).toEqual([]);
@@ -324,7 +341,7 @@ describe('merging', () => {
 
   test('twice is the same as once, to the last character', () => {
     fc.assert(
-      fc.property(settings, wanted, (present, want) => {
+      fc.property(anySettings, anyWantedSettings, (present, want) => {
         const once = mergeSettings(present, undefined, want);
         const twice = mergeSettings(once.merged, once.ownership, want);
         expect(JSON.stringify(twice)).toBe(JSON.stringify(once));
@@ -335,12 +352,12 @@ describe('merging', () => {
 
   test('after a change of mind gives what the new wish alone had given', () => {
     fc.assert(
-      fc.property(settings, wanted, wanted, (present, first, second) => {
+      fc.property(anySettings, anyWantedSettings, anyWantedSettings, (present, first, second) => {
         const once = mergeSettings(present, undefined, first);
         const changed = mergeSettings(once.merged, once.ownership, second);
         const direct = mergeSettings(present, undefined, second);
-        expect(sorted(changed.merged)).toEqual(sorted(direct.merged));
-        expect(sorted(withdrawSettings(changed.merged, changed.ownership))).toEqual(sorted(present));
+        expect(sortSettings(changed.merged)).toEqual(sortSettings(direct.merged));
+        expect(sortSettings(withoutOwnSettings(changed.merged, changed.ownership))).toEqual(sortSettings(present));
       }),
       { numRuns: 2000 },
     );
@@ -349,7 +366,7 @@ describe('merging', () => {
   test('leaves what somebody changed since, also when all of ours goes', () => {
     const { merged, ownership } = mergeSettings({}, undefined, { tls: true, labels: ['ours=1'] });
     const edited = { ...merged, tls: false, labels: ['ours=1', 'theirs=1'], debug: true };
-    expect(withdrawSettings(edited, ownership)).toEqual({ tls: false, labels: ['theirs=1'], debug: true });
+    expect(withoutOwnSettings(edited, ownership)).toEqual({ tls: false, labels: ['theirs=1'], debug: true });
   });
 
   test('brings nothing back that somebody took out or changed since', () => {
@@ -376,5 +393,5 @@ test('a label of ours stands in for theirs of the same name, and gives it back',
   const { merged, ownership } = mergeSettings(present, undefined, { labels: ['zone=b'] });
   expect(merged.labels).toEqual(['rack=1', 'zone=b']);
   expect(mergeSettings(merged, ownership, { labels: ['zone=b'] }).merged).toEqual(merged);
-  expect(withdrawSettings(merged, ownership).labels).toEqual(expect.arrayContaining(['zone=a', 'rack=1']));
+  expect(withoutOwnSettings(merged, ownership).labels).toEqual(expect.arrayContaining(['zone=a', 'rack=1']));
 });

@@ -1,20 +1,21 @@
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { applyChanges } from '../../src/computer/files.ts';
-import { currentContext, switchContext } from '../../src/profiles/current-context.ts';
-import { contextName, contextOwner, dockerContext } from '../../src/profiles/docker-context.ts';
-import { rejected } from '../fakes/caught.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { readyMachine } from '../fakes/machine.ts';
-import { placesIn } from '../fakes/places.ts';
+import { applyFileChanges } from '../../src/computer/files.ts';
+import { readCurrentContextName, planContextSwitch } from '../../src/profiles/current-context.ts';
+import { contextName, readContextOwner, dockerContextProfile } from '../../src/profiles/docker-context.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { readyMachine } from '../fakes/sample-machine.ts';
+import { clientPlacesIn } from '../fakes/client-paths.ts';
 
 const tls = { ca: 'CA', cert: 'CERT', key: 'KEY' };
-const places = placesIn('/home/ada');
+const places = clientPlacesIn('/home/ada');
 
 describe('a docker context', () => {
   test('is the docker CLI’s own files, the description last', () => {
-    expect(dockerContext.add({ machine: readyMachine('web'), tls, places })).toMatchInlineSnapshot(`
+    expect(dockerContextProfile.changesToAdd({ machine: readyMachine('web'), tls, clientPaths: places }))
+      .toMatchInlineSnapshot(`
       [
         {
           "content": "CA",
@@ -46,14 +47,16 @@ describe('a docker context', () => {
 
   test('of an engine without TLS has no certificates', () => {
     const machine = readyMachine('web', { endpoint: { url: 'unix:///run/docker.sock', tls: false } });
-    const changes = dockerContext.add({ machine, tls: undefined, places });
+    const changes = dockerContextProfile.changesToAdd({ machine, tls: undefined, clientPaths: places });
     expect(changes).toHaveLength(1);
     expect(changes[0]).toMatchObject({ mode: 0o644, content: expect.stringContaining('"unix:///run/docker.sock"') });
   });
 
   test('goes with all its files, by its name alone', () => {
-    const added = dockerContext.add({ machine: readyMachine('web'), tls, places }).map(({ path }) => path);
-    const dropped = dockerContext.drop('web', places).map(({ path }) => `${path}/`);
+    const added = dockerContextProfile
+      .changesToAdd({ machine: readyMachine('web'), tls, clientPaths: places })
+      .map(({ path }) => path);
+    const dropped = dockerContextProfile.changesToRemove('web', places).map(({ path }) => `${path}/`);
     expect(added.every((path) => dropped.some((folder) => path.startsWith(folder)))).toBe(true);
   });
 
@@ -63,21 +66,21 @@ describe('a docker context', () => {
   });
 
   test('is in the way only where it is somebody else’s', async () => {
-    await using home = await temporaryFolder();
-    const here = placesIn(home.path, home.path);
-    expect(await dockerContext.conflict('web', 'id-of-web', here)).toBeUndefined();
-    await applyChanges(dockerContext.add({ machine: readyMachine('web'), tls, places: here }));
-    expect(await contextOwner('web', here)).toBe('id-of-web');
-    expect(await dockerContext.conflict('web', 'id-of-web', here)).toBeUndefined();
-    expect(await dockerContext.conflict('web', 'another', here)).toMatchObject({
+    await using home = await createTemporaryFolder();
+    const here = clientPlacesIn(home.path, home.path);
+    expect(await dockerContextProfile.findConflict('web', 'id-of-web', here)).toBeUndefined();
+    await applyFileChanges(dockerContextProfile.changesToAdd({ machine: readyMachine('web'), tls, clientPaths: here }));
+    expect(await readContextOwner('web', here)).toBe('id-of-web');
+    expect(await dockerContextProfile.findConflict('web', 'id-of-web', here)).toBeUndefined();
+    expect(await dockerContextProfile.findConflict('web', 'another', here)).toMatchObject({
       code: 'CONTEXT_TAKEN',
       hint: 'Choose another machine name, or remove it: docker context rm web',
     });
-    const [meta] = dockerContext.drop('web', here);
+    const [meta] = dockerContextProfile.changesToRemove('web', here);
     for (const text of ['{}', '{"Name":"web","Metadata":{}}', 'broken']) {
       await writeFile(join(meta?.path ?? '', 'meta.json'), text);
-      expect(await contextOwner('web', here)).toBe('');
-      expect((await dockerContext.conflict('web', 'id-of-web', here))?.code).toBe('CONTEXT_TAKEN');
+      expect(await readContextOwner('web', here)).toBe('');
+      expect((await dockerContextProfile.findConflict('web', 'id-of-web', here))?.code).toBe('CONTEXT_TAKEN');
     }
   });
 });
@@ -94,28 +97,28 @@ describe('the current context', () => {
 }`;
 
   test('changes in the docker CLI’s config.json, where all else stays, also its mode', async () => {
-    await using home = await temporaryFolder();
-    const here = placesIn(home.path, home.path);
+    await using home = await createTemporaryFolder();
+    const here = clientPlacesIn(home.path, home.path);
     const path = join(home.path, 'config.json');
     await writeFile(path, text, { mode: 0o640 });
-    expect(await currentContext(here)).toBe('old');
-    const changes = await switchContext('web', here);
-    await applyChanges(changes);
-    expect(await currentContext(here)).toBe('web');
+    expect(await readCurrentContextName(here)).toBe('old');
+    const changes = await planContextSwitch('web', here);
+    await applyFileChanges(changes);
+    expect(await readCurrentContextName(here)).toBe('web');
     expect(await readFile(path, 'utf8')).toBe(`${text.replace('"old"', '"web"')}\n`);
     expect((await stat(path)).mode & 0o777).toBe(0o640);
-    await applyChanges(await switchContext(undefined, here));
-    expect(await currentContext(here)).toBeUndefined();
+    await applyFileChanges(await planContextSwitch(undefined, here));
+    expect(await readCurrentContextName(here)).toBeUndefined();
     const { currentContext: _old, ...others } = JSON.parse(text) as Record<string, unknown>;
     expect(JSON.parse(await readFile(path, 'utf8'))).toEqual(others);
   });
 
   test('of a user without config.json is written for that user only', async () => {
-    await using home = await temporaryFolder();
-    const here = placesIn(home.path);
-    expect(await currentContext(here)).toBeUndefined();
-    expect(await switchContext(undefined, here)).toEqual([]);
-    expect(await switchContext('web', here)).toEqual([
+    await using home = await createTemporaryFolder();
+    const here = clientPlacesIn(home.path);
+    expect(await readCurrentContextName(here)).toBeUndefined();
+    expect(await planContextSwitch(undefined, here)).toEqual([]);
+    expect(await planContextSwitch('web', here)).toEqual([
       {
         do: 'write',
         path: join(here.dockerConfig, 'config.json'),
@@ -126,21 +129,21 @@ describe('the current context', () => {
   });
 
   test('is not written where it is so already', async () => {
-    await using home = await temporaryFolder();
-    const here = placesIn(home.path, home.path);
+    await using home = await createTemporaryFolder();
+    const here = clientPlacesIn(home.path, home.path);
     await writeFile(join(home.path, 'config.json'), '{"currentContext":"default"}');
-    expect(await switchContext(undefined, here)).toEqual([]);
+    expect(await planContextSwitch(undefined, here)).toEqual([]);
     await writeFile(join(home.path, 'config.json'), '{"currentContext":"web"}');
-    expect(await switchContext('web', here)).toEqual([]);
+    expect(await planContextSwitch('web', here)).toEqual([]);
   });
 
   test('in a config.json that is broken is left alone, and the file is named', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await mkdir(join(home.path, '.docker'));
-    const here = placesIn(home.path);
+    const here = clientPlacesIn(home.path);
     await writeFile(join(here.dockerConfig, 'config.json'), '{"auths":');
-    for (const read of [() => currentContext(here), () => switchContext('web', here)]) {
-      expect(await rejected(read())).toMatchObject({
+    for (const read of [() => readCurrentContextName(here), () => planContextSwitch('web', here)]) {
+      expect(await catchRejection(read())).toMatchObject({
         code: 'LOCAL_FILES',
         message: expect.stringContaining(`${join(here.dockerConfig, 'config.json')} is not JSON`),
       });

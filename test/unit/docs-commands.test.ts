@@ -2,13 +2,13 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { commands, everyCommand } from '../../src/cli/commands/all.ts';
-import { globalFlags as everywhere, parseFlags } from '../../src/cli/flags.ts';
+import { commands, allCommands } from '../../src/cli/commands/command-list.ts';
+import { globalFlags as everywhere, parseFlags } from '../../src/cli/parse-flags.ts';
 import { drivers } from '../../src/drivers/registry.ts';
 import { SlipwayError } from '../../src/errors.ts';
-import { commands as oldCommands } from '../../src/docker-machine/commands/all.ts';
+import { commands as oldCommands } from '../../src/docker-machine/commands/docker-machine-command-list.ts';
 import { driverFlags } from '../../src/docker-machine/commands/create.ts';
-import { parseFlags as parseOld } from '../../src/docker-machine/flags.ts';
+import { parseFlags as parseOld } from '../../src/docker-machine/go-flags.ts';
 import { globalFlags as oldGlobals } from '../../src/docker-machine/help.ts';
 
 // Whoever copies a command line out of the documentation gets one that this very version understands.
@@ -17,19 +17,19 @@ const repository = fileURLToPath(new URL('../..', import.meta.url));
 const pages = ['README.md', ...readdirSync(join(repository, 'docs')).filter((name) => name.endsWith('.md'))].map(
   (name) => (name === 'README.md' ? name : `docs/${name}`),
 );
-const textOf = (page: string): string => readFileSync(join(repository, page), 'utf8');
+const readPage = (page: string): string => readFileSync(join(repository, page), 'utf8');
 
-type Code = { readonly text: string; readonly inline: boolean };
+type CodeSample = { readonly text: string; readonly isInline: boolean };
 
 /** Fenced blocks, and what stands between backticks outside of them. */
-function codeIn(markdown: string): readonly Code[] {
-  const found: Code[] = [];
+function codeSamplesIn(markdown: string): readonly CodeSample[] {
+  const found: CodeSample[] = [];
   const prose = markdown.replaceAll(/^ *```[^\n]*\n([\s\S]*?)^ *```$/gm, (_whole, body: string) => {
-    found.push({ text: body, inline: false });
+    found.push({ text: body, isInline: false });
     return '';
   });
   for (const [, text = ''] of prose.matchAll(/`([^`]+)`/g))
-    found.push({ text: text.replaceAll(String.raw`\|`, '|'), inline: true });
+    found.push({ text: text.replaceAll(String.raw`\|`, '|'), isInline: true });
   return found;
 }
 
@@ -44,28 +44,28 @@ function commandsIn(text: string): readonly (readonly string[])[] {
       return 'SUBSTITUTED';
     });
   }
-  return [outer, ...inner].flatMap((part) => part.split('\n').flatMap(simpleCommands));
+  return [outer, ...inner].flatMap((part) => part.split('\n').flatMap(splitCommands));
 }
 
-function simpleCommands(line: string): readonly (readonly string[])[] {
+function splitCommands(line: string): readonly (readonly string[])[] {
   const tokens = [...line.matchAll(/(?:[^\s'"|;&]|'[^']*'|"(?:\\.|[^"\\])*")+|\|\||&&|[|;&]/g)].map(([token]) => token);
   const end = tokens.findIndex((token) => token.startsWith('#'));
   const all: string[][] = [[]];
   for (const token of end < 0 ? tokens : tokens.slice(0, end)) {
     if (/^(\|\||&&|[|;&])$/.test(token)) all.push([]);
-    else all.at(-1)?.push(unquoted(token));
+    else all.at(-1)?.push(unquote(token));
   }
-  return all.map(bare).filter((words) => words.length > 0);
+  return all.map(stripCommandPrefix).filter((words) => words.length > 0);
 }
 
-function unquoted(token: string): string {
+function unquote(token: string): string {
   return token.replaceAll(/'([^']*)'|"((?:\\.|[^"\\])*)"/g, (_whole, single?: string, double?: string) =>
     single === undefined ? (double ?? '').replaceAll(/\\(.)/g, '$1') : single,
   );
 }
 
 /** Without what may stand before a command: assignments, words of the shell, and the keys of CI’s files. */
-function bare(words: readonly string[]): readonly string[] {
+function stripCommandPrefix(words: readonly string[]): readonly string[] {
   const at = words.findIndex(
     (word) => !/^([A-Z_]+=.*|-|run:|if|then|do|while|until|!|exec|time|sudo|\$|%|always|script:)$/.test(word),
   );
@@ -77,17 +77,17 @@ const isPlaceholder = (word: string): boolean => /^(…|\.\.\.|\[.*\]|SUBSTITUTE
 const isRedirection = (word: string): boolean => /^\d?>/.test(word);
 
 /** What is wrong with a command line of either program; undefined where nothing is, or where it is of neither. */
-async function mistakeIn(words: readonly string[], inline: boolean): Promise<string | undefined> {
+async function findMistake(words: readonly string[], inline: boolean): Promise<string | undefined> {
   const given = words.filter(
     (word, at) => !isPlaceholder(word) && !isRedirection(word) && !/^\d?>>?$/.test(words[at - 1] ?? ''),
   );
-  if (given[0] === 'slipway') return await slipwayMistake(given.slice(1), inline || given.length < words.length);
-  if (given[0] === 'docker-machine') return await oldMistake(given.slice(1));
-  if (given[0] === 'docker' && given[1] === 'machine') return await oldMistake(given.slice(2));
+  if (given[0] === 'slipway') return await findSlipwayMistake(given.slice(1), inline || given.length < words.length);
+  if (given[0] === 'docker-machine') return await findDockerMachineMistake(given.slice(1));
+  if (given[0] === 'docker' && given[1] === 'machine') return await findDockerMachineMistake(given.slice(2));
   return undefined;
 }
 
-async function slipwayMistake(words: readonly string[], lenient: boolean): Promise<string | undefined> {
+async function findSlipwayMistake(words: readonly string[], lenient: boolean): Promise<string | undefined> {
   const isGlobal = (word: string): boolean =>
     ['--help', '-h', '--version', '-V', ...everywhere.map(({ flag }) => `--${flag}`)].includes(word);
   const at = words.findIndex((word) => !isGlobal(word));
@@ -97,7 +97,7 @@ async function slipwayMistake(words: readonly string[], lenient: boolean): Promi
   const family = commands.some((entry) => entry.name === name && 'members' in entry);
   if (family && rest.length === 0) return undefined;
   const whole = family ? `${name} ${rest[0]}` : name;
-  const entry = everyCommand.find((one) => one.name === whole);
+  const entry = allCommands.find((one) => one.name === whole);
   if (!entry) return `no command: ${whole}`;
   try {
     parseFlags(
@@ -115,12 +115,12 @@ async function slipwayMistake(words: readonly string[], lenient: boolean): Promi
 function isTopic(topic: string): boolean {
   return (
     ['', 'engine', 'life', 'command', ...commands.map(({ name }) => name)].includes(topic) ||
-    everyCommand.some(({ name }) => name === topic) ||
+    allCommands.some(({ name }) => name === topic) ||
     drivers.some(({ name }) => name === topic)
   );
 }
 
-async function oldMistake(words: readonly string[]): Promise<string | undefined> {
+async function findDockerMachineMistake(words: readonly string[]): Promise<string | undefined> {
   const takesValue = (word: string): boolean =>
     oldGlobals.some(({ kind, names }) => kind !== 'switch' && names.includes(word.replace(/^--?/, '')));
   let at = 0;
@@ -132,7 +132,7 @@ async function oldMistake(words: readonly string[]): Promise<string | undefined>
     const command = await oldCommands.find((one) => one.name === name)?.load();
     if (!command) return `no command: ${name}`;
     if (command.raw) return undefined;
-    const more = name === 'create' ? driverFlags(driverIn(rest)) : [];
+    const more = name === 'create' ? driverFlags(driverNameIn(rest)) : [];
     parseOld([...command.flags, ...more, { names: ['help', 'h'], kind: 'switch', usage: '' }], rest, {});
     return undefined;
   } catch (error) {
@@ -140,16 +140,18 @@ async function oldMistake(words: readonly string[]): Promise<string | undefined>
   }
 }
 
-function driverIn(words: readonly string[]): string {
+function driverNameIn(words: readonly string[]): string {
   const said = /(?:^| )--?(?:d|driver)[ =](\S+)/.exec(words.join(' '))?.[1] ?? 'qemu';
-  return drivers.find(({ name, also }) => name === said || also?.includes(said) === true)?.name ?? said;
+  return drivers.find(({ name, aliases }) => name === said || aliases?.includes(said) === true)?.name ?? said;
 }
 
-async function mistakesIn(markdown: string): Promise<readonly string[]> {
-  const found = codeIn(markdown).flatMap(({ text, inline }) => commandsIn(text).map((words) => ({ words, inline })));
+async function findMistakes(markdown: string): Promise<readonly string[]> {
+  const found = codeSamplesIn(markdown).flatMap(({ text, isInline }) =>
+    commandsIn(text).map((words) => ({ words, inline: isInline })),
+  );
   const mistakes = await Promise.all(
     found.map(async ({ words, inline }) => {
-      const mistake = await mistakeIn(words, inline);
+      const mistake = await findMistake(words, inline);
       return mistake === undefined ? [] : [`${words.join(' ')}: ${mistake}`];
     }),
   );
@@ -157,7 +159,7 @@ async function mistakesIn(markdown: string): Promise<readonly string[]> {
 }
 
 test.each(pages)('each command line of %s is one that the program takes', async (page) => {
-  expect(await mistakesIn(textOf(page))).toEqual([]);
+  expect(await findMistakes(readPage(page))).toEqual([]);
 });
 
 test.each([
@@ -170,7 +172,7 @@ test.each([
   ['or `docker machine bogus`', 'no command: bogus'],
   ['```sh\ndocker-machine create -d generic --amazonec2-region x web\n```', 'not defined: -amazonec2-region'],
 ])('a mistake in %j is seen', async (markdown, mistake) => {
-  expect((await mistakesIn(markdown)).join()).toContain(mistake);
+  expect((await findMistakes(markdown)).join()).toContain(mistake);
 });
 
 /** As GitHub names headings. */
@@ -185,7 +187,7 @@ function anchorsIn(markdown: string): readonly string[] {
 }
 
 test.each(pages)('each link of %s leads somewhere', (page) => {
-  const prose = textOf(page).replaceAll(/^ *```[\s\S]*?^ *```$/gm, '');
+  const prose = readPage(page).replaceAll(/^ *```[\s\S]*?^ *```$/gm, '');
   const broken = [...prose.matchAll(/\]\(([^)\s]+)\)/g)]
     .map(([, target = '']) => target)
     .filter((target) => !/^https?:/.test(target))
@@ -193,27 +195,27 @@ test.each(pages)('each link of %s leads somewhere', (page) => {
       const [file = '', anchor] = target.split('#');
       const path = file === '' ? page : join(dirname(page), file);
       if (!existsSync(join(repository, path))) return true;
-      return anchor !== undefined && !anchorsIn(textOf(path)).includes(anchor);
+      return anchor !== undefined && !anchorsIn(readPage(path)).includes(anchor);
     });
   expect(broken).toEqual([]);
 });
 
-const sources = readdirSync(join(repository, 'src'), { recursive: true, encoding: 'utf8' })
+const sourceText = readdirSync(join(repository, 'src'), { recursive: true, encoding: 'utf8' })
   .filter((file) => file.endsWith('.ts'))
   .map((file) => readFileSync(join(repository, 'src', file), 'utf8'))
   .join('\n')
   .replaceAll(String.raw`\'`, "'");
-const templates = readdirSync(join(repository, 'templates'), { withFileTypes: true })
+const templateText = readdirSync(join(repository, 'templates'), { withFileTypes: true })
   .filter((entry) => entry.isFile())
   .map(({ name }) => readFileSync(join(repository, 'templates', name), 'utf8'))
   .join('\n');
 
 /** The sentences that a reader looks for; … is what varies in them. */
-const symptoms = existsSync(join(repository, 'docs/troubleshooting.md'))
-  ? [...textOf('docs/troubleshooting.md').matchAll(/^### `(.+)`$/gm)].map(([, sentence = '']) => sentence)
+const symptomHeadings = existsSync(join(repository, 'docs/troubleshooting.md'))
+  ? [...readPage('docs/troubleshooting.md').matchAll(/^### `(.+)`$/gm)].map(([, sentence = '']) => sentence)
   : [];
 
-test.each(symptoms)('the program can say: %s', (sentence) => {
-  const strange = sentence.split('…').filter((part) => !sources.includes(part) && !templates.includes(part));
+test.each(symptomHeadings)('the program can say: %s', (sentence) => {
+  const strange = sentence.split('…').filter((part) => !sourceText.includes(part) && !templateText.includes(part));
   expect(strange).toEqual([]);
 });

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { ownerOf, userOf } from '../../src/drivers/ec2/images.ts';
-import { options } from '../../src/drivers/ec2/options.ts';
+import { imageOwnerOf, defaultSshUserOf } from '../../src/drivers/ec2/images.ts';
+import { optionsSchema } from '../../src/drivers/ec2/options.ts';
 
 test.each([
   ['ubuntu-24.04', 'eu-central-1', '099720109477'],
@@ -9,7 +9,7 @@ test.each([
   ['debian-13', 'us-east-1', '136693071363'],
   ['debian-13', 'us-gov-east-1', undefined],
 ] as const)('images of %s in %s are those of the account %s', (image, region, owner) => {
-  expect(ownerOf(image, region)).toBe(owner);
+  expect(imageOwnerOf(image, region)).toBe(owner);
 });
 
 test.each([
@@ -20,9 +20,9 @@ test.each([
   [{ OwnerId: '137112412989', Name: 'al2023-ami-2023', ImageOwnerAlias: 'amazon' }, 'ec2-user'],
   [{}, 'admin'],
 ] as const)('on an image like %j one logs in as %s', (image, user) => {
-  expect(userOf(image, options.parse({ ami: 'ami-0123' }))).toBe(user);
+  expect(defaultSshUserOf(image, optionsSchema.parse({ ami: 'ami-0123' }))).toBe(user);
 });
 
 test('the user that an image by name has does not depend on who made it', () => {
-  expect(userOf({ OwnerId: '123456789012' }, options.parse({ image: 'ubuntu-24.04' }))).toBe('ubuntu');
+  expect(defaultSshUserOf({ OwnerId: '123456789012' }, optionsSchema.parse({ image: 'ubuntu-24.04' }))).toBe('ubuntu');
 });

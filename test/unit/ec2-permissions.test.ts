@@ -1,13 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 
-const text = async (file: string): Promise<string> => readFile(new URL(`../../${file}`, import.meta.url), 'utf8');
+const readRepositoryFile = async (file: string): Promise<string> =>
+  readFile(new URL(`../../${file}`, import.meta.url), 'utf8');
 
 test('docs/clouds.md lists what the driver asks EC2 for: no less, or it stops half-way; no more, or nobody would allow it', async () => {
-  const sent = [...(await text('src/drivers/ec2/sdk.ts')).matchAll(/^ {2}(\w+)Command,$/gm)].map(
+  const sent = [...(await readRepositoryFile('src/drivers/ec2/sdk.ts')).matchAll(/^ {2}(\w+)Command,$/gm)].map(
     ([, name = '']) => name,
   );
-  const row = /^\| EC2 \|(.+)\|$/m.exec(await text('docs/clouds.md'))?.[1] ?? '';
+  const row = /^\| EC2 \|(.+)\|$/m.exec(await readRepositoryFile('docs/clouds.md'))?.[1] ?? '';
   const listed = [...row.matchAll(/`(?:ec2:)?(\w+\*?)`/g)].map(([, name = '']) => name);
   const needed = new Set(sent.map((name) => (name.startsWith('Describe') ? 'Describe*' : name)));
   expect(sent).toContain('RunInstances');

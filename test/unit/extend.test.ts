@@ -1,40 +1,40 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Driver } from '../../src/drivers/contract.ts';
 import { createMachine } from '../../src/operations/create.ts';
-import { extendMachine, type More } from '../../src/operations/extend.ts';
+import { extendMachine, type DeadlineExtension } from '../../src/operations/extend.ts';
 import { provisionMachine } from '../../src/operations/provision.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
 import { killMachine, startMachine, stopMachine } from '../../src/operations/power.ts';
-import { figuresOf, lookAt } from '../../src/operations/status.ts';
+import { getStatusDetails, getStatus } from '../../src/operations/status.ts';
 import type { World } from '../../src/operations/world.ts';
-import type { LifeSpec, MachineSpec } from '../../src/machine/model.ts';
-import { rejected } from '../fakes/caught.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { startFakeHost } from '../fakes/host.ts';
-import { fakeLocal } from '../fakes/local.ts';
-import { specNamed } from '../fakes/machine.ts';
-import { KILLED, recordingProgress, worldIn } from '../fakes/world.ts';
+import type { LifetimeSpec, MachineSpec } from '../../src/machine/model.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { startFakeHost } from '../fakes/fake-host.ts';
+import { fakeLocalMachine } from '../fakes/fake-local-driver.ts';
+import { specNamed } from '../fakes/sample-machine.ts';
+import { KILLED, recordingProgress, worldIn } from '../fakes/test-world.ts';
 
 const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
 vi.mock('../../src/drivers/registry.ts', async (original) => {
   const index = await original<typeof import('../../src/drivers/registry.ts')>();
-  const driverNamed = (name: string): Driver =>
-    registered.drivers.find((driver) => driver.name === name) ?? index.driverNamed(name);
-  return { ...index, drivers: registered.drivers, driverNamed };
+  const getDriver = (name: string): Driver =>
+    registered.drivers.find((driver) => driver.name === name) ?? index.getDriver(name);
+  return { ...index, drivers: registered.drivers, getDriver };
 });
 
 beforeEach(() => {
   registered.drivers.length = 0;
 });
 
-const TIMER = '/etc/systemd/system/slipway-deadline.timer';
-const IDLE = '/etc/systemd/system/slipway-idle.timer';
+const DEADLINE_TIMER = '/etc/systemd/system/slipway-deadline.timer';
+const IDLE_TIMER = '/etc/systemd/system/slipway-idle.timer';
 
 /** A local machine, its host in memory, and a clock that only the test moves. */
-async function localMachine(life: LifeSpec | undefined) {
-  const home = await temporaryFolder();
+async function startLocalMachine(life: LifetimeSpec | undefined) {
+  const home = await createTemporaryFolder();
   const host = await startFakeHost({ engine: true });
-  const local = fakeLocal(host);
+  const local = fakeLocalMachine(host);
   registered.drivers.push(local.driver);
   let now = new Date('2026-11-24T10:00:00Z');
   const world = (more: Partial<World> = {}): World =>
@@ -51,10 +51,10 @@ async function localMachine(life: LifeSpec | undefined) {
     },
     /** When the host itself will end, as it stands in its own timer. */
     ends: (): string | undefined =>
-      host.files.get(TIMER)?.content.match(/OnCalendar=2026-11-24 (..:..):00 UTC\nA?.*OnBoot/)?.[1],
+      host.files.get(DEADLINE_TIMER)?.content.match(/OnCalendar=2026-11-24 (..:..):00 UTC\nA?.*OnBoot/)?.[1],
     record: async () => world().store.read('web'),
     extend: async (more: string, of: World = world()) =>
-      extendMachine('web', (more === 'never' ? more : { time: more }) satisfies More, of),
+      extendMachine('web', (more === 'never' ? more : { time: more }) satisfies DeadlineExtension, of),
     async [Symbol.asyncDispose]() {
       await host[Symbol.asyncDispose]();
       await home[Symbol.asyncDispose]();
@@ -64,7 +64,7 @@ async function localMachine(life: LifeSpec | undefined) {
 
 describe('a machine with a deadline', () => {
   test('is told of before it is made, and holds it from its first start on, without a visit', async () => {
-    await using all = await localMachine({ ttl: '4h', idleStop: '30m' });
+    await using all = await startLocalMachine({ ttl: '4h', idleStop: '30m' });
     const progress = recordingProgress();
     const ready = await createMachine(all.spec, all.world({ progress }));
     expect(ready).toMatchObject({ deadline: '2026-11-24T14:00:00.000Z', ending: 'stopped' });
@@ -72,13 +72,13 @@ describe('a machine with a deadline', () => {
     expect(progress.notes).toEqual([
       'web stops at 2026-11-24 14:00 UTC, or once it has been idle for 30m: its disk stays',
     ]);
-    expect([all.ends(), all.host.files.has(IDLE), all.host.demanded]).toEqual(['14:00', true, []]);
+    expect([all.ends(), all.host.files.has(IDLE_TIMER), all.host.expectedHostKeys]).toEqual(['14:00', true, []]);
     await provisionMachine('web', (spec) => spec, all.world());
     expect([all.host.executions, all.host.engineStarts()]).toEqual([['facts.sh'], 1]);
   });
 
   test('counts it anew with each create that has not finished, and lays that one', async () => {
-    await using all = await localMachine({ ttl: '4h' });
+    await using all = await startLocalMachine({ ttl: '4h' });
     const dying = all.world({ progress: recordingProgress({ when: 'after', id: 'create' }) });
     await expect(createMachine(all.spec, dying)).rejects.toBe(KILLED);
     all.at('11:00');
@@ -87,20 +87,20 @@ describe('a machine with a deadline', () => {
   });
 
   test('is refused where its driver has no host of ours, or would remove what was to be kept', async () => {
-    await using all = await localMachine({ ttl: '4h', idleStop: '30m' });
-    all.local.ending = 'removed';
-    expect(await rejected(createMachine(all.spec, all.world()))).toMatchObject({ code: 'USAGE' });
-    expect(await all.world().store.names()).toEqual([]);
+    await using all = await startLocalMachine({ ttl: '4h', idleStop: '30m' });
+    all.local.onShutdown = 'removed';
+    expect(await catchRejection(createMachine(all.spec, all.world()))).toMatchObject({ code: 'USAGE' });
+    expect(await all.world().store.listNames()).toEqual([]);
     const none = { ...all.spec, driver: 'none', options: { url: 'unix:///x.sock' } };
-    expect(await rejected(createMachine(none, all.world()))).toMatchObject({ code: 'DRIVER_UNSUPPORTED' });
+    expect(await catchRejection(createMachine(none, all.world()))).toMatchObject({ code: 'DRIVER_UNSUPPORTED' });
     const ready = await createMachine({ ...all.spec, life: { ttl: '4h' } }, all.world());
     expect(ready.ending).toBe('removed');
     const idle = provisionMachine('web', (spec) => ({ ...spec, life: { ttl: '4h', idleStop: '1h' } }), all.world());
-    expect(await rejected(idle)).toMatchObject({ code: 'USAGE' });
+    expect(await catchRejection(idle)).toMatchObject({ code: 'USAGE' });
   });
 
   test('that another run did not finish telling its host of keeps what its host holds', async () => {
-    await using all = await localMachine({ ttl: '4h' });
+    await using all = await startLocalMachine({ ttl: '4h' });
     await createMachine(all.spec, all.world());
     all.at('11:00');
     const dying = all.world({ progress: recordingProgress({ when: 'before', id: 'verify' }) });
@@ -113,13 +113,13 @@ describe('a machine with a deadline', () => {
 
 describe('extend', () => {
   test('moves the deadline of a machine that runs by one connection, and leaves its engine alone', async () => {
-    await using all = await localMachine({ ttl: '4h' });
+    await using all = await startLocalMachine({ ttl: '4h' });
     await createMachine(all.spec, all.world());
     const progress = recordingProgress();
-    const { machine, told } = await all.extend('2h', all.world({ progress }));
-    expect([machine.deadline, told, all.ends()]).toEqual(['2026-11-24T16:00:00.000Z', true, '16:00']);
+    const { machine, hostUpdated } = await all.extend('2h', all.world({ progress }));
+    expect([machine.deadline, hostUpdated, all.ends()]).toEqual(['2026-11-24T16:00:00.000Z', true, '16:00']);
     expect(progress.ids).toEqual(['connect', 'facts', 'life']);
-    expect([all.host.demanded.length, all.host.executions, all.host.engineStarts()]).toEqual([
+    expect([all.host.expectedHostKeys.length, all.host.executions, all.host.engineStarts()]).toEqual([
       1,
       ['facts.sh', 'life.sh'],
       1,
@@ -128,31 +128,31 @@ describe('extend', () => {
   });
 
   test('counts from now where there was none, and takes it away by "never"', async () => {
-    await using all = await localMachine({ idleStop: '30m' });
+    await using all = await startLocalMachine({ idleStop: '30m' });
     await createMachine(all.spec, all.world());
     expect(all.ends()).toBeUndefined();
     await all.extend('90m');
     expect(all.ends()).toBe('11:30');
     const { machine } = await all.extend('never');
     expect([machine.deadline, all.ends(), machine.spec.life]).toEqual([undefined, undefined, { idleStop: '30m' }]);
-    expect(all.host.files.has(IDLE)).toBe(true);
+    expect(all.host.files.has(IDLE_TIMER)).toBe(true);
   });
 
   test('of one that is stopped is told to it by its next start, which its old deadline would have refused', async () => {
-    await using all = await localMachine({ ttl: '4h' });
+    await using all = await startLocalMachine({ ttl: '4h' });
     await createMachine(all.spec, all.world());
     await stopMachine('web', 1, all.world());
     all.at('15:00');
-    expect(await lookAt(await all.record(), all.world(), 1)).toMatchObject({
+    expect(await getStatus(await all.record(), all.world(), 1)).toMatchObject({
       state: 'stopped',
       trouble: expect.stringContaining('ended at its deadline 2026-11-24 14:00 UTC; go on with it:') as string,
     });
-    expect(await rejected(startMachine('web', all.world()))).toMatchObject({
+    expect(await catchRejection(startMachine('web', all.world()))).toMatchObject({
       code: 'MACHINE_ENDED',
       hint: expect.stringContaining('slipway extend web 2h') as string,
     });
-    expect(await all.extend('2h')).toMatchObject({ told: false, machine: { untold: true } });
-    expect(all.host.demanded).toEqual([]);
+    expect(await all.extend('2h')).toMatchObject({ hostUpdated: false, machine: { untold: true } });
+    expect(all.host.expectedHostKeys).toEqual([]);
     const started = await startMachine('web', all.world());
     expect([started.deadline, started.untold, all.ends()]).toEqual(['2026-11-24T17:00:00.000Z', undefined, '17:00']);
     expect((await all.record()).untold).toBeUndefined();
@@ -160,9 +160,9 @@ describe('extend', () => {
   });
 
   test('lays it by the host’s own clock where that is ahead, and says so', async () => {
-    await using all = await localMachine({ ttl: '4h' });
+    await using all = await startLocalMachine({ ttl: '4h' });
     await createMachine(all.spec, all.world());
-    all.host.now = Date.parse('2026-11-24T13:00:00Z') / 1000;
+    all.host.clockSeconds = Date.parse('2026-11-24T13:00:00Z') / 1000;
     const progress = recordingProgress();
     const { machine } = await all.extend('2h', all.world({ progress }));
     expect([machine.deadline, all.ends()]).toEqual(['2026-11-24T16:00:00.000Z', '19:01']);
@@ -172,53 +172,53 @@ describe('extend', () => {
   });
 
   test('of one whose host was provisioned as another machine since is refused', async () => {
-    await using all = await localMachine({ ttl: '4h' });
+    await using all = await startLocalMachine({ ttl: '4h' });
     await createMachine(all.spec, all.world());
     const state = '/etc/docker/slipway/state.json';
     all.host.files.set(state, { mode: '600', content: JSON.stringify({ id: 'x', name: 'other' }) });
-    expect(await rejected(all.extend('2h'))).toMatchObject({ code: 'MACHINE_NOT_READY' });
+    expect(await catchRejection(all.extend('2h'))).toMatchObject({ code: 'MACHINE_NOT_READY' });
     expect([all.ends(), (await all.record()).deadline]).toEqual(['14:00', '2026-11-24T14:00:00.000Z']);
   });
 });
 
 describe('a machine that is gone since its deadline', () => {
   test('is said to have ended, can’t be extended, and is removed without a word', async () => {
-    await using all = await localMachine({ ttl: '4h' });
-    all.local.ending = 'removed';
+    await using all = await startLocalMachine({ ttl: '4h' });
+    all.local.onShutdown = 'removed';
     const progress = recordingProgress();
     await createMachine(all.spec, all.world({ progress }));
     expect(progress.notes).toEqual(['web ends at 2026-11-24 14:00 UTC: local removes it then, disk and all']);
     await killMachine('web', all.world());
     all.local.vanish();
-    expect(await lookAt(await all.record(), all.world(), 1)).toMatchObject({ state: 'missing' });
+    expect(await getStatus(await all.record(), all.world(), 1)).toMatchObject({ state: 'missing' });
     all.at('14:01');
-    expect(await lookAt(await all.record(), all.world(), 1)).toMatchObject({
+    expect(await getStatus(await all.record(), all.world(), 1)).toMatchObject({
       state: 'ended',
       trouble: 'ended at its deadline 2026-11-24 14:00 UTC',
     });
-    expect(await rejected(all.extend('2h'))).toMatchObject({ code: 'MACHINE_ENDED' });
+    expect(await catchRejection(all.extend('2h'))).toMatchObject({ code: 'MACHINE_ENDED' });
     const quiet = recordingProgress();
     await removeMachine('web', { deprovision: false, force: false }, all.world({ progress: quiet }));
-    expect([quiet.notes, await all.world().store.names()]).toEqual([[], []]);
+    expect([quiet.notes, await all.world().store.listNames()]).toEqual([[], []]);
   });
 });
 
 describe('the figures of a machine', () => {
   test('name what could not be asked, and are there all the same', async () => {
-    await using all = await localMachine(undefined);
+    await using all = await startLocalMachine(undefined);
     const machine = await createMachine(all.spec, all.world());
-    expect(await figuresOf(machine, all.world(), 1)).toMatchObject({
+    expect(await getStatusDetails(machine, all.world(), 1)).toMatchObject({
       engine: { Containers: 3, ContainersRunning: 1 },
       host: { uptime: 7200, cpus: 2, disk: { free: 2048, total: 4096, mount: '/' } },
-      unasked: [],
+      errors: [],
     });
     const deaf = all.world({ connect: async () => new Promise(() => {}) });
     const silent = { ...machine, host: { ...machine.host, ssh: undefined, engine: { url: 'tcp://x:1' } } };
-    expect((await figuresOf(silent as never, deaf, 1)).unasked).toEqual([
+    expect((await getStatusDetails(silent as never, deaf, 1)).errors).toEqual([
       'host: not asked, since the driver local has no SSH',
     ]);
     await all.host.halt();
-    const { engine, unasked } = await figuresOf(machine, all.world(), 1);
-    expect([engine, unasked]).toEqual([undefined, [expect.stringMatching(/^engine: /)]]);
+    const { engine, errors } = await getStatusDetails(machine, all.world(), 1);
+    expect([engine, errors]).toEqual([undefined, [expect.stringMatching(/^engine: /)]]);
   });
 });

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { gatherFacts, lastLines } from '../../src/provision/facts.ts';
-import { rejected } from '../fakes/caught.ts';
-import { fakeSession } from '../fakes/session.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { fakeSession } from '../fakes/fake-ssh-session.ts';
 
-const base64 = (text: string): string => Buffer.from(text).toString('base64');
-const host = { user: 'ops', address: '192.0.2.10', sudoPassword: undefined };
+const toBase64 = (text: string): string => Buffer.from(text).toString('base64');
+const connection = { user: 'ops', address: '192.0.2.10', sudoPassword: undefined };
 
-const RECORDED = [
+const RECORDED_LINES = [
   'become sudo',
   'os_id debian',
   'os_like ',
@@ -22,9 +22,9 @@ const RECORDED = [
   'package docker-ce not-installed ',
   'unit_state active',
   'unit_enabled enabled',
-  `unit ${base64('# /lib/systemd/system/docker.service\n[Service]\nExecStart=/usr/sbin/dockerd\n')}`,
-  `daemon_json ${base64('{"debug":true, "é": 1}\n')}`,
-  `slipway_state ${base64('{"id":"x"}\n')}`,
+  `unit ${toBase64('# /lib/systemd/system/docker.service\n[Service]\nExecStart=/usr/sbin/dockerd\n')}`,
+  `daemon_json ${toBase64('{"debug":true, "é": 1}\n')}`,
+  `slipway_state ${toBase64('{"id":"x"}\n')}`,
   'restart_pending yes',
   `sum ${'0123abcd'.repeat(8)}  /etc/docker/slipway/server-key.pem`,
   `sum ${'4567cdef'.repeat(8)}  /etc/docker/slipway/a name.pem`,
@@ -42,26 +42,27 @@ describe('the facts of a host', () => {
     ['\n{"live-restore": false,\n  "debug": true\n}', '\n{\n  "debug": true\n}'],
     ['{"live-restore": true}', '{}'],
   ])('leave out what daemon.json was lent by a run that was cut off: %j', async (text, without) => {
-    const lines = [`become root`, `daemon_json ${base64(text)}`];
+    const lines = [`become root`, `daemon_json ${toBase64(text)}`];
     const lent = [...lines, 'file 644 root /etc/docker/slipway/live-restore-lent'];
     const daemonJson = async (answer: readonly string[]): Promise<string | undefined> =>
-      (await gatherFacts(fakeSession({ 'facts.sh': { stdout: answer.join('\n') } }), 'the script', host)).daemonJson;
+      (await gatherFacts(fakeSession({ 'facts.sh': { stdout: answer.join('\n') } }), 'the script', connection))
+        .daemonJson;
     expect(await daemonJson(lent)).toBe(without);
     // Whoever says it without our mark means it.
     expect(await daemonJson(lines)).toBe(text);
   });
 
   test('are read from one answer', async () => {
-    const session = fakeSession({ 'facts.sh': { stdout: RECORDED } });
+    const session = fakeSession({ 'facts.sh': { stdout: RECORDED_LINES } });
     const now = () => new Date('2026-11-24T12:00:00.900Z');
-    expect(await gatherFacts(session, 'the script', host, now)).toMatchInlineSnapshot(`
+    expect(await gatherFacts(session, 'the script', connection, now)).toMatchInlineSnapshot(`
       {
         "apt": true,
         "arch": "x86_64",
         "become": "sudo",
-        "boot": "0f1e-2d3c 17",
+        "bootId": "0f1e-2d3c 17",
         "clock": {
-          "ahead": 5,
+          "aheadSeconds": 5,
           "now": 1795521605,
         },
         "daemonJson": "{"debug":true, "é": 1}
@@ -79,15 +80,15 @@ describe('the facts of a host', () => {
             "sha256": "0123abcd0123abcd0123abcd0123abcd0123abcd0123abcd0123abcd0123abcd",
           },
         },
-        "free": {
+        "freeKib": {
           "/": 1234,
           "/var/my disk": 99,
         },
-        "lifePending": false,
+        "lifetimePending": false,
         "os": {
           "codename": "bookworm",
           "id": "debian",
-          "like": [],
+          "idLike": [],
           "name": "Debian GNU/Linux 12 (bookworm)",
           "version": "12",
         },
@@ -120,7 +121,7 @@ describe('the facts of a host', () => {
 
   test('of a bare host are those of one without', async () => {
     const stdout = 'become root\nos_id alpine\nos_like \nos_name \narch aarch64\n';
-    const facts = await gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', host);
+    const facts = await gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', connection);
     expect(facts).toMatchObject({ systemd: false, apt: false, daemonJson: undefined, packages: {}, files: {} });
     expect(facts.dockerd).toBeUndefined();
     expect(facts.os.name).toBe('alpine');
@@ -130,18 +131,18 @@ describe('the facts of a host', () => {
   test('know no clock where the host tells no time', async () => {
     for (const time of ['', 'later', '-1', '1e9', '9'.repeat(13)]) {
       const session = fakeSession({ 'facts.sh': { stdout: `become root\nnow ${time}\n` } });
-      expect((await gatherFacts(session, '', host)).clock, time).toBeUndefined();
+      expect((await gatherFacts(session, '', connection)).clock, time).toBeUndefined();
     }
   });
 
   test('tell an empty daemon.json from none', async () => {
     const stdout = 'become root\ndaemon_json \n';
-    expect((await gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', host)).daemonJson).toBe('');
+    expect((await gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', connection)).daemonJson).toBe('');
   });
 
   test('are asked for with the sudo password on stdin, quoted, never in the command', async () => {
     const session = fakeSession({ 'facts.sh': { stdout: 'become password\n' } });
-    await gatherFacts(session, 'the script', { ...host, sudoPassword: "it's $secret" });
+    await gatherFacts(session, 'the script', { ...connection, sudoPassword: "it's $secret" });
     const [call] = session.calls;
     expect(call?.command).toBe('sh -s');
     expect(call?.stdin.toString()).toBe(`SUDO_PASSWORD='it'\\''s $secret'\nthe script`);
@@ -150,7 +151,9 @@ describe('the facts of a host', () => {
 
 describe('a user who can’t become root', () => {
   const told = async (stdout: string, sudoPassword?: string): Promise<string> => {
-    const error = await rejected(gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', { ...host, sudoPassword }));
+    const error = await catchRejection(
+      gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', { ...connection, sudoPassword }),
+    );
     return `${error?.code}: ${error?.message} → ${error?.hint}`;
   };
 
@@ -178,7 +181,7 @@ test.each([
   ['another word', 'become king\n', 0],
 ])('a host with %s is one that could not be looked at', async (_kind, stdout, code) => {
   const session = fakeSession({ 'facts.sh': { stdout, stderr: 'sh: not found\n', code } });
-  expect(await rejected(gatherFacts(session, '', host))).toMatchObject({
+  expect(await catchRejection(gatherFacts(session, '', connection))).toMatchObject({
     code: 'REMOTE_COMMAND',
     message: `192.0.2.10 could not be looked at: a shell there ended with exit status ${code}`,
     detail: ['sh: not found'],
@@ -186,8 +189,8 @@ test.each([
 });
 
 test('a greeting that the host prints before the answer does no harm', async () => {
-  const session = fakeSession({ 'facts.sh': { stdout: `Welcome to web!\n\n${RECORDED}` } });
-  expect((await gatherFacts(session, '', host)).os.id).toBe('debian');
+  const session = fakeSession({ 'facts.sh': { stdout: `Welcome to web!\n\n${RECORDED_LINES}` } });
+  expect((await gatherFacts(session, '', connection)).os.id).toBe('debian');
 });
 
 test('the last lines of an output leave out the empty ones', () => {

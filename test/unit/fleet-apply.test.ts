@@ -2,25 +2,25 @@ import { describe, expect, test, beforeEach, vi } from 'vitest';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { applyChanges } from '../../src/computer/files.ts';
+import { applyFileChanges } from '../../src/computer/files.ts';
 import type { Driver } from '../../src/drivers/contract.ts';
 import { SlipwayError } from '../../src/errors.ts';
-import { applyPlan, type Done } from '../../src/fleet/apply.ts';
-import { planFleet, type FleetPlan } from '../../src/fleet/plan.ts';
-import { readFleet } from '../../src/fleet/read.ts';
+import { applyFleetPlan, type FleetItemResult } from '../../src/fleet/apply-fleet.ts';
+import { planFleet, type FleetPlan } from '../../src/fleet/plan-fleet.ts';
+import { readFleet } from '../../src/fleet/read-fleet.ts';
 import { createMachine } from '../../src/operations/create.ts';
 import { provisionMachine } from '../../src/operations/provision.ts';
 import { stopMachine } from '../../src/operations/power.ts';
 import type { World } from '../../src/operations/world.ts';
 import { profilesNamed } from '../../src/profiles/registry.ts';
-import { contextOwner } from '../../src/profiles/docker-context.ts';
+import { readContextOwner } from '../../src/profiles/docker-context.ts';
 import { z } from 'zod';
-import { fakeCloud } from '../fakes/cloud.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { startFakeHost, type FakeHost } from '../fakes/host.ts';
-import { fakeLocal } from '../fakes/local.ts';
-import { readyMachine, specNamed } from '../fakes/machine.ts';
-import { KILLED, recordingProgress, worldIn } from '../fakes/world.ts';
+import { fakeCloud } from '../fakes/fake-cloud-driver.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { startFakeHost, type FakeHost } from '../fakes/fake-host.ts';
+import { fakeLocalMachine } from '../fakes/fake-local-driver.ts';
+import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
+import { KILLED, recordingProgress, worldIn } from '../fakes/test-world.ts';
 
 const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
 vi.mock('../../src/drivers/registry.ts', async (original) => {
@@ -31,8 +31,8 @@ vi.mock('../../src/drivers/registry.ts', async (original) => {
     get drivers() {
       return all();
     },
-    driverNamed: (name: string): Driver =>
-      registered.drivers.find((driver) => driver.name === name) ?? index.driverNamed(name),
+    getDriver: (name: string): Driver =>
+      registered.drivers.find((driver) => driver.name === name) ?? index.getDriver(name),
   };
 });
 
@@ -40,20 +40,20 @@ beforeEach(() => {
   registered.drivers.length = 0;
 });
 
-type Bench = AsyncDisposable & {
+type FleetBench = AsyncDisposable & {
   readonly path: string;
   world(more?: Partial<World>): World;
   /** Reads this text as machines.yaml, plans and applies it. */
   apply(
     text: string,
     how?: { readonly prune?: boolean; readonly world?: World; readonly concurrency?: number },
-  ): Promise<readonly Done[]>;
+  ): Promise<readonly FleetItemResult[]>;
   plan(text: string, prune?: boolean): Promise<FleetPlan>;
 };
 
 /** A home with a file of machines, for which these connections are made. */
-async function bench(connect: World['connect']): Promise<Bench> {
-  const home = await temporaryFolder();
+async function openFleetBench(connect: World['connect']): Promise<FleetBench> {
+  const home = await createTemporaryFolder();
   let pairs = 0;
   const world = (more: Partial<World> = {}): World =>
     worldIn(home.path, {
@@ -76,14 +76,19 @@ async function bench(connect: World['connect']): Promise<Bench> {
     plan,
     async apply(text, { prune = false, world: given = world(), concurrency = 2 } = {}) {
       const planned = await plan(text, prune);
-      return await applyPlan(planned, { world: given, worldOf: () => given, ended: () => {}, concurrency });
+      return await applyFleetPlan(planned, {
+        world: given,
+        worldFor: () => given,
+        onMachineDone: () => {},
+        concurrency,
+      });
     },
     [Symbol.asyncDispose]: () => home[Symbol.asyncDispose](),
   };
 }
 
 /** Hosts in memory, told apart by their addresses; each connection is counted. */
-async function hosts(count: number) {
+async function startHosts(count: number) {
   const all = await Promise.all(Array.from({ length: count }, () => startFakeHost({ engine: true })));
   let connections = 0;
   const connect: World['connect'] = async (target, side, onHostKey) => {
@@ -102,51 +107,51 @@ async function hosts(count: number) {
   };
 }
 
-const entry = (name: string, host: FakeHost | undefined, at: number, engine = ''): string =>
+const yamlEntry = (name: string, host: FakeHost | undefined, at: number, engine = ''): string =>
   `  ${name}: { driver: generic, generic: { ipAddress: 127.0.0.1, sshPort: ${at} }, engine: { port: ${host?.port ?? 1}${engine} } }\n`;
-const statuses = (ends: readonly Done[]): readonly string[] =>
-  ends.map(({ item, error }) => `${item.deed} ${item.name}${error ? ` ${error.code}` : ''}`);
+const outcomeLines = (ends: readonly FleetItemResult[]): readonly string[] =>
+  ends.map(({ item, error }) => `${item.action} ${item.name}${error ? ` ${error.code}` : ''}`);
 
 describe('apply on hosts that answer SSH', () => {
   test('makes what is not there, and the second time meets nobody and writes nothing', async () => {
-    await using some = await hosts(3);
-    await using here = await bench(some.connect);
-    const text = `machines:\n${some.all.map((host, at) => entry(`web-${at + 1}`, host, at + 1)).join('')}`;
-    expect(statuses(await here.apply(text))).toEqual(['create web-1', 'create web-2', 'create web-3']);
+    await using some = await startHosts(3);
+    await using here = await openFleetBench(some.connect);
+    const text = `machines:\n${some.all.map((host, at) => yamlEntry(`web-${at + 1}`, host, at + 1)).join('')}`;
+    expect(outcomeLines(await here.apply(text))).toEqual(['create web-1', 'create web-2', 'create web-3']);
     expect(some.connections()).toBe(3);
     const records = await here.world().store.list();
-    const again = await here.apply(text, { world: here.world({ connect: neverConnects }) });
+    const again = await here.apply(text, { world: here.world({ connect: failOnConnect }) });
     expect(again).toEqual([]);
     expect(await here.world().store.list()).toEqual(records);
   });
 
   test('changes the one whose label is another, by one restart of its engine', async () => {
-    await using some = await hosts(2);
-    await using here = await bench(some.connect);
+    await using some = await startHosts(2);
+    await using here = await openFleetBench(some.connect);
     const [one, two] = some.all;
     const text = (label: string): string =>
-      `machines:\n${entry('one', one, 1, `, label: [${label}]`)}${entry('two', two, 2)}`;
+      `machines:\n${yamlEntry('one', one, 1, `, label: [${label}]`)}${yamlEntry('two', two, 2)}`;
     await here.apply(text('a=1'));
-    expect(statuses(await here.apply(text('a=2')))).toEqual(['change one']);
+    expect(outcomeLines(await here.apply(text('a=2')))).toEqual(['change one']);
     expect([one?.engineStarts(), two?.engineStarts(), some.connections()]).toEqual([2, 1, 3]);
     expect(one?.files.get('/etc/docker/daemon.json')?.content).toContain('a=2');
-    expect((await here.plan(text('a=2'))).items.map(({ deed }) => deed)).toEqual(['nothing', 'nothing']);
+    expect((await here.plan(text('a=2'))).items.map(({ action }) => action)).toEqual(['nothing', 'nothing']);
   });
 
   test('goes on past one that fails, and tells it of that one', async () => {
-    await using some = await hosts(2);
-    await using here = await bench(some.connect);
-    const text = `machines:\n${entry('one', some.all[0], 1)}${entry('gone', undefined, 9)}${entry('two', some.all[1], 2)}`;
-    expect(statuses(await here.apply(text))).toEqual(['create one', 'create gone SSH_UNREACHABLE', 'create two']);
+    await using some = await startHosts(2);
+    await using here = await openFleetBench(some.connect);
+    const text = `machines:\n${yamlEntry('one', some.all[0], 1)}${yamlEntry('gone', undefined, 9)}${yamlEntry('two', some.all[1], 2)}`;
+    expect(outcomeLines(await here.apply(text))).toEqual(['create one', 'create gone SSH_UNREACHABLE', 'create two']);
     const planned = await here.plan(text);
-    expect(planned.items.map(({ deed }) => deed)).toEqual(['nothing', 'finish', 'nothing']);
+    expect(planned.items.map(({ action }) => action)).toEqual(['nothing', 'finish', 'nothing']);
   });
 
   test('that was killed anywhere is finished by the next one', async () => {
     for (const id of ['connect', 'facts', 'configure-engine', 'verify', 'profiles']) {
-      await using some = await hosts(2);
-      await using here = await bench(some.connect);
-      const text = `machines:\n${some.all.map((host, at) => entry(`web-${at + 1}`, host, at + 1)).join('')}`;
+      await using some = await startHosts(2);
+      await using here = await openFleetBench(some.connect);
+      const text = `machines:\n${some.all.map((host, at) => yamlEntry(`web-${at + 1}`, host, at + 1)).join('')}`;
       const dying = here.world({ progress: recordingProgress({ when: 'after', id }) });
       // One at a time: what a real kill ends as well would go on here, and hold its lock.
       await expect(here.apply(text, { world: dying, concurrency: 1 })).rejects.toBe(KILLED);
@@ -156,7 +161,7 @@ describe('apply on hosts that answer SSH', () => {
         id,
       ).toEqual([]);
       expect(
-        (await here.plan(text)).items.map(({ deed }) => deed),
+        (await here.plan(text)).items.map(({ action }) => action),
         id,
       ).toEqual(['nothing', 'nothing']);
       expect(
@@ -167,102 +172,106 @@ describe('apply on hosts that answer SSH', () => {
   });
 
   test('is done in place where a kill came in the middle of a change', async () => {
-    await using some = await hosts(1);
-    await using here = await bench(some.connect);
-    const text = (label: string): string => `machines:\n${entry('one', some.all[0], 1, `, label: [${label}]`)}`;
+    await using some = await startHosts(1);
+    await using here = await openFleetBench(some.connect);
+    const text = (label: string): string => `machines:\n${yamlEntry('one', some.all[0], 1, `, label: [${label}]`)}`;
     await here.apply(text('a=1'));
     const dying = here.world({ progress: recordingProgress({ when: 'after', id: 'configure-engine' }) });
     await expect(here.apply(text('a=2'), { world: dying })).rejects.toBe(KILLED);
-    expect(statuses(await here.apply(text('a=2')))).toEqual(['change one']);
-    expect((await here.plan(text('a=2'))).items.map(({ deed }) => deed)).toEqual(['nothing']);
+    expect(outcomeLines(await here.apply(text('a=2')))).toEqual(['change one']);
+    expect((await here.plan(text('a=2'))).items.map(({ action }) => action)).toEqual(['nothing']);
     expect(some.all[0]?.engineStarts()).toBe(2);
   });
 
   test('ends before the next machine when it is stopped, and tells of those that it did not begin', async () => {
-    await using some = await hosts(4);
-    await using here = await bench(some.connect);
+    await using some = await startHosts(4);
+    await using here = await openFleetBench(some.connect);
     const stop = new AbortController();
-    const text = `machines:\n${some.all.map((host, at) => entry(`web-${at + 1}`, host, at + 1)).join('')}`;
+    const text = `machines:\n${some.all.map((host, at) => yamlEntry(`web-${at + 1}`, host, at + 1)).join('')}`;
     const connect: World['connect'] = async (...call) => {
       stop.abort();
       return some.connect(...call);
     };
     const ends = await here.apply(text, { world: here.world({ connect, signal: stop.signal }) });
     // Those that were not begun are no failures, and stay what they are in the list.
-    expect(statuses(ends)).toEqual(['create web-1 CANCELED', 'create web-2 CANCELED']);
+    expect(outcomeLines(ends)).toEqual(['create web-1 CANCELED', 'create web-2 CANCELED']);
     expect(await here.world().store.find('web-4')).toBeUndefined();
   });
 
   test('removes last, and nothing where what was to be made is not there', async () => {
-    await using some = await hosts(2);
-    await using here = await bench(some.connect);
+    await using some = await startHosts(2);
+    await using here = await openFleetBench(some.connect);
     const [one, two] = some.all;
-    await here.apply(`machines:\n${entry('old', one, 1)}`);
-    const held = await here.apply(`machines:\n${entry('gone', undefined, 9)}`, { prune: true });
-    expect(statuses(held)).toEqual(['create gone SSH_UNREACHABLE']);
-    expect(await here.world().store.names()).toEqual(['gone', 'old']);
+    await here.apply(`machines:\n${yamlEntry('old', one, 1)}`);
+    const held = await here.apply(`machines:\n${yamlEntry('gone', undefined, 9)}`, { prune: true });
+    expect(outcomeLines(held)).toEqual(['create gone SSH_UNREACHABLE']);
+    expect(await here.world().store.listNames()).toEqual(['gone', 'old']);
     const order: string[] = [];
     const world = here.world();
-    const planned = await here.plan(`machines:\n${entry('gone', two, 2)}`, true);
-    const ended = (name: string): void => void order.push(name);
-    const ends = await applyPlan(planned, { world, worldOf: () => world, ended, concurrency: 2 });
-    expect([statuses(ends), order]).toEqual([
+    const planned = await here.plan(`machines:\n${yamlEntry('gone', two, 2)}`, true);
+    const onMachineDone = (name: string): void => void order.push(name);
+    const ends = await applyFleetPlan(planned, { world, worldFor: () => world, onMachineDone, concurrency: 2 });
+    expect([outcomeLines(ends), order]).toEqual([
       ['finish gone', 'remove old'],
       ['gone', 'old'],
     ]);
-    expect(await here.world().store.names()).toEqual(['gone']);
+    expect(await here.world().store.listNames()).toEqual(['gone']);
   });
 
   test('does not make a machine anew where another has its context', async () => {
-    await using some = await hosts(1);
-    await using here = await bench(some.connect);
+    await using some = await startHosts(1);
+    await using here = await openFleetBench(some.connect);
     const at = (address: string, profiles: string): string =>
       `machines: { one: { generic: { ipAddress: ${address}, sshPort: 1 }, engine: { port: ${some.all[0]?.port} }, profiles: ${profiles} } }`;
     await here.apply(at('127.0.0.1', '[]'));
     const stranger = readyMachine('one', { spec: specNamed('one', { id: 'another' }) });
     const tls = { ca: '', cert: '', key: '' };
-    const { places, store } = here.world();
-    await applyChanges(profilesNamed(['docker-context']).flatMap(({ add }) => add({ machine: stranger, tls, places })));
+    const { clientPaths, store } = here.world();
+    await applyFileChanges(
+      profilesNamed(['docker-context']).flatMap(({ changesToAdd }) =>
+        changesToAdd({ machine: stranger, tls, clientPaths }),
+      ),
+    );
     const before = await store.read('one');
     const ends = await here.apply(at('localhost', '[docker-context]'));
-    expect(statuses(ends)).toEqual(['replace one CONTEXT_TAKEN']);
+    expect(outcomeLines(ends)).toEqual(['replace one CONTEXT_TAKEN']);
     expect(await store.read('one')).toEqual(before);
   });
 
   test('prunes what it made and what has left the file, and nothing that somebody made by hand', async () => {
-    await using some = await hosts(3);
-    await using here = await bench(some.connect);
+    await using some = await startHosts(3);
+    await using here = await openFleetBench(some.connect);
     const [one, two, three] = some.all;
-    await here.apply(`machines:\n${entry('one', one, 1)}${entry('two', two, 2)}`);
+    await here.apply(`machines:\n${yamlEntry('one', one, 1)}${yamlEntry('two', two, 2)}`);
     const { engine } = specNamed('hand');
     const hand = specNamed('hand', {
       options: { ipAddress: '127.0.0.1', sshPort: 3 },
       engine: { ...engine, port: three?.port ?? 0 },
     });
     await createMachine(hand, here.world());
-    const less = `machines:\n${entry('one', one, 1)}${entry('hand', three, 3)}`;
+    const less = `machines:\n${yamlEntry('one', one, 1)}${yamlEntry('hand', three, 3)}`;
     expect(await here.apply(less)).toEqual([]);
-    expect(statuses(await here.apply(less, { prune: true }))).toEqual(['remove two']);
-    expect(statuses(await here.apply('machines: {}', { prune: true }))).toEqual(['remove one']);
-    expect(await here.world().store.names()).toEqual(['hand']);
+    expect(outcomeLines(await here.apply(less, { prune: true }))).toEqual(['remove two']);
+    expect(outcomeLines(await here.apply('machines: {}', { prune: true }))).toEqual(['remove one']);
+    expect(await here.world().store.listNames()).toEqual(['hand']);
   });
 
   test('takes back client settings that are no longer wanted, and makes another where the address is another', async () => {
-    await using some = await hosts(1);
-    await using here = await bench(some.connect);
+    await using some = await startHosts(1);
+    await using here = await openFleetBench(some.connect);
     const at = (address: string, more = ''): string =>
       `machines: { one: { generic: { ipAddress: ${address}, sshPort: 1 }, engine: { port: ${some.all[0]?.port} }${more} } }`;
     await here.apply(at('127.0.0.1'));
     const first = (await here.world().store.read('one')).spec.id;
-    expect(await contextOwner('one', here.world().places)).toBe(first);
-    expect(statuses(await here.apply(at('127.0.0.1', ', profiles: []')))).toEqual(['change one']);
-    expect(await contextOwner('one', here.world().places)).toBeUndefined();
-    expect(statuses(await here.apply(at('localhost')))).toEqual(['replace one']);
+    expect(await readContextOwner('one', here.world().clientPaths)).toBe(first);
+    expect(outcomeLines(await here.apply(at('127.0.0.1', ', profiles: []')))).toEqual(['change one']);
+    expect(await readContextOwner('one', here.world().clientPaths)).toBeUndefined();
+    expect(outcomeLines(await here.apply(at('localhost')))).toEqual(['replace one']);
     const { spec } = await here.world().store.read('one');
     expect([spec.options.ipAddress, spec.id === first]).toEqual(['localhost', false]);
-    expect(await contextOwner('one', here.world().places)).toBe(spec.id);
+    expect(await readContextOwner('one', here.world().clientPaths)).toBe(spec.id);
     const refused = at('127.0.0.1').replace('sshPort: 1', 'sshPort: 1, sshKey: /none');
-    expect(statuses(await here.apply(refused))).toEqual(['replace one USAGE']);
+    expect(outcomeLines(await here.apply(refused))).toEqual(['replace one USAGE']);
     expect((await here.world().store.read('one')).spec, 'what can’t be made anew is not given up').toEqual(spec);
   });
 });
@@ -270,7 +279,7 @@ describe('apply on hosts that answer SSH', () => {
 describe('apply in a cloud', () => {
   async function sky() {
     const cloud = fakeCloud();
-    const provider: Driver = { ...cloud.driver, changeOf: (key) => (key === 'tag' ? 'live' : 'replace') };
+    const provider: Driver = { ...cloud.driver, changeKindOf: (key) => (key === 'tag' ? 'live' : 'replace') };
     registered.drivers.push(provider);
     return cloud;
   }
@@ -279,8 +288,8 @@ describe('apply in a cloud', () => {
 
   test('makes all of one count by one call, and asks the provider nothing the second time', async () => {
     await using cloud = await sky();
-    await using here = await bench(cloud.connect);
-    const port = await cloud.port();
+    await using here = await openFleetBench(cloud.connect);
+    const port = await cloud.prepareHost();
     const crowd = `machines: { web: { count: 3, driver: sky, engine: { port: ${port} } } }`;
     // Hosts in memory share an address, so only the first one's engine can answer at its port.
     await here.apply(crowd);
@@ -291,14 +300,14 @@ describe('apply in a cloud', () => {
 
   test('leaves what the provider settled as it is, and asks nobody', async () => {
     await using cloud = await sky();
-    await using here = await bench(cloud.connect);
-    const ports = [await cloud.port(), await cloud.port()];
-    expect(statuses(await here.apply(text(ports)))).toEqual(['create m0', 'create m1']);
+    await using here = await openFleetBench(cloud.connect);
+    const ports = [await cloud.prepareHost(), await cloud.prepareHost()];
+    expect(outcomeLines(await here.apply(text(ports)))).toEqual(['create m0', 'create m1']);
     const calls = cloud.calls.length;
-    expect(await here.apply(text(ports), { world: here.world({ connect: neverConnects }) })).toEqual([]);
+    expect(await here.apply(text(ports), { world: here.world({ connect: failOnConnect }) })).toEqual([]);
     expect(await here.apply(text(ports, ', sky: { region: north }'))).toEqual([]);
     expect(cloud.calls.length).toBe(calls);
-    expect((await here.plan(text(ports, ', sky: { region: south }'))).items.map(({ deed }) => deed)).toEqual([
+    expect((await here.plan(text(ports, ', sky: { region: south }'))).items.map(({ action }) => action)).toEqual([
       'replace',
       'replace',
     ]);
@@ -306,12 +315,12 @@ describe('apply in a cloud', () => {
 
   test('finishes one that was begun in the place that was settled for it', async () => {
     await using cloud = await sky();
-    await using here = await bench(cloud.connect);
-    const ports = [await cloud.port()];
+    await using here = await openFleetBench(cloud.connect);
+    const ports = [await cloud.prepareHost()];
     const dying = here.world({ progress: recordingProgress({ when: 'before', id: 'connect' }) });
     await expect(here.apply(text(ports), { world: dying })).rejects.toBe(KILLED);
-    expect(statuses(await here.apply(text(ports)))).toEqual(['finish m0']);
-    expect(cloud.made).toHaveLength(1);
+    expect(outcomeLines(await here.apply(text(ports)))).toEqual(['finish m0']);
+    expect(cloud.createdHosts).toHaveLength(1);
     expect(cloud.targets.map(({ options }) => options)).toEqual([{ region: 'north' }, { region: 'north' }]);
     expect((await here.world().store.read('m0')).spec).toMatchObject({
       given: {},
@@ -326,11 +335,11 @@ describe('apply in a cloud', () => {
     const connect: World['connect'] = async () => {
       now += 1;
       most = Math.max(most, now);
-      await sleep(20);
+      await sleep(200);
       now -= 1;
       throw new SlipwayError('USAGE', 'nobody is to be met');
     };
-    await using here = await bench(connect);
+    await using here = await openFleetBench(connect);
     const crowd = `machines:\n  web: { count: 4, driver: sky }\n  db: { count: 3, driver: sky }\n  one: { driver: sky }\n`;
     expect(await here.apply(crowd, { concurrency: 2 })).toHaveLength(8);
     expect([most, cloud.calls.filter((call) => call.startsWith('create')).toSorted()]).toEqual([
@@ -341,28 +350,28 @@ describe('apply in a cloud', () => {
 
   test('tells what one call was to make as not begun where it was stopped before', async () => {
     await using cloud = await sky();
-    await using here = await bench(cloud.connect);
+    await using here = await openFleetBench(cloud.connect);
     const stop = new AbortController();
     stop.abort();
     const crowd = 'machines: { web: { count: 3, driver: sky } }';
     expect(await here.apply(crowd, { world: here.world({ signal: stop.signal }) })).toEqual([]);
-    expect([cloud.calls, await here.world().store.names()]).toEqual([[], []]);
+    expect([cloud.calls, await here.world().store.listNames()]).toEqual([[], []]);
   });
 
   test('finishes those of one call with the engine and profiles that are wanted by now', async () => {
     await using cloud = await sky();
-    await using here = await bench(cloud.connect);
-    const port = await cloud.port();
+    await using here = await openFleetBench(cloud.connect);
+    const port = await cloud.prepareHost();
     const crowd = (more: string, other = ''): string =>
       `machines: { web: { count: 2, driver: sky, engine: { port: ${port}${more} }${other} } }`;
     const dying = here.world({ progress: recordingProgress({ when: 'after', id: 'create' }) });
     await expect(here.apply(crowd(''), { world: dying })).rejects.toBe(KILLED);
     const ends = await here.apply(crowd(', label: [a=b]', ', profiles: []'));
-    expect(statuses(ends)[0]).toBe('finish web-1');
+    expect(outcomeLines(ends)[0]).toBe('finish web-1');
     expect(cloud.calls.filter((call) => call.startsWith('create'))).toEqual(['create 2', 'create 2']);
     const { spec } = await here.world().store.read('web-1');
     expect(spec).toMatchObject({ options: { region: 'north' }, profiles: [], engine: { label: ['a=b'] } });
-    expect(cloud.made[0]?.host.files.get('/etc/docker/daemon.json')?.content).toContain('a=b');
+    expect(cloud.createdHosts[0]?.host.files.get('/etc/docker/daemon.json')?.content).toContain('a=b');
   });
 
   test('carries live changes over to the provider, and knows afterwards what was asked', async () => {
@@ -371,14 +380,14 @@ describe('apply in a cloud', () => {
     registered.drivers[0] = {
       ...cloud.driver,
       options: z.object({ region: z.string().optional(), tag: z.string().optional() }),
-      settle: async ({ options }) => ({ ...options, region: options.region ?? 'north' }),
-      changeOf: (key) => (key === 'tag' ? 'live' : 'replace'),
-      change: async ({ options }, before) => void changes.push([before, options]),
+      resolveOptions: async ({ options }) => ({ ...options, region: options.region ?? 'north' }),
+      changeKindOf: (key) => (key === 'tag' ? 'live' : 'replace'),
+      applyChange: async ({ options }, before) => void changes.push([before, options]),
     };
-    await using here = await bench(cloud.connect);
-    const ports = [await cloud.port()];
+    await using here = await openFleetBench(cloud.connect);
+    const ports = [await cloud.prepareHost()];
     await here.apply(text(ports));
-    expect(statuses(await here.apply(text(ports, ', sky: { tag: a }')))).toEqual(['change m0']);
+    expect(outcomeLines(await here.apply(text(ports, ', sky: { tag: a }')))).toEqual(['change m0']);
     expect(changes).toEqual([[{ region: 'north' }, { region: 'north', tag: 'a' }]]);
     expect((await here.world().store.read('m0')).spec).toMatchObject({
       options: { region: 'north', tag: 'a' },
@@ -397,36 +406,40 @@ describe('apply in a cloud', () => {
 describe('a replacement that can’t be made leaves the machine that is there', () => {
   const refusal = new SlipwayError('PROVIDER_REFUSED', 'there is no such thing');
   const REFUSALS: readonly (readonly [string, Partial<Driver>, string])[] = [
-    ['the provider has no such image', { settle: () => Promise.reject(refusal) }, 'PROVIDER_REFUSED'],
+    ['the provider has no such image', { resolveOptions: () => Promise.reject(refusal) }, 'PROVIDER_REFUSED'],
     ['the image is not what its digest says', { prepare: () => Promise.reject(refusal) }, 'PROVIDER_REFUSED'],
-    ['it would be removed when it is to stop', { ends: () => ({ byItself: 'removed', costs: '' }) }, 'USAGE'],
+    [
+      'it would be removed when it is to stop',
+      { shutdownBehavior: () => ({ byItself: 'removed', costs: '' }) },
+      'USAGE',
+    ],
   ];
   test.each(REFUSALS)('where %s', async (_why, more, code) => {
     await using cloud = fakeCloud();
-    await using here = await bench(cloud.connect);
-    const driver: Driver = { ...cloud.driver, ends: () => ({ byItself: 'stopped', costs: '' }) };
+    await using here = await openFleetBench(cloud.connect);
+    const driver: Driver = { ...cloud.driver, shutdownBehavior: () => ({ byItself: 'stopped', costs: '' }) };
     registered.drivers.push(driver);
-    const port = await cloud.port();
+    const port = await cloud.prepareHost();
     const text = (region: string): string =>
       `machines: { m: { driver: sky, sky: { region: ${region} }, idleStop: 1h, engine: { port: ${port} } } }`;
     await here.apply(text('north'));
     const before = await here.world().store.read('m');
     registered.drivers[0] = { ...driver, ...more };
-    expect(statuses(await here.apply(text('south')))).toEqual([`replace m ${code}`]);
+    expect(outcomeLines(await here.apply(text('south')))).toEqual([`replace m ${code}`]);
     expect(cloud.calls).not.toContain('remove');
     expect(await here.world().store.read('m')).toEqual(before);
   });
 
   test('and is made of what was settled before, asked for once', async () => {
     await using cloud = fakeCloud();
-    await using here = await bench(cloud.connect);
+    await using here = await openFleetBench(cloud.connect);
     registered.drivers.push(cloud.driver);
-    const [one, two] = [await cloud.port(), await cloud.port()];
+    const [one, two] = [await cloud.prepareHost(), await cloud.prepareHost()];
     const text = (port: number, more = ''): string =>
       `machines: { m: { driver: sky, engine: { port: ${port} }${more} } }`;
     await here.apply(text(one));
     const from = cloud.calls.length;
-    expect(statuses(await here.apply(text(two, ', sky: { region: south }')))).toEqual(['replace m']);
+    expect(outcomeLines(await here.apply(text(two, ', sky: { region: south }')))).toEqual(['replace m']);
     expect(cloud.calls.slice(from)).toEqual(['settle', 'remove', 'create']);
     expect((await here.world().store.read('m')).spec).toMatchObject({
       options: { region: 'south' },
@@ -438,18 +451,18 @@ describe('a replacement that can’t be made leaves the machine that is there', 
 describe('apply to a machine that takes options at its start', () => {
   async function local() {
     const host = await startFakeHost({ engine: true });
-    const fake = fakeLocal(host);
+    const fake = fakeLocalMachine(host);
     const sizes: unknown[] = [];
     registered.drivers.push({
       ...fake.driver,
       options: z.object({ memory: z.int().default(1), image: z.string().default('a') }),
-      changeOf: (key) => (key === 'memory' ? 'restart' : 'replace'),
+      changeKindOf: (key) => (key === 'memory' ? 'restart' : 'replace'),
       start: async (target, call) => {
         sizes.push(target.options.memory);
         await fake.driver.start?.(target, call);
       },
     });
-    const here = await bench(host.connect);
+    const here = await openFleetBench(host.connect);
     const text = (memory: number, engine = ''): string =>
       `machines: { dev: { local: { memory: ${memory} }, engine: { port: ${host.port}${engine} } } }`;
     return {
@@ -470,7 +483,7 @@ describe('apply to a machine that takes options at its start', () => {
     const { fake, sizes, here, text } = all;
     await here.apply(text(1));
     const before = fake.calls.length;
-    expect(statuses(await here.apply(text(2)))).toEqual(['change dev']);
+    expect(outcomeLines(await here.apply(text(2)))).toEqual(['change dev']);
     expect(fake.calls.slice(before)).toEqual(['stop in 60', 'start', 'booted']);
     expect(sizes).toEqual([2]);
     expect(await here.apply(text(2))).toEqual([]);
@@ -482,7 +495,7 @@ describe('apply to a machine that takes options at its start', () => {
     await here.apply(text(1));
     await stopMachine('dev', 1, here.world());
     const before = fake.calls.length;
-    expect(statuses(await here.apply(text(2)))).toEqual(['change dev']);
+    expect(outcomeLines(await here.apply(text(2)))).toEqual(['change dev']);
     expect([fake.calls.slice(before), sizes]).toEqual([[], []]);
     expect((await here.world().store.read('dev')).spec.options.memory).toBe(2);
     expect(await here.apply(text(2))).toEqual([]);
@@ -496,7 +509,7 @@ describe('apply to a machine that takes options at its start', () => {
     await here.apply(text(1));
     const dying = here.world({ progress: recordingProgress({ when: when as 'before', id }) });
     await expect(here.apply(text(2), { world: dying })).rejects.toBe(KILLED);
-    expect(statuses(await here.apply(text(2)))).toEqual(['change dev']);
+    expect(outcomeLines(await here.apply(text(2)))).toEqual(['change dev']);
     expect(sizes.at(-1)).toBe(2);
     expect(fake.calls.at(-1)).toBe('booted');
     expect(await here.apply(text(2))).toEqual([]);
@@ -510,7 +523,7 @@ describe('apply to a machine that takes options at its start', () => {
     await expect(here.apply(text(2), { world: dying })).rejects.toBe(KILLED);
     await provisionMachine('dev', (spec) => spec, here.world());
     const before = fake.calls.length;
-    expect(statuses(await here.apply(text(2)))).toEqual(['change dev']);
+    expect(outcomeLines(await here.apply(text(2)))).toEqual(['change dev']);
     expect(fake.calls.slice(before)).toEqual(['stop in 60', 'start', 'booted']);
   });
 
@@ -518,12 +531,12 @@ describe('apply to a machine that takes options at its start', () => {
     await using all = await local();
     const { host, here, text } = all;
     await here.apply(text(1));
-    expect(statuses(await here.apply(text(2, ', label: [a=b]')))).toEqual(['change dev']);
+    expect(outcomeLines(await here.apply(text(2, ', label: [a=b]')))).toEqual(['change dev']);
     expect(host.files.get('/etc/docker/daemon.json')?.content).toContain('a=b');
     expect(await here.apply(text(2, ', label: [a=b]'))).toEqual([]);
   });
 });
 
-const neverConnects: World['connect'] = async () => {
+const failOnConnect: World['connect'] = async () => {
   throw new Error('nobody is to be met');
 };

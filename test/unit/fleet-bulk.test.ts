@@ -2,30 +2,30 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { createMachines } from '../../src/operations/create-many.ts';
 import type { Driver } from '../../src/drivers/contract.ts';
 import { SlipwayError } from '../../src/errors.ts';
-import { turnsFor } from '../../src/operations/concurrency.ts';
+import { concurrencyLimit } from '../../src/operations/concurrency.ts';
 import type { World } from '../../src/operations/world.ts';
 import type { MachineSpec } from '../../src/machine/model.ts';
-import { applyChanges } from '../../src/computer/files.ts';
+import { applyFileChanges } from '../../src/computer/files.ts';
 import { profilesNamed } from '../../src/profiles/registry.ts';
-import { fakeCloud } from '../fakes/cloud.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { readyMachine, specNamed } from '../fakes/machine.ts';
-import { KILLED, recordingProgress, worldIn } from '../fakes/world.ts';
+import { fakeCloud } from '../fakes/fake-cloud-driver.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
+import { KILLED, recordingProgress, worldIn } from '../fakes/test-world.ts';
 
 const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
 vi.mock('../../src/drivers/registry.ts', async (original) => {
   const index = await original<typeof import('../../src/drivers/registry.ts')>();
-  const driverNamed = (name: string): Driver =>
-    registered.drivers.find((driver) => driver.name === name) ?? index.driverNamed(name);
-  return { ...index, driverNamed };
+  const getDriver = (name: string): Driver =>
+    registered.drivers.find((driver) => driver.name === name) ?? index.getDriver(name);
+  return { ...index, getDriver };
 });
 
 beforeEach(() => {
   registered.drivers.length = 0;
 });
 
-async function sky() {
-  const home = await temporaryFolder();
+async function openCloudWorld() {
+  const home = await createTemporaryFolder();
   const cloud = fakeCloud();
   registered.drivers.push(cloud.driver);
   return {
@@ -33,7 +33,7 @@ async function sky() {
     world: (more: Partial<World> = {}): World => worldIn(home.path, { connect: cloud.connect, ...more }),
     async spec(name: string): Promise<MachineSpec> {
       const spec = specNamed(name, { driver: 'sky', options: {} });
-      return { ...spec, engine: { ...spec.engine, port: await cloud.port() } };
+      return { ...spec, engine: { ...spec.engine, port: await cloud.prepareHost() } };
     },
     async [Symbol.asyncDispose]() {
       await cloud[Symbol.asyncDispose]();
@@ -42,12 +42,12 @@ async function sky() {
   };
 }
 
-const codes = (made: Awaited<ReturnType<typeof createMachines>>): readonly (readonly unknown[])[] =>
-  made.map(({ name, error, begun }) => [name, error?.code, error ? begun : undefined]);
+const errorCodes = (made: Awaited<ReturnType<typeof createMachines>>): readonly (readonly unknown[])[] =>
+  made.map(({ name, error, started }) => [name, error?.code, error ? started : undefined]);
 
 describe('many machines', () => {
   test('of which none is begun any more after a Ctrl-C', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     const stop = new AbortController();
     const met: number[] = [];
     const connect: World['connect'] = async ({ port }) => {
@@ -66,27 +66,27 @@ describe('many machines', () => {
       () => world,
       ({ name }) => ended.push(name),
     );
-    const begun = made.flatMap((one) => (one.error && one.begun ? [one.name] : []));
+    const begun = made.flatMap((one) => (one.error && one.started ? [one.name] : []));
     expect(begun).toEqual(['a1', 'a2', 'a3', 'a4']);
-    expect([ended.toSorted(), await world.store.names()]).toEqual([begun, begun]);
-    expect(made[19]).toMatchObject({ name: 'a20', begun: false, error: { message: '"a20" was not begun' } });
+    expect([ended.toSorted(), await world.store.listNames()]).toEqual([begun, begun]);
+    expect(made[19]).toMatchObject({ name: 'a20', started: false, error: { message: '"a20" was not begun' } });
   });
 
   test('are not lost to the others where they can’t be settled: one that was begun alone is finished', async () => {
-    await using all = await sky();
+    await using all = await openCloudWorld();
     const world = all.world();
     const first = await all.spec('first');
     const dying = all.world({ progress: recordingProgress({ when: 'before', id: 'connect' }) });
     await expect(createMachines([first], dying, () => dying)).rejects.toBe(KILLED);
     registered.drivers[0] = {
       ...all.cloud.driver,
-      settle: async (target) => {
+      resolveOptions: async (target) => {
         if (target.name !== 'first') throw new SlipwayError('QUOTA', 'there is room for one');
         return { region: 'north' };
       },
     };
     const made = await createMachines([first, await all.spec('b'), await all.spec('c')], world, () => world);
-    expect(codes(made)).toEqual([
+    expect(errorCodes(made)).toEqual([
       ['first', undefined, undefined],
       ['b', 'QUOTA', true],
       ['c', 'QUOTA', true],
@@ -94,22 +94,26 @@ describe('many machines', () => {
   });
 
   test('of which one can’t be begun leave no record behind', async () => {
-    await using all = await sky();
+    await using all = await openCloudWorld();
     const world = all.world();
     const stranger = readyMachine('c', { spec: specNamed('c', { id: 'another' }) });
-    const { places } = world;
+    const { clientPaths } = world;
     const tls = { ca: '', cert: '', key: '' };
-    await applyChanges(profilesNamed(['docker-context']).flatMap(({ add }) => add({ machine: stranger, tls, places })));
+    await applyFileChanges(
+      profilesNamed(['docker-context']).flatMap(({ changesToAdd }) =>
+        changesToAdd({ machine: stranger, tls, clientPaths }),
+      ),
+    );
     const specs = await Promise.all(['a', 'b', 'c', 'd'].map(all.spec));
     const made = await createMachines(specs, world, () => world);
-    expect(codes(made).map(([, code]) => code)).toEqual(Array.from({ length: 4 }, () => 'CONTEXT_TAKEN'));
-    expect([await world.store.names(), all.cloud.made]).toEqual([[], []]);
+    expect(errorCodes(made).map(([, code]) => code)).toEqual(Array.from({ length: 4 }, () => 'CONTEXT_TAKEN'));
+    expect([await world.store.listNames(), all.cloud.createdHosts]).toEqual([[], []]);
   });
 });
 
 describe('turns', () => {
   test('come in order, and are over with a bug', async () => {
-    const turns = turnsFor(1);
+    const turns = concurrencyLimit(1);
     const done: number[] = [];
     const bug = new Error('a bug');
     const ends = await Promise.allSettled([

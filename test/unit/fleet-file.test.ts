@@ -3,23 +3,27 @@ import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { drivers } from '../../src/drivers/registry.ts';
-import type { Fleet } from '../../src/fleet/fleet.ts';
-import { readFleet } from '../../src/fleet/read.ts';
-import { jsonSchema } from '../../src/fleet/schema.ts';
-import { rejected } from '../fakes/caught.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
+import type { Fleet } from '../../src/fleet/build-fleet.ts';
+import { readFleet } from '../../src/fleet/read-fleet.ts';
+import { fleetJsonSchema } from '../../src/fleet/file-schema.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
-type Files = Readonly<Record<string, string>>;
+type FileContents = Readonly<Record<string, string>>;
 const HOME = '/home/ada';
 
 /** The fleet of machines.yaml in a folder with these files. */
-async function fleetOf(files: Files | string, env: Record<string, string> = {}): Promise<Fleet> {
-  await using folder = await temporaryFolder();
-  return await readIn(folder.path, files, env);
+async function readFleetFrom(files: FileContents | string, env: Record<string, string> = {}): Promise<Fleet> {
+  await using folder = await createTemporaryFolder();
+  return await writeAndReadFleet(folder.path, files, env);
 }
 
-async function readIn(folder: string, files: Files | string, env: Record<string, string> = {}): Promise<Fleet> {
-  const all: Files = typeof files === 'string' ? { 'machines.yaml': files } : files;
+async function writeAndReadFleet(
+  folder: string,
+  files: FileContents | string,
+  env: Record<string, string> = {},
+): Promise<Fleet> {
+  const all: FileContents = typeof files === 'string' ? { 'machines.yaml': files } : files;
   for (const [name, text] of Object.entries(all)) {
     await mkdir(join(folder, name, '..'), { recursive: true });
     await writeFile(join(folder, name), text);
@@ -28,27 +32,31 @@ async function readIn(folder: string, files: Files | string, env: Record<string,
 }
 
 /** The mistakes, one a line, without the folder. */
-async function mistakesOf(files: Files | string): Promise<string> {
-  await using folder = await temporaryFolder();
-  const error = await rejected(readIn(folder.path, files));
+async function readMistakes(files: FileContents | string): Promise<string> {
+  await using folder = await createTemporaryFolder();
+  const error = await catchRejection(writeAndReadFleet(folder.path, files));
   expect(error?.code).toBe('USAGE');
   const lines = (error?.detail.length ?? 0) > 0 ? error?.detail : [error?.message ?? ''];
   return (lines ?? []).join('\n').replaceAll(`${folder.path}/`, '');
 }
 
-const specs = ({ wanted }: Fleet) => Object.fromEntries(wanted.map(({ spec }) => [spec.name, spec]));
+const specsByName = ({ machines }: Fleet) => Object.fromEntries(machines.map(({ spec }) => [spec.name, spec]));
 
 describe('a file of machines', () => {
   test('makes a spec of each, with the defaults of what it does not say', async () => {
-    const { dev } = specs(await fleetOf('machines:\n  dev: { driver: qemu, qemu: { cpus: 4 }, ttl: 4h }\n'));
+    const { dev } = specsByName(
+      await readFleetFrom('machines:\n  dev: { driver: qemu, qemu: { cpus: 4 }, ttl: 4h }\n'),
+    );
     expect(dev).toMatchObject({ driver: 'qemu', options: { cpus: 4, memory: 2048 }, life: { ttl: '4h' } });
     expect(dev?.engine).toMatchObject({ source: 'docker', port: 2376, label: [] });
     expect(dev?.profiles).toEqual(['docker-context']);
   });
 
   test('numbers what it counts, and knows them as one entry', async () => {
-    const { wanted } = await fleetOf('machines: { web: { count: 3, driver: qemu }, none: { count: 0, driver: qemu } }');
-    expect(wanted.map(({ entry, spec }) => `${entry}: ${spec.name}`)).toEqual([
+    const { machines } = await readFleetFrom(
+      'machines: { web: { count: 3, driver: qemu }, none: { count: 0, driver: qemu } }',
+    );
+    expect(machines.map(({ entry, spec }) => `${entry}: ${spec.name}`)).toEqual([
       'web: web-1',
       'web: web-2',
       'web: web-3',
@@ -56,8 +64,8 @@ describe('a file of machines', () => {
   });
 
   test('merges maps and replaces lists, the nearer over the farther: defaults, templates in their order, the machine', async () => {
-    const { web } = specs(
-      await fleetOf(`
+    const { web } = specsByName(
+      await readFleetFrom(`
         defaults: { driver: ec2, engine: { label: [a=1], opt: [x=1] }, ec2: { region: r-1, rootSize: 20 } }
         templates:
           big: { extends: [base], ec2: { rootSize: 100 } }
@@ -78,8 +86,8 @@ describe('a file of machines', () => {
   });
 
   test('takes the driver of whose options it speaks, nearest first, and reads options of others for nobody', async () => {
-    const { one, two, three } = specs(
-      await fleetOf(`
+    const { one, two, three } = specsByName(
+      await readFleetFrom(`
         defaults: { driver: qemu, ec2: { region: r-1 } }
         templates: { cloud: { driver: gce } }
         machines:
@@ -94,14 +102,14 @@ describe('a file of machines', () => {
   });
 
   test('goes on from other files, each read once and each with paths of its own', async () => {
-    await using folder = await temporaryFolder();
-    const fleet = await readIn(folder.path, {
+    await using folder = await createTemporaryFolder();
+    const fleet = await writeAndReadFleet(folder.path, {
       'machines.yaml': 'extends: [shared/base.yaml, ./keys.yaml]\nmachines: { web: { generic: { sshUser: ops } } }',
       'shared/base.yaml':
         'extends: ../keys.yaml\nmachines: { web: { generic: { ipAddress: h, sshKey: keys/web } }, old: { qemu: { image: ./d.qcow2 } } }',
       'keys.yaml': 'defaults: { generic: { sshKey: ~/.ssh/work } }\nmachines: { lone: { generic: { ipAddress: g } } }',
     });
-    const { web, old, lone } = specs(fleet);
+    const { web, old, lone } = specsByName(fleet);
     expect(web?.options).toMatchObject({
       ipAddress: 'h',
       sshUser: 'ops',
@@ -112,16 +120,16 @@ describe('a file of machines', () => {
   });
 
   test('is known by its real place, or by the name that it gives itself and no file that it goes on from', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     await mkdir(join(folder.path, 'real'));
     await writeFile(join(folder.path, 'real/m.yaml'), 'machines: {}');
     await symlink(join(folder.path, 'real/m.yaml'), join(folder.path, 'machines.yaml'));
     const linked = await readFleet(join(folder.path, 'machines.yaml'), { env: {}, home: HOME });
-    expect(linked.mark).toBe(join(folder.path, 'real/m.yaml'));
+    expect(linked.fleetId).toBe(join(folder.path, 'real/m.yaml'));
     await writeFile(join(folder.path, 'real/m.yaml'), 'name: web of ours');
-    expect((await readFleet(join(folder.path, 'machines.yaml'), { env: {}, home: HOME })).mark).toBe('web of ours');
+    expect((await readFleet(join(folder.path, 'machines.yaml'), { env: {}, home: HOME })).fleetId).toBe('web of ours');
     await writeFile(join(folder.path, 'child.yaml'), 'extends: real/m.yaml');
-    expect((await readFleet(join(folder.path, 'child.yaml'), { env: {}, home: HOME })).mark).toBe(
+    expect((await readFleet(join(folder.path, 'child.yaml'), { env: {}, home: HOME })).fleetId).toBe(
       join(folder.path, 'child.yaml'),
     );
   });
@@ -129,13 +137,13 @@ describe('a file of machines', () => {
   test('takes values of the engine’s variables from the environment, where it says so', async () => {
     const text =
       'machines: { web: { driver: qemu, engine: { env: ["P=http://u:${SECRET}@p", "Q=$${x}", "R=${EMPTY}"] } } }';
-    const { web } = specs(await fleetOf(text, { SECRET: 'p,"$1', EMPTY: '' }));
+    const { web } = specsByName(await readFleetFrom(text, { SECRET: 'p,"$1', EMPTY: '' }));
     expect(web?.engine.env).toEqual(['P=http://u:p,"$1@p', 'Q=${x}', 'R=']);
   });
 
   test('says where the engine comes from when it names a script, and drops a script that is not used', async () => {
-    const { a, b } = specs(
-      await fleetOf(`machines:
+    const { a, b } = specsByName(
+      await readFleetFrom(`machines:
         a: { driver: qemu, engine: { installUrl: 'https://get.example' } }
         b: { driver: qemu, engine: { installUrl: 'https://get.example', source: distro } }`),
     );
@@ -144,14 +152,14 @@ describe('a file of machines', () => {
 
   test('may have a byte order mark, CRLF, anchors and only comments where a map could be', async () => {
     const text = '\uFEFFdefaults:\r\n  # nothing yet\r\nmachines:\r\n  a: &a\r\n    driver: qemu\r\n  b: *a\r\n';
-    expect(Object.keys(specs(await fleetOf(text)))).toEqual(['a', 'b']);
+    expect(Object.keys(specsByName(await readFleetFrom(text)))).toEqual(['a', 'b']);
   });
 });
 
 describe('what is wrong with a file', () => {
   test('is told all at once, by line and column, with the value and what was probably meant', async () => {
     expect(
-      await mistakesOf(`default: {}
+      await readMistakes(`default: {}
 machines:
   dev:
     driver: qemuu
@@ -190,7 +198,7 @@ machines:
 
   test('shows between its machines too', async () => {
     expect(
-      await mistakesOf(`machines:
+      await readMistakes(`machines:
   web: { driver: qemu, count: 2 }
   web-1: { driver: qemu }
   nobody: {}
@@ -242,11 +250,11 @@ templates:
     ['has a prototype', 'machines: { a: { __proto__: { ttl: 1h } } }\n', '1:18: "__proto__" is no key of machines.a'],
   ];
   test.each(YAML)('that %s', async (_title, text, mistake) => {
-    expect(await mistakesOf(text)).toBe(`machines.yaml:${mistake}`);
+    expect(await readMistakes(text)).toBe(`machines.yaml:${mistake}`);
   });
 
   test('stays a few lines where one bracket is missing, and aliases unfold into nothing', async () => {
-    const lines = (await mistakesOf(`machines: ${'['.repeat(5000)}`)).split('\n');
+    const lines = (await readMistakes(`machines: ${'['.repeat(5000)}`)).split('\n');
     expect(lines.length).toBeLessThan(25);
     const bomb = Array.from(
       { length: 12 },
@@ -255,12 +263,12 @@ templates:
           .fill(at === 0 ? 'x' : `*a${at - 1}`)
           .join(', ')}]`,
     );
-    expect(await mistakesOf(bomb.join('\n'))).toBe('machines.yaml:1:1: its aliases (*name) unfold into too much');
+    expect(await readMistakes(bomb.join('\n'))).toBe('machines.yaml:1:1: its aliases (*name) unfold into too much');
   });
 
   test('is found in the file that it stands in, and circles of files are walked once', async () => {
     expect(
-      await mistakesOf({
+      await readMistakes({
         'machines.yaml': 'extends: [a.yaml, gone.yaml, sub]\nmachines: { web: { driver: quemu } }',
         'a.yaml': 'extends: machines.yaml\nmachines: { a: { drivr: qemu } }',
         'sub/x.yaml': '',
@@ -276,13 +284,13 @@ templates:
 
   test('is a count of more machines than anybody means', async () => {
     const text = `machines:\n${Array.from({ length: 11 }, (_, at) => `  m${at}: { count: 1000, driver: qemu }\n`).join('')}`;
-    expect(await mistakesOf(text)).toBe('machines.yaml:2:3: machines are 11000 in all, and at most 10000');
+    expect(await readMistakes(text)).toBe('machines.yaml:2:3: machines are 11000 in all, and at most 10000');
   });
 
   test('makes templates that each extend the one before twice no longer to read', async () => {
     const templates = Array.from({ length: 60 }, (_, at) => `  t${at + 1}: { extends: [t${at}, t${at}] }\n`).join('');
-    const { web } = specs(
-      await fleetOf(
+    const { web } = specsByName(
+      await readFleetFrom(
         `templates:\n  t0: { qemu: { cpus: 3 } }\n${templates}machines: { web: { driver: qemu, extends: t60 } }`,
       ),
     );
@@ -295,8 +303,8 @@ describe('docs/machines-yaml.md', () => {
   const examples = [...page.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, text = '']) => text);
 
   test('has examples that are taken as they are', async () => {
-    const fleets = await Promise.all(examples.map((text) => fleetOf(text, { HTTP_PROXY: 'http://proxy' })));
-    expect(fleets.map(({ wanted }) => wanted.map(({ spec }) => spec.name))).toEqual([
+    const fleets = await Promise.all(examples.map((text) => readFleetFrom(text, { HTTP_PROXY: 'http://proxy' })));
+    expect(fleets.map(({ machines }) => machines.map(({ spec }) => spec.name))).toEqual([
       ['dev'],
       ['web-1', 'web-2', 'web-3', 'db', 'old-iron'],
       [],
@@ -310,7 +318,7 @@ describe('the schema for editors', () => {
     readonly properties: Readonly<Record<string, { readonly description?: string }>>;
     readonly definitions: Readonly<Record<string, Json>>;
   };
-  const schema = jsonSchema() as Json;
+  const schema = fleetJsonSchema() as Json;
 
   test('knows each option of each driver, described, and no other and no secret', () => {
     for (const { name, options } of drivers) {

@@ -1,74 +1,76 @@
 import { describe, expect, test } from 'vitest';
 import { SlipwayError } from '../../src/errors.ts';
-import type { Fleet, WantedSpec } from '../../src/fleet/fleet.ts';
-import { planFleet, type FleetPlan, type Item } from '../../src/fleet/plan.ts';
+import type { Fleet, WantedSpec } from '../../src/fleet/build-fleet.ts';
+import { planFleet, type FleetPlan, type FleetItem } from '../../src/fleet/plan-fleet.ts';
 import type { Machine, MachineSpec } from '../../src/machine/model.ts';
-import { driverNamed } from '../../src/drivers/registry.ts';
-import type { Listed } from '../../src/machine/store.ts';
-import { readyMachine, specNamed } from '../fakes/machine.ts';
+import { getDriver } from '../../src/drivers/registry.ts';
+import type { ListedMachine } from '../../src/machine/store.ts';
+import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
 
 const NOW = new Date('2026-01-01T12:00:00Z');
-const MARK = '/srv/machines.yaml';
+const FLEET_FILE = '/srv/machines.yaml';
 
-function wanted(name: string, more: Partial<MachineSpec> = {}): WantedSpec {
+function wantedSpec(name: string, more: Partial<MachineSpec> = {}): WantedSpec {
   const { id: _id, ...spec } = specNamed(name, more);
-  return { ...spec, options: driverNamed(spec.driver).options.parse(spec.options) };
+  return { ...spec, options: getDriver(spec.driver).options.parse(spec.options) };
 }
 
 const fleetOf = (...specs: readonly WantedSpec[]): Fleet => ({
-  shown: 'machines.yaml',
-  mark: MARK,
-  wanted: specs.map((spec) => ({ entry: spec.name, spec })),
+  displayPath: 'machines.yaml',
+  fleetId: FLEET_FILE,
+  machines: specs.map((spec) => ({ entry: spec.name, spec })),
 });
 
-const listed = (machine: Machine): Listed => ({ name: machine.spec.name, machine });
-const record = (name: string, spec: Partial<MachineSpec> = {}, more: Partial<Machine> = {}): Listed =>
-  listed({ ...readyMachine(name, { spec: specNamed(name, spec) }), ...more } as Machine);
+const toListed = (machine: Machine): ListedMachine => ({ name: machine.spec.name, machine });
+const listedMachine = (name: string, spec: Partial<MachineSpec> = {}, more: Partial<Machine> = {}): ListedMachine =>
+  toListed({ ...readyMachine(name, { spec: specNamed(name, spec) }), ...more } as Machine);
 
-function planOf(specs: readonly WantedSpec[], records: readonly Listed[], prune = false): FleetPlan {
+function planOf(specs: readonly WantedSpec[], records: readonly ListedMachine[], prune = false): FleetPlan {
   return planFleet(fleetOf(...specs), records, { prune, now: NOW });
 }
 
 /** One machine's item, in short. */
-function told(spec: WantedSpec, ...records: readonly Listed[]): string {
+function describePlan(spec: WantedSpec, ...records: readonly ListedMachine[]): string {
   const [item] = planOf([spec], records).items;
-  return short(item);
+  return describeItem(item);
 }
 
-function short(item: Item | undefined): string {
+function describeItem(item: FleetItem | undefined): string {
   const changes = item?.changes.map(
     ({ field, from, to, how }) => `${field} ${JSON.stringify(from)} -> ${JSON.stringify(to)} (${how})`,
   );
-  return [`${item?.deed}`, ...(changes ?? []), ...(item?.notes ?? []).map((note) => `! ${note}`)].join('\n');
+  return [`${item?.action}`, ...(changes ?? []), ...(item?.notes ?? []).map((note) => `! ${note}`)].join('\n');
 }
 
-const qemu = (options: object = {}): Partial<MachineSpec> => ({ driver: 'qemu', options: { ...options } });
-const REGION = { driver: 'ec2', options: driverNamed('ec2').options.parse({ region: 'r-1', ami: 'ami-1' }) };
+const qemuSpec = (options: object = {}): Partial<MachineSpec> => ({ driver: 'qemu', options: { ...options } });
+const EC2_SPEC = { driver: 'ec2', options: getDriver('ec2').options.parse({ region: 'r-1', ami: 'ami-1' }) };
 
 describe('a machine of a file', () => {
   test('that nobody has yet is to be created, and one that is as the file says is not touched', () => {
-    expect(told(wanted('web'))).toBe('create');
-    expect(told(wanted('web'), record('web'))).toBe('nothing');
+    expect(describePlan(wantedSpec('web'))).toBe('create');
+    expect(describePlan(wantedSpec('web'), listedMachine('web'))).toBe('nothing');
   });
 
   test('that is half made is to be finished, or made anew where what was begun can’t become it', () => {
-    const half = { version: 1, phase: 'creating', spec: specNamed('web', qemu()) } as const;
-    expect(told(wanted('web', qemu({ cpus: 3 })), listed(half))).toBe('finish\nqemu.cpus 2 -> 3 (restart)');
-    expect(told(wanted('web', qemu({ image: 'debian-12' })), listed(half))).toBe(
+    const half = { version: 1, phase: 'creating', spec: specNamed('web', qemuSpec()) } as const;
+    expect(describePlan(wantedSpec('web', qemuSpec({ cpus: 3 })), toListed(half))).toBe(
+      'finish\nqemu.cpus 2 -> 3 (restart)',
+    );
+    expect(describePlan(wantedSpec('web', qemuSpec({ image: 'debian-12' })), toListed(half))).toBe(
       'replace\nqemu.image "debian-13" -> "debian-12" (replace)\n! what is on its disk is lost\n! this file did not make it',
     );
   });
 
   test('tells of each field what it is, what it becomes and how', () => {
     const { engine } = specNamed('web');
-    const from = { ...qemu({ disk: 20 }), engine: { ...engine, label: ['a=1'], port: 2376 }, life: { ttl: '4h' } };
+    const from = { ...qemuSpec({ disk: 20 }), engine: { ...engine, label: ['a=1'], port: 2376 }, life: { ttl: '4h' } };
     const to = {
-      ...qemu({ disk: 30, memory: 4096, sshPort: 2222 }),
+      ...qemuSpec({ disk: 30, memory: 4096, sshPort: 2222 }),
       engine: { ...engine, label: ['a=2'], repositoryUrl: 'http://m' },
       profiles: [],
       life: { idleStop: '30m' },
     };
-    expect(told(wanted('web', to), record('web', from))).toBe(
+    expect(describePlan(wantedSpec('web', to), listedMachine('web', from))).toBe(
       [
         'change',
         'qemu.memory 2048 -> 4096 (restart)',
@@ -84,118 +86,145 @@ describe('a machine of a file', () => {
   });
 
   test.each([
-    ['a disk that shrinks', qemu({ disk: 30 }), qemu({ disk: 20 })],
-    ['another image', qemu(), qemu({ image: 'debian-12' })],
+    ['a disk that shrinks', qemuSpec({ disk: 30 }), qemuSpec({ disk: 20 })],
+    ['another image', qemuSpec(), qemuSpec({ image: 'debian-12' })],
     [
       'another address',
       { options: { ipAddress: '192.0.2.10', sshUser: 'root', sshPort: 22 } },
       { options: { ipAddress: '192.0.2.11' } },
     ],
-    ['another driver', {}, qemu()],
+    ['another driver', {}, qemuSpec()],
     ['another region', { driver: 'ec2', options: { region: 'r-1' } }, { driver: 'ec2', options: { region: 'r-2' } }],
   ] as const)('is replaced for %s', (_title, from, to) => {
-    expect(told(wanted('web', to), record('web', { ...from, fleet: MARK }))).toMatch(/^replace\n/);
+    expect(describePlan(wantedSpec('web', to), listedMachine('web', { ...from, fleet: FLEET_FILE }))).toMatch(
+      /^replace\n/,
+    );
   });
 
   test('on a host that somebody else made loses nothing there by it', () => {
     const { options } = specNamed('web');
-    const before = record('web', { options: { ...options, ipAddress: '192.0.2.9' }, fleet: MARK });
-    expect(told(wanted('web'), before)).toContain('! the host itself and its engine stay as they are');
+    const before = listedMachine('web', { options: { ...options, ipAddress: '192.0.2.9' }, fleet: FLEET_FILE });
+    expect(describePlan(wantedSpec('web'), before)).toContain('! the host itself and its engine stay as they are');
   });
 
   test('is reached another way without being another', () => {
     const { options } = specNamed('web');
-    expect(told(wanted('web', { options: { ...options, sshPort: 2200, sshUser: 'ops' } }), record('web'))).toMatch(
-      /^change\ngeneric.sshUser .* \(live\)\ngeneric.sshPort 22 -> 2200 \(live\)$/,
-    );
+    expect(
+      describePlan(wantedSpec('web', { options: { ...options, sshPort: 2200, sshUser: 'ops' } }), listedMachine('web')),
+    ).toMatch(/^change\ngeneric.sshUser .* \(live\)\ngeneric.sshPort 22 -> 2200 \(live\)$/);
     const url = (text: string) => ({ driver: 'none', options: { url: text } });
-    expect(told(wanted('web', url('tcp://b:1')), record('web', url('tcp://a:1')))).toMatch(/^change\n.*\(live\)$/);
+    expect(describePlan(wantedSpec('web', url('tcp://b:1')), listedMachine('web', url('tcp://a:1')))).toMatch(
+      /^change\n.*\(live\)$/,
+    );
   });
 
   test('has its engine’s port for life where a way to it was laid', () => {
     const { engine } = specNamed('web');
     const host = { address: '127.0.0.1', enginePort: 4000, ssh: { address: '127.0.0.1', port: 4001, user: 'x' } };
-    const to = wanted('web', { engine: { ...engine, port: 2377 } });
-    expect(told(to, record('web', {}, { host } as Partial<Machine>))).toContain('engine.port 2376 -> 2377 (replace)');
-    expect(told(to, record('web'))).toBe('change\nengine.port 2376 -> 2377 (engine)');
+    const to = wantedSpec('web', { engine: { ...engine, port: 2377 } });
+    expect(describePlan(to, listedMachine('web', {}, { host } as Partial<Machine>))).toContain(
+      'engine.port 2376 -> 2377 (replace)',
+    );
+    expect(describePlan(to, listedMachine('web'))).toBe('change\nengine.port 2376 -> 2377 (engine)');
   });
 
   test('never shows values of the engine’s variables', () => {
     const { engine } = specNamed('web');
-    const to = wanted('web', { engine: { ...engine, env: ['A=new', 'B=secret2', 'C=same'] } });
-    const text = told(to, record('web', { engine: { ...engine, env: ['B=secret1', 'C=same'] } }));
+    const to = wantedSpec('web', { engine: { ...engine, env: ['A=new', 'B=secret2', 'C=same'] } });
+    const text = describePlan(to, listedMachine('web', { engine: { ...engine, env: ['B=secret1', 'C=same'] } }));
     expect(text).toBe('change\nengine.env ["B=…","C=…"] -> ["A=…","B=… (another value)","C=…"] (engine)');
   });
 
   test('whose last change was stopped, or whose restart was begun, is gone on with', () => {
     const failure = { at: '', step: 'connect', code: 'SSH_LOST', message: 'the line broke' };
-    expect(told(wanted('web'), record('web', {}, { failure }))).toBe(
+    expect(describePlan(wantedSpec('web'), listedMachine('web', {}, { failure }))).toBe(
       'change\n! its last change was stopped: the line broke',
     );
-    expect(told(wanted('web'), record('web', {}, { due: 'restart' }))).toBe('change\n! its restart was begun');
+    expect(describePlan(wantedSpec('web'), listedMachine('web', {}, { due: 'restart' }))).toBe(
+      'change\n! its restart was begun',
+    );
   });
 
   test('that its provider removes once it shuts down is replaced by one that stops when idle', () => {
-    const before = record('web', { life: { ttl: '4h' } }, { ending: 'removed' });
-    const to = wanted('web', { life: { ttl: '4h', idleStop: '30m' } });
-    expect(told(to, before)).toContain('idleStop undefined -> "30m" (replace)');
-    expect(told(to, record('web', { life: { ttl: '4h' } }, { ending: 'stopped' }))).toContain('"30m" (live)');
+    const before = listedMachine('web', { life: { ttl: '4h' } }, { ending: 'removed' });
+    const to = wantedSpec('web', { life: { ttl: '4h', idleStop: '30m' } });
+    expect(describePlan(to, before)).toContain('idleStop undefined -> "30m" (replace)');
+    expect(describePlan(to, listedMachine('web', { life: { ttl: '4h' } }, { ending: 'stopped' }))).toContain(
+      '"30m" (live)',
+    );
   });
 
   test('that has ended is left to the user, who is told', () => {
-    const ended = record('web', { life: { ttl: '1h' } }, { deadline: '2026-01-01T11:00:00Z' });
-    expect(told(wanted('web', { life: { ttl: '1h' } }), ended)).toMatch(/^nothing\n! it ended at its deadline/);
+    const ended = listedMachine('web', { life: { ttl: '1h' } }, { deadline: '2026-01-01T11:00:00Z' });
+    expect(describePlan(wantedSpec('web', { life: { ttl: '1h' } }), ended)).toMatch(
+      /^nothing\n! it ended at its deadline/,
+    );
   });
 
   test('with a record that can’t be read is told so, and is no reason to give up the others', () => {
     const broken = new SlipwayError('RECORD_BROKEN', 'it is not JSON');
-    const plan = planOf([wanted('web'), wanted('db')], [{ name: 'web', broken }]);
-    expect(plan.items.map(({ deed }) => deed)).toEqual(['broken', 'create']);
+    const plan = planOf([wantedSpec('web'), wantedSpec('db')], [{ name: 'web', broken }]);
+    expect(plan.items.map(({ action }) => action)).toEqual(['broken', 'create']);
   });
 
   test('has the defaults of options that are younger than its record', () => {
     const { sshPort: _younger, ...older } = specNamed('web').options;
     const { tlsSan: _alsoYounger, ...engine } = specNamed('web').engine;
-    expect(told(wanted('web'), record('web', { options: older, engine: engine as MachineSpec['engine'] }))).toBe(
-      'nothing',
-    );
+    expect(
+      describePlan(
+        wantedSpec('web'),
+        listedMachine('web', { options: older, engine: engine as MachineSpec['engine'] }),
+      ),
+    ).toBe('nothing');
   });
 });
 
 describe('what a driver settled', () => {
-  const settled = { ...REGION, given: driverNamed('ec2').options.parse({}) };
-  const ec2 = (options: object): WantedSpec => wanted('web', { driver: 'ec2', options: { ...options } });
+  const settled = { ...EC2_SPEC, given: getDriver('ec2').options.parse({}) };
+  const ec2 = (options: object): WantedSpec => wantedSpec('web', { driver: 'ec2', options: { ...options } });
 
   test('is no difference where the file leaves it open, and none where it says the same', () => {
-    expect(told(ec2({}), record('web', settled))).toBe('nothing');
-    expect(told(ec2({ region: 'r-1' }), record('web', settled))).toBe('nothing');
+    expect(describePlan(ec2({}), listedMachine('web', settled))).toBe('nothing');
+    expect(describePlan(ec2({ region: 'r-1' }), listedMachine('web', settled))).toBe('nothing');
   });
 
   test('is one where the file says otherwise, and where it no longer says what the machine was made with', () => {
-    expect(told(ec2({ region: 'r-2' }), record('web', settled))).toContain('ec2.region "r-1" -> "r-2" (replace)');
+    expect(describePlan(ec2({ region: 'r-2' }), listedMachine('web', settled))).toContain(
+      'ec2.region "r-1" -> "r-2" (replace)',
+    );
     const asked = { ...settled, given: { ...settled.given, region: 'r-1' } };
-    expect(told(ec2({}), record('web', asked))).toContain('ec2.region "r-1" -> undefined (replace)');
+    expect(describePlan(ec2({}), listedMachine('web', asked))).toContain('ec2.region "r-1" -> undefined (replace)');
   });
 
   test('may be spelt another way than the file has it', () => {
-    const zone = { ...REGION, options: { ...REGION.options, zone: 'r-1a' }, given: { ...settled.given, zone: 'a' } };
-    expect(told(ec2({ zone: 'a' }), record('web', zone))).toBe('nothing');
+    const zone = {
+      ...EC2_SPEC,
+      options: { ...EC2_SPEC.options, zone: 'r-1a' },
+      given: { ...settled.given, zone: 'a' },
+    };
+    expect(describePlan(ec2({ zone: 'a' }), listedMachine('web', zone))).toBe('nothing');
   });
 
   test('is taken for settled in records that do not tell, and an option back at its default is a difference', () => {
-    expect(told(ec2({}), record('web', REGION))).toBe('nothing');
-    const large = { ...REGION, options: { ...REGION.options, instanceType: 'm7.large' } };
-    expect(told(ec2({}), record('web', large))).toContain('ec2.instanceType "m7.large" -> "t3.small" (restart)');
+    expect(describePlan(ec2({}), listedMachine('web', EC2_SPEC))).toBe('nothing');
+    const large = { ...EC2_SPEC, options: { ...EC2_SPEC.options, instanceType: 'm7.large' } };
+    expect(describePlan(ec2({}), listedMachine('web', large))).toContain(
+      'ec2.instanceType "m7.large" -> "t3.small" (restart)',
+    );
   });
 });
 
 describe('a machine that is no longer in the file', () => {
-  const records = [record('ours', { fleet: MARK }), record('theirs', { fleet: '/other.yaml' }), record('by-hand')];
+  const records = [
+    listedMachine('ours', { fleet: FLEET_FILE }),
+    listedMachine('theirs', { fleet: '/other.yaml' }),
+    listedMachine('by-hand'),
+  ];
 
   test('goes with --prune where an apply of this very file made it, and never otherwise', () => {
     expect(planOf([], records).items).toEqual([]);
-    expect(planOf([], records, true).items.map(({ name, deed }) => `${deed} ${name}`)).toEqual(['remove ours']);
-    expect(planOf([wanted('ours')], records, true).items.map(({ deed }) => deed)).toEqual(['nothing']);
+    expect(planOf([], records, true).items.map(({ name, action }) => `${action} ${name}`)).toEqual(['remove ours']);
+    expect(planOf([wantedSpec('ours')], records, true).items.map(({ action }) => action)).toEqual(['nothing']);
   });
 });
 
@@ -212,8 +241,8 @@ describe('planning', () => {
         },
       });
     const names = Array.from({ length: machines }, (_, at) => `web-${at + 1}`);
-    const fleet = { ...fleetOf(), wanted: names.map((name) => counted({ entry: 'web', spec: wanted(name) })) };
-    const records = names.map((name) => counted(record(name, { fleet: MARK })));
+    const fleet = { ...fleetOf(), machines: names.map((name) => counted({ entry: 'web', spec: wantedSpec(name) })) };
+    const records = names.map((name) => counted(listedMachine(name, { fleet: FLEET_FILE })));
     expect(planFleet(fleet, records, { prune: true, now: NOW }).items).toHaveLength(machines);
     return count;
   }

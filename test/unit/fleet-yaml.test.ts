@@ -1,30 +1,30 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { specFrom } from '../../src/cli/spec.ts';
+import { resolveSpec } from '../../src/cli/spec-from-flags.ts';
 import { drivers } from '../../src/drivers/registry.ts';
-import { wrongsIn } from '../../src/fleet/check.ts';
-import { fleetOf, type WantedSpec } from '../../src/fleet/fleet.ts';
-import { fileSchema } from '../../src/fleet/schema.ts';
-import { toYaml } from '../../src/fleet/write.ts';
+import { problemsIn } from '../../src/fleet/check-file.ts';
+import { buildFleet, type WantedSpec } from '../../src/fleet/build-fleet.ts';
+import { fleetFileSchema } from '../../src/fleet/file-schema.ts';
+import { toYaml } from '../../src/fleet/to-yaml.ts';
 import { parseYaml } from '../../src/fleet/yaml.ts';
 import type { MachineSpec } from '../../src/machine/model.ts';
-import { describe as described } from '../../src/machine/options.ts';
-import { engineInfos, engineOptions, lifeInfos, lifeOptions } from '../../src/machine/spec.ts';
-import { specNamed } from '../fakes/machine.ts';
-import { valuesFor } from './values.ts';
+import { describeOptions as described } from '../../src/machine/options.ts';
+import { engineOptionSpecs, engineOptions, lifetimeOptionSpecs, lifetimeOptions } from '../../src/machine/spec.ts';
+import { specNamed } from '../fakes/sample-machine.ts';
+import { anyValuesFor } from './option-values.ts';
 
-const schema = fileSchema();
+const schema = fleetFileSchema();
 
 /** The one machine of a YAML text, or what is wrong with it. */
-function machineIn(text: string, env: Record<string, string>): WantedSpec | string {
+function specOrMistakeIn(text: string, env: Record<string, string>): WantedSpec | string {
   const parsed = parseYaml(text, 'machines.yaml');
-  const source = { shown: 'machines.yaml', folder: '/', parsed, wrongs: wrongsIn(parsed, schema) };
-  const { fleet, mistakes } = fleetOf([source], '/machines.yaml', { env, home: '/root' });
-  const [says] = [...source.wrongs, ...mistakes].map((mistake) => `${mistake.at.line}: ${mistake.says}\n${text}`);
-  return says ?? fleet.wanted[0]?.spec ?? 'no machine';
+  const source = { displayPath: 'machines.yaml', folder: '/', parsed, problems: problemsIn(parsed, schema) };
+  const { fleet, problems } = buildFleet([source], '/machines.yaml', { env, home: '/root' });
+  const [says] = [...source.problems, ...problems].map((mistake) => `${mistake.at.line}: ${mistake.message}\n${text}`);
+  return says ?? fleet.machines[0]?.spec ?? 'no machine';
 }
 
-const pairs = (spec: Pick<MachineSpec, 'engine'>): readonly (readonly [string, string])[] =>
+const envPairs = (spec: Pick<MachineSpec, 'engine'>): readonly (readonly [string, string])[] =>
   spec.engine.env.map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]);
 
 describe.each(drivers.map((driver) => ({ name: driver.name, driver })))('a machine of driver $name', ({ driver }) => {
@@ -32,17 +32,19 @@ describe.each(drivers.map((driver) => ({ name: driver.name, driver })))('a machi
     const own = described(driver.options, driver.name);
     fc.assert(
       fc.property(
-        valuesFor(driver.options, own),
-        valuesFor(engineOptions, engineInfos),
-        driver.ends ? valuesFor(lifeOptions, lifeInfos) : fc.constant<Record<string, unknown>>({}),
+        anyValuesFor(driver.options, own),
+        anyValuesFor(engineOptions, engineOptionSpecs),
+        driver.shutdownBehavior
+          ? anyValuesFor(lifetimeOptions, lifetimeOptionSpecs)
+          : fc.constant<Record<string, unknown>>({}),
         fc.constantFrom(['docker-context'], []),
         (options, engine, life, profiles) => {
           const flags = Object.fromEntries([
             ...own.map((info) => [info.flag, options[info.key]] as const),
-            ...engineInfos.map((info) => [info.flag, engine[info.key]] as const),
-            ...lifeInfos.map((info) => [info.flag, life[info.key]] as const),
+            ...engineOptionSpecs.map((info) => [info.flag, engine[info.key]] as const),
+            ...lifetimeOptionSpecs.map((info) => [info.flag, life[info.key]] as const),
           ]);
-          const { id: _id, ...spec } = specFrom({
+          const { id: _id, ...spec } = resolveSpec({
             name: 'web',
             driver: driver.name,
             flags,
@@ -51,8 +53,8 @@ describe.each(drivers.map((driver) => ({ name: driver.name, driver })))('a machi
             profiles,
           });
           // A variable has one value, as in any environment.
-          fc.pre(new Set(pairs(spec).map(([name]) => name)).size === spec.engine.env.length);
-          expect(machineIn(toYaml(spec), Object.fromEntries(pairs(spec)))).toEqual(spec);
+          fc.pre(new Set(envPairs(spec).map(([name]) => name)).size === spec.engine.env.length);
+          expect(specOrMistakeIn(toYaml(spec), Object.fromEntries(envPairs(spec)))).toEqual(spec);
         },
       ),
       { numRuns: 150 },

@@ -2,16 +2,16 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
-  dockerFunctions,
-  oldFunctions,
+  dockerCliFunctions,
+  dockerMachineFunctions,
   parseRowFormat,
   parseTemplate,
-  table,
+  formatTable,
   TemplateError,
-  type RenderManner,
+  type RenderOptions,
 } from '../../src/go-template/index.ts';
 
-type Facts = {
+type GoldenData = {
   readonly data: Readonly<Record<string, unknown>>;
   /** Without an output where Go refuses the template, or the template the data. */
   readonly cases: readonly { readonly template: string; readonly output: string | null }[];
@@ -19,10 +19,14 @@ type Facts = {
 };
 
 /** What Go 1.19 makes of these, with the functions of the old tool and its tabwriter. */
-const facts = JSON.parse(readFileSync(new URL('go-template.json', import.meta.url), 'utf8')) as Facts;
+const golden = JSON.parse(readFileSync(new URL('go-template.json', import.meta.url), 'utf8')) as GoldenData;
 
 /** The text, or null where it was refused as it should be. */
-function made(template: string, data: unknown = facts.data, functions = oldFunctions): string | null {
+function renderOrNull(
+  template: string,
+  data: unknown = golden.data,
+  functions = dockerMachineFunctions,
+): string | null {
   try {
     return parseTemplate(template, functions).render(data);
   } catch (error) {
@@ -31,9 +35,9 @@ function made(template: string, data: unknown = facts.data, functions = oldFunct
   }
 }
 
-function refusal(template: string, data: unknown = {}, manner: RenderManner = {}): TemplateError {
+function templateError(template: string, data: unknown = {}, manner: RenderOptions = {}): TemplateError {
   try {
-    parseTemplate(template, dockerFunctions).render(data, manner);
+    parseTemplate(template, dockerCliFunctions).render(data, manner);
   } catch (error) {
     if (error instanceof TemplateError) return error;
     throw error;
@@ -42,51 +46,57 @@ function refusal(template: string, data: unknown = {}, manner: RenderManner = {}
 }
 
 describe('as Go does it', () => {
-  test.each(facts.cases)('$template', ({ template, output }) => {
-    expect(made(template)).toBe(output);
+  test.each(golden.cases)('$template', ({ template, output }) => {
+    expect(renderOrNull(template)).toBe(output);
   });
 
-  test.each(facts.tables)('columns of $lines', ({ lines, output }) => {
-    expect(table(lines)).toEqual(output);
+  test.each(golden.tables)('columns of $lines', ({ lines, output }) => {
+    expect(formatTable(lines)).toEqual(output);
   });
 });
 
 describe('a mistake', () => {
   test('says what it is, where, and which words there are', () => {
-    expect(refusal('a {{.Name | uper}}')).toMatchObject({ message: 'there is no function uper', at: 12, word: 'uper' });
-    expect(refusal('{{uper}}').known).toContain('upper');
-    expect(refusal('{{$nmae}}')).toMatchObject({ message: 'there is no variable $nmae', known: ['$'] });
-    expect(refusal('{{if .x}}')).toMatchObject({ message: '{{end}} is missing for this if', at: 2 });
-    expect(refusal('x{{.Name')).toMatchObject({ message: 'an action does not end: }} is missing', at: 1 });
-    expect(refusal('{{index .a 3}}', { a: [1] })).toMatchObject({ message: 'there is no place 3', at: 2 });
-    expect(refusal('{{printf "%z" 1}}')).toMatchObject({ message: 'printf does not know %z', at: 2 });
-    expect(refusal('{{json 1 2}}')).toMatchObject({ message: 'json takes 1 value, and got 2' });
-    expect(refusal('{{eq .a 2376}}', { a: 2376 })).toMatchObject({ message: 'float64 and int can’t be compared' });
-    expect(refusal('{{/* x')).toMatchObject({ message: 'a comment does not end with */' });
-    expect(refusal('{{"x}}')).toMatchObject({ message: 'a quote is not closed', at: 2 });
-    expect(refusal('{{.a!}}')).toMatchObject({ message: '"!" can’t stand here', at: 4 });
+    expect(templateError('a {{.Name | uper}}')).toMatchObject({
+      message: 'there is no function uper',
+      at: 12,
+      word: 'uper',
+    });
+    expect(templateError('{{uper}}').known).toContain('upper');
+    expect(templateError('{{$nmae}}')).toMatchObject({ message: 'there is no variable $nmae', known: ['$'] });
+    expect(templateError('{{if .x}}')).toMatchObject({ message: '{{end}} is missing for this if', at: 2 });
+    expect(templateError('x{{.Name')).toMatchObject({ message: 'an action does not end: }} is missing', at: 1 });
+    expect(templateError('{{index .a 3}}', { a: [1] })).toMatchObject({ message: 'there is no place 3', at: 2 });
+    expect(templateError('{{printf "%z" 1}}')).toMatchObject({ message: 'printf does not know %z', at: 2 });
+    expect(templateError('{{json 1 2}}')).toMatchObject({ message: 'json takes 1 value, and got 2' });
+    expect(templateError('{{eq .a 2376}}', { a: 2376 })).toMatchObject({
+      message: 'float64 and int can’t be compared',
+    });
+    expect(templateError('{{/* x')).toMatchObject({ message: 'a comment does not end with */' });
+    expect(templateError('{{"x}}')).toMatchObject({ message: 'a quote is not closed', at: 2 });
+    expect(templateError('{{.a!}}')).toMatchObject({ message: '"!" can’t stand here', at: 4 });
   });
 
   test('is also what is left out of the language, by name', () => {
     for (const word of ['define', 'template', 'block', 'call'])
-      expect(refusal(`{{${word} "x" .}}`)).toMatchObject({ message: `${word} is left out here`, at: 2 });
-    expect(refusal('{{printf "%*d" 1 2}}').message).toBe('printf does not know %*');
-    expect(refusal('{{printf "%[1]d" 1}}').message).toBe('printf does not know %[');
-    expect(refusal('{{printf "%#v" 1}}').message).toBe('printf does not know %#v');
+      expect(templateError(`{{${word} "x" .}}`)).toMatchObject({ message: `${word} is left out here`, at: 2 });
+    expect(templateError('{{printf "%*d" 1 2}}').message).toBe('printf does not know %*');
+    expect(templateError('{{printf "%[1]d" 1}}').message).toBe('printf does not know %[');
+    expect(templateError('{{printf "%#v" 1}}').message).toBe('printf does not know %#v');
   });
 
   test('is a field that a row lacks, and not one that what lies in it lacks', () => {
     const row = { Name: 'web', Labels: {} };
     const strict = { strict: true };
-    expect(refusal('{{.Nmae}}', row, strict)).toMatchObject({ known: ['.Name', '.Labels'], word: '.Nmae' });
-    expect(refusal('{{range .Labels}}{{else}}{{$.State}}{{end}}', row, strict).word).toBe('.State');
+    expect(templateError('{{.Nmae}}', row, strict)).toMatchObject({ known: ['.Name', '.Labels'], word: '.Nmae' });
+    expect(templateError('{{range .Labels}}{{else}}{{$.State}}{{end}}', row, strict).word).toBe('.State');
     expect(parseTemplate('{{.Labels.zone}}').render(row, strict)).toBe('<no value>');
   });
 });
 
 test('docs/formats.md names all that there is', () => {
   const page = readFileSync(new URL('../../docs/formats.md', import.meta.url), 'utf8');
-  const known = refusal('{{nothing}}').known;
+  const known = templateError('{{nothing}}').known;
   expect(known.filter((name) => !page.includes(`\`${name}\``))).toEqual([]);
   expect(known.length).toBeGreaterThan(20);
 });
@@ -113,9 +123,10 @@ test('what the docker CLI has beside', () => {
     '{{truncate .name 3}} {{truncate .name 99}} {{truncate .name -1}}': 'grö größe ',
     '{{prettyjson .names}}': '[\n    "a",\n    "b"\n]',
   };
-  for (const [template, text] of Object.entries(cases)) expect(made(template, data, dockerFunctions)).toBe(text);
-  expect(made('{{upper .name}}', data)).toBeNull();
-  expect(made('{{join .name ","}}', data, dockerFunctions)).toBeNull();
+  for (const [template, text] of Object.entries(cases))
+    expect(renderOrNull(template, data, dockerCliFunctions)).toBe(text);
+  expect(renderOrNull('{{upper .name}}', data)).toBeNull();
+  expect(renderOrNull('{{join .name ","}}', data, dockerCliFunctions)).toBeNull();
 });
 
 describe('a format of rows', () => {
@@ -126,7 +137,7 @@ describe('a format of rows', () => {
   ];
 
   test('with `table` in front has titles and columns', () => {
-    const format = parseRowFormat('table  {{.Name}}\\t{{upper .State}}\\t{{.Current}}', dockerFunctions);
+    const format = parseRowFormat('table  {{.Name}}\\t{{upper .State}}\\t{{.Current}}', dockerCliFunctions);
     expect(format.render(rows, titles)).toEqual([
       'NAME          STATE     CURRENT',
       'web           RUNNING   *',
@@ -138,7 +149,7 @@ describe('a format of rows', () => {
   });
 
   test('without is each row as it is, where a tab and a new line may be written as such', () => {
-    const format = parseRowFormat('{{.Name}}\\t{{.State}}\\n{{.Current}}', dockerFunctions);
+    const format = parseRowFormat('{{.Name}}\\t{{.State}}\\n{{.Current}}', dockerCliFunctions);
     expect(format.render(rows, titles)).toEqual(['web\trunning\n*', 'a-long-name\tstopped\n']);
   });
 });
@@ -165,8 +176,8 @@ describe('whatever is given', () => {
 
   test('it is made or refused, and comes to an end', () => {
     fc.assert(
-      fc.property(template, fc.oneof(fc.jsonValue(), fc.constant(facts.data)), (text, data) => {
-        made(text, data, dockerFunctions);
+      fc.property(template, fc.oneof(fc.jsonValue(), fc.constant(golden.data)), (text, data) => {
+        renderOrNull(text, data, dockerCliFunctions);
       }),
       { numRuns: 3000 },
     );
@@ -175,21 +186,21 @@ describe('whatever is given', () => {
   test('it is refused where it would go on or grow without measure', () => {
     const list = { l: Array.from({ length: 100 }, (_, index) => index) };
     const ranges = `${'{{range $.l}}'.repeat(8)}x${'{{end}}'.repeat(8)}`;
-    expect(refusal(ranges, list).message).toBe('it works for too long');
+    expect(templateError(ranges, list).message).toBe('it works for too long');
     const doubled = `{{$x := "ab"}}${'{{$x = print $x $x}}'.repeat(40)}`;
     const tooMuch = 'it makes more text than any machine has to tell';
-    expect(refusal(doubled).message).toBe(tooMuch);
-    expect(refusal('{{pad "x" 99999999999 1}}').message).toBe(tooMuch);
+    expect(templateError(doubled).message).toBe(tooMuch);
+    expect(templateError('{{pad "x" 99999999999 1}}').message).toBe(tooMuch);
     const wide = `{{printf "${'%999s'.repeat(17_000)}"${' "x"'.repeat(17_000)}}}`;
-    expect(refusal(wide).message).toBe(tooMuch);
+    expect(templateError(wide).message).toBe(tooMuch);
   });
 
   test('it may nest, and not too deep', () => {
-    expect(made(`{{${'('.repeat(90)}1${')'.repeat(90)}}}`)).toBe('1');
-    expect(made(`{{${'('.repeat(100_000)}`)).toBeNull();
-    expect(made('{{if .Name}}'.repeat(100_000))).toBeNull();
-    expect(made(`{{if .F}}${'{{else if .F}}'.repeat(10_000)}{{end}}`)).toBeNull();
+    expect(renderOrNull(`{{${'('.repeat(90)}1${')'.repeat(90)}}}`)).toBe('1');
+    expect(renderOrNull(`{{${'('.repeat(100_000)}`)).toBeNull();
+    expect(renderOrNull('{{if .Name}}'.repeat(100_000))).toBeNull();
+    expect(renderOrNull(`{{if .F}}${'{{else if .F}}'.repeat(10_000)}{{end}}`)).toBeNull();
     const deep = JSON.parse(`${'['.repeat(5000)}${']'.repeat(5000)}`) as unknown;
-    expect(made('{{json .}}', deep)?.length ?? 10_000).toBe(10_000);
+    expect(renderOrNull('{{json .}}', deep)?.length ?? 10_000).toBe(10_000);
   });
 });

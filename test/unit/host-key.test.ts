@@ -2,26 +2,26 @@ import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import {
   fingerprint,
-  judgeHostKey,
-  keyLine,
+  verifyHostKey,
+  toPublicKeyLine,
   knownHostsLine,
-  shownKey,
-  type Expectation,
+  formatKey,
+  type HostKeyExpectation,
 } from '../../src/ssh/host-key.ts';
 
-const part = (text: string | Buffer): Buffer => {
+const encodeField = (text: string | Buffer): Buffer => {
   const bytes = Buffer.from(text);
   const length = Buffer.alloc(4);
   length.writeUInt32BE(bytes.length);
   return Buffer.concat([length, bytes]);
 };
-const blob = (seed: string): Buffer =>
-  Buffer.concat([part('ssh-ed25519'), part(createHash('sha256').update(seed).digest())]);
-const [ours, theirs] = [keyLine(blob('ours')), keyLine(blob('theirs'))];
-const nothing: Expectation = { pinned: undefined, expected: undefined, known: [], revoked: [] };
+const publicKeyBlob = (seed: string): Buffer =>
+  Buffer.concat([encodeField('ssh-ed25519'), encodeField(createHash('sha256').update(seed).digest())]);
+const [ours, theirs] = [toPublicKeyLine(publicKeyBlob('ours')), toPublicKeyLine(publicKeyBlob('theirs'))];
+const noExpectation: HostKeyExpectation = { pinned: undefined, expected: undefined, known: [], revoked: [] };
 
 describe('a host key', () => {
-  test.each<[string, Partial<Expectation>, string]>([
+  test.each<[string, Partial<HostKeyExpectation>, string]>([
     ['is first seen where nobody knows it', {}, 'first-seen'],
     ['is accepted where it is pinned', { pinned: ours }, 'accepted by pinned'],
     ['is refused where another is pinned', { pinned: theirs }, 'refused'],
@@ -44,17 +44,20 @@ describe('a host key', () => {
     ['is judged by what was given before known_hosts', { expected: theirs, known: [ours] }, 'refused'],
     ['is accepted by its pin though known_hosts has another', { pinned: ours, known: [theirs] }, 'accepted by pinned'],
   ])('%s', (_kind, expectation, verdict) => {
-    const judgement = judgeHostKey(ours, { ...nothing, ...expectation });
+    const judgement = verifyHostKey(ours, { ...noExpectation, ...expectation });
     expect(judgement.verdict === 'accepted' ? `accepted by ${judgement.because}` : judgement.verdict).toBe(verdict);
   });
 
   test('that is refused comes with what was wanted', () => {
-    expect(judgeHostKey(ours, { ...nothing, known: [theirs] })).toEqual({ verdict: 'refused', wanted: [theirs] });
+    expect(verifyHostKey(ours, { ...noExpectation, known: [theirs] })).toEqual({
+      verdict: 'refused',
+      wanted: [theirs],
+    });
   });
 
   test('is shown by kind and fingerprint, as people compare it', () => {
-    expect(shownKey(ours)).toMatch(/^ssh-ed25519 SHA256:[A-Za-z0-9+/]{43}$/);
-    expect(shownKey('SHA256:abc')).toBe('SHA256:abc');
+    expect(formatKey(ours)).toMatch(/^ssh-ed25519 SHA256:[A-Za-z0-9+/]{43}$/);
+    expect(formatKey('SHA256:abc')).toBe('SHA256:abc');
   });
 
   test('is written for ssh by address, and by port where it is not 22', () => {

@@ -1,17 +1,17 @@
 import { mkdir, open, readdir, readFile, rm, stat, symlink, utimes, writeFile, chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { haveImage, type ImageWish, type MakeImage } from '../../src/images/making.ts';
-import { openImages } from '../../src/images/store.ts';
-import { usersOf } from '../../src/images/users.ts';
-import { rejected } from '../fakes/caught.ts';
-import { bundled, child } from '../fakes/child.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { aboutImage, addImage, fillStage, sha256 } from '../fakes/images.ts';
-import { recordingProgress } from '../fakes/world.ts';
+import { getOrMakeImage, type ImageMakeRequest, type MakeImage } from '../../src/images/get-or-make-image.ts';
+import { openImageStore } from '../../src/images/image-store.ts';
+import { findImageUsers } from '../../src/images/image-users.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { bundleModule, startChild } from '../fakes/child-process.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { imageMetadata, addImage, fillStage, sha256 } from '../fakes/fake-images.ts';
+import { recordingProgress } from '../fakes/test-world.ts';
 
-const quiet = { signal: new AbortController().signal, log: () => {} };
-const modeOf = async (path: string): Promise<string> => ((await stat(path)).mode & 0o777).toString(8);
+const quietCall = { signal: new AbortController().signal, log: () => {} };
+const readMode = async (path: string): Promise<string> => ((await stat(path)).mode & 0o777).toString(8);
 /** Overwrites bytes in place, as root or a mode of 0400 notwithstanding, and keeps size and times. */
 async function tamper(path: string): Promise<void> {
   const { atime, mtime } = await stat(path);
@@ -23,54 +23,54 @@ async function tamper(path: string): Promise<void> {
 }
 
 test('what a builder made is found, read-only, by its digest; what else it left is gone', async () => {
-  await using home = await temporaryFolder();
-  const images = openImages(home.path);
-  await using stage = await images.stage();
+  await using home = await createTemporaryFolder();
+  const images = openImageStore(home.path);
+  await using stage = await images.createStagingFolder();
   expect(await readdir(stage.folder)).toEqual([]);
-  expect(await modeOf(stage.folder)).toBe('700');
+  expect(await readMode(stage.folder)).toBe('700');
   await fillStage(stage.folder);
   await mkdir(join(stage.folder, 'work'));
   await writeFile(join(stage.folder, 'build.log'), 'x');
-  const image = await images.add(stage, aboutImage());
+  const image = await images.add(stage, imageMetadata());
 
   expect(image.digest).toBe(`sha256:${sha256('disk')}`);
   expect(image.files.vmlinuz).toMatchObject({ sha256: sha256('kernel'), bytes: 6 });
   const { folder, disk, kernel, initrd, record } = images.paths(image);
   expect(folder).toBe(join(home.path, 'images', `debian-13-amd64-${sha256('disk').slice(0, 12)}`));
   expect((await readdir(folder)).toSorted()).toEqual(['disk.qcow2', 'image.json', 'initrd', 'vmlinuz']);
-  for (const path of [disk, kernel, initrd, record]) expect(await modeOf(path)).toBe('400');
+  for (const path of [disk, kernel, initrd, record]) expect(await readMode(path)).toBe('400');
   expect(JSON.parse(await readFile(record, 'utf8'))).toEqual(image);
   expect(await images.find('debian-13', 'amd64')).toEqual(image);
   expect(await images.find('debian-13', 'arm64')).toBeUndefined();
   expect(await images.find('debian-1', 'amd64')).toBeUndefined();
-  await images.verify(image, quiet);
-  expect(await images.unchanged(image)).toBe(true);
-  expect(await images.allocated(image)).toBeGreaterThan(0);
+  await images.verify(image, quietCall);
+  expect(await images.isUnchanged(image)).toBe(true);
+  expect(await images.getDiskUsage(image)).toBeGreaterThan(0);
 });
 
 test('a stage that is left without an image is gone, and one that lacks a file is refused', async () => {
-  await using home = await temporaryFolder();
-  const images = openImages(home.path);
+  await using home = await createTemporaryFolder();
+  const images = openImageStore(home.path);
   {
-    await using stage = await images.stage();
+    await using stage = await images.createStagingFolder();
     await fillStage(stage.folder);
     await rm(join(stage.folder, 'initrd'));
-    expect(await rejected(images.add(stage, aboutImage()))).toMatchObject({
+    expect(await catchRejection(images.add(stage, imageMetadata()))).toMatchObject({
       code: 'IMAGE_BUILD',
       message: 'The image debian-13 was made without its initrd',
     });
     await writeFile(join(stage.folder, 'initrd'), '');
-    expect((await rejected(images.add(stage, aboutImage())))?.code).toBe('IMAGE_BUILD');
+    expect((await catchRejection(images.add(stage, imageMetadata())))?.code).toBe('IMAGE_BUILD');
     await rm(join(stage.folder, 'initrd'));
     await symlink('vmlinuz', join(stage.folder, 'initrd'));
-    expect((await rejected(images.add(stage, aboutImage())))?.code).toBe('IMAGE_BUILD');
+    expect((await catchRejection(images.add(stage, imageMetadata())))?.code).toBe('IMAGE_BUILD');
   }
   expect(await readdir(join(home.path, 'images'))).toEqual([]);
 });
 
 test('the newest of a name is found; all are listed, and one bad folder is one row', async () => {
-  await using home = await temporaryFolder();
-  const images = openImages(home.path);
+  await using home = await createTemporaryFolder();
+  const images = openImageStore(home.path);
   const old = await addImage(images, { made: '2026-01-01T00:00:00.000Z' }, 'old');
   const recent = await addImage(images, { made: '2026-03-01T00:00:00.000Z' }, 'recent');
   const middle = await addImage(images, { made: '2026-02-01T00:00:00.000Z' }, 'middle');
@@ -112,40 +112,40 @@ test('the newest of a name is found; all are listed, and one bad folder is one r
 test.each(['disk.qcow2', 'vmlinuz', 'initrd'] as const)(
   'one changed byte of %s is found, whatever its times say',
   async (file) => {
-    await using home = await temporaryFolder();
-    const images = openImages(home.path);
+    await using home = await createTemporaryFolder();
+    const images = openImageStore(home.path);
     const image = await addImage(images);
     const path = join(images.paths(image).folder, file);
     await tamper(path);
     const now = sha256(await readFile(path, 'utf8'));
-    expect(await rejected(images.verify(image, quiet))).toMatchObject({
+    expect(await catchRejection(images.verify(image, quietCall))).toMatchObject({
       code: 'IMAGE_CHANGED',
       message: `The image debian-13 has changed on disk: ${file} is not what was built (sha256 ${now})`,
       hint: 'Make it anew: slipway image build debian-13 --force. Machines on it need it as it was',
     });
     await rm(path);
-    expect((await rejected(images.verify(image, quiet)))?.message).toMatch(`${file} is gone`);
+    expect((await catchRejection(images.verify(image, quietCall)))?.message).toMatch(`${file} is gone`);
   },
 );
 
 test('the cheap look sees another size, another time and a file that is gone', async () => {
-  await using home = await temporaryFolder();
-  const images = openImages(home.path);
+  await using home = await createTemporaryFolder();
+  const images = openImageStore(home.path);
   const image = await addImage(images);
   const { disk, initrd } = images.paths(image);
   const { atime, mtime } = await stat(disk);
   await utimes(disk, atime, new Date(mtime.getTime() + 5));
-  expect(await images.unchanged(image)).toBe(false);
+  expect(await images.isUnchanged(image)).toBe(false);
   await chmod(initrd, 0o600);
   await writeFile(initrd, 'longer than before');
-  expect(await images.unchanged(image)).toBe(false);
+  expect(await images.isUnchanged(image)).toBe(false);
   await rm(initrd);
-  expect(await images.unchanged(image)).toBe(false);
+  expect(await images.isUnchanged(image)).toBe(false);
 });
 
 test('the same image made twice is one; where the first was damaged, the second takes its place', async () => {
-  await using home = await temporaryFolder();
-  const images = openImages(home.path);
+  await using home = await createTemporaryFolder();
+  const images = openImageStore(home.path);
   const first = await addImage(images, { made: '2026-01-01T00:00:00.000Z' });
   const second = await addImage(images, { made: '2026-02-01T00:00:00.000Z' });
   expect(second).toEqual(first);
@@ -154,28 +154,28 @@ test('the same image made twice is one; where the first was damaged, the second 
   await rm(images.paths(first).kernel);
   const third = await addImage(images, { made: '2026-03-01T00:00:00.000Z' });
   expect(third.made).toBe('2026-03-01T00:00:00.000Z');
-  await images.verify(third, quiet);
+  await images.verify(third, quietCall);
 });
 
 test('an image that machines use stays, and they are named; another goes whole', async () => {
-  await using home = await temporaryFolder();
-  const images = openImages(home.path);
+  await using home = await createTemporaryFolder();
+  const images = openImageStore(home.path);
   const image = await addImage(images);
-  expect(await rejected(images.remove(image, ['dev', 'web']))).toMatchObject({
+  expect(await catchRejection(images.remove(image, ['dev', 'web']))).toMatchObject({
     code: 'IMAGE_IN_USE',
     message: 'The image debian-13 is used by dev and web',
     hint: 'Their disks are laid over it. Remove them first: slipway rm dev web',
   });
-  await images.verify(image, quiet);
+  await images.verify(image, quietCall);
   await images.remove(image, []);
   expect(await readdir(join(home.path, 'images'))).toEqual([]);
   await images.remove(image, []);
 });
 
 test('machines that use an image are found by its digest or its beginning; one that can’t be read may use any', async () => {
-  await using home = await temporaryFolder();
+  await using home = await createTemporaryFolder();
   const digest = `sha256:${sha256('disk')}`;
-  expect(await usersOf(home.path, { digest })).toEqual([]);
+  expect(await findImageUsers(home.path, { digest })).toEqual([]);
   const vm = async (id: string, text: string): Promise<void> => {
     await mkdir(join(home.path, 'vms', id), { recursive: true });
     await writeFile(join(home.path, 'vms', id, 'vm.json'), text);
@@ -185,24 +185,24 @@ test('machines that use an image are found by its digest or its beginning; one t
   await vm('3', JSON.stringify({ name: 'other', image: `sha256:${sha256('other')}` }));
   await mkdir(join(home.path, 'vms', '4'));
   await writeFile(join(home.path, 'vms', 'stray'), '');
-  expect(await usersOf(home.path, { digest })).toEqual(['dev', 'web']);
-  expect(await usersOf(home.path, { digest: digest.slice(0, 19) })).toEqual(['dev', 'web']);
+  expect(await findImageUsers(home.path, { digest })).toEqual(['dev', 'web']);
+  expect(await findImageUsers(home.path, { digest: digest.slice(0, 19) })).toEqual(['dev', 'web']);
   // A spare that is about to become one.
   await writeFile(
     join(home.path, 'vms', '4', 'spare.json'),
     JSON.stringify({ vm: { name: 'spare-1', image: digest } }),
   );
-  expect(await usersOf(home.path, { digest })).toEqual(['dev', 'spare-1', 'web']);
+  expect(await findImageUsers(home.path, { digest })).toEqual(['dev', 'spare-1', 'web']);
   await vm('5', '{');
-  expect(await usersOf(home.path, { digest: `sha256:${sha256('none')}` })).toEqual([
+  expect(await findImageUsers(home.path, { digest: `sha256:${sha256('none')}` })).toEqual([
     join(home.path, 'vms', '5', 'vm.json'),
   ]);
 });
 
 test('of two that want the same image one makes it; the other waits, says for whom, and takes that', async () => {
-  await using home = await temporaryFolder();
-  const images = openImages(home.path);
-  const wish: ImageWish = { how: 'build', name: 'debian-13', arch: 'amd64' };
+  await using home = await createTemporaryFolder();
+  const images = openImageStore(home.path);
+  const wish: ImageMakeRequest = { how: 'build', name: 'debian-13', arch: 'amd64' };
   const count = { made: 0 };
   let finish = (): void => {};
   const gate = new Promise<void>((resolve) => {
@@ -215,10 +215,10 @@ test('of two that want the same image one makes it; the other waits, says for wh
   };
   const progress = recordingProgress();
   const computer = { platform: 'linux', arch: 'x64', env: {}, templates: '/nowhere', home: home.path } as const;
-  const call = { computer, images, progress, signal: quiet.signal };
-  const first = haveImage(wish, { force: false, make }, call);
+  const call = { computer, images, progress, signal: quietCall.signal };
+  const first = getOrMakeImage(wish, { force: false, make }, call);
   while (count.made === 0) await new Promise(setImmediate);
-  const second = haveImage(wish, { force: false, make }, call);
+  const second = getOrMakeImage(wish, { force: false, make }, call);
   while (progress.notes.length === 0) await new Promise(setImmediate);
   finish();
   expect([(await first).made, (await second).made, count.made]).toEqual([true, false, 1]);
@@ -227,26 +227,34 @@ test('of two that want the same image one makes it; the other waits, says for wh
     `Another command is working on "debian-13" (process ${process.pid}): waiting for it to end`,
   ]);
 
-  await haveImage(wish, { force: true, make }, call);
+  await getOrMakeImage(wish, { force: true, make }, call);
   expect(count.made).toBe(2);
   const source = { url: 'https://x.example/d', digest: `sha512:${'ab'.repeat(64)}` };
   const baked: MakeImage = () => addImage(images, { source: { kind: 'baked', ...source } }, 'baked');
-  expect((await haveImage({ ...wish, how: 'pull', source }, { force: false, make: baked }, call)).made).toBe(true);
-  expect((await haveImage({ ...wish, how: 'pull', source }, { force: false, make: baked }, call)).made).toBe(false);
+  expect((await getOrMakeImage({ ...wish, how: 'pull', source }, { force: false, make: baked }, call)).made).toBe(true);
+  expect((await getOrMakeImage({ ...wish, how: 'pull', source }, { force: false, make: baked }, call)).made).toBe(
+    false,
+  );
 });
 
 test('waiting for an image ends when the user stops it', async () => {
-  await using home = await temporaryFolder();
-  const images = openImages(home.path);
+  await using home = await createTemporaryFolder();
+  const images = openImageStore(home.path);
   const stop = new AbortController();
   const note = (): void => stop.abort();
   await using _lock = await images.lock('debian-13', { signal: stop.signal, note });
-  expect((await rejected(images.lock('debian-13', { signal: stop.signal, note })))?.code).toBe('CANCELED');
-  await using _other = await images.lock('debian-12', { signal: quiet.signal, note });
+  expect((await catchRejection(images.lock('debian-13', { signal: stop.signal, note })))?.code).toBe('CANCELED');
+  await using _other = await images.lock('debian-12', { signal: quietCall.signal, note });
 });
 
 /** Runs work in a process that dies, like a killed one, before its so-manieth change of the file system. */
-async function dyingAt(step: number, work: string, home: string, module: string, scripts: string): Promise<boolean> {
+async function runUntilKilled(
+  step: number,
+  work: string,
+  home: string,
+  module: string,
+  scripts: string,
+): Promise<boolean> {
   const script = `
     import fs from 'node:fs/promises';
     import { syncBuiltinESMExports } from 'node:module';
@@ -260,33 +268,33 @@ async function dyingAt(step: number, work: string, home: string, module: string,
       };
     }
     syncBuiltinESMExports();
-    const { openImages } = await import(${JSON.stringify(module)});
+    const { openImageStore } = await import(${JSON.stringify(module)});
     const { writeFileSync } = await import('node:fs');
-    const images = openImages(${JSON.stringify(home)});
-    const about = ${JSON.stringify(aboutImage())};
+    const images = openImageStore(${JSON.stringify(home)});
+    const about = ${JSON.stringify(imageMetadata())};
     ${work}`;
-  return (await (await child(script, scripts)).ended) === 'SIGKILL';
+  return (await (await startChild(script, scripts)).ended) === 'SIGKILL';
 }
 
-const MAKE = `
-  const stage = await images.stage();
+const ADD_IMAGE_SCRIPT = `
+  const stage = await images.createStagingFolder();
   writeFileSync(stage.folder + '/disk.qcow2', 'disk');
   writeFileSync(stage.folder + '/vmlinuz', 'kernel');
   writeFileSync(stage.folder + '/initrd', 'initrd');
   await images.add(stage, about);`;
 
 test('killed before any step of its making, an image is whole or not there, and the next making leaves nothing else', async () => {
-  await using scripts = await temporaryFolder();
-  const module = await bundled('images/store.ts', scripts.path);
+  await using scripts = await createTemporaryFolder();
+  const module = await bundleModule('images/image-store.ts', scripts.path);
   const seen = { whole: 0, none: 0 };
   for (let step = 1; ; step += 1) {
-    await using home = await temporaryFolder();
-    const killed = await dyingAt(step, MAKE, home.path, module, scripts.path);
-    const images = openImages(home.path);
+    await using home = await createTemporaryFolder();
+    const killed = await runUntilKilled(step, ADD_IMAGE_SCRIPT, home.path, module, scripts.path);
+    const images = openImageStore(home.path);
     const rows = await images.list();
     for (const row of rows) {
       if ('broken' in row) throw row.broken;
-      await images.verify(row.image, quiet);
+      await images.verify(row.image, quietCall);
     }
     seen[rows.length > 0 ? 'whole' : 'none'] += 1;
     const image = await addImage(images);
@@ -300,19 +308,19 @@ test('killed before any step of its making, an image is whole or not there, and 
 });
 
 test('killed before any step of its removal, an image is whole or not there, and the next removal leaves nothing', async () => {
-  await using scripts = await temporaryFolder();
-  const module = await bundled('images/store.ts', scripts.path);
+  await using scripts = await createTemporaryFolder();
+  const module = await bundleModule('images/image-store.ts', scripts.path);
   const seen = { whole: 0, none: 0 };
   for (let step = 1; ; step += 1) {
-    await using home = await temporaryFolder();
-    const images = openImages(home.path);
+    await using home = await createTemporaryFolder();
+    const images = openImageStore(home.path);
     const image = await addImage(images);
     const work = `await images.remove(${JSON.stringify(image)}, []);`;
-    const killed = await dyingAt(step, work, home.path, module, scripts.path);
+    const killed = await runUntilKilled(step, work, home.path, module, scripts.path);
     const rows = await images.list();
     for (const row of rows) {
       if ('broken' in row) throw row.broken;
-      await images.verify(row.image, quiet);
+      await images.verify(row.image, quietCall);
     }
     seen[rows.length > 0 ? 'whole' : 'none'] += 1;
     await images.remove(image, []);
@@ -323,12 +331,12 @@ test('killed before any step of its removal, an image is whole or not there, and
 });
 
 test('the stage of a builder at work is left alone', async () => {
-  await using home = await temporaryFolder();
-  const images = openImages(home.path);
-  await using mine = await images.stage();
+  await using home = await createTemporaryFolder();
+  const images = openImageStore(home.path);
+  await using mine = await images.createStagingFolder();
   const parents = join(home.path, 'images', `.new-${process.ppid}-ab`);
   await mkdir(parents);
-  await using _other = await images.stage();
+  await using _other = await images.createStagingFolder();
   expect((await stat(mine.folder)).isDirectory()).toBe(true);
   expect((await stat(parents)).isDirectory()).toBe(true);
 });

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { knownImage, knownImages } from '../../src/images/catalog.ts';
+import { requireKnownImage, knownImages } from '../../src/images/catalog.ts';
 import { parseDigest } from '../../src/images/digest.ts';
-import { archOf, folderName, fromFolderName, isImageName, nameOfFile } from '../../src/images/image.ts';
-import { meter, progressLine } from '../../src/images/meter.ts';
-import { parseImageRequest } from '../../src/images/source.ts';
-import { caught } from '../fakes/caught.ts';
+import { archOf, imageFolderName, parseImageFolderName, isImageName, imageNameFor } from '../../src/images/image.ts';
+import { createByteMeter, formatByteProgress } from '../../src/images/byte-meter.ts';
+import { parseImageReference } from '../../src/images/image-reference.ts';
+import { catchError } from '../fakes/catch-error.ts';
 
 const SHA512 = 'ab'.repeat(64);
 const SHA256 = 'cd'.repeat(32);
@@ -29,13 +29,13 @@ describe('what is asked for', () => {
       { kind: 'url', url: 'HTTP://x.example/d', digest: `sha512:${SHA512}` },
     ],
   ])('%s with %s', (image, digest, request) => {
-    expect(parseImageRequest(image, digest)).toEqual(request);
+    expect(parseImageReference(image, digest)).toEqual(request);
   });
 
   test('a URL without a digest, and what is no image at all, are refused with what to type', () => {
     const said = (image: string, digest?: string): string | undefined =>
-      caught(() => parseImageRequest(image, digest, '--digest'))?.message;
-    expect(caught(() => parseImageRequest('https://x.example/d.qcow2'))).toMatchObject({
+      catchError(() => parseImageReference(image, digest, '--digest'))?.message;
+    expect(catchError(() => parseImageReference('https://x.example/d.qcow2'))).toMatchObject({
       code: 'USAGE',
       message: 'An image from a URL needs its digest: https://x.example/d.qcow2',
       hint: 'Add --image-digest sha512:… (it stands in the SHA512SUMS file beside the image)',
@@ -55,7 +55,7 @@ test('a digest tells by its length what it is; one of another length or kind is 
   expect(parseDigest(` ${SHA512}\n`)).toBe(`sha512:${SHA512}`);
   expect(parseDigest(`SHA256:${SHA256.toUpperCase()}`)).toBe(`sha256:${SHA256}`);
   for (const wrong of ['', 'abc', `sha512:${SHA256}`, `sha256:${SHA512}`, `md5:${SHA256}`, `${SHA256}g`, `${SHA512}00`])
-    expect(caught(() => parseDigest(wrong))?.code, wrong).toBe('USAGE');
+    expect(catchError(() => parseDigest(wrong))?.code, wrong).toBe('USAGE');
 });
 
 test('the catalog knows where each known image comes from, and the list of digests beside it', () => {
@@ -63,12 +63,12 @@ test('the catalog knows where each known image comes from, and the list of diges
     ['debian-13', 'trixie'],
     ['debian-12', 'bookworm'],
   ]);
-  expect(knownImage('debian-12').cloud.arm64).toEqual({
+  expect(requireKnownImage('debian-12').cloud.arm64).toEqual({
     url: 'https://cloud.debian.org/images/cloud/bookworm/latest/debian-12-genericcloud-arm64.qcow2',
     file: 'debian-12-genericcloud-arm64.qcow2',
     sums: 'https://cloud.debian.org/images/cloud/bookworm/latest/SHA512SUMS',
   });
-  expect(caught(() => knownImage('debian-9'))).toMatchObject({
+  expect(catchError(() => requireKnownImage('debian-9'))).toMatchObject({
     code: 'USAGE',
     hint: expect.stringContaining('debian-13 and debian-12'),
   });
@@ -90,13 +90,13 @@ describe('names', () => {
     ['ä'.repeat(9), 'image-cdcdcdcdcdcd'],
     ['x'.repeat(99), `${'x'.repeat(40)}-cdcdcdcdcdcd`],
   ])('of the file %s', (path, name) => {
-    expect(nameOfFile(path, `sha256:${SHA256}`)).toBe(name);
+    expect(imageNameFor(path, `sha256:${SHA256}`)).toBe(name);
     expect(isImageName(name)).toBe(true);
   });
 
   test('of folders say what they hold, and nothing else is read as one', () => {
     const key = { name: 'debian-13-amd64', arch: 'arm64', digest: `sha256:${SHA256}` } as const;
-    expect(fromFolderName(folderName(key))).toEqual({ ...key, digest: 'sha256:cdcdcdcdcdcd' });
+    expect(parseImageFolderName(imageFolderName(key))).toEqual({ ...key, digest: 'sha256:cdcdcdcdcdcd' });
     for (const stray of [
       '.locks',
       '.new-1-ab',
@@ -105,15 +105,15 @@ describe('names', () => {
       'x-riscv-cdcdcdcdcdcd',
       '..-amd64-cdcdcdcdcdcd',
     ])
-      expect(fromFolderName(stray), stray).toBeUndefined();
-    expect(() => folderName({ ...key, name: '../x' })).toThrow(/can't be the name/);
+      expect(parseImageFolderName(stray), stray).toBeUndefined();
+    expect(() => imageFolderName({ ...key, name: '../x' })).toThrow(/can't be the name/);
   });
 });
 
 test('the architecture is this computer’s, and one without images is told so', () => {
   const computer = { platform: 'linux', env: {}, templates: '/nowhere', home: '/' } as const;
   expect([archOf({ ...computer, arch: 'x64' }), archOf({ ...computer, arch: 'arm64' })]).toEqual(['amd64', 'arm64']);
-  expect(caught(() => archOf({ ...computer, arch: 'riscv64' }))?.code).toBe('DRIVER_UNSUPPORTED');
+  expect(catchError(() => archOf({ ...computer, arch: 'riscv64' }))?.code).toBe('DRIVER_UNSUPPORTED');
 });
 
 describe('progress of bytes', () => {
@@ -124,13 +124,13 @@ describe('progress of bytes', () => {
     [100e6, 1e9, 1e6, '100 of 1000 MB (10 %), 1.0 MB/s, 15 min left'],
     [100e6, 50e6, 0, '100 MB'],
   ])('%d of %s at %s', (done, total, rate, line) => {
-    expect(progressLine(done, total, rate)).toBe(line);
+    expect(formatByteProgress(done, total, rate)).toBe(line);
   });
 
   test('is said four times a second at most, with the rate of the last seconds, and always at the end', () => {
     const lines: string[] = [];
     const clock = { now: 0 };
-    const say = meter(
+    const say = createByteMeter(
       (line) => lines.push(line),
       '',
       () => clock.now,

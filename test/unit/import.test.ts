@@ -1,26 +1,31 @@
 import { access, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { isSlipways } from '../../src/docker-machine/view.ts';
-import { openMachineStore } from '../../src/docker-machine/store.ts';
+import { isManagedBySlipway } from '../../src/docker-machine/managed-by-slipway.ts';
+import { openDockerMachineStore } from '../../src/docker-machine/docker-machine-store.ts';
 import { qemu } from '../../src/drivers/qemu/driver.ts';
 import { readVm, vmFolder } from '../../src/drivers/qemu/vm.ts';
 import { createMachine } from '../../src/operations/create.ts';
-import { importMachine, type Source } from '../../src/operations/import.ts';
+import { importMachine, type ImportSource } from '../../src/operations/import.ts';
 import type { World } from '../../src/operations/world.ts';
-import { rejected } from '../fakes/caught.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { startFakeHost, type FakeHost } from '../fakes/host.ts';
-import { readyMachine, specNamed } from '../fakes/machine.ts';
-import { KILLED, recordingProgress, worldIn } from '../fakes/world.ts';
-import { engine } from './facts.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { startFakeHost, type FakeHost } from '../fakes/fake-host.ts';
+import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
+import { KILLED, recordingProgress, worldIn } from '../fakes/test-world.ts';
+import { engineSpec } from './host-facts.ts';
 
-type Setting = { readonly host: FakeHost; readonly world: World; readonly from: Source; readonly root: string };
+type ImportFixture = {
+  readonly host: FakeHost;
+  readonly world: World;
+  readonly from: ImportSource;
+  readonly root: string;
+};
 
 /** A machine of the drop-in on a host in memory, whose key of SSH lies in its folder. */
-async function setting(home: string, host: FakeHost): Promise<Setting> {
+async function createImportFixture(home: string, host: FakeHost): Promise<ImportFixture> {
   const root = join(home, '.docker', 'machine');
-  const store = openMachineStore(root);
+  const store = openDockerMachineStore(root);
   const world = worldIn(home, { connect: host.connect });
   const { folder } = store.paths('web');
   await mkdir(folder, { recursive: true });
@@ -28,12 +33,12 @@ async function setting(home: string, host: FakeHost): Promise<Setting> {
   await writeFile(sshKey, 'PRIVATE');
   const options = { ipAddress: host.address, sshUser: 'root', sshPort: 22, sshKey };
   const env = ['PROXY=http://me:hunter2@proxy'];
-  const spec = specNamed('web', { options, engine: engine({ port: host.port, env }), profiles: [] });
+  const spec = specNamed('web', { options, engine: engineSpec({ port: host.port, env }), profiles: [] });
   await createMachine(spec, { ...world, store });
-  return { host, world, root, from: { store, caKeyOf: async () => undefined, shows: isSlipways } };
+  return { host, world, root, from: { store, readCaKey: async () => undefined, isViewOf: isManagedBySlipway } };
 }
 
-const whole = async ({ world, from, root }: Setting): Promise<void> => {
+const expectImported = async ({ world, from, root }: ImportFixture): Promise<void> => {
   const { tls, ca, ssh, serverCert } = world.store.paths('web');
   const files = [join(tls, 'key.pem'), join(ca, 'ca-key.pem'), join(ssh, 'key'), serverCert];
   await Promise.all(files.map((file) => access(file)));
@@ -45,46 +50,46 @@ const whole = async ({ world, from, root }: Setting): Promise<void> => {
   });
   expect(machine.spec.engine.env).toEqual(['PROXY=http://me:hunter2@proxy']);
   expect(JSON.stringify(JSON.parse(await readFile(world.store.paths('web').record, 'utf8')))).not.toContain(root);
-  expect(await from.store.names()).toEqual([]);
+  expect(await from.store.listNames()).toEqual([]);
 };
 
 test('a machine comes with its certificates, keys and secrets, and its host is left alone', async () => {
-  await using home = await temporaryFolder();
+  await using home = await createTemporaryFolder();
   await using host = await startFakeHost({ engine: true });
-  const set = await setting(home.path, host);
+  const set = await createImportFixture(home.path, host);
   const [files, starts] = [new Map(host.files), host.engineStarts()];
-  const { silent } = await importMachine('web', set.from, { keep: false }, set.world);
-  expect(silent).toBeUndefined();
-  await whole(set);
+  const { engineProblem } = await importMachine('web', set.from, { keep: false }, set.world);
+  expect(engineProblem).toBeUndefined();
+  await expectImported(set);
   expect([host.files, host.engineStarts()]).toEqual([files, starts]);
 });
 
-const steps = ['connect', 'verify', 'import', 'profiles', 'forget'];
+const importSteps = ['connect', 'verify', 'import', 'profiles', 'forget'];
 
-describe.each(steps.flatMap((id) => (['before', 'after'] as const).map((when) => ({ id, when }))))(
+describe.each(importSteps.flatMap((id) => (['before', 'after'] as const).map((when) => ({ id, when }))))(
   'an import that is killed $when the step $id',
   ({ id, when }) => {
     test('leaves one or both of them whole, and the same command goes on', async () => {
-      await using home = await temporaryFolder();
+      await using home = await createTemporaryFolder();
       await using host = await startFakeHost({ engine: true });
-      const set = await setting(home.path, host);
+      const set = await createImportFixture(home.path, host);
       const dying = { ...set.world, progress: recordingProgress({ id, when }) };
       await expect(importMachine('web', set.from, { keep: false }, dying)).rejects.toBe(KILLED);
-      if (id === 'forget' && when === 'after') return await whole(set);
+      if (id === 'forget' && when === 'after') return await expectImported(set);
       // As it was.
       expect(await set.from.store.read('web')).toMatchObject({ phase: 'ready', spec: { profiles: [] } });
       await importMachine('web', set.from, { keep: false }, set.world);
-      await whole(set);
+      await expectImported(set);
     });
   },
 );
 
 test('a name that another machine has here is refused, and a context of somebody else’s', async () => {
-  await using home = await temporaryFolder();
+  await using home = await createTemporaryFolder();
   await using host = await startFakeHost({ engine: true });
-  const set = await setting(home.path, host);
+  const set = await createImportFixture(home.path, host);
   await set.world.store.write(readyMachine('web', { spec: specNamed('web', { id: 'another' }) }));
-  expect(await rejected(importMachine('web', set.from, { keep: false }, set.world))).toMatchObject({
+  expect(await catchRejection(importMachine('web', set.from, { keep: false }, set.world))).toMatchObject({
     code: 'MACHINE_EXISTS',
     hint: expect.stringContaining('slipway rm web'),
   });
@@ -92,32 +97,32 @@ test('a name that another machine has here is refused, and a context of somebody
 });
 
 test('the host key that was pinned is the one that is demanded', async () => {
-  await using home = await temporaryFolder();
+  await using home = await createTemporaryFolder();
   await using host = await startFakeHost({ engine: true });
-  const set = await setting(home.path, host);
+  const set = await createImportFixture(home.path, host);
   await importMachine('web', set.from, { keep: true }, set.world);
-  expect(host.demanded.at(-1)).toBe(host.hostKey);
+  expect(host.expectedHostKeys.at(-1)).toBe(host.hostKey);
 });
 
 test('an engine that is silent is told, where its host lets us in; without SSH nothing is taken over', async () => {
-  await using home = await temporaryFolder();
+  await using home = await createTemporaryFolder();
   await using host = await startFakeHost({ engine: true });
-  const set = await setting(home.path, host);
+  const set = await createImportFixture(home.path, host);
   const old = await set.from.store.read('web');
   // Nobody listens there.
   const endpoint = { url: 'tcp://127.0.0.1:9', tls: true };
   if (old.phase !== 'ready') throw new Error('not ready');
   await set.from.store.write({ ...old, endpoint });
   const late = { ...set.world, signal: AbortSignal.timeout(60_000) };
-  const { silent } = await importMachine('web', set.from, { keep: true }, late);
-  expect(silent).toMatch(/slipway provision web$/);
+  const { engineProblem } = await importMachine('web', set.from, { keep: true }, late);
+  expect(engineProblem).toMatch(/slipway provision web$/);
   const none = readyMachine('bare', {
     spec: specNamed('bare', { driver: 'none', options: { url: 'tcp://127.0.0.1:9' } }),
     host: { address: '127.0.0.1', engine: { url: 'tcp://127.0.0.1:9' } },
     endpoint: { url: 'tcp://127.0.0.1:9', tls: false },
   });
   await set.from.store.write(none);
-  expect(await rejected(importMachine('bare', set.from, { keep: false }, late))).toMatchObject({
+  expect(await catchRejection(importMachine('bare', set.from, { keep: false }, late))).toMatchObject({
     code: 'ENGINE_UNREACHABLE',
   });
   expect(await set.world.store.find('bare')).toBeUndefined();
@@ -125,15 +130,15 @@ test('an engine that is silent is told, where its host lets us in; without SSH n
 });
 
 test('a VM of this computer is of the store that its machine is in', async () => {
-  await using home = await temporaryFolder();
+  await using home = await createTemporaryFolder();
   const { computer, debug } = worldIn(home.path, { connect: async () => Promise.reject(new Error('not here')) });
   const call = { computer, log: debug, note: debug, signal: new AbortController().signal };
   const folder = vmFolder(computer, 'id-1');
   await mkdir(folder, { recursive: true });
   const vm = { version: 1, id: 'id-1', name: 'web', records: '/elsewhere', ports: { ssh: 1, engine: 2 } };
   await writeFile(join(folder, 'vm.json'), JSON.stringify(vm));
-  expect(await qemu.named?.('web', call)).toEqual([]);
-  await qemu.moved?.({ id: 'id-1', name: 'web', options: qemu.options.parse({}) }, call);
+  expect(await qemu.findIdsByName?.('web', call)).toEqual([]);
+  await qemu.onImported?.({ id: 'id-1', name: 'web', options: qemu.options.parse({}) }, call);
   expect(await readVm(folder)).not.toHaveProperty('records');
-  expect(await qemu.named?.('web', call)).toEqual(['id-1']);
+  expect(await qemu.findIdsByName?.('web', call)).toEqual(['id-1']);
 });

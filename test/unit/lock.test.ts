@@ -5,17 +5,17 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { takeLock } from '../../src/computer/lock.ts';
-import { rejected } from '../fakes/caught.ts';
-import { bundled, child } from '../fakes/child.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { bundleModule, startChild } from '../fakes/child-process.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
-const owned = (by: object): string => JSON.stringify({ host: hostname(), started: '', ...by });
+const lockContent = (by: object): string => JSON.stringify({ host: hostname(), started: '', ...by });
 
 test('a lock that is held names its process; once released it can be taken again', async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await createTemporaryFolder();
   {
     await using _lock = await takeLock(folder.path, 'web');
-    expect(await rejected(takeLock(folder.path, 'web'))).toMatchObject({
+    expect(await catchRejection(takeLock(folder.path, 'web'))).toMatchObject({
       code: 'MACHINE_BUSY',
       message: `Another command is working on "web" (process ${process.pid})`,
       hint: 'Wait for it to end, then run this again',
@@ -28,27 +28,27 @@ test('a lock that is held names its process; once released it can be taken again
 });
 
 test('the lock of a process that is gone is taken over at once', async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await createTemporaryFolder();
   const gone = spawn(process.execPath, ['-e', '']);
   await once(gone, 'close');
-  await writeFile(join(folder.path, 'lock.7'), owned({ pid: gone.pid }));
+  await writeFile(join(folder.path, 'lock.7'), lockContent({ pid: gone.pid }));
   await using _lock = await takeLock(folder.path, 'web');
   expect(await readdir(folder.path)).toEqual(['lock.8']);
 });
 
 test('the lock of a process that was killed while it worked is taken over at once', async () => {
-  await using folder = await temporaryFolder();
-  await using scripts = await temporaryFolder();
-  const module = await bundled('computer/lock.ts', scripts.path);
-  const holder = await child(
+  await using folder = await createTemporaryFolder();
+  await using scripts = await createTemporaryFolder();
+  const module = await bundleModule('computer/lock.ts', scripts.path);
+  const holder = await startChild(
     `import { takeLock } from ${JSON.stringify(module)};
      await takeLock(${JSON.stringify(folder.path)}, 'web');
      process.stdout.write('mine\\n');
      setInterval(() => {}, 1000);`,
     scripts.path,
   );
-  expect(await holder.line()).toBe('mine');
-  expect((await rejected(takeLock(folder.path, 'web')))?.message).toContain(`process ${holder.process.pid}`);
+  expect(await holder.readLine()).toBe('mine');
+  expect((await catchRejection(takeLock(folder.path, 'web')))?.message).toContain(`process ${holder.process.pid}`);
   holder.process.kill('SIGKILL');
   await holder.ended;
   await using _lock = await takeLock(folder.path, 'web');
@@ -56,35 +56,35 @@ test('the lock of a process that was killed while it worked is taken over at onc
 
 // Only Linux tells when a process began.
 test.skipIf(process.platform !== 'linux')('a later process that got the same number is not its owner', async () => {
-  await using folder = await temporaryFolder();
-  await writeFile(join(folder.path, 'lock.1'), owned({ pid: process.pid, started: 'another-boot/123' }));
+  await using folder = await createTemporaryFolder();
+  await writeFile(join(folder.path, 'lock.1'), lockContent({ pid: process.pid, started: 'another-boot/123' }));
   await using _lock = await takeLock(folder.path, 'web');
   const held = JSON.parse(await readFile(join(folder.path, 'lock.2'), 'utf8')) as { started: string };
   expect(held.started).toMatch(/^[0-9a-f-]{36}\/\d+$/);
 });
 
 test('where the system does not tell when a process began, its number alone counts', async () => {
-  await using folder = await temporaryFolder();
-  await writeFile(join(folder.path, 'lock.1'), owned({ pid: process.pid }));
-  expect((await rejected(takeLock(folder.path, 'web')))?.code).toBe('MACHINE_BUSY');
+  await using folder = await createTemporaryFolder();
+  await writeFile(join(folder.path, 'lock.1'), lockContent({ pid: process.pid }));
+  expect((await catchRejection(takeLock(folder.path, 'web')))?.code).toBe('MACHINE_BUSY');
 });
 
 test('the word of another computer stands, and it is named', async () => {
-  await using folder = await temporaryFolder();
-  await writeFile(join(folder.path, 'lock.1'), owned({ pid: 1, host: 'elsewhere' }));
-  expect((await rejected(takeLock(folder.path, 'web')))?.message).toBe(
+  await using folder = await createTemporaryFolder();
+  await writeFile(join(folder.path, 'lock.1'), lockContent({ pid: 1, host: 'elsewhere' }));
+  expect((await catchRejection(takeLock(folder.path, 'web')))?.message).toBe(
     'Another command is working on "web" (process 1 on elsewhere)',
   );
 });
 
 test.each(['', '{"pid":', 'null', '{"pid":"1"}'])('a lock that holds %j is nobody’s', async (text) => {
-  await using folder = await temporaryFolder();
+  await using folder = await createTemporaryFolder();
   await writeFile(join(folder.path, 'lock.3'), text);
   await using _lock = await takeLock(folder.path, 'web');
 });
 
 test('a lock outlives the removal of its folder, and the folder made anew can be locked', async () => {
-  await using folder = await temporaryFolder();
+  await using folder = await createTemporaryFolder();
   const inside = join(folder.path, 'web');
   await mkdir(inside);
   const first = await takeLock(inside, 'web');
@@ -95,9 +95,9 @@ test('a lock outlives the removal of its folder, and the folder made anew can be
 });
 
 test('of eight processes that want it fifty times each, never two have it at once', async () => {
-  await using folder = await temporaryFolder();
-  await using scripts = await temporaryFolder();
-  const module = await bundled('computer/lock.ts', scripts.path);
+  await using folder = await createTemporaryFolder();
+  await using scripts = await createTemporaryFolder();
+  const module = await bundleModule('computer/lock.ts', scripts.path);
   const script = `
     import { open, rm } from 'node:fs/promises';
     import { setTimeout as pause } from 'node:timers/promises';
@@ -118,6 +118,6 @@ test('of eight processes that want it fifty times each, never two have it at onc
       await lock[Symbol.asyncDispose]();
       done += 1;
     }`;
-  const workers = await Promise.all(Array.from({ length: 8 }, () => child(script, scripts.path)));
+  const workers = await Promise.all(Array.from({ length: 8 }, () => startChild(script, scripts.path)));
   expect(await Promise.all(workers.map(({ ended }) => ended))).toEqual(Array.from({ length: 8 }, () => 0));
 });

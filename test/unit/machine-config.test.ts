@@ -1,19 +1,19 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { readForeign } from '../../src/docker-machine/foreign.ts';
-import { openMachineStore } from '../../src/docker-machine/store.ts';
-import { isSlipways } from '../../src/docker-machine/view.ts';
-import { driverNamed } from '../../src/drivers/registry.ts';
+import { parseConfigJsonMachine } from '../../src/docker-machine/parse-config-json.ts';
+import { openDockerMachineStore } from '../../src/docker-machine/docker-machine-store.ts';
+import { isManagedBySlipway } from '../../src/docker-machine/managed-by-slipway.ts';
+import { getDriver } from '../../src/drivers/registry.ts';
 import type { Machine } from '../../src/machine/model.ts';
-import { applyChanges } from '../../src/computer/files.ts';
-import { configJson, dockerMachine } from '../../src/profiles/docker-machine.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { readyMachine, specNamed } from '../fakes/machine.ts';
-import { placesIn } from '../fakes/places.ts';
+import { applyFileChanges } from '../../src/computer/files.ts';
+import { formatConfigJson, dockerMachineProfile } from '../../src/profiles/docker-machine.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
+import { clientPlacesIn } from '../fakes/client-paths.ts';
 
-const root = '/home/me/.docker/machine';
-const folder = join(root, 'machines', 'web');
+const storeRoot = '/home/me/.docker/machine';
+const folder = join(storeRoot, 'machines', 'web');
 
 /** What all goldens share: reference, the common part of version 3. */
 const hostOptions = (more: Record<string, unknown> = {}): object => ({
@@ -53,28 +53,28 @@ const hostOptions = (more: Record<string, unknown> = {}): object => ({
     IsExperimental: false,
   },
   AuthOptions: {
-    CertDir: `${root}/certs`,
-    CaCertPath: `${root}/certs/ca.pem`,
-    CaPrivateKeyPath: `${root}/certs/ca-key.pem`,
+    CertDir: `${storeRoot}/certs`,
+    CaCertPath: `${storeRoot}/certs/ca.pem`,
+    CaPrivateKeyPath: `${storeRoot}/certs/ca-key.pem`,
     CaCertRemotePath: '',
-    ServerCertPath: `${root}/machines/web/server.pem`,
-    ServerKeyPath: `${root}/machines/web/server-key.pem`,
-    ClientKeyPath: `${root}/certs/key.pem`,
+    ServerCertPath: `${storeRoot}/machines/web/server.pem`,
+    ServerKeyPath: `${storeRoot}/machines/web/server-key.pem`,
+    ClientKeyPath: `${storeRoot}/certs/key.pem`,
     ServerCertRemotePath: '',
     ServerKeyRemotePath: '',
-    ClientCertPath: `${root}/certs/cert.pem`,
+    ClientCertPath: `${storeRoot}/certs/cert.pem`,
     ServerCertSANs: [],
-    StorePath: `${root}/machines/web`,
+    StorePath: `${storeRoot}/machines/web`,
   },
 });
 
-const base = (more: Record<string, unknown>): object => ({
+const driverValues = (more: Record<string, unknown>): object => ({
   IPAddress: '192.0.2.10',
   MachineName: 'web',
   SSHUser: 'root',
   SSHPort: 22,
   SSHKeyPath: '',
-  StorePath: root,
+  StorePath: storeRoot,
   SwarmMaster: false,
   SwarmHost: '',
   SwarmDiscovery: '',
@@ -96,7 +96,7 @@ const none = readyMachine('web', {
 const ec2 = readyMachine('web', {
   spec: specNamed('web', {
     driver: 'ec2',
-    options: driverNamed('ec2').options.parse({
+    options: getDriver('ec2').options.parse({
       region: 'eu-central-1',
       zone: 'eu-central-1b',
       ami: 'ami-0123',
@@ -119,7 +119,7 @@ const ec2 = readyMachine('web', {
 const gce = readyMachine('web', {
   spec: specNamed('web', {
     driver: 'gce',
-    options: driverNamed('gce').options.parse({
+    options: getDriver('gce').options.parse({
       project: 'my-project',
       zone: 'europe-west3-a',
       machineType: 'e2-small',
@@ -137,18 +137,18 @@ const gce = readyMachine('web', {
 });
 const machines = { generic, none, ec2, gce };
 
-const drivers: Record<keyof typeof machines, { name: string; values: object }> = {
+const expectedDrivers: Record<keyof typeof machines, { name: string; values: object }> = {
   generic: {
     name: 'generic',
-    values: base({ SSHKeyPath: '/home/me/.ssh/web', EnginePort: 2376, SSHKey: '/home/me/.ssh/web' }),
+    values: driverValues({ SSHKeyPath: '/home/me/.ssh/web', EnginePort: 2376, SSHKey: '/home/me/.ssh/web' }),
   },
   none: {
     name: 'none',
-    values: base({ IPAddress: '192.0.2.10:2375', SSHUser: '', SSHPort: 0, URL: 'tcp://192.0.2.10:2375' }),
+    values: driverValues({ IPAddress: '192.0.2.10:2375', SSHUser: '', SSHPort: 0, URL: 'tcp://192.0.2.10:2375' }),
   },
   ec2: {
     name: 'amazonec2',
-    values: base({
+    values: driverValues({
       SSHUser: 'ubuntu',
       SSHKeyPath: `${folder}/id_rsa`,
       Id: '',
@@ -194,7 +194,7 @@ const drivers: Record<keyof typeof machines, { name: string; values: object }> =
   },
   gce: {
     name: 'google',
-    values: base({
+    values: driverValues({
       SSHUser: 'docker-user',
       SSHKeyPath: `${folder}/id_rsa`,
       Zone: 'europe-west3-a',
@@ -219,7 +219,7 @@ const drivers: Record<keyof typeof machines, { name: string; values: object }> =
 };
 
 describe.each(Object.entries(machines))('%s', (which, machine) => {
-  const { name, values } = drivers[which as keyof typeof machines];
+  const { name, values } = expectedDrivers[which as keyof typeof machines];
 
   test('is written as the old tool has it, member by member and in its order', () => {
     const golden = {
@@ -230,15 +230,15 @@ describe.each(Object.entries(machines))('%s', (which, machine) => {
       Name: 'web',
       Slipway: { Id: 'id-of-web', Host: machine.host, Endpoint: machine.endpoint },
     };
-    expect(configJson(machine, { root })).toBe(JSON.stringify(golden, null, 4));
+    expect(formatConfigJson(machine, { root: storeRoot })).toBe(JSON.stringify(golden, null, 4));
   });
 
   test('is read again as it was written, also where the old tool wrote the file since', () => {
-    const view = JSON.parse(configJson(machine, { root })) as Record<string, unknown>;
-    const marked = readForeign('web', folder, JSON.stringify(view));
+    const view = JSON.parse(formatConfigJson(machine, { root: storeRoot })) as Record<string, unknown>;
+    const marked = parseConfigJsonMachine('web', folder, JSON.stringify(view));
     delete view.Slipway;
-    const plain = readForeign('web', folder, JSON.stringify(view));
-    const options = driverNamed(machine.spec.driver).options;
+    const plain = parseConfigJsonMachine('web', folder, JSON.stringify(view));
+    const options = getDriver(machine.spec.driver).options;
     for (const read of [marked, plain]) {
       expect(read?.host).toEqual(machine.host);
       expect(read?.endpoint).toEqual(machine.endpoint);
@@ -247,27 +247,27 @@ describe.each(Object.entries(machines))('%s', (which, machine) => {
         which === 'ec2' ? { ...options.parse(machine.spec.options), retries: 8 } : options.parse(machine.spec.options),
       );
     }
-    expect([marked && isSlipways(marked), plain && isSlipways(plain)]).toEqual([true, false]);
+    expect([marked && isManagedBySlipway(marked), plain && isManagedBySlipway(plain)]).toEqual([true, false]);
   });
 });
 
 test('a half-made machine has a view too', () => {
   const half: Machine = { version: 1, phase: 'creating', spec: specNamed('web') };
-  const view = JSON.parse(configJson(half, { root })) as { Driver: object; Slipway: object };
+  const view = JSON.parse(formatConfigJson(half, { root: storeRoot })) as { Driver: object; Slipway: object };
   expect(view.Driver).toMatchObject({ IPAddress: '192.0.2.10', SSHUser: 'root' });
   expect(view.Slipway).toEqual({ Id: 'id-of-web' });
 });
 
 test('no secret reaches the file: variables of the engine by name, keys of clouds empty', () => {
   const engine = { ...ec2.spec.engine, env: ['HTTPS_PROXY=http://me:hunter2@proxy'] };
-  const before = { Driver: { AccessKey: 'AKIAHUNTER2', SecretKey: 'hunter2', SessionToken: 'hunter2' } };
-  const view = configJson({ ...ec2, spec: { ...ec2.spec, engine } }, { root, before });
+  const existing = { Driver: { AccessKey: 'AKIAHUNTER2', SecretKey: 'hunter2', SessionToken: 'hunter2' } };
+  const view = formatConfigJson({ ...ec2, spec: { ...ec2.spec, engine } }, { root: storeRoot, existing });
   expect(view).not.toMatch(/hunter2/i);
   expect(JSON.parse(view)).toMatchObject({ HostOptions: { EngineOptions: { Env: ['HTTPS_PROXY'] } } });
 });
 
 test('what a present file says that we know nothing of stays', () => {
-  const before = {
+  const existing = {
     Later: 'yes',
     Driver: { Novelty: 1, IPAddress: '198.51.100.1' },
     HostOptions: {
@@ -276,7 +276,7 @@ test('what a present file says that we know nothing of stays', () => {
       AuthOptions: { CaCertPath: '/srv/team/ca.pem', CaPrivateKeyPath: '/srv/team/ca-key.pem' },
     },
   };
-  const view = JSON.parse(configJson(generic, { root, before })) as unknown;
+  const view = JSON.parse(formatConfigJson(generic, { root: storeRoot, existing })) as unknown;
   expect(view).toMatchObject({
     Later: 'yes',
     Driver: { Novelty: 1, IPAddress: '192.0.2.10' },
@@ -299,21 +299,24 @@ test('the engine’s options are those of the record', () => {
     tlsSan: ['web.example'],
   };
   const machine = { ...generic, spec: { ...generic.spec, engine } };
-  const view = JSON.parse(configJson(machine, { root })) as { Slipway?: unknown };
+  const view = JSON.parse(formatConfigJson(machine, { root: storeRoot })) as { Slipway?: unknown };
   delete view.Slipway;
-  const { tlsSan: _names, ...read } = readForeign('web', folder, JSON.stringify(view))?.spec.engine ?? {};
+  const { tlsSan: _names, ...read } = parseConfigJsonMachine('web', folder, JSON.stringify(view))?.spec.engine ?? {};
   expect(read).toEqual({ ...engine, tlsSan: undefined });
 });
 
 // --- the old tool's own ----------------------------------------------------------------------------------------------
 
-const old = (more: Record<string, unknown>): string => JSON.stringify({ ConfigVersion: 3, ...more });
+const configFileText = (more: Record<string, unknown>): string => JSON.stringify({ ConfigVersion: 3, ...more });
 
 describe('a machine of the old tool', () => {
   test('has the same id at each look, and another one where its instance is another', () => {
     const of = (InstanceId: string): string =>
-      old({ DriverName: 'amazonec2', Driver: { IPAddress: '192.0.2.10', Region: 'eu-central-1', InstanceId } });
-    const id = (text: string): string | undefined => readForeign('web', folder, text)?.spec.id;
+      configFileText({
+        DriverName: 'amazonec2',
+        Driver: { IPAddress: '192.0.2.10', Region: 'eu-central-1', InstanceId },
+      });
+    const id = (text: string): string | undefined => parseConfigJsonMachine('web', folder, text)?.spec.id;
     expect(id(of('i-1'))).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
     expect(id(of('i-1'))).toBe(id(of('i-1')));
     expect(id(of('i-1'))).not.toBe(id(of('i-2')));
@@ -328,22 +331,28 @@ describe('a machine of the old tool', () => {
       SecretKey: 'hunter2',
     };
     const adopts = (ExistingKey: boolean): string | undefined =>
-      readForeign('web', folder, old({ DriverName: 'amazonec2', Driver: { ...values, ExistingKey } }))?.adopts;
+      parseConfigJsonMachine(
+        'web',
+        folder,
+        configFileText({ DriverName: 'amazonec2', Driver: { ...values, ExistingKey } }),
+      )?.adopts;
     expect([adopts(false), adopts(true)]).toEqual(['i-1/web', 'i-1']);
-    expect(JSON.stringify(readForeign('web', folder, old({ DriverName: 'amazonec2', Driver: values })))).not.toMatch(
-      'hunter2',
-    );
+    expect(
+      JSON.stringify(
+        parseConfigJsonMachine('web', folder, configFileText({ DriverName: 'amazonec2', Driver: values })),
+      ),
+    ).not.toMatch('hunter2');
   });
 
   test('that is stopped is one that can be started', () => {
     const Driver = { IPAddress: '', Zone: 'europe-west3-a', Project: 'my-project' };
-    const machine = readForeign('web', folder, old({ DriverName: 'google', Driver }));
+    const machine = parseConfigJsonMachine('web', folder, configFileText({ DriverName: 'google', Driver }));
     expect(machine).toMatchObject({ phase: 'ready', adopts: 'europe-west3-a/web' });
   });
 
   test('of a driver that we lack is shown, with its addresses', () => {
     const Driver = { IPAddress: '192.168.99.100', SSHUser: 'docker', SSHPort: 53507, SSHKeyPath: `${folder}/id_rsa` };
-    expect(readForeign('web', folder, old({ DriverName: 'virtualbox', Driver }))).toMatchObject({
+    expect(parseConfigJsonMachine('web', folder, configFileText({ DriverName: 'virtualbox', Driver }))).toMatchObject({
       phase: 'ready',
       spec: { driver: 'virtualbox', options: {} },
       host: { address: '192.168.99.100', ssh: { address: '127.0.0.1', port: 53507, user: 'docker' } },
@@ -352,12 +361,20 @@ describe('a machine of the old tool', () => {
   });
 
   test('of a plugin whose name is that of a driver of ours is none of ours', () => {
-    const machine = readForeign('web', folder, old({ DriverName: 'qemu', Driver: { IPAddress: '192.0.2.10' } }));
+    const machine = parseConfigJsonMachine(
+      'web',
+      folder,
+      configFileText({ DriverName: 'qemu', Driver: { IPAddress: '192.0.2.10' } }),
+    );
     expect(machine?.spec.driver).toBe('docker-machine-driver-qemu');
   });
 
   test('with any URL is an engine of that URL', () => {
-    const machine = readForeign('web', folder, old({ DriverName: 'none', Driver: { URL: 'url1' } }));
+    const machine = parseConfigJsonMachine(
+      'web',
+      folder,
+      configFileText({ DriverName: 'none', Driver: { URL: 'url1' } }),
+    );
     expect(machine).toMatchObject({ phase: 'ready', endpoint: { url: 'url1', tls: false }, host: { address: '' } });
   });
 
@@ -368,12 +385,12 @@ describe('a machine of the old tool', () => {
       InstallURL: 'https://mirror.example/install.sh',
       StorageDriver: 'overlay2',
     };
-    const text = old({
+    const text = configFileText({
       DriverName: 'generic',
       Driver: { IPAddress: '192.0.2.10', EnginePort: 2377 },
       HostOptions: { EngineOptions },
     });
-    expect(readForeign('web', folder, text)).toMatchObject({
+    expect(parseConfigJsonMachine('web', folder, text)).toMatchObject({
       endpoint: { url: 'tcp://192.0.2.10:2377' },
       spec: {
         engine: {
@@ -403,7 +420,7 @@ describe('a machine of the old tool', () => {
     ],
     [2, { ConfigVersion: 2, DriverName: 'generic', Driver: driver, Name: 'web' }],
   ])('of version %i is read, and its file left alone', (_version, config) => {
-    expect(readForeign('web', folder, JSON.stringify(config))).toMatchObject({
+    expect(parseConfigJsonMachine('web', folder, JSON.stringify(config))).toMatchObject({
       phase: 'ready',
       host: { address: '192.0.2.10', ssh: { port: 2222 } },
       endpoint: { url: 'tcp://192.0.2.10:2376', tls: true },
@@ -416,17 +433,23 @@ describe('a machine of the old tool', () => {
     ['[]', 'it is not a record'],
     ['null', 'it is not a record'],
     ['{"ConfigVersion":"3"}', 'no number'],
-    [old({ Driver: {} }), 'names no driver'],
-    [old({ DriverName: 'toString', Driver: {} }), 'names no driver'],
-    [old({ DriverName: 'generic', Driver: 'x' }), 'names no driver'],
-    [old({ DriverName: 'generic', Driver: { IPAddress: '-oProxyCommand=x' } }), 'ipAddress of its driver can'],
-    [old({ DriverName: 'amazonec2', Driver: { InstanceId: 'i-1', Region: '../..' } }), 'region of its driver can'],
+    [configFileText({ Driver: {} }), 'names no driver'],
+    [configFileText({ DriverName: 'toString', Driver: {} }), 'names no driver'],
+    [configFileText({ DriverName: 'generic', Driver: 'x' }), 'names no driver'],
+    [
+      configFileText({ DriverName: 'generic', Driver: { IPAddress: '-oProxyCommand=x' } }),
+      'ipAddress of its driver can',
+    ],
+    [
+      configFileText({ DriverName: 'amazonec2', Driver: { InstanceId: 'i-1', Region: '../..' } }),
+      'region of its driver can',
+    ],
     [
       JSON.stringify({ ConfigVersion: 4, DriverName: 'generic', Driver: {} }),
       'config version is from the future -- you should upgrade your Docker Machine client',
     ],
   ])('that can’t be used is one broken record: %s', (text, why) => {
-    expect(() => readForeign('web', folder, text)).toThrow(
+    expect(() => parseConfigJsonMachine('web', folder, text)).toThrow(
       expect.objectContaining({ code: 'RECORD_BROKEN', message: expect.stringContaining(why) }),
     );
   });
@@ -440,25 +463,29 @@ describe('a machine of the old tool', () => {
       AuthOptions: 5,
       SwarmOptions: [],
     };
-    const machine = readForeign('web', folder, old({ DriverName: 'generic', Driver, HostOptions, Slipway: { Id: 1 } }));
-    expect(machine?.spec.engine).toMatchObject({ port: 2376, label: [], env: ['A=b'], registryMirror: [] });
-    expect(configJson(machine as Machine, { root, before: { Driver: [], HostOptions: 3 } })).toContain(
-      '"ConfigVersion": 3',
+    const machine = parseConfigJsonMachine(
+      'web',
+      folder,
+      configFileText({ DriverName: 'generic', Driver, HostOptions, Slipway: { Id: 1 } }),
     );
+    expect(machine?.spec.engine).toMatchObject({ port: 2376, label: [], env: ['A=b'], registryMirror: [] });
+    expect(
+      formatConfigJson(machine as Machine, { root: storeRoot, existing: { Driver: [], HostOptions: 3 } }),
+    ).toContain('"ConfigVersion": 3');
   });
 });
 
 // --- the store -------------------------------------------------------------------------------------------------------
 
 test('a store of the old tool lists its machines beside ours, a broken one as one row', async () => {
-  await using home = await temporaryFolder();
-  const store = openMachineStore(home.path);
+  await using home = await createTemporaryFolder();
+  const store = openDockerMachineStore(home.path);
   await store.write(readyMachine('ours'));
   const lay = async (name: string, text: string): Promise<void> => {
     await mkdir(join(home.path, 'machines', name), { recursive: true });
     await writeFile(join(home.path, 'machines', name, 'config.json'), text);
   };
-  await lay('theirs', old({ DriverName: 'generic', Driver: { IPAddress: '192.0.2.20' } }));
+  await lay('theirs', configFileText({ DriverName: 'generic', Driver: { IPAddress: '192.0.2.20' } }));
   await lay('torn', '{"ConfigVersion": 3, "Dri');
   await mkdir(join(home.path, 'machines', 'empty'));
   const rows = (await store.list()).map((item) => [
@@ -473,13 +500,13 @@ test('a store of the old tool lists its machines beside ours, a broken one as on
 });
 
 test('our record is the truth where both are there, and the view follows it', async () => {
-  await using home = await temporaryFolder();
-  const store = openMachineStore(home.path, { swarm: { IsSwarm: true, Host: 'tcp://0.0.0.0:3376' } });
+  await using home = await createTemporaryFolder();
+  const store = openDockerMachineStore(home.path, { swarm: { IsSwarm: true, Host: 'tcp://0.0.0.0:3376' } });
   const config = join(home.path, 'machines', 'web', 'config.json');
   await store.write(generic);
   await writeFile(config, (await readFile(config, 'utf8')).replaceAll('192.0.2.10', '192.0.2.66'));
   expect((await store.read('web')).host?.address).toBe('192.0.2.10');
-  await openMachineStore(home.path).write(generic);
+  await openDockerMachineStore(home.path).write(generic);
   expect(JSON.parse(await readFile(config, 'utf8'))).toMatchObject({
     Driver: { IPAddress: '192.0.2.10', StorePath: home.path, SwarmHost: 'tcp://0.0.0.0:3376' },
     HostOptions: { SwarmOptions: { IsSwarm: true } },
@@ -487,8 +514,8 @@ test('our record is the truth where both are there, and the view follows it', as
 });
 
 test('a key that was made for a machine also lies where old clients look for it', async () => {
-  await using home = await temporaryFolder();
-  const store = openMachineStore(home.path);
+  await using home = await createTemporaryFolder();
+  const store = openDockerMachineStore(home.path);
   const { folder: own, ssh: keys } = store.paths('web');
   await mkdir(keys, { recursive: true });
   await writeFile(join(keys, 'id_ed25519'), 'PRIVATE');
@@ -502,13 +529,13 @@ describe('the profile', () => {
   const tls = { ca: 'CA', cert: 'CERT', key: 'KEY' };
 
   test('shows a machine of ours in the old tool’s store, and takes it away again', async () => {
-    await using home = await temporaryFolder();
-    const places = placesIn(home.path);
-    await applyChanges(dockerMachine.add({ machine: generic, tls, places }));
-    const read = await openMachineStore(places.dockerMachine).read('web');
-    expect([isSlipways(read), read.spec.id, read.endpoint]).toEqual([true, generic.spec.id, generic.endpoint]);
+    await using home = await createTemporaryFolder();
+    const clientPaths = clientPlacesIn(home.path);
+    await applyFileChanges(dockerMachineProfile.changesToAdd({ machine: generic, tls, clientPaths }));
+    const read = await openDockerMachineStore(clientPaths.dockerMachine).read('web');
+    expect([isManagedBySlipway(read), read.spec.id, read.endpoint]).toEqual([true, generic.spec.id, generic.endpoint]);
     // The old tool checks the engine by the files that are named here, and the store's own authority knows nothing of it.
-    const folder = join(places.dockerMachine, 'machines', 'web');
+    const folder = join(clientPaths.dockerMachine, 'machines', 'web');
     const shown = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as {
       HostOptions: { AuthOptions: object };
     };
@@ -517,31 +544,37 @@ describe('the profile', () => {
       ClientCertPath: join(folder, 'cert.pem'),
       ClientKeyPath: join(folder, 'key.pem'),
     });
-    expect(await dockerMachine.conflict('web', generic.spec.id, places)).toBeUndefined();
-    expect(await dockerMachine.conflict('web', 'another', places)).toMatchObject({ code: 'CONTEXT_TAKEN' });
-    await applyChanges(dockerMachine.drop('web', places));
-    await expect(readFile(join(places.dockerMachine, 'machines', 'web', 'ca.pem'))).rejects.toThrow('ENOENT');
-    expect(await openMachineStore(places.dockerMachine).names()).toEqual([]);
+    expect(await dockerMachineProfile.findConflict('web', generic.spec.id, clientPaths)).toBeUndefined();
+    expect(await dockerMachineProfile.findConflict('web', 'another', clientPaths)).toMatchObject({
+      code: 'CONTEXT_TAKEN',
+    });
+    await applyFileChanges(dockerMachineProfile.changesToRemove('web', clientPaths));
+    await expect(readFile(join(clientPaths.dockerMachine, 'machines', 'web', 'ca.pem'))).rejects.toThrow('ENOENT');
+    expect(await openDockerMachineStore(clientPaths.dockerMachine).listNames()).toEqual([]);
   });
 
   test('leaves a machine of the old tool alone, and one of the drop-in, and a folder that holds anything', async () => {
-    await using home = await temporaryFolder();
-    const places = placesIn(home.path);
+    await using home = await createTemporaryFolder();
+    const places = clientPlacesIn(home.path);
     const own = join(places.dockerMachine, 'machines', 'web');
     await mkdir(own, { recursive: true });
     await writeFile(join(own, 'ca.pem'), 'THEIRS');
-    expect(await dockerMachine.conflict('web', generic.spec.id, places)).toMatchObject({ code: 'CONTEXT_TAKEN' });
-    await openMachineStore(places.dockerMachine).write(generic);
-    expect(await dockerMachine.conflict('web', generic.spec.id, places)).toMatchObject({ code: 'CONTEXT_TAKEN' });
+    expect(await dockerMachineProfile.findConflict('web', generic.spec.id, places)).toMatchObject({
+      code: 'CONTEXT_TAKEN',
+    });
+    await openDockerMachineStore(places.dockerMachine).write(generic);
+    expect(await dockerMachineProfile.findConflict('web', generic.spec.id, places)).toMatchObject({
+      code: 'CONTEXT_TAKEN',
+    });
   });
 
   test('takes nothing away that it has not written', async () => {
-    await using home = await temporaryFolder();
-    const places = placesIn(home.path);
-    await applyChanges(dockerMachine.add({ machine: generic, tls, places }));
-    const note = join(places.dockerMachine, 'machines', 'web', 'note.txt');
+    await using home = await createTemporaryFolder();
+    const clientPaths = clientPlacesIn(home.path);
+    await applyFileChanges(dockerMachineProfile.changesToAdd({ machine: generic, tls, clientPaths }));
+    const note = join(clientPaths.dockerMachine, 'machines', 'web', 'note.txt');
     await writeFile(note, 'mine');
-    await applyChanges(dockerMachine.drop('web', places));
+    await applyFileChanges(dockerMachineProfile.changesToRemove('web', clientPaths));
     expect(await readFile(note, 'utf8')).toBe('mine');
   });
 });

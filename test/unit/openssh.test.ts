@@ -1,14 +1,17 @@
 import { describe, expect, test } from 'vitest';
-import { scpArgv, sideOf, sshArgv, type Copy } from '../../src/cli/openssh.ts';
-import { sshConfig, type Route } from '../../src/profiles/ssh-options.ts';
+import { scpArgv, parsePathSpec, sshArgv, type ScpCopy } from '../../src/cli/openssh-command.ts';
+import { formatSshConfig, type SshRoute } from '../../src/profiles/ssh-options.ts';
 
-const web: Route = {
+const webRoute: SshRoute = {
   target: { address: '192.0.2.10', port: 2222, user: 'root', keyFile: '/keys/web' },
   knownHosts: '/store/web/known_hosts',
 };
-const six: Route = { target: { address: '2001:db8::1', port: 22, user: 'root' }, knownHosts: '/store/six/known_hosts' };
-const behind: Route = {
-  target: { ...web.target, jump: { address: '198.51.100.1', port: 22, user: 'ops' } },
+const ipv6Route: SshRoute = {
+  target: { address: '2001:db8::1', port: 22, user: 'root' },
+  knownHosts: '/store/six/known_hosts',
+};
+const jumpRoute: SshRoute = {
+  target: { ...webRoute.target, jump: { address: '198.51.100.1', port: 22, user: 'ops' } },
   knownHosts: '/my store/known_hosts',
 };
 
@@ -30,22 +33,22 @@ describe('a side of a copy', () => {
     // No machine of that name: said as such by who looks for it.
     ['wbe:/x', { machine: 'wbe', path: '/x' }],
   ])('%j', (word, side) => {
-    expect(sideOf(word, ['web', 'd'])).toEqual(side);
+    expect(parsePathSpec(word, ['web', 'd'])).toEqual(side);
   });
 });
 
-const copy = (from: string, to: string, more: Partial<Copy> = {}): readonly string[] => {
-  const routes = { web };
+const scpArgvFor = (from: string, to: string, more: Partial<ScpCopy> = {}): readonly string[] => {
+  const routes = { web: webRoute };
   const names = Object.keys(more.routes ?? routes);
   return scpArgv(
-    { from: sideOf(from, names), to: sideOf(to, names), routes, flags: [], windows: false, ...more },
+    { from: parsePathSpec(from, names), to: parsePathSpec(to, names), routes, flags: [], windows: false, ...more },
     '/tmp/config',
   );
 };
 
 describe('scp', () => {
   test('is given what ssh is given: our key file, our port, and no other host key than the pinned one', () => {
-    const options = sshArgv(web, []).slice(0, -1);
+    const options = sshArgv(webRoute, []).slice(0, -1);
     expect(options).toMatchInlineSnapshot(`
       [
         "-o",
@@ -66,24 +69,31 @@ describe('scp', () => {
         "User=root",
       ]
     `);
-    expect(copy('web:/a b', '.')).toEqual([...options, '--', '192.0.2.10:/a b', '.']);
-    expect(copy('.', 'web:', { flags: ['-r', '-q'] })).toEqual([...options, '-r', '-q', '--', '.', '192.0.2.10:']);
+    expect(scpArgvFor('web:/a b', '.')).toEqual([...options, '--', '192.0.2.10:/a b', '.']);
+    expect(scpArgvFor('.', 'web:', { flags: ['-r', '-q'] })).toEqual([
+      ...options,
+      '-r',
+      '-q',
+      '--',
+      '.',
+      '192.0.2.10:',
+    ]);
   });
 
   test('reads no local path as a machine or a flag', () => {
-    expect(copy(':a', 'web:').at(-2)).toBe('./:a');
-    expect(copy('-r', 'web:').slice(-3)).toEqual(['--', '-r', '192.0.2.10:']);
-    expect(copy('./a:b', 'web:').at(-2)).toBe('./a:b');
-    expect(copy('C:/x', 'web:').at(-2)).toBe('./C:/x');
-    expect(copy(String.raw`C:\x`, 'web:', { windows: true }).at(-2)).toBe(String.raw`C:\x`);
+    expect(scpArgvFor(':a', 'web:').at(-2)).toBe('./:a');
+    expect(scpArgvFor('-r', 'web:').slice(-3)).toEqual(['--', '-r', '192.0.2.10:']);
+    expect(scpArgvFor('./a:b', 'web:').at(-2)).toBe('./a:b');
+    expect(scpArgvFor('C:/x', 'web:').at(-2)).toBe('./C:/x');
+    expect(scpArgvFor(String.raw`C:\x`, 'web:', { windows: true }).at(-2)).toBe(String.raw`C:\x`);
   });
 
   test('reads an IPv6 address as one', () => {
-    expect(copy('six:/a', 'b', { routes: { six } }).at(-2)).toBe('[2001:db8::1]:/a');
+    expect(scpArgvFor('six:/a', 'b', { routes: { six: ipv6Route } }).at(-2)).toBe('[2001:db8::1]:/a');
   });
 
   test('between two machines goes through this computer, each with options of its own', () => {
-    expect(copy('web:/a', 'six:/b', { routes: { web, six }, flags: ['-r'] })).toEqual([
+    expect(scpArgvFor('web:/a', 'six:/b', { routes: { web: webRoute, six: ipv6Route }, flags: ['-r'] })).toEqual([
       '-F',
       '/tmp/config',
       '-3',
@@ -92,7 +102,7 @@ describe('scp', () => {
       'web:/a',
       'six:/b',
     ]);
-    expect(sshConfig({ web, six })).toMatchInlineSnapshot(`
+    expect(formatSshConfig({ web: webRoute, six: ipv6Route })).toMatchInlineSnapshot(`
       "Host web
         HostName 192.0.2.10
         UserKnownHostsFile /store/web/known_hosts
@@ -116,8 +126,8 @@ describe('scp', () => {
   });
 
   test('within one machine needs no more than its own options', () => {
-    expect(copy('web:/a', 'web:/b')).toEqual([
-      ...sshArgv(web, []).slice(0, -1),
+    expect(scpArgvFor('web:/a', 'web:/b')).toEqual([
+      ...sshArgv(webRoute, []).slice(0, -1),
       '-3',
       '--',
       '192.0.2.10:/a',
@@ -128,12 +138,12 @@ describe('scp', () => {
 
 describe('ssh', () => {
   test('gets flags and a command behind the address, as they are', () => {
-    expect(sshArgv(web, ['uptime', '-p']).slice(-3)).toEqual(['192.0.2.10', 'uptime', '-p']);
-    expect(sshArgv(web, ['-C', 'echo', 'a b']).slice(-4)).toEqual(['192.0.2.10', '-C', 'echo', 'a b']);
+    expect(sshArgv(webRoute, ['uptime', '-p']).slice(-3)).toEqual(['192.0.2.10', 'uptime', '-p']);
+    expect(sshArgv(webRoute, ['-C', 'echo', 'a b']).slice(-4)).toEqual(['192.0.2.10', '-C', 'echo', 'a b']);
   });
 
   test('holds a jump host to our keys too', () => {
-    expect(sshArgv(behind, []).find((word) => word.startsWith('ProxyCommand='))).toMatchInlineSnapshot(
+    expect(sshArgv(jumpRoute, []).find((word) => word.startsWith('ProxyCommand='))).toMatchInlineSnapshot(
       `"ProxyCommand=ssh -o 'UserKnownHostsFile="/my store/known_hosts"' -o GlobalKnownHostsFile=none -o StrictHostKeyChecking=yes -o LogLevel=ERROR -o IdentityFile=/keys/web -o IdentitiesOnly=yes -o Port=22 -o User=ops -W '[%h]:%p' 198.51.100.1"`,
     );
   });

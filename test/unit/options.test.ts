@@ -5,24 +5,24 @@ import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { defineCommand, type Command } from '../../src/cli/command.ts';
 import { create } from '../../src/cli/commands/create.ts';
-import { parseFlags } from '../../src/cli/flags.ts';
-import { driverIn, driverInfos, specChanged, specFrom } from '../../src/cli/spec.ts';
-import { searched, toQuestions } from '../../src/cli/wizard.ts';
+import { parseFlags } from '../../src/cli/parse-flags.ts';
+import { driverFromFlags, driverOptionSpecs, applyFlagsToSpec, resolveSpec } from '../../src/cli/spec-from-flags.ts';
+import { toSearchQuestion, toQuestions } from '../../src/cli/create-wizard.ts';
 import { drivers } from '../../src/drivers/registry.ts';
 import {
-  coerce,
-  describe as described,
-  fromEnv,
+  coerceOptionValue,
+  describeOptions as described,
+  optionsFromEnv,
   parseOptions,
   toArgv,
-  toTable,
-  type OptionInfo,
+  toMarkdownTable,
+  type OptionSpec,
 } from '../../src/machine/options.ts';
 import { toCommandLine } from '../../src/ssh/shell.ts';
-import { engineInfos, engineOptions, lifeInfos } from '../../src/machine/spec.ts';
-import { caught } from '../fakes/caught.ts';
-import { words } from './nasty.ts';
-import { valuesFor } from './values.ts';
+import { engineOptionSpecs, engineOptions, lifetimeOptionSpecs } from '../../src/machine/spec.ts';
+import { catchError } from '../fakes/catch-error.ts';
+import { anyWords } from './awkward-words.ts';
+import { anyValuesFor } from './option-values.ts';
 
 const boat = z.object({
   harbour: z
@@ -37,22 +37,22 @@ const boat = z.object({
   engineHours: z.int().optional().meta({ description: 'Hours of the motor' }),
   pin: z.string().optional().meta({ description: 'Code of the lock', ask: 'Code?', secret: true }),
 });
-const infos = described(boat, 'boat');
-const given = { harbour: 'Kiel', owner: 'Ada' };
+const boatOptions = described(boat, 'boat');
+const boatValues = { harbour: 'Kiel', owner: 'Ada' };
 
-const command = (args: z.ZodObject, more: readonly OptionInfo[] = []): Command =>
+const commandWith = (args: z.ZodObject, extraOptions: readonly OptionSpec[] = []): Command =>
   defineCommand({
     name: 'sail',
     summary: '',
-    words: '[name]',
+    usage: '[name]',
     args,
-    more,
+    extraOptions,
     run: async () => ({ json: null, text: '' }),
   });
 
 describe('one declaration', () => {
   test('carries a flag, a variable and a kind for each option', () => {
-    expect(infos.map(({ flag, env, kind, value }) => `--${flag} $${env} ${kind} <${value}>`).join('\n'))
+    expect(boatOptions.map(({ flag, env, kind, valueName }) => `--${flag} $${env} ${kind} <${valueName}>`).join('\n'))
       .toMatchInlineSnapshot(`
         "--boat-harbour $HARBOUR string <name>
         --boat-owner $SLIPWAY_BOAT_OWNER string <value>
@@ -66,7 +66,7 @@ describe('one declaration', () => {
   });
 
   test('becomes the table of the docs', () => {
-    expect(toTable(infos)).toMatchInlineSnapshot(`
+    expect(toMarkdownTable(boatOptions)).toMatchInlineSnapshot(`
       "| Flag | Environment | Default | Meaning |
       | --- | --- | --- | --- |
       | \`-H, --boat-harbour\` | \`HARBOUR\` | required | Home harbour |
@@ -82,7 +82,7 @@ describe('one declaration', () => {
 
   test('becomes questions for what has one and is still open', () => {
     const check = (): true => true;
-    const questions = toQuestions(infos, { 'boat-rig': 'ketch' }, {}, check).map(({ validate, ...question }) => ({
+    const questions = toQuestions(boatOptions, { 'boat-rig': 'ketch' }, {}, check).map(({ validate, ...question }) => ({
       ...question,
       validated: validate !== undefined,
     }));
@@ -116,12 +116,14 @@ describe('one declaration', () => {
         },
       ]
     `);
-    expect(toQuestions(infos, {}, { HARBOUR: 'Kiel' }, check).map(({ name }) => name)).not.toContain('boat-harbour');
+    expect(toQuestions(boatOptions, {}, { HARBOUR: 'Kiel' }, check).map(({ name }) => name)).not.toContain(
+      'boat-harbour',
+    );
   });
 
   test('becomes an argv that leaves out defaults and secrets', () => {
-    const values = { ...given, berths: 16, rig: 'ketch', crew: ['-x', '', 'Bo'], motor: true, pin: '1234' };
-    expect(toArgv(infos, values)).toMatchInlineSnapshot(`
+    const values = { ...boatValues, berths: 16, rig: 'ketch', crew: ['-x', '', 'Bo'], motor: true, pin: '1234' };
+    expect(toArgv(boatOptions, values)).toMatchInlineSnapshot(`
       [
         "--boat-harbour",
         "Kiel",
@@ -145,7 +147,7 @@ describe('one declaration', () => {
 });
 
 describe('flags', () => {
-  const parse = (...argv: readonly string[]) => parseFlags(command(z.object({}), infos), argv);
+  const parse = (...argv: readonly string[]) => parseFlags(commandWith(z.object({}), boatOptions), argv);
 
   test('fill the same place under each of their names', () => {
     expect(parse('--skipper', 'Bo', '--boat-owner', 'Ada').flags).toEqual({ 'boat-owner': 'Ada' });
@@ -165,12 +167,12 @@ describe('flags', () => {
   });
 
   test('never take a secret: what stands in an argv can be read by everybody', () => {
-    expect(caught(() => parse('--boat-pin', '1234'))).toMatchObject({ code: 'USAGE' });
-    expect(fromEnv(infos, { SLIPWAY_BOAT_PIN: '1234' })).toEqual({ pin: '1234' });
+    expect(catchError(() => parse('--boat-pin', '1234'))).toMatchObject({ code: 'USAGE' });
+    expect(optionsFromEnv(boatOptions, { SLIPWAY_BOAT_PIN: '1234' })).toEqual({ pin: '1234' });
   });
 
   test('are suggested when one is nearly right', () => {
-    expect(caught(() => parse('--boat-berth', '9'))).toMatchObject({
+    expect(catchError(() => parse('--boat-berth', '9'))).toMatchObject({
       code: 'USAGE',
       message: "Unknown option '--boat-berth'",
       hint: 'Did you mean --boat-berths? See: slipway sail --help',
@@ -181,13 +183,13 @@ describe('flags', () => {
 describe('variables', () => {
   test('give what their texts say; an empty one is none', () => {
     const env = { HARBOUR: '', SLIPWAY_BOAT_BERTHS: '20', SLIPWAY_BOAT_CREW: 'a,b', SLIPWAY_BOAT_MOTOR: 'yes' };
-    expect(fromEnv(infos, env)).toEqual({ berths: 20, crew: ['a', 'b'], motor: true });
+    expect(optionsFromEnv(boatOptions, env)).toEqual({ berths: 20, crew: ['a', 'b'], motor: true });
   });
 
   test('keep a text that is none of its kind, for the parse to name it', () => {
-    const info = infos.find(({ key }) => key === 'motor');
-    expect(info && coerce(info, 'perhaps')).toBe('perhaps');
-    expect(caught(() => parseOptions(boat, infos, { ...given, motor: 'perhaps' }))?.message).toBe(
+    const info = boatOptions.find(({ key }) => key === 'motor');
+    expect(info && coerceOptionValue(info, 'perhaps')).toBe('perhaps');
+    expect(catchError(() => parseOptions(boat, boatOptions, { ...boatValues, motor: 'perhaps' }))?.message).toBe(
       '--boat-motor must be true or false, got "perhaps"',
     );
   });
@@ -195,10 +197,10 @@ describe('variables', () => {
 
 describe('what is wrong', () => {
   const complaint = (values: Record<string, unknown>): string | undefined =>
-    caught(() => parseOptions(boat, infos, values))?.message;
+    catchError(() => parseOptions(boat, boatOptions, values))?.message;
 
   test('is said all at once, the missing first, with what mends it', () => {
-    const error = caught(() => parseOptions(boat, infos, { berths: 4, rig: 'cat' }));
+    const error = catchError(() => parseOptions(boat, boatOptions, { berths: 4, rig: 'cat' }));
     expect(`${error?.message}\n${error?.hint}`).toMatchInlineSnapshot(`
       "--boat-harbour and --boat-owner are missing; --boat-berths must be at least 8, got 4; --boat-rig must be one of sloop or ketch, got "cat"
       Add --boat-harbour <name> --boat-owner <value>, or set HARBOUR and SLIPWAY_BOAT_OWNER"
@@ -215,7 +217,7 @@ describe('what is wrong', () => {
         { rig: 'junk' },
         { harbour: '' },
         { pin: 7 },
-      ].map((values) => complaint({ ...given, ...values })),
+      ].map((values) => complaint({ ...boatValues, ...values })),
     ).toMatchInlineSnapshot(`
       [
         "--boat-berths must be at least 8, got 4",
@@ -233,7 +235,7 @@ describe('what is wrong', () => {
 describe('a command line', () => {
   test('survives a real shell, whatever stands in it', () => {
     fc.assert(
-      fc.property(words, (argv) => {
+      fc.property(anyWords, (argv) => {
         const out = execFileSync('sh', ['-s'], { input: `printf '%s\\0' x ${toCommandLine(argv)}`, encoding: 'utf8' });
         expect(out.split('\0').slice(1, -1)).toEqual(argv);
       }),
@@ -242,41 +244,58 @@ describe('a command line', () => {
   });
 });
 
-const time = fc
+const anyDuration = fc
   .tuple(fc.integer({ min: 1, max: 9999 }), fc.constantFrom('s', 'm', 'h', 'd'))
   .map(([count, unit]) => `${count}${unit}`);
-const lives: fc.Arbitrary<Record<string, unknown>> = fc.record({ ttl: time, idleStop: time }, { requiredKeys: [] });
+const anyLifetime: fc.Arbitrary<Record<string, unknown>> = fc.record(
+  { ttl: anyDuration, idleStop: anyDuration },
+  { requiredKeys: [] },
+);
 
 /** What `create` makes of an argv, with the driver that it names where its flags don't. */
-function specOf(argv: readonly string[], named: string): ReturnType<typeof specFrom> {
+function specFromArgv(argv: readonly string[], named: string): ReturnType<typeof resolveSpec> {
   const {
-    words: [name = ''],
+    positionals: [name = ''],
     flags,
   } = parseFlags(create as unknown as Command, argv);
-  return specFrom({ name, driver: driverIn(flags) ?? named, flags, env: {}, before: undefined, profiles: [] });
+  return resolveSpec({
+    name,
+    driver: driverFromFlags(flags) ?? named,
+    flags,
+    env: {},
+    before: undefined,
+    profiles: [],
+  });
 }
 
 describe.each(drivers.map((driver) => ({ name: driver.name, driver })))('a machine of driver $name', ({ driver }) => {
   test('becomes an argv from which the same machine is made', () => {
-    const own = driverInfos[driver.name] ?? [];
+    const own = driverOptionSpecs[driver.name] ?? [];
     fc.assert(
       fc.property(
-        valuesFor(driver.options, own),
-        valuesFor(engineOptions, engineInfos),
-        lives,
+        anyValuesFor(driver.options, own),
+        anyValuesFor(engineOptions, engineOptionSpecs),
+        anyLifetime,
         (options, engine, life) => {
           const flags = Object.fromEntries([
             ...own.map((info) => [info.flag, options[info.key]] as const),
-            ...engineInfos.map((info) => [info.flag, engine[info.key]] as const),
-            ...lifeInfos.map((info) => [info.flag, life[info.key]] as const),
+            ...engineOptionSpecs.map((info) => [info.flag, engine[info.key]] as const),
+            ...lifetimeOptionSpecs.map((info) => [info.flag, life[info.key]] as const),
           ]);
-          const spec = specFrom({ name: 'web', driver: driver.name, flags, env: {}, before: undefined, profiles: [] });
-          const again = specOf(
+          const spec = resolveSpec({
+            name: 'web',
+            driver: driver.name,
+            flags,
+            env: {},
+            before: undefined,
+            profiles: [],
+          });
+          const again = specFromArgv(
             [
               'web',
               ...toArgv(own, spec.options),
-              ...toArgv(engineInfos, spec.engine),
-              ...toArgv(lifeInfos, spec.life ?? {}),
+              ...toArgv(engineOptionSpecs, spec.engine),
+              ...toArgv(lifetimeOptionSpecs, spec.life ?? {}),
             ],
             driver.name,
           );
@@ -291,26 +310,26 @@ describe.each(drivers.map((driver) => ({ name: driver.name, driver })))('a machi
 
 describe('a spec', () => {
   const flags = { 'generic-ip-address': '192.0.2.1' };
-  const spec = specFrom({ name: 'web', driver: 'generic', flags, env: {}, before: undefined, profiles: [] });
+  const spec = resolveSpec({ name: 'web', driver: 'generic', flags, env: {}, before: undefined, profiles: [] });
 
   test('takes flags before what the machine was made with, then the environment, then defaults', () => {
     const env = { GENERIC_IP_ADDRESS: '192.0.2.9', GENERIC_SSH_USER: 'ops', GENERIC_SSH_PORT: '2200' };
     const before = { ...spec, options: { ...spec.options, sshUser: 'deploy' } };
-    const from = specFrom({ name: 'web', driver: 'generic', flags, env, before, profiles: [] });
+    const from = resolveSpec({ name: 'web', driver: 'generic', flags, env, before, profiles: [] });
     expect(from.options).toEqual({ ipAddress: '192.0.2.1', sshUser: 'deploy', sshPort: 22 });
-    const fresh = specFrom({ name: 'web', driver: 'generic', flags, env, before: undefined, profiles: [] });
+    const fresh = resolveSpec({ name: 'web', driver: 'generic', flags, env, before: undefined, profiles: [] });
     expect(fresh.options).toEqual({ ipAddress: '192.0.2.1', sshUser: 'ops', sshPort: 2200 });
   });
 
   test('keeps its id and what is not named when flags change it', () => {
-    const changed = specChanged(spec, { 'engine-label': ['a=b'] });
+    const changed = applyFlagsToSpec(spec, { 'engine-label': ['a=b'] });
     expect(changed).toEqual({ ...spec, engine: { ...spec.engine, label: ['a=b'] } });
   });
 
   test('takes its engine from a script when one is named, and keeps no script that is not used', () => {
-    expect(specChanged(spec, {}).engine.source).toBe('docker');
+    expect(applyFlagsToSpec(spec, {}).engine.source).toBe('docker');
     const of = (more: Record<string, string>) =>
-      specFrom({
+      resolveSpec({
         name: 'web',
         driver: 'generic',
         flags: { ...flags, ...more },
@@ -324,21 +343,21 @@ describe('a spec', () => {
   });
 
   test('refuses the flags of another driver by name', () => {
-    expect(caught(() => specChanged(spec, { 'none-url': 'tcp://x:1', 'none-tls-ca': 'a' }))?.message).toBe(
+    expect(catchError(() => applyFlagsToSpec(spec, { 'none-url': 'tcp://x:1', 'none-tls-ca': 'a' }))?.message).toBe(
       '--none-url and --none-tls-ca belong to the driver none, not to generic',
     );
   });
 
   test('holds paths as seen from where they were typed', () => {
-    expect(specChanged(spec, { 'generic-ssh-key': 'keys/id' }).options.sshKey).toBe(resolve('keys/id'));
+    expect(applyFlagsToSpec(spec, { 'generic-ssh-key': 'keys/id' }).options.sshKey).toBe(resolve('keys/id'));
   });
 
   test('is of the one driver that the flags speak of', () => {
-    expect(driverIn({ 'generic-ip-address': 'x' })).toBe('generic');
-    expect(caught(() => driverIn({ 'generic-ip-address': 'x', 'none-url': 'y' }))?.message).toContain(
+    expect(driverFromFlags({ 'generic-ip-address': 'x' })).toBe('generic');
+    expect(catchError(() => driverFromFlags({ 'generic-ip-address': 'x', 'none-url': 'y' }))?.message).toContain(
       'generic and none',
     );
-    expect(driverIn({ 'engine-port': 1 })).toBeUndefined();
+    expect(driverFromFlags({ 'engine-port': 1 })).toBeUndefined();
   });
 });
 
@@ -347,7 +366,7 @@ describe('a question with a list', () => {
     { value: 'far', note: 'a long way' },
     { value: 'near', note: 'a step' },
   ];
-  const { source } = searched({ name: 'place', type: 'input', message: 'Where?' }, list, 'near');
+  const { source } = toSearchQuestion({ name: 'place', type: 'input', message: 'Where?' }, list, 'near');
 
   test('shows what is usual first, and narrows to what is typed', async () => {
     expect((await source?.(undefined))?.map(({ name }) => name)).toEqual(['near  a step', 'far   a long way']);

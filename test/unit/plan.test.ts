@@ -1,28 +1,28 @@
 import { describe, expect, test } from 'vitest';
 import type { EngineSpec } from '../../src/machine/model.ts';
-import { filesForFirstStart, ownerOf, planDeprovision, planProvision } from '../../src/provision/plan.ts';
-import { shownPlan } from '../../src/provision/step.ts';
+import { firstBootFilesFor, ownerOf, planDeprovision, planProvision } from '../../src/provision/plan.ts';
+import { toPlannedSteps } from '../../src/provision/step.ts';
 import type { Facts } from '../../src/provision/facts.ts';
-import { caught } from '../fakes/caught.ts';
-import { after, bare, DEBIAN_UNIT, engine, facts, input, withEngine } from './facts.ts';
+import { catchError } from '../fakes/catch-error.ts';
+import { factsAfter, bareHost, DEBIAN_UNIT, engineSpec, factsWith, planInput, hostWithEngine } from './host-facts.ts';
 
-const plan = (of: Facts, more: Partial<EngineSpec> = {}) => planProvision(input(of, more));
-const shown = (of: Facts, more: Partial<EngineSpec> = {}) => shownPlan(plan(of, more));
+const planFor = (of: Facts, more: Partial<EngineSpec> = {}) => planProvision(planInput(of, more));
+const shownPlanFor = (of: Facts, more: Partial<EngineSpec> = {}) => toPlannedSteps(planFor(of, more));
 /** The gist of a plan: a line a step. */
-const gist = (of: Facts, more: Partial<EngineSpec> = {}): readonly string[] =>
-  shown(of, more).map(({ id, title, files }) => `${id}: ${title} (${files.length} files)`);
-const content = (of: Facts, path: string, more: Partial<EngineSpec> = {}): string | undefined =>
-  plan(of, more)
+const summaryOf = (of: Facts, more: Partial<EngineSpec> = {}): readonly string[] =>
+  shownPlanFor(of, more).map(({ id, title, files }) => `${id}: ${title} (${files.length} files)`);
+const plannedContent = (of: Facts, path: string, more: Partial<EngineSpec> = {}): string | undefined =>
+  planFor(of, more)
     .flatMap(({ files }) => files)
     .find((file) => file.path === path)?.content;
-const refused = (of: Facts, more: Partial<EngineSpec> = {}): string => {
-  const error = caught(() => plan(of, more));
+const refusalOf = (of: Facts, more: Partial<EngineSpec> = {}): string => {
+  const error = catchError(() => planFor(of, more));
   return `${error?.code}: ${error?.message} → ${error?.hint}`;
 };
 
 describe('a host without an engine', () => {
   test('gets its configuration before the package whose installation starts the engine', () => {
-    expect(shown(bare)).toMatchInlineSnapshot(`
+    expect(shownPlanFor(bareHost)).toMatchInlineSnapshot(`
       [
         {
           "files": [
@@ -85,7 +85,7 @@ describe('a host without an engine', () => {
   });
 
   test('gets the distribution’s engine, or a script’s, where that is asked for', () => {
-    const installed = (more: Partial<EngineSpec>) => shown(bare, more).at(-1);
+    const installed = (more: Partial<EngineSpec>) => shownPlanFor(bareHost, more).at(-1);
     expect(installed({ source: 'distro', version: '20.10' })).toMatchObject({
       title: 'Install the engine (the distribution’s package)',
       variables: { SOURCE: 'distro', VERSION: '20.10' },
@@ -100,21 +100,24 @@ describe('a host without an engine', () => {
   });
 
   test('of Ubuntu and its kin gets Ubuntu’s packages', () => {
-    const os = { ...bare.os, id: 'linuxmint', like: ['ubuntu', 'debian'], codename: 'noble' };
-    expect(shown(facts(bare, { os })).at(-1)?.variables).toMatchObject({ DISTRIBUTION: 'ubuntu', CODENAME: 'noble' });
+    const os = { ...bareHost.os, id: 'linuxmint', idLike: ['ubuntu', 'debian'], codename: 'noble' };
+    expect(shownPlanFor(factsWith(bareHost, { os })).at(-1)?.variables).toMatchObject({
+      DISTRIBUTION: 'ubuntu',
+      CODENAME: 'noble',
+    });
   });
 
   test('is refused where none may be installed, or a script has no address', () => {
-    expect(refused(bare, { source: 'none' })).toMatchInlineSnapshot(
+    expect(refusalOf(bareHost, { source: 'none' })).toMatchInlineSnapshot(
       `"ENGINE_MISSING: 192.0.2.10 has no engine, and --engine-source none installs none → Install one there, or choose --engine-source docker or distro"`,
     );
-    expect(refused(bare, { source: 'url' })).toMatchInlineSnapshot(
+    expect(refusalOf(bareHost, { source: 'url' })).toMatchInlineSnapshot(
       `"USAGE: --engine-source url needs the script’s address → Add --engine-install-url <url>"`,
     );
   });
 
   test('is refused where there is no room, before anything is written', () => {
-    expect(refused(facts(bare, { free: { '/': 100 * 1024, '/var': 9_000_000 } }))).toMatchInlineSnapshot(
+    expect(refusalOf(factsWith(bareHost, { freeKib: { '/': 100 * 1024, '/var': 9_000_000 } }))).toMatchInlineSnapshot(
       `"HOST_FULL: 192.0.2.10 has 100 MB free on /; installing the engine takes about 600 MB → Make room there, then run this again"`,
     );
   });
@@ -122,7 +125,7 @@ describe('a host without an engine', () => {
 
 describe('a host with an engine', () => {
   test('gets its configuration and one restart', () => {
-    expect(shown(withEngine)).toMatchInlineSnapshot(`
+    expect(shownPlanFor(hostWithEngine)).toMatchInlineSnapshot(`
       [
         {
           "files": [
@@ -170,7 +173,7 @@ describe('a host with an engine', () => {
   });
 
   test('keeps its Unix socket and gains the TLS port', () => {
-    expect(content(withEngine, '/etc/docker/daemon.json')).toMatchInlineSnapshot(`
+    expect(plannedContent(hostWithEngine, '/etc/docker/daemon.json')).toMatchInlineSnapshot(`
       "{
         "hosts": [
           "fd://",
@@ -184,7 +187,8 @@ describe('a host with an engine', () => {
       }
       "
     `);
-    expect(content(withEngine, '/etc/systemd/system/docker.service.d/50-slipway.conf')).toMatchInlineSnapshot(`
+    expect(plannedContent(hostWithEngine, '/etc/systemd/system/docker.service.d/50-slipway.conf'))
+      .toMatchInlineSnapshot(`
       "# Written by Slipway.
       [Service]
       ExecStart=
@@ -194,62 +198,70 @@ describe('a host with an engine', () => {
   });
 
   test('that listens nowhere in its unit listens on the Unix socket that dockerd would choose', () => {
-    const unit = { ...withEngine.unit, text: DEBIAN_UNIT.replace(' -H fd://', '') };
-    expect(content(facts(withEngine, { unit }), '/etc/docker/daemon.json')).toContain('unix:///var/run/docker.sock');
+    const unit = { ...hostWithEngine.unit, text: DEBIAN_UNIT.replace(' -H fd://', '') };
+    expect(plannedContent(factsWith(hostWithEngine, { unit }), '/etc/docker/daemon.json')).toContain(
+      'unix:///var/run/docker.sock',
+    );
     const daemonJson = '{"hosts":["unix:///mine.sock"]}';
-    expect(content(facts(withEngine, { unit, daemonJson }), '/etc/docker/daemon.json')).not.toContain('/var/run/');
+    expect(plannedContent(factsWith(hostWithEngine, { unit, daemonJson }), '/etc/docker/daemon.json')).not.toContain(
+      '/var/run/',
+    );
   });
 
   test('of another version than asked for gets that version, and no restart of its own beside it', () => {
-    expect(gist(withEngine, { version: '28.2' })).toMatchInlineSnapshot(`
+    expect(summaryOf(hostWithEngine, { version: '28.2' })).toMatchInlineSnapshot(`
       [
         "configure-engine: Lay the engine’s configuration and certificates (6 files)",
         "install-engine: Install engine 28.2 over 20.10.24+dfsg1-1+deb12u1+b2 (0 files)",
       ]
     `);
     // Should that installation fail, the engine that runs has not read its files yet, and the host says so.
-    expect(shown(withEngine, { version: '28.2' })[0]?.variables.ENGINE).toBe('later');
-    expect(gist(withEngine, { version: '20.10' })).toHaveLength(1);
+    expect(shownPlanFor(hostWithEngine, { version: '28.2' })[0]?.variables.ENGINE).toBe('later');
+    expect(summaryOf(hostWithEngine, { version: '20.10' })).toHaveLength(1);
     const ce = { 'docker-ce': { state: 'installed', version: '5:28.2.2-1~debian.12~bookworm' } };
-    expect(gist(facts(withEngine, { packages: ce }), { version: '28.2.2' })).toHaveLength(1);
-    expect(gist(facts(withEngine, { packages: ce }), { version: '5:28.2' })).toHaveLength(1);
-    expect(shown(facts(withEngine, { packages: ce }), { version: '28.3' }).at(-1)?.variables.SOURCE).toBe('docker');
+    expect(summaryOf(factsWith(hostWithEngine, { packages: ce }), { version: '28.2.2' })).toHaveLength(1);
+    expect(summaryOf(factsWith(hostWithEngine, { packages: ce }), { version: '5:28.2' })).toHaveLength(1);
+    expect(
+      shownPlanFor(factsWith(hostWithEngine, { packages: ce }), { version: '28.3' }).at(-1)?.variables.SOURCE,
+    ).toBe('docker');
   });
 
   test('that came by no package takes any version as it is', () => {
-    expect(gist(facts(withEngine, { packages: {} }), { version: '28.2' })).toHaveLength(1);
+    expect(summaryOf(factsWith(hostWithEngine, { packages: {} }), { version: '28.2' })).toHaveLength(1);
   });
 
   test('whose installation was cut off half way is finished by its own source', () => {
-    const half = facts(withEngine, { packages: { 'docker.io': { state: 'half-configured', version: '20.10' } } });
-    expect(shown(half, { source: 'docker' }).at(-1)).toMatchObject({
+    const half = factsWith(hostWithEngine, {
+      packages: { 'docker.io': { state: 'half-configured', version: '20.10' } },
+    });
+    expect(shownPlanFor(half, { source: 'docker' }).at(-1)).toMatchObject({
       id: 'install-engine',
       variables: { SOURCE: 'distro' },
     });
   });
 
   test('whose package was removed is as one without', () => {
-    const gone = facts(bare, { packages: { 'docker.io': { state: 'config-files', version: '20.10' } } });
-    expect(shown(gone).at(-1)?.variables.SOURCE).toBe('docker');
+    const gone = factsWith(bareHost, { packages: { 'docker.io': { state: 'config-files', version: '20.10' } } });
+    expect(shownPlanFor(gone).at(-1)?.variables.SOURCE).toBe('docker');
   });
 
   test('has its variables quoted as systemd reads them', () => {
     const env = ['HTTP_PROXY=http://a b:1/?x=1', 'QUOTED=a"b\\c$d`e', 'EMPTY='];
-    expect(content(withEngine, '/etc/docker/slipway/engine.env', { env })).toMatchInlineSnapshot(`
+    expect(plannedContent(hostWithEngine, '/etc/docker/slipway/engine.env', { env })).toMatchInlineSnapshot(`
       "HTTP_PROXY="http://a b:1/?x=1"
       QUOTED="a\\"b\\\\c\\$d\\\`e"
       EMPTY=""
       "
     `);
-    expect(content(withEngine, '/etc/systemd/system/docker.service.d/50-slipway.conf', { env })).toContain(
+    expect(plannedContent(hostWithEngine, '/etc/systemd/system/docker.service.d/50-slipway.conf', { env })).toContain(
       'EnvironmentFile=/etc/docker/slipway/engine.env',
     );
   });
 
   test('keeps the text of a daemon.json that says it all already', () => {
-    const wanted = content(withEngine, '/etc/docker/daemon.json') ?? '';
+    const wanted = plannedContent(hostWithEngine, '/etc/docker/daemon.json') ?? '';
     const formatted = JSON.stringify(JSON.parse(wanted));
-    const paths = shown(facts(withEngine, { daemonJson: formatted })).flatMap(({ files }) =>
+    const paths = shownPlanFor(factsWith(hostWithEngine, { daemonJson: formatted })).flatMap(({ files }) =>
       files.map(({ path }) => path),
     );
     expect(paths).not.toContain('/etc/docker/daemon.json');
@@ -258,16 +270,19 @@ describe('a host with an engine', () => {
 
 describe('a host that was provisioned', () => {
   test.each([
-    ['bare', bare],
-    ['with an engine', withEngine],
-    ['with a daemon.json', facts(withEngine, { daemonJson: '{"log-opts":{"max-size":"1m"},"labels":["a=b"]}' })],
+    ['bare', bareHost],
+    ['with an engine', hostWithEngine],
+    [
+      'with a daemon.json',
+      factsWith(hostWithEngine, { daemonJson: '{"log-opts":{"max-size":"1m"},"labels":["a=b"]}' }),
+    ],
   ] as const)('%s has nothing left to do', (_kind, before) => {
     const more = { label: ['x=1'], env: ['A=b'], opt: ['log-opt=max-file=3'] };
-    const now = after(before, plan(before, more));
-    expect(plan(now, more)).toEqual([]);
+    const now = factsAfter(before, planFor(before, more));
+    expect(planFor(now, more)).toEqual([]);
   });
 
-  const ready = after(withEngine, plan(withEngine));
+  const ready = factsAfter(hostWithEngine, planFor(hostWithEngine));
 
   test.each([
     ['mtu=1400', 'stop'],
@@ -275,7 +290,7 @@ describe('a host that was provisioned', () => {
     ['live-restore=true', undefined],
     ['log-level=warn', undefined],
   ])('restarts without its containers only where they stand on what changes: %s', (option, containers) => {
-    const [step] = planProvision(input(ready, { opt: [option] }));
+    const [step] = planProvision(planInput(ready, { opt: [option] }));
     expect(step?.variables.ENGINE).toBe('restart');
     expect(step?.variables.CONTAINERS).toBe(containers);
   });
@@ -283,12 +298,12 @@ describe('a host that was provisioned', () => {
   test('gets a restart, and nothing new, where daemon.json still has what it was lent', () => {
     const lent = '/etc/docker/slipway/live-restore-lent';
     const files = { ...ready.files, [lent]: { sha256: '', mode: '644', owner: 'root' } };
-    const [step, ...more] = planProvision(input(facts(ready, { files })));
+    const [step, ...more] = planProvision(planInput(factsWith(ready, { files })));
     expect([step?.files, step?.variables.ENGINE, more]).toEqual([[{ path: lent, content: undefined }], 'restart', []]);
   });
 
   test('gets a restart that was cut off', () => {
-    expect(shown(facts(ready, { restartPending: true }))).toMatchInlineSnapshot(`
+    expect(shownPlanFor(factsWith(ready, { restartPending: true }))).toMatchInlineSnapshot(`
       [
         {
           "files": [],
@@ -306,12 +321,12 @@ describe('a host that was provisioned', () => {
   });
 
   test('gets its engine started where it stands still or would not come back', () => {
-    expect(gist(facts(ready, { unit: { ...ready.unit, active: false } }))).toMatchInlineSnapshot(`
+    expect(summaryOf(factsWith(ready, { unit: { ...ready.unit, active: false } }))).toMatchInlineSnapshot(`
       [
         "configure-engine: Start the engine (0 files)",
       ]
     `);
-    expect(gist(facts(ready, { unit: { ...ready.unit, enabled: false } }))).toHaveLength(1);
+    expect(summaryOf(factsWith(ready, { unit: { ...ready.unit, enabled: false } }))).toHaveLength(1);
   });
 
   test('gets back a file of ours that was changed, opened or taken', () => {
@@ -323,41 +338,43 @@ describe('a host that was provisioned', () => {
       { ...file, mode: '644' },
       { ...file, owner: 'nobody' },
     ]) {
-      expect(shown(facts(ready, { files: { ...others, [path]: bad } }))[0]?.files).toEqual([{ path, change: 'write' }]);
+      expect(shownPlanFor(factsWith(ready, { files: { ...others, [path]: bad } }))[0]?.files).toEqual([
+        { path, change: 'write' },
+      ]);
     }
-    expect(shown(facts(ready, { files: others }))[0]?.files).toEqual([{ path, change: 'write' }]);
+    expect(shownPlanFor(factsWith(ready, { files: others }))[0]?.files).toEqual([{ path, change: 'write' }]);
   });
 
   test('loses the variables that are no longer asked for', () => {
-    const now = after(withEngine, plan(withEngine, { env: ['A=b'] }));
-    expect(shown(now)[0]?.files).toContainEqual({ path: '/etc/docker/slipway/engine.env', change: 'remove' });
+    const now = factsAfter(hostWithEngine, planFor(hostWithEngine, { env: ['A=b'] }));
+    expect(shownPlanFor(now)[0]?.files).toContainEqual({ path: '/etc/docker/slipway/engine.env', change: 'remove' });
   });
 });
 
 describe('a host that can’t be provisioned', () => {
   test('is named with what it runs, and with another way', () => {
-    const os = { ...bare.os, id: 'fedora', like: [], name: 'Fedora Linux 42' };
-    expect(refused(facts(bare, { os, apt: false }))).toMatchInlineSnapshot(
+    const os = { ...bareHost.os, id: 'fedora', idLike: [], name: 'Fedora Linux 42' };
+    expect(refusalOf(factsWith(bareHost, { os, apt: false }))).toMatchInlineSnapshot(
       `"OS_UNSUPPORTED: 192.0.2.10 runs Fedora Linux 42; Slipway provisions Debian, Ubuntu and their kin → Use such a host, or connect to an engine that is there already: slipway create NAME --driver none --none-url tcp://…"`,
     );
-    expect(refused(facts(bare, { systemd: false }))).toMatchInlineSnapshot(
+    expect(refusalOf(factsWith(bareHost, { systemd: false }))).toMatchInlineSnapshot(
       `"OS_UNSUPPORTED: 192.0.2.10 (Debian GNU/Linux 12 (bookworm)) does not run systemd, which Slipway needs to run the engine → Use a host whose first process is systemd"`,
     );
-    expect(refused(facts(bare, { apt: false }))).toMatch(/^OS_UNSUPPORTED/);
+    expect(refusalOf(factsWith(bareHost, { apt: false }))).toMatch(/^OS_UNSUPPORTED/);
   });
 
   test('is left as it is when its daemon.json is broken', () => {
-    expect(refused(facts(withEngine, { daemonJson: '{"debug": tru}' }))).toMatchInlineSnapshot(
+    expect(refusalOf(factsWith(hostWithEngine, { daemonJson: '{"debug": tru}' }))).toMatchInlineSnapshot(
       `"DAEMON_JSON: /etc/docker/daemon.json on 192.0.2.10 is broken at line 1, column 11: invalid symbol → Mend it on the host, then run this again; it was left as it is"`,
     );
   });
 });
 
 describe('taking it all back', () => {
-  const taken = (before: Facts) => planDeprovision(after(before, plan(before)), '192.0.2.10');
+  const taken = (before: Facts) => planDeprovision(factsAfter(before, planFor(before)), '192.0.2.10');
 
   test('removes what is ours and restarts the engine', () => {
-    expect(shownPlan(taken(withEngine))).toMatchInlineSnapshot(`
+    expect(toPlannedSteps(taken(hostWithEngine))).toMatchInlineSnapshot(`
       [
         {
           "files": [
@@ -405,7 +422,7 @@ describe('taking it all back', () => {
   });
 
   test('gives back the daemon.json that was there', () => {
-    const before = facts(withEngine, { daemonJson: '{"labels":["a=b"],"debug":true}' });
+    const before = factsWith(hostWithEngine, { daemonJson: '{"labels":["a=b"],"debug":true}' });
     const given = taken(before)
       .flatMap(({ files }) => files)
       .find(({ path }) => path === '/etc/docker/daemon.json');
@@ -413,38 +430,41 @@ describe('taking it all back', () => {
   });
 
   test('does nothing on a host where nothing is ours', () => {
-    expect(planDeprovision(withEngine, '192.0.2.10')).toEqual([]);
-    expect(planDeprovision(facts(withEngine, { daemonJson: '{"debug":true}' }), '192.0.2.10')).toEqual([]);
+    expect(planDeprovision(hostWithEngine, '192.0.2.10')).toEqual([]);
+    expect(planDeprovision(factsWith(hostWithEngine, { daemonJson: '{"debug":true}' }), '192.0.2.10')).toEqual([]);
   });
 
   test('restarts an engine that a run which was cut off has left as it was', () => {
-    const steps = planDeprovision(facts(withEngine, { restartPending: true }), '192.0.2.10');
+    const steps = planDeprovision(factsWith(hostWithEngine, { restartPending: true }), '192.0.2.10');
     expect(steps).toMatchObject([{ id: 'deprovision', variables: { ENGINE: 'restart', MANIFEST: '' }, files: [] }]);
   });
 
   test('leaves no engine restarted that does not run', () => {
-    const now = after(withEngine, plan(withEngine));
-    const [step] = planDeprovision(facts(now, { unit: { ...now.unit, active: false } }), '192.0.2.10');
+    const now = factsAfter(hostWithEngine, planFor(hostWithEngine));
+    const [step] = planDeprovision(factsWith(now, { unit: { ...now.unit, active: false } }), '192.0.2.10');
     expect(step?.variables.ENGINE).toBe('none');
   });
 });
 
 test('a plan as shown holds no file’s content, since keys are among them', () => {
-  expect(JSON.stringify(shown(bare))).not.toContain('the key');
+  expect(JSON.stringify(shownPlanFor(bareHost))).not.toContain('the key');
 });
 
 test('the machine that a host was provisioned as is told by its own state, if that can be read', () => {
-  expect(ownerOf(facts(bare, { slipwayState: '{"id": "1", "name": "web"}' }))).toEqual({ id: '1', name: 'web' });
-  expect(ownerOf(facts(bare, { slipwayState: '{"id": ' }))).toBeUndefined();
-  expect(ownerOf(facts(bare))).toBeUndefined();
+  expect(ownerOf(factsWith(bareHost, { slipwayState: '{"id": "1", "name": "web"}' }))).toEqual({
+    id: '1',
+    name: 'web',
+  });
+  expect(ownerOf(factsWith(bareHost, { slipwayState: '{"id": ' }))).toBeUndefined();
+  expect(ownerOf(factsWith(bareHost))).toBeUndefined();
 });
 
 describe('a machine that got its configuration before its first start', () => {
   /** What `facts.sh` would say of it once it runs. */
   const started = (more: Partial<EngineSpec>): Facts => {
-    const laid = filesForFirstStart({ ...input(bare, more), engine: engine(more) });
+    const laid = firstBootFilesFor({ ...planInput(bareHost, more), engine: engineSpec(more) });
     const step = { id: 'first-start', title: '', template: '', variables: {}, files: laid };
-    return after(withEngine, [step]);
+    return factsAfter(hostWithEngine, [step]);
   };
 
   test.each<[string, Partial<EngineSpec>]>([
@@ -456,17 +476,17 @@ describe('a machine that got its configuration before its first start', () => {
     ],
     ['another port', { port: 12_376 }],
   ])('has nothing left to do, with %s', (_what, more) => {
-    expect(plan(started(more), more)).toEqual([]);
+    expect(planFor(started(more), more)).toEqual([]);
   });
 
   test('gets what was asked for since, and no more', () => {
-    expect(gist(started({}), { label: ['a=b'] })).toEqual([
+    expect(summaryOf(started({}), { label: ['a=b'] })).toEqual([
       'configure-engine: Configure the engine and restart it (2 files)',
     ]);
   });
 
   test('has its own name in it, and secrets for root alone', () => {
-    const laid = filesForFirstStart(input(bare, { env: ['HTTP_PROXY=http://me:pass@proxy:3128'] }));
+    const laid = firstBootFilesFor(planInput(bareHost, { env: ['HTTP_PROXY=http://me:pass@proxy:3128'] }));
     expect(laid.map(({ mode, path }) => `${mode} ${path}`)).toEqual([
       '644 /etc/docker/slipway/ca.pem',
       '644 /etc/docker/slipway/server-cert.pem',

@@ -1,30 +1,30 @@
 import { readFileSync } from 'node:fs';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { describe, expect, test } from 'vitest';
-import type { Event } from '../../src/terminal/events.ts';
+import type { CliEvent } from '../../src/terminal/event-schema.ts';
 import {
   hasUnicode,
-  jsonView,
-  type Lines,
-  liveView,
-  plainView,
-  progressIn,
-  quietView,
-  type View,
-} from '../../src/terminal/progress.ts';
+  createJsonView,
+  type WriteLine,
+  createLiveView,
+  createPlainView,
+  createProgress,
+  createQuietView,
+  type ProgressView,
+} from '../../src/terminal/progress-views.ts';
 import { SlipwayError } from '../../src/errors.ts';
-import { meter } from '../../src/images/meter.ts';
-import { callOf } from '../../src/operations/world.ts';
+import { createByteMeter } from '../../src/images/byte-meter.ts';
+import { driverCallFor } from '../../src/operations/world.ts';
 import type { Progress } from '../../src/progress.ts';
-import { worldIn } from '../fakes/world.ts';
+import { worldIn } from '../fakes/test-world.ts';
 
-const schema = JSON.parse(readFileSync(new URL('../../events.schema.json', import.meta.url), 'utf8')) as object;
-const isEvent = new Ajv2020().compile(schema);
+const eventsSchema = JSON.parse(readFileSync(new URL('../../events.schema.json', import.meta.url), 'utf8')) as object;
+const isEvent = new Ajv2020().compile(eventsSchema);
 
 /** What a view shows of a run in which one step succeeds and the others fail; times are masked. */
-async function shown(open: (say: Lines) => View, machine?: string): Promise<string> {
+async function renderRun(open: (say: WriteLine) => ProgressView, machine?: string): Promise<string> {
   const lines: string[] = [];
-  const progress = progressIn(
+  const progress = createProgress(
     open((line) => lines.push(line)),
     machine,
   );
@@ -45,15 +45,15 @@ async function shown(open: (say: Lines) => View, machine?: string): Promise<stri
     throw new TypeError('x is not a function');
   });
   await expect(bug).rejects.toThrow(TypeError);
-  expect(progress.last()).toBe('profiles');
+  expect(progress.lastStepId()).toBe('profiles');
   return lines.join('\n').replaceAll(/(\bin |after |"elapsed":)\d+(\.\d+)?/g, '$1N');
 }
 
-const jsonLines = (say: Lines): View => jsonView((event) => say(JSON.stringify(event)));
+const jsonLinesView = (say: WriteLine): ProgressView => createJsonView((event) => say(JSON.stringify(event)));
 
 describe('a run', () => {
   test('is plain lines without a terminal, and a failure brings what the host said and the error does not', async () => {
-    expect(await shown(plainView)).toMatchInlineSnapshot(`
+    expect(await renderRun(createPlainView)).toMatchInlineSnapshot(`
       "Look at the host …
       Look closer …
       Look closer: done in N s
@@ -68,17 +68,17 @@ describe('a run', () => {
   });
 
   test('is plain lines that begin with the machine where there are several', async () => {
-    const text = await shown(plainView, 'web-1');
+    const text = await renderRun(createPlainView, 'web-1');
     expect(text.split('\n').filter((line) => !line.startsWith('web-1: '))).toEqual([]);
   });
 
   test('is nothing but notes with --quiet', async () => {
-    expect(await shown(quietView)).toBe('A note');
-    expect(await shown(quietView, 'web-1')).toBe('web-1: A note');
+    expect(await renderRun(createQuietView)).toBe('A note');
+    expect(await renderRun(createQuietView, 'web-1')).toBe('web-1: A note');
   });
 
   test('is one JSON event a line with --json, each as events.schema.json says', async () => {
-    const text = await shown(jsonLines);
+    const text = await renderRun(jsonLinesView);
     expect(text).toMatchInlineSnapshot(`
       "{"event":"step","id":"facts","title":"Look at the host","state":"started"}
       {"event":"output","id":"facts","line":"one line"}
@@ -93,7 +93,7 @@ describe('a run', () => {
       {"event":"step","id":"profiles","title":"Write","state":"started"}
       {"event":"step","id":"profiles","title":"Write","state":"failed","elapsed":N,"error":"BUG"}"
     `);
-    for (const run of [text, await shown(jsonLines, 'web-1')])
+    for (const run of [text, await renderRun(jsonLinesView, 'web-1')])
       for (const line of run.replaceAll('"elapsed":N', '"elapsed":0').split('\n')) {
         expect(isEvent(JSON.parse(line)), line).toBe(true);
       }
@@ -103,11 +103,11 @@ describe('a run', () => {
 });
 
 test('what a driver names is a part of the step that it is called in', async () => {
-  const events: Event[] = [];
-  const progress = progressIn(jsonView((event) => events.push(event)));
+  const events: CliEvent[] = [];
+  const progress = createProgress(createJsonView((event) => events.push(event)));
   const world = worldIn('/nowhere', { progress, connect: () => Promise.reject(new Error('nobody connects')) });
   await progress.step('prepare', 'Prepare the image', async (log) =>
-    callOf(world, log).step?.('image-download', 'Get it', async () => {}),
+    driverCallFor(world, log).step?.('image-download', 'Get it', async () => {}),
   );
   const parts = events.filter((event) => event.event === 'step' && event.parent === 'prepare');
   expect(parts.map((event) => 'state' in event && [event.id, event.state])).toEqual([
@@ -118,14 +118,14 @@ test('what a driver names is a part of the step that it is called in', async () 
 
 describe('the bytes of a download', () => {
   test('are events with numbers, four in any second at most, and the last is always told', async () => {
-    const events: { readonly at: number; readonly event: Event }[] = [];
+    const events: { readonly at: number; readonly event: CliEvent }[] = [];
     let at = 0;
-    const view = jsonView(
+    const view = createJsonView(
       (event) => events.push({ at, event }),
       () => at,
     );
-    await progressIn(view).step('image-download', 'Get it', async (log) => {
-      const say = meter(log, '', () => at);
+    await createProgress(view).step('image-download', 'Get it', async (log) => {
+      const say = createByteMeter(log, '', () => at);
       for (; at <= 10_000; at += 10) say(at * 1000, 10_000_000);
       log('and a line');
     });
@@ -149,7 +149,7 @@ test('symbols are ASCII where a console has no others', () => {
 });
 
 /** A terminal that keeps what is written to it. */
-function terminal(): { readonly stream: NodeJS.WriteStream; readonly written: () => string } {
+function fakeTerminal(): { readonly stream: NodeJS.WriteStream; readonly written: () => string } {
   const texts: string[] = [];
   const stream = {
     isTTY: true,
@@ -163,15 +163,15 @@ function terminal(): { readonly stream: NodeJS.WriteStream; readonly written: ()
 }
 
 // oxlint-disable-next-line no-control-regex -- that is what is looked for
-const SEQUENCE = /\u001b\[[0-9;?]*[A-Za-z]/g;
+const ESCAPE_SEQUENCE = /\u001b\[[0-9;?]*[A-Za-z]/g;
 // oxlint-disable-next-line no-control-regex -- the same
-const CURSOR = /\u001b\[\?25[hl]/g;
+const CURSOR_VISIBILITY = /\u001b\[\?25[hl]/g;
 
 describe('a live list', () => {
-  const open = (): { readonly view: View; readonly progress: Progress; readonly written: () => string } => {
-    const { stream, written } = terminal();
-    const view = liveView({ stream, others: [], color: false, unicode: true });
-    return { view, progress: progressIn(view), written };
+  const open = (): { readonly view: ProgressView; readonly progress: Progress; readonly written: () => string } => {
+    const { stream, written } = fakeTerminal();
+    const view = createLiveView({ stream, others: [], color: false, unicode: true });
+    return { view, progress: createProgress(view), written };
   };
 
   test('shows a note at once, while the step goes on', async () => {
@@ -179,17 +179,17 @@ describe('a live list', () => {
     const result = await progress.step('facts', 'Look at the host', async (log) => {
       log('one line');
       progress.note('The note');
-      expect(written().replaceAll(SEQUENCE, '')).toMatch(/• The note\n\S Look at the host {2}0 s\n {4}one line/);
+      expect(written().replaceAll(ESCAPE_SEQUENCE, '')).toMatch(/• The note\n\S Look at the host {2}0 s\n {4}one line/);
       return 'done';
     });
     view.close();
-    expect([result, progress.last()]).toEqual(['done', 'facts']);
+    expect([result, progress.lastStepId()]).toEqual(['done', 'facts']);
     expect(written()).toMatch(/✔ Look at the host {2}\d\.\d s/);
   });
 
   test('hides the cursor while it is drawn, and shows it again when it is not, also after a close in the middle', async () => {
     const { view, progress, written } = open();
-    const cursor = (): string | undefined => written().match(CURSOR)?.at(-1);
+    const cursor = (): string | undefined => written().match(CURSOR_VISIBILITY)?.at(-1);
     let end = (): void => {};
     const step = progress.step('facts', 'Look at the host', async () => {
       progress.note('drawn');
@@ -228,9 +228,9 @@ describe('a live list', () => {
   });
 
   test('lets others write above it, whole', async () => {
-    const { stream, written } = terminal();
-    const view = liveView({ stream, others: [], color: false, unicode: true });
-    const progress = progressIn(view);
+    const { stream, written } = fakeTerminal();
+    const view = createLiveView({ stream, others: [], color: false, unicode: true });
+    const progress = createProgress(view);
     await progress.step('facts', 'Look', async () => {
       progress.note('drawn');
       stream.write('a warning');
@@ -244,7 +244,7 @@ describe('a live list', () => {
 
   test('tells each machine once when all of them are done, and says which were not begun when they are not', async () => {
     const { view, written } = open();
-    const [first, second] = ['web-1', 'web-2', 'web-3'].map((name) => progressIn(view, name));
+    const [first, second] = ['web-1', 'web-2', 'web-3'].map((name) => createProgress(view, name));
     await first?.step('facts', 'Look', async () => {});
     first?.end();
     const why = new SlipwayError('REMOTE_COMMAND', 'It failed', { detail: ['said already'] });
@@ -255,7 +255,7 @@ describe('a live list', () => {
     await expect(failed).rejects.toBe(why);
     second?.end(why);
     view.close();
-    const end = written().replaceAll(SEQUENCE, '').split('\r').at(-2);
+    const end = written().replaceAll(ESCAPE_SEQUENCE, '').split('\r').at(-2);
     expect(end?.replaceAll(/\d\.\d s/g, 'N s')).toBe(
       [
         '✔ web-1  N s',

@@ -2,21 +2,21 @@
 import { describe, expect, test } from 'vitest';
 import {
   bakeArguments,
-  FILES,
+  VM_FILES,
   finishArguments,
   probeArguments,
-  systemProgram,
+  qemuSystemCommand,
   vmArguments,
   type Accelerator,
-  type Shape,
+  type QemuConfig,
 } from '../../src/drivers/qemu/command-line.ts';
-import { hardware } from '../../src/drivers/qemu/accelerator.ts';
+import { hardwareAccelerator } from '../../src/drivers/qemu/accelerator.ts';
 import { isMachineName } from '../../src/machine/model.ts';
 
 const ID = '0b6f0d2c-1f3a-4e0e-9d53-6d3f6b1f2a77';
-const MONITOR = 'unix:monitor.sock,server=on,wait=off';
+const MONITOR_ARGUMENT = 'unix:monitor.sock,server=on,wait=off';
 
-const shape = (more: Partial<Shape> = {}): Shape => ({
+const shapeWith = (more: Partial<QemuConfig> = {}): QemuConfig => ({
   id: ID,
   name: 'web',
   arch: 'amd64',
@@ -24,26 +24,26 @@ const shape = (more: Partial<Shape> = {}): Shape => ({
   cpus: 2,
   memory: 2048,
   forwards: [
-    { from: 20022, to: 22 },
-    { from: 22376, to: 2376 },
+    { hostPort: 20022, guestPort: 22 },
+    { hostPort: 22376, guestPort: 2376 },
   ],
   kernel: '/images/vmlinuz',
   initrd: '/images/initrd',
   root: '/dev/vda',
-  seed: 'abcdef0123456789',
-  port: false,
-  seedDisk: more.seed !== undefined || !('seed' in more),
+  seedId: 'abcdef0123456789',
+  hasGuestChannel: false,
+  hasSeedDisk: more.seedId !== undefined || !('seedId' in more),
   ...more,
 });
 
 /** What stands behind this argument, each time it is there. */
-const after = (argv: readonly string[], flag: string): readonly string[] =>
+const valuesOfFlag = (argv: readonly string[], flag: string): readonly string[] =>
   argv.flatMap((word, index) => (argv[index - 1] === flag ? [word] : []));
-const one = (argv: readonly string[], flag: string): string => after(argv, flag).join(' AND ');
+const valueOfFlag = (argv: readonly string[], flag: string): string => valuesOfFlag(argv, flag).join(' AND ');
 
 describe('the arguments of a VM', () => {
   test('are these on Linux with KVM', () => {
-    expect(vmArguments(shape(), MONITOR)).toEqual([
+    expect(vmArguments(shapeWith(), MONITOR_ARGUMENT)).toEqual([
       ...['-name', 'slipway-web', '-uuid', ID],
       ...['-machine', 'q35,usb=off,vmport=off', '-accel', 'kvm', '-cpu', 'host'],
       ...['-smp', '2', '-m', '2048M'],
@@ -59,13 +59,13 @@ describe('the arguments of a VM', () => {
       'user,id=net,hostfwd=tcp:127.0.0.1:20022-:22,hostfwd=tcp:127.0.0.1:22376-:2376',
       ...['-device', 'virtio-net-pci,netdev=net', '-device', 'virtio-rng-pci'],
       ...['-chardev', 'file,id=console,path=console.log', '-serial', 'chardev:console'],
-      ...['-qmp', MONITOR, '-pidfile', 'qemu.pid'],
+      ...['-qmp', MONITOR_ARGUMENT, '-pidfile', 'qemu.pid'],
     ]);
   });
 
   const CASES: readonly {
     readonly on: NodeJS.Platform;
-    readonly arch: Shape['arch'];
+    readonly arch: QemuConfig['arch'];
     readonly accelerator: Accelerator;
     readonly machine: string;
     readonly accel: string;
@@ -139,45 +139,49 @@ describe('the arguments of a VM', () => {
     const { on, arch, accelerator, machine, accel, cpu } = wanted;
     const guest = { arch, accelerator, kernel: '/k', initrd: '/i' };
     for (const argv of [
-      vmArguments(shape({ arch, accelerator }), MONITOR),
+      vmArguments(shapeWith({ arch, accelerator }), MONITOR_ARGUMENT),
       probeArguments(guest),
       bakeArguments({ arch, accelerator, firmware: undefined }),
     ])
-      expect([one(argv, '-machine'), one(argv, '-accel'), one(argv, '-cpu')]).toEqual([machine, accel, cpu]);
-    for (const argv of [vmArguments(shape({ arch, accelerator }), MONITOR), probeArguments(guest)])
-      expect(one(argv, '-append')).toContain(` console=${wanted.console} `);
-    expect(systemProgram(arch)).toBe(wanted.program);
-    if (accelerator !== 'tcg') expect(hardware(on)).toBe(accelerator);
+      expect([valueOfFlag(argv, '-machine'), valueOfFlag(argv, '-accel'), valueOfFlag(argv, '-cpu')]).toEqual([
+        machine,
+        accel,
+        cpu,
+      ]);
+    for (const argv of [vmArguments(shapeWith({ arch, accelerator }), MONITOR_ARGUMENT), probeArguments(guest)])
+      expect(valueOfFlag(argv, '-append')).toContain(` console=${wanted.console} `);
+    expect(qemuSystemCommand(arch)).toBe(wanted.program);
+    if (accelerator !== 'tcg') expect(hardwareAccelerator(on)).toBe(accelerator);
   });
 
   test('differ in nothing else', () => {
-    const rest = ({ arch, accelerator }: Pick<Shape, 'arch' | 'accelerator'>): readonly string[] =>
-      vmArguments(shape({ arch, accelerator }), MONITOR)
+    const rest = ({ arch, accelerator }: Pick<QemuConfig, 'arch' | 'accelerator'>): readonly string[] =>
+      vmArguments(shapeWith({ arch, accelerator }), MONITOR_ARGUMENT)
         .filter((_word, index, argv) => !['-machine', '-accel', '-cpu'].includes(argv[index - 1] ?? ''))
         .map((word) => word.replace(/console=tty\w+/, 'console=TTY'));
     for (const other of CASES) expect(rest(other)).toEqual(rest({ arch: 'amd64', accelerator: 'kvm' }));
   });
 
   test('forward ports of 127.0.0.1, and nothing of other interfaces', () => {
-    const argv = vmArguments(shape({ forwards: [{ from: 1, to: 2 }] }), MONITOR);
-    expect(one(argv, '-netdev')).toBe('user,id=net,hostfwd=tcp:127.0.0.1:1-:2');
-    const all = vmArguments(shape(), MONITOR).join(' ');
+    const argv = vmArguments(shapeWith({ forwards: [{ hostPort: 1, guestPort: 2 }] }), MONITOR_ARGUMENT);
+    expect(valueOfFlag(argv, '-netdev')).toBe('user,id=net,hostfwd=tcp:127.0.0.1:1-:2');
+    const all = vmArguments(shapeWith(), MONITOR_ARGUMENT).join(' ');
     expect([...all.matchAll(/hostfwd=\w+:([^:]*):/g)].map(([, address]) => address)).toEqual([
       '127.0.0.1',
       '127.0.0.1',
     ]);
-    expect(one(vmArguments(shape({ forwards: [] }), MONITOR), '-netdev')).toBe('user,id=net');
+    expect(valueOfFlag(vmArguments(shapeWith({ forwards: [] }), MONITOR_ARGUMENT), '-netdev')).toBe('user,id=net');
   });
 
   test('have no seed and no word of one once the guest has taken it', () => {
-    const argv = vmArguments(shape({ seed: undefined }), MONITOR);
+    const argv = vmArguments(shapeWith({ seedId: undefined }), MONITOR_ARGUMENT);
     expect(argv.join(' ')).not.toMatch(/seed/);
-    expect(after(argv, '-drive')).toHaveLength(1);
+    expect(valuesOfFlag(argv, '-drive')).toHaveLength(1);
   });
 
   test('name files of the VM’s folder by their bare names, which QEMU’s syntax can’t mistake', () => {
-    for (const file of Object.values(FILES)) expect(file).toMatch(/^[a-z.]+[0-9]?$/);
-    const argv = vmArguments(shape(), MONITOR);
+    for (const file of Object.values(VM_FILES)) expect(file).toMatch(/^[a-z.]+[0-9]?$/);
+    const argv = vmArguments(shapeWith(), MONITOR_ARGUMENT);
     const paths = argv.filter((_word, index) => !['-kernel', '-initrd', '-append'].includes(argv[index - 1] ?? ''));
     expect(paths.filter((word) => word.includes('/'))).toEqual([]);
   });
@@ -185,10 +189,10 @@ describe('the arguments of a VM', () => {
   test('pass kernel and initial RAM disk whole, whatever is in their paths', () => {
     const odd = { kernel: '/home/a, b=c;$d/vmlinuz', initrd: String.raw`C:\Users\Zoë, x\initrd` };
     for (const argv of [
-      vmArguments(shape(odd), MONITOR),
+      vmArguments(shapeWith(odd), MONITOR_ARGUMENT),
       probeArguments({ arch: 'amd64', accelerator: 'tcg', ...odd }),
     ]) {
-      expect([one(argv, '-kernel'), one(argv, '-initrd')]).toEqual([odd.kernel, odd.initrd]);
+      expect([valueOfFlag(argv, '-kernel'), valueOfFlag(argv, '-initrd')]).toEqual([odd.kernel, odd.initrd]);
       // A list that an option parses by its commas holds none of the user's.
       expect(argv.filter((word) => word.includes('a, b') || word.includes('Zoë'))).toHaveLength(2);
     }
@@ -198,7 +202,7 @@ describe('the arguments of a VM', () => {
     'carry the name %s as one word without a comma',
     (name) => {
       expect(isMachineName(name)).toBe(true);
-      expect(one(vmArguments(shape({ name }), MONITOR), '-name')).toBe(`slipway-${name}`);
+      expect(valueOfFlag(vmArguments(shapeWith({ name }), MONITOR_ARGUMENT), '-name')).toBe(`slipway-${name}`);
     },
   );
 
@@ -209,7 +213,7 @@ describe('the arguments of a VM', () => {
 
   test('put the monitor where it is told to be', () => {
     const tcp = 'tcp:127.0.0.1:25001,server=on,wait=off';
-    expect(one(vmArguments(shape(), tcp), '-qmp')).toBe(tcp);
+    expect(valueOfFlag(vmArguments(shapeWith(), tcp), '-qmp')).toBe(tcp);
   });
 });
 
@@ -261,6 +265,6 @@ describe('the arguments of a bake', () => {
 
   test('name a firmware where the architecture has none of its own', () => {
     const firmware = '/usr/share/a, b/QEMU_EFI.fd';
-    expect(one(bakeArguments({ arch: 'arm64', accelerator: 'hvf', firmware }), '-bios')).toBe(firmware);
+    expect(valueOfFlag(bakeArguments({ arch: 'arm64', accelerator: 'hvf', firmware }), '-bios')).toBe(firmware);
   });
 });

@@ -2,23 +2,29 @@ import { appendFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { endOfConsole, plainConsole, waitForWord, wordOn, type Word } from '../../src/drivers/qemu/console.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
+import {
+  readConsoleTail,
+  stripTerminalSequences,
+  waitForBootResult,
+  parseBootResult,
+  type BootResult,
+} from '../../src/drivers/qemu/console.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
-const READY: Word = { ready: true };
+const READY_RESULT: BootResult = { ready: true };
 
 describe('a word on a console', () => {
-  test.each<[string, string, Word | undefined]>([
-    ['ready', 'slipway: ready\n', READY],
-    ['ready, with the line ends of a serial line', 'a\r\nslipway: ready\r\nb\r\n', READY],
+  test.each<[string, string, BootResult | undefined]>([
+    ['ready', 'slipway: ready\n', READY_RESULT],
+    ['ready, with the line ends of a serial line', 'a\r\nslipway: ready\r\nb\r\n', READY_RESULT],
     [
       'ready among the kernel’s lines',
       '[    1.2] vda: vda1\nslipway: ready\n[    1.3] random: crng init done\n',
-      READY,
+      READY_RESULT,
     ],
-    ['ready, in colour', '\u001B[0;32mslipway: ready\u001B[0m\n', READY],
-    ['ready behind what a firmware draws', '\u001Bc\u001B[?7l\u001B[2J\u001B[0m\nslipway: ready\n', READY],
-    ['ready behind a title and a character set', '\u001B]0;web\u0007\u001B(Bslipway: ready\n', READY],
+    ['ready, in colour', '\u001B[0;32mslipway: ready\u001B[0m\n', READY_RESULT],
+    ['ready behind what a firmware draws', '\u001Bc\u001B[?7l\u001B[2J\u001B[0m\nslipway: ready\n', READY_RESULT],
+    ['ready behind a title and a character set', '\u001B]0;web\u0007\u001B(Bslipway: ready\n', READY_RESULT],
     [
       'a failure with its reason',
       'slipway: failed: docker.service did not start\r\n',
@@ -32,31 +38,33 @@ describe('a word on a console', () => {
     ['none in a failure without a reason', 'slipway: failed: \n', undefined],
     ['none in nothing', '', undefined],
   ])('is %s', (_what, console, word) => {
-    expect(wordOn(console)).toEqual(word);
+    expect(parseBootResult(console)).toEqual(word);
   });
 
   test('stands in a line without the movements of whoever wrote it', () => {
-    expect(plainConsole('\u001B[1;31m[FAILED]\u001B[0m Zoë\u0000\r\n\u001B]2;x\u001B\\ok')).toBe('[FAILED] Zoë\nok');
+    expect(stripTerminalSequences('\u001B[1;31m[FAILED]\u001B[0m Zoë\u0000\r\n\u001B]2;x\u001B\\ok')).toBe(
+      '[FAILED] Zoë\nok',
+    );
   });
 });
 
 describe('the end of a console', () => {
   test('is its last lines that say something', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     const file = join(folder.path, 'console.log');
-    expect(await endOfConsole(file)).toEqual([]);
+    expect(await readConsoleTail(file)).toEqual([]);
     await writeFile(file, 'one\r\n\r\ntwo  \r\n\u001B[0m\r\nZoë\r\nhalf');
-    expect(await endOfConsole(file)).toEqual(['one', 'two', 'Zoë', 'half']);
-    expect(await endOfConsole(file, 2)).toEqual(['Zoë', 'half']);
+    expect(await readConsoleTail(file)).toEqual(['one', 'two', 'Zoë', 'half']);
+    expect(await readConsoleTail(file, 2)).toEqual(['Zoë', 'half']);
   });
 });
 
 /** Waits on a console of the test's own. */
-function waiting(file: string, alive: () => Promise<void> = async () => {}) {
+function startWait(file: string, alive: () => Promise<void> = async () => {}) {
   const lines: string[] = [];
   const stop = new AbortController();
   let asked = 0;
-  const word = waitForWord(file, {
+  const word = waitForBootResult(file, {
     log: (line) => lines.push(line),
     signal: stop.signal,
     alive: async () => {
@@ -74,35 +82,35 @@ function waiting(file: string, alive: () => Promise<void> = async () => {}) {
 
 describe('waiting for a word', () => {
   test('ends when it comes, and hands each line on once', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     const file = join(folder.path, 'console.log');
     await writeFile(file, '\u001B[0mLinux\r\n');
-    const wait = waiting(file);
+    const wait = startWait(file);
     await wait.logged('Linux');
     await appendFile(file, '[  OK  ] Started \u001B[0;1;39mssh\u001B[0m.\r\n\r\nhal');
     await wait.logged('[  OK  ] Started ssh.');
     await appendFile(file, 'f a line\r\nslipway: rea');
     await wait.logged('half a line');
     await appendFile(file, 'dy\r\nmore');
-    expect(await wait.word).toEqual(READY);
+    expect(await wait.word).toEqual(READY_RESULT);
     expect(wait.lines).toEqual(['Linux', '[  OK  ] Started ssh.', 'half a line', 'slipway: ready']);
   });
 
   test('finds one that was said before', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     const file = join(folder.path, 'console.log');
     await writeFile(file, 'a\nslipway: ready\nb\n');
-    const wait = waiting(file);
-    expect(await wait.word).toEqual(READY);
+    const wait = startWait(file);
+    expect(await wait.word).toEqual(READY_RESULT);
     expect(wait.asked()).toBe(0);
   });
 
   test('keeps letters whole whose bytes come apart, in lines and in the reason', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     const file = join(folder.path, 'console.log');
     const bytes = Buffer.from('grüße 機\nslipway: failed: „Größe“ is 機\n');
     await writeFile(file, '');
-    const wait = waiting(file);
+    const wait = startWait(file);
     for (const byte of bytes) {
       await appendFile(file, Buffer.of(byte));
       // Time to look between two bytes.
@@ -113,52 +121,52 @@ describe('waiting for a word', () => {
   });
 
   test('takes no half line for a word', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     const file = join(folder.path, 'console.log');
     await writeFile(file, 'x\nslipway: failed: the root disk');
-    const wait = waiting(file);
+    const wait = startWait(file);
     await wait.logged('x');
     await appendFile(file, ' is missing\n');
     expect(await wait.word).toEqual({ ready: false, reason: 'the root disk is missing' });
   });
 
   test('waits for a file that appears late', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     const file = join(folder.path, 'console.log');
-    const wait = waiting(file);
+    const wait = startWait(file);
     while (wait.asked() === 0) await sleep(5);
     await writeFile(file, 'slipway: ready\n');
-    expect(await wait.word).toEqual(READY);
+    expect(await wait.word).toEqual(READY_RESULT);
   });
 
   test('follows a console that begins anew', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     const file = join(folder.path, 'console.log');
     await writeFile(file, `${'the start before\n'.repeat(20)}last\n`);
-    const wait = waiting(file);
+    const wait = startWait(file);
     await wait.logged('last');
     await truncate(file);
     await appendFile(file, 'slipway: ready\n');
-    expect(await wait.word).toEqual(READY);
+    expect(await wait.word).toEqual(READY_RESULT);
     expect(wait.lines.slice(-2)).toEqual(['last', 'slipway: ready']);
   });
 
   test('ends with what shows that the guest is gone', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     const gone = new Error('it ended');
-    const { word } = waiting(join(folder.path, 'console.log'), async () => {
+    const { word } = startWait(join(folder.path, 'console.log'), async () => {
       throw gone;
     });
     await expect(word).rejects.toBe(gone);
   });
 
   test('asks again whether the guest is there although nothing is written', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     const file = join(folder.path, 'console.log');
     await writeFile(file, '');
     const gone = new Error('it ended');
     let asked = 0;
-    const { word } = waiting(file, async () => {
+    const { word } = startWait(file, async () => {
       asked += 1;
       if (asked === 3) throw gone;
     });
@@ -166,17 +174,17 @@ describe('waiting for a word', () => {
   });
 
   test('ends on an abort: while it waits, while it asks, and before it began', async () => {
-    await using folder = await temporaryFolder();
+    await using folder = await createTemporaryFolder();
     const file = join(folder.path, 'console.log');
     await writeFile(file, '');
     const why = new Error('Ctrl-C');
-    const idle = waiting(file);
+    const idle = startWait(file);
     while (idle.asked() === 0) await sleep(5);
     idle.stop(why);
     await expect(idle.word).rejects.toBe(why);
 
     let release = (): void => {};
-    const busy = waiting(
+    const busy = startWait(
       file,
       () =>
         new Promise((resolve) => {
@@ -192,6 +200,6 @@ describe('waiting for a word', () => {
 
     const signal = AbortSignal.abort(why);
     const alive = async (): Promise<void> => {};
-    await expect(waitForWord(file, { log: () => {}, signal, alive })).rejects.toBe(why);
+    await expect(waitForBootResult(file, { log: () => {}, signal, alive })).rejects.toBe(why);
   });
 });

@@ -5,14 +5,14 @@ import { rebootHost } from '../../src/operations/reboot.ts';
 import { restartMachine } from '../../src/operations/power.ts';
 import type { World } from '../../src/operations/world.ts';
 import type { SshTarget } from '../../src/machine/model.ts';
-import { rejected } from '../fakes/caught.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { startFakeHost } from '../fakes/host.ts';
-import { readyMachine, specNamed } from '../fakes/machine.ts';
-import { recordingProgress, worldIn } from '../fakes/world.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { startFakeHost } from '../fakes/fake-host.ts';
+import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
+import { recordingProgress, worldIn } from '../fakes/test-world.ts';
 
-async function onHost() {
-  const home = await temporaryFolder();
+async function createMachineOnHost() {
+  const home = await createTemporaryFolder();
   const host = await startFakeHost({ engine: true });
   const world = (more: Partial<World> = {}): World => worldIn(home.path, { connect: host.connect, ...more });
   const spec = specNamed('web', { options: { ipAddress: host.address, sshUser: 'root', sshPort: 22 } });
@@ -32,16 +32,16 @@ async function onHost() {
 
 describe('restart of a host that its driver can’t start', () => {
   test('boots it over SSH, and ends when the engine of another boot answers', async () => {
-    await using all = await onHost();
+    await using all = await createMachineOnHost();
     const progress = recordingProgress();
     expect(await restartMachine('web', 1, all.world({ progress }))).toEqual(all.ready);
-    expect(all.host.boots).toBe(2);
+    expect(all.host.bootCount).toBe(2);
     expect(all.host.executions).toEqual(['facts.sh', 'reboot.sh', 'facts.sh']);
     expect(progress.ids).toEqual(['connect', 'facts', 'reboot', 'boot', 'verify', 'profiles']);
   });
 
   test('waits for whatever a host says on its way down and up', async () => {
-    await using all = await onHost();
+    await using all = await createMachineOnHost();
     const says = [
       new SlipwayError('SSH_UNREACHABLE', 'no'),
       new SlipwayError('SSH_REFUSED', 'going down'),
@@ -59,9 +59,9 @@ describe('restart of a host that its driver can’t start', () => {
   });
 
   test('of one that goes on as it was says so with what to type next', async () => {
-    await using all = await onHost();
-    all.host.obeys = false;
-    const error = await rejected(rebootHost(all.ready, all.ssh, all.world(), 0));
+    await using all = await createMachineOnHost();
+    all.host.obeysReboot = false;
+    const error = await catchRejection(rebootHost(all.ready, all.ssh, all.world(), 0));
     expect(error).toMatchObject({
       code: 'BOOT_FAILED',
       message: '"web" did not come back within 0 minutes of its reboot: 127.0.0.1 has not gone down yet',
@@ -70,15 +70,15 @@ describe('restart of a host that its driver can’t start', () => {
   });
 
   test('that is stopped by Ctrl-C says that the host boots all the same', async () => {
-    await using all = await onHost();
-    all.host.obeys = false;
+    await using all = await createMachineOnHost();
+    all.host.obeysReboot = false;
     const stop = new AbortController();
     const connect: World['connect'] = async (...call) => {
       if (all.host.executions.includes('reboot.sh')) stop.abort();
       return await all.host.connect(...call);
     };
     const world = all.world({ connect, signal: stop.signal });
-    expect(await rejected(restartMachine('web', 1, world))).toMatchObject({
+    expect(await catchRejection(restartMachine('web', 1, world))).toMatchObject({
       code: 'CANCELED',
       message: 'Stopped before the end, as you asked: "web" boots all the same',
       hint: 'See how it is: slipway status web',
@@ -86,26 +86,26 @@ describe('restart of a host that its driver can’t start', () => {
   });
 
   test('believes no other host in its place', async () => {
-    await using all = await onHost();
+    await using all = await createMachineOnHost();
     let visits = 0;
     const connect: World['connect'] = async (...call) => {
       visits += 1;
       if (visits > 1) throw new SlipwayError('HOST_KEY', 'another key');
       return await all.host.connect(...call);
     };
-    expect((await rejected(restartMachine('web', 1, all.world({ connect }))))?.code).toBe('HOST_KEY');
+    expect((await catchRejection(restartMachine('web', 1, all.world({ connect }))))?.code).toBe('HOST_KEY');
   });
 
   test('boots nobody else’s: what is another machine by now is left alone', async () => {
-    await using all = await onHost();
+    await using all = await createMachineOnHost();
     const other = { ...all.ready, spec: { ...all.ready.spec, id: 'another' } };
-    const error = await rejected(rebootHost(other, all.ssh, all.world()));
-    expect([error?.code, all.host.boots]).toEqual(['MACHINE_NOT_READY', 1]);
+    const error = await catchRejection(rebootHost(other, all.ssh, all.world()));
+    expect([error?.code, all.host.bootCount]).toEqual(['MACHINE_NOT_READY', 1]);
   });
 });
 
 test('restart of an engine that somebody else runs is one sentence', async () => {
-  await using home = await temporaryFolder();
+  await using home = await createTemporaryFolder();
   const world = worldIn(home.path, {
     connect: async () => {
       throw new Error('nothing here may connect');
@@ -114,7 +114,7 @@ test('restart of an engine that somebody else runs is one sentence', async () =>
   const url = 'tcp://192.0.2.1:2376';
   const spec = specNamed('old', { driver: 'none', options: { url } });
   await world.store.write(readyMachine('old', { spec, host: { address: '192.0.2.1', engine: { url } } }));
-  expect(await rejected(restartMachine('old', 1, world))).toMatchObject({
+  expect(await catchRejection(restartMachine('old', 1, world))).toMatchObject({
     code: 'DRIVER_UNSUPPORTED',
     message: 'Slipway can\'t restart "old": its driver is none',
   });

@@ -1,35 +1,35 @@
 import { beforeEach, expect, test, vi } from 'vitest';
-import type { Cli, Result } from '../../src/cli/command.ts';
+import type { Cli, CommandResult } from '../../src/cli/command.ts';
 import { regenerateCerts } from '../../src/cli/commands/regenerate-certs.ts';
 import { SlipwayError } from '../../src/errors.ts';
-import { openImages } from '../../src/images/store.ts';
-import { rejected } from '../fakes/caught.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { readyMachine } from '../fakes/machine.ts';
-import { worldIn } from '../fakes/world.ts';
+import { openImageStore } from '../../src/images/image-store.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { readyMachine } from '../fakes/sample-machine.ts';
+import { worldIn } from '../fakes/test-world.ts';
 
-type Asked = { readonly message: string; readonly default: boolean };
-const asked = vi.hoisted(() => [] as Asked[]);
+type Question = { readonly message: string; readonly default: boolean };
+const questions = vi.hoisted(() => [] as Question[]);
 
 /** A person who answers each question with Enter alone. */
 vi.mock('inquirer', () => ({
   default: {
     createPromptModule:
       () =>
-      async ([question]: readonly Asked[]): Promise<{ readonly yes: boolean }> => {
+      async ([question]: readonly Question[]): Promise<{ readonly yes: boolean }> => {
         if (!question) throw new Error('there is nothing to answer');
-        asked.push(question);
+        questions.push(question);
         return { yes: question.default };
       },
   },
 }));
 
 beforeEach(() => {
-  asked.length = 0;
+  questions.length = 0;
 });
 
-async function call(given: object, interactive = true): Promise<Result> {
-  await using folder = await temporaryFolder();
+async function runRegenerateCerts(given: object, interactive = true): Promise<CommandResult> {
+  await using folder = await createTemporaryFolder();
   const connect = async (): Promise<never> => {
     throw new SlipwayError('SSH_UNREACHABLE', 'nobody is there');
   };
@@ -37,27 +37,27 @@ async function call(given: object, interactive = true): Promise<Result> {
   await world.store.write(readyMachine('web'));
   const cli: Cli = {
     world,
-    images: openImages(folder.path),
+    images: openImageStore(folder.path),
     makeImage: async () => Promise.reject(new Error('no image is made here')),
-    imageUsers: async () => [],
+    listImageUsers: async () => [],
     env: {},
     nodeVersion: '',
     packageFile: '',
     interactive,
     width: 80,
     color: false,
-    screen: { write: () => {}, taken: async () => {}, size: () => undefined, json: false },
+    screen: { write: () => {}, waitUntilDrained: async () => {}, size: () => undefined, json: false },
     program: 'slipway',
     progressOf: () => ({ ...world.progress, end: () => {} }),
-    lend: () => {},
+    setEnvForRun: () => {},
     say: () => {},
   };
-  return await regenerateCerts.run({ words: ['web'], args: regenerateCerts.args.parse(given), flags: {} }, cli);
+  return await regenerateCerts.run({ positionals: ['web'], args: regenerateCerts.args.parse(given), flags: {} }, cli);
 }
 
 test('a new CA is asked for at a terminal, and Enter alone leaves the old one', async () => {
-  expect((await call({ all: true })).text).toBe('Nothing was done');
-  expect(asked).toMatchObject([{ message: expect.stringContaining('the certificates of web'), default: false }]);
+  expect((await runRegenerateCerts({ all: true })).text).toBe('Nothing was done');
+  expect(questions).toMatchObject([{ message: expect.stringContaining('the certificates of web'), default: false }]);
 });
 
 test.each([
@@ -65,6 +65,6 @@ test.each([
   ['it was answered beforehand', { all: true, yes: true }, true],
   ['nobody can be asked', { all: true }, false],
 ])('nothing is asked where %s', async (_why, given, interactive) => {
-  expect((await rejected(call(given, interactive)))?.code).toBe('SSH_UNREACHABLE');
-  expect(asked).toEqual([]);
+  expect((await catchRejection(runRegenerateCerts(given, interactive)))?.code).toBe('SSH_UNREACHABLE');
+  expect(questions).toEqual([]);
 });

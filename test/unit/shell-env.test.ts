@@ -1,17 +1,17 @@
 import { execFileSync } from 'node:child_process';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { shellEnv, shellFrom, shells, type Setting } from '../../src/profiles/shell-env.ts';
-import { word } from './nasty.ts';
+import { formatShellEnv, detectShellName, shells, type EnvSetting } from '../../src/profiles/shell-env.ts';
+import { anyWord } from './awkward-words.ts';
 
-const settings: readonly Setting[] = [
+const settings: readonly EnvSetting[] = [
   ['DOCKER_TLS_VERIFY', '1'],
   ['DOCKER_CERT_PATH', `/home/o'neill/a b/"$HOME"\\x!/’é`],
   ['DOCKER_CONTEXT', undefined],
 ];
 
 test('each shell gets its settings in its own grammar', () => {
-  const texts = shells.map((shell) => shellEnv(shell, settings, `slipway env web --shell ${shell}`));
+  const texts = shells.map((shell) => formatShellEnv(shell, settings, `slipway env web --shell ${shell}`));
   expect(texts.join('\n\n')).toMatchInlineSnapshot(`
     "export DOCKER_TLS_VERIFY='1'
     export DOCKER_CERT_PATH='/home/o'\\''neill/a b/"$HOME"\\x!/’é'
@@ -77,9 +77,9 @@ test('each shell gets its settings in its own grammar', () => {
 
 test('a POSIX shell takes up every value as it is, and unsets what is to be unset', () => {
   fc.assert(
-    fc.property(fc.array(word, { minLength: 1, maxLength: 60, size: 'max' }), (values) => {
-      const set = values.map((value, index): Setting => [`V${index}`, value]);
-      const text = shellEnv('sh', [...set, ['GONE', undefined]], 'slipway env web');
+    fc.property(fc.array(anyWord, { minLength: 1, maxLength: 60, size: 'max' }), (values) => {
+      const set = values.map((value, index): EnvSetting => [`V${index}`, value]);
+      const text = formatShellEnv('sh', [...set, ['GONE', undefined]], 'slipway env web');
       const names = values.map((_, index) => `"$V${index}"`).join(' ');
       const script = `eval "$TEXT"; printf '%s\\0' "\${GONE-unset}" ${names}`;
       const out = execFileSync('sh', ['-c', script], {
@@ -93,10 +93,10 @@ test('a POSIX shell takes up every value as it is, and unsets what is to be unse
 });
 
 test('the shell is told from $SHELL, or from what Windows sets', () => {
-  expect(shellFrom({ SHELL: '/usr/bin/zsh' }, 'linux')).toBe('zsh');
-  expect(shellFrom({ SHELL: String.raw`C:\Program Files\Git\bin\bash.exe` }, 'win32')).toBe('bash');
-  expect(shellFrom({ SHELL: '/usr/bin/ksh' }, 'linux')).toBe('sh');
-  expect(shellFrom({ PSModulePath: 'x' }, 'win32')).toBe('powershell');
-  expect(shellFrom({}, 'win32')).toBe('cmd');
-  expect(shellFrom({}, 'linux')).toBeUndefined();
+  expect(detectShellName({ SHELL: '/usr/bin/zsh' }, 'linux')).toBe('zsh');
+  expect(detectShellName({ SHELL: String.raw`C:\Program Files\Git\bin\bash.exe` }, 'win32')).toBe('bash');
+  expect(detectShellName({ SHELL: '/usr/bin/ksh' }, 'linux')).toBe('sh');
+  expect(detectShellName({ PSModulePath: 'x' }, 'win32')).toBe('powershell');
+  expect(detectShellName({}, 'win32')).toBe('cmd');
+  expect(detectShellName({}, 'linux')).toBeUndefined();
 });

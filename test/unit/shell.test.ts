@@ -1,11 +1,11 @@
 import { execFileSync } from 'node:child_process';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { assignments, quote, sh, type Shell } from '../../src/ssh/shell.ts';
-import { word, words } from './nasty.ts';
+import { formatAssignments, quote, sh, type Shell } from '../../src/ssh/shell.ts';
+import { anyWord, anyWords } from './awkward-words.ts';
 
 /** What a real shell makes of a script that prints NUL-ended words. */
-function printed(script: string): readonly string[] {
+function runScript(script: string): readonly string[] {
   return execFileSync('sh', ['-s'], { input: script, encoding: 'utf8' }).split('\0').slice(0, -1);
 }
 
@@ -27,8 +27,8 @@ describe('quote', () => {
 
   test('gives a real shell back every word as it was', () => {
     fc.assert(
-      fc.property(words, (all) => {
-        expect(printed(`printf '%s\\0' x ${all.map(quote).join(' ')}`).slice(1)).toEqual(all);
+      fc.property(anyWords, (all) => {
+        expect(runScript(`printf '%s\\0' x ${all.map(quote).join(' ')}`).slice(1)).toEqual(all);
       }),
       { numRuns: 20 },
     );
@@ -51,8 +51,8 @@ describe('sh', () => {
 
   test('gives a real shell back every value, alone and in arrays', () => {
     fc.assert(
-      fc.property(word, words, (one, many) => {
-        expect(printed(sh`printf '%s\0' ${one} ${many}`)).toEqual([one, ...many]);
+      fc.property(anyWord, anyWords, (one, many) => {
+        expect(runScript(sh`printf '%s\0' ${one} ${many}`)).toEqual([one, ...many]);
       }),
       { numRuns: 20 },
     );
@@ -67,7 +67,7 @@ describe('sh', () => {
 
 describe('assignments', () => {
   test('quotes always, so that no value is read as anything else', () => {
-    expect(assignments({ A: 'plain', B: "it's", C: '' })).toMatchInlineSnapshot(`
+    expect(formatAssignments({ A: 'plain', B: "it's", C: '' })).toMatchInlineSnapshot(`
       "A='plain'
       B='it'\\''s'
       C=''
@@ -77,10 +77,10 @@ describe('assignments', () => {
 
   test('gives a real shell back every value', () => {
     fc.assert(
-      fc.property(words, (all) => {
+      fc.property(anyWords, (all) => {
         const names = all.map((_, index) => `V${index}`);
-        const script = assignments(Object.fromEntries(all.map((value, index) => [`V${index}`, value])));
-        expect(printed(`${script}printf '%s\\0' x ${names.map((name) => `"$${name}"`).join(' ')}`).slice(1)).toEqual(
+        const script = formatAssignments(Object.fromEntries(all.map((value, index) => [`V${index}`, value])));
+        expect(runScript(`${script}printf '%s\\0' x ${names.map((name) => `"$${name}"`).join(' ')}`).slice(1)).toEqual(
           all,
         );
       }),
@@ -89,9 +89,8 @@ describe('assignments', () => {
   });
 
   test('keeps them out of the environment of what the script starts', () => {
-    expect(printed(`${assignments({ SECRET: 'x' })}printf '%s\\0' "$SECRET" "$(env | grep -c ^SECRET)"`)).toEqual([
-      'x',
-      '0',
-    ]);
+    expect(
+      runScript(`${formatAssignments({ SECRET: 'x' })}printf '%s\\0' "$SECRET" "$(env | grep -c ^SECRET)"`),
+    ).toEqual(['x', '0']);
   });
 });

@@ -2,11 +2,11 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Computer } from '../../src/computer/computer.ts';
-import { keysThere, knownHosts } from '../../src/ssh/openssh-files.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
+import { listSshKeys, listSshConfigHosts } from '../../src/ssh/openssh-files.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
-async function userWith(config?: string) {
-  const folder = await temporaryFolder();
+async function createUser(config?: string) {
+  const folder = await createTemporaryFolder();
   await mkdir(join(folder.path, '.ssh'));
   if (config !== undefined) await writeFile(join(folder.path, '.ssh', 'config'), config);
   const computer: Computer = {
@@ -21,7 +21,7 @@ async function userWith(config?: string) {
 
 describe('hosts of ~/.ssh/config', () => {
   test('are known by name, with what ssh would use for them; patterns are none', async () => {
-    await using user = await userWith(
+    await using user = await createUser(
       [
         'Host web db-1',
         '  HostName %h.example.org',
@@ -39,7 +39,7 @@ describe('hosts of ~/.ssh/config', () => {
         '  User me',
       ].join('\n'),
     );
-    const hosts = await knownHosts(user.computer);
+    const hosts = await listSshConfigHosts(user.computer);
     expect(hosts.map(({ alias, address, user: as, port, jump }) => [alias, address, as, port, jump])).toEqual([
       ['web', 'web.example.org', 'deploy', undefined, undefined],
       ['db-1', 'db-1.example.org', 'deploy', undefined, undefined],
@@ -50,17 +50,17 @@ describe('hosts of ~/.ssh/config', () => {
   });
 
   test('are none where there is no such file', async () => {
-    await using user = await userWith();
-    expect(await knownHosts(user.computer)).toEqual([]);
+    await using user = await createUser();
+    expect(await listSshConfigHosts(user.computer)).toEqual([]);
   });
 });
 
 test('keys are those that have a public half beside them', async () => {
-  await using user = await userWith();
+  await using user = await createUser();
   for (const name of ['id_ed25519', 'id_ed25519.pub', 'known_hosts', 'stray.pub', 'work', 'work.pub'])
     await writeFile(join(user.path, '.ssh', name), '');
-  expect((await keysThere(user.computer)).toSorted()).toEqual(
+  expect((await listSshKeys(user.computer)).toSorted()).toEqual(
     ['id_ed25519', 'work'].map((name) => join(user.path, '.ssh', name)),
   );
-  expect(await keysThere({ ...user.computer, env: { HOME: join(user.path, 'nowhere') } })).toEqual([]);
+  expect(await listSshKeys({ ...user.computer, env: { HOME: join(user.path, 'nowhere') } })).toEqual([]);
 });

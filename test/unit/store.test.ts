@@ -3,27 +3,27 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { isMachineName } from '../../src/machine/model.ts';
 import { openStore } from '../../src/machine/store.ts';
-import { caught, rejected } from '../fakes/caught.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { readyMachine, specNamed } from '../fakes/machine.ts';
+import { catchError, catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
 
-const modeOf = async (path: string): Promise<string> => ((await stat(path)).mode & 0o777).toString(8);
+const readMode = async (path: string): Promise<string> => ((await stat(path)).mode & 0o777).toString(8);
 
 describe('a record', () => {
   test('is read as it was written, by its owner only, whatever the umask', async () => {
     const before = process.umask();
     try {
       for (const umask of [0o000, 0o077]) {
-        await using home = await temporaryFolder();
+        await using home = await createTemporaryFolder();
         process.umask(umask);
         const store = openStore(join(home.path, 'state'));
         const machine = readyMachine('web');
         await store.write(machine);
         expect(await store.read('web')).toEqual(machine);
         const { record, folder } = store.paths('web');
-        expect(await modeOf(record)).toBe('600');
+        expect(await readMode(record)).toBe('600');
         for (const path of [folder, join(home.path, 'state', 'machines'), join(home.path, 'state')])
-          expect(await modeOf(path)).toBe('700');
+          expect(await readMode(path)).toBe('700');
       }
     } finally {
       process.umask(before);
@@ -31,10 +31,10 @@ describe('a record', () => {
   });
 
   test('of a name that is free is not there, and reading it names those that are', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     const store = openStore(home.path);
     expect(await store.find('web')).toBeUndefined();
-    expect(await rejected(store.read('web'))).toMatchObject({
+    expect(await catchRejection(store.read('web'))).toMatchObject({
       code: 'MACHINE_NOT_FOUND',
       message: 'There is no machine named "web"',
       hint: 'Make it: slipway create web',
@@ -42,11 +42,11 @@ describe('a record', () => {
     await store.write(readyMachine('db'));
     // A create that was stopped before its first record left a folder only.
     await mkdir(join(home.path, 'machines', 'half'));
-    expect((await rejected(store.read('web')))?.hint).toBe('You have: db');
+    expect((await catchRejection(store.read('web')))?.hint).toBe('You have: db');
   });
 
   test('goes whole: nothing of the machine stays, and the name is free', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     const store = openStore(home.path);
     await store.write(readyMachine('web'));
     await mkdir(store.paths('web').ca);
@@ -60,20 +60,20 @@ describe('a record', () => {
 
 describe('a list', () => {
   test('is in the order in which people count', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     const store = openStore(home.path);
     for (const name of ['web-10', 'web-2', 'db', 'Web-1', 'a.b']) await store.write(readyMachine(name));
-    expect(await store.names()).toEqual(['a.b', 'db', 'Web-1', 'web-2', 'web-10']);
+    expect(await store.listNames()).toEqual(['a.b', 'db', 'Web-1', 'web-2', 'web-10']);
   });
 
   test('of a home that does not exist is empty and makes none', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     expect(await openStore(join(home.path, 'none')).list()).toEqual([]);
     expect(await readdir(home.path)).toEqual([]);
   });
 
   test('passes over what is no machine', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     const store = openStore(home.path);
     await store.write(readyMachine('web'));
     for (const name of ['.removed-db-1', '.DS_Store', 'half', 'a b']) await mkdir(join(home.path, 'machines', name));
@@ -81,7 +81,7 @@ describe('a list', () => {
   });
 
   test('holds 200 machines', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     const store = openStore(home.path);
     const names = Array.from({ length: 200 }, (_, index) => `web-${index}`);
     await Promise.all(names.map((name) => store.write(readyMachine(name))));
@@ -111,7 +111,7 @@ describe('one bad record', () => {
   ];
 
   test.each(bad)('%j says what is wrong, and hides no other', async (text, why) => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     const store = openStore(home.path);
     await store.write(readyMachine('web'));
     await store.write(readyMachine('bad'));
@@ -127,22 +127,22 @@ describe('one bad record', () => {
         hint: 'Mend the file, or forget the machine: slipway rm --force bad',
       },
     });
-    expect((await rejected(store.read('bad')))?.code).toBe('RECORD_BROKEN');
+    expect((await catchRejection(store.read('bad')))?.code).toBe('RECORD_BROKEN');
     expect(await readFile(record, 'utf8')).toBe(text);
   });
 
   test('that is a folder says so in the same way, and can be removed', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     const store = openStore(home.path);
     await store.write(readyMachine('web'));
     await mkdir(store.paths('bad').record, { recursive: true });
     const [first, second] = await store.list();
     expect(second).toMatchObject({ name: 'web', machine: { phase: 'ready' } });
     expect(first).toMatchObject({ broken: { code: 'RECORD_BROKEN', hint: expect.stringContaining('rm --force bad') } });
-    expect((await rejected(store.read('bad')))?.code).toBe('RECORD_BROKEN');
-    expect((await rejected(store.read('none')))?.hint).toBe('You have: bad, web');
+    expect((await catchRejection(store.read('bad')))?.code).toBe('RECORD_BROKEN');
+    expect((await catchRejection(store.read('none')))?.hint).toBe('You have: bad, web');
     await store.remove('bad');
-    expect(await store.names()).toEqual(['web']);
+    expect(await store.listNames()).toEqual(['web']);
   });
 });
 
@@ -163,16 +163,16 @@ describe('a name', () => {
     '$(id)',
     'web\0',
   ])('%j is refused before any path is made of it', async (name) => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     const store = openStore(home.path);
     expect(isMachineName(name)).toBe(false);
-    expect(caught(() => store.paths(name))).toMatchObject({
+    expect(catchError(() => store.paths(name))).toMatchObject({
       code: 'USAGE',
       message: `${JSON.stringify(name)} can't be a machine name`,
     });
-    expect((await rejected(store.find(name)))?.code).toBe('USAGE');
-    expect((await rejected(store.lock(name)))?.code).toBe('USAGE');
-    expect((await rejected(store.remove(name)))?.code).toBe('USAGE');
+    expect((await catchRejection(store.find(name)))?.code).toBe('USAGE');
+    expect((await catchRejection(store.lock(name)))?.code).toBe('USAGE');
+    expect((await catchRejection(store.remove(name)))?.code).toBe('USAGE');
     expect(await readdir(home.path)).toEqual([]);
   });
 
@@ -182,21 +182,21 @@ describe('a name', () => {
 });
 
 test('a home that can’t be one is said in a sentence when a machine is to be made', async () => {
-  await using home = await temporaryFolder();
+  await using home = await createTemporaryFolder();
   await writeFile(join(home.path, 'file'), '');
-  expect(await rejected(openStore(join(home.path, 'file')).lock('web'))).toMatchObject({
+  expect(await catchRejection(openStore(join(home.path, 'file')).lock('web'))).toMatchObject({
     code: 'LOCAL_FILES',
     message: expect.stringMatching(/could not be written: a part of its path is a file$/),
   });
 });
 
 test('a lock is taken in the machine’s folder, which it makes, and a removal under it does no harm', async () => {
-  await using home = await temporaryFolder();
+  await using home = await createTemporaryFolder();
   const store = openStore(home.path);
   {
     await using _lock = await store.lock('web');
-    expect(await modeOf(store.paths('web').folder)).toBe('700');
-    expect((await rejected(store.lock('web')))?.code).toBe('MACHINE_BUSY');
+    expect(await readMode(store.paths('web').folder)).toBe('700');
+    expect((await catchRejection(store.lock('web')))?.code).toBe('MACHINE_BUSY');
     await store.write(readyMachine('web'));
     await store.remove('web');
   }

@@ -1,34 +1,34 @@
 import { describe, expect, test } from 'vitest';
 import { upgradeResult } from '../../src/cli/commands/upgrade.ts';
 import type { Facts } from '../../src/provision/facts.ts';
-import { planUpgrade, upgradedFrom } from '../../src/provision/upgrade-plan.ts';
+import { planUpgrade, summarizeUpgrade } from '../../src/provision/upgrade-plan.ts';
 import { createMachine } from '../../src/operations/create.ts';
 import { upgradeMachine } from '../../src/operations/upgrade.ts';
 import type { MachineSpec } from '../../src/machine/model.ts';
-import { caught, rejected } from '../fakes/caught.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { startFakeHost, type FakeHost } from '../fakes/host.ts';
-import { readyMachine, specNamed } from '../fakes/machine.ts';
-import { recordingProgress, worldIn } from '../fakes/world.ts';
-import { bare, engine, facts, withEngine } from './facts.ts';
+import { catchError, catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { startFakeHost, type FakeHost } from '../fakes/fake-host.ts';
+import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
+import { recordingProgress, worldIn } from '../fakes/test-world.ts';
+import { bareHost, engineSpec, factsWith, hostWithEngine } from './host-facts.ts';
 
-const installed = (packages: Readonly<Record<string, string>>): Facts =>
-  facts(withEngine, {
+const factsWithPackages = (packages: Readonly<Record<string, string>>): Facts =>
+  factsWith(hostWithEngine, {
     packages: Object.fromEntries(
       Object.entries(packages).map(([name, version]) => [name, { state: 'installed', version }]),
     ),
   });
-const plan = (of: Facts, version?: string) => planUpgrade(engine({ version }), of, '192.0.2.10');
-const refused = (of: Facts): string => {
-  const error = caught(() => plan(of));
+const planFor = (of: Facts, version?: string) => planUpgrade(engineSpec({ version }), of, '192.0.2.10');
+const refusalOf = (of: Facts): string => {
+  const error = catchError(() => planFor(of));
   return `${error?.code}: ${error?.message} → ${error?.hint}`;
 };
 
 describe('the plan of an upgrade', () => {
   test('is the engine’s packages that are there, and no others', () => {
-    const host = facts(installed({ 'docker.io': '20.10', runc: '1.1', containerd: '1.6' }));
+    const host = factsWith(factsWithPackages({ 'docker.io': '20.10', runc: '1.1', containerd: '1.6' }));
     const gone = { ...host.packages, 'docker-ce': { state: 'config-files', version: '5:28' } };
-    expect(plan(facts(host, { packages: gone }))).toEqual([
+    expect(planFor(factsWith(host, { packages: gone }))).toEqual([
       {
         id: 'upgrade-engine',
         title: 'Upgrade the engine (the distribution’s package)',
@@ -40,7 +40,9 @@ describe('the plan of an upgrade', () => {
   });
 
   test('goes to a version where one is asked for', () => {
-    expect(plan(installed({ 'docker-ce': '5:26.1.4-1', 'docker-ce-cli': '5:26.1.4-1' }), '27.3')).toMatchObject([
+    expect(
+      planFor(factsWithPackages({ 'docker-ce': '5:26.1.4-1', 'docker-ce-cli': '5:26.1.4-1' }), '27.3'),
+    ).toMatchObject([
       {
         title: 'Upgrade the engine (Docker’s repository, version 27.3)',
         variables: { SOURCE: 'present', VERSION: '27.3', PACKAGES: 'docker-ce docker-ce-cli' },
@@ -49,15 +51,15 @@ describe('the plan of an upgrade', () => {
   });
 
   test('refuses what no package manager upgrades', () => {
-    expect(refused(bare)).toMatchInlineSnapshot(
+    expect(refusalOf(bareHost)).toMatchInlineSnapshot(
       `"ENGINE_MISSING: 192.0.2.10 has no engine to upgrade → Install one there: slipway provision NAME"`,
     );
     expect(
-      refused(facts(withEngine, { packages: { runc: { state: 'installed', version: '1' } } })),
+      refusalOf(factsWith(hostWithEngine, { packages: { runc: { state: 'installed', version: '1' } } })),
     ).toMatchInlineSnapshot(
       `"ENGINE_MISSING: /usr/sbin/dockerd on 192.0.2.10 belongs to no package of docker.io or docker-ce → Upgrade it the way it came there: slipway ssh NAME"`,
     );
-    expect(refused(facts(withEngine, { apt: false }))).toMatch(/^OS_UNSUPPORTED/);
+    expect(refusalOf(factsWith(hostWithEngine, { apt: false }))).toMatch(/^OS_UNSUPPORTED/);
   });
 });
 
@@ -65,7 +67,11 @@ describe('the outcome of an upgrade', () => {
   const told = (before: Readonly<Record<string, string>>, after: Readonly<Record<string, string>>, version?: string) =>
     upgradeResult(
       'web',
-      { plan: [], url: 'tcp://192.0.2.10:2376', done: upgradedFrom(installed(before), installed(after)) },
+      {
+        plan: [],
+        url: 'tcp://192.0.2.10:2376',
+        summary: summarizeUpgrade(factsWithPackages(before), factsWithPackages(after)),
+      },
       version,
     );
   const old = { 'docker-ce': '5:26.1.4-1~debian.12~bookworm', 'docker-ce-cli': '5:26.1.4-1~debian.12~bookworm' };
@@ -118,32 +124,32 @@ describe('upgrade', () => {
   });
 
   test('is one connection, one run of the package manager, and a look at what came of it', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     const ready = await createMachine(on(host), worldIn(home.path, { connect: host.connect }));
     host.executions.length = 0;
-    host.demanded.length = 0;
+    host.expectedHostKeys.length = 0;
     const progress = recordingProgress();
     const world = worldIn(home.path, { connect: host.connect, progress });
-    const { done, url } = await upgradeMachine('web', { change: undefined, dry: false }, world);
-    expect([done?.engine, done?.engineBefore, url]).toEqual(['20.10', undefined, ready.endpoint.url]);
+    const { summary, url } = await upgradeMachine('web', { change: undefined, dry: false }, world);
+    expect([summary?.engine, summary?.engineBefore, url]).toEqual(['20.10', undefined, ready.endpoint.url]);
     expect(progress.ids).toEqual(['connect', 'facts', 'upgrade-engine', 'verify']);
     expect(host.executions).toEqual(['facts.sh', 'install-engine.debian.sh', 'facts.sh']);
-    expect(host.demanded).toEqual([host.hostKey]);
+    expect(host.expectedHostKeys).toEqual([host.hostKey]);
     expect(await world.store.read('web')).toEqual(ready);
   });
 
   test('of a pinned machine asks nobody before it is told what to go to', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     const world = worldIn(home.path, { connect: host.connect });
     const ready = await createMachine(on(host, '20'), world);
-    host.demanded.length = 0;
-    expect(await rejected(upgradeMachine('web', { change: undefined, dry: false }, world))).toMatchObject({
+    host.expectedHostKeys.length = 0;
+    expect(await catchRejection(upgradeMachine('web', { change: undefined, dry: false }, world))).toMatchObject({
       code: 'USAGE',
       message: '"web" is pinned to engine version 20',
     });
-    expect(host.demanded).toEqual([]);
+    expect(host.expectedHostKeys).toEqual([]);
     expect(await world.store.read('web'), 'no failure of the machine').toEqual(ready);
 
     host.executions.length = 0;
@@ -157,27 +163,27 @@ describe('upgrade', () => {
   });
 
   test('leaves a host alone that is another machine by now', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     const world = worldIn(home.path, { connect: host.connect });
     await createMachine(on(host), world);
     host.files.set('/etc/docker/slipway/state.json', { content: '{"id":"x","name":"theirs"}', mode: '600' });
     host.executions.length = 0;
-    expect((await rejected(upgradeMachine('web', { change: undefined, dry: false }, world)))?.message).toBe(
+    expect((await catchRejection(upgradeMachine('web', { change: undefined, dry: false }, world)))?.message).toBe(
       '127.0.0.1 is the machine "theirs" by now',
     );
     expect(host.executions).toEqual(['facts.sh']);
   });
 
   test('needs a finished machine with SSH', async () => {
-    await using home = await temporaryFolder();
+    await using home = await createTemporaryFolder();
     const world = worldIn(home.path, {
       connect: async () => {
         throw new Error('nothing to connect to');
       },
     });
     const why = async (name: string): Promise<string | undefined> =>
-      (await rejected(upgradeMachine(name, { change: undefined, dry: false }, world)))?.code;
+      (await catchRejection(upgradeMachine(name, { change: undefined, dry: false }, world)))?.code;
     await world.store.write({ version: 1, phase: 'creating', spec: specNamed('half') });
     await world.store.write(
       readyMachine('far', { spec: specNamed('far'), host: { address: 'x', engine: { url: 'tcp://x:2376' } } }),

@@ -1,46 +1,46 @@
 import { describe, expect, test } from 'vitest';
-import type { Result, Screen } from '../../src/cli/command.ts';
+import type { CommandResult, OutputScreen } from '../../src/cli/command.ts';
 import { exitCodes, SlipwayError } from '../../src/errors.ts';
-import { repainted, watch } from '../../src/cli/watch.ts';
-import { temporaryFolder } from '../fakes/folder.ts';
-import { worldIn } from '../fakes/world.ts';
+import { computeRepaint, watch } from '../../src/cli/watch.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { worldIn } from '../fakes/test-world.ts';
 
-const size = { columns: 20, rows: 6 };
+const screenSize = { columns: 20, rows: 6 };
 
 describe('a screen that is painted again', () => {
   test('goes back over what stood there, clears no line before it writes it, and what is below at last', () => {
-    const first = repainted([], 'one\ntwo', size);
+    const first = computeRepaint([], 'one\ntwo', screenSize);
     expect(first.bytes).toBe('one\u001B[K\ntwo\u001B[K\n\u001B[J');
-    const second = repainted(first.lines, 'three', size);
+    const second = computeRepaint(first.lines, 'three', screenSize);
     expect(second.bytes).toBe('\u001B[2A\rthree\u001B[K\n\u001B[J');
   });
 
   test('never lets a line wrap, nor the screen scroll', () => {
-    const { lines } = repainted([], `${'x'.repeat(30)}\n${'y'.repeat(20)}\nc\nd\ne\nf\ng`, size);
+    const { lines } = computeRepaint([], `${'x'.repeat(30)}\n${'y'.repeat(20)}\nc\nd\ne\nf\ng`, screenSize);
     expect(lines).toEqual([`${'x'.repeat(19)}…`, 'y'.repeat(20), 'c', 'd', '… and 3 more']);
-    expect(lines.length).toBeLessThan(size.rows);
+    expect(lines.length).toBeLessThan(screenSize.rows);
   });
 
   test('counts columns, of which some letters take two', () => {
-    const { lines } = repainted([], '中文'.repeat(10), size);
+    const { lines } = computeRepaint([], '中文'.repeat(10), screenSize);
     expect(lines).toEqual([`${'中文'.repeat(4)}中…`]);
-    const { bytes } = repainted(['中文'.repeat(5)], 'z', { columns: 10, rows: 9 });
+    const { bytes } = computeRepaint(['中文'.repeat(5)], 'z', { columns: 10, rows: 9 });
     expect(bytes.startsWith('\u001B[2A\r')).toBe(true);
   });
 
   test('knows that lines have wrapped since the terminal was made narrower', () => {
-    const { bytes } = repainted(['x'.repeat(20), ''], 'z', { columns: 10, rows: 9 });
+    const { bytes } = computeRepaint(['x'.repeat(20), ''], 'z', { columns: 10, rows: 9 });
     expect(bytes.startsWith('\u001B[3A\r\u001B[J')).toBe(true);
   });
 });
 
 /** Stops after so many looks. */
-async function watched(
+async function runWatch(
   looks: number,
-  screen: Partial<Screen>,
+  screen: Partial<OutputScreen>,
   fails?: Error,
-): Promise<{ result: Result; out: string; said: string }> {
-  await using folder = await temporaryFolder();
+): Promise<{ result: CommandResult; out: string; said: string }> {
+  await using folder = await createTemporaryFolder();
   const stop = new AbortController();
   const world = worldIn(folder.path, {
     connect: async () => {
@@ -55,7 +55,7 @@ async function watched(
     said += `${line}\n`;
   };
   let left = looks;
-  const look = async (): Promise<Result> => {
+  const look = async (): Promise<CommandResult> => {
     left -= 1;
     if (left === 0 && fails) throw fails;
     if (left === 0) setImmediate(() => stop.abort());
@@ -64,35 +64,35 @@ async function watched(
   const write = (text: string): void => {
     out += text;
   };
-  const shown = { write, taken: async () => {}, size: () => undefined, json: false, ...screen };
+  const shown = { write, waitUntilDrained: async () => {}, size: () => undefined, json: false, ...screen };
   const result = await watch(look, 0, { screen: shown, world, say, color: false });
   return { result, out, said };
 }
 
 describe('what is watched', () => {
   test('is printed again and again with the time where there is no terminal, and ends well when it is stopped', async () => {
-    const { result, out } = await watched(2, {});
+    const { result, out } = await runWatch(2, {});
     expect(out).toBe('Every 0 s: 2026-11-24 10:00:00 UTC\nweb 1\n\nEvery 0 s: 2026-11-24 10:00:00 UTC\nweb 0\n\n');
     expect(result).toEqual({ json: undefined, text: '' });
   });
 
   test('is one document a line with --json', async () => {
-    expect((await watched(3, { json: true })).out).toBe('[{"name":"web"}]\n'.repeat(3));
+    expect((await runWatch(3, { json: true })).out).toBe('[{"name":"web"}]\n'.repeat(3));
   });
 
   test('is one document a line also where it fails, which is said to people too', async () => {
     const error = new SlipwayError('LOCAL_FILES', 'The folder can’t be read', { hint: 'Mend it', detail: ['a', 'b'] });
-    const { out, said, result } = await watched(2, { json: true }, error);
+    const { out, said, result } = await runWatch(2, { json: true }, error);
     const document = { error: { code: 'LOCAL_FILES', message: error.message, hint: 'Mend it', detail: ['a', 'b'] } };
     expect(out).toBe(`[{"name":"web"}]\n${JSON.stringify(document)}\n`);
     expect(said).toContain('✗ The folder can’t be read\n');
     expect(result).toEqual({ json: undefined, text: '', status: exitCodes.LOCAL_FILES });
-    await expect(watched(1, {}, error)).rejects.toBe(error);
-    await expect(watched(1, { json: true }, new TypeError('a bug'))).rejects.toThrow('a bug');
+    await expect(runWatch(1, {}, error)).rejects.toBe(error);
+    await expect(runWatch(1, { json: true }, new TypeError('a bug'))).rejects.toThrow('a bug');
   });
 
   test('gives a terminal its cursor back', async () => {
-    const { out } = await watched(2, { size: () => ({ columns: 80, rows: 24 }) });
+    const { out } = await runWatch(2, { size: () => ({ columns: 80, rows: 24 }) });
     expect(out.startsWith('\u001B[?25l')).toBe(true);
     expect(out.endsWith('\u001B[?25h')).toBe(true);
   });

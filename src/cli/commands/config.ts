@@ -1,23 +1,23 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { SlipwayError } from '../../errors.ts';
-import type { Ready } from '../../machine/model.ts';
+import type { ReadyMachine } from '../../machine/model.ts';
 import { contextName } from '../../profiles/docker-context.ts';
 import { defineCommand, type Command } from '../command.ts';
-import { readyMachine } from './ready.ts';
+import { requireReadyMachine } from './require-machine.ts';
 
 const args = z.object({});
 
 export const config: Command<typeof args> = defineCommand({
   name: 'config',
   summary: 'Print the flags that connect the docker CLI to a machine: docker $(slipway config NAME) ps',
-  words: '<name>',
+  usage: '<name>',
   args,
   details: 'One flag a line, from the record alone. For more than one command: slipway use, or slipway env.',
-  async run({ words: [name = ''], flags: { json } }, { world: { store } }) {
-    const machine = await readyMachine(name, store);
-    const flags = flagsOf(machine, store.paths(name).tls);
-    if (json !== true) inOnePiece(machine, flags);
+  async run({ positionals: [name = ''], flags: { json } }, { world: { store } }) {
+    const machine = await requireReadyMachine(name, store);
+    const flags = dockerFlagsOf(machine, store.paths(name).tls);
+    if (json !== true) requireNoSpaces(machine, flags);
     return {
       json: {
         name,
@@ -30,7 +30,7 @@ export const config: Command<typeof args> = defineCommand({
   },
 });
 
-function flagsOf({ endpoint }: Ready, tls: string): readonly string[] {
+function dockerFlagsOf({ endpoint }: ReadyMachine, tls: string): readonly string[] {
   const files = ['ca', 'cert', 'key'].map(
     (part) => `--tls${part === 'ca' ? 'cacert' : part}=${join(tls, `${part}.pem`)}`,
   );
@@ -38,7 +38,7 @@ function flagsOf({ endpoint }: Ready, tls: string): readonly string[] {
 }
 
 /** What stands in $(…) is split at spaces, and no quote in it is one. */
-function inOnePiece({ spec: { name, profiles } }: Ready, flags: readonly string[]): void {
+function requireNoSpaces({ spec: { name, profiles } }: ReadyMachine, flags: readonly string[]): void {
   const broken = flags.find((flag) => /\s/.test(flag));
   if (broken === undefined) return;
   const path = broken.slice(broken.indexOf('=') + 1);

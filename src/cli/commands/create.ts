@@ -1,26 +1,33 @@
 import { z } from 'zod';
-import { driverNamed, drivers } from '../../drivers/registry.ts';
-import { createMachines, type Made } from '../../operations/create-many.ts';
+import { getDriver, drivers } from '../../drivers/registry.ts';
+import { createMachines, type CreateOutcome } from '../../operations/create-many.ts';
 import { SlipwayError } from '../../errors.ts';
 import { createMachine } from '../../operations/create.ts';
-import { checkMachine, dryRun } from '../../operations/provision.ts';
-import type { Outcome } from '../../operations/concurrency.ts';
+import { checkMachine, planDryRun } from '../../operations/provision.ts';
+import type { MachineOutcome } from '../../operations/concurrency.ts';
 import type { World } from '../../operations/world.ts';
-import { fromEnv, listed, toArgv, type OptionInfo, type Values } from '../../machine/options.ts';
-import { clientProgram, mendingOf, missingPrograms } from '../../computer/programs.ts';
+import { optionsFromEnv, formatList, toArgv, type OptionSpec, type OptionValues } from '../../machine/options.ts';
+import { getDockerClientProgram, planInstall, findMissingPrograms } from '../../computer/programs.ts';
 import { defaultProfiles, profiles as known } from '../../profiles/registry.ts';
 import { contextName } from '../../profiles/docker-context.ts';
-import { engineInfos, lifeInfos, sudoPassword } from '../../machine/spec.ts';
-import { badName } from '../../machine/store.ts';
-import { isMachineName, type Machine, type MachineSpec, type Ready } from '../../machine/model.ts';
+import { engineOptionSpecs, lifetimeOptionSpecs, sudoPasswordOption } from '../../machine/spec.ts';
+import { invalidNameError } from '../../machine/store.ts';
+import { isMachineName, type Machine, type MachineSpec, type ReadyMachine } from '../../machine/model.ts';
 import { toCommandLine } from '../../ssh/shell.ts';
-import { defineCommand, infosOf, type Cli, type Command, type Result } from '../command.ts';
-import { installMissing } from '../consent.ts';
-import { credentialInfos, driverIn, driverInfos, lendCredentials, machineInfos, specFrom } from '../spec.ts';
-import { preferredHere } from '../../drivers/availability.ts';
-import { namedOnce, type One, toldOfMany } from './each.ts';
+import { defineCommand, optionSpecsOf, type Cli, type Command, type CommandResult } from '../command.ts';
+import { installMissing } from '../install-programs.ts';
+import {
+  credentialOptionSpecs,
+  driverFromFlags,
+  driverOptionSpecs,
+  setCredentialsForRun,
+  machineOptionSpecs,
+  resolveSpec,
+} from '../spec-from-flags.ts';
+import { findDefaultDriver } from '../../drivers/availability.ts';
+import { requireUniqueNames, type MachineResult, reportOutcomes } from './for-each-machine.ts';
 import { planResult } from './provision.ts';
-import { makeCurrent, noContext } from './use.ts';
+import { makeCurrent, noContextError } from './use.ts';
 
 const args = z.object({
   driver: z
@@ -45,38 +52,42 @@ const args = z.object({
     .array(z.enum(known.map(({ name }) => name) as [string, ...string[]]))
     .default([...defaultProfiles])
     .meta({ description: 'Profiles', value: 'name' }),
-  sudoPassword,
+  sudoPassword: sudoPasswordOption,
 });
 
 export const create: Command<typeof args> = defineCommand({
   name: 'create',
   summary: 'Make machines, or finish those whose making was stopped',
-  words: '[names...]',
+  usage: '[names...]',
   args,
-  more: [...machineInfos, ...credentialInfos],
+  extraOptions: [...machineOptionSpecs, ...credentialOptionSpecs],
   details:
     'Flags of a driver choose it: --generic-ip-address 192.0.2.10 needs no --driver. Without any: the best local driver here. Several names: machines of one kind.',
-  async run({ words, args: given, flags }, cli) {
-    const names = namesFrom(words, given.count);
-    lendCredentials(flags, cli);
+  async run({ positionals, args: given, flags }, cli) {
+    const names = parseNames(positionals, given.count);
+    setCredentialsForRun(flags, cli);
     const [named] = names;
-    const { spec, asked, use } = await decide(named, given, flags, cli);
-    if (use && !spec.profiles.includes('docker-context')) throw noContext(spec.name);
+    const { spec, usedWizard, use } = await resolveRequest(named, given, flags, cli);
+    if (use && !spec.profiles.includes('docker-context')) throw noContextError(spec.name);
     if (names.length > 1) return await createMany(spec, names, given, flags, cli);
     const before = await cli.world.store.find(spec.name);
-    const repeat = commandLine(spec, use, cli);
+    const repeat = toRepeatCommand(spec, use, cli);
     // What can't be made, and a name that is taken, are refused before anything is installed for it.
     await checkMachine(spec, cli.world);
-    if (before?.phase !== 'ready') await bringPrograms(spec.driver, given, repeat, cli);
-    if (given.dryRun) return planResult(spec.name, await dryRun(spec, before, cli.world));
+    if (before?.phase !== 'ready') await installDriverPrograms(spec.driver, given, repeat, cli);
+    if (given.dryRun) return planResult(spec.name, await planDryRun(spec, before, cli.world));
     const ready = await createMachine(spec, cli.world);
     if (use) await makeCurrent(ready, cli);
-    return created(ready, asked ? await inOtherWays(spec, repeat) : [], await clientMending(cli));
+    return createdResult(
+      ready,
+      usedWizard ? await formatRepeatHints(spec, repeat) : [],
+      await findClientInstallCommand(cli),
+    );
   },
 });
 
 /** `web --count 3` is `web-1 web-2 web-3`. */
-function namesFrom(words: readonly string[], count: number | undefined): readonly string[] {
+function parseNames(words: readonly string[], count: number | undefined): readonly string[] {
   if (count !== undefined && words.length !== 1) {
     throw new SlipwayError('USAGE', `--count numbers the machines of one name, and ${words.length} were given`, {
       hint: `For example: slipway create ${words[0] ?? 'web'} --count ${count}`,
@@ -84,8 +95,8 @@ function namesFrom(words: readonly string[], count: number | undefined): readonl
   }
   const names = count === undefined ? words : Array.from({ length: count }, (_, at) => `${words[0]}-${at + 1}`);
   const wrong = names.find((name) => !isMachineName(name));
-  if (wrong !== undefined) throw badName(wrong);
-  namedOnce(names);
+  if (wrong !== undefined) throw invalidNameError(wrong);
+  requireUniqueNames(names);
   return names;
 }
 
@@ -93,13 +104,13 @@ function namesFrom(words: readonly string[], count: number | undefined): readonl
 async function createMany(
   first: MachineSpec,
   names: readonly string[],
-  given: Given,
-  flags: Values,
+  given: CreateOptions,
+  flags: OptionValues,
   cli: Cli,
-): Promise<Result> {
+): Promise<CommandResult> {
   const { world, env } = cli;
   const before = await Promise.all(names.map(async (name) => world.store.find(name)));
-  for (const machine of before) if (machine?.phase !== 'ready') sameDriver(machine, first.driver);
+  for (const machine of before) if (machine?.phase !== 'ready') requireSameDriver(machine, first.driver);
   if (given.use)
     throw new SlipwayError('USAGE', '--use makes one machine the current context, and several were named', {
       hint: `Leave it out, then choose one: slipway use ${names[0]}`,
@@ -109,15 +120,15 @@ async function createMany(
     name === first.name
       ? first
       : {
-          ...specFrom({ name, driver, flags, env, before: before[at]?.spec, profiles }),
+          ...resolveSpec({ name, driver, flags, env, before: before[at]?.spec, profiles }),
           ...(before[at] ? {} : { options }),
         },
   );
   await checkMachine(first, world);
   if (before.some((machine) => machine?.phase !== 'ready'))
-    await bringPrograms(driver, given, commandLine(first, false, cli), cli);
+    await installDriverPrograms(driver, given, toRepeatCommand(first, false, cli), cli);
   if (given.dryRun) {
-    const plans = await Promise.all(specs.map(async (spec, at) => dryRun(spec, before[at], world)));
+    const plans = await Promise.all(specs.map(async (spec, at) => planDryRun(spec, before[at], world)));
     const results = plans.map((plan, at) => planResult(names[at] ?? '', plan));
     return { json: results.map(({ json }) => json), text: results.map(({ text }) => text).join('\n') };
   }
@@ -125,90 +136,101 @@ async function createMany(
   for (const name of names) cli.progressOf(name);
   const worldOf = (name: string): World => ({ ...world, progress: cli.progressOf(name) });
   const made = await createMachines(specs, world, worldOf, ({ name, error }) => cli.progressOf(name).end(error));
-  if (made.every(({ value, begun }) => value !== undefined && !begun)) throw allExist(names);
-  return await toldOfMany(made.map(shownOutcome), cli);
+  if (made.every(({ value, started }) => value !== undefined && !started)) throw allExistError(names);
+  return await reportOutcomes(made.map(toMachineOutcome), cli);
 }
 
-function allExist(names: readonly string[]): SlipwayError {
+function allExistError(names: readonly string[]): SlipwayError {
   return new SlipwayError('MACHINE_EXISTS', `All of these machines are ready already: ${names.join(', ')}`, {
     hint: `Bring them up to date with: slipway provision ${names.join(' ')}`,
   });
 }
 
-function shownOutcome({ name, begun, value, error }: Made): Outcome<One> {
-  if (error) return { name, begun, error };
+function toMachineOutcome({ name, started, value, error }: CreateOutcome): MachineOutcome<MachineResult> {
+  if (error) return { name, started, error };
   const { spec, endpoint } = value;
   const json = { name, driver: spec.driver, url: endpoint.url };
-  return { name, begun, value: { json, text: `${name} is ready: ${endpoint.url}` } };
+  return { name, started, value: { json, text: `${name} is ready: ${endpoint.url}` } };
 }
 
-type Given = z.output<typeof args>;
-type Decision = { readonly spec: MachineSpec; readonly asked: boolean; readonly use: boolean };
+type CreateOptions = z.output<typeof args>;
+type ResolvedCreate = { readonly spec: MachineSpec; readonly usedWizard: boolean; readonly use: boolean };
 
 /** Everything that asks about the machine, or reads its flags, is here; after it nothing does. */
-async function decide(named: string | undefined, given: Given, flags: Values, cli: Cli): Promise<Decision> {
+async function resolveRequest(
+  named: string | undefined,
+  given: CreateOptions,
+  flags: OptionValues,
+  cli: Cli,
+): Promise<ResolvedCreate> {
   const before = named === undefined ? undefined : await cli.world.store.find(named);
   // What was typed, then what was begun, then what the environment says.
-  const typed = flags.driver === undefined ? driverIn(flags) : given.driver;
+  const typed = flags.driver === undefined ? driverFromFlags(flags) : given.driver;
   const called = typed ?? before?.spec.driver ?? given.driver;
-  const said = called === undefined ? undefined : driverNamed(called).name;
-  const driver = said ?? (named === undefined ? undefined : await bestDriver(cli));
-  if (before?.phase !== 'ready') sameDriver(before, driver);
+  const said = called === undefined ? undefined : getDriver(called).name;
+  const driver = said ?? (named === undefined ? undefined : await chooseDefaultDriver(cli));
+  if (before?.phase !== 'ready') requireSameDriver(before, driver);
   const profiles = flags.profile === undefined ? (before?.spec.profiles ?? given.profile) : given.profile;
   const complete =
-    named !== undefined && driver !== undefined && missingAnswers(driver, flags, before, cli).length === 0;
+    named !== undefined && driver !== undefined && missingOptions(driver, flags, before, cli).length === 0;
   if (cli.interactive && !complete) {
-    const { askForMachine, wanted } = await import('../wizard.ts');
+    const { askForMachine, requireCreateConfirmation } = await import('../create-wizard.ts');
     const answers = await askForMachine({ name: named, driver, flags, use: given.use }, cli);
-    const spec = specFrom({ ...answers, env: cli.env, before: before?.spec, profiles });
-    await wanted(spec, cli);
-    return { spec, asked: true, use: answers.use };
+    const spec = resolveSpec({ ...answers, env: cli.env, before: before?.spec, profiles });
+    await requireCreateConfirmation(spec, cli);
+    return { spec, usedWizard: true, use: answers.use };
   }
-  if (named === undefined || driver === undefined) throw incomplete(named, driver, flags, cli);
+  if (named === undefined || driver === undefined) throw incompleteError(named, driver, flags, cli);
   return {
-    spec: specFrom({ name: named, driver, flags, env: cli.env, before: before?.spec, profiles }),
-    asked: false,
+    spec: resolveSpec({ name: named, driver, flags, env: cli.env, before: before?.spec, profiles }),
+    usedWizard: false,
     use: given.use,
   };
 }
 
 /** The local driver that is taken where nobody named one; undefined when there is none to take. */
-async function bestDriver({ world: { computer }, say }: Cli): Promise<string | undefined> {
-  const best = await preferredHere(drivers, computer);
+async function chooseDefaultDriver({ world: { computer }, say }: Cli): Promise<string | undefined> {
+  const best = await findDefaultDriver(drivers, computer);
   if (best) say(`Driver: ${best.driver.name} (${best.driver.summary}); another one: --driver`);
-  else if (drivers.some(({ rank }) => rank !== undefined)) say('No local driver works here; why: slipway drivers');
+  else if (drivers.some(({ priority }) => priority !== undefined))
+    say('No local driver works here; why: slipway drivers');
   return best?.driver.name;
 }
 
-async function bringPrograms(driver: string, { yes, dryRun: dry }: Given, repeat: string, cli: Cli): Promise<void> {
-  const programs = driverNamed(driver).programs?.(cli.world.computer) ?? [];
+async function installDriverPrograms(
+  driver: string,
+  { yes, dryRun: dry }: CreateOptions,
+  repeat: string,
+  cli: Cli,
+): Promise<void> {
+  const programs = getDriver(driver).programs?.(cli.world.computer) ?? [];
   // A plan changes nothing, on this computer neither: it is refused as where nobody can be asked.
   const asking = dry ? { ...cli, interactive: false } : cli;
-  await installMissing(programs, { yes: yes && !dry, again: `${repeat} --yes` }, asking);
+  await installMissing(programs, { yes: yes && !dry, consentCommand: `${repeat} --yes` }, asking);
 }
 
 /** How to get the docker client, where it is missing. */
-async function clientMending({ world: { computer } }: Cli): Promise<string | undefined> {
-  const missing = await missingPrograms([await clientProgram(computer)], computer);
-  return missing.length === 0 ? undefined : (await mendingOf(missing, computer)).line;
+async function findClientInstallCommand({ world: { computer } }: Cli): Promise<string | undefined> {
+  const missing = await findMissingPrograms([await getDockerClientProgram(computer)], computer);
+  return missing.length === 0 ? undefined : (await planInstall(missing, computer)).instruction;
 }
 
-function missingAnswers(
+function missingOptions(
   driver: string,
-  flags: Values,
+  flags: OptionValues,
   before: Machine | undefined,
   { env }: Cli,
-): readonly OptionInfo[] {
+): readonly OptionSpec[] {
   const known = (key: string): boolean => before?.spec.options[key] !== undefined;
-  const infos = driverInfos[driver] ?? [];
-  const set = fromEnv(infos, env);
+  const infos = driverOptionSpecs[driver] ?? [];
+  const set = optionsFromEnv(infos, env);
   return infos.filter(
     (info) => info.required && flags[info.flag] === undefined && set[info.key] === undefined && !known(info.key),
   );
 }
 
 /** Resources of a half-made machine belong to the driver that made them. */
-function sameDriver(before: Machine | undefined, driver: string | undefined): void {
+function requireSameDriver(before: Machine | undefined, driver: string | undefined): void {
   if (!before || driver === undefined || before.spec.driver === driver) return;
   throw new SlipwayError(
     'MACHINE_EXISTS',
@@ -220,12 +242,17 @@ function sameDriver(before: Machine | undefined, driver: string | undefined): vo
 }
 
 /** All that is missing at once, where nobody can be asked for it. */
-function incomplete(name: string | undefined, driver: string | undefined, flags: Values, cli: Cli): SlipwayError {
-  const open = driver === undefined ? [] : missingAnswers(driver, flags, undefined, cli).map(({ flag }) => `--${flag}`);
+function incompleteError(
+  name: string | undefined,
+  driver: string | undefined,
+  flags: OptionValues,
+  cli: Cli,
+): SlipwayError {
+  const open = driver === undefined ? [] : missingOptions(driver, flags, undefined, cli).map(({ flag }) => `--${flag}`);
   const missing = [...(name === undefined ? ['a name'] : []), ...(driver === undefined ? ['a driver'] : []), ...open];
   const example = `slipway create ${name ?? 'web'} --driver ${driver ?? 'generic'}`;
   const generic = (driver ?? 'generic') === 'generic' && flags['generic-ip-address'] === undefined;
-  return new SlipwayError('USAGE', `To create a machine, ${listed(missing)} must be given`, {
+  return new SlipwayError('USAGE', `To create a machine, ${formatList(missing)} must be given`, {
     hint:
       driver === undefined && name === undefined
         ? 'For a virtual machine on this computer: slipway create dev'
@@ -234,24 +261,24 @@ function incomplete(name: string | undefined, driver: string | undefined, flags:
 }
 
 /** What one would type to get this machine without a question. */
-function commandLine(spec: MachineSpec, use: boolean, { program }: Cli): string {
-  const infos = driverInfos[spec.driver] ?? [];
-  const own = infosOf(create as unknown as Command);
+function toRepeatCommand(spec: MachineSpec, use: boolean, { program }: Cli): string {
+  const infos = driverOptionSpecs[spec.driver] ?? [];
+  const own = optionSpecsOf(create as unknown as Command);
   const argv = [
     'create',
     spec.name,
     ...toArgv(own, { driver: spec.driver, use }),
-    ...toArgv(lifeInfos, spec.life ?? {}),
+    ...toArgv(lifetimeOptionSpecs, spec.life ?? {}),
     ...toArgv(infos, spec.options),
     // Values of variables may be secret; names remind the user to give them again.
-    ...toArgv(engineInfos, { ...spec.engine, env: spec.engine.env.map((pair) => `${pair.split('=', 1)[0]}=…`) }),
+    ...toArgv(engineOptionSpecs, { ...spec.engine, env: spec.engine.env.map((pair) => `${pair.split('=', 1)[0]}=…`) }),
   ];
   return toCommandLine([program, ...argv]);
 }
 
 /** What a person has answered, for a script and for a file. */
-async function inOtherWays(spec: MachineSpec, repeat: string): Promise<readonly string[]> {
-  const { toYaml } = await import('../../fleet/write.ts');
+async function formatRepeatHints(spec: MachineSpec, repeat: string): Promise<readonly string[]> {
+  const { toYaml } = await import('../../fleet/to-yaml.ts');
   return [
     `To repeat this without questions: ${repeat}`,
     'Or by slipway apply, from a file machines.yaml:',
@@ -262,7 +289,7 @@ async function inOtherWays(spec: MachineSpec, repeat: string): Promise<readonly 
   ];
 }
 
-function created(ready: Ready, repeat: readonly string[], client: string | undefined): Result {
+function createdResult(ready: ReadyMachine, repeat: readonly string[], client: string | undefined): CommandResult {
   const { name } = ready.spec;
   const context = ready.spec.profiles.includes('docker-context');
   const next = context ? `docker --context ${contextName(name)} ps` : `eval "$(slipway env ${name})"`;

@@ -1,21 +1,21 @@
 import { z } from 'zod';
 import { drivers as registered } from '../../drivers/registry.ts';
 import { defineCommand, type Command } from '../command.ts';
-import { table } from '../../terminal/print.ts';
-import { standingsOf, troublesOf } from '../../drivers/availability.ts';
+import { formatTable } from '../../terminal/text-output.ts';
+import { getDriverStatuses, getDriverProblem } from '../../drivers/availability.ts';
 
 const args = z.object({});
 
 export const drivers: Command<typeof args> = defineCommand({
   name: 'drivers',
   summary: 'List drivers, and whether they work here',
-  words: '',
+  usage: '',
   args,
   async run(_given, { world: { computer } }) {
     const rows = await Promise.all(
-      (await standingsOf(registered, computer)).map(async (standing) => {
+      (await getDriverStatuses(registered, computer)).map(async (standing) => {
         const { name, summary } = standing.driver;
-        const troubles = await troublesOf(standing, computer);
+        const troubles = await getDriverProblem(standing, computer);
         return {
           name,
           summary,
@@ -30,6 +30,6 @@ export const drivers: Command<typeof args> = defineCommand({
       row.usable ? 'usable' : `${row.reason}; mend it: ${row.fix}`,
       row.summary,
     ]);
-    return { json: rows, text: table(['DRIVER', 'HERE', 'WHAT IT IS'], cells) };
+    return { json: rows, text: formatTable(['DRIVER', 'HERE', 'WHAT IT IS'], cells) };
   },
 });

@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { SlipwayError } from '../../errors.ts';
-import { shellEnv, shellFrom, shells, type Setting } from '../../profiles/shell-env.ts';
+import { formatShellEnv, detectShellName, shells, type EnvSetting } from '../../profiles/shell-env.ts';
 import { toCommandLine } from '../../ssh/shell.ts';
 import { defineCommand, type Cli, type Command } from '../command.ts';
-import { readyMachine } from './ready.ts';
+import { requireReadyMachine } from './require-machine.ts';
 
 const args = z.object({
   shell: z
@@ -20,9 +20,9 @@ const args = z.object({
 export const env: Command<typeof args> = defineCommand({
   name: 'env',
   summary: 'Print the settings that connect a shell to a machine: eval "$(slipway env NAME)"',
-  words: '[name]',
+  usage: '[name]',
   args,
-  async run({ words: [name], args: { shell: wanted, unset, noProxy } }, cli) {
+  async run({ positionals: [name], args: { shell: wanted, unset, noProxy } }, cli) {
     if (unset === (name !== undefined)) {
       throw new SlipwayError(
         'USAGE',
@@ -32,13 +32,13 @@ export const env: Command<typeof args> = defineCommand({
         },
       );
     }
-    const shell = wanted ?? shellFrom(cli.env, cli.world.computer.platform);
+    const shell = wanted ?? detectShellName(cli.env, cli.world.computer.platform);
     if (shell === undefined) {
       throw new SlipwayError('USAGE', 'Which shell this is can’t be told: $SHELL is not set', {
         hint: `Say it: --shell ${shells.join(' | ')}`,
       });
     }
-    const settings = name === undefined ? cleared(noProxy, cli) : await settingsFor(name, noProxy, cli);
+    const settings = name === undefined ? settingsToUnset(noProxy, cli) : await loadSettings(name, noProxy, cli);
     const argv = [
       cli.program,
       'env',
@@ -48,14 +48,14 @@ export const env: Command<typeof args> = defineCommand({
     ];
     return {
       json: Object.fromEntries(settings.map(([key, value]) => [key, value ?? null])),
-      text: shellEnv(shell, settings, toCommandLine(argv)),
+      text: formatShellEnv(shell, settings, toCommandLine(argv)),
     };
   },
 });
 
-async function settingsFor(name: string, noProxy: boolean, cli: Cli): Promise<readonly Setting[]> {
-  const { endpoint, host } = await readyMachine(name, cli.world.store);
-  const proxy = proxyVariable(cli);
+async function loadSettings(name: string, noProxy: boolean, cli: Cli): Promise<readonly EnvSetting[]> {
+  const { endpoint, host } = await requireReadyMachine(name, cli.world.store);
+  const proxy = noProxyVariable(cli);
   const exempt = (cli.env[proxy] ?? '').split(',').filter((entry) => entry !== '');
   return [
     ['DOCKER_TLS_VERIFY', endpoint.tls ? '1' : undefined],
@@ -68,17 +68,17 @@ async function settingsFor(name: string, noProxy: boolean, cli: Cli): Promise<re
   ];
 }
 
-function cleared(noProxy: boolean, cli: Cli): readonly Setting[] {
+function settingsToUnset(noProxy: boolean, cli: Cli): readonly EnvSetting[] {
   const names = [
     'DOCKER_TLS_VERIFY',
     'DOCKER_HOST',
     'DOCKER_CERT_PATH',
     'DOCKER_MACHINE_NAME',
-    ...(noProxy ? [proxyVariable(cli)] : []),
+    ...(noProxy ? [noProxyVariable(cli)] : []),
   ];
   return names.map((name) => [name, undefined]);
 }
 
-function proxyVariable({ env: variables }: Cli): string {
+function noProxyVariable({ env: variables }: Cli): string {
   return !variables.no_proxy && variables.NO_PROXY ? 'NO_PROXY' : 'no_proxy';
 }

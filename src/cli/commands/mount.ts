@@ -1,14 +1,14 @@
 import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { writeWhole } from '../../computer/files.ts';
+import { writeFileAtomic } from '../../computer/files.ts';
 import { SlipwayError, systemCode } from '../../errors.ts';
 import { findProgram, sshfsProgram, sshProgram } from '../../computer/programs.ts';
-import { keepalive, sshConfig } from '../../profiles/ssh-options.ts';
+import { keepaliveOptions, formatSshConfig } from '../../profiles/ssh-options.ts';
 import { toCommandLine } from '../../ssh/shell.ts';
-import { defineCommand, type Cli, type Command, type Result } from '../command.ts';
-import { type Asking, installMissing } from '../consent.ts';
-import { attached, routeTo, sideOf, sshfsArgv } from '../openssh.ts';
+import { defineCommand, type Cli, type Command, type CommandResult } from '../command.ts';
+import { type InstallContext, installMissing } from '../install-programs.ts';
+import { runInTerminal, prepareSshRoute, parsePathSpec, sshfsArgv } from '../openssh-command.ts';
 
 const args = z.object({
   unmount: z.boolean().default(false).meta({ description: 'Let go what is mounted there', short: 'u' }),
@@ -18,13 +18,13 @@ const args = z.object({
 export const mount: Command<typeof args> = defineCommand({
   name: 'mount',
   summary: 'Show a folder of a machine on this computer; sshfs’ exit status is passed on',
-  words: '<name:path> [mountpoint]',
+  usage: '<name:path> [mountpoint]',
   args,
   details:
     'Uses your own sshfs with the pinned host key, and connects again where the connection is lost. The mountpoint is an empty folder; without one it is the same path here. To let go: slipway mount -u MOUNTPOINT',
-  async run({ words: [what = '', where], args: { unmount, yes } }, cli) {
-    if (!unmount) return await mounted(what, where, yes, cli);
-    if (where === undefined) return await unmounted(what, cli);
+  async run({ positionals: [what = '', where], args: { unmount, yes } }, cli) {
+    if (!unmount) return await mountFolder(what, where, yes, cli);
+    if (where === undefined) return await unmountFolder(what, cli);
     throw new SlipwayError('USAGE', 'With --unmount the mountpoint is named alone', {
       hint: toCommandLine([cli.program, 'mount', '-u', where]),
     });
@@ -32,13 +32,18 @@ export const mount: Command<typeof args> = defineCommand({
 });
 
 /** Where one program or the other mounts. */
-type Mounting = Asking & Pick<Cli, 'program'>;
+type MountContext = InstallContext & Pick<Cli, 'program'>;
 
-export async function mounted(what: string, where: string | undefined, yes: boolean, cli: Mounting): Promise<Result> {
+export async function mountFolder(
+  what: string,
+  where: string | undefined,
+  yes: boolean,
+  cli: MountContext,
+): Promise<CommandResult> {
   const { store, computer, signal } = cli.world;
-  const { machine, path } = sideOf(what, await store.names());
+  const { machine, path } = parsePathSpec(what, await store.listNames());
   if (machine === undefined) {
-    const known = (await store.names()).includes(what);
+    const known = (await store.listNames()).includes(what);
     throw new SlipwayError(
       'USAGE',
       known
@@ -52,23 +57,23 @@ export async function mounted(what: string, where: string | undefined, yes: bool
       hint: `For example: ${toCommandLine([cli.program, 'mount', what, `./${path || machine}`])}`,
     });
   }
-  const route = await routeTo(machine, store);
-  const again = toCommandLine([cli.program, 'mount', what, ...(where === undefined ? [] : [where]), '--yes']);
-  await installMissing([sshfsProgram(computer), sshProgram], { yes, again }, cli);
+  const route = await prepareSshRoute(machine, store);
+  const consentCommand = toCommandLine([cli.program, 'mount', what, ...(where === undefined ? [] : [where]), '--yes']);
+  await installMissing([sshfsProgram(computer), sshProgram], { yes, consentCommand }, cli);
   const windows = computer.platform === 'win32';
   const mountpoint = windows ? (where ?? path) : resolve(where ?? path);
   // There it is a drive's letter, or a folder that must not exist.
-  if (!windows) await isEmptyFolder(mountpoint, cli);
+  if (!windows) await requireEmptyFolder(mountpoint, cli);
   // It is read again whenever the connection is made anew, so it lies where the machine's other files lie.
   const config = join(store.paths(machine).folder, 'sshfs_config');
-  await writeWhole(config, sshConfig({ [machine]: route }, keepalive), 0o600);
+  await writeFileAtomic(config, formatSshConfig({ [machine]: route }, keepaliveOptions), 0o600);
   const program = await findProgram(sshfsProgram(computer), computer);
-  const status = await attached(program ?? 'sshfs', sshfsArgv({ machine, path, config, mountpoint }), signal);
+  const status = await runInTerminal(program ?? 'sshfs', sshfsArgv({ machine, path, config, mountpoint }), signal);
   if (status === 0) cli.say(`Mounted; let it go with: ${toCommandLine([cli.program, 'mount', '-u', mountpoint])}`);
   return { json: { machine, path, mountpoint, status }, text: '', status };
 }
 
-async function isEmptyFolder(mountpoint: string, { program }: Mounting): Promise<void> {
+async function requireEmptyFolder(mountpoint: string, { program }: MountContext): Promise<void> {
   const letGo = toCommandLine([program, 'mount', '-u', mountpoint]);
   const there = await readdir(mountpoint).catch((error: unknown) => {
     const [message, hint] =
@@ -88,7 +93,10 @@ async function isEmptyFolder(mountpoint: string, { program }: Mounting): Promise
   });
 }
 
-export async function unmounted(where: string, { world: { computer, signal } }: Pick<Cli, 'world'>): Promise<Result> {
+export async function unmountFolder(
+  where: string,
+  { world: { computer, signal } }: Pick<Cli, 'world'>,
+): Promise<CommandResult> {
   const mountpoint = resolve(where);
   if (computer.platform === 'win32') {
     throw new SlipwayError('DRIVER_UNSUPPORTED', 'On Windows a mount is there for as long as its sshfs runs', {
@@ -96,13 +104,13 @@ export async function unmounted(where: string, { world: { computer, signal } }: 
     });
   }
   const linux = computer.platform === 'linux';
-  const [command = '', ...also] = linux ? ['fusermount3', 'fusermount'] : ['umount'];
-  const program = await findProgram({ command, also }, computer);
+  const [command = '', ...alternatives] = linux ? ['fusermount3', 'fusermount'] : ['umount'];
+  const program = await findProgram({ command, alternatives }, computer);
   if (program === undefined) {
     throw new SlipwayError('PROGRAM_MISSING', `This computer lacks ${command}, which lets go what sshfs has mounted`, {
       hint: `It comes with sshfs; as root this does the same: ${toCommandLine(['umount', mountpoint])}`,
     });
   }
-  const status = await attached(program, linux ? ['-u', mountpoint] : [mountpoint], signal);
+  const status = await runInTerminal(program, linux ? ['-u', mountpoint] : [mountpoint], signal);
   return { json: { mountpoint, status }, text: '', status };
 }

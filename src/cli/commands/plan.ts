@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { defineCommand, type Command } from '../command.ts';
-import { hasWork } from '../../fleet/plan.ts';
-import { fleetOptions, itemDocument, plannedFleet, shownFleet } from '../fleet.ts';
+import { hasWork } from '../../fleet/plan-fleet.ts';
+import { fleetOptions, toItemDocument, loadFleetPlan, formatFleetPlan } from '../fleet-output.ts';
 
 const args = z.object({
   ...fleetOptions,
@@ -15,20 +15,20 @@ const args = z.object({
 export const plan: Command<typeof args> = defineCommand({
   name: 'plan',
   summary: 'Show what would make the machines what machines.yaml says, field by field',
-  words: '[names...]',
+  usage: '[names...]',
   args,
   details: 'Reads the file and the records of this computer: nobody else is asked, and nothing changes.',
-  async run({ words, args: { file, prune, exitCode, schema } }, cli) {
+  async run({ positionals, args: { file, prune, exitCode, schema } }, cli) {
     if (schema) {
-      const { jsonSchema } = await import('../../fleet/schema.ts');
-      const json = jsonSchema();
+      const { fleetJsonSchema } = await import('../../fleet/file-schema.ts');
+      const json = fleetJsonSchema();
       return { json, text: JSON.stringify(json, null, 2) };
     }
-    const planned = await plannedFleet({ file, prune, names: words }, cli);
+    const planned = await loadFleetPlan({ file, prune, names: positionals }, cli);
     const todo = planned.items.filter(hasWork).length;
     return {
-      json: { file, fleet: planned.mark, todo, machines: planned.items.map(itemDocument) },
-      text: shownFleet(planned),
+      json: { file, fleet: planned.fleetId, todo, machines: planned.items.map(toItemDocument) },
+      text: formatFleetPlan(planned),
       ...(exitCode && todo > 0 ? { status: 1 } : {}),
     };
   },

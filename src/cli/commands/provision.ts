@@ -1,15 +1,15 @@
 import { z } from 'zod';
-import { dryRun, provisionMachine } from '../../operations/provision.ts';
+import { planDryRun, provisionMachine } from '../../operations/provision.ts';
 import type { World } from '../../operations/world.ts';
 import type { MachineSpec } from '../../machine/model.ts';
 import { profiles as known } from '../../profiles/registry.ts';
 import type { Plan } from '../../provision/step.ts';
-import { shownPlan } from '../../provision/step.ts';
-import { defineCommand, type Cli, type Command, type Result } from '../command.ts';
-import { printable } from '../../terminal/printable.ts';
-import { sudoPassword } from '../../machine/spec.ts';
-import { machineInfos, specChanged } from '../spec.ts';
-import { allKnown, type One, onEach } from './each.ts';
+import { toPlannedSteps } from '../../provision/step.ts';
+import { defineCommand, type Cli, type Command, type CommandResult } from '../command.ts';
+import { sanitizeLine } from '../../terminal/terminal-text.ts';
+import { sudoPasswordOption } from '../../machine/spec.ts';
+import { machineOptionSpecs, applyFlagsToSpec } from '../spec-from-flags.ts';
+import { requireMachines, type MachineResult, runForEach } from './for-each-machine.ts';
 
 const args = z.object({
   dryRun: z.boolean().default(false).meta({ description: 'Show what would be done on the host' }),
@@ -17,32 +17,32 @@ const args = z.object({
     .array(z.enum(known.map(({ name }) => name) as [string, ...string[]]))
     .optional()
     .meta({ description: 'Client settings to have from now on, and no others', value: 'name' }),
-  sudoPassword,
+  sudoPassword: sudoPasswordOption,
 });
 
 export const provision: Command<typeof args> = defineCommand({
   name: 'provision',
   summary: 'Bring a machine up to date: engine, configuration, certificates, profiles',
-  words: '<names...>',
+  usage: '<names...>',
   args,
-  more: machineInfos,
+  extraOptions: machineOptionSpecs,
   details:
     'Flags change what the machine was made with; what is not named stays. With nothing to do it changes nothing.',
-  async run({ words, args: { dryRun: dry, profile }, flags }, cli) {
+  async run({ positionals, args: { dryRun: dry, profile }, flags }, cli) {
     const changed = (spec: MachineSpec): MachineSpec => ({
-      ...specChanged(spec, flags),
+      ...applyFlagsToSpec(spec, flags),
       ...(profile === undefined ? {} : { profiles: profile }),
     });
     // The same time given again is as much time from now on.
     const how = { anew: flags.ttl !== undefined };
-    await allKnown(words, cli);
+    await requireMachines(positionals, cli);
     if (dry) {
-      return await planned(words, cli, async (name, world) => {
+      return await planForEach(positionals, cli, async (name, world) => {
         const before = await world.store.read(name);
-        return planResult(name, await dryRun(changed(before.spec), before, world, how));
+        return planResult(name, await planDryRun(changed(before.spec), before, world, how));
       });
     }
-    return await onEach(words, cli, async (name, world) => {
+    return await runForEach(positionals, cli, async (name, world) => {
       const { endpoint } = await provisionMachine(name, changed, world, how);
       return { json: { name, url: endpoint.url }, text: `${name} is ready: ${endpoint.url}` };
     });
@@ -50,31 +50,31 @@ export const provision: Command<typeof args> = defineCommand({
 });
 
 /** Plans of several machines are a list, and one is a document of its own. */
-export async function planned(
+export async function planForEach(
   names: readonly string[],
   cli: Cli,
-  plan: (name: string, world: World) => Promise<One>,
-): Promise<Result> {
+  plan: (name: string, world: World) => Promise<MachineResult>,
+): Promise<CommandResult> {
   const [only, ...more] = names;
   if (only !== undefined && more.length === 0) return await plan(only, cli.world);
-  return await onEach(names, cli, plan);
+  return await runForEach(names, cli, plan);
 }
 
 /** Titles and variables hold words of the host: its release, its architecture. */
-function inLines(value: string): string {
-  return value.split('\n').map(printable).join('\n');
+function sanitizeLines(value: string): string {
+  return value.split('\n').map(sanitizeLine).join('\n');
 }
 
 /** A plan as the user sees it with --dry-run. */
-export function planResult(name: string, plan: Plan): One {
-  const steps = shownPlan(plan);
+export function planResult(name: string, plan: Plan): MachineResult {
+  const steps = toPlannedSteps(plan);
   if (steps.length === 0) return { json: { name, steps }, text: `${name}: nothing to do` };
   const lines = steps.flatMap((step, index) => [
-    `${index + 1}. ${printable(step.title)}`,
-    ...step.files.map(({ path, change }) => `     ${change} ${printable(path)}`),
+    `${index + 1}. ${sanitizeLine(step.title)}`,
+    ...step.files.map(({ path, change }) => `     ${change} ${sanitizeLine(path)}`),
     ...Object.entries(step.variables)
       .filter(([key, value]) => value !== '' && key !== 'MANIFEST')
-      .map(([key, value]) => `     ${key.toLowerCase().replaceAll('_', ' ')}: ${inLines(value)}`),
+      .map(([key, value]) => `     ${key.toLowerCase().replaceAll('_', ' ')}: ${sanitizeLines(value)}`),
   ]);
   return { json: { name, steps }, text: [`${name}: on the host this would`, ...lines].join('\n') };
 }

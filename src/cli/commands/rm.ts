@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { removeMachine } from '../../operations/remove.ts';
 import { defineCommand, type Command } from '../command.ts';
-import { sudoPassword } from '../../machine/spec.ts';
-import { allKnown, onEach } from './each.ts';
+import { sudoPasswordOption } from '../../machine/spec.ts';
+import { requireMachines, runForEach } from './for-each-machine.ts';
 
 const args = z.object({
   deprovision: z.boolean().default(false).meta({ description: 'Also undo what provisioning wrote on the host' }),
@@ -11,17 +11,17 @@ const args = z.object({
     .default(false)
     .meta({ description: 'Go on where the host does not answer or the record is broken', short: 'f' }),
   yes: z.boolean().default(false).meta({ description: 'Accepted for scripts; rm asks nothing anyway', short: 'y' }),
-  sudoPassword,
+  sudoPassword: sudoPasswordOption,
 });
 
 export const rm: Command<typeof args> = defineCommand({
   name: 'rm',
   summary: 'Remove machines: their client profiles, their record, and what their driver made',
-  words: '<names...>',
+  usage: '<names...>',
   args,
-  async run({ words, args: { deprovision, force } }, cli) {
-    await allKnown(words, cli, force ? 'fine' : 'refused');
-    return await onEach(words, cli, async (name, world) => {
+  async run({ positionals, args: { deprovision, force } }, cli) {
+    await requireMachines(positionals, cli, force ? 'fine' : 'refused');
+    return await runForEach(positionals, cli, async (name, world) => {
       const removal = await removeMachine(name, { deprovision, force }, world);
       const { stays, contextReset } = removal;
       const lines = [

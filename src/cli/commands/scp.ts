@@ -2,11 +2,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { writeWhole } from '../../computer/files.ts';
+import { writeFileAtomic } from '../../computer/files.ts';
 import { SlipwayError } from '../../errors.ts';
-import { sshConfig, type Route } from '../../profiles/ssh-options.ts';
+import { formatSshConfig, type SshRoute } from '../../profiles/ssh-options.ts';
 import { defineCommand, type Command } from '../command.ts';
-import { attached, routeTo, scpArgv, sideOf } from '../openssh.ts';
+import { runInTerminal, prepareSshRoute, scpArgv, parsePathSpec } from '../openssh-command.ts';
 
 const args = z.object({
   recursive: z.boolean().default(false).meta({ description: 'Copy folders with what is in them', short: 'r' }),
@@ -18,22 +18,22 @@ const args = z.object({
 export const scp: Command<typeof args> = defineCommand({
   name: 'scp',
   summary: 'Copy files to, from or between machines; scp’s exit status is passed on',
-  words: '<from> <to>',
+  usage: '<from> <to>',
   args,
   details:
     'Uses your own scp with the pinned host key. A side on a machine is NAME:path, the other one is local (a local name with a colon: ./a:b). Between two machines everything goes through this computer.',
-  async run({ words, args: { recursive, preserve, compress, quiet }, flags: { json } }, { world }) {
+  async run({ positionals, args: { recursive, preserve, compress, quiet }, flags: { json } }, { world }) {
     const { store, computer, signal } = world;
-    const machines = await store.names();
-    const [from, to] = [sideOf(words[0] ?? '', machines), sideOf(words[1] ?? '', machines)];
+    const machines = await store.listNames();
+    const [from, to] = [parsePathSpec(positionals[0] ?? '', machines), parsePathSpec(positionals[1] ?? '', machines)];
     const names = [from, to].flatMap(({ machine }) => machine ?? []);
     if (names.length === 0) {
       throw new SlipwayError('USAGE', 'Neither side names a machine; write NAME:path', {
         hint: `For example: slipway scp ${machines[0] ?? 'web'}:/etc/os-release .`,
       });
     }
-    const routes: Record<string, Route> = {};
-    for (const name of names) routes[name] ??= await routeTo(name, store);
+    const routes: Record<string, SshRoute> = {};
+    for (const name of names) routes[name] ??= await prepareSshRoute(name, store);
     const chosen = Object.entries({ '-r': recursive, '-p': preserve, '-C': compress, '-q': quiet || json === true });
     const copy = {
       from,
@@ -45,9 +45,9 @@ export const scp: Command<typeof args> = defineCommand({
     const folder = await mkdtemp(join(tmpdir(), 'slipway-scp-'));
     try {
       const config = join(folder, 'config');
-      await writeWhole(config, sshConfig(routes), 0o600);
-      const status = await attached('scp', scpArgv(copy, config), signal);
-      return { json: { from: words[0], to: words[1], status }, text: '', status };
+      await writeFileAtomic(config, formatSshConfig(routes), 0o600);
+      const status = await runInTerminal('scp', scpArgv(copy, config), signal);
+      return { json: { from: positionals[0], to: positionals[1], status }, text: '', status };
     } finally {
       await rm(folder, { recursive: true, force: true });
     }

@@ -1,16 +1,16 @@
 import { z } from 'zod';
 import { startMachine } from '../../operations/power.ts';
 import type { Command } from '../command.ts';
-import { defineVerb } from './each.ts';
+import { defineMachineCommand } from './for-each-machine.ts';
 
 const args = z.object({});
 
-export const start: Command<typeof args> = defineVerb({
+export const start: Command<typeof args> = defineMachineCommand({
   name: 'start',
   summary: 'Start machines that are stopped, and wait for their engines',
   args,
   details: 'Where an address or a port had to change, the client profiles follow.',
-  async does(name, _args, world) {
+  async runOnMachine(name, _args, world) {
     const { endpoint } = await startMachine(name, world);
     return { json: { name, url: endpoint.url }, text: `${name} runs: ${endpoint.url}` };
   },

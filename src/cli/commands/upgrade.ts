@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import { upgradeMachine, type Upgrade } from '../../operations/upgrade.ts';
-import { sudoPassword } from '../../machine/spec.ts';
+import { upgradeMachine, type UpgradeResult } from '../../operations/upgrade.ts';
+import { sudoPasswordOption } from '../../machine/spec.ts';
 import { defineCommand, type Command } from '../command.ts';
-import { specChanged } from '../spec.ts';
-import { allKnown, type One, onEach } from './each.ts';
-import { planned, planResult } from './provision.ts';
+import { applyFlagsToSpec } from '../spec-from-flags.ts';
+import { requireMachines, type MachineResult, runForEach } from './for-each-machine.ts';
+import { planForEach, planResult } from './provision.ts';
 
 const args = z.object({
   engineVersion: z.string().optional().meta({
@@ -12,35 +12,39 @@ const args = z.object({
     value: 'version',
   }),
   dryRun: z.boolean().default(false).meta({ description: 'Show what would be done on the host' }),
-  sudoPassword,
+  sudoPassword: sudoPasswordOption,
 });
 
 export const upgrade: Command<typeof args> = defineCommand({
   name: 'upgrade',
   summary: 'Upgrade the engine of a machine to the newest version of its own source',
-  words: '<names...>',
+  usage: '<names...>',
   args,
   details:
     'Upgrades the packages of the engine alone: its client and plugins, containerd and runc, as far as they are installed. The rest of the host stays as it is. The engine restarts once, and only if it was upgraded.',
-  async run({ words, args: { engineVersion: version, dryRun: dry } }, cli) {
+  async run({ positionals, args: { engineVersion: version, dryRun: dry } }, cli) {
     const change: Parameters<typeof upgradeMachine>[1]['change'] =
-      version === undefined ? undefined : (spec) => specChanged(spec, { 'engine-version': version });
-    await allKnown(words, cli);
+      version === undefined ? undefined : (spec) => applyFlagsToSpec(spec, { 'engine-version': version });
+    await requireMachines(positionals, cli);
     if (dry) {
-      return await planned(words, cli, async (name, world) =>
+      return await planForEach(positionals, cli, async (name, world) =>
         planResult(name, (await upgradeMachine(name, { change, dry }, world)).plan),
       );
     }
-    return await onEach(words, cli, async (name, world) =>
+    return await runForEach(positionals, cli, async (name, world) =>
       upgradeResult(name, await upgradeMachine(name, { change, dry }, world), version || undefined),
     );
   },
 });
 
 /** What came of an upgrade; other packages are named where they did more than follow their engine. */
-export function upgradeResult(name: string, { url, done }: Upgrade, version: string | undefined): One {
-  if (!done) throw new Error(`${name} was not upgraded`);
-  const { engine, engineBefore, packages } = done;
+export function upgradeResult(
+  name: string,
+  { url, summary }: UpgradeResult,
+  version: string | undefined,
+): MachineResult {
+  if (!summary) throw new Error(`${name} was not upgraded`);
+  const { engine, engineBefore, packages } = summary;
   const among = version === undefined ? '' : ` ${version}`;
   const headline =
     engineBefore === undefined

@@ -7,7 +7,7 @@ const args = z.object({});
 export const version: Command<typeof args> = defineCommand({
   name: 'version',
   summary: 'Print the version',
-  words: '',
+  usage: '',
   args,
   async run(
     _given,

@@ -1,22 +1,26 @@
 import { join } from 'node:path';
-import { defineOld } from '../command.ts';
-import { configOf } from '../config.ts';
-import { mustAnswer, nameIn, readyNamed } from '../machines.ts';
-import { swarmUrl } from '../swarm.ts';
+import { defineDockerMachineCommand } from '../docker-machine-command.ts';
+import { loadConfigJson } from '../load-config-json.ts';
+import { requireEngineAnswer, resolveMachineName, requireReadyMachine } from '../machine-arguments.ts';
+import { requireSwarmUrl } from '../swarm-options.ts';
 
-export const config = defineOld({
+export const config = defineDockerMachineCommand({
   name: 'config',
   summary: 'Print the connection config for machine',
-  operands: '[arg...]',
+  argsUsage: '[arg...]',
   flags: [{ names: ['swarm'], kind: 'switch', usage: 'Display the Swarm config instead of the Docker daemon' }],
   async run(call) {
-    const { out, values, world } = call;
-    const machine = await readyNamed(await nameIn(call), world);
-    await mustAnswer(machine, world, 'Error running connection boilerplate: ');
+    const { print, values, world } = call;
+    const machine = await requireReadyMachine(await resolveMachineName(call), world);
+    await requireEngineAnswer(machine, world, 'Error running connection boilerplate: ');
     const { tls } = world.store.paths(machine.spec.name);
     const url =
       values.swarm === true
-        ? swarmUrl((await configOf(machine, call)).HostOptions.SwarmOptions, machine.host.address, machine.spec.name)
+        ? requireSwarmUrl(
+            (await loadConfigJson(machine, call)).HostOptions.SwarmOptions,
+            machine.host.address,
+            machine.spec.name,
+          )
         : machine.endpoint.url;
     const file = (name: string): string => JSON.stringify(join(tls, name));
     const secured = [
@@ -25,6 +29,6 @@ export const config = defineOld({
       `--tlscert=${file('cert.pem')}`,
       `--tlskey=${file('key.pem')}`,
     ];
-    for (const line of [...(machine.endpoint.tls ? secured : []), `-H=${url}`]) out(line);
+    for (const line of [...(machine.endpoint.tls ? secured : []), `-H=${url}`]) print(line);
   },
 });

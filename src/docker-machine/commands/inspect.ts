@@ -1,30 +1,30 @@
 import { reasonOf } from '../../errors.ts';
-import { oldFunctions, parseTemplate } from '../../go-template/index.ts';
-import { defineOld } from '../command.ts';
-import { configOf } from '../config.ts';
-import { Failure } from '../failure.ts';
-import { machineNamed, nameIn } from '../machines.ts';
+import { dockerMachineFunctions, parseTemplate } from '../../go-template/index.ts';
+import { defineDockerMachineCommand } from '../docker-machine-command.ts';
+import { loadConfigJson } from '../load-config-json.ts';
+import { DockerMachineError } from '../docker-machine-error.ts';
+import { readMachine, resolveMachineName } from '../machine-arguments.ts';
 
-export const inspect = defineOld({
+export const inspect = defineDockerMachineCommand({
   name: 'inspect',
   summary: 'Inspect information about a machine',
-  operands: '[arg...]',
+  argsUsage: '[arg...]',
   flags: [
-    { names: ['format', 'f'], kind: 'text', usage: 'Format the output using the given go template.', initial: '' },
+    { names: ['format', 'f'], kind: 'text', usage: 'Format the output using the given go template.', defaultValue: '' },
   ],
   async run(call) {
-    const { out, values, world } = call;
-    const config = await configOf(await machineNamed(await nameIn(call), world), call);
+    const { print, values, world } = call;
+    const config = await loadConfigJson(await readMachine(await resolveMachineName(call), world), call);
     const format = String(values.format ?? '');
-    out(format === '' ? JSON.stringify(config, null, 4) : rendered(format, config));
+    print(format === '' ? JSON.stringify(config, null, 4) : renderTemplate(format, config));
   },
 });
 
-function rendered(format: string, config: unknown): string {
+function renderTemplate(format: string, config: unknown): string {
   try {
-    return parseTemplate(format, oldFunctions).render(config);
+    return parseTemplate(format, dockerMachineFunctions).render(config);
   } catch (error) {
-    throw new Failure(`template parsing error: ${reasonOf(error)}`, {
+    throw new DockerMachineError(`template parsing error: ${reasonOf(error)}`, {
       cause: error,
     });
   }

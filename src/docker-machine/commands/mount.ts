@@ -1,35 +1,39 @@
-import { mounted, unmounted } from '../../cli/commands/mount.ts';
-import { meetHost } from '../../operations/pin-host-key.ts';
-import { defineOld } from '../command.ts';
-import { Failure, failureOf } from '../failure.ts';
+import { mountFolder, unmountFolder } from '../../cli/commands/mount.ts';
+import { pinHostKey } from '../../operations/pin-host-key.ts';
+import { defineDockerMachineCommand } from '../docker-machine-command.ts';
+import { DockerMachineError, toDockerMachineError } from '../docker-machine-error.ts';
 import { PROGRAM } from '../help.ts';
-import { machineNamed } from '../machines.ts';
-import { mustBeUp } from './ssh.ts';
+import { readMachine } from '../machine-arguments.ts';
+import { requireHostUp } from './ssh.ts';
 
-export const mount = defineOld({
+export const mount = defineDockerMachineCommand({
   name: 'mount',
   summary: 'Mount or unmount a directory from a machine with SSHFS.',
-  operands: '[arg...]',
-  lendsStdout: true,
+  argsUsage: '[arg...]',
+  reservesStdout: true,
   details: 'Arguments are [machine:][path] [mountpoint]',
   flags: [{ names: ['unmount', 'u'], kind: 'switch', usage: 'Unmount instead of mount' }],
   async run(call) {
     const { env, say, values, words, world } = call;
     const [what, where, ...more] = words;
-    if (what === undefined || more.length > 0) throw new Failure('Improper number of arguments');
+    if (what === undefined || more.length > 0) throw new DockerMachineError('Improper number of arguments');
     const [, name = 'default', path = what] = /^([^/:]+):(.*)$/s.exec(what) ?? [];
-    if (values.unmount === true) return (await unmounted(where ?? path, { world }).catch(told)).status ?? 0;
-    await machineNamed(name, world);
-    await mustBeUp(name, call, 'mount');
-    await meetHost(name, world).catch(told);
+    if (values.unmount === true)
+      return (await unmountFolder(where ?? path, { world }).catch(throwAsDockerMachineError)).status ?? 0;
+    await readMachine(name, world);
+    await requireHostUp(name, call, 'mount');
+    await pinHostKey(name, world).catch(throwAsDockerMachineError);
     const side = `${name}:${path}`;
     return (
-      (await mounted(side, where, false, { world, say, env, program: PROGRAM, interactive: false }).catch(told))
-        .status ?? 0
+      (
+        await mountFolder(side, where, false, { world, say, env, program: PROGRAM, interactive: false }).catch(
+          throwAsDockerMachineError,
+        )
+      ).status ?? 0
     );
   },
 });
 
-function told(error: unknown): never {
-  throw failureOf(error);
+function throwAsDockerMachineError(error: unknown): never {
+  throw toDockerMachineError(error);
 }

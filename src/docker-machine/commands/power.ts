@@ -1,92 +1,116 @@
 /** The verbs that change whether machines run. */
 import { killMachine, restartMachine, startMachine, stopMachine } from '../../operations/power.ts';
-import { defineOld, type Call, type OldCommand } from '../command.ts';
-import { Failure } from '../failure.ts';
-import { each, machineNamed, mustDo, namesIn, oldDriver, stateOf } from '../machines.ts';
+import {
+  defineDockerMachineCommand,
+  type DockerMachineInvocation,
+  type DockerMachineCommand,
+} from '../docker-machine-command.ts';
+import { DockerMachineError } from '../docker-machine-error.ts';
+import {
+  runForEachMachine,
+  readMachine,
+  requireDriverSupport,
+  resolveMachineNames,
+  dockerMachineDriverName,
+  getMachineState,
+} from '../machine-arguments.ts';
 
-const GRACE_SECONDS = 90;
+const STOP_GRACE_SECONDS = 90;
 
-type Verb = {
+type PowerCommand = {
   readonly name: 'start' | 'stop' | 'kill';
   readonly summary: string;
   readonly doing: string;
   readonly done: string;
   /** What there is nothing to do about. */
-  readonly idle: { readonly state: string; readonly words: string };
-  readonly work: (name: string, world: Call['world']) => Promise<unknown>;
-  readonly after?: string;
+  readonly noop: { readonly state: string; readonly words: string };
+  readonly run: (name: string, world: DockerMachineInvocation['world']) => Promise<unknown>;
+  readonly addressNoticeVerb?: string;
 };
 
-const verbs: readonly Verb[] = [
+const powerCommands: readonly PowerCommand[] = [
   {
     name: 'kill',
     summary: 'Kill a machine',
     doing: 'Killing',
     done: 'killed',
-    idle: { state: 'Stopped', words: 'already stopped' },
-    work: killMachine,
+    noop: { state: 'Stopped', words: 'already stopped' },
+    run: killMachine,
   },
   {
     name: 'start',
     summary: 'Start a machine',
     doing: 'Starting',
     done: 'started',
-    idle: { state: 'Running', words: 'already running' },
-    work: startMachine,
-    after: 'Started',
+    noop: { state: 'Running', words: 'already running' },
+    run: startMachine,
+    addressNoticeVerb: 'Started',
   },
   {
     name: 'stop',
     summary: 'Stop a machine',
     doing: 'Stopping',
     done: 'stopped',
-    idle: { state: 'Stopped', words: 'already stopped' },
-    work: (name, world) => stopMachine(name, GRACE_SECONDS, world),
+    noop: { state: 'Stopped', words: 'already stopped' },
+    run: (name, world) => stopMachine(name, STOP_GRACE_SECONDS, world),
   },
 ];
 
-export const [kill, start, stop] = verbs.map(commandFor) as [OldCommand, OldCommand, OldCommand];
+export const [kill, start, stop] = powerCommands.map(toCommand) as [
+  DockerMachineCommand,
+  DockerMachineCommand,
+  DockerMachineCommand,
+];
 
-function commandFor({ name: verb, summary, doing, done, idle, work, after }: Verb): OldCommand {
-  return defineOld({
+function toCommand({
+  name: verb,
+  summary,
+  doing,
+  done,
+  noop,
+  run: work,
+  addressNoticeVerb,
+}: PowerCommand): DockerMachineCommand {
+  return defineDockerMachineCommand({
     name: verb,
     summary,
-    operands: '[arg...]',
+    argsUsage: '[arg...]',
     flags: [],
     async run(call) {
-      const { out, world, worldOf } = call;
-      await each(await namesIn(call), call, async (name) => {
-        const machine = await machineNamed(name, world);
-        out(`${doing} "${name}"...`);
+      const { print, world, worldOf } = call;
+      await runForEachMachine(await resolveMachineNames(call), call, async (name) => {
+        const machine = await readMachine(name, world);
+        print(`${doing} "${name}"...`);
         // Before what its driver can't do: scripts start what may run already.
-        if ((await stateOf(machine, world)).state === idle.state)
-          throw new Failure(`Machine "${name}" is ${idle.words}.`);
-        await mustDo(verb, machine);
+        if ((await getMachineState(machine, world)).state === noop.state)
+          throw new DockerMachineError(`Machine "${name}" is ${noop.words}.`);
+        await requireDriverSupport(verb, machine);
         await work(name, worldOf(name));
-        out(`Machine "${name}" was ${done}.`);
+        print(`Machine "${name}" was ${done}.`);
       });
-      if (after !== undefined) out(newAddresses(after));
+      if (addressNoticeVerb !== undefined) print(newAddressesNotice(addressNoticeVerb));
     },
   });
 }
 
-function newAddresses(what: string): string {
+function newAddressesNotice(what: string): string {
   return `${what} machines may have new IP addresses. You may need to re-run the \`docker-machine env\` command.`;
 }
 
-export const restart = defineOld({
+export const restart = defineDockerMachineCommand({
   name: 'restart',
   summary: 'Restart a machine',
-  operands: '[arg...]',
+  argsUsage: '[arg...]',
   flags: [],
   async run(call) {
-    const { out, world, worldOf } = call;
-    await each(await namesIn(call), call, async (name) => {
-      const { host, spec } = await machineNamed(name, world);
-      if (host?.ssh === undefined) throw new Failure(`${oldDriver(spec.driver)} driver does not support restart`);
-      out(`Restarting "${name}"...`);
-      await restartMachine(name, GRACE_SECONDS, worldOf(name));
+    const { print, world, worldOf } = call;
+    await runForEachMachine(await resolveMachineNames(call), call, async (name) => {
+      const { host, spec } = await readMachine(name, world);
+      if (host?.ssh === undefined)
+        throw new DockerMachineError(`${dockerMachineDriverName(spec.driver)} driver does not support restart`);
+      print(`Restarting "${name}"...`);
+      await restartMachine(name, STOP_GRACE_SECONDS, worldOf(name));
     });
-    out(newAddresses('Restarted'));
+    print(newAddressesNotice('Restarted'));
   },
 });

@@ -1,14 +1,19 @@
 import { removeMachine } from '../../operations/remove.ts';
 import { SlipwayError } from '../../errors.ts';
-import { defineOld, type Call } from '../command.ts';
-import { Failure, failureOf, notThere, sentence } from '../failure.ts';
-import { ending, knownDriver, notOurs, withoutDriver } from '../machines.ts';
-import { isSlipways } from '../view.ts';
+import { defineDockerMachineCommand, type DockerMachineInvocation } from '../docker-machine-command.ts';
+import {
+  DockerMachineError,
+  toDockerMachineError,
+  machineNotFoundError,
+  formatSlipwayError,
+} from '../docker-machine-error.ts';
+import { runAndReportEnd, findDriverName, managedBySlipwayError, driverNotFoundError } from '../machine-arguments.ts';
+import { isManagedBySlipway } from '../managed-by-slipway.ts';
 
-export const rm = defineOld({
+export const rm = defineDockerMachineCommand({
   name: 'rm',
   summary: 'Remove a machine',
-  operands: '[arg...]',
+  argsUsage: '[arg...]',
   details: 'Arguments are [machine-name...]',
   flags: [
     {
@@ -23,52 +28,57 @@ export const rm = defineOld({
     },
   ],
   async run(call) {
-    const { ask, out, say, values, words, worldOf } = call;
-    if (words.length === 0) throw new Failure('Error: Expected to get one or more machine names as arguments');
+    const { ask, print, say, values, words, worldOf } = call;
+    if (words.length === 0)
+      throw new DockerMachineError('Error: Expected to get one or more machine names as arguments');
     const force = values.force === true;
-    out(`About to remove ${words.join(', ')}`);
-    out('WARNING: This action will delete both local reference and remote instance.');
+    print(`About to remove ${words.join(', ')}`);
+    print('WARNING: This action will delete both local reference and remote instance.');
     if (!force && values.y !== true && !/^y/i.test(await ask('Are you sure? (y/n): '))) return;
     const failures: string[] = [];
     await Promise.all(
       [...new Set(words)].map(async (name) => {
         try {
-          await ending(name, call, async () => {
-            await mayGo(name, force, call);
+          await runAndReportEnd(name, call, async () => {
+            await requireRemovable(name, force, call);
             await removeMachine(name, { deprovision: false, force }, worldOf(name));
           });
-          out(`Successfully removed ${name}`);
+          print(`Successfully removed ${name}`);
         } catch (error) {
-          failures.push(why(name, error));
+          failures.push(removalFailureMessage(name, error));
         }
       }),
     );
-    call.done();
+    call.closeProgress();
     for (const failure of failures) say(failure);
     // With --force its callers expect success; what may be left is said above.
-    if (failures.length > 0 && !(force && (await noneLeft(words, call)))) return 1;
+    if (failures.length > 0 && !(force && (await hasNoneLeft(words, call)))) return 1;
   },
 });
 
 /** What can't be read at all is for `removeMachine` to judge. */
-async function mayGo(name: string, force: boolean, { world: { store } }: Call): Promise<void> {
+async function requireRemovable(
+  name: string,
+  force: boolean,
+  { world: { store } }: DockerMachineInvocation,
+): Promise<void> {
   const machine = await store.find(name).catch((error: unknown) => {
     if (error instanceof SlipwayError) return undefined;
     throw error;
   });
   if (machine === undefined) return;
-  if (isSlipways(machine)) throw notOurs(name);
-  if (!force && knownDriver(machine.spec.driver) === undefined) throw withoutDriver(machine.spec.driver);
+  if (isManagedBySlipway(machine)) throw managedBySlipwayError(name);
+  if (!force && findDriverName(machine.spec.driver) === undefined) throw driverNotFoundError(machine.spec.driver);
 }
 
-function why(name: string, error: unknown): string {
-  if (error instanceof Failure) return `Error removing host "${name}": ${error.message}`;
-  if (!(error instanceof SlipwayError)) throw failureOf(error, name);
+function removalFailureMessage(name: string, error: unknown): string {
+  if (error instanceof DockerMachineError) return `Error removing host "${name}": ${error.message}`;
+  if (!(error instanceof SlipwayError)) throw toDockerMachineError(error, name);
   const missing = error.code === 'MACHINE_NOT_FOUND' || error.code === 'USAGE';
-  return `Error removing host "${name}": ${missing ? notThere(name).message : sentence(error)}`;
+  return `Error removing host "${name}": ${missing ? machineNotFoundError(name).message : formatSlipwayError(error)}`;
 }
 
-async function noneLeft(names: readonly string[], { world: { store } }: Call): Promise<boolean> {
-  const there = await store.names();
+async function hasNoneLeft(names: readonly string[], { world: { store } }: DockerMachineInvocation): Promise<boolean> {
+  const there = await store.listNames();
   return !names.some((name) => there.includes(name));
 }

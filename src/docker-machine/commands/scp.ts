@@ -1,20 +1,20 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { writeWhole } from '../../computer/files.ts';
-import { attached, routeTo, scpArgv, sideOf, type Side } from '../../cli/openssh.ts';
-import { meetHost } from '../../operations/pin-host-key.ts';
-import { sshConfig, type Route } from '../../profiles/ssh-options.ts';
+import { writeFileAtomic } from '../../computer/files.ts';
+import { runInTerminal, prepareSshRoute, scpArgv, parsePathSpec, type PathSpec } from '../../cli/openssh-command.ts';
+import { pinHostKey } from '../../operations/pin-host-key.ts';
+import { formatSshConfig, type SshRoute } from '../../profiles/ssh-options.ts';
 import { quote } from '../../ssh/shell.ts';
-import { defineOld, type Call } from '../command.ts';
-import { Failure, failureOf } from '../failure.ts';
-import { mustBeUp } from './ssh.ts';
+import { defineDockerMachineCommand, type DockerMachineInvocation } from '../docker-machine-command.ts';
+import { DockerMachineError, toDockerMachineError } from '../docker-machine-error.ts';
+import { requireHostUp } from './ssh.ts';
 
-export const scp = defineOld({
+export const scp = defineDockerMachineCommand({
   name: 'scp',
   summary: 'Copy files between machines',
-  operands: '[arg...]',
-  lendsStdout: true,
+  argsUsage: '[arg...]',
+  reservesStdout: true,
   details: 'Arguments are [[user@]machine:][path] [[user@]machine:][path].',
   flags: [
     { names: ['recursive', 'r'], kind: 'switch', usage: 'Copy files recursively (required to copy directories)' },
@@ -31,16 +31,16 @@ export const scp = defineOld({
   ],
   async run(call) {
     const { values, words, world } = call;
-    if (words.length !== 2) throw new Failure('Improper number of arguments');
-    const names = await world.store.names();
-    const [from, to] = words.map((word) => operand(word, names)) as [Operand, Operand];
+    if (words.length !== 2) throw new DockerMachineError('Improper number of arguments');
+    const names = await world.store.listNames();
+    const [from, to] = words.map((word) => parseOperand(word, names)) as [ScpOperand, ScpOperand];
     if (from.side.machine === undefined && to.side.machine === undefined)
-      throw new Failure('Error: Neither side names a machine; write NAME:path');
-    const routes = await routesTo([from, to], call);
+      throw new DockerMachineError('Error: Neither side names a machine; write NAME:path');
+    const routes = await resolveRoutes([from, to], call);
     const folder = await mkdtemp(join(tmpdir(), 'docker-machine-scp-'));
     try {
       const config = join(folder, 'config');
-      await writeWhole(config, sshConfig(routes), 0o600);
+      await writeFileAtomic(config, formatSshConfig(routes), 0o600);
       const flags = [...(values.recursive === true ? ['-r'] : []), ...(values.quiet === true ? ['-q'] : [])];
       const [program, argv] =
         values.delta === true
@@ -52,8 +52,8 @@ export const scp = defineOld({
                 config,
               ),
             ] as const);
-      return await attached(program, argv, world.signal).catch((error: unknown) => {
-        throw failureOf(error);
+      return await runInTerminal(program, argv, world.signal).catch((error: unknown) => {
+        throw toDockerMachineError(error);
       });
     } finally {
       await rm(folder, { recursive: true, force: true });
@@ -61,40 +61,43 @@ export const scp = defineOld({
   },
 });
 
-type Operand = { readonly side: Side; readonly user: string | undefined };
+type ScpOperand = { readonly side: PathSpec; readonly user: string | undefined };
 
 /** `localhost:` is this computer. */
-function operand(word: string, names: readonly string[]): Operand {
+function parseOperand(word: string, names: readonly string[]): ScpOperand {
   const [, user, bare = word] = /^([^@:/]+)@([^:/]+:.*)$/s.exec(word) ?? [];
-  const side = sideOf(bare, names);
+  const side = parsePathSpec(bare, names);
   if (side.machine === 'localhost' && !names.includes('localhost'))
     return { side: { path: side.path }, user: undefined };
   return { side, user };
 }
 
-async function routesTo(operands: readonly Operand[], call: Call): Promise<Readonly<Record<string, Route>>> {
+async function resolveRoutes(
+  operands: readonly ScpOperand[],
+  call: DockerMachineInvocation,
+): Promise<Readonly<Record<string, SshRoute>>> {
   const { world } = call;
-  const routes: Record<string, Route> = {};
+  const routes: Record<string, SshRoute> = {};
   for (const { side, user } of operands) {
     const { machine: name } = side;
     if (name === undefined) continue;
-    await mustBeUp(name, call, 'copy files');
+    await requireHostUp(name, call, 'copy files');
     try {
-      await meetHost(name, world);
-      const route = await routeTo(name, world.store);
+      await pinHostKey(name, world);
+      const route = await prepareSshRoute(name, world.store);
       routes[name] = user === undefined ? route : { ...route, target: { ...route.target, user } };
     } catch (error) {
-      throw failureOf(error, name);
+      throw toDockerMachineError(error, name);
     }
   }
   return routes;
 }
 
 /** rsync takes one remote side, and the way there as a command line. */
-function rsyncArgv(from: Operand, to: Operand, flags: readonly string[], config: string): readonly string[] {
+function rsyncArgv(from: ScpOperand, to: ScpOperand, flags: readonly string[], config: string): readonly string[] {
   if (from.side.machine !== undefined && to.side.machine !== undefined)
-    throw new Failure('Error: --delta copies between this computer and a machine, not between two machines');
-  const place = ({ side: { machine, path } }: Operand): string =>
+    throw new DockerMachineError('Error: --delta copies between this computer and a machine, not between two machines');
+  const place = ({ side: { machine, path } }: ScpOperand): string =>
     machine === undefined ? (/^[^/]*:/.test(path) ? `./${path}` : path) : `${machine}:${path}`;
   const progress = flags.includes('-q') ? [] : ['--progress'];
   return [...progress, '-e', `ssh -F ${quote(config)}`, ...flags, '--', place(from), place(to)];

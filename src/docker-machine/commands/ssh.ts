@@ -1,51 +1,55 @@
-import { attached, routeTo } from '../../cli/openssh.ts';
-import { meetHost } from '../../operations/pin-host-key.ts';
-import { flagsOf, optionsOf } from '../../profiles/ssh-options.ts';
-import { defineOld, type Call } from '../command.ts';
-import { Failure, failureOf } from '../failure.ts';
-import { machineNamed, namesIn, stateOf } from '../machines.ts';
+import { runInTerminal, prepareSshRoute } from '../../cli/openssh-command.ts';
+import { pinHostKey } from '../../operations/pin-host-key.ts';
+import { sshFlagsFor, sshOptionsFor } from '../../profiles/ssh-options.ts';
+import { defineDockerMachineCommand, type DockerMachineInvocation } from '../docker-machine-command.ts';
+import { DockerMachineError, toDockerMachineError } from '../docker-machine-error.ts';
+import { readMachine, resolveMachineNames, getMachineState } from '../machine-arguments.ts';
 
-export const ssh = defineOld({
+export const ssh = defineDockerMachineCommand({
   name: 'ssh',
   summary: 'Log into or run a command on a machine with SSH.',
-  operands: '[arg...]',
+  argsUsage: '[arg...]',
   flags: [],
   raw: true,
-  lendsStdout: true,
+  reservesStdout: true,
   details:
     'Arguments are [machine-name] [command]. What follows the name goes to ssh, which tells its own options from the command.',
   async run(call) {
     const { world } = call;
-    const [name = '', ...rest] = await namesIn(call);
-    await mustBeUp(name, call, 'run SSH command');
-    const { address, argv } = await wayTo(name, world);
-    const status = await attached('ssh', [...argv, address, ...rest], world.signal).catch((error: unknown) => {
-      throw failureOf(error, name);
+    const [name = '', ...rest] = await resolveMachineNames(call);
+    await requireHostUp(name, call, 'run SSH command');
+    const { address, argv } = await resolveSshArgv(name, world);
+    const status = await runInTerminal('ssh', [...argv, address, ...rest], world.signal).catch((error: unknown) => {
+      throw toDockerMachineError(error, name);
     });
     return status;
   },
 });
 
 /** Only a host that is up can be logged in to. */
-export async function mustBeUp(name: string, { world }: Pick<Call, 'world'>, purpose: string): Promise<void> {
-  const machine = await machineNamed(name, world);
-  if (machine.host?.ssh === undefined) throw new Failure(`Error: Cannot ${purpose}: "${name}" has no SSH`);
-  const { state } = await stateOf(machine, world);
+export async function requireHostUp(
+  name: string,
+  { world }: Pick<DockerMachineInvocation, 'world'>,
+  purpose: string,
+): Promise<void> {
+  const machine = await readMachine(name, world);
+  if (machine.host?.ssh === undefined) throw new DockerMachineError(`Error: Cannot ${purpose}: "${name}" has no SSH`);
+  const { state } = await getMachineState(machine, world);
   // Where its making was stopped, its host may well answer.
   if (state !== 'Running' && state !== 'Error')
-    throw new Failure(`Error: Cannot ${purpose}: Host "${name}" is not running`);
+    throw new DockerMachineError(`Error: Cannot ${purpose}: Host "${name}" is not running`);
 }
 
 /** ssh's own options for a machine, whose host key is demanded; it is pinned now if it never was. */
-async function wayTo(
+async function resolveSshArgv(
   name: string,
-  world: Call['world'],
+  world: DockerMachineInvocation['world'],
 ): Promise<{ readonly address: string; readonly argv: readonly string[] }> {
   try {
-    await meetHost(name, world);
-    const route = await routeTo(name, world.store);
-    return { address: route.target.address, argv: flagsOf(optionsOf(route)) };
+    await pinHostKey(name, world);
+    const route = await prepareSshRoute(name, world.store);
+    return { address: route.target.address, argv: sshFlagsFor(sshOptionsFor(route)) };
   } catch (error) {
-    throw failureOf(error, name);
+    throw toDockerMachineError(error, name);
   }
 }

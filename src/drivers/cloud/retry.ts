@@ -1,35 +1,35 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Call } from '../contract.ts';
-import { canceled } from '../../errors.ts';
+import type { DriverCall } from '../contract.ts';
+import { canceledError } from '../../errors.ts';
 
-export type Insisting = {
+export type RetryOptions = {
   /** Why it is worth another try, in words for the user; undefined when it is not. */
-  readonly passing: (error: unknown) => string | undefined;
+  readonly transientReason: (error: unknown) => string | undefined;
   /** No try begins later than this after the first. */
   readonly seconds: number;
-  readonly call: Pick<Call, 'note' | 'log' | 'signal'>;
+  readonly call: Pick<DriverCall, 'note' | 'log' | 'signal'>;
 };
 
 /** For what passes by itself, and no SDK tries again: with growing pauses, told, and not for ever. */
-export async function insist<T>(what: string, work: () => Promise<T>, how: Insisting): Promise<T> {
+export async function retry<T>(what: string, work: () => Promise<T>, how: RetryOptions): Promise<T> {
   const end = performance.now() + how.seconds * 1000;
   for (let pause = 500, told = false; ; pause = Math.min(pause * 1.6, 5000)) {
     try {
       return await work();
     } catch (error) {
-      const why = how.call.signal.aborted ? undefined : how.passing(error);
+      const why = how.call.signal.aborted ? undefined : how.transientReason(error);
       if (why === undefined || performance.now() + pause > end) throw error;
       if (!told) how.call.note(`${what}: ${why}; trying again for up to ${Math.round(how.seconds)} s`);
       told = true;
       how.call.log(`${what}: ${why}`);
-      await pauseFor(pause, how.call.signal);
+      await sleepUnlessCanceled(pause, how.call.signal);
     }
   }
 }
 
 /** Sleeps; ends as CANCELED when the user stops. */
-export async function pauseFor(milliseconds: number, signal: AbortSignal): Promise<void> {
+export async function sleepUnlessCanceled(milliseconds: number, signal: AbortSignal): Promise<void> {
   await sleep(milliseconds, undefined, { signal }).catch(() => {
-    throw canceled();
+    throw canceledError();
   });
 }

@@ -4,31 +4,34 @@ import type {
   DescribeRegionsCommandOutput,
   InstanceTypeInfo,
 } from '@aws-sdk/client-ec2';
-import { readIfThere } from '../../computer/files.ts';
-import type { Call, Choice } from '../contract.ts';
-import { namedRegion, withAws } from './client.ts';
-import { options, type Options } from './options.ts';
-import { instanceMonthly } from './prices.ts';
+import { readFileIfExists } from '../../computer/files.ts';
+import type { DriverCall, OptionChoice } from '../contract.ts';
+import { findConfiguredRegion, withEc2 } from './client.ts';
+import { optionsSchema, type Ec2Options } from './options.ts';
+import { instanceMonthlyCost } from './prices.ts';
 
-type Given = Readonly<Record<string, unknown>>;
+type Ec2Answers = Readonly<Record<string, unknown>>;
 
 /** What the answers so far say of the way to EC2; what is still open has its default. */
-function wayFrom(given: Given): Options {
+function optionsFromAnswers(given: Ec2Answers): Ec2Options {
   const { profile, region, endpoint, insecureTransport } = given;
   const known = Object.entries({ profile, region, endpoint, insecureTransport }).filter(
     ([, value]) => value !== undefined,
   );
-  return options.parse(Object.fromEntries(known));
+  return optionsSchema.parse(Object.fromEntries(known));
 }
 
 /** Profiles of the AWS settings; with one or none there is nothing to choose. */
-export async function profiles(_given: Given, { computer: { env, platform } }: Call): Promise<readonly Choice[]> {
+export async function listProfiles(
+  _given: Ec2Answers,
+  { computer: { env, platform } }: DriverCall,
+): Promise<readonly OptionChoice[]> {
   const home = (platform === 'win32' ? env.USERPROFILE : env.HOME) ?? '';
   const files = [
     env.AWS_CONFIG_FILE || join(home, '.aws', 'config'),
     env.AWS_SHARED_CREDENTIALS_FILE || join(home, '.aws', 'credentials'),
   ];
-  const texts = await Promise.all(files.map(async (file) => (await readIfThere(file)) ?? ''));
+  const texts = await Promise.all(files.map(async (file) => (await readFileIfExists(file)) ?? ''));
   const sections = texts.flatMap((text) => [...text.matchAll(/^\s*\[\s*(?:profile\s+)?([^\]]+?)\s*\]/gm)]);
   const names = sections.map(([, name = '']) => name).filter((name) => !/^(sso-session|services)\s/.test(name));
   const unique = [...new Set(names)];
@@ -36,14 +39,14 @@ export async function profiles(_given: Given, { computer: { env, platform } }: C
 }
 
 /** Any region tells of all the others. Where the settings name one, that one comes first. */
-export async function regions(given: Given, call: Call): Promise<readonly Choice[]> {
-  const way = wayFrom(given);
-  const ask = async (region: string | undefined): Promise<readonly Choice[]> =>
-    await withAws(
+export async function listRegions(given: Ec2Answers, call: DriverCall): Promise<readonly OptionChoice[]> {
+  const way = optionsFromAnswers(given);
+  const ask = async (region: string | undefined): Promise<readonly OptionChoice[]> =>
+    await withEc2(
       way,
       call,
       async (aws) => {
-        const own = await namedRegion(aws);
+        const own = await findConfiguredRegion(aws);
         if (own === undefined) return await ask('us-east-1');
         const { Regions = [] }: DescribeRegionsCommandOutput = await aws.send(
           'looking for your regions',
@@ -51,14 +54,14 @@ export async function regions(given: Given, call: Call): Promise<readonly Choice
         );
         const names = Regions.flatMap(({ RegionName }) => RegionName ?? []).toSorted();
         const first = region === undefined ? names.filter((name) => name === own) : [];
-        return [...new Set([...first, ...names])].map((value) => ({ value, note: placeOf(value) }));
+        return [...new Set([...first, ...names])].map((value) => ({ value, note: locationOf(value) }));
       },
       region,
     );
   return await ask(undefined);
 }
 
-const PLACES: Readonly<Record<string, string>> = {
+const REGION_LOCATIONS: Readonly<Record<string, string>> = {
   'af-south-1': 'Cape Town',
   'ap-east-1': 'Hong Kong',
   'ap-northeast-1': 'Tokyo',
@@ -90,21 +93,21 @@ const PLACES: Readonly<Record<string, string>> = {
   'us-west-2': 'Oregon',
 };
 
-const placeOf = (region: string): string => PLACES[region] ?? '';
+const locationOf = (region: string): string => REGION_LOCATIONS[region] ?? '';
 
 /** Families that make Docker hosts: of some eight hundred types, a list that can be read. */
-const FAMILIES = ['t3.*', 't3a.*', 't4g.*', 'm7i.*', 'm7g.*', 'c7i.*', 'c7g.*', 'r7i.*'];
-const MOST_VCPUS = 16;
+const OFFERED_INSTANCE_TYPES = ['t3.*', 't3a.*', 't4g.*', 'm7i.*', 'm7g.*', 'c7i.*', 'c7g.*', 'r7i.*'];
+const MAX_VCPUS = 16;
 
-export async function instanceTypes(given: Given, call: Call): Promise<readonly Choice[]> {
-  return await withAws(wayFrom(given), call, async (aws) => {
+export async function listInstanceTypes(given: Ec2Answers, call: DriverCall): Promise<readonly OptionChoice[]> {
+  return await withEc2(optionsFromAnswers(given), call, async (aws) => {
     const found: InstanceTypeInfo[] = [];
     let next: string | undefined;
     do {
       const page: DescribeInstanceTypesCommandOutput = await aws.send(
         'looking for instance types',
         new aws.sdk.DescribeInstanceTypesCommand({
-          Filters: [{ Name: 'instance-type', Values: FAMILIES }],
+          Filters: [{ Name: 'instance-type', Values: OFFERED_INSTANCE_TYPES }],
           ...(next === undefined ? {} : { NextToken: next }),
         }),
       );
@@ -112,20 +115,20 @@ export async function instanceTypes(given: Given, call: Call): Promise<readonly 
       next = page.NextToken || undefined;
     } while (next !== undefined);
     return found
-      .filter(({ VCpuInfo }) => (VCpuInfo?.DefaultVCpus ?? 0) <= MOST_VCPUS)
-      .toSorted((left, right) => weight(left) - weight(right))
-      .map((type) => ({ value: type.InstanceType ?? '', note: describedType(type) }));
+      .filter(({ VCpuInfo }) => (VCpuInfo?.DefaultVCpus ?? 0) <= MAX_VCPUS)
+      .toSorted((left, right) => sortKeyOf(left) - sortKeyOf(right))
+      .map((type) => ({ value: type.InstanceType ?? '', note: formatInstanceType(type) }));
   });
 }
 
 /** Smaller first; by price where it is known. */
-function weight({ InstanceType, VCpuInfo, MemoryInfo }: InstanceTypeInfo): number {
+function sortKeyOf({ InstanceType, VCpuInfo, MemoryInfo }: InstanceTypeInfo): number {
   const guess = (VCpuInfo?.DefaultVCpus ?? 0) * 15 + (MemoryInfo?.SizeInMiB ?? 0) / 256;
-  return instanceMonthly(InstanceType, 'running', false) ?? guess;
+  return instanceMonthlyCost(InstanceType, 'running', false) ?? guess;
 }
 
-function describedType({ InstanceType, VCpuInfo, MemoryInfo, ProcessorInfo }: InstanceTypeInfo): string {
-  const monthly = instanceMonthly(InstanceType, 'running', false);
+function formatInstanceType({ InstanceType, VCpuInfo, MemoryInfo, ProcessorInfo }: InstanceTypeInfo): string {
+  const monthly = instanceMonthlyCost(InstanceType, 'running', false);
   return [
     `${VCpuInfo?.DefaultVCpus ?? '?'} vCPU`,
     `${(MemoryInfo?.SizeInMiB ?? 0) / 1024} GiB`,

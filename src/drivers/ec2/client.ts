@@ -1,17 +1,17 @@
 import { setMaxListeners } from 'node:events';
 import type { EC2Client } from '@aws-sdk/client-ec2';
-import type { Call } from '../contract.ts';
+import type { DriverCall } from '../contract.ts';
 import { SlipwayError } from '../../errors.ts';
-import { awsCode, isTriedAgain, kindOf, refusal } from './errors.ts';
-import type { Options } from './options.ts';
+import { awsCodeOf, isRetryable, errorKindOf, toSlipwayError } from './errors.ts';
+import type { Ec2Options } from './options.ts';
 
-type Sdk = typeof import('./sdk.ts');
+type Ec2Sdk = typeof import('./sdk.ts');
 
 /** A way to EC2 in one region. */
-export type Aws = {
-  readonly sdk: Sdk;
+export type Ec2Connection = {
+  readonly sdk: Ec2Sdk;
   readonly client: EC2Client;
-  readonly call: Call;
+  readonly call: DriverCall;
   /** Sends a command; `doing` stands in the sentence of what it is refused with. */
   send<Out extends object>(doing: string, command: { readonly input: object }): Promise<Out>;
   /** The endpoint that somebody chose, known after the first request; undefined for AWS's own. */
@@ -19,14 +19,18 @@ export type Aws = {
   close(): void;
 };
 
-const CONNECT_MS = 10_000;
+const CONNECT_TIMEOUT_MS = 10_000;
 /** A call that is asked again is known by its token or its name, so that a late answer does no harm. */
-const ANSWER_MS = 20_000;
+const REQUEST_TIMEOUT_MS = 20_000;
 
 /** The SDK is read here, and only when a machine of this driver is meant. */
-export async function connectAws(options: Partial<Options>, call: Call, region = options.region): Promise<Aws> {
+export async function connectEc2(
+  options: Partial<Ec2Options>,
+  call: DriverCall,
+  region = options.region,
+): Promise<Ec2Connection> {
   const sdk = await import('./sdk.ts');
-  const place = region ?? regionIn(call);
+  const place = region ?? regionFromEnv(call);
   const maxAttempts = options.retries === -1 ? 1 : Math.max(1, options.retries ?? 8);
   const left = new AbortController();
   const signal = AbortSignal.any([call.signal, left.signal]);
@@ -35,13 +39,17 @@ export async function connectAws(options: Partial<Options>, call: Call, region =
   const client = new sdk.EC2Client({
     ...(place === undefined ? {} : { region: place }),
     ...(options.profile === undefined ? {} : { profile: options.profile }),
-    ...endpointOf(options),
+    ...endpointConfig(options),
     maxAttempts,
     retryMode: 'standard',
-    logger: quiet(call),
-    requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: ANSWER_MS, throwOnRequestTimeout: true },
+    logger: sdkLogger(call),
+    requestHandler: {
+      connectionTimeout: CONNECT_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      throwOnRequestTimeout: true,
+    },
   });
-  tellTries(client, { ...call, signal }, maxAttempts > 1);
+  reportRetries(client, { ...call, signal }, maxAttempts > 1);
   const used = watchEndpoint(client);
   return {
     sdk,
@@ -56,7 +64,7 @@ export async function connectAws(options: Partial<Options>, call: Call, region =
         ) => Promise<never>;
         return await send(command, { abortSignal: signal });
       } catch (error) {
-        throw refusal(error, doing, call.signal, options.profile);
+        throw toSlipwayError(error, doing, call.signal, options.profile);
       }
     },
     endpoint: () => used.find(({ hostname }) => !/\.(amazonaws\.com(\.cn)?|api\.aws)$/.test(hostname)),
@@ -69,7 +77,7 @@ export async function connectAws(options: Partial<Options>, call: Call, region =
 }
 
 /** The SDK would print its warnings. What it tells of requests holds what they hold, such as user data. */
-function quiet({ log }: Call): Record<'debug' | 'info' | 'warn' | 'error', (text: unknown) => void> {
+function sdkLogger({ log }: DriverCall): Record<'debug' | 'info' | 'warn' | 'error', (text: unknown) => void> {
   const nothing = (): void => {};
   return {
     debug: nothing,
@@ -80,26 +88,26 @@ function quiet({ log }: Call): Record<'debug' | 'info' | 'warn' | 'error', (text
 }
 
 /** As AWS's own tools have it; where neither is set, the SDK looks into the settings. */
-function regionIn({ computer: { env } }: Call): string | undefined {
+function regionFromEnv({ computer: { env } }: DriverCall): string | undefined {
   return env.AWS_REGION || env.AWS_DEFAULT_REGION || undefined;
 }
 
-function endpointOf({ endpoint, insecureTransport }: Partial<Options>): { endpoint?: string } {
+function endpointConfig({ endpoint, insecureTransport }: Partial<Ec2Options>): { endpoint?: string } {
   if (endpoint === undefined) return {};
   const scheme = insecureTransport === true ? 'http' : 'https';
   return { endpoint: endpoint.includes('://') ? endpoint : `${scheme}://${endpoint}` };
 }
 
 /** The region that options or settings name. Undefined where none does, or they can't be read: any region tells of the others then. */
-export async function namedRegion({ client }: Aws): Promise<string | undefined> {
+export async function findConfiguredRegion({ client }: Ec2Connection): Promise<string | undefined> {
   return await client.config.region().catch(() => undefined);
 }
 
-export async function regionOf({ client, call }: Aws): Promise<string> {
+export async function requireRegion({ client, call }: Ec2Connection): Promise<string> {
   try {
     return await client.config.region();
   } catch (error) {
-    if (call.signal.aborted) throw refusal(error, 'region', call.signal);
+    if (call.signal.aborted) throw toSlipwayError(error, 'region', call.signal);
     throw new SlipwayError('USAGE', 'No AWS region is chosen: neither --ec2-region nor your AWS settings name one', {
       hint: 'Add --ec2-region eu-central-1, or set AWS_REGION',
       cause: error,
@@ -122,16 +130,16 @@ function watchEndpoint(client: EC2Client): readonly URL[] {
 }
 
 /** The SDK tries again in silence; what it waits for is told once, and every try logged. */
-function tellTries(client: EC2Client, { note, log, signal }: Call, again: boolean): void {
+function reportRetries(client: EC2Client, { note, log, signal }: DriverCall, again: boolean): void {
   const told = new Set<string>();
   client.middlewareStack.add(
     (next, context) => async (args) => {
       try {
         return await next(args);
       } catch (error) {
-        const kind = kindOf(error);
-        if (!signal.aborted && isTriedAgain(error)) {
-          const what = `EC2 ${context.commandName?.replace(/Command$/, '') ?? ''}: ${awsCode(error)}`;
+        const kind = errorKindOf(error);
+        if (!signal.aborted && isRetryable(error)) {
+          const what = `EC2 ${context.commandName?.replace(/Command$/, '') ?? ''}: ${awsCodeOf(error)}`;
           log(what);
           if (again && !told.has(kind)) note(`${what}; trying again`);
           told.add(kind);
@@ -145,13 +153,13 @@ function tellTries(client: EC2Client, { note, log, signal }: Call, again: boolea
 }
 
 /** Runs work over a way that is closed whatever happens. */
-export async function withAws<T>(
-  options: Partial<Options>,
-  call: Call,
-  work: (aws: Aws) => Promise<T>,
+export async function withEc2<T>(
+  options: Partial<Ec2Options>,
+  call: DriverCall,
+  work: (aws: Ec2Connection) => Promise<T>,
   region?: string,
 ): Promise<T> {
-  const aws = await connectAws(options, call, region);
+  const aws = await connectEc2(options, call, region);
   try {
     return await work(aws);
   } finally {

@@ -3,52 +3,52 @@ import { join } from 'node:path';
 import type { Instance as AwsInstance } from '@aws-sdk/client-ec2';
 import {
   defineDriver,
-  type Boot,
-  type Call,
-  type Health,
-  type Instance,
-  type MakingCall,
+  type FirstBootConfig,
+  type DriverCall,
+  type DriverHealth,
+  type InstanceStatus,
+  type CreateCall,
   type Target,
 } from '../contract.ts';
-import { driverNames } from '../names.ts';
-import { changeOf, credentials, options, type Options } from './options.ts';
-import { diskMonthly, instanceMonthly } from './prices.ts';
-import { theirs, userData } from './user-data.ts';
+import { driverAliases } from '../names.ts';
+import { changeKindOf, credentialsSchema, optionsSchema, type Ec2Options } from './options.ts';
+import { diskMonthlyCost, instanceMonthlyCost } from './prices.ts';
+import { readUserData, buildUserData } from './user-data.ts';
 
 /** Each file that loads the SDK is read when a machine of this driver is meant, and not before. */
-const way = async (): Promise<typeof import('./client.ts')> => import('./client.ts');
+const loadClient = async (): Promise<typeof import('./client.ts')> => import('./client.ts');
 
 export const ec2 = defineDriver({
   name: 'ec2',
-  also: driverNames.ec2,
+  aliases: driverAliases.ec2,
   summary: 'an instance of Amazon EC2',
-  bootIsReadable: true,
-  options,
-  credentials,
-  credentialsBy: 'profile',
+  userDataIsPublic: true,
+  options: optionsSchema,
+  credentials: credentialsSchema,
+  credentialsOption: 'profile',
   choices: {
-    profile: async (...asked) => (await import('./choices.ts')).profiles(...asked),
-    region: async (...asked) => (await import('./choices.ts')).regions(...asked),
-    instanceType: async (...asked) => (await import('./choices.ts')).instanceTypes(...asked),
+    profile: async (...asked) => (await import('./choices.ts')).listProfiles(...asked),
+    region: async (...asked) => (await import('./choices.ts')).listRegions(...asked),
+    instanceType: async (...asked) => (await import('./choices.ts')).listInstanceTypes(...asked),
   },
-  makes: ({ instanceType, rootSize, allowCidr, securityGroupReadonly, spot }) =>
+  describeResources: ({ instanceType, rootSize, allowCidr, securityGroupReadonly, spot }) =>
     `one ${spot ? 'spot ' : ''}instance (${instanceType}) with a disk of ${rootSize} GiB${securityGroupReadonly ? '' : `, and a security group that admits ${allowCidr.join(', ') || 'your address alone'}`}`,
-  async monthly({ instanceType, volumeType, rootSize, spot }) {
-    const [machine, disk] = [instanceMonthly(instanceType, 'running', spot), diskMonthly(volumeType, rootSize)];
+  async monthlyCost({ instanceType, volumeType, rootSize, spot }) {
+    const [machine, disk] = [instanceMonthlyCost(instanceType, 'running', spot), diskMonthlyCost(volumeType, rootSize)];
     return machine === undefined || disk === undefined ? undefined : machine + disk;
   },
-  ends({ life, options: { spot, volumeType, rootSize } }) {
+  shutdownBehavior({ lifetime, options: { spot, volumeType, rootSize } }) {
     // What was lent by the hour can't be stopped: its shutdown is its end.
-    const removed = spot || (life?.ttl !== undefined && life.idleStop === undefined);
-    const monthly = diskMonthly(volumeType, rootSize);
+    const removed = spot || (lifetime?.ttl !== undefined && lifetime.idleStop === undefined);
+    const monthly = diskMonthlyCost(volumeType, rootSize);
     const costs = `its disk goes on costing${monthly === undefined ? '' : ` about $${monthly.toFixed(2)} a month`}`;
     return { byItself: removed ? 'removed' : 'stopped', costs };
   },
-  reach: ['profile', 'endpoint', 'insecureTransport'],
-  health,
-  async check({ options: given }, call) {
-    const { checkOptions } = await import('./check.ts');
-    await checkOptions(given);
+  accountOptions: ['profile', 'endpoint', 'insecureTransport'],
+  health: checkCredentials,
+  async validate({ options: given }, call) {
+    const { requireValidOptions } = await import('./validate-options.ts');
+    await requireValidOptions(given);
     if (given.blockDurationMinutes !== undefined)
       call.note('--ec2-block-duration-minutes has no effect: AWS no longer sells spot blocks');
   },
@@ -56,82 +56,82 @@ export const ec2 = defineDriver({
     const { adoptInstance } = await import('./adopt.ts');
     return await adoptInstance(target, resource, call);
   },
-  changeOf,
-  async checkChange(target, before, call) {
-    const { refuseChange } = await import('./change.ts');
-    await refuseChange(target, before, call);
+  changeKindOf,
+  async validateChange(target, before, call) {
+    const { requireAllowedChange } = await import('./change-instance.ts');
+    await requireAllowedChange(target, before, call);
   },
-  async change(target, before, call) {
-    const { carryOver } = await import('./change.ts');
-    await carryOver(target, before, call);
+  async applyChange(target, before, call) {
+    const { applyChange } = await import('./change-instance.ts');
+    await applyChange(target, before, call);
   },
-  async settle({ options: given }, call) {
-    const { isSettled, settled } = await import('./settle.ts');
-    if (isSettled(given)) return given;
-    const { withAws } = await way();
-    return await withAws(given, call, (aws) => settled(aws, given));
+  async resolveOptions({ options: given }, call) {
+    const { hasResolvedOptions, resolveOptions } = await import('./resolve-options.ts');
+    if (hasResolvedOptions(given)) return given;
+    const { withEc2 } = await loadClient();
+    return await withEc2(given, call, (aws) => resolveOptions(aws, given));
   },
   async create(target, boot, call) {
-    await make([target], target, boot, call);
-    return { laid: false };
+    await createInstances([target], target, boot, call);
+    return { bootApplied: false };
   },
   async createMany(targets, boot, call) {
     const [first] = targets;
-    if (first) await make(targets, first, boot, call);
+    if (first) await createInstances(targets, first, boot, call);
   },
-  async admit(target, call) {
-    const { withAws } = await way();
-    const { admitCaller } = await import('./firewall.ts');
-    await withAws(target.options, call, (aws) => admitCaller(aws, target));
+  async allowCallerIp(target, call) {
+    const { withEc2 } = await loadClient();
+    const { allowCallerIp } = await import('./security-group.ts');
+    await withEc2(target.options, call, (aws) => allowCallerIp(aws, target));
   },
   inspect,
   async start(target, call) {
-    const { startInstance } = await import('./power.ts');
+    const { startInstance } = await import('./start-stop.ts');
     await startInstance(target, call);
   },
   async stop(target, { seconds }, call) {
-    const { stopInstance } = await import('./power.ts');
+    const { stopInstance } = await import('./start-stop.ts');
     await stopInstance(target, seconds, call);
   },
   async kill(target, call) {
-    const { stopInstance } = await import('./power.ts');
+    const { stopInstance } = await import('./start-stop.ts');
     await stopInstance(target, 0, call);
   },
   async remove(target, call) {
     // Its create never came to ask AWS for anything.
     if (target.options.region === undefined) return;
-    const [{ withAws }, { removeAll }] = await Promise.all([way(), import('./remove.ts')]);
-    await withAws(target.options, call, (aws) => removeAll(aws, target, call));
+    const [{ withEc2 }, { removeMachine }] = await Promise.all([loadClient(), import('./remove-machine.ts')]);
+    await withEc2(target.options, call, (aws) => removeMachine(aws, target, call));
   },
-  async owned({ options: given, home }, call) {
-    const { ownedIn } = await import('./owned.ts');
-    return await ownedIn(given, home, call);
+  async listResources({ options: given, home }, call) {
+    const { listResources } = await import('./list-resources.ts');
+    return await listResources(given, home, call);
   },
-  async discard(things, given, call) {
-    const { discardThese } = await import('./owned.ts');
-    await discardThese(things, given, call);
+  async deleteResources(things, given, call) {
+    const { deleteResources } = await import('./list-resources.ts');
+    await deleteResources(things, given, call);
   },
 });
 
 /** One machine, or all of a batch by one call. What exists already is kept. */
-async function make(
-  targets: readonly Target<Options>[],
-  first: Target<Options>,
-  boot: Boot,
-  call: MakingCall,
+async function createInstances(
+  targets: readonly Target<Ec2Options>[],
+  first: Target<Ec2Options>,
+  boot: FirstBootConfig,
+  call: CreateCall,
 ): Promise<void> {
-  const [{ withAws }, instances, firewall, { rightAccount }] = await Promise.all([
-    way(),
+  const [{ withEc2 }, instances, firewall, { requireMachineAccount }] = await Promise.all([
+    loadClient(),
     import('./instances.ts'),
-    import('./firewall.ts'),
+    import('./security-group.ts'),
     import('./account.ts'),
   ]);
   const many = targets.length > 1;
   // What is made for one machine alone carries the machine's own id, also when it once was of a batch.
-  const own: Target<Options> = many ? first : { id: first.id, name: first.name, options: first.options };
-  await withAws(first.options, call, async (aws) => {
+  const own: Target<Ec2Options> = many ? first : { id: first.id, name: first.name, options: first.options };
+  await withEc2(first.options, call, async (aws) => {
     const name = async (answered: readonly AwsInstance[]): Promise<void> => {
-      if (many) await (await import('./naming.ts')).nameEach(aws, targets, answered);
+      if (many) await (await import('./instance-names.ts')).setInstanceNames(aws, targets, answered);
     };
     const found = async (): Promise<boolean> => {
       const all = await Promise.all(targets.map(async (target) => instances.findInstances(aws, target)));
@@ -139,28 +139,35 @@ async function make(
     };
     if (await found()) return await name([]);
     // A record that was settled by an earlier run may be of another account than the credentials of today.
-    await rightAccount(aws, first.options);
-    if (!many && (await instances.shownOfBatch(aws, first, call))) return;
-    const data = userData(boot, await theirs(first.options));
-    const tags = await instances.marksOf(own, call, many ? `${first.name} and ${targets.length - 1} more` : first.name);
-    const theirOwn = await firewall.theirGroups(aws, first.options);
-    const group = await firewall.ourGroup(aws, own, tags, boot.enginePort, call);
-    const groups = [...(group === undefined ? [] : [group]), ...theirOwn];
-    const removed = first.ending === 'removed' && first.life?.ttl !== undefined;
-    const input = instances.runInput({ options: first.options, userData: data, groups, tags, removed }, targets.length);
-    await name(await instances.launch(aws, { token: firewall.groupId(own), input, call, found }));
+    await requireMachineAccount(aws, first.options);
+    if (!many && (await instances.waitForBatchInstance(aws, first, call))) return;
+    const data = buildUserData(boot, await readUserData(first.options));
+    const tags = await instances.buildTags(
+      own,
+      call,
+      many ? `${first.name} and ${targets.length - 1} more` : first.name,
+    );
+    const theirOwn = await firewall.resolveSecurityGroupIds(aws, first.options);
+    const group = await firewall.ensureSecurityGroup(aws, own, tags, boot.enginePort, call);
+    const securityGroupIds = [...(group === undefined ? [] : [group]), ...theirOwn];
+    const terminateOnShutdown = first.onShutdown === 'removed' && first.lifetime?.ttl !== undefined;
+    const input = instances.runInstancesInput(
+      { options: first.options, userData: data, securityGroupIds, tags, terminateOnShutdown },
+      targets.length,
+    );
+    await name(await instances.launchInstances(aws, { token: firewall.ownerIdOf(own), input, call, found }));
   });
 }
 
-async function inspect(target: Target<Options>, call: Call): Promise<Instance> {
+async function inspect(target: Target<Ec2Options>, call: DriverCall): Promise<InstanceStatus> {
   const { options: given } = target;
   if (given.region === undefined) return { state: 'missing' };
-  const [{ withAws }, { look }] = await Promise.all([way(), import('./look.ts')]);
-  return await withAws(given, call, (aws) => look(aws, target));
+  const [{ withEc2 }, { inspectInstance }] = await Promise.all([loadClient(), import('./inspect-instance.ts')]);
+  return await withEc2(given, call, (aws) => inspectInstance(aws, target));
 }
 
 /** Where the SDK's own chain would find credentials, as far as that can be told without asking anybody. */
-async function health({ env, platform }: Call['computer']): Promise<Health> {
+async function checkCredentials({ env, platform }: DriverCall['computer']): Promise<DriverHealth> {
   const named = [
     'AWS_ACCESS_KEY_ID',
     'AWS_PROFILE',

@@ -1,19 +1,19 @@
-import { canceled, SlipwayError, type ErrorCode } from '../../errors.ts';
+import { canceledError, SlipwayError, type ErrorCode } from '../../errors.ts';
 
 /** AWS's own code of an error: `InvalidGroup.NotFound`; the SDK's or Node's name for what never reached AWS. */
-export function awsCode(error: unknown): string {
+export function awsCodeOf(error: unknown): string {
   if (!(error instanceof Error)) return '';
   const { code, Code } = error as { code?: unknown; Code?: unknown };
   const name = String(Code ?? (error.name === 'Error' ? (code ?? '') : error.name));
   // Whoever answered is not EC2: a proxy, or a server that failed before it could say how.
-  return isNoXml(error) || name === '' ? `HTTP ${statusOf(error) ?? 'error'}` : name;
+  return isXmlParseError(error) || name === '' ? `HTTP ${httpStatusOf(error) ?? 'error'}` : name;
 }
 
-function isNoXml({ message }: Error): boolean {
+function isXmlParseError({ message }: Error): boolean {
   return message.includes('XML parse error');
 }
 
-function statusOf(error: unknown): number | undefined {
+function httpStatusOf(error: unknown): number | undefined {
   const { $metadata, $response } = error as {
     $metadata?: { httpStatusCode?: number };
     $response?: { statusCode?: number };
@@ -21,7 +21,7 @@ function statusOf(error: unknown): number | undefined {
   return $metadata?.httpStatusCode ?? $response?.statusCode;
 }
 
-const CREDENTIALS = new Set([
+const CREDENTIALS_CODES = new Set([
   'AuthFailure',
   'ExpiredToken',
   'ExpiredTokenException',
@@ -33,35 +33,35 @@ const CREDENTIALS = new Set([
   'CredentialsProviderError',
   'TokenProviderError',
 ]);
-const FORBIDDEN = /^(UnauthorizedOperation|AccessDenied|AccessDeniedException)$/;
-const ACCOUNT = /^(OptInRequired|Blocked|PendingVerification)$/;
-const QUOTA = /LimitExceeded$|QuotaExceeded$|^MaxSpot\w+Exceeded$/;
-const THROTTLED =
+const FORBIDDEN_CODES = /^(UnauthorizedOperation|AccessDenied|AccessDeniedException)$/;
+const ACCOUNT_CODES = /^(OptInRequired|Blocked|PendingVerification)$/;
+const QUOTA_CODES = /LimitExceeded$|QuotaExceeded$|^MaxSpot\w+Exceeded$/;
+const THROTTLED_CODES =
   /^(RequestLimitExceeded|Throttling|ThrottlingException|EC2ThrottledException|RequestThrottled|TooManyRequestsException|SlowDown)$/;
-const CAPACITY = /^(Insufficient\w*Capacity|InsufficientFreeAddressesInSubnet|SpotMaxPriceTooLow|Unsupported)$/;
+const CAPACITY_CODES = /^(Insufficient\w*Capacity|InsufficientFreeAddressesInSubnet|SpotMaxPriceTooLow|Unsupported)$/;
 
-export type Kind =
+export type AwsErrorKind =
   'credentials' | 'forbidden' | 'account' | 'throttled' | 'quota' | 'capacity' | 'unreachable' | 'server' | 'refused';
 
-export function kindOf(error: unknown): Kind {
-  const code = awsCode(error);
-  const status = statusOf(error);
-  if (CREDENTIALS.has(code)) return 'credentials';
-  if (FORBIDDEN.test(code)) return 'forbidden';
-  if (ACCOUNT.test(code)) return 'account';
-  if (THROTTLED.test(code)) return 'throttled';
-  if (CAPACITY.test(code)) return 'capacity';
-  if (QUOTA.test(code)) return 'quota';
+export function errorKindOf(error: unknown): AwsErrorKind {
+  const code = awsCodeOf(error);
+  const status = httpStatusOf(error);
+  if (CREDENTIALS_CODES.has(code)) return 'credentials';
+  if (FORBIDDEN_CODES.test(code)) return 'forbidden';
+  if (ACCOUNT_CODES.test(code)) return 'account';
+  if (THROTTLED_CODES.test(code)) return 'throttled';
+  if (CAPACITY_CODES.test(code)) return 'capacity';
+  if (QUOTA_CODES.test(code)) return 'quota';
   if (status === undefined || code === 'TimeoutError') return 'unreachable';
   return status >= 500 ? 'server' : 'refused';
 }
 
 /** As the SDK sees it: what was throttled, what has failed on AWS's side, what was not answered. */
-export function isTriedAgain(error: unknown): boolean {
-  return ['throttled', 'server', 'unreachable'].includes(kindOf(error)) || (statusOf(error) ?? 0) >= 500;
+export function isRetryable(error: unknown): boolean {
+  return ['throttled', 'server', 'unreachable'].includes(errorKindOf(error)) || (httpStatusOf(error) ?? 0) >= 500;
 }
 
-const codes: Readonly<Record<Kind, ErrorCode>> = {
+const codeByKind: Readonly<Record<AwsErrorKind, ErrorCode>> = {
   credentials: 'CREDENTIALS',
   forbidden: 'CREDENTIALS',
   account: 'CREDENTIALS',
@@ -73,7 +73,7 @@ const codes: Readonly<Record<Kind, ErrorCode>> = {
   refused: 'PROVIDER_REFUSED',
 };
 
-const hints: Readonly<Record<Kind, string>> = {
+const hintByKind: Readonly<Record<AwsErrorKind, string>> = {
   credentials:
     'See who AWS takes you for: aws sts get-caller-identity; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or sign in: aws sso login',
   forbidden:
@@ -87,7 +87,7 @@ const hints: Readonly<Record<Kind, string>> = {
   refused: 'Mend what AWS names, then try again',
 };
 
-const sentences: Readonly<Record<Kind, string>> = {
+const messageByKind: Readonly<Record<AwsErrorKind, string>> = {
   credentials: 'AWS did not accept your credentials',
   forbidden: 'Your AWS credentials do not allow this',
   account: 'AWS does not serve your account here yet',
@@ -100,19 +100,19 @@ const sentences: Readonly<Record<Kind, string>> = {
 };
 
 /** One sentence of ours with AWS's own code and words, for what `doing` says was wanted. */
-export function refusal(error: unknown, doing: string, signal: AbortSignal, profile?: string): unknown {
+export function toSlipwayError(error: unknown, doing: string, signal: AbortSignal, profile?: string): unknown {
   if (error instanceof SlipwayError || !(error instanceof Error)) return error;
-  if (signal.aborted || error.name === 'AbortError') return canceled();
-  const kind = kindOf(error);
+  if (signal.aborted || error.name === 'AbortError') return canceledError();
+  const kind = errorKindOf(error);
   const none = error.name === 'CredentialsProviderError';
   const [words = '', encoded] = (
-    isNoXml(error) ? 'its answer is not of EC2' : (error.message.split('\n')[0] ?? '')
+    isXmlParseError(error) ? 'its answer is not of EC2' : (error.message.split('\n')[0] ?? '')
   ).split(/ *Encoded authorization failure message: */);
   return new SlipwayError(
-    codes[kind],
-    `${none ? `There are no AWS credentials${profile === undefined ? '' : ` of the profile "${profile}"`}` : sentences[kind]} (${doing}): ${awsCode(error)}${words === '' ? '' : `, ${words}`}`,
+    codeByKind[kind],
+    `${none ? `There are no AWS credentials${profile === undefined ? '' : ` of the profile "${profile}"`}` : messageByKind[kind]} (${doing}): ${awsCodeOf(error)}${words === '' ? '' : `, ${words}`}`,
     {
-      hint: hints[kind],
+      hint: hintByKind[kind],
       // Of use with `aws sts decode-authorization-message` alone, and half a screen long.
       ...(encoded === undefined ? {} : { detail: [`Encoded authorization failure message: ${encoded}`] }),
       cause: error,

@@ -1,35 +1,35 @@
 import type { DescribeImagesCommandOutput, DescribeInstanceTypesCommandOutput, Image } from '@aws-sdk/client-ec2';
 import { SlipwayError } from '../../errors.ts';
-import type { Aws } from './client.ts';
-import { causeCode } from './instances.ts';
-import { images, type Options } from './options.ts';
+import type { Ec2Connection } from './client.ts';
+import { causeAwsCode } from './instances.ts';
+import { imageCatalog, type Ec2Options } from './options.ts';
 
-type Found = Image & { readonly ImageId: string };
+type FoundImage = Image & { readonly ImageId: string };
 
 /** What the machine boots from, and proof that its instance type can. */
-export async function imageFor(aws: Aws, region: string, options: Options): Promise<Found> {
+export async function resolveImage(aws: Ec2Connection, region: string, options: Ec2Options): Promise<FoundImage> {
   const byId = options.ami;
   const [architectures, named] = await Promise.all([
-    architecturesOf(aws, options),
-    byId === undefined ? undefined : imagesById(aws, byId),
+    getArchitectures(aws, options),
+    byId === undefined ? undefined : listImagesById(aws, byId),
   ]);
   const architecture = architectures.includes('x86_64') ? 'x86_64' : (architectures[0] ?? 'x86_64');
-  const found = named ?? (await imagesByName(aws, region, options, architecture));
+  const found = named ?? (await listImagesByName(aws, region, options, architecture));
   const [newest] = found.toSorted((left, right) => (right.CreationDate ?? '').localeCompare(left.CreationDate ?? ''));
-  if (newest?.ImageId === undefined) throw noImage(region, options, architecture);
-  fits(newest, options, architectures);
+  if (newest?.ImageId === undefined) throw noImageError(region, options, architecture);
+  requireImageFits(newest, options, architectures);
   return { ...newest, ImageId: newest.ImageId };
 }
 
 /** Of a type, and proof that there is such a one here. */
-export async function architecturesOf(aws: Aws, { instanceType }: Options): Promise<readonly string[]> {
+export async function getArchitectures(aws: Ec2Connection, { instanceType }: Ec2Options): Promise<readonly string[]> {
   const { InstanceTypes = [] }: DescribeInstanceTypesCommandOutput = await aws
     .send<DescribeInstanceTypesCommandOutput>(
       `looking for the instance type ${instanceType}`,
       new aws.sdk.DescribeInstanceTypesCommand({ InstanceTypes: [instanceType as never] }),
     )
     .catch((error: unknown) => {
-      if (causeCode(error) !== 'InvalidInstanceType' && causeCode(error) !== 'InvalidParameterValue') throw error;
+      if (causeAwsCode(error) !== 'InvalidInstanceType' && causeAwsCode(error) !== 'InvalidParameterValue') throw error;
       throw new SlipwayError('USAGE', `EC2 has no instance type ${instanceType} in this region`, {
         hint: 'For example: --ec2-instance-type t3.small, or t4g.small for ARM',
         cause: error,
@@ -38,7 +38,7 @@ export async function architecturesOf(aws: Aws, { instanceType }: Options): Prom
   return InstanceTypes[0]?.ProcessorInfo?.SupportedArchitectures ?? [];
 }
 
-async function imagesById(aws: Aws, ami: string): Promise<readonly Image[]> {
+async function listImagesById(aws: Ec2Connection, ami: string): Promise<readonly Image[]> {
   const { Images = [] }: DescribeImagesCommandOutput = await aws.send(
     `looking for the image ${ami}`,
     new aws.sdk.DescribeImagesCommand({ ImageIds: [ami] }),
@@ -46,20 +46,20 @@ async function imagesById(aws: Aws, ami: string): Promise<readonly Image[]> {
   return Images;
 }
 
-async function imagesByName(
-  aws: Aws,
+async function listImagesByName(
+  aws: Ec2Connection,
   region: string,
-  { image }: Options,
+  { image }: Ec2Options,
   architecture: string,
 ): Promise<readonly Image[]> {
-  const owner = ownerOf(image, region);
+  const owner = imageOwnerOf(image, region);
   if (owner === undefined) return [];
   const { Images = [] }: DescribeImagesCommandOutput = await aws.send(
     `looking for the image ${image}`,
     new aws.sdk.DescribeImagesCommand({
       Owners: [owner],
       Filters: [
-        { Name: 'name', Values: [...images[image].patterns] },
+        { Name: 'name', Values: [...imageCatalog[image].patterns] },
         { Name: 'architecture', Values: [architecture] },
         { Name: 'state', Values: ['available'] },
       ],
@@ -69,28 +69,32 @@ async function imagesByName(
 }
 
 /** Accounts of one distribution differ by AWS's partitions; undefined where it has none that is known. */
-export function ownerOf(image: Options['image'], region: string): string | undefined {
+export function imageOwnerOf(image: Ec2Options['image'], region: string): string | undefined {
   const { aws, china, gov }: { readonly aws: string; readonly china?: string; readonly gov?: string } =
-    images[image].owners;
+    imageCatalog[image].owners;
   if (region.startsWith('cn-')) return china;
   return region.startsWith('us-gov-') ? gov : aws;
 }
 
-function noImage(region: string, { ami, image }: Options, architecture: string): SlipwayError {
-  const owner = ownerOf(image, region);
+function noImageError(region: string, { ami, image }: Ec2Options, architecture: string): SlipwayError {
+  const owner = imageOwnerOf(image, region);
   const what =
     ami !== undefined
       ? `There is no image ${ami} in ${region}`
       : owner === undefined
         ? `The makers of ${image} publish no images in ${region} by an account that is known`
-        : `There is no image of ${image} for ${architecture} in ${region}: none of the account ${owner} is named ${images[image].patterns.join(' or ')}`;
+        : `There is no image of ${image} for ${architecture} in ${region}: none of the account ${owner} is named ${imageCatalog[image].patterns.join(' or ')}`;
   return new SlipwayError('USAGE', what, {
     hint: 'Name one by its id: --ec2-ami ami-0123, or another distribution: --ec2-image ubuntu-24.04',
   });
 }
 
 /** Refused here, by name, and not by RunInstances when a security group exists already. */
-function fits(image: Image, { instanceType, rootSize }: Options, architectures: readonly string[]): void {
+function requireImageFits(
+  image: Image,
+  { instanceType, rootSize }: Ec2Options,
+  architectures: readonly string[],
+): void {
   const { ImageId, Architecture, BlockDeviceMappings = [], RootDeviceName } = image;
   if (Architecture !== undefined && architectures.length > 0 && !architectures.includes(Architecture)) {
     throw new SlipwayError(
@@ -108,9 +112,9 @@ function fits(image: Image, { instanceType, rootSize }: Options, architectures: 
 }
 
 /** Who logs in where it was not said. */
-export function userOf({ OwnerId, Name = '', ImageOwnerAlias }: Image, { ami, image }: Options): string {
-  if (ami === undefined) return images[image].user;
-  const known = Object.values(images).find(({ owners }) => Object.values<string>(owners).includes(OwnerId ?? ''));
+export function defaultSshUserOf({ OwnerId, Name = '', ImageOwnerAlias }: Image, { ami, image }: Ec2Options): string {
+  if (ami === undefined) return imageCatalog[image].user;
+  const known = Object.values(imageCatalog).find(({ owners }) => Object.values<string>(owners).includes(OwnerId ?? ''));
   if (known) return known.user;
   if (/ubuntu/i.test(Name)) return 'ubuntu';
   if (/debian/i.test(Name)) return 'admin';

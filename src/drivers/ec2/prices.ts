@@ -2,7 +2,7 @@
  * US dollars an hour on demand, Linux, us-east-1, from AWS's public list of 2026-11; other regions cost up to half as much again. For
  * estimates alone: what is not here has no known price.
  */
-const HOURLY: Readonly<Record<string, number>> = {
+const HOURLY_PRICES: Readonly<Record<string, number>> = {
   't2.nano': 0.0058,
   't2.micro': 0.0116,
   't2.small': 0.023,
@@ -33,21 +33,21 @@ const HOURLY: Readonly<Record<string, number>> = {
   'c6i.large': 0.085,
   'r5.large': 0.126,
 };
-const GIB_MONTH: Readonly<Record<string, number>> = { gp3: 0.08, gp2: 0.1 };
-const HOURS = 730;
+const MONTHLY_PRICES_PER_GIB: Readonly<Record<string, number>> = { gp3: 0.08, gp2: 0.1 };
+const HOURS_PER_MONTH = 730;
 
 /** A month of it as it is: a stopped instance costs its disks, which are counted by themselves. */
-export function instanceMonthly(
+export function instanceMonthlyCost(
   type: string | undefined,
   state: string | undefined,
   spot: boolean,
 ): number | undefined {
   if (state === 'stopped' || state === 'stopping') return 0;
-  const hourly = HOURLY[type ?? ''];
-  return spot || hourly === undefined ? undefined : hourly * HOURS;
+  const hourly = HOURLY_PRICES[type ?? ''];
+  return spot || hourly === undefined ? undefined : hourly * HOURS_PER_MONTH;
 }
 
-export function diskMonthly(type: string | undefined, gib: number | undefined): number | undefined {
-  const price = GIB_MONTH[type ?? ''];
+export function diskMonthlyCost(type: string | undefined, gib: number | undefined): number | undefined {
+  const price = MONTHLY_PRICES_PER_GIB[type ?? ''];
   return price === undefined || gib === undefined ? undefined : price * gib;
 }

@@ -1,142 +1,158 @@
-import { insist } from '../cloud/retry.ts';
-import { canceled } from '../../errors.ts';
-import type { Call } from '../contract.ts';
-import { CALLS, type Kind } from './calls.ts';
-import { type Account, accountOf, projectOf } from './credentials.ts';
-import { endpointOf, prefixOf } from './endpoint.ts';
-import { noToken, passing, refusal, refusedBy, statusOf } from './errors.ts';
-import type { Options } from './options.ts';
+import { retry } from '../cloud/retry.ts';
+import { canceledError } from '../../errors.ts';
+import type { DriverCall } from '../contract.ts';
+import { CALLS, type ComputeClientName } from './api-methods.ts';
+import { type GoogleAuthClient, createAuthClient, resolveProject } from './credentials.ts';
+import { resolveEndpoint, pathPrefixOf } from './endpoint.ts';
+import { tokenError, transientReasonOf, toSlipwayError, responseError, httpStatusOf } from './errors.ts';
+import type { GceOptions } from './options.ts';
 
-type Sdk = typeof import('./sdk.ts');
-export type Fields = Readonly<Record<string, unknown>>;
+type GceSdk = typeof import('./sdk.ts');
+export type RequestFields = Readonly<Record<string, unknown>>;
 
-export type Gce = {
-  readonly call: Call;
+export type GceConnection = {
+  readonly call: DriverCall;
   readonly project: string;
   /** The endpoint that somebody chose. */
   readonly endpoint: URL | undefined;
   /** One call of the API: what passes by itself is tried again, bounded and told. `before` comes before each try. */
-  ask<T>(doing: string, client: Kind, method: string, request: Fields, before?: () => Promise<void>): Promise<T>;
+  send<T>(
+    doing: string,
+    client: ComputeClientName,
+    method: string,
+    request: RequestFields,
+    before?: () => Promise<void>,
+  ): Promise<T>;
   /** As `ask`; undefined where there is no such thing. */
-  find<T>(doing: string, client: Kind, method: string, request: Fields): Promise<T | undefined>;
+  find<T>(doing: string, client: ComputeClientName, method: string, request: RequestFields): Promise<T | undefined>;
   /** All pages of a list; of an aggregated one, the things of all places. */
-  list<T>(doing: string, client: Kind, method: string, request: Fields): Promise<readonly T[]>;
+  list<T>(doing: string, client: ComputeClientName, method: string, request: RequestFields): Promise<readonly T[]>;
 };
 
-const TRY_SECONDS = 60;
-const ANSWER_MS = 150_000;
+const RETRY_SECONDS = 60;
+const REQUEST_TIMEOUT_MS = 150_000;
 // What this driver needs of the client's own retries is one place that tells of them: insist.
-const ONCE = { timeout: ANSWER_MS, retry: { retryCodes: [] }, autoPaginate: false };
+const SINGLE_TRY_OPTIONS = { timeout: REQUEST_TIMEOUT_MS, retry: { retryCodes: [] }, autoPaginate: false };
 
-type Client = Readonly<Record<string, (request: Fields, options: object) => Promise<readonly [unknown]>>>;
-type Pages = Readonly<Record<string, (request: Fields, options: object) => AsyncIterable<unknown>>>;
+type ComputeClient = Readonly<Record<string, (request: RequestFields, options: object) => Promise<readonly [unknown]>>>;
+type PagedComputeClient = Readonly<Record<string, (request: RequestFields, options: object) => AsyncIterable<unknown>>>;
 
 /** The SDK is read here, and only when a machine of this driver is meant. */
-export async function connectGce(options: Partial<Options>, call: Call): Promise<Gce> {
-  const endpoint = await endpointOf(options, call.computer.env);
-  const project = options.project ?? (await projectOf(call));
-  const clients = await clientsOf(endpoint, call);
+export async function connectGce(options: Partial<GceOptions>, call: DriverCall): Promise<GceConnection> {
+  const endpoint = await resolveEndpoint(options, call.computer.env);
+  const project = options.project ?? (await resolveProject(call));
+  const clients = await getClients(endpoint, call);
   const insisting = <T>(doing: string, work: () => Promise<T>): Promise<T> =>
-    insist(
+    retry(
       doing,
       async () => {
         try {
-          return await untilStopped(work(), call.signal);
+          return await rejectOnAbort(work(), call.signal);
         } catch (error) {
-          throw refusal(error, doing, call.signal);
+          throw toSlipwayError(error, doing, call.signal);
         }
       },
-      { passing, seconds: TRY_SECONDS, call },
+      { transientReason: transientReasonOf, seconds: RETRY_SECONDS, call },
     );
-  const ask: Gce['ask'] = <T>(...[doing, kind, method, request, before]: Parameters<Gce['ask']>): Promise<T> =>
+  const send: GceConnection['send'] = <T>(
+    ...[doing, kind, method, request, before]: Parameters<GceConnection['send']>
+  ): Promise<T> =>
     insisting(doing, async () => {
       await before?.();
       const client = clients(kind);
-      const [answer] = (await client[known(kind, method)]?.({ project, ...request }, ONCE)) ?? [];
+      const [answer] =
+        (await client[requireUsedMethod(kind, method)]?.({ project, ...request }, SINGLE_TRY_OPTIONS)) ?? [];
       return answer as T;
     });
   return {
     call,
     project,
     endpoint,
-    ask,
-    find: async <T>(...wanted: Parameters<Gce['ask']>) => {
+    send,
+    find: async <T>(...wanted: Parameters<GceConnection['send']>) => {
       try {
-        return await ask<T>(...wanted);
+        return await send<T>(...wanted);
       } catch (error) {
-        if (statusOf(error) === 404) return undefined;
+        if (httpStatusOf(error) === 404) return undefined;
         throw error;
       }
     },
-    list: <T>(doing: string, kind: Kind, method: string, request: Fields) =>
+    list: <T>(doing: string, kind: ComputeClientName, method: string, request: RequestFields) =>
       insisting(doing, async () => {
         const found: T[] = [];
-        const pages = clients(kind) as unknown as Pages;
-        for await (const item of pages[`${known(kind, method)}Async`]?.({ project, ...request }, ONCE) ?? [])
-          found.push(...inPlaces<T>(item));
+        const pages = clients(kind) as unknown as PagedComputeClient;
+        for await (const item of pages[`${requireUsedMethod(kind, method)}Async`]?.(
+          { project, ...request },
+          SINGLE_TRY_OPTIONS,
+        ) ?? [])
+          found.push(...flattenScopes<T>(item));
         return found;
       }),
   };
 }
 
 /** The bundle holds no other call. */
-function known(kind: Kind, method: string): string {
+function requireUsedMethod(kind: ComputeClientName, method: string): string {
   if ((CALLS[kind] as readonly string[]).includes(method)) return method;
   throw new Error(`calls.ts lacks ${method} of ${kind}`);
 }
 
 /** An aggregated list hands out pairs of a place and what is there. */
-function inPlaces<T>(item: unknown): readonly T[] {
+function flattenScopes<T>(item: unknown): readonly T[] {
   if (!Array.isArray(item)) return [item as T];
   const [, scoped] = item as [string, Record<string, unknown>];
   return Object.values(scoped).flatMap((value) => (Array.isArray(value) ? (value as T[]) : []));
 }
 
-type Clients = (kind: Kind) => Client;
+type ComputeClientLookup = (kind: ComputeClientName) => ComputeClient;
 
 /** One run of a command is one signal. It asks many times, and a token is good for all of them. */
-const runs = new WeakMap<AbortSignal, { readonly call: Call; readonly clients: Map<string, Promise<Clients>> }>();
+const clientsByRun = new WeakMap<
+  AbortSignal,
+  { readonly call: DriverCall; readonly clients: Map<string, Promise<ComputeClientLookup>> }
+>();
 
-async function clientsOf(endpoint: URL | undefined, call: Call): Promise<Clients> {
-  const known = runs.get(call.signal);
-  const run = known?.call.computer === call.computer ? known : { call, clients: new Map<string, Promise<Clients>>() };
-  runs.set(call.signal, run);
+async function getClients(endpoint: URL | undefined, call: DriverCall): Promise<ComputeClientLookup> {
+  const known = clientsByRun.get(call.signal);
+  const run =
+    known?.call.computer === call.computer ? known : { call, clients: new Map<string, Promise<ComputeClientLookup>>() };
+  clientsByRun.set(call.signal, run);
   const key = endpoint?.href ?? '';
-  const made = run.clients.get(key) ?? clientsFor(endpoint, call);
+  const made = run.clients.get(key) ?? createClients(endpoint, call);
   run.clients.set(key, made);
   // What failed is tried anew.
   made.catch(() => run.clients.delete(key));
   return await made;
 }
 
-async function clientsFor(endpoint: URL | undefined, call: Call): Promise<Clients> {
+async function createClients(endpoint: URL | undefined, call: DriverCall): Promise<ComputeClientLookup> {
   const sdk = await import('./sdk.ts');
-  const account = await accountFor(sdk, call);
-  const made = new Map<Kind, Client>();
+  const account = await getAuthClient(sdk, call);
+  const made = new Map<ComputeClientName, ComputeClient>();
   const common = {
     fallback: true,
-    auth: authOver(account, prefixOf(endpoint), call.signal),
+    auth: createAuthAdapter(account, pathPrefixOf(endpoint), call.signal),
     universeDomain: call.computer.env.GOOGLE_CLOUD_UNIVERSE_DOMAIN || account.universeDomain,
-    ...(endpoint === undefined ? {} : placeOf(endpoint)),
+    ...(endpoint === undefined ? {} : endpointConfig(endpoint)),
   };
   return (kind) => {
     const known = made.get(kind);
     if (known) return known;
-    const client = new (sdk[kind] as unknown as new (options: object) => Client)({ ...common });
+    const client = new (sdk[kind] as unknown as new (options: object) => ComputeClient)({ ...common });
     made.set(kind, client);
     return client;
   };
 }
 
-async function accountFor(sdk: Sdk, call: Call): Promise<Account> {
+async function getAuthClient(sdk: GceSdk, call: DriverCall): Promise<GoogleAuthClient> {
   try {
-    return await untilStopped(accountOf(sdk, call), call.signal);
+    return await rejectOnAbort(createAuthClient(sdk, call), call.signal);
   } catch (error) {
-    throw noToken(error, call.signal);
+    throw tokenError(error, call.signal);
   }
 }
 
-function placeOf({ hostname, port, protocol }: URL): object {
+function endpointConfig({ hostname, port, protocol }: URL): object {
   return {
     apiEndpoint: hostname,
     port: Number(port) || (protocol === 'http:' ? 80 : 443),
@@ -145,12 +161,12 @@ function placeOf({ hostname, port, protocol }: URL): object {
 }
 
 /** What the clients ask of `auth`: it sends their requests, so Google's own status and words reach us as they are. */
-function authOver(account: Account, prefix: string, signal: AbortSignal): object {
+function createAuthAdapter(account: GoogleAuthClient, prefix: string, signal: AbortSignal): object {
   const headersFor = async (url: string): Promise<Headers> => {
     try {
       return await account.getRequestHeaders(url);
     } catch (error) {
-      throw noToken(error, signal);
+      throw tokenError(error, signal);
     }
   };
   return {
@@ -164,14 +180,18 @@ function authOver(account: Account, prefix: string, signal: AbortSignal): object
         url: `${url.origin}${prefix}${url.pathname}${url.search}`,
         method: init.method,
         headers,
-        ...bodyOf(init),
+        ...requestBodyOf(init),
         agent: init.agent,
         responseType: 'text',
         validateStatus: () => true,
-        signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS), ...(init.signal ? [init.signal] : [])]),
+        signal: AbortSignal.any([
+          signal,
+          AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+          ...(init.signal ? [init.signal] : []),
+        ]),
       });
       const text = typeof data === 'string' ? data : '';
-      if (status < 200 || status > 299) throw refusedBy(status, text);
+      if (status < 200 || status > 299) throw responseError(status, text);
       return new Response(text === '' ? '{}' : text, { status: 200 });
     },
   };
@@ -181,34 +201,38 @@ function authOver(account: Account, prefix: string, signal: AbortSignal): object
  * What was asked for and no more: of a call without a body the clients make an empty text, and they send each map that a resource may
  * have, empty, whether this version of the API knows it or not.
  */
-function bodyOf({ body }: RequestInit): { readonly body?: string } {
+function requestBodyOf({ body }: RequestInit): { readonly body?: string } {
   const resource: unknown = typeof body === 'string' && body !== '' ? JSON.parse(body) : '';
   if (typeof resource !== 'object' || resource === null) return {};
   const given = Object.entries(resource).filter(([, value]) => JSON.stringify(value) !== '{}');
   return { body: JSON.stringify(Object.fromEntries(given)) };
 }
 
-async function untilStopped<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) throw canceled();
+async function rejectOnAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  if (signal.aborted) throw canceledError();
   return await new Promise<T>((resolve, reject) => {
-    const stop = (): void => reject(canceled());
+    const stop = (): void => reject(canceledError());
     signal.addEventListener('abort', stop, { once: true });
     work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
   });
 }
 
-export async function withGce<T>(options: Partial<Options>, call: Call, work: (gce: Gce) => Promise<T>): Promise<T> {
+export async function withGce<T>(
+  options: Partial<GceOptions>,
+  call: DriverCall,
+  work: (gce: GceConnection) => Promise<T>,
+): Promise<T> {
   return await work(await connectGce(options, call));
 }
 
 /** The last word of a path or URL. */
-export function nameIn(link: string | undefined): string {
+export function resourceNameOf(link: string | undefined): string {
   return link?.split('/').at(-1) ?? '';
 }
 
 /** A link without its host, which another endpoint need not know. */
-export function relative(link: string | undefined): string | undefined {
+export function toRelativeLink(link: string | undefined): string | undefined {
   return link?.replace(/^https?:\/\/.*?\/compute\/v1\//, '');
 }
 
-export const regionOf = (zone: string): string => zone.replace(/-[^-]+$/, '');
+export const regionOfZone = (zone: string): string => zone.replace(/-[^-]+$/, '');

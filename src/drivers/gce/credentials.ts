@@ -1,13 +1,13 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Computer } from '../../computer/computer.ts';
-import { canceled, SlipwayError } from '../../errors.ts';
-import type { Call } from '../contract.ts';
+import { canceledError, SlipwayError } from '../../errors.ts';
+import type { DriverCall } from '../contract.ts';
 
-type Sdk = typeof import('./sdk.ts');
+type GoogleAuthSdk = typeof import('./sdk.ts');
 
 /** As far as we use a client of Google's own library. */
-export type Account = {
+export type GoogleAuthClient = {
   readonly universeDomain: string;
   getRequestHeaders(url?: string): Promise<Headers>;
   readonly transporter: {
@@ -15,32 +15,32 @@ export type Account = {
   };
 };
 
-export const SIGN_IN =
+export const SIGN_IN_HINT =
   'Sign in: gcloud auth application-default login, or name a service account’s file in GOOGLE_APPLICATION_CREDENTIALS';
-const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
+const CLOUD_PLATFORM_SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
 /** It answers within milliseconds where there is one; elsewhere its address leads nowhere, and nobody says so. */
-const METADATA_MS = 1500;
-const ON_GOOGLE = ['none', 'assume-present'];
+const METADATA_TIMEOUT_MS = 1500;
+const DETECTION_OVERRIDES = ['none', 'assume-present'];
 
 /** Who has a token already, as CI has, needs no chain. */
-function tokenIn({ env }: Computer): string | undefined {
+function tokenFromEnv({ env }: Computer): string | undefined {
   return env.CLOUDSDK_AUTH_ACCESS_TOKEN || env.GOOGLE_OAUTH_ACCESS_TOKEN || undefined;
 }
 
-function gcloudFolder({ env, platform }: Computer): string {
+function gcloudConfigDir({ env, platform }: Computer): string {
   if (env.CLOUDSDK_CONFIG) return env.CLOUDSDK_CONFIG;
   return platform === 'win32' ? join(env.APPDATA ?? '', 'gcloud') : join(env.HOME ?? '', '.config', 'gcloud');
 }
 
 /** The file that is named, or the one that gcloud leaves; undefined where there is neither. */
-async function credentialsFile(computer: Computer): Promise<string | undefined> {
+async function findCredentialsFile(computer: Computer): Promise<string | undefined> {
   const named = computer.env.GOOGLE_APPLICATION_CREDENTIALS;
   if (named) return named;
-  const file = join(gcloudFolder(computer), 'application_default_credentials.json');
-  return (await isThere(file)) ? file : undefined;
+  const file = join(gcloudConfigDir(computer), 'application_default_credentials.json');
+  return (await hasFile(file)) ? file : undefined;
 }
 
-async function isThere(file: string): Promise<boolean> {
+async function hasFile(file: string): Promise<boolean> {
   return stat(file).then(
     () => true,
     () => false,
@@ -48,89 +48,92 @@ async function isThere(file: string): Promise<boolean> {
 }
 
 /** Whether there are credentials, as far as that can be told without asking anybody. */
-export async function haveCredentials(computer: Computer): Promise<boolean> {
-  return tokenIn(computer) !== undefined || (await credentialsFile(computer)) !== undefined;
+export async function hasCredentials(computer: Computer): Promise<boolean> {
+  return tokenFromEnv(computer) !== undefined || (await findCredentialsFile(computer)) !== undefined;
 }
 
 /** By Google's own chain: a token, a file, the metadata server of a machine of Google's. Fails soon where there is none of them. */
-export async function accountOf(sdk: Sdk, call: Call): Promise<Account> {
-  const token = tokenIn(call.computer);
+export async function createAuthClient(sdk: GoogleAuthSdk, call: DriverCall): Promise<GoogleAuthClient> {
+  const token = tokenFromEnv(call.computer);
   if (token !== undefined) {
     const client = new sdk.OAuth2Client();
     client.setCredentials({ access_token: token });
-    return client as unknown as Account;
+    return client as unknown as GoogleAuthClient;
   }
-  const file = await credentialsFile(call.computer);
-  const auth = new sdk.GoogleAuth({ scopes: [SCOPE], ...(file === undefined ? {} : await contentOf(file)) });
+  const file = await findCredentialsFile(call.computer);
+  const auth = new sdk.GoogleAuth({
+    scopes: [CLOUD_PLATFORM_SCOPE],
+    ...(file === undefined ? {} : await checkKeyFile(file)),
+  });
   // As the clients of the package have it: an account's own signature is a token, without asking for one.
   Object.assign(auth, { useJWTAccessWithScope: true });
-  if (file === undefined && !(await metadataAnswers(call))) throw noCredentials();
-  return (await auth.getClient()) as unknown as Account;
+  if (file === undefined && !(await hasMetadataServer(call))) throw noCredentialsError();
+  return (await auth.getClient()) as unknown as GoogleAuthClient;
 }
 
-function noCredentials(cause?: unknown): SlipwayError {
+function noCredentialsError(cause?: unknown): SlipwayError {
   return new SlipwayError('CREDENTIALS', 'There are no Google credentials in your environment nor in gcloud’s folder', {
-    hint: SIGN_IN,
+    hint: SIGN_IN_HINT,
     cause,
   });
 }
 
-async function contentOf(file: string): Promise<{ readonly keyFilename: string }> {
-  await parsed(file);
+async function checkKeyFile(file: string): Promise<{ readonly keyFilename: string }> {
+  await readCredentialsFile(file);
   return { keyFilename: file };
 }
 
-type Content = { readonly project_id?: unknown; readonly quota_project_id?: unknown; readonly type?: unknown };
+type CredentialsFile = { readonly project_id?: unknown; readonly quota_project_id?: unknown; readonly type?: unknown };
 
-async function parsed(file: string): Promise<Content> {
+async function readCredentialsFile(file: string): Promise<CredentialsFile> {
   try {
-    const content = JSON.parse(await readFile(file, 'utf8')) as Content | null;
+    const content = JSON.parse(await readFile(file, 'utf8')) as CredentialsFile | null;
     if (content?.type !== undefined) return content;
     throw new SyntaxError('no type');
   } catch (error) {
     const why = error instanceof SyntaxError ? 'holds no Google credentials' : 'can’t be read';
-    throw new SlipwayError('CREDENTIALS', `${file} ${why}`, { hint: SIGN_IN, cause: error });
+    throw new SlipwayError('CREDENTIALS', `${file} ${why}`, { hint: SIGN_IN_HINT, cause: error });
   }
 }
 
 /** Asked as its clients ask it, but not for long. The variables are Google's. */
-async function metadataAnswers({ computer: { env }, signal }: Call): Promise<boolean> {
-  const known = ON_GOOGLE.indexOf(env.METADATA_SERVER_DETECTION ?? '');
+async function hasMetadataServer({ computer: { env }, signal }: DriverCall): Promise<boolean> {
+  const known = DETECTION_OVERRIDES.indexOf(env.METADATA_SERVER_DETECTION ?? '');
   if (known >= 0) return known === 1;
-  return (await metadata('instance', env, signal)) !== undefined;
+  return (await readMetadata('instance', env, signal)) !== undefined;
 }
 
-async function metadata(path: string, env: Computer['env'], signal: AbortSignal): Promise<string | undefined> {
+async function readMetadata(path: string, env: Computer['env'], signal: AbortSignal): Promise<string | undefined> {
   const host = env.GCE_METADATA_IP || env.GCE_METADATA_HOST || '169.254.169.254';
   try {
     const answer = await fetch(`http://${host}/computeMetadata/v1/${path}`, {
       headers: { 'metadata-flavor': 'Google' },
-      signal: AbortSignal.any([signal, AbortSignal.timeout(METADATA_MS)]),
+      signal: AbortSignal.any([signal, AbortSignal.timeout(METADATA_TIMEOUT_MS)]),
     });
     return answer.ok && answer.headers.get('metadata-flavor') === 'Google' ? await answer.text() : undefined;
   } catch {
-    if (signal.aborted) throw canceled();
+    if (signal.aborted) throw canceledError();
     // Whatever stands in the way: we are not on a machine of Google's.
     return undefined;
   }
 }
 
 /** The project that somebody's settings name: variables, the credentials' own, gcloud's, the machine's that we run on. */
-export async function projectOf(call: Call): Promise<string> {
+export async function resolveProject(call: DriverCall): Promise<string> {
   const { computer, signal } = call;
   const { env } = computer;
   const named = env.GOOGLE_CLOUD_PROJECT || env.GCLOUD_PROJECT || env.CLOUDSDK_CORE_PROJECT;
   if (named) return named;
-  const file = tokenIn(computer) === undefined ? await credentialsFile(computer) : undefined;
-  const content = file === undefined ? {} : await parsed(file);
-  const found = [content.project_id, await gcloudProject(computer), content.quota_project_id].find(
+  const file = tokenFromEnv(computer) === undefined ? await findCredentialsFile(computer) : undefined;
+  const content = file === undefined ? {} : await readCredentialsFile(file);
+  const found = [content.project_id, await readGcloudProject(computer), content.quota_project_id].find(
     (project) => typeof project === 'string' && project !== '',
   );
   if (typeof found === 'string') return found;
-  const here = env.METADATA_SERVER_DETECTION !== 'none' && !(await haveCredentials(computer));
-  const own = here ? await metadata('project/project-id', env, signal) : undefined;
+  const here = env.METADATA_SERVER_DETECTION !== 'none' && !(await hasCredentials(computer));
+  const own = here ? await readMetadata('project/project-id', env, signal) : undefined;
   if (own !== undefined) return own;
-  if (!(await haveCredentials(computer))) throw noCredentials();
+  if (!(await hasCredentials(computer))) throw noCredentialsError();
   throw new SlipwayError(
     'USAGE',
     'No Google Cloud project is chosen: neither --gce-project nor your settings name one',
@@ -139,16 +142,18 @@ export async function projectOf(call: Call): Promise<string> {
 }
 
 /** What `gcloud config set project` has left. */
-async function gcloudProject(computer: Computer): Promise<string | undefined> {
-  const folder = gcloudFolder(computer);
+async function readGcloudProject(computer: Computer): Promise<string | undefined> {
+  const folder = gcloudConfigDir(computer);
   const active =
-    computer.env.CLOUDSDK_ACTIVE_CONFIG_NAME || (await textOf(join(folder, 'active_config'))).trim() || 'default';
+    computer.env.CLOUDSDK_ACTIVE_CONFIG_NAME ||
+    (await readTextOrEmpty(join(folder, 'active_config'))).trim() ||
+    'default';
   const [, core = ''] =
-    /^\[core\]$([^[]*)/m.exec(await textOf(join(folder, 'configurations', `config_${active}`))) ?? [];
+    /^\[core\]$([^[]*)/m.exec(await readTextOrEmpty(join(folder, 'configurations', `config_${active}`))) ?? [];
   return /^project *= *(\S+)/m.exec(core)?.[1];
 }
 
 /** Settings that are not there say nothing. */
-async function textOf(file: string): Promise<string> {
+async function readTextOrEmpty(file: string): Promise<string> {
   return readFile(file, 'utf8').catch(() => '');
 }

@@ -1,50 +1,57 @@
 import { access, constants } from 'node:fs/promises';
-import { pauseFor } from '../cloud/retry.ts';
+import { sleepUnlessCanceled } from '../cloud/retry.ts';
 import { SlipwayError } from '../../errors.ts';
-import { defineDriver, type Call, type Health, type Instance, type Target } from '../contract.ts';
-import { driverNames } from '../names.ts';
-import type { Gce } from './client.ts';
-import { haveCredentials } from './credentials.ts';
-import { changeOf, options, type Options } from './options.ts';
-import { diskMonthly, machineMonthly } from './prices.ts';
+import { defineDriver, type DriverCall, type DriverHealth, type InstanceStatus, type Target } from '../contract.ts';
+import { driverAliases } from '../names.ts';
+import type { GceConnection } from './client.ts';
+import { hasCredentials } from './credentials.ts';
+import { changeKindOf, optionsSchema, type GceOptions } from './options.ts';
+import { diskMonthlyCost, instanceMonthlyCost } from './prices.ts';
 
 /** The SDK is read when a machine of this driver is meant, and not before. */
-async function over<T>(given: Options, call: Call, work: (gce: Gce) => Promise<T>): Promise<T> {
+async function withConnection<T>(
+  given: GceOptions,
+  call: DriverCall,
+  work: (gce: GceConnection) => Promise<T>,
+): Promise<T> {
   const { withGce } = await import('./client.ts');
   return await withGce(given, call, work);
 }
 
 export const gce = defineDriver({
   name: 'gce',
-  also: driverNames.gce,
+  aliases: driverAliases.gce,
   summary: 'an instance of Google Compute Engine',
-  bootIsReadable: true,
-  options,
+  userDataIsPublic: true,
+  options: optionsSchema,
   choices: {
-    zone: async (...asked) => (await import('./choices.ts')).zones(...asked),
-    machineType: async (...asked) => (await import('./choices.ts')).machineTypes(...asked),
-    imageFamily: async () => (await import('./choices.ts')).imageFamilies(),
+    zone: async (...asked) => (await import('./choices.ts')).listZones(...asked),
+    machineType: async (...asked) => (await import('./choices.ts')).listMachineTypes(...asked),
+    imageFamily: async () => (await import('./choices.ts')).listImageFamilies(),
   },
-  makes: ({ machineType, diskSize, allowCidr, address, useExisting, spot, preemptible }) =>
+  describeResources: ({ machineType, diskSize, allowCidr, address, useExisting, spot, preemptible }) =>
     useExisting
       ? 'a firewall rule, and a key on the instance that exists'
       : `one ${spot || preemptible ? 'spot ' : ''}instance (${machineType}) with a disk of ${diskSize} GB${address === 'static' ? ', an address' : ''}, and a firewall rule that admits ${allowCidr.join(', ') || 'your address alone'}`,
-  async monthly({ machineType, diskType, diskSize, spot, preemptible, useExisting }) {
+  async monthlyCost({ machineType, diskType, diskSize, spot, preemptible, useExisting }) {
     if (useExisting) return 0;
-    const [machine, disk] = [machineMonthly(machineType, false, spot || preemptible), diskMonthly(diskType, diskSize)];
+    const [machine, disk] = [
+      instanceMonthlyCost(machineType, false, spot || preemptible),
+      diskMonthlyCost(diskType, diskSize),
+    ];
     return machine === undefined || disk === undefined ? undefined : machine + disk;
   },
-  ends({ options: { diskType, diskSize, address, useExisting } }) {
+  shutdownBehavior({ options: { diskType, diskSize, address, useExisting } }) {
     // Its provider could delete it after a time, but such a time can't be moved while the instance runs.
-    const monthly = useExisting ? undefined : diskMonthly(diskType, diskSize);
+    const monthly = useExisting ? undefined : diskMonthlyCost(diskType, diskSize);
     const disk = `its disk goes on costing${monthly === undefined ? '' : ` about $${monthly.toFixed(2)} a month`}`;
     return { byItself: 'stopped', costs: address === 'static' ? `${disk}, and so does its address` : disk };
   },
-  reach: ['project', 'endpoint'],
-  health,
-  async check({ options: given }) {
-    await readable(given.startupScript, '--gce-startup-script');
-    await readable(given.sshKey, '--gce-ssh-key');
+  accountOptions: ['project', 'endpoint'],
+  health: checkCredentials,
+  async validate({ options: given }) {
+    await requireReadableFile(given.startupScript, '--gce-startup-script');
+    await requireReadableFile(given.sshKey, '--gce-ssh-key');
     // What another tool made has its own user with its own key.
     const adopted = given.instanceLink !== undefined && !given.useExisting;
     if (!adopted && given.osLogin !== (given.sshKey !== undefined)) {
@@ -61,73 +68,76 @@ export const gce = defineDriver({
     const { adoptInstance } = await import('./adopt.ts');
     return await adoptInstance(target, resource, call);
   },
-  changeOf,
-  async checkChange(target, before, call) {
-    const { checkChange } = await import('./change.ts');
-    await checkChange(target, before, call);
+  changeKindOf,
+  async validateChange(target, before, call) {
+    const { requireAllowedChange } = await import('./change-instance.ts');
+    await requireAllowedChange(target, before, call);
   },
-  async change(target, before, call) {
-    const { carryOver } = await import('./change.ts');
-    await carryOver(target, before, call);
+  async applyChange(target, before, call) {
+    const { applyChange } = await import('./change-instance.ts');
+    await applyChange(target, before, call);
   },
-  async settle(target, call) {
-    const { isSettled, settled } = await import('./settle.ts');
-    if (isSettled(target.options)) return target.options;
-    return await over(target.options, call, (way) => settled(way, target));
+  async resolveOptions(target, call) {
+    const { hasResolvedOptions, resolveOptions } = await import('./resolve-options.ts');
+    if (hasResolvedOptions(target.options)) return target.options;
+    return await withConnection(target.options, call, (way) => resolveOptions(way, target));
   },
   async create(target, boot, call) {
-    const { make } = await import('./make.ts');
-    await over(target.options, call, (way) => make(way, [target], boot, call));
-    return { laid: false };
+    const { createInstances } = await import('./create-instances.ts');
+    await withConnection(target.options, call, (way) => createInstances(way, [target], boot, call));
+    return { bootApplied: false };
   },
   async createMany(targets, boot, call) {
     const [first] = targets;
-    const { make } = await import('./make.ts');
-    if (first) await over(first.options, call, (way) => make(way, targets, boot, call));
+    const { createInstances } = await import('./create-instances.ts');
+    if (first) await withConnection(first.options, call, (way) => createInstances(way, targets, boot, call));
   },
-  async admit(target, call) {
-    const { admitCaller } = await import('./firewall.ts');
-    await over(target.options, call, (way) => admitCaller(way, target));
+  async allowCallerIp(target, call) {
+    const { allowCallerIp } = await import('./firewall-rules.ts');
+    await withConnection(target.options, call, (way) => allowCallerIp(way, target));
   },
   inspect,
   async start(target, call) {
-    await power(target, 'start', call);
+    await changePowerState(target, 'start', call);
   },
   async stop(target, { seconds }, call) {
-    await power(target, 'stop', call, seconds);
+    await changePowerState(target, 'stop', call, seconds);
   },
   async kill(target, call) {
-    await power(target, 'stop', call, 0);
+    await changePowerState(target, 'stop', call, 0);
   },
   async remove(target, call) {
     // Its create never came to ask Google for anything.
     if (target.options.project === undefined) return;
-    const { removeAll } = await import('./remove.ts');
-    await over(target.options, call, (way) => removeAll(way, target, call));
+    const { removeMachine } = await import('./remove-machine.ts');
+    await withConnection(target.options, call, (way) => removeMachine(way, target, call));
   },
-  async owned({ options: given, home }, call) {
-    const { ownedIn } = await import('./owned.ts');
-    return await ownedIn(given, home, call);
+  async listResources({ options: given, home }, call) {
+    const { listResources } = await import('./list-resources.ts');
+    return await listResources(given, home, call);
   },
-  async discard(things, given, call) {
-    const { discardThese } = await import('./owned.ts');
-    await discardThese(things, given, call);
+  async deleteResources(things, given, call) {
+    const { deleteResources } = await import('./list-resources.ts');
+    await deleteResources(things, given, call);
   },
 });
 
-async function inspect(target: Target<Options>, call: Call): Promise<Instance> {
+async function inspect(target: Target<GceOptions>, call: DriverCall): Promise<InstanceStatus> {
   const { options: given } = target;
   if (given.project === undefined) return { state: 'missing' };
-  const [{ findInstance }, { isReachedInside }] = await Promise.all([import('./make.ts'), import('./instance.ts')]);
-  return await over(given, call, async (way): Promise<Instance> => {
+  const [{ findInstance }, { isReachedByInternalIp }] = await Promise.all([
+    import('./create-instances.ts'),
+    import('./instance-request.ts'),
+  ]);
+  return await withConnection(given, call, async (way): Promise<InstanceStatus> => {
     const found = await findInstance(way, target);
     const status = found?.status ?? '';
     if (!found || status === '') return { state: 'missing' };
-    if (['PENDING_STOP', 'STOPPING', ...DOWN].includes(status)) return { state: 'stopped' };
+    if (['PENDING_STOP', 'STOPPING', ...STOPPED_STATUSES].includes(status)) return { state: 'stopped' };
     if (['SUSPENDING', 'SUSPENDED'].includes(status))
       return { state: 'paused', reason: 'it is suspended in Compute Engine' };
     const [card] = found.networkInterfaces ?? [];
-    const address = isReachedInside(given) ? card?.networkIP : card?.accessConfigs?.[0]?.natIP;
+    const address = isReachedByInternalIp(given) ? card?.networkIP : card?.accessConfigs?.[0]?.natIP;
     if (status !== 'RUNNING' || !address) return { state: 'pending' };
     const ssh = {
       address,
@@ -141,19 +151,27 @@ async function inspect(target: Target<Options>, call: Call): Promise<Instance> {
 }
 
 /** Google ends a machine that has not shut down in about 90 seconds by itself, so seconds are a wish. */
-async function power(target: Target<Options>, method: 'start' | 'stop', call: Call, seconds = 0): Promise<void> {
-  const [{ change }, { findInstance }] = await Promise.all([import('./operation.ts'), import('./make.ts')]);
+async function changePowerState(
+  target: Target<GceOptions>,
+  method: 'start' | 'stop',
+  call: DriverCall,
+  seconds = 0,
+): Promise<void> {
+  const [{ runOperation }, { findInstance }] = await Promise.all([
+    import('./operation.ts'),
+    import('./create-instances.ts'),
+  ]);
   if (seconds > 90) call.log('Compute Engine gives a machine about 90 s to shut down');
-  await over(target.options, call, async (way) => {
-    const one = await settledOne(target, call, () => findInstance(way, target));
+  await withConnection(target.options, call, async (way) => {
+    const one = await waitForStableInstance(target, call, () => findInstance(way, target));
     const { name, status = '' } = one;
     const asleep = status === 'SUSPENDED';
-    if (DOWN.includes(status) !== (method === 'start') && !asleep) return;
+    if (STOPPED_STATUSES.includes(status) !== (method === 'start') && !asleep) return;
     if (method === 'start' && !asleep && !target.options.useExisting) {
-      const { resize } = await import('./change.ts');
-      await resize(way, one, target.options);
+      const { resizeInstance } = await import('./change-instance.ts');
+      await resizeInstance(way, one, target.options);
     }
-    await change(
+    await runOperation(
       way,
       `${method === 'start' ? 'starting' : 'stopping'} the instance`,
       'InstancesClient',
@@ -163,13 +181,13 @@ async function power(target: Target<Options>, method: 'start' | 'stop', call: Ca
   });
 }
 
-const DOWN = ['TERMINATED', 'STOPPED'];
-const GOING_DOWN = ['STOPPING', 'SUSPENDING', 'PENDING_STOP'];
+const STOPPED_STATUSES = ['TERMINATED', 'STOPPED'];
+const STOPPING_STATUSES = ['STOPPING', 'SUSPENDING', 'PENDING_STOP'];
 
 /** What is on its way down is neither to be started nor to be stopped before it is there. */
-async function settledOne<T extends { readonly status?: string }>(
-  { name }: Target<Options>,
-  call: Call,
+async function waitForStableInstance<T extends { readonly status?: string }>(
+  { name }: Target<GceOptions>,
+  call: DriverCall,
   find: () => Promise<T | undefined>,
 ): Promise<T> {
   for (;;) {
@@ -178,14 +196,14 @@ async function settledOne<T extends { readonly status?: string }>(
       throw new SlipwayError('MACHINE_NOT_FOUND', `The instance of "${name}" is gone from Compute Engine`, {
         hint: `Forget the machine: slipway rm ${name}`,
       });
-    if (!GOING_DOWN.includes(found.status ?? '')) return found;
-    await pauseFor(1000, call.signal);
+    if (!STOPPING_STATUSES.includes(found.status ?? '')) return found;
+    await sleepUnlessCanceled(1000, call.signal);
   }
 }
 
 /** Where Google's own chain would find credentials, as far as that can be told without asking anybody. */
-async function health(computer: Call['computer']): Promise<Health> {
-  if (await haveCredentials(computer)) return { usable: true };
+async function checkCredentials(computer: DriverCall['computer']): Promise<DriverHealth> {
+  if (await hasCredentials(computer)) return { usable: true };
   return {
     usable: false,
     reason: 'there are no Google credentials in the environment nor in gcloud’s folder',
@@ -193,7 +211,7 @@ async function health(computer: Call['computer']): Promise<Health> {
   };
 }
 
-async function readable(file: string | undefined, flag: string): Promise<void> {
+async function requireReadableFile(file: string | undefined, flag: string): Promise<void> {
   if (file === undefined) return;
   await access(file, constants.R_OK).catch((error: unknown) => {
     throw new SlipwayError('USAGE', `${file} can't be read`, { hint: `Check ${flag}`, cause: error });

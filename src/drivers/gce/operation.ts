@@ -1,89 +1,98 @@
 import { randomUUID } from 'node:crypto';
-import { pauseFor } from '../cloud/retry.ts';
+import { sleepUnlessCanceled } from '../cloud/retry.ts';
 import { SlipwayError } from '../../errors.ts';
-import type { MakingCall } from '../contract.ts';
-import type { Kind } from './calls.ts';
-import type { Fields, Gce } from './client.ts';
-import { isCapacity, operationFailed, statusOf } from './errors.ts';
-import { requestId } from './names.ts';
+import type { CreateCall } from '../contract.ts';
+import type { ComputeClientName } from './api-methods.ts';
+import type { RequestFields, GceConnection } from './client.ts';
+import { isCapacityCode, operationError, httpStatusOf } from './errors.ts';
+import { requestId } from './resource-names.ts';
 
 /** As far as we read it. The package's own types of it are 32 MB of text. */
-type Operation = {
+type ComputeOperation = {
   readonly name?: string;
   readonly status?: string;
   readonly insertTime?: string;
   readonly error?: { readonly errors?: readonly { readonly code?: string; readonly message?: string }[] };
 };
 
-const MINUTES = 15;
-const ATTEMPTS = 5;
-const APPEARS_SECONDS = 60;
+const OPERATION_TIMEOUT_MINUTES = 15;
+const MAX_CREATE_ATTEMPTS = 5;
+const CONSISTENCY_RETRY_SECONDS = 60;
 
 /** Starts a change and waits for its end; what does not exist (any more) ends at once. */
-export async function change(
-  gce: Gce,
+export async function runOperation(
+  gce: GceConnection,
   doing: string,
-  client: Kind,
+  client: ComputeClientName,
   method: string,
-  request: Fields,
+  request: RequestFields,
 ): Promise<'done' | 'missing'> {
   // So that a change whose answer was lost is known for the same when it is asked for again.
   const wish = { ...request, requestId: randomUUID() };
   const started = await gce.find<unknown>(doing, client, method, wish);
   if (started === undefined) return 'missing';
-  const { error } = await finished(gce, doing, plain(started), request);
+  const { error } = await waitForOperation(gce, doing, unwrapOperation(started), request);
   const [first] = error?.errors ?? [];
   if (first === undefined) return 'done';
   if (/RESOURCE_NOT_FOUND/.test(first.code ?? '')) return 'missing';
-  throw operationFailed(first, doing, String(request.zone ?? ''));
+  throw operationError(first, doing, String(request.zone ?? ''));
 }
 
 /** A long-running call hands out the operation within an envelope. */
-function plain(started: unknown): Operation {
-  const { latestResponse, ...rest } = started as { latestResponse?: Operation } & Operation;
+function unwrapOperation(started: unknown): ComputeOperation {
+  const { latestResponse, ...rest } = started as { latestResponse?: ComputeOperation } & ComputeOperation;
   return latestResponse ?? rest;
 }
 
 /** Until it is done, by the call that waits at Google's side, or by asking again where there is no such call. */
-async function finished(gce: Gce, doing: string, started: Operation, { zone, region }: Fields): Promise<Operation> {
+async function waitForOperation(
+  gce: GceConnection,
+  doing: string,
+  started: ComputeOperation,
+  { zone, region }: RequestFields,
+): Promise<ComputeOperation> {
   const [client, place] =
     zone !== undefined
       ? (['ZoneOperationsClient', { zone }] as const)
       : region !== undefined
         ? (['RegionOperationsClient', { region }] as const)
         : (['GlobalOperationsClient', {}] as const);
-  const end = performance.now() + MINUTES * 60_000;
+  const end = performance.now() + OPERATION_TIMEOUT_MINUTES * 60_000;
   let operation = started;
   for (let method = 'wait'; operation.status !== 'DONE';) {
-    if (performance.now() > end) throw tooLong(doing, operation);
+    if (performance.now() > end) throw operationTimeoutError(doing, operation);
     const asked = performance.now();
     const request = { operation: operation.name, ...place };
     try {
-      operation = plain(await gce.ask(doing, client, method, request));
+      operation = unwrapOperation(await gce.send(doing, client, method, request));
     } catch (error) {
-      if (method !== 'wait' || ![404, 405, 501].includes(statusOf(error) ?? 0)) throw error;
+      if (method !== 'wait' || ![404, 405, 501].includes(httpStatusOf(error) ?? 0)) throw error;
       method = 'get';
     }
-    if (operation.status !== 'DONE' && performance.now() - asked < 400) await pauseFor(400, gce.call.signal);
+    if (operation.status !== 'DONE' && performance.now() - asked < 400) await sleepUnlessCanceled(400, gce.call.signal);
   }
   return operation;
 }
 
-function tooLong(doing: string, { name = '' }: Operation): SlipwayError {
-  return new SlipwayError('CREATE_TIMEOUT', `Compute Engine is not done after ${MINUTES} minutes (${doing}): ${name}`, {
-    hint: 'Try again later; what exists of the machine is kept',
-  });
+function operationTimeoutError(doing: string, { name = '' }: ComputeOperation): SlipwayError {
+  return new SlipwayError(
+    'CREATE_TIMEOUT',
+    `Compute Engine is not done after ${OPERATION_TIMEOUT_MINUTES} minutes (${doing}): ${name}`,
+    {
+      hint: 'Try again later; what exists of the machine is kept',
+    },
+  );
 }
 
-export type Making = {
+export type ResourceCreation = {
   /** What it is, for people and for the record: `firewall`. */
   readonly what: string;
-  readonly mark: string;
-  readonly client: Kind;
+  readonly ownerId: string;
+  readonly client: ComputeClientName;
   readonly method: string;
-  readonly request: Fields;
+  readonly request: RequestFields;
   /** Rejects when what is there under the name is somebody else's. */
-  readonly isThere: () => Promise<boolean>;
+  readonly isVisible: () => Promise<boolean>;
   readonly zone: string;
 };
 
@@ -91,52 +100,64 @@ export type Making = {
  * Makes a thing once, however often it is asked for: a wish has an id of its own, by which Google knows it again, and a name that
  * only one thing has. A wish that failed before is answered by its old failure, so the next one has another id.
  */
-export async function makeOnce(gce: Gce, making: Making, call: MakingCall): Promise<void> {
+export async function createOnce(gce: GceConnection, making: ResourceCreation, call: CreateCall): Promise<void> {
   const doing = `making its ${making.what}`;
   const began = Date.now();
   for (let attempt = 1; ; attempt += 1) {
-    const { operation, atOnce } = await asked(gce, making, attempt, call);
+    const { operation, doneImmediately } = await sendCreation(gce, making, attempt, call);
     const [error] = operation?.error?.errors ?? [];
     if (error === undefined) return;
-    if (/ALREADY_EXISTS/.test(error.code ?? '') && (await appears(making, call))) return;
-    const old = isOld(operation, began) || (atOnce && attempt === 1);
-    if (attempt >= ATTEMPTS || !(old || isCapacity(error.code ?? ''))) throw operationFailed(error, doing, making.zone);
+    if (/ALREADY_EXISTS/.test(error.code ?? '') && (await waitUntilResourceVisible(making, call))) return;
+    const old = isEarlierFailure(operation, began) || (doneImmediately && attempt === 1);
+    if (attempt >= MAX_CREATE_ATTEMPTS || !(old || isCapacityCode(error.code ?? '')))
+      throw operationError(error, doing, making.zone);
     if (old) continue;
     call.note(`${doing}: Compute Engine has no room in ${making.zone} (${error.code}); trying again`);
-    await pauseFor(Math.min(1000 * 2 ** attempt, 15_000), call.signal);
+    await sleepUnlessCanceled(Math.min(1000 * 2 ** attempt, 15_000), call.signal);
   }
 }
 
-type Answer = { readonly operation?: Operation; readonly atOnce: boolean };
+type CreateAttempt = { readonly operation?: ComputeOperation; readonly doneImmediately: boolean };
 
 /** What became of it; no operation where the thing is there already. */
-async function asked(gce: Gce, making: Making, attempt: number, call: MakingCall): Promise<Answer> {
+async function sendCreation(
+  gce: GceConnection,
+  making: ResourceCreation,
+  attempt: number,
+  call: CreateCall,
+): Promise<CreateAttempt> {
   const doing = `making its ${making.what}`;
   // A wish for something else under the same name, as after an upgrade, is another wish.
-  const id = requestId(making.mark, JSON.stringify([making.what, making.request]), attempt);
+  const id = requestId(making.ownerId, JSON.stringify([making.what, making.request]), attempt);
   try {
     const { client, method, request } = making;
     // Each try may be the one that Google hears: who looks for it later counts from the last.
-    const told = async (): Promise<void> => call.asking(making.what);
-    const started = plain(await gce.ask<unknown>(doing, client, method, { ...request, requestId: id }, told));
-    return { operation: await finished(gce, doing, started, request), atOnce: started.status === 'DONE' };
+    const told = async (): Promise<void> => call.recordRequest(making.what);
+    const started = unwrapOperation(
+      await gce.send<unknown>(doing, client, method, { ...request, requestId: id }, told),
+    );
+    return {
+      operation: await waitForOperation(gce, doing, started, request),
+      doneImmediately: started.status === 'DONE',
+    };
   } catch (error) {
-    if (statusOf(error) === 409 && (await appears(making, gce.call))) return { atOnce: true };
+    if (httpStatusOf(error) === 409 && (await waitUntilResourceVisible(making, gce.call)))
+      return { doneImmediately: true };
     throw error;
   }
 }
 
 /** Its name is taken: by what an earlier try asked for, which is shown when it is made. */
-async function appears(making: Making, { signal }: Gce['call']): Promise<boolean> {
-  const end = performance.now() + APPEARS_SECONDS * 1000;
+async function waitUntilResourceVisible(making: ResourceCreation, { signal }: GceConnection['call']): Promise<boolean> {
+  const end = performance.now() + CONSISTENCY_RETRY_SECONDS * 1000;
   for (;;) {
-    if (await making.isThere()) return true;
+    if (await making.isVisible()) return true;
     if (performance.now() > end) return false;
-    await pauseFor(500, signal);
+    await sleepUnlessCanceled(500, signal);
   }
 }
 
 /** It failed before we asked. An emulator may not tell when; then one more try finds out. */
-function isOld({ insertTime = '' }: Operation = {}, began: number): boolean {
+function isEarlierFailure({ insertTime = '' }: ComputeOperation = {}, began: number): boolean {
   return Date.parse(insertTime) < began - 5000;
 }

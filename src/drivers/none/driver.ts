@@ -6,7 +6,7 @@ import { defineDriver } from '../contract.ts';
 export const none = defineDriver({
   name: 'none',
   summary: 'an engine that exists already, by its URL',
-  stays: 'the engine stays as it is',
+  retainedOnRemove: 'the engine stays as it is',
   options: z.object({
     url: z
       .string()
@@ -19,14 +19,14 @@ export const none = defineDriver({
     tlsCert: z.string().min(1).optional().meta({ description: 'Client certificate', value: 'file' }),
     tlsKey: z.string().min(1).optional().meta({ description: 'Key of the client certificate', value: 'file' }),
   }),
-  changeOf() {
+  changeKindOf() {
     // It made nothing, so all that it knows is where to look.
     return 'live';
   },
   async health() {
     return { usable: true };
   },
-  async check({ options: { url, tlsCa, tlsCert, tlsKey } }) {
+  async validate({ options: { url, tlsCa, tlsCert, tlsKey } }) {
     // A port above 65535, or brackets around what is no address.
     if (url.startsWith('tcp:') && !URL.canParse(url.replace(/^tcp:/, 'http:'))) {
       throw new SlipwayError('USAGE', `--none-url is no URL: ${url}`, { hint: 'Give one like tcp://192.0.2.10:2376' });

@@ -3,25 +3,25 @@ import { existsSync } from 'node:fs';
 import { access, constants, stat } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
-import { readIfThere, writeWhole } from '../../computer/files.ts';
+import { readFileIfExists, writeFileAtomic } from '../../computer/files.ts';
 import { childEnvironment } from '../../computer/child-process.ts';
 import type { Computer } from '../../computer/computer.ts';
-import { canceled } from '../../errors.ts';
-import { probeArguments, type Accelerator, type Shape } from './command-line.ts';
+import { canceledError } from '../../errors.ts';
+import { probeArguments, type Accelerator, type QemuConfig } from './command-line.ts';
 
 /** Whether a guest really ran with an accelerator here, and if not, why. */
-export type Trial = { readonly works: true } | { readonly works: false; readonly reason: string };
-export type Choice = {
+export type AcceleratorProbe = { readonly works: true } | { readonly works: false; readonly reason: string };
+export type AcceleratorChoice = {
   readonly accelerator: Accelerator;
-  readonly refused: readonly { readonly accelerator: Accelerator; readonly reason: string }[];
+  readonly rejected: readonly { readonly accelerator: Accelerator; readonly reason: string }[];
 };
 
-const SECONDS = 10;
+const PROBE_TIMEOUT_SECONDS = 10;
 /** Of coreutils or busybox. */
-const TIMEOUT = '/usr/bin/timeout';
+const TIMEOUT_PROGRAM = '/usr/bin/timeout';
 
 /** What is faster than software emulation on this system; it has at most one. */
-export function hardware(platform: NodeJS.Platform): Accelerator | undefined {
+export function hardwareAccelerator(platform: NodeJS.Platform): Accelerator | undefined {
   return ({ linux: 'kvm', darwin: 'hvf', win32: 'whpx' } as const)[platform as 'linux' | 'darwin' | 'win32'];
 }
 
@@ -31,43 +31,43 @@ export function hardware(platform: NodeJS.Platform): Accelerator | undefined {
  */
 export async function chooseAccelerator(
   program: string,
-  guest: Pick<Shape, 'arch' | 'kernel' | 'initrd'>,
+  guest: Pick<QemuConfig, 'arch' | 'kernel' | 'initrd'>,
   kernelDigest: string,
   { computer, signal }: { readonly computer: Computer; readonly signal: AbortSignal },
-): Promise<Choice> {
-  const accelerator = hardware(computer.platform);
-  if (accelerator === undefined) return { accelerator: 'tcg', refused: [] };
-  const file = trialsFile(computer);
+): Promise<AcceleratorChoice> {
+  const accelerator = hardwareAccelerator(computer.platform);
+  if (accelerator === undefined) return { accelerator: 'tcg', rejected: [] };
+  const file = probeCacheFile(computer);
   const key = [
     accelerator,
     program,
     (await stat(program)).mtimeMs,
     release(),
-    await deviceState(accelerator),
+    await checkDeviceAccess(accelerator),
     kernelDigest,
   ].join(' ');
-  const known = await readTrials(computer);
-  const trial = known[key] ?? (await tryOut(program, { ...guest, accelerator }, computer, signal));
-  if (!known[key]) await writeWhole(file, `${JSON.stringify({ [key]: trial }, null, 2)}\n`, 0o600);
+  const known = await readProbeCache(computer);
+  const trial = known[key] ?? (await runProbe(program, { ...guest, accelerator }, computer, signal));
+  if (!known[key]) await writeFileAtomic(file, `${JSON.stringify({ [key]: trial }, null, 2)}\n`, 0o600);
   return trial.works
-    ? { accelerator, refused: [] }
-    : { accelerator: 'tcg', refused: [{ accelerator, reason: trial.reason }] };
+    ? { accelerator, rejected: [] }
+    : { accelerator: 'tcg', rejected: [{ accelerator, reason: trial.reason }] };
 }
 
 /** The last trial on this computer, for `doctor`: undefined where nothing was tried yet. */
-export async function lastTrial(computer: Computer): Promise<Trial | undefined> {
-  return Object.values(await readTrials(computer))[0];
+export async function readLastProbe(computer: Computer): Promise<AcceleratorProbe | undefined> {
+  return Object.values(await readProbeCache(computer))[0];
 }
 
-function trialsFile({ home }: Computer): string {
+function probeCacheFile({ home }: Computer): string {
   return join(home, 'accelerator.json');
 }
 
-async function readTrials(computer: Computer): Promise<Readonly<Record<string, Trial>>> {
-  const text = await readIfThere(trialsFile(computer));
+async function readProbeCache(computer: Computer): Promise<Readonly<Record<string, AcceleratorProbe>>> {
+  const text = await readFileIfExists(probeCacheFile(computer));
   try {
     const trials = JSON.parse(text ?? '{}') as unknown;
-    return typeof trials === 'object' && trials !== null ? (trials as Record<string, Trial>) : {};
+    return typeof trials === 'object' && trials !== null ? (trials as Record<string, AcceleratorProbe>) : {};
   } catch {
     // A note that can't be read is one that was not taken.
     return {};
@@ -75,7 +75,7 @@ async function readTrials(computer: Computer): Promise<Readonly<Record<string, T
 }
 
 /** Rights to the device change without anything else changing. */
-async function deviceState(accelerator: Accelerator): Promise<string> {
+async function checkDeviceAccess(accelerator: Accelerator): Promise<string> {
   if (accelerator !== 'kvm') return '';
   const usable = await access('/dev/kvm', constants.R_OK | constants.W_OK).then(
     () => true,
@@ -84,18 +84,18 @@ async function deviceState(accelerator: Accelerator): Promise<string> {
   return usable ? 'usable' : 'closed';
 }
 
-async function tryOut(
+async function runProbe(
   program: string,
-  guest: Pick<Shape, 'arch' | 'kernel' | 'initrd' | 'accelerator'>,
+  guest: Pick<QemuConfig, 'arch' | 'kernel' | 'initrd' | 'accelerator'>,
   computer: Computer,
   signal: AbortSignal,
-): Promise<Trial> {
-  if (guest.accelerator === 'kvm' && (await deviceState('kvm')) === 'closed')
+): Promise<AcceleratorProbe> {
+  if (guest.accelerator === 'kvm' && (await checkDeviceAccess('kvm')) === 'closed')
     return { works: false, reason: '/dev/kvm is missing or not yours to open' };
-  if (signal.aborted) throw canceled();
+  if (signal.aborted) throw canceledError();
   const group = computer.platform !== 'win32';
   return new Promise((resolve, reject) => {
-    const [file, ...argv] = ending([program, ...probeArguments(guest)]);
+    const [file, ...argv] = withHardTimeout([program, ...probeArguments(guest)]);
     const child = spawn(file, argv, {
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: group,
@@ -103,20 +103,20 @@ async function tryOut(
       windowsHide: true,
     });
     let output = '';
-    const done = (trial: Trial): void => {
+    const done = (trial: AcceleratorProbe): void => {
       clearTimeout(timer);
       signal.removeEventListener('abort', abort);
-      kill(child, group);
+      killProbe(child, group);
       resolve(trial);
     };
     const abort = (): void => {
-      kill(child, group);
+      killProbe(child, group);
       clearTimeout(timer);
-      reject(canceled());
+      reject(canceledError());
     };
     const timer = setTimeout(
-      () => done({ works: false, reason: `a guest made no progress in ${SECONDS} seconds` }),
-      SECONDS * 1000,
+      () => done({ works: false, reason: `a guest made no progress in ${PROBE_TIMEOUT_SECONDS} seconds` }),
+      PROBE_TIMEOUT_SECONDS * 1000,
     );
     signal.addEventListener('abort', abort, { once: true });
     for (const stream of [child.stdout, child.stderr]) {
@@ -126,23 +126,25 @@ async function tryOut(
       });
     }
     child.once('error', (error) => done({ works: false, reason: error.message }));
-    child.once('close', () => done({ works: false, reason: lastWords(output) }));
+    child.once('close', () => done({ works: false, reason: lastErrorLine(output) }));
   });
 }
 
 /** A guest that hangs does so for ever, also when we are killed meanwhile: then its end comes by a program that waits with it. */
-function ending(command: readonly [string, ...string[]]): readonly [string, ...string[]] {
-  return existsSync(TIMEOUT) ? [TIMEOUT, '-s', 'KILL', String(SECONDS + 5), ...command] : command;
+function withHardTimeout(command: readonly [string, ...string[]]): readonly [string, ...string[]] {
+  return existsSync(TIMEOUT_PROGRAM)
+    ? [TIMEOUT_PROGRAM, '-s', 'KILL', String(PROBE_TIMEOUT_SECONDS + 5), ...command]
+    : command;
 }
 
-function kill(child: ChildProcess, group: boolean): void {
+function killProbe(child: ChildProcess, group: boolean): void {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
   if (group) process.kill(-child.pid, 'SIGKILL');
   else child.kill('SIGKILL');
 }
 
 /** What QEMU said of itself at the end, without its name and its sources' file names. */
-function lastWords(output: string): string {
+function lastErrorLine(output: string): string {
   const last =
     output
       .trim()

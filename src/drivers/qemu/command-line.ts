@@ -2,7 +2,7 @@
 export type Accelerator = 'kvm' | 'hvf' | 'whpx' | 'tcg';
 
 /** What a VM is made of, whoever runs it. */
-export type Shape = {
+export type QemuConfig = {
   /** A UUID; also what a process is recognised by. */
   readonly id: string;
   readonly name: string;
@@ -12,23 +12,23 @@ export type Shape = {
   /** MiB. */
   readonly memory: number;
   /** Ports of 127.0.0.1 and what they lead to in the guest. */
-  readonly forwards: readonly { readonly from: number; readonly to: number }[];
+  readonly forwards: readonly { readonly hostPort: number; readonly guestPort: number }[];
   readonly kernel: string;
   readonly initrd: string;
   /** The kernel's `root=`. */
   readonly root: string;
   /** Names the seed whose identity the guest takes; undefined when it has taken it for good. */
-  readonly seed: string | undefined;
+  readonly seedId: string | undefined;
   /** It has the port by which it is told things when it goes on after it was suspended. */
-  readonly port: boolean;
+  readonly hasGuestChannel: boolean;
   /** The disk of a seed that it took in this run is part of it still. */
-  readonly seedDisk: boolean;
+  readonly hasSeedDisk: boolean;
   /** It does not start, but goes on with its memory, which this command of a shell writes out. */
-  readonly incoming?: string;
+  readonly incomingCommand?: string;
 };
 
 /** Files of a VM's folder. The process runs in that folder, so that no path of the user's meets QEMU's own syntax. */
-export const FILES = {
+export const VM_FILES = {
   disk: 'disk.qcow2',
   seed: 'seed.tar',
   console: 'console.log',
@@ -41,7 +41,7 @@ export const FILES = {
 } as const;
 
 /** The program for machines of this architecture. */
-export function systemProgram(arch: Shape['arch']): string {
+export function qemuSystemCommand(arch: QemuConfig['arch']): string {
   return arch === 'arm64' ? 'qemu-system-aarch64' : 'qemu-system-x86_64';
 }
 
@@ -49,68 +49,85 @@ export function systemProgram(arch: Shape['arch']): string {
  * QEMU's arguments for a VM. Disks are virtio-blk, which can be suspended; the network is QEMU's own and
  * is reached from this computer alone, where a port of its loopback is forwarded.
  */
-export function vmArguments(shape: Shape, monitor: string): readonly string[] {
-  const { id, name, cpus, memory, forwards, kernel, initrd, root, seed, seedDisk, port, incoming } = shape;
-  const hostForwards = forwards.map(({ from, to }) => `,hostfwd=tcp:127.0.0.1:${from}-:${to}`).join('');
+export function vmArguments(shape: QemuConfig, monitor: string): readonly string[] {
+  const {
+    id,
+    name,
+    cpus,
+    memory,
+    forwards,
+    kernel,
+    initrd,
+    root,
+    seedId,
+    hasSeedDisk,
+    hasGuestChannel,
+    incomingCommand,
+  } = shape;
+  const hostForwards = forwards
+    .map(({ hostPort, guestPort }) => `,hostfwd=tcp:127.0.0.1:${hostPort}-:${guestPort}`)
+    .join('');
   return [
     ...['-name', `slipway-${name}`, '-uuid', id],
     ...machineArguments(shape),
     ...['-smp', String(cpus), '-m', `${memory}M`],
     ...['-nodefaults', '-no-user-config', '-display', 'none'],
     ...['-kernel', kernel, '-initrd', initrd],
-    ...['-append', kernelLine(shape, root, seed === undefined ? [] : [`slipway.seed=${seed}`])],
-    ...drive('root', FILES.disk, 'qcow2,discard=unmap,detect-zeroes=unmap'),
-    ...(seedDisk ? drive('seed', FILES.seed, 'raw,readonly=on') : []),
+    ...['-append', kernelCommandLine(shape, root, seedId === undefined ? [] : [`slipway.seed=${seedId}`])],
+    ...driveArguments('root', VM_FILES.disk, 'qcow2,discard=unmap,detect-zeroes=unmap'),
+    ...(hasSeedDisk ? driveArguments('seed', VM_FILES.seed, 'raw,readonly=on') : []),
     ...['-netdev', `user,id=net${hostForwards}`, '-device', 'virtio-net-pci,netdev=net'],
     ...['-device', 'virtio-rng-pci'],
     // What it said when it started is what it says for itself when it goes on.
-    ...['-chardev', `file,id=console,path=${FILES.console}${incoming === undefined ? '' : ',append=on'}`],
+    ...['-chardev', `file,id=console,path=${VM_FILES.console}${incomingCommand === undefined ? '' : ',append=on'}`],
     ...['-serial', 'chardev:console'],
-    ...(port ? portArguments(shape) : []),
-    ...(incoming === undefined ? [] : ['-S', '-incoming', `exec:${incoming}`]),
-    ...['-qmp', monitor, '-pidfile', FILES.pid],
+    ...(hasGuestChannel ? guestChannelArguments(shape) : []),
+    ...(incomingCommand === undefined ? [] : ['-S', '-incoming', `exec:${incomingCommand}`]),
+    ...['-qmp', monitor, '-pidfile', VM_FILES.pid],
   ];
 }
 
 /** A console of its own that nobody logs in on, and a number whose change tells the kernel to make its random numbers anew. */
-function portArguments({ arch }: Pick<Shape, 'arch'>): readonly string[] {
+function guestChannelArguments({ arch }: Pick<QemuConfig, 'arch'>): readonly string[] {
   return [
-    ...['-chardev', `socket,id=port,path=${FILES.port},server=on,wait=off`],
+    ...['-chardev', `socket,id=port,path=${VM_FILES.port},server=on,wait=off`],
     ...['-device', 'virtio-serial-pci', '-device', 'virtconsole,chardev=port'],
     ...(arch === 'amd64' ? ['-device', 'vmgenid,guid=auto'] : []),
   ];
 }
 
 /** What must be the same for a machine to go on: all that it consists of, without names, ports of this computer and paths. */
-export function machineOf(shape: Shape): string {
-  const { incoming: _gone, ...rest } = shape;
-  return vmArguments({ ...rest, id: '', name: '', forwards: [], kernel: '', initrd: '', seed: undefined }, '').join(
+export function hardwareSignature(shape: QemuConfig): string {
+  const { incomingCommand: _gone, ...rest } = shape;
+  return vmArguments({ ...rest, id: '', name: '', forwards: [], kernel: '', initrd: '', seedId: undefined }, '').join(
     ' ',
   );
 }
 
 /** Starts the kernel and the initial RAM disk alone: they say `slipway: alive` where a guest can run, and stop. */
-export function probeArguments(shape: Pick<Shape, 'arch' | 'accelerator' | 'kernel' | 'initrd'>): readonly string[] {
+export function probeArguments(
+  shape: Pick<QemuConfig, 'arch' | 'accelerator' | 'kernel' | 'initrd'>,
+): readonly string[] {
   return [
     ...machineArguments(shape),
     ...['-smp', '1', '-m', '256M', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-kernel', shape.kernel, '-initrd', shape.initrd],
-    ...['-append', kernelLine(shape, 'none', ['slipway.probe'])],
+    ...['-append', kernelCommandLine(shape, 'none', ['slipway.probe'])],
     ...['-serial', 'stdio'],
   ];
 }
 
 /** Starts a new image's own kernel on its own disk once, to make there what depends on the kernel (`templates/image/finish.sh`). */
 export function finishArguments(
-  shape: Pick<Shape, 'arch' | 'accelerator' | 'kernel' | 'initrd' | 'root'>,
+  shape: Pick<QemuConfig, 'arch' | 'accelerator' | 'kernel' | 'initrd' | 'root'>,
   disk: string,
 ): readonly string[] {
   return [
     ...machineArguments(shape),
     ...['-smp', '2', '-m', '1024M', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-kernel', shape.kernel, '-initrd', shape.initrd],
-    ...['-append', kernelLine(shape, shape.root, ['slipway.finish'])],
-    ...drive('root', disk, 'qcow2,werror=report'),
+    ...['-append', kernelCommandLine(shape, shape.root, ['slipway.finish'])],
+    ...driveArguments('root', disk, 'qcow2,werror=report'),
     ...['-serial', 'stdio'],
   ];
 }
@@ -120,21 +137,21 @@ export function bakeArguments({
   arch,
   accelerator,
   firmware,
-}: Pick<Shape, 'arch' | 'accelerator'> & { readonly firmware: string | undefined }): readonly string[] {
+}: Pick<QemuConfig, 'arch' | 'accelerator'> & { readonly firmware: string | undefined }): readonly string[] {
   return [
     ...machineArguments({ arch, accelerator }),
     ...(firmware === undefined ? [] : ['-bios', firmware]),
     ...['-smp', '2', '-m', '1536M', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
-    ...drive('root', 'work.qcow2', 'qcow2,werror=report'),
+    ...driveArguments('root', 'work.qcow2', 'qcow2,werror=report'),
     ...['-blockdev', 'driver=vvfat,node-name=seed,dir=seed,label=cidata,read-only=on'],
     ...['-device', 'virtio-blk-pci,drive=seed'],
-    ...drive('out', 'out.raw', 'raw,werror=report'),
+    ...driveArguments('out', 'out.raw', 'raw,werror=report'),
     ...['-netdev', 'user,id=net', '-device', 'virtio-net-pci,netdev=net', '-device', 'virtio-rng-pci'],
     ...['-serial', 'stdio'],
   ];
 }
 
-function machineArguments({ arch, accelerator }: Pick<Shape, 'arch' | 'accelerator'>): readonly string[] {
+function machineArguments({ arch, accelerator }: Pick<QemuConfig, 'arch' | 'accelerator'>): readonly string[] {
   const machine = arch === 'arm64' ? 'virt,gic-version=max' : 'q35,usb=off,vmport=off';
   // On x86, Hyper-V's interface lacks an interrupt controller that works, and refuses models that promise more than it passes on.
   const whpx = arch === 'arm64' ? ['whpx', 'host'] : ['whpx,kernel-irqchip=off', 'qemu64'];
@@ -144,7 +161,7 @@ function machineArguments({ arch, accelerator }: Pick<Shape, 'arch' | 'accelerat
   return ['-machine', machine, '-accel', accel, '-cpu', cpu];
 }
 
-function kernelLine({ arch }: Pick<Shape, 'arch'>, root: string, more: readonly string[]): string {
+function kernelCommandLine({ arch }: Pick<QemuConfig, 'arch'>, root: string, more: readonly string[]): string {
   const console = arch === 'arm64' ? 'ttyAMA0' : 'ttyS0';
   return [
     `root=${root}`,
@@ -163,7 +180,7 @@ function kernelLine({ arch }: Pick<Shape, 'arch'>, root: string, more: readonly 
   ].join(' ');
 }
 
-function drive(id: string, file: string, how: string): readonly string[] {
+function driveArguments(id: string, file: string, how: string): readonly string[] {
   const [format = '', ...rest] = how.split(',');
   const options = [`file=${file}`, `format=${format}`, 'if=none', `id=${id}`, ...rest].join(',');
   return ['-drive', options, '-device', `virtio-blk-pci,drive=${id},serial=slipway-${id}`];

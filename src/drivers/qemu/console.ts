@@ -3,32 +3,32 @@ import { open, readFile } from 'node:fs/promises';
 import { systemCode } from '../../errors.ts';
 
 /** How a start went, in the guest's own words on its serial console, or undefined when it has not said so yet. */
-export type Word = { readonly ready: true } | { readonly ready: false; readonly reason: string };
+export type BootResult = { readonly ready: true } | { readonly ready: false; readonly reason: string };
 
-const WORD = /^slipway: (?:(ready)|failed: (.+))$/m;
+const BOOT_RESULT_LINE = /^slipway: (?:(ready)|failed: (.+))$/m;
 
-const MOVEMENTS =
+const TERMINAL_SEQUENCES =
   // oxlint-disable-next-line no-control-regex -- escape sequences begin with a control character
   /\u001b\[[0-9;?!]*[a-zA-Z]|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)|\u001b[()][A-Z0-9]|[\r\u0000]/g;
 
 /** What stands on a console, without the cursor movements of whoever wrote it. */
-export function plainConsole(text: string): string {
-  return text.replaceAll(MOVEMENTS, '');
+export function stripTerminalSequences(text: string): string {
+  return text.replaceAll(TERMINAL_SEQUENCES, '');
 }
 
-export function wordOn(console: string): Word | undefined {
-  const match = WORD.exec(plainConsole(console));
+export function parseBootResult(console: string): BootResult | undefined {
+  const match = BOOT_RESULT_LINE.exec(stripTerminalSequences(console));
   if (!match) return undefined;
   return match[1] === undefined ? { ready: false, reason: match[2] ?? '' } : { ready: true };
 }
 
 /** The last lines that say something. */
-export async function endOfConsole(file: string, count = 15): Promise<readonly string[]> {
+export async function readConsoleTail(file: string, count = 15): Promise<readonly string[]> {
   const text = await readFile(file, 'utf8').catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT') return '';
     throw error;
   });
-  return plainConsole(text)
+  return stripTerminalSequences(text)
     .split('\n')
     .map((line) => line.trimEnd())
     .filter((line) => line !== '')
@@ -39,36 +39,36 @@ export async function endOfConsole(file: string, count = 15): Promise<readonly s
  * Follows a console until the guest has said its word. The system tells when the file grows; once a second `alive` is asked,
  * which ends the wait by rejecting. Lines go to `log` as they come.
  */
-export async function waitForWord(
+export async function waitForBootResult(
   file: string,
   how: {
     readonly log: (line: string) => void;
     readonly signal: AbortSignal;
     readonly alive: () => Promise<void>;
   },
-): Promise<Word> {
+): Promise<BootResult> {
   let text = '';
   let shown = 0;
-  const read = async (): Promise<Word | undefined> => {
-    const more = await from(file, text.length);
+  const read = async (): Promise<BootResult | undefined> => {
+    const more = await readFromOffset(file, text.length);
     // A shorter file is a new console, whose words count from its first.
     if (more === undefined) {
       text = '';
       shown = 0;
     }
-    text += more ?? (await from(file, 0)) ?? '';
+    text += more ?? (await readFromOffset(file, 0)) ?? '';
     const end = text.lastIndexOf('\n') + 1;
-    for (const line of plainConsole(text.slice(shown, end)).split('\n')) {
-      const said = utf8(line.trim());
+    for (const line of stripTerminalSequences(text.slice(shown, end)).split('\n')) {
+      const said = decodeUtf8(line.trim());
       if (said !== '') how.log(said);
     }
     shown = end;
     // A line that is still being written may be half a word.
-    return wordOn(utf8(text.slice(0, end)));
+    return parseBootResult(decodeUtf8(text.slice(0, end)));
   };
   for (;;) {
     // Watched from before the look, so that no line falls between.
-    const grown = nextChange(file, how.signal);
+    const grown = watchForChange(file, how.signal);
     try {
       const word = await read();
       if (word) return word;
@@ -80,12 +80,12 @@ export async function waitForWord(
   }
 }
 
-function utf8(bytes: string): string {
+function decodeUtf8(bytes: string): string {
   return Buffer.from(bytes, 'latin1').toString('utf8');
 }
 
 /** What was written since; undefined when the file is shorter than that. */
-async function from(file: string, offset: number): Promise<string | undefined> {
+async function readFromOffset(file: string, offset: number): Promise<string | undefined> {
   const handle = await open(file, 'r').catch((error: unknown) => {
     // QEMU has not made it yet.
     if (systemCode(error) === 'ENOENT') return undefined;
@@ -105,7 +105,10 @@ async function from(file: string, offset: number): Promise<string | undefined> {
 }
 
 /** Resolves when the file changed, or after a second: not every file system tells. */
-function nextChange(file: string, signal: AbortSignal): { readonly promise: Promise<void>; readonly stop: () => void } {
+function watchForChange(
+  file: string,
+  signal: AbortSignal,
+): { readonly promise: Promise<void>; readonly stop: () => void } {
   let stop = (): void => {};
   const promise = new Promise<void>((resolve, reject) => {
     const timer = setTimeout(resolve, 1000);

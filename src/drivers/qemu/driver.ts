@@ -2,48 +2,55 @@ import { mkdir, rename, rm } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { localFileError, readIfThere } from '../../computer/files.ts';
+import { localFileError, readFileIfExists } from '../../computer/files.ts';
 import type { Computer } from '../../computer/computer.ts';
-import { canceled, SlipwayError, systemCode } from '../../errors.ts';
+import { canceledError, SlipwayError, systemCode } from '../../errors.ts';
 import { archOf, shortDigest } from '../../images/image.ts';
-import { defineDriver, type Call, type Finding, type Created, type Instance, type Target } from '../contract.ts';
-import { hardware, lastTrial } from './accelerator.ts';
-import { FILES } from './command-line.ts';
-import { endOfConsole, plainConsole } from './console.ts';
-import { ensureImage, imageRequest } from './image.ts';
+import {
+  defineDriver,
+  type DriverCall,
+  type Diagnostic,
+  type CreateResult,
+  type InstanceStatus,
+  type Target,
+} from '../contract.ts';
+import { hardwareAccelerator, readLastProbe } from './accelerator.ts';
+import { VM_FILES } from './command-line.ts';
+import { readConsoleTail, stripTerminalSequences } from './console.ts';
+import { ensureImage, parseImageOptions } from './vm-image.ts';
 import {
   chosenPorts,
-  dropSeed,
-  firstWord,
-  forgotten,
-  hasFailed,
-  inform,
-  laid,
-  launch,
-  makeVm,
-  portTaken,
+  deleteSeed,
+  waitForVmBoot,
+  discardMemory,
+  hasBootFailed,
+  sendPendingCommands,
+  writeDiskImage,
+  ensureRunning,
+  createVm,
+  portTakenError,
 } from './launch.ts';
-import { AT_START, options, type Options } from './options.ts';
-import { isFree } from './ports.ts';
-import { checkFolder, killProcess, openVm, processOf, runState } from './process.ts';
-import { programPath, programsOf, systemEmulator } from './programs.ts';
-import { seedOf, toBecome, type Seed } from './seed.ts';
-import { canSuspend, suspendVm } from './snapshot.ts';
+import { OPTIONS_APPLIED_AT_START, qemuOptions, type QemuOptions } from './options.ts';
+import { isPortFree } from './free-ports.ts';
+import { requireShortSocketPath, killProcess, openVmMonitor, createExitCheck, getRunState } from './qemu-process.ts';
+import { requireProgramPath, requiredPrograms, qemuSystemProgram } from './required-programs.ts';
+import { seedOf, diffSeedFiles, type Seed } from './seed.ts';
+import { canSuspend, suspendVm } from './suspend.ts';
 import {
-  areMade,
-  asMachine,
-  forgetKept,
+  isBuilding,
+  convertSpareToVm,
+  deleteKeptFile,
   identityOf,
   listSpares,
-  makersLock,
-  makeSpare,
+  acquireBuilderLock,
+  buildSpare,
   pruneSpares,
-  readySpares,
-  sweep,
+  countReadySpares,
+  cleanUpBuilds,
   takeSpare,
-  whyNone,
-} from './spares.ts';
-import { readVm, vmFolder, vmIds, writeVm, type Vm } from './vm.ts';
+  findBuildObstacle,
+} from './warm-pool.ts';
+import { readVm, vmFolder, listVmIds, writeVm, type Vm } from './vm.ts';
 
 const MIB = 1024 * 1024;
 
@@ -51,26 +58,26 @@ const MIB = 1024 * 1024;
 export const qemu = defineDriver({
   name: 'qemu',
   summary: 'a virtual machine on this computer',
-  rank: 50,
-  ends() {
+  priority: 50,
+  shutdownBehavior() {
     return { byItself: 'stopped', costs: 'its disk stays on this computer until it is removed' };
   },
-  options,
-  programs: programsOf,
-  makes: ({ cpus, memory, disk, image }) =>
+  options: qemuOptions,
+  programs: requiredPrograms,
+  describeResources: ({ cpus, memory, disk, image }) =>
     `a virtual machine of this computer: ${cpus} CPUs, ${memory} MB of memory, a disk of up to ${disk} GB, ${image}`,
-  changeOf(option, from, to) {
+  changeKindOf(option, from, to) {
     if (option === 'warm') return 'live';
     if (option === 'disk') return Number(to) >= Number(from) ? 'restart' : 'replace';
-    return AT_START.has(option) ? 'restart' : 'replace';
+    return OPTIONS_APPLIED_AT_START.has(option) ? 'restart' : 'replace';
   },
   async health() {
     return { usable: true };
   },
-  async checkup(computer) {
-    const accelerator = hardware(computer.platform);
-    const trial = await lastTrial(computer);
-    const ahead = await spareFinding(computer);
+  async diagnose(computer) {
+    const accelerator = hardwareAccelerator(computer.platform);
+    const trial = await readLastProbe(computer);
+    const ahead = await diagnoseWarmStart(computer);
     if (trial === undefined || accelerator === undefined)
       return [{ what: 'acceleration', state: 'note', detail: 'not tried yet; the first create tries it' }, ahead];
     return [
@@ -84,9 +91,9 @@ export const qemu = defineDriver({
       ahead,
     ];
   },
-  async check({ id, name, options: given }, { computer }) {
-    checkFolder(vmFolder(computer, id));
-    imageRequest(given);
+  async validate({ id, name, options: given }, { computer }) {
+    requireShortSocketPath(vmFolder(computer, id));
+    parseImageOptions(given);
     const most = Math.floor(totalmem() / MIB);
     if (given.memory > most) {
       throw new SlipwayError(
@@ -104,10 +111,10 @@ export const qemu = defineDriver({
     // One that is there may hold them itself.
     if (await readVm(vmFolder(computer, id))) return;
     for (const [, port, flag] of chosenPorts(given))
-      if (port !== undefined && !(await isFree(port))) throw portTaken(name, port, flag, false);
+      if (port !== undefined && !(await isPortFree(port))) throw portTakenError(name, port, flag, false);
   },
   async prepare({ options: given }, call) {
-    await ensureImage(imageRequest(given), call);
+    await ensureImage(parseImageOptions(given), call);
   },
   async create(target, boot, call) {
     const folder = vmFolder(call.computer, target.id);
@@ -115,8 +122,8 @@ export const qemu = defineDriver({
       throw localFileError(folder, error);
     });
     const seed = seedOf(identityOf(target, boot));
-    const found = (await readVm(folder)) ?? (await asMachine(folder, target, boot, call));
-    const become = found && (await wentOn(found, seed, target, folder, call));
+    const found = (await readVm(folder)) ?? (await convertSpareToVm(folder, target, boot, call));
+    const become = found && (await resumeExisting(found, seed, target, folder, call));
     if (typeof become === 'object') return become;
     if (found && become !== undefined) {
       call.note(
@@ -130,15 +137,16 @@ export const qemu = defineDriver({
     }
     const before = become === undefined ? found : undefined;
     // A guest that has failed says so for ever: another try is another start.
-    if (before && (await hasFailed(folder))) await killProcess(folder, before, call);
+    if (before && (await hasBootFailed(folder))) await killProcess(folder, before, call);
     if (before?.taken) {
-      await launch(before, target, folder, call);
-      return { laid: before.seed === seed.id };
+      await ensureRunning(before, target, folder, call);
+      return { bootApplied: before.seed === seed.id };
     }
-    if (before?.seed === seed.id && (await runState(folder, before, call)) === 'running') return { laid: true };
+    if (before?.seed === seed.id && (await getRunState(folder, before, call)) === 'running')
+      return { bootApplied: true };
     // It has taken nothing yet, and so takes whatever identity is laid for its start.
     if (before) await killProcess(folder, before, call);
-    await laid(join(folder, FILES.seed), seed.bytes);
+    await writeDiskImage(join(folder, VM_FILES.seed), seed.bytes);
     if (before)
       await writeVm(folder, {
         ...before,
@@ -146,28 +154,28 @@ export const qemu = defineDriver({
         user: target.options.sshUser,
         enginePort: boot.enginePort,
       });
-    else await makeVm(folder, target, boot, seed.id, call);
-    await launch((await vmOf(target, call)).vm, target, folder, call);
-    return { laid: true };
+    else await createVm(folder, target, boot, seed.id, call);
+    await ensureRunning((await requireVm(target, call)).vm, target, folder, call);
+    return { bootApplied: true };
   },
-  async booted(target, call) {
-    const { folder, vm: found } = await vmOf(target, call);
-    const vm = await inform(found, folder, call);
-    const word = await firstWord(folder, vm, call);
+  async waitUntilBooted(target, call) {
+    const { folder, vm: found } = await requireVm(target, call);
+    const vm = await sendPendingCommands(found, folder, call);
+    const word = await waitForVmBoot(folder, vm, call);
     if (!word.ready) {
       throw new SlipwayError('BOOT_FAILED', `${vm.name} did not start: ${word.reason}`, {
-        hint: `Its console is in ${join(folder, FILES.console)}`,
-        detail: await endOfConsole(join(folder, FILES.console)),
+        hint: `Its console is in ${join(folder, VM_FILES.console)}`,
+        detail: await readConsoleTail(join(folder, VM_FILES.console)),
       });
     }
     if (!vm.taken) await writeVm(folder, { ...vm, taken: true });
-    await dropSeed(folder);
+    await deleteSeed(folder);
   },
-  async inspect(target, call): Promise<Instance> {
+  async inspect(target, call): Promise<InstanceStatus> {
     const folder = vmFolder(call.computer, target.id);
     const vm = await readVm(folder);
     if (!vm) return { state: 'missing' };
-    const state = await runState(folder, vm, call);
+    const state = await getRunState(folder, vm, call);
     if (state === 'none' || state === 'ended')
       return { state: 'stopped', ...(vm.suspended ? { suspended: true } : {}) };
     if (state === 'io-error')
@@ -177,14 +185,14 @@ export const qemu = defineDriver({
     return { state: 'running', host: hostOf(vm) };
   },
   async start(target, call) {
-    const { folder, vm } = await vmOf(target, call);
-    if (vm.taken) await dropSeed(folder);
-    await launch(vm, target, folder, call);
+    const { folder, vm } = await requireVm(target, call);
+    if (vm.taken) await deleteSeed(folder);
+    await ensureRunning(vm, target, folder, call);
   },
   async suspend(target, call) {
     const { name } = target;
-    const { folder, vm } = await vmOf(target, call);
-    const state = await runState(folder, vm, call);
+    const { folder, vm } = await requireVm(target, call);
+    const state = await getRunState(folder, vm, call);
     // An earlier one that was cut off may have left the process, in which nothing has run since.
     if (vm.suspended && state !== 'running') return await killProcess(folder, vm, call);
     const { accelerator } = vm;
@@ -193,64 +201,66 @@ export const qemu = defineDriver({
         hint: `Start it: slipway start ${name}`,
       });
     }
-    cannotSuspend(target, vm, call);
-    const program = await programPath(systemEmulator(archOf(call.computer)), call.computer);
+    requireSuspendable(target, vm, call);
+    const program = await requireProgramPath(qemuSystemProgram(archOf(call.computer)), call.computer);
     await suspendVm({ ...vm, accelerator }, folder, [{ do: 'sync' }], program, call);
   },
   async stop(target, { seconds }, call) {
-    const { folder, vm } = await vmOf(target, call);
-    const state = await runState(folder, vm, call);
+    const { folder, vm } = await requireVm(target, call);
+    const state = await getRunState(folder, vm, call);
     if (state === 'none') return;
     if (state !== 'running') return await killProcess(folder, vm, call);
     // By its number, which is the last that it gives up.
-    const gone = await processOf(folder, vm, call);
-    await askToEnd(folder, vm);
+    const gone = await createExitCheck(folder, vm, call);
+    await sendPowerdown(folder, vm);
     const end = performance.now() + seconds * 1000;
     while (performance.now() < end) {
       if (await gone()) return;
       await sleep(200, undefined, { signal: call.signal }).catch(() => {
-        throw canceled();
+        throw canceledError();
       });
     }
     call.note(`${vm.name} did not shut down within ${seconds} seconds, so it was ended`);
     await killProcess(folder, vm, call);
   },
   async kill(target, call) {
-    const { folder, vm } = await vmOf(target, call);
+    const { folder, vm } = await requireVm(target, call);
     await killProcess(folder, vm, call);
     // The next start is a boot, as after any other power cut.
-    await forgotten(vm, folder);
+    await discardMemory(vm, folder);
   },
-  spares: {
+  warmPool: {
     take: takeSpare,
-    make: makeSpare,
-    ready: readySpares,
-    unable: whyNone,
-    lock: makersLock,
-    async wanted(target, call) {
+    make: buildSpare,
+    countReady: countReadySpares,
+    findObstacle: findBuildObstacle,
+    lock: acquireBuilderLock,
+    async isWanted(target, call) {
       const { computer } = call;
       if (!target.options.warm || !canSuspend(computer)) return false;
-      await sweep(call);
-      if (await areMade(computer)) return false;
-      const text = await readIfThere(join(vmFolder(computer, target.id), FILES.console));
+      await cleanUpBuilds(call);
+      if (await isBuilding(computer)) return false;
+      const text = await readFileIfExists(join(vmFolder(computer, target.id), VM_FILES.console));
       // An image of an older version has nothing that listens.
-      const listens = plainConsole(text ?? '').includes('slipway: can be suspended');
-      return listens && (await whyNone(target, call)) === undefined && (await readySpares(target, call)) === 0;
+      const listens = stripTerminalSequences(text ?? '').includes('slipway: can be suspended');
+      return (
+        listens && (await findBuildObstacle(target, call)) === undefined && (await countReadySpares(target, call)) === 0
+      );
     },
     list: listSpares,
     prune: pruneSpares,
   },
-  async moved({ id }, { computer }) {
+  async onImported({ id }, { computer }) {
     const folder = vmFolder(computer, id);
     const vm = await readVm(folder);
     if (!vm) return;
     const { records: _before, ...rest } = vm;
-    await writeVm(folder, { ...rest, ...(computer.records === undefined ? {} : { records: computer.records }) });
+    await writeVm(folder, { ...rest, ...(computer.storeHome === undefined ? {} : { records: computer.storeHome }) });
   },
-  async named(name, { computer }) {
-    const ids = await vmIds(computer);
+  async findIdsByName(name, { computer }) {
+    const ids = await listVmIds(computer);
     const all = await Promise.all(ids.map((id) => readVm(vmFolder(computer, id)).catch(() => undefined)));
-    return ids.filter((_id, index) => all[index]?.name === name && all[index].records === computer.records);
+    return ids.filter((_id, index) => all[index]?.name === name && all[index].records === computer.storeHome);
   },
   async remove({ id, name }, call) {
     const folder = vmFolder(call.computer, id);
@@ -270,7 +280,7 @@ export const qemu = defineDriver({
   },
 });
 
-function hostOf({ ports, user }: Vm): Extract<Instance, { state: 'running' }>['host'] {
+function hostOf({ ports, user }: Vm): Extract<InstanceStatus, { state: 'running' }>['host'] {
   return {
     address: '127.0.0.1',
     ssh: { address: '127.0.0.1', port: ports.ssh, user },
@@ -278,9 +288,9 @@ function hostOf({ ports, user }: Vm): Extract<Instance, { state: 'running' }>['h
   };
 }
 
-async function vmOf(
+async function requireVm(
   { id, name }: Target<unknown>,
-  { computer }: Call,
+  { computer }: DriverCall,
 ): Promise<{ readonly folder: string; readonly vm: Vm }> {
   const folder = vmFolder(computer, id);
   const vm = await readVm(folder);
@@ -291,12 +301,12 @@ async function vmOf(
 }
 
 /** As its power button does. The monitor has one client at a time, so it is let go for whoever asks how the VM is. */
-async function askToEnd(folder: string, vm: Vm): Promise<void> {
-  await using monitor = await openVm(folder, vm);
+async function sendPowerdown(folder: string, vm: Vm): Promise<void> {
+  await using monitor = await openVmMonitor(folder, vm);
   await monitor?.execute('system_powerdown');
 }
 
-async function spareFinding(computer: Computer): Promise<Finding> {
+async function diagnoseWarmStart(computer: Computer): Promise<Diagnostic> {
   const what = 'warm start';
   if (!canSuspend(computer))
     return { what, state: 'note', detail: 'not on this system: machines start cold, and can’t be suspended' };
@@ -308,43 +318,43 @@ async function spareFinding(computer: Computer): Promise<Finding> {
 }
 
 /** What has become of a VM that is there already: a machine, where it is a spare; why it can't be this machine; or nothing yet. */
-async function wentOn(
+async function resumeExisting(
   vm: Vm,
   seed: Seed,
-  target: Target<Options>,
+  target: Target<QemuOptions>,
   folder: string,
-  call: Call,
-): Promise<Created | string | undefined> {
+  call: DriverCall,
+): Promise<CreateResult | string | undefined> {
   const { options: given } = target;
-  const image = await ensureImage(imageRequest(given), call);
+  const image = await ensureImage(parseImageOptions(given), call);
   if (vm.image !== image.digest) return `it is to have the image ${image.name} (${shortDigest(image.digest)}) now`;
   // One that has started has its user; any other gets whom its seed names.
   if (vm.user !== given.sshUser && (vm.taken || vm.born)) return `its user is to be ${given.sshUser} now`;
-  return vm.born && (await becomes(vm, vm.born, seed, target, folder, call));
+  return vm.born && (await resumeSpare(vm, vm.born, seed, target, folder, call));
 }
 
 /** Lets a spare go on as this machine, and tells it who it is; or says why it can't. */
-async function becomes(
+async function resumeSpare(
   vm: Vm,
   born: NonNullable<Vm['born']>,
   seed: Seed,
-  target: Target<Options>,
+  target: Target<QemuOptions>,
   folder: string,
-  call: Call,
-): Promise<Created | string> {
-  const { told, same } = toBecome(seed, born);
+  call: DriverCall,
+): Promise<CreateResult | string> {
+  const { told, same } = diffSeedFiles(seed, born);
   const untold = [
     { do: 'name', name: target.name } as const,
     ...told.map(({ path, content }) => ({ do: 'file', path, content }) as const),
   ];
-  const why = await launch({ ...vm, untold, ...(same ? { seed: seed.id } : {}) }, target, folder, call);
+  const why = await ensureRunning({ ...vm, untold, ...(same ? { seed: seed.id } : {}) }, target, folder, call);
   if (why !== undefined) return why;
-  await forgetKept(folder);
-  return { laid: same, awake: true };
+  await deleteKeptFile(folder);
+  return { bootApplied: same, resumed: true };
 }
 
 /** What waits for a start would be lost by going on without one, or the memory would be. */
-function cannotSuspend({ name, options: given }: Target<Options>, vm: Vm, { computer }: Call): void {
+function requireSuspendable({ name, options: given }: Target<QemuOptions>, vm: Vm, { computer }: DriverCall): void {
   if (!canSuspend(computer)) {
     throw new SlipwayError('DRIVER_UNSUPPORTED', 'VMs can’t be suspended on this system', {
       hint: `Shut it down: slipway stop ${name}`,

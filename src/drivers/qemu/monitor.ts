@@ -9,25 +9,29 @@ export type Monitor = AsyncDisposable & {
   /** The command's `return`; rejects with QEMU's own words for its `error`. */
   execute(command: string, given?: Readonly<Record<string, unknown>>): Promise<unknown>;
   /** Resolves when QEMU has ended, with true, or with false after these seconds. */
-  ended(seconds: number): Promise<boolean>;
+  waitForExit(seconds: number): Promise<boolean>;
 };
 
-type Greeting = {
+type QmpGreeting = {
   readonly version?: { readonly qemu?: Readonly<Record<'major' | 'minor' | 'micro', number>> };
 };
-type Answer = { readonly return?: unknown; readonly error?: { readonly desc: string }; readonly QMP?: Greeting };
+type QmpResponse = {
+  readonly return?: unknown;
+  readonly error?: { readonly desc: string };
+  readonly QMP?: QmpGreeting;
+};
 
-const SECONDS = 5;
+const RESPONSE_TIMEOUT_SECONDS = 5;
 
 /** Undefined where nobody listens: the VM does not run. Rejects when somebody does and says nothing for five seconds. */
 export async function openMonitor(where: NetConnectOpts): Promise<Monitor | undefined> {
-  const socket = await connected(where);
+  const socket = await connectIfListening(where);
   if (!socket) return undefined;
-  const waiting: ((answer: Answer | Error) => void)[] = [];
-  const settle = (answer: Answer | Error): void => waiting.shift()?.(answer);
+  const waiting: ((answer: QmpResponse | Error) => void)[] = [];
+  const settle = (answer: QmpResponse | Error): void => waiting.shift()?.(answer);
   const lines = createInterface({ input: socket });
   lines.on('line', (line) => {
-    const answer = parsed(line);
+    const answer = parseResponse(line);
     // Whoever listens there is no QEMU.
     if (answer === undefined) {
       settle(new Error('what answers on the monitor is not QEMU'));
@@ -47,9 +51,12 @@ export async function openMonitor(where: NetConnectOpts): Promise<Monitor | unde
   socket.on('error', () => {});
   lines.on('error', () => {});
 
-  const next = (): Promise<Answer> =>
+  const next = (): Promise<QmpResponse> =>
     new Promise((resolve, reject) => {
-      const timer = setTimeout(() => settle(new Error(`QEMU has not answered for ${SECONDS} seconds`)), SECONDS * 1000);
+      const timer = setTimeout(
+        () => settle(new Error(`QEMU has not answered for ${RESPONSE_TIMEOUT_SECONDS} seconds`)),
+        RESPONSE_TIMEOUT_SECONDS * 1000,
+      );
       waiting.push((answer) => {
         clearTimeout(timer);
         if (answer instanceof Error) reject(answer);
@@ -67,7 +74,7 @@ export async function openMonitor(where: NetConnectOpts): Promise<Monitor | unde
   };
   let version: string;
   try {
-    version = versionOf((await next()).QMP);
+    version = formatVersion((await next()).QMP);
     await execute('qmp_capabilities');
   } catch (error) {
     await close();
@@ -76,8 +83,8 @@ export async function openMonitor(where: NetConnectOpts): Promise<Monitor | unde
   return {
     version,
     execute,
-    ended: (seconds) => {
-      const { promise, resolve } = deferred<boolean>();
+    waitForExit: (seconds) => {
+      const { promise, resolve } = createDeferred<boolean>();
       const timer = setTimeout(() => resolve(false), seconds * 1000);
       void closed.then(() => {
         clearTimeout(timer);
@@ -89,21 +96,21 @@ export async function openMonitor(where: NetConnectOpts): Promise<Monitor | unde
   };
 }
 
-function versionOf(greeting: Greeting | undefined): string {
+function formatVersion(greeting: QmpGreeting | undefined): string {
   const { major = 0, minor = 0, micro = 0 } = greeting?.version?.qemu ?? {};
   return `${major}.${minor}.${micro}`;
 }
 
-function parsed(line: string): Answer | undefined {
+function parseResponse(line: string): QmpResponse | undefined {
   try {
-    const answer = JSON.parse(line) as Answer | null;
+    const answer = JSON.parse(line) as QmpResponse | null;
     return typeof answer === 'object' && answer !== null ? answer : undefined;
   } catch {
     return undefined;
   }
 }
 
-function connected(where: NetConnectOpts): Promise<Socket | undefined> {
+function connectIfListening(where: NetConnectOpts): Promise<Socket | undefined> {
   return new Promise((resolve, reject) => {
     const socket = connect(where);
     socket.once('connect', () => {
@@ -118,7 +125,7 @@ function connected(where: NetConnectOpts): Promise<Socket | undefined> {
   });
 }
 
-function deferred<T>(): { readonly promise: Promise<T>; readonly resolve: (value: T) => void } {
+function createDeferred<T>(): { readonly promise: Promise<T>; readonly resolve: (value: T) => void } {
   let resolve: (value: T) => void = () => {};
   const promise = new Promise<T>((settle) => {
     resolve = settle;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-export const options = z.object({
+export const qemuOptions = z.object({
   cpus: z.int().min(1).max(255).default(2).meta({ description: 'Number of CPUs', ask: 'How many CPUs?', value: 'n' }),
   memory: z
     .int()
@@ -31,17 +31,23 @@ export const options = z.object({
     .regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'a user name like dev')
     .default('slipway')
     .meta({ description: 'User in the machine', value: 'user' }),
-  sshPort: port('Port of this computer for its SSH; without it a free one is chosen and kept'),
-  enginePort: port('Port of this computer for its engine; without it a free one is chosen and kept'),
+  sshPort: portOption('Port of this computer for its SSH; without it a free one is chosen and kept'),
+  enginePort: portOption('Port of this computer for its engine; without it a free one is chosen and kept'),
   warm: z.boolean().default(true).meta({
     description: 'Take a spare machine that is ready, and leave one behind',
   }),
 });
-export type Options = z.output<typeof options>;
+export type QemuOptions = z.output<typeof qemuOptions>;
 
 /** What QEMU is told at each start; all else is laid down when a VM is made. A disk grows at its next start too. */
-export const AT_START: ReadonlySet<string> = new Set(['cpus', 'memory', 'accelerator', 'sshPort', 'enginePort']);
+export const OPTIONS_APPLIED_AT_START: ReadonlySet<string> = new Set([
+  'cpus',
+  'memory',
+  'accelerator',
+  'sshPort',
+  'enginePort',
+]);
 
-function port(description: string): z.ZodOptional<z.ZodInt> {
+function portOption(description: string): z.ZodOptional<z.ZodInt> {
   return z.int().min(1).max(65535).optional().meta({ description, value: 'port' });
 }

@@ -1,10 +1,10 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readIfThere, writeWhole } from '../../computer/files.ts';
+import { readFileIfExists, writeFileAtomic } from '../../computer/files.ts';
 import type { Computer } from '../../computer/computer.ts';
 import { SlipwayError, systemCode } from '../../errors.ts';
-import type { Accelerator, Shape } from './command-line.ts';
-import type { Word } from './port.ts';
+import type { Accelerator, QemuConfig } from './command-line.ts';
+import type { GuestCommand } from './guest-channel.ts';
 
 /** What was decided when a VM was made, and has to stay: `vm.json` in its folder. Written last, so all else is there. */
 export type Vm = {
@@ -17,7 +17,7 @@ export type Vm = {
   readonly image: string;
   readonly imageFolder: string;
   readonly root: string;
-  readonly arch: Shape['arch'];
+  readonly arch: QemuConfig['arch'];
   /** Of its last start. */
   readonly accelerator?: Accelerator;
   readonly cpus: number;
@@ -33,20 +33,20 @@ export type Vm = {
   /** Where there are no sockets in folders, the monitor has a port of 127.0.0.1. */
   readonly monitorPort?: number | undefined;
   /** What the process of its last start has besides, which one that goes on with its memory has to have too. */
-  readonly devices?: Devices;
+  readonly devices?: VmDevices;
   /** It is suspended: with this it goes on. */
-  readonly suspended?: Snapshot;
+  readonly suspended?: VmSnapshot;
   /** What it has to be told, besides the time, as soon as it has gone on. */
-  readonly untold?: readonly Word[];
+  readonly untold?: readonly GuestCommand[];
   /** It is a spare that has not become this machine yet: what its seed laid, by path and SHA-256. */
   readonly born?: Readonly<Record<string, string>>;
 };
 
 /** `seed`: the size of its seed's disk, 0 for none. */
-export type Devices = { readonly port: boolean; readonly seed: number };
+export type VmDevices = { readonly port: boolean; readonly seed: number };
 
 /** A machine's memory in a file, and all that has to be as it was for it to go on. */
-export type Snapshot = {
+export type VmSnapshot = {
   /** BLAKE2b, which takes a third of the time of SHA-256. */
   readonly blake2b: string;
   readonly bytes: number;
@@ -65,17 +65,17 @@ export type Snapshot = {
 };
 
 /** As QEMU is told of it at its next start. */
-export function shapeOf(vm: Vm & Pick<Shape, 'accelerator'>): Shape {
+export function toQemuConfig(vm: Vm & Pick<QemuConfig, 'accelerator'>): QemuConfig {
   return {
     ...vm,
-    seed: vm.taken ? undefined : vm.seed,
-    seedDisk: (vm.devices?.seed ?? 0) > 0,
-    port: vm.devices?.port ?? false,
+    seedId: vm.taken ? undefined : vm.seed,
+    hasSeedDisk: (vm.devices?.seed ?? 0) > 0,
+    hasGuestChannel: vm.devices?.port ?? false,
     kernel: join(vm.imageFolder, 'vmlinuz'),
     initrd: join(vm.imageFolder, 'initrd'),
     forwards: [
-      { from: vm.ports.ssh, to: 22 },
-      { from: vm.ports.engine, to: vm.enginePort },
+      { hostPort: vm.ports.ssh, guestPort: 22 },
+      { hostPort: vm.ports.engine, guestPort: vm.enginePort },
     ],
   };
 }
@@ -86,7 +86,7 @@ export function vmFolder({ home }: Computer, id: string): string {
 }
 
 /** Of all VMs of this user, whole or not. */
-export async function vmIds({ home }: Computer): Promise<readonly string[]> {
+export async function listVmIds({ home }: Computer): Promise<readonly string[]> {
   const entries = await readdir(join(home, 'vms')).catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT') return [];
     throw error;
@@ -96,7 +96,7 @@ export async function vmIds({ home }: Computer): Promise<readonly string[]> {
 
 export async function readVm(folder: string): Promise<Vm | undefined> {
   const file = join(folder, 'vm.json');
-  const text = await readIfThere(file);
+  const text = await readFileIfExists(file);
   if (text === undefined) return undefined;
   const broken = (why: string, cause?: unknown): SlipwayError =>
     new SlipwayError('RECORD_BROKEN', `${file} ${why}`, { hint: 'Restore the file, or remove the machine', cause });
@@ -111,5 +111,5 @@ export async function readVm(folder: string): Promise<Vm | undefined> {
 }
 
 export async function writeVm(folder: string, vm: Vm): Promise<void> {
-  await writeWhole(join(folder, 'vm.json'), `${JSON.stringify(vm, null, 2)}\n`, 0o600);
+  await writeFileAtomic(join(folder, 'vm.json'), `${JSON.stringify(vm, null, 2)}\n`, 0o600);
 }

@@ -2,10 +2,25 @@ import { Listr, type ListrRenderer } from 'listr2';
 import colors from 'picocolors';
 import { SlipwayError } from '../../errors.ts';
 import type { Log } from '../../progress.ts';
-import { wrapped } from '../printable.ts';
+import { wrapText } from '../terminal-text.ts';
 import { type Canvas, openCanvas } from './canvas.ts';
-import { ASCII, frame, type Look, settledRows, settledStep, UNICODE } from './frame.ts';
-import { keepLast, type List, newLines, newRow, type Row, type Step, type StepInfo } from './list.ts';
+import {
+  ASCII_SYMBOLS,
+  renderFrame,
+  type ProgressTheme,
+  renderFinishedRows,
+  renderFinishedStep,
+  UNICODE_SYMBOLS,
+} from './frame.ts';
+import {
+  pushRecentLine,
+  type LiveList,
+  takeUnexplainedLines,
+  createLiveRow,
+  type LiveRow,
+  type LiveStep,
+  type StepInfo,
+} from './live-list.ts';
 
 /** What a live list needs to know of where it is drawn. */
 export type Terminal = {
@@ -16,106 +31,114 @@ export type Terminal = {
   readonly unicode: boolean;
 };
 
-export type Screen = {
+export type LiveScreen = {
   run<T>(info: StepInfo, work: (log: Log) => Promise<T>): Promise<T>;
   note(text: string): void;
   /** Once the last machine is done with, the list leaves the screen and what came of each stays. */
-  settle(): void;
+  flushIfDone(): void;
   close(): void;
 };
 
-export function openScreen(list: List, terminal: Terminal): Screen {
-  const look = lookOf(terminal);
-  const canvas = openCanvas(terminal, (size) => frame(list, size, performance.now(), look));
+export function openLiveScreen(list: LiveList, terminal: Terminal): LiveScreen {
+  const look = themeFor(terminal);
+  const canvas = openCanvas(terminal, (size) => renderFrame(list, size, performance.now(), look));
   const explained = new WeakSet<object>();
-  const steps = new Map<StepInfo, Step>();
+  const steps = new Map<StepInfo, LiveStep>();
   return {
     async run(info, work) {
-      const step = newStep(info);
+      const step = createStep(info);
       steps.set(info, step);
-      const began = (): void => {
-        place(step, info.parent && steps.get(info.parent), list);
-        canvas.draw();
+      const onStart = (): void => {
+        attachStep(step, info.parent && steps.get(info.parent), list);
+        canvas.scheduleDraw();
       };
-      const ended = (error: unknown): void => {
+      const onEnd = (error: unknown): void => {
         steps.delete(info);
-        end(step, error, explained);
-        if (leaves(step, list)) canvas.above(settledStep(step, canvas.columns(), look));
-        else canvas.draw();
+        finishStep(step, error, explained);
+        if (detachStep(step, list)) canvas.printAbove(renderFinishedStep(step, canvas.columns(), look));
+        else canvas.scheduleDraw();
       };
-      return await runByListr(info.title, () => work(logOf(step, canvas)), { began, ended });
+      return await runWithListr(info.title, () => work(createStepLog(step, canvas)), { onStart, onEnd });
     },
-    note: (text) => canvas.above(wrapped(`${look.note} ${text}`, canvas.columns() - 1)),
-    settle() {
+    note: (text) => canvas.printAbove(wrapText(`${look.note} ${text}`, canvas.columns() - 1)),
+    flushIfDone() {
       const over = list.rows.every(({ state }) => state === 'done' || state === 'failed');
-      if (over) canvas.above(settledRows(list.rows.splice(0), canvas.columns(), look));
-      else canvas.draw();
+      if (over) canvas.printAbove(renderFinishedRows(list.rows.splice(0), canvas.columns(), look));
+      else canvas.scheduleDraw();
     },
     close() {
-      const left = list.steps.splice(0).flatMap((step) => settledStep(step, canvas.columns(), look));
-      canvas.above([...left, ...settledRows(list.rows.splice(0), canvas.columns(), look)]);
+      const left = list.steps.splice(0).flatMap((step) => renderFinishedStep(step, canvas.columns(), look));
+      canvas.printAbove([...left, ...renderFinishedRows(list.rows.splice(0), canvas.columns(), look)]);
       canvas.close();
     },
   };
 }
 
-function newStep(info: StepInfo): Step {
-  return { ...info, since: performance.now(), state: 'running', said: '', lines: [], told: [], steps: [] };
+function createStep(info: StepInfo): LiveStep {
+  return {
+    ...info,
+    startedAt: performance.now(),
+    state: 'running',
+    lastOutput: '',
+    recentLines: [],
+    failureLines: [],
+    substeps: [],
+  };
 }
 
-function place(step: Step, parent: Step | undefined, list: List): void {
-  const row = rowOf(step, list);
+function attachStep(step: LiveStep, parent: LiveStep | undefined, list: LiveList): void {
+  const row = getOrCreateRow(step, list);
   if (row) {
     row.state = 'running';
-    row.since ??= step.since;
-    delete row.until;
+    row.startedAt ??= step.startedAt;
+    delete row.endedAt;
   }
-  if (parent) parent.steps.push(step);
+  if (parent) parent.substeps.push(step);
   // What failed and did not end the work is past.
   else if (row) row.steps = [...row.steps.filter(({ state }) => state === 'running'), step];
   else list.steps.push(step);
 }
 
-function end(step: Step, error: unknown, explained: WeakSet<object>): void {
+function finishStep(step: LiveStep, error: unknown, explained: WeakSet<object>): void {
   const canceled = error instanceof SlipwayError && error.code === 'CANCELED';
-  step.until = performance.now();
+  step.endedAt = performance.now();
   step.state = error === undefined ? 'done' : canceled ? 'stopped' : 'failed';
-  step.told = error === undefined ? [] : newLines(step.lines, error, explained);
+  step.failureLines = error === undefined ? [] : takeUnexplainedLines(step.recentLines, error, explained);
 }
 
 /** A step of no machine and of no other step stays on the screen when it ends; true where this is one. */
-function leaves(step: Step, list: List): boolean {
+function detachStep(step: LiveStep, list: LiveList): boolean {
   if (step.parent !== undefined) return false;
-  const row = rowOf(step, list);
+  const row = getOrCreateRow(step, list);
   if (row && step.state === 'done') row.steps = row.steps.filter((one) => one !== step);
   const at = list.steps.indexOf(step);
   if (at >= 0) list.steps.splice(at, 1);
   return row === undefined;
 }
 
-function rowOf({ machine }: Step, { rows }: List): Row | undefined {
+function getOrCreateRow({ machine }: LiveStep, { rows }: LiveList): LiveRow | undefined {
   if (machine === undefined) return undefined;
-  const row = rows.find((one) => one.machine === machine) ?? newRow(machine);
+  const row = rows.find((one) => one.machine === machine) ?? createLiveRow(machine);
   if (!rows.includes(row)) rows.push(row);
   return row;
 }
 
-function logOf(step: Step, canvas: Canvas): Log {
+function createStepLog(step: LiveStep, canvas: Canvas): Log {
   return (line, bytes) => {
     if (line === '') return;
-    step.said = line;
+    step.lastOutput = line;
     step.bytes = bytes;
-    if (!bytes) keepLast(step.lines, line);
-    canvas.draw();
+    if (!bytes) pushRecentLine(step.recentLines, line);
+    canvas.scheduleDraw();
   };
 }
 
-function lookOf({ color, unicode }: Terminal): Look {
+function themeFor({ color, unicode }: Terminal): ProgressTheme {
   const { green, red, cyan, yellow, dim } = colors.createColors(color);
-  return { ...(unicode ? UNICODE : ASCII), green, red, cyan, yellow, dim };
+  return { ...(unicode ? UNICODE_SYMBOLS : ASCII_SYMBOLS), green, red, cyan, yellow, dim };
 }
 
-type Told = { readonly began: () => void; readonly ended: (error: unknown) => void };
+type RenderHooks = { readonly onStart: () => void; readonly onEnd: (error: unknown) => void };
 
 /**
  * listr2 runs a step and tells when it begins and how it ends. Its own renderers draw a list that is known before it runs, one
@@ -123,21 +146,21 @@ type Told = { readonly began: () => void; readonly ended: (error: unknown) => vo
  */
 class StepRenderer implements ListrRenderer {
   static readonly nonTTY = true;
-  static rendererOptions: Told;
+  static rendererOptions: RenderHooks;
   static rendererTaskOptions: never;
-  readonly #told: Told;
-  constructor(_tasks: unknown, told: Told) {
+  readonly #told: RenderHooks;
+  constructor(_tasks: unknown, told: RenderHooks) {
     this.#told = told;
   }
   render(): void {
-    this.#told.began();
+    this.#told.onStart();
   }
   end(error?: Error): void {
-    this.#told.ended(error);
+    this.#told.onEnd(error);
   }
 }
 
-async function runByListr<T>(title: string, work: () => Promise<T>, told: Told): Promise<T> {
+async function runWithListr<T>(title: string, work: () => Promise<T>, told: RenderHooks): Promise<T> {
   const done: { result?: T } = {};
   const task = async (): Promise<void> => {
     done.result = await work();

@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { defaultImage, knownImage, knownImages } from '../../../images/catalog.ts';
+import { defaultImageName, requireKnownImage, knownImages } from '../../../images/catalog.ts';
 import { archOf } from '../../../images/image.ts';
-import { haveImage } from '../../../images/making.ts';
-import { defineCommand, type Cli, type Command, type Result } from '../../command.ts';
+import { getOrMakeImage } from '../../../images/get-or-make-image.ts';
+import { defineCommand, type Cli, type Command, type CommandResult } from '../../command.ts';
 
 const args = z.object({
   arch: z.enum(['amd64', 'arm64']).optional().meta({ description: 'Architecture, where it is not this computer’s' }),
@@ -16,21 +16,29 @@ const args = z.object({
 export const imageBuild: Command<typeof args> = defineCommand({
   name: 'image build',
   summary: 'Build a local image of a distribution’s signed packages, engine included',
-  words: '[name]',
+  usage: '[name]',
   args,
-  details: `Known: ${knownImages.map(({ name }) => name).join(', ')}. Without a name: ${defaultImage}.`,
-  async run({ words: [name = defaultImage], args: { arch, force, mirror } }, cli) {
-    knownImage(name);
+  details: `Known: ${knownImages.map(({ name }) => name).join(', ')}. Without a name: ${defaultImageName}.`,
+  async run({ positionals: [name = defaultImageName], args: { arch, force, mirror } }, cli) {
+    requireKnownImage(name);
     const wish = { how: 'build', name, arch: arch ?? archOf(cli.world.computer), ...(mirror && { mirror }) } as const;
-    return made(await haveImage(wish, { force, make: cli.makeImage }, makingFor(cli)), wish.how, cli);
+    return imageResult(
+      await getOrMakeImage(wish, { force, make: cli.makeImage }, imageBuildContext(cli)),
+      wish.how,
+      cli,
+    );
   },
 });
 
-export function makingFor({ world, images }: Cli): Parameters<typeof haveImage>[2] {
+export function imageBuildContext({ world, images }: Cli): Parameters<typeof getOrMakeImage>[2] {
   return { computer: world.computer, images, progress: world.progress, signal: world.signal };
 }
 
-export function made({ image, made }: Awaited<ReturnType<typeof haveImage>>, how: string, { images }: Cli): Result {
+export function imageResult(
+  { image, made }: Awaited<ReturnType<typeof getOrMakeImage>>,
+  how: string,
+  { images }: Cli,
+): CommandResult {
   const { name, arch, digest } = image;
   const { folder } = images.paths(image);
   const again = made ? [] : [`To make it anew: slipway image ${how} ${name} --force`];

@@ -1,16 +1,16 @@
 import { z } from 'zod';
-import type { Spare } from '../../../drivers/contract.ts';
+import type { SpareSummary } from '../../../drivers/contract.ts';
 import { shortDigest, type Image } from '../../../images/image.ts';
-import type { ListedImage } from '../../../images/store.ts';
+import type { ListedImage } from '../../../images/image-store.ts';
 import { listSpares } from '../../../operations/warm-pool.ts';
 import { defineCommand, type Cli, type Command } from '../../command.ts';
-import { table } from '../../../terminal/print.ts';
+import { formatTable } from '../../../terminal/text-output.ts';
 
 const args = z.object({
   quiet: z.boolean().default(false).meta({ description: 'Print digests only, as `image rm` takes them', short: 'q' }),
 });
 
-type Row = {
+type ImageRow = {
   readonly name: string;
   readonly arch: string;
   readonly digest: string;
@@ -20,14 +20,14 @@ type Row = {
   readonly source: Image['source'] | null;
   readonly usedBy: readonly string[];
   /** Machines that are ready for a create to take. */
-  readonly spares: readonly Spare[];
+  readonly spares: readonly SpareSummary[];
   readonly trouble: string;
 };
 
 export const imageLs: Command<typeof args> = defineCommand({
   name: 'image ls',
   summary: 'List the local images that VMs boot from',
-  words: '',
+  usage: '',
   args,
   async run({ args: { quiet } }, cli) {
     const listed = await cli.images.list();
@@ -36,28 +36,32 @@ export const imageLs: Command<typeof args> = defineCommand({
       return { json: digests, text: digests.join('\n') };
     }
     const spares = await listSpares(cli.world);
-    const rows = await Promise.all(listed.map((item) => rowOf(item, spares, cli)));
+    const rows = await Promise.all(listed.map((item) => loadImageRow(item, spares, cli)));
     if (rows.length === 0) return { json: rows, text: 'No images yet. Make one: slipway image build' };
     const cells = rows.map((row) => [
       row.name,
       row.arch,
       shortDigest(row.digest),
       row.engine || '-',
-      row.trouble === '' ? megabytes(row.bytes) : '',
+      row.trouble === '' ? formatMegabytes(row.bytes) : '',
       row.made.slice(0, 10),
-      row.source === null ? row.trouble : fromOf(row.source),
+      row.source === null ? row.trouble : formatSource(row.source),
       row.usedBy.join(', '),
-      row.spares.map(shownSpare).join(', '),
+      row.spares.map(formatSpare).join(', '),
     ]);
     return {
       json: rows,
-      text: table(['NAME', 'ARCH', 'DIGEST', 'ENGINE', 'SIZE', 'MADE', 'FROM', 'USED BY', 'SPARES'], cells),
+      text: formatTable(['NAME', 'ARCH', 'DIGEST', 'ENGINE', 'SIZE', 'MADE', 'FROM', 'USED BY', 'SPARES'], cells),
     };
   },
 });
 
-async function rowOf(item: ListedImage, all: readonly Spare[], { images, imageUsers }: Cli): Promise<Row> {
-  const usedBy = await imageUsers(item.key);
+async function loadImageRow(
+  item: ListedImage,
+  all: readonly SpareSummary[],
+  { images, listImageUsers }: Cli,
+): Promise<ImageRow> {
+  const usedBy = await listImageUsers(item.key);
   const spares = all.filter(({ image }) => image.startsWith(item.key.digest));
   if ('broken' in item) {
     return { ...item.key, engine: '', bytes: 0, made: '', source: null, usedBy, spares, trouble: item.broken.message };
@@ -68,7 +72,7 @@ async function rowOf(item: ListedImage, all: readonly Spare[], { images, imageUs
     arch,
     digest,
     engine,
-    bytes: await images.allocated(item.image),
+    bytes: await images.getDiskUsage(item.image),
     made,
     source,
     usedBy,
@@ -78,14 +82,14 @@ async function rowOf(item: ListedImage, all: readonly Spare[], { images, imageUs
 }
 
 /** What tells it from the others, and what it takes. */
-export function shownSpare({ cpus, memory, disk, bytes }: Spare): string {
-  return `${megabytes(bytes)} (${cpus} CPUs, ${memory} MB, ${disk} GB)`;
+export function formatSpare({ cpus, memory, disk, bytes }: SpareSummary): string {
+  return `${formatMegabytes(bytes)} (${cpus} CPUs, ${memory} MB, ${disk} GB)`;
 }
 
-export function megabytes(bytes: number): string {
+export function formatMegabytes(bytes: number): string {
   return `${Math.ceil(bytes / 1_000_000)} MB`;
 }
 
-function fromOf(source: Image['source']): string {
+function formatSource(source: Image['source']): string {
   return source.kind === 'built' ? `packages of ${source.suite}` : (source.url.split(/[/\\]/).at(-1) ?? source.url);
 }

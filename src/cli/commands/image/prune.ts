@@ -1,9 +1,9 @@
 import { z } from 'zod';
-import { folderName, shortDigest } from '../../../images/image.ts';
+import { imageFolderName, shortDigest } from '../../../images/image.ts';
 import { pruneSpares } from '../../../operations/warm-pool.ts';
 import { defineCommand, type Command } from '../../command.ts';
-import { megabytes } from './ls.ts';
-import { removeUnused } from './rm.ts';
+import { formatMegabytes } from './ls.ts';
+import { removeUnusedImage } from './rm.ts';
 
 const args = z.object({
   all: z.boolean().default(false).meta({ description: 'Remove images that no machine uses as well', short: 'a' }),
@@ -12,7 +12,7 @@ const args = z.object({
 export const imagePrune: Command<typeof args> = defineCommand({
   name: 'image prune',
   summary: 'Remove spare machines, and what making them has left',
-  words: '',
+  usage: '',
   args,
   details: 'Ends what makes one now. The next create of a machine starts cold, and leaves a spare behind again.',
   async run({ args: { all } }, cli) {
@@ -20,17 +20,17 @@ export const imagePrune: Command<typeof args> = defineCommand({
     const keys = all ? (await cli.images.list()).map(({ key }) => key) : [];
     const images = [];
     for (const key of keys) {
-      if ((await cli.imageUsers(key)).length > 0) continue;
-      await removeUnused(key, cli, { dry: false });
+      if ((await cli.listImageUsers(key)).length > 0) continue;
+      await removeUnusedImage(key, cli, { dry: false });
       images.push(key);
     }
     const bytes = spares.reduce((sum, spare) => sum + spare.bytes, 0);
     const lines = [
-      `${spares.length} spare machine${spares.length === 1 ? ' is' : 's are'} removed (${megabytes(bytes)})`,
+      `${spares.length} spare machine${spares.length === 1 ? ' is' : 's are'} removed (${formatMegabytes(bytes)})`,
       ...images.map((key) => `${key.name} (${key.arch}, ${shortDigest(key.digest)}) is removed`),
     ];
     return {
-      json: { spares, images: images.map((key) => ({ ...key, folder: folderName(key) })) },
+      json: { spares, images: images.map((key) => ({ ...key, folder: imageFolderName(key) })) },
       text: lines.join('\n'),
     };
   },

@@ -1,12 +1,12 @@
 import { z } from 'zod';
 import { SlipwayError } from '../../../errors.ts';
-import { defaultImage, knownImage } from '../../../images/catalog.ts';
+import { defaultImageName, requireKnownImage } from '../../../images/catalog.ts';
 import { parseDigest } from '../../../images/digest.ts';
-import { archOf, badImageName, isImageName, nameOfFile } from '../../../images/image.ts';
-import { haveImage, type ImageWish } from '../../../images/making.ts';
-import { parseImageRequest } from '../../../images/source.ts';
+import { archOf, invalidImageNameError, isImageName, imageNameFor } from '../../../images/image.ts';
+import { getOrMakeImage, type ImageMakeRequest } from '../../../images/get-or-make-image.ts';
+import { parseImageReference } from '../../../images/image-reference.ts';
 import { defineCommand, type Command } from '../../command.ts';
-import { made, makingFor } from './build.ts';
+import { imageResult, imageBuildContext } from './build.ts';
 
 const args = z.object({
   arch: z.enum(['amd64', 'arm64']).optional().meta({ description: 'Architecture, where it is not this computer’s' }),
@@ -21,29 +21,33 @@ const args = z.object({
 export const imagePull: Command<typeof args> = defineCommand({
   name: 'image pull',
   summary: 'Make a local image of a vendor’s cloud image, which is downloaded and checked',
-  words: '[name]',
+  usage: '[name]',
   args,
   details: 'What was interrupted goes on where it stopped.',
-  async run({ words: [name], args: given }, cli) {
-    const source = sourceOf(given);
+  async run({ positionals: [name], args: given }, cli) {
+    const source = parseSource(given);
     const wanted =
-      name ?? (source ? nameOfFile(new URL(source.url, 'file:///').pathname, source.digest) : defaultImage);
-    if (!isImageName(wanted)) throw badImageName(wanted);
-    if (source === undefined) knownImage(wanted);
+      name ?? (source ? imageNameFor(new URL(source.url, 'file:///').pathname, source.digest) : defaultImageName);
+    if (!isImageName(wanted)) throw invalidImageNameError(wanted);
+    if (source === undefined) requireKnownImage(wanted);
     const arch = given.arch ?? archOf(cli.world.computer);
-    const wish: ImageWish = { how: 'pull', name: wanted, arch, ...(source && { source }) };
-    return made(await haveImage(wish, { force: given.force, make: cli.makeImage }, makingFor(cli)), wish.how, cli);
+    const wish: ImageMakeRequest = { how: 'pull', name: wanted, arch, ...(source && { source }) };
+    return imageResult(
+      await getOrMakeImage(wish, { force: given.force, make: cli.makeImage }, imageBuildContext(cli)),
+      wish.how,
+      cli,
+    );
   },
 });
 
-function sourceOf({ url, digest }: z.output<typeof args>): ImageWish['source'] {
+function parseSource({ url, digest }: z.output<typeof args>): ImageMakeRequest['source'] {
   if (url === undefined) {
     if (digest === undefined) return undefined;
     throw new SlipwayError('USAGE', '--digest goes with --url', {
       hint: 'For example: slipway image pull --url https://… --digest sha512:…',
     });
   }
-  const request = parseImageRequest(/[/\\]/.test(url) ? url : `./${url}`, digest, '--digest');
+  const request = parseImageReference(/[/\\]/.test(url) ? url : `./${url}`, digest, '--digest');
   if (request.kind === 'url') return request;
   if (digest === undefined || request.kind === 'known') {
     throw new SlipwayError('USAGE', `An image from a file needs its digest: ${url}`, {

@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { SlipwayError } from '../../../errors.ts';
-import { folderName, shortDigest } from '../../../images/image.ts';
-import type { ImageKey } from '../../../images/store.ts';
+import { imageFolderName, shortDigest } from '../../../images/image.ts';
+import type { ImageKey } from '../../../images/image-store.ts';
 import { pruneSpares } from '../../../operations/warm-pool.ts';
-import { listed as inWords } from '../../../machine/options.ts';
+import { formatList as inWords } from '../../../machine/options.ts';
 import { defineCommand, type Cli, type Command } from '../../command.ts';
 
 const args = z.object({});
@@ -11,21 +11,21 @@ const args = z.object({});
 export const imageRm: Command<typeof args> = defineCommand({
   name: 'image rm',
   summary: 'Remove local images that no machine uses, by name or digest',
-  words: '<names...>',
+  usage: '<names...>',
   args,
   details: 'The beginning of a digest will do: image ls shows them. Spare machines of an image go with it.',
-  async run({ words }, cli) {
+  async run({ positionals }, cli) {
     // A word that is wrong, or an image in use, stops this before anything is gone.
     const keys = (await cli.images.list()).map(({ key }) => key);
-    const wanted = [...new Set(words.map((word) => chosen(word, keys)))];
-    for (const key of wanted) await removeUnused(key, cli, { dry: true });
-    for (const key of wanted) await removeUnused(key, cli, { dry: false });
+    const wanted = [...new Set(positionals.map((word) => requireImage(word, keys)))];
+    for (const key of wanted) await removeUnusedImage(key, cli, { dry: true });
+    for (const key of wanted) await removeUnusedImage(key, cli, { dry: false });
     const lines = wanted.map((key) => `${key.name} (${key.arch}, ${shortDigest(key.digest)}) is removed`);
-    return { json: wanted.map((key) => ({ ...key, folder: folderName(key) })), text: lines.join('\n') };
+    return { json: wanted.map((key) => ({ ...key, folder: imageFolderName(key) })), text: lines.join('\n') };
   },
 });
 
-function chosen(word: string, keys: readonly ImageKey[]): ImageKey {
+function requireImage(word: string, keys: readonly ImageKey[]): ImageKey {
   const named = keys.filter(({ name }) => name === word);
   const hex = word
     .toLowerCase()
@@ -34,7 +34,7 @@ function chosen(word: string, keys: readonly ImageKey[]): ImageKey {
   const digested = /^[0-9a-f]{4,}$/.test(hex) ? keys.filter(({ digest }) => shortDigest(digest).startsWith(hex)) : [];
   const found = named.length > 0 ? named : digested;
   const [first] = found;
-  if (first === undefined) throw missing(word, keys);
+  if (first === undefined) throw imageMissingError(word, keys);
   if (found.length === 1) return first;
   const digests = found.map(({ digest }) => shortDigest(digest));
   throw new SlipwayError('USAGE', `"${word}" is ${found.length} images: ${inWords(digests)}`, {
@@ -43,17 +43,17 @@ function chosen(word: string, keys: readonly ImageKey[]): ImageKey {
 }
 
 /** Under the lock of its name, so that no machine begins to use it in between. */
-export async function removeUnused(key: ImageKey, cli: Cli, { dry }: { readonly dry: boolean }): Promise<void> {
+export async function removeUnusedImage(key: ImageKey, cli: Cli, { dry }: { readonly dry: boolean }): Promise<void> {
   const { signal, progress } = cli.world;
   await using _lock = await cli.images.lock(key.name, { signal, note: (text) => progress.note(text) });
-  const users = await cli.imageUsers(key);
+  const users = await cli.listImageUsers(key);
   if (users.length === 0 && dry) return;
   // Their disks are laid over it, and nobody has them yet.
   if (users.length === 0) await pruneSpares(key.digest, cli.world);
   await cli.images.remove(key, users);
 }
 
-function missing(word: string, keys: readonly ImageKey[]): SlipwayError {
+function imageMissingError(word: string, keys: readonly ImageKey[]): SlipwayError {
   const names = [...new Set(keys.map(({ name }) => name))];
   return new SlipwayError('IMAGE_MISSING', `There is no image "${word}" here`, {
     hint: names.length > 0 ? `You have: ${names.join(', ')}` : 'Make one: slipway image build',

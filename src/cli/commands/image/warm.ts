@@ -1,14 +1,14 @@
 import { access } from 'node:fs/promises';
 import { z } from 'zod';
-import { driverNamed } from '../../../drivers/registry.ts';
-import { makeSpares } from '../../../operations/warm-pool.ts';
+import { getDriver } from '../../../drivers/registry.ts';
+import { buildSpares } from '../../../operations/warm-pool.ts';
 import type { MachineSpec } from '../../../machine/model.ts';
 import { defineCommand, type Command } from '../../command.ts';
-import { ASKED_BY } from '../../spare.ts';
-import { driverInfos, specFrom } from '../../spec.ts';
+import { SPARE_LOG_VARIABLE } from '../../prewarm.ts';
+import { driverOptionSpecs, resolveSpec } from '../../spec-from-flags.ts';
 
 /** The driver that makes machines of local images. */
-const DRIVER = 'qemu';
+const SPARE_DRIVER = 'qemu';
 
 const args = z.object({
   count: z
@@ -22,16 +22,16 @@ const args = z.object({
 export const imageWarm: Command<typeof args> = defineCommand({
   name: 'image warm',
   summary: 'Start spare machines ahead, so that create takes seconds',
-  words: '[image]',
+  usage: '[image]',
   args,
-  more: driverInfos[DRIVER] ?? [],
+  extraOptions: driverOptionSpecs[SPARE_DRIVER] ?? [],
   details:
     'Each is booted once with keys of its own, then suspended to disk, for one create of the same kind: image, CPUs, memory, disk, user and accelerator.',
-  async run({ words: [image], args: { count }, flags }, { world, env }) {
+  async run({ positionals: [image], args: { count }, flags }, { world, env }) {
     const named = image === undefined ? {} : { image };
-    const { life: _life, ...given } = specFrom({
+    const { life: _life, ...given } = resolveSpec({
       name: 'spare',
-      driver: DRIVER,
+      driver: SPARE_DRIVER,
       flags: { ...flags, ...named },
       env,
       before: undefined,
@@ -40,14 +40,14 @@ export const imageWarm: Command<typeof args> = defineCommand({
     // At which ports it is reached is said by whoever takes it.
     const options: MachineSpec['options'] = { ...given.options, sshPort: undefined, enginePort: undefined };
     const kind = { ...given, options };
-    const asked = env[ASKED_BY];
+    const asked = env[SPARE_LOG_VARIABLE];
     const still = async (): Promise<boolean> =>
       asked === undefined ||
       access(asked).then(
         () => true,
         () => false,
       );
-    const made = await makeSpares({ kind, count, still }, driverNamed(DRIVER), world);
+    const made = await buildSpares({ kind, count, still }, getDriver(SPARE_DRIVER), world);
     const what = count === 1 ? 'A spare machine is' : `${count} spare machines are`;
     return {
       json: { image: kind.options.image, ready: count, made },

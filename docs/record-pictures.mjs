@@ -1,0 +1,190 @@
+// node docs/record-pictures.mjs NAME: makes the picture docs/NAME.svg of README.md and docs/, of a real run in a real terminal.
+// All need tmux and docker. `create` makes a local VM, image and all, in a home of its own, runs a container in it, and needs
+// what `slipway create` needs for that and a static busybox; it takes some minutes. The others take hosts of test/bed.
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { availableParallelism, type } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { drawing } from './terminal-svg.mjs';
+import { loadHello, openStage } from './recording-terminal.mjs';
+
+/** Each plays on a stage, and gives what was on the screen and a sentence on how it came to be there. */
+const scenes = {
+  create: {
+    title: 'slipway create dev, and a container that runs there',
+    size: { columns: 100, rows: 24 },
+    async play(stage) {
+      shows(await stage.typed('slipway create dev'), 'dev is ready');
+      await loadHello('dev', stage);
+      shows(await stage.typed('docker --context dev run --rm hello'), 'Hello from a container');
+      const vms = join(stage.home, '.slipway', 'vms');
+      const [id] = await readdir(vms);
+      const { accelerator } = JSON.parse(await readFile(join(vms, id, 'vm.json'), 'utf8'));
+      const how = accelerator === 'tcg' ? 'software emulation' : `acceleration by ${accelerator}`;
+      return {
+        screen: withoutPrompt(await stage.colored()),
+        how: `The VM ran by ${how}. The container image "hello", a busybox that says where it runs, was loaded between the two commands.`,
+      };
+    },
+  },
+  fail: {
+    title: 'slipway create that fails: the step, the last lines of the host, what happened, what to type next',
+    size: { columns: 100, rows: 24 },
+    async play(stage) {
+      const { address, sh } = await stage.host('trixie-bare');
+      await sh('rm -rf /etc/apt/sources.list.d/* /var/lib/apt/lists/*');
+      await sh('echo "deb http://mirror.invalid/debian trixie main" >/etc/apt/sources.list');
+      shows(await stage.typed(`slipway create web --generic-ip-address ${address} --engine-source distro`), '→ ');
+      return {
+        screen: withoutPrompt(await stage.colored()),
+        how: 'The host is a container of test/bed whose packages were to come from a server that does not exist.',
+      };
+    },
+  },
+  several: {
+    title: 'slipway create web-1 web-2 web-3: three machines side by side, in the middle of it',
+    size: { columns: 100, rows: 16 },
+    async play(stage) {
+      const hosts = await Promise.all([1, 2, 3].map(() => stage.host('trixie-bare')));
+      for (const [at, { address }] of hosts.entries()) {
+        const begun = ['create', `web-${at + 1}`, '--generic-ip-address', address, '--engine-source', 'none'];
+        const said = await stage.slipway(...begun).then(
+          ({ stdout }) => stdout,
+          ({ stderr }) => stderr,
+        );
+        shows(said, '✗ ');
+      }
+      await stage.press('slipway create web-1 web-2 web-3 --engine-source distro');
+      const busy = (screen) =>
+        /web-1  Install.*\n {4}[SU].*\n.*web-2  Install.*\n {4}[SU].*\n.*web-3  Install.*\n {4}[SU]/.test(screen);
+      await stage.until(busy, 'Packages that are set up on all three');
+      const screen = await stage.colored();
+      await stage.until((shown) => shown.includes('web-3 is ready'), 'The end');
+      return {
+        screen: screen.trimEnd(),
+        how: 'The hosts are containers of test/bed without an engine. Each machine was begun before, so that one command finishes them all.',
+      };
+    },
+  },
+  'wizard-generic': {
+    title: 'slipway asks about a machine that answers SSH, and makes it a Docker host',
+    size: { columns: 100, rows: 34 },
+    async play(stage) {
+      const { address } = await stage.host('trixie-engine');
+      await stage.write('.ssh/config', `Host web\n  HostName ${address}\n  User deploy\n`);
+      await answers(stage, [
+        ['Where?', 'Down', 'Enter'],
+        ['Name of the machine?', 'Enter'],
+        ['of your ~/.ssh/config', 'Enter'],
+        ['With which key?', 'Enter'],
+        ['from where?', 'Enter'],
+        ['your docker CLI?', 'Enter'],
+        ['Go?', 'Enter'],
+      ]);
+      await stage.until((screen) => screen.includes('ipAddress'), 'The file that repeats it');
+      return { screen: await stage.colored(), how: 'The host is a container of test/bed that ssh knows as "web".' };
+    },
+  },
+  'wizard-qemu': {
+    title: 'slipway asks about a virtual machine of this computer, up to the last question',
+    size: { columns: 100, rows: 16 },
+    async play(stage) {
+      await answers(stage, [
+        ['Where?', 'Enter'],
+        ['Name of the machine?', 'Enter'],
+        ['How many CPUs?', 'Enter'],
+        ['How much memory', 'Enter'],
+        ['your docker CLI?', 'Enter'],
+      ]);
+      await stage.until((screen) => screen.includes('Make it?'), 'The last question');
+      const screen = await stage.colored();
+      await stage.keys('Escape');
+      return { screen, how: 'It was ended by Escape, which leaves nothing.' };
+    },
+  },
+  'wizard-ec2': {
+    title: 'slipway asks about a machine in EC2, says what it costs, and makes it',
+    size: { columns: 100, rows: 40 },
+    async play(stage) {
+      await stage.set(await stage.ec2());
+      await answers(stage, [
+        ['Where?', 'Down', 'Enter'],
+        ['Name of the machine?', 'Enter'],
+        ['Frankfurt', 'Enter'],
+        ['a month', 'Down', 'Enter'],
+        ['Which image?', 'Enter'],
+        ['from where?', 'Enter'],
+        ['your docker CLI?', 'Enter'],
+        ['Make it?', 'Enter'],
+      ]);
+      await stage.until((screen) => screen.includes('instanceType'), 'The file that repeats it');
+      return {
+        screen: await stage.colored(),
+        how: 'EC2 is the server of test/clouds, and the host behind its instance a container of test/bed.',
+      };
+    },
+  },
+  apply: {
+    title: 'slipway apply with five machines, after the terminal was made narrower in the middle of it',
+    size: { columns: 110, rows: 30 },
+    async play(stage) {
+      const hosts = await Promise.all([1, 2, 3, 4, 5].map(() => stage.host('trixie-bare')));
+      const machines = hosts.map(({ address }, at) => `  web-${at + 1}: { generic: { ipAddress: ${address} } }`);
+      const head = 'defaults: { driver: generic, engine: { source: distro, label: [team=web] } }\nmachines:\n';
+      await stage.write('machines.yaml', head + machines.join('\n'));
+      await stage.clear();
+      await stage.press('slipway apply --concurrency 5');
+      await stage.until((screen) => screen.includes('Do this?'), 'The question');
+      await stage.keys('Enter');
+      const busy = (screen) => (screen.match(/web-\d  Install/g) ?? []).length === 5;
+      await stage.until(busy, 'Five installations');
+      await stage.resize({ columns: 78, rows: 30 });
+      await stage.until((screen) => busy(screen) && /^ {4}\S/m.test(screen), 'Five installations, narrower');
+      const screen = await stage.colored();
+      await stage.until((shown) => shown.includes('web-5 is made'), 'The end');
+      return { screen: screen.trimEnd(), how: 'The hosts are containers of test/bed without an engine.' };
+    },
+  },
+};
+
+/** Each once its question shows. */
+async function answers(stage, all) {
+  await stage.press('slipway');
+  for (const [question, ...keys] of all) {
+    await stage.until((screen) => lastLines(screen).includes(question), question);
+    await stage.keys(...keys);
+  }
+}
+
+/** What was answered stands above. */
+function lastLines(screen) {
+  const lines = screen.trimEnd().split('\n');
+  const at = lines.findLastIndex((line) => line.startsWith('? '));
+  return at < 0 ? '' : lines.slice(at).join('\n');
+}
+
+function shows(screen, what) {
+  if (!screen.includes(what)) throw new Error(`There is nothing to be drawn:\n${screen}`);
+}
+
+/** The prompt that waits at the end says nothing. */
+function withoutPrompt(screen) {
+  return screen.trimEnd().split('\n').slice(0, -1).join('\n');
+}
+
+const [, , name] = process.argv;
+const scene = scenes[name];
+if (!scene) {
+  process.stderr.write(`Say which picture: ${Object.keys(scenes).join(', ')}\n`);
+  process.exit(2);
+}
+const stage = await openStage(scene.size);
+try {
+  const { screen, how } = await scene.play(stage);
+  const made = `Drawn by docs/record-pictures.mjs on ${new Date().toISOString().slice(0, 10)} from a terminal where this was run: ${type()}, ${availableParallelism()} cores. ${how}`;
+  const file = fileURLToPath(new URL(`${name}.svg`, import.meta.url));
+  await writeFile(file, drawing(screen, { title: scene.title, made, columns: scene.size.columns }));
+  process.stdout.write(`docs/${name}.svg is written\n`);
+} finally {
+  await stage[Symbol.asyncDispose]();
+}

@@ -1,0 +1,149 @@
+// Where pictures are taken: a real terminal (tmux) with a home and a `slipway` of its own, and container hosts of test/bed.
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { build } from 'esbuild';
+
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const DOCKER = ['--host', 'unix:///var/run/docker.sock'];
+const minutes = 20;
+const EC2 = `
+  import { startEc2 } from '../test/clouds/ec2-double.ts';
+  import { containerGuests } from '../test/clouds/guests.ts';
+  const cloud = await startEc2({ guests: containerGuests(), bootTime: 500 });
+  process.stdout.write(JSON.stringify(cloud.env));
+  process.stdin.resume().on('end', async () => {
+    await cloud[Symbol.asyncDispose]();
+    process.exit();
+  });
+`;
+
+export async function openStage({ columns, rows }) {
+  const stop = new AbortController();
+  process.once('SIGINT', () => stop.abort());
+  const home = await mkdtemp(join(tmpdir(), 'slipway-picture-'));
+  const bin = join(home, 'bin');
+  // Without a history file: it would be written into the folder while that is being removed.
+  const env = { HOME: home, PATH: `${bin}:${process.env.PATH}`, LANG: 'C.UTF-8', HISTFILE: '' };
+  const run = (file, argv) => promisify(execFile)(file, argv, { env });
+  const tmux = async (...argv) =>
+    (await run('tmux', ['-u', '-f', '/dev/null', '-S', join(home, 'tmux'), ...argv])).stdout;
+  const hosts = [];
+  let cloud;
+  let key;
+  const makeKey = async () => {
+    const file = join(home, '.ssh', 'id_ed25519');
+    await mkdir(join(home, '.ssh'), { mode: 0o700 });
+    await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'picture', '-f', file]);
+    return file;
+  };
+  await mkdir(bin);
+  await symlink(here('../dist/slipway.js'), join(bin, 'slipway'));
+
+  const stage = {
+    home,
+    run,
+    slipway: (...argv) => run(process.execPath, [here('../dist/slipway.js'), ...argv]),
+    /** What is seen; with its colours, unless it is only looked at. */
+    screen: (...how) => tmux('capture-pane', '-p', ...how),
+    colored: () => stage.screen('-e'),
+    async until(seen, what) {
+      const end = Date.now() + minutes * 60_000;
+      for (;;) {
+        const screen = await stage.screen();
+        if (seen(screen)) return screen;
+        if (Date.now() > end) throw new Error(`${what} was not seen after ${minutes} minutes:\n${screen}`);
+        await sleep(100, undefined, { signal: stop.signal });
+      }
+    },
+    async press(line) {
+      await tmux('send-keys', '-l', line);
+      await tmux('send-keys', 'Enter');
+    },
+    /** Keys by their names: Down, Enter. */
+    keys: (...names) => tmux('send-keys', ...names),
+    resize: (to) => tmux('resize-window', '-x', String(to.columns), '-y', String(to.rows)),
+    write: (file, text) => writeFile(join(home, file), text),
+    /** An empty screen, at home. */
+    async clear() {
+      await stage.press('cd; clear; tmux clear-history');
+      await stage.until((screen) => /^\$ *\n*$/.test(screen), 'An empty screen');
+    },
+    /** Variables that the next commands have. */
+    async set(variables) {
+      Object.assign(env, variables);
+      const line = Object.entries(variables).map(([name, value]) => `export ${name}=${value}`);
+      await stage.press(line.join('; '));
+      await stage.clear();
+    },
+    /** The double of EC2 that the tests have, with hosts of test/bed behind its instances. */
+    async ec2() {
+      const file = join(home, 'ec2.mjs');
+      await build({
+        stdin: { contents: EC2, resolveDir: here('.'), loader: 'ts' },
+        outfile: file,
+        bundle: true,
+        platform: 'node',
+        format: 'esm',
+        define: { 'import.meta.url': JSON.stringify(new URL('../test/bed/bed-host.ts', import.meta.url).href) },
+        logLevel: 'warning',
+      });
+      cloud = spawn(process.execPath, [file], { stdio: ['pipe', 'pipe', 'inherit'] });
+      const [text] = await once(cloud.stdout, 'data');
+      return JSON.parse(String(text));
+    },
+    /** Types a line, and waits until the prompt is there again. */
+    async typed(line) {
+      const prompts = (screen) => screen.split('\n').filter((shown) => shown.startsWith('$')).length;
+      const before = prompts(await stage.screen());
+      await stage.press(line);
+      return await stage.until((screen) => prompts(screen) > before, `The end of "${line}"`);
+    },
+    /** A container that boots like a machine and takes the key of this home. */
+    async host(variant) {
+      key ??= makeKey();
+      const name = `slipway-picture-${process.pid}-${hosts.length}`;
+      hosts.push(name);
+      const { stdout } = await run('bash', [here('../test/bed/start.sh'), variant, name, `${await key}.pub`]);
+      const address = stdout.split('\n')[0].split(' ')[1];
+      return { address, sh: (command) => run('docker', [...DOCKER, 'exec', name, 'sh', '-c', command]) };
+    },
+    async [Symbol.asyncDispose]() {
+      await tmux('kill-server').catch(() => {});
+      if (cloud) {
+        // It ends its instances when its input does.
+        cloud.stdin.end();
+        await once(cloud, 'exit');
+        await rm(join(home, '.slipway', 'machines'), { recursive: true, force: true });
+      }
+      // Where this fails a VM may still run, and the folder has to stay.
+      const names = (await stage.slipway('ls', '-q')).stdout.split('\n').filter((name) => name !== '');
+      if (hosts.length > 0) await run('docker', [...DOCKER, 'rm', '-fv', ...hosts]);
+      else if (names.length > 0) await stage.slipway('rm', ...names);
+      await rm(home, { recursive: true, force: true });
+    },
+  };
+  await tmux('new-session', '-d', '-x', String(columns), '-y', String(rows), 'bash --norc');
+  await tmux('send-keys', String.raw`PS1='\[\e[32m\]$\[\e[0m\] '; clear; tmux clear-history`, 'Enter');
+  await stage.until((screen) => /^\$ *\n*$/.test(screen), 'A prompt');
+  return stage;
+}
+
+/** A container image of a busybox alone, which says where it runs. No registry is needed for it. */
+export async function loadHello(context, { home, run }) {
+  const root = join(home, 'hello', 'bin');
+  await mkdir(root, { recursive: true });
+  const { stdout: busybox } = await run('sh', ['-c', 'command -v busybox']);
+  await copyFile(busybox.trim(), join(root, 'busybox'));
+  for (const applet of ['sh', 'echo', 'uname', 'nproc']) await symlink('busybox', join(root, applet));
+  const tar = join(home, 'hello.tar');
+  await run('tar', ['-cf', tar, '-C', join(home, 'hello'), '--owner=0', '--group=0', '.']);
+  const says = 'CMD ["/bin/sh", "-c", "echo Hello from a container on $(uname -sr), $(nproc) CPUs"]';
+  const changes = ['--change', 'ENV PATH=/bin', '--change', says];
+  await run('docker', ['--context', context, 'import', ...changes, tar, 'hello']);
+}

@@ -1,0 +1,195 @@
+import { access, constants, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { Computer } from '../computer/computer.ts';
+import type { Diagnostic } from '../drivers/contract.ts';
+import { drivers as registered } from '../drivers/registry.ts';
+import {
+  getDockerClientProgram,
+  findProgram,
+  planInstall,
+  findMissingPrograms,
+  findPackageManager,
+  sshProgram,
+  type InstallPlan,
+  type Program,
+} from '../computer/programs.ts';
+import type { Cli } from './command.ts';
+import { findPlugin, type DockerMachinePlugin } from './docker-plugin.ts';
+import { runProgram } from './run-program.ts';
+import { sortByPriority, findDefaultDriver, getDriverStatuses, type DriverStatus } from '../drivers/availability.ts';
+
+/** One line of `doctor`. What is `optional` is missing too, and nothing of the usual needs it. */
+export type DoctorRow = {
+  readonly what: string;
+  readonly state: Diagnostic['state'] | 'optional';
+  readonly detail: string;
+};
+
+export type Diagnostics = {
+  readonly rows: readonly DoctorRow[];
+  /** Nothing is missing that the docker client and the driver which `create` takes unasked need. */
+  readonly ready: boolean;
+  /** What installing can mend. */
+  readonly missing: readonly Program[];
+  readonly installPlan: InstallPlan;
+  /** What `docker machine` is; undefined where nothing can be said of it. */
+  readonly plugin: DockerMachinePlugin | undefined;
+};
+
+const MINIMUM_NODE = [20, 19] as const;
+/** A plugin that hangs is as good as none. */
+const PROGRAM_TIMEOUT_SECONDS = 10;
+
+export async function runDiagnostics(cli: Cli): Promise<Diagnostics> {
+  const { computer } = cli.world;
+  const [client, best, manager, plugin] = await Promise.all([
+    getDockerClientProgram(computer),
+    findDefaultDriver(registered, computer),
+    findPackageManager(computer),
+    findPlugin(cli),
+  ]);
+  const groups = await Promise.all([
+    checkNode(cli.nodeVersion),
+    checkHome(computer),
+    packageManagerRow(manager),
+    checkDockerClient(client, cli),
+    dockerMachineRows(plugin),
+    checkSshClient(cli),
+    ...sortByPriority(await getDriverStatuses(registered, computer)).map((standing) =>
+      checkDriver(standing, standing.driver.name === best?.driver.name, computer),
+    ),
+  ]);
+  const rows = groups.flat();
+  const missing = await findMissingPrograms([client, sshProgram, ...(best?.missing ?? [])], computer);
+  return {
+    rows,
+    ready: rows.every(({ state }) => state !== 'missing'),
+    missing,
+    installPlan: await planInstall(missing, computer),
+    plugin,
+  };
+}
+
+export function checkNode(version: string): DoctorRow {
+  const [major = 0, minor = 0] = version.replace(/^v/, '').split('.').map(Number);
+  const [least, leastMinor] = MINIMUM_NODE;
+  const enough = major > least || (major === least && minor >= leastMinor);
+  return enough
+    ? { what: 'Node', state: 'ok', detail: version }
+    : { what: 'Node', state: 'missing', detail: `${version} is older than ${least}.${leastMinor}: https://nodejs.org` };
+}
+
+/** The folder of keys and records: ours to write, and nobody else's to read. */
+export async function checkHome({ home, platform }: Pick<Computer, 'home' | 'platform'>): Promise<DoctorRow> {
+  const what = 'Slipway’s folder';
+  const found = await stat(home).catch(() => undefined);
+  const place = found ? home : await findExistingParent(dirname(home));
+  if (!(await isWritable(place))) {
+    return { what, state: 'missing', detail: `${place} can’t be written; another one: SLIPWAY_HOME` };
+  }
+  const open = found !== undefined && platform !== 'win32' && (found.mode & 0o077) !== 0;
+  if (open) return { what, state: 'note', detail: `${home} can be read by others; close it: chmod 700 ${home}` };
+  return { what, state: 'ok', detail: found ? home : `${home} (made when it is needed)` };
+}
+
+function packageManagerRow(manager: string | undefined): DoctorRow {
+  const what = 'Package manager';
+  if (manager !== undefined) return { what, state: 'ok', detail: manager };
+  return { what, state: 'optional', detail: 'none that Slipway knows, so it can install nothing for you' };
+}
+
+async function checkDockerClient(client: Program, cli: Cli): Promise<readonly DoctorRow[]> {
+  const docker = await findProgram(client, cli.world.computer);
+  const what = 'docker client';
+  if (docker === undefined) return [{ what, state: 'missing', detail: `no docker, which ${client.purpose}` }];
+  const [version, compose, buildx] = await Promise.all([
+    readFirstLine(docker, ['--version'], cli),
+    readFirstLine(docker, ['compose', 'version'], cli),
+    readFirstLine(docker, ['buildx', 'version'], cli),
+  ]);
+  return [
+    version === undefined
+      ? { what, state: 'missing', detail: `${docker} does not start` }
+      : { what, state: 'ok', detail: `${version} (${docker})` },
+    cliPluginRow('docker compose', compose, 'https://docs.docker.com/compose/install/linux/'),
+    cliPluginRow('docker buildx', buildx, 'https://github.com/docker/buildx#installing'),
+  ];
+}
+
+function cliPluginRow(what: string, version: string | undefined, link: string): DoctorRow {
+  return version === undefined
+    ? { what, state: 'optional', detail: `a plugin of the docker client: ${link}` }
+    : { what, state: 'ok', detail: version };
+}
+
+function dockerMachineRows(plugin: DockerMachinePlugin | undefined): readonly DoctorRow[] {
+  if (plugin === undefined) return [];
+  const what = 'docker machine';
+  const { state, path } = plugin;
+  if (state === 'ours')
+    return [{ what, state: 'ok', detail: `${path} leads to ${plugin.program}; undo it: rm ${path}` }];
+  if (state === 'foreign') return [{ what, state: 'note', detail: `${path} is not Slipway’s, and stays as it is` }];
+  const why = state === 'absent' ? 'not linked' : `${path} leads nowhere`;
+  return [{ what, state: 'optional', detail: `${why}; link it: slipway doctor --fix` }];
+}
+
+async function checkSshClient({ world: { computer } }: Cli): Promise<DoctorRow> {
+  const found = await findProgram(sshProgram, computer);
+  return found === undefined
+    ? { what: 'ssh client', state: 'optional', detail: `no ssh, which ${sshProgram.purpose}` }
+    : { what: 'ssh client', state: 'ok', detail: found };
+}
+
+async function checkDriver(
+  { driver, health, missing }: DriverStatus,
+  needed: boolean,
+  computer: Computer,
+): Promise<readonly DoctorRow[]> {
+  const what = `driver ${driver.name}`;
+  const absent = needed ? 'missing' : 'optional';
+  if (!health.usable) return [{ what, state: absent, detail: `${health.reason}; mend it: ${health.fix}` }];
+  const programs = await Promise.all(
+    (driver.programs?.(computer) ?? []).map(async (program): Promise<DoctorRow> => {
+      const path = await findProgram(program, computer);
+      return path === undefined
+        ? { what: `  ${program.command}`, state: absent, detail: `not found; it ${program.purpose}` }
+        : { what: `  ${program.command}`, state: 'ok', detail: path };
+    }),
+  );
+  const findings = missing.length > 0 ? [] : ((await driver.diagnose?.(computer)) ?? []);
+  return [
+    missing.length > 0
+      ? { what, state: absent, detail: `lacks ${missing.map(({ command }) => command).join(', ')}` }
+      : { what, state: 'ok', detail: driver.summary },
+    ...programs,
+    ...findings.map((finding): DoctorRow => ({
+      what: `  ${finding.what}`,
+      state: finding.state === 'missing' ? absent : finding.state,
+      detail: finding.detail,
+    })),
+  ];
+}
+
+/** What a program says first; undefined when it can't do that. */
+async function readFirstLine(
+  program: string,
+  argv: readonly string[],
+  { env, world }: Cli,
+): Promise<string | undefined> {
+  const lines: string[] = [];
+  const signal = AbortSignal.any([world.signal, AbortSignal.timeout(PROGRAM_TIMEOUT_SECONDS * 1000)]);
+  const status = await runProgram({ program, argv, env, signal, log: (line) => lines.push(line) }).catch(() => 1);
+  return status === 0 ? (lines[0] ?? '') : undefined;
+}
+
+async function findExistingParent(folder: string): Promise<string> {
+  const there = await stat(folder).catch(() => undefined);
+  return there || dirname(folder) === folder ? folder : findExistingParent(dirname(folder));
+}
+
+async function isWritable(folder: string): Promise<boolean> {
+  return access(folder, constants.W_OK).then(
+    async () => (await stat(folder)).isDirectory(),
+    () => false,
+  );
+}

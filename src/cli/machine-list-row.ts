@@ -1,0 +1,29 @@
+import type { LsState } from './machine-filter.ts';
+
+/** What `ls` says of a machine. */
+export type MachineListRow = {
+  readonly name: string;
+  readonly current: boolean;
+  readonly driver: string;
+  readonly state: LsState;
+  readonly url: string;
+  readonly engine: string;
+  readonly certificateDays: number | null;
+  readonly deadline: string | null;
+  readonly idleStop: string | null;
+  readonly trouble: string;
+};
+
+/** Fields of a format, and their titles in a table. */
+export const COLUMN_TITLES = {
+  Name: 'NAME',
+  Current: 'CURRENT',
+  Driver: 'DRIVER',
+  State: 'STATE',
+  URL: 'URL',
+  Engine: 'ENGINE',
+  CertificateDays: 'CERTS',
+  Deadline: 'DEADLINE',
+  IdleStop: 'IDLE STOP',
+  Trouble: 'TROUBLE',
+} as const;

@@ -1,0 +1,83 @@
+import { existsSync } from 'node:fs';
+import type { Computer } from '../../computer/computer.ts';
+import { SlipwayError } from '../../errors.ts';
+import { archOf } from '../../images/image.ts';
+import { findProgram, type Program } from '../../computer/programs.ts';
+
+const downloadPage = 'https://www.qemu.org/download/';
+const installFolders = ['C:\\Program Files\\qemu', '/opt/homebrew/bin', '/usr/local/bin', '/opt/local/bin'];
+const commonPackages = { brew: ['qemu'], winget: ['SoftwareFreedomConservancy.QEMU'], choco: ['qemu'] } as const;
+
+export function qemuSystemProgram(arch: 'amd64' | 'arm64'): Program {
+  const arm = arch === 'arm64';
+  return {
+    command: arm ? 'qemu-system-aarch64' : 'qemu-system-x86_64',
+    purpose: 'runs local VMs',
+    packages: {
+      apt: [arm ? 'qemu-system-arm' : 'qemu-system-x86'],
+      dnf: [arm ? 'qemu-system-aarch64-core' : 'qemu-system-x86-core'],
+      pacman: [arm ? 'qemu-system-aarch64' : 'qemu-base'],
+      zypper: [arm ? 'qemu-arm' : 'qemu-x86'],
+      ...commonPackages,
+    },
+    link: downloadPage,
+    folders: installFolders,
+  };
+}
+
+export const qemuImgProgram: Program = {
+  command: 'qemu-img',
+  purpose: 'makes disks of VMs',
+  packages: { apt: ['qemu-utils'], dnf: ['qemu-img'], pacman: ['qemu-img'], zypper: ['qemu-img'], ...commonPackages },
+  link: downloadPage,
+  folders: installFolders,
+};
+
+/** Memory of suspended machines is a third of its size with it, and is written as it is without it. */
+export const zstdProgram: Program = {
+  command: 'zstd',
+  purpose: 'packs the memory of suspended VMs',
+  packages: { apt: ['zstd'], dnf: ['zstd'], pacman: ['zstd'], zypper: ['zstd'], brew: ['zstd'] },
+  link: 'https://github.com/facebook/zstd',
+};
+
+/** Where images can be built from packages instead of being downloaded: on Debian and its kin. */
+export const imageBuildPrograms: readonly Program[] = [
+  {
+    command: 'mmdebstrap',
+    purpose: 'builds their images from signed packages',
+    packages: { apt: ['mmdebstrap', 'debian-archive-keyring'] },
+    link: 'https://gitlab.mister-muffin.de/josch/mmdebstrap',
+  },
+  {
+    command: 'mke2fs',
+    purpose: 'makes their file systems',
+    packages: { apt: ['e2fsprogs'] },
+    link: 'https://e2fsprogs.sourceforge.net/',
+  },
+  // Asked for of everyone, since who runs the next command may not be root.
+  {
+    command: 'fakeroot',
+    purpose: 'keeps owners in images that are built without root',
+    packages: { apt: ['fakeroot'] },
+    link: 'https://packages.debian.org/fakeroot',
+  },
+];
+
+export function requiredPrograms(computer: Computer): readonly Program[] {
+  return [qemuSystemProgram(archOf(computer)), qemuImgProgram, ...(canBuildImages(computer) ? imageBuildPrograms : [])];
+}
+
+/** Where Debian's packages can be fetched and unpacked. */
+export function canBuildImages({ platform, env }: Computer): boolean {
+  const folders = [...(env.PATH ?? '').split(':'), '/usr/bin'];
+  return platform === 'linux' && folders.some((folder) => existsSync(`${folder}/apt-get`));
+}
+
+export async function requireProgramPath(program: Program, computer: Computer): Promise<string> {
+  const path = await findProgram(program, computer);
+  if (path !== undefined) return path;
+  throw new SlipwayError('PROGRAM_MISSING', `This computer lacks ${program.command}, which ${program.purpose}`, {
+    hint: 'Install it: slipway doctor --fix',
+  });
+}

@@ -1,0 +1,321 @@
+/**
+ * The layout (folders 0700; the files of an image 0400, for machines' disks are overlays over them):
+ *
+ *   ~/.slipway/images/NAME-ARCH-DIGEST/   image.json disk.qcow2 vmlinuz initrd
+ *                     .new-PID-…/         what a builder is filling
+ *                     .removed-…/         what goes
+ *                     .downloads/         what is on its way, or was when it was stopped (download.ts)
+ *                     .locks/NAME/        who makes or removes images of that name (lock.ts)
+ */
+import { randomBytes } from 'node:crypto';
+import { chmod, lstat, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { localFileError, readFileIfExists, syncFolder, writeFileAtomic } from '../computer/files.ts';
+import { SlipwayError, systemCode } from '../errors.ts';
+import { waitForLock } from '../computer/lock.ts';
+import { formatList as inWords } from '../machine/options.ts';
+import type { Log } from '../progress.ts';
+import { hashFile } from './hashing.ts';
+import {
+  invalidImageNameError,
+  imageFolderName,
+  parseImageFolderName,
+  imageFiles,
+  isImageName,
+  parseImage,
+  type Arch,
+  type ImageFileState,
+  type Image,
+  type ImageFile,
+} from './image.ts';
+import { createByteMeter } from './byte-meter.ts';
+
+export type ImagePaths = {
+  readonly folder: string;
+  readonly record: string;
+  readonly disk: string;
+  readonly kernel: string;
+  readonly initrd: string;
+};
+
+/** What a folder's name says of its image; `digest` may be its beginning alone. */
+export type ImageKey = Pick<Image, 'name' | 'arch' | 'digest'>;
+
+/** An image as listed: either whole, or broken with the reason in words. */
+export type ListedImage =
+  { readonly key: ImageKey; readonly image: Image } | { readonly key: ImageKey; readonly broken: SlipwayError };
+
+/** A folder for a builder to fill; what is still there at the end of its scope goes. */
+export type StagingFolder = AsyncDisposable & { readonly folder: string };
+
+export type ImageStore = {
+  /** By name, then newest first; one bad folder is one row. */
+  list(): Promise<readonly ListedImage[]>;
+  /** The newest whole one. */
+  find(name: string, arch: Arch): Promise<Image | undefined>;
+  paths(image: ImageKey): ImagePaths;
+  /** Reads every byte. IMAGE_CHANGED where one is not what it was. */
+  verify(image: Image, call: { readonly signal: AbortSignal; readonly log: Log }): Promise<void>;
+  /** Whether sizes and times are what they were: cheap, and no proof. */
+  isUnchanged(image: Image): Promise<boolean>;
+  /** Bytes that it takes on the disk, where holes take none. */
+  getDiskUsage(image: Image): Promise<number>;
+  createStagingFolder(): Promise<StagingFolder>;
+  /** Takes what a builder made in its stage; where the same is here already, that one stays and is the answer. */
+  add(stage: StagingFolder, about: Omit<Image, 'digest' | 'files'>, signal?: AbortSignal): Promise<Image>;
+  /** IMAGE_IN_USE where machines are named. The image first becomes invisible, then goes. */
+  remove(image: ImageKey, usedBy: readonly string[]): Promise<void>;
+  /** Held by who makes or removes images of this name; the next one waits, and is told for whom. */
+  lock(
+    name: string,
+    call: { readonly signal: AbortSignal; readonly note: (text: string) => void },
+  ): Promise<AsyncDisposable>;
+};
+
+export function openImageStore(home: string): ImageStore {
+  const root = join(home, 'images');
+
+  function paths(image: ImageKey): ImagePaths {
+    const folder = join(root, imageFolderName(image));
+    return {
+      folder,
+      record: join(folder, 'image.json'),
+      disk: join(folder, 'disk.qcow2'),
+      kernel: join(folder, 'vmlinuz'),
+      initrd: join(folder, 'initrd'),
+    };
+  }
+
+  async function entries(): Promise<readonly string[]> {
+    return readdir(root).catch((error: unknown) => {
+      if (systemCode(error) === 'ENOENT') return [];
+      throw localFileError(root, error);
+    });
+  }
+
+  async function read(key: ImageKey): Promise<ListedImage | undefined> {
+    const { folder, record } = paths(key);
+    try {
+      const text = await readFileIfExists(record);
+      if (text !== undefined) return { key, image: parseImage(imageFolderName(key), text) };
+      // Removed while we looked, or never whole.
+      if (!(await isPresent(folder))) return undefined;
+      throw new Error('its image.json is gone');
+    } catch (error) {
+      return { key, broken: brokenImageError(key, folder, error) };
+    }
+  }
+
+  async function list(): Promise<readonly ListedImage[]> {
+    const keys = (await entries()).map(parseImageFolderName).filter((key) => key !== undefined);
+    const all = (await Promise.all(keys.map(read))).filter((item) => item !== undefined);
+    const { compare } = new Intl.Collator('en', { numeric: true });
+    const made = (item: ListedImage): string => ('image' in item ? item.image.made : '');
+    return all.toSorted(
+      (left, right) =>
+        compare(left.key.name, right.key.name) ||
+        compare(left.key.arch, right.key.arch) ||
+        compare(made(right), made(left)),
+    );
+  }
+
+  async function unchanged(image: Image): Promise<boolean> {
+    const { folder } = paths(image);
+    const states = await Promise.all(imageFiles.map((file) => stat(join(folder, file)).catch(() => undefined)));
+    return imageFiles.every((file, index) => {
+      const { bytes, mtimeMs } = image.files[file];
+      return states[index]?.size === bytes && states[index].mtimeMs === mtimeMs;
+    });
+  }
+
+  /** What killed builds and removals left. */
+  async function sweep(): Promise<void> {
+    for (const entry of await entries()) {
+      const pid = /^\.new-(\d+)-/.exec(entry)?.[1];
+      if (entry.startsWith('.removed-') || (pid !== undefined && !isProcessRunning(Number(pid))))
+        await rm(join(root, entry), { recursive: true, force: true });
+    }
+  }
+
+  /** A name that no image can have, so that `list` passes it over whatever happens next. */
+  const hide = (folder: string): Promise<void> =>
+    rename(folder, join(root, `.removed-${randomBytes(6).toString('hex')}`));
+
+  /** The image that lies where this one belongs, if it is sound. */
+  async function sameOne(image: Image): Promise<Image | undefined> {
+    const there = await read(image);
+    return there && 'image' in there && (await unchanged(there.image)) ? there.image : undefined;
+  }
+
+  return {
+    paths,
+    list,
+    isUnchanged: unchanged,
+    async find(name, arch) {
+      for (const item of await list())
+        if ('image' in item && item.key.name === name && item.key.arch === arch) return item.image;
+      return undefined;
+    },
+    async verify(image, { signal, log }) {
+      const { folder } = paths(image);
+      const total = imageFiles.reduce((sum, file) => sum + image.files[file].bytes, 0);
+      const say = createByteMeter(log, 'Checked ');
+      let before = 0;
+      for (const file of imageFiles) {
+        const actual = await hashFile(join(folder, file), 'sha256', {
+          signal,
+          done: (bytes) => say(before + bytes, total),
+        }).catch((error: unknown) => {
+          if (systemCode(error) === 'ENOENT') return undefined;
+          throw localFileError(join(folder, file), error);
+        });
+        if (actual !== image.files[file].sha256) throw imageChangedError(image, file, actual);
+        before += image.files[file].bytes;
+      }
+    },
+    async getDiskUsage(image) {
+      const { folder } = paths(image);
+      const sizes = await Promise.all(
+        imageFiles.map(async (file) => {
+          const state = await stat(join(folder, file)).catch(() => undefined);
+          // Windows counts no blocks.
+          return state === undefined ? 0 : (state.blocks ?? 0) * 512 || state.size;
+        }),
+      );
+      return sizes.reduce((sum, size) => sum + size, 0);
+    },
+    async createStagingFolder() {
+      const folder = join(root, `.new-${process.pid}-${randomBytes(6).toString('hex')}`);
+      try {
+        await sweep();
+        await mkdir(folder, { recursive: true, mode: 0o700 });
+      } catch (error) {
+        throw localFileError(folder, error);
+      }
+      return {
+        folder,
+        async [Symbol.asyncDispose]() {
+          await rm(folder, { recursive: true, force: true });
+        },
+      };
+    },
+    async add({ folder }, about, signal = new AbortController().signal) {
+      try {
+        const image = await sealImage(folder, about, signal);
+        const place = paths(image).folder;
+        const there = await sameOne(image);
+        if (there) return there;
+        // One of the same digest that is damaged makes room for itself as it was.
+        if (await isPresent(place)) await hide(place);
+        await rename(folder, place);
+        await syncFolder(root);
+        return image;
+      } catch (error) {
+        throw localFileError(folder, error);
+      }
+    },
+    async remove(image, usedBy) {
+      if (usedBy.length > 0) throw imageInUseError(image, usedBy);
+      const { folder } = paths(image);
+      try {
+        await hide(folder).catch((error: unknown) => {
+          if (systemCode(error) !== 'ENOENT') throw error;
+        });
+        await sweep();
+      } catch (error) {
+        throw localFileError(folder, error);
+      }
+    },
+    async lock(name, { signal, note }) {
+      if (!isImageName(name)) throw invalidImageNameError(name);
+      const folder = join(root, '.locks', name);
+      try {
+        await mkdir(folder, { recursive: true, mode: 0o700 });
+      } catch (error) {
+        throw localFileError(folder, error);
+      }
+      return waitForLock(folder, name, { signal, waiting: (who) => note(`${who}: waiting for it to end`) });
+    },
+  };
+}
+
+/** Makes a builder's folder an image: nothing more in it, nothing writable, everything on the disk. */
+async function sealImage(folder: string, about: Omit<Image, 'digest' | 'files'>, signal: AbortSignal): Promise<Image> {
+  for (const entry of await readdir(folder))
+    if (!(imageFiles as readonly string[]).includes(entry)) await rm(join(folder, entry), { recursive: true });
+  const states: [ImageFile, ImageFileState][] = [];
+  for (const file of imageFiles) states.push([file, await sealFile(join(folder, file), file, about.name, signal)]);
+  const files = Object.fromEntries(states) as Image['files'];
+  const image: Image = { ...about, digest: `sha256:${files['disk.qcow2'].sha256}`, files };
+  await writeFileAtomic(join(folder, 'image.json'), `${JSON.stringify(image, null, 2)}\n`, 0o400);
+  return image;
+}
+
+async function sealFile(path: string, file: ImageFile, name: string, signal: AbortSignal): Promise<ImageFileState> {
+  const found = await lstat(path).catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  });
+  // A link would leave the bytes where anybody may change them.
+  if (!found?.isFile() || found.size === 0) throw incompleteImageError(name, file);
+  await chmod(path, 0o600);
+  const handle = await open(path, 'r+');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await chmod(path, 0o400);
+  const sha256 = await hashFile(path, 'sha256', { signal });
+  const { size, mtimeMs } = await stat(path);
+  return { sha256, bytes: size, mtimeMs };
+}
+
+async function isPresent(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    (error: unknown) => {
+      if (systemCode(error) === 'ENOENT') return false;
+      throw error;
+    },
+  );
+}
+
+function isProcessRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return systemCode(error) !== 'ESRCH';
+  }
+}
+
+function incompleteImageError(name: string, file: ImageFile): SlipwayError {
+  return new SlipwayError('IMAGE_BUILD', `The image ${name} was made without its ${file}`, {
+    hint: `Make it again with --debug, which shows what was done: slipway image build ${name} --debug`,
+  });
+}
+
+function imageChangedError(image: Image, file: ImageFile, actual: string | undefined): SlipwayError {
+  const what = actual === undefined ? `${file} is gone` : `${file} is not what was built (sha256 ${actual})`;
+  const { source, name } = image;
+  const anew = source.kind === 'built' ? `build ${name}` : `pull ${name} --url ${source.url} --digest ${source.digest}`;
+  return new SlipwayError('IMAGE_CHANGED', `The image ${image.name} has changed on disk: ${what}`, {
+    hint: `Make it anew: slipway image ${anew} --force. Machines on it need it as it was`,
+  });
+}
+
+function imageInUseError({ name }: ImageKey, usedBy: readonly string[]): SlipwayError {
+  return new SlipwayError('IMAGE_IN_USE', `The image ${name} is used by ${inWords(usedBy)}`, {
+    hint: `Their disks are laid over it. Remove them first: slipway rm ${usedBy.join(' ')}`,
+  });
+}
+
+function brokenImageError(key: ImageKey, folder: string, error: unknown): SlipwayError {
+  const code = systemCode(error);
+  const why = code === undefined ? (error as Error).message : `it can't be read (${code})`;
+  return new SlipwayError('RECORD_BROKEN', `The image in ${folder} can't be used: ${why}`, {
+    hint: `Remove it: slipway image rm ${key.digest.replace('sha256:', '')}`,
+    cause: error,
+  });
+}

@@ -1,0 +1,69 @@
+import { SlipwayError } from '../errors.ts';
+import type { Log } from '../progress.ts';
+import { parseDigest } from './digest.ts';
+import {
+  httpGet,
+  DEFAULT_RETRY_POLICY,
+  downloadRefusedError,
+  retryDownload,
+  type DownloadRetryPolicy,
+} from './http.ts';
+
+const MAX_LIST_BYTES = 1_000_000;
+
+/**
+ * The digest that a vendor publishes for a file, from the SHA512SUMS (or SHA256SUMS) beside it. All that vouches for the list is TLS, so
+ * it comes over https; plain http is taken from this computer only.
+ */
+export async function fetchPublishedDigest(
+  url: string,
+  file: string,
+  call: { readonly signal: AbortSignal; readonly log: Log; readonly patience?: DownloadRetryPolicy },
+): Promise<string> {
+  requireSecureUrl(url);
+  const how = { patience: DEFAULT_RETRY_POLICY, ...call };
+  const text = await retryDownload(url, how, async () => {
+    const answer = await httpGet(url, {}, how);
+    try {
+      // A redirect must not lead out of TLS.
+      requireSecureUrl(answer.url);
+      if (answer.status !== 200) throw downloadRefusedError(url, answer);
+      const parts: Uint8Array[] = [];
+      let bytes = 0;
+      for await (const chunk of answer.chunks) {
+        parts.push(chunk);
+        if ((bytes += chunk.length) > MAX_LIST_BYTES)
+          throw unusableDigestListError(url, 'it is far too long to be a list of digests');
+      }
+      return Buffer.concat(parts).toString('utf8');
+    } finally {
+      answer.close();
+    }
+  });
+  return parseDigestList(text, url, file);
+}
+
+/** Lines as sha512sum writes them: digits, two blanks or a blank and a star, the name. */
+function parseDigestList(text: string, url: string, file: string): string {
+  const names = text.split('\n').map((line) => /^([0-9a-f]+) [ *](?:\.\/)?(.+?)\r?$/i.exec(line));
+  const hex = names.find((match) => match?.[2] === file)?.[1];
+  if (hex === undefined) throw unusableDigestListError(url, `it has no line for ${file}`);
+  try {
+    return parseDigest(hex);
+  } catch (error) {
+    throw unusableDigestListError(url, `its line for ${file} holds no digest`, error);
+  }
+}
+
+function requireSecureUrl(url: string): void {
+  const { protocol, hostname } = new URL(url);
+  if (protocol === 'https:' || (protocol === 'http:' && ['127.0.0.1', 'localhost', '[::1]'].includes(hostname))) return;
+  throw unusableDigestListError(url, 'a list of digests is believed over https only');
+}
+
+function unusableDigestListError(url: string, why: string, cause?: unknown): SlipwayError {
+  return new SlipwayError('DOWNLOAD', `The digests at ${url} can't be used: ${why}`, {
+    hint: 'Give the digest yourself: slipway image pull --url … --digest sha512:…',
+    cause,
+  });
+}

@@ -1,0 +1,93 @@
+import { SlipwayError } from '../errors.ts';
+import {
+  dockerCliFunctions,
+  parseRowFormat,
+  parseTemplate,
+  TemplateError,
+  type RenderOptions,
+  type RowFormat,
+} from '../go-template/index.ts';
+import { findNearestWord } from '../did-you-mean.ts';
+import { sanitizeLine } from './terminal-text.ts';
+
+/** What `--format` makes of one document, and of rows that have titles. */
+export type DocumentFormatter = (document: unknown) => string;
+export type RowsFormatter = (rows: readonly unknown[]) => string;
+
+/** A record or a status, of which fields may be absent. Undefined where no format is given. */
+export function compileDocumentFormat(
+  format: string | undefined,
+  { json, strict = false }: { readonly json: boolean; readonly strict?: boolean },
+): DocumentFormatter | undefined {
+  if (format === undefined) return undefined;
+  requireNoJson(json);
+  const template = explainTemplateErrors(format, () => parseTemplate(format, dockerCliFunctions));
+  return (document) =>
+    explainTemplateErrors(format, () => template.render(sanitizeData(document), { ...RENDER_OPTIONS, strict }));
+}
+
+/** Rows, of which all have the fields that have titles. */
+export function compileRowsFormat(
+  format: string | undefined,
+  titles: Readonly<Record<string, string>>,
+  json: boolean,
+): RowsFormatter | undefined {
+  if (format === undefined) return undefined;
+  requireNoJson(json);
+  const rows = explainTemplateErrors(format, () =>
+    parseRowFormat(format, dockerCliFunctions, { ...RENDER_OPTIONS, strict: true }),
+  );
+  explainTemplateErrors(format, () => requireKnownFields(rows, titles));
+  return (given) => explainTemplateErrors(format, () => rows.render(given.map(sanitizeData), titles).join('\n'));
+}
+
+/** A field that no row has is told before any machine is asked; titles in the place of numbers are no mistake. */
+function requireKnownFields(rows: RowFormat, titles: Readonly<Record<string, string>>): void {
+  try {
+    rows.render([titles], titles);
+  } catch (error) {
+    if (!(error instanceof TemplateError) || error.word !== undefined) throw error;
+  }
+}
+
+/** A port is a port, also where Go’s decoder would print `1e+06`. */
+const RENDER_OPTIONS: RenderOptions = { numbers: 'int' };
+
+function requireNoJson(json: boolean): void {
+  if (!json) return;
+  throw new SlipwayError('USAGE', '--format and --json both say what is printed', {
+    hint: 'Leave out one of them; JSON by a template is --format "{{json .}}"',
+  });
+}
+
+function explainTemplateErrors<T>(format: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof TemplateError)) throw error;
+    throw new SlipwayError('USAGE', `--format can’t be used: ${error.message}${formatErrorPosition(format, error)}`, {
+      hint: templateErrorHint(error),
+      cause: error,
+    });
+  }
+}
+
+function formatErrorPosition(format: string, { at }: TemplateError): string {
+  if (at === undefined || at >= format.length) return '';
+  const rest = format.slice(at).split('\n', 1)[0] ?? '';
+  return ` (at ${JSON.stringify(rest.length > 24 ? `${rest.slice(0, 24)}…` : rest)})`;
+}
+
+function templateErrorHint({ known, word }: TemplateError): string {
+  if (known.length === 0) return 'A format is a Go template: --format "{{.field}} {{json .}}"';
+  const near = word === undefined ? undefined : findNearestWord(word, known);
+  return [...(near === undefined ? [] : [`Did you mean ${near}?`]), `Known are: ${known.join(' ')}`].join(' ');
+}
+
+/** What hosts and engines say stands in it, so no text is believed; where it has lines, it keeps them. */
+export function sanitizeData(data: unknown): unknown {
+  if (typeof data === 'string') return data.split('\n').map(sanitizeLine).join('\n');
+  if (Array.isArray(data)) return data.map(sanitizeData);
+  if (typeof data !== 'object' || data === null) return data;
+  return Object.fromEntries(Object.entries(data).map(([key, value]) => [sanitizeLine(key), sanitizeData(value)]));
+}

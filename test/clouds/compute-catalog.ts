@@ -1,0 +1,157 @@
+import { createHash } from 'node:crypto';
+
+/** What is the same in every Compute Engine of the tests: places, types, images, networks; and how its answers are written. */
+
+export const PROJECT = 'my-project-42';
+export const PROJECT_NUMBER = '123456789012';
+export const API_PATH = '/compute/v1/';
+export const ZONES = ['us-central1-a', 'us-central1-b', 'europe-west3-a', 'europe-west3-b'];
+export const REGIONS = ['us-central1', 'europe-west3'];
+export const NETWORKS = ['default', 'vpc-1'];
+export const SUBNETWORKS = [
+  { region: 'us-central1', name: 'default', network: 'default' },
+  { region: 'europe-west3', name: 'default', network: 'default' },
+  { region: 'us-central1', name: 'inner', network: 'vpc-1' },
+];
+const IMAGES = [
+  { project: 'debian-cloud', family: 'debian-13', name: 'debian-13-trixie-v20261111' },
+  { project: 'debian-cloud', family: 'debian-12', name: 'debian-12-bookworm-v20261111' },
+  { project: 'ubuntu-os-cloud', family: 'ubuntu-2404-lts-amd64', name: 'ubuntu-2404-noble-amd64-v20261110' },
+  { project: PROJECT, family: 'ours', name: 'ours-7' },
+];
+const DISK_TYPES = ['pd-standard', 'pd-balanced', 'pd-ssd', 'hyperdisk-balanced'];
+const ACCELERATORS = ['nvidia-tesla-t4', 'nvidia-l4'];
+
+/** Google's words for what went wrong, and its status. */
+export class ApiError extends Error {
+  readonly status: number;
+  readonly reason: string;
+  constructor(status: number, reason: string, message: string) {
+    super(message);
+    this.status = status;
+    this.reason = reason;
+  }
+}
+
+const STATUS_NAMES: Readonly<Record<number, string>> = { 401: 'UNAUTHENTICATED', 403: 'PERMISSION_DENIED' };
+
+export function errorDocument({ status, reason, message }: ApiError): object {
+  return {
+    error: {
+      code: status,
+      message,
+      errors: [{ message, domain: reason.startsWith('rateLimit') ? 'usageLimits' : 'global', reason }],
+      ...(STATUS_NAMES[status] === undefined ? {} : { status: STATUS_NAMES[status] }),
+    },
+  };
+}
+
+export const invalidFieldError = (field: string, value: unknown, why: string): ApiError =>
+  new ApiError(400, 'invalid', `Invalid value for field '${field}': '${String(value)}'. ${why}`);
+
+export const notFoundError = (path: string): ApiError =>
+  new ApiError(404, 'notFound', `The resource '${path}' was not found`);
+
+export const alreadyExistsError = (path: string): ApiError =>
+  new ApiError(409, 'alreadyExists', `The resource '${path}' already exists`);
+
+/** As Google's: changes with what it stands for. */
+export function fingerprintOf(value: unknown): string {
+  return (
+    createHash('sha256')
+      .update(JSON.stringify(value ?? null))
+      .digest('base64')
+      .slice(0, 11) + '='
+  );
+}
+
+export function lastPathSegment(link: string): string {
+  return link.split('/').at(-1) ?? '';
+}
+
+export const regionOf = (zone: string): string => zone.replace(/-[^-]+$/, '');
+
+/** CPUs of a machine type; undefined where there is no such type. */
+export function cpusOf(type: string): number | undefined {
+  if (/^e2-(micro|small|medium)$/.test(type)) return 2;
+  const [, cpus] =
+    /^(?:e2|n1|n2|n2d|c3|c4a|t2d|g2|a2)-(?:standard|highmem|highcpu|custom)-(\d+)(?:-\d+)?$/.exec(type) ?? [];
+  return cpus === undefined ? undefined : Number(cpus);
+}
+
+export function imageNamed(project: string, name: string): (typeof IMAGES)[number] {
+  const found = IMAGES.find((one) => one.project === project && one.name === name);
+  if (!found) throw notFoundError(`projects/${project}/global/images/${name}`);
+  return found;
+}
+
+export function imageOfFamily(project: string, family: string): (typeof IMAGES)[number] {
+  const found = IMAGES.find((one) => one.project === project && one.family === family);
+  if (!found) throw notFoundError(`projects/${project}/global/images/family/${family}`);
+  return found;
+}
+
+/** `sourceImage` by URL or path, with or without its project, by name or family. */
+export function imageFromLink(link: string): (typeof IMAGES)[number] {
+  const [, project = PROJECT, family, name] =
+    /^(?:https?:\/\/[^/]+\/compute\/v1\/)?(?:projects\/([^/]+)\/)?global\/images\/(family\/)?([^/]+)$/.exec(link) ?? [];
+  if (name === undefined)
+    throw invalidFieldError('resource.disks[0].initializeParams.sourceImage', link, 'The URL is malformed.');
+  return family === undefined ? imageNamed(project, name) : imageOfFamily(project, name);
+}
+
+/** Alone, a kind is named by a link into the zone; in bulk, where properties are a template's, by its name. */
+export function resourceNameFrom(kind: string, value: string, zone: string, bulk: boolean, field: string): string {
+  const name = lastPathSegment(value);
+  const link = new RegExp(`^(https?://[^/]+/compute/v1/)?(projects/[^/]+/)?zones/${zone}/${kind}/[^/]+$`);
+  if (bulk ? value.includes('/') : !link.test(value)) throw invalidFieldError(field, value, 'The URL is malformed.');
+  const known =
+    kind === 'machineTypes'
+      ? cpusOf(name) !== undefined
+      : (kind === 'diskTypes' ? DISK_TYPES : ACCELERATORS).includes(name);
+  if (!known) throw invalidFieldError(field, value, `The referenced ${kind.slice(0, -1)} resource cannot be found.`);
+  return name;
+}
+
+export function networkFromLink(link: string): string {
+  const [, name] =
+    /^(?:https?:\/\/[^/]+\/compute\/v1\/)?(?:projects\/[^/]+\/)?global\/networks\/([^/]+)$/.exec(link) ?? [];
+  if (name === undefined || !NETWORKS.includes(name))
+    throw invalidFieldError('resource.network', link, 'The referenced network resource cannot be found.');
+  return name;
+}
+
+const LABEL_KEY = /^[\p{Ll}\p{Lo}][\p{Ll}\p{Lo}\p{N}_-]{0,62}$/u;
+const LABEL_VALUE = /^[\p{Ll}\p{Lo}\p{N}_-]{0,63}$/u;
+
+export function requireValidLabels(labels: Readonly<Record<string, string>>, field: string): void {
+  const entries = Object.entries(labels);
+  if (entries.length > 64) throw invalidFieldError(field, entries.length, 'At most 64 labels.');
+  for (const [key, value] of entries)
+    if (!LABEL_KEY.test(key) || !LABEL_VALUE.test(value))
+      throw invalidFieldError(
+        field,
+        `${key}=${value}`,
+        'Label keys and values may hold lower-case letters, digits, _ and - alone.',
+      );
+}
+
+export const RFC1035 = /^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$/;
+
+/** The few filters that are asked for: `labels.x=y` and `labels.x:*`, and their sum. */
+export function parseListFilter(text: string | undefined): (labels: Readonly<Record<string, string>>) => boolean {
+  if (text === undefined || text === '') return () => true;
+  const [, key, operator, value = ''] = /^labels\.([\w-]+)(=|:)("?[\w.*-]+"?)$/.exec(text) ?? [];
+  if (key === undefined) throw invalidFieldError('filter', text, 'Invalid list filter expression.');
+  const wanted = value.replaceAll('"', '');
+  if (operator === ':' && wanted === '*') return (labels) => key in labels;
+  return (labels) => (operator === '=' ? labels[key] === wanted : (labels[key] ?? '').includes(wanted));
+}
+
+export function isCidr(text: string): boolean {
+  const [address = '', bits = ''] = text.split('/');
+  const most = address.includes(':') ? 128 : 32;
+  const parts = address.split('.');
+  const v4 = parts.length === 4 && parts.every((part) => /^\d{1,3}$/.test(part) && Number(part) < 256);
+  return (v4 || /^[0-9a-f:]+$/i.test(address)) && /^\d{1,3}$/.test(bits) && Number(bits) <= most;
+}

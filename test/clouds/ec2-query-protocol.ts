@@ -1,0 +1,40 @@
+/** The EC2 Query protocol: flat form parameters on the way in, XML on the way out. */
+
+export type QueryValue = string | readonly QueryValue[] | { readonly [key: string]: QueryValue };
+
+/** `Filter.1.Value.2=x` -> { Filter: [{ Value: [.., 'x'] }] }. */
+export function parseQueryForm(form: URLSearchParams): Record<string, QueryValue> {
+  const root: Record<string, unknown> = {};
+  for (const [path, value] of form) {
+    const keys = path.split('.');
+    let at: Record<string, unknown> = root;
+    keys.forEach((key, index) => {
+      if (index === keys.length - 1) at[key] = value;
+      else at = (at[key] ??= {}) as Record<string, unknown>;
+    });
+  }
+  return arraysFromNumericKeys(root) as Record<string, QueryValue>;
+}
+
+/** Objects whose keys are all numbers are lists. */
+function arraysFromNumericKeys(value: unknown): QueryValue {
+  if (typeof value !== 'object' || value === null) return String(value);
+  const entries = Object.entries(value).map(([key, inner]) => [key, arraysFromNumericKeys(inner)] as const);
+  if (entries.length > 0 && entries.every(([key]) => /^\d+$/.test(key)))
+    return entries.toSorted(([left], [right]) => Number(left) - Number(right)).map(([, inner]) => inner);
+  return Object.fromEntries(entries);
+}
+
+/** Lists become `<item>`s; undefined and null are left out. */
+export function toXml(value: unknown): string {
+  if (value === undefined || value === null) return '';
+  if (Array.isArray(value)) return value.map((item) => `<item>${toXml(item)}</item>`).join('');
+  if (value instanceof Date) return value.toISOString();
+  if (typeof value === 'object') {
+    return Object.entries(value)
+      .filter(([, inner]) => inner !== undefined && inner !== null)
+      .map(([key, inner]) => `<${key}>${toXml(inner)}</${key}>`)
+      .join('');
+  }
+  return String(value).replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+}

@@ -1,0 +1,88 @@
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { generateKeyPairSync } from 'node:crypto';
+import type { FirstBootConfig, CreateCall, Target } from '../../src/drivers/contract.ts';
+import { optionsSchema, type GceOptions } from '../../src/drivers/gce/options.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { type Gce, startGce } from './gce-double.ts';
+import { noGuests } from './guests.ts';
+import { API_PATH, PROJECT } from './compute-catalog.ts';
+
+export const MACHINE_ID = '3f9a2c41-1d05-4e00-8000-00000000abcd';
+export const BOOT: FirstBootConfig = {
+  authorizedKey: 'ssh-ed25519 AAAAlogin slipway web',
+  hostKey: { private: 'PRIVATE KEY OF THE FIRST VISIT\n', public: 'ssh-ed25519 AAAAhost' },
+  enginePort: 2376,
+  files: [],
+};
+
+/** The driver's side of a call, with a double at the other end and nothing of this process's environment. */
+export type GceFixture = AsyncDisposable & {
+  readonly cloud: Gce;
+  readonly call: CreateCall;
+  readonly notes: string[];
+  /** What was written down before something was asked for. */
+  readonly recordedRequests: string[];
+  readonly folder: string;
+  /** A machine whose flags are these, settled or not. */
+  newTarget(given?: Partial<GceOptions>, more?: Partial<Target<GceOptions>>): Target<GceOptions>;
+  /** The same side with other variables. */
+  callWith(env: Readonly<Record<string, string>>): CreateCall;
+};
+
+export async function startGceFixture(): Promise<GceFixture> {
+  const [cloud, folder] = await Promise.all([startGce({ guests: noGuests(), bootTime: 5 }), createTemporaryFolder()]);
+  const notes: string[] = [];
+  const recordedRequests: string[] = [];
+  const callWith = (env: Readonly<Record<string, string>>): CreateCall => ({
+    computer: {
+      platform: 'linux',
+      arch: 'x64',
+      env: { HOME: folder.path, METADATA_SERVER_DETECTION: 'none', ...env },
+      home: join(folder.path, '.slipway'),
+      templates: fileURLToPath(new URL('../../templates/', import.meta.url)),
+    },
+    log: () => {},
+    note: (text) => void notes.push(text),
+    signal: new AbortController().signal,
+    recordRequest: async (what) => void recordedRequests.push(what),
+  });
+  return {
+    cloud,
+    call: callWith(cloud.env),
+    callWith,
+    notes,
+    recordedRequests,
+    folder: folder.path,
+    newTarget: (given = {}, more = {}) => ({
+      id: MACHINE_ID,
+      name: 'web',
+      options: optionsSchema.parse({ endpoint: `${cloud.url}${API_PATH}`, ...given }),
+      ...more,
+    }),
+    async [Symbol.asyncDispose]() {
+      await folder[Symbol.asyncDispose]();
+      await cloud[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** The file of a made-up service account, and the public half by which the double knows it. */
+export function createServiceAccount(cloud: Gce): { readonly content: string; readonly publicKey: string } {
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', {
+    modulusLength: 2048,
+    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+    publicKeyEncoding: { type: 'spki', format: 'pem' },
+  });
+  const content = {
+    type: 'service_account',
+    project_id: PROJECT,
+    private_key_id: 'key-1',
+    private_key: privateKey,
+    client_email: `ci@${PROJECT}.iam.gserviceaccount.com`,
+    client_id: '1',
+    token_uri: `${cloud.url}/token`,
+    universe_domain: 'googleapis.com',
+  };
+  return { content: JSON.stringify(content), publicKey };
+}

@@ -1,0 +1,256 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { applyFileChanges, writeFileAtomic } from '../../src/computer/files.ts';
+import type { ReadyMachine } from '../../src/machine/model.ts';
+import { dockerContextProfile } from '../../src/profiles/docker-context.ts';
+import { openStore } from '../../src/machine/store.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
+import { clientPlacesIn } from '../fakes/client-paths.ts';
+import { hasProgram, runProgram, type ProgramResult } from '../fakes/run-program.ts';
+
+const slipwayProgram = fileURLToPath(new URL('../../dist/slipway.js', import.meta.url));
+
+/** A home with these machines in it, and a context of the docker CLI for each that is to have one. */
+async function createHome(machines: readonly ReadyMachine[], folder = '.slipway') {
+  const home = await createTemporaryFolder();
+  const state = join(home.path, folder);
+  const store = openStore(state);
+  for (const machine of machines) {
+    await store.write(machine);
+    if (!machine.spec.profiles.includes('docker-context')) continue;
+    await applyFileChanges(
+      dockerContextProfile.changesToAdd({ machine, tls: undefined, clientPaths: clientPlacesIn(home.path) }),
+    );
+  }
+  const env = { PATH: process.env.PATH, HOME: home.path, SLIPWAY_HOME: state };
+  return {
+    path: home.path,
+    store,
+    env,
+    slipway: (argv: readonly string[], more: NodeJS.ProcessEnv = {}): Promise<ProgramResult> =>
+      runProgram(process.execPath, [slipwayProgram, ...argv], { env: { ...env, ...more } }),
+    [Symbol.asyncDispose]: () => home[Symbol.asyncDispose](),
+  };
+}
+
+const machineAt = (name: string, url: string, profiles = ['docker-context']): ReadyMachine =>
+  readyMachine(name, { spec: specNamed(name, { profiles }), endpoint: { url, tls: url.startsWith('tcp:') } });
+
+const SHELLS: readonly (readonly [string, readonly string[]])[] = [
+  ['sh', ['-c']],
+  ['bash', ['--norc', '-c']],
+  ['zsh', ['-f', '-c']],
+  ['fish', ['--no-config', '-c']],
+];
+
+describe('slipway config', () => {
+  test.each(SHELLS)('in %s is as many words as it has lines', async (shell, argv) => {
+    if (!hasProgram(shell)) return;
+    await using home = await createHome([machineAt('web', 'tcp://[2001:db8::1]:2376')]);
+    const tls = home.store.paths('web').tls;
+    const words = [
+      '--tlsverify',
+      `--tlscacert=${join(tls, 'ca.pem')}`,
+      `--tlscert=${join(tls, 'cert.pem')}`,
+      `--tlskey=${join(tls, 'key.pem')}`,
+      '-H=tcp://[2001:db8::1]:2376',
+    ];
+    const call = `"${process.execPath}" "${slipwayProgram}" config web`;
+    const taken = shell === 'fish' ? `(${call})` : `$(${call})`;
+    const { stdout, stderr } = await runProgram(shell, [...argv, `printf '<%s>\\n' ${taken} ps`], { env: home.env });
+    expect([stdout, stderr]).toEqual([[...words, 'ps', ''].map((word) => word && `<${word}>`).join('\n'), '']);
+    const json = await home.slipway(['config', 'web', '--json']);
+    expect(JSON.parse(json.stdout)).toEqual({
+      name: 'web',
+      host: 'tcp://[2001:db8::1]:2376',
+      certificates: tls,
+      flags: words,
+    });
+  });
+
+  test('of an engine without TLS is its URL', async () => {
+    await using home = await createHome([machineAt('web', 'unix:///var/run/docker.sock')]);
+    expect((await home.slipway(['config', 'web'])).stdout).toBe('-H=unix:///var/run/docker.sock\n');
+  });
+
+  test('that a shell would take apart is refused with what does the same', async () => {
+    await using home = await createHome(
+      [machineAt('web', 'tcp://192.0.2.1:2376'), machineAt('bare', 'unix:///a b', [])],
+      'my store',
+    );
+    const web = await home.slipway(['config', 'web']);
+    expect([web.code, web.stdout]).toEqual([10, '']);
+    expect(web.stderr).toContain('ca.pem" apart at its spaces');
+    expect(web.stderr).toContain('→ docker --context web … does the same');
+    expect((await home.slipway(['config', 'bare'])).stderr).toContain('→ eval "$(slipway env bare)"');
+    // A document is taken apart by no shell.
+    expect((await home.slipway(['config', 'web', '--json'])).code).toBe(0);
+  });
+});
+
+describe('slipway active', () => {
+  test('names whom the docker CLI talks to, by what it goes by', async () => {
+    await using home = await createHome([
+      machineAt('a', 'tcp://192.0.2.1:2376'),
+      machineAt('web', 'tcp://192.0.2.2:2376'),
+      machineAt('twin', 'tcp://192.0.2.2:2376', []),
+      machineAt('bare', 'tcp://192.0.2.3:2376', []),
+    ]);
+    await mkdir(home.store.paths('bad').folder);
+    await writeFile(home.store.paths('bad').record, '{');
+    const active = async (more: NodeJS.ProcessEnv = {}): Promise<string> => {
+      const { code, stdout, stderr } = await home.slipway(['active'], more);
+      if (code !== 3) return stdout.trim();
+      expect(stdout).toBe('');
+      return stderr.split('\n')[0] ?? '';
+    };
+    const none = '✗ The docker CLI talks to no machine of yours here, but to what';
+    expect(await active()).toBe(`${none} its context "default" names`);
+    expect(await active({ DOCKER_HOST: 'tcp://192.0.2.3:2376' })).toBe('bare');
+    expect(await active({ DOCKER_HOST: 'tcp://192.0.2.9:2376' })).toBe(
+      `${none} DOCKER_HOST names: tcp://192.0.2.9:2376`,
+    );
+    expect(await active({ DOCKER_HOST: 'tcp://192.0.2.2:2376', DOCKER_MACHINE_NAME: 'twin' })).toBe('twin');
+    expect(await active({ DOCKER_HOST: 'tcp://192.0.2.2:2376', DOCKER_MACHINE_NAME: 'web' })).toBe('web');
+    expect(await active({ DOCKER_CONTEXT: 'web' })).toBe('web');
+    // A name of one letter is none for the docker CLI.
+    expect(await active({ DOCKER_CONTEXT: 'slipway-a' })).toBe('a');
+    expect(await active({ DOCKER_CONTEXT: 'a' })).toBe(`${none} DOCKER_CONTEXT names: a`);
+    expect(await active({ DOCKER_CONTEXT: 'web', DOCKER_HOST: 'tcp://192.0.2.3:2376' })).toBe('bare');
+    await home.slipway(['use', 'web']);
+    expect(await active()).toBe('web');
+    const { stdout } = await home.slipway(['active', '--json']);
+    expect(JSON.parse(stdout)).toEqual({ name: 'web', url: 'tcp://192.0.2.2:2376', by: 'current context' });
+    // A context of that name that somebody else made.
+    await home.store.write(readyMachine('other', { spec: specNamed('other') }));
+    await applyFileChanges(
+      dockerContextProfile.changesToAdd({
+        machine: readyMachine('other', { spec: specNamed('other', { id: 'another' }) }),
+        tls: undefined,
+        clientPaths: clientPlacesIn(home.path),
+      }),
+    );
+    expect(await active({ DOCKER_CONTEXT: 'other' })).toBe(`${none} DOCKER_CONTEXT names: other`);
+  });
+
+  test.skipIf(!hasProgram('docker'))('goes by the order in which the docker CLI goes', async () => {
+    await using home = await createHome([
+      machineAt('web', 'tcp://192.0.2.2:2376'),
+      machineAt('db', 'tcp://192.0.2.3:2376'),
+    ]);
+    for (const more of [
+      {},
+      { DOCKER_CONTEXT: 'db' },
+      { DOCKER_HOST: 'tcp://192.0.2.3:2376' },
+      { DOCKER_HOST: 'tcp://192.0.2.3:2376', DOCKER_CONTEXT: 'web' },
+    ]) {
+      await home.slipway(['use', 'web']);
+      const { stdout } = await runProgram('docker', ['context', 'inspect', '--format', '{{.Endpoints.docker.Host}}'], {
+        env: { ...home.env, ...more },
+      });
+      const { stdout: ours } = await home.slipway(['active', '--json'], more);
+      expect(`${(JSON.parse(ours) as { url: string }).url}\n`, JSON.stringify(more)).toBe(stdout);
+    }
+  });
+});
+
+describe('slipway events', () => {
+  test('of a time that is over ends with status 9 where nobody was heard, with a line a machine and no other', async () => {
+    const names = Array.from({ length: 15 }, (_, at) => `m${at + 1}`);
+    await using home = await createHome(names.map((name) => machineAt(name, 'unix:///no/such/socket', [])));
+    const { code, stdout, stderr } = await home.slipway(['events', '--until', '1s']);
+    expect([code, stdout]).toEqual([9, '']);
+    expect(stderr.trimEnd().split('\n').toSorted()).toEqual(
+      names.map((name) => `${name}: its engine can’t be reached: there is no such socket`).toSorted(),
+    );
+  });
+
+  test('without a machine, of one that is not there, and of no time is refused', async () => {
+    await using home = await createHome([machineAt('web', 'unix:///no/such/socket', [])]);
+    const said = async (...argv: readonly string[]): Promise<readonly (string | number | undefined)[]> => {
+      const { code, stderr } = await home.slipway(['events', ...argv]);
+      return [code, stderr.split('\n')[0]];
+    };
+    expect(await said('wbe')).toEqual([3, '✗ There is no machine named "wbe"']);
+    expect(await said('--since', 'soon')).toEqual([2, '✗ --since "soon" is no time']);
+    expect(await said('--filter', 'type')).toEqual([2, '✗ --filter "type" is no pair']);
+    await home.slipway(['rm', '--force', 'web']);
+    expect(await said()).toEqual([3, '✗ There is no machine that is ready, so there is nothing to follow']);
+  });
+});
+
+describe('slipway mount', () => {
+  const SSHFS = '#!/bin/sh\nprintf "<%s>" "$@" >"$HOME/argv"\ncat "$2" >"$HOME/config"\nexit "${STATUS:-0}"\n';
+  const web = readyMachine('web', {
+    host: {
+      address: '192.0.2.10',
+      ssh: { address: '192.0.2.10', port: 2222, user: 'deploy', hostKey: 'ssh-ed25519 AAAA' },
+    },
+  });
+
+  test('hands sshfs the pinned route, and its exit status on', async () => {
+    await using home = await createHome([web]);
+    await writeFileAtomic(join(home.path, 'bin', 'sshfs'), SSHFS, 0o755);
+    const PATH = `${join(home.path, 'bin')}:${process.env.PATH}`;
+    const mountpoint = join(home.path, 'a, b');
+    await mkdir(mountpoint);
+    const { code, stdout, stderr } = await home.slipway(['mount', 'web:/srv/a, b', mountpoint], { PATH });
+    expect([code, stdout]).toEqual([0, '']);
+    expect(stderr).toContain(`slipway mount -u '${mountpoint}'`);
+    const config = join(home.store.paths('web').folder, 'sshfs_config');
+    const read = (file: string): Promise<ProgramResult> => runProgram('cat', [join(home.path, file)]);
+    expect((await read('argv')).stdout).toBe(`<-F><${config}><-o><reconnect><web:/srv/a, b><${mountpoint}>`);
+    expect((await read('config')).stdout).toMatch(/StrictHostKeyChecking yes[^]*ServerAliveInterval 15/);
+    expect((await runProgram('stat', ['-c', '%a', config])).stdout).toBe('600\n');
+    const failed = await home.slipway(['mount', 'web:', mountpoint, '--json'], { PATH, STATUS: '7' });
+    expect([failed.code, JSON.parse(failed.stdout)]).toEqual([7, { machine: 'web', path: '', mountpoint, status: 7 }]);
+  });
+
+  test('refuses in words what can’t be', async () => {
+    const unseen = readyMachine('unseen');
+    await using home = await createHome([web, unseen]);
+    await writeFileAtomic(join(home.path, 'bin', 'sshfs'), SSHFS, 0o755);
+    await writeFileAtomic(join(home.path, 'full', 'file'), '', 0o600);
+    const PATH = `${join(home.path, 'bin')}:${process.env.PATH}`;
+    const said = async (...argv: readonly string[]): Promise<readonly (string | number)[]> => {
+      const { code, stderr } = await home.slipway(['mount', ...argv], { PATH });
+      return [code, ...stderr.trimEnd().split('\n')];
+    };
+    const full = join(home.path, 'full');
+    expect(await said('web:/no/such/folder')).toEqual([
+      10,
+      '✗ /no/such/folder is not there',
+      '→ Make it: mkdir -p /no/such/folder',
+    ]);
+    expect((await said('web:/', join(full, 'file')))[1]).toBe(`✗ ${join(full, 'file')} is a file`);
+    expect((await said('web:/', full))[1]).toBe(`✗ ${full} is not empty, and a mount would hide what is in it`);
+    expect(await said('/srv', full)).toEqual([
+      2,
+      '✗ "/srv" names no machine; write NAME:path',
+      '→ For example: slipway mount web:/srv ./srv',
+    ]);
+    expect(await said('web', full)).toEqual([
+      2,
+      '✗ Which folder of "web" is not said; write web:path',
+      '→ For example: slipway mount web:/srv ./srv',
+    ]);
+    expect((await said('web:srv'))[2]).toBe('→ For example: slipway mount web:srv ./srv');
+    expect((await said('wbe:/srv'))[1]).toBe('✗ There is no machine named "wbe"');
+    expect((await said('-u', full, full))[0]).toBe(2);
+    // Nothing is met whose key nobody has seen.
+    expect(await said('unseen:/srv', join(full, '..', 'bin'))).toEqual([
+      3,
+      '✗ "unseen" was not visited yet, so no host key of it is pinned',
+      '→ Visit it, which pins its key: slipway provision unseen',
+    ]);
+  });
+
+  test('says how to get sshfs where it is missing', async () => {
+    await using home = await createHome([web]);
+    const { code, stderr } = await home.slipway(['mount', 'web:/srv', home.path], { PATH: '/nowhere' });
+    expect([code, stderr]).toEqual([11, expect.stringContaining('sshfs, which shows folders of machines here')]);
+  });
+});

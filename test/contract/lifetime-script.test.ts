@@ -1,0 +1,84 @@
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { formatAssignments } from '../../src/ssh/shell.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { runProgram } from '../fakes/run-program.ts';
+
+const scriptPath = fileURLToPath(new URL('../../templates/life.sh', import.meta.url));
+
+/** A folder in which life.sh lays files, with a systemctl that notes what it is told, and fails when it is told `fails`. */
+async function createScriptFolder({ fails = 'nothing', full = false } = {}) {
+  const folder = await createTemporaryFolder();
+  const [bin, files, units, state] = ['bin', 'files', 'units', 'run'].map((name) => join(folder.path, name)) as [
+    string,
+    string,
+    string,
+    string,
+  ];
+  for (const made of [bin, files, units]) await mkdir(made);
+  const told = join(folder.path, 'told');
+  const program = async (name: string, text: string): Promise<void> =>
+    writeFile(join(bin, name), `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+  await program('systemctl', `echo "$*" >>'${told}'; case "$*" in *'${fails}'*) exit 1 ;; esac`);
+  // The first file moves, the second does not.
+  if (full) await program('mv', `case "$*" in *idle*) exit 1 ;; esac; exec /bin/mv "$@"`);
+  const deadline = join(units, 'slipway-deadline.timer');
+  const idle = join(units, 'slipway-idle.timer');
+  for (const path of [deadline, idle]) await writeFile(path, 'before');
+  for (const name of ['0', '1']) await writeFile(join(files, name), 'after');
+  return {
+    idle,
+    deadline,
+    /** What it ended with, what systemd was told, and what stands in the folder. */
+    async runs(timers: string, manifest: readonly string[]) {
+      const script =
+        formatAssignments({ TIMERS: timers, MANIFEST: manifest.join('\n') }) + (await readFile(scriptPath, 'utf8'));
+      const env = { PATH: `${bin}:${process.env.PATH}`, RUN: state };
+      const { code, stderr } = await runProgram('sh', ['-c', script], { env, cwd: folder.path });
+      const asked = (await readFile(told, 'utf8').catch(() => '')).trim().split('\n').filter(Boolean);
+      return { code, stderr, asked, units: (await readdir(units)).toSorted(), pending: await readdir(state) };
+    },
+    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
+  };
+}
+
+const RELOAD = 'daemon-reload';
+const [DEADLINE, IDLE] = ['slipway-deadline.timer', 'slipway-idle.timer'] as const;
+
+describe('life.sh', () => {
+  test('moves files first, then stops what goes, has systemd read them, and starts what stays anew', async () => {
+    await using host = await createScriptFolder();
+    const done = await host.runs(DEADLINE, [`644 0 ${host.deadline}`, `- 1 ${host.idle}`]);
+    expect(done).toEqual({
+      code: 0,
+      stderr: '',
+      asked: [`stop ${IDLE}`, RELOAD, `restart ${DEADLINE}`],
+      units: [DEADLINE],
+      pending: [],
+    });
+    expect(await readFile(host.deadline, 'utf8')).toBe('after');
+  });
+
+  test('that can’t move a file leaves the timers that run alone, and is gone on with', async () => {
+    await using host = await createScriptFolder({ full: true });
+    const done = await host.runs(`${DEADLINE} ${IDLE}`, [`644 0 ${host.deadline}`, `644 1 ${host.idle}`]);
+    expect(done).toEqual({
+      code: 1,
+      stderr: '!! the files could not be moved into place\n',
+      asked: [],
+      units: [DEADLINE, IDLE],
+      pending: ['life-pending'],
+    });
+  });
+
+  test.each([
+    [RELOAD, 'systemd could not read them', [RELOAD]],
+    [IDLE, `${IDLE} could not be started`, [RELOAD, `restart ${DEADLINE}`, `restart ${IDLE}`]],
+  ])('whose %s fails says so, and is gone on with', async (fails, why, asked) => {
+    await using host = await createScriptFolder({ fails });
+    const done = await host.runs(`${DEADLINE} ${IDLE}`, [`644 0 ${host.deadline}`, `644 1 ${host.idle}`]);
+    expect(done).toMatchObject({ code: 1, stderr: `!! ${why}\n`, asked, pending: ['life-pending'] });
+  });
+});

@@ -1,0 +1,105 @@
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { countEngineStartAttempts } from './host-engine.ts';
+import { provisionAsDockerMachine } from './docker-machine-host.ts';
+import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
+
+const OLD_DROP_IN = '/etc/systemd/system/docker.service.d/10-machine.conf';
+
+describeOnBed('a host that the old tool has provisioned', () => {
+  let host: BedHost;
+  let user: User;
+  let container: string;
+
+  beforeAll(async () => {
+    [host, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), createUser()]);
+    await provisionAsDockerMachine(host, 'old', join(user.home, '.docker', 'machine'));
+    await host.runOrThrow(
+      'mkdir -p /tmp/tools/bin && cp /bin/true /tmp/tools/bin/ ; tar -cf - -C /tmp/tools . | docker import - empty >/dev/null',
+    );
+    container = await host.runOrThrow(
+      'docker run -d --name web --restart always -v /bin:/bin:ro -v /lib:/lib:ro -v /lib64:/lib64:ro -v /usr:/usr:ro empty /bin/sleep infinity',
+    );
+  });
+  afterAll(async () => {
+    await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
+  });
+
+  test('becomes one of ours by create, with one restart, and keeps images and containers', async () => {
+    const before = await countEngineStartAttempts(host);
+    const pid = await host.runOrThrow(`docker inspect -f '{{.State.Pid}}' web`);
+    await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
+    expect(await countEngineStartAttempts(host)).toBe(before + 1);
+    const seen = await expectSuccess(
+      user.docker('--context', 'web', 'ps', '--no-trunc', '--format', '{{.ID}} {{.State}}'),
+    );
+    expect(seen.stdout.trim()).toBe(`${container} running`);
+    // It ran on.
+    expect(await host.runOrThrow(`docker inspect -f '{{.State.Pid}}' web`)).toBe(pid);
+  });
+
+  test('keeps what its engine was told, in daemon.json', async () => {
+    const { hosts, labels, ...rest } = JSON.parse(await host.runOrThrow('cat /etc/docker/daemon.json')) as Record<
+      string,
+      unknown
+    >;
+    expect(hosts).toEqual(['fd://', 'tcp://0.0.0.0:2376']);
+    expect(labels).toEqual(['team=web', 'provider=generic']);
+    expect(rest).toMatchObject({ 'storage-driver': 'overlay2', 'log-opts': { 'max-size': '5m' } });
+    const info = ['info', '--format', '{{.Driver}} {{.HTTPSProxy}}'];
+    expect((await expectSuccess(user.docker('--context', 'web', ...info))).stdout.trim()).toMatch(
+      /^overlay2 http:\/\/.*proxy\.invalid/,
+    );
+  });
+
+  test('is reached on the host itself as before', async () => {
+    await host.runOrThrow('docker ps');
+    await host.runOrThrow('systemctl restart docker.service && docker ps');
+  });
+
+  test('has nothing left to do at the second look', async () => {
+    const starts = await countEngineStartAttempts(host);
+    const dry = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--json'));
+    expect(JSON.parse(dry.stdout)).toMatchObject({ steps: [] });
+    await expectSuccess(user.slipway('provision', 'web'));
+    expect(await countEngineStartAttempts(host)).toBe(starts);
+  });
+
+  test('sets a variable of the old drop-in by its own file once it is told to', async () => {
+    await expectSuccess(
+      user.slipway(
+        'provision',
+        'web',
+        '--engine-env',
+        'OLD_VARIABLE=new',
+        '--engine-env',
+        'HTTPS_PROXY=http://new.invalid',
+      ),
+    );
+    expect(await host.runOrThrow(`test -e ${OLD_DROP_IN} && echo there || echo gone`)).toBe('gone');
+    const environment = await host.runOrThrow(
+      "tr '\\0' '\\n' </proc/$(systemctl show -p MainPID --value docker.service)/environ",
+    );
+    expect(environment.split('\n')).toEqual(
+      expect.arrayContaining(['OLD_VARIABLE=new', 'HTTPS_PROXY=http://new.invalid']),
+    );
+  });
+
+  test('is given back as an engine of its own host', async () => {
+    await expectSuccess(
+      user
+        .slipway('rm', 'web', '--deprovision', '--yes')
+        .then(async (outcome) => (outcome.code === 0 ? outcome : user.slipway('rm', 'web', '--deprovision'))),
+    );
+    expect(await host.runOrThrow('systemctl is-active docker.service')).toBe('active');
+    const { hosts, ...left } = JSON.parse(await host.runOrThrow('cat /etc/docker/daemon.json')) as Record<
+      string,
+      unknown
+    >;
+    expect(hosts).toBeUndefined();
+    expect(left).toMatchObject({ 'storage-driver': 'overlay2' });
+    expect(await host.runOrThrow('docker ps -a --format {{.Names}}')).toBe('web');
+    expect(await host.runOrThrow('ss -tln')).not.toContain(':2376');
+  });
+});

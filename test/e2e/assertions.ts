@@ -1,0 +1,83 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from 'vitest';
+import type { Machine } from '../../src/machine/model.ts';
+import type { BedHost } from '../bed/bed-host.ts';
+import { expectSuccess, type Outcome, type User } from './test-user.ts';
+
+/** How a command failed, as a person reads it: what happened, somebody else's lines about it, what to type next. */
+export type ReportedFailure = {
+  readonly status: number;
+  readonly sentence: string;
+  readonly detail: readonly string[];
+  readonly hint: string;
+};
+
+/** A failure must end in one sentence and one hint, with nothing below them; a stack or a second sentence throws. */
+export async function expectFailure(outcome: Promise<Outcome> | Outcome): Promise<ReportedFailure> {
+  const { code, stdout, stderr } = await outcome;
+  const lines = stderr.trimEnd().split('\n');
+  const [sentence = '', ...rest] = lines.slice(lines.findIndex((line) => line.startsWith('✗ ')));
+  const detail = rest.filter((line) => line.startsWith('  │ ')).map((line) => line.slice('  │ '.length));
+  const hints = rest.filter((line) => line.startsWith('→ ')).map((line) => line.slice('→ '.length));
+  if (code === 0 || !sentence.startsWith('✗ ') || hints.length !== 1 || detail.length + hints.length < rest.length)
+    throw new Error(`expected one sentence and one hint, got status ${code}\n${stdout}\n${stderr}`);
+  return { status: code, sentence: sentence.slice('✗ '.length), detail, hint: hints[0] ?? '' };
+}
+
+export async function readRecord(user: User, name: string): Promise<Machine> {
+  const { stdout } = await expectSuccess(user.slipway('inspect', name, '--json'));
+  return JSON.parse(stdout) as Machine;
+}
+
+/** The machine's engine answers the real docker CLI over the context that Slipway wrote. */
+export async function expectEngineAnswer(user: User, name: string): Promise<void> {
+  const { stdout } = await expectSuccess(user.docker('--context', name, 'version', '--format', '{{.Server.Os}}'));
+  expect(stdout.trim()).toBe('linux');
+}
+
+/** Waits for something that another process brings about. Two minutes are far beyond what any of it takes. */
+export async function waitUntil(what: string, holds: () => Promise<boolean>): Promise<void> {
+  const end = performance.now() + 120_000;
+  while (!(await holds())) {
+    if (performance.now() > end) throw new Error(`waited in vain until ${what}`);
+    await sleep(50);
+  }
+}
+
+/** Resolves once the running command has said this on stderr; rejects if it ends without. */
+export function waitForStderr(command: ReturnType<User['start']>, what: RegExp): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let text = '';
+    command.process.stderr?.on('data', (chunk: string) => {
+      text += chunk;
+      if (what.test(text)) resolve();
+    });
+    command.ended.then(
+      () => reject(new Error(`it ended without having said ${String(what)}\n${text}`)),
+      (error: unknown) => reject(error instanceof Error ? error : new Error(String(error))),
+    );
+  });
+}
+
+/** Nothing of any machine is left on the user's side: no record, no lock, no docker context and none of its files. */
+export async function expectNothingLeft(user: User): Promise<void> {
+  expect(await listEntries(join(user.home, '.slipway', 'machines'))).toEqual([]);
+  expect(await listEntries(join(user.home, '.docker', 'contexts', 'meta'))).toEqual([]);
+  expect(await listEntries(join(user.home, '.docker', 'contexts', 'tls'))).toEqual([]);
+}
+
+async function listEntries(folder: string): Promise<readonly string[]> {
+  return readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+}
+
+/** How often systemd has started the engine of this host. By its message's id, since words change. */
+export async function countEngineStarts(host: BedHost): Promise<number> {
+  return Number(
+    await host.runOrThrow('journalctl -o cat UNIT=docker.service MESSAGE_ID=39f53479d3a045ac8e11786248231fbf | wc -l'),
+  );
+}

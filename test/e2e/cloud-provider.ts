@@ -1,0 +1,112 @@
+import type { ChildProcess } from 'node:child_process';
+import { expect } from 'vitest';
+import type { Cloud, CloudCall, Fault, Resource } from '../clouds/cloud.ts';
+import { createUser, expectSuccess, program, type Outcome, type User } from './test-user.ts';
+
+/** A provider that the suites run against: its double, and what a user types to choose it. */
+export type CloudProvider = {
+  readonly driver: string;
+  /** With hosts behind its instances, or with nothing there but addresses. */
+  start(behind: 'hosts' | 'nothing'): Promise<Cloud>;
+  /** How it says that it was asked too often. */
+  readonly throttlingFault: Fault;
+};
+
+/** A user whose environment leads to this cloud. */
+export async function createCloudUser(cloud: Cloud): Promise<User> {
+  const user = await createUser();
+  Object.assign(user.env, cloud.env);
+  return user;
+}
+
+export function aliveInstances(cloud: Cloud): readonly Resource[] {
+  return cloud.listAlive().filter(({ kind }) => kind === 'instance');
+}
+
+/** Where a create is to die: at the `n`th call to its provider, or around a step of its own. */
+export type KillPoint =
+  | { readonly call: number; readonly moment: 'before it is sent' | 'after it is sent' | 'after the answer' }
+  | { readonly step: string; readonly moment: 'started' | 'done' };
+
+export const KILL_MOMENTS = ['before it is sent', 'after it is sent', 'after the answer'] as const;
+
+/** Runs a create that is killed -9 there; false when it ended by itself before. */
+export async function runCreateUntilKilled(
+  user: User,
+  cloud: Cloud,
+  death: KillPoint,
+  argv: readonly string[],
+): Promise<boolean> {
+  const base = cloud.calls.length;
+  const started = user.start('create', ...argv, '--json');
+  const { process: child, ended } = started;
+  const isIt = ({ n }: CloudCall): boolean => 'call' in death && n - base === death.call;
+  cloud.onArrival = async (call) => {
+    if (!isIt(call) || death.moment === 'after the answer') return undefined;
+    await killAndWait(child, ended);
+    return { kind: death.moment === 'before it is sent' ? 'drop' : 'lose' };
+  };
+  cloud.onAnswered = (call) => {
+    if (isIt(call) && death.moment === 'after the answer') child.kill('SIGKILL');
+  };
+  if ('step' in death) killOnStep(child, death);
+  const { code } = await ended;
+  cloud.onArrival = () => undefined;
+  cloud.onAnswered = () => {};
+  return code === 137;
+}
+
+async function killAndWait(child: ChildProcess, ended: Promise<Outcome>): Promise<void> {
+  child.kill('SIGKILL');
+  await ended;
+}
+
+function killOnStep(child: ChildProcess, { step, moment }: Extract<KillPoint, { step: string }>): void {
+  let text = '';
+  child.stdout?.on('data', (chunk: string) => {
+    text += chunk;
+    const reached = text
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as { event: string; id?: string; state?: string })
+      .some((event) => event.event === 'step' && event.id === step && event.state === moment);
+    if (reached) child.kill('SIGKILL');
+  });
+}
+
+/** The steps of a whole create, and its calls to the provider, in order. */
+export async function traceCreate(
+  user: User,
+  cloud: Cloud,
+  argv: readonly string[],
+): Promise<{ readonly steps: readonly string[]; readonly calls: readonly CloudCall[] }> {
+  const base = cloud.calls.length;
+  const { stdout } = await expectSuccess(user.slipway('create', ...argv, '--json'));
+  const events = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { event: string; id?: string; state?: string });
+  const steps = events.flatMap(({ event, id, state }) => (event === 'step' && state === 'done' && id ? [id] : []));
+  return { steps, calls: cloud.calls.slice(base) };
+}
+
+/** No credential of this cloud stands in what was said, nor in anything that the user's Slipway keeps. */
+export async function expectNoCredential(user: User, cloud: Cloud, outcomes: readonly Outcome[]): Promise<void> {
+  const secrets = [cloud.env.AWS_SECRET_ACCESS_KEY, cloud.env.AWS_SESSION_TOKEN].filter((text) => text !== undefined);
+  const said = outcomes.map(({ stdout, stderr }) => stdout + stderr).join('\n');
+  for (const secret of secrets) {
+    expect(said).not.toContain(secret);
+    expect((await user.run('grep', ['-rF', '-e', secret, `${user.home}/.slipway`])).code).toBe(1);
+  }
+  // Of Google's: neither the key of the account nor a token made with it.
+  expect(said).not.toMatch(/ya29\.|PRIVATE KEY|Bearer /);
+  const kept = await user.run('grep', [
+    '-rlE',
+    '-e',
+    'ya29\\.|BEGIN PRIVATE KEY|Bearer ',
+    `${user.home}/.slipway/machines`,
+  ]);
+  expect(kept.stdout.split('\n').filter((file) => file !== '' && !file.endsWith('.pem'))).toEqual([]);
+}
+
+export { program };

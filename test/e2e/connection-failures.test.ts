@@ -1,0 +1,320 @@
+import { spawn } from 'node:child_process';
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
+import { expectEngineAnswer, readRecord, expectFailure, waitUntil } from './assertions.ts';
+
+const NOBODYS_KEY = 'SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA';
+
+describeOnBed('a door that does not open', () => {
+  let host: BedHost;
+  let far: BedHost;
+  beforeAll(async () => {
+    [host, far] = await Promise.all([
+      startHost({ suite: 'bookworm', engine: true }),
+      startHost({ suite: 'trixie', engine: true }),
+    ]);
+  });
+  afterAll(async () => {
+    await Promise.all([host[Symbol.asyncDispose](), far[Symbol.asyncDispose]()]);
+  });
+
+  /** A whole meeting with the host that changes nothing there. */
+  const meet = (user: User, ...more: readonly string[]) =>
+    user.slipway('create', 'web', '--dry-run', ...hostFlags(host), ...more);
+  const keyOf = (type: string) => {
+    const key = host.hostKeys.find((candidate) => candidate.type === type);
+    if (!key) throw new Error(`the bed makes no ${type} key`);
+    return key;
+  };
+  const knownHosts = async (user: User, content: string): Promise<string> => {
+    await mkdir(join(user.home, '.ssh'), { recursive: true, mode: 0o700 });
+    const file = join(user.home, '.ssh', 'known_hosts');
+    await writeFile(file, content);
+    return file;
+  };
+
+  test('a host key other than the one given is refused, and nothing is pinned', async () => {
+    await using user = await createUser();
+    const refused = await expectFailure(
+      user.slipway('create', 'web', ...hostFlags(host), '--generic-host-key', NOBODYS_KEY),
+    );
+    expect(refused.status).toBe(6);
+    expect(refused.sentence).toBe(
+      `${host.address} showed the host key ssh-ed25519 ${keyOf('ssh-ed25519').fingerprint}, not ${NOBODYS_KEY}`,
+    );
+    expect(refused.hint).toContain('--generic-host-key');
+    const record = await readRecord(user, 'web');
+    expect(record).toMatchObject({ phase: 'created', failure: { step: 'connect', code: 'HOST_KEY' } });
+    expect(record.host?.ssh).not.toHaveProperty('hostKey');
+
+    await expectSuccess(user.slipway('create', 'web', '--generic-host-key', keyOf('ssh-ed25519').fingerprint));
+    await expectEngineAnswer(user, 'web');
+    expect(await readRecord(user, 'web')).not.toHaveProperty('failure');
+  });
+
+  test('the fingerprint of any of the host’s keys is good, and that key is the one pinned', async () => {
+    await using user = await createUser();
+    for (const { fingerprint } of host.hostKeys) await expectSuccess(meet(user, '--generic-host-key', fingerprint));
+    const { type, base64, fingerprint } = keyOf('ssh-rsa');
+    await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), '--generic-host-key', fingerprint));
+    expect((await readRecord(user, 'web')).host?.ssh?.hostKey).toBe(`${type} ${base64}`);
+    await expectSuccess(user.slipway('provision', 'web'));
+  });
+
+  test('a key in the user’s known_hosts is taken without a word, in each of its spellings', async () => {
+    await using user = await createUser();
+    const { type, base64 } = keyOf('ecdsa-sha2-nistp256');
+    expect((await expectSuccess(meet(user))).stderr).toContain('first seen');
+
+    const file = await knownHosts(user, `${host.address} ${type} ${base64}\n`);
+    expect((await expectSuccess(meet(user))).stderr).not.toContain('first seen');
+
+    await expectSuccess(user.run('ssh-keygen', ['-H', '-f', file]));
+    expect(await readFile(file, 'utf8')).toMatch(/^\|1\|/);
+    expect((await expectSuccess(meet(user))).stderr).not.toContain('first seen');
+
+    await host.runOrThrow(`printf 'Port 22\\nPort 2222\\n' >/etc/ssh/sshd_config.d/port.conf && systemctl restart ssh`);
+    await knownHosts(user, `[${host.address}]:2222 ${type} ${base64}\n`);
+    expect((await expectSuccess(meet(user, '--generic-ssh-port', '2222'))).stderr).not.toContain('first seen');
+    expect((await expectSuccess(meet(user))).stderr).toContain('first seen');
+  });
+
+  test('a different key in the user’s known_hosts is believed more than the host', async () => {
+    await using user = await createUser();
+    const { type, base64 } = far.hostKeys.find((key) => key.type === 'ssh-ed25519') ?? keyOf('ssh-ed25519');
+    await knownHosts(user, `${host.address} ${type} ${base64}\n`);
+    const refused = await expectFailure(user.slipway('create', 'web', ...hostFlags(host)));
+    expect(refused.status).toBe(6);
+    expect(refused.sentence).toContain(keyOf('ssh-ed25519').fingerprint);
+    expect((await readRecord(user, 'web')).host?.ssh).not.toHaveProperty('hostKey');
+    // What the user says now stands above what the file says.
+    await expectSuccess(user.slipway('create', 'web', '--generic-host-key', keyOf('ssh-ed25519').fingerprint));
+  });
+
+  test('where nothing answers, the sentence says what was tried, and create finishes once something does', async () => {
+    await using user = await createUser();
+    const closed = await expectFailure(user.slipway('create', 'web', ...hostFlags(host), '--generic-ssh-port', '2323'));
+    expect(closed).toMatchObject({
+      status: 6,
+      sentence: `${host.address}:2323 can't be reached over SSH: nothing listens there`,
+    });
+    expect(closed.hint).toContain(`ssh -p 2323 root@${host.address}`);
+    expect(await readRecord(user, 'web')).toMatchObject({
+      phase: 'created',
+      failure: { step: 'connect', code: 'SSH_UNREACHABLE' },
+    });
+
+    await host.runOrThrow('iptables -I INPUT -p tcp --dport 2323 -j DROP');
+    const silent = await expectFailure(user.slipway('create', 'web'));
+    expect(silent).toMatchObject({
+      status: 6,
+      sentence: `${host.address}:2323 can't be reached over SSH: no answer within 20 s`,
+    });
+
+    await host.runOrThrow(
+      `iptables -D INPUT -p tcp --dport 2323 -j DROP && printf 'Port 22\\nPort 2323\\n' >/etc/ssh/sshd_config.d/port.conf && systemctl restart ssh`,
+    );
+    await expectSuccess(user.slipway('create', 'web'));
+    await expectEngineAnswer(user, 'web');
+  });
+
+  test('a key that the host does not take, or that is not there, is named', async () => {
+    await using user = await createUser();
+    const stranger = join(user.home, 'stranger');
+    const absent = await expectFailure(
+      user.slipway('create', 'web', '--generic-ip-address', host.address, '--generic-ssh-key', stranger),
+    );
+    expect(absent.status).toBe(2);
+    expect(absent.sentence).toContain(stranger);
+    await expectFailure(user.slipway('inspect', 'web'));
+
+    await expectSuccess(user.run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', stranger]));
+    const refused = await expectFailure(
+      user.slipway('create', 'web', '--generic-ip-address', host.address, '--generic-ssh-key', stranger),
+    );
+    expect(refused).toMatchObject({
+      status: 6,
+      sentence: `root@${host.address}:22 accepted none of the keys offered (${stranger})`,
+    });
+    expect(refused.hint).toContain('ssh-copy-id');
+    // The key of the host was seen, so from now on it is demanded, although the login failed.
+    expect(await readRecord(user, 'web')).toMatchObject({
+      phase: 'created',
+      failure: { code: 'SSH_REFUSED' },
+      host: { ssh: { hostKey: expect.stringContaining(keyOf('ssh-ed25519').base64) as string } },
+    });
+
+    const half = await expectFailure(user.slipway('create', 'web', '--generic-ssh-key', `${stranger}.pub`));
+    expect(half).toMatchObject({ status: 2, sentence: expect.stringContaining('it is the public half') as string });
+
+    const none = await expectFailure(user.slipway('create', 'bare', '--generic-ip-address', host.address));
+    expect(none.sentence).toContain('accepted none of the keys offered (none)');
+
+    await expectSuccess(user.slipway('create', 'web', '--generic-ssh-key', host.keyFile));
+    await expectEngineAnswer(user, 'web');
+  });
+
+  test('a locked key asks for ssh-add, and works once the agent has it', async () => {
+    await using user = await createUser();
+    const locked = join(user.home, 'locked');
+    await copyFile(host.keyFile, locked);
+    await expectSuccess(user.run('ssh-keygen', ['-q', '-p', '-P', '', '-N', 'open sesame', '-f', locked]));
+    const refused = await expectFailure(
+      user.slipway('create', 'web', '--generic-ip-address', host.address, '--generic-ssh-key', locked),
+    );
+    expect(refused).toMatchObject({ status: 6, hint: `Unlock it into the agent: ssh-add ${locked}` });
+    expect(refused.sentence).toContain(`${locked} has a passphrase`);
+
+    const askpass = join(user.home, 'askpass');
+    await writeFile(askpass, '#!/bin/sh\necho open sesame\n', { mode: 0o700 });
+    const socket = join(user.home, 'agent');
+    const agent = spawn('ssh-agent', ['-D', '-a', socket], { stdio: 'ignore' });
+    try {
+      const env = { SSH_AUTH_SOCK: socket, SSH_ASKPASS: askpass, SSH_ASKPASS_REQUIRE: 'force' };
+      await waitUntil('the agent listens', async () => (await user.run('ssh-add', ['-l'], { env })).code !== 2);
+      await expectSuccess(user.run('ssh-add', [locked], { env }));
+      await expectSuccess(user.slipwayWith({ env: { SSH_AUTH_SOCK: socket } }, 'create', 'web'));
+      await expectEngineAnswer(user, 'web');
+    } finally {
+      agent.kill();
+    }
+  });
+
+  test('the usual key in ~/.ssh needs no flag', async () => {
+    await using user = await createUser();
+    await mkdir(join(user.home, '.ssh'), { mode: 0o700 });
+    await copyFile(host.keyFile, join(user.home, '.ssh', 'id_ed25519'));
+    await expectSuccess(user.slipway('create', 'web', '--generic-ip-address', host.address));
+    await expectEngineAnswer(user, 'web');
+  });
+
+  test('a user who may use sudo without a password is as good as root', async () => {
+    await using user = await createUser();
+    await expectSuccess(user.slipway('create', 'web', ...hostFlags(host, 'deploy')));
+    await expectEngineAnswer(user, 'web');
+  });
+
+  test('a user whose sudo asks for a password needs it in the environment, and the right one', async () => {
+    await using user = await createUser();
+    const without = await expectFailure(user.slipway('create', 'web', ...hostFlags(host, 'ops')));
+    expect(without).toMatchObject({
+      status: 7,
+      sentence: `ops on ${host.address} may not become root without a password`,
+    });
+    expect(without.hint).toContain('SLIPWAY_SUDO_PASSWORD');
+    expect(await readRecord(user, 'web')).toMatchObject({ phase: 'created', failure: { step: 'facts', code: 'SUDO' } });
+
+    const wrong = { env: { SLIPWAY_SUDO_PASSWORD: 'wrong horse' } };
+    const outcome = await user.slipwayWith(wrong, 'create', 'web', '--debug');
+    expect(await expectFailure(outcome)).toMatchObject({
+      status: 7,
+      sentence: `ops on ${host.address} may not become root with the sudo password given`,
+    });
+    expect(outcome.stderr).not.toContain('wrong horse');
+
+    await expectSuccess(user.slipwayWith({ env: { SLIPWAY_SUDO_PASSWORD: 'correct horse battery' } }, 'create', 'web'));
+    await expectEngineAnswer(user, 'web');
+    expect(JSON.stringify(await readRecord(user, 'web'))).not.toContain('correct horse battery');
+  });
+
+  test('a user who may not become root is told so, and which users may', async () => {
+    await using user = await createUser();
+    const refused = await expectFailure(user.slipway('create', 'web', ...hostFlags(host, 'plain')));
+    expect(refused.status).toBe(7);
+    expect(refused.hint).toContain('--generic-ssh-user root');
+    await expectSuccess(user.slipway('create', 'web', '--generic-ssh-user', 'root'));
+  });
+
+  test('on a host without sudo only root will do', async () => {
+    await using user = await createUser();
+    await far.runOrThrow('SUDO_FORCE_REMOVE=yes dpkg --purge sudo');
+    const refused = await expectFailure(user.slipway('create', 'far', ...hostFlags(far, 'deploy')));
+    expect(refused).toMatchObject({
+      status: 7,
+      sentence: `deploy on ${far.address} is not root, and the host has no sudo`,
+    });
+    await expectSuccess(user.slipway('create', 'far', '--generic-ssh-user', 'root'));
+    await expectEngineAnswer(user, 'far');
+  });
+
+  test('the login shell may be any', async () => {
+    await using user = await createUser();
+    await host.runOrThrow('apt-get install -qq --yes --no-install-recommends fish tcsh >/dev/null 2>&1');
+    await expectSuccess(user.slipway('create', 'web', ...hostFlags(host, 'deploy')));
+    for (const shell of ['/bin/dash', '/usr/bin/fish', '/bin/tcsh']) {
+      await host.runOrThrow(`chsh --shell ${shell} deploy`);
+      await expectSuccess(user.slipway('provision', 'web', '--engine-label', `shell=${shell}`));
+      const { stdout } = await expectSuccess(user.docker('--context', 'web', 'info', '--format', '{{.Labels}}'));
+      expect(stdout.trim()).toBe(`[shell=${shell}]`);
+    }
+  });
+
+  test('a host behind a jump host is reached through it alone, and both keys are held', async () => {
+    await using user = await createUser();
+    const only = `INPUT -p tcp --dport 22 ! -s ${host.address} -j REJECT`;
+    await far.runOrThrow(`iptables -I ${only}`);
+    const direct = await expectFailure(user.slipway('create', 'far', ...hostFlags(far)));
+    expect(direct.status).toBe(6);
+
+    const jump = ['--generic-ssh-jump', `root@${host.address}`];
+    const wrong = await expectFailure(
+      user.slipway('create', 'far', ...jump, '--generic-ssh-jump-host-key', NOBODYS_KEY),
+    );
+    expect(wrong.status).toBe(6);
+    expect(wrong.sentence).toContain(`${host.address} showed the host key`);
+    expect(wrong.hint).toContain('--generic-ssh-jump-host-key');
+
+    const rsa = (from: BedHost): string => from.hostKeys.find(({ type }) => type === 'ssh-rsa')?.fingerprint ?? '';
+    const keys = ['--generic-host-key', rsa(far), '--generic-ssh-jump-host-key', rsa(host)];
+    await expectSuccess(user.slipway('create', 'far', ...jump, ...keys));
+    await expectEngineAnswer(user, 'far');
+    const record = await readRecord(user, 'far');
+    expect(record.host?.ssh).toMatchObject({
+      hostKey: expect.stringMatching(/^ssh-rsa /) as string,
+      jump: { hostKey: expect.stringMatching(/^ssh-rsa /) as string },
+    });
+
+    await host.runOrThrow(`echo 'AllowTcpForwarding no' >/etc/ssh/sshd_config.d/forward.conf && systemctl restart ssh`);
+    const shut = await expectFailure(user.slipway('provision', 'far'));
+    expect(shut.status).toBe(6);
+    expect(shut.sentence).toContain(`The jump host could not reach ${far.address}:22`);
+    await host.runOrThrow('rm /etc/ssh/sshd_config.d/forward.conf && systemctl restart ssh');
+    await expectSuccess(user.slipway('provision', 'far'));
+    await far.runOrThrow(`iptables -D ${only}`);
+  });
+
+  // Last: from here on the host's keys are not those that it was started with.
+  test('a host key that changed after it was pinned is refused until the user gives the new one', async () => {
+    await using user = await createUser();
+    await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
+    const pinned = (await readRecord(user, 'web')).host?.ssh?.hostKey;
+    await host.runOrThrow(`
+      cd /etc/ssh && rm ssh_host_*_key ssh_host_*_key.pub
+      ssh-keygen -q -t ed25519 -N '' -f ssh_host_ed25519_key && ssh-keygen -q -t ecdsa -N '' -f ssh_host_ecdsa_key
+      systemctl restart ssh`);
+    const refused = await expectFailure(user.slipway('provision', 'web'));
+    expect(refused.status).toBe(6);
+    expect(refused.sentence).toContain(keyOf('ssh-ed25519').fingerprint);
+    expect(await readRecord(user, 'web')).toMatchObject({
+      phase: 'ready',
+      host: { ssh: { hostKey: pinned } },
+      failure: { step: 'connect', code: 'HOST_KEY' },
+    });
+    await expectEngineAnswer(user, 'web');
+
+    const shown = await host.runOrThrow(`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub | cut -d' ' -f2`);
+    await expectSuccess(user.slipway('provision', 'web', '--generic-host-key', shown));
+    expect((await readRecord(user, 'web')).host?.ssh?.hostKey).not.toBe(pinned);
+    await expectSuccess(user.slipway('provision', 'web'));
+
+    await host.runOrThrow('rm /etc/ssh/ssh_host_ed25519_key && systemctl restart ssh');
+    const gone = await expectFailure(user.slipway('provision', 'web'));
+    expect(gone).toMatchObject({
+      status: 6,
+      sentence: expect.stringContaining('no host key of the kind of ssh-ed25519') as string,
+    });
+  });
+});

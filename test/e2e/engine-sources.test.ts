@@ -1,0 +1,102 @@
+import { expect, test } from 'vitest';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { NEW_VERSION, OLD_VERSION, CREATE_REPOSITORY_SCRIPT } from './apt-repositories.ts';
+import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
+import { countEngineStarts, expectEngineAnswer, readRecord, expectFailure } from './assertions.ts';
+
+async function readPackageVersion(host: BedHost, name: string): Promise<string> {
+  return (await host.exec(`dpkg-query -W -f '\${db:Status-Status} \${Version}' ${name}`)).stdout;
+}
+
+/** Nothing to do for a plan, and nothing done by a run: the engine's process stays the same. */
+async function expectNoChanges(user: User, host: BedHost): Promise<void> {
+  const plan = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--json'));
+  expect(JSON.parse(plan.stdout)).toEqual({ name: 'web', steps: [] });
+  const before = await host.runOrThrow('pgrep -x dockerd');
+  await expectSuccess(user.slipway('provision', 'web'));
+  expect(await host.runOrThrow('pgrep -x dockerd')).toBe(before);
+}
+
+describeOnBed('where an engine comes from', () => {
+  test('Docker’s repository is trusted by its key alone, and a version may be named by its beginning', async () => {
+    await using host = await startHost({ suite: 'bookworm' });
+    await using user = await createUser();
+    const fingerprint = await host.runOrThrow(CREATE_REPOSITORY_SCRIPT);
+    expect(fingerprint).toMatch(/^[0-9A-F]{40}$/);
+
+    const flags = ['--engine-source', 'docker', '--engine-repository-url', 'file:///srv/repo'];
+    const strange = await expectFailure(user.slipway('create', 'web', ...hostFlags(host), ...flags));
+    expect(strange.status).toBe(7);
+    expect(strange.sentence).toContain(`the key of file:///srv/repo is ${fingerprint}`);
+    expect(strange.sentence).toContain('nothing was installed');
+    expect(await readPackageVersion(host, 'docker-ce')).toBe('');
+    expect((await host.exec('ls /etc/apt/sources.list.d /etc/apt/keyrings | grep slipway')).stdout).toBe('');
+
+    const key = ['--engine-repository-key', fingerprint];
+    const absent = await expectFailure(user.slipway('create', 'web', ...key, '--engine-version', '99'));
+    expect(absent.status).toBe(7);
+    expect(absent.sentence).toContain(
+      `there is no version 99 of docker-ce here; there are: ${NEW_VERSION}, ${OLD_VERSION}`,
+    );
+    expect(await readRecord(user, 'web')).toMatchObject({ phase: 'created', failure: { step: 'install-engine' } });
+
+    await expectSuccess(user.slipway('create', 'web', '--engine-version', '26.1'));
+    await expectEngineAnswer(user, 'web');
+    expect(await readPackageVersion(host, 'docker-ce')).toBe(`installed ${OLD_VERSION}`);
+    expect(await readPackageVersion(host, 'docker-ce-cli')).toBe(`installed ${OLD_VERSION}`);
+    expect(await countEngineStarts(host)).toBe(1);
+    await expectNoChanges(user, host);
+
+    await expectSuccess(user.slipway('provision', 'web', '--engine-version', '5:27'));
+    await expectEngineAnswer(user, 'web');
+    expect(await readPackageVersion(host, 'docker-ce')).toBe(`installed ${NEW_VERSION}`);
+    await expectNoChanges(user, host);
+  });
+
+  test('a repository that can not be reached points to the distribution’s own package', async () => {
+    await using host = await startHost({ suite: 'trixie' });
+    await using user = await createUser();
+    const flags = ['--engine-source', 'docker', '--engine-repository-url', 'http://127.0.0.1:9'];
+    const away = await expectFailure(user.slipway('create', 'web', ...hostFlags(host), ...flags));
+    expect(away.status).toBe(7);
+    expect(away.sentence).toContain("can't be reached from the host; --engine-source distro");
+
+    const absent = await expectFailure(
+      user.slipway('create', 'web', '--engine-source', 'distro', '--engine-version', '1.2'),
+    );
+    expect(absent.status).toBe(7);
+    expect(absent.sentence).toMatch(/there is no version 1\.2 of docker\.io here; there are: \d/);
+
+    await expectSuccess(user.slipway('create', 'web', '--engine-version', '26'));
+    await expectEngineAnswer(user, 'web');
+    expect(await readPackageVersion(host, 'docker.io')).toMatch(/^installed 26\./);
+    expect(await countEngineStarts(host)).toBe(1);
+    await expectNoChanges(user, host);
+  });
+
+  test('an install script may bring it', async () => {
+    await using host = await startHost({ suite: 'bookworm' });
+    await using user = await createUser();
+    const url = 'file:///srv/install.sh';
+    const missing = await expectFailure(user.slipway('create', 'web', ...hostFlags(host), '--engine-source', 'url'));
+    expect(missing).toMatchObject({ status: 2, hint: 'Add --engine-install-url <url>' });
+
+    const absent = await expectFailure(user.slipway('create', 'web', '--engine-install-url', url));
+    expect(absent.status).toBe(7);
+    expect(absent.sentence).toContain(`${url} can't be fetched from the host`);
+
+    await host.runOrThrow(`echo 'echo "no engine for $VERSION" >&2; exit 3' >/srv/install.sh`);
+    const failing = await expectFailure(user.slipway('create', 'web'));
+    expect(failing.sentence).toContain(`the install script of ${url} failed`);
+
+    await host.runOrThrow(`echo true >/srv/install.sh`);
+    const empty = await expectFailure(user.slipway('create', 'web'));
+    expect(empty.sentence).toContain('there is no dockerd');
+
+    await host.runOrThrow(`echo 'apt-get install -qq --yes --no-install-recommends docker.io' >/srv/install.sh`);
+    await expectSuccess(user.slipway('create', 'web'));
+    await expectEngineAnswer(user, 'web');
+    expect(await countEngineStarts(host)).toBe(1);
+    await expectNoChanges(user, host);
+  });
+});

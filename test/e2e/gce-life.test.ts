@@ -1,4 +1,0 @@
-import { describeCloudLife } from './cloud-life.ts';
-import { gce } from './providers.ts';
-
-describeCloudLife(gce);

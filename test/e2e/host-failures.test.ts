@@ -1,0 +1,225 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
+import { countEngineStarts, expectEngineAnswer, readRecord, expectFailure, waitUntil } from './assertions.ts';
+
+/** Holds apt's lock as another apt would, until /run/release is there. */
+const HOLD_LOCK = `perl -e '
+  use Fcntl;
+  open my $file, "+>", "/var/lib/dpkg/lock-frontend" or die;
+  my $lock = pack("s s x4 q q i x4", F_WRLCK, 0, 0, 0, 0);
+  fcntl($file, F_SETLK, $lock) or die "$!";
+  select(undef, undef, undef, 0.1) until -e "/run/release";
+' >/dev/null 2>&1 &
+until grep -q "FLOCK\\|POSIX" /proc/locks && ! dpkg --configure -a 2>/dev/null; do sleep 0.1; done`;
+
+describeOnBed('a host in trouble', () => {
+  let shielded: BedHost;
+  let user: User;
+  let blocked: Promise<{ readonly outcome: Outcome; readonly seconds: number }>;
+  beforeAll(async () => {
+    [shielded, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), createUser()]);
+    await shielded.runOrThrow('iptables -I INPUT -p tcp --dport 2376 -j DROP');
+    // Takes as long as an engine may take to answer, so it runs beside all other tests.
+    const began = performance.now();
+    blocked = user
+      .slipway('create', 'shielded', ...hostFlags(shielded))
+      .then((outcome) => ({ outcome, seconds: (performance.now() - began) / 1000 }));
+  });
+  afterAll(async () => {
+    await Promise.all([shielded[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
+  });
+
+  describe('a host on which the engine can not be installed', () => {
+    let host: BedHost;
+    beforeAll(async () => {
+      host = await startHost({ suite: 'trixie' });
+    });
+    afterAll(async () => host[Symbol.asyncDispose]());
+
+    const installed = async (): Promise<string> =>
+      (await host.exec(`dpkg-query -W -f '\${db:Status-Status}' docker.io`)).stdout;
+
+    test('each reason is told, nothing is half installed, and create finishes once it is gone', async () => {
+      await using user = await createUser();
+      const again = () => user.slipway('create', 'web');
+
+      const none = await expectFailure(user.slipway('create', 'web', ...hostFlags(host), '--engine-source', 'none'));
+      expect(none).toMatchObject({
+        status: 7,
+        sentence: `${host.address} has no engine, and --engine-source none installs none`,
+      });
+      expect(none.hint).toContain('--engine-source docker or distro');
+      expect(await readRecord(user, 'web')).toMatchObject({
+        phase: 'created',
+        failure: { step: 'facts', code: 'ENGINE_MISSING' },
+      });
+
+      await host.runOrThrow(
+        `cp -a /var/lib /root/ && mount -t tmpfs -o size=500m tmpfs /var/lib && cp -a /root/lib/. /var/lib/`,
+      );
+      const full = await expectFailure(user.slipway('create', 'web', '--engine-source', 'distro'));
+      expect(full.status).toBe(7);
+      expect(full.sentence).toMatch(/has \d+ MB free on \/var\/lib; installing the engine takes about 600 MB/);
+      expect(await readRecord(user, 'web')).toMatchObject({ phase: 'created', failure: { code: 'HOST_FULL' } });
+      await host.runOrThrow('umount /var/lib');
+      // Not even its configuration was laid.
+      expect((await host.exec('test -e /etc/docker')).code).not.toBe(0);
+
+      await host.runOrThrow(`
+      cd /etc/apt/sources.list.d && cp debian.sources /root/ && mv /var/lib/apt/lists /root/ && mkdir /var/lib/apt/lists
+      sed -i 's,^URIs:.*,URIs: http://127.0.0.1:9/debian,' debian.sources
+      apt-cache gencaches`);
+      const gone = await expectFailure(again());
+      expect(gone).toMatchObject({
+        status: 7,
+        sentence: expect.stringContaining(
+          `failed on ${host.address}: the package lists of the host have no docker.io`,
+        ) as string,
+      });
+      expect(gone.detail.join('\n')).toContain('127.0.0.1');
+      expect(await readRecord(user, 'web')).toMatchObject({
+        phase: 'created',
+        failure: { step: 'install-engine', code: 'REMOTE_COMMAND' },
+      });
+      await host.runOrThrow(`
+      mv /root/debian.sources /etc/apt/sources.list.d/ && rm -r /var/lib/apt/lists && mv /root/lists /var/lib/apt/
+      apt-cache gencaches`);
+
+      // Somebody else's apt died in the middle, and yet another one is at work.
+      const install =
+        'DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends docker.io >/dev/null 2>&1';
+      await host.runOrThrow(`setsid sh -c '${install}' >/dev/null 2>&1 &`);
+      await waitUntil('docker.io is unpacked', async () => /unpacked|half|installed/.test(await installed()));
+      await host.exec('pkill -9 -x apt-get; pkill -9 -x dpkg');
+      await host.runOrThrow(HOLD_LOCK);
+      const waiting = user.start('create', 'web');
+      await waitUntil('it waits for the lock', async () => (await host.exec(`pgrep -f 'apt-get.* check'`)).code === 0);
+      expect(waiting.process.exitCode).toBeNull();
+      await host.runOrThrow('touch /run/release');
+      await expectSuccess(waiting.ended);
+      await expectEngineAnswer(user, 'web');
+      expect(await installed()).toBe('installed');
+      expect(await host.runOrThrow('dpkg --audit')).toBe('');
+    });
+  });
+
+  describe('a host on which the engine does not do as it is told', () => {
+    let host: BedHost;
+    let user: User;
+    beforeAll(async () => {
+      [host, user] = await Promise.all([startHost({ suite: 'bookworm', engine: true }), createUser()]);
+      await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
+    });
+    afterAll(async () => {
+      await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
+    });
+
+    test('a full /etc/docker changes nothing there, and the engine goes on', async () => {
+      await host.runOrThrow(`
+      cp -a /etc/docker /root/before && mount -t tmpfs -o size=64k tmpfs /etc/docker && cp -a /root/before/. /etc/docker/
+      head -c 100000 /dev/zero >/etc/docker/fill 2>/dev/null || true`);
+      const starts = await countEngineStarts(host);
+      const full = await expectFailure(user.slipway('provision', 'web', '--engine-label', 'room=none'));
+      expect(full).toMatchObject({
+        status: 7,
+        sentence: `"Configure the engine and restart it" failed on ${host.address}: its disk is full`,
+        hint: 'Make room on the host, then run the same command again: it goes on from here',
+      });
+      expect(await readRecord(user, 'web')).toMatchObject({
+        phase: 'ready',
+        failure: { step: 'configure-engine', code: 'HOST_FULL' },
+      });
+      await host.runOrThrow('rm /etc/docker/fill && diff -r /root/before /etc/docker');
+      expect(await countEngineStarts(host)).toBe(starts);
+      await expectEngineAnswer(user, 'web');
+      await host.runOrThrow('umount /etc/docker');
+      await expectSuccess(user.slipway('provision', 'web'));
+      const { stdout } = await expectSuccess(user.docker('--context', 'web', 'info', '--format', '{{.Labels}}'));
+      expect(stdout.trim()).toBe('[room=none]');
+    });
+
+    test('a configuration that the engine refuses is taken back, and its journal says why', async () => {
+      const files = 'cd /etc && sha256sum docker/daemon.json docker/slipway/* systemd/system/docker.service.d/*';
+      const before = await host.runOrThrow(files);
+      const refused = await expectFailure(user.slipway('provision', 'web', '--engine-opt', 'bogus-key=1'));
+      expect(refused).toMatchObject({
+        status: 7,
+        sentence: `"Configure the engine and restart it" failed on ${host.address}: the engine did not start with the new configuration, so the old one was put back`,
+      });
+      expect(refused.detail.join('\n')).toContain('bogus-key');
+      expect(await host.runOrThrow(files)).toBe(before);
+      await expectEngineAnswer(user, 'web');
+      await expectSuccess(user.slipway('provision', 'web', '--engine-opt', 'log-driver=local'));
+      const { stdout } = await expectSuccess(user.docker('--context', 'web', 'info', '--format', '{{.LoggingDriver}}'));
+      expect(stdout.trim()).toBe('local');
+      expect(await readRecord(user, 'web')).not.toHaveProperty('failure');
+    });
+
+    test('a masked unit is left to its owner', async () => {
+      await host.runOrThrow('systemctl mask --now docker.service');
+      const masked = await expectFailure(user.slipway('provision', 'web'));
+      expect(masked.status).toBe(7);
+      expect(masked.detail.join('\n')).toContain('masked');
+      await host.runOrThrow('systemctl unmask docker.service');
+      await expectSuccess(user.slipway('provision', 'web'));
+      await expectEngineAnswer(user, 'web');
+    });
+
+    test('an engine that somebody opened to callers without a certificate is called open', async () => {
+      await host.runOrThrow(`
+      sed 's/"tlsverify": true/"tlsverify": false/' /etc/docker/daemon.json >/etc/docker/open.json
+      printf '[Service]\\nExecStart=\\nExecStart=dockerd --config-file=/etc/docker/open.json\\n' \\
+        >/etc/systemd/system/docker.service.d/90-open.conf
+      systemctl daemon-reload && systemctl restart docker.service`);
+      const open = await expectFailure(user.slipway('provision', 'web'));
+      expect(open).toMatchObject({
+        status: 9,
+        sentence: `The engine at tcp://${host.address}:2376 answers callers without a client certificate`,
+      });
+      expect(await readRecord(user, 'web')).toMatchObject({ failure: { step: 'verify', code: 'ENGINE_OPEN' } });
+      await host.runOrThrow(
+        'rm /etc/systemd/system/docker.service.d/90-open.conf && systemctl daemon-reload && systemctl restart docker',
+      );
+      await expectSuccess(user.slipway('provision', 'web'));
+      await expectEngineAnswer(user, 'web');
+    });
+
+    test('a system that Slipway does not know is named', async () => {
+      await host.runOrThrow(`cp -L /etc/os-release /root/os-release && rm /etc/os-release
+      printf 'ID=fedora\\nPRETTY_NAME="Fedora Linux 43"\\n' >/etc/os-release`);
+      const fedora = await expectFailure(user.slipway('create', 'other', ...hostFlags(host)));
+      expect(fedora).toMatchObject({
+        status: 8,
+        sentence: `${host.address} runs Fedora Linux 43; Slipway provisions Debian, Ubuntu and their kin`,
+      });
+      expect(await readRecord(user, 'other')).toMatchObject({ phase: 'created', failure: { code: 'OS_UNSUPPORTED' } });
+      await host.runOrThrow('mv /root/os-release /etc/os-release && mv /run/systemd/system /run/systemd/elsewhere');
+      const init = await expectFailure(user.slipway('create', 'other'));
+      expect(init.status).toBe(8);
+      expect(init.sentence).toContain('does not run systemd');
+      await host.runOrThrow('mv /run/systemd/elsewhere /run/systemd/system');
+      await expectSuccess(user.slipway('rm', 'other'));
+    });
+  });
+
+  test('a firewall before the engine ends in bounded time, and says so', async () => {
+    const { outcome, seconds } = await blocked;
+    const refused = await expectFailure(outcome);
+    expect(seconds).toBeLessThan(120);
+    expect(refused).toMatchObject({
+      status: 9,
+      sentence: `The engine at tcp://${shielded.address}:2376 can't be reached: no answer within 10 s`,
+    });
+    expect(refused.hint).toContain('firewall');
+    expect(await readRecord(user, 'shielded')).toMatchObject({
+      phase: 'created',
+      failure: { step: 'verify', code: 'ENGINE_UNREACHABLE' },
+    });
+    await shielded.runOrThrow('iptables -D INPUT -p tcp --dport 2376 -j DROP');
+    const starts = await countEngineStarts(shielded);
+    await expectSuccess(user.slipway('create', 'shielded'));
+    await expectEngineAnswer(user, 'shielded');
+    expect(await countEngineStarts(shielded)).toBe(starts);
+  });
+});

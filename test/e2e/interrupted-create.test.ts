@@ -1,0 +1,260 @@
+import { execFile } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
+import {
+  countEngineStarts,
+  expectEngineAnswer,
+  expectNothingLeft,
+  readRecord,
+  waitForStderr,
+  expectFailure,
+  waitUntil,
+} from './assertions.ts';
+
+/** Finishes what a stopped create left, however far it came. */
+async function finishCreate(user: User, name: string, flags: readonly string[]): Promise<void> {
+  const found = await user.slipway('inspect', name, '--json');
+  if (found.code === 3) await expectSuccess(user.slipway('create', name, ...flags));
+  else if ((JSON.parse(found.stdout) as { phase: string }).phase !== 'ready')
+    await expectSuccess(user.slipway('create', name));
+  await expectEngineAnswer(user, name);
+}
+
+function hasEnded({ process: { exitCode, signalCode } }: ReturnType<User['start']>): boolean {
+  return exitCode !== null || signalCode !== null;
+}
+
+/** Sessions of the host's sshd; the listening process is not among them. */
+const FIND_SSH_SESSIONS = `pgrep -f '^sshd(-session)?: root'`;
+
+describeOnBed('a create that is cut off on a bare host', () => {
+  let host: BedHost;
+  beforeAll(async () => {
+    host = await startHost({ suite: 'bookworm' });
+  });
+  afterAll(async () => host[Symbol.asyncDispose]());
+
+  test('finishes when run again, whatever cut it off and wherever it stood', async () => {
+    await using user = await createUser();
+    const flags = [...hostFlags(host), '--engine-source', 'distro'];
+
+    // The connection breaks while packages are fetched or unpacked.
+    const broken = user.start('create', 'web', ...flags);
+    await waitForStderr(broken, /Install the engine/);
+    await waitUntil('apt-get runs', async () => hasEnded(broken) || (await host.exec('pgrep -x apt-get')).code === 0);
+    await host.runOrThrow(`kill -9 $(${FIND_SSH_SESSIONS})`);
+    expect(await expectFailure(broken.ended)).toMatchObject({
+      status: 6,
+      sentence: `The SSH connection to ${host.address} broke while this ran: install-engine.debian.sh`,
+      hint: 'Run the same command again: it goes on where this one stopped',
+    });
+    expect(await readRecord(user, 'web')).toMatchObject({
+      phase: 'created',
+      failure: { step: 'install-engine', code: 'SSH_LOST' },
+    });
+
+    // Ctrl-C while the packages are unpacked, at once after the run before: that one's apt may still be at work.
+    const stopped = user.start('create', 'web');
+    await waitForStderr(stopped, /Install the engine/);
+    await waitUntil(
+      'containerd is unpacked',
+      async () => hasEnded(stopped) || /unpacked|half|installed/.test(await stateOf('containerd')),
+    );
+    stopped.process.kill('SIGINT');
+    expect(await expectFailure(stopped.ended)).toEqual({
+      status: 130,
+      sentence: 'Stopped before the end, as you asked: "web" is half made',
+      detail: [],
+      hint: 'Go on with: slipway create web, or undo with: slipway rm web',
+    });
+    expect(await readRecord(user, 'web')).toMatchObject({
+      phase: 'created',
+      failure: { step: 'install-engine', code: 'CANCELED' },
+    });
+
+    for (const far of [/unpacked|half|installed/, /half-configured|installed/, /installed/]) {
+      const killed = user.start('create', 'web');
+      await waitUntil(
+        `docker.io is ${far.source}`,
+        async () => hasEnded(killed) || far.test(await stateOf('docker.io')),
+      );
+      killed.process.kill('SIGKILL');
+      await killed.ended;
+      expect((await expectSuccess(user.slipway('ls'))).stdout).toContain('web');
+    }
+
+    await finishCreate(user, 'web', flags);
+    expect(await host.runOrThrow('systemctl is-enabled docker')).toBe('enabled');
+    expect(await host.runOrThrow('dpkg --audit')).toBe('');
+    await waitUntil(
+      'all folders of ours are gone',
+      async () => (await host.runOrThrow('find /run -maxdepth 1 -name "slipway.*"')) === '',
+    );
+    const starts = await countEngineStarts(host);
+    await expectSuccess(user.slipway('provision', 'web'));
+    expect(await countEngineStarts(host)).toBe(starts);
+    await expectSuccess(user.slipway('rm', 'web'));
+    await expectNothingLeft(user);
+  });
+
+  const stateOf = async (name: string): Promise<string> =>
+    (await host.exec(`dpkg-query -W -f '\${db:Status-Status}' ${name}`)).stdout;
+});
+
+describeOnBed('a command that is cut off on a host with an engine', () => {
+  let host: BedHost;
+  beforeAll(async () => {
+    host = await startHost({ suite: 'trixie', engine: true });
+  });
+  afterAll(async () => host[Symbol.asyncDispose]());
+
+  test('Ctrl-C while connecting ends at once and says what exists', async () => {
+    await using user = await createUser();
+    await host.runOrThrow('iptables -I INPUT -p tcp --dport 22 -j DROP');
+    const running = user.start('create', 'web', ...hostFlags(host));
+    await waitForStderr(running, /Connect to/);
+    running.process.kill('SIGINT');
+    expect(await expectFailure(running.ended)).toMatchObject({
+      status: 130,
+      hint: 'Go on with: slipway create web, or undo with: slipway rm web',
+    });
+    expect(await readRecord(user, 'web')).toMatchObject({
+      phase: 'created',
+      failure: { step: 'connect', code: 'CANCELED' },
+    });
+    await host.runOrThrow('iptables -D INPUT -p tcp --dport 22 -j DROP');
+    await expectSuccess(user.slipway('create', 'web'));
+    await expectEngineAnswer(user, 'web');
+  });
+
+  test('Ctrl-C while a ready machine is changed leaves it ready, and provision goes on', async () => {
+    await using user = await createUser();
+    await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
+    const running = user.start('provision', 'web', '--engine-label', 'round=two');
+    await waitForStderr(running, /Configure the engine/);
+    running.process.kill('SIGINT');
+    expect(await expectFailure(running.ended)).toMatchObject({
+      status: 130,
+      sentence: 'Stopped before the end, as you asked: "web" may be half changed',
+      hint: 'Go on with: slipway provision web',
+    });
+    expect(await readRecord(user, 'web')).toMatchObject({ phase: 'ready', failure: { code: 'CANCELED' } });
+    await expectSuccess(user.slipway('provision', 'web'));
+    const { stdout } = await expectSuccess(user.docker('--context', 'web', 'info', '--format', '{{.Labels}}'));
+    expect(stdout.trim()).toBe('[round=two]');
+  });
+
+  test('killed at any point, a create is finished by the next and taken away by rm', async () => {
+    await using user = await createUser();
+    const flags = hostFlags(host);
+    const began = performance.now();
+    await expectSuccess(user.slipway('create', 'web', ...flags));
+    const whole = performance.now() - began;
+    await expectSuccess(user.slipway('rm', 'web'));
+    await expectNothingLeft(user);
+
+    const phases: string[] = [];
+    for (let point = 1; point <= 9; point += 1) {
+      const killed = user.start('create', 'web', ...flags);
+      await sleep((whole * point) / 10);
+      killed.process.kill('SIGKILL');
+      await killed.ended;
+      await expectSuccess(user.slipway('ls'));
+      const found = await user.slipway('inspect', 'web', '--json');
+      phases.push(found.code === 0 ? (JSON.parse(found.stdout) as { phase: string }).phase : 'none');
+      // Every other one is undone from where it stopped, the rest are finished first.
+      const finished = point % 2 === 0;
+      if (finished) await finishCreate(user, 'web', flags);
+      const removed = await user.slipway('rm', 'web');
+      expect(removed.code, removed.stderr).toBe(phases.at(-1) === 'none' && !finished ? 3 : 0);
+      await expectNothingLeft(user);
+    }
+    // The points lie where they should: before there is a record, and after.
+    expect(phases).toContain('created');
+
+    await finishCreate(user, 'web', flags);
+    await expectSuccess(user.slipway('rm', 'web'));
+  });
+
+  test('of two creates of one name one wins, and the other names the process that did', async () => {
+    await using user = await createUser();
+    const both = [user.start('create', 'web', ...hostFlags(host)), user.start('create', 'web', ...hostFlags(host))];
+    const ended = await Promise.all(both.map((command) => command.ended));
+    const lost = ended.findIndex(({ code }) => code !== 0);
+    expect(ended[1 - lost]?.code).toBe(0);
+    expect(await expectFailure(ended[lost] as Outcome)).toMatchObject({
+      status: 3,
+      sentence: `Another command is working on "web" (process ${both[1 - lost]?.process.pid})`,
+    });
+    await expectEngineAnswer(user, 'web');
+    await expectSuccess(user.slipway('rm', 'web'));
+    await expectNothingLeft(user);
+  });
+
+  test('files that the engine has not read yet cost one restart, and only one', async () => {
+    await using user = await createUser();
+    await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
+    const starts = await countEngineStarts(host);
+    await host.runOrThrow('mkdir -p /run/slipway && touch /run/slipway/restart-pending');
+    await expectSuccess(user.slipway('provision', 'web'));
+    expect(await countEngineStarts(host)).toBe(starts + 1);
+    await expectSuccess(user.slipway('provision', 'web'));
+    expect(await countEngineStarts(host)).toBe(starts + 1);
+  });
+
+  test('two runs meet on the host one after the other', async () => {
+    await using user = await createUser();
+    await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
+    // As a run whose connection is gone and whose work on the host goes on.
+    await host.runOrThrow('flock /run/slipway-lock sh -c "until [ -e /run/go ]; do sleep 0.1; done" >/dev/null 2>&1 &');
+    const starts = await countEngineStarts(host);
+    const running = user.start('provision', 'web', '--engine-label', 'order=second');
+    await waitForStderr(running, /Configure the engine/);
+    await waitUntil(
+      'it waits for the lock',
+      async () => (await host.exec('pgrep -x flock -a | grep -q 300')).code === 0,
+    );
+    expect(await countEngineStarts(host)).toBe(starts);
+    await host.runOrThrow('touch /run/go');
+    await expectSuccess(running.ended);
+    expect(await countEngineStarts(host)).toBe(starts + 1);
+  });
+
+  test('an engine that somebody stopped and disabled is started and enabled again', async () => {
+    await using user = await createUser();
+    await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
+    await host.runOrThrow('systemctl disable --now docker.service docker.socket');
+    expect((await user.docker('--context', 'web', 'version')).code).not.toBe(0);
+    await expectSuccess(user.slipway('provision', 'web'));
+    await expectEngineAnswer(user, 'web');
+    expect(await host.runOrThrow('systemctl is-enabled docker.service')).toBe('enabled');
+    // Through the socket on the host as well.
+    await host.runOrThrow('docker version');
+  });
+});
+
+describeOnBed('a host that reboots', () => {
+  const engine = process.env.SLIPWAY_BED_DOCKER_HOST || 'unix:///var/run/docker.sock';
+  const bed = async (...argv: readonly string[]) => promisify(execFile)('docker', ['--host', engine, ...argv]);
+  // A network of its own, where an address stays with its host.
+  const network = `slipway-bed-reboot-${process.pid}`;
+
+  test('has its engine where it was, with nothing to do', async () => {
+    await using user = await createUser();
+    await bed('network', 'create', network);
+    try {
+      await using host = await startHost({ suite: 'bookworm', engine: true, runArgs: ['--network', network] });
+      await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
+      const starts = await countEngineStarts(host);
+      await bed('restart', host.id);
+      await waitUntil('the engine answers', async () => (await user.docker('--context', 'web', 'version')).code === 0);
+      await expectSuccess(user.slipway('provision', 'web'));
+      expect(await countEngineStarts(host)).toBe(starts + 1);
+    } finally {
+      await bed('network', 'rm', network);
+    }
+  });
+});

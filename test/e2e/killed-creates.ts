@@ -1,0 +1,163 @@
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Cloud, CloudCall } from '../clouds/cloud.ts';
+import {
+  createCloudUser,
+  traceCreate,
+  runCreateUntilKilled,
+  aliveInstances,
+  KILL_MOMENTS,
+  type KillPoint,
+  type CloudProvider,
+} from './cloud-provider.ts';
+import { describeOnBed, expectSuccess, type User } from './test-user.ts';
+import { expectEngineAnswer, expectNothingLeft } from './assertions.ts';
+
+type NamedKillPoint = { readonly name: string; readonly killPoint: KillPoint };
+type KillResult = {
+  readonly point: string;
+  readonly reached: boolean;
+  readonly again: string;
+  readonly undone: string;
+};
+
+/** Clouds and users of one's own, so that several points are tried at once. */
+type TestLane = {
+  readonly cloud: Cloud;
+  readonly user: User;
+  /** The same without hosts, which a create that is undone does not need. */
+  readonly hostlessCloud: Cloud;
+  readonly hostlessUser: User;
+};
+
+/** Most of a create is waiting for hosts to boot. */
+const LANE_COUNT = 3;
+
+/**
+ * A create that is killed at each call to its provider and at each arrow of its own. The next create must end ready with exactly one
+ * instance, and rm must leave nothing. The table of all points is printed.
+ */
+export function describeKilledCreates({ driver, start }: CloudProvider, late: (cloud: Cloud) => void): void {
+  describeOnBed(`a create in ${driver} that is killed`, () => {
+    const lanes: TestLane[] = [];
+    const rows = new Map<string, KillResult>();
+    let points: readonly NamedKillPoint[] = [];
+
+    async function newLane(): Promise<TestLane> {
+      const [cloud, hostlessCloud] = await Promise.all([start('hosts'), start('nothing')]);
+      for (const each of [cloud, hostlessCloud]) late(each);
+      const [user, hostlessUser] = await Promise.all([createCloudUser(cloud), createCloudUser(hostlessCloud)]);
+      return { cloud, user, hostlessCloud, hostlessUser };
+    }
+
+    beforeAll(async () => {
+      lanes.push(...(await Promise.all(Array.from({ length: LANE_COUNT }, newLane))));
+    });
+    afterAll(async () => {
+      const lines = points.map(({ name }) => {
+        const { reached, again, undone } = rows.get(name) ?? { reached: false, again: 'not proven', undone: '' };
+        return [name.padEnd(64), reached ? 'killed' : 'ended ', again.padEnd(18), undone].join('  ');
+      });
+      process.stdout.write(`\n${driver}: ${points.length} points\n${lines.join('\n')}\n`);
+      for (const { user, hostlessUser, cloud, hostlessCloud } of lanes)
+        for (const each of [user, hostlessUser, cloud, hostlessCloud]) await each[Symbol.asyncDispose]();
+    });
+
+    const argv = ['web', '--driver', driver];
+
+    /** Whatever exists of it goes. */
+    async function undo({ killPoint, name }: NamedKillPoint, cloud: Cloud, user: User): Promise<void> {
+      await runCreateUntilKilled(user, cloud, killPoint, argv);
+      if ((await expectSuccess(user.slipway('ls', '-q'))).stdout.includes('web'))
+        await expectSuccess(user.slipway('rm', 'web'));
+      else await removeStaleLock(user, 'web');
+      expect(cloud.listAlive(), `${name}, then rm`).toEqual([]);
+      await expectNothingLeft(user);
+    }
+
+    /** The next create ends ready, with one instance. */
+    async function finish({ killPoint, name }: NamedKillPoint, { cloud, user }: TestLane): Promise<boolean> {
+      const reached = await runCreateUntilKilled(user, cloud, killPoint, argv);
+      if (reached) await createAgain(user);
+      await expectEngineAnswer(user, 'web');
+      expect(aliveInstances(cloud), `${name}, then create`).toHaveLength(1);
+      await expectSuccess(user.slipway('rm', 'web'));
+      expect(cloud.listAlive(), `${name}, then create and rm`).toEqual([]);
+      return reached;
+    }
+
+    /** Only what died when all was done is ready by then, and says so. */
+    async function createAgain(user: User): Promise<void> {
+      const outcome = await user.slipway('create', ...argv);
+      if (outcome.code !== 0) expect(outcome.stderr).toContain('✗ There is a machine named "web" already');
+    }
+
+    async function die(point: NamedKillPoint, lane: TestLane): Promise<void> {
+      const { cloud, user, hostlessCloud, hostlessUser } = lane;
+      const atCall = 'call' in point.killPoint;
+      const [reached] = await Promise.all([
+        finish(point, lane),
+        ...(atCall ? [undo(point, hostlessCloud, hostlessUser)] : []),
+      ]);
+      // A step of the host's needs the host.
+      if (!atCall) await undo(point, cloud, user);
+      rows.set(point.name, { point: point.name, reached, again: 'ready, 1 instance', undone: 'nothing left' });
+    }
+
+    /** All points, by as many as there are lanes; the first that fails ends all. */
+    async function dieAtAll(all: readonly NamedKillPoint[]): Promise<void> {
+      const queue = [...all];
+      const work = async (lane: TestLane): Promise<void> => {
+        for (let point = queue.shift(); point; point = queue.shift()) {
+          await die(point, lane).catch((error: unknown) => {
+            queue.length = 0;
+            throw error;
+          });
+        }
+      };
+      const ends = await Promise.allSettled(lanes.map(work));
+      for (const end of ends) if (end.status === 'rejected') throw end.reason;
+    }
+
+    test('at each call to its provider, and at each arrow, is finished by the next one or undone by rm', async () => {
+      const [first] = lanes;
+      if (!first) throw new Error('there are lanes');
+      const { steps, calls } = await traceCreate(first.user, first.cloud, argv);
+      await expectSuccess(first.user.slipway('rm', 'web'));
+      points = [
+        ...killableCalls(calls).flatMap(({ at, operation }) =>
+          KILL_MOMENTS.map((moment): NamedKillPoint => ({
+            name: `${at} ${operation}: ${moment}`,
+            killPoint: { call: at, moment },
+          })),
+        ),
+        ...[...new Set(steps)].flatMap((step) =>
+          (['started', 'done'] as const).map((moment): NamedKillPoint => ({
+            name: `step ${step}: ${moment}`,
+            killPoint: { step, moment },
+          })),
+        ),
+      ];
+      await dieAtAll(points);
+      // A point that most runs never come to would prove nothing.
+      expect([...rows.values()].filter(({ reached }) => reached).length).toBeGreaterThan(points.length * 0.8);
+    }, 3_600_000);
+  });
+}
+
+/** Who died before the record was written may have left a lock, which holds nobody up: the name is as free as before. */
+async function removeStaleLock({ home }: User, machine: string): Promise<void> {
+  const folder = join(home, '.slipway', 'machines', machine);
+  const left = await readdir(folder).catch(() => []);
+  expect(left.filter((file) => !/^lock\.\d+$/.test(file))).toEqual([]);
+  await rm(folder, { recursive: true, force: true });
+}
+
+/** By their place in the course. Of a question that is asked again and again until the answer is liked, the first two stand for all. */
+function killableCalls(calls: readonly CloudCall[]): readonly { readonly at: number; readonly operation: string }[] {
+  return calls.flatMap(({ operation, mutates }, index) => {
+    const asks = calls.slice(Math.max(0, index - 2), index).filter((call) => call.operation === operation);
+    return !mutates && asks.length === 2 ? [] : [{ at: index + 1, operation }];
+  });
+}

@@ -1,0 +1,152 @@
+import { randomBytes } from 'node:crypto';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startHost, type BedHost } from '../bed/bed-host.ts';
+import { readEnginePid } from './host-engine.ts';
+import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
+import { expectEngineAnswer, expectNothingLeft, waitUntil } from './assertions.ts';
+
+type Event = {
+  readonly event: string;
+  readonly id?: string;
+  readonly state?: string;
+  readonly machine?: string;
+  readonly result?: readonly Record<string, unknown>[];
+};
+const eventsOf = ({ stdout }: Outcome): readonly Event[] =>
+  stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Event);
+
+const NAMES = ['one', 'two', 'three'] as const;
+
+describeOnBed('three machines at once', () => {
+  let user: User;
+  const hosts: BedHost[] = [];
+  const networks: string[] = [];
+  const bed = (...argv: readonly string[]): Promise<Outcome> =>
+    user.run('docker', ['--host', process.env['SLIPWAY_BED_DOCKER_HOST'] || 'unix:///var/run/docker.sock', ...argv]);
+  const hostNamed = (name: (typeof NAMES)[number]): BedHost => {
+    const host = hosts[NAMES.indexOf(name)];
+    if (!host) throw new Error(`${name} has no host`);
+    return host;
+  };
+  const pids = (): Promise<readonly number[]> => Promise.all(hosts.map(readEnginePid));
+  /** Of the kernel's boots a container has none of its own, but it has a first process of its own. */
+  const boots = (): Promise<readonly string[]> =>
+    Promise.all(hosts.map(async (host) => host.runOrThrow("cut -d' ' -f22 /proc/1/stat")));
+
+  /** One that boots by itself, as machines do, and whose address nobody else takes meanwhile. */
+  async function bootingHost(): Promise<BedHost> {
+    const network = `slipway-bed-${randomBytes(4).toString('hex')}`;
+    networks.push(network);
+    await expectSuccess(bed('network', 'create', network));
+    return await startHost({
+      suite: 'trixie',
+      engine: true,
+      runArgs: ['--restart', 'always', '--network', network],
+    });
+  }
+
+  beforeAll(async () => {
+    user = await createUser();
+    for (const started of await Promise.allSettled(NAMES.map(bootingHost))) {
+      if (started.status === 'rejected') throw started.reason;
+      hosts.push(started.value);
+    }
+    await Promise.all(
+      NAMES.map(async (name) => expectSuccess(user.slipway('create', name, ...hostFlags(hostNamed(name))))),
+    );
+  });
+  afterAll(async () => {
+    await Promise.all(hosts.map(async (host) => host[Symbol.asyncDispose]()));
+    if (networks.length > 0) await bed('network', 'rm', ...networks);
+    await user[Symbol.asyncDispose]();
+  });
+
+  test('are provisioned side by side, and one that can’t be reached keeps none of the others', async () => {
+    const [one, two, three] = await pids();
+    await hostNamed('three').runOrThrow('systemctl stop ssh.socket ssh.service');
+    const outcome = await user.slipway('provision', 'one', 'three', 'two', '--engine-label', 'zone=b', '--json');
+    await hostNamed('three').runOrThrow('systemctl start ssh.service');
+    expect(outcome.code).toBe(6);
+    const events = eventsOf(outcome);
+    // All began before any ended.
+    const began = NAMES.map((name) => events.findIndex(({ id, machine }) => id === 'connect' && machine === name));
+    const ended = events.findIndex(({ id, state }) => id === 'profiles' && state === 'done');
+    expect(began.every((at) => at >= 0 && at < ended)).toBe(true);
+    expect(events.at(-1)?.result).toEqual([
+      { name: 'one', url: `tcp://${hostNamed('one').address}:2376` },
+      {
+        name: 'three',
+        error: {
+          code: 'SSH_UNREACHABLE',
+          message: expect.stringContaining('nothing listens there') as string,
+          hint: expect.any(String) as string,
+        },
+      },
+      { name: 'two', url: `tcp://${hostNamed('two').address}:2376` },
+    ]);
+    expect(outcome.stderr).toMatch(/^three: ✗ .*nothing listens there\n→ /m);
+    const after = await pids();
+    expect([after[0] === one, after[1] === two, after[2] === three]).toEqual([false, false, true]);
+    // For people: those that worked on stdout, in the order of their names.
+    const again = await expectSuccess(user.slipway('provision', 'three', 'one', 'two', '--engine-label', 'zone=b'));
+    expect(again.stdout.split('\n').map((line) => line.split(' ')[0])).toEqual(['three', 'one', 'two', '']);
+  });
+
+  test('are left alone when one of the names is wrong, or given twice', async () => {
+    const before = await pids();
+    for (const [status, names] of [
+      [3, ['one', 'nobody', 'two']],
+      [2, ['one', 'two', 'one']],
+    ] as const) {
+      for (const verb of ['provision', 'restart', 'regenerate-certs', 'upgrade', 'rm', 'start', 'stop', 'kill'])
+        expect([verb, (await user.slipway(verb, ...names)).code]).toEqual([verb, status]);
+    }
+    expect(await pids()).toEqual(before);
+  });
+
+  test('boot over SSH, and an engine that nobody here can restart is one sentence', async () => {
+    const old = `tcp://${hostNamed('three').address}:2376`;
+    const tls = ['ca', 'cert', 'key'].flatMap((file) => [
+      `--none-tls-${file}`,
+      `${user.home}/.slipway/machines/three/tls/${file}.pem`,
+    ]);
+    await expectSuccess(user.slipway('create', 'old', '--driver', 'none', '--none-url', old, ...tls));
+    const before = await boots();
+    const { code, stdout, stderr } = await user.slipway('restart', 'one', 'old', 'two');
+    expect([code, stdout]).toEqual([
+      4,
+      ['one', 'two'].map((name) => `${name} runs: tcp://${hostNamed(name as 'one').address}:2376\n`).join(''),
+    ]);
+    expect(stderr).toContain('old: ✗ Slipway can\'t restart "old": its driver is none\n→ ');
+    const after = await boots();
+    expect(after.map((boot, at) => boot === before[at])).toEqual([false, false, true]);
+    for (const name of NAMES) await expectEngineAnswer(user, name);
+    await expectSuccess(user.slipway('rm', 'old'));
+  });
+
+  test('boot one by one for who becomes root by sudo', async () => {
+    const before = await boots();
+    const host = hostNamed('three');
+    await expectSuccess(user.slipway('rm', 'three'));
+    await expectSuccess(user.slipway('create', 'three', ...hostFlags(host, 'deploy')));
+    await expectSuccess(user.slipway('restart', 'three', '--json'));
+    expect((await boots())[2]).not.toBe(before[2]);
+    await expectEngineAnswer(user, 'three');
+  });
+
+  test('are let go at once', async () => {
+    const { stdout } = await expectSuccess(user.slipway('rm', ...NAMES, '--json'));
+    expect(
+      eventsOf({ stdout, stderr: '', code: 0 })
+        .at(-1)
+        ?.result?.map(({ name }) => name),
+    ).toEqual([...NAMES]);
+    await expectNothingLeft(user);
+    await waitUntil('all hosts are on', async () =>
+      (await Promise.all(hosts.map((host) => host.isRunning()))).every(Boolean),
+    );
+  });
+});

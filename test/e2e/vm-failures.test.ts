@@ -1,0 +1,208 @@
+import { spawn } from 'node:child_process';
+import { appendFile, chmod, cp, mkdir, readdir, readFile, stat, truncate, unlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { totalmem } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { resolveImagesFolder } from '../bed/vm-prerequisites.ts';
+import { expectSuccess, program, type User } from './test-user.ts';
+import { describeOnVm, runInVmOrThrow, createVmUser, listQemuPids, VM_TIMEOUT_SECONDS, listVms } from './vm-user.ts';
+
+describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
+  let user: User;
+  beforeEach(async () => {
+    user = await createVmUser();
+  });
+  afterEach(async () => {
+    await user[Symbol.asyncDispose]();
+  });
+
+  const docker = (name: string, ...argv: readonly string[]): Promise<string> =>
+    expectSuccess(user.docker('--context', name, ...argv)).then(({ stdout }) => stdout.trim());
+  const state = async (name: string): Promise<{ state: string; trouble: string }> =>
+    JSON.parse((await user.slipway('status', name, '--json')).stdout) as { state: string; trouble: string };
+  /** No process, no folder of a VM, no record. */
+  const nothingLeft = async (): Promise<void> => {
+    expect(await listQemuPids(user)).toEqual([]);
+    expect(await readdir(join(user.home, '.slipway', 'vms')).catch(() => [])).toEqual([]);
+    expect((await user.slipway('ls', '--quiet')).stdout.trim()).toBe('');
+  };
+  /** Images of this user alone, to be spoilt. */
+  const ownImages = async (): Promise<string> => {
+    const folder = join(user.home, '.slipway', 'images');
+    await unlink(folder);
+    await cp(await resolveImagesFolder(), folder, { recursive: true, preserveTimestamps: true });
+    return folder;
+  };
+
+  test('two at once, and a name that is in use', async () => {
+    const [one, two] = await Promise.all([user.slipway('create', 'one'), user.slipway('create', 'two')]);
+    expect([one.code, two.code], one.stderr + two.stderr).toEqual([0, 0]);
+    expect(await docker('one', 'info', '--format', '{{.Name}}')).toBe('one');
+    expect(await docker('two', 'info', '--format', '{{.Name}}')).toBe('two');
+    const ports = (await listVms(user)).flatMap((vm) => [vm.ports.ssh, vm.ports.engine]);
+    expect(new Set(ports).size).toBe(4);
+    const again = await user.slipway('create', 'one');
+    expect(again.code).toBe(3);
+    expect(again.stderr).toContain('There is a machine named "one" already');
+    // An image that machines use stays.
+    const used = await user.slipway('image', 'rm', 'debian-13');
+    expect([used.code, used.stderr]).toEqual([3, expect.stringContaining('one and two') as string]);
+    await expectSuccess(user.slipway('rm', 'one', 'two'));
+    await nothingLeft();
+  });
+
+  test('a port that is taken, too much memory, a disk that is too small: a sentence, and nothing is there', async () => {
+    await using server = createServer().listen(0, '127.0.0.1');
+    await new Promise((resolve) => server.once('listening', resolve));
+    const { port } = server.address() as { port: number };
+    const much = Math.ceil(totalmem() / 1024 / 1024) + 1;
+    for (const [argv, code, sentence] of [
+      [['--qemu-engine-port', String(port)], 4, `Port ${port} of 127.0.0.1`],
+      [['--qemu-memory', String(much)], 2, `would have ${much} MB of memory, and this computer has`],
+      [['--image', 'debian-9'], 2, 'There is no image known as "debian-9"'],
+      [['--image', './none.qcow2'], 2, 'There is no image file'],
+    ] as const) {
+      const refused = await user.slipway('create', 'dev', ...argv);
+      expect([refused.code, refused.stderr]).toEqual([code, expect.stringContaining(sentence) as string]);
+      expect(await listQemuPids(user)).toEqual([]);
+      await nothingLeft();
+    }
+  });
+
+  test('an image that changed is refused, and so is a machine on it', async () => {
+    const images = await ownImages();
+    const [name = ''] = (await readdir(images)).filter((entry) => entry.startsWith('debian-13'));
+    const disk = join(images, name, 'disk.qcow2');
+    const before = await stat(disk);
+    await chmod(disk, 0o600);
+    await appendFile(disk, 'x');
+    const refused = await user.slipway('create', 'dev');
+    expect([refused.code, refused.stderr]).toEqual([12, expect.stringContaining('disk.qcow2') as string]);
+    expect(refused.stderr).toContain('slipway image build debian-13 --force');
+    expect(await listQemuPids(user)).toEqual([]);
+    await truncate(disk, before.size);
+    await expectSuccess(user.slipway('rm', 'dev'));
+    await nothingLeft();
+  });
+
+  test('kill -9 while it is being made, at any moment: create finishes it, rm leaves nothing', async () => {
+    const moments = [0.2, 0.6, 1.5, 3, 8];
+    for (const seconds of moments) {
+      const { process: child, ended } = user.start('create', 'dev');
+      await sleep(seconds * 1000);
+      child.kill('SIGKILL');
+      await ended;
+      // `ls` works whatever is there.
+      await expectSuccess(user.slipway('ls'));
+      if (seconds === moments.at(-1)) break;
+      const { stdout } = await user.slipway('ls', '--quiet');
+      if (stdout.trim() !== '') await expectSuccess(user.slipway('rm', 'dev'));
+      await nothingLeft();
+    }
+    await expectSuccess(user.slipway('create', 'dev'));
+    expect(await docker('dev', 'info', '--format', '{{.Name}}')).toBe('dev');
+    expect((await listQemuPids(user)).length).toBe(1);
+    await expectSuccess(user.slipway('rm', 'dev'));
+    await nothingLeft();
+  });
+
+  test('a guest that ends while it starts: told at once, with the end of its console', async () => {
+    const { ended } = user.start('create', 'dev');
+    await expect.poll(async () => (await listQemuPids(user)).length, { timeout: 60_000 }).toBe(1);
+    const [vm] = await listVms(user);
+    const console = join(vm?.folder ?? '', 'console.log');
+    await expect.poll(() => readFile(console, 'utf8').catch(() => ''), { timeout: 60_000 }).toContain('systemd');
+    const [pid = 0] = await listQemuPids(user);
+    process.kill(pid, 'SIGKILL');
+    const outcome = await ended;
+    expect([outcome.code, outcome.stderr]).toEqual([
+      5,
+      expect.stringContaining('ended while it was starting') as string,
+    ]);
+    expect(outcome.stderr).toMatch(/│ .*systemd/);
+    // It goes on from there.
+    await expectSuccess(user.slipway('create', 'dev'));
+    expect(await docker('dev', 'info', '--format', '{{.Name}}')).toBe('dev');
+  });
+
+  test('Ctrl-C while it starts: stopped at once, and told what is there', async () => {
+    const { process: child, ended } = user.start('create', 'dev');
+    await expect.poll(async () => (await listQemuPids(user)).length, { timeout: 60_000 }).toBe(1);
+    child.kill('SIGINT');
+    const { code, stderr } = await ended;
+    expect(code).toBe(130);
+    expect(stderr).toContain('"dev" is half made');
+    await expectSuccess(user.slipway('rm', 'dev'));
+    await nothingLeft();
+  });
+
+  test('the disk of this computer fills: the machine is held up and says so, and goes on when there is room', async () => {
+    const folder = join(user.home, '.slipway', 'vms');
+    await mkdir(folder, { recursive: true });
+    await expectSuccess(user.run('mount', ['-t', 'tmpfs', '-o', 'size=1200m', 'tmpfs', folder]));
+    try {
+      await expectSuccess(user.slipway('create', 'dev'));
+      await expectSuccess(user.run('mount', ['-o', 'remount,size=300m', folder]));
+      const filling = spawn(
+        process.execPath,
+        [program, 'ssh', 'dev', 'dd if=/dev/urandom of=big bs=1M count=600; sync; echo written'],
+        {
+          env: user.env,
+          stdio: ['ignore', 'pipe', 'inherit'],
+        },
+      );
+      let output = '';
+      filling.stdout.setEncoding('utf8').on('data', (text: string) => {
+        output += text;
+      });
+      await expect.poll(async () => (await state('dev')).state, { timeout: 120_000, interval: 1000 }).toBe('paused');
+      expect((await state('dev')).trouble).toContain('is full');
+      const early = await user.slipway('start', 'dev');
+      expect([early.code, early.stderr]).toEqual([10, expect.stringContaining('Make room there') as string]);
+      await expectSuccess(user.run('mount', ['-o', 'remount,size=3g', folder]));
+      await expectSuccess(user.slipway('start', 'dev'));
+      await expect.poll(() => output, { timeout: 120_000 }).toContain('written');
+      expect(await runInVmOrThrow(user, 'dev', 'stat -c %s big')).toBe(String(600 * 1024 * 1024));
+      await expectSuccess(user.slipway('rm', 'dev'));
+    } finally {
+      await user.run('umount', ['-l', folder]);
+    }
+  });
+
+  test('a record that is broken: its VM ends and goes all the same', async () => {
+    await expectSuccess(user.slipway('create', 'dev'));
+    await writeFile(join(user.home, '.slipway', 'machines', 'dev', 'machine.json'), 'garbage');
+    await expectSuccess(user.slipway('rm', '--force', 'dev'));
+    await nothingLeft();
+  });
+});
+
+describeOnVm('making an image', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
+  test('is stopped by Ctrl-C or kill -9 without a trace, and then works', async () => {
+    await using user = await createVmUser();
+    const images = join(user.home, '.slipway', 'images');
+    await unlink(images);
+    const whole = async (): Promise<readonly string[]> =>
+      (await readdir(images).catch(() => [])).filter((entry) => entry.startsWith('debian'));
+    for (const signal of ['SIGINT', 'SIGKILL'] as const) {
+      const { process: child, ended } = user.start('image', 'build', 'debian-13');
+      await sleep(6000);
+      child.kill(signal);
+      const { code } = await ended;
+      expect(code).toBe(signal === 'SIGINT' ? 130 : 137);
+      expect(await whole()).toEqual([]);
+    }
+    await expectSuccess(user.slipway('image', 'build', 'debian-13'));
+    expect((await whole()).length).toBe(1);
+    expect((await readdir(images)).filter((entry) => entry.startsWith('.new-'))).toEqual([]);
+    const { stdout } = await expectSuccess(user.slipway('image', 'ls'));
+    expect(stdout).toMatch(/debian-13 +amd64 +\w+ +26\.1/);
+    // It is here: nothing is made twice.
+    const again = await expectSuccess(user.slipway('image', 'build', 'debian-13'));
+    expect(again.stdout).toContain('is here already');
+    await expectSuccess(user.slipway('image', 'rm', 'debian-13'));
+    expect(await whole()).toEqual([]);
+  });
+});

@@ -1,0 +1,221 @@
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { loadToolsImage } from './host-engine.ts';
+import { expectSuccess, type User } from './test-user.ts';
+import {
+  describeOnVm,
+  runInVm,
+  runInVmOrThrow,
+  createVmUser,
+  listQemuPids,
+  countVmEngineStarts,
+  VM_TIMEOUT_SECONDS,
+  listVms,
+} from './vm-user.ts';
+
+describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
+  let user: User;
+  const docker = (...argv: readonly string[]): Promise<string> =>
+    expectSuccess(user.docker('--context', 'dev', ...argv)).then(({ stdout }) => stdout.trim());
+  const state = async (): Promise<string> => {
+    const { stdout } = await user.slipway('status', 'dev', '--json');
+    return (JSON.parse(stdout) as { state: string }).state;
+  };
+
+  beforeAll(async () => {
+    user = await createVmUser();
+    // No driver is named: the local one is what a machine without an address means.
+    await expectSuccess(user.slipway('create', 'dev', '--engine-label', 'zone=a'));
+    await loadToolsImage(user, 'dev');
+  }, VM_TIMEOUT_SECONDS * 1000);
+  afterAll(async () => {
+    await user[Symbol.asyncDispose]();
+  });
+
+  test('the engine of the guest answers, and started once with what was asked of it', async () => {
+    expect(await docker('info', '--format', '{{.Name}} {{json .Labels}}')).toBe('dev ["zone=a"]');
+    expect(await docker('run', '--rm', 'tools', 'echo', 'from inside')).toBe('from inside');
+    expect(await countVmEngineStarts(user, 'dev')).toBe(1);
+  });
+
+  test('it is who it was made to be', async () => {
+    expect(await runInVmOrThrow(user, 'dev', 'hostname; whoami; id -nG; sudo id -un')).toBe(
+      'dev\nslipway\nslipway sudo docker\nroot',
+    );
+    const [vm] = await listVms(user);
+    expect(await runInVmOrThrow(user, 'dev', 'cat /etc/machine-id')).toBe(vm?.id.replaceAll('-', ''));
+    expect(
+      await runInVmOrThrow(user, 'dev', 'cut -d" " -f1,2 /etc/ssh/ssh_host_ed25519_key.pub; ls /etc/ssh/ssh_host_*'),
+    ).toBe(
+      [
+        (await readFile(join(user.home, '.slipway/machines/dev/ssh/host_ed25519.pub'), 'utf8'))
+          .split(' ')
+          .slice(0, 2)
+          .join(' '),
+        '/etc/ssh/ssh_host_ed25519_key',
+        '/etc/ssh/ssh_host_ed25519_key.pub',
+      ].join('\n'),
+    );
+  });
+
+  test('nothing of it failed, and AppArmor guards it by policies that were compiled before its first start', async () => {
+    expect(
+      await runInVmOrThrow(user, 'dev', 'systemctl is-system-running --wait; systemctl --failed --plain --no-legend'),
+    ).toBe('running');
+    const counted = 'sudo cat /sys/kernel/security/apparmor/profiles | grep -c "(enforce)\\|(unconfined)"';
+    expect(Number(await runInVmOrThrow(user, 'dev', counted))).toBeGreaterThan(50);
+    const cached = 'sudo find /var/cache/apparmor -type f';
+    expect(Number(await runInVmOrThrow(user, 'dev', `${cached} | wc -l`))).toBeGreaterThan(50);
+    expect(await runInVmOrThrow(user, 'dev', `${cached} -newer /proc/1`)).toBe('');
+    expect(await docker('run', '--rm', 'tools', 'cat', '/proc/self/attr/current')).toContain(
+      'docker-default (enforce)',
+    );
+  });
+
+  test('a provision finds nothing to do', async () => {
+    const { stdout } = await expectSuccess(user.slipway('provision', 'dev', '--dry-run'));
+    expect(stdout.trim()).toBe('dev: nothing to do');
+    await expectSuccess(user.slipway('provision', 'dev'));
+    expect(await countVmEngineStarts(user, 'dev')).toBe(1);
+  });
+
+  test('the port is closed to whoever has no certificate, and to other computers', async () => {
+    const [vm] = await listVms(user);
+    const stranger = await user.run('curl', ['-sSk', `https://127.0.0.1:${vm?.ports.engine}/version`]);
+    expect([stranger.code, stranger.stderr]).toEqual([56, expect.stringContaining('certificate required') as string]);
+    const { stdout } = await user.run('sh', ['-c', 'cat /proc/net/tcp /proc/net/tcp6']);
+    const hex = (port: number): string => port.toString(16).toUpperCase().padStart(4, '0');
+    const listeners = stdout.split('\n').filter((line) => / 0A /.test(line));
+    for (const port of [vm?.ports.ssh ?? 0, vm?.ports.engine ?? 0]) {
+      const ours = listeners.filter((line) => line.includes(`:${hex(port)} `));
+      expect(ours.map((line) => line.trim().split(/\s+/)[1])).toEqual([`0100007F:${hex(port)}`]);
+    }
+  });
+
+  test('its files are its user’s alone, and the identity is not left lying around', async () => {
+    const [vm] = await listVms(user);
+    expect(((await stat(vm?.folder ?? '')).mode & 0o777).toString(8)).toBe('700');
+    expect((await readdir(vm?.folder ?? '')).toSorted()).toEqual([
+      'console.log',
+      'disk.qcow2',
+      'monitor.sock',
+      'port.sock',
+      'qemu.log',
+      'qemu.pid',
+      'vm.json',
+    ]);
+    const { stdout } = await user.run('sh', ['-c', `tr '\\0' '\\n' </proc/${(await listQemuPids(user))[0]}/cmdline`]);
+    expect(stdout).not.toMatch(/BEGIN|PRIVATE|AAAA/);
+  });
+
+  test('a host key that is not the one that was made is refused, at the first packet', async () => {
+    const swap =
+      'sudo sh -c "cp -p /etc/ssh/ssh_host_ed25519_key /root/kept; rm /etc/ssh/ssh_host_ed25519_key*; ssh-keygen -q -t ed25519 -N \\"\\" -f /etc/ssh/ssh_host_ed25519_key; systemctl restart ssh"';
+    await expectSuccess(runInVm(user, 'dev', swap));
+    try {
+      const refused = await runInVm(user, 'dev', 'true');
+      expect(refused.code).toBe(255);
+      expect(refused.stderr).toContain('Host key verification failed');
+      const provision = await user.slipway('provision', 'dev');
+      expect(provision.code).toBe(6);
+      expect(provision.stderr).toMatch(/host key/i);
+    } finally {
+      // Through the engine, since SSH is shut to us.
+      const back = 'cat /host/root/kept >/host/etc/ssh/ssh_host_ed25519_key; kill -HUP $(cat /host/run/sshd.pid)';
+      const free = ['--pid', 'host', '--security-opt', 'apparmor=unconfined', '--volume', '/:/host'];
+      await docker('run', '--rm', ...free, 'tools', 'sh', '-c', back);
+    }
+    await expectSuccess(runInVm(user, 'dev', 'true'));
+  });
+
+  test('ssh passes the exit status through', async () => {
+    expect((await runInVm(user, 'dev', 'exit 42')).code).toBe(42);
+  });
+
+  test('stop and start: the truth within seconds, the same ports, the data on its disk', async () => {
+    const [before] = await listVms(user);
+    await docker('run', '--rm', '--volume', 'kept:/data', 'tools', 'sh', '-c', 'echo precious >/data/file');
+    await docker('run', '--detach', '--restart', 'always', '--name', 'service', 'tools', 'sleep', '100000');
+    await expectSuccess(user.slipway('stop', 'dev'));
+    const asked = performance.now();
+    expect(await state()).toBe('stopped');
+    expect((performance.now() - asked) / 1000).toBeLessThan(5);
+    expect((await user.slipway('status', 'dev')).code).toBe(1);
+    expect((await expectSuccess(user.slipway('ls'))).stdout).toMatch(/dev .*stopped/);
+    expect(await listQemuPids(user)).toEqual([]);
+    expect((await user.docker('--context', 'dev', 'ps')).code).not.toBe(0);
+    // Stopping what is stopped is no error.
+    await expectSuccess(user.slipway('stop', 'dev'));
+    const shut = await user.slipway('ssh', 'dev', 'true');
+    expect(shut.code).not.toBe(0);
+
+    await expectSuccess(user.slipway('start', 'dev'));
+    expect(await state()).toBe('running');
+    const [after] = await listVms(user);
+    expect(after?.ports).toEqual(before?.ports);
+    expect(await docker('run', '--rm', '--volume', 'kept:/data', 'tools', 'cat', '/data/file')).toBe('precious');
+    expect(await docker('ps', '--format', '{{.Names}}')).toBe('service');
+    expect(await countVmEngineStarts(user, 'dev')).toBe(1);
+    // Starting what runs is no error.
+    await expectSuccess(user.slipway('start', 'dev'));
+  });
+
+  test('kill -9 of QEMU while its port is taken by another: told, healed elsewhere, and the context follows', async () => {
+    const [before] = await listVms(user);
+    await runInVmOrThrow(user, 'dev', 'sync');
+    const [pid = 0] = await listQemuPids(user);
+    process.kill(pid, 'SIGKILL');
+    await expect.poll(state, { timeout: 5000 }).toBe('stopped');
+    const squatter = createServer();
+    await new Promise<void>((resolve) => squatter.listen(before?.ports.engine, '127.0.0.1', resolve));
+    try {
+      const { stderr } = await expectSuccess(user.slipway('start', 'dev'));
+      expect(stderr).toContain(`Port ${before?.ports.engine} of 127.0.0.1 is taken by another program`);
+    } finally {
+      squatter.close();
+    }
+    const [after] = await listVms(user);
+    expect(after?.ports.engine).not.toBe(before?.ports.engine);
+    expect(after?.ports.ssh).toBe(before?.ports.ssh);
+    expect(await docker('run', '--rm', '--volume', 'kept:/data', 'tools', 'cat', '/data/file')).toBe('precious');
+  });
+
+  test('a reboot inside: never said to run before it does, and the context works again', async () => {
+    await runInVm(user, 'dev', 'sudo systemctl reboot');
+    const seen = new Set<string>();
+    await expect
+      .poll(
+        async () => {
+          const now = await state();
+          seen.add(now);
+          // What is said to run, answers.
+          if (now === 'running') await docker('version');
+          return now === 'running' && seen.size > 1;
+        },
+        { timeout: 300_000, interval: 1000 },
+      )
+      .toBe(true);
+    seen.delete('running');
+    expect([...seen].every((word) => word === 'starting' || word === 'no engine')).toBe(true);
+    expect(await countVmEngineStarts(user, 'dev')).toBe(1);
+    expect(await docker('ps', '--format', '{{.Names}}')).toBe('service');
+  });
+
+  test('rm leaves no process, no port, no file and no context', async () => {
+    const [vm] = await listVms(user);
+    await expectSuccess(user.slipway('rm', 'dev'));
+    expect(await listQemuPids(user)).toEqual([]);
+    expect(await readdir(join(user.home, '.slipway', 'vms'))).toEqual([]);
+    expect(await readdir(join(user.home, '.slipway', 'machines'))).toEqual([]);
+    const free = createServer();
+    await new Promise<void>((resolve, reject) => {
+      free.once('error', reject).listen(vm?.ports.engine, '127.0.0.1', resolve);
+    });
+    free.close();
+    expect((await user.docker('context', 'ls', '--quiet')).stdout.trim()).toBe('default');
+    // Removing what is gone names what there is.
+    expect((await user.slipway('rm', 'dev')).code).toBe(3);
+  });
+});

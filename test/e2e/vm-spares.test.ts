@@ -1,0 +1,200 @@
+import { open, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { loadToolsImage } from './host-engine.ts';
+import { expectSuccess, type Outcome, type User } from './test-user.ts';
+import {
+  describeOnVm,
+  runInVmOrThrow,
+  createVmUser,
+  listQemuPids,
+  countVmEngineStarts,
+  VM_TIMEOUT_SECONDS,
+  listVms,
+} from './vm-user.ts';
+
+type SpareInfo = { readonly id: string; readonly bytes: number };
+
+describeOnVm('local VMs that are ready ahead', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
+  let user: User;
+  let pool = '';
+  /** A spare as it was made, to be spoilt and taken again once no machine of it is left. */
+  let copy = '';
+  const small = ['--qemu-memory', '1024'];
+  const warm = (...argv: readonly string[]): Promise<Outcome> =>
+    user.slipwayWith({ env: { SLIPWAY_QEMU_WARM: 'true' } }, ...argv);
+  const docker = (name: string, ...argv: readonly string[]): Promise<string> =>
+    expectSuccess(user.docker('--context', name, ...argv)).then(({ stdout }) => stdout.trim());
+  const spares = async (): Promise<readonly SpareInfo[]> => {
+    const { stdout } = await expectSuccess(user.slipway('image', 'ls', '--json'));
+    return (JSON.parse(stdout) as readonly { readonly spares: readonly SpareInfo[] }[]).flatMap((row) => row.spares);
+  };
+  const ready = async (): Promise<number> => (await spares()).length;
+  const state = async (name: string): Promise<string> =>
+    (JSON.parse((await user.slipway('status', name, '--json')).stdout) as { state: string }).state;
+  const behind = async (name: string): Promise<number> =>
+    Math.abs(Date.now() / 1000 - Number(await runInVmOrThrow(user, name, 'date +%s.%N')));
+  /** Twice the same, so that one is left when one was taken, and no other is made. */
+  const refill = async (): Promise<void> => {
+    await expectSuccess(user.slipway('image', 'prune'));
+    for (const id of ['copy-1', 'copy-2']) {
+      const folder = join(pool, id);
+      await expectSuccess(user.run('cp', ['-a', copy, folder]));
+      await expectSuccess(user.run('sed', ['-i', `0,/"id": "[^"]*"/s//"id": "${id}"/`, join(folder, 'spare.json')]));
+    }
+  };
+
+  beforeAll(async () => {
+    user = await createVmUser();
+    pool = join(user.home, '.slipway', 'spares');
+    copy = join(user.home, 'spare');
+    await expectSuccess(user.slipway('image', 'warm', ...small));
+    const [spare] = await spares();
+    await expectSuccess(user.run('cp', ['-a', join(pool, spare?.id ?? ''), copy]));
+  }, VM_TIMEOUT_SECONDS * 1000);
+  afterAll(async () => {
+    await user[Symbol.asyncDispose]();
+  });
+
+  test('a spare is suspended, takes a fraction of its memory, and is nobody’s to read', async () => {
+    expect(await listQemuPids(user)).toEqual([]);
+    const [spare, ...more] = await spares();
+    expect(more).toEqual([]);
+    expect(spare?.bytes).toBeLessThan(400_000_000);
+    expect((await stat(join(pool, spare?.id ?? ''))).mode & 0o777).toBe(0o700);
+    expect((await stat(join(pool, spare?.id ?? '', 'memory'))).mode & 0o777).toBe(0o600);
+    // The keys of its seed were taken, and lie around no more.
+    expect(await readdir(join(pool, spare?.id ?? ''))).not.toContain('seed.tar');
+    expect((await expectSuccess(user.slipway('image', 'warm', ...small))).stdout).toContain('as before');
+  });
+
+  test('create takes it, and leaves another behind', async () => {
+    const { stderr } = await expectSuccess(warm('create', 'one', ...small));
+    expect(stderr).not.toContain('cold');
+    expect(await docker('one', 'info', '--format', '{{.Name}}')).toBe('one');
+    expect(await runInVmOrThrow(user, 'one', 'hostname; cat /etc/hostname; getent hosts one')).toBe(
+      'one\none\n127.0.1.1       one',
+    );
+    expect(await behind('one')).toBeLessThan(5);
+    // Nothing was restarted for it, nor has to be.
+    expect(await countVmEngineStarts(user, 'one')).toBe(1);
+    expect((await expectSuccess(user.slipway('provision', 'one', '--dry-run'))).stdout.trim()).toBe(
+      'one: nothing to do',
+    );
+    await loadToolsImage(user, 'one');
+    expect(await docker('one', 'run', '--rm', 'tools', 'echo', 'inside')).toBe('inside');
+    const [vm] = await listVms(user);
+    const stranger = await user.run('curl', ['-sSk', `https://127.0.0.1:${vm?.ports.engine}/version`]);
+    expect(stranger.stderr).toContain('certificate required');
+    expect(await readdir(vm?.folder ?? '')).not.toEqual(
+      expect.arrayContaining([expect.stringMatching(/kept|spare|^memory/)]),
+    );
+    await expect.poll(ready, { timeout: VM_TIMEOUT_SECONDS * 1000, interval: 2000 }).toBe(1);
+  });
+
+  test('stop --suspend and start: what ran goes on, and the clock is right', async () => {
+    await docker('one', 'run', '--detach', '--name', 'service', 'tools', 'sleep', '100000');
+    const begun = await docker('one', 'inspect', '--format', '{{.State.Pid}} {{.State.StartedAt}}', 'service');
+    const boot = await runInVmOrThrow(user, 'one', 'cat /proc/sys/kernel/random/boot_id');
+    await expectSuccess(user.slipway('stop', '--suspend', 'one'));
+    expect(await listQemuPids(user)).toEqual([]);
+    expect(await state('one')).toBe('suspended');
+    expect((await user.slipway('ssh', 'one', 'true')).code).not.toBe(0);
+    expect(await user.slipway('provision', 'one')).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining('"one" is suspended') as string,
+    });
+    // Suspending what is suspended is no error.
+    await expectSuccess(user.slipway('stop', '--suspend', 'one'));
+    await sleep(6000);
+    const { stderr } = await expectSuccess(user.slipway('start', 'one'));
+    expect(stderr).not.toContain('anew');
+    expect(await runInVmOrThrow(user, 'one', 'cat /proc/sys/kernel/random/boot_id')).toBe(boot);
+    expect(await docker('one', 'inspect', '--format', '{{.State.Pid}} {{.State.StartedAt}}', 'service')).toBe(begun);
+    expect(await behind('one')).toBeLessThan(5);
+  });
+
+  test('two creates at once and one spare: one takes it, the other starts cold and says so', async () => {
+    const both = await Promise.all([warm('create', 'two', ...small), warm('create', 'three', ...small)]);
+    expect(
+      both.map(({ code }) => code),
+      both.map(({ stderr }) => stderr).join(''),
+    ).toEqual([0, 0]);
+    expect(both.filter(({ stderr }) => stderr.includes('No spare machine is ready for'))).toHaveLength(1);
+    // Ends what makes the next one.
+    await expectSuccess(user.slipway('image', 'prune'));
+    expect(await listQemuPids(user)).toHaveLength(3);
+    expect((await readdir(pool)).filter((entry) => !/^(\.maker|last\.log)$/.test(entry))).toEqual([]);
+  });
+
+  test('no two machines share a key, a certificate or an id', async () => {
+    const all = await Promise.all(
+      ['one', 'two', 'three'].map(async (name) => {
+        const machine = join(user.home, '.slipway', 'machines', name);
+        return {
+          name: await docker(name, 'info', '--format', '{{.Name}}'),
+          engine: await docker(name, 'info', '--format', '{{.ID}}'),
+          id: await runInVmOrThrow(user, name, 'cat /etc/machine-id'),
+          boot: await runInVmOrThrow(user, name, 'cat /proc/sys/kernel/random/boot_id'),
+          state: await runInVmOrThrow(user, name, 'sudo cat /etc/docker/slipway/state.json'),
+          hostKey: await runInVmOrThrow(user, name, 'cat /etc/ssh/ssh_host_ed25519_key.pub'),
+          serverKey: await runInVmOrThrow(user, name, 'sudo cat /etc/docker/slipway/server-key.pem'),
+          random: await runInVmOrThrow(user, name, 'head -c 32 /dev/urandom | base64'),
+          ca: await readFile(join(machine, 'ca', 'ca-key.pem'), 'utf8'),
+          client: await readFile(join(machine, 'tls', 'key.pem'), 'utf8'),
+          login: await readFile(join(machine, 'ssh', 'id_ed25519'), 'utf8'),
+        };
+      }),
+    );
+    for (const key of Object.keys(all[0] ?? {}) as (keyof (typeof all)[number])[])
+      expect(new Set(all.map((one) => one[key])).size, key).toBe(3);
+    expect(all.map(({ name }) => name)).toEqual(['one', 'two', 'three']);
+    for (const name of ['two', 'three'])
+      expect((await expectSuccess(user.slipway('provision', name, '--dry-run'))).stdout.trim()).toBe(
+        `${name}: nothing to do`,
+      );
+    await expectSuccess(user.slipway('rm', 'one', 'two', 'three'));
+    expect(await listQemuPids(user)).toEqual([]);
+  });
+
+  test('kill -9 of a create at any moment: the next one finishes it, or rm leaves nothing', async () => {
+    const moments = [0.25, 0.5, 0.8, 1.1, 1.5, 2];
+    for (const [at, seconds] of moments.entries()) {
+      await refill();
+      const child = user.startWith({ SLIPWAY_QEMU_WARM: 'true' }, 'create', 'dev', ...small);
+      await sleep(seconds * 1000);
+      child.process.kill('SIGKILL');
+      await child.ended;
+      // Taken by the half-made one, or there still: by no means both.
+      const [left, made] = [await ready(), (await listVms(user).catch(() => [])).length];
+      expect(left + made, `after ${seconds} s`).toBeLessThanOrEqual(2);
+      if (at % 2 === 0) {
+        await expectSuccess(warm('create', 'dev', ...small));
+        expect(await docker('dev', 'info', '--format', '{{.Name}}')).toBe('dev');
+        expect(await runInVmOrThrow(user, 'dev', 'hostname')).toBe('dev');
+        expect(await listQemuPids(user)).toHaveLength(1);
+      }
+      if ((await user.slipway('ls', '--quiet')).stdout.trim() !== '') await expectSuccess(user.slipway('rm', 'dev'));
+      expect(await listQemuPids(user)).toEqual([]);
+      expect(await readdir(join(user.home, '.slipway', 'vms')).catch(() => [])).toEqual([]);
+    }
+  });
+
+  test('one that is damaged is never used: it starts cold, and says why', async () => {
+    await refill();
+    await rm(join(pool, 'copy-2'), { recursive: true });
+    const memory = await open(join(pool, 'copy-1', 'memory'), 'r+');
+    const { size } = await memory.stat();
+    await memory.write(Buffer.from('damage'), 0, 6, Math.floor(size / 2));
+    await memory.close();
+    const { stderr } = await expectSuccess(warm('create', 'dev', ...small));
+    expect(stderr).toMatch(/The spare machine for dev can’t be used, so it starts cold: .*memory/);
+    await expectSuccess(user.slipway('image', 'prune'));
+    expect(await docker('dev', 'info', '--format', '{{.Name}}')).toBe('dev');
+    expect((await expectSuccess(user.slipway('provision', 'dev', '--dry-run'))).stdout.trim()).toBe(
+      'dev: nothing to do',
+    );
+    expect(await listQemuPids(user)).toHaveLength(1);
+  });
+});

@@ -1,0 +1,156 @@
+import { z } from 'zod';
+import type { FirstBootConfig, Driver, CloudResource, Target } from '../../src/drivers/contract.ts';
+import { defineDriver } from '../../src/drivers/contract.ts';
+import { SlipwayError } from '../../src/errors.ts';
+import type { ConnectSsh } from '../../src/ssh/connection.ts';
+import { startFakeHost, type FakeHost } from './fake-host.ts';
+
+type CreatedHost = {
+  readonly id: string;
+  readonly index: number | undefined;
+  readonly host: FakeHost;
+  shownHostKey: string;
+};
+
+/** A cloud in memory, whose driver makes hosts in memory: each shows the key of its user data until it is given another. */
+export type FakeCloud = AsyncDisposable & {
+  readonly driver: Driver;
+  readonly connect: ConnectSsh;
+  readonly boots: readonly FirstBootConfig[];
+  readonly calls: readonly string[];
+  readonly targets: Target<unknown>[];
+  readonly createdHosts: readonly CreatedHost[];
+  /** What the next connections meet instead of a host. */
+  readonly connectErrors: SlipwayError[];
+  /** The key that new hosts show instead of the one they were given. */
+  wrongHostKey: string | undefined;
+  /** What `createMany` answers, when set. */
+  createManyError: SlipwayError | undefined;
+  resources: readonly CloudResource[];
+  readonly deletedResources: CloudResource[];
+  /** Readies a host for the next machine, and tells where its engine will listen: hosts in memory share an address. */
+  prepareHost(): Promise<number>;
+};
+
+export function fakeCloud(): FakeCloud {
+  const boots: FirstBootConfig[] = [];
+  const calls: string[] = [];
+  const targets: Target<unknown>[] = [];
+  const createdHosts: CreatedHost[] = [];
+  const connectErrors: SlipwayError[] = [];
+  const deletedResources: CloudResource[] = [];
+  const spare: FakeHost[] = [];
+  const find = ({ id, batch }: Target<unknown>): CreatedHost | undefined =>
+    createdHosts.find(
+      (one) => one.id === id || (batch !== undefined && one.id === batch.id && one.index === batch.index),
+    );
+  async function make(id: string, index: number | undefined, boot: FirstBootConfig): Promise<void> {
+    const at = spare.findIndex(({ port }) => port === boot.enginePort);
+    const host = at >= 0 ? spare.splice(at, 1)[0] : spare.shift();
+    createdHosts.push({
+      id,
+      index,
+      host: host ?? (await startFakeHost({ engine: true })),
+      shownHostKey: cloud.wrongHostKey ?? boot.hostKey.public,
+    });
+  }
+  const driver = defineDriver({
+    name: 'sky',
+    summary: 'a cloud of the test’s own',
+    userDataIsPublic: true,
+    options: z.object({ region: z.string().optional() }),
+    accountOptions: ['region'],
+    async health() {
+      return { usable: true };
+    },
+    async resolveOptions({ options }) {
+      calls.push('settle');
+      return { region: options.region ?? 'north' };
+    },
+    async create(target, boot, call) {
+      calls.push('create');
+      targets.push(target);
+      boots.push(boot);
+      if (!find(target)) {
+        await call.recordRequest('instance');
+        await make(target.id, undefined, boot);
+      }
+      return { bootApplied: false };
+    },
+    async createMany(many, boot, call) {
+      calls.push(`create ${many.length}`);
+      targets.push(...many);
+      boots.push(boot);
+      if (cloud.createManyError) throw cloud.createManyError;
+      await call.recordRequest('instances');
+      for (const { batch } of many)
+        if (batch && !createdHosts.some(({ id, index }) => id === batch.id && index === batch.index))
+          await make(batch.id, batch.index, boot);
+    },
+    async allowCallerIp() {
+      calls.push('admit');
+    },
+    async inspect(target) {
+      const one = find(target);
+      if (!one) return { state: 'missing' };
+      const ssh = { address: one.host.address, port: 10_000 + createdHosts.indexOf(one), user: 'admin' };
+      return { state: 'running', host: { address: one.host.address, ssh, enginePort: one.host.port } };
+    },
+    async remove(target) {
+      calls.push('remove');
+      targets.push(target);
+      const one = find(target);
+      if (one) createdHosts.splice(createdHosts.indexOf(one), 1);
+      await one?.host[Symbol.asyncDispose]();
+    },
+    async listResources({ home }) {
+      return cloud.resources.filter((thing) => home === undefined || thing.home === home);
+    },
+    async deleteResources(things) {
+      deletedResources.push(...things);
+    },
+  });
+  const cloud: FakeCloud = {
+    driver: driver as unknown as Driver,
+    boots,
+    calls,
+    targets,
+    createdHosts,
+    connectErrors,
+    wrongHostKey: undefined,
+    createManyError: undefined,
+    resources: [],
+    deletedResources,
+    async prepareHost() {
+      const host = await startFakeHost({ engine: true });
+      spare.push(host);
+      return host.port;
+    },
+    async connect(target, side, onHostKey) {
+      const met = connectErrors.shift();
+      if (met) throw met;
+      const one = createdHosts[target.port - 10_000];
+      if (!one) throw new Error('nobody is there');
+      if (one.shownHostKey !== target.hostKey && one.shownHostKey !== target.birthKey)
+        throw new SlipwayError('HOST_KEY', `${target.address} showed another key`);
+      one.host.hostKey = one.shownHostKey;
+      const session = await one.host.connect(target, side, onHostKey);
+      return {
+        ...session,
+        hostKey: one.shownHostKey,
+        async exec(command, how) {
+          if (how.label !== 'host-key.sh') return session.exec(command, how);
+          const [, key = ''] =
+            /(ssh-ed25519 [^ \n]+)[^\n]*\n\0/.exec(Buffer.from(how.stdin ?? '').toString('latin1')) ?? [];
+          one.host.executions.push('host-key.sh');
+          one.shownHostKey = key;
+          return { code: 0, stdout: '', stderr: '' };
+        },
+      };
+    },
+    async [Symbol.asyncDispose]() {
+      for (const host of [...spare, ...createdHosts.map((one) => one.host)]) await host[Symbol.asyncDispose]();
+    },
+  };
+  return cloud;
+}

@@ -1,0 +1,102 @@
+import { z } from 'zod';
+import type { FirstBootConfig, Driver, InstanceStatus } from '../../src/drivers/contract.ts';
+import { defineDriver } from '../../src/drivers/contract.ts';
+import type { FakeHost } from './fake-host.ts';
+
+/** A driver that makes its machine of a host in memory: what a boot brings lies there before anything starts. */
+export type FakeLocalMachine = {
+  readonly driver: Driver;
+  /** What `create` was given, each time. */
+  readonly boots: readonly FirstBootConfig[];
+  readonly calls: readonly string[];
+  /** Where its machine is from its next start on. */
+  address: string;
+  /** What stands in the way of running, if anything does. */
+  pausedReason: string | undefined;
+  /** What becomes of it when it shuts itself down. */
+  onShutdown: 'removed' | 'stopped';
+  /** As a provider removes what has shut itself down. */
+  vanish(): void;
+  /** What the machine says instead of that it has started. */
+  bootError: Error | undefined;
+};
+
+export function fakeLocalMachine(host: FakeHost, name = 'local'): FakeLocalMachine {
+  const boots: FirstBootConfig[] = [];
+  const calls: string[] = [];
+  let state: 'missing' | 'stopped' | 'running' = 'missing';
+  let address = host.address;
+  const run = async (): Promise<void> => {
+    if (state === 'running') return;
+    state = 'running';
+    address = local.address;
+    await host.boot();
+  };
+  const halt = async (): Promise<void> => {
+    if (state === 'running') state = 'stopped';
+    await host.halt();
+  };
+  const inspect = async (): Promise<InstanceStatus> => {
+    if (local.pausedReason !== undefined) return { state: 'paused', reason: local.pausedReason };
+    if (state !== 'running') return { state };
+    const ssh = { address, port: 20_022, user: 'slipway' };
+    return { state, host: { address, ssh, enginePort: host.port } };
+  };
+  const driver = defineDriver({
+    name,
+    summary: 'a machine of the test’s own',
+    options: z.object({}),
+    shutdownBehavior: () => ({ byItself: local.onShutdown, costs: 'its disk stays' }),
+    async health() {
+      return { usable: true };
+    },
+    async prepare() {
+      calls.push('prepare');
+    },
+    async create(_target, boot) {
+      calls.push('create');
+      boots.push(boot);
+      if (state === 'missing') {
+        state = 'stopped';
+        for (const { path, content, mode } of boot.files) host.files.set(path, { content, mode });
+      }
+      await run();
+      return { bootApplied: JSON.stringify(boots[0]) === JSON.stringify(boot) };
+    },
+    async waitUntilBooted() {
+      calls.push('booted');
+      if (local.bootError) throw local.bootError;
+    },
+    inspect,
+    async start() {
+      calls.push('start');
+      await run();
+    },
+    async stop(_target, { seconds }) {
+      calls.push(`stop in ${seconds}`);
+      await halt();
+    },
+    async kill() {
+      calls.push('kill');
+      await halt();
+    },
+    async remove() {
+      calls.push('remove');
+      await halt();
+      state = 'missing';
+    },
+  });
+  const local: FakeLocalMachine = {
+    driver: driver as unknown as Driver,
+    boots,
+    calls,
+    address: host.address,
+    pausedReason: undefined,
+    onShutdown: 'stopped',
+    vanish() {
+      state = 'missing';
+    },
+    bootError: undefined,
+  };
+  return local;
+}

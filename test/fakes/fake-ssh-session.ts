@@ -1,0 +1,31 @@
+import type { Shell } from '../../src/ssh/shell.ts';
+import type { ExecResult, SshSession } from '../../src/ssh/connection.ts';
+
+export type ExecCall = { readonly command: Shell; readonly label: string; readonly stdin: Buffer };
+type ExecAnswer = Partial<ExecResult> | ((call: ExecCall) => Partial<ExecResult> | Promise<Partial<ExecResult>>);
+
+/** A session over a table of answers by label. A label that is not in it fails and lists those that are. */
+export function fakeSession(
+  answers: Readonly<Record<string, ExecAnswer>>,
+): SshSession & { readonly calls: readonly ExecCall[]; readonly disposed: () => boolean } {
+  const calls: ExecCall[] = [];
+  let disposed = false;
+  return {
+    hostKey: 'ssh-ed25519 AAAA',
+    jumpHostKey: undefined,
+    calls,
+    disposed: () => disposed,
+    async exec(command, { label, stdin = '', onLine }) {
+      const answer = answers[label];
+      if (answer === undefined) throw new Error(`no answer for "${label}"; known: ${Object.keys(answers).join(', ')}`);
+      const call = { command, label, stdin: Buffer.from(stdin) };
+      calls.push(call);
+      const exit = { code: 0, stdout: '', stderr: '', ...(typeof answer === 'function' ? await answer(call) : answer) };
+      for (const line of exit.stdout.split('\n').slice(0, -1)) onLine?.(line);
+      return exit;
+    },
+    async [Symbol.asyncDispose]() {
+      disposed = true;
+    },
+  };
+}

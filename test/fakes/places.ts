@@ -1,7 +1,0 @@
-import { join } from 'node:path';
-import type { ClientPlaces } from '../../src/profiles/profile.ts';
-
-/** Where clients of a user with this home keep their settings, the docker CLI's in a folder that is given. */
-export function placesIn(home: string, dockerConfig = join(home, '.docker')): ClientPlaces {
-  return { dockerConfig, ssh: join(home, '.ssh'), dockerMachine: join(home, '.docker', 'machine') };
-}

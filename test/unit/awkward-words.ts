@@ -1,0 +1,55 @@
+import fc from 'fast-check';
+
+const AWKWARD_WORDS = [
+  '',
+  ' ',
+  '-',
+  '--',
+  '--json',
+  '-x=y',
+  "'",
+  '"',
+  '\\',
+  '\\\\',
+  "it's",
+  '$(touch /nowhere/x); "b',
+  '`id`',
+  '$HOME',
+  '${HOME}',
+  '!!',
+  '*',
+  '~',
+  '~root',
+  '{a,b}',
+  '#',
+  'a=b',
+  '%s\\0',
+  'a\tb',
+  'a\nb',
+  '\n',
+  'a\r\nb',
+  'é ü ß',
+  '日本語',
+  '👩‍🚀',
+  '\u2028',
+  '’quoted‘',
+  '&|;<>()',
+];
+
+/** Any text that an argv can hold, with what shells and parsers stumble over thrown in often. */
+export const anyWord: fc.Arbitrary<string> = fc
+  .oneof(
+    fc.constantFrom(...AWKWARD_WORDS),
+    fc.string({ unit: 'binary' }),
+    fc.array(fc.constantFrom(...`'"\\$\`!-= \n`, 'a'), { maxLength: 12 }).map((letters) => letters.join('')),
+  )
+  .filter((text) => !text.includes('\0'));
+
+export const anyWords: fc.Arbitrary<readonly string[]> = fc.array(anyWord, { maxLength: 100, size: 'max' });
+
+/** Words that a pattern allows: the awkward ones among them, and others made from it. */
+export function anyWordMatching(pattern: RegExp): fc.Arbitrary<string> {
+  const fitting = AWKWARD_WORDS.filter((text) => pattern.test(text));
+  const made = fc.stringMatching(pattern).filter((text) => !text.includes('\0'));
+  return fitting.length > 0 ? fc.oneof(fc.constantFrom(...fitting), made) : made;
+}

@@ -1,0 +1,140 @@
+import { spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { constants, getPriority } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import { readFileIfExists } from '../../src/computer/files.ts';
+import { childEnvironment, lowerPriority, runChild } from '../../src/computer/child-process.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { computerWithPrograms, isProcessAlive, writeScript } from '../fakes/executable-scripts.ts';
+
+const computer = computerWithPrograms('/nowhere');
+const neverAborted = new AbortController().signal;
+const quietCall = { computer, log: () => {}, signal: neverAborted };
+
+describe('the environment of a program', () => {
+  test('is what it needs and what it is given, and holds nothing that may be a secret', () => {
+    const env = {
+      PATH: '/bin',
+      HOME: '/home/a',
+      LANG: 'C',
+      LC_ALL: 'C',
+      XDG_RUNTIME_DIR: '/run',
+      TMPDIR: '/tmp',
+      SystemRoot: 'C:',
+      SECRET: 'x',
+      AWS_SECRET_ACCESS_KEY: 'x',
+      SLIPWAY_SUDO_PASSWORD: 'x',
+      SSH_AUTH_SOCK: 'x',
+      http_proxy: 'http://me:secret@proxy',
+      LD_PRELOAD: 'x',
+      MY_PATH: 'x',
+      PATH_OF_MINE: 'x',
+      USER: undefined,
+    };
+    expect(childEnvironment({ ...computer, env }, { ARCH: 'amd64', LANG: 'C.UTF-8' })).toEqual({
+      PATH: '/bin',
+      HOME: '/home/a',
+      LANG: 'C.UTF-8',
+      LC_ALL: 'C',
+      XDG_RUNTIME_DIR: '/run',
+      TMPDIR: '/tmp',
+      SystemRoot: 'C:',
+      ARCH: 'amd64',
+    });
+  });
+
+  test('reaches it so', async () => {
+    const env = { PATH: process.env.PATH, SECRET: 'x' };
+    const { lines } = await runChild('env', [], { ...quietCall, computer: { ...computer, env }, env: { ONE: '1' } });
+    expect(lines.filter((line) => !/^(PWD|SHLVL|_)=/.test(line)).toSorted()).toEqual(['ONE=1', `PATH=${env.PATH}`]);
+  });
+});
+
+describe('a program of this computer', () => {
+  test('is told apart by its exit status, and its lines come as they are written', async () => {
+    const logged: string[] = [];
+    const code = 'echo one; echo two >&2; echo; printf "Zoë  "; exit 3';
+    const ended = await runChild('sh', ['-c', code], { ...quietCall, log: (line) => logged.push(line) });
+    expect(ended.code).toBe(3);
+    expect(ended.lines.toSorted()).toEqual(['Zoë', 'one', 'two']);
+    expect(logged).toEqual(ended.lines);
+  });
+
+  test('that ended by a signal has failed', async () => {
+    expect((await runChild('sh', ['-c', 'kill -9 $$'], quietCall)).code).toBe(1);
+  });
+
+  test('hands on each line, and the last of them stay', async () => {
+    let count = 0;
+    const { lines } = await runChild('seq', ['1', '1000'], { ...quietCall, log: () => (count += 1) });
+    expect(count).toBe(1000);
+    expect([lines.length, lines[0], lines.at(-1)]).toEqual([200, '801', '1000']);
+  });
+
+  test('has nothing to read, so it waits for no one', async () => {
+    expect(await runChild('cat', [], quietCall)).toEqual({ code: 0, lines: [] });
+  });
+
+  test('works where it is told to', async () => {
+    await using folder = await createTemporaryFolder();
+    expect((await runChild('pwd', [], { ...quietCall, cwd: folder.path })).lines).toEqual([folder.path]);
+  });
+
+  test('that is missing, or may not be run, is an error and no exit status', async () => {
+    await expect(runChild('/no/such/program', [], quietCall)).rejects.toMatchObject({ code: 'ENOENT' });
+    await expect(runChild('/etc/passwd', [], quietCall)).rejects.toMatchObject({ code: 'EACCES' });
+  });
+
+  test('ends by an abort with all that it started', async () => {
+    await using folder = await createTemporaryFolder();
+    const file = await writeScript(
+      join(folder.path, 'nested'),
+      'trap "echo ended > end; exit 1" TERM; sleep 300 & echo $! > pid; sleep 301 & sleep 0.2; echo started; wait',
+    );
+    const stop = new AbortController();
+    const log = (line: string): void => {
+      if (line === 'started') stop.abort();
+    };
+    const error = await catchRejection(
+      runChild(file, [], { computer: computerWithPrograms(folder.path), cwd: folder.path, log, signal: stop.signal }),
+    );
+    expect(error?.code).toBe('CANCELED');
+    const pid = Number(await readFile(join(folder.path, 'pid'), 'utf8'));
+    while (await isProcessAlive(pid)) await sleep(10);
+    // It was asked to end, so it could take away what it had half made.
+    expect(await readFile(join(folder.path, 'end'), 'utf8')).toBe('ended\n');
+  });
+
+  test('is not started after an abort', async () => {
+    await using folder = await createTemporaryFolder();
+    const work = runChild('touch', ['made'], { ...quietCall, cwd: folder.path, signal: AbortSignal.abort() });
+    expect((await catchRejection(work))?.code).toBe('CANCELED');
+    await expect(readFile(join(folder.path, 'made'))).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
+  test('that has ended is not signalled by a later abort', async () => {
+    const stop = new AbortController();
+    expect((await runChild('true', [], { ...quietCall, signal: stop.signal })).code).toBe(0);
+    stop.abort();
+  });
+});
+
+test.runIf(process.platform === 'linux')(
+  'a process that gives way has the lowest priority, and so has its session',
+  async () => {
+    const child = spawn('sleep', ['60'], { detached: true, stdio: 'ignore' });
+    try {
+      const { pid = 0 } = child;
+      await lowerPriority(pid);
+      expect(getPriority(pid)).toBe(constants.priority.PRIORITY_LOW);
+      const group = await readFileIfExists(`/proc/${pid}/autogroup`);
+      if (group !== undefined) expect(group.trim()).toMatch(/nice 19$/);
+    } finally {
+      child.kill('SIGKILL');
+    }
+    await expect(lowerPriority(2 ** 22 + 1)).resolves.toBeUndefined();
+  },
+);

@@ -1,0 +1,125 @@
+import { describe, expect, test } from 'vitest';
+import { planDeprovision, planProvision } from '../../src/provision/plan.ts';
+import {
+  DOCKER_MACHINE_DROP_IN,
+  parseDockerMachineDropIn,
+  formatEnvironmentDropIn,
+} from '../../src/provision/docker-unit.ts';
+import type { Facts } from '../../src/provision/facts.ts';
+import type { EngineSpec } from '../../src/machine/model.ts';
+import { DEBIAN_UNIT, factsWith, planInput, hostWithEngine } from './host-facts.ts';
+
+const dropInText = (flags: string, environment = ''): string => `# ${DOCKER_MACHINE_DROP_IN}
+[Service]
+ExecStart=
+ExecStart=/usr/bin/dockerd -H tcp://0.0.0.0:2376 -H unix:///var/run/docker.sock ${flags} --tlsverify --tlscacert /etc/docker/ca.pem --tlscert /etc/docker/server.pem --tlskey /etc/docker/server-key.pem --label provider=generic 
+Environment=${environment} 
+`;
+
+const fileFacts = { sha256: 'x', mode: '644', owner: 'root' };
+const hostFacts = (text: string, more: Partial<Facts> = {}): Facts =>
+  factsWith(hostWithEngine, {
+    unit: { active: true, enabled: true, text: DEBIAN_UNIT + text },
+    files: { [DOCKER_MACHINE_DROP_IN]: fileFacts },
+    ...more,
+  });
+
+function configureStepOf(of: Facts, engine: Partial<EngineSpec> = {}) {
+  const [step] = planProvision(planInput(of, engine)).filter(({ id }) => id === 'configure-engine');
+  const content = (path: string): string | undefined => step?.files.find((one) => one.path === path)?.content;
+  const json = content('/etc/docker/daemon.json');
+  return {
+    step,
+    settings: json === undefined ? undefined : (JSON.parse(json) as Record<string, unknown>),
+    old: step?.files.find(({ path }) => path === DOCKER_MACHINE_DROP_IN),
+    ours: content('/etc/systemd/system/docker.service.d/50-slipway.conf'),
+  };
+}
+
+describe('the drop-in of the old tool', () => {
+  test('goes, and what it says of the engine stands in daemon.json', () => {
+    const { settings, old, ours, step } = configureStepOf(
+      hostFacts(
+        dropInText(
+          '--storage-driver overlay2 --insecure-registry r.example:5000 --registry-mirror https://m.example --log-opt=max-size=5m --debug',
+        ),
+      ),
+      { label: ['team=web'] },
+    );
+    expect(old).toEqual({ path: DOCKER_MACHINE_DROP_IN, content: undefined });
+    expect(settings).toEqual({
+      hosts: ['fd://', 'tcp://0.0.0.0:2376'],
+      tls: true,
+      tlsverify: true,
+      tlscacert: '/etc/docker/slipway/ca.pem',
+      tlscert: '/etc/docker/slipway/server-cert.pem',
+      tlskey: '/etc/docker/slipway/server-key.pem',
+      'storage-driver': 'overlay2',
+      'insecure-registries': ['r.example:5000'],
+      'registry-mirrors': ['https://m.example'],
+      'log-opts': { 'max-size': '5m' },
+      debug: true,
+      labels: ['provider=generic', 'team=web'],
+    });
+    // The package's own command line, and not the old tool's.
+    expect(ours).toContain('ExecStart=/usr/sbin/dockerd --containerd=/run/containerd/containerd.sock $DOCKER_OPTS');
+    expect(step?.variables).toMatchObject({ ENGINE: 'restart' });
+    // Its storage driver is the one that it had.
+    expect(step?.variables).not.toHaveProperty('CONTAINERS');
+  });
+
+  test('gives way to the record, where that says something else', () => {
+    const { settings } = configureStepOf(hostFacts(dropInText('--storage-driver aufs --label team=old')), {
+      storageDriver: 'overlay2',
+      label: ['team=web'],
+    });
+    expect(settings).toMatchObject({ 'storage-driver': 'overlay2', labels: ['provider=generic', 'team=web'] });
+  });
+
+  test('leaves to the unit what that says itself', () => {
+    const { settings } = configureStepOf(
+      hostFacts(dropInText('--containerd=/run/other.sock --storage-driver overlay2')),
+    );
+    expect(settings).not.toHaveProperty('containerd');
+  });
+
+  test('keeps variables that the machine does not set, and goes with the last of them', () => {
+    const text = dropInText('', '"A=b c" "PROXY=http://me:x@proxy"');
+    expect(configureStepOf(hostFacts(text), { env: ['PROXY=http://new'] }).old).toEqual({
+      path: DOCKER_MACHINE_DROP_IN,
+      mode: '644',
+      content: '[Service]\nEnvironment="A=b c"\n',
+    });
+    expect(configureStepOf(hostFacts(text), { env: ['PROXY=http://new', 'A=d'] }).old).toEqual({
+      path: DOCKER_MACHINE_DROP_IN,
+      content: undefined,
+    });
+  });
+
+  test('that holds nothing but variables is as it should be', () => {
+    const content = formatEnvironmentDropIn([String.raw`A=b "c" \ d`]);
+    const read = parseDockerMachineDropIn({
+      unit: { active: true, enabled: true, text: `# ${DOCKER_MACHINE_DROP_IN}\n${content}` },
+    });
+    expect(read).toEqual({ flags: [], environment: [String.raw`A=b "c" \ d`] });
+    expect(formatEnvironmentDropIn(read.environment)).toBe(content);
+  });
+
+  test('of an old engine is read too', () => {
+    const text = `# ${DOCKER_MACHINE_DROP_IN}\n[Service]\nExecStart=\nExecStart=/usr/bin/docker daemon -H tcp://0.0.0.0:2376 --storage-driver devicemapper --label a=b`;
+    expect(parseDockerMachineDropIn({ unit: { active: true, enabled: true, text } }).flags).toEqual([
+      'storage-driver=devicemapper',
+      'label=a=b',
+    ]);
+  });
+
+  test('is not taken away from a host that is given back', () => {
+    const state = '/etc/docker/slipway/state.json';
+    const plan = planDeprovision(
+      hostFacts(dropInText(''), { files: { [DOCKER_MACHINE_DROP_IN]: fileFacts, [state]: fileFacts } }),
+      '192.0.2.10',
+    );
+    expect(plan.flatMap(({ files }) => files.map(({ path }) => path))).toEqual([state]);
+    expect(planDeprovision(hostFacts(dropInText('')), '192.0.2.10')).toEqual([]);
+  });
+});

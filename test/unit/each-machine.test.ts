@@ -1,0 +1,201 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { describe, expect, test } from 'vitest';
+import type { Cli } from '../../src/cli/command.ts';
+import { requireMachines, runForEach } from '../../src/cli/commands/for-each-machine.ts';
+import { rm } from '../../src/cli/commands/rm.ts';
+import { type ErrorCode, SlipwayError } from '../../src/errors.ts';
+import { openImageStore } from '../../src/images/image-store.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
+import { worldIn } from '../fakes/test-world.ts';
+
+/** A user with machines of these names. */
+async function openUserWith(...names: readonly string[]) {
+  const folder = await createTemporaryFolder();
+  const stop = new AbortController();
+  const connect = async (): Promise<never> => {
+    throw new SlipwayError('SSH_UNREACHABLE', 'nobody is there', { hint: 'Look for it' });
+  };
+  const world = worldIn(folder.path, { connect, signal: stop.signal });
+  for (const name of names) await world.store.write(readyMachine(name, { spec: specNamed(name) }));
+  const said: string[] = [];
+  const rows: string[] = [];
+  const asked: string[] = [];
+  const cli: Cli = {
+    world,
+    images: openImageStore(folder.path),
+    makeImage: async () => Promise.reject(new Error('no image is made here')),
+    listImageUsers: async () => [],
+    env: {},
+    nodeVersion: '',
+    packageFile: '',
+    interactive: false,
+    width: 80,
+    color: false,
+    screen: { write: () => {}, waitUntilDrained: async () => {}, size: () => undefined, json: false },
+    program: 'slipway',
+    progressOf(name) {
+      asked.push(name);
+      return { ...world.progress, end: (error) => rows.push(`${name} ${error ? 'failed' : 'done'}`) };
+    },
+    setEnvForRun: () => {},
+    say: (line) => said.push(line),
+  };
+  return {
+    cli,
+    world,
+    said,
+    rows,
+    asked,
+    stop: () => stop.abort(),
+    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
+  };
+}
+
+const waitForTick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+const resultFor = (name: string): { json: object; text: string } => ({
+  json: { name, so: true },
+  text: `${name} is so`,
+});
+const hintedError = (code: ErrorCode, message: string): SlipwayError =>
+  new SlipwayError(code, message, { hint: `Mend: ${message}` });
+
+describe('many machines', () => {
+  test('are told of in the order of their names, whichever ended first', async () => {
+    await using user = await openUserWith();
+    const waiting = new Map<string, () => void>();
+    const result = runForEach(['a', 'b', 'c'], user.cli, async (name) => {
+      await new Promise<void>((resolve) => waiting.set(name, resolve));
+      return resultFor(name);
+    });
+    await waitForTick();
+    // All are at work at once, and stood in the list before any of them was.
+    expect([[...waiting.keys()], user.asked]).toEqual([
+      ['a', 'b', 'c'],
+      ['a', 'b', 'c'],
+    ]);
+    for (const name of ['c', 'a', 'b']) {
+      waiting.get(name)?.();
+      await waitForTick();
+    }
+    expect(await result).toEqual({
+      json: ['a', 'b', 'c'].map((name) => ({ name, so: true })),
+      text: 'a is so\nb is so\nc is so',
+    });
+    expect(user.rows).toEqual(['c done', 'a done', 'b done']);
+  });
+
+  test('are worked on eight at a time', async () => {
+    await using user = await openUserWith();
+    const names = Array.from({ length: 20 }, (_, at) => `m${at}`);
+    let [atWork, most] = [0, 0];
+    await runForEach(names, user.cli, async (name) => {
+      atWork += 1;
+      most = Math.max(most, atWork);
+      await waitForTick();
+      atWork -= 1;
+      return resultFor(name);
+    });
+    expect(most).toBe(8);
+  });
+
+  test('go on where one fails: each failure is told with its hint, and the first by name is the command’s', async () => {
+    await using user = await openUserWith();
+    const result = await runForEach(['a', 'b', 'c'], user.cli, async (name) => {
+      if (name === 'a') await waitForTick();
+      if (name === 'a') throw hintedError('REMOTE_COMMAND', 'the disk of a');
+      if (name === 'b') throw hintedError('SSH_UNREACHABLE', 'the way to b');
+      return resultFor(name);
+    });
+    expect(result).toEqual({
+      json: [
+        { name: 'a', error: { code: 'REMOTE_COMMAND', message: 'the disk of a', hint: 'Mend: the disk of a' } },
+        { name: 'b', error: { code: 'SSH_UNREACHABLE', message: 'the way to b', hint: 'Mend: the way to b' } },
+        { name: 'c', so: true },
+      ],
+      text: 'c is so',
+      status: 7,
+    });
+    expect(user.said).toEqual(['a: ✗ the disk of a\n→ Mend: the disk of a', 'b: ✗ the way to b\n→ Mend: the way to b']);
+    expect(user.rows.toSorted()).toEqual(['a failed', 'b failed', 'c done']);
+  });
+
+  test('of which none is begun any more after a Ctrl-C are named in one line', async () => {
+    await using user = await openUserWith();
+    const names = Array.from({ length: 11 }, (_, at) => `m${at}`);
+    const begun: string[] = [];
+    const result = await runForEach(names, user.cli, async (name) => {
+      begun.push(name);
+      if (name === 'm7') user.stop();
+      await waitForTick();
+      if (name === 'm1') throw new SlipwayError('CANCELED', 'Stopped before the end, as you asked');
+      return resultFor(name);
+    });
+    expect(begun).toEqual(names.slice(0, 8));
+    expect(user.said).toEqual([
+      'm1: ✗ Stopped before the end, as you asked',
+      'Not begun: m8, m9, m10; the same command with these names goes on',
+    ]);
+    expect(result.status).toBe(130);
+    expect((result.json as object[])[10]).toEqual({
+      name: 'm10',
+      error: { code: 'CANCELED', message: '"m10" was not begun' },
+    });
+  });
+
+  test('share a bug: it is everyone’s', async () => {
+    await using user = await openUserWith();
+    const bug = new Error('a bug');
+    await expect(
+      runForEach(['a', 'b'], user.cli, async (name) => {
+        if (name === 'a') throw bug;
+        return resultFor(name);
+      }),
+    ).rejects.toBe(bug);
+  });
+
+  test('that are one have the command, its errors and its progress to themselves', async () => {
+    await using user = await openUserWith();
+    expect(await runForEach(['a'], user.cli, async (name) => resultFor(name))).toEqual({
+      json: [{ name: 'a', so: true }],
+      text: 'a is so',
+    });
+    const error = hintedError('QUOTA', 'no room');
+    await expect(
+      runForEach(['a'], user.cli, async () => {
+        throw error;
+      }),
+    ).rejects.toBe(error);
+    expect([user.asked, user.said]).toEqual([[], []]);
+  });
+});
+
+describe('names', () => {
+  test('that are wrong, or given twice, stop a command before anything is done', async () => {
+    await using user = await openUserWith('a', 'b');
+    expect((await catchRejection(requireMachines(['a', 'nobody'], user.cli)))?.code).toBe('MACHINE_NOT_FOUND');
+    expect((await catchRejection(requireMachines(['a', 'b', 'a'], user.cli)))?.message).toBe('"a" was given twice');
+    expect((await catchRejection(requireMachines(['a', 'not a name'], user.cli)))?.code).toBe('USAGE');
+    const args = rm.args.parse({});
+    expect((await catchRejection(rm.run({ positionals: ['a', 'nobody'], args, flags: {} }, user.cli)))?.code).toBe(
+      'MACHINE_NOT_FOUND',
+    );
+    expect(await user.world.store.listNames()).toEqual(['a', 'b']);
+  });
+
+  test('of broken records are fine for rm --force, and those that are nobody’s are not', async () => {
+    await using user = await openUserWith('a', 'b');
+    const { folder, record } = user.world.store.paths('broken');
+    await mkdir(folder);
+    await writeFile(record, '{');
+    const remove = async (positionals: readonly string[], force: boolean): ReturnType<typeof rm.run> =>
+      rm.run({ positionals, args: rm.args.parse({ force }), flags: {} }, user.cli);
+    expect((await catchRejection(remove(['a', 'broken'], false)))?.code).toBe('RECORD_BROKEN');
+    expect((await catchRejection(remove(['a', 'broken', 'nobody'], true)))?.code).toBe('MACHINE_NOT_FOUND');
+    expect(await user.world.store.listNames()).toEqual(['a', 'b', 'broken']);
+    const { json, status } = await remove(['a', 'broken', 'b'], true);
+    expect([status, (json as { name: string }[]).map(({ name }) => name)]).toEqual([undefined, ['a', 'broken', 'b']]);
+    expect(await user.world.store.listNames()).toEqual([]);
+  });
+});

@@ -1,0 +1,93 @@
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { applyFileChanges, readFileIfExists, writeFileAtomic } from '../../src/computer/files.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { bundleModule, startChild } from '../fakes/child-process.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+
+const readMode = async (path: string): Promise<string> => ((await stat(path)).mode & 0o777).toString(8);
+
+test('files get their mode and missing folders 0700, whatever the umask', async () => {
+  const before = process.umask();
+  try {
+    for (const umask of [0o000, 0o022, 0o077, 0o027]) {
+      await using folder = await createTemporaryFolder();
+      process.umask(umask);
+      await applyFileChanges([
+        { do: 'write', path: join(folder.path, 'a', 'b', 'secret'), content: 'x', mode: 0o600 },
+        { do: 'write', path: join(folder.path, 'a', 'open'), content: 'x', mode: 0o644 },
+      ]);
+      expect(await readMode(join(folder.path, 'a', 'b', 'secret'))).toBe('600');
+      expect(await readMode(join(folder.path, 'a', 'open'))).toBe('644');
+      expect([await readMode(join(folder.path, 'a')), await readMode(join(folder.path, 'a', 'b'))]).toEqual([
+        '700',
+        '700',
+      ]);
+    }
+  } finally {
+    process.umask(before);
+  }
+});
+
+test('changes happen in their order; deleting what is not there is nothing, deleting a folder takes all in it', async () => {
+  await using folder = await createTemporaryFolder();
+  const path = join(folder.path, 'deep', 'file');
+  await applyFileChanges([
+    { do: 'delete', path: join(folder.path, 'never') },
+    { do: 'write', path, content: 'first', mode: 0o600 },
+    { do: 'write', path, content: 'second', mode: 0o640 },
+  ]);
+  expect([await readFile(path, 'utf8'), await readMode(path)]).toEqual(['second', '640']);
+  await applyFileChanges([{ do: 'delete', path: join(folder.path, 'deep') }]);
+  expect(await readdir(folder.path)).toEqual([]);
+});
+
+test('a failed write leaves the old content and nothing beside it', async () => {
+  await using folder = await createTemporaryFolder();
+  const taken = join(folder.path, 'taken');
+  await mkdir(taken);
+  await writeFile(join(taken, 'inside'), 'x');
+  await expect(writeFileAtomic(taken, 'new', 0o600)).rejects.toThrow();
+  expect(await readdir(folder.path)).toEqual(['taken']);
+  expect(await readFile(join(taken, 'inside'), 'utf8')).toBe('x');
+});
+
+test('a path that can’t be written is named with the reason', async () => {
+  await using folder = await createTemporaryFolder();
+  await writeFile(join(folder.path, 'file'), '');
+  const path = join(folder.path, 'file', 'below');
+  expect(await catchRejection(writeFileAtomic(path, 'x', 0o600))).toMatchObject({
+    code: 'LOCAL_FILES',
+    message: `${path} could not be written: a part of its path is a file`,
+  });
+});
+
+test('a file that is missing is undefined, any other trouble is not hidden', async () => {
+  await using folder = await createTemporaryFolder();
+  expect(await readFileIfExists(join(folder.path, 'none'))).toBeUndefined();
+  await expect(readFileIfExists(folder.path)).rejects.toThrow(/EISDIR/);
+});
+
+test('a reader sees the old content or the new, and so does whoever comes after a kill', async () => {
+  await using folder = await createTemporaryFolder();
+  const module = await bundleModule('computer/files.ts', folder.path);
+  const path = join(folder.path, 'record');
+  const script = `
+    import { writeFileAtomic } from ${JSON.stringify(module)};
+    for (let round = 0; ; round += 1) {
+      await writeFileAtomic(${JSON.stringify(path)}, String(round % 10).repeat(300_000), 0o600);
+      process.stdout.write('written\\n');
+    }`;
+  const whole = async (): Promise<boolean> => /^(\d)\1{299999}$/.test(await readFile(path, 'utf8'));
+  for (let round = 0; round < 4; round += 1) {
+    const writer = await startChild(script, folder.path);
+    for (let line = 0; line < 3 + round; line += 1) {
+      expect(await writer.readLine()).toBe('written');
+      expect(await whole()).toBe(true);
+    }
+    writer.process.kill('SIGKILL');
+    expect(await writer.ended).toBe('SIGKILL');
+    expect(await whole()).toBe(true);
+  }
+});

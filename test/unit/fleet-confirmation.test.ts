@@ -1,0 +1,215 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import type { z } from 'zod';
+import type { Cli, CommandResult } from '../../src/cli/command.ts';
+import { apply } from '../../src/cli/commands/apply.ts';
+import { gc } from '../../src/cli/commands/gc.ts';
+import type { Driver } from '../../src/drivers/contract.ts';
+import { SlipwayError } from '../../src/errors.ts';
+import { getHomeId } from '../../src/machine/store-id.ts';
+import { openImageStore } from '../../src/images/image-store.ts';
+import type { World } from '../../src/operations/world.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { fakeCloud } from '../fakes/fake-cloud-driver.ts';
+import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
+import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
+import { worldIn } from '../fakes/test-world.ts';
+
+type Question = { readonly message: string; readonly default: boolean };
+const mockState = vi.hoisted(() => ({ asked: [] as Question[], drivers: [] as Driver[] }));
+
+/** A person who answers each question with Enter alone. */
+vi.mock('inquirer', () => ({
+  default: {
+    createPromptModule:
+      () =>
+      async ([question]: readonly Question[]): Promise<{ readonly yes: boolean }> => {
+        if (!question) throw new Error('there is nothing to answer');
+        mockState.asked.push(question);
+        return { yes: question.default };
+      },
+  },
+}));
+vi.mock('../../src/drivers/registry.ts', async (original) => {
+  const index = await original<typeof import('../../src/drivers/registry.ts')>();
+  return {
+    ...index,
+    get drivers() {
+      return [...index.drivers, ...mockState.drivers];
+    },
+    getDriver: (name: string): Driver =>
+      mockState.drivers.find((driver) => driver.name === name) ?? index.getDriver(name),
+  };
+});
+
+beforeEach(() => {
+  mockState.asked.length = 0;
+  mockState.drivers.length = 0;
+});
+
+async function openTerminalSession(text: string, more: Partial<World> = {}) {
+  const folder = await createTemporaryFolder();
+  const file = join(folder.path, 'machines.yaml');
+  await writeFile(file, text);
+  await mkdir(join(folder.path, 'bin'));
+  // What installs programs, and never does.
+  for (const name of ['apt-get', 'sudo'])
+    await writeFile(join(folder.path, 'bin', name), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+  const said: string[] = [];
+  const base = worldIn(folder.path, {
+    connect: async () => {
+      throw new SlipwayError('SSH_UNREACHABLE', 'nobody is there');
+    },
+    ...more,
+  });
+  const world: World = { ...base, computer: { ...base.computer, env: { PATH: join(folder.path, 'bin') } } };
+  const rows: string[] = [];
+  const cli = (interactive: boolean): Cli => ({
+    world,
+    images: openImageStore(folder.path),
+    makeImage: async () => Promise.reject(new Error('no image is made here')),
+    listImageUsers: async () => [],
+    env: {},
+    nodeVersion: '',
+    packageFile: '',
+    interactive,
+    width: 80,
+    color: false,
+    screen: { write: () => {}, waitUntilDrained: async () => {}, size: () => undefined, json: false },
+    program: 'slipway',
+    progressOf: (name) => ({ ...world.progress, end: (error) => rows.push(`${name} ${error ? 'failed' : 'done'}`) }),
+    setEnvForRun: () => {},
+    say: (line) => said.push(line),
+  });
+  return {
+    file,
+    world,
+    said,
+    rows,
+    cli,
+    apply: (
+      given: Partial<z.output<typeof apply.args>> = {},
+      {
+        words: positionals = [],
+        interactive = true,
+      }: { readonly words?: readonly string[]; readonly interactive?: boolean } = {},
+    ): Promise<CommandResult> =>
+      apply.run({ positionals, args: { ...apply.args.parse({ file }), ...given }, flags: {} }, cli(interactive)),
+    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
+  };
+}
+
+const genericEntry = (name: string, address: string): string => `  ${name}: { generic: { ipAddress: ${address} } }\n`;
+
+describe('Enter alone', () => {
+  test('makes machines', async () => {
+    await using here = await openTerminalSession(`machines:\n${genericEntry('web', '192.0.2.1')}`);
+    expect((await here.apply()).status).toBe(6);
+    expect(mockState.asked).toMatchObject([{ message: 'Do this?', default: true }]);
+    expect(await here.world.store.listNames()).toEqual(['web']);
+  });
+
+  test.each([
+    ['replaced', `machines:\n${genericEntry('web', '192.0.2.1')}`],
+    ['removed', 'machines: {}'],
+  ])('gives up no machine that would be %s, and that is no failure', async (_what, text) => {
+    await using here = await openTerminalSession(text);
+    const before = readyMachine('web', { spec: specNamed('web', { fleet: here.file }) });
+    await here.world.store.write(before);
+    const { text: says, status } = await here.apply({ prune: true });
+    expect([says, status]).toEqual(['Nothing was done', undefined]);
+    expect(mockState.asked).toMatchObject([{ message: 'Do this, and give up what is there of web?', default: false }]);
+    expect(await here.world.store.read('web')).toEqual(before);
+  });
+
+  test('removes nothing of a cloud', async () => {
+    await using cloud = fakeCloud();
+    await using here = await openTerminalSession('machines: {}');
+    mockState.drivers.push(cloud.driver);
+    const home = await getHomeId(here.world.computer);
+    const more = { id: 'lost', index: undefined, name: 'old', place: 'north', state: 'running', made: undefined };
+    cloud.resources = [{ ...more, home, kind: 'instance', resource: 'i-1', monthly: 7 }];
+    const result = await gc.run({ positionals: [], args: gc.args.parse({ driver: 'sky' }), flags: {} }, here.cli(true));
+    expect([result.text, result.status, cloud.deletedResources]).toEqual(['Nothing is removed', 0, []]);
+    expect(mockState.asked).toMatchObject([{ default: false }]);
+  });
+});
+
+describe('where a program is missing', () => {
+  const lacking = (driver: Driver): Driver => ({
+    ...driver,
+    programs: () => [
+      { command: 'sail', purpose: 'moves clouds', packages: { apt: ['sail'] }, link: 'https://sail.example' },
+    ],
+  });
+
+  test('the hint is what was typed, with the consent to install', async () => {
+    await using cloud = fakeCloud();
+    mockState.drivers.push(lacking(cloud.driver));
+    await using here = await openTerminalSession('machines: { web: { driver: sky }, db: { driver: sky } }');
+    const error = await catchRejection(here.apply({ prune: true }, { words: ['web'], interactive: false }));
+    expect(error?.code).toBe('PROGRAM_MISSING');
+    expect(error?.hint).toMatch(/^Install it: .*apt-get install/);
+    expect(error?.hint).toContain(`, or let Slipway do it: slipway apply web --file ${here.file} --prune --yes`);
+  });
+
+  test('the hint gives up no machine: it names what installs the program, and no more', async () => {
+    await using cloud = fakeCloud();
+    mockState.drivers.push(lacking(cloud.driver));
+    await using here = await openTerminalSession('machines: { web: { driver: sky } }');
+    await here.world.store.write(readyMachine('web', { spec: specNamed('web') }));
+    const yesOnce = vi.spyOn(await import('../../src/cli/create-wizard.ts'), 'confirm');
+    yesOnce.mockResolvedValueOnce(true).mockResolvedValueOnce(false);
+    const error = await catchRejection(here.apply());
+    yesOnce.mockRestore();
+    expect(error?.hint).toMatch(/^Install it: .*apt-get install/);
+    expect(error?.hint).not.toContain('slipway apply');
+  });
+});
+
+describe('what was not begun', () => {
+  test('is told as that after a Ctrl-C, and is no failure of its machine', async () => {
+    const stop = new AbortController();
+    await using here = await openTerminalSession(
+      `machines:\n${['a', 'b', 'c'].map((name) => genericEntry(name, '192.0.2.1')).join('')}`,
+      {
+        signal: stop.signal,
+        connect: async () => {
+          stop.abort();
+          throw new SlipwayError('CANCELED', 'Stopped before the end, as you asked');
+        },
+      },
+    );
+    const { json, text, status } = await here.apply({ concurrency: 1 });
+    expect(json).toMatchObject({
+      machines: [{ done: false, error: { code: 'CANCELED' } }, { done: null }, { done: null }],
+    });
+    expect([text, status]).toEqual(['1 of 3 failed; not begun: b, c; the same command again goes on', 130]);
+    expect(here.said.filter((line) => line.includes('✗'))).toHaveLength(1);
+    expect(here.rows).toEqual(['a failed']);
+  });
+
+  test('ends with the status of a Ctrl-C where nothing else failed', async () => {
+    const stop = new AbortController();
+    stop.abort();
+    await using here = await openTerminalSession(`machines:\n${genericEntry('a', '192.0.2.1')}`, {
+      signal: stop.signal,
+    });
+    const { text, status } = await here.apply();
+    expect([text, status]).toEqual(['not begun: a; the same command again goes on', 130]);
+  });
+
+  test('are machines that were to be removed, where one was not made', async () => {
+    await using here = await openTerminalSession(`machines:\n${genericEntry('web', '192.0.2.1')}`);
+    await here.world.store.write(readyMachine('old', { spec: specNamed('old', { fleet: here.file }) }));
+    const { json, text, status } = await here.apply({ prune: true, yes: true });
+    expect(json).toMatchObject({
+      machines: [
+        { name: 'web', done: false },
+        { name: 'old', done: null },
+      ],
+    });
+    expect([text, status]).toEqual(['1 of 2 failed; not begun: old; the same command again goes on', 6]);
+  });
+});

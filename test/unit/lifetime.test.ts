@@ -1,0 +1,334 @@
+import { describe, expect, test } from 'vitest';
+import { formatSeconds } from '../../src/machine/duration.ts';
+import { formatDeadline, deadlineWarning } from '../../src/operations/deadline.ts';
+import {
+  describeClockSkew,
+  resolveDeadline,
+  computeDeadline,
+  describeAutoStop,
+} from '../../src/operations/lifetime.ts';
+import { generic } from '../../src/drivers/all.ts';
+import type { Driver } from '../../src/drivers/contract.ts';
+import type { LifetimeSpec, Machine } from '../../src/machine/model.ts';
+import {
+  idleCheckSeconds,
+  lifetimeFilesFor,
+  planLifetime,
+  type HostLifetime,
+} from '../../src/provision/lifetime-timers.ts';
+import type { Facts } from '../../src/provision/facts.ts';
+import { firstBootFilesFor, planDeprovision, planProvision } from '../../src/provision/plan.ts';
+import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
+import { factsAfter, bareHost, factsWith, planInput, hostWithEngine } from './host-facts.ts';
+
+const lifetimeWith = (more: Partial<HostLifetime> = {}): HostLifetime => ({
+  name: 'web',
+  deadline: '2026-11-24T12:00:00.000Z',
+  idleSeconds: 1800,
+  enginePort: 2376,
+  scripts: { deadline: 'the deadline script\n', idle: 'the idle script\n' },
+  ...more,
+});
+const fileTextOf = (of: HostLifetime, path: string): string =>
+  lifetimeFilesFor(of).find((file) => file.path.endsWith(path))?.content ?? '';
+
+describe('the files of a life', () => {
+  test('are units of systemd, whose times are in UTC and whose values are words', () => {
+    expect(fileTextOf(lifetimeWith(), 'deadline.timer')).toMatchInlineSnapshot(`
+      "# Written by Slipway.
+      [Unit]
+      Description=End this host at its deadline
+
+      [Timer]
+      OnCalendar=2026-11-24 11:55:00 UTC
+      OnCalendar=2026-11-24 12:00:00 UTC
+      OnBootSec=600
+      AccuracySec=1
+      "
+    `);
+    expect(fileTextOf(lifetimeWith(), 'deadline.service')).toMatchInlineSnapshot(`
+      "# Written by Slipway.
+      [Unit]
+      Description=End this host at its deadline
+
+      [Service]
+      Type=oneshot
+      ExecStart=/bin/sh /usr/local/lib/slipway/deadline.sh 1795521600 web
+      LogLevelMax=notice
+      "
+    `);
+    expect(fileTextOf(lifetimeWith(), 'idle.timer')).toMatchInlineSnapshot(`
+      "# Written by Slipway.
+      [Unit]
+      Description=Look whether this host is idle
+
+      [Timer]
+      OnActiveSec=60
+      OnUnitActiveSec=60
+      AccuracySec=1
+      "
+    `);
+    expect(fileTextOf(lifetimeWith(), 'idle.service')).toMatch(/^ExecStart=\/bin\/sh .*\/idle\.sh 1800 2376 web 60$/m);
+    expect(fileTextOf(lifetimeWith(), 'timers.target.d/slipway.conf')).toContain(
+      'Wants=slipway-deadline.timer slipway-idle.timer\n',
+    );
+  });
+
+  test('are those that are asked for, and none where nothing is', () => {
+    const names = (of: HostLifetime): readonly string[] =>
+      lifetimeFilesFor(of).map(({ path }) => path.split('/').at(-1) ?? '');
+    expect(names(lifetimeWith({ idleSeconds: undefined }))).toEqual([
+      'deadline.sh',
+      'slipway-deadline.service',
+      'slipway-deadline.timer',
+      'slipway.conf',
+    ]);
+    expect(names(lifetimeWith({ deadline: undefined }))).toEqual([
+      'idle.sh',
+      'slipway-idle.service',
+      'slipway-idle.timer',
+      'slipway.conf',
+    ]);
+    expect(names(lifetimeWith({ deadline: undefined, idleSeconds: undefined }))).toEqual([]);
+  });
+
+  test('look for idleness often enough for the time, and at most each minute or second', () => {
+    expect([2, 20, 60, 240, 1800, 86_400].map(idleCheckSeconds)).toEqual([1, 5, 15, 60, 60, 60]);
+  });
+});
+
+describe('the plan of a life', () => {
+  test('comes first, so that it holds where the rest fails, and touches the engine by nothing', () => {
+    const plan = planProvision({ ...planInput(bareHost), lifetime: lifetimeWith() });
+    expect(plan.map(({ id }) => id)).toEqual(['life', 'configure-engine', 'install-engine']);
+    expect(plan[0]?.variables.TIMERS).toBe('slipway-deadline.timer slipway-idle.timer');
+    const configured = factsAfter(hostWithEngine, planProvision(planInput(hostWithEngine)));
+    const alone = planProvision({ ...planInput(configured), lifetime: lifetimeWith() });
+    expect(alone.map(({ id, template }) => [id, template])).toEqual([['life', 'life.sh']]);
+  });
+
+  test('is empty where the host holds it, also since its first start', () => {
+    const done = factsAfter(hostWithEngine, planProvision({ ...planInput(hostWithEngine), lifetime: lifetimeWith() }));
+    expect(planProvision({ ...planInput(done), lifetime: lifetimeWith() })).toEqual([]);
+    const { facts: _blank, ...first } = planInput(bareHost);
+    const laid = firstBootFilesFor({ ...first, lifetime: lifetimeWith() });
+    const paths = laid.map(({ path }) => path);
+    for (const { path } of lifetimeFilesFor(lifetimeWith())) expect(paths).toContain(path);
+    expect(
+      planLifetime(
+        lifetimeWith(),
+        factsAfter(bareHost, [{ id: '', title: '', template: '', variables: {}, files: laid }]),
+      ),
+    ).toBe(undefined);
+  });
+
+  test('writes what a later deadline changes, and no more', () => {
+    const done = factsAfter(hostWithEngine, planProvision({ ...planInput(hostWithEngine), lifetime: lifetimeWith() }));
+    const step = planLifetime(lifetimeWith({ deadline: '2026-11-24T14:00:00.000Z' }), done);
+    expect(step?.files.map(({ path }) => path)).toEqual([
+      '/etc/systemd/system/slipway-deadline.service',
+      '/etc/systemd/system/slipway-deadline.timer',
+    ]);
+    expect(step?.title).toBe(
+      'Let the host power off at 2026-11-24T14:00:00.000Z, and stop once it was idle for 1800 s',
+    );
+  });
+
+  test('takes away what nobody asks for any longer, and goes on where a run was cut off', () => {
+    const done = factsAfter(hostWithEngine, planProvision({ ...planInput(hostWithEngine), lifetime: lifetimeWith() }));
+    const gone = planLifetime(lifetimeWith({ deadline: undefined }), done);
+    expect(gone?.variables).toEqual({
+      TIMERS: 'slipway-idle.timer',
+      MANIFEST: [
+        '644 0 /etc/systemd/system/timers.target.d/slipway.conf',
+        '- 1 /usr/local/lib/slipway/deadline.sh',
+        '- 2 /etc/systemd/system/slipway-deadline.service',
+        '- 3 /etc/systemd/system/slipway-deadline.timer',
+      ].join('\n'),
+    });
+    expect(planLifetime(undefined, done)?.variables.TIMERS).toBe('');
+    expect(planLifetime(undefined, hostWithEngine)).toBeUndefined();
+    expect(planLifetime(lifetimeWith(), factsWith(done, { lifetimePending: true }))?.files).toEqual([]);
+  });
+
+  test('is undone with the rest by --deprovision, by a step of its own', () => {
+    const done = factsAfter(hostWithEngine, planProvision({ ...planInput(hostWithEngine), lifetime: lifetimeWith() }));
+    const plan = planDeprovision(done, '192.0.2.10');
+    expect(plan.map(({ id }) => id)).toEqual(['life', 'deprovision']);
+    expect(plan[1]?.variables.MANIFEST).not.toContain('slipway-deadline');
+    expect(planDeprovision(factsAfter(done, plan), '192.0.2.10')).toEqual([]);
+  });
+});
+
+describe('a host with another time of day', () => {
+  const AT = Date.parse('2026-11-24T10:00:00Z') / 1000;
+  const clock = (aheadSeconds: number, now = AT + aheadSeconds) =>
+    factsWith(hostWithEngine, { clock: { now, aheadSeconds } });
+  const laid = (of: Facts): string | undefined =>
+    planLifetime(lifetimeWith({ idleSeconds: undefined }), of)
+      ?.files.find(({ path }) => path.endsWith('.timer'))
+      ?.content?.match(/OnCalendar=(.*) UTC\nOnBoot/)?.[1];
+
+  test('is never powered off early: it gets a later moment where it is ahead, and the same where it is behind', () => {
+    expect([0, 60, -60, -3600].map((ahead) => laid(clock(ahead)))).toEqual(
+      [0, 0, 0, 0].map(() => '2026-11-24 12:00:00'),
+    );
+    expect(laid(clock(61))).toBe('2026-11-24 12:02:00');
+    // A second look, which may see a second more or less, finds what the first has laid.
+    expect([3598, 3600, 3602].map((ahead) => laid(clock(ahead)))).toEqual([1, 2, 3].map(() => '2026-11-24 13:01:00'));
+  });
+
+  test('is not powered off by a time that was over before it was told of it', () => {
+    const over = clock(0, AT + 7200);
+    expect(() => planLifetime(lifetimeWith(), over)).toThrow(
+      'The time of "web" was over at 2026-11-24T12:00:00.000Z, before its host was told of it',
+    );
+    expect(planLifetime(lifetimeWith(), clock(0, AT + 7199))).toBeDefined();
+    expect(planLifetime(lifetimeWith(), clock(86_400))).toBeDefined();
+    // What it holds already, and what is taken away, is no news to it.
+    const done = factsAfter(hostWithEngine, planProvision({ ...planInput(hostWithEngine), lifetime: lifetimeWith() }));
+    expect(planLifetime(lifetimeWith(), { ...done, clock: over.clock })).toBeUndefined();
+    expect(planLifetime(lifetimeWith({ deadline: undefined }), { ...done, clock: over.clock })).toBeDefined();
+  });
+
+  test('is told of by a sentence', () => {
+    const note = (ahead: number) => describeClockSkew('2026-11-24T12:00:00.000Z', clock(ahead), '192.0.2.10');
+    expect([note(60), note(-60), describeClockSkew(undefined, clock(9000), 'x')]).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
+    expect([note(3600), note(-9000)]).toMatchInlineSnapshot(`
+      [
+        "The clock of 192.0.2.10 is 1 h ahead of this computer’s: it is powered off once it shows 2026-11-24 13:01 UTC",
+        "The clock of 192.0.2.10 is 2 h 30 min behind this computer’s: it is powered off so much later than 2026-11-24 12:00 UTC, unless one of them is put right",
+      ]
+    `);
+  });
+});
+
+const NOW = new Date('2026-11-24T10:00:00.400Z');
+const machineWithTtl = (ttl: string | undefined, deadline?: string): Machine => ({
+  ...readyMachine('web', { spec: specNamed('web', ttl === undefined ? {} : { life: { ttl } }) }),
+  ...(deadline === undefined ? {} : { deadline }),
+});
+
+describe('a deadline', () => {
+  test('is a whole second, never earlier than asked', () => {
+    expect(computeDeadline('4h', NOW)).toBe('2026-11-24T14:00:01.000Z');
+  });
+
+  const cases: readonly {
+    readonly what: string;
+    readonly before: Machine | undefined;
+    readonly wanted: LifetimeSpec | undefined;
+    readonly anew: boolean;
+    readonly at: string | undefined;
+  }[] = [
+    { what: 'of a new machine counts from now', before: undefined, wanted: { ttl: '1h' }, anew: false, at: '11:00' },
+    {
+      what: 'stays where nothing is said of it',
+      before: machineWithTtl('4h', 'kept'),
+      wanted: { ttl: '4h' },
+      anew: false,
+      at: 'kept',
+    },
+    {
+      what: 'that was moved stays too',
+      before: machineWithTtl(undefined, 'kept'),
+      wanted: undefined,
+      anew: false,
+      at: 'kept',
+    },
+    {
+      what: 'counts from now when it is asked for again',
+      before: machineWithTtl('4h', 'x'),
+      wanted: { ttl: '4h' },
+      anew: true,
+      at: '14:00',
+    },
+    {
+      what: 'counts from now when it is another',
+      before: machineWithTtl('4h', 'x'),
+      wanted: { ttl: '1h' },
+      anew: false,
+      at: '11:00',
+    },
+    {
+      what: 'goes when it is taken back',
+      before: machineWithTtl('4h', 'x'),
+      wanted: undefined,
+      anew: true,
+      at: undefined,
+    },
+  ];
+  test.each(cases)('$what', ({ before, wanted, anew, at }) => {
+    const spec = specNamed('web', wanted === undefined ? {} : { life: wanted });
+    const { deadline } = resolveDeadline(before, spec, anew, NOW);
+    expect(deadline?.replace(/.*T(..:..).*/, '$1')).toBe(at);
+  });
+
+  test('is shown as the time that is left, and warned of in the last quarter of an hour', () => {
+    const shown = (deadline: string) => [
+      formatDeadline({ deadline }, NOW),
+      deadlineWarning(machineWithTtl(undefined, deadline), NOW),
+    ];
+    expect([shown('2026-11-24T13:00:30.400Z'), shown('2026-11-24T10:12:00.400Z'), shown('2026-11-24T09:00:00.000Z')])
+      .toMatchInlineSnapshot(`
+      [
+        [
+          "ends in 3 h",
+          "",
+        ],
+        [
+          "ends in 12 min",
+          "ends in 12 min; more time: slipway extend web 2h",
+        ],
+        [
+          "passed",
+          "its deadline has passed (2026-11-24 09:00 UTC); more time: slipway extend web 2h",
+        ],
+      ]
+    `);
+    expect(deadlineWarning({ ...readyMachine('web'), untold: true }, NOW)).toContain('slipway provision web');
+  });
+
+  test('is told by the largest two units', () => {
+    expect([0, 59.9, 60, 3599, 3600, 9000, 86_400, 90_061, 8_640_000].map(formatSeconds)).toEqual([
+      '0 s',
+      '59 s',
+      '1 min',
+      '59 min',
+      '1 h',
+      '2 h 30 min',
+      '1 d',
+      '1 d 1 h',
+      '100 d',
+    ]);
+  });
+});
+
+describe('what will become of a machine', () => {
+  const driver = generic as unknown as Driver;
+  const machine = (lifeSpec: LifetimeSpec, more: Partial<Machine>): Machine =>
+    ({ ...readyMachine('web', { spec: specNamed('web', { life: lifeSpec }) }), ...more }) as Machine;
+
+  test('is a sentence with what it costs, and none where nothing will', () => {
+    const deadline = '2026-11-24T12:00:00.000Z';
+    expect([
+      describeAutoStop(machine({ ttl: '2h' }, { deadline, ending: 'stopped' }), driver),
+      describeAutoStop(machine({ idleStop: '30m' }, { ending: 'stopped' }), driver),
+      describeAutoStop(machine({ ttl: '2h', idleStop: '30m' }, { deadline }), driver, 'each of web-1 … web-8'),
+      describeAutoStop(machine({ ttl: '2h' }, { deadline, ending: 'removed' }), driver),
+      describeAutoStop(readyMachine('web'), driver),
+    ]).toMatchInlineSnapshot(`
+      [
+        "web stops at 2026-11-24 12:00 UTC: the host 192.0.2.10 itself is powered off, and only you can switch it on",
+        "web stops once it has been idle for 30m: the host 192.0.2.10 itself is powered off, and only you can switch it on",
+        "each of web-1 … web-8 stops at 2026-11-24 12:00 UTC, or once it has been idle for 30m: the host 192.0.2.10 itself is powered off, and only you can switch it on",
+        "web ends at 2026-11-24 12:00 UTC: generic removes it then, disk and all",
+        "",
+      ]
+    `);
+  });
+});

@@ -1,0 +1,101 @@
+import { describe, expect, test } from 'vitest';
+import { applyStep } from '../../src/provision/run-step.ts';
+import type { Become } from '../../src/provision/facts.ts';
+import type { Step } from '../../src/provision/step.ts';
+import type { ExecResult } from '../../src/ssh/connection.ts';
+import { catchRejection } from '../fakes/catch-error.ts';
+import { fakeSession } from '../fakes/fake-ssh-session.ts';
+
+const step: Step = {
+  id: 'configure-engine',
+  title: 'Configure the engine',
+  template: 'configure.sh',
+  variables: { ENGINE: 'restart' },
+  files: [{ path: '/etc/x', mode: '600', content: 'the key' }],
+};
+
+function startStep(answer: Partial<ExecResult>, become: Become = 'root', sudoPassword?: string) {
+  const session = fakeSession({ 'configure.sh': answer });
+  const lines: string[] = [];
+  const work = applyStep(step, {
+    session,
+    template: async (name) => `# ${name}\n`,
+    become,
+    sudoPassword,
+    address: 'web',
+    log: (line) => lines.push(line),
+  });
+  return { session, lines, work };
+}
+
+describe('a step', () => {
+  test('is one execution, as root by the way that there is', async () => {
+    const commands = await Promise.all(
+      (['root', 'sudo', 'password'] as const).map(async (become) => {
+        const { session, work } = startStep({}, become, 'pw');
+        await work;
+        return session.calls.map(({ command }) => command).join('\n');
+      }),
+    );
+    expect(commands).toMatchInlineSnapshot(`
+      [
+        "sh -c '# bootstrap.sh'",
+        "sudo -n sh -c '# bootstrap.sh'",
+        "sudo -k -S -p '' sh -c '# bootstrap.sh'",
+      ]
+    `);
+  });
+
+  test('begins with the password’s line only where sudo asks for it', async () => {
+    for (const become of ['root', 'sudo'] as const) {
+      const { session, work } = startStep({}, become, 'pw');
+      await work;
+      expect(session.calls[0]?.stdin.subarray(0, 6).toString()).toBe('script');
+    }
+    const { session, work } = startStep({}, 'password', "p'w");
+    await work;
+    expect(session.calls[0]?.stdin.subarray(0, 10).toString()).toBe("p'w\nscript");
+    expect(session.calls[0]?.command).not.toContain("p'w");
+  });
+
+  test('hands on what it prints, line by line', async () => {
+    const { lines, work } = startStep({ stdout: 'one\ntwo\n' });
+    await work;
+    expect(lines).toEqual(['one', 'two']);
+  });
+});
+
+describe('a step that fails', () => {
+  const told = async (answer: Partial<ExecResult>): Promise<string> => {
+    const error = await catchRejection(startStep({ code: 1, ...answer }).work);
+    return [`${error?.code}: ${error?.message}`, ...(error?.detail ?? []), `→ ${error?.hint}`].join('\n');
+  };
+
+  test('says what its template said last, and shows the end of its output', async () => {
+    expect(await told({ stdout: 'Reading…\n', stderr: '!! the first\nE: Unable to locate\n!! no such package\n' }))
+      .toMatchInlineSnapshot(`
+      "REMOTE_COMMAND: "Configure the engine" failed on web: no such package
+      Reading…
+      E: Unable to locate
+      → Mend that, then run the same command again: it goes on from here"
+    `);
+  });
+
+  test('says its exit status where its template said nothing', async () => {
+    expect(await told({ code: 127, stderr: 'tar: not found\n' })).toMatchInlineSnapshot(`
+      "REMOTE_COMMAND: "Configure the engine" failed on web: it ended with exit status 127
+      tar: not found
+      → Mend that, then run the same command again: it goes on from here"
+    `);
+  });
+
+  test.each([
+    'cp: error writing: No space left on device',
+    'E: You don’t have enough: not enough free space in /var/cache',
+    'tar: x: Disk quota exceeded',
+  ])('knows a full disk: %s', async (stderr) => {
+    expect(await told({ stderr: `${stderr}\n!! the files could not be written\n` })).toMatch(
+      /^HOST_FULL: "Configure the engine" failed on web: its disk is full\n/,
+    );
+  });
+});
