@@ -104,7 +104,7 @@ export async function requireCreateConfirmation(spec: MachineSpec, { say }: Cli)
 }
 
 function formatCost(monthly: number | undefined): string {
-  if (monthly === undefined) return 'its price is not known here: see the provider’s list';
+  if (monthly === undefined) return "its price is not known here: see the provider's list";
   return `about $${monthly.toFixed(2)} a month at list prices, $${(monthly / HOURS_PER_MONTH).toFixed(3)} an hour`;
 }
 

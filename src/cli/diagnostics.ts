@@ -81,11 +81,11 @@ export function checkNode(version: string): DoctorRow {
 
 /** The folder of keys and records: ours to write, and nobody else's to read. */
 export async function checkHome({ home, platform }: Pick<Computer, 'home' | 'platform'>): Promise<DoctorRow> {
-  const what = 'Slipway’s folder';
+  const what = "Slipway's folder";
   const found = await stat(home).catch(() => undefined);
   const place = found ? home : await findExistingParent(dirname(home));
   if (!(await isWritable(place))) {
-    return { what, state: 'missing', detail: `${place} can’t be written; another one: SLIPWAY_HOME` };
+    return { what, state: 'missing', detail: `${place} can't be written; another one: SLIPWAY_HOME` };
   }
   const open = found !== undefined && platform !== 'win32' && (found.mode & 0o077) !== 0;
   if (open) return { what, state: 'note', detail: `${home} can be read by others; close it: chmod 700 ${home}` };
@@ -128,7 +128,7 @@ function dockerMachineRows(plugin: DockerMachinePlugin | undefined): readonly Do
   const { state, path } = plugin;
   if (state === 'ours')
     return [{ what, state: 'ok', detail: `${path} leads to ${plugin.program}; undo it: rm ${path}` }];
-  if (state === 'foreign') return [{ what, state: 'note', detail: `${path} is not Slipway’s, and stays as it is` }];
+  if (state === 'foreign') return [{ what, state: 'note', detail: `${path} is not Slipway's, and stays as it is` }];
   const why = state === 'absent' ? 'not linked' : `${path} leads nowhere`;
   return [{ what, state: 'optional', detail: `${why}; link it: slipway doctor --fix` }];
 }

@@ -14,7 +14,7 @@ export type DockerMachinePlugin =
 /** By its name it is the plugin called `machine`. */
 const PLUGIN_NAME = 'docker-machine';
 const PLUGIN_SCRIPT = join('dist', 'docker-machine.js');
-/** Where the docker CLI looks after the user’s own folder. */
+/** Where the docker CLI looks after the user's own folder. */
 const SYSTEM_PLUGIN_FOLDERS = ['/usr/local/lib', '/usr/local/libexec', '/usr/lib', '/usr/libexec'].map((folder) =>
   join(folder, 'docker', 'cli-plugins'),
 );
@@ -62,7 +62,7 @@ export async function linkPlugin({
   } catch (error) {
     throw new SlipwayError(
       'LOCAL_FILES',
-      `${path} can’t be linked to ${program}: ${systemCode(error) ?? String(error)}`,
+      `${path} can't be linked to ${program}: ${systemCode(error) ?? String(error)}`,
       {
         hint: `See what this says: ln -s ${program} ${path}`,
         cause: error,

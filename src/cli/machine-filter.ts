@@ -7,7 +7,7 @@ import type { ListedMachine } from '../machine/store.ts';
 const FILTER_KEYS = ['name', 'driver', 'state', 'label'] as const;
 type FilterKey = (typeof FILTER_KEYS)[number];
 
-/** What `ls` says of a machine; a record that can’t be read is `broken`. */
+/** What `ls` says of a machine; a record that can't be read is `broken`. */
 export type LsState = MachineStatus['state'] | 'broken';
 
 const STATES: Readonly<Record<LsState, true>> = {
@@ -105,7 +105,7 @@ function invalidFilterError(text: string): SlipwayError {
 
 function unknownKeyError(word: string, value: string): SlipwayError {
   const near = findNearestWord(word, FILTER_KEYS);
-  return new SlipwayError('USAGE', `Machines can’t be filtered by ${JSON.stringify(word)}`, {
+  return new SlipwayError('USAGE', `Machines can't be filtered by ${JSON.stringify(word)}`, {
     hint: formatHint(near && `${near}=${value}`, `Keys: ${formatList(FILTER_KEYS)}`),
   });
 }

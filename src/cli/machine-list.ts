@@ -108,7 +108,7 @@ export function formatRows(rows: readonly MachineListRow[], now: Date): string {
   return formatTable([Name, Current, Driver, State, URL, Engine, CertificateDays, ...ending, Trouble], cells);
 }
 
-/** The row’s trouble has it in words, once it is one. */
+/** The row's trouble has it in words, once it is one. */
 function formatDaysLeft(days: number | null): string {
   if (days === null) return '';
   return days < 0 ? 'expired' : `${days} d`;

@@ -14,7 +14,7 @@ const ENVIRONMENT: readonly (readonly [string, string])[] = [
   ['SLIPWAY_SUDO_PASSWORD', 'Password for sudo on a host, where it asks for one. There is no flag for it.'],
   [
     'SLIPWAY_ADDRESS_URL',
-    'What is asked for the address that this computer calls from, when a cloud’s firewall is set.',
+    "What is asked for the address that this computer calls from, when a cloud's firewall is set.",
   ],
   ['DOCKER_CONFIG', 'Where the docker CLI keeps its settings, instead of `~/.docker`.'],
   ['DOCKER_HOST, DOCKER_CONTEXT', 'What the docker CLI talks to in this shell: read by `active`, warned of by `use`.'],
@@ -30,7 +30,7 @@ export const FILES: readonly (readonly [string, string])[] = [
   ['~/.slipway/machines/NAME/tls/', 'What DOCKER_CERT_PATH wants: ca.pem, cert.pem and key.pem.'],
   ['~/.slipway/machines/NAME/known_hosts', 'Its pinned SSH host key.'],
   ['~/.slipway/home-id', 'The mark of this store on what it has made in clouds.'],
-  ['~/.docker/contexts/', 'The docker CLI’s contexts, one for each machine that has the profile docker-context.'],
+  ['~/.docker/contexts/', "The docker CLI's contexts, one for each machine that has the profile docker-context."],
   ['machines.yaml', 'What `plan` and `apply` read.'],
 ];
 

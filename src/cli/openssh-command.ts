@@ -10,7 +10,7 @@ import { requireHost } from './commands/require-machine.ts';
 export async function prepareSshRoute(name: string, store: Store): Promise<SshRoute> {
   const { ssh: target } = await requireHost(name, store);
   if (!target) {
-    throw new SlipwayError('DRIVER_UNSUPPORTED', `"${name}" has no SSH: Slipway knows it by its engine’s URL only`, {
+    throw new SlipwayError('DRIVER_UNSUPPORTED', `"${name}" has no SSH: Slipway knows it by its engine's URL only`, {
       hint: `docker --context ${contextName(name)} … works`,
     });
   }

@@ -70,7 +70,7 @@ const ENVIRONMENT: readonly (readonly [string, string])[] = [
 ];
 
 const FILES: readonly (readonly [string, string])[] = [
-  ['~/.docker/machine/machines/NAME/config.json', 'A machine, in version 3 of the old tool’s format.'],
+  ['~/.docker/machine/machines/NAME/config.json', "A machine, in version 3 of the old tool's format."],
   ['~/.docker/machine/machines/NAME/machine.json', 'The record of a machine that was made or changed here.'],
   ['~/.docker/machine/machines/NAME/', 'ca.pem, cert.pem and key.pem: what DOCKER_CERT_PATH wants.'],
   ['~/.docker/machine/certs/', 'The certificate authority that the machines of this store share.'],

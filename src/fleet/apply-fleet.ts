@@ -169,7 +169,7 @@ async function replaceMachine(item: FleetItem, mark: string, world: World): Prom
 
 async function removeAndReport(name: string, world: World): Promise<void> {
   const { contextReset } = await removeMachine(name, { deprovision: false, force: false }, world);
-  if (contextReset) world.progress.note('The docker CLI’s current context is its default again');
+  if (contextReset) world.progress.note("The docker CLI's current context is its default again");
 }
 
 function requireWantedSpec({ name, wanted }: FleetItem): WantedSpec {

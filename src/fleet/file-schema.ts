@@ -34,7 +34,7 @@ export function fleetFileSchema(): FleetFileSchema {
   const count = z.int().min(0).max(MAX_COUNT).meta({ description: 'Make so many machines: web-1, web-2, …' });
   const machine = z.strictObject({ ...settings, extends: base.optional(), count: count.optional() });
   const name = z.string().min(1).max(200).meta({
-    description: 'Name of the fleet, by which --prune knows its machines; without it the file’s own place',
+    description: "Name of the fleet, by which --prune knows its machines; without it the file's own place",
   });
   return {
     secrets: secretOptions(),

@@ -190,7 +190,7 @@ export function executeTemplate(
     return final.length > 0 ? final[0] : value;
   }
 
-  /** Texts alone grow; lists and maps are the data’s, or pieces of a text. */
+  /** Texts alone grow; lists and maps are the data's, or pieces of a text. */
   function weigh(values: readonly GoValue[]): void {
     for (const value of values) if (typeof value === 'string') spend(value.length);
   }

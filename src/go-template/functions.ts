@@ -102,7 +102,7 @@ function formatForEscaping(args: readonly GoValue[]): string {
 }
 
 function requireNonNil(value: GoValue, whose: string): GoValue {
-  if (isNil(value)) throw new TemplateError(`${whose} can’t take from nil`);
+  if (isNil(value)) throw new TemplateError(`${whose} can't take from nil`);
   return value;
 }
 
@@ -120,7 +120,7 @@ function indexInto(from: GoValue, key: GoValue): GoValue {
     return fieldOf(from, key) ?? null;
   }
   const bytes = typeof from === 'string' ? Buffer.from(from) : undefined;
-  if (!bytes && !isList(from)) throw new TemplateError(`index can’t look into something ${describeType(from)}`);
+  if (!bytes && !isList(from)) throw new TemplateError(`index can't look into something ${describeType(from)}`);
   const length = bytes?.length ?? (from as readonly GoValue[]).length;
   const at = requireIndex(key, length - 1);
   return bytes ? BigInt(bytes[at] ?? 0) : (from as readonly GoValue[])[at];
@@ -144,7 +144,7 @@ function sliceOf(from: GoValue, bounds: readonly GoValue[]): GoValue {
   if (bounds.length > (bytes ? 2 : 3)) throw new TemplateError(`slice takes no ${bounds.length} places`);
   const { length } = bytes ?? (from as readonly GoValue[]);
   const [start = 0, end = length] = bounds.map((bound) => requireIndex(bound, length));
-  if (start > end) throw new TemplateError(`slice can’t go from ${start} back to ${end}`);
+  if (start > end) throw new TemplateError(`slice can't go from ${start} back to ${end}`);
   return bytes ? bytes.toString('utf8', start, end) : (from as readonly GoValue[]).slice(start, end);
 }
 
@@ -153,7 +153,7 @@ function isOneOf(left: GoValue, others: readonly GoValue[]): boolean {
   for (const right of others) {
     for (const value of [left, right]) {
       if (isList(value) || isMap(value))
-        throw new TemplateError(`a ${isList(value) ? 'list' : 'map'} can’t be compared`);
+        throw new TemplateError(`a ${isList(value) ? 'list' : 'map'} can't be compared`);
     }
     if (isNil(left) || isNil(right) ? isNil(left) && isNil(right) : requireComparable(left, right) && left === right)
       return true;
@@ -163,7 +163,7 @@ function isOneOf(left: GoValue, others: readonly GoValue[]): boolean {
 
 function requireComparable(left: GoValue, right: GoValue): true {
   if (typeof left === typeof right) return true;
-  throw new TemplateError(`${typeName(left)} and ${typeName(right)} can’t be compared`);
+  throw new TemplateError(`${typeName(left)} and ${typeName(right)} can't be compared`);
 }
 
 function compareValues(left: GoValue, right: GoValue): number {

@@ -101,7 +101,7 @@ function readToken(template: string, at: number, open: number): Token {
 
 function unexpectedCharacterError(template: string, at: number): TemplateError {
   const character = String.fromCodePoint(template.codePointAt(at) ?? 0xfffd);
-  return new TemplateError(`${JSON.stringify(character)} can’t stand here`, { at });
+  return new TemplateError(`${JSON.stringify(character)} can't stand here`, { at });
 }
 
 function matchAt(pattern: RegExp, text: string, at: number): string | undefined {

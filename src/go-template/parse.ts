@@ -242,7 +242,7 @@ export function parseNodes(template: string, functions: TemplateFunctions): read
   function wordTerm(text: string, at: number): TemplateOperand {
     if (text === 'true' || text === 'false') return { kind: 'literal', at, value: text === 'true' };
     if (text === 'nil') return { kind: 'nil', at };
-    if (KEYWORDS.includes(text)) throw new TemplateError(`${text} can’t stand here`, { at });
+    if (KEYWORDS.includes(text)) throw new TemplateError(`${text} can't stand here`, { at });
     if (UNSUPPORTED_KEYWORDS.includes(text)) throw refused({ type: 'word', text, at });
     if (Object.hasOwn(functions, text) || Object.hasOwn(builtins, text)) return { kind: 'function', at, name: text };
     const known = [...Object.keys(functions), ...Object.keys(builtins)];
@@ -261,5 +261,5 @@ export function parseNodes(template: string, functions: TemplateFunctions): read
 
 function unexpectedTokenError({ type, text, at }: Token): TemplateError {
   const what = type === 'close' ? 'the end of the action' : JSON.stringify(text);
-  return new TemplateError(`${what} can’t stand here`, { at });
+  return new TemplateError(`${what} can't stand here`, { at });
 }

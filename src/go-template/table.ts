@@ -29,7 +29,7 @@ export function formatTable(lines: readonly string[]): readonly string[] {
 
 /**
  * Cells end with tabs, and what stands behind the last tab of a line is no cell. A column is as wide as its widest cell, as far as
- * lines that have the column follow each other: Go’s tabwriter, as both the old tool and the docker CLI set it.
+ * lines that have the column follow each other: Go's tabwriter, as both the old tool and the docker CLI set it.
  */
 function alignColumns(text: string): string {
   const lines = text.split('\n').map((line) => line.split('\t'));

@@ -24,12 +24,12 @@ export const engineOptions = z.object({
     .string()
     .regex(/^(https?|file):\/\/\S+$/, 'a URL')
     .optional()
-    .meta({ description: 'Mirror of Docker’s package repository, for --engine-source docker', value: 'url' }),
+    .meta({ description: "Mirror of Docker's package repository, for --engine-source docker", value: 'url' }),
   repositoryKey: z
     .string()
     .regex(/^[0-9a-fA-F]{40}$/, 'a key fingerprint of 40 hexadecimal digits')
     .optional()
-    .meta({ description: 'Fingerprint of the key that signs that mirror, if not Docker’s own', value: 'hex' }),
+    .meta({ description: "Fingerprint of the key that signs that mirror, if not Docker's own", value: 'hex' }),
   port: z
     .int()
     .min(1)
@@ -53,7 +53,7 @@ export const engineOptions = z.object({
   env: z
     .array(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*=[^\n\r\0]*$/, 'a variable like NAME=value'))
     .default([])
-    .meta({ description: 'Variable in dockerd’s environment (proxies)', value: 'name=value' }),
+    .meta({ description: "Variable in dockerd's environment (proxies)", value: 'name=value' }),
   registryMirror: z
     .array(z.string().regex(/^https?:\/\/[^\s/]+\/?/, 'a URL like https://mirror.example'))
     .default([])
@@ -76,7 +76,7 @@ export const engineOptions = z.object({
         ),
     )
     .default([])
-    .meta({ description: 'Further name or address in the engine’s certificate', flag: 'tls-san', value: 'name' }),
+    .meta({ description: "Further name or address in the engine's certificate", flag: 'tls-san', value: 'name' }),
 });
 
 export const engineOptionSpecs: readonly OptionSpec[] = describeOptions(engineOptions, 'engine');

@@ -241,11 +241,11 @@ function brokenRecordError(name: string, path: string, why: string, cause?: unkn
 }
 
 function parseEngineEnv(name: string, path: string, text: string | undefined): readonly string[] {
-  if (text === undefined) throw brokenRecordError(name, path, 'the values of its engine’s variables are gone');
+  if (text === undefined) throw brokenRecordError(name, path, "the values of its engine's variables are gone");
   try {
     return JSON.parse(text) as readonly string[];
   } catch (error) {
-    throw brokenRecordError(name, path, 'the values of its engine’s variables are not JSON', error);
+    throw brokenRecordError(name, path, "the values of its engine's variables are not JSON", error);
   }
 }
 

@@ -67,10 +67,10 @@ export async function followEvents(
       if (signal.aborted) return 'stopped';
       if (error instanceof SlipwayError && error.code === 'USAGE') throw error;
       if (query.until !== undefined && Number(query.until) <= world.now().getTime() / 1000) {
-        onNotice(`${name}: its engine can’t be reached: ${unreachableReason(error)}`);
+        onNotice(`${name}: its engine can't be reached: ${unreachableReason(error)}`);
         return 'unheard';
       }
-      if (!lost) onNotice(`${name}: its engine can’t be reached, and is tried again: ${unreachableReason(error)}`);
+      if (!lost) onNotice(`${name}: its engine can't be reached, and is tried again: ${unreachableReason(error)}`);
       lost = true;
     }
     if (performance.now() - began > STABLE_CONNECTION_MS) pause = FIRST_RETRY_MS;
@@ -85,7 +85,7 @@ async function openMachineEvents(
   { store, signal }: World,
 ): Promise<EventStream> {
   const tls = await loadClientCertificates(machine, store).catch((error: unknown) => {
-    throw new Error('its certificates can’t be read', { cause: error });
+    throw new Error("its certificates can't be read", { cause: error });
   });
   return await openEventStream(machine.endpoint, tls, query, { signal, seconds: ANSWER_SECONDS });
 }

@@ -80,7 +80,7 @@ export async function retrySsh<T>(
 export function explainConnectionError(error: unknown, { spec: { name, driver } }: Machine): unknown {
   if (!(error instanceof SlipwayError) || !getDriver(driver).create) return error;
   const hints: Partial<Record<ErrorCode, string>> = {
-    SSH_UNREACHABLE: `See whether it runs: slipway status ${name}; running this again also lets this computer’s present address in`,
+    SSH_UNREACHABLE: `See whether it runs: slipway status ${name}; running this again also lets this computer's present address in`,
     SSH_REFUSED: `Its user data may not have run; what the machine says as it boots is in the console of ${driver}`,
     HOST_KEY: `Slipway gave it its host key, so its user data did not run, or somebody stands in between; undo it: slipway rm ${name}`,
   };
@@ -110,7 +110,7 @@ export async function resolveHost(machine: Machine, driver: Driver, world: World
   if (keys.pinnedHostKey === undefined) {
     throw new SlipwayError(
       'HOST_KEY',
-      `The host key that was made with "${spec.name}" is gone from ${keys.loginKeyFile}’s folder`,
+      `The host key that was made with "${spec.name}" is gone from ${keys.loginKeyFile}'s folder`,
       {
         hint: 'No other key is taken for it; put the folder back from a backup, or make the machine anew',
       },

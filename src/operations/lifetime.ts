@@ -58,7 +58,7 @@ export function requireIdleStopSupported(
   if (life?.idleStop === undefined || ending !== 'removed') return;
   throw new SlipwayError(
     'USAGE',
-    `"${name}" is removed by ${driver.name} when it shuts itself down, so it can’t stop when it is idle`,
+    `"${name}" is removed by ${driver.name} when it shuts itself down, so it can't stop when it is idle`,
     {
       hint: `One that is made with both from the start stops and is kept, where ${driver.name} can stop it: slipway create NAME --ttl … --idle-stop ${life.idleStop}`,
     },
@@ -70,7 +70,7 @@ export function requireAutoStopSupported({ name, life }: Pick<MachineSpec, 'name
   if (life === undefined || driver.shutdownBehavior) return;
   throw new SlipwayError(
     'DRIVER_UNSUPPORTED',
-    `"${name}" can’t end or stop by itself: with the driver ${driver.name}, nothing of Slipway’s runs on its host`,
+    `"${name}" can't end or stop by itself: with the driver ${driver.name}, nothing of Slipway's runs on its host`,
     { hint: 'Leave out --ttl and --idle-stop (and the variables SLIPWAY_TTL and SLIPWAY_IDLE_STOP)' },
   );
 }
@@ -123,8 +123,8 @@ export function describeClockSkew(deadline: string | undefined, { clock }: Facts
     return undefined;
   const differs = `The clock of ${address} is ${formatSeconds(Math.abs(clock.aheadSeconds))}`;
   return clock.aheadSeconds > 0
-    ? `${differs} ahead of this computer’s: it is powered off once it shows ${formatTime(toHostClock(deadline, clock) ?? '')}`
-    : `${differs} behind this computer’s: it is powered off so much later than ${formatTime(deadline)}, unless one of them is put right`;
+    ? `${differs} ahead of this computer's: it is powered off once it shows ${formatTime(toHostClock(deadline, clock) ?? '')}`
+    : `${differs} behind this computer's: it is powered off so much later than ${formatTime(deadline)}, unless one of them is put right`;
 }
 
 /** A start after its deadline would be undone by its own timer, without a word. */

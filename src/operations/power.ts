@@ -45,7 +45,7 @@ export async function suspendMachine(name: string, world: World): Promise<void> 
     if (machine.due !== undefined) {
       throw new SlipwayError(
         'USAGE',
-        `"${name}" has options that it takes when it starts, so it can’t be suspended now`,
+        `"${name}" has options that it takes when it starts, so it can't be suspended now`,
         {
           hint: `Let it take them first: slipway restart ${name}`,
         },

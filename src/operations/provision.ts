@@ -62,7 +62,7 @@ export async function allowCallerIp(
   world: World,
 ): Promise<void> {
   if (!driver.allowCallerIp) return;
-  await world.progress.step('admit', 'Let this computer’s address in', async (log) =>
+  await world.progress.step('admit', "Let this computer's address in", async (log) =>
     driver.allowCallerIp?.(target, driverCallFor(world, log)),
   );
 }

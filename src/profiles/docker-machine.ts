@@ -319,7 +319,7 @@ export const dockerMachineProfile: Profile = {
     if (theirs === undefined && (text === undefined ? !others : parseOwner(text) === id)) return undefined;
     return new SlipwayError(
       'CONTEXT_TAKEN',
-      `There is a machine named "${name}" already in the old tool’s store (${folder})`,
+      `There is a machine named "${name}" already in the old tool's store (${folder})`,
       {
         hint: 'Choose another machine name, or leave the profile docker-machine out',
       },

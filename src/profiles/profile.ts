@@ -5,7 +5,7 @@ import type { SlipwayError } from '../errors.ts';
 /** Where the clients of this user keep their settings. */
 export type ClientPaths = {
   readonly dockerConfig: string;
-  /** The folder of OpenSSH’s settings. */
+  /** The folder of OpenSSH's settings. */
   readonly ssh: string;
   /** The store of the old docker-machine. */
   readonly dockerMachine: string;

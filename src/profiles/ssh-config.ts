@@ -28,7 +28,7 @@ export const sshConfigProfile: Profile = {
     return new SlipwayError(
       'CONTEXT_TAKEN',
       theirs
-        ? `Your ${config} has a Host "${name}" already, and Slipway’s would stand above it`
+        ? `Your ${config} has a Host "${name}" already, and Slipway's would stand above it`
         : `There is a ${conf} already, and Slipway did not write it for this machine`,
       {
         hint: `Choose another machine name, leave the profile ssh-config out, or remove ${theirs ? 'that Host' : 'that file'}`,

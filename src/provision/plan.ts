@@ -183,7 +183,7 @@ function planEngineInstall(engine: EngineSpec, facts: Facts, where: string): Ste
   // A package that is there, whole or half, is finished by its own source: two engines would fight for one socket.
   const source = found?.source ?? engine.source;
   if (source === 'url' && engine.installUrl === undefined) {
-    throw new SlipwayError('USAGE', '--engine-source url needs the script’s address', {
+    throw new SlipwayError('USAGE', "--engine-source url needs the script's address", {
       hint: 'Add --engine-install-url <url>',
     });
   }
@@ -208,8 +208,8 @@ function planEngineInstall(engine: EngineSpec, facts: Facts, where: string): Ste
 }
 
 export const engineSourceLabels = {
-  distro: 'the distribution’s package',
-  docker: 'Docker’s repository',
+  distro: "the distribution's package",
+  docker: "Docker's repository",
   url: 'an install script',
 };
 
@@ -343,8 +343,8 @@ function configureStep(files: Step['files'], { engine, enable }: EngineEffect, c
   const titles = {
     restart: 'Configure the engine and restart it',
     start: 'Start the engine',
-    later: 'Lay the engine’s configuration and certificates',
-    none: files.length > 0 ? 'Lay the engine’s configuration and certificates' : 'Let the engine start with the host',
+    later: "Lay the engine's configuration and certificates",
+    none: files.length > 0 ? "Lay the engine's configuration and certificates" : 'Let the engine start with the host',
   };
   return {
     id: 'configure-engine',

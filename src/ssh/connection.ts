@@ -363,7 +363,7 @@ function keyMissingError(hop: SshHop, { pinned, expected, known }: HostKeyExpect
 }
 
 function newKeyHint(kind: string): string {
-  return `Somebody may stand in between. If the host really has a new key, look at it there: ssh-keygen -lf /etc/ssh/ssh_host_${kind}_key.pub, then give that fingerprint with --generic-host-key (a jump host’s: --generic-ssh-jump-host-key)`;
+  return `Somebody may stand in between. If the host really has a new key, look at it there: ssh-keygen -lf /etc/ssh/ssh_host_${kind}_key.pub, then give that fingerprint with --generic-host-key (a jump host's: --generic-ssh-jump-host-key)`;
 }
 
 function keyFileKind(key: string): string {

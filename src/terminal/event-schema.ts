@@ -3,7 +3,7 @@ import { type ErrorCode, exitCodes } from '../errors.ts';
 
 const code = z
   .enum([...(Object.keys(exitCodes) as ErrorCode[]), 'BUG'])
-  .meta({ description: 'Stable, see docs/options.md; BUG is an error that is none of the user’s' });
+  .meta({ description: "Stable, see docs/options.md; BUG is an error that is none of the user's" });
 const machine = z.string().optional().meta({ description: 'Of which machine, where there are several' });
 const id = z.string().meta({ description: 'The step that it is of; ids are stable' });
 
@@ -50,7 +50,7 @@ const error = z
       code,
       message: z.string(),
       hint: z.string().optional().meta({ description: 'What to type next' }),
-      detail: z.array(z.string()).optional().meta({ description: 'Somebody else’s lines that explain it' }),
+      detail: z.array(z.string()).optional().meta({ description: "Somebody else's lines that explain it" }),
     }),
   })
   .meta({ description: 'The last line of a command that failed' });

@@ -50,7 +50,7 @@ function requireKnownFields(rows: RowFormat, titles: Readonly<Record<string, str
   }
 }
 
-/** A port is a port, also where Go’s decoder would print `1e+06`. */
+/** A port is a port, also where Go's decoder would print `1e+06`. */
 const RENDER_OPTIONS: RenderOptions = { numbers: 'int' };
 
 function requireNoJson(json: boolean): void {
@@ -65,7 +65,7 @@ function explainTemplateErrors<T>(format: string, work: () => T): T {
     return work();
   } catch (error) {
     if (!(error instanceof TemplateError)) throw error;
-    throw new SlipwayError('USAGE', `--format can’t be used: ${error.message}${formatErrorPosition(format, error)}`, {
+    throw new SlipwayError('USAGE', `--format can't be used: ${error.message}${formatErrorPosition(format, error)}`, {
       hint: templateErrorHint(error),
       cause: error,
     });

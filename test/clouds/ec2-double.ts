@@ -611,7 +611,7 @@ export async function startEc2({
     StopInstances(params, region) {
       for (const one of own(region, texts(params.InstanceId))) {
         if (one.params.InstanceMarketOptions)
-          throw new ApiError('UnsupportedOperation', 'You can’t stop a one-time spot instance');
+          throw new ApiError('UnsupportedOperation', "You can't stop a one-time spot instance");
         if (one.state === 'stopped' || one.state === 'stopping') continue;
         if (one.state !== 'running')
           throw new ApiError(

@@ -1048,7 +1048,7 @@ export async function startGce({
     if (wrong !== undefined || ranges.length === 0)
       throw invalidFieldError('resource.sourceRanges', wrong, 'Must be a CIDR range.');
     if (new Set(ranges.map((range) => range.includes(':'))).size > 1)
-      throw invalidFieldError('resource.sourceRanges', ranges, 'IPv4 and IPv6 ranges can’t be mixed.');
+      throw invalidFieldError('resource.sourceRanges', ranges, "IPv4 and IPv6 ranges can't be mixed.");
   }
 
   const shownImage = ({ project, family, name }: { project: string; family: string; name: string }): object => ({

@@ -164,7 +164,7 @@ describe('an accelerator', () => {
     });
   });
 
-  test('whose program can’t be run is not taken', async () => {
+  test("whose program can't be run is not taken", async () => {
     await using folder = await createTemporaryFolder();
     const program = join(folder.path, 'qemu');
     await writeFile(program, 'no program');

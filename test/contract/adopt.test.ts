@@ -115,7 +115,7 @@ describe('an instance that the old tool made on EC2', () => {
     expect(cloud.instances[0]?.tags).toMatchObject({ 'slipway-name': 'web', 'slipway-key-pair': 'web' });
   });
 
-  test('is taken over from the old tool’s store with its key, and removed from the new one', async () => {
+  test("is taken over from the old tool's store with its key, and removed from the new one", async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     await using cloud = await startEc2({ guests: guestsOn(host) });
@@ -150,7 +150,7 @@ describe('an instance that the old tool made on EC2', () => {
     expect(cloud.listAlive()).toEqual([]);
   });
 
-  test('keeps the disks that were not to end with it, and a key pair of the user’s', async () => {
+  test("keeps the disks that were not to end with it, and a key pair of the user's", async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     await using cloud = await startEc2({ guests: guestsOn(host) });
@@ -165,7 +165,7 @@ describe('an instance that the old tool made on EC2', () => {
     expect(left.toSorted()).toEqual(['disk', 'key pair']);
   });
 
-  test('that is another machine’s by now stays that one’s', async () => {
+  test("that is another machine's by now stays that one's", async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     await using cloud = await startEc2({ guests: guestsOn(host) });

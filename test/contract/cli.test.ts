@@ -36,7 +36,7 @@ async function runLeavingNothing(...argv: readonly string[]): Promise<ProgramRes
   return ran;
 }
 
-describe('a call that can’t be right', () => {
+describe("a call that can't be right", () => {
   const calls = [
     'crate',
     'frobnicate',
@@ -173,7 +173,7 @@ describe('a call that can’t be right', () => {
       (2)
 
       $ slipway create web --none-url tcp://192.0.2.1:2376 --ttl 4h
-      ✗ "web" can’t end or stop by itself: with the driver none, nothing of Slipway’s runs on its host
+      ✗ "web" can't end or stop by itself: with the driver none, nothing of Slipway's runs on its host
       → Leave out --ttl and --idle-stop (and the variables SLIPWAY_TTL and SLIPWAY_IDLE_STOP)
       (4)
 

@@ -86,7 +86,7 @@ describe('slipway __complete', () => {
     expect(sortDeclared(there)).toEqual(sortDeclared(await read()));
   });
 
-  test('answers with machines that have a record, and names that a shell can’t misread', async () => {
+  test("answers with machines that have a record, and names that a shell can't misread", async () => {
     expect(await listCandidates('ip', '')).toEqual(['prod', 'torn', 'web', 'web-2', ':4', '']);
   });
 
@@ -104,7 +104,7 @@ describe('slipway __complete', () => {
     expect(ran).toEqual({ code: 0, stdout: ':4\n', stderr: '' });
   });
 
-  test('takes a word without a letter from a shell that can’t hand one over', async () => {
+  test("takes a word without a letter from a shell that can't hand one over", async () => {
     const ran = await runProgram('slipway', ['__complete', '--new', '--', 'ip', 'web'], { env });
     expect(ran.stdout).toBe('prod\ntorn\nweb-2\n:4\n');
   });
@@ -161,7 +161,7 @@ describe('slipway completion', () => {
     expect(stdout.replaceAll(/slipway completion/g, '')).not.toContain('slipway');
   });
 
-  test('says which shells there are where it can’t tell, and what was meant', async () => {
+  test("says which shells there are where it can't tell, and what was meant", async () => {
     const none = await printed();
     expect(none.code).toBe(2);
     expect(none.stderr).toContain('slipway completion bash | zsh | fish | powershell');
@@ -252,7 +252,7 @@ describe.skipIf(!hasTmux)('at the keys', () => {
     expect(await pressTabs(terminal, lines)).toEqual(lines);
   });
 
-  test('says how the user’s shell gets it', async () => {
+  test("says how the user's shell gets it", async () => {
     await using terminal = await openShell('SHELL=/usr/bin/fish slipway completion; SHELL=/bin/zsh slipway completion');
     const screen = await terminal.waitFor('.zshrc');
     expect(screen).toContain('slipway completion fish > ~/.config/fish/completions/slipway.fish');

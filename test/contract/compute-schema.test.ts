@@ -77,7 +77,7 @@ describe.each([
 // A clone that stands alone has it not.
 const publishedSchema = loadDiscoverySchema();
 if (publishedSchema) {
-  test('only Google’s own document knows how names are written', () => {
+  test("only Google's own document knows how names are written", () => {
     expect(() => publishedSchema.check(requestWith({ body: { ...body, name: 'Web.1' } }))).toThrow("'resource.name'");
   });
 }

@@ -164,7 +164,7 @@ describe('slipway events', () => {
     const { code, stdout, stderr } = await home.slipway(['events', '--until', '1s']);
     expect([code, stdout]).toEqual([9, '']);
     expect(stderr.trimEnd().split('\n').toSorted()).toEqual(
-      names.map((name) => `${name}: its engine can’t be reached: there is no such socket`).toSorted(),
+      names.map((name) => `${name}: its engine can't be reached: there is no such socket`).toSorted(),
     );
   });
 
@@ -209,7 +209,7 @@ describe('slipway mount', () => {
     expect([failed.code, JSON.parse(failed.stdout)]).toEqual([7, { machine: 'web', path: '', mountpoint, status: 7 }]);
   });
 
-  test('refuses in words what can’t be', async () => {
+  test("refuses in words what can't be", async () => {
     const unseen = readyMachine('unseen');
     await using home = await createHome([web, unseen]);
     await writeFileAtomic(join(home.path, 'bin', 'sshfs'), SSHFS, 0o755);

@@ -43,7 +43,7 @@ const NO_DEFAULT_MESSAGE = 'Error: No machine name(s) specified and no "default"
 const notFoundMessage = (name: string): string =>
   `Docker machine "${name}" does not exist. Use "docker-machine ls" to list machines. Use "docker-machine create" to add a new one.`;
 
-describe('a call that can’t be right ends with 1 and the old tool’s sentence', () => {
+describe("a call that can't be right ends with 1 and the old tool's sentence", () => {
   test.each([
     ['bogus', "docker-machine: 'bogus' is not a docker-machine command. See 'docker-machine --help'."],
     ['ls --bogus', 'flag provided but not defined: -bogus'],
@@ -178,7 +178,7 @@ describe('help', () => {
   });
 });
 
-describe('create knows every flag of the old tool’s drivers that are here', () => {
+describe("create knows every flag of the old tool's drivers that are here", () => {
   const engine =
     'driver engine-install-url engine-opt engine-insecure-registry engine-registry-mirror engine-label engine-storage-driver engine-env swarm swarm-image swarm-master swarm-discovery swarm-strategy swarm-opt swarm-join-opt swarm-host swarm-addr swarm-experimental tls-san';
   test.each([
@@ -296,7 +296,7 @@ describe('machines of an engine that exists', () => {
     });
   });
 
-  test('flags stand before and behind names, with one dash or two, behind others’ flags', async () => {
+  test("flags stand before and behind names, with one dash or two, behind others' flags", async () => {
     const wanted = { stdout: 'none\n', code: 0 };
     const calls = [
       ['inspect', '-f', '{{.DriverName}}', 'web9'],
@@ -334,7 +334,7 @@ describe('machines of an engine that exists', () => {
     expect(code).toBe(1);
   });
 
-  test('nothing in the store is anybody else’s to read', async () => {
+  test("nothing in the store is anybody else's to read", async () => {
     const entries = await readdir(home.store, { recursive: true, withFileTypes: true });
     const open = await Promise.all(
       entries.map(async (entry) => {
@@ -391,7 +391,7 @@ describe('machines of an engine that exists', () => {
     await home.runMachine('rm', '-f', 'asked');
   });
 
-  test('what needs a live engine says that there is none, with the old tool’s words before it', async () => {
+  test("what needs a live engine says that there is none, with the old tool's words before it", async () => {
     for (const [command, before] of [
       ['env', 'Error checking TLS connection: '],
       ['config', 'Error running connection boilerplate: '],

@@ -59,7 +59,7 @@ describe('docker machine', () => {
     expect(await stat(user.at('settings')).catch(() => 'none')).toBe('none');
   });
 
-  test('is linked by --fix --yes, to the program’s real path, once', async () => {
+  test("is linked by --fix --yes, to the program's real path, once", async () => {
     await using user = await createUser(...allPrograms);
     const { stderr } = await user.doctor('--fix', '--yes');
     expect(stderr).toContain(`"docker machine" works now; undo it: rm ${user.link}\n`);
@@ -73,7 +73,7 @@ describe('docker machine', () => {
     expect((await user.doctor('--fix', '--yes')).stderr).not.toContain('works now');
   });
 
-  test('stays what it is where the file is somebody else’s', async () => {
+  test("stays what it is where the file is somebody else's", async () => {
     await using user = await createUser(...allPrograms);
     await mkdir(user.at('settings', 'cli-plugins'), { recursive: true });
     await writeFile(user.link, 'theirs', { mode: 0o755 });
@@ -81,7 +81,7 @@ describe('docker machine', () => {
     expect(await readFile(user.link, 'utf8')).toBe('theirs');
     expect(await user.row()).toMatchObject({
       state: 'note',
-      detail: `${user.link} is not Slipway’s, and stays as it is`,
+      detail: `${user.link} is not Slipway's, and stays as it is`,
     });
   });
 

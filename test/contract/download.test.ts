@@ -314,7 +314,7 @@ test('a file of this computer is checked and used where it is', async () => {
   expect(await readdir(folder.path)).toEqual(['a b.qcow2']);
 });
 
-describe('a vendor’s list of digests', () => {
+describe("a vendor's list of digests", () => {
   const list = (text: string): Buffer => Buffer.from(text);
   const published = (url: string, name: string): Promise<string> =>
     fetchPublishedDigest(url, name, { signal, log: () => {}, patience: retryPolicy });

@@ -108,10 +108,10 @@ describe('an instance that exists', () => {
       [],
       /^"web" is for x86_64, and t4g\.small is of arm64$/,
     ],
-    ['a larger disk for what can’t be stopped', { rootSize: 40 }, ['--ec2-spot'], /^"web" is a spot instance/],
+    ["a larger disk for what can't be stopped", { rootSize: 40 }, ['--ec2-spot'], /^"web" is a spot instance/],
   ];
 
-  test.each(IMPOSSIBLE)('is not made what it can’t become: %s', async (_, how, argv, says) => {
+  test.each(IMPOSSIBLE)("is not made what it can't become: %s", async (_, how, argv, says) => {
     await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests() });
     const { target, call } = await createInstance(cloud, home.path, ...argv);

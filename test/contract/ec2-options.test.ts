@@ -377,7 +377,7 @@ test('without a flag IMDSv2 is demanded, one hop away, and all that is made goes
     HttpPutResponseHopLimit: '1',
   });
   expect(runInstancesParam(`${DISK_PATH}.DeleteOnTermination`)(course)).toBe('true');
-  expect(runInstancesParam('ImageId')(course), 'the newest of Debian’s own, without a kernel of backports').toBe(
+  expect(runInstancesParam('ImageId')(course), "the newest of Debian's own, without a kernel of backports").toBe(
     'ami-0debian13new',
   );
   expect(openedPorts(course)).toEqual(['22/tcp 127.0.0.1/32', '2376/tcp 127.0.0.1/32']);
@@ -411,7 +411,7 @@ describe('an instance that is to end by itself', () => {
     expect(await shutdown({ ...lifeOf({ ttl: '4h' }), onShutdown: 'stopped' })).toBeUndefined();
   });
 
-  test('says what a stopped one goes on costing, and that a spot instance can’t stop', () => {
+  test("says what a stopped one goes on costing, and that a spot instance can't stop", () => {
     expect(ec2.shutdownBehavior?.(lifeOf({ idleStop: '30m' }, ['--ec2-root-size', '20']))).toEqual({
       byItself: 'stopped',
       costs: 'its disk goes on costing about $1.60 a month',

@@ -592,7 +592,7 @@ describe('one of a batch whose bulk call was killed', () => {
 });
 
 describe('an instance that EC2 ends by itself', () => {
-  test('is told with EC2’s reason, and the next try makes another one', async () => {
+  test("is told with EC2's reason, and the next try makes another one", async () => {
     cloud.launchFailure = {
       code: 'Client.VolumeLimitExceeded',
       message: 'Client.VolumeLimitExceeded: Volume limit exceeded',
@@ -613,7 +613,7 @@ describe('an instance that EC2 ends by itself', () => {
     expect(liveInstances()).toHaveLength(1);
   });
 
-  test('by the user’s will is simply gone', async () => {
+  test("by the user's will is simply gone", async () => {
     const call = recordingCall(folder.path);
     const target = await createTarget(newTarget(parseEc2Options([])), call);
     await waitUntil(async () => (await ec2.inspect(target, call)).state === 'running');
@@ -633,7 +633,7 @@ describe('where the network differs from the usual', () => {
     expect(runs().NetworkInterface).toMatchObject([{ SubnetId: 'subnet-a', AssociatePublicIpAddress: 'true' }]);
   });
 
-  test('a VPC of one’s own is enough, and one of its subnets with IPv4 is taken', async () => {
+  test("a VPC of one's own is enough, and one of its subnets with IPv4 is taken", async () => {
     cloud.hasDefaultVpc = false;
     const { options } = await createTarget(
       newTarget(parseEc2Options(['--ec2-vpc', OWN_VPC])),

@@ -57,7 +57,7 @@ describe('an engine', () => {
     }
   });
 
-  test('with another CA’s certificate, or for another address, is refused at once: waiting mends neither', async () => {
+  test("with another CA's certificate, or for another address, is refused at once: waiting mends neither", async () => {
     for (const [other, why] of [
       [strangerCertificates, /certificate/],
       [otherAddressCertificates, /192\.0\.2\.1/],

@@ -137,7 +137,7 @@ describe('a stream of events', () => {
     await iterator.return?.();
   });
 
-  test('that the engine does not understand is the user’s mistake; no answer and nonsense are not', async () => {
+  test("that the engine does not understand is the user's mistake; no answer and nonsense are not", async () => {
     await using strict = await startEngine(() => {});
     strict.server.removeAllListeners('request');
     strict.server.on('request', (_request, response) =>
@@ -175,7 +175,7 @@ describe('listening to a machine', () => {
     expect(names).toEqual(['web: a', 'web: b', 'web: c', 'web: d']);
     expect(docker.state.asked.map((url) => url.searchParams.get('since'))).toEqual([null, '1700000000.123456789']);
     expect(said).toEqual([
-      expect.stringMatching(/^web: its engine can’t be reached, and is tried again: /),
+      expect.stringMatching(/^web: its engine can't be reached, and is tried again: /),
       'web: it answers again',
     ]);
     expect(left).toBe('stopped');
@@ -202,7 +202,7 @@ describe('listening to a machine', () => {
     const { names, said } = await work;
     expect(names).toEqual(['web: late']);
     expect(said).toEqual([
-      'web: its engine can’t be reached, and is tried again: nothing listens there',
+      "web: its engine can't be reached, and is tried again: nothing listens there",
       'web: it answers again',
     ]);
   });
@@ -233,7 +233,7 @@ describe('listening to a machine', () => {
     const unheard = await listenUntil(docker.endpoint.url, 1, { until: past });
     expect(unheard).toEqual({
       names: [],
-      said: ['web: its engine can’t be reached: nothing listens there'],
+      said: ["web: its engine can't be reached: nothing listens there"],
       left: 'unheard',
     });
   });

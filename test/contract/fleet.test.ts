@@ -95,7 +95,7 @@ describe('plan', () => {
   });
 });
 
-describe('a call that can’t be right', () => {
+describe("a call that can't be right", () => {
   const CALLS: readonly (readonly [string, readonly string[], RegExp])[] = [
     ['names a file that is not there', ['plan', '-f', 'none.yaml'], /none.yaml is not there\n→ Make it/],
     ['names a folder', ['plan', '--file', '/tmp'], /\/tmp is a folder\n→ Name the file in it: -f \/tmp\/machines.yaml/],
@@ -151,7 +151,7 @@ describe('apply where nobody can be asked', () => {
     expect(await place.store.listNames()).toEqual([]);
   });
 
-  test('goes on past a machine that fails, and ends with the first one’s status', async () => {
+  test("goes on past a machine that fails, and ends with the first one's status", async () => {
     await using place = await createFleetHome(`machines:
   broken: { generic: { ipAddress: 192.0.2.1 } }
   nokey: { generic: { ipAddress: 192.0.2.1, sshKey: ./none } }

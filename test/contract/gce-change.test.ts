@@ -41,7 +41,7 @@ describe('a machine of a batch', () => {
     return both;
   }
 
-  test('lets nobody else in than before while the rule is others’ too, and may once it is alone', async () => {
+  test("lets nobody else in than before while the rule is others' too, and may once it is alone", async () => {
     const [first, second] = await madeTwo();
     const before = countMutations();
     expect(await catchRejection(checkInstanceChange(first, CALLERS))).toMatchObject({
@@ -55,7 +55,7 @@ describe('a machine of a batch', () => {
     expect(await catchRejection(checkInstanceChange(first, CALLERS))).toBeUndefined();
   });
 
-  test('that was made again alone changes its own rule, and none of the others’', async () => {
+  test("that was made again alone changes its own rule, and none of the others'", async () => {
     const [first] = await madeTwo();
     await gce.remove?.(first, bench.call);
     await gce.create?.(first, BOOT, bench.call);

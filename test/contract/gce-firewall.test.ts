@@ -52,7 +52,7 @@ function allowedConnections(instance = INSTANCE_NAME): readonly string[] {
 const ruleNames = (): readonly string[] => bench.cloud.rules.map(({ name }) => name);
 
 describe('a network that admits the world to SSH and neighbours to everything', () => {
-  test('does so in the double, as in Google’s own', () => {
+  test("does so in the double, as in Google's own", () => {
     bench.cloud.addInstance({ name: 'else', zone: 'us-central1-a' });
     expect(allowedConnections('else')).toEqual(['friend 22', 'stranger 22', 'neighbour 22', 'neighbour 2376']);
   });
@@ -89,7 +89,7 @@ describe('a network that admits the world to SSH and neighbours to everything', 
     expect(ruleNames()).toEqual([`slipway-${MACHINE_ID}`]);
   });
 
-  test('an instance that is somebody’s keeps those who came to it', async () => {
+  test("an instance that is somebody's keeps those who came to it", async () => {
     bench.cloud.addInstance({ name: 'web', zone: 'us-central1-a' });
     const hostKey = `SHA256:${'a'.repeat(43)}`;
     const target = await createInstance({ useExisting: true, hostKey, allowCidr: [`${FRIEND}/32`] });

@@ -78,13 +78,13 @@ describe('before anything costs money', () => {
   test('no credentials are told at once, and nobody is asked', async () => {
     await expectRefusal(resolveTarget(bench.newTarget({ project: PROJECT }), bench.callWith({})), {
       code: 'CREDENTIALS',
-      says: [/no Google credentials in your environment nor in gcloud’s folder/],
+      says: [/no Google credentials in your environment nor in gcloud's folder/],
       hint: /gcloud auth application-default login.*GOOGLE_APPLICATION_CREDENTIALS/,
     });
     expect(bench.cloud.calls).toEqual([]);
   });
 
-  test('no credentials are told within seconds where a metadata server’s address leads nowhere', async () => {
+  test("no credentials are told within seconds where a metadata server's address leads nowhere", async () => {
     await using silent = await startServer(() => {});
     const began = performance.now();
     const env = { METADATA_SERVER_DETECTION: '', GCE_METADATA_HOST: silent.host };
@@ -196,7 +196,7 @@ describe('before anything costs money', () => {
 });
 
 describe('credentials come', () => {
-  test('from a service account’s file, by which the SDK signs', async () => {
+  test("from a service account's file, by which the SDK signs", async () => {
     const { content, publicKey } = createServiceAccount(bench.cloud);
     const file = join(bench.folder, 'account.json');
     await writeFile(file, content);
@@ -210,7 +210,7 @@ describe('credentials come', () => {
     expect(options.project).toBe(PROJECT);
   });
 
-  test('from gcloud’s folder, with the project of its settings', async () => {
+  test("from gcloud's folder, with the project of its settings", async () => {
     const { content, publicKey } = createServiceAccount(bench.cloud);
     const folder = join(bench.folder, '.config', 'gcloud');
     await mkdir(join(folder, 'configurations'), { recursive: true });
@@ -226,7 +226,7 @@ describe('credentials come', () => {
     expect((await resolveTarget(bench.newTarget(), bench.callWith({}))).options.project).toBe(PROJECT);
   });
 
-  test('from the metadata server of a machine of Google’s', async () => {
+  test("from the metadata server of a machine of Google's", async () => {
     const answers: Readonly<Record<string, string>> = {
       '/computeMetadata/v1/instance': 'a machine',
       '/computeMetadata/v1/project/project-id': PROJECT,
@@ -246,7 +246,7 @@ describe('credentials come', () => {
   });
 
   test.each([
-    ['is not there', undefined, /can’t be read/],
+    ['is not there', undefined, /can't be read/],
     ['is no JSON', 'hello', /holds no Google credentials/],
     ['is of something else', '{}', /holds no Google credentials/],
   ])('not from a file that %s', async (_, content, says) => {
@@ -381,7 +381,7 @@ describe('an operation that fails', () => {
     expect(bench.cloud.instances).toHaveLength(1);
   });
 
-  test('for anything else says so with Google’s words', async () => {
+  test("for anything else says so with Google's words", async () => {
     onInsert('INVALID_USAGE', 'No.', 1);
     expect(await catchRejection(createInstance())).toMatchObject({
       code: 'PROVIDER_REFUSED',
@@ -399,8 +399,8 @@ describe('an operation that fails', () => {
   });
 });
 
-describe('what is somebody else’s', () => {
-  test('an instance of our machine’s name is neither taken nor removed', async () => {
+describe("what is somebody else's", () => {
+  test("an instance of our machine's name is neither taken nor removed", async () => {
     bench.cloud.addInstance({ name: INSTANCE_NAME, zone: 'us-central1-a', labels: { of: 'else' } });
     const target = await resolveTarget(bench.newTarget());
     const error = await catchRejection(gce.create?.(target, BOOT, bench.call) ?? Promise.resolve());
@@ -412,7 +412,7 @@ describe('what is somebody else’s', () => {
     expect(bench.cloud.listAlive().map(({ kind, id }) => [kind, id])).toEqual([['instance', INSTANCE_NAME]]);
   });
 
-  test('a firewall rule of our machine’s name is not taken for ours', async () => {
+  test("a firewall rule of our machine's name is not taken for ours", async () => {
     bench.cloud.addRule(`slipway-${MACHINE_ID}`);
     const error = await catchRejection(createInstance());
     expect(error).toMatchObject({
@@ -484,7 +484,7 @@ describe('what is somebody else’s', () => {
 
 describe('an emulator', () => {
   test.each([
-    ['whose operations can’t be waited for', { waits: false }],
+    ["whose operations can't be waited for", { waits: false }],
     ['whose operations are done at once, and that shows more and tells less', { hasty: true }],
   ])('%s will do', async (_, how) => {
     Object.assign(bench.cloud, how);
@@ -498,7 +498,7 @@ describe('an emulator', () => {
     expect(bench.cloud.listAlive().map(({ id }) => id)).toEqual(['theirs']);
   });
 
-  test('behind a path of somebody’s own is reached there', async () => {
+  test("behind a path of somebody's own is reached there", async () => {
     const seen: string[] = [];
     await using proxy = await startServer((path, answer) => {
       seen.push(path);

@@ -61,7 +61,7 @@ describe('life.sh', () => {
     expect(await readFile(host.deadline, 'utf8')).toBe('after');
   });
 
-  test('that can’t move a file leaves the timers that run alone, and is gone on with', async () => {
+  test("that can't move a file leaves the timers that run alone, and is gone on with", async () => {
     await using host = await createScriptFolder({ full: true });
     const done = await host.runs(`${DEADLINE} ${IDLE}`, [`644 0 ${host.deadline}`, `644 1 ${host.idle}`]);
     expect(done).toEqual({

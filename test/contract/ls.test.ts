@@ -61,7 +61,7 @@ async function startSilentServer(): Promise<number> {
   return listenOnFreePort(createServer((socket) => sockets.push(socket.on('error', () => {}))));
 }
 
-/** A port whose queue of callers is full, as nobody takes any: the next caller’s first packet is dropped. */
+/** A port whose queue of callers is full, as nobody takes any: the next caller's first packet is dropped. */
 async function startFullServer(): Promise<number> {
   const script = `require('node:net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, function () {
     require('node:fs').writeSync(1, String(this.address().port));
@@ -216,7 +216,7 @@ test('inspect and status take formats too', async () => {
   expect(status).toMatchObject({ code: 0, stdout: 'running 28.2.2 1\n' });
 });
 
-test('what can’t be meant is said in one sentence', async () => {
+test("what can't be meant is said in one sentence", async () => {
   const calls: readonly (readonly string[])[] = [
     ['ls', '--filter', 'web'],
     ['ls', '--filter', 'drvier=ec2'],
@@ -248,12 +248,12 @@ test('what can’t be meant is said in one sentence', async () => {
     (2)
 
     $ slipway ls --filter drvier=ec2
-    ✗ Machines can’t be filtered by "drvier"
+    ✗ Machines can't be filtered by "drvier"
     → Did you mean driver=ec2? Keys: name, driver, state and label
     (2)
 
     $ slipway ls --filter swarm=x
-    ✗ Machines can’t be filtered by "swarm"
+    ✗ Machines can't be filtered by "swarm"
     → Keys: name, driver, state and label
     (2)
 
@@ -268,17 +268,17 @@ test('what can’t be meant is said in one sentence', async () => {
     (2)
 
     $ slipway ls --format {{.Nmae}}
-    ✗ --format can’t be used: there is no field .Nmae (at ".Nmae}}")
+    ✗ --format can't be used: there is no field .Nmae (at ".Nmae}}")
     → Did you mean .Name? Known are: .Name .Current .Driver .State .URL .Engine .CertificateDays .Deadline .IdleStop .Trouble
     (2)
 
     $ slipway ls --format {{.Name
-    ✗ --format can’t be used: an action does not end: }} is missing (at "{{.Name")
+    ✗ --format can't be used: an action does not end: }} is missing (at "{{.Name")
     → A format is a Go template: --format "{{.field}} {{json .}}"
     (2)
 
     $ slipway ls --format {{uper .Name}}
-    ✗ --format can’t be used: there is no function uper (at "uper .Name}}")
+    ✗ --format can't be used: there is no function uper (at "uper .Name}}")
     → Did you mean upper? Known are: json prettyjson join split lower upper pad truncate and or not len index slice print println printf html js urlquery eq ne lt le gt ge
     (2)
 
@@ -293,17 +293,17 @@ test('what can’t be meant is said in one sentence', async () => {
     (2)
 
     $ slipway inspect m-2 --format {{.spec.name.x}}
-    ✗ --format can’t be used: there is no field x in a string (at ".spec.name.x}}")
+    ✗ --format can't be used: there is no field x in a string (at ".spec.name.x}}")
     → A format is a Go template: --format "{{.field}} {{json .}}"
     (2)
 
     $ slipway inspect m-2 --format {{template "x"}}
-    ✗ --format can’t be used: template is left out here (at "template \\"x\\"}}")
+    ✗ --format can't be used: template is left out here (at "template \\"x\\"}}")
     → Known are: break continue else end if range with json prettyjson join split lower upper pad truncate and or not len index slice print println printf html js urlquery eq ne lt le gt ge
     (2)
 
     $ slipway status m-2 --format {{.State}}
-    ✗ --format can’t be used: there is no field .State (at ".State}}")
+    ✗ --format can't be used: there is no field .State (at ".State}}")
     → Did you mean .state? Known are: .name .state .engine .days .trouble .driver .address .ssh .url .context .deadline .idleStop .containers .images .host .unasked
     (2)
 

@@ -36,7 +36,7 @@ describe.skipIf(!hasProgram('man'))('man', () => {
   };
 
   test.each([
-    ['man/slipway.1', [/^ +-d, --driver name$/m, /^ +--qemu-memory mb$/m, /, HOST_KEY\.$/m, /engine’s +certificate/]],
+    ['man/slipway.1', [/^ +-d, --driver name$/m, /^ +--qemu-memory mb$/m, /, HOST_KEY\.$/m, /engine's +certificate/]],
     ['man/docker-machine.1', [/^ +--storage-path, -s value$/m, /^ +Run 'docker-machine create --driver name --help'/m]],
   ] as const)('shows %s with all that is typed as it is typed', async (page, lines) => {
     const text = await shown(page);

@@ -54,7 +54,7 @@ test('ssh reads flags behind the address, with a command or without', async () =
   }
 });
 
-test('ssh reads from our file what was meant, by the machine’s name as it is written', async () => {
+test("ssh reads from our file what was meant, by the machine's name as it is written", async () => {
   await using folder = await createTemporaryFolder();
   const config = join(folder.path, 'config');
   const other: SshRoute = { target: { address: '192.0.2.1', port: 22, user: 'root' }, knownHosts: '/known' };
@@ -63,7 +63,7 @@ test('ssh reads from our file what was meant, by the machine’s name as it is w
   expect((await readSshConfig(['-F', config, 'other'])).get('userknownhostsfile')).toBe('/known');
 });
 
-test('ssh finds in the user’s settings what the profile wrote, whatever the folder is called', async () => {
+test("ssh finds in the user's settings what the profile wrote, whatever the folder is called", async () => {
   await using folder = await createTemporaryFolder();
   const clientPaths = clientPlacesIn(join(folder.path, '" %'));
   const host = { address: oddRoute.target.address, ssh: { ...oddRoute.target, hostKey: 'ssh-ed25519 AAAA' } };

@@ -255,7 +255,7 @@ describe('the programs of a driver', () => {
     expect(await here.calls()).toEqual([]);
   });
 
-  test('that can’t be installed: what the package manager said last, and nothing exists', async () => {
+  test("that can't be installed: what the package manager said last, and nothing exists", async () => {
     await using here = await createComputer('apt-get', 'sudo');
     await writeFile(here.at('broken'), '');
     expect(await catchRejection(here.create({ yes: true }))).toMatchObject({

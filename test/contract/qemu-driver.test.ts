@@ -582,7 +582,7 @@ fi`;
         /QEMU could not start/,
       ],
       [
-        'its memory can’t be read',
+        "its memory can't be read",
         async () => {
           mockState.unreadable = true;
           return () => (mockState.unreadable = false);
@@ -591,7 +591,7 @@ fi`;
         /its memory could not be read: EIO/,
       ],
       [
-        'its memory can’t be unpacked',
+        "its memory can't be unpacked",
         async (vm) => {
           await writeScript(bin(vm, 'zstd'), 'exit 1');
           return () => rm(bin(vm, 'zstd'));
@@ -643,7 +643,7 @@ fi`;
       expect(vm.notes).toEqual([]);
     });
 
-    test('says in QEMU’s words why it does not go on, and once killed starts anew', async () => {
+    test("says in QEMU's words why it does not go on, and once killed starts anew", async () => {
       await using vm = await suspended();
       const { call, target, vms } = vm;
       await writeFile(join(vms, 'refused'), lacks);
@@ -751,7 +751,7 @@ fi`;
       expect(await readVm(vms)).not.toHaveProperty('suspended');
     });
 
-    test('not, where that can’t be written down: it goes on as it was', async () => {
+    test("not, where that can't be written down: it goes on as it was", async () => {
       await using vm = await hollowBench();
       const { call, target, vms } = vm;
       await qemu.create(target(), bootConfig(), call);
@@ -766,7 +766,7 @@ fi`;
       expect((await readdir(vms)).filter((file) => file.startsWith('memory'))).toEqual([]);
     });
 
-    test('can’t be while options wait for its start', async () => {
+    test("can't be while options wait for its start", async () => {
       await using vm = await hollowBench();
       await qemu.create(vm.target(), bootConfig(), vm.call);
       await qemu.waitUntilBooted(vm.target(), vm.call);
@@ -843,7 +843,10 @@ fi`;
       await using vm = await spared();
       await qemu.warmPool.take(vm.target(), vm.call);
       const files = [{ path: '/etc/docker/daemon.json', mode: '644', content: '{}\n' }];
-      expect(await qemu.create(vm.target(), bootConfig({ files }), vm.call)).toEqual({ bootApplied: false, resumed: true });
+      expect(await qemu.create(vm.target(), bootConfig({ files }), vm.call)).toEqual({
+        bootApplied: false,
+        resumed: true,
+      });
     });
 
     test('that is damaged gives way to a cold start, for which it says why', async () => {
@@ -854,7 +857,7 @@ fi`;
       await vm.call.recordRequest('');
       expect(await qemu.create(target(), bootConfig(), call)).toEqual({ bootApplied: true });
       expect(vm.notes).toEqual([
-        expect.stringMatching(/^The spare machine for web can’t be used, so it starts cold: .*memory/),
+        expect.stringMatching(/^The spare machine for web can't be used, so it starts cold: .*memory/),
       ]);
       expect(await readVm(vms)).not.toHaveProperty('born');
       expect((await vm.starts()).at(-1)).toContain('slipway.seed=');
@@ -867,7 +870,7 @@ fi`;
       await writeFile(join(vms, 'refused'), 'no room');
       expect(await qemu.create(target(), bootConfig(), call)).toEqual({ bootApplied: true });
       expect(vm.notes).toEqual([
-        'The spare machine for web can’t be used, so it starts cold: QEMU could not start (it ended with exit status 1)',
+        "The spare machine for web can't be used, so it starts cold: QEMU could not start (it ended with exit status 1)",
       ]);
     });
 
@@ -878,7 +881,7 @@ fi`;
       const about = await readFile(join(folder, 'spare.json'), 'utf8');
       await writeFile(join(folder, 'spare.json'), about.replace(/"mtimeMs": [\d.]+/, '"mtimeMs": 1'));
       expect(await qemu.warmPool.take(target(), call)).toBeUndefined();
-      expect(vm.notes[0]).toMatch(/^A spare machine can’t go on, and is removed: another QEMU wrote its memory \(\d/);
+      expect(vm.notes[0]).toMatch(/^A spare machine can't go on, and is removed: another QEMU wrote its memory \(\d/);
       expect(await readdir(join(computer.home, 'spares'))).toEqual([]);
     });
 
@@ -920,7 +923,7 @@ fi`;
       const { call, target, vms } = vm;
       await qemu.warmPool.take(target(), call);
       expect(await qemu.create(target(more), bootConfig(), call)).toEqual({ bootApplied: true });
-      expect(vm.notes).toEqual([`The spare machine for web can’t be used, so it starts cold: ${why}`]);
+      expect(vm.notes).toEqual([`The spare machine for web can't be used, so it starts cold: ${why}`]);
       expect(await readVm(vms)).toMatchObject(
         more.sshUser === undefined ? { image: 'sha256:2' } : { image: 'sha256:1', user: 'alice' },
       );

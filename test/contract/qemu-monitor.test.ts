@@ -51,7 +51,7 @@ describe('a monitor', () => {
     expect(server.receivedCommands).toEqual(['qmp_capabilities', 'one', 'two']);
   });
 
-  test('refuses in QEMU’s own words, and goes on', async () => {
+  test("refuses in QEMU's own words, and goes on", async () => {
     await using server = await startFakeMonitor(GREETING, (command) =>
       command === 'bad'
         ? `${JSON.stringify({ error: { class: 'GenericError', desc: 'no such thing' } })}\n`
@@ -131,7 +131,7 @@ if (!hasQemu) {
   test.runIf(process.env.SLIPWAY_REQUIRE_E2E)('qemu-system-x86_64 is installed, as this run demands', () => {
     expect.fail('install qemu-system-x86: it was asked that nothing is left out');
   });
-  test.skip('QEMU’s own processes: qemu-system-x86_64 is not installed here', () => {});
+  test.skip("QEMU's own processes: qemu-system-x86_64 is not installed here", () => {});
 }
 
 describe.runIf(hasQemu)('a process of QEMU', () => {
@@ -161,7 +161,7 @@ describe.runIf(hasQemu)('a process of QEMU', () => {
     expect(await monitor?.execute('query-uuid')).toEqual({ UUID: ID });
   });
 
-  test('is known by its id: with another it is somebody else’s', async () => {
+  test("is known by its id: with another it is somebody else's", async () => {
     await using folder = await createTemporaryFolder();
     await using qemu = await startQemu(folder.path, ID);
     const stranger = vmWithId(OTHER_ID);
@@ -231,7 +231,7 @@ describe.runIf(hasQemu)('a process of QEMU', () => {
   });
 });
 
-describe('a process that is somebody else’s', () => {
+describe("a process that is somebody else's", () => {
   test.each([
     ['is no QEMU', ['60']],
     // Such as one that shows the log of this VM.

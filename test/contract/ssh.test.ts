@@ -111,7 +111,7 @@ describe('a connection', () => {
     }
   });
 
-  test('takes the agent’s silence and the usual files where no key is named', async () => {
+  test("takes the agent's silence and the usual files where no key is named", async () => {
     await using server = await startSshServer({ authorized: [userKeys] });
     await mkdir(join(home.path, '.ssh'));
     await writeFile(join(home.path, '.ssh', 'id_ed25519'), userKeys.private);

@@ -83,7 +83,7 @@ describe('vitals.sh', () => {
     expect(uptime).toBe(Math.floor(uptime));
   });
 
-  test('that can’t be run is a sentence, not figures that are none', async () => {
+  test("that can't be run is a sentence, not figures that are none", async () => {
     const error = await catchRejection(gatherVitals(localSession, 'echo disk x y /; exit 3', 'web'));
     expect(error?.message).toBe('web could not say how it fares (exit status 3)');
   });

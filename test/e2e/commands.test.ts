@@ -205,7 +205,7 @@ describeOnBed('commands', () => {
     await expectSuccess(user.docker('--context', 'web', 'version'));
   });
 
-  test('the driver none refuses what can’t work', async () => {
+  test("the driver none refuses what can't work", async () => {
     await using other = await createUser();
     const none = (...flags: readonly string[]): Promise<Outcome> =>
       other.slipway('create', 'far', '--driver', 'none', '--none-url', ...flags);

@@ -107,7 +107,7 @@ describeOnBed('connecting', () => {
       );
     });
 
-    test('that no engine understands are refused with the engine’s words', async () => {
+    test("that no engine understands are refused with the engine's words", async () => {
       expect(await expectFailure(user.slipway('events', '--since', '10', '--until', '5'))).toMatchObject({
         status: 2,
         sentence: 'The engine does not understand which events are wanted',
@@ -183,7 +183,7 @@ describeOnBed('connecting', () => {
     expect((await user.slipway('provision', 'web', '--profile', 'nonsense')).code).toBe(2);
   });
 
-  test('a Host of the user’s by that name is told before anything is done', async () => {
+  test("a Host of the user's by that name is told before anything is done", async () => {
     await using other = await createUser();
     await mkdir(join(other.home, '.ssh'), { mode: 0o700 });
     await writeFile(join(other.home, '.ssh', 'config'), 'Host web\n  HostName example.com\n');

@@ -55,7 +55,7 @@ describeOnBed('a door that does not open', () => {
     expect(await readRecord(user, 'web')).not.toHaveProperty('failure');
   });
 
-  test('the fingerprint of any of the host’s keys is good, and that key is the one pinned', async () => {
+  test("the fingerprint of any of the host's keys is good, and that key is the one pinned", async () => {
     await using user = await createUser();
     for (const { fingerprint } of host.hostKeys) await expectSuccess(meet(user, '--generic-host-key', fingerprint));
     const { type, base64, fingerprint } = keyOf('ssh-rsa');
@@ -64,7 +64,7 @@ describeOnBed('a door that does not open', () => {
     await expectSuccess(user.slipway('provision', 'web'));
   });
 
-  test('a key in the user’s known_hosts is taken without a word, in each of its spellings', async () => {
+  test("a key in the user's known_hosts is taken without a word, in each of its spellings", async () => {
     await using user = await createUser();
     const { type, base64 } = keyOf('ecdsa-sha2-nistp256');
     expect((await expectSuccess(meet(user))).stderr).toContain('first seen');
@@ -82,7 +82,7 @@ describeOnBed('a door that does not open', () => {
     expect((await expectSuccess(meet(user))).stderr).toContain('first seen');
   });
 
-  test('a different key in the user’s known_hosts is believed more than the host', async () => {
+  test("a different key in the user's known_hosts is believed more than the host", async () => {
     await using user = await createUser();
     const { type, base64 } = far.hostKeys.find((key) => key.type === 'ssh-ed25519') ?? keyOf('ssh-ed25519');
     await knownHosts(user, `${host.address} ${type} ${base64}\n`);

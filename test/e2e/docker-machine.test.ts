@@ -107,7 +107,7 @@ describeOnBed('docker-machine', () => {
     expect(info.stdout).toContain('spam=eggs');
   });
 
-  test('env: the old lines, in each shell’s own words', async () => {
+  test("env: the old lines, in each shell's own words", async () => {
     const url = `tcp://${host.address}:2376`;
     const folder = join(store, 'machines', 'web');
     const lines = async (env: Record<string, string>, ...argv: readonly string[]): Promise<readonly string[]> =>
@@ -175,7 +175,7 @@ describeOnBed('docker-machine', () => {
     expect(values.map(({ stderr }) => stderr)).toEqual(['', '', '', '']);
   });
 
-  test('ls shows it with the version of its engine; so does the docker CLI’s plugin', async () => {
+  test("ls shows it with the version of its engine; so does the docker CLI's plugin", async () => {
     const row = new RegExp(String.raw`^web +- +generic +Running +tcp://${host.address}:2376 +v\d+\.\S+ *$`, 'm');
     expect((await expectSuccess(machine('ls'))).stdout).toMatch(row);
     const plugins = join(user.home, 'plugins', 'cli-plugins');
@@ -238,7 +238,7 @@ describeOnBed('docker-machine', () => {
     expect((await expectSuccess(machine('status', 'web'))).stdout).toBe('Running\n');
   });
 
-  test('what the driver can’t do is said as the old tool says it', async () => {
+  test("what the driver can't do is said as the old tool says it", async () => {
     expect(await machine('stop', 'web')).toMatchObject({ code: 1, stderr: 'generic driver does not support stop\n' });
   });
 

@@ -18,7 +18,7 @@ async function expectNoChanges(user: User, host: BedHost): Promise<void> {
 }
 
 describeOnBed('where an engine comes from', () => {
-  test('Docker’s repository is trusted by its key alone, and a version may be named by its beginning', async () => {
+  test("Docker's repository is trusted by its key alone, and a version may be named by its beginning", async () => {
     await using host = await startHost({ suite: 'bookworm' });
     await using user = await createUser();
     const fingerprint = await host.runOrThrow(CREATE_REPOSITORY_SCRIPT);
@@ -53,7 +53,7 @@ describeOnBed('where an engine comes from', () => {
     await expectNoChanges(user, host);
   });
 
-  test('a repository that can not be reached points to the distribution’s own package', async () => {
+  test("a repository that can not be reached points to the distribution's own package", async () => {
     await using host = await startHost({ suite: 'trixie' });
     await using user = await createUser();
     const flags = ['--engine-source', 'docker', '--engine-repository-url', 'http://127.0.0.1:9'];

@@ -30,7 +30,7 @@ async function mountSmallDisk(folder: string) {
   };
 }
 
-describeOnBed('the user’s own disk', () => {
+describeOnBed("the user's own disk", () => {
   test('at whatever file it runs full, that is said, nothing is lost, and the next run with room finishes', async () => {
     await using host = await startHost({ suite: 'bookworm', engine: true });
     await using user = await createUser();

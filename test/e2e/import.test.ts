@@ -45,7 +45,7 @@ describeOnBed('a machine of the old tool', () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
-  test('is listed, with what can’t be taken over and why', async () => {
+  test("is listed, with what can't be taken over and why", async () => {
     const rows = JSON.parse((await expectSuccess(user.slipway('import', '--json'))).stdout) as {
       name: string;
       trouble: string;
@@ -59,7 +59,7 @@ describeOnBed('a machine of the old tool', () => {
     expect(await isPresent(store())).toBe(false);
   });
 
-  test('is refused, and nothing is written, where that can’t work', async () => {
+  test("is refused, and nothing is written, where that can't work", async () => {
     for (const name of ['box', 'torn', 'nobody']) {
       const refused = await user.slipway('import', name);
       expect([
@@ -69,7 +69,7 @@ describeOnBed('a machine of the old tool', () => {
     }
   });
 
-  test('stays where its host can’t be met', async () => {
+  test("stays where its host can't be met", async () => {
     const config = join(old, 'machines', 'old', 'config.json');
     const text = await readFile(config, 'utf8');
     await writeFile(config, text.replace('"SSHPort": 22', '"SSHPort": 23'));

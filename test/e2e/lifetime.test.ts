@@ -151,7 +151,7 @@ describeOnBed('the life of a machine', () => {
     expect(await engine()).toEqual(before);
   });
 
-  test('is refused by sentences where it can’t be', async () => {
+  test("is refused by sentences where it can't be", async () => {
     expect(await expectFailure(user.slipway('extend', 'web'))).toMatchObject({
       status: 2,
       sentence: 'The last word says how much later, and "web" is no time',
@@ -161,7 +161,7 @@ describeOnBed('the life of a machine', () => {
     const socket = ['--none-url', 'unix:///var/run/docker.sock'];
     expect(await expectFailure(user.slipway('create', 'mine', ...socket, '--ttl', '1h'))).toMatchObject({
       status: 4,
-      sentence: expect.stringContaining('can’t end or stop by itself') as string,
+      sentence: expect.stringContaining("can't end or stop by itself") as string,
     });
   });
 
@@ -176,7 +176,7 @@ describeOnBed('the life of a machine', () => {
     ).toBe('');
   });
 
-  test('is taken from a host that stays by rm alone, and by what rm says where it can’t reach it', async () => {
+  test("is taken from a host that stays by rm alone, and by what rm says where it can't reach it", async () => {
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), '--ttl', '4h', '--idle-stop', '2h'));
     const running = await readEnginePid(host);
     const { ssh } = (await readRecord(user, 'web')).host ?? {};

@@ -57,7 +57,7 @@ describeOnBed('values', () => {
     expect(labels.toSorted()).toEqual(hostileValues.map((value, index) => `l${index}=${value}`).toSorted());
   });
 
-  test('variables arrive in the engine’s environment as they were typed', async () => {
+  test("variables arrive in the engine's environment as they were typed", async () => {
     const environ = 'tr "\\0" "\\n" </proc/$(systemctl show --property MainPID --value docker.service)/environ';
     const variables = (await host.exec(environ)).stdout.split('\n').filter((line) => /^E\d+=/.test(line));
     expect(variables.toSorted()).toEqual(hostileValues.map((value, index) => `E${index}=${value}`).toSorted());
@@ -108,7 +108,7 @@ describeOnBed('values', () => {
   }
 });
 
-describeOnBed('values that can’t be', () => {
+describeOnBed("values that can't be", () => {
   test.for([
     ['a line break in a label', ['--engine-label', 'a=b\nc'], '--engine-label must be a label like key=value'],
     ['a label without a value', ['--engine-label', 'a'], '--engine-label must be a label like key=value, got "a"'],
@@ -150,7 +150,7 @@ describeOnBed('values that can’t be', () => {
 
   const long = 'x'.repeat(64);
   test.for(['', '-x', '.x', 'a_b', 'a b', 'a/b', '../x', '..', '$(id)', "a'b", 'a"b', 'é', 'a\nb', 'a:b', long])(
-    'a machine can’t be named %j',
+    "a machine can't be named %j",
     async (name) => {
       await using user = await createUser();
       const refused = await user.slipway('create', '--generic-ip-address', '192.0.2.1', '--', name);

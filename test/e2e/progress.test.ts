@@ -58,7 +58,7 @@ describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => 
     expect(shown).toMatch(/web is ready: tcp:.*\n(.*\n)*status 0/);
   });
 
-  test('that fails shows the step, the host’s own last lines once, what happened and what to type next', async () => {
+  test("that fails shows the step, the host's own last lines once, what happened and what to type next", async () => {
     await using user = await createUser();
     await using host = await startHost({ suite: 'trixie' });
     await replaceAptGet(host, 30, 100);

@@ -29,7 +29,7 @@ describeOnBed.for(hostVariants)('a ready machine on $suite (engine there before:
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
-  test('version and info speak of the host, not of the client’s computer', async () => {
+  test("version and info speak of the host, not of the client's computer", async () => {
     expect(await docker('version', '--format', '{{.Server.Os}}')).toBe('linux');
     expect(await docker('info', '--format', '{{.Name}} {{json .SecurityOptions}}')).toMatch(
       `${await host.runOrThrow('hostname')} `,
@@ -96,7 +96,7 @@ describeOnBed.for(hostVariants)('a ready machine on $suite (engine there before:
     expect(await host.runOrThrow('systemctl is-enabled docker.service')).toBe('enabled');
   });
 
-  test('the engine still answers on its Unix socket, for the host’s own users', async () => {
+  test("the engine still answers on its Unix socket, for the host's own users", async () => {
     expect(await host.runOrThrow('curl -s --unix-socket /var/run/docker.sock http://localhost/_ping')).toBe('OK');
   });
 

@@ -154,7 +154,7 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     await expectSuccess(user.slipway('provision', 'web', '--engine-opt='));
   });
 
-  test('a swarm, whose engines can’t have it, is provisioned as before', async () => {
+  test("a swarm, whose engines can't have it, is provisioned as before", async () => {
     await host.runOrThrow('docker swarm init --advertise-addr 127.0.0.1');
     await host.runOrThrow('docker start app');
     await expectSuccess(user.slipway('provision', 'web', '--engine-label', 'zone=c'));

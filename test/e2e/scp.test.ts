@@ -36,7 +36,7 @@ describeOnBed('scp', () => {
   });
 
   test('copies both ways, whatever the names', async () => {
-    const odd = 'it’s "two" words; $(touch oops) & 50%';
+    const odd = 'it\'s "two" words; $(touch oops) & 50%';
     await writeFile(join(here, odd), 'there and back\n');
     const sent = await expectSuccess(scp(odd, `web:${odd}`));
     expect([sent.stdout, sent.stderr]).toEqual(['', '']);
@@ -73,7 +73,7 @@ describeOnBed('scp', () => {
     expect(await readdir(join(user.home, 'tmp'))).toEqual([]);
   });
 
-  test('passes scp’s status and words on', async () => {
+  test("passes scp's status and words on", async () => {
     const missing = await scp('web:/no/such', '.');
     expect([missing.code, missing.stdout]).toEqual([1, '']);
     expect(missing.stderr).toContain('/no/such');

@@ -64,7 +64,7 @@ describeOnBed('three machines at once', () => {
     await user[Symbol.asyncDispose]();
   });
 
-  test('are provisioned side by side, and one that can’t be reached keeps none of the others', async () => {
+  test("are provisioned side by side, and one that can't be reached keeps none of the others", async () => {
     const [one, two, three] = await pids();
     await hostNamed('three').runOrThrow('systemctl stop ssh.socket ssh.service');
     const outcome = await user.slipway('provision', 'one', 'three', 'two', '--engine-label', 'zone=b', '--json');

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
 
-describeOnBed('the user’s own docker CLI', () => {
+describeOnBed("the user's own docker CLI", () => {
   let host: BedHost;
   let user: User;
   /** How the engine on the host calls itself; the one on this computer has another name. */
@@ -107,7 +107,7 @@ describeOnBed('the user’s own docker CLI', () => {
     const current = async (): Promise<string> => (await expectSuccess(user.docker('context', 'show'))).stdout.trim();
     const config = (): string => join(user.home, '.docker', 'config.json');
 
-    test('switches the docker CLI’s context and back, and keeps what else its settings hold', async () => {
+    test("switches the docker CLI's context and back, and keeps what else its settings hold", async () => {
       const theirs = { HttpHeaders: { 'X-Theirs': 'stays' }, psFormat: 'table {{.ID}}' };
       await writeFile(config(), JSON.stringify(theirs), { mode: 0o640 });
       expect(await current()).toBe('default');
@@ -137,7 +137,7 @@ describeOnBed('the user’s own docker CLI', () => {
       await expectSuccess(slipway('rm', 'third'));
       expect(await current()).toBe('second');
       const { stdout } = await expectSuccess(slipway('rm', 'second'));
-      expect(stdout).toContain('The docker CLI’s current context is its default again');
+      expect(stdout).toContain("The docker CLI's current context is its default again");
       expect(await current()).toBe('default');
       expect(await shell('bash', engineName)).not.toEqual([there]);
     });
@@ -172,7 +172,7 @@ describeOnBed('the user’s own docker CLI', () => {
       await expectSuccess(slipway('rm', name));
     });
 
-    test('a docker context of somebody else’s is neither taken over nor removed', async () => {
+    test("a docker context of somebody else's is neither taken over nor removed", async () => {
       await expectSuccess(user.docker('context', 'create', 'theirs', '--docker', 'host=tcp://192.0.2.1:2375'));
       const refused = await another('theirs');
       expect(refused.code).toBe(3);

@@ -60,7 +60,7 @@ export async function createUser(): Promise<User> {
     PATH: `${join(home, 'bin')}:${process.env.PATH ?? ''}`,
     LANG: 'C.UTF-8',
     SHELL: '/bin/bash',
-    // What is made behind a test’s back would outlive it.
+    // What is made behind a test's back would outlive it.
     SLIPWAY_QEMU_WARM: 'false',
   };
   const run: User['run'] = (file, argv, how = {}) =>

@@ -62,7 +62,7 @@ describeOnBed('port 2376 as openssl sees it', () => {
     expect(stdout).not.toContain('HTTP/1.1');
   });
 
-  test.for(['-tls1_2', '-tls1_3'])('who has another CA’s certificate is turned away (%s)', async (version) => {
+  test.for(['-tls1_2', '-tls1_3'])("who has another CA's certificate is turned away (%s)", async (version) => {
     const [cert, key] = [join(user.home, 'stranger.pem'), join(user.home, 'stranger-key.pem')];
     const made = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '30'];
     // The very names of ours: only the signature is another's.
@@ -73,7 +73,7 @@ describeOnBed('port 2376 as openssl sees it', () => {
     expect(stdout).not.toContain('HTTP/1.1');
   });
 
-  test('the engine’s own certificate opens nothing: it is for servers', async () => {
+  test("the engine's own certificate opens nothing: it is for servers", async () => {
     const { stdout } = await ask('-tls1_3', '-cert', store('server', 'cert.pem'), '-key', store('server', 'key.pem'));
     expect(stdout).not.toContain('HTTP/1.1');
   });
@@ -103,7 +103,7 @@ describeOnBed('port 2376 as openssl sees it', () => {
     }
   });
 
-  test('each certificate stands openssl’s strict check for its own purpose and no other', async () => {
+  test("each certificate stands openssl's strict check for its own purpose and no other", async () => {
     const verify = (purpose: string, file: string): Promise<Outcome> =>
       user.run('openssl', ['verify', '-x509_strict', '-purpose', purpose, '-CAfile', store('tls', 'ca.pem'), file]);
     const [server, client] = [store('server', 'cert.pem'), store('tls', 'cert.pem')];
@@ -120,7 +120,7 @@ describeOnBed('port 2376 as openssl sees it', () => {
       );
   });
 
-  test('a new --tls-san is a new certificate of the same CA; the client’s stays', async () => {
+  test("a new --tls-san is a new certificate of the same CA; the client's stays", async () => {
     const files = [store('tls', 'ca.pem'), store('tls', 'cert.pem'), store('ca', 'ca-key.pem')];
     const before = await expectSuccess(user.run('sha256sum', files));
     const pid = await readEnginePid(host);

@@ -25,7 +25,7 @@ const SLOW_TEST = { timeout: 360_000 };
 
 describeOnBed('upgrade', () => {
   test(
-    'brings the distribution’s engine to its newest version, and restarts it once and only then',
+    "brings the distribution's engine to its newest version, and restarts it once and only then",
     SLOW_TEST,
     async () => {
       await using host = await startHost({ suite: 'trixie', engine: true });
@@ -60,7 +60,7 @@ describeOnBed('upgrade', () => {
       expect(plan.stdout).toBe(
         [
           'web: on the host this would',
-          '1. Upgrade the engine (the distribution’s package)',
+          "1. Upgrade the engine (the distribution's package)",
           '     source: present',
           '     packages: containerd docker-cli docker.io runc',
           '',
@@ -140,7 +140,7 @@ describeOnBed('upgrade', () => {
   );
 
   test(
-    'leaves a version that was asked for until another one is, and takes Docker’s packages together',
+    "leaves a version that was asked for until another one is, and takes Docker's packages together",
     SLOW_TEST,
     async () => {
       await using host = await startHost({ suite: 'bookworm' });

@@ -39,7 +39,7 @@ async function hashFile(file: string): Promise<string> {
   return hash.digest('hex');
 }
 
-describeOnVm('a vendor’s cloud image', { timeout: 2 * VM_TIMEOUT_SECONDS * 1000 }, () => {
+describeOnVm("a vendor's cloud image", { timeout: 2 * VM_TIMEOUT_SECONDS * 1000 }, () => {
   let user: User;
   let server: Server;
   let url = '';

@@ -94,7 +94,7 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
     }
   });
 
-  test('its files are its user’s alone, and the identity is not left lying around', async () => {
+  test("its files are its user's alone, and the identity is not left lying around", async () => {
     const [vm] = await listVms(user);
     expect(((await stat(vm?.folder ?? '')).mode & 0o777).toString(8)).toBe('700');
     expect((await readdir(vm?.folder ?? '')).toSorted()).toEqual([

@@ -57,7 +57,7 @@ describeOnVm('local VMs that are ready ahead', { timeout: VM_TIMEOUT_SECONDS * 1
     await user[Symbol.asyncDispose]();
   });
 
-  test('a spare is suspended, takes a fraction of its memory, and is nobody’s to read', async () => {
+  test("a spare is suspended, takes a fraction of its memory, and is nobody's to read", async () => {
     expect(await listQemuPids(user)).toEqual([]);
     const [spare, ...more] = await spares();
     expect(more).toEqual([]);
@@ -189,7 +189,7 @@ describeOnVm('local VMs that are ready ahead', { timeout: VM_TIMEOUT_SECONDS * 1
     await memory.write(Buffer.from('damage'), 0, 6, Math.floor(size / 2));
     await memory.close();
     const { stderr } = await expectSuccess(warm('create', 'dev', ...small));
-    expect(stderr).toMatch(/The spare machine for dev can’t be used, so it starts cold: .*memory/);
+    expect(stderr).toMatch(/The spare machine for dev can't be used, so it starts cold: .*memory/);
     await expectSuccess(user.slipway('image', 'prune'));
     expect(await docker('dev', 'info', '--format', '{{.Name}}')).toBe('dev');
     expect((await expectSuccess(user.slipway('provision', 'dev', '--dry-run'))).stdout.trim()).toBe(

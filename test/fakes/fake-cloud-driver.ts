@@ -56,7 +56,7 @@ export function fakeCloud(): FakeCloud {
   }
   const driver = defineDriver({
     name: 'sky',
-    summary: 'a cloud of the test’s own',
+    summary: "a cloud of the test's own",
     userDataIsPublic: true,
     options: z.object({ region: z.string().optional() }),
     accountOptions: ['region'],

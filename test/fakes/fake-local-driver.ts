@@ -44,7 +44,7 @@ export function fakeLocalMachine(host: FakeHost, name = 'local'): FakeLocalMachi
   };
   const driver = defineDriver({
     name,
-    summary: 'a machine of the test’s own',
+    summary: "a machine of the test's own",
     options: z.object({}),
     shutdownBehavior: () => ({ byItself: local.onShutdown, costs: 'its disk stays' }),
     async health() {

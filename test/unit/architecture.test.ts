@@ -216,7 +216,7 @@ test('one package, one file: a library is used where it is wrapped, and nowhere 
   expect(strays.map(formatEdge)).toEqual([]);
 });
 
-test('a cloud’s library is read by one file, and that file when a machine of the cloud is meant', () => {
+test("a cloud's library is read by one file, and that file when a machine of the cloud is meant", () => {
   const readers = importEdges.filter(({ to, kind }) => sdkNameOf(to) !== undefined && kind !== 'type');
   expect(readers.filter(({ from, to }) => SDK_IMPORTERS[sdkNameOf(to) ?? ''] !== from).map(formatEdge)).toEqual([]);
   const doors = importEdges.filter(({ to }) => Object.values(SDK_IMPORTERS).includes(to));

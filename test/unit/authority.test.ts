@@ -27,7 +27,7 @@ test('a store gets one authority, and keeps it', async () => {
   expect(said).toHaveLength(2);
 });
 
-test('one that comes to its end is made anew, and the client’s certificate with it', async () => {
+test("one that comes to its end is made anew, and the client's certificate with it", async () => {
   await using folder = await createTemporaryFolder();
   const root = folder.path;
   const before = await ensureAuthority(root, {}, () => {});
@@ -39,7 +39,7 @@ test('one that comes to its end is made anew, and the client’s certificate wit
   expect(new X509Certificate(after.client.cert).verify(new X509Certificate(after.ca).publicKey)).toBe(true);
 });
 
-test('the client’s certificate alone is renewed where the CA lives on', async () => {
+test("the client's certificate alone is renewed where the CA lives on", async () => {
   await using folder = await createTemporaryFolder();
   const root = folder.path;
   const before = await ensureAuthority(root, {}, () => {});
@@ -62,7 +62,7 @@ test('a key without its certificate is put aside, and a certificate without its 
   await expect(ensureAuthority(root, {}, () => {})).rejects.toThrow(/key of the CA .*ca\.pem is missing/);
 });
 
-test('a machine’s certificates come of the store’s authority', async () => {
+test("a machine's certificates come of the store's authority", async () => {
   await using folder = await createTemporaryFolder();
   const root = folder.path;
   const made = await ensureAuthority(root, {}, () => {});

@@ -85,7 +85,7 @@ describe('renewal', () => {
     expect((await renewCertificates(renewed, { name: 'web', names: spelled, now })).server).toEqual(renewed.server);
   });
 
-  test('of other names makes the server’s certificate anew, and nothing else', async () => {
+  test("of other names makes the server's certificate anew, and nothing else", async () => {
     for (const other of [[...names, 'more.example'], names.slice(1)]) {
       const next = await renewCertificates(renewed, { name: 'web', names: other, now });
       expect(next.server).not.toEqual(renewed.server);

@@ -100,7 +100,7 @@ describe('a machine whose user data others can read', () => {
     expect((await createMachine(await buildCloudSpec('web', sky.cloud), sky.world())).phase).toBe('ready');
   });
 
-  test('is not waited for in vain: what can’t pass is told at once', async () => {
+  test("is not waited for in vain: what can't pass is told at once", async () => {
     await using sky = await openCloudWorld();
     sky.cloud.connectErrors.push(new SlipwayError('USAGE', 'a wrong key file'));
     expect((await catchRejection(createMachine(await buildCloudSpec('web', sky.cloud), sky.world())))?.code).toBe(
@@ -129,7 +129,7 @@ describe('a machine whose user data others can read', () => {
     ]);
   });
 
-  test('that shows a stranger’s key is never let in, however long it does', async () => {
+  test("that shows a stranger's key is never let in, however long it does", async () => {
     await using sky = await openCloudWorld();
     const stop = new AbortController();
     const world = sky.world({ signal: stop.signal });
@@ -141,7 +141,7 @@ describe('a machine whose user data others can read', () => {
     expect(sky.cloud.createdHosts.map(({ host }) => host.executions)).toEqual([[]]);
   });
 
-  test('lets today’s address in when a create goes on and when it is provisioned', async () => {
+  test("lets today's address in when a create goes on and when it is provisioned", async () => {
     await using sky = await openCloudWorld();
     const spec = await buildCloudSpec('web', sky.cloud);
     await expect(
@@ -234,7 +234,7 @@ describe('a machine that is asked for otherwise than before', () => {
     expect(elsewhere?.code).toBe('MACHINE_EXISTS');
   });
 
-  test('keeps what its provider was told, also when its host can’t be reached then', async () => {
+  test("keeps what its provider was told, also when its host can't be reached then", async () => {
     await using sky = await openCloudWorld();
     const told = registerChangeableDriver(sky.cloud);
     const world = sky.world();
@@ -274,7 +274,7 @@ describe('a machine that is asked for otherwise than before', () => {
     expect(ready.deadline).toBeDefined();
   });
 
-  test('takes at its next start what it can’t take while it is stopped, and is not visited for it', async () => {
+  test("takes at its next start what it can't take while it is stopped, and is not visited for it", async () => {
     await using sky = await openCloudWorld();
     registerChangeableDriver(sky.cloud);
     await createMachine(await buildCloudSpec('web', sky.cloud), sky.world());
@@ -382,7 +382,7 @@ describe('gc', () => {
   const found = async (world: World, more: Partial<OrphanSearch> = {}): Promise<readonly string[]> =>
     (await findOrphans({ ...search, ...more }, world)).orphans.map(({ resource }) => resource);
 
-  test('lists what carries this store’s id and no record’s', async () => {
+  test("lists what carries this store's id and no record's", async () => {
     await using sky = await openCloudWorld();
     const world = sky.world();
     const home = await getHomeId(world.computer);
@@ -393,15 +393,15 @@ describe('gc', () => {
       thing({ home, id: 'batch', index: 1, resource: 'its own of the batch' }),
       thing({ home, id: 'batch', index: undefined, kind: 'firewall', resource: 'shared in the batch' }),
       thing({ home, id: 'batch', index: 0, resource: 'another of the batch' }),
-      thing({ home, resource: 'nobody’s' }),
-      thing({ resource: 'another store’s' }),
+      thing({ home, resource: "nobody's" }),
+      thing({ resource: "another store's" }),
     ];
-    expect(await found(world)).toEqual(['another of the batch', 'nobody’s']);
-    expect(await found(world, { home: { id: 'elsewhere' } })).toEqual(['another store’s']);
-    expect(await found(world, { home: 'all' })).toEqual(['another of the batch', 'nobody’s', 'another store’s']);
+    expect(await found(world)).toEqual(['another of the batch', "nobody's"]);
+    expect(await found(world, { home: { id: 'elsewhere' } })).toEqual(["another store's"]);
+    expect(await found(world, { home: 'all' })).toEqual(['another of the batch', "nobody's", "another store's"]);
   });
 
-  test('removes nothing while a record can’t be read: what it knows could be taken for lost', async () => {
+  test("removes nothing while a record can't be read: what it knows could be taken for lost", async () => {
     await using sky = await openCloudWorld();
     const world = sky.world();
     const home = await getHomeId(world.computer);

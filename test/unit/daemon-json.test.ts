@@ -243,7 +243,7 @@ const sortSettings = (value: DaemonSettings): DaemonSettings =>
   );
 
 describe('merging', () => {
-  test('keeps what is somebody else’s, item by item', () => {
+  test("keeps what is somebody else's, item by item", () => {
     const present = {
       labels: ['theirs=1'],
       'log-opts': { 'max-size': '1m' },

@@ -13,7 +13,7 @@ const tls = { ca: 'CA', cert: 'CERT', key: 'KEY' };
 const places = clientPlacesIn('/home/ada');
 
 describe('a docker context', () => {
-  test('is the docker CLI’s own files, the description last', () => {
+  test("is the docker CLI's own files, the description last", () => {
     expect(dockerContextProfile.changesToAdd({ machine: readyMachine('web'), tls, clientPaths: places }))
       .toMatchInlineSnapshot(`
       [
@@ -60,12 +60,12 @@ describe('a docker context', () => {
     expect(added.every((path) => dropped.some((folder) => path.startsWith(folder)))).toBe(true);
   });
 
-  test('is never called default, which is the docker CLI’s own word', () => {
+  test("is never called default, which is the docker CLI's own word", () => {
     expect(contextName('default')).toBe('slipway-default');
     expect(contextName('web')).toBe('web');
   });
 
-  test('is in the way only where it is somebody else’s', async () => {
+  test("is in the way only where it is somebody else's", async () => {
     await using home = await createTemporaryFolder();
     const here = clientPlacesIn(home.path, home.path);
     expect(await dockerContextProfile.findConflict('web', 'id-of-web', here)).toBeUndefined();
@@ -96,7 +96,7 @@ describe('the current context', () => {
 \t"currentContext": "old"
 }`;
 
-  test('changes in the docker CLI’s config.json, where all else stays, also its mode', async () => {
+  test("changes in the docker CLI's config.json, where all else stays, also its mode", async () => {
     await using home = await createTemporaryFolder();
     const here = clientPlacesIn(home.path, home.path);
     const path = join(home.path, 'config.json');

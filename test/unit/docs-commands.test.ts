@@ -64,7 +64,7 @@ function unquote(token: string): string {
   );
 }
 
-/** Without what may stand before a command: assignments, words of the shell, and the keys of CI’s files. */
+/** Without what may stand before a command: assignments, words of the shell, and the keys of CI's files. */
 function stripCommandPrefix(words: readonly string[]): readonly string[] {
   const at = words.findIndex(
     (word) => !/^([A-Z_]+=.*|-|run:|if|then|do|while|until|!|exec|time|sudo|\$|%|always|script:)$/.test(word),

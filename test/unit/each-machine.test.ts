@@ -100,7 +100,7 @@ describe('many machines', () => {
     expect(most).toBe(8);
   });
 
-  test('go on where one fails: each failure is told with its hint, and the first by name is the command’s', async () => {
+  test("go on where one fails: each failure is told with its hint, and the first by name is the command's", async () => {
     await using user = await openUserWith();
     const result = await runForEach(['a', 'b', 'c'], user.cli, async (name) => {
       if (name === 'a') await waitForTick();
@@ -144,7 +144,7 @@ describe('many machines', () => {
     });
   });
 
-  test('share a bug: it is everyone’s', async () => {
+  test("share a bug: it is everyone's", async () => {
     await using user = await openUserWith();
     const bug = new Error('a bug');
     await expect(
@@ -184,7 +184,7 @@ describe('names', () => {
     expect(await user.world.store.listNames()).toEqual(['a', 'b']);
   });
 
-  test('of broken records are fine for rm --force, and those that are nobody’s are not', async () => {
+  test("of broken records are fine for rm --force, and those that are nobody's are not", async () => {
     await using user = await openUserWith('a', 'b');
     const { folder, record } = user.world.store.paths('broken');
     await mkdir(folder);

@@ -131,7 +131,7 @@ test('tags of the old form mean the same by flag and by variable', () => {
   ]);
 });
 
-test('credentials that are typed stand in the variables that AWS’s own tools read, and in no option', () => {
+test("credentials that are typed stand in the variables that AWS's own tools read, and in no option", () => {
   const argv = ['--amazonec2-access-key', 'AKIA1', '--amazonec2-secret-key', 's3', '--amazonec2-session-token', 't1'];
   const { flags } = parseFlags(create as unknown as Command, ['web', '--driver', 'amazonec2', ...argv]);
   const lent: Record<string, string | undefined> = {};

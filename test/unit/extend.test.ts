@@ -159,7 +159,7 @@ describe('extend', () => {
     expect(all.host.engineStarts(), 'once for each boot').toBe(2);
   });
 
-  test('lays it by the host’s own clock where that is ahead, and says so', async () => {
+  test("lays it by the host's own clock where that is ahead, and says so", async () => {
     await using all = await startLocalMachine({ ttl: '4h' });
     await createMachine(all.spec, all.world());
     all.host.clockSeconds = Date.parse('2026-11-24T13:00:00Z') / 1000;
@@ -167,7 +167,7 @@ describe('extend', () => {
     const { machine } = await all.extend('2h', all.world({ progress }));
     expect([machine.deadline, all.ends()]).toEqual(['2026-11-24T16:00:00.000Z', '19:01']);
     const note =
-      'The clock of 127.0.0.1 is 3 h ahead of this computer’s: it is powered off once it shows 2026-11-24 19:01 UTC';
+      "The clock of 127.0.0.1 is 3 h ahead of this computer's: it is powered off once it shows 2026-11-24 19:01 UTC";
     expect(progress.notes).toEqual([note]);
   });
 
@@ -182,7 +182,7 @@ describe('extend', () => {
 });
 
 describe('a machine that is gone since its deadline', () => {
-  test('is said to have ended, can’t be extended, and is removed without a word', async () => {
+  test("is said to have ended, can't be extended, and is removed without a word", async () => {
     await using all = await startLocalMachine({ ttl: '4h' });
     all.local.onShutdown = 'removed';
     const progress = recordingProgress();

@@ -149,7 +149,7 @@ describe('the facts of a host', () => {
   });
 });
 
-describe('a user who can’t become root', () => {
+describe("a user who can't become root", () => {
   const told = async (stdout: string, sudoPassword?: string): Promise<string> => {
     const error = await catchRejection(
       gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', { ...connection, sudoPassword }),

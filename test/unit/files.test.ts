@@ -53,7 +53,7 @@ test('a failed write leaves the old content and nothing beside it', async () => 
   expect(await readFile(join(taken, 'inside'), 'utf8')).toBe('x');
 });
 
-test('a path that can’t be written is named with the reason', async () => {
+test("a path that can't be written is named with the reason", async () => {
   await using folder = await createTemporaryFolder();
   await writeFile(join(folder.path, 'file'), '');
   const path = join(folder.path, 'file', 'below');

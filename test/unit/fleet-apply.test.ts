@@ -272,7 +272,7 @@ describe('apply on hosts that answer SSH', () => {
     expect(await readContextOwner('one', here.world().clientPaths)).toBe(spec.id);
     const refused = at('127.0.0.1').replace('sshPort: 1', 'sshPort: 1, sshKey: /none');
     expect(outcomeLines(await here.apply(refused))).toEqual(['replace one USAGE']);
-    expect((await here.world().store.read('one')).spec, 'what can’t be made anew is not given up').toEqual(spec);
+    expect((await here.world().store.read('one')).spec, "what can't be made anew is not given up").toEqual(spec);
   });
 });
 
@@ -403,7 +403,7 @@ describe('apply in a cloud', () => {
   });
 });
 
-describe('a replacement that can’t be made leaves the machine that is there', () => {
+describe("a replacement that can't be made leaves the machine that is there", () => {
   const refusal = new SlipwayError('PROVIDER_REFUSED', 'there is no such thing');
   const REFUSALS: readonly (readonly [string, Partial<Driver>, string])[] = [
     ['the provider has no such image', { resolveOptions: () => Promise.reject(refusal) }, 'PROVIDER_REFUSED'],

@@ -72,7 +72,7 @@ describe('many machines', () => {
     expect(made[19]).toMatchObject({ name: 'a20', started: false, error: { message: '"a20" was not begun' } });
   });
 
-  test('are not lost to the others where they can’t be settled: one that was begun alone is finished', async () => {
+  test("are not lost to the others where they can't be settled: one that was begun alone is finished", async () => {
     await using all = await openCloudWorld();
     const world = all.world();
     const first = await all.spec('first');
@@ -93,7 +93,7 @@ describe('many machines', () => {
     ]);
   });
 
-  test('of which one can’t be begun leave no record behind', async () => {
+  test("of which one can't be begun leave no record behind", async () => {
     await using all = await openCloudWorld();
     const world = all.world();
     const stranger = readyMachine('c', { spec: specNamed('c', { id: 'another' }) });

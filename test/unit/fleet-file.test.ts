@@ -134,7 +134,7 @@ describe('a file of machines', () => {
     );
   });
 
-  test('takes values of the engine’s variables from the environment, where it says so', async () => {
+  test("takes values of the engine's variables from the environment, where it says so", async () => {
     const text =
       'machines: { web: { driver: qemu, engine: { env: ["P=http://u:${SECRET}@p", "Q=$${x}", "R=${EMPTY}"] } } }';
     const { web } = specsByName(await readFleetFrom(text, { SECRET: 'p,"$1', EMPTY: '' }));
@@ -246,7 +246,7 @@ templates:
     ],
     ['has an alias of nothing', 'machines: { a: *b }\n', '1:16: there is no anchor &b before this alias'],
     ['contains itself', 'machines: &m { a: *m }\n', '1:19: "a" is no key of machines.a'],
-    ['has a tag of somebody’s', 'machines: !ruby/object {}\n', '1:11: this is no YAML: unresolved tag: !ruby/object'],
+    ["has a tag of somebody's", 'machines: !ruby/object {}\n', '1:11: this is no YAML: unresolved tag: !ruby/object'],
     ['has a prototype', 'machines: { a: { __proto__: { ttl: 1h } } }\n', '1:18: "__proto__" is no key of machines.a'],
   ];
   test.each(YAML)('that %s', async (_title, text, mistake) => {

@@ -51,7 +51,7 @@ describe('a machine of a file', () => {
     expect(describePlan(wantedSpec('web'), listedMachine('web'))).toBe('nothing');
   });
 
-  test('that is half made is to be finished, or made anew where what was begun can’t become it', () => {
+  test("that is half made is to be finished, or made anew where what was begun can't become it", () => {
     const half = { version: 1, phase: 'creating', spec: specNamed('web', qemuSpec()) } as const;
     expect(describePlan(wantedSpec('web', qemuSpec({ cpus: 3 })), toListed(half))).toBe(
       'finish\nqemu.cpus 2 -> 3 (restart)',
@@ -118,7 +118,7 @@ describe('a machine of a file', () => {
     );
   });
 
-  test('has its engine’s port for life where a way to it was laid', () => {
+  test("has its engine's port for life where a way to it was laid", () => {
     const { engine } = specNamed('web');
     const host = { address: '127.0.0.1', enginePort: 4000, ssh: { address: '127.0.0.1', port: 4001, user: 'x' } };
     const to = wantedSpec('web', { engine: { ...engine, port: 2377 } });
@@ -128,7 +128,7 @@ describe('a machine of a file', () => {
     expect(describePlan(to, listedMachine('web'))).toBe('change\nengine.port 2376 -> 2377 (engine)');
   });
 
-  test('never shows values of the engine’s variables', () => {
+  test("never shows values of the engine's variables", () => {
     const { engine } = specNamed('web');
     const to = wantedSpec('web', { engine: { ...engine, env: ['A=new', 'B=secret2', 'C=same'] } });
     const text = describePlan(to, listedMachine('web', { engine: { ...engine, env: ['B=secret1', 'C=same'] } }));
@@ -161,7 +161,7 @@ describe('a machine of a file', () => {
     );
   });
 
-  test('with a record that can’t be read is told so, and is no reason to give up the others', () => {
+  test("with a record that can't be read is told so, and is no reason to give up the others", () => {
     const broken = new SlipwayError('RECORD_BROKEN', 'it is not JSON');
     const plan = planOf([wantedSpec('web'), wantedSpec('db')], [{ name: 'web', broken }]);
     expect(plan.items.map(({ action }) => action)).toEqual(['broken', 'create']);

@@ -88,7 +88,7 @@ describe('the YAML of a machine', () => {
     `);
   });
 
-  test('leaves out what a driver settled, and names no driver’s section that would be empty', () => {
+  test("leaves out what a driver settled, and names no driver's section that would be empty", () => {
     const ec2 = { driver: 'ec2', options: { region: 'r-1', ami: 'ami-1', rootSize: 30 } };
     expect(toYaml(specNamed('web', { ...ec2, given: { rootSize: 30 } }))).toBe(
       'machines:\n  web:\n    driver: ec2\n    ec2:\n      rootSize: 30\n',

@@ -70,11 +70,11 @@ describe('a mistake', () => {
     expect(templateError('{{printf "%z" 1}}')).toMatchObject({ message: 'printf does not know %z', at: 2 });
     expect(templateError('{{json 1 2}}')).toMatchObject({ message: 'json takes 1 value, and got 2' });
     expect(templateError('{{eq .a 2376}}', { a: 2376 })).toMatchObject({
-      message: 'float64 and int can’t be compared',
+      message: "float64 and int can't be compared",
     });
     expect(templateError('{{/* x')).toMatchObject({ message: 'a comment does not end with */' });
     expect(templateError('{{"x}}')).toMatchObject({ message: 'a quote is not closed', at: 2 });
-    expect(templateError('{{.a!}}')).toMatchObject({ message: '"!" can’t stand here', at: 4 });
+    expect(templateError('{{.a!}}')).toMatchObject({ message: '"!" can\'t stand here', at: 4 });
   });
 
   test('is also what is left out of the language, by name', () => {

@@ -172,7 +172,7 @@ test('an image that machines use stays, and they are named; another goes whole',
   await images.remove(image, []);
 });
 
-test('machines that use an image are found by its digest or its beginning; one that can’t be read may use any', async () => {
+test("machines that use an image are found by its digest or its beginning; one that can't be read may use any", async () => {
   await using home = await createTemporaryFolder();
   const digest = `sha256:${sha256('disk')}`;
   expect(await findImageUsers(home.path, { digest })).toEqual([]);

@@ -110,7 +110,7 @@ describe('names', () => {
   });
 });
 
-test('the architecture is this computer’s, and one without images is told so', () => {
+test("the architecture is this computer's, and one without images is told so", () => {
   const computer = { platform: 'linux', env: {}, templates: '/nowhere', home: '/' } as const;
   expect([archOf({ ...computer, arch: 'x64' }), archOf({ ...computer, arch: 'arm64' })]).toEqual(['amd64', 'arm64']);
   expect(catchError(() => archOf({ ...computer, arch: 'riscv64' }))?.code).toBe('DRIVER_UNSUPPORTED');

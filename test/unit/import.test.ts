@@ -84,7 +84,7 @@ describe.each(importSteps.flatMap((id) => (['before', 'after'] as const).map((wh
   },
 );
 
-test('a name that another machine has here is refused, and a context of somebody else’s', async () => {
+test("a name that another machine has here is refused, and a context of somebody else's", async () => {
   await using home = await createTemporaryFolder();
   await using host = await startFakeHost({ engine: true });
   const set = await createImportFixture(home.path, host);

@@ -170,7 +170,7 @@ describe('a create of it that dies', () => {
     expect(all.local.boots).toHaveLength(1);
   });
 
-  test('because its machine says that it can’t start stands in the record, and is tried again', async () => {
+  test("because its machine says that it can't start stands in the record, and is tried again", async () => {
     await using all = await openLocalWorld();
     const world = all.world();
     all.local.bootError = new SlipwayError('BOOT_FAILED', 'web did not start: no root disk');
@@ -333,7 +333,7 @@ describe('stop, kill and start', () => {
     ['start', (world: World) => startMachine('web', world)],
     ['stop', (world: World) => stopMachine('web', 1, world)],
     ['kill', (world: World) => killMachine('web', world)],
-  ])('say in one sentence that a driver can’t %s', async (verb, act) => {
+  ])("say in one sentence that a driver can't %s", async (verb, act) => {
     await using home = await createTemporaryFolder();
     const connect: World['connect'] = async () => {
       throw new Error('nothing here may connect');

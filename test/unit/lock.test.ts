@@ -77,7 +77,7 @@ test('the word of another computer stands, and it is named', async () => {
   );
 });
 
-test.each(['', '{"pid":', 'null', '{"pid":"1"}'])('a lock that holds %j is nobody’s', async (text) => {
+test.each(['', '{"pid":', 'null', '{"pid":"1"}'])("a lock that holds %j is nobody's", async (text) => {
   await using folder = await createTemporaryFolder();
   await writeFile(join(folder.path, 'lock.3'), text);
   await using _lock = await takeLock(folder.path, 'web');

@@ -288,7 +288,7 @@ test('what a present file says that we know nothing of stays', () => {
   });
 });
 
-test('the engine’s options are those of the record', () => {
+test("the engine's options are those of the record", () => {
   const engine = {
     ...generic.spec.engine,
     opt: ['log-driver=local'],
@@ -322,7 +322,7 @@ describe('a machine of the old tool', () => {
     expect(id(of('i-1'))).not.toBe(id(of('i-2')));
   });
 
-  test('of EC2 is adopted with the key pair that was imported for it, and without one of the user’s', () => {
+  test("of EC2 is adopted with the key pair that was imported for it, and without one of the user's", () => {
     const values = {
       IPAddress: '192.0.2.10',
       Region: 'eu-central-1',
@@ -448,7 +448,7 @@ describe('a machine of the old tool', () => {
       JSON.stringify({ ConfigVersion: 4, DriverName: 'generic', Driver: {} }),
       'config version is from the future -- you should upgrade your Docker Machine client',
     ],
-  ])('that can’t be used is one broken record: %s', (text, why) => {
+  ])("that can't be used is one broken record: %s", (text, why) => {
     expect(() => parseConfigJsonMachine('web', folder, text)).toThrow(
       expect.objectContaining({ code: 'RECORD_BROKEN', message: expect.stringContaining(why) }),
     );
@@ -528,7 +528,7 @@ test('a key that was made for a machine also lies where old clients look for it'
 describe('the profile', () => {
   const tls = { ca: 'CA', cert: 'CERT', key: 'KEY' };
 
-  test('shows a machine of ours in the old tool’s store, and takes it away again', async () => {
+  test("shows a machine of ours in the old tool's store, and takes it away again", async () => {
     await using home = await createTemporaryFolder();
     const clientPaths = clientPlacesIn(home.path);
     await applyFileChanges(dockerMachineProfile.changesToAdd({ machine: generic, tls, clientPaths }));

@@ -65,7 +65,7 @@ describe('create', () => {
     expect([host.executions, host.engineStarts()]).toEqual([['facts.sh', 'configure.sh'], 1]);
   });
 
-  test('keeps keys where they belong: the CA’s here, the server’s on the host, none in the record', async () => {
+  test("keeps keys where they belong: the CA's here, the server's on the host, none in the record", async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     const world = worldIn(home.path, { connect: host.connect });
@@ -89,7 +89,7 @@ describe('create', () => {
     });
   });
 
-  test('is refused before anything is recorded where a docker context of that name is somebody else’s', async () => {
+  test("is refused before anything is recorded where a docker context of that name is somebody else's", async () => {
     await using home = await createTemporaryFolder();
     const world = worldIn(home.path, { connect: failOnConnect });
     await applyFileChanges(
@@ -389,7 +389,7 @@ describe('rm', () => {
     expect([...host.files.keys()]).toEqual([]);
   });
 
-  test('leaves a context of that name that is somebody else’s, also as the current one', async () => {
+  test("leaves a context of that name that is somebody else's, also as the current one", async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     const world = worldIn(home.path, { connect: host.connect });

@@ -53,7 +53,7 @@ describe('a host without an engine', () => {
           ],
           "id": "configure-engine",
           "template": "configure.sh",
-          "title": "Lay the engine’s configuration and certificates",
+          "title": "Lay the engine's configuration and certificates",
           "variables": {
             "ENABLE": "no",
             "ENGINE": "none",
@@ -69,7 +69,7 @@ describe('a host without an engine', () => {
           "files": [],
           "id": "install-engine",
           "template": "install-engine.debian.sh",
-          "title": "Install the engine (Docker’s repository)",
+          "title": "Install the engine (Docker's repository)",
           "variables": {
             "CODENAME": "bookworm",
             "DISTRIBUTION": "debian",
@@ -84,10 +84,10 @@ describe('a host without an engine', () => {
     `);
   });
 
-  test('gets the distribution’s engine, or a script’s, where that is asked for', () => {
+  test("gets the distribution's engine, or a script's, where that is asked for", () => {
     const installed = (more: Partial<EngineSpec>) => shownPlanFor(bareHost, more).at(-1);
     expect(installed({ source: 'distro', version: '20.10' })).toMatchObject({
-      title: 'Install the engine (the distribution’s package)',
+      title: "Install the engine (the distribution's package)",
       variables: { SOURCE: 'distro', VERSION: '20.10' },
     });
     expect(installed({ source: 'url', installUrl: 'https://get.example/x' })).toMatchObject({
@@ -99,7 +99,7 @@ describe('a host without an engine', () => {
     });
   });
 
-  test('of Ubuntu and its kin gets Ubuntu’s packages', () => {
+  test("of Ubuntu and its kin gets Ubuntu's packages", () => {
     const os = { ...bareHost.os, id: 'linuxmint', idLike: ['ubuntu', 'debian'], codename: 'noble' };
     expect(shownPlanFor(factsWith(bareHost, { os })).at(-1)?.variables).toMatchObject({
       DISTRIBUTION: 'ubuntu',
@@ -112,7 +112,7 @@ describe('a host without an engine', () => {
       `"ENGINE_MISSING: 192.0.2.10 has no engine, and --engine-source none installs none → Install one there, or choose --engine-source docker or distro"`,
     );
     expect(refusalOf(bareHost, { source: 'url' })).toMatchInlineSnapshot(
-      `"USAGE: --engine-source url needs the script’s address → Add --engine-install-url <url>"`,
+      `"USAGE: --engine-source url needs the script's address → Add --engine-install-url <url>"`,
     );
   });
 
@@ -211,7 +211,7 @@ describe('a host with an engine', () => {
   test('of another version than asked for gets that version, and no restart of its own beside it', () => {
     expect(summaryOf(hostWithEngine, { version: '28.2' })).toMatchInlineSnapshot(`
       [
-        "configure-engine: Lay the engine’s configuration and certificates (6 files)",
+        "configure-engine: Lay the engine's configuration and certificates (6 files)",
         "install-engine: Install engine 28.2 over 20.10.24+dfsg1-1+deb12u1+b2 (0 files)",
       ]
     `);
@@ -351,7 +351,7 @@ describe('a host that was provisioned', () => {
   });
 });
 
-describe('a host that can’t be provisioned', () => {
+describe("a host that can't be provisioned", () => {
   test('is named with what it runs, and with another way', () => {
     const os = { ...bareHost.os, id: 'fedora', idLike: [], name: 'Fedora Linux 42' };
     expect(refusalOf(factsWith(bareHost, { os, apt: false }))).toMatchInlineSnapshot(
@@ -446,7 +446,7 @@ describe('taking it all back', () => {
   });
 });
 
-test('a plan as shown holds no file’s content, since keys are among them', () => {
+test("a plan as shown holds no file's content, since keys are among them", () => {
   expect(JSON.stringify(shownPlanFor(bareHost))).not.toContain('the key');
 });
 

@@ -173,7 +173,7 @@ describe('a program', () => {
     expect(await findMissingPrograms([emulator, imageTool], computerOn('linux', path))).toEqual([imageTool]);
   });
 
-  test('is neither a folder, nor a file that can’t be run, nor what lies where one happens to stand', async () => {
+  test("is neither a folder, nor a file that can't be run, nor what lies where one happens to stand", async () => {
     await using folder = await createTemporaryFolder();
     await mkdir(join(folder.path, 'boat-system'));
     await writeProgram(folder.path, 'boat-kvm', 0o644);
@@ -226,7 +226,7 @@ describe('the driver that is taken unasked', () => {
     ['none without a rank', undefined, 'apt', [standing('generic'), standing('none')]],
     ['the one with a rank', 'boat', 'apt', [standing('generic'), standing('boat', 1)]],
     ['the highest rank', 'ship', 'apt', [standing('boat', 1), standing('ship', 9), standing('raft', 5)]],
-    ['not one that can’t work here', 'boat', 'apt', [standing('boat', 1), standing('ship', 9, ill)]],
+    ["not one that can't work here", 'boat', 'apt', [standing('boat', 1), standing('ship', 9, ill)]],
     ['none, where none can work', undefined, 'apt', [standing('ship', 9, ill), standing('none')]],
     ['one to install', 'ship', 'dnf', [standing('boat', 1), standing('ship', 9, { missing: [imageTool] })]],
     [
@@ -262,7 +262,7 @@ describe('a checkup', () => {
     expect(checkNode(version).state).toBe(state);
   });
 
-  test('of the folder sees what can’t be made, what others can read, and leaves nothing', async () => {
+  test("of the folder sees what can't be made, what others can read, and leaves nothing", async () => {
     await using folder = await createTemporaryFolder();
     const home = join(folder.path, 'deep', 'state');
     const row = () => checkHome({ home, platform: 'linux' });

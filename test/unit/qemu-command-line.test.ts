@@ -179,7 +179,7 @@ describe('the arguments of a VM', () => {
     expect(valuesOfFlag(argv, '-drive')).toHaveLength(1);
   });
 
-  test('name files of the VM’s folder by their bare names, which QEMU’s syntax can’t mistake', () => {
+  test("name files of the VM's folder by their bare names, which QEMU's syntax can't mistake", () => {
     for (const file of Object.values(VM_FILES)) expect(file).toMatch(/^[a-z.]+[0-9]?$/);
     const argv = vmArguments(shapeWith(), MONITOR_ARGUMENT);
     const paths = argv.filter((_word, index) => !['-kernel', '-initrd', '-append'].includes(argv[index - 1] ?? ''));
@@ -247,7 +247,7 @@ describe('the arguments that finish an image', () => {
 });
 
 describe('the arguments of a bake', () => {
-  test('start a vendor’s image by its own boot loader, with a seed, a way out and no port of this computer', () => {
+  test("start a vendor's image by its own boot loader, with a seed, a way out and no port of this computer", () => {
     const argv = bakeArguments({ arch: 'amd64', accelerator: 'tcg', firmware: undefined });
     expect(argv).toEqual([
       ...['-machine', 'q35,usb=off,vmport=off', '-accel', 'tcg,thread=multi', '-cpu', 'max'],

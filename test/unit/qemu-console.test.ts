@@ -18,7 +18,7 @@ describe('a word on a console', () => {
     ['ready', 'slipway: ready\n', READY_RESULT],
     ['ready, with the line ends of a serial line', 'a\r\nslipway: ready\r\nb\r\n', READY_RESULT],
     [
-      'ready among the kernel’s lines',
+      "ready among the kernel's lines",
       '[    1.2] vda: vda1\nslipway: ready\n[    1.3] random: crng init done\n',
       READY_RESULT,
     ],
@@ -33,7 +33,7 @@ describe('a word on a console', () => {
     ['the first of two', 'slipway: failed: no disk\nslipway: ready\n', { ready: false, reason: 'no disk' }],
     ['none in another line', 'echo slipway: ready\n', undefined],
     ['none before another word', 'slipway: ready or not\n', undefined],
-    ['none behind the kernel’s time', '[    1.234567] slipway: ready\n', undefined],
+    ["none behind the kernel's time", '[    1.234567] slipway: ready\n', undefined],
     ['none in another one of ours', 'slipway: alive\nslipway: there is no network card\n', undefined],
     ['none in a failure without a reason', 'slipway: failed: \n', undefined],
     ['none in nothing', '', undefined],

@@ -23,7 +23,7 @@ async function occupyPort(port: number): Promise<AsyncDisposable> {
   };
 }
 
-test('ports begin at a place of the machine’s own, and below those of outgoing connections', async () => {
+test("ports begin at a place of the machine's own, and below those of outgoing connections", async () => {
   await using home = await createTemporaryFolder();
   const computer = computerAt(home.path);
   const ports = await findFreePorts('ports-of-one', 3, [], computer);

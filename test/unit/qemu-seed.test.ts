@@ -30,7 +30,7 @@ describe('a seed', () => {
     expect(seedOf(fakeIdentity(more)).id).not.toBe(seedOf(fakeIdentity()).id);
   });
 
-  test('has an id that can stand on a kernel’s command line', () => {
+  test("has an id that can stand on a kernel's command line", () => {
     expect(seedOf(fakeIdentity()).id).toMatch(/^[0-9a-f]{16}$/);
   });
 
@@ -70,7 +70,7 @@ describe('a seed', () => {
   });
 
   test('counts bytes and not letters', () => {
-    const content = 'Zoë’s engine — 機\n';
+    const content = "Zoë's engine — 機\n";
     const files = [{ path: '/etc/x', mode: '644', content }];
     expect(seedFileText(fakeIdentity({ boot: { ...fakeIdentity().boot, files } }), 'etc/x')).toBe(content);
   });

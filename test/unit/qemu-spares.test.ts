@@ -147,7 +147,7 @@ describe('of the spares that are ready', () => {
     expect(partitionSpares([spare('other', more, vm)], wish, now)).toEqual({ fit: [], unfit: [] });
   });
 
-  test('one that can’t go on any more is told apart, with the reason', () => {
+  test("one that can't go on any more is told apart, with the reason", () => {
     const all = [
       spare('anew', {}, { image: 'sha256:1' }),
       { ...spare('cut'), files: { ...FILES, memory: { bytes: 1, mtimeMs: 5 } } },

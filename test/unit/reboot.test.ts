@@ -30,7 +30,7 @@ async function createMachineOnHost() {
   };
 }
 
-describe('restart of a host that its driver can’t start', () => {
+describe("restart of a host that its driver can't start", () => {
   test('boots it over SSH, and ends when the engine of another boot answers', async () => {
     await using all = await createMachineOnHost();
     const progress = recordingProgress();
@@ -96,7 +96,7 @@ describe('restart of a host that its driver can’t start', () => {
     expect((await catchRejection(restartMachine('web', 1, all.world({ connect }))))?.code).toBe('HOST_KEY');
   });
 
-  test('boots nobody else’s: what is another machine by now is left alone', async () => {
+  test("boots nobody else's: what is another machine by now is left alone", async () => {
     await using all = await createMachineOnHost();
     const other = { ...all.ready, spec: { ...all.ready.spec, id: 'another' } };
     const error = await catchRejection(rebootHost(other, all.ssh, all.world()));

@@ -46,7 +46,7 @@ test('a create on a host whose clock is ahead lays the deadline by that clock, a
   expect(all.host.files.get('/etc/systemd/system/slipway-deadline.timer')?.content).toContain(
     '2026-11-25 11:01:00 UTC',
   );
-  expect(progress.notes).toContainEqual(expect.stringContaining('is 1 d ahead of this computer’s'));
+  expect(progress.notes).toContainEqual(expect.stringContaining("is 1 d ahead of this computer's"));
 });
 
 describe('rm of a machine whose host stays', () => {
@@ -92,7 +92,7 @@ async function removeUnreachable(
   return { error, notes: progress.notes, names: await world.store.listNames() };
 }
 
-describe('rm of a machine whose host can’t be reached', () => {
+describe("rm of a machine whose host can't be reached", () => {
   const life = { ttl: '4h', idleStop: '30m' };
   const mortal = readyMachine('web', { deadline: '2026-11-24T14:00:00.000Z', spec: specNamed('web', { life }) });
 

@@ -46,7 +46,7 @@ describe('a step', () => {
     `);
   });
 
-  test('begins with the password’s line only where sudo asks for it', async () => {
+  test("begins with the password's line only where sudo asks for it", async () => {
     for (const become of ['root', 'sudo'] as const) {
       const { session, work } = startStep({}, become, 'pw');
       await work;
@@ -91,7 +91,7 @@ describe('a step that fails', () => {
 
   test.each([
     'cp: error writing: No space left on device',
-    'E: You don’t have enough: not enough free space in /var/cache',
+    "E: You don't have enough: not enough free space in /var/cache",
     'tar: x: Disk quota exceeded',
   ])('knows a full disk: %s', async (stderr) => {
     expect(await told({ stderr: `${stderr}\n!! the files could not be written\n` })).toMatch(

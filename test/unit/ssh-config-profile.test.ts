@@ -76,7 +76,7 @@ test('shares no connection where the socket would have too long a path, nor on W
   }
 });
 
-test('leaves the user’s own settings as they are, byte for byte, and takes its line away with the last machine', async () => {
+test("leaves the user's own settings as they are, byte for byte, and takes its line away with the last machine", async () => {
   await using home = await createTemporaryFolder();
   const clientPaths = clientPlacesIn(home.path);
   const theirs = Buffer.from('# caf\u00E9\r\n\nHost *\n\tUser ada', 'latin1');
@@ -126,7 +126,7 @@ test('a file that it made goes when nothing is left in it', async () => {
   expect(await readdir(clientPaths.ssh)).toEqual([]);
 });
 
-test('a Host of the user’s, and another store’s machine of that name, are in the way; its own is not', async () => {
+test("a Host of the user's, and another store's machine of that name, are in the way; its own is not", async () => {
   await using home = await createTemporaryFolder();
   const clientPaths = clientPlacesIn(home.path);
   expect(await profile.findConflict('web', 'id-of-web', clientPaths)).toBeUndefined();
@@ -134,7 +134,7 @@ test('a Host of the user’s, and another store’s machine of that name, are in
   await writeFile(join(clientPaths.ssh, 'config'), 'host db  web\n  User ada\nHost w*\n');
   expect(await profile.findConflict('web', 'id-of-web', clientPaths)).toMatchObject({
     code: 'CONTEXT_TAKEN',
-    message: `Your ${join(clientPaths.ssh, 'config')} has a Host "web" already, and Slipway’s would stand above it`,
+    message: `Your ${join(clientPaths.ssh, 'config')} has a Host "web" already, and Slipway's would stand above it`,
   });
   expect(await profile.findConflict('w2', 'id-of-w2', clientPaths)).toBeUndefined();
   await applyFileChanges(profile.changesToAdd({ machine: machineWithSsh('web'), tls, clientPaths }));

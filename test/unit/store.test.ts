@@ -181,7 +181,7 @@ describe('a name', () => {
   });
 });
 
-test('a home that can’t be one is said in a sentence when a machine is to be made', async () => {
+test("a home that can't be one is said in a sentence when a machine is to be made", async () => {
   await using home = await createTemporaryFolder();
   await writeFile(join(home.path, 'file'), '');
   expect(await catchRejection(openStore(join(home.path, 'file')).lock('web'))).toMatchObject({
@@ -190,7 +190,7 @@ test('a home that can’t be one is said in a sentence when a machine is to be m
   });
 });
 
-test('a lock is taken in the machine’s folder, which it makes, and a removal under it does no harm', async () => {
+test("a lock is taken in the machine's folder, which it makes, and a removal under it does no harm", async () => {
   await using home = await createTemporaryFolder();
   const store = openStore(home.path);
   {

@@ -51,7 +51,7 @@ describe('what hosts and engines say is no order for the terminal', () => {
     expect(text).toBe('web: on the host this would\n1. Install for evil\n     write /etc/evil\n     codename: evil');
   });
 
-  test('in a step’s title where there is no terminal', async () => {
+  test("in a step's title where there is no terminal", async () => {
     const lines: string[] = [];
     const progress = createProgress(createPlainView((line) => lines.push(line)));
     await progress.step('x', `Upgrade to ${HOSTILE_TEXT}`, async () => {});

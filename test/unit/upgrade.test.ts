@@ -25,13 +25,13 @@ const refusalOf = (of: Facts): string => {
 };
 
 describe('the plan of an upgrade', () => {
-  test('is the engine’s packages that are there, and no others', () => {
+  test("is the engine's packages that are there, and no others", () => {
     const host = factsWith(factsWithPackages({ 'docker.io': '20.10', runc: '1.1', containerd: '1.6' }));
     const gone = { ...host.packages, 'docker-ce': { state: 'config-files', version: '5:28' } };
     expect(planFor(factsWith(host, { packages: gone }))).toEqual([
       {
         id: 'upgrade-engine',
-        title: 'Upgrade the engine (the distribution’s package)',
+        title: "Upgrade the engine (the distribution's package)",
         template: 'install-engine.debian.sh',
         variables: { SOURCE: 'present', VERSION: '', PACKAGES: 'docker.io runc containerd' },
         files: [],
@@ -44,7 +44,7 @@ describe('the plan of an upgrade', () => {
       planFor(factsWithPackages({ 'docker-ce': '5:26.1.4-1', 'docker-ce-cli': '5:26.1.4-1' }), '27.3'),
     ).toMatchObject([
       {
-        title: 'Upgrade the engine (Docker’s repository, version 27.3)',
+        title: "Upgrade the engine (Docker's repository, version 27.3)",
         variables: { SOURCE: 'present', VERSION: '27.3', PACKAGES: 'docker-ce docker-ce-cli' },
       },
     ]);
@@ -103,7 +103,7 @@ describe('the outcome of an upgrade', () => {
     expect(told(debian('b9'), debian('deb13u1')).text).toBe('web: engine 26.1.5+dfsg1-9+b9 -> 26.1.5+dfsg1-9+deb13u1');
   });
 
-  test('names the packages that did not come with the engine’s version, and new ones not at all', () => {
+  test("names the packages that did not come with the engine's version, and new ones not at all", () => {
     expect(
       told({ ...old, 'containerd.io': '1.7.22-1' }, { ...fresh, 'containerd.io': '1.7.27-1', runc: '1' }).text,
     ).toBe('web: engine 26.1.4 -> 27.3.1, containerd.io 1.7.22-1 -> 1.7.27-1');

@@ -81,11 +81,11 @@ describe('what is watched', () => {
   });
 
   test('is one document a line also where it fails, which is said to people too', async () => {
-    const error = new SlipwayError('LOCAL_FILES', 'The folder can’t be read', { hint: 'Mend it', detail: ['a', 'b'] });
+    const error = new SlipwayError('LOCAL_FILES', "The folder can't be read", { hint: 'Mend it', detail: ['a', 'b'] });
     const { out, said, result } = await runWatch(2, { json: true }, error);
     const document = { error: { code: 'LOCAL_FILES', message: error.message, hint: 'Mend it', detail: ['a', 'b'] } };
     expect(out).toBe(`[{"name":"web"}]\n${JSON.stringify(document)}\n`);
-    expect(said).toContain('✗ The folder can’t be read\n');
+    expect(said).toContain("✗ The folder can't be read\n");
     expect(result).toEqual({ json: undefined, text: '', status: exitCodes.LOCAL_FILES });
     await expect(runWatch(1, {}, error)).rejects.toBe(error);
     await expect(runWatch(1, { json: true }, new TypeError('a bug'))).rejects.toThrow('a bug');

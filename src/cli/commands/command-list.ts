@@ -84,7 +84,7 @@ export const commands: readonly ((CommandEntry | CommandFamily) & { readonly gro
       },
       {
         name: 'image pull',
-        summary: 'Make an image of a vendor’s cloud image',
+        summary: "Make an image of a vendor's cloud image",
         load: async () => (await import('./image/pull.ts')).imagePull,
       },
       {
@@ -189,7 +189,7 @@ export const commands: readonly ((CommandEntry | CommandFamily) & { readonly gro
   {
     name: 'mount',
     group: 'Connect',
-    summary: 'Show a machine’s folder here',
+    summary: "Show a machine's folder here",
     load: async () => (await import('./mount.ts')).mount,
   },
   {

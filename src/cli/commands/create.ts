@@ -39,7 +39,7 @@ const args = z.object({
       short: 'd',
       value: 'name',
     }),
-  use: z.boolean().default(false).meta({ description: 'Make it the docker CLI’s current context' }),
+  use: z.boolean().default(false).meta({ description: "Make it the docker CLI's current context" }),
   yes: z.boolean().default(false).meta({ description: 'Install missing programs without asking', short: 'y' }),
   count: z
     .int()

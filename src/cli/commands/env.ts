@@ -14,7 +14,7 @@ const args = z.object({
   noProxy: z
     .boolean()
     .default(false)
-    .meta({ description: 'Also keep the machine’s address out of the proxy', flag: 'no-proxy' }),
+    .meta({ description: "Also keep the machine's address out of the proxy", flag: 'no-proxy' }),
 });
 
 export const env: Command<typeof args> = defineCommand({
@@ -34,7 +34,7 @@ export const env: Command<typeof args> = defineCommand({
     }
     const shell = wanted ?? detectShellName(cli.env, cli.world.computer.platform);
     if (shell === undefined) {
-      throw new SlipwayError('USAGE', 'Which shell this is can’t be told: $SHELL is not set', {
+      throw new SlipwayError('USAGE', "Which shell this is can't be told: $SHELL is not set", {
         hint: `Say it: --shell ${shells.join(' | ')}`,
       });
     }

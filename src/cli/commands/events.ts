@@ -38,7 +38,7 @@ export const events: Command<typeof args> = defineCommand({
   usage: '[names...]',
   args,
   details:
-    'All ready machines, or those named. Times are as in docker events: seconds since 1970, a date, or a time ago such as 10m. A connection that is lost is made anew and goes on where it was, as far as the engine remembers: its last 256 events. With --json each line is the engine’s own document and the name of its machine.',
+    "All ready machines, or those named. Times are as in docker events: seconds since 1970, a date, or a time ago such as 10m. A connection that is lost is made anew and goes on where it was, as far as the engine remembers: its last 256 events. With --json each line is the engine's own document and the name of its machine.",
   async run({ positionals, args: { since, until, filter } }, cli) {
     const query = {
       since: since === undefined ? undefined : parseInstant('since', since, cli),

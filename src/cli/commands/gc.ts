@@ -32,7 +32,7 @@ export const gc: Command<typeof args> = defineCommand({
   args,
   extraOptions: [...cloudOptionSpecs, ...credentialOptionSpecs],
   details:
-    'Everything that Slipway makes in a cloud carries the id of its machine and of its store of machines, so that nothing is lost when a record is. Costs are the provider’s list prices, where they are known.',
+    "Everything that Slipway makes in a cloud carries the id of its machine and of its store of machines, so that nothing is lost when a record is. Costs are the provider's list prices, where they are known.",
   async run({ args: { driver, yes, home, allHomes }, flags }, cli) {
     setCredentialsForRun(flags, cli);
     const named = driver ?? driverFromFlags(flags);

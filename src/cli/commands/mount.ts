@@ -17,7 +17,7 @@ const args = z.object({
 
 export const mount: Command<typeof args> = defineCommand({
   name: 'mount',
-  summary: 'Show a folder of a machine on this computer; sshfs’ exit status is passed on',
+  summary: "Show a folder of a machine on this computer; sshfs' exit status is passed on",
   usage: '<name:path> [mountpoint]',
   args,
   details:
@@ -80,7 +80,7 @@ async function requireEmptyFolder(mountpoint: string, { program }: MountContext)
       {
         ENOENT: ['is not there', `Make it: ${toCommandLine(['mkdir', '-p', mountpoint])}`],
         ENOTDIR: ['is a file', 'Name an empty folder'],
-        EACCES: ['can’t be read: permission denied', 'Name a folder of your own'],
+        EACCES: ["can't be read: permission denied", 'Name a folder of your own'],
         ENOTCONN: ['is a mount that has lost its machine', `Let it go first: ${letGo}`],
         EIO: ['is a mount that has lost its machine', `Let it go first: ${letGo}`],
       }[systemCode(error) ?? ''] ?? [];

@@ -18,7 +18,7 @@ export const regenerateCerts: Command<typeof args> = defineCommand({
   usage: '<names...>',
   args,
   details:
-    'The CA stays, and with it the access of other clients; with --all it goes too. The engine restarts once, and its containers run on, but for those of a swarm’s node and where daemon.json says live-restore: false.',
+    "The CA stays, and with it the access of other clients; with --all it goes too. The engine restarts once, and its containers run on, but for those of a swarm's node and where daemon.json says live-restore: false.",
   async run({ positionals, args: { all, yes } }, cli) {
     await requireMachines(positionals, cli);
     if (all && !yes && cli.interactive) {

@@ -26,7 +26,7 @@ export const rm: Command<typeof args> = defineCommand({
       const { stays, contextReset } = removal;
       const lines = [
         `${name} is removed${stays === undefined ? '' : `; ${stays}`}`,
-        ...(contextReset ? ['The docker CLI’s current context is its default again'] : []),
+        ...(contextReset ? ["The docker CLI's current context is its default again"] : []),
       ];
       return { json: removal, text: lines.join('\n') };
     });

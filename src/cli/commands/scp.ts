@@ -17,7 +17,7 @@ const args = z.object({
 
 export const scp: Command<typeof args> = defineCommand({
   name: 'scp',
-  summary: 'Copy files to, from or between machines; scp’s exit status is passed on',
+  summary: "Copy files to, from or between machines; scp's exit status is passed on",
   usage: '<from> <to>',
   args,
   details:

@@ -8,7 +8,7 @@ import { defineCommand, type Cli, type Command } from '../command.ts';
 import { requireReadyMachine } from './require-machine.ts';
 
 const args = z.object({
-  unset: z.boolean().default(false).meta({ description: 'Go back to the docker CLI’s default context', short: 'u' }),
+  unset: z.boolean().default(false).meta({ description: "Go back to the docker CLI's default context", short: 'u' }),
 });
 
 export const use: Command<typeof args> = defineCommand({

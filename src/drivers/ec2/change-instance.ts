@@ -30,7 +30,7 @@ export async function requireAllowedChange(
 function spotChangeError(name: string): SlipwayError {
   return new SlipwayError(
     'USAGE',
-    `"${name}" is a spot instance, which EC2 can’t stop, and takes another type or disk only as it starts`,
+    `"${name}" is a spot instance, which EC2 can't stop, and takes another type or disk only as it starts`,
     { hint: `Make it anew with them: slipway rm ${name}, then slipway create ${name}` },
   );
 }

@@ -66,7 +66,7 @@ export const optionsSchema = z.object({
     .regex(/^vpc-[\w-]+$/, 'an id like vpc-0123')
     .optional()
     .meta({
-      description: 'VPC; without it the region’s default one',
+      description: "VPC; without it the region's default one",
       env: 'AWS_VPC_ID',
       value: 'id',
       ...dockerMachineAliases('vpc-id'),
@@ -89,7 +89,7 @@ export const optionsSchema = z.object({
     .enum(Object.keys(imageCatalog) as [Ec2ImageName, ...Ec2ImageName[]])
     .default('debian-13')
     .meta({
-      description: 'Image, the newest one of the distribution’s own account',
+      description: "Image, the newest one of the distribution's own account",
       ask: 'Which image?',
     }),
   ami: nonEmptyString()
@@ -105,7 +105,7 @@ export const optionsSchema = z.object({
     .regex(/^[^\s@:-][^\s@:]*$/, 'a user name')
     .optional()
     .meta({
-      description: 'User to log in as; without it the image’s own',
+      description: "User to log in as; without it the image's own",
       env: 'AWS_SSH_USER',
       value: 'user',
       ...dockerMachineAliases('ssh-user'),
@@ -124,7 +124,7 @@ export const optionsSchema = z.object({
   keypairName: nonEmptyString()
     .optional()
     .meta({
-      description: 'Key pair of EC2 that may log in, with --ec2-ssh-key; without it a key of the machine’s own',
+      description: "Key pair of EC2 that may log in, with --ec2-ssh-key; without it a key of the machine's own",
       env: 'AWS_KEYPAIR_NAME',
       value: 'name',
       ...dockerMachineAliases('keypair-name'),
@@ -197,7 +197,7 @@ export const optionsSchema = z.object({
   deviceName: nonEmptyString()
     .optional()
     .meta({
-      description: 'Device name of the root disk; without it the image’s own',
+      description: "Device name of the root disk; without it the image's own",
       env: 'AWS_DEVICE_NAME',
       value: 'name',
       ...dockerMachineAliases('device-name'),
@@ -251,7 +251,7 @@ export const optionsSchema = z.object({
     .boolean()
     .default(false)
     .meta({
-      description: 'A spot instance: cheaper, ended when AWS wants it, can’t be stopped',
+      description: "A spot instance: cheaper, ended when AWS wants it, can't be stopped",
       ...dockerMachineAliases('request-spot-instance'),
     }),
   spotPrice: z

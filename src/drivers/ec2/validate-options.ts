@@ -42,12 +42,12 @@ function requireValidVolumeOptions({ volumeType, volumeIops, volumeThroughput }:
     });
   }
   if (volumeIops !== undefined && !/^(io|gp3)/.test(volumeType)) {
-    throw new SlipwayError('USAGE', `The IOPS of a root disk of the kind ${volumeType} can’t be chosen`, {
+    throw new SlipwayError('USAGE', `The IOPS of a root disk of the kind ${volumeType} can't be chosen`, {
       hint: 'Leave --ec2-volume-iops out, or choose --ec2-volume-type gp3',
     });
   }
   if (volumeThroughput !== undefined && volumeType !== 'gp3') {
-    throw new SlipwayError('USAGE', `The throughput of a root disk of the kind ${volumeType} can’t be chosen`, {
+    throw new SlipwayError('USAGE', `The throughput of a root disk of the kind ${volumeType} can't be chosen`, {
       hint: 'Leave --ec2-volume-throughput out, or choose --ec2-volume-type gp3',
     });
   }

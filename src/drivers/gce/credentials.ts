@@ -16,7 +16,7 @@ export type GoogleAuthClient = {
 };
 
 export const SIGN_IN_HINT =
-  'Sign in: gcloud auth application-default login, or name a service account’s file in GOOGLE_APPLICATION_CREDENTIALS';
+  "Sign in: gcloud auth application-default login, or name a service account's file in GOOGLE_APPLICATION_CREDENTIALS";
 const CLOUD_PLATFORM_SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
 /** It answers within milliseconds where there is one; elsewhere its address leads nowhere, and nobody says so. */
 const METADATA_TIMEOUT_MS = 1500;
@@ -72,7 +72,7 @@ export async function createAuthClient(sdk: GoogleAuthSdk, call: DriverCall): Pr
 }
 
 function noCredentialsError(cause?: unknown): SlipwayError {
-  return new SlipwayError('CREDENTIALS', 'There are no Google credentials in your environment nor in gcloud’s folder', {
+  return new SlipwayError('CREDENTIALS', "There are no Google credentials in your environment nor in gcloud's folder", {
     hint: SIGN_IN_HINT,
     cause,
   });
@@ -91,7 +91,7 @@ async function readCredentialsFile(file: string): Promise<CredentialsFile> {
     if (content?.type !== undefined) return content;
     throw new SyntaxError('no type');
   } catch (error) {
-    const why = error instanceof SyntaxError ? 'holds no Google credentials' : 'can’t be read';
+    const why = error instanceof SyntaxError ? 'holds no Google credentials' : "can't be read";
     throw new SlipwayError('CREDENTIALS', `${file} ${why}`, { hint: SIGN_IN_HINT, cause: error });
   }
 }

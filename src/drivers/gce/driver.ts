@@ -206,7 +206,7 @@ async function checkCredentials(computer: DriverCall['computer']): Promise<Drive
   if (await hasCredentials(computer)) return { usable: true };
   return {
     usable: false,
-    reason: 'there are no Google credentials in the environment nor in gcloud’s folder',
+    reason: "there are no Google credentials in the environment nor in gcloud's folder",
     fix: 'gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS',
   };
 }

@@ -100,7 +100,7 @@ export const optionsSchema = z.object({
   serviceAccount: nonEmptyString()
     .optional()
     .meta({
-      description: 'Service account of the machine; without it none, and its processes can’t act in your project',
+      description: "Service account of the machine; without it none, and its processes can't act in your project",
       env: 'GOOGLE_SERVICE_ACCOUNT',
       value: 'email',
       ...dockerMachineAliases('service-account'),
@@ -205,7 +205,7 @@ export const optionsSchema = z.object({
     .boolean()
     .default(false)
     .meta({
-      description: 'Use the instance that has the machine’s name; it is never removed',
+      description: "Use the instance that has the machine's name; it is never removed",
       env: 'GOOGLE_USE_EXISTING',
       ...dockerMachineAliases('use-existing'),
     }),

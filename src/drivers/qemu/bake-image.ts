@@ -41,7 +41,7 @@ export async function bakeImage(base: string, folder: string, call: DriverCall):
 
   let word: GuestRunResult | 'silent' = 'silent';
   for (const accelerator of await listAcceleratorsToTry(call)) {
-    log('Copy the vendor’s image');
+    log("Copy the vendor's image");
     await tooled('convert', '-O', 'qcow2', base, work);
     await tooled('resize', '-q', work, `${Math.max(MIN_DISK_GIB, await readVirtualSizeGib(tool, work, call))}G`);
     await writeFile(out, '', { mode: 0o600 });

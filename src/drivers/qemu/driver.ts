@@ -128,7 +128,7 @@ export const qemu = defineDriver({
     if (found && become !== undefined) {
       call.note(
         found.born
-          ? `The spare machine for ${target.name} can’t be used, so it starts cold: ${become}`
+          ? `The spare machine for ${target.name} can't be used, so it starts cold: ${become}`
           : `What was begun of ${target.name} is made anew: ${become}`,
       );
       await killProcess(folder, found, call);
@@ -179,7 +179,7 @@ export const qemu = defineDriver({
     if (state === 'none' || state === 'ended')
       return { state: 'stopped', ...(vm.suspended ? { suspended: true } : {}) };
     if (state === 'io-error')
-      return { state: 'paused', reason: `its disk can’t grow: the disk of this computer that holds ${folder} is full` };
+      return { state: 'paused', reason: `its disk can't grow: the disk of this computer that holds ${folder} is full` };
     if (state === 'paused') return { state: 'paused', reason: 'its QEMU process was told to wait' };
     if (state === 'silent') return { state: 'paused', reason: 'its QEMU process does not answer' };
     return { state: 'running', host: hostOf(vm) };
@@ -309,7 +309,7 @@ async function sendPowerdown(folder: string, vm: Vm): Promise<void> {
 async function diagnoseWarmStart(computer: Computer): Promise<Diagnostic> {
   const what = 'warm start';
   if (!canSuspend(computer))
-    return { what, state: 'note', detail: 'not on this system: machines start cold, and can’t be suspended' };
+    return { what, state: 'note', detail: "not on this system: machines start cold, and can't be suspended" };
   const spares = await listSpares(computer);
   const megabytes = Math.ceil(spares.reduce((sum, { bytes }) => sum + bytes, 0) / 1_000_000);
   return spares.length === 0
@@ -356,17 +356,17 @@ async function resumeSpare(
 /** What waits for a start would be lost by going on without one, or the memory would be. */
 function requireSuspendable({ name, options: given }: Target<QemuOptions>, vm: Vm, { computer }: DriverCall): void {
   if (!canSuspend(computer)) {
-    throw new SlipwayError('DRIVER_UNSUPPORTED', 'VMs can’t be suspended on this system', {
+    throw new SlipwayError('DRIVER_UNSUPPORTED', "VMs can't be suspended on this system", {
       hint: `Shut it down: slipway stop ${name}`,
     });
   }
   if (!vm.devices?.port) {
-    throw new SlipwayError('DRIVER_UNSUPPORTED', `${name} was started by an older version, and can’t be suspended`, {
+    throw new SlipwayError('DRIVER_UNSUPPORTED', `${name} was started by an older version, and can't be suspended`, {
       hint: `It can once it was started anew: slipway restart ${name}`,
     });
   }
   if (given.cpus === vm.cpus && given.memory === vm.memory) return;
-  throw new SlipwayError('USAGE', `${name} has options that it takes when it starts, so it can’t be suspended now`, {
+  throw new SlipwayError('USAGE', `${name} has options that it takes when it starts, so it can't be suspended now`, {
     hint: `Let it take them first: slipway restart ${name}`,
   });
 }

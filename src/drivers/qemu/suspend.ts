@@ -129,7 +129,7 @@ export async function suspendVm(
   const { signal } = call;
   if (!(await sendGuestCommands(folder, before, { seconds: GUEST_SYNC_SECONDS, signal }))) {
     if (signal.aborted) throw canceledError();
-    throw new SlipwayError('DRIVER_UNSUPPORTED', `${vm.name} can’t be suspended: nothing in it listens to that`, {
+    throw new SlipwayError('DRIVER_UNSUPPORTED', `${vm.name} can't be suspended: nothing in it listens to that`, {
       hint: `Its image is of an older version, or its start has not ended; shut it down: slipway stop ${vm.name}`,
     });
   }
@@ -305,7 +305,7 @@ async function pollConnection<T>(
 function suspendError({ name }: Vm, cause: unknown, goesOn: boolean): SlipwayError {
   return new SlipwayError('DRIVER_FAILED', `The memory of ${name} could not be written: ${reasonOf(cause)}`, {
     hint: goesOn
-      ? `It goes on as it was; make room on this computer’s disk, or shut it down: slipway stop ${name}`
+      ? `It goes on as it was; make room on this computer's disk, or shut it down: slipway stop ${name}`
       : `It is held up; let it go on: slipway start ${name}`,
     cause,
   });

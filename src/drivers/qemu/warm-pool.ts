@@ -185,7 +185,7 @@ export async function takeSpare(target: Target<QemuOptions>, call: DriverCall): 
   if (!target.options.warm || !canSuspend(computer) || (await canAccess(folder))) return undefined;
   const { fit, unfit } = await findSparesFor(target, call);
   for (const { spare, why } of unfit) {
-    note(`A spare machine can’t go on, and is removed: ${why}`);
+    note(`A spare machine can't go on, and is removed: ${why}`);
     await removeSpareFolder(spare.vm.id, computer);
   }
   await mkdir(join(computer.home, 'vms'), { recursive: true, mode: 0o700 });
@@ -346,7 +346,7 @@ export async function findBuildObstacle(
   { options: given }: Target<QemuOptions>,
   { computer }: DriverCall,
 ): Promise<string | undefined> {
-  if (!canSuspend(computer)) return 'memory of VMs can’t be kept on this system';
+  if (!canSuspend(computer)) return "memory of VMs can't be kept on this system";
   const free = Math.floor(freemem() / 1024 ** 2);
   if (free < given.memory + MIN_MEMORY_LEFT_MIB) return `this computer has ${free} MB of memory left`;
   const folders = [sparesFolder(computer), join(computer.home, 'vms')];
@@ -355,7 +355,7 @@ export async function findBuildObstacle(
   if (spares?.dev !== vms?.dev) return `${folders.join(' and ')} are on two disks`;
   const { bavail, bsize } = await statfs(sparesFolder(computer));
   const room = (bavail * bsize) / GIB;
-  if (room < MIN_DISK_LEFT_GIB + given.memory / 1024) return `this computer’s disk has ${room.toFixed(1)} GB left`;
+  if (room < MIN_DISK_LEFT_GIB + given.memory / 1024) return `this computer's disk has ${room.toFixed(1)} GB left`;
   return undefined;
 }
 

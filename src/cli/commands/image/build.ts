@@ -5,17 +5,17 @@ import { getOrMakeImage } from '../../../images/get-or-make-image.ts';
 import { defineCommand, type Cli, type Command, type CommandResult } from '../../command.ts';
 
 const args = z.object({
-  arch: z.enum(['amd64', 'arm64']).optional().meta({ description: 'Architecture, where it is not this computer’s' }),
+  arch: z.enum(['amd64', 'arm64']).optional().meta({ description: "Architecture, where it is not this computer's" }),
   force: z.boolean().default(false).meta({ description: 'Make it anew although one is here', short: 'f' }),
   mirror: z
     .url({ protocol: /^https?$/, error: 'a URL like http://deb.debian.org/debian' })
     .optional()
-    .meta({ description: 'Repository of the packages, instead of this computer’s own sources', value: 'url' }),
+    .meta({ description: "Repository of the packages, instead of this computer's own sources", value: 'url' }),
 });
 
 export const imageBuild: Command<typeof args> = defineCommand({
   name: 'image build',
-  summary: 'Build a local image of a distribution’s signed packages, engine included',
+  summary: "Build a local image of a distribution's signed packages, engine included",
   usage: '[name]',
   args,
   details: `Known: ${knownImages.map(({ name }) => name).join(', ')}. Without a name: ${defaultImageName}.`,

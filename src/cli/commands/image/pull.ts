@@ -9,18 +9,18 @@ import { defineCommand, type Command } from '../../command.ts';
 import { imageResult, imageBuildContext } from './build.ts';
 
 const args = z.object({
-  arch: z.enum(['amd64', 'arm64']).optional().meta({ description: 'Architecture, where it is not this computer’s' }),
+  arch: z.enum(['amd64', 'arm64']).optional().meta({ description: "Architecture, where it is not this computer's" }),
   force: z.boolean().default(false).meta({ description: 'Make it anew although one is here', short: 'f' }),
   url: z
     .string()
     .optional()
-    .meta({ description: 'URL or path of a cloud image (qcow2), instead of the vendor’s', value: 'url' }),
+    .meta({ description: "URL or path of a cloud image (qcow2), instead of the vendor's", value: 'url' }),
   digest: z.string().optional().meta({ description: 'What --url must hold: sha512:… or sha256:…', value: 'digest' }),
 });
 
 export const imagePull: Command<typeof args> = defineCommand({
   name: 'image pull',
-  summary: 'Make a local image of a vendor’s cloud image, which is downloaded and checked',
+  summary: "Make a local image of a vendor's cloud image, which is downloaded and checked",
   usage: '[name]',
   args,
   details: 'What was interrupted goes on where it stopped.',
