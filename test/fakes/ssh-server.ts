@@ -7,9 +7,7 @@ import { toPublicKeyLine } from '../../src/ssh/host-key.ts';
 export type SshKeys = { readonly private: string; readonly public: string };
 
 export function generateKeys(type: 'ed25519' | 'rsa' = 'ed25519'): SshKeys {
-  return type === 'rsa'
-    ? ssh2.utils.generateKeyPairSync('rsa', { bits: 2048 })
-    : generateKeyPair('');
+  return type === 'rsa' ? ssh2.utils.generateKeyPairSync('rsa', { bits: 2048 }) : generateKeyPair('');
 }
 
 export function generateEncryptedKeys(passphrase: string): SshKeys {
