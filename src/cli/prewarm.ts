@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { lowerPriority } from '../computer/child-process.ts';
 import type { MachineSpec } from '../machine/model.ts';
 import { toArgv } from '../machine/options.ts';
-import { driverOptionSpecs } from './spec-from-flags.ts';
+import { driverOptionSpecs } from '../machine-options/option-specs.ts';
 
 /** The variable that names what has to be there still for a spare to be wanted by who asked for it. */
 export const SPARE_LOG_VARIABLE = 'SLIPWAY_SPARE_LOG';
