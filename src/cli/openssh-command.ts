@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { runInForeground } from '../computer/child-process.ts';
 import { writeFileAtomic } from '../computer/files.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
 import { contextName } from '../profiles/docker-context.ts';
@@ -80,20 +80,13 @@ export function sshfsArgv({ machine, path, config, mountpoint }: SshfsMount): re
   return ['-F', config, '-o', 'reconnect', `${machine}:${path}`, mountpoint];
 }
 
-/** Runs a program on this terminal; 128 + n for a death by signal, as shells have it. */
-export function runInTerminal(program: string, argv: readonly string[], signal: AbortSignal): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, argv, { stdio: 'inherit' });
-    signal.addEventListener('abort', () => child.kill('SIGTERM'), { once: true });
-    child.once('error', (error) => {
-      if (systemCode(error) !== 'ENOENT') return reject(error);
-      reject(
-        new SlipwayError('DRIVER_UNSUPPORTED', `There is no ${program} program on this computer`, {
-          hint: 'Install the OpenSSH client',
-          cause: error,
-        }),
-      );
+/** Runs a program with this terminal and returns its exit status; 128 + n if signal n ended it. */
+export async function runInTerminal(program: string, argv: readonly string[], signal: AbortSignal): Promise<number> {
+  return runInForeground(program, argv, { signal }).catch((error: unknown) => {
+    if (systemCode(error) !== 'ENOENT') throw error;
+    throw new SlipwayError('DRIVER_UNSUPPORTED', `There is no ${program} program on this computer`, {
+      hint: 'Install the OpenSSH client',
+      cause: error,
     });
-    child.once('close', (code, name) => resolve(code ?? (name === 'SIGINT' ? 130 : 143)));
   });
 }
