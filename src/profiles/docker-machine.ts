@@ -1,6 +1,5 @@
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readFileIfExists, type FileChange } from '../computer/files.ts';
+import { listFolderIfExists, readFileIfExists, type FileChange } from '../computer/files.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
 import type { EngineSpec, Machine } from '../machine/model.ts';
 import type { ClientPaths, Profile } from './profile.ts';
@@ -314,9 +313,9 @@ export const dockerMachineProfile: Profile = {
     const [text, theirs, others] = await Promise.all([
       readFileIfExists(config),
       readFileIfExists(record),
-      hasEntries(folder),
+      listFolderIfExists(folder),
     ]);
-    if (theirs === undefined && (text === undefined ? !others : parseOwner(text) === id)) return undefined;
+    if (theirs === undefined && (text === undefined ? others.length === 0 : parseOwner(text) === id)) return undefined;
     return new SlipwayError(
       'CONTEXT_TAKEN',
       `There is a machine named "${name}" already in the old tool's store (${folder})`,
@@ -363,14 +362,6 @@ export async function hasSlipwayMark(name: string, places: ClientPaths): Promise
     return undefined;
   });
   return text !== undefined && parseOwner(text) !== undefined;
-}
-
-async function hasEntries(folder: string): Promise<boolean> {
-  const entries = await readdir(folder).catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') return [];
-    throw error;
-  });
-  return entries.length > 0;
 }
 
 /** The id of the machine of ours that a config.json tells of; undefined for the old tool's own. */
