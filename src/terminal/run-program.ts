@@ -10,6 +10,13 @@ export type ProgramInvocation = {
   readonly log?: (line: string) => void;
 };
 
+/**
+ * Runs a program of this computer until it ends and returns its exit status (128 + n if signal n ended it). The program gets
+ * none of the secrets that may be in the environment, but the proxy settings: packages may be reachable only through one.
+ */
+export function runProgram({ program, argv, env, signal, log }: ProgramInvocation): Promise<number> {
+  return runInForeground(program, argv, { env: childEnvironment({ env }, proxyVariablesIn(env)), signal, log });
+}
 
 /**
  * Runs a program of OpenSSH on this terminal, with the user's whole environment, and returns its exit status: 128 + n after

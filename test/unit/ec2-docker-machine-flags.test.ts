@@ -158,7 +158,7 @@ test('credentials that are typed are not mixed with a profile', () => {
   const lent: string[] = [];
   const cli = { setEnvForRun: (name: string) => void lent.push(name), say: () => {} };
   expect(() => setCredentialsForRun(flagsOf('--ec2-profile', 'work'), cli)).toThrow(
-    '--amazonec2-access-key and --ec2-profile can't be used together',
+    "--amazonec2-access-key and --ec2-profile can't be used together",
   );
   expect(lent).toEqual([]);
   // One that an earlier try of this machine wrote down.
