@@ -211,9 +211,13 @@ async function requirePrograms(name: string, { computer }: DockerMachineInvocati
   const missing = await findMissingPrograms(getDriver(name).programs?.(computer) ?? [], computer);
   if (missing.length === 0) return;
   const { instruction } = await planInstall(missing, computer);
-  throw new SlipwayError('PROGRAM_MISSING', `Missing on this computer: ${missing.map(({ command }) => command).join(', ')}`, {
-    hint: `To install: ${instruction}`,
-  });
+  throw new SlipwayError(
+    'PROGRAM_MISSING',
+    `Missing on this computer: ${missing.map(({ command }) => command).join(', ')}`,
+    {
+      hint: `To install: ${instruction}`,
+    },
+  );
 }
 
 /** An engine that exists is taken at its word: who has its certificates puts them beside its record. */
