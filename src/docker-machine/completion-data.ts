@@ -1,6 +1,6 @@
 import type { CompletionSpec, CompletionCommand, CompletionOption, ValueKind } from '../completion/complete.ts';
-import { completionDrivers, imageNames, valueKindOf } from '../cli/completion-data.ts';
-import { credentialOptionSpecs, machineOptionSpecs } from '../cli/spec-from-flags.ts';
+import { completionDrivers, imageNames, valueKindOf } from '../completion/option-values.ts';
+import { credentialOptionSpecs, machineOptionSpecs } from '../machine-options/option-specs.ts';
 import { drivers } from '../drivers/registry.ts';
 import type { DockerMachineCommand } from './docker-machine-command.ts';
 import { commands } from './commands/docker-machine-command-list.ts';

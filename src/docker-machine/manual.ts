@@ -1,6 +1,5 @@
-import { bold, italic, taggedParagraph, manPage, paragraph, section, subsection } from '../terminal/roff.ts';
-import { toSentence } from '../cli/man-page.ts';
-import { machineOptionSpecs } from '../cli/spec-from-flags.ts';
+import { bold, italic, taggedParagraph, manPage, paragraph, section, subsection, toSentence } from '../manual/roff.ts';
+import { machineOptionSpecs } from '../machine-options/option-specs.ts';
 import { drivers } from '../drivers/registry.ts';
 import type { DockerMachineCommand } from './docker-machine-command.ts';
 import { commands } from './commands/docker-machine-command-list.ts';

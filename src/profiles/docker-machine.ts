@@ -1,6 +1,5 @@
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readFileIfExists, type FileChange } from '../computer/files.ts';
+import { listFolderIfExists, readFileIfExists, type FileChange } from '../computer/files.ts';
 import { readOwnerId } from '../docker-machine/config-json/mark.ts';
 import { formatConfigJson } from '../docker-machine/config-json/write.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
@@ -14,12 +13,12 @@ export const dockerMachineProfile: Profile = {
   summary: 'a machine in the store of the old docker-machine, for what reads that',
   async findConflict(name, id, places) {
     const { folder, config, record } = machineFilesOf(name, places);
-    const [text, dropInRecord, isFolderInUse] = await Promise.all([
+    const [text, dropInRecord, entries] = await Promise.all([
       readFileIfExists(config),
       readFileIfExists(record),
-      hasEntries(folder),
+      listFolderIfExists(folder),
     ]);
-    const isFree = text === undefined ? !isFolderInUse : readOwnerId(text) === id;
+    const isFree = text === undefined ? entries.length === 0 : readOwnerId(text) === id;
     if (dropInRecord === undefined && isFree) return undefined;
     return new SlipwayError(
       'CONTEXT_TAKEN',
@@ -71,12 +70,4 @@ export async function hasSlipwayMark(name: string, places: ClientPaths): Promise
     return undefined;
   });
   return text !== undefined && readOwnerId(text) !== undefined;
-}
-
-async function hasEntries(folder: string): Promise<boolean> {
-  const entries = await readdir(folder).catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') return [];
-    throw error;
-  });
-  return entries.length > 0;
 }

@@ -83,22 +83,38 @@ const FOLDERS: Readonly<Record<string, Folder>> = {
     may: /^(computer|machine|operations)\/|^drivers\/(contract|registry)\.ts$|^images\/image-reference\.ts$|^profiles\/registry\.ts$/,
   },
   terminal: {
-    description: 'terminal/ is how both programs show things: it imports no operation, but for the type of the world',
+    description:
+      'terminal/ is how both programs show, ask and run programs: it imports no operation, but for the type of the world',
     may: /^(computer|machine|go-template|ssh)\/|^operations\/world\.ts$/,
   },
   completion: {
-    description: 'completion/ answers a Tab from files alone: it imports names of machines and images',
-    may: /^machine\/model\.ts$|^images\/image\.ts$/,
+    description:
+      'completion/ is what both programs complete: it imports names of machines, images and drivers, and no command',
+    may: /^machine\/(model|options)\.ts$|^images\/(image|catalog)\.ts$|^drivers\/registry\.ts$/,
+  },
+  'machine-options': {
+    description:
+      'machine-options/ makes flags and variables into specs for both programs: it imports what declares options',
+    may: /^machine\/|^drivers\/(contract|registry)\.ts$|^images\/image-reference\.ts$/,
+  },
+  openssh: {
+    description:
+      "openssh/ runs the user's own ssh, scp and sshfs for both programs: it imports no command and no driver",
+    may: /^(computer|machine|profiles|ssh|terminal)\//,
+  },
+  manual: {
+    description: 'manual/ is the language of man pages as pure functions: it imports nothing',
+    may: /^$/,
   },
   cli: {
     description:
       'cli/ is the command line: it imports operations, registries and what is made to be shown, and no driver',
-    may: /^(computer|machine|images|operations|fleet|profiles|terminal|completion)\/|^drivers\/(contract|registry|availability)\.ts$|^provision\/step\.ts$|^ssh\/shell\.ts$|^docker-machine\/(config-json\/|(machine-authority|docker-machine-store)\.ts$)/,
+    may: /^(computer|machine|machine-options|images|operations|fleet|profiles|openssh|terminal|completion|manual)\/|^drivers\/(contract|registry|availability)\.ts$|^provision\/step\.ts$|^ssh\/shell\.ts$|^docker-machine\/(config-json\/|(machine-authority|docker-machine-store)\.ts$)/,
   },
   'docker-machine': {
     description:
-      "docker-machine/ is the drop-in, another command line of the same machines: it imports what cli/ may, and cli/'s own",
-    may: /^(computer|machine|operations|profiles|terminal|completion|go-template|cli)\/|^drivers\/(contract|registry|availability|names)\.ts$|^ssh\/shell\.ts$/,
+      'docker-machine/ is the drop-in, another command line of the same machines: it imports what cli/ may, and nothing of cli/',
+    may: /^(computer|machine|machine-options|operations|profiles|openssh|terminal|completion|manual|go-template)\/|^drivers\/(contract|registry|availability|names)\.ts$|^ssh\/shell\.ts$/,
   },
   bin: {
     description: 'bin/ is the files that Node starts: both programs, and the commands that answer from files alone',
@@ -193,7 +209,7 @@ test('arrows point one way: no file imports itself through others, types include
 
 const PACKAGE_IMPORTERS: Readonly<Record<string, readonly string[]>> = {
   ssh2: ['ssh/connection.ts'],
-  inquirer: ['cli/create-wizard.ts'],
+  inquirer: ['terminal/questions.ts'],
   listr2: ['terminal/progress/live.ts'],
   commander: ['cli/parse-flags.ts'],
   '@peculiar/x509': ['provision/certificates.ts'],
@@ -288,8 +304,8 @@ test('the process is read and written where the programs begin: everything else 
   const found = [...sources]
     .filter(([file]) => !ENTRY_FILES.includes(file))
     .flatMap(([file, text]) => [...text.matchAll(touches)].map(([what]) => `${file}: ${what}`));
-  // The prompts of the wizard belong on stderr, where inquirer writes them itself, and Escape is heard beside it.
-  expect(found).toEqual(['cli/create-wizard.ts: process.stdin', 'cli/create-wizard.ts: process.stderr']);
+  // inquirer writes questions to stderr itself, and reads the keyboard; Escape is read beside it.
+  expect(found).toEqual(['terminal/questions.ts: process.stdin', 'terminal/questions.ts: process.stderr']);
 });
 
 test('no folder is a drawer: each is named for what it is about', () => {
