@@ -10,7 +10,7 @@ import type { Cli, CommandResult } from '../../src/cli/command.ts';
 import { create } from '../../src/cli/commands/create.ts';
 import { doctor } from '../../src/cli/commands/doctor.ts';
 import { drivers } from '../../src/cli/commands/drivers.ts';
-import { installMissing } from '../../src/cli/install-programs.ts';
+import { installMissing } from '../../src/terminal/install-programs.ts';
 import { openImageStore } from '../../src/images/image-store.ts';
 import { createPlainView, createProgress } from '../../src/terminal/progress-views.ts';
 import type { Driver } from '../../src/drivers/contract.ts';
@@ -167,8 +167,10 @@ describe('slipway doctor, as it is built', () => {
     await using here = await createComputer('apt-get', 'sudo', ...driverCommands);
     const { code, stdout, stderr } = await here.slipway('doctor', '--fix');
     expect([code, stdout]).toEqual([11, '']);
-    expect(stderr).toContain('✗ This computer lacks docker, which speaks to engines; and ssh, which opens shells');
-    expect(stderr).toContain('or let Slipway do it: slipway doctor --fix --yes');
+    expect(stderr).toContain(
+      '✗ Missing on this computer: docker, which speaks to engines; and ssh, which opens shells',
+    );
+    expect(stderr).toContain('Or let Slipway do it: slipway doctor --fix --yes');
     expect(await here.calls()).toEqual([]);
   });
 
@@ -241,8 +243,8 @@ describe('the programs of a driver', () => {
     inspections.times = 0;
     expect(await catchRejection(here.create())).toMatchObject({
       code: 'PROGRAM_MISSING',
-      message: 'This computer lacks boat-hull, which runs local boats',
-      hint: `Install it: ${manualInstallCommand('boat-hull-bin')}, or let Slipway do it: slipway create dev --driver boat --yes`,
+      message: 'Missing on this computer: boat-hull, which runs local boats',
+      hint: `To install it: ${manualInstallCommand('boat-hull-bin')}. Or let Slipway do it: slipway create dev --driver boat --yes`,
     });
     expect(here.said).toEqual(['Driver: boat (a local boat); another one: --driver']);
     expect([await here.calls(), inspections.times]).toEqual([[], 0]);
@@ -260,7 +262,7 @@ describe('the programs of a driver', () => {
     await writeFile(here.at('broken'), '');
     expect(await catchRejection(here.create({ yes: true }))).toMatchObject({
       code: 'PROGRAM_MISSING',
-      message: 'Installing failed: "sudo apt-get update" ended with exit status 100',
+      message: 'Installation failed: "sudo apt-get update" exited with status 100',
       detail: expect.arrayContaining(['E: no such package', 'reading lists']),
     });
     expect(await here.calls()).toHaveLength(2);
@@ -273,7 +275,7 @@ describe('the programs of a driver', () => {
     const consent = { yes: true, consentCommand: '' };
     expect(await catchRejection(installMissing(boatPrograms, consent, here.cli))).toMatchObject({
       code: 'PROGRAM_MISSING',
-      message: 'The packages are installed, and still there is no boat-sail',
+      message: "The packages were installed, but boat-sail can't be found",
     });
   });
 
@@ -319,7 +321,7 @@ describe.skipIf(!hasProgram('tmux'))('at a terminal, doctor --fix', () => {
       const shows = (text: string) =>
         vi.waitFor(async () => expect(await tmux('capture-pane', '-p')).toContain(text), { timeout: 20_000 });
       await shows('Run this now?');
-      await shows('This computer lacks docker, which speaks to engines');
+      await shows('Missing on this computer: docker, which speaks to engines');
       await shows('apt-get install --yes --no-install-recommends docker');
       expect(await here.calls()).toEqual([]);
       await tmux('send-keys', key, 'Enter');

@@ -150,8 +150,8 @@ describe('where a program is missing', () => {
     await using here = await openTerminalSession('machines: { web: { driver: sky }, db: { driver: sky } }');
     const error = await catchRejection(here.apply({ prune: true }, { words: ['web'], interactive: false }));
     expect(error?.code).toBe('PROGRAM_MISSING');
-    expect(error?.hint).toMatch(/^Install it: .*apt-get install/);
-    expect(error?.hint).toContain(`, or let Slipway do it: slipway apply web --file ${here.file} --prune --yes`);
+    expect(error?.hint).toMatch(/^To install it: .*apt-get install/);
+    expect(error?.hint).toContain(`. Or let Slipway do it: slipway apply web --file ${here.file} --prune --yes`);
   });
 
   test('the hint gives up no machine: it names what installs the program, and no more', async () => {
@@ -159,11 +159,11 @@ describe('where a program is missing', () => {
     mockState.drivers.push(lacking(cloud.driver));
     await using here = await openTerminalSession('machines: { web: { driver: sky } }');
     await here.world.store.write(readyMachine('web', { spec: specNamed('web') }));
-    const yesOnce = vi.spyOn(await import('../../src/cli/create-wizard.ts'), 'confirm');
+    const yesOnce = vi.spyOn(await import('../../src/terminal/questions.ts'), 'confirm');
     yesOnce.mockResolvedValueOnce(true).mockResolvedValueOnce(false);
     const error = await catchRejection(here.apply());
     yesOnce.mockRestore();
-    expect(error?.hint).toMatch(/^Install it: .*apt-get install/);
+    expect(error?.hint).toMatch(/^To install it: .*apt-get install/);
     expect(error?.hint).not.toContain('slipway apply');
   });
 });
