@@ -1,8 +1,8 @@
-import { mkdir, readdir, rename, rm, stat, statfs } from 'node:fs/promises';
+import { mkdir, rename, rm, stat, statfs } from 'node:fs/promises';
 import { freemem, getPriority } from 'node:os';
 import { join } from 'node:path';
 import { lowerPriority } from '../../computer/child-process.ts';
-import { localFileError, readFileIfExists } from '../../computer/files.ts';
+import { listFolderIfExists, localFileError, readFileIfExists } from '../../computer/files.ts';
 import { takeLock } from '../../computer/lock.ts';
 import { SlipwayError } from '../../errors.ts';
 import { archOf } from '../../images/image.ts';
@@ -84,7 +84,7 @@ async function publishSpare(folder: string, place: string): Promise<void> {
   for (const file of [VM_RECORD_FILE, VM_FILES.pid, VM_FILES.monitor, VM_FILES.port])
     await rm(join(folder, file), { force: true });
   await rename(folder, place);
-  for (const file of await readdir(place).catch(() => []))
+  for (const file of await listFolderIfExists(place).catch(() => []))
     if (file.startsWith('lock.')) await rm(join(place, file), { force: true });
 }
 

@@ -3,13 +3,14 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Computer } from '../../computer/computer.ts';
-import { localFileError } from '../../computer/files.ts';
+import { listFolderIfExists, localFileError } from '../../computer/files.ts';
 import { takeLock, waitForLock } from '../../computer/lock.ts';
+import { emptyTrash } from '../../computer/trash.ts';
 import { canceledError, SlipwayError, systemCode } from '../../errors.ts';
 import type { DriverCall } from '../contract.ts';
 import { removeUnusableSpares } from './match-spares.ts';
 import { killProcess } from './qemu-process.ts';
-import { emptyTrash, listEntries, pathExists, removeSpareFolder, sparesFolder } from './spare-store.ts';
+import { pathExists, removeSpareFolder, sparesFolder } from './spare-store.ts';
 import { readVm } from './vm-record.ts';
 
 /** A builder gets this long to notice that its QEMU is gone. */
@@ -25,13 +26,13 @@ export function buildFolder(computer: Computer, id: string): string {
 
 /** Returns whether any process builds a spare, of whatever kind. */
 export async function isBuilding(computer: Computer): Promise<boolean> {
-  return (await listEntries(computer)).some((entry) => entry.startsWith(BUILD_PREFIX));
+  return (await listFolderIfExists(sparesFolder(computer))).some((entry) => entry.startsWith(BUILD_PREFIX));
 }
 
 /** Returns the ids of the builds of this image, or of all. */
 async function listBuilds(imageDigest: string | undefined, computer: Computer): Promise<readonly string[]> {
   const ids = [];
-  for (const entry of await listEntries(computer)) {
+  for (const entry of await listFolderIfExists(sparesFolder(computer))) {
     if (!entry.startsWith(BUILD_PREFIX)) continue;
     const id = entry.slice(BUILD_PREFIX.length);
     if (imageDigest === undefined || (await mayUseImage(imageDigest, buildFolder(computer, id)))) ids.push(id);
@@ -90,7 +91,7 @@ export async function stopBuilders(
 
 /** Returns undefined where no spare was ever built. */
 async function takeBuilderLock(computer: Computer): Promise<AsyncDisposable | undefined> {
-  if (!(await listEntries(computer)).includes(BUILDER_LOCK_FOLDER)) return undefined;
+  if (!(await listFolderIfExists(sparesFolder(computer))).includes(BUILDER_LOCK_FOLDER)) return undefined;
   return await takeLock(join(sparesFolder(computer), BUILDER_LOCK_FOLDER), 'spares');
 }
 
@@ -101,7 +102,7 @@ function isBusyError(error: unknown): boolean {
 /** Cleans up after builders that were killed: their VMs run until somebody stops them. */
 export async function cleanUpBuilds(call: DriverCall): Promise<void> {
   const { computer } = call;
-  await emptyTrash(computer);
+  await emptyTrash(sparesFolder(computer));
   for (const id of await listBuilds(undefined, computer))
     await cleanUpBuild(id, call).catch((error: unknown) => {
       // Its builder is alive.

@@ -55,10 +55,7 @@ async function listPortsOfOtherVms(id: string, computer: Computer): Promise<read
 }
 
 /** The ports that options can fix, with the flag of each. */
-export function portOptions({
-  sshPort,
-  enginePort,
-}: QemuOptions): readonly {
+export function portOptions({ sshPort, enginePort }: QemuOptions): readonly {
   readonly use: keyof Vm['ports'];
   readonly port: number | undefined;
   readonly flag: string;

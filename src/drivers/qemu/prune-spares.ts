@@ -1,8 +1,9 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { emptyTrash } from '../../computer/trash.ts';
 import type { DriverCall, SpareSummary } from '../contract.ts';
 import { stopBuilders } from './builds.ts';
-import { emptyTrash, listSpareIds, listSpares, removeSpareFolder, sparesFolder } from './spare-store.ts';
+import { listSpareIds, listSpares, removeSpareFolder, sparesFolder } from './spare-store.ts';
 
 /**
  * Removes the spares of an image, by its digest or the beginning of it, or all. Also removes builds, those of running builders and
@@ -18,7 +19,7 @@ export async function pruneSpares(imageDigest: string | undefined, call: DriverC
   );
   for (const { id } of pruned) await removeSpareFolder(id, computer);
   if (imageDigest !== undefined) return pruned;
-  await emptyTrash(computer);
+  await emptyTrash(sparesFolder(computer));
   for (const id of await listSpareIds(computer)) await removeSpareFolder(id, computer);
   return pruned;
 }

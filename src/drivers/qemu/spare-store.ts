@@ -9,11 +9,11 @@
  *
  * A create takes a spare by renaming its folder to that of its own VM, which succeeds once and for one create only.
  */
-import { access, readdir, rename, rm, stat } from 'node:fs/promises';
+import { access, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Computer } from '../../computer/computer.ts';
-import { localFileError, readFileIfExists, writeFileAtomic } from '../../computer/files.ts';
-import { systemCode } from '../../errors.ts';
+import { listFolderIfExists, readFileIfExists, writeFileAtomic } from '../../computer/files.ts';
+import { emptyTrash, moveToTrash } from '../../computer/trash.ts';
 import type { SpareSummary } from '../contract.ts';
 import { readSnapshotFiles, type SnapshotFiles } from './snapshot.ts';
 import { fromVmRecord, toVmRecord, type VmRecord } from './vm-record.ts';
@@ -45,7 +45,6 @@ type SpareRecord = {
 const RECORD_FILE = 'spare.json';
 /** The keys and certificates of the spare, as the caller of `buildSpare` gave them. */
 const SECRETS_FILE = 'kept.json';
-const TRASH_PREFIX = '.removed-';
 
 export function sparesFolder({ home }: Computer): string {
   return join(home, 'spares');
@@ -99,17 +98,9 @@ export async function deleteSecrets(folder: string): Promise<void> {
   await rm(join(folder, SECRETS_FILE), { force: true });
 }
 
-/** Returns the names in the folder of spares, also hidden ones. */
-export async function listEntries(computer: Computer): Promise<readonly string[]> {
-  return await readdir(sparesFolder(computer)).catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') return [];
-    throw localFileError(sparesFolder(computer), error);
-  });
-}
-
 /** Returns the ids of all folders of spares, also of those that can't be read. */
 export async function listSpareIds(computer: Computer): Promise<readonly string[]> {
-  return (await listEntries(computer)).filter((entry) => !entry.startsWith('.'));
+  return (await listFolderIfExists(sparesFolder(computer))).filter((entry) => !entry.startsWith('.'));
 }
 
 export async function readSpares(computer: Computer): Promise<readonly SpareWithFiles[]> {
@@ -135,26 +126,17 @@ export async function listSpares(computer: Computer): Promise<readonly SpareSumm
 
 async function readAllocatedBytes(folder: string): Promise<number> {
   const blockCounts = await Promise.all(
-    (await readdir(folder).catch(() => [])).map(
+    (await listFolderIfExists(folder).catch(() => [])).map(
       async (file) => (await stat(join(folder, file)).catch(() => undefined))?.blocks,
     ),
   );
   return blockCounts.reduce<number>((sum, blocks) => sum + (blocks ?? 0) * 512, 0);
 }
 
-/** Moves a folder to the trash before it deletes it, so that nothing takes half of a spare. Passes over one that is gone. */
+/** Deletes a folder through the trash, so that no create takes a part of a spare. */
 export async function removeSpareFolder(entry: string, computer: Computer): Promise<void> {
-  const trash = join(sparesFolder(computer), `${TRASH_PREFIX}${entry}`);
-  await rename(join(sparesFolder(computer), entry), trash).catch((error: unknown) => {
-    if (systemCode(error) !== 'ENOENT') throw error;
-  });
-  await rm(trash, { recursive: true, force: true });
-}
-
-/** Deletes what commands that were killed left in the trash. */
-export async function emptyTrash(computer: Computer): Promise<void> {
-  for (const entry of await listEntries(computer))
-    if (entry.startsWith(TRASH_PREFIX)) await rm(join(sparesFolder(computer), entry), { recursive: true, force: true });
+  await moveToTrash(join(sparesFolder(computer), entry));
+  await emptyTrash(sparesFolder(computer));
 }
 
 export async function pathExists(path: string): Promise<boolean> {

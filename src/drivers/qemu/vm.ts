@@ -1,7 +1,6 @@
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { listFolderIfExists } from '../../computer/files.ts';
 import type { Computer } from '../../computer/computer.ts';
-import { systemCode } from '../../errors.ts';
 import type { Accelerator, QemuConfig } from './command-line.ts';
 import type { GuestCommand } from './guest-channel.ts';
 
@@ -91,9 +90,6 @@ export function vmFolder({ home }: Computer, id: string): string {
 
 /** Returns the ids of all VMs of this user, also of incomplete ones. */
 export async function listVmIds({ home }: Computer): Promise<readonly string[]> {
-  const entries = await readdir(join(home, 'vms')).catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') return [];
-    throw error;
-  });
+  const entries = await listFolderIfExists(join(home, 'vms'));
   return entries.filter((entry) => !entry.startsWith('.'));
 }
