@@ -1,15 +1,16 @@
-import inquirer from 'inquirer';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { OptionChoice, Driver } from '../drivers/contract.ts';
 import { getDriver, drivers } from '../drivers/registry.ts';
 import { canceledError, SlipwayError } from '../errors.ts';
+import { askQuestions, confirm, type Question } from '../terminal/questions.ts';
 import { driverCallFor } from '../operations/world.ts';
 import { isMachineName, type MachineSpec } from '../machine/model.ts';
 import { coerceOptionValue, optionsFromEnv, type OptionSpec, type OptionValues } from '../machine/options.ts';
 import { engineOptionSpecs } from '../machine/spec.ts';
 import { invalidNameError } from '../machine/store.ts';
 import type { Cli } from './command.ts';
-import { driverOptionSpecs, overriddenOptions } from './spec-from-flags.ts';
+import { driverOptionSpecs } from '../machine-options/option-specs.ts';
+import { overriddenOptions } from '../machine-options/credential-flags.ts';
 import { sortByPriority, getDriverStatuses, getDriverProblem } from '../drivers/availability.ts';
 
 export type WizardAnswers = {
@@ -17,19 +18,6 @@ export type WizardAnswers = {
   readonly driver: string;
   readonly flags: OptionValues;
   readonly use: boolean;
-};
-
-/** A question as inquirer takes it, made from a declaration alone. */
-export type Question = {
-  readonly name: string;
-  readonly type: 'input' | 'number' | 'confirm' | 'select' | 'password' | 'search';
-  readonly message: string;
-  readonly default?: unknown;
-  readonly choices?: readonly unknown[];
-  readonly source?: (
-    typed: string | undefined,
-  ) => Promise<readonly { readonly value: string; readonly name: string }[]>;
-  readonly validate?: (answer: unknown) => true | string;
 };
 
 type AnswerValidator = (info: OptionSpec, value: unknown) => true | string;
@@ -246,30 +234,4 @@ async function askDriver({ world: { computer } }: Cli): Promise<string> {
   const sorted = choices.toSorted((left, right) => Number('disabled' in left) - Number('disabled' in right));
   const { driver } = await askQuestions([{ name: 'driver', type: 'select', message: 'Where?', choices: sorted }]);
   return String(driver);
-}
-
-/** One yes or no; Enter alone is `initial`, which is no where something is lost. */
-export async function confirm(message: string, initial = true): Promise<boolean> {
-  return (await askQuestions([{ name: 'yes', type: 'confirm', message, default: initial }])).yes === true;
-}
-
-/** On stderr, like all that is not a value. Escape and Ctrl-C leave nothing behind. */
-async function askQuestions(questions: readonly Question[]): Promise<Record<string, unknown>> {
-  const given = new AbortController();
-  const escape = (_text: unknown, key: { readonly name?: string } | undefined): void => {
-    if (key?.name === 'escape') given.abort();
-  };
-  const keys = process.stdin;
-  keys.on('keypress', escape);
-  const prompt = inquirer.createPromptModule({ output: process.stderr, signal: given.signal });
-  try {
-    // inquirer's types tie each question's name to the answers' type; ours are made at run time.
-    return (await prompt(questions as unknown as Parameters<typeof prompt>[0])) as Record<string, unknown>;
-  } catch (error) {
-    if (error instanceof Error && (error.name === 'ExitPromptError' || error.name === 'AbortPromptError'))
-      throw canceledError();
-    throw error;
-  } finally {
-    keys.off('keypress', escape);
-  }
 }

@@ -250,8 +250,8 @@ describe("a call that can't be right", () => {
       (2)
 
       $ slipway create web --qemu-disk 40 --generic-ip-address 192.0.2.1
-      ✗ These flags are of several drivers: generic and qemu
-      → Say which one is meant: --driver generic, without the flags of the other
+      ✗ The flags belong to several drivers: generic and qemu
+      → Choose one with --driver generic, and leave out the other's flags
       (2)
 
       $ slipway create -x
@@ -281,7 +281,7 @@ describe("a call that can't be right", () => {
 
       $ slipway create web --driver none --generic-ip-address 192.0.2.1
       ✗ --generic-ip-address belongs to the driver generic, not to none
-      → See what none takes: slipway help none
+      → For the options of none: slipway help none
       (2)
 
       $ slipway create web --generic-ip-address

@@ -15,15 +15,10 @@ import { invalidNameError } from '../../machine/store.ts';
 import { isMachineName, type Machine, type MachineSpec, type ReadyMachine } from '../../machine/model.ts';
 import { toCommandLine } from '../../ssh/shell.ts';
 import { defineCommand, optionSpecsOf, type Cli, type Command, type CommandResult } from '../command.ts';
-import { installMissing } from '../install-programs.ts';
-import {
-  credentialOptionSpecs,
-  driverFromFlags,
-  driverOptionSpecs,
-  setCredentialsForRun,
-  machineOptionSpecs,
-  resolveSpec,
-} from '../spec-from-flags.ts';
+import { installMissing } from '../../terminal/install-programs.ts';
+import { credentialOptionSpecs, driverOptionSpecs, machineOptionSpecs } from '../../machine-options/option-specs.ts';
+import { driverFromFlags, resolveSpec } from '../../machine-options/spec-from-flags.ts';
+import { setCredentialsForRun } from '../../machine-options/credential-flags.ts';
 import { findDefaultDriver } from '../../drivers/availability.ts';
 import { requireUniqueNames, type MachineResult, reportOutcomes } from './for-each-machine.ts';
 import { planResult } from './provision.ts';
