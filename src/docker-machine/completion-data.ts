@@ -7,7 +7,7 @@ import { commands } from './commands/docker-machine-command-list.ts';
 import { driverFlags } from './commands/create.ts';
 import type { Flag } from './go-flags.ts';
 import { globalFlags } from './help.ts';
-import { dockerMachineDriverName } from './machine-arguments.ts';
+import { dockerMachineDriverName } from './config-json/driver-mappings.ts';
 
 const HELP_OPTION: CompletionOption = { names: ['--help', '-h', '-help'], about: 'show help' };
 

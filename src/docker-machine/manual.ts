@@ -6,7 +6,7 @@ import { commands } from './commands/docker-machine-command-list.ts';
 import { driverFlags } from './commands/create.ts';
 import type { Flag } from './go-flags.ts';
 import { globalFlags } from './help.ts';
-import { dockerMachineDriverName } from './machine-arguments.ts';
+import { dockerMachineDriverName } from './config-json/driver-mappings.ts';
 
 /** docs/docker-machine-commands.md, whole: every flag of the drop-in, from the declarations that it reads itself. */
 export async function renderDockerMachinePage(): Promise<string> {

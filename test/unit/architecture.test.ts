@@ -66,7 +66,7 @@ const FOLDERS: Readonly<Record<string, Folder>> = {
   },
   profiles: {
     description: "profiles/ is clients' files as data: it imports nothing that works on a host",
-    may: /^(computer|machine|ssh)\//,
+    may: /^(computer|machine|ssh|docker-machine\/config-json)\//,
   },
   provision: {
     description:
@@ -75,7 +75,7 @@ const FOLDERS: Readonly<Record<string, Folder>> = {
   },
   operations: {
     description: 'operations/ is the story of a machine, and the only folder in which drivers and provisioner meet',
-    may: /^(computer|machine|ssh|profiles|provision)\/|^drivers\/(contract|registry)\.ts$/,
+    may: /^(computer|machine|ssh|profiles|provision|docker-machine\/config-json)\/|^drivers\/(contract|registry)\.ts$/,
   },
   fleet: {
     description:
@@ -109,7 +109,7 @@ const FOLDERS: Readonly<Record<string, Folder>> = {
   cli: {
     description:
       'cli/ is the command line: it imports operations, registries and what is made to be shown, and no driver',
-    may: /^(computer|machine|machine-options|images|operations|fleet|profiles|openssh|terminal|completion|manual)\/|^drivers\/(contract|registry|availability)\.ts$|^provision\/step\.ts$|^ssh\/shell\.ts$|^docker-machine\/(machine-authority|parse-config-json|docker-machine-store|managed-by-slipway)\.ts$/,
+    may: /^(computer|machine|machine-options|images|operations|fleet|profiles|openssh|terminal|completion|manual)\/|^drivers\/(contract|registry|availability)\.ts$|^provision\/step\.ts$|^ssh\/shell\.ts$|^docker-machine\/(config-json\/|(machine-authority|docker-machine-store)\.ts$)/,
   },
   'docker-machine': {
     description:
@@ -171,9 +171,24 @@ const rules: readonly ImportRule[] = [
   },
   {
     description:
-      "The old tool's store is read without a word of its command line: of cli/, import alone looks into docker-machine/",
+      "docker-machine/config-json/ is a file format as pure functions: it imports machine/ and the drivers' declarations",
     isBrokenBy: ({ from, to }) =>
-      isInFolder('cli', from) && isInFolder('docker-machine', to) && from !== 'cli/commands/import.ts',
+      isInFolder('docker-machine/config-json', from) &&
+      !isInFolder('docker-machine/config-json', to) &&
+      !/^(machine\/|drivers\/registry\.ts$|errors\.ts$|node:)/.test(to),
+  },
+  {
+    description:
+      "Nobody imports the drop-in's command line: profiles/, operations/ and import read config.json, and import opens the store",
+    isBrokenBy: ({ from, to }) =>
+      isInFolder('docker-machine', to) &&
+      !isInFolder('docker-machine', from) &&
+      !isInFolder('bin', from) &&
+      !(
+        isInFolder('docker-machine/config-json', to) &&
+        /^(profiles|operations)\/|^cli\/commands\/import\.ts$/.test(from)
+      ) &&
+      !(from === 'cli/commands/import.ts' && /^docker-machine\/(machine-authority|docker-machine-store)\.ts$/.test(to)),
   },
   {
     description:
