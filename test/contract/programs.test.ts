@@ -331,7 +331,9 @@ test('without the docker client a machine is made all the same, and how to get i
     { positionals: ['dev'], args: create.args.parse({}), flags: { 'boat-socket': socket.path } },
     here.cli,
   );
-  expect(text).toMatch(/^dev is ready: .*\nThe docker client is not installed. To install it: sudo apt-get update && sudo /);
+  expect(text).toMatch(
+    /^dev is ready: .*\nThe docker client is not installed. To install it: sudo apt-get update && sudo /,
+  );
   expect(text).not.toContain('Try:');
   expect(await here.calls()).toEqual([]);
 });
