@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { OptionChoice, Driver } from '../drivers/contract.ts';
 import { getDriver, drivers } from '../drivers/registry.ts';
 import { canceledError, SlipwayError } from '../errors.ts';
+import { continueOrUndoHint, incompleteMessage, machineExistsMessage } from '../operations/guards.ts';
 import { driverCallFor } from '../operations/world.ts';
 import { isMachineName, type MachineSpec } from '../machine/model.ts';
 import { coerceOptionValue, optionsFromEnv, type OptionSpec, type OptionValues } from '../machine/options.ts';
@@ -224,8 +225,8 @@ async function askName(driver: string, cli: Cli): Promise<string> {
   if (!before) return String(name);
   world.progress.note(
     before.phase === 'ready'
-      ? `There is a machine named "${String(name)}" already`
-      : `"${String(name)}" is half made; finish it: slipway create ${String(name)}, or undo it: slipway rm ${String(name)}`,
+      ? machineExistsMessage(String(name))
+      : `${incompleteMessage(String(name))}. ${continueOrUndoHint(String(name))}`,
   );
   return askName(driver, cli);
 }

@@ -82,7 +82,7 @@ describeOnBed('a machine of the old tool', () => {
   test('is taken over with its certificates and keys; its host is not changed', async () => {
     const before = await snapshotFiles(host, '/etc/docker', '/etc/systemd/system');
     const done = await expectSuccess(user.slipway('import', 'old', '--keep'));
-    expect(done.stderr).toMatch(/Host key of .*first seen.*SHA256:/);
+    expect(done.stderr).toMatch(/Host key of .*seen for the first time.*SHA256:/);
     expect(await snapshotFiles(host, '/etc/docker', '/etc/systemd/system')).toEqual(before);
     expect(await countEngineStartAttempts(host)).toBe(2);
     const there = join(old, 'machines', 'old');
@@ -162,7 +162,7 @@ describeOnBed('a machine of the drop-in', () => {
     const refused = await user.slipway('import', 'web');
     expect([refused.code, refused.stderr]).toEqual([
       3,
-      expect.stringContaining('There is a machine named "web" here already'),
+      expect.stringContaining('Machine "web" already exists'),
     ]);
     await expectSuccess(user.slipway('rm', 'web'));
     await rm(join(user.home, '.slipway', 'machines'), { recursive: true, force: true });

@@ -3,7 +3,9 @@ import { getDriver, drivers } from '../../drivers/registry.ts';
 import { createMachines, type CreateOutcome } from '../../operations/create-many.ts';
 import { SlipwayError } from '../../errors.ts';
 import { createMachine } from '../../operations/create.ts';
-import { checkMachine, planDryRun } from '../../operations/provision.ts';
+import { planDryRun } from '../../operations/dry-run.ts';
+import { requireSameDriver } from '../../operations/guards.ts';
+import { validateSpec } from '../../operations/validate-spec.ts';
 import type { MachineOutcome } from '../../operations/concurrency.ts';
 import type { World } from '../../operations/world.ts';
 import { optionsFromEnv, formatList, toArgv, type OptionSpec, type OptionValues } from '../../machine/options.ts';
@@ -73,7 +75,7 @@ export const create: Command<typeof args> = defineCommand({
     const before = await cli.world.store.find(spec.name);
     const repeat = toRepeatCommand(spec, use, cli);
     // What can't be made, and a name that is taken, are refused before anything is installed for it.
-    await checkMachine(spec, cli.world);
+    await validateSpec(spec, cli.world);
     if (before?.phase !== 'ready') await installDriverPrograms(spec.driver, given, repeat, cli);
     if (given.dryRun) return planResult(spec.name, await planDryRun(spec, before, cli.world));
     const ready = await createMachine(spec, cli.world);
@@ -124,7 +126,7 @@ async function createMany(
           ...(before[at] ? {} : { options }),
         },
   );
-  await checkMachine(first, world);
+  await validateSpec(first, world);
   if (before.some((machine) => machine?.phase !== 'ready'))
     await installDriverPrograms(driver, given, toRepeatCommand(first, false, cli), cli);
   if (given.dryRun) {
@@ -226,18 +228,6 @@ function missingOptions(
   const set = optionsFromEnv(infos, env);
   return infos.filter(
     (info) => info.required && flags[info.flag] === undefined && set[info.key] === undefined && !known(info.key),
-  );
-}
-
-/** Resources of a half-made machine belong to the driver that made them. */
-function requireSameDriver(before: Machine | undefined, driver: string | undefined): void {
-  if (!before || driver === undefined || before.spec.driver === driver) return;
-  throw new SlipwayError(
-    'MACHINE_EXISTS',
-    `"${before.spec.name}" is half made with the driver ${before.spec.driver}, not ${driver}`,
-    {
-      hint: `Finish it: slipway create ${before.spec.name}, or undo it first: slipway rm ${before.spec.name}`,
-    },
   );
 }
 

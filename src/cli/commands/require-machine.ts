@@ -1,23 +1,13 @@
-import { SlipwayError } from '../../errors.ts';
 import type { Host, ReadyMachine } from '../../machine/model.ts';
 import type { Store } from '../../machine/store.ts';
+import * as guards from '../../operations/guards.ts';
 
-/** The machine if it was finished; else what would finish it. */
+/** Reads a machine's record and returns it if the machine is ready; otherwise says how to continue its creation. */
 export async function requireReadyMachine(name: string, store: Store): Promise<ReadyMachine> {
-  const machine = await store.read(name);
-  if (machine.phase === 'ready') return machine;
-  throw unfinishedError(name);
+  return guards.requireReady(await store.read(name));
 }
 
-/** The host of a machine as far as it is known. */
+/** Reads a machine's record and returns its host, as far as its creation has come. */
 export async function requireHost(name: string, store: Store): Promise<Host> {
-  const { host } = await store.read(name);
-  if (host) return host;
-  throw unfinishedError(name);
-}
-
-function unfinishedError(name: string): SlipwayError {
-  return new SlipwayError('MACHINE_NOT_READY', `"${name}" is not finished: its making was stopped`, {
-    hint: `Finish it: slipway create ${name}, or undo it: slipway rm ${name}`,
-  });
+  return guards.requireHost(await store.read(name));
 }
