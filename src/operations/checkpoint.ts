@@ -1,7 +1,8 @@
 import type { CreateCall } from '../drivers/contract.ts';
 import { type ErrorCode, SlipwayError } from '../errors.ts';
 import type { LastRequest, Machine } from '../machine/model.ts';
-import { continueOrUndoHint } from './guards.ts';
+import { continueOrUndoHint } from '../machine/require-machine.ts';
+
 import type { World } from './world.ts';
 
 /** Writes into the record what a provider is about to be asked for, while there is no host to show for it. */

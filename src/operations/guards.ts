@@ -1,41 +1,18 @@
 /**
  * The guards of all operations: each throws what keeps an operation from a machine, so that each sentence exists once.
- * Every command loads this file, also those that answer from files alone: it imports no driver and no client profile.
+ * Guards judge what they are given: none asks a provider or a host. `requireReady` is in machine/, for commands that answer
+ * from files alone.
  */
 import type { Driver } from '../drivers/contract.ts';
 import { SlipwayError } from '../errors.ts';
-import type { Host, Machine, MachineSpec, ReadyMachine, ShutdownBehavior, SshTarget } from '../machine/model.ts';
+import type { Machine, MachineSpec, ReadyMachine, ShutdownBehavior, SshTarget } from '../machine/model.ts';
 import { formatList } from '../machine/options.ts';
+import { continueOrUndoHint, machineExistsMessage } from '../machine/require-machine.ts';
 import type { ClientPaths, Profile } from '../profiles/profile.ts';
 import { formatTime, hasEnded } from './deadline.ts';
 import type { SpecDiff } from './diff-specs.ts';
 
 // --- how far a machine has come --------------------------------------------------------------------------------------
-
-/** Returns the machine if it is ready; otherwise says how to continue or undo its creation. */
-export function requireReady(machine: Machine): ReadyMachine {
-  if (machine.phase === 'ready') return machine;
-  throw incompleteMachineError(machine.spec.name);
-}
-
-/** Returns the host of a machine as far as its creation has come. */
-export function requireHost({ host, spec }: Machine): Host {
-  if (host) return host;
-  throw incompleteMachineError(spec.name);
-}
-
-/** The hint that belongs to an incomplete machine. */
-export function continueOrUndoHint(name: string): string {
-  return `To continue: slipway create ${name}. To undo: slipway rm ${name}`;
-}
-
-export function incompleteMessage(name: string): string {
-  return `Machine "${name}" is incomplete: its creation was interrupted`;
-}
-
-function incompleteMachineError(name: string): SlipwayError {
-  return new SlipwayError('MACHINE_NOT_READY', incompleteMessage(name), { hint: continueOrUndoHint(name) });
-}
 
 /** Refuses to create a machine under the name of a ready one. */
 export function requireNoReadyMachine(machine: Machine | undefined): void {
@@ -44,10 +21,6 @@ export function requireNoReadyMachine(machine: Machine | undefined): void {
   throw new SlipwayError('MACHINE_EXISTS', machineExistsMessage(name), {
     hint: `To bring it up to date: slipway provision ${name}. To remove it: slipway rm ${name}`,
   });
-}
-
-export function machineExistsMessage(name: string): string {
-  return `Machine "${name}" already exists`;
 }
 
 /** Refuses to import a machine under the name of another one; the same machine is one whose import was interrupted. */

@@ -1,5 +1,6 @@
 import type { ReadyMachine } from '../machine/model.ts';
-import { requireReady, requireSsh } from './guards.ts';
+import { requireReady } from '../machine/require-machine.ts';
+import { requireSsh } from './guards.ts';
 import { provisionMachine } from './provision.ts';
 import type { World } from './world.ts';
 

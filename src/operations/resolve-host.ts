@@ -2,9 +2,10 @@ import type { Driver, InstanceStatus } from '../drivers/contract.ts';
 import { targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import type { Host, Machine, SshHop, SshTarget } from '../machine/model.ts';
+import { continueOrUndoHint } from '../machine/require-machine.ts';
 import type { Log } from '../progress.ts';
 import { readSshIdentity, type SshIdentity } from './credentials.ts';
-import { continueOrUndoHint } from './guards.ts';
+
 import { driverCallFor, pause, type World } from './world.ts';
 
 const ADDRESS_TIMEOUT_MINUTES = 5;

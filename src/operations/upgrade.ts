@@ -1,9 +1,10 @@
 import { loadClientCertificates } from './credentials.ts';
 import type { Machine, MachineSpec, ReadyMachine, SshTarget } from '../machine/model.ts';
+import { requireReady } from '../machine/require-machine.ts';
 import { verifyEngine } from '../provision/engine-api.ts';
 import type { Plan } from '../provision/step.ts';
 import { planUpgrade, type UpgradeSummary, summarizeUpgrade } from '../provision/upgrade-plan.ts';
-import { requireNoPinnedVersion, requireReady, requireSsh } from './guards.ts';
+import { requireNoPinnedVersion, requireSsh } from './guards.ts';
 import { gatherHostFacts, runStep, visitOwnHost } from './host-session.ts';
 import { ENGINE_TIMEOUT_SECONDS } from './verify-engine.ts';
 import { withFailureRecord } from './checkpoint.ts';

@@ -101,7 +101,7 @@ describeOnBed('scp', () => {
     });
     expect(await expectFailure(none)).toMatchObject({
       status: 4,
-      sentence: 'There is no scp program on this computer',
+      sentence: 'The program scp is not installed on this computer',
     });
   });
 

@@ -1,7 +1,7 @@
 import { access, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { isManagedBySlipway } from '../../src/docker-machine/managed-by-slipway.ts';
+import { isManagedBySlipway } from '../../src/docker-machine/config-json/mark.ts';
 import { openDockerMachineStore } from '../../src/docker-machine/docker-machine-store.ts';
 import { qemu } from '../../src/drivers/qemu/driver.ts';
 import { readVm, vmFolder } from '../../src/drivers/qemu/vm.ts';

@@ -1,10 +1,11 @@
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { totalmem } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { localFileError, readFileIfExists } from '../../computer/files.ts';
 import type { Computer } from '../../computer/computer.ts';
-import { canceledError, SlipwayError, systemCode } from '../../errors.ts';
+import { emptyTrash, moveToTrash } from '../../computer/trash.ts';
+import { canceledError, SlipwayError } from '../../errors.ts';
 import { archOf, shortDigest } from '../../images/image.ts';
 import {
   defineDriver,
@@ -270,13 +271,8 @@ export const qemu = defineDriver({
       throw error;
     });
     if (vm) await killProcess(folder, vm, call);
-    // Its name says that it is no machine any more, whatever happens next.
-    const grave = join(call.computer.home, 'vms', `.removed-${id}`);
-    await rm(grave, { recursive: true, force: true });
-    await rename(folder, grave).catch((error: unknown) => {
-      if (systemCode(error) !== 'ENOENT') throw error;
-    });
-    await rm(grave, { recursive: true, force: true });
+    await moveToTrash(folder);
+    await emptyTrash(dirname(folder));
   },
 });
 

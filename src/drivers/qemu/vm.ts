@@ -1,8 +1,7 @@
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readFileIfExists, writeFileAtomic } from '../../computer/files.ts';
+import { listFolderIfExists, readFileIfExists, writeFileAtomic } from '../../computer/files.ts';
 import type { Computer } from '../../computer/computer.ts';
-import { SlipwayError, systemCode } from '../../errors.ts';
+import { SlipwayError } from '../../errors.ts';
 import type { Accelerator, QemuConfig } from './command-line.ts';
 import type { GuestCommand } from './guest-channel.ts';
 
@@ -87,10 +86,7 @@ export function vmFolder({ home }: Computer, id: string): string {
 
 /** Of all VMs of this user, whole or not. */
 export async function listVmIds({ home }: Computer): Promise<readonly string[]> {
-  const entries = await readdir(join(home, 'vms')).catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') return [];
-    throw error;
-  });
+  const entries = await listFolderIfExists(join(home, 'vms'));
   return entries.filter((entry) => !entry.startsWith('.'));
 }
 

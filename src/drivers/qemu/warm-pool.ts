@@ -9,11 +9,12 @@
  *
  * A create takes one by giving its folder the name of its own VM's: that can be done once, and by one of them.
  */
-import { access, mkdir, readdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import { access, mkdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { freemem, getPriority } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { localFileError, readFileIfExists, writeFileAtomic } from '../../computer/files.ts';
+import { listFolderIfExists, localFileError, readFileIfExists, writeFileAtomic } from '../../computer/files.ts';
+import { emptyTrash, moveToTrash } from '../../computer/trash.ts';
 import { lowerPriority } from '../../computer/child-process.ts';
 import type { Computer } from '../../computer/computer.ts';
 import { canceledError, SlipwayError, systemCode } from '../../errors.ts';
@@ -128,17 +129,10 @@ async function readSpare(folder: string): Promise<SpareRecord | undefined> {
   }
 }
 
-async function listEntries(computer: Computer): Promise<readonly string[]> {
-  return await readdir(sparesFolder(computer)).catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') return [];
-    throw localFileError(sparesFolder(computer), error);
-  });
-}
-
 async function readSpares(
   computer: Computer,
 ): Promise<readonly { readonly spare: SpareRecord; readonly files: SnapshotFiles }[]> {
-  const ids = (await listEntries(computer)).filter((entry) => !entry.startsWith('.'));
+  const ids = (await listFolderIfExists(sparesFolder(computer))).filter((entry) => !entry.startsWith('.'));
   const found = await Promise.all(
     ids.map(async (id) => {
       const folder = join(sparesFolder(computer), id);
@@ -283,7 +277,7 @@ export async function buildSpare(
       await rm(join(folder, file), { force: true });
     const place = join(sparesFolder(computer), target.id);
     await rename(folder, place);
-    for (const file of await readdir(place).catch(() => []))
+    for (const file of await listFolderIfExists(place).catch(() => []))
       if (file.startsWith('lock.')) await rm(join(place, file), { force: true });
   } catch (error) {
     const unwanted = (await canAccess(join(folder, CANCELED_FILE))) || !(await canAccess(folder));
@@ -361,7 +355,7 @@ export async function findBuildObstacle(
 
 /** Whether somebody is at work on one, of whatever kind. */
 export async function isBuilding(computer: Computer): Promise<boolean> {
-  return (await listEntries(computer)).some((entry) => entry.startsWith('.making-'));
+  return (await listFolderIfExists(sparesFolder(computer))).some((entry) => entry.startsWith('.making-'));
 }
 
 export async function listSpares(computer: Computer): Promise<readonly Shown[]> {
@@ -376,7 +370,7 @@ export async function listSpares(computer: Computer): Promise<readonly Shown[]> 
 
 async function readAllocatedBytes(folder: string): Promise<number> {
   const sizes = await Promise.all(
-    (await readdir(folder).catch(() => [])).map(
+    (await listFolderIfExists(folder).catch(() => [])).map(
       async (file) => (await stat(join(folder, file)).catch(() => undefined))?.blocks,
     ),
   );
@@ -392,8 +386,9 @@ export async function pruneSpares(digest: string | undefined, call: DriverCall):
   const shown = (await listSpares(computer)).filter(({ image }) => digest === undefined || image.startsWith(digest));
   for (const { id } of shown) await removeSpareFolder(id, computer);
   if (digest !== undefined) return shown;
-  await emptyTrash(computer);
-  for (const entry of await listEntries(computer)) if (!entry.startsWith('.')) await removeSpareFolder(entry, computer);
+  await emptyTrash(sparesFolder(computer));
+  for (const entry of await listFolderIfExists(sparesFolder(computer)))
+    if (!entry.startsWith('.')) await removeSpareFolder(entry, computer);
   return shown;
 }
 
@@ -409,7 +404,7 @@ async function stopBuilders(digest: string | undefined, call: DriverCall): Promi
     for (const { id } of found) await killBuildVm(id, call);
     try {
       for (const { id, entry } of found) await cleanUpBuild(entry, id, call);
-      const some = digest === undefined && (await listEntries(computer)).includes('.maker');
+      const some = digest === undefined && (await listFolderIfExists(sparesFolder(computer))).includes('.maker');
       const lock = some ? await takeLock(join(sparesFolder(computer), '.maker'), 'spare machines') : undefined;
       if ((await listBuilds(digest, computer)).length === 0) return lock;
       await lock?.[Symbol.asyncDispose]();
@@ -427,7 +422,7 @@ async function listBuilds(
   computer: Computer,
 ): Promise<readonly { readonly id: string; readonly entry: string }[]> {
   const found = [];
-  for (const entry of await listEntries(computer)) {
+  for (const entry of await listFolderIfExists(sparesFolder(computer))) {
     const id = /^\.making-(.+)$/.exec(entry)?.[1];
     if (id === undefined) continue;
     if (digest === undefined || (await canBeOfImage(digest, join(sparesFolder(computer), entry))))
@@ -469,7 +464,7 @@ async function removeUnusableSpares({ computer }: DriverCall): Promise<void> {
 /** What killed makers left: their machines run on until somebody ends them. */
 export async function cleanUpBuilds(call: DriverCall): Promise<void> {
   const { computer } = call;
-  await emptyTrash(computer);
+  await emptyTrash(sparesFolder(computer));
   for (const { id, entry } of await listBuilds(undefined, computer))
     await cleanUpBuild(entry, id, call).catch((error: unknown) => {
       // Its maker lives.
@@ -488,18 +483,9 @@ async function cleanUpBuild(entry: string, id: string, call: DriverCall): Promis
   }
 }
 
-/** What a kill left of a removal. */
-async function emptyTrash(computer: Computer): Promise<void> {
-  for (const entry of await listEntries(computer))
-    if (entry.startsWith('.removed-')) await rm(join(sparesFolder(computer), entry), { recursive: true, force: true });
-}
-
 async function removeSpareFolder(id: string, computer: Computer): Promise<void> {
-  const grave = join(sparesFolder(computer), `.removed-${id}`);
-  await rename(join(sparesFolder(computer), id), grave).catch((error: unknown) => {
-    if (systemCode(error) !== 'ENOENT') throw error;
-  });
-  await rm(grave, { recursive: true, force: true });
+  await moveToTrash(join(sparesFolder(computer), id));
+  await emptyTrash(sparesFolder(computer));
 }
 
 async function canAccess(path: string): Promise<boolean> {
