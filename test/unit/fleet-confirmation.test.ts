@@ -8,9 +8,9 @@ import { gc } from '../../src/cli/commands/gc.ts';
 import type { Driver } from '../../src/drivers/contract.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { getHomeId } from '../../src/machine/store-id.ts';
-import { openImageStore } from '../../src/images/image-store.ts';
 import type { World } from '../../src/operations/world.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
+import { createFakeCli } from '../fakes/fake-cli.ts';
 import { fakeCloud } from '../fakes/fake-cloud-driver.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
@@ -65,23 +65,12 @@ async function openTerminalSession(text: string, more: Partial<World> = {}) {
   });
   const world: World = { ...base, computer: { ...base.computer, env: { PATH: join(folder.path, 'bin') } } };
   const rows: string[] = [];
-  const cli = (interactive: boolean): Cli => ({
-    world,
-    images: openImageStore(folder.path),
-    makeImage: async () => Promise.reject(new Error('no image is made here')),
-    listImageUsers: async () => [],
-    env: {},
-    nodeVersion: '',
-    packageFile: '',
-    interactive,
-    width: 80,
-    color: false,
-    screen: { write: () => {}, waitUntilDrained: async () => {}, size: () => undefined, json: false },
-    program: 'slipway',
-    progressOf: (name) => ({ ...world.progress, end: (error) => rows.push(`${name} ${error ? 'failed' : 'done'}`) }),
-    setEnvForRun: () => {},
-    say: (line) => said.push(line),
-  });
+  const cli = (interactive: boolean): Cli =>
+    createFakeCli(world, {
+      interactive,
+      progressOf: (name) => ({ ...world.progress, end: (error) => rows.push(`${name} ${error ? 'failed' : 'done'}`) }),
+      say: (line) => said.push(line),
+    });
   return {
     file,
     world,
