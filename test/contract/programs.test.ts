@@ -228,7 +228,7 @@ describe('the programs of a driver', () => {
       message: 'Missing on this computer: boat-hull, which runs local boats',
       hint: `To install it: ${manualInstallCommand('boat-hull-bin')}. Or let Slipway do it: slipway create dev --driver boat --yes`,
     });
-    expect(here.said).toEqual(['Driver: boat (a local boat); another one: --driver']);
+    expect(here.said).toEqual(['Driver: boat (a local boat). To choose another: --driver NAME']);
     expect([await here.calls(), inspections.times]).toEqual([[], 0]);
     expect((await readdir(here.at())).toSorted()).toEqual(['bin', 'shelf']);
   });
@@ -331,7 +331,9 @@ test('without the docker client a machine is made all the same, and how to get i
     { positionals: ['dev'], args: create.args.parse({}), flags: { 'boat-socket': socket.path } },
     here.cli,
   );
-  expect(text).toMatch(/^dev is ready: .*\nThe docker client is missing here; to get it: sudo apt-get update && sudo /);
+  expect(text).toMatch(
+    /^dev is ready: .*\nThe docker client is not installed. To install it: sudo apt-get update && sudo /,
+  );
   expect(text).not.toContain('Try:');
   expect(await here.calls()).toEqual([]);
 });

@@ -165,7 +165,7 @@ describeOnBed('commands', () => {
       expect([help, lines.length <= most, lines.every((line) => line.length <= 80)]).toEqual([help, true, true]);
     }
     expect(await text('help', 'engine')).toContain('--engine-registry-mirror');
-    expect((await expectSuccess(other.slipway('ls'))).stdout).toBe('No machines yet. Make one: slipway create\n');
+    expect((await expectSuccess(other.slipway('ls'))).stdout).toBe('No machines yet. To create one: slipway create\n');
     expect(JSON.parse(await text('ls', '--json'))).toEqual([]);
     expect((await other.run('ls', ['-A', other.home])).stdout).not.toContain('.slipway');
   });
@@ -173,7 +173,7 @@ describeOnBed('commands', () => {
   test.for([
     [['lss'], 'There is no command "lss"', 'Did you mean: slipway ls?'],
     [['ls', '--quite'], "Unknown option '--quite'", 'Did you mean --quiet?'],
-    [['create'], 'To create a machine, a name and a driver must be given', 'slipway create dev'],
+    [['create'], 'Required to create a machine: a name and a driver', 'slipway create dev'],
     [['create', 'x', '--driver', 'generic'], '--generic-ip-address is missing', 'GENERIC_IP_ADDRESS'],
     [
       ['create', 'x', '--driver', 'qemuu'],
