@@ -68,8 +68,8 @@ export async function startProcess(
     child.once('error', (error) => {
       gone = error.message;
     });
-    child.once('exit', (code, name) => {
-      gone ??= `it ended with ${name ?? `exit status ${code}`}`;
+    child.once('exit', (code, signalName) => {
+      gone ??= `QEMU exited with ${signalName ?? `status ${code}`}`;
     });
     ({ pid } = child);
   } finally {
