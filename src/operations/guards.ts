@@ -66,7 +66,11 @@ export function requireIdleStopSupported(
 }
 
 /** Refuses a start, stop, kill, suspend or restart that the machine's driver does not offer. */
-export function requireActionSupported(action: string, isSupported: boolean, { spec: { name, driver } }: Machine): void {
+export function requireActionSupported(
+  action: string,
+  isSupported: boolean,
+  { spec: { name, driver } }: Machine,
+): void {
   if (isSupported) return;
   throw new SlipwayError('DRIVER_UNSUPPORTED', `The driver ${driver} can't ${action} machine "${name}"`, {
     hint: `Use the provider's own tools. To see its state: slipway status ${name}`,

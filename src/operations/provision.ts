@@ -139,14 +139,27 @@ export async function provisionHost(
 ): Promise<VerifiedMachine> {
   const { spec, host } = created;
   const { address } = host;
-  const { session, ssh: pinned, certificates } = await connectWithCertificates(created, before, retry, world, save, renewal);
+  const {
+    session,
+    ssh: pinned,
+    certificates,
+  } = await connectWithCertificates(created, before, retry, world, save, renewal);
   await using _session = session;
   const visit = { session, address, facts: await gatherFactsInStep(session, pinned, world) };
   const ssh = await replaceBootstrapHostKey(pinned, { ...visit, address: pinned.address }, spec, world);
   const owner = ownerOf(visit.facts);
   if (owner && owner.id !== spec.id)
-    world.progress.note(`Host ${address} was machine "${owner.name}" before; clients of that machine lose their access`);
-  await applyPlan(await planHost(created, address, visit.facts, certificates, world), visit, created, before, world, save);
+    world.progress.note(
+      `Host ${address} was machine "${owner.name}" before; clients of that machine lose their access`,
+    );
+  await applyPlan(
+    await planHost(created, address, visit.facts, certificates, world),
+    visit,
+    created,
+    before,
+    world,
+    save,
+  );
   const endpoint = endpointOf(created);
   const tls = clientCertificatesOf(certificates);
   await verifyEndpoint(endpoint, tls, ENGINE_TIMEOUT_SECONDS, world);

@@ -78,7 +78,9 @@ describeOnBed('a connection that fails', () => {
 
     await host.runOrThrow(`printf 'Port 22\\nPort 2222\\n' >/etc/ssh/sshd_config.d/port.conf && systemctl restart ssh`);
     await knownHosts(user, `[${host.address}]:2222 ${type} ${base64}\n`);
-    expect((await expectSuccess(meet(user, '--generic-ssh-port', '2222'))).stderr).not.toContain('seen for the first time');
+    expect((await expectSuccess(meet(user, '--generic-ssh-port', '2222'))).stderr).not.toContain(
+      'seen for the first time',
+    );
     expect((await expectSuccess(meet(user))).stderr).toContain('seen for the first time');
   });
 

@@ -160,10 +160,7 @@ describeOnBed('a machine of the drop-in', () => {
     await expectSuccess(machine('create', '--driver', 'generic', ...flags, 'web'));
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), '--profile', 'ssh-config'));
     const refused = await user.slipway('import', 'web');
-    expect([refused.code, refused.stderr]).toEqual([
-      3,
-      expect.stringContaining('Machine "web" already exists'),
-    ]);
+    expect([refused.code, refused.stderr]).toEqual([3, expect.stringContaining('Machine "web" already exists')]);
     await expectSuccess(user.slipway('rm', 'web'));
     await rm(join(user.home, '.slipway', 'machines'), { recursive: true, force: true });
     await expectSuccess(machine('provision', 'web'));

@@ -313,7 +313,10 @@ describe('stop, kill and start', () => {
     await createMachine(specOn(all.host), world);
     const moved = (spec: MachineSpec): MachineSpec => ({ ...spec, engine: { ...spec.engine, port: 1 } });
     const error = await catchRejection(provisionMachine('web', moved, world));
-    expect([error?.code, error?.message]).toEqual(['USAGE', expect.stringContaining('engine port of machine "web" can\'t change') as string]);
+    expect([error?.code, error?.message]).toEqual([
+      'USAGE',
+      expect.stringContaining('engine port of machine "web" can\'t change') as string,
+    ]);
   });
 
   test('of a machine that does not come up leave it ready, with the failure', async () => {

@@ -179,7 +179,9 @@ describe('a live list', () => {
     const result = await progress.step('facts', 'Gather facts about the host', async (log) => {
       log('one line');
       progress.note('The note');
-      expect(written().replaceAll(ESCAPE_SEQUENCE, '')).toMatch(/• The note\n\S Gather facts about the host {2}0 s\n {4}one line/);
+      expect(written().replaceAll(ESCAPE_SEQUENCE, '')).toMatch(
+        /• The note\n\S Gather facts about the host {2}0 s\n {4}one line/,
+      );
       return 'done';
     });
     view.close();
