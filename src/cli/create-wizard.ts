@@ -5,6 +5,7 @@ import { getDriver, drivers } from '../drivers/registry.ts';
 import { canceledError, SlipwayError } from '../errors.ts';
 import { overriddenOptions } from '../machine-options/credential-flags.ts';
 import { driverOptionSpecs, pickFlagValues } from '../machine-options/option-specs.ts';
+import { continueOrUndoHint, machineExistsMessage } from '../machine/require-machine.ts';
 import { isMachineName, type MachineSpec } from '../machine/model.ts';
 import { coerceOptionValue, optionsFromEnv, type OptionSpec, type OptionValues } from '../machine/options.ts';
 import { engineOptionSpecs } from '../machine/spec.ts';
@@ -110,8 +111,8 @@ async function askName(driver: string, cli: Cli): Promise<string> {
   const name = String(answer.name);
   const before = await world.store.find(name);
   if (!before) return name;
-  const hint = before.phase === 'ready' ? '' : `. To continue: slipway create ${name}. To undo: slipway rm ${name}`;
-  world.progress.note(`Machine "${name}" already exists${hint}`);
+  const hint = before.phase === 'ready' ? '' : `. ${continueOrUndoHint(name)}`;
+  world.progress.note(`${machineExistsMessage(name)}${hint}`);
   return askName(driver, cli);
 }
 
