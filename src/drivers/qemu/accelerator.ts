@@ -25,9 +25,9 @@ export function hardwareAccelerator(platform: NodeJS.Platform): Accelerator | un
 }
 
 /**
- * Chooses the system's hardware acceleration if a guest really runs with it, else software emulation. An accelerator that exists
- * proves nothing: some can be opened and then hang the guest. So this boots the guest's kernel for a second or two, and keeps the
- * result until QEMU, the kernel of this computer or the image changes.
+ * Chooses the system's hardware acceleration if a guest really runs with it, else software emulation. An accelerator
+ * that exists proves nothing: some can be opened and then hang the guest. So this boots the guest's kernel for a second
+ * or two, and keeps the result until QEMU, the kernel of this computer or the image changes.
  */
 export async function chooseAccelerator(
   program: string,
@@ -86,7 +86,9 @@ async function checkDeviceAccess(accelerator: Accelerator): Promise<string> {
 
 type ProbeGuest = Pick<QemuConfig, 'arch' | 'kernel' | 'initrd' | 'accelerator'>;
 
-/** Boots the guest's kernel and initial RAM disk until they report that they run, or QEMU exits, or the timeout is over. */
+/**
+ * Boots the guest's kernel and initial RAM disk until they report that they run, or QEMU exits, or the timeout is over.
+ */
 async function runProbe(
   program: string,
   guest: ProbeGuest,
@@ -141,7 +143,5 @@ function lastErrorLine(output: string): string {
   const lines = output.trim().split('\n');
   const last = lines.findLast((line) => line.includes('qemu')) ?? 'QEMU exited at once';
   const failedFunction = /: (\w+): Assertion .* failed/.exec(last)?.[1];
-  return failedFunction === undefined
-    ? last.replace(/^\S*qemu-system-\S+: /, '')
-    : `QEMU crashes in ${failedFunction}`;
+  return failedFunction === undefined ? last.replace(/^\S*qemu-system-\S+: /, '') : `QEMU crashes in ${failedFunction}`;
 }

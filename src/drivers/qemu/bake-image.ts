@@ -16,7 +16,10 @@ import { qemuImgProgram, requireProgramPath, qemuSystemProgram } from './require
 const MIN_DISK_GIB = 8;
 const OUTPUT_DISK_MIB = 256;
 const RUN_TIMEOUT_MINUTES = 40;
-/** A guest with hardware acceleration may be silent this long: with acceleration that does not work, some hang after the boot loader. */
+/**
+ * A guest with hardware acceleration may be silent this long: with acceleration that does not work, some hang after the
+ * boot loader.
+ */
 const CONSOLE_SILENCE_SECONDS = 90;
 const CONSOLE_LINES_IN_ERROR = 12;
 
@@ -24,8 +27,9 @@ const CONSOLE_LINES_IN_ERROR = 12;
 export type BakedImage = { readonly root: string; readonly engine: string };
 
 /**
- * Turns a vendor's cloud image into one of Slipway's: starts it once with a NoCloud seed, whose script installs the engine and hands
- * out the kernel and an initial RAM disk. All of it happens in `folder`; an interruption leaves nothing elsewhere.
+ * Turns a vendor's cloud image into one of Slipway's: starts it once with a NoCloud seed, whose script installs the
+ * engine and hands out the kernel and an initial RAM disk. All of it happens in `folder`; an interruption leaves
+ * nothing elsewhere.
  */
 export async function bakeImage(base: string, folder: string, call: DriverCall): Promise<BakedImage> {
   const { computer, log } = call;
@@ -85,7 +89,10 @@ function findFirmware(arch: 'amd64' | 'arm64'): string | undefined {
 
 type GuestRunResult = BootResult & { readonly consoleLines?: readonly string[] };
 
-/** Runs a guest until it powers off, and returns the result on its console; `silent` where it does not run with this accelerator. */
+/**
+ * Runs a guest until it powers off, and returns the result on its console; `silent` where it does not run with this
+ * accelerator.
+ */
 export async function runGuestOnce(
   emulator: string,
   argv: readonly string[],

@@ -46,8 +46,8 @@ export function qemuSystemCommand(arch: QemuConfig['arch']): string {
 }
 
 /**
- * Returns QEMU's arguments for a VM. Disks are virtio-blk, which can be suspended. The network is QEMU's user-mode one: only this
- * computer can reach it, through forwarded ports of its loopback address.
+ * Returns QEMU's arguments for a VM. Disks are virtio-blk, which can be suspended. The network is QEMU's user-mode one:
+ * only this computer can reach it, through forwarded ports of its loopback address.
  */
 export function vmArguments(config: QemuConfig, monitor: string): readonly string[] {
   const {
@@ -87,7 +87,10 @@ export function vmArguments(config: QemuConfig, monitor: string): readonly strin
   ];
 }
 
-/** Adds a second console, for the guest agent, and a generation id whose change makes the kernel reseed its random numbers. */
+/**
+ * Adds a second console, for the guest agent, and a generation id whose change makes the kernel reseed its random
+ * numbers.
+ */
 function guestChannelArguments({ arch }: Pick<QemuConfig, 'arch'>): readonly string[] {
   return [
     ...['-chardev', `socket,id=port,path=${VM_FILES.port},server=on,wait=off`],
@@ -96,7 +99,10 @@ function guestChannelArguments({ arch }: Pick<QemuConfig, 'arch'>): readonly str
   ];
 }
 
-/** Returns everything of a VM that must be the same for it to resume: its virtual hardware, without names, host ports and paths. */
+/**
+ * Returns everything of a VM that must be the same for it to resume: its virtual hardware, without names, host ports
+ * and paths.
+ */
 export function hardwareSignature(config: QemuConfig): string {
   const { incomingCommand: _incomingCommand, ...rest } = config;
   return vmArguments({ ...rest, id: '', name: '', forwards: [], kernel: '', initrd: '', seedId: undefined }, '').join(
@@ -117,7 +123,10 @@ export function probeArguments(
   ];
 }
 
-/** Starts a new image's kernel on its disk once, to create the files that depend on the kernel (`templates/image/finish.sh`). */
+/**
+ * Starts a new image's kernel on its disk once, to create the files that depend on the kernel
+ * (`templates/image/finish.sh`).
+ */
 export function finishArguments(
   config: Pick<QemuConfig, 'arch' | 'accelerator' | 'kernel' | 'initrd' | 'root'>,
   disk: string,
@@ -132,7 +141,10 @@ export function finishArguments(
   ];
 }
 
-/** Starts a vendor's image with its own boot loader, a NoCloud seed, and a second disk for the files that the guest hands out. */
+/**
+ * Starts a vendor's image with its own boot loader, a NoCloud seed, and a second disk for the files that the guest
+ * hands out.
+ */
 export function bakeArguments({
   arch,
   accelerator,

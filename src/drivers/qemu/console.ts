@@ -37,8 +37,8 @@ export async function readConsoleTail(file: string, count = 15): Promise<readonl
 }
 
 /**
- * Follows a console until the guest reports its boot result, and passes each new line to `log`. The system says when the file grows.
- * Calls `requireAlive` at least once a second; it ends the wait by throwing.
+ * Follows a console until the guest reports its boot result, and passes each new line to `log`. The system says when
+ * the file grows. Calls `requireAlive` at least once a second; it ends the wait by throwing.
  */
 export async function waitForBootResult(
   file: string,
@@ -63,7 +63,10 @@ export async function waitForBootResult(
   }
 }
 
-/** Returns a function that reads what the console has gained since its last call, and returns the boot result if there is one. */
+/**
+ * Returns a function that reads what the console has gained since its last call, and returns the boot result if there
+ * is one.
+ */
 function followConsole(file: string, log: (line: string) => void): () => Promise<BootResult | undefined> {
   let text = '';
   let loggedEnd = 0;

@@ -15,8 +15,8 @@ import { qemuImgProgram, requireProgramPath, qemuSystemProgram } from './require
 const OVERLAY_FILE = 'finish.qcow2';
 
 /**
- * Starts a new image in `folder` once, to create the files that depend on its kernel. Where that is not possible, adds a note: each
- * machine then creates them itself at its first start, which takes longer and has the same result.
+ * Starts a new image in `folder` once, to create the files that depend on its kernel. Where that is not possible, adds
+ * a note: each machine then creates them itself at its first start, which takes longer and has the same result.
  */
 export async function finishImage(
   image: Pick<QemuConfig, 'arch' | 'root'>,

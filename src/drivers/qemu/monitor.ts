@@ -24,8 +24,8 @@ type QmpResponse = {
 const RESPONSE_TIMEOUT_SECONDS = 5;
 
 /**
- * Connects to a monitor. Returns undefined where nothing listens, since the VM does not run then. Rejects where something listens
- * and does not answer for five seconds, or is not QEMU.
+ * Connects to a monitor. Returns undefined where nothing listens, since the VM does not run then. Rejects where
+ * something listens and does not answer for five seconds, or is not QEMU.
  */
 export async function openMonitor(where: NetConnectOpts): Promise<Monitor | undefined> {
   const socket = await connectIfListening(where);

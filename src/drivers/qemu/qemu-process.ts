@@ -12,8 +12,9 @@ import { openMonitor, type Monitor } from './monitor.ts';
 import type { Vm } from './vm.ts';
 
 /**
- * The state of a VM's process. `silent`: it runs and does not answer. `ended`: the guest has shut down or crashed, and the process still
- * runs. `none`: there is no process. QEMU's other states, in which the guest makes no progress, are `paused`.
+ * The state of a VM's process. `silent`: it runs and does not answer. `ended`: the guest has shut down or crashed, and
+ * the process still runs. `none`: there is no process. QEMU's other states, in which the guest makes no progress, are
+ * `paused`.
  */
 export type RunState = 'running' | 'paused' | 'io-error' | 'ended' | 'silent' | 'none';
 
@@ -44,7 +45,10 @@ export function requireShortSocketPath(folder: string): void {
 /** Why QEMU did not start: its last lines, and the port that another program has, where that is the cause. */
 export type StartFailure = { readonly takenPort: number | undefined; readonly lines: readonly string[] };
 
-/** Starts the process of a VM, which outlives this one, and waits until its monitor answers. Returns why it does not run, if so. */
+/**
+ * Starts the process of a VM, which outlives this one, and waits until its monitor answers. Returns why it does not
+ * run, if so.
+ */
 export async function startProcess(
   program: string,
   config: QemuConfig,
@@ -126,7 +130,10 @@ export async function readOutputTail(folder: string): Promise<readonly string[]>
     .slice(-8);
 }
 
-/** Asks the VM's process for its state. The process that answers on the monitor with the VM's id is the VM's, whatever its pid. */
+/**
+ * Asks the VM's process for its state. The process that answers on the monitor with the VM's id is the VM's, whatever
+ * its pid.
+ */
 export async function getRunState(folder: string, vm: VmIdentity, call: DriverCall): Promise<RunState> {
   try {
     await using monitor = await openVmMonitor(folder, vm);
@@ -167,7 +174,10 @@ export async function createExitCheck(
   return async () => pid === undefined || !(await isVmProcess(pid, vm, call));
 }
 
-/** Kills a VM's process at once: through its monitor, or where that is silent by its pid, if its command line proves that it is the VM's. */
+/**
+ * Kills a VM's process at once: through its monitor, or where that is silent by its pid, if its command line proves
+ * that it is the VM's.
+ */
 export async function killProcess(folder: string, vm: VmIdentity, call: DriverCall): Promise<void> {
   const quit = async (): Promise<boolean> => {
     await using monitor = await openVmMonitor(folder, vm);

@@ -114,7 +114,8 @@ async function buildFromPackages(
   const made = await progress.step(
     'image-build',
     `Build the image ${request.name} (${request.arch}) from signed packages`,
-    (log) => buildImage({ suite, arch: request.arch, mirror: request.mirror, qemuImg }, folder, { computer, log, signal }),
+    (log) =>
+      buildImage({ suite, arch: request.arch, mirror: request.mirror, qemuImg }, folder, { computer, log, signal }),
   );
   await progress.step('image-finish', 'Start it once to create what depends on its kernel', (log) =>
     finishImage({ arch: request.arch, root: made.root }, folder, {
