@@ -4,7 +4,7 @@ import { SlipwayError } from '../errors.ts';
 import type { Machine, ReadyMachine, SshTarget } from '../machine/model.ts';
 import { applyStep } from '../provision/run-step.ts';
 import { planLifetime } from '../provision/lifetime-timers.ts';
-import { ownerOf } from '../provision/plan.ts';
+import { ownerOf } from '../provision/engine-owner.ts';
 import { tagExisting } from './tag-existing.ts';
 import { resolveHost, gatherHostFacts, explainConnectionError, openSession, stepContextFor } from './host-session.ts';
 import { hasEnded, formatTime } from './deadline.ts';
@@ -89,7 +89,7 @@ async function updateHostDeadline(machine: ReadyMachine, target: SshTarget, worl
       hint: `Take it back first: slipway provision ${machine.spec.name}`,
     });
   }
-  const step = planLifetime(await loadHostLifetime(machine, world), facts);
+  const step = planLifetime(await loadHostLifetime(machine, world, facts), facts);
   if (!step) return;
   const differs = describeClockSkew(machine.deadline, facts, address);
   if (differs !== undefined) progress.note(differs);

@@ -61,7 +61,6 @@ export async function renderFirstBootFiles(
     address: LOOPBACK,
     engine: spec.engine,
     tls: serverCertificatesOf(certificates),
-    dropInTemplate: await world.readTemplate('slipway.conf'),
     lifetime: await loadHostLifetime(machine, world),
   });
 }

@@ -7,7 +7,8 @@ import type { Host, Machine, MachineSpec, SshHop, SshTarget } from '../machine/m
 import type { Log } from '../progress.ts';
 import { applyStep } from '../provision/run-step.ts';
 import { type Facts, gatherFacts } from '../provision/facts.ts';
-import { planHostKeyReplacement } from '../provision/plan.ts';
+import { readFactsScript } from '../provision/facts-script.ts';
+import { planHostKeyReplacement } from '../provision/host-steps.ts';
 import type { SshSession } from '../ssh/connection.ts';
 import { driverCallFor, pause, type World } from './world.ts';
 
@@ -24,7 +25,7 @@ export async function replaceBootstrapHostKey(
   if (birthKey === undefined) return ssh;
   const paths = world.store.paths(spec.name);
   if (session.hostKey === birthKey) {
-    const step = planHostKeyReplacement(await readPermanentHostKey(paths));
+    const step = planHostKeyReplacement(await readPermanentHostKey(paths), facts);
     await world.progress.step(step.id, step.title, (log) =>
       applyStep(step, { ...stepContextFor(facts, world), session, address: ssh.address, log }),
     );
@@ -91,7 +92,7 @@ export function explainConnectionError(error: unknown, { spec: { name, driver } 
 
 export async function gatherHostFacts(session: SshSession, ssh: SshTarget, world: World): Promise<Facts> {
   const host = { user: ssh.user, address: ssh.address, sudoPassword: world.sudoPassword };
-  return gatherFacts(session, await world.readTemplate('facts.sh'), host, world.now);
+  return gatherFacts(session, await readFactsScript(world.readTemplate), host, world.now);
 }
 
 /** Where a machine is, with the keys that are its own. */

@@ -4,7 +4,9 @@ import { durationToSeconds, formatSeconds } from '../machine/duration.ts';
 import { SlipwayError } from '../errors.ts';
 import type { ShutdownBehavior, Machine, MachineSpec } from '../machine/model.ts';
 import type { Facts } from '../provision/facts.ts';
-import { toHostClock, SAME_CLOCK_SECONDS, type HostLifetime } from '../provision/lifetime-timers.ts';
+import type { HostLifetime } from '../provision/init/service-manager.ts';
+import { toHostClock, SAME_CLOCK_SECONDS, readLifetimeScripts } from '../provision/lifetime-timers.ts';
+import { serviceManagerOf } from '../provision/supported-host.ts';
 import { hasEnded, formatTime } from './deadline.ts';
 import type { World } from './world.ts';
 
@@ -79,16 +81,16 @@ export function requireAutoStopSupported({ name, life }: Pick<MachineSpec, 'name
 export async function loadHostLifetime(
   { spec, deadline }: Pick<Machine, 'spec' | 'deadline'>,
   { readTemplate }: Pick<World, 'readTemplate'>,
+  facts?: Facts,
 ): Promise<HostLifetime | undefined> {
   const idleStop = spec.life?.idleStop;
   if (deadline === undefined && idleStop === undefined) return undefined;
-  const [ofDeadline, ofIdle] = await Promise.all([readTemplate('deadline.sh'), readTemplate('idle.sh')]);
   return {
     name: spec.name,
     deadline,
     idleSeconds: idleStop === undefined ? undefined : durationToSeconds(idleStop),
     enginePort: spec.engine.port,
-    scripts: { deadline: ofDeadline, idle: ofIdle },
+    scripts: await readLifetimeScripts(serviceManagerOf(facts), readTemplate),
   };
 }
 

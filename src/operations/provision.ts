@@ -23,7 +23,8 @@ import {
 import { daemonSettingsFor } from '../provision/daemon-json.ts';
 import { verifyEngine } from '../provision/engine-api.ts';
 import type { Facts } from '../provision/facts.ts';
-import { ownerOf, planProvision } from '../provision/plan.ts';
+import { ownerOf } from '../provision/engine-owner.ts';
+import { planProvision } from '../provision/plan.ts';
 import { profilesNamed } from '../profiles/registry.ts';
 import type { Plan } from '../provision/step.ts';
 import { tagExisting } from './tag-existing.ts';
@@ -318,7 +319,6 @@ async function planHost(
   world: World,
 ): Promise<Plan> {
   const { spec } = planned;
-  const dropInTemplate = await world.readTemplate('slipway.conf');
   return planProvision({
     id: spec.id,
     name: spec.name,
@@ -326,8 +326,7 @@ async function planHost(
     engine: spec.engine,
     facts,
     tls: serverCertificatesOf(certificates),
-    dropInTemplate,
-    lifetime: await loadHostLifetime(planned, world),
+    lifetime: await loadHostLifetime(planned, world, facts),
   });
 }
 

@@ -2,8 +2,8 @@ import { type ErrorCode, SlipwayError } from '../errors.ts';
 import type { ReadyMachine, SshTarget } from '../machine/model.ts';
 import { applyStep } from '../provision/run-step.ts';
 import type { Facts } from '../provision/facts.ts';
-import { ownerOf } from '../provision/plan.ts';
-import type { Step } from '../provision/step.ts';
+import { ownerOf } from '../provision/engine-owner.ts';
+import { planReboot } from '../provision/host-steps.ts';
 import { gatherHostFacts, openSession, type SshRetryPolicy, retrySsh, stepContextFor } from './host-session.ts';
 import type { World } from './world.ts';
 
@@ -19,8 +19,6 @@ const RETRYABLE_CODES: ReadonlySet<ErrorCode> = new Set([
   'SUDO',
   'MACHINE_NOT_READY',
 ]);
-
-const REBOOT_STEP: Step = { id: 'reboot', title: 'Reboot the host', template: 'reboot.sh', variables: {}, files: [] };
 
 /** Tells a host to boot, and does not end before another boot of it answers over SSH. */
 export async function rebootHost(
@@ -52,8 +50,9 @@ async function requestReboot(id: string, name: string, ssh: SshTarget, world: Wo
       hint: `Take it back first: slipway provision ${name}`,
     });
   }
-  await progress.step(REBOOT_STEP.id, REBOOT_STEP.title, (log) =>
-    applyStep(REBOOT_STEP, { ...stepContextFor(facts, world), session, address: ssh.address, log }),
+  const step = planReboot(facts);
+  await progress.step(step.id, step.title, (log) =>
+    applyStep(step, { ...stepContextFor(facts, world), session, address: ssh.address, log }),
   );
   return facts;
 }

@@ -4,7 +4,7 @@ import type { Machine, MachineSpec, ReadyMachine, SshTarget } from '../machine/m
 import { applyStep } from '../provision/run-step.ts';
 import { verifyEngine } from '../provision/engine-api.ts';
 import type { Facts } from '../provision/facts.ts';
-import { ownerOf } from '../provision/plan.ts';
+import { ownerOf } from '../provision/engine-owner.ts';
 import type { Plan } from '../provision/step.ts';
 import { planUpgrade, type UpgradeSummary, summarizeUpgrade } from '../provision/upgrade-plan.ts';
 import type { SshSession } from '../ssh/connection.ts';

@@ -14,6 +14,8 @@ export type DaemonJsonOwnership = {
   readonly made: boolean;
 };
 
+export const DAEMON_JSON = '/etc/docker/daemon.json';
+
 export const TLS_FILES = {
   ca: '/etc/docker/slipway/ca.pem',
   cert: '/etc/docker/slipway/server-cert.pem',
@@ -169,7 +171,7 @@ export function parseDaemonJson(text: string | undefined, where: string): Daemon
     const what = first ? splitCamelCase(printParseErrorCode(first.error)) : 'it holds no object';
     throw new SlipwayError(
       'DAEMON_JSON',
-      `/etc/docker/daemon.json on ${where} is broken at line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}: ${what}`,
+      `${DAEMON_JSON} on ${where} is broken at line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}: ${what}`,
       {
         hint: 'Mend it on the host, then run this again; it was left as it is',
       },
