@@ -90,7 +90,7 @@ export function describeKilledCreates({ driver, start }: CloudProvider, late: (c
     /** Only what died when all was done is ready by then, and says so. */
     async function createAgain(user: User): Promise<void> {
       const outcome = await user.slipway('create', ...argv);
-      if (outcome.code !== 0) expect(outcome.stderr).toContain('✗ There is a machine named "web" already');
+      if (outcome.code !== 0) expect(outcome.stderr).toContain('✗ Machine "web" already exists');
     }
 
     async function die(point: NamedKillPoint, lane: TestLane): Promise<void> {
@@ -120,7 +120,7 @@ export function describeKilledCreates({ driver, start }: CloudProvider, late: (c
       for (const end of ends) if (end.status === 'rejected') throw end.reason;
     }
 
-    test('at each call to its provider, and at each arrow, is finished by the next one or undone by rm', async () => {
+    test('at each call to its provider and at each checkpoint is finished by the next one or undone by rm', async () => {
       const [first] = lanes;
       if (!first) throw new Error('there are lanes');
       const { steps, calls } = await traceCreate(first.user, first.cloud, argv);
