@@ -190,7 +190,7 @@ export function parseDaemonJson(text: string | undefined, where: string): Daemon
     const what = first ? splitCamelCase(printParseErrorCode(first.error)) : 'it holds no object';
     throw new SlipwayError(
       'DAEMON_JSON',
-      `${DAEMON_JSON} on ${where} is broken at line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}: ${what}`,
+      `/etc/docker/daemon.json on ${where} is broken at line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}: ${what}`,
       {
         hint: 'Mend it on the host, then run this again; it was left as it is',
       },
