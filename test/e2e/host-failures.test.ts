@@ -74,7 +74,7 @@ describeOnBed('a host with problems', () => {
       expect(gone).toMatchObject({
         status: 7,
         sentence: expect.stringContaining(
-          `failed on ${host.address}: the package lists of the host have no docker.io`,
+          `failed on ${host.address}: docker.io does not exist in the package lists of the host`,
         ) as string,
       });
       expect(gone.detail.join('\n')).toContain('127.0.0.1');
@@ -145,7 +145,7 @@ describeOnBed('a host with problems', () => {
       const refused = await expectFailure(user.slipway('provision', 'web', '--engine-opt', 'bogus-key=1'));
       expect(refused).toMatchObject({
         status: 7,
-        sentence: `"Configure the engine and restart it" failed on ${host.address}: the engine did not start with the new configuration, so the old one was put back`,
+        sentence: `"Configure the engine and restart it" failed on ${host.address}: the engine did not start with the new configuration, so the old one was restored`,
       });
       expect(refused.detail.join('\n')).toContain('bogus-key');
       expect(await host.runOrThrow(files)).toBe(before);
@@ -191,7 +191,7 @@ describeOnBed('a host with problems', () => {
       const fedora = await expectFailure(user.slipway('create', 'other', ...hostFlags(host)));
       expect(fedora).toMatchObject({
         status: 8,
-        sentence: `${host.address} runs Fedora Linux 43; Slipway provisions Debian, Ubuntu and their kin`,
+        sentence: `${host.address} runs Fedora Linux 43; Slipway supports Debian, Ubuntu and their derivatives`,
       });
       expect(await readRecord(user, 'other')).toMatchObject({ phase: 'created', failure: { code: 'OS_UNSUPPORTED' } });
       await host.runOrThrow('mv /root/os-release /etc/os-release && mv /run/systemd/system /run/systemd/elsewhere');

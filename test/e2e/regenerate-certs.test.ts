@@ -97,7 +97,7 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     const file = await daemonJson();
     await runsOn(async () => {
       const { code, stderr } = await user.slipway('provision', 'web', '--engine-opt', 'no-such-option=1');
-      expect([code, stderr]).toEqual([7, expect.stringContaining('so the old one was put back')]);
+      expect([code, stderr]).toEqual([7, expect.stringContaining('so the old one was restored')]);
     });
     expect(await daemonJson()).toBe(file);
   });

@@ -97,7 +97,7 @@ describeOnBed('upgrade', () => {
       const held = await expectFailure(user.slipway('upgrade', 'web'));
       expect(held.status).toBe(7);
       expect(held.sentence).toContain(
-        'can not upgrade containerd docker-cli docker.io runc (held back there: docker.io)',
+        'could not upgrade containerd docker-cli docker.io runc (held back on the host: docker.io)',
       );
       expect(await readRecord(user, 'web')).toMatchObject({ phase: 'ready', failure: { step: 'upgrade-engine' } });
       await host.runOrThrow('apt-mark unhold -qq docker.io');
@@ -166,7 +166,7 @@ describeOnBed('upgrade', () => {
       const absent = await expectFailure(user.slipway('upgrade', 'web', '--engine-version', '99'));
       expect(absent.status).toBe(7);
       expect(absent.sentence).toContain(
-        `there is no version 99 of docker-ce here; there are: ${NEW_VERSION}, ${OLD_VERSION}`,
+        `version 99 of docker-ce does not exist in the host's package lists; available versions: ${NEW_VERSION}, ${OLD_VERSION}`,
       );
       expect((await readRecord(user, 'web')).spec.engine.version).toBe('26.1');
 

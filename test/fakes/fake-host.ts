@@ -93,12 +93,12 @@ export async function startFakeHost(has: { readonly engine: boolean }): Promise<
       'os_name Debian GNU/Linux 12 (bookworm)',
       'arch x86_64',
       `boot ${host.bootCount}`,
-      'init systemd',
-      'packages apt',
+      'service_manager systemd',
+      'package_manager apt',
       'free 9000000 /',
     ];
     if (installed) lines.push('dockerd /usr/sbin/dockerd', 'package docker.io installed 20.10');
-    if (installed) lines.push('unit_state active', 'unit_enabled enabled', `unit ${base64(unit)}`);
+    if (installed) lines.push('engine_active yes', 'engine_enabled yes', `engine_definition ${base64(unit)}`);
     for (const [path, { content, mode }] of files) {
       if (path === '/etc/docker/daemon.json') lines.push(`daemon_json ${base64(content)}`);
       else
