@@ -12,7 +12,7 @@ export async function startQemu(folder: string, id: string, ...more: readonly st
   const monitor = ['-qmp', 'unix:monitor.sock,server=on,wait=off', '-pidfile', 'qemu.pid'];
   const child = spawn('qemu-system-x86_64', [...argv, ...monitor, ...more], { cwd: folder, stdio: 'inherit' });
   const ended = once(child, 'exit');
-  // QEMU writes the pid file first and opens the socket last.
+  // QEMU creates the pid file first and the socket last.
   while (!(await isListening(join(folder, 'monitor.sock')))) {
     if (child.exitCode !== null) throw new Error(`QEMU exited with status ${child.exitCode}`);
     await sleep(10);
@@ -42,9 +42,7 @@ export type FakeMonitor = AsyncDisposable & {
   readonly receivedCommands: readonly string[];
 };
 
-/**
- * Listens in place of a monitor. `answers` returns what it writes after each command; undefined closes the connection.
- */
+/** A server in place of QEMU's monitor. `answers` returns the reply to each line; undefined closes the connection. */
 export async function startFakeMonitor(
   greeting: string,
   answers: (command: string, socket: Socket) => string | undefined,
