@@ -108,10 +108,11 @@ export function valueKindOf({ flag, valueName, choices }: OptionSpec): ValueKind
 
 /** Which driver a flag speaks of. */
 const driverByFlag: ReadonlyMap<string, string> = new Map(
-  drivers.flatMap(({ name, credentials }) =>
-    [...(driverOptionSpecs[name] ?? []), ...(credentials ? describeOptions(credentials, name) : [])].map(
-      ({ flag }) => [flag, name] as const,
-    ),
+  drivers.flatMap(({ name, account }) =>
+    [
+      ...(driverOptionSpecs[name] ?? []),
+      ...(account?.credentials ? describeOptions(account.credentials, name) : []),
+    ].map(({ flag }) => [flag, name] as const),
   ),
 );
 

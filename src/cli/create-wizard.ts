@@ -1,7 +1,7 @@
 import inquirer from 'inquirer';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { OptionChoice, Driver } from '../drivers/contract.ts';
-import { getDriver, drivers } from '../drivers/registry.ts';
+import type { OptionChoice, Driver, DriverManifest } from '../drivers/contract.ts';
+import { getDriver, drivers, loadDriver } from '../drivers/registry.ts';
 import { canceledError, SlipwayError } from '../errors.ts';
 import { driverCallFor } from '../operations/world.ts';
 import { isMachineName, type MachineSpec } from '../machine/model.ts';
@@ -72,7 +72,7 @@ export async function askForMachine(
 ): Promise<WizardAnswers> {
   const driver = given.driver ?? (await askDriver(cli));
   const name = given.name ?? (await askName(driver, cli));
-  const own = await askDriverOptions(getDriver(driver), given.flags, cli);
+  const own = await askDriverOptions(await loadDriver(driver), given.flags, cli);
   const flags = { ...own, ...(await askEngineOptions(getDriver(driver), { ...own, ...given.flags }, cli)) };
   return {
     name,
@@ -85,8 +85,9 @@ export async function askForMachine(
 /** What will be made and what it costs, before anything is; a no leaves nothing. */
 export async function requireCreateConfirmation(spec: MachineSpec, { say }: Cli): Promise<void> {
   const { name, driver: driverName, options } = spec;
-  const driver = getDriver(driverName);
-  const monthly = await driver.monthlyCost?.(driver.options.parse(options));
+  const driver = await loadDriver(driverName);
+  const { cost } = driver;
+  const monthly = await cost?.monthly?.(driver.options.parse(options));
   const infos = driverOptionSpecs[driver.name] ?? [];
   const chosen = infos.flatMap(({ key, question }): [string, string][] =>
     question === undefined || options[key] === undefined ? [] : [[toLabel(key), String(options[key])]],
@@ -96,11 +97,11 @@ export async function requireCreateConfirmation(spec: MachineSpec, { say }: Cli)
     ['Machine', name],
     ['Where', driver.summary],
     ...chosen,
-    ['Makes', driver.describeResources?.(driver.options.parse(options)) ?? 'nothing: it is there already'],
-    ['Costs', driver.monthlyCost === undefined ? 'nothing' : formatCost(monthly)],
+    ['Makes', cost?.describeResources(driver.options.parse(options)) ?? 'nothing: it is there already'],
+    ['Costs', cost?.monthly === undefined ? 'nothing' : formatCost(monthly)],
   ];
   say(formatFields(rows));
-  if (!(await confirm(driver.describeResources ? 'Make it?' : 'Go?'))) throw canceledError();
+  if (!(await confirm(cost ? 'Make it?' : 'Go?'))) throw canceledError();
 }
 
 function formatCost(monthly: number | undefined): string {
@@ -122,7 +123,11 @@ async function askUse(): Promise<boolean> {
 }
 
 /** A local machine's image brings its engine, and an engine that exists is there. */
-async function askEngineOptions({ name, priority }: Driver, flags: OptionValues, { env }: Cli): Promise<OptionValues> {
+async function askEngineOptions(
+  { name, priority }: DriverManifest,
+  flags: OptionValues,
+  { env }: Cli,
+): Promise<OptionValues> {
   if (name === 'none' || priority !== undefined) return {};
   return await askQuestions(toQuestions(engineOptionSpecs, flags, env, () => true));
 }
@@ -137,7 +142,7 @@ async function askDriverOptions(driver: Driver, flags: OptionValues, cli: Cli): 
     if (!question) continue;
     const choices = await loadChoices(driver, info, { ...answers, ...flags }, cli);
     // What may be left open, and has nothing to choose from here, is no question that matters.
-    if (!choices && driver.choices?.[info.key] && !info.required && info.default === undefined) continue;
+    if (!choices && driver.prompts?.[info.key] && !info.required && info.default === undefined) continue;
     const chosen = choices ? toSearchQuestion(question, choices, info.default) : question;
     const { [info.flag]: value } = await askQuestions([chosen]);
     const sets = (await choices?.())?.find((choice) => choice.value === value)?.sets ?? {};
@@ -147,7 +152,7 @@ async function askDriverOptions(driver: Driver, flags: OptionValues, cli: Cli): 
 }
 
 const validatorFor =
-  ({ options }: Driver): AnswerValidator =>
+  ({ options }: DriverManifest): AnswerValidator =>
   (info, value) => {
     const result = options.shape[info.key]?.safeParse(value === '' ? undefined : value);
     return result === undefined || result.success
@@ -169,7 +174,7 @@ async function loadChoices(
   flags: OptionValues,
   { world, env }: Cli,
 ): Promise<(() => Promise<readonly OptionChoice[]>) | undefined> {
-  const list = driver.choices?.[key];
+  const list = driver.prompts?.[key];
   if (!list) return undefined;
   const infos = driverOptionSpecs[driver.name] ?? [];
   const given = Object.fromEntries(

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { resolve } from 'node:path';
 import { getDriver, drivers } from '../drivers/registry.ts';
-import type { Driver } from '../drivers/contract.ts';
+import type { DriverManifest } from '../drivers/contract.ts';
 import { SlipwayError } from '../errors.ts';
 import { isImagePath } from '../images/image-reference.ts';
 import type { EngineSpec, MachineSpec } from '../machine/model.ts';
@@ -36,17 +36,18 @@ export const machineOptionSpecs: readonly OptionSpec[] = [
 
 /** Those of drivers that can be asked what they have of ours. */
 export const cloudOptionSpecs: readonly OptionSpec[] = drivers
-  .filter(({ listResources }) => listResources !== undefined)
+  .filter(({ kind }) => kind === 'cloud')
   .flatMap(({ name }) => driverOptionSpecs[name] ?? []);
 
 /** Credentials that some take as flags; never part of a machine. */
-export const credentialOptionSpecs: readonly OptionSpec[] = drivers.flatMap(({ name, credentials }) =>
-  credentials ? describeOptions(credentials, name) : [],
+export const credentialOptionSpecs: readonly OptionSpec[] = drivers.flatMap(({ name, account }) =>
+  account?.credentials ? describeOptions(account.credentials, name) : [],
 );
 
 /** The options that would choose other credentials than those that these flags lend. */
 export function overriddenOptions(flags: OptionValues): readonly OptionSpec[] {
-  return drivers.flatMap(({ name, credentials, credentialsOption }) => {
+  return drivers.flatMap(({ name, account }) => {
+    const { credentials, credentialsOption } = account ?? {};
     const lent = credentials && describeOptions(credentials, name).some(({ flag }) => flags[flag] !== undefined);
     return lent ? (driverOptionSpecs[name] ?? []).filter(({ key }) => key === credentialsOption) : [];
   });
@@ -155,7 +156,7 @@ export function driverFromFlags(flags: OptionValues): string | undefined {
   });
 }
 
-function requireNoForeignFlags(driver: Driver, flags: OptionValues): void {
+function requireNoForeignFlags(driver: DriverManifest, flags: OptionValues): void {
   for (const other of drivers) {
     if (other.name === driver.name) continue;
     const strangers = (driverOptionSpecs[other.name] ?? []).filter((info) => flags[info.flag] !== undefined);

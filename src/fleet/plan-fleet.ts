@@ -1,4 +1,4 @@
-import type { OptionChange, Driver } from '../drivers/contract.ts';
+import type { OptionChange, DriverManifest } from '../drivers/contract.ts';
 import { getDriver } from '../drivers/registry.ts';
 import type { SlipwayError } from '../errors.ts';
 import { isOptionChanged, allKeysOf } from '../machine/user-options.ts';
@@ -88,7 +88,9 @@ function notesFor(before: Machine, deed: FleetAction, mark: string, now: Date): 
   if (deed === 'replace') {
     const driver = getDriver(spec.driver);
     notes.push(
-      driver.create ? 'what is on its disk is lost' : (driver.retainedOnRemove ?? 'what it was made of stays as it is'),
+      driver.kind !== 'existing'
+        ? 'what is on its disk is lost'
+        : (driver.retainedOnRemove ?? 'what it was made of stays as it is'),
     );
     if (spec.fleet !== mark) notes.push('this file did not make it');
   }
@@ -131,9 +133,9 @@ function lifetimeChanges({ spec, ending }: Machine, wanted: WantedSpec): readonl
   );
 }
 
-function optionChanges(driver: Driver, before: MachineSpec, { options }: WantedSpec): readonly FieldChange[] {
+function optionChanges(driver: DriverManifest, before: MachineSpec, { options }: WantedSpec): readonly FieldChange[] {
   const spec = { ...before, options: withDefaults(driver.options, before.options) };
-  const settles = driver.resolveOptions !== undefined;
+  const settles = driver.kind === 'cloud';
   return allKeysOf(spec.options, options)
     .filter((key) => isOptionChanged(key, spec, options, settles))
     .map((key) => {

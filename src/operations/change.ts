@@ -1,5 +1,5 @@
-import type { Driver } from '../drivers/contract.ts';
-import { getDriver } from '../drivers/registry.ts';
+import type { Driver, DriverManifest } from '../drivers/contract.ts';
+import { loadDriver } from '../drivers/registry.ts';
 import type { Machine, MachineSpec, ReadyMachine } from '../machine/model.ts';
 import {
   changedOptions,
@@ -24,7 +24,7 @@ type SpecChange = (spec: MachineSpec) => MachineSpec;
  */
 export async function changeMachine(name: string, change: SpecChange, world: World): Promise<Machine> {
   const before = await world.store.read(name);
-  const driver = getDriver(before.spec.driver);
+  const driver = await loadDriver(before.spec.driver);
   if (before.due !== undefined || optionsNeedingRestart(driver, before.spec, change(before.spec)).length > 0) {
     const machine = await recordPendingRestart(name, change, driver, world);
     if (machine.due !== undefined) {
@@ -37,7 +37,7 @@ export async function changeMachine(name: string, change: SpecChange, world: Wor
 }
 
 /** The options that a machine takes when it starts, and that are to be others then. */
-function optionsNeedingRestart(driver: Driver, spec: MachineSpec, wanted: MachineSpec): readonly string[] {
+function optionsNeedingRestart(driver: DriverManifest, spec: MachineSpec, wanted: MachineSpec): readonly string[] {
   return changedOptions(spec, wanted).filter(
     (key) => optionChangeOf(driver, key, spec.options[key], wanted.options[key]) === 'restart',
   );

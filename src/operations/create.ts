@@ -1,5 +1,5 @@
-import type { Driver } from '../drivers/contract.ts';
-import { getDriver, targetOf } from '../drivers/registry.ts';
+import type { Driver, DriverManifest } from '../drivers/contract.ts';
+import { getDriver, loadDriver, targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import { isOptionChanged, userOptionsAfter } from '../machine/user-options.ts';
 import type { Machine, MachineSpec, ReadyMachine } from '../machine/model.ts';
@@ -16,21 +16,21 @@ import { driverCallFor, type World } from './world.ts';
  * where the last one came to.
  */
 export async function createMachine(wanted: MachineSpec, world: World): Promise<ReadyMachine> {
-  return await createResolvedMachine(await resolveCreateSpec(getDriver(wanted.driver), wanted, world), world);
+  return await createResolvedMachine(await resolveCreateSpec(await loadDriver(wanted.driver), wanted, world), world);
 }
 
 /** The rest of it, once all that can be decided before is. */
 export async function createResolvedMachine(settled: MachineSpec, world: World): Promise<ReadyMachine> {
-  const driver = getDriver(settled.driver);
+  const driver = await loadDriver(settled.driver);
   await using _lock = await world.store.lock(settled.name);
   const { machine, spec, existedBefore } = await reserveName(settled, world);
   announceAutoStop(machine, driver, world);
   return await withFailureRecord(machine, world, async (save) => {
-    if (!driver.create) return provisionToReady(machine, driver, world, save);
+    if (driver.kind === 'existing') return provisionToReady(machine, driver, world, save);
     const target = targetOf(driver, spec, machine);
     await takeSpare(machine, driver, world);
     const made = await world.progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
-      driver.create?.(target, await createFirstBootConfig(machine, driver, world), {
+      driver.machines.create(target, await createFirstBootConfig(machine, driver, world), {
         ...driverCallFor(world, log),
         recordRequest: requestRecorderFor(machine, save, world),
       }),
@@ -39,8 +39,8 @@ export async function createResolvedMachine(settled: MachineSpec, world: World):
     const started = waitForBoot(machine, driver, target, world);
     // Waited for in any case: its failure is told where that is.
     started.catch(() => {});
-    if (made?.resumed !== true) await started;
-    const ready = await provisionToReady(machine, driver, world, save, { born: made?.bootApplied === true, started });
+    if (made.resumed !== true) await started;
+    const ready = await provisionToReady(machine, driver, world, save, { born: made.bootApplied, started });
     await scheduleSpare(ready, driver, world);
     return ready;
   });
@@ -61,7 +61,7 @@ export async function resolveCreateSpec(driver: Driver, wanted: MachineSpec, wor
  * before the old one goes.
  */
 export async function resolveReplacement(before: Machine, wanted: MachineSpec, world: World): Promise<MachineSpec> {
-  const driver = getDriver(wanted.driver);
+  const driver = await loadDriver(wanted.driver);
   // What the old one holds on this computer, a port or its context, is free for the new one.
   const inItsPlace = { ...wanted, id: before.spec.id };
   await checkSpec(driver, before.spec.driver === driver.name ? inItsPlace : wanted, world);
@@ -78,16 +78,16 @@ async function resolveAndPrepare(
   world: World,
 ): Promise<MachineSpec> {
   const { progress } = world;
-  const options = driver.resolveOptions
+  const options = driver.cloud
     ? await progress.step('settle', `Ask ${driver.name} for what was left open`, async (log) =>
-        driver.resolveOptions?.(targetOf(driver, wanted), driverCallFor(world, log)),
+        driver.cloud?.resolveOptions(targetOf(driver, wanted), driverCallFor(world, log)),
       )
     : undefined;
   // Parsed at once: what no later command could read must not get into a record.
   const spec = options === undefined ? wanted : resolvedSpec(wanted, driver.options.parse(options), before);
-  if (driver.prepare)
+  if (driver.machines.prepare)
     await progress.step('prepare', 'Prepare the image', async (log) =>
-      driver.prepare?.(targetOf(driver, spec), driverCallFor(world, log)),
+      driver.machines.prepare?.(targetOf(driver, spec), driverCallFor(world, log)),
     );
   return spec;
 }
@@ -127,7 +127,7 @@ export async function reserveName(wanted: MachineSpec, world: World): Promise<Na
 }
 
 /** What was asked for under this id is found again where it was asked for: in another zone, another one would be made. */
-function requireSameCreateOptions(before: Machine | undefined, wanted: MachineSpec, driver: Driver): void {
+function requireSameCreateOptions(before: Machine | undefined, wanted: MachineSpec, driver: DriverManifest): void {
   if (!before) return;
   const { name } = wanted;
   const hint = `Finish it as it was begun: slipway create ${name}, or undo it first: slipway rm ${name}`;
@@ -136,10 +136,10 @@ function requireSameCreateOptions(before: Machine | undefined, wanted: MachineSp
     throw new SlipwayError('MACHINE_EXISTS', begun, { hint });
   }
   const asked = before.phase !== 'creating' || before.asked !== undefined;
-  if (!asked || !driver.create) return;
+  if (!asked || driver.kind === 'existing') return;
   const other = changedOptions(before.spec, wanted).filter(
     (key) =>
-      isOptionChanged(key, before.spec, wanted.options, driver.resolveOptions !== undefined) &&
+      isOptionChanged(key, before.spec, wanted.options, driver.kind === 'cloud') &&
       optionChangeOf(driver, key, before.spec.options[key], wanted.options[key]) === 'replace',
   );
   if (other.length === 0) return;

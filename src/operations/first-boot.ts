@@ -1,4 +1,4 @@
-import type { FirstBootConfig, Driver, Target } from '../drivers/contract.ts';
+import type { FirstBootConfig, Driver, DriverManifest, Target } from '../drivers/contract.ts';
 import { targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import { ensureFirstBootKeys, loadOrRenewCertificates, stripKeyComment, storeCertificates } from './credentials.ts';
@@ -12,7 +12,7 @@ import { driverCallFor, type World } from './world.ts';
 type PlannedMachine = Pick<Machine, 'spec' | 'deadline'>;
 
 /** The making of a machine that gets its configuration before its first start, as `--dry-run` shows it. */
-export async function planCreateStep(planned: PlannedMachine, driver: Driver, world: World): Promise<Step> {
+export async function planCreateStep(planned: PlannedMachine, driver: DriverManifest, world: World): Promise<Step> {
   const { spec } = planned;
   const given = Object.entries(targetOf(driver, spec).options).filter(([, value]) => value !== undefined);
   return {
@@ -29,7 +29,7 @@ export async function planCreateStep(planned: PlannedMachine, driver: Driver, wo
 /** What the engine and the SSH server of a new machine start with: made here, kept here, the same at every try. */
 export async function createFirstBootConfig(
   machine: PlannedMachine,
-  { userDataIsPublic: readable = false }: Driver,
+  { userDataIsPublic: readable = false }: DriverManifest,
   world: World,
 ): Promise<FirstBootConfig> {
   const { spec } = machine;
@@ -72,10 +72,10 @@ export async function waitForBoot(
   target: Target<Record<string, unknown>>,
   world: World,
 ): Promise<void> {
-  if (!driver.waitUntilBooted) return;
+  if (!driver.machines.waitUntilBooted) return;
   await world.progress
     .step('boot', `Wait for ${name} to start`, async (log) =>
-      driver.waitUntilBooted?.(target, driverCallFor(world, log)),
+      driver.machines.waitUntilBooted?.(target, driverCallFor(world, log)),
     )
     .catch((error: unknown) => {
       if (!(error instanceof SlipwayError) || error.code !== 'BOOT_FAILED') throw error;

@@ -1,4 +1,4 @@
-import type { Driver, InstanceStatus } from '../drivers/contract.ts';
+import type { Driver, DriverManifest, InstanceStatus } from '../drivers/contract.ts';
 import { getDriver, targetOf } from '../drivers/registry.ts';
 import { type ErrorCode, SlipwayError } from '../errors.ts';
 import { formatKey } from '../ssh/host-key.ts';
@@ -54,7 +54,7 @@ const FIRST_BOOT_RETRY: SshRetryPolicy = {
   retryableCodes: new Set(['SSH_UNREACHABLE', 'SSH_LOST', 'SSH_REFUSED', 'HOST_KEY']),
 };
 
-export function retryPolicyFor({ phase }: Machine, { userDataIsPublic }: Driver): SshRetryPolicy {
+export function retryPolicyFor({ phase }: Machine, { userDataIsPublic }: DriverManifest): SshRetryPolicy {
   return userDataIsPublic === true && phase !== 'ready' ? FIRST_BOOT_RETRY : NO_RETRY;
 }
 
@@ -78,7 +78,7 @@ export async function retrySsh<T>(
 
 /** The same error with what to do about a machine whose keys and firewall are of our own making. */
 export function explainConnectionError(error: unknown, { spec: { name, driver } }: Machine): unknown {
-  if (!(error instanceof SlipwayError) || !getDriver(driver).create) return error;
+  if (!(error instanceof SlipwayError) || getDriver(driver).kind === 'existing') return error;
   const hints: Partial<Record<ErrorCode, string>> = {
     SSH_UNREACHABLE: `See whether it runs: slipway status ${name}; running this again also lets this computer's present address in`,
     SSH_REFUSED: `Its user data may not have run; what the machine says as it boots is in the console of ${driver}`,
@@ -98,7 +98,7 @@ export async function gatherHostFacts(session: SshSession, ssh: SshTarget, world
 export async function resolveHost(machine: Machine, driver: Driver, world: World): Promise<Host> {
   const { spec } = machine;
   const host = await waitForAddress(machine, driver, world);
-  if (!driver.create || !host.ssh) return withPinnedKeys(host, machine);
+  if (driver.kind === 'existing' || !host.ssh) return withPinnedKeys(host, machine);
   const keys = await readSshIdentity(world.store.paths(spec.name));
   const ssh = { ...host.ssh, keyFile: host.ssh.keyFile ?? keys.loginKeyFile };
   // Somebody else gave it its host key, and the driver knows which one.
@@ -126,7 +126,7 @@ export async function resolveHost(machine: Machine, driver: Driver, world: World
 async function waitForAddress(machine: Machine, driver: Driver, world: World): Promise<Host> {
   const target = targetOf(driver, machine.spec, machine);
   const host = async (log: Log): Promise<Host | InstanceStatus['state']> => {
-    const instance = await driver.inspect(target, driverCallFor(world, log));
+    const instance = await driver.machines.inspect(target, driverCallFor(world, log));
     if (instance.state === 'stopped' || instance.state === 'paused') throw notRunningError(machine, instance);
     // What has been ready was seen long ago; what was just asked for may be shown late.
     if (instance.state === 'missing' && machine.phase === 'ready') throw instanceGoneError(machine);

@@ -1,4 +1,4 @@
-import type { Driver } from '../drivers/contract.ts';
+import type { DriverManifest } from '../drivers/contract.ts';
 import { targetOf } from '../drivers/registry.ts';
 import { durationToSeconds, formatSeconds } from '../machine/duration.ts';
 import { SlipwayError } from '../errors.ts';
@@ -38,7 +38,7 @@ export function resolveDeadline(
 export function resolveLifetimeFields(
   before: Machine | undefined,
   spec: MachineSpec,
-  driver: Driver,
+  driver: DriverManifest,
   { now }: Pick<World, 'now'>,
 ): LifetimeFields {
   // What its provider was asked for is what it does, whatever is wanted by now.
@@ -53,7 +53,7 @@ export function resolveLifetimeFields(
 export function requireIdleStopSupported(
   { name, life }: MachineSpec,
   ending: ShutdownBehavior | undefined,
-  driver: Driver,
+  driver: DriverManifest,
 ): void {
   if (life?.idleStop === undefined || ending !== 'removed') return;
   throw new SlipwayError(
@@ -66,7 +66,10 @@ export function requireIdleStopSupported(
 }
 
 /** Refused where nothing of ours runs that could do it. */
-export function requireAutoStopSupported({ name, life }: Pick<MachineSpec, 'name' | 'life'>, driver: Driver): void {
+export function requireAutoStopSupported(
+  { name, life }: Pick<MachineSpec, 'name' | 'life'>,
+  driver: DriverManifest,
+): void {
   if (life === undefined || driver.shutdownBehavior) return;
   throw new SlipwayError(
     'DRIVER_UNSUPPORTED',
@@ -93,7 +96,11 @@ export async function loadHostLifetime(
 }
 
 /** What will become of it with nobody there, and what that costs; '' where nothing will. */
-export function describeAutoStop({ spec, deadline, ending }: Machine, driver: Driver, name = spec.name): string {
+export function describeAutoStop(
+  { spec, deadline, ending }: Machine,
+  driver: DriverManifest,
+  name = spec.name,
+): string {
   const idleStop = spec.life?.idleStop;
   if (deadline !== undefined && idleStop === undefined && ending === 'removed')
     return `${name} ends at ${formatTime(deadline)}: ${driver.name} removes it then, disk and all`;
@@ -109,7 +116,7 @@ export function describeAutoStop({ spec, deadline, ending }: Machine, driver: Dr
 /** Before anything is done that makes it end without anybody's doing. */
 export function announceAutoStop(
   machine: Machine,
-  driver: Driver,
+  driver: DriverManifest,
   { progress }: Pick<World, 'progress'>,
   name?: string,
 ): void {

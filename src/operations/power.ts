@@ -1,5 +1,5 @@
-import type { Driver, InstanceStatus, Target } from '../drivers/contract.ts';
-import { getDriver, drivers, targetOf } from '../drivers/registry.ts';
+import { loadCode, type Driver, type InstanceStatus, type Target } from '../drivers/contract.ts';
+import { drivers, loadDriver, targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import { tagExisting } from './tag-existing.ts';
 import { loadClientCertificates } from './credentials.ts';
@@ -17,9 +17,9 @@ import { driverCallFor, type World } from './world.ts';
 export async function startMachine(name: string, world: World): Promise<ReadyMachine> {
   return await runPowerAction(name, 'start', world, async (machine, driver, target) => {
     requireNotEnded(machine, world.now());
-    const ran = (await driver.inspect(target, driverCallFor(world, world.debug))).state === 'running';
+    const ran = (await driver.machines.inspect(target, driverCallFor(world, world.debug))).state === 'running';
     await world.progress.step('start', `Start ${name}`, async (log) =>
-      driver.start?.(target, driverCallFor(world, log)),
+      driver.power?.start(target, driverCallFor(world, log)),
     );
     await allowCallerIp(driver, target, world);
     await waitForBoot(machine, driver, target, world).catch((error: unknown) => {
@@ -34,7 +34,7 @@ export async function startMachine(name: string, world: World): Promise<ReadyMac
 export async function stopMachine(name: string, seconds: number, world: World): Promise<void> {
   await runPowerAction(name, 'stop', world, async (_machine, driver, target) =>
     world.progress.step('stop', `Stop ${name}`, async (log) =>
-      driver.stop?.(target, { seconds }, driverCallFor(world, log)),
+      driver.power?.stop(target, { seconds }, driverCallFor(world, log)),
     ),
   );
 }
@@ -52,14 +52,14 @@ export async function suspendMachine(name: string, world: World): Promise<void> 
       );
     }
     await world.progress.step('suspend', `Suspend ${name}`, async (log) =>
-      driver.suspend?.(target, driverCallFor(world, log)),
+      driver.power?.suspend?.(target, driverCallFor(world, log)),
     );
   });
 }
 
 export async function killMachine(name: string, world: World): Promise<void> {
   await runPowerAction(name, 'kill', world, async (_machine, driver, target) =>
-    world.progress.step('kill', `Kill ${name}`, async (log) => driver.kill?.(target, driverCallFor(world, log))),
+    world.progress.step('kill', `Kill ${name}`, async (log) => driver.power?.kill(target, driverCallFor(world, log))),
   );
 }
 
@@ -72,15 +72,14 @@ export async function restartMachine(name: string, seconds: number, world: World
   const before = await store.read(name);
   // Refused now, and not when it is stopped already.
   requireNotEnded(before, world.now());
-  const { start, stop } = getDriver(before.spec.driver);
-  if (start && stop) {
+  if ((await loadDriver(before.spec.driver)).power) {
     await stopMachine(name, seconds, world);
     return await startMachine(name, world);
   }
   if (before.phase === 'ready' && !before.host.ssh) throw unsupportedActionError('restart', before);
   await using _lock = await store.lock(name);
   const machine = requireReady(await store.read(name));
-  const driver = getDriver(machine.spec.driver);
+  const driver = await loadDriver(machine.spec.driver);
   const { ssh } = await resolveHost(machine, driver, world);
   if (!ssh) throw unsupportedActionError('restart', machine);
   await rebootHost(machine, ssh, world);
@@ -93,10 +92,11 @@ export async function inspectMachine(
   world: Pick<World, 'computer' | 'debug' | 'signal'>,
 ): Promise<InstanceStatus | undefined> {
   const { spec } = machine;
-  const driver = drivers.find(({ name }) => name === spec.driver);
+  const manifest = drivers.find(({ name }) => name === spec.driver);
   const { computer, debug, signal } = world;
-  if (!driver?.create) return undefined;
-  return await driver.inspect(targetOf(driver, spec, machine), { computer, log: debug, note: debug, signal });
+  if (!manifest || manifest.kind === 'existing') return undefined;
+  const driver = await loadCode(manifest);
+  return await driver.machines.inspect(targetOf(driver, spec, machine), { computer, log: debug, note: debug, signal });
 }
 
 /** After a start: the same engine, perhaps at another address. */
@@ -139,8 +139,8 @@ async function runPowerAction<T>(
   await store.read(name);
   await using _lock = await store.lock(name);
   const found = await store.read(name);
-  const driver = getDriver(found.spec.driver);
-  if (!driver[verb]) throw unsupportedActionError(verb, found);
+  const driver = await loadDriver(found.spec.driver);
+  if (!driver.power?.[verb]) throw unsupportedActionError(verb, found);
   const machine = await tagExisting(requireReady(found), world);
   return await work(machine, driver, targetOf(driver, machine.spec));
 }

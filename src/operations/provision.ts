@@ -1,6 +1,6 @@
 import { applyFileChanges, writeFileAtomic } from '../computer/files.ts';
-import type { OptionChange, Driver, Target } from '../drivers/contract.ts';
-import { getDriver, targetOf } from '../drivers/registry.ts';
+import type { OptionChange, Driver, DriverManifest, Target } from '../drivers/contract.ts';
+import { loadDriver, targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import { userOptionsAfter, allKeysOf } from '../machine/user-options.ts';
 import { knownHostsLine } from '../ssh/host-key.ts';
@@ -61,9 +61,9 @@ export async function allowCallerIp(
   target: Target<Record<string, unknown>>,
   world: World,
 ): Promise<void> {
-  if (!driver.allowCallerIp) return;
+  if (!driver.cloud) return;
   await world.progress.step('admit', "Let this computer's address in", async (log) =>
-    driver.allowCallerIp?.(target, driverCallFor(world, log)),
+    driver.cloud?.allowCallerIp(target, driverCallFor(world, log)),
   );
 }
 
@@ -84,7 +84,7 @@ export async function provisionMachine(
   const spec = withUserOptions(before.spec, change(before.spec));
   const { deadline: _before, ...rest } = before;
   const machine: Machine = { ...rest, spec, ...resolveDeadline(before, spec, anew, world.now()) };
-  const driver = getDriver(machine.spec.driver);
+  const driver = await loadDriver(machine.spec.driver);
   await checkSpec(driver, machine.spec, world);
   requireSameEnginePort(before, machine.spec);
   requireChangeInPlace(before, machine.spec, driver);
@@ -151,11 +151,11 @@ export async function planDryRun(
   world: World,
   { anew = false }: { readonly anew?: boolean } = {},
 ): Promise<Plan> {
-  const driver = getDriver(spec.driver);
+  const driver = await loadDriver(spec.driver);
   await checkSpec(driver, spec, world);
   requireIdleStopSupported(spec, before?.ending, driver);
   const planned = { spec, ...resolveDeadline(before, spec, anew || before?.phase !== 'ready', world.now()) };
-  if (driver.create && before?.phase !== 'ready') return [await planCreateStep(planned, driver, world)];
+  if (driver.kind !== 'existing' && before?.phase !== 'ready') return [await planCreateStep(planned, driver, world)];
   const host = await resolveHost(before ? { ...before, spec } : { version: 1, phase: 'creating', spec }, driver, world);
   if (!host.ssh) return [];
   const certificates = await loadOrRenewCertificates(spec, host.address, world);
@@ -357,14 +357,14 @@ async function checkFirstBootReady(created: CreatedMachine, world: World): Promi
 
 /** As create would refuse it, before anything is done for it. */
 export async function checkMachine(spec: MachineSpec, world: World): Promise<void> {
-  await checkSpec(getDriver(spec.driver), spec, world);
+  await checkSpec(await loadDriver(spec.driver), spec, world);
 }
 
 /** Refused before anything exists: what the driver can't do, and options that dockerd's configuration can't hold. */
 export async function checkSpec(driver: Driver, spec: MachineSpec, world: World): Promise<void> {
   daemonSettingsFor(spec.engine, '', []);
   requireAutoStopSupported(spec, driver);
-  await driver.validate?.(targetOf(driver, spec), driverCallFor(world, world.debug));
+  await driver.machines.validate?.(targetOf(driver, spec), driverCallFor(world, world.debug));
 }
 
 /** A port that was forwarded when the machine was made leads to where its engine listened then. */
@@ -377,7 +377,7 @@ function requireSameEnginePort(before: Machine, { name, engine }: MachineSpec): 
 }
 
 /** How an option of its driver changes on a machine that exists; what no driver has a word for takes another machine. */
-export function optionChangeOf(driver: Driver, key: string, from: unknown, to: unknown): OptionChange {
+export function optionChangeOf(driver: DriverManifest, key: string, from: unknown, to: unknown): OptionChange {
   return driver.changeKindOf?.(key, from, to) ?? 'replace';
 }
 
@@ -387,8 +387,8 @@ export function changedOptions(before: MachineSpec, { options }: Pick<MachineSpe
 }
 
 /** What was made stays as it was made: a region that was changed here alone would lead to nothing, or to somebody else's. */
-export function requireChangeInPlace({ spec }: Machine, wanted: MachineSpec, driver: Driver): void {
-  if (!driver.create) return;
+export function requireChangeInPlace({ spec }: Machine, wanted: MachineSpec, driver: DriverManifest): void {
+  if (driver.kind === 'existing') return;
   const changed = changedOptions(spec, wanted).filter(
     (key) => optionChangeOf(driver, key, spec.options[key], wanted.options[key]) === 'replace',
   );
@@ -409,8 +409,8 @@ export async function checkOptionChange(
   driver: Driver,
   world: World,
 ): Promise<void> {
-  if (!driver.validateChange || changedOptions(before.spec, wanted).length === 0) return;
-  await driver.validateChange(
+  if (!driver.changes?.validate || changedOptions(before.spec, wanted).length === 0) return;
+  await driver.changes.validate(
     targetOf(driver, wanted),
     driver.options.parse(before.spec.options),
     driverCallFor(world, world.debug),
@@ -429,7 +429,7 @@ async function deferToNextStart(
     (key) => optionChangeOf(driver, key, before.spec.options[key], wanted.options[key]) === 'restart',
   );
   if (before.phase !== 'ready' || atStart.length === 0) return undefined;
-  const state = await driver.inspect(targetOf(driver, before.spec), driverCallFor(world, world.debug));
+  const state = await driver.machines.inspect(targetOf(driver, before.spec), driverCallFor(world, world.debug));
   if (state.state !== 'stopped') return undefined;
   const spec = withOptions(before.spec, wanted, atStart);
   const machine: ReadyMachine = { ...before, spec };
@@ -458,9 +458,9 @@ async function applyLiveChanges(
   const changed = changedOptions(before.spec, wanted).filter(
     (key) => optionChangeOf(driver, key, before.spec.options[key], wanted.options[key]) === 'live',
   );
-  if (!driver.applyChange || changed.length === 0) return;
+  if (!driver.changes?.apply || changed.length === 0) return;
   await world.progress.step('change', `Change ${formatList(changed)} (${driver.name})`, async (log) =>
-    driver.applyChange?.(
+    driver.changes?.apply?.(
       targetOf(driver, wanted),
       driver.options.parse(before.spec.options),
       driverCallFor(world, log),
