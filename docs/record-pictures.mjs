@@ -73,13 +73,13 @@ const scenes = {
       const { address } = await stage.host('trixie-engine');
       await stage.write('.ssh/config', `Host web\n  HostName ${address}\n  User deploy\n`);
       await answers(stage, [
-        ['Where?', 'Down', 'Enter'],
-        ['Name of the machine?', 'Enter'],
+        ['Where should the machine run?', 'Down', 'Enter'],
+        ['Machine name?', 'Enter'],
         ['of your ~/.ssh/config', 'Enter'],
         ['With which key?', 'Enter'],
         ['from where?', 'Enter'],
-        ['your docker CLI?', 'Enter'],
-        ['Go?', 'Enter'],
+        ['the docker CLI?', 'Enter'],
+        ['Continue?', 'Enter'],
       ]);
       await stage.until((screen) => screen.includes('ipAddress'), 'The file that repeats it');
       return { screen: await stage.colored(), how: 'The host is a container of test/bed that ssh knows as "web".' };
@@ -90,13 +90,13 @@ const scenes = {
     size: { columns: 100, rows: 16 },
     async play(stage) {
       await answers(stage, [
-        ['Where?', 'Enter'],
-        ['Name of the machine?', 'Enter'],
+        ['Where should the machine run?', 'Enter'],
+        ['Machine name?', 'Enter'],
         ['How many CPUs?', 'Enter'],
         ['How much memory', 'Enter'],
-        ['your docker CLI?', 'Enter'],
+        ['the docker CLI?', 'Enter'],
       ]);
-      await stage.until((screen) => screen.includes('Make it?'), 'The last question');
+      await stage.until((screen) => screen.includes('Create it?'), 'The last question');
       const screen = await stage.colored();
       await stage.keys('Escape');
       return { screen, how: 'It was ended by Escape, which leaves nothing.' };
@@ -108,14 +108,14 @@ const scenes = {
     async play(stage) {
       await stage.set(await stage.ec2());
       await answers(stage, [
-        ['Where?', 'Down', 'Enter'],
-        ['Name of the machine?', 'Enter'],
+        ['Where should the machine run?', 'Down', 'Enter'],
+        ['Machine name?', 'Enter'],
         ['Frankfurt', 'Enter'],
         ['a month', 'Down', 'Enter'],
         ['Which image?', 'Enter'],
         ['from where?', 'Enter'],
-        ['your docker CLI?', 'Enter'],
-        ['Make it?', 'Enter'],
+        ['the docker CLI?', 'Enter'],
+        ['Create it?', 'Enter'],
       ]);
       await stage.until((screen) => screen.includes('instanceType'), 'The file that repeats it');
       return {

@@ -5,7 +5,7 @@ import { toMarkdownTable } from '../machine/options.ts';
 import { engineOptionSpecs, lifetimeOptionSpecs } from '../machine/spec.ts';
 import { optionSpecsOf, type Command } from './command.ts';
 import { allCommands } from './commands/command-list.ts';
-import { driverOptionSpecs } from './spec-from-flags.ts';
+import { driverOptionSpecs } from '../machine-options/option-specs.ts';
 
 const CHANGE_EFFECTS = {
   live: 'at once',

@@ -4,7 +4,7 @@ import { driverAliases } from '../drivers/names.ts';
 import { SlipwayError } from '../errors.ts';
 import { getStatus, type MachineStatus } from '../operations/status.ts';
 import type { Machine, ReadyMachine } from '../machine/model.ts';
-import { dockerMachineDriverNames } from '../profiles/docker-machine.ts';
+import { dockerMachineDriverName } from './config-json/driver-mappings.ts';
 import type { DockerMachineInvocation } from './docker-machine-command.ts';
 import {
   DockerMachineError,
@@ -12,7 +12,7 @@ import {
   rewriteCommandNames,
   machineNotFoundError,
 } from './docker-machine-error.ts';
-import { isManagedBySlipway } from './managed-by-slipway.ts';
+import { isManagedBySlipway } from './config-json/mark.ts';
 
 export type DockerMachineState =
   '' | 'Running' | 'Paused' | 'Saved' | 'Stopped' | 'Stopping' | 'Starting' | 'Error' | 'Timeout';
@@ -75,11 +75,6 @@ export async function requireReadyMachine(
   throw new DockerMachineError(
     `Docker machine "${name}" is not finished. Use "docker-machine create" with the same name and flags to go on, or "docker-machine rm ${name}" to undo it.`,
   );
-}
-
-/** What the old tool calls a driver of ours. */
-export function dockerMachineDriverName(name: string): string {
-  return dockerMachineDriverNames[name] ?? name.replace(/^docker-machine-driver-/, '');
 }
 
 /** A driver by either of its names. */

@@ -1,10 +1,9 @@
 /** Machines of another store become this one's: the drop-in's, or the old tool's. What they were stays until they are here. */
 import { join, relative } from 'node:path';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { readdir } from 'node:fs/promises';
-import { applyFileChanges, readFileIfExists, writeFileAtomic } from '../computer/files.ts';
+import { applyFileChanges, listFolderIfExists, readFileIfExists, writeFileAtomic } from '../computer/files.ts';
 import { drivers, getDriver, loadDriver, targetOf } from '../drivers/registry.ts';
-import { SlipwayError, systemCode } from '../errors.ts';
+import { SlipwayError } from '../errors.ts';
 import type { ClientCertificates, Host, Machine, ReadyMachine, SshTarget } from '../machine/model.ts';
 import { daysUntilFirstExpiry } from '../provision/certificates.ts';
 import { verifyEngine } from '../provision/engine-api.ts';
@@ -195,7 +194,7 @@ async function copyFiles(
   const keyFile = machine.host?.ssh?.keyFile;
   const own =
     keyFile !== undefined && localPathFor(keyFile, there, here) !== keyFile ? [keyFile, `${keyFile}.pub`] : [];
-  const keys = [...(await listEntries(there.ssh)).map((entry) => join(there.ssh, entry)), ...own];
+  const keys = [...(await listFolderIfExists(there.ssh)).map((entry) => join(there.ssh, entry)), ...own];
   for (const path of keys) await copyFileIfExists(path, localPathFor(path, there, here));
   const caKey = (await readFileIfExists(join(there.ca, 'ca-key.pem'))) ?? (await from.readCaKey(name));
   if (tls && caKey !== undefined && isKeyOf(caKey, tls.ca))
@@ -208,13 +207,6 @@ async function copyFiles(
 async function copyFileIfExists(from: string, to: string): Promise<void> {
   const text = await readFileIfExists(from);
   if (text !== undefined) await writeFileAtomic(to, text, 0o600);
-}
-
-async function listEntries(folder: string): Promise<readonly string[]> {
-  return await readdir(folder).catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') return [];
-    throw error;
-  });
 }
 
 function isKeyOf(key: string, cert: string): boolean {

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { vi } from 'vitest';
 import { create } from '../../src/cli/commands/create.ts';
 import { parseFlags } from '../../src/cli/parse-flags.ts';
-import { resolveSpec } from '../../src/cli/spec-from-flags.ts';
+import { resolveSpec } from '../../src/machine-options/spec-from-flags.ts';
 import type { Command } from '../../src/cli/command.ts';
 import type { FirstBootConfig, CreateCall, Target } from '../../src/drivers/contract.ts';
 import { driver as ec2 } from '../../src/drivers/ec2/driver.ts';

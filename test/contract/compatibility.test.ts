@@ -108,9 +108,17 @@ async function newCertificates(): Promise<{ readonly ca: string; readonly server
   };
 }
 
+/** ssh2 drops a leading zero of one key in 256, which nobody can read then. */
+function generateReadableKey(): ReturnType<typeof ssh2.utils.generateKeyPairSync> {
+  for (;;) {
+    const pair = ssh2.utils.generateKeyPairSync('ed25519');
+    if (!(ssh2.utils.parseKey(pair.private) instanceof Error)) return pair;
+  }
+}
+
 const certificates = await newCertificates();
 const { ca, server, client } = certificates;
-const keys = { host: ssh2.utils.generateKeyPairSync('ed25519'), other: ssh2.utils.generateKeyPairSync('ed25519') };
+const keys = { host: generateReadableKey(), other: generateReadableKey() };
 const publicKey = ({ public: line }: { readonly public: string }): string => line.split(' ').slice(0, 2).join(' ');
 
 const engine = createTlsServer({ ca, ...server, requestCert: true, rejectUnauthorized: true }, answer);

@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { setCredentialsForRun } from '../../src/cli/spec-from-flags.ts';
+import { setCredentialsForRun } from '../../src/machine-options/credential-flags.ts';
 import type { InstanceStatus, Target } from '../../src/drivers/contract.ts';
 import { driver as ec2 } from '../../src/drivers/ec2/driver.ts';
 import { ec2 as ec2Manifest } from '../../src/drivers/ec2/manifest.ts';

@@ -33,7 +33,7 @@ async function writeMachinesFile(
   return path;
 }
 
-describeOnBed('a file of three hosts', () => {
+describeOnBed('machines.yaml with three hosts', () => {
   let hosts: readonly BedHost[] = [];
   beforeAll(async () => {
     hosts = await Promise.all(NAMES.map(() => startHost({ suite: 'trixie', engine: true })));
@@ -45,7 +45,7 @@ describeOnBed('a file of three hosts', () => {
     Promise.all(hosts.map(async (host) => String(await countEngineStarts(host))));
   const seen = (): Promise<readonly number[]> => Promise.all(hosts.map(countLogins));
 
-  test('is made, made again without a connection, changed where one label is another, killed, finished and pruned', async () => {
+  test('is applied, applied again without a connection, changed where a label differs, killed, finished and pruned', async () => {
     await using user = await createUser();
     const path = await writeMachinesFile(user, hosts, { one: 'zone=a' });
     const apply = async (...more: readonly string[]): Promise<string> =>
@@ -104,7 +104,7 @@ describeOnBed('a file of three hosts', () => {
     expect(await hosts[2]?.runOrThrow('systemctl is-active docker')).toBe('active');
   });
 
-  test('is begun on all when one of them fails, and finished when that one is mended', async () => {
+  test('applies to the other hosts when one fails, and finishes once that one is fixed', async () => {
     await using user = await createUser();
     const [one, two, three] = hosts;
     if (!one || !two || !three) throw new Error('there are three hosts');
@@ -121,7 +121,7 @@ describeOnBed('a file of three hosts', () => {
     expect((await expectSuccess(user.slipway('apply', '-f', path))).stdout).toMatch(/^two is finished: tcp:[^\n]*\n$/);
   });
 
-  test('is finished after a kill in the middle of making it', async () => {
+  test('is finished by the next apply after a kill', async () => {
     await using user = await createUser();
     const path = await writeMachinesFile(user, hosts);
     const killed = user.start('apply', '-f', path, '--concurrency', '2');

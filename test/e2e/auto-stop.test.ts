@@ -19,7 +19,7 @@ async function createMachineWithLifetime(
   };
 }
 
-describeOnBed('a machine that ends with nobody there', { timeout: 360_000 }, () => {
+describeOnBed('a machine that ends without a client', { timeout: 360_000 }, () => {
   test.concurrent('at its deadline, and not before, nor at the one that was moved', async () => {
     await using all = await createMachineWithLifetime('--ttl', '60s');
     const { host, user } = all;

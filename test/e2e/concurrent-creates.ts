@@ -20,7 +20,7 @@ export function describeConcurrentCreates({ driver, start, throttlingFault }: Cl
       await cloud[Symbol.asyncDispose]();
     });
 
-    test('end ready or tell why, and rm leaves nothing', async () => {
+    test('end ready or say why not, and rm leaves nothing', async () => {
       cloud.onArrival = ({ n }) => (n % 4 === 0 ? throttlingFault : undefined);
       const names = Array.from({ length: CONCURRENT_CREATES }, (_, at) => `web-${at + 1}`);
       const outcomes = await Promise.all(names.map(async (name) => user.slipway('create', name, '--driver', driver)));

@@ -44,7 +44,7 @@ describeOnBed('connecting', () => {
     expect((await user.run(shell, [...argv, wrong])).code).not.toBe(0);
   });
 
-  test('active names the machine of the shell in which env was taken up', async () => {
+  test('active names the machine of a shell that evaluated env', async () => {
     const script = 'eval "$(slipway env twin)"; slipway active; eval "$(slipway env web)"; slipway active';
     expect((await expectSuccess(user.run('bash', ['--norc', '-c', script]))).stdout).toBe('twin\nweb\n');
     await expectSuccess(user.slipway('use', 'web'));
@@ -54,7 +54,7 @@ describeOnBed('connecting', () => {
   });
 
   describe('events', () => {
-    test('of all machines come in one stream, over an engine that restarts, until Ctrl-C', async () => {
+    test('of all machines arrive in one stream, across a restart of an engine, until Ctrl-C', async () => {
       let out = '';
       let told = '';
       const following = user.start('events', '--filter', 'type=container', '--filter', 'event=start');
@@ -84,7 +84,7 @@ describeOnBed('connecting', () => {
       expect(new Set(lines).size).toBe(lines.length);
     });
 
-    test('of a time that is over end by themselves, as the engine wrote them with --json', async () => {
+    test('of a past period end by themselves, with --json as the engine wrote them', async () => {
       const since = await host.runOrThrow('date +%s.%N');
       await expectSuccess(user.docker('--context', 'web', 'run', '--rm', '--name', 'past', 'tools', 'echo', 'hi'));
       const end = await host.runOrThrow('date +%s.%N');
@@ -107,7 +107,7 @@ describeOnBed('connecting', () => {
       );
     });
 
-    test("that no engine understands are refused with the engine's words", async () => {
+    test("are refused with the engine's words if no engine understands the filter", async () => {
       expect(await expectFailure(user.slipway('events', '--since', '10', '--until', '5'))).toMatchObject({
         status: 2,
         sentence: 'The engine does not understand which events are wanted',
@@ -118,7 +118,7 @@ describeOnBed('connecting', () => {
       expect(stderr).toContain('No filter "typ" of docker events is known here');
     });
 
-    test('that nobody reads any longer end it', async () => {
+    test('end when their reader closes the pipe', async () => {
       const script = 'slipway events web --since 1h | head -n 1 | wc -l';
       let ended = false;
       const piped = expectSuccess(user.run('bash', ['--norc', '-c', script])).finally(() => {
@@ -162,7 +162,7 @@ describeOnBed('connecting', () => {
     },
   );
 
-  test('the profile ssh-config is added and dropped by provision, and there is none before', async () => {
+  test('provision adds and removes the profile ssh-config, which does not exist by default', async () => {
     const config = join(user.home, '.ssh', 'config');
     const theirs = await readFile(config, 'utf8');
     expect(await readdir(join(user.home, '.ssh'))).toEqual(['config']);
@@ -183,7 +183,7 @@ describeOnBed('connecting', () => {
     expect((await user.slipway('provision', 'web', '--profile', 'nonsense')).code).toBe(2);
   });
 
-  test("a Host of the user's by that name is told before anything is done", async () => {
+  test("refuses a name that is a Host in the user's own ssh configuration before doing anything", async () => {
     await using other = await createUser();
     await mkdir(join(other.home, '.ssh'), { mode: 0o700 });
     await writeFile(join(other.home, '.ssh', 'config'), 'Host web\n  HostName example.com\n');
@@ -196,7 +196,7 @@ describeOnBed('connecting', () => {
   });
 
   // The last one: it leaves the host with another key.
-  test('a host that shows another key is refused by the profile, and rm takes all of it away', async () => {
+  test('the profile refuses a host that shows another key, and rm removes the profile', async () => {
     await expectSuccess(user.slipway('provision', 'web', '--profile', 'docker-context', '--profile', 'ssh-config'));
     await host.runOrThrow('rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh');
     const refused = await ssh('web', 'touch', '/tmp/reached');

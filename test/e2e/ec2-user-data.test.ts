@@ -62,7 +62,7 @@ const CASES: readonly { readonly what: string; readonly given: string | undefine
   },
 ];
 
-describeOnBed('what an EC2 instance is given, read by cloud-init itself', () => {
+describeOnBed("an EC2 instance's user data, read by cloud-init itself", () => {
   let host: BedHost;
   let key: { readonly private: string; readonly public: string };
 

@@ -17,8 +17,8 @@ async function expectNoChanges(user: User, host: BedHost): Promise<void> {
   expect(await host.runOrThrow('pgrep -x dockerd')).toBe(before);
 }
 
-describeOnBed('where an engine comes from', () => {
-  test("Docker's repository is trusted by its key alone, and a version may be named by its beginning", async () => {
+describeOnBed("the engine's source", () => {
+  test("trusts Docker's repository by its key only, and accepts the beginning of a version", async () => {
     await using host = await startHost({ suite: 'bookworm' });
     await using user = await createUser();
     const fingerprint = await host.runOrThrow(CREATE_REPOSITORY_SCRIPT);
@@ -53,7 +53,7 @@ describeOnBed('where an engine comes from', () => {
     await expectNoChanges(user, host);
   });
 
-  test("a repository that can not be reached points to the distribution's own package", async () => {
+  test("suggests the distribution's package when the repository cannot be reached", async () => {
     await using host = await startHost({ suite: 'trixie' });
     await using user = await createUser();
     const flags = ['--engine-source', 'docker', '--engine-repository-url', 'http://127.0.0.1:9'];
@@ -74,7 +74,7 @@ describeOnBed('where an engine comes from', () => {
     await expectNoChanges(user, host);
   });
 
-  test('an install script may bring it', async () => {
+  test('installs the engine with an install script', async () => {
     await using host = await startHost({ suite: 'bookworm' });
     await using user = await createUser();
     const url = 'file:///srv/install.sh';

@@ -30,8 +30,8 @@ async function mountSmallDisk(folder: string) {
   };
 }
 
-describeOnBed("the user's own disk", () => {
-  test('at whatever file it runs full, that is said, nothing is lost, and the next run with room finishes', async () => {
+describeOnBed('a full disk on this computer', () => {
+  test('is reported at whichever file it happens, loses nothing, and the next run with space finishes', async () => {
     await using host = await startHost({ suite: 'bookworm', engine: true });
     await using user = await createUser();
     const folder = join(user.home, 'disk');

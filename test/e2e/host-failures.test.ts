@@ -13,7 +13,7 @@ const HOLD_LOCK = `perl -e '
 ' >/dev/null 2>&1 &
 until grep -q "FLOCK\\|POSIX" /proc/locks && ! dpkg --configure -a 2>/dev/null; do sleep 0.1; done`;
 
-describeOnBed('a host in trouble', () => {
+describeOnBed('a host with problems', () => {
   let shielded: BedHost;
   let user: User;
   let blocked: Promise<{ readonly outcome: Outcome; readonly seconds: number }>;
@@ -30,7 +30,7 @@ describeOnBed('a host in trouble', () => {
     await Promise.all([shielded[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
-  describe('a host on which the engine can not be installed', () => {
+  describe('a host that cannot install the engine', () => {
     let host: BedHost;
     beforeAll(async () => {
       host = await startHost({ suite: 'trixie' });
@@ -40,7 +40,7 @@ describeOnBed('a host in trouble', () => {
     const installed = async (): Promise<string> =>
       (await host.exec(`dpkg-query -W -f '\${db:Status-Status}' docker.io`)).stdout;
 
-    test('each reason is told, nothing is half installed, and create finishes once it is gone', async () => {
+    test('reports each reason, installs nothing partially, and create finishes once the reason is gone', async () => {
       await using user = await createUser();
       const again = () => user.slipway('create', 'web');
 
@@ -104,7 +104,7 @@ describeOnBed('a host in trouble', () => {
     });
   });
 
-  describe('a host on which the engine does not do as it is told', () => {
+  describe('a host whose engine does not cooperate', () => {
     let host: BedHost;
     let user: User;
     beforeAll(async () => {
@@ -115,7 +115,7 @@ describeOnBed('a host in trouble', () => {
       await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
     });
 
-    test('a full /etc/docker changes nothing there, and the engine goes on', async () => {
+    test('changes nothing when /etc/docker is full, and the engine keeps running', async () => {
       await host.runOrThrow(`
       cp -a /etc/docker /root/before && mount -t tmpfs -o size=64k tmpfs /etc/docker && cp -a /root/before/. /etc/docker/
       head -c 100000 /dev/zero >/etc/docker/fill 2>/dev/null || true`);
@@ -139,7 +139,7 @@ describeOnBed('a host in trouble', () => {
       expect(stdout.trim()).toBe('[room=none]');
     });
 
-    test('a configuration that the engine refuses is taken back, and its journal says why', async () => {
+    test("takes back a configuration that the engine refuses, and shows the journal's reason", async () => {
       const files = 'cd /etc && sha256sum docker/daemon.json docker/slipway/* systemd/system/docker.service.d/*';
       const before = await host.runOrThrow(files);
       const refused = await expectFailure(user.slipway('provision', 'web', '--engine-opt', 'bogus-key=1'));
@@ -156,7 +156,7 @@ describeOnBed('a host in trouble', () => {
       expect(await readRecord(user, 'web')).not.toHaveProperty('failure');
     });
 
-    test('a masked unit is left to its owner', async () => {
+    test('does not unmask a masked unit', async () => {
       await host.runOrThrow('systemctl mask --now docker.service');
       const masked = await expectFailure(user.slipway('provision', 'web'));
       expect(masked.status).toBe(7);
@@ -166,7 +166,7 @@ describeOnBed('a host in trouble', () => {
       await expectEngineAnswer(user, 'web');
     });
 
-    test('an engine that somebody opened to callers without a certificate is called open', async () => {
+    test('reports an engine that accepts clients without a certificate', async () => {
       await host.runOrThrow(`
       sed 's/"tlsverify": true/"tlsverify": false/' /etc/docker/daemon.json >/etc/docker/open.json
       printf '[Service]\\nExecStart=\\nExecStart=dockerd --config-file=/etc/docker/open.json\\n' \\
@@ -185,7 +185,7 @@ describeOnBed('a host in trouble', () => {
       await expectEngineAnswer(user, 'web');
     });
 
-    test('a system that Slipway does not know is named', async () => {
+    test('names an unsupported operating system', async () => {
       await host.runOrThrow(`cp -L /etc/os-release /root/os-release && rm /etc/os-release
       printf 'ID=fedora\\nPRETTY_NAME="Fedora Linux 43"\\n' >/etc/os-release`);
       const fedora = await expectFailure(user.slipway('create', 'other', ...hostFlags(host)));
@@ -203,7 +203,7 @@ describeOnBed('a host in trouble', () => {
     });
   });
 
-  test('a firewall before the engine ends in bounded time, and says so', async () => {
+  test('reports a firewall in front of the engine after a bounded time', async () => {
     const { outcome, seconds } = await blocked;
     const refused = await expectFailure(outcome);
     expect(seconds).toBeLessThan(120);

@@ -6,7 +6,7 @@ import { generateKeyPair } from '../../src/ssh/connection.ts';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { describeOnBed, createUser, type User } from './test-user.ts';
 
-describeOnBed('the lasting host key', () => {
+describeOnBed('the permanent host key', () => {
   let host: BedHost;
   let user: User;
   beforeAll(async () => {
@@ -18,7 +18,7 @@ describeOnBed('the lasting host key', () => {
   const shown = async (): Promise<string> =>
     (await user.run('ssh-keyscan', ['-t', 'ed25519', host.address])).stdout.trim().split(' ').slice(1).join(' ');
 
-  test('is shown to the next connection, whole, and put there again without harm', async () => {
+  test('is complete on the next connection, and can be installed again without harm', async () => {
     const before = await shown();
     const pair = generateKeyPair('web');
     const { files } = planHostKeyReplacement(pair);

@@ -30,14 +30,14 @@ function hasEnded({ process: { exitCode, signalCode } }: ReturnType<User['start'
 /** Sessions of the host's sshd; the listening process is not among them. */
 const FIND_SSH_SESSIONS = `pgrep -f '^sshd(-session)?: root'`;
 
-describeOnBed('a create that is cut off on a bare host', () => {
+describeOnBed('an interrupted create on a bare host', () => {
   let host: BedHost;
   beforeAll(async () => {
     host = await startHost({ suite: 'bookworm' });
   });
   afterAll(async () => host[Symbol.asyncDispose]());
 
-  test('finishes when run again, whatever cut it off and wherever it stood', async () => {
+  test('finishes when run again, wherever and however it was interrupted', async () => {
     await using user = await createUser();
     const flags = [...hostFlags(host), '--engine-source', 'distro'];
 
@@ -104,14 +104,14 @@ describeOnBed('a create that is cut off on a bare host', () => {
     (await host.exec(`dpkg-query -W -f '\${db:Status-Status}' ${name}`)).stdout;
 });
 
-describeOnBed('a command that is cut off on a host with an engine', () => {
+describeOnBed('an interrupted command on a host with an engine', () => {
   let host: BedHost;
   beforeAll(async () => {
     host = await startHost({ suite: 'trixie', engine: true });
   });
   afterAll(async () => host[Symbol.asyncDispose]());
 
-  test('Ctrl-C while connecting ends at once and says what exists', async () => {
+  test('Ctrl-C while connecting ends immediately and says what exists', async () => {
     await using user = await createUser();
     await host.runOrThrow('iptables -I INPUT -p tcp --dport 22 -j DROP');
     const running = user.start('create', 'web', ...hostFlags(host));
@@ -130,7 +130,7 @@ describeOnBed('a command that is cut off on a host with an engine', () => {
     await expectEngineAnswer(user, 'web');
   });
 
-  test('Ctrl-C while a ready machine is changed leaves it ready, and provision goes on', async () => {
+  test('Ctrl-C while a ready machine changes leaves it ready, and provision continues', async () => {
     await using user = await createUser();
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
     const running = user.start('provision', 'web', '--engine-label', 'round=two');
@@ -147,7 +147,7 @@ describeOnBed('a command that is cut off on a host with an engine', () => {
     expect(stdout.trim()).toBe('[round=two]');
   });
 
-  test('killed at any point, a create is finished by the next and taken away by rm', async () => {
+  test('a create killed at any point is finished by the next one and undone by rm', async () => {
     await using user = await createUser();
     const flags = hostFlags(host);
     const began = performance.now();
@@ -179,7 +179,7 @@ describeOnBed('a command that is cut off on a host with an engine', () => {
     await expectSuccess(user.slipway('rm', 'web'));
   });
 
-  test('of two creates of one name one wins, and the other names the process that did', async () => {
+  test("of two creates with one name, one wins and the other names the winner's process", async () => {
     await using user = await createUser();
     const both = [user.start('create', 'web', ...hostFlags(host)), user.start('create', 'web', ...hostFlags(host))];
     const ended = await Promise.all(both.map((command) => command.ended));
@@ -194,7 +194,7 @@ describeOnBed('a command that is cut off on a host with an engine', () => {
     await expectNothingLeft(user);
   });
 
-  test('files that the engine has not read yet cost one restart, and only one', async () => {
+  test('files that the engine has not read yet cause one restart only', async () => {
     await using user = await createUser();
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
     const starts = await countEngineStarts(host);
@@ -205,7 +205,7 @@ describeOnBed('a command that is cut off on a host with an engine', () => {
     expect(await countEngineStarts(host)).toBe(starts + 1);
   });
 
-  test('two runs meet on the host one after the other', async () => {
+  test('two runs on one host run one after the other', async () => {
     await using user = await createUser();
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
     // As a run whose connection is gone and whose work on the host goes on.
@@ -223,7 +223,7 @@ describeOnBed('a command that is cut off on a host with an engine', () => {
     expect(await countEngineStarts(host)).toBe(starts + 1);
   });
 
-  test('an engine that somebody stopped and disabled is started and enabled again', async () => {
+  test('starts and enables an engine that was stopped and disabled', async () => {
     await using user = await createUser();
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
     await host.runOrThrow('systemctl disable --now docker.service docker.socket');
@@ -242,7 +242,7 @@ describeOnBed('a host that reboots', () => {
   // A network of its own, where an address stays with its host.
   const network = `slipway-bed-reboot-${process.pid}`;
 
-  test('has its engine where it was, with nothing to do', async () => {
+  test('has its engine running again, with nothing to do', async () => {
     await using user = await createUser();
     await bed('network', 'create', network);
     try {

@@ -120,7 +120,7 @@ export function describeKilledCreates({ driver, start }: CloudProvider, late: (c
       for (const end of ends) if (end.status === 'rejected') throw end.reason;
     }
 
-    test('at each call to its provider, and at each arrow, is finished by the next one or undone by rm', async () => {
+    test('at each call to its provider and at each checkpoint is finished by the next one or undone by rm', async () => {
       const [first] = lanes;
       if (!first) throw new Error('there are lanes');
       const { steps, calls } = await traceCreate(first.user, first.cloud, argv);

@@ -36,7 +36,7 @@ async function waitForCommandEnd(terminal: Terminal): Promise<string> {
 const linesOf = (text: string): readonly string[] => text.split('\n').map((line) => line.trimEnd());
 
 describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => {
-  test('shows the step at work with its time, then each with the time that it took, and gives the cursor back', async () => {
+  test("shows the running step with its time, then each step's duration, and restores the cursor", async () => {
     await using user = await createUser();
     await using host = await startHost({ suite: 'trixie', engine: true });
     await using terminal = await openTerminal(user, WIDE);
@@ -58,7 +58,7 @@ describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => 
     expect(shown).toMatch(/web is ready: tcp:.*\n(.*\n)*status 0/);
   });
 
-  test("that fails shows the step, the host's own last lines once, what happened and what to type next", async () => {
+  test("that fails shows the step, the host's last lines once, what happened and what to type next", async () => {
     await using user = await createUser();
     await using host = await startHost({ suite: 'trixie' });
     await replaceAptGet(host, 30, 100);
@@ -82,7 +82,7 @@ describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => 
     expect(await terminal.hasCursor()).toBe(true);
   });
 
-  test('in twenty columns is cut while it runs and whole when it is over', async () => {
+  test('in twenty columns cuts lines while it runs and wraps them when it is over', async () => {
     await using user = await createUser();
     await using host = await startHost({ suite: 'trixie', engine: true });
     await using terminal = await openTerminal(user, { columns: 20, rows: 40 });
@@ -94,7 +94,7 @@ describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => 
     );
   });
 
-  test('has no colours with NO_COLOR, and is plain lines with TERM=dumb, CI=true or --debug', async () => {
+  test('has no colors with NO_COLOR, and prints plain lines with TERM=dumb, CI=true or --debug', async () => {
     await using user = await createUser();
     await using host = await startHost({ suite: 'trixie', engine: true });
     await using terminal = await openTerminal(user, WIDE);
@@ -117,7 +117,7 @@ describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => 
     }
   });
 
-  test('gives the cursor back on Ctrl-C, and says what was stopped', async () => {
+  test('restores the cursor on Ctrl-C, and says what was interrupted', async () => {
     await using user = await createUser();
     await using host = await startHost({ suite: 'trixie' });
     await replaceAptGet(host, 600, 0);
@@ -156,7 +156,7 @@ async function startHosts(count: number, engine = false): Promise<readonly BedHo
 }
 
 describe.skipIf(!canRunAtTerminal)('several machines at once, at a terminal', () => {
-  test('stand side by side, are never torn by a resize, and are told once when they are done', async () => {
+  test('are shown side by side, survive a resize, and are printed once when they are done', async () => {
     await using user = await createUser();
     await using hosts = await startHosts(3);
     const names = await createIncomplete(user, hosts);
@@ -215,7 +215,7 @@ describe.skipIf(!canRunAtTerminal)('several machines at once, at a terminal', ()
     );
   }
 
-  test('whatever is done to them, are at work side by side in one list', async () => {
+  test('are shown side by side in one list for every command', async () => {
     await using user = await createUser();
     await using hosts = await startHosts(2, true);
     for (const [index, host] of hosts.entries())
@@ -231,7 +231,7 @@ describe.skipIf(!canRunAtTerminal)('several machines at once, at a terminal', ()
 });
 
 describe.skipIf(!canRunAtTerminal)('a command with steps, without a terminal', () => {
-  test('is events by the published schema with --json, also for several machines and for a failure', async () => {
+  test('prints events of the published schema with --json, also for several machines and for a failure', async () => {
     await using user = await createUser();
     await using hosts = await startHosts(2);
     const text = await readFile(new URL('../../events.schema.json', import.meta.url), 'utf8');

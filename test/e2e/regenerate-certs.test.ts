@@ -56,7 +56,7 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
-  test('an engine takes what a CA of RSA has signed', async () => {
+  test('accepts certificates that an RSA CA signed', async () => {
     const ca = await readFile(store('tls', 'ca.pem'), 'utf8');
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
     expect(await readFile(store('tls', 'ca.pem'), 'utf8')).toBe(ca);
@@ -68,7 +68,7 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     );
   });
 
-  test('new certificates of the same CA leave other clients their access', async () => {
+  test("keeps other clients' access with new certificates of the same CA", async () => {
     await cp(store('tls'), join(user.home, 'old'), { recursive: true });
     const before = await Promise.all([serial('tls', 'cert.pem'), serial('server', 'cert.pem')]);
     await runsOn(async () => {
@@ -80,12 +80,12 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     expect([await asked(join(user.home, 'old')), await asked(store('tls'))]).toEqual(['200', '200']);
   });
 
-  test('a new CA ends it, and the docker context has its own', async () => {
+  test("ends other clients' access with a new CA, and updates the docker context", async () => {
     await runsOn(async () => expectSuccess(user.slipway('regenerate-certs', 'web', '--all', '--yes', '--json')));
     expect([await asked(join(user.home, 'old')), await asked(store('tls'))]).toEqual(['000', '200']);
   });
 
-  test('any other change restarts the engine under its containers, too', async () => {
+  test('keeps containers running when another change restarts the engine', async () => {
     await runsOn(async () => expectSuccess(user.slipway('provision', 'web', '--engine-label', 'zone=a')));
     expect(await daemonJson()).toContain('zone=a');
     expect((await expectSuccess(user.docker('--context', 'web', 'exec', 'app', 'echo', 'still here'))).stdout).toBe(
@@ -93,7 +93,7 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     );
   });
 
-  test('a configuration that the engine does not start with is taken back under them', async () => {
+  test('keeps containers running when a configuration is taken back', async () => {
     const file = await daemonJson();
     await runsOn(async () => {
       const { code, stderr } = await user.slipway('provision', 'web', '--engine-opt', 'no-such-option=1');
@@ -119,7 +119,7 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     );
   });
 
-  test('a run that is killed on the host while it is at it is ended by the next', async () => {
+  test('finishes a run that was killed on the host in the next run', async () => {
     const before = await app();
     const killed = host.runOrThrow(
       `until [ -e ${LIVE_RESTORE_MARKER} ]; do sleep 0.01; done; pkill -9 -f '^sh -eu ./script' && rm -rf /run/slipway.*`,
@@ -132,7 +132,7 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     await expectEngineAnswer(user, 'web');
   });
 
-  test('who asks for live-restore has it, and is left with it', async () => {
+  test('keeps live-restore if the user asked for it', async () => {
     const before = await app();
     await expectSuccess(user.slipway('provision', 'web', '--engine-opt', 'live-restore=true'));
     expect([await app(), await liveRestore()]).toEqual([before, 'true']);
@@ -140,7 +140,7 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     await runsOn(async () => expectSuccess(user.slipway('provision', 'web', '--engine-opt=')));
   });
 
-  test('what containers stand on is changed without them', async () => {
+  test('stops containers when something that they depend on changes', async () => {
     const dry = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--engine-opt', 'mtu=1400'));
     expect(dry.stdout).toContain('containers: stop');
     await expectSuccess(user.slipway('provision', 'web', '--engine-opt', 'mtu=1400'));
@@ -148,13 +148,13 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     await host.runOrThrow('docker start app');
   });
 
-  test('who asks that they end with their engine has that', async () => {
+  test('stops containers with their engine if the user asked for that', async () => {
     await expectSuccess(user.slipway('provision', 'web', '--engine-opt=', '--engine-opt', 'live-restore=false'));
     expect(await app()).toBe('');
     await expectSuccess(user.slipway('provision', 'web', '--engine-opt='));
   });
 
-  test("a swarm, whose engines can't have it, is provisioned as before", async () => {
+  test('provisions a swarm node, which does not support live-restore', async () => {
     await host.runOrThrow('docker swarm init --advertise-addr 127.0.0.1');
     await host.runOrThrow('docker start app');
     await expectSuccess(user.slipway('provision', 'web', '--engine-label', 'zone=c'));
@@ -163,7 +163,7 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     await host.runOrThrow('docker swarm leave --force');
   });
 
-  test('nothing of it is left after --deprovision', async () => {
+  test('leaves nothing of it after --deprovision', async () => {
     await host.runOrThrow('docker start app');
     const before = await app();
     await expectSuccess(user.slipway('rm', 'web', '--deprovision'));

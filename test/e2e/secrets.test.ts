@@ -54,7 +54,7 @@ describeOnBed('secrets', () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
-  test('none is in the command line of any process on the host', async () => {
+  test('are in no command line of a process on the host', async () => {
     const argv = await host.runOrThrow('cat /root/cmdline');
     // The watcher has seen our work at all.
     expect(argv).toContain('mktemp -d /run/slipway.');
@@ -62,7 +62,7 @@ describeOnBed('secrets', () => {
     for (const secret of await collectSecrets(host, user)) expect(argv).not.toContain(secret);
   });
 
-  test('none is in the environment of a process, but of the engine that needs it', async () => {
+  test('are in no environment of a process except the engine that needs them', async () => {
     const environ = await host.runOrThrow('cat /root/environ');
     for (const secret of await collectSecrets(host, user, { but: proxyPassword }))
       expect(environ).not.toContain(secret);
@@ -73,7 +73,7 @@ describeOnBed('secrets', () => {
     expect(holders.filter((line) => /SUDO_COMMAND|SSH_CONNECTION|PWD=\/run\/slipway/.test(line))).toEqual([]);
   });
 
-  test('none is in what is printed, whatever was asked for', async () => {
+  test('are in no output, whatever the flags', async () => {
     const steps = ['facts.sh', 'configure.sh'];
     for (const step of steps) expect(created.stderr).toContain(`[${step}]`);
     expect(provisioned.stdout).toContain('"event":"step"');
@@ -89,7 +89,7 @@ describeOnBed('secrets', () => {
     for (const secret of await collectSecrets(host, user)) expect(printed).not.toContain(secret);
   });
 
-  test('a wrong sudo password is not repeated in the error', async () => {
+  test('are not repeated in the error about a wrong sudo password', async () => {
     await using other = await createUser();
     const env = { SLIPWAY_SUDO_PASSWORD: 'quite wrong donkey' };
     const refused = await other.slipwayWith({ env }, 'create', 'web', ...hostFlags(host, 'ops'), '--debug', '--json');
@@ -98,7 +98,7 @@ describeOnBed('secrets', () => {
     expect(refused.stdout + refused.stderr + (await readAllText(join(other.home, '.slipway')))).not.toContain('donkey');
   });
 
-  test('no file of the client or the host keeps the sudo password, and no key is where it need not be', async () => {
+  test('are in no file where they are not needed', async () => {
     const kept =
       (await readAllText(join(user.home, '.slipway'))) + (await readAllText(join(user.home, '.docker', 'contexts')));
     expect(kept).not.toContain(sudoPassword);

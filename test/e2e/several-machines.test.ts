@@ -64,7 +64,7 @@ describeOnBed('three machines at once', () => {
     await user[Symbol.asyncDispose]();
   });
 
-  test("are provisioned side by side, and one that can't be reached keeps none of the others", async () => {
+  test('are provisioned side by side, and one that cannot be reached does not stop the others', async () => {
     const [one, two, three] = await pids();
     await hostNamed('three').runOrThrow('systemctl stop ssh.socket ssh.service');
     const outcome = await user.slipway('provision', 'one', 'three', 'two', '--engine-label', 'zone=b', '--json');
@@ -95,7 +95,7 @@ describeOnBed('three machines at once', () => {
     expect(again.stdout.split('\n').map((line) => line.split(' ')[0])).toEqual(['three', 'one', 'two', '']);
   });
 
-  test('are left alone when one of the names is wrong, or given twice', async () => {
+  test('are not touched when one of the names is wrong or given twice', async () => {
     const before = await pids();
     for (const [status, names] of [
       [3, ['one', 'nobody', 'two']],
@@ -107,7 +107,7 @@ describeOnBed('three machines at once', () => {
     expect(await pids()).toEqual(before);
   });
 
-  test('boot over SSH, and an engine that nobody here can restart is one sentence', async () => {
+  test('reboot over SSH, and an engine that Slipway cannot restart is one error', async () => {
     const old = `tcp://${hostNamed('three').address}:2376`;
     const tls = ['ca', 'cert', 'key'].flatMap((file) => [
       `--none-tls-${file}`,
@@ -127,7 +127,7 @@ describeOnBed('three machines at once', () => {
     await expectSuccess(user.slipway('rm', 'old'));
   });
 
-  test('boot one by one for who becomes root by sudo', async () => {
+  test('reboot for a user who becomes root with sudo', async () => {
     const before = await boots();
     const host = hostNamed('three');
     await expectSuccess(user.slipway('rm', 'three'));
@@ -137,7 +137,7 @@ describeOnBed('three machines at once', () => {
     await expectEngineAnswer(user, 'three');
   });
 
-  test('are let go at once', async () => {
+  test('are removed at the same time', async () => {
     const { stdout } = await expectSuccess(user.slipway('rm', ...NAMES, '--json'));
     expect(
       eventsOf({ stdout, stderr: '', code: 0 })

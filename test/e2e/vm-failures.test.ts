@@ -60,7 +60,7 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
     const much = Math.ceil(totalmem() / 1024 / 1024) + 1;
     for (const [argv, code, sentence] of [
       [['--qemu-engine-port', String(port)], 4, `Port ${port} of 127.0.0.1`],
-      [['--qemu-memory', String(much)], 2, `would have ${much} MB of memory, and this computer has`],
+      [['--qemu-memory', String(much)], 2, `would have ${much} MB of memory, but this computer has`],
       [['--image', 'debian-9'], 2, 'There is no image known as "debian-9"'],
       [['--image', './none.qcow2'], 2, 'There is no image file'],
     ] as const) {
@@ -160,7 +160,7 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
       await expect.poll(async () => (await state('dev')).state, { timeout: 120_000, interval: 1000 }).toBe('paused');
       expect((await state('dev')).trouble).toContain('is full');
       const early = await user.slipway('start', 'dev');
-      expect([early.code, early.stderr]).toEqual([10, expect.stringContaining('Make room there') as string]);
+      expect([early.code, early.stderr]).toEqual([10, expect.stringContaining('Free up space there') as string]);
       await expectSuccess(user.run('mount', ['-o', 'remount,size=3g', folder]));
       await expectSuccess(user.slipway('start', 'dev'));
       await expect.poll(() => output, { timeout: 120_000 }).toContain('written');

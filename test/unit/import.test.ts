@@ -1,11 +1,12 @@
 import { access, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { isManagedBySlipway } from '../../src/docker-machine/managed-by-slipway.ts';
+import { isManagedBySlipway } from '../../src/docker-machine/config-json/mark.ts';
 import { openDockerMachineStore } from '../../src/docker-machine/docker-machine-store.ts';
 import { driver as qemu } from '../../src/drivers/qemu/driver.ts';
 import { qemu as qemuManifest } from '../../src/drivers/qemu/manifest.ts';
-import { readVm, vmFolder } from '../../src/drivers/qemu/vm.ts';
+import { readVm } from '../../src/drivers/qemu/vm-record.ts';
+import { vmFolder } from '../../src/drivers/qemu/vm.ts';
 import { createMachine } from '../../src/operations/create.ts';
 import { importMachine, type ImportSource } from '../../src/operations/import.ts';
 import type { World } from '../../src/operations/world.ts';
@@ -140,6 +141,7 @@ test('a VM of this computer is of the store that its machine is in', async () =>
   await writeFile(join(folder, 'vm.json'), JSON.stringify(vm));
   expect(await qemu.machines.findIdsByName?.('web', call)).toEqual([]);
   await qemu.machines.onImported?.({ id: 'id-1', name: 'web', options: qemuManifest.options.parse({}) }, call);
-  expect(await readVm(folder)).not.toHaveProperty('records');
+  expect(JSON.parse(await readFile(join(folder, 'vm.json'), 'utf8'))).not.toHaveProperty('records');
+  expect(await readVm(folder)).not.toHaveProperty('storeHome');
   expect(await qemu.machines.findIdsByName?.('web', call)).toEqual(['id-1']);
 });

@@ -1,7 +1,7 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { formatMissing, toUnattended } from '../../src/cli/install-programs.ts';
+import { formatMissing, toUnattended } from '../../src/terminal/install-programs.ts';
 import { sortByPriority, selectDefaultDriver, type DriverStatus } from '../../src/drivers/availability.ts';
 import { checkHome, checkNode } from '../../src/cli/diagnostics.ts';
 import type { Computer } from '../../src/computer/computer.ts';

@@ -8,7 +8,8 @@ import { toPlannedSteps } from '../../provision/step.ts';
 import { defineCommand, type Cli, type Command, type CommandResult } from '../command.ts';
 import { sanitizeLine } from '../../terminal/terminal-text.ts';
 import { sudoPasswordOption } from '../../machine/spec.ts';
-import { machineOptionSpecs, applyFlagsToSpec } from '../spec-from-flags.ts';
+import { machineOptionSpecs } from '../../machine-options/option-specs.ts';
+import { applyFlagsToSpec } from '../../machine-options/spec-from-flags.ts';
 import { requireMachines, type MachineResult, runForEach } from './for-each-machine.ts';
 
 const args = z.object({

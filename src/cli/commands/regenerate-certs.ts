@@ -22,7 +22,7 @@ export const regenerateCerts: Command<typeof args> = defineCommand({
   async run({ positionals, args: { all, yes } }, cli) {
     await requireMachines(positionals, cli);
     if (all && !yes && cli.interactive) {
-      const { confirm } = await import('../create-wizard.ts');
+      const { confirm } = await import('../../terminal/questions.ts');
       const question = `Make a new CA, so that copies of the certificates of ${positionals.join(', ')} open nothing any more?`;
       if (!(await confirm(question, false))) return { json: [], text: 'Nothing was done' };
     }

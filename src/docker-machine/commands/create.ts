@@ -1,10 +1,6 @@
-import {
-  credentialOptionSpecs,
-  driverOptionSpecs,
-  setCredentialsForRun,
-  machineOptionSpecs,
-  resolveSpec,
-} from '../../cli/spec-from-flags.ts';
+import { credentialOptionSpecs, driverOptionSpecs, machineOptionSpecs } from '../../machine-options/option-specs.ts';
+import { setCredentialsForRun } from '../../machine-options/credential-flags.ts';
+import { resolveSpec } from '../../machine-options/spec-from-flags.ts';
 import { findDefaultDriver } from '../../drivers/availability.ts';
 import { getDriver, drivers, loadDriver } from '../../drivers/registry.ts';
 import { SlipwayError } from '../../errors.ts';
@@ -215,9 +211,13 @@ async function requirePrograms(name: string, { computer }: DockerMachineInvocati
   const missing = await findMissingPrograms(getDriver(name).programs?.(computer) ?? [], computer);
   if (missing.length === 0) return;
   const { instruction } = await planInstall(missing, computer);
-  throw new SlipwayError('PROGRAM_MISSING', `This computer lacks ${missing.map(({ command }) => command).join(', ')}`, {
-    hint: `To install: ${instruction}`,
-  });
+  throw new SlipwayError(
+    'PROGRAM_MISSING',
+    `Missing on this computer: ${missing.map(({ command }) => command).join(', ')}`,
+    {
+      hint: `To install: ${instruction}`,
+    },
+  );
 }
 
 /** An engine that exists is taken at its word: who has its certificates puts them beside its record. */

@@ -8,13 +8,13 @@ import {
   defineDockerMachineCommand,
   type DockerMachineInvocation,
 } from '../docker-machine-command.ts';
+import { dockerMachineDriverName } from '../config-json/driver-mappings.ts';
 import { DockerMachineError } from '../docker-machine-error.ts';
 import {
   runForEachMachine,
   readMachine,
   requireDriverSupport,
   resolveMachineNames,
-  dockerMachineDriverName,
   requireModifiableMachine,
   getMachineState,
 } from '../machine-arguments.ts';

@@ -1,10 +1,9 @@
-import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { access, constants, stat } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { readFileIfExists, writeFileAtomic } from '../../computer/files.ts';
-import { childEnvironment } from '../../computer/child-process.ts';
+import { startChildGroup } from '../../computer/child-process.ts';
 import type { Computer } from '../../computer/computer.ts';
 import { canceledError } from '../../errors.ts';
 import { probeArguments, type Accelerator, type QemuConfig } from './command-line.ts';
@@ -93,24 +92,18 @@ async function runProbe(
   if (guest.accelerator === 'kvm' && (await checkDeviceAccess('kvm')) === 'closed')
     return { works: false, reason: '/dev/kvm is missing or not yours to open' };
   if (signal.aborted) throw canceledError();
-  const group = computer.platform !== 'win32';
   return new Promise((resolve, reject) => {
     const [file, ...argv] = withHardTimeout([program, ...probeArguments(guest)]);
-    const child = spawn(file, argv, {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      detached: group,
-      env: childEnvironment(computer),
-      windowsHide: true,
-    });
+    const group = startChildGroup(file, argv, { computer });
     let output = '';
     const done = (trial: AcceleratorProbe): void => {
       clearTimeout(timer);
       signal.removeEventListener('abort', abort);
-      killProbe(child, group);
+      group.kill('SIGKILL');
       resolve(trial);
     };
     const abort = (): void => {
-      killProbe(child, group);
+      group.kill('SIGKILL');
       clearTimeout(timer);
       reject(canceledError());
     };
@@ -119,14 +112,14 @@ async function runProbe(
       PROBE_TIMEOUT_SECONDS * 1000,
     );
     signal.addEventListener('abort', abort, { once: true });
-    for (const stream of [child.stdout, child.stderr]) {
+    for (const stream of [group.stdout, group.stderr]) {
       stream.setEncoding('utf8').on('data', (text: string) => {
         output += text;
         if (output.includes('slipway: alive')) done({ works: true });
       });
     }
-    child.once('error', (error) => done({ works: false, reason: error.message }));
-    child.once('close', () => done({ works: false, reason: lastErrorLine(output) }));
+    group.child.once('error', (error) => done({ works: false, reason: error.message }));
+    group.child.once('close', () => done({ works: false, reason: lastErrorLine(output) }));
   });
 }
 
@@ -135,12 +128,6 @@ function withHardTimeout(command: readonly [string, ...string[]]): readonly [str
   return existsSync(TIMEOUT_PROGRAM)
     ? [TIMEOUT_PROGRAM, '-s', 'KILL', String(PROBE_TIMEOUT_SECONDS + 5), ...command]
     : command;
-}
-
-function killProbe(child: ChildProcess, group: boolean): void {
-  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  if (group) process.kill(-child.pid, 'SIGKILL');
-  else child.kill('SIGKILL');
 }
 
 /** What QEMU said of itself at the end, without its name and its sources' file names. */

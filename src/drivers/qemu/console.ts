@@ -44,7 +44,7 @@ export async function waitForBootResult(
   how: {
     readonly log: (line: string) => void;
     readonly signal: AbortSignal;
-    readonly alive: () => Promise<void>;
+    readonly requireAlive: () => Promise<void>;
   },
 ): Promise<BootResult> {
   let text = '';
@@ -72,7 +72,7 @@ export async function waitForBootResult(
     try {
       const word = await read();
       if (word) return word;
-      await how.alive();
+      await how.requireAlive();
       await grown.promise;
     } finally {
       grown.stop();

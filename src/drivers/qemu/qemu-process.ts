@@ -1,10 +1,10 @@
-import { spawn } from 'node:child_process';
 import { open, rename, rm } from 'node:fs/promises';
 import type { NetConnectOpts } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readFileIfExists } from '../../computer/files.ts';
-import { childEnvironment, runChild } from '../../computer/child-process.ts';
+import { childEnvironment, sendSignal, startInBackground } from '../../computer/child-process.ts';
+import { isProcessRunningCommand } from '../../computer/process-identity.ts';
 import { canceledError, SlipwayError, systemCode } from '../../errors.ts';
 import type { DriverCall } from '../contract.ts';
 import { VM_FILES, vmArguments, type QemuConfig } from './command-line.ts';
@@ -60,20 +60,17 @@ export async function startProcess(
   let gone: string | undefined;
   let pid: number | undefined;
   try {
-    const child = spawn(program, vmArguments(shape, monitor), {
+    const child = startInBackground(program, vmArguments(shape, monitor), {
       cwd: folder,
-      detached: true,
-      stdio: ['ignore', output.fd, output.fd],
+      output,
       env: childEnvironment(computer),
-      windowsHide: true,
     });
     child.once('error', (error) => {
       gone = error.message;
     });
-    child.once('exit', (code, name) => {
-      gone ??= `it ended with ${name ?? `exit status ${code}`}`;
+    child.once('exit', (code, signalName) => {
+      gone ??= `QEMU exited with ${signalName ?? `status ${code}`}`;
     });
-    child.unref();
     ({ pid } = child);
   } finally {
     await output.close();
@@ -83,14 +80,14 @@ export async function startProcess(
     if (gone !== undefined) return readStartFailure(folder, gone);
     if (signal.aborted) {
       // Whoever clears up now may not find it yet. Not over, so the number is still its own.
-      if (pid !== undefined) sendSigkill(pid);
+      if (pid !== undefined) sendSignal(pid, 'SIGKILL');
       throw canceledError();
     }
     // One that is about to end takes the call and hangs up, and one that is busy says nothing yet.
     await using answered = await openMonitor(monitorAddress(folder, vm)).catch(() => undefined);
     if (answered) return undefined;
     if (performance.now() > end) {
-      if (pid !== undefined) sendSigkill(pid);
+      if (pid !== undefined) sendSignal(pid, 'SIGKILL');
       return readStartFailure(folder, `its monitor did not answer within ${START_TIMEOUT_SECONDS} seconds`);
     }
     await sleep(50);
@@ -169,7 +166,7 @@ export async function killProcess(folder: string, vm: VmIdentity, call: DriverCa
   const pid = await findVmPid(folder, vm, call);
   const asked = await quit().catch(() => false);
   if (pid === undefined) return;
-  if (!asked && (await isVmProcess(pid, vm, call))) sendSigkill(pid);
+  if (!asked && (await isVmProcess(pid, vm, call))) sendSignal(pid, 'SIGKILL');
   for (let waited = 0; waited < 100; waited += 1) {
     if (!(await isVmProcess(pid, vm, call))) return;
     await sleep(50);
@@ -177,14 +174,6 @@ export async function killProcess(folder: string, vm: VmIdentity, call: DriverCa
   throw new SlipwayError('DRIVER_FAILED', `QEMU of ${vm.name} (process ${pid}) does not end`, {
     hint: `End it by hand: kill -9 ${pid}, then run the same command again`,
   });
-}
-
-function sendSigkill(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch (error) {
-    if (systemCode(error) !== 'ESRCH') throw error;
-  }
 }
 
 /** The number in the pid file, where a process has it whose command line names this VM. */
@@ -195,22 +184,5 @@ async function findVmPid(folder: string, vm: Pick<Vm, 'id'>, call: DriverCall): 
 }
 
 async function isVmProcess(pid: number, { id }: Pick<Vm, 'id'>, call: DriverCall): Promise<boolean> {
-  return (await readCommandLine(pid, call)).replaceAll('\0', ' ').includes(`-uuid ${id} `);
-}
-
-async function readCommandLine(pid: number, call: DriverCall): Promise<string> {
-  const { platform } = call.computer;
-  if (platform === 'linux') {
-    // A zombie has none.
-    return (await readFileIfExists(`/proc/${pid}/cmdline`).catch(() => '')) ?? '';
-  }
-  const [file, argv] =
-    platform === 'win32'
-      ? [
-          'powershell.exe',
-          ['-NoProfile', '-Command', `(Get-CimInstance Win32_Process -Filter 'ProcessId=${pid}').CommandLine`],
-        ]
-      : ['ps', ['-ww', '-o', 'command=', '-p', String(pid)]];
-  const { lines } = await runChild(file as string, argv as readonly string[], { ...call, log: () => {} });
-  return lines.join(' ');
+  return isProcessRunningCommand(pid, ['-uuid', id], call);
 }

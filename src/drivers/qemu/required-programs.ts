@@ -77,7 +77,7 @@ export function canBuildImages({ platform, env }: Computer): boolean {
 export async function requireProgramPath(program: Program, computer: Computer): Promise<string> {
   const path = await findProgram(program, computer);
   if (path !== undefined) return path;
-  throw new SlipwayError('PROGRAM_MISSING', `This computer lacks ${program.command}, which ${program.purpose}`, {
+  throw new SlipwayError('PROGRAM_MISSING', `Missing on this computer: ${program.command}, which ${program.purpose}`, {
     hint: 'Install it: slipway doctor --fix',
   });
 }

@@ -5,7 +5,8 @@ import { buildSpares } from '../../../operations/warm-pool.ts';
 import type { MachineSpec } from '../../../machine/model.ts';
 import { defineCommand, type Command } from '../../command.ts';
 import { SPARE_LOG_VARIABLE } from '../../prewarm.ts';
-import { driverOptionSpecs, resolveSpec } from '../../spec-from-flags.ts';
+import { driverOptionSpecs } from '../../../machine-options/option-specs.ts';
+import { resolveSpec } from '../../../machine-options/spec-from-flags.ts';
 
 /** The driver that makes machines of local images. */
 const SPARE_DRIVER = 'qemu';

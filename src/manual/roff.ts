@@ -1,8 +1,6 @@
-/** The language of man pages, as far as ours need it. */
-
 const GLYPHS: Readonly<Record<string, string>> = {
   '\\': String.raw`\e`,
-  // What is typed has to be the character that is typed.
+  // Readers copy what they type, so these must stay ASCII.
   '-': String.raw`\-`,
   "'": String.raw`\(aq`,
   '`': String.raw`\(ga`,
@@ -16,7 +14,7 @@ const GLYPHS: Readonly<Record<string, string>> = {
   '…': '...',
 };
 
-/** Text that means nothing to roff but itself; what stands between backticks is bold. */
+/** Returns text in the language of man pages, with what stands between backticks in bold. */
 export function formatRoff(text: string): string {
   const pieces = text.replaceAll(/\s+/g, ' ').split(/(`[^`]+`)/);
   return escapeLeadingDot(
@@ -41,9 +39,14 @@ function toGlyphEscape(letter: string): string {
   return String.raw`\[u${point}]`;
 }
 
-/** A dot there begins a request. */
+/** Escapes a dot at the beginning of a line, where roff would read a request. */
 function escapeLeadingDot(text: string): string {
   return text.startsWith('.') ? String.raw`\&${text}` : text;
+}
+
+/** Ends the text with a period unless it has its own punctuation. */
+export function toSentence(text: string): string {
+  return /[.!?…]$/.test(text) ? text : `${text}.`;
 }
 
 export function section(title: string): string {
@@ -58,19 +61,19 @@ export function paragraph(text: string): string {
   return `.PP\n${formatRoff(text)}`;
 }
 
-/** `term` is roff already. */
+/** Returns a term, which is roff already, with its indented explanation. */
 export function taggedParagraph(term: string, text: string): string {
   return `.TP\n${term}\n${formatRoff(text)}`;
 }
 
-/** Lines as they are typed. */
+/** Returns lines as the reader types them, without filling. */
 export function codeBlock(lines: readonly string[]): string {
   return ['.PP', '.nf', '.RS 4', ...lines.map((line) => escapeLeadingDot(escapeRoff(line))), '.RE', '.fi'].join('\n');
 }
 
 export function manPage(name: string, about: string, parts: readonly string[]): string {
   return `${[
-    String.raw`.\" Made from the declarations in src/ by npm run docs; a test fails when it is stale.`,
+    String.raw`.\" Generated from the declarations in src/ by npm run docs; a test fails if it is out of date.`,
     `.TH ${escapeRoff(name)} 1 "" Slipway`,
     section('Name'),
     `${escapeRoff(name)} ${String.raw`\-`} ${escapeRoff(about)}`,

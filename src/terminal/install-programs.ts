@@ -9,22 +9,31 @@ import {
   type InstallPlan,
   type Program,
 } from '../computer/programs.ts';
-import type { Cli } from './command.ts';
+import type { World } from '../operations/world.ts';
 import { runProgram } from './run-program.ts';
 
 export type Consent = {
-  /** Given already, on the command line. */
+  /** The user has agreed on the command line. */
   readonly yes: boolean;
-  /** What to type so that Slipway installs without asking; undefined where that would agree to more than installing. */
+  /** The command by which the user agrees; undefined where it would agree to more than the installation. */
   readonly consentCommand: string | undefined;
 };
 
-/** Who can be asked, and what runs here. */
-export type InstallContext = Pick<Cli, 'world' | 'env' | 'interactive' | 'say'>;
+/** What a program provides for an installation: its world, its environment, and ways to ask and to tell the user. */
+export type InstallContext = {
+  readonly world: World;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** A person at a terminal can be asked. */
+  readonly interactive: boolean;
+  readonly say: (line: string) => void;
+};
 
 const LAST_LINES = 8;
 
-/** Afterwards all these programs are there. Nothing is installed that nobody agreed to. */
+/**
+ * Installs the programs that are missing, once the user has agreed, and checks that they are there afterwards. Throws
+ * PROGRAM_MISSING with the command to type if the user did not agree, or if the installation failed.
+ */
 export async function installMissing(
   programs: readonly Program[],
   consent: Consent,
@@ -33,15 +42,15 @@ export async function installMissing(
   const { computer } = cli.world;
   const missing = await findMissingPrograms(programs, computer);
   if (missing.length === 0) return;
-  const mending = await planInstall(missing, computer);
-  if (!mending.canInstall || !(await confirmInstall(missing, mending, consent, cli)))
-    throw missingProgramsError(missing, mending, consent);
-  await installPrograms(missing, mending, cli);
-  const still = await findMissingPrograms(missing, computer);
-  if (still.length > 0) throw stillMissingError(still, mending);
+  const installPlan = await planInstall(missing, computer);
+  if (!installPlan.canInstall || !(await confirmInstall(missing, installPlan, consent, cli)))
+    throw missingProgramsError(missing, installPlan, consent);
+  await installPrograms(missing, installPlan, cli);
+  const stillMissing = await findMissingPrograms(missing, computer);
+  if (stillMissing.length > 0) throw stillMissingError(stillMissing, installPlan);
 }
 
-/** `qemu-img and qemu-system-x86_64, which run local VMs; and docker, which speaks to engines` */
+/** Returns `qemu-img and qemu-system-x86_64, which run local VMs; and docker, which speaks to engines`. */
 export function formatMissing(missing: readonly Program[]): string {
   const purposes = [...new Set(missing.map(({ purpose }) => purpose))];
   const parts = purposes.map((purpose) => {
@@ -52,8 +61,8 @@ export function formatMissing(missing: readonly Program[]): string {
 }
 
 /**
- * A command as it runs where nobody answers: sudo that fails instead of asking, and packages that take their defaults.
- * sudo drops the environment, so what must reach apt-get stands behind it.
+ * Returns the command as it runs where nobody can answer: sudo fails instead of asking, and packages take their defaults.
+ * sudo drops the environment, so the variable for apt-get follows it as an argument.
  */
 export function toUnattended(command: readonly string[]): readonly string[] {
   const [first = '', ...rest] = command;
@@ -67,23 +76,27 @@ async function confirmInstall(
   cli: InstallContext,
 ): Promise<boolean> {
   if (yes || !cli.interactive) return yes;
-  cli.say(`This computer lacks ${formatMissing(missing)}.`);
+  cli.say(`Missing on this computer: ${formatMissing(missing)}`);
   cli.say(`To install: ${instruction}`);
-  const { confirm } = await import('./create-wizard.ts');
+  const { confirm } = await import('./questions.ts');
   return confirm('Run this now?');
 }
 
-async function installPrograms(missing: readonly Program[], mending: InstallPlan, cli: InstallContext): Promise<void> {
-  const { manager } = mending;
+async function installPrograms(
+  missing: readonly Program[],
+  installPlan: InstallPlan,
+  cli: InstallContext,
+): Promise<void> {
+  const { manager } = installPlan;
   if (manager === undefined) return;
-  await authenticateSudo(mending, cli);
+  await authenticateSudo(installPlan, cli);
   const title = `Install ${formatList(packagesOf(missing, manager))} (${manager})`;
   await cli.world.progress.step('install-programs', title, async (log) => {
-    for (const command of mending.commands) await runInstallCommand(command, mending, cli, log);
+    for (const command of installPlan.commands) await runInstallCommand(command, installPlan, cli, log);
   });
 }
 
-/** Asks for the password while the terminal is free: below a live list nobody sees the question. */
+/** Lets sudo ask for its password while the terminal is free: a live list would hide the question. */
 async function authenticateSudo({ commands }: InstallPlan, cli: InstallContext): Promise<void> {
   const sudo = commands[0]?.[0] === 'sudo' ? await findProgram({ command: 'sudo' }, cli.world.computer) : undefined;
   if (sudo === undefined || !cli.interactive) return;
@@ -99,7 +112,7 @@ async function runInstallCommand(
   log: (line: string) => void,
 ): Promise<void> {
   const [name = '', ...argv] = toUnattended(command);
-  const last: string[] = [];
+  const lastLines: string[] = [];
   const status = await runProgram({
     program: (await findProgram({ command: name }, world.computer)) ?? name,
     argv,
@@ -107,16 +120,16 @@ async function runInstallCommand(
     signal: world.signal,
     log: (text) => {
       log(text);
-      last.push(text);
-      if (last.length > LAST_LINES) last.shift();
+      lastLines.push(text);
+      if (lastLines.length > LAST_LINES) lastLines.shift();
     },
   });
   if (world.signal.aborted) throw canceledError();
   if (status === 0) return;
   const shown = manager === undefined ? name : formatCommands([command], manager);
-  throw new SlipwayError('PROGRAM_MISSING', `Installing failed: "${shown}" ended with exit status ${status}`, {
-    hint: `See what it says when you type it yourself: ${instruction}`,
-    detail: last,
+  throw new SlipwayError('PROGRAM_MISSING', `Installation failed: "${shown}" exited with status ${status}`, {
+    hint: `To see why, run it yourself: ${instruction}`,
+    detail: lastLines,
   });
 }
 
@@ -125,15 +138,16 @@ function missingProgramsError(
   { canInstall, instruction }: InstallPlan,
   { consentCommand }: Consent,
 ): SlipwayError {
-  const typed = `Install ${missing.length === 1 ? 'it' : 'them'}: ${instruction}`;
-  return new SlipwayError('PROGRAM_MISSING', `This computer lacks ${formatMissing(missing)}`, {
-    hint: canInstall && consentCommand !== undefined ? `${typed}, or let Slipway do it: ${consentCommand}` : typed,
+  const manually = `To install ${missing.length === 1 ? 'it' : 'them'}: ${instruction}`;
+  return new SlipwayError('PROGRAM_MISSING', `Missing on this computer: ${formatMissing(missing)}`, {
+    hint:
+      canInstall && consentCommand !== undefined ? `${manually}. Or let Slipway do it: ${consentCommand}` : manually,
   });
 }
 
-function stillMissingError(still: readonly Program[], { instruction }: InstallPlan): SlipwayError {
-  const names = formatList(still.map(({ command }) => command));
-  return new SlipwayError('PROGRAM_MISSING', `The packages are installed, and still there is no ${names}`, {
-    hint: `Look for it in a new terminal, or see what this says: ${instruction}`,
+function stillMissingError(missing: readonly Program[], { instruction }: InstallPlan): SlipwayError {
+  const names = formatList(missing.map(({ command }) => command));
+  return new SlipwayError('PROGRAM_MISSING', `The packages were installed, but ${names} can't be found`, {
+    hint: `Try again in a new terminal, or run this yourself: ${instruction}`,
   });
 }
