@@ -5,6 +5,7 @@ import { getDriver, drivers, loadDriver } from '../drivers/registry.ts';
 import { canceledError, SlipwayError } from '../errors.ts';
 import { overriddenOptions } from '../machine-options/credential-flags.ts';
 import { driverOptionSpecs, pickFlagValues } from '../machine-options/option-specs.ts';
+import { continueOrUndoHint, machineExistsMessage } from '../machine/require-machine.ts';
 import { isMachineName, type MachineSpec } from '../machine/model.ts';
 import { coerceOptionValue, optionsFromEnv, type OptionSpec, type OptionValues } from '../machine/options.ts';
 import { engineOptionSpecs } from '../machine/spec.ts';
@@ -111,8 +112,8 @@ async function askName(driver: string, cli: Cli): Promise<string> {
   const name = String(answer.name);
   const before = await world.store.find(name);
   if (!before) return name;
-  const hint = before.phase === 'ready' ? '' : `. To continue: slipway create ${name}. To undo: slipway rm ${name}`;
-  world.progress.note(`Machine "${name}" already exists${hint}`);
+  const hint = before.phase === 'ready' ? '' : `. ${continueOrUndoHint(name)}`;
+  world.progress.note(`${machineExistsMessage(name)}${hint}`);
   return askName(driver, cli);
 }
 
@@ -122,7 +123,11 @@ async function askUse(): Promise<boolean> {
 }
 
 /** Asks for engine options, unless the engine comes with a local machine's image or exists already. */
-async function askEngineOptions({ name, priority }: DriverManifest, flags: OptionValues, { env }: Cli): Promise<OptionValues> {
+async function askEngineOptions(
+  { name, priority }: DriverManifest,
+  flags: OptionValues,
+  { env }: Cli,
+): Promise<OptionValues> {
   if (name === 'none' || priority !== undefined) return {};
   return await askQuestions(toQuestions(engineOptionSpecs, flags, env, () => true));
 }

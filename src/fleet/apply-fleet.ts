@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { getDriver } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
-import { mergeOptions } from '../machine/user-options.ts';
 import { createMachines } from '../operations/create-many.ts';
 import { changeMachine } from '../operations/change.ts';
 import { createMachine, createResolvedMachine, resolveReplacement } from '../operations/create.ts';
+import { keepResolvedOptions } from '../operations/diff-specs.ts';
 import { removeMachine } from '../operations/remove.ts';
 import { concurrencyLimit, type ConcurrencyLimit } from '../operations/concurrency.ts';
 import type { World } from '../operations/world.ts';
@@ -188,11 +188,9 @@ function specFor(item: FleetItem, mark: string): MachineSpec {
 
 /** A machine's spec with what is wanted of it; it stays the one that it is. */
 function withWantedSpec({ life: _life, ...before }: MachineSpec, wanted: WantedSpec): MachineSpec {
-  const settles = getDriver(wanted.driver).kind === 'cloud';
   return {
     ...before,
-    ...wanted,
-    options: mergeOptions(before, wanted.options, settles),
+    ...keepResolvedOptions(before, wanted, getDriver(wanted.driver)),
     // Where nobody knows what was given, nobody shall believe that it was this.
     ...(before.given ? { given: wanted.options } : {}),
   };

@@ -6,7 +6,8 @@ import { shareFirstBootKeys } from './credentials.ts';
 import { reserveName, createMachine, resolveCreateSpec } from './create.ts';
 import { createFirstBootConfig } from './first-boot.ts';
 import { announceAutoStop } from './lifetime.ts';
-import { allowCallerIp, provisionToReady } from './provision.ts';
+import { allowCallerIp } from './allow-caller-ip.ts';
+import { provisionToReady } from './provision.ts';
 import { withFailureRecord } from './checkpoint.ts';
 import {
   MAX_CONNECTIONS,

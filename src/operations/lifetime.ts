@@ -1,11 +1,11 @@
 import type { DriverManifest } from '../drivers/contract.ts';
 import { targetOf } from '../drivers/registry.ts';
 import { durationToSeconds, formatSeconds } from '../machine/duration.ts';
-import { SlipwayError } from '../errors.ts';
-import type { ShutdownBehavior, Machine, MachineSpec } from '../machine/model.ts';
+import type { CreatedMachine, Machine, MachineSpec, ReadyMachine } from '../machine/model.ts';
 import type { Facts } from '../provision/facts.ts';
 import { toHostClock, SAME_CLOCK_SECONDS, type HostLifetime } from '../provision/lifetime-timers.ts';
-import { hasEnded, formatTime } from './deadline.ts';
+import { formatTime } from './deadline.ts';
+import { requireIdleStopSupported } from './guards.ts';
 import type { World } from './world.ts';
 
 /** What a record keeps through all its phases. */
@@ -49,33 +49,12 @@ export function resolveLifetimeFields(
   return life;
 }
 
-/** A machine that its provider removes when it shuts itself down would be lost where it was to stop. */
-export function requireIdleStopSupported(
-  { name, life }: MachineSpec,
-  ending: ShutdownBehavior | undefined,
-  driver: DriverManifest,
-): void {
-  if (life?.idleStop === undefined || ending !== 'removed') return;
-  throw new SlipwayError(
-    'USAGE',
-    `"${name}" is removed by ${driver.name} when it shuts itself down, so it can't stop when it is idle`,
-    {
-      hint: `One that is made with both from the start stops and is kept, where ${driver.name} can stop it: slipway create NAME --ttl … --idle-stop ${life.idleStop}`,
-    },
-  );
-}
-
-/** Refused where nothing of ours runs that could do it. */
-export function requireAutoStopSupported(
-  { name, life }: Pick<MachineSpec, 'name' | 'life'>,
-  driver: DriverManifest,
-): void {
-  if (life === undefined || driver.shutdownBehavior) return;
-  throw new SlipwayError(
-    'DRIVER_UNSUPPORTED',
-    `"${name}" can't end or stop by itself: with the driver ${driver.name}, nothing of Slipway's runs on its host`,
-    { hint: 'Leave out --ttl and --idle-stop (and the variables SLIPWAY_TTL and SLIPWAY_IDLE_STOP)' },
-  );
+/** Returns a ready machine's record with the lifetime that its host has just got; all else stays as it was. */
+export function withLifetimeOf(changed: CreatedMachine, before: ReadyMachine): ReadyMachine {
+  const { life: _before, ...spec } = before.spec;
+  const { deadline: _deadline, untold: _untold, ...rest } = before;
+  const { life } = changed.spec;
+  return { ...rest, ...lifetimeFieldsOf(changed), spec: { ...spec, ...(life ? { life } : {}) } };
 }
 
 /** What its host has to hold; undefined where it runs until somebody ends it. */
@@ -132,13 +111,4 @@ export function describeClockSkew(deadline: string | undefined, { clock }: Facts
   return clock.aheadSeconds > 0
     ? `${differs} ahead of this computer's: it is powered off once it shows ${formatTime(toHostClock(deadline, clock) ?? '')}`
     : `${differs} behind this computer's: it is powered off so much later than ${formatTime(deadline)}, unless one of them is put right`;
-}
-
-/** A start after its deadline would be undone by its own timer, without a word. */
-export function requireNotEnded(machine: Machine, now: Date): void {
-  if (!hasEnded(machine, now)) return;
-  const { name } = machine.spec;
-  throw new SlipwayError('MACHINE_ENDED', `"${name}" ended at its deadline, ${formatTime(machine.deadline ?? '')}`, {
-    hint: `Give it more time first: slipway extend ${name} 2h, or no deadline: slipway extend ${name} never`,
-  });
 }

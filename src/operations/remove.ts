@@ -3,8 +3,6 @@ import { loadCode, type DriverCall } from '../drivers/contract.ts';
 import { getDriver, drivers, targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import type { Machine, SshTarget } from '../machine/model.ts';
-import type { Log } from '../progress.ts';
-import { applyStep } from '../provision/run-step.ts';
 import type { Facts } from '../provision/facts.ts';
 import { planLifetime, stopTimersCommand } from '../provision/lifetime-timers.ts';
 import { ownerOf, planDeprovision } from '../provision/plan.ts';
@@ -16,7 +14,7 @@ import type { ClientPaths, Profile } from '../profiles/profile.ts';
 import type { Plan } from '../provision/step.ts';
 import type { Store } from '../machine/store.ts';
 import { tagExisting } from './tag-existing.ts';
-import { gatherHostFacts, openSession, stepContextFor } from './host-session.ts';
+import { connectToHost, gatherHostFacts, runStep } from './host-session.ts';
 import { hasEnded, formatTime } from './deadline.ts';
 import { driverCallFor, type World } from './world.ts';
 
@@ -134,9 +132,7 @@ async function applyPlanOnHost(
   planOf: (facts: Facts) => Plan,
   world: World,
 ): Promise<void> {
-  const { session } = await world.progress.step('connect', `Connect to ${ssh.user}@${ssh.address}`, () =>
-    openSession(ssh, world),
-  );
+  const { session } = await connectToHost(ssh, world);
   await using _session = session;
   const facts = await gatherHostFacts(session, ssh, world);
   const owner = ownerOf(facts);
@@ -144,11 +140,7 @@ async function applyPlanOnHost(
     world.progress.note(`${ssh.address} is the machine "${owner.name}" by now, so what is written there stays`);
     return;
   }
-  for (const step of planOf(facts)) {
-    await world.progress.step(step.id, step.title, (log: Log) =>
-      applyStep(step, { ...stepContextFor(facts, world), session, address: ssh.address, log }),
-    );
-  }
+  for (const step of planOf(facts)) await runStep(step, { session, facts, address: ssh.address }, world);
 }
 
 function hasAutoStop({ deadline, spec }: Machine): boolean {

@@ -85,7 +85,7 @@ describeOnBed('machines.yaml with three hosts', () => {
     // A kill in the middle of changing all three.
     await writeMachinesFile(user, hosts, { one: 'zone=c', two: 'zone=c', three: 'zone=c' });
     const killed = user.start('apply', '-f', path, '--concurrency', '1');
-    await waitForStderr(killed, /two: .*Look at the host/);
+    await waitForStderr(killed, /two: .*Gather facts about the host/);
     killed.process.kill('SIGKILL');
     await killed.ended;
     await apply();
@@ -125,7 +125,7 @@ describeOnBed('machines.yaml with three hosts', () => {
     await using user = await createUser();
     const path = await writeMachinesFile(user, hosts);
     const killed = user.start('apply', '-f', path, '--concurrency', '2');
-    await waitForStderr(killed, /two: .*Look at the host/);
+    await waitForStderr(killed, /two: .*Gather facts about the host/);
     killed.process.kill('SIGKILL');
     await killed.ended;
     const again = await expectSuccess(user.slipway('apply', '-f', path));

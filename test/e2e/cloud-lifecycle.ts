@@ -59,7 +59,7 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
     test('refuses another region or zone than its own', async () => {
       const flag = driver === 'ec2' ? ['--ec2-region', 'us-east-1'] : ['--gce-zone', 'europe-west3-b'];
       const { status, sentence } = await expectFailure(slipway('provision', 'web', ...flag));
-      expect([status, sentence]).toEqual([2, expect.stringContaining('was made with other options')]);
+      expect([status, sentence]).toEqual([2, expect.stringContaining('are fixed at creation')]);
     });
 
     test('stops, and starts at another address with matching certificate and profiles', async () => {
@@ -104,8 +104,8 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
       const { status, sentence, hint } = await expectFailure(ended);
       cloud.onArrival = () => undefined;
       expect(status).toBe(130);
-      expect(sentence).toContain(`"half" is half made; ${driver} was asked for its instance`);
-      expect(hint).toBe('Go on with: slipway create half, or undo with: slipway rm half');
+      expect(sentence).toContain(`machine "half" is incomplete; ${driver} was asked for its instance`);
+      expect(hint).toBe('To continue: slipway create half. To undo: slipway rm half');
       await expectSuccess(slipway('rm', 'half'));
       expect(cloud.listAlive()).toEqual([]);
     });

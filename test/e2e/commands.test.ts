@@ -42,7 +42,7 @@ describeOnBed('commands', () => {
   test('prints progress to stderr and values to stdout, and no progress with --quiet', async () => {
     const shown = await expectSuccess(user.slipway('provision', 'web'));
     expect(shown.stdout).toBe(`web is ready: ${url}\n`);
-    expect(shown.stderr).toContain('Look at the host');
+    expect(shown.stderr).toContain('Gather facts about the host');
     // No terminal: plain lines, no cursor movement, no colour.
     expect(shown.stdout + shown.stderr).not.toContain('\u{1b}');
     const quiet = await expectSuccess(user.slipway('provision', 'web', '--quiet'));

@@ -67,19 +67,21 @@ describeOnBed('a connection that fails', () => {
   test("accepts a key in the user's known_hosts silently, in each of its notations", async () => {
     await using user = await createUser();
     const { type, base64 } = keyOf('ecdsa-sha2-nistp256');
-    expect((await expectSuccess(meet(user))).stderr).toContain('first seen');
+    expect((await expectSuccess(meet(user))).stderr).toContain('seen for the first time');
 
     const file = await knownHosts(user, `${host.address} ${type} ${base64}\n`);
-    expect((await expectSuccess(meet(user))).stderr).not.toContain('first seen');
+    expect((await expectSuccess(meet(user))).stderr).not.toContain('seen for the first time');
 
     await expectSuccess(user.run('ssh-keygen', ['-H', '-f', file]));
     expect(await readFile(file, 'utf8')).toMatch(/^\|1\|/);
-    expect((await expectSuccess(meet(user))).stderr).not.toContain('first seen');
+    expect((await expectSuccess(meet(user))).stderr).not.toContain('seen for the first time');
 
     await host.runOrThrow(`printf 'Port 22\\nPort 2222\\n' >/etc/ssh/sshd_config.d/port.conf && systemctl restart ssh`);
     await knownHosts(user, `[${host.address}]:2222 ${type} ${base64}\n`);
-    expect((await expectSuccess(meet(user, '--generic-ssh-port', '2222'))).stderr).not.toContain('first seen');
-    expect((await expectSuccess(meet(user))).stderr).toContain('first seen');
+    expect((await expectSuccess(meet(user, '--generic-ssh-port', '2222'))).stderr).not.toContain(
+      'seen for the first time',
+    );
+    expect((await expectSuccess(meet(user))).stderr).toContain('seen for the first time');
   });
 
   test("refuses a host whose key differs from the user's known_hosts", async () => {

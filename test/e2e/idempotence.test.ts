@@ -54,7 +54,7 @@ describeOnBed('running a command again', () => {
     const refused = await user.slipway('create', 'web', ...hostFlags(host), '--engine-label', 'a=b');
     expect(refused.code).toBe(3);
     expect(refused.stdout).toBe('');
-    expect(refused.stderr).toContain('There is a machine named "web" already (generic)');
+    expect(refused.stderr).toContain('Machine "web" already exists');
     expect(refused.stderr).toContain('slipway provision web');
     expect(await snapshotFiles(host, ...managedFolders)).toEqual(before);
     expect((await expectSuccess(user.slipway('status', 'web', '--json'))).code).toBe(0);

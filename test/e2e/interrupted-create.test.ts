@@ -66,9 +66,9 @@ describeOnBed('an interrupted create on a bare host', () => {
     stopped.process.kill('SIGINT');
     expect(await expectFailure(stopped.ended)).toEqual({
       status: 130,
-      sentence: 'Stopped before the end, as you asked: "web" is half made',
+      sentence: 'Interrupted: machine "web" is incomplete',
       detail: [],
-      hint: 'Go on with: slipway create web, or undo with: slipway rm web',
+      hint: 'To continue: slipway create web. To undo: slipway rm web',
     });
     expect(await readRecord(user, 'web')).toMatchObject({
       phase: 'created',
@@ -119,7 +119,7 @@ describeOnBed('an interrupted command on a host with an engine', () => {
     running.process.kill('SIGINT');
     expect(await expectFailure(running.ended)).toMatchObject({
       status: 130,
-      hint: 'Go on with: slipway create web, or undo with: slipway rm web',
+      hint: 'To continue: slipway create web. To undo: slipway rm web',
     });
     expect(await readRecord(user, 'web')).toMatchObject({
       phase: 'created',
@@ -138,8 +138,8 @@ describeOnBed('an interrupted command on a host with an engine', () => {
     running.process.kill('SIGINT');
     expect(await expectFailure(running.ended)).toMatchObject({
       status: 130,
-      sentence: 'Stopped before the end, as you asked: "web" may be half changed',
-      hint: 'Go on with: slipway provision web',
+      sentence: 'Interrupted: machine "web" may be only partly changed',
+      hint: 'To continue: slipway provision web',
     });
     expect(await readRecord(user, 'web')).toMatchObject({ phase: 'ready', failure: { code: 'CANCELED' } });
     await expectSuccess(user.slipway('provision', 'web'));

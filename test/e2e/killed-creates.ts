@@ -90,7 +90,7 @@ export function describeKilledCreates({ driver, start }: CloudProvider, late: (c
     /** Only what died when all was done is ready by then, and says so. */
     async function createAgain(user: User): Promise<void> {
       const outcome = await user.slipway('create', ...argv);
-      if (outcome.code !== 0) expect(outcome.stderr).toContain('✗ There is a machine named "web" already');
+      if (outcome.code !== 0) expect(outcome.stderr).toContain('✗ Machine "web" already exists');
     }
 
     async function die(point: NamedKillPoint, lane: TestLane): Promise<void> {

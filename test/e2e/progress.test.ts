@@ -49,10 +49,10 @@ describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => 
     const steps = linesOf(shown).filter((line) => line.startsWith('✔'));
     expect(steps.map((line) => line.replace(/\d+\.\d s$/, 'N s'))).toEqual([
       `✔ Connect to root@${host.address}  N s`,
-      '✔ Look at the host  N s',
+      '✔ Gather facts about the host  N s',
       expect.stringMatching(/^✔ Configure the engine and restart it {2}N s$/),
       expect.stringMatching(/^✔ Verify the engine at tcp:.* {2}N s$/),
-      '✔ Write the client profiles  N s',
+      '✔ Write client profiles  N s',
     ]);
     expect(shown.match(/• Host key of/g)).toHaveLength(1);
     expect(shown).toMatch(/web is ready: tcp:.*\n(.*\n)*status 0/);
@@ -69,7 +69,7 @@ describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => 
     expect(during.find((line) => line.startsWith('    Get:'))).toMatch(
       /^ {4}Get:\d+ http:\/\/mirror\.example trixie\/main docker\.io a line that is longer.{1,50}…$/,
     );
-    expect(during.some((line) => line.startsWith('✔ Look at the host'))).toBe(true);
+    expect(during.some((line) => line.startsWith('✔ Gather facts about the host'))).toBe(true);
     const shown = await waitForCommandEnd(terminal);
     const lines = linesOf(shown);
     const failed = lines.findIndex((line) => /^✖ Install the engine \(.*\) {2}failed after \d+\.\d s$/.test(line));
@@ -112,8 +112,8 @@ describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => 
       await terminal.waitFor(`\n0 of ${how}\n`);
       const screen = await terminal.readColoredScreen();
       expect(screen, how).not.toContain(green);
-      expect(screen.includes('Look at the host: done in'), how).toBe(plain);
-      expect(screen.includes('✔ Look at the host'), how).toBe(!plain);
+      expect(screen.includes('Gather facts about the host: done in'), how).toBe(plain);
+      expect(screen.includes('✔ Gather facts about the host'), how).toBe(!plain);
     }
   });
 

@@ -120,7 +120,7 @@ describeOnBed('three machines at once', () => {
       4,
       ['one', 'two'].map((name) => `${name} runs: tcp://${hostNamed(name as 'one').address}:2376\n`).join(''),
     ]);
-    expect(stderr).toContain('old: ✗ Slipway can\'t restart "old": its driver is none\n→ ');
+    expect(stderr).toContain('old: ✗ The driver none can\'t restart machine "old"\n→ ');
     const after = await boots();
     expect(after.map((boot, at) => boot === before[at])).toEqual([false, false, true]);
     for (const name of NAMES) await expectEngineAnswer(user, name);

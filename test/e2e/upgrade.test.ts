@@ -152,7 +152,7 @@ describeOnBed('upgrade', () => {
       for (const more of [[], ['--dry-run']]) {
         expect(await expectFailure(user.slipway('upgrade', 'web', ...more))).toMatchObject({
           status: 2,
-          sentence: '"web" is pinned to engine version 26.1',
+          sentence: 'Machine "web" is pinned to engine version 26.1',
           hint: expect.stringContaining('slipway upgrade web --engine-version=') as string,
         });
       }

@@ -45,7 +45,7 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
     expect(new Set(ports).size).toBe(4);
     const again = await user.slipway('create', 'one');
     expect(again.code).toBe(3);
-    expect(again.stderr).toContain('There is a machine named "one" already');
+    expect(again.stderr).toContain('Machine "one" already exists');
     // An image that machines use stays.
     const used = await user.slipway('image', 'rm', 'debian-13');
     expect([used.code, used.stderr]).toEqual([3, expect.stringContaining('one and two') as string]);
@@ -133,7 +133,7 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
     child.kill('SIGINT');
     const { code, stderr } = await ended;
     expect(code).toBe(130);
-    expect(stderr).toContain('"dev" is half made');
+    expect(stderr).toContain('machine "dev" is incomplete');
     await expectSuccess(user.slipway('rm', 'dev'));
     await nothingLeft();
   });

@@ -131,8 +131,8 @@ describe('a machine whose user data others can read', () => {
     const error = await catchRejection(provisionMachine('web', (spec) => spec, world));
     expect([error?.code, error?.message, error?.hint]).toEqual([
       'MACHINE_NOT_FOUND',
-      'What sky made for "web" is gone',
-      'Forget the machine: slipway rm web, then make it anew: slipway create web',
+      'Machine "web" no longer exists at sky',
+      'Remove its record: slipway rm web. Then create it again: slipway create web',
     ]);
   });
 
@@ -237,8 +237,8 @@ describe('a machine that is asked for otherwise than before', () => {
     const error = await catchRejection(createMachine({ ...spec, options: { region: 'south' } }, sky.world()));
     expect([error?.code, error?.message, error?.hint]).toEqual([
       'USAGE',
-      '"web" is half made with other options of sky: region',
-      'Finish it as it was begun: slipway create web, or undo it first: slipway rm web',
+      'Machine "web" is incomplete and has other options of sky: region',
+      'To continue: slipway create web. To undo: slipway rm web',
     ]);
     expect(await sky.world().store.read('web')).toEqual(before);
     expect(sky.cloud.createdHosts).toHaveLength(1);
@@ -302,7 +302,7 @@ describe('a machine that is asked for otherwise than before', () => {
       sky.world({ progress }),
     );
     expect((await sky.world().store.read('web')).spec.options).toMatchObject({ size: 'xl' });
-    expect(progress.notes).toEqual(['"web" is stopped: it takes size at its next start']);
+    expect(progress.notes).toEqual(['Machine "web" is stopped: size changes at its next start']);
     expect(progress.ids).toEqual([]);
   });
 });

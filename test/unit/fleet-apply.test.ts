@@ -405,7 +405,7 @@ describe('apply in a cloud', () => {
       (spec) => ({ ...spec, options: { ...spec.options, region: 'south' } }),
       here.world(),
     );
-    await expect(other).rejects.toThrow('other options of sky (region)');
+    await expect(other).rejects.toThrow("can't change region of sky");
   });
 });
 

@@ -147,7 +147,7 @@ describe('upgrade', () => {
     host.expectedHostKeys.length = 0;
     expect(await catchRejection(upgradeMachine('web', { change: undefined, dry: false }, world))).toMatchObject({
       code: 'USAGE',
-      message: '"web" is pinned to engine version 20',
+      message: 'Machine "web" is pinned to engine version 20',
     });
     expect(host.expectedHostKeys).toEqual([]);
     expect(await world.store.read('web'), 'no failure of the machine').toEqual(ready);
@@ -170,7 +170,7 @@ describe('upgrade', () => {
     host.files.set('/etc/docker/slipway/state.json', { content: '{"id":"x","name":"theirs"}', mode: '600' });
     host.executions.length = 0;
     expect((await catchRejection(upgradeMachine('web', { change: undefined, dry: false }, world)))?.message).toBe(
-      '127.0.0.1 is the machine "theirs" by now',
+      'Host 127.0.0.1 now belongs to machine "theirs"',
     );
     expect(host.executions).toEqual(['facts.sh']);
   });

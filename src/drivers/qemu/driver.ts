@@ -144,8 +144,10 @@ export const driver: LocalDriverCode<QemuOptions> = {
       const vm = await readVm(folder);
       if (!vm) return { state: 'missing' };
       const state = await getRunState(folder, vm, call);
-      if (state === 'none' || state === 'ended') return { state: 'stopped', ...(vm.snapshot ? { suspended: true } : {}) };
-      if (state === 'io-error') return { state: 'paused', reason: `its disk can't grow: the disk of ${folder} is full` };
+      if (state === 'none' || state === 'ended')
+        return { state: 'stopped', ...(vm.snapshot ? { suspended: true } : {}) };
+      if (state === 'io-error')
+        return { state: 'paused', reason: `its disk can't grow: the disk of ${folder} is full` };
       if (state === 'paused') return { state: 'paused', reason: 'its QEMU process is paused' };
       if (state === 'silent') return { state: 'paused', reason: 'its QEMU process does not answer' };
       return { state: 'running', host: hostOf(vm) };
@@ -155,7 +157,10 @@ export const driver: LocalDriverCode<QemuOptions> = {
       const vm = await readVm(folder);
       if (!vm) return;
       const { storeHome: _before, ...rest } = vm;
-      await writeVm(folder, { ...rest, ...(computer.storeHome === undefined ? {} : { storeHome: computer.storeHome }) });
+      await writeVm(folder, {
+        ...rest,
+        ...(computer.storeHome === undefined ? {} : { storeHome: computer.storeHome }),
+      });
     },
     async findIdsByName(name, { computer }) {
       const ids = await listVmIds(computer);
