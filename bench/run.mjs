@@ -25,9 +25,9 @@ const vmRuns = Number(values['vm-runs']);
 const program = here('../dist/slipway.js');
 const work = await mkdtemp(join(tmpdir(), 'slipway-bench-'));
 const key = join(work, 'key');
-// Extra CA certificates double the start of Node on both sides and measure nothing of ours.
+// Extra CA certificates double Node's start-up on both sides and are not what is measured.
 const { NODE_EXTRA_CA_CERTS: _unused, ...inherited } = process.env;
-// What is made behind a measurement would be measured with it.
+// Spares that are built in the background would be measured, too.
 const env = {
   ...inherited,
   HOME: work,
@@ -36,7 +36,7 @@ const env = {
   SLIPWAY_QEMU_WARM: 'false',
 };
 let count = 0;
-// Ctrl-C reaches what runs here as well, which then fails, and all that was started is ended.
+// Ctrl-C also reaches the running programs, which then fail, and everything that was started ends.
 process.once('SIGINT', () => {});
 
 async function seconds(file, argv, more = {}) {
@@ -45,7 +45,7 @@ async function seconds(file, argv, more = {}) {
   return (performance.now() - started) / 1000;
 }
 
-/** A fresh host for `work`, gone afterwards. */
+/** Starts a fresh host for `work` and removes it afterwards. */
 async function onHost(variant, work) {
   const name = `slipway-bench-${process.pid}-${(count += 1)}`;
   const { stdout } = await run('bash', [here('../test/bed/start.sh'), variant, name, `${key}.pub`]);
@@ -60,7 +60,7 @@ async function onHost(variant, work) {
 const slipway = (...argv) => [process.execPath, [program, '--quiet', ...argv]];
 const create = (name, address) => slipway('create', name, '--generic-ip-address', address, '--generic-ssh-key', key);
 
-/** The certificates that the hand-written script sends: those of a machine that Slipway made, for this address. */
+/** Returns the certificates that the hand-written script sends: those of a machine that Slipway created, for this address. */
 async function certificates(address) {
   const folder = join(work, `certificates-${(count += 1)}`);
   await mkdir(folder);

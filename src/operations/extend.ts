@@ -73,7 +73,7 @@ async function checkStopped(machine: ReadyMachine, driver: Driver, world: World)
 async function updateHostDeadline(machine: ReadyMachine, target: SshTarget, world: World): Promise<void> {
   const visit = await visitOwnHost(machine.spec, target, world);
   await using _session = visit.session;
-  const step = planLifetime(await loadHostLifetime(machine, world), visit.facts);
+  const step = planLifetime(await loadHostLifetime(machine, world, visit.facts), visit.facts);
   if (!step) return;
   const skew = describeClockSkew(machine.deadline, visit.facts, visit.address);
   if (skew !== undefined) world.progress.note(skew);

@@ -5,7 +5,9 @@ import { type ErrorCode, SlipwayError } from '../errors.ts';
 import type { Machine, MachineSpec, SshTarget } from '../machine/model.ts';
 import type { Log } from '../progress.ts';
 import { type Facts, gatherFacts } from '../provision/facts.ts';
-import { ownerOf, planHostKeyReplacement } from '../provision/plan.ts';
+import { ownerOf } from '../provision/engine-owner.ts';
+import { readFactsScript } from '../provision/facts-script.ts';
+import { planHostKeyReplacement } from '../provision/host-steps.ts';
 import { applyStep } from '../provision/run-step.ts';
 import type { Step } from '../provision/step.ts';
 import type { SshSession } from '../ssh/connection.ts';
@@ -133,7 +135,7 @@ export function explainConnectionError(error: unknown, { spec: { name, driver } 
 /** Gathers a host's facts by one remote command. */
 export async function gatherHostFacts(session: SshSession, ssh: SshTarget, world: World): Promise<Facts> {
   const host = { user: ssh.user, address: ssh.address, sudoPassword: world.sudoPassword };
-  return gatherFacts(session, await world.readTemplate('facts.sh'), host, world.now);
+  return gatherFacts(session, await readFactsScript(world.readTemplate), host, world.now);
 }
 
 export async function gatherFactsInStep(session: SshSession, ssh: SshTarget, world: World): Promise<Facts> {
@@ -161,7 +163,7 @@ export async function replaceBootstrapHostKey(
   if (bootstrapKey === undefined) return ssh;
   const paths = world.store.paths(spec.name);
   if (visit.session.hostKey === bootstrapKey)
-    await runStep(planHostKeyReplacement(await readPermanentHostKey(paths)), visit, world);
+    await runStep(planHostKeyReplacement(await readPermanentHostKey(paths), visit.facts), visit, world);
   await deleteBootstrapHostKey(paths);
   return ssh;
 }

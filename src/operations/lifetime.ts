@@ -3,7 +3,9 @@ import { targetOf } from '../drivers/registry.ts';
 import { durationToSeconds, formatSeconds } from '../machine/duration.ts';
 import type { CreatedMachine, Machine, MachineSpec, ReadyMachine } from '../machine/model.ts';
 import type { Facts } from '../provision/facts.ts';
-import { toHostClock, SAME_CLOCK_SECONDS, type HostLifetime } from '../provision/lifetime-timers.ts';
+import type { HostLifetime } from '../provision/init/service-manager.ts';
+import { toHostClock, SAME_CLOCK_SECONDS, readLifetimeScripts } from '../provision/lifetime-timers.ts';
+import { serviceManagerOf } from '../provision/supported-host.ts';
 import { formatTime } from './deadline.ts';
 import { requireIdleStopSupported } from './guards.ts';
 import type { World } from './world.ts';
@@ -61,16 +63,16 @@ export function withLifetimeOf(changed: CreatedMachine, before: ReadyMachine): R
 export async function loadHostLifetime(
   { spec, deadline }: Pick<Machine, 'spec' | 'deadline'>,
   { readTemplate }: Pick<World, 'readTemplate'>,
+  facts?: Facts,
 ): Promise<HostLifetime | undefined> {
   const idleStop = spec.life?.idleStop;
   if (deadline === undefined && idleStop === undefined) return undefined;
-  const [ofDeadline, ofIdle] = await Promise.all([readTemplate('deadline.sh'), readTemplate('idle.sh')]);
   return {
     name: spec.name,
     deadline,
     idleSeconds: idleStop === undefined ? undefined : durationToSeconds(idleStop),
     enginePort: spec.engine.port,
-    scripts: { deadline: ofDeadline, idle: ofIdle },
+    scripts: await readLifetimeScripts(serviceManagerOf(facts), readTemplate),
   };
 }
 

@@ -14,7 +14,7 @@ export async function planHost(
   certificates: Certificates,
   world: World,
 ): Promise<Plan> {
-  return planProvision({ ...(await planInputFor(planned, address, certificates, world)), facts });
+  return planProvision({ ...(await planInputFor(planned, address, certificates, world, facts)), facts });
 }
 
 /** Collects what a host's configuration is made of, apart from its facts: the spec, certificates, and lifetime. */
@@ -23,6 +23,7 @@ export async function planInputFor(
   address: string,
   certificates: Certificates,
   world: World,
+  facts?: Facts,
 ): Promise<Omit<PlanInput, 'facts'>> {
   const { id, name, engine } = planned.spec;
   return {
@@ -31,7 +32,6 @@ export async function planInputFor(
     address,
     engine,
     tls: serverCertificatesOf(certificates),
-    dropInTemplate: await world.readTemplate('slipway.conf'),
-    lifetime: await loadHostLifetime(planned, world),
+    lifetime: await loadHostLifetime(planned, world, facts),
   };
 }

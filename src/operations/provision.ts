@@ -3,7 +3,7 @@ import { loadDriver, targetOf } from '../drivers/registry.ts';
 import type { CreatedMachine, Machine, MachineSpec, ReadyMachine, SshTarget } from '../machine/model.ts';
 import { profilesNamed } from '../profiles/registry.ts';
 import { clientCertificatesOf, type RenewalScope } from '../provision/certificates.ts';
-import { ownerOf } from '../provision/plan.ts';
+import { ownerOf } from '../provision/engine-owner.ts';
 import type { Plan } from '../provision/step.ts';
 import { allowCallerIp } from './allow-caller-ip.ts';
 import { applyLiveChanges, deferToNextStart, withUserOptions } from './apply-spec-change.ts';

@@ -1,7 +1,7 @@
 import { type ErrorCode, SlipwayError } from '../errors.ts';
 import type { MachineSpec, ReadyMachine, SshTarget } from '../machine/model.ts';
 import type { Facts } from '../provision/facts.ts';
-import type { Step } from '../provision/step.ts';
+import { planReboot } from '../provision/host-steps.ts';
 import { gatherHostFacts, openSession, retrySsh, runStep, type SshRetryPolicy, visitOwnHost } from './host-session.ts';
 import type { World } from './world.ts';
 
@@ -17,8 +17,6 @@ const RETRYABLE_CODES: ReadonlySet<ErrorCode> = new Set([
   'SUDO',
   'MACHINE_NOT_READY',
 ]);
-
-const REBOOT_STEP: Step = { id: 'reboot', title: 'Reboot the host', template: 'reboot.sh', variables: {}, files: [] };
 
 /** Tells a host to boot, and does not end before another boot of it answers over SSH. */
 export async function rebootHost(
@@ -41,7 +39,7 @@ export async function rebootHost(
 async function requestReboot(spec: MachineSpec, ssh: SshTarget, world: World): Promise<Facts> {
   const visit = await visitOwnHost(spec, ssh, world);
   await using _session = visit.session;
-  await runStep(REBOOT_STEP, visit, world);
+  await runStep(planReboot(visit.facts), visit, world);
   return visit.facts;
 }
 

@@ -14,6 +14,8 @@ export type DaemonJsonOwnership = {
   readonly made: boolean;
 };
 
+export const DAEMON_JSON = '/etc/docker/daemon.json';
+
 export const TLS_FILES = {
   ca: '/etc/docker/slipway/ca.pem',
   cert: '/etc/docker/slipway/server-cert.pem',

@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { createTar } from 'nanotar';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { planHostKeyReplacement } from '../../src/provision/plan.ts';
+import { planHostKeyReplacement } from '../../src/provision/host-steps.ts';
+import { joinTemplates } from '../../src/provision/step.ts';
 import { generateKeyPair } from '../../src/ssh/connection.ts';
+import { hostWithEngine } from '../unit/host-facts.ts';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { describeOnBed, createUser, type User } from './test-user.ts';
 
@@ -21,9 +23,10 @@ describeOnBed('the permanent host key', () => {
   test('is complete on the next connection, and can be installed again without harm', async () => {
     const before = await shown();
     const pair = generateKeyPair('web');
-    const { files } = planHostKeyReplacement(pair);
+    const { files, scripts = [] } = planHostKeyReplacement(pair, hostWithEngine);
+    const readTemplate = (name: string) => readFile(new URL(`../../templates/${name}`, import.meta.url), 'utf8');
     const archive = createTar([
-      { name: 'script', data: await readFile(new URL('../../templates/host-key.sh', import.meta.url), 'utf8') },
+      { name: 'script', data: await joinTemplates(scripts, readTemplate) },
       { name: 'files/' },
       ...files.map(({ content }, at) => ({ name: `files/${at}`, data: content ?? '' })),
     ]);

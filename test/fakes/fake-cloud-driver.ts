@@ -12,7 +12,7 @@ type CreatedHost = {
   shownHostKey: string;
 };
 
-/** A cloud in memory, whose driver makes hosts in memory: each shows the key of its user data until it is given another. */
+/** A cloud in memory, whose driver creates hosts in memory: each shows the host key of its user data until it gets another. */
 export type FakeCloud = AsyncDisposable & {
   readonly driver: CloudDriver;
   readonly connect: ConnectSsh;
@@ -20,15 +20,15 @@ export type FakeCloud = AsyncDisposable & {
   readonly calls: readonly string[];
   readonly targets: Target<unknown>[];
   readonly createdHosts: readonly CreatedHost[];
-  /** What the next connections meet instead of a host. */
+  /** What the next connections get instead of a host. */
   readonly connectErrors: SlipwayError[];
-  /** The key that new hosts show instead of the one they were given. */
+  /** The key that new hosts show instead of their own. */
   wrongHostKey: string | undefined;
-  /** What `createMany` answers, when set. */
+  /** The error that `createMany` throws, if set. */
   createManyError: SlipwayError | undefined;
   resources: readonly CloudResource[];
   readonly deletedResources: CloudResource[];
-  /** Readies a host for the next machine, and tells where its engine will listen: hosts in memory share an address. */
+  /** Prepares a host for the next machine and returns its engine's port, because hosts in memory share an address. */
   prepareHost(): Promise<number>;
 };
 

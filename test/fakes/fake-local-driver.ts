@@ -3,21 +3,21 @@ import type { FirstBootConfig, InstanceStatus, LocalDriver } from '../../src/dri
 import { defineDriver } from '../../src/drivers/contract.ts';
 import type { FakeHost } from './fake-host.ts';
 
-/** A driver that makes its machine of a host in memory: what a boot brings lies there before anything starts. */
+/** A driver whose machine is a host in memory: the first-boot files are there before anything starts. */
 export type FakeLocalMachine = {
   readonly driver: LocalDriver;
-  /** What `create` was given, each time. */
+  /** The arguments of each `create`. */
   readonly boots: readonly FirstBootConfig[];
   readonly calls: readonly string[];
-  /** Where its machine is from its next start on. */
+  /** Where the machine is after its next start. */
   address: string;
-  /** What stands in the way of running, if anything does. */
+  /** What keeps the machine from running, if anything. */
   pausedReason: string | undefined;
-  /** What becomes of it when it shuts itself down. */
+  /** What happens when the machine shuts itself down. */
   onShutdown: 'removed' | 'stopped';
-  /** As a provider removes what has shut itself down. */
+  /** Removes the machine, as a provider does after its own shutdown. */
   vanish(): void;
-  /** What the machine says instead of that it has started. */
+  /** What the machine reports instead of a successful boot. */
   bootError: Error | undefined;
 };
 

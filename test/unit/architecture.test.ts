@@ -313,6 +313,30 @@ test('the process is read and written where the programs begin: everything else 
   expect(found).toEqual(['terminal/questions.ts: process.stdin', 'terminal/questions.ts: process.stderr']);
 });
 
+/** Words of one package manager or one service manager: what a host of another family would not understand. */
+const FAMILY_WORDS = /\b(apt(-\w+)?|dpkg(-\w+)?|debs?|systemctl|systemd(-\w+)?|journalctl|logind)\b/i;
+/** Files that may use these words, and what they are about. */
+const FAMILY_FILES: Readonly<Record<string, RegExp>> = {
+  'a family of hosts': /^(src\/provision|templates)\/(distros|init)\//,
+  "the user's own computer and its package manager": /^src\/(computer\/programs|cli\/install-programs)\.ts$/,
+  "images of local VMs, which are Debian's": /^(src\/drivers\/qemu|templates\/image)\/|^src\/cli\/commands\/image\//,
+  'the first boot of an image that a cloud offers': /^templates\/cloud\//,
+};
+
+test('a distribution and a service manager are known to their own files: no other names apt, dpkg or systemctl', () => {
+  const templates = readdirSync(join(root, '../templates'), { recursive: true, encoding: 'utf8' })
+    .map((file) => `templates/${file.replaceAll('\\', '/')}`)
+    .filter((file) => /\.\w+$/.test(file));
+  const texts = new Map([
+    ...[...sources].map(([file, text]): [string, string] => [`src/${file}`, text]),
+    ...templates.map((file): [string, string] => [file, readFileSync(join(root, '..', file), 'utf8')]),
+  ]);
+  const found = [...texts]
+    .filter(([file]) => !Object.values(FAMILY_FILES).some((files) => files.test(file)))
+    .flatMap(([file, text]) => text.split('\n').flatMap((line) => (FAMILY_WORDS.test(line) ? `${file}: ${line}` : [])));
+  expect(found).toEqual([]);
+});
+
 test('no folder is a drawer: each is named for what it is about', () => {
   const folders = new Set(files.flatMap((file) => file.split('/').slice(0, -1)));
   expect([...folders].filter((name) => /^(utils?|helpers?|common|core|shared|libs?|misc)$/.test(name))).toEqual([]);
