@@ -1,5 +1,5 @@
 import type { Driver } from '../drivers/contract.ts';
-import { getDriver, targetOf } from '../drivers/registry.ts';
+import { loadDriver, targetOf } from '../drivers/registry.ts';
 import type { Machine, MachineSpec, ReadyMachine } from '../machine/model.ts';
 import { profilesNamed } from '../profiles/registry.ts';
 import type { RenewalScope } from '../provision/certificates.ts';

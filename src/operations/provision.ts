@@ -1,7 +1,7 @@
 import type { Driver } from '../drivers/contract.ts';
 import type { CreatedMachine, Machine, ReadyMachine, SshTarget } from '../machine/model.ts';
 import { clientCertificatesOf, type RenewalScope } from '../provision/certificates.ts';
-import { ownerOf } from '../provision/plan.ts';
+import { ownerOf } from '../provision/engine-owner.ts';
 import type { Plan } from '../provision/step.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { finishProvision, type VerifiedMachine } from './client-profiles.ts';
