@@ -1,5 +1,5 @@
 import type { Driver } from '../drivers/contract.ts';
-import { getDriver, targetOf } from '../drivers/registry.ts';
+import { loadDriver, targetOf } from '../drivers/registry.ts';
 import type { CreatedMachine, Machine, MachineSpec, ReadyMachine, SshTarget } from '../machine/model.ts';
 import { profilesNamed } from '../profiles/registry.ts';
 import { clientCertificatesOf, type RenewalScope } from '../provision/certificates.ts';
@@ -53,7 +53,7 @@ export async function provisionMachine(
   await using _lock = await store.lock(name);
   const before = await tagExisting(await store.read(name), world);
   const spec = withUserOptions(before.spec, change(before.spec));
-  const driver = getDriver(spec.driver);
+  const driver = await loadDriver(spec.driver);
   const diff = diffSpecs(before, spec, driver);
   const { deadline: _before, ...rest } = before;
   const machine: Machine = { ...rest, spec, ...resolveDeadline(before, spec, resetTtl, world.now()) };
