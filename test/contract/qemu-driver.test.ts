@@ -283,7 +283,9 @@ describe('a machine that does not exist', () => {
 
 const hasQemu = hasProgram('qemu-system-x86_64');
 
-/** A script that runs QEMU itself, with the VM's id, monitor and forwards but an empty machine, and writes this console. */
+/**
+ * A script that runs QEMU itself, with the VM's id, monitor and forwards but an empty machine, and writes this console.
+ */
 function emptyVmScript(console: string): string {
   // A guest agent that runs as long as QEMU, and appends each command to a file.
   const listener = `

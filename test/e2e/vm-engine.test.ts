@@ -17,7 +17,9 @@ import {
   listVms,
 } from './vm-user.ts';
 
-/** An address of the guest that is not its loopback: there the engine demands TLS of a registry, unless told otherwise. */
+/**
+ * An address of the guest that is not its loopback: there the engine demands TLS of a registry, unless told otherwise.
+ */
 const GUEST = '10.0.2.15';
 
 describeOnVm('what the engine of a local VM does, asked from here', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {

@@ -62,7 +62,7 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
       [['--qemu-engine-port', String(port)], 4, `Port ${port} of 127.0.0.1`],
       [['--qemu-memory', String(much)], 2, `would have ${much} MB of memory, but this computer has`],
       [['--image', 'debian-9'], 2, 'There is no image known as "debian-9"'],
-      [['--image', './none.qcow2'], 2, 'There is no image file'],
+      [['--image', './none.qcow2'], 2, 'none.qcow2 does not exist'],
     ] as const) {
       const refused = await user.slipway('create', 'dev', ...argv);
       expect([refused.code, refused.stderr]).toEqual([code, expect.stringContaining(sentence) as string]);

@@ -290,7 +290,10 @@ async function diagnoseWarmStart(computer: Computer): Promise<Diagnostic> {
     : { what, state: 'ok', detail: `${spares.length} ready (${megabytes} MB)` };
 }
 
-/** What has become of a VM that is there already: a machine, where it is a spare; why it can't be this machine; or nothing yet. */
+/**
+ * What has become of a VM that is there already: a machine, where it is a spare; why it can't be this machine; or
+ * nothing yet.
+ */
 async function resumeExisting(
   vm: Vm,
   seed: Seed,
