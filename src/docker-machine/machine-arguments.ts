@@ -79,17 +79,15 @@ export async function requireReadyMachine(
 
 /** A driver by either of its names. */
 export function findDriverName(name: string): string | undefined {
-  return Object.entries<readonly string[]>(driverAliases).find(
-    ([own, also]) => own === name || also.includes(name),
-  )?.[0];
+  return Object.entries(driverAliases).find(([own, also]) => own === name || also.includes(name))?.[0];
 }
 
 /** Only what drivers make can be started and stopped by them. */
 export async function requireDriverSupport(verb: 'start' | 'stop' | 'kill', { spec }: Machine): Promise<void> {
   const name = findDriverName(spec.driver);
   if (name === undefined) throw driverNotFoundError(spec.driver);
-  const { getDriver } = await import('../drivers/registry.ts');
-  if (!getDriver(name)[verb])
+  const { loadDriver } = await import('../drivers/registry.ts');
+  if (!(await loadDriver(name)).power)
     throw new DockerMachineError(`${dockerMachineDriverName(name)} driver does not support ${verb}`);
 }
 

@@ -115,7 +115,8 @@ function toSingleJob(mark: string, { world: { signal }, worldFor, limit }: JobCo
 function groupBatches(items: readonly FleetItem[]): readonly (readonly FleetItem[])[] {
   const groups = new Map<string, FleetItem[]>();
   for (const item of items) {
-    if (!item.wanted || !['create', 'finish'].includes(item.action) || !getDriver(item.driver).createMany) continue;
+    if (!item.wanted || !['create', 'finish'].includes(item.action) || getDriver(item.driver).kind !== 'cloud')
+      continue;
     groups.set(item.wanted.entry, [...(groups.get(item.wanted.entry) ?? []), item]);
   }
   return [...groups.values()].filter((group) => group.length > 1);

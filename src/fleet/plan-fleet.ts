@@ -82,7 +82,9 @@ function notesFor(before: Machine, deed: FleetAction, mark: string, now: Date): 
   if (deed === 'replace') {
     const driver = getDriver(spec.driver);
     notes.push(
-      driver.create ? 'what is on its disk is lost' : (driver.retainedOnRemove ?? 'what it was made of stays as it is'),
+      driver.kind !== 'existing'
+        ? 'what is on its disk is lost'
+        : (driver.retainedOnRemove ?? 'what it was made of stays as it is'),
     );
     if (spec.fleet !== mark) notes.push('this file did not make it');
   }

@@ -10,8 +10,8 @@ export async function allowCallerIp(
   target: Target<Record<string, unknown>>,
   world: World,
 ): Promise<void> {
-  if (!driver.allowCallerIp) return;
+  if (!driver.cloud) return;
   await world.progress.step('admit', "Allow this computer's IP address", async (log) =>
-    driver.allowCallerIp?.(target, driverCallFor(world, log)),
+    driver.cloud?.allowCallerIp(target, driverCallFor(world, log)),
   );
 }

@@ -21,7 +21,7 @@ export async function deferToNextStart(
 ): Promise<ReadyMachine | undefined> {
   const atStart = changedOptions(diff, 'restart');
   if (before.phase !== 'ready' || atStart.length === 0) return undefined;
-  const { state } = await driver.inspect(targetOf(driver, before.spec), driverCallFor(world, world.debug));
+  const { state } = await driver.machines.inspect(targetOf(driver, before.spec), driverCallFor(world, world.debug));
   if (state !== 'stopped') return undefined;
   const spec = withOptions(before.spec, wanted, atStart);
   const machine: ReadyMachine = { ...before, spec };
@@ -40,9 +40,9 @@ export async function applyLiveChanges(
   save: Checkpoint,
 ): Promise<void> {
   const changed = changedOptions(diff, 'live');
-  if (!driver.applyChange || changed.length === 0) return;
+  if (!driver.changes?.apply || changed.length === 0) return;
   await world.progress.step('change', `Change ${formatList(changed)} (${driver.name})`, async (log) =>
-    driver.applyChange?.(
+    driver.changes?.apply?.(
       targetOf(driver, wanted),
       driver.options.parse(before.spec.options),
       driverCallFor(world, log),

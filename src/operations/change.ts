@@ -1,11 +1,11 @@
 import type { Driver } from '../drivers/contract.ts';
-import { getDriver } from '../drivers/registry.ts';
+import { loadDriver } from '../drivers/registry.ts';
 import type { Machine, MachineSpec, ReadyMachine } from '../machine/model.ts';
 import { withOptions } from './apply-spec-change.ts';
 import { changedOptions, diffSpecs } from './diff-specs.ts';
 import { requireChangeInPlace } from './guards.ts';
 import { inspectMachine, startMachine, stopMachine } from './power.ts';
-import { provisionMachine } from './provision.ts';
+import { provisionMachine } from './provision-machine.ts';
 import { validateOptionChange, validateSpec } from './validate-spec.ts';
 import type { World } from './world.ts';
 
@@ -19,7 +19,7 @@ type SpecChanger = (spec: MachineSpec) => MachineSpec;
  */
 export async function changeMachine(name: string, change: SpecChanger, world: World): Promise<Machine> {
   const before = await world.store.read(name);
-  const driver = getDriver(before.spec.driver);
+  const driver = await loadDriver(before.spec.driver);
   const atStart = changedOptions(diffSpecs(before, change(before.spec), driver), 'restart');
   if (before.due !== undefined || atStart.length > 0) {
     const machine = await recordPendingRestart(name, change, driver, world);

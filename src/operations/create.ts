@@ -1,5 +1,5 @@
-import type { Driver } from '../drivers/contract.ts';
-import { getDriver, targetOf } from '../drivers/registry.ts';
+import type { Driver, DriverManifest } from '../drivers/contract.ts';
+import { getDriver, loadDriver, targetOf } from '../drivers/registry.ts';
 import type { Machine, MachineSpec, ReadyMachine } from '../machine/model.ts';
 import type { OptionValues } from '../machine/options.ts';
 import { userOptionsAfter } from '../machine/user-options.ts';
@@ -20,21 +20,21 @@ import { driverCallFor, type World } from './world.ts';
  * where the last one ended.
  */
 export async function createMachine(wanted: MachineSpec, world: World): Promise<ReadyMachine> {
-  return await createResolvedMachine(await resolveCreateSpec(getDriver(wanted.driver), wanted, world), world);
+  return await createResolvedMachine(await resolveCreateSpec(await loadDriver(wanted.driver), wanted, world), world);
 }
 
 /** Creates a machine from a spec that `resolveCreateSpec` or `resolveReplacement` has resolved. */
 export async function createResolvedMachine(resolved: MachineSpec, world: World): Promise<ReadyMachine> {
-  const driver = getDriver(resolved.driver);
+  const driver = await loadDriver(resolved.driver);
   await using _lock = await world.store.lock(resolved.name);
   const { machine, spec, existedBefore } = await reserveName(resolved, world);
   announceAutoStop(machine, driver, world);
   return await withFailureRecord(machine, world, async (save) => {
-    if (!driver.create) return provisionToReady(machine, driver, world, save);
+    if (driver.kind === 'existing') return provisionToReady(machine, driver, world, save);
     const target = targetOf(driver, spec, machine);
     await takeSpare(machine, driver, world);
     const result = await world.progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
-      driver.create?.(target, await createFirstBootConfig(machine, driver, world), {
+      driver.machines.create(target, await createFirstBootConfig(machine, driver, world), {
         ...driverCallFor(world, log),
         recordRequest: requestRecorderFor(machine, save, world),
       }),
@@ -65,7 +65,7 @@ export async function resolveCreateSpec(driver: Driver, wanted: MachineSpec, wor
 
 /** Validates a replacement fully before the old machine is removed, and returns its resolved spec. */
 export async function resolveReplacement(before: Machine, wanted: MachineSpec, world: World): Promise<MachineSpec> {
-  const driver = getDriver(wanted.driver);
+  const driver = await loadDriver(wanted.driver);
   // A port or a context that the old machine holds on this computer is free for the new one.
   const inPlaceOfOld = { ...wanted, id: before.spec.id };
   await validateSpec(before.spec.driver === driver.name ? inPlaceOfOld : wanted, world);
@@ -82,16 +82,16 @@ async function resolveAndPrepare(
   world: World,
 ): Promise<MachineSpec> {
   const { progress } = world;
-  const options = driver.resolveOptions
+  const options = driver.cloud
     ? await progress.step('settle', `Resolve options with ${driver.name}`, async (log) =>
-        driver.resolveOptions?.(targetOf(driver, wanted), driverCallFor(world, log)),
+        driver.cloud?.resolveOptions(targetOf(driver, wanted), driverCallFor(world, log)),
       )
     : undefined;
   // Parsed at once: what no later command could read must not get into a record.
   const spec = options === undefined ? wanted : withResolvedOptions(wanted, driver.options.parse(options), before);
-  if (driver.prepare)
+  if (driver.machines.prepare)
     await progress.step('prepare', 'Prepare the image', async (log) =>
-      driver.prepare?.(targetOf(driver, spec), driverCallFor(world, log)),
+      driver.machines.prepare?.(targetOf(driver, spec), driverCallFor(world, log)),
     );
   return spec;
 }
@@ -133,7 +133,7 @@ export async function reserveName(wanted: MachineSpec, world: World): Promise<Na
 }
 
 /** Refuses a name that a ready machine has, and an interrupted creation that this spec can't continue. */
-function requireContinuable(before: Machine | undefined, wanted: MachineSpec, driver: Driver): void {
+function requireContinuable(before: Machine | undefined, wanted: MachineSpec, driver: DriverManifest): void {
   requireNoReadyMachine(before);
   if (!before) return;
   requireSameDriver(before, driver.name);

@@ -1,4 +1,4 @@
-import type { Driver, OptionChange } from '../drivers/contract.ts';
+import type { DriverManifest, OptionChange } from '../drivers/contract.ts';
 import type { Machine, MachineSpec } from '../machine/model.ts';
 import { isSameValue, type OptionValues } from '../machine/options.ts';
 import { engineOptions } from '../machine/spec.ts';
@@ -32,7 +32,7 @@ export type ComparableSpec = Pick<MachineSpec, 'driver' | 'options' | 'engine' |
 export function diffSpecs(
   before: Pick<Machine, 'spec' | 'host' | 'ending'>,
   wanted: ComparableSpec,
-  driver: Driver,
+  driver: DriverManifest,
 ): SpecDiff {
   const { spec } = before;
   if (spec.driver !== wanted.driver)
@@ -60,12 +60,16 @@ export function hasChangesIn(diff: SpecDiff, section: SpecSection): boolean {
  * Completes a user's wishes for a machine that exists: options that the driver resolved where the user left them open keep
  * their resolved values, so that they do not count as changes.
  */
-export function keepResolvedOptions<S extends ComparableSpec>(before: MachineSpec, wanted: S, driver: Driver): S {
-  return { ...wanted, options: mergeOptions(before, wanted.options, driver.resolveOptions !== undefined) };
+export function keepResolvedOptions<S extends ComparableSpec>(
+  before: MachineSpec,
+  wanted: S,
+  driver: DriverManifest,
+): S {
+  return { ...wanted, options: mergeOptions(before, wanted.options, driver.kind === 'cloud') };
 }
 
 /** Options for whose change the driver has no rule need another machine. */
-function diffOptions(before: OptionValues, wanted: OptionValues, driver: Driver): SpecDiff {
+function diffOptions(before: OptionValues, wanted: OptionValues, driver: DriverManifest): SpecDiff {
   return diffValues('options', withDefaults(driver.options, before), withDefaults(driver.options, wanted)).map(
     (change) => ({ ...change, effect: driver.changeKindOf?.(change.key, change.from, change.to) ?? 'replace' }),
   );

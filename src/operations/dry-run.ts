@@ -1,5 +1,5 @@
-import type { Driver } from '../drivers/contract.ts';
-import { getDriver, targetOf } from '../drivers/registry.ts';
+import type { DriverManifest } from '../drivers/contract.ts';
+import { loadDriver, targetOf } from '../drivers/registry.ts';
 import type { Machine, MachineSpec } from '../machine/model.ts';
 import { LOOPBACK } from '../provision/certificates.ts';
 import type { Plan, Step } from '../provision/step.ts';
@@ -23,11 +23,11 @@ export async function planDryRun(
   world: World,
   { resetTtl = false }: { readonly resetTtl?: boolean } = {},
 ): Promise<Plan> {
-  const driver = getDriver(spec.driver);
+  const driver = await loadDriver(spec.driver);
   await validateSpec(spec, world);
   requireIdleStopSupported(spec, before?.ending, driver);
   const planned = { spec, ...resolveDeadline(before, spec, resetTtl || before?.phase !== 'ready', world.now()) };
-  if (driver.create && before?.phase !== 'ready') return [await planCreateStep(planned, driver, world)];
+  if (driver.kind !== 'existing' && before?.phase !== 'ready') return [await planCreateStep(planned, driver, world)];
   const host = await resolveHost(before ? { ...before, spec } : { version: 1, phase: 'creating', spec }, driver, world);
   if (!host.ssh) return [];
   const certificates = await loadOrRenewCertificates(spec, host.address, world);
@@ -40,7 +40,7 @@ export async function planDryRun(
 /** Shows as one step the creation of a machine that gets its configuration before its first start. */
 async function planCreateStep(
   planned: Pick<Machine, 'spec' | 'deadline'>,
-  driver: Driver,
+  driver: DriverManifest,
   world: World,
 ): Promise<Step> {
   const { spec } = planned;

@@ -1,5 +1,5 @@
 import type { Driver } from '../drivers/contract.ts';
-import { getDriver, targetOf } from '../drivers/registry.ts';
+import { loadDriver, targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import type { ReadyMachine, SshTarget } from '../machine/model.ts';
 import { requireReady } from '../machine/require-machine.ts';
@@ -28,7 +28,7 @@ export async function extendMachine(name: string, more: DeadlineExtension, world
   await store.read(name);
   await using _lock = await store.lock(name);
   const before = await tagExisting(requireReady(await store.read(name)), world);
-  const driver = getDriver(before.spec.driver);
+  const driver = await loadDriver(before.spec.driver);
   requireAutoStopSupported({ name, life: before.spec.life ?? {} }, driver);
   const machine = withExtendedDeadline(before, more, world.now());
   if (await checkStopped(before, driver, world)) {
@@ -40,7 +40,7 @@ export async function extendMachine(name: string, more: DeadlineExtension, world
   const { ssh } = await resolveHost(before, driver, world);
   if (!ssh) throw new Error(`driver ${driver.name} says what becomes of its machines, and gave no SSH address`);
   await updateHostDeadline(machine, ssh, world).catch((error: unknown) => {
-    throw explainEndedError(explainConnectionError(error, before), before, more, world.now());
+    throw explainEndedError(explainConnectionError(error, before), before, driver, more, world.now());
   });
   // Last: should this be cut off, the host runs for longer than is said here, and not shorter.
   await store.write(machine);
@@ -60,8 +60,8 @@ function withExtendedDeadline(machine: ReadyMachine, more: DeadlineExtension, no
 }
 
 async function checkStopped(machine: ReadyMachine, driver: Driver, world: World): Promise<boolean> {
-  if (!driver.create) return false;
-  const { state } = await driver.inspect(targetOf(driver, machine.spec), driverCallFor(world, world.debug));
+  if (driver.kind === 'existing') return false;
+  const { state } = await driver.machines.inspect(targetOf(driver, machine.spec), driverCallFor(world, world.debug));
   if (state !== 'missing') return state === 'stopped';
   const { name } = machine.spec;
   const when = hasEnded(machine, world.now()) ? ` since its deadline, ${formatTime(machine.deadline ?? '')}` : '';
@@ -81,10 +81,16 @@ async function updateHostDeadline(machine: ReadyMachine, target: SshTarget, worl
 }
 
 /** A host that we can't start is told when somebody else has started it. */
-function explainEndedError(error: unknown, machine: ReadyMachine, more: DeadlineExtension, now: Date): unknown {
+function explainEndedError(
+  error: unknown,
+  machine: ReadyMachine,
+  { power }: Driver,
+  more: DeadlineExtension,
+  now: Date,
+): unknown {
   if (!(error instanceof SlipwayError) || error.code !== 'SSH_UNREACHABLE' || !hasEnded(machine, now)) return error;
-  const { name, driver } = machine.spec;
-  if (getDriver(driver).start) return error;
+  if (power) return error;
+  const { name } = machine.spec;
   const { message, detail } = error;
   const command = `slipway extend ${name} ${more === 'never' ? more : more.time}`;
   return new SlipwayError('MACHINE_ENDED', `"${name}" ended at its deadline: ${message}`, {

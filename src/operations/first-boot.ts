@@ -1,4 +1,4 @@
-import type { FirstBootConfig, Driver, Target } from '../drivers/contract.ts';
+import type { FirstBootConfig, Driver, DriverManifest, Target } from '../drivers/contract.ts';
 import { SlipwayError } from '../errors.ts';
 import { ensureFirstBootKeys, loadOrRenewCertificates, stripKeyComment, storeCertificates } from './credentials.ts';
 import type { Machine } from '../machine/model.ts';
@@ -12,7 +12,7 @@ type PlannedMachine = Pick<Machine, 'spec' | 'deadline'>;
 /** What the engine and the SSH server of a new machine start with: made here, kept here, the same at every try. */
 export async function createFirstBootConfig(
   machine: PlannedMachine,
-  { userDataIsPublic: readable = false }: Driver,
+  { userDataIsPublic: readable = false }: DriverManifest,
   world: World,
 ): Promise<FirstBootConfig> {
   const { spec } = machine;
@@ -46,10 +46,10 @@ export async function waitForBoot(
   target: Target<Record<string, unknown>>,
   world: World,
 ): Promise<void> {
-  if (!driver.waitUntilBooted) return;
+  if (!driver.machines.waitUntilBooted) return;
   await world.progress
     .step('boot', `Wait for ${name} to start`, async (log) =>
-      driver.waitUntilBooted?.(target, driverCallFor(world, log)),
+      driver.machines.waitUntilBooted?.(target, driverCallFor(world, log)),
     )
     .catch((error: unknown) => {
       if (!(error instanceof SlipwayError) || error.code !== 'BOOT_FAILED') throw error;

@@ -3,7 +3,7 @@
  * Guards judge what they are given: none asks a provider or a host. `requireReady` is in machine/, for commands that answer
  * from files alone.
  */
-import type { Driver } from '../drivers/contract.ts';
+import type { DriverManifest } from '../drivers/contract.ts';
 import { SlipwayError } from '../errors.ts';
 import type { Machine, MachineSpec, ReadyMachine, ShutdownBehavior, SshTarget } from '../machine/model.ts';
 import { formatList } from '../machine/options.ts';
@@ -44,7 +44,10 @@ export function requireNotEnded(machine: Machine, now: Date): void {
 // --- what a driver can do --------------------------------------------------------------------------------------------
 
 /** Refuses a lifetime where Slipway runs nothing on the host that could end or stop the machine. */
-export function requireAutoStopSupported({ name, life }: Pick<MachineSpec, 'name' | 'life'>, driver: Driver): void {
+export function requireAutoStopSupported(
+  { name, life }: Pick<MachineSpec, 'name' | 'life'>,
+  driver: DriverManifest,
+): void {
   if (life === undefined || driver.shutdownBehavior) return;
   const message = `Machine "${name}" can't end or stop by itself: the driver ${driver.name} does not support it`;
   throw new SlipwayError('DRIVER_UNSUPPORTED', message, {
@@ -56,7 +59,7 @@ export function requireAutoStopSupported({ name, life }: Pick<MachineSpec, 'name
 export function requireIdleStopSupported(
   { name, life }: MachineSpec,
   ending: ShutdownBehavior | undefined,
-  { name: driver }: Driver,
+  { name: driver }: DriverManifest,
 ): void {
   if (life?.idleStop === undefined || ending !== 'removed') return;
   const message = `Machine "${name}" can't stop when it is idle: ${driver} removes it when it shuts down`;
@@ -115,9 +118,9 @@ export function requireSameEnginePort(diff: SpecDiff, name: string): void {
  * Refuses options that need another machine. A region that was changed in the record alone would lead to nothing, or to a
  * machine of somebody else.
  */
-export function requireChangeInPlace(diff: SpecDiff, name: string, driver: Driver): void {
+export function requireChangeInPlace(diff: SpecDiff, name: string, driver: DriverManifest): void {
   const options = replacingOptions(diff);
-  if (!driver.create || options.length === 0) return;
+  if (driver.kind === 'existing' || options.length === 0) return;
   const message = `Machine "${name}" can't change ${formatList(options)} of ${driver.name}: these options are fixed at creation`;
   throw new SlipwayError('USAGE', message, {
     hint: `Create another machine with them, or remove this one first: slipway rm ${name}`,
@@ -136,8 +139,8 @@ export function requireSameDriver(before: Machine | undefined, driver: string | 
  * Refuses to continue an interrupted creation with options that need another machine, once a provider may have been asked:
  * it finds the machine by its id, and in another zone it would create a second one.
  */
-export function requireSameCreateOptions(before: Machine | undefined, diff: SpecDiff, driver: Driver): void {
-  if (!before || !driver.create || (before.phase === 'creating' && before.asked === undefined)) return;
+export function requireSameCreateOptions(before: Machine | undefined, diff: SpecDiff, driver: DriverManifest): void {
+  if (!before || driver.kind === 'existing' || (before.phase === 'creating' && before.asked === undefined)) return;
   const options = replacingOptions(diff);
   if (options.length === 0) return;
   const { name } = before.spec;

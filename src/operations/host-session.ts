@@ -1,5 +1,5 @@
 /** What operations do over SSH: connect to a host, gather its facts, and run steps on it. */
-import type { Driver } from '../drivers/contract.ts';
+import type { DriverManifest } from '../drivers/contract.ts';
 import { getDriver } from '../drivers/registry.ts';
 import { type ErrorCode, SlipwayError } from '../errors.ts';
 import type { Machine, MachineSpec, SshTarget } from '../machine/model.ts';
@@ -94,7 +94,7 @@ const FIRST_BOOT_RETRY: SshRetryPolicy = {
   retryableCodes: new Set(['SSH_UNREACHABLE', 'SSH_LOST', 'SSH_REFUSED', 'HOST_KEY']),
 };
 
-export function retryPolicyFor({ phase }: Machine, { userDataIsPublic }: Driver): SshRetryPolicy {
+export function retryPolicyFor({ phase }: Machine, { userDataIsPublic }: DriverManifest): SshRetryPolicy {
   return userDataIsPublic === true && phase !== 'ready' ? FIRST_BOOT_RETRY : NO_RETRY;
 }
 
@@ -119,7 +119,7 @@ export async function retrySsh<T>(
 
 /** Returns the same error with a hint that fits a machine whose keys and firewall Slipway has made. */
 export function explainConnectionError(error: unknown, { spec: { name, driver } }: Machine): unknown {
-  if (!(error instanceof SlipwayError) || !getDriver(driver).create) return error;
+  if (!(error instanceof SlipwayError) || getDriver(driver).kind === 'existing') return error;
   const hints: Partial<Record<ErrorCode, string>> = {
     SSH_UNREACHABLE: `To check that it runs: slipway status ${name}. To allow this computer's current IP address, run the same command again`,
     SSH_REFUSED: `Its user data may not have run. To see its boot messages, open its console at ${driver}`,

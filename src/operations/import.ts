@@ -2,7 +2,7 @@
 import { join, relative } from 'node:path';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { listFolderIfExists, readFileIfExists, writeFileAtomic } from '../computer/files.ts';
-import { getDriver, drivers, targetOf } from '../drivers/registry.ts';
+import { drivers, getDriver, loadDriver, targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import type { ClientCertificates, Host, Machine, ReadyMachine, SshTarget } from '../machine/model.ts';
 import { daysUntilFirstExpiry } from '../provision/certificates.ts';
@@ -94,8 +94,8 @@ export async function importMachine(
   const machine = await progress.step('import', `Take over ${name}`, async (log) => {
     await copyFiles(from, name, there, here, tls);
     await store.write(met.machine);
-    const driver = getDriver(met.machine.spec.driver);
-    await driver.onImported?.(targetOf(driver, met.machine.spec), driverCallFor(world, log));
+    const driver = await loadDriver(met.machine.spec.driver);
+    await driver.machines.onImported?.(targetOf(driver, met.machine.spec), driverCallFor(world, log));
     return met.machine;
   });
   const ours = await tagExisting(machine, world);

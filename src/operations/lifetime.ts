@@ -1,4 +1,4 @@
-import type { Driver } from '../drivers/contract.ts';
+import type { DriverManifest } from '../drivers/contract.ts';
 import { targetOf } from '../drivers/registry.ts';
 import { durationToSeconds, formatSeconds } from '../machine/duration.ts';
 import type { CreatedMachine, Machine, MachineSpec, ReadyMachine } from '../machine/model.ts';
@@ -40,7 +40,7 @@ export function resolveDeadline(
 export function resolveLifetimeFields(
   before: Machine | undefined,
   spec: MachineSpec,
-  driver: Driver,
+  driver: DriverManifest,
   { now }: Pick<World, 'now'>,
 ): LifetimeFields {
   // What its provider was asked for is what it does, whatever is wanted by now.
@@ -77,7 +77,11 @@ export async function loadHostLifetime(
 }
 
 /** What will become of it with nobody there, and what that costs; '' where nothing will. */
-export function describeAutoStop({ spec, deadline, ending }: Machine, driver: Driver, name = spec.name): string {
+export function describeAutoStop(
+  { spec, deadline, ending }: Machine,
+  driver: DriverManifest,
+  name = spec.name,
+): string {
   const idleStop = spec.life?.idleStop;
   if (deadline !== undefined && idleStop === undefined && ending === 'removed')
     return `${name} ends at ${formatTime(deadline)}: ${driver.name} removes it then, disk and all`;
@@ -93,7 +97,7 @@ export function describeAutoStop({ spec, deadline, ending }: Machine, driver: Dr
 /** Before anything is done that makes it end without anybody's doing. */
 export function announceAutoStop(
   machine: Machine,
-  driver: Driver,
+  driver: DriverManifest,
   { progress }: Pick<World, 'progress'>,
   name?: string,
 ): void {

@@ -1,5 +1,5 @@
-import type { Driver, InstanceStatus, Target } from '../drivers/contract.ts';
-import { getDriver, drivers, targetOf } from '../drivers/registry.ts';
+import { loadCode, type Driver, type InstanceStatus, type Target } from '../drivers/contract.ts';
+import { drivers, loadDriver, targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import { tagExisting } from './tag-existing.ts';
 import { loadClientCertificates } from './credentials.ts';
@@ -22,9 +22,9 @@ import { driverCallFor, type World } from './world.ts';
 export async function startMachine(name: string, world: World): Promise<ReadyMachine> {
   return await runPowerAction(name, 'start', world, async (machine, driver, target) => {
     requireNotEnded(machine, world.now());
-    const ran = (await driver.inspect(target, driverCallFor(world, world.debug))).state === 'running';
+    const ran = (await driver.machines.inspect(target, driverCallFor(world, world.debug))).state === 'running';
     await world.progress.step('start', `Start ${name}`, async (log) =>
-      driver.start?.(target, driverCallFor(world, log)),
+      driver.power?.start(target, driverCallFor(world, log)),
     );
     await allowCallerIp(driver, target, world);
     await waitForBoot(machine, driver, target, world).catch((error: unknown) => {
@@ -39,7 +39,7 @@ export async function startMachine(name: string, world: World): Promise<ReadyMac
 export async function stopMachine(name: string, seconds: number, world: World): Promise<void> {
   await runPowerAction(name, 'stop', world, async (_machine, driver, target) =>
     world.progress.step('stop', `Stop ${name}`, async (log) =>
-      driver.stop?.(target, { seconds }, driverCallFor(world, log)),
+      driver.power?.stop(target, { seconds }, driverCallFor(world, log)),
     ),
   );
 }
@@ -49,14 +49,14 @@ export async function suspendMachine(name: string, world: World): Promise<void> 
   await runPowerAction(name, 'suspend', world, async (machine, driver, target) => {
     requireNoPendingRestart(machine);
     await world.progress.step('suspend', `Suspend ${name}`, async (log) =>
-      driver.suspend?.(target, driverCallFor(world, log)),
+      driver.power?.suspend?.(target, driverCallFor(world, log)),
     );
   });
 }
 
 export async function killMachine(name: string, world: World): Promise<void> {
   await runPowerAction(name, 'kill', world, async (_machine, driver, target) =>
-    world.progress.step('kill', `Kill ${name}`, async (log) => driver.kill?.(target, driverCallFor(world, log))),
+    world.progress.step('kill', `Kill ${name}`, async (log) => driver.power?.kill(target, driverCallFor(world, log))),
   );
 }
 
@@ -69,15 +69,14 @@ export async function restartMachine(name: string, seconds: number, world: World
   const before = await store.read(name);
   // Refused now, and not when it is stopped already.
   requireNotEnded(before, world.now());
-  const { start, stop } = getDriver(before.spec.driver);
-  if (start && stop) {
+  if ((await loadDriver(before.spec.driver)).power) {
     await stopMachine(name, seconds, world);
     return await startMachine(name, world);
   }
   requireActionSupported('restart', before.phase !== 'ready' || before.host.ssh !== undefined, before);
   await using _lock = await store.lock(name);
   const machine = requireReady(await store.read(name));
-  const driver = getDriver(machine.spec.driver);
+  const driver = await loadDriver(machine.spec.driver);
   const { ssh } = await resolveHost(machine, driver, world);
   if (!ssh) throw new Error(`driver ${driver.name} gave no SSH address for a machine that had one`);
   await rebootHost(machine, ssh, world);
@@ -90,10 +89,11 @@ export async function inspectMachine(
   world: Pick<World, 'computer' | 'debug' | 'signal'>,
 ): Promise<InstanceStatus | undefined> {
   const { spec } = machine;
-  const driver = drivers.find(({ name }) => name === spec.driver);
+  const manifest = drivers.find(({ name }) => name === spec.driver);
   const { computer, debug, signal } = world;
-  if (!driver?.create) return undefined;
-  return await driver.inspect(targetOf(driver, spec, machine), { computer, log: debug, note: debug, signal });
+  if (!manifest || manifest.kind === 'existing') return undefined;
+  const driver = await loadCode(manifest);
+  return await driver.machines.inspect(targetOf(driver, spec, machine), { computer, log: debug, note: debug, signal });
 }
 
 /** After a start: the same engine, perhaps at another address. */
@@ -129,8 +129,8 @@ async function runPowerAction<T>(
   await store.read(name);
   await using _lock = await store.lock(name);
   const found = await store.read(name);
-  const driver = getDriver(found.spec.driver);
-  requireActionSupported(verb, driver[verb] !== undefined, found);
+  const driver = await loadDriver(found.spec.driver);
+  requireActionSupported(verb, driver.power?.[verb] !== undefined, found);
   const machine = await tagExisting(requireReady(found), world);
   return await work(machine, driver, targetOf(driver, machine.spec));
 }

@@ -16,7 +16,7 @@ const ADDRESS_TIMEOUT_MINUTES = 5;
  */
 export async function resolveHost(machine: Machine, driver: Driver, world: World): Promise<Host> {
   const host = await waitForAddress(machine, driver, world);
-  if (!driver.create || !host.ssh) return withPinnedKeys(host, machine);
+  if (driver.kind === 'existing' || !host.ssh) return withPinnedKeys(host, machine);
   const keys = await readSshIdentity(world.store.paths(machine.spec.name));
   const ssh = { ...host.ssh, keyFile: host.ssh.keyFile ?? keys.loginKeyFile };
   // Somebody else gave the host its key, and the driver knows which one.
@@ -47,7 +47,7 @@ function withHostKeys(ssh: SshTarget, keys: SshIdentity, machine: Machine, hasOw
 async function waitForAddress(machine: Machine, driver: Driver, world: World): Promise<Host> {
   const target = targetOf(driver, machine.spec, machine);
   const findHost = async (log: Log): Promise<Host | InstanceStatus['state']> => {
-    const instance = await driver.inspect(target, driverCallFor(world, log));
+    const instance = await driver.machines.inspect(target, driverCallFor(world, log));
     if (instance.state === 'stopped' || instance.state === 'paused') throw notRunningError(machine, instance);
     // A provider may show late what it was just asked for, but not what has been ready before.
     if (instance.state === 'missing' && machine.phase === 'ready') throw instanceGoneError(machine);

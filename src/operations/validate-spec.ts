@@ -1,5 +1,5 @@
 import type { Driver } from '../drivers/contract.ts';
-import { getDriver, targetOf } from '../drivers/registry.ts';
+import { loadDriver, targetOf } from '../drivers/registry.ts';
 import type { Machine, MachineSpec } from '../machine/model.ts';
 import { engineSettingsOf } from '../provision/daemon-json.ts';
 import { changedOptions, type SpecDiff } from './diff-specs.ts';
@@ -11,10 +11,10 @@ import { driverCallFor, type World } from './world.ts';
  * lifetime that the driver does not support, and whatever the driver itself refuses.
  */
 export async function validateSpec(spec: MachineSpec, world: World): Promise<void> {
-  const driver = getDriver(spec.driver);
+  const driver = await loadDriver(spec.driver);
   engineSettingsOf(spec.engine);
   requireAutoStopSupported(spec, driver);
-  await driver.validate?.(targetOf(driver, spec), driverCallFor(world, world.debug));
+  await driver.machines.validate?.(targetOf(driver, spec), driverCallFor(world, world.debug));
 }
 
 /**
@@ -28,8 +28,8 @@ export async function validateOptionChange(
   driver: Driver,
   world: World,
 ): Promise<void> {
-  if (!driver.validateChange || changedOptions(diff).length === 0) return;
-  await driver.validateChange(
+  if (!driver.changes?.validate || changedOptions(diff).length === 0) return;
+  await driver.changes.validate(
     targetOf(driver, wanted),
     driver.options.parse(before.spec.options),
     driverCallFor(world, world.debug),

@@ -7,14 +7,14 @@ import { countEngineStarts, expectEngineAnswer, readRecord, waitForStderr, waitU
 
 const NAMES = ['one', 'two', 'three'] as const;
 
-/** Connections that the host's SSH server has let in so far, by its own log. */
+/** Counts the connections that the host's SSH server has accepted so far, by its log. */
 async function countLogins(host: BedHost): Promise<number> {
   return Number(
     await host.runOrThrow(`journalctl -q -o cat -t sshd -t sshd-session | grep -c '^Accepted publickey' || true`),
   );
 }
 
-/** Writes machines.yaml, one machine a host, with these labels, and hands out its path. */
+/** Writes machines.yaml with one machine per host and these labels, and returns its path. */
 async function writeMachinesFile(
   user: User,
   hosts: readonly (BedHost | string)[],
@@ -82,7 +82,7 @@ describeOnBed('machines.yaml with three hosts', () => {
       'zone=b',
     );
 
-    // A kill in the middle of changing all three.
+    // Kill the command while it changes all three.
     await writeMachinesFile(user, hosts, { one: 'zone=c', two: 'zone=c', three: 'zone=c' });
     const killed = user.start('apply', '-f', path, '--concurrency', '1');
     await waitForStderr(killed, /two: .*Gather facts about the host/);
@@ -95,7 +95,7 @@ describeOnBed('machines.yaml with three hosts', () => {
       );
     expect(await apply()).toBe(`3 machines are as ${path} says\n`);
 
-    // What has left the file goes only when that is said, and its host stays.
+    // A machine that left the file is removed only with --prune, and its host stays.
     await writeMachinesFile(user, hosts.slice(0, 2), { one: 'zone=c', two: 'zone=c' });
     expect(await apply()).toBe(`2 machines are as ${path} says\n`);
     expect((await user.slipway('apply', '-f', path, '--prune')).code).toBe(2);

@@ -6,7 +6,7 @@ import { createCloudUser, expectNoCredential, aliveInstances, type CloudProvider
 import { describeOnBed, expectSuccess, type Outcome, type User } from './test-user.ts';
 import { expectEngineAnswer, expectNothingLeft, readRecord, expectFailure } from './assertions.ts';
 
-/** What holds for a machine in any cloud, from its create to its end. */
+/** Defines the tests for a machine's life in any cloud, from create to rm. */
 export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
   describeOnBed(`a machine in ${driver}`, () => {
     let cloud: Cloud;

@@ -43,7 +43,7 @@ describeOnBed('commands', () => {
     const shown = await expectSuccess(user.slipway('provision', 'web'));
     expect(shown.stdout).toBe(`web is ready: ${url}\n`);
     expect(shown.stderr).toContain('Gather facts about the host');
-    // No terminal: plain lines, no cursor movement, no colour.
+    // Without a terminal: plain lines, no cursor movement, no color.
     expect(shown.stdout + shown.stderr).not.toContain('\u{1b}');
     const quiet = await expectSuccess(user.slipway('provision', 'web', '--quiet'));
     expect([quiet.stdout, quiet.stderr]).toEqual([`web is ready: ${url}\n`, '']);
@@ -103,7 +103,7 @@ describeOnBed('commands', () => {
       trouble: '',
     });
 
-    // Each of them can be let go.
+    // Each of them can be removed.
     expect((await user.slipway('rm', 'broken')).code).toBe(3);
     await expectSuccess(user.slipway('rm', '--force', 'broken'));
     await expectSuccess(user.slipway('rm', 'half', 'socket'));
@@ -160,7 +160,7 @@ describeOnBed('commands', () => {
     expect(await text('--version')).toBe(await text('version'));
     for (const help of [[], ['help'], ['--help'], ['create', '--help'], ['help', 'create'], ['help', 'generic']]) {
       const lines = (await text(...help)).trimEnd().split('\n');
-      // The list of all commands may scroll; a page of one fits a screen.
+      // The list of all commands may scroll; the help of one command fits a screen.
       const most = help.includes('create') || help.includes('generic') ? 24 : 40;
       expect([help, lines.length <= most, lines.every((line) => line.length <= 80)]).toEqual([help, true, true]);
     }
@@ -220,7 +220,7 @@ describeOnBed('commands', () => {
     await expectSuccess(other.slipway('rm', 'far'));
   });
 
-  // The last one: it leaves the host with another key.
+  // This test is last because it changes the host's key.
   test('ssh and provision refuse a host that shows another key', async () => {
     await host.runOrThrow('rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh');
     const refused = await user.slipway('ssh', 'web', 'touch /tmp/reached');
@@ -230,7 +230,7 @@ describeOnBed('commands', () => {
     const provisioned = await user.slipway('provision', 'web');
     expect(provisioned.code).toBe(6);
     expect(provisioned.stderr).toContain(`${host.address} showed the host key ssh-ed25519 SHA256:`);
-    // The engine is another matter: it proves itself by its certificate.
+    // The engine still answers: its certificate proves its identity.
     expect((await expectSuccess(user.slipway('status', 'web'))).stdout).toContain('showed the host key');
 
     const key = await host.runOrThrow('ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub');

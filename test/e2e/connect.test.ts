@@ -12,7 +12,7 @@ describeOnBed('connecting', () => {
   let host: BedHost;
   let user: User;
   const ssh = (...argv: readonly string[]): Promise<Outcome> =>
-    // OpenSSH takes the home that the system knows for its settings, not HOME.
+    // OpenSSH reads its settings from the home folder in the password database, not from HOME.
     user.run('ssh', ['-F', join(user.home, '.ssh', 'config'), ...argv]);
 
   beforeAll(async () => {
@@ -20,7 +20,7 @@ describeOnBed('connecting', () => {
     await mkdir(join(user.home, '.ssh'), { mode: 0o700 });
     await writeFile(join(user.home, '.ssh', 'config'), 'Host *\n  SendEnv NOTHING\n', { mode: 0o600 });
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host, 'deploy')));
-    // The same engine, by its URL.
+    // The same engine by URL.
     const tls = ['ca', 'cert', 'key'].flatMap((file) => [
       `--none-tls-${file}`,
       join(user.home, '.slipway', 'machines', 'web', 'tls', `${file}.pem`),
@@ -39,7 +39,7 @@ describeOnBed('connecting', () => {
   ] as const)('docker $(slipway config web) works in %s', async (shell, argv) => {
     const script = "docker $(slipway config web) version --format '{{.Server.Os}}'";
     expect((await expectSuccess(user.run(shell, [...argv, script]))).stdout).toBe('linux\n');
-    // And it is these flags that connect it.
+    // The connection works because of these flags.
     const wrong = "docker $(slipway config web | grep -v tlscert) version --format '{{.Server.Os}}'";
     expect((await user.run(shell, [...argv, wrong])).code).not.toBe(0);
   });
@@ -64,7 +64,7 @@ describeOnBed('connecting', () => {
         expectSuccess(user.docker('--context', 'web', 'run', '--rm', '--name', name, 'tools', 'echo', 'hi'));
       const seen = (name: string): readonly string[] =>
         out.split('\n').filter((line) => line.includes(`name=${name})`));
-      // Which of them is the first to be heard is not known before.
+      // Their order is not known in advance.
       let count = 0;
       await waitUntil('both are heard', async () => {
         count += 1;
@@ -98,7 +98,7 @@ describeOnBed('connecting', () => {
       const theirs = await expectSuccess(
         user.docker('--context', 'web', 'events', '--since', since, '--until', end, '--format', '{{json .}}'),
       );
-      // The docker CLI reads them and writes them anew, so what both say is compared.
+      // The docker CLI parses and rewrites events, so the test compares the contents.
       expect(documents).toMatchObject(
         theirs.stdout
           .trimEnd()
@@ -113,7 +113,7 @@ describeOnBed('connecting', () => {
         sentence: 'The engine does not understand the query for events',
         detail: [expect.stringContaining('cannot be after')],
       });
-      // Engines pass over filters that they do not know.
+      // Engines ignore unknown filters.
       const { stderr } = await expectSuccess(user.slipway('events', '--filter', 'typ=container', '--until', '0s'));
       expect(stderr).toContain('No filter "typ" of docker events is known here');
     });
@@ -124,7 +124,7 @@ describeOnBed('connecting', () => {
       const piped = expectSuccess(user.run('bash', ['--norc', '-c', script])).finally(() => {
         ended = true;
       });
-      // As with every pipe, it is what comes next that meets a closed one.
+      // As with every pipe, only the next write fails.
       await waitUntil('it has ended', async () => {
         await expectSuccess(user.docker('--context', 'web', 'run', '--rm', 'tools', 'echo', 'hi'));
         return ended;
@@ -145,7 +145,7 @@ describeOnBed('connecting', () => {
         await writeFile(join(mountpoint, 'near'), 'near\n');
         expect(await host.runOrThrow('cat "/srv/a, b/near"; stat -c %U "/srv/a, b/near"')).toBe('near\ndeploy');
         expect((await expectFailure(user.slipway('mount', 'web:/srv', mountpoint))).sentence).toContain('is not empty');
-        // A connection that breaks is made anew, over the same pinned key.
+        // A broken connection is opened again with the same pinned key.
         const before = await countLogins(host);
         await host.runOrThrow('pkill -u deploy sshd; echo anew >"/srv/a, b/anew"');
         await waitUntil('it is connected again', async () =>
@@ -171,10 +171,10 @@ describeOnBed('connecting', () => {
     const before = await countLogins(host);
     expect((await expectSuccess(ssh('web', 'whoami'))).stdout).toBe('deploy\n');
     expect((await expectSuccess(ssh('web', 'hostname'))).stderr).toBe('');
-    // Both over one connection.
+    // Both use one connection.
     expect((await countLogins(host)) - before).toBe(1);
     await expectSuccess(ssh('-O', 'exit', 'web'));
-    // Another step of provision leaves it as it is.
+    // Another provision leaves it as it is.
     await expectSuccess(user.slipway('provision', 'web', '--engine-label', 'zone=a'));
     expect((await expectSuccess(ssh('web', 'true'))).code).toBe(0);
     await expectSuccess(ssh('-O', 'exit', 'web'));
@@ -198,7 +198,7 @@ describeOnBed('connecting', () => {
     expect(await readdir(join(other.home, '.ssh'))).toEqual(['config']);
   });
 
-  // The last one: it leaves the host with another key.
+  // This test is last because it changes the host's key.
   test('the profile refuses a host that shows another key, and rm removes the profile', async () => {
     await expectSuccess(user.slipway('provision', 'web', '--profile', 'docker-context', '--profile', 'ssh-config'));
     await host.runOrThrow('rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh');

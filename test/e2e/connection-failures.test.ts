@@ -21,7 +21,7 @@ describeOnBed('a connection that fails', () => {
     await Promise.all([host[Symbol.asyncDispose](), far[Symbol.asyncDispose]()]);
   });
 
-  /** A whole meeting with the host that changes nothing there. */
+  /** Connects to the host and gathers facts, without changing anything there. */
   const meet = (user: User, ...more: readonly string[]) =>
     user.slipway('create', 'web', '--dry-run', ...hostFlags(host), ...more);
   const keyOf = (type: string) => {
@@ -92,7 +92,7 @@ describeOnBed('a connection that fails', () => {
     expect(refused.status).toBe(6);
     expect(refused.sentence).toContain(keyOf('ssh-ed25519').fingerprint);
     expect((await readRecord(user, 'web')).host?.ssh).not.toHaveProperty('hostKey');
-    // What the user says now stands above what the file says.
+    // A flag overrides the file.
     await expectSuccess(user.slipway('create', 'web', '--generic-host-key', keyOf('ssh-ed25519').fingerprint));
   });
 
@@ -142,7 +142,7 @@ describeOnBed('a connection that fails', () => {
       sentence: `root@${host.address}:22 accepted none of the keys offered (${stranger})`,
     });
     expect(refused.hint).toContain('ssh-copy-id');
-    // The key of the host was seen, so from now on it is demanded, although the login failed.
+    // The host's key was seen, so it is required from now on, although the login failed.
     expect(await readRecord(user, 'web')).toMatchObject({
       phase: 'created',
       failure: { code: 'SSH_REFUSED' },
@@ -288,7 +288,7 @@ describeOnBed('a connection that fails', () => {
     await far.runOrThrow(`iptables -D ${only}`);
   });
 
-  // Last: from here on the host's keys are not those that it was started with.
+  // This test is last because it replaces the host's keys.
   test('refuses a host key that changed after it was pinned until the user gives the new one', async () => {
     await using user = await createUser();
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));

@@ -6,7 +6,7 @@ describeOnBed('docker machine', () => {
   let user: User;
   let settings: string;
 
-  // Settings of its own: those of the other users share a folder of plugins.
+  // This user needs its own settings: the other users share a plugin folder.
   const asUser = (program: string, ...argv: readonly string[]): Promise<Outcome> =>
     user.run(program, argv, { env: { DOCKER_CONFIG: settings } });
 

@@ -8,7 +8,7 @@ async function readPackageVersion(host: BedHost, name: string): Promise<string> 
   return (await host.exec(`dpkg-query -W -f '\${db:Status-Status} \${Version}' ${name}`)).stdout;
 }
 
-/** Nothing to do for a plan, and nothing done by a run: the engine's process stays the same. */
+/** Expects an empty plan, and a run that changes nothing: the engine's process stays the same. */
 async function expectNoChanges(user: User, host: BedHost): Promise<void> {
   const plan = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--json'));
   expect(JSON.parse(plan.stdout)).toEqual({ name: 'web', steps: [] });

@@ -10,7 +10,7 @@ import { expectFailure } from './assertions.ts';
 const execFileAsync = promisify(execFile);
 const PAGE_BYTES = 4096;
 
-/** A disk of a quarter of a megabyte that can be filled up to the last pages. */
+/** Creates a disk of a quarter of a megabyte that can be filled up to the last pages. */
 async function mountSmallDisk(folder: string) {
   await mkdir(folder);
   await execFileAsync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', folder]);
@@ -55,7 +55,7 @@ describeOnBed('a full disk on this computer', () => {
     expect((await expectFailure(slipway('rm', 'first'))).status).toBe(10);
     await expectSuccess(docker('--context', 'first', 'version'));
 
-    // One page more each time, until all of a machine's files have room.
+    // One more page each time, until all of a machine's files fit.
     const stopped = new Set<string>();
     for (let pagesLeft = 0; ; pagesLeft += 1) {
       expect(pagesLeft).toBeLessThan(40);
@@ -80,7 +80,7 @@ describeOnBed('a full disk on this computer', () => {
         await expectSuccess(slipway('rm', 'second'));
       } else if (recorded) await expectSuccess(slipway('rm', 'second'));
     }
-    // It did run full at files of every kind: the record, the keys and the docker context.
+    // The disk was full at each kind of file: the record, the keys and the docker context.
     expect([...stopped]).toEqual(expect.arrayContaining(['machine.json', 'meta.json']));
     expect([...stopped].some((name) => name.endsWith('key.pem'))).toBe(true);
   });

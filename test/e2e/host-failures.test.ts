@@ -3,7 +3,7 @@ import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
 import { countEngineStarts, expectEngineAnswer, readRecord, expectFailure, waitUntil } from './assertions.ts';
 
-/** Holds apt's lock as another apt would, until /run/release is there. */
+/** Holds apt's lock as another apt would, until /run/release exists. */
 const HOLD_LOCK = `perl -e '
   use Fcntl;
   open my $file, "+>", "/var/lib/dpkg/lock-frontend" or die;
@@ -20,7 +20,7 @@ describeOnBed('a host with problems', () => {
   beforeAll(async () => {
     [shielded, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), createUser()]);
     await shielded.runOrThrow('iptables -I INPUT -p tcp --dport 2376 -j DROP');
-    // Takes as long as an engine may take to answer, so it runs beside all other tests.
+    // This takes as long as the wait for an engine, so it runs beside all other tests.
     const began = performance.now();
     blocked = user
       .slipway('create', 'shielded', ...hostFlags(shielded))
@@ -63,7 +63,7 @@ describeOnBed('a host with problems', () => {
       expect(full.sentence).toMatch(/has \d+ MB free on \/var\/lib; installing the engine takes about 600 MB/);
       expect(await readRecord(user, 'web')).toMatchObject({ phase: 'created', failure: { code: 'HOST_FULL' } });
       await host.runOrThrow('umount /var/lib');
-      // Not even its configuration was laid.
+      // Not even its configuration was written.
       expect((await host.exec('test -e /etc/docker')).code).not.toBe(0);
 
       await host.runOrThrow(`
@@ -86,7 +86,7 @@ describeOnBed('a host with problems', () => {
       mv /root/debian.sources /etc/apt/sources.list.d/ && rm -r /var/lib/apt/lists && mv /root/lists /var/lib/apt/
       apt-cache gencaches`);
 
-      // Somebody else's apt died in the middle, and yet another one is at work.
+      // Another apt was killed while it installed, and a third one is running.
       const install =
         'DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends docker.io >/dev/null 2>&1';
       await host.runOrThrow(`setsid sh -c '${install}' >/dev/null 2>&1 &`);

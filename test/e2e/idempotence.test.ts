@@ -5,7 +5,7 @@ import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { readEnginePid, countEngineStartAttempts, loadToolsImage, countLogins, snapshotFiles } from './host-engine.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
 
-/** All that Slipway may touch on a host. */
+/** All folders that Slipway may change on a host. */
 const managedFolders = ['/etc/docker', '/etc/systemd/system', '/run/slipway'] as const;
 
 describeOnBed('running a command again', () => {
@@ -28,7 +28,7 @@ describeOnBed('running a command again', () => {
     expect(shown.stdout).toContain('1. Configure the engine and restart it');
     expect(shown.stdout).toContain('write /etc/docker/slipway/server-key.pem');
     const { stdout } = await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), '--dry-run', '--json'));
-    // The note of a host key first seen makes it a stream of events.
+    // The note about a first-seen host key turns the output into a stream of events.
     const { name, steps } = (JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as { result: Plan }).result;
     expect(name).toBe('web');
     expect(steps.map(({ id }) => id)).toEqual(['configure-engine']);
@@ -100,7 +100,7 @@ describeOnBed('running a command again', () => {
       String(await readEnginePid(host)),
       await host.runOrThrow('cat /etc/docker/slipway/server-cert.pem'),
     ];
-    // The unit allows few starts a minute, and this host has seen some.
+    // The unit allows few starts per minute, and this host had some already.
     await host.runOrThrow('systemctl reset-failed docker.service');
     const before = await countEngineStartAttempts(host);
     const [, pid, certificate] = await engine();
@@ -118,7 +118,7 @@ describeOnBed('running a command again', () => {
     expect(nextPid).not.toBe(pid);
     expect(await countEngineStartAttempts(host)).toBe(before + 1);
 
-    // What is not named stays; what is named again replaces.
+    // An option that is not given stays; one that is given again replaces the old value.
     await expectSuccess(user.slipway('provision', 'web', '--engine-insecure-registry', 'registry.example:5000'));
     expect(await readLabels(user)).toBe('["x=y"]');
     await expectSuccess(user.slipway('provision', 'web', '--engine-label', 'z=1'));

@@ -14,7 +14,7 @@ import {
   waitUntil,
 } from './assertions.ts';
 
-/** Finishes what a stopped create left, however far it came. */
+/** Finishes an interrupted create, however far it got. */
 async function finishCreate(user: User, name: string, flags: readonly string[]): Promise<void> {
   const found = await user.slipway('inspect', name, '--json');
   if (found.code === 3) await expectSuccess(user.slipway('create', name, ...flags));
@@ -27,7 +27,7 @@ function hasEnded({ process: { exitCode, signalCode } }: ReturnType<User['start'
   return exitCode !== null || signalCode !== null;
 }
 
-/** Sessions of the host's sshd; the listening process is not among them. */
+/** Counts the sessions of the host's sshd, without its listening process. */
 const FIND_SSH_SESSIONS = `pgrep -f '^sshd(-session)?: root'`;
 
 describeOnBed('an interrupted create on a bare host', () => {
@@ -41,7 +41,7 @@ describeOnBed('an interrupted create on a bare host', () => {
     await using user = await createUser();
     const flags = [...hostFlags(host), '--engine-source', 'distro'];
 
-    // The connection breaks while packages are fetched or unpacked.
+    // The connection breaks while packages are downloaded or unpacked.
     const broken = user.start('create', 'web', ...flags);
     await waitForStderr(broken, /Install the engine/);
     await waitUntil('apt-get runs', async () => hasEnded(broken) || (await host.exec('pgrep -x apt-get')).code === 0);
@@ -56,7 +56,7 @@ describeOnBed('an interrupted create on a bare host', () => {
       failure: { step: 'install-engine', code: 'SSH_LOST' },
     });
 
-    // Ctrl-C while the packages are unpacked, at once after the run before: that one's apt may still be at work.
+    // Ctrl-C while packages are unpacked, right after the previous run, whose apt may still be running.
     const stopped = user.start('create', 'web');
     await waitForStderr(stopped, /Install the engine/);
     await waitUntil(
@@ -165,14 +165,14 @@ describeOnBed('an interrupted command on a host with an engine', () => {
       await expectSuccess(user.slipway('ls'));
       const found = await user.slipway('inspect', 'web', '--json');
       phases.push(found.code === 0 ? (JSON.parse(found.stdout) as { phase: string }).phase : 'none');
-      // Every other one is undone from where it stopped, the rest are finished first.
+      // Every second one is undone from where it stopped; the others are finished first.
       const finished = point % 2 === 0;
       if (finished) await finishCreate(user, 'web', flags);
       const removed = await user.slipway('rm', 'web');
       expect(removed.code, removed.stderr).toBe(phases.at(-1) === 'none' && !finished ? 3 : 0);
       await expectNothingLeft(user);
     }
-    // The points lie where they should: before there is a record, and after.
+    // The points are where they should be: before and after the record exists.
     expect(phases).toContain('created');
 
     await finishCreate(user, 'web', flags);
@@ -208,7 +208,7 @@ describeOnBed('an interrupted command on a host with an engine', () => {
   test('two runs on one host run one after the other', async () => {
     await using user = await createUser();
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
-    // As a run whose connection is gone and whose work on the host goes on.
+    // Like a run whose connection is gone and whose work on the host continues.
     await host.runOrThrow('flock /run/slipway-lock sh -c "until [ -e /run/go ]; do sleep 0.1; done" >/dev/null 2>&1 &');
     const starts = await countEngineStarts(host);
     const running = user.start('provision', 'web', '--engine-label', 'order=second');
@@ -231,7 +231,7 @@ describeOnBed('an interrupted command on a host with an engine', () => {
     await expectSuccess(user.slipway('provision', 'web'));
     await expectEngineAnswer(user, 'web');
     expect(await host.runOrThrow('systemctl is-enabled docker.service')).toBe('enabled');
-    // Through the socket on the host as well.
+    // The socket on the host answers, too.
     await host.runOrThrow('docker version');
   });
 });
@@ -239,7 +239,7 @@ describeOnBed('an interrupted command on a host with an engine', () => {
 describeOnBed('a host that reboots', () => {
   const engine = process.env.SLIPWAY_BED_DOCKER_HOST || 'unix:///var/run/docker.sock';
   const bed = async (...argv: readonly string[]) => promisify(execFile)('docker', ['--host', engine, ...argv]);
-  // A network of its own, where an address stays with its host.
+  // A separate network, in which a host keeps its address.
   const network = `slipway-bed-reboot-${process.pid}`;
 
   test('has its engine running again, with nothing to do', async () => {

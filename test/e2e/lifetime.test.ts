@@ -12,11 +12,11 @@ const HOUR_MS = 3_600_000;
 describeOnBed('the lifetime of a machine', () => {
   let host: BedHost;
   let user: User;
-  /** Of the engine: nothing of what follows may touch it. */
+  /** The engine's process: nothing of what follows may touch it. */
   let before: readonly number[];
   const engine = async (): Promise<readonly number[]> => [await countEngineStarts(host), await readEnginePid(host)];
   const deadline = async (): Promise<number> => Date.parse((await readRecord(user, 'web')).deadline ?? '');
-  /** When systemd itself will run what ends the host. */
+  /** Returns the time at which systemd will power the host off. */
   const onHost = async (): Promise<string> =>
     host.runOrThrow('systemctl show --property TimersCalendar slipway-deadline.timer');
   const units = async (): Promise<string> =>
@@ -51,7 +51,7 @@ describeOnBed('the lifetime of a machine', () => {
       'web: nothing to do',
     );
     await expectSuccess(user.slipway('provision', 'web'));
-    // The idle check notes what it saw.
+    // The idle check records what it saw.
     const still = (lines: readonly string[]): readonly string[] =>
       lines.filter((line) => !line.includes('/run/slipway'));
     expect(still(await snapshotFiles(host, ...managedFolders))).toEqual(still(files));

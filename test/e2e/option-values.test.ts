@@ -3,10 +3,10 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
 
-/** A file that no value may bring about, there or here; nobody else's by its name. */
+/** A file that no value may create, on the host or on this computer. */
 const trapFile = `/tmp/slipway-trap-${randomBytes(4).toString('hex')}`;
 
-/** Whatever a shell, systemd, JSON or YAML might read something into. */
+/** Characters that a shell, systemd, JSON or YAML could interpret. */
 const hostileValues = [
   `$(touch ${trapFile}); "b`,
   `\`touch ${trapFile}\``,

@@ -9,7 +9,7 @@ const canRunAtTerminal = inject('bedReason') === undefined && hasTmux;
 const WIDE = { columns: 100, rows: 30 };
 const SPINNER = /[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]/;
 
-/** The host's apt-get installs nothing: it says so many lines, with all that may move a cursor, and ends like this. */
+/** Replaces the host's apt-get: it prints this many lines, with sequences that move a cursor, and ends with this status. */
 async function replaceAptGet(host: BedHost, lines: number, status: number): Promise<void> {
   const script = [
     '#!/bin/sh',
@@ -27,7 +27,7 @@ async function replaceAptGet(host: BedHost, lines: number, status: number): Prom
 const createCommand = (name: string, host: BedHost, ...more: readonly string[]): string =>
   ['slipway', 'create', name, ...hostFlags(host), ...more].join(' ');
 
-/** Until the prompt is back: all that was shown since the command. */
+/** Waits for the prompt, and returns everything that was shown since the command. */
 async function waitForCommandEnd(terminal: Terminal): Promise<string> {
   await terminal.waitFor(/^status \d/m);
   return (await terminal.readHistory()).trimEnd();
@@ -65,7 +65,7 @@ describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => 
     await using terminal = await openTerminal(user, WIDE);
     await terminal.typeLine(`${createCommand('web', host, '--engine-source', 'distro')}; echo "status $?"`);
     const during = linesOf(await terminal.waitFor(/^ {4}Get:\d/m));
-    // What the host sends to move the cursor, colour and clear is gone, and the line is cut where the terminal ends.
+    // The host's cursor, color and clear sequences are removed, and the line is cut at the terminal's width.
     expect(during.find((line) => line.startsWith('    Get:'))).toMatch(
       /^ {4}Get:\d+ http:\/\/mirror\.example trixie\/main docker\.io a line that is longer.{1,50}…$/,
     );
@@ -134,7 +134,7 @@ describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => 
   });
 });
 
-/** Machines whose making began, so that one command finishes all of them, each at its own address. */
+/** Creates incomplete machines, so that one command finishes all of them, each at its own address. */
 async function createIncomplete(user: User, hosts: readonly BedHost[]): Promise<readonly string[]> {
   const names = hosts.map((_host, index) => `web-${index + 1}`);
   await Promise.all(
@@ -162,7 +162,7 @@ describe.skipIf(!canRunAtTerminal)('several machines at once, at a terminal', ()
     const names = await createIncomplete(user, hosts);
     await Promise.all(hosts.map((host, index) => replaceAptGet(host, 50 + index * 10, 100)));
     await using terminal = await openTerminal(user, WIDE);
-    // tmux makes room for lines that it breaks by scrolling, however empty it is below; what is scrolled away then is this.
+    // tmux scrolls to make room for lines that it breaks, even if there is space below; this is what it scrolled away.
     await terminal.typeLine('seq 100');
     await terminal.waitFor(/^100$/m);
     await terminal.typeLine(`slipway create ${names.join(' ')} --engine-source distro; echo "status $?"`);
@@ -180,7 +180,7 @@ describe.skipIf(!canRunAtTerminal)('several machines at once, at a terminal', ()
     ];
     for (const size of sizes) {
       await terminal.resize(size);
-      // Whole again within a frame or two, and it stays so.
+      // The list is complete again within a frame or two, and stays complete.
       await expect.poll(() => terminal.readScreen(), { timeout: 2000 }).toSatisfy((screen: string) => isWhole(screen));
       for (let frame = 0; frame < 5; frame += 1) {
         const screen = await terminal.readScreen();
@@ -201,7 +201,7 @@ describe.skipIf(!canRunAtTerminal)('several machines at once, at a terminal', ()
     expect(await terminal.hasCursor()).toBe(true);
   });
 
-  /** Machines stand at the end, below all that stays, each at most once and with at most a line below it. */
+  /** The machines are at the end, below everything permanent, each at most once and with at most one line below it. */
   function isWhole(screen: string): boolean {
     const lines = linesOf(screen.trimEnd());
     const first = lines.findIndex((line) => /^[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] web-\d/.test(line));
@@ -220,7 +220,7 @@ describe.skipIf(!canRunAtTerminal)('several machines at once, at a terminal', ()
     await using hosts = await startHosts(2, true);
     for (const [index, host] of hosts.entries())
       await expectSuccess(user.slipway('create', `web-${index + 1}`, ...hostFlags(host)));
-    // As if an earlier run were still at work there.
+    // Like an earlier run that is still working there.
     await Promise.all(hosts.map((host) => host.runOrThrow('flock /run/slipway-lock sleep 8 >/dev/null 2>&1 &')));
     await using terminal = await openTerminal(user, WIDE);
     await terminal.typeLine('slipway provision web-1 web-2 --engine-label zone=a; echo "status $?"');

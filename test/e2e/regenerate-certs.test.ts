@@ -11,7 +11,7 @@ const LIVE_RESTORE_MARKER = '/etc/docker/slipway/live-restore-lent';
 describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certificates on %s', (suite) => {
   let host: BedHost;
   let user: User;
-  /** Process and start of the container; empty when it does not run. */
+  /** Returns the container's process and start time, or nothing if it does not run. */
   const app = async (): Promise<string> =>
     host.runOrThrow(`docker inspect -f '{{if .State.Running}}{{.State.Pid}} {{.State.StartedAt}}{{end}}' app`);
   const daemonJson = async (): Promise<string> => host.runOrThrow('cat /etc/docker/daemon.json');
@@ -19,14 +19,14 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
   const store = (...path: readonly string[]): string => join(user.home, '.slipway', 'machines', 'web', ...path);
   const serial = async (...path: readonly string[]): Promise<string> =>
     (await expectSuccess(user.run('openssl', ['x509', '-noout', '-serial', '-in', store(...path)]))).stdout;
-  /** What the engine answers to who has this client certificate; the server's own is not looked at. */
+  /** Returns the engine's answer to a client with this certificate, without checking the server's. */
   const asked = async (folder: string): Promise<string> => {
     const pair = ['--cert', join(folder, 'cert.pem'), '--key', join(folder, 'key.pem')];
     const argv = ['-sk', '-o', '/dev/null', '-w', '%{http_code}', ...pair, `https://${host.address}:2376/_ping`];
     return (await user.run('curl', argv)).stdout;
   };
 
-  /** The engine restarts, its container does not, and of what was lent nothing is left. */
+  /** Expects the engine to restart, its container to keep running, and no temporary setting to be left. */
   async function runsOn(work: () => Promise<unknown>): Promise<void> {
     const [before, pid] = [await app(), await readEnginePid(host)];
     await work();
@@ -41,7 +41,7 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
 
   beforeAll(async () => {
     [host, user] = await Promise.all([startHost({ suite, engine: true }), createUser()]);
-    // A CA as Docker Machine made them.
+    // A CA as Docker Machine creates it.
     await mkdir(store('ca'), { recursive: true });
     await mkdir(store('tls'));
     const made = 'req -x509 -newkey rsa:2048 -nodes -days 1080 -subj /O=somebody -addext'.split(' ');

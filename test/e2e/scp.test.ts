@@ -26,7 +26,7 @@ describeOnBed('scp', () => {
     await mkdir(join(user.home, 'tmp'));
     await mkdir(join(here, 'tree', 'deep'), { recursive: true });
     await writeFile(join(here, 'tree', 'deep', 'leaf'), 'leaf\n');
-    // Another port on one of them: two machines must not share their options.
+    // One of them uses another port: two machines must not share their options.
     await other.runOrThrow(`echo 'Port 2222' >/etc/ssh/sshd_config.d/port.conf; systemctl restart ssh`);
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host, 'deploy')));
     await expectSuccess(user.slipway('create', 'Other-1.example', ...hostFlags(other), '--generic-ssh-port', '2222'));
@@ -44,7 +44,7 @@ describeOnBed('scp', () => {
     expect(await host.runOrThrow('stat -c %U /home/deploy/*')).toBe('deploy');
     await expectSuccess(scp(`web:${odd}`, './back:again'));
     expect(await readFile(join(here, 'back:again'), 'utf8')).toBe('there and back\n');
-    // No path on the host: the user's home there.
+    // Without a path on the host: the user's home there.
     await expectSuccess(scp('./back:again', 'web:'));
     expect(await host.runOrThrow('cat /home/deploy/back:again')).toBe('there and back');
     const json = await expectSuccess(scp('--json', 'web:/etc/os-release', '.'));
@@ -105,7 +105,7 @@ describeOnBed('scp', () => {
     });
   });
 
-  // The last one: it leaves the host with another key.
+  // This test is last because it changes the host's key.
   test('neither sends to nor receives from a host that shows another key', async () => {
     await host.runOrThrow('rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh');
     for (const argv of [

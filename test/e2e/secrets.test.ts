@@ -7,7 +7,7 @@ import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type
 const sudoPassword = 'correct horse battery';
 const proxyPassword = 'hunter2-of-the-proxy';
 
-/** Notes every command line and environment that any process has, over and over, until its file is gone. */
+/** Records the command lines and environments of all processes repeatedly, until its file is gone. */
 const WATCH_PROCESSES_SCRIPT = `
 use strict;
 my (%seen, %out);
@@ -56,7 +56,7 @@ describeOnBed('secrets', () => {
 
   test('are in no command line of a process on the host', async () => {
     const argv = await host.runOrThrow('cat /root/cmdline');
-    // The watcher has seen our work at all.
+    // The watcher saw our work.
     expect(argv).toContain('mktemp -d /run/slipway.');
     expect(argv).toContain('sudo -k -S -p  sh');
     for (const secret of await collectSecrets(host, user)) expect(argv).not.toContain(secret);
@@ -69,7 +69,7 @@ describeOnBed('secrets', () => {
     const pid = await host.runOrThrow('systemctl show --property MainPID --value docker.service');
     expect(await host.runOrThrow(`tr '\\0' '\\n' </proc/${pid}/environ`)).toContain(proxyPassword);
     const holders = environ.split('\n').filter((line) => line.includes(proxyPassword));
-    // systemd's own work for the unit has it too; a shell of ours would show its working folder.
+    // systemd's own processes for the unit have it, too; a shell of ours would show its working folder.
     expect(holders.filter((line) => /SUDO_COMMAND|SSH_CONNECTION|PWD=\/run\/slipway/.test(line))).toEqual([]);
   });
 
@@ -122,13 +122,13 @@ async function collectSecrets(host: BedHost, user: User, { but }: { but?: string
   return [sudoPassword, proxyPassword, ...lines].filter((secret) => secret !== but);
 }
 
-/** The lines of a key that differ from those of other keys: all that PEM puts between its marks. */
+/** Returns the lines of a key that differ from other keys: those between PEM's markers. */
 async function readKeyLines(user: User, file: string): Promise<readonly string[]> {
   const text = await readFile(join(user.home, '.slipway', 'machines', 'web', file), 'utf8');
   return text.split('\n').filter((line) => line !== '' && !line.startsWith('-----'));
 }
 
-/** All text in all files below a folder. */
+/** Returns all text in all files below a folder. */
 async function readAllText(folder: string): Promise<string> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));

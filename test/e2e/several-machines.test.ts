@@ -32,11 +32,11 @@ describeOnBed('three machines at once', () => {
     return host;
   };
   const pids = (): Promise<readonly number[]> => Promise.all(hosts.map(readEnginePid));
-  /** Of the kernel's boots a container has none of its own, but it has a first process of its own. */
+  /** A container has no kernel of its own to count boots, but it has its own first process. */
   const boots = (): Promise<readonly string[]> =>
     Promise.all(hosts.map(async (host) => host.runOrThrow("cut -d' ' -f22 /proc/1/stat")));
 
-  /** One that boots by itself, as machines do, and whose address nobody else takes meanwhile. */
+  /** Starts a host that reboots by itself, as machines do, and keeps its address. */
   async function bootingHost(): Promise<BedHost> {
     const network = `slipway-bed-${randomBytes(4).toString('hex')}`;
     networks.push(network);
@@ -71,7 +71,7 @@ describeOnBed('three machines at once', () => {
     await hostNamed('three').runOrThrow('systemctl start ssh.service');
     expect(outcome.code).toBe(6);
     const events = eventsOf(outcome);
-    // All began before any ended.
+    // All started before any ended.
     const began = NAMES.map((name) => events.findIndex(({ id, machine }) => id === 'connect' && machine === name));
     const ended = events.findIndex(({ id, state }) => id === 'profiles' && state === 'done');
     expect(began.every((at) => at >= 0 && at < ended)).toBe(true);
@@ -90,7 +90,7 @@ describeOnBed('three machines at once', () => {
     expect(outcome.stderr).toMatch(/^three: ✗ .*nothing listens there\n→ /m);
     const after = await pids();
     expect([after[0] === one, after[1] === two, after[2] === three]).toEqual([false, false, true]);
-    // For people: those that worked on stdout, in the order of their names.
+    // For people: the successful machines on stdout, in the order of their names.
     const again = await expectSuccess(user.slipway('provision', 'three', 'one', 'two', '--engine-label', 'zone=b'));
     expect(again.stdout.split('\n').map((line) => line.split(' ')[0])).toEqual(['three', 'one', 'two', '']);
   });

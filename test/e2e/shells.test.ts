@@ -7,9 +7,9 @@ import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type
 describeOnBed("the user's own docker CLI", () => {
   let host: BedHost;
   let user: User;
-  /** How the engine on the host calls itself; the one on this computer has another name. */
+  /** The name of the engine on the host; the engine on this computer has another name. */
   let there: string;
-  /** Where the store lies: a path that each shell must be told with care. */
+  /** The store's folder: a path that needs quoting in every shell. */
   let store: Readonly<Record<string, string>>;
 
   beforeAll(async () => {
@@ -30,7 +30,7 @@ describeOnBed("the user's own docker CLI", () => {
     return stdout.trim().split('\n');
   };
   const engineName = "docker info --format '{{.Name}}'";
-  /** A second machine at the same engine, without a host of its own. */
+  /** Creates a second machine with the same engine, without a host of its own. */
   const another = (name: string, ...flags: readonly string[]): Promise<Outcome> => {
     const tls = ['ca', 'cert', 'key'].flatMap((file) => [
       `--none-tls-${file}`,

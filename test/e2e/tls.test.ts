@@ -23,7 +23,7 @@ describeOnBed('port 2376 as openssl sees it', () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
-  /** A request over openssl's client, which trusts our CA alone. */
+  /** Sends a request with openssl's client, which trusts our CA only. */
   function ask(...flags: readonly string[]): Promise<Outcome> {
     const trust = ['-CAfile', store('tls', 'ca.pem'), '-no-CApath', '-no-CAstore', '-x509_strict'];
     const argv = [
@@ -65,7 +65,7 @@ describeOnBed('port 2376 as openssl sees it', () => {
   test.for(['-tls1_2', '-tls1_3'])("refuses a client with another CA's certificate (%s)", async (version) => {
     const [cert, key] = [join(user.home, 'stranger.pem'), join(user.home, 'stranger-key.pem')];
     const made = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '30'];
-    // The very names of ours: only the signature is another's.
+    // The same names as ours: only the signature differs.
     const like = ['-subj', '/O=Slipway/CN=web client', '-addext', 'extendedKeyUsage=clientAuth'];
     await expectSuccess(user.run('openssl', [...made, ...like, '-out', cert, '-keyout', key]));
     const { stdout, stderr } = await ask(version, '-cert', cert, '-key', key);

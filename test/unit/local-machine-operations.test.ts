@@ -2,12 +2,12 @@ import { X509Certificate } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Driver } from '../../src/drivers/contract.ts';
+import type { Driver, DriverManifest } from '../../src/drivers/contract.ts';
 import { seedOf } from '../../src/drivers/qemu/seed.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { createMachine } from '../../src/operations/create.ts';
 import { planDryRun } from '../../src/operations/dry-run.ts';
-import { provisionMachine } from '../../src/operations/provision.ts';
+import { provisionMachine } from '../../src/operations/provision-machine.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
 import { inspectMachine, killMachine, restartMachine, startMachine, stopMachine } from '../../src/operations/power.ts';
 import type { World } from '../../src/operations/world.ts';
@@ -23,9 +23,10 @@ import { KILLED, recordingProgress, worldIn } from '../fakes/test-world.ts';
 const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
 vi.mock('../../src/drivers/registry.ts', async (original) => {
   const index = await original<typeof import('../../src/drivers/registry.ts')>();
-  const getDriver = (name: string): Driver =>
-    registered.drivers.find((driver) => driver.name === name) ?? index.getDriver(name);
-  return { ...index, drivers: registered.drivers, getDriver };
+  const find = (name: string): Driver | undefined => registered.drivers.find((driver) => driver.name === name);
+  const getDriver = (name: string): DriverManifest => find(name) ?? index.getDriver(name);
+  const loadDriver = async (name: string): Promise<Driver> => find(name) ?? (await index.loadDriver(name));
+  return { ...index, drivers: registered.drivers, getDriver, loadDriver };
 });
 
 beforeEach(() => {
