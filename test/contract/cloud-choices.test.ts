@@ -84,10 +84,10 @@ describe('the wizard in Compute Engine', () => {
       'us-central1-b',
     ]);
     expect(formatChoices(await gce.choices?.machineType?.({ ...given, zone: 'europe-west3-a' }, call))).toEqual([
-      'e2-micro: 2 vCPU, 4 GB, about $6.12 a month',
-      'e2-medium: 2 vCPU, 4 GB, about $24.46 a month',
-      'n2-standard-2: 2 vCPU, 4 GB, about $70.88 a month',
-      'e2-standard-4: 4 vCPU, 4 GB, about $97.83 a month',
+      'e2-micro: 2 vCPU, 4 GiB, about $6.12 a month',
+      'e2-medium: 2 vCPU, 4 GiB, about $24.46 a month',
+      'n2-standard-2: 2 vCPU, 4 GiB, about $70.88 a month',
+      'e2-standard-4: 4 vCPU, 4 GiB, about $97.83 a month',
     ]);
     expect(cloud.calls.filter(({ mutates }) => mutates)).toEqual([]);
   });

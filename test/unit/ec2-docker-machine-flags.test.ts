@@ -5,7 +5,7 @@ import { parseFlags } from '../../src/cli/parse-flags.ts';
 import { setCredentialsForRun, resolveSpec } from '../../src/cli/spec-from-flags.ts';
 import type { Ec2Options } from '../../src/drivers/ec2/options.ts';
 import type { MachineSpec } from '../../src/machine/model.ts';
-import { parseTags } from '../../src/drivers/ec2/instances.ts';
+import { parseTags } from '../../src/drivers/ec2/tags.ts';
 
 type OldFlag = {
   readonly flag: string;

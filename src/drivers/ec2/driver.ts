@@ -1,19 +1,10 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Instance as AwsInstance } from '@aws-sdk/client-ec2';
-import {
-  defineDriver,
-  type FirstBootConfig,
-  type DriverCall,
-  type DriverHealth,
-  type InstanceStatus,
-  type CreateCall,
-  type Target,
-} from '../contract.ts';
+import { defineDriver, type DriverCall, type DriverHealth, type InstanceStatus, type Target } from '../contract.ts';
+import { addCosts, formatMonthlyCost } from '../cloud/prices.ts';
 import { driverAliases } from '../names.ts';
 import { changeKindOf, credentialsSchema, optionsSchema, type Ec2Options } from './options.ts';
 import { diskMonthlyCost, instanceMonthlyCost } from './prices.ts';
-import { readUserData, buildUserData } from './user-data.ts';
 
 /** Each file that loads the SDK is read when a machine of this driver is meant, and not before. */
 const loadClient = async (): Promise<typeof import('./client.ts')> => import('./client.ts');
@@ -34,14 +25,13 @@ export const ec2 = defineDriver({
   describeResources: ({ instanceType, rootSize, allowCidr, securityGroupReadonly, spot }) =>
     `one ${spot ? 'spot ' : ''}instance (${instanceType}) with a disk of ${rootSize} GiB${securityGroupReadonly ? '' : `, and a security group that admits ${allowCidr.join(', ') || 'your address alone'}`}`,
   async monthlyCost({ instanceType, volumeType, rootSize, spot }) {
-    const [machine, disk] = [instanceMonthlyCost(instanceType, 'running', spot), diskMonthlyCost(volumeType, rootSize)];
-    return machine === undefined || disk === undefined ? undefined : machine + disk;
+    return addCosts(instanceMonthlyCost(instanceType, { spot }), diskMonthlyCost(volumeType, rootSize));
   },
   shutdownBehavior({ lifetime, options: { spot, volumeType, rootSize } }) {
     // What was lent by the hour can't be stopped: its shutdown is its end.
     const removed = spot || (lifetime?.ttl !== undefined && lifetime.idleStop === undefined);
     const monthly = diskMonthlyCost(volumeType, rootSize);
-    const costs = `its disk goes on costing${monthly === undefined ? '' : ` about $${monthly.toFixed(2)} a month`}`;
+    const costs = `its disk goes on costing${monthly === undefined ? '' : ` ${formatMonthlyCost(monthly)}`}`;
     return { byItself: removed ? 'removed' : 'stopped', costs };
   },
   accountOptions: ['profile', 'endpoint', 'insecureTransport'],
@@ -72,12 +62,15 @@ export const ec2 = defineDriver({
     return await withEc2(given, call, (aws) => resolveOptions(aws, given));
   },
   async create(target, boot, call) {
-    await createInstances([target], target, boot, call);
+    const [{ withEc2 }, { createInstances }] = await Promise.all([loadClient(), import('./create-instances.ts')]);
+    await withEc2(target.options, call, (aws) => createInstances(aws, [target], boot, call));
     return { bootApplied: false };
   },
   async createMany(targets, boot, call) {
-    const [first] = targets;
-    if (first) await createInstances(targets, first, boot, call);
+    const [first, ...others] = targets;
+    if (!first) return;
+    const [{ withEc2 }, { createInstances }] = await Promise.all([loadClient(), import('./create-instances.ts')]);
+    await withEc2(first.options, call, (aws) => createInstances(aws, [first, ...others], boot, call));
   },
   async allowCallerIp(target, call) {
     const { withEc2 } = await loadClient();
@@ -112,52 +105,6 @@ export const ec2 = defineDriver({
     await deleteResources(things, given, call);
   },
 });
-
-/** One machine, or all of a batch by one call. What exists already is kept. */
-async function createInstances(
-  targets: readonly Target<Ec2Options>[],
-  first: Target<Ec2Options>,
-  boot: FirstBootConfig,
-  call: CreateCall,
-): Promise<void> {
-  const [{ withEc2 }, instances, firewall, { requireMachineAccount }] = await Promise.all([
-    loadClient(),
-    import('./instances.ts'),
-    import('./security-group.ts'),
-    import('./account.ts'),
-  ]);
-  const many = targets.length > 1;
-  // What is made for one machine alone carries the machine's own id, also when it once was of a batch.
-  const own: Target<Ec2Options> = many ? first : { id: first.id, name: first.name, options: first.options };
-  await withEc2(first.options, call, async (aws) => {
-    const name = async (answered: readonly AwsInstance[]): Promise<void> => {
-      if (many) await (await import('./instance-names.ts')).setInstanceNames(aws, targets, answered);
-    };
-    const found = async (): Promise<boolean> => {
-      const all = await Promise.all(targets.map(async (target) => instances.findInstances(aws, target)));
-      return all.every((one) => one.length > 0);
-    };
-    if (await found()) return await name([]);
-    // A record that was settled by an earlier run may be of another account than the credentials of today.
-    await requireMachineAccount(aws, first.options);
-    if (!many && (await instances.waitForBatchInstance(aws, first, call))) return;
-    const data = buildUserData(boot, await readUserData(first.options));
-    const tags = await instances.buildTags(
-      own,
-      call,
-      many ? `${first.name} and ${targets.length - 1} more` : first.name,
-    );
-    const theirOwn = await firewall.resolveSecurityGroupIds(aws, first.options);
-    const group = await firewall.ensureSecurityGroup(aws, own, tags, boot.enginePort, call);
-    const securityGroupIds = [...(group === undefined ? [] : [group]), ...theirOwn];
-    const terminateOnShutdown = first.onShutdown === 'removed' && first.lifetime?.ttl !== undefined;
-    const input = instances.runInstancesInput(
-      { options: first.options, userData: data, securityGroupIds, tags, terminateOnShutdown },
-      targets.length,
-    );
-    await name(await instances.launchInstances(aws, { token: firewall.ownerIdOf(own), input, call, found }));
-  });
-}
 
 async function inspect(target: Target<Ec2Options>, call: DriverCall): Promise<InstanceStatus> {
   const { options: given } = target;

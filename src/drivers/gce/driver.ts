@@ -1,5 +1,7 @@
-import { access, constants } from 'node:fs/promises';
+import { instanceGoneError } from '../cloud/errors.ts';
+import { addCosts, formatMonthlyCost } from '../cloud/prices.ts';
 import { sleepUnlessCanceled } from '../cloud/retry.ts';
+import { requireReadableFile } from '../cloud/user-data.ts';
 import { SlipwayError } from '../../errors.ts';
 import { defineDriver, type DriverCall, type DriverHealth, type InstanceStatus, type Target } from '../contract.ts';
 import { driverAliases } from '../names.ts';
@@ -35,16 +37,15 @@ export const gce = defineDriver({
       : `one ${spot || preemptible ? 'spot ' : ''}instance (${machineType}) with a disk of ${diskSize} GB${address === 'static' ? ', an address' : ''}, and a firewall rule that admits ${allowCidr.join(', ') || 'your address alone'}`,
   async monthlyCost({ machineType, diskType, diskSize, spot, preemptible, useExisting }) {
     if (useExisting) return 0;
-    const [machine, disk] = [
-      instanceMonthlyCost(machineType, false, spot || preemptible),
+    return addCosts(
+      instanceMonthlyCost(machineType, { spot: spot || preemptible }),
       diskMonthlyCost(diskType, diskSize),
-    ];
-    return machine === undefined || disk === undefined ? undefined : machine + disk;
+    );
   },
   shutdownBehavior({ options: { diskType, diskSize, address, useExisting } }) {
     // Its provider could delete it after a time, but such a time can't be moved while the instance runs.
     const monthly = useExisting ? undefined : diskMonthlyCost(diskType, diskSize);
-    const disk = `its disk goes on costing${monthly === undefined ? '' : ` about $${monthly.toFixed(2)} a month`}`;
+    const disk = `its disk goes on costing${monthly === undefined ? '' : ` ${formatMonthlyCost(monthly)}`}`;
     return { byItself: 'stopped', costs: address === 'static' ? `${disk}, and so does its address` : disk };
   },
   accountOptions: ['project', 'endpoint'],
@@ -88,9 +89,9 @@ export const gce = defineDriver({
     return { bootApplied: false };
   },
   async createMany(targets, boot, call) {
-    const [first] = targets;
+    const [first, ...others] = targets;
     const { createInstances } = await import('./create-instances.ts');
-    if (first) await withConnection(first.options, call, (way) => createInstances(way, targets, boot, call));
+    if (first) await withConnection(first.options, call, (way) => createInstances(way, [first, ...others], boot, call));
   },
   async allowCallerIp(target, call) {
     const { allowCallerIp } = await import('./firewall-rules.ts');
@@ -126,7 +127,7 @@ async function inspect(target: Target<GceOptions>, call: DriverCall): Promise<In
   const { options: given } = target;
   if (given.project === undefined) return { state: 'missing' };
   const [{ findInstance }, { isReachedByInternalIp }] = await Promise.all([
-    import('./create-instances.ts'),
+    import('./instances.ts'),
     import('./instance-request.ts'),
   ]);
   return await withConnection(given, call, async (way): Promise<InstanceStatus> => {
@@ -157,10 +158,7 @@ async function changePowerState(
   call: DriverCall,
   seconds = 0,
 ): Promise<void> {
-  const [{ runOperation }, { findInstance }] = await Promise.all([
-    import('./operation.ts'),
-    import('./create-instances.ts'),
-  ]);
+  const [{ runOperation }, { findInstance }] = await Promise.all([import('./operation.ts'), import('./instances.ts')]);
   if (seconds > 90) call.log('Compute Engine gives a machine about 90 s to shut down');
   await withConnection(target.options, call, async (way) => {
     const one = await waitForStableInstance(target, call, () => findInstance(way, target));
@@ -192,10 +190,7 @@ async function waitForStableInstance<T extends { readonly status?: string }>(
 ): Promise<T> {
   for (;;) {
     const found = await find();
-    if (!found)
-      throw new SlipwayError('MACHINE_NOT_FOUND', `The instance of "${name}" is gone from Compute Engine`, {
-        hint: `Forget the machine: slipway rm ${name}`,
-      });
+    if (!found) throw instanceGoneError(name, 'Compute Engine');
     if (!STOPPING_STATUSES.includes(found.status ?? '')) return found;
     await sleepUnlessCanceled(1000, call.signal);
   }
@@ -209,11 +204,4 @@ async function checkCredentials(computer: DriverCall['computer']): Promise<Drive
     reason: "there are no Google credentials in the environment nor in gcloud's folder",
     fix: 'gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS',
   };
-}
-
-async function requireReadableFile(file: string | undefined, flag: string): Promise<void> {
-  if (file === undefined) return;
-  await access(file, constants.R_OK).catch((error: unknown) => {
-    throw new SlipwayError('USAGE', `${file} can't be read`, { hint: `Check ${flag}`, cause: error });
-  });
 }
