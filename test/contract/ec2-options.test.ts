@@ -9,7 +9,8 @@ import { optionsSchema, type Ec2Options } from '../../src/drivers/ec2/options.ts
 import type { LifetimeSpec } from '../../src/machine/model.ts';
 import type { CloudCall } from '../clouds/cloud.ts';
 import { stubUserEnvironment, recordingCall, newTarget, createTarget, parseEc2Options } from '../clouds/ec2-fixture.ts';
-import { ACCOUNT, OWN_SUBNET, OWN_VPC, startEc2, type Ec2, type Ec2Instance } from '../clouds/ec2-double.ts';
+import { ACCOUNT, OWN_SUBNET, OWN_VPC } from '../clouds/ec2-catalog.ts';
+import { startEc2, type Ec2, type Ec2Instance } from '../clouds/ec2-double.ts';
 import { noGuests } from '../clouds/guests.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 

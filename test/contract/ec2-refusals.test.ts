@@ -20,7 +20,8 @@ import {
   createPair,
   type RecordingCall,
 } from '../clouds/ec2-fixture.ts';
-import { ACCOUNT, OTHER_ACCOUNT, OWN_SUBNET, OWN_VPC, startEc2, type Ec2 } from '../clouds/ec2-double.ts';
+import { ACCOUNT, OTHER_ACCOUNT, OWN_SUBNET, OWN_VPC } from '../clouds/ec2-catalog.ts';
+import { startEc2, type Ec2 } from '../clouds/ec2-double.ts';
 import { noGuests } from '../clouds/guests.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';

@@ -354,7 +354,7 @@ describe('an operation that fails', () => {
         /no capacity for this instance in us-central1-a.*ZONE_RESOURCE_POOL_EXHAUSTED.*enough resources/,
       ),
       // Made elsewhere, it would leave behind what was made of it here.
-      hint: expect.stringMatching(/undo .*slipway rm NAME.*then create it with another --gce-zone/),
+      hint: expect.stringMatching(/slipway rm NAME, then slipway create NAME with another --gce-zone/),
     });
     expect(inserts()).toBeGreaterThan(2);
     expect(inserts()).toBeLessThan(10);

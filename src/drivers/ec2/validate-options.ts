@@ -17,7 +17,7 @@ export async function requireValidOptions(options: Ec2Options): Promise<void> {
   await requirePrivateKey(sshKey);
   if ((keypairName === undefined) !== (sshKey === undefined)) {
     throw new SlipwayError('USAGE', '--ec2-keypair-name and --ec2-ssh-key are required together', {
-      hint: 'Give both or neither: without them Slipway creates a key for the machine',
+      hint: 'Give both --ec2-keypair-name and --ec2-ssh-key, or neither: Slipway then creates a key for the machine',
     });
   }
   parseTags(tags);

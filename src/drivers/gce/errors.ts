@@ -99,7 +99,8 @@ export function toSlipwayError(error: unknown, doing: string, signal: AbortSigna
 export const QUOTA_HINT =
   'Request a higher quota (IAM & Admin, Quotas), or choose another --gce-machine-type or --gce-zone';
 /** The resources created so far are in the zone of the record: another zone needs a new machine. */
-const OTHER_ZONE_HINT = 'to undo, slipway rm NAME, then create it with another --gce-zone or --gce-machine-type';
+const OTHER_ZONE_HINT =
+  'To use another zone or type: slipway rm NAME, then slipway create NAME with another --gce-zone or --gce-machine-type';
 const PERMISSION_HINT = 'Check your identity: gcloud auth list. The required roles are in docs/clouds.md';
 
 /** Returns the error for credentials that gave no token, with the words of Google's library. */
@@ -132,14 +133,14 @@ export function operationError(
   const words = `${code}${message === '' ? '' : `, ${message}`}`;
   if (/QUOTA/.test(code))
     return new SlipwayError('QUOTA', `Your project has reached its quota (${doing}): ${words}`, {
-      hint: `Request a higher quota (IAM & Admin, Quotas); or ${OTHER_ZONE_HINT}`,
+      hint: `Request a higher quota (IAM & Admin, Quotas). ${OTHER_ZONE_HINT}`,
     });
   if (isCapacityCode(code))
     return new SlipwayError(
       'CAPACITY',
       `Compute Engine has no capacity for this instance in ${zone} at the moment: ${words}`,
       {
-        hint: `Try again later; or ${OTHER_ZONE_HINT}`,
+        hint: `Try again later. ${OTHER_ZONE_HINT}`,
       },
     );
   return new SlipwayError('PROVIDER_REFUSED', `Compute Engine refused (${doing}): ${words}`, {
