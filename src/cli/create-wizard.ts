@@ -1,16 +1,26 @@
-import inquirer from 'inquirer';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { OptionChoice, Driver } from '../drivers/contract.ts';
-import { getDriver, drivers } from '../drivers/registry.ts';
+import { sortByPriority, getDriverStatuses, getDriverProblem, type DriverStatus } from '../drivers/availability.ts';
+import type { OptionChoice, Driver, DriverManifest } from '../drivers/contract.ts';
+import { getDriver, drivers, loadDriver } from '../drivers/registry.ts';
 import { canceledError, SlipwayError } from '../errors.ts';
-import { driverCallFor } from '../operations/world.ts';
+import { overriddenOptions } from '../machine-options/credential-flags.ts';
+import { driverOptionSpecs, pickFlagValues } from '../machine-options/option-specs.ts';
+import { continueOrUndoHint, machineExistsMessage } from '../machine/require-machine.ts';
 import { isMachineName, type MachineSpec } from '../machine/model.ts';
 import { coerceOptionValue, optionsFromEnv, type OptionSpec, type OptionValues } from '../machine/options.ts';
 import { engineOptionSpecs } from '../machine/spec.ts';
 import { invalidNameError } from '../machine/store.ts';
+import { driverCallFor } from '../operations/world.ts';
+import { askQuestions, confirm, type Question } from '../terminal/questions.ts';
 import type { Cli } from './command.ts';
-import { driverOptionSpecs, overriddenOptions } from './spec-from-flags.ts';
-import { sortByPriority, getDriverStatuses, getDriverProblem } from '../drivers/availability.ts';
+
+/** What flags and environment have settled before the wizard asks. */
+type WizardInput = {
+  readonly name: string | undefined;
+  readonly driver: string | undefined;
+  readonly flags: OptionValues;
+  readonly use: boolean;
+};
 
 export type WizardAnswers = {
   readonly name: string;
@@ -19,76 +29,27 @@ export type WizardAnswers = {
   readonly use: boolean;
 };
 
-/** A question as inquirer takes it, made from a declaration alone. */
-export type Question = {
-  readonly name: string;
-  readonly type: 'input' | 'number' | 'confirm' | 'select' | 'password' | 'search';
-  readonly message: string;
-  readonly default?: unknown;
-  readonly choices?: readonly unknown[];
-  readonly source?: (
-    typed: string | undefined,
-  ) => Promise<readonly { readonly value: string; readonly name: string }[]>;
-  readonly validate?: (answer: unknown) => true | string;
-};
+type AnswerValidator = (spec: OptionSpec, value: unknown) => true | string;
 
-type AnswerValidator = (info: OptionSpec, value: unknown) => true | string;
-
-/** The options that have a question and no answer yet. */
-export function toQuestions(
-  infos: readonly OptionSpec[],
-  given: OptionValues,
-  env: Cli['env'],
-  check: AnswerValidator,
-): readonly Question[] {
-  const set = optionsFromEnv(infos, env);
-  return infos
-    .filter((info) => info.question !== undefined && given[info.flag] === undefined && set[info.key] === undefined)
-    .map((info) => ({
-      name: info.flag,
-      type: info.secret
-        ? 'password'
-        : ({ choice: 'select', boolean: 'confirm', int: 'number', string: 'input', list: 'input' } as const)[info.kind],
-      message: info.question ?? '',
-      ...(info.default === undefined ? {} : { default: info.default }),
-      ...(info.kind === 'choice'
-        ? { choices: info.choices }
-        : {
-            validate: (answer: unknown) =>
-              check(info, typeof answer === 'string' ? coerceOptionValue(info, answer) : answer),
-          }),
-    }));
+/** Asks for everything that flags and environment left open. Each question has a flag that answers it. */
+export async function askForMachine(input: WizardInput, cli: Cli): Promise<WizardAnswers> {
+  const driver = input.driver ?? (await askDriver(cli));
+  const name = input.name ?? (await askName(driver, cli));
+  const driverAnswers = await askDriverOptions(await loadDriver(driver), input.flags, cli);
+  const flags = { ...driverAnswers, ...input.flags };
+  const engineAnswers = await askEngineOptions(getDriver(driver), flags, cli);
+  const use = input.flags.use === undefined && !input.use ? await askUse() : input.use;
+  return { name, driver, flags: { ...engineAnswers, ...flags }, use };
 }
 
-/** Asks what flags and environment left open; everything it asks has a flag. */
-export async function askForMachine(
-  given: {
-    readonly name: string | undefined;
-    readonly driver: string | undefined;
-    readonly flags: OptionValues;
-    readonly use: boolean;
-  },
-  cli: Cli,
-): Promise<WizardAnswers> {
-  const driver = given.driver ?? (await askDriver(cli));
-  const name = given.name ?? (await askName(driver, cli));
-  const own = await askDriverOptions(getDriver(driver), given.flags, cli);
-  const flags = { ...own, ...(await askEngineOptions(getDriver(driver), { ...own, ...given.flags }, cli)) };
-  return {
-    name,
-    driver,
-    flags: { ...flags, ...given.flags },
-    use: given.flags.use === undefined && !given.use ? await askUse() : given.use,
-  };
-}
-
-/** What will be made and what it costs, before anything is; a no leaves nothing. */
+/** Shows what will be created and what it costs, before anything is. Throws CANCELED if the user does not confirm. */
 export async function requireCreateConfirmation(spec: MachineSpec, { say }: Cli): Promise<void> {
   const { name, driver: driverName, options } = spec;
-  const driver = getDriver(driverName);
-  const monthly = await driver.monthlyCost?.(driver.options.parse(options));
-  const infos = driverOptionSpecs[driver.name] ?? [];
-  const chosen = infos.flatMap(({ key, question }): [string, string][] =>
+  const driver = await loadDriver(driverName);
+  const { cost } = driver;
+  const driverOptions = driver.options.parse(options);
+  const monthlyCost = await cost?.monthly?.(driverOptions);
+  const chosen = (driverOptionSpecs[driver.name] ?? []).flatMap(({ key, question }): [string, string][] =>
     question === undefined || options[key] === undefined ? [] : [[toLabel(key), String(options[key])]],
   );
   const { formatFields } = await import('../terminal/text-output.ts');
@@ -96,19 +57,20 @@ export async function requireCreateConfirmation(spec: MachineSpec, { say }: Cli)
     ['Machine', name],
     ['Where', driver.summary],
     ...chosen,
-    ['Makes', driver.describeResources?.(driver.options.parse(options)) ?? 'nothing: it is there already'],
-    ['Costs', driver.monthlyCost === undefined ? 'nothing' : formatCost(monthly)],
+    ['Creates', cost?.describeResources(driverOptions) ?? 'nothing: the host exists already'],
+    ['Costs', cost?.monthly === undefined ? 'nothing' : formatCost(monthlyCost)],
   ];
   say(formatFields(rows));
-  if (!(await confirm(driver.describeResources ? 'Make it?' : 'Go?'))) throw canceledError();
-}
-
-function formatCost(monthly: number | undefined): string {
-  if (monthly === undefined) return "its price is not known here: see the provider's list";
-  return `about $${monthly.toFixed(2)} a month at list prices, $${(monthly / HOURS_PER_MONTH).toFixed(3)} an hour`;
+  if (!(await confirm(cost ? 'Create it?' : 'Continue?'))) throw canceledError();
 }
 
 const HOURS_PER_MONTH = 730;
+
+function formatCost(monthlyCost: number | undefined): string {
+  if (monthlyCost === undefined) return "unknown: see the provider's price list";
+  const hourlyCost = monthlyCost / HOURS_PER_MONTH;
+  return `about $${monthlyCost.toFixed(2)} a month at list prices, $${hourlyCost.toFixed(3)} an hour`;
+}
 
 /** `instanceType` -> `Instance type`, `sshUser` -> `SSH user`. */
 function toLabel(key: string): string {
@@ -116,78 +78,154 @@ function toLabel(key: string): string {
   return words.replace(/^(ssh|ip|url|id)\b|^./, (first) => first.toUpperCase());
 }
 
+async function askDriver({ world: { computer } }: Cli): Promise<string> {
+  const statuses = sortByPriority(await getDriverStatuses(drivers, computer));
+  const choices = await Promise.all(statuses.map(async (status) => toDriverChoice(status, computer)));
+  // Drivers that can't be chosen come last, each with its fix.
+  const sorted = choices.toSorted((left, right) => Number('disabled' in left) - Number('disabled' in right));
+  const message = 'Where should the machine run?';
+  const { driver } = await askQuestions([{ name: 'driver', type: 'select', message, choices: sorted }]);
+  return String(driver);
+}
+
+async function toDriverChoice(status: DriverStatus, computer: Cli['world']['computer']): Promise<object> {
+  const { name, summary } = status.driver;
+  const problem = await getDriverProblem(status, computer);
+  const label = `${name}: ${summary}`;
+  if (problem === undefined) return { value: name, name: label };
+  // The installation of programs is offered once the driver is chosen.
+  if (problem.installable) return { value: name, name: `${label} (${problem.reason} yet)` };
+  return { value: name, name: label, disabled: `(${problem.reason}; to fix it: ${problem.fix})` };
+}
+
+async function askName(driver: string, cli: Cli): Promise<string> {
+  const { world } = cli;
+  const answer = await askQuestions([
+    {
+      name: 'name',
+      type: 'input',
+      message: 'Machine name?',
+      default: getDriver(driver).priority === undefined ? 'web' : 'dev',
+      validate: (text) => isMachineName(String(text)) || (invalidNameError(String(text)).hint ?? false).toString(),
+    },
+  ]);
+  const name = String(answer.name);
+  const before = await world.store.find(name);
+  if (!before) return name;
+  const hint = before.phase === 'ready' ? '' : `. ${continueOrUndoHint(name)}`;
+  world.progress.note(`${machineExistsMessage(name)}${hint}`);
+  return askName(driver, cli);
+}
+
 async function askUse(): Promise<boolean> {
-  const message = 'Make it the current context of your docker CLI?';
+  const message = 'Make it the current context of the docker CLI?';
   return (await askQuestions([{ name: 'use', type: 'confirm', message, default: false }])).use === true;
 }
 
-/** A local machine's image brings its engine, and an engine that exists is there. */
-async function askEngineOptions({ name, priority }: Driver, flags: OptionValues, { env }: Cli): Promise<OptionValues> {
+/** Asks for engine options, unless the engine comes with a local machine's image or exists already. */
+async function askEngineOptions(
+  { name, priority }: DriverManifest,
+  flags: OptionValues,
+  { env }: Cli,
+): Promise<OptionValues> {
   if (name === 'none' || priority !== undefined) return {};
   return await askQuestions(toQuestions(engineOptionSpecs, flags, env, () => true));
 }
 
-/** One after another: what can be chosen may depend on what was answered. */
+/** Asks one question after another, since the choices of one may depend on the answer to another. */
 async function askDriverOptions(driver: Driver, flags: OptionValues, cli: Cli): Promise<OptionValues> {
-  const outdone = overriddenOptions(flags);
-  const infos = (driverOptionSpecs[driver.name] ?? []).filter((info) => !outdone.includes(info));
+  const overridden = overriddenOptions(flags);
+  const specs = (driverOptionSpecs[driver.name] ?? []).filter((spec) => !overridden.includes(spec));
   let answers: OptionValues = {};
-  for (const info of infos) {
-    const [question] = toQuestions([info], { ...answers, ...flags }, cli.env, validatorFor(driver));
+  for (const spec of specs) {
+    const [question] = toQuestions([spec], { ...answers, ...flags }, cli.env, validatorFor(driver));
     if (!question) continue;
-    const choices = await loadChoices(driver, info, { ...answers, ...flags }, cli);
-    // What may be left open, and has nothing to choose from here, is no question that matters.
-    if (!choices && driver.choices?.[info.key] && !info.required && info.default === undefined) continue;
-    const chosen = choices ? toSearchQuestion(question, choices, info.default) : question;
-    const { [info.flag]: value } = await askQuestions([chosen]);
-    const sets = (await choices?.())?.find((choice) => choice.value === value)?.sets ?? {};
-    answers = { ...answers, ...toFlags(infos, sets), ...(value === '' ? {} : { [info.flag]: value }) };
+    const loadList = await loadChoices(driver, spec, { ...answers, ...flags }, cli);
+    // An optional value that has no choices on this computer is not worth a question.
+    if (!loadList && driver.prompts?.[spec.key] && !spec.required && spec.default === undefined) continue;
+    const { [spec.flag]: value } = await askQuestions([
+      loadList ? toSearchQuestion(question, loadList, spec.default) : question,
+    ]);
+    const implied = (await loadList?.())?.find((choice) => choice.value === value)?.sets ?? {};
+    answers = { ...answers, ...toFlags(specs, implied), ...(value === '' ? {} : { [spec.flag]: value }) };
   }
   return answers;
 }
 
+/** Returns the questions of the options that have one and no value yet. */
+export function toQuestions(
+  specs: readonly OptionSpec[],
+  flags: OptionValues,
+  env: Cli['env'],
+  validate: AnswerValidator,
+): readonly Question[] {
+  const envValues = optionsFromEnv(specs, env);
+  return specs
+    .filter(
+      ({ flag, key, question }) => question !== undefined && flags[flag] === undefined && envValues[key] === undefined,
+    )
+    .map((spec) => ({
+      name: spec.flag,
+      type: spec.secret ? 'password' : QUESTION_TYPES[spec.kind],
+      message: spec.question ?? '',
+      ...(spec.default === undefined ? {} : { default: spec.default }),
+      ...(spec.kind === 'choice'
+        ? { choices: spec.choices }
+        : {
+            validate: (answer: unknown) =>
+              validate(spec, typeof answer === 'string' ? coerceOptionValue(spec, answer) : answer),
+          }),
+    }));
+}
+
+const QUESTION_TYPES = {
+  choice: 'select',
+  boolean: 'confirm',
+  int: 'number',
+  string: 'input',
+  list: 'input',
+} as const satisfies Readonly<Record<OptionSpec['kind'], Question['type']>>;
+
 const validatorFor =
-  ({ options }: Driver): AnswerValidator =>
-  (info, value) => {
-    const result = options.shape[info.key]?.safeParse(value === '' ? undefined : value);
+  ({ options }: DriverManifest): AnswerValidator =>
+  (spec, value) => {
+    const result = options.shape[spec.key]?.safeParse(value === '' ? undefined : value);
     return result === undefined || result.success
       ? true
       : `Must be ${result.error.issues[0]?.message ?? 'something else'}`;
   };
 
-function toFlags(infos: readonly OptionSpec[], values: OptionValues): OptionValues {
-  return Object.fromEntries(infos.flatMap(({ key, flag }) => (values[key] === undefined ? [] : [[flag, values[key]]])));
+function toFlags(specs: readonly OptionSpec[], values: OptionValues): OptionValues {
+  return Object.fromEntries(specs.flatMap(({ key, flag }) => (values[key] === undefined ? [] : [[flag, values[key]]])));
 }
 
-/** So long a list may take to be known before the question is asked without it; it then fills as it comes. */
+/** How long the wizard waits for a list before it asks without it; a later list still fills the question. */
 const CHOICES_WAIT_MS = 300;
 
-/** What an option can be here and now; undefined where it is to be typed. */
+/** Starts to load what an option can be now; returns undefined if there is no list and the user has to type. */
 async function loadChoices(
   driver: Driver,
   { key }: OptionSpec,
   flags: OptionValues,
   { world, env }: Cli,
 ): Promise<(() => Promise<readonly OptionChoice[]>) | undefined> {
-  const list = driver.choices?.[key];
+  const list = driver.prompts?.[key];
   if (!list) return undefined;
-  const infos = driverOptionSpecs[driver.name] ?? [];
-  const given = Object.fromEntries(
-    infos.map((info) => [info.key, flags[info.flag] ?? optionsFromEnv(infos, env)[info.key]]),
-  );
-  const asked = list(given, driverCallFor(world, world.debug)).catch((error: unknown) => {
+  const specs = driverOptionSpecs[driver.name] ?? [];
+  const values = { ...optionsFromEnv(specs, env), ...pickFlagValues(specs, flags) };
+  const choices = list(values, driverCallFor(world, world.debug)).catch((error: unknown) => {
     if (!(error instanceof SlipwayError) || error.code === 'CANCELED') throw error;
     world.progress.note(error.message);
     return [];
   });
-  const quick = await Promise.race([asked, sleep(CHOICES_WAIT_MS, undefined)]);
-  return quick?.length === 0 ? undefined : () => asked;
+  const early = await Promise.race([choices, sleep(CHOICES_WAIT_MS, undefined)]);
+  return early?.length === 0 ? undefined : () => choices;
 }
 
-/** Choose, or type another one: what is typed narrows the list, and stands below it to be taken as it is. */
+/** Returns a question with a list: what the user types narrows it, and can be taken as typed. */
 export function toSearchQuestion(
   question: Question,
-  choices: () => Promise<readonly OptionChoice[]>,
+  loadList: () => Promise<readonly OptionChoice[]>,
   initial: unknown,
 ): Question {
   const { validate, choices: _, default: __, ...rest } = question;
@@ -196,80 +234,16 @@ export function toSearchQuestion(
     type: 'search',
     ...(validate ? { validate } : {}),
     async source(typed = '') {
-      const all = (await choices()).toSorted(
+      const choices = (await loadList()).toSorted(
         (left, right) => Number(right.value === initial) - Number(left.value === initial),
       );
-      const width = Math.max(0, ...all.map(({ value }) => value.length));
-      const found = all.filter(({ value, note }) => `${value} ${note}`.toLowerCase().includes(typed.toLowerCase()));
-      const shown = found.map(({ value, note }) => ({ value, name: `${value.padEnd(width)}  ${note}`.trim() }));
-      const typedAlone = typed === '' || all.some(({ value }) => value === typed);
-      return typedAlone ? shown : [...shown, { value: typed, name: `${typed} (as typed)` }];
+      const width = Math.max(0, ...choices.map(({ value }) => value.length));
+      const matches = choices.filter(({ value, note }) =>
+        `${value} ${note}`.toLowerCase().includes(typed.toLowerCase()),
+      );
+      const rows = matches.map(({ value, note }) => ({ value, name: `${value.padEnd(width)}  ${note}`.trim() }));
+      const isListed = typed === '' || choices.some(({ value }) => value === typed);
+      return isListed ? rows : [...rows, { value: typed, name: `${typed} (as typed)` }];
     },
   };
-}
-
-async function askName(driver: string, cli: Cli): Promise<string> {
-  const { world } = cli;
-  const { name } = await askQuestions([
-    {
-      name: 'name',
-      type: 'input',
-      message: 'Name of the machine?',
-      default: getDriver(driver).priority === undefined ? 'web' : 'dev',
-      validate: (answer) =>
-        isMachineName(String(answer)) || (invalidNameError(String(answer)).hint ?? false).toString(),
-    },
-  ]);
-  const before = await world.store.find(String(name));
-  if (!before) return String(name);
-  world.progress.note(
-    before.phase === 'ready'
-      ? `There is a machine named "${String(name)}" already`
-      : `"${String(name)}" is half made; finish it: slipway create ${String(name)}, or undo it: slipway rm ${String(name)}`,
-  );
-  return askName(driver, cli);
-}
-
-async function askDriver({ world: { computer } }: Cli): Promise<string> {
-  const choices = await Promise.all(
-    sortByPriority(await getDriverStatuses(drivers, computer)).map(async (standing) => {
-      const { name, summary } = standing.driver;
-      const troubles = await getDriverProblem(standing, computer);
-      const shown = `${name}: ${summary}`;
-      if (troubles === undefined) return { value: name, name: shown };
-      // What can be installed is asked for once the driver is chosen.
-      if (troubles.installable) return { value: name, name: `${shown} (${troubles.reason} yet)` };
-      return { value: name, name: shown, disabled: `(${troubles.reason}; mend it: ${troubles.fix})` };
-    }),
-  );
-  // What can't be chosen stands below what can, with what would mend it.
-  const sorted = choices.toSorted((left, right) => Number('disabled' in left) - Number('disabled' in right));
-  const { driver } = await askQuestions([{ name: 'driver', type: 'select', message: 'Where?', choices: sorted }]);
-  return String(driver);
-}
-
-/** One yes or no; Enter alone is `initial`, which is no where something is lost. */
-export async function confirm(message: string, initial = true): Promise<boolean> {
-  return (await askQuestions([{ name: 'yes', type: 'confirm', message, default: initial }])).yes === true;
-}
-
-/** On stderr, like all that is not a value. Escape and Ctrl-C leave nothing behind. */
-async function askQuestions(questions: readonly Question[]): Promise<Record<string, unknown>> {
-  const given = new AbortController();
-  const escape = (_text: unknown, key: { readonly name?: string } | undefined): void => {
-    if (key?.name === 'escape') given.abort();
-  };
-  const keys = process.stdin;
-  keys.on('keypress', escape);
-  const prompt = inquirer.createPromptModule({ output: process.stderr, signal: given.signal });
-  try {
-    // inquirer's types tie each question's name to the answers' type; ours are made at run time.
-    return (await prompt(questions as unknown as Parameters<typeof prompt>[0])) as Record<string, unknown>;
-  } catch (error) {
-    if (error instanceof Error && (error.name === 'ExitPromptError' || error.name === 'AbortPromptError'))
-      throw canceledError();
-    throw error;
-  } finally {
-    keys.off('keypress', escape);
-  }
 }

@@ -15,7 +15,7 @@ import {
 } from '../computer/programs.ts';
 import type { Cli } from './command.ts';
 import { findPlugin, type DockerMachinePlugin } from './docker-plugin.ts';
-import { runProgram } from './run-program.ts';
+import { runProgram } from '../terminal/run-program.ts';
 import { sortByPriority, findDefaultDriver, getDriverStatuses, type DriverStatus } from '../drivers/availability.ts';
 
 /** One line of `doctor`. What is `optional` is missing too, and nothing of the usual needs it. */

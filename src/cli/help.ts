@@ -4,7 +4,7 @@ import { engineOptionSpecs, lifetimeOptionSpecs } from '../machine/spec.ts';
 import { optionSpecsOf, type Command } from './command.ts';
 import { commands, type CommandFamily, type CommandGroup } from './commands/command-list.ts';
 import { globalFlags } from './parse-flags.ts';
-import { driverOptionSpecs } from './spec-from-flags.ts';
+import { driverOptionSpecs } from '../machine-options/option-specs.ts';
 
 /** What `slipway` without arguments prints where nobody can be asked. */
 export function programHelp(): string {

@@ -5,8 +5,18 @@ import { engineOptionSpecs, lifetimeOptionSpecs } from '../machine/spec.ts';
 import { optionSpecsOf, type Command } from './command.ts';
 import { allCommands } from './commands/command-list.ts';
 import { globalFlags } from './parse-flags.ts';
-import { bold, italic, taggedParagraph, manPage, paragraph, section, subsection, codeBlock } from '../terminal/roff.ts';
-import { driverOptionSpecs } from './spec-from-flags.ts';
+import {
+  bold,
+  italic,
+  taggedParagraph,
+  manPage,
+  paragraph,
+  section,
+  subsection,
+  codeBlock,
+  toSentence,
+} from '../manual/roff.ts';
+import { driverOptionSpecs } from '../machine-options/option-specs.ts';
 
 /** What decides besides options, by name. */
 const ENVIRONMENT: readonly (readonly [string, string])[] = [
@@ -115,10 +125,6 @@ function formatDefault({ default: value, required }: OptionSpec): string {
   if (required) return ' Required.';
   const none = value === undefined || value === false || (Array.isArray(value) && value.length === 0);
   return none ? '' : ` Default: ${String(value)}.`;
-}
-
-export function toSentence(text: string): string {
-  return /[.!?…]$/.test(text) ? text : `${text}.`;
 }
 
 function exitStatusItems(): readonly string[] {

@@ -1,11 +1,11 @@
-import type { Driver } from '../drivers/contract.ts';
+import type { DriverManifest } from '../drivers/contract.ts';
 import { drivers } from '../drivers/registry.ts';
 import { exitCodes } from '../errors.ts';
 import { toMarkdownTable } from '../machine/options.ts';
 import { engineOptionSpecs, lifetimeOptionSpecs } from '../machine/spec.ts';
 import { optionSpecsOf, type Command } from './command.ts';
 import { allCommands } from './commands/command-list.ts';
-import { driverOptionSpecs } from './spec-from-flags.ts';
+import { driverOptionSpecs } from '../machine-options/option-specs.ts';
 
 const CHANGE_EFFECTS = {
   live: 'at once',
@@ -44,7 +44,7 @@ function commandSection(command: Command): string {
   return infos.length === 0 ? head : `${head}\n\n${toMarkdownTable(infos)}`;
 }
 
-function compareByName(left: Driver, right: Driver): number {
+function compareByName(left: DriverManifest, right: DriverManifest): number {
   return left.name < right.name ? -1 : 1;
 }
 

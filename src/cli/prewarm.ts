@@ -1,10 +1,9 @@
-import { spawn } from 'node:child_process';
 import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { lowerPriority } from '../computer/child-process.ts';
+import { lowerPriority, startInBackground } from '../computer/child-process.ts';
 import type { MachineSpec } from '../machine/model.ts';
 import { toArgv } from '../machine/options.ts';
-import { driverOptionSpecs } from './spec-from-flags.ts';
+import { driverOptionSpecs } from '../machine-options/option-specs.ts';
 
 /** The variable that names what has to be there still for a spare to be wanted by who asked for it. */
 export const SPARE_LOG_VARIABLE = 'SLIPWAY_SPARE_LOG';
@@ -30,16 +29,13 @@ export async function startPrewarm(
   const path = join(folder, 'last.log');
   const log = await open(path, 'w', 0o600);
   try {
-    const child = spawn(node, [script, ...prewarmArgv(spec)], {
-      detached: true,
-      stdio: ['ignore', log.fd, log.fd],
+    const child = startInBackground(node, [script, ...prewarmArgv(spec)], {
+      output: log,
       // Whoever clears up before it has begun takes its log away, and with it the wish.
       env: { ...env, [SPARE_LOG_VARIABLE]: path },
-      windowsHide: true,
     });
     child.once('error', () => {});
     if (child.pid !== undefined) await lowerPriority(child.pid);
-    child.unref();
   } finally {
     await log.close();
   }

@@ -1,26 +1,33 @@
-import { spawn } from 'node:child_process';
-import { writeFile } from 'node:fs/promises';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { writeFile, type FileHandle } from 'node:fs/promises';
 import { constants, setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import type { Computer } from './computer.ts';
 import { canceledError, systemCode } from '../errors.ts';
 
 /** How a program of this computer ended, with the last lines that it wrote. */
 export type ChildResult = { readonly code: number; readonly lines: readonly string[] };
 
+type Environment = Readonly<Record<string, string | undefined>>;
+
 const MAX_KEPT_LINES = 200;
-/** What programs get to take away what they have half made. */
+/** How long a program may clean up after SIGTERM, before SIGKILL. */
 const GRACE_SECONDS = 10;
-/** What programs need of our environment. Whatever else stands there may be a secret, and is none of their business. */
+/** The variables that programs need. Any other variable of the user's environment may be a secret, so it is not passed on. */
 const PASSED_VARIABLES =
   /^(PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TMPDIR|TEMP|TMP|TERM|XDG_\w+|SystemRoot|ComSpec|PATHEXT|APPDATA|LOCALAPPDATA|USERPROFILE|DEBIAN_FRONTEND)$/i;
 
-/** Where the packages come from is often behind one; it may hold a password, so only who fetches is told. */
+/**
+ * Returns the proxy settings of an environment. Package repositories are often reachable through a proxy only; its
+ * address may hold a password, so only programs that download something get these.
+ */
 export function proxyVariablesIn(env: Computer['env']): Readonly<Record<string, string>> {
   const found = Object.entries(env).filter(([name, value]) => value && /^(https?|no)_proxy$/i.test(name));
   return Object.fromEntries(found) as Record<string, string>;
 }
 
+/** Returns the environment for a program: what it needs of the user's, and `more`. */
 export function childEnvironment(
   { env }: Pick<Computer, 'env'>,
   more: Readonly<Record<string, string>> = {},
@@ -29,85 +36,176 @@ export function childEnvironment(
   return { ...Object.fromEntries(passed), ...more } as NodeJS.ProcessEnv;
 }
 
-/**
- * Runs a program to its end, in a process group of its own: Ctrl-C reaches us alone, and an abort ends the program with all
- * that it started. Its output goes to `log`, line by line. Rejects when it can't be started, and with CANCELED.
- */
-export function runChild(
+/** A program in a process group of its own: Ctrl-C in the terminal reaches Slipway alone, which then ends the group. */
+export type ChildGroup = {
+  readonly child: ChildProcess;
+  readonly stdout: Readable;
+  readonly stderr: Readable;
+  /** Signals the program and all that it started. Does nothing if it ended or never started. */
+  kill(signal: 'SIGTERM' | 'SIGKILL'): void;
+};
+
+/** Starts a program with closed input and piped output. Errors of the start come as the process's `error` event. */
+export function startChildGroup(
   file: string,
   argv: readonly string[],
   how: {
     readonly computer: Computer;
-    readonly env?: Readonly<Record<string, string>>;
-    readonly cwd?: string;
+    readonly env?: Readonly<Record<string, string>> | undefined;
+    readonly cwd?: string | undefined;
+  },
+): ChildGroup {
+  // Windows has no process groups to signal.
+  const hasGroup = how.computer.platform !== 'win32';
+  const child = spawn(file, argv, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: hasGroup,
+    env: childEnvironment(how.computer, how.env),
+    windowsHide: true,
+    ...(how.cwd === undefined ? {} : { cwd: how.cwd }),
+  });
+  let isClosed = false;
+  child.once('close', () => (isClosed = true));
+  return {
+    child,
+    stdout: child.stdout,
+    stderr: child.stderr,
+    kill(signal) {
+      // Others of the group may live longer than the program itself; once all have closed their output, the number may be another's.
+      if (child.pid !== undefined && !isClosed) sendSignal(hasGroup ? -child.pid : child.pid, signal);
+    },
+  };
+}
+
+/**
+ * Runs a program until it ends, in a process group of its own; an abort ends it with all that it started. Its output goes
+ * to `log`, line by line. Rejects if the program can't be started, and with CANCELED.
+ */
+export function runChild(
+  file: string,
+  argv: readonly string[],
+  how: Parameters<typeof startChildGroup>[2] & {
     readonly log: (line: string) => void;
     readonly signal: AbortSignal;
   },
 ): Promise<ChildResult> {
   return new Promise((resolve, reject) => {
     if (how.signal.aborted) return reject(canceledError());
-    const group = how.computer.platform !== 'win32';
-    const child = spawn(file, argv, {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      detached: group,
-      env: childEnvironment(how.computer, how.env),
-      ...(how.cwd === undefined ? {} : { cwd: how.cwd }),
-    });
+    const group = startChildGroup(file, argv, how);
     const lines: string[] = [];
-    for (const stream of [child.stdout, child.stderr]) {
-      createInterface({ input: stream }).on('line', (line) => {
-        const text = line.trimEnd();
-        if (text === '') return;
-        lines.push(text);
-        if (lines.length > MAX_KEPT_LINES) lines.shift();
-        how.log(text);
-      });
-    }
-    let last: NodeJS.Timeout | undefined;
+    forwardLines([group.stdout, group.stderr], (line) => {
+      lines.push(line);
+      if (lines.length > MAX_KEPT_LINES) lines.shift();
+      how.log(line);
+    });
+    let killTimer: NodeJS.Timeout | undefined;
     const stop = (): void => {
-      const { pid } = child;
-      if (pid === undefined) return;
-      // A shell that is just starting a program may miss the first one.
-      signalProcess(pid, group, 'SIGTERM');
-      last = setTimeout(() => signalProcess(pid, group, 'SIGKILL'), GRACE_SECONDS * 1000);
+      group.kill('SIGTERM');
+      // A shell that is just starting a program may miss SIGTERM.
+      killTimer = setTimeout(() => group.kill('SIGKILL'), GRACE_SECONDS * 1000);
     };
-    const over = (): void => {
-      clearTimeout(last);
+    const cleanUp = (): void => {
+      clearTimeout(killTimer);
       how.signal.removeEventListener('abort', stop);
     };
     how.signal.addEventListener('abort', stop, { once: true });
-    child.once('error', (error) => {
-      over();
+    group.child.once('error', (error) => {
+      cleanUp();
       reject(error);
     });
-    child.once('close', (code) => {
-      over();
+    group.child.once('close', (code) => {
+      cleanUp();
       if (how.signal.aborted) reject(canceledError());
       else resolve({ code: code ?? 1, lines });
     });
   });
 }
 
-/** Lets a process of ours, with a session of its own, stand behind all else that this computer has to do, as far as the system allows. */
+/**
+ * Runs a program in Slipway's own process group, so that it has the terminal and Ctrl-C reaches it as well. Returns its exit
+ * status; 128 + n if signal n ended it, as shells do. An abort sends SIGTERM. With `log` the program has no terminal: its
+ * input is closed and its output goes there, line by line. Rejects if the program can't be started.
+ */
+export function runInForeground(
+  program: string,
+  argv: readonly string[],
+  how: {
+    /** The whole environment of the program; Slipway's own if missing. */
+    readonly env?: Environment | undefined;
+    readonly signal: AbortSignal;
+    readonly log?: ((line: string) => void) | undefined;
+  },
+): Promise<number> {
+  const { env, signal, log } = how;
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, argv, {
+      stdio: log ? ['ignore', 'pipe', 'pipe'] : 'inherit',
+      ...(env === undefined ? {} : { env }),
+    });
+    if (log && child.stdout && child.stderr) forwardLines([child.stdout, child.stderr], log);
+    const stop = (): void => void child.kill('SIGTERM');
+    signal.addEventListener('abort', stop, { once: true });
+    child.once('error', (error) => {
+      signal.removeEventListener('abort', stop);
+      reject(error);
+    });
+    child.once('close', (code, name) => {
+      signal.removeEventListener('abort', stop);
+      resolve(code ?? (name === 'SIGINT' ? 130 : 143));
+    });
+  });
+}
+
+/** Starts a program that outlives Slipway, with closed input and its output in a file. Nothing waits for its end. */
+export function startInBackground(
+  program: string,
+  argv: readonly string[],
+  how: { readonly env: Environment; readonly output: FileHandle; readonly cwd?: string | undefined },
+): ChildProcess {
+  const child = spawn(program, argv, {
+    detached: true,
+    stdio: ['ignore', how.output.fd, how.output.fd],
+    env: how.env,
+    windowsHide: true,
+    ...(how.cwd === undefined ? {} : { cwd: how.cwd }),
+  });
+  child.unref();
+  return child;
+}
+
+/** Signals a process, or with a negative number its group. Does nothing if it has ended. */
+export function sendSignal(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if (systemCode(error) !== 'ESRCH') throw error;
+  }
+}
+
+/**
+ * Gives a process that leads a session of its own the lowest priority that the system allows, so that everything else on
+ * this computer goes first.
+ */
 export async function lowerPriority(pid: number): Promise<void> {
-  // It may have ended, or has no such number: nothing depends on its priority.
-  const refused = (error: unknown): void => {
+  // The process may have ended, or the system may refuse: nothing depends on the priority.
+  const ignoreSystemError = (error: unknown): void => {
     if (systemCode(error) === undefined) throw error;
   };
   try {
     setPriority(pid, constants.priority.PRIORITY_LOW);
   } catch (error) {
-    refused(error);
+    ignoreSystemError(error);
   }
-  // Linux weighs whole sessions against each other, where it is made to, and each by a number of its own.
-  await writeFile(`/proc/${pid}/autogroup`, '19', { flag: 'r+' }).catch(refused);
+  // With autogroups, Linux weighs whole sessions against each other, and each has a priority of its own.
+  await writeFile(`/proc/${pid}/autogroup`, '19', { flag: 'r+' }).catch(ignoreSystemError);
 }
 
-/** SIGTERM lets it take away what it has half made. */
-function signalProcess(pid: number, group: boolean, signal: 'SIGTERM' | 'SIGKILL'): void {
-  try {
-    process.kill(group ? -pid : pid, signal);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+/** Passes on each line that is not blank, without blanks at its end. */
+function forwardLines(streams: readonly Readable[], onLine: (line: string) => void): void {
+  for (const stream of streams) {
+    createInterface({ input: stream }).on('line', (line) => {
+      const text = line.trimEnd();
+      if (text !== '') onLine(text);
+    });
   }
 }

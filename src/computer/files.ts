@@ -47,7 +47,7 @@ async function addIncludeLine({ path, line }: IncludeLine): Promise<void> {
 async function removeIncludeLine(inclusion: IncludeLine): Promise<void> {
   const { path, line, folder, suffix } = inclusion;
   const isNeeded = async (): Promise<boolean> =>
-    (await readdir(folder).catch(fallbackIfMissing(() => []))).some((name) => name.endsWith(suffix));
+    (await listFolderIfExists(folder)).some((name) => name.endsWith(suffix));
   if (await isNeeded()) return;
   const { text, mode, isRegularFile } = await readFileContent(path);
   const lines = text.split('\n');
@@ -121,6 +121,14 @@ export async function readFileIfExists(path: string): Promise<string | undefined
   });
 }
 
+/** Returns the names in a folder, in no order; none if the folder is missing. */
+export async function listFolderIfExists(folder: string): Promise<readonly string[]> {
+  return readdir(folder).catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return [];
+    throw localFileError(folder, error, 'read');
+  });
+}
+
 /** What was made, renamed or removed in a folder outlives a power cut once this is done. */
 export async function syncFolder(folder: string): Promise<void> {
   // Windows can't open a folder; there the rename itself is what the system offers.
@@ -132,8 +140,8 @@ export async function syncFolder(folder: string): Promise<void> {
   await handle?.close();
 }
 
-/** The sentence for what the user's own disk refuses; any other error as it is. */
-export function localFileError(path: string, error: unknown): unknown {
+/** Returns the error to show for what the user's own disk refuses; any other error unchanged. */
+export function localFileError(path: string, error: unknown, tried: 'written' | 'read' = 'written'): unknown {
   const reasons: Record<string, string> = {
     ENOSPC: 'the disk is full',
     EDQUOT: 'your disk quota is used up',
@@ -145,7 +153,7 @@ export function localFileError(path: string, error: unknown): unknown {
   };
   const reason = reasons[systemCode(error) ?? ''];
   if (reason === undefined) return error;
-  return new SlipwayError('LOCAL_FILES', `${path} could not be written: ${reason}`, {
+  return new SlipwayError('LOCAL_FILES', `${path} could not be ${tried}: ${reason}`, {
     hint: 'Nothing was lost: mend that, then run the same command again',
     cause: error,
   });

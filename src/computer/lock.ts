@@ -4,12 +4,13 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { localFileError } from './files.ts';
+import { identifyProcess, isProcessAlive, type ProcessIdentity } from './process-identity.ts';
 import { canceledError, SlipwayError, systemCode } from '../errors.ts';
 
 const POLL_MILLISECONDS = 200;
 
-/** Written into the lock; `started` tells a process from a later one that got the same number. */
-type LockOwner = { readonly pid: number; readonly started: string; readonly host: string };
+/** The content of a lock file, as JSON. */
+type LockOwner = ProcessIdentity & { readonly host: string };
 
 /**
  * One worker per folder, and a dead one's lock is taken over at once, without two heirs: locks are numbered files, the
@@ -18,7 +19,7 @@ type LockOwner = { readonly pid: number; readonly started: string; readonly host
  * empties it instead.
  */
 export async function takeLock(folder: string, what: string): Promise<AsyncDisposable> {
-  const mine = JSON.stringify(await identifyProcess(process.pid));
+  const mine = JSON.stringify({ ...(await identifyProcess(process.pid)), host: hostname() } satisfies LockOwner);
   for (;;) {
     const before = await listLockNumbers(folder);
     const highest = before.at(-1) ?? 0;
@@ -104,35 +105,9 @@ async function readLockOwner(path: string): Promise<LockOwner | undefined> {
   }
 }
 
-async function identifyProcess(pid: number): Promise<LockOwner> {
-  return { pid, started: await readProcessStart(pid), host: hostname() };
-}
-
-/** When the process began, in clock ticks since boot, with the boot's id; '' where the system does not tell. */
-async function readProcessStart(pid: number): Promise<string> {
-  try {
-    const [stat, boot] = await Promise.all([
-      readFile(`/proc/${pid}/stat`, 'utf8'),
-      readFile('/proc/sys/kernel/random/boot_id', 'utf8'),
-    ]);
-    // The second field is the command in parentheses and may hold blanks and parentheses itself.
-    return `${boot.trim()}/${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`;
-  } catch (error) {
-    if (systemCode(error) !== undefined) return '';
-    throw error;
-  }
-}
-
 async function isOwnerAlive(owner: LockOwner): Promise<boolean> {
-  // A store on a shared disk: a process of another computer can't be looked at, so its word stands.
-  if (owner.host !== hostname()) return true;
-  try {
-    process.kill(owner.pid, 0);
-  } catch (error) {
-    if (systemCode(error) === 'ESRCH') return false;
-    if (systemCode(error) !== 'EPERM') throw error;
-  }
-  return owner.started === '' || owner.started === (await readProcessStart(owner.pid));
+  // A store on a shared disk: this computer can't look at a process of another, so the lock counts.
+  return owner.host !== hostname() || (await isProcessAlive(owner));
 }
 
 function busyError(what: string, owner: LockOwner): SlipwayError {

@@ -1,13 +1,13 @@
 import type { CompletionSpec, CompletionCommand, CompletionOption, ValueKind } from '../completion/complete.ts';
-import { completionDrivers, imageNames, valueKindOf } from '../cli/completion-data.ts';
-import { credentialOptionSpecs, machineOptionSpecs } from '../cli/spec-from-flags.ts';
+import { completionDrivers, imageNames, valueKindOf } from '../completion/option-values.ts';
+import { credentialOptionSpecs, machineOptionSpecs } from '../machine-options/option-specs.ts';
 import { drivers } from '../drivers/registry.ts';
 import type { DockerMachineCommand } from './docker-machine-command.ts';
 import { commands } from './commands/docker-machine-command-list.ts';
 import { driverFlags } from './commands/create.ts';
 import type { Flag } from './go-flags.ts';
 import { globalFlags } from './help.ts';
-import { dockerMachineDriverName } from './machine-arguments.ts';
+import { dockerMachineDriverName } from './config-json/driver-mappings.ts';
 
 const HELP_OPTION: CompletionOption = { names: ['--help', '-h', '-help'], about: 'show help' };
 

@@ -2,8 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { readFileIfExists, type FileChange } from '../computer/files.ts';
 import type { Machine } from '../machine/model.ts';
-import { formatConfigJson, type AuthorityOverrides } from '../profiles/docker-machine.ts';
 import { openStore, type Store } from '../machine/store.ts';
+import type { AuthorityOverrides } from './config-json/auth-options.ts';
+import { formatConfigJson } from './config-json/write.ts';
 
 /**
  * Machines in the old tool's store, `~/.docker/machine`. Our record is the truth where there is one; beside it lies what the old tool
@@ -32,7 +33,7 @@ export function openDockerMachineStore(
       const text = await readFileIfExists(join(folder, 'config.json'));
       return text === undefined
         ? undefined
-        : (await import('./parse-config-json.ts')).parseConfigJsonMachine(name, folder, text);
+        : (await import('./config-json/read.ts')).readConfigJson(name, folder, text);
     },
     foreignFileChanges: async (machine, folder) => findViewChanges(machine, folder, how),
   });

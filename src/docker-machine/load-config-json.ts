@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Machine } from '../machine/model.ts';
-import { formatConfigJson } from '../profiles/docker-machine.ts';
+import { formatConfigJson } from './config-json/write.ts';
 import type { DockerMachineInvocation } from './docker-machine-command.ts';
 import type { SwarmOptions } from './swarm-options.ts';
 

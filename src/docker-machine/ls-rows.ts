@@ -2,10 +2,10 @@
 import type { Machine } from '../machine/model.ts';
 import type { ListedMachine } from '../machine/store.ts';
 import type { DockerMachineInvocation } from './docker-machine-command.ts';
+import { dockerMachineDriverName } from './config-json/driver-mappings.ts';
 import { type ConfigJson, loadConfigJson } from './load-config-json.ts';
 import {
   findDriverName,
-  dockerMachineDriverName,
   getMachineStateWithin,
   driverNotFoundError,
   type DockerMachineState,

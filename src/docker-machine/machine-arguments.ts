@@ -4,7 +4,7 @@ import { driverAliases } from '../drivers/names.ts';
 import { SlipwayError } from '../errors.ts';
 import { getStatus, type MachineStatus } from '../operations/status.ts';
 import type { Machine, ReadyMachine } from '../machine/model.ts';
-import { dockerMachineDriverNames } from '../profiles/docker-machine.ts';
+import { dockerMachineDriverName } from './config-json/driver-mappings.ts';
 import type { DockerMachineInvocation } from './docker-machine-command.ts';
 import {
   DockerMachineError,
@@ -12,7 +12,7 @@ import {
   rewriteCommandNames,
   machineNotFoundError,
 } from './docker-machine-error.ts';
-import { isManagedBySlipway } from './managed-by-slipway.ts';
+import { isManagedBySlipway } from './config-json/mark.ts';
 
 export type DockerMachineState =
   '' | 'Running' | 'Paused' | 'Saved' | 'Stopped' | 'Stopping' | 'Starting' | 'Error' | 'Timeout';
@@ -77,24 +77,17 @@ export async function requireReadyMachine(
   );
 }
 
-/** What the old tool calls a driver of ours. */
-export function dockerMachineDriverName(name: string): string {
-  return dockerMachineDriverNames[name] ?? name.replace(/^docker-machine-driver-/, '');
-}
-
 /** A driver by either of its names. */
 export function findDriverName(name: string): string | undefined {
-  return Object.entries<readonly string[]>(driverAliases).find(
-    ([own, also]) => own === name || also.includes(name),
-  )?.[0];
+  return Object.entries(driverAliases).find(([own, also]) => own === name || also.includes(name))?.[0];
 }
 
 /** Only what drivers make can be started and stopped by them. */
 export async function requireDriverSupport(verb: 'start' | 'stop' | 'kill', { spec }: Machine): Promise<void> {
   const name = findDriverName(spec.driver);
   if (name === undefined) throw driverNotFoundError(spec.driver);
-  const { getDriver } = await import('../drivers/registry.ts');
-  if (!getDriver(name)[verb])
+  const { loadDriver } = await import('../drivers/registry.ts');
+  if (!(await loadDriver(name)).power)
     throw new DockerMachineError(`${dockerMachineDriverName(name)} driver does not support ${verb}`);
 }
 

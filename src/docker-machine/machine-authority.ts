@@ -8,9 +8,8 @@ import {
   writeMachineAuthority,
   type SharedAuthority,
 } from '../operations/store-authority.ts';
-import type { AuthorityPaths, AuthorityOverrides } from '../profiles/docker-machine.ts';
 import type { Store } from '../machine/store.ts';
-import { parseAuthorityPaths } from './parse-config-json.ts';
+import { readAuthorityPaths, type AuthorityOverrides, type AuthorityPaths } from './config-json/auth-options.ts';
 
 /** The authority that a store of the old tool has for all its machines: there when this returns, whoever else begins at the same time. */
 export async function ensureAuthority(
@@ -35,7 +34,7 @@ export async function seedMachineAuthority(
 ): Promise<void> {
   const paths = store.paths(name);
   const config = await readFileIfExists(join(paths.folder, 'config.json'));
-  const own = config === undefined ? {} : withoutUndefined(parseAuthorityPaths(config, paths.folder));
+  const own = config === undefined ? {} : withoutUndefined(readAuthorityPaths(config, paths.folder));
   // First the one that its host trusts already.
   for (const files of [authorityPathsFor(root, { ...overrides, ...own }), authorityPathsFor(root, overrides)]) {
     const authority = await readAuthority(files);
@@ -46,7 +45,7 @@ export async function seedMachineAuthority(
 /** The key of the CA that has signed for a machine of the old tool; undefined where it is not here. */
 export async function readCaKey(name: string, store: Store, root: string): Promise<string | undefined> {
   const config = await readFileIfExists(join(store.paths(name).folder, 'config.json'));
-  const own = config === undefined ? {} : withoutUndefined(parseAuthorityPaths(config, store.paths(name).folder));
+  const own = config === undefined ? {} : withoutUndefined(readAuthorityPaths(config, store.paths(name).folder));
   return (
     (await readFileIfExists(authorityPathsFor(root, own).caKey)) ??
     (await readFileIfExists(authorityPathsFor(root, {}).caKey))

@@ -1,13 +1,12 @@
-import { bold, italic, taggedParagraph, manPage, paragraph, section, subsection } from '../terminal/roff.ts';
-import { toSentence } from '../cli/man-page.ts';
-import { machineOptionSpecs } from '../cli/spec-from-flags.ts';
+import { bold, italic, taggedParagraph, manPage, paragraph, section, subsection, toSentence } from '../manual/roff.ts';
+import { machineOptionSpecs } from '../machine-options/option-specs.ts';
 import { drivers } from '../drivers/registry.ts';
 import type { DockerMachineCommand } from './docker-machine-command.ts';
 import { commands } from './commands/docker-machine-command-list.ts';
 import { driverFlags } from './commands/create.ts';
 import type { Flag } from './go-flags.ts';
 import { globalFlags } from './help.ts';
-import { dockerMachineDriverName } from './machine-arguments.ts';
+import { dockerMachineDriverName } from './config-json/driver-mappings.ts';
 
 /** docs/docker-machine-commands.md, whole: every flag of the drop-in, from the declarations that it reads itself. */
 export async function renderDockerMachinePage(): Promise<string> {

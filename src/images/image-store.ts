@@ -10,7 +10,15 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, lstat, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { localFileError, readFileIfExists, syncFolder, writeFileAtomic } from '../computer/files.ts';
+import {
+  listFolderIfExists,
+  localFileError,
+  readFileIfExists,
+  syncFolder,
+  writeFileAtomic,
+} from '../computer/files.ts';
+import { isProcessAlive } from '../computer/process-identity.ts';
+import { emptyTrash, moveToTrash } from '../computer/trash.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
 import { waitForLock } from '../computer/lock.ts';
 import { formatList as inWords } from '../machine/options.ts';
@@ -86,13 +94,6 @@ export function openImageStore(home: string): ImageStore {
     };
   }
 
-  async function entries(): Promise<readonly string[]> {
-    return readdir(root).catch((error: unknown) => {
-      if (systemCode(error) === 'ENOENT') return [];
-      throw localFileError(root, error);
-    });
-  }
-
   async function read(key: ImageKey): Promise<ListedImage | undefined> {
     const { folder, record } = paths(key);
     try {
@@ -107,7 +108,7 @@ export function openImageStore(home: string): ImageStore {
   }
 
   async function list(): Promise<readonly ListedImage[]> {
-    const keys = (await entries()).map(parseImageFolderName).filter((key) => key !== undefined);
+    const keys = (await listFolderIfExists(root)).map(parseImageFolderName).filter((key) => key !== undefined);
     const all = (await Promise.all(keys.map(read))).filter((item) => item !== undefined);
     const { compare } = new Intl.Collator('en', { numeric: true });
     const made = (item: ListedImage): string => ('image' in item ? item.image.made : '');
@@ -128,18 +129,15 @@ export function openImageStore(home: string): ImageStore {
     });
   }
 
-  /** What killed builds and removals left. */
-  async function sweep(): Promise<void> {
-    for (const entry of await entries()) {
+  /** Deletes what killed builds and removals left. A folder's name has the number of its process only. */
+  async function cleanUp(): Promise<void> {
+    await emptyTrash(root);
+    for (const entry of await listFolderIfExists(root)) {
       const pid = /^\.new-(\d+)-/.exec(entry)?.[1];
-      if (entry.startsWith('.removed-') || (pid !== undefined && !isProcessRunning(Number(pid))))
+      if (pid !== undefined && !(await isProcessAlive({ pid: Number(pid), started: '' })))
         await rm(join(root, entry), { recursive: true, force: true });
     }
   }
-
-  /** A name that no image can have, so that `list` passes it over whatever happens next. */
-  const hide = (folder: string): Promise<void> =>
-    rename(folder, join(root, `.removed-${randomBytes(6).toString('hex')}`));
 
   /** The image that lies where this one belongs, if it is sound. */
   async function sameOne(image: Image): Promise<Image | undefined> {
@@ -187,7 +185,7 @@ export function openImageStore(home: string): ImageStore {
     async createStagingFolder() {
       const folder = join(root, `.new-${process.pid}-${randomBytes(6).toString('hex')}`);
       try {
-        await sweep();
+        await cleanUp();
         await mkdir(folder, { recursive: true, mode: 0o700 });
       } catch (error) {
         throw localFileError(folder, error);
@@ -206,7 +204,7 @@ export function openImageStore(home: string): ImageStore {
         const there = await sameOne(image);
         if (there) return there;
         // One of the same digest that is damaged makes room for itself as it was.
-        if (await isPresent(place)) await hide(place);
+        await moveToTrash(place);
         await rename(folder, place);
         await syncFolder(root);
         return image;
@@ -218,10 +216,8 @@ export function openImageStore(home: string): ImageStore {
       if (usedBy.length > 0) throw imageInUseError(image, usedBy);
       const { folder } = paths(image);
       try {
-        await hide(folder).catch((error: unknown) => {
-          if (systemCode(error) !== 'ENOENT') throw error;
-        });
-        await sweep();
+        await moveToTrash(folder);
+        await cleanUp();
       } catch (error) {
         throw localFileError(folder, error);
       }
@@ -279,15 +275,6 @@ async function isPresent(path: string): Promise<boolean> {
       throw error;
     },
   );
-}
-
-function isProcessRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return systemCode(error) !== 'ESRCH';
-  }
 }
 
 function incompleteImageError(name: string, file: ImageFile): SlipwayError {

@@ -1,6 +1,5 @@
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { localFileError, readFileIfExists } from '../computer/files.ts';
+import { listFolderIfExists, readFileIfExists } from '../computer/files.ts';
 import { systemCode } from '../errors.ts';
 import type { Image } from './image.ts';
 
@@ -10,10 +9,7 @@ import type { Image } from './image.ts';
  */
 export async function findImageUsers(home: string, { digest }: Pick<Image, 'digest'>): Promise<readonly string[]> {
   const root = join(home, 'vms');
-  const ids = await readdir(root).catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') return [];
-    throw localFileError(root, error);
-  });
+  const ids = await listFolderIfExists(root);
   const users = await Promise.all(
     ids.filter((id) => !id.startsWith('.')).map(async (id) => readImageUser(join(root, id), digest)),
   );

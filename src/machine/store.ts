@@ -10,17 +10,19 @@
  *                            ssh/             id_ed25519, which it lets in, and host_ed25519, its own: of machines that we made
  *                            tls/             ca.pem cert.pem key.pem: what DOCKER_CERT_PATH wants
  */
-import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import {
   applyFileChanges,
   type FileChange,
+  listFolderIfExists,
   localFileError,
   readFileIfExists,
   writeFileAtomic,
 } from '../computer/files.ts';
 import { SlipwayError, systemCode } from '../errors.ts';
 import { takeLock } from '../computer/lock.ts';
+import { emptyTrash, moveToTrash } from '../computer/trash.ts';
 import { isMachineName, sortNames, type Machine } from './model.ts';
 
 export type MachinePaths = {
@@ -80,132 +82,137 @@ export type Store = {
   paths(name: string): MachinePaths;
 };
 
+/** Opens the store of a home folder; no file is created before the first `write` or `lock`. */
 export function openStore(home: string, layout: StoreLayout = DEFAULT_LAYOUT): Store {
   const root = join(home, 'machines');
-
-  function paths(name: string): MachinePaths {
-    if (!isMachineName(name)) throw invalidNameError(name);
-    const folder = join(root, name);
-    return {
-      folder,
-      record: join(folder, RECORD_FILE),
-      engineEnv: join(folder, 'engine-env.json'),
-      knownHosts: join(folder, 'known_hosts'),
-      ca: join(folder, 'ca'),
-      ssh: join(folder, 'ssh'),
-      ...layout.paths(folder),
-    };
-  }
-
-  async function find(name: string): Promise<Machine | undefined> {
-    const { folder, record, engineEnv } = paths(name);
-    const unreadable = (path: string, error: unknown): SlipwayError =>
-      brokenRecordError(name, path, `it can't be read (${systemCode(error) ?? String(error)})`, error);
-    const read = (path: string): Promise<string | undefined> =>
-      readFileIfExists(path).catch((error: unknown) => {
-        throw unreadable(path, error);
-      });
-    const text = await read(record);
-    if (text === undefined)
-      return await layout.readForeign(name, folder).catch((error: unknown) => {
-        throw error instanceof SlipwayError || systemCode(error) === undefined ? error : unreadable(folder, error);
-      });
-    const machine = parseRecord(name, record, text);
-    if (machine.spec.engine.env.length === 0) return machine;
-    const values = parseEngineEnv(name, engineEnv, await read(engineEnv));
-    return withEngineEnv(
-      machine,
-      machine.spec.engine.env.map(
-        (variable) => values.find((pair) => variableName(pair) === variable) ?? `${variable}=`,
-      ),
-    );
-  }
-
-  async function names(): Promise<readonly string[]> {
-    const entries = await readdir(root).catch((error: unknown) => {
-      if (systemCode(error) === 'ENOENT') return [];
-      throw localFileError(root, error);
-    });
-    return sortNames(entries.filter(isMachineName));
-  }
-
-  /** Leaves out folders in which a create was stopped before its first record. */
-  async function recorded(): Promise<readonly string[]> {
-    const all = await names();
-    const there = await Promise.all(
-      all.map(async (name) =>
-        // Of a thousand paths, joining takes longer than looking.
-        stat(`${root}${sep}${name}${sep}${RECORD_FILE}`).then(
-          () => true,
-          // One that can't be read is one that is there.
-          async (error: unknown) => systemCode(error) !== 'ENOENT' || (await find(name).then(Boolean, () => true)),
-        ),
-      ),
-    );
-    return all.filter((_, index) => there[index]);
-  }
-
+  const paths = (name: string): MachinePaths => pathsOf(root, name, layout);
+  const find = async (name: string): Promise<Machine | undefined> => readMachine(name, paths(name), layout);
+  const listNames = (): Promise<readonly string[]> => listMachineNames(root);
+  const listRecordedNames = async (): Promise<readonly string[]> => keepRecordedNames(root, await listNames(), find);
   return {
     paths,
     find,
-    listNames: names,
-    listRecordedNames: recorded,
+    listNames,
+    listRecordedNames,
     async read(name) {
       const machine = await find(name);
       if (machine) return machine;
-      throw machineNotFoundError(name, await recorded());
+      throw machineNotFoundError(name, await listRecordedNames());
     },
     async list() {
-      const all = await Promise.all(
-        (await names()).map(async (name): Promise<ListedMachine | undefined> => {
-          try {
-            const machine = await find(name);
-            return machine && { name, machine };
-          } catch (error) {
-            if (error instanceof SlipwayError) return { name, broken: error };
-            throw error;
-          }
-        }),
-      );
-      return all.filter((item) => item !== undefined);
+      const rows = await Promise.all((await listNames()).map((name) => readRow(name, find)));
+      return rows.filter((row) => row !== undefined);
     },
-    async write(machine) {
-      const { folder, record, engineEnv } = paths(machine.spec.name);
-      const { env } = machine.spec.engine;
-      // First the values, then the record that names them.
-      if (env.length > 0) await writeFileAtomic(engineEnv, `${JSON.stringify(env, null, 2)}\n`, 0o600);
-      await writeFileAtomic(record, `${JSON.stringify(toPublicRecord(machine), null, 2)}\n`, 0o600);
-      if (env.length === 0) await rm(engineEnv, { force: true });
-      await applyFileChanges(await layout.foreignFileChanges(machine, folder));
-    },
+    write: async (machine) => writeMachine(machine, paths(machine.spec.name), layout),
     async remove(name) {
-      const { folder } = paths(name);
-      // A name that no machine can have, so that `names` passes it over whatever happens next.
-      await rename(folder, join(root, `.removed-${name}-${process.pid}`)).catch((error: unknown) => {
-        if (systemCode(error) !== 'ENOENT') throw error;
-      });
-      // Those that a kill left, too: a key is in each.
-      const graves = await readdir(root).catch((error: unknown) => {
-        if (systemCode(error) === 'ENOENT') return [];
-        throw error;
-      });
-      for (const grave of graves.filter((entry) => entry.startsWith('.removed-'))) {
-        await rm(join(root, grave), { recursive: true, force: true });
-      }
+      await moveToTrash(paths(name).folder);
+      await emptyTrash(root);
     },
-    async lock(name) {
-      const { folder } = paths(name);
-      for (;;) {
-        try {
-          await mkdir(folder, { recursive: true, mode: 0o700 });
-          return await takeLock(folder, name);
-        } catch (error) {
-          // The folder went with the machine that another command was removing.
-          if (systemCode(error) !== 'ENOENT') throw localFileError(folder, error);
-        }
-      }
-    },
+    lock: async (name) => lockFolder(paths(name).folder, name),
   };
+}
+
+function pathsOf(root: string, name: string, layout: StoreLayout): MachinePaths {
+  if (!isMachineName(name)) throw invalidNameError(name);
+  const folder = join(root, name);
+  return {
+    folder,
+    record: join(folder, RECORD_FILE),
+    engineEnv: join(folder, 'engine-env.json'),
+    knownHosts: join(folder, 'known_hosts'),
+    ca: join(folder, 'ca'),
+    ssh: join(folder, 'ssh'),
+    ...layout.paths(folder),
+  };
+}
+
+/** Reads a record and, if the engine has variables, their values; undefined if neither Slipway nor the other tool has it. */
+async function readMachine(
+  name: string,
+  { folder, record, engineEnv }: MachinePaths,
+  layout: StoreLayout,
+): Promise<Machine | undefined> {
+  const unreadable = (path: string, error: unknown): SlipwayError =>
+    brokenRecordError(name, path, `it can't be read (${systemCode(error) ?? String(error)})`, error);
+  const read = (path: string): Promise<string | undefined> =>
+    readFileIfExists(path).catch((error: unknown) => {
+      throw unreadable(path, error);
+    });
+  const text = await read(record);
+  if (text === undefined)
+    return layout.readForeign(name, folder).catch((error: unknown) => {
+      throw error instanceof SlipwayError || systemCode(error) === undefined ? error : unreadable(folder, error);
+    });
+  const machine = parseRecord(name, record, text);
+  const variables = machine.spec.engine.env;
+  if (variables.length === 0) return machine;
+  const pairs = parseEngineEnv(name, engineEnv, await read(engineEnv));
+  return withEngineEnv(
+    machine,
+    variables.map((variable) => pairs.find((pair) => variableName(pair) === variable) ?? `${variable}=`),
+  );
+}
+
+async function readRow(name: string, find: Store['find']): Promise<ListedMachine | undefined> {
+  try {
+    const machine = await find(name);
+    return machine && { name, machine };
+  } catch (error) {
+    if (error instanceof SlipwayError) return { name, broken: error };
+    throw error;
+  }
+}
+
+async function listMachineNames(root: string): Promise<readonly string[]> {
+  return sortNames((await listFolderIfExists(root)).filter(isMachineName));
+}
+
+/** Leaves out folders in which a create was interrupted before its first record. */
+async function keepRecordedNames(
+  root: string,
+  names: readonly string[],
+  find: Store['find'],
+): Promise<readonly string[]> {
+  const recorded = await Promise.all(
+    names.map((name) =>
+      // With a thousand machines, `join` takes longer than `stat`.
+      stat(`${root}${sep}${name}${sep}${RECORD_FILE}`).then(
+        () => true,
+        // A record that can't be read counts as a record.
+        async (error: unknown) => systemCode(error) !== 'ENOENT' || (await find(name).then(Boolean, () => true)),
+      ),
+    ),
+  );
+  return names.filter((_, index) => recorded[index]);
+}
+
+async function writeMachine(
+  machine: Machine,
+  { folder, record, engineEnv }: MachinePaths,
+  layout: StoreLayout,
+): Promise<void> {
+  const { env } = machine.spec.engine;
+  // The values first: the record names them.
+  if (env.length > 0) await writeFileAtomic(engineEnv, toJsonText(env), 0o600);
+  await writeFileAtomic(record, toJsonText(toPublicRecord(machine)), 0o600);
+  if (env.length === 0) await rm(engineEnv, { force: true });
+  await applyFileChanges(await layout.foreignFileChanges(machine, folder));
+}
+
+function toJsonText(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
+}
+
+async function lockFolder(folder: string, name: string): Promise<AsyncDisposable> {
+  for (;;) {
+    try {
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      return await takeLock(folder, name);
+    } catch (error) {
+      // ENOENT: another command removed the machine and with it the folder.
+      if (systemCode(error) !== 'ENOENT') throw localFileError(folder, error);
+    }
+  }
 }
 
 /** The machine as it may be shown and kept: variables of the engine by their names alone. */

@@ -7,7 +7,7 @@ import { readFileIfExists, writeFileAtomic } from '../computer/files.ts';
 import { SlipwayError } from '../errors.ts';
 import { waitForLock } from '../computer/lock.ts';
 import { daysUntilFirstExpiry, RENEW_DAYS, renewCertificates, type Certificates } from '../provision/certificates.ts';
-import type { AuthorityPaths } from '../profiles/docker-machine.ts';
+import type { AuthorityPaths } from '../docker-machine/config-json/auth-options.ts';
 import type { MachinePaths } from '../machine/store.ts';
 import { writeClientCertificates } from './credentials.ts';
 

@@ -1,7 +1,7 @@
 import { createPrivateKey, webcrypto, X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import type { ClientCertificates } from '../machine/model.ts';
-import type { ServerCertificates } from './plan.ts';
+import type { ServerCertificates } from './engine-files.ts';
 
 /** All that a machine's TLS needs. Every value is PEM; keys are PKCS #8. */
 export type Certificates = {

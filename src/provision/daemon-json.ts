@@ -14,35 +14,56 @@ export type DaemonJsonOwnership = {
   readonly made: boolean;
 };
 
+export const DAEMON_JSON = '/etc/docker/daemon.json';
+
 export const TLS_FILES = {
   ca: '/etc/docker/slipway/ca.pem',
   cert: '/etc/docker/slipway/server-cert.pem',
   key: '/etc/docker/slipway/server-key.pem',
 } as const;
 
-/** The settings that a spec asks for. `sockets` are those that the unit's own command line listened on. */
+/** Returns the settings of a spec's engine. `sockets` are those that the unit's own command line listened on. */
 export function daemonSettingsFor(engine: EngineSpec, address: string, sockets: readonly string[]): DaemonSettings {
   const anywhere = address.includes(':') ? '[::]' : '0.0.0.0';
-  const lists = {
-    label: engine.label,
-    'registry-mirror': engine.registryMirror,
-    'insecure-registry': engine.insecureRegistry,
-  };
-  const options = engine.opt.map(parseOption);
-  const settings: Record<string, unknown> = {
+  return {
     hosts: [...sockets.filter((socket) => !socket.endsWith(`:${engine.port}`)), `tcp://${anywhere}:${engine.port}`],
     tls: true,
     tlsverify: true,
     tlscacert: TLS_FILES.ca,
     tlscert: TLS_FILES.cert,
     tlskey: TLS_FILES.key,
-    ...(engine.storageDriver === undefined ? {} : { 'storage-driver': engine.storageDriver }),
+    ...engineSettingsOf(engine),
   };
-  const given = [
-    ...options,
+}
+
+const parsedSettings = new WeakMap<EngineSpec, DaemonSettings>();
+
+/**
+ * Returns the settings that the user chose, without those for the engine's sockets and TLS, which are Slipway's own. Throws
+ * `USAGE` for options that daemon.json can't hold. Remembers them by the spec, which never changes: validation, the first
+ * boot and the plan of one run all ask for them.
+ */
+export function engineSettingsOf(engine: EngineSpec): DaemonSettings {
+  const known = parsedSettings.get(engine);
+  if (known) return known;
+  const settings = parseEngineSettings(engine);
+  parsedSettings.set(engine, settings);
+  return settings;
+}
+
+function parseEngineSettings(engine: EngineSpec): DaemonSettings {
+  const lists = {
+    label: engine.label,
+    'registry-mirror': engine.registryMirror,
+    'insecure-registry': engine.insecureRegistry,
+  };
+  const settings: Record<string, unknown> =
+    engine.storageDriver === undefined ? {} : { 'storage-driver': engine.storageDriver };
+  const flags = [
+    ...engine.opt.map(parseOption),
     ...Object.entries(lists).flatMap(([name, values]) => values.map((value): [string, string] => [name, value])),
   ];
-  for (const [name, value] of given) addSetting(settings, name, value);
+  for (const [name, value] of flags) addSetting(settings, name, value);
   requireUniqueKeys('engine-label', (settings.labels as readonly string[] | undefined) ?? []);
   requireUniqueKeys('engine-env', engine.env);
   return settings;

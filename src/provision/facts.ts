@@ -5,7 +5,7 @@ import type { SshSession } from '../ssh/connection.ts';
 /** How commands on this host become root. */
 export type Become = 'root' | 'sudo' | 'password';
 
-/** What stands on a host, gathered in one round trip by `templates/facts.sh`. */
+/** What a host is and has, gathered in one round trip by the script of `facts-script.ts`. */
 export type Facts = {
   readonly become: Become;
   /** Differs from one boot to the next. */
@@ -18,13 +18,21 @@ export type Facts = {
     readonly name: string;
   };
   readonly arch: string;
-  readonly systemd: boolean;
-  readonly apt: boolean;
-  /** Path of the dockerd that is there. */
+  /** The host's first process, as the part of its service manager in the script calls it; undefined where no part knows it. */
+  readonly serviceManager: string | undefined;
+  /** Likewise, by the part of a distribution. */
+  readonly packageManager: string | undefined;
+  /** Path of the dockerd on the host. */
   readonly dockerd: string | undefined;
-  /** Of the engine's packages, its client, plugins and containerd among them: dpkg's state and version. */
+  /** The engine's packages, its client, plugins and containerd among them. The state is a word of the host's package manager. */
   readonly packages: Readonly<Record<string, { readonly state: string; readonly version: string }>>;
-  readonly unit: { readonly active: boolean; readonly enabled: boolean; readonly text: string };
+  readonly engineService: {
+    readonly isActive: boolean;
+    /** True where the engine starts with the host. */
+    readonly isEnabled: boolean;
+    /** The text that defines the service, in the format of the service manager; '' where there is no such service. */
+    readonly definition: string;
+  };
   /** Without what is in it only while the engine restarts. */
   readonly daemonJson: string | undefined;
   readonly slipwayState: string | undefined;
@@ -131,8 +139,8 @@ function parseFacts(become: Become, { first, all }: ScriptAnswers, here: Date): 
       name: first('os_name') || first('os_id'),
     },
     arch: first('arch'),
-    systemd: first('init') === 'systemd',
-    apt: first('packages') === 'apt',
+    serviceManager: first('service_manager') || undefined,
+    packageManager: first('package_manager') || undefined,
     dockerd: first('dockerd') || undefined,
     packages: Object.fromEntries(
       all('package').map((line) => {
@@ -140,10 +148,10 @@ function parseFacts(become: Become, { first, all }: ScriptAnswers, here: Date): 
         return [name, { state, version }];
       }),
     ),
-    unit: {
-      active: first('unit_state') === 'active',
-      enabled: first('unit_enabled') === 'enabled',
-      text: text('unit') ?? '',
+    engineService: {
+      isActive: first('engine_active') === 'yes',
+      isEnabled: first('engine_enabled') === 'yes',
+      definition: text('engine_definition') ?? '',
     },
     daemonJson:
       daemonJson !== undefined && TEMPORARY_LIVE_RESTORE_FILE in files

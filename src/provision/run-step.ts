@@ -4,10 +4,7 @@ import type { Log } from '../progress.ts';
 import { formatAssignments, sh, type Shell } from '../ssh/shell.ts';
 import type { SshSession } from '../ssh/connection.ts';
 import { lastLines, type Become } from './facts.ts';
-import type { Step } from './step.ts';
-
-/** Reads a file of `templates/` by its name. */
-export type ReadTemplate = (name: string) => Promise<string>;
+import { joinTemplates, type ReadTemplate, type Step } from './step.ts';
 
 /**
  * One step, one remote execution: script, variables and files travel as one archive over stdin, so nothing of them meets an
@@ -31,7 +28,10 @@ export async function applyStep(
     readonly log: Log;
   },
 ): Promise<void> {
-  const [bootstrap, script] = await Promise.all([template('bootstrap.sh'), template(step.template)]);
+  const [bootstrap, script] = await Promise.all([
+    template('bootstrap.sh'),
+    joinTemplates(step.scripts ?? [step.template], template),
+  ]);
   const archive = createTar([
     // Variables of the script, not of its environment: its children need none of them.
     { name: 'script', data: formatAssignments(step.variables) + script },

@@ -1,9 +1,7 @@
 /** What the user's own OpenSSH knows: hosts by name, and keys. For suggestions alone; nothing here decides how we connect. */
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { localFileError, readFileIfExists } from '../computer/files.ts';
+import { listFolderIfExists, readFileIfExists } from '../computer/files.ts';
 import type { Computer } from '../computer/computer.ts';
-import { systemCode } from '../errors.ts';
 
 /** A host that has a name of its own in `~/.ssh/config`. */
 export type SshConfigHost = {
@@ -59,9 +57,6 @@ function toSshConfigHost(alias: string, values: ComputedSshConfig, computer: Com
 /** Private keys in `~/.ssh`: those that have their public half beside them. */
 export async function listSshKeys(computer: Computer): Promise<readonly string[]> {
   const folder = sshFolder(computer);
-  const names = await readdir(folder).catch((error: unknown): readonly string[] => {
-    if (systemCode(error) === 'ENOENT') return [];
-    throw localFileError(folder, error);
-  });
+  const names = await listFolderIfExists(folder);
   return names.filter((name) => names.includes(`${name}.pub`)).map((name) => join(folder, name));
 }

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CreateTagsCommand, EC2Client, ImportKeyPairCommand, RunInstancesCommand } from '@aws-sdk/client-ec2';
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
-import { parseConfigJsonMachine } from '../../src/docker-machine/parse-config-json.ts';
-import { isManagedBySlipway } from '../../src/docker-machine/managed-by-slipway.ts';
+import { readConfigJson } from '../../src/docker-machine/config-json/read.ts';
+import { isManagedBySlipway } from '../../src/docker-machine/config-json/mark.ts';
 import { openDockerMachineStore } from '../../src/docker-machine/docker-machine-store.ts';
 import { importMachine } from '../../src/operations/import.ts';
 import { provisionMachine } from '../../src/operations/provision.ts';
@@ -45,7 +45,7 @@ const guestsOn = (host: FakeHost): Guests => ({
 
 /** A machine as the old tool's file tells of it; its engine is where the host's is. */
 function foreignMachine(config: object, folder: string, host: FakeHost): Machine {
-  const machine = parseConfigJsonMachine('web', folder, JSON.stringify({ ConfigVersion: 3, ...config }));
+  const machine = readConfigJson('web', folder, JSON.stringify({ ConfigVersion: 3, ...config }));
   if (machine?.phase !== 'ready') throw new Error('no machine');
   const spec = { ...machine.spec, engine: { ...machine.spec.engine, port: host.port } };
   return { ...machine, spec, endpoint: { url: `tcp://${host.address}:${host.port}`, tls: true } };

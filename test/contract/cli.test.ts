@@ -173,8 +173,8 @@ describe("a call that can't be right", () => {
       (2)
 
       $ slipway create web --none-url tcp://192.0.2.1:2376 --ttl 4h
-      ✗ "web" can't end or stop by itself: with the driver none, nothing of Slipway's runs on its host
-      → Leave out --ttl and --idle-stop (and the variables SLIPWAY_TTL and SLIPWAY_IDLE_STOP)
+      ✗ Machine "web" can't end or stop by itself: the driver none does not support it
+      → Omit --ttl and --idle-stop, and unset SLIPWAY_TTL and SLIPWAY_IDLE_STOP
       (4)
 
       $ slipway --foo ls
@@ -240,7 +240,7 @@ describe("a call that can't be right", () => {
       (2)
 
       $ slipway create
-      ✗ To create a machine, a name and a driver must be given
+      ✗ Required to create a machine: a name and a driver
       → For a virtual machine on this computer: slipway create dev
       (2)
 
@@ -250,8 +250,8 @@ describe("a call that can't be right", () => {
       (2)
 
       $ slipway create web --qemu-disk 40 --generic-ip-address 192.0.2.1
-      ✗ These flags are of several drivers: generic and qemu
-      → Say which one is meant: --driver generic, without the flags of the other
+      ✗ The flags belong to several drivers: generic and qemu
+      → Choose one with --driver generic, and leave out the other's flags
       (2)
 
       $ slipway create -x
@@ -275,13 +275,13 @@ describe("a call that can't be right", () => {
       (2)
 
       $ slipway create --driver generic
-      ✗ To create a machine, a name and --generic-ip-address must be given
+      ✗ Required to create a machine: a name and --generic-ip-address
       → For example: slipway create web --driver generic --generic-ip-address 192.0.2.10
       (2)
 
       $ slipway create web --driver none --generic-ip-address 192.0.2.1
       ✗ --generic-ip-address belongs to the driver generic, not to none
-      → See what none takes: slipway help none
+      → For the options of none: slipway help none
       (2)
 
       $ slipway create web --generic-ip-address
@@ -315,12 +315,12 @@ describe("a call that can't be right", () => {
       (2)
 
       $ slipway create one two --count 2 --generic-ip-address 192.0.2.1
-      ✗ --count numbers the machines of one name, and 2 were given
+      ✗ --count requires exactly one name: 2 given
       → For example: slipway create one --count 2
       (2)
 
       $ slipway create --count 2
-      ✗ --count numbers the machines of one name, and 0 were given
+      ✗ --count requires exactly one name: 0 given
       → For example: slipway create web --count 2
       (2)
 
@@ -329,8 +329,8 @@ describe("a call that can't be right", () => {
       (2)
 
       $ slipway create one two --use --generic-ip-address 192.0.2.1
-      ✗ --use makes one machine the current context, and several were named
-      → Leave it out, then choose one: slipway use one
+      ✗ --use requires exactly one name: 2 given
+      → Omit --use, then choose one: slipway use one
       (2)
 
       $ slipway gc web
@@ -554,7 +554,7 @@ describe('a store', () => {
   test('that is empty lists as empty', async () => {
     expect(await runLeavingNothing('ls', '--quiet')).toEqual({ code: 0, stdout: '', stderr: '' });
     expect((await runLeavingNothing('ls', '--json')).stdout).toBe('[]\n');
-    expect((await runLeavingNothing('ls')).stdout).toBe('No machines yet. Make one: slipway create\n');
+    expect((await runLeavingNothing('ls')).stdout).toBe('No machines yet. To create one: slipway create\n');
   });
 });
 

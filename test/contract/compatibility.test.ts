@@ -108,9 +108,17 @@ async function newCertificates(): Promise<{ readonly ca: string; readonly server
   };
 }
 
+/** ssh2 drops a leading zero of one key in 256, which nobody can read then. */
+function generateReadableKey(): ReturnType<typeof ssh2.utils.generateKeyPairSync> {
+  for (;;) {
+    const pair = ssh2.utils.generateKeyPairSync('ed25519');
+    if (!(ssh2.utils.parseKey(pair.private) instanceof Error)) return pair;
+  }
+}
+
 const certificates = await newCertificates();
 const { ca, server, client } = certificates;
-const keys = { host: ssh2.utils.generateKeyPairSync('ed25519'), other: ssh2.utils.generateKeyPairSync('ed25519') };
+const keys = { host: generateReadableKey(), other: generateReadableKey() };
 const publicKey = ({ public: line }: { readonly public: string }): string => line.split(' ').slice(0, 2).join(' ');
 
 const engine = createTlsServer({ ca, ...server, requestCert: true, rejectUnauthorized: true }, answer);
@@ -937,7 +945,7 @@ const optionLine = ({ names, takes, many, driver }: Option): string =>
   `  ${names.join(' ')}${many ? ' …' : ''}${value(takes)}${driver === undefined ? '' : ` (${driver})`}\n`;
 
 /** Commands, operands and options of a program, from the data for its completion. */
-async function declaredBy(program: string): Promise<string> {
+async function loadDeclarations(program: string): Promise<string> {
   const text = await readFile(join(dist, 'completion', `${program}.json`), 'utf8');
   const { commands, families, globals, drivers, topics, images } = JSON.parse(text) as Declared;
   const named = (things: readonly { readonly name: string }[]): string => things.map(({ name }) => name).join(' ');
@@ -1003,8 +1011,8 @@ function withoutDescriptions(value: unknown): unknown {
 }
 
 const declarations: Readonly<Record<string, () => Promise<string>>> = {
-  'declared-by-slipway.txt': () => declaredBy('slipway'),
-  'declared-by-docker-machine.txt': () => declaredBy('docker-machine'),
+  'declared-by-slipway.txt': () => loadDeclarations('slipway'),
+  'declared-by-docker-machine.txt': () => loadDeclarations('docker-machine'),
   'options.txt': optionsPage,
   'events.schema.json': () => schema('events.schema.json'),
   'machines.schema.json': () => schema('machines.schema.json'),

@@ -222,19 +222,19 @@ describe('slipway mount', () => {
     const full = join(home.path, 'full');
     expect(await said('web:/no/such/folder')).toEqual([
       10,
-      '✗ /no/such/folder is not there',
-      '→ Make it: mkdir -p /no/such/folder',
+      '✗ /no/such/folder does not exist',
+      '→ To create it: mkdir -p /no/such/folder',
     ]);
     expect((await said('web:/', join(full, 'file')))[1]).toBe(`✗ ${join(full, 'file')} is a file`);
-    expect((await said('web:/', full))[1]).toBe(`✗ ${full} is not empty, and a mount would hide what is in it`);
+    expect((await said('web:/', full))[1]).toBe(`✗ ${full} is not empty, and a mount would hide its files`);
     expect(await said('/srv', full)).toEqual([
       2,
-      '✗ "/srv" names no machine; write NAME:path',
+      '✗ "/srv" names no machine: expected NAME:path',
       '→ For example: slipway mount web:/srv ./srv',
     ]);
     expect(await said('web', full)).toEqual([
       2,
-      '✗ Which folder of "web" is not said; write web:path',
+      '✗ "web" names no folder of machine "web": expected NAME:path',
       '→ For example: slipway mount web:/srv ./srv',
     ]);
     expect((await said('web:srv'))[2]).toBe('→ For example: slipway mount web:srv ./srv');
@@ -243,8 +243,8 @@ describe('slipway mount', () => {
     // Nothing is met whose key nobody has seen.
     expect(await said('unseen:/srv', join(full, '..', 'bin'))).toEqual([
       3,
-      '✗ "unseen" was not visited yet, so no host key of it is pinned',
-      '→ Visit it, which pins its key: slipway provision unseen',
+      '✗ No SSH host key is pinned for machine "unseen" yet',
+      '→ To connect and pin it: slipway provision unseen',
     ]);
   });
 

@@ -124,7 +124,7 @@ test('image warm asks for no port of this computer, whatever ports a machine is 
   const env = { PATH: '/nowhere', HOME: '/', SLIPWAY_HOME: home.path, SLIPWAY_QEMU_SSH_PORT: String(port) };
   const { code, stderr } = await runProgram(process.execPath, [slipwayProgram, 'image', 'warm'], { env });
   server.close();
-  expect([code, stderr]).toEqual([11, expect.stringContaining('This computer lacks mmdebstrap') as string]);
+  expect([code, stderr]).toEqual([11, expect.stringContaining('Missing on this computer: mmdebstrap') as string]);
 });
 
 test('image build is done where the image is here already, and says how to make it anew', async () => {

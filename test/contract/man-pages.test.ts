@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { manPage, paragraph, codeBlock } from '../../src/terminal/roff.ts';
+import { manPage, paragraph, codeBlock } from '../../src/manual/roff.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { hasProgram, runProgram } from '../fakes/run-program.ts';
 

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { sshArgv } from '../../src/cli/openssh-command.ts';
+import { sshArgv } from '../../src/openssh/openssh-command.ts';
 import { formatSshConfig, type SshRoute } from '../../src/profiles/ssh-options.ts';
 import { applyFileChanges } from '../../src/computer/files.ts';
 import { sshConfigProfile } from '../../src/profiles/ssh-config.ts';

@@ -6,16 +6,16 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
 import type { z } from 'zod';
-import type { Cli, CommandResult } from '../../src/cli/command.ts';
+import type { CommandResult } from '../../src/cli/command.ts';
 import { create } from '../../src/cli/commands/create.ts';
 import { doctor } from '../../src/cli/commands/doctor.ts';
 import { drivers } from '../../src/cli/commands/drivers.ts';
-import { installMissing } from '../../src/cli/install-programs.ts';
-import { openImageStore } from '../../src/images/image-store.ts';
+import { installMissing } from '../../src/terminal/install-programs.ts';
 import { createPlainView, createProgress } from '../../src/terminal/progress-views.ts';
 import type { Driver } from '../../src/drivers/contract.ts';
 import { inspections, boatPrograms } from '../fakes/boat-driver.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
+import { createFakeCli } from '../fakes/fake-cli.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { hasProgram, runProgram, type ProgramResult } from '../fakes/run-program.ts';
 import { worldIn } from '../fakes/test-world.ts';
@@ -81,25 +81,7 @@ esac`,
     computer: { platform: 'linux', arch: 'x64', env, templates: '/nowhere', home: at('.slipway') },
     progress: createProgress(createPlainView((line) => said.push(line))),
   });
-  const cli: Cli = {
-    world,
-    images: openImageStore(at('.slipway')),
-    makeImage: async () => {
-      throw new Error('no image is made here');
-    },
-    listImageUsers: async () => [],
-    env,
-    nodeVersion: 'v20.19.0',
-    packageFile: '',
-    interactive: false,
-    width: 80,
-    color: false,
-    screen: { write: () => {}, waitUntilDrained: async () => {}, size: () => undefined, json: false },
-    program: 'slipway',
-    progressOf: () => ({ ...world.progress, end: () => {} }),
-    setEnvForRun: () => {},
-    say: (line) => said.push(line),
-  };
+  const cli = createFakeCli(world, { env, say: (line) => said.push(line) });
   return {
     at,
     env,
@@ -167,8 +149,10 @@ describe('slipway doctor, as it is built', () => {
     await using here = await createComputer('apt-get', 'sudo', ...driverCommands);
     const { code, stdout, stderr } = await here.slipway('doctor', '--fix');
     expect([code, stdout]).toEqual([11, '']);
-    expect(stderr).toContain('✗ This computer lacks docker, which speaks to engines; and ssh, which opens shells');
-    expect(stderr).toContain('or let Slipway do it: slipway doctor --fix --yes');
+    expect(stderr).toContain(
+      '✗ Missing on this computer: docker, which speaks to engines; and ssh, which opens shells',
+    );
+    expect(stderr).toContain('Or let Slipway do it: slipway doctor --fix --yes');
     expect(await here.calls()).toEqual([]);
   });
 
@@ -241,10 +225,10 @@ describe('the programs of a driver', () => {
     inspections.times = 0;
     expect(await catchRejection(here.create())).toMatchObject({
       code: 'PROGRAM_MISSING',
-      message: 'This computer lacks boat-hull, which runs local boats',
-      hint: `Install it: ${manualInstallCommand('boat-hull-bin')}, or let Slipway do it: slipway create dev --driver boat --yes`,
+      message: 'Missing on this computer: boat-hull, which runs local boats',
+      hint: `To install it: ${manualInstallCommand('boat-hull-bin')}. Or let Slipway do it: slipway create dev --driver boat --yes`,
     });
-    expect(here.said).toEqual(['Driver: boat (a local boat); another one: --driver']);
+    expect(here.said).toEqual(['Driver: boat (a local boat). To choose another: --driver NAME']);
     expect([await here.calls(), inspections.times]).toEqual([[], 0]);
     expect((await readdir(here.at())).toSorted()).toEqual(['bin', 'shelf']);
   });
@@ -260,7 +244,7 @@ describe('the programs of a driver', () => {
     await writeFile(here.at('broken'), '');
     expect(await catchRejection(here.create({ yes: true }))).toMatchObject({
       code: 'PROGRAM_MISSING',
-      message: 'Installing failed: "sudo apt-get update" ended with exit status 100',
+      message: 'Installation failed: "sudo apt-get update" exited with status 100',
       detail: expect.arrayContaining(['E: no such package', 'reading lists']),
     });
     expect(await here.calls()).toHaveLength(2);
@@ -273,7 +257,7 @@ describe('the programs of a driver', () => {
     const consent = { yes: true, consentCommand: '' };
     expect(await catchRejection(installMissing(boatPrograms, consent, here.cli))).toMatchObject({
       code: 'PROGRAM_MISSING',
-      message: 'The packages are installed, and still there is no boat-sail',
+      message: "The packages were installed, but boat-sail can't be found",
     });
   });
 
@@ -319,7 +303,7 @@ describe.skipIf(!hasProgram('tmux'))('at a terminal, doctor --fix', () => {
       const shows = (text: string) =>
         vi.waitFor(async () => expect(await tmux('capture-pane', '-p')).toContain(text), { timeout: 20_000 });
       await shows('Run this now?');
-      await shows('This computer lacks docker, which speaks to engines');
+      await shows('Missing on this computer: docker, which speaks to engines');
       await shows('apt-get install --yes --no-install-recommends docker');
       expect(await here.calls()).toEqual([]);
       await tmux('send-keys', key, 'Enter');
@@ -347,7 +331,9 @@ test('without the docker client a machine is made all the same, and how to get i
     { positionals: ['dev'], args: create.args.parse({}), flags: { 'boat-socket': socket.path } },
     here.cli,
   );
-  expect(text).toMatch(/^dev is ready: .*\nThe docker client is missing here; to get it: sudo apt-get update && sudo /);
+  expect(text).toMatch(
+    /^dev is ready: .*\nThe docker client is not installed. To install it: sudo apt-get update && sudo /,
+  );
   expect(text).not.toContain('Try:');
   expect(await here.calls()).toEqual([]);
 });

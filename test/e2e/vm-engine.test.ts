@@ -1,9 +1,10 @@
-import { cp, mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { request } from 'node:https';
 import { join } from 'node:path';
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { bedCache } from '../bed/bed-host.ts';
+import { testEngine } from './engine-tests.ts';
 import { loadToolsImage } from './host-engine.ts';
 import { expectSuccess, type User } from './test-user.ts';
 import {
@@ -16,7 +17,9 @@ import {
   listVms,
 } from './vm-user.ts';
 
-/** An address of the guest that is not its loopback: there the engine demands TLS of a registry, unless told otherwise. */
+/**
+ * An address of the guest that is not its loopback: there the engine demands TLS of a registry, unless told otherwise.
+ */
 const GUEST = '10.0.2.15';
 
 describeOnVm('what the engine of a local VM does, asked from here', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
@@ -39,15 +42,10 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
     await user[Symbol.asyncDispose]();
   });
 
-  test('run, exec, logs, port and an exit status', async () => {
-    const served = 'mkdir /www; echo served >/www/index.html; echo started; exec httpd -f -p 80 -h /www';
-    await docker('run', '--detach', '--name', 'site', '--publish', '8080:80', 'tools', 'sh', '-c', served);
-    expect(await docker('exec', 'site', 'sh', '-c', 'echo "in $1"', 'sh', 'here')).toBe('in here');
-    expect(await docker('logs', 'site')).toBe('started');
-    expect(await docker('port', 'site')).toContain('80/tcp -> 0.0.0.0:8080');
-    expect(await runInVmOrThrow(user, 'box', 'curl -s http://localhost:8080/')).toBe('served');
-    expect((await user.docker('--context', 'box', 'run', '--rm', 'tools', 'sh', '-c', 'exit 42')).code).toBe(42);
-    await docker('rm', '--force', 'site');
+  testEngine({
+    user: () => user,
+    context: 'box',
+    fetchPublishedPage: () => runInVmOrThrow(user, 'box', 'curl -s http://localhost:8080/'),
   });
 
   test('a stream of the REST API stays open both ways: attach', async () => {
@@ -92,46 +90,6 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
     });
     expect(answer).toMatch(/got one[\s\S]*got two/);
     await docker('rm', '--force', 'echo');
-  });
-
-  test.for([
-    { how: 'the classic builder', argv: ['build'], env: { DOCKER_BUILDKIT: '0' } },
-    { how: 'Buildx', argv: ['buildx', 'build', '--load'], env: { DOCKER_BUILDKIT: '1' } },
-  ])('a Dockerfile is built by $how', async ({ argv, env }) => {
-    const folder = join(user.home, 'build');
-    await mkdir(folder, { recursive: true });
-    await cp(bedCache.busybox, join(folder, 'busybox'));
-    const steps = [
-      'FROM scratch',
-      'COPY busybox /bin/sh',
-      'RUN echo built >/made',
-      'CMD ["/bin/sh", "-c", "read -r line </made; echo $line"]',
-    ];
-    await writeFile(join(folder, 'Dockerfile'), `${steps.join('\n')}\n`);
-    await expectSuccess(
-      user.run('docker', ['--context', 'box', ...argv, '--no-cache', '--tag', 'made', folder], { env }),
-    );
-    expect(await docker('run', '--rm', 'made')).toBe('built');
-    await docker('image', 'rm', 'made');
-  });
-
-  test('a Compose stack goes up, its services find each other, and it goes down', async () => {
-    const file = join(user.home, 'compose.yaml');
-    const services = {
-      page: { image: 'tools', command: ['sh', '-c', 'mkdir /www; echo found >/www/index.html; exec httpd -f -h /www'] },
-      asker: {
-        image: 'tools',
-        depends_on: ['page'],
-        command: ['sh', '-c', 'until wget -q -O - http://page/; do sleep 0.5; done; exec sleep 1000'],
-        init: true,
-      },
-    };
-    await writeFile(file, JSON.stringify({ name: 'stack', services }));
-    const compose = (...argv: readonly string[]): Promise<string> => docker('compose', '--file', file, ...argv);
-    await compose('up', '--detach');
-    await expect.poll(() => compose('logs', '--no-log-prefix', 'asker'), { timeout: 120_000 }).toContain('found');
-    await compose('down', '--timeout', '1');
-    expect(await docker('ps', '--all', '--quiet')).toBe('');
   });
 
   test('a folder of the machine is bound into a container', async () => {

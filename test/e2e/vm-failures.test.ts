@@ -45,7 +45,7 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
     expect(new Set(ports).size).toBe(4);
     const again = await user.slipway('create', 'one');
     expect(again.code).toBe(3);
-    expect(again.stderr).toContain('There is a machine named "one" already');
+    expect(again.stderr).toContain('Machine "one" already exists');
     // An image that machines use stays.
     const used = await user.slipway('image', 'rm', 'debian-13');
     expect([used.code, used.stderr]).toEqual([3, expect.stringContaining('one and two') as string]);
@@ -60,9 +60,9 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
     const much = Math.ceil(totalmem() / 1024 / 1024) + 1;
     for (const [argv, code, sentence] of [
       [['--qemu-engine-port', String(port)], 4, `Port ${port} of 127.0.0.1`],
-      [['--qemu-memory', String(much)], 2, `would have ${much} MB of memory, and this computer has`],
+      [['--qemu-memory', String(much)], 2, `would have ${much} MB of memory, but this computer has`],
       [['--image', 'debian-9'], 2, 'There is no image known as "debian-9"'],
-      [['--image', './none.qcow2'], 2, 'There is no image file'],
+      [['--image', './none.qcow2'], 2, 'none.qcow2 does not exist'],
     ] as const) {
       const refused = await user.slipway('create', 'dev', ...argv);
       expect([refused.code, refused.stderr]).toEqual([code, expect.stringContaining(sentence) as string]);
@@ -133,7 +133,7 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
     child.kill('SIGINT');
     const { code, stderr } = await ended;
     expect(code).toBe(130);
-    expect(stderr).toContain('"dev" is half made');
+    expect(stderr).toContain('machine "dev" is incomplete');
     await expectSuccess(user.slipway('rm', 'dev'));
     await nothingLeft();
   });
@@ -160,7 +160,7 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
       await expect.poll(async () => (await state('dev')).state, { timeout: 120_000, interval: 1000 }).toBe('paused');
       expect((await state('dev')).trouble).toContain('is full');
       const early = await user.slipway('start', 'dev');
-      expect([early.code, early.stderr]).toEqual([10, expect.stringContaining('Make room there') as string]);
+      expect([early.code, early.stderr]).toEqual([10, expect.stringContaining('Free up space there') as string]);
       await expectSuccess(user.run('mount', ['-o', 'remount,size=3g', folder]));
       await expectSuccess(user.slipway('start', 'dev'));
       await expect.poll(() => output, { timeout: 120_000 }).toContain('written');

@@ -172,7 +172,7 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
     await new Promise<void>((resolve) => squatter.listen(before?.ports.engine, '127.0.0.1', resolve));
     try {
       const { stderr } = await expectSuccess(user.slipway('start', 'dev'));
-      expect(stderr).toContain(`Port ${before?.ports.engine} of 127.0.0.1 is taken by another program`);
+      expect(stderr).toContain(`Port ${before?.ports.engine} of 127.0.0.1 is in use by another program`);
     } finally {
       squatter.close();
     }

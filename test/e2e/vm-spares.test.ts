@@ -109,7 +109,7 @@ describeOnVm('local VMs that are ready ahead', { timeout: VM_TIMEOUT_SECONDS * 1
     await expectSuccess(user.slipway('stop', '--suspend', 'one'));
     await sleep(6000);
     const { stderr } = await expectSuccess(user.slipway('start', 'one'));
-    expect(stderr).not.toContain('anew');
+    expect(stderr).not.toContain('starts from its disk');
     expect(await runInVmOrThrow(user, 'one', 'cat /proc/sys/kernel/random/boot_id')).toBe(boot);
     expect(await docker('one', 'inspect', '--format', '{{.State.Pid}} {{.State.StartedAt}}', 'service')).toBe(begun);
     expect(await behind('one')).toBeLessThan(5);
@@ -121,7 +121,7 @@ describeOnVm('local VMs that are ready ahead', { timeout: VM_TIMEOUT_SECONDS * 1
       both.map(({ code }) => code),
       both.map(({ stderr }) => stderr).join(''),
     ).toEqual([0, 0]);
-    expect(both.filter(({ stderr }) => stderr.includes('No spare machine is ready for'))).toHaveLength(1);
+    expect(both.filter(({ stderr }) => stderr.includes('No spare is ready for'))).toHaveLength(1);
     // Ends what makes the next one.
     await expectSuccess(user.slipway('image', 'prune'));
     expect(await listQemuPids(user)).toHaveLength(3);
@@ -189,7 +189,7 @@ describeOnVm('local VMs that are ready ahead', { timeout: VM_TIMEOUT_SECONDS * 1
     await memory.write(Buffer.from('damage'), 0, 6, Math.floor(size / 2));
     await memory.close();
     const { stderr } = await expectSuccess(warm('create', 'dev', ...small));
-    expect(stderr).toMatch(/The spare machine for dev can't be used, so it starts cold: .*memory/);
+    expect(stderr).toMatch(/The spare for dev can't be used, so it starts cold: .*memory/);
     await expectSuccess(user.slipway('image', 'prune'));
     expect(await docker('dev', 'info', '--format', '{{.Name}}')).toBe('dev');
     expect((await expectSuccess(user.slipway('provision', 'dev', '--dry-run'))).stdout.trim()).toBe(

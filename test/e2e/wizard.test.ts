@@ -20,10 +20,10 @@ describe.skipIf(!canRunAtTerminal)('at a terminal', () => {
       await copyFile(`${host.keyFile}${end}`, join(user.home, '.ssh', `id_ed25519${end}`));
     await using at = await openTerminal(user, SIZE);
     await at.typeLine('slipway');
-    // The local VM comes first; a machine elsewhere is one further down.
+    // The local VM comes first; the server is one entry below.
     await at.waitFor('generic: a machine that already answers SSH');
     await at.pressKeys('Down', 'Enter');
-    await at.waitFor('Name of the machine?');
+    await at.waitFor('Machine name?');
     await at.typeLine('no/name');
     await at.waitFor('Use letters, digits, dots and hyphens');
     await at.pressKeys(...Array.from({ length: 'no/name'.length }, () => 'BSpace'));
@@ -36,9 +36,9 @@ describe.skipIf(!canRunAtTerminal)('at a terminal', () => {
     await at.pressKeys('Enter');
     await at.waitFor('install it from where?');
     await at.pressKeys('Down', 'Enter');
-    await at.waitFor('current context of your docker CLI?');
+    await at.waitFor('current context of the docker CLI?');
     await at.typeLine('y');
-    const summary = await at.waitFor('Go?');
+    const summary = await at.waitFor('Continue?');
     for (const row of [
       /Machine +box/,
       /Where +a machine that already answers SSH/,
@@ -67,7 +67,7 @@ describe.skipIf(!canRunAtTerminal)('at a terminal', () => {
     await at.typeLine('slipway');
     await at.waitFor('ec2: an instance of Amazon EC2');
     await at.pressKeys('Down', 'Enter');
-    await at.waitFor('Name of the machine?');
+    await at.waitFor('Machine name?');
     await at.pressKeys('Enter');
     await at.waitFor('eu-central-1  Frankfurt');
     await at.pressKeys('Enter');
@@ -77,10 +77,10 @@ describe.skipIf(!canRunAtTerminal)('at a terminal', () => {
     await at.pressKeys('Enter');
     await at.waitFor('install it from where?');
     await at.pressKeys('Enter');
-    await at.waitFor('current context of your docker CLI?');
+    await at.waitFor('current context of the docker CLI?');
     await at.pressKeys('Enter');
-    const summary = await at.waitFor('Make it?');
-    expect(summary).toMatch(/Makes +one instance \(t3\.medium\) with a disk of 16 GiB/);
+    const summary = await at.waitFor('Create it?');
+    expect(summary).toMatch(/Creates +one instance \(t3\.medium\) with a disk of 16 GiB/);
     expect(summary).toMatch(/Costs +about \$31\.65 a month/);
     expect(cloud.listAlive()).toEqual([]);
     await at.pressKeys('Enter');
@@ -96,9 +96,9 @@ describe.skipIf(!canRunAtTerminal)('at a terminal', () => {
     await using user = await createUser();
     await using at = await openTerminal(user, SIZE);
     await at.typeLine('slipway create; echo "status $?"');
-    await at.waitFor('Where?');
+    await at.waitFor('Where should the machine run?');
     await at.pressKeys('Down', 'Enter');
-    await at.waitFor('Name of the machine?');
+    await at.waitFor('Machine name?');
     await at.pressKeys(key);
     expect(await at.waitFor('status 130')).toContain('✗ Stopped before the end, as you asked');
     expect((await user.run('ls', [join(user.home, '.slipway')])).code).not.toBe(0);
@@ -111,17 +111,17 @@ describe.skipIf(!canRunAtTerminal)('at a terminal', () => {
     await writeFile(join(user.home, '.ssh', 'config'), config);
     await using at = await openTerminal(user, SIZE);
     await at.typeLine('slipway; echo "status $?"');
-    await at.waitFor('Where?');
+    await at.waitFor('Where should the machine run?');
     await at.pressKeys('Down', 'Enter');
-    await at.waitFor('Name of the machine?');
+    await at.waitFor('Machine name?');
     await at.pressKeys('Enter');
     await at.waitFor('192.0.2.7  far, of your ~/.ssh/config');
     await at.pressKeys('Enter');
     await at.waitFor('install it from where?');
     await at.pressKeys('Enter');
-    await at.waitFor('current context of your docker CLI?');
+    await at.waitFor('current context of the docker CLI?');
     await at.pressKeys('Enter');
-    const summary = await at.waitFor('Go?');
+    const summary = await at.waitFor('Continue?');
     for (const row of [/IP address +192\.0\.2\.7/, /SSH user +deploy/, /SSH key +\S+\/\.ssh\/far/])
       expect(summary).toMatch(row);
     await at.typeLine('n');

@@ -1,14 +1,13 @@
 import { once } from 'node:events';
 import { connect as connectSocket, type AddressInfo } from 'node:net';
 import ssh2, { type Connection, type ServerChannel } from 'ssh2';
+import { generateKeyPair } from '../../src/ssh/connection.ts';
 import { toPublicKeyLine } from '../../src/ssh/host-key.ts';
 
 export type SshKeys = { readonly private: string; readonly public: string };
 
 export function generateKeys(type: 'ed25519' | 'rsa' = 'ed25519'): SshKeys {
-  return type === 'rsa'
-    ? ssh2.utils.generateKeyPairSync('rsa', { bits: 2048 })
-    : ssh2.utils.generateKeyPairSync('ed25519');
+  return type === 'rsa' ? ssh2.utils.generateKeyPairSync('rsa', { bits: 2048 }) : generateKeyPair('');
 }
 
 export function generateEncryptedKeys(passphrase: string): SshKeys {
@@ -27,7 +26,7 @@ export type SshServer = AsyncDisposable & {
 
 export type OnExec = (command: string, channel: ServerChannel, connection: Connection) => void;
 
-/** ssh2's own server on 127.0.0.1: takes these users' keys, runs what the test says, forwards where asked to. */
+/** Starts ssh2's own server on 127.0.0.1: it accepts these users' keys, executes what the test defines, and forwards ports. */
 export async function startSshServer({
   keys = [generateKeys()],
   authorized,

@@ -66,7 +66,7 @@ const FOLDERS: Readonly<Record<string, Folder>> = {
   },
   profiles: {
     description: "profiles/ is clients' files as data: it imports nothing that works on a host",
-    may: /^(computer|machine|ssh)\//,
+    may: /^(computer|machine|ssh|docker-machine\/config-json)\//,
   },
   provision: {
     description:
@@ -75,7 +75,7 @@ const FOLDERS: Readonly<Record<string, Folder>> = {
   },
   operations: {
     description: 'operations/ is the story of a machine, and the only folder in which drivers and provisioner meet',
-    may: /^(computer|machine|ssh|profiles|provision)\/|^drivers\/(contract|registry)\.ts$/,
+    may: /^(computer|machine|ssh|profiles|provision|docker-machine\/config-json)\/|^drivers\/(contract|registry)\.ts$/,
   },
   fleet: {
     description:
@@ -83,22 +83,38 @@ const FOLDERS: Readonly<Record<string, Folder>> = {
     may: /^(computer|machine|operations)\/|^drivers\/(contract|registry)\.ts$|^images\/image-reference\.ts$|^profiles\/registry\.ts$/,
   },
   terminal: {
-    description: 'terminal/ is how both programs show things: it imports no operation, but for the type of the world',
+    description:
+      'terminal/ is how both programs show, ask and run programs: it imports no operation, but for the type of the world',
     may: /^(computer|machine|go-template|ssh)\/|^operations\/world\.ts$/,
   },
   completion: {
-    description: 'completion/ answers a Tab from files alone: it imports names of machines and images',
-    may: /^machine\/model\.ts$|^images\/image\.ts$/,
+    description:
+      'completion/ is what both programs complete: it imports names of machines, images and drivers, and no command',
+    may: /^machine\/(model|options)\.ts$|^images\/(image|catalog)\.ts$|^drivers\/registry\.ts$/,
+  },
+  'machine-options': {
+    description:
+      'machine-options/ makes flags and variables into specs for both programs: it imports what declares options',
+    may: /^machine\/|^drivers\/(contract|registry)\.ts$|^images\/image-reference\.ts$/,
+  },
+  openssh: {
+    description:
+      "openssh/ runs the user's own ssh, scp and sshfs for both programs: it imports no command and no driver",
+    may: /^(computer|machine|profiles|ssh|terminal)\//,
+  },
+  manual: {
+    description: 'manual/ is the language of man pages as pure functions: it imports nothing',
+    may: /^$/,
   },
   cli: {
     description:
       'cli/ is the command line: it imports operations, registries and what is made to be shown, and no driver',
-    may: /^(computer|machine|images|operations|fleet|profiles|terminal|completion)\/|^drivers\/(contract|registry|availability)\.ts$|^provision\/step\.ts$|^ssh\/shell\.ts$|^docker-machine\/(machine-authority|parse-config-json|docker-machine-store|managed-by-slipway)\.ts$/,
+    may: /^(computer|machine|machine-options|images|operations|fleet|profiles|openssh|terminal|completion|manual)\/|^drivers\/(contract|registry|availability)\.ts$|^provision\/step\.ts$|^ssh\/shell\.ts$|^docker-machine\/(config-json\/|(machine-authority|docker-machine-store)\.ts$)/,
   },
   'docker-machine': {
     description:
-      "docker-machine/ is the drop-in, another command line of the same machines: it imports what cli/ may, and cli/'s own",
-    may: /^(computer|machine|operations|profiles|terminal|completion|go-template|cli)\/|^drivers\/(contract|registry|availability|names)\.ts$|^ssh\/shell\.ts$/,
+      'docker-machine/ is the drop-in, another command line of the same machines: it imports what cli/ may, and nothing of cli/',
+    may: /^(computer|machine|machine-options|operations|profiles|openssh|terminal|completion|manual|go-template)\/|^drivers\/(contract|registry|availability|names)\.ts$|^ssh\/shell\.ts$/,
   },
   bin: {
     description: 'bin/ is the files that Node starts: both programs, and the commands that answer from files alone',
@@ -149,15 +165,35 @@ const rules: readonly ImportRule[] = [
     isBrokenBy: ({ from, to, kind }) => isInFolder('provision', from) && to === 'ssh/connection.ts' && kind !== 'type',
   },
   {
-    description: 'Deciding what a file changes is pure: of fleet/, apply-fleet.ts alone imports what operations/ does',
+    description:
+      'Deciding what a file changes is pure: of fleet/, apply-fleet.ts alone imports what operations/ does; diff-specs.ts is pure too',
     isBrokenBy: ({ from, to, kind }) =>
-      isInFolder('fleet', from) && from !== 'fleet/apply-fleet.ts' && isInFolder('operations', to) && kind !== 'type',
+      isInFolder('fleet', from) &&
+      from !== 'fleet/apply-fleet.ts' &&
+      isInFolder('operations', to) &&
+      to !== 'operations/diff-specs.ts' &&
+      kind !== 'type',
   },
   {
     description:
-      "The old tool's store is read without a word of its command line: of cli/, import alone looks into docker-machine/",
+      "docker-machine/config-json/ is a file format as pure functions: it imports machine/ and the drivers' declarations",
     isBrokenBy: ({ from, to }) =>
-      isInFolder('cli', from) && isInFolder('docker-machine', to) && from !== 'cli/commands/import.ts',
+      isInFolder('docker-machine/config-json', from) &&
+      !isInFolder('docker-machine/config-json', to) &&
+      !/^(machine\/|drivers\/registry\.ts$|errors\.ts$|node:)/.test(to),
+  },
+  {
+    description:
+      "Nobody imports the drop-in's command line: profiles/, operations/ and import read config.json, and import opens the store",
+    isBrokenBy: ({ from, to }) =>
+      isInFolder('docker-machine', to) &&
+      !isInFolder('docker-machine', from) &&
+      !isInFolder('bin', from) &&
+      !(
+        isInFolder('docker-machine/config-json', to) &&
+        /^(profiles|operations)\/|^cli\/commands\/import\.ts$/.test(from)
+      ) &&
+      !(from === 'cli/commands/import.ts' && /^docker-machine\/(machine-authority|docker-machine-store)\.ts$/.test(to)),
   },
   {
     description:
@@ -178,7 +214,7 @@ test('arrows point one way: no file imports itself through others, types include
 
 const PACKAGE_IMPORTERS: Readonly<Record<string, readonly string[]>> = {
   ssh2: ['ssh/connection.ts'],
-  inquirer: ['cli/create-wizard.ts'],
+  inquirer: ['terminal/questions.ts'],
   listr2: ['terminal/progress/live.ts'],
   commander: ['cli/parse-flags.ts'],
   '@peculiar/x509': ['provision/certificates.ts'],
@@ -273,8 +309,32 @@ test('the process is read and written where the programs begin: everything else 
   const found = [...sources]
     .filter(([file]) => !ENTRY_FILES.includes(file))
     .flatMap(([file, text]) => [...text.matchAll(touches)].map(([what]) => `${file}: ${what}`));
-  // The prompts of the wizard belong on stderr, where inquirer writes them itself, and Escape is heard beside it.
-  expect(found).toEqual(['cli/create-wizard.ts: process.stdin', 'cli/create-wizard.ts: process.stderr']);
+  // inquirer writes questions to stderr itself, and reads the keyboard; Escape is read beside it.
+  expect(found).toEqual(['terminal/questions.ts: process.stdin', 'terminal/questions.ts: process.stderr']);
+});
+
+/** Words of one package manager or one service manager: what a host of another family would not understand. */
+const FAMILY_WORDS = /\b(apt(-\w+)?|dpkg(-\w+)?|debs?|systemctl|systemd(-\w+)?|journalctl|logind)\b/i;
+/** Files that may use these words, and what they are about. */
+const FAMILY_FILES: Readonly<Record<string, RegExp>> = {
+  'a family of hosts': /^(src\/provision|templates)\/(distros|init)\//,
+  "the user's own computer and its package manager": /^src\/(computer\/programs|cli\/install-programs)\.ts$/,
+  "images of local VMs, which are Debian's": /^(src\/drivers\/qemu|templates\/image)\/|^src\/cli\/commands\/image\//,
+  'the first boot of an image that a cloud offers': /^templates\/cloud\//,
+};
+
+test('a distribution and a service manager are known to their own files: no other names apt, dpkg or systemctl', () => {
+  const templates = readdirSync(join(root, '../templates'), { recursive: true, encoding: 'utf8' })
+    .map((file) => `templates/${file.replaceAll('\\', '/')}`)
+    .filter((file) => /\.\w+$/.test(file));
+  const texts = new Map([
+    ...[...sources].map(([file, text]): [string, string] => [`src/${file}`, text]),
+    ...templates.map((file): [string, string] => [file, readFileSync(join(root, '..', file), 'utf8')]),
+  ]);
+  const found = [...texts]
+    .filter(([file]) => !Object.values(FAMILY_FILES).some((files) => files.test(file)))
+    .flatMap(([file, text]) => text.split('\n').flatMap((line) => (FAMILY_WORDS.test(line) ? `${file}: ${line}` : [])));
+  expect(found).toEqual([]);
 });
 
 test('no folder is a drawer: each is named for what it is about', () => {

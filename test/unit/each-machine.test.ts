@@ -1,11 +1,10 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
-import type { Cli } from '../../src/cli/command.ts';
 import { requireMachines, runForEach } from '../../src/cli/commands/for-each-machine.ts';
 import { rm } from '../../src/cli/commands/rm.ts';
 import { type ErrorCode, SlipwayError } from '../../src/errors.ts';
-import { openImageStore } from '../../src/images/image-store.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
+import { createFakeCli } from '../fakes/fake-cli.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
 import { worldIn } from '../fakes/test-world.ts';
@@ -22,26 +21,13 @@ async function openUserWith(...names: readonly string[]) {
   const said: string[] = [];
   const rows: string[] = [];
   const asked: string[] = [];
-  const cli: Cli = {
-    world,
-    images: openImageStore(folder.path),
-    makeImage: async () => Promise.reject(new Error('no image is made here')),
-    listImageUsers: async () => [],
-    env: {},
-    nodeVersion: '',
-    packageFile: '',
-    interactive: false,
-    width: 80,
-    color: false,
-    screen: { write: () => {}, waitUntilDrained: async () => {}, size: () => undefined, json: false },
-    program: 'slipway',
+  const cli = createFakeCli(world, {
     progressOf(name) {
       asked.push(name);
       return { ...world.progress, end: (error) => rows.push(`${name} ${error ? 'failed' : 'done'}`) };
     },
-    setEnvForRun: () => {},
     say: (line) => said.push(line),
-  };
+  });
   return {
     cli,
     world,

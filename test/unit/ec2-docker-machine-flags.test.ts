@@ -2,7 +2,8 @@ import { expect, test } from 'vitest';
 import { create } from '../../src/cli/commands/create.ts';
 import type { Command } from '../../src/cli/command.ts';
 import { parseFlags } from '../../src/cli/parse-flags.ts';
-import { setCredentialsForRun, resolveSpec } from '../../src/cli/spec-from-flags.ts';
+import { setCredentialsForRun } from '../../src/machine-options/credential-flags.ts';
+import { resolveSpec } from '../../src/machine-options/spec-from-flags.ts';
 import type { Ec2Options } from '../../src/drivers/ec2/options.ts';
 import type { MachineSpec } from '../../src/machine/model.ts';
 import { parseTags } from '../../src/drivers/ec2/tags.ts';
@@ -146,7 +147,7 @@ test("credentials that are typed stand in the variables that AWS's own tools rea
     AWS_SECRET_ACCESS_KEY: 's3',
     AWS_SESSION_TOKEN: 't1',
   });
-  expect(said.join()).toContain('Every process of this computer can read');
+  expect(said.join()).toContain('Every process on this computer can read');
   expect(said.join()).not.toMatch(/AKIA1|s3\b|t1\b/);
   expect(JSON.stringify(optionsFromArgv(argv))).not.toMatch(/AKIA1/);
 });
@@ -157,7 +158,7 @@ test('credentials that are typed are not mixed with a profile', () => {
   const lent: string[] = [];
   const cli = { setEnvForRun: (name: string) => void lent.push(name), say: () => {} };
   expect(() => setCredentialsForRun(flagsOf('--ec2-profile', 'work'), cli)).toThrow(
-    '--amazonec2-access-key and --ec2-profile both say which credentials are used',
+    "--amazonec2-access-key and --ec2-profile can't be used together",
   );
   expect(lent).toEqual([]);
   // One that an earlier try of this machine wrote down.

@@ -15,14 +15,14 @@ const RECORDED_LINES = [
   'os_name Debian GNU/Linux 12 (bookworm)',
   'arch x86_64',
   'boot 0f1e-2d3c 17',
-  'init systemd',
-  'packages apt',
+  'service_manager systemd',
+  'package_manager apt',
   'dockerd /usr/sbin/dockerd',
   'package docker.io installed 20.10.24+dfsg1-1+deb12u1+b2',
   'package docker-ce not-installed ',
-  'unit_state active',
-  'unit_enabled enabled',
-  `unit ${toBase64('# /lib/systemd/system/docker.service\n[Service]\nExecStart=/usr/sbin/dockerd\n')}`,
+  'engine_active yes',
+  'engine_enabled yes',
+  `engine_definition ${toBase64('# /lib/systemd/system/docker.service\n[Service]\nExecStart=/usr/sbin/dockerd\n')}`,
   `daemon_json ${toBase64('{"debug":true, "é": 1}\n')}`,
   `slipway_state ${toBase64('{"id":"x"}\n')}`,
   'restart_pending yes',
@@ -57,7 +57,6 @@ describe('the facts of a host', () => {
     const now = () => new Date('2026-11-24T12:00:00.900Z');
     expect(await gatherFacts(session, 'the script', connection, now)).toMatchInlineSnapshot(`
       {
-        "apt": true,
         "arch": "x86_64",
         "become": "sudo",
         "bootId": "0f1e-2d3c 17",
@@ -68,6 +67,14 @@ describe('the facts of a host', () => {
         "daemonJson": "{"debug":true, "é": 1}
       ",
         "dockerd": "/usr/sbin/dockerd",
+        "engineService": {
+          "definition": "# /lib/systemd/system/docker.service
+      [Service]
+      ExecStart=/usr/sbin/dockerd
+      ",
+          "isActive": true,
+          "isEnabled": true,
+        },
         "files": {
           "/etc/docker/slipway/a name.pem": {
             "mode": "644",
@@ -92,6 +99,7 @@ describe('the facts of a host', () => {
           "name": "Debian GNU/Linux 12 (bookworm)",
           "version": "12",
         },
+        "packageManager": "apt",
         "packages": {
           "docker-ce": {
             "state": "not-installed",
@@ -103,17 +111,9 @@ describe('the facts of a host', () => {
           },
         },
         "restartPending": true,
+        "serviceManager": "systemd",
         "slipwayState": "{"id":"x"}
       ",
-        "systemd": true,
-        "unit": {
-          "active": true,
-          "enabled": true,
-          "text": "# /lib/systemd/system/docker.service
-      [Service]
-      ExecStart=/usr/sbin/dockerd
-      ",
-        },
       }
     `);
     expect(session.calls).toHaveLength(1);
@@ -122,10 +122,16 @@ describe('the facts of a host', () => {
   test('of a bare host are those of one without', async () => {
     const stdout = 'become root\nos_id alpine\nos_like \nos_name \narch aarch64\n';
     const facts = await gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', connection);
-    expect(facts).toMatchObject({ systemd: false, apt: false, daemonJson: undefined, packages: {}, files: {} });
+    expect(facts).toMatchObject({
+      serviceManager: undefined,
+      packageManager: undefined,
+      daemonJson: undefined,
+      packages: {},
+      files: {},
+    });
     expect(facts.dockerd).toBeUndefined();
     expect(facts.os.name).toBe('alpine');
-    expect(facts.unit).toEqual({ active: false, enabled: false, text: '' });
+    expect(facts.engineService).toEqual({ isActive: false, isEnabled: false, definition: '' });
   });
 
   test('know no clock where the host tells no time', async () => {

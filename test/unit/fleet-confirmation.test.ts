@@ -5,12 +5,12 @@ import type { z } from 'zod';
 import type { Cli, CommandResult } from '../../src/cli/command.ts';
 import { apply } from '../../src/cli/commands/apply.ts';
 import { gc } from '../../src/cli/commands/gc.ts';
-import type { Driver } from '../../src/drivers/contract.ts';
+import type { Driver, DriverManifest } from '../../src/drivers/contract.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { getHomeId } from '../../src/machine/store-id.ts';
-import { openImageStore } from '../../src/images/image-store.ts';
 import type { World } from '../../src/operations/world.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
+import { createFakeCli } from '../fakes/fake-cli.ts';
 import { fakeCloud } from '../fakes/fake-cloud-driver.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
@@ -38,8 +38,10 @@ vi.mock('../../src/drivers/registry.ts', async (original) => {
     get drivers() {
       return [...index.drivers, ...mockState.drivers];
     },
-    getDriver: (name: string): Driver =>
+    getDriver: (name: string): DriverManifest =>
       mockState.drivers.find((driver) => driver.name === name) ?? index.getDriver(name),
+    loadDriver: async (name: string): Promise<Driver> =>
+      mockState.drivers.find((driver) => driver.name === name) ?? (await index.loadDriver(name)),
   };
 });
 
@@ -65,23 +67,12 @@ async function openTerminalSession(text: string, more: Partial<World> = {}) {
   });
   const world: World = { ...base, computer: { ...base.computer, env: { PATH: join(folder.path, 'bin') } } };
   const rows: string[] = [];
-  const cli = (interactive: boolean): Cli => ({
-    world,
-    images: openImageStore(folder.path),
-    makeImage: async () => Promise.reject(new Error('no image is made here')),
-    listImageUsers: async () => [],
-    env: {},
-    nodeVersion: '',
-    packageFile: '',
-    interactive,
-    width: 80,
-    color: false,
-    screen: { write: () => {}, waitUntilDrained: async () => {}, size: () => undefined, json: false },
-    program: 'slipway',
-    progressOf: (name) => ({ ...world.progress, end: (error) => rows.push(`${name} ${error ? 'failed' : 'done'}`) }),
-    setEnvForRun: () => {},
-    say: (line) => said.push(line),
-  });
+  const cli = (interactive: boolean): Cli =>
+    createFakeCli(world, {
+      interactive,
+      progressOf: (name) => ({ ...world.progress, end: (error) => rows.push(`${name} ${error ? 'failed' : 'done'}`) }),
+      say: (line) => said.push(line),
+    });
   return {
     file,
     world,
@@ -150,8 +141,8 @@ describe('where a program is missing', () => {
     await using here = await openTerminalSession('machines: { web: { driver: sky }, db: { driver: sky } }');
     const error = await catchRejection(here.apply({ prune: true }, { words: ['web'], interactive: false }));
     expect(error?.code).toBe('PROGRAM_MISSING');
-    expect(error?.hint).toMatch(/^Install it: .*apt-get install/);
-    expect(error?.hint).toContain(`, or let Slipway do it: slipway apply web --file ${here.file} --prune --yes`);
+    expect(error?.hint).toMatch(/^To install it: .*apt-get install/);
+    expect(error?.hint).toContain(`. Or let Slipway do it: slipway apply web --file ${here.file} --prune --yes`);
   });
 
   test('the hint gives up no machine: it names what installs the program, and no more', async () => {
@@ -159,11 +150,11 @@ describe('where a program is missing', () => {
     mockState.drivers.push(lacking(cloud.driver));
     await using here = await openTerminalSession('machines: { web: { driver: sky } }');
     await here.world.store.write(readyMachine('web', { spec: specNamed('web') }));
-    const yesOnce = vi.spyOn(await import('../../src/cli/create-wizard.ts'), 'confirm');
+    const yesOnce = vi.spyOn(await import('../../src/terminal/questions.ts'), 'confirm');
     yesOnce.mockResolvedValueOnce(true).mockResolvedValueOnce(false);
     const error = await catchRejection(here.apply());
     yesOnce.mockRestore();
-    expect(error?.hint).toMatch(/^Install it: .*apt-get install/);
+    expect(error?.hint).toMatch(/^To install it: .*apt-get install/);
     expect(error?.hint).not.toContain('slipway apply');
   });
 });

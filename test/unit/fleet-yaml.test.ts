@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { resolveSpec } from '../../src/cli/spec-from-flags.ts';
+import { resolveSpec } from '../../src/machine-options/spec-from-flags.ts';
 import { drivers } from '../../src/drivers/registry.ts';
 import { problemsIn } from '../../src/fleet/check-file.ts';
 import { buildFleet, type WantedSpec } from '../../src/fleet/build-fleet.ts';

@@ -1,13 +1,14 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { parseConfigJsonMachine } from '../../src/docker-machine/parse-config-json.ts';
+import { readConfigJson } from '../../src/docker-machine/config-json/read.ts';
 import { openDockerMachineStore } from '../../src/docker-machine/docker-machine-store.ts';
-import { isManagedBySlipway } from '../../src/docker-machine/managed-by-slipway.ts';
+import { isManagedBySlipway } from '../../src/docker-machine/config-json/mark.ts';
 import { getDriver } from '../../src/drivers/registry.ts';
 import type { Machine } from '../../src/machine/model.ts';
 import { applyFileChanges } from '../../src/computer/files.ts';
-import { formatConfigJson, dockerMachineProfile } from '../../src/profiles/docker-machine.ts';
+import { formatConfigJson } from '../../src/docker-machine/config-json/write.ts';
+import { dockerMachineProfile } from '../../src/profiles/docker-machine.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
 import { clientPlacesIn } from '../fakes/client-paths.ts';
@@ -235,9 +236,9 @@ describe.each(Object.entries(machines))('%s', (which, machine) => {
 
   test('is read again as it was written, also where the old tool wrote the file since', () => {
     const view = JSON.parse(formatConfigJson(machine, { root: storeRoot })) as Record<string, unknown>;
-    const marked = parseConfigJsonMachine('web', folder, JSON.stringify(view));
+    const marked = readConfigJson('web', folder, JSON.stringify(view));
     delete view.Slipway;
-    const plain = parseConfigJsonMachine('web', folder, JSON.stringify(view));
+    const plain = readConfigJson('web', folder, JSON.stringify(view));
     const options = getDriver(machine.spec.driver).options;
     for (const read of [marked, plain]) {
       expect(read?.host).toEqual(machine.host);
@@ -301,7 +302,7 @@ test("the engine's options are those of the record", () => {
   const machine = { ...generic, spec: { ...generic.spec, engine } };
   const view = JSON.parse(formatConfigJson(machine, { root: storeRoot })) as { Slipway?: unknown };
   delete view.Slipway;
-  const { tlsSan: _names, ...read } = parseConfigJsonMachine('web', folder, JSON.stringify(view))?.spec.engine ?? {};
+  const { tlsSan: _names, ...read } = readConfigJson('web', folder, JSON.stringify(view))?.spec.engine ?? {};
   expect(read).toEqual({ ...engine, tlsSan: undefined });
 });
 
@@ -316,7 +317,7 @@ describe('a machine of the old tool', () => {
         DriverName: 'amazonec2',
         Driver: { IPAddress: '192.0.2.10', Region: 'eu-central-1', InstanceId },
       });
-    const id = (text: string): string | undefined => parseConfigJsonMachine('web', folder, text)?.spec.id;
+    const id = (text: string): string | undefined => readConfigJson('web', folder, text)?.spec.id;
     expect(id(of('i-1'))).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
     expect(id(of('i-1'))).toBe(id(of('i-1')));
     expect(id(of('i-1'))).not.toBe(id(of('i-2')));
@@ -331,28 +332,23 @@ describe('a machine of the old tool', () => {
       SecretKey: 'hunter2',
     };
     const adopts = (ExistingKey: boolean): string | undefined =>
-      parseConfigJsonMachine(
-        'web',
-        folder,
-        configFileText({ DriverName: 'amazonec2', Driver: { ...values, ExistingKey } }),
-      )?.adopts;
+      readConfigJson('web', folder, configFileText({ DriverName: 'amazonec2', Driver: { ...values, ExistingKey } }))
+        ?.adopts;
     expect([adopts(false), adopts(true)]).toEqual(['i-1/web', 'i-1']);
     expect(
-      JSON.stringify(
-        parseConfigJsonMachine('web', folder, configFileText({ DriverName: 'amazonec2', Driver: values })),
-      ),
+      JSON.stringify(readConfigJson('web', folder, configFileText({ DriverName: 'amazonec2', Driver: values }))),
     ).not.toMatch('hunter2');
   });
 
   test('that is stopped is one that can be started', () => {
     const Driver = { IPAddress: '', Zone: 'europe-west3-a', Project: 'my-project' };
-    const machine = parseConfigJsonMachine('web', folder, configFileText({ DriverName: 'google', Driver }));
+    const machine = readConfigJson('web', folder, configFileText({ DriverName: 'google', Driver }));
     expect(machine).toMatchObject({ phase: 'ready', adopts: 'europe-west3-a/web' });
   });
 
   test('of a driver that we lack is shown, with its addresses', () => {
     const Driver = { IPAddress: '192.168.99.100', SSHUser: 'docker', SSHPort: 53507, SSHKeyPath: `${folder}/id_rsa` };
-    expect(parseConfigJsonMachine('web', folder, configFileText({ DriverName: 'virtualbox', Driver }))).toMatchObject({
+    expect(readConfigJson('web', folder, configFileText({ DriverName: 'virtualbox', Driver }))).toMatchObject({
       phase: 'ready',
       spec: { driver: 'virtualbox', options: {} },
       host: { address: '192.168.99.100', ssh: { address: '127.0.0.1', port: 53507, user: 'docker' } },
@@ -361,7 +357,7 @@ describe('a machine of the old tool', () => {
   });
 
   test('of a plugin whose name is that of a driver of ours is none of ours', () => {
-    const machine = parseConfigJsonMachine(
+    const machine = readConfigJson(
       'web',
       folder,
       configFileText({ DriverName: 'qemu', Driver: { IPAddress: '192.0.2.10' } }),
@@ -370,11 +366,7 @@ describe('a machine of the old tool', () => {
   });
 
   test('with any URL is an engine of that URL', () => {
-    const machine = parseConfigJsonMachine(
-      'web',
-      folder,
-      configFileText({ DriverName: 'none', Driver: { URL: 'url1' } }),
-    );
+    const machine = readConfigJson('web', folder, configFileText({ DriverName: 'none', Driver: { URL: 'url1' } }));
     expect(machine).toMatchObject({ phase: 'ready', endpoint: { url: 'url1', tls: false }, host: { address: '' } });
   });
 
@@ -390,7 +382,7 @@ describe('a machine of the old tool', () => {
       Driver: { IPAddress: '192.0.2.10', EnginePort: 2377 },
       HostOptions: { EngineOptions },
     });
-    expect(parseConfigJsonMachine('web', folder, text)).toMatchObject({
+    expect(readConfigJson('web', folder, text)).toMatchObject({
       endpoint: { url: 'tcp://192.0.2.10:2377' },
       spec: {
         engine: {
@@ -420,7 +412,7 @@ describe('a machine of the old tool', () => {
     ],
     [2, { ConfigVersion: 2, DriverName: 'generic', Driver: driver, Name: 'web' }],
   ])('of version %i is read, and its file left alone', (_version, config) => {
-    expect(parseConfigJsonMachine('web', folder, JSON.stringify(config))).toMatchObject({
+    expect(readConfigJson('web', folder, JSON.stringify(config))).toMatchObject({
       phase: 'ready',
       host: { address: '192.0.2.10', ssh: { port: 2222 } },
       endpoint: { url: 'tcp://192.0.2.10:2376', tls: true },
@@ -432,24 +424,24 @@ describe('a machine of the old tool', () => {
     ['{', 'it is not JSON'],
     ['[]', 'it is not a record'],
     ['null', 'it is not a record'],
-    ['{"ConfigVersion":"3"}', 'no number'],
+    ['{"ConfigVersion":"3"}', 'its ConfigVersion is not a number'],
     [configFileText({ Driver: {} }), 'names no driver'],
     [configFileText({ DriverName: 'toString', Driver: {} }), 'names no driver'],
     [configFileText({ DriverName: 'generic', Driver: 'x' }), 'names no driver'],
     [
       configFileText({ DriverName: 'generic', Driver: { IPAddress: '-oProxyCommand=x' } }),
-      'ipAddress of its driver can',
+      'ipAddress of its driver is invalid',
     ],
     [
       configFileText({ DriverName: 'amazonec2', Driver: { InstanceId: 'i-1', Region: '../..' } }),
-      'region of its driver can',
+      'region of its driver is invalid',
     ],
     [
       JSON.stringify({ ConfigVersion: 4, DriverName: 'generic', Driver: {} }),
       'config version is from the future -- you should upgrade your Docker Machine client',
     ],
   ])("that can't be used is one broken record: %s", (text, why) => {
-    expect(() => parseConfigJsonMachine('web', folder, text)).toThrow(
+    expect(() => readConfigJson('web', folder, text)).toThrow(
       expect.objectContaining({ code: 'RECORD_BROKEN', message: expect.stringContaining(why) }),
     );
   });
@@ -463,7 +455,7 @@ describe('a machine of the old tool', () => {
       AuthOptions: 5,
       SwarmOptions: [],
     };
-    const machine = parseConfigJsonMachine(
+    const machine = readConfigJson(
       'web',
       folder,
       configFileText({ DriverName: 'generic', Driver, HostOptions, Slipway: { Id: 1 } }),

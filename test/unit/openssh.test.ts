@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { scpArgv, parsePathSpec, sshArgv, type ScpCopy } from '../../src/cli/openssh-command.ts';
+import { scpArgv, parsePathSpec, sshArgv, type ScpCopy } from '../../src/openssh/openssh-command.ts';
 import { formatSshConfig, type SshRoute } from '../../src/profiles/ssh-options.ts';
 
 const webRoute: SshRoute = {

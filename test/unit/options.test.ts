@@ -6,7 +6,8 @@ import { z } from 'zod';
 import { defineCommand, type Command } from '../../src/cli/command.ts';
 import { create } from '../../src/cli/commands/create.ts';
 import { parseFlags } from '../../src/cli/parse-flags.ts';
-import { driverFromFlags, driverOptionSpecs, applyFlagsToSpec, resolveSpec } from '../../src/cli/spec-from-flags.ts';
+import { driverFromFlags, applyFlagsToSpec, resolveSpec } from '../../src/machine-options/spec-from-flags.ts';
+import { driverOptionSpecs } from '../../src/machine-options/option-specs.ts';
 import { toSearchQuestion, toQuestions } from '../../src/cli/create-wizard.ts';
 import { drivers } from '../../src/drivers/registry.ts';
 import {

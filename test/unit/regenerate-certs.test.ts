@@ -1,9 +1,9 @@
 import { beforeEach, expect, test, vi } from 'vitest';
-import type { Cli, CommandResult } from '../../src/cli/command.ts';
+import type { CommandResult } from '../../src/cli/command.ts';
 import { regenerateCerts } from '../../src/cli/commands/regenerate-certs.ts';
 import { SlipwayError } from '../../src/errors.ts';
-import { openImageStore } from '../../src/images/image-store.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
+import { createFakeCli } from '../fakes/fake-cli.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { readyMachine } from '../fakes/sample-machine.ts';
 import { worldIn } from '../fakes/test-world.ts';
@@ -35,23 +35,7 @@ async function runRegenerateCerts(given: object, interactive = true): Promise<Co
   };
   const world = worldIn(folder.path, { connect });
   await world.store.write(readyMachine('web'));
-  const cli: Cli = {
-    world,
-    images: openImageStore(folder.path),
-    makeImage: async () => Promise.reject(new Error('no image is made here')),
-    listImageUsers: async () => [],
-    env: {},
-    nodeVersion: '',
-    packageFile: '',
-    interactive,
-    width: 80,
-    color: false,
-    screen: { write: () => {}, waitUntilDrained: async () => {}, size: () => undefined, json: false },
-    program: 'slipway',
-    progressOf: () => ({ ...world.progress, end: () => {} }),
-    setEnvForRun: () => {},
-    say: () => {},
-  };
+  const cli = createFakeCli(world, { interactive });
   return await regenerateCerts.run({ positionals: ['web'], args: regenerateCerts.args.parse(given), flags: {} }, cli);
 }
 

@@ -7,7 +7,7 @@ import { toArgv } from '../../machine/options.ts';
 import { toCommandLine } from '../../ssh/shell.ts';
 import { sudoPasswordOption } from '../../machine/spec.ts';
 import { defineCommand, optionSpecsOf, type Cli, type Command, type CommandResult } from '../command.ts';
-import { installMissing } from '../install-programs.ts';
+import { installMissing } from '../../terminal/install-programs.ts';
 import { fleetOptions, toItemDocument, loadFleetPlan, formatFleetPlan } from '../fleet-output.ts';
 
 const args = z.object({
@@ -57,7 +57,7 @@ async function confirmApply(work: readonly FleetItem[], yes: boolean, cli: Cli):
   const lost = work.filter(isDestructive);
   const names = lost.map(({ name }) => name).join(', ');
   if (cli.interactive) {
-    const { confirm } = await import('../create-wizard.ts');
+    const { confirm } = await import('../../terminal/questions.ts');
     if (lost.length === 0) return await confirm('Do this?');
     return await confirm(`Do this, and give up what is there of ${names}?`, false);
   }

@@ -4,7 +4,7 @@ import { SlipwayError } from '../../errors.ts';
 import type { ReadyMachine } from '../../machine/model.ts';
 import { contextName } from '../../profiles/docker-context.ts';
 import { defineCommand, type Command } from '../command.ts';
-import { requireReadyMachine } from './require-machine.ts';
+import { requireReadyMachine } from '../../machine/require-machine.ts';
 
 const args = z.object({});
 

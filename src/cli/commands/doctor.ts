@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { runDiagnostics, type Diagnostics, type DoctorRow } from '../diagnostics.ts';
 import { defineCommand, type Cli, type Command, type CommandResult } from '../command.ts';
-import { installMissing } from '../install-programs.ts';
+import { installMissing } from '../../terminal/install-programs.ts';
 import { linkPlugin, findPlugin } from '../docker-plugin.ts';
 import { formatTable } from '../../terminal/text-output.ts';
 
@@ -45,7 +45,7 @@ async function confirmLink(what: string, { interactive, say }: Cli): Promise<boo
     return false;
   }
   say(what);
-  const { confirm } = await import('../create-wizard.ts');
+  const { confirm } = await import('../../terminal/questions.ts');
   return confirm('Link it now?');
 }
 

@@ -3,7 +3,7 @@ import { SlipwayError } from '../../errors.ts';
 import { formatShellEnv, detectShellName, shells, type EnvSetting } from '../../profiles/shell-env.ts';
 import { toCommandLine } from '../../ssh/shell.ts';
 import { defineCommand, type Cli, type Command } from '../command.ts';
-import { requireReadyMachine } from './require-machine.ts';
+import { requireReadyMachine } from '../../machine/require-machine.ts';
 
 const args = z.object({
   shell: z

@@ -4,7 +4,7 @@ import { findNearestWord } from '../../did-you-mean.ts';
 import { parseEventTime, followEvents } from '../../operations/follow-events.ts';
 import { defineCommand, type Cli, type Command } from '../command.ts';
 import { sanitizeLine } from '../../terminal/terminal-text.ts';
-import { requireReadyMachine } from './require-machine.ts';
+import { requireReadyMachine } from '../../machine/require-machine.ts';
 
 const args = z.object({
   since: z.string().optional().meta({ description: 'Begin with what happened since then', value: 'time' }),

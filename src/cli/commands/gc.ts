@@ -8,11 +8,11 @@ import { formatError, formatTable } from '../../terminal/text-output.ts';
 import {
   cloudOptionSpecs,
   credentialOptionSpecs,
-  driverFromFlags,
   driverOptionSpecs,
-  setCredentialsForRun,
   pickFlagValues,
-} from '../spec-from-flags.ts';
+} from '../../machine-options/option-specs.ts';
+import { driverFromFlags } from '../../machine-options/spec-from-flags.ts';
+import { setCredentialsForRun } from '../../machine-options/credential-flags.ts';
 
 const args = z.object({
   driver: z.string().optional().meta({ description: 'Ask this driver only', short: 'd', value: 'name' }),
@@ -36,7 +36,7 @@ export const gc: Command<typeof args> = defineCommand({
   async run({ args: { driver, yes, home, allHomes }, flags }, cli) {
     setCredentialsForRun(flags, cli);
     const named = driver ?? driverFromFlags(flags);
-    if (named !== undefined && !getDriver(named).listResources) throw noCloudError(named);
+    if (named !== undefined && getDriver(named).kind !== 'cloud') throw noCloudError(named);
     const { orphans, failures } = await findOrphans(
       {
         driver: named === undefined ? undefined : getDriver(named).name,
@@ -73,7 +73,7 @@ function noCloudError(driver: string): SlipwayError {
 /** The list is shown above the question, on the way that questions take. */
 async function confirmRemoval(strays: readonly Orphan[], text: string, cli: Cli): Promise<boolean> {
   cli.say(text);
-  const { confirm } = await import('../create-wizard.ts');
+  const { confirm } = await import('../../terminal/questions.ts');
   return confirm(`Remove ${strays.length === 1 ? 'it' : `all ${strays.length}`}?`, false);
 }
 

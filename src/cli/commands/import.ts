@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { readCaKey } from '../../docker-machine/machine-authority.ts';
-import { isManagedBySlipway } from '../../docker-machine/managed-by-slipway.ts';
+import { isManagedBySlipway } from '../../docker-machine/config-json/mark.ts';
 import { openDockerMachineStore } from '../../docker-machine/docker-machine-store.ts';
 import { SlipwayError } from '../../errors.ts';
 import { importMachine, notImportableError, type ImportSource } from '../../operations/import.ts';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { defineCommand, type Command } from '../command.ts';
-import { requireHost } from './require-machine.ts';
+import { requireHost } from '../../machine/require-machine.ts';
 
 const args = z.object({});
 

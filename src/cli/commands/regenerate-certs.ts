@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { regenerateCertificates } from '../../operations/provision.ts';
+import { regenerateCertificates } from '../../operations/regenerate-certificates.ts';
 import { sudoPasswordOption } from '../../machine/spec.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { requireMachines, runForEach } from './for-each-machine.ts';
@@ -22,7 +22,7 @@ export const regenerateCerts: Command<typeof args> = defineCommand({
   async run({ positionals, args: { all, yes } }, cli) {
     await requireMachines(positionals, cli);
     if (all && !yes && cli.interactive) {
-      const { confirm } = await import('../create-wizard.ts');
+      const { confirm } = await import('../../terminal/questions.ts');
       const question = `Make a new CA, so that copies of the certificates of ${positionals.join(', ')} open nothing any more?`;
       if (!(await confirm(question, false))) return { json: [], text: 'Nothing was done' };
     }

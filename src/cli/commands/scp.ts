@@ -6,7 +6,8 @@ import { writeFileAtomic } from '../../computer/files.ts';
 import { SlipwayError } from '../../errors.ts';
 import { formatSshConfig, type SshRoute } from '../../profiles/ssh-options.ts';
 import { defineCommand, type Command } from '../command.ts';
-import { runInTerminal, prepareSshRoute, scpArgv, parsePathSpec } from '../openssh-command.ts';
+import { prepareSshRoute, scpArgv, parsePathSpec } from '../../openssh/openssh-command.ts';
+import { runInTerminal } from '../../terminal/run-program.ts';
 
 const args = z.object({
   recursive: z.boolean().default(false).meta({ description: 'Copy folders with what is in them', short: 'r' }),

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { defineCommand, type Command } from '../command.ts';
-import { runInTerminal, prepareSshRoute, sshArgv } from '../openssh-command.ts';
+import { prepareSshRoute, sshArgv } from '../../openssh/openssh-command.ts';
+import { runInTerminal } from '../../terminal/run-program.ts';
 
 const args = z.object({});
 

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { upgradeMachine, type UpgradeResult } from '../../operations/upgrade.ts';
 import { sudoPasswordOption } from '../../machine/spec.ts';
 import { defineCommand, type Command } from '../command.ts';
-import { applyFlagsToSpec } from '../spec-from-flags.ts';
+import { applyFlagsToSpec } from '../../machine-options/spec-from-flags.ts';
 import { requireMachines, type MachineResult, runForEach } from './for-each-machine.ts';
 import { planForEach, planResult } from './provision.ts';
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { defineCommand, type Command } from '../command.ts';
-import { requireReadyMachine } from './require-machine.ts';
+import { requireReadyMachine } from '../../machine/require-machine.ts';
 
 const args = z.object({});
 

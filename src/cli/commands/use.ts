@@ -5,7 +5,7 @@ import type { ReadyMachine } from '../../machine/model.ts';
 import { planContextSwitch } from '../../profiles/current-context.ts';
 import { contextName } from '../../profiles/docker-context.ts';
 import { defineCommand, type Cli, type Command } from '../command.ts';
-import { requireReadyMachine } from './require-machine.ts';
+import { requireReadyMachine } from '../../machine/require-machine.ts';
 
 const args = z.object({
   unset: z.boolean().default(false).meta({ description: "Go back to the docker CLI's default context", short: 'u' }),

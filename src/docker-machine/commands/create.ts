@@ -1,12 +1,8 @@
-import {
-  credentialOptionSpecs,
-  driverOptionSpecs,
-  setCredentialsForRun,
-  machineOptionSpecs,
-  resolveSpec,
-} from '../../cli/spec-from-flags.ts';
+import { credentialOptionSpecs, driverOptionSpecs, machineOptionSpecs } from '../../machine-options/option-specs.ts';
+import { setCredentialsForRun } from '../../machine-options/credential-flags.ts';
+import { resolveSpec } from '../../machine-options/spec-from-flags.ts';
 import { findDefaultDriver } from '../../drivers/availability.ts';
-import { getDriver, drivers } from '../../drivers/registry.ts';
+import { getDriver, drivers, loadDriver } from '../../drivers/registry.ts';
 import { SlipwayError } from '../../errors.ts';
 import { createResolvedMachine, resolveCreateSpec } from '../../operations/create.ts';
 import { isMachineName, type MachineSpec, type ReadyMachine } from '../../machine/model.ts';
@@ -117,7 +113,7 @@ export function driverFlags(driver: string): readonly Flag[] {
 }
 
 function credentialOptionsOf(driver: string): readonly OptionSpec[] {
-  const { credentials } = getDriver(driver);
+  const { credentials } = getDriver(driver).account ?? {};
   return credentials ? describeOptions(credentials, driver) : [];
 }
 
@@ -172,7 +168,7 @@ function buildSpec(
 
 /** All that is refused before anything exists has a status of its own. */
 async function runCreate(spec: MachineSpec, { print, world }: DockerMachineInvocation): Promise<ReadyMachine> {
-  const driver = getDriver(spec.driver);
+  const driver = await loadDriver(spec.driver);
   print('Running pre-create checks...');
   const settled = await (async () => {
     await requirePrograms(spec.driver, world);
@@ -186,7 +182,7 @@ async function runCreate(spec: MachineSpec, { print, world }: DockerMachineInvoc
       cause: error,
     });
   });
-  if (driver.create) print('Creating machine...');
+  if (driver.kind !== 'existing') print('Creating machine...');
   try {
     return await createResolvedMachine(settled, world);
   } catch (error) {
@@ -215,9 +211,13 @@ async function requirePrograms(name: string, { computer }: DockerMachineInvocati
   const missing = await findMissingPrograms(getDriver(name).programs?.(computer) ?? [], computer);
   if (missing.length === 0) return;
   const { instruction } = await planInstall(missing, computer);
-  throw new SlipwayError('PROGRAM_MISSING', `This computer lacks ${missing.map(({ command }) => command).join(', ')}`, {
-    hint: `To install: ${instruction}`,
-  });
+  throw new SlipwayError(
+    'PROGRAM_MISSING',
+    `Missing on this computer: ${missing.map(({ command }) => command).join(', ')}`,
+    {
+      hint: `To install: ${instruction}`,
+    },
+  );
 }
 
 /** An engine that exists is taken at its word: who has its certificates puts them beside its record. */

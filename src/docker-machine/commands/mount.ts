@@ -1,4 +1,4 @@
-import { mountFolder, unmountFolder } from '../../cli/commands/mount.ts';
+import { mountFolder, unmountFolder } from '../../openssh/mount-folder.ts';
 import { pinHostKey } from '../../operations/pin-host-key.ts';
 import { defineDockerMachineCommand } from '../docker-machine-command.ts';
 import { DockerMachineError, toDockerMachineError } from '../docker-machine-error.ts';
@@ -19,18 +19,16 @@ export const mount = defineDockerMachineCommand({
     if (what === undefined || more.length > 0) throw new DockerMachineError('Improper number of arguments');
     const [, name = 'default', path = what] = /^([^/:]+):(.*)$/s.exec(what) ?? [];
     if (values.unmount === true)
-      return (await unmountFolder(where ?? path, { world }).catch(throwAsDockerMachineError)).status ?? 0;
+      return (await unmountFolder(where ?? path, { world }).catch(throwAsDockerMachineError)).status;
     await readMachine(name, world);
     await requireHostUp(name, call, 'mount');
     await pinHostKey(name, world).catch(throwAsDockerMachineError);
     const side = `${name}:${path}`;
     return (
-      (
-        await mountFolder(side, where, false, { world, say, env, program: PROGRAM, interactive: false }).catch(
-          throwAsDockerMachineError,
-        )
-      ).status ?? 0
-    );
+      await mountFolder(side, where, false, { world, say, env, program: PROGRAM, interactive: false }).catch(
+        throwAsDockerMachineError,
+      )
+    ).status;
   },
 });
 

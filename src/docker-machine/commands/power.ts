@@ -5,13 +5,13 @@ import {
   type DockerMachineInvocation,
   type DockerMachineCommand,
 } from '../docker-machine-command.ts';
+import { dockerMachineDriverName } from '../config-json/driver-mappings.ts';
 import { DockerMachineError } from '../docker-machine-error.ts';
 import {
   runForEachMachine,
   readMachine,
   requireDriverSupport,
   resolveMachineNames,
-  dockerMachineDriverName,
   getMachineState,
 } from '../machine-arguments.ts';
 

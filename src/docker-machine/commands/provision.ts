@@ -1,5 +1,6 @@
 /** The commands that go through a host again. */
-import { provisionMachine, regenerateCertificates } from '../../operations/provision.ts';
+import { provisionMachine } from '../../operations/provision.ts';
+import { regenerateCertificates } from '../../operations/regenerate-certificates.ts';
 import { startMachine } from '../../operations/power.ts';
 import { upgradeMachine } from '../../operations/upgrade.ts';
 import { ensureAuthority, seedMachineAuthority } from '../machine-authority.ts';
@@ -8,13 +9,13 @@ import {
   defineDockerMachineCommand,
   type DockerMachineInvocation,
 } from '../docker-machine-command.ts';
+import { dockerMachineDriverName } from '../config-json/driver-mappings.ts';
 import { DockerMachineError } from '../docker-machine-error.ts';
 import {
   runForEachMachine,
   readMachine,
   requireDriverSupport,
   resolveMachineNames,
-  dockerMachineDriverName,
   requireModifiableMachine,
   getMachineState,
 } from '../machine-arguments.ts';

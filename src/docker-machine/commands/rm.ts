@@ -8,7 +8,7 @@ import {
   formatSlipwayError,
 } from '../docker-machine-error.ts';
 import { runAndReportEnd, findDriverName, managedBySlipwayError, driverNotFoundError } from '../machine-arguments.ts';
-import { isManagedBySlipway } from '../managed-by-slipway.ts';
+import { isManagedBySlipway } from '../config-json/mark.ts';
 
 export const rm = defineDockerMachineCommand({
   name: 'rm',

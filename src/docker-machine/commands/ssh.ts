@@ -1,4 +1,5 @@
-import { runInTerminal, prepareSshRoute } from '../../cli/openssh-command.ts';
+import { prepareSshRoute } from '../../openssh/openssh-command.ts';
+import { runInTerminal } from '../../terminal/run-program.ts';
 import { pinHostKey } from '../../operations/pin-host-key.ts';
 import { sshFlagsFor, sshOptionsFor } from '../../profiles/ssh-options.ts';
 import { defineDockerMachineCommand, type DockerMachineInvocation } from '../docker-machine-command.ts';

@@ -37,3 +37,7 @@ export function addCosts(...costs: readonly (number | undefined)[]): number | un
 }
 
 export const formatMonthlyCost = (monthly: number): string => `about $${monthly.toFixed(2)} a month`;
+
+/** Returns what a stopped machine goes on costing, as a sentence goes on: `its disk goes on costing about $1.60 a month`. */
+export const describeDiskCost = (monthly: number | undefined): string =>
+  `its disk goes on costing${monthly === undefined ? '' : ` ${formatMonthlyCost(monthly)}`}`;

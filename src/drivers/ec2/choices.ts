@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import type { DescribeInstanceTypesCommandOutput, InstanceTypeInfo } from '@aws-sdk/client-ec2';
 import { readFileIfExists } from '../../computer/files.ts';
 import {
@@ -9,6 +8,7 @@ import {
 } from '../cloud/choices.ts';
 import type { DriverCall, OptionChoice } from '../contract.ts';
 import { findConfiguredRegion, withEc2 } from './client.ts';
+import { awsSettingsFiles } from './credentials.ts';
 import { listRegionNames } from './list-resources.ts';
 import { optionsSchema, type Ec2Options } from './options.ts';
 import { instanceMonthlyCost } from './prices.ts';
@@ -21,13 +21,9 @@ function connectionOptionsFrom(answers: WizardAnswers): Ec2Options {
 /** Returns the profiles of the AWS settings; an empty list where there are fewer than two to choose from. */
 export async function listProfiles(
   _answers: WizardAnswers,
-  { computer: { env, platform } }: DriverCall,
+  { computer }: DriverCall,
 ): Promise<readonly OptionChoice[]> {
-  const home = (platform === 'win32' ? env.USERPROFILE : env.HOME) ?? '';
-  const files = [
-    env.AWS_CONFIG_FILE || join(home, '.aws', 'config'),
-    env.AWS_SHARED_CREDENTIALS_FILE || join(home, '.aws', 'credentials'),
-  ];
+  const files = awsSettingsFiles(computer).toReversed();
   const texts = await Promise.all(files.map(async (file) => (await readFileIfExists(file)) ?? ''));
   const sections = texts.flatMap((text) => [...text.matchAll(/^\s*\[\s*(?:profile\s+)?([^\]]+?)\s*\]/gm)]);
   const names = sections.map(([, name = '']) => name).filter((name) => !/^(sso-session|services)\s/.test(name));

@@ -2,7 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Computer } from '../../computer/computer.ts';
 import { canceledError, SlipwayError } from '../../errors.ts';
-import type { DriverCall } from '../contract.ts';
+import type { DriverCall, DriverHealth } from '../contract.ts';
 
 type GoogleAuthSdk = typeof import('./sdk.ts');
 
@@ -48,8 +48,18 @@ async function hasFile(file: string): Promise<boolean> {
 }
 
 /** Returns whether there are credentials, as far as that can be known without a request. */
-export async function hasCredentials(computer: Computer): Promise<boolean> {
+async function hasCredentials(computer: Computer): Promise<boolean> {
   return tokenFromEnv(computer) !== undefined || (await findCredentialsFile(computer)) !== undefined;
+}
+
+/** Returns whether Google's own chain would find credentials, as far as that can be known without a request. */
+export async function checkCredentials(computer: Computer): Promise<DriverHealth> {
+  if (await hasCredentials(computer)) return { usable: true };
+  return {
+    usable: false,
+    reason: "there are no Google credentials in the environment nor in gcloud's folder",
+    fix: 'gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS',
+  };
 }
 
 /**

@@ -33,6 +33,11 @@ export type GceInstance = {
   }[];
 };
 
+/** Compute Engine calls a stopped instance TERMINATED. */
+export const isStopped = ({ status = '' }: GceInstance): boolean => ['TERMINATED', 'STOPPED'].includes(status);
+export const isStopping = ({ status = '' }: GceInstance): boolean =>
+  ['STOPPING', 'SUSPENDING', 'PENDING_STOP'].includes(status);
+
 /** Compute Engine knows a request that was on its way when its create was interrupted so long after it. */
 export const CONSISTENCY_WINDOW = { provider: 'Compute Engine', seconds: 20 };
 

@@ -1,0 +1,38 @@
+import { driverOptionSpecs } from '../machine-options/option-specs.ts';
+import type { MachineSpec } from '../machine/model.ts';
+import { toArgv, type OptionSpec } from '../machine/options.ts';
+import { engineOptionSpecs, lifetimeOptionSpecs } from '../machine/spec.ts';
+import { toCommandLine } from '../ssh/shell.ts';
+import type { Cli } from './command.ts';
+
+/** Returns the command line that creates this machine without a question. */
+export function toRepeatCommand(
+  spec: MachineSpec,
+  use: boolean,
+  createOptions: readonly OptionSpec[],
+  { program }: Pick<Cli, 'program'>,
+): string {
+  const { name, driver, engine, life, options } = spec;
+  // Values of variables may be secret; their names remind the user to add the values.
+  const env = engine.env.map((pair) => `${pair.split('=', 1)[0]}=…`);
+  const argv = [
+    'create',
+    name,
+    ...toArgv(createOptions, { driver, use }),
+    ...toArgv(lifetimeOptionSpecs, life ?? {}),
+    ...toArgv(driverOptionSpecs[driver] ?? [], options),
+    ...toArgv(engineOptionSpecs, { ...engine, env }),
+  ];
+  return toCommandLine([program, ...argv]);
+}
+
+/** Returns the lines that say how to repeat what a person has answered, in a script and in a file. */
+export async function formatRepeatHints(spec: MachineSpec, repeatCommand: string): Promise<readonly string[]> {
+  const { toYaml } = await import('../fleet/to-yaml.ts');
+  const yaml = toYaml(spec).trimEnd().split('\n');
+  return [
+    `To repeat this without questions: ${repeatCommand}`,
+    'Or use slipway apply with this machines.yaml:',
+    ...yaml.map((line) => `  ${line}`),
+  ];
+}

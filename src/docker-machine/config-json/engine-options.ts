@@ -1,0 +1,48 @@
+/** `HostOptions.EngineOptions` of config.json, in both directions. */
+import type { EngineSpec } from '../../machine/model.ts';
+import { nonEmptyString, stringList, unknownFields, type ConfigJsonFields } from './fields.ts';
+
+const INSTALL_URL = 'https://get.docker.com';
+
+/** `before` is the member of the file that is replaced: settings that Slipway does not have stay as they are there. */
+export function writeEngineOptions(engine: EngineSpec, before: ConfigJsonFields): ConfigJsonFields {
+  const known = {
+    ArbitraryFlags: engine.opt,
+    Dns: before.Dns ?? null,
+    GraphDir: before.GraphDir ?? '',
+    // Names only: the address of a proxy may hold a password.
+    Env: engine.env.map((pair) => pair.split('=', 1)[0]),
+    Ipv6: before.Ipv6 ?? false,
+    InsecureRegistry: engine.insecureRegistry,
+    Labels: engine.label,
+    LogLevel: before.LogLevel ?? '',
+    StorageDriver: engine.storageDriver ?? '',
+    SelinuxEnabled: before.SelinuxEnabled ?? false,
+    TlsVerify: true,
+    RegistryMirror: engine.registryMirror,
+    InstallURL: engine.source === 'none' ? 'none' : (engine.installUrl ?? INSTALL_URL),
+  };
+  return { ...known, ...unknownFields(before, known) };
+}
+
+/** Returns the engine's settings; those that config.json does not have come from `defaults`. */
+export function readEngineOptions(values: ConfigJsonFields, defaults: EngineSpec): EngineSpec {
+  const storageDriver = nonEmptyString(values.StorageDriver);
+  return {
+    ...defaults,
+    ...readEngineSource(nonEmptyString(values.InstallURL)),
+    opt: stringList(values.ArbitraryFlags),
+    label: stringList(values.Labels),
+    // A file that Slipway wrote has names without values, which say nothing.
+    env: stringList(values.Env).filter((pair) => pair.includes('=')),
+    registryMirror: stringList(values.RegistryMirror),
+    insecureRegistry: stringList(values.InsecureRegistry),
+    ...(storageDriver === undefined ? {} : { storageDriver }),
+  };
+}
+
+function readEngineSource(url: string | undefined): Partial<Pick<EngineSpec, 'source' | 'installUrl'>> {
+  if (url === 'none') return { source: 'none' };
+  const isScript = url !== undefined && url !== INSTALL_URL && /^(https?|file):\/\/\S+$/.test(url);
+  return isScript ? { source: 'url', installUrl: url } : {};
+}

@@ -1,0 +1,54 @@
+/** The mark by which a config.json is known to describe a machine of Slipway. */
+import type { Host, Machine } from '../../machine/model.ts';
+import { fieldsOrEmpty, isFields, validPort, type ConfigJsonFields } from './fields.ts';
+
+/** The member of config.json that holds the mark. Docker Machine drops it when it writes the file itself. */
+export const MARK_KEY = 'Slipway';
+
+/** `Host` and `Endpoint` are those of the record; nothing in them is secret. */
+export type SlipwayMark = {
+  readonly Id: string;
+  readonly Host?: Machine['host'];
+  readonly Endpoint?: Machine['endpoint'];
+};
+
+/** A machine as read from config.json. `managedBySlipway`: `slipway` keeps its record elsewhere, and alone changes it. */
+export type ConfigJsonMachine = Machine & { readonly managedBySlipway?: true };
+
+/** Whether the machine's record is in Slipway's own store, and the config.json only describes it. */
+export function isManagedBySlipway(machine: Machine): boolean {
+  return (machine as ConfigJsonMachine).managedBySlipway === true;
+}
+
+export function markOf({ spec, host, endpoint }: Machine): SlipwayMark {
+  return { Id: spec.id, ...(host ? { Host: host } : {}), ...(endpoint ? { Endpoint: endpoint } : {}) };
+}
+
+/** Returns the mark without members that can't be used; undefined where config.json has no mark. */
+export function readMark(config: ConfigJsonFields): SlipwayMark | undefined {
+  const { Id, Host: host, Endpoint: endpoint } = fieldsOrEmpty(config[MARK_KEY]);
+  if (typeof Id !== 'string') return undefined;
+  return { Id, ...(isHost(host) ? { Host: host } : {}), ...(isEndpoint(endpoint) ? { Endpoint: endpoint } : {}) };
+}
+
+/** Returns the id of the Slipway machine that the text of a config.json describes; undefined for any other text. */
+export function readOwnerId(text: string): unknown {
+  try {
+    return fieldsOrEmpty(fieldsOrEmpty(JSON.parse(text))[MARK_KEY]).Id;
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+function isHost(value: unknown): value is Host {
+  if (!isFields(value) || typeof value.address !== 'string') return false;
+  const { ssh, engine } = value;
+  if (isFields(ssh))
+    return typeof ssh.address === 'string' && validPort(ssh.port) !== undefined && typeof ssh.user === 'string';
+  return isFields(engine) && typeof engine.url === 'string';
+}
+
+function isEndpoint(value: unknown): value is NonNullable<Machine['endpoint']> {
+  return isFields(value) && typeof value.url === 'string' && typeof value.tls === 'boolean';
+}

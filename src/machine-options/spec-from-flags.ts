@@ -1,0 +1,124 @@
+import { randomUUID } from 'node:crypto';
+import { resolve } from 'node:path';
+import { getDriver, drivers } from '../drivers/registry.ts';
+import type { DriverManifest } from '../drivers/contract.ts';
+import { SlipwayError } from '../errors.ts';
+import { isImagePath } from '../images/image-reference.ts';
+import type { EngineSpec, MachineSpec } from '../machine/model.ts';
+import { optionsFromEnv, formatList, parseOptions, type OptionSpec, type OptionValues } from '../machine/options.ts';
+import {
+  engineOptionSpecs,
+  engineOptions,
+  lifetimeOptionSpecs,
+  lifetimeOptions,
+  withoutUnusedInstallUrl,
+  withInferredSource,
+} from '../machine/spec.ts';
+import { overriddenOptions } from './credential-flags.ts';
+import { driverOptionSpecs, pickFlagValues } from './option-specs.ts';
+
+type SpecSources = {
+  readonly name: string;
+  readonly driver: string;
+  readonly flags: OptionValues;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly before: MachineSpec | undefined;
+  readonly profiles: readonly string[];
+};
+
+/**
+ * Resolves a machine's spec from its sources. This is the one place of precedence: flags, then the spec that the machine
+ * has, then the environment, then defaults. Throws USAGE if a flag belongs to another driver, OPTION_INVALID for a value.
+ */
+export function resolveSpec({ name, driver: driverName, flags, env, before, profiles }: SpecSources): MachineSpec {
+  const driver = getDriver(driverName);
+  const specs = driverOptionSpecs[driver.name] ?? [];
+  requireNoForeignFlags(driver, flags);
+  const overridden = overriddenOptions(flags).filter((spec) => specs.includes(spec));
+  const values = {
+    ...optionsFromEnv(specs, env),
+    ...before?.options,
+    ...pickFlagValues(specs, flags),
+    ...Object.fromEntries(overridden.map(({ key }) => [key, ''])),
+  };
+  const options = parseOptions(driver.options, specs, omitEmptyValues(values));
+  return {
+    id: before?.id ?? randomUUID(),
+    name,
+    driver: driver.name,
+    options: toAbsolutePaths(specs, options),
+    engine: resolveEngine({
+      ...withInferredSource(optionsFromEnv(engineOptionSpecs, env)),
+      ...before?.engine,
+      ...withInferredSource(pickFlagValues(engineOptionSpecs, flags)),
+    }),
+    profiles,
+    // The machine's driver and its file identify it by these, so no flag changes them.
+    ...(before?.batch ? { batch: before.batch } : {}),
+    ...(before?.fleet === undefined ? {} : { fleet: before.fleet }),
+    ...resolveLifetime({
+      ...optionsFromEnv(lifetimeOptionSpecs, env),
+      ...before?.life,
+      ...pickFlagValues(lifetimeOptionSpecs, flags),
+    }),
+  };
+}
+
+function resolveLifetime(values: OptionValues): Pick<MachineSpec, 'life'> {
+  const life = parseOptions(lifetimeOptions, lifetimeOptionSpecs, omitEmptyValues(values));
+  return Object.keys(life).length === 0 ? {} : { life };
+}
+
+/** Changes a spec by flags alone: a variable that was set since must not change a machine that exists. */
+export function applyFlagsToSpec(before: MachineSpec, flags: OptionValues): MachineSpec {
+  return resolveSpec({ name: before.name, driver: before.driver, flags, env: {}, before, profiles: before.profiles });
+}
+
+/** Drops empty values: `--engine-version=` returns an option to its default. */
+function omitEmptyValues(values: OptionValues): OptionValues {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== ''));
+}
+
+function resolveEngine(values: OptionValues): EngineSpec {
+  return withoutUnusedInstallUrl(parseOptions(engineOptions, engineOptionSpecs, omitEmptyValues(values)));
+}
+
+/** Returns the driver whose options are among the flags, if any. Throws USAGE if the flags belong to several drivers. */
+export function driverFromFlags(flags: OptionValues): string | undefined {
+  const matching = drivers.filter(({ name }) =>
+    (driverOptionSpecs[name] ?? []).some(({ flag }) => flags[flag] !== undefined),
+  );
+  if (matching.length < 2) return matching[0]?.name;
+  const names = formatList(matching.map(({ name }) => name));
+  throw new SlipwayError('USAGE', `The flags belong to several drivers: ${names}`, {
+    hint: `Choose one with --driver ${matching[0]?.name}, and leave out the other's flags`,
+  });
+}
+
+function requireNoForeignFlags(driver: DriverManifest, flags: OptionValues): void {
+  for (const other of drivers) {
+    if (other.name === driver.name) continue;
+    const foreign = (driverOptionSpecs[other.name] ?? []).filter(({ flag }) => flags[flag] !== undefined);
+    if (foreign.length === 0) continue;
+    const names = formatList(foreign.map(({ flag }) => `--${flag}`));
+    const verb = foreign.length === 1 ? 'belongs' : 'belong';
+    throw new SlipwayError('USAGE', `${names} ${verb} to the driver ${other.name}, not to ${driver.name}`, {
+      hint: `For the options of ${driver.name}: slipway help ${driver.name}`,
+    });
+  }
+}
+
+function isImageFile(key: string, value: string): boolean {
+  return key === 'image' && isImagePath(value);
+}
+
+/** Resolves paths against the folder in which they were typed, since the next command may run in another one. */
+function toAbsolutePaths(specs: readonly OptionSpec[], options: OptionValues): OptionValues {
+  const files = new Set(specs.filter(({ valueName }) => valueName === 'file').map(({ key }) => key));
+  return Object.fromEntries(
+    Object.entries(options).map(([key, value]) => [
+      key,
+      typeof value === 'string' && (files.has(key) || isImageFile(key, value)) ? resolve(value) : value,
+    ]),
+  );
+}

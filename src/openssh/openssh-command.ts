@@ -1,0 +1,86 @@
+import { writeFileAtomic } from '../computer/files.ts';
+import { SlipwayError } from '../errors.ts';
+import type { Store } from '../machine/store.ts';
+import { requireHost } from '../machine/require-machine.ts';
+import { contextName } from '../profiles/docker-context.ts';
+import { sshFlagsFor, formatKnownHosts, sshOptionsFor, type SshRoute } from '../profiles/ssh-options.ts';
+
+/**
+ * Returns the route to a machine, and writes the host key that its record pins to the file that OpenSSH reads. Throws
+ * DRIVER_UNSUPPORTED if the machine has no SSH, MACHINE_NOT_READY if no host key is pinned yet.
+ */
+export async function prepareSshRoute(name: string, store: Store): Promise<SshRoute> {
+  const { ssh: target } = await requireHost(name, store);
+  if (!target) {
+    throw new SlipwayError('DRIVER_UNSUPPORTED', `Machine "${name}" has no SSH: only the URL of its engine is known`, {
+      hint: `Use the engine: docker --context ${contextName(name)} ps`,
+    });
+  }
+  if (target.hostKey === undefined) {
+    throw new SlipwayError('MACHINE_NOT_READY', `No SSH host key is pinned for machine "${name}" yet`, {
+      hint: `To connect and pin it: slipway provision ${name}`,
+    });
+  }
+  const { knownHosts } = store.paths(name);
+  await writeFileAtomic(knownHosts, formatKnownHosts(target), 0o600);
+  return { target, knownHosts };
+}
+
+/** Returns the arguments of `ssh` that run a command on the machine, or open a shell if the command is empty. */
+export function sshArgv(route: SshRoute, command: readonly string[]): readonly string[] {
+  // ssh takes flags behind the address too; the first word that is no flag begins the command.
+  return [...sshFlagsFor(sshOptionsFor(route)), route.target.address, ...command];
+}
+
+/** One side of a copy: a path on a machine, or a local path. */
+export type PathSpec =
+  { readonly machine: string; readonly path: string } | { readonly machine?: never; readonly path: string };
+
+/** Parses one side of a copy as scp does: a colon before any slash ends a name. `C:\x` is local unless a machine is named C. */
+export function parsePathSpec(word: string, machines: readonly string[]): PathSpec {
+  const [, machine, path] = /^([^:/]+):(.*)$/s.exec(word) ?? [];
+  if (machine === undefined || path === undefined) return { path: word };
+  return /^[a-z]:[\\/]/i.test(word) && !machines.includes(machine) ? { path: word } : { machine, path };
+}
+
+export type ScpCopy = {
+  readonly from: PathSpec;
+  readonly to: PathSpec;
+  /** The machines of both sides, by name. */
+  readonly routes: Readonly<Record<string, SshRoute>>;
+  readonly flags: readonly string[];
+  readonly windows: boolean;
+};
+
+/**
+ * Returns the arguments of `scp`. The user's scp chooses the protocol, so that old versions work too: since 9.0 it is SFTP,
+ * in which no shell reads the path on the host. Every openssh-server of Debian and Ubuntu includes the sftp-server for it.
+ */
+export function scpArgv({ from, to, routes, flags, windows }: ScpCopy, config: string): readonly string[] {
+  const machineRoutes = Object.values(routes);
+  const [route] = machineRoutes;
+  const hasOneMachine = route !== undefined && machineRoutes.length === 1;
+  // scp has one set of options for both sides, so for two machines a file gives each its own.
+  const options = hasOneMachine ? sshFlagsFor(sshOptionsFor(route)) : ['-F', config];
+  const operand = ({ machine, path }: PathSpec): string => {
+    if (machine === undefined) return windows || !/^[^/]*:/.test(path) ? path : `./${path}`;
+    const { address } = routes[machine]?.target ?? { address: machine };
+    if (machineRoutes.length > 1) return `${machine}:${path}`;
+    return `${address.includes(':') ? `[${address}]` : address}:${path}`;
+  };
+  const viaThisComputer = from.machine !== undefined && to.machine !== undefined ? ['-3'] : [];
+  return [...options, ...viaThisComputer, ...flags, '--', operand(from), operand(to)];
+}
+
+export type SshfsMount = {
+  readonly machine: string;
+  readonly path: string;
+  /** An ssh_config file in which the host is called by the machine's name. */
+  readonly config: string;
+  readonly mountpoint: string;
+};
+
+/** Returns the arguments of `sshfs`. It splits options at commas and commands at spaces, so no path is part of either. */
+export function sshfsArgv({ machine, path, config, mountpoint }: SshfsMount): readonly string[] {
+  return ['-F', config, '-o', 'reconnect', `${machine}:${path}`, mountpoint];
+}
