@@ -5,7 +5,7 @@ import { withOptions } from './apply-spec-change.ts';
 import { changedOptions, diffSpecs } from './diff-specs.ts';
 import { requireChangeInPlace } from './guards.ts';
 import { inspectMachine, startMachine, stopMachine } from './power.ts';
-import { provisionMachine } from './provision.ts';
+import { provisionMachine } from './provision-machine.ts';
 import { validateOptionChange, validateSpec } from './validate-spec.ts';
 import type { World } from './world.ts';
 

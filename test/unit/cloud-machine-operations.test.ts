@@ -9,7 +9,7 @@ import { SlipwayError } from '../../src/errors.ts';
 import { deleteOrphans, findOrphans, type OrphanSearch } from '../../src/operations/gc.ts';
 import { getHomeId } from '../../src/machine/store-id.ts';
 import { createMachine } from '../../src/operations/create.ts';
-import { provisionMachine } from '../../src/operations/provision.ts';
+import { provisionMachine } from '../../src/operations/provision-machine.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
 import type { World } from '../../src/operations/world.ts';
 import type { MachineSpec } from '../../src/machine/model.ts';

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Driver, DriverManifest } from '../../src/drivers/contract.ts';
 import { createMachine } from '../../src/operations/create.ts';
 import { extendMachine, type DeadlineExtension } from '../../src/operations/extend.ts';
-import { provisionMachine } from '../../src/operations/provision.ts';
+import { provisionMachine } from '../../src/operations/provision-machine.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
 import { killMachine, startMachine, stopMachine } from '../../src/operations/power.ts';
 import { getStatusDetails, getStatus } from '../../src/operations/status.ts';

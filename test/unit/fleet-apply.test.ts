@@ -9,7 +9,7 @@ import { applyFleetPlan, type FleetItemResult } from '../../src/fleet/apply-flee
 import { planFleet, type FleetPlan } from '../../src/fleet/plan-fleet.ts';
 import { readFleet } from '../../src/fleet/read-fleet.ts';
 import { createMachine } from '../../src/operations/create.ts';
-import { provisionMachine } from '../../src/operations/provision.ts';
+import { provisionMachine } from '../../src/operations/provision-machine.ts';
 import { stopMachine } from '../../src/operations/power.ts';
 import type { World } from '../../src/operations/world.ts';
 import { profilesNamed } from '../../src/profiles/registry.ts';

@@ -369,7 +369,7 @@ describe("a host that can't be provisioned", () => {
 
   test('is left as it is when its daemon.json is broken', () => {
     expect(refusalOf(factsWith(hostWithEngine, { daemonJson: '{"debug": tru}' }))).toMatchInlineSnapshot(
-      `"DAEMON_JSON: /etc/docker/daemon.json on 192.0.2.10 is broken at line 1, column 11: invalid symbol → Mend it on the host, then run this again; it was left as it is"`,
+      `"DAEMON_JSON: /etc/docker/daemon.json on 192.0.2.10 is broken at line 1, column 11: invalid symbol → Fix it on the host, then run the same command again. Slipway did not change it"`,
     );
   });
 });

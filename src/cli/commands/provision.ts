@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { planDryRun } from '../../operations/dry-run.ts';
-import { provisionMachine } from '../../operations/provision.ts';
+import { provisionMachine } from '../../operations/provision-machine.ts';
 import type { World } from '../../operations/world.ts';
 import type { MachineSpec } from '../../machine/model.ts';
 import { profiles as known } from '../../profiles/registry.ts';

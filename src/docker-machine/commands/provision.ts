@@ -1,5 +1,5 @@
 /** The commands that go through a host again. */
-import { provisionMachine } from '../../operations/provision.ts';
+import { provisionMachine } from '../../operations/provision-machine.ts';
 import { regenerateCertificates } from '../../operations/regenerate-certificates.ts';
 import { startMachine } from '../../operations/power.ts';
 import { upgradeMachine } from '../../operations/upgrade.ts';
