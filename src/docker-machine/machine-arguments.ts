@@ -77,7 +77,7 @@ export async function requireReadyMachine(name: string, world: World): Promise<R
 
 /** Finds Slipway's name of a driver by that name or by Docker Machine's. */
 export function findDriverName(name: string): string | undefined {
-  return Object.entries<readonly string[]>(driverAliases).find(
+  return Object.entries(driverAliases).find(
     ([slipwayName, aliases]) => slipwayName === name || aliases.includes(name),
   )?.[0];
 }
@@ -86,8 +86,8 @@ export function findDriverName(name: string): string | undefined {
 export async function requireDriverSupport(action: 'start' | 'stop' | 'kill', { spec }: Machine): Promise<void> {
   const name = findDriverName(spec.driver);
   if (name === undefined) throw driverNotFoundError(spec.driver);
-  const { getDriver } = await import('../drivers/registry.ts');
-  if (!getDriver(name)[action])
+  const { loadDriver } = await import('../drivers/registry.ts');
+  if (!(await loadDriver(name)).power)
     throw new DockerMachineError(`${dockerMachineDriverName(name)} driver does not support ${action}`);
 }
 

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { CreateCall, Target } from '../../src/drivers/contract.ts';
-import { ec2 } from '../../src/drivers/ec2/driver.ts';
+import { driver as ec2 } from '../../src/drivers/ec2/driver.ts';
+import { ec2 as ec2Manifest } from '../../src/drivers/ec2/manifest.ts';
 import type { Ec2Options } from '../../src/drivers/ec2/options.ts';
 import type { SlipwayError } from '../../src/errors.ts';
 import type { Fault, Resource } from '../clouds/cloud.ts';
@@ -480,9 +481,9 @@ describe('what passes by itself', () => {
     cloud.lateness = 1200;
     const call = recordingCall(folder.path);
     const batch = (index: number) => ({ id: '5a1f9a52-6f0a-4c8c-9d8e-0f6f3f1b2c3d', index, size: 2 });
-    const options = (await ec2.resolveOptions?.(newTarget(parseEc2Options([])), call)) ?? parseEc2Options([]);
+    const options = (await ec2.cloud.resolveOptions(newTarget(parseEc2Options([])), call)) ?? parseEc2Options([]);
     const many = ['web-1', 'web-2'].map((name, index) => newTarget(options, { name, batch: batch(index) }));
-    await ec2.createMany?.(many, BOOT, call);
+    await ec2.cloud.createMany(many, BOOT, call);
     expect(liveInstances().map(({ tags }) => tags.Name)).toEqual(['web-1', 'web-2']);
     expect(liveInstances().map(({ tags }) => tags['slipway-name'])).toEqual(['web-1', 'web-2']);
     expect(call.notes.join()).toContain('EC2 does not show it yet');
@@ -491,14 +492,14 @@ describe('what passes by itself', () => {
 
   test('names that were not given before a batch was killed are given by the next try', async () => {
     const call = recordingCall(folder.path);
-    const options = (await ec2.resolveOptions?.(newTarget(parseEc2Options([])), call)) ?? parseEc2Options([]);
+    const options = (await ec2.cloud.resolveOptions(newTarget(parseEc2Options([])), call)) ?? parseEc2Options([]);
     const batch = (index: number) => ({ id: '7c1f9a52-6f0a-4c8c-9d8e-0f6f3f1b2c3d', index, size: 2 });
     const many = ['web-1', 'web-2'].map((name, index) => newTarget(options, { name, batch: batch(index) }));
     cloud.onArrival = faultOn('CreateTags', refusalFault('UnauthorizedOperation', 'You are not authorized.', 403));
-    await ec2.createMany?.(many, BOOT, call);
+    await ec2.cloud.createMany(many, BOOT, call);
     expect(call.notes.join()).toContain('is not named "web-2" in EC2');
     cloud.onArrival = () => undefined;
-    await ec2.createMany?.(many, BOOT, call);
+    await ec2.cloud.createMany(many, BOOT, call);
     expect(liveInstances().map(({ tags }) => tags.Name)).toEqual(['web-1', 'web-2']);
     expect(countCalls('RunInstances')).toBe(1);
   });
@@ -508,10 +509,10 @@ describe('what passes by itself', () => {
     const hear = (warning: Error): void => void warnings.push(warning.name);
     process.on('warning', hear);
     const call = recordingCall(folder.path);
-    const options = (await ec2.resolveOptions?.(newTarget(parseEc2Options([])), call)) ?? parseEc2Options([]);
+    const options = (await ec2.cloud.resolveOptions(newTarget(parseEc2Options([])), call)) ?? parseEc2Options([]);
     const batch = (index: number) => ({ id: '1e1f9a52-6f0a-4c8c-9d8e-0f6f3f1b2c3d', index, size: 12 });
     const names = Array.from({ length: 12 }, (_, at) => `web-${at + 1}`);
-    await ec2.createMany?.(
+    await ec2.cloud.createMany(
       names.map((name, index) => newTarget(options, { name, batch: batch(index) })),
       BOOT,
       call,
@@ -562,7 +563,7 @@ describe('one of a batch whose bulk call was killed', () => {
     const call = recordingCall(folder.path);
     const [one] = await createPair(call);
     cloud.lateness = Date.now() - (cloud.instances[0]?.made ?? 0) + 1500;
-    await ec2.create?.({ ...one, lastRequest: askedAgo(1) }, BOOT, call);
+    await ec2.machines.create({ ...one, lastRequest: askedAgo(1) }, BOOT, call);
     expect(countCalls('RunInstances')).toBe(1);
     expect(countCalls('CreateSecurityGroup')).toBe(1);
     expect(call.notes.join()).toMatch(/asked for it with its batch a moment ago .+ for up to 5\d s/);
@@ -577,7 +578,7 @@ describe('one of a batch whose bulk call was killed', () => {
     await removeInstance(one, call);
     await removeInstance(two, call);
     cloud.instances.splice(0);
-    await ec2.create?.({ ...one, lastRequest }, BOOT, call);
+    await ec2.machines.create({ ...one, lastRequest }, BOOT, call);
     expect(countCalls('RunInstances')).toBe(2);
     expect(call.notes).toEqual([]);
   });
@@ -586,7 +587,7 @@ describe('one of a batch whose bulk call was killed', () => {
     const call = recordingCall(folder.path);
     const [one] = await createPair(call);
     await removeInstance(one, call);
-    await ec2.create?.({ ...one, lastRequest: askedAgo(1) }, BOOT, call);
+    await ec2.machines.create({ ...one, lastRequest: askedAgo(1) }, BOOT, call);
     expect(countCalls('RunInstances')).toBe(2);
   });
 });
@@ -600,7 +601,7 @@ describe('an instance that EC2 ends by itself', () => {
     const call = recordingCall(folder.path);
     const target = await createTarget(newTarget(parseEc2Options([])), call);
     await waitUntil(() => cloud.instances[0]?.state === 'terminated');
-    expect(await catchRejection(ec2.inspect(target, call))).toMatchObject({
+    expect(await catchRejection(ec2.machines.inspect(target, call))).toMatchObject({
       code: 'QUOTA',
       message: expect.stringMatching(
         /^EC2 has ended i-\w+, the instance of "web": Client\.VolumeLimitExceeded: Volume limit/,
@@ -608,17 +609,17 @@ describe('an instance that EC2 ends by itself', () => {
     });
     cloud.launchFailure = undefined;
     cloud.lateness = 1500;
-    await ec2.create?.(target, BOOT, call);
-    expect((await ec2.inspect(target, call)).state).toBe('running');
+    await ec2.machines.create(target, BOOT, call);
+    expect((await ec2.machines.inspect(target, call)).state).toBe('running');
     expect(liveInstances()).toHaveLength(1);
   });
 
   test("by the user's will is simply gone", async () => {
     const call = recordingCall(folder.path);
     const target = await createTarget(newTarget(parseEc2Options([])), call);
-    await waitUntil(async () => (await ec2.inspect(target, call)).state === 'running');
-    await ec2.remove?.(target, call);
-    expect(await ec2.inspect(target, call)).toEqual({ state: 'missing' });
+    await waitUntil(async () => (await ec2.machines.inspect(target, call)).state === 'running');
+    await ec2.machines.remove(target, call);
+    expect(await ec2.machines.inspect(target, call)).toEqual({ state: 'missing' });
     expect(cloud.listAlive()).toEqual([]);
   });
 });
@@ -653,7 +654,7 @@ test('a server without account numbers is no reason to stop', async () => {
   cloud.account = '';
   const call = recordingCall(folder.path);
   const target = await createTarget(newTarget(parseEc2Options([])), call);
-  expect(ec2.options.parse(target.options).account).toBeUndefined();
+  expect(ec2Manifest.options.parse(target.options).account).toBeUndefined();
   await removeInstance(target, call);
   expect(cloud.listAlive()).toEqual([]);
 });
@@ -680,17 +681,17 @@ describe('with credentials of another account', () => {
       const target = await createTarget(newTarget(parseEc2Options([])), call);
       const before = mutatingCalls();
       const asked = countCalls('DescribeSecurityGroups');
-      await ec2.inspect(target, call);
-      await ec2.create?.(target, BOOT, call);
+      await ec2.machines.inspect(target, call);
+      await ec2.machines.create(target, BOOT, call);
       expect(countCalls('DescribeSecurityGroups'), 'calls about the account of what is there').toBe(asked);
       for (const [name, value] of Object.entries(cloud.otherEnv)) vi.stubEnv(name, value);
       // The other account shows nothing of this one's.
       cloud.instances.splice(0);
       const doing = {
-        inspect: async () => ec2.inspect(target, call),
-        start: async () => ec2.start?.(target, call),
-        stop: async () => ec2.stop?.(target, { seconds: 1 }, call),
-        create: async () => ec2.create?.(target, BOOT, call),
+        inspect: async () => ec2.machines.inspect(target, call),
+        start: async () => ec2.power?.start(target, call),
+        stop: async () => ec2.power?.stop(target, { seconds: 1 }, call),
+        create: async () => ec2.machines.create(target, BOOT, call),
       };
       expect(await catchRejection(doing[what]())).toMatchObject({
         code: 'CREDENTIALS',
@@ -705,7 +706,8 @@ describe('with credentials of another account', () => {
     const target = await createTarget(newTarget(parseEc2Options([])), call);
     cloud.lateness = 60_000;
     const asked = countCalls('DescribeSecurityGroups');
-    for (let times = 0; times < 3; times += 1) expect(await ec2.inspect(target, call)).toEqual({ state: 'missing' });
+    for (let times = 0; times < 3; times += 1)
+      expect(await ec2.machines.inspect(target, call)).toEqual({ state: 'missing' });
     expect(countCalls('DescribeSecurityGroups')).toBe(asked);
   });
 
@@ -773,14 +775,14 @@ describe('gc', () => {
     const call = recordingCall(folder.path);
     await createTarget(newTarget(parseEc2Options([])), call);
     cloud.forbiddenRegions.add('us-east-1');
-    const found = await ec2.listResources?.({ options: parseEc2Options([]), home: undefined }, call);
+    const found = await ec2.cloud.listResources({ options: parseEc2Options([]), home: undefined }, call);
     expect(found?.map(({ kind, place }) => `${kind} in ${place}`)).toContain('instance in eu-central-1');
     expect(call.notes.join()).toMatch(/Not asked: us-east-1 \(Your AWS credentials do not allow this/);
     cloud.forbiddenRegions.add('eu-central-1');
     expect(
       (
         await catchRejection(
-          ec2.listResources?.({ options: parseEc2Options([]), home: undefined }, call) ?? Promise.resolve(),
+          ec2.cloud.listResources({ options: parseEc2Options([]), home: undefined }, call) ?? Promise.resolve(),
         )
       )?.code,
     ).toBe('CREDENTIALS');
@@ -789,16 +791,16 @@ describe('gc', () => {
   test('passes over an instance that is gone by now', async () => {
     const call = recordingCall(folder.path);
     await createTarget(newTarget(parseEc2Options([])), call);
-    const found = (await ec2.listResources?.({ options: parseEc2Options([]), home: undefined }, call)) ?? [];
+    const found = (await ec2.cloud.listResources({ options: parseEc2Options([]), home: undefined }, call)) ?? [];
     const [instance] = found.filter(({ kind }) => kind === 'instance');
     if (!instance) throw new Error('gc found no instance');
-    await ec2.deleteResources?.([{ ...instance, resource: 'i-0gone' }, ...found], parseEc2Options([]), call);
+    await ec2.cloud.deleteResources([{ ...instance, resource: 'i-0gone' }, ...found], parseEc2Options([]), call);
     expect(cloud.listAlive()).toEqual([]);
   });
 });
 
 async function removeInstance(target: Target<Ec2Options>, call: RecordingCall): Promise<void> {
-  await ec2.remove?.(target, call);
+  await ec2.machines.remove(target, call);
 }
 
 function liveInstances(): readonly Resource[] {

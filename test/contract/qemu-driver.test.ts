@@ -10,7 +10,8 @@ import { describe, expect, test, vi } from 'vitest';
 import type { FirstBootConfig, CreateCall, Target } from '../../src/drivers/contract.ts';
 import { findFreePorts } from '../../src/drivers/qemu/ports.ts';
 import { openVmMonitor } from '../../src/drivers/qemu/qemu-process.ts';
-import { qemu as driver } from '../../src/drivers/qemu/driver.ts';
+import { driver } from '../../src/drivers/qemu/driver.ts';
+import { qemu as qemuManifest } from '../../src/drivers/qemu/manifest.ts';
 import { readVm, writeVm } from '../../src/drivers/qemu/vm-record.ts';
 import { vmFolder, type Vm } from '../../src/drivers/qemu/vm.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
@@ -19,8 +20,12 @@ import { fakeIdentity } from '../fakes/fake-identity.ts';
 import { hasProgram } from '../fakes/run-program.ts';
 import { computerWithPrograms, isProcessAlive, writeScript } from '../fakes/executable-scripts.ts';
 
-/** The QEMU driver has every optional member of the contract. */
-const qemu = driver as Required<typeof driver>;
+/** The groups of the driver as one object. The QEMU driver has every optional member of the contract. */
+const qemu = {
+  ...(driver.machines as Required<typeof driver.machines>),
+  ...(driver.power as Required<NonNullable<typeof driver.power>>),
+  warmPool: driver.warmPool as NonNullable<typeof driver.warmPool>,
+};
 const ID = '0b6f0d2c-1f3a-4e0e-9d53-6d3f6b1f2a77';
 const GIB = 1024 ** 3;
 
@@ -65,7 +70,7 @@ const IMAGE_METADATA = {
   files: { vmlinuz: {} },
 };
 
-type Options = Target<ReturnType<typeof qemu.options.parse>>['options'];
+type Options = Target<ReturnType<typeof qemuManifest.options.parse>>['options'];
 
 /** Creates a computer in a folder, with an image of 3 GiB and these programs, and what the driver's calls get there. */
 async function createBench(folder: string, emulator: string, given: Partial<Options> = {}) {
@@ -88,7 +93,7 @@ async function createBench(folder: string, emulator: string, given: Partial<Opti
   const target = (more: Partial<Options> = {}): Target<Options> => ({
     id: ID,
     name: 'web',
-    options: qemu.options.parse({ accelerator: 'tcg', ...given, ...more }),
+    options: qemuManifest.options.parse({ accelerator: 'tcg', ...given, ...more }),
   });
   return { computer, call, target, notes, vms: vmFolder(computer, ID) };
 }
@@ -278,7 +283,9 @@ describe('a machine that does not exist', () => {
 
 const hasQemu = hasProgram('qemu-system-x86_64');
 
-/** A script that runs QEMU itself, with the VM's id, monitor and forwards but an empty machine, and writes this console. */
+/**
+ * A script that runs QEMU itself, with the VM's id, monitor and forwards but an empty machine, and writes this console.
+ */
 function emptyVmScript(console: string): string {
   // A guest agent that runs as long as QEMU, and appends each command to a file.
   const listener = `

@@ -23,8 +23,8 @@ describe('parseBootResult', () => {
       READY_RESULT,
     ],
     ['ready, in colour', '\u001B[0;32mslipway: ready\u001B[0m\n', READY_RESULT],
-    ['ready behind what a firmware draws', '\u001Bc\u001B[?7l\u001B[2J\u001B[0m\nslipway: ready\n', READY_RESULT],
-    ['ready behind a title and a character set', '\u001B]0;web\u0007\u001B(Bslipway: ready\n', READY_RESULT],
+    ['ready after what a firmware draws', '\u001Bc\u001B[?7l\u001B[2J\u001B[0m\nslipway: ready\n', READY_RESULT],
+    ['ready after a title and a character set', '\u001B]0;web\u0007\u001B(Bslipway: ready\n', READY_RESULT],
     [
       'a failure with its reason',
       'slipway: failed: docker.service did not start\r\n',
@@ -33,12 +33,12 @@ describe('parseBootResult', () => {
     ['the first of two', 'slipway: failed: no disk\nslipway: ready\n', { ready: false, reason: 'no disk' }],
     ['none in another line', 'echo slipway: ready\n', undefined],
     ['none before another word', 'slipway: ready or not\n', undefined],
-    ["none behind the kernel's time", '[    1.234567] slipway: ready\n', undefined],
-    ['none in another one of ours', 'slipway: alive\nslipway: there is no network card\n', undefined],
+    ["none after the kernel's time", '[    1.234567] slipway: ready\n', undefined],
+    ['none in other lines of Slipway', 'slipway: alive\nslipway: there is no network card\n', undefined],
     ['none in a failure without a reason', 'slipway: failed: \n', undefined],
-    ['none in nothing', '', undefined],
-  ])('is %s', (_what, console, word) => {
-    expect(parseBootResult(console)).toEqual(word);
+    ['none on an empty console', '', undefined],
+  ])('returns %s', (_what, console, result) => {
+    expect(parseBootResult(console)).toEqual(result);
   });
 
   test('ignores the cursor movements of firmware and boot loader', () => {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { planDryRun, provisionMachine } from '../../operations/provision.ts';
+import { planDryRun } from '../../operations/dry-run.ts';
+import { provisionMachine } from '../../operations/provision-machine.ts';
 import type { World } from '../../operations/world.ts';
 import type { MachineSpec } from '../../machine/model.ts';
 import { profiles as known } from '../../profiles/registry.ts';
@@ -35,7 +36,7 @@ export const provision: Command<typeof args> = defineCommand({
       ...(profile === undefined ? {} : { profiles: profile }),
     });
     // The same time given again is as much time from now on.
-    const how = { anew: flags.ttl !== undefined };
+    const how = { resetTtl: flags.ttl !== undefined };
     await requireMachines(positionals, cli);
     if (dry) {
       return await planForEach(positionals, cli, async (name, world) => {

@@ -2,7 +2,7 @@ import { credentialOptionSpecs, driverOptionSpecs, machineOptionSpecs } from '..
 import { setCredentialsForRun } from '../../machine-options/credential-flags.ts';
 import { resolveSpec } from '../../machine-options/spec-from-flags.ts';
 import { findDefaultDriver } from '../../drivers/availability.ts';
-import { getDriver, drivers } from '../../drivers/registry.ts';
+import { getDriver, drivers, loadDriver } from '../../drivers/registry.ts';
 import { SlipwayError } from '../../errors.ts';
 import { createResolvedMachine, resolveCreateSpec } from '../../operations/create.ts';
 import type { World } from '../../operations/world.ts';
@@ -123,7 +123,7 @@ export function driverFlags(driver: string): readonly Flag[] {
 }
 
 function credentialOptionsOf(driver: string): readonly OptionSpec[] {
-  const { credentials } = getDriver(driver);
+  const { credentials } = getDriver(driver).account ?? {};
   return credentials ? describeOptions(credentials, driver) : [];
 }
 
@@ -187,9 +187,10 @@ function buildSpec({ name, driver, flags, existing }: SpecInput, { env }: Docker
 }
 
 async function runCreate(spec: MachineSpec, { print, world }: DockerMachineInvocation): Promise<ReadyMachine> {
+  const driver = await loadDriver(spec.driver);
   print('Running pre-create checks...');
-  const resolved = await runPreCreateChecks(spec, world);
-  if (getDriver(spec.driver).create) print('Creating machine...');
+  const resolved = await runPreCreateChecks(driver, spec, world);
+  if (driver.kind !== 'existing') print('Creating machine...');
   try {
     return await createResolvedMachine(resolved, world);
   } catch (error) {
@@ -201,12 +202,13 @@ async function runCreate(spec: MachineSpec, { print, world }: DockerMachineInvoc
 }
 
 async function runPreCreateChecks(
+  driver: Awaited<ReturnType<typeof loadDriver>>,
   spec: MachineSpec,
   world: World,
 ): Promise<Awaited<ReturnType<typeof resolveCreateSpec>>> {
   try {
     await requirePrograms(spec.driver, world);
-    return await resolveCreateSpec(getDriver(spec.driver), spec, world);
+    return await resolveCreateSpec(driver, spec, world);
   } catch (error) {
     throw createError(error, (text) => ({
       message: `Error with pre-create check: ${JSON.stringify(text)}`,

@@ -1,5 +1,6 @@
 /** The commands that change the host of a machine that exists. */
-import { provisionMachine, regenerateCertificates } from '../../operations/provision.ts';
+import { provisionMachine } from '../../operations/provision-machine.ts';
+import { regenerateCertificates } from '../../operations/regenerate-certificates.ts';
 import { startMachine } from '../../operations/power.ts';
 import { upgradeMachine } from '../../operations/upgrade.ts';
 import { ensureAuthority, seedMachineAuthority } from '../machine-authority.ts';

@@ -1,136 +1,103 @@
 import { access, constants } from 'node:fs/promises';
 import { sleepUnlessCanceled } from '../cloud/retry.ts';
 import { SlipwayError } from '../../errors.ts';
-import { defineDriver, type DriverCall, type DriverHealth, type InstanceStatus, type Target } from '../contract.ts';
-import { driverAliases } from '../names.ts';
-import type { GceConnection } from './client.ts';
+import type { CloudDriverCode, DriverCall, DriverHealth, InstanceStatus, Target } from '../contract.ts';
+import { adoptInstance } from './adopt.ts';
+import { applyChange, requireAllowedChange, resizeInstance } from './change-instance.ts';
+import { listImageFamilies, listMachineTypes, listZones } from './choices.ts';
+import { withGce } from './client.ts';
+import { createInstances, findInstance } from './create-instances.ts';
 import { hasCredentials } from './credentials.ts';
-import { changeKindOf, optionsSchema, type GceOptions } from './options.ts';
+import { allowCallerIp } from './firewall-rules.ts';
+import { isReachedByInternalIp } from './instance-request.ts';
+import { deleteResources, listResources } from './list-resources.ts';
+import { runOperation } from './operation.ts';
+import type { GceOptions } from './options.ts';
 import { diskMonthlyCost, instanceMonthlyCost } from './prices.ts';
+import { removeMachine } from './remove-machine.ts';
+import { hasResolvedOptions, resolveOptions } from './resolve-options.ts';
 
-/** The SDK is read when a machine of this driver is meant, and not before. */
-async function withConnection<T>(
-  given: GceOptions,
-  call: DriverCall,
-  work: (gce: GceConnection) => Promise<T>,
-): Promise<T> {
-  const { withGce } = await import('./client.ts');
-  return await withGce(given, call, work);
-}
-
-export const gce = defineDriver({
-  name: 'gce',
-  aliases: driverAliases.gce,
-  summary: 'an instance of Google Compute Engine',
-  userDataIsPublic: true,
-  options: optionsSchema,
-  choices: {
-    zone: async (...asked) => (await import('./choices.ts')).listZones(...asked),
-    machineType: async (...asked) => (await import('./choices.ts')).listMachineTypes(...asked),
-    imageFamily: async () => (await import('./choices.ts')).listImageFamilies(),
-  },
-  describeResources: ({ machineType, diskSize, allowCidr, address, useExisting, spot, preemptible }) =>
-    useExisting
-      ? 'a firewall rule, and a key on the instance that exists'
-      : `one ${spot || preemptible ? 'spot ' : ''}instance (${machineType}) with a disk of ${diskSize} GB${address === 'static' ? ', an address' : ''}, and a firewall rule that admits ${allowCidr.join(', ') || 'your address alone'}`,
-  async monthlyCost({ machineType, diskType, diskSize, spot, preemptible, useExisting }) {
-    if (useExisting) return 0;
-    const [machine, disk] = [
-      instanceMonthlyCost(machineType, false, spot || preemptible),
-      diskMonthlyCost(diskType, diskSize),
-    ];
-    return machine === undefined || disk === undefined ? undefined : machine + disk;
-  },
-  shutdownBehavior({ options: { diskType, diskSize, address, useExisting } }) {
-    // Its provider could delete it after a time, but such a time can't be moved while the instance runs.
-    const monthly = useExisting ? undefined : diskMonthlyCost(diskType, diskSize);
-    const disk = `its disk goes on costing${monthly === undefined ? '' : ` about $${monthly.toFixed(2)} a month`}`;
-    return { byItself: 'stopped', costs: address === 'static' ? `${disk}, and so does its address` : disk };
-  },
-  accountOptions: ['project', 'endpoint'],
+export const driver: CloudDriverCode<GceOptions> = {
   health: checkCredentials,
-  async validate({ options: given }) {
-    await requireReadableFile(given.startupScript, '--gce-startup-script');
-    await requireReadableFile(given.sshKey, '--gce-ssh-key');
-    // What another tool made has its own user with its own key.
-    const adopted = given.instanceLink !== undefined && !given.useExisting;
-    if (!adopted && given.osLogin !== (given.sshKey !== undefined)) {
-      throw new SlipwayError(
-        'USAGE',
-        'OS Login is a user and a key of your own profile: --gce-os-login goes with --gce-ssh-key',
-        {
-          hint: 'Give both, and the user as --gce-ssh-user; or neither: the machine then gets a key of its own',
-        },
-      );
-    }
+  machines: {
+    async validate({ options: given }) {
+      await requireReadableFile(given.startupScript, '--gce-startup-script');
+      await requireReadableFile(given.sshKey, '--gce-ssh-key');
+      // What another tool made has its own user with its own key.
+      const adopted = given.instanceLink !== undefined && !given.useExisting;
+      if (!adopted && given.osLogin !== (given.sshKey !== undefined)) {
+        throw new SlipwayError(
+          'USAGE',
+          'OS Login is a user and a key of your own profile: --gce-os-login goes with --gce-ssh-key',
+          {
+            hint: 'Give both, and the user as --gce-ssh-user; or neither: the machine then gets a key of its own',
+          },
+        );
+      }
+    },
+    async create(target, boot, call) {
+      await withGce(target.options, call, (gce) => createInstances(gce, [target], boot, call));
+      return { bootApplied: false };
+    },
+    inspect,
+    async remove(target, call) {
+      // A create that resolved no project has asked Google for nothing.
+      if (target.options.project === undefined) return;
+      await withGce(target.options, call, (gce) => removeMachine(gce, target, call));
+    },
   },
-  async adopt(target, resource, call) {
-    const { adoptInstance } = await import('./adopt.ts');
-    return await adoptInstance(target, resource, call);
+  power: {
+    async start(target, call) {
+      await changePowerState(target, 'start', call);
+    },
+    async stop(target, { seconds }, call) {
+      await changePowerState(target, 'stop', call, seconds);
+    },
+    async kill(target, call) {
+      await changePowerState(target, 'stop', call, 0);
+    },
   },
-  changeKindOf,
-  async validateChange(target, before, call) {
-    const { requireAllowedChange } = await import('./change-instance.ts');
-    await requireAllowedChange(target, before, call);
+  cloud: {
+    async resolveOptions(target, call) {
+      if (hasResolvedOptions(target.options)) return target.options;
+      return await withGce(target.options, call, (gce) => resolveOptions(gce, target));
+    },
+    async createMany(targets, boot, call) {
+      const [first] = targets;
+      if (first) await withGce(first.options, call, (gce) => createInstances(gce, targets, boot, call));
+    },
+    async allowCallerIp(target, call) {
+      await withGce(target.options, call, (gce) => allowCallerIp(gce, target));
+    },
+    async listResources({ options, home }, call) {
+      return await listResources(options, home, call);
+    },
+    deleteResources,
+    adopt: adoptInstance,
   },
-  async applyChange(target, before, call) {
-    const { applyChange } = await import('./change-instance.ts');
-    await applyChange(target, before, call);
+  changes: { validate: requireAllowedChange, apply: applyChange },
+  cost: {
+    describeResources: ({ machineType, diskSize, allowCidr, address, useExisting, spot, preemptible }) =>
+      useExisting
+        ? 'a firewall rule, and a key on the instance that exists'
+        : `one ${spot || preemptible ? 'spot ' : ''}instance (${machineType}) with a disk of ${diskSize} GB${address === 'static' ? ', an address' : ''}, and a firewall rule that admits ${allowCidr.join(', ') || 'your address alone'}`,
+    async monthly({ machineType, diskType, diskSize, spot, preemptible, useExisting }) {
+      if (useExisting) return 0;
+      const [machine, disk] = [
+        instanceMonthlyCost(machineType, false, spot || preemptible),
+        diskMonthlyCost(diskType, diskSize),
+      ];
+      return machine === undefined || disk === undefined ? undefined : machine + disk;
+    },
   },
-  async resolveOptions(target, call) {
-    const { hasResolvedOptions, resolveOptions } = await import('./resolve-options.ts');
-    if (hasResolvedOptions(target.options)) return target.options;
-    return await withConnection(target.options, call, (way) => resolveOptions(way, target));
-  },
-  async create(target, boot, call) {
-    const { createInstances } = await import('./create-instances.ts');
-    await withConnection(target.options, call, (way) => createInstances(way, [target], boot, call));
-    return { bootApplied: false };
-  },
-  async createMany(targets, boot, call) {
-    const [first] = targets;
-    const { createInstances } = await import('./create-instances.ts');
-    if (first) await withConnection(first.options, call, (way) => createInstances(way, targets, boot, call));
-  },
-  async allowCallerIp(target, call) {
-    const { allowCallerIp } = await import('./firewall-rules.ts');
-    await withConnection(target.options, call, (way) => allowCallerIp(way, target));
-  },
-  inspect,
-  async start(target, call) {
-    await changePowerState(target, 'start', call);
-  },
-  async stop(target, { seconds }, call) {
-    await changePowerState(target, 'stop', call, seconds);
-  },
-  async kill(target, call) {
-    await changePowerState(target, 'stop', call, 0);
-  },
-  async remove(target, call) {
-    // Its create never came to ask Google for anything.
-    if (target.options.project === undefined) return;
-    const { removeMachine } = await import('./remove-machine.ts');
-    await withConnection(target.options, call, (way) => removeMachine(way, target, call));
-  },
-  async listResources({ options: given, home }, call) {
-    const { listResources } = await import('./list-resources.ts');
-    return await listResources(given, home, call);
-  },
-  async deleteResources(things, given, call) {
-    const { deleteResources } = await import('./list-resources.ts');
-    await deleteResources(things, given, call);
-  },
-});
+  prompts: { zone: listZones, machineType: listMachineTypes, imageFamily: listImageFamilies },
+};
 
 async function inspect(target: Target<GceOptions>, call: DriverCall): Promise<InstanceStatus> {
   const { options: given } = target;
   if (given.project === undefined) return { state: 'missing' };
-  const [{ findInstance }, { isReachedByInternalIp }] = await Promise.all([
-    import('./create-instances.ts'),
-    import('./instance-request.ts'),
-  ]);
-  return await withConnection(given, call, async (way): Promise<InstanceStatus> => {
-    const found = await findInstance(way, target);
+  return await withGce(given, call, async (gce): Promise<InstanceStatus> => {
+    const found = await findInstance(gce, target);
     const status = found?.status ?? '';
     if (!found || status === '') return { state: 'missing' };
     if (['PENDING_STOP', 'STOPPING', ...STOPPED_STATUSES].includes(status)) return { state: 'stopped' };
@@ -157,22 +124,17 @@ async function changePowerState(
   call: DriverCall,
   seconds = 0,
 ): Promise<void> {
-  const [{ runOperation }, { findInstance }] = await Promise.all([
-    import('./operation.ts'),
-    import('./create-instances.ts'),
-  ]);
   if (seconds > 90) call.log('Compute Engine gives a machine about 90 s to shut down');
-  await withConnection(target.options, call, async (way) => {
-    const one = await waitForStableInstance(target, call, () => findInstance(way, target));
+  await withGce(target.options, call, async (gce) => {
+    const one = await waitForStableInstance(target, call, () => findInstance(gce, target));
     const { name, status = '' } = one;
     const asleep = status === 'SUSPENDED';
     if (STOPPED_STATUSES.includes(status) !== (method === 'start') && !asleep) return;
     if (method === 'start' && !asleep && !target.options.useExisting) {
-      const { resizeInstance } = await import('./change-instance.ts');
-      await resizeInstance(way, one, target.options);
+      await resizeInstance(gce, one, target.options);
     }
     await runOperation(
-      way,
+      gce,
       `${method === 'start' ? 'starting' : 'stopping'} the instance`,
       'InstancesClient',
       asleep && method === 'start' ? 'resume' : method,

@@ -7,14 +7,7 @@ import type { Computer } from '../../computer/computer.ts';
 import { emptyTrash, moveToTrash } from '../../computer/trash.ts';
 import { canceledError, SlipwayError } from '../../errors.ts';
 import { archOf, shortDigest } from '../../images/image.ts';
-import {
-  defineDriver,
-  type DriverCall,
-  type Diagnostic,
-  type CreateResult,
-  type InstanceStatus,
-  type Target,
-} from '../contract.ts';
+import type { DriverCall, Diagnostic, CreateResult, InstanceStatus, LocalDriverCode, Target } from '../contract.ts';
 import { hardwareAccelerator, readLastProbe } from './accelerator.ts';
 import { VM_FILES } from './command-line.ts';
 import { readConsoleTail, stripTerminalSequences } from './console.ts';
@@ -28,11 +21,11 @@ import { ensureRunning } from './ensure-running.ts';
 import { GUEST_AGENT_LINE } from './guest-channel.ts';
 import { countReadySpares } from './match-spares.ts';
 import { discardMemory } from './memory.ts';
-import { OPTIONS_APPLIED_AT_START, qemuOptions, type QemuOptions } from './options.ts';
+import type { QemuOptions } from './options.ts';
 import { isPortFree, portOptions, portTakenError } from './ports.ts';
 import { pruneSpares } from './prune-spares.ts';
 import { requireShortSocketPath, killProcess, openVmMonitor, createExitCheck, getRunState } from './qemu-process.ts';
-import { requireProgramPath, requiredPrograms, qemuSystemProgram } from './required-programs.ts';
+import { requireProgramPath, qemuSystemProgram } from './required-programs.ts';
 import { seedOf, diffSeedFiles, guestIdentityOf, type Seed } from './seed.ts';
 import { canSuspend } from './snapshot.ts';
 import { deleteSecrets, listSpares } from './spare-store.ts';
@@ -43,23 +36,8 @@ import { vmFolder, listVmIds, type Vm } from './vm.ts';
 
 const MIB = 1024 * 1024;
 
-/** A VM of this computer's own, run by QEMU. All that it is lies in `vms/<id>` of Slipway's folder. */
-export const qemu = defineDriver({
-  name: 'qemu',
-  summary: 'a virtual machine on this computer',
-  priority: 50,
-  shutdownBehavior() {
-    return { byItself: 'stopped', costs: 'its disk stays on this computer until it is removed' };
-  },
-  options: qemuOptions,
-  programs: requiredPrograms,
-  describeResources: ({ cpus, memory, disk, image }) =>
-    `a virtual machine on this computer: ${cpus} CPUs, ${memory} MB of memory, a disk of up to ${disk} GB, ${image}`,
-  changeKindOf(option, from, to) {
-    if (option === 'warm') return 'live';
-    if (option === 'disk') return Number(to) >= Number(from) ? 'restart' : 'replace';
-    return OPTIONS_APPLIED_AT_START.has(option) ? 'restart' : 'replace';
-  },
+/** VMs that QEMU runs on this computer. Each is a folder `vms/<id>` in Slipway's own folder. */
+export const driver: LocalDriverCode<QemuOptions> = {
   async health() {
     return { usable: true };
   },
@@ -80,141 +58,173 @@ export const qemu = defineDriver({
       ahead,
     ];
   },
-  async validate({ id, name, options: given }, { computer }) {
-    requireShortSocketPath(vmFolder(computer, id));
-    parseImageOptions(given);
-    const most = Math.floor(totalmem() / MIB);
-    if (given.memory > most) {
-      throw new SlipwayError(
-        'USAGE',
-        `${name} would have ${given.memory} MB of memory, but this computer has ${most} MB`,
-        {
-          hint: `Type less, such as: --qemu-memory ${Math.max(512, Math.floor(most / 2048) * 1024)}`,
-        },
-      );
-    }
-    if (given.sshPort !== undefined && given.sshPort === given.enginePort)
-      throw new SlipwayError('USAGE', `--qemu-ssh-port and --qemu-engine-port are both ${given.sshPort}`, {
-        hint: 'Type two different ports',
+  machines: {
+    async validate({ id, name, options: given }, { computer }) {
+      requireShortSocketPath(vmFolder(computer, id));
+      parseImageOptions(given);
+      const most = Math.floor(totalmem() / MIB);
+      if (given.memory > most) {
+        throw new SlipwayError(
+          'USAGE',
+          `${name} would have ${given.memory} MB of memory, but this computer has ${most} MB`,
+          {
+            hint: `Type less, such as: --qemu-memory ${Math.max(512, Math.floor(most / 2048) * 1024)}`,
+          },
+        );
+      }
+      if (given.sshPort !== undefined && given.sshPort === given.enginePort)
+        throw new SlipwayError('USAGE', `--qemu-ssh-port and --qemu-engine-port are both ${given.sshPort}`, {
+          hint: 'Type two different ports',
+        });
+      // One that is there may hold them itself.
+      if (await readVm(vmFolder(computer, id))) return;
+      for (const { port, flag } of portOptions(given))
+        if (port !== undefined && !(await isPortFree(port))) throw portTakenError(name, port, flag, false);
+    },
+    async prepare({ options: given }, call) {
+      await ensureImage(parseImageOptions(given), call);
+    },
+    async create(target, boot, call) {
+      const folder = vmFolder(call.computer, target.id);
+      await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+        throw localFileError(folder, error);
       });
-    // One that is there may hold them itself.
-    if (await readVm(vmFolder(computer, id))) return;
-    for (const { port, flag } of portOptions(given))
-      if (port !== undefined && !(await isPortFree(port))) throw portTakenError(name, port, flag, false);
-  },
-  async prepare({ options: given }, call) {
-    await ensureImage(parseImageOptions(given), call);
-  },
-  async create(target, boot, call) {
-    const folder = vmFolder(call.computer, target.id);
-    await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
-      throw localFileError(folder, error);
-    });
-    const seed = seedOf(guestIdentityOf(target, boot));
-    const found = (await readVm(folder)) ?? (await convertSpareToVm(folder, target, boot, call));
-    const become = found && (await resumeExisting(found, seed, target, folder, call));
-    if (typeof become === 'object') return become;
-    if (found && become !== undefined) {
-      call.note(
-        found.spareFiles
-          ? `The spare for ${target.name} can't be used, so it starts cold: ${become}`
-          : `The incomplete VM of ${target.name} is replaced: ${become}`,
-      );
-      await killProcess(folder, found, call);
-      await rm(folder, { recursive: true, force: true });
-      await mkdir(folder, { mode: 0o700 });
-    }
-    const before = become === undefined ? found : undefined;
-    // A guest that has failed says so for ever: another try is another start.
-    if (before && (await hasBootFailed(folder))) await killProcess(folder, before, call);
-    if (before?.seedApplied) {
-      await ensureRunning(before, target, folder, call);
-      return { bootApplied: before.seedId === seed.id };
-    }
-    if (before?.seedId === seed.id && (await getRunState(folder, before, call)) === 'running')
+      const seed = seedOf(guestIdentityOf(target, boot));
+      const found = (await readVm(folder)) ?? (await convertSpareToVm(folder, target, boot, call));
+      const become = found && (await resumeExisting(found, seed, target, folder, call));
+      if (typeof become === 'object') return become;
+      if (found && become !== undefined) {
+        call.note(
+          found.spareFiles
+            ? `The spare for ${target.name} can't be used, so it starts cold: ${become}`
+            : `The incomplete VM of ${target.name} is replaced: ${become}`,
+        );
+        await killProcess(folder, found, call);
+        await rm(folder, { recursive: true, force: true });
+        await mkdir(folder, { mode: 0o700 });
+      }
+      const before = become === undefined ? found : undefined;
+      // A guest that has failed says so for ever: another try is another start.
+      if (before && (await hasBootFailed(folder))) await killProcess(folder, before, call);
+      if (before?.seedApplied) {
+        await ensureRunning(before, target, folder, call);
+        return { bootApplied: before.seedId === seed.id };
+      }
+      if (before?.seedId === seed.id && (await getRunState(folder, before, call)) === 'running')
+        return { bootApplied: true };
+      // It has taken nothing yet, and so takes whatever identity is laid for its start.
+      if (before) await killProcess(folder, before, call);
+      await writeSeedDisk(folder, seed.bytes);
+      if (before)
+        await writeVm(folder, {
+          ...before,
+          seedId: seed.id,
+          user: target.options.sshUser,
+          enginePort: boot.enginePort,
+        });
+      else await createVm(folder, target, boot, seed.id, call);
+      await ensureRunning((await requireVm(target, call)).vm, target, folder, call);
       return { bootApplied: true };
-    // It has taken nothing yet, and so takes whatever identity is laid for its start.
-    if (before) await killProcess(folder, before, call);
-    await writeSeedDisk(folder, seed.bytes);
-    if (before)
+    },
+    async waitUntilBooted(target, call) {
+      const { folder, vm: found } = await requireVm(target, call);
+      const vm = await sendPendingCommands(found, folder, call);
+      const word = await waitForVmBoot(folder, vm, call);
+      if (!word.ready) {
+        throw new SlipwayError('BOOT_FAILED', `${vm.name} did not start: ${word.reason}`, {
+          hint: `Its console is in ${join(folder, VM_FILES.console)}`,
+          detail: await readConsoleTail(join(folder, VM_FILES.console)),
+        });
+      }
+      if (!vm.seedApplied) await writeVm(folder, { ...vm, seedApplied: true });
+      await deleteSeedDisk(folder);
+    },
+    async inspect(target, call): Promise<InstanceStatus> {
+      const folder = vmFolder(call.computer, target.id);
+      const vm = await readVm(folder);
+      if (!vm) return { state: 'missing' };
+      const state = await getRunState(folder, vm, call);
+      if (state === 'none' || state === 'ended')
+        return { state: 'stopped', ...(vm.snapshot ? { suspended: true } : {}) };
+      if (state === 'io-error')
+        return { state: 'paused', reason: `its disk can't grow: the disk of ${folder} is full` };
+      if (state === 'paused') return { state: 'paused', reason: 'its QEMU process is paused' };
+      if (state === 'silent') return { state: 'paused', reason: 'its QEMU process does not answer' };
+      return { state: 'running', host: hostOf(vm) };
+    },
+    async onImported({ id }, { computer }) {
+      const folder = vmFolder(computer, id);
+      const vm = await readVm(folder);
+      if (!vm) return;
+      const { storeHome: _before, ...rest } = vm;
       await writeVm(folder, {
-        ...before,
-        seedId: seed.id,
-        user: target.options.sshUser,
-        enginePort: boot.enginePort,
+        ...rest,
+        ...(computer.storeHome === undefined ? {} : { storeHome: computer.storeHome }),
       });
-    else await createVm(folder, target, boot, seed.id, call);
-    await ensureRunning((await requireVm(target, call)).vm, target, folder, call);
-    return { bootApplied: true };
-  },
-  async waitUntilBooted(target, call) {
-    const { folder, vm: found } = await requireVm(target, call);
-    const vm = await sendPendingCommands(found, folder, call);
-    const word = await waitForVmBoot(folder, vm, call);
-    if (!word.ready) {
-      throw new SlipwayError('BOOT_FAILED', `${vm.name} did not start: ${word.reason}`, {
-        hint: `Its console is in ${join(folder, VM_FILES.console)}`,
-        detail: await readConsoleTail(join(folder, VM_FILES.console)),
+    },
+    async findIdsByName(name, { computer }) {
+      const ids = await listVmIds(computer);
+      const all = await Promise.all(ids.map((id) => readVm(vmFolder(computer, id)).catch(() => undefined)));
+      return ids.filter((_id, index) => all[index]?.name === name && all[index].storeHome === computer.storeHome);
+    },
+    async remove({ id, name }, call) {
+      const folder = vmFolder(call.computer, id);
+      // Removing is the way out of a vm.json that is broken; the process is known without it.
+      const vm = await readVm(folder).catch((error: unknown) => {
+        if (error instanceof SlipwayError && error.code === 'RECORD_BROKEN') return { id, name };
+        throw error;
       });
-    }
-    if (!vm.seedApplied) await writeVm(folder, { ...vm, seedApplied: true });
-    await deleteSeedDisk(folder);
+      if (vm) await killProcess(folder, vm, call);
+      await moveToTrash(folder);
+      await emptyTrash(dirname(folder));
+    },
   },
-  async inspect(target, call): Promise<InstanceStatus> {
-    const folder = vmFolder(call.computer, target.id);
-    const vm = await readVm(folder);
-    if (!vm) return { state: 'missing' };
-    const state = await getRunState(folder, vm, call);
-    if (state === 'none' || state === 'ended') return { state: 'stopped', ...(vm.snapshot ? { suspended: true } : {}) };
-    if (state === 'io-error') return { state: 'paused', reason: `its disk can't grow: the disk of ${folder} is full` };
-    if (state === 'paused') return { state: 'paused', reason: 'its QEMU process is paused' };
-    if (state === 'silent') return { state: 'paused', reason: 'its QEMU process does not answer' };
-    return { state: 'running', host: hostOf(vm) };
-  },
-  async start(target, call) {
-    const { folder, vm } = await requireVm(target, call);
-    if (vm.seedApplied) await deleteSeedDisk(folder);
-    await ensureRunning(vm, target, folder, call);
-  },
-  async suspend(target, call) {
-    const { name } = target;
-    const { folder, vm } = await requireVm(target, call);
-    const state = await getRunState(folder, vm, call);
-    // An earlier one that was cut off may have left the process, in which nothing has run since.
-    if (vm.snapshot && state !== 'running') return await killProcess(folder, vm, call);
-    const { accelerator } = vm;
-    if (state !== 'running' || accelerator === undefined) {
-      throw new SlipwayError('MACHINE_NOT_READY', `"${name}" can't be suspended: it is not running`, {
-        hint: `To start it: slipway start ${name}`,
-      });
-    }
-    requireSuspendable(target, vm, call);
-    const program = await requireProgramPath(qemuSystemProgram(archOf(call.computer)), call.computer);
-    await suspendVm({ ...vm, accelerator }, folder, [{ do: 'sync' }], program, call);
-  },
-  async stop(target, { seconds }, call) {
-    const { folder, vm } = await requireVm(target, call);
-    const state = await getRunState(folder, vm, call);
-    if (state === 'none') return;
-    if (state !== 'running') return await killProcess(folder, vm, call);
-    // By its number, which is the last that it gives up.
-    const gone = await createExitCheck(folder, vm, call);
-    await sendPowerdown(folder, vm);
-    const end = performance.now() + seconds * 1000;
-    while (performance.now() < end) {
-      if (await gone()) return;
-      await sleep(200, undefined, { signal: call.signal }).catch(() => {
-        throw canceledError();
-      });
-    }
-    call.note(`${vm.name} did not shut down within ${seconds} seconds, so it was killed`);
-    await killProcess(folder, vm, call);
-  },
-  async kill(target, call) {
-    const { folder, vm } = await requireVm(target, call);
-    await killProcess(folder, vm, call);
-    // The next start is a boot, as after any other power cut.
-    await discardMemory(vm, folder);
+  power: {
+    async start(target, call) {
+      const { folder, vm } = await requireVm(target, call);
+      if (vm.seedApplied) await deleteSeedDisk(folder);
+      await ensureRunning(vm, target, folder, call);
+    },
+    async suspend(target, call) {
+      const { name } = target;
+      const { folder, vm } = await requireVm(target, call);
+      const state = await getRunState(folder, vm, call);
+      // An earlier one that was cut off may have left the process, in which nothing has run since.
+      if (vm.snapshot && state !== 'running') return await killProcess(folder, vm, call);
+      const { accelerator } = vm;
+      if (state !== 'running' || accelerator === undefined) {
+        throw new SlipwayError('MACHINE_NOT_READY', `"${name}" can't be suspended: it is not running`, {
+          hint: `To start it: slipway start ${name}`,
+        });
+      }
+      requireSuspendable(target, vm, call);
+      const program = await requireProgramPath(qemuSystemProgram(archOf(call.computer)), call.computer);
+      await suspendVm({ ...vm, accelerator }, folder, [{ do: 'sync' }], program, call);
+    },
+    async stop(target, { seconds }, call) {
+      const { folder, vm } = await requireVm(target, call);
+      const state = await getRunState(folder, vm, call);
+      if (state === 'none') return;
+      if (state !== 'running') return await killProcess(folder, vm, call);
+      // By its number, which is the last that it gives up.
+      const gone = await createExitCheck(folder, vm, call);
+      await sendPowerdown(folder, vm);
+      const end = performance.now() + seconds * 1000;
+      while (performance.now() < end) {
+        if (await gone()) return;
+        await sleep(200, undefined, { signal: call.signal }).catch(() => {
+          throw canceledError();
+        });
+      }
+      call.note(`${vm.name} did not shut down within ${seconds} seconds, so it was killed`);
+      await killProcess(folder, vm, call);
+    },
+    async kill(target, call) {
+      const { folder, vm } = await requireVm(target, call);
+      await killProcess(folder, vm, call);
+      // The next start is a boot, as after any other power cut.
+      await discardMemory(vm, folder);
+    },
   },
   warmPool: {
     take: takeSpare,
@@ -237,30 +247,11 @@ export const qemu = defineDriver({
     list: listSpares,
     prune: pruneSpares,
   },
-  async onImported({ id }, { computer }) {
-    const folder = vmFolder(computer, id);
-    const vm = await readVm(folder);
-    if (!vm) return;
-    const { storeHome: _before, ...rest } = vm;
-    await writeVm(folder, { ...rest, ...(computer.storeHome === undefined ? {} : { storeHome: computer.storeHome }) });
+  cost: {
+    describeResources: ({ cpus, memory, disk, image }) =>
+      `a virtual machine on this computer: ${cpus} CPUs, ${memory} MB of memory, a disk of up to ${disk} GB, ${image}`,
   },
-  async findIdsByName(name, { computer }) {
-    const ids = await listVmIds(computer);
-    const all = await Promise.all(ids.map((id) => readVm(vmFolder(computer, id)).catch(() => undefined)));
-    return ids.filter((_id, index) => all[index]?.name === name && all[index].storeHome === computer.storeHome);
-  },
-  async remove({ id, name }, call) {
-    const folder = vmFolder(call.computer, id);
-    // Removing is the way out of a vm.json that is broken; the process is known without it.
-    const vm = await readVm(folder).catch((error: unknown) => {
-      if (error instanceof SlipwayError && error.code === 'RECORD_BROKEN') return { id, name };
-      throw error;
-    });
-    if (vm) await killProcess(folder, vm, call);
-    await moveToTrash(folder);
-    await emptyTrash(dirname(folder));
-  },
-});
+};
 
 function hostOf({ ports, user }: Vm): Extract<InstanceStatus, { state: 'running' }>['host'] {
   return {
@@ -299,7 +290,10 @@ async function diagnoseWarmStart(computer: Computer): Promise<Diagnostic> {
     : { what, state: 'ok', detail: `${spares.length} ready (${megabytes} MB)` };
 }
 
-/** What has become of a VM that is there already: a machine, where it is a spare; why it can't be this machine; or nothing yet. */
+/**
+ * What has become of a VM that is there already: a machine, where it is a spare; why it can't be this machine; or
+ * nothing yet.
+ */
 async function resumeExisting(
   vm: Vm,
   seed: Seed,

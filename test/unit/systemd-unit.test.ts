@@ -1,10 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { engineCommandOf, formatDropIn } from '../../src/provision/docker-unit.ts';
-import { bareHost, DEBIAN_UNIT, factsWith } from './host-facts.ts';
+import { dockerUnit } from '../../src/provision/init/systemd-unit.ts';
+import { DEBIAN_UNIT } from './host-facts.ts';
 
 const DROP_IN_PATH = '/etc/systemd/system/docker.service.d/50-slipway.conf';
-const commandIn = (text: string) =>
-  engineCommandOf(factsWith(bareHost, { unit: { active: true, enabled: true, text } }));
+const { commandOf: commandIn, formatDropIn } = dockerUnit;
 const unitText = (...lines: readonly string[]): string =>
   ['# /lib/systemd/system/docker.service', '[Service]', ...lines, ''].join('\n');
 
@@ -57,7 +56,7 @@ describe('the command of a unit', () => {
   });
 
   test('stays the one to come where the engine came after our drop-in and runs with it', () => {
-    const ours = formatDropIn('[Service]\nExecStart=', commandIn(''), undefined);
+    const ours = formatDropIn(commandIn(''), undefined);
     expect(commandIn(`${DEBIAN_UNIT}\n# ${DROP_IN_PATH}\n${ours}`)).toEqual(commandIn(''));
   });
 
@@ -67,15 +66,14 @@ describe('the command of a unit', () => {
 });
 
 test('the drop-in clears the command and states it anew, with the variables where there are some', () => {
-  const template = '# Ours.\n[Service]\nExecStart=\n';
-  expect(formatDropIn(template, { line: 'dockerd --debug', sockets: [] }, '/etc/docker/slipway/engine.env'))
+  expect(formatDropIn({ line: 'dockerd --debug', sockets: [] }, '/etc/docker/slipway/engine.env'))
     .toMatchInlineSnapshot(`
-      "# Ours.
+      "# Written by Slipway. Where dockerd listens stands in daemon.json, and dockerd refuses to hear it twice.
       [Service]
       ExecStart=
       ExecStart=dockerd --debug
       EnvironmentFile=/etc/docker/slipway/engine.env
       "
     `);
-  expect(formatDropIn(template, { line: 'dockerd', sockets: [] }, undefined)).not.toContain('EnvironmentFile');
+  expect(formatDropIn({ line: 'dockerd', sockets: [] }, undefined)).not.toContain('EnvironmentFile');
 });

@@ -1,0 +1,26 @@
+import { defineManifest } from '../contract.ts';
+import { changeKindOf, credentialsSchema, optionsSchema } from './options.ts';
+import { diskMonthlyCost } from './prices.ts';
+
+export const ec2 = defineManifest({
+  kind: 'cloud',
+  name: 'ec2',
+  aliases: ['amazonec2'],
+  summary: 'an instance of Amazon EC2',
+  options: optionsSchema,
+  userDataIsPublic: true,
+  account: {
+    options: ['profile', 'endpoint', 'insecureTransport'],
+    credentials: credentialsSchema,
+    credentialsOption: 'profile',
+  },
+  changeKindOf,
+  shutdownBehavior({ lifetime, options: { spot, volumeType, rootSize } }) {
+    // A spot instance can't be stopped: its shutdown terminates it.
+    const removed = spot || (lifetime?.ttl !== undefined && lifetime.idleStop === undefined);
+    const monthly = diskMonthlyCost(volumeType, rootSize);
+    const costs = `its disk goes on costing${monthly === undefined ? '' : ` about $${monthly.toFixed(2)} a month`}`;
+    return { byItself: removed ? 'removed' : 'stopped', costs };
+  },
+  load: () => import('./driver.ts'),
+});
