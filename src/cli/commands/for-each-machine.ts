@@ -66,9 +66,9 @@ export async function runForEach(
   const done = await runForMachines(
     names,
     {
-      turns: concurrencyLimit(MAX_CONNECTIONS),
+      limit: concurrencyLimit(MAX_CONNECTIONS),
       signal: world.signal,
-      ended: ({ name, error }) => rows.get(name)?.end(error),
+      onDone: ({ name, error }) => rows.get(name)?.end(error),
     },
     (name) => work(name, { ...world, progress: rows.get(name) ?? world.progress }),
   );
