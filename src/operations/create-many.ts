@@ -146,12 +146,12 @@ async function requestAndProvisionBatch(
   { world, worldFor, onDone, limit = concurrencyLimit(MAX_CONNECTIONS) }: BulkCreateContext,
 ): Promise<readonly CreateOutcome[]> {
   // All machines of a batch have the same options, so the first one's are resolved for all.
-  const { options, given } = await limit(async () => resolveCreateSpec(driver, firstOf(specs), world));
+  const { options, userOptions } = await limit(async () => resolveCreateSpec(driver, firstOf(specs), world));
   await using _locks = await lockAll(
     specs.map(({ name }) => name),
     world.store,
   );
-  const resolved = specs.map((spec) => ({ ...spec, options, ...(given ? { given } : {}) }));
+  const resolved = specs.map((spec) => ({ ...spec, options, ...(userOptions ? { userOptions } : {}) }));
   const { machines, failure } = await limit(async () =>
     requestMachines(driver, await reserveNames(resolved, world), world),
   );
@@ -195,7 +195,7 @@ async function requestMachines(
   const recordRequest = async (what: string): Promise<void> => {
     for (const [name, machine] of machines) {
       if (machine.phase !== 'creating') continue;
-      const requested = { ...machine, asked: { what, at: world.now().toISOString() } };
+      const requested = { ...machine, lastRequest: { what, at: world.now().toISOString() } };
       await world.store.write(requested);
       machines.set(name, requested);
     }

@@ -11,10 +11,10 @@ import { requireIdleStopSupported } from './guards.ts';
 import type { World } from './world.ts';
 
 /** The parts of a lifetime that a record keeps through all its phases. */
-export type LifetimeFields = Pick<Machine, 'deadline' | 'ending'>;
+export type LifetimeFields = Pick<Machine, 'deadline' | 'onShutdown'>;
 
-export function lifetimeFieldsOf({ deadline, ending }: Machine): LifetimeFields {
-  return { ...(deadline === undefined ? {} : { deadline }), ...(ending === undefined ? {} : { ending }) };
+export function lifetimeFieldsOf({ deadline, onShutdown }: Machine): LifetimeFields {
+  return { ...(deadline === undefined ? {} : { deadline }), ...(onShutdown === undefined ? {} : { onShutdown }) };
 }
 
 /** Returns the instant this long after `from`, as ISO 8601 and in whole seconds, since timers count those. */
@@ -28,14 +28,14 @@ export function computeDeadline(time: string, from: Date): string {
  */
 export function resolveDeadline(
   before: Machine | undefined,
-  { life }: MachineSpec,
+  { lifetime }: MachineSpec,
   reset: boolean,
   now: Date,
 ): Pick<Machine, 'deadline'> {
   // A ttl without a deadline comes from an interrupted run, and still has to be counted.
-  const isCounted = life?.ttl === undefined || before?.deadline !== undefined;
-  const isKept = before !== undefined && !reset && before.spec.life?.ttl === life?.ttl && isCounted;
-  const deadline = isKept ? before.deadline : life?.ttl === undefined ? undefined : computeDeadline(life.ttl, now);
+  const isCounted = lifetime?.ttl === undefined || before?.deadline !== undefined;
+  const isKept = before !== undefined && !reset && before.spec.lifetime?.ttl === lifetime?.ttl && isCounted;
+  const deadline = isKept ? before.deadline : lifetime?.ttl === undefined ? undefined : computeDeadline(lifetime.ttl, now);
   return deadline === undefined ? {} : { deadline };
 }
 
@@ -47,19 +47,19 @@ export function resolveLifetimeFields(
   { now }: Pick<World, 'now'>,
 ): LifetimeFields {
   // The provider does what it was asked for first, even if something else is wanted now.
-  const isRequested = before !== undefined && (before.phase !== 'creating' || before.asked !== undefined);
-  const ending = isRequested ? before.ending : driver.shutdownBehavior?.(targetOf(driver, spec)).byItself;
-  const life = { ...resolveDeadline(undefined, spec, true, now()), ...(ending === undefined ? {} : { ending }) };
-  requireIdleStopSupported(spec, ending, driver);
-  return life;
+  const isRequested = before !== undefined && (before.phase !== 'creating' || before.lastRequest !== undefined);
+  const onShutdown = isRequested ? before.onShutdown : driver.shutdownBehavior?.(targetOf(driver, spec)).byItself;
+  const lifetime = { ...resolveDeadline(undefined, spec, true, now()), ...(onShutdown === undefined ? {} : { onShutdown }) };
+  requireIdleStopSupported(spec, onShutdown, driver);
+  return lifetime;
 }
 
 /** Returns a ready machine's record with the lifetime that its host has just got; all else stays as it was. */
 export function withLifetimeOf(changed: CreatedMachine, before: ReadyMachine): ReadyMachine {
-  const { life: _before, ...spec } = before.spec;
-  const { deadline: _deadline, untold: _untold, ...rest } = before;
-  const { life } = changed.spec;
-  return { ...rest, ...lifetimeFieldsOf(changed), spec: { ...spec, ...(life ? { life } : {}) } };
+  const { lifetime: _before, ...spec } = before.spec;
+  const { deadline: _deadline, deadlinePending: _pending, ...rest } = before;
+  const { lifetime } = changed.spec;
+  return { ...rest, ...lifetimeFieldsOf(changed), spec: { ...spec, ...(lifetime ? { lifetime } : {}) } };
 }
 
 /** Returns what a host needs to end or stop its machine; undefined for a machine that runs until somebody ends it. */
@@ -68,7 +68,7 @@ export async function loadHostLifetime(
   { readTemplate }: Pick<World, 'readTemplate'>,
   facts?: Facts,
 ): Promise<HostLifetime | undefined> {
-  const idleStop = spec.life?.idleStop;
+  const idleStop = spec.lifetime?.idleStop;
   if (deadline === undefined && idleStop === undefined) return undefined;
   return {
     name: spec.name,
@@ -81,12 +81,12 @@ export async function loadHostLifetime(
 
 /** Says when a machine ends or stops by itself, and what it costs from then on; '' if it never does. */
 export function describeAutoStop(
-  { spec, deadline, ending }: Machine,
+  { spec, deadline, onShutdown }: Machine,
   driver: DriverManifest,
   name = spec.name,
 ): string {
-  const idleStop = spec.life?.idleStop;
-  if (deadline !== undefined && idleStop === undefined && ending === 'removed')
+  const idleStop = spec.lifetime?.idleStop;
+  if (deadline !== undefined && idleStop === undefined && onShutdown === 'removed')
     return `${name} ends at ${formatTime(deadline)}: ${driver.name} removes it then, disk and all`;
   const when = [
     ...(deadline === undefined ? [] : [`at ${formatTime(deadline)}`]),

@@ -106,7 +106,7 @@ export async function reconnectMachine(
   const host = await resolveHost(machine, driver, world);
   const created: CreatedMachine = { version: 1, phase: 'created', spec, host, ...lifetimeFieldsOf(machine) };
   // The certificate names the address, so a new address needs a visit; so does a deadline that the host does not have yet.
-  if (host.ssh && (host.address !== machine.host.address || machine.untold)) {
+  if (host.ssh && (host.address !== machine.host.address || machine.deadlinePending)) {
     const verified = await provisionHost({ ...created, host }, machine, START_RETRY, world, save);
     return await finishProvision(verified, world, save);
   }

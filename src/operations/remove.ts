@@ -150,7 +150,7 @@ async function applyPlanOnHost(
 }
 
 function hasAutoStop({ deadline, spec }: Machine): boolean {
-  return deadline !== undefined || spec.life?.idleStop !== undefined;
+  return deadline !== undefined || spec.lifetime?.idleStop !== undefined;
 }
 
 /** Returns whether the host outlives its machine; if the driver removes the host, its timers go with it. */
@@ -166,7 +166,7 @@ function describeRemainingTimers(machine: Machine, ssh: SshTarget, { message }: 
     ...(deadline === undefined
       ? []
       : [hasEnded(machine, now) ? 'ten minutes after each boot' : `at ${formatTime(deadline)}`]),
-    ...(spec.life?.idleStop === undefined ? [] : [`once it has been idle for ${spec.life.idleStop}`]),
+    ...(spec.lifetime?.idleStop === undefined ? [] : [`once it has been idle for ${spec.lifetime.idleStop}`]),
   ].join(', or ');
   // For an incomplete machine it is unknown whether its timers were written.
   const does = machine.phase === 'ready' ? 'still powers itself off' : 'may still power itself off';

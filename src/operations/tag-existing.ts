@@ -7,14 +7,14 @@ import { driverCallFor, type World } from './world.ts';
  * finds it as if it had created it. Called under the machine's lock; returns any other machine as it is.
  */
 export async function tagExisting<M extends Machine>(machine: M, world: World): Promise<M> {
-  const { adopts, ...rest } = machine;
-  if (adopts === undefined) return machine;
+  const { adoptedResource, ...rest } = machine;
+  if (adoptedResource === undefined) return machine;
   const { spec } = machine;
   const driver = await loadDriver(spec.driver);
   const options = await world.progress.step(
     'adopt',
     `Tag ${spec.name} as a machine of Slipway (${driver.name})`,
-    async (log) => driver.cloud?.adopt?.(targetOf(driver, spec), adopts, driverCallFor(world, log)),
+    async (log) => driver.cloud?.adopt?.(targetOf(driver, spec), adoptedResource, driverCallFor(world, log)),
   );
   const tagged = { ...rest, spec: { ...spec, ...(options ? { options } : {}) } } as unknown as M;
   await world.store.write(tagged);

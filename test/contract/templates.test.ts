@@ -86,7 +86,7 @@ describe('vitals.sh', () => {
 
   test("that can't be run is a sentence, not figures that are none", async () => {
     const error = await catchRejection(gatherVitals(localSession, 'echo disk x y /; exit 3', 'web'));
-    expect(error?.message).toBe('web could not say how it fares (exit status 3)');
+    expect(error?.message).toBe('The metrics of web could not be read (exit status 3)');
   });
 });
 

@@ -110,7 +110,7 @@ describeOnBed('connecting', () => {
     test("are refused with the engine's words if no engine understands the filter", async () => {
       expect(await expectFailure(user.slipway('events', '--since', '10', '--until', '5'))).toMatchObject({
         status: 2,
-        sentence: 'The engine does not understand which events are wanted',
+        sentence: 'The engine does not understand the query for events',
         detail: [expect.stringContaining('cannot be after')],
       });
       // Engines ignore unknown filters.
@@ -190,7 +190,10 @@ describeOnBed('connecting', () => {
     const refused = await expectFailure(
       other.slipway('create', 'web', ...hostFlags(host), '--profile', 'docker-context', '--profile', 'ssh-config'),
     );
-    expect(refused).toMatchObject({ status: 3, sentence: expect.stringContaining('has a Host "web" already') });
+    expect(refused).toMatchObject({
+      status: 3,
+      sentence: expect.stringContaining('Host "web" already exists in your '),
+    });
     await expectNothingLeft(other);
     expect(await readdir(join(other.home, '.ssh'))).toEqual(['config']);
   });

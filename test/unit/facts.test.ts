@@ -165,13 +165,13 @@ describe("a user who can't become root", () => {
 
   test('is told what is missing and what to do', async () => {
     expect(await told('become missing\n')).toMatchInlineSnapshot(
-      `"SUDO: ops on 192.0.2.10 is not root, and the host has no sudo → Log in as root (--generic-ssh-user root), or install sudo there and let ops use it"`,
+      `"SUDO: ops on 192.0.2.10 is not root, and sudo is not installed there → Log in as root (--generic-ssh-user root), or install sudo there and allow ops to use it"`,
     );
     expect(await told('become none\n')).toMatchInlineSnapshot(
-      `"SUDO: ops on 192.0.2.10 may not become root without a password → Set SLIPWAY_SUDO_PASSWORD, or let ops use sudo there, or log in as root (--generic-ssh-user root)"`,
+      `"SUDO: ops on 192.0.2.10 can't become root without a password → Set SLIPWAY_SUDO_PASSWORD, allow ops to use sudo there, or log in as root (--generic-ssh-user root)"`,
     );
     expect(await told('become none\n', 'wrong')).toMatchInlineSnapshot(
-      `"SUDO: ops on 192.0.2.10 may not become root with the sudo password given → Set SLIPWAY_SUDO_PASSWORD, or let ops use sudo there, or log in as root (--generic-ssh-user root)"`,
+      `"SUDO: ops on 192.0.2.10 can't become root with the specified sudo password → Set SLIPWAY_SUDO_PASSWORD, allow ops to use sudo there, or log in as root (--generic-ssh-user root)"`,
     );
   });
 
@@ -189,7 +189,7 @@ test.each([
   const session = fakeSession({ 'facts.sh': { stdout, stderr: 'sh: not found\n', code } });
   expect(await catchRejection(gatherFacts(session, '', connection))).toMatchObject({
     code: 'REMOTE_COMMAND',
-    message: `192.0.2.10 could not be looked at: a shell there ended with exit status ${code}`,
+    message: `The facts of 192.0.2.10 could not be gathered: its shell ended with exit status ${code}`,
     detail: ['sh: not found'],
   });
 });
