@@ -134,7 +134,7 @@ const scenes = {
       await stage.write('machines.yaml', head + machines.join('\n'));
       await stage.clear();
       await stage.press('slipway apply --concurrency 5');
-      await stage.until((screen) => screen.includes('Do this?'), 'The question');
+      await stage.until((screen) => screen.includes('Apply these changes?'), 'The question');
       await stage.keys('Enter');
       const busy = (screen) => (screen.match(/web-\d  Install/g) ?? []).length === 5;
       await stage.until(busy, 'Five installations');
