@@ -1,7 +1,7 @@
-# Lets this host boot, a moment later: who asks is to hear that it will.
+# Reboots this host a moment later, so that this script still ends and Slipway hears that the reboot is coming.
 LC_ALL=C
 export LC_ALL
-if ! systemd-run --quiet --on-active=1 --timer-property=AccuracySec=100ms systemctl reboot; then
-    echo '!! systemd could not be told to boot' >&2
+if ! reboot_soon; then
+    echo '!! the reboot could not be scheduled' >&2
     exit 1
 fi

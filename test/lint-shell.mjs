@@ -2,8 +2,12 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 
+const familyFolders = ['distros', 'init'].flatMap((kind) =>
+  readdirSync(`templates/${kind}`).map((name) => `templates/${kind}/${name}`),
+);
 const scripts = [
   'templates',
+  ...familyFolders,
   'templates/cloud',
   'templates/completion',
   'templates/image',

@@ -95,9 +95,10 @@ function toCompletionOptions(spec: OptionSpec): readonly CompletionOption[] {
 
 /** The driver to which a flag belongs. */
 const driverByFlag: ReadonlyMap<string, string> = new Map(
-  drivers.flatMap(({ name, credentials }) =>
-    [...(driverOptionSpecs[name] ?? []), ...(credentials ? describeOptions(credentials, name) : [])].map(
-      ({ flag }) => [flag, name] as const,
-    ),
+  drivers.flatMap(({ name, account }) =>
+    [
+      ...(driverOptionSpecs[name] ?? []),
+      ...(account?.credentials ? describeOptions(account.credentials, name) : []),
+    ].map(({ flag }) => [flag, name] as const),
   ),
 );

@@ -7,6 +7,7 @@ import { isMachineName, type Machine, type MachineSpec } from '../machine/model.
 import { formatList, optionsFromEnv, type OptionSpec, type OptionValues } from '../machine/options.ts';
 import { invalidNameError } from '../machine/store.ts';
 import { installMissing } from '../terminal/install-programs.ts';
+import { requireSameDriver } from '../operations/guards.ts';
 import type { Cli } from './command.ts';
 import { requireUniqueNames } from './commands/for-each-machine.ts';
 
@@ -110,16 +111,6 @@ function findMissingOptions(
   const specs = driverOptionSpecs[driver] ?? [];
   const values = { ...optionsFromEnv(specs, env), ...before?.spec.options };
   return specs.filter(({ flag, key, required }) => required && flags[flag] === undefined && values[key] === undefined);
-}
-
-/** Refuses to continue an interrupted creation with another driver: its resources belong to the first one. */
-export function requireSameDriver(before: Machine | undefined, driver: string | undefined): void {
-  if (!before || driver === undefined || before.spec.driver === driver) return;
-  const { name } = before.spec;
-  const message = `Machine "${name}" is incomplete and uses the driver ${before.spec.driver}, not ${driver}`;
-  throw new SlipwayError('MACHINE_EXISTS', message, {
-    hint: `To continue: slipway create ${name}. To undo: slipway rm ${name}`,
-  });
 }
 
 /** Names everything that is missing at once. */

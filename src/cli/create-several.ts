@@ -4,11 +4,13 @@ import type { Machine, MachineSpec } from '../machine/model.ts';
 import type { OptionSpec, OptionValues } from '../machine/options.ts';
 import type { MachineOutcome } from '../operations/concurrency.ts';
 import { createMachines, type CreateOutcome } from '../operations/create-many.ts';
-import { checkMachine, planDryRun } from '../operations/provision.ts';
+import { planDryRun } from '../operations/dry-run.ts';
+import { requireSameDriver } from '../operations/guards.ts';
+import { validateSpec } from '../operations/validate-spec.ts';
 import type { Cli, CommandResult } from './command.ts';
 import { reportOutcomes, type MachineResult } from './commands/for-each-machine.ts';
 import { planResult } from './commands/provision.ts';
-import { installDriverPrograms, requireSameDriver, type CreateOptions } from './create-request.ts';
+import { installDriverPrograms, type CreateOptions } from './create-request.ts';
 import { toRepeatCommand } from './repeat-command.ts';
 
 type SeveralRequest = {
@@ -35,7 +37,7 @@ export async function createSeveral(
   const specs = names.map((name, index) =>
     name === first.name ? first : deriveSpec(first, name, flags, before[index], cli),
   );
-  await checkMachine(first, world);
+  await validateSpec(first, world);
   if (before.some((machine) => machine?.phase !== 'ready'))
     await installDriverPrograms(first.driver, options, toRepeatCommand(first, false, ownOptions, cli), cli);
   if (options.dryRun) return await planSeveral(specs, before, cli);

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sortByPriority, getDriverStatuses, getDriverProblem, type DriverStatus } from '../drivers/availability.ts';
-import type { OptionChoice, Driver } from '../drivers/contract.ts';
-import { getDriver, drivers } from '../drivers/registry.ts';
+import type { OptionChoice, Driver, DriverManifest } from '../drivers/contract.ts';
+import { getDriver, drivers, loadDriver } from '../drivers/registry.ts';
 import { canceledError, SlipwayError } from '../errors.ts';
 import { overriddenOptions } from '../machine-options/credential-flags.ts';
 import { driverOptionSpecs, pickFlagValues } from '../machine-options/option-specs.ts';
+import { continueOrUndoHint, machineExistsMessage } from '../machine/require-machine.ts';
 import { isMachineName, type MachineSpec } from '../machine/model.ts';
 import { coerceOptionValue, optionsFromEnv, type OptionSpec, type OptionValues } from '../machine/options.ts';
 import { engineOptionSpecs } from '../machine/spec.ts';
@@ -34,7 +35,7 @@ type AnswerValidator = (spec: OptionSpec, value: unknown) => true | string;
 export async function askForMachine(input: WizardInput, cli: Cli): Promise<WizardAnswers> {
   const driver = input.driver ?? (await askDriver(cli));
   const name = input.name ?? (await askName(driver, cli));
-  const driverAnswers = await askDriverOptions(getDriver(driver), input.flags, cli);
+  const driverAnswers = await askDriverOptions(await loadDriver(driver), input.flags, cli);
   const flags = { ...driverAnswers, ...input.flags };
   const engineAnswers = await askEngineOptions(getDriver(driver), flags, cli);
   const use = input.flags.use === undefined && !input.use ? await askUse() : input.use;
@@ -44,9 +45,10 @@ export async function askForMachine(input: WizardInput, cli: Cli): Promise<Wizar
 /** Shows what will be created and what it costs, before anything is. Throws CANCELED if the user does not confirm. */
 export async function requireCreateConfirmation(spec: MachineSpec, { say }: Cli): Promise<void> {
   const { name, driver: driverName, options } = spec;
-  const driver = getDriver(driverName);
+  const driver = await loadDriver(driverName);
+  const { cost } = driver;
   const driverOptions = driver.options.parse(options);
-  const monthlyCost = await driver.monthlyCost?.(driverOptions);
+  const monthlyCost = await cost?.monthly?.(driverOptions);
   const chosen = (driverOptionSpecs[driver.name] ?? []).flatMap(({ key, question }): [string, string][] =>
     question === undefined || options[key] === undefined ? [] : [[toLabel(key), String(options[key])]],
   );
@@ -55,11 +57,11 @@ export async function requireCreateConfirmation(spec: MachineSpec, { say }: Cli)
     ['Machine', name],
     ['Where', driver.summary],
     ...chosen,
-    ['Creates', driver.describeResources?.(driverOptions) ?? 'nothing: the host exists already'],
-    ['Costs', driver.monthlyCost === undefined ? 'nothing' : formatCost(monthlyCost)],
+    ['Creates', cost?.describeResources(driverOptions) ?? 'nothing: the host exists already'],
+    ['Costs', cost?.monthly === undefined ? 'nothing' : formatCost(monthlyCost)],
   ];
   say(formatFields(rows));
-  if (!(await confirm(driver.describeResources ? 'Create it?' : 'Continue?'))) throw canceledError();
+  if (!(await confirm(cost ? 'Create it?' : 'Continue?'))) throw canceledError();
 }
 
 const HOURS_PER_MONTH = 730;
@@ -110,8 +112,8 @@ async function askName(driver: string, cli: Cli): Promise<string> {
   const name = String(answer.name);
   const before = await world.store.find(name);
   if (!before) return name;
-  const hint = before.phase === 'ready' ? '' : `. To continue: slipway create ${name}. To undo: slipway rm ${name}`;
-  world.progress.note(`Machine "${name}" already exists${hint}`);
+  const hint = before.phase === 'ready' ? '' : `. ${continueOrUndoHint(name)}`;
+  world.progress.note(`${machineExistsMessage(name)}${hint}`);
   return askName(driver, cli);
 }
 
@@ -121,7 +123,11 @@ async function askUse(): Promise<boolean> {
 }
 
 /** Asks for engine options, unless the engine comes with a local machine's image or exists already. */
-async function askEngineOptions({ name, priority }: Driver, flags: OptionValues, { env }: Cli): Promise<OptionValues> {
+async function askEngineOptions(
+  { name, priority }: DriverManifest,
+  flags: OptionValues,
+  { env }: Cli,
+): Promise<OptionValues> {
   if (name === 'none' || priority !== undefined) return {};
   return await askQuestions(toQuestions(engineOptionSpecs, flags, env, () => true));
 }
@@ -136,7 +142,7 @@ async function askDriverOptions(driver: Driver, flags: OptionValues, cli: Cli): 
     if (!question) continue;
     const loadList = await loadChoices(driver, spec, { ...answers, ...flags }, cli);
     // An optional value that has no choices on this computer is not worth a question.
-    if (!loadList && driver.choices?.[spec.key] && !spec.required && spec.default === undefined) continue;
+    if (!loadList && driver.prompts?.[spec.key] && !spec.required && spec.default === undefined) continue;
     const { [spec.flag]: value } = await askQuestions([
       loadList ? toSearchQuestion(question, loadList, spec.default) : question,
     ]);
@@ -181,7 +187,7 @@ const QUESTION_TYPES = {
 } as const satisfies Readonly<Record<OptionSpec['kind'], Question['type']>>;
 
 const validatorFor =
-  ({ options }: Driver): AnswerValidator =>
+  ({ options }: DriverManifest): AnswerValidator =>
   (spec, value) => {
     const result = options.shape[spec.key]?.safeParse(value === '' ? undefined : value);
     return result === undefined || result.success
@@ -203,7 +209,7 @@ async function loadChoices(
   flags: OptionValues,
   { world, env }: Cli,
 ): Promise<(() => Promise<readonly OptionChoice[]>) | undefined> {
-  const list = driver.choices?.[key];
+  const list = driver.prompts?.[key];
   if (!list) return undefined;
   const specs = driverOptionSpecs[driver.name] ?? [];
   const values = { ...optionsFromEnv(specs, env), ...pickFlagValues(specs, flags) };

@@ -1,4 +1,4 @@
-import type { Driver } from '../drivers/contract.ts';
+import type { DriverManifest } from '../drivers/contract.ts';
 import { drivers } from '../drivers/registry.ts';
 import { exitCodes } from '../errors.ts';
 import { toMarkdownTable } from '../machine/options.ts';
@@ -51,7 +51,7 @@ function commandSection(command: Command): string {
   return specs.length === 0 ? head : `${head}\n\n${toMarkdownTable(specs)}`;
 }
 
-function compareByName(left: Driver, right: Driver): number {
+function compareByName(left: DriverManifest, right: DriverManifest): number {
   return left.name < right.name ? -1 : 1;
 }
 

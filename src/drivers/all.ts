@@ -1,6 +1,6 @@
-// The registry: one line a driver, in the order in which `drivers` and the wizard show them.
-export { qemu } from './qemu/driver.ts';
-export { generic } from './generic/driver.ts';
-export { none } from './none/driver.ts';
-export { ec2 } from './ec2/driver.ts';
-export { gce } from './gce/driver.ts';
+// The registry: one line per driver, in the order in which `drivers` and the wizard show them.
+export { qemu } from './qemu/manifest.ts';
+export { generic } from './generic/manifest.ts';
+export { none } from './none/manifest.ts';
+export { ec2 } from './ec2/manifest.ts';
+export { gce } from './gce/manifest.ts';

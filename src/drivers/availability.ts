@@ -1,5 +1,5 @@
 import type { Computer } from '../computer/computer.ts';
-import type { Driver, DriverHealth } from './contract.ts';
+import { loadCode, type Driver, type DriverHealth, type DriverManifest } from './contract.ts';
 import {
   planInstall,
   findMissingPrograms,
@@ -17,11 +17,12 @@ export type DriverStatus = {
 };
 
 export async function getDriverStatuses(
-  drivers: readonly Driver[],
+  drivers: readonly DriverManifest[],
   computer: Computer,
 ): Promise<readonly DriverStatus[]> {
   return Promise.all(
-    drivers.map(async (driver) => {
+    drivers.map(async (manifest) => {
+      const driver = await loadCode(manifest);
       const [health, missing] = await Promise.all([
         driver.health(computer),
         findMissingPrograms(driver.programs?.(computer) ?? [], computer),
@@ -51,7 +52,7 @@ export function selectDefaultDriver(
 }
 
 export async function findDefaultDriver(
-  drivers: readonly Driver[],
+  drivers: readonly DriverManifest[],
   computer: Computer,
 ): Promise<DriverStatus | undefined> {
   const ranked = drivers.filter(({ priority }) => priority !== undefined);

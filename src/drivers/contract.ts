@@ -4,114 +4,138 @@ import type { LastRequest, Batch, ShutdownBehavior, Host, LifetimeSpec } from '.
 import type { Program } from '../computer/programs.ts';
 import type { Log, Progress } from '../progress.ts';
 
-/** The whole identity of a machine. A driver keeps no other state: it finds its resources by `id`. */
+/*
+ * A driver knows one provider and nothing of Docker. It has two parts:
+ *
+ * - The manifest declares what is known without asking anybody: names, options, what an option's change takes. Every command reads
+ *   it, so it imports nothing but declarations, and all its functions are pure.
+ * - The code acts. `loadDriver` reads it when a machine of the driver is used.
+ *
+ * Both parts depend on the driver's kind: `existing` connects to what the user already has, `local` creates machines on this computer,
+ * and `cloud` creates them at a provider with accounts, user data and a firewall. The types demand of each kind all that it needs.
+ */
+
+// --- what a driver is called with ------------------------------------------------------------------------------------
+
+/** The whole identity of a machine. A driver keeps no other state: it finds the machine's resources by `id`. */
 export type Target<O> = {
   readonly id: string;
   readonly name: string;
   readonly options: O;
-  /** Of machines that one bulk call made: what the provider has carries the batch's id, and this machine is the `index`th of it. */
+  /** The bulk call that created this machine: its resources carry the batch's id, and the machine is number `index` of it. */
   readonly batch?: Batch;
-  /** What its last unfinished create asked the provider for last: it may exist although the provider does not show it yet. */
+  /** The last request of its unfinished create: the resource may exist although the provider does not show it yet. */
   readonly lastRequest?: LastRequest;
-  /** When it is to end or stop by itself, as the user asked when it was made. */
+  /** When the machine ends or stops by itself, as the user asked at its creation. */
   readonly lifetime?: LifetimeSpec;
-  /** What `ends` said before it was made, and what the user was told: the provider is asked for this and nothing else. */
+  /** What `shutdownBehavior` answered before the creation and the user was told: `create` asks the provider for exactly this. */
   readonly onShutdown?: ShutdownBehavior;
-  /** What exists of it and does not carry its id yet (`Machine.adopts`). */
+  /** A resource of this machine that does not carry its id yet (`Machine.adopts`). */
   readonly adoptedResource?: string;
 };
+
+/** What every call gets: where it runs, where its output goes, and when to stop. */
+export type DriverCall = {
+  readonly computer: Computer;
+  readonly log: Log;
+  /** Shows work that takes long enough to be seen by itself. Without it, the work's title is a line of the step at hand. */
+  readonly step?: Progress['step'];
+  /** Tells the user a fact that must be seen, also where log lines are not shown. */
+  readonly note: (text: string) => void;
+  readonly signal: AbortSignal;
+};
+
+/** What a call that creates something gets besides. */
+export type CreateCall = DriverCall & {
+  /**
+   * Records what the driver is about to ask of the provider, and resolves when that is on the disk. The driver awaits it before each
+   * call that creates something, so that a create that is killed in between knows what to look for.
+   */
+  readonly recordRequest: (what: string) => Promise<void>;
+};
+
+/**
+ * What a machine holds before its first start, so that nothing in it has to start twice. Where others can read it on its way
+ * (`userDataIsPublic`), `files` is empty and the host key is the bootstrap host key, which the first connection replaces.
+ */
+export type FirstBootConfig = {
+  /** A line of authorized_keys, for the user that the driver logs in. */
+  readonly authorizedKey: string;
+  /** The private key in OpenSSH's own format; the public one as `type base64`, pinned from the first packet on. */
+  readonly hostKey: { readonly private: string; readonly public: string };
+  /** The port that the engine listens on inside the machine, for drivers that forward a port to it. */
+  readonly enginePort: number;
+  /** Files that root owns, at absolute paths. `mode` is in octal digits. */
+  readonly files: readonly {
+    readonly path: string;
+    readonly mode: string;
+    readonly content: string;
+    /** The file takes effect without a restart of anything. */
+    readonly live?: true;
+  }[];
+};
+
+// --- what a driver answers -------------------------------------------------------------------------------------------
 
 export type InstanceStatus =
   | { readonly state: 'missing' }
   | { readonly state: 'pending' }
   | { readonly state: 'running'; readonly host: Host }
-  /** It exists and could go on, but something on the provider's side holds it up; in words. */
+  /** The machine exists and could continue, but something on the provider's side holds it up: `reason` says what. */
   | { readonly state: 'paused'; readonly reason: string }
-  /** `suspended`: its memory is kept, and it goes on with it. */
+  /** `suspended`: the provider keeps the machine's memory, and `start` resumes it. */
   | { readonly state: 'stopped'; readonly suspended?: true };
 
-/**
- * What a machine holds before its very first start, so that nothing in it has to be started twice. Where others can read it on
- * its way (a cloud's user data), `files` is empty and the host key is of the first visit only: see `bootIsReadable`.
- */
-export type FirstBootConfig = {
-  /** A line of authorized_keys, for the user that the driver logs in. */
-  readonly authorizedKey: string;
-  /** OpenSSH's own format, and the `type base64` that is pinned from the first packet. */
-  readonly hostKey: { readonly private: string; readonly public: string };
-  /** Where the engine listens in the machine, for drivers that have to lead a way to it. */
-  readonly enginePort: number;
-  /** Root's, at absolute paths. `mode` in octal digits. */
-  readonly files: readonly {
-    readonly path: string;
-    readonly mode: string;
-    readonly content: string;
-    /** Nothing has to be started anew for what is in it. */
-    readonly live?: true;
-  }[];
+export type CreateResult = {
+  /** Whether the machine starts with the very configuration of this call, and not with that of an earlier one. */
+  readonly bootApplied: boolean;
+  /** The machine started earlier and only resumes: its engine may answer before `waitUntilBooted` returns. */
+  readonly resumed?: true;
 };
 
-/** Whether a driver can work here, and what would mend it. */
+/** Whether a driver can work on this computer, and what would fix it. */
 export type DriverHealth =
   { readonly usable: true } | { readonly usable: false; readonly reason: string; readonly fix: string };
 
-/** A value that an option may have here and now. */
-export type OptionChoice = {
-  readonly value: string;
-  /** What tells it from the others: `2 vCPU, 2 GiB, about $15 a month`. */
-  readonly note: string;
-  /** Answers to other options that come with it, such as the user of a host that is known by name. */
-  readonly sets?: Readonly<Record<string, unknown>>;
-};
-
-/** How an option changes on a machine that exists: at once, at its next start, or by making another machine. */
-export type OptionChange = 'live' | 'restart' | 'replace';
-
-/** One line that a driver adds to `doctor`: whether there is what it needs besides programs, or a fact worth knowing. */
+/** One line that a driver adds to `doctor`: something besides programs that it needs, or a fact worth knowing. */
 export type Diagnostic = {
   readonly what: string;
   readonly state: 'ok' | 'missing' | 'note';
   readonly detail: string;
 };
 
-/** Whether the machine starts with the very boot that was given, and not with that of an earlier try. */
-export type CreateResult = {
-  readonly bootApplied: boolean;
-  /** It has started before, and only goes on: what is in it may answer while `booted` is still at work. */
-  readonly resumed?: true;
+/** A value that an option may have here and now. */
+export type OptionChoice = {
+  readonly value: string;
+  /** What distinguishes it from the others: `2 vCPU, 2 GiB, about $15 a month`. */
+  readonly note: string;
+  /** Answers to other options that come with it, such as the user of a host from ~/.ssh/config. */
+  readonly sets?: Readonly<Record<string, unknown>>;
 };
 
-/** What every call gets: where it runs, where its output lines go, and when to stop. */
-export type DriverCall = {
-  readonly computer: Computer;
-  readonly log: Log;
-  /** Work within the step at hand that takes long enough to be seen by itself. Without it, its title is a line of that step. */
-  readonly step?: Progress['step'];
-  /** A fact that the user should see, whatever becomes of the lines. */
-  readonly note: (text: string) => void;
-  readonly signal: AbortSignal;
-};
+/** How an option changes on a machine that exists: at once, at its next start, or with another machine only. */
+export type OptionChange = 'live' | 'restart' | 'replace';
 
-/** Something of ours at a provider, as `gc` lists it. */
+/** A resource that Slipway created at a provider, as `gc` lists it. */
 export type CloudResource = {
-  /** The id that it carries: a machine's, or a batch's. */
+  /** The id that the resource carries: a machine's, or a batch's. */
   readonly id: string;
-  /** Its place in the batch, of an instance that a bulk call made. */
+  /** The place in the batch, where a bulk call created the resource. */
   readonly index: number | undefined;
-  /** The name of the machine that it was made for, and the store (home-id.ts) that knew the machine. */
+  /** The name of the machine that the resource was created for, and the id of the store that knew the machine. */
   readonly name: string;
   readonly home: string;
   readonly kind: 'instance' | 'disk' | 'firewall' | 'address' | 'spot request' | 'network interface';
-  /** The provider's own name for it, and the region or zone it is in. */
+  /** The provider's own name for the resource, and its region or zone. */
   readonly resource: string;
   readonly place: string;
   readonly state: string;
   readonly made: Date | undefined;
-  /** US dollars a month at the provider's list price as things are (stopped ones cost their disks); undefined where that is not known. */
+  /** US dollars a month at list price in its present state (a stopped machine costs its disk); undefined where unknown. */
   readonly monthly: number | undefined;
 };
 
-/** A machine that is ready for a create to take, as it is listed. */
+/** A spare that is ready for a create to take, as `image ls` lists it. */
 export type SpareSummary = {
   readonly id: string;
   /** The digest of its image. */
@@ -126,146 +150,258 @@ export type SpareSummary = {
   readonly disk: number;
 };
 
-/** Machines that a driver starts ahead and suspends, each with keys and certificates of its own, for one create each. */
-export type WarmPool<O> = {
+// --- the manifest ----------------------------------------------------------------------------------------------------
+
+/** What every kind declares. */
+type DeclarationBase<S extends z.ZodObject> = {
+  readonly name: string;
+  /** Further names that users may type. */
+  readonly aliases?: readonly string[];
+  /** One line for `slipway drivers` and the wizard: `an instance of Amazon EC2`. */
+  readonly summary: string;
   /**
-   * Makes one ready one this target's, for good: `create` then goes on with it. Answers what was kept with it, also when it is asked again
-   * before that `create` has ended; undefined where there is none, or none is wanted.
+   * The place of the driver where `create` is called without one: it takes the usable driver of the highest priority. Drivers that
+   * are never taken without being named have none.
    */
-  take(target: Target<O>, call: DriverCall): Promise<string | undefined>;
-  /** Makes one for machines of this target's kind. `kept` is for who takes it, and secret. */
-  make(target: Target<O>, boot: FirstBootConfig, kept: string, call: DriverCall): Promise<void>;
-  /** How many are ready for such a target. */
-  countReady(target: Target<O>, call: DriverCall): Promise<number>;
-  /** Why none can be made now; undefined where it can. */
-  findObstacle(target: Target<O>, call: DriverCall): Promise<string | undefined>;
-  /** Whether one is to be left behind by the machine that was just made. Quick. */
-  isWanted(target: Target<O>, call: DriverCall): Promise<boolean>;
-  /** Held by who makes some. */
-  lock(call: DriverCall): Promise<AsyncDisposable>;
-  list(computer: Computer): Promise<readonly SpareSummary[]>;
-  /** Removes those of an image, by its digest or its beginning, or all; also those that are being made. */
-  prune(image: string | undefined, call: DriverCall): Promise<readonly SpareSummary[]>;
+  readonly priority?: number;
+  /** Flags, environment variables, questions of the wizard and tables of the docs all come from this schema. */
+  readonly options: S;
+  /** The programs of this computer that the driver needs. Slipway finds and installs them, so `health` does not look for them. */
+  programs?(computer: Computer): readonly Program[];
+  /** What `remove` leaves in place, for the user to know; absent where nothing remains. */
+  readonly retainedOnRemove?: string;
+  /** Says how a machine that exists gets another value of an option. Without it, every option takes another machine. */
+  changeKindOf?(option: keyof z.output<S> & string, from: unknown, to: unknown): OptionChange;
+  /**
+   * Says what happens to a machine that powers itself off. `byItself`: the provider removes it, where `create` asks for that, or it
+   * stops, and `costs` says what remains to be paid, as the end of a sentence: `its disk costs about $1.60 a month`. A driver leaves
+   * it out where Slipway runs nothing on the host; its machines then have no lifetime.
+   */
+  shutdownBehavior?(target: Target<z.output<S>>): { readonly byItself: ShutdownBehavior; readonly costs: string };
 };
 
-/** What the call that makes something gets besides. */
-export type CreateCall = DriverCall & {
-  /** Writes down what is about to be asked of the provider; resolves when that is on the disk. Before each call that makes something. */
-  readonly recordRequest: (what: string) => Promise<void>;
+type ExistingDeclaration<S extends z.ZodObject> = DeclarationBase<S> &
+  Absent<'userDataIsPublic' | 'account'> & { readonly kind: 'existing' };
+
+type LocalDeclaration<S extends z.ZodObject> = DeclarationBase<S> &
+  Absent<'userDataIsPublic' | 'account'> & { readonly kind: 'local' };
+
+type CloudDeclaration<S extends z.ZodObject> = DeclarationBase<S> & {
+  readonly kind: 'cloud';
+  /** Whether others can read what `create` gets for the first start, as they can with a cloud's user data. */
+  readonly userDataIsPublic: boolean;
+  readonly account: {
+    /** The options that choose the account and its endpoint: `gc` asks each combination that a machine was created with. */
+    readonly options: readonly (keyof z.output<S> & string)[];
+    /**
+     * Credentials that the provider's own libraries read from the environment, accepted as flags since scripts of docker-machine give
+     * them so. They hold for one run, and Slipway stores them nowhere.
+     */
+    readonly credentials?: z.ZodObject;
+    /** The option that chooses credentials stored on this computer; credentials from flags override it. */
+    readonly credentialsOption?: keyof z.output<S> & string;
+  };
+};
+
+/** Loads the code: `load: () => import('./driver.ts')`. */
+type Loadable<Code> = { load(): Promise<{ readonly driver: Code }> };
+
+export type ExistingManifest<S extends z.ZodObject = z.ZodObject> = ExistingDeclaration<S> &
+  Loadable<ExistingDriverCode<z.output<S>>>;
+export type LocalManifest<S extends z.ZodObject = z.ZodObject> = LocalDeclaration<S> &
+  Loadable<LocalDriverCode<z.output<S>>>;
+export type CloudManifest<S extends z.ZodObject = z.ZodObject> = CloudDeclaration<S> &
+  Loadable<CloudDriverCode<z.output<S>>>;
+
+export type DriverManifest<S extends z.ZodObject = z.ZodObject> =
+  ExistingManifest<S> | LocalManifest<S> | CloudManifest<S>;
+
+// --- the code --------------------------------------------------------------------------------------------------------
+
+/**
+ * The machines of a driver. For a new machine Slipway calls `validate`, `cloud.resolveOptions`, `prepare`, `create` and
+ * `waitUntilBooted` in this order, then `inspect` every second until it answers `running`. All but `validate`, `resolveOptions`,
+ * `prepare` and `inspect` run under the machine's lock: one process at a time calls them for one machine.
+ */
+export type Machines<O> = {
+  /** Fails before anything exists or costs money: missing files, options that exclude each other. Changes nothing. */
+  validate?(target: Target<O>, call: DriverCall): Promise<void>;
+  /**
+   * Returns what the provider shows now. Called often and at any time, also while another process creates or removes the machine;
+   * changes nothing and waits for nothing. A machine that was never created is `missing`.
+   */
+  inspect(target: Target<O>, call: DriverCall): Promise<InstanceStatus>;
+};
+
+/** The machines of a driver that creates them. What it creates carries the machine's id from the first call on. */
+export type CreatableMachines<O> = Machines<O> & {
+  /** Fetches what machines share and none owns, such as an image. Called before the machine has a record, so it may take its time. */
+  prepare?(target: Target<O>, call: DriverCall): Promise<void>;
+  /**
+   * Asks for the machine and returns; the caller waits. Called again after an earlier create was killed between any two of its calls:
+   * it keeps what exists, creates what is missing, and never creates a second machine.
+   */
+  create(target: Target<O>, boot: FirstBootConfig, call: CreateCall): Promise<CreateResult>;
+  /** Waits until the machine itself reports that it has started, and rejects with BOOT_FAILED where it can't. */
+  waitUntilBooted?(target: Target<O>, call: DriverCall): Promise<void>;
+  /** Removes all that carries this id, however little of it exists. Does nothing where nothing exists. */
+  remove(target: Target<O>, call: DriverCall): Promise<void>;
+  /** Adjusts what the driver keeps beside a machine whose record has moved into the store of this call (`Computer.storeHome`). */
+  onImported?(target: Target<O>, call: DriverCall): Promise<void>;
+  /**
+   * Returns the ids of what exists on this computer for a machine of this name, so that `rm --force` finds the machine whose record is
+   * lost. Asks no provider.
+   */
+  findIdsByName?(name: string, call: DriverCall): Promise<readonly string[]>;
+};
+
+/** Power of machines that were created. Each call does nothing where the machine is in that state already. */
+export type Power<O> = {
+  /** Starts a machine that is stopped or suspended, and returns before it has booted. Addresses may change. */
+  start(target: Target<O>, call: DriverCall): Promise<void>;
+  /** Shuts the machine down as its power button would, and turns it off where it has not ended within these seconds. */
+  stop(target: Target<O>, how: { readonly seconds: number }, call: DriverCall): Promise<void>;
+  /** Turns the machine off at once. */
+  kill(target: Target<O>, call: DriverCall): Promise<void>;
+  /** Saves the machine's memory and turns it off: `start` resumes it where it was. */
+  suspend?(target: Target<O>, call: DriverCall): Promise<void>;
+};
+
+/** What a provider with accounts, a firewall and a price does besides. A driver of a cloud has all of it but `adopt`. */
+export type Cloud<O> = {
+  /**
+   * Decides what the user left open: region, zone, account, image, user. Asks the provider and creates nothing. The record keeps the
+   * options that it returns, so that no later command decides otherwise. Called again for an incomplete machine, with the options
+   * that the first call returned: then it returns them unchanged.
+   */
+  resolveOptions(target: Target<O>, call: DriverCall): Promise<O>;
+  /**
+   * Creates all machines of a batch (`target.batch`) by one call of the provider's: all or none. Called again under the same rule as
+   * `create`, with the same targets.
+   */
+  createMany(targets: readonly Target<O>[], boot: FirstBootConfig, call: CreateCall): Promise<void>;
+  /** Allows the present address of this computer in the machine's firewall. Does nothing where it is allowed already. */
+  allowCallerIp(target: Target<O>, call: DriverCall): Promise<void>;
+  /** Returns the resources that one store of machines created, or all stores where `home` is undefined. */
+  listResources(
+    where: { readonly options: O; readonly home: string | undefined },
+    call: DriverCall,
+  ): Promise<readonly CloudResource[]>;
+  /** Deletes these resources and nothing else. Passes over those that are gone. */
+  deleteResources(resources: readonly CloudResource[], options: O, call: DriverCall): Promise<void>;
+  /**
+   * Tags what another tool created for this machine, so that from then on everything finds it by the id. Passes over what is tagged
+   * or gone, and refuses what belongs to another machine. Returns the options for the record. `resource` is `Machine.adopts`.
+   */
+  adopt?(target: Target<O>, resource: string, call: DriverCall): Promise<O>;
+};
+
+/** Changes of options on a machine that exists. */
+export type Changes<O> = {
+  /**
+   * Refuses a change that can't be: another architecture, a type that does not exist. Called before Slipway records, applies or stops
+   * anything for it; asks the provider and changes nothing.
+   */
+  validate?(target: Target<O>, before: O, call: DriverCall): Promise<void>;
+  /** Applies the options that change `live` to what exists at the provider. Left out where they only direct Slipway. */
+  apply?(target: Target<O>, before: O, call: DriverCall): Promise<void>;
+};
+
+/** What the user is told before a machine is created. */
+export type Cost<O> = {
+  /** Names what `create` will create: `one instance with its disk, and a security group of its own`. */
+  describeResources(options: O): string;
+  /** Returns US dollars a month at list price for a machine that always runs; undefined where the price is not known. */
+  monthly?(options: O): Promise<number | undefined>;
 };
 
 /**
- * A driver knows a provider and nothing of Docker. `lifecycle/` calls it in this order: check, settle, prepare, create, booted,
- * then inspect until the machine runs; stop, kill and start of one that was created; remove at any time, also after a create that
- * died between two calls. But for check, settle, prepare and inspect, each is called by one
- * process at a time for one machine.
+ * Values that the wizard offers, by option. Each function returns them best first, and an empty list where there are none. It asks the
+ * provider or this computer, and changes nothing; `answers` are those so far. Where it rejects, the user types the value.
  */
-export type Driver<S extends z.ZodObject = z.ZodObject> = {
-  readonly name: string;
-  /** Further names that it is known by. */
-  readonly aliases?: readonly string[];
-  readonly summary: string;
-  /** Flags, environment variables, wizard questions and the docs table all come from here. */
-  readonly options: S;
-  /**
-   * Credentials that the provider's own chain reads from the variables named here, accepted as flags because old scripts give
-   * them so. They hold for one run and are stored nowhere.
-   */
-  readonly credentials?: z.ZodObject;
-  /** The option that chooses other credentials, which are kept on this computer: it gives way to those that are lent for a run. */
-  readonly credentialsOption?: keyof z.output<S> & string;
-  /** What `remove` leaves standing, for the user to know: absent when everything goes. */
-  readonly retainedOnRemove?: string;
-  /**
-   * Local drivers by preference: `create` without a driver takes the usable one of the highest rank. Left out by drivers
-   * that are never taken unasked.
-   */
-  readonly priority?: number;
-  /** Programs of this computer that it needs; then they are no business of `health`. */
-  programs?(computer: Computer): readonly Program[];
-  /** Others can read what `create` is given for the first start, as a cloud's user data. */
-  readonly userDataIsPublic?: boolean;
-  /**
-   * Options whose values the wizard lets the user choose from, best first; an empty list where there are none to tell. Asks the
-   * provider or this computer, changes nothing; `given` are the answers so far. Rejects where nobody can be asked: then the user types.
-   */
-  readonly choices?: {
-    readonly [Option in keyof z.output<S> & string]?: (
-      given: Readonly<Record<string, unknown>>,
-      call: DriverCall,
-    ) => Promise<readonly OptionChoice[]>;
-  };
-  /** What `create` makes, for the user to know before: `one instance with its disk, and a security group of its own`. */
-  describeResources?(options: z.output<S>): string;
-  /** US dollars a month of a machine like this that runs all the time, at list price; undefined where that is not known. */
-  monthlyCost?(options: z.output<S>): Promise<number | undefined>;
-  /** Pure. Without it every option is of a machine's making, and another value needs another machine. */
-  changeKindOf?(option: keyof z.output<S> & string, from: unknown, to: unknown): OptionChange;
-  /**
-   * Refuses what can't become of a machine that exists: another architecture, a type that there is not. Before anything is recorded,
-   * carried over or stopped for it. Asks the provider, changes nothing.
-   */
-  validateChange?(target: Target<z.output<S>>, before: z.output<S>, call: DriverCall): Promise<void>;
-  /** Carries what changes live over to what exists at the provider. Left out where such options direct this program alone. */
-  applyChange?(target: Target<z.output<S>>, before: z.output<S>, call: DriverCall): Promise<void>;
-  /**
-   * Pure. What becomes of a machine that is about to be made once it shuts itself down: the provider removes it, where `create` asks
-   * for that, or it stops and this is what goes on costing, as a sentence goes on: `its disk costs about $1.60 a month`. Left
-   * out by drivers on whose machines nothing of ours can run: they end by nobody's doing but the user's.
-   */
-  shutdownBehavior?(target: Target<z.output<S>>): { readonly byItself: ShutdownBehavior; readonly costs: string };
-  /**
-   * Marks what another tool made for this machine, so that from then on everything finds it by the id; passes over what is marked or
-   * gone. Refuses what is another machine's. The record keeps the options that it returns. `resource` is `Machine.adopts`.
-   */
-  adopt?(target: Target<z.output<S>>, resource: string, call: DriverCall): Promise<z.output<S>>;
-  /** Quick and without side effects; needs no options. */
-  health(computer: Computer): Promise<DriverHealth>;
-  /** What `doctor` tells beyond that. Called when the programs are there; may take a second. */
-  diagnose?(computer: Computer): Promise<readonly Diagnostic[]>;
-  /** Fails before anything exists or costs money: files that are missing, credentials, quota. */
-  validate?(target: Target<z.output<S>>, call: DriverCall): Promise<void>;
-  /**
-   * Asks the provider, before anything exists or costs money, and decides what was left open: region, zone, project, account,
-   * image, user. The record keeps the options that it returns, so that no later command meets others. Called again for a half-made machine.
-   */
-  resolveOptions?(target: Target<z.output<S>>, call: DriverCall): Promise<z.output<S>>;
-  /** Gets what machines share and none owns, such as an image. Before the machine's record exists, so it may take its time. */
-  prepare?(target: Target<z.output<S>>, call: DriverCall): Promise<void>;
-  /** Returns as soon as the machine is asked for; waiting is the caller's job. Finishes or passes over what exists. Left out where there is nothing to make. */
-  create?(target: Target<z.output<S>>, boot: FirstBootConfig, call: CreateCall): Promise<CreateResult>;
-  /** The same for all machines of a batch (`target.batch`) at once, by one call of the provider's; all or none. */
-  createMany?(targets: readonly Target<z.output<S>>[], boot: FirstBootConfig, call: CreateCall): Promise<void>;
-  /** Lets this computer's present address through the machine's firewall; a no-op where it is let in. */
-  allowCallerIp?(target: Target<z.output<S>>, call: DriverCall): Promise<void>;
-  /** Waits for the machine's own word that it has started, and rejects when it says or shows that it can't. Left out where there is none. */
-  waitUntilBooted?(target: Target<z.output<S>>, call: DriverCall): Promise<void>;
-  inspect(target: Target<z.output<S>>, call: DriverCall): Promise<InstanceStatus>;
-  /** A no-op for one that runs. Addresses may change. */
-  start?(target: Target<z.output<S>>, call: DriverCall): Promise<void>;
-  /** As the machine's own shutdown would, within these seconds; what has not ended by then is ended. A no-op for one that is stopped. */
-  stop?(target: Target<z.output<S>>, how: { readonly seconds: number }, call: DriverCall): Promise<void>;
-  /** At once. */
-  kill?(target: Target<z.output<S>>, call: DriverCall): Promise<void>;
-  /** Keeps its memory and ends it: `start` goes on where it was. A no-op for one that is suspended. Left out where it can't be done. */
-  suspend?(target: Target<z.output<S>>, call: DriverCall): Promise<void>;
-  readonly warmPool?: WarmPool<z.output<S>>;
-  /** The machine's record has come from another store into the one of this call (`Computer.records`). */
-  onImported?(target: Target<z.output<S>>, call: DriverCall): Promise<void>;
-  /** Ids of what it has made for a machine of this name: the way back to it when the record is lost. Quick, and local. */
-  findIdsByName?(name: string, call: DriverCall): Promise<readonly string[]>;
-  /** Removes whatever carries this id, however little of it exists. A no-op when nothing does. Left out by drivers that make nothing. */
-  remove?(target: Target<z.output<S>>, call: DriverCall): Promise<void>;
-  /** The options that say whose account is asked, and where: `gc` asks in each that a machine was made with. */
-  readonly accountOptions?: readonly (keyof z.output<S> & string)[];
-  /** Whatever the provider has that a store of machines made: this one's, or all stores'. Regions, project and endpoint are in the options. */
-  listResources?(
-    where: { readonly options: z.output<S>; readonly home: string | undefined },
+export type Prompts<O> = {
+  readonly [Option in keyof O & string]?: (
+    answers: Readonly<Record<string, unknown>>,
     call: DriverCall,
-  ): Promise<readonly CloudResource[]>;
-  /** Removes these, and nothing else; passes over what is gone. */
-  deleteResources?(things: readonly CloudResource[], options: z.output<S>, call: DriverCall): Promise<void>;
+  ) => Promise<readonly OptionChoice[]>;
 };
 
-/** Exists for inference only: a driver's own calls see its own options. */
-export const defineDriver = <S extends z.ZodObject>(driver: Driver<S>): Driver<S> => driver;
+/** Spares: machines that a driver starts ahead and suspends, each with its own keys and certificates, for one create each. */
+export type WarmPool<O> = {
+  /**
+   * Assigns a ready spare to this target permanently; `create` resumes it. Returns the data saved with the spare, and again on each
+   * retry until `create` ends; undefined where no spare is ready, or the target wants none.
+   */
+  take(target: Target<O>, call: DriverCall): Promise<string | undefined>;
+  /** Builds a spare for machines of this target's kind. `kept` is the data for `take`, and secret. */
+  make(target: Target<O>, boot: FirstBootConfig, kept: string, call: DriverCall): Promise<void>;
+  /** Counts the spares that are ready for such a target. */
+  countReady(target: Target<O>, call: DriverCall): Promise<number>;
+  /** Returns why no spare can be built now; undefined where one can. */
+  findObstacle(target: Target<O>, call: DriverCall): Promise<string | undefined>;
+  /** Returns whether the machine that was just created should leave a spare behind. Quick. */
+  isWanted(target: Target<O>, call: DriverCall): Promise<boolean>;
+  /** Waits for the lock that each builder holds. */
+  lock(call: DriverCall): Promise<AsyncDisposable>;
+  list(computer: Computer): Promise<readonly SpareSummary[]>;
+  /** Removes the spares of an image, by its digest or the beginning of it, or all spares; also those that are being built. */
+  prune(image: string | undefined, call: DriverCall): Promise<readonly SpareSummary[]>;
+};
+
+/** What the code of every kind may have. */
+type DriverCodeBase<O> = {
+  /** Says whether the driver can work here, programs aside. Quick, needs no options, and changes nothing. */
+  health(computer: Computer): Promise<DriverHealth>;
+  /** Adds lines to `doctor`. Called where the programs are installed; may take a second. */
+  diagnose?(computer: Computer): Promise<readonly Diagnostic[]>;
+  readonly power?: Power<O>;
+  readonly changes?: Changes<O>;
+  readonly prompts?: Prompts<O>;
+  readonly warmPool?: WarmPool<O>;
+};
+
+export type ExistingDriverCode<O> = DriverCodeBase<O> & {
+  readonly machines: Machines<O> & Absent<Exclude<keyof CreatableMachines<O>, keyof Machines<O>>>;
+} & Absent<'cost' | 'cloud'>;
+
+export type LocalDriverCode<O> = DriverCodeBase<O> & {
+  readonly machines: CreatableMachines<O>;
+  readonly cost: Cost<O>;
+} & Absent<'cloud'>;
+
+export type CloudDriverCode<O> = DriverCodeBase<O> & {
+  readonly machines: CreatableMachines<O>;
+  readonly cost: Cost<O>;
+  readonly cloud: Cloud<O>;
+};
+
+/** A driver that is loaded: its manifest and its code. */
+export type Driver<S extends z.ZodObject = z.ZodObject> = ExistingDriver<S> | LocalDriver<S> | CloudDriver<S>;
+export type ExistingDriver<S extends z.ZodObject = z.ZodObject> = ExistingManifest<S> & ExistingDriverCode<z.output<S>>;
+export type LocalDriver<S extends z.ZodObject = z.ZodObject> = LocalManifest<S> & LocalDriverCode<z.output<S>>;
+export type CloudDriver<S extends z.ZodObject = z.ZodObject> = CloudManifest<S> & CloudDriverCode<z.output<S>>;
+
+/** Returns the manifest as it is, with the types of its functions inferred from its own options. */
+export const defineManifest = <S extends z.ZodObject>(manifest: DriverManifest<S>): DriverManifest<S> => manifest;
+
+/** Joins a manifest and its code, where one file holds both. */
+export function defineDriver<S extends z.ZodObject>(
+  driver:
+    | (ExistingDeclaration<S> & ExistingDriverCode<z.output<S>>)
+    | (LocalDeclaration<S> & LocalDriverCode<z.output<S>>)
+    | (CloudDeclaration<S> & CloudDriverCode<z.output<S>>),
+): Driver<S> {
+  // A driver of one file is loaded with its manifest; the kind of both is the same, which no type can follow through a spread.
+  const whole = { ...driver, load: async () => ({ driver: whole }) } as unknown as Driver<S>;
+  return whole;
+}
+
+/** Loads the code of a driver that is given by its manifest. */
+export async function loadCode(manifest: DriverManifest): Promise<Driver> {
+  const { driver } = await manifest.load();
+  // `load` of each kind returns the code of that kind.
+  return { ...manifest, ...driver } as Driver;
+}
+
+/** Members that a kind never has, so that callers may ask a driver of any kind for them. */
+type Absent<Member extends PropertyKey> = { readonly [Name in Member]?: undefined };

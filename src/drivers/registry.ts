@@ -3,11 +3,12 @@ import { SlipwayError } from '../errors.ts';
 import type { MakeImage } from '../images/get-or-make-image.ts';
 import { findNearestWord } from '../did-you-mean.ts';
 import * as all from './all.ts';
-import type { Driver, Target } from './contract.ts';
+import { loadCode, type Driver, type DriverManifest, type Target } from './contract.ts';
 
-export const drivers: readonly Driver[] = Object.values(all);
+export const drivers: readonly DriverManifest[] = Object.values(all);
 
-export function getDriver(name: string): Driver {
+/** Returns the manifest of the driver of this name or alias. */
+export function getDriver(name: string): DriverManifest {
   const driver = drivers.find((candidate) => candidate.name === name || candidate.aliases?.includes(name) === true);
   if (driver) return driver;
   const names = drivers.map((candidate) => candidate.name);
@@ -22,12 +23,17 @@ export function getDriver(name: string): Driver {
   });
 }
 
+/** Loads the driver of this name or alias: from then on its machines can be created, inspected and removed. */
+export async function loadDriver(name: string): Promise<Driver> {
+  return await loadCode(getDriver(name));
+}
+
 /** Images are made by who runs VMs: a vendor's has to be started once. */
 export const makeImage: MakeImage = async (...call) => (await import('./qemu/vm-image.ts')).makeImage(...call);
 
 /** The stored options were parsed when the spec was made; parsing again gives them the driver's own type. */
 export function targetOf(
-  driver: Driver,
+  driver: DriverManifest,
   { id, name, batch, options, life: lifetime }: MachineSpec,
   record?: Machine,
 ): Target<Record<string, unknown>> {

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { getDriver } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
-import { mergeOptions } from '../machine/user-options.ts';
 import { createMachines } from '../operations/create-many.ts';
 import { changeMachine } from '../operations/change.ts';
 import { createMachine, createResolvedMachine, resolveReplacement } from '../operations/create.ts';
+import { keepResolvedOptions } from '../operations/diff-specs.ts';
 import { removeMachine } from '../operations/remove.ts';
 import { concurrencyLimit, type ConcurrencyLimit } from '../operations/concurrency.ts';
 import type { World } from '../operations/world.ts';
@@ -115,7 +115,8 @@ function toSingleJob(mark: string, { world: { signal }, worldFor, limit }: JobCo
 function groupBatches(items: readonly FleetItem[]): readonly (readonly FleetItem[])[] {
   const groups = new Map<string, FleetItem[]>();
   for (const item of items) {
-    if (!item.wanted || !['create', 'finish'].includes(item.action) || !getDriver(item.driver).createMany) continue;
+    if (!item.wanted || !['create', 'finish'].includes(item.action) || getDriver(item.driver).kind !== 'cloud')
+      continue;
     groups.set(item.wanted.entry, [...(groups.get(item.wanted.entry) ?? []), item]);
   }
   return [...groups.values()].filter((group) => group.length > 1);
@@ -187,11 +188,9 @@ function specFor(item: FleetItem, mark: string): MachineSpec {
 
 /** A machine's spec with what is wanted of it; it stays the one that it is. */
 function withWantedSpec({ life: _life, ...before }: MachineSpec, wanted: WantedSpec): MachineSpec {
-  const settles = getDriver(wanted.driver).resolveOptions !== undefined;
   return {
     ...before,
-    ...wanted,
-    options: mergeOptions(before, wanted.options, settles),
+    ...keepResolvedOptions(before, wanted, getDriver(wanted.driver)),
     // Where nobody knows what was given, nobody shall believe that it was this.
     ...(before.given ? { given: wanted.options } : {}),
   };

@@ -1,5 +1,5 @@
 import { getDriver } from '../drivers/registry.ts';
-import type { Driver } from '../drivers/contract.ts';
+import type { DriverManifest } from '../drivers/contract.ts';
 import type { EngineSpec, MachineSpec } from '../machine/model.ts';
 import { defaultProfiles } from '../profiles/registry.ts';
 import { engineOptions, lifetimeOptions, withoutUnusedInstallUrl, withInferredSource } from '../machine/spec.ts';
@@ -111,7 +111,7 @@ function resolveDriver(
   shared: FleetSettings,
   defaults: FleetSettings,
   found: FileProblem[],
-): Driver | undefined {
+): DriverManifest | undefined {
   const said = (settings: FleetSettings): string | undefined =>
     (settings.get('driver')?.value as string | undefined) ?? onlySection(settings);
   const called = said(own) ?? said(shared) ?? (defaults.get('driver')?.value as string | undefined);
@@ -140,7 +140,7 @@ function onlySection(settings: FleetSettings): string | undefined {
 
 function buildSpec(
   entry: FleetEntry,
-  driver: Driver,
+  driver: DriverManifest,
   settings: FleetSettings,
   around: FleetEnvironment,
   found: FileProblem[],
@@ -162,7 +162,7 @@ function buildSpec(
 }
 
 /** Nothing of ours runs on its host that could do it. */
-function noLifetimeProblem({ name }: Driver, settings: FleetSettings): FileProblem {
+function noLifetimeProblem({ name }: DriverManifest, settings: FleetSettings): FileProblem {
   const key = settings.has('ttl') ? 'ttl' : 'idleStop';
   const setting = settings.get(key);
   if (!setting) throw new Error('a machine without a life was found to have one');

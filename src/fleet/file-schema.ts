@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Driver } from '../drivers/contract.ts';
+import type { DriverManifest } from '../drivers/contract.ts';
 import { drivers } from '../drivers/registry.ts';
 import { describeOptions } from '../machine/options.ts';
 import { defaultProfiles, profiles } from '../profiles/registry.ts';
@@ -77,7 +77,12 @@ function settingsShape(): Record<string, z.ZodType> {
   };
 }
 
-function driverSections({ name, aliases = [], options, summary }: Driver): readonly (readonly [string, z.ZodType])[] {
+function driverSections({
+  name,
+  aliases = [],
+  options,
+  summary,
+}: DriverManifest): readonly (readonly [string, z.ZodType])[] {
   const own = sectionSchema(name, options);
   return [name, ...aliases].map((called) => [
     called,
@@ -118,9 +123,9 @@ function isSecret(field: z.ZodType): boolean {
 /** Secret options and credentials, which belong into the environment, with their variables. */
 function secretOptions(): ReadonlyMap<string, string | undefined> {
   const found = new Map<string, string | undefined>();
-  for (const { name, aliases = [], options, credentials } of drivers) {
+  for (const { name, aliases = [], options, account } of drivers) {
     const secret = describeOptions(options, name).filter((info) => info.secret);
-    for (const { key, env } of [...secret, ...(credentials ? describeOptions(credentials, name) : [])])
+    for (const { key, env } of [...secret, ...(account?.credentials ? describeOptions(account.credentials, name) : [])])
       for (const called of [name, ...aliases]) found.set(`${called}.${key}`, env);
   }
   return found;

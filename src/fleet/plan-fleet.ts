@@ -1,21 +1,15 @@
-import type { OptionChange, Driver } from '../drivers/contract.ts';
 import { getDriver } from '../drivers/registry.ts';
 import type { SlipwayError } from '../errors.ts';
-import { isOptionChanged, allKeysOf } from '../machine/user-options.ts';
-import type { EngineSpec, Machine, MachineSpec } from '../machine/model.ts';
-import { isSameValue, type OptionValues } from '../machine/options.ts';
-import { engineOptions } from '../machine/spec.ts';
+import type { Machine } from '../machine/model.ts';
 import type { ListedMachine } from '../machine/store.ts';
+import { type ChangeEffect, diffSpecs, keepResolvedOptions, type SpecChange } from '../operations/diff-specs.ts';
 import type { Fleet, WantedMachine, WantedSpec } from './build-fleet.ts';
-
-/** How a field changes: as drivers tell it, or by restarting the engine. */
-export type FieldChangeMode = OptionChange | 'engine';
 
 export type FieldChange = {
   readonly field: string;
   readonly from: unknown;
   readonly to: unknown;
-  readonly how: FieldChangeMode;
+  readonly how: ChangeEffect;
 };
 
 export type FleetAction = 'create' | 'finish' | 'change' | 'replace' | 'remove' | 'nothing' | 'broken';
@@ -71,7 +65,7 @@ function itemFor(wanted: WantedMachine, record: ListedMachine | undefined, mark:
   if (!record) return { ...about, action: 'create' };
   if ('broken' in record) return { ...about, action: 'broken', broken: record.broken };
   const current = record.machine;
-  const changes = diffMachine(current, wanted.spec);
+  const changes = fieldChangesOf(current, wanted.spec);
   const action = actionFor(current, changes);
   return { ...about, changes, current, action, notes: notesFor(current, action, mark, now) };
 }
@@ -88,7 +82,9 @@ function notesFor(before: Machine, deed: FleetAction, mark: string, now: Date): 
   if (deed === 'replace') {
     const driver = getDriver(spec.driver);
     notes.push(
-      driver.create ? 'what is on its disk is lost' : (driver.retainedOnRemove ?? 'what it was made of stays as it is'),
+      driver.kind !== 'existing'
+        ? 'what is on its disk is lost'
+        : (driver.retainedOnRemove ?? 'what it was made of stays as it is'),
     );
     if (spec.fleet !== mark) notes.push('this file did not make it');
   }
@@ -109,59 +105,23 @@ function removalsFor(record: ListedMachine, mark: string, names: ReadonlySet<str
   return [{ name: record.name, driver, action: 'remove', changes: [], notes: ['no longer in the file'], current }];
 }
 
-/** Field by field, what differs between a machine and what is wanted of it. */
-export function diffMachine(before: Machine, wanted: WantedSpec): readonly FieldChange[] {
-  const { spec } = before;
-  if (spec.driver !== wanted.driver) return [{ field: 'driver', from: spec.driver, to: wanted.driver, how: 'replace' }];
-  const driver = getDriver(spec.driver);
-  return [
-    ...optionChanges(driver, spec, wanted),
-    ...engineChanges(before, wanted.engine),
-    ...diffFields('', { profiles: spec.profiles }, { profiles: wanted.profiles }),
-    ...lifetimeChanges(before, wanted),
-  ];
+/** Lists, field by field as the file names them, what differs between a machine and its wanted spec. */
+function fieldChangesOf(current: Machine, wanted: WantedSpec): readonly FieldChange[] {
+  const driver = getDriver(current.spec.driver);
+  const diff = diffSpecs(current, keepResolvedOptions(current.spec, wanted, driver), driver);
+  return diff.map((change) => ({
+    field: fieldNameOf(change, driver.name),
+    ...(change.section === 'engine' && change.key === 'env'
+      ? maskEnvValues(current.spec.engine.env, wanted.engine.env)
+      : { from: change.from, to: change.to }),
+    how: change.effect,
+  }));
 }
 
-/** One that its provider removes when it shuts itself down can't be made to stop instead. */
-function lifetimeChanges({ spec, ending }: Machine, wanted: WantedSpec): readonly FieldChange[] {
-  return diffFields('', spec.life ?? {}, wanted.life ?? {}).map((change) =>
-    change.field === 'idleStop' && change.to !== undefined && ending === 'removed'
-      ? { ...change, how: 'replace' }
-      : change,
-  );
-}
-
-function optionChanges(driver: Driver, before: MachineSpec, { options }: WantedSpec): readonly FieldChange[] {
-  const spec = { ...before, options: withDefaults(driver.options, before.options) };
-  const settles = driver.resolveOptions !== undefined;
-  return allKeysOf(spec.options, options)
-    .filter((key) => isOptionChanged(key, spec, options, settles))
-    .map((key) => {
-      const [from, to] = [spec.options[key], options[key]];
-      return { field: `${driver.name}.${key}`, from, to, how: driver.changeKindOf?.(key, from, to) ?? 'replace' };
-    });
-}
-
-type OptionParser = { safeParse(values: unknown): { readonly success: boolean; readonly data?: unknown } };
-
-/** With defaults for options that are younger than the record. */
-function withDefaults(schema: OptionParser, values: OptionValues): OptionValues {
-  const parsed = schema.safeParse(values);
-  return parsed.success ? (parsed.data as OptionValues) : values;
-}
-
-/** Where an install script or a mirror of packages is, matters to an engine that is to come. */
-const INSTALL_ONLY_OPTIONS: ReadonlySet<string> = new Set(['installUrl', 'repositoryUrl', 'repositoryKey']);
-
-function engineChanges({ spec, host }: Machine, wanted: EngineSpec): readonly FieldChange[] {
-  const found = diffFields('engine.', withDefaults(engineOptions, spec.engine), wanted);
-  return found.map((change): FieldChange => {
-    const key = change.field.slice('engine.'.length);
-    // The way to it was laid when the machine was made.
-    const fixed = key === 'port' && host?.ssh !== undefined && host.enginePort !== undefined;
-    const how = fixed ? 'replace' : INSTALL_ONLY_OPTIONS.has(key) ? 'live' : 'engine';
-    return key === 'env' ? { ...change, ...maskEnvValues(spec.engine.env, wanted.env), how } : { ...change, how };
-  });
+/** `ec2.type`, `engine.label`, `profiles`, `ttl`: options of a driver and of the engine have a section of their own. */
+function fieldNameOf({ section, key }: SpecChange, driver: string): string {
+  if (section === 'options') return `${driver}.${key}`;
+  return section === 'engine' ? `engine.${key}` : key;
 }
 
 /** Variables by their names: a proxy's address may hold a password. */
@@ -173,10 +133,4 @@ function maskEnvValues(from: readonly string[], to: readonly string[]): Pick<Fie
     return `${nameOf(pair)}=…${changed ? ' (another value)' : ''}`;
   };
   return { from: from.map(shown), to: to.map(shown) };
-}
-
-function diffFields(prefix: string, from: OptionValues, to: OptionValues): readonly FieldChange[] {
-  return allKeysOf(from, to)
-    .filter((key) => !isSameValue(from[key], to[key]))
-    .map((key) => ({ field: `${prefix}${key}`, from: from[key], to: to[key], how: 'live' }));
 }

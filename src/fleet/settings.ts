@@ -1,5 +1,5 @@
 import { join, resolve } from 'node:path';
-import type { Driver } from '../drivers/contract.ts';
+import type { DriverManifest } from '../drivers/contract.ts';
 import { drivers } from '../drivers/registry.ts';
 import { isImagePath } from '../images/image-reference.ts';
 import { describeOptions } from '../machine/options.ts';
@@ -28,7 +28,10 @@ export function positionOfSetting({ source, path }: FleetSetting): FilePosition 
 }
 
 /** Drivers by all of their names, and which of their options are files of this computer. */
-export type DriverSections = ReadonlyMap<string, { readonly driver: Driver; readonly files: ReadonlySet<string> }>;
+export type DriverSections = ReadonlyMap<
+  string,
+  { readonly driver: DriverManifest; readonly files: ReadonlySet<string> }
+>;
 
 export function listDriverSections(): DriverSections {
   return new Map(

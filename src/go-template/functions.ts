@@ -18,7 +18,7 @@ import {
 
 export type GoFunction = {
   readonly minArgs: number;
-  /** Undefined where it takes as many as there are. */
+  /** Undefined for a function that takes any number of arguments. */
   readonly maxArgs: number | undefined;
   run(args: readonly GoValue[]): GoValue;
 };
@@ -29,7 +29,10 @@ function defineFunction(minArgs: number, maxArgs: number | undefined, run: GoFun
   return { minArgs, maxArgs, run };
 }
 
-/** What the language has by itself. `and` and `or` look at no more than they need, so that the evaluator calls them. */
+/**
+ * The functions of Go's language. evaluate.ts runs `and` and `or` itself, since they evaluate only the arguments that
+ * they need; here they only declare how many they take.
+ */
 export const builtins: TemplateFunctions = {
   and: defineFunction(1, undefined, (args) => args.at(-1)),
   or: defineFunction(1, undefined, (args) => args.at(-1)),
@@ -53,20 +56,20 @@ export const builtins: TemplateFunctions = {
   ge: defineFunction(2, 2, ([left, right]) => compareValues(left, right) >= 0),
 };
 
-/** What Docker Machine promised beside. */
+/** The functions that Docker Machine added. */
 export const dockerMachineFunctions: TemplateFunctions = {
   json: defineFunction(1, 1, ([value]) => formatJson(value, '')),
   prettyjson: defineFunction(1, 1, ([value]) => formatJson(value, '    ')),
 };
 
-/** What people know from the formats of the docker CLI, too. */
+/** The functions of Docker Machine and those that the docker CLI's formats have. */
 export const dockerCliFunctions: TemplateFunctions = {
   ...dockerMachineFunctions,
-  join: defineFunction(2, 2, ([list, between]) =>
-    requireList(list, 'join').map(formatValue).join(requireText(between, 'what join puts between')),
+  join: defineFunction(2, 2, ([list, separator]) =>
+    requireList(list, 'join').map(formatValue).join(requireText(separator, 'what join puts between')),
   ),
-  split: defineFunction(2, 2, ([text, at]) =>
-    splitText(requireText(text, 'what split takes'), requireText(at, 'where split cuts')),
+  split: defineFunction(2, 2, ([text, separator]) =>
+    splitText(requireText(text, 'what split takes'), requireText(separator, 'where split cuts')),
   ),
   lower: defineFunction(1, 1, ([text]) => requireText(text, 'what lower takes').toLowerCase()),
   upper: defineFunction(1, 1, ([text]) => requireText(text, 'what upper takes').toUpperCase()),
@@ -87,25 +90,26 @@ function spaces(count: GoValue): string {
   return ' '.repeat(width);
 }
 
-function splitText(text: string, at: string): readonly string[] {
-  return at === '' ? [...text] : text.split(at);
+function splitText(text: string, separator: string): readonly string[] {
+  return separator === '' ? [...text] : text.split(separator);
 }
 
-function requireList(value: GoValue, whose: string): readonly GoValue[] {
+function requireList(value: GoValue, functionName: string): readonly GoValue[] {
   if (isList(value)) return value;
-  throw new TemplateError(`${whose} takes a list, and this is ${describeType(value)}`);
+  throw new TemplateError(`${functionName} takes a list, and this is ${describeType(value)}`);
 }
 
-/** Of what is escaped, nothing is said to be nothing. */
+/** The escaping functions print nil as `<no value>`, where `print` has `<nil>`. */
 function formatForEscaping(args: readonly GoValue[]): string {
   return sprint(args.map((value) => (isNil(value) ? '<no value>' : value)));
 }
 
-function requireNonNil(value: GoValue, whose: string): GoValue {
-  if (isNil(value)) throw new TemplateError(`${whose} can't take from nil`);
+function requireNonNil(value: GoValue, functionName: string): GoValue {
+  if (isNil(value)) throw new TemplateError(`${functionName} can't take from nil`);
   return value;
 }
 
+/** `len`: counts items, keys, or the bytes of a text. */
 function lengthOf(value: GoValue): bigint {
   if (typeof value === 'string') return BigInt(Buffer.byteLength(value));
   if (isList(value)) return BigInt(value.length);
@@ -113,6 +117,7 @@ function lengthOf(value: GoValue): bigint {
   throw new TemplateError(`len takes a string, a list or a map, and this is ${describeType(value)}`);
 }
 
+/** `index`: returns one item of a list, one value of a map or one byte of a text. */
 function indexInto(from: GoValue, key: GoValue): GoValue {
   if (isMap(from)) {
     if (typeof key !== 'string')
@@ -126,17 +131,22 @@ function indexInto(from: GoValue, key: GoValue): GoValue {
   return bytes ? BigInt(bytes[at] ?? 0) : (from as readonly GoValue[])[at];
 }
 
+/** Returns a map's value; undefined where the map does not have the key itself. */
 export function fieldOf(map: GoMap, key: string): GoValue {
   return Object.hasOwn(map, key) ? map[key] : undefined;
 }
 
-/** A number of JSON is a float64 even where it is whole, and counts nothing in Go. */
+/**
+ * Returns an index from 0 to `last`. Numbers of JSON are refused even where they are whole: they are float64, no index
+ * in Go.
+ */
 function requireIndex(key: GoValue, last: number): number {
   if (typeof key !== 'bigint') throw new TemplateError(`a place is an int, and this is ${describeType(key)}`);
   if (key < 0n || key > BigInt(last)) throw new TemplateError(`there is no place ${key}`);
   return Number(key);
 }
 
+/** `slice`: returns part of a list, or of a text by its bytes. */
 function sliceOf(from: GoValue, bounds: readonly GoValue[]): GoValue {
   const bytes = typeof from === 'string' ? Buffer.from(from) : undefined;
   if (!bytes && !isList(from))
@@ -148,26 +158,29 @@ function sliceOf(from: GoValue, bounds: readonly GoValue[]): GoValue {
   return bytes ? bytes.toString('utf8', start, end) : (from as readonly GoValue[]).slice(start, end);
 }
 
+/** Whether `left` equals one of the others. */
 function isOneOf(left: GoValue, others: readonly GoValue[]): boolean {
   if (others.length === 0) throw new TemplateError('eq needs something to compare with');
-  for (const right of others) {
-    for (const value of [left, right]) {
-      if (isList(value) || isMap(value))
-        throw new TemplateError(`a ${isList(value) ? 'list' : 'map'} can't be compared`);
-    }
-    if (isNil(left) || isNil(right) ? isNil(left) && isNil(right) : requireComparable(left, right) && left === right)
-      return true;
+  return others.some((right) => isEqual(left, right));
+}
+
+function isEqual(left: GoValue, right: GoValue): boolean {
+  for (const value of [left, right]) {
+    if (isList(value) || isMap(value)) throw new TemplateError(`a ${isList(value) ? 'list' : 'map'} can't be compared`);
   }
-  return false;
+  if (isNil(left) || isNil(right)) return isNil(left) && isNil(right);
+  requireSameType(left, right);
+  return left === right;
 }
 
-function requireComparable(left: GoValue, right: GoValue): true {
-  if (typeof left === typeof right) return true;
-  throw new TemplateError(`${typeName(left)} and ${typeName(right)} can't be compared`);
+function requireSameType(left: GoValue, right: GoValue): void {
+  if (typeof left !== typeof right)
+    throw new TemplateError(`${typeName(left)} and ${typeName(right)} can't be compared`);
 }
 
+/** Returns a number below, at or above 0, as `left` comes before, with or after `right`. */
 function compareValues(left: GoValue, right: GoValue): number {
-  requireComparable(left, right);
+  requireSameType(left, right);
   if (typeof left === 'string' && typeof right === 'string') return compareTexts(left, right);
   const isNumber = typeof left === 'number' || typeof left === 'bigint';
   if (!isNumber) throw new TemplateError(`something ${describeType(left)} comes neither before nor after another`);

@@ -3,16 +3,20 @@ import { TemplateError } from './template-error.ts';
 export type GoMap = { readonly [key: string]: GoValue };
 
 /**
- * A value as templates know it. Go's int is a bigint and its float64 a number, since they print, compare and index
- * differently; null is a nil that is there, undefined is what is not there.
+ * A value as templates have it. Go's int is a bigint and its float64 a number, since they print, compare and index
+ * differently. null is a nil that the data has, undefined a field that it does not have.
  */
 export type GoValue = undefined | null | boolean | bigint | number | string | readonly GoValue[] | GoMap;
 
-/** What numbers of JSON are: Go's decoder makes float64 of all of them; who reads them may want whole ones to be int. */
+/**
+ * The type of JSON's numbers: Go decodes all of them as float64; `int` makes whole ones int, which print as people
+ * write them.
+ */
 export type NumberMode = 'float64' | 'int';
 
+/** Converts any data to values of templates, by way of JSON. */
 export function fromJson(data: unknown, numbers: NumberMode): GoValue {
-  // Whoever calls may hand in what is no plain JSON: undefined fields, dates, objects with methods.
+  // The caller's data may hold what plain JSON does not: undefined fields, dates, objects with methods.
   const text = JSON.stringify(data);
   return text === undefined ? undefined : toGoValue(JSON.parse(text), numbers);
 }
@@ -21,7 +25,7 @@ function toGoValue(data: unknown, numbers: NumberMode): GoValue {
   if (typeof data === 'number') return numbers === 'int' && Number.isSafeInteger(data) ? BigInt(data) : data;
   if (Array.isArray(data)) return data.map((item) => toGoValue(item, numbers));
   if (typeof data !== 'object' || data === null) return data as GoValue;
-  // fromEntries makes fields of its own of all names, also of __proto__.
+  // Object.fromEntries creates own fields for all names, `__proto__` included.
   return Object.fromEntries(Object.entries(data).map(([key, value]) => [key, toGoValue(value, numbers)]));
 }
 
@@ -37,7 +41,7 @@ export function isNil(value: GoValue): value is undefined | null {
   return value === undefined || value === null;
 }
 
-/** Go walks through a map in the order of its keys, as bytes. */
+/** Returns a map's keys in the order in which Go walks through it: that of their bytes. */
 export function sortedKeys(map: GoMap): readonly string[] {
   return Object.keys(map).toSorted(compareTexts);
 }
@@ -46,6 +50,7 @@ export function compareTexts(left: string, right: string): number {
   return Buffer.compare(Buffer.from(left), Buffer.from(right));
 }
 
+/** Returns Go's name of a value's type. */
 export function typeName(value: GoValue): string {
   if (isNil(value)) return '<nil>';
   if (isList(value)) return '[]interface {}';
@@ -54,26 +59,26 @@ export function typeName(value: GoValue): string {
   return names[typeof value as keyof typeof names];
 }
 
-/** What `if` and `and` go by: nothing, zero and what is empty are false. */
+/** Whether `if` and `and` take a value for true: nil, zero and empty texts, lists and maps are false. */
 export function isTruthy(value: GoValue): boolean {
   if (isList(value)) return value.length > 0;
   if (isMap(value)) return Object.keys(value).length > 0;
   return Boolean(value);
 }
 
-/** A text where a function needs one. */
-export function requireText(value: GoValue, whose: string): string {
+/** Returns the value if it is a text. Else throws a TemplateError that calls it `role`. */
+export function requireText(value: GoValue, role: string): string {
   if (typeof value === 'string') return value;
-  throw new TemplateError(`${whose} must be a string, and this is ${describeType(value)}`);
+  throw new TemplateError(`${role} must be a string, and this is ${describeType(value)}`);
 }
 
-/** A whole number where a function needs one. */
-export function requireWholeNumber(value: GoValue, whose: string): number {
+/** Returns the value if it is a whole number. Else throws a TemplateError that calls it `role`. */
+export function requireWholeNumber(value: GoValue, role: string): number {
   if (typeof value === 'bigint' || (typeof value === 'number' && Number.isInteger(value))) return Number(value);
-  throw new TemplateError(`${whose} must be a whole number, and this is ${describeType(value)}`);
+  throw new TemplateError(`${role} must be a whole number, and this is ${describeType(value)}`);
 }
 
-/** For sentences about a value that has the wrong type. */
+/** Names a value's type for a message, behind "is". */
 export function describeType(value: GoValue): string {
   return isNil(value) ? 'nil' : `of type ${typeName(value)}`;
 }

@@ -1,31 +1,34 @@
 import { toWellFormed } from './quoting.ts';
 import { isList, isMap, isNil, sortedKeys, type GoValue } from './go-values.ts';
 
-/** As Go's encoder writes it: keys sorted, and nothing in it that a page of HTML would read as markup. */
-export function formatJson(value: GoValue, indent: string, now = ''): string {
+/**
+ * Formats a value as Go's JSON encoder does: keys sorted, and `<`, `>` and `&` escaped, which a page of HTML would read
+ * as markup. `margin` is the indentation of the line that the value starts on.
+ */
+export function formatJson(value: GoValue, indent: string, margin = ''): string {
   if (isNil(value)) return 'null';
   if (typeof value === 'string') return formatJsonString(value);
   if (typeof value === 'number') return Object.is(value, -0) ? '-0' : String(value);
   if (isList(value))
     return formatBrackets(
       '[',
-      value.map((item) => formatJson(item, indent, now + indent)),
+      value.map((item) => formatJson(item, indent, margin + indent)),
       ']',
       indent,
-      now,
+      margin,
     );
   if (!isMap(value)) return String(value);
   const colon = indent === '' ? ':' : ': ';
   const pairs = sortedKeys(value).map(
-    (key) => `${formatJsonString(key)}${colon}${formatJson(value[key], indent, now + indent)}`,
+    (key) => `${formatJsonString(key)}${colon}${formatJson(value[key], indent, margin + indent)}`,
   );
-  return formatBrackets('{', pairs, '}', indent, now);
+  return formatBrackets('{', pairs, '}', indent, margin);
 }
 
-function formatBrackets(open: string, items: readonly string[], close: string, indent: string, now: string): string {
+function formatBrackets(open: string, items: readonly string[], close: string, indent: string, margin: string): string {
   if (indent === '' || items.length === 0) return `${open}${items.join(',')}${close}`;
-  const lines = items.map((item) => `${now}${indent}${item}`);
-  return `${open}\n${lines.join(',\n')}\n${now}${close}`;
+  const lines = items.map((item) => `${margin}${indent}${item}`);
+  return `${open}\n${lines.join(',\n')}\n${margin}${close}`;
 }
 
 const LONG_ESCAPES: Readonly<Record<string, string>> = { '\\b': '\\u0008', '\\f': '\\u000c' };

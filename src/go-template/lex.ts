@@ -20,7 +20,7 @@ export type Token = {
 };
 
 const SPACE = ' \\t\\r\\n';
-/** What stands between the braces, in the order in which it is tried. */
+/** The tokens of an action, in the order in which `readToken` tries them. */
 const PATTERNS: readonly (readonly [Token['type'], RegExp])[] = [
   ['close', new RegExp(`[${SPACE}]-\\}\\}[${SPACE}]*|\\}\\}`, 'y')],
   ['space', new RegExp(`[${SPACE}]+?(?=[${SPACE}]-\\}\\}|[^${SPACE}]|$)`, 'y')],
@@ -33,13 +33,13 @@ const PATTERNS: readonly (readonly [Token['type'], RegExp])[] = [
   ['character', /'(?:[^'\\\n]|\\[^\n])+'/y],
   ['mark', /:=|[=|(),]/y],
 ];
-/** A name that goes on behind its end is none. */
+/** A name must end where one of these characters follows: `.a!` is an error, and not `.a` with an error behind it. */
 const NAME_TOKENS = new Set<Token['type']>(['variable', 'field', 'dot', 'word']);
 const AFTER_NAME = new RegExp(`[${SPACE}.,|:)(]|\\}\\}|$`, 'y');
 const OPEN = new RegExp(`\\{\\{(-[${SPACE}])?`, 'g');
 const COMMENT = new RegExp(`\\/\\*[\\s\\S]*?\\*\\/`, 'y');
 
-/** A template cut into words. What trim markers take away is gone already. */
+/** Cuts a template into tokens, without the space that trim markers (`{{-`, `-}}`) remove. */
 export function tokenize(template: string): readonly Token[] {
   const tokens: Token[] = [];
   let at = 0;
@@ -47,22 +47,24 @@ export function tokenize(template: string): readonly Token[] {
     OPEN.lastIndex = at;
     const open = OPEN.exec(template);
     const text = template.slice(at, open?.index);
-    const kept = open?.[1] === undefined ? text : trimTrailingSpace(text);
-    if (kept !== '') tokens.push({ type: 'text', text: kept, at });
+    const trimmed = open?.[1] === undefined ? text : trimTrailingSpace(text);
+    if (trimmed !== '') tokens.push({ type: 'text', text: trimmed, at });
     if (!open) return [...tokens, { type: 'end', text: '', at: template.length }];
     const inside = open.index + open[0].length;
     at = skipComment(template, inside) ?? readAction(template, open.index, inside, tokens);
   }
 }
 
-/** A pattern would look at the same spaces again from each of them. */
+/** Removes spaces at the end by a loop: a pattern would start again at each of them, which takes quadratic time. */
 function trimTrailingSpace(text: string): string {
   let end = text.length;
   while (end > 0 && /[ \t\r\n]/.test(text.charAt(end - 1))) end -= 1;
   return text.slice(0, end);
 }
 
-/** Undefined where there is none. */
+/**
+ * Returns the position behind the comment that starts here, and behind its action; undefined where no comment starts.
+ */
 function skipComment(template: string, start: number): number | undefined {
   if (!template.startsWith('/*', start)) return undefined;
   const comment = matchAt(COMMENT, template, start);
@@ -75,6 +77,7 @@ function skipComment(template: string, start: number): number | undefined {
   return end + closed.length;
 }
 
+/** Adds the tokens of an action, and returns the position behind it. */
 function readAction(template: string, open: number, start: number, tokens: Token[]): number {
   tokens.push({ type: 'open', text: '{{', at: open });
   let at = start;

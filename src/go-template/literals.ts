@@ -4,7 +4,7 @@ const INTEGER = /^([+-]?)(?:0[xX]((?:_?[0-9a-fA-F])+)|0[bB]((?:_?[01])+)|0[oO]?(
 const FLOAT = /^[+-]?(?:\d(?:_?\d)*\.?(?:\d(?:_?\d)*)?|\.\d(?:_?\d)*)(?:[eE][+-]?\d(?:_?\d)*)?$/;
 const INT64_LIMIT = 2n ** 63n;
 
-/** An int or a float64, as the writing says. */
+/** Returns a number as Go reads it: `1` is an int, `1.0` and `1e3` are float64. */
 export function parseNumber(text: string, at: number): bigint | number {
   const [, sign, hex, binary, octal, decimal] = INTEGER.exec(text) ?? [];
   if (sign !== undefined) return parseInteger(text, sign, { hex, binary, octal, decimal }, at);
@@ -40,15 +40,15 @@ const SIMPLE_ESCAPES: Readonly<Record<string, number>> = {
 };
 const ESCAPE = /^\\(?:([0-7]{3})|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([abfnrtv\\"']))/;
 
-/** What stands between double quotes or backquotes. */
+/** Returns the text between double quotes or backquotes. */
 export function parseString(text: string, at: number): string {
   const body = text.slice(1, -1);
   if (text.startsWith('`')) return body.replaceAll('\r', '');
-  // Escapes name bytes, of which several may be one character.
+  // Escapes stand for bytes, several of which may form one character.
   return Buffer.concat(parseEscapes(body, '"', at).map((part) => part.bytes)).toString('utf8');
 }
 
-/** `'a'` is an int: the number of its character. */
+/** Returns the number of a character: `'a'` is the int 97. */
 export function parseCharacter(text: string, at: number): bigint {
   const parts = parseEscapes(text.slice(1, -1), "'", at);
   const [only] = parts;
@@ -68,17 +68,17 @@ function parseEscapes(body: string, quote: string, at: number): readonly Literal
       rest = rest.slice(plain.length);
       continue;
     }
-    const [all = '', octal, hex, four, eight, one] = ESCAPE.exec(rest) ?? [];
-    if (all === '' || (one !== undefined && one !== quote && /["']/.test(one)))
+    const [all = '', octal, hex, four, eight, letter] = ESCAPE.exec(rest) ?? [];
+    if (all === '' || (letter !== undefined && letter !== quote && /["']/.test(letter)))
       throw new TemplateError(`${rest.slice(0, 2)} is no escape`, { at });
-    parts.push(parseEscape({ octal, hex, wide: four ?? eight, one }, all, at));
+    parts.push(parseEscape({ octal, hex, wide: four ?? eight, letter }, all, at));
     rest = rest.slice(all.length);
   }
   return parts;
 }
 
 function parseEscape(
-  { octal, hex, wide, one }: Readonly<Record<'octal' | 'hex' | 'wide' | 'one', string | undefined>>,
+  { octal, hex, wide, letter }: Readonly<Record<'octal' | 'hex' | 'wide' | 'letter', string | undefined>>,
   all: string,
   at: number,
 ): LiteralPart {
@@ -88,7 +88,7 @@ function parseEscape(
       throw new TemplateError(`${all} is no character`, { at });
     return { bytes: Buffer.from(String.fromCodePoint(point)), point };
   }
-  const byte = octal ? Number.parseInt(octal, 8) : hex ? Number.parseInt(hex, 16) : (SIMPLE_ESCAPES[one ?? ''] ?? 0);
+  const byte = octal ? Number.parseInt(octal, 8) : hex ? Number.parseInt(hex, 16) : (SIMPLE_ESCAPES[letter ?? ''] ?? 0);
   if (byte > 255) throw new TemplateError(`${all} is no byte`, { at });
   return { bytes: Buffer.from([byte]), point: byte };
 }

@@ -1,12 +1,12 @@
 /**
- * Numbers as Go prints them. JavaScript breaks ties upwards where Go goes to the even digit, and knows other borders between
- * `1000000` and `1e+06`, so digits are made here.
+ * Formats numbers as Go does. JavaScript rounds ties up where Go rounds to the even digit, and switches between
+ * `1000000` and `1e+06` at another number, so this file computes the digits itself.
  */
 
-/** 0.DIGITS × 10^point, without leading zeros; zero has no digits. */
+/** The number 0.DIGITS × 10^point, without leading zeros; zero has no digits. */
 type Decimal = { readonly digits: string; readonly point: number };
 
-/** `precision` undefined: as many digits as tell it from its neighbours. */
+/** Without a precision, the result has as many digits as tell the number from its neighbors. */
 export function formatFloat(value: number, verb: 'e' | 'f' | 'g', precision: number | undefined): string {
   if (!Number.isFinite(value)) return Number.isNaN(value) ? 'NaN' : value > 0 ? '+Inf' : '-Inf';
   const sign = value < 0 || Object.is(value, -0) ? '-' : '';
@@ -23,7 +23,7 @@ function shortestDecimal(size: number): Decimal {
   return { digits, point: digits === '' ? 0 : Number(exponent) + 1 };
 }
 
-/** A double ends somewhere: m × 2^e is m × 5^-e × 10^e where e is negative. */
+/** Every double has a finite decimal form: m × 2^e is m × 5^-e × 10^e where e is negative. */
 function exactDecimal(size: number): Decimal {
   if (size === 0) return { digits: '', point: 0 };
   const { mantissa, exponent } = floatParts(size);
@@ -42,17 +42,17 @@ function floatParts(size: number): { readonly mantissa: bigint; readonly exponen
     : { mantissa: fraction | 0x10000000000000n, exponent: biased - 1075 };
 }
 
-/** The same with so many digits at most; a tie goes to the even one. */
+/** Rounds to at most `count` digits, and a tie to the even digit. */
 function roundDecimal({ digits, point }: Decimal, count: number): Decimal {
   if (count >= digits.length) return { digits, point };
   if (count < 0) return { digits: '', point: 0 };
-  const kept = digits.slice(0, count);
+  const head = digits.slice(0, count);
   const next = digits.charCodeAt(count) - 48;
-  const odd = Number(kept.at(-1) ?? '0') % 2 === 1;
-  const up = next > 5 || (next === 5 && (digits.length > count + 1 || odd));
-  if (!up) return { digits: kept, point: kept === '' ? 0 : point };
-  const more = String(BigInt(`0${kept}`) + 1n).padStart(count, '0');
-  return { digits: more, point: point + more.length - count };
+  const isOdd = Number(head.at(-1) ?? '0') % 2 === 1;
+  const roundsUp = next > 5 || (next === 5 && (digits.length > count + 1 || isOdd));
+  if (!roundsUp) return { digits: head, point: head === '' ? 0 : point };
+  const rounded = String(BigInt(`0${head}`) + 1n).padStart(count, '0');
+  return { digits: rounded, point: point + rounded.length - count };
 }
 
 function formatScientific(decimal: Decimal, precision: number | undefined): string {
@@ -66,8 +66,8 @@ function formatScientific(decimal: Decimal, precision: number | undefined): stri
 function formatPositional(decimal: Decimal, precision: number | undefined): string {
   const { digits, point } = precision === undefined ? decimal : roundDecimal(decimal, decimal.point + precision);
   const whole = point > 0 ? digits.slice(0, point).padEnd(point, '0') : '0';
-  const behind = point > 0 ? digits.slice(point) : '0'.repeat(digits === '' ? 0 : -point) + digits;
-  const fraction = behind.padEnd(precision ?? 0, '0');
+  const tail = point > 0 ? digits.slice(point) : '0'.repeat(digits === '' ? 0 : -point) + digits;
+  const fraction = tail.padEnd(precision ?? 0, '0');
   return fraction === '' ? whole : `${whole}.${fraction}`;
 }
 
@@ -81,7 +81,7 @@ function formatGeneral(decimal: Decimal, precision: number | undefined): string 
   return print({ digits, point }, undefined);
 }
 
-/** `%x` of a float: its bits, and a power of two. */
+/** `%x` of a float: the hexadecimal mantissa and a power of two. */
 export function formatHexFloat(value: number): string {
   const sign = value < 0 || Object.is(value, -0) ? '-' : '';
   if (value === 0) return `${sign}0x0p+00`;

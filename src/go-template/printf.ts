@@ -3,7 +3,7 @@ import { formatFloat, formatHexFloat } from './numbers.ts';
 import { goBackquote, goQuote, toWellFormed } from './quoting.ts';
 import { isList, isMap, isNil, sortedKeys, typeName, type GoValue } from './go-values.ts';
 
-/** What stands between `%` and the verb. */
+/** The flags, the width and the precision between `%` and the verb. */
 type FormatFlags = {
   readonly minus: boolean;
   readonly plus: boolean;
@@ -27,66 +27,78 @@ const NO_FLAGS: FormatFlags = {
 const VERBS = ['v', 'T', 't', 's', 'q', 'd', 'x', 'X', 'o', 'b', 'c', 'e', 'E', 'f', 'F', 'g', 'G'];
 const MAX_WIDTH = 1000;
 
-/** As `{{ }}` and `%v` print it. */
+/** Formats a value as `{{ }}` and `%v` print it. */
 export function formatValue(value: GoValue): string {
   return formatWithVerb(value, 'v', NO_FLAGS);
 }
 
-/** `print`: a space stands between two neighbours of which neither is a string. */
+/** `print`: joins the values, with a space between two neighbors of which neither is a string. */
 export function sprint(values: readonly GoValue[]): string {
   return values
     .map((value, index) => {
-      const apart = index > 0 && typeof value !== 'string' && typeof values[index - 1] !== 'string';
-      return `${apart ? ' ' : ''}${formatValue(value)}`;
+      const isApart = index > 0 && typeof value !== 'string' && typeof values[index - 1] !== 'string';
+      return `${isApart ? ' ' : ''}${formatValue(value)}`;
     })
     .join('');
 }
 
-/** `printf`. What was given in the wrong type, too little or too much is said in the text, as Go does. */
+/** `%`, flags, width, precision and the verb, which is '' where the format ends. */
+const PLACEHOLDER = /%([-+# 0]*)(\d*)(?:(\.)(\d*))?([\s\S]?)/gu;
+
+/**
+ * `printf`. As in Go, a value of the wrong type, a missing value and values to spare are no errors: the text says so.
+ */
 export function sprintf(format: string, values: readonly GoValue[]): string {
   let text = '';
+  let position = 0;
   let used = 0;
   const add = (more: string): void => {
     text += more;
     if (text.length > MAX_OUTPUT_LENGTH) throw tooMuchOutputError();
   };
-  const verb = /%([-+# 0]*)(\d*)(?:(\.)(\d*))?([\s\S]?)/uy;
-  for (let at = 0; at < format.length;) {
-    const next = format.indexOf('%', at);
-    add(format.slice(at, next < 0 ? undefined : next));
-    if (next < 0) break;
-    verb.lastIndex = next;
-    const [all = '', flags = '', width = '', point, precision = '', letter = ''] = verb.exec(format) ?? [];
-    at = next + all.length;
-    if (letter === '') add('%!(NOVERB)');
-    else if (letter === '%') add('%');
+  for (const match of format.matchAll(PLACEHOLDER)) {
+    const [placeholder, , , , , verb = ''] = match;
+    add(format.slice(position, match.index));
+    position = match.index + placeholder.length;
+    if (verb === '') add('%!(NOVERB)');
+    else if (verb === '%') add('%');
     else {
-      const manner = parseFlags(flags, width, point === undefined ? undefined : precision);
-      requireKnownVerb(letter, manner);
-      add(used < values.length ? formatWithVerb(values[used], letter, manner) : `%!${letter}(MISSING)`);
+      add(formatPlaceholder(match, values.slice(used, used + 1)));
       used += 1;
     }
   }
-  const extra = values
-    .slice(used)
-    .map((value) => (isNil(value) ? '<nil>' : `${typeName(value)}=${formatValue(value)}`));
-  return extra.length > 0 ? `${text}%!(EXTRA ${extra.join(', ')})` : text;
+  add(format.slice(position));
+  return text + formatExtra(values.slice(used));
 }
 
-function parseFlags(flags: string, width: string, precision: string | undefined): FormatFlags {
-  const minus = flags.includes('-');
-  const manner = {
+/** Formats one placeholder with its value; the list is empty where the values do not suffice. */
+function formatPlaceholder(match: RegExpExecArray, value: readonly GoValue[]): string {
+  const [, signs = '', width = '', point, precision = '', verb = ''] = match;
+  const flags = parseFlags(signs, width, point === undefined ? undefined : precision);
+  requireKnownVerb(verb, flags);
+  return value.length > 0 ? formatWithVerb(value[0], verb, flags) : `%!${verb}(MISSING)`;
+}
+
+function formatExtra(values: readonly GoValue[]): string {
+  if (values.length === 0) return '';
+  const shown = values.map((value) => (isNil(value) ? '<nil>' : `${typeName(value)}=${formatValue(value)}`));
+  return `%!(EXTRA ${shown.join(', ')})`;
+}
+
+function parseFlags(signs: string, width: string, precision: string | undefined): FormatFlags {
+  const minus = signs.includes('-');
+  const flags = {
     minus,
-    plus: flags.includes('+'),
-    sharp: flags.includes('#'),
-    space: flags.includes(' '),
-    zero: flags.includes('0') && !minus,
+    plus: signs.includes('+'),
+    sharp: signs.includes('#'),
+    space: signs.includes(' '),
+    zero: signs.includes('0') && !minus,
     width: width === '' ? undefined : Number(width),
     precision: precision === undefined ? undefined : Number(precision),
   };
-  if (Math.max(manner.width ?? 0, manner.precision ?? 0) > MAX_WIDTH)
+  if (Math.max(flags.width ?? 0, flags.precision ?? 0) > MAX_WIDTH)
     throw new TemplateError(`printf makes nothing wider than ${MAX_WIDTH}`);
-  return manner;
+  return flags;
 }
 
 function requireKnownVerb(letter: string, { sharp }: FormatFlags): void {
@@ -97,81 +109,77 @@ function requireKnownVerb(letter: string, { sharp }: FormatFlags): void {
   if (sharp && !'xXqod'.includes(letter)) throw new TemplateError(`printf does not know %#${letter}`);
 }
 
-function formatWithVerb(value: GoValue, verb: string, manner: FormatFlags): string {
-  if (verb === 'T') return padText(typeName(value), manner);
-  if (isNil(value)) return verb === 'v' ? padText('<nil>', manner) : `%!${verb}(<nil>)`;
-  if (isList(value)) return `[${value.map((item) => formatElement(item, verb, manner)).join(' ')}]`;
+function formatWithVerb(value: GoValue, verb: string, flags: FormatFlags): string {
+  if (verb === 'T') return padText(typeName(value), flags);
+  if (isNil(value)) return verb === 'v' ? padText('<nil>', flags) : `%!${verb}(<nil>)`;
+  if (isList(value)) return `[${value.map((item) => formatElement(item, verb, flags)).join(' ')}]`;
   if (isMap(value)) {
     const pairs = sortedKeys(value).map(
-      (key) => `${formatWithVerb(key, verb, manner)}:${formatElement(value[key], verb, manner)}`,
+      (key) => `${formatWithVerb(key, verb, flags)}:${formatElement(value[key], verb, flags)}`,
     );
     return `map[${pairs.join(' ')}]`;
   }
-  const text = formatScalar(value, verb, manner);
-  return text ?? `%!${verb}(${typeName(value)}=${formatWithVerb(value, 'v', manner)})`;
+  const text = formatScalar(value, verb, flags);
+  return text ?? `%!${verb}(${typeName(value)}=${formatWithVerb(value, 'v', flags)})`;
 }
 
-function formatElement(value: GoValue, verb: string, manner: FormatFlags): string {
-  return isNil(value) ? '<nil>' : formatWithVerb(value, verb, manner);
+function formatElement(value: GoValue, verb: string, flags: FormatFlags): string {
+  return isNil(value) ? '<nil>' : formatWithVerb(value, verb, flags);
 }
 
-/** Undefined where the verb is not for this type. */
-function formatScalar(
-  value: string | boolean | bigint | number,
-  verb: string,
-  manner: FormatFlags,
-): string | undefined {
-  if (typeof value === 'string') return formatString(value, verb, manner);
-  if (typeof value === 'boolean') return 'vt'.includes(verb) ? padText(String(value), manner) : undefined;
-  return typeof value === 'bigint' ? formatInteger(value, verb, manner) : formatFloatWithVerb(value, verb, manner);
+/** Returns undefined where the verb does not fit the type. */
+function formatScalar(value: string | boolean | bigint | number, verb: string, flags: FormatFlags): string | undefined {
+  if (typeof value === 'string') return formatString(value, verb, flags);
+  if (typeof value === 'boolean') return 'vt'.includes(verb) ? padText(String(value), flags) : undefined;
+  return typeof value === 'bigint' ? formatInteger(value, verb, flags) : formatFloatWithVerb(value, verb, flags);
 }
 
-function formatString(text: string, verb: string, manner: FormatFlags): string | undefined {
-  if (verb === 'x' || verb === 'X') return padText(formatHexString(text, verb, manner), manner);
-  const { precision, sharp, plus } = manner;
-  const kept = precision === undefined ? text : [...text].slice(0, precision).join('');
-  if (verb === 'v' || verb === 's') return padText(kept, manner);
+function formatString(text: string, verb: string, flags: FormatFlags): string | undefined {
+  if (verb === 'x' || verb === 'X') return padText(formatHexString(text, verb, flags), flags);
+  const { precision, sharp, plus } = flags;
+  const shown = precision === undefined ? text : [...text].slice(0, precision).join('');
+  if (verb === 'v' || verb === 's') return padText(shown, flags);
   if (verb !== 'q') return undefined;
-  return padText((sharp ? goBackquote(kept) : undefined) ?? goQuote(kept, '"', plus), manner);
+  return padText((sharp ? goBackquote(shown) : undefined) ?? goQuote(shown, '"', plus), flags);
 }
 
 function formatHexString(text: string, verb: string, { precision, sharp, space }: FormatFlags): string {
   const bytes = [...Buffer.from(text)].slice(0, precision).map((byte) => byte.toString(16).padStart(2, '0'));
   if (bytes.length === 0) return '';
-  const before = sharp ? '0x' : '';
-  const hex = space ? bytes.map((byte) => before + byte).join(' ') : before + bytes.join('');
+  const prefix = sharp ? '0x' : '';
+  const hex = space ? bytes.map((byte) => prefix + byte).join(' ') : prefix + bytes.join('');
   return verb === 'X' ? hex.toUpperCase() : hex;
 }
 
 const BASES: Readonly<Record<string, number>> = { v: 10, d: 10, x: 16, X: 16, o: 8, b: 2 };
 const PREFIXES: Readonly<Record<string, string>> = { x: '0x', X: '0X', o: '0' };
 
-function formatInteger(value: bigint, verb: string, manner: FormatFlags): string | undefined {
+function formatInteger(value: bigint, verb: string, flags: FormatFlags): string | undefined {
   if (verb === 'c' || verb === 'q') {
-    const known = value >= 0n && value <= 0x10ffffn;
-    const character = toWellFormed(String.fromCodePoint(known ? Number(value) : 0xfffd));
-    return padText(verb === 'c' ? character : goQuote(character, "'", manner.plus), manner);
+    const isCodePoint = value >= 0n && value <= 0x10ffffn;
+    const character = toWellFormed(String.fromCodePoint(isCodePoint ? Number(value) : 0xfffd));
+    return padText(verb === 'c' ? character : goQuote(character, "'", flags.plus), flags);
   }
   const base = BASES[verb];
   if (base === undefined) return undefined;
-  const { precision, width, zero, plus, space, sharp } = manner;
+  const { precision, width, zero, plus, space, sharp } = flags;
   if (precision === 0 && value === 0n) return ' '.repeat(width ?? 0);
   const negative = value < 0n;
   const sign = negative ? '-' : plus ? '+' : space ? ' ' : '';
-  const least = precision ?? (zero ? (width ?? 0) - sign.length : 0);
-  const digits = (negative ? -value : value).toString(base).padStart(least, '0');
+  const minDigits = precision ?? (zero ? (width ?? 0) - sign.length : 0);
+  const digits = (negative ? -value : value).toString(base).padStart(minDigits, '0');
   const prefix = sharp && !(verb === 'o' && digits.startsWith('0')) ? (PREFIXES[verb] ?? '') : '';
-  return padText(sign + prefix + (verb === 'X' ? digits.toUpperCase() : digits), { ...manner, zero: false });
+  return padText(sign + prefix + (verb === 'X' ? digits.toUpperCase() : digits), { ...flags, zero: false });
 }
 
-function formatFloatWithVerb(value: number, verb: string, manner: FormatFlags): string | undefined {
-  const digits = floatDigits(value, verb, manner);
+function formatFloatWithVerb(value: number, verb: string, flags: FormatFlags): string | undefined {
+  const digits = floatDigits(value, verb, flags);
   if (digits === undefined) return undefined;
   const negative = digits.startsWith('-');
-  const sign = negative ? '-' : manner.plus ? '+' : manner.space ? ' ' : '';
+  const sign = negative ? '-' : flags.plus ? '+' : flags.space ? ' ' : '';
   const size = negative ? digits.slice(1) : digits;
-  if (!manner.zero || manner.width === undefined) return padText(sign + size, manner);
-  return sign + size.padStart(manner.width - sign.length, '0');
+  if (!flags.zero || flags.width === undefined) return padText(sign + size, flags);
+  return sign + size.padStart(flags.width - sign.length, '0');
 }
 
 function floatDigits(value: number, verb: string, { precision }: FormatFlags): string | undefined {
@@ -181,7 +189,7 @@ function floatDigits(value: number, verb: string, { precision }: FormatFlags): s
   if (verb === 'e') return formatFloat(value, 'e', precision ?? 6);
   if (verb === 'E') return formatFloat(value, 'e', precision ?? 6).toUpperCase();
   if (verb !== 'x' && verb !== 'X' && verb !== 'b') return undefined;
-  // Powers of two with a precision, or of a whole mantissa: nobody reads these.
+  // Go has these two forms of powers of two as well, and no format of machines uses them.
   if (verb === 'b' || precision !== undefined)
     throw new TemplateError(
       `printf does not know %${precision === undefined ? '' : `.${precision}`}${verb} of a float64`,

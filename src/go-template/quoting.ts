@@ -1,13 +1,13 @@
-/** Texts as Go quotes and escapes them. */
+/** Quotes and escapes texts as Go does. */
 
-/** Half a character is none: Go reads such a thing as the sign for it. */
+/** Replaces a surrogate without its partner by U+FFFD, as Go does with any invalid text. */
 export function toWellFormed(text: string): string {
   return text.replaceAll(/\p{Surrogate}/gu, '\uFFFD');
 }
 
 const PRINTABLE = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]$/u;
 
-/** What Go calls a character that can be seen, and the space. */
+/** Whether Go calls a character printable: visible characters, and the space. */
 function isPrintable(character: string): boolean {
   return PRINTABLE.test(character);
 }
@@ -22,7 +22,7 @@ const SHORT_ESCAPES: Readonly<Record<string, string>> = {
   '\v': '\\v',
 };
 
-/** As Go's source code would have it, between these quotes. */
+/** Quotes a text as Go's source code would; with `ascii`, all other characters are escaped. */
 export function goQuote(text: string, quote: '"' | "'", ascii = false): string {
   const body = [...toWellFormed(text)].map((character) => {
     if (character === quote || character === '\\') return `\\${character}`;
@@ -39,15 +39,15 @@ function hexEscape(point: number): string {
   return point < 0x10000 ? `\\u${hex.padStart(4, '0')}` : `\\U${hex.padStart(8, '0')}`;
 }
 
-/** Between backquotes where that is possible. */
+/** Quotes a text with backquotes; returns undefined for a text that backquotes can't hold. */
 export function goBackquote(text: string): string | undefined {
-  // oxlint-disable-next-line no-control-regex -- they are what is looked for
+  // oxlint-disable-next-line no-control-regex -- the expression looks for control characters
   return /[\u0000-\u0008\u000A-\u001F`\u007F\uFEFF]/.test(text) || toWellFormed(text) !== text
     ? undefined
     : `\`${text}\``;
 }
 
-/** For a page of HTML. */
+/** Escapes a text for a page of HTML. */
 export function escapeHtml(text: string): string {
   const entities: Readonly<Record<string, string>> = {
     '"': '&#34;',
@@ -61,7 +61,7 @@ export function escapeHtml(text: string): string {
   return text.replaceAll(/["'&<>\u0000]/g, (character) => entities[character] ?? '');
 }
 
-/** For a text of JavaScript. */
+/** Escapes a text for a string of JavaScript. */
 export function escapeJs(text: string): string {
   return [...toWellFormed(text)]
     .map((character) => {
@@ -73,7 +73,7 @@ export function escapeJs(text: string): string {
     .join('');
 }
 
-/** For a value in the query of a URL. */
+/** Escapes a text for a value in the query of a URL. */
 export function escapeQuery(text: string): string {
   return encodeURIComponent(toWellFormed(text))
     .replaceAll('%20', '+')

@@ -1,18 +1,21 @@
 import type { TemplateFunctions } from './functions.ts';
 import { parseTemplate, type RenderOptions } from './template.ts';
 
-/** A format for rows: with `table` in front, columns with titles; without, each row as it is. */
+/** A format for rows: with `table` in front it prints aligned columns with titles, else each row as it is. */
 export type RowFormat = {
-  /** Lines of text. Throws TemplateError. */
+  /** Returns lines of text. Throws TemplateError. */
   render(rows: readonly unknown[], titles: Readonly<Record<string, string>>): readonly string[];
 };
 
-/** `\t` and `\n` may be written as such, since shells make no tab of them. Throws TemplateError. */
-export function parseRowFormat(format: string, functions: TemplateFunctions, manner: RenderOptions = {}): RowFormat {
+/**
+ * Parses a format. `\t` and `\n` in it stand for a tab and a new line, since shells pass them on as they are. Throws
+ * TemplateError.
+ */
+export function parseRowFormat(format: string, functions: TemplateFunctions, options: RenderOptions = {}): RowFormat {
   const isTable = format.startsWith('table');
   const text = (isTable ? format.slice('table'.length) : format).replaceAll(/^ +| +$/g, '');
   const template = parseTemplate(text.replaceAll('\\t', '\t').replaceAll('\\n', '\n'), functions);
-  const line = (row: unknown): string => template.render(row, manner);
+  const line = (row: unknown): string => template.render(row, options);
   return {
     // The titles go through the same template, so that they stand where the values do.
     render: (rows, titles) => (isTable ? formatTable([titles, ...rows].map(line)) : rows.map(line)),
@@ -22,14 +25,15 @@ export function parseRowFormat(format: string, functions: TemplateFunctions, man
 const MIN_COLUMN_WIDTH = 5;
 const COLUMN_GAP = 3;
 
-/** Lines whose cells end with tabs, as columns. */
+/** Aligns lines whose cells end with tabs. */
 export function formatTable(lines: readonly string[]): readonly string[] {
   return alignColumns(lines.join('\n')).split('\n');
 }
 
 /**
- * Cells end with tabs, and what stands behind the last tab of a line is no cell. A column is as wide as its widest cell, as far as
- * lines that have the column follow each other: Go's tabwriter, as both the old tool and the docker CLI set it.
+ * Aligns as Go's tabwriter does with the settings of Docker Machine and the docker CLI. Cells end with tabs, and the
+ * text behind a line's last tab is not a cell. A column is as wide as its widest cell among consecutive lines that have
+ * the column.
  */
 function alignColumns(text: string): string {
   const lines = text.split('\n').map((line) => line.split('\t'));
@@ -37,9 +41,10 @@ function alignColumns(text: string): string {
   for (const [row, cells] of lines.entries()) {
     for (let column = 0; column < cells.length - 1; column += 1) {
       if (widths[row]?.[column] !== undefined) continue;
-      const block = columnHeight(lines, row, column);
-      const width = Math.max(...lines.slice(row, row + block).map((line) => cellWidth(line[column] ?? '')));
-      for (const mine of widths.slice(row, row + block)) mine[column] = Math.max(MIN_COLUMN_WIDTH, width + COLUMN_GAP);
+      const height = columnHeight(lines, row, column);
+      const width = Math.max(...lines.slice(row, row + height).map((line) => cellWidth(line[column] ?? '')));
+      for (const rowWidths of widths.slice(row, row + height))
+        rowWidths[column] = Math.max(MIN_COLUMN_WIDTH, width + COLUMN_GAP);
     }
   }
   return lines
@@ -51,6 +56,7 @@ function alignColumns(text: string): string {
     .join('\n');
 }
 
+/** Counts the consecutive lines from `from` on that have the column. */
 function columnHeight(lines: readonly (readonly string[])[], from: number, column: number): number {
   const end = lines.findIndex((cells, row) => row > from && column >= cells.length - 1);
   return (end < 0 ? lines.length : end) - from;

@@ -1,25 +1,25 @@
-/** What is wrong with a template, or with what it asks of its data. Anything else thrown by this room is a bug. */
+/** An error of a template, or of what it asks of its data. Any other error that this folder throws is a bug. */
 export class TemplateError extends Error {
-  /** Where in the template, counted in characters from 0. */
+  /** The position in the template, in characters from 0. */
   readonly at: number | undefined;
-  /** Words of which one was meant, where it is such a mistake. */
+  /** The words that are known, where the error is an unknown one: the caller suggests the nearest. */
   readonly known: readonly string[];
-  /** The word that was written in the place of one of them. */
+  /** The unknown word. */
   readonly word: string | undefined;
 
   constructor(
     message: string,
-    more: { readonly at?: number; readonly known?: readonly string[]; readonly word?: string } = {},
+    details: { readonly at?: number; readonly known?: readonly string[]; readonly word?: string } = {},
   ) {
     super(message);
     this.name = 'TemplateError';
-    this.at = more.at;
-    this.known = more.known ?? [];
-    this.word = more.word;
+    this.at = details.at;
+    this.known = details.known ?? [];
+    this.word = details.word;
   }
 }
 
-/** The same mistake, at the place of the template from which the work was asked for that found it. */
+/** Returns the error with a position: a function does not know where in the template it was called. */
 export function withPosition(error: unknown, at: number): unknown {
   if (!(error instanceof TemplateError) || error.at !== undefined) return error;
   return new TemplateError(error.message, {
@@ -29,7 +29,9 @@ export function withPosition(error: unknown, at: number): unknown {
   });
 }
 
-/** Nobody asks for more, and who makes more of it by doubling is stopped in time. */
+/**
+ * In characters: far more than any format prints, and little enough to stop a template that doubles a text in a loop.
+ */
 export const MAX_OUTPUT_LENGTH = 2 ** 24;
 
 export function tooMuchOutputError(): TemplateError {

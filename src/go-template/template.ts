@@ -5,19 +5,19 @@ import { parseNodes } from './parse.ts';
 import { fromJson, type NumberMode } from './go-values.ts';
 
 export type RenderOptions = {
-  /** What numbers of the data are; `float64` as Go decodes JSON. */
+  /** The type of the data's numbers; `float64` unless given. */
   readonly numbers?: NumberMode;
-  /** Refuses fields that the data itself lacks. */
+  /** Whether a field that the data itself does not have is an error; false unless given. */
   readonly strict?: boolean;
 };
 
 export type Template = {
-  /** Throws TemplateError where the data does not allow what is asked of it. */
-  render(data: unknown, manner?: RenderOptions): string;
+  /** Returns the text. Throws TemplateError where the data does not fit the template. */
+  render(data: unknown, options?: RenderOptions): string;
 };
 
 /**
- * A template of Go's text/template over plain data: all of the language but `define`, `template`, `block` and `call`, which a
+ * Parses a template of Go's text/template: all of the language but `define`, `template`, `block` and `call`, which a
  * format of one line has no use for. Throws TemplateError.
  */
 export function parseTemplate(text: string, functions: TemplateFunctions = dockerMachineFunctions): Template {
@@ -27,7 +27,7 @@ export function parseTemplate(text: string, functions: TemplateFunctions = docke
       try {
         return executeTemplate(nodes, { functions, data: fromJson(data, numbers), strict });
       } catch (error) {
-        // Texts longer than the engine has, and data that is nested deeper than its stack.
+        // JavaScript throws RangeError for texts longer than it supports, and for data nested deeper than its stack.
         if (error instanceof RangeError) throw tooMuchOutputError();
         throw error;
       }

@@ -11,7 +11,8 @@ type CredentialContext = {
 
 /** Returns the options that would select other credentials than the credential flags do, such as a profile's name. */
 export function overriddenOptions(flags: OptionValues): readonly OptionSpec[] {
-  return drivers.flatMap(({ name, credentials, credentialsOption }) => {
+  return drivers.flatMap(({ name, account }) => {
+    const { credentials, credentialsOption } = account ?? {};
     const hasFlag = credentials && describeOptions(credentials, name).some(({ flag }) => flags[flag] !== undefined);
     return hasFlag ? (driverOptionSpecs[name] ?? []).filter(({ key }) => key === credentialsOption) : [];
   });

@@ -16,12 +16,12 @@ export const machineOptionSpecs: readonly OptionSpec[] = [
 
 /** The options of the drivers that can list their resources at a provider. */
 export const cloudOptionSpecs: readonly OptionSpec[] = drivers
-  .filter(({ listResources }) => listResources !== undefined)
+  .filter(({ kind }) => kind === 'cloud')
   .flatMap(({ name }) => driverOptionSpecs[name] ?? []);
 
 /** Credentials that some drivers take as flags; they are never part of a machine. */
-export const credentialOptionSpecs: readonly OptionSpec[] = drivers.flatMap(({ name, credentials }) =>
-  credentials ? describeOptions(credentials, name) : [],
+export const credentialOptionSpecs: readonly OptionSpec[] = drivers.flatMap(({ name, account }) =>
+  account?.credentials ? describeOptions(account.credentials, name) : [],
 );
 
 /** Returns the values of these options among the flags, by the keys of their schema. */

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { resolve } from 'node:path';
 import { getDriver, drivers } from '../drivers/registry.ts';
-import type { Driver } from '../drivers/contract.ts';
+import type { DriverManifest } from '../drivers/contract.ts';
 import { SlipwayError } from '../errors.ts';
 import { isImagePath } from '../images/image-reference.ts';
 import type { EngineSpec, MachineSpec } from '../machine/model.ts';
@@ -95,7 +95,7 @@ export function driverFromFlags(flags: OptionValues): string | undefined {
   });
 }
 
-function requireNoForeignFlags(driver: Driver, flags: OptionValues): void {
+function requireNoForeignFlags(driver: DriverManifest, flags: OptionValues): void {
   for (const other of drivers) {
     if (other.name === driver.name) continue;
     const foreign = (driverOptionSpecs[other.name] ?? []).filter(({ flag }) => flags[flag] !== undefined);

@@ -1,12 +1,10 @@
 import { SlipwayError } from '../errors.ts';
-import type { Host, ReadyMachine } from './model.ts';
+import type { Host, Machine, ReadyMachine } from './model.ts';
 import type { Store } from './store.ts';
 
-/** Returns the machine. Throws MACHINE_NOT_READY if its creation was interrupted. */
+/** Reads a machine's record and returns it. Throws MACHINE_NOT_READY if its creation was interrupted. */
 export async function requireReadyMachine(name: string, store: Store): Promise<ReadyMachine> {
-  const machine = await store.read(name);
-  if (machine.phase === 'ready') return machine;
-  throw incompleteMachineError(name);
+  return requireReady(await store.read(name));
 }
 
 /** Returns the machine's host, which is known before the machine is ready. Throws MACHINE_NOT_READY if it is not. */
@@ -16,8 +14,25 @@ export async function requireHost(name: string, store: Store): Promise<Host> {
   throw incompleteMachineError(name);
 }
 
+/** Returns the machine. Throws MACHINE_NOT_READY if its creation was interrupted. */
+export function requireReady(machine: Machine): ReadyMachine {
+  if (machine.phase === 'ready') return machine;
+  throw incompleteMachineError(machine.spec.name);
+}
+
 function incompleteMachineError(name: string): SlipwayError {
-  return new SlipwayError('MACHINE_NOT_READY', `Machine "${name}" is incomplete: its creation was interrupted`, {
-    hint: `To continue: slipway create ${name}. To undo: slipway rm ${name}`,
-  });
+  return new SlipwayError('MACHINE_NOT_READY', incompleteMessage(name), { hint: continueOrUndoHint(name) });
+}
+
+export function incompleteMessage(name: string): string {
+  return `Machine "${name}" is incomplete: its creation was interrupted`;
+}
+
+/** Says what to type to continue or undo an interrupted creation. */
+export function continueOrUndoHint(name: string): string {
+  return `To continue: slipway create ${name}. To undo: slipway rm ${name}`;
+}
+
+export function machineExistsMessage(name: string): string {
+  return `Machine "${name}" already exists`;
 }

@@ -1,12 +1,17 @@
+/** Options as the user gave them, beside the values that a driver resolved from them. */
 import type { MachineSpec } from './model.ts';
 import { isSameValue, type OptionValues } from './options.ts';
 
-/** All keys of either. */
+/** Returns the keys of all of these values, each once. */
 export function allKeysOf(...all: readonly OptionValues[]): readonly string[] {
   return [...new Set(all.flatMap((values) => Object.keys(values)))];
 }
 
-/** What the user has given once these are a machine's options: what did not change was given as before. */
+/**
+ * Returns the user's own options of a machine whose options become these: an option that stays the same keeps the value
+ * that the user gave for it, and a changed one was given as it is now. Undefined for a record that does not say what the
+ * user gave.
+ */
 export function userOptionsAfter(before: MachineSpec, options: OptionValues): OptionValues | undefined {
   const { given } = before;
   if (!given) return undefined;
@@ -17,17 +22,19 @@ export function userOptionsAfter(before: MachineSpec, options: OptionValues): Op
   return Object.fromEntries(kept.filter(([, value]) => value !== undefined));
 }
 
-/** Whether an option that is wanted so differs from what a machine has: what a driver settled where nothing was wanted does not. */
-export function isOptionChanged(key: string, before: MachineSpec, wanted: OptionValues, settles: boolean): boolean {
-  if (isSameValue(wanted[key], before.options[key])) return false;
-  return before.given ? !isSameValue(wanted[key], before.given[key]) : !(settles && wanted[key] === undefined);
-}
-
-/** Wanted options for a machine that exists: it keeps what was settled for it. */
-export function mergeOptions(before: MachineSpec, wanted: OptionValues, settles: boolean): OptionValues {
+/**
+ * Returns the wanted options for a machine that exists. A value that the driver resolved stays where the user asks for the
+ * same as before, or leaves the option open. `resolves` says whether the driver resolves options at all: in a record that
+ * does not say what the user gave, only such a driver may have chosen the value of an option that is left open.
+ */
+export function mergeOptions(before: MachineSpec, wanted: OptionValues, resolves: boolean): OptionValues {
+  const isChanged = (key: string): boolean => {
+    if (isSameValue(wanted[key], before.options[key])) return false;
+    return before.given ? !isSameValue(wanted[key], before.given[key]) : !(resolves && wanted[key] === undefined);
+  };
   return Object.fromEntries(
     allKeysOf(before.options, wanted)
-      .map((key) => [key, isOptionChanged(key, before, wanted, settles) ? wanted[key] : before.options[key]] as const)
+      .map((key) => [key, isChanged(key) ? wanted[key] : before.options[key]] as const)
       .filter(([, value]) => value !== undefined),
   );
 }

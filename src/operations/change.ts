@@ -1,31 +1,27 @@
 import type { Driver } from '../drivers/contract.ts';
-import { getDriver } from '../drivers/registry.ts';
+import { loadDriver } from '../drivers/registry.ts';
 import type { Machine, MachineSpec, ReadyMachine } from '../machine/model.ts';
-import {
-  changedOptions,
-  optionChangeOf,
-  checkSpec,
-  checkOptionChange,
-  provisionMachine,
-  isSameExceptOptions,
-  requireChangeInPlace,
-  withOptions,
-} from './provision.ts';
+import { withOptions } from './apply-spec-change.ts';
+import { changedOptions, diffSpecs } from './diff-specs.ts';
+import { requireChangeInPlace } from './guards.ts';
 import { inspectMachine, startMachine, stopMachine } from './power.ts';
+import { provisionMachine } from './provision-machine.ts';
+import { validateOptionChange, validateSpec } from './validate-spec.ts';
 import type { World } from './world.ts';
 
 const STOP_SECONDS = 60;
 
-type SpecChange = (spec: MachineSpec) => MachineSpec;
+type SpecChanger = (spec: MachineSpec) => MachineSpec;
 
 /**
- * Makes a ready machine what is wanted of it, without making another. What it takes when it starts is given to one that runs by
- * stopping and starting it; one that is stopped stays so, and takes it at its next start. Killed anywhere, it goes on from there.
+ * Changes a ready machine in place. Options that take effect at a start make a running machine stop and start; a stopped
+ * one stays stopped and takes them at its next start. Killed at any moment, the next call continues from there.
  */
-export async function changeMachine(name: string, change: SpecChange, world: World): Promise<Machine> {
+export async function changeMachine(name: string, change: SpecChanger, world: World): Promise<Machine> {
   const before = await world.store.read(name);
-  const driver = getDriver(before.spec.driver);
-  if (before.due !== undefined || optionsNeedingRestart(driver, before.spec, change(before.spec)).length > 0) {
+  const driver = await loadDriver(before.spec.driver);
+  const atStart = changedOptions(diffSpecs(before, change(before.spec), driver), 'restart');
+  if (before.due !== undefined || atStart.length > 0) {
     const machine = await recordPendingRestart(name, change, driver, world);
     if (machine.due !== undefined) {
       await stopMachine(name, STOP_SECONDS, world);
@@ -33,20 +29,14 @@ export async function changeMachine(name: string, change: SpecChange, world: Wor
     }
   }
   const now = await world.store.read(name);
-  return hasUnappliedChanges(now, change(now.spec)) ? await provisionMachine(name, change, world) : now;
+  const isUnchanged = diffSpecs(now, change(now.spec), driver).length === 0;
+  return now.failure === undefined && isUnchanged ? now : await provisionMachine(name, change, world);
 }
 
-/** The options that a machine takes when it starts, and that are to be others then. */
-function optionsNeedingRestart(driver: Driver, spec: MachineSpec, wanted: MachineSpec): readonly string[] {
-  return changedOptions(spec, wanted).filter(
-    (key) => optionChangeOf(driver, key, spec.options[key], wanted.options[key]) === 'restart',
-  );
-}
-
-/** Writes them down, with the mark of a restart where the machine runs: from then on each run of this ends it. */
+/** Records the options for the next start, and marks a running machine for a restart, which each later call then ends. */
 async function recordPendingRestart(
   name: string,
-  change: SpecChange,
+  change: SpecChanger,
   driver: Driver,
   world: World,
 ): Promise<ReadyMachine> {
@@ -54,19 +44,13 @@ async function recordPendingRestart(
   const before = await world.store.read(name);
   if (before.phase !== 'ready') throw new Error(`${name} is not ready, so there is nothing to change in place`);
   const wanted = change(before.spec);
-  requireChangeInPlace(before, wanted, driver);
-  await checkOptionChange(before, wanted, driver, world);
-  const keys = optionsNeedingRestart(driver, before.spec, wanted);
-  const spec = withOptions(before.spec, wanted, keys);
-  await checkSpec(driver, spec, world);
-  const runs = before.due !== undefined || (await inspectMachine(before, world))?.state !== 'stopped';
-  const machine: ReadyMachine = { ...before, spec, ...(runs ? { due: 'restart' } : {}) };
+  const diff = diffSpecs(before, wanted, driver);
+  requireChangeInPlace(diff, name, driver);
+  await validateOptionChange(before, wanted, diff, driver, world);
+  const spec = withOptions(before.spec, wanted, changedOptions(diff, 'restart'));
+  await validateSpec(spec, world);
+  const isRunning = before.due !== undefined || (await inspectMachine(before, world))?.state !== 'stopped';
+  const machine: ReadyMachine = { ...before, spec, ...(isRunning ? { due: 'restart' } : {}) };
   await world.store.write(machine);
   return machine;
-}
-
-/** Whether anything is left that only its host, its provider or its clients can be told. */
-function hasUnappliedChanges({ spec, failure }: Machine, wanted: MachineSpec): boolean {
-  if (failure !== undefined || changedOptions(spec, wanted).length > 0) return true;
-  return !isSameExceptOptions(spec, wanted);
 }

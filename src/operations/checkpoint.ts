@@ -1,8 +1,8 @@
 import type { CreateCall } from '../drivers/contract.ts';
 import { type ErrorCode, SlipwayError } from '../errors.ts';
-import type { LastRequest, Machine, MachineSpec } from '../machine/model.ts';
-import { profilesNamed } from '../profiles/registry.ts';
-import type { ClientPaths } from '../profiles/profile.ts';
+import type { LastRequest, Machine } from '../machine/model.ts';
+import { continueOrUndoHint } from '../machine/require-machine.ts';
+
 import type { World } from './world.ts';
 
 /** Writes into the record what a provider is about to be asked for, while there is no host to show for it. */
@@ -53,37 +53,16 @@ export async function withFailureRecord<T>(
   }
 }
 
-/** Ctrl-C asks nothing and tells what exists, and how to go on or undo. */
+/** Explains an interruption without a question: what exists by now, and how to continue or undo it. */
 function interruptedError(
   { phase, asked, spec: { name, driver } }: Machine & { readonly asked?: LastRequest },
   cause: SlipwayError,
 ): SlipwayError {
-  return phase === 'ready'
-    ? new SlipwayError('CANCELED', `Stopped before the end, as you asked: "${name}" may be half changed`, {
-        hint: `Go on with: slipway provision ${name}`,
-        cause,
-      })
-    : new SlipwayError(
-        'CANCELED',
-        `Stopped before the end, as you asked: "${name}" is half made${asked ? `; ${driver} was asked for its ${asked.what}` : ''}`,
-        {
-          hint: `Go on with: slipway create ${name}, or undo with: slipway rm ${name}`,
-          cause,
-        },
-      );
-}
-
-export async function requireNoConflicts(spec: MachineSpec, places: ClientPaths): Promise<void> {
-  for (const profile of profilesNamed(spec.profiles)) {
-    const conflict = await profile.findConflict(spec.name, spec.id, places);
-    if (conflict) throw conflict;
+  if (phase === 'ready') {
+    const message = `Interrupted: machine "${name}" may be only partly changed`;
+    return new SlipwayError('CANCELED', message, { hint: `To continue: slipway provision ${name}`, cause });
   }
-}
-
-export function requireNoReadyMachine(machine: Machine | undefined): void {
-  if (machine?.phase !== 'ready') return;
-  const { spec } = machine;
-  throw new SlipwayError('MACHINE_EXISTS', `There is a machine named "${spec.name}" already (${spec.driver})`, {
-    hint: `Bring it up to date with: slipway provision ${spec.name}, or remove it first: slipway rm ${spec.name}`,
-  });
+  const request = asked ? `; ${driver} was asked for its ${asked.what}` : '';
+  const message = `Interrupted: machine "${name}" is incomplete${request}`;
+  return new SlipwayError('CANCELED', message, { hint: continueOrUndoHint(name), cause });
 }

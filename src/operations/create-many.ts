@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import type { Driver } from '../drivers/contract.ts';
-import { getDriver, targetOf } from '../drivers/registry.ts';
+import type { CloudDriver } from '../drivers/contract.ts';
+import { loadDriver, targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import { shareFirstBootKeys } from './credentials.ts';
 import { reserveName, createMachine, resolveCreateSpec } from './create.ts';
 import { createFirstBootConfig } from './first-boot.ts';
 import { announceAutoStop } from './lifetime.ts';
-import { allowCallerIp, provisionToReady } from './provision.ts';
+import { allowCallerIp } from './allow-caller-ip.ts';
+import { provisionToReady } from './provision.ts';
 import { withFailureRecord } from './checkpoint.ts';
 import {
   MAX_CONNECTIONS,
@@ -39,15 +40,16 @@ export async function createMachines(
   onDone: MachineDoneCallback = () => {},
   limit?: ConcurrencyLimit,
 ): Promise<readonly CreateOutcome[]> {
-  const driver = getDriver(wanted[0]?.driver ?? '');
+  const driver = await loadDriver(wanted[0]?.driver ?? '');
   const existing = await Promise.all(wanted.map(async ({ name }) => world.store.find(name)));
   const ready = existing.filter((machine) => machine?.phase === 'ready');
   for (const machine of ready) if (machine) onDone({ name: machine.spec.name });
   const left = wanted.filter(({ name }) => !ready.some((machine) => machine?.spec.name === name));
   const newSpecs = left.filter(({ name }) => !existing.some((machine) => machine?.spec.name === name));
-  const made = driver.createMany
-    ? await createWithBatch(driver, left, { newSpecs, existing, world, worldFor, onDone, limit })
-    : await createIndividually(left, { world, worldFor, onDone, limit });
+  const made =
+    driver.kind === 'cloud'
+      ? await createWithBatch(driver, left, { newSpecs, existing, world, worldFor, onDone, limit })
+      : await createIndividually(left, { world, worldFor, onDone, limit });
   return wanted.map(({ name }): CreateOutcome => {
     const known = ready.find((machine) => machine?.spec.name === name);
     if (known?.phase === 'ready') return { name, value: known, started: false };
@@ -70,7 +72,7 @@ type BatchCreateContext = BulkCreateContext & {
 };
 
 async function createWithBatch(
-  driver: Driver,
+  driver: CloudDriver,
   left: readonly MachineSpec[],
   { newSpecs, existing, ...making }: BatchCreateContext,
 ): Promise<readonly CreateOutcome[]> {
@@ -122,7 +124,7 @@ function incompleteBatchOf(
 
 /** What keeps all of them from being asked for keeps nobody else's machines. */
 async function createBatch(
-  driver: Driver,
+  driver: CloudDriver,
   specs: readonly MachineSpec[],
   making: BulkCreateContext,
 ): Promise<readonly CreateOutcome[]> {
@@ -138,7 +140,7 @@ async function createBatch(
 }
 
 async function requestAndProvisionBatch(
-  driver: Driver,
+  driver: CloudDriver,
   specs: readonly MachineSpec[],
   { world, worldFor, onDone, limit = concurrencyLimit(MAX_CONNECTIONS) }: BulkCreateContext,
 ): Promise<readonly CreateOutcome[]> {
@@ -180,7 +182,7 @@ async function reserveNames(specs: readonly MachineSpec[], world: World): Promis
 
 /** Has them all made by one call of the provider; `failure` is why they are not. */
 async function requestMachines(
-  driver: Driver,
+  driver: CloudDriver,
   { machines, existedBefore }: BatchReservation,
   world: World,
 ): Promise<{ readonly machines: ReadonlyMap<string, Machine>; readonly failure?: SlipwayError }> {
@@ -199,7 +201,7 @@ async function requestMachines(
   };
   try {
     await world.progress.step('create', `Create ${all} (${driver.name}, one call)`, async (log) =>
-      driver.createMany?.(targets, boot, { ...driverCallFor(world, log), recordRequest }),
+      driver.cloud.createMany(targets, boot, { ...driverCallFor(world, log), recordRequest }),
     );
     if (existedBefore) await allowCallerIp(driver, firstOf(targets), world);
     return { machines };
@@ -223,7 +225,7 @@ function machineNamed(machines: ReadonlyMap<string, Machine>, name: string): Mac
 
 /** The login key and the host key of the first visit are one for all, since one call gives all the same; what lasts is each one's own. */
 async function createSharedFirstBootConfig(
-  driver: Driver,
+  driver: CloudDriver,
   machines: readonly Machine[],
   world: World,
 ): ReturnType<typeof createFirstBootConfig> {

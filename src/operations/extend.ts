@@ -1,15 +1,16 @@
 import type { Driver } from '../drivers/contract.ts';
-import { getDriver, targetOf } from '../drivers/registry.ts';
+import { loadDriver, targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
-import type { Machine, ReadyMachine, SshTarget } from '../machine/model.ts';
-import { applyStep } from '../provision/run-step.ts';
+import type { ReadyMachine, SshTarget } from '../machine/model.ts';
+import { requireReady } from '../machine/require-machine.ts';
 import { planLifetime } from '../provision/lifetime-timers.ts';
-import { ownerOf } from '../provision/plan.ts';
 import { tagExisting } from './tag-existing.ts';
-import { resolveHost, gatherHostFacts, explainConnectionError, openSession, stepContextFor } from './host-session.ts';
+import { explainConnectionError, runStep, visitOwnHost } from './host-session.ts';
+import { resolveHost } from './resolve-host.ts';
 import { hasEnded, formatTime } from './deadline.ts';
-import { requireAutoStopSupported, describeClockSkew, computeDeadline, loadHostLifetime } from './lifetime.ts';
-import { allowCallerIp } from './provision.ts';
+import { requireAutoStopSupported } from './guards.ts';
+import { describeClockSkew, computeDeadline, loadHostLifetime } from './lifetime.ts';
+import { allowCallerIp } from './allow-caller-ip.ts';
 import { driverCallFor, type World } from './world.ts';
 
 /** How much later it ends, or that it does not. */
@@ -27,7 +28,7 @@ export async function extendMachine(name: string, more: DeadlineExtension, world
   await store.read(name);
   await using _lock = await store.lock(name);
   const before = await tagExisting(requireReady(await store.read(name)), world);
-  const driver = getDriver(before.spec.driver);
+  const driver = await loadDriver(before.spec.driver);
   requireAutoStopSupported({ name, life: before.spec.life ?? {} }, driver);
   const machine = withExtendedDeadline(before, more, world.now());
   if (await checkStopped(before, driver, world)) {
@@ -39,19 +40,11 @@ export async function extendMachine(name: string, more: DeadlineExtension, world
   const { ssh } = await resolveHost(before, driver, world);
   if (!ssh) throw new Error(`driver ${driver.name} says what becomes of its machines, and gave no SSH address`);
   await updateHostDeadline(machine, ssh, world).catch((error: unknown) => {
-    throw explainEndedError(explainConnectionError(error, before), before, more, world.now());
+    throw explainEndedError(explainConnectionError(error, before), before, driver, more, world.now());
   });
   // Last: should this be cut off, the host runs for longer than is said here, and not shorter.
   await store.write(machine);
   return { machine, hostUpdated: true };
-}
-
-function requireReady(machine: Machine): ReadyMachine {
-  if (machine.phase === 'ready') return machine;
-  const { name } = machine.spec;
-  throw new SlipwayError('MACHINE_NOT_READY', `The making of "${name}" was stopped before its end`, {
-    hint: `Finish it, and its time counts anew: slipway create ${name}, or undo it: slipway rm ${name}`,
-  });
 }
 
 /** From its deadline on; from now where that has passed, or there was none. */
@@ -67,8 +60,8 @@ function withExtendedDeadline(machine: ReadyMachine, more: DeadlineExtension, no
 }
 
 async function checkStopped(machine: ReadyMachine, driver: Driver, world: World): Promise<boolean> {
-  if (!driver.create) return false;
-  const { state } = await driver.inspect(targetOf(driver, machine.spec), driverCallFor(world, world.debug));
+  if (driver.kind === 'existing') return false;
+  const { state } = await driver.machines.inspect(targetOf(driver, machine.spec), driverCallFor(world, world.debug));
   if (state !== 'missing') return state === 'stopped';
   const { name } = machine.spec;
   const when = hasEnded(machine, world.now()) ? ` since its deadline, ${formatTime(machine.deadline ?? '')}` : '';
@@ -78,31 +71,26 @@ async function checkStopped(machine: ReadyMachine, driver: Driver, world: World)
 }
 
 async function updateHostDeadline(machine: ReadyMachine, target: SshTarget, world: World): Promise<void> {
-  const { progress } = world;
-  const { address, user } = target;
-  const { session } = await progress.step('connect', `Connect to ${user}@${address}`, () => openSession(target, world));
-  await using _session = session;
-  const facts = await progress.step('facts', 'Look at the host', () => gatherHostFacts(session, target, world));
-  const owner = ownerOf(facts);
-  if (owner && owner.id !== machine.spec.id) {
-    throw new SlipwayError('MACHINE_NOT_READY', `${address} is the machine "${owner.name}" by now`, {
-      hint: `Take it back first: slipway provision ${machine.spec.name}`,
-    });
-  }
-  const step = planLifetime(await loadHostLifetime(machine, world), facts);
+  const visit = await visitOwnHost(machine.spec, target, world);
+  await using _session = visit.session;
+  const step = planLifetime(await loadHostLifetime(machine, world, visit.facts), visit.facts);
   if (!step) return;
-  const differs = describeClockSkew(machine.deadline, facts, address);
-  if (differs !== undefined) progress.note(differs);
-  await progress.step(step.id, step.title, (log) =>
-    applyStep(step, { ...stepContextFor(facts, world), session, address, log }),
-  );
+  const skew = describeClockSkew(machine.deadline, visit.facts, visit.address);
+  if (skew !== undefined) world.progress.note(skew);
+  await runStep(step, visit, world);
 }
 
 /** A host that we can't start is told when somebody else has started it. */
-function explainEndedError(error: unknown, machine: ReadyMachine, more: DeadlineExtension, now: Date): unknown {
+function explainEndedError(
+  error: unknown,
+  machine: ReadyMachine,
+  { power }: Driver,
+  more: DeadlineExtension,
+  now: Date,
+): unknown {
   if (!(error instanceof SlipwayError) || error.code !== 'SSH_UNREACHABLE' || !hasEnded(machine, now)) return error;
-  const { name, driver } = machine.spec;
-  if (getDriver(driver).start) return error;
+  if (power) return error;
+  const { name } = machine.spec;
   const { message, detail } = error;
   const command = `slipway extend ${name} ${more === 'never' ? more : more.time}`;
   return new SlipwayError('MACHINE_ENDED', `"${name}" ended at its deadline: ${message}`, {

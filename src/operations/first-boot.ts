@@ -1,35 +1,18 @@
-import type { FirstBootConfig, Driver, Target } from '../drivers/contract.ts';
-import { targetOf } from '../drivers/registry.ts';
+import type { FirstBootConfig, Driver, DriverManifest, Target } from '../drivers/contract.ts';
 import { SlipwayError } from '../errors.ts';
 import { ensureFirstBootKeys, loadOrRenewCertificates, stripKeyComment, storeCertificates } from './credentials.ts';
-import { loadHostLifetime } from './lifetime.ts';
 import type { Machine } from '../machine/model.ts';
-import { type Certificates, LOOPBACK, serverCertificatesOf } from '../provision/certificates.ts';
+import { type Certificates, LOOPBACK } from '../provision/certificates.ts';
 import { firstBootFilesFor } from '../provision/plan.ts';
-import type { Step } from '../provision/step.ts';
+import { planInputFor } from './plan-host.ts';
 import { driverCallFor, type World } from './world.ts';
 
 type PlannedMachine = Pick<Machine, 'spec' | 'deadline'>;
 
-/** The making of a machine that gets its configuration before its first start, as `--dry-run` shows it. */
-export async function planCreateStep(planned: PlannedMachine, driver: Driver, world: World): Promise<Step> {
-  const { spec } = planned;
-  const given = Object.entries(targetOf(driver, spec).options).filter(([, value]) => value !== undefined);
-  return {
-    id: 'create',
-    title: `Create ${spec.name} (${driver.name}), with these files laid before its first start`,
-    template: '',
-    variables: Object.fromEntries(given.map(([key, value]) => [key.replaceAll(/[A-Z]/g, '_$&'), String(value)])),
-    files: driver.userDataIsPublic
-      ? []
-      : await renderFirstBootFiles(planned, await loadOrRenewCertificates(spec, LOOPBACK, world), world),
-  };
-}
-
 /** What the engine and the SSH server of a new machine start with: made here, kept here, the same at every try. */
 export async function createFirstBootConfig(
   machine: PlannedMachine,
-  { userDataIsPublic: readable = false }: Driver,
+  { userDataIsPublic: readable = false }: DriverManifest,
   world: World,
 ): Promise<FirstBootConfig> {
   const { spec } = machine;
@@ -54,16 +37,7 @@ export async function renderFirstBootFiles(
   certificates: Certificates,
   world: World,
 ): Promise<FirstBootConfig['files']> {
-  const { spec } = machine;
-  return firstBootFilesFor({
-    id: spec.id,
-    name: spec.name,
-    address: LOOPBACK,
-    engine: spec.engine,
-    tls: serverCertificatesOf(certificates),
-    dropInTemplate: await world.readTemplate('slipway.conf'),
-    lifetime: await loadHostLifetime(machine, world),
-  });
+  return firstBootFilesFor(await planInputFor(machine, LOOPBACK, certificates, world));
 }
 
 export async function waitForBoot(
@@ -72,10 +46,10 @@ export async function waitForBoot(
   target: Target<Record<string, unknown>>,
   world: World,
 ): Promise<void> {
-  if (!driver.waitUntilBooted) return;
+  if (!driver.machines.waitUntilBooted) return;
   await world.progress
     .step('boot', `Wait for ${name} to start`, async (log) =>
-      driver.waitUntilBooted?.(target, driverCallFor(world, log)),
+      driver.machines.waitUntilBooted?.(target, driverCallFor(world, log)),
     )
     .catch((error: unknown) => {
       if (!(error instanceof SlipwayError) || error.code !== 'BOOT_FAILED') throw error;

@@ -1,4 +1,4 @@
-import type { Driver, CloudResource } from '../drivers/contract.ts';
+import { loadCode, type CloudDriver, type CloudManifest, type CloudResource } from '../drivers/contract.ts';
 import { drivers } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import { getHomeId } from '../machine/store-id.ts';
@@ -15,7 +15,7 @@ export type OrphanSearch = {
   /** Only this driver; else all that have machines here or could work here. */
   readonly driver: string | undefined;
   /** A driver's options as flags and environment have them. */
-  readonly optionsOf: (driver: Driver) => Readonly<Record<string, unknown>>;
+  readonly optionsOf: (driver: CloudManifest) => Readonly<Record<string, unknown>>;
   /** This store, one by its id, or all of them. */
   readonly home: 'this' | 'all' | { readonly id: string };
 };
@@ -31,7 +31,7 @@ export async function findOrphans(search: OrphanSearch, world: World): Promise<O
   const home = search.home === 'all' ? undefined : search.home === 'this' ? own : search.home.id;
   const specs = await listRecordedSpecs(world);
   const asked = await Promise.all(
-    (await listDriversToQuery(search, specs, world)).flatMap((driver) =>
+    (await loadDriversToQuery(search, specs, world)).flatMap((driver) =>
       accountsToQuery(driver, search, specs).map((options) => queryDriver(driver, options, home, world)),
     ),
   );
@@ -62,10 +62,10 @@ export async function deleteOrphans(strays: readonly Orphan[], world: World): Pr
   );
   for (const group of groups) {
     const [first] = group;
-    const driver = drivers.find(({ name }) => name === first?.driver);
+    const driver = (await loadClouds()).find(({ name }) => name === first?.driver);
     if (!first || !driver) continue;
     await world.progress.step('discard', `Remove ${group.length} of ${driver.name}`, async (log) =>
-      driver.deleteResources?.(group, driver.options.parse(first.options), driverCallFor(world, log)),
+      driver.cloud.deleteResources(group, driver.options.parse(first.options), driverCallFor(world, log)),
     );
   }
 }
@@ -82,12 +82,17 @@ function isOwnedBy({ id, index }: CloudResource, { id: own, batch }: MachineSpec
   return id === own || (batch?.id === id && (index === undefined || index === batch.index));
 }
 
-async function listDriversToQuery(
+async function loadClouds(): Promise<readonly CloudDriver[]> {
+  const loaded = await Promise.all(drivers.filter(({ kind }) => kind === 'cloud').map(loadCode));
+  return loaded.filter((driver) => driver.kind === 'cloud');
+}
+
+async function loadDriversToQuery(
   { driver }: OrphanSearch,
   specs: readonly MachineSpec[],
   { computer }: World,
-): Promise<readonly Driver[]> {
-  const able = drivers.filter(({ listResources }) => listResources !== undefined);
+): Promise<readonly CloudDriver[]> {
+  const able = await loadClouds();
   if (driver !== undefined) return able.filter(({ name }) => name === driver);
   const usable = await Promise.all(
     able.map(async (one) => specs.some((spec) => spec.driver === one.name) || (await one.health(computer)).usable),
@@ -97,14 +102,14 @@ async function listDriversToQuery(
 
 /** The accounts and endpoints to ask: the one that is asked for now, and those of this driver's machines. */
 function accountsToQuery(
-  driver: Driver,
+  driver: CloudManifest,
   { optionsOf }: OrphanSearch,
   specs: readonly MachineSpec[],
 ): readonly Readonly<Record<string, unknown>>[] {
   const now = optionsOf(driver);
   const pick = (options: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> =>
     Object.fromEntries(
-      (driver.accountOptions ?? []).flatMap((key) => (options[key] === undefined ? [] : [[key, options[key]]])),
+      driver.account.options.flatMap((key) => (options[key] === undefined ? [] : [[key, options[key]]])),
     );
   const theirs = specs.filter((spec) => spec.driver === driver.name).map((spec) => pick(spec.options));
   const others = theirs.filter((options) => JSON.stringify(options) !== JSON.stringify(pick(now)));
@@ -114,16 +119,16 @@ function accountsToQuery(
 }
 
 async function queryDriver(
-  driver: Driver,
+  driver: CloudDriver,
   options: Readonly<Record<string, unknown>>,
   home: string | undefined,
   world: World,
 ): Promise<{ readonly owned: readonly Orphan[]; readonly unasked: readonly OrphanQueryFailure[] }> {
   try {
     const things = await world.progress.step('gc', `Ask ${driver.name} what it has of ours`, async (log) =>
-      driver.listResources?.({ options: driver.options.parse(options), home }, driverCallFor(world, log)),
+      driver.cloud.listResources({ options: driver.options.parse(options), home }, driverCallFor(world, log)),
     );
-    return { owned: (things ?? []).map((thing) => ({ ...thing, driver: driver.name, options })), unasked: [] };
+    return { owned: things.map((thing) => ({ ...thing, driver: driver.name, options })), unasked: [] };
   } catch (error) {
     if (!(error instanceof SlipwayError) || error.code === 'CANCELED') throw error;
     return { owned: [], unasked: [{ driver: driver.name, error }] };

@@ -1,63 +1,104 @@
-import type { Driver, InstanceStatus } from '../drivers/contract.ts';
-import { getDriver, targetOf } from '../drivers/registry.ts';
+/** What operations do over SSH: connect to a host, gather its facts, and run steps on it. */
+import type { DriverManifest } from '../drivers/contract.ts';
+import { getDriver } from '../drivers/registry.ts';
 import { type ErrorCode, SlipwayError } from '../errors.ts';
-import { formatKey } from '../ssh/host-key.ts';
-import { deleteBootstrapHostKey, readSshIdentity, readPermanentHostKey } from './credentials.ts';
-import type { Host, Machine, MachineSpec, SshHop, SshTarget } from '../machine/model.ts';
+import type { Machine, MachineSpec, SshTarget } from '../machine/model.ts';
 import type { Log } from '../progress.ts';
-import { applyStep } from '../provision/run-step.ts';
 import { type Facts, gatherFacts } from '../provision/facts.ts';
-import { planHostKeyReplacement } from '../provision/plan.ts';
+import { ownerOf } from '../provision/engine-owner.ts';
+import { readFactsScript } from '../provision/facts-script.ts';
+import { planHostKeyReplacement } from '../provision/host-steps.ts';
+import { applyStep } from '../provision/run-step.ts';
+import type { Step } from '../provision/step.ts';
 import type { SshSession } from '../ssh/connection.ts';
-import { driverCallFor, pause, type World } from './world.ts';
+import { formatKey } from '../ssh/host-key.ts';
+import { deleteBootstrapHostKey, readPermanentHostKey } from './credentials.ts';
+import { requireOwnHost } from './guards.ts';
+import { pause, type World } from './world.ts';
 
-const ADDRESS_TIMEOUT_MINUTES = 5;
+/** An open connection, and its target with the host keys that are pinned now. */
+export type HostConnection = { readonly session: SshSession; readonly ssh: SshTarget };
 
-/** A host that was born with a key which others may have read gets its lasting one, over the connection that the first has verified. */
-export async function replaceBootstrapHostKey(
-  { birthKey, ...ssh }: SshTarget,
-  session: SshSession,
-  facts: Facts,
-  spec: MachineSpec,
+/** A connection to a host whose facts are known. Whoever gets it closes the session. */
+export type HostVisit = { readonly session: SshSession; readonly facts: Facts; readonly address: string };
+
+// --- connect ---------------------------------------------------------------------------------------------------------
+
+/**
+ * Opens the one connection of a run. `onPinned` gets the target with the keys that are pinned from now on, as soon as the
+ * host has shown them, even if the login then fails.
+ */
+export async function openSession(
+  target: SshTarget,
   world: World,
-): Promise<SshTarget> {
-  if (birthKey === undefined) return ssh;
-  const paths = world.store.paths(spec.name);
-  if (session.hostKey === birthKey) {
-    const step = planHostKeyReplacement(await readPermanentHostKey(paths));
-    await world.progress.step(step.id, step.title, (log) =>
-      applyStep(step, { ...stepContextFor(facts, world), session, address: ssh.address, log }),
-    );
+  onPinned?: (pinned: SshTarget) => Promise<void>,
+): Promise<HostConnection> {
+  let ssh = target;
+  let hasNewKey = false;
+  const client = { userHome: world.userHome, agentSocket: world.sshAgent, signal: world.signal, debug: world.debug };
+  try {
+    const session = await world.connect(target, client, (hop, key, judgement) => {
+      if (judgement.verdict === 'first-seen') {
+        const pinned = onPinned ? ' and now pinned' : '';
+        world.progress.note(`Host key of ${hop.address}, seen for the first time${pinned}: ${formatKey(key)}`);
+      }
+      if (key === hop.birthKey) return;
+      hasNewKey ||= hop.hostKey === undefined;
+      ssh = hop === target.jump ? { ...ssh, jump: { ...hop, hostKey: key } } : { ...ssh, hostKey: key };
+    });
+    return { session, ssh };
+  } finally {
+    if (hasNewKey) await onPinned?.(ssh);
   }
-  await deleteBootstrapHostKey(paths);
-  return ssh;
 }
 
-export function stepContextFor(
-  { become }: Facts,
-  { readTemplate, sudoPassword }: World,
-): Pick<Parameters<typeof applyStep>[1], 'become' | 'template' | 'sudoPassword'> {
-  return { become, template: readTemplate, sudoPassword };
+export function connectTitle({ user }: SshTarget, address: string): string {
+  return `Connect to ${user}@${address}`;
 }
 
-/** What may pass by itself before a machine lets us in, and for how long that is waited for. */
+/** Opens a connection as a step of its own. */
+export async function connectToHost(
+  ssh: SshTarget,
+  world: World,
+  onPinned?: (pinned: SshTarget) => Promise<void>,
+): Promise<HostConnection> {
+  return await world.progress.step('connect', connectTitle(ssh, ssh.address), () => openSession(ssh, world, onPinned));
+}
+
+/** Connects to a machine's host and gathers its facts; refuses a host that belongs to another machine now. */
+export async function visitOwnHost(spec: MachineSpec, ssh: SshTarget, world: World): Promise<HostVisit> {
+  const { session } = await connectToHost(ssh, world);
+  try {
+    const facts = await gatherFactsInStep(session, ssh, world);
+    requireOwnHost(ownerOf(facts), spec, ssh.address);
+    return { session, facts, address: ssh.address };
+  } catch (error) {
+    await session[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+// --- retry -----------------------------------------------------------------------------------------------------------
+
+/** The errors that may pass by themselves before a machine accepts a connection, and how long to retry. */
 export type SshRetryPolicy = { readonly seconds: number; readonly retryableCodes: ReadonlySet<ErrorCode> };
 
 const NO_RETRY: SshRetryPolicy = { seconds: 0, retryableCodes: new Set() };
 
-/** A boot. */
+/** For a host that boots. */
 export const START_RETRY: SshRetryPolicy = { seconds: 180, retryableCodes: new Set(['SSH_UNREACHABLE', 'SSH_LOST']) };
 
-/** A first boot, in which also the keys are laid: until then its SSH server shows a key of its own, and is refused. */
+/** For a first boot, which also writes the keys: until then the SSH server shows a key of its own, and is refused. */
 const FIRST_BOOT_RETRY: SshRetryPolicy = {
   seconds: 300,
   retryableCodes: new Set(['SSH_UNREACHABLE', 'SSH_LOST', 'SSH_REFUSED', 'HOST_KEY']),
 };
 
-export function retryPolicyFor({ phase }: Machine, { userDataIsPublic }: Driver): SshRetryPolicy {
+export function retryPolicyFor({ phase }: Machine, { userDataIsPublic }: DriverManifest): SshRetryPolicy {
   return userDataIsPublic === true && phase !== 'ready' ? FIRST_BOOT_RETRY : NO_RETRY;
 }
 
+/** Runs `work` again, once a second, until it succeeds, fails with another error, or the policy's time is over. */
 export async function retrySsh<T>(
   work: () => Promise<T>,
   { seconds, retryableCodes }: SshRetryPolicy,
@@ -76,139 +117,53 @@ export async function retrySsh<T>(
   }
 }
 
-/** The same error with what to do about a machine whose keys and firewall are of our own making. */
+/** Returns the same error with a hint that fits a machine whose keys and firewall Slipway has made. */
 export function explainConnectionError(error: unknown, { spec: { name, driver } }: Machine): unknown {
-  if (!(error instanceof SlipwayError) || !getDriver(driver).create) return error;
+  if (!(error instanceof SlipwayError) || getDriver(driver).kind === 'existing') return error;
   const hints: Partial<Record<ErrorCode, string>> = {
-    SSH_UNREACHABLE: `See whether it runs: slipway status ${name}; running this again also lets this computer's present address in`,
-    SSH_REFUSED: `Its user data may not have run; what the machine says as it boots is in the console of ${driver}`,
-    HOST_KEY: `Slipway gave it its host key, so its user data did not run, or somebody stands in between; undo it: slipway rm ${name}`,
+    SSH_UNREACHABLE: `To check that it runs: slipway status ${name}. To allow this computer's current IP address, run the same command again`,
+    SSH_REFUSED: `Its user data may not have run. To see its boot messages, open its console at ${driver}`,
+    HOST_KEY: `Slipway gave it its host key, so either its user data did not run, or the connection is intercepted. To undo: slipway rm ${name}`,
   };
   const { code, message, detail, cause } = error;
   const hint = hints[code] ?? error.hint;
   return new SlipwayError(code, message, { ...(hint === undefined ? {} : { hint }), detail, cause });
 }
 
+// --- facts and steps -------------------------------------------------------------------------------------------------
+
+/** Gathers a host's facts by one remote command. */
 export async function gatherHostFacts(session: SshSession, ssh: SshTarget, world: World): Promise<Facts> {
   const host = { user: ssh.user, address: ssh.address, sudoPassword: world.sudoPassword };
-  return gatherFacts(session, await world.readTemplate('facts.sh'), host, world.now);
+  return gatherFacts(session, await readFactsScript(world.readTemplate), host, world.now);
 }
 
-/** Where a machine is, with the keys that are its own. */
-export async function resolveHost(machine: Machine, driver: Driver, world: World): Promise<Host> {
-  const { spec } = machine;
-  const host = await waitForAddress(machine, driver, world);
-  if (!driver.create || !host.ssh) return withPinnedKeys(host, machine);
-  const keys = await readSshIdentity(world.store.paths(spec.name));
-  const ssh = { ...host.ssh, keyFile: host.ssh.keyFile ?? keys.loginKeyFile };
-  // Somebody else gave it its host key, and the driver knows which one.
-  if (ssh.expectedKey !== undefined) return withPinnedKeys({ ...host, ssh }, machine);
-  // Another tool made it, and logs in with a key of that tool's: the host key that was seen first is the one that is demanded.
-  const met = machine.host?.ssh?.hostKey;
-  if (keys.pinnedHostKey === undefined && machine.phase === 'ready' && host.ssh.keyFile !== undefined)
-    return { ...host, ssh: { ...ssh, ...(met === undefined ? {} : { hostKey: met }) } };
-  if (keys.pinnedHostKey === undefined) {
-    throw new SlipwayError(
-      'HOST_KEY',
-      `The host key that was made with "${spec.name}" is gone from ${keys.loginKeyFile}'s folder`,
-      {
-        hint: 'No other key is taken for it; put the folder back from a backup, or make the machine anew',
-      },
-    );
-  }
-  return {
-    ...host,
-    ssh: { ...ssh, hostKey: keys.pinnedHostKey, ...(keys.bootstrapHostKey ? { birthKey: keys.bootstrapHostKey } : {}) },
-  };
+export async function gatherFactsInStep(session: SshSession, ssh: SshTarget, world: World): Promise<Facts> {
+  return await world.progress.step('facts', 'Gather facts about the host', () => gatherHostFacts(session, ssh, world));
 }
 
-/** Where it is; waited for, as a step of its own, where its provider has not given it an address yet. */
-async function waitForAddress(machine: Machine, driver: Driver, world: World): Promise<Host> {
-  const target = targetOf(driver, machine.spec, machine);
-  const host = async (log: Log): Promise<Host | InstanceStatus['state']> => {
-    const instance = await driver.inspect(target, driverCallFor(world, log));
-    if (instance.state === 'stopped' || instance.state === 'paused') throw notRunningError(machine, instance);
-    // What has been ready was seen long ago; what was just asked for may be shown late.
-    if (instance.state === 'missing' && machine.phase === 'ready') throw instanceGoneError(machine);
-    return instance.state === 'running' ? instance.host : instance.state;
-  };
-  const found = await host(world.debug);
-  if (typeof found !== 'string') return found;
-  return await world.progress.step('address', `Wait for the address of ${target.name}`, async (log) =>
-    pollForHost(() => host(log), target.name, world),
+/** Runs one planned step on a host and shows its progress. */
+export async function runStep(step: Step, { session, facts, address }: HostVisit, world: World): Promise<void> {
+  const { readTemplate: template, sudoPassword } = world;
+  await world.progress.step(step.id, step.title, (log) =>
+    applyStep(step, { become: facts.become, template, sudoPassword, session, address, log }),
   );
 }
 
-/** So that no driver polls by itself: one timeout, one message, one place to cancel. */
-async function pollForHost(
-  look: () => Promise<Host | InstanceStatus['state']>,
-  name: string,
-  { signal }: World,
-): Promise<Host> {
-  const end = performance.now() + ADDRESS_TIMEOUT_MINUTES * 60_000;
-  for (;;) {
-    const found = await look();
-    if (typeof found !== 'string') return found;
-    if (performance.now() > end) {
-      throw new SlipwayError('CREATE_TIMEOUT', `${name} is still ${found} after ${ADDRESS_TIMEOUT_MINUTES} minutes`, {
-        hint: `Wait for it with: slipway create ${name}, or undo it with: slipway rm ${name}`,
-      });
-    }
-    await pause(1000, signal);
-  }
-}
-
-function notRunningError({ phase, spec: { name } }: Machine, instance: InstanceStatus): SlipwayError {
-  const stopped = instance.state === 'stopped' && instance.suspended ? 'is suspended' : 'is stopped';
-  const why = instance.state === 'paused' ? `is held up: ${instance.reason}` : stopped;
-  return new SlipwayError('MACHINE_NOT_READY', `"${name}" ${why}`, {
-    hint: phase === 'ready' ? `Start it: slipway start ${name}` : `Finish it: slipway create ${name}`,
-  });
-}
-
-function instanceGoneError({ spec: { name, driver } }: Machine): SlipwayError {
-  return new SlipwayError('MACHINE_NOT_FOUND', `What ${driver} made for "${name}" is gone`, {
-    hint: `Forget the machine: slipway rm ${name}, then make it anew: slipway create ${name}`,
-  });
-}
-
-/** A key seen before goes on being demanded, unless the user gave another one to expect. */
-function withPinnedKeys(host: Host, before: Machine | undefined): Host {
-  const old = before?.host?.ssh;
-  if (!host.ssh || !old) return host;
-  const { jump } = host.ssh;
-  return {
-    ...host,
-    ssh: { ...withPinnedKey(host.ssh, old), ...(jump && old.jump ? { jump: withPinnedKey(jump, old.jump) } : {}) },
-  };
-}
-
-function withPinnedKey<H extends SshHop>(hop: H, old: SshHop): H {
-  const sameHop = hop.address === old.address && hop.port === old.port && hop.expectedKey === old.expectedKey;
-  return sameHop && old.hostKey !== undefined ? { ...hop, hostKey: old.hostKey } : hop;
-}
-
-/** Opens the one connection of a run. A key is pinned as soon as it was shown, also when the login then fails. */
-export async function openSession(
-  target: SshTarget,
+/**
+ * Replaces a host key from public user data, which others may have read, by the machine's permanent one, over the
+ * connection that the first key has verified. Returns the target without the bootstrap key.
+ */
+export async function replaceBootstrapHostKey(
+  { birthKey: bootstrapKey, ...ssh }: SshTarget,
+  visit: HostVisit,
+  spec: MachineSpec,
   world: World,
-  save?: (pinned: SshTarget) => Promise<void>,
-): Promise<{ readonly session: SshSession; readonly ssh: SshTarget }> {
-  let ssh = target;
-  let fresh = false;
-  const side = { userHome: world.userHome, agentSocket: world.sshAgent, signal: world.signal, debug: world.debug };
-  try {
-    const session = await world.connect(target, side, (hop, key, judgement) => {
-      if (judgement.verdict === 'first-seen') {
-        const pinned = save ? ' and from now on demanded' : '';
-        world.progress.note(`Host key of ${hop.address}, first seen${pinned}: ${formatKey(key)}`);
-      }
-      if (key === hop.birthKey) return;
-      fresh ||= hop.hostKey === undefined;
-      ssh = hop === target.jump ? { ...ssh, jump: { ...hop, hostKey: key } } : { ...ssh, hostKey: key };
-    });
-    return { session, ssh };
-  } finally {
-    if (fresh) await save?.(ssh);
-  }
+): Promise<SshTarget> {
+  if (bootstrapKey === undefined) return ssh;
+  const paths = world.store.paths(spec.name);
+  if (visit.session.hostKey === bootstrapKey)
+    await runStep(planHostKeyReplacement(await readPermanentHostKey(paths), visit.facts), visit, world);
+  await deleteBootstrapHostKey(paths);
+  return ssh;
 }

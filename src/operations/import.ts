@@ -1,18 +1,19 @@
 /** Machines of another store become this one's: the drop-in's, or the old tool's. What they were stays until they are here. */
 import { join, relative } from 'node:path';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { applyFileChanges, listFolderIfExists, readFileIfExists, writeFileAtomic } from '../computer/files.ts';
-import { getDriver, drivers, targetOf } from '../drivers/registry.ts';
+import { listFolderIfExists, readFileIfExists, writeFileAtomic } from '../computer/files.ts';
+import { drivers, getDriver, loadDriver, targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import type { ClientCertificates, Host, Machine, ReadyMachine, SshTarget } from '../machine/model.ts';
 import { daysUntilFirstExpiry } from '../provision/certificates.ts';
-import { verifyEngine } from '../provision/engine-api.ts';
 import { defaultProfiles, profilesNamed } from '../profiles/registry.ts';
 import type { MachinePaths, Store } from '../machine/store.ts';
 import { tagExisting } from './tag-existing.ts';
-import { openSession } from './host-session.ts';
+import { connectToHost } from './host-session.ts';
+import { writeClientProfiles } from './client-profiles.ts';
+import { verifyEndpoint } from './verify-engine.ts';
 import { writeClientCertificates } from './credentials.ts';
-import { requireNoConflicts } from './checkpoint.ts';
+import { requireNameFree, requireNoConflicts } from './guards.ts';
 import { inspectMachine } from './power.ts';
 import { driverCallFor, type World } from './world.ts';
 
@@ -31,7 +32,7 @@ export type ImportResult = {
 };
 
 /** It runs already, so what does not answer soon does not answer. */
-const ENGINE_SECONDS = 5;
+const ENGINE_TIMEOUT_SECONDS = 5;
 
 /** Why a machine can't be taken over; undefined where it can. */
 export function notImportableError(
@@ -79,31 +80,26 @@ export async function importMachine(
 ): Promise<ImportResult> {
   const { store, progress } = world;
   requireImportable(await from.store.read(name), from);
-  await requireNameFree(name, await from.store.read(name), store);
+  requireNameFree(await store.find(name), await from.store.read(name));
   await using _here = await store.lock(name);
   await using _there = await from.store.lock(name);
   const old = requireImportable(await from.store.read(name), from);
-  await requireNameFree(name, old, store);
+  requireNameFree(await store.find(name), old);
   const [there, here] = [from.store.paths(name), store.paths(name)];
   const moved = withLocalPaths(old, there, here, await checkImportFiles(there));
-  await requireNoConflicts(moved.spec, world.clientPaths);
+  await requireNoConflicts(moved.spec, profilesNamed(moved.spec.profiles), world.clientPaths);
   const met = await connectAndPin(old, moved, world);
   const tls = await readTlsFiles(there);
   const engineProblem = await findEngineProblem(met.machine, tls, met.visited, world);
   const machine = await progress.step('import', `Take over ${name}`, async (log) => {
     await copyFiles(from, name, there, here, tls);
     await store.write(met.machine);
-    const driver = getDriver(met.machine.spec.driver);
-    await driver.onImported?.(targetOf(driver, met.machine.spec), driverCallFor(world, log));
+    const driver = await loadDriver(met.machine.spec.driver);
+    await driver.machines.onImported?.(targetOf(driver, met.machine.spec), driverCallFor(world, log));
     return met.machine;
   });
   const ours = await tagExisting(machine, world);
-  await progress.step('profiles', 'Write the client profiles', async () => {
-    const { clientPaths } = world;
-    await applyFileChanges(
-      profilesNamed(ours.spec.profiles).flatMap((profile) => profile.changesToAdd({ machine: ours, tls, clientPaths })),
-    );
-  });
+  await writeClientProfiles({ machine: ours, tls }, world);
   if (!keep) await progress.step('forget', `Forget ${name} in the old store`, async () => from.store.remove(name));
   return { machine: ours, engineProblem };
 }
@@ -112,15 +108,6 @@ function requireImportable(machine: Machine, from: ImportSource): ReadyMachine {
   const error = notImportableError(machine, from);
   if (error) throw error;
   return machine as ReadyMachine;
-}
-
-/** Refuses a name that another machine has here; the same machine is one whose import was stopped. */
-async function requireNameFree(name: string, { spec }: Machine, store: Store): Promise<void> {
-  const present = await store.find(name);
-  if (!present || present.spec.id === spec.id) return;
-  throw new SlipwayError('MACHINE_EXISTS', `There is a machine named "${name}" here already (${present.spec.driver})`, {
-    hint: `Both can't have the name; yours of today: slipway status ${name}, or remove it first: slipway rm ${name}`,
-  });
 }
 
 // --- files -----------------------------------------------------------------------------------------------------------
@@ -244,9 +231,7 @@ async function connectAndPin(
   if (!ssh) return { machine: moved, visited: false };
   const address = instance?.host.address ?? ssh.address;
   const target: SshTarget = { ...ssh, address, port: instance?.host.ssh?.port ?? ssh.port };
-  const { session, ssh: pinned } = await world.progress.step('connect', `Connect to ${target.user}@${address}`, () =>
-    openSession(target, world, async () => {}),
-  );
+  const { session, ssh: pinned } = await connectToHost(target, world, async () => {});
   await session[Symbol.asyncDispose]();
   return { machine: withPinnedHost(moved, instance?.host, pinned), visited: true };
 }
@@ -279,19 +264,17 @@ async function findEngineProblem(
   { endpoint, spec, host }: ReadyMachine,
   tls: ClientCertificates | undefined,
   visited: boolean,
-  { progress, signal, now }: World,
+  world: World,
 ): Promise<string | undefined> {
   if (host.ssh && !visited) return undefined;
   const mend = `bring it up to date: slipway provision ${spec.name}`;
   if (endpoint.tls && tls === undefined) return `it has no certificates; ${mend}`;
   try {
-    await progress.step('verify', `Verify the engine at ${endpoint.url}`, () =>
-      verifyEngine(endpoint, endpoint.tls ? tls : undefined, { signal, seconds: ENGINE_SECONDS }),
-    );
+    await verifyEndpoint(endpoint, endpoint.tls ? tls : undefined, ENGINE_TIMEOUT_SECONDS, world);
     return undefined;
   } catch (error) {
     if (!(error instanceof SlipwayError) || error.code === 'CANCELED' || !visited) throw error;
-    const expired = tls !== undefined && daysUntilFirstExpiry([tls.ca, tls.cert], now()) < 0;
+    const expired = tls !== undefined && daysUntilFirstExpiry([tls.ca, tls.cert], world.now()) < 0;
     return `${expired ? 'its certificates have expired' : error.message}; ${mend}`;
   }
 }

@@ -1,11 +1,13 @@
-import type { Driver } from '../drivers/contract.ts';
+import type { DriverManifest } from '../drivers/contract.ts';
 import { targetOf } from '../drivers/registry.ts';
 import { durationToSeconds, formatSeconds } from '../machine/duration.ts';
-import { SlipwayError } from '../errors.ts';
-import type { ShutdownBehavior, Machine, MachineSpec } from '../machine/model.ts';
+import type { CreatedMachine, Machine, MachineSpec, ReadyMachine } from '../machine/model.ts';
 import type { Facts } from '../provision/facts.ts';
-import { toHostClock, SAME_CLOCK_SECONDS, type HostLifetime } from '../provision/lifetime-timers.ts';
-import { hasEnded, formatTime } from './deadline.ts';
+import type { HostLifetime } from '../provision/init/service-manager.ts';
+import { toHostClock, SAME_CLOCK_SECONDS, readLifetimeScripts } from '../provision/lifetime-timers.ts';
+import { serviceManagerOf } from '../provision/supported-host.ts';
+import { formatTime } from './deadline.ts';
+import { requireIdleStopSupported } from './guards.ts';
 import type { World } from './world.ts';
 
 /** What a record keeps through all its phases. */
@@ -38,7 +40,7 @@ export function resolveDeadline(
 export function resolveLifetimeFields(
   before: Machine | undefined,
   spec: MachineSpec,
-  driver: Driver,
+  driver: DriverManifest,
   { now }: Pick<World, 'now'>,
 ): LifetimeFields {
   // What its provider was asked for is what it does, whatever is wanted by now.
@@ -49,51 +51,37 @@ export function resolveLifetimeFields(
   return life;
 }
 
-/** A machine that its provider removes when it shuts itself down would be lost where it was to stop. */
-export function requireIdleStopSupported(
-  { name, life }: MachineSpec,
-  ending: ShutdownBehavior | undefined,
-  driver: Driver,
-): void {
-  if (life?.idleStop === undefined || ending !== 'removed') return;
-  throw new SlipwayError(
-    'USAGE',
-    `"${name}" is removed by ${driver.name} when it shuts itself down, so it can't stop when it is idle`,
-    {
-      hint: `One that is made with both from the start stops and is kept, where ${driver.name} can stop it: slipway create NAME --ttl … --idle-stop ${life.idleStop}`,
-    },
-  );
-}
-
-/** Refused where nothing of ours runs that could do it. */
-export function requireAutoStopSupported({ name, life }: Pick<MachineSpec, 'name' | 'life'>, driver: Driver): void {
-  if (life === undefined || driver.shutdownBehavior) return;
-  throw new SlipwayError(
-    'DRIVER_UNSUPPORTED',
-    `"${name}" can't end or stop by itself: with the driver ${driver.name}, nothing of Slipway's runs on its host`,
-    { hint: 'Leave out --ttl and --idle-stop (and the variables SLIPWAY_TTL and SLIPWAY_IDLE_STOP)' },
-  );
+/** Returns a ready machine's record with the lifetime that its host has just got; all else stays as it was. */
+export function withLifetimeOf(changed: CreatedMachine, before: ReadyMachine): ReadyMachine {
+  const { life: _before, ...spec } = before.spec;
+  const { deadline: _deadline, untold: _untold, ...rest } = before;
+  const { life } = changed.spec;
+  return { ...rest, ...lifetimeFieldsOf(changed), spec: { ...spec, ...(life ? { life } : {}) } };
 }
 
 /** What its host has to hold; undefined where it runs until somebody ends it. */
 export async function loadHostLifetime(
   { spec, deadline }: Pick<Machine, 'spec' | 'deadline'>,
   { readTemplate }: Pick<World, 'readTemplate'>,
+  facts?: Facts,
 ): Promise<HostLifetime | undefined> {
   const idleStop = spec.life?.idleStop;
   if (deadline === undefined && idleStop === undefined) return undefined;
-  const [ofDeadline, ofIdle] = await Promise.all([readTemplate('deadline.sh'), readTemplate('idle.sh')]);
   return {
     name: spec.name,
     deadline,
     idleSeconds: idleStop === undefined ? undefined : durationToSeconds(idleStop),
     enginePort: spec.engine.port,
-    scripts: { deadline: ofDeadline, idle: ofIdle },
+    scripts: await readLifetimeScripts(serviceManagerOf(facts), readTemplate),
   };
 }
 
 /** What will become of it with nobody there, and what that costs; '' where nothing will. */
-export function describeAutoStop({ spec, deadline, ending }: Machine, driver: Driver, name = spec.name): string {
+export function describeAutoStop(
+  { spec, deadline, ending }: Machine,
+  driver: DriverManifest,
+  name = spec.name,
+): string {
   const idleStop = spec.life?.idleStop;
   if (deadline !== undefined && idleStop === undefined && ending === 'removed')
     return `${name} ends at ${formatTime(deadline)}: ${driver.name} removes it then, disk and all`;
@@ -109,7 +97,7 @@ export function describeAutoStop({ spec, deadline, ending }: Machine, driver: Dr
 /** Before anything is done that makes it end without anybody's doing. */
 export function announceAutoStop(
   machine: Machine,
-  driver: Driver,
+  driver: DriverManifest,
   { progress }: Pick<World, 'progress'>,
   name?: string,
 ): void {
@@ -125,13 +113,4 @@ export function describeClockSkew(deadline: string | undefined, { clock }: Facts
   return clock.aheadSeconds > 0
     ? `${differs} ahead of this computer's: it is powered off once it shows ${formatTime(toHostClock(deadline, clock) ?? '')}`
     : `${differs} behind this computer's: it is powered off so much later than ${formatTime(deadline)}, unless one of them is put right`;
-}
-
-/** A start after its deadline would be undone by its own timer, without a word. */
-export function requireNotEnded(machine: Machine, now: Date): void {
-  if (!hasEnded(machine, now)) return;
-  const { name } = machine.spec;
-  throw new SlipwayError('MACHINE_ENDED', `"${name}" ended at its deadline, ${formatTime(machine.deadline ?? '')}`, {
-    hint: `Give it more time first: slipway extend ${name} 2h, or no deadline: slipway extend ${name} never`,
-  });
 }

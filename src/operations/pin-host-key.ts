@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SlipwayError } from '../errors.ts';
 import type { Machine } from '../machine/model.ts';
-import { openSession } from './host-session.ts';
+import { connectToHost } from './host-session.ts';
 import type { World } from './world.ts';
 
 /** As long as a host takes to be met. */
@@ -19,10 +19,8 @@ export async function pinHostKey(name: string, world: World): Promise<void> {
   const machine = await store.read(name);
   const ssh = machine.host?.ssh;
   if (isPinned(machine) || !ssh || machine.phase === 'creating') return;
-  const { session } = await world.progress.step('connect', `Connect to ${ssh.user}@${ssh.address}`, () =>
-    openSession(ssh, world, async (pinned) =>
-      store.write({ ...machine, host: { address: machine.host.address, ssh: pinned, ...enginePortOf(machine) } }),
-    ),
+  const { session } = await connectToHost(ssh, world, async (pinned) =>
+    store.write({ ...machine, host: { address: machine.host.address, ssh: pinned, ...enginePortOf(machine) } }),
   );
   await session[Symbol.asyncDispose]();
 }

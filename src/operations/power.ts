@@ -1,14 +1,19 @@
-import type { Driver, InstanceStatus, Target } from '../drivers/contract.ts';
-import { getDriver, drivers, targetOf } from '../drivers/registry.ts';
+import { loadCode, type Driver, type InstanceStatus, type Target } from '../drivers/contract.ts';
+import { drivers, loadDriver, targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import { tagExisting } from './tag-existing.ts';
 import { loadClientCertificates } from './credentials.ts';
 import type { CreatedMachine, Machine, ReadyMachine } from '../machine/model.ts';
-import { verifyEngine } from '../provision/engine-api.ts';
+import { requireReady } from '../machine/require-machine.ts';
 import { waitForBoot } from './first-boot.ts';
-import { resolveHost, START_RETRY } from './host-session.ts';
-import { lifetimeFieldsOf, requireNotEnded } from './lifetime.ts';
-import { allowCallerIp, endpointOf, ENGINE_TIMEOUT_SECONDS, finishProvision, provisionHost } from './provision.ts';
+import { allowCallerIp } from './allow-caller-ip.ts';
+import { finishProvision } from './client-profiles.ts';
+import { requireActionSupported, requireNoPendingRestart, requireNotEnded } from './guards.ts';
+import { START_RETRY } from './host-session.ts';
+import { lifetimeFieldsOf } from './lifetime.ts';
+import { provisionHost } from './provision.ts';
+import { resolveHost } from './resolve-host.ts';
+import { ENGINE_TIMEOUT_SECONDS, endpointOf, verifyEndpoint } from './verify-engine.ts';
 import { rebootHost } from './reboot.ts';
 import { withFailureRecord, type Checkpoint } from './checkpoint.ts';
 import { driverCallFor, type World } from './world.ts';
@@ -17,9 +22,9 @@ import { driverCallFor, type World } from './world.ts';
 export async function startMachine(name: string, world: World): Promise<ReadyMachine> {
   return await runPowerAction(name, 'start', world, async (machine, driver, target) => {
     requireNotEnded(machine, world.now());
-    const ran = (await driver.inspect(target, driverCallFor(world, world.debug))).state === 'running';
+    const ran = (await driver.machines.inspect(target, driverCallFor(world, world.debug))).state === 'running';
     await world.progress.step('start', `Start ${name}`, async (log) =>
-      driver.start?.(target, driverCallFor(world, log)),
+      driver.power?.start(target, driverCallFor(world, log)),
     );
     await allowCallerIp(driver, target, world);
     await waitForBoot(machine, driver, target, world).catch((error: unknown) => {
@@ -34,7 +39,7 @@ export async function startMachine(name: string, world: World): Promise<ReadyMac
 export async function stopMachine(name: string, seconds: number, world: World): Promise<void> {
   await runPowerAction(name, 'stop', world, async (_machine, driver, target) =>
     world.progress.step('stop', `Stop ${name}`, async (log) =>
-      driver.stop?.(target, { seconds }, driverCallFor(world, log)),
+      driver.power?.stop(target, { seconds }, driverCallFor(world, log)),
     ),
   );
 }
@@ -42,24 +47,16 @@ export async function stopMachine(name: string, seconds: number, world: World): 
 /** Ends a machine and keeps its memory, so that `start` goes on where it was. */
 export async function suspendMachine(name: string, world: World): Promise<void> {
   await runPowerAction(name, 'suspend', world, async (machine, driver, target) => {
-    if (machine.due !== undefined) {
-      throw new SlipwayError(
-        'USAGE',
-        `"${name}" has options that it takes when it starts, so it can't be suspended now`,
-        {
-          hint: `Let it take them first: slipway restart ${name}`,
-        },
-      );
-    }
+    requireNoPendingRestart(machine);
     await world.progress.step('suspend', `Suspend ${name}`, async (log) =>
-      driver.suspend?.(target, driverCallFor(world, log)),
+      driver.power?.suspend?.(target, driverCallFor(world, log)),
     );
   });
 }
 
 export async function killMachine(name: string, world: World): Promise<void> {
   await runPowerAction(name, 'kill', world, async (_machine, driver, target) =>
-    world.progress.step('kill', `Kill ${name}`, async (log) => driver.kill?.(target, driverCallFor(world, log))),
+    world.progress.step('kill', `Kill ${name}`, async (log) => driver.power?.kill(target, driverCallFor(world, log))),
   );
 }
 
@@ -72,17 +69,16 @@ export async function restartMachine(name: string, seconds: number, world: World
   const before = await store.read(name);
   // Refused now, and not when it is stopped already.
   requireNotEnded(before, world.now());
-  const { start, stop } = getDriver(before.spec.driver);
-  if (start && stop) {
+  if ((await loadDriver(before.spec.driver)).power) {
     await stopMachine(name, seconds, world);
     return await startMachine(name, world);
   }
-  if (before.phase === 'ready' && !before.host.ssh) throw unsupportedActionError('restart', before);
+  requireActionSupported('restart', before.phase !== 'ready' || before.host.ssh !== undefined, before);
   await using _lock = await store.lock(name);
   const machine = requireReady(await store.read(name));
-  const driver = getDriver(machine.spec.driver);
+  const driver = await loadDriver(machine.spec.driver);
   const { ssh } = await resolveHost(machine, driver, world);
-  if (!ssh) throw unsupportedActionError('restart', machine);
+  if (!ssh) throw new Error(`driver ${driver.name} gave no SSH address for a machine that had one`);
   await rebootHost(machine, ssh, world);
   return await withFailureRecord(machine, world, (save) => reconnectMachine(machine, driver, world, save));
 }
@@ -93,10 +89,11 @@ export async function inspectMachine(
   world: Pick<World, 'computer' | 'debug' | 'signal'>,
 ): Promise<InstanceStatus | undefined> {
   const { spec } = machine;
-  const driver = drivers.find(({ name }) => name === spec.driver);
+  const manifest = drivers.find(({ name }) => name === spec.driver);
   const { computer, debug, signal } = world;
-  if (!driver?.create) return undefined;
-  return await driver.inspect(targetOf(driver, spec, machine), { computer, log: debug, note: debug, signal });
+  if (!manifest || manifest.kind === 'existing') return undefined;
+  const driver = await loadCode(manifest);
+  return await driver.machines.inspect(targetOf(driver, spec, machine), { computer, log: debug, note: debug, signal });
 }
 
 /** After a start: the same engine, perhaps at another address. */
@@ -110,22 +107,15 @@ export async function reconnectMachine(
   const host = await resolveHost(machine, driver, world);
   const created: CreatedMachine = { version: 1, phase: 'created', spec, host, ...lifetimeFieldsOf(machine) };
   // Its certificate names the address: a new one needs a visit, and so does a deadline of which it has not heard.
-  if (host.ssh && (host.address !== machine.host.address || machine.untold))
-    return await finishProvision(
-      await provisionHost({ ...created, host }, machine, START_RETRY, world, save),
-      world,
-      save,
-    );
+  if (host.ssh && (host.address !== machine.host.address || machine.untold)) {
+    const verified = await provisionHost({ ...created, host }, machine, START_RETRY, world, save);
+    return await finishProvision(verified, world, save);
+  }
   const endpoint = endpointOf(created);
   const tls = await loadClientCertificates(machine, world.store);
-  await world.progress.step('verify', `Verify the engine at ${endpoint.url}`, () =>
-    verifyEngine(endpoint, tls, { signal: world.signal, seconds: ENGINE_TIMEOUT_SECONDS }),
-  );
-  return await finishProvision(
-    { version: 1, phase: 'ready', spec, host, endpoint, ...lifetimeFieldsOf(machine) },
-    world,
-    save,
-  );
+  await verifyEndpoint(endpoint, tls, ENGINE_TIMEOUT_SECONDS, world);
+  const ready: ReadyMachine = { version: 1, phase: 'ready', spec, host, endpoint, ...lifetimeFieldsOf(machine) };
+  return await finishProvision({ machine: ready, tls: endpoint.tls ? tls : undefined }, world, save);
 }
 
 /** What start, stop and kill share: the lock, the record, and whether the driver can. */
@@ -139,22 +129,8 @@ async function runPowerAction<T>(
   await store.read(name);
   await using _lock = await store.lock(name);
   const found = await store.read(name);
-  const driver = getDriver(found.spec.driver);
-  if (!driver[verb]) throw unsupportedActionError(verb, found);
+  const driver = await loadDriver(found.spec.driver);
+  requireActionSupported(verb, driver.power?.[verb] !== undefined, found);
   const machine = await tagExisting(requireReady(found), world);
   return await work(machine, driver, targetOf(driver, machine.spec));
-}
-
-function unsupportedActionError(verb: string, { spec: { name, driver } }: Machine): SlipwayError {
-  return new SlipwayError('DRIVER_UNSUPPORTED', `Slipway can't ${verb} "${name}": its driver is ${driver}`, {
-    hint: `Use its provider's own tools; slipway status ${name} shows how it is`,
-  });
-}
-
-function requireReady(machine: Machine): ReadyMachine {
-  if (machine.phase === 'ready') return machine;
-  const { name } = machine.spec;
-  throw new SlipwayError('MACHINE_NOT_READY', `The making of "${name}" was stopped before its end`, {
-    hint: `Finish it: slipway create ${name}, or undo it: slipway rm ${name}`,
-  });
 }

@@ -1,10 +1,8 @@
 import { type ErrorCode, SlipwayError } from '../errors.ts';
-import type { ReadyMachine, SshTarget } from '../machine/model.ts';
-import { applyStep } from '../provision/run-step.ts';
+import type { MachineSpec, ReadyMachine, SshTarget } from '../machine/model.ts';
 import type { Facts } from '../provision/facts.ts';
-import { ownerOf } from '../provision/plan.ts';
-import type { Step } from '../provision/step.ts';
-import { gatherHostFacts, openSession, type SshRetryPolicy, retrySsh, stepContextFor } from './host-session.ts';
+import { planReboot } from '../provision/host-steps.ts';
+import { gatherHostFacts, openSession, retrySsh, runStep, type SshRetryPolicy, visitOwnHost } from './host-session.ts';
 import type { World } from './world.ts';
 
 /** A server in a rack looks at its memory and disks first. */
@@ -20,17 +18,16 @@ const RETRYABLE_CODES: ReadonlySet<ErrorCode> = new Set([
   'MACHINE_NOT_READY',
 ]);
 
-const REBOOT_STEP: Step = { id: 'reboot', title: 'Reboot the host', template: 'reboot.sh', variables: {}, files: [] };
-
 /** Tells a host to boot, and does not end before another boot of it answers over SSH. */
 export async function rebootHost(
-  { spec: { id, name } }: ReadyMachine,
+  { spec }: ReadyMachine,
   ssh: SshTarget,
   world: World,
   seconds: number = REBOOT_TIMEOUT_SECONDS,
 ): Promise<void> {
+  const { name } = spec;
   const { progress } = world;
-  const before = await requestReboot(id, name, ssh, world);
+  const before = await requestReboot(spec, ssh, world);
   await progress.step('boot', `Wait for ${name} to boot`, async (log) => {
     const patience: SshRetryPolicy = { seconds, retryableCodes: RETRYABLE_CODES };
     await retrySsh(() => requireRebooted(before, ssh, world), patience, log, world).catch((error: unknown) => {
@@ -39,23 +36,11 @@ export async function rebootHost(
   });
 }
 
-async function requestReboot(id: string, name: string, ssh: SshTarget, world: World): Promise<Facts> {
-  const { progress } = world;
-  const { session } = await progress.step('connect', `Connect to ${ssh.user}@${ssh.address}`, () =>
-    openSession(ssh, world),
-  );
-  await using _session = session;
-  const facts = await progress.step('facts', 'Look at the host', () => gatherHostFacts(session, ssh, world));
-  const owner = ownerOf(facts);
-  if (owner && owner.id !== id) {
-    throw new SlipwayError('MACHINE_NOT_READY', `${ssh.address} is the machine "${owner.name}" by now`, {
-      hint: `Take it back first: slipway provision ${name}`,
-    });
-  }
-  await progress.step(REBOOT_STEP.id, REBOOT_STEP.title, (log) =>
-    applyStep(REBOOT_STEP, { ...stepContextFor(facts, world), session, address: ssh.address, log }),
-  );
-  return facts;
+async function requestReboot(spec: MachineSpec, ssh: SshTarget, world: World): Promise<Facts> {
+  const visit = await visitOwnHost(spec, ssh, world);
+  await using _session = visit.session;
+  await runStep(planReboot(visit.facts), visit, world);
+  return visit.facts;
 }
 
 async function requireRebooted(before: Facts, ssh: SshTarget, world: World): Promise<void> {
@@ -70,8 +55,8 @@ function explainRebootError(error: unknown, name: string, { address }: SshTarget
   if (!(error instanceof SlipwayError)) return error;
   const { code, message, detail } = error;
   if (code === 'CANCELED') {
-    return new SlipwayError('CANCELED', `Stopped before the end, as you asked: "${name}" boots all the same`, {
-      hint: `See how it is: slipway status ${name}`,
+    return new SlipwayError('CANCELED', `Interrupted: machine "${name}" still reboots`, {
+      hint: `To see its state: slipway status ${name}`,
       cause: error,
     });
   }

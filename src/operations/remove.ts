@@ -1,13 +1,12 @@
 import { applyFileChanges } from '../computer/files.ts';
-import type { DriverCall } from '../drivers/contract.ts';
+import { loadCode, type DriverCall } from '../drivers/contract.ts';
 import { getDriver, drivers, targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import type { Machine, SshTarget } from '../machine/model.ts';
-import type { Log } from '../progress.ts';
-import { applyStep } from '../provision/run-step.ts';
 import type { Facts } from '../provision/facts.ts';
 import { planLifetime, stopTimersCommand } from '../provision/lifetime-timers.ts';
-import { ownerOf, planDeprovision } from '../provision/plan.ts';
+import { ownerOf } from '../provision/engine-owner.ts';
+import { planDeprovision } from '../provision/plan.ts';
 import { readCurrentContextName, planContextSwitch } from '../profiles/current-context.ts';
 import { contextName, readContextOwner, dockerContextProfile } from '../profiles/docker-context.ts';
 import { dockerMachineProfile, hasSlipwayMark } from '../profiles/docker-machine.ts';
@@ -16,7 +15,7 @@ import type { ClientPaths, Profile } from '../profiles/profile.ts';
 import type { Plan } from '../provision/step.ts';
 import type { Store } from '../machine/store.ts';
 import { tagExisting } from './tag-existing.ts';
-import { gatherHostFacts, openSession, stepContextFor } from './host-session.ts';
+import { connectToHost, gatherHostFacts, runStep } from './host-session.ts';
 import { hasEnded, formatTime } from './deadline.ts';
 import { driverCallFor, type World } from './world.ts';
 
@@ -54,7 +53,8 @@ export async function removeMachine(
     found &&
     (how.force ? drivers.find(({ name: known }) => known === found.spec.driver) : getDriver(found.spec.driver));
   await progress.step('remove', `Remove ${name}`, async (log) => {
-    if (driver && found) await driver.remove?.(targetOf(driver, found.spec, found), driverCallFor(world, log));
+    if (driver && found)
+      await (await loadCode(driver)).machines.remove?.(targetOf(driver, found.spec, found), driverCallFor(world, log));
     if (!found) await removeByName(name, driverCallFor(world, log));
     if (reset) await applyFileChanges(await planContextSwitch(undefined, clientPaths));
     for (const profile of profiles)
@@ -62,7 +62,7 @@ export async function removeMachine(
         await applyFileChanges(profile.changesToRemove(name, clientPaths));
     await store.remove(name);
   });
-  if (!found && drivers.some(({ listResources }) => listResources !== undefined))
+  if (!found && drivers.some(({ kind }) => kind === 'cloud'))
     progress.note('Whether a cloud has something of it is told by: slipway gc');
   return { name, stays: how.deprovision ? undefined : driver?.retainedOnRemove, contextReset: reset };
 }
@@ -81,9 +81,10 @@ async function isOwnProfile(
 
 /** Of a broken record we know no driver and no id; drivers whose things lie on this computer know them by the name. */
 async function removeByName(name: string, call: DriverCall): Promise<void> {
-  for (const driver of drivers) {
-    for (const id of (await driver.findIdsByName?.(name, call)) ?? [])
-      await driver.remove?.({ id, name, options: driver.options.parse({}) }, call);
+  for (const manifest of drivers) {
+    const { machines, options } = await loadCode(manifest);
+    for (const id of (await machines.findIdsByName?.(name, call)) ?? [])
+      await machines.remove?.({ id, name, options: options.parse({}) }, call);
   }
 }
 
@@ -132,9 +133,7 @@ async function applyPlanOnHost(
   planOf: (facts: Facts) => Plan,
   world: World,
 ): Promise<void> {
-  const { session } = await world.progress.step('connect', `Connect to ${ssh.user}@${ssh.address}`, () =>
-    openSession(ssh, world),
-  );
+  const { session } = await connectToHost(ssh, world);
   await using _session = session;
   const facts = await gatherHostFacts(session, ssh, world);
   const owner = ownerOf(facts);
@@ -142,11 +141,7 @@ async function applyPlanOnHost(
     world.progress.note(`${ssh.address} is the machine "${owner.name}" by now, so what is written there stays`);
     return;
   }
-  for (const step of planOf(facts)) {
-    await world.progress.step(step.id, step.title, (log: Log) =>
-      applyStep(step, { ...stepContextFor(facts, world), session, address: ssh.address, log }),
-    );
-  }
+  for (const step of planOf(facts)) await runStep(step, { session, facts, address: ssh.address }, world);
 }
 
 function hasAutoStop({ deadline, spec }: Machine): boolean {
@@ -155,7 +150,8 @@ function hasAutoStop({ deadline, spec }: Machine): boolean {
 
 /** Where the driver takes the host away, its timers go with it. */
 function isHostRetained({ spec }: Machine): boolean {
-  return drivers.find(({ name }) => name === spec.driver)?.remove === undefined;
+  const kind = drivers.find(({ name }) => name === spec.driver)?.kind;
+  return kind === undefined || kind === 'existing';
 }
 
 /** Why, when, and what to type against it, since nothing of ours knows of this host from now on. */

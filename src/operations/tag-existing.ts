@@ -1,4 +1,4 @@
-import { getDriver, targetOf } from '../drivers/registry.ts';
+import { loadDriver, targetOf } from '../drivers/registry.ts';
 import type { Machine } from '../machine/model.ts';
 import { driverCallFor, type World } from './world.ts';
 
@@ -10,11 +10,11 @@ export async function tagExisting<M extends Machine>(machine: M, world: World): 
   const { adopts, ...rest } = machine;
   if (adopts === undefined) return machine;
   const { spec } = machine;
-  const driver = getDriver(spec.driver);
+  const driver = await loadDriver(spec.driver);
   const options = await world.progress.step(
     'adopt',
     `Mark "${spec.name}" as a machine of Slipway (${driver.name})`,
-    async (log) => driver.adopt?.(targetOf(driver, spec), adopts, driverCallFor(world, log)),
+    async (log) => driver.cloud?.adopt?.(targetOf(driver, spec), adopts, driverCallFor(world, log)),
   );
   const ours = { ...rest, spec: { ...spec, ...(options ? { options } : {}) } } as unknown as M;
   await world.store.write(ours);

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { FirstBootConfig, Driver, SpareSummary } from '../drivers/contract.ts';
+import { loadCode, type FirstBootConfig, type Driver, type SpareSummary, type WarmPool } from '../drivers/contract.ts';
 import { drivers, targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import type { Machine, MachineSpec } from '../machine/model.ts';
@@ -49,9 +49,9 @@ export async function buildSpares(
   const { progress } = world;
   const call = driverCallFor(world, world.debug);
   if (!(await still())) return 0;
-  await driver.validate?.(targetOf(driver, kind), call);
+  await driver.machines.validate?.(targetOf(driver, kind), call);
   await progress.step('prepare', 'Prepare the image', async (log) =>
-    driver.prepare?.(targetOf(driver, kind), driverCallFor(world, log)),
+    driver.machines.prepare?.(targetOf(driver, kind), driverCallFor(world, log)),
   );
   await using _lock = await warmPool.lock(call);
   let made = 0;
@@ -93,16 +93,21 @@ async function generateSpareConfig(
   return { spec, keys: { login, host, certificates }, boot };
 }
 
+async function loadWarmPools(): Promise<readonly WarmPool<Record<string, unknown>>[]> {
+  const loaded = await Promise.all(drivers.filter(({ kind }) => kind === 'local').map(loadCode));
+  return loaded.flatMap(({ warmPool }) => warmPool ?? []);
+}
+
 /** All that are ready on this computer. */
 export async function listSpares({ computer }: Pick<World, 'computer'>): Promise<readonly SpareSummary[]> {
-  const each = await Promise.all(drivers.map(({ warmPool }) => warmPool?.list(computer) ?? []));
+  const each = await Promise.all((await loadWarmPools()).map((warmPool) => warmPool.list(computer)));
   return each.flat();
 }
 
 /** Removes those of an image, or all. */
 export async function pruneSpares(image: string | undefined, world: World): Promise<readonly SpareSummary[]> {
   const each = [];
-  for (const { warmPool } of drivers)
-    each.push((await warmPool?.prune(image, driverCallFor(world, world.debug))) ?? []);
+  for (const warmPool of await loadWarmPools())
+    each.push(await warmPool.prune(image, driverCallFor(world, world.debug)));
   return each.flat();
 }

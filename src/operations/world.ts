@@ -4,7 +4,7 @@ import type { DriverCall } from '../drivers/contract.ts';
 import { canceledError } from '../errors.ts';
 import type { MachineSpec } from '../machine/model.ts';
 import type { Log, Progress } from '../progress.ts';
-import type { ReadTemplate } from '../provision/run-step.ts';
+import type { ReadTemplate } from '../provision/step.ts';
 import type { ClientPaths } from '../profiles/profile.ts';
 import type { ConnectSsh, KeyPair } from '../ssh/connection.ts';
 import type { Store } from '../machine/store.ts';

@@ -1,66 +1,69 @@
 import { SlipwayError } from '../errors.ts';
 import type { EngineSpec } from '../machine/model.ts';
+import { engineSourceLabels, findEnginePackage } from './engine-install.ts';
 import type { Facts } from './facts.ts';
-import { findEnginePackage, isPackagePresent, engineSourceLabels, requireSupportedOs } from './plan.ts';
 import type { Plan } from './step.ts';
+import { findDistro, requireSupportedHost } from './supported-host.ts';
 
-/** One step whatever there is to upgrade: only the package manager knows, and only once it has fetched its lists. */
+/**
+ * Returns one step, whether or not there is a newer engine: only the package manager knows, once it has fetched its
+ * lists.
+ */
 export function planUpgrade({ version = '' }: EngineSpec, facts: Facts, where: string): Plan {
-  requireSupportedOs(facts, where);
-  const engine = findEnginePackage(facts);
+  const { distro, serviceManager } = requireSupportedHost(facts, where);
+  const engine = findEnginePackage(facts, distro);
   if (!engine && facts.dockerd === undefined) {
     throw new SlipwayError('ENGINE_MISSING', `${where} has no engine to upgrade`, {
-      hint: 'Install one there: slipway provision NAME',
+      hint: 'To install one: slipway provision NAME',
     });
   }
   if (!engine) {
-    throw new SlipwayError(
-      'ENGINE_MISSING',
-      `${facts.dockerd} on ${where} belongs to no package of docker.io or docker-ce`,
-      {
-        hint: 'Upgrade it the way it came there: slipway ssh NAME',
-      },
-    );
+    const names = Object.keys(distro.enginePackages).join(' or ');
+    throw new SlipwayError('ENGINE_MISSING', `${facts.dockerd} on ${where} belongs to no package of ${names}`, {
+      hint: 'Upgrade it in the way it was installed: slipway ssh NAME',
+    });
   }
-  const packages = Object.keys(facts.packages).filter((name) => isPackagePresent(facts.packages[name] ?? engine));
+  const packages = Object.entries(facts.packages).filter(([, { state }]) => distro.packageStateOf(state) !== 'absent');
+  const { script, ...upgrade } = distro.upgradeScript(
+    packages.map(([name]) => name),
+    version,
+  );
   return [
     {
       id: 'upgrade-engine',
       title: `Upgrade the engine (${engineSourceLabels[engine.source]}${version === '' ? '' : `, version ${version}`})`,
-      template: 'install-engine.debian.sh',
-      variables: { SOURCE: 'present', VERSION: version, PACKAGES: packages.join(' ') },
+      ...upgrade,
+      scripts: [serviceManager.scripts.services, script],
       files: [],
     },
   ];
 }
 
-/** A package that has another version than before. */
+/** A package whose version the upgrade changed. */
 export type PackageChange = { readonly name: string; readonly from: string; readonly to: string };
 
-/** What an upgrade came to. Versions are as people know them, unless only the packages' own parts of them differ. */
+/** The result of an upgrade. Engine versions are upstream's, or the packages' own where only those differ. */
 export type UpgradeSummary = {
   readonly engine: string;
-  /** Undefined where the engine stayed what it was. */
+  /** Undefined where the engine's version did not change. */
   readonly engineBefore: string | undefined;
-  /** All of them, by their full versions. */
+  /** All packages that changed, with their full versions. */
   readonly packages: readonly PackageChange[];
 };
 
+/** Compares the facts before and after an upgrade. */
 export function summarizeUpgrade(before: Facts, after: Facts): UpgradeSummary {
   const packages = Object.entries(after.packages).flatMap(([name, { version: to }]) => {
     const from = before.packages[name]?.version;
     return from === undefined || from === to ? [] : [{ name, from, to }];
   });
-  const now = findEnginePackage(after);
-  const replaced = packages.find(({ name }) => name === now?.name);
-  if (!replaced) return { engine: upstreamVersionOf(now?.version ?? ''), engineBefore: undefined, packages };
+  const distro = findDistro(after);
+  const upstreamVersionOf = (version: string): string => distro?.upstreamVersionOf(version) ?? version;
+  const engine = distro && findEnginePackage(after, distro);
+  const replaced = packages.find(({ name }) => name === engine?.name);
+  if (!replaced) return { engine: upstreamVersionOf(engine?.version ?? ''), engineBefore: undefined, packages };
   const [from, to] = [upstreamVersionOf(replaced.from), upstreamVersionOf(replaced.to)];
   return from === to
     ? { engine: replaced.to, engineBefore: replaced.from, packages }
     : { engine: to, engineBefore: from, packages };
-}
-
-/** `5:27.3.1-1~debian.12~bookworm` -> `27.3.1`. */
-function upstreamVersionOf(version: string): string {
-  return version.replace(/^\d+:/, '').replace(/[-+~].*$/, '');
 }

@@ -13,16 +13,16 @@ export type Outcome = { stdout: string; stderr: string; code: number };
 export type BedHost = AsyncDisposable & {
   readonly id: string;
   readonly address: string;
-  /** The private key (ed25519, OpenSSH format) that root, deploy, ops and plain take; its public half is beside it. */
+  /** The private key (ed25519, OpenSSH format) that root, deploy, ops and plain accept; its public key is next to it. */
   readonly keyFile: string;
   readonly hostKeys: readonly HostKey[];
   /** Runs a shell command in the host as root. A non-zero exit is an outcome, not an error. */
   exec(command: string, options?: { stdin?: string }): Promise<Outcome>;
-  /** The trimmed output of a shell command that has to succeed. */
+  /** Returns the trimmed output of a shell command, and throws if the command failed. */
   runOrThrow(command: string): Promise<string>;
-  /** Copies a file or a directory, which gets the remote path's name and belongs to root; missing parents are made. */
+  /** Copies a file or a folder, which gets the remote path's name and belongs to root; creates missing parents. */
   copyIn(localPath: string, remotePath: string): Promise<void>;
-  /** False once it has shut itself down. */
+  /** Returns false once the host has shut itself down. */
   isRunning(): Promise<boolean>;
 };
 
@@ -50,7 +50,7 @@ export const bedCache = {
   registry: join(cacheFolder, 'registry'),
 } as const;
 
-/** Undefined when hosts can be started here, else one sentence that says why not. */
+/** Returns why hosts cannot start here as one sentence; undefined if they can. */
 export async function findBedProblem(): Promise<string | undefined> {
   if (process.platform !== 'linux') return 'The test bed needs Linux: its hosts are containers that boot systemd.';
   try {
@@ -77,7 +77,7 @@ export async function findBedProblem(): Promise<string | undefined> {
   return undefined;
 }
 
-/** Starts a host that answers on SSH and has finished booting, its engine too if it has one. */
+/** Starts a host, and waits until it has booted, answers on SSH, and its engine runs if it has one. */
 export async function startHost(options: HostOptions): Promise<BedHost> {
   const keyFile = await getSharedKey();
   const variant = `${options.suite}-${options.engine ? 'engine' : 'bare'}`;
@@ -160,7 +160,7 @@ export async function removeLeftovers(): Promise<void> {
   }
 }
 
-/** Through a process in the host: "docker cp" would write beneath the host's own /tmp and /run. */
+/** Copies through a process in the host: "docker cp" would write below the host's own /tmp and /run. */
 const copyScript = `
   set -euo pipefail
   tar -c -C "$1" --owner=0 --group=0 -- "$2" |
@@ -177,7 +177,7 @@ function runDocker(args: readonly string[], options: { stdin?: string | undefine
   return runProgram('docker', ['--host', engineAddress, ...args], { ...options, env: environmentWithoutDocker() });
 }
 
-/** A test's DOCKER_HOST, DOCKER_CONTEXT or DOCKER_CONFIG is about the machine under test, never about the bed. */
+/** A test's DOCKER_HOST, DOCKER_CONTEXT or DOCKER_CONFIG is for the machine under test, never for the bed. */
 function environmentWithoutDocker(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('DOCKER_')));
 }

@@ -5,7 +5,8 @@ import { parseFlags } from '../../src/cli/parse-flags.ts';
 import { resolveSpec } from '../../src/machine-options/spec-from-flags.ts';
 import type { Command } from '../../src/cli/command.ts';
 import type { FirstBootConfig, CreateCall, Target } from '../../src/drivers/contract.ts';
-import { ec2 } from '../../src/drivers/ec2/driver.ts';
+import { driver as ec2 } from '../../src/drivers/ec2/driver.ts';
+import { ec2 as ec2Manifest } from '../../src/drivers/ec2/manifest.ts';
 import type { Ec2Options } from '../../src/drivers/ec2/options.ts';
 import type { Cloud } from './cloud.ts';
 
@@ -34,7 +35,7 @@ export function parseEc2Options(argv: readonly string[], driver = 'ec2'): Ec2Opt
   const { flags } = parseFlags(create as unknown as Command, ['web', '--driver', driver, ...argv]);
   const { driver: _, ...given } = flags;
   const spec = resolveSpec({ name: 'web', driver, flags: given, env: process.env, before: undefined, profiles: [] });
-  return ec2.options.parse(spec.options);
+  return ec2Manifest.options.parse(spec.options);
 }
 
 export type RecordingCall = CreateCall & {
@@ -71,10 +72,10 @@ export function newTarget(options: Ec2Options, more: Partial<Target<Ec2Options>>
 
 /** As `create` calls it: check, settle, create. */
 export async function createTarget(wanted: Target<Ec2Options>, call: CreateCall): Promise<Target<Ec2Options>> {
-  await ec2.validate?.(wanted, call);
-  const options = (await ec2.resolveOptions?.(wanted, call)) ?? wanted.options;
+  await ec2.machines.validate?.(wanted, call);
+  const options = (await ec2.cloud.resolveOptions(wanted, call)) ?? wanted.options;
   const target = { ...wanted, options };
-  await ec2.create?.(target, BOOT, call);
+  await ec2.machines.create(target, BOOT, call);
   return target;
 }
 
@@ -83,13 +84,13 @@ export async function createPair(
   call: CreateCall,
   argv: readonly string[] = [],
 ): Promise<[Target<Ec2Options>, Target<Ec2Options>]> {
-  const options = (await ec2.resolveOptions?.(newTarget(parseEc2Options(argv)), call)) ?? parseEc2Options(argv);
+  const options = (await ec2.cloud.resolveOptions(newTarget(parseEc2Options(argv)), call)) ?? parseEc2Options(argv);
   const of = (index: number): Target<Ec2Options> =>
     newTarget(options, {
       name: `web-${index + 1}`,
       batch: { id: '9d1f9a52-6f0a-4c8c-9d8e-0f6f3f1b2c3d', index, size: 2 },
     });
   const both: [Target<Ec2Options>, Target<Ec2Options>] = [of(0), of(1)];
-  await ec2.createMany?.(both, BOOT, call);
+  await ec2.cloud.createMany(both, BOOT, call);
   return both;
 }

@@ -8,7 +8,7 @@ import { readConfigJson } from '../../src/docker-machine/config-json/read.ts';
 import { isManagedBySlipway } from '../../src/docker-machine/config-json/mark.ts';
 import { openDockerMachineStore } from '../../src/docker-machine/docker-machine-store.ts';
 import { importMachine } from '../../src/operations/import.ts';
-import { provisionMachine } from '../../src/operations/provision.ts';
+import { provisionMachine } from '../../src/operations/provision-machine.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
 import { inspectMachine, startMachine, stopMachine } from '../../src/operations/power.ts';
 import type { World } from '../../src/operations/world.ts';

@@ -173,8 +173,8 @@ describe("a call that can't be right", () => {
       (2)
 
       $ slipway create web --none-url tcp://192.0.2.1:2376 --ttl 4h
-      ✗ "web" can't end or stop by itself: with the driver none, nothing of Slipway's runs on its host
-      → Leave out --ttl and --idle-stop (and the variables SLIPWAY_TTL and SLIPWAY_IDLE_STOP)
+      ✗ Machine "web" can't end or stop by itself: the driver none does not support it
+      → Omit --ttl and --idle-stop, and unset SLIPWAY_TTL and SLIPWAY_IDLE_STOP
       (4)
 
       $ slipway --foo ls

@@ -2,8 +2,9 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { DriverCall, OptionChoice } from '../../src/drivers/contract.ts';
-import { ec2 } from '../../src/drivers/ec2/driver.ts';
-import { gce } from '../../src/drivers/gce/driver.ts';
+import { driver as ec2 } from '../../src/drivers/ec2/driver.ts';
+import { ec2 as ec2Manifest } from '../../src/drivers/ec2/manifest.ts';
+import { driver as gce } from '../../src/drivers/gce/driver.ts';
 import { stubUserEnvironment, recordingCall } from '../clouds/ec2-fixture.ts';
 import { startEc2 } from '../clouds/ec2-double.ts';
 import { startGce } from '../clouds/gce-double.ts';
@@ -22,11 +23,11 @@ describe('the wizard in EC2', () => {
     await using cloud = await startEc2({ guests: noGuests() });
     stubUserEnvironment(cloud, home.path, { AWS_REGION: 'us-east-1' });
     const call: DriverCall = recordingCall(home.path);
-    expect(formatChoices(await ec2.choices?.region?.({}, call))).toEqual([
+    expect(formatChoices(await ec2.prompts?.region?.({}, call))).toEqual([
       'us-east-1: N. Virginia',
       'eu-central-1: Frankfurt',
     ]);
-    expect(formatChoices(await ec2.choices?.instanceType?.({ region: 'eu-central-1' }, call))).toEqual([
+    expect(formatChoices(await ec2.prompts?.instanceType?.({ region: 'eu-central-1' }, call))).toEqual([
       't3.micro: 2 vCPU, 1 GiB, about $7.59 a month',
       't4g.small: 2 vCPU, 2 GiB, ARM, about $12.26 a month',
       't3.small: 2 vCPU, 2 GiB, about $15.18 a month',
@@ -41,7 +42,7 @@ describe('the wizard in EC2', () => {
     await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests() });
     stubUserEnvironment(cloud, home.path, { AWS_ACCESS_KEY_ID: 'AKIAWRONG' });
-    const error = await catchRejection(ec2.choices?.region?.({}, recordingCall(home.path)) ?? Promise.resolve());
+    const error = await catchRejection(ec2.prompts?.region?.({}, recordingCall(home.path)) ?? Promise.resolve());
     expect([error?.code, error?.message]).toEqual(['CREDENTIALS', expect.stringContaining('AuthFailure')]);
   });
 
@@ -53,18 +54,18 @@ describe('the wizard in EC2', () => {
       computer: { ...recordingCall(home.path).computer, env: { HOME: home.path } },
     };
     await writeFile(join(home.path, '.aws', 'config'), '[default]\nregion = eu-central-1\n[sso-session corp]\n');
-    expect(await ec2.choices?.profile?.({}, call)).toEqual([]);
+    expect(await ec2.prompts?.profile?.({}, call)).toEqual([]);
     await writeFile(join(home.path, '.aws', 'credentials'), '[default]\n[work]\naws_access_key_id = x\n');
-    expect(formatChoices(await ec2.choices?.profile?.({}, call))).toEqual(['default: ', 'work: ']);
+    expect(formatChoices(await ec2.prompts?.profile?.({}, call))).toEqual(['default: ', 'work: ']);
   });
 
   test('says what is made and what it costs, before anything is', async () => {
-    const options = ec2.options.parse({});
-    expect(ec2.describeResources?.(options)).toBe(
-      'one instance (t3.small) with a disk of 16 GiB, and a security group that admits your address alone',
+    const options = ec2Manifest.options.parse({});
+    expect(ec2.cost.describeResources(options)).toBe(
+      'one instance (t3.small) with a disk of 16 GiB, and a security group that allows only your address',
     );
-    expect(await ec2.monthlyCost?.(options)).toBeCloseTo(15.18 + 1.28, 1);
-    expect(await ec2.monthlyCost?.({ ...options, spot: true })).toBeUndefined();
+    expect(await ec2.cost.monthly?.(options)).toBeCloseTo(15.18 + 1.28, 1);
+    expect(await ec2.cost.monthly?.({ ...options, spot: true })).toBeUndefined();
   });
 });
 
@@ -77,24 +78,24 @@ describe('the wizard in Compute Engine', () => {
       computer: { ...recordingCall(home.path).computer, env: { ...cloud.env, HOME: home.path } },
     };
     const given = { project: 'my-project-42', endpoint: cloud.env.CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE };
-    expect((await gce.choices?.zone?.(given, call))?.map(({ value }) => value)).toEqual([
+    expect((await gce.prompts?.zone?.(given, call))?.map(({ value }) => value)).toEqual([
       'europe-west3-a',
       'europe-west3-b',
       'us-central1-a',
       'us-central1-b',
     ]);
-    expect(formatChoices(await gce.choices?.machineType?.({ ...given, zone: 'europe-west3-a' }, call))).toEqual([
-      'e2-micro: 2 vCPU, 4 GB, about $6.12 a month',
-      'e2-medium: 2 vCPU, 4 GB, about $24.46 a month',
-      'n2-standard-2: 2 vCPU, 4 GB, about $70.88 a month',
-      'e2-standard-4: 4 vCPU, 4 GB, about $97.83 a month',
+    expect(formatChoices(await gce.prompts?.machineType?.({ ...given, zone: 'europe-west3-a' }, call))).toEqual([
+      'e2-micro: 2 vCPU, 4 GiB, about $6.12 a month',
+      'e2-medium: 2 vCPU, 4 GiB, about $24.46 a month',
+      'n2-standard-2: 2 vCPU, 4 GiB, about $70.88 a month',
+      'e2-standard-4: 4 vCPU, 4 GiB, about $97.83 a month',
     ]);
     expect(cloud.calls.filter(({ mutates }) => mutates)).toEqual([]);
   });
 
   test('names the project of an image with its family', async () => {
     await using home = await createTemporaryFolder();
-    const families = await gce.choices?.imageFamily?.({}, recordingCall(home.path));
+    const families = await gce.prompts?.imageFamily?.({}, recordingCall(home.path));
     expect(families?.find(({ value }) => value === 'ubuntu-2404-lts-amd64')?.sets).toEqual({
       imageProject: 'ubuntu-os-cloud',
     });

@@ -319,7 +319,7 @@ describe.skipIf(!hasProgram('fish'))('fish', () => {
       'stop\tStop machines',
     ]);
     expect(await complete('slipway create --driver ec2 --ec2-am')).toEqual([
-      '--ec2-ami\tImage by its id, instead of --ec2-image',
+      '--ec2-ami\tImage by ID, instead of --ec2-image',
     ]);
   });
 

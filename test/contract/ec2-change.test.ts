@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Target } from '../../src/drivers/contract.ts';
-import { ec2 } from '../../src/drivers/ec2/driver.ts';
+import { driver as ec2 } from '../../src/drivers/ec2/driver.ts';
+import { ec2 as ec2Manifest } from '../../src/drivers/ec2/manifest.ts';
 import type { Ec2Options } from '../../src/drivers/ec2/options.ts';
 import {
   stubUserEnvironment,
@@ -25,7 +26,7 @@ async function createInstance(cloud: Ec2, home: string, ...argv: readonly string
   const target = await createTarget(newTarget(parseEc2Options(argv)), call);
   const changed = async (...now: readonly string[]) => {
     const options = { ...target.options, ...changeableOptions(now) };
-    await ec2.applyChange?.({ ...target, options }, target.options, call);
+    await ec2.changes?.apply?.({ ...target, options }, target.options, call);
     return { ...target, options };
   };
   return { call, target, changed };
@@ -64,15 +65,15 @@ describe('an instance that exists', () => {
     await using cloud = await startEc2({ guests: noGuests() });
     const { target, call } = await createInstance(cloud, home.path);
     await vi.waitFor(() => expect(cloud.instances[0]?.state).toBe('running'));
-    await ec2.stop?.(target, { seconds: 30 }, call);
+    await ec2.power?.stop(target, { seconds: 30 }, call);
     const options = { ...target.options, instanceType: 't3.medium', rootSize: 40 };
-    await ec2.start?.({ ...target, options }, call);
+    await ec2.power?.start({ ...target, options }, call);
     expect(cloud.instances[0]?.type).toBe('t3.medium');
     expect(cloud.calls.find(({ operation }) => operation === 'ModifyVolume')?.params).toMatchObject({ Size: '40' });
     const before = cloud.calls.length;
     await vi.waitFor(() => expect(cloud.instances[0]?.state).toBe('running'));
-    await ec2.stop?.({ ...target, options }, { seconds: 30 }, call);
-    await ec2.start?.({ ...target, options }, call);
+    await ec2.power?.stop({ ...target, options }, { seconds: 30 }, call);
+    await ec2.power?.start({ ...target, options }, call);
     expect(cloud.calls.slice(before).filter(({ operation }) => operation.startsWith('Modify'))).toEqual([]);
   });
 
@@ -83,19 +84,19 @@ describe('an instance that exists', () => {
       await using cloud = await startEc2({ guests: noGuests(), bootTime: 0 });
       const { target, call } = await createInstance(cloud, home.path);
       await vi.waitFor(() => expect(cloud.instances[0]?.state).toBe('running'));
-      await ec2.stop?.(target, { seconds: 30 }, call);
+      await ec2.power?.stop(target, { seconds: 30 }, call);
       const message = 'You have reached the maximum modification rate per volume limit. Wait at least 6 hours.';
       cloud.onArrival = ({ operation }) =>
         operation === 'ModifyVolume' ? { kind: 'refuse', status: 400, code, message } : undefined;
       const larger = { ...target, options: { ...target.options, rootSize: 40 } };
-      await ec2.start?.(larger, call);
+      await ec2.power?.start(larger, call);
       await vi.waitFor(() => expect(cloud.instances[0]?.state).toBe('running'));
       expect(call.notes).toEqual([
         `Its disk is not larger yet: ${code}, ${message.slice(0, -1)}; the next start tries again`,
       ]);
       cloud.onArrival = () => undefined;
-      await ec2.stop?.(larger, { seconds: 30 }, call);
-      await ec2.start?.(larger, call);
+      await ec2.power?.stop(larger, { seconds: 30 }, call);
+      await ec2.power?.start(larger, call);
       expect(cloud.volumes[0]?.size).toBe(40);
     },
   );
@@ -106,7 +107,7 @@ describe('an instance that exists', () => {
       'a type of another architecture',
       { instanceType: 't4g.small' },
       [],
-      /^"web" is for x86_64, and t4g\.small is of arm64$/,
+      /^"web" is for x86_64, and t4g\.small is arm64$/,
     ],
     ["a larger disk for what can't be stopped", { rootSize: 40 }, ['--ec2-spot'], /^"web" is a spot instance/],
   ];
@@ -117,7 +118,7 @@ describe('an instance that exists', () => {
     const { target, call } = await createInstance(cloud, home.path, ...argv);
     const before = cloud.calls.filter(({ mutates }) => mutates).length;
     const wanted = { ...target, options: { ...target.options, ...how } };
-    const error = await catchRejection(Promise.resolve(ec2.validateChange?.(wanted, target.options, call)));
+    const error = await catchRejection(Promise.resolve(ec2.changes?.validate?.(wanted, target.options, call)));
     expect(error).toMatchObject({ code: 'USAGE', message: expect.stringMatching(says), hint: expect.any(String) });
     expect(cloud.calls.filter(({ mutates }) => mutates)).toHaveLength(before);
   });
@@ -127,7 +128,7 @@ describe('an instance that exists', () => {
     await using cloud = await startEc2({ guests: noGuests() });
     const { target, call } = await createInstance(cloud, home.path);
     const may = async (how: Partial<Ec2Options>) =>
-      ec2.validateChange?.({ ...target, options: { ...target.options, ...how } }, target.options, call);
+      ec2.changes?.validate?.({ ...target, options: { ...target.options, ...how } }, target.options, call);
     await may({ instanceType: 't3.medium', rootSize: 40, allowCidr: ['203.0.113.0/24'] });
     const before = cloud.calls.length;
     await may({ tags: ['team=db'], rootSize: 40 });
@@ -135,7 +136,7 @@ describe('an instance that exists', () => {
   });
 
   test('says of each option how it changes', () => {
-    const how = (option: string, from: unknown, to: unknown) => ec2.changeKindOf?.(option as 'tags', from, to);
+    const how = (option: string, from: unknown, to: unknown) => ec2Manifest.changeKindOf?.(option as 'tags', from, to);
     expect([how('tags', [], ['a=b']), how('instanceType', 't3.small', 't3.large'), how('region', 'a', 'b')]).toEqual([
       'live',
       'restart',
@@ -161,20 +162,20 @@ describe('one of a batch', () => {
     const before = cloud.calls.filter(({ mutates }) => mutates).length;
     const refusal = {
       code: 'USAGE',
-      message: '"web-1" shares its security group with the machines that were made with it',
+      message: '"web-1" shares its security group with the other machines of its batch',
       hint: expect.stringMatching(/slipway rm web-1, then slipway create web-1; or change sg-\w+ for all/),
     };
     const wanted = { ...others, tags: ['team=db'] };
-    expect(await catchRejection(Promise.resolve(ec2.validateChange?.(...changing(call, one, wanted))))).toMatchObject(
-      refusal,
-    );
-    expect(await catchRejection(Promise.resolve(ec2.applyChange?.(...changing(call, one, wanted))))).toMatchObject(
+    expect(
+      await catchRejection(Promise.resolve(ec2.changes?.validate?.(...changing(call, one, wanted)))),
+    ).toMatchObject(refusal);
+    expect(await catchRejection(Promise.resolve(ec2.changes?.apply?.(...changing(call, one, wanted))))).toMatchObject(
       refusal,
     );
     expect(cloud.calls.filter(({ mutates }) => mutates)).toHaveLength(before);
-    await ec2.remove?.(two, call);
-    await ec2.validateChange?.(...changing(call, one, others));
-    await ec2.applyChange?.(...changing(call, one, others));
+    await ec2.machines.remove(two, call);
+    await ec2.changes?.validate?.(...changing(call, one, others));
+    await ec2.changes?.apply?.(...changing(call, one, others));
     expect(doors(cloud)).toEqual([[one.batch?.id, '203.0.113.0/24']]);
   });
 
@@ -185,14 +186,14 @@ describe('one of a batch', () => {
     const call = recordingCall(home.path);
     const [one] = await createPair(call);
     await vi.waitFor(() => expect(cloud.instances.map(({ state }) => state)).toEqual(['running', 'running']));
-    await ec2.remove?.(one, call);
-    await ec2.create?.(one, BOOT, call);
+    await ec2.machines.remove(one, call);
+    await ec2.machines.create(one, BOOT, call);
     const own = cloud.groups.find(({ tags }) => tags['slipway-id'] === one.id);
     own?.rules.splice(0, own.rules.length, ...own.rules.map((rule) => ({ ...rule, cidr: '192.0.2.1/32' })));
-    await ec2.allowCallerIp?.(one, call);
+    await ec2.cloud.allowCallerIp(one, call);
     expect(own?.rules.map(({ cidr }) => cidr)).toContain('127.0.0.1/32');
-    await ec2.validateChange?.(...changing(call, one, others));
-    await ec2.applyChange?.(...changing(call, one, others));
+    await ec2.changes?.validate?.(...changing(call, one, others));
+    await ec2.changes?.apply?.(...changing(call, one, others));
     expect(doors(cloud)).toEqual([
       [one.batch?.id, '127.0.0.1/32'],
       [one.id, '203.0.113.0/24'],

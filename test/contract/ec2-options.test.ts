@@ -4,12 +4,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { setCredentialsForRun } from '../../src/machine-options/credential-flags.ts';
 import type { InstanceStatus, Target } from '../../src/drivers/contract.ts';
-import { ec2 } from '../../src/drivers/ec2/driver.ts';
+import { driver as ec2 } from '../../src/drivers/ec2/driver.ts';
+import { ec2 as ec2Manifest } from '../../src/drivers/ec2/manifest.ts';
 import { optionsSchema, type Ec2Options } from '../../src/drivers/ec2/options.ts';
 import type { LifetimeSpec } from '../../src/machine/model.ts';
 import type { CloudCall } from '../clouds/cloud.ts';
 import { stubUserEnvironment, recordingCall, newTarget, createTarget, parseEc2Options } from '../clouds/ec2-fixture.ts';
-import { ACCOUNT, OWN_SUBNET, OWN_VPC, startEc2, type Ec2, type Ec2Instance } from '../clouds/ec2-double.ts';
+import { ACCOUNT, OWN_SUBNET, OWN_VPC } from '../clouds/ec2-catalog.ts';
+import { startEc2, type Ec2, type Ec2Instance } from '../clouds/ec2-double.ts';
 import { noGuests } from '../clouds/guests.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
@@ -67,7 +69,7 @@ async function runCreate({ argv, env = {} }: Pick<OptionCase, 'argv' | 'env'>): 
   );
   const created = cloud.instances.at(-1);
   if (!created) throw new Error('no instance was made');
-  const see = async (): Promise<InstanceStatus> => ec2.inspect(target, call);
+  const see = async (): Promise<InstanceStatus> => ec2.machines.inspect(target, call);
   let inspected = await see();
   for (let tries = 0; tries < 50 && inspected.state === 'pending'; tries += 1) {
     await sleep(20);
@@ -323,7 +325,7 @@ const optionCases: Readonly<Record<keyof Ec2Options, OptionCase | (() => Promise
   blockDurationMinutes: {
     argv: ['--ec2-block-duration-minutes', '60'],
     observe: ({ notes }) => notes,
-    expected: ['--ec2-block-duration-minutes has no effect: AWS no longer sells spot blocks'],
+    expected: ['--ec2-block-duration-minutes has no effect: AWS no longer offers spot blocks'],
   },
 };
 describe('each option of the driver ec2 reaches the wire', () => {
@@ -392,7 +394,7 @@ test('an ARM type gets the image for ARM', async () => {
 describe('an instance that is to end by itself', () => {
   const lifeOf = (lifetime: LifetimeSpec, argv: readonly string[] = []): Target<Ec2Options> => {
     const target = newTarget(parseEc2Options(argv), { lifetime });
-    return { ...target, onShutdown: ec2.shutdownBehavior?.(target).byItself ?? 'stopped' };
+    return { ...target, onShutdown: ec2Manifest.shutdownBehavior?.(target).byItself ?? 'stopped' };
   };
   const shutdown = async (target: Target<Ec2Options>): Promise<unknown> => {
     await createTarget(target, recordingCall(folder.path));
@@ -412,7 +414,7 @@ describe('an instance that is to end by itself', () => {
   });
 
   test("says what a stopped one goes on costing, and that a spot instance can't stop", () => {
-    expect(ec2.shutdownBehavior?.(lifeOf({ idleStop: '30m' }, ['--ec2-root-size', '20']))).toEqual({
+    expect(ec2Manifest.shutdownBehavior?.(lifeOf({ idleStop: '30m' }, ['--ec2-root-size', '20']))).toEqual({
       byItself: 'stopped',
       costs: 'its disk goes on costing about $1.60 a month',
     });
@@ -425,9 +427,9 @@ describe('an instance that is to end by itself', () => {
     const made = cloud.instances.at(-1);
     if (!made) throw new Error('no instance was made');
     made.state = 'terminated';
-    expect(await ec2.inspect(target, call)).toEqual({ state: 'missing' });
+    expect(await ec2.machines.inspect(target, call)).toEqual({ state: 'missing' });
     const base = cloud.calls.length;
-    await ec2.remove?.(target, call);
+    await ec2.machines.remove(target, call);
     expect(cloud.calls.slice(base).map(({ operation }) => operation)).toContain('DeleteSecurityGroup');
     expect(call.notes).toEqual([]);
   });

@@ -105,8 +105,8 @@ describe('an engine', () => {
       ),
     ).toMatchObject({
       code: 'ENGINE_UNREACHABLE',
-      message: `The engine at ${url} can't be reached: nothing listens there`,
-      hint: `If it runs there, a firewall in between must let you through to port ${port}`,
+      message: `The engine at ${url} could not be reached: nothing listens there`,
+      hint: `If the engine runs there, check that no firewall in between blocks port ${port}`,
     });
   });
 
@@ -146,7 +146,7 @@ describe('an engine', () => {
     expect(await verifyEngine(endpoint, undefined, callOptions)).toEqual(versionBody);
     const gone = { url: `unix://${path}.gone`, tls: false };
     expect((await catchRejection(verifyEngine(gone, undefined, { ...callOptions, seconds: 0.1 })))?.message).toContain(
-      'there is no such socket',
+      'the socket does not exist',
     );
   });
 

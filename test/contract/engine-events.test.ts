@@ -149,7 +149,7 @@ describe('a stream of events', () => {
     });
     await using odd = await startEngine((_url, response) => response.end('<html>\n'));
     const { events } = await openEventStream(odd.endpoint, undefined, noFilters, callOptions);
-    await expect(events[Symbol.asyncIterator]().next()).rejects.toThrow('it sent what is no event');
+    await expect(events[Symbol.asyncIterator]().next()).rejects.toThrow('it sent something other than an event');
   });
 });
 

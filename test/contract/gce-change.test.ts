@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Target } from '../../src/drivers/contract.ts';
-import { gce } from '../../src/drivers/gce/driver.ts';
+import { driver as gce } from '../../src/drivers/gce/driver.ts';
+import { gce as gceManifest } from '../../src/drivers/gce/manifest.ts';
 import type { GceOptions } from '../../src/drivers/gce/options.ts';
 import { BOOT, startGceFixture, MACHINE_ID, type GceFixture } from '../clouds/gce-fixture.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
@@ -15,17 +16,17 @@ afterEach(async () => {
 
 async function createInstance(given: Partial<GceOptions>): Promise<Target<GceOptions>> {
   const wanted = bench.newTarget(given);
-  const options = (await gce.resolveOptions?.(wanted, bench.call)) ?? wanted.options;
+  const options = (await gce.cloud.resolveOptions(wanted, bench.call)) ?? wanted.options;
   const target = { ...wanted, options };
-  await gce.create?.(target, BOOT, bench.call);
+  await gce.machines.create(target, BOOT, bench.call);
   return target;
 }
 
 const changeInstance = async (target: Target<GceOptions>, now: Partial<GceOptions>): Promise<void> =>
-  gce.applyChange?.({ ...target, options: { ...target.options, ...now } }, target.options, bench.call);
+  gce.changes?.apply?.({ ...target, options: { ...target.options, ...now } }, target.options, bench.call);
 
 const checkInstanceChange = async (target: Target<GceOptions>, now: Partial<GceOptions>): Promise<void> =>
-  gce.validateChange?.({ ...target, options: { ...target.options, ...now } }, target.options, bench.call);
+  gce.changes?.validate?.({ ...target, options: { ...target.options, ...now } }, target.options, bench.call);
 
 const countMutations = (): number => bench.cloud.calls.filter(({ mutates }) => mutates).length;
 
@@ -33,11 +34,11 @@ describe('a machine of a batch', () => {
   const CALLERS = { allowCidr: ['203.0.113.0/24'] };
 
   async function madeTwo(): Promise<readonly [Target<GceOptions>, Target<GceOptions>]> {
-    const settled = await gce.resolveOptions?.(bench.newTarget(), bench.call);
+    const settled = await gce.cloud.resolveOptions(bench.newTarget(), bench.call);
     const one = (index: number): Target<GceOptions> =>
       bench.newTarget(settled, { id: `own-${index}`, name: `web-${index}`, batch: { id: MACHINE_ID, index, size: 2 } });
     const both = [one(0), one(1)] as const;
-    await gce.createMany?.(both, BOOT, bench.call);
+    await gce.cloud.createMany(both, BOOT, bench.call);
     return both;
   }
 
@@ -46,19 +47,19 @@ describe('a machine of a batch', () => {
     const before = countMutations();
     expect(await catchRejection(checkInstanceChange(first, CALLERS))).toMatchObject({
       code: 'USAGE',
-      message: '"web-0" shares its firewall rule with the machines that were made with it',
+      message: '"web-0" shares its firewall rule with the other machines of its batch',
       hint: expect.stringContaining('slipway rm web-0'),
     });
     expect(await catchRejection(checkInstanceChange(first, { labels: ['team=db'] }))).toBeUndefined();
     expect(countMutations()).toBe(before);
-    await gce.remove?.(second, bench.call);
+    await gce.machines.remove(second, bench.call);
     expect(await catchRejection(checkInstanceChange(first, CALLERS))).toBeUndefined();
   });
 
   test("that was made again alone changes its own rule, and none of the others'", async () => {
     const [first] = await madeTwo();
-    await gce.remove?.(first, bench.call);
-    await gce.create?.(first, BOOT, bench.call);
+    await gce.machines.remove(first, bench.call);
+    await gce.machines.create(first, BOOT, bench.call);
     expect(await catchRejection(checkInstanceChange(first, CALLERS))).toBeUndefined();
     await changeInstance(first, CALLERS);
     const ranges = Object.fromEntries(bench.cloud.rules.map(({ name, sourceRanges }) => [name, sourceRanges]));
@@ -94,8 +95,8 @@ describe('an instance that exists', () => {
     await vi.waitFor(() => expect(one?.status).toBe('RUNNING'));
     const larger = { ...target, options: { ...target.options, machineType: 'e2-standard-4', diskSize: 60 } };
     for (let times = 0; times < 2; times += 1) {
-      await gce.stop?.(larger, { seconds: 30 }, bench.call);
-      await gce.start?.(larger, bench.call);
+      await gce.power?.stop(larger, { seconds: 30 }, bench.call);
+      await gce.power?.start(larger, bench.call);
     }
     const sent = bench.cloud.calls.map(({ operation }) => operation);
     expect(sent.filter((name) => /setMachineType|resize/.test(name))).toEqual([
@@ -111,7 +112,7 @@ describe('an instance that exists', () => {
     const before = countMutations();
     expect(await refused('e2-huge')).toMatchObject({
       code: 'USAGE',
-      message: 'There is no machine type e2-huge in us-central1-a',
+      message: 'The machine type e2-huge does not exist in us-central1-a',
       hint: expect.stringContaining('--gce-machine-type'),
     });
     expect(await refused('c4a-standard-4')).toMatchObject({
@@ -123,7 +124,7 @@ describe('an instance that exists', () => {
   });
 
   test('says of each option how it changes', () => {
-    const how = (option: string, from: unknown, to: unknown) => gce.changeKindOf?.(option as 'tags', from, to);
+    const how = (option: string, from: unknown, to: unknown) => gceManifest.changeKindOf?.(option as 'tags', from, to);
     expect([how('labels', [], ['a=b']), how('machineType', 'a', 'b'), how('zone', 'a', 'b')]).toEqual([
       'live',
       'restart',

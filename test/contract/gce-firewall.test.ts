@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Target } from '../../src/drivers/contract.ts';
-import { gce } from '../../src/drivers/gce/driver.ts';
+import { driver as gce } from '../../src/drivers/gce/driver.ts';
 import { denyRuleName } from '../../src/drivers/gce/resource-names.ts';
 import type { GceOptions } from '../../src/drivers/gce/options.ts';
 import type { CloudCall } from '../clouds/cloud.ts';
@@ -34,8 +34,8 @@ const NEIGHBOUR = '10.128.0.77';
 
 async function createInstance(given: Partial<GceOptions>): Promise<Target<GceOptions>> {
   const wanted = bench.newTarget(given);
-  const target = { ...wanted, options: (await gce.resolveOptions?.(wanted, bench.call)) ?? wanted.options };
-  await gce.create?.(target, BOOT, bench.call);
+  const target = { ...wanted, options: (await gce.cloud.resolveOptions(wanted, bench.call)) ?? wanted.options };
+  await gce.machines.create(target, BOOT, bench.call);
   return target;
 }
 
@@ -65,13 +65,13 @@ describe('a network that admits the world to SSH and neighbours to everything', 
   });
 
   test('nor for the machines of a batch', async () => {
-    const settled = await gce.resolveOptions?.(bench.newTarget({ allowCidr: [`${FRIEND}/32`] }), bench.call);
+    const settled = await gce.cloud.resolveOptions(bench.newTarget({ allowCidr: [`${FRIEND}/32`] }), bench.call);
     const targets = [0, 1].map((index) =>
       bench.newTarget(settled, { id: `own-${index}`, name: `web-${index}`, batch: { id: MACHINE_ID, index, size: 2 } }),
     );
-    await gce.createMany?.(targets, BOOT, bench.call);
+    await gce.cloud.createMany(targets, BOOT, bench.call);
     expect(allowedConnections('web-1-1-3f9a2c41')).toEqual(['friend 22', 'friend 2376']);
-    for (const target of targets) await gce.remove?.(target, bench.call);
+    for (const target of targets) await gce.machines.remove(target, bench.call);
     expect(bench.cloud.listAlive()).toEqual([]);
   });
 
@@ -85,7 +85,7 @@ describe('a network that admits the world to SSH and neighbours to everything', 
     const target = await createInstance({ allowCidr: ['0.0.0.0/0'] });
     expect(ruleNames()).toEqual([`slipway-${MACHINE_ID}`]);
     expect(allowedConnections()).toContain('stranger 2376');
-    await gce.allowCallerIp?.(target, bench.call);
+    await gce.cloud.allowCallerIp(target, bench.call);
     expect(ruleNames()).toEqual([`slipway-${MACHINE_ID}`]);
   });
 
@@ -93,7 +93,7 @@ describe('a network that admits the world to SSH and neighbours to everything', 
     bench.cloud.addInstance({ name: 'web', zone: 'us-central1-a' });
     const hostKey = `SHA256:${'a'.repeat(43)}`;
     const target = await createInstance({ useExisting: true, hostKey, allowCidr: [`${FRIEND}/32`] });
-    await gce.allowCallerIp?.(target, bench.call);
+    await gce.cloud.allowCallerIp(target, bench.call);
     expect(ruleNames()).toEqual([`slipway-${MACHINE_ID}`]);
     expect(allowedConnections('web')).toEqual([
       'friend 22',
@@ -112,7 +112,7 @@ describe('the rule that keeps others out', () => {
       `"slipway-id":"${MACHINE_ID}"`,
     );
     expect(denyRuleName(MACHINE_ID).length).toBeLessThanOrEqual(63);
-    await gce.remove?.(target, bench.call);
+    await gce.machines.remove(target, bench.call);
     expect(bench.cloud.listAlive()).toEqual([]);
   });
 
@@ -120,7 +120,7 @@ describe('the rule that keeps others out', () => {
     const target = await createInstance({ allowCidr: [`${FRIEND}/32`] });
     const changed = async (from: readonly string[], to: readonly string[]): Promise<void> => {
       const as = (allowCidr: readonly string[]): GceOptions => ({ ...target.options, allowCidr: [...allowCidr] });
-      await gce.applyChange?.({ ...target, options: as(to) }, as(from), bench.call);
+      await gce.changes?.apply?.({ ...target, options: as(to) }, as(from), bench.call);
     };
     await changed([`${FRIEND}/32`], ['0.0.0.0/0']);
     expect(ruleNames()).toEqual([`slipway-${MACHINE_ID}`]);
@@ -139,14 +139,14 @@ describe('the rule that keeps others out', () => {
       if (mutates) seen.push(allowedConnections());
       return undefined;
     };
-    await gce.allowCallerIp?.(target, bench.call);
+    await gce.cloud.allowCallerIp(target, bench.call);
     expect(allowedConnections()).toEqual(['friend 22', 'friend 2376']);
     for (const who of seen) expect(who).toEqual(expect.arrayContaining(['friend 22', 'friend 2376']));
-    expect(bench.notes.join('\n')).toContain('Nobody else may connect to "web" from now on');
-    await gce.allowCallerIp?.(target, bench.call);
+    expect(bench.notes.join('\n')).toContain('Nobody else may now connect to "web"');
+    await gce.cloud.allowCallerIp(target, bench.call);
     expect(seen).toHaveLength(2);
     bench.cloud.onArrival = () => undefined;
-    await gce.remove?.(target, bench.call);
+    await gce.machines.remove(target, bench.call);
     expect(bench.cloud.listAlive()).toEqual([]);
   });
 });

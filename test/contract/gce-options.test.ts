@@ -1,7 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe as group, expect, test } from 'vitest';
-import { gce } from '../../src/drivers/gce/driver.ts';
+import { driver as gce } from '../../src/drivers/gce/driver.ts';
+import { gce as gceManifest } from '../../src/drivers/gce/manifest.ts';
 import { optionsSchema, type GceOptions } from '../../src/drivers/gce/options.ts';
 import { coerceOptionValue, describeOptions, parseOptions } from '../../src/machine/options.ts';
 import type { InstanceStatus } from '../../src/drivers/contract.ts';
@@ -283,15 +284,17 @@ async function runCreate({ flags, setUp }: OptionCase): Promise<CreateResult> {
   await writeFile(join(folder, 'key'), 'PRIVATE\n');
   await setUp?.(bench);
   const target = bench.newTarget(parseFlagValues(flags));
-  await gce.validate?.(target, call);
-  const resolved = (await gce.resolveOptions?.(target, call)) ?? target.options;
-  await gce.create?.({ ...target, options: resolved }, BOOT, call);
-  await expect.poll(async () => (await gce.inspect({ ...target, options: resolved }, call)).state).toBe('running');
+  await gce.machines.validate?.(target, call);
+  const resolved = (await gce.cloud.resolveOptions(target, call)) ?? target.options;
+  await gce.machines.create({ ...target, options: resolved }, BOOT, call);
+  await expect
+    .poll(async () => (await gce.machines.inspect({ ...target, options: resolved }, call)).state)
+    .toBe('running');
   return {
     sent: (operation, path) =>
       valueAt(cloud.calls.findLast((one) => one.operation === `compute.${operation}`)?.params, path),
     resolved,
-    instance: await gce.inspect({ ...target, options: resolved }, call),
+    instance: await gce.machines.inspect({ ...target, options: resolved }, call),
   };
 }
 
@@ -338,11 +341,11 @@ test('in bulk, kinds are named as templates name them, and each machine by its o
     'disk-type': 'pd-ssd',
   });
   const batch = (index: number) => ({ id: MACHINE_ID, index, size: 2 });
-  const settled = await gce.resolveOptions?.(bench.newTarget(given, { batch: batch(0) }), call);
+  const settled = await gce.cloud.resolveOptions(bench.newTarget(given, { batch: batch(0) }), call);
   const targets = [0, 1].map((index) =>
     bench.newTarget(settled, { id: `own-${index}`, name: `Web.${index}`, batch: batch(index) }),
   );
-  await gce.createMany?.(targets, BOOT, call);
+  await gce.cloud.createMany(targets, BOOT, call);
   const sent = cloud.calls.find(({ operation }) => operation === 'compute.instances.bulkInsert')?.params.body;
   expect(sent).toMatchObject({
     count: '2',
@@ -355,33 +358,33 @@ test('in bulk, kinds are named as templates name them, and each machine by its o
     },
   });
   expect(cloud.instances.map(({ labels }) => labels['slipway-name'])).toEqual(['web-0', 'web-1']);
-  for (const target of targets) await gce.remove?.(target, call);
+  for (const target of targets) await gce.machines.remove(target, call);
   expect(cloud.listAlive()).toEqual([]);
 });
 
 test('of a batch, what is gone is made again, alone and by one call', async () => {
   const { cloud, call } = bench;
-  const settled = await gce.resolveOptions?.(bench.newTarget(), call);
+  const settled = await gce.cloud.resolveOptions(bench.newTarget(), call);
   const targets = [0, 1, 2].map((index) =>
     bench.newTarget(settled, { id: `own-${index}`, name: `web-${index}`, batch: { id: MACHINE_ID, index, size: 3 } }),
   );
-  await gce.createMany?.(targets, BOOT, call);
-  await gce.createMany?.(targets, BOOT, call);
+  await gce.cloud.createMany(targets, BOOT, call);
+  await gce.cloud.createMany(targets, BOOT, call);
   expect(cloud.instances).toHaveLength(3);
-  for (const target of targets.slice(1)) await gce.remove?.(target, call);
+  for (const target of targets.slice(1)) await gce.machines.remove(target, call);
   // The rules are everybody's until the last of the batch goes.
   expect(cloud.rules).toHaveLength(2);
-  await gce.createMany?.(targets, BOOT, call);
+  await gce.cloud.createMany(targets, BOOT, call);
   expect(cloud.instances.map(({ name }) => name)).toEqual(['web-0-0-3f9a2c41', 'web-1-1-3f9a2c41', 'web-2-2-3f9a2c41']);
   const bulk = cloud.calls.filter(({ operation }) => operation === 'compute.instances.bulkInsert');
   expect(bulk.map(({ params }) => (params.body as { count: string }).count)).toEqual(['3', '2']);
-  for (const target of targets) await gce.remove?.(target, call);
+  for (const target of targets) await gce.machines.remove(target, call);
   expect(cloud.listAlive()).toEqual([]);
 });
 
 test('a machine that ends by itself stops, and what goes on costing is said', () => {
   const costs = (given: object): unknown =>
-    gce.shutdownBehavior?.({
+    gceManifest.shutdownBehavior?.({
       id: MACHINE_ID,
       name: 'web',
       options: optionsSchema.parse(given),

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { CreateCall, Target } from '../../src/drivers/contract.ts';
-import { gce } from '../../src/drivers/gce/driver.ts';
+import { driver as gce } from '../../src/drivers/gce/driver.ts';
 import type { GceOptions } from '../../src/drivers/gce/options.ts';
 import type { SlipwayError } from '../../src/errors.ts';
 import type { CloudCall, Fault } from '../clouds/cloud.ts';
@@ -35,13 +35,13 @@ const KEY_FINGERPRINT = `SHA256:${'a'.repeat(43)}`;
 const INSTANCE_NAME = 'web-3f9a2c41';
 
 async function resolveTarget(target: Target<GceOptions>, call: CreateCall = bench.call): Promise<Target<GceOptions>> {
-  const settled = await gce.resolveOptions?.(target, call);
+  const settled = await gce.cloud.resolveOptions(target, call);
   return { ...target, options: settled ?? target.options };
 }
 
 async function createInstance(given: Partial<GceOptions> = {}): Promise<Target<GceOptions>> {
   const target = await resolveTarget(bench.newTarget(given));
-  await gce.create?.(target, BOOT, bench.call);
+  await gce.machines.create(target, BOOT, bench.call);
   return target;
 }
 
@@ -101,7 +101,7 @@ describe('before anything costs money', () => {
       resolveTarget(bench.newTarget(), bench.callWith({ CLOUDSDK_AUTH_ACCESS_TOKEN: ACCESS_TOKEN })),
       {
         code: 'USAGE',
-        says: [/No Google Cloud project is chosen/],
+        says: [/A Google Cloud project is required/],
         hint: /--gce-project/,
       },
     );
@@ -119,17 +119,40 @@ describe('before anything costs money', () => {
   test('a project of somebody else', async () => {
     await expectRefusal(resolveTarget(bench.newTarget({ project: 'someone-elses-9' })), {
       code: 'CREDENTIALS',
-      says: [/Google did not allow this/, /Required 'compute\.\w+\.\w+' permission for 'projects\/someone-elses-9'/],
+      says: [
+        /Your Google credentials do not allow this/,
+        /Required 'compute\.\w+\.\w+' permission for 'projects\/someone-elses-9'/,
+      ],
       hint: /docs\/clouds\.md/,
     });
   });
 
   test.each([
-    ['zone', { zone: 'mars-north1-a' }, /There is no zone mars-north1-a/, /--gce-zone/],
-    ['machine type', { machineType: 'e2-huge' }, /no machine type e2-huge in us-central1-a/, /--gce-machine-type/],
-    ['image family', { imageFamily: 'debian-99' }, /no image debian-99 of debian-cloud/, /--gce-image-family/],
-    ['image', { machineImage: 'global/images/none' }, /no image none of debian-cloud/, /--gce-image-family/],
-    ['subnetwork', { subnetwork: 'nowhere' }, /no subnetwork nowhere in us-central1/, /--gce-subnetwork/],
+    ['zone', { zone: 'mars-north1-a' }, /The zone mars-north1-a does not exist/, /--gce-zone/],
+    [
+      'machine type',
+      { machineType: 'e2-huge' },
+      /The machine type e2-huge does not exist in us-central1-a/,
+      /--gce-machine-type/,
+    ],
+    [
+      'image family',
+      { imageFamily: 'debian-99' },
+      /The image debian-99 of debian-cloud does not exist/,
+      /--gce-image-family/,
+    ],
+    [
+      'image',
+      { machineImage: 'global/images/none' },
+      /The image none of debian-cloud does not exist/,
+      /--gce-image-family/,
+    ],
+    [
+      'subnetwork',
+      { subnetwork: 'nowhere' },
+      /The subnetwork nowhere does not exist in us-central1/,
+      /--gce-subnetwork/,
+    ],
   ] as const)('a %s that is none', async (_, given, says, hint) => {
     await expectRefusal(resolveTarget(bench.newTarget(given)), { code: 'USAGE', says: [says], hint });
   });
@@ -154,7 +177,7 @@ describe('before anything costs money', () => {
     await expectRefusal(resolveTarget(bench.newTarget(given)), {
       code: 'QUOTA',
       says: [says],
-      hint: /Ask Google for more/,
+      hint: /Request a higher quota/,
     });
   });
 
@@ -164,14 +187,14 @@ describe('before anything costs money', () => {
     await expectRefusal(resolveTarget(bench.newTarget({}, { batch: { id: MACHINE_ID, index: 0, size: 3 } })), {
       code: 'QUOTA',
       says: [/4 of 8 CPUs left.*3 machines need 6/],
-      hint: /Ask Google for more/,
+      hint: /Request a higher quota/,
     });
   });
 
   test('an endpoint that would carry the token over the internet in the clear', async () => {
     await expectRefusal(resolveTarget(bench.newTarget({ endpoint: 'http://198.51.100.9/compute/v1/' })), {
       code: 'USAGE',
-      says: [/would carry your token in the clear/],
+      says: [/would send your token unencrypted/],
       hint: /https:\/\//,
     });
   });
@@ -180,12 +203,12 @@ describe('before anything costs money', () => {
     const existing = { useExisting: true, project: PROJECT };
     await expectRefusal(resolveTarget(bench.newTarget(existing)), {
       code: 'USAGE',
-      says: [/There is no instance web in us-central1-a of my-project-42/],
+      says: [/The instance web does not exist in us-central1-a of my-project-42/],
       hint: /--gce-use-existing/,
     });
     await expectRefusal(resolveTarget(bench.newTarget({ ...existing, hostKey: KEY_FINGERPRINT })), {
       code: 'USAGE',
-      says: [/There is no instance web in us-central1-a of my-project-42/],
+      says: [/The instance web does not exist in us-central1-a of my-project-42/],
       hint: /--gce-use-existing/,
     });
     bench.cloud.addInstance({ name: 'web', zone: 'us-central1-a' });
@@ -247,8 +270,8 @@ describe('credentials come', () => {
 
   test.each([
     ['is not there', undefined, /can't be read/],
-    ['is no JSON', 'hello', /holds no Google credentials/],
-    ['is of something else', '{}', /holds no Google credentials/],
+    ['is no JSON', 'hello', /has no Google credentials/],
+    ['is of something else', '{}', /has no Google credentials/],
   ])('not from a file that %s', async (_, content, says) => {
     const file = join(bench.folder, 'account.json');
     if (content !== undefined) await writeFile(file, content);
@@ -259,7 +282,7 @@ describe('credentials come', () => {
   test('and go: who signs in as somebody else later is told so, and nothing is lost', async () => {
     const target = await createInstance();
     const other = bench.callWith({ ...bench.cloud.env, CLOUDSDK_AUTH_ACCESS_TOKEN: 'ya29.of-another' });
-    expect(await catchRejection(gce.remove?.(target, other) ?? Promise.resolve())).toMatchObject({
+    expect(await catchRejection(gce.machines.remove(target, other) ?? Promise.resolve())).toMatchObject({
       code: 'CREDENTIALS',
     });
     expect(bench.cloud.instances).toHaveLength(1);
@@ -270,17 +293,17 @@ describe('what passes by itself is tried again, and told', () => {
   const refuse = (status: number, code: string, message: string): Fault => ({ kind: 'refuse', status, code, message });
 
   test.each([
-    ['429', refuse(429, 'rateLimitExceeded', 'Rate Limit Exceeded'), /asked too often/],
+    ['429', refuse(429, 'rateLimitExceeded', 'Rate Limit Exceeded'), /received too many requests/],
     [
       '403 for the rate',
       refuse(403, 'rateLimitExceeded', 'Quota exceeded for quota metric Queries'),
-      /asked too often/,
+      /received too many requests/,
     ],
     ['503', refuse(503, 'backendError', 'Backend Error'), /Compute Engine failed \(503\)/],
     [
       'a change that still goes on',
       refuse(400, 'resourceNotReady', 'The resource is not ready'),
-      /another change of it/,
+      /another change to it/,
     ],
     ['a connection that breaks', { kind: 'drop' }, /the connection broke/],
     ['an answer that is lost', { kind: 'lose' }, /the connection broke/],
@@ -291,7 +314,7 @@ describe('what passes by itself is tried again, and told', () => {
     expect(bench.recordedRequests).toHaveLength(5);
     expect(bench.cloud.instances).toHaveLength(1);
     expect(bench.cloud.rules).toHaveLength(2);
-    await gce.remove?.(target, bench.call);
+    await gce.machines.remove(target, bench.call);
     expect(bench.cloud.listAlive()).toEqual([]);
   });
 
@@ -304,11 +327,11 @@ describe('what passes by itself is tried again, and told', () => {
     };
     const target = await createInstance({ address: 'static' });
     await waitUntilRunning(target);
-    await gce.stop?.(target, { seconds: 10 }, bench.call);
-    expect((await gce.inspect(target, bench.call)).state).toBe('stopped');
-    await gce.start?.(target, bench.call);
+    await gce.power?.stop(target, { seconds: 10 }, bench.call);
+    expect((await gce.machines.inspect(target, bench.call)).state).toBe('stopped');
+    await gce.power?.start(target, bench.call);
     await waitUntilRunning(target);
-    await gce.remove?.(target, bench.call);
+    await gce.machines.remove(target, bench.call);
     expect(bench.cloud.listAlive()).toEqual([]);
     expect([...seen].toSorted()).toEqual(
       [
@@ -347,19 +370,19 @@ describe('an operation that fails', () => {
   test('for want of room is tried a few times, told, and named', async () => {
     onInsert(...NO_ROOM, 100);
     const target = await resolveTarget(bench.newTarget());
-    const error = await catchRejection(gce.create?.(target, BOOT, bench.call) ?? Promise.resolve());
+    const error = await catchRejection(gce.machines.create(target, BOOT, bench.call) ?? Promise.resolve());
     expect(error).toMatchObject({
       code: 'CAPACITY',
       message: expect.stringMatching(
-        /no room for this machine in us-central1-a.*ZONE_RESOURCE_POOL_EXHAUSTED.*enough resources/,
+        /no capacity for this instance in us-central1-a.*ZONE_RESOURCE_POOL_EXHAUSTED.*enough resources/,
       ),
       // Made elsewhere, it would leave behind what was made of it here.
-      hint: expect.stringMatching(/undo .*slipway rm NAME.*then create it with another --gce-zone/),
+      hint: expect.stringMatching(/slipway rm NAME, then slipway create NAME with another --gce-zone/),
     });
     expect(inserts()).toBeGreaterThan(2);
     expect(inserts()).toBeLessThan(10);
-    expect(bench.notes.join('\n')).toMatch(/no room in us-central1-a/);
-    await gce.remove?.(target, bench.call);
+    expect(bench.notes.join('\n')).toMatch(/no capacity in us-central1-a/);
+    await gce.machines.remove(target, bench.call);
     expect(bench.cloud.listAlive()).toEqual([]);
   });
 
@@ -374,10 +397,10 @@ describe('an operation that fails', () => {
   test('for a quota is told at once, and a later create is not answered by the old failure', async () => {
     onInsert('QUOTA_EXCEEDED', "Quota 'DISKS_TOTAL_GB' exceeded.  Limit: 2048.0 in region us-central1.", 1);
     const target = await resolveTarget(bench.newTarget());
-    const error = await catchRejection(gce.create?.(target, BOOT, bench.call) ?? Promise.resolve());
+    const error = await catchRejection(gce.machines.create(target, BOOT, bench.call) ?? Promise.resolve());
     expect(error).toMatchObject({ code: 'QUOTA', message: expect.stringMatching(/QUOTA_EXCEEDED.*DISKS_TOTAL_GB/) });
     expect(inserts()).toBe(1);
-    await gce.create?.(target, BOOT, bench.call);
+    await gce.machines.create(target, BOOT, bench.call);
     expect(bench.cloud.instances).toHaveLength(1);
   });
 
@@ -392,7 +415,7 @@ describe('an operation that fails', () => {
   test('a quota that the call itself is refused for', async () => {
     const target = await resolveTarget(bench.newTarget());
     bench.cloud.quotas = { CPUS: { limit: 4, usage: 4 } };
-    expect(await catchRejection(gce.create?.(target, BOOT, bench.call) ?? Promise.resolve())).toMatchObject({
+    expect(await catchRejection(gce.machines.create(target, BOOT, bench.call) ?? Promise.resolve())).toMatchObject({
       code: 'QUOTA',
       message: expect.stringMatching(/Quota 'CPUS' exceeded/),
     });
@@ -403,12 +426,12 @@ describe("what is somebody else's", () => {
   test("an instance of our machine's name is neither taken nor removed", async () => {
     bench.cloud.addInstance({ name: INSTANCE_NAME, zone: 'us-central1-a', labels: { of: 'else' } });
     const target = await resolveTarget(bench.newTarget());
-    const error = await catchRejection(gce.create?.(target, BOOT, bench.call) ?? Promise.resolve());
+    const error = await catchRejection(gce.machines.create(target, BOOT, bench.call) ?? Promise.resolve());
     expect(error).toMatchObject({
       code: 'PROVIDER_REFUSED',
-      message: expect.stringContaining(`an instance ${INSTANCE_NAME} that Slipway has not made`),
+      message: expect.stringContaining(`The instance ${INSTANCE_NAME} exists, and Slipway did not create it`),
     });
-    await gce.remove?.(target, bench.call);
+    await gce.machines.remove(target, bench.call);
     expect(bench.cloud.listAlive().map(({ kind, id }) => [kind, id])).toEqual([['instance', INSTANCE_NAME]]);
   });
 
@@ -417,7 +440,7 @@ describe("what is somebody else's", () => {
     const error = await catchRejection(createInstance());
     expect(error).toMatchObject({
       code: 'PROVIDER_REFUSED',
-      message: expect.stringContaining('that Slipway has not made'),
+      message: expect.stringContaining('exists, and Slipway did not create it'),
     });
     expect(bench.cloud.instances).toHaveLength(0);
   });
@@ -429,9 +452,9 @@ describe("what is somebody else's", () => {
     expect(keys()).toBe(`me:ssh-ed25519 THEIRS me@home\nslipway:ssh-ed25519 AAAAlogin slipway ${MACHINE_ID}`);
     expect(one.tags).toEqual(['theirs', `slipway-${MACHINE_ID}`]);
     expect(bench.cloud.rules.map(({ network }) => network)).toEqual(['default']);
-    await gce.create?.(target, BOOT, bench.call);
+    await gce.machines.create(target, BOOT, bench.call);
     expect(keys()?.split('\n')).toHaveLength(2);
-    await gce.remove?.(target, bench.call);
+    await gce.machines.remove(target, bench.call);
     expect(keys()).toBe('me:ssh-ed25519 THEIRS me@home');
     expect(one.metadata.find(({ key }) => key === 'owner')?.value).toBe('else');
     expect(one.tags).toEqual(['theirs']);
@@ -442,8 +465,8 @@ describe("what is somebody else's", () => {
     const one = bench.cloud.addInstance({ name: 'web', zone: 'us-central1-a', keys: 'me:ssh-rsa THEIRS slipway web' });
     const mine = await createInstance({ useExisting: true, hostKey: KEY_FINGERPRINT });
     const theirs = { ...mine, id: '9f9a2c41-1d05-4e00-8000-00000000abcd' };
-    await gce.create?.(theirs, { ...BOOT, authorizedKey: 'ssh-ed25519 AAAAother slipway web' }, bench.call);
-    await gce.remove?.(mine, bench.call);
+    await gce.machines.create(theirs, { ...BOOT, authorizedKey: 'ssh-ed25519 AAAAother slipway web' }, bench.call);
+    await gce.machines.remove(mine, bench.call);
     expect(one.metadata.find(({ key }) => key === 'ssh-keys')?.value.split('\n')).toEqual([
       'me:ssh-rsa THEIRS slipway web',
       `slipway:ssh-ed25519 AAAAother slipway ${theirs.id}`,
@@ -491,10 +514,10 @@ describe('an emulator', () => {
     bench.cloud.addDisk('theirs', 'us-central1-a', {});
     const target = await createInstance({ address: 'static', openPort: ['8080'] });
     await waitUntilRunning(target);
-    await gce.stop?.(target, { seconds: 10 }, bench.call);
-    await gce.start?.(target, bench.call);
+    await gce.power?.stop(target, { seconds: 10 }, bench.call);
+    await gce.power?.start(target, bench.call);
     await waitUntilRunning(target);
-    await gce.remove?.(target, bench.call);
+    await gce.machines.remove(target, bench.call);
     expect(bench.cloud.listAlive().map(({ id }) => id)).toEqual(['theirs']);
   });
 
@@ -524,14 +547,14 @@ test('a start that is asked for while the machine stops waits for that', async (
   const target = await createInstance();
   await waitUntilRunning(target);
   const [stopped] = await Promise.all([
-    gce.stop?.(target, { seconds: 10 }, bench.call),
+    gce.power?.stop(target, { seconds: 10 }, bench.call),
     expect
       .poll(() => bench.cloud.instances[0]?.status)
       .toBe('STOPPING')
       .catch(() => undefined),
   ]);
   expect(stopped).toBeUndefined();
-  await gce.start?.(target, bench.call);
+  await gce.power?.start(target, bench.call);
   await waitUntilRunning(target);
 });
 
@@ -542,18 +565,18 @@ test('of a batch whose bulk call was killed, one alone waits for what that call 
     bench.newTarget(settled, { id: `own-${index}`, name: `web-${index}`, batch: { id: MACHINE_ID, index, size: 2 } }),
   );
   Object.assign(cloud, { bootTime: 400, lateness: 1500 });
-  const bulk = gce.createMany?.(targets, BOOT, call);
+  const bulk = gce.cloud.createMany(targets, BOOT, call);
   await expect.poll(() => mutatingCalls()).toContain('compute.instances.bulkInsert');
   const [first] = targets;
   if (!first) throw new Error('there are two');
   const lastRequest = { what: 'instances', at: new Date().toISOString() };
-  await gce.create?.({ ...first, lastRequest }, BOOT, call);
+  await gce.machines.create({ ...first, lastRequest }, BOOT, call);
   await bulk;
   expect(cloud.instances.map(({ name }) => name)).toEqual(['web-0-0-3f9a2c41', 'web-1-1-3f9a2c41']);
   expect(bench.notes.join('\n')).toMatch(/asked for its instances a moment ago/);
   // What was asked for long ago was never heard.
-  await gce.remove?.(first, call);
-  await gce.create?.({ ...first, lastRequest: { ...lastRequest, at: '2026-01-01T00:00:00Z' } }, BOOT, call);
+  await gce.machines.remove(first, call);
+  await gce.machines.create({ ...first, lastRequest: { ...lastRequest, at: '2026-01-01T00:00:00Z' } }, BOOT, call);
   expect(cloud.instances).toHaveLength(2);
 });
 
@@ -563,10 +586,10 @@ test('who calls from another address is let in too', async () => {
   if (!rule) throw new Error('there is a rule');
   expect(rule.sourceRanges).toEqual(['127.0.0.1/32']);
   rule.sourceRanges = ['198.51.100.1/32'];
-  await gce.allowCallerIp?.(target, bench.call);
+  await gce.cloud.allowCallerIp(target, bench.call);
   expect(rule.sourceRanges).toEqual(['198.51.100.1/32', '127.0.0.1/32']);
   const before = mutatingCalls().length;
-  await gce.allowCallerIp?.(target, bench.call);
+  await gce.cloud.allowCallerIp(target, bench.call);
   expect(mutatingCalls()).toHaveLength(before);
 });
 
@@ -577,11 +600,11 @@ test('what is left over is listed with its cost, in all zones and over pages, an
     ...(await resolveTarget(bench.newTarget({ zone: 'europe-west3-a' }))),
     id: '9f9a2c41-1d05-4e00-8000-00000000abcd',
   };
-  await gce.create?.(second, BOOT, call);
+  await gce.machines.create(second, BOOT, call);
   const labels = { ...cloud.instances[0]?.labels };
   cloud.addDisk('left-behind', 'us-central1-b', labels);
   cloud.addInstance({ name: 'else', zone: 'us-central1-a' });
-  const found = (await gce.listResources?.({ options: target.options, home: labels['slipway-home'] }, call)) ?? [];
+  const found = (await gce.cloud.listResources({ options: target.options, home: labels['slipway-home'] }, call)) ?? [];
   expect(found.map(({ kind, place }) => `${kind} ${place}`).toSorted()).toEqual([
     'address us-central1',
     'disk us-central1-b',
@@ -595,14 +618,14 @@ test('what is left over is listed with its cost, in all zones and over pages, an
   ]);
   // An e2-medium and 20 GB of pd-balanced.
   expect(found.find(({ kind }) => kind === 'instance')?.monthly).toBeCloseTo(0.03351 * 730 + 2, 1);
-  expect(await gce.listResources?.({ options: target.options, home: 'another-home' }, call)).toEqual([]);
-  expect(await gce.listResources?.({ options: target.options, home: undefined }, call)).toHaveLength(found.length);
-  await gce.deleteResources?.(found, target.options, call);
+  expect(await gce.cloud.listResources({ options: target.options, home: 'another-home' }, call)).toEqual([]);
+  expect(await gce.cloud.listResources({ options: target.options, home: undefined }, call)).toHaveLength(found.length);
+  await gce.cloud.deleteResources(found, target.options, call);
   expect(cloud.listAlive().map(({ id }) => id)).toEqual(['else']);
 });
 
 async function waitUntilRunning(target: Target<GceOptions>): Promise<void> {
-  await expect.poll(async () => (await gce.inspect(target, bench.call)).state).toBe('running');
+  await expect.poll(async () => (await gce.machines.inspect(target, bench.call)).state).toBe('running');
 }
 
 type Respond = (text: string, status?: number) => void;

@@ -2,13 +2,17 @@ import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { idleCheckSeconds } from '../../src/provision/lifetime-timers.ts';
+import { idleCheckSeconds } from '../../src/provision/idle-check.ts';
+import { systemd } from '../../src/provision/init/systemd.ts';
+import { readLifetimeScripts } from '../../src/provision/lifetime-timers.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { runProgram } from '../fakes/run-program.ts';
 
-const templatePath = (name: string): string => fileURLToPath(new URL(`../../templates/${name}`, import.meta.url));
+const readTemplate = (name: string): Promise<string> =>
+  readFile(new URL(`../../templates/${name}`, import.meta.url), 'utf8');
+/** The scripts as they stay on a host. */
+const scripts = await readLifetimeScripts(systemd, readTemplate);
 
 type FakeProcess = { readonly comm: string; readonly title?: string };
 
@@ -33,7 +37,7 @@ async function createFakeHost() {
     looked = second;
     await writeFile(join(proc, 'uptime'), `${second}.52 99.10\n`);
     const words = [String(idle), '2376', 'web', String(idleCheckSeconds(idle))];
-    const { code, stderr } = await runProgram('sh', [templatePath('idle.sh'), ...words], { env });
+    const { code, stderr } = await runProgram('sh', ['-c', scripts.idle, 'idle.sh', ...words], { env });
     expect([code, stderr]).toEqual([0, '']);
     const said = await readFile(told, 'utf8').catch(() => '');
     return /^poweroff$/m.test(said);
@@ -71,7 +75,9 @@ async function createFakeHost() {
     /** deadline.sh, so many seconds before its deadline. */
     async deadline(left: number): Promise<string> {
       const at = Math.ceil(Date.now() / 1000) + left;
-      const { code, stderr } = await runProgram('sh', [templatePath('deadline.sh'), String(at), 'web'], { env });
+      const { code, stderr } = await runProgram('sh', ['-c', scripts.deadline, 'deadline.sh', String(at), 'web'], {
+        env,
+      });
       expect([code, stderr]).toEqual([0, '']);
       return await readFile(told, 'utf8').catch(() => '');
     },
@@ -199,10 +205,11 @@ describe('a host with a deadline', () => {
   test('is powered off at the deadline, and not by the warning before', async () => {
     await using host = await createFakeHost();
     expect(await host.deadline(7200)).toBe('');
-    const warning = 'wall: Slipway: this machine, web, is powered off in 5 min; more time: slipway extend web 2h\n';
+    const warning =
+      'wall: Slipway: this machine, web, powers off in 5 min. To extend its deadline: slipway extend web 2h\n';
     expect(await host.deadline(300)).toBe(warning);
     expect(await host.deadline(-1)).toBe(
-      `${warning}wall: Slipway: the deadline of this machine, web, has come: it is powered off\npoweroff\n`,
+      `${warning}wall: Slipway: this machine, web, powers off now: its deadline has passed\npoweroff\n`,
     );
   });
 });

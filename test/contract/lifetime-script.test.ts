@@ -1,12 +1,14 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { systemd } from '../../src/provision/init/systemd.ts';
+import { joinTemplates } from '../../src/provision/step.ts';
 import { formatAssignments } from '../../src/ssh/shell.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { runProgram } from '../fakes/run-program.ts';
 
-const scriptPath = fileURLToPath(new URL('../../templates/life.sh', import.meta.url));
+const readTemplate = (name: string): Promise<string> =>
+  readFile(new URL(`../../templates/${name}`, import.meta.url), 'utf8');
 
 /** A folder in which life.sh lays files, with a systemctl that notes what it is told, and fails when it is told `fails`. */
 async function createScriptFolder({ fails = 'nothing', full = false } = {}) {
@@ -34,7 +36,8 @@ async function createScriptFolder({ fails = 'nothing', full = false } = {}) {
     /** What it ended with, what systemd was told, and what stands in the folder. */
     async runs(timers: string, manifest: readonly string[]) {
       const script =
-        formatAssignments({ TIMERS: timers, MANIFEST: manifest.join('\n') }) + (await readFile(scriptPath, 'utf8'));
+        formatAssignments({ TIMERS: timers, MANIFEST: manifest.join('\n') }) +
+        (await joinTemplates([systemd.scripts.services, 'life.sh'], readTemplate));
       const env = { PATH: `${bin}:${process.env.PATH}`, RUN: state };
       const { code, stderr } = await runProgram('sh', ['-c', script], { env, cwd: folder.path });
       const asked = (await readFile(told, 'utf8').catch(() => '')).trim().split('\n').filter(Boolean);
@@ -74,7 +77,7 @@ describe('life.sh', () => {
   });
 
   test.each([
-    [RELOAD, 'systemd could not read them', [RELOAD]],
+    [RELOAD, 'the timers could not be loaded', [RELOAD]],
     [IDLE, `${IDLE} could not be started`, [RELOAD, `restart ${DEADLINE}`, `restart ${IDLE}`]],
   ])('whose %s fails says so, and is gone on with', async (fails, why, asked) => {
     await using host = await createScriptFolder({ fails });

@@ -8,22 +8,28 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test, vi } from 'vitest';
 import type { FirstBootConfig, CreateCall, Target } from '../../src/drivers/contract.ts';
-import { findFreePorts } from '../../src/drivers/qemu/free-ports.ts';
+import { findFreePorts } from '../../src/drivers/qemu/ports.ts';
 import { openVmMonitor } from '../../src/drivers/qemu/qemu-process.ts';
-import { qemu as driver } from '../../src/drivers/qemu/driver.ts';
-import { readVm, vmFolder, writeVm, type Vm } from '../../src/drivers/qemu/vm.ts';
+import { driver } from '../../src/drivers/qemu/driver.ts';
+import { qemu as qemuManifest } from '../../src/drivers/qemu/manifest.ts';
+import { readVm, writeVm } from '../../src/drivers/qemu/vm-record.ts';
+import { vmFolder, type Vm } from '../../src/drivers/qemu/vm.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { fakeIdentity } from '../fakes/fake-identity.ts';
 import { hasProgram } from '../fakes/run-program.ts';
 import { computerWithPrograms, isProcessAlive, writeScript } from '../fakes/executable-scripts.ts';
 
-/** It has all that a driver may leave out. */
-const qemu = driver as Required<typeof driver>;
+/** The groups of the driver as one object. The QEMU driver has every optional member of the contract. */
+const qemu = {
+  ...(driver.machines as Required<typeof driver.machines>),
+  ...(driver.power as Required<NonNullable<typeof driver.power>>),
+  warmPool: driver.warmPool as NonNullable<typeof driver.warmPool>,
+};
 const ID = '0b6f0d2c-1f3a-4e0e-9d53-6d3f6b1f2a77';
 const GIB = 1024 ** 3;
 
-// What an image is and where it is kept has tests of its own: here one is simply there.
+// Images have tests of their own; these tests get one that exists.
 vi.mock('../../src/drivers/qemu/vm-image.ts', () => ({
   parseImageOptions: ({ image }: { readonly image: string }) => image,
   ensureImage: async (name: string) =>
@@ -39,7 +45,7 @@ vi.mock('../../src/images/image-store.ts', () => ({
     isUnchanged: async () => true,
   }),
 }));
-// A disk that can't be read for a moment, and a device whose rights change.
+// Simulates a disk that can't be read for a moment, and an accelerator that works or not.
 const mockState = vi.hoisted(() => ({ unreadable: false, works: 'tcg' }));
 vi.mock('../../src/images/hashing.ts', async (original) => {
   const real = await original<typeof import('../../src/images/hashing.ts')>();
@@ -64,9 +70,9 @@ const IMAGE_METADATA = {
   files: { vmlinuz: {} },
 };
 
-type Options = Target<ReturnType<typeof qemu.options.parse>>['options'];
+type Options = Target<ReturnType<typeof qemuManifest.options.parse>>['options'];
 
-/** A computer in a folder, with an image of 3 GiB and these programs; and what a driver's calls get there. */
+/** Creates a computer in a folder, with an image of 3 GiB and these programs, and what the driver's calls get there. */
 async function createBench(folder: string, emulator: string, given: Partial<Options> = {}) {
   const computer = computerWithPrograms(folder);
   const image = join(computer.home, 'images', 'one');
@@ -87,7 +93,7 @@ async function createBench(folder: string, emulator: string, given: Partial<Opti
   const target = (more: Partial<Options> = {}): Target<Options> => ({
     id: ID,
     name: 'web',
-    options: qemu.options.parse({ accelerator: 'tcg', ...given, ...more }),
+    options: qemuManifest.options.parse({ accelerator: 'tcg', ...given, ...more }),
   });
   return { computer, call, target, notes, vms: vmFolder(computer, ID) };
 }
@@ -114,20 +120,20 @@ async function flipByte(file: string): Promise<void> {
 const findPort = async (folder: string, id: string): Promise<number> =>
   (await findFreePorts(id, 1, [], computerWithPrograms(folder)))[0] ?? 0;
 
-describe('a check', () => {
-  test('refuses more memory than this computer has, and names what it has', async () => {
+describe('validate', () => {
+  test('refuses more memory than this computer has, and says how much that is', async () => {
     await using folder = await createTemporaryFolder();
     const { call, target } = await createBench(folder.path, 'exit 1');
     const most = Math.floor(totalmem() / 1024 ** 2);
     expect(await catchRejection(qemu.validate(target({ memory: most }), call))).toBeUndefined();
     const error = await catchRejection(qemu.validate(target({ memory: most + 1 }), call));
     expect(`${error?.code}: ${error?.message}`).toBe(
-      `USAGE: web would have ${most + 1} MB of memory, and this computer has ${most} MB`,
+      `USAGE: web would have ${most + 1} MB of memory, but this computer has ${most} MB`,
     );
-    expect(error?.hint).toMatch(/^Ask for less: --qemu-memory \d+$/);
+    expect(error?.hint).toMatch(/^Type less, such as: --qemu-memory \d+$/);
   });
 
-  test('refuses one port for two things', async () => {
+  test('refuses the same port for SSH and for the engine', async () => {
     await using folder = await createTemporaryFolder();
     const { call, target } = await createBench(folder.path, 'exit 1');
     expect(await catchRejection(qemu.validate(target({ sshPort: 2222, enginePort: 2222 }), call))).toMatchObject({
@@ -137,7 +143,7 @@ describe('a check', () => {
     expect(await catchRejection(qemu.validate(target({ sshPort: 2222, enginePort: 2223 }), call))).toBeUndefined();
   });
 
-  test('refuses a folder that is too deep for a socket', async () => {
+  test('refuses a folder whose path is too long for a socket', async () => {
     await using folder = await createTemporaryFolder();
     const { call, target } = await createBench(folder.path, 'exit 1');
     const computer = { ...call.computer, home: join(folder.path, 'x'.repeat(60)) };
@@ -148,8 +154,8 @@ describe('a check', () => {
   });
 });
 
-describe('a create', () => {
-  test('whose QEMU ends at once fails with its last lines, and can be removed', async () => {
+describe('create', () => {
+  test('fails with the last lines of a QEMU that exits at once, and what it left can be removed', async () => {
     await using folder = await createTemporaryFolder();
     const { call, target, vms } = await createBench(
       folder.path,
@@ -157,13 +163,13 @@ describe('a create', () => {
     );
     const error = await catchRejection(qemu.create(target(), bootConfig(), call));
     expect(`${error?.code}: ${error?.message}`).toBe('DRIVER_FAILED: QEMU could not start web');
-    expect(error?.detail).toEqual(['first', 'qemu: no such machine', 'it ended with exit status 7']);
+    expect(error?.detail).toEqual(['first', 'qemu: no such machine', 'QEMU exited with status 7']);
     expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped' });
     await qemu.remove(target(), call);
     await expect(stat(vms)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
-  test('whose QEMU takes a call on its monitor and then ends fails with its last lines too', async () => {
+  test('fails with the last lines of a QEMU that accepts a connection to its monitor and then exits', async () => {
     await using folder = await createTemporaryFolder();
     const server = 'require("net").createServer(() => { console.error("qemu: no room"); process.exit(7); })';
     const { call, target } = await createBench(
@@ -172,11 +178,11 @@ describe('a create', () => {
     );
     expect(await catchRejection(qemu.create(target(), bootConfig(), call))).toMatchObject({
       code: 'DRIVER_FAILED',
-      detail: ['qemu: no room', 'it ended with exit status 7'],
+      detail: ['qemu: no room', 'QEMU exited with status 7'],
     });
   });
 
-  test('lays disk, seed and decisions for nobody else to read, before anything is started', async () => {
+  test('writes disk, seed and record, readable by the user alone, before it starts QEMU', async () => {
     await using folder = await createTemporaryFolder();
     const { call, target, vms } = await createBench(folder.path, 'ls > started; exit 1');
     await catchRejection(qemu.create(target({ disk: 5 }), bootConfig(), call));
@@ -193,7 +199,7 @@ describe('a create', () => {
     expect(await readFile(join(vms, 'vm.json'), 'utf8')).not.toContain('PRIVATE KEY');
   });
 
-  test('of a disk that is smaller than its image is refused with the least that does', async () => {
+  test('refuses a disk that is smaller than its image, with the least size', async () => {
     await using folder = await createTemporaryFolder();
     const { call, target } = await createBench(folder.path, 'exit 1');
     expect(await catchRejection(qemu.create(target({ disk: 2 }), bootConfig(), call))).toMatchObject({
@@ -205,16 +211,16 @@ describe('a create', () => {
     await qemu.remove(target(), call);
   });
 
-  test('on a port that is taken is refused, and goes on with another', async () => {
+  test('refuses a port that is in use, and continues with another one', async () => {
     await using folder = await createTemporaryFolder();
     const { call, target, vms } = await createBench(folder.path, 'touch started; exit 1');
     const port = await findPort(folder.path, 'a port that is taken');
     await using _taken = await occupyPort(port);
     const error = await catchRejection(qemu.create(target({ enginePort: port }), bootConfig(), call));
     expect(`${error?.code}: ${error?.message}`).toBe(
-      `PORT_TAKEN: Port ${port} of 127.0.0.1, which web is to have (--qemu-engine-port), is taken by another program`,
+      `PORT_TAKEN: Port ${port} of 127.0.0.1, which web needs (--qemu-engine-port), is in use by another program`,
     );
-    expect(error?.hint).toContain('slipway create web --qemu-engine-port …');
+    expect(error?.hint).toContain('slipway create web --qemu-engine-port PORT');
     expect(await readdir(vms)).not.toContain('started');
     const other = await findPort(folder.path, 'a port that is free');
     expect((await catchRejection(qemu.create(target({ enginePort: other }), bootConfig(), call)))?.code).toBe(
@@ -223,14 +229,14 @@ describe('a create', () => {
     expect((await readVm(vms))?.ports.engine).toBe(other);
   });
 
-  test('chooses no port that the user chose for something else', async () => {
+  test('chooses no port that the user fixed for another use', async () => {
     await using folder = await createTemporaryFolder();
     const { call, target, vms } = await createBench(folder.path, 'exit 1');
     const [first = 0, second = 0] = await findFreePorts(ID, 2, [], call.computer);
     await catchRejection(qemu.create(target({ sshPort: second }), bootConfig(), call));
     expect((await readVm(vms))?.ports).toMatchObject({ ssh: second });
     expect((await readVm(vms))?.ports.engine).not.toBe(second);
-    // What was chosen for the engine meanwhile gives way.
+    // A port that was chosen for the engine yields to the user's.
     const { ports } = (await readVm(vms)) as Vm;
     await catchRejection(qemu.create(target({ sshPort: ports.engine }), bootConfig(), call));
     const now = (await readVm(vms))?.ports;
@@ -240,8 +246,8 @@ describe('a create', () => {
   });
 });
 
-describe('of a machine that does not exist', () => {
-  test('inspect says so, remove is quiet, also twice, and start names what to type', async () => {
+describe('a machine that does not exist', () => {
+  test('is missing for inspect, removed without an error, and refused by start, stop and kill with a hint', async () => {
     await using folder = await createTemporaryFolder();
     const { call, target, notes } = await createBench(folder.path, 'exit 1');
     expect(await qemu.inspect(target(), call)).toEqual({ state: 'missing' });
@@ -254,13 +260,13 @@ describe('of a machine that does not exist', () => {
     ])
       expect(await catchRejection(work)).toMatchObject({
         code: 'MACHINE_NOT_READY',
-        hint: 'Put the folder back, or give the machine up: slipway rm web',
+        hint: 'Restore the folder, or remove the machine: slipway rm web',
       });
     expect(notes).toEqual([]);
   });
 
   test.each(['{', 'null', '{}', '{"version":2,"ports":{}}'])(
-    'but has a vm.json that says %j, only remove works',
+    'is refused with RECORD_BROKEN where its vm.json says %j, and can be removed',
     async (text) => {
       await using folder = await createTemporaryFolder();
       const { call, target, vms } = await createBench(folder.path, 'exit 1');
@@ -277,16 +283,18 @@ describe('of a machine that does not exist', () => {
 
 const hasQemu = hasProgram('qemu-system-x86_64');
 
-/** QEMU itself, with this VM's id, monitor and forwards, but a machine of nothing; its console says what it is told. */
+/**
+ * A script that runs QEMU itself, with the VM's id, monitor and forwards but an empty machine, and writes this console.
+ */
 function emptyVmScript(console: string): string {
-  // What listens in a guest, as long as this one runs: it writes down what it is told.
+  // A guest agent that runs as long as QEMU, and appends each command to a file.
   const listener = `
     const { appendFileSync } = require("fs");
     const parent = process.ppid;
     setInterval(() => process.ppid === parent || process.exit(), 50);
     require("net").createServer((socket) => {
       socket.on("error", () => {}).on("data", (text) => {
-        appendFileSync("told", text);
+        appendFileSync("commands", text);
         const mark = /^answer (.+)$/m.exec(text)?.[1];
         if (mark) socket.write(mark + "\\n");
       });
@@ -308,15 +316,18 @@ done
 exec ${program} -machine none -m 64 -nodefaults -display none $keep \${incoming:+-S -incoming "$incoming"}`;
 }
 if (!hasQemu) {
-  test.runIf(process.env.SLIPWAY_REQUIRE_E2E)('qemu-system-x86_64 is installed, as this run demands', () => {
-    expect.fail('install qemu-system-x86: it was asked that nothing is left out');
-  });
-  test.skip('VMs that run: qemu-system-x86_64 is not installed here', () => {});
+  test.runIf(process.env.SLIPWAY_REQUIRE_E2E)(
+    'qemu-system-x86_64 is installed, as SLIPWAY_REQUIRE_E2E requires',
+    () => {
+      expect.fail('install qemu-system-x86: SLIPWAY_REQUIRE_E2E is set, so that no test is skipped');
+    },
+  );
+  test.skip('running VMs: qemu-system-x86_64 is not installed', () => {});
 }
 
 describe.runIf(hasQemu)('a VM', () => {
-  /** Whatever a test leaves running is ended with its folder. */
-  async function hollowBench(console = 'Linux\\nslipway: ready\\n', given: Partial<Options> = {}) {
+  /** Creates a bench whose VMs are empty. Its disposal removes the VM that a test leaves running. */
+  async function emptyVmBench(console = 'Linux\\nslipway: ready\\n', given: Partial<Options> = {}) {
     const folder = await createTemporaryFolder();
     const all = await createBench(folder.path, emptyVmScript(console), given);
     const pid = async (): Promise<number> => Number(await readFile(join(all.vms, 'qemu.pid'), 'utf8').catch(() => '0'));
@@ -333,8 +344,8 @@ describe.runIf(hasQemu)('a VM', () => {
     };
   }
 
-  test('is created, gives its keys away once, is killed, starts again and is removed', async () => {
-    await using vm = await hollowBench();
+  test('is created, applies its seed once, is killed, starts again and is removed', async () => {
+    await using vm = await emptyVmBench();
     const { call, target, vms } = vm;
     await qemu.create(target(), bootConfig(), call);
     await qemu.waitUntilBooted(target(), call);
@@ -350,7 +361,7 @@ describe.runIf(hasQemu)('a VM', () => {
     expect(await readdir(vms)).not.toContain('seed.tar');
     const first = await vm.pid();
     await qemu.start(target(), call);
-    expect(await vm.pid(), 'one that runs is left alone').toBe(first);
+    expect(await vm.pid(), 'start leaves a running VM alone').toBe(first);
     await qemu.kill(target(), call);
     expect(await isProcessAlive(first)).toBe(false);
     expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped' });
@@ -366,8 +377,8 @@ describe.runIf(hasQemu)('a VM', () => {
     expect(await qemu.inspect(target(), call)).toEqual({ state: 'missing' });
   });
 
-  test('that a create finds running is not started twice, and with another identity starts with that', async () => {
-    await using vm = await hollowBench();
+  test('is not started twice by a second create, but started again with another identity', async () => {
+    await using vm = await emptyVmBench();
     const { call, target, vms } = vm;
     await qemu.create(target(), bootConfig(), call);
     const first = await vm.pid();
@@ -380,38 +391,38 @@ describe.runIf(hasQemu)('a VM', () => {
     expect(await vm.starts()).toHaveLength(2);
   });
 
-  test('keeps its seed until its guest has said that it is ready', async () => {
-    await using vm = await hollowBench('nothing yet\\n');
+  test('keeps its seed until its guest has reported that it is ready', async () => {
+    await using vm = await emptyVmBench('nothing yet\\n');
     const { call, target, vms } = vm;
     await qemu.create(target(), bootConfig(), call);
     await qemu.kill(target(), call);
     await qemu.start(target(), call);
     expect(await readdir(vms)).toContain('seed.tar');
-    expect((await readVm(vms))?.taken).toBe(false);
+    expect((await readVm(vms))?.seedApplied).toBe(false);
   });
 
-  test('whose guest says that it failed has failed for that reason', async () => {
-    await using vm = await hollowBench('Linux\\nslipway: failed: no root disk\\n');
+  test('fails with the reason that its guest reports', async () => {
+    await using vm = await emptyVmBench('Linux\\nslipway: failed: no root disk\\n');
     await qemu.create(vm.target(), bootConfig(), vm.call);
     const error = await catchRejection(qemu.waitUntilBooted(vm.target(), vm.call));
     expect(`${error?.code}: ${error?.message}`).toBe('BOOT_FAILED: web did not start: no root disk');
     expect(error?.detail).toEqual(['Linux', 'slipway: failed: no root disk']);
   });
 
-  test('that ends while it starts has failed, with what stood on its console', async () => {
-    await using vm = await hollowBench('Kernel panic\\n');
+  test('fails with the end of its console where it exits while it starts', async () => {
+    await using vm = await emptyVmBench('Kernel panic\\n');
     await qemu.create(vm.target(), bootConfig(), vm.call);
     const word = catchRejection(qemu.waitUntilBooted(vm.target(), vm.call));
     process.kill(await vm.pid(), 'SIGKILL');
     expect(await word).toMatchObject({
       code: 'BOOT_FAILED',
-      message: 'web ended while it was starting',
+      message: 'web exited while it was starting',
       detail: ['Kernel panic'],
     });
   });
 
-  test('that is waited for no longer, by Ctrl-C, is left as it is', async () => {
-    await using vm = await hollowBench('nothing yet\\n');
+  test('is left as it is where Ctrl-C ends the wait', async () => {
+    await using vm = await emptyVmBench('nothing yet\\n');
     await qemu.create(vm.target(), bootConfig(), vm.call);
     const stop = new AbortController();
     const word = catchRejection(qemu.waitUntilBooted(vm.target(), { ...vm.call, signal: stop.signal }));
@@ -420,16 +431,16 @@ describe.runIf(hasQemu)('a VM', () => {
     expect(await isProcessAlive(await vm.pid())).toBe(true);
   });
 
-  test('that does not shut down in its seconds is ended, and that is told', async () => {
-    await using vm = await hollowBench();
+  test('is killed with a note where it does not shut down within the timeout', async () => {
+    await using vm = await emptyVmBench();
     await qemu.create(vm.target(), bootConfig(), vm.call);
     await qemu.stop(vm.target(), { seconds: 0.2 }, vm.call);
-    expect(vm.notes).toEqual(['web did not shut down within 0.2 seconds, so it was ended']);
+    expect(vm.notes).toEqual(['web did not shut down within 0.2 seconds, so it was killed']);
     expect(await qemu.inspect(vm.target(), vm.call)).toEqual({ state: 'stopped' });
   });
 
-  test('whose port was taken while it was stopped has another, and that is told', async () => {
-    await using vm = await hollowBench();
+  test('gets another port, with a note, where a program took its own while it was stopped', async () => {
+    await using vm = await emptyVmBench();
     const { call, target, vms } = vm;
     await qemu.create(target(), bootConfig(), call);
     await qemu.waitUntilBooted(target(), call);
@@ -441,12 +452,12 @@ describe.runIf(hasQemu)('a VM', () => {
     expect(now.ssh).toBe(ports.ssh);
     expect([ports.ssh, ports.engine]).not.toContain(now.engine);
     expect(vm.notes).toEqual([
-      `Port ${ports.engine} of 127.0.0.1 is taken by another program, so web has ${now.engine} now`,
+      `Port ${ports.engine} of 127.0.0.1 is in use by another program, so web uses port ${now.engine} now`,
     ]);
     expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running', host: { enginePort: now.engine } });
   });
 
-  test('whose port is taken at the last moment is started once more', async () => {
+  test('is started once more where a program takes its port at the last moment', async () => {
     await using folder = await createTemporaryFolder();
     const loses = `
 if [ ! -e lost ]; then
@@ -463,21 +474,21 @@ fi`;
     }
   });
 
-  test('whose own port, chosen by the user, was taken is not started', async () => {
+  test('is not started where the port that the user fixed is in use', async () => {
     const port = await findPort('/nowhere', 'chosen by the user');
-    await using vm = await hollowBench(undefined, { sshPort: port });
+    await using vm = await emptyVmBench(undefined, { sshPort: port });
     await qemu.create(vm.target(), bootConfig(), vm.call);
     await qemu.waitUntilBooted(vm.target(), vm.call);
     await qemu.kill(vm.target(), vm.call);
     await using _taken = await occupyPort(port);
     expect(await catchRejection(qemu.start(vm.target(), vm.call))).toMatchObject({
       code: 'PORT_TAKEN',
-      hint: 'End that program, then run the same command again',
+      hint: 'Stop that program, then run the same command again',
     });
   });
 
-  test('is removed, process and all, when its vm.json is broken', async () => {
-    await using vm = await hollowBench();
+  test('is removed with its process where its vm.json is broken', async () => {
+    await using vm = await emptyVmBench();
     await qemu.create(vm.target(), bootConfig(), vm.call);
     const pid = await vm.pid();
     await writeFile(join(vm.vms, 'vm.json'), '{');
@@ -486,19 +497,19 @@ fi`;
     expect(await qemu.inspect(vm.target(), vm.call)).toEqual({ state: 'missing' });
   });
 
-  test('is not started on a disk that is gone', async () => {
-    await using vm = await hollowBench();
+  test('is not started where its disk or its image is missing', async () => {
+    await using vm = await emptyVmBench();
     await qemu.create(vm.target(), bootConfig(), vm.call);
     await qemu.kill(vm.target(), vm.call);
     await rm(join(vm.vms, 'disk.qcow2'));
-    expect((await catchRejection(qemu.start(vm.target(), vm.call)))?.message).toMatch(/^The disk of web is gone: /);
-    await writeVm(vm.vms, { ...((await readVm(vm.vms)) as Vm), image: 'sha256:3' });
+    expect((await catchRejection(qemu.start(vm.target(), vm.call)))?.message).toMatch(/^The disk of web is missing: /);
+    await writeVm(vm.vms, { ...((await readVm(vm.vms)) as Vm), imageDigest: 'sha256:3' });
     expect((await catchRejection(qemu.start(vm.target(), vm.call)))?.code).toBe('IMAGE_MISSING');
   });
 
-  describe('that is suspended', () => {
-    const suspended = async (given: Partial<Options> = {}) => {
-      const vm = await hollowBench(undefined, given);
+  describe('suspended', () => {
+    const suspendedBench = async (given: Partial<Options> = {}) => {
+      const vm = await emptyVmBench(undefined, given);
       try {
         await qemu.create(vm.target(), bootConfig(), vm.call);
         await qemu.waitUntilBooted(vm.target(), vm.call);
@@ -509,27 +520,27 @@ fi`;
         throw error;
       }
     };
-    const told = async (folder: string): Promise<string> => readFile(join(folder, 'told'), 'utf8');
+    const readCommands = async (folder: string): Promise<string> => readFile(join(folder, 'commands'), 'utf8');
 
-    test('has no process, and goes on once with its memory, which nobody else may read', async () => {
-      await using vm = await suspended();
+    test('has no process, and resumes once with its memory, which only the user may read', async () => {
+      await using vm = await suspendedBench();
       const { call, target, vms } = vm;
       expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped', suspended: true });
       expect((await stat(join(vms, 'memory'))).mode & 0o777).toBe(0o600);
-      expect(await told(vms)).toContain('\nsync\n');
+      expect(await readCommands(vms)).toContain('\nsync\n');
       await qemu.suspend(target(), call);
       await qemu.start(target(), call);
       await qemu.waitUntilBooted(target(), call);
       expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
       expect((await vm.starts()).at(-1)).toMatch(/-S -incoming exec:\S/);
-      expect(await told(vms)).toMatch(/\nclock \d+\.\d{3}\nrandom [0-9a-f]{64}\nanswer /);
+      expect(await readCommands(vms)).toMatch(/\nclock \d+\.\d{3}\nrandom [0-9a-f]{64}\nanswer /);
       expect(await readdir(vms)).not.toContain('memory');
-      expect(await readVm(vms)).not.toHaveProperty('suspended');
+      expect(await readVm(vms)).not.toHaveProperty('snapshot');
       expect(vm.notes).toEqual([]);
     });
 
-    test('and killed is stopped: its next start is a boot', async () => {
-      await using vm = await suspended();
+    test('is stopped once killed, so that its next start is a boot', async () => {
+      await using vm = await suspendedBench();
       const { call, target, vms } = vm;
       await qemu.kill(target(), call);
       expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped' });
@@ -541,41 +552,41 @@ fi`;
 
     test.each<[string, (folder: string) => Promise<void>, Partial<Options>, RegExp]>([
       [
-        'whose memory was cut off',
+        'its memory is cut off',
         (folder) => writeFile(join(folder, 'memory'), 'short'),
         {},
         /its memory is damaged \(5 of \d+ bytes\)/,
       ],
       [
-        'whose disk has changed',
+        'its disk has changed',
         (folder) => writeFile(join(folder, 'disk.qcow2'), 'x'.repeat(40)),
         {},
         /its disk has changed/,
       ],
-      ['whose memory has another byte', (folder) => flipByte(join(folder, 'memory')), {}, /its memory is damaged$/],
-      ['that is to have more memory', async () => {}, { memory: 3000 }, /it is to have 3000 MB of memory now/],
-      ['that is to run otherwise', async () => {}, { accelerator: 'kvm' }, /it is to run with kvm now/],
-    ])('%s starts anew, and says why', async (_what, spoil, more, why) => {
-      await using vm = await suspended();
+      ['a byte of its memory has changed', (folder) => flipByte(join(folder, 'memory')), {}, /its memory is damaged$/],
+      ['its options say more memory', async () => {}, { memory: 3000 }, /its options now say 3000 MB of memory/],
+      ['its options say another accelerator', async () => {}, { accelerator: 'kvm' }, /now say the accelerator kvm/],
+    ])('starts from its disk where %s, and says why', async (_what, spoil, more, why) => {
+      await using vm = await suspendedBench();
       const { call, target, vms } = vm;
       await spoil(vms);
       await qemu.start(target({ disk: 2, ...more }), call);
       await qemu.waitUntilBooted(target(), call);
-      expect(vm.notes).toEqual([expect.stringMatching(/^web was suspended, and starts anew: /)]);
+      expect(vm.notes).toEqual([expect.stringMatching(/^web could not be resumed, so it starts from its disk: /)]);
       expect(vm.notes[0]).toMatch(why);
       expect((await vm.starts()).at(-1)).not.toContain('-incoming');
       expect(await readdir(vms)).not.toContain('memory');
     });
 
-    type Bench = Awaited<ReturnType<typeof suspended>>;
+    type Bench = Awaited<ReturnType<typeof suspendedBench>>;
     const bin = ({ computer }: Bench, name: string): string => join(computer.home, '..', 'bin', name);
-    const lacks = "cannot set up guest memory 'pc.ram': Cannot allocate memory";
-    /** What can't be for a moment; its way back. */
-    const passing: readonly [string, (vm: Bench) => Promise<() => unknown>, Partial<Options>, RegExp][] = [
+    const QEMU_MESSAGE = "cannot set up guest memory 'pc.ram': Cannot allocate memory";
+    /** Each makes a resume fail, and returns what repairs it. */
+    const TEMPORARY_FAILURES: readonly [string, (vm: Bench) => Promise<() => unknown>, Partial<Options>, RegExp][] = [
       [
-        'QEMU has no room for it',
+        'QEMU can not allocate its memory',
         async ({ vms }) => {
-          await writeFile(join(vms, 'refused'), lacks);
+          await writeFile(join(vms, 'refused'), QEMU_MESSAGE);
           return () => rm(join(vms, 'refused'));
         },
         {},
@@ -591,7 +602,7 @@ fi`;
         /its memory could not be read: EIO/,
       ],
       [
-        "its memory can't be unpacked",
+        "its memory can't be decompressed",
         async (vm) => {
           await writeScript(bin(vm, 'zstd'), 'exit 1');
           return () => rm(bin(vm, 'zstd'));
@@ -600,7 +611,7 @@ fi`;
         /QEMU could not (read its memory|start)/,
       ],
       [
-        'what packed its memory is gone',
+        'zstd is not installed any more',
         async (vm) => {
           const { env } = vm.computer;
           const { PATH } = env;
@@ -608,10 +619,10 @@ fi`;
           return () => Object.assign(env, { PATH });
         },
         {},
-        /packed with zstd, which this computer lacks now/,
+        /compressed with zstd, which is not installed/,
       ],
       [
-        'the device that it ran with is closed',
+        'access to its accelerator is denied',
         async ({ vms }) => {
           const before = (await readVm(vms)) as Vm;
           await writeVm(vms, { ...before, accelerator: 'kvm' });
@@ -622,40 +633,43 @@ fi`;
       ],
     ];
 
-    test.each(passing)('keeps its memory where %s, and goes on at the next try', async (_what, spoil, more, why) => {
-      await using vm = await suspended();
-      const { call, target, vms } = vm;
-      const mend = await spoil(vm);
-      const error = await catchRejection(qemu.start(target(more), call));
-      await mend();
-      expect(error).toMatchObject({
-        code: 'DRIVER_FAILED',
-        message: expect.stringMatching(/^web could not go on where it was: /) as string,
-        hint: 'Mend that and run the same command again; to start it anew, give its memory up first: slipway kill web',
-      });
-      expect(error?.message).toMatch(why);
-      expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped', suspended: true });
-      await qemu.start(target(), call);
-      await qemu.waitUntilBooted(target(), call);
-      expect((await vm.starts()).at(-1)).toContain('-incoming');
-      expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
-      expect(await readdir(vms)).not.toContain('memory');
-      expect(vm.notes).toEqual([]);
-    });
+    test.each(TEMPORARY_FAILURES)(
+      'keeps its memory where %s, and resumes at the next try',
+      async (_what, spoil, more, why) => {
+        await using vm = await suspendedBench();
+        const { call, target, vms } = vm;
+        const repair = await spoil(vm);
+        const error = await catchRejection(qemu.start(target(more), call));
+        await repair();
+        expect(error).toMatchObject({
+          code: 'DRIVER_FAILED',
+          message: expect.stringMatching(/^web could not be resumed: /) as string,
+          hint: 'Fix that, then run the same command again. To give up what is in its memory: slipway kill web',
+        });
+        expect(error?.message).toMatch(why);
+        expect(await qemu.inspect(target(), call)).toEqual({ state: 'stopped', suspended: true });
+        await qemu.start(target(), call);
+        await qemu.waitUntilBooted(target(), call);
+        expect((await vm.starts()).at(-1)).toContain('-incoming');
+        expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
+        expect(await readdir(vms)).not.toContain('memory');
+        expect(vm.notes).toEqual([]);
+      },
+    );
 
-    test("says in QEMU's words why it does not go on, and once killed starts anew", async () => {
-      await using vm = await suspended();
+    test("reports QEMU's error where it can't resume, and boots once killed", async () => {
+      await using vm = await suspendedBench();
       const { call, target, vms } = vm;
-      await writeFile(join(vms, 'refused'), lacks);
-      expect((await catchRejection(qemu.start(target(), call)))?.detail).toContain(lacks);
+      await writeFile(join(vms, 'refused'), QEMU_MESSAGE);
+      expect((await catchRejection(qemu.start(target(), call)))?.detail).toContain(QEMU_MESSAGE);
       await qemu.kill(target(), call);
       await qemu.start(target(), call);
       expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
       expect((await vm.starts()).at(-1)).not.toContain('-incoming');
     });
 
-    test('goes on by software emulation also where something faster has come since', async () => {
-      await using vm = await suspended();
+    test('resumes with software emulation also where a faster accelerator works now', async () => {
+      await using vm = await suspendedBench();
       mockState.works = 'kvm';
       await qemu.start(vm.target({ accelerator: 'auto' }), vm.call);
       mockState.works = 'tcg';
@@ -663,28 +677,28 @@ fi`;
       expect((await readVm(vm.vms))?.accelerator).toBe('tcg');
     });
 
-    test('goes on also with a QEMU that is silent for longer than a monitor waits', async () => {
-      await using vm = await suspended();
+    test('resumes also with a QEMU that is silent for longer than a monitor waits', async () => {
+      await using vm = await suspendedBench();
       const { call, target } = vm;
       await writeScript(
         bin(vm, 'zstd'),
         `sleep 2; exec ${execFileSync('which', ['zstd'], { encoding: 'utf8' }).trim()} "$@"`,
       );
-      const going = catchRejection(qemu.start(target(), call));
+      const started = catchRejection(qemu.start(target(), call));
       await expect.poll(async () => (await vm.starts()).at(-1), { timeout: 5000 }).toContain('-incoming');
       await sleep(1000);
       const pid = await vm.pid();
       process.kill(pid, 'SIGSTOP');
       await sleep(6000);
       process.kill(pid, 'SIGCONT');
-      expect(await going).toBeUndefined();
+      expect(await started).toBeUndefined();
       expect(await vm.pid()).toBe(pid);
       expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
       expect(vm.notes).toEqual([]);
     });
 
-    /** What stays of one that is cut off while QEMU writes, which takes so many seconds. */
-    const cutOff = async ({ vms, target, call }: Bench, seconds: number): Promise<void> => {
+    /** Leaves what an interrupted suspend leaves while QEMU writes, which takes so many seconds. */
+    const interruptSuspend = async ({ vms, target, call }: Bench, seconds: number): Promise<void> => {
       await qemu.create(target(), bootConfig(), call);
       await qemu.waitUntilBooted(target(), call);
       await using monitor = await openVmMonitor(vms, (await readVm(vms)) as Vm);
@@ -693,10 +707,10 @@ fi`;
       await monitor?.execute('migrate', { uri });
     };
 
-    test('but was cut off while its memory was written, goes on where it was, and is not held up once more', async () => {
-      await using vm = await hollowBench();
+    test('resumes and is not paused again where suspend was interrupted while QEMU wrote its memory', async () => {
+      await using vm = await emptyVmBench();
       const { call, target, vms } = vm;
-      await cutOff(vm, 1);
+      await interruptSuspend(vm, 1);
       expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'paused' });
       await qemu.start(target(), call);
       expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
@@ -706,18 +720,18 @@ fi`;
       expect(await vm.starts()).toHaveLength(1);
     });
 
-    test('but was cut off, and whose memory was written all the same, goes on without it', async () => {
-      await using vm = await hollowBench();
+    test('resumes without its memory file where suspend was interrupted and QEMU finished it', async () => {
+      await using vm = await emptyVmBench();
       const { call, target, vms } = vm;
-      await cutOff(vm, 0);
+      await interruptSuspend(vm, 0);
       await expect.poll(() => readdir(vms), { timeout: 5000 }).toContain('memory');
       await qemu.start(target(), call);
       expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
       expect((await readdir(vms)).filter((file) => file.startsWith('memory'))).toEqual([]);
     });
 
-    test('but was cut off before its process ended: that ends with the next try', async () => {
-      await using vm = await suspended();
+    test('has no process after a second suspend where the first was interrupted before it ended that', async () => {
+      await using vm = await suspendedBench();
       const { call, target, vms } = vm;
       const before = (await readVm(vms)) as Vm;
       const memory = await readFile(join(vms, 'memory'));
@@ -734,30 +748,30 @@ fi`;
     });
 
     test.each([
-      ['has no room at its end', 'cat >/dev/null; exit 1', 'is there room for it?'],
-      ['leaves what no disk holds', 'cat >/dev/null; rm memory.part; ln -s /dev/full memory.part', 'EINVAL'],
-    ])('not, where what packs its memory %s: it goes on as it was', async (_what, body, why) => {
-      await using vm = await hollowBench();
+      ['fails at the end', 'cat >/dev/null; exit 1', 'the disk may be full'],
+      ['leaves a file that can not be synced', 'cat >/dev/null; rm memory.part; ln -s /dev/full memory.part', 'EINVAL'],
+    ])('runs on where the program that compresses its memory %s', async (_what, body, why) => {
+      await using vm = await emptyVmBench();
       const { call, target, vms } = vm;
       await qemu.create(target(), bootConfig(), call);
       await qemu.waitUntilBooted(target(), call);
       await writeScript(bin(vm, 'zstd'), body);
       const error = await catchRejection(qemu.suspend(target(), call));
-      expect(error?.message).toMatch(/^The memory of web could not be written: /);
+      expect(error?.message).toMatch(/^Could not write the memory of web: /);
       expect(error?.message).toContain(why);
-      expect(error?.hint).toMatch(/^It goes on as it was; /);
+      expect(error?.hint).toMatch(/^It is still running. /);
       expect(await qemu.inspect(target(), call)).toMatchObject({ state: 'running' });
       expect((await readdir(vms)).filter((file) => file.startsWith('memory'))).toEqual([]);
-      expect(await readVm(vms)).not.toHaveProperty('suspended');
+      expect(await readVm(vms)).not.toHaveProperty('snapshot');
     });
 
-    test("not, where that can't be written down: it goes on as it was", async () => {
-      await using vm = await hollowBench();
+    test("runs on where its record can't be written", async () => {
+      await using vm = await emptyVmBench();
       const { call, target, vms } = vm;
       await qemu.create(target(), bootConfig(), call);
       await qemu.waitUntilBooted(target(), call);
       const record = await readFile(join(vms, 'vm.json'));
-      // Its place is taken by a folder that is not empty.
+      // A folder that is not empty is in the record's place.
       await writeScript(bin(vm, 'zstd'), 'cat; rm vm.json; mkdir -p vm.json/x');
       await expect(qemu.suspend(target(), call)).rejects.toThrow();
       await rm(join(vms, 'vm.json'), { recursive: true });
@@ -766,29 +780,29 @@ fi`;
       expect((await readdir(vms)).filter((file) => file.startsWith('memory'))).toEqual([]);
     });
 
-    test("can't be while options wait for its start", async () => {
-      await using vm = await hollowBench();
+    test('is refused while options wait for a restart', async () => {
+      await using vm = await emptyVmBench();
       await qemu.create(vm.target(), bootConfig(), vm.call);
       await qemu.waitUntilBooted(vm.target(), vm.call);
       expect(await catchRejection(qemu.suspend(vm.target({ memory: 3000 }), vm.call))).toMatchObject({
         code: 'USAGE',
-        hint: 'Let it take them first: slipway restart web',
+        hint: 'To apply them first: slipway restart web',
       });
       expect(await qemu.inspect(vm.target(), vm.call)).toMatchObject({ state: 'running' });
     });
 
-    test('killed in the middle of going on, goes on all the same', async () => {
-      await using vm = await suspended();
+    test('resumes also where an earlier resume was killed in the middle', async () => {
+      await using vm = await suspendedBench();
       const { call, target, vms } = vm;
       const memory = await readFile(join(vms, 'memory'));
       const before = (await readVm(vms)) as Vm;
       await qemu.start(target(), call);
-      // As it was before the first word to it: its memory is used, and it waits.
-      await writeVm(vms, { ...((await readVm(vms)) as Vm), untold: [] });
+      // As a kill leaves it before the first command to the guest: its memory is used, and commands are pending.
+      await writeVm(vms, { ...((await readVm(vms)) as Vm), pendingCommands: [] });
       await qemu.start(target(), call);
       await qemu.waitUntilBooted(target(), call);
-      expect(await readVm(vms)).not.toHaveProperty('untold');
-      // As it was before its memory was given up: that is read again.
+      expect(await readVm(vms)).not.toHaveProperty('pendingCommands');
+      // As a kill leaves it before the record says that the memory is used: that is read again.
       await writeFile(join(vms, 'memory'), memory, { mode: 0o600 });
       await qemu.kill(target(), call);
       await writeFile(join(vms, 'memory'), memory, { mode: 0o600 });
@@ -798,49 +812,47 @@ fi`;
     });
   });
 
-  describe('that is a spare', () => {
-    const spared = async () => {
-      const vm = await hollowBench();
+  describe('spare', () => {
+    const spareBench = async () => {
+      const vm = await emptyVmBench();
       const spare = { ...vm.target(), id: '11111111-1111-4111-8111-111111111111', name: 'spare-1' };
       await qemu.warmPool.make(spare, bootConfig(), 'the keys', vm.call);
       return vm;
     };
 
-    test('is taken by one create, which tells it who it is', async () => {
-      await using vm = await spared();
+    test('is taken by one create, which gives it its name', async () => {
+      await using vm = await spareBench();
       const { call, target, vms, computer } = vm;
       expect(await qemu.warmPool.list(computer)).toMatchObject([
         { image: 'sha256:1', cpus: 2, memory: 2048, disk: 20 },
       ]);
       expect(await qemu.warmPool.countReady(target(), call)).toBe(1);
       expect(await qemu.warmPool.take(target(), call)).toBe('the keys');
-      // A create that was killed asks again.
+      // A create that was killed takes it again.
       expect(await qemu.warmPool.take(target(), call)).toBe('the keys');
       expect(await qemu.warmPool.list(computer)).toEqual([]);
       expect(await qemu.create(target(), bootConfig(), call)).toEqual({ bootApplied: true, resumed: true });
       await qemu.waitUntilBooted(target(), call);
-      expect(await readFile(join(vms, 'told'), 'utf8')).toMatch(/\nname web\nfile \/etc\/hostname 1\nweb\n/);
-      expect(await readVm(vms)).toMatchObject({ id: ID, name: 'web', taken: true });
-      expect(await readVm(vms)).not.toHaveProperty('born');
+      expect(await readFile(join(vms, 'commands'), 'utf8')).toMatch(/\nname web\nfile \/etc\/hostname 1\nweb\n/);
+      expect(await readVm(vms)).toMatchObject({ id: ID, name: 'web', seedApplied: true });
+      expect(await readVm(vms)).not.toHaveProperty('spareFiles');
       expect(await readdir(vms)).not.toEqual(expect.arrayContaining([expect.stringMatching(/kept|spare|memory/)]));
       expect(await qemu.create(target(), bootConfig(), call)).toEqual({ bootApplied: true });
       expect(vm.notes).toEqual([]);
     });
 
-    test('is taken by one of two creates, and the other says that it starts cold', async () => {
-      await using vm = await spared();
+    test('is taken by one of two creates, and the other one says that it starts cold', async () => {
+      await using vm = await spareBench();
       const { call, target } = vm;
       const other = { ...target(), id: '22222222-2222-4222-8222-222222222222', name: 'other' };
       const taken = await Promise.all([qemu.warmPool.take(target(), call), qemu.warmPool.take(other, call)]);
       expect(taken.filter(Boolean)).toEqual(['the keys']);
-      expect(vm.notes).toEqual([
-        expect.stringMatching(/^No spare machine is ready for (web|other), so it starts cold$/),
-      ]);
+      expect(vm.notes).toEqual([expect.stringMatching(/^No spare is ready for (web|other), so it starts cold$/)]);
       await qemu.remove(other, call);
     });
 
-    test('is visited where something in it was started with another file', async () => {
-      await using vm = await spared();
+    test('reports its boot as not applied where a program was started with another file', async () => {
+      await using vm = await spareBench();
       await qemu.warmPool.take(vm.target(), vm.call);
       const files = [{ path: '/etc/docker/daemon.json', mode: '644', content: '{}\n' }];
       expect(await qemu.create(vm.target(), bootConfig({ files }), vm.call)).toEqual({
@@ -849,99 +861,99 @@ fi`;
       });
     });
 
-    test('that is damaged gives way to a cold start, for which it says why', async () => {
-      await using vm = await spared();
+    test('is replaced by a cold start where it is damaged, and says why', async () => {
+      await using vm = await spareBench();
       const { call, target, vms } = vm;
       await qemu.warmPool.take(target(), call);
       await flipByte(join(vms, 'memory'));
       await vm.call.recordRequest('');
       expect(await qemu.create(target(), bootConfig(), call)).toEqual({ bootApplied: true });
       expect(vm.notes).toEqual([
-        expect.stringMatching(/^The spare machine for web can't be used, so it starts cold: .*memory/),
+        expect.stringMatching(/^The spare for web can't be used, so it starts cold: .*memory/),
       ]);
-      expect(await readVm(vms)).not.toHaveProperty('born');
+      expect(await readVm(vms)).not.toHaveProperty('spareFiles');
       expect((await vm.starts()).at(-1)).toContain('slipway.seed=');
     });
 
-    test('for which QEMU has no room gives way to a cold start too', async () => {
-      await using vm = await spared();
+    test('is replaced by a cold start where QEMU can not allocate its memory', async () => {
+      await using vm = await spareBench();
       const { call, target, vms } = vm;
       await qemu.warmPool.take(target(), call);
       await writeFile(join(vms, 'refused'), 'no room');
       expect(await qemu.create(target(), bootConfig(), call)).toEqual({ bootApplied: true });
       expect(vm.notes).toEqual([
-        "The spare machine for web can't be used, so it starts cold: QEMU could not start (it ended with exit status 1)",
+        "The spare for web can't be used, so it starts cold: QEMU could not start (QEMU exited with status 1)",
       ]);
     });
 
-    test('of another QEMU is removed, not used', async () => {
-      await using vm = await spared();
+    test('is removed and not used where another QEMU wrote it', async () => {
+      await using vm = await spareBench();
       const { call, target, computer } = vm;
       const folder = join(computer.home, 'spares', '11111111-1111-4111-8111-111111111111');
       const about = await readFile(join(folder, 'spare.json'), 'utf8');
       await writeFile(join(folder, 'spare.json'), about.replace(/"mtimeMs": [\d.]+/, '"mtimeMs": 1'));
       expect(await qemu.warmPool.take(target(), call)).toBeUndefined();
-      expect(vm.notes[0]).toMatch(/^A spare machine can't go on, and is removed: another QEMU wrote its memory \(\d/);
+      expect(vm.notes[0]).toMatch(/^Removed a spare that can't be resumed: another QEMU wrote its memory \(\d/);
       expect(await readdir(join(computer.home, 'spares'))).toEqual([]);
     });
 
-    test('is not taken by who wants none', async () => {
-      await using vm = await spared();
+    test('is not taken by a create that wants none', async () => {
+      await using vm = await spareBench();
       expect(await qemu.warmPool.take(vm.target({ warm: false }), vm.call)).toBeUndefined();
       expect(await qemu.warmPool.countReady(vm.target(), vm.call)).toBe(1);
       expect(await qemu.warmPool.isWanted(vm.target({ warm: false }), vm.call)).toBe(false);
       expect(vm.notes).toEqual([]);
     });
 
-    test('goes with its image, and so does what is being made, process and all', async () => {
-      await using vm = await spared();
+    test('is removed with its image, and so is a build with its process', async () => {
+      await using vm = await spareBench();
       const { call, computer } = vm;
       const pool = join(computer.home, 'spares');
       expect(await qemu.warmPool.prune('sha256:2', call)).toEqual([]);
       expect(await qemu.warmPool.prune('sha256:1', call)).toHaveLength(1);
       expect(await readdir(pool)).toEqual([]);
-      // A guest that never says that it is ready.
+      // A guest that never reports that it is ready.
       await writeScript(join(computer.home, '..', 'bin', 'qemu-system-x86_64'), emptyVmScript('nothing yet\\n'));
       const id = '33333333-3333-4333-8333-333333333333';
-      const making = catchRejection(
+      const build = catchRejection(
         qemu.warmPool.make({ ...vm.target(), id, name: 'spare-3' }, bootConfig(), 'keys', call),
       );
       const pidFile = join(pool, `.making-${id}`, 'qemu.pid');
       await expect.poll(() => readFile(pidFile, 'utf8').catch(() => ''), { timeout: 10_000 }).toMatch(/\d/);
       const pid = Number(await readFile(pidFile, 'utf8'));
       await qemu.warmPool.prune(undefined, call);
-      expect(await making).toMatchObject({ code: 'CANCELED' });
+      expect(await build).toMatchObject({ code: 'CANCELED' });
       expect(await isProcessAlive(pid)).toBe(false);
       expect(await readdir(pool)).toEqual([]);
     });
 
     test.each<[string, Partial<Options>, string]>([
-      ['another user', { sshUser: 'alice' }, 'its user is to be alice now'],
-      ['another image', { image: 'debian-12' }, 'it is to have the image debian-12 (2) now'],
-    ])('and was taken for a machine with %s gives way to a cold start', async (_what, more, why) => {
-      await using vm = await spared();
+      ['another user', { sshUser: 'alice' }, 'its options now say the user alice'],
+      ['another image', { image: 'debian-12' }, 'its options now say the image debian-12 (2)'],
+    ])('is replaced by a cold start where it was taken for a machine with %s', async (_what, more, why) => {
+      await using vm = await spareBench();
       const { call, target, vms } = vm;
       await qemu.warmPool.take(target(), call);
       expect(await qemu.create(target(more), bootConfig(), call)).toEqual({ bootApplied: true });
-      expect(vm.notes).toEqual([`The spare machine for web can't be used, so it starts cold: ${why}`]);
+      expect(vm.notes).toEqual([`The spare for web can't be used, so it starts cold: ${why}`]);
       expect(await readVm(vms)).toMatchObject(
-        more.sshUser === undefined ? { image: 'sha256:2' } : { image: 'sha256:1', user: 'alice' },
+        more.sshUser === undefined ? { imageDigest: 'sha256:2' } : { imageDigest: 'sha256:1', user: 'alice' },
       );
     });
 
-    test('is left where it is when VMs lie on another disk, and then none is made', async () => {
-      await using vm = await spared();
+    test('is not taken where VMs are on another disk, and none is built then', async () => {
+      await using vm = await spareBench();
       const { call, target, computer } = vm;
       await using other = await createTemporaryFolder('/dev/shm');
       await rm(join(computer.home, 'vms'), { recursive: true, force: true });
       await symlink(other.path, join(computer.home, 'vms'));
       expect(await qemu.warmPool.take(target(), call)).toBeUndefined();
-      expect(vm.notes).toEqual(['No spare machine is ready for web, so it starts cold']);
+      expect(vm.notes).toEqual(['No spare is ready for web, so it starts cold']);
       expect(await qemu.warmPool.findObstacle(target(), call)).toMatch(/spares and .*vms are on two disks$/);
     });
 
-    test('of whatever kind goes when the next one is made after its QEMU has changed', async () => {
-      await using vm = await spared();
+    test('is removed by the next builder, whatever its kind, once its QEMU has changed', async () => {
+      await using vm = await spareBench();
       const { call, computer } = vm;
       const pool = join(computer.home, 'spares');
       const [id = ''] = await readdir(pool);
@@ -953,20 +965,20 @@ fi`;
       expect(await readdir(pool)).toEqual(['.maker']);
     });
 
-    test.each([0, 20, 40, 80, 160])('and is pruned %d ms after its making began leaves no process', async (ms) => {
-      await using vm = await hollowBench();
+    test.each([0, 20, 40, 80, 160])('leaves no process where it is pruned %d ms after its build began', async (ms) => {
+      await using vm = await emptyVmBench();
       const { call, computer } = vm;
       await writeScript(join(computer.home, '..', 'bin', 'qemu-system-x86_64'), emptyVmScript('nothing yet\\n'));
       const pool = join(computer.home, 'spares');
       const id = randomUUID();
-      const making = catchRejection(
+      const build = catchRejection(
         qemu.warmPool.make({ ...vm.target(), id, name: 'spare-4' }, bootConfig(), 'keys', call),
       );
       await expect.poll(() => readdir(pool).catch(() => []), { interval: 2 }).toContain(`.making-${id}`);
       await sleep(ms);
       await qemu.warmPool.prune(undefined, call);
       expect(execFileSync('ps', ['-eo', 'args'], { encoding: 'utf8' })).not.toContain(`-uuid ${id}`);
-      expect(await making).toMatchObject({ code: 'CANCELED' });
+      expect(await build).toMatchObject({ code: 'CANCELED' });
       expect(await readdir(pool)).toEqual([]);
     });
   });

@@ -39,8 +39,8 @@ const fakeCall = (): DriverCall & { readonly lines: readonly string[] } => {
   };
 };
 
-describe('a monitor', () => {
-  test('answers commands in their order, whatever events come between', async () => {
+describe('openMonitor', () => {
+  test('answers commands in their order, whatever events come in between', async () => {
     await using server = await startFakeMonitor(EVENT + GREETING, (command) =>
       command === 'qmp_capabilities'
         ? EVENT + EMPTY_RETURN
@@ -51,7 +51,7 @@ describe('a monitor', () => {
     expect(server.receivedCommands).toEqual(['qmp_capabilities', 'one', 'two']);
   });
 
-  test("refuses in QEMU's own words, and goes on", async () => {
+  test("rejects with QEMU's own error, and answers the next command", async () => {
     await using server = await startFakeMonitor(GREETING, (command) =>
       command === 'bad'
         ? `${JSON.stringify({ error: { class: 'GenericError', desc: 'no such thing' } })}\n`
@@ -63,9 +63,9 @@ describe('a monitor', () => {
   });
 
   test.concurrent.each([
-    ['says nothing at all', '', () => EMPTY_RETURN],
-    ['greets and then is silent', GREETING, () => ''],
-  ])('that %s is given up after five seconds', async (_what, greeting, answers) => {
+    ['does not greet', '', () => EMPTY_RETURN],
+    ['greets and then stays silent', GREETING, () => ''],
+  ])('rejects after five seconds where a program %s', async (_what, greeting, answers) => {
     await using server = await startFakeMonitor(greeting, answers);
     const begin = performance.now();
     await expect(openMonitor(server.connectOptions)).rejects.toThrow('QEMU has not answered for 5 seconds');
@@ -73,32 +73,32 @@ describe('a monitor', () => {
   });
 
   test.each([
-    ['hangs up', (): string | undefined => undefined, /QEMU ended/],
-    ['speaks something else', () => 'HTTP/1.1 400 Bad Request\r\n\r\n', /is not QEMU/],
+    ['closes the connection', (): string | undefined => undefined, /QEMU exited/],
+    ['speaks another protocol', () => 'HTTP/1.1 400 Bad Request\r\n\r\n', /is not QEMU/],
     ['answers with null', () => 'null\n', /is not QEMU/],
-  ])('that %s is no monitor', async (_what, answers, message) => {
+  ])('rejects where a program %s', async (_what, answers, message) => {
     await using server = await startFakeMonitor(GREETING, answers);
     await expect(openMonitor(server.connectOptions)).rejects.toThrow(message);
   });
 
-  test('that breaks off in the middle of a command rejects it', async () => {
+  test('rejects a command where the connection closes before the answer', async () => {
     await using server = await startFakeMonitor(GREETING, (command, socket) => {
       if (command === 'qmp_capabilities') return EMPTY_RETURN;
       socket.resetAndDestroy();
       return '';
     });
     await using monitor = await openMonitor(server.connectOptions);
-    await expect(monitor?.execute('query-status')).rejects.toThrow('QEMU ended');
+    await expect(monitor?.execute('query-status')).rejects.toThrow('QEMU exited');
     expect(await monitor?.waitForExit(5)).toBe(true);
   });
 
-  test('that goes on has not ended', async () => {
+  test('reports that a QEMU that runs on has not exited', async () => {
     await using server = await startFakeMonitor(GREETING, () => EMPTY_RETURN);
     await using monitor = await openMonitor(server.connectOptions);
     expect(await monitor?.waitForExit(0.05)).toBe(false);
   });
 
-  test('is nobody where nobody listens', async () => {
+  test('returns undefined where nothing listens', async () => {
     await using folder = await createTemporaryFolder();
     expect(await openMonitor(monitorAddress(folder.path, {}))).toBeUndefined();
     await writeFile(join(folder.path, 'monitor.sock'), '');
@@ -109,33 +109,36 @@ describe('a monitor', () => {
     expect(await openMonitor(connectOptions)).toBeUndefined();
   });
 
-  test('has an address in its folder, or a port where there are none', () => {
+  test('connects to a socket in the folder, or to a port on systems without those', () => {
     expect(monitorAddress('/vms/x', {})).toEqual({ path: '/vms/x/monitor.sock' });
     expect(monitorAddress('/vms/x', { monitorPort: 25_001 })).toEqual({ host: '127.0.0.1', port: 25_001 });
   });
 
-  test('needs a folder whose name fits into an address', () => {
+  test('requires a folder whose path fits into the address of a socket', () => {
     const folder = (bytes: number): string => `/${'x'.repeat(bytes - '/'.length - '/monitor.sock'.length)}`;
     expect(catchError(() => requireShortSocketPath(folder(103)))).toBeUndefined();
     expect(catchError(() => requireShortSocketPath(folder(104)))).toMatchObject({
       code: 'USAGE',
       hint: 'Set SLIPWAY_HOME to a shorter path',
     });
-    // Bytes count, and these letters have two each.
+    // Bytes count, and each of these letters has two.
     expect(catchError(() => requireShortSocketPath(`/${'é'.repeat(50)}`))?.code).toBe('USAGE');
   });
 });
 
 const hasQemu = hasProgram('qemu-system-x86_64');
 if (!hasQemu) {
-  test.runIf(process.env.SLIPWAY_REQUIRE_E2E)('qemu-system-x86_64 is installed, as this run demands', () => {
-    expect.fail('install qemu-system-x86: it was asked that nothing is left out');
-  });
-  test.skip("QEMU's own processes: qemu-system-x86_64 is not installed here", () => {});
+  test.runIf(process.env.SLIPWAY_REQUIRE_E2E)(
+    'qemu-system-x86_64 is installed, as SLIPWAY_REQUIRE_E2E requires',
+    () => {
+      expect.fail('install qemu-system-x86: SLIPWAY_REQUIRE_E2E is set, so that no test is skipped');
+    },
+  );
+  test.skip('processes of QEMU: qemu-system-x86_64 is not installed', () => {});
 }
 
-describe.runIf(hasQemu)('a process of QEMU', () => {
-  test('answers one client after the other, and tells when it ends', async () => {
+describe.runIf(hasQemu)('a QEMU process', () => {
+  test('answers one client after the other, and reports when QEMU exits', async () => {
     await using folder = await createTemporaryFolder();
     await using qemu = await startQemu(folder.path, ID);
     for (let client = 0; client < 3; client += 1) {
@@ -161,7 +164,7 @@ describe.runIf(hasQemu)('a process of QEMU', () => {
     expect(await monitor?.execute('query-uuid')).toEqual({ UUID: ID });
   });
 
-  test("is known by its id: with another it is somebody else's", async () => {
+  test('is that of a VM only with the id of that VM', async () => {
     await using folder = await createTemporaryFolder();
     await using qemu = await startQemu(folder.path, ID);
     const stranger = vmWithId(OTHER_ID);
@@ -173,7 +176,7 @@ describe.runIf(hasQemu)('a process of QEMU', () => {
     expect(monitor).toBeDefined();
   });
 
-  test('runs, is held up, and is none when it was killed', async () => {
+  test('is running, then paused, and none once it was killed', async () => {
     await using folder = await createTemporaryFolder();
     expect(await getRunState(folder.path, VM, fakeCall())).toBe('none');
     await using qemu = await startQemu(folder.path, ID);
@@ -185,29 +188,29 @@ describe.runIf(hasQemu)('a process of QEMU', () => {
     expect(await getRunState(folder.path, VM, fakeCall())).toBe('paused');
     qemu.process.kill('SIGKILL');
     await qemu.ended;
-    // Its socket and its pid file lie there still.
+    // Its socket and its pid file still exist.
     expect(await readFile(join(folder.path, 'qemu.pid'), 'utf8')).toBe(`${qemu.process.pid}\n`);
     expect(await getRunState(folder.path, VM, fakeCall())).toBe('none');
     await killProcess(folder.path, VM, fakeCall());
   });
 
-  test('that waits to be let go is held up too', async () => {
+  test('is paused where it waits to be resumed', async () => {
     await using folder = await createTemporaryFolder();
     await using _qemu = await startQemu(folder.path, ID, '-S');
     expect(await getRunState(folder.path, VM, fakeCall())).toBe('paused');
   });
 
-  test('ends when it is told to, and is gone when that returns', async () => {
+  test('is gone when killProcess returns', async () => {
     await using folder = await createTemporaryFolder();
     await using qemu = await startQemu(folder.path, ID);
     await killProcess(folder.path, VM, fakeCall());
     expect(await isProcessAlive(qemu.process.pid ?? 0)).toBe(false);
     await qemu.ended;
-    // By the monitor, so that it could write what it had to.
+    // Through the monitor, so that QEMU could write what it had to.
     expect([qemu.process.exitCode, qemu.process.signalCode]).toEqual([0, null]);
   });
 
-  test('that answers no more is silent, time and again, and ends all the same', async () => {
+  test('is silent where it stops answering, and is killed all the same', async () => {
     await using folder = await createTemporaryFolder();
     await using qemu = await startQemu(folder.path, ID);
     qemu.process.kill('SIGSTOP');
@@ -220,7 +223,7 @@ describe.runIf(hasQemu)('a process of QEMU', () => {
     expect(qemu.process.signalCode).toBe('SIGKILL');
   });
 
-  test('whose socket was taken away is silent, and found by its number', async () => {
+  test('is silent where its socket was removed, and is found by its pid', async () => {
     await using folder = await createTemporaryFolder();
     await using qemu = await startQemu(folder.path, ID);
     await rm(join(folder.path, 'monitor.sock'));
@@ -231,13 +234,13 @@ describe.runIf(hasQemu)('a process of QEMU', () => {
   });
 });
 
-describe("a process that is somebody else's", () => {
+describe('a process of another program', () => {
   test.each([
-    ['is no QEMU', ['60']],
-    // Such as one that shows the log of this VM.
-    ['has our id in its arguments', ['60', `/vms/${ID}/qemu.log`]],
-    ['is a VM of another id', ['60', '-uuid', OTHER_ID, 'qemu']],
-  ])('and %s lives on, though the pid file has its number', async (_what, argv) => {
+    ['is not QEMU', ['60']],
+    // For example one that shows the log of this VM.
+    ['has the id of the VM in its arguments', ['60', `/vms/${ID}/qemu.log`]],
+    ['is a VM with another id', ['60', '-uuid', OTHER_ID, 'qemu']],
+  ])('that %s is not killed although the pid file has its number', async (_what, argv) => {
     await using folder = await createTemporaryFolder();
     const other = spawn('sh', ['-c', 'sleep "$1"', 'sh', ...argv], { stdio: 'ignore' });
     const ended = once(other, 'exit');
@@ -254,7 +257,7 @@ describe("a process that is somebody else's", () => {
   });
 
   test.each(['', 'x', '0', '1', '-1', '99999999', '12 34'])(
-    'is not looked for where the pid file says %j',
+    'is not searched for where the pid file says %j',
     async (text) => {
       await using folder = await createTemporaryFolder();
       await writeFile(join(folder.path, 'qemu.pid'), text);
@@ -263,7 +266,7 @@ describe("a process that is somebody else's", () => {
     },
   );
 
-  test('that answers on the monitor of this VM is not this VM', async () => {
+  test('is not this VM although it answers on its monitor', async () => {
     await using folder = await createTemporaryFolder();
     const server = createServer((socket) => socket.end('220 mail.example ESMTP\r\n'));
     await once(server.listen(join(folder.path, 'monitor.sock')), 'listening');

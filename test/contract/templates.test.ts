@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { applyStep } from '../../src/provision/run-step.ts';
+import { readFactsScript } from '../../src/provision/facts-script.ts';
 import { gatherFacts } from '../../src/provision/facts.ts';
 import type { Step } from '../../src/provision/step.ts';
 import { gatherVitals } from '../../src/provision/host-metrics.ts';
@@ -32,7 +33,7 @@ const localSession: SshSession = {
 
 describe('facts.sh', () => {
   test('run for real prints lines of a key and a value, and changes nothing', async () => {
-    const { stdout, code } = await runProgram('sh', ['-s'], { stdin: await readTemplate('facts.sh') });
+    const { stdout, code } = await runProgram('sh', ['-s'], { stdin: await readFactsScript(readTemplate) });
     expect(code).toBe(0);
     const lines = stdout.split('\n').slice(0, -1);
     expect(lines[0]).toMatch(/^become (root|sudo|none|missing)$/);
@@ -41,7 +42,7 @@ describe('facts.sh', () => {
 
   test('tells of this computer what it says of itself, or why it may not look', async () => {
     const host = { user: 'me', address: 'localhost', sudoPassword: undefined };
-    const work = gatherFacts(localSession, await readTemplate('facts.sh'), host);
+    const work = gatherFacts(localSession, await readFactsScript(readTemplate), host);
     const refused = await catchRejection(work);
     if (refused) return expect(refused.code).toBe('SUDO');
     const facts = await work;
@@ -58,7 +59,7 @@ describe('facts.sh', () => {
     const password = `a'b"$(id)\\ !`;
     const work = localSession.exec('sh -s' as never, {
       label: 'facts.sh',
-      stdin: `SUDO_PASSWORD='${password.replaceAll("'", String.raw`'\''`)}'\n${await readTemplate('facts.sh')}`,
+      stdin: `SUDO_PASSWORD='${password.replaceAll("'", String.raw`'\''`)}'\n${await readFactsScript(readTemplate)}`,
     });
     const { stdout, stderr, code } = await work;
     expect(code).toBe(0);
@@ -85,7 +86,7 @@ describe('vitals.sh', () => {
 
   test("that can't be run is a sentence, not figures that are none", async () => {
     const error = await catchRejection(gatherVitals(localSession, 'echo disk x y /; exit 3', 'web'));
-    expect(error?.message).toBe('web could not say how it fares (exit status 3)');
+    expect(error?.message).toBe('The metrics of web could not be read (exit status 3)');
   });
 });
 

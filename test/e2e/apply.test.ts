@@ -7,14 +7,14 @@ import { countEngineStarts, expectEngineAnswer, readRecord, waitForStderr, waitU
 
 const NAMES = ['one', 'two', 'three'] as const;
 
-/** Connections that the host's SSH server has let in so far, by its own log. */
+/** Counts the connections that the host's SSH server has accepted so far, by its log. */
 async function countLogins(host: BedHost): Promise<number> {
   return Number(
     await host.runOrThrow(`journalctl -q -o cat -t sshd -t sshd-session | grep -c '^Accepted publickey' || true`),
   );
 }
 
-/** Writes machines.yaml, one machine a host, with these labels, and hands out its path. */
+/** Writes machines.yaml with one machine per host and these labels, and returns its path. */
 async function writeMachinesFile(
   user: User,
   hosts: readonly (BedHost | string)[],
@@ -33,7 +33,7 @@ async function writeMachinesFile(
   return path;
 }
 
-describeOnBed('a file of three hosts', () => {
+describeOnBed('machines.yaml with three hosts', () => {
   let hosts: readonly BedHost[] = [];
   beforeAll(async () => {
     hosts = await Promise.all(NAMES.map(() => startHost({ suite: 'trixie', engine: true })));
@@ -45,7 +45,7 @@ describeOnBed('a file of three hosts', () => {
     Promise.all(hosts.map(async (host) => String(await countEngineStarts(host))));
   const seen = (): Promise<readonly number[]> => Promise.all(hosts.map(countLogins));
 
-  test('is made, made again without a connection, changed where one label is another, killed, finished and pruned', async () => {
+  test('is applied, applied again without a connection, changed where a label differs, killed, finished and pruned', async () => {
     await using user = await createUser();
     const path = await writeMachinesFile(user, hosts, { one: 'zone=a' });
     const apply = async (...more: readonly string[]): Promise<string> =>
@@ -82,10 +82,10 @@ describeOnBed('a file of three hosts', () => {
       'zone=b',
     );
 
-    // A kill in the middle of changing all three.
+    // Kill the command while it changes all three.
     await writeMachinesFile(user, hosts, { one: 'zone=c', two: 'zone=c', three: 'zone=c' });
     const killed = user.start('apply', '-f', path, '--concurrency', '1');
-    await waitForStderr(killed, /two: .*Look at the host/);
+    await waitForStderr(killed, /two: .*Gather facts about the host/);
     killed.process.kill('SIGKILL');
     await killed.ended;
     await apply();
@@ -95,7 +95,7 @@ describeOnBed('a file of three hosts', () => {
       );
     expect(await apply()).toBe(`3 machines match ${path}\n`);
 
-    // What has left the file goes only when that is said, and its host stays.
+    // A machine that left the file is removed only with --prune, and its host stays.
     await writeMachinesFile(user, hosts.slice(0, 2), { one: 'zone=c', two: 'zone=c' });
     expect(await apply()).toBe(`2 machines match ${path}\n`);
     expect((await user.slipway('apply', '-f', path, '--prune')).code).toBe(2);
@@ -104,7 +104,7 @@ describeOnBed('a file of three hosts', () => {
     expect(await hosts[2]?.runOrThrow('systemctl is-active docker')).toBe('active');
   });
 
-  test('is begun on all when one of them fails, and finished when that one is mended', async () => {
+  test('applies to the other hosts when one fails, and finishes once that one is fixed', async () => {
     await using user = await createUser();
     const [one, two, three] = hosts;
     if (!one || !two || !three) throw new Error('there are three hosts');
@@ -121,11 +121,11 @@ describeOnBed('a file of three hosts', () => {
     expect((await expectSuccess(user.slipway('apply', '-f', path))).stdout).toMatch(/^two is complete: tcp:[^\n]*\n$/);
   });
 
-  test('is finished after a kill in the middle of making it', async () => {
+  test('is finished by the next apply after a kill', async () => {
     await using user = await createUser();
     const path = await writeMachinesFile(user, hosts);
     const killed = user.start('apply', '-f', path, '--concurrency', '2');
-    await waitForStderr(killed, /two: .*Look at the host/);
+    await waitForStderr(killed, /two: .*Gather facts about the host/);
     killed.process.kill('SIGKILL');
     await killed.ended;
     const again = await expectSuccess(user.slipway('apply', '-f', path));

@@ -6,7 +6,7 @@ import type { Machine } from '../../src/machine/model.ts';
 import type { BedHost } from '../bed/bed-host.ts';
 import { expectSuccess, type Outcome, type User } from './test-user.ts';
 
-/** How a command failed, as a person reads it: what happened, somebody else's lines about it, what to type next. */
+/** A failed command as a person reads it: what happened, another program's lines about it, and what to type next. */
 export type ReportedFailure = {
   readonly status: number;
   readonly sentence: string;
@@ -14,7 +14,7 @@ export type ReportedFailure = {
   readonly hint: string;
 };
 
-/** A failure must end in one sentence and one hint, with nothing below them; a stack or a second sentence throws. */
+/** Requires a failure to end with one sentence and one hint; throws if a stack or a second sentence follows. */
 export async function expectFailure(outcome: Promise<Outcome> | Outcome): Promise<ReportedFailure> {
   const { code, stdout, stderr } = await outcome;
   const lines = stderr.trimEnd().split('\n');
@@ -31,13 +31,13 @@ export async function readRecord(user: User, name: string): Promise<Machine> {
   return JSON.parse(stdout) as Machine;
 }
 
-/** The machine's engine answers the real docker CLI over the context that Slipway wrote. */
+/** Expects the machine's engine to answer the real docker CLI over the context that Slipway wrote. */
 export async function expectEngineAnswer(user: User, name: string): Promise<void> {
   const { stdout } = await expectSuccess(user.docker('--context', name, 'version', '--format', '{{.Server.Os}}'));
   expect(stdout.trim()).toBe('linux');
 }
 
-/** Waits for something that another process brings about. Two minutes are far beyond what any of it takes. */
+/** Waits for something that another process does. Two minutes are far more than any of it takes. */
 export async function waitUntil(what: string, holds: () => Promise<boolean>): Promise<void> {
   const end = performance.now() + 120_000;
   while (!(await holds())) {
@@ -46,7 +46,7 @@ export async function waitUntil(what: string, holds: () => Promise<boolean>): Pr
   }
 }
 
-/** Resolves once the running command has said this on stderr; rejects if it ends without. */
+/** Resolves once the running command has printed this on stderr; rejects if it ends without. */
 export function waitForStderr(command: ReturnType<User['start']>, what: RegExp): Promise<void> {
   return new Promise((resolve, reject) => {
     let text = '';
@@ -61,7 +61,7 @@ export function waitForStderr(command: ReturnType<User['start']>, what: RegExp):
   });
 }
 
-/** Nothing of any machine is left on the user's side: no record, no lock, no docker context and none of its files. */
+/** Expects that the user has no file of any machine left: no record, no lock, no docker context. */
 export async function expectNothingLeft(user: User): Promise<void> {
   expect(await listEntries(join(user.home, '.slipway', 'machines'))).toEqual([]);
   expect(await listEntries(join(user.home, '.docker', 'contexts', 'meta'))).toEqual([]);
@@ -75,7 +75,7 @@ async function listEntries(folder: string): Promise<readonly string[]> {
   });
 }
 
-/** How often systemd has started the engine of this host. By its message's id, since words change. */
+/** Counts how often systemd has started this host's engine, by the message's id, because its words change. */
 export async function countEngineStarts(host: BedHost): Promise<number> {
   return Number(
     await host.runOrThrow('journalctl -o cat UNIT=docker.service MESSAGE_ID=39f53479d3a045ac8e11786248231fbf | wc -l'),

@@ -19,7 +19,7 @@ async function createMachineWithLifetime(
   };
 }
 
-describeOnBed('a machine that ends with nobody there', { timeout: 360_000 }, () => {
+describeOnBed('a machine that ends without a client', { timeout: 360_000 }, () => {
   test.concurrent('at its deadline, and not before, nor at the one that was moved', async () => {
     await using all = await createMachineWithLifetime('--ttl', '60s');
     const { host, user } = all;
@@ -43,7 +43,7 @@ describeOnBed('a machine that ends with nobody there', { timeout: 360_000 }, () 
       status: 3,
       hint: 'Switch its host on by its own means; it then waits ten minutes for: slipway extend web 1h',
     });
-    // The docker context stays until rm, which has nothing to ask.
+    // The docker context stays until rm, which needs no consent here.
     expect((await expectSuccess(user.docker('context', 'ls', '--quiet'))).stdout).toContain('web');
     const removed = await expectSuccess(user.slipway('rm', 'web'));
     expect(removed.stdout).toContain('web is removed');

@@ -6,7 +6,7 @@ import { createCloudUser, expectNoCredential, aliveInstances, type CloudProvider
 import { describeOnBed, expectSuccess, type Outcome, type User } from './test-user.ts';
 import { expectEngineAnswer, expectNothingLeft, readRecord, expectFailure } from './assertions.ts';
 
-/** What holds for a machine in any cloud, from its create to its end. */
+/** Defines the tests for a machine's life in any cloud, from create to rm. */
 export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
   describeOnBed(`a machine in ${driver}`, () => {
     let cloud: Cloud;
@@ -26,7 +26,7 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
       await cloud[Symbol.asyncDispose]();
     });
 
-    test('is made by one command, and the docker CLI is connected to it', async () => {
+    test('is created by one command, and the docker CLI is connected to it', async () => {
       await expectSuccess(slipway('create', 'web', '--driver', driver, '--debug'));
       await expectEngineAnswer(user, 'web');
       expect(aliveInstances(cloud)).toHaveLength(1);
@@ -38,31 +38,31 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
       ).toBe('linux');
     });
 
-    test('carries our marks on all that was made, from its first moment', async () => {
+    test("carries Slipway's tags on every resource from its creation", async () => {
       const { spec } = await readRecord(user, 'web');
       for (const { kind, id, tags } of cloud.listAlive())
         expect({ kind, id, tags }).toMatchObject({ tags: { 'slipway-id': spec.id, 'slipway-name': 'web' } });
     });
 
-    test('shows a host key by then that its user data never held', async () => {
+    test('has a host key that its user data never contained', async () => {
       const { host } = await readRecord(user, 'web');
       const given = JSON.stringify(cloud.calls.map(({ params }) => params));
       expect(host?.ssh?.hostKey).toMatch(/^ssh-ed25519 /);
       expect(given).not.toContain(host?.ssh?.hostKey?.split(' ')[1]);
     });
 
-    test('with nothing to do is provisioned in vain', async () => {
+    test('has nothing to do on a second provision', async () => {
       await expectSuccess(slipway('provision', 'web'));
       expect((await expectSuccess(slipway('provision', 'web', '--dry-run'))).stdout.trim()).toBe('web: nothing to do');
     });
 
-    test('is refused another place than it was made in', async () => {
+    test('refuses another region or zone than its own', async () => {
       const flag = driver === 'ec2' ? ['--ec2-region', 'us-east-1'] : ['--gce-zone', 'europe-west3-b'];
       const { status, sentence } = await expectFailure(slipway('provision', 'web', ...flag));
-      expect([status, sentence]).toEqual([2, expect.stringContaining('was made with other options')]);
+      expect([status, sentence]).toEqual([2, expect.stringContaining('are fixed at creation')]);
     });
 
-    test('stops, and comes back at another address with certificate and profiles that fit', async () => {
+    test('stops, and starts at another address with matching certificate and profiles', async () => {
       const before = await readRecord(user, 'web');
       await expectSuccess(slipway('stop', 'web'));
       expect((await slipway('status', 'web')).stdout).toContain('stopped');
@@ -73,7 +73,7 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
       await expectEngineAnswer(user, 'web');
     });
 
-    test('goes without a trace, and rm says so once', async () => {
+    test('is removed without a trace, and a second rm says that it does not exist', async () => {
       await expectSuccess(slipway('rm', 'web'));
       expect(cloud.listAlive()).toEqual([]);
       await expectNothingLeft(user);
@@ -81,7 +81,7 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
       await expectNoCredential(user, cloud, outcomes);
     });
 
-    test('that nobody knows any more is found by gc, and removed after a yes', async () => {
+    test('is found by gc when no record knows it, and removed with --yes', async () => {
       await expectSuccess(slipway('create', 'lost', '--driver', driver));
       await expectSuccess(user.run('rm', ['-rf', `${user.home}/.slipway/machines/lost`]));
       const { found } = JSON.parse(
@@ -97,7 +97,7 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
       );
     });
 
-    test('that is stopped by Ctrl-C asks nothing, tells what exists, and can be undone', async () => {
+    test('interrupted by Ctrl-C makes no further call, says what exists, and can be undone', async () => {
       const { process: child, ended } = user.start('create', 'half', '--driver', driver);
       cloud.onArrival = async ({ operation }) => {
         if (/RunInstances|instances\.insert/.test(operation)) child.kill('SIGINT');
@@ -106,13 +106,13 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
       const { status, sentence, hint } = await expectFailure(ended);
       cloud.onArrival = () => undefined;
       expect(status).toBe(130);
-      expect(sentence).toContain(`"half" is half made; ${driver} was asked for its instance`);
-      expect(hint).toBe('Go on with: slipway create half, or undo with: slipway rm half');
+      expect(sentence).toContain(`machine "half" is incomplete; ${driver} was asked for its instance`);
+      expect(hint).toBe('To continue: slipway create half. To undo: slipway rm half');
       await expectSuccess(slipway('rm', 'half'));
       expect(cloud.listAlive()).toEqual([]);
     });
 
-    test('is described in a file: made by one call, asked for nothing by a second apply, changed in place', async () => {
+    test('is created from a file by one call, needs no call on a second apply, and is changed in place', async () => {
       const file = (team: string): string =>
         JSON.stringify({
           machines: {
@@ -144,7 +144,7 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
       expect(cloud.listAlive()).toEqual([]);
     });
 
-    test('is made three times by one call', async () => {
+    test('is created three times by one call', async () => {
       const base = cloud.calls.length;
       await expectSuccess(slipway('create', 'many', '--count', '3', '--driver', driver));
       const makes = cloud.calls

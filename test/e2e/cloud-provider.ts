@@ -3,16 +3,16 @@ import { expect } from 'vitest';
 import type { Cloud, CloudCall, Fault, Resource } from '../clouds/cloud.ts';
 import { createUser, expectSuccess, program, type Outcome, type User } from './test-user.ts';
 
-/** A provider that the suites run against: its double, and what a user types to choose it. */
+/** A provider that the suites run against: its double, and the flags that select it. */
 export type CloudProvider = {
   readonly driver: string;
-  /** With hosts behind its instances, or with nothing there but addresses. */
+  /** Starts the double with hosts behind its instances, or with addresses only. */
   start(behind: 'hosts' | 'nothing'): Promise<Cloud>;
-  /** How it says that it was asked too often. */
+  /** The fault with which it throttles a caller. */
   readonly throttlingFault: Fault;
 };
 
-/** A user whose environment leads to this cloud. */
+/** Creates a user whose environment leads to this cloud. */
 export async function createCloudUser(cloud: Cloud): Promise<User> {
   const user = await createUser();
   Object.assign(user.env, cloud.env);
@@ -23,14 +23,14 @@ export function aliveInstances(cloud: Cloud): readonly Resource[] {
   return cloud.listAlive().filter(({ kind }) => kind === 'instance');
 }
 
-/** Where a create is to die: at the `n`th call to its provider, or around a step of its own. */
+/** Where to kill a create: at the `n`th call to its provider, or around one of its steps. */
 export type KillPoint =
   | { readonly call: number; readonly moment: 'before it is sent' | 'after it is sent' | 'after the answer' }
   | { readonly step: string; readonly moment: 'started' | 'done' };
 
 export const KILL_MOMENTS = ['before it is sent', 'after it is sent', 'after the answer'] as const;
 
-/** Runs a create that is killed -9 there; false when it ended by itself before. */
+/** Runs a create and kills it (-9) there; returns false if it ended by itself before. */
 export async function runCreateUntilKilled(
   user: User,
   cloud: Cloud,
@@ -74,7 +74,7 @@ function killOnStep(child: ChildProcess, { step, moment }: Extract<KillPoint, { 
   });
 }
 
-/** The steps of a whole create, and its calls to the provider, in order. */
+/** The steps of a complete create, and its calls to the provider, in order. */
 export async function traceCreate(
   user: User,
   cloud: Cloud,
@@ -90,7 +90,7 @@ export async function traceCreate(
   return { steps, calls: cloud.calls.slice(base) };
 }
 
-/** No credential of this cloud stands in what was said, nor in anything that the user's Slipway keeps. */
+/** Expects no credential of this cloud in the output, nor in any file that Slipway stores for the user. */
 export async function expectNoCredential(user: User, cloud: Cloud, outcomes: readonly Outcome[]): Promise<void> {
   const secrets = [cloud.env.AWS_SECRET_ACCESS_KEY, cloud.env.AWS_SESSION_TOKEN].filter((text) => text !== undefined);
   const said = outcomes.map(({ stdout, stderr }) => stdout + stderr).join('\n');
@@ -98,7 +98,7 @@ export async function expectNoCredential(user: User, cloud: Cloud, outcomes: rea
     expect(said).not.toContain(secret);
     expect((await user.run('grep', ['-rF', '-e', secret, `${user.home}/.slipway`])).code).toBe(1);
   }
-  // Of Google's: neither the key of the account nor a token made with it.
+  // For Google: neither the account's key nor a token.
   expect(said).not.toMatch(/ya29\.|PRIVATE KEY|Bearer /);
   const kept = await user.run('grep', [
     '-rlE',

@@ -27,7 +27,7 @@ describeOnBed('commands', () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
-  test('create --json is one event a line, then the result', () => {
+  test('create --json prints one event per line, then the result', () => {
     const events = created.stdout
       .trimEnd()
       .split('\n')
@@ -39,17 +39,17 @@ describeOnBed('commands', () => {
     expect(created.stderr).toBe('');
   });
 
-  test('progress goes to stderr, values to stdout, and --quiet shows none', async () => {
+  test('prints progress to stderr and values to stdout, and no progress with --quiet', async () => {
     const shown = await expectSuccess(user.slipway('provision', 'web'));
     expect(shown.stdout).toBe(`web is ready: ${url}\n`);
-    expect(shown.stderr).toContain('Look at the host');
-    // No terminal: plain lines, no cursor movement, no colour.
+    expect(shown.stderr).toContain('Gather facts about the host');
+    // Without a terminal: plain lines, no cursor movement, no color.
     expect(shown.stdout + shown.stderr).not.toContain('\u{1b}');
     const quiet = await expectSuccess(user.slipway('provision', 'web', '--quiet'));
     expect([quiet.stdout, quiet.stderr]).toEqual([`web is ready: ${url}\n`, '']);
   });
 
-  test('ip and url print just that', async () => {
+  test('ip and url print only the value', async () => {
     expect(await value('ip', 'web')).toBe(`${host.address}\n`);
     expect(await json('ip', 'web')).toEqual([{ name: 'web', address: host.address }]);
     expect(await value('url', 'web')).toBe(`${url}\n`);
@@ -67,7 +67,7 @@ describeOnBed('commands', () => {
     });
   });
 
-  test('ls shows each machine, also the ones in trouble', async () => {
+  test('ls shows every machine, including those with problems', async () => {
     await expectSuccess(
       user.slipway('create', 'socket', '--driver', 'none', '--none-url', 'unix:///var/run/docker.sock'),
     );
@@ -103,14 +103,14 @@ describeOnBed('commands', () => {
       trouble: '',
     });
 
-    // Each of them can be let go.
+    // Each of them can be removed.
     expect((await user.slipway('rm', 'broken')).code).toBe(3);
     await expectSuccess(user.slipway('rm', '--force', 'broken'));
     await expectSuccess(user.slipway('rm', 'half', 'socket'));
     expect(await value('ls', '-q')).toBe('web\n');
   });
 
-  test('status tells how a machine is, also by its exit status', async () => {
+  test("status shows a machine's state, also by its exit status", async () => {
     const { stdout } = await expectSuccess(user.slipway('status', 'web'));
     expect(stdout).toMatch(/^State +running$/m);
     expect(stdout).toMatch(/^Certificates +good for \d+ days$/m);
@@ -127,13 +127,13 @@ describeOnBed('commands', () => {
     expect(unknown.stderr).toContain('You have: web');
   });
 
-  test('provision starts an engine that was stopped', async () => {
+  test('provision starts a stopped engine', async () => {
     await host.runOrThrow('systemctl stop docker.socket docker.service');
     await expectSuccess(user.slipway('provision', 'web'));
     await expectSuccess(user.slipway('status', 'web'));
   });
 
-  test('ssh passes on exit status, words and input', async () => {
+  test('ssh passes on the exit status, arguments and input', async () => {
     expect(await value('ssh', 'web', 'hostname')).toBe(`${await host.runOrThrow('hostname')}\n`);
     expect((await user.slipway('ssh', 'web', 'exit 42')).code).toBe(42);
     expect((await user.slipway('ssh', 'web', '--', 'sh', '-c', '"exit 43"')).code).toBe(43);
@@ -160,7 +160,7 @@ describeOnBed('commands', () => {
     expect(await text('--version')).toBe(await text('version'));
     for (const help of [[], ['help'], ['--help'], ['create', '--help'], ['help', 'create'], ['help', 'generic']]) {
       const lines = (await text(...help)).trimEnd().split('\n');
-      // The list of all commands may scroll; a page of one fits a screen.
+      // The list of all commands may scroll; the help of one command fits a screen.
       const most = help.includes('create') || help.includes('generic') ? 24 : 40;
       expect([help, lines.length <= most, lines.every((line) => line.length <= 80)]).toEqual([help, true, true]);
     }
@@ -193,7 +193,7 @@ describeOnBed('commands', () => {
     });
   });
 
-  test('the driver none takes an engine that another machine provisioned, with its certificates', async () => {
+  test('the driver none connects to an engine of another machine with its certificates', async () => {
     await using other = await createUser();
     await expectSuccess(other.slipway('create', 'far', '--driver', 'none', '--none-url', url, ...tls()));
     const { stdout } = await expectSuccess(other.docker('--context', 'far', 'info', '--format', '{{.Name}}'));
@@ -205,7 +205,7 @@ describeOnBed('commands', () => {
     await expectSuccess(user.docker('--context', 'web', 'version'));
   });
 
-  test("the driver none refuses what can't work", async () => {
+  test('the driver none refuses options that cannot work', async () => {
     await using other = await createUser();
     const none = (...flags: readonly string[]): Promise<Outcome> =>
       other.slipway('create', 'far', '--driver', 'none', '--none-url', ...flags);
@@ -216,12 +216,12 @@ describeOnBed('commands', () => {
     const missing = await none(url, '--none-tls-ca', '/no', '--none-tls-cert', '/no', '--none-tls-key', '/no');
     expect([missing.code, missing.stderr]).toEqual([2, expect.stringContaining("/no can't be read")]);
     const nobody = await none('unix:///no/such.sock');
-    expect([nobody.code, nobody.stderr]).toEqual([9, expect.stringContaining('there is no such socket')]);
+    expect([nobody.code, nobody.stderr]).toEqual([9, expect.stringContaining('the socket does not exist')]);
     await expectSuccess(other.slipway('rm', 'far'));
   });
 
-  // The last one: it leaves the host with another key.
-  test('a host that shows another key is refused, by ssh and by provision', async () => {
+  // This test is last because it changes the host's key.
+  test('ssh and provision refuse a host that shows another key', async () => {
     await host.runOrThrow('rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh');
     const refused = await user.slipway('ssh', 'web', 'touch /tmp/reached');
     expect(refused.code).toBe(255);
@@ -230,7 +230,7 @@ describeOnBed('commands', () => {
     const provisioned = await user.slipway('provision', 'web');
     expect(provisioned.code).toBe(6);
     expect(provisioned.stderr).toContain(`${host.address} showed the host key ssh-ed25519 SHA256:`);
-    // The engine is another matter: it proves itself by its certificate.
+    // The engine still answers: its certificate proves its identity.
     expect((await expectSuccess(user.slipway('status', 'web'))).stdout).toContain('showed the host key');
 
     const key = await host.runOrThrow('ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub');

@@ -1,6 +1,6 @@
 import { describeConcurrentCreates } from './concurrent-creates.ts';
 import { ec2, gce } from './providers.ts';
 
-// One after the other: two crowds of hosts at once are more than a small computer boots.
+// The clouds run one after the other: a small computer cannot boot twice as many hosts.
 describeConcurrentCreates(ec2);
 describeConcurrentCreates(gce);

@@ -6,7 +6,7 @@ import { expectEngineAnswer, expectFailure } from './assertions.ts';
 
 const CONCURRENT_CREATES = 20;
 
-/** Many creates at once, in a cloud that is asked too often: each ends ready or says why, and none leaves anything. */
+/** Defines tests of many creates at once in a cloud that throttles: each ends ready or says why not, and none leaks. */
 export function describeConcurrentCreates({ driver, start, throttlingFault }: CloudProvider): void {
   describeOnBed(`${CONCURRENT_CREATES} creates at once in ${driver}, every fourth of their calls refused`, () => {
     let cloud: Cloud;
@@ -20,7 +20,7 @@ export function describeConcurrentCreates({ driver, start, throttlingFault }: Cl
       await cloud[Symbol.asyncDispose]();
     });
 
-    test('end ready or tell why, and rm leaves nothing', async () => {
+    test('end ready or say why not, and rm leaves nothing', async () => {
       cloud.onArrival = ({ n }) => (n % 4 === 0 ? throttlingFault : undefined);
       const names = Array.from({ length: CONCURRENT_CREATES }, (_, at) => `web-${at + 1}`);
       const outcomes = await Promise.all(names.map(async (name) => user.slipway('create', name, '--driver', driver)));
@@ -28,7 +28,7 @@ export function describeConcurrentCreates({ driver, start, throttlingFault }: Cl
       for (const name of ready) await expectEngineAnswer(user, name);
       for (const outcome of outcomes.filter(({ code }) => code !== 0))
         expect((await expectFailure(outcome)).sentence).not.toBe('');
-      // What waits and asks again gets through: hardly one is turned away for good.
+      // Retries succeed: hardly any create fails.
       expect(ready.length).toBeGreaterThanOrEqual(CONCURRENT_CREATES - 2);
       expect(aliveInstances(cloud).length).toBeLessThanOrEqual(CONCURRENT_CREATES);
       await expectSuccess(

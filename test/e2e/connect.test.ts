@@ -12,7 +12,7 @@ describeOnBed('connecting', () => {
   let host: BedHost;
   let user: User;
   const ssh = (...argv: readonly string[]): Promise<Outcome> =>
-    // OpenSSH takes the home that the system knows for its settings, not HOME.
+    // OpenSSH reads its settings from the home folder in the password database, not from HOME.
     user.run('ssh', ['-F', join(user.home, '.ssh', 'config'), ...argv]);
 
   beforeAll(async () => {
@@ -20,7 +20,7 @@ describeOnBed('connecting', () => {
     await mkdir(join(user.home, '.ssh'), { mode: 0o700 });
     await writeFile(join(user.home, '.ssh', 'config'), 'Host *\n  SendEnv NOTHING\n', { mode: 0o600 });
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host, 'deploy')));
-    // The same engine, by its URL.
+    // The same engine by URL.
     const tls = ['ca', 'cert', 'key'].flatMap((file) => [
       `--none-tls-${file}`,
       join(user.home, '.slipway', 'machines', 'web', 'tls', `${file}.pem`),
@@ -39,12 +39,12 @@ describeOnBed('connecting', () => {
   ] as const)('docker $(slipway config web) works in %s', async (shell, argv) => {
     const script = "docker $(slipway config web) version --format '{{.Server.Os}}'";
     expect((await expectSuccess(user.run(shell, [...argv, script]))).stdout).toBe('linux\n');
-    // And it is these flags that connect it.
+    // The connection works because of these flags.
     const wrong = "docker $(slipway config web | grep -v tlscert) version --format '{{.Server.Os}}'";
     expect((await user.run(shell, [...argv, wrong])).code).not.toBe(0);
   });
 
-  test('active names the machine of the shell in which env was taken up', async () => {
+  test('active names the machine of a shell that evaluated env', async () => {
     const script = 'eval "$(slipway env twin)"; slipway active; eval "$(slipway env web)"; slipway active';
     expect((await expectSuccess(user.run('bash', ['--norc', '-c', script]))).stdout).toBe('twin\nweb\n');
     await expectSuccess(user.slipway('use', 'web'));
@@ -54,7 +54,7 @@ describeOnBed('connecting', () => {
   });
 
   describe('events', () => {
-    test('of all machines come in one stream, over an engine that restarts, until Ctrl-C', async () => {
+    test('of all machines arrive in one stream, across a restart of an engine, until Ctrl-C', async () => {
       let out = '';
       let told = '';
       const following = user.start('events', '--filter', 'type=container', '--filter', 'event=start');
@@ -64,7 +64,7 @@ describeOnBed('connecting', () => {
         expectSuccess(user.docker('--context', 'web', 'run', '--rm', '--name', name, 'tools', 'echo', 'hi'));
       const seen = (name: string): readonly string[] =>
         out.split('\n').filter((line) => line.includes(`name=${name})`));
-      // Which of them is the first to be heard is not known before.
+      // Their order is not known in advance.
       let count = 0;
       await waitUntil('both are heard', async () => {
         count += 1;
@@ -84,7 +84,7 @@ describeOnBed('connecting', () => {
       expect(new Set(lines).size).toBe(lines.length);
     });
 
-    test('of a time that is over end by themselves, as the engine wrote them with --json', async () => {
+    test('of a past period end by themselves, with --json as the engine wrote them', async () => {
       const since = await host.runOrThrow('date +%s.%N');
       await expectSuccess(user.docker('--context', 'web', 'run', '--rm', '--name', 'past', 'tools', 'echo', 'hi'));
       const end = await host.runOrThrow('date +%s.%N');
@@ -98,7 +98,7 @@ describeOnBed('connecting', () => {
       const theirs = await expectSuccess(
         user.docker('--context', 'web', 'events', '--since', since, '--until', end, '--format', '{{json .}}'),
       );
-      // The docker CLI reads them and writes them anew, so what both say is compared.
+      // The docker CLI parses and rewrites events, so the test compares the contents.
       expect(documents).toMatchObject(
         theirs.stdout
           .trimEnd()
@@ -107,24 +107,24 @@ describeOnBed('connecting', () => {
       );
     });
 
-    test("that no engine understands are refused with the engine's words", async () => {
+    test("are refused with the engine's words if no engine understands the filter", async () => {
       expect(await expectFailure(user.slipway('events', '--since', '10', '--until', '5'))).toMatchObject({
         status: 2,
-        sentence: 'The engine does not understand which events are wanted',
+        sentence: 'The engine does not understand the query for events',
         detail: [expect.stringContaining('cannot be after')],
       });
-      // Engines pass over filters that they do not know.
+      // Engines ignore unknown filters.
       const { stderr } = await expectSuccess(user.slipway('events', '--filter', 'typ=container', '--until', '0s'));
       expect(stderr).toContain('Unknown filter "typ"');
     });
 
-    test('that nobody reads any longer end it', async () => {
+    test('end when their reader closes the pipe', async () => {
       const script = 'slipway events web --since 1h | head -n 1 | wc -l';
       let ended = false;
       const piped = expectSuccess(user.run('bash', ['--norc', '-c', script])).finally(() => {
         ended = true;
       });
-      // As with every pipe, it is what comes next that meets a closed one.
+      // As with every pipe, only the next write fails.
       await waitUntil('it has ended', async () => {
         await expectSuccess(user.docker('--context', 'web', 'run', '--rm', 'tools', 'echo', 'hi'));
         return ended;
@@ -145,7 +145,7 @@ describeOnBed('connecting', () => {
         await writeFile(join(mountpoint, 'near'), 'near\n');
         expect(await host.runOrThrow('cat "/srv/a, b/near"; stat -c %U "/srv/a, b/near"')).toBe('near\ndeploy');
         expect((await expectFailure(user.slipway('mount', 'web:/srv', mountpoint))).sentence).toContain('is not empty');
-        // A connection that breaks is made anew, over the same pinned key.
+        // A broken connection is opened again with the same pinned key.
         const before = await countLogins(host);
         await host.runOrThrow('pkill -u deploy sshd; echo anew >"/srv/a, b/anew"');
         await waitUntil('it is connected again', async () =>
@@ -162,7 +162,7 @@ describeOnBed('connecting', () => {
     },
   );
 
-  test('the profile ssh-config is added and dropped by provision, and there is none before', async () => {
+  test('provision adds and removes the profile ssh-config, which does not exist by default', async () => {
     const config = join(user.home, '.ssh', 'config');
     const theirs = await readFile(config, 'utf8');
     expect(await readdir(join(user.home, '.ssh'))).toEqual(['config']);
@@ -171,10 +171,10 @@ describeOnBed('connecting', () => {
     const before = await countLogins(host);
     expect((await expectSuccess(ssh('web', 'whoami'))).stdout).toBe('deploy\n');
     expect((await expectSuccess(ssh('web', 'hostname'))).stderr).toBe('');
-    // Both over one connection.
+    // Both use one connection.
     expect((await countLogins(host)) - before).toBe(1);
     await expectSuccess(ssh('-O', 'exit', 'web'));
-    // Another step of provision leaves it as it is.
+    // Another provision leaves it as it is.
     await expectSuccess(user.slipway('provision', 'web', '--engine-label', 'zone=a'));
     expect((await expectSuccess(ssh('web', 'true'))).code).toBe(0);
     await expectSuccess(ssh('-O', 'exit', 'web'));
@@ -183,20 +183,23 @@ describeOnBed('connecting', () => {
     expect((await user.slipway('provision', 'web', '--profile', 'nonsense')).code).toBe(2);
   });
 
-  test("a Host of the user's by that name is told before anything is done", async () => {
+  test("refuses a name that is a Host in the user's own ssh configuration before doing anything", async () => {
     await using other = await createUser();
     await mkdir(join(other.home, '.ssh'), { mode: 0o700 });
     await writeFile(join(other.home, '.ssh', 'config'), 'Host web\n  HostName example.com\n');
     const refused = await expectFailure(
       other.slipway('create', 'web', ...hostFlags(host), '--profile', 'docker-context', '--profile', 'ssh-config'),
     );
-    expect(refused).toMatchObject({ status: 3, sentence: expect.stringContaining('has a Host "web" already') });
+    expect(refused).toMatchObject({
+      status: 3,
+      sentence: expect.stringContaining('Host "web" already exists in your '),
+    });
     await expectNothingLeft(other);
     expect(await readdir(join(other.home, '.ssh'))).toEqual(['config']);
   });
 
-  // The last one: it leaves the host with another key.
-  test('a host that shows another key is refused by the profile, and rm takes all of it away', async () => {
+  // This test is last because it changes the host's key.
+  test('the profile refuses a host that shows another key, and rm removes the profile', async () => {
     await expectSuccess(user.slipway('provision', 'web', '--profile', 'docker-context', '--profile', 'ssh-config'));
     await host.runOrThrow('rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh');
     const refused = await ssh('web', 'touch', '/tmp/reached');

@@ -8,7 +8,7 @@ import { expectEngineAnswer, readRecord, expectFailure, waitUntil } from './asse
 
 const NOBODYS_KEY = 'SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA';
 
-describeOnBed('a door that does not open', () => {
+describeOnBed('a connection that fails', () => {
   let host: BedHost;
   let far: BedHost;
   beforeAll(async () => {
@@ -21,7 +21,7 @@ describeOnBed('a door that does not open', () => {
     await Promise.all([host[Symbol.asyncDispose](), far[Symbol.asyncDispose]()]);
   });
 
-  /** A whole meeting with the host that changes nothing there. */
+  /** Connects to the host and gathers facts, without changing anything there. */
   const meet = (user: User, ...more: readonly string[]) =>
     user.slipway('create', 'web', '--dry-run', ...hostFlags(host), ...more);
   const keyOf = (type: string) => {
@@ -36,7 +36,7 @@ describeOnBed('a door that does not open', () => {
     return file;
   };
 
-  test('a host key other than the one given is refused, and nothing is pinned', async () => {
+  test('refuses another host key than the given one, and pins nothing', async () => {
     await using user = await createUser();
     const refused = await expectFailure(
       user.slipway('create', 'web', ...hostFlags(host), '--generic-host-key', NOBODYS_KEY),
@@ -55,7 +55,7 @@ describeOnBed('a door that does not open', () => {
     expect(await readRecord(user, 'web')).not.toHaveProperty('failure');
   });
 
-  test("the fingerprint of any of the host's keys is good, and that key is the one pinned", async () => {
+  test("accepts the fingerprint of any of the host's keys, and pins that key", async () => {
     await using user = await createUser();
     for (const { fingerprint } of host.hostKeys) await expectSuccess(meet(user, '--generic-host-key', fingerprint));
     const { type, base64, fingerprint } = keyOf('ssh-rsa');
@@ -64,25 +64,27 @@ describeOnBed('a door that does not open', () => {
     await expectSuccess(user.slipway('provision', 'web'));
   });
 
-  test("a key in the user's known_hosts is taken without a word, in each of its spellings", async () => {
+  test("accepts a key in the user's known_hosts silently, in each of its notations", async () => {
     await using user = await createUser();
     const { type, base64 } = keyOf('ecdsa-sha2-nistp256');
-    expect((await expectSuccess(meet(user))).stderr).toContain('first seen');
+    expect((await expectSuccess(meet(user))).stderr).toContain('seen for the first time');
 
     const file = await knownHosts(user, `${host.address} ${type} ${base64}\n`);
-    expect((await expectSuccess(meet(user))).stderr).not.toContain('first seen');
+    expect((await expectSuccess(meet(user))).stderr).not.toContain('seen for the first time');
 
     await expectSuccess(user.run('ssh-keygen', ['-H', '-f', file]));
     expect(await readFile(file, 'utf8')).toMatch(/^\|1\|/);
-    expect((await expectSuccess(meet(user))).stderr).not.toContain('first seen');
+    expect((await expectSuccess(meet(user))).stderr).not.toContain('seen for the first time');
 
     await host.runOrThrow(`printf 'Port 22\\nPort 2222\\n' >/etc/ssh/sshd_config.d/port.conf && systemctl restart ssh`);
     await knownHosts(user, `[${host.address}]:2222 ${type} ${base64}\n`);
-    expect((await expectSuccess(meet(user, '--generic-ssh-port', '2222'))).stderr).not.toContain('first seen');
-    expect((await expectSuccess(meet(user))).stderr).toContain('first seen');
+    expect((await expectSuccess(meet(user, '--generic-ssh-port', '2222'))).stderr).not.toContain(
+      'seen for the first time',
+    );
+    expect((await expectSuccess(meet(user))).stderr).toContain('seen for the first time');
   });
 
-  test("a different key in the user's known_hosts is believed more than the host", async () => {
+  test("refuses a host whose key differs from the user's known_hosts", async () => {
     await using user = await createUser();
     const { type, base64 } = far.hostKeys.find((key) => key.type === 'ssh-ed25519') ?? keyOf('ssh-ed25519');
     await knownHosts(user, `${host.address} ${type} ${base64}\n`);
@@ -90,11 +92,11 @@ describeOnBed('a door that does not open', () => {
     expect(refused.status).toBe(6);
     expect(refused.sentence).toContain(keyOf('ssh-ed25519').fingerprint);
     expect((await readRecord(user, 'web')).host?.ssh).not.toHaveProperty('hostKey');
-    // What the user says now stands above what the file says.
+    // A flag overrides the file.
     await expectSuccess(user.slipway('create', 'web', '--generic-host-key', keyOf('ssh-ed25519').fingerprint));
   });
 
-  test('where nothing answers, the sentence says what was tried, and create finishes once something does', async () => {
+  test('says what it tried when nothing answers, and create finishes once the host answers', async () => {
     await using user = await createUser();
     const closed = await expectFailure(user.slipway('create', 'web', ...hostFlags(host), '--generic-ssh-port', '2323'));
     expect(closed).toMatchObject({
@@ -121,7 +123,7 @@ describeOnBed('a door that does not open', () => {
     await expectEngineAnswer(user, 'web');
   });
 
-  test('a key that the host does not take, or that is not there, is named', async () => {
+  test('names a key that the host refuses, or that does not exist', async () => {
     await using user = await createUser();
     const stranger = join(user.home, 'stranger');
     const absent = await expectFailure(
@@ -140,7 +142,7 @@ describeOnBed('a door that does not open', () => {
       sentence: `root@${host.address}:22 accepted none of the keys offered (${stranger})`,
     });
     expect(refused.hint).toContain('ssh-copy-id');
-    // The key of the host was seen, so from now on it is demanded, although the login failed.
+    // The host's key was seen, so it is required from now on, although the login failed.
     expect(await readRecord(user, 'web')).toMatchObject({
       phase: 'created',
       failure: { code: 'SSH_REFUSED' },
@@ -157,7 +159,7 @@ describeOnBed('a door that does not open', () => {
     await expectEngineAnswer(user, 'web');
   });
 
-  test('a locked key asks for ssh-add, and works once the agent has it', async () => {
+  test('asks for ssh-add for a key with a passphrase, and works once the agent has it', async () => {
     await using user = await createUser();
     const locked = join(user.home, 'locked');
     await copyFile(host.keyFile, locked);
@@ -183,7 +185,7 @@ describeOnBed('a door that does not open', () => {
     }
   });
 
-  test('the usual key in ~/.ssh needs no flag', async () => {
+  test('finds the usual key in ~/.ssh without a flag', async () => {
     await using user = await createUser();
     await mkdir(join(user.home, '.ssh'), { mode: 0o700 });
     await copyFile(host.keyFile, join(user.home, '.ssh', 'id_ed25519'));
@@ -191,18 +193,18 @@ describeOnBed('a door that does not open', () => {
     await expectEngineAnswer(user, 'web');
   });
 
-  test('a user who may use sudo without a password is as good as root', async () => {
+  test('accepts a user who can use sudo without a password', async () => {
     await using user = await createUser();
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host, 'deploy')));
     await expectEngineAnswer(user, 'web');
   });
 
-  test('a user whose sudo asks for a password needs it in the environment, and the right one', async () => {
+  test('requires the right sudo password in the environment if sudo asks for one', async () => {
     await using user = await createUser();
     const without = await expectFailure(user.slipway('create', 'web', ...hostFlags(host, 'ops')));
     expect(without).toMatchObject({
       status: 7,
-      sentence: `ops on ${host.address} may not become root without a password`,
+      sentence: `ops on ${host.address} can't become root without a password`,
     });
     expect(without.hint).toContain('SLIPWAY_SUDO_PASSWORD');
     expect(await readRecord(user, 'web')).toMatchObject({ phase: 'created', failure: { step: 'facts', code: 'SUDO' } });
@@ -211,7 +213,7 @@ describeOnBed('a door that does not open', () => {
     const outcome = await user.slipwayWith(wrong, 'create', 'web', '--debug');
     expect(await expectFailure(outcome)).toMatchObject({
       status: 7,
-      sentence: `ops on ${host.address} may not become root with the sudo password given`,
+      sentence: `ops on ${host.address} can't become root with the specified sudo password`,
     });
     expect(outcome.stderr).not.toContain('wrong horse');
 
@@ -220,7 +222,7 @@ describeOnBed('a door that does not open', () => {
     expect(JSON.stringify(await readRecord(user, 'web'))).not.toContain('correct horse battery');
   });
 
-  test('a user who may not become root is told so, and which users may', async () => {
+  test('refuses a user who cannot become root, and says which users can', async () => {
     await using user = await createUser();
     const refused = await expectFailure(user.slipway('create', 'web', ...hostFlags(host, 'plain')));
     expect(refused.status).toBe(7);
@@ -228,19 +230,19 @@ describeOnBed('a door that does not open', () => {
     await expectSuccess(user.slipway('create', 'web', '--generic-ssh-user', 'root'));
   });
 
-  test('on a host without sudo only root will do', async () => {
+  test('requires root on a host without sudo', async () => {
     await using user = await createUser();
     await far.runOrThrow('SUDO_FORCE_REMOVE=yes dpkg --purge sudo');
     const refused = await expectFailure(user.slipway('create', 'far', ...hostFlags(far, 'deploy')));
     expect(refused).toMatchObject({
       status: 7,
-      sentence: `deploy on ${far.address} is not root, and the host has no sudo`,
+      sentence: `deploy on ${far.address} is not root, and sudo is not installed there`,
     });
     await expectSuccess(user.slipway('create', 'far', '--generic-ssh-user', 'root'));
     await expectEngineAnswer(user, 'far');
   });
 
-  test('the login shell may be any', async () => {
+  test('accepts any login shell', async () => {
     await using user = await createUser();
     await host.runOrThrow('apt-get install -qq --yes --no-install-recommends fish tcsh >/dev/null 2>&1');
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host, 'deploy')));
@@ -252,7 +254,7 @@ describeOnBed('a door that does not open', () => {
     }
   });
 
-  test('a host behind a jump host is reached through it alone, and both keys are held', async () => {
+  test('reaches a host behind a jump host through it only, and pins both host keys', async () => {
     await using user = await createUser();
     const only = `INPUT -p tcp --dport 22 ! -s ${host.address} -j REJECT`;
     await far.runOrThrow(`iptables -I ${only}`);
@@ -286,8 +288,8 @@ describeOnBed('a door that does not open', () => {
     await far.runOrThrow(`iptables -D ${only}`);
   });
 
-  // Last: from here on the host's keys are not those that it was started with.
-  test('a host key that changed after it was pinned is refused until the user gives the new one', async () => {
+  // This test is last because it replaces the host's keys.
+  test('refuses a host key that changed after it was pinned until the user gives the new one', async () => {
     await using user = await createUser();
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
     const pinned = (await readRecord(user, 'web')).host?.ssh?.hostKey;

@@ -7,7 +7,7 @@ import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from '
 
 const path = '/etc/docker/daemon.json';
 
-describeOnBed('a daemon.json that was there before', () => {
+describeOnBed('an existing daemon.json', () => {
   let host: BedHost;
   let user: User;
 
@@ -27,10 +27,10 @@ describeOnBed('a daemon.json that was there before', () => {
   test.for([
     { broken: '{\n  "log-driver": "local",\n  "labels": ["a=1" "b=2"]\n}\n', at: 'line 3, column 20: comma expected' },
     { broken: '{"log-driver": "local",}', at: 'line 1, column 24: property name expected' },
-    { broken: '["log-driver"]\n', at: 'line 1, column 1: it holds no object' },
+    { broken: '["log-driver"]\n', at: 'line 1, column 1: it is not an object' },
     { broken: '{\n  // why\n  "debug": true\n}\n', at: 'line 2, column 3: invalid comment token' },
     { broken: '\u{feff}{\r\n\t"debug": tru\r\n}', at: 'line 1, column 1: invalid symbol' },
-  ])('broken at $at is named so and left as it is', async ({ broken, at: place }) => {
+  ])('broken at $at is reported and left as it is', async ({ broken, at: place }) => {
     await lay(broken, '640');
     const bytes = `sha256sum ${path}; stat -c '%a %Y %i' ${path}; ls -A /etc/docker /etc/systemd/system/docker.service.d 2>&1 || :`;
     const before = await host.runOrThrow(bytes);
@@ -41,7 +41,7 @@ describeOnBed('a daemon.json that was there before', () => {
     expect(await countEngineStartAttempts(host)).toBe(1);
   });
 
-  test('keeps what is not ours, its mode included, and create goes on once it is mended', async () => {
+  test("keeps the user's settings and its mode, and create continues once it is fixed", async () => {
     const theirs = {
       'log-driver': 'json-file',
       labels: ['theirs=1'],
@@ -69,7 +69,7 @@ describeOnBed('a daemon.json that was there before', () => {
     expect((await expectSuccess(user.docker('--context', 'web', ...info))).stdout.trim()).toBe('json-file 2');
   });
 
-  test('takes what somebody else adds later, and gives back what ours stood in for', async () => {
+  test('keeps settings that are added later, and gets back the settings that Slipway replaced', async () => {
     const change = `sed -i 's/^{/{ "max-concurrent-downloads": 7,/; s/"ours=2"/"ours=2", "later=3"/' ${path}`;
     await host.runOrThrow(`systemctl reset-failed docker.service; ${change} && systemctl restart docker.service`);
     await expectSuccess(user.slipway('provision', 'web', '--engine-label', 'ours=4', '--engine-opt', 'debug=true'));
@@ -82,7 +82,7 @@ describeOnBed('a daemon.json that was there before', () => {
     });
   });
 
-  test('broken after the create: provision names the place and the machine goes on answering', async () => {
+  test('broken after create, is reported by provision while the engine keeps answering', async () => {
     const good = await host.runOrThrow(`cat ${path}`);
     await lay('{ "debug": }\n', '600');
     const refused = await user.slipway('provision', 'web', '--engine-label', 'ours=5');

@@ -46,7 +46,7 @@ describeOnBed('a machine of the old tool, in its own store', () => {
     );
     expect(first.map(({ stdout }) => stdout)).toEqual(['hello\n', 'hello\n', 'hello\n']);
     // One of those that come at once meets the host for all.
-    expect(first.filter(({ stderr }) => stderr.includes('first seen and from now on demanded'))).toHaveLength(1);
+    expect(first.filter(({ stderr }) => stderr.includes('seen for the first time and now pinned'))).toHaveLength(1);
     expect((await expectSuccess(dockerMachineFor(user)('ssh', 'old', 'echo hello'))).stderr).toBe('');
   });
 

@@ -6,7 +6,7 @@ describeOnBed('docker machine', () => {
   let user: User;
   let settings: string;
 
-  // Settings of its own: those of the other users share a folder of plugins.
+  // This user needs its own settings: the other users share a plugin folder.
   const asUser = (program: string, ...argv: readonly string[]): Promise<Outcome> =>
     user.run(program, argv, { env: { DOCKER_CONFIG: settings } });
 
@@ -16,7 +16,7 @@ describeOnBed('docker machine', () => {
   });
   afterAll(async () => user[Symbol.asyncDispose]());
 
-  test('is no command of the docker CLI before doctor --fix --yes, and one from then on', async () => {
+  test('is a command of the docker CLI after doctor --fix --yes, and not before', async () => {
     const before = await asUser('docker', 'machine', 'version');
     expect(before.code).not.toBe(0);
     await expectSuccess(asUser('slipway', 'doctor', '--fix', '--yes'));
@@ -27,7 +27,7 @@ describeOnBed('docker machine', () => {
     );
   });
 
-  test('takes the flags of docker-machine, and is gone with the link', async () => {
+  test('accepts the flags of docker-machine, and is gone with the link', async () => {
     await expectSuccess(asUser('docker', 'machine', 'create', '-d', 'none', '--url', 'tcp://192.0.2.1:2376', 'far'));
     expect((await expectSuccess(asUser('docker', 'machine', 'ls', '-q'))).stdout).toBe('far\n');
     await expectSuccess(asUser('rm', join(settings, 'cli-plugins', 'docker-machine')));

@@ -3,14 +3,14 @@ import { buildUserData } from '../../src/drivers/ec2/user-data.ts';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { describeOnBed } from './test-user.ts';
 
-/** A datasource of our own, and the container's network left as it is. */
+/** Adds a datasource of ours and leaves the container's network as it is. */
 const SETTINGS = 'datasource_list: [NoCloud]\nnetwork: {config: disabled}\nwarnings: {dsid_missing_source: "off"}\n';
 const STAGES = ['init --local', 'init', 'modules --mode=config', 'modules --mode=final'];
 
 const OURS = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6b1AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA slipway web';
 const THEIRS = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6b2AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA theirs';
 
-/** What a user might give, and what must have come of it besides our keys. */
+/** What a user can pass, and the effect that it must have besides our keys. */
 const CASES: readonly { readonly what: string; readonly given: string | undefined; readonly check: string }[] = [
   { what: 'nothing', given: undefined, check: 'true' },
   { what: 'a script', given: '#!/bin/sh\necho ran > /run/theirs\n', check: 'grep -x ran /run/theirs' },
@@ -62,7 +62,7 @@ const CASES: readonly { readonly what: string; readonly given: string | undefine
   },
 ];
 
-describeOnBed('what an EC2 instance is given, read by cloud-init itself', () => {
+describeOnBed("an EC2 instance's user data, read by cloud-init itself", () => {
   let host: BedHost;
   let key: { readonly private: string; readonly public: string };
 
@@ -94,7 +94,7 @@ describeOnBed('what an EC2 instance is given, read by cloud-init itself', () => 
       expect(await host.runOrThrow('cat /etc/ssh/ssh_host_ed25519_key')).toBe(key.private);
       expect(await host.runOrThrow('stat -c "%a %U" /etc/ssh/ssh_host_ed25519_key')).toBe('600 root');
       expect(await host.runOrThrow('cut -d" " -f1,2 /etc/ssh/ssh_host_ed25519_key.pub')).toBe(key.public);
-      // No other key that the SSH server would show instead of it.
+      // The SSH server has no other key that it would show instead.
       expect(await host.runOrThrow('ls /etc/ssh/ssh_host_*_key')).toBe('/etc/ssh/ssh_host_ed25519_key');
       expect(await host.runOrThrow('cat /home/debian/.ssh/authorized_keys')).toContain(OURS);
       expect(await host.exec(check)).toMatchObject({ code: 0 });

@@ -8,7 +8,7 @@ async function readPackageVersion(host: BedHost, name: string): Promise<string> 
   return (await host.exec(`dpkg-query -W -f '\${db:Status-Status} \${Version}' ${name}`)).stdout;
 }
 
-/** Nothing to do for a plan, and nothing done by a run: the engine's process stays the same. */
+/** Expects an empty plan, and a run that changes nothing: the engine's process stays the same. */
 async function expectNoChanges(user: User, host: BedHost): Promise<void> {
   const plan = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--json'));
   expect(JSON.parse(plan.stdout)).toEqual({ name: 'web', steps: [] });
@@ -17,8 +17,8 @@ async function expectNoChanges(user: User, host: BedHost): Promise<void> {
   expect(await host.runOrThrow('pgrep -x dockerd')).toBe(before);
 }
 
-describeOnBed('where an engine comes from', () => {
-  test("Docker's repository is trusted by its key alone, and a version may be named by its beginning", async () => {
+describeOnBed("the engine's source", () => {
+  test("trusts Docker's repository by its key only, and accepts the beginning of a version", async () => {
     await using host = await startHost({ suite: 'bookworm' });
     await using user = await createUser();
     const fingerprint = await host.runOrThrow(CREATE_REPOSITORY_SCRIPT);
@@ -36,7 +36,7 @@ describeOnBed('where an engine comes from', () => {
     const absent = await expectFailure(user.slipway('create', 'web', ...key, '--engine-version', '99'));
     expect(absent.status).toBe(7);
     expect(absent.sentence).toContain(
-      `there is no version 99 of docker-ce here; there are: ${NEW_VERSION}, ${OLD_VERSION}`,
+      `version 99 of docker-ce does not exist in the host's package lists; available versions: ${NEW_VERSION}, ${OLD_VERSION}`,
     );
     expect(await readRecord(user, 'web')).toMatchObject({ phase: 'created', failure: { step: 'install-engine' } });
 
@@ -53,19 +53,21 @@ describeOnBed('where an engine comes from', () => {
     await expectNoChanges(user, host);
   });
 
-  test("a repository that can not be reached points to the distribution's own package", async () => {
+  test("suggests the distribution's package when the repository cannot be reached", async () => {
     await using host = await startHost({ suite: 'trixie' });
     await using user = await createUser();
     const flags = ['--engine-source', 'docker', '--engine-repository-url', 'http://127.0.0.1:9'];
     const away = await expectFailure(user.slipway('create', 'web', ...hostFlags(host), ...flags));
     expect(away.status).toBe(7);
-    expect(away.sentence).toContain("can't be reached from the host; --engine-source distro");
+    expect(away.sentence).toContain('could not be reached from the host; --engine-source distro');
 
     const absent = await expectFailure(
       user.slipway('create', 'web', '--engine-source', 'distro', '--engine-version', '1.2'),
     );
     expect(absent.status).toBe(7);
-    expect(absent.sentence).toMatch(/there is no version 1\.2 of docker\.io here; there are: \d/);
+    expect(absent.sentence).toMatch(
+      /version 1\.2 of docker\.io does not exist in the host's package lists; available versions: \d/,
+    );
 
     await expectSuccess(user.slipway('create', 'web', '--engine-version', '26'));
     await expectEngineAnswer(user, 'web');
@@ -74,7 +76,7 @@ describeOnBed('where an engine comes from', () => {
     await expectNoChanges(user, host);
   });
 
-  test('an install script may bring it', async () => {
+  test('installs the engine with an install script', async () => {
     await using host = await startHost({ suite: 'bookworm' });
     await using user = await createUser();
     const url = 'file:///srv/install.sh';
@@ -91,7 +93,7 @@ describeOnBed('where an engine comes from', () => {
 
     await host.runOrThrow(`echo true >/srv/install.sh`);
     const empty = await expectFailure(user.slipway('create', 'web'));
-    expect(empty.sentence).toContain('there is no dockerd');
+    expect(empty.sentence).toContain('dockerd does not exist');
 
     await host.runOrThrow(`echo 'apt-get install -qq --yes --no-install-recommends docker.io' >/srv/install.sh`);
     await expectSuccess(user.slipway('create', 'web'));

@@ -10,7 +10,7 @@ import { expectFailure } from './assertions.ts';
 const execFileAsync = promisify(execFile);
 const PAGE_BYTES = 4096;
 
-/** A disk of a quarter of a megabyte that can be filled up to the last pages. */
+/** Creates a disk of a quarter of a megabyte that can be filled up to the last pages. */
 async function mountSmallDisk(folder: string) {
   await mkdir(folder);
   await execFileAsync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', folder]);
@@ -30,8 +30,8 @@ async function mountSmallDisk(folder: string) {
   };
 }
 
-describeOnBed("the user's own disk", () => {
-  test('at whatever file it runs full, that is said, nothing is lost, and the next run with room finishes', async () => {
+describeOnBed('a full disk on this computer', () => {
+  test('is reported at whichever file it happens, loses nothing, and the next run with space finishes', async () => {
     await using host = await startHost({ suite: 'bookworm', engine: true });
     await using user = await createUser();
     const folder = join(user.home, 'disk');
@@ -55,7 +55,7 @@ describeOnBed("the user's own disk", () => {
     expect((await expectFailure(slipway('rm', 'first'))).status).toBe(10);
     await expectSuccess(docker('--context', 'first', 'version'));
 
-    // One page more each time, until all of a machine's files have room.
+    // One more page each time, until all of a machine's files fit.
     const stopped = new Set<string>();
     for (let pagesLeft = 0; ; pagesLeft += 1) {
       expect(pagesLeft).toBeLessThan(40);
@@ -80,7 +80,7 @@ describeOnBed("the user's own disk", () => {
         await expectSuccess(slipway('rm', 'second'));
       } else if (recorded) await expectSuccess(slipway('rm', 'second'));
     }
-    // It did run full at files of every kind: the record, the keys and the docker context.
+    // The disk was full at each kind of file: the record, the keys and the docker context.
     expect([...stopped]).toEqual(expect.arrayContaining(['machine.json', 'meta.json']));
     expect([...stopped].some((name) => name.endsWith('key.pem'))).toBe(true);
   });

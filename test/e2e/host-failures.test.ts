@@ -3,7 +3,7 @@ import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
 import { countEngineStarts, expectEngineAnswer, readRecord, expectFailure, waitUntil } from './assertions.ts';
 
-/** Holds apt's lock as another apt would, until /run/release is there. */
+/** Holds apt's lock as another apt would, until /run/release exists. */
 const HOLD_LOCK = `perl -e '
   use Fcntl;
   open my $file, "+>", "/var/lib/dpkg/lock-frontend" or die;
@@ -13,14 +13,14 @@ const HOLD_LOCK = `perl -e '
 ' >/dev/null 2>&1 &
 until grep -q "FLOCK\\|POSIX" /proc/locks && ! dpkg --configure -a 2>/dev/null; do sleep 0.1; done`;
 
-describeOnBed('a host in trouble', () => {
+describeOnBed('a host with problems', () => {
   let shielded: BedHost;
   let user: User;
   let blocked: Promise<{ readonly outcome: Outcome; readonly seconds: number }>;
   beforeAll(async () => {
     [shielded, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), createUser()]);
     await shielded.runOrThrow('iptables -I INPUT -p tcp --dport 2376 -j DROP');
-    // Takes as long as an engine may take to answer, so it runs beside all other tests.
+    // This takes as long as the wait for an engine, so it runs beside all other tests.
     const began = performance.now();
     blocked = user
       .slipway('create', 'shielded', ...hostFlags(shielded))
@@ -30,7 +30,7 @@ describeOnBed('a host in trouble', () => {
     await Promise.all([shielded[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
-  describe('a host on which the engine can not be installed', () => {
+  describe('a host that cannot install the engine', () => {
     let host: BedHost;
     beforeAll(async () => {
       host = await startHost({ suite: 'trixie' });
@@ -40,14 +40,14 @@ describeOnBed('a host in trouble', () => {
     const installed = async (): Promise<string> =>
       (await host.exec(`dpkg-query -W -f '\${db:Status-Status}' docker.io`)).stdout;
 
-    test('each reason is told, nothing is half installed, and create finishes once it is gone', async () => {
+    test('reports each reason, installs nothing partially, and create finishes once the reason is gone', async () => {
       await using user = await createUser();
       const again = () => user.slipway('create', 'web');
 
       const none = await expectFailure(user.slipway('create', 'web', ...hostFlags(host), '--engine-source', 'none'));
       expect(none).toMatchObject({
         status: 7,
-        sentence: `${host.address} has no engine, and --engine-source none installs none`,
+        sentence: `${host.address} has no engine, and with --engine-source none Slipway does not install one`,
       });
       expect(none.hint).toContain('--engine-source docker or distro');
       expect(await readRecord(user, 'web')).toMatchObject({
@@ -63,7 +63,7 @@ describeOnBed('a host in trouble', () => {
       expect(full.sentence).toMatch(/has \d+ MB free on \/var\/lib; installing the engine takes about 600 MB/);
       expect(await readRecord(user, 'web')).toMatchObject({ phase: 'created', failure: { code: 'HOST_FULL' } });
       await host.runOrThrow('umount /var/lib');
-      // Not even its configuration was laid.
+      // Not even its configuration was written.
       expect((await host.exec('test -e /etc/docker')).code).not.toBe(0);
 
       await host.runOrThrow(`
@@ -74,7 +74,7 @@ describeOnBed('a host in trouble', () => {
       expect(gone).toMatchObject({
         status: 7,
         sentence: expect.stringContaining(
-          `failed on ${host.address}: the package lists of the host have no docker.io`,
+          `failed on ${host.address}: docker.io does not exist in the package lists of the host`,
         ) as string,
       });
       expect(gone.detail.join('\n')).toContain('127.0.0.1');
@@ -86,7 +86,7 @@ describeOnBed('a host in trouble', () => {
       mv /root/debian.sources /etc/apt/sources.list.d/ && rm -r /var/lib/apt/lists && mv /root/lists /var/lib/apt/
       apt-cache gencaches`);
 
-      // Somebody else's apt died in the middle, and yet another one is at work.
+      // Another apt was killed while it installed, and a third one is running.
       const install =
         'DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends docker.io >/dev/null 2>&1';
       await host.runOrThrow(`setsid sh -c '${install}' >/dev/null 2>&1 &`);
@@ -104,7 +104,7 @@ describeOnBed('a host in trouble', () => {
     });
   });
 
-  describe('a host on which the engine does not do as it is told', () => {
+  describe('a host whose engine does not cooperate', () => {
     let host: BedHost;
     let user: User;
     beforeAll(async () => {
@@ -115,7 +115,7 @@ describeOnBed('a host in trouble', () => {
       await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
     });
 
-    test('a full /etc/docker changes nothing there, and the engine goes on', async () => {
+    test('changes nothing when /etc/docker is full, and the engine keeps running', async () => {
       await host.runOrThrow(`
       cp -a /etc/docker /root/before && mount -t tmpfs -o size=64k tmpfs /etc/docker && cp -a /root/before/. /etc/docker/
       head -c 100000 /dev/zero >/etc/docker/fill 2>/dev/null || true`);
@@ -124,7 +124,7 @@ describeOnBed('a host in trouble', () => {
       expect(full).toMatchObject({
         status: 7,
         sentence: `"Configure the engine and restart it" failed on ${host.address}: its disk is full`,
-        hint: 'Make room on the host, then run the same command again: it goes on from here',
+        hint: 'Free disk space on the host. To continue, run the same command again',
       });
       expect(await readRecord(user, 'web')).toMatchObject({
         phase: 'ready',
@@ -139,13 +139,13 @@ describeOnBed('a host in trouble', () => {
       expect(stdout.trim()).toBe('[room=none]');
     });
 
-    test('a configuration that the engine refuses is taken back, and its journal says why', async () => {
+    test("takes back a configuration that the engine refuses, and shows the journal's reason", async () => {
       const files = 'cd /etc && sha256sum docker/daemon.json docker/slipway/* systemd/system/docker.service.d/*';
       const before = await host.runOrThrow(files);
       const refused = await expectFailure(user.slipway('provision', 'web', '--engine-opt', 'bogus-key=1'));
       expect(refused).toMatchObject({
         status: 7,
-        sentence: `"Configure the engine and restart it" failed on ${host.address}: the engine did not start with the new configuration, so the old one was put back`,
+        sentence: `"Configure the engine and restart it" failed on ${host.address}: the engine did not start with the new configuration, so the old one was restored`,
       });
       expect(refused.detail.join('\n')).toContain('bogus-key');
       expect(await host.runOrThrow(files)).toBe(before);
@@ -156,7 +156,7 @@ describeOnBed('a host in trouble', () => {
       expect(await readRecord(user, 'web')).not.toHaveProperty('failure');
     });
 
-    test('a masked unit is left to its owner', async () => {
+    test('does not unmask a masked unit', async () => {
       await host.runOrThrow('systemctl mask --now docker.service');
       const masked = await expectFailure(user.slipway('provision', 'web'));
       expect(masked.status).toBe(7);
@@ -166,7 +166,7 @@ describeOnBed('a host in trouble', () => {
       await expectEngineAnswer(user, 'web');
     });
 
-    test('an engine that somebody opened to callers without a certificate is called open', async () => {
+    test('reports an engine that accepts clients without a certificate', async () => {
       await host.runOrThrow(`
       sed 's/"tlsverify": true/"tlsverify": false/' /etc/docker/daemon.json >/etc/docker/open.json
       printf '[Service]\\nExecStart=\\nExecStart=dockerd --config-file=/etc/docker/open.json\\n' \\
@@ -185,13 +185,13 @@ describeOnBed('a host in trouble', () => {
       await expectEngineAnswer(user, 'web');
     });
 
-    test('a system that Slipway does not know is named', async () => {
+    test('names an unsupported operating system', async () => {
       await host.runOrThrow(`cp -L /etc/os-release /root/os-release && rm /etc/os-release
       printf 'ID=fedora\\nPRETTY_NAME="Fedora Linux 43"\\n' >/etc/os-release`);
       const fedora = await expectFailure(user.slipway('create', 'other', ...hostFlags(host)));
       expect(fedora).toMatchObject({
         status: 8,
-        sentence: `${host.address} runs Fedora Linux 43; Slipway provisions Debian, Ubuntu and their kin`,
+        sentence: `${host.address} runs Fedora Linux 43; Slipway supports Debian, Ubuntu and their derivatives`,
       });
       expect(await readRecord(user, 'other')).toMatchObject({ phase: 'created', failure: { code: 'OS_UNSUPPORTED' } });
       await host.runOrThrow('mv /root/os-release /etc/os-release && mv /run/systemd/system /run/systemd/elsewhere');
@@ -203,13 +203,13 @@ describeOnBed('a host in trouble', () => {
     });
   });
 
-  test('a firewall before the engine ends in bounded time, and says so', async () => {
+  test('reports a firewall in front of the engine after a bounded time', async () => {
     const { outcome, seconds } = await blocked;
     const refused = await expectFailure(outcome);
     expect(seconds).toBeLessThan(120);
     expect(refused).toMatchObject({
       status: 9,
-      sentence: `The engine at tcp://${shielded.address}:2376 can't be reached: no answer within 10 s`,
+      sentence: `The engine at tcp://${shielded.address}:2376 could not be reached: no answer within 10 s`,
     });
     expect(refused.hint).toContain('firewall');
     expect(await readRecord(user, 'shielded')).toMatchObject({

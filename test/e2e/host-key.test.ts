@@ -1,12 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { createTar } from 'nanotar';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { planHostKeyReplacement } from '../../src/provision/plan.ts';
+import { planHostKeyReplacement } from '../../src/provision/host-steps.ts';
+import { joinTemplates } from '../../src/provision/step.ts';
 import { generateKeyPair } from '../../src/ssh/connection.ts';
+import { hostWithEngine } from '../unit/host-facts.ts';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { describeOnBed, createUser, type User } from './test-user.ts';
 
-describeOnBed('the lasting host key', () => {
+describeOnBed('the permanent host key', () => {
   let host: BedHost;
   let user: User;
   beforeAll(async () => {
@@ -18,12 +20,13 @@ describeOnBed('the lasting host key', () => {
   const shown = async (): Promise<string> =>
     (await user.run('ssh-keyscan', ['-t', 'ed25519', host.address])).stdout.trim().split(' ').slice(1).join(' ');
 
-  test('is shown to the next connection, whole, and put there again without harm', async () => {
+  test('is complete on the next connection, and can be installed again without harm', async () => {
     const before = await shown();
     const pair = generateKeyPair('web');
-    const { files } = planHostKeyReplacement(pair);
+    const { files, scripts = [] } = planHostKeyReplacement(pair, hostWithEngine);
+    const readTemplate = (name: string) => readFile(new URL(`../../templates/${name}`, import.meta.url), 'utf8');
     const archive = createTar([
-      { name: 'script', data: await readFile(new URL('../../templates/host-key.sh', import.meta.url), 'utf8') },
+      { name: 'script', data: await joinTemplates(scripts, readTemplate) },
       { name: 'files/' },
       ...files.map(({ content }, at) => ({ name: `files/${at}`, data: content ?? '' })),
     ]);

@@ -5,10 +5,10 @@ import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { readEnginePid, countEngineStartAttempts, loadToolsImage, countLogins, snapshotFiles } from './host-engine.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
 
-/** All that Slipway may touch on a host. */
+/** All folders that Slipway may change on a host. */
 const managedFolders = ['/etc/docker', '/etc/systemd/system', '/run/slipway'] as const;
 
-describeOnBed('doing it again', () => {
+describeOnBed('running a command again', () => {
   let host: BedHost;
   let user: User;
 
@@ -19,7 +19,7 @@ describeOnBed('doing it again', () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
-  test('a dry run of create shows the plan and changes nothing on either side', async () => {
+  test('create --dry-run shows the plan and changes nothing on either side', async () => {
     const before = await snapshotFiles(host, ...managedFolders);
     const shown = await expectSuccess(
       user.slipway('create', 'web', ...hostFlags(host), '--engine-label', 'a=b', '--dry-run'),
@@ -28,7 +28,7 @@ describeOnBed('doing it again', () => {
     expect(shown.stdout).toContain('1. Configure the engine and restart it');
     expect(shown.stdout).toContain('write /etc/docker/slipway/server-key.pem');
     const { stdout } = await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), '--dry-run', '--json'));
-    // The note of a host key first seen makes it a stream of events.
+    // The note about a first-seen host key turns the output into a stream of events.
     const { name, steps } = (JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as { result: Plan }).result;
     expect(name).toBe('web');
     expect(steps.map(({ id }) => id)).toEqual(['configure-engine']);
@@ -41,7 +41,7 @@ describeOnBed('doing it again', () => {
     expect((await expectSuccess(user.docker('context', 'ls', '--quiet'))).stdout.trim()).toBe('default');
   });
 
-  test('create takes one connection and at most 4 remote executions', async () => {
+  test('create uses one connection and at most 4 remote executions', async () => {
     const before = await countLogins(host);
     const { stderr } = await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), '--debug'));
     expect((await countLogins(host)) - before).toBe(1);
@@ -49,18 +49,18 @@ describeOnBed('doing it again', () => {
     expect(countExecutions(stderr)).toBeLessThanOrEqual(4);
   });
 
-  test('create of a ready machine is refused with a sentence, and leaves it as it is', async () => {
+  test('create refuses a ready machine and leaves it as it is', async () => {
     const before = await snapshotFiles(host, ...managedFolders);
     const refused = await user.slipway('create', 'web', ...hostFlags(host), '--engine-label', 'a=b');
     expect(refused.code).toBe(3);
     expect(refused.stdout).toBe('');
-    expect(refused.stderr).toContain('There is a machine named "web" already (generic)');
+    expect(refused.stderr).toContain('Machine "web" already exists');
     expect(refused.stderr).toContain('slipway provision web');
     expect(await snapshotFiles(host, ...managedFolders)).toEqual(before);
     expect((await expectSuccess(user.slipway('status', 'web', '--json'))).code).toBe(0);
   });
 
-  test('provision with nothing to do changes nothing, over one connection', async () => {
+  test('provision with nothing to do changes nothing and uses one connection', async () => {
     await loadToolsImage(user, 'web');
     await expectSuccess(
       user.docker(
@@ -94,13 +94,13 @@ describeOnBed('doing it again', () => {
     expect(countExecutions(stderr)).toBeLessThanOrEqual(4);
   });
 
-  test('provision with a flag changes just that, with one restart', async () => {
+  test('provision with a flag changes only that, with one restart', async () => {
     const engine = async (): Promise<readonly string[]> => [
       await readLabels(user),
       String(await readEnginePid(host)),
       await host.runOrThrow('cat /etc/docker/slipway/server-cert.pem'),
     ];
-    // The unit allows few starts a minute, and this host has seen some.
+    // The unit allows few starts per minute, and this host had some already.
     await host.runOrThrow('systemctl reset-failed docker.service');
     const before = await countEngineStartAttempts(host);
     const [, pid, certificate] = await engine();
@@ -118,7 +118,7 @@ describeOnBed('doing it again', () => {
     expect(nextPid).not.toBe(pid);
     expect(await countEngineStartAttempts(host)).toBe(before + 1);
 
-    // What is not named stays; what is named again replaces.
+    // An option that is not given stays; one that is given again replaces the old value.
     await expectSuccess(user.slipway('provision', 'web', '--engine-insecure-registry', 'registry.example:5000'));
     expect(await readLabels(user)).toBe('["x=y"]');
     await expectSuccess(user.slipway('provision', 'web', '--engine-label', 'z=1'));
@@ -127,7 +127,7 @@ describeOnBed('doing it again', () => {
     expect(nothing.stdout.trim()).toBe('web: nothing to do');
   });
 
-  test('rm says that the host stays, and takes away what it put on the client', async () => {
+  test('rm says that the host stays, and removes its client files', async () => {
     const before = await snapshotFiles(host, ...managedFolders);
     const { stdout } = await expectSuccess(user.slipway('rm', 'web'));
     expect(stdout.trim()).toBe('web is removed; the host itself and its engine stay as they are');
@@ -147,7 +147,7 @@ describeOnBed('rm --deprovision', () => {
       there: 'a daemon.json of its own',
       text: '{\n    "log-driver":   "local",\n    "labels": ["theirs=1"],\n    "log-opts": { "max-size": "5m" }\n}\n',
     },
-  ])('puts a host back that had $there', async ({ text }) => {
+  ])('restores a host that had $there', async ({ text }) => {
     await using user = await createUser();
     await using host = await startHost({ suite: 'bookworm', engine: true });
     if (text !== undefined) {

@@ -82,7 +82,7 @@ describeOnBed('a machine of the old tool', () => {
   test('is taken over with its certificates and keys; its host is not changed', async () => {
     const before = await snapshotFiles(host, '/etc/docker', '/etc/systemd/system');
     const done = await expectSuccess(user.slipway('import', 'old', '--keep'));
-    expect(done.stderr).toMatch(/Host key of .*first seen.*SHA256:/);
+    expect(done.stderr).toMatch(/Host key of .*seen for the first time.*SHA256:/);
     expect(await snapshotFiles(host, '/etc/docker', '/etc/systemd/system')).toEqual(before);
     expect(await countEngineStartAttempts(host)).toBe(2);
     const there = join(old, 'machines', 'old');
@@ -160,10 +160,7 @@ describeOnBed('a machine of the drop-in', () => {
     await expectSuccess(machine('create', '--driver', 'generic', ...flags, 'web'));
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), '--profile', 'ssh-config'));
     const refused = await user.slipway('import', 'web');
-    expect([refused.code, refused.stderr]).toEqual([
-      3,
-      expect.stringContaining('There is a machine named "web" here already'),
-    ]);
+    expect([refused.code, refused.stderr]).toEqual([3, expect.stringContaining('Machine "web" already exists')]);
     await expectSuccess(user.slipway('rm', 'web'));
     await rm(join(user.home, '.slipway', 'machines'), { recursive: true, force: true });
     await expectSuccess(machine('provision', 'web'));

@@ -14,7 +14,7 @@ import {
   waitUntil,
 } from './assertions.ts';
 
-/** Finishes what a stopped create left, however far it came. */
+/** Finishes an interrupted create, however far it got. */
 async function finishCreate(user: User, name: string, flags: readonly string[]): Promise<void> {
   const found = await user.slipway('inspect', name, '--json');
   if (found.code === 3) await expectSuccess(user.slipway('create', name, ...flags));
@@ -27,21 +27,21 @@ function hasEnded({ process: { exitCode, signalCode } }: ReturnType<User['start'
   return exitCode !== null || signalCode !== null;
 }
 
-/** Sessions of the host's sshd; the listening process is not among them. */
+/** Counts the sessions of the host's sshd, without its listening process. */
 const FIND_SSH_SESSIONS = `pgrep -f '^sshd(-session)?: root'`;
 
-describeOnBed('a create that is cut off on a bare host', () => {
+describeOnBed('an interrupted create on a bare host', () => {
   let host: BedHost;
   beforeAll(async () => {
     host = await startHost({ suite: 'bookworm' });
   });
   afterAll(async () => host[Symbol.asyncDispose]());
 
-  test('finishes when run again, whatever cut it off and wherever it stood', async () => {
+  test('finishes when run again, wherever and however it was interrupted', async () => {
     await using user = await createUser();
     const flags = [...hostFlags(host), '--engine-source', 'distro'];
 
-    // The connection breaks while packages are fetched or unpacked.
+    // The connection breaks while packages are downloaded or unpacked.
     const broken = user.start('create', 'web', ...flags);
     await waitForStderr(broken, /Install the engine/);
     await waitUntil('apt-get runs', async () => hasEnded(broken) || (await host.exec('pgrep -x apt-get')).code === 0);
@@ -56,7 +56,7 @@ describeOnBed('a create that is cut off on a bare host', () => {
       failure: { step: 'install-engine', code: 'SSH_LOST' },
     });
 
-    // Ctrl-C while the packages are unpacked, at once after the run before: that one's apt may still be at work.
+    // Ctrl-C while packages are unpacked, right after the previous run, whose apt may still be running.
     const stopped = user.start('create', 'web');
     await waitForStderr(stopped, /Install the engine/);
     await waitUntil(
@@ -66,9 +66,9 @@ describeOnBed('a create that is cut off on a bare host', () => {
     stopped.process.kill('SIGINT');
     expect(await expectFailure(stopped.ended)).toEqual({
       status: 130,
-      sentence: 'Stopped before the end, as you asked: "web" is half made',
+      sentence: 'Interrupted: machine "web" is incomplete',
       detail: [],
-      hint: 'Go on with: slipway create web, or undo with: slipway rm web',
+      hint: 'To continue: slipway create web. To undo: slipway rm web',
     });
     expect(await readRecord(user, 'web')).toMatchObject({
       phase: 'created',
@@ -104,14 +104,14 @@ describeOnBed('a create that is cut off on a bare host', () => {
     (await host.exec(`dpkg-query -W -f '\${db:Status-Status}' ${name}`)).stdout;
 });
 
-describeOnBed('a command that is cut off on a host with an engine', () => {
+describeOnBed('an interrupted command on a host with an engine', () => {
   let host: BedHost;
   beforeAll(async () => {
     host = await startHost({ suite: 'trixie', engine: true });
   });
   afterAll(async () => host[Symbol.asyncDispose]());
 
-  test('Ctrl-C while connecting ends at once and says what exists', async () => {
+  test('Ctrl-C while connecting ends immediately and says what exists', async () => {
     await using user = await createUser();
     await host.runOrThrow('iptables -I INPUT -p tcp --dport 22 -j DROP');
     const running = user.start('create', 'web', ...hostFlags(host));
@@ -119,7 +119,7 @@ describeOnBed('a command that is cut off on a host with an engine', () => {
     running.process.kill('SIGINT');
     expect(await expectFailure(running.ended)).toMatchObject({
       status: 130,
-      hint: 'Go on with: slipway create web, or undo with: slipway rm web',
+      hint: 'To continue: slipway create web. To undo: slipway rm web',
     });
     expect(await readRecord(user, 'web')).toMatchObject({
       phase: 'created',
@@ -130,7 +130,7 @@ describeOnBed('a command that is cut off on a host with an engine', () => {
     await expectEngineAnswer(user, 'web');
   });
 
-  test('Ctrl-C while a ready machine is changed leaves it ready, and provision goes on', async () => {
+  test('Ctrl-C while a ready machine changes leaves it ready, and provision continues', async () => {
     await using user = await createUser();
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
     const running = user.start('provision', 'web', '--engine-label', 'round=two');
@@ -138,8 +138,8 @@ describeOnBed('a command that is cut off on a host with an engine', () => {
     running.process.kill('SIGINT');
     expect(await expectFailure(running.ended)).toMatchObject({
       status: 130,
-      sentence: 'Stopped before the end, as you asked: "web" may be half changed',
-      hint: 'Go on with: slipway provision web',
+      sentence: 'Interrupted: machine "web" may be only partly changed',
+      hint: 'To continue: slipway provision web',
     });
     expect(await readRecord(user, 'web')).toMatchObject({ phase: 'ready', failure: { code: 'CANCELED' } });
     await expectSuccess(user.slipway('provision', 'web'));
@@ -147,7 +147,7 @@ describeOnBed('a command that is cut off on a host with an engine', () => {
     expect(stdout.trim()).toBe('[round=two]');
   });
 
-  test('killed at any point, a create is finished by the next and taken away by rm', async () => {
+  test('a create killed at any point is finished by the next one and undone by rm', async () => {
     await using user = await createUser();
     const flags = hostFlags(host);
     const began = performance.now();
@@ -165,21 +165,21 @@ describeOnBed('a command that is cut off on a host with an engine', () => {
       await expectSuccess(user.slipway('ls'));
       const found = await user.slipway('inspect', 'web', '--json');
       phases.push(found.code === 0 ? (JSON.parse(found.stdout) as { phase: string }).phase : 'none');
-      // Every other one is undone from where it stopped, the rest are finished first.
+      // Every second one is undone from where it stopped; the others are finished first.
       const finished = point % 2 === 0;
       if (finished) await finishCreate(user, 'web', flags);
       const removed = await user.slipway('rm', 'web');
       expect(removed.code, removed.stderr).toBe(phases.at(-1) === 'none' && !finished ? 3 : 0);
       await expectNothingLeft(user);
     }
-    // The points lie where they should: before there is a record, and after.
+    // The points are where they should be: before and after the record exists.
     expect(phases).toContain('created');
 
     await finishCreate(user, 'web', flags);
     await expectSuccess(user.slipway('rm', 'web'));
   });
 
-  test('of two creates of one name one wins, and the other names the process that did', async () => {
+  test("of two creates with one name, one wins and the other names the winner's process", async () => {
     await using user = await createUser();
     const both = [user.start('create', 'web', ...hostFlags(host)), user.start('create', 'web', ...hostFlags(host))];
     const ended = await Promise.all(both.map((command) => command.ended));
@@ -194,7 +194,7 @@ describeOnBed('a command that is cut off on a host with an engine', () => {
     await expectNothingLeft(user);
   });
 
-  test('files that the engine has not read yet cost one restart, and only one', async () => {
+  test('files that the engine has not read yet cause one restart only', async () => {
     await using user = await createUser();
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
     const starts = await countEngineStarts(host);
@@ -205,10 +205,10 @@ describeOnBed('a command that is cut off on a host with an engine', () => {
     expect(await countEngineStarts(host)).toBe(starts + 1);
   });
 
-  test('two runs meet on the host one after the other', async () => {
+  test('two runs on one host run one after the other', async () => {
     await using user = await createUser();
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
-    // As a run whose connection is gone and whose work on the host goes on.
+    // Like a run whose connection is gone and whose work on the host continues.
     await host.runOrThrow('flock /run/slipway-lock sh -c "until [ -e /run/go ]; do sleep 0.1; done" >/dev/null 2>&1 &');
     const starts = await countEngineStarts(host);
     const running = user.start('provision', 'web', '--engine-label', 'order=second');
@@ -223,7 +223,7 @@ describeOnBed('a command that is cut off on a host with an engine', () => {
     expect(await countEngineStarts(host)).toBe(starts + 1);
   });
 
-  test('an engine that somebody stopped and disabled is started and enabled again', async () => {
+  test('starts and enables an engine that was stopped and disabled', async () => {
     await using user = await createUser();
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
     await host.runOrThrow('systemctl disable --now docker.service docker.socket');
@@ -231,7 +231,7 @@ describeOnBed('a command that is cut off on a host with an engine', () => {
     await expectSuccess(user.slipway('provision', 'web'));
     await expectEngineAnswer(user, 'web');
     expect(await host.runOrThrow('systemctl is-enabled docker.service')).toBe('enabled');
-    // Through the socket on the host as well.
+    // The socket on the host answers, too.
     await host.runOrThrow('docker version');
   });
 });
@@ -239,10 +239,10 @@ describeOnBed('a command that is cut off on a host with an engine', () => {
 describeOnBed('a host that reboots', () => {
   const engine = process.env.SLIPWAY_BED_DOCKER_HOST || 'unix:///var/run/docker.sock';
   const bed = async (...argv: readonly string[]) => promisify(execFile)('docker', ['--host', engine, ...argv]);
-  // A network of its own, where an address stays with its host.
+  // A separate network, in which a host keeps its address.
   const network = `slipway-bed-reboot-${process.pid}`;
 
-  test('has its engine where it was, with nothing to do', async () => {
+  test('has its engine running again, with nothing to do', async () => {
     await using user = await createUser();
     await bed('network', 'create', network);
     try {

@@ -22,16 +22,16 @@ type KillResult = {
   readonly undone: string;
 };
 
-/** Clouds and users of one's own, so that several points are tried at once. */
+/** Separate clouds and users, to try several points at once. */
 type TestLane = {
   readonly cloud: Cloud;
   readonly user: User;
-  /** The same without hosts, which a create that is undone does not need. */
+  /** The same without hosts, which an undone create does not need. */
   readonly hostlessCloud: Cloud;
   readonly hostlessUser: User;
 };
 
-/** Most of a create is waiting for hosts to boot. */
+/** A create mostly waits for hosts to boot. */
 const LANE_COUNT = 3;
 
 /**
@@ -66,7 +66,7 @@ export function describeKilledCreates({ driver, start }: CloudProvider, late: (c
 
     const argv = ['web', '--driver', driver];
 
-    /** Whatever exists of it goes. */
+    /** Removes whatever exists of it. */
     async function undo({ killPoint, name }: NamedKillPoint, cloud: Cloud, user: User): Promise<void> {
       await runCreateUntilKilled(user, cloud, killPoint, argv);
       if ((await expectSuccess(user.slipway('ls', '-q'))).stdout.includes('web'))
@@ -76,7 +76,7 @@ export function describeKilledCreates({ driver, start }: CloudProvider, late: (c
       await expectNothingLeft(user);
     }
 
-    /** The next create ends ready, with one instance. */
+    /** Expects the next create to end ready with one instance. */
     async function finish({ killPoint, name }: NamedKillPoint, { cloud, user }: TestLane): Promise<boolean> {
       const reached = await runCreateUntilKilled(user, cloud, killPoint, argv);
       if (reached) await createAgain(user);
@@ -87,10 +87,10 @@ export function describeKilledCreates({ driver, start }: CloudProvider, late: (c
       return reached;
     }
 
-    /** Only what died when all was done is ready by then, and says so. */
+    /** Only a create that was killed at its very end is ready, and says so. */
     async function createAgain(user: User): Promise<void> {
       const outcome = await user.slipway('create', ...argv);
-      if (outcome.code !== 0) expect(outcome.stderr).toContain('✗ There is a machine named "web" already');
+      if (outcome.code !== 0) expect(outcome.stderr).toContain('✗ Machine "web" already exists');
     }
 
     async function die(point: NamedKillPoint, lane: TestLane): Promise<void> {
@@ -100,12 +100,12 @@ export function describeKilledCreates({ driver, start }: CloudProvider, late: (c
         finish(point, lane),
         ...(atCall ? [undo(point, hostlessCloud, hostlessUser)] : []),
       ]);
-      // A step of the host's needs the host.
+      // A step on the host needs the host.
       if (!atCall) await undo(point, cloud, user);
       rows.set(point.name, { point: point.name, reached, again: 'ready, 1 instance', undone: 'nothing left' });
     }
 
-    /** All points, by as many as there are lanes; the first that fails ends all. */
+    /** Tries all points, as many at once as there are lanes; the first failure ends all. */
     async function dieAtAll(all: readonly NamedKillPoint[]): Promise<void> {
       const queue = [...all];
       const work = async (lane: TestLane): Promise<void> => {
@@ -120,7 +120,7 @@ export function describeKilledCreates({ driver, start }: CloudProvider, late: (c
       for (const end of ends) if (end.status === 'rejected') throw end.reason;
     }
 
-    test('at each call to its provider, and at each arrow, is finished by the next one or undone by rm', async () => {
+    test('at each call to its provider and at each checkpoint is finished by the next one or undone by rm', async () => {
       const [first] = lanes;
       if (!first) throw new Error('there are lanes');
       const { steps, calls } = await traceCreate(first.user, first.cloud, argv);
@@ -140,13 +140,13 @@ export function describeKilledCreates({ driver, start }: CloudProvider, late: (c
         ),
       ];
       await dieAtAll(points);
-      // A point that most runs never come to would prove nothing.
+      // A point that most runs never reach would prove nothing.
       expect([...rows.values()].filter(({ reached }) => reached).length).toBeGreaterThan(points.length * 0.8);
     }, 3_600_000);
   });
 }
 
-/** Who died before the record was written may have left a lock, which holds nobody up: the name is as free as before. */
+/** A create that was killed before it wrote the record may leave a lock, which blocks nobody. */
 async function removeStaleLock({ home }: User, machine: string): Promise<void> {
   const folder = join(home, '.slipway', 'machines', machine);
   const left = await readdir(folder).catch(() => []);
@@ -154,7 +154,7 @@ async function removeStaleLock({ home }: User, machine: string): Promise<void> {
   await rm(folder, { recursive: true, force: true });
 }
 
-/** By their place in the course. Of a question that is asked again and again until the answer is liked, the first two stand for all. */
+/** Selects points by their place in the create. Of a request that is repeated until its answer fits, the first two represent all. */
 function killableCalls(calls: readonly CloudCall[]): readonly { readonly at: number; readonly operation: string }[] {
   return calls.flatMap(({ operation, mutates }, index) => {
     const asks = calls.slice(Math.max(0, index - 2), index).filter((call) => call.operation === operation);

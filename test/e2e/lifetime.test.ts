@@ -9,14 +9,14 @@ import { countEngineStarts, readRecord, expectFailure } from './assertions.ts';
 const managedFolders = ['/etc/docker', '/etc/systemd/system', '/usr/local/lib', '/run/slipway'] as const;
 const HOUR_MS = 3_600_000;
 
-describeOnBed('the life of a machine', () => {
+describeOnBed('the lifetime of a machine', () => {
   let host: BedHost;
   let user: User;
-  /** Of the engine: nothing of what follows may touch it. */
+  /** The engine's process: nothing of what follows may touch it. */
   let before: readonly number[];
   const engine = async (): Promise<readonly number[]> => [await countEngineStarts(host), await readEnginePid(host)];
   const deadline = async (): Promise<number> => Date.parse((await readRecord(user, 'web')).deadline ?? '');
-  /** When systemd itself will run what ends the host. */
+  /** Returns the time at which systemd will power the host off. */
   const onHost = async (): Promise<string> =>
     host.runOrThrow('systemctl show --property TimersCalendar slipway-deadline.timer');
   const units = async (): Promise<string> =>
@@ -30,7 +30,7 @@ describeOnBed('the life of a machine', () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
-  test('is told before anything is made, and laid on the host itself', async () => {
+  test('is announced before anything is created, and installed on the host', async () => {
     const asked = Date.now();
     const { stderr } = await expectSuccess(
       user.slipway('create', 'web', ...hostFlags(host), '--ttl', '4h', '--idle-stop', '2h'),
@@ -51,14 +51,14 @@ describeOnBed('the life of a machine', () => {
       'web: nothing to do',
     );
     await expectSuccess(user.slipway('provision', 'web'));
-    // The idle check notes what it saw.
+    // The idle check records what it saw.
     const still = (lines: readonly string[]): readonly string[] =>
       lines.filter((line) => !line.includes('/run/slipway'));
     expect(still(await snapshotFiles(host, ...managedFolders))).toEqual(still(files));
     expect(await engine()).toEqual(before);
   });
 
-  test('is seen in ls and status', async () => {
+  test('is shown by ls and status', async () => {
     const listed = await expectSuccess(user.slipway('ls'));
     expect(listed.stdout).toMatch(/DEADLINE/);
     expect(listed.stdout).toMatch(/web .*ends in 3 h 5\d min/);
@@ -73,7 +73,7 @@ describeOnBed('the life of a machine', () => {
     expect(page).toMatchObject({ idleStop: '2h', containers: { running: 0, total: 0 }, unasked: [] });
   });
 
-  test.skipIf(!hasTmux)('is watched in place in a terminal, whatever becomes of its width, until Ctrl-C', async () => {
+  test.skipIf(!hasTmux)('is refreshed in place in a terminal, also when it is resized, until Ctrl-C', async () => {
     await using terminal = await openTerminal(user, { columns: 120, rows: 20 });
     await terminal.typeLine('slipway ls --watch --interval 1; echo "ended with $?"');
     const wide = await terminal.waitFor(/web .*ends in 3 h 5\d min/);
@@ -91,7 +91,7 @@ describeOnBed('the life of a machine', () => {
     expect(await terminal.hasCursor()).toBe(true);
   });
 
-  test('is watched by a program as one document a line', async () => {
+  test('is printed as one document per line for a program', async () => {
     const watching = user.start('ls', '--watch', '--interval', '1', '--json');
     let out = '';
     await new Promise<void>((resolve) => {
@@ -109,7 +109,7 @@ describeOnBed('the life of a machine', () => {
     expect(documents.map(([row]) => row?.name)).toEqual(documents.map(() => 'web'));
   });
 
-  test('is extended over one connection, and its engine has no part in it', async () => {
+  test('is extended over one connection without touching the engine', async () => {
     const from = await deadline();
     const seen = await countLogins(host);
     const { stdout } = await expectSuccess(user.slipway('extend', 'web', '2h', '--json'));
@@ -126,7 +126,7 @@ describeOnBed('the life of a machine', () => {
     );
   });
 
-  test('counts from now where another time is asked for, and follows what is asked of idleness', async () => {
+  test('starts now when another time is given, and follows a change of the idle time', async () => {
     const asked = Date.now();
     await expectSuccess(user.slipway('provision', 'web', '--ttl', '4h', '--idle-stop', '1h'));
     expect((await deadline()) - asked).toBeLessThan(4 * HOUR_MS + 60_000);
@@ -139,7 +139,7 @@ describeOnBed('the life of a machine', () => {
     expect(await engine()).toEqual(before);
   });
 
-  test('goes on for ever when nobody asks for an end any longer', async () => {
+  test('never ends after its deadline was removed', async () => {
     expect((await expectSuccess(user.slipway('extend', 'web', 'never'))).stdout.trim()).toBe('web has no deadline');
     expect((await readRecord(user, 'web')).deadline).toBeUndefined();
     expect((await readRecord(user, 'web')).spec.life).toBeUndefined();
@@ -151,7 +151,7 @@ describeOnBed('the life of a machine', () => {
     expect(await engine()).toEqual(before);
   });
 
-  test("is refused by sentences where it can't be", async () => {
+  test('is refused with an explanation where it is not supported', async () => {
     expect(await expectFailure(user.slipway('extend', 'web'))).toMatchObject({
       status: 2,
       sentence: '"web" is not a valid time',
@@ -165,7 +165,7 @@ describeOnBed('the life of a machine', () => {
     });
   });
 
-  test('is taken from the host with all else by rm --deprovision', async () => {
+  test('is removed from the host by rm --deprovision with everything else', async () => {
     await expectSuccess(user.slipway('extend', 'web', '1h'));
     await expectSuccess(user.slipway('provision', 'web', '--idle-stop', '30m'));
     expect(await units()).not.toBe('');
@@ -176,7 +176,7 @@ describeOnBed('the life of a machine', () => {
     ).toBe('');
   });
 
-  test("is taken from a host that stays by rm alone, and by what rm says where it can't reach it", async () => {
+  test('is removed from a host that stays by rm, or by the command that rm prints if it cannot reach the host', async () => {
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), '--ttl', '4h', '--idle-stop', '2h'));
     const running = await readEnginePid(host);
     const { ssh } = (await readRecord(user, 'web')).host ?? {};

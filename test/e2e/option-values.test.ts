@@ -3,10 +3,10 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
 
-/** A file that no value may bring about, there or here; nobody else's by its name. */
+/** A file that no value may create, on the host or on this computer. */
 const trapFile = `/tmp/slipway-trap-${randomBytes(4).toString('hex')}`;
 
-/** Whatever a shell, systemd, JSON or YAML might read something into. */
+/** Characters that a shell, systemd, JSON or YAML could interpret. */
 const hostileValues = [
   `$(touch ${trapFile}); "b`,
   `\`touch ${trapFile}\``,
@@ -52,18 +52,18 @@ describeOnBed('values', () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
-  test('labels arrive as they were typed', async () => {
+  test('labels arrive as typed', async () => {
     const labels = await info<string[]>('.Labels');
     expect(labels.toSorted()).toEqual(hostileValues.map((value, index) => `l${index}=${value}`).toSorted());
   });
 
-  test("variables arrive in the engine's environment as they were typed", async () => {
+  test("variables arrive in the engine's environment as typed", async () => {
     const environ = 'tr "\\0" "\\n" </proc/$(systemctl show --property MainPID --value docker.service)/environ';
     const variables = (await host.exec(environ)).stdout.split('\n').filter((line) => /^E\d+=/.test(line));
     expect(variables.toSorted()).toEqual(hostileValues.map((value, index) => `E${index}=${value}`).toSorted());
   });
 
-  test('options of the engine arrive with the types that daemon.json wants', async () => {
+  test('engine options arrive with the types that daemon.json requires', async () => {
     const settings = JSON.parse(await host.runOrThrow('cat /etc/docker/daemon.json')) as Record<string, unknown>;
     expect(settings).toMatchObject({
       'log-driver': 'json-file',
@@ -77,7 +77,7 @@ describeOnBed('values', () => {
     expect(await info('.DefaultAddressPools')).toEqual([{ Base: '10.99.0.0/16', Size: 24 }]);
   });
 
-  test('mirrors, insecure registries and the storage driver are what the engine says it uses', async () => {
+  test('the engine uses the given mirrors, insecure registries and storage driver', async () => {
     expect(await info('.RegistryConfig.Mirrors')).toEqual([
       'https://mirror-1.example/',
       'http://mirror-2.example:5000/',
@@ -87,7 +87,7 @@ describeOnBed('values', () => {
     expect(await info('.Driver')).toBe('vfs');
   });
 
-  test('nothing of them was run, there or here', async () => {
+  test('none of them is executed, on the host or on this computer', async () => {
     expect((await host.exec(`test -e ${trapFile}`)).code).toBe(1);
     expect((await user.run('test', ['-e', trapFile])).code).toBe(1);
   });
@@ -108,7 +108,7 @@ describeOnBed('values', () => {
   }
 });
 
-describeOnBed("values that can't be", () => {
+describeOnBed('invalid values', () => {
   test.for([
     ['a line break in a label', ['--engine-label', 'a=b\nc'], '--engine-label must be a label like key=value'],
     ['a label without a value', ['--engine-label', 'a'], '--engine-label must be a label like key=value, got "a"'],

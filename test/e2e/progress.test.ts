@@ -9,7 +9,7 @@ const canRunAtTerminal = inject('bedReason') === undefined && hasTmux;
 const WIDE = { columns: 100, rows: 30 };
 const SPINNER = /[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]/;
 
-/** The host's apt-get installs nothing: it says so many lines, with all that may move a cursor, and ends like this. */
+/** Replaces the host's apt-get: it prints this many lines, with sequences that move a cursor, and ends with this status. */
 async function replaceAptGet(host: BedHost, lines: number, status: number): Promise<void> {
   const script = [
     '#!/bin/sh',
@@ -27,7 +27,7 @@ async function replaceAptGet(host: BedHost, lines: number, status: number): Prom
 const createCommand = (name: string, host: BedHost, ...more: readonly string[]): string =>
   ['slipway', 'create', name, ...hostFlags(host), ...more].join(' ');
 
-/** Until the prompt is back: all that was shown since the command. */
+/** Waits for the prompt, and returns everything that was shown since the command. */
 async function waitForCommandEnd(terminal: Terminal): Promise<string> {
   await terminal.waitFor(/^status \d/m);
   return (await terminal.readHistory()).trimEnd();
@@ -36,7 +36,7 @@ async function waitForCommandEnd(terminal: Terminal): Promise<string> {
 const linesOf = (text: string): readonly string[] => text.split('\n').map((line) => line.trimEnd());
 
 describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => {
-  test('shows the step at work with its time, then each with the time that it took, and gives the cursor back', async () => {
+  test("shows the running step with its time, then each step's duration, and restores the cursor", async () => {
     await using user = await createUser();
     await using host = await startHost({ suite: 'trixie', engine: true });
     await using terminal = await openTerminal(user, WIDE);
@@ -49,27 +49,27 @@ describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => 
     const steps = linesOf(shown).filter((line) => line.startsWith('✔'));
     expect(steps.map((line) => line.replace(/\d+\.\d s$/, 'N s'))).toEqual([
       `✔ Connect to root@${host.address}  N s`,
-      '✔ Look at the host  N s',
+      '✔ Gather facts about the host  N s',
       expect.stringMatching(/^✔ Configure the engine and restart it {2}N s$/),
       expect.stringMatching(/^✔ Verify the engine at tcp:.* {2}N s$/),
-      '✔ Write the client profiles  N s',
+      '✔ Write client profiles  N s',
     ]);
     expect(shown.match(/• Host key of/g)).toHaveLength(1);
     expect(shown).toMatch(/web is ready: tcp:.*\n(.*\n)*status 0/);
   });
 
-  test("that fails shows the step, the host's own last lines once, what happened and what to type next", async () => {
+  test("that fails shows the step, the host's last lines once, what happened and what to type next", async () => {
     await using user = await createUser();
     await using host = await startHost({ suite: 'trixie' });
     await replaceAptGet(host, 30, 100);
     await using terminal = await openTerminal(user, WIDE);
     await terminal.typeLine(`${createCommand('web', host, '--engine-source', 'distro')}; echo "status $?"`);
     const during = linesOf(await terminal.waitFor(/^ {4}Get:\d/m));
-    // What the host sends to move the cursor, colour and clear is gone, and the line is cut where the terminal ends.
+    // The host's cursor, color and clear sequences are removed, and the line is cut at the terminal's width.
     expect(during.find((line) => line.startsWith('    Get:'))).toMatch(
       /^ {4}Get:\d+ http:\/\/mirror\.example trixie\/main docker\.io a line that is longer.{1,50}…$/,
     );
-    expect(during.some((line) => line.startsWith('✔ Look at the host'))).toBe(true);
+    expect(during.some((line) => line.startsWith('✔ Gather facts about the host'))).toBe(true);
     const shown = await waitForCommandEnd(terminal);
     const lines = linesOf(shown);
     const failed = lines.findIndex((line) => /^✖ Install the engine \(.*\) {2}failed after \d+\.\d s$/.test(line));
@@ -82,7 +82,7 @@ describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => 
     expect(await terminal.hasCursor()).toBe(true);
   });
 
-  test('in twenty columns is cut while it runs and whole when it is over', async () => {
+  test('in twenty columns cuts lines while it runs and wraps them when it is over', async () => {
     await using user = await createUser();
     await using host = await startHost({ suite: 'trixie', engine: true });
     await using terminal = await openTerminal(user, { columns: 20, rows: 40 });
@@ -94,7 +94,7 @@ describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => 
     );
   });
 
-  test('has no colours with NO_COLOR, and is plain lines with TERM=dumb, CI=true or --debug', async () => {
+  test('has no colors with NO_COLOR, and prints plain lines with TERM=dumb, CI=true or --debug', async () => {
     await using user = await createUser();
     await using host = await startHost({ suite: 'trixie', engine: true });
     await using terminal = await openTerminal(user, WIDE);
@@ -112,12 +112,12 @@ describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => 
       await terminal.waitFor(`\n0 of ${how}\n`);
       const screen = await terminal.readColoredScreen();
       expect(screen, how).not.toContain(green);
-      expect(screen.includes('Look at the host: done in'), how).toBe(plain);
-      expect(screen.includes('✔ Look at the host'), how).toBe(!plain);
+      expect(screen.includes('Gather facts about the host: done in'), how).toBe(plain);
+      expect(screen.includes('✔ Gather facts about the host'), how).toBe(!plain);
     }
   });
 
-  test('gives the cursor back on Ctrl-C, and says what was stopped', async () => {
+  test('restores the cursor on Ctrl-C, and says what was interrupted', async () => {
     await using user = await createUser();
     await using host = await startHost({ suite: 'trixie' });
     await replaceAptGet(host, 600, 0);
@@ -134,7 +134,7 @@ describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => 
   });
 });
 
-/** Machines whose making began, so that one command finishes all of them, each at its own address. */
+/** Creates incomplete machines, so that one command finishes all of them, each at its own address. */
 async function createIncomplete(user: User, hosts: readonly BedHost[]): Promise<readonly string[]> {
   const names = hosts.map((_host, index) => `web-${index + 1}`);
   await Promise.all(
@@ -156,13 +156,13 @@ async function startHosts(count: number, engine = false): Promise<readonly BedHo
 }
 
 describe.skipIf(!canRunAtTerminal)('several machines at once, at a terminal', () => {
-  test('stand side by side, are never torn by a resize, and are told once when they are done', async () => {
+  test('are shown side by side, survive a resize, and are printed once when they are done', async () => {
     await using user = await createUser();
     await using hosts = await startHosts(3);
     const names = await createIncomplete(user, hosts);
     await Promise.all(hosts.map((host, index) => replaceAptGet(host, 50 + index * 10, 100)));
     await using terminal = await openTerminal(user, WIDE);
-    // tmux makes room for lines that it breaks by scrolling, however empty it is below; what is scrolled away then is this.
+    // tmux scrolls to make room for lines that it breaks, even if there is space below; this is what it scrolled away.
     await terminal.typeLine('seq 100');
     await terminal.waitFor(/^100$/m);
     await terminal.typeLine(`slipway create ${names.join(' ')} --engine-source distro; echo "status $?"`);
@@ -180,7 +180,7 @@ describe.skipIf(!canRunAtTerminal)('several machines at once, at a terminal', ()
     ];
     for (const size of sizes) {
       await terminal.resize(size);
-      // Whole again within a frame or two, and it stays so.
+      // The list is complete again within a frame or two, and stays complete.
       await expect.poll(() => terminal.readScreen(), { timeout: 2000 }).toSatisfy((screen: string) => isWhole(screen));
       for (let frame = 0; frame < 5; frame += 1) {
         const screen = await terminal.readScreen();
@@ -201,7 +201,7 @@ describe.skipIf(!canRunAtTerminal)('several machines at once, at a terminal', ()
     expect(await terminal.hasCursor()).toBe(true);
   });
 
-  /** Machines stand at the end, below all that stays, each at most once and with at most a line below it. */
+  /** The machines are at the end, below everything permanent, each at most once and with at most one line below it. */
   function isWhole(screen: string): boolean {
     const lines = linesOf(screen.trimEnd());
     const first = lines.findIndex((line) => /^[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] web-\d/.test(line));
@@ -215,12 +215,12 @@ describe.skipIf(!canRunAtTerminal)('several machines at once, at a terminal', ()
     );
   }
 
-  test('whatever is done to them, are at work side by side in one list', async () => {
+  test('are shown side by side in one list for every command', async () => {
     await using user = await createUser();
     await using hosts = await startHosts(2, true);
     for (const [index, host] of hosts.entries())
       await expectSuccess(user.slipway('create', `web-${index + 1}`, ...hostFlags(host)));
-    // As if an earlier run were still at work there.
+    // Like an earlier run that is still working there.
     await Promise.all(hosts.map((host) => host.runOrThrow('flock /run/slipway-lock sleep 8 >/dev/null 2>&1 &')));
     await using terminal = await openTerminal(user, WIDE);
     await terminal.typeLine('slipway provision web-1 web-2 --engine-label zone=a; echo "status $?"');
@@ -231,7 +231,7 @@ describe.skipIf(!canRunAtTerminal)('several machines at once, at a terminal', ()
 });
 
 describe.skipIf(!canRunAtTerminal)('a command with steps, without a terminal', () => {
-  test('is events by the published schema with --json, also for several machines and for a failure', async () => {
+  test('prints events of the published schema with --json, also for several machines and for a failure', async () => {
     await using user = await createUser();
     await using hosts = await startHosts(2);
     const text = await readFile(new URL('../../events.schema.json', import.meta.url), 'utf8');

@@ -11,7 +11,7 @@ const LIVE_RESTORE_MARKER = '/etc/docker/slipway/live-restore-lent';
 describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certificates on %s', (suite) => {
   let host: BedHost;
   let user: User;
-  /** Process and start of the container; empty when it does not run. */
+  /** Returns the container's process and start time, or nothing if it does not run. */
   const app = async (): Promise<string> =>
     host.runOrThrow(`docker inspect -f '{{if .State.Running}}{{.State.Pid}} {{.State.StartedAt}}{{end}}' app`);
   const daemonJson = async (): Promise<string> => host.runOrThrow('cat /etc/docker/daemon.json');
@@ -19,14 +19,14 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
   const store = (...path: readonly string[]): string => join(user.home, '.slipway', 'machines', 'web', ...path);
   const serial = async (...path: readonly string[]): Promise<string> =>
     (await expectSuccess(user.run('openssl', ['x509', '-noout', '-serial', '-in', store(...path)]))).stdout;
-  /** What the engine answers to who has this client certificate; the server's own is not looked at. */
+  /** Returns the engine's answer to a client with this certificate, without checking the server's. */
   const asked = async (folder: string): Promise<string> => {
     const pair = ['--cert', join(folder, 'cert.pem'), '--key', join(folder, 'key.pem')];
     const argv = ['-sk', '-o', '/dev/null', '-w', '%{http_code}', ...pair, `https://${host.address}:2376/_ping`];
     return (await user.run('curl', argv)).stdout;
   };
 
-  /** The engine restarts, its container does not, and of what was lent nothing is left. */
+  /** Expects the engine to restart, its container to keep running, and no temporary setting to be left. */
   async function runsOn(work: () => Promise<unknown>): Promise<void> {
     const [before, pid] = [await app(), await readEnginePid(host)];
     await work();
@@ -41,7 +41,7 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
 
   beforeAll(async () => {
     [host, user] = await Promise.all([startHost({ suite, engine: true }), createUser()]);
-    // A CA as Docker Machine made them.
+    // A CA as Docker Machine creates it.
     await mkdir(store('ca'), { recursive: true });
     await mkdir(store('tls'));
     const made = 'req -x509 -newkey rsa:2048 -nodes -days 1080 -subj /O=somebody -addext'.split(' ');
@@ -56,7 +56,7 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
-  test('an engine takes what a CA of RSA has signed', async () => {
+  test('accepts certificates that an RSA CA signed', async () => {
     const ca = await readFile(store('tls', 'ca.pem'), 'utf8');
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
     expect(await readFile(store('tls', 'ca.pem'), 'utf8')).toBe(ca);
@@ -68,7 +68,7 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     );
   });
 
-  test('new certificates of the same CA leave other clients their access', async () => {
+  test("keeps other clients' access with new certificates of the same CA", async () => {
     await cp(store('tls'), join(user.home, 'old'), { recursive: true });
     const before = await Promise.all([serial('tls', 'cert.pem'), serial('server', 'cert.pem')]);
     await runsOn(async () => {
@@ -80,12 +80,12 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     expect([await asked(join(user.home, 'old')), await asked(store('tls'))]).toEqual(['200', '200']);
   });
 
-  test('a new CA ends it, and the docker context has its own', async () => {
+  test("ends other clients' access with a new CA, and updates the docker context", async () => {
     await runsOn(async () => expectSuccess(user.slipway('regenerate-certs', 'web', '--all', '--yes', '--json')));
     expect([await asked(join(user.home, 'old')), await asked(store('tls'))]).toEqual(['000', '200']);
   });
 
-  test('any other change restarts the engine under its containers, too', async () => {
+  test('keeps containers running when another change restarts the engine', async () => {
     await runsOn(async () => expectSuccess(user.slipway('provision', 'web', '--engine-label', 'zone=a')));
     expect(await daemonJson()).toContain('zone=a');
     expect((await expectSuccess(user.docker('--context', 'web', 'exec', 'app', 'echo', 'still here'))).stdout).toBe(
@@ -93,11 +93,11 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     );
   });
 
-  test('a configuration that the engine does not start with is taken back under them', async () => {
+  test('keeps containers running when a configuration is taken back', async () => {
     const file = await daemonJson();
     await runsOn(async () => {
       const { code, stderr } = await user.slipway('provision', 'web', '--engine-opt', 'no-such-option=1');
-      expect([code, stderr]).toEqual([7, expect.stringContaining('so the old one was put back')]);
+      expect([code, stderr]).toEqual([7, expect.stringContaining('so the old one was restored')]);
     });
     expect(await daemonJson()).toBe(file);
   });
@@ -119,7 +119,7 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     );
   });
 
-  test('a run that is killed on the host while it is at it is ended by the next', async () => {
+  test('finishes a run that was killed on the host in the next run', async () => {
     const before = await app();
     const killed = host.runOrThrow(
       `until [ -e ${LIVE_RESTORE_MARKER} ]; do sleep 0.01; done; pkill -9 -f '^sh -eu ./script' && rm -rf /run/slipway.*`,
@@ -132,7 +132,7 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     await expectEngineAnswer(user, 'web');
   });
 
-  test('who asks for live-restore has it, and is left with it', async () => {
+  test('keeps live-restore if the user asked for it', async () => {
     const before = await app();
     await expectSuccess(user.slipway('provision', 'web', '--engine-opt', 'live-restore=true'));
     expect([await app(), await liveRestore()]).toEqual([before, 'true']);
@@ -140,7 +140,7 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     await runsOn(async () => expectSuccess(user.slipway('provision', 'web', '--engine-opt=')));
   });
 
-  test('what containers stand on is changed without them', async () => {
+  test('stops containers when something that they depend on changes', async () => {
     const dry = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--engine-opt', 'mtu=1400'));
     expect(dry.stdout).toContain('containers: stop');
     await expectSuccess(user.slipway('provision', 'web', '--engine-opt', 'mtu=1400'));
@@ -148,13 +148,13 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     await host.runOrThrow('docker start app');
   });
 
-  test('who asks that they end with their engine has that', async () => {
+  test('stops containers with their engine if the user asked for that', async () => {
     await expectSuccess(user.slipway('provision', 'web', '--engine-opt=', '--engine-opt', 'live-restore=false'));
     expect(await app()).toBe('');
     await expectSuccess(user.slipway('provision', 'web', '--engine-opt='));
   });
 
-  test("a swarm, whose engines can't have it, is provisioned as before", async () => {
+  test('provisions a swarm node, which does not support live-restore', async () => {
     await host.runOrThrow('docker swarm init --advertise-addr 127.0.0.1');
     await host.runOrThrow('docker start app');
     await expectSuccess(user.slipway('provision', 'web', '--engine-label', 'zone=c'));
@@ -163,7 +163,7 @@ describeOnBed.each(['bookworm', 'trixie'] as const)('containers and new certific
     await host.runOrThrow('docker swarm leave --force');
   });
 
-  test('nothing of it is left after --deprovision', async () => {
+  test('leaves nothing of it after --deprovision', async () => {
     await host.runOrThrow('docker start app');
     const before = await app();
     await expectSuccess(user.slipway('rm', 'web', '--deprovision'));

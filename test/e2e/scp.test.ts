@@ -26,7 +26,7 @@ describeOnBed('scp', () => {
     await mkdir(join(user.home, 'tmp'));
     await mkdir(join(here, 'tree', 'deep'), { recursive: true });
     await writeFile(join(here, 'tree', 'deep', 'leaf'), 'leaf\n');
-    // Another port on one of them: two machines must not share their options.
+    // One of them uses another port: two machines must not share their options.
     await other.runOrThrow(`echo 'Port 2222' >/etc/ssh/sshd_config.d/port.conf; systemctl restart ssh`);
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host, 'deploy')));
     await expectSuccess(user.slipway('create', 'Other-1.example', ...hostFlags(other), '--generic-ssh-port', '2222'));
@@ -35,7 +35,7 @@ describeOnBed('scp', () => {
     await Promise.all([host[Symbol.asyncDispose](), other[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
-  test('copies both ways, whatever the names', async () => {
+  test('copies both ways, with any file names', async () => {
     const odd = 'it\'s "two" words; $(touch oops) & 50%';
     await writeFile(join(here, odd), 'there and back\n');
     const sent = await expectSuccess(scp(odd, `web:${odd}`));
@@ -44,14 +44,14 @@ describeOnBed('scp', () => {
     expect(await host.runOrThrow('stat -c %U /home/deploy/*')).toBe('deploy');
     await expectSuccess(scp(`web:${odd}`, './back:again'));
     expect(await readFile(join(here, 'back:again'), 'utf8')).toBe('there and back\n');
-    // No path on the host: the user's home there.
+    // Without a path on the host: the user's home there.
     await expectSuccess(scp('./back:again', 'web:'));
     expect(await host.runOrThrow('cat /home/deploy/back:again')).toBe('there and back');
     const json = await expectSuccess(scp('--json', 'web:/etc/os-release', '.'));
     expect(JSON.parse(json.stdout)).toEqual({ from: 'web:/etc/os-release', to: '.', status: 0 });
   });
 
-  test('copies folders with -r alone, and times and modes with -p', async () => {
+  test('copies folders only with -r, and times and modes with -p', async () => {
     const refused = await scp('tree', 'web:/srv');
     expect(refused.code).toBe(1);
     await utimes(join(here, 'tree', 'deep', 'leaf'), 1_000_000_000, 1_000_000_000);
@@ -62,7 +62,7 @@ describeOnBed('scp', () => {
     expect((await stat(join(here, 'again', 'deep', 'leaf'))).mtimeMs).toBeGreaterThan(1_000_000_000_000);
   });
 
-  test('copies from one machine to another, each by its own user, port and key', async () => {
+  test('copies from one machine to another, each with its own user, port and key', async () => {
     await host.runOrThrow('echo far >/home/deploy/far; chown deploy: /home/deploy/far; chmod 600 /home/deploy/far');
     await expectSuccess(scp('web:far', 'Other-1.example:/root/near me'));
     expect(await other.runOrThrow('cat "/root/near me"')).toBe('far');
@@ -73,7 +73,7 @@ describeOnBed('scp', () => {
     expect(await readdir(join(user.home, 'tmp'))).toEqual([]);
   });
 
-  test("passes scp's status and words on", async () => {
+  test("passes on scp's exit status and messages", async () => {
     const missing = await scp('web:/no/such', '.');
     expect([missing.code, missing.stdout]).toEqual([1, '']);
     expect(missing.stderr).toContain('/no/such');
@@ -81,7 +81,7 @@ describeOnBed('scp', () => {
     expect([forbidden.code, forbidden.stderr]).toEqual([1, expect.stringContaining('Permission denied')]);
   });
 
-  test('says in words what it can not do', async () => {
+  test('explains what it cannot do', async () => {
     expect(await expectFailure(scp('tree', './a:b'))).toMatchObject({
       status: 2,
       sentence: 'Neither side names a machine; write NAME:path',
@@ -105,8 +105,8 @@ describeOnBed('scp', () => {
     });
   });
 
-  // The last one: it leaves the host with another key.
-  test('a host that shows another key gets and gives nothing', async () => {
+  // This test is last because it changes the host's key.
+  test('neither sends to nor receives from a host that shows another key', async () => {
     await host.runOrThrow('rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh');
     for (const argv of [
       ['tree/deep/leaf', 'web:/tmp/reached'],

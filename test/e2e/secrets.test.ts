@@ -7,7 +7,7 @@ import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type
 const sudoPassword = 'correct horse battery';
 const proxyPassword = 'hunter2-of-the-proxy';
 
-/** Notes every command line and environment that any process has, over and over, until its file is gone. */
+/** Records the command lines and environments of all processes repeatedly, until its file is gone. */
 const WATCH_PROCESSES_SCRIPT = `
 use strict;
 my (%seen, %out);
@@ -54,26 +54,26 @@ describeOnBed('secrets', () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
-  test('none is in the command line of any process on the host', async () => {
+  test('are in no command line of a process on the host', async () => {
     const argv = await host.runOrThrow('cat /root/cmdline');
-    // The watcher has seen our work at all.
+    // The watcher saw our work.
     expect(argv).toContain('mktemp -d /run/slipway.');
     expect(argv).toContain('sudo -k -S -p  sh');
     for (const secret of await collectSecrets(host, user)) expect(argv).not.toContain(secret);
   });
 
-  test('none is in the environment of a process, but of the engine that needs it', async () => {
+  test('are in no environment of a process except the engine that needs them', async () => {
     const environ = await host.runOrThrow('cat /root/environ');
     for (const secret of await collectSecrets(host, user, { but: proxyPassword }))
       expect(environ).not.toContain(secret);
     const pid = await host.runOrThrow('systemctl show --property MainPID --value docker.service');
     expect(await host.runOrThrow(`tr '\\0' '\\n' </proc/${pid}/environ`)).toContain(proxyPassword);
     const holders = environ.split('\n').filter((line) => line.includes(proxyPassword));
-    // systemd's own work for the unit has it too; a shell of ours would show its working folder.
+    // systemd's own processes for the unit have it, too; a shell of ours would show its working folder.
     expect(holders.filter((line) => /SUDO_COMMAND|SSH_CONNECTION|PWD=\/run\/slipway/.test(line))).toEqual([]);
   });
 
-  test('none is in what is printed, whatever was asked for', async () => {
+  test('are in no output, whatever the flags', async () => {
     const steps = ['facts.sh', 'configure.sh'];
     for (const step of steps) expect(created.stderr).toContain(`[${step}]`);
     expect(provisioned.stdout).toContain('"event":"step"');
@@ -89,16 +89,16 @@ describeOnBed('secrets', () => {
     for (const secret of await collectSecrets(host, user)) expect(printed).not.toContain(secret);
   });
 
-  test('a wrong sudo password is not repeated in the error', async () => {
+  test('are not repeated in the error about a wrong sudo password', async () => {
     await using other = await createUser();
     const env = { SLIPWAY_SUDO_PASSWORD: 'quite wrong donkey' };
     const refused = await other.slipwayWith({ env }, 'create', 'web', ...hostFlags(host, 'ops'), '--debug', '--json');
     expect(refused.code).toBe(7);
-    expect(refused.stderr).toContain('may not become root with the sudo password given');
+    expect(refused.stderr).toContain("can't become root with the specified sudo password");
     expect(refused.stdout + refused.stderr + (await readAllText(join(other.home, '.slipway')))).not.toContain('donkey');
   });
 
-  test('no file of the client or the host keeps the sudo password, and no key is where it need not be', async () => {
+  test('are in no file where they are not needed', async () => {
     const kept =
       (await readAllText(join(user.home, '.slipway'))) + (await readAllText(join(user.home, '.docker', 'contexts')));
     expect(kept).not.toContain(sudoPassword);
@@ -122,13 +122,13 @@ async function collectSecrets(host: BedHost, user: User, { but }: { but?: string
   return [sudoPassword, proxyPassword, ...lines].filter((secret) => secret !== but);
 }
 
-/** The lines of a key that differ from those of other keys: all that PEM puts between its marks. */
+/** Returns the lines of a key that differ from other keys: those between PEM's markers. */
 async function readKeyLines(user: User, file: string): Promise<readonly string[]> {
   const text = await readFile(join(user.home, '.slipway', 'machines', 'web', file), 'utf8');
   return text.split('\n').filter((line) => line !== '' && !line.startsWith('-----'));
 }
 
-/** All text in all files below a folder. */
+/** Returns all text in all files below a folder. */
 async function readAllText(folder: string): Promise<string> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));

@@ -9,16 +9,16 @@ import type { TestProject } from 'vitest/node';
 declare module 'vitest' {
   // oxlint-disable-next-line typescript/consistent-type-definitions -- only an interface can be merged into the library's
   interface ProvidedContext {
-    /** Why no host can be started here; undefined when they can. */
+    /** Why no host can start here; undefined if hosts can start. */
     bedReason: string | undefined;
-    /** Why no VM can be made here. */
+    /** Why no VM can be created here. */
     vmReason: string | undefined;
-    /** The built program of this run. */
+    /** The built program that this run tests. */
     program: string;
   }
 }
 
-/** Decides once whether this machine can run hosts. Where it must (SLIPWAY_REQUIRE_E2E), not being able to is a failure. */
+/** Decides once whether this computer can run hosts. With SLIPWAY_REQUIRE_E2E, a computer that cannot is a failure. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const reason = await findBedProblem();
   project.provide('bedReason', reason);
@@ -42,7 +42,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   };
 }
 
-/** A copy, since a build meanwhile would take files away that running programs have yet to read. */
+/** Tests use a copy, because a build in the meantime would remove files that running programs still need. */
 async function copyBuild(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'slipway-built-'));
   for (const part of ['dist', 'templates', 'package.json'])

@@ -32,11 +32,11 @@ describeOnBed('three machines at once', () => {
     return host;
   };
   const pids = (): Promise<readonly number[]> => Promise.all(hosts.map(readEnginePid));
-  /** Of the kernel's boots a container has none of its own, but it has a first process of its own. */
+  /** A container has no kernel of its own to count boots, but it has its own first process. */
   const boots = (): Promise<readonly string[]> =>
     Promise.all(hosts.map(async (host) => host.runOrThrow("cut -d' ' -f22 /proc/1/stat")));
 
-  /** One that boots by itself, as machines do, and whose address nobody else takes meanwhile. */
+  /** Starts a host that reboots by itself, as machines do, and keeps its address. */
   async function bootingHost(): Promise<BedHost> {
     const network = `slipway-bed-${randomBytes(4).toString('hex')}`;
     networks.push(network);
@@ -64,14 +64,14 @@ describeOnBed('three machines at once', () => {
     await user[Symbol.asyncDispose]();
   });
 
-  test("are provisioned side by side, and one that can't be reached keeps none of the others", async () => {
+  test('are provisioned side by side, and one that cannot be reached does not stop the others', async () => {
     const [one, two, three] = await pids();
     await hostNamed('three').runOrThrow('systemctl stop ssh.socket ssh.service');
     const outcome = await user.slipway('provision', 'one', 'three', 'two', '--engine-label', 'zone=b', '--json');
     await hostNamed('three').runOrThrow('systemctl start ssh.service');
     expect(outcome.code).toBe(6);
     const events = eventsOf(outcome);
-    // All began before any ended.
+    // All started before any ended.
     const began = NAMES.map((name) => events.findIndex(({ id, machine }) => id === 'connect' && machine === name));
     const ended = events.findIndex(({ id, state }) => id === 'profiles' && state === 'done');
     expect(began.every((at) => at >= 0 && at < ended)).toBe(true);
@@ -90,12 +90,12 @@ describeOnBed('three machines at once', () => {
     expect(outcome.stderr).toMatch(/^three: ✗ .*nothing listens there\n→ /m);
     const after = await pids();
     expect([after[0] === one, after[1] === two, after[2] === three]).toEqual([false, false, true]);
-    // For people: those that worked on stdout, in the order of their names.
+    // For people: the successful machines on stdout, in the order of their names.
     const again = await expectSuccess(user.slipway('provision', 'three', 'one', 'two', '--engine-label', 'zone=b'));
     expect(again.stdout.split('\n').map((line) => line.split(' ')[0])).toEqual(['three', 'one', 'two', '']);
   });
 
-  test('are left alone when one of the names is wrong, or given twice', async () => {
+  test('are not touched when one of the names is wrong or given twice', async () => {
     const before = await pids();
     for (const [status, names] of [
       [3, ['one', 'nobody', 'two']],
@@ -107,7 +107,7 @@ describeOnBed('three machines at once', () => {
     expect(await pids()).toEqual(before);
   });
 
-  test('boot over SSH, and an engine that nobody here can restart is one sentence', async () => {
+  test('reboot over SSH, and an engine that Slipway cannot restart is one error', async () => {
     const old = `tcp://${hostNamed('three').address}:2376`;
     const tls = ['ca', 'cert', 'key'].flatMap((file) => [
       `--none-tls-${file}`,
@@ -120,14 +120,14 @@ describeOnBed('three machines at once', () => {
       4,
       ['one', 'two'].map((name) => `${name} runs: tcp://${hostNamed(name as 'one').address}:2376\n`).join(''),
     ]);
-    expect(stderr).toContain('old: ✗ Slipway can\'t restart "old": its driver is none\n→ ');
+    expect(stderr).toContain('old: ✗ The driver none can\'t restart machine "old"\n→ ');
     const after = await boots();
     expect(after.map((boot, at) => boot === before[at])).toEqual([false, false, true]);
     for (const name of NAMES) await expectEngineAnswer(user, name);
     await expectSuccess(user.slipway('rm', 'old'));
   });
 
-  test('boot one by one for who becomes root by sudo', async () => {
+  test('reboot for a user who becomes root with sudo', async () => {
     const before = await boots();
     const host = hostNamed('three');
     await expectSuccess(user.slipway('rm', 'three'));
@@ -137,7 +137,7 @@ describeOnBed('three machines at once', () => {
     await expectEngineAnswer(user, 'three');
   });
 
-  test('are let go at once', async () => {
+  test('are removed at the same time', async () => {
     const { stdout } = await expectSuccess(user.slipway('rm', ...NAMES, '--json'));
     expect(
       eventsOf({ stdout, stderr: '', code: 0 })

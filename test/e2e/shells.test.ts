@@ -7,9 +7,9 @@ import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type
 describeOnBed("the user's own docker CLI", () => {
   let host: BedHost;
   let user: User;
-  /** How the engine on the host calls itself; the one on this computer has another name. */
+  /** The name of the engine on the host; the engine on this computer has another name. */
   let there: string;
-  /** Where the store lies: a path that each shell must be told with care. */
+  /** The store's folder: a path that needs quoting in every shell. */
   let store: Readonly<Record<string, string>>;
 
   beforeAll(async () => {
@@ -30,7 +30,7 @@ describeOnBed("the user's own docker CLI", () => {
     return stdout.trim().split('\n');
   };
   const engineName = "docker info --format '{{.Name}}'";
-  /** A second machine at the same engine, without a host of its own. */
+  /** Creates a second machine with the same engine, without a host of its own. */
   const another = (name: string, ...flags: readonly string[]): Promise<Outcome> => {
     const tls = ['ca', 'cert', 'key'].flatMap((file) => [
       `--none-tls-${file}`,
@@ -53,7 +53,7 @@ describeOnBed("the user's own docker CLI", () => {
       expect(variables.filter((line) => line.startsWith('DOCKER_'))).toEqual([]);
     });
 
-    test.for(['bash', 'zsh', 'fish'])('its last line tells %s what to type', async (name) => {
+    test.for(['bash', 'zsh', 'fish'])('its last line shows what to type in %s', async (name) => {
       const { stdout } = await expectSuccess(user.slipwayWith({ env: { ...store, SHELL: name } }, 'env', 'web'));
       const typed = stdout.trim().split('\n').at(-1)?.replace(/^# */, '') ?? '';
       expect(await shell(name, `${typed}; ${engineName}`)).toEqual([there]);
@@ -75,7 +75,7 @@ describeOnBed("the user's own docker CLI", () => {
       expect(undone).not.toContain(host.address);
     });
 
-    test('stands above a DOCKER_CONTEXT that was set, and leaves one alone that was not', async () => {
+    test('overrides a DOCKER_CONTEXT that is set, and sets none otherwise', async () => {
       const context = { DOCKER_CONTEXT: 'default' };
       expect(await shell('bash', `eval "$(slipway env web)"; ${engineName}; docker compose ls -q`, context)).toEqual([
         there,
@@ -86,14 +86,14 @@ describeOnBed("the user's own docker CLI", () => {
       );
     });
 
-    test('--no-proxy keeps the address out of the proxy, beside what was there', async () => {
+    test('--no-proxy adds the address to the proxy exceptions', async () => {
       const script =
         'eval "$(slipway env web --no-proxy)"; echo $no_proxy; eval "$(slipway env web --no-proxy)"; echo $no_proxy';
       const expected = `localhost,${host.address}`;
       expect(await shell('bash', script, { no_proxy: 'localhost' })).toEqual([expected, expected]);
     });
 
-    test('--json is for programs', async () => {
+    test('--json prints the settings for programs', async () => {
       expect(JSON.parse((await expectSuccess(slipway('env', 'web', '--json'))).stdout)).toEqual({
         DOCKER_TLS_VERIFY: '1',
         DOCKER_HOST: `tcp://${host.address}:2376`,
@@ -107,7 +107,7 @@ describeOnBed("the user's own docker CLI", () => {
     const current = async (): Promise<string> => (await expectSuccess(user.docker('context', 'show'))).stdout.trim();
     const config = (): string => join(user.home, '.docker', 'config.json');
 
-    test("switches the docker CLI's context and back, and keeps what else its settings hold", async () => {
+    test("switches the docker CLI's context and back, and keeps its other settings", async () => {
       const theirs = { HttpHeaders: { 'X-Theirs': 'stays' }, psFormat: 'table {{.ID}}' };
       await writeFile(config(), JSON.stringify(theirs), { mode: 0o640 });
       expect(await current()).toBe('default');
@@ -121,7 +121,7 @@ describeOnBed("the user's own docker CLI", () => {
       expect(((await stat(config())).mode & 0o777).toString(8)).toBe('640');
     });
 
-    test('says when a variable of the shell stands above it', async () => {
+    test('says when a variable of the shell overrides it', async () => {
       const env = { ...store, DOCKER_HOST: 'unix:///var/run/docker.sock' };
       const { stderr } = await expectSuccess(user.slipwayWith({ env }, 'use', 'web'));
       expect(stderr).toContain('DOCKER_HOST is set in this shell and overrides the current context');
@@ -129,7 +129,7 @@ describeOnBed("the user's own docker CLI", () => {
       await expectSuccess(slipway('use', '--unset'));
     });
 
-    test('create --use makes the new machine current; rm of the current one goes back to the default', async () => {
+    test('create --use makes the new machine current, and rm of the current one goes back to the default', async () => {
       await expectSuccess(another('second', '--use'));
       expect(await current()).toBe('second');
       await expectSuccess(another('third'));
@@ -144,7 +144,7 @@ describeOnBed("the user's own docker CLI", () => {
   });
 
   describe('names', () => {
-    test('a machine named "default" has a context of another name, since the docker CLI has one of that', async () => {
+    test('a machine named "default" has a context with another name, because the docker CLI uses that name', async () => {
       const { stdout } = await expectSuccess(another('default', '--use'));
       expect(stdout).toContain('docker --context slipway-default ps');
       expect(await shell('bash', `docker context show; ${engineName}`)).toEqual(['slipway-default', there]);
@@ -172,11 +172,11 @@ describeOnBed("the user's own docker CLI", () => {
       await expectSuccess(slipway('rm', name));
     });
 
-    test("a docker context of somebody else's is neither taken over nor removed", async () => {
+    test('a foreign docker context is neither overwritten nor removed', async () => {
       await expectSuccess(user.docker('context', 'create', 'theirs', '--docker', 'host=tcp://192.0.2.1:2375'));
       const refused = await another('theirs');
       expect(refused.code).toBe(3);
-      expect(refused.stderr).toContain('There is a docker context named "theirs" already');
+      expect(refused.stderr).toContain('The docker context "theirs" already exists');
       expect((await slipway('rm', 'theirs')).code).toBe(3);
       const { stdout } = await expectSuccess(
         user.docker('context', 'inspect', 'theirs', '--format', '{{.Endpoints.docker.Host}}'),

@@ -6,18 +6,18 @@ export const hasTmux = spawnSync('tmux', ['-V']).status === 0;
 
 export type TerminalSize = { readonly columns: number; readonly rows: number };
 
-/** A real terminal (tmux) with somebody at the keys. */
+/** A real terminal (tmux) and its keyboard. */
 export type Terminal = AsyncDisposable & {
   /** Types a line and presses Enter. */
   typeLine(line: string): Promise<void>;
   pressKeys(...keys: readonly string[]): Promise<void>;
-  /** Until the screen shows this; what it showed instead is told after two minutes. */
+  /** Waits until the screen shows this; after two minutes, fails with what it showed instead. */
   waitFor(what: string | RegExp): Promise<string>;
-  /** What is on it; lines that the terminal itself broke are whole again. */
+  /** Returns the text on the screen; lines that the terminal wrapped are joined. */
   readScreen(): Promise<string>;
-  /** The same, with all that was scrolled away. */
+  /** Returns the same with everything that was scrolled away. */
   readHistory(): Promise<string>;
-  /** The screen with its colours, as escape sequences. */
+  /** Returns the screen with its colors as escape sequences. */
   readColoredScreen(): Promise<string>;
   resize(size: TerminalSize): Promise<void>;
   hasCursor(): Promise<boolean>;
@@ -33,10 +33,10 @@ export async function openTerminal(
   const tmux = async (...argv: readonly string[]): Promise<string> =>
     (await expectSuccess(user.run('tmux', ['-u', '-f', '/dev/null', '-S', join(user.home, 'tmux'), ...argv], { env })))
       .stdout;
-  // -J gives lines back whole, and with the blanks behind them.
+  // -J joins wrapped lines, with trailing blanks.
   const capture = async (...more: readonly string[]): Promise<string> =>
     (await tmux('capture-pane', '-p', '-J', ...more)).replaceAll(/ +$/gm, '');
-  // Without a history file: it would be written into the home while that is being removed.
+  // No history file: the shell would write it into the home folder while that is being removed.
   await tmux('new-session', '-d', '-x', String(columns), '-y', String(rows), 'HISTFILE= bash --norc');
   await tmux('send-keys', `PS1='${PROMPT} '; clear`, 'Enter');
   const terminal: Terminal = {

@@ -9,30 +9,30 @@ export const program = inject('program');
 
 export type Outcome = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
-/** A program that runs, and how it ended. */
+/** A running program, and its outcome. */
 type RunningCommand = { readonly process: ChildProcess; readonly ended: Promise<Outcome> };
 
-/** `describe` for tests that need hosts; skipped as a whole where setup.ts found that there can be none. */
+/** `describe` for tests that need hosts; skipped if setup.ts found that none can start. */
 export const describeOnBed = describe.skipIf(inject('bedReason') !== undefined);
 
-/** A user of their own: an empty home with Slipway's store, the docker CLI's settings with Compose and Buildx, no agent. */
+/** A separate user: an empty home folder, the docker CLI's settings with Compose and Buildx, no SSH agent. */
 export type User = AsyncDisposable & {
   readonly home: string;
   readonly env: Readonly<Record<string, string>>;
-  /** Runs slipway to its end, without a terminal. */
+  /** Runs slipway to its end without a terminal. */
   slipway(...argv: readonly string[]): Promise<Outcome>;
-  /** As `slipway`, with more environment or input. */
+  /** Runs `slipway` with more environment variables or input. */
   slipwayWith(
     how: { readonly env?: Readonly<Record<string, string>>; readonly stdin?: string },
     ...argv: readonly string[]
   ): Promise<Outcome>;
-  /** Starts slipway and hands out the process, to be disturbed. */
+  /** Starts slipway and returns the process, so that a test can interrupt it. */
   start(...argv: readonly string[]): RunningCommand;
-  /** As `start`, with more environment. */
+  /** Starts slipway with more environment variables. */
   startWith(more: Readonly<Record<string, string>>, ...argv: readonly string[]): RunningCommand;
   /** Runs the real docker CLI as this user. */
   docker(...argv: readonly string[]): Promise<Outcome>;
-  /** Any program, as this user. */
+  /** Runs any program as this user. */
   run(
     file: string,
     argv: readonly string[],
@@ -51,7 +51,7 @@ export async function createUser(): Promise<User> {
   await symlink(bedCache.plugins, join(home, '.docker', 'cli-plugins')).catch(async () =>
     cp(bedCache.plugins, join(home, '.docker', 'cli-plugins'), { recursive: true }),
   );
-  // Both commands by their names, so that what users type works as they type it.
+  // Both commands by name, so that a test types what users type.
   await mkdir(join(home, 'bin'));
   await symlink(program, join(home, 'bin', 'slipway'));
   await symlink(join(dirname(program), 'docker-machine.js'), join(home, 'bin', 'docker-machine'));
@@ -60,7 +60,7 @@ export async function createUser(): Promise<User> {
     PATH: `${join(home, 'bin')}:${process.env.PATH ?? ''}`,
     LANG: 'C.UTF-8',
     SHELL: '/bin/bash',
-    // What is made behind a test's back would outlive it.
+    // A spare that a test builds in the background would outlive the test.
     SLIPWAY_QEMU_WARM: 'false',
   };
   const run: User['run'] = (file, argv, how = {}) =>
@@ -87,7 +87,7 @@ export async function createUser(): Promise<User> {
   };
 }
 
-/** The flags that lead to a host of the bed. */
+/** Returns the flags that lead to a host of the bed. */
 export function hostFlags(host: BedHost, user = 'root'): readonly string[] {
   return ['--generic-ip-address', host.address, '--generic-ssh-user', user, '--generic-ssh-key', host.keyFile];
 }
@@ -112,7 +112,7 @@ function collectOutcome(child: ChildProcess, stdin: string | undefined): Promise
   });
 }
 
-/** The outcome of a command that has to succeed. */
+/** Returns the outcome of a command, and throws if the command failed. */
 export async function expectSuccess(outcome: Promise<Outcome>): Promise<Outcome> {
   const result = await outcome;
   if (result.code !== 0) throw new Error(`exit status ${result.code}\n${result.stdout}\n${result.stderr}`);

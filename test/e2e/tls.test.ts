@@ -23,7 +23,7 @@ describeOnBed('port 2376 as openssl sees it', () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
-  /** A request over openssl's client, which trusts our CA alone. */
+  /** Sends a request with openssl's client, which trusts our CA only. */
   function ask(...flags: readonly string[]): Promise<Outcome> {
     const trust = ['-CAfile', store('tls', 'ca.pem'), '-no-CApath', '-no-CAstore', '-x509_strict'];
     const argv = [
@@ -56,16 +56,16 @@ describeOnBed('port 2376 as openssl sees it', () => {
     expect(stdout).not.toContain('HTTP/1.1');
   });
 
-  test.for(['-tls1_2', '-tls1_3'])('who has no client certificate is turned away (%s)', async (version) => {
+  test.for(['-tls1_2', '-tls1_3'])('refuses a client without a certificate (%s)', async (version) => {
     const { stdout, stderr } = await ask(version);
     expect(stderr).toMatch(/alert (certificate required|bad certificate)/);
     expect(stdout).not.toContain('HTTP/1.1');
   });
 
-  test.for(['-tls1_2', '-tls1_3'])("who has another CA's certificate is turned away (%s)", async (version) => {
+  test.for(['-tls1_2', '-tls1_3'])("refuses a client with another CA's certificate (%s)", async (version) => {
     const [cert, key] = [join(user.home, 'stranger.pem'), join(user.home, 'stranger-key.pem')];
     const made = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '30'];
-    // The very names of ours: only the signature is another's.
+    // The same names as ours: only the signature differs.
     const like = ['-subj', '/O=Slipway/CN=web client', '-addext', 'extendedKeyUsage=clientAuth'];
     await expectSuccess(user.run('openssl', [...made, ...like, '-out', cert, '-keyout', key]));
     const { stdout, stderr } = await ask(version, '-cert', cert, '-key', key);
@@ -73,12 +73,12 @@ describeOnBed('port 2376 as openssl sees it', () => {
     expect(stdout).not.toContain('HTTP/1.1');
   });
 
-  test("the engine's own certificate opens nothing: it is for servers", async () => {
+  test("refuses the engine's own certificate, which is for servers", async () => {
     const { stdout } = await ask('-tls1_3', '-cert', store('server', 'cert.pem'), '-key', store('server', 'key.pem'));
     expect(stdout).not.toContain('HTTP/1.1');
   });
 
-  test('without TLS there is no answer from the API, and no other port is open', async () => {
+  test('answers nothing without TLS, and no other port is open', async () => {
     const plain = await fetch(`http://${host.address}:2376/version`);
     expect(plain.status).toBe(400);
     expect(await plain.text()).toContain('HTTP request to an HTTPS server');
@@ -86,7 +86,7 @@ describeOnBed('port 2376 as openssl sees it', () => {
     expect(await host.runOrThrow(open)).toBe('22\n2376');
   });
 
-  test('the certificate is good for every name of the machine, and for no other', async () => {
+  test('has a certificate for every name of the machine, and for no other', async () => {
     const names = ['localhost', 'web', 'engine.example', 'any.wild.example'];
     const addresses = [host.address, '127.0.0.1', '192.0.2.7', '2001:db8::7'];
     const good = [...names.map((name) => ['-verify_hostname', name]), ...addresses.map((ip) => ['-verify_ip', ip])];
@@ -103,7 +103,7 @@ describeOnBed('port 2376 as openssl sees it', () => {
     }
   });
 
-  test("each certificate stands openssl's strict check for its own purpose and no other", async () => {
+  test("has certificates that pass openssl's strict check for their own purpose only", async () => {
     const verify = (purpose: string, file: string): Promise<Outcome> =>
       user.run('openssl', ['verify', '-x509_strict', '-purpose', purpose, '-CAfile', store('tls', 'ca.pem'), file]);
     const [server, client] = [store('server', 'cert.pem'), store('tls', 'cert.pem')];
@@ -120,7 +120,7 @@ describeOnBed('port 2376 as openssl sees it', () => {
       );
   });
 
-  test("a new --tls-san is a new certificate of the same CA; the client's stays", async () => {
+  test("issues a new certificate of the same CA for a new --tls-san, and keeps the client's", async () => {
     const files = [store('tls', 'ca.pem'), store('tls', 'cert.pem'), store('ca', 'ca-key.pem')];
     const before = await expectSuccess(user.run('sha256sum', files));
     const pid = await readEnginePid(host);

@@ -8,7 +8,7 @@ import { expectEngineAnswer, readRecord, expectFailure } from './assertions.ts';
 const readPackageVersion = (host: BedHost, name: string): Promise<string> =>
   host.runOrThrow(`dpkg-query -W -f '\${Version}' ${name}`);
 
-/** This call says just that, and the engine's process stays the same. */
+/** Expects this call to print only that, and the engine's process to stay the same. */
 async function expectNothingUpgraded(
   user: User,
   host: BedHost,
@@ -20,7 +20,7 @@ async function expectNothingUpgraded(
   expect([await countEngineStartAttempts(host), await readEnginePid(host)]).toEqual([starts, pid]);
 }
 
-// Each is a dozen runs of the package manager.
+// Each of these tests runs the package manager a dozen times.
 const SLOW_TEST = { timeout: 360_000 };
 
 describeOnBed('upgrade', () => {
@@ -31,7 +31,7 @@ describeOnBed('upgrade', () => {
       await using host = await startHost({ suite: 'trixie', engine: true });
       await using user = await createUser();
       const packages = 'docker.io docker-cli containerd runc';
-      // The image may be older than the archive.
+      // The host's image can be older than the package archive.
       await host.runOrThrow(
         `export DEBIAN_FRONTEND=noninteractive; apt-get update -qq >/dev/null && apt-get install -qq -y --only-upgrade ${packages} >/dev/null 2>&1; apt-mark auto -qq docker.io`,
       );
@@ -85,19 +85,19 @@ describeOnBed('upgrade', () => {
       const settled = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--json'));
       expect(JSON.parse(settled.stdout)).toEqual({ name: 'web', steps: [] });
 
-      // A run that was cut off between upgrade and restart.
+      // A run that was interrupted between upgrade and restart.
       await host.runOrThrow('touch /run/slipway/restart-pending');
       const restarted = await countEngineStartAttempts(host);
       await expectSuccess(user.slipway('upgrade', 'web'));
       expect(await countEngineStartAttempts(host)).toBe(restarted + 1);
       expect((await host.exec('test -e /run/slipway/restart-pending')).code).toBe(1);
 
-      // Only the package's part of the version differs; held back first.
+      // Only the package revision differs, and the package is held back at first.
       await host.runOrThrow(`${newerDistroEngineScript('99.0.1-2')}\napt-mark hold -qq docker.io`);
       const held = await expectFailure(user.slipway('upgrade', 'web'));
       expect(held.status).toBe(7);
       expect(held.sentence).toContain(
-        'can not upgrade containerd docker-cli docker.io runc (held back there: docker.io)',
+        'could not upgrade containerd docker-cli docker.io runc (held back on the host: docker.io)',
       );
       expect(await readRecord(user, 'web')).toMatchObject({ phase: 'ready', failure: { step: 'upgrade-engine' } });
       await host.runOrThrow('apt-mark unhold -qq docker.io');
@@ -117,13 +117,13 @@ describeOnBed('upgrade', () => {
       });
       expect(await readRecord(user, 'web')).not.toHaveProperty('failure');
 
-      // What can't be looked up is not called the newest.
+      // A version that cannot be looked up is not called the newest.
       await host.runOrThrow('sed -i s,file:///srv/newer,http://127.0.0.1:9, /etc/apt/sources.list.d/newer.sources');
       expect((await expectFailure(user.slipway('upgrade', 'web'))).sentence).toContain(
         'the package lists could not be fetched',
       );
 
-      // No package manager has it.
+      // No package manager knows this engine.
       await host.runOrThrow(
         'cp /usr/sbin/dockerd /usr/local/sbin/; dpkg --purge --force-all docker.io >/dev/null 2>&1',
       );
@@ -152,7 +152,7 @@ describeOnBed('upgrade', () => {
       for (const more of [[], ['--dry-run']]) {
         expect(await expectFailure(user.slipway('upgrade', 'web', ...more))).toMatchObject({
           status: 2,
-          sentence: '"web" is pinned to engine version 26.1',
+          sentence: 'Machine "web" is pinned to engine version 26.1',
           hint: expect.stringContaining('slipway upgrade web --engine-version=') as string,
         });
       }
@@ -166,7 +166,7 @@ describeOnBed('upgrade', () => {
       const absent = await expectFailure(user.slipway('upgrade', 'web', '--engine-version', '99'));
       expect(absent.status).toBe(7);
       expect(absent.sentence).toContain(
-        `there is no version 99 of docker-ce here; there are: ${NEW_VERSION}, ${OLD_VERSION}`,
+        `version 99 of docker-ce does not exist in the host's package lists; available versions: ${NEW_VERSION}, ${OLD_VERSION}`,
       );
       expect((await readRecord(user, 'web')).spec.engine.version).toBe('26.1');
 
@@ -182,7 +182,7 @@ describeOnBed('upgrade', () => {
       await expectEngineAnswer(user, 'web');
       await expectNothingUpgraded(user, host, 'web: engine 27.3.1 is the newest of its source');
 
-      // Back, as provision goes back too.
+      // A downgrade, which provision does, too.
       expect((await expectSuccess(user.slipway('upgrade', 'web', '--engine-version', '26'))).stdout).toBe(
         'web: engine 27.3.1 -> 26.1.4\n',
       );

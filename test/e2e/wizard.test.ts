@@ -20,7 +20,7 @@ describe.skipIf(!canRunAtTerminal)('at a terminal', () => {
       await copyFile(`${host.keyFile}${end}`, join(user.home, '.ssh', `id_ed25519${end}`));
     await using at = await openTerminal(user, SIZE);
     await at.typeLine('slipway');
-    // The local VM comes first; a machine elsewhere is one further down.
+    // The local VM comes first; the server is one entry below.
     await at.waitFor('generic: a machine that already answers SSH');
     await at.pressKeys('Down', 'Enter');
     await at.waitFor('Machine name?');

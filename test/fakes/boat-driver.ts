@@ -12,11 +12,12 @@ export const boatPrograms: readonly Program[] = [
   hullProgram,
   { ...hullProgram, command: 'boat-sail', packages: { apt: ['boat-sail-bin'] } },
 ];
-/** How often it was asked about a machine. */
+/** How often the driver was asked about a machine. */
 export const inspections = { times: 0 };
 
 /** A local driver that needs two programs; its engine listens on a socket. */
 export const boatDriver = defineDriver({
+  kind: 'existing',
   name: 'boat',
   summary: 'a local boat',
   priority: 1000,
@@ -30,8 +31,10 @@ export const boatDriver = defineDriver({
   async diagnose() {
     return [{ what: 'wind', state: 'note', detail: 'from the west' }];
   },
-  async inspect({ options }) {
-    inspections.times += 1;
-    return { state: 'running', host: { address: 'localhost', engine: { url: `unix://${options.socket}` } } };
+  machines: {
+    async inspect({ options }) {
+      inspections.times += 1;
+      return { state: 'running', host: { address: 'localhost', engine: { url: `unix://${options.socket}` } } };
+    },
   },
 });

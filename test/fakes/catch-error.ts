@@ -1,6 +1,6 @@
 import { SlipwayError } from '../../src/errors.ts';
 
-/** The error for the user that this throws; undefined when it throws none, anything else goes on. */
+/** Returns the SlipwayError that `work` throws, or undefined if it throws none; rethrows any other error. */
 export function catchError(act: () => unknown): SlipwayError | undefined {
   try {
     act();
@@ -11,7 +11,7 @@ export function catchError(act: () => unknown): SlipwayError | undefined {
   }
 }
 
-/** As `caught`, of work that takes time. */
+/** Does the same for asynchronous work. */
 export async function catchRejection(work: Promise<unknown>): Promise<SlipwayError | undefined> {
   try {
     await work;

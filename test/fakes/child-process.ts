@@ -6,7 +6,7 @@ import { build } from 'esbuild';
 
 const sourceFolder = fileURLToPath(new URL('../../src/', import.meta.url));
 
-/** A module of src/ as a file that plain Node runs, in this folder. */
+/** Bundles a module of src/ into a file in this folder that Node runs as it is. */
 export async function bundleModule(module: string, folder: string): Promise<string> {
   const outfile = join(folder, module.replace(/\.ts$/, '.mjs'));
   await build({ entryPoints: [join(sourceFolder, module)], outfile, bundle: true, format: 'esm', platform: 'node' });
@@ -17,11 +17,11 @@ export type Child = {
   readonly process: ChildProcess;
   /** Exit status, or the signal's name. */
   readonly ended: Promise<number | NodeJS.Signals | null>;
-  /** Resolves with the child's next whole line; undefined when it has said its last. */
+  /** Resolves with the child's next complete line, or undefined after its last one. */
   readLine(): Promise<string | undefined>;
 };
 
-/** Runs this script in a process of its own. */
+/** Starts this script in a separate process. */
 export async function startChild(script: string, folder: string, ...argv: readonly string[]): Promise<Child> {
   const file = join(folder, `child-${Math.random().toString(36).slice(2)}.mjs`);
   await writeFile(file, script);

@@ -2,7 +2,7 @@ import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Computer } from '../../src/computer/computer.ts';
 
-/** A program of the test's own: a shell script that can be run. Its path. */
+/** Writes an executable shell script and returns its path. */
 export async function writeScript(path: string, body: string): Promise<string> {
   await mkdir(dirname(path), { recursive: true });
   await writeFile(path, `#!/bin/sh\n${body}\n`);
@@ -10,7 +10,7 @@ export async function writeScript(path: string, body: string): Promise<string> {
   return path;
 }
 
-/** A computer whose programs are those of this one, and before them those in `bin` of this folder. */
+/** Returns a computer whose PATH starts with `bin` in this folder and continues with the real PATH. */
 export function computerWithPrograms(folder: string, more: Partial<Computer> = {}): Computer {
   return {
     platform: 'linux',
@@ -22,7 +22,7 @@ export function computerWithPrograms(folder: string, more: Partial<Computer> = {
   };
 }
 
-/** Whether a process of this number lives: one that has ended, though nobody asked for its status yet, has no command line. */
+/** Returns whether this process is alive. A zombie has no command line. */
 export async function isProcessAlive(pid: number): Promise<boolean> {
   return (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')) !== '';
 }

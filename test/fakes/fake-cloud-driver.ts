@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { FirstBootConfig, Driver, CloudResource, Target } from '../../src/drivers/contract.ts';
+import type { FirstBootConfig, CloudDriver, CloudResource, Target } from '../../src/drivers/contract.ts';
 import { defineDriver } from '../../src/drivers/contract.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import type { ConnectSsh } from '../../src/ssh/connection.ts';
@@ -12,23 +12,23 @@ type CreatedHost = {
   shownHostKey: string;
 };
 
-/** A cloud in memory, whose driver makes hosts in memory: each shows the key of its user data until it is given another. */
+/** A cloud in memory, whose driver creates hosts in memory: each shows the host key of its user data until it gets another. */
 export type FakeCloud = AsyncDisposable & {
-  readonly driver: Driver;
+  readonly driver: CloudDriver;
   readonly connect: ConnectSsh;
   readonly boots: readonly FirstBootConfig[];
   readonly calls: readonly string[];
   readonly targets: Target<unknown>[];
   readonly createdHosts: readonly CreatedHost[];
-  /** What the next connections meet instead of a host. */
+  /** What the next connections get instead of a host. */
   readonly connectErrors: SlipwayError[];
-  /** The key that new hosts show instead of the one they were given. */
+  /** The key that new hosts show instead of their own. */
   wrongHostKey: string | undefined;
-  /** What `createMany` answers, when set. */
+  /** The error that `createMany` throws, if set. */
   createManyError: SlipwayError | undefined;
   resources: readonly CloudResource[];
   readonly deletedResources: CloudResource[];
-  /** Readies a host for the next machine, and tells where its engine will listen: hosts in memory share an address. */
+  /** Prepares a host for the next machine and returns its engine's port, because hosts in memory share an address. */
   prepareHost(): Promise<number>;
 };
 
@@ -55,63 +55,69 @@ export function fakeCloud(): FakeCloud {
     });
   }
   const driver = defineDriver({
+    kind: 'cloud',
     name: 'sky',
     summary: "a cloud of the test's own",
-    userDataIsPublic: true,
     options: z.object({ region: z.string().optional() }),
-    accountOptions: ['region'],
+    userDataIsPublic: true,
+    account: { options: ['region'] },
     async health() {
       return { usable: true };
     },
-    async resolveOptions({ options }) {
-      calls.push('settle');
-      return { region: options.region ?? 'north' };
+    machines: {
+      async create(target, boot, call) {
+        calls.push('create');
+        targets.push(target);
+        boots.push(boot);
+        if (!find(target)) {
+          await call.recordRequest('instance');
+          await make(target.id, undefined, boot);
+        }
+        return { bootApplied: false };
+      },
+      async inspect(target) {
+        const one = find(target);
+        if (!one) return { state: 'missing' };
+        const ssh = { address: one.host.address, port: 10_000 + createdHosts.indexOf(one), user: 'admin' };
+        return { state: 'running', host: { address: one.host.address, ssh, enginePort: one.host.port } };
+      },
+      async remove(target) {
+        calls.push('remove');
+        targets.push(target);
+        const one = find(target);
+        if (one) createdHosts.splice(createdHosts.indexOf(one), 1);
+        await one?.host[Symbol.asyncDispose]();
+      },
     },
-    async create(target, boot, call) {
-      calls.push('create');
-      targets.push(target);
-      boots.push(boot);
-      if (!find(target)) {
-        await call.recordRequest('instance');
-        await make(target.id, undefined, boot);
-      }
-      return { bootApplied: false };
+    cloud: {
+      async resolveOptions({ options }) {
+        calls.push('settle');
+        return { region: options.region ?? 'north' };
+      },
+      async createMany(many, boot, call) {
+        calls.push(`create ${many.length}`);
+        targets.push(...many);
+        boots.push(boot);
+        if (cloud.createManyError) throw cloud.createManyError;
+        await call.recordRequest('instances');
+        for (const { batch } of many)
+          if (batch && !createdHosts.some(({ id, index }) => id === batch.id && index === batch.index))
+            await make(batch.id, batch.index, boot);
+      },
+      async allowCallerIp() {
+        calls.push('admit');
+      },
+      async listResources({ home }) {
+        return cloud.resources.filter((resource) => home === undefined || resource.home === home);
+      },
+      async deleteResources(resources) {
+        deletedResources.push(...resources);
+      },
     },
-    async createMany(many, boot, call) {
-      calls.push(`create ${many.length}`);
-      targets.push(...many);
-      boots.push(boot);
-      if (cloud.createManyError) throw cloud.createManyError;
-      await call.recordRequest('instances');
-      for (const { batch } of many)
-        if (batch && !createdHosts.some(({ id, index }) => id === batch.id && index === batch.index))
-          await make(batch.id, batch.index, boot);
-    },
-    async allowCallerIp() {
-      calls.push('admit');
-    },
-    async inspect(target) {
-      const one = find(target);
-      if (!one) return { state: 'missing' };
-      const ssh = { address: one.host.address, port: 10_000 + createdHosts.indexOf(one), user: 'admin' };
-      return { state: 'running', host: { address: one.host.address, ssh, enginePort: one.host.port } };
-    },
-    async remove(target) {
-      calls.push('remove');
-      targets.push(target);
-      const one = find(target);
-      if (one) createdHosts.splice(createdHosts.indexOf(one), 1);
-      await one?.host[Symbol.asyncDispose]();
-    },
-    async listResources({ home }) {
-      return cloud.resources.filter((thing) => home === undefined || thing.home === home);
-    },
-    async deleteResources(things) {
-      deletedResources.push(...things);
-    },
+    cost: { describeResources: () => 'one host in memory' },
   });
   const cloud: FakeCloud = {
-    driver: driver as unknown as Driver,
+    driver: driver as unknown as CloudDriver,
     boots,
     calls,
     targets,

@@ -17,23 +17,23 @@ const DROP_IN = '/etc/systemd/system/docker.service.d/50-slipway.conf';
 export type FakeHost = AsyncDisposable & {
   readonly address: string;
   readonly port: number;
-  /** What its SSH server shows. */
+  /** The host key that its SSH server shows. */
   hostKey: string;
   readonly connect: ConnectSsh;
   readonly files: Map<string, { readonly content: string; readonly mode: string }>;
   /** Labels of all remote executions, in order. */
   readonly executions: string[];
-  /** The keys that were demanded of it, one a connection. */
+  /** The host keys that clients required, one per connection. */
   readonly expectedHostKeys: (string | undefined)[];
   readonly engineStarts: () => number;
-  /** As its init does when it boots. */
+  /** Starts what its init system would start at boot. */
   boot(): Promise<void>;
   halt(): Promise<void>;
-  /** When set, dockerd lets in whoever comes. */
+  /** If set, dockerd accepts every client. */
   acceptsAnyClient: boolean;
-  /** When set, its time of day, in seconds since 1970. */
+  /** If set, its clock, in seconds since 1970. */
   clockSeconds: number | undefined;
-  /** How often it has booted; a reboot that it is told to do counts where it `obeys`. */
+  /** How often it has booted; a requested reboot counts only if it `obeys`. */
   bootCount: number;
   obeysReboot: boolean;
 };
@@ -93,12 +93,12 @@ export async function startFakeHost(has: { readonly engine: boolean }): Promise<
       'os_name Debian GNU/Linux 12 (bookworm)',
       'arch x86_64',
       `boot ${host.bootCount}`,
-      'init systemd',
-      'packages apt',
+      'service_manager systemd',
+      'package_manager apt',
       'free 9000000 /',
     ];
     if (installed) lines.push('dockerd /usr/sbin/dockerd', 'package docker.io installed 20.10');
-    if (installed) lines.push('unit_state active', 'unit_enabled enabled', `unit ${base64(unit)}`);
+    if (installed) lines.push('engine_active yes', 'engine_enabled yes', `engine_definition ${base64(unit)}`);
     for (const [path, { content, mode }] of files) {
       if (path === '/etc/docker/daemon.json') lines.push(`daemon_json ${base64(content)}`);
       else

@@ -1,6 +1,6 @@
 import type { GuestIdentity } from '../../src/drivers/qemu/seed.ts';
 
-/** What a machine is to be, with keys that open nothing. */
+/** A first-boot configuration with keys that open nothing. */
 export function fakeIdentity(more: Partial<GuestIdentity> = {}): GuestIdentity {
   const key = (of: string): string => `-----BEGIN ${'OPENSSH'} PRIVATE KEY-----\n${of}\n-----END\n`;
   return {

@@ -17,7 +17,7 @@ export const imageMetadata = (more: Partial<Image> = {}): Omit<Image, 'digest' |
 
 export const sha256 = (content: string): string => createHash('sha256').update(content).digest('hex');
 
-/** What a builder leaves in its folder. */
+/** Writes what an image builder leaves in its folder. */
 export async function fillStage(folder: string, disk = 'disk'): Promise<void> {
   await writeFile(join(folder, 'disk.qcow2'), disk);
   await writeFile(join(folder, 'vmlinuz'), 'kernel');

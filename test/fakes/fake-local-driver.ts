@@ -1,23 +1,23 @@
 import { z } from 'zod';
-import type { FirstBootConfig, Driver, InstanceStatus } from '../../src/drivers/contract.ts';
+import type { FirstBootConfig, InstanceStatus, LocalDriver } from '../../src/drivers/contract.ts';
 import { defineDriver } from '../../src/drivers/contract.ts';
 import type { FakeHost } from './fake-host.ts';
 
-/** A driver that makes its machine of a host in memory: what a boot brings lies there before anything starts. */
+/** A driver whose machine is a host in memory: the first-boot files are there before anything starts. */
 export type FakeLocalMachine = {
-  readonly driver: Driver;
-  /** What `create` was given, each time. */
+  readonly driver: LocalDriver;
+  /** The arguments of each `create`. */
   readonly boots: readonly FirstBootConfig[];
   readonly calls: readonly string[];
-  /** Where its machine is from its next start on. */
+  /** Where the machine is after its next start. */
   address: string;
-  /** What stands in the way of running, if anything does. */
+  /** What keeps the machine from running, if anything. */
   pausedReason: string | undefined;
-  /** What becomes of it when it shuts itself down. */
+  /** What happens when the machine shuts itself down. */
   onShutdown: 'removed' | 'stopped';
-  /** As a provider removes what has shut itself down. */
+  /** Removes the machine, as a provider does after its own shutdown. */
   vanish(): void;
-  /** What the machine says instead of that it has started. */
+  /** What the machine reports instead of a successful boot. */
   bootError: Error | undefined;
 };
 
@@ -43,6 +43,7 @@ export function fakeLocalMachine(host: FakeHost, name = 'local'): FakeLocalMachi
     return { state, host: { address, ssh, enginePort: host.port } };
   };
   const driver = defineDriver({
+    kind: 'local',
     name,
     summary: "a machine of the test's own",
     options: z.object({}),
@@ -50,44 +51,49 @@ export function fakeLocalMachine(host: FakeHost, name = 'local'): FakeLocalMachi
     async health() {
       return { usable: true };
     },
-    async prepare() {
-      calls.push('prepare');
+    machines: {
+      async prepare() {
+        calls.push('prepare');
+      },
+      async create(_target, boot) {
+        calls.push('create');
+        boots.push(boot);
+        if (state === 'missing') {
+          state = 'stopped';
+          for (const { path, content, mode } of boot.files) host.files.set(path, { content, mode });
+        }
+        await run();
+        return { bootApplied: JSON.stringify(boots[0]) === JSON.stringify(boot) };
+      },
+      async waitUntilBooted() {
+        calls.push('booted');
+        if (local.bootError) throw local.bootError;
+      },
+      inspect,
+      async remove() {
+        calls.push('remove');
+        await halt();
+        state = 'missing';
+      },
     },
-    async create(_target, boot) {
-      calls.push('create');
-      boots.push(boot);
-      if (state === 'missing') {
-        state = 'stopped';
-        for (const { path, content, mode } of boot.files) host.files.set(path, { content, mode });
-      }
-      await run();
-      return { bootApplied: JSON.stringify(boots[0]) === JSON.stringify(boot) };
+    power: {
+      async start() {
+        calls.push('start');
+        await run();
+      },
+      async stop(_target, { seconds }) {
+        calls.push(`stop in ${seconds}`);
+        await halt();
+      },
+      async kill() {
+        calls.push('kill');
+        await halt();
+      },
     },
-    async waitUntilBooted() {
-      calls.push('booted');
-      if (local.bootError) throw local.bootError;
-    },
-    inspect,
-    async start() {
-      calls.push('start');
-      await run();
-    },
-    async stop(_target, { seconds }) {
-      calls.push(`stop in ${seconds}`);
-      await halt();
-    },
-    async kill() {
-      calls.push('kill');
-      await halt();
-    },
-    async remove() {
-      calls.push('remove');
-      await halt();
-      state = 'missing';
-    },
+    cost: { describeResources: () => 'one host in memory' },
   });
   const local: FakeLocalMachine = {
-    driver: driver as unknown as Driver,
+    driver: driver as unknown as LocalDriver,
     boots,
     calls,
     address: host.address,

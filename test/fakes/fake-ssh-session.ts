@@ -4,7 +4,7 @@ import type { ExecResult, SshSession } from '../../src/ssh/connection.ts';
 export type ExecCall = { readonly command: Shell; readonly label: string; readonly stdin: Buffer };
 type ExecAnswer = Partial<ExecResult> | ((call: ExecCall) => Partial<ExecResult> | Promise<Partial<ExecResult>>);
 
-/** A session over a table of answers by label. A label that is not in it fails and lists those that are. */
+/** An SSH session that answers from a table by label. An unknown label fails and lists the known ones. */
 export function fakeSession(
   answers: Readonly<Record<string, ExecAnswer>>,
 ): SshSession & { readonly calls: readonly ExecCall[]; readonly disposed: () => boolean } {

@@ -2,17 +2,17 @@ import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** How the server answers one request; those behind the last are answered like the last. */
+/** How the server answers one request; further requests get the last answer. */
 export type ResponseBehavior = {
   readonly status?: number;
-  /** Goes no further than to this byte of the file: cuts the connection, or falls silent. */
+  /** Stops at this byte of the file: closes the connection, or sends nothing more. */
   readonly stopAtByte?: number;
   readonly onStop?: 'cut' | 'silence';
   readonly etag?: string;
   readonly lastModified?: string;
-  /** Sends everything whatever range was asked for. */
+  /** Sends the whole file, ignoring the requested range. */
   readonly ignoresRange?: boolean;
-  /** Sends this range whatever was asked for. */
+  /** Sends this range instead of the requested one. */
   readonly wrongRange?: number;
   readonly body?: Buffer;
   readonly location?: string;
@@ -25,7 +25,7 @@ export type FileServer = AsyncDisposable & {
   readonly requests: readonly { readonly path: string; readonly headers: IncomingHttpHeaders }[];
 };
 
-/** Serves one file as well or badly as it is told. */
+/** Serves one file with the given answers. */
 export function startFileServer(body: Buffer, ...manners: readonly ResponseBehavior[]): Promise<FileServer> {
   return startFileServerOn('127.0.0.1', body, ...manners);
 }

@@ -6,15 +6,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 export type RealQemu = AsyncDisposable & { readonly process: ChildProcess; readonly ended: Promise<unknown> };
 
-/** QEMU's own program with a machine of nothing: no guest, only a monitor and a pid file in this folder. */
+/** Starts QEMU with an empty machine: no guest, only a monitor and a pid file in this folder. */
 export async function startQemu(folder: string, id: string, ...more: readonly string[]): Promise<RealQemu> {
   const argv = ['-machine', 'none', '-nodefaults', '-display', 'none', '-name', 'slipway-test', '-uuid', id];
   const monitor = ['-qmp', 'unix:monitor.sock,server=on,wait=off', '-pidfile', 'qemu.pid'];
   const child = spawn('qemu-system-x86_64', [...argv, ...monitor, ...more], { cwd: folder, stdio: 'inherit' });
   const ended = once(child, 'exit');
-  // The pid file comes first, the socket last.
+  // QEMU creates the pid file first and the socket last.
   while (!(await isListening(join(folder, 'monitor.sock')))) {
-    if (child.exitCode !== null) throw new Error(`QEMU ended with exit status ${child.exitCode}`);
+    if (child.exitCode !== null) throw new Error(`QEMU exited with status ${child.exitCode}`);
     await sleep(10);
   }
   return {
@@ -42,7 +42,7 @@ export type FakeMonitor = AsyncDisposable & {
   readonly receivedCommands: readonly string[];
 };
 
-/** Something that listens where a monitor should. `answers` says what it writes to each line; undefined hangs up. */
+/** A server in place of QEMU's monitor. `answers` returns the reply to each line; undefined closes the connection. */
 export async function startFakeMonitor(
   greeting: string,
   answers: (command: string, socket: Socket) => string | undefined,

@@ -1,13 +1,13 @@
 import { execFile, spawnSync } from 'node:child_process';
 
-/** Whether this program is on this computer. */
+/** Returns whether this program is on this computer. */
 export function hasProgram(program: string): boolean {
   return spawnSync('sh', ['-c', 'command -v "$1"', 'sh', program]).status === 0;
 }
 
 export type ProgramResult = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
-/** Runs a program to its end; a non-zero exit status is an answer. */
+/** Runs a program to its end; a non-zero exit status is a result, not an error. */
 export function runProgram(
   file: string,
   argv: readonly string[],
@@ -19,7 +19,7 @@ export function runProgram(
       if (error !== null && typeof error.code !== 'number') reject(error);
       else resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr });
     });
-    // A program may end without having read its input.
+    // A program can end without having read its input.
     child.stdin?.on('error', () => {});
     child.stdin?.end(how.stdin ?? '');
   });

@@ -2,10 +2,9 @@ import type { Vm } from '../../src/drivers/qemu/vm.ts';
 
 export function vmWithId(id: string, more: Partial<Vm> = {}): Vm {
   return {
-    version: 1,
     id,
     name: 'web',
-    image: 'sha256:0',
+    imageDigest: 'sha256:0',
     imageFolder: '/images',
     root: '/dev/vda',
     arch: 'amd64',
@@ -15,8 +14,8 @@ export function vmWithId(id: string, more: Partial<Vm> = {}): Vm {
     user: 'slipway',
     ports: { ssh: 20_022, engine: 22_376 },
     enginePort: 2376,
-    seed: 'abcdef0123456789',
-    taken: true,
+    seedId: 'abcdef0123456789',
+    seedApplied: true,
     ...more,
   };
 }

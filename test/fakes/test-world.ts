@@ -8,10 +8,10 @@ import { clientPlacesIn } from './client-paths.ts';
 
 export type RecordingProgress = Progress & { readonly ids: readonly string[]; readonly notes: readonly string[] };
 
-/** Dies like a killed process would, so nothing may catch it: no SlipwayError. */
+/** Ends the code like a kill would: it is no SlipwayError, so nothing may catch it. */
 export const KILLED = new Error('killed by the test');
 
-/** A progress that keeps what it was told, and can die before or after a step. */
+/** A progress that records its calls, and can end the code before or after a step. */
 export function recordingProgress(dies?: {
   readonly when: 'before' | 'after';
   readonly id: string;
@@ -33,7 +33,7 @@ export function recordingProgress(dies?: {
   };
 }
 
-/** A world in a folder: the real store and real templates; what differs is given. */
+/** Creates a world in a folder with the real store and templates, and these differences. */
 export function worldIn(home: string, more: Partial<World> & Pick<World, 'connect'>): World {
   return {
     computer: {

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { createMachines } from '../../src/operations/create-many.ts';
 import { z } from 'zod';
-import type { Driver, InstanceStatus, CloudResource } from '../../src/drivers/contract.ts';
+import type { CloudDriver, Driver, DriverManifest, InstanceStatus, CloudResource } from '../../src/drivers/contract.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { deleteOrphans, findOrphans, type OrphanSearch } from '../../src/operations/gc.ts';
 import { getHomeId } from '../../src/machine/store-id.ts';
 import { createMachine } from '../../src/operations/create.ts';
-import { provisionMachine } from '../../src/operations/provision.ts';
+import { provisionMachine } from '../../src/operations/provision-machine.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
 import type { World } from '../../src/operations/world.ts';
 import type { MachineSpec } from '../../src/machine/model.ts';
@@ -23,9 +23,10 @@ import { KILLED, recordingProgress, worldIn } from '../fakes/test-world.ts';
 const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
 vi.mock('../../src/drivers/registry.ts', async (original) => {
   const index = await original<typeof import('../../src/drivers/registry.ts')>();
-  const getDriver = (name: string): Driver =>
-    registered.drivers.find((driver) => driver.name === name) ?? index.getDriver(name);
-  return { ...index, drivers: registered.drivers, getDriver };
+  const find = (name: string): Driver | undefined => registered.drivers.find((driver) => driver.name === name);
+  const getDriver = (name: string): DriverManifest => find(name) ?? index.getDriver(name);
+  const loadDriver = async (name: string): Promise<Driver> => find(name) ?? (await index.loadDriver(name));
+  return { ...index, drivers: registered.drivers, getDriver, loadDriver };
 });
 
 beforeEach(() => {
@@ -110,22 +111,28 @@ describe('a machine whose user data others can read', () => {
 
   test('whose provider has no address for it yet is waited for in a step that says so; once ready, it is gone', async () => {
     await using sky = await openCloudWorld();
-    const { inspect } = sky.cloud.driver;
+    const { machines } = sky.cloud.driver;
     let pending = 1;
     registered.drivers[0] = {
       ...sky.cloud.driver,
-      inspect: async (...call) => (pending-- > 0 ? { state: 'missing' } : inspect(...call)),
+      machines: {
+        ...machines,
+        inspect: async (...call) => (pending-- > 0 ? { state: 'missing' } : machines.inspect(...call)),
+      },
     };
     const progress = recordingProgress();
     await createMachine(await buildCloudSpec('web', sky.cloud), sky.world({ progress }));
     expect(progress.ids).toContain('address');
     const world = sky.world();
-    registered.drivers[0] = { ...sky.cloud.driver, inspect: async () => ({ state: 'missing' }) };
+    registered.drivers[0] = {
+      ...sky.cloud.driver,
+      machines: { ...machines, inspect: async () => ({ state: 'missing' }) },
+    };
     const error = await catchRejection(provisionMachine('web', (spec) => spec, world));
     expect([error?.code, error?.message, error?.hint]).toEqual([
       'MACHINE_NOT_FOUND',
-      'What sky made for "web" is gone',
-      'Forget the machine: slipway rm web, then make it anew: slipway create web',
+      'Machine "web" no longer exists at sky',
+      'Remove its record: slipway rm web. Then create it again: slipway create web',
     ]);
   });
 
@@ -198,17 +205,24 @@ describe('a create in a cloud that dies', () => {
 /** The sky with options that change in each of their ways, and what it was told of them. */
 function registerChangeableDriver(cloud: FakeCloud, state: InstanceStatus | undefined = undefined) {
   const told: unknown[] = [];
-  registered.drivers[0] = {
-    ...cloud.driver,
+  const { driver } = cloud;
+  const changeable: CloudDriver = {
+    ...driver,
     options: z.object({ region: z.string().optional(), tags: z.string().optional(), size: z.string().optional() }),
-    resolveOptions: async ({ options }) => ({ ...options, region: options.region ?? 'north' }),
+    cloud: {
+      ...driver.cloud,
+      resolveOptions: async ({ options }) => ({ ...options, region: options.region ?? 'north' }),
+    },
     shutdownBehavior: () => ({ byItself: 'stopped', costs: 'it costs nothing' }),
     changeKindOf: (option) => (({ tags: 'live', size: 'restart' }) as const)[option as 'tags'] ?? 'replace',
-    async applyChange({ options }) {
-      told.push(options.tags);
+    changes: {
+      async apply({ options }) {
+        told.push(options.tags);
+      },
     },
-    inspect: async (...call) => state ?? cloud.driver.inspect(...call),
+    machines: { ...driver.machines, inspect: async (...call) => state ?? driver.machines.inspect(...call) },
   };
+  registered.drivers[0] = changeable;
   return told;
 }
 
@@ -223,8 +237,8 @@ describe('a machine that is asked for otherwise than before', () => {
     const error = await catchRejection(createMachine({ ...spec, options: { region: 'south' } }, sky.world()));
     expect([error?.code, error?.message, error?.hint]).toEqual([
       'USAGE',
-      '"web" is half made with other options of sky: region',
-      'Finish it as it was begun: slipway create web, or undo it first: slipway rm web',
+      'Machine "web" is incomplete and has other options of sky: region',
+      'To continue: slipway create web. To undo: slipway rm web',
     ]);
     expect(await sky.world().store.read('web')).toEqual(before);
     expect(sky.cloud.createdHosts).toHaveLength(1);
@@ -261,8 +275,10 @@ describe('a machine that is asked for otherwise than before', () => {
     if (!sure) throw new Error('no driver');
     registered.drivers[0] = {
       ...sure,
-      async applyChange() {
-        throw new SlipwayError('CANCELED', 'stopped');
+      changes: {
+        async apply() {
+          throw new SlipwayError('CANCELED', 'stopped');
+        },
       },
     };
     expect((await catchRejection(provisionMachine('web', wanted, sky.world())))?.code).toBe('CANCELED');
@@ -286,7 +302,7 @@ describe('a machine that is asked for otherwise than before', () => {
       sky.world({ progress }),
     );
     expect((await sky.world().store.read('web')).spec.options).toMatchObject({ size: 'xl' });
-    expect(progress.notes).toEqual(['"web" is stopped: it takes size at its next start']);
+    expect(progress.notes).toEqual(['Machine "web" is stopped: size changes at its next start']);
     expect(progress.ids).toEqual([]);
   });
 });

@@ -131,7 +131,7 @@ describe('the settings of a spec', () => {
 
   test('hold each label once', () => {
     expect(settingsFor({ label: ['a=1', 'a=1'], opt: ['label=a=1'] }).labels).toEqual(['a=1']);
-    expect(() => settingsFor({ label: ['a=1', 'a=2'] })).toThrow('--engine-label a is given twice');
+    expect(() => settingsFor({ label: ['a=1', 'a=2'] })).toThrow('--engine-label a is specified twice');
   });
 
   test.each([
@@ -148,7 +148,7 @@ describe('the settings of a spec', () => {
 
   test('name a value that begins like JSON and is none', () => {
     expect(catchError(() => settingsFor({ opt: ['features={"a":}'] }))?.message).toBe(
-      '--engine-opt features: the value begins like JSON but is not',
+      '--engine-opt features: the value begins like JSON but is invalid JSON',
     );
   });
 });
@@ -191,9 +191,9 @@ describe('a daemon.json', () => {
       "{\\"a\\": [1, 2}" → DAEMON_JSON is broken at line 1, column 12: comma expected
       "{\\"a\\": 1} x" → DAEMON_JSON is broken at line 1, column 10: invalid symbol
       "// note\\n{}" → DAEMON_JSON is broken at line 1, column 1: invalid comment token
-      "[]" → DAEMON_JSON is broken at line 1, column 1: it holds no object
-      "\\"text\\"" → DAEMON_JSON is broken at line 1, column 1: it holds no object
-      "null" → DAEMON_JSON is broken at line 1, column 1: it holds no object
+      "[]" → DAEMON_JSON is broken at line 1, column 1: it is not an object
+      "\\"text\\"" → DAEMON_JSON is broken at line 1, column 1: it is not an object
+      "null" → DAEMON_JSON is broken at line 1, column 1: it is not an object
       "{\\"a\\": 01}" → DAEMON_JSON is broken at line 1, column 8: comma expected
       "\\t\\n\\n  oops" → DAEMON_JSON is broken at line 3, column 3: invalid symbol"
     `);

@@ -1,13 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { planDeprovision, planProvision } from '../../src/provision/plan.ts';
-import {
-  DOCKER_MACHINE_DROP_IN,
-  parseDockerMachineDropIn,
-  formatEnvironmentDropIn,
-} from '../../src/provision/docker-unit.ts';
+import { dockerUnit } from '../../src/provision/init/systemd-unit.ts';
 import type { Facts } from '../../src/provision/facts.ts';
 import type { EngineSpec } from '../../src/machine/model.ts';
 import { DEBIAN_UNIT, factsWith, planInput, hostWithEngine } from './host-facts.ts';
+
+const DOCKER_MACHINE_DROP_IN = dockerUnit.dockerMachinePath;
 
 const dropInText = (flags: string, environment = ''): string => `# ${DOCKER_MACHINE_DROP_IN}
 [Service]
@@ -19,7 +17,7 @@ Environment=${environment}
 const fileFacts = { sha256: 'x', mode: '644', owner: 'root' };
 const hostFacts = (text: string, more: Partial<Facts> = {}): Facts =>
   factsWith(hostWithEngine, {
-    unit: { active: true, enabled: true, text: DEBIAN_UNIT + text },
+    engineService: { isActive: true, isEnabled: true, definition: DEBIAN_UNIT + text },
     files: { [DOCKER_MACHINE_DROP_IN]: fileFacts },
     ...more,
   });
@@ -97,20 +95,15 @@ describe('the drop-in of the old tool', () => {
   });
 
   test('that holds nothing but variables is as it should be', () => {
-    const content = formatEnvironmentDropIn([String.raw`A=b "c" \ d`]);
-    const read = parseDockerMachineDropIn({
-      unit: { active: true, enabled: true, text: `# ${DOCKER_MACHINE_DROP_IN}\n${content}` },
-    });
+    const content = dockerUnit.formatEnvironmentDropIn([String.raw`A=b "c" \ d`]);
+    const read = dockerUnit.parseDockerMachineSettings(`# ${DOCKER_MACHINE_DROP_IN}\n${content}`);
     expect(read).toEqual({ flags: [], environment: [String.raw`A=b "c" \ d`] });
-    expect(formatEnvironmentDropIn(read.environment)).toBe(content);
+    expect(dockerUnit.formatEnvironmentDropIn(read.environment)).toBe(content);
   });
 
   test('of an old engine is read too', () => {
     const text = `# ${DOCKER_MACHINE_DROP_IN}\n[Service]\nExecStart=\nExecStart=/usr/bin/docker daemon -H tcp://0.0.0.0:2376 --storage-driver devicemapper --label a=b`;
-    expect(parseDockerMachineDropIn({ unit: { active: true, enabled: true, text } }).flags).toEqual([
-      'storage-driver=devicemapper',
-      'label=a=b',
-    ]);
+    expect(dockerUnit.parseDockerMachineSettings(text).flags).toEqual(['storage-driver=devicemapper', 'label=a=b']);
   });
 
   test('is not taken away from a host that is given back', () => {

@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Driver } from '../../src/drivers/contract.ts';
+import type { Driver, DriverManifest } from '../../src/drivers/contract.ts';
 import { createMachine } from '../../src/operations/create.ts';
 import { extendMachine, type DeadlineExtension } from '../../src/operations/extend.ts';
-import { provisionMachine } from '../../src/operations/provision.ts';
+import { provisionMachine } from '../../src/operations/provision-machine.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
 import { killMachine, startMachine, stopMachine } from '../../src/operations/power.ts';
 import { getStatusDetails, getStatus } from '../../src/operations/status.ts';
@@ -18,9 +18,10 @@ import { KILLED, recordingProgress, worldIn } from '../fakes/test-world.ts';
 const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
 vi.mock('../../src/drivers/registry.ts', async (original) => {
   const index = await original<typeof import('../../src/drivers/registry.ts')>();
-  const getDriver = (name: string): Driver =>
-    registered.drivers.find((driver) => driver.name === name) ?? index.getDriver(name);
-  return { ...index, drivers: registered.drivers, getDriver };
+  const find = (name: string): Driver | undefined => registered.drivers.find((driver) => driver.name === name);
+  const getDriver = (name: string): DriverManifest => find(name) ?? index.getDriver(name);
+  const loadDriver = async (name: string): Promise<Driver> => find(name) ?? (await index.loadDriver(name));
+  return { ...index, drivers: registered.drivers, getDriver, loadDriver };
 });
 
 beforeEach(() => {

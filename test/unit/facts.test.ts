@@ -15,14 +15,14 @@ const RECORDED_LINES = [
   'os_name Debian GNU/Linux 12 (bookworm)',
   'arch x86_64',
   'boot 0f1e-2d3c 17',
-  'init systemd',
-  'packages apt',
+  'service_manager systemd',
+  'package_manager apt',
   'dockerd /usr/sbin/dockerd',
   'package docker.io installed 20.10.24+dfsg1-1+deb12u1+b2',
   'package docker-ce not-installed ',
-  'unit_state active',
-  'unit_enabled enabled',
-  `unit ${toBase64('# /lib/systemd/system/docker.service\n[Service]\nExecStart=/usr/sbin/dockerd\n')}`,
+  'engine_active yes',
+  'engine_enabled yes',
+  `engine_definition ${toBase64('# /lib/systemd/system/docker.service\n[Service]\nExecStart=/usr/sbin/dockerd\n')}`,
   `daemon_json ${toBase64('{"debug":true, "é": 1}\n')}`,
   `slipway_state ${toBase64('{"id":"x"}\n')}`,
   'restart_pending yes',
@@ -57,7 +57,6 @@ describe('the facts of a host', () => {
     const now = () => new Date('2026-11-24T12:00:00.900Z');
     expect(await gatherFacts(session, 'the script', connection, now)).toMatchInlineSnapshot(`
       {
-        "apt": true,
         "arch": "x86_64",
         "become": "sudo",
         "bootId": "0f1e-2d3c 17",
@@ -68,6 +67,14 @@ describe('the facts of a host', () => {
         "daemonJson": "{"debug":true, "é": 1}
       ",
         "dockerd": "/usr/sbin/dockerd",
+        "engineService": {
+          "definition": "# /lib/systemd/system/docker.service
+      [Service]
+      ExecStart=/usr/sbin/dockerd
+      ",
+          "isActive": true,
+          "isEnabled": true,
+        },
         "files": {
           "/etc/docker/slipway/a name.pem": {
             "mode": "644",
@@ -92,6 +99,7 @@ describe('the facts of a host', () => {
           "name": "Debian GNU/Linux 12 (bookworm)",
           "version": "12",
         },
+        "packageManager": "apt",
         "packages": {
           "docker-ce": {
             "state": "not-installed",
@@ -103,17 +111,9 @@ describe('the facts of a host', () => {
           },
         },
         "restartPending": true,
+        "serviceManager": "systemd",
         "slipwayState": "{"id":"x"}
       ",
-        "systemd": true,
-        "unit": {
-          "active": true,
-          "enabled": true,
-          "text": "# /lib/systemd/system/docker.service
-      [Service]
-      ExecStart=/usr/sbin/dockerd
-      ",
-        },
       }
     `);
     expect(session.calls).toHaveLength(1);
@@ -122,10 +122,16 @@ describe('the facts of a host', () => {
   test('of a bare host are those of one without', async () => {
     const stdout = 'become root\nos_id alpine\nos_like \nos_name \narch aarch64\n';
     const facts = await gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', connection);
-    expect(facts).toMatchObject({ systemd: false, apt: false, daemonJson: undefined, packages: {}, files: {} });
+    expect(facts).toMatchObject({
+      serviceManager: undefined,
+      packageManager: undefined,
+      daemonJson: undefined,
+      packages: {},
+      files: {},
+    });
     expect(facts.dockerd).toBeUndefined();
     expect(facts.os.name).toBe('alpine');
-    expect(facts.unit).toEqual({ active: false, enabled: false, text: '' });
+    expect(facts.engineService).toEqual({ isActive: false, isEnabled: false, definition: '' });
   });
 
   test('know no clock where the host tells no time', async () => {
@@ -159,13 +165,13 @@ describe("a user who can't become root", () => {
 
   test('is told what is missing and what to do', async () => {
     expect(await told('become missing\n')).toMatchInlineSnapshot(
-      `"SUDO: ops on 192.0.2.10 is not root, and the host has no sudo → Log in as root (--generic-ssh-user root), or install sudo there and let ops use it"`,
+      `"SUDO: ops on 192.0.2.10 is not root, and sudo is not installed there → Log in as root (--generic-ssh-user root), or install sudo there and allow ops to use it"`,
     );
     expect(await told('become none\n')).toMatchInlineSnapshot(
-      `"SUDO: ops on 192.0.2.10 may not become root without a password → Set SLIPWAY_SUDO_PASSWORD, or let ops use sudo there, or log in as root (--generic-ssh-user root)"`,
+      `"SUDO: ops on 192.0.2.10 can't become root without a password → Set SLIPWAY_SUDO_PASSWORD, allow ops to use sudo there, or log in as root (--generic-ssh-user root)"`,
     );
     expect(await told('become none\n', 'wrong')).toMatchInlineSnapshot(
-      `"SUDO: ops on 192.0.2.10 may not become root with the sudo password given → Set SLIPWAY_SUDO_PASSWORD, or let ops use sudo there, or log in as root (--generic-ssh-user root)"`,
+      `"SUDO: ops on 192.0.2.10 can't become root with the specified sudo password → Set SLIPWAY_SUDO_PASSWORD, allow ops to use sudo there, or log in as root (--generic-ssh-user root)"`,
     );
   });
 
@@ -183,7 +189,7 @@ test.each([
   const session = fakeSession({ 'facts.sh': { stdout, stderr: 'sh: not found\n', code } });
   expect(await catchRejection(gatherFacts(session, '', connection))).toMatchObject({
     code: 'REMOTE_COMMAND',
-    message: `192.0.2.10 could not be looked at: a shell there ended with exit status ${code}`,
+    message: `The facts of 192.0.2.10 could not be gathered: its shell ended with exit status ${code}`,
     detail: ['sh: not found'],
   });
 });

@@ -3,13 +3,13 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { applyFileChanges } from '../../src/computer/files.ts';
-import type { Driver } from '../../src/drivers/contract.ts';
+import type { CloudDriver, Driver, DriverManifest } from '../../src/drivers/contract.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { applyFleetPlan, type FleetItemResult } from '../../src/fleet/apply-fleet.ts';
 import { planFleet, type FleetPlan } from '../../src/fleet/plan-fleet.ts';
 import { readFleet } from '../../src/fleet/read-fleet.ts';
 import { createMachine } from '../../src/operations/create.ts';
-import { provisionMachine } from '../../src/operations/provision.ts';
+import { provisionMachine } from '../../src/operations/provision-machine.ts';
 import { stopMachine } from '../../src/operations/power.ts';
 import type { World } from '../../src/operations/world.ts';
 import { profilesNamed } from '../../src/profiles/registry.ts';
@@ -25,14 +25,16 @@ import { KILLED, recordingProgress, worldIn } from '../fakes/test-world.ts';
 const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
 vi.mock('../../src/drivers/registry.ts', async (original) => {
   const index = await original<typeof import('../../src/drivers/registry.ts')>();
-  const all = (): readonly Driver[] => [...index.drivers, ...registered.drivers];
+  const all = (): readonly DriverManifest[] => [...index.drivers, ...registered.drivers];
   return {
     ...index,
     get drivers() {
       return all();
     },
-    getDriver: (name: string): Driver =>
+    getDriver: (name: string): DriverManifest =>
       registered.drivers.find((driver) => driver.name === name) ?? index.getDriver(name),
+    loadDriver: async (name: string): Promise<Driver> =>
+      registered.drivers.find((driver) => driver.name === name) ?? (await index.loadDriver(name)),
   };
 });
 
@@ -377,13 +379,17 @@ describe('apply in a cloud', () => {
   test('carries live changes over to the provider, and knows afterwards what was asked', async () => {
     await using cloud = await sky();
     const changes: unknown[] = [];
-    registered.drivers[0] = {
+    const changeable: CloudDriver = {
       ...cloud.driver,
       options: z.object({ region: z.string().optional(), tag: z.string().optional() }),
-      resolveOptions: async ({ options }) => ({ ...options, region: options.region ?? 'north' }),
+      cloud: {
+        ...cloud.driver.cloud,
+        resolveOptions: async ({ options }) => ({ ...options, region: options.region ?? 'north' }),
+      },
       changeKindOf: (key) => (key === 'tag' ? 'live' : 'replace'),
-      applyChange: async ({ options }, before) => void changes.push([before, options]),
+      changes: { apply: async ({ options }, before) => void changes.push([before, options]) },
     };
+    registered.drivers[0] = changeable;
     await using here = await openFleetBench(cloud.connect);
     const ports = [await cloud.prepareHost()];
     await here.apply(text(ports));
@@ -399,32 +405,40 @@ describe('apply in a cloud', () => {
       (spec) => ({ ...spec, options: { ...spec.options, region: 'south' } }),
       here.world(),
     );
-    await expect(other).rejects.toThrow('other options of sky (region)');
+    await expect(other).rejects.toThrow("can't change region of sky");
   });
 });
 
 describe("a replacement that can't be made leaves the machine that is there", () => {
   const refusal = new SlipwayError('PROVIDER_REFUSED', 'there is no such thing');
-  const REFUSALS: readonly (readonly [string, Partial<Driver>, string])[] = [
-    ['the provider has no such image', { resolveOptions: () => Promise.reject(refusal) }, 'PROVIDER_REFUSED'],
-    ['the image is not what its digest says', { prepare: () => Promise.reject(refusal) }, 'PROVIDER_REFUSED'],
+  const REFUSALS: readonly (readonly [string, (driver: CloudDriver) => Partial<CloudDriver>, string])[] = [
+    [
+      'the provider has no such image',
+      ({ cloud }) => ({ cloud: { ...cloud, resolveOptions: () => Promise.reject(refusal) } }),
+      'PROVIDER_REFUSED',
+    ],
+    [
+      'the image is not what its digest says',
+      ({ machines }) => ({ machines: { ...machines, prepare: () => Promise.reject(refusal) } }),
+      'PROVIDER_REFUSED',
+    ],
     [
       'it would be removed when it is to stop',
-      { shutdownBehavior: () => ({ byItself: 'removed', costs: '' }) },
+      () => ({ shutdownBehavior: () => ({ byItself: 'removed', costs: '' }) }),
       'USAGE',
     ],
   ];
   test.each(REFUSALS)('where %s', async (_why, more, code) => {
     await using cloud = fakeCloud();
     await using here = await openFleetBench(cloud.connect);
-    const driver: Driver = { ...cloud.driver, shutdownBehavior: () => ({ byItself: 'stopped', costs: '' }) };
+    const driver: CloudDriver = { ...cloud.driver, shutdownBehavior: () => ({ byItself: 'stopped', costs: '' }) };
     registered.drivers.push(driver);
     const port = await cloud.prepareHost();
     const text = (region: string): string =>
       `machines: { m: { driver: sky, sky: { region: ${region} }, idleStop: 1h, engine: { port: ${port} } } }`;
     await here.apply(text('north'));
     const before = await here.world().store.read('m');
-    registered.drivers[0] = { ...driver, ...more };
+    registered.drivers[0] = { ...driver, ...more(driver) };
     expect(outcomeLines(await here.apply(text('south')))).toEqual([`replace m ${code}`]);
     expect(cloud.calls).not.toContain('remove');
     expect(await here.world().store.read('m')).toEqual(before);
@@ -452,14 +466,19 @@ describe('apply to a machine that takes options at its start', () => {
   async function local() {
     const host = await startFakeHost({ engine: true });
     const fake = fakeLocalMachine(host);
+    const { power } = fake.driver;
+    if (!power) throw new Error('the fake driver has no power');
     const sizes: unknown[] = [];
     registered.drivers.push({
       ...fake.driver,
       options: z.object({ memory: z.int().default(1), image: z.string().default('a') }),
       changeKindOf: (key) => (key === 'memory' ? 'restart' : 'replace'),
-      start: async (target, call) => {
-        sizes.push(target.options.memory);
-        await fake.driver.start?.(target, call);
+      power: {
+        ...power,
+        start: async (target, call) => {
+          sizes.push(target.options.memory);
+          await power.start(target, call);
+        },
       },
     });
     const here = await openFleetBench(host.connect);

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { createMachines } from '../../src/operations/create-many.ts';
-import type { Driver } from '../../src/drivers/contract.ts';
+import type { CloudDriver, Driver, DriverManifest } from '../../src/drivers/contract.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { concurrencyLimit } from '../../src/operations/concurrency.ts';
 import type { World } from '../../src/operations/world.ts';
@@ -15,9 +15,10 @@ import { KILLED, recordingProgress, worldIn } from '../fakes/test-world.ts';
 const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
 vi.mock('../../src/drivers/registry.ts', async (original) => {
   const index = await original<typeof import('../../src/drivers/registry.ts')>();
-  const getDriver = (name: string): Driver =>
-    registered.drivers.find((driver) => driver.name === name) ?? index.getDriver(name);
-  return { ...index, getDriver };
+  const find = (name: string): Driver | undefined => registered.drivers.find((driver) => driver.name === name);
+  const getDriver = (name: string): DriverManifest => find(name) ?? index.getDriver(name);
+  const loadDriver = async (name: string): Promise<Driver> => find(name) ?? (await index.loadDriver(name));
+  return { ...index, getDriver, loadDriver };
 });
 
 beforeEach(() => {
@@ -78,13 +79,17 @@ describe('many machines', () => {
     const first = await all.spec('first');
     const dying = all.world({ progress: recordingProgress({ when: 'before', id: 'connect' }) });
     await expect(createMachines([first], dying, () => dying)).rejects.toBe(KILLED);
-    registered.drivers[0] = {
+    const limited: CloudDriver = {
       ...all.cloud.driver,
-      resolveOptions: async (target) => {
-        if (target.name !== 'first') throw new SlipwayError('QUOTA', 'there is room for one');
-        return { region: 'north' };
+      cloud: {
+        ...all.cloud.driver.cloud,
+        resolveOptions: async (target) => {
+          if (target.name !== 'first') throw new SlipwayError('QUOTA', 'there is room for one');
+          return { region: 'north' };
+        },
       },
     };
+    registered.drivers[0] = limited;
     const made = await createMachines([first, await all.spec('b'), await all.spec('c')], world, () => world);
     expect(errorCodes(made)).toEqual([
       ['first', undefined, undefined],

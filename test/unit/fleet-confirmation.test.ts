@@ -5,7 +5,7 @@ import type { z } from 'zod';
 import type { Cli, CommandResult } from '../../src/cli/command.ts';
 import { apply } from '../../src/cli/commands/apply.ts';
 import { gc } from '../../src/cli/commands/gc.ts';
-import type { Driver } from '../../src/drivers/contract.ts';
+import type { Driver, DriverManifest } from '../../src/drivers/contract.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { getHomeId } from '../../src/machine/store-id.ts';
 import type { World } from '../../src/operations/world.ts';
@@ -38,8 +38,10 @@ vi.mock('../../src/drivers/registry.ts', async (original) => {
     get drivers() {
       return [...index.drivers, ...mockState.drivers];
     },
-    getDriver: (name: string): Driver =>
+    getDriver: (name: string): DriverManifest =>
       mockState.drivers.find((driver) => driver.name === name) ?? index.getDriver(name),
+    loadDriver: async (name: string): Promise<Driver> =>
+      mockState.drivers.find((driver) => driver.name === name) ?? (await index.loadDriver(name)),
   };
 });
 

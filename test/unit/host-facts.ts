@@ -17,11 +17,11 @@ export const bareHost: Facts = {
     name: 'Debian GNU/Linux 12 (bookworm)',
   },
   arch: 'x86_64',
-  systemd: true,
-  apt: true,
+  serviceManager: 'systemd',
+  packageManager: 'apt',
   dockerd: undefined,
   packages: {},
-  unit: { active: false, enabled: false, text: '' },
+  engineService: { isActive: false, isEnabled: false, definition: '' },
   daemonJson: undefined,
   slipwayState: undefined,
   restartPending: false,
@@ -45,7 +45,7 @@ export const hostWithEngine: Facts = {
   ...bareHost,
   dockerd: '/usr/sbin/dockerd',
   packages: { 'docker.io': { state: 'installed', version: '20.10.24+dfsg1-1+deb12u1+b2' } },
-  unit: { active: true, enabled: true, text: DEBIAN_UNIT },
+  engineService: { isActive: true, isEnabled: true, definition: DEBIAN_UNIT },
 };
 
 /** Facts of a kind that differ in what is named. */
@@ -65,7 +65,6 @@ export function planInput(of: Facts, more: Partial<EngineSpec> = {}): PlanInput 
     engine: engineSpec(more),
     facts: of,
     tls: { ca: 'the ca\n', cert: 'the certificate\n', key: 'the key\n' },
-    dropInTemplate: '# Written by Slipway.\n[Service]\nExecStart=\n',
   };
 }
 
@@ -96,7 +95,7 @@ export function factsAfter(before: Facts, plan: Plan): Facts {
       slipwayState,
       dockerd: installed.dockerd,
       packages: installed.packages,
-      unit: unitWithDropIn(installed.unit.text, dropIn),
+      engineService: serviceWithDropIn(installed.engineService.definition, dropIn),
       restartPending: false,
       lifetimePending: false,
     };
@@ -105,8 +104,8 @@ export function factsAfter(before: Facts, plan: Plan): Facts {
 }
 
 /** `systemctl cat` shows the unit, then the drop-ins. */
-function unitWithDropIn(text: string, dropIn: string | undefined): Facts['unit'] {
-  if (text === '') return { active: false, enabled: false, text };
+function serviceWithDropIn(unit: string, dropIn: string | undefined): Facts['engineService'] {
+  if (unit === '') return { isActive: false, isEnabled: false, definition: unit };
   const shown = dropIn === undefined ? '' : `\n# ${DROP_IN_PATH}\n${dropIn}`;
-  return { active: true, enabled: true, text: text + shown };
+  return { isActive: true, isEnabled: true, definition: unit + shown };
 }

@@ -10,12 +10,10 @@ import {
 import { generic } from '../../src/drivers/all.ts';
 import type { Driver } from '../../src/drivers/contract.ts';
 import type { LifetimeSpec, Machine } from '../../src/machine/model.ts';
-import {
-  idleCheckSeconds,
-  lifetimeFilesFor,
-  planLifetime,
-  type HostLifetime,
-} from '../../src/provision/lifetime-timers.ts';
+import { idleCheckSeconds } from '../../src/provision/idle-check.ts';
+import type { HostLifetime } from '../../src/provision/init/service-manager.ts';
+import { systemd } from '../../src/provision/init/systemd.ts';
+import { planLifetime } from '../../src/provision/lifetime-timers.ts';
 import type { Facts } from '../../src/provision/facts.ts';
 import { firstBootFilesFor, planDeprovision, planProvision } from '../../src/provision/plan.ts';
 import { readyMachine, specNamed } from '../fakes/sample-machine.ts';
@@ -30,7 +28,7 @@ const lifetimeWith = (more: Partial<HostLifetime> = {}): HostLifetime => ({
   ...more,
 });
 const fileTextOf = (of: HostLifetime, path: string): string =>
-  lifetimeFilesFor(of).find((file) => file.path.endsWith(path))?.content ?? '';
+  systemd.timers.filesFor(of).find((file) => file.path.endsWith(path))?.content ?? '';
 
 describe('the files of a life', () => {
   test('are units of systemd, whose times are in UTC and whose values are words', () => {
@@ -76,7 +74,7 @@ describe('the files of a life', () => {
 
   test('are those that are asked for, and none where nothing is', () => {
     const names = (of: HostLifetime): readonly string[] =>
-      lifetimeFilesFor(of).map(({ path }) => path.split('/').at(-1) ?? '');
+      systemd.timers.filesFor(of).map(({ path }) => path.split('/').at(-1) ?? '');
     expect(names(lifetimeWith({ idleSeconds: undefined }))).toEqual([
       'deadline.sh',
       'slipway-deadline.service',
@@ -113,7 +111,7 @@ describe('the plan of a life', () => {
     const { facts: _blank, ...first } = planInput(bareHost);
     const laid = firstBootFilesFor({ ...first, lifetime: lifetimeWith() });
     const paths = laid.map(({ path }) => path);
-    for (const { path } of lifetimeFilesFor(lifetimeWith())) expect(paths).toContain(path);
+    for (const { path } of systemd.timers.filesFor(lifetimeWith())) expect(paths).toContain(path);
     expect(
       planLifetime(
         lifetimeWith(),
@@ -181,7 +179,7 @@ describe('a host with another time of day', () => {
   test('is not powered off by a time that was over before it was told of it', () => {
     const over = clock(0, AT + 7200);
     expect(() => planLifetime(lifetimeWith(), over)).toThrow(
-      'The time of "web" was over at 2026-11-24T12:00:00.000Z, before its host was told of it',
+      'The deadline of "web" passed at 2026-11-24T12:00:00.000Z, before its host received it',
     );
     expect(planLifetime(lifetimeWith(), clock(0, AT + 7199))).toBeDefined();
     expect(planLifetime(lifetimeWith(), clock(86_400))).toBeDefined();

@@ -2,11 +2,12 @@ import { X509Certificate } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Driver } from '../../src/drivers/contract.ts';
+import type { Driver, DriverManifest } from '../../src/drivers/contract.ts';
 import { seedOf } from '../../src/drivers/qemu/seed.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { createMachine } from '../../src/operations/create.ts';
-import { planDryRun, provisionMachine } from '../../src/operations/provision.ts';
+import { planDryRun } from '../../src/operations/dry-run.ts';
+import { provisionMachine } from '../../src/operations/provision-machine.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
 import { inspectMachine, killMachine, restartMachine, startMachine, stopMachine } from '../../src/operations/power.ts';
 import type { World } from '../../src/operations/world.ts';
@@ -22,9 +23,10 @@ import { KILLED, recordingProgress, worldIn } from '../fakes/test-world.ts';
 const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
 vi.mock('../../src/drivers/registry.ts', async (original) => {
   const index = await original<typeof import('../../src/drivers/registry.ts')>();
-  const getDriver = (name: string): Driver =>
-    registered.drivers.find((driver) => driver.name === name) ?? index.getDriver(name);
-  return { ...index, drivers: registered.drivers, getDriver };
+  const find = (name: string): Driver | undefined => registered.drivers.find((driver) => driver.name === name);
+  const getDriver = (name: string): DriverManifest => find(name) ?? index.getDriver(name);
+  const loadDriver = async (name: string): Promise<Driver> => find(name) ?? (await index.loadDriver(name));
+  return { ...index, drivers: registered.drivers, getDriver, loadDriver };
 });
 
 beforeEach(() => {
@@ -312,7 +314,10 @@ describe('stop, kill and start', () => {
     await createMachine(specOn(all.host), world);
     const moved = (spec: MachineSpec): MachineSpec => ({ ...spec, engine: { ...spec.engine, port: 1 } });
     const error = await catchRejection(provisionMachine('web', moved, world));
-    expect([error?.code, error?.message]).toEqual(['USAGE', expect.stringContaining('stays at port') as string]);
+    expect([error?.code, error?.message]).toEqual([
+      'USAGE',
+      expect.stringContaining('engine port of machine "web" can\'t change') as string,
+    ]);
   });
 
   test('of a machine that does not come up leave it ready, with the failure', async () => {
@@ -323,8 +328,8 @@ describe('stop, kill and start', () => {
     all.local.pausedReason = 'the disk of this computer is full';
     expect(await catchRejection(startMachine('web', world))).toMatchObject({
       code: 'MACHINE_NOT_READY',
-      message: '"web" is held up: the disk of this computer is full',
-      hint: 'Start it: slipway start web',
+      message: 'Machine "web" is paused: the disk of this computer is full',
+      hint: 'To start it: slipway start web',
     });
     expect((await world.store.read('web')).phase).toBe('ready');
   });
@@ -342,8 +347,8 @@ describe('stop, kill and start', () => {
     await world.store.write(readyMachine('web'));
     expect(await catchRejection(act(world))).toMatchObject({
       code: 'DRIVER_UNSUPPORTED',
-      message: `Slipway can't ${verb} "web": its driver is generic`,
-      hint: "Use its provider's own tools; slipway status web shows how it is",
+      message: `The driver generic can't ${verb} machine "web"`,
+      hint: "Use the provider's own tools. To see its state: slipway status web",
     });
     expect(await world.store.read('web')).toEqual(readyMachine('web'));
   });
@@ -360,8 +365,8 @@ describe('stop, kill and start', () => {
     const before = all.local.calls.length;
     expect(await catchRejection(act(world))).toMatchObject({
       code: 'MACHINE_NOT_READY',
-      message: 'The making of "web" was stopped before its end',
-      hint: 'Finish it: slipway create web, or undo it: slipway rm web',
+      message: 'Machine "web" is incomplete: its creation was interrupted',
+      hint: 'To continue: slipway create web. To undo: slipway rm web',
     });
     expect(all.local.calls).toHaveLength(before);
   });

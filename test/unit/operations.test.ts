@@ -5,7 +5,9 @@ import { applyFileChanges } from '../../src/computer/files.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { loadClientCertificates } from '../../src/operations/credentials.ts';
 import { createMachine } from '../../src/operations/create.ts';
-import { planDryRun, provisionMachine, regenerateCertificates } from '../../src/operations/provision.ts';
+import { planDryRun } from '../../src/operations/dry-run.ts';
+import { provisionMachine } from '../../src/operations/provision-machine.ts';
+import { regenerateCertificates } from '../../src/operations/regenerate-certificates.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
 import type { World } from '../../src/operations/world.ts';
 import type { MachineSpec } from '../../src/machine/model.ts';
@@ -55,7 +57,7 @@ describe('create', () => {
     expect(host.executions).toEqual(['facts.sh', 'configure.sh', 'install-engine.debian.sh']);
     expect(host.engineStarts()).toBe(1);
     expect(await readContextOwner('web', world.clientPaths)).toBe(ready.spec.id);
-    expect(progress.notes).toEqual([expect.stringContaining('Host key of 127.0.0.1, first seen')]);
+    expect(progress.notes).toEqual([expect.stringContaining('Host key of 127.0.0.1, seen for the first time')]);
   });
 
   test('restarts an engine that ran already, once', async () => {
@@ -85,7 +87,7 @@ describe('create', () => {
     await world.store.write(readyMachine('web'));
     expect(await catchRejection(createMachine(specNamed('web'), world))).toMatchObject({
       code: 'MACHINE_EXISTS',
-      hint: 'Bring it up to date with: slipway provision web, or remove it first: slipway rm web',
+      hint: 'To bring it up to date: slipway provision web. To remove it: slipway rm web',
     });
   });
 

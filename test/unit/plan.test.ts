@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { EngineSpec } from '../../src/machine/model.ts';
-import { firstBootFilesFor, ownerOf, planDeprovision, planProvision } from '../../src/provision/plan.ts';
+import { ownerOf } from '../../src/provision/engine-owner.ts';
+import { firstBootFilesFor, planDeprovision, planProvision } from '../../src/provision/plan.ts';
 import { toPlannedSteps } from '../../src/provision/step.ts';
 import type { Facts } from '../../src/provision/facts.ts';
 import { catchError } from '../fakes/catch-error.ts';
@@ -53,7 +54,7 @@ describe('a host without an engine', () => {
           ],
           "id": "configure-engine",
           "template": "configure.sh",
-          "title": "Lay the engine's configuration and certificates",
+          "title": "Write the engine's configuration and certificates",
           "variables": {
             "ENABLE": "no",
             "ENGINE": "none",
@@ -109,16 +110,16 @@ describe('a host without an engine', () => {
 
   test('is refused where none may be installed, or a script has no address', () => {
     expect(refusalOf(bareHost, { source: 'none' })).toMatchInlineSnapshot(
-      `"ENGINE_MISSING: 192.0.2.10 has no engine, and --engine-source none installs none → Install one there, or choose --engine-source docker or distro"`,
+      `"ENGINE_MISSING: 192.0.2.10 has no engine, and with --engine-source none Slipway does not install one → Install an engine there, or choose --engine-source docker or distro"`,
     );
     expect(refusalOf(bareHost, { source: 'url' })).toMatchInlineSnapshot(
-      `"USAGE: --engine-source url needs the script's address → Add --engine-install-url <url>"`,
+      `"USAGE: --engine-source url requires the address of an install script → Add --engine-install-url <url>"`,
     );
   });
 
   test('is refused where there is no room, before anything is written', () => {
     expect(refusalOf(factsWith(bareHost, { freeKib: { '/': 100 * 1024, '/var': 9_000_000 } }))).toMatchInlineSnapshot(
-      `"HOST_FULL: 192.0.2.10 has 100 MB free on /; installing the engine takes about 600 MB → Make room there, then run this again"`,
+      `"HOST_FULL: 192.0.2.10 has 100 MB free on /; installing the engine takes about 600 MB → Free disk space there, then run the same command again"`,
     );
   });
 });
@@ -189,29 +190,29 @@ describe('a host with an engine', () => {
     `);
     expect(plannedContent(hostWithEngine, '/etc/systemd/system/docker.service.d/50-slipway.conf'))
       .toMatchInlineSnapshot(`
-      "# Written by Slipway.
-      [Service]
-      ExecStart=
-      ExecStart=/usr/sbin/dockerd --containerd=/run/containerd/containerd.sock $DOCKER_OPTS
-      "
-    `);
+        "# Written by Slipway. Where dockerd listens stands in daemon.json, and dockerd refuses to hear it twice.
+        [Service]
+        ExecStart=
+        ExecStart=/usr/sbin/dockerd --containerd=/run/containerd/containerd.sock $DOCKER_OPTS
+        "
+      `);
   });
 
   test('that listens nowhere in its unit listens on the Unix socket that dockerd would choose', () => {
-    const unit = { ...hostWithEngine.unit, text: DEBIAN_UNIT.replace(' -H fd://', '') };
-    expect(plannedContent(factsWith(hostWithEngine, { unit }), '/etc/docker/daemon.json')).toContain(
+    const engineService = { ...hostWithEngine.engineService, definition: DEBIAN_UNIT.replace(' -H fd://', '') };
+    expect(plannedContent(factsWith(hostWithEngine, { engineService }), '/etc/docker/daemon.json')).toContain(
       'unix:///var/run/docker.sock',
     );
     const daemonJson = '{"hosts":["unix:///mine.sock"]}';
-    expect(plannedContent(factsWith(hostWithEngine, { unit, daemonJson }), '/etc/docker/daemon.json')).not.toContain(
-      '/var/run/',
-    );
+    expect(
+      plannedContent(factsWith(hostWithEngine, { engineService, daemonJson }), '/etc/docker/daemon.json'),
+    ).not.toContain('/var/run/');
   });
 
   test('of another version than asked for gets that version, and no restart of its own beside it', () => {
     expect(summaryOf(hostWithEngine, { version: '28.2' })).toMatchInlineSnapshot(`
       [
-        "configure-engine: Lay the engine's configuration and certificates (6 files)",
+        "configure-engine: Write the engine's configuration and certificates (6 files)",
         "install-engine: Install engine 28.2 over 20.10.24+dfsg1-1+deb12u1+b2 (0 files)",
       ]
     `);
@@ -321,12 +322,15 @@ describe('a host that was provisioned', () => {
   });
 
   test('gets its engine started where it stands still or would not come back', () => {
-    expect(summaryOf(factsWith(ready, { unit: { ...ready.unit, active: false } }))).toMatchInlineSnapshot(`
+    expect(summaryOf(factsWith(ready, { engineService: { ...ready.engineService, isActive: false } })))
+      .toMatchInlineSnapshot(`
       [
         "configure-engine: Start the engine (0 files)",
       ]
     `);
-    expect(summaryOf(factsWith(ready, { unit: { ...ready.unit, enabled: false } }))).toHaveLength(1);
+    expect(summaryOf(factsWith(ready, { engineService: { ...ready.engineService, isEnabled: false } }))).toHaveLength(
+      1,
+    );
   });
 
   test('gets back a file of ours that was changed, opened or taken', () => {
@@ -354,18 +358,18 @@ describe('a host that was provisioned', () => {
 describe("a host that can't be provisioned", () => {
   test('is named with what it runs, and with another way', () => {
     const os = { ...bareHost.os, id: 'fedora', idLike: [], name: 'Fedora Linux 42' };
-    expect(refusalOf(factsWith(bareHost, { os, apt: false }))).toMatchInlineSnapshot(
-      `"OS_UNSUPPORTED: 192.0.2.10 runs Fedora Linux 42; Slipway provisions Debian, Ubuntu and their kin → Use such a host, or connect to an engine that is there already: slipway create NAME --driver none --none-url tcp://…"`,
+    expect(refusalOf(factsWith(bareHost, { os, packageManager: undefined }))).toMatchInlineSnapshot(
+      `"OS_UNSUPPORTED: 192.0.2.10 runs Fedora Linux 42; Slipway supports Debian, Ubuntu and their derivatives → Use such a host, or connect to an engine that already runs there: slipway create NAME --driver none --none-url tcp://…"`,
     );
-    expect(refusalOf(factsWith(bareHost, { systemd: false }))).toMatchInlineSnapshot(
+    expect(refusalOf(factsWith(bareHost, { serviceManager: undefined }))).toMatchInlineSnapshot(
       `"OS_UNSUPPORTED: 192.0.2.10 (Debian GNU/Linux 12 (bookworm)) does not run systemd, which Slipway needs to run the engine → Use a host whose first process is systemd"`,
     );
-    expect(refusalOf(factsWith(bareHost, { apt: false }))).toMatch(/^OS_UNSUPPORTED/);
+    expect(refusalOf(factsWith(bareHost, { packageManager: undefined }))).toMatch(/^OS_UNSUPPORTED/);
   });
 
   test('is left as it is when its daemon.json is broken', () => {
     expect(refusalOf(factsWith(hostWithEngine, { daemonJson: '{"debug": tru}' }))).toMatchInlineSnapshot(
-      `"DAEMON_JSON: /etc/docker/daemon.json on 192.0.2.10 is broken at line 1, column 11: invalid symbol → Mend it on the host, then run this again; it was left as it is"`,
+      `"DAEMON_JSON: /etc/docker/daemon.json on 192.0.2.10 is broken at line 1, column 11: invalid symbol → Fix it on the host, then run the same command again. Slipway did not change it"`,
     );
   });
 });
@@ -405,7 +409,7 @@ describe('taking it all back', () => {
           ],
           "id": "deprovision",
           "template": "configure.sh",
-          "title": "Take the configuration back",
+          "title": "Remove Slipway's configuration",
           "variables": {
             "ENABLE": "no",
             "ENGINE": "restart",
@@ -441,7 +445,10 @@ describe('taking it all back', () => {
 
   test('leaves no engine restarted that does not run', () => {
     const now = factsAfter(hostWithEngine, planFor(hostWithEngine));
-    const [step] = planDeprovision(factsWith(now, { unit: { ...now.unit, active: false } }), '192.0.2.10');
+    const [step] = planDeprovision(
+      factsWith(now, { engineService: { ...now.engineService, isActive: false } }),
+      '192.0.2.10',
+    );
     expect(step?.variables.ENGINE).toBe('none');
   });
 });

@@ -5,7 +5,7 @@ import { formatMissing, toUnattended } from '../../src/terminal/install-programs
 import { sortByPriority, selectDefaultDriver, type DriverStatus } from '../../src/drivers/availability.ts';
 import { checkHome, checkNode } from '../../src/cli/diagnostics.ts';
 import type { Computer } from '../../src/computer/computer.ts';
-import { none } from '../../src/drivers/none/driver.ts';
+import { boatDriver } from '../fakes/boat-driver.ts';
 import {
   dockerClientFor,
   findProgram,
@@ -212,8 +212,9 @@ describe('a program', () => {
 });
 
 describe('the driver that is taken unasked', () => {
+  const { priority: _priority, ...plainDriver } = boatDriver;
   const standing = (name: string, priority?: number, more: Partial<DriverStatus> = {}): DriverStatus => ({
-    driver: { ...none, name, ...(priority === undefined ? {} : { priority }) },
+    driver: { ...plainDriver, name, ...(priority === undefined ? {} : { priority }) },
     health: { usable: true },
     missing: [],
     ...more,

@@ -28,7 +28,7 @@ async function renderRun(open: (say: WriteLine) => ProgressView, machine?: strin
     open((line) => lines.push(line)),
     machine,
   );
-  const result = await progress.step('facts', 'Look at the host', async (log) => {
+  const result = await progress.step('facts', 'Gather facts about the host', async (log) => {
     log('one line');
     log('');
     return progress.step('inner', 'Look closer', async () => 42);
@@ -54,10 +54,10 @@ const jsonLinesView = (say: WriteLine): ProgressView => createJsonView((event) =
 describe('a run', () => {
   test('is plain lines without a terminal, and a failure brings what the host said and the error does not', async () => {
     expect(await renderRun(createPlainView)).toMatchInlineSnapshot(`
-      "Look at the host …
+      "Gather facts about the host …
       Look closer …
       Look closer: done in N s
-      Look at the host: done in N s
+      Gather facts about the host: done in N s
       A note
       Verify …
       Verify: failed after N s
@@ -80,11 +80,11 @@ describe('a run', () => {
   test('is one JSON event a line with --json, each as events.schema.json says', async () => {
     const text = await renderRun(jsonLinesView);
     expect(text).toMatchInlineSnapshot(`
-      "{"event":"step","id":"facts","title":"Look at the host","state":"started"}
+      "{"event":"step","id":"facts","title":"Gather facts about the host","state":"started"}
       {"event":"output","id":"facts","line":"one line"}
       {"event":"step","id":"inner","title":"Look closer","parent":"facts","state":"started"}
       {"event":"step","id":"inner","title":"Look closer","parent":"facts","state":"done","elapsed":N}
-      {"event":"step","id":"facts","title":"Look at the host","state":"done","elapsed":N}
+      {"event":"step","id":"facts","title":"Gather facts about the host","state":"done","elapsed":N}
       {"event":"note","text":"A note"}
       {"event":"step","id":"verify","title":"Verify","state":"started"}
       {"event":"output","id":"verify","line":"the host says why"}
@@ -176,22 +176,24 @@ describe('a live list', () => {
 
   test('shows a note at once, while the step goes on', async () => {
     const { view, progress, written } = open();
-    const result = await progress.step('facts', 'Look at the host', async (log) => {
+    const result = await progress.step('facts', 'Gather facts about the host', async (log) => {
       log('one line');
       progress.note('The note');
-      expect(written().replaceAll(ESCAPE_SEQUENCE, '')).toMatch(/• The note\n\S Look at the host {2}0 s\n {4}one line/);
+      expect(written().replaceAll(ESCAPE_SEQUENCE, '')).toMatch(
+        /• The note\n\S Gather facts about the host {2}0 s\n {4}one line/,
+      );
       return 'done';
     });
     view.close();
     expect([result, progress.lastStepId()]).toEqual(['done', 'facts']);
-    expect(written()).toMatch(/✔ Look at the host {2}\d\.\d s/);
+    expect(written()).toMatch(/✔ Gather facts about the host {2}\d\.\d s/);
   });
 
   test('hides the cursor while it is drawn, and shows it again when it is not, also after a close in the middle', async () => {
     const { view, progress, written } = open();
     const cursor = (): string | undefined => written().match(CURSOR_VISIBILITY)?.at(-1);
     let end = (): void => {};
-    const step = progress.step('facts', 'Look at the host', async () => {
+    const step = progress.step('facts', 'Gather facts about the host', async () => {
       progress.note('drawn');
       expect(cursor()).toBe('\u001b[?25l');
       await new Promise<void>((resolve) => (end = resolve));
@@ -199,7 +201,7 @@ describe('a live list', () => {
     await expect.poll(cursor).toBe('\u001b[?25l');
     view.close();
     expect(cursor()).toBe('\u001b[?25h');
-    expect(written()).toMatch(/■ Look at the host {2}stopped after \d\.\d s/);
+    expect(written()).toMatch(/■ Gather facts about the host {2}stopped after \d\.\d s/);
     end();
     await step;
   });

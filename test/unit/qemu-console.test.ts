@@ -13,7 +13,7 @@ import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 const READY_RESULT: BootResult = { ready: true };
 
-describe('a word on a console', () => {
+describe('parseBootResult', () => {
   test.each<[string, string, BootResult | undefined]>([
     ['ready', 'slipway: ready\n', READY_RESULT],
     ['ready, with the line ends of a serial line', 'a\r\nslipway: ready\r\nb\r\n', READY_RESULT],
@@ -23,8 +23,8 @@ describe('a word on a console', () => {
       READY_RESULT,
     ],
     ['ready, in colour', '\u001B[0;32mslipway: ready\u001B[0m\n', READY_RESULT],
-    ['ready behind what a firmware draws', '\u001Bc\u001B[?7l\u001B[2J\u001B[0m\nslipway: ready\n', READY_RESULT],
-    ['ready behind a title and a character set', '\u001B]0;web\u0007\u001B(Bslipway: ready\n', READY_RESULT],
+    ['ready after what a firmware draws', '\u001Bc\u001B[?7l\u001B[2J\u001B[0m\nslipway: ready\n', READY_RESULT],
+    ['ready after a title and a character set', '\u001B]0;web\u0007\u001B(Bslipway: ready\n', READY_RESULT],
     [
       'a failure with its reason',
       'slipway: failed: docker.service did not start\r\n',
@@ -33,23 +33,23 @@ describe('a word on a console', () => {
     ['the first of two', 'slipway: failed: no disk\nslipway: ready\n', { ready: false, reason: 'no disk' }],
     ['none in another line', 'echo slipway: ready\n', undefined],
     ['none before another word', 'slipway: ready or not\n', undefined],
-    ["none behind the kernel's time", '[    1.234567] slipway: ready\n', undefined],
-    ['none in another one of ours', 'slipway: alive\nslipway: there is no network card\n', undefined],
+    ["none after the kernel's time", '[    1.234567] slipway: ready\n', undefined],
+    ['none in other lines of Slipway', 'slipway: alive\nslipway: there is no network card\n', undefined],
     ['none in a failure without a reason', 'slipway: failed: \n', undefined],
-    ['none in nothing', '', undefined],
-  ])('is %s', (_what, console, word) => {
-    expect(parseBootResult(console)).toEqual(word);
+    ['none on an empty console', '', undefined],
+  ])('returns %s', (_what, console, result) => {
+    expect(parseBootResult(console)).toEqual(result);
   });
 
-  test('stands in a line without the movements of whoever wrote it', () => {
+  test('ignores the cursor movements of firmware and boot loader', () => {
     expect(stripTerminalSequences('\u001B[1;31m[FAILED]\u001B[0m Zoë\u0000\r\n\u001B]2;x\u001B\\ok')).toBe(
       '[FAILED] Zoë\nok',
     );
   });
 });
 
-describe('the end of a console', () => {
-  test('is its last lines that say something', async () => {
+describe('readConsoleTail', () => {
+  test('returns the last lines that are not empty', async () => {
     await using folder = await createTemporaryFolder();
     const file = join(folder.path, 'console.log');
     expect(await readConsoleTail(file)).toEqual([]);
@@ -59,20 +59,20 @@ describe('the end of a console', () => {
   });
 });
 
-/** Waits on a console of the test's own. */
-function startWait(file: string, alive: () => Promise<void> = async () => {}) {
+/** Starts to wait for the boot result on a console that the test writes. */
+function startWait(file: string, checkGuest: () => Promise<void> = async () => {}) {
   const lines: string[] = [];
   const stop = new AbortController();
   let asked = 0;
   const word = waitForBootResult(file, {
     log: (line) => lines.push(line),
     signal: stop.signal,
-    alive: async () => {
+    requireAlive: async () => {
       asked += 1;
-      await alive();
+      await checkGuest();
     },
   });
-  // Each test looks at it when the time has come.
+  // Each test awaits it later: until then a rejection must not count as unhandled.
   word.catch(() => {});
   const logged = async (line: string): Promise<void> => {
     while (!lines.includes(line)) await sleep(5);
@@ -80,8 +80,8 @@ function startWait(file: string, alive: () => Promise<void> = async () => {}) {
   return { word, lines, logged, stop: (why: unknown) => stop.abort(why), asked: () => asked };
 }
 
-describe('waiting for a word', () => {
-  test('ends when it comes, and hands each line on once', async () => {
+describe('waitForBootResult', () => {
+  test('ends with the result, and logs each line once', async () => {
     await using folder = await createTemporaryFolder();
     const file = join(folder.path, 'console.log');
     await writeFile(file, '\u001B[0mLinux\r\n');
@@ -96,7 +96,7 @@ describe('waiting for a word', () => {
     expect(wait.lines).toEqual(['Linux', '[  OK  ] Started ssh.', 'half a line', 'slipway: ready']);
   });
 
-  test('finds one that was said before', async () => {
+  test('finds a result that was written before', async () => {
     await using folder = await createTemporaryFolder();
     const file = join(folder.path, 'console.log');
     await writeFile(file, 'a\nslipway: ready\nb\n');
@@ -105,7 +105,7 @@ describe('waiting for a word', () => {
     expect(wait.asked()).toBe(0);
   });
 
-  test('keeps letters whole whose bytes come apart, in lines and in the reason', async () => {
+  test('keeps letters whole whose bytes arrive apart, in lines and in the reason', async () => {
     await using folder = await createTemporaryFolder();
     const file = join(folder.path, 'console.log');
     const bytes = Buffer.from('grüße 機\nslipway: failed: „Größe“ is 機\n');
@@ -113,14 +113,14 @@ describe('waiting for a word', () => {
     const wait = startWait(file);
     for (const byte of bytes) {
       await appendFile(file, Buffer.of(byte));
-      // Time to look between two bytes.
+      // Time to read the file between two bytes.
       await sleep(1);
     }
     expect(await wait.word).toEqual({ ready: false, reason: '„Größe“ is 機' });
     expect(wait.lines).toEqual(['grüße 機', 'slipway: failed: „Größe“ is 機']);
   });
 
-  test('takes no half line for a word', async () => {
+  test('does not take half a line for a result', async () => {
     await using folder = await createTemporaryFolder();
     const file = join(folder.path, 'console.log');
     await writeFile(file, 'x\nslipway: failed: the root disk');
@@ -139,7 +139,7 @@ describe('waiting for a word', () => {
     expect(await wait.word).toEqual(READY_RESULT);
   });
 
-  test('follows a console that begins anew', async () => {
+  test('follows a console that begins again', async () => {
     await using folder = await createTemporaryFolder();
     const file = join(folder.path, 'console.log');
     await writeFile(file, `${'the start before\n'.repeat(20)}last\n`);
@@ -151,7 +151,7 @@ describe('waiting for a word', () => {
     expect(wait.lines.slice(-2)).toEqual(['last', 'slipway: ready']);
   });
 
-  test('ends with what shows that the guest is gone', async () => {
+  test('ends with the error that says that the guest is gone', async () => {
     await using folder = await createTemporaryFolder();
     const gone = new Error('it ended');
     const { word } = startWait(join(folder.path, 'console.log'), async () => {
@@ -160,7 +160,7 @@ describe('waiting for a word', () => {
     await expect(word).rejects.toBe(gone);
   });
 
-  test('asks again whether the guest is there although nothing is written', async () => {
+  test('checks the guest again although nothing is written', async () => {
     await using folder = await createTemporaryFolder();
     const file = join(folder.path, 'console.log');
     await writeFile(file, '');
@@ -173,7 +173,7 @@ describe('waiting for a word', () => {
     await expect(word).rejects.toBe(gone);
   });
 
-  test('ends on an abort: while it waits, while it asks, and before it began', async () => {
+  test('ends on an abort: while it waits, while it checks the guest, and before it began', async () => {
     await using folder = await createTemporaryFolder();
     const file = join(folder.path, 'console.log');
     await writeFile(file, '');
@@ -193,13 +193,13 @@ describe('waiting for a word', () => {
     );
     while (busy.asked() === 0) await sleep(5);
     busy.stop(why);
-    // A rejection that nobody expects ends a process: time to be found unexpected.
+    // Time for a rejection that nothing handles to end the process.
     await sleep(20);
     release();
     await expect(busy.word).rejects.toBe(why);
 
     const signal = AbortSignal.abort(why);
-    const alive = async (): Promise<void> => {};
-    await expect(waitForBootResult(file, { log: () => {}, signal, alive })).rejects.toBe(why);
+    const requireAlive = async (): Promise<void> => {};
+    await expect(waitForBootResult(file, { log: () => {}, signal, requireAlive })).rejects.toBe(why);
   });
 });

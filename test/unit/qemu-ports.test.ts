@@ -4,14 +4,15 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { Computer } from '../../src/computer/computer.ts';
-import { findFreePorts, isPortFree } from '../../src/drivers/qemu/free-ports.ts';
-import { vmFolder, writeVm } from '../../src/drivers/qemu/vm.ts';
+import { findFreePorts, isPortFree } from '../../src/drivers/qemu/ports.ts';
+import { writeVm } from '../../src/drivers/qemu/vm-record.ts';
+import { vmFolder } from '../../src/drivers/qemu/vm.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { vmWithId } from '../fakes/sample-vm.ts';
 
 const computerAt = (home: string): Computer => ({ platform: 'linux', arch: 'x64', env: {}, home, templates: '' });
 
-/** Has this port of 127.0.0.1 for as long as the test runs. */
+/** Listens on this port of 127.0.0.1 until the test ends. */
 async function occupyPort(port: number): Promise<AsyncDisposable> {
   const server = createServer().listen(port, '127.0.0.1');
   await once(server, 'listening');
@@ -23,7 +24,7 @@ async function occupyPort(port: number): Promise<AsyncDisposable> {
   };
 }
 
-test("ports begin at a place of the machine's own, and below those of outgoing connections", async () => {
+test('the ports of a machine follow from its id, and are below those of outgoing connections', async () => {
   await using home = await createTemporaryFolder();
   const computer = computerAt(home.path);
   const ports = await findFreePorts('ports-of-one', 3, [], computer);
@@ -36,7 +37,7 @@ test("ports begin at a place of the machine's own, and below those of outgoing c
   expect(await findFreePorts('ports-of-another', 3, [], computer)).not.toEqual(ports);
 });
 
-test('a port that is taken, or to be avoided, is passed over', async () => {
+test('the search skips ports that are in use or to be avoided', async () => {
   await using home = await createTemporaryFolder();
   const computer = computerAt(home.path);
   const [first = 0, second = 0, third = 0] = await findFreePorts('taken', 3, [], computer);
@@ -47,13 +48,13 @@ test('a port that is taken, or to be avoided, is passed over', async () => {
   expect(await findFreePorts('taken', 1, [second], computer)).toEqual([third]);
 });
 
-test('a port that was tried is free afterwards', async () => {
+test('a port that was checked is free afterwards', async () => {
   await using home = await createTemporaryFolder();
   const [port = 0] = await findFreePorts('tried', 1, [], computerAt(home.path));
   await using _taken = await occupyPort(port);
 });
 
-test('a stopped VM keeps its ports from others, and not from itself', async () => {
+test('a stopped VM reserves its ports against other VMs, but not against itself', async () => {
   await using home = await createTemporaryFolder();
   const computer = computerAt(home.path);
   const [ssh = 0, engine = 0, monitorPort = 0, free = 0] = await findFreePorts('kept', 4, [], computer);
@@ -64,7 +65,7 @@ test('a stopped VM keeps its ports from others, and not from itself', async () =
 });
 
 test.each(['{', '', 'null', '[]', '{}', '{"version":1}', '{"version":1,"ports":null}'])(
-  'a VM whose file says %j keeps its ports from nobody',
+  'a VM whose vm.json says %j reserves no ports',
   async (text) => {
     await using home = await createTemporaryFolder();
     const computer = computerAt(home.path);

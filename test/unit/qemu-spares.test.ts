@@ -2,18 +2,19 @@ import { describe, expect, test } from 'vitest';
 import { hardwareSignature, type Accelerator } from '../../src/drivers/qemu/command-line.ts';
 import { formatGuestCommand } from '../../src/drivers/qemu/guest-channel.ts';
 import { fileDigestsOf, seedOf, diffSeedFiles } from '../../src/drivers/qemu/seed.ts';
+import { partitionSpares, type SpareRequirements } from '../../src/drivers/qemu/match-spares.ts';
 import {
-  hardwareDigest,
+  hardwareDigestOf,
   incompatibilityReason,
   type SnapshotFiles,
   type SnapshotHost,
-} from '../../src/drivers/qemu/suspend.ts';
-import { partitionSpares, type SpareRecord, type SpareRequirements } from '../../src/drivers/qemu/warm-pool.ts';
+} from '../../src/drivers/qemu/snapshot.ts';
+import type { Spare } from '../../src/drivers/qemu/spare-store.ts';
 import { toQemuConfig, type VmSnapshot, type Vm } from '../../src/drivers/qemu/vm.ts';
 import { fakeIdentity } from '../fakes/fake-identity.ts';
 import { vmWithId } from '../fakes/sample-vm.ts';
 
-const PRESENT: SnapshotHost = {
+const HOST: SnapshotHost = {
   qemu: { program: '/usr/bin/qemu-system-x86_64', bytes: 18, mtimeMs: 1000 },
   processor: 'emulated',
 };
@@ -21,71 +22,79 @@ const FILES: SnapshotFiles = { memory: { bytes: 100, mtimeMs: 5 }, disk: { bytes
 const snapshotWith = (more: Partial<VmSnapshot> = {}): VmSnapshot => ({
   blake2b: 'b'.repeat(128),
   bytes: 100,
-  packed: 'zstd',
-  machine: 'machine',
-  qemu: { ...PRESENT.qemu, version: '7.2.22' },
+  format: 'zstd',
+  hardwareDigest: 'hardware',
+  qemu: { ...HOST.qemu, version: '7.2.22' },
   processor: 'emulated',
   disk: { bytes: 200, mtimeMs: 6 },
   ...more,
 });
 const runningVm = (more: Partial<Vm> = {}): Vm & { readonly accelerator: Accelerator } => ({
-  ...vmWithId('0b6f0d2c-1f3a-4e0e-9d53-6d3f6b1f2a77', { devices: { port: true, seed: 4096 }, ...more }),
+  ...vmWithId('0b6f0d2c-1f3a-4e0e-9d53-6d3f6b1f2a77', {
+    devices: { guestChannel: true, seedDiskBytes: 4096 },
+    ...more,
+  }),
   accelerator: more.accelerator ?? 'tcg',
 });
 
-describe('a memory that was written', () => {
-  test('is gone on with where nothing has changed', () => {
-    expect(incompatibilityReason(snapshotWith(), 'machine', PRESENT, FILES)).toBeUndefined();
-    // A process that was killed may not have closed its disk yet.
+describe('incompatibilityReason', () => {
+  test('finds none where nothing has changed', () => {
+    expect(incompatibilityReason(snapshotWith(), 'hardware', HOST, FILES)).toBeUndefined();
+    // An interrupted suspend has not recorded the disk, which its process may not have closed yet.
     const { disk: _disk, ...open } = snapshotWith();
-    expect(incompatibilityReason(open, 'machine', PRESENT, FILES)).toBeUndefined();
+    expect(incompatibilityReason(open, 'hardware', HOST, FILES)).toBeUndefined();
   });
 
   test.each<[string, Partial<VmSnapshot>, SnapshotFiles, string]>([
     [
-      'another program',
-      { qemu: { ...PRESENT.qemu, program: '/opt/qemu', version: '9.1.0' } },
+      'another QEMU',
+      { qemu: { ...HOST.qemu, program: '/opt/qemu', version: '9.1.0' } },
       FILES,
       'another QEMU wrote its memory (9.1.0)',
     ],
     [
-      'a program that was exchanged',
-      { qemu: { ...PRESENT.qemu, mtimeMs: 7, version: '7.1.0' } },
+      'a QEMU that was replaced',
+      { qemu: { ...HOST.qemu, mtimeMs: 7, version: '7.1.0' } },
       FILES,
       'another QEMU wrote its memory (7.1.0)',
     ],
     ['another processor', { processor: 'other' }, FILES, 'its memory was written on another processor or kernel'],
-    ['other devices', { machine: 'other' }, FILES, 'machines are built otherwise since its memory was written'],
-    ['no memory', {}, { ...FILES, memory: undefined }, 'its memory is gone'],
     [
-      'a memory that is cut off',
+      'other virtual hardware',
+      { hardwareDigest: 'other' },
+      FILES,
+      'the virtual hardware has changed since its memory was written',
+    ],
+    ['a missing memory file', {}, { ...FILES, memory: undefined }, 'its memory file is missing'],
+    [
+      'a memory file that is too short',
       {},
       { ...FILES, memory: { bytes: 99, mtimeMs: 5 } },
       'its memory is damaged (99 of 100 bytes)',
     ],
-    ['no disk', {}, { ...FILES, disk: undefined }, 'its disk is gone'],
+    ['a missing disk', {}, { ...FILES, disk: undefined }, 'its disk is missing'],
     [
       'a disk that has changed',
       {},
       { ...FILES, disk: { bytes: 200, mtimeMs: 7 } },
       'its disk has changed since its memory was written',
     ],
-  ])('is of no use with %s', (_what, more, files, why) => {
-    expect(incompatibilityReason(snapshotWith(more), 'machine', PRESENT, files)).toBe(why);
+  ])('names %s', (_what, more, files, why) => {
+    expect(incompatibilityReason(snapshotWith(more), 'hardware', HOST, files)).toBe(why);
   });
 });
 
-describe('what a machine consists of', () => {
-  test('does not depend on what may be another when it goes on', () => {
-    const moved = runningVm({
+describe('hardwareDigestOf', () => {
+  test('does not depend on what may change between suspend and resume', () => {
+    const changed = runningVm({
       id: 'other',
       name: 'other',
       ports: { ssh: 1, engine: 2 },
       enginePort: 3,
       imageFolder: '/elsewhere',
-      seed: 'x',
+      seedId: 'x',
     });
-    expect(hardwareDigest(moved)).toBe(hardwareDigest(runningVm()));
+    expect(hardwareDigestOf(changed)).toBe(hardwareDigestOf(runningVm()));
     expect(hardwareSignature({ ...toQemuConfig(runningVm()), incomingCommand: 'cat memory' })).toBe(
       hardwareSignature(toQemuConfig(runningVm())),
     );
@@ -95,16 +104,16 @@ describe('what a machine consists of', () => {
     ['CPUs', { cpus: 4 }],
     ['memory', { memory: 1024 }],
     ['architecture', { arch: 'arm64' }],
-    ['the disk of its seed', { devices: { port: true, seed: 0 } }],
-    ['its port', { devices: { port: false, seed: 4096 } }],
-    ['its root', { root: '/dev/vda1' }],
+    ["the seed's disk", { devices: { guestChannel: true, seedDiskBytes: 0 } }],
+    ['the guest channel', { devices: { guestChannel: false, seedDiskBytes: 4096 } }],
+    ['the root device', { root: '/dev/vda1' }],
   ])('depends on %s', (_what, more) => {
-    expect(hardwareDigest(runningVm(more))).not.toBe(hardwareDigest(runningVm()));
+    expect(hardwareDigestOf(runningVm(more))).not.toBe(hardwareDigestOf(runningVm()));
   });
 });
 
-describe('of the spares that are ready', () => {
-  const wish: SpareRequirements = {
+describe('partitionSpares', () => {
+  const requirements: SpareRequirements = {
     image: 'debian-13',
     digest: 'sha256:0',
     cpus: 2,
@@ -113,82 +122,84 @@ describe('of the spares that are ready', () => {
     user: 'slipway',
     accelerator: 'tcg',
   };
-  const spare = (id: string, more: Partial<SpareRecord> = {}, vm: Partial<Vm> = {}) => ({
+  const spare = (id: string, more: Partial<Spare> = {}, vm: Partial<Vm> = {}) => ({
     spare: {
-      version: 1,
-      vm: { ...runningVm({ id, ...vm }), suspended: snapshotWith() },
-      image: 'debian-13',
-      disk: 20,
-      born: {},
-      made: '2026-01-02T00:00:00.000Z',
+      vm: { ...runningVm({ id, ...vm }), snapshot: snapshotWith() },
+      imageName: 'debian-13',
+      diskGb: 20,
+      seedFiles: {},
+      createdAt: '2026-01-02T00:00:00.000Z',
       ...more,
-    } as SpareRecord,
+    } satisfies Spare,
     files: FILES,
   });
-  const now = { present: PRESENT, machineOf: () => 'machine' };
-  const ids = (spares: readonly SpareRecord[]): readonly string[] => spares.map(({ vm }) => vm.id);
+  const present = { host: HOST, hardwareDigestOf: () => 'hardware' };
+  const ids = (spares: readonly Spare[]): readonly string[] => spares.map(({ vm }) => vm.id);
 
-  test('the oldest that fits comes first', () => {
+  test('returns the usable ones oldest first', () => {
     const all = [
-      spare('young', { made: '2026-03-01T00:00:00.000Z' }),
-      spare('old', { made: '2026-01-01T00:00:00.000Z' }),
+      spare('young', { createdAt: '2026-03-01T00:00:00.000Z' }),
+      spare('old', { createdAt: '2026-01-01T00:00:00.000Z' }),
     ];
-    expect(ids(partitionSpares(all, wish, now).fit)).toEqual(['old', 'young']);
+    expect(ids(partitionSpares(all, requirements, present).usable)).toEqual(['old', 'young']);
   });
 
-  test.each<[string, Partial<SpareRecord>, Partial<Vm>]>([
-    ['of another image', { image: 'debian-12' }, {}],
-    ['with another disk', { disk: 40 }, {}],
+  test.each<[string, Partial<Spare>, Partial<Vm>]>([
+    ['of another image', { imageName: 'debian-12' }, {}],
+    ['with another disk', { diskGb: 40 }, {}],
     ['with other CPUs', {}, { cpus: 4 }],
     ['with other memory', {}, { memory: 1024 }],
     ['for another user', {}, { user: 'dev' }],
     ['with another accelerator', {}, { accelerator: 'kvm' }],
-  ])('one %s is left alone', (_what, more, vm) => {
-    expect(partitionSpares([spare('other', more, vm)], wish, now)).toEqual({ fit: [], unfit: [] });
+  ])('leaves out a spare %s', (_what, more, vm) => {
+    expect(partitionSpares([spare('other', more, vm)], requirements, present)).toEqual({ usable: [], unusable: [] });
   });
 
-  test("one that can't go on any more is told apart, with the reason", () => {
+  test("returns those that can't resume any more, with the reason", () => {
     const all = [
-      spare('anew', {}, { image: 'sha256:1' }),
+      spare('old', {}, { imageDigest: 'sha256:1' }),
       { ...spare('cut'), files: { ...FILES, memory: { bytes: 1, mtimeMs: 5 } } },
       spare('good'),
     ];
-    const { fit, unfit } = partitionSpares(all, wish, now);
-    expect(ids(fit)).toEqual(['good']);
-    expect(unfit.map(({ spare: { vm }, why }) => `${vm.id}: ${why}`)).toEqual([
-      'anew: its image was made anew since',
+    const { usable, unusable } = partitionSpares(all, requirements, present);
+    expect(ids(usable)).toEqual(['good']);
+    expect(unusable.map(({ spare: { vm }, reason }) => `${vm.id}: ${reason}`)).toEqual([
+      'old: its image has been replaced since',
       'cut: its memory is damaged (1 of 100 bytes)',
     ]);
   });
 });
 
-describe('a spare becomes a machine', () => {
+describe('diffSeedFiles', () => {
   const spare = seedOf(fakeIdentity({ name: 'spare', id: 'ffffffff-ffff-4fff-bfff-ffffffffffff' }));
 
-  test('by being told its name alone, where all else is the same', () => {
-    const { told, same } = diffSeedFiles(seedOf(fakeIdentity()), fileDigestsOf(spare));
-    expect(same).toBe(true);
-    expect(told.map(({ path, content }) => [path, content])).toEqual([
+  test('finds that the name is sufficient where all else is the same', () => {
+    const { liveFiles, isSufficient } = diffSeedFiles(seedOf(fakeIdentity()), fileDigestsOf(spare));
+    expect(isSufficient).toBe(true);
+    expect(liveFiles.map(({ path, content }) => [path, content])).toEqual([
       ['/etc/hostname', 'web\n'],
       ['/etc/hosts', expect.stringContaining('127.0.1.1 web') as string],
     ]);
   });
 
   test.each([
-    ['a file that something was started with is another', { files: [{ path: '/etc/x', mode: '644', content: 'y' }] }],
-    ['a file is gone', { files: [] }],
-    ['its host key is another', { hostKey: { private: 'OTHER', public: 'ssh-ed25519 OTHER' } }],
-  ])('and is visited where %s', (_what, more) => {
+    [
+      'a program was started with another content of a file',
+      { files: [{ path: '/etc/x', mode: '644', content: 'y' }] },
+    ],
+    ['a file is missing', { files: [] }],
+    ['its host key has changed', { hostKey: { private: 'OTHER', public: 'ssh-ed25519 OTHER' } }],
+  ])('finds live files insufficient where %s', (_what, more) => {
     const seed = seedOf(fakeIdentity({ boot: { ...fakeIdentity().boot, ...more } }));
-    expect(diffSeedFiles(seed, fileDigestsOf(spare)).same).toBe(false);
+    expect(diffSeedFiles(seed, fileDigestsOf(spare)).isSufficient).toBe(false);
   });
 
-  test('and what is kept of its seed tells no secret', () => {
+  test('compares digests that reveal no secret', () => {
     expect(JSON.stringify(fileDigestsOf(spare))).not.toMatch(/PRIVATE|AAAA/);
   });
 });
 
-test('words to a guest are lines that it can count', () => {
+test('formatGuestCommand writes lines, and says how many belong to a file', () => {
   const now = new Date('2026-01-02T03:04:05.678Z');
   expect(formatGuestCommand({ do: 'clock' }, now)).toEqual(['clock 1767323045.678']);
   expect(formatGuestCommand({ do: 'file', path: '/etc/hosts', content: 'a\n\nb\n' }, now)).toEqual([

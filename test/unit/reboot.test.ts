@@ -80,8 +80,8 @@ describe("restart of a host that its driver can't start", () => {
     const world = all.world({ connect, signal: stop.signal });
     expect(await catchRejection(restartMachine('web', 1, world))).toMatchObject({
       code: 'CANCELED',
-      message: 'Stopped before the end, as you asked: "web" boots all the same',
-      hint: 'See how it is: slipway status web',
+      message: 'Interrupted: machine "web" still reboots',
+      hint: 'To see its state: slipway status web',
     });
   });
 
@@ -116,6 +116,6 @@ test('restart of an engine that somebody else runs is one sentence', async () =>
   await world.store.write(readyMachine('old', { spec, host: { address: '192.0.2.1', engine: { url } } }));
   expect(await catchRejection(restartMachine('old', 1, world))).toMatchObject({
     code: 'DRIVER_UNSUPPORTED',
-    message: 'Slipway can\'t restart "old": its driver is none',
+    message: 'The driver none can\'t restart machine "old"',
   });
 });

@@ -77,15 +77,15 @@ describe('a step that fails', () => {
       "REMOTE_COMMAND: "Configure the engine" failed on web: no such package
       Reading…
       E: Unable to locate
-      → Mend that, then run the same command again: it goes on from here"
+      → Fix the cause. To continue, run the same command again"
     `);
   });
 
   test('says its exit status where its template said nothing', async () => {
     expect(await told({ code: 127, stderr: 'tar: not found\n' })).toMatchInlineSnapshot(`
-      "REMOTE_COMMAND: "Configure the engine" failed on web: it ended with exit status 127
+      "REMOTE_COMMAND: "Configure the engine" failed on web: exit status 127
       tar: not found
-      → Mend that, then run the same command again: it goes on from here"
+      → Fix the cause. To continue, run the same command again"
     `);
   });
 

@@ -134,7 +134,7 @@ test("a Host of the user's, and another store's machine of that name, are in the
   await writeFile(join(clientPaths.ssh, 'config'), 'host db  web\n  User ada\nHost w*\n');
   expect(await profile.findConflict('web', 'id-of-web', clientPaths)).toMatchObject({
     code: 'CONTEXT_TAKEN',
-    message: `Your ${join(clientPaths.ssh, 'config')} has a Host "web" already, and Slipway's would stand above it`,
+    message: `Host "web" already exists in your ${join(clientPaths.ssh, 'config')}, and Slipway's would take precedence over it`,
   });
   expect(await profile.findConflict('w2', 'id-of-w2', clientPaths)).toBeUndefined();
   await applyFileChanges(profile.changesToAdd({ machine: machineWithSsh('web'), tls, clientPaths }));

@@ -33,6 +33,7 @@ describe('the plan of an upgrade', () => {
         id: 'upgrade-engine',
         title: "Upgrade the engine (the distribution's package)",
         template: 'install-engine.debian.sh',
+        scripts: ['init/systemd/services.sh', 'distros/debian/install-engine.sh'],
         variables: { SOURCE: 'present', VERSION: '', PACKAGES: 'docker.io runc containerd' },
         files: [],
       },
@@ -52,14 +53,14 @@ describe('the plan of an upgrade', () => {
 
   test('refuses what no package manager upgrades', () => {
     expect(refusalOf(bareHost)).toMatchInlineSnapshot(
-      `"ENGINE_MISSING: 192.0.2.10 has no engine to upgrade → Install one there: slipway provision NAME"`,
+      `"ENGINE_MISSING: 192.0.2.10 has no engine to upgrade → To install one: slipway provision NAME"`,
     );
     expect(
       refusalOf(factsWith(hostWithEngine, { packages: { runc: { state: 'installed', version: '1' } } })),
     ).toMatchInlineSnapshot(
-      `"ENGINE_MISSING: /usr/sbin/dockerd on 192.0.2.10 belongs to no package of docker.io or docker-ce → Upgrade it the way it came there: slipway ssh NAME"`,
+      `"ENGINE_MISSING: /usr/sbin/dockerd on 192.0.2.10 belongs to no package of docker.io or docker-ce → Upgrade it in the way it was installed: slipway ssh NAME"`,
     );
-    expect(refusalOf(factsWith(hostWithEngine, { apt: false }))).toMatch(/^OS_UNSUPPORTED/);
+    expect(refusalOf(factsWith(hostWithEngine, { packageManager: undefined }))).toMatch(/^OS_UNSUPPORTED/);
   });
 });
 
@@ -147,7 +148,7 @@ describe('upgrade', () => {
     host.expectedHostKeys.length = 0;
     expect(await catchRejection(upgradeMachine('web', { change: undefined, dry: false }, world))).toMatchObject({
       code: 'USAGE',
-      message: '"web" is pinned to engine version 20',
+      message: 'Machine "web" is pinned to engine version 20',
     });
     expect(host.expectedHostKeys).toEqual([]);
     expect(await world.store.read('web'), 'no failure of the machine').toEqual(ready);
@@ -170,7 +171,7 @@ describe('upgrade', () => {
     host.files.set('/etc/docker/slipway/state.json', { content: '{"id":"x","name":"theirs"}', mode: '600' });
     host.executions.length = 0;
     expect((await catchRejection(upgradeMachine('web', { change: undefined, dry: false }, world)))?.message).toBe(
-      '127.0.0.1 is the machine "theirs" by now',
+      'Host 127.0.0.1 now belongs to machine "theirs"',
     );
     expect(host.executions).toEqual(['facts.sh']);
   });

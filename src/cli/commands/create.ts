@@ -6,7 +6,8 @@ import type { ReadyMachine } from '../../machine/model.ts';
 import { sudoPasswordOption } from '../../machine/spec.ts';
 import { getDockerClientProgram, planInstall, findMissingPrograms } from '../../computer/programs.ts';
 import { createMachine } from '../../operations/create.ts';
-import { checkMachine, planDryRun } from '../../operations/provision.ts';
+import { planDryRun } from '../../operations/dry-run.ts';
+import { validateSpec } from '../../operations/validate-spec.ts';
 import { contextName } from '../../profiles/docker-context.ts';
 import { defaultProfiles, profiles as registeredProfiles } from '../../profiles/registry.ts';
 import { defineCommand, optionSpecsOf, type Cli, type Command, type CommandResult } from '../command.ts';
@@ -74,7 +75,7 @@ async function createOne(
   const before = await cli.world.store.find(spec.name);
   const repeatCommand = toRepeatCommand(spec, use, ownOptions(), cli);
   // Refuses a taken name, and a machine that can't be created, before anything is installed for it.
-  await checkMachine(spec, cli.world);
+  await validateSpec(spec, cli.world);
   if (before?.phase !== 'ready') await installDriverPrograms(spec.driver, options, repeatCommand, cli);
   if (options.dryRun) return planResult(spec.name, await planDryRun(spec, before, cli.world));
   const machine = await createMachine(spec, cli.world);

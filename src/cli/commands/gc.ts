@@ -36,7 +36,7 @@ export const gc: Command<typeof args> = defineCommand({
   async run({ args: { driver, yes, home, allHomes }, flags }, cli) {
     setCredentialsForRun(flags, cli);
     const named = driver ?? driverFromFlags(flags);
-    if (named !== undefined && !getDriver(named).listResources) throw noCloudError(named);
+    if (named !== undefined && getDriver(named).kind !== 'cloud') throw noCloudError(named);
     const { orphans, failures } = await findOrphans(
       {
         driver: named === undefined ? undefined : getDriver(named).name,

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { planDryRun, provisionMachine } from '../../operations/provision.ts';
+import { planDryRun } from '../../operations/dry-run.ts';
+import { provisionMachine } from '../../operations/provision-machine.ts';
 import type { World } from '../../operations/world.ts';
 import type { MachineSpec } from '../../machine/model.ts';
 import { profiles as registeredProfiles } from '../../profiles/registry.ts';
@@ -35,16 +36,16 @@ export const provision: Command<typeof args> = defineCommand({
       ...(profile === undefined ? {} : { profiles: profile }),
     });
     // A ttl that is given again counts from now, even if its value is the same.
-    const how = { anew: flags.ttl !== undefined };
+    const provisionOptions = { resetTtl: flags.ttl !== undefined };
     await requireMachines(positionals, cli);
     if (dryRun) {
       return await planForEach(positionals, cli, async (name, world) => {
         const before = await world.store.read(name);
-        return planResult(name, await planDryRun(withChanges(before.spec), before, world, how));
+        return planResult(name, await planDryRun(withChanges(before.spec), before, world, provisionOptions));
       });
     }
     return await runForEach(positionals, cli, async (name, world) => {
-      const { endpoint } = await provisionMachine(name, withChanges, world, how);
+      const { endpoint } = await provisionMachine(name, withChanges, world, provisionOptions);
       return { json: { name, url: endpoint.url }, text: `${name} is ready: ${endpoint.url}` };
     });
   },

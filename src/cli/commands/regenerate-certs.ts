@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { regenerateCertificates } from '../../operations/provision.ts';
+import { regenerateCertificates } from '../../operations/regenerate-certificates.ts';
 import { sudoPasswordOption } from '../../machine/spec.ts';
 import { defineCommand, type Command } from '../command.ts';
 import { requireMachines, runForEach } from './for-each-machine.ts';

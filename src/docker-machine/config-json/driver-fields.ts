@@ -1,4 +1,7 @@
-/** The vocabulary of the tables that map a driver's options to the members of `Driver` in config.json, in both directions. */
+/**
+ * The vocabulary of the tables that map a driver's options to the members of `Driver` in config.json, in both
+ * directions.
+ */
 import type { Machine, SshTarget } from '../../machine/model.ts';
 import { nonEmptyString, numberOrUndefined, positiveNumber, stringList, type ConfigJsonFields } from './fields.ts';
 

@@ -12,7 +12,9 @@ export type SlipwayMark = {
   readonly Endpoint?: Machine['endpoint'];
 };
 
-/** A machine as read from config.json. `managedBySlipway`: `slipway` keeps its record elsewhere, and alone changes it. */
+/**
+ * A machine as read from config.json. `managedBySlipway`: `slipway` keeps its record elsewhere, and alone changes it.
+ */
 export type ConfigJsonMachine = Machine & { readonly managedBySlipway?: true };
 
 /** Whether the machine's record is in Slipway's own store, and the config.json only describes it. */

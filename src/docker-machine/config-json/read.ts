@@ -1,4 +1,7 @@
-/** Machines as Docker Machine's config.json describes them. Of what is secret there, only the engine's variables are read. */
+/**
+ * Machines as Docker Machine's config.json describes them. Of what is secret there, only the engine's variables are
+ * read.
+ */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { drivers } from '../../drivers/registry.ts';
@@ -28,8 +31,8 @@ type MachineSource = {
 type UnreadableError = (reason: string, cause?: unknown) => SlipwayError;
 
 /**
- * Reads the machine that the text of a config.json describes. Returns undefined where `text` is. Throws RECORD_BROKEN where the
- * file can't be used.
+ * Reads the machine that the text of a config.json describes. Returns undefined where `text` is. Throws RECORD_BROKEN
+ * where the file can't be used.
  */
 export function readConfigJson(name: string, folder: string, text: string | undefined): Machine | undefined {
   if (text === undefined) return undefined;
@@ -91,7 +94,9 @@ function requireSource(
   return { name, folder, driverName, values, engine: readEngineOptions(fieldsOrEmpty(EngineOptions), defaults) };
 }
 
-/** The name is looked up and printed, so it is a plain word; a name that every object has (`constructor`) is no driver. */
+/**
+ * The name is looked up and printed, so it is a plain word; a name that every object has (`constructor`) is no driver.
+ */
 function isDriverName(name: string): boolean {
   return /^[a-z0-9][a-z0-9._-]*$/i.test(name) && !(name in {});
 }
@@ -207,8 +212,8 @@ function slipwayOptions({ driverName, values }: MachineSource, context: DriverRe
 }
 
 /**
- * Describes the first option that Slipway's own driver would refuse. Options of `none` are not checked: Docker Machine takes any
- * text for an engine's URL.
+ * Describes the first option that Slipway's own driver would refuse. Options of `none` are not checked: Docker Machine
+ * takes any text for an engine's URL.
  */
 function describeInvalidOptions({ driver: name, options }: MachineSpec): string | undefined {
   const driver = drivers.find((candidate) => candidate.name === name);

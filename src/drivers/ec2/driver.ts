@@ -1,197 +1,79 @@
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import type { Instance as AwsInstance } from '@aws-sdk/client-ec2';
-import {
-  defineDriver,
-  type FirstBootConfig,
-  type DriverCall,
-  type DriverHealth,
-  type InstanceStatus,
-  type CreateCall,
-  type Target,
-} from '../contract.ts';
-import { driverAliases } from '../names.ts';
-import { changeKindOf, credentialsSchema, optionsSchema, type Ec2Options } from './options.ts';
+import { addCosts } from '../cloud/prices.ts';
+import type { CloudDriverCode, DriverCall, InstanceStatus, Target } from '../contract.ts';
+import { adoptInstance } from './adopt.ts';
+import { applyChange, requireAllowedChange } from './change-instance.ts';
+import { listInstanceTypes, listProfiles, listRegions } from './choices.ts';
+import { withEc2 } from './client.ts';
+import { createInstances } from './create-instances.ts';
+import { checkCredentials } from './credentials.ts';
+import { inspectInstance } from './inspect-instance.ts';
+import { deleteResources, listResources } from './list-resources.ts';
+import type { Ec2Options } from './options.ts';
 import { diskMonthlyCost, instanceMonthlyCost } from './prices.ts';
-import { readUserData, buildUserData } from './user-data.ts';
+import { removeMachine } from './remove-machine.ts';
+import { hasResolvedOptions, resolveOptions } from './resolve-options.ts';
+import { allowCallerIp } from './security-group.ts';
+import { startInstance, stopInstance } from './start-stop.ts';
+import { requireValidOptions } from './validate-options.ts';
 
-/** Each file that loads the SDK is read when a machine of this driver is meant, and not before. */
-const loadClient = async (): Promise<typeof import('./client.ts')> => import('./client.ts');
-
-export const ec2 = defineDriver({
-  name: 'ec2',
-  aliases: driverAliases.ec2,
-  summary: 'an instance of Amazon EC2',
-  userDataIsPublic: true,
-  options: optionsSchema,
-  credentials: credentialsSchema,
-  credentialsOption: 'profile',
-  choices: {
-    profile: async (...asked) => (await import('./choices.ts')).listProfiles(...asked),
-    region: async (...asked) => (await import('./choices.ts')).listRegions(...asked),
-    instanceType: async (...asked) => (await import('./choices.ts')).listInstanceTypes(...asked),
-  },
-  describeResources: ({ instanceType, rootSize, allowCidr, securityGroupReadonly, spot }) =>
-    `one ${spot ? 'spot ' : ''}instance (${instanceType}) with a disk of ${rootSize} GiB${securityGroupReadonly ? '' : `, and a security group that admits ${allowCidr.join(', ') || 'your address alone'}`}`,
-  async monthlyCost({ instanceType, volumeType, rootSize, spot }) {
-    const [machine, disk] = [instanceMonthlyCost(instanceType, 'running', spot), diskMonthlyCost(volumeType, rootSize)];
-    return machine === undefined || disk === undefined ? undefined : machine + disk;
-  },
-  shutdownBehavior({ lifetime, options: { spot, volumeType, rootSize } }) {
-    // What was lent by the hour can't be stopped: its shutdown is its end.
-    const removed = spot || (lifetime?.ttl !== undefined && lifetime.idleStop === undefined);
-    const monthly = diskMonthlyCost(volumeType, rootSize);
-    const costs = `its disk goes on costing${monthly === undefined ? '' : ` about $${monthly.toFixed(2)} a month`}`;
-    return { byItself: removed ? 'removed' : 'stopped', costs };
-  },
-  accountOptions: ['profile', 'endpoint', 'insecureTransport'],
+export const driver: CloudDriverCode<Ec2Options> = {
   health: checkCredentials,
-  async validate({ options: given }, call) {
-    const { requireValidOptions } = await import('./validate-options.ts');
-    await requireValidOptions(given);
-    if (given.blockDurationMinutes !== undefined)
-      call.note('--ec2-block-duration-minutes has no effect: AWS no longer sells spot blocks');
+  machines: {
+    async validate({ options }, call) {
+      await requireValidOptions(options);
+      if (options.blockDurationMinutes !== undefined)
+        call.note('--ec2-block-duration-minutes has no effect: AWS no longer offers spot blocks');
+    },
+    async create(target, boot, call) {
+      await withEc2(target.options, call, (aws) => createInstances(aws, [target], boot, call));
+      return { bootApplied: false };
+    },
+    inspect,
+    async remove(target, call) {
+      // A create that resolved no region has asked AWS for nothing.
+      if (target.options.region === undefined) return;
+      await withEc2(target.options, call, (aws) => removeMachine(aws, target, call));
+    },
   },
-  async adopt(target, resource, call) {
-    const { adoptInstance } = await import('./adopt.ts');
-    return await adoptInstance(target, resource, call);
+  power: {
+    start: startInstance,
+    async stop(target, { seconds }, call) {
+      await stopInstance(target, seconds, call);
+    },
+    async kill(target, call) {
+      await stopInstance(target, 0, call);
+    },
   },
-  changeKindOf,
-  async validateChange(target, before, call) {
-    const { requireAllowedChange } = await import('./change-instance.ts');
-    await requireAllowedChange(target, before, call);
+  cloud: {
+    async resolveOptions({ options }, call) {
+      if (hasResolvedOptions(options)) return options;
+      return await withEc2(options, call, (aws) => resolveOptions(aws, options));
+    },
+    async createMany(targets, boot, call) {
+      const [first, ...others] = targets;
+      if (first) await withEc2(first.options, call, (aws) => createInstances(aws, [first, ...others], boot, call));
+    },
+    async allowCallerIp(target, call) {
+      await withEc2(target.options, call, (aws) => allowCallerIp(aws, target));
+    },
+    async listResources({ options, home }, call) {
+      return await listResources(options, home, call);
+    },
+    deleteResources,
+    adopt: adoptInstance,
   },
-  async applyChange(target, before, call) {
-    const { applyChange } = await import('./change-instance.ts');
-    await applyChange(target, before, call);
+  changes: { validate: requireAllowedChange, apply: applyChange },
+  cost: {
+    describeResources: ({ instanceType, rootSize, allowCidr, securityGroupReadonly, spot }) =>
+      `one ${spot ? 'spot ' : ''}instance (${instanceType}) with a disk of ${rootSize} GiB${securityGroupReadonly ? '' : `, and a security group that allows ${allowCidr.join(', ') || 'only your address'}`}`,
+    async monthly({ instanceType, volumeType, rootSize, spot }) {
+      return addCosts(instanceMonthlyCost(instanceType, { spot }), diskMonthlyCost(volumeType, rootSize));
+    },
   },
-  async resolveOptions({ options: given }, call) {
-    const { hasResolvedOptions, resolveOptions } = await import('./resolve-options.ts');
-    if (hasResolvedOptions(given)) return given;
-    const { withEc2 } = await loadClient();
-    return await withEc2(given, call, (aws) => resolveOptions(aws, given));
-  },
-  async create(target, boot, call) {
-    await createInstances([target], target, boot, call);
-    return { bootApplied: false };
-  },
-  async createMany(targets, boot, call) {
-    const [first] = targets;
-    if (first) await createInstances(targets, first, boot, call);
-  },
-  async allowCallerIp(target, call) {
-    const { withEc2 } = await loadClient();
-    const { allowCallerIp } = await import('./security-group.ts');
-    await withEc2(target.options, call, (aws) => allowCallerIp(aws, target));
-  },
-  inspect,
-  async start(target, call) {
-    const { startInstance } = await import('./start-stop.ts');
-    await startInstance(target, call);
-  },
-  async stop(target, { seconds }, call) {
-    const { stopInstance } = await import('./start-stop.ts');
-    await stopInstance(target, seconds, call);
-  },
-  async kill(target, call) {
-    const { stopInstance } = await import('./start-stop.ts');
-    await stopInstance(target, 0, call);
-  },
-  async remove(target, call) {
-    // Its create never came to ask AWS for anything.
-    if (target.options.region === undefined) return;
-    const [{ withEc2 }, { removeMachine }] = await Promise.all([loadClient(), import('./remove-machine.ts')]);
-    await withEc2(target.options, call, (aws) => removeMachine(aws, target, call));
-  },
-  async listResources({ options: given, home }, call) {
-    const { listResources } = await import('./list-resources.ts');
-    return await listResources(given, home, call);
-  },
-  async deleteResources(things, given, call) {
-    const { deleteResources } = await import('./list-resources.ts');
-    await deleteResources(things, given, call);
-  },
-});
-
-/** One machine, or all of a batch by one call. What exists already is kept. */
-async function createInstances(
-  targets: readonly Target<Ec2Options>[],
-  first: Target<Ec2Options>,
-  boot: FirstBootConfig,
-  call: CreateCall,
-): Promise<void> {
-  const [{ withEc2 }, instances, firewall, { requireMachineAccount }] = await Promise.all([
-    loadClient(),
-    import('./instances.ts'),
-    import('./security-group.ts'),
-    import('./account.ts'),
-  ]);
-  const many = targets.length > 1;
-  // What is made for one machine alone carries the machine's own id, also when it once was of a batch.
-  const own: Target<Ec2Options> = many ? first : { id: first.id, name: first.name, options: first.options };
-  await withEc2(first.options, call, async (aws) => {
-    const name = async (answered: readonly AwsInstance[]): Promise<void> => {
-      if (many) await (await import('./instance-names.ts')).setInstanceNames(aws, targets, answered);
-    };
-    const found = async (): Promise<boolean> => {
-      const all = await Promise.all(targets.map(async (target) => instances.findInstances(aws, target)));
-      return all.every((one) => one.length > 0);
-    };
-    if (await found()) return await name([]);
-    // A record that was settled by an earlier run may be of another account than the credentials of today.
-    await requireMachineAccount(aws, first.options);
-    if (!many && (await instances.waitForBatchInstance(aws, first, call))) return;
-    const data = buildUserData(boot, await readUserData(first.options));
-    const tags = await instances.buildTags(
-      own,
-      call,
-      many ? `${first.name} and ${targets.length - 1} more` : first.name,
-    );
-    const theirOwn = await firewall.resolveSecurityGroupIds(aws, first.options);
-    const group = await firewall.ensureSecurityGroup(aws, own, tags, boot.enginePort, call);
-    const securityGroupIds = [...(group === undefined ? [] : [group]), ...theirOwn];
-    const terminateOnShutdown = first.onShutdown === 'removed' && first.lifetime?.ttl !== undefined;
-    const input = instances.runInstancesInput(
-      { options: first.options, userData: data, securityGroupIds, tags, terminateOnShutdown },
-      targets.length,
-    );
-    await name(await instances.launchInstances(aws, { token: firewall.ownerIdOf(own), input, call, found }));
-  });
-}
+  prompts: { profile: listProfiles, region: listRegions, instanceType: listInstanceTypes },
+};
 
 async function inspect(target: Target<Ec2Options>, call: DriverCall): Promise<InstanceStatus> {
-  const { options: given } = target;
-  if (given.region === undefined) return { state: 'missing' };
-  const [{ withEc2 }, { inspectInstance }] = await Promise.all([loadClient(), import('./inspect-instance.ts')]);
-  return await withEc2(given, call, (aws) => inspectInstance(aws, target));
-}
-
-/** Where the SDK's own chain would find credentials, as far as that can be told without asking anybody. */
-async function checkCredentials({ env, platform }: DriverCall['computer']): Promise<DriverHealth> {
-  const named = [
-    'AWS_ACCESS_KEY_ID',
-    'AWS_PROFILE',
-    'AWS_WEB_IDENTITY_TOKEN_FILE',
-    'AWS_CONTAINER_CREDENTIALS_FULL_URI',
-  ];
-  if (named.some((name) => env[name]) || env.AWS_CONTAINER_CREDENTIALS_RELATIVE_URI) return { usable: true };
-  const home = (platform === 'win32' ? env.USERPROFILE : env.HOME) ?? '';
-  const files = [
-    env.AWS_SHARED_CREDENTIALS_FILE || join(home, '.aws', 'credentials'),
-    env.AWS_CONFIG_FILE || join(home, '.aws', 'config'),
-  ];
-  const there = await Promise.all(
-    files.map(async (file) =>
-      stat(file).then(
-        () => true,
-        () => false,
-      ),
-    ),
-  );
-  if (there.includes(true)) return { usable: true };
-  return {
-    usable: false,
-    reason: 'there are no AWS credentials in the environment nor in ~/.aws',
-    fix: 'aws configure, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY',
-  };
+  if (target.options.region === undefined) return { state: 'missing' };
+  return await withEc2(target.options, call, (aws) => inspectInstance(aws, target));
 }

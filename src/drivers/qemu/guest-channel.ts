@@ -3,57 +3,64 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { VM_FILES } from './command-line.ts';
 
-/** One thing that a guest is told: what `templates/image/told.sh` understands. */
+/**
+ * A command to the guest agent (`templates/image/guest-agent.sh`). A VM's record may hold some, and images of older
+ * versions have an older agent: what a command is called here and on the wire must not change.
+ */
 export type GuestCommand =
   | { readonly do: 'sync' | 'drop' }
   | { readonly do: 'clock' }
   | { readonly do: 'random' }
   | { readonly do: 'name'; readonly name: string }
-  /** Over the file that is there, whose rights stay. */
+  /** Overwrites a file that exists, and leaves its owner and mode as they are. */
   | { readonly do: 'file'; readonly path: string; readonly content: string };
 
-/** What each machine is told that goes on: the time, and numbers that no other has. */
+/** The commands of every resume: the current time, and random numbers that no other machine has. */
 export const RESUME_COMMANDS: readonly GuestCommand[] = [{ do: 'clock' }, { do: 'random' }];
 
-export function formatGuestCommand(word: GuestCommand, now: Date): readonly string[] {
-  if (word.do === 'clock') return [`clock ${(now.getTime() / 1000).toFixed(3)}`];
-  if (word.do === 'random') return [`random ${randomBytes(32).toString('hex')}`];
-  if (word.do === 'name') return [`name ${word.name}`];
-  if (word.do !== 'file') return [word.do];
-  const lines = word.content.replace(/\n$/, '').split('\n');
-  return [`file ${word.path} ${lines.length}`, ...lines];
+/** The line that an agent writes to the console once it listens. Agents of older images write none. */
+export const GUEST_AGENT_LINE = 'slipway: can be suspended';
+
+/** Returns the lines of a command on the wire. */
+export function formatGuestCommand(command: GuestCommand, now: Date): readonly string[] {
+  if (command.do === 'clock') return [`clock ${(now.getTime() / 1000).toFixed(3)}`];
+  if (command.do === 'random') return [`random ${randomBytes(32).toString('hex')}`];
+  if (command.do === 'name') return [`name ${command.name}`];
+  if (command.do !== 'file') return [command.do];
+  const lines = command.content.replace(/\n$/, '').split('\n');
+  return [`file ${command.path} ${lines.length}`, ...lines];
 }
 
-/** Tells a guest these, and whether it says within so many seconds that it has done them. */
+/** Sends commands to a guest. Returns whether it confirms within so many seconds that it has carried them out. */
 export function sendGuestCommands(
   folder: string,
-  words: readonly GuestCommand[],
+  commands: readonly GuestCommand[],
   { seconds, signal }: { readonly seconds: number; readonly signal: AbortSignal },
 ): Promise<boolean> {
   return new Promise((resolve) => {
     const mark = randomBytes(6).toString('hex');
     const socket = connect({ path: join(folder, VM_FILES.port) });
-    let heard = '';
-    const done = (answered: boolean): void => {
+    let received = '';
+    const finish = (isConfirmed: boolean): void => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', abort);
+      signal.removeEventListener('abort', giveUp);
       socket.destroy();
-      resolve(answered);
+      resolve(isConfirmed);
     };
-    const abort = (): void => done(false);
-    const timer = setTimeout(abort, seconds * 1000);
-    signal.addEventListener('abort', abort, { once: true });
+    const giveUp = (): void => finish(false);
+    const timer = setTimeout(giveUp, seconds * 1000);
+    signal.addEventListener('abort', giveUp, { once: true });
     socket.once('connect', () => {
       const now = new Date();
-      // The first line ends whatever half of one was left there.
-      const lines = ['', ...words.flatMap((word) => formatGuestCommand(word, now)), `answer ${mark}`, ''];
+      // The empty line ends one of which an earlier command sent only a part.
+      const lines = ['', ...commands.flatMap((command) => formatGuestCommand(command, now)), `answer ${mark}`, ''];
       socket.write(lines.join('\n'));
     });
     socket.setEncoding('utf8').on('data', (text: string) => {
-      heard += text;
-      // An answer that somebody else gave up waiting for may come first.
-      if (heard.includes(mark)) done(true);
+      received += text;
+      // The answer to an earlier command that timed out may come first.
+      if (received.includes(mark)) finish(true);
     });
-    socket.once('error', abort).once('close', abort);
+    socket.once('error', giveUp).once('close', giveUp);
   });
 }

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
 import { createTar } from 'nanotar';
-import type { FirstBootConfig } from '../contract.ts';
+import type { FirstBootConfig, Target } from '../contract.ts';
+import type { QemuOptions } from './options.ts';
 
+/** What makes a guest a certain machine. */
 export type GuestIdentity = {
   readonly name: string;
   readonly id: string;
@@ -9,15 +11,32 @@ export type GuestIdentity = {
   readonly boot: FirstBootConfig;
 };
 
-/** A disk whose content is a tar archive, which the guest's initial RAM disk unpacks into its root; and what names it. */
-export type Seed = { readonly bytes: Uint8Array; readonly id: string; readonly files: FirstBootConfig['files'] };
+type SeedFile = FirstBootConfig['files'][number];
 
 /**
- * All that makes a guest this machine, laid before its systemd starts. A tar needs no file system, no tool and no root on any
- * computer, and unpacks in a fraction of what cloud-init takes to start. The same machine has the same seed, byte by byte.
+ * The content of a disk that gives a guest its identity: a tar archive, which the guest's initial RAM disk unpacks into
+ * its root. `id` is a digest of it.
+ */
+export type Seed = { readonly bytes: Uint8Array; readonly id: string; readonly files: readonly SeedFile[] };
+
+/**
+ * An archive ends with two empty blocks: a program that reads the disk to its end would else take the next bytes for a
+ * file.
+ */
+const END_OF_ARCHIVE_BYTES = 1024;
+const MACHINE_ID_FILE = '/etc/machine-id';
+
+export function guestIdentityOf({ id, name, options }: Target<QemuOptions>, boot: FirstBootConfig): GuestIdentity {
+  return { id, name, user: options.sshUser, boot };
+}
+
+/**
+ * Returns the seed of a machine, whose files are in place before the guest's systemd starts. A tar needs no file
+ * system, no tool and no root on any computer, and unpacks in a fraction of the time that cloud-init takes to start.
+ * The same identity gives the same bytes.
  */
 export function seedOf({ name, id, user, boot }: GuestIdentity): Seed {
-  const files: FirstBootConfig['files'] = [
+  const files: readonly SeedFile[] = [
     { path: '/etc/hostname', mode: '644', content: `${name}\n`, live: true },
     { path: '/etc/hosts', mode: '644', content: formatHostsFile(name), live: true },
     { path: MACHINE_ID_FILE, mode: '444', content: `${id.replaceAll('-', '')}\n` },
@@ -34,41 +53,40 @@ export function seedOf({ name, id, user, boot }: GuestIdentity): Seed {
       attrs: { mode, uid: 0, gid: 0, mtime: 0, user: 'root', group: 'root' },
     })),
   );
-  // The two empty blocks that end an archive: what reads a disk to its end would take the next bytes for a file.
   return {
-    bytes: Buffer.concat([tar, Buffer.alloc(1024)]),
+    bytes: Buffer.concat([tar, Buffer.alloc(END_OF_ARCHIVE_BYTES)]),
     id: createHash('sha256').update(tar).digest('hex').slice(0, 16),
     files,
   };
 }
 
-/** What a seed lays, by path, as it can be compared without keeping what is secret in it. */
+function formatHostsFile(name: string): string {
+  return `127.0.0.1 localhost\n127.0.1.1 ${name}\n::1 localhost ip6-localhost ip6-loopback\n`;
+}
+
+/** Returns a digest of each file of a seed, by path: enough to compare seeds, without the secrets in them. */
 export function fileDigestsOf({ files }: Pick<Seed, 'files'>): Readonly<Record<string, string>> {
   return Object.fromEntries(files.map((file) => [file.path, digestOf(file)]));
 }
 
-function digestOf({ mode, content }: FirstBootConfig['files'][number]): string {
+function digestOf({ mode, content }: SeedFile): string {
   return createHash('sha256').update(`${mode} ${content}`).digest('hex').slice(0, 32);
 }
 
 /**
- * What a machine that has taken another seed has to be told to be that of this one, and whether it is all the same then. The id by
- * which its own programs know it stays: no other machine has it.
+ * Compares a seed with the files that a guest has applied before. `liveFiles` are those to replace while it runs;
+ * `isSufficient` says whether the guest matches the seed then. The machine id is left out: the guest's programs know it
+ * by the one it has, and no other machine has that.
  */
 export function diffSeedFiles(
   { files }: Pick<Seed, 'files'>,
-  born: Readonly<Record<string, string>>,
-): { readonly told: readonly FirstBootConfig['files'][number][]; readonly same: boolean } {
-  const other = files.filter((file) => file.path !== MACHINE_ID_FILE && born[file.path] !== digestOf(file));
+  appliedDigests: Readonly<Record<string, string>>,
+): { readonly liveFiles: readonly SeedFile[]; readonly isSufficient: boolean } {
+  const changed = files.filter((file) => file.path !== MACHINE_ID_FILE && appliedDigests[file.path] !== digestOf(file));
   const paths = new Set(files.map(({ path }) => path));
+  const hasAllApplied = Object.keys(appliedDigests).every((path) => paths.has(path));
   return {
-    told: other.filter(({ live }) => live === true),
-    same: other.every(({ live }) => live === true) && Object.keys(born).every((path) => paths.has(path)),
+    liveFiles: changed.filter(({ live }) => live === true),
+    isSufficient: changed.every(({ live }) => live === true) && hasAllApplied,
   };
-}
-
-const MACHINE_ID_FILE = '/etc/machine-id';
-
-function formatHostsFile(name: string): string {
-  return `127.0.0.1 localhost\n127.0.1.1 ${name}\n::1 localhost ip6-localhost ip6-loopback\n`;
 }

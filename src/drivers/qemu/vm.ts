@@ -1,57 +1,63 @@
 import { join } from 'node:path';
-import { listFolderIfExists, readFileIfExists, writeFileAtomic } from '../../computer/files.ts';
+import { listFolderIfExists } from '../../computer/files.ts';
 import type { Computer } from '../../computer/computer.ts';
-import { SlipwayError } from '../../errors.ts';
 import type { Accelerator, QemuConfig } from './command-line.ts';
 import type { GuestCommand } from './guest-channel.ts';
 
-/** What was decided when a VM was made, and has to stay: `vm.json` in its folder. Written last, so all else is there. */
+/**
+ * What Slipway decided when it created a VM, and what changed since. `vm-record.ts` reads and writes it as `vm.json`.
+ */
 export type Vm = {
-  readonly version: 1;
   readonly id: string;
   readonly name: string;
-  /** The store whose machine it is, where it is not the one beside it. */
-  readonly records?: string;
-  /** Digest of the image under its disk. */
-  readonly image: string;
+  /** The store that has the machine's record, where that is not the one beside this VM. */
+  readonly storeHome?: string;
+  /** Digest of the image under the VM's disk. */
+  readonly imageDigest: string;
   readonly imageFolder: string;
+  /** The kernel's `root=`. */
   readonly root: string;
   readonly arch: QemuConfig['arch'];
-  /** Of its last start. */
+  /** The accelerator of the last start. */
   readonly accelerator?: Accelerator;
   readonly cpus: number;
+  /** MiB. */
   readonly memory: number;
   readonly user: string;
-  /** Of 127.0.0.1, for the guest's SSH server and its engine. */
+  /** Ports of 127.0.0.1 that lead to the guest's SSH server and to its engine. */
   readonly ports: { readonly ssh: number; readonly engine: number };
-  /** Where the engine listens inside. */
+  /** The port on which the engine listens inside the guest. */
   readonly enginePort: number;
-  /** The identity that it was given, by the seed's id; and whether the guest has taken it for good. */
-  readonly seed: string;
-  readonly taken: boolean;
-  /** Where there are no sockets in folders, the monitor has a port of 127.0.0.1. */
+  /** The id of the seed that holds this VM's identity. */
+  readonly seedId: string;
+  /** Whether the guest has applied its seed; from then on it starts without one. */
+  readonly seedApplied: boolean;
+  /** The monitor's port of 127.0.0.1, on systems without sockets in folders. */
   readonly monitorPort?: number | undefined;
-  /** What the process of its last start has besides, which one that goes on with its memory has to have too. */
+  /** Devices of the last start that depend on how it was started. A resume needs the same ones. */
   readonly devices?: VmDevices;
-  /** It is suspended: with this it goes on. */
-  readonly suspended?: VmSnapshot;
-  /** What it has to be told, besides the time, as soon as it has gone on. */
-  readonly untold?: readonly GuestCommand[];
-  /** It is a spare that has not become this machine yet: what its seed laid, by path and SHA-256. */
-  readonly born?: Readonly<Record<string, string>>;
+  /** Set while the VM is suspended: the memory to resume with. */
+  readonly snapshot?: VmSnapshot;
+  /** Commands that the guest has to get after a resume, besides those of every resume. */
+  readonly pendingCommands?: readonly GuestCommand[];
+  /**
+   * Set while this VM is a spare that has not become its machine yet: SHA-256 of each file of the spare's seed, by
+   * path.
+   */
+  readonly spareFiles?: Readonly<Record<string, string>>;
 };
 
-/** `seed`: the size of its seed's disk, 0 for none. */
-export type VmDevices = { readonly port: boolean; readonly seed: number };
+/** `seedDiskBytes` is 0 for a VM without a seed's disk. */
+export type VmDevices = { readonly guestChannel: boolean; readonly seedDiskBytes: number };
 
-/** A machine's memory in a file, and all that has to be as it was for it to go on. */
+/** The memory of a VM in a file, and everything that must not have changed for the VM to resume with it. */
 export type VmSnapshot = {
-  /** BLAKE2b, which takes a third of the time of SHA-256. */
+  /** BLAKE2b takes a third of the time of SHA-256. */
   readonly blake2b: string;
   readonly bytes: number;
-  readonly packed: 'zstd' | 'plain';
-  /** `machineOf` it. */
-  readonly machine: string;
+  readonly format: 'zstd' | 'plain';
+  /** See `hardwareDigestOf`. */
+  readonly hardwareDigest: string;
   readonly qemu: {
     readonly program: string;
     readonly version: string;
@@ -59,17 +65,20 @@ export type VmSnapshot = {
     readonly mtimeMs: number;
   };
   readonly processor: string;
-  /** Undefined while the process that suspended it may still close it. */
+  /** Undefined while the process that wrote the memory may still write to the disk as it exits. */
   readonly disk?: { readonly bytes: number; readonly mtimeMs: number };
 };
 
-/** As QEMU is told of it at its next start. */
+export type VmWithAccelerator = Vm & { readonly accelerator: Accelerator };
+export type SuspendedVm = Vm & { readonly snapshot: VmSnapshot };
+
+/** Returns what QEMU gets to know about the VM at its next start. */
 export function toQemuConfig(vm: Vm & Pick<QemuConfig, 'accelerator'>): QemuConfig {
   return {
     ...vm,
-    seedId: vm.taken ? undefined : vm.seed,
-    hasSeedDisk: (vm.devices?.seed ?? 0) > 0,
-    hasGuestChannel: vm.devices?.port ?? false,
+    seedId: vm.seedApplied ? undefined : vm.seedId,
+    hasSeedDisk: (vm.devices?.seedDiskBytes ?? 0) > 0,
+    hasGuestChannel: vm.devices?.guestChannel ?? false,
     kernel: join(vm.imageFolder, 'vmlinuz'),
     initrd: join(vm.imageFolder, 'initrd'),
     forwards: [
@@ -79,33 +88,13 @@ export function toQemuConfig(vm: Vm & Pick<QemuConfig, 'accelerator'>): QemuConf
   };
 }
 
-/** Found by the machine's id alone, so that a lost record still leads to it. */
+/** Returns a VM's folder. It depends on the machine's id alone, so that the VM can be found when the record is lost. */
 export function vmFolder({ home }: Computer, id: string): string {
   return join(home, 'vms', id);
 }
 
-/** Of all VMs of this user, whole or not. */
+/** Returns the ids of all VMs of this user, also of incomplete ones. */
 export async function listVmIds({ home }: Computer): Promise<readonly string[]> {
   const entries = await listFolderIfExists(join(home, 'vms'));
   return entries.filter((entry) => !entry.startsWith('.'));
-}
-
-export async function readVm(folder: string): Promise<Vm | undefined> {
-  const file = join(folder, 'vm.json');
-  const text = await readFileIfExists(file);
-  if (text === undefined) return undefined;
-  const broken = (why: string, cause?: unknown): SlipwayError =>
-    new SlipwayError('RECORD_BROKEN', `${file} ${why}`, { hint: 'Restore the file, or remove the machine', cause });
-  let vm: Partial<Vm> | null;
-  try {
-    vm = JSON.parse(text) as Partial<Vm> | null;
-  } catch (error) {
-    throw broken('is not JSON', error);
-  }
-  if (vm?.version !== 1 || !vm.ports) throw broken('does not describe a VM of this version of Slipway');
-  return vm as Vm;
-}
-
-export async function writeVm(folder: string, vm: Vm): Promise<void> {
-  await writeFileAtomic(join(folder, 'vm.json'), `${JSON.stringify(vm, null, 2)}\n`, 0o600);
 }

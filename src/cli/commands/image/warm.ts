@@ -1,6 +1,6 @@
 import { access } from 'node:fs/promises';
 import { z } from 'zod';
-import { getDriver } from '../../../drivers/registry.ts';
+import { loadDriver } from '../../../drivers/registry.ts';
 import { buildSpares } from '../../../operations/warm-pool.ts';
 import type { MachineSpec } from '../../../machine/model.ts';
 import { defineCommand, type Command } from '../../command.ts';
@@ -48,7 +48,7 @@ export const imageWarm: Command<typeof args> = defineCommand({
         () => true,
         () => false,
       );
-    const made = await buildSpares({ kind, count, still }, getDriver(SPARE_DRIVER), world);
+    const made = await buildSpares({ kind, count, still }, await loadDriver(SPARE_DRIVER), world);
     const what = count === 1 ? 'A spare machine is' : `${count} spare machines are`;
     return {
       json: { image: kind.options.image, ready: count, made },

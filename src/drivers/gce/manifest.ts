@@ -1,0 +1,22 @@
+import { describeDiskCost } from '../cloud/prices.ts';
+import { defineManifest } from '../contract.ts';
+import { changeKindOf, optionsSchema } from './options.ts';
+import { diskMonthlyCost } from './prices.ts';
+
+export const gce = defineManifest({
+  kind: 'cloud',
+  name: 'gce',
+  aliases: ['google'],
+  summary: 'an instance of Google Compute Engine',
+  options: optionsSchema,
+  userDataIsPublic: true,
+  account: { options: ['project', 'endpoint'] },
+  changeKindOf,
+  shutdownBehavior({ options: { diskType, diskSize, address, useExisting } }) {
+    // Compute Engine could delete the instance after a time, but that time can't be moved while the instance runs.
+    const monthly = useExisting ? undefined : diskMonthlyCost(diskType, diskSize);
+    const disk = describeDiskCost(monthly);
+    return { byItself: 'stopped', costs: address === 'static' ? `${disk}, and so does its address` : disk };
+  },
+  load: () => import('./driver.ts'),
+});

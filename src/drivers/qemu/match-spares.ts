@@ -1,0 +1,102 @@
+import { archOf, type Image } from '../../images/image.ts';
+import { openImageStore } from '../../images/image-store.ts';
+import type { DriverCall, Target } from '../contract.ts';
+import type { Accelerator } from './command-line.ts';
+import type { QemuOptions } from './options.ts';
+import { requireProgramPath, qemuSystemProgram } from './required-programs.ts';
+import { resolveAccelerator } from './resolve-accelerator.ts';
+import { hardwareDigestOf, incompatibilityReason, readSnapshotHost, type SnapshotHost } from './snapshot.ts';
+import { readSpares, removeSpareFolder, type Spare, type SpareWithFiles } from './spare-store.ts';
+import { ensureImage, parseImageOptions } from './vm-image.ts';
+
+/** The properties that a spare has to have to become a certain machine. */
+export type SpareRequirements = {
+  readonly image: string;
+  readonly digest: string;
+  readonly cpus: number;
+  readonly memory: number;
+  readonly disk: number;
+  readonly user: string;
+  readonly accelerator: Accelerator;
+};
+
+export type PartitionedSpares = {
+  /** Spares that can resume, oldest first. */
+  readonly usable: readonly Spare[];
+  /** Spares of this kind that can't resume any more, with the reason. */
+  readonly unusable: readonly { readonly spare: Spare; readonly reason: string }[];
+};
+
+/** Pure. Divides the spares that meet the requirements by whether they can still resume on this computer. */
+export function partitionSpares(
+  spares: readonly SpareWithFiles[],
+  requirements: SpareRequirements,
+  present: { readonly host: SnapshotHost; readonly hardwareDigestOf: (vm: Spare['vm']) => string },
+): PartitionedSpares {
+  const judged = spares
+    .filter(({ spare }) => isMatchingSpare(spare, requirements))
+    .toSorted((left, right) => left.spare.createdAt.localeCompare(right.spare.createdAt))
+    .map(({ spare, files }) => ({
+      spare,
+      reason:
+        spare.vm.imageDigest === requirements.digest
+          ? incompatibilityReason(spare.vm.snapshot, present.hardwareDigestOf(spare.vm), present.host, files)
+          : 'its image has been replaced since',
+    }));
+  return {
+    usable: judged.filter(({ reason }) => reason === undefined).map(({ spare }) => spare),
+    unusable: judged.flatMap(({ spare, reason }) => (reason === undefined ? [] : [{ spare, reason }])),
+  };
+}
+
+function isMatchingSpare({ imageName, diskGb, vm }: Spare, requirements: SpareRequirements): boolean {
+  return (
+    imageName === requirements.image &&
+    diskGb === requirements.disk &&
+    vm.cpus === requirements.cpus &&
+    vm.memory === requirements.memory &&
+    vm.user === requirements.user &&
+    vm.accelerator === requirements.accelerator
+  );
+}
+
+/** Returns the spares that could become this machine. */
+export async function findSparesFor(target: Target<QemuOptions>, call: DriverCall): Promise<PartitionedSpares> {
+  const { computer } = call;
+  const spares = await readSpares(computer);
+  if (spares.length === 0) return { usable: [], unusable: [] };
+  const image = await ensureImage(parseImageOptions(target.options), call);
+  const requirements = await resolveRequirements(target, image, call);
+  const program = await requireProgramPath(qemuSystemProgram(archOf(computer)), computer);
+  const host = await readSnapshotHost(program, requirements.accelerator);
+  return partitionSpares(spares, requirements, { host, hardwareDigestOf });
+}
+
+async function resolveRequirements(
+  { options }: Target<QemuOptions>,
+  image: Image,
+  call: DriverCall,
+): Promise<SpareRequirements> {
+  const imageFolder = openImageStore(call.computer.home).paths(image).folder;
+  const accelerator = await resolveAccelerator(options.accelerator, image, { imageFolder, seedApplied: true }, call);
+  const { cpus, memory, disk, sshUser: user } = options;
+  return { image: image.name, digest: image.digest, cpus, memory, disk, user, accelerator };
+}
+
+/** Returns how many spares are ready for such a machine, without those that can't resume any more. */
+export async function countReadySpares(target: Target<QemuOptions>, call: DriverCall): Promise<number> {
+  return (await findSparesFor(target, call)).usable.length;
+}
+
+/** Removes all spares, of whatever kind, that can never resume because their QEMU or their image has changed. */
+export async function removeUnusableSpares({ computer }: DriverCall): Promise<void> {
+  const program = await requireProgramPath(qemuSystemProgram(archOf(computer)), computer);
+  const imageDigests = (await openImageStore(computer.home).list()).map(({ key }) => key.digest);
+  for (const { spare, files } of await readSpares(computer)) {
+    const { id, imageDigest, snapshot, accelerator } = spare.vm;
+    const host = await readSnapshotHost(program, accelerator);
+    const reason = incompatibilityReason(snapshot, hardwareDigestOf(spare.vm), host, files);
+    const hasImage = imageDigests.some((digest) => imageDigest.startsWith(digest));
+    if (reason !== undefined || !hasImage) await removeSpareFolder(id, computer);
+  }
+}

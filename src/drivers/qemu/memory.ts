@@ -1,0 +1,126 @@
+/** The file that holds the memory of a suspended VM, and QEMU's migration that writes it. */
+import { rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { localFileError } from '../../computer/files.ts';
+import type { DriverCall } from '../contract.ts';
+import { VM_FILES } from './command-line.ts';
+import type { Monitor } from './monitor.ts';
+import { pollMonitor, QEMU_EXITED_MESSAGE } from './poll-monitor.ts';
+import { openVmMonitor } from './qemu-process.ts';
+import { readFileStamp } from './snapshot.ts';
+import { writeVm } from './vm-record.ts';
+import type { Vm, VmSnapshot } from './vm.ts';
+
+export const MEMORY_WRITE_MINUTES = 15;
+/** From the end of a migration until the shell behind QEMU's pipe has renamed the file. */
+const RENAME_SECONDS = 10;
+/** For QEMU to cancel a migration: the program that compresses the memory has to read first what it was given. */
+const MIGRATION_CANCEL_SECONDS = 30;
+/** QEMU's default limit is meant for networks. */
+const MAX_BYTES_PER_SECOND = 2 ** 40;
+/** A memory that is being written. It gets its final name once the program that compresses it has succeeded. */
+const PARTIAL_MEMORY_FILE = `${VM_FILES.memory}.part`;
+const NO_SPACE_MESSAGE = 'the disk may be full';
+
+/** Stops a VM's CPUs and writes its memory to a file. Returns the version of the QEMU that wrote it. */
+export async function writeMemory(
+  vm: Vm,
+  folder: string,
+  format: VmSnapshot['format'],
+  { signal }: DriverCall,
+): Promise<string> {
+  await deleteMemory(folder);
+  await writeFile(join(folder, PARTIAL_MEMORY_FILE), '', { mode: 0o600, flag: 'wx' });
+  const version = await startMigration(vm, folder, format);
+  // QEMU may finish while it does not answer: it waits for the program behind its pipe.
+  const failure = await pollMonitor(vm, folder, { seconds: MEMORY_WRITE_MINUTES * 60, signal }, checkMigration);
+  if (failure !== '') throw new Error(failure);
+  await waitForMemoryFile(folder);
+  return version;
+}
+
+async function startMigration(vm: Vm, folder: string, format: VmSnapshot['format']): Promise<string> {
+  await using monitor = await openVmMonitor(folder, vm);
+  if (!monitor) throw new Error(QEMU_EXITED_MESSAGE);
+  // QEMU ignores the command's exit status; which file exists afterwards says how it ended.
+  const [part, done] = [PARTIAL_MEMORY_FILE, VM_FILES.memory];
+  const command = `${format === 'zstd' ? 'zstd -1 -q -c' : 'cat'} >${part} && mv ${part} ${done} || rm -f ${part}`;
+  await monitor.execute('stop');
+  await monitor.execute('migrate-set-parameters', { 'max-bandwidth': MAX_BYTES_PER_SECOND });
+  await monitor.execute('migrate', { uri: `exec:${command}` });
+  return monitor.version;
+}
+
+type QmpMigration = { readonly status?: string; readonly 'error-desc'?: string };
+
+/** Returns undefined while QEMU writes, '' once it is done, and else why it failed. */
+async function checkMigration(monitor: Monitor): Promise<string | undefined> {
+  const { status, 'error-desc': reason } = (await monitor.execute('query-migrate')) as QmpMigration;
+  if (status === 'completed') return '';
+  return status === 'failed' || status === 'cancelled' ? (reason ?? NO_SPACE_MESSAGE) : undefined;
+}
+
+/** Waits for the final name. QEMU also reports success where the program behind its pipe fails at the end. */
+async function waitForMemoryFile(folder: string): Promise<void> {
+  const end = performance.now() + RENAME_SECONDS * 1000;
+  for (;;) {
+    const partial = await readFileStamp(join(folder, PARTIAL_MEMORY_FILE));
+    if ((await readFileStamp(join(folder, VM_FILES.memory))) !== undefined) return;
+    if (partial === undefined || performance.now() > end) throw new Error(NO_SPACE_MESSAGE);
+    await sleep(50);
+  }
+}
+
+/**
+ * Lets the CPUs of a paused VM run, whatever paused them. Cancels a migration first, since QEMU would stop the CPUs
+ * again at the end of it.
+ */
+export async function resumeCpus(vm: Vm, folder: string): Promise<void> {
+  const { signal } = new AbortController();
+  await pollMonitor(vm, folder, { seconds: MIGRATION_CANCEL_SECONDS, signal }, async (monitor) => {
+    await monitor.execute('migrate_cancel');
+    const { status = 'none' } = (await monitor.execute('query-migrate')) as QmpMigration;
+    if (!['none', 'completed', 'failed', 'cancelled'].includes(status)) return undefined;
+    // A memory file that can't be deleted is never used, and harms nothing.
+    await deleteMemory(folder).catch(() => undefined);
+    await monitor.execute('cont');
+    return true;
+  });
+}
+
+/**
+ * Returns QEMU's shell command that reads a memory, in the VM's folder. Without a single byte QEMU would wait forever.
+ */
+export function decompressCommand({ format }: VmSnapshot): string {
+  return `${format === 'zstd' ? 'zstd -dcq' : 'cat'} ${VM_FILES.memory} || echo failed`;
+}
+
+/** Deletes the partial file first: the shell that still writes it can't rename it then. */
+async function deleteMemory(folder: string): Promise<void> {
+  for (const file of [PARTIAL_MEMORY_FILE, VM_FILES.memory]) await rm(join(folder, file), { force: true });
+}
+
+/** Forgets a VM's memory, so that its next start is a boot. Returns the VM without it. */
+export async function discardMemory(vm: Vm, folder: string): Promise<Vm> {
+  const { snapshot, pendingCommands: _pendingCommands, ...rest } = vm;
+  if (snapshot) await writeVm(folder, rest);
+  await deleteMemory(folder);
+  return rest;
+}
+
+/**
+ * Writes an empty disk in place of the seed's. The guest has applied the seed, but a resume needs the disk, in its
+ * size.
+ */
+export async function writeBlankSeedDisk({ devices }: Vm, folder: string): Promise<void> {
+  if (!devices || devices.seedDiskBytes === 0) return;
+  const disk = join(folder, VM_FILES.seed);
+  try {
+    await rm(disk, { force: true });
+    await writeFile(disk, '', { mode: 0o600, flag: 'wx' });
+    await truncate(disk, devices.seedDiskBytes);
+  } catch (error) {
+    throw localFileError(disk, error);
+  }
+}

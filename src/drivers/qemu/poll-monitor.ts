@@ -1,0 +1,49 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { canceledError, reasonOf } from '../../errors.ts';
+import type { Monitor } from './monitor.ts';
+import { openVmMonitor } from './qemu-process.ts';
+import type { Vm } from './vm.ts';
+
+export const QEMU_EXITED_MESSAGE = 'its QEMU process has exited';
+
+/**
+ * Asks a VM's QEMU until `ask` returns an answer, and opens a new connection where one fails: a QEMU that is busy with
+ * a memory may be silent for longer than a monitor waits. Throws CANCELED, or an error that says why there is no
+ * answer.
+ */
+export async function pollMonitor<T>(
+  vm: Vm,
+  folder: string,
+  { seconds, signal }: { readonly seconds: number; readonly signal: AbortSignal },
+  ask: (monitor: Monitor) => Promise<T | undefined>,
+): Promise<T> {
+  const end = performance.now() + seconds * 1000;
+  const isOver = (): boolean => signal.aborted || performance.now() > end;
+  for (;;) {
+    let problem = `QEMU did not finish within ${seconds} seconds`;
+    try {
+      await using monitor = await openVmMonitor(folder, vm);
+      if (!monitor) break;
+      const answer = await pollConnection(monitor, ask, isOver);
+      if (answer !== undefined) return answer;
+    } catch (error) {
+      problem = reasonOf(error);
+    }
+    if (signal.aborted) throw canceledError();
+    if (isOver()) throw new Error(problem);
+    await sleep(100);
+  }
+  throw new Error(QEMU_EXITED_MESSAGE);
+}
+
+async function pollConnection<T>(
+  monitor: Monitor,
+  ask: (monitor: Monitor) => Promise<T | undefined>,
+  isOver: () => boolean,
+): Promise<T | undefined> {
+  for (;;) {
+    const answer = await ask(monitor);
+    if (answer !== undefined || isOver()) return answer;
+    await sleep(20);
+  }
+}

@@ -1,0 +1,191 @@
+import { join } from 'node:path';
+import { canceledError, reasonOf } from '../../errors.ts';
+import { findProgram } from '../../computer/programs.ts';
+import { archOf, type Image } from '../../images/image.ts';
+import type { DriverCall, Target } from '../contract.ts';
+import { VM_FILES, type Accelerator } from './command-line.ts';
+import { GIB, readVirtualSize } from './disk.ts';
+import { decompressCommand, resumeCpus, writeBlankSeedDisk, MEMORY_WRITE_MINUTES } from './memory.ts';
+import type { QemuOptions } from './options.ts';
+import { pollMonitor } from './poll-monitor.ts';
+import { killProcess, readOutputTail } from './qemu-process.ts';
+import { requireProgramPath, qemuSystemProgram, zstdProgram } from './required-programs.ts';
+import { resolveAccelerator } from './resolve-accelerator.ts';
+import {
+  hardwareDigestOf,
+  incompatibilityReason,
+  isMemoryIntact,
+  readSnapshotFiles,
+  readSnapshotHost,
+} from './snapshot.ts';
+import { startOnFreePorts } from './start-on-free-ports.ts';
+import { writeVm } from './vm-record.ts';
+import { toQemuConfig, type SuspendedVm, type Vm, type VmSnapshot } from './vm.ts';
+
+/** Reading a memory takes no longer than writing it. */
+const MEMORY_LOAD_SECONDS = MEMORY_WRITE_MINUTES * 60;
+
+/** Why a VM did not resume, as the end of a sentence. `isPermanent`: no retry can ever succeed with this memory. */
+export type ResumeFailure = {
+  readonly reason: string;
+  readonly isPermanent: boolean;
+  readonly detail?: readonly string[];
+};
+
+function permanentFailure(reason: string): ResumeFailure {
+  return { reason, isPermanent: true };
+}
+
+function temporaryFailure(reason: string, detail: readonly string[] = []): ResumeFailure {
+  return { reason, isPermanent: false, detail };
+}
+
+/** Resumes a suspended VM with its memory. Returns undefined where it runs, and where nothing runs, why. */
+export async function resume(
+  vm: SuspendedVm,
+  image: Image,
+  { options }: Target<QemuOptions>,
+  folder: string,
+  call: DriverCall,
+): Promise<ResumeFailure | undefined> {
+  const program = await requireProgramPath(qemuSystemProgram(archOf(call.computer)), call.computer);
+  const accelerator = await resolveResumeAccelerator(vm, options, image, call);
+  const obstacle =
+    (await findConfigMismatch(vm, accelerator, options, folder)) ??
+    (await findIncompatibility({ ...vm, accelerator }, program, folder)) ??
+    (await checkDecompressor(vm.snapshot, call));
+  if (obstacle !== undefined) return obstacle;
+  await writeBlankSeedDisk(vm, folder);
+  // Verified while QEMU reads it.
+  const verification = verifyMemory(vm.snapshot, folder, call);
+  const { started, failure } = await startWithMemory(
+    program,
+    { ...vm, accelerator },
+    options,
+    verification,
+    folder,
+    call,
+  );
+  if (failure !== undefined) {
+    await killProcess(folder, started, call);
+    if (call.signal.aborted) throw canceledError();
+    return failure;
+  }
+  // Recorded before the guest runs and its disk changes: from then on the memory is out of date.
+  const { snapshot: _used, ...rest } = started;
+  await writeVm(folder, { ...rest, pendingCommands: vm.pendingCommands ?? [] });
+  return await resumeCpus(vm, folder).then(
+    () => undefined,
+    (error: unknown) => temporaryFailure(reasonOf(error)),
+  );
+}
+
+/** Prefers the accelerator that the VM ran with: with another one, which may be what works now, it can't resume. */
+async function resolveResumeAccelerator(
+  vm: Vm,
+  options: QemuOptions,
+  image: Image,
+  call: DriverCall,
+): Promise<Accelerator> {
+  // Software emulation works everywhere, also on a computer that has something faster by now.
+  if (options.accelerator === 'auto' && vm.accelerator === 'tcg' && !vm.spareFiles) return 'tcg';
+  return await resolveAccelerator(options.accelerator, image, vm, call);
+}
+
+/** Finds an option that changed since and takes effect only at a start, or an accelerator that does not work now. */
+async function findConfigMismatch(
+  vm: Vm,
+  accelerator: Accelerator,
+  options: QemuOptions,
+  folder: string,
+): Promise<ResumeFailure | undefined> {
+  if (options.cpus !== vm.cpus) return permanentFailure(`its options now say ${options.cpus} CPUs`);
+  if (options.memory !== vm.memory) return permanentFailure(`its options now say ${options.memory} MB of memory`);
+  const size = await readVirtualSize(join(folder, VM_FILES.disk)).catch(() => Infinity);
+  if (size < options.disk * GIB) return permanentFailure(`its options now say a disk of ${options.disk} GB`);
+  if (accelerator === vm.accelerator) return undefined;
+  // Access to a device can come back.
+  if (options.accelerator === 'auto')
+    return temporaryFailure(`it ran with ${vm.accelerator}, which does not work now (to see why: slipway doctor)`);
+  return permanentFailure(`its options now say the accelerator ${accelerator}`);
+}
+
+async function findIncompatibility(
+  vm: SuspendedVm & { readonly accelerator: Accelerator },
+  program: string,
+  folder: string,
+): Promise<ResumeFailure | undefined> {
+  const host = await readSnapshotHost(program, vm.accelerator);
+  const reason = incompatibilityReason(vm.snapshot, hardwareDigestOf(vm), host, await readSnapshotFiles(folder));
+  return reason === undefined ? undefined : permanentFailure(reason);
+}
+
+async function checkDecompressor({ format }: VmSnapshot, { computer }: DriverCall): Promise<ResumeFailure | undefined> {
+  if (format === 'plain' || (await findProgram(zstdProgram, computer)) !== undefined) return undefined;
+  return temporaryFailure(`its memory is compressed with ${zstdProgram.command}, which is not installed`);
+}
+
+/** Returns undefined where every byte of the memory is as it was written. */
+async function verifyMemory(
+  snapshot: VmSnapshot,
+  folder: string,
+  call: DriverCall,
+): Promise<ResumeFailure | undefined> {
+  try {
+    if (await isMemoryIntact(snapshot, folder, call.signal)) return undefined;
+    return permanentFailure('its memory is damaged');
+  } catch (error) {
+    return temporaryFailure(`its memory could not be read: ${reasonOf(error)}`);
+  }
+}
+
+/**
+ * Starts QEMU with the VM's memory and its CPUs stopped, and waits until it has read and verified all of that memory.
+ */
+async function startWithMemory(
+  program: string,
+  vm: SuspendedVm & { readonly accelerator: Accelerator },
+  options: QemuOptions,
+  verification: Promise<ResumeFailure | undefined>,
+  folder: string,
+  call: DriverCall,
+): Promise<{ readonly started: SuspendedVm; readonly failure: ResumeFailure | undefined }> {
+  const toConfig = (wanted: typeof vm) => ({
+    ...toQemuConfig(wanted),
+    incomingCommand: decompressCommand(wanted.snapshot),
+  });
+  const { started, failureLines } = await startOnFreePorts(program, vm, toConfig, options, folder, call);
+  const loadFailure =
+    failureLines === undefined
+      ? await waitForMemoryLoad(folder, started, verification, call)
+      : temporaryFailure(`QEMU could not start (${failureLines.at(-1)})`, failureLines);
+  // The verification knows best: QEMU exits over a damaged memory, or reads it as if it were not.
+  return { started, failure: (await verification) ?? loadFailure };
+}
+
+/**
+ * Waits until QEMU has read all of a memory, or until the verification fails: on a damaged one QEMU may wait forever.
+ */
+async function waitForMemoryLoad(
+  folder: string,
+  vm: Vm,
+  verification: Promise<ResumeFailure | undefined>,
+  call: DriverCall,
+): Promise<ResumeFailure | undefined> {
+  const verificationFailed = new AbortController();
+  void verification.then((failure) => {
+    if (failure) verificationFailed.abort();
+  });
+  const signal = AbortSignal.any([call.signal, verificationFailed.signal]);
+  try {
+    const status = await pollMonitor(vm, folder, { seconds: MEMORY_LOAD_SECONDS, signal }, async (monitor) => {
+      const answer = (await monitor.execute('query-status')) as { readonly status: string };
+      return answer.status === 'inmigrate' ? undefined : answer.status;
+    });
+    // The CPUs are stopped, as they were when the memory was written.
+    if (['paused', 'prelaunch', 'io-error'].includes(status)) return undefined;
+    return temporaryFailure(`QEMU has read its memory, and is in the state ${status}`);
+  } catch (error) {
+    return temporaryFailure(`QEMU could not read its memory: ${reasonOf(error)}`, await readOutputTail(folder));
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * What a suspended VM needs to resume: a memory that is intact, and a computer on which nothing relevant has changed.
+ */
+import { createHash } from 'node:crypto';
+import { open, stat } from 'node:fs/promises';
+import { cpus, release } from 'node:os';
+import { join } from 'node:path';
+import type { Computer } from '../../computer/computer.ts';
+import { systemCode } from '../../errors.ts';
+import { hashFile } from '../../images/hashing.ts';
+import { VM_FILES, hardwareSignature, type Accelerator } from './command-line.ts';
+import { toQemuConfig, type VmSnapshot, type VmWithAccelerator } from './vm.ts';
+
+/**
+ * Linux only: there QEMU reads and writes a file through a shell command, and the state of its hardware is known to
+ * survive.
+ */
+export function canSuspend({ platform }: Pick<Computer, 'platform'>): boolean {
+  return platform === 'linux';
+}
+
+/** The parts of this computer that a memory depends on. */
+export type SnapshotHost = {
+  readonly qemu: Pick<VmSnapshot['qemu'], 'program' | 'bytes' | 'mtimeMs'>;
+  readonly processor: string;
+};
+
+export async function readSnapshotHost(program: string, accelerator: Accelerator): Promise<SnapshotHost> {
+  const { size, mtimeMs } = await stat(program);
+  return { qemu: { program, bytes: size, mtimeMs }, processor: processorOf(accelerator) };
+}
+
+/** An emulated processor is the same everywhere; any other is this computer's, as this kernel exposes it. */
+function processorOf(accelerator: Accelerator): string {
+  return accelerator === 'tcg' ? 'emulated' : `${cpus()[0]?.model ?? ''} ${release()}`;
+}
+
+/** Returns a digest of a VM's virtual hardware. */
+export function hardwareDigestOf(vm: VmWithAccelerator): string {
+  return createHash('sha256')
+    .update(hardwareSignature(toQemuConfig(vm)))
+    .digest('hex')
+    .slice(0, 16);
+}
+
+type FileStamp = { readonly bytes: number; readonly mtimeMs: number };
+
+/** The state of a suspended VM's two files; undefined for one that is missing. */
+export type SnapshotFiles = { readonly memory: FileStamp | undefined; readonly disk: FileStamp | undefined };
+
+export async function readSnapshotFiles(folder: string): Promise<SnapshotFiles> {
+  const [memory, disk] = await Promise.all(
+    [VM_FILES.memory, VM_FILES.disk].map((file) => readFileStamp(join(folder, file))),
+  );
+  return { memory, disk };
+}
+
+export async function readFileStamp(path: string): Promise<FileStamp | undefined> {
+  try {
+    const { size, mtimeMs } = await stat(path);
+    return { bytes: size, mtimeMs };
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Pure. Returns why a VM can't resume with a snapshot, as the end of a sentence; undefined where nothing prevents it.
+ */
+export function incompatibilityReason(
+  snapshot: VmSnapshot,
+  hardwareDigest: string,
+  host: SnapshotHost,
+  files: SnapshotFiles,
+): string | undefined {
+  const { qemu, disk } = snapshot;
+  if (qemu.program !== host.qemu.program || qemu.bytes !== host.qemu.bytes || qemu.mtimeMs !== host.qemu.mtimeMs)
+    return `another QEMU wrote its memory (${qemu.version})`;
+  if (snapshot.processor !== host.processor) return 'its memory was written on another processor or kernel';
+  if (snapshot.hardwareDigest !== hardwareDigest)
+    return 'the virtual hardware has changed since its memory was written';
+  if (files.memory === undefined) return 'its memory file is missing';
+  if (files.memory.bytes !== snapshot.bytes)
+    return `its memory is damaged (${files.memory.bytes} of ${snapshot.bytes} bytes)`;
+  if (files.disk === undefined) return 'its disk is missing';
+  if (disk && (disk.bytes !== files.disk.bytes || disk.mtimeMs !== files.disk.mtimeMs))
+    return 'its disk has changed since its memory was written';
+  return undefined;
+}
+
+/** Returns whether every byte of the memory is as it was written. */
+export async function isMemoryIntact({ blake2b }: VmSnapshot, folder: string, signal: AbortSignal): Promise<boolean> {
+  return (await hashFile(join(folder, VM_FILES.memory), 'blake2b512', { signal })) === blake2b;
+}
+
+/** Describes a memory that QEMU has written, once all of it is on the disk. */
+export async function createSnapshot(
+  vm: VmWithAccelerator,
+  folder: string,
+  writer: { readonly format: VmSnapshot['format']; readonly version: string; readonly program: string },
+): Promise<VmSnapshot> {
+  const memory = join(folder, VM_FILES.memory);
+  await syncFile(memory);
+  const { bytes = 0 } = (await readFileStamp(memory)) ?? {};
+  const { qemu, processor } = await readSnapshotHost(writer.program, vm.accelerator);
+  return {
+    // Without the caller's signal: the guest is stopped, and the rest takes moments.
+    blake2b: await hashFile(memory, 'blake2b512', { signal: new AbortController().signal }),
+    bytes,
+    format: writer.format,
+    hardwareDigest: hardwareDigestOf(vm),
+    qemu: { ...qemu, version: writer.version },
+    processor,
+  };
+}
+
+async function syncFile(path: string): Promise<void> {
+  const handle = await open(path, 'r+');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

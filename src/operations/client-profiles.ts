@@ -1,0 +1,44 @@
+import { applyFileChanges } from '../computer/files.ts';
+import type { ClientCertificates, MachineSpec, ReadyMachine } from '../machine/model.ts';
+import { profilesNamed } from '../profiles/registry.ts';
+import type { Checkpoint } from './checkpoint.ts';
+import type { World } from './world.ts';
+
+/** A machine whose engine has answered, and the client certificates that the engine accepts; none without TLS. */
+export type VerifiedMachine = { readonly machine: ReadyMachine; readonly tls: ClientCertificates | undefined };
+
+/** Ends every path to a ready machine: writes the client profiles, then the record that says that all is done. */
+export async function finishProvision(
+  verified: VerifiedMachine,
+  world: World,
+  save: Checkpoint,
+): Promise<ReadyMachine> {
+  await writeClientProfiles(verified, world);
+  // Last, so that a run that is killed before has not finished: the next `create` does the rest.
+  await save(verified.machine);
+  return verified.machine;
+}
+
+/** Writes the settings with which clients such as the docker CLI find and trust the machine. */
+export async function writeClientProfiles(
+  { machine, tls }: VerifiedMachine,
+  { progress, clientPaths }: World,
+): Promise<void> {
+  await progress.step('profiles', 'Write client profiles', async () =>
+    applyFileChanges(
+      profilesNamed(machine.spec.profiles).flatMap((profile) => profile.changesToAdd({ machine, tls, clientPaths })),
+    ),
+  );
+}
+
+/** Removes the settings of profiles that are no longer wanted, where they are this machine's own. */
+export async function removeUnwantedProfiles(
+  before: MachineSpec,
+  { id, name, profiles }: MachineSpec,
+  { clientPaths }: World,
+): Promise<void> {
+  for (const profile of profilesNamed(before.profiles.filter((known) => !profiles.includes(known)))) {
+    if ((await profile.findConflict(name, id, clientPaths)) === undefined)
+      await applyFileChanges(profile.changesToRemove(name, clientPaths));
+  }
+}

@@ -1,0 +1,111 @@
+import type { DriverManifest, OptionChange } from '../drivers/contract.ts';
+import type { Machine, MachineSpec } from '../machine/model.ts';
+import { isSameValue, type OptionValues } from '../machine/options.ts';
+import { engineOptions } from '../machine/spec.ts';
+import { allKeysOf, mergeOptions } from '../machine/user-options.ts';
+
+/** How a change takes effect: as the driver says of its own options, or by restarting the engine. */
+export type ChangeEffect = OptionChange | 'engine';
+
+export type SpecSection = 'driver' | 'options' | 'engine' | 'profiles' | 'lifetime';
+
+/** One value that differs between a machine and its wanted spec. `key` is the option's name within its section. */
+export type SpecChange = {
+  readonly section: SpecSection;
+  readonly key: string;
+  readonly from: unknown;
+  readonly to: unknown;
+  readonly effect: ChangeEffect;
+};
+
+export type SpecDiff = readonly SpecChange[];
+
+/** The parts of a spec that a user can ask to change. */
+export type ComparableSpec = Pick<MachineSpec, 'driver' | 'options' | 'engine' | 'profiles' | 'life'>;
+
+/**
+ * Compares a machine's spec with a wanted one, value by value, and says how each change takes effect. Pure, and the only
+ * place where specs are compared: `create`, `provision`, `apply` and `plan` ask it, so that all of them agree. Another
+ * driver means another machine, so nothing below the driver is compared then. Options that are younger than the record
+ * count as their defaults.
+ */
+export function diffSpecs(
+  before: Pick<Machine, 'spec' | 'host' | 'ending'>,
+  wanted: ComparableSpec,
+  driver: DriverManifest,
+): SpecDiff {
+  const { spec } = before;
+  if (spec.driver !== wanted.driver)
+    return [{ section: 'driver', key: 'driver', from: spec.driver, to: wanted.driver, effect: 'replace' }];
+  return [
+    ...diffOptions(spec.options, wanted.options, driver),
+    ...diffEngine(before, wanted),
+    ...diffValues('profiles', { profiles: spec.profiles }, { profiles: wanted.profiles }),
+    ...diffLifetime(before, wanted),
+  ];
+}
+
+/** Returns the keys of the driver's options that change, optionally only those with this effect. */
+export function changedOptions(diff: SpecDiff, effect?: OptionChange): readonly string[] {
+  return diff
+    .filter((change) => change.section === 'options' && (effect === undefined || change.effect === effect))
+    .map(({ key }) => key);
+}
+
+export function hasChangesIn(diff: SpecDiff, section: SpecSection): boolean {
+  return diff.some((change) => change.section === section);
+}
+
+/**
+ * Completes a user's wishes for a machine that exists: options that the driver resolved where the user left them open keep
+ * their resolved values, so that they do not count as changes.
+ */
+export function keepResolvedOptions<S extends ComparableSpec>(
+  before: MachineSpec,
+  wanted: S,
+  driver: DriverManifest,
+): S {
+  return { ...wanted, options: mergeOptions(before, wanted.options, driver.kind === 'cloud') };
+}
+
+/** Options for whose change the driver has no rule need another machine. */
+function diffOptions(before: OptionValues, wanted: OptionValues, driver: DriverManifest): SpecDiff {
+  return diffValues('options', withDefaults(driver.options, before), withDefaults(driver.options, wanted)).map(
+    (change) => ({ ...change, effect: driver.changeKindOf?.(change.key, change.from, change.to) ?? 'replace' }),
+  );
+}
+
+/** The address of an install script or a package mirror matters only to an engine that is still to be installed. */
+const INSTALL_ONLY_OPTIONS: ReadonlySet<string> = new Set(['installUrl', 'repositoryUrl', 'repositoryKey']);
+
+function diffEngine({ spec, host }: Pick<Machine, 'spec' | 'host'>, wanted: ComparableSpec): SpecDiff {
+  const before = withDefaults(engineOptions, spec.engine);
+  return diffValues('engine', before, withDefaults(engineOptions, wanted.engine)).map((change) => {
+    // A port that was forwarded when the machine was created leads to where its engine listened then.
+    const forwarded = change.key === 'port' && host?.ssh !== undefined && host.enginePort !== undefined;
+    return { ...change, effect: forwarded ? 'replace' : INSTALL_ONLY_OPTIONS.has(change.key) ? 'live' : 'engine' };
+  });
+}
+
+/** A machine that its provider removes when it shuts itself down can't be changed to stop instead. */
+function diffLifetime({ spec, ending }: Pick<Machine, 'spec' | 'ending'>, wanted: ComparableSpec): SpecDiff {
+  return diffValues('lifetime', spec.life ?? {}, wanted.life ?? {}).map((change) =>
+    change.key === 'idleStop' && change.to !== undefined && ending === 'removed'
+      ? { ...change, effect: 'replace' }
+      : change,
+  );
+}
+
+function diffValues(section: SpecSection, from: OptionValues, to: OptionValues): SpecDiff {
+  return allKeysOf(from, to)
+    .filter((key) => !isSameValue(from[key], to[key]))
+    .map((key) => ({ section, key, from: from[key], to: to[key], effect: 'live' }));
+}
+
+type OptionParser = { safeParse(values: unknown): { readonly success: boolean; readonly data?: unknown } };
+
+/** Values that the schema refuses are compared as they are. */
+function withDefaults(schema: OptionParser, values: OptionValues): OptionValues {
+  const parsed = schema.safeParse(values);
+  return parsed.success ? (parsed.data as OptionValues) : values;
+}

@@ -1,0 +1,144 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { EngineSpec } from '../machine/model.ts';
+import {
+  DAEMON_JSON,
+  daemonSettingsFor,
+  daemonSettingsFromFlags,
+  mergeForeignSettings,
+  mergeSettings,
+  parseDaemonJson,
+  TLS_FILES,
+  withoutOwnSettings,
+  type DaemonSettings,
+} from './daemon-json.ts';
+import { parseOwnership, STATE_FILE } from './engine-owner.ts';
+import { type Facts, TEMPORARY_LIVE_RESTORE_FILE } from './facts.ts';
+import type { EngineCommand, EngineService } from './init/service-manager.ts';
+import { formatJson, hasChanged } from './remote-files.ts';
+import type { RemoteFileChange } from './step.ts';
+
+/**
+ * The certificate with which the host proves its identity, and the CA against which the engine checks its clients. All
+ * PEM.
+ */
+export type ServerCertificates = { readonly ca: string; readonly cert: string; readonly key: string };
+
+/** What an engine is configured for. */
+export type EngineConfig = {
+  readonly id: string;
+  readonly name: string;
+  readonly address: string;
+  readonly engine: EngineSpec;
+  readonly tls: ServerCertificates;
+};
+
+/** What a host says about the configuration of its engine. */
+type EngineFacts = Pick<Facts, 'daemonJson' | 'slipwayState' | 'engineService'>;
+
+const ENGINE_ENV = '/etc/docker/slipway/engine.env';
+
+/** Returns all files of the engine's configuration, and the files that it must not contain (without content). */
+export function engineFilesFor(
+  { id, name, address, engine, tls }: EngineConfig,
+  facts: EngineFacts,
+  service: EngineService,
+): readonly RemoteFileChange[] {
+  const command = service.commandOf(facts.engineService.definition);
+  const before = parseOwnership(facts.slipwayState);
+  const present = parseDaemonJson(facts.daemonJson, address);
+  const foreign = withDockerMachineFlags(present, facts, service);
+  const settings = daemonSettingsFor(engine, address, socketsOf(command, withoutOwnSettings(foreign, before)));
+  const { merged, ownership } = mergeSettings(foreign, before, settings);
+  const environment = engine.env.length > 0 ? ENGINE_ENV : undefined;
+  return [
+    { path: TLS_FILES.ca, mode: '644', content: tls.ca },
+    { path: TLS_FILES.cert, mode: '644', content: tls.cert },
+    { path: TLS_FILES.key, mode: '600', content: tls.key },
+    environment === undefined
+      ? { path: ENGINE_ENV, content: undefined }
+      : { path: ENGINE_ENV, mode: '600', content: engine.env.map(service.formatEnvironmentLine).join('') },
+    { path: TEMPORARY_LIVE_RESTORE_FILE, content: undefined },
+    dockerMachineFile(facts, engine, service),
+    { path: STATE_FILE, mode: '600', content: formatJson({ id, name, ...ownership }), live: true },
+    { path: service.dropInPath, mode: '644', content: service.formatDropIn(command, environment) },
+    { path: DAEMON_JSON, mode: '=', content: formatDaemonJson(merged, present, facts.daemonJson) },
+  ];
+}
+
+/** Returns those of the files that are not on the host as wanted. */
+export function changedFiles(wanted: readonly RemoteFileChange[], facts: Facts): readonly RemoteFileChange[] {
+  return wanted.filter((file) => {
+    if (file.content === undefined) return facts.files[file.path] !== undefined;
+    return file.path === DAEMON_JSON ? file.content !== facts.daemonJson : hasChanged(file, facts);
+  });
+}
+
+/**
+ * The keys of daemon.json under which an engine finds its containers again, or which it can change only while none
+ * runs.
+ */
+const CONTAINER_STOPPING_KEYS = `
+  data-root graph exec-root storage-driver storage-opts features userns-remap exec-opts
+  containerd containerd-namespace containerd-plugin-namespace
+  bridge bip fixed-cidr fixed-cidr-v6 default-gateway default-gateway-v6 default-address-pools
+  ipv6 iptables ip6tables ip-forward ip-masq icc ip mtu userland-proxy`
+  .trim()
+  .split(/\s+/);
+
+/** Says whether containers can keep running while the engine restarts for these files. */
+export function containerImpactOf(
+  files: readonly RemoteFileChange[],
+  facts: Facts,
+  where: string,
+  service: EngineService,
+): 'keep' | 'stop' {
+  const file = files.find(({ path }) => path === DAEMON_JSON);
+  if (!file) return 'keep';
+  const before = withDockerMachineFlags(parseDaemonJson(facts.daemonJson, where), facts, service);
+  const after = parseDaemonJson(file.content, where);
+  return CONTAINER_STOPPING_KEYS.every((key) => isDeepStrictEqual(before[key], after[key])) ? 'keep' : 'stop';
+}
+
+/** Settings that did not change keep the text that somebody formatted. */
+function formatDaemonJson(wanted: DaemonSettings, present: DaemonSettings, text: string | undefined): string {
+  const formatted = formatJson(wanted);
+  return text !== undefined && formatted === formatJson(present) ? text : formatted;
+}
+
+/**
+ * Adds the settings that the old docker-machine gave on the command line, as if they had stood in daemon.json: above
+ * all the storage driver, since the engine would not see images and containers of another one.
+ */
+function withDockerMachineFlags(
+  present: DaemonSettings,
+  { engineService: { definition } }: Pick<Facts, 'engineService'>,
+  service: EngineService,
+): DaemonSettings {
+  // dockerd refuses a setting that also stands on the service's own command line.
+  const words = service.commandOf(definition).line.split(/\s+/);
+  const onCommandLine = new Set(words.map((word) => word.replace(/^--?/, '').split('=', 1)[0]));
+  const { flags } = service.parseDockerMachineSettings(definition);
+  const added = flags.filter((flag) => !onCommandLine.has(flag.split('=', 1)[0]));
+  return added.length === 0 ? present : mergeForeignSettings(present, daemonSettingsFromFlags(added));
+}
+
+/** Removes docker-machine's file, or leaves in it the variables that Slipway's own file does not set. */
+function dockerMachineFile(
+  { engineService: { definition } }: Pick<Facts, 'engineService'>,
+  { env }: EngineSpec,
+  service: EngineService,
+): RemoteFileChange {
+  const names = new Set(env.map((pair) => pair.split('=', 1)[0]));
+  const { environment } = service.parseDockerMachineSettings(definition);
+  const kept = environment.filter((pair) => !names.has(pair.split('=', 1)[0]));
+  if (kept.length === 0) return { path: service.dockerMachinePath, content: undefined };
+  return { path: service.dockerMachinePath, mode: '644', content: service.formatEnvironmentDropIn(kept) };
+}
+
+/**
+ * Sockets on the service's command line move into daemon.json; where neither names one, dockerd's own default applies.
+ */
+function socketsOf({ sockets }: EngineCommand, foreign: DaemonSettings): readonly string[] {
+  if (sockets.length > 0) return sockets;
+  return foreign.hosts === undefined ? ['unix:///var/run/docker.sock'] : [];
+}

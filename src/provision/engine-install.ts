@@ -1,0 +1,100 @@
+import { SlipwayError } from '../errors.ts';
+import type { EngineSpec } from '../machine/model.ts';
+import type { Distro, EngineInstall, PackageSource } from './distros/distro.ts';
+import type { Facts } from './facts.ts';
+import type { HostFamily } from './supported-host.ts';
+import type { Step } from './step.ts';
+
+/** How titles call the sources of an engine. */
+export const engineSourceLabels = {
+  distro: "the distribution's package",
+  docker: "Docker's repository",
+  url: 'an install script',
+};
+
+export type EnginePackage = {
+  readonly name: string;
+  readonly version: string;
+  readonly source: PackageSource;
+  readonly isInstalled: boolean;
+};
+
+/** Returns the package that the host's engine belongs to, installed or incomplete, and the source of such a package. */
+export function findEnginePackage({ packages }: Facts, distro: Distro): EnginePackage | undefined {
+  for (const [name, source] of Object.entries(distro.enginePackages)) {
+    const { state, version } = packages[name] ?? { state: undefined, version: '' };
+    const known = state === undefined ? 'absent' : distro.packageStateOf(state);
+    if (known !== 'absent') return { name, version, source, isInstalled: known === 'installed' };
+  }
+  return undefined;
+}
+
+/**
+ * Returns the step that installs the engine or another version of it; undefined where the engine on the host will do.
+ */
+export function planEngineInstall(
+  engine: EngineSpec,
+  facts: Facts,
+  where: string,
+  { distro, serviceManager }: HostFamily,
+): Step | undefined {
+  const found = findEnginePackage(facts, distro);
+  const version = engine.version ?? '';
+  const isComplete =
+    facts.dockerd !== undefined && found?.isInstalled !== false && facts.engineService.definition !== '';
+  const replaced =
+    isComplete && version !== '' && found && !distro.isVersionMatch(found.version, version) ? found : undefined;
+  if (isComplete && !replaced) return undefined;
+  // Two engines would compete for one socket, so a package on the host, even an incomplete one, keeps its source.
+  const source = found?.source ?? engine.source;
+  if (engine.source === 'none' || source === 'none') throw engineMissingError(where);
+  requireInstallUrl(source, engine);
+  requireInstallSpace(facts, where, distro);
+  requireInstallSupported({ engine, source, facts }, where, distro);
+  const { script, ...install } = distro.installScript({ engine, source, facts });
+  return {
+    id: 'install-engine',
+    title: replaced
+      ? `Install engine ${version} over ${replaced.version}`
+      : `Install the engine (${engineSourceLabels[source]})`,
+    ...install,
+    scripts: [serviceManager.scripts.services, script],
+    files: [],
+  };
+}
+
+function engineMissingError(where: string): SlipwayError {
+  return new SlipwayError(
+    'ENGINE_MISSING',
+    `${where} has no engine, and with --engine-source none Slipway does not install one`,
+    {
+      hint: 'Install an engine there, or choose --engine-source docker or distro',
+    },
+  );
+}
+
+function requireInstallUrl(source: EngineSpec['source'], { installUrl }: EngineSpec): void {
+  if (source !== 'url' || installUrl !== undefined) return;
+  throw new SlipwayError('USAGE', '--engine-source url requires the address of an install script', {
+    hint: 'Add --engine-install-url <url>',
+  });
+}
+
+function requireInstallSpace({ freeKib }: Facts, where: string, { installKib }: Distro): void {
+  const tight = Object.entries(freeKib).find(([, kib]) => kib < installKib);
+  if (!tight) return;
+  const [mount, kib] = tight;
+  throw new SlipwayError(
+    'HOST_FULL',
+    `${where} has ${Math.floor(kib / 1024)} MB free on ${mount}; installing the engine takes about ${installKib / 1024} MB`,
+    { hint: 'Free disk space there, then run the same command again' },
+  );
+}
+
+function requireInstallSupported(install: EngineInstall, where: string, distro: Distro): void {
+  const limitation = distro.limitationOf(install);
+  if (limitation === undefined) return;
+  throw new SlipwayError('OS_UNSUPPORTED', `${where}: ${limitation}`, {
+    hint: 'Choose another --engine-source, or leave out the options that this distribution does not support',
+  });
+}

@@ -1,0 +1,16 @@
+import type { ServiceManager } from './service-manager.ts';
+import { systemdTimers } from './systemd-timers.ts';
+import { dockerUnit } from './systemd-unit.ts';
+
+export const systemd: ServiceManager = {
+  name: 'systemd',
+  label: 'systemd',
+  scripts: {
+    facts: 'init/systemd/facts.sh',
+    services: 'init/systemd/services.sh',
+    host: 'init/systemd/host.sh',
+  },
+  isRecognized: ({ serviceManager }) => serviceManager === 'systemd',
+  engine: dockerUnit,
+  timers: systemdTimers,
+};

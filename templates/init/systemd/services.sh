@@ -1,0 +1,94 @@
+# The functions with which the scripts of steps act on services. Joined before such a script.
+
+# systemd reads unit files only when it is told to.
+reload_definitions() {
+    systemctl daemon-reload
+}
+
+# Starts the engine, or restarts one that runs.
+start_engine() {
+    socket=$(lost_socket)
+    systemctl restart ${socket:+"$socket"} docker.service
+}
+
+# An engine with the unit's own socket in its configuration has put another in its place, and takes it along when it
+# ends: the unit has to create it again, or no client on the host would find the engine that listens there next.
+lost_socket() {
+    systemctl is-active --quiet docker.socket || return 0
+    if [ ! -S /run/docker.sock ] || engine_listens_itself; then echo docker.socket; fi
+}
+
+engine_listens_itself() {
+    tr '\0' '\n' 2>/dev/null <"/proc/$(engine_pid)/cmdline" | grep -q '^unix:///\(var/\)\{0,1\}run/docker\.sock$'
+}
+
+# Restarts the engine alone, without its socket.
+restart_engine_service() {
+    systemctl restart docker.service
+}
+
+# systemd restarts a failed engine by itself, so one that must not come back has to be stopped.
+stop_engine() {
+    systemctl stop docker.service docker.socket 2>/dev/null || true
+}
+
+enable_engine() {
+    systemctl enable --quiet docker.service
+}
+
+enable_and_start_engine() {
+    systemctl enable --quiet --now docker.service
+}
+
+# The unit allows three starts within a minute. Starts that Slipway asks for are not those of an engine that keeps
+# crashing.
+forget_failed_starts() {
+    systemctl reset-failed docker.service docker.socket 2>/dev/null || true
+}
+
+# Prints 0 where no engine runs.
+engine_pid() {
+    systemctl show --property MainPID --value docker.service
+}
+
+print_engine_log() {
+    journalctl -u docker.service -n 15 --no-pager -o cat
+}
+
+# A folder in which only Slipway's file may be left: it goes with its last file.
+is_definition_folder() {
+    case $1 in
+        */docker.service.d | */timers.target.d) return 0 ;;
+        *) return 1 ;;
+    esac
+}
+
+all_timers() {
+    echo 'slipway-deadline.timer slipway-idle.timer'
+}
+
+stop_timer() {
+    systemctl stop "$1" 2>/dev/null || true
+}
+
+# A timer that runs starts over, with the times that it has now.
+start_timer() {
+    systemctl restart "$1"
+}
+
+reboot_soon() {
+    systemd-run --quiet --on-active=1 --timer-property=AccuracySec=100ms systemctl reboot
+}
+
+reload_ssh_server() {
+    for unit in ssh.service sshd.service; do
+        if systemctl is-active --quiet "$unit"; then
+            systemctl reload "$unit" && return
+        fi
+    done
+    # With socket activation each connection has a server of its own, which reads the key then.
+    for unit in ssh.socket sshd.socket; do
+        if systemctl is-active --quiet "$unit"; then return; fi
+    done
+    return 1
+}

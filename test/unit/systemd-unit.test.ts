@@ -1,0 +1,79 @@
+import { describe, expect, test } from 'vitest';
+import { dockerUnit } from '../../src/provision/init/systemd-unit.ts';
+import { DEBIAN_UNIT } from './host-facts.ts';
+
+const DROP_IN_PATH = '/etc/systemd/system/docker.service.d/50-slipway.conf';
+const { commandOf: commandIn, formatDropIn } = dockerUnit;
+const unitText = (...lines: readonly string[]): string =>
+  ['# /lib/systemd/system/docker.service', '[Service]', ...lines, ''].join('\n');
+
+describe('the command of a unit', () => {
+  test('is the one to come where there is no unit', () => {
+    expect(commandIn('')).toEqual({
+      line: 'dockerd --containerd=/run/containerd/containerd.sock $DOCKER_OPTS',
+      sockets: ['fd://'],
+    });
+  });
+
+  test('loses its sockets, however they are written, and keeps all else', () => {
+    const forms = [
+      '-H fd://',
+      '-H=fd://',
+      '-Hfd://',
+      '--host fd://',
+      '--host=fd://',
+      '-H fd:// --host=tcp://0.0.0.0:2375',
+      '',
+    ];
+    expect(forms.map((form) => commandIn(unitText(`ExecStart=/usr/sbin/dockerd ${form} --debug $OPTS`)))).toEqual([
+      ...Array.from({ length: 5 }, () => ({ line: '/usr/sbin/dockerd --debug $OPTS', sockets: ['fd://'] })),
+      { line: '/usr/sbin/dockerd --debug $OPTS', sockets: ['fd://', 'tcp://0.0.0.0:2375'] },
+      { line: '/usr/sbin/dockerd --debug $OPTS', sockets: [] },
+    ]);
+  });
+
+  test('goes on over lines that end in a backslash', () => {
+    const text = unitText(
+      'ExecStart=/usr/bin/dockerd \\',
+      '  -H fd:// \\',
+      '  --containerd=/run/c.sock',
+      'TimeoutSec=0',
+    );
+    expect(commandIn(text)).toEqual({ line: '/usr/bin/dockerd --containerd=/run/c.sock', sockets: ['fd://'] });
+  });
+
+  test('is the last one of several drop-ins', () => {
+    const drop = (name: string, line: string): string =>
+      `\n# /etc/systemd/system/docker.service.d/${name}\n[Service]\nExecStart=\nExecStart=${line}\n`;
+    const text =
+      DEBIAN_UNIT + drop('10-a.conf', 'dockerd -H fd:// --a') + drop('20-b.conf', 'dockerd -H unix:///x --b');
+    expect(commandIn(text)).toEqual({ line: 'dockerd --b', sockets: ['unix:///x'] });
+  });
+
+  test('is not read back from our own drop-in', () => {
+    const ours = `\n# ${DROP_IN_PATH}\n[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd --containerd=/run/containerd/containerd.sock $DOCKER_OPTS\n`;
+    expect(commandIn(DEBIAN_UNIT + ours)).toEqual(commandIn(DEBIAN_UNIT));
+  });
+
+  test('stays the one to come where the engine came after our drop-in and runs with it', () => {
+    const ours = formatDropIn(commandIn(''), undefined);
+    expect(commandIn(`${DEBIAN_UNIT}\n# ${DROP_IN_PATH}\n${ours}`)).toEqual(commandIn(''));
+  });
+
+  test('is the one to come where a unit has none', () => {
+    expect(commandIn(unitText('Type=notify'))).toEqual(commandIn(''));
+  });
+});
+
+test('the drop-in clears the command and states it anew, with the variables where there are some', () => {
+  expect(formatDropIn({ line: 'dockerd --debug', sockets: [] }, '/etc/docker/slipway/engine.env'))
+    .toMatchInlineSnapshot(`
+      "# Written by Slipway. Where dockerd listens stands in daemon.json, and dockerd refuses to hear it twice.
+      [Service]
+      ExecStart=
+      ExecStart=dockerd --debug
+      EnvironmentFile=/etc/docker/slipway/engine.env
+      "
+    `);
+  expect(formatDropIn({ line: 'dockerd', sockets: [] }, undefined)).not.toContain('EnvironmentFile');
+});
