@@ -68,7 +68,7 @@ async function loadRow(
     engine: status.engine ?? '',
     certificateDays: status.days ?? null,
     deadline: machine.deadline ?? null,
-    idleStop: machine.spec.life?.idleStop ?? null,
+    idleStop: machine.spec.lifetime?.idleStop ?? null,
     trouble: status.trouble,
   };
 }

@@ -61,7 +61,7 @@ function toStatusDocument(machine: Machine, state: MachineStatus, { engine, host
     url: endpoint?.url ?? null,
     context: contextNameOf(machine) ?? null,
     deadline: deadline ?? null,
-    idleStop: spec.life?.idleStop ?? null,
+    idleStop: spec.lifetime?.idleStop ?? null,
     containers: engine
       ? {
           running: toCount(engine.ContainersRunning),
@@ -105,7 +105,7 @@ function statusFields(machine: Machine, state: MachineStatus, details: StatusDet
 }
 
 function lifetimeFields({ deadline, spec }: Machine, now: Date): readonly (readonly [string, string | undefined])[] {
-  const idleStop = spec.life?.idleStop;
+  const idleStop = spec.lifetime?.idleStop;
   return [
     ['Deadline', deadline === undefined ? undefined : `${formatTime(deadline)}, ${formatDeadline({ deadline }, now)}`],
     ['Idle stop', idleStop === undefined ? undefined : `after ${idleStop} without activity`],

@@ -30,7 +30,7 @@ export const imageWarm: Command<typeof args> = defineCommand({
     'Each spare boots once with its own keys and is then suspended to disk. One create with the same image, CPUs, memory, disk, user and accelerator takes it.',
   async run({ positionals: [image], args: { count }, flags }, { world, env }) {
     const named = image === undefined ? {} : { image };
-    const { life: _life, ...spec } = resolveSpec({
+    const { lifetime: _lifetime, ...spec } = resolveSpec({
       name: 'spare',
       driver: SPARE_DRIVER,
       flags: { ...flags, ...named },
