@@ -20,9 +20,7 @@ const pathKindFor = (...words: readonly string[]): string | undefined =>
 
 describe('a command', () => {
   test('is offered by its beginning, with what it does', () => {
-    expect(complete(program, ['sto'], completionFacts).candidates).toEqual([
-      { text: 'stop', about: 'Stop machines' },
-    ]);
+    expect(complete(program, ['sto'], completionFacts).candidates).toEqual([{ text: 'stop', about: 'Stop machines' }]);
     expect(candidatesFor('')).toEqual(expect.arrayContaining(['create', 'image', 'completion', 'help']));
     expect(candidatesFor('')).not.toContain('image ls');
     expect(candidatesFor('--json', 'sto')).toEqual(['stop']);
