@@ -333,7 +333,7 @@ describe('a machine of Docker Machine', () => {
     };
     const adopts = (ExistingKey: boolean): string | undefined =>
       readConfigJson('web', folder, configFileText({ DriverName: 'amazonec2', Driver: { ...values, ExistingKey } }))
-        ?.adopts;
+        ?.adoptedResource;
     expect([adopts(false), adopts(true)]).toEqual(['i-1/web', 'i-1']);
     expect(
       JSON.stringify(readConfigJson('web', folder, configFileText({ DriverName: 'amazonec2', Driver: values }))),
@@ -343,7 +343,7 @@ describe('a machine of Docker Machine', () => {
   test('that is stopped can be started', () => {
     const Driver = { IPAddress: '', Zone: 'europe-west3-a', Project: 'my-project' };
     const machine = readConfigJson('web', folder, configFileText({ DriverName: 'google', Driver }));
-    expect(machine).toMatchObject({ phase: 'ready', adopts: 'europe-west3-a/web' });
+    expect(machine).toMatchObject({ phase: 'ready', adoptedResource: 'europe-west3-a/web' });
   });
 
   test('of a driver that Slipway does not have is read with its addresses', () => {
