@@ -68,7 +68,7 @@ async function loadRow(
     engine: look.engine ?? '',
     certificateDays: look.days ?? null,
     deadline: machine.deadline ?? null,
-    idleStop: machine.spec.life?.idleStop ?? null,
+    idleStop: machine.spec.lifetime?.idleStop ?? null,
     trouble: look.trouble,
   };
 }

@@ -59,7 +59,7 @@ function toStatusDocument(machine: Machine, look: MachineStatus, { engine, host,
     url: endpoint?.url ?? null,
     context: contextNameOf(machine) ?? null,
     deadline: deadline ?? null,
-    idleStop: spec.life?.idleStop ?? null,
+    idleStop: spec.lifetime?.idleStop ?? null,
     containers: engine
       ? {
           running: toCount(engine.ContainersRunning),
@@ -103,7 +103,7 @@ function statusFields(machine: Machine, look: MachineStatus, figures: StatusDeta
 }
 
 function lifetimeFields({ deadline, spec }: Machine, now: Date): readonly (readonly [string, string | undefined])[] {
-  const idleStop = spec.life?.idleStop;
+  const idleStop = spec.lifetime?.idleStop;
   return [
     ['Deadline', deadline === undefined ? undefined : `${formatTime(deadline)}, ${formatDeadline({ deadline }, now)}`],
     ['Idle stop', idleStop === undefined ? undefined : `once nothing happens for ${idleStop}`],

@@ -30,7 +30,7 @@ export const imageWarm: Command<typeof args> = defineCommand({
     'Each is booted once with keys of its own, then suspended to disk, for one create of the same kind: image, CPUs, memory, disk, user and accelerator.',
   async run({ positionals: [image], args: { count }, flags }, { world, env }) {
     const named = image === undefined ? {} : { image };
-    const { life: _life, ...given } = resolveSpec({
+    const { lifetime: _lifetime, ...spec } = resolveSpec({
       name: 'spare',
       driver: SPARE_DRIVER,
       flags: { ...flags, ...named },
@@ -39,8 +39,8 @@ export const imageWarm: Command<typeof args> = defineCommand({
       profiles: [],
     });
     // At which ports it is reached is said by whoever takes it.
-    const options: MachineSpec['options'] = { ...given.options, sshPort: undefined, enginePort: undefined };
-    const kind = { ...given, options };
+    const options: MachineSpec['options'] = { ...spec.options, sshPort: undefined, enginePort: undefined };
+    const kind = { ...spec, options };
     const asked = env[SPARE_LOG_VARIABLE];
     const still = async (): Promise<boolean> =>
       asked === undefined ||
