@@ -53,7 +53,7 @@ export async function provisionMachine(
     await applyLiveChanges(before, spec, diff, driver, world, save);
     applied = true;
     // Options that wait for a restart still wait for it, whatever else has changed.
-    const pending = before.due === undefined ? {} : { due: before.due };
+    const pending = before.pendingRestart === undefined ? {} : { pendingRestart: before.pendingRestart };
     const saveWithPending: Checkpoint = async (next) => {
       // Before the record says that they are no longer wanted.
       if (next.phase === 'ready') await removeUnwantedProfiles(before.spec, next.spec, world);
@@ -67,7 +67,7 @@ export async function provisionMachine(
 /** Refuses what can't become of this machine, before anything is recorded or done for it. */
 async function requireApplicable(
   before: Machine,
-  { spec, ending }: Machine,
+  { spec, onShutdown }: Machine,
   diff: SpecDiff,
   driver: Driver,
   world: World,
@@ -75,7 +75,7 @@ async function requireApplicable(
   await validateSpec(spec, world);
   requireSameEnginePort(diff, spec.name);
   requireChangeInPlace(diff, spec.name, driver);
-  requireIdleStopSupported(spec, ending, driver);
+  requireIdleStopSupported(spec, onShutdown, driver);
   await requireNoConflicts(spec, profilesNamed(spec.profiles), world.clientPaths);
   await validateOptionChange(before, spec, diff, driver, world);
 }

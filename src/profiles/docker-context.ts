@@ -9,7 +9,10 @@ export function contextName(machine: string): string {
   return machine === 'default' || machine.length === 1 ? `slipway-${machine}` : machine;
 }
 
-/** Writes the docker CLI's own store: contexts/meta/ID/meta.json and contexts/tls/ID/docker/*.pem. ID is the name's SHA-256. */
+/**
+ * Writes the docker CLI's own store: contexts/meta/ID/meta.json and contexts/tls/ID/docker/*.pem. ID is the name's
+ * SHA-256.
+ */
 export const dockerContextProfile: Profile = {
   name: 'docker-context',
   summary: 'a context of the docker CLI: docker --context NAME',
@@ -61,7 +64,10 @@ function contextFoldersOf(
   return { meta: join(dockerConfig, 'contexts', 'meta', id), tls: join(dockerConfig, 'contexts', 'tls', id) };
 }
 
-/** Returns the id of the machine that the context belongs to; '' where it is not Slipway's, undefined where it does not exist. */
+/**
+ * Returns the id of the machine that the context belongs to; '' where it is not Slipway's, undefined where it does not
+ * exist.
+ */
 export async function readContextOwner(name: string, paths: ClientPaths): Promise<string | undefined> {
   const text = await readFileIfExists(join(contextFoldersOf(name, paths).meta, 'meta.json'));
   if (text === undefined) return undefined;

@@ -22,8 +22,8 @@ export type Profile = {
   readonly name: string;
   readonly summary: string;
   /**
-   * Returns an error where `changesToAdd` would overwrite files that do not belong to the machine with this id. Asked before a
-   * creation does anything.
+   * Returns an error where `changesToAdd` would overwrite files that do not belong to the machine with this id. Asked
+   * before a creation does anything.
    */
   findConflict(name: string, id: string, paths: ClientPaths): Promise<SlipwayError | undefined>;
   changesToAdd(input: ProfileInput): readonly FileChange[];

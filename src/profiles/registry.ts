@@ -9,7 +9,9 @@ export const profiles: readonly Profile[] = [dockerContextProfile, dockerMachine
 /** The profiles of a machine for which none are named: the others write into files that belong to the user. */
 export const defaultProfiles: readonly string[] = ['docker-context'];
 
-/** Returns the profiles with these names. A name that this version does not know is ignored: a newer version wrote it. */
+/**
+ * Returns the profiles with these names. A name that this version does not know is ignored: a newer version wrote it.
+ */
 export function profilesNamed(names: readonly string[]): readonly Profile[] {
   return profiles.filter((profile) => names.includes(profile.name));
 }

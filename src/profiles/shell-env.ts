@@ -76,7 +76,9 @@ export function formatShellEnv(shell: ShellName, settings: readonly EnvSetting[]
   return [...lines, `${comment} Run this to configure your shell:`, `${comment} ${evalCommand(command)}`].join('\n');
 }
 
-/** Returns the user's shell by $SHELL, or on Windows by the variables that its shells set; undefined where neither says. */
+/**
+ * Returns the user's shell by $SHELL, or on Windows by the variables that its shells set; undefined where neither says.
+ */
 export function detectShellName(
   env: Readonly<Record<string, string | undefined>>,
   platform: string,

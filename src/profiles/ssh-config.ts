@@ -12,7 +12,10 @@ import {
   type SshOptions,
 } from './ssh-options.ts';
 
-/** A socket's path has at most 103 characters on every system. ssh adds `/`, 40 digits, and a suffix while it creates the socket. */
+/**
+ * A socket's path has at most 103 characters on every system. ssh adds `/`, 40 digits, and a suffix while it creates
+ * the socket.
+ */
 const MAX_FOLDER_LENGTH = 103 - '/'.length - 40 - '.'.length - 16;
 
 /** Writes a Host for the user's own ssh: `ssh NAME`, and with it git, rsync, editors and DOCKER_HOST=ssh://NAME. */
@@ -60,7 +63,10 @@ export const sshConfigProfile: Profile = {
   },
 };
 
-/** Recognizes Slipway's files on users' computers: a file that begins with another line is not overwritten, so this line stays. */
+/**
+ * Recognizes Slipway's files on users' computers: a file that begins with another line is not overwritten, so this line
+ * stays.
+ */
 function ownershipHeader(name: string, id: string): string {
   return `# Written by Slipway for its machine ${name} (${id}), and written anew with it.\n`;
 }

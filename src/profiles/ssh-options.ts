@@ -1,7 +1,9 @@
 import { knownHostsLine } from '../ssh/host-key.ts';
 import type { SshTarget } from '../machine/model.ts';
 
-/** How the user's own OpenSSH programs connect to a machine. `knownHosts` is a file with the pinned keys and no others. */
+/**
+ * How the user's own OpenSSH programs connect to a machine. `knownHosts` is a file with the pinned keys and no others.
+ */
 export type SshRoute = { readonly target: SshTarget; readonly knownHosts: string };
 
 /** Returns the pinned keys of a machine and of its jump host as a known_hosts file. */
@@ -17,7 +19,10 @@ export const keepaliveOptions: SshOptions = [
 
 export type SshOptions = readonly (readonly [name: string, value: string])[];
 
-/** Returns options in the syntax of ssh_config, for files and for `-o`. ssh reads no host keys but the pinned ones, and asks nothing. */
+/**
+ * Returns options in the syntax of ssh_config, for files and for `-o`. ssh reads no host keys but the pinned ones, and
+ * asks nothing.
+ */
 export function sshOptionsFor({ target, knownHosts }: SshRoute): SshOptions {
   const { jump } = target;
   const strict: SshOptions = [

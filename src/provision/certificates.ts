@@ -22,8 +22,9 @@ export const RENEW_DAYS = 30;
 export const LOOPBACK = '127.0.0.1';
 
 /**
- * Returns the names of the engine's certificate: how clients call the engine from elsewhere, and from the host itself. A machine at this
- * computer's own address goes without its name: no other computer knows that name, and the machine may get it after its certificate.
+ * Returns the names of the engine's certificate: how clients call the engine from elsewhere, and from the host itself.
+ * A machine at this computer's own address goes without its name: no other computer knows that name, and the machine
+ * may get it after its certificate.
  */
 export function serverSubjectAltNames(name: string, address: string, extra: readonly string[]): readonly string[] {
   return [...new Set([address, ...extra, '127.0.0.1', 'localhost', ...(address === LOOPBACK ? [] : [name])])];
@@ -35,8 +36,8 @@ export function certificatesToKeep({ ca, caKey }: Partial<Certificates>, renewal
 }
 
 /**
- * Keeps the certificates that are still good and issues the others. The CA stays until it expires, so that certificates which it has
- * signed for other clients stay valid too.
+ * Keeps the certificates that are still good and issues the others. The CA stays until it expires, so that certificates
+ * which it has signed for other clients stay valid too.
  */
 export async function renewCertificates(
   present: Partial<Certificates>,
@@ -73,7 +74,10 @@ async function createCertificates(name: string, names: readonly string[], now: D
   return { ca: authority.pem, caKey: authority.keyPem, server, client };
 }
 
-/** The X.509 library takes longer to load than everything else in a run, so it is loaded only when there is a certificate to issue. */
+/**
+ * The X.509 library takes longer to load than everything else in a run, so it is loaded only when there is a
+ * certificate to issue.
+ */
 function loadIssuer(): Promise<typeof import('./issue-certificates.ts')> {
   return import('./issue-certificates.ts');
 }
@@ -92,7 +96,10 @@ export function clientCertificatesOf({ ca, client }: Certificates): ClientCertif
   return { ca, ...client };
 }
 
-/** A kill between the writes of the two files leaves an old one and a new one. A file that can't be read counts as missing. */
+/**
+ * A kill between the writes of the two files leaves an old one and a new one. A file that can't be read counts as
+ * missing.
+ */
 function isMatchingPair(cert: string, key: string): boolean {
   try {
     return new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));

@@ -5,7 +5,10 @@ import type { EngineSpec } from '../machine/model.ts';
 
 export type DaemonSettings = Readonly<Record<string, unknown>>;
 
-/** What Slipway put into a daemon.json, and what it replaced there: enough to change the settings later, and to undo them all. */
+/**
+ * What Slipway put into a daemon.json, and what it replaced there: enough to change the settings later, and to undo
+ * them all.
+ */
 export type DaemonJsonOwnership = {
   readonly settings: DaemonSettings;
   /** Values of the user's that Slipway's stand in for. */
@@ -39,9 +42,9 @@ export function daemonSettingsFor(engine: EngineSpec, address: string, sockets: 
 const parsedSettings = new WeakMap<EngineSpec, DaemonSettings>();
 
 /**
- * Returns the settings that the user chose, without those for the engine's sockets and TLS, which are Slipway's own. Throws
- * `USAGE` for options that daemon.json can't hold. Remembers them by the spec, which never changes: validation, the first
- * boot and the plan of one run all ask for them.
+ * Returns the settings that the user chose, without those for the engine's sockets and TLS, which are Slipway's own.
+ * Throws `USAGE` for options that daemon.json can't hold. Remembers them by the spec, which never changes: validation,
+ * the first boot and the plan of one run all ask for them.
  */
 export function engineSettingsOf(engine: EngineSpec): DaemonSettings {
   const known = parsedSettings.get(engine);
@@ -76,7 +79,10 @@ export function daemonSettingsFromFlags(flags: readonly string[]): DaemonSetting
   return settings;
 }
 
-/** Merges settings of the user's from two places. dockerd accepts no setting twice, so lists and maps are joined, and elsewhere `first` wins. */
+/**
+ * Merges settings of the user's from two places. dockerd accepts no setting twice, so lists and maps are joined, and
+ * elsewhere `first` wins.
+ */
 export function mergeForeignSettings(first: DaemonSettings, second: DaemonSettings): DaemonSettings {
   const all: Record<string, unknown> = { ...first };
   for (const [key, value] of Object.entries(second)) {
@@ -207,8 +213,8 @@ function splitCamelCase(code: string): string {
 }
 
 /**
- * Returns the wanted daemon.json: settings of the user's stay, settings of Slipway's that are no longer wanted go, and lists and maps
- * are shared item by item.
+ * Returns the wanted daemon.json: settings of the user's stay, settings of Slipway's that are no longer wanted go, and
+ * lists and maps are shared item by item.
  */
 export function mergeSettings(
   present: DaemonSettings,

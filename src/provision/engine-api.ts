@@ -23,7 +23,10 @@ export async function fetchEngineVersion(
   return (await fetchEngineJson('/version', endpoint, tls, call)) as EngineVersion;
 }
 
-/** Rejects where the engine does not answer. An open connection proves nothing: proxies on the way keep silent ones open. */
+/**
+ * Rejects where the engine does not answer. An open connection proves nothing: proxies on the way keep silent ones
+ * open.
+ */
 export async function pingEngine(
   endpoint: Endpoint,
   tls: ClientCertificates | undefined,
@@ -62,8 +65,8 @@ async function fetchEngineJson(
 }
 
 /**
- * Requires that the engine answers over mutual TLS within `seconds`, in which it may still be starting, and that it refuses clients
- * without a certificate. Every creation ends with this.
+ * Requires that the engine answers over mutual TLS within `seconds`, in which it may still be starting, and that it
+ * refuses clients without a certificate. Every creation ends with this.
  */
 export async function verifyEngine(
   endpoint: Endpoint,
@@ -121,7 +124,7 @@ function engineUnreachableError(endpoint: Endpoint, error: unknown): SlipwayErro
   const hint = endpoint.url.startsWith('unix:')
     ? 'Check the path of the socket, and that you have access to it: docker --host URL version'
     : isPermanentFailure(error)
-      ? 'Its certificate is not the expected one. Check the certificates that you specified, or renew them: slipway provision NAME'
+      ? 'Its certificate is not the expected one. Check the certificates that you specified, or run: slipway provision NAME'
       : `If the engine runs there, check that no firewall in between blocks port ${port}`;
   return new SlipwayError(
     'ENGINE_UNREACHABLE',
@@ -150,7 +153,10 @@ export function unreachableReason(error: unknown): string {
   return reasonOf(error);
 }
 
-/** Throws ENGINE_OPEN where a client without a certificate gets an HTTP answer: the port is open to everyone who can reach it. */
+/**
+ * Throws ENGINE_OPEN where a client without a certificate gets an HTTP answer: the port is open to everyone who can
+ * reach it.
+ */
 async function requireClientAuth(endpoint: Endpoint, { ca }: ClientCertificates, signal: AbortSignal): Promise<void> {
   const answer = await fetchFromEngine(endpoint, { ca }, { signal, seconds: 10 }).catch((error: unknown) => {
     if (signal.aborted) throw canceledError();
@@ -163,7 +169,7 @@ async function requireClientAuth(endpoint: Endpoint, { ca }: ClientCertificates,
       'ENGINE_OPEN',
       `The engine at ${endpoint.url} answers callers without a client certificate`,
       {
-        hint: 'Everyone who can reach that port controls the host. Find the setting there that disables tlsverify, restart the engine, then run the same command again',
+        hint: 'Everyone who can reach that port controls the host. Remove the setting that disables tlsverify there, and restart the engine',
       },
     );
   }

@@ -19,13 +19,16 @@ export type EventStream = {
   readonly events: AsyncIterable<EngineEvent>;
 };
 
-/** An engine can be silent for days, in which firewalls and proxies drop a connection: the engine is asked this often. */
+/**
+ * An engine can be silent for days, in which firewalls and proxies drop a connection: the engine is asked this often.
+ */
 const HEARTBEAT_SECONDS = 20;
 const MAX_EVENT_LENGTH = 1024 * 1024;
 
 /**
- * Sends one `GET /events`, which the engine must answer within `seconds`. The stream ends at the query's `until`, or when the engine
- * stops; it fails once the engine no longer answers. Events are read only as fast as the caller takes them.
+ * Sends one `GET /events`, which the engine must answer within `seconds`. The stream ends at the query's `until`, or
+ * when the engine stops; it fails once the engine no longer answers. Events are read only as fast as the caller takes
+ * them.
  */
 export async function openEventStream(
   endpoint: Endpoint,
@@ -69,7 +72,10 @@ function requestEvents(
   });
 }
 
-/** Reads the error from a refusal. A query that the engine does not understand is the user's to fix; other refusals may pass. */
+/**
+ * Reads the error from a refusal. A query that the engine does not understand is the user's to fix; other refusals may
+ * pass.
+ */
 async function readRefusalError(response: IncomingMessage): Promise<Error> {
   let body = '';
   response.setEncoding('utf8');
@@ -109,7 +115,10 @@ async function* readEvents(
   }
 }
 
-/** Reads the nanoseconds from the text, since a number can't hold them. No string in JSON can look like that key and value. */
+/**
+ * Reads the nanoseconds from the text, since a number can't hold them. No string in JSON can look like that key and
+ * value.
+ */
 function parseEvent(text: string): EngineEvent {
   const nanoseconds = [...text.matchAll(/"timeNano":(\d{1,19})[,}]/g)].at(-1)?.[1];
   if (!isJsonObject(text)) throw new Error('it sent something other than an event');

@@ -18,13 +18,19 @@ export type Facts = {
     readonly name: string;
   };
   readonly arch: string;
-  /** The host's first process, as the part of its service manager in the script calls it; undefined where no part knows it. */
+  /**
+   * The host's first process, as the part of its service manager in the script calls it; undefined where no part knows
+   * it.
+   */
   readonly serviceManager: string | undefined;
   /** Likewise, by the part of a distribution. */
   readonly packageManager: string | undefined;
   /** Path of the dockerd on the host. */
   readonly dockerd: string | undefined;
-  /** The engine's packages, its client, plugins and containerd among them. The state is a word of the host's package manager. */
+  /**
+   * The engine's packages, its client, plugins and containerd among them. The state is a word of the host's package
+   * manager.
+   */
   readonly packages: Readonly<Record<string, { readonly state: string; readonly version: string }>>;
   readonly engineService: {
     readonly isActive: boolean;
@@ -172,8 +178,8 @@ function parseClock(seconds: string, receivedAt: Date): Facts['clock'] {
 }
 
 /**
- * Marks a daemon.json in which an interrupted run left the temporary setting of templates/configure.sh. The next run of that script
- * removes both.
+ * Marks a daemon.json in which an interrupted run left the temporary setting of templates/configure.sh. The next run of
+ * that script removes both.
  */
 export const TEMPORARY_LIVE_RESTORE_FILE = '/etc/docker/slipway/live-restore-lent';
 

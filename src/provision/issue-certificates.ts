@@ -90,7 +90,9 @@ export async function issueCertificate(
   return { cert: `${certificate.toString('pem')}\n`, key: await keyToPem(keys.privateKey) };
 }
 
-/** Returns the key identifier that the CA itself states: the tool that created it may have derived it in another way. */
+/**
+ * Returns the key identifier that the CA itself states: the tool that created it may have derived it in another way.
+ */
 async function authorityKeyIdOf({ certificate }: SigningAuthority): Promise<x509.Extension> {
   const stated = certificate.getExtension(x509.SubjectKeyIdentifierExtension);
   return stated

@@ -7,8 +7,8 @@ import { lastLines, type Become } from './facts.ts';
 import { joinTemplates, type ReadTemplate, type Step } from './step.ts';
 
 /**
- * Runs a step by one remote execution: script, variables and files travel as one archive over stdin, so none of them stands in an argv,
- * and a connection that breaks before the end of the archive has run nothing.
+ * Runs a step by one remote execution: script, variables and files travel as one archive over stdin, so none of them
+ * stands in an argv, and a connection that breaks before the end of the archive has run nothing.
  */
 export async function applyStep(
   step: Step,
@@ -49,7 +49,10 @@ export async function applyStep(
   if (code !== 0) throw stepFailedError(step, address, code, stdout, stderr);
 }
 
-/** Two blocks of zeros. The library pads to whole records, which may leave only one such block: tar would print a warning. */
+/**
+ * Two blocks of zeros. The library pads to whole records, which may leave only one such block: tar would print a
+ * warning.
+ */
 const END_OF_ARCHIVE = Buffer.alloc(1024);
 
 function rootCommand(become: Become, script: string): Shell {
@@ -58,7 +61,10 @@ function rootCommand(become: Become, script: string): Shell {
   return become === 'sudo' ? sh`sudo -n sh -c ${script}` : sh`sudo -k -S -p ${''} sh -c ${script}`;
 }
 
-/** Returns the error with the reason from the script's last line that begins with `!!`, or with the exit status where there is none. */
+/**
+ * Returns the error with the reason from the script's last line that begins with `!!`, or with the exit status where
+ * there is none.
+ */
 function stepFailedError(step: Step, address: string, code: number, stdout: string, stderr: string): SlipwayError {
   const output = `${stdout}\n${stderr}`;
   const reason =

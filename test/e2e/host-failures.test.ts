@@ -47,7 +47,7 @@ describeOnBed('a host with problems', () => {
       const none = await expectFailure(user.slipway('create', 'web', ...hostFlags(host), '--engine-source', 'none'));
       expect(none).toMatchObject({
         status: 7,
-        sentence: `${host.address} has no engine, and --engine-source none installs none`,
+        sentence: `${host.address} has no engine, and with --engine-source none Slipway does not install one`,
       });
       expect(none.hint).toContain('--engine-source docker or distro');
       expect(await readRecord(user, 'web')).toMatchObject({

@@ -207,7 +207,7 @@ describe('a host with another time of day', () => {
 
 const NOW = new Date('2026-11-24T10:00:00.400Z');
 const machineWithTtl = (ttl: string | undefined, deadline?: string): Machine => ({
-  ...readyMachine('web', { spec: specNamed('web', ttl === undefined ? {} : { life: { ttl } }) }),
+  ...readyMachine('web', { spec: specNamed('web', ttl === undefined ? {} : { lifetime: { ttl } }) }),
   ...(deadline === undefined ? {} : { deadline }),
 });
 
@@ -261,7 +261,7 @@ describe('a deadline', () => {
     },
   ];
   test.each(cases)('$what', ({ before, wanted, anew, at }) => {
-    const spec = specNamed('web', wanted === undefined ? {} : { life: wanted });
+    const spec = specNamed('web', wanted === undefined ? {} : { lifetime: wanted });
     const { deadline } = resolveDeadline(before, spec, anew, NOW);
     expect(deadline?.replace(/.*T(..:..).*/, '$1')).toBe(at);
   });
@@ -288,7 +288,7 @@ describe('a deadline', () => {
         ],
       ]
     `);
-    expect(deadlineWarning({ ...readyMachine('web'), untold: true }, NOW)).toContain('slipway provision web');
+    expect(deadlineWarning({ ...readyMachine('web'), deadlinePending: true }, NOW)).toContain('slipway provision web');
   });
 
   test('is told by the largest two units', () => {
@@ -309,15 +309,15 @@ describe('a deadline', () => {
 describe('what will become of a machine', () => {
   const driver = generic as unknown as Driver;
   const machine = (lifeSpec: LifetimeSpec, more: Partial<Machine>): Machine =>
-    ({ ...readyMachine('web', { spec: specNamed('web', { life: lifeSpec }) }), ...more }) as Machine;
+    ({ ...readyMachine('web', { spec: specNamed('web', { lifetime: lifeSpec }) }), ...more }) as Machine;
 
   test('is a sentence with what it costs, and none where nothing will', () => {
     const deadline = '2026-11-24T12:00:00.000Z';
     expect([
-      describeAutoStop(machine({ ttl: '2h' }, { deadline, ending: 'stopped' }), driver),
-      describeAutoStop(machine({ idleStop: '30m' }, { ending: 'stopped' }), driver),
+      describeAutoStop(machine({ ttl: '2h' }, { deadline, onShutdown: 'stopped' }), driver),
+      describeAutoStop(machine({ idleStop: '30m' }, { onShutdown: 'stopped' }), driver),
       describeAutoStop(machine({ ttl: '2h', idleStop: '30m' }, { deadline }), driver, 'each of web-1 … web-8'),
-      describeAutoStop(machine({ ttl: '2h' }, { deadline, ending: 'removed' }), driver),
+      describeAutoStop(machine({ ttl: '2h' }, { deadline, onShutdown: 'removed' }), driver),
       describeAutoStop(readyMachine('web'), driver),
     ]).toMatchInlineSnapshot(`
       [

@@ -110,7 +110,7 @@ describe('a host without an engine', () => {
 
   test('is refused where none may be installed, or a script has no address', () => {
     expect(refusalOf(bareHost, { source: 'none' })).toMatchInlineSnapshot(
-      `"ENGINE_MISSING: 192.0.2.10 has no engine, and --engine-source none installs none → Install one there, or choose --engine-source docker or distro"`,
+      `"ENGINE_MISSING: 192.0.2.10 has no engine, and with --engine-source none Slipway does not install one → Install an engine there, or choose --engine-source docker or distro"`,
     );
     expect(refusalOf(bareHost, { source: 'url' })).toMatchInlineSnapshot(
       `"USAGE: --engine-source url requires the address of an install script → Add --engine-install-url <url>"`,

@@ -53,7 +53,7 @@ describe('the plan of an upgrade', () => {
 
   test('refuses what no package manager upgrades', () => {
     expect(refusalOf(bareHost)).toMatchInlineSnapshot(
-      `"ENGINE_MISSING: 192.0.2.10 has no engine to upgrade → Install one there: slipway provision NAME"`,
+      `"ENGINE_MISSING: 192.0.2.10 has no engine to upgrade → To install one: slipway provision NAME"`,
     );
     expect(
       refusalOf(factsWith(hostWithEngine, { packages: { runc: { state: 'installed', version: '1' } } })),

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { drivers } from '../../drivers/registry.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { EngineSpec, Machine, MachineSpec, SshTarget } from '../../machine/model.ts';
+import { decodeHost } from '../../machine/record-format.ts';
 import { engineOptions } from '../../machine/spec.ts';
 import type { DriverReadContext } from './driver-fields.ts';
 import { findMapping, pluginDriverName, readDriverOptions, readUnmappedOptions } from './driver-mappings.ts';
@@ -110,10 +111,11 @@ function enginePortOf(driverName: string, values: ConfigJsonFields): number {
 
 function toDockerMachineMachine({ name, folder, driverName, values, engine }: MachineSource): Machine {
   const mapping = findMapping(driverName);
-  const adopts = mapping?.adoptedResources?.(values, name);
+  const adoptedResource = mapping?.adoptedResources?.(values, name);
   // Docker Machine forgets the address of a machine that it stops: the placeholder keeps such a machine startable.
   const ssh =
-    sshTargetOf(driverName, values, folder) ?? (adopts === undefined ? undefined : stoppedSshTarget(values, folder));
+    sshTargetOf(driverName, values, folder) ??
+    (adoptedResource === undefined ? undefined : stoppedSshTarget(values, folder));
   const identity = mapping?.resourceIdentity(values, name) ?? '';
   const spec: MachineSpec = {
     id: deriveId(folder, name, driverName, identity),
@@ -123,7 +125,7 @@ function toDockerMachineMachine({ name, folder, driverName, values, engine }: Ma
     engine,
     profiles: [],
   };
-  const adoption = adopts === undefined ? {} : { adopts };
+  const adoption = adoptedResource === undefined ? {} : { adoptedResource };
   if (driverName === 'none') return engineOnlyMachine(spec, nonEmptyString(values.URL) ?? '');
   if (ssh === undefined) return { version: 1, phase: 'creating', spec, ...adoption };
   const address = nonEmptyString(values.IPAddress) ?? ssh.address;
@@ -189,8 +191,12 @@ function bracketIpv6(address: string): string {
 
 // --- machines of Slipway that a config.json describes ----------------------------------------------------------------
 
-function toSlipwayMachine(source: MachineSource, { Id: id, Host: host, Endpoint: endpoint }: SlipwayMark): Machine {
+function toSlipwayMachine(
+  source: MachineSource,
+  { Id: id, Host: hostRecord, Endpoint: endpoint }: SlipwayMark,
+): Machine {
   const { name, driverName, engine } = source;
+  const host = hostRecord && decodeHost(hostRecord);
   const driver = findMapping(driverName)?.driver ?? driverName;
   const options = slipwayOptions(source, { name, ssh: host?.ssh });
   const spec: MachineSpec = { id, name, driver, options, engine, profiles: [] };

@@ -36,7 +36,7 @@ export async function waitForVmBoot(folder: string, vm: Vm, call: DriverCall): P
 /** An error with the last lines of the guest's console. */
 export async function bootError(message: string, consoleFile: string): Promise<SlipwayError> {
   return new SlipwayError('BOOT_FAILED', message, {
-    hint: `To see its console: ${consoleFile}`,
+    hint: `Read its console: ${consoleFile}`,
     detail: await readConsoleTail(consoleFile),
   });
 }
