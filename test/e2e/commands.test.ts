@@ -171,7 +171,7 @@ describeOnBed('commands', () => {
   });
 
   test.for([
-    [['lss'], 'There is no command "lss"', 'Did you mean: slipway ls?'],
+    [['lss'], 'Unknown command "lss"', 'Did you mean: slipway ls?'],
     [['ls', '--quite'], "Unknown option '--quite'", 'Did you mean --quiet?'],
     [['create'], 'Required to create a machine: a name and a driver', 'slipway create dev'],
     [['create', 'x', '--driver', 'generic'], '--generic-ip-address is missing', 'GENERIC_IP_ADDRESS'],
