@@ -11,44 +11,44 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 
 const run = promisify(execFile);
-const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const pathTo = (path) => fileURLToPath(new URL(path, import.meta.url));
 const { values } = parseArgs({
   options: {
     runs: { type: 'string', default: '5' },
     'vm-runs': { type: 'string', default: '3' },
     only: { type: 'string' },
-    json: { type: 'string', default: here('results.json') },
+    json: { type: 'string', default: pathTo('results.json') },
   },
 });
 const runs = Number(values.runs);
 const vmRuns = Number(values['vm-runs']);
-const program = here('../dist/slipway.js');
-const work = await mkdtemp(join(tmpdir(), 'slipway-bench-'));
-const key = join(work, 'key');
+const slipwayProgram = pathTo('../dist/slipway.js');
+const workFolder = await mkdtemp(join(tmpdir(), 'slipway-bench-'));
+const keyFile = join(workFolder, 'key');
 // Extra CA certificates double Node's start-up on both sides and are not what is measured.
 const { NODE_EXTRA_CA_CERTS: _unused, ...inherited } = process.env;
 // Spares that are built in the background would be measured, too.
 const env = {
   ...inherited,
-  HOME: work,
-  SLIPWAY_HOME: join(work, 'slipway'),
-  DOCKER_CONFIG: join(work, 'docker'),
+  HOME: workFolder,
+  SLIPWAY_HOME: join(workFolder, 'slipway'),
+  DOCKER_CONFIG: join(workFolder, 'docker'),
   SLIPWAY_QEMU_WARM: 'false',
 };
-let count = 0;
+let nameCounter = 0;
 // Ctrl-C also reaches the running programs, which then fail, and everything that was started ends.
 process.once('SIGINT', () => {});
 
-async function seconds(file, argv, more = {}) {
+async function timeCommand(file, argv, more = {}) {
   const started = performance.now();
   await run(file, argv, { env: { ...env, ...more }, maxBuffer: 64 * 1024 * 1024 });
   return (performance.now() - started) / 1000;
 }
 
 /** Starts a fresh host for `work` and removes it afterwards. */
-async function onHost(variant, work) {
-  const name = `slipway-bench-${process.pid}-${(count += 1)}`;
-  const { stdout } = await run('bash', [here('../test/bed/start.sh'), variant, name, `${key}.pub`]);
+async function runOnHost(variant, work) {
+  const name = `slipway-bench-${process.pid}-${(nameCounter += 1)}`;
+  const { stdout } = await run('bash', [pathTo('../test/bed/start.sh'), variant, name, `${keyFile}.pub`]);
   const address = stdout.split('\n')[0].split(' ')[1];
   try {
     return await work(address, name);
@@ -57,12 +57,13 @@ async function onHost(variant, work) {
   }
 }
 
-const slipway = (...argv) => [process.execPath, [program, '--quiet', ...argv]];
-const create = (name, address) => slipway('create', name, '--generic-ip-address', address, '--generic-ssh-key', key);
+const slipwayCommand = (...argv) => [process.execPath, [slipwayProgram, '--quiet', ...argv]];
+const createCommand = (name, address) =>
+  slipwayCommand('create', name, '--generic-ip-address', address, '--generic-ssh-key', keyFile);
 
 /** Returns the certificates that the hand-written script sends: those of a machine that Slipway created, for this address. */
-async function certificates(address) {
-  const folder = join(work, `certificates-${(count += 1)}`);
+async function createCertificates(address) {
+  const folder = join(workFolder, `certificates-${(nameCounter += 1)}`);
   await mkdir(folder);
   const openssl = (...argv) => run('openssl', argv, { cwd: folder });
   const ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
@@ -109,7 +110,7 @@ const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length /
 const round = (number) => Math.round(number * 1000) / 1000;
 
 /** An engine that tells its version and nothing else, as long as `work` goes on. */
-async function withEngine(work) {
+async function runWithEngine(work) {
   const engine = createServer((_request, response) => response.end('{"Version":"0.0-double"}')).listen(0, '127.0.0.1');
   await once(engine, 'listening');
   try {
@@ -120,26 +121,28 @@ async function withEngine(work) {
   }
 }
 
-const START_RUNS = 5;
-const RECORDS = 1000;
+const START_RUN_FACTOR = 5;
+const RECORD_COUNT = 1000;
 
 /** What scripts and prompts call again and again: nothing but start-up. A start is short, so there are more of them. */
-async function startRows() {
-  const home = join(work, 'start');
-  await withEngine((url) =>
-    run(...slipway('create', 'm-1', '--driver', 'none', '--none-url', url), { env: { ...env, SLIPWAY_HOME: home } }),
+async function measureStart() {
+  const home = join(workFolder, 'start');
+  await runWithEngine((url) =>
+    run(...slipwayCommand('create', 'm-1', '--driver', 'none', '--none-url', url), {
+      env: { ...env, SLIPWAY_HOME: home },
+    }),
   );
-  const node = () => seconds(process.execPath, ['-e', '0']);
+  const node = () => timeCommand(process.execPath, ['-e', '0']);
   const call =
     (argv, where = home) =>
     () =>
-      seconds(process.execPath, [program, ...argv], { SLIPWAY_HOME: where });
+      timeCommand(process.execPath, [slipwayProgram, ...argv], { SLIPWAY_HOME: where });
   const rows = [];
   for (const argv of [['ip', 'm-1'], ['env', '--shell', 'bash', 'm-1'], ['ls', '-q'], ['ls'], ['--help']])
-    rows.push(await compare(`slipway ${argv.join(' ')}`, 'node -e 0', call(argv), node, runs * START_RUNS));
-  const many = join(work, 'records');
+    rows.push(await compare(`slipway ${argv.join(' ')}`, 'node -e 0', call(argv), node, runs * START_RUN_FACTOR));
+  const many = join(workFolder, 'records');
   const record = JSON.parse(await readFile(join(home, 'machines', 'm-1', 'machine.json'), 'utf8'));
-  for (let index = 1; index <= RECORDS; index += 1) {
+  for (let index = 1; index <= RECORD_COUNT; index += 1) {
     const folder = join(many, 'machines', `m-${index}`);
     await mkdir(folder, { recursive: true });
     const one = { ...record, spec: { ...record.spec, name: `m-${index}` } };
@@ -147,13 +150,19 @@ async function startRows() {
   }
   const quick = ['ls', '-q'];
   rows.push(
-    await compare(`slipway ls -q, ${RECORDS} records`, '1 record', call(quick, many), call(quick), runs * START_RUNS),
+    await compare(
+      `slipway ls -q, ${RECORD_COUNT} records`,
+      '1 record',
+      call(quick, many),
+      call(quick),
+      runs * START_RUN_FACTOR,
+    ),
   );
   return rows;
 }
 
 /** Why there are no hosts to be had here; undefined where there are. */
-async function withoutHosts() {
+async function findHostsProblem() {
   try {
     await run('docker', ['--host', 'unix:///var/run/docker.sock', 'image', 'inspect', 'slipway-bed:bookworm-engine']);
   } catch (error) {
@@ -164,51 +173,58 @@ async function withoutHosts() {
   return undefined;
 }
 
-const CROWD = 8;
+const PARALLEL_HOSTS = 8;
 
 /** Hosts that have an engine, made into machines by one call: eight of them, and one. Removed from the records again. */
-async function parallelRows() {
+async function measureParallel() {
   const hosts = async (count, work, addresses = []) =>
     addresses.length === count
       ? work(addresses)
-      : onHost('bookworm-engine', (address) => hosts(count, work, [...addresses, address]));
+      : runOnHost('bookworm-engine', (address) => hosts(count, work, [...addresses, address]));
   const made = (count) => (index) =>
     hosts(count, async (addresses) => {
-      const home = join(work, `parallel-${count}-${index}`);
+      const home = join(workFolder, `parallel-${count}-${index}`);
       await mkdir(home, { recursive: true });
       const file = join(home, 'machines.yaml');
       const machines = addresses.map((address, at) => [
         `p${count}-${index}-${at}`,
-        { driver: 'generic', generic: { ipAddress: address, sshKey: key } },
+        { driver: 'generic', generic: { ipAddress: address, sshKey: keyFile } },
       ]);
       await writeFile(file, JSON.stringify({ machines: Object.fromEntries(machines) }));
-      return seconds(...slipway('apply', '-f', file, '--concurrency', String(CROWD)), {
+      return timeCommand(...slipwayCommand('apply', '-f', file, '--concurrency', String(PARALLEL_HOSTS)), {
         SLIPWAY_HOME: home,
         DOCKER_CONFIG: join(home, 'docker'),
       });
     });
-  return [await compare(`${CROWD} hosts that have an engine, made in parallel`, '1 of them', made(CROWD), made(1))];
+  return [
+    await compare(
+      `${PARALLEL_HOSTS} hosts that have an engine, made in parallel`,
+      '1 of them',
+      made(PARALLEL_HOSTS),
+      made(1),
+    ),
+  ];
 }
 
 /** What is done on hosts that answer SSH: containers that boot like machines. */
-async function hostRows() {
+async function measureHosts() {
   const rows = [];
   rows.push(
     await compare(
       'create on a host that has an engine',
       'bench/by-hand.sh',
-      (index) => onHost('bookworm-engine', (address) => seconds(...create(`a${index}`, address))),
+      (index) => runOnHost('bookworm-engine', (address) => timeCommand(...createCommand(`a${index}`, address))),
       () =>
-        onHost('bookworm-engine', async (address) =>
-          seconds('bash', [here('by-hand.sh'), address, key, await certificates(address)]),
+        runOnHost('bookworm-engine', async (address) =>
+          timeCommand('bash', [pathTo('by-hand.sh'), address, keyFile, await createCertificates(address)]),
         ),
     ),
   );
-  await onHost('bookworm-engine', async (address) => {
-    await seconds(...create('same', address));
+  await runOnHost('bookworm-engine', async (address) => {
+    await timeCommand(...createCommand('same', address));
     const ssh = [
       '-i',
-      key,
+      keyFile,
       '-o',
       'BatchMode=yes',
       '-o',
@@ -216,7 +232,7 @@ async function hostRows() {
       '-o',
       'LogLevel=ERROR',
       '-o',
-      `UserKnownHostsFile=${work}/known`,
+      `UserKnownHostsFile=${workFolder}/known`,
       `root@${address}`,
       'true',
     ];
@@ -224,37 +240,37 @@ async function hostRows() {
       await compare(
         'provision with nothing to do',
         'ssh host true',
-        () => seconds(...slipway('provision', 'same')),
-        () => seconds('ssh', ssh),
+        () => timeCommand(...slipwayCommand('provision', 'same')),
+        () => timeCommand('ssh', ssh),
       ),
     );
   });
   return rows;
 }
 
-const FEW = 20;
-const MANY = 200;
+const SMALL_FLEET = 20;
+const LARGE_FLEET = 200;
 
 /** Many machines against few of them: ten times as many may take ten times as long at the most. Their engine is a double. */
-async function crowdRows() {
-  return await withEngine(crowdRowsOf);
+async function measureCrowd() {
+  return await runWithEngine(measureCrowdAt);
 }
 
-async function crowdRowsOf(url) {
+async function measureCrowdAt(url) {
   const sized = [];
-  for (const size of [MANY, FEW]) {
-    const home = join(work, `crowd-${size}`);
+  for (const size of [LARGE_FLEET, SMALL_FLEET]) {
+    const home = join(workFolder, `crowd-${size}`);
     await mkdir(home);
     const file = join(home, 'machines.yaml');
     await writeFile(file, `machines: { m: { count: ${size}, driver: none, none: { url: '${url}' }, profiles: [] } }\n`);
     const there = { env: { ...env, SLIPWAY_HOME: home }, maxBuffer: 64 * 1024 * 1024 };
-    await run(...slipway('apply', '-f', file, '--concurrency', '16'), there);
+    await run(...slipwayCommand('apply', '-f', file, '--concurrency', '16'), there);
     sized.push({ file, there });
   }
   const rows = [];
   for (const argv of [['plan'], ['ls'], ['ls', '-q']]) {
     const call = ({ file, there }, ...more) =>
-      run(process.execPath, [...more, program, ...argv, ...(argv[0] === 'plan' ? ['-f', file] : [])], there);
+      run(process.execPath, [...more, slipwayProgram, ...argv, ...(argv[0] === 'plan' ? ['-f', file] : [])], there);
     const [many, few] = sized.map((side) => async () => {
       const started = performance.now();
       await call(side);
@@ -262,14 +278,14 @@ async function crowdRowsOf(url) {
     });
     const memory = [];
     for (const side of sized) {
-      const told = join(work, 'memory');
+      const told = join(workFolder, 'memory');
       const there = { ...side.there, env: { ...side.there.env, BENCH_MEMORY: told } };
-      await call({ ...side, there }, '--import', here('memory.mjs'));
+      await call({ ...side, there }, '--import', pathTo('memory.mjs'));
       memory.push(Number(await readFile(told, 'utf8')));
     }
     const row = await compare(
-      `slipway ${argv.join(' ')}, ${MANY} machines (${memory[0]} MB)`,
-      `${FEW} of them (${memory[1]} MB)`,
+      `slipway ${argv.join(' ')}, ${LARGE_FLEET} machines (${memory[0]} MB)`,
+      `${SMALL_FLEET} of them (${memory[1]} MB)`,
       many,
       few,
     );
@@ -279,7 +295,7 @@ async function crowdRowsOf(url) {
 }
 
 /** Why no VM runs here; undefined where one does. */
-async function withoutVms() {
+async function findVmProblem() {
   const emulator = `qemu-system-${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}`;
   try {
     await run(emulator, ['--version']);
@@ -291,10 +307,10 @@ async function withoutVms() {
 }
 
 /** The time of a create of a local VM, which is looked at, then removed, untimed. */
-async function created(name, look = () => {}, ...more) {
-  const remove = () => run(...slipway('rm', name), { env });
+async function timeVmCreate(name, look = () => {}, ...more) {
+  const remove = () => run(...slipwayCommand('rm', name), { env });
   try {
-    const taken = await seconds(...slipway('create', name, '--driver', 'qemu', ...more));
+    const taken = await timeCommand(...slipwayCommand('create', name, '--driver', 'qemu', ...more));
     await look();
     await remove();
     return taken;
@@ -309,11 +325,11 @@ async function created(name, look = () => {}, ...more) {
  * A VM that goes on instead of starting. A spare is taken once; here it is copied before each run, twice, so that none is made
  * behind the measurement.
  */
-async function warmRows() {
-  await run(...slipway('image', 'warm'), { env });
+async function measureWarm() {
+  await run(...slipwayCommand('image', 'warm'), { env });
   const pool = join(env.SLIPWAY_HOME, 'spares');
   const [id] = (await readdir(pool)).filter((entry) => /^[0-9a-f-]{36}$/.test(entry));
-  const spare = join(work, 'spare');
+  const spare = join(workFolder, 'spare');
   // Times as they are, to the nanosecond.
   await run('cp', ['-a', join(pool, id), spare]);
   await rm(join(pool, id), { recursive: true });
@@ -324,7 +340,7 @@ async function warmRows() {
     ['cert.pem', kept.client.cert],
     ['key.pem', kept.client.key],
   ])
-    await writeFile(join(work, file), text);
+    await writeFile(join(workFolder, file), text);
   const refill = async () => {
     for (const copy of ['copy-1', 'copy-2']) {
       await rm(join(pool, copy), { recursive: true, force: true });
@@ -335,41 +351,41 @@ async function warmRows() {
   };
   const warm = async (index) => {
     await refill();
-    return await created(`warm${index}`, () => {}, '--qemu-warm');
+    return await timeVmCreate(`warm${index}`, () => {}, '--qemu-warm');
   };
   const { imageFolder, accelerator } = about.vm;
   return [
     await compare(`warm create of a local VM (${accelerator})`, 'bench/vm-warm-by-hand.sh', warm, () =>
-      seconds('bash', [here('vm-warm-by-hand.sh'), spare, imageFolder, work, accelerator]),
+      timeCommand('bash', [pathTo('vm-warm-by-hand.sh'), spare, imageFolder, workFolder, accelerator]),
     ),
     await compare(
       `warm create of a local VM (${accelerator})`,
       'cold create of the same kind',
       (index) => warm(`-${index}`),
-      (index) => created(`cold${index}`),
+      (index) => timeVmCreate(`cold${index}`),
       vmRuns,
     ),
   ];
 }
 
 /** A VM of this computer from nothing but its image, which is built before and not timed; nor is its removal. */
-async function vmRows() {
+async function measureVms() {
   let made;
-  await created('first', async () => {
+  await timeVmCreate('first', async () => {
     const vms = join(env.SLIPWAY_HOME, 'vms');
     const [id] = await readdir(vms);
     made = JSON.parse(await readFile(join(vms, id, 'vm.json'), 'utf8'));
   });
-  const beforehand = await certificates('127.0.0.1');
+  const beforehand = await createCertificates('127.0.0.1');
   for (const name of ['login', 'host'])
     await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(beforehand, name)]);
-  const byHand = ['bash', [here('vm-by-hand.sh'), made.imageFolder, beforehand, made.accelerator]];
+  const byHand = ['bash', [pathTo('vm-by-hand.sh'), made.imageFolder, beforehand, made.accelerator]];
   return [
     await compare(
       `cold create of a local VM (${made.accelerator})`,
       'bench/vm-by-hand.sh',
-      (index) => created(`vm${index}`),
-      () => seconds(...byHand),
+      (index) => timeVmCreate(`vm${index}`),
+      () => timeCommand(...byHand),
       vmRuns,
     ),
   ];
@@ -377,29 +393,29 @@ async function vmRows() {
 
 /** By the word of --only: what is measured, and what says why it can't be. */
 const groups = {
-  start: { rows: startRows },
-  hosts: { rows: hostRows, missing: withoutHosts },
-  parallel: { rows: parallelRows, missing: withoutHosts },
-  crowd: { rows: crowdRows },
-  vm: { rows: vmRows, missing: withoutVms },
-  warm: { rows: warmRows, missing: withoutVms },
+  start: { measure: measureStart },
+  hosts: { measure: measureHosts, findProblem: findHostsProblem },
+  parallel: { measure: measureParallel, findProblem: findHostsProblem },
+  crowd: { measure: measureCrowd },
+  vm: { measure: measureVms, findProblem: findVmProblem },
+  warm: { measure: measureWarm, findProblem: findVmProblem },
 };
 
-const wanted = values.only === undefined ? Object.keys(groups) : values.only.split(',');
-const strange = wanted.find((name) => !Object.hasOwn(groups, name));
-if (strange !== undefined) {
-  process.stderr.write(`--only takes words of ${Object.keys(groups).join(', ')}, got ${strange}\n`);
-  await rm(work, { recursive: true, force: true });
+const selectedGroups = values.only === undefined ? Object.keys(groups) : values.only.split(',');
+const unknownGroup = selectedGroups.find((name) => !Object.hasOwn(groups, name));
+if (unknownGroup !== undefined) {
+  process.stderr.write(`--only takes words of ${Object.keys(groups).join(', ')}, got ${unknownGroup}\n`);
+  await rm(workFolder, { recursive: true, force: true });
   process.exit(2);
 }
 
 try {
-  await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', key]);
+  await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', keyFile]);
   const rows = [];
-  for (const name of wanted) {
-    const missing = await groups[name].missing?.();
-    if (missing === undefined) rows.push(...(await groups[name].rows()).map((row) => ({ group: name, ...row })));
-    else process.stderr.write(`Skipped: ${name}, since ${missing}\n`);
+  for (const name of selectedGroups) {
+    const problem = await groups[name].findProblem?.();
+    if (problem === undefined) rows.push(...(await groups[name].measure()).map((row) => ({ group: name, ...row })));
+    else process.stderr.write(`Skipped: ${name}, because ${problem}\n`);
   }
   const line = (cells) => `| ${cells.join(' | ')} |`;
   const table = [
@@ -414,5 +430,5 @@ try {
     `${JSON.stringify({ ...machine, measured: new Date().toISOString(), rows }, null, 2)}\n`,
   );
 } finally {
-  await rm(work, { recursive: true, force: true });
+  await rm(workFolder, { recursive: true, force: true });
 }

@@ -5,8 +5,8 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { availableParallelism, type } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { drawing } from './terminal-svg.mjs';
-import { loadHello, openStage } from './recording-terminal.mjs';
+import { renderSvg } from './terminal-svg.mjs';
+import { loadHelloImage, openStage } from './recording-terminal.mjs';
 
 /** Each plays on a stage, and gives what was on the screen and a sentence on how it came to be there. */
 const scenes = {
@@ -14,15 +14,15 @@ const scenes = {
     title: 'slipway create dev, and a container that runs there',
     size: { columns: 100, rows: 24 },
     async play(stage) {
-      shows(await stage.typed('slipway create dev'), 'dev is ready');
-      await loadHello('dev', stage);
-      shows(await stage.typed('docker --context dev run --rm hello'), 'Hello from a container');
+      requireShown(await stage.typeAndWait('slipway create dev'), 'dev is ready');
+      await loadHelloImage('dev', stage);
+      requireShown(await stage.typeAndWait('docker --context dev run --rm hello'), 'Hello from a container');
       const vms = join(stage.home, '.slipway', 'vms');
       const [id] = await readdir(vms);
       const { accelerator } = JSON.parse(await readFile(join(vms, id, 'vm.json'), 'utf8'));
       const how = accelerator === 'tcg' ? 'software emulation' : `acceleration by ${accelerator}`;
       return {
-        screen: withoutPrompt(await stage.colored()),
+        screen: stripPrompt(await stage.readColoredScreen()),
         how: `The VM ran by ${how}. The container image "hello", a busybox that says where it runs, was loaded between the two commands.`,
       };
     },
@@ -31,12 +31,15 @@ const scenes = {
     title: 'slipway create that fails: the step, the last lines of the host, what happened, what to type next',
     size: { columns: 100, rows: 24 },
     async play(stage) {
-      const { address, sh } = await stage.host('trixie-bare');
+      const { address, sh } = await stage.startHost('trixie-bare');
       await sh('rm -rf /etc/apt/sources.list.d/* /var/lib/apt/lists/*');
       await sh('echo "deb http://mirror.invalid/debian trixie main" >/etc/apt/sources.list');
-      shows(await stage.typed(`slipway create web --generic-ip-address ${address} --engine-source distro`), '→ ');
+      requireShown(
+        await stage.typeAndWait(`slipway create web --generic-ip-address ${address} --engine-source distro`),
+        '→ ',
+      );
       return {
-        screen: withoutPrompt(await stage.colored()),
+        screen: stripPrompt(await stage.readColoredScreen()),
         how: 'The host is a container of test/bed whose packages were to come from a server that does not exist.',
       };
     },
@@ -45,21 +48,21 @@ const scenes = {
     title: 'slipway create web-1 web-2 web-3: three machines side by side, in the middle of it',
     size: { columns: 100, rows: 16 },
     async play(stage) {
-      const hosts = await Promise.all([1, 2, 3].map(() => stage.host('trixie-bare')));
+      const hosts = await Promise.all([1, 2, 3].map(() => stage.startHost('trixie-bare')));
       for (const [at, { address }] of hosts.entries()) {
         const begun = ['create', `web-${at + 1}`, '--generic-ip-address', address, '--engine-source', 'none'];
-        const said = await stage.slipway(...begun).then(
+        const said = await stage.runSlipway(...begun).then(
           ({ stdout }) => stdout,
           ({ stderr }) => stderr,
         );
-        shows(said, '✗ ');
+        requireShown(said, '✗ ');
       }
-      await stage.press('slipway create web-1 web-2 web-3 --engine-source distro');
+      await stage.typeLine('slipway create web-1 web-2 web-3 --engine-source distro');
       const busy = (screen) =>
         /web-1  Install.*\n {4}[SU].*\n.*web-2  Install.*\n {4}[SU].*\n.*web-3  Install.*\n {4}[SU]/.test(screen);
-      await stage.until(busy, 'Packages that are set up on all three');
-      const screen = await stage.colored();
-      await stage.until((shown) => shown.includes('web-3 is ready'), 'The end');
+      await stage.waitUntil(busy, 'Packages that are set up on all three');
+      const screen = await stage.readColoredScreen();
+      await stage.waitUntil((shown) => shown.includes('web-3 is ready'), 'The end');
       return {
         screen: screen.trimEnd(),
         how: 'The hosts are containers of test/bed without an engine. Each machine was begun before, so that one command finishes them all.',
@@ -70,9 +73,9 @@ const scenes = {
     title: 'slipway asks about a machine that answers SSH, and makes it a Docker host',
     size: { columns: 100, rows: 34 },
     async play(stage) {
-      const { address } = await stage.host('trixie-engine');
-      await stage.write('.ssh/config', `Host web\n  HostName ${address}\n  User deploy\n`);
-      await answers(stage, [
+      const { address } = await stage.startHost('trixie-engine');
+      await stage.writeHomeFile('.ssh/config', `Host web\n  HostName ${address}\n  User deploy\n`);
+      await answerQuestions(stage, [
         ['Where should the machine run?', 'Down', 'Enter'],
         ['Machine name?', 'Enter'],
         ['of your ~/.ssh/config', 'Enter'],
@@ -81,24 +84,27 @@ const scenes = {
         ['the docker CLI?', 'Enter'],
         ['Continue?', 'Enter'],
       ]);
-      await stage.until((screen) => screen.includes('ipAddress'), 'The file that repeats it');
-      return { screen: await stage.colored(), how: 'The host is a container of test/bed that ssh knows as "web".' };
+      await stage.waitUntil((screen) => screen.includes('ipAddress'), 'The file that repeats it');
+      return {
+        screen: await stage.readColoredScreen(),
+        how: 'The host is a container of test/bed that ssh knows as "web".',
+      };
     },
   },
   'wizard-qemu': {
     title: 'slipway asks about a virtual machine of this computer, up to the last question',
     size: { columns: 100, rows: 16 },
     async play(stage) {
-      await answers(stage, [
+      await answerQuestions(stage, [
         ['Where should the machine run?', 'Enter'],
         ['Machine name?', 'Enter'],
         ['How many CPUs?', 'Enter'],
         ['How much memory', 'Enter'],
         ['the docker CLI?', 'Enter'],
       ]);
-      await stage.until((screen) => screen.includes('Create it?'), 'The last question');
-      const screen = await stage.colored();
-      await stage.keys('Escape');
+      await stage.waitUntil((screen) => screen.includes('Create it?'), 'The last question');
+      const screen = await stage.readColoredScreen();
+      await stage.pressKeys('Escape');
       return { screen, how: 'It was ended by Escape, which leaves nothing.' };
     },
   },
@@ -106,8 +112,8 @@ const scenes = {
     title: 'slipway asks about a machine in EC2, says what it costs, and makes it',
     size: { columns: 100, rows: 40 },
     async play(stage) {
-      await stage.set(await stage.ec2());
-      await answers(stage, [
+      await stage.setVariables(await stage.startEc2());
+      await answerQuestions(stage, [
         ['Where should the machine run?', 'Down', 'Enter'],
         ['Machine name?', 'Enter'],
         ['Frankfurt', 'Enter'],
@@ -117,9 +123,9 @@ const scenes = {
         ['the docker CLI?', 'Enter'],
         ['Create it?', 'Enter'],
       ]);
-      await stage.until((screen) => screen.includes('instanceType'), 'The file that repeats it');
+      await stage.waitUntil((screen) => screen.includes('instanceType'), 'The file that repeats it');
       return {
-        screen: await stage.colored(),
+        screen: await stage.readColoredScreen(),
         how: 'EC2 is the server of test/clouds, and the host behind its instance a container of test/bed.',
       };
     },
@@ -128,52 +134,52 @@ const scenes = {
     title: 'slipway apply with five machines, after the terminal was made narrower in the middle of it',
     size: { columns: 110, rows: 30 },
     async play(stage) {
-      const hosts = await Promise.all([1, 2, 3, 4, 5].map(() => stage.host('trixie-bare')));
+      const hosts = await Promise.all([1, 2, 3, 4, 5].map(() => stage.startHost('trixie-bare')));
       const machines = hosts.map(({ address }, at) => `  web-${at + 1}: { generic: { ipAddress: ${address} } }`);
       const head = 'defaults: { driver: generic, engine: { source: distro, label: [team=web] } }\nmachines:\n';
-      await stage.write('machines.yaml', head + machines.join('\n'));
+      await stage.writeHomeFile('machines.yaml', head + machines.join('\n'));
       await stage.clear();
-      await stage.press('slipway apply --concurrency 5');
-      await stage.until((screen) => screen.includes('Do this?'), 'The question');
-      await stage.keys('Enter');
+      await stage.typeLine('slipway apply --concurrency 5');
+      await stage.waitUntil((screen) => screen.includes('Apply these changes?'), 'The question');
+      await stage.pressKeys('Enter');
       const busy = (screen) => (screen.match(/web-\d  Install/g) ?? []).length === 5;
-      await stage.until(busy, 'Five installations');
+      await stage.waitUntil(busy, 'Five installations');
       await stage.resize({ columns: 78, rows: 30 });
-      await stage.until((screen) => busy(screen) && /^ {4}\S/m.test(screen), 'Five installations, narrower');
-      const screen = await stage.colored();
-      await stage.until((shown) => shown.includes('web-5 is made'), 'The end');
+      await stage.waitUntil((screen) => busy(screen) && /^ {4}\S/m.test(screen), 'Five installations, narrower');
+      const screen = await stage.readColoredScreen();
+      await stage.waitUntil((shown) => shown.includes('web-5 is created'), 'The end');
       return { screen: screen.trimEnd(), how: 'The hosts are containers of test/bed without an engine.' };
     },
   },
 };
 
 /** Each once its question shows. */
-async function answers(stage, all) {
-  await stage.press('slipway');
+async function answerQuestions(stage, all) {
+  await stage.typeLine('slipway');
   for (const [question, ...keys] of all) {
-    await stage.until((screen) => lastLines(screen).includes(question), question);
-    await stage.keys(...keys);
+    await stage.waitUntil((screen) => currentQuestion(screen).includes(question), question);
+    await stage.pressKeys(...keys);
   }
 }
 
 /** What was answered stands above. */
-function lastLines(screen) {
+function currentQuestion(screen) {
   const lines = screen.trimEnd().split('\n');
   const at = lines.findLastIndex((line) => line.startsWith('? '));
   return at < 0 ? '' : lines.slice(at).join('\n');
 }
 
-function shows(screen, what) {
+function requireShown(screen, what) {
   if (!screen.includes(what)) throw new Error(`There is nothing to be drawn:\n${screen}`);
 }
 
 /** The prompt that waits at the end says nothing. */
-function withoutPrompt(screen) {
+function stripPrompt(screen) {
   return screen.trimEnd().split('\n').slice(0, -1).join('\n');
 }
 
-const [, , name] = process.argv;
-const scene = scenes[name];
+const [, , sceneName] = process.argv;
+const scene = scenes[sceneName];
 if (!scene) {
   process.stderr.write(`Say which picture: ${Object.keys(scenes).join(', ')}\n`);
   process.exit(2);
@@ -182,9 +188,9 @@ const stage = await openStage(scene.size);
 try {
   const { screen, how } = await scene.play(stage);
   const made = `Drawn by docs/record-pictures.mjs on ${new Date().toISOString().slice(0, 10)} from a terminal where this was run: ${type()}, ${availableParallelism()} cores. ${how}`;
-  const file = fileURLToPath(new URL(`${name}.svg`, import.meta.url));
-  await writeFile(file, drawing(screen, { title: scene.title, made, columns: scene.size.columns }));
-  process.stdout.write(`docs/${name}.svg is written\n`);
+  const file = fileURLToPath(new URL(`${sceneName}.svg`, import.meta.url));
+  await writeFile(file, renderSvg(screen, { title: scene.title, made, columns: scene.size.columns }));
+  process.stdout.write(`docs/${sceneName}.svg is written\n`);
 } finally {
   await stage[Symbol.asyncDispose]();
 }

@@ -9,10 +9,10 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { build } from 'esbuild';
 
-const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const DOCKER = ['--host', 'unix:///var/run/docker.sock'];
-const minutes = 20;
-const EC2 = `
+const pathTo = (path) => fileURLToPath(new URL(path, import.meta.url));
+const DOCKER_HOST_FLAGS = ['--host', 'unix:///var/run/docker.sock'];
+const TIMEOUT_MINUTES = 20;
+const EC2_SCRIPT = `
   import { startEc2 } from '../test/clouds/ec2-double.ts';
   import { containerGuests } from '../test/clouds/guests.ts';
   const cloud = await startEc2({ guests: containerGuests(), bootTime: 500 });
@@ -43,49 +43,49 @@ export async function openStage({ columns, rows }) {
     return file;
   };
   await mkdir(bin);
-  await symlink(here('../dist/slipway.js'), join(bin, 'slipway'));
+  await symlink(pathTo('../dist/slipway.js'), join(bin, 'slipway'));
 
   const stage = {
     home,
     run,
-    slipway: (...argv) => run(process.execPath, [here('../dist/slipway.js'), ...argv]),
+    runSlipway: (...argv) => run(process.execPath, [pathTo('../dist/slipway.js'), ...argv]),
     /** What is seen; with its colours, unless it is only looked at. */
-    screen: (...how) => tmux('capture-pane', '-p', ...how),
-    colored: () => stage.screen('-e'),
-    async until(seen, what) {
-      const end = Date.now() + minutes * 60_000;
+    readScreen: (...how) => tmux('capture-pane', '-p', ...how),
+    readColoredScreen: () => stage.readScreen('-e'),
+    async waitUntil(seen, what) {
+      const end = Date.now() + TIMEOUT_MINUTES * 60_000;
       for (;;) {
-        const screen = await stage.screen();
+        const screen = await stage.readScreen();
         if (seen(screen)) return screen;
-        if (Date.now() > end) throw new Error(`${what} was not seen after ${minutes} minutes:\n${screen}`);
+        if (Date.now() > end) throw new Error(`${what} was not seen after ${TIMEOUT_MINUTES} minutes:\n${screen}`);
         await sleep(100, undefined, { signal: stop.signal });
       }
     },
-    async press(line) {
+    async typeLine(line) {
       await tmux('send-keys', '-l', line);
       await tmux('send-keys', 'Enter');
     },
     /** Keys by their names: Down, Enter. */
-    keys: (...names) => tmux('send-keys', ...names),
+    pressKeys: (...names) => tmux('send-keys', ...names),
     resize: (to) => tmux('resize-window', '-x', String(to.columns), '-y', String(to.rows)),
-    write: (file, text) => writeFile(join(home, file), text),
+    writeHomeFile: (file, text) => writeFile(join(home, file), text),
     /** An empty screen, at home. */
     async clear() {
-      await stage.press('cd; clear; tmux clear-history');
-      await stage.until((screen) => /^\$ *\n*$/.test(screen), 'An empty screen');
+      await stage.typeLine('cd; clear; tmux clear-history');
+      await stage.waitUntil((screen) => /^\$ *\n*$/.test(screen), 'An empty screen');
     },
     /** Variables that the next commands have. */
-    async set(variables) {
+    async setVariables(variables) {
       Object.assign(env, variables);
       const line = Object.entries(variables).map(([name, value]) => `export ${name}=${value}`);
-      await stage.press(line.join('; '));
+      await stage.typeLine(line.join('; '));
       await stage.clear();
     },
     /** The double of EC2 that the tests have, with hosts of test/bed behind its instances. */
-    async ec2() {
+    async startEc2() {
       const file = join(home, 'ec2.mjs');
       await build({
-        stdin: { contents: EC2, resolveDir: here('.'), loader: 'ts' },
+        stdin: { contents: EC2_SCRIPT, resolveDir: pathTo('.'), loader: 'ts' },
         outfile: file,
         bundle: true,
         platform: 'node',
@@ -98,20 +98,20 @@ export async function openStage({ columns, rows }) {
       return JSON.parse(String(text));
     },
     /** Types a line, and waits until the prompt is there again. */
-    async typed(line) {
+    async typeAndWait(line) {
       const prompts = (screen) => screen.split('\n').filter((shown) => shown.startsWith('$')).length;
-      const before = prompts(await stage.screen());
-      await stage.press(line);
-      return await stage.until((screen) => prompts(screen) > before, `The end of "${line}"`);
+      const before = prompts(await stage.readScreen());
+      await stage.typeLine(line);
+      return await stage.waitUntil((screen) => prompts(screen) > before, `The end of "${line}"`);
     },
     /** A container that boots like a machine and takes the key of this home. */
-    async host(variant) {
+    async startHost(variant) {
       key ??= makeKey();
       const name = `slipway-picture-${process.pid}-${hosts.length}`;
       hosts.push(name);
-      const { stdout } = await run('bash', [here('../test/bed/start.sh'), variant, name, `${await key}.pub`]);
+      const { stdout } = await run('bash', [pathTo('../test/bed/start.sh'), variant, name, `${await key}.pub`]);
       const address = stdout.split('\n')[0].split(' ')[1];
-      return { address, sh: (command) => run('docker', [...DOCKER, 'exec', name, 'sh', '-c', command]) };
+      return { address, sh: (command) => run('docker', [...DOCKER_HOST_FLAGS, 'exec', name, 'sh', '-c', command]) };
     },
     async [Symbol.asyncDispose]() {
       await tmux('kill-server').catch(() => {});
@@ -122,20 +122,20 @@ export async function openStage({ columns, rows }) {
         await rm(join(home, '.slipway', 'machines'), { recursive: true, force: true });
       }
       // Where this fails a VM may still run, and the folder has to stay.
-      const names = (await stage.slipway('ls', '-q')).stdout.split('\n').filter((name) => name !== '');
-      if (hosts.length > 0) await run('docker', [...DOCKER, 'rm', '-fv', ...hosts]);
-      else if (names.length > 0) await stage.slipway('rm', ...names);
+      const names = (await stage.runSlipway('ls', '-q')).stdout.split('\n').filter((name) => name !== '');
+      if (hosts.length > 0) await run('docker', [...DOCKER_HOST_FLAGS, 'rm', '-fv', ...hosts]);
+      else if (names.length > 0) await stage.runSlipway('rm', ...names);
       await rm(home, { recursive: true, force: true });
     },
   };
   await tmux('new-session', '-d', '-x', String(columns), '-y', String(rows), 'bash --norc');
   await tmux('send-keys', String.raw`PS1='\[\e[32m\]$\[\e[0m\] '; clear; tmux clear-history`, 'Enter');
-  await stage.until((screen) => /^\$ *\n*$/.test(screen), 'A prompt');
+  await stage.waitUntil((screen) => /^\$ *\n*$/.test(screen), 'A prompt');
   return stage;
 }
 
 /** A container image of a busybox alone, which says where it runs. No registry is needed for it. */
-export async function loadHello(context, { home, run }) {
+export async function loadHelloImage(context, { home, run }) {
   const root = join(home, 'hello', 'bin');
   await mkdir(root, { recursive: true });
   const { stdout: busybox } = await run('sh', ['-c', 'command -v busybox']);

@@ -1,1 +1,1 @@
-umask 077; dir=$(mktemp -d /run/slipway.XXXXXX) || exit 1; trap 'rm -rf "$dir"' EXIT; cd "$dir" && tar -xf - && exec 9>/run/slipway-lock && { flock -w 300 9 || { printf "\041\041 an earlier run is still at work on the host\n" >&2; exit 1; }; } && umask 022 && sh -eu ./script 9>&-
+umask 077; dir=$(mktemp -d /run/slipway.XXXXXX) || exit 1; trap 'rm -rf "$dir"' EXIT; cd "$dir" && tar -xf - && exec 9>/run/slipway-lock && { flock -w 300 9 || { printf "\041\041 another run of Slipway is still changing the host\n" >&2; exit 1; }; } && umask 022 && sh -eu ./script 9>&-

@@ -1,8 +1,9 @@
 # Writes files, each whole or not at all, and lets a running engine read them.
-# MANIFEST: lines `mode number path`. Mode `-` removes the file; mode `=` keeps the mode that it has, 644 for a new one. The new files lie
-# in ./files.
-# ENGINE: restart; start; later (the package of another version will restart it); or none (there is no engine yet, its package will
-# start it). ENABLE: yes, to start the engine with the host. CONTAINERS: stop, where they can't keep running without their engine.
+# MANIFEST: lines `mode number path`. Mode `-` removes the file; mode `=` keeps the mode that it has, 644 for a new one.
+# The new files lie in ./files.
+# ENGINE: restart; start; later (the package of another version will restart it); or none (there is no engine yet, its
+# package will start it). ENABLE: yes, to start the engine with the host. CONTAINERS: stop, where they can't keep
+# running without their engine.
 
 main() {
     LC_ALL=C
@@ -13,8 +14,8 @@ main() {
     each back_up_file || { explain 'the present files could not be backed up'; exit 1; }
     each stage_file || { explain 'the files could not be written'; each unstage_file; exit 1; }
     if [ "$ENGINE" = restart ] || [ "$ENGINE" = later ]; then
-        # A boot clears /run, and makes the restart needless. After an installation that fails, this mark makes the next run restart
-        # the engine, which otherwise would never read the new files.
+        # A boot clears /run, and makes the restart needless. After an installation that fails, this mark makes the next
+        # run restart the engine, which otherwise would never read the new files.
         mkdir -p /run/slipway
         : >/run/slipway/restart-pending
     fi
@@ -89,9 +90,13 @@ restart_or_restore() {
         return
     fi
     print_engine_log >&2 || true
-    # The service manager tries again by itself, and would do so with the old configuration before that keeps containers alive.
+    # The service manager tries again by itself, and would do so with the old configuration before that keeps containers
+    # alive.
     stop_engine
-    each restore_file || { explain 'the engine did not start with the new configuration, and the old one could not be restored'; exit 1; }
+    each restore_file || {
+        explain 'the engine did not start with the new configuration, and the old one could not be restored'
+        exit 1
+    }
     reload_definitions
     if restart_engine; then
         rm -f /run/slipway/restart-pending
@@ -104,12 +109,13 @@ restart_or_restore() {
 
 # --- containers keep running while their engine restarts ---
 #
-# With live-restore they do, if the engine that ends has it and the engine that starts has it. This script sets it for both: it stands
-# in daemon.json until they have read it. Not where the configuration already says something about it, and not in a swarm, which
-# refuses an engine that has it.
+# With live-restore they do, if the engine that ends has it and the engine that starts has it. This script sets it for
+# both: it stands in daemon.json until they have read it. Not where the configuration already says something about it,
+# and not in a swarm, which refuses an engine that has it.
 
 json=/etc/docker/daemon.json
-# While this file exists, daemon.json begins with the temporary setting. `made` in it: Slipway created daemon.json for that alone.
+# While this file exists, daemon.json begins with the temporary setting. `made` in it: Slipway created daemon.json for
+# that alone.
 mark=/etc/docker/slipway/live-restore-lent
 
 # Makes the running engine keep its containers alive when it ends; fails where it can't.
@@ -120,7 +126,8 @@ keep_containers_alive() {
         *'"LocalNodeState":"inactive"'*) ;;
         *) return 1 ;;
     esac
-    ! disables_live_restore "$json" && ! disables_live_restore "$(daemon_json_path).slipway-new" && ! is_on_command_line || return 1
+    ! disables_live_restore "$json" && ! disables_live_restore "$(daemon_json_path).slipway-new" &&
+        ! is_on_command_line || return 1
     case $info in *'"LiveRestoreEnabled":true'*) return 0 ;; esac
     set_live_restore true || { unset_live_restore; return 1; }
     reload_until_live_restore_is true || { unset_live_restore; return 1; }

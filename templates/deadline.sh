@@ -1,5 +1,6 @@
-# Powers this host off at the deadline of the machine $2: at $1, in seconds since 1970. A timer runs it five minutes before the deadline,
-# at the deadline itself, and ten minutes after each boot: a host that was off at its deadline has that long to receive a later one.
+# Powers this host off at the deadline of the machine $2: at $1, in seconds since 1970. A timer runs it five minutes
+# before the deadline, at the deadline itself, and ten minutes after each boot: a host that was off at its deadline has
+# that long to receive a later one.
 set -eu
 
 announce() {

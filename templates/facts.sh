@@ -1,6 +1,6 @@
-# Finds a way to become root and runs as root what stands on its input: the part of the facts in facts-as-root.sh, with which Slipway
-# calls `main` behind this script. Prints one `key value` per line and changes nothing.
-# SUDO_PASSWORD may be set by the lines that were sent before these.
+# Finds a way to become root and runs as root what stands on its input: the part of the facts in facts-as-root.sh, with
+# which Slipway calls `main` behind this script. Prints one `key value` per line and changes nothing. SUDO_PASSWORD may
+# be set by the lines that were sent before these.
 
 main() {
     LC_ALL=C

@@ -1,5 +1,5 @@
-# Gives the SSH server its permanent host key (files/0 private, files/1 public) in place of the bootstrap host key of its user data.
-# Runs in the folder that holds files/.
+# Gives the SSH server its permanent host key (files/0 private, files/1 public) in place of the bootstrap host key of
+# its user data. Runs in the folder that holds files/.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
 

@@ -1,7 +1,7 @@
-# Powers this host off once it has been idle for $1 seconds: no container ran and none was built, no client was connected to its engine
-# (port $2, or its socket) and no user was logged in. $3 is the machine's name. A timer runs it every $4 seconds.
-# RUN/active holds the host's uptime at the last activity, RUN/looked the uptime at the last check. A boot clears both, and so counts as
-# activity.
+# Powers this host off once it has been idle for $1 seconds: no container ran and none was built, no client was
+# connected to its engine (port $2, or its socket) and no user was logged in. $3 is the machine's name. A timer runs it
+# every $4 seconds. RUN/active holds the host's uptime at the last activity, RUN/looked the uptime at the last check. A
+# boot clears both, and so counts as activity.
 set -eu
 PROC=${PROC:-/proc}
 RUN=${RUN:-/run/slipway}
@@ -26,8 +26,8 @@ main() {
     power_off
 }
 
-# Each container has a shim, which lives as long as the container; a build step has the runc that runs it. The kernel cuts names at
-# 15 bytes.
+# Each container has a shim, which lives as long as the container; a build step has the runc that runs it. The kernel
+# cuts names at 15 bytes.
 runs_container() {
     find_processes 'containerd-shim*' >/dev/null || find_processes 'runc*' >/dev/null
 }
@@ -58,13 +58,14 @@ is_connected() {
     return 1
 }
 
-# In the kernel's table 03 is an established connection, here to the engine's own socket: a build, pull or push on this host.
+# In the kernel's table 03 is an established connection, here to the engine's own socket: a build, pull or push on this
+# host.
 has_local_client() {
     grep -q ' 03 *[0-9][0-9]* [^ ]*/docker\.sock$' "$PROC/net/unix" 2>/dev/null
 }
 
-# sshd names its processes, on any port: a connection that has not logged in yet ends with a bracket ("sshd: root [net]"), and the
-# server itself begins with its path. So connections that never log in keep no host awake.
+# sshd names its processes, on any port: a connection that has not logged in yet ends with a bracket ("sshd: root
+# [net]"), and the server itself begins with its path. So connections that never log in keep no host awake.
 is_logged_in() {
     find_processes 'sshd*' >"$RUN/sshd" || return 1
     while read -r folder; do

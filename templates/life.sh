@@ -1,5 +1,6 @@
 # Installs or removes the timers that end or stop this host by itself. The engine has no part in it.
-# MANIFEST: lines `mode number path`; mode `-` removes the file. The new files lie in ./files. TIMERS: the timers to run from now on.
+# MANIFEST: lines `mode number path`; mode `-` removes the file. The new files lie in ./files. TIMERS: the timers to run
+# from now on.
 
 RUN=${RUN:-/run/slipway}
 

@@ -1,11 +1,11 @@
-# Prints how this host fares, one `key value` a line. Changes nothing, and takes no root.
+# Prints this host's disk, memory, load and uptime, one `key value` per line. Changes nothing and needs no root.
 LC_ALL=C
 export LC_ALL
 
-# Where the engine keeps what it has. It may be on a disk of its own.
-place=/
-if [ -d /var/lib/docker ]; then place=/var/lib/docker; fi
-df -Pk "$place" | while read -r _ total _ free _ mount; do
+# The engine's data may be on a disk of its own.
+folder=/
+if [ -d /var/lib/docker ]; then folder=/var/lib/docker; fi
+df -Pk "$folder" | while read -r _ total _ free _ mount; do
     case $free in *[!0-9]*) ;; *) echo "disk $total $free $mount" ;; esac
 done
 while read -r name kib _; do

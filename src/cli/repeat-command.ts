@@ -12,14 +12,14 @@ export function toRepeatCommand(
   createOptions: readonly OptionSpec[],
   { program }: Pick<Cli, 'program'>,
 ): string {
-  const { name, driver, engine, life, options } = spec;
+  const { name, driver, engine, lifetime, options } = spec;
   // Values of variables may be secret; their names remind the user to add the values.
   const env = engine.env.map((pair) => `${pair.split('=', 1)[0]}=…`);
   const argv = [
     'create',
     name,
     ...toArgv(createOptions, { driver, use }),
-    ...toArgv(lifetimeOptionSpecs, life ?? {}),
+    ...toArgv(lifetimeOptionSpecs, lifetime ?? {}),
     ...toArgv(driverOptionSpecs[driver] ?? [], options),
     ...toArgv(engineOptionSpecs, { ...engine, env }),
   ];

@@ -11,7 +11,7 @@ export type Program = {
   readonly command: string;
   /** Any of these names does as well. */
   readonly alternatives?: readonly string[];
-  /** A verb first, as in "qemu-img, which makes disks of VMs": `makes disks of VMs`. */
+  /** A verb first, as in "qemu-img, which creates the disks of VMs": `creates the disks of VMs`. */
   readonly purpose: string;
   readonly packages: Readonly<Partial<Record<PackageManager, readonly string[]>>>;
   /** The project's page, for where no package manager has it. */

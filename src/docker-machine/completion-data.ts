@@ -11,7 +11,7 @@ import { dockerMachineDriverName } from './config-json/driver-mappings.ts';
 
 const HELP_OPTION: CompletionOption = { names: ['--help', '-h', '-help'], about: 'show help' };
 
-/** What completion knows of `docker-machine`, from the declarations that the program itself reads. */
+/** Generates the data for shell completion of `docker-machine` from the declarations that the program itself uses. */
 export async function generateCompletionSpec(): Promise<CompletionSpec> {
   const loaded = await Promise.all(commands.map(async ({ load }) => load()));
   return {
@@ -31,7 +31,7 @@ export async function generateCompletionSpec(): Promise<CompletionSpec> {
   };
 }
 
-/** What stands behind these; behind all others it is machines. */
+/** The operands of these commands; all others take names of machines. */
 const COMMAND_OPERANDS: Readonly<Record<string, readonly ValueKind[]>> = {
   active: [],
   create: [],
@@ -43,14 +43,14 @@ const COMMAND_OPERANDS: Readonly<Record<string, readonly ValueKind[]>> = {
 };
 
 function toDeclaredCommand({ name, summary, flags, loadDriverFlags, raw }: DockerMachineCommand): CompletionCommand {
-  const ofDrivers = loadDriverFlags === undefined ? [] : drivers.flatMap((driver) => driverOptionsOf(driver.name));
+  const driverOptions = loadDriverFlags === undefined ? [] : drivers.flatMap((driver) => driverOptionsOf(driver.name));
   return {
     name,
     about: summary,
     ...(COMMAND_OPERANDS[name] === undefined
       ? { operands: ['machine'], many: true }
       : { operands: COMMAND_OPERANDS[name] }),
-    options: [...flags.map((flag) => toDeclaredOption(flag)), ...ofDrivers, HELP_OPTION],
+    options: [...flags.map((flag) => toDeclaredOption(flag)), ...driverOptions, HELP_OPTION],
     ...(raw === true ? { raw } : {}),
   };
 }
@@ -59,7 +59,7 @@ function driverOptionsOf(driver: string): readonly CompletionOption[] {
   return driverFlags(driver).map((flag) => ({ ...toDeclaredOption(flag), driver: dockerMachineDriverName(driver) }));
 }
 
-/** One dash is as good as two. */
+/** Completes a flag with one dash and with two: both are valid. */
 function toDeclaredOption(flag: Flag): CompletionOption {
   const long = flag.names.filter((name) => name.length > 1);
   const short = flag.names.filter((name) => name.length === 1);
@@ -76,8 +76,8 @@ function completionValueFor({ names: [name = '', ...others] }: Flag): ValueKind 
   if (name === 'shell') return ['bash', 'zsh', 'fish', 'powershell', 'cmd', 'tcsh', 'emacs'];
   if (name === 'storage-path') return 'folder';
   if (/^tls-(ca|client)-/.test(name)) return 'file';
-  const info = [...machineOptionSpecs, ...credentialOptionSpecs].find(({ flag, aliases }) =>
+  const spec = [...machineOptionSpecs, ...credentialOptionSpecs].find(({ flag, aliases }) =>
     [flag, ...aliases].some((word) => word === name || others.includes(word)),
   );
-  return info === undefined ? 'any' : valueKindOf(info);
+  return spec === undefined ? 'any' : valueKindOf(spec);
 }

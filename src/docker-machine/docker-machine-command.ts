@@ -1,61 +1,65 @@
 import type { World } from '../operations/world.ts';
 import type { Flag, FlagValues } from './go-flags.ts';
 
-/** What a command of the drop-in may know of the process that it runs in. */
+/** All that a command of the drop-in gets: what the user typed, and the process that it runs in. */
 export type DockerMachineInvocation = {
+  /** The arguments that are no flags. */
   readonly words: readonly string[];
+  /** All flags by their first names: typed, from the environment, or by default. */
   readonly values: FlagValues;
-  /** Those flags that were typed. */
+  /** The flags that the user typed, without defaults and variables. */
   readonly typed: FlagValues;
-  /** The whole command line, as it can be typed again. */
+  /** The whole command line, from `docker-machine` on. */
   readonly argv: readonly string[];
   readonly world: World;
-  /** The old store's root: `~/.docker/machine` or MACHINE_STORAGE_PATH. */
+  /** The root of the store: `~/.docker/machine`, MACHINE_STORAGE_PATH or --storage-path. */
   readonly root: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Flags before the command. */
+  /** The flags before the command. */
   readonly globals: FlagValues;
-  /** The world with this machine's own progress, where there are several. */
+  /** Returns the world with a progress row for this machine, if the command line names several. */
   readonly worldOf: (name: string) => World;
-  /** Nothing more is done for this machine, be it that it failed. */
+  /** Shows that the work for this machine is over; with an error, that it failed. */
   readonly reportEnd: (name: string, error?: unknown) => void;
-  /** No more steps are shown: what is printed from now on stands below them. */
+  /** Stops to show steps: later lines are printed below them. */
   readonly closeProgress: () => void;
+  /** Sets a variable of this process, for the libraries that read it. */
   readonly setEnvForRun: (variable: string, value: string | undefined) => void;
-  /** A line on stdout. */
+  /** Writes a line to stdout. */
   readonly print: (line: string) => void;
-  /** A line on stderr. */
+  /** Writes a line to stderr. */
   readonly say: (line: string) => void;
-  /** An answer from stdin, without the line's end; '' where it has ended. */
+  /** Asks on stdout, and returns a line from stdin; '' at the end of stdin. */
   readonly ask: (question: string) => Promise<string>;
+  /** `docker-machine version …`, for the command `version`. */
   readonly version: string;
 };
 
 export type DockerMachineCommand = {
   readonly name: string;
-  /** One line of the overview. */
+  /** The command's line in the help of the program. */
   readonly summary: string;
-  /** What stands behind the flags in the usage line. */
+  /** The arguments in the usage line, behind the flags. */
   readonly argsUsage: string;
   readonly flags: readonly Flag[];
-  /** Further flags, of the driver that the command line names. */
+  /** Loads the flags of the driver that the command line names. */
   readonly loadDriverFlags?: (
     argv: readonly string[],
     call: Pick<DockerMachineInvocation, 'env' | 'world'>,
   ) => Promise<readonly Flag[]>;
   readonly details?: string;
-  /** All behind the command is somebody else's. */
+  /** Whether the arguments belong to another program (ssh), and are not parsed. */
   readonly raw?: true;
-  /** stdout is that of the program that it starts: a script keeps what that prints, and our steps go to stderr. */
+  /** Whether stdout belongs to the program that the command starts: scripts keep that output, so steps go to stderr. */
   readonly reservesStdout?: true;
-  /** The exit status; 0 where it is undefined. */
+  /** Returns the exit status; undefined means 0. */
   run(call: DockerMachineInvocation): Promise<number | void>;
 };
 
-/** Exists for inference only. */
+/** Returns its argument: it exists for type inference. */
 export const defineDockerMachineCommand = (command: DockerMachineCommand): DockerMachineCommand => command;
 
-/** Files of an authority that a team shares, in place of the store's own. */
+/** The files of an authority that a team shares; undefined where the store's own applies. */
 export type AuthorityFiles = {
   readonly ca: string | undefined;
   readonly caKey: string | undefined;
@@ -63,6 +67,7 @@ export type AuthorityFiles = {
   readonly key: string | undefined;
 };
 
+/** Reads the `--tls-…` flags. */
 export function authorityFilesFrom({ globals }: Pick<DockerMachineInvocation, 'globals'>): AuthorityFiles {
   const file = (flag: string): string | undefined => {
     const path = globals[flag];

@@ -1,6 +1,9 @@
 import { SlipwayError } from '../errors.ts';
 
-/** How a command of the drop-in ends when it does not work: the message alone on stderr, and the old tool's exit status. */
+/**
+ * The error that ends a command of the drop-in: the program prints only its message, and exits with Docker Machine's
+ * status.
+ */
 export class DockerMachineError extends Error {
   readonly status: number;
 
@@ -11,10 +14,13 @@ export class DockerMachineError extends Error {
   }
 }
 
-/** An interrupt, as shells have it. */
+/** The exit status of shells for a command that Ctrl-C interrupted. */
 export const INTERRUPTED_STATUS = 130;
 
-/** Ours where the old tool had none that anybody waits for; the old sentence where scripts look for it. */
+/**
+ * Converts an error of Slipway: scripts look for Docker Machine's sentence about a machine that does not exist; others
+ * stay.
+ */
 export function toDockerMachineError(error: unknown, name?: string): unknown {
   if (!(error instanceof SlipwayError)) return error;
   if (error.code === 'MACHINE_NOT_FOUND' && name !== undefined) return machineNotFoundError(name);
@@ -28,17 +34,20 @@ export function machineNotFoundError(name: string): DockerMachineError {
   );
 }
 
-/** What happened, and what to type next: in the words of this command line, where it has them. */
+/**
+ * Formats an error as lines: its details, its message and its hint, with this program's commands instead of Slipway's.
+ */
 export function formatSlipwayError({ message, hint, detail }: SlipwayError): string {
   return [...detail.map((line) => `  │ ${line}`), message, ...(hint === undefined ? [] : [hint])]
     .map(rewriteCommandNames)
     .join('\n');
 }
 
-/** Commands of both command lines do the same to their machines. */
+/** The commands that both programs have, and that do the same. */
 const SHARED_COMMANDS =
   'create|provision|upgrade|regenerate-certs|rm|start|stop|restart|kill|ls|status|inspect|ip|url|env|config|ssh|scp';
 
+/** Replaces `slipway COMMAND` with `docker-machine COMMAND` for the commands that both programs have. */
 export function rewriteCommandNames(text: string): string {
   return text.replaceAll(new RegExp(String.raw`\bslipway (?=(?:${SHARED_COMMANDS})\b)`, 'g'), 'docker-machine ');
 }

@@ -7,19 +7,19 @@ import type { AuthorityOverrides } from './config-json/auth-options.ts';
 import { formatConfigJson } from './config-json/write.ts';
 
 /**
- * Machines in the old tool's store, `~/.docker/machine`. Our record is the truth where there is one; beside it lies what the old tool
- * and its clients read, written with each record:
+ * Opens Docker Machine's store, `~/.docker/machine`. Where a machine has a record (machine.json), the record counts.
+ * Each save of it also writes the files that Docker Machine and its clients read:
  *
- *   machines/NAME/config.json                      the old tool's view of it
- *                 ca.pem cert.pem key.pem          what DOCKER_CERT_PATH wants
- *                 server.pem server-key.pem        copies of what lies on the host
- *                 id_rsa                           a copy of the key that logs in, whatever kind of key it is
+ *   machines/NAME/config.json                      the machine as Docker Machine describes it
+ *                 ca.pem cert.pem key.pem          the files of DOCKER_CERT_PATH
+ *                 server.pem server-key.pem        copies of the host's files
+ *                 id_rsa                           a copy of the SSH key, of any type
  */
 export function openDockerMachineStore(
   root: string,
-  how: {
+  options: {
     readonly swarm?: Readonly<Record<string, unknown>>;
-    /** Of machines that are made now, where it is not the store's own. */
+    /** The certificate authority of new machines, unless it is the store's own. */
     readonly authority?: AuthorityOverrides;
   } = {},
 ): Store {
@@ -35,41 +35,42 @@ export function openDockerMachineStore(
         ? undefined
         : (await import('./config-json/read.ts')).readConfigJson(name, folder, text);
     },
-    foreignFileChanges: async (machine, folder) => findViewChanges(machine, folder, how),
+    foreignFileChanges: async (machine, folder) => changesToCompatibleFiles(machine, folder, options),
   });
 }
 
-async function findViewChanges(
+/** Returns the changes to the files that Docker Machine reads, without files that are right already. */
+async function changesToCompatibleFiles(
   machine: Machine,
   folder: string,
-  how: Parameters<typeof openDockerMachineStore>[1],
+  options: Parameters<typeof openDockerMachineStore>[1],
 ): Promise<readonly FileChange[]> {
   const config = join(folder, 'config.json');
   const existing = parseJsonOrUndefined(await readFileIfExists(config));
   const authority = Object.fromEntries(
-    Object.entries(how?.authority ?? {}).map(([which, path]) => [
-      which,
+    Object.entries(options?.authority ?? {}).map(([file, path]) => [
+      file,
       path === undefined ? undefined : resolve(path),
     ]),
   );
-  const view = formatConfigJson(machine, { root: dirname(dirname(folder)), existing, ...how, authority });
+  const content = formatConfigJson(machine, { root: dirname(dirname(folder)), existing, ...options, authority });
   const [key, publicKey] = await Promise.all(
     ['id_ed25519', 'id_ed25519.pub'].map((file) => readFileIfExists(join(folder, 'ssh', file))),
   );
-  const wanted = [
+  const files = [
     { path: join(folder, 'id_rsa'), content: key },
     { path: join(folder, 'id_rsa.pub'), content: publicKey },
-    { path: config, content: view },
+    { path: config, content },
   ];
   const changed: FileChange[] = [];
-  for (const { path, content } of wanted) {
+  for (const { path, content } of files) {
     const differs = content !== undefined && content !== (await readFile(path, 'utf8').catch(() => undefined));
     if (differs) changed.push({ do: 'write', path, content, mode: 0o600 });
   }
   return changed;
 }
 
-/** Where our record is the truth, a view that is broken is written anew. */
+/** Returns undefined for text that is not JSON: the store writes the file again from the record. */
 function parseJsonOrUndefined(text: string | undefined): unknown {
   try {
     return text === undefined ? undefined : (JSON.parse(text) as unknown);

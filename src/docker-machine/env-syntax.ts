@@ -1,4 +1,7 @@
-/** The settings of `env` as the old tool wrote them: what scripts read line by line. Values in them can't break out of their quotes. */
+/**
+ * How `env` prints settings for a shell: line by line as Docker Machine wrote them, since scripts read them. A value
+ * can't break out of its quotes.
+ */
 export type EnvSyntax = {
   readonly set: (name: string, value: string) => string;
   readonly unset: (name: string) => string;
@@ -46,13 +49,16 @@ const SHELL_SYNTAXES: Readonly<Record<string, EnvSyntax>> = {
   },
 };
 
-/** In double quotes as the old tool has them, unless something in there would be taken for more than itself: csh knows no way out of that. */
+/**
+ * Quotes with double quotes, as Docker Machine does, unless the value has a character that csh interprets there: within
+ * double quotes it has no escapes.
+ */
 function quoteForCsh(value: string): string {
   if (!/["$`!\\]/.test(value)) return `"${value}"`;
   return `'${value.replaceAll("'", String.raw`'\''`).replaceAll('!', String.raw`\!`)}'`;
 }
 
-/** Whatever is unknown gets the settings of POSIX shells. */
+/** Returns the syntax of a shell. An unknown shell gets that of POSIX shells. */
 export function envSyntaxFor(name: string): EnvSyntax {
   return (Object.hasOwn(SHELL_SYNTAXES, name) ? SHELL_SYNTAXES[name] : undefined) ?? POSIX_SYNTAX;
 }

@@ -1,7 +1,7 @@
 import type { OptionSpec } from '../machine/options.ts';
 import { DockerMachineError } from './docker-machine-error.ts';
 
-/** A flag of the old command line. `names` has the one that values are kept by first. */
+/** A flag of the drop-in. Values are stored by the first of its names. */
 export type Flag = {
   readonly names: readonly string[];
   readonly kind: 'switch' | 'text' | 'number' | 'list';
@@ -13,16 +13,20 @@ export type Flag = {
 export type FlagValues = Readonly<Record<string, string | number | boolean | readonly string[]>>;
 
 export type ParsedDockerMachineFlags = {
+  /** The arguments that are no flags. */
   readonly words: readonly string[];
-  /** By the flag's first name: what was typed or set in the environment, then what it is initially. */
+  /** By the flag's first name: the value that the user typed, else that of the environment, else the default. */
   readonly values: FlagValues;
-  /** Those that were typed. */
+  /** The flags that the user typed. */
   readonly typed: FlagValues;
 };
 
 type EnvironmentVariables = Readonly<Record<string, string | undefined>>;
 
-/** In Go's manner: `-flag` is `--flag`, a value may follow `=`, names stand before or behind flags, and `--` ends the flags. */
+/**
+ * Parses flags as Go does: `-flag` is `--flag`, a value may follow `=`, arguments may stand before flags, and `--` ends
+ * the flags.
+ */
 export function parseFlags(
   flags: readonly Flag[],
   argv: readonly string[],
@@ -56,19 +60,19 @@ function parseFlagValue(
   flag: Flag,
   name: string,
   text: string,
-  before: unknown,
+  previous: unknown,
 ): string | number | boolean | readonly string[] {
-  const wrong = (wanted: string): DockerMachineError =>
-    new DockerMachineError(`invalid value ${JSON.stringify(text)} for flag -${name}: it must be ${wanted}`);
-  if (flag.kind === 'list') return [...((before as readonly string[] | undefined) ?? []), text];
+  const invalidValueError = (expected: string): DockerMachineError =>
+    new DockerMachineError(`invalid value ${JSON.stringify(text)} for flag -${name}: it must be ${expected}`);
+  if (flag.kind === 'list') return [...((previous as readonly string[] | undefined) ?? []), text];
   if (flag.kind === 'text') return text;
   if (flag.kind === 'number') {
     if (/^-?\d+$/.test(text)) return Number(text);
-    throw wrong('a whole number');
+    throw invalidValueError('a whole number');
   }
-  const truth = parseGoBool(text);
-  if (truth === undefined) throw wrong('true or false');
-  return truth;
+  const flagValue = parseGoBool(text);
+  if (flagValue === undefined) throw invalidValueError('true or false');
+  return flagValue;
 }
 
 function defaultEntriesOf(
@@ -76,28 +80,30 @@ function defaultEntriesOf(
   env: EnvironmentVariables,
 ): readonly (readonly [string, string | number | boolean | readonly string[]])[] {
   const key = flag.names[0] ?? '';
-  const set = flag.env === undefined ? undefined : env[flag.env];
-  if (set !== undefined && set !== '') return [[key, parseFlagValue(flag, key, set, undefined)]];
+  const text = flag.env === undefined ? undefined : env[flag.env];
+  if (text !== undefined && text !== '') return [[key, parseFlagValue(flag, key, text, undefined)]];
   if (flag.defaultValue !== undefined) return [[key, flag.defaultValue]];
   if (flag.kind === 'switch') return [[key, false]];
   return flag.kind === 'list' ? [[key, []]] : [];
 }
 
-/** What Go's strconv.ParseBool takes; undefined for the rest. */
+/** Parses the words that Go's strconv.ParseBool takes; returns undefined for others. */
 export function parseGoBool(text: string): boolean | undefined {
   if (/^(1|t|T|TRUE|true|True)$/.test(text)) return true;
   return /^(0|f|F|FALSE|false|False)$/.test(text) ? false : undefined;
 }
 
-/** An option of ours under all the names that it has. Its environment and what it is initially are its own schema's business. */
-export function toFlag(info: OptionSpec): Flag {
+/**
+ * Returns a flag for an option of Slipway, with all its names. The option's schema knows its variable and its default.
+ */
+export function toFlag(spec: OptionSpec): Flag {
   const kinds = { boolean: 'switch', int: 'number', list: 'list', string: 'text', choice: 'text' } as const;
-  // The name that the old tool knew it by, where there is one, is what its help shows.
-  const [old, ...others] = [...info.aliases.toReversed(), info.flag];
-  return { names: [old ?? info.flag, ...others], kind: kinds[info.kind], usage: info.description };
+  // The help shows the first name: Docker Machine's, if it had the option.
+  const [first, ...others] = [...spec.aliases.toReversed(), spec.flag];
+  return { names: [first ?? spec.flag, ...others], kind: kinds[spec.kind], usage: spec.description };
 }
 
-/** The lines below `Options:`. */
+/** Formats the lines below `Options:`. */
 export function formatFlagLines(flags: readonly Flag[]): readonly string[] {
   const rows = flags.map((flag) => [formatFlagNames(flag), formatFlagUsage(flag)] as const);
   const width = Math.max(...rows.map(([left]) => left.length)) + 3;
@@ -106,14 +112,8 @@ export function formatFlagLines(flags: readonly Flag[]): readonly string[] {
 
 function formatFlagNames({ names, kind, defaultValue }: Flag): string {
   const shown = names.map((name) => (name.length === 1 ? `-${name}` : `--${name}`)).join(', ');
-  const value =
-    defaultValue === undefined
-      ? kind === 'list'
-        ? '[--option --option]'
-        : kind === 'text'
-          ? '""'
-          : ''
-      : JSON.stringify(String(defaultValue));
+  const placeholders = { list: '[--option --option]', text: '""', number: '', switch: '' } as const;
+  const value = defaultValue === undefined ? placeholders[kind] : JSON.stringify(String(defaultValue));
   return value === '' ? shown : `${shown} ${value}`;
 }
 

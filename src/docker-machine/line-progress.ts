@@ -1,7 +1,7 @@
 import type { ProgressView } from '../terminal/progress-views.ts';
 import { sanitizeLine } from '../terminal/terminal-text.ts';
 
-/** The lines that the old tool prints of what it does, by the step of ours that does it. */
+/** Docker Machine's lines about its progress, by the id of Slipway's step. */
 const STEP_LINES: Readonly<Record<string, string>> = {
   connect: 'Waiting for SSH to be available...',
   facts: 'Detecting the provisioner...',
@@ -12,7 +12,9 @@ const STEP_LINES: Readonly<Record<string, string>> = {
   verify: 'Checking connection to Docker...',
 };
 
-/** For pipes and logs: a line a step on stdout, as its callers read it; what hosts say belongs to --debug. */
+/**
+ * Shows progress in pipes and logs: one line per step with `out`, as scripts read it. Output of hosts goes to `debug`.
+ */
 export function createLineView(out: (line: string) => void, debug: (line: string) => void): ProgressView {
   return {
     addMachine: () => {},
@@ -21,10 +23,10 @@ export function createLineView(out: (line: string) => void, debug: (line: string
     note: (text, machine) => out(`${machine === undefined ? '' : `(${machine}) `}${sanitizeLine(text)}`),
     async run(step, work) {
       const line = STEP_LINES[step.id];
-      const about = step.machine === undefined ? '' : `(${step.machine}) `;
+      const prefix = step.machine === undefined ? '' : `(${step.machine}) `;
       if (line !== undefined) out(line);
-      else debug(`${about}${sanitizeLine(step.title)}`);
-      return await work((text) => debug(`${about}DBG | ${sanitizeLine(text)}`));
+      else debug(`${prefix}${sanitizeLine(step.title)}`);
+      return await work((text) => debug(`${prefix}DBG | ${sanitizeLine(text)}`));
     },
   };
 }

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Machine } from '../machine/model.ts';
+import type { Machine, ReadyMachine } from '../machine/model.ts';
 import { formatConfigJson } from './config-json/write.ts';
 import type { DockerMachineInvocation } from './docker-machine-command.ts';
-import type { SwarmOptions } from './swarm-options.ts';
+import { requireSwarmUrl, type SwarmOptions } from './swarm-options.ts';
 
-/** config.json as it is read here. */
+/** config.json, with types for the members that the drop-in uses. */
 export type ConfigJson = {
   readonly HostOptions: {
     readonly EngineOptions: Readonly<Record<string, unknown>> & { readonly Labels: readonly string[] };
@@ -14,15 +14,26 @@ export type ConfigJson = {
   };
 } & Readonly<Record<string, unknown>>;
 
-/** What the old tool would say of a machine: made of the record, with what is its own in the file. */
+/**
+ * Returns a machine's config.json as the next save would write it: from the record, with the file's unknown members.
+ */
 export async function loadConfigJson(
   machine: Machine,
   { root }: Pick<DockerMachineInvocation, 'root'>,
 ): Promise<ConfigJson> {
   const existing = await readFile(join(root, 'machines', machine.spec.name, 'config.json'), 'utf8').then(
     (text) => JSON.parse(text) as unknown,
-    // Of a record whose file is gone or broken, the record itself has all that matters.
+    // Without a usable file, the record alone has all that matters.
     () => undefined,
   );
   return JSON.parse(formatConfigJson(machine, { root, existing })) as ConfigJson;
+}
+
+/** Returns the URL of the standalone Swarm that the machine is the master of. Throws where it is none. */
+export async function resolveSwarmUrl(
+  machine: ReadyMachine,
+  call: Pick<DockerMachineInvocation, 'root'>,
+): Promise<string> {
+  const { HostOptions } = await loadConfigJson(machine, call);
+  return requireSwarmUrl(HostOptions.SwarmOptions, machine.host.address, machine.spec.name);
 }

@@ -1,4 +1,3 @@
-/** The rows of `ls`. */
 import type { Machine } from '../machine/model.ts';
 import type { ListedMachine } from '../machine/store.ts';
 import type { DockerMachineInvocation } from './docker-machine-command.ts';
@@ -12,7 +11,7 @@ import {
 } from './machine-arguments.ts';
 import type { SwarmOptions } from './swarm-options.ts';
 
-/** By the names that a format of `ls` knows. */
+/** A row, with the fields that `ls --format` knows. */
 export type DockerMachineLsRow = {
   readonly Name: string;
   readonly Active: string;
@@ -29,7 +28,7 @@ export type DockerMachineLsRow = {
   readonly ResponseTime: string;
 };
 
-/** What heads each of them. */
+/** The titles of the columns. */
 export const COLUMN_TITLES: Readonly<Record<keyof DockerMachineLsRow, string>> = {
   Name: 'NAME',
   Active: 'ACTIVE',
@@ -46,18 +45,20 @@ export const COLUMN_TITLES: Readonly<Record<keyof DockerMachineLsRow, string>> =
   ResponseTime: 'RESPONSE',
 };
 
-/** One that could be read, with what the old tool's file says of it. */
+/** A machine whose record could be read, with its config.json. */
 export type MachineWithConfig = { readonly name: string; readonly machine: Machine; readonly config: ConfigJson };
 
 export async function loadMachineConfigs(
   listed: readonly ListedMachine[],
   call: DockerMachineInvocation,
 ): Promise<readonly MachineWithConfig[]> {
-  const machines = listed.flatMap((one) => ('machine' in one ? [one] : []));
-  return await Promise.all(machines.map(async (one) => ({ ...one, config: await loadConfigJson(one.machine, call) })));
+  const readable = listed.flatMap((item) => ('machine' in item ? [item] : []));
+  return await Promise.all(
+    readable.map(async (item) => ({ ...item, config: await loadConfigJson(item.machine, call) })),
+  );
 }
 
-/** In the order of names as people sort them. */
+/** Asks for a machine's state, for at most `seconds`, and returns its row. */
 export async function loadRow(
   { name, machine, config }: MachineWithConfig,
   masters: SwarmMasters,
@@ -65,42 +66,42 @@ export async function loadRow(
   call: DockerMachineInvocation,
 ): Promise<DockerMachineLsRow> {
   const { spec } = machine;
-  const before = performance.now();
+  const start = performance.now();
   const driver = dockerMachineDriverName(spec.driver);
   const { SwarmOptions: swarm, EngineOptions: engine } = config.HostOptions;
-  const blank = { ...emptyRow(name), DriverName: driver };
+  const row = { ...emptyRow(name), DriverName: driver };
   if (findDriverName(spec.driver) === undefined)
     return { ...brokenRow(name, driverNotFoundError(spec.driver).message), Swarm: '' };
-  const seen = await getMachineStateWithin(machine, call.world, seconds);
-  if (seen === undefined) return { ...blank, State: 'Timeout' };
-  const { look, state } = seen;
-  const running = state === 'Running';
-  const active = running ? activeKindOf(machine, config, call.env) : undefined;
-  const unanswered = running && look.engine === undefined;
+  const answer = await getMachineStateWithin(machine, call.world, seconds);
+  if (answer === undefined) return { ...row, State: 'Timeout' };
+  const { status, state } = answer;
+  const isRunning = state === 'Running';
+  const active = isRunning ? activeKindOf(machine, config, call.env) : undefined;
+  const isEngineSilent = isRunning && status.engine === undefined;
   return {
-    ...blank,
+    ...row,
     Active: active === 'host' ? '*' : active === 'swarm' ? '* (swarm)' : '-',
     ActiveHost: active === 'host',
     ActiveSwarm: active === 'swarm',
     State: state,
-    URL: running ? (machine.endpoint?.url ?? '') : '',
+    URL: isRunning ? (machine.endpoint?.url ?? '') : '',
     SwarmOptions: swarm,
     Swarm: formatSwarmColumn(name, swarm, masters),
     EngineOptions: engine,
-    Error: unanswered ? `Unable to query docker version: ${look.trouble}` : look.trouble,
-    DockerVersion: look.engine === undefined ? 'Unknown' : `v${look.engine}`,
-    ResponseTime: `${(performance.now() - before).toFixed(0)}ms`,
+    Error: isEngineSilent ? `Unable to query docker version: ${status.trouble}` : status.trouble,
+    DockerVersion: status.engine === undefined ? 'Unknown' : `v${status.engine}`,
+    ResponseTime: `${(performance.now() - start).toFixed(0)}ms`,
   };
 }
 
-/** A record that can't be read, or whose driver is not here, is a row that says so. */
-export function brokenRow(name: string, why: string): DockerMachineLsRow {
+/** Returns the row of a machine whose record can't be read, or whose driver does not exist. */
+export function brokenRow(name: string, reason: string): DockerMachineLsRow {
   return {
     ...emptyRow(name),
     Active: '-',
     DriverName: 'not found',
     State: 'Error',
-    Error: why.replaceAll(/\s+/g, ' '),
+    Error: reason.replaceAll(/\s+/g, ' '),
     DockerVersion: 'Unknown',
   };
 }
@@ -123,7 +124,7 @@ function emptyRow(name: string): DockerMachineLsRow {
   };
 }
 
-/** Whether DOCKER_HOST means this machine: its engine, or the Swarm that it is the master of. */
+/** Tells whether DOCKER_HOST is this machine's engine, or the Swarm that it is the master of. */
 export function activeKindOf(
   { endpoint, host }: Machine,
   { HostOptions }: ConfigJson,
@@ -132,17 +133,17 @@ export function activeKindOf(
   const url = env.DOCKER_HOST;
   if (!url) return undefined;
   if (url === endpoint?.url) return 'host';
-  const { Master: master, Host: listens } = HostOptions.SwarmOptions;
-  const port = /:(\d+)$/.exec(listens)?.[1];
-  return master && url === `tcp://${host?.address}:${port}` ? 'swarm' : undefined;
+  const { Master: isMaster, Host: listenAddress } = HostOptions.SwarmOptions;
+  const port = /:(\d+)$/.exec(listenAddress)?.[1];
+  return isMaster && url === `tcp://${host?.address}:${port}` ? 'swarm' : undefined;
 }
 
-/** Names of the masters by the discovery that they share with their members. */
+/** The names of Swarm masters, by the discovery URL that they share with their members. */
 export type SwarmMasters = ReadonlyMap<string, string>;
 
-export function swarmMastersOf(all: readonly MachineWithConfig[]): SwarmMasters {
+export function swarmMastersOf(machines: readonly MachineWithConfig[]): SwarmMasters {
   return new Map(
-    all.flatMap(({ name, config: { HostOptions } }) =>
+    machines.flatMap(({ name, config: { HostOptions } }) =>
       HostOptions.SwarmOptions.Master ? [[HostOptions.SwarmOptions.Discovery, name] as const] : [],
     ),
   );
@@ -150,10 +151,10 @@ export function swarmMastersOf(all: readonly MachineWithConfig[]): SwarmMasters 
 
 function formatSwarmColumn(
   name: string,
-  { Discovery: discovery, Master: master }: SwarmOptions,
+  { Discovery: discovery, Master: isMaster }: SwarmOptions,
   masters: SwarmMasters,
 ): string {
-  if (master) return `${name} (master)`;
+  if (isMaster) return `${name} (master)`;
   return discovery === '' ? '' : (masters.get(discovery) ?? '');
 }
 
@@ -162,26 +163,31 @@ export type DockerMachineLsFilter = {
   readonly value: string;
 };
 
-/** What of a machine the filters look at; its state is asked for only where one of them wants it. */
+/**
+ * Whether a machine matches: of several filters with the same key one must match, of different keys all. `state` is
+ * undefined where no filter needs it.
+ */
 export function isMatchingFilters(
   filters: readonly DockerMachineLsFilter[],
-  one: MachineWithConfig,
+  { name, machine, config }: MachineWithConfig,
   masters: SwarmMasters,
   state: DockerMachineState | undefined,
 ): boolean {
-  const { name, machine, config } = one;
   const { Labels: labels } = config.HostOptions.EngineOptions;
-  const same = (left: string, right: string): boolean => left.toLowerCase() === right.toLowerCase();
-  const tests: Record<DockerMachineLsFilter['key'], (value: string) => boolean> = {
+  const isSame = (left: string, right: string): boolean => left.toLowerCase() === right.toLowerCase();
+  const matchers: Record<DockerMachineLsFilter['key'], (value: string) => boolean> = {
     name: (value) => new RegExp(value).test(name),
-    driver: (value) => same(dockerMachineDriverName(machine.spec.driver), value) || same(machine.spec.driver, value),
-    state: (value) => same(state ?? '', value === 'None' ? '' : value) && state !== undefined,
+    driver: (value) =>
+      isSame(dockerMachineDriverName(machine.spec.driver), value) || isSame(machine.spec.driver, value),
+    state: (value) => isSame(state ?? '', value === 'None' ? '' : value) && state !== undefined,
     swarm: (value) =>
-      same(formatSwarmColumn(name, config.HostOptions.SwarmOptions, masters).replace(/ \(master\)$/, ''), value),
-    // A label alone is one of any value.
+      isSame(formatSwarmColumn(name, config.HostOptions.SwarmOptions, masters).replace(/ \(master\)$/, ''), value),
+    // A label without a value matches any value.
     label: (value) =>
-      labels.some((label) => same(label, value) || (!value.includes('=') && same(label.split('=', 1)[0] ?? '', value))),
+      labels.some(
+        (label) => isSame(label, value) || (!value.includes('=') && isSame(label.split('=', 1)[0] ?? '', value)),
+      ),
   };
   const keys = [...new Set(filters.map(({ key }) => key))];
-  return keys.every((key) => filters.some((filter) => filter.key === key && tests[key](filter.value)));
+  return keys.every((key) => filters.some((filter) => filter.key === key && matchers[key](filter.value)));
 }

@@ -1,8 +1,9 @@
-/** The machines that a command line means, and how the old tool calls what they are. */
+/** The machines that a command line names, and their states in Docker Machine's words. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { driverAliases } from '../drivers/names.ts';
 import { SlipwayError } from '../errors.ts';
 import { getStatus, type MachineStatus } from '../operations/status.ts';
+import type { World } from '../operations/world.ts';
 import type { Machine, ReadyMachine } from '../machine/model.ts';
 import { dockerMachineDriverName } from './config-json/driver-mappings.ts';
 import type { DockerMachineInvocation } from './docker-machine-command.ts';
@@ -20,7 +21,7 @@ export type DockerMachineState =
 const DEFAULT_MACHINE = 'default';
 const STATE_TIMEOUT_SECONDS = 15;
 
-/** The names that a command takes: those given, or else the machine named `default`, where there is one. */
+/** Returns the names that the user typed, or else `default` if a machine of that name exists. */
 export async function resolveMachineNames({
   words,
   world: { store },
@@ -30,46 +31,43 @@ export async function resolveMachineNames({
   throw new DockerMachineError('Error: No machine name(s) specified and no "default" machine exists');
 }
 
-/** The one name that a command takes. */
+/** Returns the one name that the user typed, or else `default`. */
 export async function resolveMachineName(call: Pick<DockerMachineInvocation, 'words' | 'world'>): Promise<string> {
-  const [name = '', ...more] = await resolveMachineNames(call);
-  if (more.length > 0) throw new DockerMachineError('Error: Expected one machine name as an argument');
+  const [name = '', ...extra] = await resolveMachineNames(call);
+  if (extra.length > 0) throw new DockerMachineError('Error: Expected one machine name as an argument');
   return name;
 }
 
-export async function readMachine(name: string, { store }: DockerMachineInvocation['world']): Promise<Machine> {
+/** Reads a machine's record. Throws Docker Machine's error where no such machine exists. */
+export async function readMachine(name: string, { store }: World): Promise<Machine> {
   try {
     return await store.read(name);
   } catch (error) {
-    // A name that no machine can have is one that no machine has.
+    // No machine has a name that is not allowed.
     if (error instanceof SlipwayError && error.code === 'USAGE') throw machineNotFoundError(name);
     throw toDockerMachineError(error, name);
   }
 }
 
-/** As `machineNamed`, for what changes it. */
-export async function requireModifiableMachine(
-  name: string,
-  world: DockerMachineInvocation['world'],
-): Promise<Machine> {
+/** Reads the record of a machine that a command is about to change. */
+export async function requireModifiableMachine(name: string, world: World): Promise<Machine> {
   const machine = await readMachine(name, world);
   if (isManagedBySlipway(machine)) throw managedBySlipwayError(name);
   if (findDriverName(machine.spec.driver) === undefined) throw driverNotFoundError(machine.spec.driver);
   return machine;
 }
 
-/** What `slipway` keeps elsewhere is seen here, and is changed there. */
+/**
+ * The record of such a machine is in Slipway's own store: the drop-in shows the machine, and only `slipway` changes it.
+ */
 export function managedBySlipwayError(name: string): DockerMachineError {
   return new DockerMachineError(
     `"${name}" is a machine of slipway, which alone changes it. Use "slipway" with the same command and name.`,
   );
 }
 
-/** A machine whose making came to its end. */
-export async function requireReadyMachine(
-  name: string,
-  world: DockerMachineInvocation['world'],
-): Promise<ReadyMachine> {
+/** Reads the record of a machine whose creation is complete. */
+export async function requireReadyMachine(name: string, world: World): Promise<ReadyMachine> {
   const machine = await readMachine(name, world);
   if (machine.phase === 'ready') return machine;
   throw new DockerMachineError(
@@ -77,18 +75,20 @@ export async function requireReadyMachine(
   );
 }
 
-/** A driver by either of its names. */
+/** Finds Slipway's name of a driver by that name or by Docker Machine's. */
 export function findDriverName(name: string): string | undefined {
-  return Object.entries(driverAliases).find(([own, also]) => own === name || also.includes(name))?.[0];
+  return Object.entries(driverAliases).find(
+    ([slipwayName, aliases]) => slipwayName === name || aliases.includes(name),
+  )?.[0];
 }
 
-/** Only what drivers make can be started and stopped by them. */
-export async function requireDriverSupport(verb: 'start' | 'stop' | 'kill', { spec }: Machine): Promise<void> {
+/** Throws where the machine's driver has no such action: a driver starts and stops only what it creates. */
+export async function requireDriverSupport(action: 'start' | 'stop' | 'kill', { spec }: Machine): Promise<void> {
   const name = findDriverName(spec.driver);
   if (name === undefined) throw driverNotFoundError(spec.driver);
   const { loadDriver } = await import('../drivers/registry.ts');
   if (!(await loadDriver(name)).power)
-    throw new DockerMachineError(`${dockerMachineDriverName(name)} driver does not support ${verb}`);
+    throw new DockerMachineError(`${dockerMachineDriverName(name)} driver does not support ${action}`);
 }
 
 export function driverNotFoundError(name: string): DockerMachineError {
@@ -97,18 +97,22 @@ export function driverNotFoundError(name: string): DockerMachineError {
   );
 }
 
-/** As seen from here: the engine where it answers, else the driver, else the port of its SSH server. */
+/** Asks for a machine's state: the engine first, then the driver, then the port of the SSH server. */
 export async function getMachineState(
   machine: Machine,
-  world: DockerMachineInvocation['world'],
+  world: World,
   seconds = STATE_TIMEOUT_SECONDS,
-): Promise<{ state: DockerMachineState; look: MachineStatus }> {
-  const look = await getStatus(machine, world, seconds);
-  return { state: toDockerMachineState(machine, look), look: { ...look, trouble: rewriteCommandNames(look.trouble) } };
+): Promise<{ state: DockerMachineState; status: MachineStatus }> {
+  const status = await getStatus(machine, world, seconds);
+  return {
+    state: toDockerMachineState(machine, status),
+    status: { ...status, trouble: rewriteCommandNames(status.trouble) },
+  };
 }
 
+/** Translates Slipway's state of a machine to Docker Machine's word for it. */
 export function toDockerMachineState({ spec }: Machine, { state }: MachineStatus): DockerMachineState {
-  // Nobody but its owner knows whether an engine that was given by its URL is to be running.
+  // Only the owner of an engine that is known by its URL knows whether it should run.
   if (spec.driver === 'none') return 'Running';
   const states = {
     running: 'Running',
@@ -125,59 +129,54 @@ export function toDockerMachineState({ spec }: Machine, { state }: MachineStatus
   return states[state];
 }
 
-/** The same within this time, whatever hangs. */
+/**
+ * Asks for a machine's state as `getMachineState` does. Returns undefined if the answer takes longer than `seconds`.
+ */
 export async function getMachineStateWithin(
   machine: Machine,
-  world: DockerMachineInvocation['world'],
+  world: World,
   seconds: number,
-): Promise<{ state: DockerMachineState; look: MachineStatus } | undefined> {
-  const late = new AbortController();
+): Promise<{ state: DockerMachineState; status: MachineStatus } | undefined> {
+  const answered = new AbortController();
   try {
     return await Promise.race([
       getMachineState(machine, world, seconds),
-      sleep(seconds * 1000, undefined, { signal: late.signal, ref: false }),
+      sleep(seconds * 1000, undefined, { signal: answered.signal, ref: false }),
     ]);
   } finally {
-    late.abort();
+    answered.abort();
   }
 }
 
 export const NOT_RUNNING_MESSAGE = 'Host is not running';
 
-/** Refuses a machine that does not run, as what needs its address or its engine does. */
-export async function requireRunning(
-  machine: Machine,
-  world: DockerMachineInvocation['world'],
-): Promise<MachineStatus> {
-  const { state, look } = await getMachineState(machine, world);
-  if (state === 'Running') return look;
-  if (state === 'Error') throw new DockerMachineError(look.trouble);
+/** Throws where the machine does not run, for commands that need its address or its engine. */
+export async function requireRunning(machine: Machine, world: World): Promise<MachineStatus> {
+  const { state, status } = await getMachineState(machine, world);
+  if (state === 'Running') return status;
+  if (state === 'Error') throw new DockerMachineError(status.trouble);
   throw new DockerMachineError(NOT_RUNNING_MESSAGE);
 }
 
-/** The live check that `env` and `config` make before they print a word. */
-export async function requireEngineAnswer(
-  machine: ReadyMachine,
-  world: DockerMachineInvocation['world'],
-  before: string,
-): Promise<void> {
-  const look = await requireRunning(machine, world).catch((error: unknown) => {
+/** Throws where the engine does not answer: `env` and `config` print nothing then. `prefix` begins the message. */
+export async function requireEngineAnswer(machine: ReadyMachine, world: World, prefix: string): Promise<void> {
+  const status = await requireRunning(machine, world).catch((error: unknown) => {
     throw error instanceof DockerMachineError
-      ? new DockerMachineError(`${before}${error.message}`, { cause: error })
+      ? new DockerMachineError(`${prefix}${error.message}`, { cause: error })
       : error;
   });
-  if (look.engine !== undefined) return;
-  const where = machine.endpoint.url.replace(/^tcp:\/\//, '');
+  if (status.engine !== undefined) return;
+  const authority = machine.endpoint.url.replace(/^tcp:\/\//, '');
   throw new DockerMachineError(
     [
-      `${before}Error checking and/or regenerating the certs: There was an error validating certificates for host "${where}": ${look.trouble}`,
+      `${prefix}Error checking and/or regenerating the certs: There was an error validating certificates for host "${authority}": ${status.trouble}`,
       "You can attempt to regenerate them using 'docker-machine regenerate-certs [name]'.",
       'Containers go on running while it does.',
     ].join('\n'),
   );
 }
 
-/** The work on one of several machines, whose row then says how it ended. */
+/** Runs `work` for one of several machines, and shows in the machine's row how it ended. */
 export async function runAndReportEnd(
   name: string,
   { reportEnd }: DockerMachineInvocation,
@@ -192,21 +191,24 @@ export async function runAndReportEnd(
   }
 }
 
-/** The same for each of these machines at once; all of them are known before anything is done, and all that fails is told. */
+/**
+ * Runs `work` for all of these machines at the same time. Nothing runs unless all of them exist. Throws one error with
+ * the messages of all machines that failed.
+ */
 export async function runForEachMachine(
   names: readonly string[],
   call: DockerMachineInvocation,
   work: (name: string) => Promise<void>,
 ): Promise<void> {
   for (const name of names) await requireModifiableMachine(name, call.world);
-  const done = await Promise.allSettled(names.map(async (name) => runAndReportEnd(name, call, work)));
+  const results = await Promise.allSettled(names.map(async (name) => runAndReportEnd(name, call, work)));
   call.closeProgress();
-  const failed = done.flatMap((one, at) =>
-    one.status === 'rejected' ? [toDockerMachineError(one.reason as unknown, names[at])] : [],
+  const errors = results.flatMap((result, index) =>
+    result.status === 'rejected' ? [toDockerMachineError(result.reason as unknown, names[index])] : [],
   );
-  const bug = failed.find((error) => !(error instanceof DockerMachineError));
+  const bug = errors.find((error) => !(error instanceof DockerMachineError));
   if (bug !== undefined) throw bug;
-  const failures = failed as readonly DockerMachineError[];
+  const failures = errors as readonly DockerMachineError[];
   const [first] = failures;
   if (first === undefined) return;
   throw new DockerMachineError(failures.map(({ message }) => message).join('\n'), {

@@ -10,8 +10,12 @@ import {
 } from '../operations/store-authority.ts';
 import type { Store } from '../machine/store.ts';
 import { readAuthorityPaths, type AuthorityOverrides, type AuthorityPaths } from './config-json/auth-options.ts';
+import { withoutUndefined } from './config-json/fields.ts';
 
-/** The authority that a store of the old tool has for all its machines: there when this returns, whoever else begins at the same time. */
+/**
+ * Creates or renews the certificate authority that all machines of a store share. Of several processes, one does the
+ * work.
+ */
 export async function ensureAuthority(
   root: string,
   overrides: AuthorityOverrides,
@@ -23,8 +27,8 @@ export async function ensureAuthority(
 }
 
 /**
- * Brings the authority that signs for this machine to where its certificates are made: the one that its config.json names, else the
- * store's. A machine that has one of its own keeps it.
+ * Copies the authority that signs for this machine into its folder, where provisioning looks for it: the authority that
+ * its config.json names, else the store's. A machine that has an authority of its own keeps it.
  */
 export async function seedMachineAuthority(
   name: string,
@@ -33,27 +37,29 @@ export async function seedMachineAuthority(
   overrides: AuthorityOverrides = {},
 ): Promise<void> {
   const paths = store.paths(name);
-  const config = await readFileIfExists(join(paths.folder, 'config.json'));
-  const own = config === undefined ? {} : withoutUndefined(readAuthorityPaths(config, paths.folder));
-  // First the one that its host trusts already.
+  const own = await readOwnAuthorityPaths(paths.folder);
+  // The host trusts the authority of its config.json already, so that one comes first.
   for (const files of [authorityPathsFor(root, { ...overrides, ...own }), authorityPathsFor(root, overrides)]) {
     const authority = await readAuthority(files);
     if (authority && isUsableAuthority(authority, new Date())) return await writeMachineAuthority(authority, paths);
   }
 }
 
-/** The key of the CA that has signed for a machine of the old tool; undefined where it is not here. */
+/**
+ * Returns the key of the CA that signed for a machine of Docker Machine; undefined where it is not on this computer.
+ */
 export async function readCaKey(name: string, store: Store, root: string): Promise<string | undefined> {
-  const config = await readFileIfExists(join(store.paths(name).folder, 'config.json'));
-  const own = config === undefined ? {} : withoutUndefined(readAuthorityPaths(config, store.paths(name).folder));
+  const own = await readOwnAuthorityPaths(store.paths(name).folder);
   return (
     (await readFileIfExists(authorityPathsFor(root, own).caKey)) ??
     (await readFileIfExists(authorityPathsFor(root, {}).caKey))
   );
 }
 
-function withoutUndefined(overrides: AuthorityOverrides): AuthorityOverrides {
-  return Object.fromEntries(Object.entries(overrides).filter(([, path]) => path !== undefined));
+/** Returns the files that a machine's config.json names, without members for those that it does not. */
+async function readOwnAuthorityPaths(folder: string): Promise<AuthorityOverrides> {
+  const config = await readFileIfExists(join(folder, 'config.json'));
+  return config === undefined ? {} : withoutUndefined(readAuthorityPaths(config, folder));
 }
 
 function authorityPathsFor(root: string, { ca, caKey, cert, key }: AuthorityOverrides): AuthorityPaths {

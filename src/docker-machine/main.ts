@@ -1,4 +1,7 @@
-/** `docker-machine`, and as a plugin of the docker CLI `docker machine`: the old tool's command line over the same machines. */
+/**
+ * The program `docker-machine`, which is also `docker machine` as a plugin of the docker CLI: Docker Machine's command
+ * line for machines of Slipway.
+ */
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -14,10 +17,11 @@ import { DockerMachineError, toDockerMachineError, INTERRUPTED_STATUS } from './
 import { parseGoBool, parseFlags, type Flag, type FlagValues } from './go-flags.ts';
 import { formatCommandHelp, globalFlags, PROGRAM, formatProgramHelp } from './help.ts';
 
-/** The version of the old tool whose command line this is: clients compare it. */
+/** The version of Docker Machine whose command line this is: clients compare it. */
 const COMPATIBLE_VERSION = '0.16.2';
-/** The docker CLI asks a plugin this, and hands it its own whole command line under the second one. */
+/** The docker CLI calls a plugin with this command to learn what it is. */
 const PLUGIN_METADATA_COMMAND = 'docker-cli-plugin-metadata';
+/** The docker CLI sets this variable when it runs a plugin, and passes its own whole command line as arguments. */
 const PLUGIN_COMMAND_VARIABLE = 'DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND';
 
 const interruptController = createInterruptController();
@@ -31,19 +35,19 @@ let view: ProgressView | undefined;
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.on(signal, () => {
-    // The second one does not wait for anything.
+    // A second signal ends the program at once.
     if (interruptController.signal.aborted) process.exit(INTERRUPTED_STATUS);
     interruptController.abort();
   });
 }
-// A reader that went away (`docker-machine ls | head -1`) is no error.
+// A reader that stops early (`docker-machine ls | head -1`) is no error.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
   });
 }
 process.on('exit', () => view?.close());
-// Taken out of the environment, so that no child of ours inherits it.
+// The password leaves the environment, so that no child process inherits it.
 const sudoPassword = process.env.SLIPWAY_SUDO_PASSWORD;
 delete process.env.SLIPWAY_SUDO_PASSWORD;
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
@@ -55,29 +59,28 @@ try {
     interruptController.signal.aborted && !(error instanceof DockerMachineError) ? canceledError() : error,
   );
 }
-// Open sockets of a connection that was given up must not hold the process.
+// Open sockets of an abandoned connection must not keep the process alive.
 process.stdout.write('', () => process.exit());
 
 async function main(): Promise<number> {
   if (processArgs[0] === PLUGIN_METADATA_COMMAND) return await printPluginMetadata();
-  const at = findCommandIndex(argv);
-  const globals = parseFlags(globalFlags, argv.slice(0, at), process.env).values;
-  const name = argv[at];
+  const index = findCommandIndex(argv);
+  const globals = parseFlags(globalFlags, argv.slice(0, index), process.env).values;
+  const name = argv[index];
   if (globals.version === true) return print(await readVersionLine());
   if (name === undefined || name === 'help' || globals.help === true)
-    return await printHelp(name === 'help' ? argv[at + 1] : name);
-  const command = await (await requireCommandEntry(name)).load();
-  const rest = argv.slice(at + 1);
-  return await runCommand(command, rest, globals);
+    return await printHelp(name === 'help' ? argv[index + 1] : name);
+  const command = await findCommandEntry(name).load();
+  return await runCommand(command, argv.slice(index + 1), globals);
 }
 
-/** Where the command stands: behind the global flags and their values. */
+/** Finds the command's position, behind the global flags and their values. */
 function findCommandIndex(words: readonly string[]): number {
-  for (let at = 0; at < words.length; at += 1) {
-    const word = words[at] ?? '';
-    if (!word.startsWith('-')) return at;
+  for (let index = 0; index < words.length; index += 1) {
+    const word = words[index] ?? '';
+    if (!word.startsWith('-')) return index;
     const flag = globalFlags.find(({ names }) => names.includes(word.replace(/^--?/, '')));
-    if (flag !== undefined && flag.kind !== 'switch') at += 1;
+    if (flag !== undefined && flag.kind !== 'switch') index += 1;
   }
   return words.length;
 }
@@ -88,45 +91,49 @@ async function runCommand(
   globals: FlagValues,
 ): Promise<number> {
   const root = String(globals['storage-path'] ?? '') || join(homedir(), '.docker', 'machine');
-  const { openDockerMachineStore } = await import('./docker-machine-store.ts');
   const progressOf = await openProgressView(command);
-  const world = {
-    ...createWorld({
-      store: openDockerMachineStore(root),
-      records: root,
-      progress: progressOf(),
-      signal: interruptController.signal,
-      sudoPassword,
-      debug: printDebug,
-    }),
-    // No context is of this store, and none is found where there are none.
-    clientPaths: { dockerConfig: root, dockerMachine: root, ssh: root },
-  } satisfies World;
-  const around = { env: process.env, world, argv: rest };
+  const world = await createDropInWorld(root, progressOf());
+  const context = { env: process.env, world, argv: rest };
   if (hasHelpFlag(command, rest))
-    return print(formatCommandHelp(command, await loadCommandFlags(command, rest, around, true)));
-  const flags = await loadCommandFlags(command, rest, around, false);
+    return print(formatCommandHelp(command, await loadCommandFlags(command, rest, context, true)));
+  const flags = await loadCommandFlags(command, rest, context, false);
   const parsed = command.raw ? { words: rest, values: {}, typed: {} } : parseCommandFlags(command, flags, rest);
-  const several = parsed.words.length > 1;
+  const hasRows = parsed.words.length > 1;
   const call: DockerMachineInvocation = {
-    ...around,
+    ...context,
     ...parsed,
     argv: [PROGRAM, ...argv],
     root,
     globals: { ...globals, debug: debugging },
-    worldOf: (name) => (several ? { ...world, progress: progressOf(name) } : world),
-    reportEnd: (name, error) => several && progressOf(name).end(error),
+    worldOf: (name) => (hasRows ? { ...world, progress: progressOf(name) } : world),
+    reportEnd: (name, error) => hasRows && progressOf(name).end(error),
     closeProgress: () => view?.close(),
-    setEnvForRun: (variable, value) => {
-      if (value === undefined) delete process.env[variable];
-      else process.env[variable] = value;
-    },
-    print: print,
+    setEnvForRun,
+    print,
     say,
     ask,
     version: await readVersionLine(),
   };
   return (await command.run(call)) ?? 0;
+}
+
+async function createDropInWorld(root: string, progress: MachineProgress): Promise<World> {
+  const { openDockerMachineStore } = await import('./docker-machine-store.ts');
+  const world = createWorld({
+    store: openDockerMachineStore(root),
+    records: root,
+    progress,
+    signal: interruptController.signal,
+    sudoPassword,
+    debug: printDebug,
+  });
+  // Machines of this store have no client profiles: below the store's root, none are found either.
+  return { ...world, clientPaths: { dockerConfig: root, dockerMachine: root, ssh: root } };
+}
+
+function setEnvForRun(variable: string, value: string | undefined): void {
+  if (value === undefined) delete process.env[variable];
+  else process.env[variable] = value;
 }
 
 function parseCommandFlags(
@@ -142,66 +149,73 @@ function parseCommandFlags(
   }
 }
 
-/** With those of the driver; help is shown also where none can be told. */
+/**
+ * Returns the command's flags, those of the driver and, outside of help (`forHelp`), `--debug`, which Docker Machine
+ * takes anywhere.
+ */
 async function loadCommandFlags(
   command: DockerMachineCommand,
   rest: readonly string[],
-  around: Pick<DockerMachineInvocation, 'env' | 'world'>,
-  lenient: boolean,
+  context: Pick<DockerMachineInvocation, 'env' | 'world'>,
+  forHelp: boolean,
 ): Promise<readonly Flag[]> {
-  const more = await (command.loadDriverFlags?.(rest, around) ?? []);
-  const always: readonly Flag[] = lenient ? [] : [{ names: ['debug', 'D'], kind: 'switch', usage: '' }];
+  const driverFlags = await (command.loadDriverFlags?.(rest, context) ?? []);
+  const debugFlags: readonly Flag[] = forHelp ? [] : [{ names: ['debug', 'D'], kind: 'switch', usage: '' }];
   return [
     ...command.flags,
-    ...more,
-    ...always.filter(({ names }) => !command.flags.some((flag) => flag.names.includes(names[1] ?? ''))),
+    ...driverFlags,
+    ...debugFlags.filter(({ names }) => !command.flags.some((flag) => flag.names.includes(names[1] ?? ''))),
   ];
 }
 
 function hasHelpFlag({ raw }: DockerMachineCommand, rest: readonly string[]): boolean {
   const end = rest.indexOf('--');
-  const ours = raw ? rest.slice(0, 1) : rest.slice(0, end < 0 ? undefined : end);
-  return ours.some((word) => /^--?(h|help)$/.test(word));
+  // The arguments behind `--`, and those of another program, are not this program's flags.
+  const words = raw ? rest.slice(0, 1) : rest.slice(0, end < 0 ? undefined : end);
+  return words.some((word) => /^--?(h|help)$/.test(word));
 }
 
-async function requireCommandEntry(name: string): Promise<(typeof commands)[number]> {
-  const entry = commands.find((one) => one.name === name);
+function findCommandEntry(name: string): (typeof commands)[number] {
+  const entry = commands.find((candidate) => candidate.name === name);
   if (entry) return entry;
-  const near = findNearestWord(
+  const nearest = findNearestWord(
     name,
-    commands.map((one) => one.name),
+    commands.map((candidate) => candidate.name),
   );
-  const meant = near === undefined ? '' : ` Did you mean "${near}"?`;
-  throw new DockerMachineError(`${PROGRAM}: '${name}' is not a ${PROGRAM} command. See '${PROGRAM} --help'.${meant}`);
+  const suggestion = nearest === undefined ? '' : ` Did you mean "${nearest}"?`;
+  throw new DockerMachineError(
+    `${PROGRAM}: '${name}' is not a ${PROGRAM} command. See '${PROGRAM} --help'.${suggestion}`,
+  );
 }
 
 async function printHelp(topic: string | undefined): Promise<number> {
   if (topic === undefined) return print(formatProgramHelp(commands, await readVersionNumber()));
-  const command = await (await requireCommandEntry(topic)).load();
+  const command = await findCommandEntry(topic).load();
   return print(formatCommandHelp(command, command.flags));
 }
 
+/** Opens the view that fits stdout and stderr. The returned function gives each machine its own row. */
 async function openProgressView({
   reservesStdout,
 }: DockerMachineCommand): Promise<(machine?: string) => MachineProgress> {
   const { hasUnicode, createLiveView, createProgress } = await import('../terminal/progress-views.ts');
   const { createLineView } = await import('./line-progress.ts');
   const { env, platform, stderr, stdout } = process;
-  const live = stderr.isTTY && stdout.isTTY && !debugging && env.TERM !== 'dumb' && !env.CI;
-  const color = !env.NO_COLOR && live;
-  const opened = live
+  const isLive = stderr.isTTY && stdout.isTTY && !debugging && env.TERM !== 'dumb' && !env.CI;
+  const color = !env.NO_COLOR && isLive;
+  const opened = isLive
     ? createLiveView({ stream: stderr, others: [stdout], color, unicode: hasUnicode(platform, env) })
     : createLineView(reservesStdout === true ? say : print, printDebug);
   view = opened;
-  const known = new Map<string | undefined, MachineProgress>();
+  const progresses = new Map<string | undefined, MachineProgress>();
   return (machine) => {
-    const progress = known.get(machine) ?? createProgress(opened, machine);
-    known.set(machine, progress);
+    const progress = progresses.get(machine) ?? createProgress(opened, machine);
+    progresses.set(machine, progress);
     return progress;
   };
 }
 
-/** Of a question asked of nobody the answer is none. */
+/** Asks on stdout, and returns a line from stdin; '' at the end of stdin. An interrupt ends the question. */
 async function ask(question: string): Promise<string> {
   process.stdout.write(question);
   const lines = createInterface({ input: process.stdin });
@@ -243,14 +257,15 @@ async function readVersionLine(): Promise<string> {
   return `${PROGRAM} version ${await readVersionNumber()}`;
 }
 
-/** Anywhere before what is somebody else's command line. */
+/** Whether `--debug` stands anywhere before the arguments of ssh, or MACHINE_DEBUG is true. */
 function isDebugging(): boolean {
-  const at = argv.indexOf('ssh');
-  const ours = at < 0 ? argv : argv.slice(0, at);
-  if (ours.some((word) => /^(-D|--?debug)$/.test(word))) return true;
+  const sshIndex = argv.indexOf('ssh');
+  const words = sshIndex < 0 ? argv : argv.slice(0, sshIndex);
+  if (words.some((word) => /^(-D|--?debug)$/.test(word))) return true;
   return parseGoBool(process.env.MACHINE_DEBUG ?? '') ?? false;
 }
 
+/** Prints the error, and returns the exit status. */
 function reportFailure(error: unknown): number {
   view?.close();
   const failure = error instanceof SlipwayError ? toDockerMachineError(error) : error;

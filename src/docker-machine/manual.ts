@@ -8,7 +8,7 @@ import type { Flag } from './go-flags.ts';
 import { globalFlags } from './help.ts';
 import { dockerMachineDriverName } from './config-json/driver-mappings.ts';
 
-/** docs/docker-machine-commands.md, whole: every flag of the drop-in, from the declarations that it reads itself. */
+/** Returns docs/docker-machine-commands.md: every flag of the drop-in, from the declarations that the program uses. */
 export async function renderDockerMachinePage(): Promise<string> {
   const loaded = await loadCommands();
   return `${[
@@ -51,7 +51,7 @@ function withDashes(name: string): string {
   return name.length === 1 ? `-${name}` : `--${name}`;
 }
 
-/** Options that both programs have read their variables by themselves. */
+/** Returns the variable of a flag. Slipway's options declare theirs in the schema, not in the flag. */
 function envVariableOf({ env, names }: Flag): string | undefined {
   return env ?? machineOptionSpecs.find(({ flag }) => names.includes(flag))?.env;
 }
@@ -76,7 +76,7 @@ const FILES: readonly (readonly [string, string])[] = [
   ['~/.docker/cli-plugins/docker-machine', 'A link to this program, by which `docker machine` is a command.'],
 ];
 
-/** man/docker-machine.1, whole. */
+/** Returns man/docker-machine.1. */
 export async function renderDockerMachineManual(): Promise<string> {
   const loaded = await loadCommands();
   return manPage('docker-machine', 'the command line of Docker Machine over machines of Slipway', [
@@ -122,9 +122,9 @@ function flagItem(flag: Flag): string {
   const { kind, names, usage } = flag;
   const env = envVariableOf(flag);
   const value = kind === 'switch' ? '' : ` ${italic(kind === 'list' ? 'value …' : 'value')}`;
-  const initial = formatDefault(flag) === '' ? '' : ` Default: ${formatDefault(flag)}.`;
+  const suffix = formatDefault(flag) === '' ? '' : ` Default: ${formatDefault(flag)}.`;
   return taggedParagraph(
     `${names.map((name) => bold(withDashes(name))).join(', ')}${value}`,
-    `${toSentence(usage)}${initial}${env === undefined ? '' : ` [${env}]`}`,
+    `${toSentence(usage)}${suffix}${env === undefined ? '' : ` [${env}]`}`,
   );
 }

@@ -1,4 +1,7 @@
-/** The standalone Swarm that engines before 1.12 had. Nothing is set up for it; what was asked is kept, and can be listed. */
+/**
+ * The flags of the standalone Swarm that engines before 1.12 had. Slipway sets up none: it stores the flags, and lists
+ * them.
+ */
 import { DockerMachineError } from './docker-machine-error.ts';
 import type { Flag, FlagValues } from './go-flags.ts';
 
@@ -21,7 +24,7 @@ export const swarmFlags: readonly Flag[] = [
   { names: ['swarm-experimental'], kind: 'switch', usage: 'Kept with the machine' },
 ];
 
-/** HostOptions.SwarmOptions of config.json, as far as it is read here. */
+/** `HostOptions.SwarmOptions` of config.json, with types for the members that the drop-in uses. */
 export type SwarmOptions = {
   readonly IsSwarm: boolean;
   readonly Master: boolean;
@@ -29,6 +32,7 @@ export type SwarmOptions = {
   readonly Host: string;
 } & Readonly<Record<string, unknown>>;
 
+/** Returns SwarmOptions for the flags of `create`. */
 export function parseSwarmFlags(values: FlagValues): SwarmOptions {
   const text = (key: string): string => String(values[key] ?? '');
   const discovery = text('swarm-discovery');
@@ -36,14 +40,14 @@ export function parseSwarmFlags(values: FlagValues): SwarmOptions {
     throw new DockerMachineError(
       'Error setting machine configuration from flags provided: --swarm-discovery must be a URL like token://…',
     );
-  const member = values.swarm === true;
-  const master = values['swarm-master'] === true;
+  const isMember = values.swarm === true;
+  const isMaster = values['swarm-master'] === true;
   return {
-    IsSwarm: member || master,
+    IsSwarm: isMember || isMaster,
     Address: text('swarm-addr'),
     Discovery: discovery,
-    Agent: member,
-    Master: master,
+    Agent: isMember,
+    Master: isMaster,
     Host: text('swarm-host'),
     Image: text('swarm-image'),
     Strategy: text('swarm-strategy'),
@@ -56,7 +60,7 @@ export function parseSwarmFlags(values: FlagValues): SwarmOptions {
   };
 }
 
-/** `tcp://ADDRESS:PORT` of a Swarm's master. */
+/** Returns `tcp://ADDRESS:PORT` of a Swarm master. Throws where the machine is none. */
 export function requireSwarmUrl(swarm: SwarmOptions | undefined, address: string, name: string): string {
   if (swarm?.Master !== true)
     throw new DockerMachineError(

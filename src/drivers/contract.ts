@@ -30,7 +30,7 @@ export type Target<O> = {
   readonly lifetime?: LifetimeSpec;
   /** What `shutdownBehavior` answered before the creation and the user was told: `create` asks the provider for exactly this. */
   readonly onShutdown?: ShutdownBehavior;
-  /** A resource of this machine that does not carry its id yet (`Machine.adopts`). */
+  /** A resource of this machine that does not carry its id yet (`Machine.adoptedResource`). */
   readonly adoptedResource?: string;
 };
 
@@ -291,7 +291,7 @@ export type Cloud<O> = {
   deleteResources(resources: readonly CloudResource[], options: O, call: DriverCall): Promise<void>;
   /**
    * Tags what another tool created for this machine, so that from then on everything finds it by the id. Passes over what is tagged
-   * or gone, and refuses what belongs to another machine. Returns the options for the record. `resource` is `Machine.adopts`.
+   * or gone, and refuses what belongs to another machine. Returns the options for the record. `resource` is `Machine.adoptedResource`.
    */
   adopt?(target: Target<O>, resource: string, call: DriverCall): Promise<O>;
 };

@@ -34,7 +34,7 @@ export const makeImage: MakeImage = async (...call) => (await import('./qemu/vm-
 /** The stored options were parsed when the spec was made; parsing again gives them the driver's own type. */
 export function targetOf(
   driver: DriverManifest,
-  { id, name, batch, options, life: lifetime }: MachineSpec,
+  { id, name, batch, options, lifetime }: MachineSpec,
   record?: Machine,
 ): Target<Record<string, unknown>> {
   return {
@@ -42,9 +42,9 @@ export function targetOf(
     name,
     options: driver.options.parse(options),
     ...(batch ? { batch } : {}),
-    ...(record?.phase === 'creating' && record.asked ? { lastRequest: record.asked } : {}),
+    ...(record?.phase === 'creating' && record.lastRequest ? { lastRequest: record.lastRequest } : {}),
     ...(lifetime ? { lifetime } : {}),
-    ...(record?.ending ? { onShutdown: record.ending } : {}),
-    ...(record?.adopts === undefined ? {} : { adoptedResource: record.adopts }),
+    ...(record?.onShutdown ? { onShutdown: record.onShutdown } : {}),
+    ...(record?.adoptedResource === undefined ? {} : { adoptedResource: record.adoptedResource }),
   };
 }

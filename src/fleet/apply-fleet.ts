@@ -187,11 +187,11 @@ function specFor(item: FleetItem, mark: string): MachineSpec {
 }
 
 /** A machine's spec with what is wanted of it; it stays the one that it is. */
-function withWantedSpec({ life: _life, ...before }: MachineSpec, wanted: WantedSpec): MachineSpec {
+function withWantedSpec({ lifetime: _life, ...before }: MachineSpec, wanted: WantedSpec): MachineSpec {
   return {
     ...before,
     ...keepResolvedOptions(before, wanted, getDriver(wanted.driver)),
     // Where nobody knows what was given, nobody shall believe that it was this.
-    ...(before.given ? { given: wanted.options } : {}),
+    ...(before.userOptions ? { userOptions: wanted.options } : {}),
   };
 }

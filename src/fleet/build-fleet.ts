@@ -20,7 +20,7 @@ import {
 import { resolveExtends, collectTemplates, type FleetTemplates } from './templates.ts';
 
 /** A machine as a file wants it: all that a spec is but what belongs to the one that exists. */
-export type WantedSpec = Omit<MachineSpec, 'id' | 'batch' | 'given'>;
+export type WantedSpec = Omit<MachineSpec, 'id' | 'batch' | 'userOptions'>;
 
 /** `entry` is the name under which it stands in the file: machines of one count have the same. */
 export type WantedMachine = { readonly entry: string; readonly spec: WantedSpec };
@@ -148,16 +148,19 @@ function buildSpec(
   const options = driver.options.safeParse(valuesIn(settings, driver.name));
   if (!options.success) found.push(...optionProblems(entry, driver.name, settings, options.error.issues));
   const engine = buildEngineSpec(entry, settings, around, found);
-  const life = lifetimeOptions.parse({ ttl: settings.get('ttl')?.value, idleStop: settings.get('idleStop')?.value });
-  const hasLife = life.ttl !== undefined || life.idleStop !== undefined;
-  if (hasLife && !driver.shutdownBehavior) found.push(noLifetimeProblem(driver, settings));
+  const lifetime = lifetimeOptions.parse({
+    ttl: settings.get('ttl')?.value,
+    idleStop: settings.get('idleStop')?.value,
+  });
+  const hasLifetime = lifetime.ttl !== undefined || lifetime.idleStop !== undefined;
+  if (hasLifetime && !driver.shutdownBehavior) found.push(noLifetimeProblem(driver, settings));
   if (!options.success || !engine) return undefined;
   return {
     driver: driver.name,
     options: options.data,
     engine,
     profiles: (settings.get('profiles')?.value as readonly string[] | undefined) ?? defaultProfiles,
-    ...(hasLife ? { life } : {}),
+    ...(hasLifetime ? { lifetime } : {}),
   };
 }
 

@@ -70,14 +70,14 @@ function itemFor(wanted: WantedMachine, record: ListedMachine | undefined, mark:
   return { ...about, changes, current, action, notes: notesFor(current, action, mark, now) };
 }
 
-function actionFor({ phase, failure, due }: Machine, changes: readonly FieldChange[]): FleetAction {
+function actionFor({ phase, failure, pendingRestart }: Machine, changes: readonly FieldChange[]): FleetAction {
   if (changes.some(({ how }) => how === 'replace')) return 'replace';
   if (phase !== 'ready') return 'finish';
-  return changes.length > 0 || failure !== undefined || due !== undefined ? 'change' : 'nothing';
+  return changes.length > 0 || failure !== undefined || pendingRestart !== undefined ? 'change' : 'nothing';
 }
 
 function notesFor(before: Machine, deed: FleetAction, mark: string, now: Date): readonly string[] {
-  const { spec, failure, due, deadline, phase } = before;
+  const { spec, failure, pendingRestart, deadline, phase } = before;
   const notes: string[] = [];
   if (deed === 'replace') {
     const driver = getDriver(spec.driver);
@@ -89,7 +89,7 @@ function notesFor(before: Machine, deed: FleetAction, mark: string, now: Date): 
     if (spec.fleet !== mark) notes.push('this file did not make it');
   }
   if (phase === 'ready' && failure) notes.push(`its last change was stopped: ${failure.message}`);
-  if (due) notes.push('its restart was begun');
+  if (pendingRestart) notes.push('its restart was begun');
   if (deadline !== undefined && new Date(deadline) <= now && deed !== 'replace')
     notes.push(
       `it ended at its deadline; more time: slipway extend ${spec.name} 2h; a new one: slipway rm ${spec.name}, then apply`,

@@ -15,9 +15,9 @@ export function toYaml(spec: ExportedSpec): string {
   return formatYaml({ machines: { [spec.name]: entryOf(spec) } });
 }
 
-function entryOf({ driver: name, options, given, engine, life, profiles }: ExportedSpec): OptionValues {
+function entryOf({ driver: name, options, userOptions, engine, lifetime, profiles }: ExportedSpec): OptionValues {
   const driver = getDriver(name);
-  const own = nonDefaultValues(describeOptions(driver.options, driver.name), given ?? options);
+  const own = nonDefaultValues(describeOptions(driver.options, driver.name), userOptions ?? options);
   const variables = engine.env.map((pair) => pair.split('=', 1)[0] ?? '');
   const asked = {
     ...nonDefaultValues(engineOptionSpecs, engine),
@@ -28,7 +28,7 @@ function entryOf({ driver: name, options, given, engine, life, profiles }: Expor
     ...(Object.keys(own).length > 0 ? { [driver.name]: own } : {}),
     ...(Object.keys(asked).length > 0 ? { engine: asked } : {}),
     ...(isSameValue(profiles, defaultProfiles) ? {} : { profiles }),
-    ...nonDefaultValues(lifetimeOptionSpecs, life ?? {}),
+    ...nonDefaultValues(lifetimeOptionSpecs, lifetime ?? {}),
   };
 }
 

@@ -93,7 +93,10 @@ function callFunction(run: Execution, call: FunctionCall, dot: GoValue): GoValue
   }
 }
 
-/** `and` and `or`: returns the first argument that decides the result, without a look at the others, or else the last one. */
+/**
+ * `and` and `or`: returns the first argument that decides the result, without a look at the others, or else the last
+ * one.
+ */
 function evaluateLogic(run: Execution, { name, args, piped }: FunctionCall, dot: GoValue): GoValue {
   const deciding = name === 'or';
   let value: GoValue;

@@ -16,7 +16,9 @@ import type { ControlNode, Pipeline, TemplateNode } from './template-nodes.ts';
 /** How a list of nodes ended: a `range` ends or continues with it. */
 type ControlFlow = 'end' | 'break' | 'continue';
 
-/** Returns the text that a template makes of its data. Throws TemplateError where the data does not fit, or at a limit. */
+/**
+ * Returns the text that a template makes of its data. Throws TemplateError where the data does not fit, or at a limit.
+ */
 export function executeTemplate(template: readonly TemplateNode[], input: ExecutionInput): string {
   const run = startExecution(input);
   executeNodes(run, template, input.data);

@@ -8,7 +8,10 @@ const MAX_STEPS = 1_000_000;
 export type ExecutionInput = {
   readonly functions: TemplateFunctions;
   readonly data: GoValue;
-  /** Whether a field that the data itself does not have is an error, as in a struct of Go; else it is `<no value>`, as in a map. */
+  /**
+   * Whether a field that the data itself does not have is an error, as in a struct of Go; else it is `<no value>`, as
+   * in a map.
+   */
   readonly strict: boolean;
 };
 

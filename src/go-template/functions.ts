@@ -30,8 +30,8 @@ function defineFunction(minArgs: number, maxArgs: number | undefined, run: GoFun
 }
 
 /**
- * The functions of Go's language. evaluate.ts runs `and` and `or` itself, since they evaluate only the arguments that they need; here
- * they only declare how many they take.
+ * The functions of Go's language. evaluate.ts runs `and` and `or` itself, since they evaluate only the arguments that
+ * they need; here they only declare how many they take.
  */
 export const builtins: TemplateFunctions = {
   and: defineFunction(1, undefined, (args) => args.at(-1)),
@@ -136,7 +136,10 @@ export function fieldOf(map: GoMap, key: string): GoValue {
   return Object.hasOwn(map, key) ? map[key] : undefined;
 }
 
-/** Returns an index from 0 to `last`. Numbers of JSON are refused even where they are whole: they are float64, no index in Go. */
+/**
+ * Returns an index from 0 to `last`. Numbers of JSON are refused even where they are whole: they are float64, no index
+ * in Go.
+ */
 function requireIndex(key: GoValue, last: number): number {
   if (typeof key !== 'bigint') throw new TemplateError(`a place is an int, and this is ${describeType(key)}`);
   if (key < 0n || key > BigInt(last)) throw new TemplateError(`there is no place ${key}`);

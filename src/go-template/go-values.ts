@@ -3,12 +3,15 @@ import { TemplateError } from './template-error.ts';
 export type GoMap = { readonly [key: string]: GoValue };
 
 /**
- * A value as templates have it. Go's int is a bigint and its float64 a number, since they print, compare and index differently.
- * null is a nil that the data has, undefined a field that it does not have.
+ * A value as templates have it. Go's int is a bigint and its float64 a number, since they print, compare and index
+ * differently. null is a nil that the data has, undefined a field that it does not have.
  */
 export type GoValue = undefined | null | boolean | bigint | number | string | readonly GoValue[] | GoMap;
 
-/** The type of JSON's numbers: Go decodes all of them as float64; `int` makes whole ones int, which print as people write them. */
+/**
+ * The type of JSON's numbers: Go decodes all of them as float64; `int` makes whole ones int, which print as people
+ * write them.
+ */
 export type NumberMode = 'float64' | 'int';
 
 /** Converts any data to values of templates, by way of JSON. */

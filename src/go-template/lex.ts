@@ -62,7 +62,9 @@ function trimTrailingSpace(text: string): string {
   return text.slice(0, end);
 }
 
-/** Returns the position behind the comment that starts here, and behind its action; undefined where no comment starts. */
+/**
+ * Returns the position behind the comment that starts here, and behind its action; undefined where no comment starts.
+ */
 function skipComment(template: string, start: number): number | undefined {
   if (!template.startsWith('/*', start)) return undefined;
   const comment = matchAt(COMMENT, template, start);

@@ -1,6 +1,6 @@
 /**
- * Formats numbers as Go does. JavaScript rounds ties up where Go rounds to the even digit, and switches between `1000000` and `1e+06`
- * at another number, so this file computes the digits itself.
+ * Formats numbers as Go does. JavaScript rounds ties up where Go rounds to the even digit, and switches between
+ * `1000000` and `1e+06` at another number, so this file computes the digits itself.
  */
 
 /** The number 0.DIGITS × 10^point, without leading zeros; zero has no digits. */

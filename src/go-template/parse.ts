@@ -1,4 +1,7 @@
-/** The parser of templates: text, actions and control structures. What stands in an action is parsed by parse-pipeline.ts. */
+/**
+ * The parser of templates: text, actions and control structures. What stands in an action is parsed by
+ * parse-pipeline.ts.
+ */
 import type { TemplateFunctions } from './functions.ts';
 import type { Token } from './lex.ts';
 import { parsePipeline, UNSUPPORTED_KEYWORDS, unsupportedKeywordError } from './parse-pipeline.ts';

@@ -45,7 +45,9 @@ export function sprint(values: readonly GoValue[]): string {
 /** `%`, flags, width, precision and the verb, which is '' where the format ends. */
 const PLACEHOLDER = /%([-+# 0]*)(\d*)(?:(\.)(\d*))?([\s\S]?)/gu;
 
-/** `printf`. As in Go, a value of the wrong type, a missing value and values to spare are no errors: the text says so. */
+/**
+ * `printf`. As in Go, a value of the wrong type, a missing value and values to spare are no errors: the text says so.
+ */
 export function sprintf(format: string, values: readonly GoValue[]): string {
   let text = '';
   let position = 0;

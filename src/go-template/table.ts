@@ -7,7 +7,10 @@ export type RowFormat = {
   render(rows: readonly unknown[], titles: Readonly<Record<string, string>>): readonly string[];
 };
 
-/** Parses a format. `\t` and `\n` in it stand for a tab and a new line, since shells pass them on as they are. Throws TemplateError. */
+/**
+ * Parses a format. `\t` and `\n` in it stand for a tab and a new line, since shells pass them on as they are. Throws
+ * TemplateError.
+ */
 export function parseRowFormat(format: string, functions: TemplateFunctions, options: RenderOptions = {}): RowFormat {
   const isTable = format.startsWith('table');
   const text = (isTable ? format.slice('table'.length) : format).replaceAll(/^ +| +$/g, '');
@@ -28,8 +31,9 @@ export function formatTable(lines: readonly string[]): readonly string[] {
 }
 
 /**
- * Aligns as Go's tabwriter does with the settings of Docker Machine and the docker CLI. Cells end with tabs, and the text behind a
- * line's last tab is not a cell. A column is as wide as its widest cell among consecutive lines that have the column.
+ * Aligns as Go's tabwriter does with the settings of Docker Machine and the docker CLI. Cells end with tabs, and the
+ * text behind a line's last tab is not a cell. A column is as wide as its widest cell among consecutive lines that have
+ * the column.
  */
 function alignColumns(text: string): string {
   const lines = text.split('\n').map((line) => line.split('\t'));

@@ -29,7 +29,9 @@ export function withPosition(error: unknown, at: number): unknown {
   });
 }
 
-/** In characters: far more than any format prints, and little enough to stop a template that doubles a text in a loop. */
+/**
+ * In characters: far more than any format prints, and little enough to stop a template that doubles a text in a loop.
+ */
 export const MAX_OUTPUT_LENGTH = 2 ** 24;
 
 export function tooMuchOutputError(): TemplateError {

@@ -17,8 +17,8 @@ export type Template = {
 };
 
 /**
- * Parses a template of Go's text/template: all of the language but `define`, `template`, `block` and `call`, which a format of one
- * line has no use for. Throws TemplateError.
+ * Parses a template of Go's text/template: all of the language but `define`, `template`, `block` and `call`, which a
+ * format of one line has no use for. Throws TemplateError.
  */
 export function parseTemplate(text: string, functions: TemplateFunctions = dockerMachineFunctions): Template {
   const nodes = parseNodes(text, functions);

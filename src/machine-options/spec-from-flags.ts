@@ -58,15 +58,15 @@ export function resolveSpec({ name, driver: driverName, flags, env, before, prof
     ...(before?.fleet === undefined ? {} : { fleet: before.fleet }),
     ...resolveLifetime({
       ...optionsFromEnv(lifetimeOptionSpecs, env),
-      ...before?.life,
+      ...before?.lifetime,
       ...pickFlagValues(lifetimeOptionSpecs, flags),
     }),
   };
 }
 
-function resolveLifetime(values: OptionValues): Pick<MachineSpec, 'life'> {
-  const life = parseOptions(lifetimeOptions, lifetimeOptionSpecs, omitEmptyValues(values));
-  return Object.keys(life).length === 0 ? {} : { life };
+function resolveLifetime(values: OptionValues): Pick<MachineSpec, 'lifetime'> {
+  const lifetime = parseOptions(lifetimeOptions, lifetimeOptionSpecs, omitEmptyValues(values));
+  return Object.keys(lifetime).length === 0 ? {} : { lifetime };
 }
 
 /** Changes a spec by flags alone: a variable that was set since must not change a machine that exists. */

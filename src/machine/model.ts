@@ -38,10 +38,10 @@ export type MachineSpec = {
   readonly engine: EngineSpec;
   readonly profiles: readonly string[];
   /** Absent where neither was asked for. */
-  readonly life?: LifetimeSpec;
+  readonly lifetime?: LifetimeSpec;
   readonly batch?: Batch;
   /** The options as the user gave them, of a driver that settles what is left open: so that a file can be held against them. */
-  readonly given?: Readonly<Record<string, unknown>>;
+  readonly userOptions?: Readonly<Record<string, unknown>>;
   /** By which mark the file knows it that it was made of (`apply`); absent for all others, which no --prune removes. */
   readonly fleet?: string;
 };
@@ -62,7 +62,7 @@ export type SshHop = {
   /** A fingerprint (`SHA256:…`) or public key that the user gave to check the first meeting against. */
   readonly expectedKey?: string;
   /** The key that it was born with, which others may have read: good until the pinned one has replaced it. */
-  readonly birthKey?: string;
+  readonly bootstrapHostKey?: string;
 };
 
 export type SshTarget = SshHop & {
@@ -107,15 +107,15 @@ export type Machine = {
   /** When it ends by itself (ISO 8601); counted anew by each create that has not finished. */
   readonly deadline?: string;
   /** What its provider was asked to do with it when it shuts itself down; absent where no deadline was ever asked for. */
-  readonly ending?: ShutdownBehavior;
+  readonly onShutdown?: ShutdownBehavior;
   /** Its host was stopped when its deadline was moved, and has not heard of it: the next start tells it. */
-  readonly untold?: true;
+  readonly deadlinePending?: true;
   /** It has options that it takes when it starts, and is to be stopped and started for them: what `apply` began. */
-  readonly due?: 'restart';
+  readonly pendingRestart?: true;
   /** What exists of it at its provider, by the provider's own name, and does not carry our marks yet: another tool made it. */
-  readonly adopts?: string;
+  readonly adoptedResource?: string;
 } & (
-  | { readonly phase: 'creating'; readonly asked?: LastRequest; readonly host?: never; readonly endpoint?: never }
+  | { readonly phase: 'creating'; readonly lastRequest?: LastRequest; readonly host?: never; readonly endpoint?: never }
   | { readonly phase: 'created'; readonly host: Host; readonly endpoint?: never }
   | { readonly phase: 'ready'; readonly host: Host; readonly endpoint: Endpoint }
 );

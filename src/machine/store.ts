@@ -24,6 +24,7 @@ import { SlipwayError, systemCode } from '../errors.ts';
 import { takeLock } from '../computer/lock.ts';
 import { emptyTrash, moveToTrash } from '../computer/trash.ts';
 import { isMachineName, sortNames, type Machine } from './model.ts';
+import { decodeMachine, encodeMachine, type MachineRecord } from './record-format.ts';
 
 export type MachinePaths = {
   readonly folder: string;
@@ -143,7 +144,7 @@ async function readMachine(
     return layout.readForeign(name, folder).catch((error: unknown) => {
       throw error instanceof SlipwayError || systemCode(error) === undefined ? error : unreadable(folder, error);
     });
-  const machine = parseRecord(name, record, text);
+  const machine = decodeMachine(parseRecord(name, record, text));
   const variables = machine.spec.engine.env;
   if (variables.length === 0) return machine;
   const pairs = parseEngineEnv(name, engineEnv, await read(engineEnv));
@@ -215,9 +216,9 @@ async function lockFolder(folder: string, name: string): Promise<AsyncDisposable
   }
 }
 
-/** The machine as it may be shown and kept: variables of the engine by their names alone. */
-export function toPublicRecord(machine: Machine): Machine {
-  return withEngineEnv(machine, machine.spec.engine.env.map(variableName));
+/** Returns the record as it may be shown and kept: of the engine's variables it has the names, not the values. */
+export function toPublicRecord(machine: Machine): MachineRecord {
+  return encodeMachine(withEngineEnv(machine, machine.spec.engine.env.map(variableName)));
 }
 
 function withEngineEnv(machine: Machine, env: readonly string[]): Machine {
@@ -256,7 +257,7 @@ function parseEngineEnv(name: string, path: string, text: string | undefined): r
   }
 }
 
-function parseRecord(name: string, path: string, text: string): Machine {
+function parseRecord(name: string, path: string, text: string): MachineRecord {
   const unusable = (why: string, cause?: unknown): SlipwayError => brokenRecordError(name, path, why, cause);
   let value: unknown;
   try {
@@ -264,7 +265,7 @@ function parseRecord(name: string, path: string, text: string): Machine {
   } catch (error) {
     throw unusable(text.trim() === '' ? 'it is empty' : 'it is not JSON', error);
   }
-  const record = value as Partial<Machine> | null;
+  const record = value as Partial<MachineRecord> | null;
   if (typeof record !== 'object' || record === null) throw unusable('it is not a record');
   if (typeof record.version === 'number' && record.version > 1) throw unusable('a newer Slipway wrote it');
   if (record.version !== 1 || typeof record.spec?.driver !== 'string' || !Array.isArray(record.spec.engine?.env))
@@ -275,5 +276,5 @@ function parseRecord(name: string, path: string, text: string): Machine {
     (record.phase === 'created' && record.host !== undefined) ||
     (record.phase === 'ready' && record.host !== undefined && record.endpoint !== undefined);
   if (!complete) throw unusable(`its phase ${JSON.stringify(record.phase)} lacks what belongs to it`);
-  return record as Machine;
+  return record as MachineRecord;
 }

@@ -13,11 +13,11 @@ export function allKeysOf(...all: readonly OptionValues[]): readonly string[] {
  * user gave.
  */
 export function userOptionsAfter(before: MachineSpec, options: OptionValues): OptionValues | undefined {
-  const { given } = before;
-  if (!given) return undefined;
-  const kept = allKeysOf(given, options).map((key) => [
+  const { userOptions } = before;
+  if (!userOptions) return undefined;
+  const kept = allKeysOf(userOptions, options).map((key) => [
     key,
-    isSameValue(options[key], before.options[key]) ? given[key] : options[key],
+    isSameValue(options[key], before.options[key]) ? userOptions[key] : options[key],
   ]);
   return Object.fromEntries(kept.filter(([, value]) => value !== undefined));
 }
@@ -30,7 +30,9 @@ export function userOptionsAfter(before: MachineSpec, options: OptionValues): Op
 export function mergeOptions(before: MachineSpec, wanted: OptionValues, resolves: boolean): OptionValues {
   const isChanged = (key: string): boolean => {
     if (isSameValue(wanted[key], before.options[key])) return false;
-    return before.given ? !isSameValue(wanted[key], before.given[key]) : !(resolves && wanted[key] === undefined);
+    return before.userOptions
+      ? !isSameValue(wanted[key], before.userOptions[key])
+      : !(resolves && wanted[key] === undefined);
   };
   return Object.fromEntries(
     allKeysOf(before.options, wanted)

@@ -55,12 +55,13 @@ export async function applyLiveChanges(
 /** Returns a machine's spec with these options as they are wanted. */
 export function withOptions(before: MachineSpec, wanted: MachineSpec, keys: readonly string[]): MachineSpec {
   const options = { ...before.options, ...Object.fromEntries(keys.map((key) => [key, wanted.options[key]])) };
-  const given = userOptionsAfter(before, options);
-  return { ...before, options, ...(given ? { given } : {}) };
+  const userOptions = userOptionsAfter(before, options);
+  return { ...before, options, ...(userOptions ? { userOptions } : {}) };
 }
 
 /** Returns a changed spec with the user's own options: a change that does not name them keeps those of the machine. */
-export function withUserOptions(before: MachineSpec, { given: named, ...spec }: MachineSpec): MachineSpec {
-  const given = named === undefined || named === before.given ? userOptionsAfter(before, spec.options) : named;
-  return { ...spec, ...(given ? { given } : {}) };
+export function withUserOptions(before: MachineSpec, { userOptions: named, ...spec }: MachineSpec): MachineSpec {
+  const userOptions =
+    named === undefined || named === before.userOptions ? userOptionsAfter(before, spec.options) : named;
+  return { ...spec, ...(userOptions ? { userOptions } : {}) };
 }

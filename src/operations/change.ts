@@ -5,7 +5,7 @@ import { withOptions } from './apply-spec-change.ts';
 import { changedOptions, diffSpecs } from './diff-specs.ts';
 import { requireChangeInPlace } from './guards.ts';
 import { inspectMachine, startMachine, stopMachine } from './power.ts';
-import { provisionMachine } from './provision.ts';
+import { provisionMachine } from './provision-machine.ts';
 import { validateOptionChange, validateSpec } from './validate-spec.ts';
 import type { World } from './world.ts';
 
@@ -21,9 +21,9 @@ export async function changeMachine(name: string, change: SpecChanger, world: Wo
   const before = await world.store.read(name);
   const driver = await loadDriver(before.spec.driver);
   const atStart = changedOptions(diffSpecs(before, change(before.spec), driver), 'restart');
-  if (before.due !== undefined || atStart.length > 0) {
+  if (before.pendingRestart !== undefined || atStart.length > 0) {
     const machine = await recordPendingRestart(name, change, driver, world);
-    if (machine.due !== undefined) {
+    if (machine.pendingRestart !== undefined) {
       await stopMachine(name, STOP_SECONDS, world);
       await startMachine(name, world);
     }
@@ -49,8 +49,8 @@ async function recordPendingRestart(
   await validateOptionChange(before, wanted, diff, driver, world);
   const spec = withOptions(before.spec, wanted, changedOptions(diff, 'restart'));
   await validateSpec(spec, world);
-  const isRunning = before.due !== undefined || (await inspectMachine(before, world))?.state !== 'stopped';
-  const machine: ReadyMachine = { ...before, spec, ...(isRunning ? { due: 'restart' } : {}) };
+  const isRunning = before.pendingRestart !== undefined || (await inspectMachine(before, world))?.state !== 'stopped';
+  const machine: ReadyMachine = { ...before, spec, ...(isRunning ? { pendingRestart: true } : {}) };
   await world.store.write(machine);
   return machine;
 }

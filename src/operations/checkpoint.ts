@@ -8,7 +8,7 @@ import type { World } from './world.ts';
 /** Writes into the record what a provider is about to be asked for, while there is no host to show for it. */
 export function requestRecorderFor(machine: Machine, save: Checkpoint, { now }: World): CreateCall['recordRequest'] {
   return async (what) => {
-    if (machine.phase === 'creating') await save({ ...machine, asked: { what, at: now().toISOString() } });
+    if (machine.phase === 'creating') await save({ ...machine, lastRequest: { what, at: now().toISOString() } });
   };
 }
 
@@ -55,14 +55,14 @@ export async function withFailureRecord<T>(
 
 /** Explains an interruption without a question: what exists by now, and how to continue or undo it. */
 function interruptedError(
-  { phase, asked, spec: { name, driver } }: Machine & { readonly asked?: LastRequest },
+  { phase, lastRequest, spec: { name, driver } }: Machine & { readonly lastRequest?: LastRequest },
   cause: SlipwayError,
 ): SlipwayError {
   if (phase === 'ready') {
     const message = `Interrupted: machine "${name}" may be only partly changed`;
     return new SlipwayError('CANCELED', message, { hint: `To continue: slipway provision ${name}`, cause });
   }
-  const request = asked ? `; ${driver} was asked for its ${asked.what}` : '';
+  const request = lastRequest ? `; ${driver} was asked for its ${lastRequest.what}` : '';
   const message = `Interrupted: machine "${name}" is incomplete${request}`;
   return new SlipwayError('CANCELED', message, { hint: continueOrUndoHint(name), cause });
 }

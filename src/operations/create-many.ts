@@ -145,12 +145,12 @@ async function requestAndProvisionBatch(
   { world, worldFor, onDone, limit = concurrencyLimit(MAX_CONNECTIONS) }: BulkCreateContext,
 ): Promise<readonly CreateOutcome[]> {
   // What is decided for one is decided for all: they are of one kind.
-  const { options, given } = await limit(async () => resolveCreateSpec(driver, firstOf(specs), world));
+  const { options, userOptions } = await limit(async () => resolveCreateSpec(driver, firstOf(specs), world));
   await using _locks = await lockAll(
     specs.map(({ name }) => name),
     world.store,
   );
-  const alike = specs.map((spec) => ({ ...spec, options, ...(given ? { given } : {}) }));
+  const alike = specs.map((spec) => ({ ...spec, options, ...(userOptions ? { userOptions } : {}) }));
   const { machines, failure } = await limit(async () =>
     requestMachines(driver, await reserveNames(alike, world), world),
   );
@@ -194,7 +194,7 @@ async function requestMachines(
   const recordRequest = async (what: string): Promise<void> => {
     for (const [name, machine] of machines) {
       if (machine.phase !== 'creating') continue;
-      const asked = { ...machine, asked: { what, at: world.now().toISOString() } };
+      const asked = { ...machine, lastRequest: { what, at: world.now().toISOString() } };
       await world.store.write(asked);
       machines.set(name, asked);
     }

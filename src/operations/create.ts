@@ -98,8 +98,8 @@ async function resolveAndPrepare(
 
 /** Keeps the user's own options beside the resolved ones: otherwise nothing could tell them apart later. */
 function withResolvedOptions(wanted: MachineSpec, options: OptionValues, before: Machine | undefined): MachineSpec {
-  const given = wanted.given ?? (before ? userOptionsAfter(before.spec, wanted.options) : wanted.options);
-  return { ...wanted, options, ...(given ? { given } : {}) };
+  const userOptions = wanted.userOptions ?? (before ? userOptionsAfter(before.spec, wanted.options) : wanted.options);
+  return { ...wanted, options, ...(userOptions ? { userOptions } : {}) };
 }
 
 type NameReservation = { readonly machine: Machine; readonly spec: MachineSpec; readonly existedBefore: boolean };

@@ -21,8 +21,8 @@ const WARNING_SECONDS = 15 * 60;
 
 /** What of the life of a machine that runs its user should know now; '' for nothing. */
 export function deadlineWarning(machine: Machine, now: Date): string {
-  const { deadline, untold, spec } = machine;
-  if (untold) return `its host has not heard of its new deadline; tell it: slipway provision ${spec.name}`;
+  const { deadline, deadlinePending, spec } = machine;
+  if (deadlinePending) return `its host has not heard of its new deadline; tell it: slipway provision ${spec.name}`;
   if (deadline === undefined) return '';
   const left = (new Date(deadline).getTime() - now.getTime()) / 1000;
   if (left > WARNING_SECONDS) return '';

@@ -21,7 +21,7 @@ export type SpecChange = {
 export type SpecDiff = readonly SpecChange[];
 
 /** The parts of a spec that a user can ask to change. */
-export type ComparableSpec = Pick<MachineSpec, 'driver' | 'options' | 'engine' | 'profiles' | 'life'>;
+export type ComparableSpec = Pick<MachineSpec, 'driver' | 'options' | 'engine' | 'profiles' | 'lifetime'>;
 
 /**
  * Compares a machine's spec with a wanted one, value by value, and says how each change takes effect. Pure, and the only
@@ -30,7 +30,7 @@ export type ComparableSpec = Pick<MachineSpec, 'driver' | 'options' | 'engine' |
  * count as their defaults.
  */
 export function diffSpecs(
-  before: Pick<Machine, 'spec' | 'host' | 'ending'>,
+  before: Pick<Machine, 'spec' | 'host' | 'onShutdown'>,
   wanted: ComparableSpec,
   driver: DriverManifest,
 ): SpecDiff {
@@ -88,9 +88,9 @@ function diffEngine({ spec, host }: Pick<Machine, 'spec' | 'host'>, wanted: Comp
 }
 
 /** A machine that its provider removes when it shuts itself down can't be changed to stop instead. */
-function diffLifetime({ spec, ending }: Pick<Machine, 'spec' | 'ending'>, wanted: ComparableSpec): SpecDiff {
-  return diffValues('lifetime', spec.life ?? {}, wanted.life ?? {}).map((change) =>
-    change.key === 'idleStop' && change.to !== undefined && ending === 'removed'
+function diffLifetime({ spec, onShutdown }: Pick<Machine, 'spec' | 'onShutdown'>, wanted: ComparableSpec): SpecDiff {
+  return diffValues('lifetime', spec.lifetime ?? {}, wanted.lifetime ?? {}).map((change) =>
+    change.key === 'idleStop' && change.to !== undefined && onShutdown === 'removed'
       ? { ...change, effect: 'replace' }
       : change,
   );

@@ -25,7 +25,7 @@ export async function planDryRun(
 ): Promise<Plan> {
   const driver = await loadDriver(spec.driver);
   await validateSpec(spec, world);
-  requireIdleStopSupported(spec, before?.ending, driver);
+  requireIdleStopSupported(spec, before?.onShutdown, driver);
   const planned = { spec, ...resolveDeadline(before, spec, resetTtl || before?.phase !== 'ready', world.now()) };
   if (driver.kind !== 'existing' && before?.phase !== 'ready') return [await planCreateStep(planned, driver, world)];
   const host = await resolveHost(before ? { ...before, spec } : { version: 1, phase: 'creating', spec }, driver, world);

@@ -29,12 +29,12 @@ export async function extendMachine(name: string, more: DeadlineExtension, world
   await using _lock = await store.lock(name);
   const before = await tagExisting(requireReady(await store.read(name)), world);
   const driver = await loadDriver(before.spec.driver);
-  requireAutoStopSupported({ name, life: before.spec.life ?? {} }, driver);
+  requireAutoStopSupported({ name, lifetime: before.spec.lifetime ?? {} }, driver);
   const machine = withExtendedDeadline(before, more, world.now());
   if (await checkStopped(before, driver, world)) {
-    const untold: ReadyMachine = { ...machine, untold: true };
-    await store.write(untold);
-    return { machine: untold, hostUpdated: false };
+    const pending: ReadyMachine = { ...machine, deadlinePending: true };
+    await store.write(pending);
+    return { machine: pending, hostUpdated: false };
   }
   await allowCallerIp(driver, targetOf(driver, before.spec), world);
   const { ssh } = await resolveHost(before, driver, world);
@@ -49,11 +49,11 @@ export async function extendMachine(name: string, more: DeadlineExtension, world
 
 /** From its deadline on; from now where that has passed, or there was none. */
 function withExtendedDeadline(machine: ReadyMachine, more: DeadlineExtension, now: Date): ReadyMachine {
-  const { deadline, untold: _untold, ...rest } = machine;
+  const { deadline, deadlinePending: _pending, ...rest } = machine;
   if (more === 'never') {
-    const { ttl: _ttl, ...life } = machine.spec.life ?? {};
-    const { life: _life, ...spec } = machine.spec;
-    return { ...rest, spec: { ...spec, ...(Object.keys(life).length > 0 ? { life } : {}) } };
+    const { ttl: _ttl, ...lifetime } = machine.spec.lifetime ?? {};
+    const { lifetime: _lifetime, ...spec } = machine.spec;
+    return { ...rest, spec: { ...spec, ...(Object.keys(lifetime).length > 0 ? { lifetime } : {}) } };
   }
   const from = deadline === undefined || hasEnded(machine, now) ? now : new Date(deadline);
   return { ...rest, deadline: computeDeadline(more.time, from) };

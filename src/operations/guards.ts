@@ -45,10 +45,10 @@ export function requireNotEnded(machine: Machine, now: Date): void {
 
 /** Refuses a lifetime where Slipway runs nothing on the host that could end or stop the machine. */
 export function requireAutoStopSupported(
-  { name, life }: Pick<MachineSpec, 'name' | 'life'>,
+  { name, lifetime }: Pick<MachineSpec, 'name' | 'lifetime'>,
   driver: DriverManifest,
 ): void {
-  if (life === undefined || driver.shutdownBehavior) return;
+  if (lifetime === undefined || driver.shutdownBehavior) return;
   const message = `Machine "${name}" can't end or stop by itself: the driver ${driver.name} does not support it`;
   throw new SlipwayError('DRIVER_UNSUPPORTED', message, {
     hint: 'Omit --ttl and --idle-stop, and unset SLIPWAY_TTL and SLIPWAY_IDLE_STOP',
@@ -57,14 +57,14 @@ export function requireAutoStopSupported(
 
 /** Refuses an idle stop where the provider removes a machine that shuts itself down: the machine would be lost. */
 export function requireIdleStopSupported(
-  { name, life }: MachineSpec,
-  ending: ShutdownBehavior | undefined,
+  { name, lifetime }: MachineSpec,
+  onShutdown: ShutdownBehavior | undefined,
   { name: driver }: DriverManifest,
 ): void {
-  if (life?.idleStop === undefined || ending !== 'removed') return;
+  if (lifetime?.idleStop === undefined || onShutdown !== 'removed') return;
   const message = `Machine "${name}" can't stop when it is idle: ${driver} removes it when it shuts down`;
   throw new SlipwayError('USAGE', message, {
-    hint: `To create a machine that stops and is kept, where ${driver} supports it: slipway create NAME --ttl … --idle-stop ${life.idleStop}`,
+    hint: `To create a machine that stops and is kept, where ${driver} supports it: slipway create NAME --ttl … --idle-stop ${lifetime.idleStop}`,
   });
 }
 
@@ -81,8 +81,8 @@ export function requireActionSupported(
 }
 
 /** Refuses to suspend a machine whose new options wait for a restart: resumed, it would still run with the old ones. */
-export function requireNoPendingRestart({ due, spec: { name } }: Machine): void {
-  if (due === undefined) return;
+export function requireNoPendingRestart({ pendingRestart, spec: { name } }: Machine): void {
+  if (pendingRestart === undefined) return;
   throw new SlipwayError('USAGE', `Machine "${name}" can't be suspended: its new options need a restart`, {
     hint: `To apply them: slipway restart ${name}`,
   });
@@ -140,7 +140,8 @@ export function requireSameDriver(before: Machine | undefined, driver: string | 
  * it finds the machine by its id, and in another zone it would create a second one.
  */
 export function requireSameCreateOptions(before: Machine | undefined, diff: SpecDiff, driver: DriverManifest): void {
-  if (!before || driver.kind === 'existing' || (before.phase === 'creating' && before.asked === undefined)) return;
+  if (!before || driver.kind === 'existing' || (before.phase === 'creating' && before.lastRequest === undefined))
+    return;
   const options = replacingOptions(diff);
   if (options.length === 0) return;
   const { name } = before.spec;

@@ -42,7 +42,7 @@ export async function openSession(
         const pinned = onPinned ? ' and now pinned' : '';
         world.progress.note(`Host key of ${hop.address}, seen for the first time${pinned}: ${formatKey(key)}`);
       }
-      if (key === hop.birthKey) return;
+      if (key === hop.bootstrapHostKey) return;
       hasNewKey ||= hop.hostKey === undefined;
       ssh = hop === target.jump ? { ...ssh, jump: { ...hop, hostKey: key } } : { ...ssh, hostKey: key };
     });
@@ -155,7 +155,7 @@ export async function runStep(step: Step, { session, facts, address }: HostVisit
  * connection that the first key has verified. Returns the target without the bootstrap key.
  */
 export async function replaceBootstrapHostKey(
-  { birthKey: bootstrapKey, ...ssh }: SshTarget,
+  { bootstrapHostKey: bootstrapKey, ...ssh }: SshTarget,
   visit: HostVisit,
   spec: MachineSpec,
   world: World,

@@ -11,10 +11,10 @@ import { requireIdleStopSupported } from './guards.ts';
 import type { World } from './world.ts';
 
 /** What a record keeps through all its phases. */
-export type LifetimeFields = Pick<Machine, 'deadline' | 'ending'>;
+export type LifetimeFields = Pick<Machine, 'deadline' | 'onShutdown'>;
 
-export function lifetimeFieldsOf({ deadline, ending }: Machine): LifetimeFields {
-  return { ...(deadline === undefined ? {} : { deadline }), ...(ending === undefined ? {} : { ending }) };
+export function lifetimeFieldsOf({ deadline, onShutdown }: Machine): LifetimeFields {
+  return { ...(deadline === undefined ? {} : { deadline }), ...(onShutdown === undefined ? {} : { onShutdown }) };
 }
 
 /** So much time from then, in whole seconds, as timers have it. */
@@ -25,14 +25,18 @@ export function computeDeadline(time: string, from: Date): string {
 /** Moved by `extend` alone, unless another time is asked for, or the same one anew. */
 export function resolveDeadline(
   before: Machine | undefined,
-  { life }: MachineSpec,
+  { lifetime }: MachineSpec,
   anew: boolean,
   now: Date,
 ): Pick<Machine, 'deadline'> {
   // A time that was asked for and never counted was asked for by a run that was stopped.
-  const counted = life?.ttl === undefined || before?.deadline !== undefined;
-  const kept = before !== undefined && !anew && before.spec.life?.ttl === life?.ttl && counted;
-  const deadline = kept ? before.deadline : life?.ttl === undefined ? undefined : computeDeadline(life.ttl, now);
+  const counted = lifetime?.ttl === undefined || before?.deadline !== undefined;
+  const kept = before !== undefined && !anew && before.spec.lifetime?.ttl === lifetime?.ttl && counted;
+  const deadline = kept
+    ? before.deadline
+    : lifetime?.ttl === undefined
+      ? undefined
+      : computeDeadline(lifetime.ttl, now);
   return deadline === undefined ? {} : { deadline };
 }
 
@@ -44,19 +48,22 @@ export function resolveLifetimeFields(
   { now }: Pick<World, 'now'>,
 ): LifetimeFields {
   // What its provider was asked for is what it does, whatever is wanted by now.
-  const asked = before !== undefined && (before.phase !== 'creating' || before.asked !== undefined);
-  const ending = asked ? before.ending : driver.shutdownBehavior?.(targetOf(driver, spec)).byItself;
-  const life = { ...resolveDeadline(undefined, spec, true, now()), ...(ending === undefined ? {} : { ending }) };
-  requireIdleStopSupported(spec, ending, driver);
+  const asked = before !== undefined && (before.phase !== 'creating' || before.lastRequest !== undefined);
+  const onShutdown = asked ? before.onShutdown : driver.shutdownBehavior?.(targetOf(driver, spec)).byItself;
+  const life = {
+    ...resolveDeadline(undefined, spec, true, now()),
+    ...(onShutdown === undefined ? {} : { onShutdown }),
+  };
+  requireIdleStopSupported(spec, onShutdown, driver);
   return life;
 }
 
 /** Returns a ready machine's record with the lifetime that its host has just got; all else stays as it was. */
 export function withLifetimeOf(changed: CreatedMachine, before: ReadyMachine): ReadyMachine {
-  const { life: _before, ...spec } = before.spec;
-  const { deadline: _deadline, untold: _untold, ...rest } = before;
-  const { life } = changed.spec;
-  return { ...rest, ...lifetimeFieldsOf(changed), spec: { ...spec, ...(life ? { life } : {}) } };
+  const { lifetime: _before, ...spec } = before.spec;
+  const { deadline: _deadline, deadlinePending: _untold, ...rest } = before;
+  const { lifetime } = changed.spec;
+  return { ...rest, ...lifetimeFieldsOf(changed), spec: { ...spec, ...(lifetime ? { lifetime } : {}) } };
 }
 
 /** What its host has to hold; undefined where it runs until somebody ends it. */
@@ -65,7 +72,7 @@ export async function loadHostLifetime(
   { readTemplate }: Pick<World, 'readTemplate'>,
   facts?: Facts,
 ): Promise<HostLifetime | undefined> {
-  const idleStop = spec.life?.idleStop;
+  const idleStop = spec.lifetime?.idleStop;
   if (deadline === undefined && idleStop === undefined) return undefined;
   return {
     name: spec.name,
@@ -78,12 +85,12 @@ export async function loadHostLifetime(
 
 /** What will become of it with nobody there, and what that costs; '' where nothing will. */
 export function describeAutoStop(
-  { spec, deadline, ending }: Machine,
+  { spec, deadline, onShutdown }: Machine,
   driver: DriverManifest,
   name = spec.name,
 ): string {
-  const idleStop = spec.life?.idleStop;
-  if (deadline !== undefined && idleStop === undefined && ending === 'removed')
+  const idleStop = spec.lifetime?.idleStop;
+  if (deadline !== undefined && idleStop === undefined && onShutdown === 'removed')
     return `${name} ends at ${formatTime(deadline)}: ${driver.name} removes it then, disk and all`;
   const when = [
     ...(deadline === undefined ? [] : [`at ${formatTime(deadline)}`]),

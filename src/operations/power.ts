@@ -107,7 +107,7 @@ export async function reconnectMachine(
   const host = await resolveHost(machine, driver, world);
   const created: CreatedMachine = { version: 1, phase: 'created', spec, host, ...lifetimeFieldsOf(machine) };
   // Its certificate names the address: a new one needs a visit, and so does a deadline of which it has not heard.
-  if (host.ssh && (host.address !== machine.host.address || machine.untold)) {
+  if (host.ssh && (host.address !== machine.host.address || machine.deadlinePending)) {
     const verified = await provisionHost({ ...created, host }, machine, START_RETRY, world, save);
     return await finishProvision(verified, world, save);
   }

@@ -1,7 +1,7 @@
 import type { ReadyMachine } from '../machine/model.ts';
 import { requireReady } from '../machine/require-machine.ts';
 import { requireSsh } from './guards.ts';
-import { provisionMachine } from './provision.ts';
+import { provisionMachine } from './provision-machine.ts';
 import type { World } from './world.ts';
 
 /**

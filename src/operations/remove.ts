@@ -145,7 +145,7 @@ async function applyPlanOnHost(
 }
 
 function hasAutoStop({ deadline, spec }: Machine): boolean {
-  return deadline !== undefined || spec.life?.idleStop !== undefined;
+  return deadline !== undefined || spec.lifetime?.idleStop !== undefined;
 }
 
 /** Where the driver takes the host away, its timers go with it. */
@@ -161,7 +161,7 @@ function describeRemainingTimers(machine: Machine, ssh: SshTarget, { message }: 
     ...(deadline === undefined
       ? []
       : [hasEnded(machine, now) ? 'ten minutes after each boot' : `at ${formatTime(deadline)}`]),
-    ...(spec.life?.idleStop === undefined ? [] : [`once it has been idle for ${spec.life.idleStop}`]),
+    ...(spec.lifetime?.idleStop === undefined ? [] : [`once it has been idle for ${spec.lifetime.idleStop}`]),
   ].join(', or ');
   // Of a half-made one nobody knows how far its making came.
   const does = machine.phase === 'ready' ? 'still powers itself off' : 'may still power itself off';

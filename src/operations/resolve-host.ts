@@ -30,7 +30,7 @@ function withHostKeys(ssh: SshTarget, keys: SshIdentity, machine: Machine, hasOw
     return {
       ...ssh,
       hostKey: keys.pinnedHostKey,
-      ...(keys.bootstrapHostKey ? { birthKey: keys.bootstrapHostKey } : {}),
+      ...(keys.bootstrapHostKey ? { bootstrapHostKey: keys.bootstrapHostKey } : {}),
     };
   // Another tool created the machine, and its login key is that tool's: the host key that was seen first is required.
   if (machine.phase === 'ready' && hasOwnLogin) {

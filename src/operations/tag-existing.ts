@@ -7,14 +7,14 @@ import { driverCallFor, type World } from './world.ts';
  * had made it. Under the machine's lock. As it is for all others.
  */
 export async function tagExisting<M extends Machine>(machine: M, world: World): Promise<M> {
-  const { adopts, ...rest } = machine;
-  if (adopts === undefined) return machine;
+  const { adoptedResource, ...rest } = machine;
+  if (adoptedResource === undefined) return machine;
   const { spec } = machine;
   const driver = await loadDriver(spec.driver);
   const options = await world.progress.step(
     'adopt',
     `Mark "${spec.name}" as a machine of Slipway (${driver.name})`,
-    async (log) => driver.cloud?.adopt?.(targetOf(driver, spec), adopts, driverCallFor(world, log)),
+    async (log) => driver.cloud?.adopt?.(targetOf(driver, spec), adoptedResource, driverCallFor(world, log)),
   );
   const ours = { ...rest, spec: { ...spec, ...(options ? { options } : {}) } } as unknown as M;
   await world.store.write(ours);

@@ -6,33 +6,31 @@ import type { ClientPaths } from './profile.ts';
 
 type DockerConfig = { readonly currentContext?: string } & Readonly<Record<string, unknown>>;
 
-/** The context that the docker CLI uses when it is told nothing else; undefined is its own `default`. */
-export async function readCurrentContextName(places: ClientPaths): Promise<string | undefined> {
-  const { config } = await readDockerConfig(places);
+/** Returns the context that the docker CLI uses without `--context`; undefined for its own `default`. */
+export async function readCurrentContextName(paths: ClientPaths): Promise<string | undefined> {
+  const { config } = await readDockerConfig(paths);
   return config.currentContext === 'default' ? undefined : config.currentContext;
 }
 
-/** The change of the docker CLI's config.json that makes `name` current; all else in it stays. */
-export async function planContextSwitch(name: string | undefined, places: ClientPaths): Promise<readonly FileChange[]> {
-  const { config, mode } = await readDockerConfig(places);
-  const { currentContext: present, ...rest } = config;
-  if ((present === 'default' ? undefined : present) === name) return [];
+/** Returns the change of the docker CLI's config.json that makes `name` the current context; other settings stay. */
+export async function planContextSwitch(name: string | undefined, paths: ClientPaths): Promise<readonly FileChange[]> {
+  const { config, mode } = await readDockerConfig(paths);
+  const { currentContext, ...rest } = config;
+  if ((currentContext === 'default' ? undefined : currentContext) === name) return [];
   const next = name === undefined ? rest : { ...rest, currentContext: name };
-  return [{ do: 'write', path: configPath(places), content: `${JSON.stringify(next, null, '\t')}\n`, mode }];
+  return [{ do: 'write', path: configPath(paths), content: `${JSON.stringify(next, null, '\t')}\n`, mode }];
 }
 
 function configPath({ dockerConfig }: ClientPaths): string {
   return join(dockerConfig, 'config.json');
 }
 
-async function readDockerConfig(
-  places: ClientPaths,
-): Promise<{ readonly config: DockerConfig; readonly mode: number }> {
-  const path = configPath(places);
+async function readDockerConfig(paths: ClientPaths): Promise<{ readonly config: DockerConfig; readonly mode: number }> {
+  const path = configPath(paths);
   try {
     const [text, { mode }] = await Promise.all([readFile(path, 'utf8'), stat(path)]);
     const config: unknown = text.trim() === '' ? {} : JSON.parse(text);
-    if (typeof config !== 'object' || config === null) throw new SyntaxError('it holds no object');
+    if (typeof config !== 'object' || config === null) throw new SyntaxError('it is not an object');
     return { config: config as DockerConfig, mode: mode & 0o777 };
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return { config: {}, mode: 0o600 };
@@ -41,7 +39,7 @@ async function readDockerConfig(
         'LOCAL_FILES',
         `${path} is not JSON, so the docker CLI can't use it either: ${error.message}`,
         {
-          hint: 'Mend or move it, then run this again',
+          hint: 'Fix the file or move it away, then run the same command again',
           cause: error,
         },
       );

@@ -4,21 +4,24 @@ import { readFileIfExists, type FileChange } from '../computer/files.ts';
 import { SlipwayError } from '../errors.ts';
 import type { ClientPaths, Profile } from './profile.ts';
 
-/** `default` is the docker CLI's own word for "no context", and it takes no name of one letter: such machines get another. */
+/** Returns the name of a machine's context. The docker CLI reserves `default`, and accepts no name of one letter. */
 export function contextName(machine: string): string {
   return machine === 'default' || machine.length === 1 ? `slipway-${machine}` : machine;
 }
 
-/** The docker CLI's own store: contexts/meta/ID/meta.json and contexts/tls/ID/docker/*.pem, where ID is the name's SHA-256. */
+/**
+ * Writes the docker CLI's own store: contexts/meta/ID/meta.json and contexts/tls/ID/docker/*.pem. ID is the name's
+ * SHA-256.
+ */
 export const dockerContextProfile: Profile = {
   name: 'docker-context',
   summary: 'a context of the docker CLI: docker --context NAME',
-  async findConflict(name, id, places) {
-    const owner = await readContextOwner(contextName(name), places);
+  async findConflict(name, id, paths) {
+    const owner = await readContextOwner(contextName(name), paths);
     if (owner === undefined || owner === id) return undefined;
     return new SlipwayError(
       'CONTEXT_TAKEN',
-      `There is a docker context named "${contextName(name)}" already, and Slipway did not make it for this machine`,
+      `The docker context "${contextName(name)}" already exists, and Slipway did not create it for this machine`,
       {
         hint: `Choose another machine name, or remove it: docker context rm ${contextName(name)}`,
       },
@@ -38,14 +41,14 @@ export const dockerContextProfile: Profile = {
       content,
       mode: 0o600,
     }));
-    // The description comes last: a context is there once it can be used.
+    // The description comes last: the docker CLI lists a context once it has one, and the context can then be used.
     return [
       ...certificates,
       { do: 'write', path: join(meta, 'meta.json'), content: JSON.stringify(description), mode: 0o644 },
     ];
   },
-  changesToRemove(name, places) {
-    const { meta, tls } = contextFoldersOf(contextName(name), places);
+  changesToRemove(name, paths) {
+    const { meta, tls } = contextFoldersOf(contextName(name), paths);
     return [
       { do: 'delete', path: meta },
       { do: 'delete', path: tls },
@@ -61,9 +64,12 @@ function contextFoldersOf(
   return { meta: join(dockerConfig, 'contexts', 'meta', id), tls: join(dockerConfig, 'contexts', 'tls', id) };
 }
 
-/** The Slipway id in the context of this name; '' for somebody else's context, undefined where there is none. */
-export async function readContextOwner(name: string, places: ClientPaths): Promise<string | undefined> {
-  const text = await readFileIfExists(join(contextFoldersOf(name, places).meta, 'meta.json'));
+/**
+ * Returns the id of the machine that the context belongs to; '' where it is not Slipway's, undefined where it does not
+ * exist.
+ */
+export async function readContextOwner(name: string, paths: ClientPaths): Promise<string | undefined> {
+  const text = await readFileIfExists(join(contextFoldersOf(name, paths).meta, 'meta.json'));
   if (text === undefined) return undefined;
   try {
     const meta = JSON.parse(text) as { Metadata?: { 'slipway-id'?: string } };

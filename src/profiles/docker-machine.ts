@@ -20,13 +20,9 @@ export const dockerMachineProfile: Profile = {
     ]);
     const isFree = text === undefined ? entries.length === 0 : readOwnerId(text) === id;
     if (dropInRecord === undefined && isFree) return undefined;
-    return new SlipwayError(
-      'CONTEXT_TAKEN',
-      `There is a machine named "${name}" already in the old tool's store (${folder})`,
-      {
-        hint: 'Choose another machine name, or leave the profile docker-machine out',
-      },
-    );
+    return new SlipwayError('CONTEXT_TAKEN', `Machine "${name}" already exists in Docker Machine's store (${folder})`, {
+      hint: 'Choose another name, or leave out the profile docker-machine',
+    });
   },
   changesToAdd({ machine, tls, clientPaths }) {
     const { folder, config } = machineFilesOf(machine.spec.name, clientPaths);

@@ -1,8 +1,8 @@
 import type { FileChange } from '../computer/files.ts';
-import type { ClientCertificates, ReadyMachine } from '../machine/model.ts';
 import type { SlipwayError } from '../errors.ts';
+import type { ClientCertificates, ReadyMachine } from '../machine/model.ts';
 
-/** Where the clients of this user keep their settings. */
+/** The folders in which this user's clients keep their settings. */
 export type ClientPaths = {
   readonly dockerConfig: string;
   /** The folder of OpenSSH's settings. */
@@ -17,12 +17,16 @@ export type ProfileInput = {
   readonly clientPaths: ClientPaths;
 };
 
-/** A client's connection settings as local files. `drop` needs no more than a name, so that `rm` works in any phase. */
+/** One client's connection settings for a machine, as local files. */
 export type Profile = {
   readonly name: string;
   readonly summary: string;
-  /** The files of another's that `add` would overwrite, if any: asked before a create does anything. */
-  findConflict(name: string, id: string, places: ClientPaths): Promise<SlipwayError | undefined>;
+  /**
+   * Returns an error where `changesToAdd` would overwrite files that do not belong to the machine with this id. Asked
+   * before a creation does anything.
+   */
+  findConflict(name: string, id: string, paths: ClientPaths): Promise<SlipwayError | undefined>;
   changesToAdd(input: ProfileInput): readonly FileChange[];
-  changesToRemove(name: string, places: ClientPaths): readonly FileChange[];
+  /** Takes no more than the machine's name, so that `rm` works in any phase. */
+  changesToRemove(name: string, paths: ClientPaths): readonly FileChange[];
 };

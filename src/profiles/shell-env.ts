@@ -8,7 +8,7 @@ type ShellSyntax = {
   readonly set: (name: string, value: string) => string;
   readonly unset: (name: string) => string;
   readonly comment: string;
-  /** How this shell takes up what a command prints. */
+  /** Returns the line that evaluates the output of a command in this shell. */
   readonly evalCommand: (command: string) => string;
 };
 
@@ -22,7 +22,7 @@ const posixSyntax: ShellSyntax = {
   evalCommand: (command) => `eval "$(${command})"`,
 };
 const powershellSyntax: ShellSyntax = {
-  // PowerShell takes typographic quotes for quotes as well.
+  // PowerShell also reads typographic quotes as quotes.
   set: (name, value) => `$Env:${name} = '${value.replaceAll(/['‘’‚‛]/g, '$&$&')}'`,
   unset: (name) => `Remove-Item -ErrorAction SilentlyContinue Env:\\${name}`,
   comment: '#',
@@ -42,7 +42,7 @@ const shellSyntaxes: Readonly<Record<ShellName, ShellSyntax>> = {
   powershell: powershellSyntax,
   pwsh: powershellSyntax,
   cmd: {
-    // Quoted as a whole, cmd takes & and | in the value as they are; percent signs double in a batch file only.
+    // cmd reads & and | literally where the whole assignment is quoted. Percent signs are doubled in batch files only.
     set: (name, value) => `SET "${name}=${value}"`,
     unset: (name) => `SET "${name}="`,
     comment: 'REM',
@@ -69,14 +69,16 @@ const shellSyntaxes: Readonly<Record<ShellName, ShellSyntax>> = {
   },
 };
 
-/** The text that `slipway env` prints: settings, then how to let the shell take them up. */
+/** Returns what `slipway env` prints: the settings, and in a comment the line that applies them in the shell. */
 export function formatShellEnv(shell: ShellName, settings: readonly EnvSetting[], command: string): string {
   const { set, unset, comment, evalCommand } = shellSyntaxes[shell];
   const lines = settings.map(([name, value]) => (value === undefined ? unset(name) : set(name, value)));
   return [...lines, `${comment} Run this to configure your shell:`, `${comment} ${evalCommand(command)}`].join('\n');
 }
 
-/** From $SHELL, or what the system is known to have. */
+/**
+ * Returns the user's shell by $SHELL, or on Windows by the variables that its shells set; undefined where neither says.
+ */
 export function detectShellName(
   env: Readonly<Record<string, string | undefined>>,
   platform: string,

@@ -12,26 +12,29 @@ import {
   type SshOptions,
 } from './ssh-options.ts';
 
-/** How long a socket's path may be on every system, less its end, and what ssh hangs on that while it makes one. */
+/**
+ * A socket's path has at most 103 characters on every system. ssh adds `/`, 40 digits, and a suffix while it creates
+ * the socket.
+ */
 const MAX_FOLDER_LENGTH = 103 - '/'.length - 40 - '.'.length - 16;
 
-/** A Host of the user's own ssh: ssh NAME, and with it git, rsync, editors and DOCKER_HOST=ssh://NAME. */
+/** Writes a Host for the user's own ssh: `ssh NAME`, and with it git, rsync, editors and DOCKER_HOST=ssh://NAME. */
 export const sshConfigProfile: Profile = {
   name: 'ssh-config',
   summary: 'a host of your own ssh: ssh NAME',
-  async findConflict(name, id, places) {
-    const { config, conf } = sshConfigFilesOf(name, places);
+  async findConflict(name, id, paths) {
+    const { config, conf } = sshConfigFilesOf(name, paths);
     const present = await readFileIfExists(conf);
     if (present?.startsWith(ownershipHeader(name, id)) === true) return undefined;
-    const theirs = present === undefined && parseHostNames((await readFileIfExists(config)) ?? '').includes(name);
-    if (present === undefined && !theirs) return undefined;
+    const isUsers = present === undefined && parseHostNames((await readFileIfExists(config)) ?? '').includes(name);
+    if (present === undefined && !isUsers) return undefined;
     return new SlipwayError(
       'CONTEXT_TAKEN',
-      theirs
-        ? `Your ${config} has a Host "${name}" already, and Slipway's would stand above it`
-        : `There is a ${conf} already, and Slipway did not write it for this machine`,
+      isUsers
+        ? `Host "${name}" already exists in your ${config}, and Slipway's would take precedence over it`
+        : `${conf} already exists, and Slipway did not write it for this machine`,
       {
-        hint: `Choose another machine name, leave the profile ssh-config out, or remove ${theirs ? 'that Host' : 'that file'}`,
+        hint: `Choose another machine name, leave out the profile ssh-config, or remove ${isUsers ? 'that Host' : 'that file'}`,
       },
     );
   },
@@ -49,17 +52,21 @@ export const sshConfigProfile: Profile = {
       { do: 'include', ...includeDirective(clientPaths) },
     ];
   },
-  changesToRemove(name, places) {
-    const { conf, knownHosts } = sshConfigFilesOf(name, places);
+  changesToRemove(name, paths) {
+    const { conf, knownHosts } = sshConfigFilesOf(name, paths);
     return [
       ...[conf, knownHosts].map((path): FileChange => ({ do: 'delete', path })),
-      { do: 'exclude', ...includeDirective(places) },
-      // Sockets of connections that are still open may lie in it.
-      { do: 'prune', path: includeDirective(places).folder },
+      { do: 'exclude', ...includeDirective(paths) },
+      // The folder stays while it holds sockets of open connections.
+      { do: 'prune', path: includeDirective(paths).folder },
     ];
   },
 };
 
+/**
+ * Recognizes Slipway's files on users' computers: a file that begins with another line is not overwritten, so this line
+ * stays.
+ */
 function ownershipHeader(name: string, id: string): string {
   return `# Written by Slipway for its machine ${name} (${id}), and written anew with it.\n`;
 }
@@ -77,14 +84,14 @@ function sshConfigFilesOf(name: string, { ssh }: ClientPaths): SshConfigFiles {
 
 function includeDirective({ ssh }: ClientPaths): IncludeLine {
   const [folder, suffix] = [join(ssh, 'slipway'), '.conf'];
-  // Whole: ssh looks for a relative one in the home that the system knows, which is not always HOME.
+  // An absolute path: ssh looks for a relative one in the home that the system knows, which is not always HOME.
   return { path: join(ssh, 'config'), line: `Include ${quoteWord(join(folder, `*${suffix}`))}`, folder, suffix };
 }
 
-/** One connection for all that is done within a minute. */
+/** Returns the options that let all commands within a minute share one connection. */
 function connectionSharingOptions({ ssh }: ClientPaths): SshOptions {
   const folder = join(ssh, 'slipway');
-  // The OpenSSH of Windows, where paths begin with a drive, shares none.
+  // OpenSSH on Windows, where paths begin with a drive, does not share connections.
   if (!folder.startsWith('/') || folder.length > MAX_FOLDER_LENGTH) return [];
   return [
     ['ControlMaster', 'auto'],

@@ -1,15 +1,17 @@
 import { knownHostsLine } from '../ssh/host-key.ts';
 import type { SshTarget } from '../machine/model.ts';
 
-/** How the user's own OpenSSH programs get to a machine; `knownHosts` is a file with the pinned keys and no others. */
+/**
+ * How the user's own OpenSSH programs connect to a machine. `knownHosts` is a file with the pinned keys and no others.
+ */
 export type SshRoute = { readonly target: SshTarget; readonly knownHosts: string };
 
-/** The pinned keys of a machine and of the host before it, as a known_hosts file. */
+/** Returns the pinned keys of a machine and of its jump host as a known_hosts file. */
 export function formatKnownHosts(target: SshTarget): string {
   return knownHostsLine(target) + (target.jump ? knownHostsLine(target.jump) : '');
 }
 
-/** A connection that is silent for 45 seconds is gone, and is not waited for. */
+/** Options that end a connection which has been silent for 45 seconds. */
 export const keepaliveOptions: SshOptions = [
   ['ServerAliveInterval', '15'],
   ['ServerAliveCountMax', '3'],
@@ -17,7 +19,10 @@ export const keepaliveOptions: SshOptions = [
 
 export type SshOptions = readonly (readonly [name: string, value: string])[];
 
-/** In the syntax of ssh_config, which both its files and `-o` take. No host key is read but ours, and nothing is asked. */
+/**
+ * Returns options in the syntax of ssh_config, for files and for `-o`. ssh reads no host keys but the pinned ones, and
+ * asks nothing.
+ */
 export function sshOptionsFor({ target, knownHosts }: SshRoute): SshOptions {
   const { jump } = target;
   const strict: SshOptions = [
@@ -26,14 +31,14 @@ export function sshOptionsFor({ target, knownHosts }: SshRoute): SshOptions {
     ['StrictHostKeyChecking', 'yes'],
     ['LogLevel', 'ERROR'],
     ...(target.keyFile === undefined
-      ? [] // An agent with many keys would use the server's patience up before this one is tried.
+      ? [] // Without IdentitiesOnly, an agent with many keys uses up the server's attempts before ssh tries this key.
       : [['IdentityFile', quoteLiteral(target.keyFile)] as const, ['IdentitiesOnly', 'yes'] as const]),
   ];
   const hop = ({ port, user }: { readonly port: number; readonly user: string }): SshOptions => [
     ['Port', String(port)],
     ['User', quoteLiteral(user)],
   ];
-  // ProxyJump would read the jump host's key from the user's files; a command of our own reads ours.
+  // ProxyJump would read the jump host's key from the user's files; this command reads it from `knownHosts`.
   const proxy: SshOptions = jump
     ? [
         [
@@ -49,7 +54,7 @@ export function sshFlagsFor(options: SshOptions): readonly string[] {
   return options.flatMap(([name, value]) => ['-o', `${name}=${value}`]);
 }
 
-/** An ssh_config in which machines go by their names. */
+/** Returns an ssh_config with a Host for each machine name. */
 export function formatSshConfig(routes: Readonly<Record<string, SshRoute>>, more: SshOptions = []): string {
   return Object.entries(routes)
     .map(([name, route]) =>
@@ -64,12 +69,12 @@ export function formatSshConfig(routes: Readonly<Record<string, SshRoute>>, more
     .join('');
 }
 
-/** A value of ssh_config that is one word, and in which % means itself. */
+/** Quotes a value of ssh_config that is one word, in which % stands for itself. */
 export function quoteLiteral(text: string): string {
   return quoteWord(escapePercents(text));
 }
 
-/** The same of a text in which % begins a token of ssh's own. */
+/** Quotes a value of ssh_config that is one word, in which % begins a token of ssh's. */
 export function quoteWord(word: string): string {
   return /^[\w@%+=:,./\\~*-]+$/.test(word) ? word : `"${word.replaceAll('"', String.raw`\"`)}"`;
 }
@@ -78,7 +83,7 @@ export function escapePercents(text: string): string {
   return text.replaceAll('%', '%%');
 }
 
-/** ssh gives a ProxyCommand to the user's shell, after its own % expansion. */
+/** Quotes a word of a ProxyCommand, which ssh gives to the user's shell after its own % expansion. */
 function quoteShellWord(word: string): string {
   const escaped = word === '[%h]:%p' ? word : escapePercents(word);
   return /^[\w@+=:,./-]+$/.test(escaped) ? escaped : `'${escaped.replaceAll("'", String.raw`'\''`)}'`;

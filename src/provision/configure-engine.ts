@@ -5,7 +5,10 @@ import type { RemoteFileChange, Step } from './step.ts';
 
 /** What happens to the engine once its files are written. */
 export type EngineEffect = {
-  /** `later`: the installation that follows restarts the engine. `none`: the engine runs on, or its installation starts it. */
+  /**
+   * `later`: the installation that follows restarts the engine. `none`: the engine runs on, or its installation starts
+   * it.
+   */
   readonly engine: 'restart' | 'start' | 'later' | 'none';
   /** Let the engine start with the host. */
   readonly enable: boolean;

@@ -5,12 +5,15 @@ import type { EngineSpec } from '../machine/model.ts';
 
 export type DaemonSettings = Readonly<Record<string, unknown>>;
 
-/** What we put into a daemon.json, and what stood there before: enough to change our mind, and to undo it all. */
+/**
+ * What Slipway put into a daemon.json, and what it replaced there: enough to change the settings later, and to undo
+ * them all.
+ */
 export type DaemonJsonOwnership = {
   readonly settings: DaemonSettings;
-  /** Values of somebody else's that ours stand in for. */
+  /** Values of the user's that Slipway's stand in for. */
   readonly replaced: DaemonSettings;
-  /** No daemon.json was there before ours. */
+  /** Slipway created daemon.json: it did not exist before. */
   readonly made: boolean;
 };
 
@@ -22,7 +25,7 @@ export const TLS_FILES = {
   key: '/etc/docker/slipway/server-key.pem',
 } as const;
 
-/** Returns the settings of a spec's engine. `sockets` are those that the unit's own command line listened on. */
+/** Returns the settings of a spec's engine. `sockets` are those on the command line of the engine's service. */
 export function daemonSettingsFor(engine: EngineSpec, address: string, sockets: readonly string[]): DaemonSettings {
   const anywhere = address.includes(':') ? '[::]' : '0.0.0.0';
   return {
@@ -39,9 +42,9 @@ export function daemonSettingsFor(engine: EngineSpec, address: string, sockets: 
 const parsedSettings = new WeakMap<EngineSpec, DaemonSettings>();
 
 /**
- * Returns the settings that the user chose, without those for the engine's sockets and TLS, which are Slipway's own. Throws
- * `USAGE` for options that daemon.json can't hold. Remembers them by the spec, which never changes: validation, the first
- * boot and the plan of one run all ask for them.
+ * Returns the settings that the user chose, without those for the engine's sockets and TLS, which are Slipway's own.
+ * Throws `USAGE` for options that daemon.json can't hold. Remembers them by the spec, which never changes: validation,
+ * the first boot and the plan of one run all ask for them.
  */
 export function engineSettingsOf(engine: EngineSpec): DaemonSettings {
   const known = parsedSettings.get(engine);
@@ -69,35 +72,40 @@ function parseEngineSettings(engine: EngineSpec): DaemonSettings {
   return settings;
 }
 
-/** What flags of dockerd come to as settings: `label=a=b`, `debug`. */
+/** Returns the settings that flags of dockerd stand for: `label=a=b`, `debug`. */
 export function daemonSettingsFromFlags(flags: readonly string[]): DaemonSettings {
   const settings: Record<string, unknown> = {};
   for (const [name, value] of flags.map(parseOption)) addSetting(settings, name, value);
   return settings;
 }
 
-/** Both are somebody else's; dockerd takes no setting from two places, so what is in one alone counts, and lists are one. */
+/**
+ * Merges settings of the user's from two places. dockerd accepts no setting twice, so lists and maps are joined, and
+ * elsewhere `first` wins.
+ */
 export function mergeForeignSettings(first: DaemonSettings, second: DaemonSettings): DaemonSettings {
   const all: Record<string, unknown> = { ...first };
   for (const [key, value] of Object.entries(second)) {
-    const there = all[key];
-    if (Array.isArray(there) && Array.isArray(value))
-      all[key] = [...there, ...value.filter((item) => !hasItem(there, item))];
-    else if (isMap(there) && isMap(value)) all[key] = { ...value, ...there };
-    else if (there === undefined) all[key] = value;
+    const present = all[key];
+    if (Array.isArray(present) && Array.isArray(value))
+      all[key] = [...present, ...value.filter((item) => !hasItem(present, item))];
+    else if (isMap(present) && isMap(value)) all[key] = { ...value, ...present };
+    else if (present === undefined) all[key] = value;
   }
   return all;
 }
 
-/** dockerd would refuse the second label, and nobody could tell which of two variables counts. */
+/** dockerd would refuse a second label of one name, and of two variables it is unknown which one applies. */
 function requireUniqueKeys(flag: string, pairs: readonly string[]): void {
   const names = pairs.map(nameOf);
-  const twice = names.find((name, index) => names.indexOf(name) !== index);
-  if (twice === undefined) return;
-  throw new SlipwayError('USAGE', `--${flag} ${twice} is given twice`, { hint: `Give one value for ${twice}` });
+  const duplicate = names.find((name, index) => names.indexOf(name) !== index);
+  if (duplicate === undefined) return;
+  throw new SlipwayError('USAGE', `--${flag} ${duplicate} is specified twice`, {
+    hint: `Specify one value for ${duplicate}`,
+  });
 }
 
-/** dockerd's flags that may be given more than once, and the key that holds them in daemon.json. */
+/** dockerd's flags that can be repeated, and the keys of their values in daemon.json. */
 const LIST_KEYS: Readonly<Record<string, string>> = {
   'authorization-plugin': 'authorization-plugins',
   dns: 'dns',
@@ -121,7 +129,7 @@ const NUMBER_FLAGS = new Set([
   'network-diagnostic-port',
   'shutdown-timeout',
 ]);
-/** Ours to set, or without a place in daemon.json. */
+/** Flags that Slipway itself sets, or that have no place in daemon.json. */
 const RESERVED_FLAGS = new Set([
   'H',
   'host',
@@ -139,8 +147,8 @@ function parseOption(text: string): [string, string] {
   const equals = bare.indexOf('=');
   const name = equals < 0 ? bare : bare.slice(0, equals);
   if (RESERVED_FLAGS.has(name)) {
-    throw new SlipwayError('USAGE', `--engine-opt ${name} is Slipway's own to set`, {
-      hint: 'The engine listens on its Unix socket and on --engine-port with TLS; --tls-san adds names',
+    throw new SlipwayError('USAGE', `--engine-opt ${name} is reserved: Slipway sets it`, {
+      hint: 'The engine listens on its Unix socket and, with TLS, on --engine-port. To add names to its certificate: --tls-san',
     });
   }
   return [name, equals < 0 ? 'true' : bare.slice(equals + 1)];
@@ -150,8 +158,8 @@ function addSetting(settings: Record<string, unknown>, name: string, value: stri
   const list = LIST_KEYS[name];
   const map = MAP_KEYS[name];
   if (list !== undefined) {
-    const before = (settings[list] as readonly string[] | undefined) ?? [];
-    settings[list] = before.includes(value) ? before : [...before, value];
+    const values = (settings[list] as readonly string[] | undefined) ?? [];
+    settings[list] = values.includes(value) ? values : [...values, value];
   } else if (map !== undefined) {
     const equals = value.indexOf('=');
     const [key, item] = equals < 0 ? [value, ''] : [value.slice(0, equals), value.slice(equals + 1)];
@@ -169,8 +177,8 @@ function parseValue(name: string, value: string): unknown {
     try {
       return JSON.parse(value) as unknown;
     } catch (error) {
-      throw new SlipwayError('USAGE', `--engine-opt ${name}: the value begins like JSON but is not`, {
-        hint: 'Structures are written as in daemon.json: --engine-opt \'default-ulimits={"nofile":{"Name":"nofile","Soft":1024,"Hard":2048}}\'',
+      throw new SlipwayError('USAGE', `--engine-opt ${name}: the value begins like JSON but is invalid JSON`, {
+        hint: 'Write structures as in daemon.json: --engine-opt \'default-ulimits={"nofile":{"Name":"nofile","Soft":1024,"Hard":2048}}\'',
         cause: error,
       });
     }
@@ -178,21 +186,21 @@ function parseValue(name: string, value: string): unknown {
   return value;
 }
 
-/** A daemon.json's text -> its settings. A broken one is named by line and column; it is never touched. */
+/** Parses the text of a daemon.json. A broken one is an error with line and column, and stays unchanged on the host. */
 export function parseDaemonJson(text: string | undefined, where: string): DaemonSettings {
   if (text === undefined || text.trim() === '') return {};
   const errors: ParseError[] = [];
-  // Not its tree: values taken from that have no prototype, so they equal none of ours.
+  // Not the parser's tree: its values have no prototype, so none of them would equal a value of Slipway's.
   const value: unknown = parse(text, errors, { disallowComments: true, allowTrailingComma: false });
   const first = errors[0];
   if (first || !isMap(value)) {
     const before = text.slice(0, first?.offset ?? 0).split('\n');
-    const what = first ? splitCamelCase(printParseErrorCode(first.error)) : 'it holds no object';
+    const what = first ? splitCamelCase(printParseErrorCode(first.error)) : 'it is not an object';
     throw new SlipwayError(
       'DAEMON_JSON',
       `/etc/docker/daemon.json on ${where} is broken at line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}: ${what}`,
       {
-        hint: 'Mend it on the host, then run this again; it was left as it is',
+        hint: 'Fix it on the host, then run the same command again. Slipway did not change it',
       },
     );
   }
@@ -205,8 +213,8 @@ function splitCamelCase(code: string): string {
 }
 
 /**
- * The file as it should be: what is somebody else's stays; what was ours and is no longer asked for goes; lists and maps are
- * shared item by item.
+ * Returns the wanted daemon.json: settings of the user's stay, settings of Slipway's that are no longer wanted go, and
+ * lists and maps are shared item by item.
  */
 export function mergeSettings(
   present: DaemonSettings,
@@ -218,59 +226,59 @@ export function mergeSettings(
   const settings: Record<string, unknown> = {};
   const replaced: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(wanted)) {
-    const theirs = foreign[key];
-    if (Array.isArray(value) && Array.isArray(theirs)) {
-      const kept = theirs.filter((item) => !isConflicting(key, item, value));
+    const foreignValue = foreign[key];
+    if (Array.isArray(value) && Array.isArray(foreignValue)) {
+      const kept = foreignValue.filter((item) => !isConflicting(key, item, value));
       const added = value.filter((item) => !hasItem(kept, item));
       merged[key] = [...kept, ...added];
       settings[key] = added;
-      if (kept.length < theirs.length) replaced[key] = theirs.filter((item) => !hasItem(kept, item));
-    } else if (isMap(value) && isMap(theirs)) {
-      merged[key] = { ...theirs, ...value };
+      if (kept.length < foreignValue.length) replaced[key] = foreignValue.filter((item) => !hasItem(kept, item));
+    } else if (isMap(value) && isMap(foreignValue)) {
+      merged[key] = { ...foreignValue, ...value };
       settings[key] = value;
-      const hidden = Object.entries(theirs).filter(([name]) => name in value);
+      const hidden = Object.entries(foreignValue).filter(([name]) => name in value);
       if (hidden.length > 0) replaced[key] = Object.fromEntries(hidden);
-    } else if (!isDeepStrictEqual(theirs, value)) {
+    } else if (!isDeepStrictEqual(foreignValue, value)) {
       merged[key] = value;
       settings[key] = value;
-      if (theirs !== undefined) replaced[key] = theirs;
+      if (foreignValue !== undefined) replaced[key] = foreignValue;
     }
   }
   const made = before?.made ?? Object.keys(present).length === 0;
   return { merged: sortKeysLike(present, merged), ownership: { settings, replaced, made } };
 }
 
-/** The file without us: what `--deprovision` puts back, and what a merge starts from. */
+/** Returns daemon.json without Slipway's settings: what `--deprovision` restores, and what a merge starts from. */
 export function withoutOwnSettings(present: DaemonSettings, before: DaemonJsonOwnership | undefined): DaemonSettings {
   if (!before) return present;
-  const left: Record<string, unknown> = {};
+  const remaining: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(present)) {
-    const ours = before.settings[key];
-    const theirs = before.replaced[key];
-    if (ours === undefined) left[key] = value;
-    else if (isDeepStrictEqual(value, ours)) {
-      if (theirs !== undefined) left[key] = theirs;
-    } else if (Array.isArray(value) && Array.isArray(ours)) {
-      const rest = value.filter((item) => !hasItem(ours, item));
-      const all = Array.isArray(theirs) ? [...theirs.filter((item) => !hasItem(rest, item)), ...rest] : rest;
-      if (all.length > 0) left[key] = all;
-    } else if (isMap(value) && isMap(ours)) {
+    const own = before.settings[key];
+    const original = before.replaced[key];
+    if (own === undefined) remaining[key] = value;
+    else if (isDeepStrictEqual(value, own)) {
+      if (original !== undefined) remaining[key] = original;
+    } else if (Array.isArray(value) && Array.isArray(own)) {
+      const rest = value.filter((item) => !hasItem(own, item));
+      const all = Array.isArray(original) ? [...original.filter((item) => !hasItem(rest, item)), ...rest] : rest;
+      if (all.length > 0) remaining[key] = all;
+    } else if (isMap(value) && isMap(own)) {
       const rest = Object.fromEntries(
-        Object.entries(value).filter(([name, item]) => !isDeepStrictEqual(ours[name], item)),
+        Object.entries(value).filter(([name, item]) => !isDeepStrictEqual(own[name], item)),
       );
-      const all = sortKeysLike(value, { ...(isMap(theirs) ? theirs : {}), ...rest });
-      if (Object.keys(all).length > 0) left[key] = all;
-    } else left[key] = value;
+      const all = sortKeysLike(value, { ...(isMap(original) ? original : {}), ...rest });
+      if (Object.keys(all).length > 0) remaining[key] = all;
+    } else remaining[key] = value;
   }
-  return left;
+  return remaining;
 }
 
-/** Two listeners can't have one port, nor two labels one name: dockerd would not start, so theirs gives way to ours. */
-function isConflicting(key: string, theirs: unknown, ours: readonly unknown[]): boolean {
-  if (key === 'labels') return ours.some((label) => label !== theirs && nameOf(label) === nameOf(theirs));
+/** True where dockerd would not start with both: two listeners on one port, two labels of one name. Slipway's wins. */
+function isConflicting(key: string, item: unknown, own: readonly unknown[]): boolean {
+  if (key === 'labels') return own.some((label) => label !== item && nameOf(label) === nameOf(item));
   if (key !== 'hosts') return false;
-  const port = /:(\d+)$/.exec(String(ours.at(-1)))?.[1];
-  return String(theirs).startsWith('tcp://') && String(theirs).endsWith(`:${port}`);
+  const port = /:(\d+)$/.exec(String(own.at(-1)))?.[1];
+  return String(item).startsWith('tcp://') && String(item).endsWith(`:${port}`);
 }
 
 function nameOf(pair: unknown): string {

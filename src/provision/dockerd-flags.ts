@@ -4,7 +4,10 @@ const TLS_FLAGS: ReadonlySet<string> = new Set(['tls', 'tlsverify', 'tlscacert',
 /** The TLS flags that take no value. */
 const TLS_SWITCHES: ReadonlySet<string> = new Set(['tls', 'tlsverify']);
 
-/** Returns the flags among a command line's words, each with its value (`label=a=b`), except those about sockets and TLS. */
+/**
+ * Returns the flags among a command line's words, each with its value (`label=a=b`), except those about sockets and
+ * TLS.
+ */
 export function parseDockerdFlags(words: readonly string[]): readonly string[] {
   const flags: string[] = [];
   for (let index = 0; index < words.length; index += 1) {

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { canceledError, reasonOf, SlipwayError, systemCode } from '../errors.ts';
 import type { ClientCertificates, Endpoint } from '../machine/model.ts';
 
-/** What `GET /version` of the Docker Engine API tells, as far as we read it. */
+/** The fields of `GET /version` in the Docker Engine API that Slipway reads. */
 export type EngineVersion = {
   readonly Version: string;
   readonly ApiVersion: string;
@@ -14,7 +14,7 @@ export type EngineVersion = {
 
 export type EngineCallOptions = { readonly signal: AbortSignal; readonly seconds: number };
 
-/** One `GET /version`. Rejects with Node's own error, or a plain one that says what the answer was. */
+/** Sends one `GET /version`. Rejects with Node's own error, or with a plain one that quotes the answer. */
 export async function fetchEngineVersion(
   endpoint: Endpoint,
   tls: ClientCertificates | undefined,
@@ -23,7 +23,10 @@ export async function fetchEngineVersion(
   return (await fetchEngineJson('/version', endpoint, tls, call)) as EngineVersion;
 }
 
-/** Whether it still answers: what proxies on the way say of a silent connection is not the engine's word. */
+/**
+ * Rejects where the engine does not answer. An open connection proves nothing: proxies on the way keep silent ones
+ * open.
+ */
 export async function pingEngine(
   endpoint: Endpoint,
   tls: ClientCertificates | undefined,
@@ -33,7 +36,7 @@ export async function pingEngine(
   if (status !== 200) throw new Error(`it answered ${status}`);
 }
 
-/** What `GET /info` tells, as far as we read it. */
+/** The fields of `GET /info` that Slipway reads. */
 export type EngineInfo = {
   readonly Containers: number;
   readonly ContainersRunning: number;
@@ -62,8 +65,8 @@ async function fetchEngineJson(
 }
 
 /**
- * The end of every create: the engine answers over mutual TLS, within the time it may take to start, and turns away who has no
- * client certificate.
+ * Requires that the engine answers over mutual TLS within `seconds`, in which it may still be starting, and that it
+ * refuses clients without a certificate. Every creation ends with this.
  */
 export async function verifyEngine(
   endpoint: Endpoint,
@@ -71,7 +74,7 @@ export async function verifyEngine(
   { signal, seconds }: EngineCallOptions,
 ): Promise<EngineVersion> {
   if (!tls) return await waitForEngine(endpoint, tls, { signal, seconds });
-  // Most often it answers the first question, and so may be asked both at once.
+  // An engine mostly answers the first request, so both are sent at once.
   const [version, refused] = await Promise.all([
     waitForEngine(endpoint, tls, { signal, seconds }),
     checkAnonymousRefused(endpoint, tls, { signal, seconds: Math.min(10, seconds) }),
@@ -80,7 +83,7 @@ export async function verifyEngine(
   return version;
 }
 
-/** The alert of a handshake says it for sure; all else may come of an engine that has not started yet. */
+/** Resolves to true on a TLS alert, which is certain; other errors can come from an engine that has not started yet. */
 async function checkAnonymousRefused(
   endpoint: Endpoint,
   { ca }: ClientCertificates,
@@ -111,7 +114,7 @@ async function waitForEngine(
   }
 }
 
-/** A wrong certificate does not become right by waiting, nor a socket's path. */
+/** True for errors that no waiting changes: a wrong certificate, or a wrong path of a socket. */
 function isPermanentFailure(error: unknown): boolean {
   return /^(ERR_TLS|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|ENOENT$)/.test(systemCode(error) ?? '');
 }
@@ -119,13 +122,13 @@ function isPermanentFailure(error: unknown): boolean {
 function engineUnreachableError(endpoint: Endpoint, error: unknown): SlipwayError {
   const { port } = new URL(endpoint.url.replace(/^(tcp|unix):/, 'http:').replace(/^http:\/\/\//, 'http://localhost/'));
   const hint = endpoint.url.startsWith('unix:')
-    ? 'Check the path of the socket, and that you may use it: docker --host URL version'
+    ? 'Check the path of the socket, and that you have access to it: docker --host URL version'
     : isPermanentFailure(error)
-      ? 'Its certificate is not the one expected: check the certificates that were given, or make them anew with: slipway provision NAME'
-      : `If it runs there, a firewall in between must let you through to port ${port}`;
+      ? 'Its certificate is not the expected one. Check the certificates that you specified, or run: slipway provision NAME'
+      : `If the engine runs there, check that no firewall in between blocks port ${port}`;
   return new SlipwayError(
     'ENGINE_UNREACHABLE',
-    `The engine at ${endpoint.url} can't be reached: ${unreachableReason(error)}`,
+    `The engine at ${endpoint.url} could not be reached: ${unreachableReason(error)}`,
     {
       hint,
       cause: error,
@@ -137,24 +140,27 @@ const REASONS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there',
   EHOSTUNREACH: 'there is no route to it',
   ENOTFOUND: 'no such host name',
-  ENOENT: 'there is no such socket',
+  ENOENT: 'the socket does not exist',
   ETIMEDOUT: 'no answer',
   ABORT_ERR: 'no answer',
-  ECONNRESET: 'it hung up',
+  ECONNRESET: 'it closed the connection',
 };
 
-/** Why an engine did not answer. */
+/** Returns in a few words why an engine did not answer. */
 export function unreachableReason(error: unknown): string {
   const known = REASONS[systemCode(error) ?? ''];
   if (known !== undefined) return known;
   return reasonOf(error);
 }
 
-/** Any HTTP answer to a caller without a certificate means that the port is open to the world. */
+/**
+ * Throws ENGINE_OPEN where a client without a certificate gets an HTTP answer: the port is open to everyone who can
+ * reach it.
+ */
 async function requireClientAuth(endpoint: Endpoint, { ca }: ClientCertificates, signal: AbortSignal): Promise<void> {
   const answer = await fetchFromEngine(endpoint, { ca }, { signal, seconds: 10 }).catch((error: unknown) => {
     if (signal.aborted) throw canceledError();
-    // The handshake's alert, or the reset that some see instead of it: the answer we want.
+    // The wanted result: the alert of the handshake, or the reset that some clients see instead.
     if (/ALERT|ECONNRESET|EPIPE|ERR_SSL/.test(systemCode(error) ?? '')) return undefined;
     throw engineUnreachableError(endpoint, error);
   });
@@ -163,29 +169,29 @@ async function requireClientAuth(endpoint: Endpoint, { ca }: ClientCertificates,
       'ENGINE_OPEN',
       `The engine at ${endpoint.url} answers callers without a client certificate`,
       {
-        hint: 'Whoever reaches that port owns the host: see what sets tlsverify to false there, restart the engine, then run the same command again',
+        hint: 'Everyone who can reach that port controls the host. Remove the setting that disables tlsverify there, and restart the engine',
       },
     );
   }
 }
 
-/** A GET that is not sent before its `end`. */
+/** Creates a GET request, which is sent once the caller ends it. */
 export function createEngineRequest(
   endpoint: Endpoint,
   tls: Partial<ClientCertificates> | undefined,
   { path, signal }: { readonly path: string; readonly signal: AbortSignal },
-  answered: (response: IncomingMessage) => void,
+  onResponse: (response: IncomingMessage) => void,
 ): ClientRequest {
   const socket = /^unix:\/\/(.+)$/.exec(endpoint.url)?.[1];
   const url = new URL(endpoint.url.replace(/^tcp:/, tls ? 'https:' : 'http:').replace(/^unix:.*/, 'http://localhost'));
   const options: RequestOptions = {
     path,
-    // No pooled connection: the stranger's call must not ride on ours.
+    // No pooled connection: a request without a certificate must not use one that was opened with it.
     agent: false,
     signal,
     ...(socket === undefined ? { host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port } : { socketPath: socket }),
   };
-  return tls ? httpsRequest({ ...options, ...tls }, answered) : httpRequest(options, answered);
+  return tls ? httpsRequest({ ...options, ...tls }, onResponse) : httpRequest(options, onResponse);
 }
 
 function fetchFromEngine(
@@ -195,7 +201,7 @@ function fetchFromEngine(
   path = '/version',
 ): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
-    const answered = (response: IncomingMessage): void => {
+    const onResponse = (response: IncomingMessage): void => {
       let body = '';
       response.setEncoding('utf8');
       response.on('data', (chunk: string) => {
@@ -204,8 +210,8 @@ function fetchFromEngine(
       response.on('end', () => resolve({ status: response.statusCode ?? 0, body }));
       response.on('error', reject);
     };
-    const call = createEngineRequest(endpoint, tls, { path, signal }, answered);
-    // A timer of our own: the garbage collector may take a timeout signal that only AbortSignal.any refers to.
+    const call = createEngineRequest(endpoint, tls, { path, signal }, onResponse);
+    // Not AbortSignal.timeout: the garbage collector may collect a signal that only AbortSignal.any refers to.
     const timer = setTimeout(() => call.destroy(new Error(`no answer within ${seconds} s`)), seconds * 1000);
     call.on('close', () => clearTimeout(timer));
     call.on('error', reject);

@@ -3,29 +3,32 @@ import type { ClientCertificates, Endpoint } from '../machine/model.ts';
 import { SlipwayError } from '../errors.ts';
 import { createEngineRequest, pingEngine, type EngineCallOptions } from './engine-api.ts';
 
-/** What of its events an engine is asked for. Instants are seconds since 1970, with up to nine decimals. */
+/** The events to request from an engine. Instants are seconds since 1970, with up to nine decimals. */
 export type EventQuery = {
   readonly since?: string | undefined;
   readonly until?: string | undefined;
   readonly filters: Readonly<Record<string, readonly string[]>>;
 };
 
-/** One event as the engine wrote it: a JSON object on one line. */
+/** An event as the engine sent it: a JSON object on one line. */
 export type EngineEvent = { readonly text: string; readonly nanoseconds: bigint };
 
 export type EventStream = {
-  /** By the engine's own clock, in seconds; undefined where it does not say. */
+  /** In seconds since 1970 by the engine's own clock; undefined where it does not state the time. */
   readonly openedAt: number | undefined;
   readonly events: AsyncIterable<EngineEvent>;
 };
 
-/** Nothing on the way is kept open by silence alone, and an engine may be silent for days. */
+/**
+ * An engine can be silent for days, in which firewalls and proxies drop a connection: the engine is asked this often.
+ */
 const HEARTBEAT_SECONDS = 20;
 const MAX_EVENT_LENGTH = 1024 * 1024;
 
 /**
- * One `GET /events`, answered within the given seconds. The stream ends with the query's time, or when the engine stops; it
- * fails once the engine answers no longer. Nothing is read ahead of who takes the events.
+ * Sends one `GET /events`, which the engine must answer within `seconds`. The stream ends at the query's `until`, or
+ * when the engine stops; it fails once the engine no longer answers. Events are read only as fast as the caller takes
+ * them.
  */
 export async function openEventStream(
   endpoint: Endpoint,
@@ -41,12 +44,12 @@ export async function openEventStream(
 }
 
 function eventsPathFor({ since, until, filters }: EventQuery): string {
-  const asked = new URLSearchParams({
+  const parameters = new URLSearchParams({
     ...(since === undefined ? {} : { since }),
     ...(until === undefined ? {} : { until }),
     ...(Object.keys(filters).length === 0 ? {} : { filters: JSON.stringify(filters) }),
   });
-  return asked.size === 0 ? '/events' : `/events?${asked.toString()}`;
+  return parameters.size === 0 ? '/events' : `/events?${parameters.toString()}`;
 }
 
 function requestEvents(
@@ -69,16 +72,19 @@ function requestEvents(
   });
 }
 
-/** A question that it does not understand is not understood the next time either; anything else may pass. */
+/**
+ * Reads the error from a refusal. A query that the engine does not understand is the user's to fix; other refusals may
+ * pass.
+ */
 async function readRefusalError(response: IncomingMessage): Promise<Error> {
   let body = '';
   response.setEncoding('utf8');
   for await (const chunk of response) if (body.length < 1000) body += String(chunk);
   const message = parseMessage(body) ?? body.trim().slice(0, 200);
   if (response.statusCode !== 400) return new Error(`it answered ${response.statusCode} ${message}`);
-  return new SlipwayError('USAGE', 'The engine does not understand which events are wanted', {
+  return new SlipwayError('USAGE', 'The engine does not understand the query for events', {
     detail: [message],
-    hint: 'What it takes: slipway help events',
+    hint: 'To see what a query can contain: slipway help events',
   });
 }
 
@@ -87,20 +93,20 @@ async function* readEvents(
   check: () => Promise<void>,
   heartbeat: number,
 ): AsyncGenerator<EngineEvent, void, undefined> {
-  let silent = false;
+  let isSilent = false;
   const beat = setInterval(() => {
-    if (silent)
+    if (isSilent)
       check().catch((error: unknown) => response.destroy(error instanceof Error ? error : new Error(String(error))));
-    silent = true;
+    isSilent = true;
   }, heartbeat * 1000);
   try {
     let rest = '';
     response.setEncoding('utf8');
     for await (const chunk of response) {
-      silent = false;
+      isSilent = false;
       const lines = (rest + String(chunk)).split('\n');
       rest = lines.pop() ?? '';
-      if (rest.length > MAX_EVENT_LENGTH) throw new Error('it sent what is no event');
+      if (rest.length > MAX_EVENT_LENGTH) throw new Error('it sent something other than an event');
       for (const line of lines) if (line.trim() !== '') yield parseEvent(line.trim());
     }
   } finally {
@@ -109,10 +115,13 @@ async function* readEvents(
   }
 }
 
-/** Nanoseconds are more than a number of JavaScript holds, so they are read from the text, where no string can look like them. */
+/**
+ * Reads the nanoseconds from the text, since a number can't hold them. No string in JSON can look like that key and
+ * value.
+ */
 function parseEvent(text: string): EngineEvent {
   const nanoseconds = [...text.matchAll(/"timeNano":(\d{1,19})[,}]/g)].at(-1)?.[1];
-  if (!isJsonObject(text)) throw new Error('it sent what is no event');
+  if (!isJsonObject(text)) throw new Error('it sent something other than an event');
   return { text, nanoseconds: BigInt(nanoseconds ?? 0) };
 }
 

@@ -17,7 +17,10 @@ import type { EngineCommand, EngineService } from './init/service-manager.ts';
 import { formatJson, hasChanged } from './remote-files.ts';
 import type { RemoteFileChange } from './step.ts';
 
-/** The certificate with which the host proves its identity, and the CA against which the engine checks its clients. All PEM. */
+/**
+ * The certificate with which the host proves its identity, and the CA against which the engine checks its clients. All
+ * PEM.
+ */
 export type ServerCertificates = { readonly ca: string; readonly cert: string; readonly key: string };
 
 /** What an engine is configured for. */
@@ -34,7 +37,7 @@ type EngineFacts = Pick<Facts, 'daemonJson' | 'slipwayState' | 'engineService'>;
 
 const ENGINE_ENV = '/etc/docker/slipway/engine.env';
 
-/** Returns all files that the engine's configuration consists of, and those that must not be there. */
+/** Returns all files of the engine's configuration, and the files that it must not contain (without content). */
 export function engineFilesFor(
   { id, name, address, engine, tls }: EngineConfig,
   facts: EngineFacts,
@@ -70,7 +73,10 @@ export function changedFiles(wanted: readonly RemoteFileChange[], facts: Facts):
   });
 }
 
-/** The keys of daemon.json under which an engine finds its containers again, or which it can change only while none runs. */
+/**
+ * The keys of daemon.json under which an engine finds its containers again, or which it can change only while none
+ * runs.
+ */
 const CONTAINER_STOPPING_KEYS = `
   data-root graph exec-root storage-driver storage-opts features userns-remap exec-opts
   containerd containerd-namespace containerd-plugin-namespace
@@ -100,8 +106,8 @@ function formatDaemonJson(wanted: DaemonSettings, present: DaemonSettings, text:
 }
 
 /**
- * Adds the settings that the old docker-machine gave on the command line, as if they had stood in daemon.json: above all the storage
- * driver, since the engine would not see images and containers of another one.
+ * Adds the settings that the old docker-machine gave on the command line, as if they had stood in daemon.json: above
+ * all the storage driver, since the engine would not see images and containers of another one.
  */
 function withDockerMachineFlags(
   present: DaemonSettings,
@@ -129,7 +135,9 @@ function dockerMachineFile(
   return { path: service.dockerMachinePath, mode: '644', content: service.formatEnvironmentDropIn(kept) };
 }
 
-/** Sockets on the service's command line move into daemon.json; where neither names one, dockerd's own default applies. */
+/**
+ * Sockets on the service's command line move into daemon.json; where neither names one, dockerd's own default applies.
+ */
 function socketsOf({ sockets }: EngineCommand, foreign: DaemonSettings): readonly string[] {
   if (sockets.length > 0) return sockets;
   return foreign.hosts === undefined ? ['unix:///var/run/docker.sock'] : [];

@@ -29,7 +29,9 @@ export function findEnginePackage({ packages }: Facts, distro: Distro): EnginePa
   return undefined;
 }
 
-/** Returns the step that installs the engine or another version of it; undefined where the engine on the host will do. */
+/**
+ * Returns the step that installs the engine or another version of it; undefined where the engine on the host will do.
+ */
 export function planEngineInstall(
   engine: EngineSpec,
   facts: Facts,
@@ -43,7 +45,7 @@ export function planEngineInstall(
   const replaced =
     isComplete && version !== '' && found && !distro.isVersionMatch(found.version, version) ? found : undefined;
   if (isComplete && !replaced) return undefined;
-  // Two engines would fight for one socket, so a package that is there, even an incomplete one, is completed from its own source.
+  // Two engines would compete for one socket, so a package on the host, even an incomplete one, keeps its source.
   const source = found?.source ?? engine.source;
   if (engine.source === 'none' || source === 'none') throw engineMissingError(where);
   requireInstallUrl(source, engine);
@@ -62,9 +64,13 @@ export function planEngineInstall(
 }
 
 function engineMissingError(where: string): SlipwayError {
-  return new SlipwayError('ENGINE_MISSING', `${where} has no engine, and --engine-source none installs none`, {
-    hint: 'Install one there, or choose --engine-source docker or distro',
-  });
+  return new SlipwayError(
+    'ENGINE_MISSING',
+    `${where} has no engine, and with --engine-source none Slipway does not install one`,
+    {
+      hint: 'Install an engine there, or choose --engine-source docker or distro',
+    },
+  );
 }
 
 function requireInstallUrl(source: EngineSpec['source'], { installUrl }: EngineSpec): void {

@@ -12,7 +12,10 @@ export function ownerOf({ slipwayState }: Facts): { readonly id: string; readonl
   return typeof id === 'string' && typeof name === 'string' ? { id, name } : undefined;
 }
 
-/** Reads from the host's state which settings of its daemon.json are Slipway's; undefined where it was never provisioned. */
+/**
+ * Reads from the host's state which settings of its daemon.json are Slipway's; undefined where it was never
+ * provisioned.
+ */
 export function parseOwnership(state: string | undefined): DaemonJsonOwnership | undefined {
   const parsed = parseState(state);
   if (!parsed) return undefined;

@@ -4,8 +4,9 @@ import { serviceManagers } from './init/registry.ts';
 import { joinTemplates, type ReadTemplate } from './step.ts';
 
 /**
- * Joins the script that gathers facts: the part that becomes root, and behind it, as its input, the part that runs as root. The latter
- * holds the parts of all families, since only the host's answer tells of which it is, and one round trip has to do.
+ * Joins the script that gathers facts: the part that becomes root, and behind it, as its input, the part that runs as
+ * root. The latter holds the parts of all families, since only the host's answer tells of which it is, and one round
+ * trip has to do.
  */
 export async function readFactsScript(readTemplate: ReadTemplate): Promise<string> {
   const families = [...serviceManagers, ...distros].map(({ name }) => name);

@@ -3,16 +3,17 @@ import { sh } from '../ssh/shell.ts';
 import type { SshSession } from '../ssh/connection.ts';
 import { lastLines, parseAnswers } from './facts.ts';
 
-/** How a host fares. Sizes are bytes. */
+/** A host's disk, memory, load and uptime. Sizes are in bytes. */
 export type Vitals = {
   readonly disk: { readonly free: number; readonly total: number; readonly mount: string };
   readonly memory: { readonly free: number; readonly total: number };
   readonly load: readonly number[];
   readonly cpus: number;
-  /** In seconds. */
+  /** Seconds since the boot. */
   readonly uptime: number;
 };
 
+/** Runs `templates/vitals.sh`, whose text is `template`, on the host. */
 export async function gatherVitals(session: SshSession, template: string, address: string): Promise<Vitals> {
   const { code, stdout, stderr } = await session.exec(sh`sh -s`, { label: 'vitals.sh', stdin: template });
   const { first } = parseAnswers(stdout);
@@ -26,8 +27,8 @@ export async function gatherVitals(session: SshSession, template: string, addres
     uptime: Number(first('uptime')),
   };
   if (code === 0 && !Number.isNaN(total + free) && vitals.uptime > 0) return vitals;
-  throw new SlipwayError('REMOTE_COMMAND', `${address} could not say how it fares (exit status ${code})`, {
-    hint: 'Check that its shell works, and that its /proc is there',
+  throw new SlipwayError('REMOTE_COMMAND', `The metrics of ${address} could not be read (exit status ${code})`, {
+    hint: 'Check that its shell works and that /proc is mounted there',
     detail: lastLines(stderr),
   });
 }

@@ -2,7 +2,10 @@ import type { Facts } from './facts.ts';
 import type { Step } from './step.ts';
 import { serviceManagerOf } from './supported-host.ts';
 
-/** Returns the step that gives the SSH server its permanent host key in place of the one that came with the machine's user data. */
+/**
+ * Returns the step that gives the SSH server its permanent host key in place of the one that came with the machine's
+ * user data.
+ */
 export function planHostKeyReplacement(key: { readonly private: string; readonly public: string }, facts: Facts): Step {
   return {
     id: 'host-key',

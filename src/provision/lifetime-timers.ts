@@ -47,8 +47,8 @@ export function planLifetime(lifetime: HostLifetime | undefined, facts: Facts): 
 export const SAME_CLOCK_SECONDS = 60;
 
 /**
- * Returns the deadline as the host's own clock will show it: never earlier, whichever of the two clocks is put right later. In whole
- * minutes, and some seconds more, so that a second run plans the same.
+ * Returns the deadline as the host's own clock will show it: never earlier, whichever of the two clocks is corrected
+ * later. In whole minutes, and some seconds more, so that a second run plans the same.
  */
 export function toHostClock(deadline: string | undefined, clock: Facts['clock']): string | undefined {
   if (deadline === undefined || clock === undefined || clock.aheadSeconds <= SAME_CLOCK_SECONDS) return deadline;

@@ -18,9 +18,9 @@ export type PlanInput = EngineConfig & {
 };
 
 /**
- * Returns the fewest steps that make the host what the spec says; none means that it is so already. The order matters: configuration
- * is written before the package whose installation starts the engine, and a deadline before both, since it must hold also where
- * they fail.
+ * Returns the fewest steps that make the host what the spec says; none means that it is so already. The order matters:
+ * configuration is written before the package whose installation starts the engine, and a deadline before both, since
+ * it must hold also where they fail.
  */
 export function planProvision(input: PlanInput): Plan {
   const { engine, facts, address, lifetime } = input;
@@ -45,8 +45,8 @@ function planEngineConfiguration(
 }
 
 /**
- * Returns the files that a machine holds before its very first boot, so that its engine starts once and with the right configuration.
- * `planProvision` finds them later and plans nothing.
+ * Returns the files that a machine holds before its very first boot, so that its engine starts once and with the right
+ * configuration. `planProvision` finds them later and plans nothing.
  */
 export function firstBootFilesFor({ lifetime, ...config }: Omit<PlanInput, 'facts'>): readonly RemoteFile[] {
   const { engine, timers } = defaultServiceManager;
@@ -82,7 +82,9 @@ function planEngineDeprovision(facts: Facts, where: string): Step | undefined {
   return { ...configureStep(files, effect, containers, serviceManager), ...names };
 }
 
-/** Returns daemon.json without Slipway's settings, to be removed where nothing is left of a file that Slipway created. */
+/**
+ * Returns daemon.json without Slipway's settings, to be removed where nothing is left of a file that Slipway created.
+ */
 function restoredDaemonJson({ daemonJson, slipwayState }: Facts, where: string): Step['files'] {
   if (daemonJson === undefined) return [];
   const ownership = parseOwnership(slipwayState);

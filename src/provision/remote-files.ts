@@ -8,7 +8,10 @@ export function hasChanged({ path, content, mode }: RemoteFile, { files }: Facts
   return present?.sha256 !== sha256(content) || present.mode !== mode || present.owner !== 'root';
 }
 
-/** Returns what a script reads as MANIFEST: a line `mode number path` for each file, with the mode `-` for one to remove. */
+/**
+ * Returns what a script reads as MANIFEST: a line `mode number path` for each file, with the mode `-` for one to
+ * remove.
+ */
 export function formatManifest(files: readonly RemoteFileChange[]): string {
   return files.map((file, index) => `${file.content === undefined ? '-' : file.mode} ${index} ${file.path}`).join('\n');
 }

@@ -7,8 +7,8 @@ import { lastLines, type Become } from './facts.ts';
 import { joinTemplates, type ReadTemplate, type Step } from './step.ts';
 
 /**
- * One step, one remote execution: script, variables and files travel as one archive over stdin, so nothing of them meets an
- * argv, and a connection that breaks before the end of it has run nothing.
+ * Runs a step by one remote execution: script, variables and files travel as one archive over stdin, so none of them
+ * stands in an argv, and a connection that breaks before the end of the archive has run nothing.
  */
 export async function applyStep(
   step: Step,
@@ -33,7 +33,7 @@ export async function applyStep(
     joinTemplates(step.scripts ?? [step.template], template),
   ]);
   const archive = createTar([
-    // Variables of the script, not of its environment: its children need none of them.
+    // Variables of the script and not of its environment, since its child processes need none of them.
     { name: 'script', data: formatAssignments(step.variables) + script },
     { name: 'files/', attrs: { mode: '700' } },
     ...step.files.flatMap(({ content }, index) =>
@@ -49,22 +49,28 @@ export async function applyStep(
   if (code !== 0) throw stepFailedError(step, address, code, stdout, stderr);
 }
 
-/** Two blocks of zeros. The library writes whole records, which may end in one alone: tar would complain of it. */
+/**
+ * Two blocks of zeros. The library pads to whole records, which may leave only one such block: tar would print a
+ * warning.
+ */
 const END_OF_ARCHIVE = Buffer.alloc(1024);
 
 function rootCommand(become: Become, script: string): Shell {
   if (become === 'root') return sh`sh -c ${script}`;
-  // -k asks for the password even if sudo remembers one: what stands first on stdin must be what sudo reads.
+  // -k makes sudo ask even if it remembers the password, since sudo must consume the first line of stdin.
   return become === 'sudo' ? sh`sudo -n sh -c ${script}` : sh`sudo -k -S -p ${''} sh -c ${script}`;
 }
 
-/** Templates say in a line that begins with `!!` what went wrong; without one there is only the exit status to tell. */
+/**
+ * Returns the error with the reason from the script's last line that begins with `!!`, or with the exit status where
+ * there is none.
+ */
 function stepFailedError(step: Step, address: string, code: number, stdout: string, stderr: string): SlipwayError {
   const output = `${stdout}\n${stderr}`;
   const reason =
     lastLines(stderr, 200)
       .findLast((line) => line.startsWith('!! '))
-      ?.slice(3) ?? `it ended with exit status ${code}`;
+      ?.slice(3) ?? `exit status ${code}`;
   const detail = lastLines(output.replaceAll(/^!! .*$/gm, ''));
   const full = /No space left on device|Disk quota exceeded|not enough free space/i.test(output);
   return new SlipwayError(
@@ -72,8 +78,8 @@ function stepFailedError(step: Step, address: string, code: number, stdout: stri
     `"${step.title}" failed on ${address}: ${full ? 'its disk is full' : reason}`,
     {
       hint: full
-        ? 'Make room on the host, then run the same command again: it goes on from here'
-        : 'Mend that, then run the same command again: it goes on from here',
+        ? 'Free disk space on the host. To continue, run the same command again'
+        : 'Fix the cause. To continue, run the same command again',
       detail,
     },
   );

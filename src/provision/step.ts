@@ -1,4 +1,7 @@
-/** A file for the host. It travels over stdin into a folder that only root can open, so its content never stands in an argv. */
+/**
+ * A file for the host. It travels over stdin into a folder that only root can open, so its content never stands in an
+ * argv.
+ */
 export type RemoteFile = {
   readonly path: string;
   readonly content: string;
@@ -12,8 +15,8 @@ export type RemoteFile = {
 export type RemoteFileChange = RemoteFile | { readonly path: string; readonly content: undefined };
 
 /**
- * Remote work as data: run one script as root, with these variables and these files. A step never decides; what has to be decided
- * was gathered as facts before.
+ * Remote work as data: run one script as root, with these variables and these files. A step never decides: the plan
+ * decides, by the facts that were gathered before.
  */
 export type Step = {
   readonly id: string;

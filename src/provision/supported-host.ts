@@ -5,10 +5,13 @@ import type { Facts } from './facts.ts';
 import { defaultServiceManager, serviceManagers } from './init/registry.ts';
 import type { ServiceManager } from './init/service-manager.ts';
 
-/** The two things about a host that decide how an engine gets there and how it runs. */
+/** What decides how an engine is installed on a host, and how it runs there. */
 export type HostFamily = { readonly distro: Distro; readonly serviceManager: ServiceManager };
 
-/** Returns the families of the host. Throws OS_UNSUPPORTED where its service manager or its distribution is not supported. */
+/**
+ * Returns the families of the host. Throws OS_UNSUPPORTED where its service manager or its distribution is not
+ * supported.
+ */
 export function requireSupportedHost(facts: Facts, where: string): HostFamily {
   const serviceManager = serviceManagers.find((known) => known.isRecognized(facts));
   if (!serviceManager) {
@@ -38,8 +41,8 @@ export function findDistro(facts: Facts): Distro | undefined {
 }
 
 /**
- * Returns the service manager that the facts are of, or the default one. For work that goes on where a host is not supported: its
- * scripts then fail there with a sentence of their own.
+ * Returns the service manager that the facts are of, or the default one. For steps on a host that is not
+ * supported: their scripts fail there and say why.
  */
 export function serviceManagerOf(facts: Facts | undefined): ServiceManager {
   const recognized = facts && serviceManagers.find((known) => known.isRecognized(facts));

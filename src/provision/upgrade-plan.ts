@@ -5,13 +5,16 @@ import type { Facts } from './facts.ts';
 import type { Plan } from './step.ts';
 import { findDistro, requireSupportedHost } from './supported-host.ts';
 
-/** Returns one step, whether or not there is a newer engine: only the package manager knows, once it has fetched its lists. */
+/**
+ * Returns one step, whether or not there is a newer engine: only the package manager knows, once it has fetched its
+ * lists.
+ */
 export function planUpgrade({ version = '' }: EngineSpec, facts: Facts, where: string): Plan {
   const { distro, serviceManager } = requireSupportedHost(facts, where);
   const engine = findEnginePackage(facts, distro);
   if (!engine && facts.dockerd === undefined) {
     throw new SlipwayError('ENGINE_MISSING', `${where} has no engine to upgrade`, {
-      hint: 'Install one there: slipway provision NAME',
+      hint: 'To install one: slipway provision NAME',
     });
   }
   if (!engine) {

@@ -84,7 +84,13 @@ async function connectHop(
 ): Promise<SshConnection> {
   const asked = hop.hostKey !== undefined || hop.expectedKey !== undefined;
   const { known, revoked } = asked ? { known: [], revoked: [] } : await findKnownKeys(hop, side.userHome);
-  const expectation = { pinned: hop.hostKey, bootstrap: hop.birthKey, expected: hop.expectedKey, known, revoked };
+  const expectation = {
+    pinned: hop.hostKey,
+    bootstrap: hop.bootstrapHostKey,
+    expected: hop.expectedKey,
+    known,
+    revoked,
+  };
   let refusal: SlipwayError | undefined;
   for (const algorithms of hostKeyAlgorithms(expectation)) {
     try {

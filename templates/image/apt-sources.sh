@@ -1,7 +1,8 @@
 # shellcheck shell=bash
-# How a Debian machine fetches Debian's packages, for building roots of its suites: sourced, never run.
+# Finds out how this Debian computer downloads packages, to build roots of Debian's suites. For sourcing, not for
+# running.
 
-# Every apt source of this machine as deb822 stanzas, whatever its format.
+# Prints every apt source of this computer as deb822 stanzas, whatever its format.
 machine_sources() {
   local file
   for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
@@ -37,8 +38,8 @@ machine_sources() {
   done
 }
 
-# suite_sources OWN SUITE: the Debian stanzas of this machine (component main of its OWN suite, its updates and its
-# security) for another SUITE. Third parties' archives name their suites or components otherwise and fall out.
+# suite_sources OWN SUITE: prints the Debian stanzas of this computer (component main of its OWN suite, its updates and
+# its security) for another SUITE. Third-party archives have other names for suites or components, and are left out.
 suite_sources() {
   machine_sources | awk -v own="$1" -v suite="$2" '
     BEGIN { RS = ""; FS = "\n" }
@@ -64,7 +65,8 @@ suite_sources() {
     }'
 }
 
-# How this machine fetches from them: validity checks, proxies, retries. Its other apt settings stay here.
+# Prints apt's settings for downloads on this computer: validity checks, proxies, retries. Its other settings are left
+# out.
 acquire_settings() {
   apt-config dump --no-empty --format '%f "%v";%n' |
     grep -E '^Acquire::(Check-Valid-Until|Check-Date|Max-FutureTime|Min-ValidTime|Max-ValidTime|Languages|Retries|ForceIPv4|ForceIPv6|https?)\b' ||

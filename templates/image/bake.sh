@@ -1,24 +1,25 @@
 #!/bin/sh
-# Runs once, as root, in a vendor's cloud image that is started for it: installs the engine, makes it bootable as Slipway
-# boots, and hands kernel, initial RAM disk and what is known of it out on a disk of its own. Then it stops.
+# Runs once, as root, in a vendor's cloud image: installs the engine, prepares the root for Slipway's VMs, and writes
+# the kernel, the initial RAM disk, the root device and the engine's version as a tar to the disk slipway-out. Then
+# powers off. FILES is the folder with the files of templates/image.
 set -eu
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 : "${FILES:?}"
 
-say() {
+report() {
     printf '\nslipway: %s\n' "$1" >/dev/console
 }
 
-ended() {
+report_failure() {
     code=$?
     [ "$code" != 0 ] || return 0
-    say "failed: baking ended with exit status $code"
+    report "failed: baking ended with exit status $code"
     sync
     poweroff -f
 }
-trap ended EXIT
+trap report_failure EXIT
 
-# An engine that starts here would leave its identity in the image.
+# An engine that starts now would leave its identity in the image.
 printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
 chmod 755 /usr/sbin/policy-rc.d
 apt-get -q -o DPkg::Lock::Timeout=300 update
@@ -34,12 +35,12 @@ OUT=$(mktemp -d)
 export OUT
 sh "$FILES/prepare.sh"
 sh "$FILES/finish.sh"
-# The root's disk is the first here as it will be in each machine, so the name that it has now is the name that it keeps.
+# The root disk is the first one, here and in each machine, so that its device keeps its name.
 findmnt --noheadings --output SOURCE / >"$OUT/root"
 grep -q '^/dev/vda' "$OUT/root" || { echo "the root is on $(cat "$OUT/root"), not on the first disk"; exit 1; }
 rm -rf "$FILES"
 tar -cf /dev/disk/by-id/virtio-slipway-out -C "$OUT" vmlinuz initrd engine root
 fstrim / 2>/dev/null || true
 sync
-say ready
+report ready
 poweroff

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds a local image from the distribution's signed packages: disk (raw), kernel and initial RAM disk in OUT.
-# SUITE: trixie, bookworm. ARCH: amd64, arm64. MIRROR: where to fetch from; empty for this machine's own apt sources, or
-# Debian's where it has none of Debian. Progress goes to stdout, one line at a time. Needs no root: without it, ownership is
-# kept by fakeroot.
-# shellcheck disable=SC2016 # what mmdebstrap runs expands there, not here
+# Builds a local image from the distribution's signed packages: disk (raw), kernel and initial RAM disk in OUT. SUITE:
+# trixie or bookworm. ARCH: amd64 or arm64. MIRROR: the mirror to download from; empty for this computer's apt sources,
+# or Debian's where this computer has none of Debian. Writes its progress to stdout, one line per step. Needs no root:
+# without it, fakeroot keeps track of file owners.
+# shellcheck disable=SC2016 # mmdebstrap's hooks expand their variables themselves
 set -euo pipefail
 : "${SUITE:?}" "${ARCH:?}" "${OUT:?}"
 files=$(cd "$(dirname "$0")" && pwd)
@@ -15,7 +15,7 @@ packages=(
   apparmor busybox-static less systemd-timesyncd rsync
   docker.io "linux-image-cloud-$ARCH"
 )
-# Debian 12 has no package of the newer clients.
+# Debian 12 has no packages of these clients.
 [[ $SUITE == bookworm ]] || packages+=(docker-cli docker-compose docker-buildx)
 
 die() {
@@ -25,7 +25,7 @@ die() {
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# mmdebstrap without root reads these as another user.
+# Without root, mmdebstrap reads these files as another user.
 chmod 755 "$work"
 
 sources() {
@@ -37,7 +37,7 @@ sources() {
 sources >"$work/debian.sources"
 if [[ ! -s $work/debian.sources ]]; then
   keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-  [[ -e $keyring ]] || die "Debian's archive key is not on this computer; install the package debian-archive-keyring"
+  [[ -e $keyring ]] || die "Debian's archive key is missing; install the package debian-archive-keyring"
   mirror=${MIRROR:-https://deb.debian.org/debian}
   printf 'Types: deb\nURIs: %s\nSuites: %s %s-updates\nComponents: main\nSigned-By: %s\n' \
     "$mirror" "$SUITE" "$SUITE" "$keyring" >"$work/debian.sources"
@@ -45,14 +45,15 @@ if [[ ! -s $work/debian.sources ]]; then
     "$SUITE" "$keyring" >>"$work/debian.sources"
 fi
 acquire_settings >"$work/apt.conf"
-# A proxy's password may be among them. Without root they are read by another user of this computer's own.
+# They may contain a proxy's password. Without root, mmdebstrap reads them as another user, and they stay readable.
 [[ $(id -u) != 0 ]] || chmod 600 "$work/apt.conf" "$work/debian.sources"
 
-echo 'Fetch and unpack the packages'
+echo 'Download and unpack the packages'
 mkdir "$work/files"
 cp "$files"/*.sh "$files"/*.service "$files"/*.conf "$work/files"
 IFS=,
-# update-initramfs would make an initial RAM disk that nobody boots; the file beside it is kept by --force-confold.
+# update-initramfs would create an initial RAM disk that no machine boots. --force-confold keeps the file that disables
+# it.
 mmdebstrap --variant=minbase --architectures="$ARCH" --include="${packages[*]}" --format=tar \
   --aptopt="$work/apt.conf" --aptopt='Acquire::Languages "none"' \
   --dpkgopt=force-unsafe-io --dpkgopt=force-confold \
@@ -67,12 +68,12 @@ mmdebstrap --variant=minbase --architectures="$ARCH" --include="${packages[*]}" 
   "$SUITE" "$work/root.tar" "$work/debian.sources" 2>&1
 unset IFS
 
-echo 'Make the disk'
+echo 'Create the disk'
 tree=$work/tree
 mkdir "$tree"
 as_owner=()
 [[ $(id -u) == 0 ]] || as_owner=(fakeroot)
-# One call: fakeroot forgets who owns what when it ends.
+# In one call, since fakeroot forgets file owners when it exits.
 "${as_owner[@]}" bash -euc '
   tree=$1 tar=$2 out=$3
   tar -xf "$tar" -C "$tree" --xattrs --xattrs-include="*" --exclude "./dev/*"

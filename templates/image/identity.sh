@@ -1,12 +1,12 @@
 #!/bin/sh
-# Runs once in the machine's own root, before its init: what a tar alone can't lay. The seed brought
-# /etc/slipway/user (its name) and /etc/slipway/authorized_keys.
+# Creates the user, which a tar can't. Runs once in the machine's root, before its init. The files /etc/slipway/user
+# (the user's name) and /etc/slipway/authorized_keys come from the seed.
 
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 user=$(cat /etc/slipway/user)
 groups=$(grep -o -x -e 'sudo:.*' -e 'docker:.*' /etc/group | cut -d: -f1 | paste -sd,)
 if ! grep -q "^$user:" /etc/passwd; then
-    # A group of that name may be there, such as docker.
+    # A group of that name may exist, such as docker.
     if grep -q "^$user:" /etc/group; then set -- --gid "$user"; else set -- --user-group; fi
     useradd --create-home "$@" --groups "$groups" --shell /bin/bash --password '*' "$user" || exit 1
 else

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Tells the computer that runs this machine, over the serial console, how its start went.
+# Reports the result of the boot on the serial console, where the computer that runs this machine reads it.
 
 report() {
-    # A line of its own, whatever the kernel was writing.
+    # The kernel may be in the middle of a line.
     printf '\nslipway: %s\n' "$1" >/dev/console
 }
 
 for unit in docker.service ssh.service; do
-    # An image may come without an engine; it is installed later.
+    # An image may come without an engine, which is installed later.
     case $(systemctl show --property LoadState,ActiveState --value "$unit" | paste -sd' ') in
         'not-found '* | *' active') continue ;;
     esac

@@ -7,7 +7,7 @@ import { bedCache } from './bed-host.ts';
 const REQUIRED_PROGRAMS = ['qemu-system-x86_64', 'qemu-img', 'mmdebstrap', 'mke2fs'];
 const imageRecipeFolder = fileURLToPath(new URL('../../templates/image', import.meta.url));
 
-/** Undefined when VMs can be made here, else one sentence that says why not. */
+/** Returns why the tests can't create VMs on this computer, as a sentence; undefined where they can. */
 export async function findVmProblem(): Promise<string | undefined> {
   if (process.platform !== 'linux' || process.arch !== 'x64') return 'The tests of local VMs need Linux on x86-64.';
   const folders = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin'];
@@ -21,7 +21,9 @@ export async function findVmProblem(): Promise<string | undefined> {
   return undefined;
 }
 
-/** Where all test users keep their images, so that each recipe is followed once. */
+/**
+ * Returns the folder of images that all test users share, so that each version of the image's scripts is built once.
+ */
 export async function resolveImagesFolder(): Promise<string> {
   const files = (await readdir(imageRecipeFolder)).toSorted();
   const hash = createHash('sha256');

@@ -2,8 +2,18 @@
 
 export type QueryValue = string | readonly QueryValue[] | { readonly [key: string]: QueryValue };
 
+export type QueryParams = Record<string, QueryValue>;
+
+/** Reads the parts of a parameter; one that is missing is an empty text or list. */
+export const textOf = (value: QueryValue | undefined): string => (typeof value === 'string' ? value : '');
+export const listOf = (value: QueryValue | undefined): readonly QueryValue[] =>
+  Array.isArray(value) ? value : value === undefined ? [] : [value];
+export const textsOf = (value: QueryValue | undefined): readonly string[] => listOf(value).map(textOf);
+export const fieldOf = (value: QueryValue | undefined, key: string): QueryValue | undefined =>
+  typeof value === 'object' && !Array.isArray(value) ? (value as QueryParams)[key] : undefined;
+
 /** `Filter.1.Value.2=x` -> { Filter: [{ Value: [.., 'x'] }] }. */
-export function parseQueryForm(form: URLSearchParams): Record<string, QueryValue> {
+export function parseQueryForm(form: URLSearchParams): QueryParams {
   const root: Record<string, unknown> = {};
   for (const [path, value] of form) {
     const keys = path.split('.');
@@ -13,7 +23,7 @@ export function parseQueryForm(form: URLSearchParams): Record<string, QueryValue
       else at = (at[key] ??= {}) as Record<string, unknown>;
     });
   }
-  return arraysFromNumericKeys(root) as Record<string, QueryValue>;
+  return arraysFromNumericKeys(root) as QueryParams;
 }
 
 /** Objects whose keys are all numbers are lists. */

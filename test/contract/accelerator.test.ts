@@ -12,14 +12,14 @@ import { computerWithPrograms, isProcessAlive, writeScript } from '../fakes/exec
 
 const GUEST = { arch: 'amd64', kernel: '/images/a, b/vmlinuz', initrd: '/images/initrd' } as const;
 
-/** macOS: its accelerator has no device file that this computer may lack. */
+/** macOS by default: its accelerator has no device file, which may be missing on the computer of the tests. */
 const computerOn = (folder: string, platform: NodeJS.Platform = 'darwin'): Computer =>
   computerWithPrograms(folder, { platform });
 
-/** A QEMU that writes down each run and then does this. */
-async function writeFakeQemu(folder: string, does: string) {
+/** Writes a QEMU that records each run and then runs this script. */
+async function writeFakeQemu(folder: string, body: string) {
   const runs = join(folder, 'runs');
-  const program = await writeScript(join(folder, 'qemu-system-x86_64'), `echo $$ "$@" >> '${runs}'\n${does}`);
+  const program = await writeScript(join(folder, 'qemu-system-x86_64'), `echo $$ "$@" >> '${runs}'\n${body}`);
   const read = async (): Promise<readonly string[]> =>
     (await readFile(runs, 'utf8').catch(() => '')).split('\n').filter(Boolean);
   return { program, runs: read };
@@ -33,17 +33,17 @@ const REFUSING_SCRIPT = 'echo "qemu-system-x86_64: -accel hvf: invalid accelerat
 
 afterEach(() => vi.useRealTimers());
 
-describe('an accelerator', () => {
+describe('chooseAccelerator', () => {
   test.each([
     ['linux', 'kvm'],
     ['darwin', 'hvf'],
     ['win32', 'whpx'],
     ['freebsd', undefined],
-  ] as const)('of %s is %s', (platform, accelerator) => {
+  ] as const)('has for %s the accelerator %s', (platform, accelerator) => {
     expect(hardwareAccelerator(platform)).toBe(accelerator);
   });
 
-  test('that ran a guest is taken, and not tried again', async () => {
+  test('takes an accelerator that ran a guest, and does not probe it again', async () => {
     await using folder = await createTemporaryFolder();
     const computer = computerOn(folder.path);
     const { program, runs } = await writeFakeQemu(folder.path, BOOTING_SCRIPT);
@@ -55,25 +55,27 @@ describe('an accelerator', () => {
     expect(run).toContain('-accel hvf');
     expect(run).toContain(`-kernel ${GUEST.kernel} -initrd ${GUEST.initrd}`);
     expect(await readLastProbe(computer)).toEqual({ works: true });
-    // The guest has nothing more to do.
+    // The guest is not needed any more.
     while (await isProcessAlive(Number(run.split(' ')[0]))) await turn();
   });
 
   test.runIf(existsSync('/usr/bin/timeout'))(
-    'is tried by a QEMU that ends also where nobody is left to end it',
+    'runs QEMU under a program that kills it, also where this process is killed',
     async () => {
       await using folder = await createTemporaryFolder();
-      const told = join(folder.path, 'parent');
+      const parentFile = join(folder.path, 'parent');
       const { program } = await writeFakeQemu(
         folder.path,
-        `tr '\\0' ' ' </proc/$PPID/cmdline >'${told}'; ${BOOTING_SCRIPT}`,
+        `tr '\\0' ' ' </proc/$PPID/cmdline >'${parentFile}'; ${BOOTING_SCRIPT}`,
       );
       await choose(program, computerOn(folder.path));
-      expect(await readFile(told, 'utf8')).toMatch(/^\/usr\/bin\/timeout -s KILL 15 \S+qemu-system-x86_64 -machine /);
+      expect(await readFile(parentFile, 'utf8')).toMatch(
+        /^\/usr\/bin\/timeout -s KILL 15 \S+qemu-system-x86_64 -machine /,
+      );
     },
   );
 
-  test('that QEMU refuses is not taken, for the reason that QEMU gives', async () => {
+  test("rejects an accelerator that QEMU refuses, with QEMU's reason", async () => {
     await using folder = await createTemporaryFolder();
     const computer = computerOn(folder.path);
     const { program, runs } = await writeFakeQemu(folder.path, REFUSING_SCRIPT);
@@ -86,26 +88,26 @@ describe('an accelerator', () => {
   });
 
   test.each([
-    ['ends without a word', 'exit 0', 'QEMU ended at once'],
-    ['is killed', 'kill -9 $$', 'QEMU ended at once'],
-    ['says much', 'echo noise; echo "qemu: a, b" >&2; echo more noise; exit 1', 'qemu: a, b'],
-  ])('whose QEMU %s is not taken', async (_what, does, reason) => {
+    ['exits without output', 'exit 0', 'QEMU exited at once'],
+    ['is killed', 'kill -9 $$', 'QEMU exited at once'],
+    ['prints much', 'echo noise; echo "qemu: a, b" >&2; echo more noise; exit 1', 'qemu: a, b'],
+  ])('rejects an accelerator whose QEMU %s', async (_what, body, reason) => {
     await using folder = await createTemporaryFolder();
-    const { program } = await writeFakeQemu(folder.path, does);
+    const { program } = await writeFakeQemu(folder.path, body);
     expect((await choose(program, computerOn(folder.path))).rejected).toEqual([{ accelerator: 'hvf', reason }]);
   });
 
-  test('whose guest makes no progress is given up after its seconds, and its process ended', async () => {
+  test('rejects an accelerator whose guest makes no progress in 10 seconds, and kills its process', async () => {
     await using folder = await createTemporaryFolder();
     const { program, runs } = await writeFakeQemu(folder.path, 'exec sleep 60');
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     const choice = choose(program, computerOn(folder.path));
     while ((await runs()).length === 0) await turn();
     vi.advanceTimersByTime(9_999);
-    let over = false;
-    void choice.then(() => (over = true));
+    let isOver = false;
+    void choice.then(() => (isOver = true));
     await turn();
-    expect(over).toBe(false);
+    expect(isOver).toBe(false);
     vi.advanceTimersByTime(1);
     expect(await choice).toEqual({
       accelerator: 'tcg',
@@ -115,7 +117,7 @@ describe('an accelerator', () => {
     while (await isProcessAlive(Number(run.split(' ')[0]))) await turn();
   });
 
-  test('is tried again when QEMU or the kernel is another', async () => {
+  test('probes again when QEMU or the kernel has changed', async () => {
     await using folder = await createTemporaryFolder();
     const computer = computerOn(folder.path);
     const { program, runs } = await writeFakeQemu(folder.path, BOOTING_SCRIPT);
@@ -130,7 +132,7 @@ describe('an accelerator', () => {
   });
 
   test.each(['{', '', 'null', '7', '[]', '{"key":{"works":true}}'])(
-    'is tried although the note of the last trial says %j',
+    'probes also where the cache file says %j',
     async (text) => {
       await using folder = await createTemporaryFolder();
       const computer = computerOn(folder.path);
@@ -142,7 +144,7 @@ describe('an accelerator', () => {
     },
   );
 
-  test('is tried no longer than until an abort, and nothing is noted', async () => {
+  test('stops at an abort, and caches nothing', async () => {
     await using folder = await createTemporaryFolder();
     const computer = computerOn(folder.path);
     const { program, runs } = await writeFakeQemu(folder.path, 'exec sleep 60');
@@ -156,7 +158,7 @@ describe('an accelerator', () => {
     expect(await readLastProbe(computer)).toBeUndefined();
   });
 
-  test('of a system that has none is software', async () => {
+  test('takes software emulation on a system without an accelerator', async () => {
     await using folder = await createTemporaryFolder();
     expect(await choose('/no/such/program', computerOn(folder.path, 'freebsd'))).toEqual({
       accelerator: 'tcg',
@@ -164,7 +166,7 @@ describe('an accelerator', () => {
     });
   });
 
-  test("whose program can't be run is not taken", async () => {
+  test("rejects an accelerator whose QEMU can't be run", async () => {
     await using folder = await createTemporaryFolder();
     const program = join(folder.path, 'qemu');
     await writeFile(program, 'no program');

@@ -8,7 +8,7 @@ import { readConfigJson } from '../../src/docker-machine/config-json/read.ts';
 import { isManagedBySlipway } from '../../src/docker-machine/config-json/mark.ts';
 import { openDockerMachineStore } from '../../src/docker-machine/docker-machine-store.ts';
 import { importMachine } from '../../src/operations/import.ts';
-import { provisionMachine } from '../../src/operations/provision.ts';
+import { provisionMachine } from '../../src/operations/provision-machine.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
 import { inspectMachine, startMachine, stopMachine } from '../../src/operations/power.ts';
 import type { World } from '../../src/operations/world.ts';
@@ -55,7 +55,7 @@ async function checkLifecycle(world: World): Promise<void> {
   const pin = async (): Promise<string | undefined> => (await world.store.read('web')).host?.ssh?.hostKey;
   expect(await inspectMachine(await world.store.read('web'), world)).toMatchObject({ state: 'running' });
   await provisionMachine('web', (spec) => spec, world);
-  expect(await world.store.read('web')).not.toHaveProperty('adopts');
+  expect(await world.store.read('web')).not.toHaveProperty('adoptedResource');
   const met = await pin();
   expect(met).toMatch(/^ssh-ed25519 /);
   await stopMachine('web', 10, world);
@@ -143,7 +143,7 @@ describe('an instance that the old tool made on EC2', () => {
       spec: { driver: 'ec2', options: { sshKey: key } },
       host: { ssh: { keyFile: key } },
     });
-    expect(machine).not.toHaveProperty('adopts');
+    expect(machine).not.toHaveProperty('adoptedResource');
     expect(cloud.instances[0]?.tags).toMatchObject({ 'slipway-id': machine.spec.id });
     expect(await from.store.listNames()).toEqual([]);
     await removeMachine('web', { deprovision: false, force: false }, world);
@@ -159,7 +159,7 @@ describe('an instance that the old tool made on EC2', () => {
     Object.assign(cloud.volumes[0] ?? {}, { deleteOnTermination: false });
     const world = worldIn(home.path, { connect: host.connect });
     const machine = foreignMachine(config(id), join(home.path, 'machines', 'web'), host);
-    await world.store.write({ ...machine, adopts: id });
+    await world.store.write({ ...machine, adoptedResource: id });
     await removeMachine('web', { deprovision: false, force: false }, world);
     const left = cloud.listAlive().map(({ kind }: Resource) => kind);
     expect(left.toSorted()).toEqual(['disk', 'key pair']);
@@ -181,7 +181,7 @@ describe('an instance that the old tool made on EC2', () => {
     const error = await catchRejection(removeMachine('web', { deprovision: false, force: false }, world));
     expect(error).toMatchObject({ code: 'PROVIDER_REFUSED', message: expect.stringContaining('"theirs"') });
     expect(cloud.instances[0]?.state).toBe('running');
-    expect(await world.store.read('web')).toMatchObject({ adopts: `${id}/web` });
+    expect(await world.store.read('web')).toMatchObject({ adoptedResource: `${id}/web` });
   });
 
   test('is not taken for gone by credentials of another account', async () => {

@@ -9,7 +9,7 @@ import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
 const run = promisify(execFile);
 
-test('of many processes that begin at once, one makes the authority and all have it', async () => {
+test('of many simultaneous processes, one creates the authority and all get it', async () => {
   await using folder = await createTemporaryFolder();
   const program = join(folder.path, 'ensure-authority.mjs');
   const source = fileURLToPath(new URL('../../src/docker-machine/machine-authority.ts', import.meta.url));

@@ -62,7 +62,7 @@ describe('the wizard in EC2', () => {
   test('says what is made and what it costs, before anything is', async () => {
     const options = ec2Manifest.options.parse({});
     expect(ec2.cost.describeResources(options)).toBe(
-      'one instance (t3.small) with a disk of 16 GiB, and a security group that admits your address alone',
+      'one instance (t3.small) with a disk of 16 GiB, and a security group that allows only your address',
     );
     expect(await ec2.cost.monthly?.(options)).toBeCloseTo(15.18 + 1.28, 1);
     expect(await ec2.cost.monthly?.({ ...options, spot: true })).toBeUndefined();
@@ -85,10 +85,10 @@ describe('the wizard in Compute Engine', () => {
       'us-central1-b',
     ]);
     expect(formatChoices(await gce.prompts?.machineType?.({ ...given, zone: 'europe-west3-a' }, call))).toEqual([
-      'e2-micro: 2 vCPU, 4 GB, about $6.12 a month',
-      'e2-medium: 2 vCPU, 4 GB, about $24.46 a month',
-      'n2-standard-2: 2 vCPU, 4 GB, about $70.88 a month',
-      'e2-standard-4: 4 vCPU, 4 GB, about $97.83 a month',
+      'e2-micro: 2 vCPU, 4 GiB, about $6.12 a month',
+      'e2-medium: 2 vCPU, 4 GiB, about $24.46 a month',
+      'n2-standard-2: 2 vCPU, 4 GiB, about $70.88 a month',
+      'e2-standard-4: 4 vCPU, 4 GiB, about $97.83 a month',
     ]);
     expect(cloud.calls.filter(({ mutates }) => mutates)).toEqual([]);
   });

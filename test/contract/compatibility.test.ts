@@ -945,7 +945,7 @@ const optionLine = ({ names, takes, many, driver }: Option): string =>
   `  ${names.join(' ')}${many ? ' …' : ''}${value(takes)}${driver === undefined ? '' : ` (${driver})`}\n`;
 
 /** Commands, operands and options of a program, from the data for its completion. */
-async function declaredBy(program: string): Promise<string> {
+async function loadDeclarations(program: string): Promise<string> {
   const text = await readFile(join(dist, 'completion', `${program}.json`), 'utf8');
   const { commands, families, globals, drivers, topics, images } = JSON.parse(text) as Declared;
   const named = (things: readonly { readonly name: string }[]): string => things.map(({ name }) => name).join(' ');
@@ -1011,8 +1011,8 @@ function withoutDescriptions(value: unknown): unknown {
 }
 
 const declarations: Readonly<Record<string, () => Promise<string>>> = {
-  'declared-by-slipway.txt': () => declaredBy('slipway'),
-  'declared-by-docker-machine.txt': () => declaredBy('docker-machine'),
+  'declared-by-slipway.txt': () => loadDeclarations('slipway'),
+  'declared-by-docker-machine.txt': () => loadDeclarations('docker-machine'),
   'options.txt': optionsPage,
   'events.schema.json': () => schema('events.schema.json'),
   'machines.schema.json': () => schema('machines.schema.json'),

@@ -43,7 +43,7 @@ const NO_DEFAULT_MESSAGE = 'Error: No machine name(s) specified and no "default"
 const notFoundMessage = (name: string): string =>
   `Docker machine "${name}" does not exist. Use "docker-machine ls" to list machines. Use "docker-machine create" to add a new one.`;
 
-describe("a call that can't be right ends with 1 and the old tool's sentence", () => {
+describe("an invalid command line ends with status 1 and Docker Machine's sentence", () => {
   test.each([
     ['bogus', "docker-machine: 'bogus' is not a docker-machine command. See 'docker-machine --help'."],
     ['ls --bogus', 'flag provided but not defined: -bogus'],
@@ -105,7 +105,7 @@ describe("a call that can't be right ends with 1 and the old tool's sentence", (
     expect(code).toBe(1);
   });
 
-  test('a file in the place of the store is told, and not a stack', async () => {
+  test('a file in the place of the store is reported without a stack trace', async () => {
     await using home = await createHome();
     await mkdir(join(home.path, '.docker'));
     await writeFile(home.store, '');
@@ -141,7 +141,7 @@ describe('help', () => {
     'version',
   ];
 
-  test('without a word it shows all commands', async () => {
+  test('lists all commands where the command line names none', async () => {
     await using home = await createHome();
     const { code, stdout } = await home.runMachine();
     expect(code).toBe(0);
@@ -164,13 +164,13 @@ describe('help', () => {
     ['amazonec2', 'amazonec2-region'],
     ['google', 'google-project'],
     ['none', 'url'],
-  ])('create -d %s --help has its flags', async (driver, flag) => {
+  ])("create -d %s --help lists the driver's flags", async (driver, flag) => {
     await using home = await createHome();
     const { stdout } = await home.runMachine('create', '-d', driver, '--help');
     expect(stdout).toMatch(new RegExp(String.raw`^ +--${flag}\b`, 'm'));
   });
 
-  test('--version is that of the command line that is spoken, as clients compare it', async () => {
+  test('--version prints the version that clients compare', async () => {
     await using home = await createHome();
     const lines = await Promise.all(['-v', '--version', 'version'].map((word) => home.runMachine(word)));
     for (const { stdout } of lines)
@@ -178,7 +178,7 @@ describe('help', () => {
   });
 });
 
-describe("create knows every flag of the old tool's drivers that are here", () => {
+describe("create takes every flag of Docker Machine's drivers that Slipway has", () => {
   const engine =
     'driver engine-install-url engine-opt engine-insecure-registry engine-registry-mirror engine-label engine-storage-driver engine-env swarm swarm-image swarm-master swarm-discovery swarm-strategy swarm-opt swarm-join-opt swarm-host swarm-addr swarm-experimental tls-san';
   test.each([
@@ -224,7 +224,7 @@ describe('machines of an engine that exists', () => {
     await home[Symbol.asyncDispose]();
   });
 
-  test('ls: columns, order of names, and why the version is unknown', async () => {
+  test('ls prints columns in the order of names, and tells why the version is unknown', async () => {
     const { code, stdout } = await home.runMachine('ls');
     const lines = stdout.trimEnd().split('\n');
     expect(lines[0]).toMatch(/^NAME +ACTIVE +DRIVER +STATE +URL +SWARM +DOCKER +ERRORS$/);
@@ -270,7 +270,7 @@ describe('machines of an engine that exists', () => {
     expect(stdout).toBe(text);
   });
 
-  test('DOCKER_HOST makes one the active one', async () => {
+  test('the machine of DOCKER_HOST is the active one', async () => {
     await home.runMachine('create', '-d', 'none', '--url', url, 'here');
     const { stdout } = await home.runMachineWith({ DOCKER_HOST: url }, 'active', '-t', '3');
     expect(stdout).toBe('here\n');
@@ -286,7 +286,7 @@ describe('machines of an engine that exists', () => {
     await home.runMachine('rm', '-y', 'here');
   });
 
-  test('values are all that stdout has', async () => {
+  test('stdout has nothing but the value', async () => {
     expect(await home.runMachine('url', 'web9')).toMatchObject({ stdout: 'url1\n', stderr: '' });
     expect(await home.runMachine('status', 'web9')).toMatchObject({ stdout: 'Running\n', stderr: '' });
     expect(await home.runMachine('ip', 'web9')).toMatchObject({ stdout: 'url1\n', stderr: '' });
@@ -296,7 +296,7 @@ describe('machines of an engine that exists', () => {
     });
   });
 
-  test("flags stand before and behind names, with one dash or two, behind others' flags", async () => {
+  test('flags may stand before and behind names, with one dash or two', async () => {
     const wanted = { stdout: 'none\n', code: 0 };
     const calls = [
       ['inspect', '-f', '{{.DriverName}}', 'web9'],
@@ -328,13 +328,13 @@ describe('machines of an engine that exists', () => {
     expect(JSON.parse(await readFile(join(home.store, 'machines', 'web10', 'config.json'), 'utf8'))).toEqual(shown);
   });
 
-  test('a wrong template is told as such', async () => {
+  test('an invalid template is reported', async () => {
     const { code, stderr } = await home.runMachine('inspect', 'web10', '-f', '{{.Name');
     expect(stderr).toMatch(/^template parsing error: /);
     expect(code).toBe(1);
   });
 
-  test("nothing in the store is anybody else's to read", async () => {
+  test('other users can read no secret of the store', async () => {
     const entries = await readdir(home.store, { recursive: true, withFileTypes: true });
     const open = await Promise.all(
       entries.map(async (entry) => {
@@ -352,7 +352,7 @@ describe('machines of an engine that exists', () => {
     ['names what every object has as its driver', config('constructor')],
     ['names what no driver can be called', config('box\u001B[2J')],
     ['is a folder', undefined],
-  ])('a broken record that %s is one row with the reason, and hides no other', async (_, text) => {
+  ])('a broken record that %s is one row with the reason, and hides no other machine', async (_, text) => {
     const path = join(home.store, 'machines', 'bad', 'config.json');
     await mkdir(text === undefined ? path : join(path, '..'), { recursive: true });
     if (text !== undefined) await writeFile(path, text);
@@ -365,7 +365,7 @@ describe('machines of an engine that exists', () => {
     expect((await home.runMachine('ls')).stdout).not.toContain('bad');
   });
 
-  test('nothing in a record writes to the terminal that ls is shown on', async () => {
+  test('ls prints no control characters from a record', async () => {
     await home.runMachine('create', '-d', 'none', '--url', 'tcp://here\u001B]0;title\u0007', 'noisy');
     const { stdout } = await home.runMachine('ls', '--filter', 'name=noisy');
     expect(stdout).toContain('tcp://here');
@@ -391,7 +391,7 @@ describe('machines of an engine that exists', () => {
     await home.runMachine('rm', '-f', 'asked');
   });
 
-  test("what needs a live engine says that there is none, with the old tool's words before it", async () => {
+  test("commands that need an engine report that it does not answer, in Docker Machine's words", async () => {
     for (const [command, before] of [
       ['env', 'Error checking TLS connection: '],
       ['config', 'Error running connection boilerplate: '],
@@ -406,13 +406,13 @@ describe('machines of an engine that exists', () => {
     }
   });
 
-  test('a field that no row has is told', async () => {
+  test('ls --format refuses an unknown field', async () => {
     const { code, stderr } = await home.runMachine('ls', '--format', '{{.Bogus}}');
     expect(stderr).toMatch(/^Template parsing error: .*Bogus/);
     expect(code).toBe(1);
   });
 
-  test('restart of an engine that nobody here can boot is refused in the old words', async () => {
+  test("restart of an engine without a host is refused in Docker Machine's words", async () => {
     const { code, stderr } = await home.runMachine('restart', 'web9');
     expect({ code, stderr }).toEqual({ code: 1, stderr: 'none driver does not support restart\n' });
   });
@@ -431,7 +431,7 @@ describe('machines of an engine that exists', () => {
     ['start', 'Starting', 'Machine "web9" is already running.'],
     ['stop', 'Stopping', 'none driver does not support stop'],
     ['kill', 'Killing', 'none driver does not support kill'],
-  ])('%s is nothing that the driver none does', async (verb, doing, why) => {
+  ])('the driver none does not support %s', async (verb, doing, why) => {
     expect(await home.runMachine(verb, 'web9')).toMatchObject({
       code: 1,
       stdout: `${doing} "web9"...\n`,
@@ -448,14 +448,14 @@ describe('machines of an engine that exists', () => {
     expect(stdout).toBe(`${agent}\n`);
   });
 
-  test('create ends with how to connect', async () => {
+  test('create ends with a hint how to connect', async () => {
     const { stdout } = await home.runMachine('create', '-d', 'none', '--url', 'u', 'last');
     expect(stdout).toMatch(/^To see how to connect .* run: docker-machine env last\n$/m);
     await home.runMachine('rm', '-f', 'last');
   });
 });
 
-test('a machine of a driver that is not here is listed with its name, used as far as it goes, and given up only by force', async () => {
+test('a machine of an unknown driver is listed and readable, and removed only by force', async () => {
   await using home = await createHome();
   const folder = join(home.store, 'machines', 'box');
   await mkdir(folder, { recursive: true });
@@ -521,14 +521,14 @@ describe('env --unset, line by line', () => {
     expect(more.stdout.split('\n')[4]).toContain('NO_PROXY');
   });
 
-  test('without a shell in the environment it says so', async () => {
+  test('env reports that the environment names no shell', async () => {
     await using home = await createHome();
     const { code, stderr } = await home.runMachineWith({ SHELL: '' }, 'env', '-u');
     expect({ code, stderr }).toEqual({ code: 1, stderr: 'Error: Unknown shell\n' });
   });
 });
 
-test('as a plugin of the docker CLI it says what it is', async () => {
+test('prints the metadata that the docker CLI asks a plugin for', async () => {
   await using home = await createHome();
   const { stdout } = await home.runMachine('docker-cli-plugin-metadata');
   expect(JSON.parse(stdout)).toMatchObject({
@@ -538,7 +538,7 @@ test('as a plugin of the docker CLI it says what it is', async () => {
   });
 });
 
-test('creates at the same time leave one authority, which all share', async () => {
+test('simultaneous creates leave one authority, which all share', async () => {
   await using home = await createHome();
   const names = ['a', 'b', 'c', 'd', 'e', 'f'];
   const made = await Promise.all(names.map((name) => home.runMachine('create', '-d', 'none', '--url', 'u', name)));

@@ -22,7 +22,7 @@ describe('the address from which a machine is called', () => {
     const error = await catchRejection(findCallerCidr(undefined, '--flag', callWithEnv(UNREACHABLE_ENV), 'nothing'));
     expect(error).toMatchObject({
       code: 'PROVIDER_REFUSED',
-      message: expect.stringContaining('http://127.0.0.1:9/ did not tell it'),
+      message: expect.stringContaining('http://127.0.0.1:9/ did not answer with one'),
       hint: expect.stringContaining('--flag 198.51.100.7/32'),
     });
   });

@@ -11,10 +11,10 @@ import {
   createTarget,
   parseEc2Options,
   createPair,
-  type RecordingCall,
 } from '../clouds/ec2-fixture.ts';
 import { startEc2, type Ec2 } from '../clouds/ec2-double.ts';
 import { noGuests } from '../clouds/guests.ts';
+import type { RecordingCall } from '../clouds/recording-call.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
@@ -107,7 +107,7 @@ describe('an instance that exists', () => {
       'a type of another architecture',
       { instanceType: 't4g.small' },
       [],
-      /^"web" is for x86_64, and t4g\.small is of arm64$/,
+      /^"web" is for x86_64, and t4g\.small is arm64$/,
     ],
     ["a larger disk for what can't be stopped", { rootSize: 40 }, ['--ec2-spot'], /^"web" is a spot instance/],
   ];
@@ -162,7 +162,7 @@ describe('one of a batch', () => {
     const before = cloud.calls.filter(({ mutates }) => mutates).length;
     const refusal = {
       code: 'USAGE',
-      message: '"web-1" shares its security group with the machines that were made with it',
+      message: '"web-1" shares its security group with the other machines of its batch',
       hint: expect.stringMatching(/slipway rm web-1, then slipway create web-1; or change sg-\w+ for all/),
     };
     const wanted = { ...others, tags: ['team=db'] };

@@ -10,7 +10,8 @@ import { optionsSchema, type Ec2Options } from '../../src/drivers/ec2/options.ts
 import type { LifetimeSpec } from '../../src/machine/model.ts';
 import type { CloudCall } from '../clouds/cloud.ts';
 import { stubUserEnvironment, recordingCall, newTarget, createTarget, parseEc2Options } from '../clouds/ec2-fixture.ts';
-import { ACCOUNT, OWN_SUBNET, OWN_VPC, startEc2, type Ec2, type Ec2Instance } from '../clouds/ec2-double.ts';
+import { ACCOUNT, OWN_SUBNET, OWN_VPC } from '../clouds/ec2-catalog.ts';
+import { startEc2, type Ec2, type Ec2Instance } from '../clouds/ec2-double.ts';
 import { noGuests } from '../clouds/guests.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
@@ -324,7 +325,7 @@ const optionCases: Readonly<Record<keyof Ec2Options, OptionCase | (() => Promise
   blockDurationMinutes: {
     argv: ['--ec2-block-duration-minutes', '60'],
     observe: ({ notes }) => notes,
-    expected: ['--ec2-block-duration-minutes has no effect: AWS no longer sells spot blocks'],
+    expected: ['--ec2-block-duration-minutes has no effect: AWS no longer offers spot blocks'],
   },
 };
 describe('each option of the driver ec2 reaches the wire', () => {

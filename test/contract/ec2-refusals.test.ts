@@ -19,10 +19,11 @@ import {
   createTarget,
   parseEc2Options,
   createPair,
-  type RecordingCall,
 } from '../clouds/ec2-fixture.ts';
-import { ACCOUNT, OTHER_ACCOUNT, OWN_SUBNET, OWN_VPC, startEc2, type Ec2 } from '../clouds/ec2-double.ts';
+import { ACCOUNT, OTHER_ACCOUNT, OWN_SUBNET, OWN_VPC } from '../clouds/ec2-catalog.ts';
+import { startEc2, type Ec2 } from '../clouds/ec2-double.ts';
 import { noGuests } from '../clouds/guests.ts';
+import type { RecordingCall } from '../clouds/recording-call.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 
@@ -96,14 +97,14 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     title: 'a profile that is not in the settings',
     argv: ['--ec2-profile', 'nobody'],
     code: 'CREDENTIALS',
-    message: /^There are no AWS credentials of the profile "nobody" \(/,
+    message: /^There are no AWS credentials for the profile "nobody" \(/,
     hint: /AWS_PROFILE/,
   },
   {
     title: 'no region',
     env: { AWS_REGION: '' },
     code: 'USAGE',
-    message: /^No AWS region is chosen/,
+    message: /^An AWS region is required/,
     hint: /--ec2-region eu-central-1, or set AWS_REGION/,
   },
   {
@@ -144,14 +145,14 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     argv: ['--ec2-account', '999999999999'],
     code: 'CREDENTIALS',
     message: new RegExp(`^Your AWS credentials are of the account ${ACCOUNT}, and this machine is in 999999999999$`),
-    hint: /Use those of 999999999999/,
+    hint: /Use the credentials of 999999999999/,
   },
   {
     title: 'an image that does not exist',
     argv: ['--ec2-ami', 'ami-0none'],
     code: 'PROVIDER_REFUSED',
     message: /InvalidAMIID\.NotFound, The image id '\[ami-0none\]' does not exist$/,
-    hint: /Mend what AWS names/,
+    hint: /Fix what AWS names/,
   },
   {
     title: 'a distribution that its makers do not publish there',
@@ -164,21 +165,21 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     title: 'a distribution without images in that part of AWS',
     argv: ['--ec2-region', 'cn-north-1'],
     code: 'USAGE',
-    message: /^The makers of debian-13 publish no images in cn-north-1/,
+    message: /^No account is known that publishes images of debian-13 in cn-north-1$/,
     hint: /--ec2-image ubuntu-24\.04/,
   },
   {
     title: 'an image for another processor',
     argv: ['--ec2-ami', 'ami-0debian13arm'],
     code: 'USAGE',
-    message: /^The image ami-0debian13arm is for arm64, and t3\.small is of x86_64$/,
+    message: /^The image ami-0debian13arm is for arm64, and t3\.small is x86_64$/,
     hint: /--ec2-instance-type/,
   },
   {
     title: 'an image that is larger than its disk',
     argv: ['--ec2-ami', 'ami-0large'],
     code: 'USAGE',
-    message: /^The image ami-0large needs a root disk of 100 GiB, and gets 16$/,
+    message: /^The image ami-0large needs a root disk of 100 GiB, and --ec2-root-size is 16$/,
     hint: /--ec2-root-size 100/,
   },
   {
@@ -186,13 +187,13 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     argv: ['--ec2-subnet', 'subnet-none'],
     code: 'PROVIDER_REFUSED',
     message: /InvalidSubnetID\.NotFound, The subnet ID 'subnet-none' does not exist$/,
-    hint: /Mend what AWS names/,
+    hint: /Fix what AWS names/,
   },
   {
     title: 'a subnet without IPv4',
     argv: ['--ec2-subnet', 'subnet-six'],
     code: 'USAGE',
-    message: /^The subnet subnet-six gives out no IPv4 addresses/,
+    message: /^The subnet subnet-six has no IPv4 addresses/,
     hint: /--ec2-subnet/,
   },
   {
@@ -200,7 +201,7 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     argv: ['--ec2-vpc', 'vpc-none'],
     code: 'PROVIDER_REFUSED',
     message: /InvalidVpcID\.NotFound, The vpc ID 'vpc-none' does not exist$/,
-    hint: /Mend what AWS names/,
+    hint: /Fix what AWS names/,
   },
   {
     title: 'no default VPC',
@@ -216,7 +217,7 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     argv: ['--ec2-zone', 'q'],
     code: 'USAGE',
     message: /^vpc-eu-central-1 has no subnet in eu-central-1q$/,
-    hint: /another --ec2-zone/,
+    hint: /change or omit --ec2-zone/,
   },
   {
     title: 'an instance type that does not exist',
@@ -230,20 +231,20 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     argv: ['--ec2-security-group', 'office'],
     code: 'USAGE',
     message: /^There is no security group "office" in vpc-eu-central-1$/,
-    hint: /Leave --ec2-security-group out/,
+    hint: /Omit --ec2-security-group/,
   },
   {
     title: 'user data that are too large with ours',
     argv: ['--ec2-user-data', 'HOME/large.sh'],
     code: 'USAGE',
-    message: /^The user data are 1\d{4} bytes with ours, and EC2 takes 16384 at most$/,
+    message: /^The user data are 1\d{4} bytes together with Slipway's own, and EC2 takes at most 16384$/,
     hint: /--ec2-user-data/,
   },
   {
     title: 'user data that cloud-init does not know',
     argv: ['--ec2-user-data', 'HOME/odd.txt'],
     code: 'USAGE',
-    message: /^The user data begin with nothing that cloud-init knows$/,
+    message: /^cloud-init does not know the format of your user data$/,
     hint: /#cloud-config/,
   },
   {
@@ -257,7 +258,7 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     title: 'a key pair without its private key',
     argv: ['--ec2-keypair-name', 'laptop'],
     code: 'USAGE',
-    message: /^A key pair of EC2 is its name and its private key/,
+    message: /^--ec2-keypair-name and --ec2-ssh-key are required together$/,
     hint: /--ec2-ssh-key/,
   },
   {
@@ -271,21 +272,21 @@ const REFUSED_BEFORE_CREATE: readonly RefusalCase[] = [
     title: 'a kind of disk without what it is bought by',
     argv: ['--ec2-volume-type', 'io2'],
     code: 'USAGE',
-    message: /^A root disk of the kind io2 is bought by its IOPS$/,
+    message: /^A root disk of type io2 needs a number of IOPS$/,
     hint: /--ec2-volume-iops/,
   },
   {
     title: 'IOPS of a disk that has none to choose',
     argv: ['--ec2-volume-type', 'gp2', '--ec2-volume-iops', '3000'],
     code: 'USAGE',
-    message: /^The IOPS of a root disk of the kind gp2/,
+    message: /^--ec2-volume-iops is not supported with a root disk of type gp2/,
     hint: /gp3/,
   },
   {
     title: 'throughput of a disk that has none to choose',
     argv: ['--ec2-volume-type', 'io2', '--ec2-volume-iops', '3000', '--ec2-volume-throughput', '200'],
     code: 'USAGE',
-    message: /^The throughput of a root disk of the kind io2/,
+    message: /^--ec2-volume-throughput is not supported with a root disk of type io2/,
     hint: /gp3/,
   },
   {
@@ -333,7 +334,7 @@ describe('when the instance itself is refused', () => {
         403,
       ),
       'CREDENTIALS',
-      /^Your AWS credentials do not allow this \(making the instance\): UnauthorizedOperation, You are not authorized to perform this operation\.$/,
+      /^Your AWS credentials do not allow this \(creating the instance\): UnauthorizedOperation, You are not authorized to perform this operation\.$/,
     ],
     [
       'a quota',
@@ -342,7 +343,7 @@ describe('when the instance itself is refused', () => {
         'You have requested more vCPU capacity than your current vCPU limit of 0 allows.',
       ),
       'QUOTA',
-      /^Your AWS account may have no more of these \(making the instance\): VcpuLimitExceeded, You have requested more vCPU/,
+      /^Your AWS account has reached its quota \(creating the instance\): VcpuLimitExceeded, You have requested more vCPU/,
     ],
     [
       'a quota of spot instances',
@@ -354,13 +355,13 @@ describe('when the instance itself is refused', () => {
       'a type that the zone lacks',
       refusalFault('Unsupported', 'Your requested instance type (t3.small) is not supported in your requested zone.'),
       'CAPACITY',
-      /^EC2 has no room for this instance just now \(making the instance\): Unsupported, Your requested/,
+      /^EC2 has no capacity for this instance at the moment \(creating the instance\): Unsupported, Your requested/,
     ],
     [
       'a key pair that is gone',
       refusalFault('InvalidKeyPair.NotFound', "The key pair 'laptop' does not exist"),
       'PROVIDER_REFUSED',
-      /^EC2 refused \(making the instance\): InvalidKeyPair\.NotFound, The key pair 'laptop' does not exist$/,
+      /^EC2 refused \(creating the instance\): InvalidKeyPair\.NotFound, The key pair 'laptop' does not exist$/,
     ],
   ];
 
@@ -399,7 +400,7 @@ describe('when the instance itself is refused', () => {
       });
       expect(performance.now() - start).toBeLessThan(28_000);
       expect(countCalls('RunInstances')).toBeGreaterThan(3);
-      expect(call.notes.join()).toContain('EC2 has no room for it just now; trying again');
+      expect(call.notes.join()).toContain('EC2 has no capacity for it at the moment; trying again');
       expectNoCost();
     },
     60_000,
@@ -441,7 +442,7 @@ describe('what passes by itself', () => {
     expect(await getCreateError(['--ec2-retries', '3'])).toMatchObject({
       code: 'PROVIDER_REFUSED',
       message: expect.stringMatching(
-        /^EC2 was asked too often \(.+\): RequestLimitExceeded, Request limit exceeded\.$/,
+        /^EC2 received too many requests \(.+\): RequestLimitExceeded, Request limit exceeded\.$/,
       ),
       hint: expect.stringContaining('Try again in a minute'),
     });
@@ -487,7 +488,7 @@ describe('what passes by itself', () => {
     expect(liveInstances().map(({ tags }) => tags.Name)).toEqual(['web-1', 'web-2']);
     expect(liveInstances().map(({ tags }) => tags['slipway-name'])).toEqual(['web-1', 'web-2']);
     expect(call.notes.join()).toContain('EC2 does not show it yet');
-    expect(call.notes.join()).not.toContain('is not named');
+    expect(call.notes.join()).not.toContain('could not be named');
   });
 
   test('names that were not given before a batch was killed are given by the next try', async () => {
@@ -497,7 +498,7 @@ describe('what passes by itself', () => {
     const many = ['web-1', 'web-2'].map((name, index) => newTarget(options, { name, batch: batch(index) }));
     cloud.onArrival = faultOn('CreateTags', refusalFault('UnauthorizedOperation', 'You are not authorized.', 403));
     await ec2.cloud.createMany(many, BOOT, call);
-    expect(call.notes.join()).toContain('is not named "web-2" in EC2');
+    expect(call.notes.join()).toContain('could not be named "web-2" in EC2');
     cloud.onArrival = () => undefined;
     await ec2.cloud.createMany(many, BOOT, call);
     expect(liveInstances().map(({ tags }) => tags.Name)).toEqual(['web-1', 'web-2']);
@@ -538,7 +539,7 @@ describe('what passes by itself', () => {
     await using proxy = await startAnsweringServer(502, '<html><body>Bad gateway</title>');
     vi.stubEnv('AWS_ENDPOINT_URL_EC2', proxy.url);
     expect(await getCreateError(['--ec2-retries', '-1'])).toMatchObject({
-      message: expect.stringMatching(/^EC2 failed \(.+\): HTTP 502, its answer is not of EC2$/),
+      message: expect.stringMatching(/^EC2 failed \(.+\): HTTP 502, the answer is not from EC2$/),
     });
   });
 
@@ -566,7 +567,7 @@ describe('one of a batch whose bulk call was killed', () => {
     await ec2.machines.create({ ...one, lastRequest: askedAgo(1) }, BOOT, call);
     expect(countCalls('RunInstances')).toBe(1);
     expect(countCalls('CreateSecurityGroup')).toBe(1);
-    expect(call.notes.join()).toMatch(/asked for it with its batch a moment ago .+ for up to 5\d s/);
+    expect(call.notes.join()).toMatch(/asked for its instances a moment ago .+ for up to 5\d s/);
   });
 
   test.each([
@@ -604,7 +605,7 @@ describe('an instance that EC2 ends by itself', () => {
     expect(await catchRejection(ec2.machines.inspect(target, call))).toMatchObject({
       code: 'QUOTA',
       message: expect.stringMatching(
-        /^EC2 has ended i-\w+, the instance of "web": Client\.VolumeLimitExceeded: Volume limit/,
+        /^EC2 has terminated i-\w+, the instance of "web": Client\.VolumeLimitExceeded: Volume limit/,
       ),
     });
     cloud.launchFailure = undefined;
@@ -669,7 +670,7 @@ describe('with credentials of another account', () => {
     expect(error).toMatchObject({
       code: 'CREDENTIALS',
       message: `Your AWS credentials are of the account ${OTHER_ACCOUNT}, and this machine is in ${ACCOUNT}`,
-      hint: expect.stringContaining(`Use those of ${ACCOUNT}`),
+      hint: expect.stringContaining(`Use the credentials of ${ACCOUNT}`),
     });
     expect(mutatingCalls()).toEqual(before);
   });
@@ -777,7 +778,7 @@ describe('gc', () => {
     cloud.forbiddenRegions.add('us-east-1');
     const found = await ec2.cloud.listResources({ options: parseEc2Options([]), home: undefined }, call);
     expect(found?.map(({ kind, place }) => `${kind} in ${place}`)).toContain('instance in eu-central-1');
-    expect(call.notes.join()).toMatch(/Not asked: us-east-1 \(Your AWS credentials do not allow this/);
+    expect(call.notes.join()).toMatch(/Not listed: us-east-1 \(Your AWS credentials do not allow this/);
     cloud.forbiddenRegions.add('eu-central-1');
     expect(
       (

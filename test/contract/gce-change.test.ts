@@ -47,7 +47,7 @@ describe('a machine of a batch', () => {
     const before = countMutations();
     expect(await catchRejection(checkInstanceChange(first, CALLERS))).toMatchObject({
       code: 'USAGE',
-      message: '"web-0" shares its firewall rule with the machines that were made with it',
+      message: '"web-0" shares its firewall rule with the other machines of its batch',
       hint: expect.stringContaining('slipway rm web-0'),
     });
     expect(await catchRejection(checkInstanceChange(first, { labels: ['team=db'] }))).toBeUndefined();
@@ -112,7 +112,7 @@ describe('an instance that exists', () => {
     const before = countMutations();
     expect(await refused('e2-huge')).toMatchObject({
       code: 'USAGE',
-      message: 'There is no machine type e2-huge in us-central1-a',
+      message: 'The machine type e2-huge does not exist in us-central1-a',
       hint: expect.stringContaining('--gce-machine-type'),
     });
     expect(await refused('c4a-standard-4')).toMatchObject({

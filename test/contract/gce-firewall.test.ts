@@ -142,7 +142,7 @@ describe('the rule that keeps others out', () => {
     await gce.cloud.allowCallerIp(target, bench.call);
     expect(allowedConnections()).toEqual(['friend 22', 'friend 2376']);
     for (const who of seen) expect(who).toEqual(expect.arrayContaining(['friend 22', 'friend 2376']));
-    expect(bench.notes.join('\n')).toContain('Nobody else may connect to "web" from now on');
+    expect(bench.notes.join('\n')).toContain('Nobody else may now connect to "web"');
     await gce.cloud.allowCallerIp(target, bench.call);
     expect(seen).toHaveLength(2);
     bench.cloud.onArrival = () => undefined;

@@ -101,7 +101,7 @@ describe('before anything costs money', () => {
       resolveTarget(bench.newTarget(), bench.callWith({ CLOUDSDK_AUTH_ACCESS_TOKEN: ACCESS_TOKEN })),
       {
         code: 'USAGE',
-        says: [/No Google Cloud project is chosen/],
+        says: [/A Google Cloud project is required/],
         hint: /--gce-project/,
       },
     );
@@ -119,17 +119,40 @@ describe('before anything costs money', () => {
   test('a project of somebody else', async () => {
     await expectRefusal(resolveTarget(bench.newTarget({ project: 'someone-elses-9' })), {
       code: 'CREDENTIALS',
-      says: [/Google did not allow this/, /Required 'compute\.\w+\.\w+' permission for 'projects\/someone-elses-9'/],
+      says: [
+        /Your Google credentials do not allow this/,
+        /Required 'compute\.\w+\.\w+' permission for 'projects\/someone-elses-9'/,
+      ],
       hint: /docs\/clouds\.md/,
     });
   });
 
   test.each([
-    ['zone', { zone: 'mars-north1-a' }, /There is no zone mars-north1-a/, /--gce-zone/],
-    ['machine type', { machineType: 'e2-huge' }, /no machine type e2-huge in us-central1-a/, /--gce-machine-type/],
-    ['image family', { imageFamily: 'debian-99' }, /no image debian-99 of debian-cloud/, /--gce-image-family/],
-    ['image', { machineImage: 'global/images/none' }, /no image none of debian-cloud/, /--gce-image-family/],
-    ['subnetwork', { subnetwork: 'nowhere' }, /no subnetwork nowhere in us-central1/, /--gce-subnetwork/],
+    ['zone', { zone: 'mars-north1-a' }, /The zone mars-north1-a does not exist/, /--gce-zone/],
+    [
+      'machine type',
+      { machineType: 'e2-huge' },
+      /The machine type e2-huge does not exist in us-central1-a/,
+      /--gce-machine-type/,
+    ],
+    [
+      'image family',
+      { imageFamily: 'debian-99' },
+      /The image debian-99 of debian-cloud does not exist/,
+      /--gce-image-family/,
+    ],
+    [
+      'image',
+      { machineImage: 'global/images/none' },
+      /The image none of debian-cloud does not exist/,
+      /--gce-image-family/,
+    ],
+    [
+      'subnetwork',
+      { subnetwork: 'nowhere' },
+      /The subnetwork nowhere does not exist in us-central1/,
+      /--gce-subnetwork/,
+    ],
   ] as const)('a %s that is none', async (_, given, says, hint) => {
     await expectRefusal(resolveTarget(bench.newTarget(given)), { code: 'USAGE', says: [says], hint });
   });
@@ -154,7 +177,7 @@ describe('before anything costs money', () => {
     await expectRefusal(resolveTarget(bench.newTarget(given)), {
       code: 'QUOTA',
       says: [says],
-      hint: /Ask Google for more/,
+      hint: /Request a higher quota/,
     });
   });
 
@@ -164,14 +187,14 @@ describe('before anything costs money', () => {
     await expectRefusal(resolveTarget(bench.newTarget({}, { batch: { id: MACHINE_ID, index: 0, size: 3 } })), {
       code: 'QUOTA',
       says: [/4 of 8 CPUs left.*3 machines need 6/],
-      hint: /Ask Google for more/,
+      hint: /Request a higher quota/,
     });
   });
 
   test('an endpoint that would carry the token over the internet in the clear', async () => {
     await expectRefusal(resolveTarget(bench.newTarget({ endpoint: 'http://198.51.100.9/compute/v1/' })), {
       code: 'USAGE',
-      says: [/would carry your token in the clear/],
+      says: [/would send your token unencrypted/],
       hint: /https:\/\//,
     });
   });
@@ -180,12 +203,12 @@ describe('before anything costs money', () => {
     const existing = { useExisting: true, project: PROJECT };
     await expectRefusal(resolveTarget(bench.newTarget(existing)), {
       code: 'USAGE',
-      says: [/There is no instance web in us-central1-a of my-project-42/],
+      says: [/The instance web does not exist in us-central1-a of my-project-42/],
       hint: /--gce-use-existing/,
     });
     await expectRefusal(resolveTarget(bench.newTarget({ ...existing, hostKey: KEY_FINGERPRINT })), {
       code: 'USAGE',
-      says: [/There is no instance web in us-central1-a of my-project-42/],
+      says: [/The instance web does not exist in us-central1-a of my-project-42/],
       hint: /--gce-use-existing/,
     });
     bench.cloud.addInstance({ name: 'web', zone: 'us-central1-a' });
@@ -247,8 +270,8 @@ describe('credentials come', () => {
 
   test.each([
     ['is not there', undefined, /can't be read/],
-    ['is no JSON', 'hello', /holds no Google credentials/],
-    ['is of something else', '{}', /holds no Google credentials/],
+    ['is no JSON', 'hello', /has no Google credentials/],
+    ['is of something else', '{}', /has no Google credentials/],
   ])('not from a file that %s', async (_, content, says) => {
     const file = join(bench.folder, 'account.json');
     if (content !== undefined) await writeFile(file, content);
@@ -270,17 +293,17 @@ describe('what passes by itself is tried again, and told', () => {
   const refuse = (status: number, code: string, message: string): Fault => ({ kind: 'refuse', status, code, message });
 
   test.each([
-    ['429', refuse(429, 'rateLimitExceeded', 'Rate Limit Exceeded'), /asked too often/],
+    ['429', refuse(429, 'rateLimitExceeded', 'Rate Limit Exceeded'), /received too many requests/],
     [
       '403 for the rate',
       refuse(403, 'rateLimitExceeded', 'Quota exceeded for quota metric Queries'),
-      /asked too often/,
+      /received too many requests/,
     ],
     ['503', refuse(503, 'backendError', 'Backend Error'), /Compute Engine failed \(503\)/],
     [
       'a change that still goes on',
       refuse(400, 'resourceNotReady', 'The resource is not ready'),
-      /another change of it/,
+      /another change to it/,
     ],
     ['a connection that breaks', { kind: 'drop' }, /the connection broke/],
     ['an answer that is lost', { kind: 'lose' }, /the connection broke/],
@@ -351,14 +374,14 @@ describe('an operation that fails', () => {
     expect(error).toMatchObject({
       code: 'CAPACITY',
       message: expect.stringMatching(
-        /no room for this machine in us-central1-a.*ZONE_RESOURCE_POOL_EXHAUSTED.*enough resources/,
+        /no capacity for this instance in us-central1-a.*ZONE_RESOURCE_POOL_EXHAUSTED.*enough resources/,
       ),
       // Made elsewhere, it would leave behind what was made of it here.
-      hint: expect.stringMatching(/undo .*slipway rm NAME.*then create it with another --gce-zone/),
+      hint: expect.stringMatching(/slipway rm NAME, then slipway create NAME with another --gce-zone/),
     });
     expect(inserts()).toBeGreaterThan(2);
     expect(inserts()).toBeLessThan(10);
-    expect(bench.notes.join('\n')).toMatch(/no room in us-central1-a/);
+    expect(bench.notes.join('\n')).toMatch(/no capacity in us-central1-a/);
     await gce.machines.remove(target, bench.call);
     expect(bench.cloud.listAlive()).toEqual([]);
   });
@@ -406,7 +429,7 @@ describe("what is somebody else's", () => {
     const error = await catchRejection(gce.machines.create(target, BOOT, bench.call) ?? Promise.resolve());
     expect(error).toMatchObject({
       code: 'PROVIDER_REFUSED',
-      message: expect.stringContaining(`an instance ${INSTANCE_NAME} that Slipway has not made`),
+      message: expect.stringContaining(`The instance ${INSTANCE_NAME} exists, and Slipway did not create it`),
     });
     await gce.machines.remove(target, bench.call);
     expect(bench.cloud.listAlive().map(({ kind, id }) => [kind, id])).toEqual([['instance', INSTANCE_NAME]]);
@@ -417,7 +440,7 @@ describe("what is somebody else's", () => {
     const error = await catchRejection(createInstance());
     expect(error).toMatchObject({
       code: 'PROVIDER_REFUSED',
-      message: expect.stringContaining('that Slipway has not made'),
+      message: expect.stringContaining('exists, and Slipway did not create it'),
     });
     expect(bench.cloud.instances).toHaveLength(0);
   });
@@ -543,7 +566,7 @@ test('of a batch whose bulk call was killed, one alone waits for what that call 
   );
   Object.assign(cloud, { bootTime: 400, lateness: 1500 });
   const bulk = gce.cloud.createMany(targets, BOOT, call);
-  await expect.poll(() => mutatingCalls()).toContain('compute.instances.bulkInsert');
+  await expect.poll(() => mutatingCalls(), { timeout: 20_000 }).toContain('compute.instances.bulkInsert');
   const [first] = targets;
   if (!first) throw new Error('there are two');
   const lastRequest = { what: 'instances', at: new Date().toISOString() };

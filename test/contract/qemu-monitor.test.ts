@@ -63,9 +63,9 @@ describe('openMonitor', () => {
   });
 
   test.concurrent.each([
-    ['says nothing at all', '', () => EMPTY_RETURN],
-    ['greets and then is silent', GREETING, () => ''],
-  ])('that %s is given up after five seconds', async (_what, greeting, answers) => {
+    ['does not greet', '', () => EMPTY_RETURN],
+    ['greets and then stays silent', GREETING, () => ''],
+  ])('rejects after five seconds where a program %s', async (_what, greeting, answers) => {
     await using server = await startFakeMonitor(greeting, answers);
     const begin = performance.now();
     await expect(openMonitor(server.connectOptions)).rejects.toThrow('QEMU has not answered for 5 seconds');
@@ -73,10 +73,10 @@ describe('openMonitor', () => {
   });
 
   test.each([
-    ['hangs up', (): string | undefined => undefined, /QEMU ended/],
-    ['speaks something else', () => 'HTTP/1.1 400 Bad Request\r\n\r\n', /is not QEMU/],
+    ['closes the connection', (): string | undefined => undefined, /QEMU exited/],
+    ['speaks another protocol', () => 'HTTP/1.1 400 Bad Request\r\n\r\n', /is not QEMU/],
     ['answers with null', () => 'null\n', /is not QEMU/],
-  ])('that %s is no monitor', async (_what, answers, message) => {
+  ])('rejects where a program %s', async (_what, answers, message) => {
     await using server = await startFakeMonitor(GREETING, answers);
     await expect(openMonitor(server.connectOptions)).rejects.toThrow(message);
   });
@@ -88,7 +88,7 @@ describe('openMonitor', () => {
       return '';
     });
     await using monitor = await openMonitor(server.connectOptions);
-    await expect(monitor?.execute('query-status')).rejects.toThrow('QEMU ended');
+    await expect(monitor?.execute('query-status')).rejects.toThrow('QEMU exited');
     expect(await monitor?.waitForExit(5)).toBe(true);
   });
 
@@ -128,13 +128,16 @@ describe('openMonitor', () => {
 
 const hasQemu = hasProgram('qemu-system-x86_64');
 if (!hasQemu) {
-  test.runIf(process.env.SLIPWAY_REQUIRE_E2E)('qemu-system-x86_64 is installed, as this run demands', () => {
-    expect.fail('install qemu-system-x86: it was asked that nothing is left out');
-  });
-  test.skip("QEMU's own processes: qemu-system-x86_64 is not installed here", () => {});
+  test.runIf(process.env.SLIPWAY_REQUIRE_E2E)(
+    'qemu-system-x86_64 is installed, as SLIPWAY_REQUIRE_E2E requires',
+    () => {
+      expect.fail('install qemu-system-x86: SLIPWAY_REQUIRE_E2E is set, so that no test is skipped');
+    },
+  );
+  test.skip('processes of QEMU: qemu-system-x86_64 is not installed', () => {});
 }
 
-describe.runIf(hasQemu)('a process of QEMU', () => {
+describe.runIf(hasQemu)('a QEMU process', () => {
   test('answers one client after the other, and reports when QEMU exits', async () => {
     await using folder = await createTemporaryFolder();
     await using qemu = await startQemu(folder.path, ID);
@@ -233,11 +236,11 @@ describe.runIf(hasQemu)('a process of QEMU', () => {
 
 describe('a process of another program', () => {
   test.each([
-    ['is no QEMU', ['60']],
+    ['is not QEMU', ['60']],
     // For example one that shows the log of this VM.
-    ['has our id in its arguments', ['60', `/vms/${ID}/qemu.log`]],
-    ['is a VM of another id', ['60', '-uuid', OTHER_ID, 'qemu']],
-  ])('and %s lives on, though the pid file has its number', async (_what, argv) => {
+    ['has the id of the VM in its arguments', ['60', `/vms/${ID}/qemu.log`]],
+    ['is a VM with another id', ['60', '-uuid', OTHER_ID, 'qemu']],
+  ])('that %s is not killed although the pid file has its number', async (_what, argv) => {
     await using folder = await createTemporaryFolder();
     const other = spawn('sh', ['-c', 'sleep "$1"', 'sh', ...argv], { stdio: 'ignore' });
     const ended = once(other, 'exit');
@@ -254,7 +257,7 @@ describe('a process of another program', () => {
   });
 
   test.each(['', 'x', '0', '1', '-1', '99999999', '12 34'])(
-    'is not looked for where the pid file says %j',
+    'is not searched for where the pid file says %j',
     async (text) => {
       await using folder = await createTemporaryFolder();
       await writeFile(join(folder.path, 'qemu.pid'), text);

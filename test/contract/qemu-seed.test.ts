@@ -8,17 +8,17 @@ import { hasProgram, runProgram } from '../fakes/run-program.ts';
 
 const archivers = ['tar', 'busybox'].filter((program) => hasProgram(program));
 
-/** As a disk: whole pages, with nothing behind the archive but emptiness. */
+/** Pads the archive to a disk of whole pages, with zeros after it. */
 const padToDisk = (bytes: Uint8Array): Buffer => Buffer.concat([bytes, Buffer.alloc(4096 - (bytes.length % 4096))]);
 
-test.each(archivers)('%s unpacks a seed to what was to be laid, each file with its mode', async (archiver) => {
+test.each(archivers)('%s unpacks a seed to its files, each with its mode', async (archiver) => {
   await using folder = await createTemporaryFolder();
-  const given = fakeIdentity({ name: 'x.y-1' });
+  const identity = fakeIdentity({ name: 'x.y-1' });
   const file = join(folder.path, 'seed.tar');
   const root = join(folder.path, 'root');
-  await writeFile(file, padToDisk(seedOf(given).bytes));
+  await writeFile(file, padToDisk(seedOf(identity).bytes));
   await mkdir(join(root, 'etc'), { recursive: true });
-  // A file that the image brought is written over.
+  // A file of the image is overwritten.
   await writeFile(join(root, 'etc', 'hostname'), 'a longer name than the new one\n');
   const command = archiver === 'tar' ? ['tar'] : ['busybox', 'tar'];
   const [program = '', ...argv] = [...command, '-xpf', file, '-C', root];
@@ -33,11 +33,11 @@ test.each(archivers)('%s unpacks a seed to what was to be laid, each file with i
     else expect((mode & 0o777).toString(8), path).toBe(name === 'machine-id' ? '444' : '644');
   }
   expect(await readFile(join(root, 'etc', 'hostname'), 'utf8')).toBe('x.y-1\n');
-  expect(await readFile(join(root, 'etc', 'ssh', 'ssh_host_ed25519_key'), 'utf8')).toBe(given.boot.hostKey.private);
-  for (const { path, content } of given.boot.files) expect(await readFile(join(root, path), 'utf8')).toBe(content);
+  expect(await readFile(join(root, 'etc', 'ssh', 'ssh_host_ed25519_key'), 'utf8')).toBe(identity.boot.hostKey.private);
+  for (const { path, content } of identity.boot.files) expect(await readFile(join(root, path), 'utf8')).toBe(content);
 });
 
-test.runIf(hasProgram('tar'))('tar shows root as the owner of all of it', async () => {
+test.runIf(hasProgram('tar'))('tar shows root as the owner of every file', async () => {
   await using folder = await createTemporaryFolder();
   const file = join(folder.path, 'seed.tar');
   await writeFile(file, padToDisk(seedOf(fakeIdentity()).bytes));

@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
-import type { Machine } from '../../src/machine/model.ts';
+import type { MachineRecord } from '../../src/machine/record-format.ts';
 import type { BedHost } from '../bed/bed-host.ts';
 import { expectSuccess, type Outcome, type User } from './test-user.ts';
 
@@ -26,9 +26,9 @@ export async function expectFailure(outcome: Promise<Outcome> | Outcome): Promis
   return { status: code, sentence: sentence.slice('✗ '.length), detail, hint: hints[0] ?? '' };
 }
 
-export async function readRecord(user: User, name: string): Promise<Machine> {
+export async function readRecord(user: User, name: string): Promise<MachineRecord> {
   const { stdout } = await expectSuccess(user.slipway('inspect', name, '--json'));
-  return JSON.parse(stdout) as Machine;
+  return JSON.parse(stdout) as MachineRecord;
 }
 
 /** Expects the machine's engine to answer the real docker CLI over the context that Slipway wrote. */

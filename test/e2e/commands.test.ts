@@ -171,7 +171,7 @@ describeOnBed('commands', () => {
   });
 
   test.for([
-    [['lss'], 'There is no command "lss"', 'Did you mean: slipway ls?'],
+    [['lss'], 'Unknown command "lss"', 'Did you mean: slipway ls?'],
     [['ls', '--quite'], "Unknown option '--quite'", 'Did you mean --quiet?'],
     [['create'], 'Required to create a machine: a name and a driver', 'slipway create dev'],
     [['create', 'x', '--driver', 'generic'], '--generic-ip-address is missing', 'GENERIC_IP_ADDRESS'],
@@ -216,7 +216,7 @@ describeOnBed('commands', () => {
     const missing = await none(url, '--none-tls-ca', '/no', '--none-tls-cert', '/no', '--none-tls-key', '/no');
     expect([missing.code, missing.stderr]).toEqual([2, expect.stringContaining("/no can't be read")]);
     const nobody = await none('unix:///no/such.sock');
-    expect([nobody.code, nobody.stderr]).toEqual([9, expect.stringContaining('there is no such socket')]);
+    expect([nobody.code, nobody.stderr]).toEqual([9, expect.stringContaining('the socket does not exist')]);
     await expectSuccess(other.slipway('rm', 'far'));
   });
 

@@ -110,12 +110,12 @@ describeOnBed('connecting', () => {
     test("are refused with the engine's words if no engine understands the filter", async () => {
       expect(await expectFailure(user.slipway('events', '--since', '10', '--until', '5'))).toMatchObject({
         status: 2,
-        sentence: 'The engine does not understand which events are wanted',
+        sentence: 'The engine does not understand the query for events',
         detail: [expect.stringContaining('cannot be after')],
       });
       // Engines ignore unknown filters.
       const { stderr } = await expectSuccess(user.slipway('events', '--filter', 'typ=container', '--until', '0s'));
-      expect(stderr).toContain('No filter "typ" of docker events is known here');
+      expect(stderr).toContain('Unknown filter "typ"');
     });
 
     test('end when their reader closes the pipe', async () => {
@@ -190,7 +190,10 @@ describeOnBed('connecting', () => {
     const refused = await expectFailure(
       other.slipway('create', 'web', ...hostFlags(host), '--profile', 'docker-context', '--profile', 'ssh-config'),
     );
-    expect(refused).toMatchObject({ status: 3, sentence: expect.stringContaining('has a Host "web" already') });
+    expect(refused).toMatchObject({
+      status: 3,
+      sentence: expect.stringContaining('Host "web" already exists in your '),
+    });
     await expectNothingLeft(other);
     expect(await readdir(join(other.home, '.ssh'))).toEqual(['config']);
   });

@@ -204,7 +204,7 @@ describeOnBed('a connection that fails', () => {
     const without = await expectFailure(user.slipway('create', 'web', ...hostFlags(host, 'ops')));
     expect(without).toMatchObject({
       status: 7,
-      sentence: `ops on ${host.address} may not become root without a password`,
+      sentence: `ops on ${host.address} can't become root without a password`,
     });
     expect(without.hint).toContain('SLIPWAY_SUDO_PASSWORD');
     expect(await readRecord(user, 'web')).toMatchObject({ phase: 'created', failure: { step: 'facts', code: 'SUDO' } });
@@ -213,7 +213,7 @@ describeOnBed('a connection that fails', () => {
     const outcome = await user.slipwayWith(wrong, 'create', 'web', '--debug');
     expect(await expectFailure(outcome)).toMatchObject({
       status: 7,
-      sentence: `ops on ${host.address} may not become root with the sudo password given`,
+      sentence: `ops on ${host.address} can't become root with the specified sudo password`,
     });
     expect(outcome.stderr).not.toContain('wrong horse');
 
@@ -236,7 +236,7 @@ describeOnBed('a connection that fails', () => {
     const refused = await expectFailure(user.slipway('create', 'far', ...hostFlags(far, 'deploy')));
     expect(refused).toMatchObject({
       status: 7,
-      sentence: `deploy on ${far.address} is not root, and the host has no sudo`,
+      sentence: `deploy on ${far.address} is not root, and sudo is not installed there`,
     });
     await expectSuccess(user.slipway('create', 'far', '--generic-ssh-user', 'root'));
     await expectEngineAnswer(user, 'far');

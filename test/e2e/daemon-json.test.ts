@@ -27,7 +27,7 @@ describeOnBed('an existing daemon.json', () => {
   test.for([
     { broken: '{\n  "log-driver": "local",\n  "labels": ["a=1" "b=2"]\n}\n', at: 'line 3, column 20: comma expected' },
     { broken: '{"log-driver": "local",}', at: 'line 1, column 24: property name expected' },
-    { broken: '["log-driver"]\n', at: 'line 1, column 1: it holds no object' },
+    { broken: '["log-driver"]\n', at: 'line 1, column 1: it is not an object' },
     { broken: '{\n  // why\n  "debug": true\n}\n', at: 'line 2, column 3: invalid comment token' },
     { broken: '\u{feff}{\r\n\t"debug": tru\r\n}', at: 'line 1, column 1: invalid symbol' },
   ])('broken at $at is reported and left as it is', async ({ broken, at: place }) => {

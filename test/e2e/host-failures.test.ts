@@ -47,7 +47,7 @@ describeOnBed('a host with problems', () => {
       const none = await expectFailure(user.slipway('create', 'web', ...hostFlags(host), '--engine-source', 'none'));
       expect(none).toMatchObject({
         status: 7,
-        sentence: `${host.address} has no engine, and --engine-source none installs none`,
+        sentence: `${host.address} has no engine, and with --engine-source none Slipway does not install one`,
       });
       expect(none.hint).toContain('--engine-source docker or distro');
       expect(await readRecord(user, 'web')).toMatchObject({
@@ -124,7 +124,7 @@ describeOnBed('a host with problems', () => {
       expect(full).toMatchObject({
         status: 7,
         sentence: `"Configure the engine and restart it" failed on ${host.address}: its disk is full`,
-        hint: 'Make room on the host, then run the same command again: it goes on from here',
+        hint: 'Free disk space on the host. To continue, run the same command again',
       });
       expect(await readRecord(user, 'web')).toMatchObject({
         phase: 'ready',
@@ -209,7 +209,7 @@ describeOnBed('a host with problems', () => {
     expect(seconds).toBeLessThan(120);
     expect(refused).toMatchObject({
       status: 9,
-      sentence: `The engine at tcp://${shielded.address}:2376 can't be reached: no answer within 10 s`,
+      sentence: `The engine at tcp://${shielded.address}:2376 could not be reached: no answer within 10 s`,
     });
     expect(refused.hint).toContain('firewall');
     expect(await readRecord(user, 'shielded')).toMatchObject({

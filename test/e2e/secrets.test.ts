@@ -94,7 +94,7 @@ describeOnBed('secrets', () => {
     const env = { SLIPWAY_SUDO_PASSWORD: 'quite wrong donkey' };
     const refused = await other.slipwayWith({ env }, 'create', 'web', ...hostFlags(host, 'ops'), '--debug', '--json');
     expect(refused.code).toBe(7);
-    expect(refused.stderr).toContain('may not become root with the sudo password given');
+    expect(refused.stderr).toContain("can't become root with the specified sudo password");
     expect(refused.stdout + refused.stderr + (await readAllText(join(other.home, '.slipway')))).not.toContain('donkey');
   });
 

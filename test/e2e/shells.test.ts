@@ -124,7 +124,7 @@ describeOnBed("the user's own docker CLI", () => {
     test('says when a variable of the shell overrides it', async () => {
       const env = { ...store, DOCKER_HOST: 'unix:///var/run/docker.sock' };
       const { stderr } = await expectSuccess(user.slipwayWith({ env }, 'use', 'web'));
-      expect(stderr).toContain('DOCKER_HOST is set in this shell and stands above the current context');
+      expect(stderr).toContain('DOCKER_HOST is set in this shell and overrides the current context');
       expect(await shell('bash', engineName, env)).not.toEqual([there]);
       await expectSuccess(slipway('use', '--unset'));
     });
@@ -176,7 +176,7 @@ describeOnBed("the user's own docker CLI", () => {
       await expectSuccess(user.docker('context', 'create', 'theirs', '--docker', 'host=tcp://192.0.2.1:2375'));
       const refused = await another('theirs');
       expect(refused.code).toBe(3);
-      expect(refused.stderr).toContain('There is a docker context named "theirs" already');
+      expect(refused.stderr).toContain('The docker context "theirs" already exists');
       expect((await slipway('rm', 'theirs')).code).toBe(3);
       const { stdout } = await expectSuccess(
         user.docker('context', 'inspect', 'theirs', '--format', '{{.Endpoints.docker.Host}}'),

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { expectSuccess, type User } from './test-user.ts';
 import { describeOnVm, runInVmOrThrow, createVmUser, listQemuPids, VM_TIMEOUT_SECONDS } from './vm-user.ts';
 
-describeOnVm('a local VM of a file', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
+describeOnVm('a local VM in machines.yaml', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
   let user: User;
   const apply = async (options: string): Promise<string> => {
     const file = join(user.home, 'machines.yaml');
@@ -18,23 +18,23 @@ describeOnVm('a local VM of a file', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
 
   beforeAll(async () => {
     user = await createVmUser();
-    expect(await apply('memory: 1024, disk: 10')).toMatch(/^dev is made: /);
+    expect(await apply('memory: 1024, disk: 10')).toMatch(/^dev is created: /);
   }, VM_TIMEOUT_SECONDS * 1000);
   afterAll(async () => {
     await user[Symbol.asyncDispose]();
   });
 
-  test('gets more memory and a larger disk by one restart, and keeps what is on it', async () => {
+  test('gets more memory and a larger disk with one restart, and keeps the data on the disk', async () => {
     await runInVmOrThrow(user, 'dev', 'echo mine > kept; sync');
     const [before] = await listQemuPids(user);
-    expect(await apply('memory: 1024, disk: 10')).toContain('1 machine is as');
+    expect(await apply('memory: 1024, disk: 10')).toContain('1 machine matches');
     expect(await listQemuPids(user)).toEqual([before]);
     expect(await apply('memory: 1536, disk: 12')).toMatch(/^dev is changed: /);
     expect(await megabytes()).toBeGreaterThan(1300);
     expect([await gigabytes(), await runInVmOrThrow(user, 'dev', 'cat kept')]).toEqual([12, 'mine']);
   });
 
-  test('that is stopped stays so, and takes the change when it is started', async () => {
+  test('stays stopped, and gets the change when it is started', async () => {
     await expectSuccess(user.slipway('stop', 'dev'));
     expect(await apply('memory: 1200, disk: 12')).toMatch(/^dev is changed/);
     expect(await listQemuPids(user)).toEqual([]);
@@ -42,7 +42,7 @@ describeOnVm('a local VM of a file', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
     expect(await megabytes()).toBeLessThan(1250);
   });
 
-  test('is not given up for a smaller disk without a yes', async () => {
+  test('is not replaced for a smaller disk without --yes', async () => {
     const file = join(user.home, 'machines.yaml');
     await writeFile(file, 'machines: { dev: { driver: qemu, qemu: { memory: 1200, disk: 11, warm: false } } }\n');
     const refused = await user.slipway('apply', '-f', file);

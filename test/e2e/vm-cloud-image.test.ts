@@ -12,7 +12,7 @@ import { describeOnVm, runInVmOrThrow, createVmUser, countVmEngineStarts, VM_TIM
 
 const cloudImageScript = fileURLToPath(new URL('../bed/cloud-image.sh', import.meta.url));
 
-/** A cloud image like a vendor's, made once for each recipe. */
+/** A cloud image like a vendor's, built once for each version of the scripts. */
 async function ensureCloudImage(user: User): Promise<string> {
   const digest = createHash('sha256')
     .update(await readFile(cloudImageScript))
@@ -48,7 +48,7 @@ describeOnVm("a vendor's cloud image", { timeout: 2 * VM_TIMEOUT_SECONDS * 1000 
 
   beforeAll(async () => {
     user = await createVmUser();
-    // Its images are this test's own.
+    // This user shares no images with other tests.
     await unlink(join(user.home, '.slipway', 'images'));
     const file = await ensureCloudImage(user);
     const { size } = await stat(file);
@@ -66,7 +66,7 @@ describeOnVm("a vendor's cloud image", { timeout: 2 * VM_TIMEOUT_SECONDS * 1000 
     await user[Symbol.asyncDispose]();
   });
 
-  test('needs its digest, and one that differs is refused before anything is started', async () => {
+  test('needs its digest, and is refused with another one before anything is started', async () => {
     const without = await user.slipway('create', 'cloud', '--image', url);
     expect([without.code, without.stderr]).toEqual([2, expect.stringContaining('needs its digest') as string]);
     expect(asked).toBe(0);
@@ -75,13 +75,13 @@ describeOnVm("a vendor's cloud image", { timeout: 2 * VM_TIMEOUT_SECONDS * 1000 
     expect((await user.slipway('ls', '--quiet')).stdout.trim()).toBe('');
   });
 
-  test('is downloaded, gets its engine once, and then starts as fast and as right as one that was built', async () => {
+  test('is downloaded, gets its engine once, and then starts like a built image', async () => {
     await expectSuccess(user.slipway('create', 'cloud', '--image', url, '--image-digest', digest));
     const { stdout } = await expectSuccess(user.docker('--context', 'cloud', 'info', '--format', '{{.Name}}'));
     expect(stdout.trim()).toBe('cloud');
     expect(await countVmEngineStarts(user, 'cloud')).toBe(1);
     expect(await runInVmOrThrow(user, 'cloud', 'hostname; whoami')).toBe('cloud\nslipway');
-    // Its partition and its file system fill the disk that was asked for.
+    // Its partition and its file system fill the requested disk.
     expect(
       Number(await runInVmOrThrow(user, 'cloud', 'df --output=size -BG / | tail -n 1 | tr -dc 0-9')),
     ).toBeGreaterThanOrEqual(19);
@@ -90,7 +90,7 @@ describeOnVm("a vendor's cloud image", { timeout: 2 * VM_TIMEOUT_SECONDS * 1000 
     );
   });
 
-  test('is here from then on: nothing is downloaded or installed again, and nothing of the making is left', async () => {
+  test('is stored: it is not downloaded or installed again, and no temporary file is left', async () => {
     const before = asked;
     const again = await expectSuccess(user.slipway('image', 'pull', '--url', url, '--digest', digest));
     expect(again.stdout).toContain('is here already');

@@ -26,14 +26,14 @@ describeOnVm('a local VM with a deadline', { timeout: VM_TIMEOUT_SECONDS * 1000 
     await user[Symbol.asyncDispose]();
   });
 
-  test('holds it from its first boot on, without a visit', async () => {
+  test('has the timer of its deadline from its first boot on, without a visit', async () => {
     const { stderr } = await expectSuccess(user.slipway('create', 'dev', '--ttl', '10m', '--idle-stop', '8m'));
     expect(stderr).toMatch(/dev stops at .* UTC, or once it has been idle for 8m: its disk stays on this computer/);
     expect(await runInVmOrThrow(user, 'dev', 'systemctl is-active slipway-deadline.timer slipway-idle.timer')).toBe(
       'active\nactive',
     );
     expect(await runInVmOrThrow(user, 'dev', SHOW_DEADLINE_TIMER)).toContain(toSystemdCalendar(await deadline()));
-    // As the disk with its identity brought it, and no visit since.
+    // The timers are as the seed brought them: no visit has written them since.
     expect(await runInVmOrThrow(user, 'dev', 'stat -c %Y /etc/systemd/system/slipway-*.timer')).toBe('0\n0');
     expect((await expectSuccess(user.slipway('provision', 'dev', '--dry-run'))).stdout.trim()).toBe(
       'dev: nothing to do',
@@ -41,7 +41,7 @@ describeOnVm('a local VM with a deadline', { timeout: VM_TIMEOUT_SECONDS * 1000 
     expect(await countVmEngineStarts(user, 'dev')).toBe(1);
   });
 
-  test('powers itself off at it, with no client there', async () => {
+  test('powers itself off at its deadline, without a client', async () => {
     await expectSuccess(user.slipway('provision', 'dev', '--ttl', '45s', '--idle-stop='));
     const end = await deadline();
     expect(await listQemuPids(user)).toHaveLength(1);
@@ -54,7 +54,7 @@ describeOnVm('a local VM with a deadline', { timeout: VM_TIMEOUT_SECONDS * 1000 
     expect(stdout).toMatch(/State +stopped\n.*ended at its deadline/);
   });
 
-  test('is not started to be ended again: it is given more time, and told at its start', async () => {
+  test('is not started after its deadline until it is extended, and has the new deadline then', async () => {
     expect(await expectFailure(user.slipway('start', 'dev'))).toMatchObject({
       status: 3,
       hint: expect.stringContaining('slipway extend dev 2h') as string,

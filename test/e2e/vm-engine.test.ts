@@ -17,10 +17,13 @@ import {
   listVms,
 } from './vm-user.ts';
 
-/** An address of the guest that is not its loopback: there the engine demands TLS of a registry, unless told otherwise. */
+/**
+ * An address of the guest that is not its loopback: the engine requires TLS of a registry there, unless configured
+ * otherwise.
+ */
 const GUEST = '10.0.2.15';
 
-describeOnVm('what the engine of a local VM does, asked from here', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
+describeOnVm('the engine of a local VM', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
   let user: User;
   const docker = (...argv: readonly string[]): Promise<string> =>
     expectSuccess(user.docker('--context', 'box', ...argv)).then(({ stdout }) => stdout.trim());
@@ -46,7 +49,7 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
     fetchPublishedPage: () => runInVmOrThrow(user, 'box', 'curl -s http://localhost:8080/'),
   });
 
-  test('a stream of the REST API stays open both ways: attach', async () => {
+  test('keeps a stream of the REST API open in both directions: attach', async () => {
     await docker(
       'run',
       '--detach',
@@ -90,7 +93,7 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
     await docker('rm', '--force', 'echo');
   });
 
-  test('a folder of the machine is bound into a container', async () => {
+  test('mounts a folder of the machine into a container', async () => {
     await runInVmOrThrow(user, 'box', 'mkdir -p ~/shared && echo of the machine >~/shared/file');
     const bound = ['run', '--rm', '--volume', '/home/slipway/shared:/data', 'tools'];
     expect(await docker(...bound, 'cat', '/data/file')).toBe('of the machine');
@@ -98,7 +101,7 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
     expect(await runInVmOrThrow(user, 'box', 'cat ~/shared/other')).toBe('of the container');
   });
 
-  test('registries: plain on loopback, insecure, a mirror, and one with a CA of its own', async () => {
+  test('pulls from registries: over HTTP on loopback, insecure, through a mirror, and with a private CA', async () => {
     await expectSuccess(user.slipway('scp', bedCache.registry, 'box:registry'));
     const config = (address: string, tls = ''): string =>
       `version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: /tmp/registry\nhttp:\n  addr: ${address}\n${tls}`;
@@ -137,12 +140,13 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
       await docker('pull', '--quiet', image);
       expect(await docker('run', '--rm', image, 'echo', registry)).toBe(registry);
     }
-    // Without a registry in its name it would come from Docker Hub, which is out of reach here: the mirror has it.
+    // Without a registry in its name the image would come from Docker Hub, which can't be reached here: the mirror has
+    // it.
     await docker('tag', 'tools', `${GUEST}:5001/library/mirrored`);
     await docker('push', '--quiet', `${GUEST}:5001/library/mirrored`);
     await docker('pull', '--quiet', 'mirrored');
     expect(await docker('run', '--rm', 'mirrored', 'echo', 'through the mirror')).toBe('through the mirror');
-    // A registry that nobody vouched for is refused.
+    // A registry with an unknown certificate is refused.
     await runInVmOrThrow(user, 'box', `sudo rm -r /etc/docker/certs.d/${GUEST}:5002`);
     expect(
       (
@@ -156,7 +160,7 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
     ).toMatch(/certificate/);
   });
 
-  test('scp copies both ways, folders too', async () => {
+  test('has a host with which scp copies files and folders in both directions', async () => {
     const folder = join(user.home, 'a folder');
     await mkdir(join(folder, 'deep'), { recursive: true });
     await writeFile(join(folder, 'deep', 'file'), 'there and back');
@@ -166,13 +170,13 @@ describeOnVm('what the engine of a local VM does, asked from here', { timeout: V
     expect(await readFile(join(user.home, 'back', 'deep', 'file'), 'utf8')).toBe('there and back');
   });
 
-  test('an upgrade that finds nothing newer says so, and starts nothing again', async () => {
+  test('is not restarted by an upgrade that finds no newer version', async () => {
     const { stdout } = await expectSuccess(user.slipway('upgrade', 'box'));
     expect(stdout).toMatch(/newest/);
     expect(await countVmEngineStarts(user, 'box')).toBe(1);
   });
 
-  test('a changed option is one more start of the engine, as on any host', async () => {
+  test('is restarted once for a changed option', async () => {
     await expectSuccess(user.slipway('provision', 'box', '--engine-label', 'zone=b'));
     expect(await docker('info', '--format', '{{json .Labels}}')).toBe('["zone=b"]');
     expect(await countVmEngineStarts(user, 'box')).toBe(2);

@@ -9,7 +9,7 @@ import { resolveImagesFolder } from '../bed/vm-prerequisites.ts';
 import { expectSuccess, program, type User } from './test-user.ts';
 import { describeOnVm, runInVmOrThrow, createVmUser, listQemuPids, VM_TIMEOUT_SECONDS, listVms } from './vm-user.ts';
 
-describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
+describeOnVm('failures of local VMs', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
   let user: User;
   beforeEach(async () => {
     user = await createVmUser();
@@ -22,13 +22,13 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
     expectSuccess(user.docker('--context', name, ...argv)).then(({ stdout }) => stdout.trim());
   const state = async (name: string): Promise<{ state: string; trouble: string }> =>
     JSON.parse((await user.slipway('status', name, '--json')).stdout) as { state: string; trouble: string };
-  /** No process, no folder of a VM, no record. */
+  /** Expects no process, no folder of a VM and no record. */
   const nothingLeft = async (): Promise<void> => {
     expect(await listQemuPids(user)).toEqual([]);
     expect(await readdir(join(user.home, '.slipway', 'vms')).catch(() => [])).toEqual([]);
     expect((await user.slipway('ls', '--quiet')).stdout.trim()).toBe('');
   };
-  /** Images of this user alone, to be spoilt. */
+  /** Images that only this user has, and that a test can damage. */
   const ownImages = async (): Promise<string> => {
     const folder = join(user.home, '.slipway', 'images');
     await unlink(folder);
@@ -36,7 +36,7 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
     return folder;
   };
 
-  test('two at once, and a name that is in use', async () => {
+  test('two creates at once succeed, and a name that is in use is refused', async () => {
     const [one, two] = await Promise.all([user.slipway('create', 'one'), user.slipway('create', 'two')]);
     expect([one.code, two.code], one.stderr + two.stderr).toEqual([0, 0]);
     expect(await docker('one', 'info', '--format', '{{.Name}}')).toBe('one');
@@ -46,14 +46,14 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
     const again = await user.slipway('create', 'one');
     expect(again.code).toBe(3);
     expect(again.stderr).toContain('Machine "one" already exists');
-    // An image that machines use stays.
+    // An image in use is not removed.
     const used = await user.slipway('image', 'rm', 'debian-13');
     expect([used.code, used.stderr]).toEqual([3, expect.stringContaining('one and two') as string]);
     await expectSuccess(user.slipway('rm', 'one', 'two'));
     await nothingLeft();
   });
 
-  test('a port that is taken, too much memory, a disk that is too small: a sentence, and nothing is there', async () => {
+  test('a create with a port in use, too much memory or too small a disk is refused, and leaves nothing', async () => {
     await using server = createServer().listen(0, '127.0.0.1');
     await new Promise((resolve) => server.once('listening', resolve));
     const { port } = server.address() as { port: number };
@@ -62,7 +62,7 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
       [['--qemu-engine-port', String(port)], 4, `Port ${port} of 127.0.0.1`],
       [['--qemu-memory', String(much)], 2, `would have ${much} MB of memory, but this computer has`],
       [['--image', 'debian-9'], 2, 'There is no image known as "debian-9"'],
-      [['--image', './none.qcow2'], 2, 'There is no image file'],
+      [['--image', './none.qcow2'], 2, 'none.qcow2 does not exist'],
     ] as const) {
       const refused = await user.slipway('create', 'dev', ...argv);
       expect([refused.code, refused.stderr]).toEqual([code, expect.stringContaining(sentence) as string]);
@@ -71,7 +71,7 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
     }
   });
 
-  test('an image that changed is refused, and so is a machine on it', async () => {
+  test('an image that has changed is refused, and so is a machine on it', async () => {
     const images = await ownImages();
     const [name = ''] = (await readdir(images)).filter((entry) => entry.startsWith('debian-13'));
     const disk = join(images, name, 'disk.qcow2');
@@ -87,14 +87,14 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
     await nothingLeft();
   });
 
-  test('kill -9 while it is being made, at any moment: create finishes it, rm leaves nothing', async () => {
+  test('a create that is killed at any moment is finished by the next one, and undone by rm', async () => {
     const moments = [0.2, 0.6, 1.5, 3, 8];
     for (const seconds of moments) {
       const { process: child, ended } = user.start('create', 'dev');
       await sleep(seconds * 1000);
       child.kill('SIGKILL');
       await ended;
-      // `ls` works whatever is there.
+      // `ls` works in every state.
       await expectSuccess(user.slipway('ls'));
       if (seconds === moments.at(-1)) break;
       const { stdout } = await user.slipway('ls', '--quiet');
@@ -108,7 +108,7 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
     await nothingLeft();
   });
 
-  test('a guest that ends while it starts: told at once, with the end of its console', async () => {
+  test('a guest that exits while it starts is reported at once, with the end of its console', async () => {
     const { ended } = user.start('create', 'dev');
     await expect.poll(async () => (await listQemuPids(user)).length, { timeout: 60_000 }).toBe(1);
     const [vm] = await listVms(user);
@@ -119,15 +119,15 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
     const outcome = await ended;
     expect([outcome.code, outcome.stderr]).toEqual([
       5,
-      expect.stringContaining('ended while it was starting') as string,
+      expect.stringContaining('exited while it was starting') as string,
     ]);
     expect(outcome.stderr).toMatch(/│ .*systemd/);
-    // It goes on from there.
+    // The next create continues it.
     await expectSuccess(user.slipway('create', 'dev'));
     expect(await docker('dev', 'info', '--format', '{{.Name}}')).toBe('dev');
   });
 
-  test('Ctrl-C while it starts: stopped at once, and told what is there', async () => {
+  test('Ctrl-C during a start stops create at once, which says that the machine is incomplete', async () => {
     const { process: child, ended } = user.start('create', 'dev');
     await expect.poll(async () => (await listQemuPids(user)).length, { timeout: 60_000 }).toBe(1);
     child.kill('SIGINT');
@@ -138,7 +138,7 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
     await nothingLeft();
   });
 
-  test('the disk of this computer fills: the machine is held up and says so, and goes on when there is room', async () => {
+  test('a machine is paused while the disk of this computer is full, says so, and is resumed by start', async () => {
     const folder = join(user.home, '.slipway', 'vms');
     await mkdir(folder, { recursive: true });
     await expectSuccess(user.run('mount', ['-t', 'tmpfs', '-o', 'size=1200m', 'tmpfs', folder]));
@@ -171,7 +171,7 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
     }
   });
 
-  test('a record that is broken: its VM ends and goes all the same', async () => {
+  test('rm --force removes a machine with a broken record, and its VM', async () => {
     await expectSuccess(user.slipway('create', 'dev'));
     await writeFile(join(user.home, '.slipway', 'machines', 'dev', 'machine.json'), 'garbage');
     await expectSuccess(user.slipway('rm', '--force', 'dev'));
@@ -179,8 +179,8 @@ describeOnVm('local VMs in trouble', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () 
   });
 });
 
-describeOnVm('making an image', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
-  test('is stopped by Ctrl-C or kill -9 without a trace, and then works', async () => {
+describeOnVm('image build', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
+  test('leaves nothing after Ctrl-C or kill -9, and then succeeds', async () => {
     await using user = await createVmUser();
     const images = join(user.home, '.slipway', 'images');
     await unlink(images);
@@ -199,7 +199,7 @@ describeOnVm('making an image', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
     expect((await readdir(images)).filter((entry) => entry.startsWith('.new-'))).toEqual([]);
     const { stdout } = await expectSuccess(user.slipway('image', 'ls'));
     expect(stdout).toMatch(/debian-13 +amd64 +\w+ +26\.1/);
-    // It is here: nothing is made twice.
+    // The image exists and is not built again.
     const again = await expectSuccess(user.slipway('image', 'build', 'debian-13'));
     expect(again.stdout).toContain('is here already');
     await expectSuccess(user.slipway('image', 'rm', 'debian-13'));

@@ -26,7 +26,7 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
 
   beforeAll(async () => {
     user = await createVmUser();
-    // No driver is named: the local one is what a machine without an address means.
+    // Without a driver and an address, the machine is a local VM.
     await expectSuccess(user.slipway('create', 'dev', '--engine-label', 'zone=a'));
     await loadToolsImage(user, 'dev');
   }, VM_TIMEOUT_SECONDS * 1000);
@@ -34,13 +34,13 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
     await user[Symbol.asyncDispose]();
   });
 
-  test('the engine of the guest answers, and started once with what was asked of it', async () => {
+  test('create makes its engine available, which has started once, with the requested options', async () => {
     expect(await docker('info', '--format', '{{.Name}} {{json .Labels}}')).toBe('dev ["zone=a"]');
     expect(await docker('run', '--rm', 'tools', 'echo', 'from inside')).toBe('from inside');
     expect(await countVmEngineStarts(user, 'dev')).toBe(1);
   });
 
-  test('it is who it was made to be', async () => {
+  test('has its name, user, groups and machine id', async () => {
     expect(await runInVmOrThrow(user, 'dev', 'hostname; whoami; id -nG; sudo id -un')).toBe(
       'dev\nslipway\nslipway sudo docker\nroot',
     );
@@ -60,7 +60,7 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
     );
   });
 
-  test('nothing of it failed, and AppArmor guards it by policies that were compiled before its first start', async () => {
+  test('has no failed unit, and AppArmor policies that were compiled before its first start', async () => {
     expect(
       await runInVmOrThrow(user, 'dev', 'systemctl is-system-running --wait; systemctl --failed --plain --no-legend'),
     ).toBe('running');
@@ -74,14 +74,14 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
     );
   });
 
-  test('a provision finds nothing to do', async () => {
+  test('provision finds nothing to do', async () => {
     const { stdout } = await expectSuccess(user.slipway('provision', 'dev', '--dry-run'));
     expect(stdout.trim()).toBe('dev: nothing to do');
     await expectSuccess(user.slipway('provision', 'dev'));
     expect(await countVmEngineStarts(user, 'dev')).toBe(1);
   });
 
-  test('the port is closed to whoever has no certificate, and to other computers', async () => {
+  test('its engine refuses clients without a certificate, and other computers can not connect', async () => {
     const [vm] = await listVms(user);
     const stranger = await user.run('curl', ['-sSk', `https://127.0.0.1:${vm?.ports.engine}/version`]);
     expect([stranger.code, stranger.stderr]).toEqual([56, expect.stringContaining('certificate required') as string]);
@@ -94,7 +94,7 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
     }
   });
 
-  test("its files are its user's alone, and the identity is not left lying around", async () => {
+  test('only the user can read its files, and the seed is deleted', async () => {
     const [vm] = await listVms(user);
     expect(((await stat(vm?.folder ?? '')).mode & 0o777).toString(8)).toBe('700');
     expect((await readdir(vm?.folder ?? '')).toSorted()).toEqual([
@@ -110,7 +110,7 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
     expect(stdout).not.toMatch(/BEGIN|PRIVATE|AAAA/);
   });
 
-  test('a host key that is not the one that was made is refused, at the first packet', async () => {
+  test('ssh and provision refuse another host key than the pinned one', async () => {
     const swap =
       'sudo sh -c "cp -p /etc/ssh/ssh_host_ed25519_key /root/kept; rm /etc/ssh/ssh_host_ed25519_key*; ssh-keygen -q -t ed25519 -N \\"\\" -f /etc/ssh/ssh_host_ed25519_key; systemctl restart ssh"';
     await expectSuccess(runInVm(user, 'dev', swap));
@@ -122,7 +122,7 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
       expect(provision.code).toBe(6);
       expect(provision.stderr).toMatch(/host key/i);
     } finally {
-      // Through the engine, since SSH is shut to us.
+      // Through the engine, since SSH does not work now.
       const back = 'cat /host/root/kept >/host/etc/ssh/ssh_host_ed25519_key; kill -HUP $(cat /host/run/sshd.pid)';
       const free = ['--pid', 'host', '--security-opt', 'apparmor=unconfined', '--volume', '/:/host'];
       await docker('run', '--rm', ...free, 'tools', 'sh', '-c', back);
@@ -134,7 +134,7 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
     expect((await runInVm(user, 'dev', 'exit 42')).code).toBe(42);
   });
 
-  test('stop and start: the truth within seconds, the same ports, the data on its disk', async () => {
+  test('stop and start keep its ports and its data, and its status is right within seconds', async () => {
     const [before] = await listVms(user);
     await docker('run', '--rm', '--volume', 'kept:/data', 'tools', 'sh', '-c', 'echo precious >/data/file');
     await docker('run', '--detach', '--restart', 'always', '--name', 'service', 'tools', 'sleep', '100000');
@@ -146,7 +146,7 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
     expect((await expectSuccess(user.slipway('ls'))).stdout).toMatch(/dev .*stopped/);
     expect(await listQemuPids(user)).toEqual([]);
     expect((await user.docker('--context', 'dev', 'ps')).code).not.toBe(0);
-    // Stopping what is stopped is no error.
+    // To stop a stopped machine is no error.
     await expectSuccess(user.slipway('stop', 'dev'));
     const shut = await user.slipway('ssh', 'dev', 'true');
     expect(shut.code).not.toBe(0);
@@ -158,11 +158,11 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
     expect(await docker('run', '--rm', '--volume', 'kept:/data', 'tools', 'cat', '/data/file')).toBe('precious');
     expect(await docker('ps', '--format', '{{.Names}}')).toBe('service');
     expect(await countVmEngineStarts(user, 'dev')).toBe(1);
-    // Starting what runs is no error.
+    // To start a running machine is no error.
     await expectSuccess(user.slipway('start', 'dev'));
   });
 
-  test('kill -9 of QEMU while its port is taken by another: told, healed elsewhere, and the context follows', async () => {
+  test('start after kill -9 of QEMU uses another port if its own is in use, also in the context', async () => {
     const [before] = await listVms(user);
     await runInVmOrThrow(user, 'dev', 'sync');
     const [pid = 0] = await listQemuPids(user);
@@ -182,7 +182,7 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
     expect(await docker('run', '--rm', '--volume', 'kept:/data', 'tools', 'cat', '/data/file')).toBe('precious');
   });
 
-  test('a reboot inside: never said to run before it does, and the context works again', async () => {
+  test('a reboot from inside is not shown as running before the engine answers, and the context works again', async () => {
     await runInVm(user, 'dev', 'sudo systemctl reboot');
     const seen = new Set<string>();
     await expect
@@ -190,7 +190,7 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
         async () => {
           const now = await state();
           seen.add(now);
-          // What is said to run, answers.
+          // A machine that is shown as running answers.
           if (now === 'running') await docker('version');
           return now === 'running' && seen.size > 1;
         },
@@ -215,7 +215,7 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
     });
     free.close();
     expect((await user.docker('context', 'ls', '--quiet')).stdout.trim()).toBe('default');
-    // Removing what is gone names what there is.
+    // To remove a machine that does not exist is an error.
     expect((await user.slipway('rm', 'dev')).code).toBe(3);
   });
 });

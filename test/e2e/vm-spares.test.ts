@@ -16,10 +16,10 @@ import {
 
 type SpareInfo = { readonly id: string; readonly bytes: number };
 
-describeOnVm('local VMs that are ready ahead', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
+describeOnVm('spares', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
   let user: User;
   let pool = '';
-  /** A spare as it was made, to be spoilt and taken again once no machine of it is left. */
+  /** A copy of a spare, for tests to damage, and to take again once no machine has it. */
   let copy = '';
   const small = ['--qemu-memory', '1024'];
   const warm = (...argv: readonly string[]): Promise<Outcome> =>
@@ -35,7 +35,7 @@ describeOnVm('local VMs that are ready ahead', { timeout: VM_TIMEOUT_SECONDS * 1
     (JSON.parse((await user.slipway('status', name, '--json')).stdout) as { state: string }).state;
   const behind = async (name: string): Promise<number> =>
     Math.abs(Date.now() / 1000 - Number(await runInVmOrThrow(user, name, 'date +%s.%N')));
-  /** Twice the same, so that one is left when one was taken, and no other is made. */
+  /** Puts the same spare there twice, so that one is left once one was taken, and no other is built. */
   const refill = async (): Promise<void> => {
     await expectSuccess(user.slipway('image', 'prune'));
     for (const id of ['copy-1', 'copy-2']) {
@@ -57,19 +57,19 @@ describeOnVm('local VMs that are ready ahead', { timeout: VM_TIMEOUT_SECONDS * 1
     await user[Symbol.asyncDispose]();
   });
 
-  test("a spare is suspended, takes a fraction of its memory, and is nobody's to read", async () => {
+  test('are suspended, take a fraction of their memory on disk, and only the user can read them', async () => {
     expect(await listQemuPids(user)).toEqual([]);
     const [spare, ...more] = await spares();
     expect(more).toEqual([]);
     expect(spare?.bytes).toBeLessThan(400_000_000);
     expect((await stat(join(pool, spare?.id ?? ''))).mode & 0o777).toBe(0o700);
     expect((await stat(join(pool, spare?.id ?? '', 'memory'))).mode & 0o777).toBe(0o600);
-    // The keys of its seed were taken, and lie around no more.
+    // The seed, which contains keys, was applied and deleted.
     expect(await readdir(join(pool, spare?.id ?? ''))).not.toContain('seed.tar');
     expect((await expectSuccess(user.slipway('image', 'warm', ...small))).stdout).toContain('as before');
   });
 
-  test('create takes it, and leaves another behind', async () => {
+  test('create takes a spare, and leaves another one behind', async () => {
     const { stderr } = await expectSuccess(warm('create', 'one', ...small));
     expect(stderr).not.toContain('cold');
     expect(await docker('one', 'info', '--format', '{{.Name}}')).toBe('one');
@@ -77,7 +77,7 @@ describeOnVm('local VMs that are ready ahead', { timeout: VM_TIMEOUT_SECONDS * 1
       'one\none\n127.0.1.1       one',
     );
     expect(await behind('one')).toBeLessThan(5);
-    // Nothing was restarted for it, nor has to be.
+    // Nothing was restarted for it, and nothing needs to be.
     expect(await countVmEngineStarts(user, 'one')).toBe(1);
     expect((await expectSuccess(user.slipway('provision', 'one', '--dry-run'))).stdout.trim()).toBe(
       'one: nothing to do',
@@ -93,7 +93,7 @@ describeOnVm('local VMs that are ready ahead', { timeout: VM_TIMEOUT_SECONDS * 1
     await expect.poll(ready, { timeout: VM_TIMEOUT_SECONDS * 1000, interval: 2000 }).toBe(1);
   });
 
-  test('stop --suspend and start: what ran goes on, and the clock is right', async () => {
+  test('stop --suspend and start keep what runs, and the clock is right', async () => {
     await docker('one', 'run', '--detach', '--name', 'service', 'tools', 'sleep', '100000');
     const begun = await docker('one', 'inspect', '--format', '{{.State.Pid}} {{.State.StartedAt}}', 'service');
     const boot = await runInVmOrThrow(user, 'one', 'cat /proc/sys/kernel/random/boot_id');
@@ -105,7 +105,7 @@ describeOnVm('local VMs that are ready ahead', { timeout: VM_TIMEOUT_SECONDS * 1
       code: 3,
       stderr: expect.stringContaining('"one" is suspended') as string,
     });
-    // Suspending what is suspended is no error.
+    // To suspend a suspended machine is no error.
     await expectSuccess(user.slipway('stop', '--suspend', 'one'));
     await sleep(6000);
     const { stderr } = await expectSuccess(user.slipway('start', 'one'));
@@ -115,14 +115,14 @@ describeOnVm('local VMs that are ready ahead', { timeout: VM_TIMEOUT_SECONDS * 1
     expect(await behind('one')).toBeLessThan(5);
   });
 
-  test('two creates at once and one spare: one takes it, the other starts cold and says so', async () => {
+  test('one of two creates takes the only spare, and the other one starts cold and says so', async () => {
     const both = await Promise.all([warm('create', 'two', ...small), warm('create', 'three', ...small)]);
     expect(
       both.map(({ code }) => code),
       both.map(({ stderr }) => stderr).join(''),
     ).toEqual([0, 0]);
     expect(both.filter(({ stderr }) => stderr.includes('No spare is ready for'))).toHaveLength(1);
-    // Ends what makes the next one.
+    // Stops the build of the next one.
     await expectSuccess(user.slipway('image', 'prune'));
     expect(await listQemuPids(user)).toHaveLength(3);
     expect((await readdir(pool)).filter((entry) => !/^(\.maker|last\.log)$/.test(entry))).toEqual([]);
@@ -158,7 +158,7 @@ describeOnVm('local VMs that are ready ahead', { timeout: VM_TIMEOUT_SECONDS * 1
     expect(await listQemuPids(user)).toEqual([]);
   });
 
-  test('kill -9 of a create at any moment: the next one finishes it, or rm leaves nothing', async () => {
+  test('a create that is killed at any moment is finished by the next one, or undone by rm', async () => {
     const moments = [0.25, 0.5, 0.8, 1.1, 1.5, 2];
     for (const [at, seconds] of moments.entries()) {
       await refill();
@@ -166,7 +166,7 @@ describeOnVm('local VMs that are ready ahead', { timeout: VM_TIMEOUT_SECONDS * 1
       await sleep(seconds * 1000);
       child.process.kill('SIGKILL');
       await child.ended;
-      // Taken by the half-made one, or there still: by no means both.
+      // The incomplete machine has the spare, or the spare still exists, never both.
       const [left, made] = [await ready(), (await listVms(user).catch(() => [])).length];
       expect(left + made, `after ${seconds} s`).toBeLessThanOrEqual(2);
       if (at % 2 === 0) {
@@ -181,7 +181,7 @@ describeOnVm('local VMs that are ready ahead', { timeout: VM_TIMEOUT_SECONDS * 1
     }
   });
 
-  test('one that is damaged is never used: it starts cold, and says why', async () => {
+  test('create never uses a damaged spare: it starts cold, and says why', async () => {
     await refill();
     await rm(join(pool, 'copy-2'), { recursive: true });
     const memory = await open(join(pool, 'copy-1', 'memory'), 'r+');

@@ -4,10 +4,10 @@ import { describe, inject } from 'vitest';
 import { resolveImagesFolder } from '../bed/vm-prerequisites.ts';
 import { createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
 
-/** `describe` for tests that need VMs; skipped as a whole where setup.ts found that there can be none. */
+/** `describe` for tests that need VMs; skips them where setup.ts found that this computer can't run any. */
 export const describeOnVm = describe.skipIf(inject('vmReason') !== undefined);
 
-/** An image is built, and emulated machines start, in minutes when others test beside them. */
+/** On a busy computer, an image build and the start of an emulated machine take minutes. */
 export const VM_TIMEOUT_SECONDS = 900;
 
 export type VmRecord = {
@@ -16,7 +16,7 @@ export type VmRecord = {
   readonly ports: { readonly ssh: number; readonly engine: number };
 };
 
-/** A user whose images are those of all test users, and whose machines end with them. */
+/** Creates a user who shares images with all test users. Its disposal removes the user's machines. */
 export async function createVmUser(): Promise<User> {
   const user = await createUser();
   const images = await resolveImagesFolder();
@@ -40,12 +40,12 @@ export function runInVm(user: User, name: string, command: string): Promise<Outc
   return user.slipway('ssh', name, command);
 }
 
-/** The trimmed output of a shell command in a VM that has to succeed. */
+/** Runs a shell command in a VM and returns its trimmed output. Throws where the command fails. */
 export async function runInVmOrThrow(user: User, name: string, command: string): Promise<string> {
   return (await expectSuccess(runInVm(user, name, command))).stdout.trim();
 }
 
-/** What is known of this user's VMs, in their folders. */
+/** Returns this user's VMs, from the records in their folders. */
 export async function listVms(user: User): Promise<readonly (VmRecord & { readonly folder: string })[]> {
   const root = join(user.home, '.slipway', 'vms');
   const folders = await readdir(root).catch(() => []);
@@ -57,7 +57,7 @@ export async function listVms(user: User): Promise<readonly (VmRecord & { readon
   );
 }
 
-/** The processes that run VMs of this user, by their folder: what is left when the tools say that nothing is. */
+/** Returns the pids of QEMU processes that run in folders of this user, whatever Slipway says about them. */
 export async function listQemuPids(user: User): Promise<readonly number[]> {
   const { stdout } = await user.run('sh', [
     '-c',
@@ -66,7 +66,7 @@ export async function listQemuPids(user: User): Promise<readonly number[]> {
   return stdout.split('\n').filter(Boolean).map(Number);
 }
 
-/** How often the engine was started since the machine started. */
+/** Returns how often the engine was started since the machine's last boot. */
 export async function countVmEngineStarts(user: User, name: string): Promise<number> {
   const STARTING = '7d4958e842da4a758f6c1cdc7b36dcc5';
   return Number(

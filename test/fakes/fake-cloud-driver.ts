@@ -137,7 +137,7 @@ export function fakeCloud(): FakeCloud {
       if (met) throw met;
       const one = createdHosts[target.port - 10_000];
       if (!one) throw new Error('nobody is there');
-      if (one.shownHostKey !== target.hostKey && one.shownHostKey !== target.birthKey)
+      if (one.shownHostKey !== target.hostKey && one.shownHostKey !== target.bootstrapHostKey)
         throw new SlipwayError('HOST_KEY', `${target.address} showed another key`);
       one.host.hostKey = one.shownHostKey;
       const session = await one.host.connect(target, side, onHostKey);

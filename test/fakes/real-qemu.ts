@@ -14,7 +14,7 @@ export async function startQemu(folder: string, id: string, ...more: readonly st
   const ended = once(child, 'exit');
   // QEMU creates the pid file first and the socket last.
   while (!(await isListening(join(folder, 'monitor.sock')))) {
-    if (child.exitCode !== null) throw new Error(`QEMU ended with exit status ${child.exitCode}`);
+    if (child.exitCode !== null) throw new Error(`QEMU exited with status ${child.exitCode}`);
     await sleep(10);
   }
   return {

@@ -9,7 +9,7 @@ import { readyMachine } from '../fakes/sample-machine.ts';
 
 const DAY = 24 * 60 * 60 * 1000;
 
-test('a store gets one authority, and keeps it', async () => {
+test('creates one authority for a store, and keeps it', async () => {
   await using folder = await createTemporaryFolder();
   const root = folder.path;
   const said: string[] = [];
@@ -27,7 +27,7 @@ test('a store gets one authority, and keeps it', async () => {
   expect(said).toHaveLength(2);
 });
 
-test("one that comes to its end is made anew, and the client's certificate with it", async () => {
+test("renews an authority that expires soon, with the client's certificate", async () => {
   await using folder = await createTemporaryFolder();
   const root = folder.path;
   const before = await ensureAuthority(root, {}, () => {});
@@ -39,7 +39,7 @@ test("one that comes to its end is made anew, and the client's certificate with 
   expect(new X509Certificate(after.client.cert).verify(new X509Certificate(after.ca).publicKey)).toBe(true);
 });
 
-test("the client's certificate alone is renewed where the CA lives on", async () => {
+test("renews only the client's certificate if the CA stays valid", async () => {
   await using folder = await createTemporaryFolder();
   const root = folder.path;
   const before = await ensureAuthority(root, {}, () => {});
@@ -51,7 +51,7 @@ test("the client's certificate alone is renewed where the CA lives on", async ()
   expect(after.client.cert).not.toBe(before.client.cert);
 });
 
-test('a key without its certificate is put aside, and a certificate without its key is told', async () => {
+test('keeps a key without its certificate under another name, and refuses a certificate without its key', async () => {
   await using folder = await createTemporaryFolder();
   const root = folder.path;
   const before = await ensureAuthority(root, {}, () => {});
@@ -62,7 +62,7 @@ test('a key without its certificate is put aside, and a certificate without its 
   await expect(ensureAuthority(root, {}, () => {})).rejects.toThrow(/key of the CA .*ca\.pem is missing/);
 });
 
-test("a machine's certificates come of the store's authority", async () => {
+test("the store's authority signs a machine's certificates", async () => {
   await using folder = await createTemporaryFolder();
   const root = folder.path;
   const made = await ensureAuthority(root, {}, () => {});
@@ -77,7 +77,7 @@ test("a machine's certificates come of the store's authority", async () => {
   expect(there).toEqual([made.caKey, made.ca, made.client.cert, made.client.key]);
 });
 
-test('an authority that a team shares signs for the machines that were made with it, also later', async () => {
+test('a shared authority signs for the machines that were created with it, also later', async () => {
   await using folder = await createTemporaryFolder();
   const root = join(folder.path, 'store');
   const file = (name: string): string => join(folder.path, 'team', name);

@@ -9,7 +9,7 @@ import { SlipwayError } from '../../src/errors.ts';
 import { deleteOrphans, findOrphans, type OrphanSearch } from '../../src/operations/gc.ts';
 import { getHomeId } from '../../src/machine/store-id.ts';
 import { createMachine } from '../../src/operations/create.ts';
-import { provisionMachine } from '../../src/operations/provision.ts';
+import { provisionMachine } from '../../src/operations/provision-machine.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
 import type { World } from '../../src/operations/world.ts';
 import type { MachineSpec } from '../../src/machine/model.ts';
@@ -76,7 +76,7 @@ describe('a machine whose user data others can read', () => {
     const { ssh } = world.store.paths('web');
     const lasting = (await readFile(join(ssh, 'host_ed25519.pub'), 'utf8')).split(' ').slice(0, 2).join(' ');
     expect(boot?.hostKey.public).not.toBe(lasting);
-    expect([ready.host.ssh?.hostKey, ready.host.ssh?.birthKey]).toEqual([lasting, undefined]);
+    expect([ready.host.ssh?.hostKey, ready.host.ssh?.bootstrapHostKey]).toEqual([lasting, undefined]);
     expect(sky.cloud.createdHosts[0]?.shownHostKey).toBe(lasting);
     expect([existsSync(join(ssh, 'birth_ed25519')), existsSync(join(ssh, 'birth_ed25519.pub'))]).toEqual([
       false,
@@ -269,7 +269,7 @@ describe('a machine that is asked for otherwise than before', () => {
     const wanted = (spec: MachineSpec): MachineSpec => ({
       ...spec,
       options: { ...spec.options, tags: 'a' },
-      life: { ttl: '4h' },
+      lifetime: { ttl: '4h' },
     });
     const sure = registered.drivers[0];
     if (!sure) throw new Error('no driver');

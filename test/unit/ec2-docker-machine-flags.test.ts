@@ -6,7 +6,7 @@ import { setCredentialsForRun } from '../../src/machine-options/credential-flags
 import { resolveSpec } from '../../src/machine-options/spec-from-flags.ts';
 import type { Ec2Options } from '../../src/drivers/ec2/options.ts';
 import type { MachineSpec } from '../../src/machine/model.ts';
-import { parseTags } from '../../src/drivers/ec2/instances.ts';
+import { parseTags } from '../../src/drivers/ec2/tags.ts';
 
 type OldFlag = {
   readonly flag: string;

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Driver, DriverManifest } from '../../src/drivers/contract.ts';
 import { createMachine } from '../../src/operations/create.ts';
 import { extendMachine, type DeadlineExtension } from '../../src/operations/extend.ts';
-import { provisionMachine } from '../../src/operations/provision.ts';
+import { provisionMachine } from '../../src/operations/provision-machine.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
 import { killMachine, startMachine, stopMachine } from '../../src/operations/power.ts';
 import { getStatusDetails, getStatus } from '../../src/operations/status.ts';
@@ -32,7 +32,7 @@ const DEADLINE_TIMER = '/etc/systemd/system/slipway-deadline.timer';
 const IDLE_TIMER = '/etc/systemd/system/slipway-idle.timer';
 
 /** A local machine, its host in memory, and a clock that only the test moves. */
-async function startLocalMachine(life: LifetimeSpec | undefined) {
+async function startLocalMachine(lifetime: LifetimeSpec | undefined) {
   const home = await createTemporaryFolder();
   const host = await startFakeHost({ engine: true });
   const local = fakeLocalMachine(host);
@@ -40,7 +40,7 @@ async function startLocalMachine(life: LifetimeSpec | undefined) {
   let now = new Date('2026-11-24T10:00:00Z');
   const world = (more: Partial<World> = {}): World =>
     worldIn(home.path, { connect: host.connect, now: () => now, ...more });
-  const named = specNamed('web', { driver: 'local', options: {}, ...(life === undefined ? {} : { life }) });
+  const named = specNamed('web', { driver: 'local', options: {}, ...(lifetime === undefined ? {} : { lifetime }) });
   const spec: MachineSpec = { ...named, engine: { ...named.engine, port: host.port } };
   return {
     host,
@@ -68,7 +68,7 @@ describe('a machine with a deadline', () => {
     await using all = await startLocalMachine({ ttl: '4h', idleStop: '30m' });
     const progress = recordingProgress();
     const ready = await createMachine(all.spec, all.world({ progress }));
-    expect(ready).toMatchObject({ deadline: '2026-11-24T14:00:00.000Z', ending: 'stopped' });
+    expect(ready).toMatchObject({ deadline: '2026-11-24T14:00:00.000Z', onShutdown: 'stopped' });
     expect(await all.record()).toEqual(ready);
     expect(progress.notes).toEqual([
       'web stops at 2026-11-24 14:00 UTC, or once it has been idle for 30m: its disk stays',
@@ -94,9 +94,9 @@ describe('a machine with a deadline', () => {
     expect(await all.world().store.listNames()).toEqual([]);
     const none = { ...all.spec, driver: 'none', options: { url: 'unix:///x.sock' } };
     expect(await catchRejection(createMachine(none, all.world()))).toMatchObject({ code: 'DRIVER_UNSUPPORTED' });
-    const ready = await createMachine({ ...all.spec, life: { ttl: '4h' } }, all.world());
-    expect(ready.ending).toBe('removed');
-    const idle = provisionMachine('web', (spec) => ({ ...spec, life: { ttl: '4h', idleStop: '1h' } }), all.world());
+    const ready = await createMachine({ ...all.spec, lifetime: { ttl: '4h' } }, all.world());
+    expect(ready.onShutdown).toBe('removed');
+    const idle = provisionMachine('web', (spec) => ({ ...spec, lifetime: { ttl: '4h', idleStop: '1h' } }), all.world());
     expect(await catchRejection(idle)).toMatchObject({ code: 'USAGE' });
   });
 
@@ -105,10 +105,13 @@ describe('a machine with a deadline', () => {
     await createMachine(all.spec, all.world());
     all.at('11:00');
     const dying = all.world({ progress: recordingProgress({ when: 'before', id: 'verify' }) });
-    const change = (spec: MachineSpec): MachineSpec => ({ ...spec, life: { ttl: '1h' } });
+    const change = (spec: MachineSpec): MachineSpec => ({ ...spec, lifetime: { ttl: '1h' } });
     await expect(provisionMachine('web', change, dying)).rejects.toBe(KILLED);
     expect(all.ends()).toBe('12:00');
-    expect(await all.record()).toMatchObject({ deadline: '2026-11-24T12:00:00.000Z', spec: { life: { ttl: '1h' } } });
+    expect(await all.record()).toMatchObject({
+      deadline: '2026-11-24T12:00:00.000Z',
+      spec: { lifetime: { ttl: '1h' } },
+    });
   });
 });
 
@@ -135,7 +138,7 @@ describe('extend', () => {
     await all.extend('90m');
     expect(all.ends()).toBe('11:30');
     const { machine } = await all.extend('never');
-    expect([machine.deadline, all.ends(), machine.spec.life]).toEqual([undefined, undefined, { idleStop: '30m' }]);
+    expect([machine.deadline, all.ends(), machine.spec.lifetime]).toEqual([undefined, undefined, { idleStop: '30m' }]);
     expect(all.host.files.has(IDLE_TIMER)).toBe(true);
   });
 
@@ -152,11 +155,15 @@ describe('extend', () => {
       code: 'MACHINE_ENDED',
       hint: expect.stringContaining('slipway extend web 2h') as string,
     });
-    expect(await all.extend('2h')).toMatchObject({ hostUpdated: false, machine: { untold: true } });
+    expect(await all.extend('2h')).toMatchObject({ hostUpdated: false, machine: { deadlinePending: true } });
     expect(all.host.expectedHostKeys).toEqual([]);
     const started = await startMachine('web', all.world());
-    expect([started.deadline, started.untold, all.ends()]).toEqual(['2026-11-24T17:00:00.000Z', undefined, '17:00']);
-    expect((await all.record()).untold).toBeUndefined();
+    expect([started.deadline, started.deadlinePending, all.ends()]).toEqual([
+      '2026-11-24T17:00:00.000Z',
+      undefined,
+      '17:00',
+    ]);
+    expect((await all.record()).deadlinePending).toBeUndefined();
     expect(all.host.engineStarts(), 'once for each boot').toBe(2);
   });
 

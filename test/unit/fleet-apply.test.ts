@@ -9,7 +9,7 @@ import { applyFleetPlan, type FleetItemResult } from '../../src/fleet/apply-flee
 import { planFleet, type FleetPlan } from '../../src/fleet/plan-fleet.ts';
 import { readFleet } from '../../src/fleet/read-fleet.ts';
 import { createMachine } from '../../src/operations/create.ts';
-import { provisionMachine } from '../../src/operations/provision.ts';
+import { provisionMachine } from '../../src/operations/provision-machine.ts';
 import { stopMachine } from '../../src/operations/power.ts';
 import type { World } from '../../src/operations/world.ts';
 import { profilesNamed } from '../../src/profiles/registry.ts';
@@ -297,7 +297,7 @@ describe('apply in a cloud', () => {
     await here.apply(crowd);
     expect(cloud.calls.filter((call) => /^(settle|create)/.test(call))).toEqual(['settle', 'create 3']);
     const { spec } = await here.world().store.read('web-2');
-    expect(spec).toMatchObject({ options: { region: 'north' }, given: {}, batch: { index: 1, size: 3 } });
+    expect(spec).toMatchObject({ options: { region: 'north' }, userOptions: {}, batch: { index: 1, size: 3 } });
   });
 
   test('leaves what the provider settled as it is, and asks nobody', async () => {
@@ -325,7 +325,7 @@ describe('apply in a cloud', () => {
     expect(cloud.createdHosts).toHaveLength(1);
     expect(cloud.targets.map(({ options }) => options)).toEqual([{ region: 'north' }, { region: 'north' }]);
     expect((await here.world().store.read('m0')).spec).toMatchObject({
-      given: {},
+      userOptions: {},
       fleet: join(here.path, 'machines.yaml'),
     });
   });
@@ -397,7 +397,7 @@ describe('apply in a cloud', () => {
     expect(changes).toEqual([[{ region: 'north' }, { region: 'north', tag: 'a' }]]);
     expect((await here.world().store.read('m0')).spec).toMatchObject({
       options: { region: 'north', tag: 'a' },
-      given: { tag: 'a' },
+      userOptions: { tag: 'a' },
     });
     expect(await here.apply(text(ports, ', sky: { tag: a }'))).toEqual([]);
     const other = provisionMachine(
@@ -457,7 +457,7 @@ describe("a replacement that can't be made leaves the machine that is there", ()
     expect(cloud.calls.slice(from)).toEqual(['settle', 'remove', 'create']);
     expect((await here.world().store.read('m')).spec).toMatchObject({
       options: { region: 'south' },
-      given: { region: 'south' },
+      userOptions: { region: 'south' },
     });
   });
 });

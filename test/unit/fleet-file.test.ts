@@ -47,7 +47,7 @@ describe('a file of machines', () => {
     const { dev } = specsByName(
       await readFleetFrom('machines:\n  dev: { driver: qemu, qemu: { cpus: 4 }, ttl: 4h }\n'),
     );
-    expect(dev).toMatchObject({ driver: 'qemu', options: { cpus: 4, memory: 2048 }, life: { ttl: '4h' } });
+    expect(dev).toMatchObject({ driver: 'qemu', options: { cpus: 4, memory: 2048 }, lifetime: { ttl: '4h' } });
     expect(dev?.engine).toMatchObject({ source: 'docker', port: 2376, label: [] });
     expect(dev?.profiles).toEqual(['docker-context']);
   });

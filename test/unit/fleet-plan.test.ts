@@ -63,12 +63,16 @@ describe('a machine of a file', () => {
 
   test('tells of each field what it is, what it becomes and how', () => {
     const { engine } = specNamed('web');
-    const from = { ...qemuSpec({ disk: 20 }), engine: { ...engine, label: ['a=1'], port: 2376 }, life: { ttl: '4h' } };
+    const from = {
+      ...qemuSpec({ disk: 20 }),
+      engine: { ...engine, label: ['a=1'], port: 2376 },
+      lifetime: { ttl: '4h' },
+    };
     const to = {
       ...qemuSpec({ disk: 30, memory: 4096, sshPort: 2222 }),
       engine: { ...engine, label: ['a=2'], repositoryUrl: 'http://m' },
       profiles: [],
-      life: { idleStop: '30m' },
+      lifetime: { idleStop: '30m' },
     };
     expect(describePlan(wantedSpec('web', to), listedMachine('web', from))).toBe(
       [
@@ -140,23 +144,23 @@ describe('a machine of a file', () => {
     expect(describePlan(wantedSpec('web'), listedMachine('web', {}, { failure }))).toBe(
       'change\n! its last change was stopped: the line broke',
     );
-    expect(describePlan(wantedSpec('web'), listedMachine('web', {}, { due: 'restart' }))).toBe(
+    expect(describePlan(wantedSpec('web'), listedMachine('web', {}, { pendingRestart: true }))).toBe(
       'change\n! its restart was begun',
     );
   });
 
   test('that its provider removes once it shuts down is replaced by one that stops when idle', () => {
-    const before = listedMachine('web', { life: { ttl: '4h' } }, { ending: 'removed' });
-    const to = wantedSpec('web', { life: { ttl: '4h', idleStop: '30m' } });
+    const before = listedMachine('web', { lifetime: { ttl: '4h' } }, { onShutdown: 'removed' });
+    const to = wantedSpec('web', { lifetime: { ttl: '4h', idleStop: '30m' } });
     expect(describePlan(to, before)).toContain('idleStop undefined -> "30m" (replace)');
-    expect(describePlan(to, listedMachine('web', { life: { ttl: '4h' } }, { ending: 'stopped' }))).toContain(
+    expect(describePlan(to, listedMachine('web', { lifetime: { ttl: '4h' } }, { onShutdown: 'stopped' }))).toContain(
       '"30m" (live)',
     );
   });
 
   test('that has ended is left to the user, who is told', () => {
-    const ended = listedMachine('web', { life: { ttl: '1h' } }, { deadline: '2026-01-01T11:00:00Z' });
-    expect(describePlan(wantedSpec('web', { life: { ttl: '1h' } }), ended)).toMatch(
+    const ended = listedMachine('web', { lifetime: { ttl: '1h' } }, { deadline: '2026-01-01T11:00:00Z' });
+    expect(describePlan(wantedSpec('web', { lifetime: { ttl: '1h' } }), ended)).toMatch(
       /^nothing\n! it ended at its deadline/,
     );
   });
@@ -180,7 +184,7 @@ describe('a machine of a file', () => {
 });
 
 describe('what a driver settled', () => {
-  const settled = { ...EC2_SPEC, given: getDriver('ec2').options.parse({}) };
+  const settled = { ...EC2_SPEC, userOptions: getDriver('ec2').options.parse({}) };
   const ec2 = (options: object): WantedSpec => wantedSpec('web', { driver: 'ec2', options: { ...options } });
 
   test('is no difference where the file leaves it open, and none where it says the same', () => {
@@ -192,7 +196,7 @@ describe('what a driver settled', () => {
     expect(describePlan(ec2({ region: 'r-2' }), listedMachine('web', settled))).toContain(
       'ec2.region "r-1" -> "r-2" (replace)',
     );
-    const asked = { ...settled, given: { ...settled.given, region: 'r-1' } };
+    const asked = { ...settled, userOptions: { ...settled.userOptions, region: 'r-1' } };
     expect(describePlan(ec2({}), listedMachine('web', asked))).toContain('ec2.region "r-1" -> undefined (replace)');
   });
 
@@ -200,7 +204,7 @@ describe('what a driver settled', () => {
     const zone = {
       ...EC2_SPEC,
       options: { ...EC2_SPEC.options, zone: 'r-1a' },
-      given: { ...settled.given, zone: 'a' },
+      userOptions: { ...settled.userOptions, zone: 'a' },
     };
     expect(describePlan(ec2({ zone: 'a' }), listedMachine('web', zone))).toBe('nothing');
   });

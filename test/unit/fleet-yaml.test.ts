@@ -68,7 +68,7 @@ describe('the YAML of a machine', () => {
     const spec = specNamed('web', {
       options: { ipAddress: '192.0.2.10', sshUser: 'ops', sshPort: 22 },
       engine: { ...engine, label: ['zone=a'], env: ['HTTP_PROXY=http://me:secret@proxy'], version: '28.10' },
-      life: { ttl: '4h' },
+      lifetime: { ttl: '4h' },
     });
     expect(toYaml(spec)).toMatchInlineSnapshot(`
       "machines:
@@ -90,7 +90,7 @@ describe('the YAML of a machine', () => {
 
   test("leaves out what a driver settled, and names no driver's section that would be empty", () => {
     const ec2 = { driver: 'ec2', options: { region: 'r-1', ami: 'ami-1', rootSize: 30 } };
-    expect(toYaml(specNamed('web', { ...ec2, given: { rootSize: 30 } }))).toBe(
+    expect(toYaml(specNamed('web', { ...ec2, userOptions: { rootSize: 30 } }))).toBe(
       'machines:\n  web:\n    driver: ec2\n    ec2:\n      rootSize: 30\n',
     );
     expect(toYaml(specNamed('web', { driver: 'qemu', options: {} }))).toBe('machines:\n  web:\n    driver: qemu\n');

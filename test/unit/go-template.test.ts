@@ -13,15 +13,15 @@ import {
 
 type GoldenData = {
   readonly data: Readonly<Record<string, unknown>>;
-  /** Without an output where Go refuses the template, or the template the data. */
+  /** `output` is null where Go refuses the template or its data. */
   readonly cases: readonly { readonly template: string; readonly output: string | null }[];
   readonly tables: readonly { readonly lines: readonly string[]; readonly output: readonly string[] }[];
 };
 
-/** What Go 1.19 makes of these, with the functions of the old tool and its tabwriter. */
+/** The output of Go 1.19 for these templates, with Docker Machine's functions and its tabwriter. */
 const golden = JSON.parse(readFileSync(new URL('go-template.json', import.meta.url), 'utf8')) as GoldenData;
 
-/** The text, or null where it was refused as it should be. */
+/** Returns the text, or null where a TemplateError refused the template. */
 function renderOrNull(
   template: string,
   data: unknown = golden.data,
@@ -45,18 +45,18 @@ function templateError(template: string, data: unknown = {}, manner: RenderOptio
   throw new Error(`${template} was not refused`);
 }
 
-describe('as Go does it', () => {
+describe('a template prints what Go prints', () => {
   test.each(golden.cases)('$template', ({ template, output }) => {
     expect(renderOrNull(template)).toBe(output);
   });
 
-  test.each(golden.tables)('columns of $lines', ({ lines, output }) => {
+  test.each(golden.tables)('aligns the columns of $lines', ({ lines, output }) => {
     expect(formatTable(lines)).toEqual(output);
   });
 });
 
-describe('a mistake', () => {
-  test('says what it is, where, and which words there are', () => {
+describe('a TemplateError', () => {
+  test('tells the problem, its position and the known words', () => {
     expect(templateError('a {{.Name | uper}}')).toMatchObject({
       message: 'there is no function uper',
       at: 12,
@@ -77,7 +77,7 @@ describe('a mistake', () => {
     expect(templateError('{{.a!}}')).toMatchObject({ message: '"!" can\'t stand here', at: 4 });
   });
 
-  test('is also what is left out of the language, by name', () => {
+  test('names words of the language that are not supported', () => {
     for (const word of ['define', 'template', 'block', 'call'])
       expect(templateError(`{{${word} "x" .}}`)).toMatchObject({ message: `${word} is left out here`, at: 2 });
     expect(templateError('{{printf "%*d" 1 2}}').message).toBe('printf does not know %*');
@@ -85,7 +85,7 @@ describe('a mistake', () => {
     expect(templateError('{{printf "%#v" 1}}').message).toBe('printf does not know %#v');
   });
 
-  test('is a field that a row lacks, and not one that what lies in it lacks', () => {
+  test('refuses an unknown field of a row, but not one of a map within the row', () => {
     const row = { Name: 'web', Labels: {} };
     const strict = { strict: true };
     expect(templateError('{{.Nmae}}', row, strict)).toMatchObject({ known: ['.Name', '.Labels'], word: '.Nmae' });
@@ -94,7 +94,7 @@ describe('a mistake', () => {
   });
 });
 
-test('docs/formats.md names all that there is', () => {
+test('docs/formats.md names every function', () => {
   const page = readFileSync(new URL('../../docs/formats.md', import.meta.url), 'utf8');
   const known = templateError('{{nothing}}').known;
   expect(known.filter((name) => !page.includes(`\`${name}\``))).toEqual([]);
@@ -102,7 +102,7 @@ test('docs/formats.md names all that there is', () => {
 });
 
 describe('numbers of the data', () => {
-  test('are float64, or int where that is asked for and they are whole', () => {
+  test('are float64, or int where the caller wants that and they are whole', () => {
     const data = { days: 1000000, load: 0.5 };
     expect(parseTemplate('{{.days}} {{.load}}').render(data)).toBe('1e+06 0.5');
     const whole = { numbers: 'int' } as const;
@@ -112,7 +112,7 @@ describe('numbers of the data', () => {
   });
 });
 
-test('what the docker CLI has beside', () => {
+test('the functions of the docker CLI print what they print there', () => {
   const data = { names: ['a', 'b'], name: 'größe' };
   const cases: Readonly<Record<string, string>> = {
     '{{join .names ", "}}': 'a, b',
@@ -129,14 +129,14 @@ test('what the docker CLI has beside', () => {
   expect(renderOrNull('{{join .name ","}}', data, dockerCliFunctions)).toBeNull();
 });
 
-describe('a format of rows', () => {
+describe('parseRowFormat', () => {
   const titles = { Name: 'NAME', State: 'STATE', Current: 'CURRENT' };
   const rows = [
     { Name: 'web', State: 'running', Current: '*' },
     { Name: 'a-long-name', State: 'stopped', Current: '' },
   ];
 
-  test('with `table` in front has titles and columns', () => {
+  test('prints titles and columns for a format with `table` in front', () => {
     const format = parseRowFormat('table  {{.Name}}\\t{{upper .State}}\\t{{.Current}}', dockerCliFunctions);
     expect(format.render(rows, titles)).toEqual([
       'NAME          STATE     CURRENT',
@@ -148,13 +148,13 @@ describe('a format of rows', () => {
     );
   });
 
-  test('without is each row as it is, where a tab and a new line may be written as such', () => {
+  test('prints each row as it is without `table`, and takes \\t and \\n for a tab and a new line', () => {
     const format = parseRowFormat('{{.Name}}\\t{{.State}}\\n{{.Current}}', dockerCliFunctions);
     expect(format.render(rows, titles)).toEqual(['web\trunning\n*', 'a-long-name\tstopped\n']);
   });
 });
 
-describe('whatever is given', () => {
+describe('any template', () => {
   const pieces = fc.constantFrom(
     ...'{{ }} {{- -}} . .a .b $ $x := = | ( ) , if else end range with break continue and or not index len slice printf print json split join pad truncate eq lt html js urlquery nil true "a" "%5d" "%v" `x` 1 -1 1.5 1e9 99999999 \'a\' /* */ define " \' ` \\ % \u{1F600} \uD800'.split(
       ' ',
@@ -174,7 +174,7 @@ describe('whatever is given', () => {
     fc.array(pieces, { maxLength: 12 }).map((parts) => `{{${parts.join(' ')}}}`),
   );
 
-  test('it is made or refused, and comes to an end', () => {
+  test('is rendered or refused, and ends', () => {
     fc.assert(
       fc.property(template, fc.oneof(fc.jsonValue(), fc.constant(golden.data)), (text, data) => {
         renderOrNull(text, data, dockerCliFunctions);
@@ -183,7 +183,7 @@ describe('whatever is given', () => {
     );
   });
 
-  test('it is refused where it would go on or grow without measure', () => {
+  test('is refused where it would run or grow without a limit', () => {
     const list = { l: Array.from({ length: 100 }, (_, index) => index) };
     const ranges = `${'{{range $.l}}'.repeat(8)}x${'{{end}}'.repeat(8)}`;
     expect(templateError(ranges, list).message).toBe('it works for too long');
@@ -195,7 +195,7 @@ describe('whatever is given', () => {
     expect(templateError(wide).message).toBe(tooMuch);
   });
 
-  test('it may nest, and not too deep', () => {
+  test('may nest, up to a limit', () => {
     expect(renderOrNull(`{{${'('.repeat(90)}1${')'.repeat(90)}}}`)).toBe('1');
     expect(renderOrNull(`{{${'('.repeat(100_000)}`)).toBeNull();
     expect(renderOrNull('{{if .Name}}'.repeat(100_000))).toBeNull();

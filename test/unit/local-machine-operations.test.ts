@@ -7,7 +7,7 @@ import { seedOf } from '../../src/drivers/qemu/seed.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { createMachine } from '../../src/operations/create.ts';
 import { planDryRun } from '../../src/operations/dry-run.ts';
-import { provisionMachine } from '../../src/operations/provision.ts';
+import { provisionMachine } from '../../src/operations/provision-machine.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
 import { inspectMachine, killMachine, restartMachine, startMachine, stopMachine } from '../../src/operations/power.ts';
 import type { World } from '../../src/operations/world.ts';

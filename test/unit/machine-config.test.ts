@@ -16,7 +16,7 @@ import { clientPlacesIn } from '../fakes/client-paths.ts';
 const storeRoot = '/home/me/.docker/machine';
 const folder = join(storeRoot, 'machines', 'web');
 
-/** What all goldens share: reference, the common part of version 3. */
+/** The part of version 3 that all expected files share. */
 const hostOptions = (more: Record<string, unknown> = {}): object => ({
   Driver: '',
   Memory: 0,
@@ -222,7 +222,7 @@ const expectedDrivers: Record<keyof typeof machines, { name: string; values: obj
 describe.each(Object.entries(machines))('%s', (which, machine) => {
   const { name, values } = expectedDrivers[which as keyof typeof machines];
 
-  test('is written as the old tool has it, member by member and in its order', () => {
+  test("is written with Docker Machine's members, in its order", () => {
     const golden = {
       ConfigVersion: 3,
       Driver: values,
@@ -234,7 +234,7 @@ describe.each(Object.entries(machines))('%s', (which, machine) => {
     expect(formatConfigJson(machine, { root: storeRoot })).toBe(JSON.stringify(golden, null, 4));
   });
 
-  test('is read again as it was written, also where the old tool wrote the file since', () => {
+  test('is read as it was written, also if Docker Machine wrote the file since', () => {
     const view = JSON.parse(formatConfigJson(machine, { root: storeRoot })) as Record<string, unknown>;
     const marked = readConfigJson('web', folder, JSON.stringify(view));
     delete view.Slipway;
@@ -252,14 +252,14 @@ describe.each(Object.entries(machines))('%s', (which, machine) => {
   });
 });
 
-test('a half-made machine has a view too', () => {
+test('an incomplete machine has a config.json too', () => {
   const half: Machine = { version: 1, phase: 'creating', spec: specNamed('web') };
   const view = JSON.parse(formatConfigJson(half, { root: storeRoot })) as { Driver: object; Slipway: object };
   expect(view.Driver).toMatchObject({ IPAddress: '192.0.2.10', SSHUser: 'root' });
   expect(view.Slipway).toEqual({ Id: 'id-of-web' });
 });
 
-test('no secret reaches the file: variables of the engine by name, keys of clouds empty', () => {
+test('the file has no secret: variables of the engine have no values, keys of clouds are empty', () => {
   const engine = { ...ec2.spec.engine, env: ['HTTPS_PROXY=http://me:hunter2@proxy'] };
   const existing = { Driver: { AccessKey: 'AKIAHUNTER2', SecretKey: 'hunter2', SessionToken: 'hunter2' } };
   const view = formatConfigJson({ ...ec2, spec: { ...ec2.spec, engine } }, { root: storeRoot, existing });
@@ -267,7 +267,7 @@ test('no secret reaches the file: variables of the engine by name, keys of cloud
   expect(JSON.parse(view)).toMatchObject({ HostOptions: { EngineOptions: { Env: ['HTTPS_PROXY'] } } });
 });
 
-test('what a present file says that we know nothing of stays', () => {
+test('unknown members of the replaced file stay', () => {
   const existing = {
     Later: 'yes',
     Driver: { Novelty: 1, IPAddress: '198.51.100.1' },
@@ -289,7 +289,7 @@ test('what a present file says that we know nothing of stays', () => {
   });
 });
 
-test("the engine's options are those of the record", () => {
+test("the engine's options are read as they were written", () => {
   const engine = {
     ...generic.spec.engine,
     opt: ['log-driver=local'],
@@ -310,8 +310,8 @@ test("the engine's options are those of the record", () => {
 
 const configFileText = (more: Record<string, unknown>): string => JSON.stringify({ ConfigVersion: 3, ...more });
 
-describe('a machine of the old tool', () => {
-  test('has the same id at each look, and another one where its instance is another', () => {
+describe('a machine of Docker Machine', () => {
+  test('has the same id at each read, and another id for another instance', () => {
     const of = (InstanceId: string): string =>
       configFileText({
         DriverName: 'amazonec2',
@@ -323,7 +323,7 @@ describe('a machine of the old tool', () => {
     expect(id(of('i-1'))).not.toBe(id(of('i-2')));
   });
 
-  test("of EC2 is adopted with the key pair that was imported for it, and without one of the user's", () => {
+  test("on EC2 is adopted with the key pair that was imported for it, but not with the user's own", () => {
     const values = {
       IPAddress: '192.0.2.10',
       Region: 'eu-central-1',
@@ -333,20 +333,20 @@ describe('a machine of the old tool', () => {
     };
     const adopts = (ExistingKey: boolean): string | undefined =>
       readConfigJson('web', folder, configFileText({ DriverName: 'amazonec2', Driver: { ...values, ExistingKey } }))
-        ?.adopts;
+        ?.adoptedResource;
     expect([adopts(false), adopts(true)]).toEqual(['i-1/web', 'i-1']);
     expect(
       JSON.stringify(readConfigJson('web', folder, configFileText({ DriverName: 'amazonec2', Driver: values }))),
     ).not.toMatch('hunter2');
   });
 
-  test('that is stopped is one that can be started', () => {
+  test('that is stopped can be started', () => {
     const Driver = { IPAddress: '', Zone: 'europe-west3-a', Project: 'my-project' };
     const machine = readConfigJson('web', folder, configFileText({ DriverName: 'google', Driver }));
-    expect(machine).toMatchObject({ phase: 'ready', adopts: 'europe-west3-a/web' });
+    expect(machine).toMatchObject({ phase: 'ready', adoptedResource: 'europe-west3-a/web' });
   });
 
-  test('of a driver that we lack is shown, with its addresses', () => {
+  test('of a driver that Slipway does not have is read with its addresses', () => {
     const Driver = { IPAddress: '192.168.99.100', SSHUser: 'docker', SSHPort: 53507, SSHKeyPath: `${folder}/id_rsa` };
     expect(readConfigJson('web', folder, configFileText({ DriverName: 'virtualbox', Driver }))).toMatchObject({
       phase: 'ready',
@@ -356,7 +356,7 @@ describe('a machine of the old tool', () => {
     });
   });
 
-  test('of a plugin whose name is that of a driver of ours is none of ours', () => {
+  test('of a plugin with the name of a Slipway driver does not get that driver', () => {
     const machine = readConfigJson(
       'web',
       folder,
@@ -365,12 +365,12 @@ describe('a machine of the old tool', () => {
     expect(machine?.spec.driver).toBe('docker-machine-driver-qemu');
   });
 
-  test('with any URL is an engine of that URL', () => {
+  test('of the driver none may have any text for a URL', () => {
     const machine = readConfigJson('web', folder, configFileText({ DriverName: 'none', Driver: { URL: 'url1' } }));
     expect(machine).toMatchObject({ phase: 'ready', endpoint: { url: 'url1', tls: false }, host: { address: '' } });
   });
 
-  test('has the options that its engine was given, with their values', () => {
+  test('has the options of its engine with their values', () => {
     const EngineOptions = {
       Env: ['A=b c'],
       Labels: ['x=y'],
@@ -411,7 +411,7 @@ describe('a machine of the old tool', () => {
       },
     ],
     [2, { ConfigVersion: 2, DriverName: 'generic', Driver: driver, Name: 'web' }],
-  ])('of version %i is read, and its file left alone', (_version, config) => {
+  ])('of version %i is read, and its file stays as it is', (_version, config) => {
     expect(readConfigJson('web', folder, JSON.stringify(config))).toMatchObject({
       phase: 'ready',
       host: { address: '192.0.2.10', ssh: { port: 2222 } },
@@ -440,7 +440,7 @@ describe('a machine of the old tool', () => {
       JSON.stringify({ ConfigVersion: 4, DriverName: 'generic', Driver: {} }),
       'config version is from the future -- you should upgrade your Docker Machine client',
     ],
-  ])("that can't be used is one broken record: %s", (text, why) => {
+  ])("that can't be used is a broken record: %s", (text, why) => {
     expect(() => readConfigJson('web', folder, text)).toThrow(
       expect.objectContaining({ code: 'RECORD_BROKEN', message: expect.stringContaining(why) }),
     );
@@ -449,7 +449,7 @@ describe('a machine of the old tool', () => {
   test.each([
     { IPAddress: 7, SSHPort: 'x', SSHUser: [], EnginePort: -1 },
     { IPAddress: '192.0.2.10', SSHPort: 99_999, SSHKeyPath: {}, EnginePort: 1e9 },
-  ])('whose members are of other kinds does no harm: %j', (Driver) => {
+  ])('with members of wrong types is read without them: %j', (Driver) => {
     const HostOptions = {
       EngineOptions: { Labels: 'x', Env: [1, 'A=b'], RegistryMirror: null },
       AuthOptions: 5,
@@ -469,7 +469,7 @@ describe('a machine of the old tool', () => {
 
 // --- the store -------------------------------------------------------------------------------------------------------
 
-test('a store of the old tool lists its machines beside ours, a broken one as one row', async () => {
+test("a store lists Docker Machine's machines and Slipway's, and a broken one as one row", async () => {
   await using home = await createTemporaryFolder();
   const store = openDockerMachineStore(home.path);
   await store.write(readyMachine('ours'));
@@ -491,7 +491,7 @@ test('a store of the old tool lists its machines beside ours, a broken one as on
   ]);
 });
 
-test('our record is the truth where both are there, and the view follows it', async () => {
+test('machine.json counts where both files exist, and config.json follows it', async () => {
   await using home = await createTemporaryFolder();
   const store = openDockerMachineStore(home.path, { swarm: { IsSwarm: true, Host: 'tcp://0.0.0.0:3376' } });
   const config = join(home.path, 'machines', 'web', 'config.json');
@@ -505,7 +505,7 @@ test('our record is the truth where both are there, and the view follows it', as
   });
 });
 
-test('a key that was made for a machine also lies where old clients look for it', async () => {
+test('a key that Slipway created is also where clients of Docker Machine look for it', async () => {
   await using home = await createTemporaryFolder();
   const store = openDockerMachineStore(home.path);
   const { folder: own, ssh: keys } = store.paths('web');
@@ -520,7 +520,7 @@ test('a key that was made for a machine also lies where old clients look for it'
 describe('the profile', () => {
   const tls = { ca: 'CA', cert: 'CERT', key: 'KEY' };
 
-  test("shows a machine of ours in the old tool's store, and takes it away again", async () => {
+  test("adds a machine of Slipway to Docker Machine's store, and removes it again", async () => {
     await using home = await createTemporaryFolder();
     const clientPaths = clientPlacesIn(home.path);
     await applyFileChanges(dockerMachineProfile.changesToAdd({ machine: generic, tls, clientPaths }));
@@ -545,7 +545,7 @@ describe('the profile', () => {
     expect(await openDockerMachineStore(clientPaths.dockerMachine).listNames()).toEqual([]);
   });
 
-  test('leaves a machine of the old tool alone, and one of the drop-in, and a folder that holds anything', async () => {
+  test('refuses a name that Docker Machine, the drop-in or a folder with files has', async () => {
     await using home = await createTemporaryFolder();
     const places = clientPlacesIn(home.path);
     const own = join(places.dockerMachine, 'machines', 'web');
@@ -560,7 +560,7 @@ describe('the profile', () => {
     });
   });
 
-  test('takes nothing away that it has not written', async () => {
+  test('removes only files that it wrote', async () => {
     await using home = await createTemporaryFolder();
     const clientPaths = clientPlacesIn(home.path);
     await applyFileChanges(dockerMachineProfile.changesToAdd({ machine: generic, tls, clientPaths }));

@@ -6,7 +6,7 @@ import { SlipwayError } from '../../src/errors.ts';
 import { loadClientCertificates } from '../../src/operations/credentials.ts';
 import { createMachine } from '../../src/operations/create.ts';
 import { planDryRun } from '../../src/operations/dry-run.ts';
-import { provisionMachine } from '../../src/operations/provision.ts';
+import { provisionMachine } from '../../src/operations/provision-machine.ts';
 import { regenerateCertificates } from '../../src/operations/regenerate-certificates.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
 import type { World } from '../../src/operations/world.ts';

@@ -296,11 +296,11 @@ describe.each(drivers.map((driver) => ({ name: driver.name, driver })))('a machi
               'web',
               ...toArgv(own, spec.options),
               ...toArgv(engineOptionSpecs, spec.engine),
-              ...toArgv(lifetimeOptionSpecs, spec.life ?? {}),
+              ...toArgv(lifetimeOptionSpecs, spec.lifetime ?? {}),
             ],
             driver.name,
           );
-          expect(spec.life ?? {}).toEqual(life);
+          expect(spec.lifetime ?? {}).toEqual(life);
           expect({ ...again, id: spec.id }).toEqual(spec);
         },
       ),

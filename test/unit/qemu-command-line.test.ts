@@ -16,7 +16,7 @@ import { isMachineName } from '../../src/machine/model.ts';
 const ID = '0b6f0d2c-1f3a-4e0e-9d53-6d3f6b1f2a77';
 const MONITOR_ARGUMENT = 'unix:monitor.sock,server=on,wait=off';
 
-const shapeWith = (more: Partial<QemuConfig> = {}): QemuConfig => ({
+const configWith = (more: Partial<QemuConfig> = {}): QemuConfig => ({
   id: ID,
   name: 'web',
   arch: 'amd64',
@@ -36,14 +36,14 @@ const shapeWith = (more: Partial<QemuConfig> = {}): QemuConfig => ({
   ...more,
 });
 
-/** What stands behind this argument, each time it is there. */
+/** Returns what follows this flag, each time it occurs. */
 const valuesOfFlag = (argv: readonly string[], flag: string): readonly string[] =>
   argv.flatMap((word, index) => (argv[index - 1] === flag ? [word] : []));
 const valueOfFlag = (argv: readonly string[], flag: string): string => valuesOfFlag(argv, flag).join(' AND ');
 
-describe('the arguments of a VM', () => {
-  test('are these on Linux with KVM', () => {
-    expect(vmArguments(shapeWith(), MONITOR_ARGUMENT)).toEqual([
+describe('vmArguments', () => {
+  test('returns these on Linux with KVM', () => {
+    expect(vmArguments(configWith(), MONITOR_ARGUMENT)).toEqual([
       ...['-name', 'slipway-web', '-uuid', ID],
       ...['-machine', 'q35,usb=off,vmport=off', '-accel', 'kvm', '-cpu', 'host'],
       ...['-smp', '2', '-m', '2048M'],
@@ -135,11 +135,11 @@ describe('the arguments of a VM', () => {
     },
   ];
 
-  test.each(CASES)('differ on $on with $accelerator on $arch where they must', (wanted) => {
+  test.each(CASES)('returns the machine, accelerator and CPU of $on with $accelerator on $arch', (wanted) => {
     const { on, arch, accelerator, machine, accel, cpu } = wanted;
     const guest = { arch, accelerator, kernel: '/k', initrd: '/i' };
     for (const argv of [
-      vmArguments(shapeWith({ arch, accelerator }), MONITOR_ARGUMENT),
+      vmArguments(configWith({ arch, accelerator }), MONITOR_ARGUMENT),
       probeArguments(guest),
       bakeArguments({ arch, accelerator, firmware: undefined }),
     ])
@@ -148,77 +148,77 @@ describe('the arguments of a VM', () => {
         accel,
         cpu,
       ]);
-    for (const argv of [vmArguments(shapeWith({ arch, accelerator }), MONITOR_ARGUMENT), probeArguments(guest)])
+    for (const argv of [vmArguments(configWith({ arch, accelerator }), MONITOR_ARGUMENT), probeArguments(guest)])
       expect(valueOfFlag(argv, '-append')).toContain(` console=${wanted.console} `);
     expect(qemuSystemCommand(arch)).toBe(wanted.program);
     if (accelerator !== 'tcg') expect(hardwareAccelerator(on)).toBe(accelerator);
   });
 
-  test('differ in nothing else', () => {
+  test('returns otherwise the same for each accelerator', () => {
     const rest = ({ arch, accelerator }: Pick<QemuConfig, 'arch' | 'accelerator'>): readonly string[] =>
-      vmArguments(shapeWith({ arch, accelerator }), MONITOR_ARGUMENT)
+      vmArguments(configWith({ arch, accelerator }), MONITOR_ARGUMENT)
         .filter((_word, index, argv) => !['-machine', '-accel', '-cpu'].includes(argv[index - 1] ?? ''))
         .map((word) => word.replace(/console=tty\w+/, 'console=TTY'));
     for (const other of CASES) expect(rest(other)).toEqual(rest({ arch: 'amd64', accelerator: 'kvm' }));
   });
 
-  test('forward ports of 127.0.0.1, and nothing of other interfaces', () => {
-    const argv = vmArguments(shapeWith({ forwards: [{ hostPort: 1, guestPort: 2 }] }), MONITOR_ARGUMENT);
+  test('forwards ports of 127.0.0.1, and none of other interfaces', () => {
+    const argv = vmArguments(configWith({ forwards: [{ hostPort: 1, guestPort: 2 }] }), MONITOR_ARGUMENT);
     expect(valueOfFlag(argv, '-netdev')).toBe('user,id=net,hostfwd=tcp:127.0.0.1:1-:2');
-    const all = vmArguments(shapeWith(), MONITOR_ARGUMENT).join(' ');
+    const all = vmArguments(configWith(), MONITOR_ARGUMENT).join(' ');
     expect([...all.matchAll(/hostfwd=\w+:([^:]*):/g)].map(([, address]) => address)).toEqual([
       '127.0.0.1',
       '127.0.0.1',
     ]);
-    expect(valueOfFlag(vmArguments(shapeWith({ forwards: [] }), MONITOR_ARGUMENT), '-netdev')).toBe('user,id=net');
+    expect(valueOfFlag(vmArguments(configWith({ forwards: [] }), MONITOR_ARGUMENT), '-netdev')).toBe('user,id=net');
   });
 
-  test('have no seed and no word of one once the guest has taken it', () => {
-    const argv = vmArguments(shapeWith({ seedId: undefined }), MONITOR_ARGUMENT);
+  test('has no seed once the guest has applied it', () => {
+    const argv = vmArguments(configWith({ seedId: undefined }), MONITOR_ARGUMENT);
     expect(argv.join(' ')).not.toMatch(/seed/);
     expect(valuesOfFlag(argv, '-drive')).toHaveLength(1);
   });
 
-  test("name files of the VM's folder by their bare names, which QEMU's syntax can't mistake", () => {
+  test("names files of the VM's folder without a path, which QEMU's syntax could not take apart", () => {
     for (const file of Object.values(VM_FILES)) expect(file).toMatch(/^[a-z.]+[0-9]?$/);
-    const argv = vmArguments(shapeWith(), MONITOR_ARGUMENT);
+    const argv = vmArguments(configWith(), MONITOR_ARGUMENT);
     const paths = argv.filter((_word, index) => !['-kernel', '-initrd', '-append'].includes(argv[index - 1] ?? ''));
     expect(paths.filter((word) => word.includes('/'))).toEqual([]);
   });
 
-  test('pass kernel and initial RAM disk whole, whatever is in their paths', () => {
+  test('passes kernel and initial RAM disk unchanged, whatever characters are in their paths', () => {
     const odd = { kernel: '/home/a, b=c;$d/vmlinuz', initrd: String.raw`C:\Users\Zoë, x\initrd` };
     for (const argv of [
-      vmArguments(shapeWith(odd), MONITOR_ARGUMENT),
+      vmArguments(configWith(odd), MONITOR_ARGUMENT),
       probeArguments({ arch: 'amd64', accelerator: 'tcg', ...odd }),
     ]) {
       expect([valueOfFlag(argv, '-kernel'), valueOfFlag(argv, '-initrd')]).toEqual([odd.kernel, odd.initrd]);
-      // A list that an option parses by its commas holds none of the user's.
+      // No argument that QEMU splits at commas has a path of the user's.
       expect(argv.filter((word) => word.includes('a, b') || word.includes('Zoë'))).toHaveLength(2);
     }
   });
 
   test.each(['a', '0', 'a-.-b', 'x..y', 'UPPER.case-1', 'debug-threads', 'a'.repeat(63)])(
-    'carry the name %s as one word without a comma',
+    'passes the name %s as one word without a comma',
     (name) => {
       expect(isMachineName(name)).toBe(true);
-      expect(valueOfFlag(vmArguments(shapeWith({ name }), MONITOR_ARGUMENT), '-name')).toBe(`slipway-${name}`);
+      expect(valueOfFlag(vmArguments(configWith({ name }), MONITOR_ARGUMENT), '-name')).toBe(`slipway-${name}`);
     },
   );
 
-  test('could not be changed by a name, since no machine has such a name', () => {
+  test('needs no escaping, since no machine has a name with a comma or a blank', () => {
     for (const name of ['a,process=b', 'a b', '-S', 'a=b', 'a"b', 'a/b', ''])
       expect(isMachineName(name), name).toBe(false);
   });
 
-  test('put the monitor where it is told to be', () => {
+  test('puts the monitor at the given address', () => {
     const tcp = 'tcp:127.0.0.1:25001,server=on,wait=off';
-    expect(valueOfFlag(vmArguments(shapeWith(), tcp), '-qmp')).toBe(tcp);
+    expect(valueOfFlag(vmArguments(configWith(), tcp), '-qmp')).toBe(tcp);
   });
 });
 
-describe('the arguments of a probe', () => {
-  test('start kernel and initial RAM disk without disk or network, and end with the guest', () => {
+describe('probeArguments', () => {
+  test('starts kernel and initial RAM disk without disk or network, and exits with the guest', () => {
     expect(probeArguments({ arch: 'amd64', accelerator: 'kvm', kernel: '/k', initrd: '/i' })).toEqual([
       ...['-machine', 'q35,usb=off,vmport=off', '-accel', 'kvm', '-cpu', 'host'],
       ...['-smp', '1', '-m', '256M', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
@@ -230,8 +230,8 @@ describe('the arguments of a probe', () => {
   });
 });
 
-describe('the arguments that finish an image', () => {
-  test('start its own kernel on its own disk, which is written, without network or seed, and end with the guest', () => {
+describe('finishArguments', () => {
+  test('starts the kernel of an image on its disk, without network or seed, and exits with the guest', () => {
     const shaped = { arch: 'amd64', accelerator: 'tcg', kernel: '/k', initrd: '/i', root: '/dev/vda' } as const;
     expect(finishArguments(shaped, 'new.qcow2')).toEqual([
       ...['-machine', 'q35,usb=off,vmport=off', '-accel', 'tcg,thread=multi', '-cpu', 'max'],
@@ -246,8 +246,8 @@ describe('the arguments that finish an image', () => {
   });
 });
 
-describe('the arguments of a bake', () => {
-  test("start a vendor's image by its own boot loader, with a seed, a way out and no port of this computer", () => {
+describe('bakeArguments', () => {
+  test("starts a vendor's image with its own boot loader, a seed, an output disk and no port of this computer", () => {
     const argv = bakeArguments({ arch: 'amd64', accelerator: 'tcg', firmware: undefined });
     expect(argv).toEqual([
       ...['-machine', 'q35,usb=off,vmport=off', '-accel', 'tcg,thread=multi', '-cpu', 'max'],
@@ -263,7 +263,7 @@ describe('the arguments of a bake', () => {
     ]);
   });
 
-  test('name a firmware where the architecture has none of its own', () => {
+  test('names the firmware of an architecture that has none built in', () => {
     const firmware = '/usr/share/a, b/QEMU_EFI.fd';
     expect(valueOfFlag(bakeArguments({ arch: 'arm64', accelerator: 'hvf', firmware }), '-bios')).toBe(firmware);
   });

@@ -9,8 +9,8 @@ const seedFileText = (given: GuestIdentity, name: string): string | undefined =>
 
 afterEach(() => vi.useRealTimers());
 
-describe('a seed', () => {
-  test('is the same, byte by byte, for the same machine at another time', () => {
+describe('seedOf', () => {
+  test('returns the same bytes for the same machine at another time', () => {
     vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-01-01T00:00:00Z') });
     const first = seedOf(fakeIdentity());
     vi.setSystemTime(new Date('2031-07-01T12:34:56Z'));
@@ -23,18 +23,18 @@ describe('a seed', () => {
     ['its name', { name: 'other' }],
     ['its id', { id: 'ffffffff-ffff-4fff-bfff-ffffffffffff' }],
     ['its user', { user: 'dev' }],
-    ['the key that it lets in', { boot: { ...fakeIdentity().boot, authorizedKey: 'ssh-ed25519 BBBB' } }],
-    ['its own key', { boot: { ...fakeIdentity().boot, hostKey: { private: 'OTHER\n', public: 'ssh-ed25519 CCCC' } } }],
+    ['the key that may log in', { boot: { ...fakeIdentity().boot, authorizedKey: 'ssh-ed25519 BBBB' } }],
+    ['its host key', { boot: { ...fakeIdentity().boot, hostKey: { private: 'OTHER\n', public: 'ssh-ed25519 CCCC' } } }],
     ['a file', { boot: { ...fakeIdentity().boot, files: [{ path: '/etc/x', mode: '644', content: '' }] } }],
-  ])('has another id with another value of %s', (_what, more: Partial<GuestIdentity>) => {
+  ])('returns another id with another value of %s', (_what, more: Partial<GuestIdentity>) => {
     expect(seedOf(fakeIdentity(more)).id).not.toBe(seedOf(fakeIdentity()).id);
   });
 
-  test("has an id that can stand on a kernel's command line", () => {
+  test("returns an id that fits on a kernel's command line", () => {
     expect(seedOf(fakeIdentity()).id).toMatch(/^[0-9a-f]{16}$/);
   });
 
-  test('lays all that makes the guest this machine', () => {
+  test('returns all files that make the guest this machine', () => {
     const all = fakeIdentity();
     expect(seedEntries(all).map(({ name, attrs }) => `${attrs?.mode} ${name}`)).toEqual([
       '0000644 etc/hostname',
@@ -49,7 +49,7 @@ describe('a seed', () => {
     ]);
     expect(seedFileText(all, 'etc/hostname')).toBe('web\n');
     expect(seedFileText(all, 'etc/hosts')).toContain('127.0.1.1 web\n');
-    // systemd takes 32 hexadecimal digits and nothing else.
+    // systemd accepts 32 hexadecimal digits and nothing else.
     expect(seedFileText(all, 'etc/machine-id')).toMatch(/^[0-9a-f]{32}\n$/);
     expect(seedFileText(all, 'etc/slipway/user')).toBe('slipway\n');
     expect(seedFileText(all, 'etc/slipway/authorized_keys')).toBe(`${all.boot.authorizedKey}\n`);
@@ -57,7 +57,7 @@ describe('a seed', () => {
     expect(seedFileText(all, 'etc/ssh/ssh_host_ed25519_key.pub')).toBe(`${all.boot.hostKey.public}\n`);
   });
 
-  test('shows no private key to anyone but root, who owns everything', () => {
+  test('lets only root read private keys, and root owns every file', () => {
     for (const { name, text: content, attrs } of seedEntries(fakeIdentity())) {
       expect(attrs, name).toMatchObject({ uid: 0, gid: 0, user: 'root', group: 'root' });
       if (content.includes('PRIVATE KEY')) expect(attrs?.mode, name).toBe('0000600');
@@ -65,19 +65,19 @@ describe('a seed', () => {
     expect(seedEntries(fakeIdentity()).filter(({ text: content }) => content.includes('PRIVATE KEY'))).toHaveLength(2);
   });
 
-  test('leads nowhere but below the root it is unpacked in', () => {
+  test('writes only below the root that it is unpacked in', () => {
     for (const { name } of seedEntries(fakeIdentity())) expect(name).not.toMatch(/^\/|(^|\/)\.\.(\/|$)/);
   });
 
-  test('counts bytes and not letters', () => {
+  test('counts bytes and not characters', () => {
     const content = "Zoë's engine — 機\n";
     const files = [{ path: '/etc/x', mode: '644', content }];
     expect(seedFileText(fakeIdentity({ boot: { ...fakeIdentity().boot, files } }), 'etc/x')).toBe(content);
   });
 
-  // Archives grow by blocks of 512 bytes and are rounded up to 10240: one of these lengths fills one to its end.
+  // Archives grow by blocks of 512 bytes and are rounded up to 10240: one of these lengths fills an archive exactly.
   test.each(Array.from({ length: 20 }, (_, blocks) => blocks * 512))(
-    'ends as an archive ends also with a file of %i bytes, though a disk goes on behind it',
+    'ends with two empty blocks also with a file of %i bytes, since the disk continues after them',
     (length) => {
       const files = [{ path: '/etc/x', mode: '644', content: 'x'.repeat(length) }];
       const { bytes } = seedOf(fakeIdentity({ boot: { ...fakeIdentity().boot, files } }));

@@ -14,13 +14,17 @@ const REMOVE_OPTIONS = { deprovision: false, force: false };
 const NOW = new Date('2026-11-24T10:00:00Z');
 
 /** A host that stays, with a machine of this life on it. */
-async function createOnHost(life: LifetimeSpec | undefined) {
+async function createOnHost(lifetime: LifetimeSpec | undefined) {
   const home = await createTemporaryFolder();
   const host = await startFakeHost({ engine: true });
   const world = (more: Partial<World> = {}): World =>
     worldIn(home.path, { connect: host.connect, now: () => NOW, ...more });
   const named = specNamed('web', { options: { ipAddress: host.address, sshUser: 'root', sshPort: 22 } });
-  const spec: MachineSpec = { ...named, engine: { ...named.engine, port: host.port }, ...(life ? { life } : {}) };
+  const spec: MachineSpec = {
+    ...named,
+    engine: { ...named.engine, port: host.port },
+    ...(lifetime ? { lifetime } : {}),
+  };
   await createMachine(spec, world());
   host.executions.length = 0;
   return {
@@ -41,7 +45,7 @@ test('a create on a host whose clock is ahead lays the deadline by that clock, a
   all.host.clockSeconds = NOW.getTime() / 1000 + 86_400;
   const progress = recordingProgress();
   const named = specNamed('web', { options: { ipAddress: all.host.address, sshUser: 'root', sshPort: 22 } });
-  const spec = { ...named, engine: { ...named.engine, port: all.host.port }, life: { ttl: '1h' } };
+  const spec = { ...named, engine: { ...named.engine, port: all.host.port }, lifetime: { ttl: '1h' } };
   expect((await createMachine(spec, all.world({ progress }))).deadline).toBe('2026-11-24T11:00:00.000Z');
   expect(all.host.files.get('/etc/systemd/system/slipway-deadline.timer')?.content).toContain(
     '2026-11-25 11:01:00 UTC',
@@ -93,8 +97,8 @@ async function removeUnreachable(
 }
 
 describe("rm of a machine whose host can't be reached", () => {
-  const life = { ttl: '4h', idleStop: '30m' };
-  const mortal = readyMachine('web', { deadline: '2026-11-24T14:00:00.000Z', spec: specNamed('web', { life }) });
+  const lifetime = { ttl: '4h', idleStop: '30m' };
+  const mortal = readyMachine('web', { deadline: '2026-11-24T14:00:00.000Z', spec: specNamed('web', { lifetime }) });
 
   test('goes on, and says when it is powered off and what to type against it', async () => {
     const { notes, names } = await removeUnreachable(mortal);

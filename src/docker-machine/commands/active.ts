@@ -12,17 +12,17 @@ export const active = defineDockerMachineCommand({
   async run(call) {
     const { env, print, values, words, world } = call;
     if (words.length > 0) throw new DockerMachineError('Error: Too many arguments given');
-    const none = new DockerMachineError('No active host found');
-    // Whom the client talks to is told by the records; the machine alone is asked whether it runs.
-    for (const listed of await world.store.list()) {
-      if (!('machine' in listed)) continue;
-      const { machine } = listed;
+    const notFoundError = new DockerMachineError('No active host found');
+    // The records tell which machine DOCKER_HOST means, so only that machine is asked whether it runs.
+    for (const item of await world.store.list()) {
+      if (!('machine' in item)) continue;
+      const { machine } = item;
       if (activeKindOf(machine, await loadConfigJson(machine, call), env) === undefined) continue;
-      const seen = await getMachineStateWithin(machine, world, Number(values.timeout));
-      if (seen === undefined) throw new DockerMachineError('Error getting active host: timeout');
-      if (seen.state !== 'Running') throw none;
-      return print(listed.name);
+      const answer = await getMachineStateWithin(machine, world, Number(values.timeout));
+      if (answer === undefined) throw new DockerMachineError('Error getting active host: timeout');
+      if (answer.state !== 'Running') throw notFoundError;
+      return print(item.name);
     }
-    throw none;
+    throw notFoundError;
   },
 });

@@ -1,8 +1,7 @@
 import { join } from 'node:path';
 import { defineDockerMachineCommand } from '../docker-machine-command.ts';
-import { loadConfigJson } from '../load-config-json.ts';
 import { requireEngineAnswer, resolveMachineName, requireReadyMachine } from '../machine-arguments.ts';
-import { requireSwarmUrl } from '../swarm-options.ts';
+import { resolveSwarmUrl } from '../load-config-json.ts';
 
 export const config = defineDockerMachineCommand({
   name: 'config',
@@ -13,22 +12,19 @@ export const config = defineDockerMachineCommand({
     const { print, values, world } = call;
     const machine = await requireReadyMachine(await resolveMachineName(call), world);
     await requireEngineAnswer(machine, world, 'Error running connection boilerplate: ');
-    const { tls } = world.store.paths(machine.spec.name);
-    const url =
-      values.swarm === true
-        ? requireSwarmUrl(
-            (await loadConfigJson(machine, call)).HostOptions.SwarmOptions,
-            machine.host.address,
-            machine.spec.name,
-          )
-        : machine.endpoint.url;
-    const file = (name: string): string => JSON.stringify(join(tls, name));
-    const secured = [
-      '--tlsverify',
-      `--tlscacert=${file('ca.pem')}`,
-      `--tlscert=${file('cert.pem')}`,
-      `--tlskey=${file('key.pem')}`,
-    ];
-    for (const line of [...(machine.endpoint.tls ? secured : []), `-H=${url}`]) print(line);
+    const url = values.swarm === true ? await resolveSwarmUrl(machine, call) : machine.endpoint.url;
+    const tlsFlags = machine.endpoint.tls ? formatTlsFlags(world.store.paths(machine.spec.name).tls) : [];
+    for (const line of [...tlsFlags, `-H=${url}`]) print(line);
   },
 });
+
+/** Returns docker's flags for the certificates in a folder. */
+function formatTlsFlags(folder: string): readonly string[] {
+  const file = (name: string): string => JSON.stringify(join(folder, name));
+  return [
+    '--tlsverify',
+    `--tlscacert=${file('ca.pem')}`,
+    `--tlscert=${file('cert.pem')}`,
+    `--tlskey=${file('key.pem')}`,
+  ];
+}

@@ -5,6 +5,7 @@ import { findDefaultDriver } from '../../drivers/availability.ts';
 import { getDriver, drivers, loadDriver } from '../../drivers/registry.ts';
 import { SlipwayError } from '../../errors.ts';
 import { createResolvedMachine, resolveCreateSpec } from '../../operations/create.ts';
+import type { World } from '../../operations/world.ts';
 import { isMachineName, type MachineSpec, type ReadyMachine } from '../../machine/model.ts';
 import { coerceOptionValue, describeOptions, type OptionSpec, type OptionValues } from '../../machine/options.ts';
 import { planInstall, findMissingPrograms } from '../../computer/programs.ts';
@@ -21,6 +22,7 @@ import { findDriverName } from '../machine-arguments.ts';
 import { openDockerMachineStore } from '../docker-machine-store.ts';
 import { swarmFlags, parseSwarmFlags } from '../swarm-options.ts';
 
+/** Docker Machine's exit status for a create that was refused before anything existed. */
 const PRE_CREATE_FAILED_STATUS = 3;
 
 const driverFlag: Flag = {
@@ -30,7 +32,7 @@ const driverFlag: Flag = {
   env: 'MACHINE_DRIVER',
 };
 
-/** Flags that every driver takes. */
+/** The flags that every driver takes. A secret is none: other users of the computer see command lines. */
 const sharedFlags: readonly Flag[] = [driverFlag, ...swarmFlags, ...engineOptionSpecs.filter(isNotSecret).map(toFlag)];
 
 function isNotSecret({ secret }: OptionSpec): boolean {
@@ -46,57 +48,64 @@ export const create = defineDockerMachineCommand({
   flags: sharedFlags,
   loadDriverFlags: async (argv, call) => driverFlags(await resolveDriver(argv, call)),
   async run(call) {
-    const { typed, values, words, world } = call;
-    const [name, ...extra] = words;
-    if (name === undefined) throw new DockerMachineError('Error: No machine name specified');
-    if (extra.length > 0)
-      throw new DockerMachineError(`Invalid command line. Found extra arguments [${extra.join(' ')}]`);
-    if (!isMachineName(name))
-      throw new DockerMachineError(
-        'Error creating machine: Invalid hostname specified. Allowed hostname chars are: 0-9a-zA-Z . -',
-      );
+    const name = requireNewName(call);
     const driver = await resolveDriver(call.argv, call);
-    const before = await world.store.find(name);
-    if (before?.phase === 'ready') throw new DockerMachineError(`Docker machine "${name}" already exists`);
-    const swarm = parseSwarmFlags(values);
-    if (swarm.IsSwarm && driver !== 'none')
-      call.say(
-        'Standalone Swarm is gone from Docker: --swarm is kept with the machine, and nothing is set up for it. "docker swarm init" there makes a swarm.',
-      );
-    const flags = toSlipwayFlags(typed);
-    const store = openDockerMachineStore(call.root, { swarm, authority: authorityFilesFrom(call) });
-    await ensureAuthority(call.root, authorityFilesFrom(call), call.print);
+    const existing = await call.world.store.find(name);
+    if (existing?.phase === 'ready') throw new DockerMachineError(`Docker machine "${name}" already exists`);
+    const swarm = parseSwarmFlags(call.values);
+    if (swarm.IsSwarm && driver !== 'none') call.say(NO_SWARM_NOTICE);
+    const flags = toSlipwayFlags(call.typed);
+    const authority = authorityFilesFrom(call);
+    const store = openDockerMachineStore(call.root, { swarm, authority });
+    await ensureAuthority(call.root, authority, call.print);
     if (driver === 'none') {
-      await recordExistingEngine(name, flags, { ...world, store });
+      await recordExistingEngine(name, flags, { ...call.world, store });
       return call.print(connectHint(name));
     }
     setCredentialsForRun(flags, call);
-    const spec = buildSpec(name, driver, flags, before?.spec, call);
-    await seedMachineAuthority(name, store, call.root, authorityFilesFrom(call));
-    const ready = await runCreate(spec, { ...call, world: { ...call.worldOf(name), store } });
+    const spec = buildSpec({ name, driver, flags, existing: existing?.spec }, call);
+    await seedMachineAuthority(name, store, call.root, authority);
+    const machine = await runCreate(spec, { ...call, world: { ...call.worldOf(name), store } });
     call.closeProgress();
     call.print('Docker is up and running!');
-    call.print(connectHint(ready.spec.name));
+    call.print(connectHint(machine.spec.name));
   },
 });
+
+const NO_SWARM_NOTICE =
+  'Standalone Swarm is gone from Docker: --swarm is kept with the machine, and nothing is set up for it. "docker swarm init" there makes a swarm.';
+
+function requireNewName({ words }: DockerMachineInvocation): string {
+  const [name, ...extra] = words;
+  if (name === undefined) throw new DockerMachineError('Error: No machine name specified');
+  if (extra.length > 0)
+    throw new DockerMachineError(`Invalid command line. Found extra arguments [${extra.join(' ')}]`);
+  if (isMachineName(name)) return name;
+  throw new DockerMachineError(
+    'Error creating machine: Invalid hostname specified. Allowed hostname chars are: 0-9a-zA-Z . -',
+  );
+}
 
 function connectHint(name: string): string {
   return `To see how to connect your Docker Client to the Docker Engine running on this virtual machine, run: docker-machine env ${name}`;
 }
 
-/** The driver that the command line names, the environment, or this computer; by our name where we have it. */
+/**
+ * Returns Slipway's name of the driver: that of the command line, of MACHINE_DRIVER, or the best local driver of this
+ * computer.
+ */
 async function resolveDriver(
   argv: readonly string[],
   { env, world }: Pick<DockerMachineInvocation, 'env' | 'world'>,
 ): Promise<string> {
-  const at = argv.findIndex((word) => /^--?(d|driver)(=|$)/.test(word));
-  const inline = /=(.*)$/s.exec(argv[at] ?? '')?.[1];
-  const said = at < 0 ? env.MACHINE_DRIVER : (inline ?? argv[at + 1]);
-  if (said) {
-    const known = findDriverName(said);
+  const index = argv.findIndex((word) => /^--?(d|driver)(=|$)/.test(word));
+  const inline = /=(.*)$/s.exec(argv[index] ?? '')?.[1];
+  const name = index < 0 ? env.MACHINE_DRIVER : (inline ?? argv[index + 1]);
+  if (name) {
+    const known = findDriverName(name);
     if (known !== undefined) return known;
     throw new DockerMachineError(
-      `Driver "${said}" not found. Do you have the plugin binary "docker-machine-driver-${said}" accessible in your PATH?`,
+      `Driver "${name}" not found. Do you have the plugin binary "docker-machine-driver-${name}" accessible in your PATH?`,
     );
   }
   const best = await findDefaultDriver(drivers, world.computer);
@@ -106,10 +115,11 @@ async function resolveDriver(
   );
 }
 
+/** Returns the flags of one driver, without those that every driver takes. */
 export function driverFlags(driver: string): readonly Flag[] {
-  const own = [...(driverOptionSpecs[driver] ?? []), ...credentialOptionsOf(driver)];
-  // One option under one name: what is among those of the engine already is not listed twice.
-  return own.filter(({ flag }) => !sharedFlags.some(({ names }) => names.includes(flag))).map(toFlag);
+  const specs = [...(driverOptionSpecs[driver] ?? []), ...credentialOptionsOf(driver)];
+  // An option of the engine may have the name of a driver's: it is listed once.
+  return specs.filter(({ flag }) => !sharedFlags.some(({ names }) => names.includes(flag))).map(toFlag);
 }
 
 function credentialOptionsOf(driver: string): readonly OptionSpec[] {
@@ -117,15 +127,17 @@ function credentialOptionsOf(driver: string): readonly OptionSpec[] {
   return credentials ? describeOptions(credentials, driver) : [];
 }
 
-/** What was typed, by the names of our own flags and as our schemas take it. */
+/**
+ * Returns the flags that the user typed by the names of Slipway's flags, with values as the options' schemas take them.
+ */
 function toSlipwayFlags(typed: FlagValues): OptionValues {
-  const infos = [...machineOptionSpecs, ...credentialOptionSpecs];
-  const named = Object.entries(typed).flatMap(([key, value]) => {
-    const info = infos.find(({ flag, aliases }) => flag === key || aliases.includes(key));
-    return info ? [[info.flag, typeof value === 'string' ? coerceOptionValue(info, value) : value] as const] : [];
+  const specs = [...machineOptionSpecs, ...credentialOptionSpecs];
+  const entries = Object.entries(typed).flatMap(([key, value]) => {
+    const spec = specs.find(({ flag, aliases }) => flag === key || aliases.includes(key));
+    return spec ? [[spec.flag, typeof value === 'string' ? coerceOptionValue(spec, value) : value] as const] : [];
   });
-  const flags: Record<string, unknown> = Object.fromEntries(named);
-  // What others of its kind understand as "there is an engine already".
+  const flags: Record<string, unknown> = Object.fromEntries(entries);
+  // To users of Docker Machine, this URL says that the host has an engine already.
   if (flags['engine-install-url'] === 'none') {
     delete flags['engine-install-url'];
     flags['engine-source'] = 'none';
@@ -133,7 +145,9 @@ function toSlipwayFlags(typed: FlagValues): OptionValues {
   return flags;
 }
 
-/** What the old tool does where nothing is said, and scripts rely on. */
+/**
+ * Docker Machine's defaults that Slipway does not have and scripts rely on. A variable of `unless` takes their place.
+ */
 const DRIVER_DEFAULTS: Readonly<
   Record<string, { readonly key: string; readonly value: string; readonly unless: readonly string[] }>
 > = {
@@ -145,18 +159,24 @@ const DRIVER_DEFAULTS: Readonly<
   gce: { key: 'gce-zone', value: 'us-central1-a', unless: ['GOOGLE_ZONE', 'CLOUDSDK_COMPUTE_ZONE'] },
 };
 
-function buildSpec(
-  name: string,
-  driver: string,
-  flags: OptionValues,
-  before: MachineSpec | undefined,
-  { env }: DockerMachineInvocation,
-): MachineSpec {
+type SpecInput = {
+  readonly name: string;
+  readonly driver: string;
+  readonly flags: OptionValues;
+  /** The spec of an interrupted create, which this one continues. */
+  readonly existing: MachineSpec | undefined;
+};
+
+function buildSpec({ name, driver, flags, existing }: SpecInput, { env }: DockerMachineInvocation): MachineSpec {
   const initial = DRIVER_DEFAULTS[driver];
-  const unsaid = initial !== undefined && flags[initial.key] === undefined && !initial.unless.some((key) => env[key]);
-  const given = unsaid && before === undefined ? { ...flags, [initial.key]: initial.value } : flags;
+  const needsDefault =
+    existing === undefined &&
+    initial !== undefined &&
+    flags[initial.key] === undefined &&
+    !initial.unless.some((variable) => env[variable]);
+  const completeFlags = needsDefault ? { ...flags, [initial.key]: initial.value } : flags;
   try {
-    return resolveSpec({ name, driver, flags: given, env, before, profiles: [] });
+    return resolveSpec({ name, driver, flags: completeFlags, env, before: existing, profiles: [] });
   } catch (error) {
     if (!(error instanceof SlipwayError)) throw error;
     throw new DockerMachineError(
@@ -166,37 +186,53 @@ function buildSpec(
   }
 }
 
-/** All that is refused before anything exists has a status of its own. */
 async function runCreate(spec: MachineSpec, { print, world }: DockerMachineInvocation): Promise<ReadyMachine> {
   const driver = await loadDriver(spec.driver);
   print('Running pre-create checks...');
-  const settled = await (async () => {
-    await requirePrograms(spec.driver, world);
-    return resolveCreateSpec(driver, spec, world);
-  })().catch((error: unknown) => {
-    if (!(error instanceof SlipwayError)) throw error;
-    if (error.code === 'CANCELED')
-      throw new DockerMachineError(formatSlipwayError(error), { status: INTERRUPTED_STATUS, cause: error });
-    throw new DockerMachineError(`Error with pre-create check: ${JSON.stringify(formatSlipwayError(error))}`, {
-      status: PRE_CREATE_FAILED_STATUS,
-      cause: error,
-    });
-  });
+  const resolved = await runPreCreateChecks(driver, spec, world);
   if (driver.kind !== 'existing') print('Creating machine...');
   try {
-    return await createResolvedMachine(settled, world);
+    return await createResolvedMachine(resolved, world);
   } catch (error) {
-    if (!(error instanceof SlipwayError)) throw error;
-    if (error.code === 'CANCELED')
-      throw new DockerMachineError(formatSlipwayError(error), { status: INTERRUPTED_STATUS, cause: error });
-    throw new DockerMachineError(
-      `Error creating machine: ${ERROR_PREFIXES[world.progress.lastStepId()] ?? 'Error running provisioning: '}${formatSlipwayError(error)}`,
-      { cause: error },
-    );
+    throw createError(error, (text) => {
+      const prefix = ERROR_PREFIXES[world.progress.lastStepId()] ?? 'Error running provisioning: ';
+      return { message: `Error creating machine: ${prefix}${text}`, status: 1 };
+    });
   }
 }
 
-/** What the old tool says of the step that failed. */
+async function runPreCreateChecks(
+  driver: Awaited<ReturnType<typeof loadDriver>>,
+  spec: MachineSpec,
+  world: World,
+): Promise<Awaited<ReturnType<typeof resolveCreateSpec>>> {
+  try {
+    await requirePrograms(spec.driver, world);
+    return await resolveCreateSpec(driver, spec, world);
+  } catch (error) {
+    throw createError(error, (text) => ({
+      message: `Error with pre-create check: ${JSON.stringify(text)}`,
+      status: PRE_CREATE_FAILED_STATUS,
+    }));
+  }
+}
+
+/**
+ * Returns the error that ends `create`. An interrupt has its own status and no prefix; errors that are no SlipwayError
+ * stay.
+ */
+function createError(
+  error: unknown,
+  describe: (text: string) => { readonly message: string; readonly status: number },
+): unknown {
+  if (!(error instanceof SlipwayError)) return error;
+  const text = formatSlipwayError(error);
+  const isInterrupt = error.code === 'CANCELED';
+  const { message, status } = isInterrupt ? { message: text, status: INTERRUPTED_STATUS } : describe(text);
+  return new DockerMachineError(message, { status, cause: error });
+}
+
+/** How Docker Machine begins its messages, by the id of the step that failed. */
 const ERROR_PREFIXES: Readonly<Record<string, string>> = {
   '': '',
   create: 'Error in driver during machine creation: ',
@@ -207,7 +243,7 @@ const ERROR_PREFIXES: Readonly<Record<string, string>> = {
   verify: 'Error checking the host: ',
 };
 
-async function requirePrograms(name: string, { computer }: DockerMachineInvocation['world']): Promise<void> {
+async function requirePrograms(name: string, { computer }: World): Promise<void> {
   const missing = await findMissingPrograms(getDriver(name).programs?.(computer) ?? [], computer);
   if (missing.length === 0) return;
   const { instruction } = await planInstall(missing, computer);
@@ -220,19 +256,18 @@ async function requirePrograms(name: string, { computer }: DockerMachineInvocati
   );
 }
 
-/** An engine that exists is taken at its word: who has its certificates puts them beside its record. */
-async function recordExistingEngine(
-  name: string,
-  flags: OptionValues,
-  { store }: DockerMachineInvocation['world'],
-): Promise<void> {
+/**
+ * Records an engine that exists, without a connection to it: users who have its certificates put them into the
+ * machine's folder themselves.
+ */
+async function recordExistingEngine(name: string, flags: OptionValues, { store }: World): Promise<void> {
   const url = flags['none-url'];
   if (typeof url !== 'string' || url === '')
     throw new DockerMachineError(
       'Error setting machine configuration from flags provided: --url option is required when no driver is selected',
     );
-  // The old tool takes any text for a URL, and its callers use some that are none.
-  const asIfUrl = resolveSpec({
+  // Docker Machine takes any text for a URL and scripts use some that are none, so a valid URL stands in for it here.
+  const placeholder = resolveSpec({
     name,
     driver: 'none',
     flags: { ...flags, 'none-url': 'tcp://localhost:2376' },
@@ -240,7 +275,7 @@ async function recordExistingEngine(
     before: undefined,
     profiles: [],
   });
-  const spec: MachineSpec = { ...asIfUrl, options: { url } };
+  const spec: MachineSpec = { ...placeholder, options: { url } };
   const address = /^\w+:\/\/(\[[^\]]+\]|[^:/]+)/.exec(url)?.[1]?.replaceAll(/[[\]]/g, '') ?? url;
   await using _lock = await store.lock(name);
   await store.write({

@@ -6,7 +6,7 @@ type DockerMachineCommandEntry = {
   readonly load: () => Promise<DockerMachineCommand>;
 };
 
-/** The registry, in the order of help. A command loads only when it is called. */
+/** All commands, in the order of the help. A command's file is loaded when the user calls the command. */
 export const commands: readonly DockerMachineCommandEntry[] = [
   { name: 'active', summary: 'Print which machine is active', load: async () => (await import('./active.ts')).active },
   {

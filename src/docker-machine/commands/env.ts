@@ -1,11 +1,11 @@
 import { toCommandLine } from '../../ssh/shell.ts';
 import { defineDockerMachineCommand, type DockerMachineInvocation } from '../docker-machine-command.ts';
-import { loadConfigJson } from '../load-config-json.ts';
+import { resolveSwarmUrl } from '../load-config-json.ts';
 import { DockerMachineError } from '../docker-machine-error.ts';
 import { requireEngineAnswer, resolveMachineName, requireReadyMachine } from '../machine-arguments.ts';
 import { envSyntaxFor } from '../env-syntax.ts';
-import { requireSwarmUrl } from '../swarm-options.ts';
 
+/** A variable with its value; undefined unsets it. */
 type DockerMachineEnvSetting = readonly [name: string, value: string | undefined];
 
 export const env = defineDockerMachineCommand({
@@ -35,6 +35,7 @@ export const env = defineDockerMachineCommand({
   },
 });
 
+/** Returns the shell's name: that of `--shell`, else the one that runs. */
 function detectShell({ env: variables, print, values, world: { computer } }: DockerMachineInvocation): string {
   if (typeof values.shell === 'string' && values.shell !== '') return values.shell;
   if (computer.platform === 'win32') {
@@ -56,10 +57,7 @@ async function resolveSettings(call: DockerMachineInvocation): Promise<readonly 
   const machine = await requireReadyMachine(await resolveMachineName(call), world);
   await requireEngineAnswer(machine, world, 'Error checking TLS connection: ');
   const { endpoint, host, spec } = machine;
-  const url =
-    values.swarm === true
-      ? requireSwarmUrl((await loadConfigJson(machine, call)).HostOptions.SwarmOptions, host.address, spec.name)
-      : endpoint.url;
+  const url = values.swarm === true ? await resolveSwarmUrl(machine, call) : endpoint.url;
   return [
     ['DOCKER_TLS_VERIFY', endpoint.tls ? '1' : undefined],
     ['DOCKER_HOST', url],
@@ -70,10 +68,11 @@ async function resolveSettings(call: DockerMachineInvocation): Promise<readonly 
   ];
 }
 
+/** Adds the address to NO_PROXY. */
 function noProxySetting(address: string, { env: variables }: DockerMachineInvocation): DockerMachineEnvSetting {
   const name = proxyVariableName(variables);
-  const before = variables[name] ?? '';
-  return [name, before.split(',').includes(address) ? before : [before, address].filter(Boolean).join(',')];
+  const current = variables[name] ?? '';
+  return [name, current.split(',').includes(address) ? current : [current, address].filter(Boolean).join(',')];
 }
 
 function settingsToUnset({ env: variables, values }: DockerMachineInvocation): readonly DockerMachineEnvSetting[] {
@@ -84,6 +83,7 @@ function settingsToUnset({ env: variables, values }: DockerMachineInvocation): r
   ]);
 }
 
+/** Returns the spelling of NO_PROXY that the environment uses. */
 function proxyVariableName(variables: DockerMachineInvocation['env']): string {
   return variables.no_proxy ? 'no_proxy' : 'NO_PROXY';
 }

@@ -36,56 +36,64 @@ export const ls = defineDockerMachineCommand({
     const seconds = Math.max(1, Number(values.timeout));
     const format = parseFormat(typeof values.format === 'string' ? values.format : DEFAULT_FORMAT);
     const listed = await world.store.list();
-    const all = await loadMachineConfigs(listed, call);
-    const masters = swarmMastersOf(all);
-    const chosen = await selectMachines(all, filters, masters, seconds, call);
+    const machines = await loadMachineConfigs(listed, call);
+    const masters = swarmMastersOf(machines);
+    const selected = await selectMachines(machines, filters, masters, seconds, call);
     if (values.quiet === true) {
-      for (const { name } of chosen) print(name);
+      for (const { name } of selected) print(name);
       return;
     }
-    const broken = listed.flatMap((one) => ('broken' in one ? [brokenRow(one.name, one.broken.message)] : []));
-    const rows = await Promise.all(chosen.map(async (one) => loadRow(one, masters, seconds, call)));
-    const order = new Map(listed.map(({ name }, at) => [name, at]));
-    const sorted = [...rows, ...broken].toSorted(
-      (left, right) => (order.get(left.Name) ?? 0) - (order.get(right.Name) ?? 0),
-    );
-    for (const line of formatRows(sorted, format)) print(line);
+    const broken = listed.flatMap((item) => ('broken' in item ? [brokenRow(item.name, item.broken.message)] : []));
+    const rows = await Promise.all(selected.map(async (machine) => loadRow(machine, masters, seconds, call)));
+    for (const line of formatRows(sortLike(listed, [...rows, ...broken]), format)) print(line);
   },
 });
+
+/** Sorts rows in the order in which the store lists the machines. */
+function sortLike(
+  listed: readonly { readonly name: string }[],
+  rows: readonly DockerMachineLsRow[],
+): readonly DockerMachineLsRow[] {
+  const order = new Map(listed.map(({ name }, index) => [name, index]));
+  return rows.toSorted((left, right) => (order.get(left.Name) ?? 0) - (order.get(right.Name) ?? 0));
+}
 
 function parseFilter(text: string): DockerMachineLsFilter {
   const [, key, value] = /^([^=]+)=(.+)$/s.exec(text) ?? [];
   if (key === undefined || value === undefined) throw new DockerMachineError('Unsupported filter syntax');
-  const found = FILTER_KEYS.find((one) => one === key.toLowerCase());
-  if (found === undefined) throw new DockerMachineError(`Unsupported filter key '${key}'`);
-  if (found === 'name') requireRegExp(value);
-  return { key: found, value };
+  const known = FILTER_KEYS.find((candidate) => candidate === key.toLowerCase());
+  if (known === undefined) throw new DockerMachineError(`Unsupported filter key '${key}'`);
+  if (known === 'name') requireRegExp(value);
+  return { key: known, value };
 }
 
-/** Refused before any machine is asked. */
-function requireRegExp(value: string): RegExp {
+/** Throws where the text is no regular expression, before any machine is asked. */
+function requireRegExp(value: string): void {
   try {
-    return new RegExp(value);
+    void new RegExp(value);
   } catch {
     throw new DockerMachineError(`Unsupported filter syntax: ${JSON.stringify(value)} is no regular expression`);
   }
 }
 
-/** Machines are asked for their state only where a filter wants it, all at once, and within the time. */
+/**
+ * Returns the machines that match. Asks for states only if a filter needs them, of all machines at once, for at most
+ * `seconds`.
+ */
 async function selectMachines(
-  all: readonly MachineWithConfig[],
+  machines: readonly MachineWithConfig[],
   filters: readonly DockerMachineLsFilter[],
   masters: SwarmMasters,
   seconds: number,
   { world }: DockerMachineInvocation,
 ): Promise<readonly MachineWithConfig[]> {
   const others = filters.filter(({ key }) => key !== 'state');
-  const passing = all.filter((one) => isMatchingFilters(others, one, masters, undefined));
-  if (others.length === filters.length) return passing;
+  const candidates = machines.filter((machine) => isMatchingFilters(others, machine, masters, undefined));
+  if (others.length === filters.length) return candidates;
   const states = await Promise.all(
-    passing.map(async ({ machine }) => (await getMachineStateWithin(machine, world, seconds))?.state ?? 'Timeout'),
+    candidates.map(async ({ machine }) => (await getMachineStateWithin(machine, world, seconds))?.state ?? 'Timeout'),
   );
-  return passing.filter((one, at) => isMatchingFilters(filters, one, masters, states[at]));
+  return candidates.filter((machine, index) => isMatchingFilters(filters, machine, masters, states[index]));
 }
 
 type LsFormat = { readonly template: Template; readonly hasHeader: boolean };
@@ -108,7 +116,7 @@ function runWithTemplateErrors<T>(work: () => T): T {
 }
 
 function formatRows(rows: readonly DockerMachineLsRow[], { template, hasHeader }: LsFormat): readonly string[] {
-  // A field that no row has is a mistake, not an empty value.
+  // Rows are strict: a misspelled field is an error, not an empty value.
   const lines = runWithTemplateErrors(() =>
     [...(hasHeader ? [COLUMN_TITLES] : []), ...rows].map((row) => template.render(sanitizeData(row), { strict: true })),
   );

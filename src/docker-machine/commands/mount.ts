@@ -15,17 +15,17 @@ export const mount = defineDockerMachineCommand({
   flags: [{ names: ['unmount', 'u'], kind: 'switch', usage: 'Unmount instead of mount' }],
   async run(call) {
     const { env, say, values, words, world } = call;
-    const [what, where, ...more] = words;
-    if (what === undefined || more.length > 0) throw new DockerMachineError('Improper number of arguments');
-    const [, name = 'default', path = what] = /^([^/:]+):(.*)$/s.exec(what) ?? [];
+    const [source, mountPoint, ...extra] = words;
+    if (source === undefined || extra.length > 0) throw new DockerMachineError('Improper number of arguments');
+    const [, name = 'default', path = source] = /^([^/:]+):(.*)$/s.exec(source) ?? [];
     if (values.unmount === true)
-      return (await unmountFolder(where ?? path, { world }).catch(throwAsDockerMachineError)).status;
+      return (await unmountFolder(mountPoint ?? path, { world }).catch(throwAsDockerMachineError)).status;
     await readMachine(name, world);
     await requireHostUp(name, call, 'mount');
     await pinHostKey(name, world).catch(throwAsDockerMachineError);
     const side = `${name}:${path}`;
     return (
-      await mountFolder(side, where, false, { world, say, env, program: PROGRAM, interactive: false }).catch(
+      await mountFolder(side, mountPoint, false, { world, say, env, program: PROGRAM, interactive: false }).catch(
         throwAsDockerMachineError,
       )
     ).status;

@@ -1,10 +1,7 @@
-/** The verbs that change whether machines run. */
+/** The commands that start and stop machines. */
 import { killMachine, restartMachine, startMachine, stopMachine } from '../../operations/power.ts';
-import {
-  defineDockerMachineCommand,
-  type DockerMachineInvocation,
-  type DockerMachineCommand,
-} from '../docker-machine-command.ts';
+import type { World } from '../../operations/world.ts';
+import { defineDockerMachineCommand, type DockerMachineCommand } from '../docker-machine-command.ts';
 import { dockerMachineDriverName } from '../config-json/driver-mappings.ts';
 import { DockerMachineError } from '../docker-machine-error.ts';
 import {
@@ -20,11 +17,14 @@ const STOP_GRACE_SECONDS = 90;
 type PowerCommand = {
   readonly name: 'start' | 'stop' | 'kill';
   readonly summary: string;
-  readonly doing: string;
-  readonly done: string;
-  /** What there is nothing to do about. */
-  readonly noop: { readonly state: string; readonly words: string };
-  readonly run: (name: string, world: DockerMachineInvocation['world']) => Promise<unknown>;
+  /** The verb in the line before the action: `Starting "web"...` */
+  readonly progressVerb: string;
+  /** The verb in the line after it: `Machine "web" was started.` */
+  readonly pastVerb: string;
+  /** The state in which the action has no effect, and the error that says so. */
+  readonly noop: { readonly state: string; readonly message: string };
+  readonly run: (name: string, world: World) => Promise<unknown>;
+  /** The verb of the notice that addresses may have changed, if the action changes them. */
   readonly addressNoticeVerb?: string;
 };
 
@@ -32,26 +32,26 @@ const powerCommands: readonly PowerCommand[] = [
   {
     name: 'kill',
     summary: 'Kill a machine',
-    doing: 'Killing',
-    done: 'killed',
-    noop: { state: 'Stopped', words: 'already stopped' },
+    progressVerb: 'Killing',
+    pastVerb: 'killed',
+    noop: { state: 'Stopped', message: 'already stopped' },
     run: killMachine,
   },
   {
     name: 'start',
     summary: 'Start a machine',
-    doing: 'Starting',
-    done: 'started',
-    noop: { state: 'Running', words: 'already running' },
+    progressVerb: 'Starting',
+    pastVerb: 'started',
+    noop: { state: 'Running', message: 'already running' },
     run: startMachine,
     addressNoticeVerb: 'Started',
   },
   {
     name: 'stop',
     summary: 'Stop a machine',
-    doing: 'Stopping',
-    done: 'stopped',
-    noop: { state: 'Stopped', words: 'already stopped' },
+    progressVerb: 'Stopping',
+    pastVerb: 'stopped',
+    noop: { state: 'Stopped', message: 'already stopped' },
     run: (name, world) => stopMachine(name, STOP_GRACE_SECONDS, world),
   },
 ];
@@ -63,16 +63,16 @@ export const [kill, start, stop] = powerCommands.map(toCommand) as [
 ];
 
 function toCommand({
-  name: verb,
+  name: action,
   summary,
-  doing,
-  done,
+  progressVerb,
+  pastVerb,
   noop,
-  run: work,
+  run: changePower,
   addressNoticeVerb,
 }: PowerCommand): DockerMachineCommand {
   return defineDockerMachineCommand({
-    name: verb,
+    name: action,
     summary,
     argsUsage: '[arg...]',
     flags: [],
@@ -80,21 +80,21 @@ function toCommand({
       const { print, world, worldOf } = call;
       await runForEachMachine(await resolveMachineNames(call), call, async (name) => {
         const machine = await readMachine(name, world);
-        print(`${doing} "${name}"...`);
-        // Before what its driver can't do: scripts start what may run already.
+        print(`${progressVerb} "${name}"...`);
+        // This check comes before that of the driver: scripts start machines that may run already.
         if ((await getMachineState(machine, world)).state === noop.state)
-          throw new DockerMachineError(`Machine "${name}" is ${noop.words}.`);
-        await requireDriverSupport(verb, machine);
-        await work(name, worldOf(name));
-        print(`Machine "${name}" was ${done}.`);
+          throw new DockerMachineError(`Machine "${name}" is ${noop.message}.`);
+        await requireDriverSupport(action, machine);
+        await changePower(name, worldOf(name));
+        print(`Machine "${name}" was ${pastVerb}.`);
       });
       if (addressNoticeVerb !== undefined) print(newAddressesNotice(addressNoticeVerb));
     },
   });
 }
 
-function newAddressesNotice(what: string): string {
-  return `${what} machines may have new IP addresses. You may need to re-run the \`docker-machine env\` command.`;
+function newAddressesNotice(pastVerb: string): string {
+  return `${pastVerb} machines may have new IP addresses. You may need to re-run the \`docker-machine env\` command.`;
 }
 
 export const restart = defineDockerMachineCommand({

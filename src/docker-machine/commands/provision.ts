@@ -1,5 +1,5 @@
-/** The commands that go through a host again. */
-import { provisionMachine } from '../../operations/provision.ts';
+/** The commands that change the host of a machine that exists. */
+import { provisionMachine } from '../../operations/provision-machine.ts';
 import { regenerateCertificates } from '../../operations/regenerate-certificates.ts';
 import { startMachine } from '../../operations/power.ts';
 import { upgradeMachine } from '../../operations/upgrade.ts';
@@ -33,7 +33,10 @@ export const provision = defineDockerMachineCommand({
   },
 });
 
-/** A machine that the old tool made keeps the authority that it was made with; an engine that is known by its URL has nothing to provision. */
+/**
+ * Makes sure that a machine of Docker Machine keeps its certificate authority. Throws for an engine that is known by
+ * its URL alone.
+ */
 async function prepareAuthority(name: string, { world, root }: DockerMachineInvocation): Promise<void> {
   const machine = await readMachine(name, world);
   if (machine.host !== undefined && machine.host.ssh === undefined)

@@ -28,35 +28,47 @@ export const rm = defineDockerMachineCommand({
     },
   ],
   async run(call) {
-    const { ask, print, say, values, words, worldOf } = call;
+    const { ask, print, say, values, words } = call;
     if (words.length === 0)
       throw new DockerMachineError('Error: Expected to get one or more machine names as arguments');
     const force = values.force === true;
     print(`About to remove ${words.join(', ')}`);
     print('WARNING: This action will delete both local reference and remote instance.');
     if (!force && values.y !== true && !/^y/i.test(await ask('Are you sure? (y/n): '))) return;
-    const failures: string[] = [];
-    await Promise.all(
-      [...new Set(words)].map(async (name) => {
-        try {
-          await runAndReportEnd(name, call, async () => {
-            await requireRemovable(name, force, call);
-            await removeMachine(name, { deprovision: false, force }, worldOf(name));
-          });
-          print(`Successfully removed ${name}`);
-        } catch (error) {
-          failures.push(removalFailureMessage(name, error));
-        }
-      }),
-    );
+    const failures = await removeMachines([...new Set(words)], force, call);
     call.closeProgress();
     for (const failure of failures) say(failure);
-    // With --force its callers expect success; what may be left is said above.
-    if (failures.length > 0 && !(force && (await hasNoneLeft(words, call)))) return 1;
+    // Callers of --force expect success; the lines above say what may be left at the provider.
+    if (failures.length > 0 && !(force && (await areAllGone(words, call)))) return 1;
   },
 });
 
-/** What can't be read at all is for `removeMachine` to judge. */
+/** Removes all of these machines at the same time, and returns the messages of those that failed. */
+async function removeMachines(
+  names: readonly string[],
+  force: boolean,
+  call: DockerMachineInvocation,
+): Promise<readonly string[]> {
+  const failures: string[] = [];
+  const removeOne = async (name: string): Promise<void> => {
+    try {
+      await runAndReportEnd(name, call, async () => {
+        await requireRemovable(name, force, call);
+        await removeMachine(name, { deprovision: false, force }, call.worldOf(name));
+      });
+      call.print(`Successfully removed ${name}`);
+    } catch (error) {
+      failures.push(removalFailureMessage(name, error));
+    }
+  };
+  await Promise.all(names.map(removeOne));
+  return failures;
+}
+
+/**
+ * Throws where the drop-in can't remove the machine. A record that can't be read passes: `removeMachine` decides about
+ * it.
+ */
 async function requireRemovable(
   name: string,
   force: boolean,
@@ -74,11 +86,11 @@ async function requireRemovable(
 function removalFailureMessage(name: string, error: unknown): string {
   if (error instanceof DockerMachineError) return `Error removing host "${name}": ${error.message}`;
   if (!(error instanceof SlipwayError)) throw toDockerMachineError(error, name);
-  const missing = error.code === 'MACHINE_NOT_FOUND' || error.code === 'USAGE';
-  return `Error removing host "${name}": ${missing ? machineNotFoundError(name).message : formatSlipwayError(error)}`;
+  const isMissing = error.code === 'MACHINE_NOT_FOUND' || error.code === 'USAGE';
+  return `Error removing host "${name}": ${isMissing ? machineNotFoundError(name).message : formatSlipwayError(error)}`;
 }
 
-async function hasNoneLeft(names: readonly string[], { world: { store } }: DockerMachineInvocation): Promise<boolean> {
-  const there = await store.listNames();
-  return !names.some((name) => there.includes(name));
+async function areAllGone(names: readonly string[], { world: { store } }: DockerMachineInvocation): Promise<boolean> {
+  const existing = await store.listNames();
+  return !names.some((name) => existing.includes(name));
 }

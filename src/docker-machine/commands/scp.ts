@@ -31,7 +31,7 @@ export const scp = defineDockerMachineCommand({
     },
   ],
   async run(call) {
-    const { values, words, world } = call;
+    const { words, world } = call;
     if (words.length !== 2) throw new DockerMachineError('Improper number of arguments');
     const names = await world.store.listNames();
     const [from, to] = words.map((word) => parseOperand(word, names)) as [ScpOperand, ScpOperand];
@@ -42,17 +42,7 @@ export const scp = defineDockerMachineCommand({
     try {
       const config = join(folder, 'config');
       await writeFileAtomic(config, formatSshConfig(routes), 0o600);
-      const flags = [...(values.recursive === true ? ['-r'] : []), ...(values.quiet === true ? ['-q'] : [])];
-      const [program, argv] =
-        values.delta === true
-          ? (['rsync', rsyncArgv(from, to, flags, config)] as const)
-          : ([
-              'scp',
-              scpArgv(
-                { from: from.side, to: to.side, routes, flags, windows: world.computer.platform === 'win32' },
-                config,
-              ),
-            ] as const);
+      const { program, argv } = copyCommand({ from, to, routes, config }, call);
       return await runInTerminal(program, argv, world.signal).catch((error: unknown) => {
         throw toDockerMachineError(error);
       });
@@ -62,9 +52,29 @@ export const scp = defineDockerMachineCommand({
   },
 });
 
+type ScpCopy = {
+  readonly from: ScpOperand;
+  readonly to: ScpOperand;
+  readonly routes: Readonly<Record<string, SshRoute>>;
+  /** A file of ssh's settings, with the machines that take part. */
+  readonly config: string;
+};
+
+/** Returns the command line of scp, or of rsync with `--delta`. */
+function copyCommand(
+  { from, to, routes, config }: ScpCopy,
+  { values, world }: DockerMachineInvocation,
+): { readonly program: string; readonly argv: readonly string[] } {
+  const flags = [...(values.recursive === true ? ['-r'] : []), ...(values.quiet === true ? ['-q'] : [])];
+  if (values.delta === true) return { program: 'rsync', argv: rsyncArgv(from, to, flags, config) };
+  const windows = world.computer.platform === 'win32';
+  return { program: 'scp', argv: scpArgv({ from: from.side, to: to.side, routes, flags, windows }, config) };
+}
+
+/** One side of a copy; `user` takes the place of the machine's own SSH user. */
 type ScpOperand = { readonly side: PathSpec; readonly user: string | undefined };
 
-/** `localhost:` is this computer. */
+/** Parses `[[USER@]MACHINE:]PATH`. `localhost:` is this computer, unless a machine has that name. */
 function parseOperand(word: string, names: readonly string[]): ScpOperand {
   const [, user, bare = word] = /^([^@:/]+)@([^:/]+:.*)$/s.exec(word) ?? [];
   const side = parsePathSpec(bare, names);
@@ -73,6 +83,7 @@ function parseOperand(word: string, names: readonly string[]): ScpOperand {
   return { side, user };
 }
 
+/** Returns how ssh connects to the machines that take part, by their names. */
 async function resolveRoutes(
   operands: readonly ScpOperand[],
   call: DockerMachineInvocation,
@@ -94,12 +105,12 @@ async function resolveRoutes(
   return routes;
 }
 
-/** rsync takes one remote side, and the way there as a command line. */
+/** Returns rsync's arguments. rsync copies from or to one remote host, and gets ssh's command line with `-e`. */
 function rsyncArgv(from: ScpOperand, to: ScpOperand, flags: readonly string[], config: string): readonly string[] {
   if (from.side.machine !== undefined && to.side.machine !== undefined)
     throw new DockerMachineError('Error: --delta copies between this computer and a machine, not between two machines');
-  const place = ({ side: { machine, path } }: ScpOperand): string =>
+  const location = ({ side: { machine, path } }: ScpOperand): string =>
     machine === undefined ? (/^[^/]*:/.test(path) ? `./${path}` : path) : `${machine}:${path}`;
   const progress = flags.includes('-q') ? [] : ['--progress'];
-  return [...progress, '-e', `ssh -F ${quote(config)}`, ...flags, '--', place(from), place(to)];
+  return [...progress, '-e', `ssh -F ${quote(config)}`, ...flags, '--', location(from), location(to)];
 }

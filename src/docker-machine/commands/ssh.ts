@@ -1,6 +1,7 @@
 import { prepareSshRoute } from '../../openssh/openssh-command.ts';
 import { runInTerminal } from '../../terminal/run-program.ts';
 import { pinHostKey } from '../../operations/pin-host-key.ts';
+import type { World } from '../../operations/world.ts';
 import { sshFlagsFor, sshOptionsFor } from '../../profiles/ssh-options.ts';
 import { defineDockerMachineCommand, type DockerMachineInvocation } from '../docker-machine-command.ts';
 import { DockerMachineError, toDockerMachineError } from '../docker-machine-error.ts';
@@ -27,7 +28,7 @@ export const ssh = defineDockerMachineCommand({
   },
 });
 
-/** Only a host that is up can be logged in to. */
+/** Throws where the machine has no SSH or does not run. `purpose` is an infinitive for the message: `copy files`. */
 export async function requireHostUp(
   name: string,
   { world }: Pick<DockerMachineInvocation, 'world'>,
@@ -36,15 +37,17 @@ export async function requireHostUp(
   const machine = await readMachine(name, world);
   if (machine.host?.ssh === undefined) throw new DockerMachineError(`Error: Cannot ${purpose}: "${name}" has no SSH`);
   const { state } = await getMachineState(machine, world);
-  // Where its making was stopped, its host may well answer.
+  // A machine whose creation was interrupted is in the state Error, and its host may answer.
   if (state !== 'Running' && state !== 'Error')
     throw new DockerMachineError(`Error: Cannot ${purpose}: Host "${name}" is not running`);
 }
 
-/** ssh's own options for a machine, whose host key is demanded; it is pinned now if it never was. */
+/**
+ * Returns ssh's options for a machine. They require its pinned host key, so a machine without one gets it pinned first.
+ */
 async function resolveSshArgv(
   name: string,
-  world: DockerMachineInvocation['world'],
+  world: World,
 ): Promise<{ readonly address: string; readonly argv: readonly string[] }> {
   try {
     await pinHostKey(name, world);

@@ -1,4 +1,7 @@
-/** The vocabulary of the tables that map a driver's options to the members of `Driver` in config.json, in both directions. */
+/**
+ * The vocabulary of the tables that map a driver's options to the members of `Driver` in config.json, in both
+ * directions.
+ */
 import type { Machine, SshTarget } from '../../machine/model.ts';
 import { nonEmptyString, numberOrUndefined, positiveNumber, stringList, type ConfigJsonFields } from './fields.ts';
 
@@ -30,7 +33,7 @@ export type DriverMapping = {
   readonly readConnection?: (values: ConfigJsonFields, context: DriverReadContext) => ConfigJsonFields;
   /** Returns what tells this machine from another of the same name: part of the id of a machine that has no record. */
   readonly resourceIdentity: (values: ConfigJsonFields, name: string) => string;
-  /** Returns the provider's resources that the machine's `adopts` names; undefined where there are none to adopt. */
+  /** Returns the provider's resources that the machine's `adoptedResource` names; undefined where there are none to adopt. */
   readonly adoptedResources?: (values: ConfigJsonFields, name: string) => string | undefined;
 };
 

@@ -87,7 +87,7 @@ export const ec2Mapping: DriverMapping = {
     keyNameField,
     {
       key: 'InstanceId',
-      write: ({ adopts }, before) => adopts?.split('/')[0] ?? nonEmptyString(before.InstanceId) ?? '',
+      write: ({ adoptedResource }, before) => adoptedResource?.split('/')[0] ?? nonEmptyString(before.InstanceId) ?? '',
     },
     textField('InstanceType', 'instanceType'),
     privateAddressField,

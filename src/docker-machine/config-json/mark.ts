@@ -1,5 +1,6 @@
 /** The mark by which a config.json is known to describe a machine of Slipway. */
-import type { Host, Machine } from '../../machine/model.ts';
+import type { Machine } from '../../machine/model.ts';
+import { encodeHost, type HostRecord } from '../../machine/record-format.ts';
 import { fieldsOrEmpty, isFields, validPort, type ConfigJsonFields } from './fields.ts';
 
 /** The member of config.json that holds the mark. Docker Machine drops it when it writes the file itself. */
@@ -8,11 +9,13 @@ export const MARK_KEY = 'Slipway';
 /** `Host` and `Endpoint` are those of the record; nothing in them is secret. */
 export type SlipwayMark = {
   readonly Id: string;
-  readonly Host?: Machine['host'];
+  readonly Host?: HostRecord;
   readonly Endpoint?: Machine['endpoint'];
 };
 
-/** A machine as read from config.json. `managedBySlipway`: `slipway` keeps its record elsewhere, and alone changes it. */
+/**
+ * A machine as read from config.json. `managedBySlipway`: `slipway` keeps its record elsewhere, and alone changes it.
+ */
 export type ConfigJsonMachine = Machine & { readonly managedBySlipway?: true };
 
 /** Whether the machine's record is in Slipway's own store, and the config.json only describes it. */
@@ -21,7 +24,7 @@ export function isManagedBySlipway(machine: Machine): boolean {
 }
 
 export function markOf({ spec, host, endpoint }: Machine): SlipwayMark {
-  return { Id: spec.id, ...(host ? { Host: host } : {}), ...(endpoint ? { Endpoint: endpoint } : {}) };
+  return { Id: spec.id, ...(host ? { Host: encodeHost(host) } : {}), ...(endpoint ? { Endpoint: endpoint } : {}) };
 }
 
 /** Returns the mark without members that can't be used; undefined where config.json has no mark. */
@@ -41,7 +44,7 @@ export function readOwnerId(text: string): unknown {
   }
 }
 
-function isHost(value: unknown): value is Host {
+function isHost(value: unknown): value is HostRecord {
   if (!isFields(value) || typeof value.address !== 'string') return false;
   const { ssh, engine } = value;
   if (isFields(ssh))

@@ -1,9 +1,13 @@
-/** Machines as Docker Machine's config.json describes them. Of what is secret there, only the engine's variables are read. */
+/**
+ * Machines as Docker Machine's config.json describes them. Of what is secret there, only the engine's variables are
+ * read.
+ */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { drivers } from '../../drivers/registry.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { EngineSpec, Machine, MachineSpec, SshTarget } from '../../machine/model.ts';
+import { decodeHost } from '../../machine/record-format.ts';
 import { engineOptions } from '../../machine/spec.ts';
 import type { DriverReadContext } from './driver-fields.ts';
 import { findMapping, pluginDriverName, readDriverOptions, readUnmappedOptions } from './driver-mappings.ts';
@@ -28,8 +32,8 @@ type MachineSource = {
 type UnreadableError = (reason: string, cause?: unknown) => SlipwayError;
 
 /**
- * Reads the machine that the text of a config.json describes. Returns undefined where `text` is. Throws RECORD_BROKEN where the
- * file can't be used.
+ * Reads the machine that the text of a config.json describes. Returns undefined where `text` is. Throws RECORD_BROKEN
+ * where the file can't be used.
  */
 export function readConfigJson(name: string, folder: string, text: string | undefined): Machine | undefined {
   if (text === undefined) return undefined;
@@ -91,7 +95,9 @@ function requireSource(
   return { name, folder, driverName, values, engine: readEngineOptions(fieldsOrEmpty(EngineOptions), defaults) };
 }
 
-/** The name is looked up and printed, so it is a plain word; a name that every object has (`constructor`) is no driver. */
+/**
+ * The name is looked up and printed, so it is a plain word; a name that every object has (`constructor`) is no driver.
+ */
 function isDriverName(name: string): boolean {
   return /^[a-z0-9][a-z0-9._-]*$/i.test(name) && !(name in {});
 }
@@ -105,10 +111,11 @@ function enginePortOf(driverName: string, values: ConfigJsonFields): number {
 
 function toDockerMachineMachine({ name, folder, driverName, values, engine }: MachineSource): Machine {
   const mapping = findMapping(driverName);
-  const adopts = mapping?.adoptedResources?.(values, name);
+  const adoptedResource = mapping?.adoptedResources?.(values, name);
   // Docker Machine forgets the address of a machine that it stops: the placeholder keeps such a machine startable.
   const ssh =
-    sshTargetOf(driverName, values, folder) ?? (adopts === undefined ? undefined : stoppedSshTarget(values, folder));
+    sshTargetOf(driverName, values, folder) ??
+    (adoptedResource === undefined ? undefined : stoppedSshTarget(values, folder));
   const identity = mapping?.resourceIdentity(values, name) ?? '';
   const spec: MachineSpec = {
     id: deriveId(folder, name, driverName, identity),
@@ -118,7 +125,7 @@ function toDockerMachineMachine({ name, folder, driverName, values, engine }: Ma
     engine,
     profiles: [],
   };
-  const adoption = adopts === undefined ? {} : { adopts };
+  const adoption = adoptedResource === undefined ? {} : { adoptedResource };
   if (driverName === 'none') return engineOnlyMachine(spec, nonEmptyString(values.URL) ?? '');
   if (ssh === undefined) return { version: 1, phase: 'creating', spec, ...adoption };
   const address = nonEmptyString(values.IPAddress) ?? ssh.address;
@@ -184,8 +191,12 @@ function bracketIpv6(address: string): string {
 
 // --- machines of Slipway that a config.json describes ----------------------------------------------------------------
 
-function toSlipwayMachine(source: MachineSource, { Id: id, Host: host, Endpoint: endpoint }: SlipwayMark): Machine {
+function toSlipwayMachine(
+  source: MachineSource,
+  { Id: id, Host: hostRecord, Endpoint: endpoint }: SlipwayMark,
+): Machine {
   const { name, driverName, engine } = source;
+  const host = hostRecord && decodeHost(hostRecord);
   const driver = findMapping(driverName)?.driver ?? driverName;
   const options = slipwayOptions(source, { name, ssh: host?.ssh });
   const spec: MachineSpec = { id, name, driver, options, engine, profiles: [] };
@@ -207,8 +218,8 @@ function slipwayOptions({ driverName, values }: MachineSource, context: DriverRe
 }
 
 /**
- * Describes the first option that Slipway's own driver would refuse. Options of `none` are not checked: Docker Machine takes any
- * text for an engine's URL.
+ * Describes the first option that Slipway's own driver would refuse. Options of `none` are not checked: Docker Machine
+ * takes any text for an engine's URL.
  */
 function describeInvalidOptions({ driver: name, options }: MachineSpec): string | undefined {
   const driver = drivers.find((candidate) => candidate.name === name);

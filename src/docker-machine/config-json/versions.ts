@@ -5,8 +5,8 @@ import { fieldsOrEmpty, isFields, nonEmptyString, type ConfigJsonFields } from '
 export const NEWEST_VERSION = 3;
 
 /**
- * Converts a config.json of an older version, as Docker Machine does when it reads one, as far as Slipway reads the file. The file
- * itself stays as it is. `folder` is the machine's: `ROOT/machines/NAME`.
+ * Converts a config.json of an older version, as Docker Machine does when it reads one, as far as Slipway reads the
+ * file. The file itself stays as it is. `folder` is the machine's: `ROOT/machines/NAME`.
  */
 export function migrateToVersion3(config: ConfigJsonFields, version: number, folder: string): ConfigJsonFields {
   if (version >= NEWEST_VERSION) return config;

@@ -17,8 +17,8 @@ export type ConfigJsonInput = {
 };
 
 /**
- * Returns the text of the config.json, version 3, that describes a machine. Nothing in it is secret: keys of clouds are empty, and
- * the engine's variables have no values.
+ * Returns the text of the config.json, version 3, that describes a machine. Nothing in it is secret: keys of clouds are
+ * empty, and the engine's variables have no values.
  */
 export function formatConfigJson(machine: Machine, input: ConfigJsonInput): string {
   const { spec } = machine;

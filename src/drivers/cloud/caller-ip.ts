@@ -5,15 +5,16 @@ import { connect, isIP, isIPv6 } from 'node:net';
 import type { DriverCall } from '../contract.ts';
 import { canceledError, SlipwayError } from '../../errors.ts';
 
-/** Answers with the address that it sees, alone in its body. */
+/** Answers with the caller's address, alone in its body. */
 const ADDRESS_SERVICE_URL = 'https://checkip.amazonaws.com/';
 const TIMEOUT_SECONDS = 10;
 
 /**
- * The block that holds this computer alone, as a machine's firewall sees it: `198.51.100.7/32`. An endpoint in a private network
- * is reached without translation, so our own side of a connection to it is the answer; else a service on the internet is asked.
- * `network` is the machine's own, where it is reached by its address there: then our side of the way to that counts. `flag` is what
- * the hint names.
+ * Returns the CIDR block of the caller's address alone, as a machine's firewall sees it: `198.51.100.7/32`. A
+ * connection to an endpoint in a private network has no address translation, so the local side of that connection is
+ * the answer; otherwise a service on the internet is asked. `network` is the CIDR block of the machine's own network,
+ * where the machine is reached inside it: then the local side of the route to that network counts. `flag` is the flag
+ * that the hint names.
  */
 export async function findCallerCidr(
   endpoint: URL | undefined,
@@ -28,7 +29,7 @@ export async function findCallerCidr(
   return `${address}/${isIPv6(address) ? 128 : 32}`;
 }
 
-/** The address that this computer would send from; nothing is sent. */
+/** Returns the address from which this computer would send to the network; sends nothing. */
 async function findRouteAddress(network: string): Promise<string | undefined> {
   const [base = ''] = network.split('/');
   if (isIP(base) === 0) return undefined;
@@ -38,7 +39,7 @@ async function findRouteAddress(network: string): Promise<string | undefined> {
     await once(socket, 'connect');
     return socket.address().address;
   } catch {
-    // There is no way to it: the first connection to the machine tells that better.
+    // There is no route: the first connection to the machine reports that with a better sentence.
     return undefined;
   } finally {
     socket.close();
@@ -52,17 +53,17 @@ async function findLocalAddress(endpoint: URL, call: DriverCall): Promise<string
   const port = Number(endpoint.port) || (endpoint.protocol === 'http:' ? 80 : 443);
   return await new Promise((resolve) => {
     const socket = connect({ host: found.address, port, timeout: TIMEOUT_SECONDS * 1000, signal: call.signal });
-    const end = (address: string | undefined) => (): void => {
+    const finish = (address: string | undefined) => (): void => {
       socket.destroy();
       resolve(address);
     };
-    socket.once('connect', () => end(socket.localAddress?.replace(/^::ffff:/, ''))());
-    // What is wrong with the endpoint is told by the first real call to it.
-    socket.once('error', end(undefined)).once('timeout', end(undefined));
+    socket.once('connect', () => finish(socket.localAddress?.replace(/^::ffff:/, ''))());
+    // The first real request to the endpoint reports what is wrong with it.
+    socket.once('error', finish(undefined)).once('timeout', finish(undefined));
   });
 }
 
-/** Loopback, RFC 1918, link-local, unique local. */
+/** Returns whether an address is loopback, RFC 1918, link-local or unique local. */
 export function isPrivateAddress(address: string): boolean {
   return /^(127\.|10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|169\.254\.|::1$|f[cd][0-9a-f]{2}:|fe[89ab][0-9a-f]:)/i.test(
     address,
@@ -82,9 +83,9 @@ async function fetchPublicAddress(flag: string, call: DriverCall): Promise<strin
     if (call.signal.aborted) throw canceledError();
     throw new SlipwayError(
       'PROVIDER_REFUSED',
-      `The address from which you call could not be found: ${service} did not tell it`,
+      `Your IP address could not be determined: ${service} did not answer with one`,
       {
-        hint: `Say who may connect: ${flag} 198.51.100.7/32 (or another asker: SLIPWAY_ADDRESS_URL)`,
+        hint: `Name the addresses that may connect: ${flag} 198.51.100.7/32; or set SLIPWAY_ADDRESS_URL to another service`,
         cause: error,
       },
     );

@@ -1,19 +1,68 @@
 import type { Computer } from '../../computer/computer.ts';
-import type { Target } from '../contract.ts';
+import type { CloudResource, Target } from '../contract.ts';
+import { SlipwayError } from '../../errors.ts';
 import { getHomeId } from '../../machine/store-id.ts';
+import { ownerIdOf } from './batch.ts';
 
-/** The three marks that everything we make at a provider carries from its first moment on. */
-export type ResourceTags = {
+/**
+ * The three tags that every resource of Slipway carries at a provider from its creation on: `gc` and `rm` find it by
+ * them.
+ */
+export type OwnerTags = {
+  /** The machine's id, or its batch's. */
   readonly 'slipway-id': string;
   readonly 'slipway-name': string;
+  /** The store that knows the machine (machine/store-id.ts). */
   readonly 'slipway-home': string;
 };
 
-/** What one machine's resources carry; of a batch, what its one call can give to all of them. */
-export async function getResourceTags({ id, name, batch }: Target<unknown>, computer: Computer): Promise<ResourceTags> {
+type Tags = Readonly<Record<string, string | undefined>>;
+
+/** Returns the tags of one machine's resources; of a batch, those that its one request can give to all of them. */
+export async function getOwnerTags(target: Target<unknown>, computer: Computer): Promise<OwnerTags> {
   return {
-    'slipway-id': batch?.id ?? id,
-    'slipway-name': name,
+    'slipway-id': ownerIdOf(target),
+    'slipway-name': target.name,
     'slipway-home': await getHomeId(computer),
   };
+}
+
+/** Returns whose a resource is, as `gc` lists it; a missing tag is an empty text. */
+export function ownerFromTags(tags: Tags): Pick<CloudResource, 'id' | 'name' | 'home'> {
+  return {
+    id: tags['slipway-id'] ?? '',
+    name: tags['slipway-name'] ?? '',
+    home: tags['slipway-home'] ?? '',
+  };
+}
+
+/** Resources that the provider gives no tags carry the owner tags in their description, as JSON at its end. */
+export function formatTaggedDescription(what: string, tags: OwnerTags): string {
+  return `Slipway: ${what} ${JSON.stringify(tags)}`;
+}
+
+/** Reads the owner tags from a description; undefined where it has none, or somebody has edited them. */
+export function parseTaggedDescription(description: string | undefined): OwnerTags | undefined {
+  const text = /\{.*\}$/.exec(description ?? '')?.[0];
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text) as OwnerTags;
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Refuses to adopt a resource that belongs to another machine. `tagWord` is the provider's word for tags, which the
+ * hint names: `tags`, `labels`.
+ */
+export function requireNoOtherOwner(resource: string, tags: Tags, id: string, tagWord: string): void {
+  const owner = ownerFromTags(tags);
+  if (owner.id === '' || owner.id === id) return;
+  throw new SlipwayError(
+    'PROVIDER_REFUSED',
+    `${resource} already belongs to the machine "${owner.name}" of Slipway (store ${owner.home})`,
+    { hint: `Use it there, or remove its ${tagWord} slipway-id, slipway-name and slipway-home first` },
+  );
 }

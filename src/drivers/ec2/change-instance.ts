@@ -1,88 +1,90 @@
 import type { DescribeVolumesCommandOutput, Instance as AwsInstance } from '@aws-sdk/client-ec2';
+import { sharedFirewallError } from '../cloud/batch.ts';
 import { retry } from '../cloud/retry.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { DriverCall, Target } from '../contract.ts';
 import { requireMachineAccount } from './account.ts';
 import { type Ec2Connection, withEc2 } from './client.ts';
+import { causeAwsCode, formatAwsReason } from './errors.ts';
 import { findSecurityGroup, replaceAllowedCidrs } from './security-group.ts';
 import { getArchitectures } from './images.ts';
-import { causeAwsCode, findInstances, formatAwsReason, findBatchSiblings, tagValueOf, parseTags } from './instances.ts';
+import { findInstances, findBatchSiblings } from './instances.ts';
 import type { Ec2Options } from './options.ts';
+import { parseTags, recordToTags, tagValueOf } from './tags.ts';
 
 const RESIZE_RETRY_SECONDS = 120;
 
-/** What can't become of an instance that exists. Asks nothing where nothing of the kind changes. */
+/** Refuses what an existing instance can't become. Sends no request where nothing of the kind changes. */
 export async function requireAllowedChange(
   target: Target<Ec2Options>,
   before: Ec2Options,
   call: DriverCall,
 ): Promise<void> {
   const { options, name } = target;
-  const anotherType = options.instanceType !== before.instanceType;
-  if (options.spot && (anotherType || options.rootSize !== before.rootSize)) throw spotChangeError(name);
-  if (!anotherType && !hasChangedAllowCidr(target, before)) return;
+  const hasNewType = options.instanceType !== before.instanceType;
+  const hasNewCidrs = hasChangedAllowCidr(target, before);
+  if (options.spot && (hasNewType || options.rootSize !== before.rootSize)) throw spotChangeError(name);
+  if (!hasNewType && !hasNewCidrs) return;
   await withEc2(options, call, async (aws) => {
-    if (anotherType) await requireCompatibleType(aws, target);
-    if (hasChangedAllowCidr(target, before)) await requireOwnSecurityGroup(aws, target);
+    if (hasNewType) await requireCompatibleType(aws, target);
+    if (hasNewCidrs) await requireOwnSecurityGroup(aws, target);
   });
 }
 
 function spotChangeError(name: string): SlipwayError {
   return new SlipwayError(
     'USAGE',
-    `"${name}" is a spot instance, which EC2 can't stop, and takes another type or disk only as it starts`,
-    { hint: `Make it anew with them: slipway rm ${name}, then slipway create ${name}` },
+    `"${name}" is a spot instance, which EC2 can't stop, and a new type or disk size needs a stopped instance`,
+    { hint: `Create it again: slipway rm ${name}, then slipway create ${name}` },
   );
 }
 
-/** A type that there is, and that can boot what the instance boots from. */
+/** Requires a type that exists and runs the architecture of the instance's disk. */
 async function requireCompatibleType(aws: Ec2Connection, target: Target<Ec2Options>): Promise<void> {
   const { options, name } = target;
-  const [architectures, [one]] = await Promise.all([getArchitectures(aws, options), findInstances(aws, target)]);
-  if (!one) return await requireMachineAccount(aws, options);
-  const { Architecture } = one;
+  const [architectures, [instance]] = await Promise.all([getArchitectures(aws, options), findInstances(aws, target)]);
+  if (!instance) return await requireMachineAccount(aws, options);
+  const { Architecture } = instance;
   if (Architecture === undefined || architectures.length === 0) return;
   if (architectures.some((architecture) => architecture === Architecture)) return;
   throw new SlipwayError(
     'USAGE',
-    `"${name}" is for ${Architecture}, and ${options.instanceType} is of ${architectures.join(' and ')}`,
-    { hint: 'Choose another --ec2-instance-type, or make another machine of this one' },
+    `"${name}" is for ${Architecture}, and ${options.instanceType} is ${architectures.join(' and ')}`,
+    { hint: 'Choose another --ec2-instance-type, or create another machine' },
   );
 }
 
 const hasChangedAllowCidr = ({ options }: Target<Ec2Options>, before: Ec2Options): boolean =>
   before.allowCidr.join() !== options.allowCidr.join();
 
-/** Who may connect to one of a batch may connect to all of it: that is not changed by the way. */
 async function requireOwnSecurityGroup(aws: Ec2Connection, target: Target<Ec2Options>): Promise<void> {
   const { batch, id, name } = target;
   if (!batch) return;
   const group = await findSecurityGroup(aws, target);
   if (group === undefined || tagValueOf(group.Tags, 'slipway-id') === id) return;
   if ((await findBatchSiblings(aws, target)).length === 0) return;
-  throw new SlipwayError('USAGE', `"${name}" shares its security group with the machines that were made with it`, {
-    hint: `Give it one of its own by making it anew: slipway rm ${name}, then slipway create ${name}; or change ${group.GroupId} for all of them in the console of EC2`,
-  });
+  throw sharedFirewallError(
+    name,
+    'security group',
+    `Create it again alone: slipway rm ${name}, then slipway create ${name}; or change ${group.GroupId} for all of them in the EC2 console`,
+  );
 }
 
-/** EBS changes a disk once in hours, and not while it still works at the last change. */
+/** EBS changes a disk once in hours, and not while it works on the last change. */
 const RETRY_ON_NEXT_START = new Set(['VolumeModificationRateExceeded', 'IncorrectModificationState']);
 
-/** Tags of the user's, and who may connect: at once. */
+/** Applies the user's tags and the CIDR blocks that may connect to the existing resources. */
 export async function applyChange(target: Target<Ec2Options>, before: Ec2Options, call: DriverCall): Promise<void> {
   await withEc2(target.options, call, async (aws) => {
-    if (hasChangedAllowCidr(target, before)) await requireOwnSecurityGroup(aws, target);
+    const hasNewCidrs = hasChangedAllowCidr(target, before);
+    if (hasNewCidrs) await requireOwnSecurityGroup(aws, target);
     const instances = await findInstances(aws, target);
-    await updateTags(
-      aws,
-      instances.flatMap(({ InstanceId, BlockDeviceMappings = [] }) => [
-        ...(InstanceId === undefined ? [] : [InstanceId]),
-        ...BlockDeviceMappings.flatMap(({ Ebs }) => Ebs?.VolumeId ?? []),
-      ]),
-      before.tags,
-      target.options.tags,
-    );
-    if (!hasChangedAllowCidr(target, before)) return;
+    const ids = instances.flatMap(({ InstanceId, BlockDeviceMappings = [] }) => [
+      ...(InstanceId === undefined ? [] : [InstanceId]),
+      ...BlockDeviceMappings.flatMap(({ Ebs }) => Ebs?.VolumeId ?? []),
+    ]);
+    await updateTags(aws, ids, before.tags, target.options.tags);
+    if (!hasNewCidrs) return;
     const group = await findSecurityGroup(aws, target);
     if (group) await replaceAllowedCidrs(aws, group, before.allowCidr, target.options);
   });
@@ -94,39 +96,36 @@ async function updateTags(
   from: readonly string[],
   to: readonly string[],
 ): Promise<void> {
-  const wanted = parseTags(to).map(([Key, Value]) => ({ Key, Value }));
-  const gone = parseTags(from).filter(([key]) => !wanted.some(({ Key }) => Key === key));
   if (ids.length === 0 || from.join() === to.join()) return;
-  if (wanted.length > 0)
-    await aws.send('setting its tags', new aws.sdk.CreateTagsCommand({ Resources: [...ids], Tags: wanted }));
-  if (gone.length > 0)
-    await aws.send(
-      'taking tags away',
-      new aws.sdk.DeleteTagsCommand({ Resources: [...ids], Tags: gone.map(([Key]) => ({ Key })) }),
-    );
+  const wanted = Object.fromEntries(parseTags(to));
+  const dropped = parseTags(from).filter(([key]) => !(key in wanted));
+  if (Object.keys(wanted).length > 0) {
+    const command = new aws.sdk.CreateTagsCommand({ Resources: [...ids], Tags: recordToTags(wanted) });
+    await aws.send('setting its tags', command);
+  }
+  if (dropped.length > 0) {
+    const Tags = dropped.map(([Key]) => ({ Key }));
+    await aws.send('removing tags', new aws.sdk.DeleteTagsCommand({ Resources: [...ids], Tags }));
+  }
 }
 
-/** Another type, and a larger disk, for an instance that is stopped: it takes them as it starts. */
-export async function resizeInstance(aws: Ec2Connection, one: AwsInstance, options: Ec2Options): Promise<void> {
-  const { InstanceId, InstanceType, BlockDeviceMappings = [], RootDeviceName } = one;
-  if (InstanceId !== undefined && InstanceType !== undefined && InstanceType !== options.instanceType) {
-    await retry(
-      `making it ${options.instanceType}`,
-      () =>
-        aws.send(
-          'changing its type',
-          new aws.sdk.ModifyInstanceAttributeCommand({ InstanceId, InstanceType: { Value: options.instanceType } }),
-        ),
-      {
-        transientReason: (error) =>
-          causeAwsCode(error) === 'IncorrectInstanceState' ? 'it is still stopping' : undefined,
-        seconds: RESIZE_RETRY_SECONDS,
-        call: aws.call,
-      },
-    );
-  }
+/** Changes the type of a stopped instance and grows its disk; both take effect as it starts. */
+export async function resizeInstance(aws: Ec2Connection, instance: AwsInstance, options: Ec2Options): Promise<void> {
+  const { InstanceId, InstanceType, BlockDeviceMappings = [], RootDeviceName } = instance;
+  if (InstanceId !== undefined && InstanceType !== undefined && InstanceType !== options.instanceType)
+    await changeType(aws, InstanceId, options.instanceType);
   const root = BlockDeviceMappings.find(({ DeviceName }) => DeviceName === RootDeviceName) ?? BlockDeviceMappings[0];
   if (root?.Ebs?.VolumeId !== undefined) await growDisk(aws, root.Ebs.VolumeId, options.rootSize);
+}
+
+async function changeType(aws: Ec2Connection, InstanceId: string, type: string): Promise<void> {
+  const doing = `changing its type to ${type}`;
+  const command = new aws.sdk.ModifyInstanceAttributeCommand({ InstanceId, InstanceType: { Value: type } });
+  await retry(doing, () => aws.send(doing, command), {
+    transientReason: (error) => (causeAwsCode(error) === 'IncorrectInstanceState' ? 'it is still stopping' : undefined),
+    seconds: RESIZE_RETRY_SECONDS,
+    call: aws.call,
+  });
 }
 
 async function growDisk(aws: Ec2Connection, VolumeId: string, Size: number): Promise<void> {
@@ -135,11 +134,9 @@ async function growDisk(aws: Ec2Connection, VolumeId: string, Size: number): Pro
     new aws.sdk.DescribeVolumesCommand({ VolumeIds: [VolumeId] }),
   );
   if ((Volumes[0]?.Size ?? Size) >= Size) return;
-  await aws
-    .send('making its disk larger', new aws.sdk.ModifyVolumeCommand({ VolumeId, Size }))
-    .catch((error: unknown) => {
-      if (!RETRY_ON_NEXT_START.has(causeAwsCode(error))) throw error;
-      // A machine that was stopped for it starts all the same.
-      aws.call.note(`Its disk is not larger yet: ${formatAwsReason(error)}; the next start tries again`);
-    });
+  await aws.send('growing its disk', new aws.sdk.ModifyVolumeCommand({ VolumeId, Size })).catch((error: unknown) => {
+    if (!RETRY_ON_NEXT_START.has(causeAwsCode(error))) throw error;
+    // The machine was stopped for the change, and must start all the same.
+    aws.call.note(`Its disk is not larger yet: ${formatAwsReason(error)}; the next start tries again`);
+  });
 }

@@ -1,36 +1,29 @@
-import { join } from 'node:path';
-import type {
-  DescribeInstanceTypesCommandOutput,
-  DescribeRegionsCommandOutput,
-  InstanceTypeInfo,
-} from '@aws-sdk/client-ec2';
+import type { DescribeInstanceTypesCommandOutput, InstanceTypeInfo } from '@aws-sdk/client-ec2';
 import { readFileIfExists } from '../../computer/files.ts';
+import {
+  machineTypeChoices,
+  type OfferedMachineType,
+  optionsFromAnswers,
+  type WizardAnswers,
+} from '../cloud/choices.ts';
 import type { DriverCall, OptionChoice } from '../contract.ts';
 import { findConfiguredRegion, withEc2 } from './client.ts';
+import { awsSettingsFiles } from './credentials.ts';
+import { listRegionNames } from './list-resources.ts';
 import { optionsSchema, type Ec2Options } from './options.ts';
 import { instanceMonthlyCost } from './prices.ts';
 
-type Ec2Answers = Readonly<Record<string, unknown>>;
-
-/** What the answers so far say of the way to EC2; what is still open has its default. */
-function optionsFromAnswers(given: Ec2Answers): Ec2Options {
-  const { profile, region, endpoint, insecureTransport } = given;
-  const known = Object.entries({ profile, region, endpoint, insecureTransport }).filter(
-    ([, value]) => value !== undefined,
-  );
-  return optionsSchema.parse(Object.fromEntries(known));
+/** Returns the options that say how to connect to EC2. */
+function connectionOptionsFrom(answers: WizardAnswers): Ec2Options {
+  return optionsFromAnswers(optionsSchema, ['profile', 'region', 'endpoint', 'insecureTransport'], answers);
 }
 
-/** Profiles of the AWS settings; with one or none there is nothing to choose. */
+/** Returns the profiles of the AWS settings; an empty list where there are fewer than two to choose from. */
 export async function listProfiles(
-  _given: Ec2Answers,
-  { computer: { env, platform } }: DriverCall,
+  _answers: WizardAnswers,
+  { computer }: DriverCall,
 ): Promise<readonly OptionChoice[]> {
-  const home = (platform === 'win32' ? env.USERPROFILE : env.HOME) ?? '';
-  const files = [
-    env.AWS_CONFIG_FILE || join(home, '.aws', 'config'),
-    env.AWS_SHARED_CREDENTIALS_FILE || join(home, '.aws', 'credentials'),
-  ];
+  const files = awsSettingsFiles(computer).toReversed();
   const texts = await Promise.all(files.map(async (file) => (await readFileIfExists(file)) ?? ''));
   const sections = texts.flatMap((text) => [...text.matchAll(/^\s*\[\s*(?:profile\s+)?([^\]]+?)\s*\]/gm)]);
   const names = sections.map(([, name = '']) => name).filter((name) => !/^(sso-session|services)\s/.test(name));
@@ -38,27 +31,23 @@ export async function listProfiles(
   return unique.length < 2 ? [] : unique.map((value) => ({ value, note: '' }));
 }
 
-/** Any region tells of all the others. Where the settings name one, that one comes first. */
-export async function listRegions(given: Ec2Answers, call: DriverCall): Promise<readonly OptionChoice[]> {
-  const way = optionsFromAnswers(given);
-  const ask = async (region: string | undefined): Promise<readonly OptionChoice[]> =>
+/** Returns the regions, the one of the AWS settings first. Any region knows all the others. */
+export async function listRegions(answers: WizardAnswers, call: DriverCall): Promise<readonly OptionChoice[]> {
+  const options = connectionOptionsFrom(answers);
+  const listFrom = async (region: string | undefined): Promise<readonly OptionChoice[]> =>
     await withEc2(
-      way,
+      options,
       call,
       async (aws) => {
-        const own = await findConfiguredRegion(aws);
-        if (own === undefined) return await ask('us-east-1');
-        const { Regions = [] }: DescribeRegionsCommandOutput = await aws.send(
-          'looking for your regions',
-          new aws.sdk.DescribeRegionsCommand({}),
-        );
-        const names = Regions.flatMap(({ RegionName }) => RegionName ?? []).toSorted();
-        const first = region === undefined ? names.filter((name) => name === own) : [];
-        return [...new Set([...first, ...names])].map((value) => ({ value, note: locationOf(value) }));
+        const configured = await findConfiguredRegion(aws);
+        if (configured === undefined) return await listFrom('us-east-1');
+        const names = (await listRegionNames(aws)).toSorted();
+        const first = region === undefined ? names.filter((name) => name === configured) : [];
+        return [...new Set([...first, ...names])].map((value) => ({ value, note: REGION_LOCATIONS[value] ?? '' }));
       },
       region,
     );
-  return await ask(undefined);
+  return await listFrom(undefined);
 }
 
 const REGION_LOCATIONS: Readonly<Record<string, string>> = {
@@ -93,46 +82,35 @@ const REGION_LOCATIONS: Readonly<Record<string, string>> = {
   'us-west-2': 'Oregon',
 };
 
-const locationOf = (region: string): string => REGION_LOCATIONS[region] ?? '';
-
-/** Families that make Docker hosts: of some eight hundred types, a list that can be read. */
+/** Families that suit Docker hosts: EC2 has some eight hundred types, too many to choose from. */
 const OFFERED_INSTANCE_TYPES = ['t3.*', 't3a.*', 't4g.*', 'm7i.*', 'm7g.*', 'c7i.*', 'c7g.*', 'r7i.*'];
-const MAX_VCPUS = 16;
+const COST_ESTIMATE = { perCpu: 15, perGib: 4 };
 
-export async function listInstanceTypes(given: Ec2Answers, call: DriverCall): Promise<readonly OptionChoice[]> {
-  return await withEc2(optionsFromAnswers(given), call, async (aws) => {
+export async function listInstanceTypes(answers: WizardAnswers, call: DriverCall): Promise<readonly OptionChoice[]> {
+  return await withEc2(connectionOptionsFrom(answers), call, async (aws) => {
     const found: InstanceTypeInfo[] = [];
-    let next: string | undefined;
+    let nextToken: string | undefined;
     do {
       const page: DescribeInstanceTypesCommandOutput = await aws.send(
         'looking for instance types',
         new aws.sdk.DescribeInstanceTypesCommand({
           Filters: [{ Name: 'instance-type', Values: OFFERED_INSTANCE_TYPES }],
-          ...(next === undefined ? {} : { NextToken: next }),
+          ...(nextToken === undefined ? {} : { NextToken: nextToken }),
         }),
       );
       found.push(...(page.InstanceTypes ?? []));
-      next = page.NextToken || undefined;
-    } while (next !== undefined);
-    return found
-      .filter(({ VCpuInfo }) => (VCpuInfo?.DefaultVCpus ?? 0) <= MAX_VCPUS)
-      .toSorted((left, right) => sortKeyOf(left) - sortKeyOf(right))
-      .map((type) => ({ value: type.InstanceType ?? '', note: formatInstanceType(type) }));
+      nextToken = page.NextToken || undefined;
+    } while (nextToken !== undefined);
+    return machineTypeChoices(found.map(toOfferedType), COST_ESTIMATE);
   });
 }
 
-/** Smaller first; by price where it is known. */
-function sortKeyOf({ InstanceType, VCpuInfo, MemoryInfo }: InstanceTypeInfo): number {
-  const guess = (VCpuInfo?.DefaultVCpus ?? 0) * 15 + (MemoryInfo?.SizeInMiB ?? 0) / 256;
-  return instanceMonthlyCost(InstanceType, 'running', false) ?? guess;
-}
-
-function formatInstanceType({ InstanceType, VCpuInfo, MemoryInfo, ProcessorInfo }: InstanceTypeInfo): string {
-  const monthly = instanceMonthlyCost(InstanceType, 'running', false);
-  return [
-    `${VCpuInfo?.DefaultVCpus ?? '?'} vCPU`,
-    `${(MemoryInfo?.SizeInMiB ?? 0) / 1024} GiB`,
-    ...(ProcessorInfo?.SupportedArchitectures?.includes('arm64') ? ['ARM'] : []),
-    ...(monthly === undefined ? [] : [`about $${monthly.toFixed(2)} a month`]),
-  ].join(', ');
+function toOfferedType({ InstanceType, VCpuInfo, MemoryInfo, ProcessorInfo }: InstanceTypeInfo): OfferedMachineType {
+  return {
+    name: InstanceType ?? '',
+    cpus: VCpuInfo?.DefaultVCpus,
+    memoryMib: MemoryInfo?.SizeInMiB ?? 0,
+    isArm: ProcessorInfo?.SupportedArchitectures?.includes('arm64') ?? false,
+    monthlyCost: instanceMonthlyCost(InstanceType, { spot: false }),
+  };
 }

@@ -7,37 +7,72 @@ import type { Ec2Options } from './options.ts';
 
 type Ec2Sdk = typeof import('./sdk.ts');
 
-/** A way to EC2 in one region. */
+/** A connection to EC2 in one region. */
 export type Ec2Connection = {
   readonly sdk: Ec2Sdk;
   readonly client: EC2Client;
   readonly call: DriverCall;
-  /** Sends a command; `doing` stands in the sentence of what it is refused with. */
+  /** Sends a command; rejects with a SlipwayError whose sentence has `doing`. */
   send<Out extends object>(doing: string, command: { readonly input: object }): Promise<Out>;
-  /** The endpoint that somebody chose, known after the first request; undefined for AWS's own. */
+  /** Returns the endpoint that the user chose, known after the first request; undefined for AWS's own. */
   endpoint(): URL | undefined;
   close(): void;
 };
 
 const CONNECT_TIMEOUT_MS = 10_000;
-/** A call that is asked again is known by its token or its name, so that a late answer does no harm. */
+/** A repeated request has the same token or name, so that a late answer to the first does no harm. */
 const REQUEST_TIMEOUT_MS = 20_000;
 
-/** The SDK is read here, and only when a machine of this driver is meant. */
+/** Loads the SDK, which no other file does, so that commands for machines of other drivers do not. */
 export async function connectEc2(
   options: Partial<Ec2Options>,
   call: DriverCall,
   region = options.region,
 ): Promise<Ec2Connection> {
   const sdk = await import('./sdk.ts');
-  const place = region ?? regionFromEnv(call);
+  const regionName = region ?? regionFromEnv(call);
   const maxAttempts = options.retries === -1 ? 1 : Math.max(1, options.retries ?? 8);
-  const left = new AbortController();
-  const signal = AbortSignal.any([call.signal, left.signal]);
-  // Each request listens, and many are under way at once.
+  const closed = new AbortController();
+  const signal = AbortSignal.any([call.signal, closed.signal]);
+  // Each request listens to the signal, and many run at the same time.
   setMaxListeners(0, signal);
-  const client = new sdk.EC2Client({
-    ...(place === undefined ? {} : { region: place }),
+  const client = createClient(sdk, options, regionName, maxAttempts, call);
+  reportRetries(client, { ...call, signal }, maxAttempts > 1);
+  const endpoints = watchEndpoint(client);
+  return {
+    sdk,
+    client,
+    call,
+    async send(doing, command) {
+      try {
+        // The overloads of `send` name each command; this wrapper sends any of them.
+        const send = client.send.bind(client) as unknown as (
+          command: object,
+          options: { abortSignal: AbortSignal },
+        ) => Promise<never>;
+        return await send(command, { abortSignal: signal });
+      } catch (error) {
+        throw toSlipwayError(error, doing, call.signal, options.profile);
+      }
+    },
+    endpoint: () => endpoints.find(({ hostname }) => !/\.(amazonaws\.com(\.cn)?|api\.aws)$/.test(hostname)),
+    close() {
+      // Ends requests that ran beside one that failed.
+      closed.abort();
+      client.destroy();
+    },
+  };
+}
+
+function createClient(
+  sdk: Ec2Sdk,
+  options: Partial<Ec2Options>,
+  region: string | undefined,
+  maxAttempts: number,
+  call: DriverCall,
+): EC2Client {
+  return new sdk.EC2Client({
+    ...(region === undefined ? {} : { region }),
     ...(options.profile === undefined ? {} : { profile: options.profile }),
     ...endpointConfig(options),
     maxAttempts,
@@ -49,34 +84,12 @@ export async function connectEc2(
       throwOnRequestTimeout: true,
     },
   });
-  reportRetries(client, { ...call, signal }, maxAttempts > 1);
-  const used = watchEndpoint(client);
-  return {
-    sdk,
-    client,
-    call,
-    async send(doing, command) {
-      try {
-        // The overloads of `send` know each command; here any of them will do.
-        const send = client.send.bind(client) as unknown as (
-          command: object,
-          how: { abortSignal: AbortSignal },
-        ) => Promise<never>;
-        return await send(command, { abortSignal: signal });
-      } catch (error) {
-        throw toSlipwayError(error, doing, call.signal, options.profile);
-      }
-    },
-    endpoint: () => used.find(({ hostname }) => !/\.(amazonaws\.com(\.cn)?|api\.aws)$/.test(hostname)),
-    close() {
-      // What was asked at the same time as something that failed is of no use any more.
-      left.abort();
-      client.destroy();
-    },
-  };
 }
 
-/** The SDK would print its warnings. What it tells of requests holds what they hold, such as user data. */
+/**
+ * Logs the SDK's warnings, which it would print itself. Drops its other lines: they contain requests, such as user
+ * data.
+ */
 function sdkLogger({ log }: DriverCall): Record<'debug' | 'info' | 'warn' | 'error', (text: unknown) => void> {
   const nothing = (): void => {};
   return {
@@ -87,7 +100,7 @@ function sdkLogger({ log }: DriverCall): Record<'debug' | 'info' | 'warn' | 'err
   };
 }
 
-/** As AWS's own tools have it; where neither is set, the SDK looks into the settings. */
+/** Returns the region as AWS's own tools read it; undefined where the SDK has to read it from the settings. */
 function regionFromEnv({ computer: { env } }: DriverCall): string | undefined {
   return env.AWS_REGION || env.AWS_DEFAULT_REGION || undefined;
 }
@@ -98,7 +111,7 @@ function endpointConfig({ endpoint, insecureTransport }: Partial<Ec2Options>): {
   return { endpoint: endpoint.includes('://') ? endpoint : `${scheme}://${endpoint}` };
 }
 
-/** The region that options or settings name. Undefined where none does, or they can't be read: any region tells of the others then. */
+/** Returns the region of the options or settings; undefined where there is none, or the settings can't be read. */
 export async function findConfiguredRegion({ client }: Ec2Connection): Promise<string | undefined> {
   return await client.config.region().catch(() => undefined);
 }
@@ -108,14 +121,14 @@ export async function requireRegion({ client, call }: Ec2Connection): Promise<st
     return await client.config.region();
   } catch (error) {
     if (call.signal.aborted) throw toSlipwayError(error, 'region', call.signal);
-    throw new SlipwayError('USAGE', 'No AWS region is chosen: neither --ec2-region nor your AWS settings name one', {
+    throw new SlipwayError('USAGE', 'An AWS region is required: neither --ec2-region nor your AWS settings name one', {
       hint: 'Add --ec2-region eu-central-1, or set AWS_REGION',
       cause: error,
     });
   }
 }
 
-/** Endpoints may come from options, variables or settings, each in its own way: what a request really goes to is the answer. */
+/** Records where requests go: an endpoint may come from options, variables or settings, each in its own way. */
 function watchEndpoint(client: EC2Client): readonly URL[] {
   const used: URL[] = [];
   client.middlewareStack.add(
@@ -129,9 +142,9 @@ function watchEndpoint(client: EC2Client): readonly URL[] {
   return used;
 }
 
-/** The SDK tries again in silence; what it waits for is told once, and every try logged. */
-function reportRetries(client: EC2Client, { note, log, signal }: DriverCall, again: boolean): void {
-  const told = new Set<string>();
+/** Shows one note for each kind of failure that the SDK retries in silence, and logs each attempt. */
+function reportRetries(client: EC2Client, { note, log, signal }: DriverCall, isRetried: boolean): void {
+  const noted = new Set<string>();
   client.middlewareStack.add(
     (next, context) => async (args) => {
       try {
@@ -141,18 +154,18 @@ function reportRetries(client: EC2Client, { note, log, signal }: DriverCall, aga
         if (!signal.aborted && isRetryable(error)) {
           const what = `EC2 ${context.commandName?.replace(/Command$/, '') ?? ''}: ${awsCodeOf(error)}`;
           log(what);
-          if (again && !told.has(kind)) note(`${what}; trying again`);
-          told.add(kind);
+          if (isRetried && !noted.has(kind)) note(`${what}; trying again`);
+          noted.add(kind);
         }
         throw error;
       }
     },
-    // After the SDK's own retries in the stack, so within each of them.
-    { step: 'finalizeRequest', priority: 'low', name: 'slipwayTellTries' },
+    // After the SDK's own retries in the stack, so that it runs within each of them.
+    { step: 'finalizeRequest', priority: 'low', name: 'slipwayReportRetries' },
   );
 }
 
-/** Runs work over a way that is closed whatever happens. */
+/** Opens a connection, runs `work` and closes the connection, also when the work fails. */
 export async function withEc2<T>(
   options: Partial<Ec2Options>,
   call: DriverCall,

@@ -1,11 +1,15 @@
+import { fixHint, RETRY_HINT } from '../cloud/errors.ts';
 import { canceledError, SlipwayError, type ErrorCode } from '../../errors.ts';
 
-/** AWS's own code of an error: `InvalidGroup.NotFound`; the SDK's or Node's name for what never reached AWS. */
+/**
+ * Returns AWS's code of an error, such as `InvalidGroup.NotFound`; of a request that did not reach AWS the SDK's or
+ * Node's name.
+ */
 export function awsCodeOf(error: unknown): string {
   if (!(error instanceof Error)) return '';
   const { code, Code } = error as { code?: unknown; Code?: unknown };
   const name = String(Code ?? (error.name === 'Error' ? (code ?? '') : error.name));
-  // Whoever answered is not EC2: a proxy, or a server that failed before it could say how.
+  // A proxy answered, or a server that failed before it could say why.
   return isXmlParseError(error) || name === '' ? `HTTP ${httpStatusOf(error) ?? 'error'}` : name;
 }
 
@@ -56,7 +60,7 @@ export function errorKindOf(error: unknown): AwsErrorKind {
   return status >= 500 ? 'server' : 'refused';
 }
 
-/** As the SDK sees it: what was throttled, what has failed on AWS's side, what was not answered. */
+/** Returns whether the SDK retries it: a throttled request, a failure of AWS, a missing answer. */
 export function isRetryable(error: unknown): boolean {
   return ['throttled', 'server', 'unreachable'].includes(errorKindOf(error)) || (httpStatusOf(error) ?? 0) >= 500;
 }
@@ -75,47 +79,64 @@ const codeByKind: Readonly<Record<AwsErrorKind, ErrorCode>> = {
 
 const hintByKind: Readonly<Record<AwsErrorKind, string>> = {
   credentials:
-    'See who AWS takes you for: aws sts get-caller-identity; set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or sign in: aws sso login',
+    'Check your identity: aws sts get-caller-identity. Set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or sign in: aws sso login',
   forbidden:
-    'Ask whoever manages your AWS account for what Slipway needs (docs/clouds.md), or use other credentials: set AWS_PROFILE',
-  account: 'See the state of your account and its regions in the console of AWS, or choose another --ec2-region',
-  throttled: 'Try again in a minute; what exists of the machine is kept',
-  quota: 'Ask AWS for more (Service Quotas), or choose another --ec2-instance-type or --ec2-region',
-  capacity: 'Choose another --ec2-instance-type or --ec2-zone, or none, or try again later',
+    'Ask the administrator of your AWS account for the permissions that Slipway needs (docs/clouds.md), or use other credentials: set AWS_PROFILE',
+  account: 'Check the state of your account and its regions in the AWS console, or choose another --ec2-region',
+  throttled: RETRY_HINT,
+  quota: 'Request a higher quota (Service Quotas), or choose another --ec2-instance-type or --ec2-region',
+  capacity: 'Choose another --ec2-instance-type, change or omit --ec2-zone, or try again later',
   unreachable: 'Check the network, --ec2-region and --ec2-endpoint, then try again',
-  server: 'Try again in a minute; what exists of the machine is kept',
-  refused: 'Mend what AWS names, then try again',
+  server: RETRY_HINT,
+  refused: fixHint('AWS'),
 };
 
 const messageByKind: Readonly<Record<AwsErrorKind, string>> = {
   credentials: 'AWS did not accept your credentials',
   forbidden: 'Your AWS credentials do not allow this',
   account: 'AWS does not serve your account here yet',
-  throttled: 'EC2 was asked too often',
-  quota: 'Your AWS account may have no more of these',
-  capacity: 'EC2 has no room for this instance just now',
+  throttled: 'EC2 received too many requests',
+  quota: 'Your AWS account has reached its quota',
+  capacity: 'EC2 has no capacity for this instance at the moment',
   unreachable: 'EC2 could not be reached',
   server: 'EC2 failed',
   refused: 'EC2 refused',
 };
 
-/** One sentence of ours with AWS's own code and words, for what `doing` says was wanted. */
+/**
+ * Returns an error whose message has AWS's own code and words after a sentence of Slipway's; `doing` says what the
+ * request was for.
+ */
 export function toSlipwayError(error: unknown, doing: string, signal: AbortSignal, profile?: string): unknown {
   if (error instanceof SlipwayError || !(error instanceof Error)) return error;
   if (signal.aborted || error.name === 'AbortError') return canceledError();
   const kind = errorKindOf(error);
-  const none = error.name === 'CredentialsProviderError';
+  const profileText = profile === undefined ? '' : ` for the profile "${profile}"`;
+  const sentence =
+    error.name === 'CredentialsProviderError' ? `There are no AWS credentials${profileText}` : messageByKind[kind];
   const [words = '', encoded] = (
-    isXmlParseError(error) ? 'its answer is not of EC2' : (error.message.split('\n')[0] ?? '')
+    isXmlParseError(error) ? 'the answer is not from EC2' : (error.message.split('\n')[0] ?? '')
   ).split(/ *Encoded authorization failure message: */);
   return new SlipwayError(
     codeByKind[kind],
-    `${none ? `There are no AWS credentials${profile === undefined ? '' : ` of the profile "${profile}"`}` : messageByKind[kind]} (${doing}): ${awsCodeOf(error)}${words === '' ? '' : `, ${words}`}`,
+    `${sentence} (${doing}): ${awsCodeOf(error)}${words === '' ? '' : `, ${words}`}`,
     {
       hint: hintByKind[kind],
-      // Of use with `aws sts decode-authorization-message` alone, and half a screen long.
+      // Half a screen long, and useful only with `aws sts decode-authorization-message`.
       ...(encoded === undefined ? {} : { detail: [`Encoded authorization failure message: ${encoded}`] }),
       cause: error,
     },
   );
+}
+
+/** Returns AWS's code of the error that a SlipwayError was made from. */
+export function causeAwsCode(error: unknown): string {
+  return awsCodeOf(error instanceof SlipwayError ? error.cause : error);
+}
+
+/** Returns AWS's own code and words, to stand within a sentence. */
+export function formatAwsReason(error: unknown): string {
+  const { cause } = error instanceof SlipwayError ? error : { cause: error };
+  const words = cause instanceof Error ? (cause.message.split('\n')[0] ?? '').replace(/\.$/, '') : '';
+  return [causeAwsCode(error), ...(words === '' ? [] : [words])].join(', ');
 }

@@ -1,27 +1,29 @@
 import type { DescribeImagesCommandOutput, DescribeInstanceTypesCommandOutput, Image } from '@aws-sdk/client-ec2';
 import { SlipwayError } from '../../errors.ts';
 import type { Ec2Connection } from './client.ts';
-import { causeAwsCode } from './instances.ts';
+import { causeAwsCode } from './errors.ts';
 import { imageCatalog, type Ec2Options } from './options.ts';
 
 type FoundImage = Image & { readonly ImageId: string };
 
-/** What the machine boots from, and proof that its instance type can. */
+/**
+ * Returns the image that the machine boots from. Throws USAGE where its instance type can't boot it, or its disk is too
+ * small.
+ */
 export async function resolveImage(aws: Ec2Connection, region: string, options: Ec2Options): Promise<FoundImage> {
-  const byId = options.ami;
-  const [architectures, named] = await Promise.all([
+  const [architectures, imagesById] = await Promise.all([
     getArchitectures(aws, options),
-    byId === undefined ? undefined : listImagesById(aws, byId),
+    options.ami === undefined ? undefined : listImagesById(aws, options.ami),
   ]);
   const architecture = architectures.includes('x86_64') ? 'x86_64' : (architectures[0] ?? 'x86_64');
-  const found = named ?? (await listImagesByName(aws, region, options, architecture));
+  const found = imagesById ?? (await listImagesByName(aws, region, options, architecture));
   const [newest] = found.toSorted((left, right) => (right.CreationDate ?? '').localeCompare(left.CreationDate ?? ''));
   if (newest?.ImageId === undefined) throw noImageError(region, options, architecture);
   requireImageFits(newest, options, architectures);
   return { ...newest, ImageId: newest.ImageId };
 }
 
-/** Of a type, and proof that there is such a one here. */
+/** Returns the architectures of an instance type. Throws USAGE for a type that does not exist in the region. */
 export async function getArchitectures(aws: Ec2Connection, { instanceType }: Ec2Options): Promise<readonly string[]> {
   const { InstanceTypes = [] }: DescribeInstanceTypesCommandOutput = await aws
     .send<DescribeInstanceTypesCommandOutput>(
@@ -68,7 +70,7 @@ async function listImagesByName(
   return Images;
 }
 
-/** Accounts of one distribution differ by AWS's partitions; undefined where it has none that is known. */
+/** Returns a distribution's account in the AWS partition of the region; undefined where none is known. */
 export function imageOwnerOf(image: Ec2Options['image'], region: string): string | undefined {
   const { aws, china, gov }: { readonly aws: string; readonly china?: string; readonly gov?: string } =
     imageCatalog[image].owners;
@@ -80,16 +82,19 @@ function noImageError(region: string, { ami, image }: Ec2Options, architecture: 
   const owner = imageOwnerOf(image, region);
   const what =
     ami !== undefined
-      ? `There is no image ${ami} in ${region}`
+      ? `The image ${ami} does not exist in ${region}`
       : owner === undefined
-        ? `The makers of ${image} publish no images in ${region} by an account that is known`
+        ? `No account is known that publishes images of ${image} in ${region}`
         : `There is no image of ${image} for ${architecture} in ${region}: none of the account ${owner} is named ${imageCatalog[image].patterns.join(' or ')}`;
   return new SlipwayError('USAGE', what, {
-    hint: 'Name one by its id: --ec2-ami ami-0123, or another distribution: --ec2-image ubuntu-24.04',
+    hint: 'Choose one by its id: --ec2-ami ami-0123, or another distribution: --ec2-image ubuntu-24.04',
   });
 }
 
-/** Refused here, by name, and not by RunInstances when a security group exists already. */
+/**
+ * Refuses an image of another architecture or a larger disk; RunInstances would refuse it only after a security group
+ * exists.
+ */
 function requireImageFits(
   image: Image,
   { instanceType, rootSize }: Ec2Options,
@@ -99,19 +104,23 @@ function requireImageFits(
   if (Architecture !== undefined && architectures.length > 0 && !architectures.includes(Architecture)) {
     throw new SlipwayError(
       'USAGE',
-      `The image ${ImageId} is for ${Architecture}, and ${instanceType} is of ${architectures.join(' and ')}`,
+      `The image ${ImageId} is for ${Architecture}, and ${instanceType} is ${architectures.join(' and ')}`,
       { hint: 'Choose another --ec2-instance-type, or another --ec2-ami' },
     );
   }
-  const least = BlockDeviceMappings.find(({ DeviceName }) => DeviceName === RootDeviceName)?.Ebs?.VolumeSize ?? 0;
-  if (least > rootSize) {
-    throw new SlipwayError('USAGE', `The image ${ImageId} needs a root disk of ${least} GiB, and gets ${rootSize}`, {
-      hint: `Give it more: --ec2-root-size ${least}`,
-    });
+  const minimumSize = BlockDeviceMappings.find(({ DeviceName }) => DeviceName === RootDeviceName)?.Ebs?.VolumeSize ?? 0;
+  if (minimumSize > rootSize) {
+    throw new SlipwayError(
+      'USAGE',
+      `The image ${ImageId} needs a root disk of ${minimumSize} GiB, and --ec2-root-size is ${rootSize}`,
+      {
+        hint: `Use a larger disk: --ec2-root-size ${minimumSize}`,
+      },
+    );
   }
 }
 
-/** Who logs in where it was not said. */
+/** Returns the user of an image, as whom Slipway logs in where --ec2-ssh-user is not given. */
 export function defaultSshUserOf({ OwnerId, Name = '', ImageOwnerAlias }: Image, { ami, image }: Ec2Options): string {
   if (ami === undefined) return imageCatalog[image].user;
   const known = Object.values(imageCatalog).find(({ owners }) => Object.values<string>(owners).includes(OwnerId ?? ''));

@@ -4,74 +4,83 @@ import type {
   DescribeSecurityGroupsCommandOutput,
   DescribeSpotInstanceRequestsCommandOutput,
   DescribeVolumesCommandOutput,
-  Tag,
+  Instance as AwsInstance,
+  NetworkInterface,
+  SecurityGroup,
+  SpotInstanceRequest,
   Volume,
 } from '@aws-sdk/client-ec2';
+import { deleteByKind, oneByOne, toCloudResource } from '../cloud/list-resources.ts';
+import { addCosts } from '../cloud/prices.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { DriverCall, CloudResource } from '../contract.ts';
 import { type Ec2Connection, findConfiguredRegion, withEc2 } from './client.ts';
 import { deleteSecurityGroup } from './security-group.ts';
-import { listInstances, LIVE_STATES, tagValueOf } from './instances.ts';
+import { listInstances, LIVE_STATES } from './instances.ts';
 import type { Ec2Options } from './options.ts';
 import { diskMonthlyCost, instanceMonthlyCost } from './prices.ts';
 import { cancelSpotRequests, deleteDisk, deleteNetworkInterface, terminateInstances } from './remove-machine.ts';
+import { tagsToRecord } from './tags.ts';
 
 const REGION_CONCURRENCY = 8;
 
 /**
- * What one store of machines made, or all of them, in one region or all that the account uses. Organisations close regions to their
- * accounts, which then refuse to be asked: that is told, unless none answers.
+ * Lists the resources of one store of machines, or of all stores, in one region or in all that the account uses. An
+ * organisation may close regions to its accounts, which then refuse each request: a note names them, unless every
+ * region refuses.
  */
 export async function listResources(
   options: Ec2Options,
   home: string | undefined,
   call: DriverCall,
 ): Promise<readonly CloudResource[]> {
-  const regions = options.region === undefined ? await listRegionNames(options, call) : [options.region];
+  const regions = options.region === undefined ? await listAccountRegions(options, call) : [options.region];
   const found: CloudResource[] = [];
-  const closed: { readonly place: string; readonly error: SlipwayError }[] = [];
+  const closed: { readonly region: string; readonly error: SlipwayError }[] = [];
   const queue = [...regions];
-  const next = async (): Promise<void> => {
-    for (let region = queue.shift(); region !== undefined; region = queue.shift()) {
-      const place = region;
+  const listNextRegions = async (): Promise<void> => {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      const region = next;
       try {
-        found.push(...(await withEc2(options, call, (aws) => listResourcesInRegion(aws, place, home), place)));
+        found.push(...(await withEc2(options, call, (aws) => listResourcesInRegion(aws, region, home), region)));
       } catch (error) {
         if (!(error instanceof SlipwayError) || error.code !== 'CREDENTIALS') throw error;
-        closed.push({ place, error });
+        closed.push({ region, error });
       }
     }
   };
-  await Promise.all(Array.from({ length: Math.min(REGION_CONCURRENCY, regions.length) }, next));
+  await Promise.all(Array.from({ length: Math.min(REGION_CONCURRENCY, regions.length) }, listNextRegions));
   const [first] = closed;
   if (first && closed.length === regions.length) throw first.error;
-  if (first) call.note(`Not asked: ${closed.map(({ place }) => place).join(', ')} (${first.error.message})`);
+  if (first) call.note(`Not listed: ${closed.map(({ region }) => region).join(', ')} (${first.error.message})`);
   return found;
 }
 
-/** Any region tells of all the others. */
-async function listRegionNames(options: Ec2Options, call: DriverCall): Promise<readonly string[]> {
-  return await withEc2(options, call, async (aws) => {
-    const region = await findConfiguredRegion(aws);
-    const ask = async (one: Ec2Connection): Promise<readonly string[]> => {
-      const { Regions = [] }: DescribeRegionsCommandOutput = await one.send(
-        'looking for your regions',
-        new one.sdk.DescribeRegionsCommand({}),
-      );
-      return Regions.flatMap(({ RegionName }) => RegionName ?? []);
-    };
-    return region === undefined ? await withEc2(options, call, ask, 'us-east-1') : await ask(aws);
-  });
+/** Any region knows all the others. */
+async function listAccountRegions(options: Ec2Options, call: DriverCall): Promise<readonly string[]> {
+  return await withEc2(options, call, async (aws) =>
+    (await findConfiguredRegion(aws)) === undefined
+      ? await withEc2(options, call, listRegionNames, 'us-east-1')
+      : await listRegionNames(aws),
+  );
+}
+
+export async function listRegionNames(aws: Ec2Connection): Promise<readonly string[]> {
+  const { Regions = [] }: DescribeRegionsCommandOutput = await aws.send(
+    'looking for your regions',
+    new aws.sdk.DescribeRegionsCommand({}),
+  );
+  return Regions.flatMap(({ RegionName }) => RegionName ?? []);
 }
 
 async function listResourcesInRegion(
   aws: Ec2Connection,
-  place: string,
+  region: string,
   home: string | undefined,
 ): Promise<readonly CloudResource[]> {
-  const ours =
+  const owned =
     home === undefined ? { Name: 'tag-key', Values: ['slipway-id'] } : { Name: 'tag:slipway-home', Values: [home] };
-  const what = 'looking for what is left over';
+  const doing = 'listing the resources of Slipway';
   const { sdk } = aws;
   const [
     instances,
@@ -80,106 +89,117 @@ async function listResourcesInRegion(
     { NetworkInterfaces = [] },
     { SpotInstanceRequests = [] },
   ] = await Promise.all([
-    listInstances(aws, [ours, { Name: 'instance-state-name', Values: LIVE_STATES }]),
-    aws.send<DescribeVolumesCommandOutput>(what, new sdk.DescribeVolumesCommand({ Filters: [ours] })),
-    aws.send<DescribeSecurityGroupsCommandOutput>(what, new sdk.DescribeSecurityGroupsCommand({ Filters: [ours] })),
+    listInstances(aws, [owned, { Name: 'instance-state-name', Values: LIVE_STATES }]),
+    aws.send<DescribeVolumesCommandOutput>(doing, new sdk.DescribeVolumesCommand({ Filters: [owned] })),
+    aws.send<DescribeSecurityGroupsCommandOutput>(doing, new sdk.DescribeSecurityGroupsCommand({ Filters: [owned] })),
     aws.send<DescribeNetworkInterfacesCommandOutput>(
-      what,
-      new sdk.DescribeNetworkInterfacesCommand({ Filters: [ours, { Name: 'status', Values: ['available'] }] }),
+      doing,
+      new sdk.DescribeNetworkInterfacesCommand({ Filters: [owned, { Name: 'status', Values: ['available'] }] }),
     ),
     aws.send<DescribeSpotInstanceRequestsCommandOutput>(
-      what,
-      new sdk.DescribeSpotInstanceRequestsCommand({ Filters: [ours, { Name: 'state', Values: ['open'] }] }),
+      doing,
+      new sdk.DescribeSpotInstanceRequestsCommand({ Filters: [owned, { Name: 'state', Values: ['open'] }] }),
     ),
   ]);
-  const thing = (
-    tags: readonly Tag[] | undefined,
-    more: Pick<CloudResource, 'kind' | 'resource'> & Partial<CloudResource>,
-  ): CloudResource => ({
-    id: tagValueOf(tags, 'slipway-id'),
-    name: tagValueOf(tags, 'slipway-name'),
-    home: tagValueOf(tags, 'slipway-home'),
-    index: undefined,
-    place,
-    state: '',
-    made: undefined,
-    monthly: undefined,
-    ...more,
-  });
   return [
-    ...instances.map((one) =>
-      thing(one.Tags, {
-        kind: 'instance',
-        resource: one.InstanceId ?? '',
-        index: one.AmiLaunchIndex,
-        state: one.State?.Name ?? '',
-        made: one.LaunchTime,
-        monthly: addCosts(
-          instanceMonthlyCost(one.InstanceType, one.State?.Name, one.InstanceLifecycle === 'spot'),
-          attachedDisksMonthlyCost(one.InstanceId, Volumes),
-        ),
-      }),
-    ),
-    ...Volumes.filter(({ State }) => State === 'available').map((disk) =>
-      thing(disk.Tags, {
-        kind: 'disk',
-        resource: disk.VolumeId ?? '',
-        state: disk.State ?? '',
-        made: disk.CreateTime,
-        monthly: diskMonthlyCost(disk.VolumeType, disk.Size),
-      }),
-    ),
-    ...SecurityGroups.map(({ Tags, GroupId = '' }) => thing(Tags, { kind: 'firewall', resource: GroupId, monthly: 0 })),
-    ...NetworkInterfaces.map(({ TagSet, NetworkInterfaceId = '', Status = '' }) =>
-      thing(TagSet, { kind: 'network interface', resource: NetworkInterfaceId, state: Status, monthly: 0 }),
-    ),
-    ...SpotInstanceRequests.map(({ Tags, SpotInstanceRequestId = '', State = '', CreateTime }) =>
-      thing(Tags, {
-        kind: 'spot request',
-        resource: SpotInstanceRequestId,
-        state: State,
-        made: CreateTime,
-        monthly: 0,
-      }),
-    ),
+    ...instances.map((instance) => toOwnedInstance(instance, Volumes, region)),
+    ...Volumes.filter(({ State }) => State === 'available').map((disk) => toOwnedDisk(disk, region)),
+    ...SecurityGroups.map((group) => toOwnedSecurityGroup(group, region)),
+    ...NetworkInterfaces.map((networkInterface) => toOwnedNetworkInterface(networkInterface, region)),
+    ...SpotInstanceRequests.map((request) => toOwnedSpotRequest(request, region)),
   ];
 }
 
-function attachedDisksMonthlyCost(instance: string | undefined, volumes: readonly Volume[]): number | undefined {
-  const own = volumes.filter(({ Attachments = [] }) => Attachments.some(({ InstanceId }) => InstanceId === instance));
-  return own.map(({ VolumeType, Size }) => diskMonthlyCost(VolumeType, Size)).reduce(addCosts, 0);
+function toOwnedInstance(instance: AwsInstance, volumes: readonly Volume[], region: string): CloudResource {
+  const { InstanceId, InstanceType, InstanceLifecycle, State, Tags, AmiLaunchIndex, LaunchTime } = instance;
+  const stopped = State?.Name === 'stopped' || State?.Name === 'stopping';
+  const disks = volumes.filter(({ Attachments = [] }) =>
+    Attachments.some((attachment) => attachment.InstanceId === InstanceId),
+  );
+  return toCloudResource(tagsToRecord(Tags), {
+    kind: 'instance',
+    resource: InstanceId ?? '',
+    place: region,
+    index: AmiLaunchIndex,
+    state: State?.Name ?? '',
+    made: LaunchTime,
+    monthly: addCosts(
+      instanceMonthlyCost(InstanceType, { spot: InstanceLifecycle === 'spot', stopped }),
+      ...disks.map(({ VolumeType, Size }) => diskMonthlyCost(VolumeType, Size)),
+    ),
+  });
 }
 
-function addCosts(left: number | undefined, right: number | undefined): number | undefined {
-  return left === undefined || right === undefined ? undefined : left + right;
+function toOwnedDisk({ VolumeId, VolumeType, Size, State, CreateTime, Tags }: Volume, region: string): CloudResource {
+  return toCloudResource(tagsToRecord(Tags), {
+    kind: 'disk',
+    resource: VolumeId ?? '',
+    place: region,
+    state: State ?? '',
+    made: CreateTime,
+    monthly: diskMonthlyCost(VolumeType, Size),
+  });
 }
 
-/** These and nothing else. Instances first: they hold what the others are. */
+function toOwnedSecurityGroup({ GroupId = '', Tags }: SecurityGroup, region: string): CloudResource {
+  return toCloudResource(tagsToRecord(Tags), { kind: 'firewall', resource: GroupId, place: region, monthly: 0 });
+}
+
+function toOwnedNetworkInterface(
+  { NetworkInterfaceId = '', Status, TagSet }: NetworkInterface,
+  region: string,
+): CloudResource {
+  return toCloudResource(tagsToRecord(TagSet), {
+    kind: 'network interface',
+    resource: NetworkInterfaceId,
+    place: region,
+    state: Status ?? '',
+    monthly: 0,
+  });
+}
+
+function toOwnedSpotRequest(
+  { SpotInstanceRequestId = '', State, CreateTime, Tags }: SpotInstanceRequest,
+  region: string,
+): CloudResource {
+  return toCloudResource(tagsToRecord(Tags), {
+    kind: 'spot request',
+    resource: SpotInstanceRequestId,
+    place: region,
+    state: State ?? '',
+    made: CreateTime,
+    monthly: 0,
+  });
+}
+
+/** Deletes these resources and no others, region by region. */
 export async function deleteResources(
-  things: readonly CloudResource[],
+  resources: readonly CloudResource[],
   options: Ec2Options,
   call: DriverCall,
 ): Promise<void> {
-  const places = [...new Set(things.map(({ place }) => place))];
-  for (const place of places) {
-    const here = things.filter((thing) => thing.place === place);
-    const those = (kind: CloudResource['kind']): readonly string[] =>
-      here.filter((thing) => thing.kind === kind).map(({ resource }) => resource);
+  for (const region of new Set(resources.map(({ place }) => place))) {
+    const inRegion = resources.filter(({ place }) => place === region);
     await withEc2(
       options,
       call,
-      async (aws) => {
-        const requests = those('spot request');
-        if (requests.length > 0) await cancelSpotRequests(aws, requests);
-        await terminateInstances(
-          aws,
-          those('instance').map((InstanceId) => ({ InstanceId })),
-        );
-        for (const id of those('disk')) await deleteDisk(aws, id);
-        for (const id of those('network interface')) await deleteNetworkInterface(aws, id);
-        for (const id of those('firewall')) await deleteSecurityGroup(aws, id, call);
-      },
-      place,
+      (aws) =>
+        deleteByKind(inRegion, {
+          'spot request': (requests) =>
+            cancelSpotRequests(
+              aws,
+              requests.map(({ resource }) => resource),
+            ),
+          instance: (instances) =>
+            terminateInstances(
+              aws,
+              instances.map(({ resource }) => ({ InstanceId: resource })),
+            ),
+          disk: oneByOne((id) => deleteDisk(aws, id)),
+          'network interface': oneByOne((id) => deleteNetworkInterface(aws, id)),
+          firewall: oneByOne((id) => deleteSecurityGroup(aws, id, call)),
+        }),
+      region,
     );
   }
 }

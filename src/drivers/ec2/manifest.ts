@@ -1,3 +1,4 @@
+import { describeDiskCost } from '../cloud/prices.ts';
 import { defineManifest } from '../contract.ts';
 import { changeKindOf, credentialsSchema, optionsSchema } from './options.ts';
 import { diskMonthlyCost } from './prices.ts';
@@ -19,7 +20,7 @@ export const ec2 = defineManifest({
     // A spot instance can't be stopped: its shutdown terminates it.
     const removed = spot || (lifetime?.ttl !== undefined && lifetime.idleStop === undefined);
     const monthly = diskMonthlyCost(volumeType, rootSize);
-    const costs = `its disk goes on costing${monthly === undefined ? '' : ` about $${monthly.toFixed(2)} a month`}`;
+    const costs = describeDiskCost(monthly);
     return { byItself: removed ? 'removed' : 'stopped', costs };
   },
   load: () => import('./driver.ts'),

@@ -1,25 +1,20 @@
 import { z } from 'zod';
+import { allowCidrOption, dockerMachineAliasesOf, nonEmptyString, openPortOption } from '../cloud/options.ts';
 import type { OptionChange } from '../contract.ts';
 
-const CIDR_PATTERN = /^([0-9.]+|[0-9a-fA-F:.]+)\/\d{1,3}$/;
-const nonEmptyString = (): z.ZodString => z.string().min(1);
-const cidrList = (): z.ZodDefault<z.ZodArray<z.ZodString>> =>
-  z.array(z.string().regex(CIDR_PATTERN, 'a block of addresses like 198.51.100.0/24')).default([]);
-
-/** `old` is the flag's name in the old tool, whose variables are read too. */
-const dockerMachineAliases = (...old: readonly string[]): { also: readonly string[] } => ({
-  also: old.map((name) => `amazonec2-${name}`),
-});
+const dockerMachineAliases = dockerMachineAliasesOf('amazonec2');
 
 const DEBIAN_ACCOUNTS = { aws: '136693071363' };
 const CANONICAL_ACCOUNTS = { aws: '099720109477', china: '837727238323', gov: '513442679011' };
-/** By architecture, since `debian-13-*` would also be those with a kernel of backports. */
+/** One pattern for each architecture, since `debian-13-*` would also find images with a backports kernel. */
 const debianImagePatterns = (version: number): readonly string[] => [
   `debian-${version}-amd64-*`,
   `debian-${version}-arm64-*`,
 ];
 
-/** Images known by a name: the newest of the distribution's own account, which differs by AWS's partitions. */
+/**
+ * Images by name: Slipway takes the newest of the distribution's own account, which differs between AWS's partitions.
+ */
 export const imageCatalog = {
   'debian-13': { owners: DEBIAN_ACCOUNTS, patterns: debianImagePatterns(13), user: 'admin' },
   'debian-12': { owners: DEBIAN_ACCOUNTS, patterns: debianImagePatterns(12), user: 'admin' },
@@ -39,7 +34,7 @@ export type Ec2ImageName = keyof typeof imageCatalog;
 
 export const optionsSchema = z.object({
   profile: nonEmptyString().optional().meta({
-    description: 'Profile of your AWS settings',
+    description: 'Profile in your AWS settings',
     ask: 'Which AWS profile?',
     env: 'AWS_PROFILE',
     value: 'name',
@@ -48,7 +43,7 @@ export const optionsSchema = z.object({
     .regex(/^[a-z0-9-]+$/, 'a region like eu-central-1')
     .optional()
     .meta({
-      description: 'Region; without it that of your AWS settings',
+      description: 'Region; default: the one of your AWS settings',
       ask: 'Which region?',
       value: 'region',
       ...dockerMachineAliases('region'),
@@ -57,22 +52,22 @@ export const optionsSchema = z.object({
     .regex(/^[a-z0-9-]+$/, 'a zone like eu-central-1a, or its letter')
     .optional()
     .meta({
-      description: 'Zone; without it AWS chooses',
+      description: 'Availability zone; default: AWS chooses',
       env: 'AWS_ZONE',
       value: 'zone',
       ...dockerMachineAliases('zone'),
     }),
   vpc: nonEmptyString()
-    .regex(/^vpc-[\w-]+$/, 'an id like vpc-0123')
+    .regex(/^vpc-[\w-]+$/, 'an ID like vpc-0123')
     .optional()
     .meta({
-      description: "VPC; without it the region's default one",
+      description: "VPC; default: the region's default VPC",
       env: 'AWS_VPC_ID',
       value: 'id',
       ...dockerMachineAliases('vpc-id'),
     }),
   subnet: nonEmptyString()
-    .regex(/^subnet-[\w-]+$/, 'an id like subnet-0123')
+    .regex(/^subnet-[\w-]+$/, 'an ID like subnet-0123')
     .optional()
     .meta({ description: 'Subnet', env: 'AWS_SUBNET_ID', value: 'id', ...dockerMachineAliases('subnet-id') }),
   instanceType: nonEmptyString()
@@ -89,14 +84,14 @@ export const optionsSchema = z.object({
     .enum(Object.keys(imageCatalog) as [Ec2ImageName, ...Ec2ImageName[]])
     .default('debian-13')
     .meta({
-      description: "Image, the newest one of the distribution's own account",
+      description: 'Image: the newest one that the distribution publishes',
       ask: 'Which image?',
     }),
   ami: nonEmptyString()
-    .regex(/^ami-[\w-]+$/, 'an id like ami-0123')
+    .regex(/^ami-[\w-]+$/, 'an ID like ami-0123')
     .optional()
     .meta({
-      description: 'Image by its id, instead of --ec2-image',
+      description: 'Image by ID, instead of --ec2-image',
       env: 'AWS_AMI',
       value: 'id',
       ...dockerMachineAliases('ami'),
@@ -105,7 +100,7 @@ export const optionsSchema = z.object({
     .regex(/^[^\s@:-][^\s@:]*$/, 'a user name')
     .optional()
     .meta({
-      description: "User to log in as; without it the image's own",
+      description: "User to log in as; default: the image's own user",
       env: 'AWS_SSH_USER',
       value: 'user',
       ...dockerMachineAliases('ssh-user'),
@@ -116,7 +111,7 @@ export const optionsSchema = z.object({
     .max(65535)
     .default(22)
     .meta({
-      description: 'Port of its SSH server',
+      description: 'Port of the SSH server',
       env: 'AWS_SSH_PORT',
       value: 'port',
       ...dockerMachineAliases('ssh-port'),
@@ -124,7 +119,7 @@ export const optionsSchema = z.object({
   keypairName: nonEmptyString()
     .optional()
     .meta({
-      description: "Key pair of EC2 that may log in, with --ec2-ssh-key; without it a key of the machine's own",
+      description: 'EC2 key pair that may log in, with --ec2-ssh-key; default: Slipway creates a key for the machine',
       env: 'AWS_KEYPAIR_NAME',
       value: 'name',
       ...dockerMachineAliases('keypair-name'),
@@ -132,28 +127,18 @@ export const optionsSchema = z.object({
   sshKey: nonEmptyString()
     .optional()
     .meta({
-      description: 'Private key of that key pair',
+      description: 'Private key of the key pair',
       env: 'AWS_SSH_KEYPATH',
       value: 'file',
       ...dockerMachineAliases('ssh-keypath'),
     }),
-  allowCidr: cidrList().meta({
-    description: 'Who may connect to SSH and the engine, instead of your present address alone',
-    value: 'cidr',
-  }),
-  openPort: z
-    .array(z.string().regex(/^\d{1,5}(\/(tcp|udp))?$/, 'a port like 8080 or 53/udp'))
-    .default([])
-    .meta({
-      description: 'Further port, open to the whole internet',
-      value: 'port',
-      ...dockerMachineAliases('open-port'),
-    }),
+  allowCidr: allowCidrOption(),
+  openPort: openPortOption(dockerMachineAliases),
   securityGroup: z
     .array(nonEmptyString())
     .default([])
     .meta({
-      description: 'Security group of yours (name or id) to be in besides; its rules are left alone',
+      description: 'Additional security group of yours (name or ID); Slipway does not change its rules',
       env: 'AWS_SECURITY_GROUP',
       value: 'group',
       ...dockerMachineAliases('security-group'),
@@ -162,7 +147,7 @@ export const optionsSchema = z.object({
     .boolean()
     .default(false)
     .meta({
-      description: 'Make no security group: those of --ec2-security-group must let you in',
+      description: 'Create no security group: those of --ec2-security-group must allow your address',
       env: 'AWS_SECURITY_GROUP_READONLY',
       ...dockerMachineAliases('security-group-readonly'),
     }),
@@ -172,7 +157,7 @@ export const optionsSchema = z.object({
     .max(65536)
     .default(16)
     .meta({
-      description: 'Root disk in GiB',
+      description: 'Size of the root disk in GiB',
       env: 'AWS_ROOT_SIZE',
       value: 'gib',
       ...dockerMachineAliases('root-size'),
@@ -180,9 +165,13 @@ export const optionsSchema = z.object({
   volumeType: z
     .enum(['gp3', 'gp2', 'io1', 'io2', 'st1', 'sc1', 'standard'])
     .default('gp3')
-    .meta({ description: 'Kind of root disk', env: 'AWS_VOLUME_TYPE', ...dockerMachineAliases('volume-type') }),
+    .meta({ description: 'Type of the root disk', env: 'AWS_VOLUME_TYPE', ...dockerMachineAliases('volume-type') }),
   volumeIops: z.int().min(100).optional().meta({ description: 'IOPS of the root disk', value: 'number' }),
-  volumeThroughput: z.int().min(125).optional().meta({ description: 'MiB/s of a gp3 root disk', value: 'number' }),
+  volumeThroughput: z
+    .int()
+    .min(125)
+    .optional()
+    .meta({ description: 'Throughput of a gp3 root disk in MiB/s', value: 'number' }),
   volumeEncrypted: z
     .boolean()
     .default(false)
@@ -190,14 +179,14 @@ export const optionsSchema = z.object({
   volumeKmsKey: nonEmptyString()
     .optional()
     .meta({
-      description: 'KMS key to encrypt it with',
+      description: 'KMS key that encrypts the root disk',
       value: 'key',
       ...dockerMachineAliases('volume-kms-key'),
     }),
   deviceName: nonEmptyString()
     .optional()
     .meta({
-      description: "Device name of the root disk; without it the image's own",
+      description: "Device name of the root disk; default: the image's own",
       env: 'AWS_DEVICE_NAME',
       value: 'name',
       ...dockerMachineAliases('device-name'),
@@ -205,21 +194,24 @@ export const optionsSchema = z.object({
   metadataTokens: z
     .enum(['required', 'optional'])
     .default('required')
-    .meta({ description: 'IMDSv2 tokens', ...dockerMachineAliases('metadata-token') }),
+    .meta({
+      description: 'Whether the metadata service requires IMDSv2 tokens',
+      ...dockerMachineAliases('metadata-token'),
+    }),
   metadataHops: z
     .int()
     .min(1)
     .max(64)
     .default(1)
     .meta({
-      description: 'Network hops that the metadata service answers within: 1 keeps containers from it',
+      description: 'Network hops to the metadata service; 1 keeps containers away from it',
       value: 'number',
       ...dockerMachineAliases('metadata-token-response-hop-limit'),
     }),
   iamInstanceProfile: nonEmptyString()
     .optional()
     .meta({
-      description: 'IAM instance profile, by name or ARN',
+      description: 'IAM instance profile (name or ARN)',
       env: 'AWS_INSTANCE_PROFILE',
       value: 'profile',
       ...dockerMachineAliases('iam-instance-profile'),
@@ -228,30 +220,31 @@ export const optionsSchema = z.object({
     .array(
       z
         .string()
-        // A variable is split at its commas: words of the old form come one by one, and are judged together.
+        // An environment variable is split at its commas: `parseTags` checks the words of docker-machine's form
+        // together.
         .regex(/^([^=,]+=[^,]*|[^=]*)$/, 'a tag like key=value, or a list key1,value1,key2,value2'),
     )
     .default([])
-    .meta({ description: 'Further tag, key=value', env: 'AWS_TAGS', value: 'tag', ...dockerMachineAliases('tags') }),
+    .meta({ description: 'Additional tag, key=value', env: 'AWS_TAGS', value: 'tag', ...dockerMachineAliases('tags') }),
   privateAddressOnly: z
     .boolean()
     .default(false)
     .meta({
-      description: 'Give it no public address',
+      description: 'Create the machine without a public address',
       ...dockerMachineAliases('private-address-only'),
     }),
   usePrivateAddress: z
     .boolean()
     .default(false)
     .meta({
-      description: 'Reach it by its private address',
+      description: 'Connect to the private address',
       ...dockerMachineAliases('use-private-address'),
     }),
   spot: z
     .boolean()
     .default(false)
     .meta({
-      description: "A spot instance: cheaper, ended when AWS wants it, can't be stopped",
+      description: "Spot instance: cheaper; AWS may terminate it at any time, and it can't be stopped",
       ...dockerMachineAliases('request-spot-instance'),
     }),
   spotPrice: z
@@ -259,14 +252,14 @@ export const optionsSchema = z.object({
     .regex(/^\d+(\.\d+)?$/, 'a price in dollars an hour like 0.05')
     .optional()
     .meta({
-      description: 'Most that a spot instance may cost an hour; without it the on-demand price',
+      description: 'Maximum price of a spot instance in dollars an hour; default: the on-demand price',
       value: 'dollars',
       ...dockerMachineAliases('spot-price'),
     }),
   userData: nonEmptyString()
     .optional()
     .meta({
-      description: 'User data of yours, merged with ours: a script, cloud-config or MIME archive',
+      description: 'Your user data (a script, cloud-config or MIME archive), merged with those of Slipway',
       env: 'AWS_USERDATA',
       value: 'file',
       ...dockerMachineAliases('userdata'),
@@ -274,23 +267,23 @@ export const optionsSchema = z.object({
   ebsOptimized: z
     .boolean()
     .default(false)
-    .meta({ description: 'EBS-optimised', ...dockerMachineAliases('use-ebs-optimized-instance') }),
+    .meta({ description: 'EBS-optimized instance', ...dockerMachineAliases('use-ebs-optimized-instance') }),
   monitoring: z
     .boolean()
     .default(false)
     .meta({ description: 'Detailed CloudWatch monitoring', ...dockerMachineAliases('monitoring') }),
-  cpuCredits: z.enum(['standard', 'unlimited']).optional().meta({ description: 'CPU credits of T types' }),
-  tenancy: z.enum(['default', 'dedicated', 'host']).optional().meta({ description: 'Tenancy' }),
+  cpuCredits: z.enum(['standard', 'unlimited']).optional().meta({ description: 'CPU credits of T instance types' }),
+  tenancy: z.enum(['default', 'dedicated', 'host']).optional().meta({ description: 'Tenancy of the instance' }),
   placementGroup: nonEmptyString().optional().meta({ description: 'Placement group', value: 'name' }),
   account: z
     .string()
     .regex(/^\d{12}$/, 'an account number of 12 digits')
     .optional()
-    .meta({ description: 'Account to insist on; kept from the first call on', value: 'number' }),
+    .meta({ description: 'Required AWS account; recorded at creation', value: 'number' }),
   endpoint: nonEmptyString()
     .optional()
     .meta({
-      description: 'Endpoint, instead of that of your AWS settings',
+      description: 'Endpoint; default: the one of your AWS settings',
       env: 'AWS_ENDPOINT',
       value: 'url',
       ...dockerMachineAliases('endpoint'),
@@ -299,7 +292,7 @@ export const optionsSchema = z.object({
     .boolean()
     .default(false)
     .meta({
-      description: 'Speak plain HTTP to that endpoint',
+      description: 'Use plain HTTP for the endpoint',
       env: 'AWS_INSECURE_TRANSPORT',
       ...dockerMachineAliases('insecure-transport'),
     }),
@@ -309,7 +302,7 @@ export const optionsSchema = z.object({
     .max(50)
     .default(8)
     .meta({
-      description: 'Tries of a call that fails in passing; -1 for one try',
+      description: 'Attempts for a request that fails temporarily; -1 for a single attempt',
       value: 'number',
       ...dockerMachineAliases('retries'),
     }),
@@ -318,7 +311,7 @@ export const optionsSchema = z.object({
     .min(0)
     .optional()
     .meta({
-      description: 'Without effect: AWS no longer sells spot blocks',
+      description: 'No effect: AWS no longer offers spot blocks',
       value: 'minutes',
       ...dockerMachineAliases('block-duration-minutes'),
     }),
@@ -326,7 +319,7 @@ export const optionsSchema = z.object({
 
 export type Ec2Options = z.output<typeof optionsSchema>;
 
-/** These direct this program alone, or are carried over by `change`. */
+/** Options that direct Slipway alone, or that `applyChange` applies to existing resources. */
 const LIVE_OPTIONS: ReadonlySet<string> = new Set([
   'tags',
   'allowCidr',
@@ -341,14 +334,14 @@ const LIVE_OPTIONS: ReadonlySet<string> = new Set([
 
 export function changeKindOf(option: string, from: unknown, to: unknown): OptionChange {
   if (option === 'instanceType') return 'restart';
-  // A disk of EC2 grows and never shrinks.
+  // EC2 can grow a disk, and not shrink it.
   if (option === 'rootSize') return Number(to) > Number(from) ? 'restart' : 'replace';
   return LIVE_OPTIONS.has(option) ? 'live' : 'replace';
 }
 
 const TEXT_VALUE = { value: 'text' };
 
-/** As old scripts give them; for one run. */
+/** Credentials as scripts for docker-machine give them; they hold for one run. */
 export const credentialsSchema = z.object({
   accessKey: nonEmptyString()
     .optional()

@@ -1,6 +1,8 @@
+import { createPriceList } from '../cloud/prices.ts';
+
 /**
- * US dollars an hour on demand, Linux, us-east-1, from AWS's public list of 2026-11; other regions cost up to half as much again. For
- * estimates alone: what is not here has no known price.
+ * US dollars an hour on demand, Linux, us-east-1, from AWS's public list of 2026-11; other regions cost up to half as
+ * much again. For estimates only: a type that the list does not have has no known price.
  */
 const HOURLY_PRICES: Readonly<Record<string, number>> = {
   't2.nano': 0.0058,
@@ -34,20 +36,5 @@ const HOURLY_PRICES: Readonly<Record<string, number>> = {
   'r5.large': 0.126,
 };
 const MONTHLY_PRICES_PER_GIB: Readonly<Record<string, number>> = { gp3: 0.08, gp2: 0.1 };
-const HOURS_PER_MONTH = 730;
 
-/** A month of it as it is: a stopped instance costs its disks, which are counted by themselves. */
-export function instanceMonthlyCost(
-  type: string | undefined,
-  state: string | undefined,
-  spot: boolean,
-): number | undefined {
-  if (state === 'stopped' || state === 'stopping') return 0;
-  const hourly = HOURLY_PRICES[type ?? ''];
-  return spot || hourly === undefined ? undefined : hourly * HOURS_PER_MONTH;
-}
-
-export function diskMonthlyCost(type: string | undefined, gib: number | undefined): number | undefined {
-  const price = MONTHLY_PRICES_PER_GIB[type ?? ''];
-  return price === undefined || gib === undefined ? undefined : price * gib;
-}
+export const { instanceMonthlyCost, diskMonthlyCost } = createPriceList(HOURLY_PRICES, MONTHLY_PRICES_PER_GIB);

@@ -4,52 +4,59 @@ import type {
   DescribeVolumesCommandOutput,
   Instance as AwsInstance,
   Tag,
+  Volume,
 } from '@aws-sdk/client-ec2';
-import { retry, sleepUnlessCanceled } from '../cloud/retry.ts';
+import { ownerIdsOf } from '../cloud/batch.ts';
+import { pollUntil, waitUntilVisible } from '../cloud/eventual-consistency.ts';
+import { retry } from '../cloud/retry.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { DriverCall, Target } from '../contract.ts';
 import { requireMachineAccount } from './account.ts';
 import type { Ec2Connection } from './client.ts';
-import { ownerIdsOf, listOwnedSecurityGroups, deleteSecurityGroup } from './security-group.ts';
+import { causeAwsCode } from './errors.ts';
 import {
-  causeAwsCode,
-  TERMINATED_STATES,
-  findInstances,
-  listInstances,
-  KEY_PAIR_TAG,
-  CONSISTENCY_WINDOW_SECONDS,
-  LIVE_STATES,
+  CONSISTENCY_WINDOW,
   findBatchSiblings,
-  tagValueOf,
+  findInstances,
+  isLive,
+  listInstances,
+  LIVE_STATES,
+  TERMINATED_STATES,
   waitForInstanceState,
 } from './instances.ts';
 import type { Ec2Options } from './options.ts';
+import { deleteSecurityGroup, listOwnedSecurityGroups } from './security-group.ts';
+import { KEY_PAIR_TAG, tagValueOf } from './tags.ts';
 
 const DISK_DETACH_SECONDS = 60;
+const TERMINATION_SECONDS = 300;
 
-/** Whatever carries the machine's id goes; nothing is said where there is nothing. */
+/** Deletes every resource that carries the machine's id. Succeeds where there is none. */
 export async function removeMachine(aws: Ec2Connection, target: Target<Ec2Options>, call: DriverCall): Promise<void> {
   await requireMachineAccount(aws, target.options);
   const requests = await listSpotRequests(aws, target);
   if (requests.length > 0) await cancelSpotRequests(aws, requests);
   const instances = await waitForRequestedInstances(aws, target, call);
-  // Before the instance, which alone names it.
+  // Before the instance, since only the instance names its key pair.
   for (const { Tags } of instances) await deleteKeyPair(aws, tagValueOf(Tags, KEY_PAIR_TAG));
   await terminateInstances(aws, instances);
-  // Asked after its own end: of several that are removed at the same time, the last one takes what they share.
-  const shared = (await findBatchSiblings(aws, target)).length > 0;
-  const isOurs = ({ id, tags }: TaggedResource): boolean =>
-    !shared || tagValueOf(tags, 'slipway-id') === target.id || isAttachedToAny(instances, id);
-  await deleteDisks(aws, ownerIdsOf(target), instances, isOurs);
-  await deleteNetworkInterfaces(aws, ownerIdsOf(target), isOurs);
-  const groups = await listOwnedSecurityGroups(aws, shared ? [target.id] : ownerIdsOf(target));
+  // After the termination: of several machines that are removed at the same time, the last one deletes what they share.
+  const isShared = (await findBatchSiblings(aws, target)).length > 0;
+  const isOwned = ({ id, tags }: TaggedResource): boolean =>
+    !isShared || tagValueOf(tags, 'slipway-id') === target.id || isAttachedToAny(instances, id);
+  await deleteDisks(aws, ownerIdsOf(target), instances, isOwned);
+  await deleteNetworkInterfaces(aws, ownerIdsOf(target), isOwned);
+  const groups = await listOwnedSecurityGroups(aws, isShared ? [target.id] : ownerIdsOf(target));
   for (const { GroupId } of groups) if (GroupId !== undefined) await deleteSecurityGroup(aws, GroupId, call);
 }
 
-/** Something that carries the machine's id or its batch's, which says alone not whose of the batch it is. */
+/**
+ * A resource that carries the machine's id or its batch's; a batch's id does not tell which machine of the batch it
+ * belongs to.
+ */
 type TaggedResource = { readonly id: string | undefined; readonly tags: readonly Tag[] | undefined };
 
-/** Whether it hung on one of these instances when it was last seen. */
+/** Returns whether a disk or network interface was attached to one of these instances when EC2 last showed them. */
 function isAttachedToAny(instances: readonly AwsInstance[], id: string | undefined): boolean {
   return instances.some(
     ({ BlockDeviceMappings = [], NetworkInterfaces = [] }) =>
@@ -58,61 +65,53 @@ function isAttachedToAny(instances: readonly AwsInstance[], id: string | undefin
   );
 }
 
-/** Its instances, waited for where a create may have asked for one a moment ago. */
+/** Returns the machine's live instances; waits where an interrupted create may have requested one a moment ago. */
 async function waitForRequestedInstances(
   aws: Ec2Connection,
   target: Target<Ec2Options>,
   call: DriverCall,
 ): Promise<readonly AwsInstance[]> {
-  const { lastRequest } = target;
-  const until = lastRequest === undefined ? 0 : Date.parse(lastRequest.at) + CONSISTENCY_WINDOW_SECONDS * 1000;
-  let told = false;
-  for (;;) {
+  const look = async (): Promise<readonly AwsInstance[] | undefined> => {
     const found = await findInstances(aws, target, [...LIVE_STATES, ...TERMINATED_STATES]);
-    if (found.length > 0) return found.filter(({ State }) => !TERMINATED_STATES.includes(State?.Name ?? ''));
-    if (Date.now() >= until || (await isLastRequestVisible(aws, target))) return [];
-    if (!told)
-      call.note(
-        `EC2 was asked for its ${lastRequest?.what} a moment ago and may show it late; looking for it for up to ${CONSISTENCY_WINDOW_SECONDS} s`,
-      );
-    told = true;
-    await sleepUnlessCanceled(1000, call.signal);
-  }
+    return found.length > 0 ? found : undefined;
+  };
+  // Nothing was requested after a security group that was the last request and exists.
+  const isComplete = async (): Promise<boolean> =>
+    target.lastRequest?.what === 'security group' &&
+    (await listOwnedSecurityGroups(aws, ownerIdsOf(target))).length > 0;
+  const found = await waitUntilVisible(target.lastRequest, look, { ...CONSISTENCY_WINDOW, isComplete }, call);
+  return (found ?? []).filter(isLive);
 }
 
-/** A group is what was asked for last, and it is there: nothing came after it. */
-async function isLastRequestVisible(aws: Ec2Connection, target: Target<Ec2Options>): Promise<boolean> {
-  return (
-    target.lastRequest?.what === 'security group' && (await listOwnedSecurityGroups(aws, ownerIdsOf(target))).length > 0
-  );
-}
-
+/** Terminates the instances and waits until EC2 has done so. */
 export async function terminateInstances(aws: Ec2Connection, instances: readonly AwsInstance[]): Promise<void> {
   const ids = instances.flatMap(({ InstanceId }) => InstanceId ?? []);
   if (ids.length === 0) return;
-  const end = async (InstanceIds: string[]): Promise<void> => {
-    await aws.send('ending the instance', new aws.sdk.TerminateInstancesCommand({ InstanceIds }));
+  const doing = 'terminating the instance';
+  const terminate = async (InstanceIds: string[]): Promise<void> => {
+    await aws.send(doing, new aws.sdk.TerminateInstancesCommand({ InstanceIds }));
   };
-  await end(ids).catch(async (error: unknown) => {
+  await terminate(ids).catch(async (error: unknown) => {
     if (causeAwsCode(error) !== 'InvalidInstanceID.NotFound') throw error;
-    // One that is gone by now refuses the whole call; one that is new may not be known everywhere yet.
+    // EC2 refuses the whole request for one instance that is gone already; a new one may be unknown to some of its
+    // servers.
     await retry(
-      'ending the instance',
+      doing,
       async () => {
         const shown = await listVisibleInstanceIds(aws, ids);
-        if (shown.length > 0) await end(shown);
+        if (shown.length > 0) await terminate(shown);
       },
       {
-        transientReason: (again) =>
-          causeAwsCode(again) === 'InvalidInstanceID.NotFound' ? 'EC2 does not know it everywhere yet' : undefined,
-        seconds: CONSISTENCY_WINDOW_SECONDS,
+        transientReason: (reason) =>
+          causeAwsCode(reason) === 'InvalidInstanceID.NotFound' ? 'EC2 does not show it everywhere yet' : undefined,
+        seconds: CONSISTENCY_WINDOW.seconds,
         call: aws.call,
       },
     );
   });
-  if (await waitForInstanceState(aws, ids, ['terminated'], 300)) return;
-  throw new SlipwayError('PROVIDER_REFUSED', `EC2 has not ended ${ids.join(', ')} within five minutes`, {
-    hint: 'Run the same command again: it goes on from there',
+  if (await waitForInstanceState(aws, ids, ['terminated'], TERMINATION_SECONDS)) return;
+  throw new SlipwayError('PROVIDER_REFUSED', `EC2 has not terminated ${ids.join(', ')} within five minutes`, {
+    hint: 'To continue, run the same command again',
   });
 }
 
@@ -121,7 +120,7 @@ async function listVisibleInstanceIds(aws: Ec2Connection, ids: readonly string[]
   return shown.flatMap(({ InstanceId }) => InstanceId ?? []);
 }
 
-/** Those that are open or have been filled for it; what was filled for others of its batch is theirs. */
+/** Returns the open and fulfilled spot requests of the machine, without those of the other machines of its batch. */
 async function listSpotRequests(aws: Ec2Connection, target: Target<Ec2Options>): Promise<readonly string[]> {
   const { SpotInstanceRequests = [] }: DescribeSpotInstanceRequestsCommandOutput = await aws.send(
     'looking for its spot requests',
@@ -141,83 +140,86 @@ async function listSpotRequests(aws: Ec2Connection, target: Target<Ec2Options>):
 export async function cancelSpotRequests(aws: Ec2Connection, ids: readonly string[]): Promise<void> {
   await aws
     .send(
-      'cancelling its spot request',
+      'canceling its spot request',
       new aws.sdk.CancelSpotInstanceRequestsCommand({ SpotInstanceRequestIds: [...ids] }),
     )
-    .catch((error: unknown) => {
-      // Of one that was closed long ago nothing is known.
-      if (causeAwsCode(error) !== 'InvalidSpotInstanceRequestID.NotFound') throw error;
-    });
+    // EC2 forgets a request that was closed long ago.
+    .catch(ignoreCode('InvalidSpotInstanceRequestID.NotFound'));
 }
 
-/** Of another tool, which imported it for this instance alone; EC2 has no objection where there is none. */
+/** Deletes the key pair that another tool imported for the instance alone; EC2 accepts this where there is none. */
 async function deleteKeyPair(aws: Ec2Connection, KeyName: string): Promise<void> {
   if (KeyName === '') return;
-  await aws.send('removing its key pair', new aws.sdk.DeleteKeyPairCommand({ KeyName }));
+  await aws.send('deleting its key pair', new aws.sdk.DeleteKeyPairCommand({ KeyName }));
 }
 
-/** Those that no instance took along when it ended; such that still hang on one that was ended are waited for. */
+/**
+ * Deletes the disks that EC2 did not delete with their instance; waits for those that a terminated instance still
+ * holds.
+ */
 async function deleteDisks(
   aws: Ec2Connection,
-  ids: readonly string[],
-  ended: readonly AwsInstance[],
-  isOurs: (thing: TaggedResource) => boolean,
+  ownerIds: readonly string[],
+  terminated: readonly AwsInstance[],
+  isOwned: (resource: TaggedResource) => boolean,
 ): Promise<void> {
-  const end = performance.now() + DISK_DETACH_SECONDS * 1000;
-  for (;;) {
+  let held: readonly Volume[] = [];
+  const deleteDetached = async (): Promise<boolean> => {
     const { Volumes = [] }: DescribeVolumesCommandOutput = await aws.send(
       'looking for its disks',
-      new aws.sdk.DescribeVolumesCommand({ Filters: [{ Name: 'tag:slipway-id', Values: [...ids] }] }),
+      new aws.sdk.DescribeVolumesCommand({ Filters: [{ Name: 'tag:slipway-id', Values: [...ownerIds] }] }),
     );
-    const ours = Volumes.filter(({ VolumeId, Tags }) => isOurs({ id: VolumeId, tags: Tags }));
-    for (const { VolumeId, State } of ours)
+    const owned = Volumes.filter(({ VolumeId, Tags }) => isOwned({ id: VolumeId, tags: Tags }));
+    for (const { VolumeId, State } of owned)
       if (VolumeId !== undefined && State === 'available') await deleteDisk(aws, VolumeId);
-    const held = ours.filter(
+    held = owned.filter(
       ({ State, Attachments = [] }) =>
         State === 'in-use' &&
-        Attachments.some(({ InstanceId }) => ended.some((instance) => instance.InstanceId === InstanceId)),
+        Attachments.some(({ InstanceId }) => terminated.some((instance) => instance.InstanceId === InstanceId)),
     );
-    if (held.length === 0) return;
-    if (performance.now() > end) {
-      // EC2 says in its own words why it can't go.
-      for (const { VolumeId } of held) if (VolumeId !== undefined) await deleteDisk(aws, VolumeId);
-      return;
-    }
-    await sleepUnlessCanceled(1000, aws.call.signal);
-  }
+    return held.length === 0;
+  };
+  if (await pollUntil(deleteDetached, { seconds: DISK_DETACH_SECONDS }, aws.call.signal)) return;
+  // EC2 then says in its own words why it can't delete them.
+  for (const { VolumeId } of held) if (VolumeId !== undefined) await deleteDisk(aws, VolumeId);
 }
 
 export async function deleteDisk(aws: Ec2Connection, VolumeId: string): Promise<void> {
-  await aws.send('removing its disk', new aws.sdk.DeleteVolumeCommand({ VolumeId })).catch((error: unknown) => {
-    if (causeAwsCode(error) !== 'InvalidVolume.NotFound') throw error;
-  });
+  await aws
+    .send('deleting its disk', new aws.sdk.DeleteVolumeCommand({ VolumeId }))
+    .catch(ignoreCode('InvalidVolume.NotFound'));
 }
 
 async function deleteNetworkInterfaces(
   aws: Ec2Connection,
-  ids: readonly string[],
-  isOurs: (thing: TaggedResource) => boolean,
+  ownerIds: readonly string[],
+  isOwned: (resource: TaggedResource) => boolean,
 ): Promise<void> {
   const { NetworkInterfaces = [] }: DescribeNetworkInterfacesCommandOutput = await aws.send(
     'looking for its network interfaces',
     new aws.sdk.DescribeNetworkInterfacesCommand({
       Filters: [
-        { Name: 'tag:slipway-id', Values: [...ids] },
+        { Name: 'tag:slipway-id', Values: [...ownerIds] },
         { Name: 'status', Values: ['available'] },
       ],
     }),
   );
-  const ours = NetworkInterfaces.filter(({ NetworkInterfaceId, TagSet }) =>
-    isOurs({ id: NetworkInterfaceId, tags: TagSet }),
+  const owned = NetworkInterfaces.filter(({ NetworkInterfaceId, TagSet }) =>
+    isOwned({ id: NetworkInterfaceId, tags: TagSet }),
   );
-  for (const { NetworkInterfaceId } of ours)
+  for (const { NetworkInterfaceId } of owned)
     if (NetworkInterfaceId !== undefined) await deleteNetworkInterface(aws, NetworkInterfaceId);
 }
 
 export async function deleteNetworkInterface(aws: Ec2Connection, NetworkInterfaceId: string): Promise<void> {
   await aws
-    .send('removing its network interface', new aws.sdk.DeleteNetworkInterfaceCommand({ NetworkInterfaceId }))
-    .catch((error: unknown) => {
-      if (causeAwsCode(error) !== 'InvalidNetworkInterfaceID.NotFound') throw error;
-    });
+    .send('deleting its network interface', new aws.sdk.DeleteNetworkInterfaceCommand({ NetworkInterfaceId }))
+    .catch(ignoreCode('InvalidNetworkInterfaceID.NotFound'));
+}
+
+/** Returns a handler that takes an error of this code for success: the resource is gone already. */
+function ignoreCode(code: string): (error: unknown) => void {
+  return (error) => {
+    if (causeAwsCode(error) !== code) throw error;
+  };
 }

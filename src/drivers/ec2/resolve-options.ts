@@ -1,24 +1,25 @@
 import type { DescribeSubnetsCommandOutput, DescribeVpcsCommandOutput, Subnet, Vpc } from '@aws-sdk/client-ec2';
 import { SlipwayError } from '../../errors.ts';
-import { rememberAccount, findAccountId, requireSameAccount } from './account.ts';
+import { rememberAccount, findAccountId, isAwsAccountId, requireSameAccount } from './account.ts';
 import { type Ec2Connection, requireRegion } from './client.ts';
 import { resolveSecurityGroupIds } from './security-group.ts';
 import { resolveImage, defaultSshUserOf } from './images.ts';
 import type { Ec2Options } from './options.ts';
 
-/** Whether an earlier create has decided all of it; the record then holds the answers. */
+/** Returns whether an earlier create has resolved every option; the record then holds the answers. */
 export function hasResolvedOptions({ region, vpc, account, ami, deviceName, sshUser }: Ec2Options): boolean {
   return [region, vpc, account, ami, deviceName, sshUser].every((value) => value !== undefined);
 }
 
 /**
- * Everything that was left open, asked of AWS; nothing is made. RunInstances is not asked with DryRun: it would tell neither quota
- * nor capacity, and where only security groups of ours are allowed, it would be refused for the lack of one that is not made yet.
+ * Asks AWS for every option that the user left open; creates nothing. A RunInstances with DryRun would not help: it
+ * checks neither quota nor capacity, and where a policy allows only Slipway's security groups, AWS would refuse it
+ * since no group exists yet.
  */
 export async function resolveOptions(aws: Ec2Connection, options: Ec2Options): Promise<Ec2Options> {
   const region = await requireRegion(aws);
   const zone = options.zone !== undefined && options.zone.length === 1 ? `${region}${options.zone}` : options.zone;
-  const [place, image] = await Promise.all([
+  const [placement, image] = await Promise.all([
     resolvePlacement(aws, region, { ...options, zone }),
     resolveImage(aws, region, options),
   ]);
@@ -26,7 +27,7 @@ export async function resolveOptions(aws: Ec2Connection, options: Ec2Options): P
     ...options,
     region,
     ...(zone === undefined ? {} : { zone }),
-    ...place,
+    ...placement,
     ami: image.ImageId,
     deviceName: options.deviceName ?? image.RootDeviceName ?? '/dev/sda1',
     sshUser: options.sshUser ?? defaultSshUserOf(image, options),
@@ -36,24 +37,23 @@ export async function resolveOptions(aws: Ec2Connection, options: Ec2Options): P
 type Ec2Placement = { readonly vpc: string; readonly account?: string; readonly subnet?: string };
 
 async function resolvePlacement(aws: Ec2Connection, region: string, options: Ec2Options): Promise<Ec2Placement> {
-  const [own, named] = await Promise.all([
+  const [current, namedSubnet] = await Promise.all([
     findAccountId(aws),
     options.subnet === undefined ? undefined : findSubnet(aws, options.subnet),
   ]);
-  requireSameAccount(options, own);
-  const vpc = await requireVpc(aws, region, options.vpc ?? named?.VpcId);
-  const account = own ?? vpc.OwnerId;
+  requireSameAccount(options, current);
+  const vpc = await requireVpc(aws, region, options.vpc ?? namedSubnet?.VpcId);
+  const account = current ?? vpc.OwnerId;
   requireSameAccount(options, account);
   await rememberAccount(aws, account);
-  const [chosen] = await Promise.all([
-    named?.SubnetId ?? chooseSubnet(aws, vpc, options),
+  const [subnet] = await Promise.all([
+    namedSubnet?.SubnetId ?? chooseSubnet(aws, vpc, options),
     resolveSecurityGroupIds(aws, { ...options, vpc: vpc.VpcId }),
   ]);
   return {
     vpc: vpc.VpcId,
-    // Servers that speak EC2's protocol may have accounts of another form, or none.
-    ...(account !== undefined && /^\d{12}$/.test(account) ? { account } : {}),
-    ...(chosen === undefined ? {} : { subnet: chosen }),
+    ...(isAwsAccountId(account) ? { account } : {}),
+    ...(subnet === undefined ? {} : { subnet }),
   };
 }
 
@@ -71,7 +71,7 @@ async function requireVpc(
   const [vpc] = Vpcs;
   if (vpc?.VpcId !== undefined) return { ...vpc, VpcId: vpc.VpcId };
   throw new SlipwayError('USAGE', `The region ${region} has no default VPC in this account`, {
-    hint: 'Name a subnet of a VPC of yours: --ec2-subnet subnet-0123',
+    hint: 'Choose a subnet of one of your VPCs: --ec2-subnet subnet-0123',
   });
 }
 
@@ -82,14 +82,14 @@ async function findSubnet(aws: Ec2Connection, id: string): Promise<Subnet | unde
   );
   const [subnet] = Subnets;
   if (subnet?.Ipv6Native !== true) return subnet;
-  throw new SlipwayError('USAGE', `The subnet ${id} gives out no IPv4 addresses, which Slipway connects by`, {
-    hint: 'Name one with both kinds: --ec2-subnet subnet-0123',
+  throw new SlipwayError('USAGE', `The subnet ${id} has no IPv4 addresses, which Slipway needs to connect`, {
+    hint: 'Choose a subnet with IPv4 addresses: --ec2-subnet subnet-0123',
   });
 }
 
 /**
- * The subnet that has to be named; undefined where AWS may choose one, by its room. It does so among the default ones, as far as
- * these say about public addresses what is wanted.
+ * Returns the subnet that the request has to name; undefined where AWS may choose among the default ones, which it does
+ * by free capacity. It may where all of these give public addresses as the options want it.
  */
 async function chooseSubnet(
   aws: Ec2Connection,
@@ -107,11 +107,11 @@ async function chooseSubnet(
   );
   const usable = Subnets.filter(({ Ipv6Native }) => Ipv6Native !== true);
   const defaults = usable.filter(({ DefaultForAz }) => DefaultForAz === true);
-  const asWished = ({ MapPublicIpOnLaunch = true }: Subnet): boolean => MapPublicIpOnLaunch === !privateAddressOnly;
-  if (vpc.IsDefault === true && defaults.length > 0 && defaults.every(asWished)) return undefined;
-  const id = (usable.find(asWished) ?? usable[0])?.SubnetId;
+  const isPreferred = ({ MapPublicIpOnLaunch = true }: Subnet): boolean => MapPublicIpOnLaunch === !privateAddressOnly;
+  if (vpc.IsDefault === true && defaults.length > 0 && defaults.every(isPreferred)) return undefined;
+  const id = (usable.find(isPreferred) ?? usable[0])?.SubnetId;
   if (id !== undefined) return id;
   throw new SlipwayError('USAGE', `${vpc.VpcId} has no subnet${zone === undefined ? '' : ` in ${zone}`}`, {
-    hint: `Name one: --ec2-subnet subnet-0123${zone === undefined ? '' : ', or another --ec2-zone, or none'}`,
+    hint: `Choose one: --ec2-subnet subnet-0123${zone === undefined ? '' : '; or change or omit --ec2-zone'}`,
   });
 }

@@ -1,4 +1,4 @@
-// Named one by one, so that the bundle holds these and no other of the package's seven hundred.
+// Exported by name, so that the bundle has these commands and no others of the package's seven hundred.
 export {
   AuthorizeSecurityGroupIngressCommand,
   CancelSpotInstanceRequestsCommand,

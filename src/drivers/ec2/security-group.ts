@@ -6,36 +6,42 @@ import type {
   SecurityGroup,
   Tag,
 } from '@aws-sdk/client-ec2';
-import { findCallerCidr } from '../cloud/caller-ip.ts';
+import { ownerIdOf, ownerIdsOf } from '../cloud/batch.ts';
+import {
+  desiredFirewall,
+  type FirewallPort,
+  missingCidrs,
+  noteAllowedCaller,
+  parseOpenPort,
+  resolveAllowedCidrs,
+  type AllowRule,
+} from '../cloud/firewall.ts';
+import { sharedResourceName } from '../cloud/resource-names.ts';
 import { retry } from '../cloud/retry.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { DriverCall, CreateCall, Target } from '../contract.ts';
 import type { Ec2Connection } from './client.ts';
-import { causeAwsCode, tagValueOf, tagSpecifications } from './instances.ts';
+import { causeAwsCode } from './errors.ts';
+import { CONSISTENCY_RETRY_SECONDS } from './instances.ts';
 import type { Ec2Options } from './options.ts';
+import { tagSpecifications, tagValueOf } from './tags.ts';
 
-const CONSISTENCY_RETRY_SECONDS = 30;
-
-/** The id that our group is named by: a batch has one for all its machines. */
-export const ownerIdOf = ({ id, batch }: Pick<Target<unknown>, 'id' | 'batch'>): string => batch?.id ?? id;
+const DEPENDENCY_RETRY_SECONDS = 120;
 
 export async function listOwnedSecurityGroups(
   aws: Ec2Connection,
-  ids: readonly string[],
+  ownerIds: readonly string[],
 ): Promise<readonly SecurityGroup[]> {
   const { SecurityGroups = [] }: DescribeSecurityGroupsCommandOutput = await aws.send(
     'looking for its security group',
-    new aws.sdk.DescribeSecurityGroupsCommand({ Filters: [{ Name: 'tag:slipway-id', Values: [...ids] }] }),
+    new aws.sdk.DescribeSecurityGroupsCommand({ Filters: [{ Name: 'tag:slipway-id', Values: [...ownerIds] }] }),
   );
   return SecurityGroups;
 }
 
-/** The ids that what is a machine's may carry: its own, and its batch's. */
-export const ownerIdsOf = (target: Pick<Target<unknown>, 'id' | 'batch'>): readonly string[] => [
-  ...new Set([target.id, ownerIdOf(target)]),
-];
-
-/** The group of ours that lets clients in: one of a batch that was made anew has its own, the others share theirs. */
+/**
+ * Returns the machine's own security group, or the one that its batch shares; undefined where Slipway has created none.
+ */
 export async function findSecurityGroup(
   aws: Ec2Connection,
   target: Pick<Target<unknown>, 'id' | 'batch'>,
@@ -44,15 +50,17 @@ export async function findSecurityGroup(
   return groups.find(({ Tags }) => tagValueOf(Tags, 'slipway-id') === target.id) ?? groups[0];
 }
 
-/** Who may connect: the blocks that were named, or this computer alone. */
-export async function getAllowedCidrs(aws: Ec2Connection, options: Ec2Options): Promise<readonly string[]> {
+async function getAllowedCidrs(aws: Ec2Connection, options: Ec2Options): Promise<readonly string[]> {
   const { allowCidr, privateAddressOnly, usePrivateAddress } = options;
-  if (allowCidr.length > 0) return allowCidr;
-  const network = privateAddressOnly || usePrivateAddress ? await getVpcCidr(aws, options) : undefined;
-  return [await findCallerCidr(aws.endpoint(), '--ec2-allow-cidr', aws.call, network)];
+  return await resolveAllowedCidrs({
+    allowCidr,
+    flag: '--ec2-allow-cidr',
+    findNetwork: async () => (privateAddressOnly || usePrivateAddress ? await getVpcCidr(aws, options) : undefined),
+    endpoint: () => aws.endpoint(),
+    call: aws.call,
+  });
 }
 
-/** The block of addresses of its VPC. */
 async function getVpcCidr(aws: Ec2Connection, { vpc }: Ec2Options): Promise<string | undefined> {
   if (vpc === undefined) return undefined;
   const { Vpcs = [] }: DescribeVpcsCommandOutput = await aws.send(
@@ -62,7 +70,10 @@ async function getVpcCidr(aws: Ec2Connection, { vpc }: Ec2Options): Promise<stri
   return Vpcs[0]?.CidrBlock;
 }
 
-/** The group of ours, made or found, with its doors open; undefined where the user wants none. */
+/**
+ * Creates the security group of a machine or batch, or finds it, and allows what its options say. Returns its id;
+ * undefined where the user wants none.
+ */
 export async function ensureSecurityGroup(
   aws: Ec2Connection,
   target: Target<Ec2Options>,
@@ -70,13 +81,14 @@ export async function ensureSecurityGroup(
   enginePort: number,
   call: CreateCall,
 ): Promise<string | undefined> {
-  const { options } = target;
-  if (options.securityGroupReadonly && options.securityGroup.length > 0) return undefined;
+  const { securityGroupReadonly, securityGroup, sshPort, openPort } = target.options;
+  if (securityGroupReadonly && securityGroup.length > 0) return undefined;
   const [found] = await listOwnedSecurityGroups(aws, [ownerIdOf(target)]);
-  // Found out first: without it nothing needs to be made.
-  const doors = toIpPermissions([options.sshPort, enginePort], await getAllowedCidrs(aws, options), options.openPort);
+  // Before the group exists: where the caller's address can't be found, nothing needs to be created.
+  const allowedCidrs = await getAllowedCidrs(aws, target.options);
+  const { callers, everyone } = desiredFirewall({ ports: [sshPort, enginePort], allowedCidrs, openPort });
   const id = found?.GroupId ?? (await createSecurityGroup(aws, target, tags, call));
-  await authorizeIngress(aws, id, doors, tags);
+  await authorizeIngress(aws, id, [callers, ...(everyone ? [everyone] : [])].flatMap(toIpPermissions), tags);
   return id;
 }
 
@@ -87,11 +99,11 @@ async function createSecurityGroup(
   call: CreateCall,
 ): Promise<string> {
   const { vpc } = target.options;
-  const GroupName = `slipway-${ownerIdOf(target)}`;
+  const GroupName = sharedResourceName(ownerIdOf(target));
   await call.recordRequest('security group');
   try {
     const { GroupId = '' }: CreateSecurityGroupCommandOutput = await aws.send(
-      'making its security group',
+      'creating its security group',
       new aws.sdk.CreateSecurityGroupCommand({
         GroupName,
         Description: `Slipway: SSH and Docker of ${target.name}`,
@@ -101,7 +113,7 @@ async function createSecurityGroup(
     );
     return GroupId;
   } catch (error) {
-    // The answer of an earlier try was lost, or is not shown yet.
+    // The answer to an earlier request was lost, or EC2 does not show the group yet.
     if (causeAwsCode(error) !== 'InvalidGroup.Duplicate') throw error;
     return await retry('its security group', () => getSecurityGroupIdByName(aws, GroupName, vpc), {
       transientReason: (reason) => (reason instanceof NotVisibleError ? 'EC2 does not show it yet' : undefined),
@@ -114,84 +126,83 @@ async function createSecurityGroup(
 class NotVisibleError extends Error {}
 
 async function getSecurityGroupIdByName(aws: Ec2Connection, name: string, vpc: string | undefined): Promise<string> {
+  const [group] = await listSecurityGroupsByName(aws, 'looking for its security group', [name], vpc);
+  if (group?.GroupId === undefined) throw new NotVisibleError();
+  return group.GroupId;
+}
+
+async function listSecurityGroupsByName(
+  aws: Ec2Connection,
+  doing: string,
+  names: readonly string[],
+  vpc: string | undefined,
+): Promise<readonly SecurityGroup[]> {
   const { SecurityGroups = [] }: DescribeSecurityGroupsCommandOutput = await aws.send(
-    'looking for its security group',
+    doing,
     new aws.sdk.DescribeSecurityGroupsCommand({
       Filters: [
-        { Name: 'group-name', Values: [name] },
+        { Name: 'group-name', Values: [...names] },
         ...(vpc === undefined ? [] : [{ Name: 'vpc-id', Values: [vpc] }]),
       ],
     }),
   );
-  const id = SecurityGroups[0]?.GroupId;
-  if (id === undefined) throw new NotVisibleError();
-  return id;
+  return SecurityGroups;
 }
 
-/** Ours from these blocks alone; what the user opens by name, to all. */
-export function toIpPermissions(
-  ports: readonly number[],
-  blocks: readonly string[],
-  open: readonly string[],
-): readonly IpPermission[] {
-  const own = [...new Set(ports)].map((port) => toIpPermission(port, 'tcp', blocks));
-  const further = open.map((text) => {
-    const [port = '', protocol = 'tcp'] = text.split('/');
-    return toIpPermission(Number(port), protocol, ['0.0.0.0/0', '::/0']);
-  });
-  return [...own, ...further];
+/** Returns one permission for each port: EC2 knows no list of ports. */
+function toIpPermissions({ ports, cidrs }: AllowRule): readonly IpPermission[] {
+  return ports.map((port) => toIpPermission(port, cidrs));
 }
 
-function toIpPermission(port: number, protocol: string, blocks: readonly string[]): IpPermission {
-  const [six, four] = [blocks.filter((block) => block.includes(':')), blocks.filter((block) => !block.includes(':'))];
+function toIpPermission({ port, protocol }: FirewallPort, cidrs: readonly string[]): IpPermission {
+  const ipv6 = cidrs.filter((cidr) => cidr.includes(':'));
+  const ipv4 = cidrs.filter((cidr) => !cidr.includes(':'));
   return {
     IpProtocol: protocol,
     FromPort: port,
     ToPort: port,
-    ...(four.length > 0 ? { IpRanges: four.map((CidrIp) => ({ CidrIp, Description: 'slipway' })) } : {}),
-    ...(six.length > 0 ? { Ipv6Ranges: six.map((CidrIpv6) => ({ CidrIpv6, Description: 'slipway' })) } : {}),
+    ...(ipv4.length > 0 ? { IpRanges: ipv4.map((CidrIp) => ({ CidrIp, Description: 'slipway' })) } : {}),
+    ...(ipv6.length > 0 ? { Ipv6Ranges: ipv6.map((CidrIpv6) => ({ CidrIpv6, Description: 'slipway' })) } : {}),
   };
 }
 
-/** Rule by rule: of several in one call, one that is there already would refuse the others. */
+/**
+ * Adds the permissions in one request, or one by one where the group has some of them: EC2 refuses the whole request
+ * then.
+ */
 async function authorizeIngress(
   aws: Ec2Connection,
   GroupId: string,
-  doors: readonly IpPermission[],
+  permissions: readonly IpPermission[],
   tags: readonly Tag[],
 ): Promise<void> {
-  const whole = async (rules: readonly IpPermission[]): Promise<void> => {
-    await retry(
-      'opening its security group',
-      () =>
-        aws.send(
-          'opening its security group',
-          new aws.sdk.AuthorizeSecurityGroupIngressCommand({
-            GroupId,
-            IpPermissions: [...rules],
-            TagSpecifications: tagSpecifications(tags, ['security-group-rule']),
-          }),
-        ),
-      {
-        transientReason: (error) =>
-          causeAwsCode(error) === 'InvalidGroup.NotFound' ? 'EC2 does not show it yet' : undefined,
-        seconds: CONSISTENCY_RETRY_SECONDS,
-        call: aws.call,
-      },
-    );
+  const doing = 'opening its security group';
+  const authorize = async (added: readonly IpPermission[]): Promise<void> => {
+    const command = new aws.sdk.AuthorizeSecurityGroupIngressCommand({
+      GroupId,
+      IpPermissions: [...added],
+      TagSpecifications: tagSpecifications(tags, ['security-group-rule']),
+    });
+    await retry(doing, () => aws.send(doing, command), {
+      transientReason: (error) =>
+        causeAwsCode(error) === 'InvalidGroup.NotFound' ? 'EC2 does not show it yet' : undefined,
+      seconds: CONSISTENCY_RETRY_SECONDS,
+      call: aws.call,
+    });
+  };
+  const requireDuplicate = (error: unknown): void => {
+    if (causeAwsCode(error) !== 'InvalidPermission.Duplicate') throw error;
   };
   try {
-    await whole(doors);
+    await authorize(permissions);
   } catch (error) {
-    if (causeAwsCode(error) !== 'InvalidPermission.Duplicate') throw error;
-    for (const rule of doors.flatMap(splitIpPermission)) {
-      await whole([rule]).catch((again: unknown) => {
-        if (causeAwsCode(again) !== 'InvalidPermission.Duplicate') throw again;
-      });
-    }
+    requireDuplicate(error);
+    for (const permission of permissions.flatMap(splitIpPermission))
+      await authorize([permission]).catch(requireDuplicate);
   }
 }
 
+/** Returns one permission for each CIDR block. */
 function splitIpPermission({ IpRanges = [], Ipv6Ranges = [], ...rest }: IpPermission): readonly IpPermission[] {
   return [
     ...IpRanges.map((range) => ({ ...rest, IpRanges: [range] })),
@@ -199,25 +210,27 @@ function splitIpPermission({ IpRanges = [], Ipv6Ranges = [], ...rest }: IpPermis
   ];
 }
 
-/** Lets today's address through the doors that the group has, where it is not let through yet. */
+/** Lets the caller's current address through to every port that the group opens to some addresses. */
 export async function allowCallerIp(aws: Ec2Connection, target: Target<Ec2Options>): Promise<void> {
   const { options } = target;
   if (options.allowCidr.length > 0) return;
-  // The first request also tells the SDK's endpoint, by which we know our own address.
+  // Before the caller's address: the first request also shows the SDK's endpoint, by which the address is found.
   const group = await findSecurityGroup(aws, target);
   if (group?.GroupId === undefined) return;
-  const [block = ''] = await getAllowedCidrs(aws, options);
-  const doors = (group.IpPermissions ?? []).filter(({ IpRanges = [], Ipv6Ranges = [] }) => {
-    const blocks = cidrsOf({ IpRanges, Ipv6Ranges });
-    return blocks.length > 0 && !blocks.includes(block) && !blocks.includes('0.0.0.0/0');
+  const callers = await getAllowedCidrs(aws, options);
+  const closed = (group.IpPermissions ?? []).filter((permission) => {
+    const cidrs = cidrsOf(permission);
+    return cidrs.length > 0 && missingCidrs(cidrs, callers).length > 0;
   });
-  if (doors.length === 0) return;
-  const rules = doors.map(({ FromPort = 0, IpProtocol = 'tcp' }) => toIpPermission(FromPort, IpProtocol, [block]));
-  await authorizeIngress(aws, group.GroupId, rules, group.Tags ?? []);
-  aws.call.note(`${block} may connect to "${target.name}" from now on`);
+  if (closed.length === 0) return;
+  const permissions = closed.map(({ FromPort = 0, IpProtocol = 'tcp' }) =>
+    toIpPermission({ port: FromPort, protocol: IpProtocol }, callers),
+  );
+  await authorizeIngress(aws, group.GroupId, permissions, group.Tags ?? []);
+  for (const cidr of callers) noteAllowedCaller(aws.call, cidr, target.name);
 }
 
-/** Others may connect than before. First the new ones are let in, then those that are named no longer are kept out. */
+/** Applies another `allowCidr`: first allows the new blocks, then revokes those that the option no longer names. */
 export async function replaceAllowedCidrs(
   aws: Ec2Connection,
   { GroupId, IpPermissions = [], Tags = [] }: SecurityGroup,
@@ -225,18 +238,24 @@ export async function replaceAllowedCidrs(
   options: Ec2Options,
 ): Promise<void> {
   if (GroupId === undefined) return;
-  const blocks = await getAllowedCidrs(aws, options);
-  const open = new Set(options.openPort.map((text) => Number(text.split('/')[0])));
-  const doors = IpPermissions.filter(({ FromPort = 0 }) => !open.has(FromPort));
-  const ports = doors.map(({ FromPort = 0 }) => FromPort);
-  if (ports.length > 0) await authorizeIngress(aws, GroupId, toIpPermissions(ports, blocks, []), Tags);
-  const had = before.length > 0 ? before : doors.flatMap(cidrsOf);
-  const gone = new Set(had.filter((block) => !blocks.includes(block)));
-  const closed = doors.flatMap(splitIpPermission).filter((rule) => cidrsOf(rule).every((block) => gone.has(block)));
-  if (closed.length === 0) return;
+  const cidrs = await getAllowedCidrs(aws, options);
+  const openPorts = new Set(options.openPort.map((text) => parseOpenPort(text).port));
+  const forCallers = IpPermissions.filter(({ FromPort = 0 }) => !openPorts.has(FromPort));
+  const { callers } = desiredFirewall({
+    ports: forCallers.map(({ FromPort = 0 }) => FromPort),
+    allowedCidrs: cidrs,
+    openPort: [],
+  });
+  if (callers.ports.length > 0) await authorizeIngress(aws, GroupId, toIpPermissions(callers), Tags);
+  const previous = before.length > 0 ? before : forCallers.flatMap(cidrsOf);
+  const dropped = new Set(previous.filter((cidr) => !cidrs.includes(cidr)));
+  const revoked = forCallers
+    .flatMap(splitIpPermission)
+    .filter((permission) => cidrsOf(permission).every((cidr) => dropped.has(cidr)));
+  if (revoked.length === 0) return;
   await aws.send(
     'closing its security group to others',
-    new aws.sdk.RevokeSecurityGroupIngressCommand({ GroupId, IpPermissions: [...closed] }),
+    new aws.sdk.RevokeSecurityGroupIngressCommand({ GroupId, IpPermissions: [...revoked] }),
   );
 }
 
@@ -244,44 +263,36 @@ function cidrsOf({ IpRanges = [], Ipv6Ranges = [] }: IpPermission): readonly str
   return [...IpRanges.flatMap(({ CidrIp }) => CidrIp ?? []), ...Ipv6Ranges.flatMap(({ CidrIpv6 }) => CidrIpv6 ?? [])];
 }
 
-/** Groups of the user's, by the names or ids that they gave. */
+/**
+ * Returns the ids of the user's own security groups, which the option gives as names or ids. Throws USAGE for an
+ * unknown name.
+ */
 export async function resolveSecurityGroupIds(
   aws: Ec2Connection,
   { securityGroup, vpc }: Ec2Options,
 ): Promise<readonly string[]> {
   const names = securityGroup.filter((group) => !/^sg-[0-9a-f]+$/.test(group));
   if (names.length === 0) return securityGroup;
-  const { SecurityGroups = [] }: DescribeSecurityGroupsCommandOutput = await aws.send(
-    'looking for your security groups',
-    new aws.sdk.DescribeSecurityGroupsCommand({
-      Filters: [
-        { Name: 'group-name', Values: names },
-        ...(vpc === undefined ? [] : [{ Name: 'vpc-id', Values: [vpc] }]),
-      ],
-    }),
-  );
+  const found = await listSecurityGroupsByName(aws, 'looking for your security groups', names, vpc);
   return securityGroup.map((group) => {
     if (!names.includes(group)) return group;
-    const id = SecurityGroups.find(({ GroupName }) => GroupName === group)?.GroupId;
+    const id = found.find(({ GroupName }) => GroupName === group)?.GroupId;
     if (id !== undefined) return id;
     throw new SlipwayError('USAGE', `There is no security group "${group}" in ${vpc ?? 'the default VPC'}`, {
-      hint: 'Leave --ec2-security-group out: Slipway makes one for this machine alone',
+      hint: 'Omit --ec2-security-group: Slipway creates one for this machine alone',
     });
   });
 }
 
-/** Gone once nothing uses it, which EC2 notices late. */
+/** Deletes the group as soon as nothing uses it, which EC2 notices late. Succeeds where it is gone already. */
 export async function deleteSecurityGroup(aws: Ec2Connection, GroupId: string, call: DriverCall): Promise<void> {
-  await retry(
-    'removing its security group',
-    () => aws.send('removing its security group', new aws.sdk.DeleteSecurityGroupCommand({ GroupId })),
-    {
-      transientReason: (error) =>
-        causeAwsCode(error) === 'DependencyViolation' ? 'its instance still lets go of it' : undefined,
-      seconds: 120,
-      call,
-    },
-  ).catch((error: unknown) => {
+  const doing = 'deleting its security group';
+  await retry(doing, () => aws.send(doing, new aws.sdk.DeleteSecurityGroupCommand({ GroupId })), {
+    transientReason: (error) =>
+      causeAwsCode(error) === 'DependencyViolation' ? 'its instance still uses it' : undefined,
+    seconds: DEPENDENCY_RETRY_SECONDS,
+    call,
+  }).catch((error: unknown) => {
     if (causeAwsCode(error) !== 'InvalidGroup.NotFound') throw error;
   });
 }

@@ -1,59 +1,57 @@
+import { ownerIdOf, sharedFirewallError } from '../cloud/batch.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { DriverCall, Target } from '../contract.ts';
 import { resourceNameOf, withGce, type GceConnection } from './client.ts';
-import type { GceInstance } from './existing-instance.ts';
 import { replaceAllowedCidrs } from './firewall-rules.ts';
-import { parseNetworkTags } from './instance-request.ts';
-import { findInstance, parseLabels } from './create-instances.ts';
-import { ownerIdOf } from './resource-names.ts';
+import { parseLabels, parseNetworkTags } from './instance-request.ts';
+import { findInstance, type GceInstance, hasBatchSiblings } from './instances.ts';
 import { runOperation } from './operation.ts';
 import type { GceOptions } from './options.ts';
-import { hasBatchSiblings } from './remove-machine.ts';
 import { findMachineType, noMachineTypeError } from './resolve-options.ts';
 
-/** Labels and network tags of the user's, and who may connect: at once. */
+/** Applies the user's labels and network tags and the CIDR blocks that may connect to the existing resources. */
 export async function applyChange(target: Target<GceOptions>, before: GceOptions, call: DriverCall): Promise<void> {
   const { options } = target;
   await withGce(options, call, async (gce) => {
-    const one = await findInstance(gce, target);
-    if (one && hasChanged(before.labels, options.labels)) await updateLabels(gce, one, before, options);
-    if (one && hasChanged(before.tags, options.tags)) await updateNetworkTags(gce, one, before, options);
+    const instance = await findInstance(gce, target);
+    if (instance && hasChanged(before.labels, options.labels)) await updateLabels(gce, instance, before, options);
+    if (instance && hasChanged(before.tags, options.tags)) await updateNetworkTags(gce, instance, before, options);
     if (hasChanged(before.allowCidr, options.allowCidr))
-      await replaceAllowedCidrs(gce, options, ruleOwnerIdOf(one, target));
+      await replaceAllowedCidrs(gce, options, ruleOwnerIdOf(instance, target));
   });
 }
 
-/** Asks, and changes nothing: a type that there is not, and callers of machines that nobody spoke of. */
+/** Refuses a type that does not exist, and callers who could then connect to other machines too. Changes nothing. */
 export async function requireAllowedChange(
   target: Target<GceOptions>,
   before: GceOptions,
   call: DriverCall,
 ): Promise<void> {
   const { options } = target;
-  const [retyped, opened] = [
-    before.machineType !== options.machineType,
-    hasChanged(before.allowCidr, options.allowCidr),
-  ];
-  if (!opened && (!retyped || options.useExisting)) return;
+  const hasNewType = before.machineType !== options.machineType && !options.useExisting;
+  const hasNewCidrs = hasChanged(before.allowCidr, options.allowCidr);
+  if (!hasNewType && !hasNewCidrs) return;
   await withGce(options, call, async (gce) => {
-    if (opened) await requireOwnFirewallRule(gce, target);
-    if (retyped && !options.useExisting) await requireCompatibleType(gce, options, before);
+    if (hasNewCidrs) await requireOwnFirewallRule(gce, target);
+    if (hasNewType) await requireCompatibleType(gce, options, before);
   });
 }
 
 async function requireOwnFirewallRule(gce: GceConnection, target: Target<GceOptions>): Promise<void> {
   const { name, id } = target;
-  const one = await findInstance(gce, target);
-  if (ruleOwnerIdOf(one, target) === id || !(await hasBatchSiblings(gce, target, one?.name))) return;
-  throw new SlipwayError('USAGE', `"${name}" shares its firewall rule with the machines that were made with it`, {
-    hint: `Make it anew, alone: slipway rm ${name}, then create it with --gce-allow-cidr`,
-  });
+  const instance = await findInstance(gce, target);
+  if (ruleOwnerIdOf(instance, target) === id || !(await hasBatchSiblings(gce, target, instance?.name))) return;
+  throw sharedFirewallError(
+    name,
+    'firewall rule',
+    `Create it again alone: slipway rm ${name}, then slipway create ${name} with --gce-allow-cidr`,
+  );
 }
 
-/** By which mark the firewall rule is found that the instance has: its batch's, or its own when it was made alone. */
-function ruleOwnerIdOf(one: GceInstance | undefined, target: Target<GceOptions>): string {
-  // The marks of an instance that exists are somebody else's.
-  return (target.options.useExisting ? undefined : one?.labels?.['slipway-id']) ?? ownerIdOf(target);
+/** Returns the id in the name of the instance's firewall rule: its batch's, or its own where it was created alone. */
+function ruleOwnerIdOf(instance: GceInstance | undefined, target: Target<GceOptions>): string {
+  // The labels of an existing instance are its owner's.
+  return (target.options.useExisting ? undefined : instance?.labels?.['slipway-id']) ?? ownerIdOf(target);
 }
 
 async function requireCompatibleType(gce: GceConnection, options: GceOptions, before: GceOptions): Promise<void> {
@@ -61,8 +59,8 @@ async function requireCompatibleType(gce: GceConnection, options: GceOptions, be
   if (!type) throw noMachineTypeError(options);
   const [to = '', from = to] = [type.architecture, last?.architecture];
   if (to === '' || from === to) return;
-  throw new SlipwayError('USAGE', `${options.machineType} is ${to}, and the disk of the machine is made for ${from}`, {
-    hint: 'Choose a type of the same architecture: --gce-machine-type; or make another machine',
+  throw new SlipwayError('USAGE', `${options.machineType} is ${to}, and the disk of the machine is for ${from}`, {
+    hint: 'Choose another --gce-machine-type, or create another machine',
   });
 }
 
@@ -70,17 +68,17 @@ const hasChanged = (from: readonly string[], to: readonly string[]): boolean => 
 
 async function updateLabels(
   gce: GceConnection,
-  one: GceInstance,
+  instance: GceInstance,
   before: GceOptions,
   { labels, zone }: GceOptions,
 ): Promise<void> {
-  const gone = Object.keys(parseLabels(before.labels));
-  const kept = Object.entries(one.labels ?? {}).filter(([key]) => !gone.includes(key));
+  const replaced = Object.keys(parseLabels(before.labels));
+  const kept = Object.entries(instance.labels ?? {}).filter(([key]) => !replaced.includes(key));
   await runOperation(gce, 'setting its labels', 'InstancesClient', 'setLabels', {
     zone,
-    instance: one.name,
+    instance: instance.name,
     instancesSetLabelsRequestResource: {
-      labelFingerprint: one.labelFingerprint,
+      labelFingerprint: instance.labelFingerprint,
       labels: { ...parseLabels(labels), ...Object.fromEntries(kept) },
     },
   });
@@ -88,31 +86,34 @@ async function updateLabels(
 
 async function updateNetworkTags(
   gce: GceConnection,
-  one: GceInstance,
+  instance: GceInstance,
   before: GceOptions,
   { tags, zone }: GceOptions,
 ): Promise<void> {
-  const gone = parseNetworkTags(before.tags);
-  const kept = (one.tags?.items ?? []).filter((tag) => !gone.includes(tag));
+  const replaced = parseNetworkTags(before.tags);
+  const kept = (instance.tags?.items ?? []).filter((tag) => !replaced.includes(tag));
   await runOperation(gce, 'setting its network tags', 'InstancesClient', 'setTags', {
     zone,
-    instance: one.name,
-    tagsResource: { fingerprint: one.tags?.fingerprint, items: [...new Set([...kept, ...parseNetworkTags(tags)])] },
+    instance: instance.name,
+    tagsResource: {
+      fingerprint: instance.tags?.fingerprint,
+      items: [...new Set([...kept, ...parseNetworkTags(tags)])],
+    },
   });
 }
 
-/** Another type, and a larger disk, for an instance that is stopped: it takes them as it starts. */
-export async function resizeInstance(gce: GceConnection, one: GceInstance, options: GceOptions): Promise<void> {
+/** Changes the type of a stopped instance and grows its disk; both take effect as it starts. */
+export async function resizeInstance(gce: GceConnection, instance: GceInstance, options: GceOptions): Promise<void> {
   const { zone, machineType, diskSize } = options;
-  if (one.machineType !== undefined && resourceNameOf(one.machineType) !== machineType)
-    await runOperation(gce, 'changing its type', 'InstancesClient', 'setMachineType', {
+  if (instance.machineType !== undefined && resourceNameOf(instance.machineType) !== machineType)
+    await runOperation(gce, `changing its type to ${machineType}`, 'InstancesClient', 'setMachineType', {
       zone,
-      instance: one.name,
+      instance: instance.name,
       instancesSetMachineTypeRequestResource: { machineType: `zones/${zone}/machineTypes/${machineType}` },
     });
-  const root = one.disks?.find(({ boot }) => boot === true) ?? one.disks?.[0];
+  const root = instance.disks?.find(({ boot }) => boot === true) ?? instance.disks?.[0];
   if (root?.source === undefined || Number(root.diskSizeGb ?? diskSize) >= diskSize) return;
-  await runOperation(gce, 'making its disk larger', 'DisksClient', 'resize', {
+  await runOperation(gce, 'growing its disk', 'DisksClient', 'resize', {
     zone,
     disk: resourceNameOf(root.source),
     disksResizeRequestResource: { sizeGb: String(diskSize) },

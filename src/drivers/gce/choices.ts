@@ -1,20 +1,16 @@
+import { machineTypeChoices, optionsFromAnswers, type WizardAnswers } from '../cloud/choices.ts';
 import type { DriverCall, OptionChoice } from '../contract.ts';
 import { withGce } from './client.ts';
 import { optionsSchema, type GceOptions } from './options.ts';
 import { instanceMonthlyCost } from './prices.ts';
 
-type GceAnswers = Readonly<Record<string, unknown>>;
-
-/** What the answers so far say of the way to Compute Engine; what is still open has its default. */
-function optionsFromAnswers(given: GceAnswers): GceOptions {
-  const { project, zone, endpoint } = given;
-  return optionsSchema.parse(
-    Object.fromEntries(Object.entries({ project, zone, endpoint }).filter(([, value]) => value !== undefined)),
-  );
+/** Returns the options that say how to connect to Compute Engine. */
+function connectionOptionsFrom(answers: WizardAnswers): GceOptions {
+  return optionsFromAnswers(optionsSchema, ['project', 'zone', 'endpoint'], answers);
 }
 
-export async function listZones(given: GceAnswers, call: DriverCall): Promise<readonly OptionChoice[]> {
-  return await withGce(optionsFromAnswers(given), call, async (gce) => {
+export async function listZones(answers: WizardAnswers, call: DriverCall): Promise<readonly OptionChoice[]> {
+  return await withGce(connectionOptionsFrom(answers), call, async (gce) => {
     const found = await gce.list<{ name?: string; status?: string | number }>(
       'looking for zones',
       'ZonesClient',
@@ -29,37 +25,31 @@ export async function listZones(given: GceAnswers, call: DriverCall): Promise<re
   });
 }
 
-/** Families that make Docker hosts: of some hundreds of types, a list that can be read. */
+/** Families that suit Docker hosts: Compute Engine has some hundreds of types, too many to choose from. */
 const OFFERED_MACHINE_TYPES = /^(e2|n2|n2d|n4|c3|c4|t2d|t2a)-/;
-const MAX_VCPUS = 16;
+const COST_ESTIMATE = { perCpu: 20, perGib: 1024 / 300 };
 
 type ListedMachineType = { readonly name?: string; readonly guestCpus?: number; readonly memoryMb?: number };
 
-export async function listMachineTypes(given: GceAnswers, call: DriverCall): Promise<readonly OptionChoice[]> {
-  const way = optionsFromAnswers(given);
-  return await withGce(way, call, async (gce) => {
+export async function listMachineTypes(answers: WizardAnswers, call: DriverCall): Promise<readonly OptionChoice[]> {
+  const options = connectionOptionsFrom(answers);
+  return await withGce(options, call, async (gce) => {
     const found = await gce.list<ListedMachineType>('looking for machine types', 'MachineTypesClient', 'list', {
-      zone: way.zone,
+      zone: options.zone,
     });
-    return found
-      .filter(({ name = '', guestCpus = 0 }) => OFFERED_MACHINE_TYPES.test(name) && guestCpus <= MAX_VCPUS)
-      .toSorted((left, right) => sortKeyOf(left) - sortKeyOf(right))
-      .map((type) => ({ value: type.name ?? '', note: formatMachineType(type) }));
+    const offered = found
+      .filter(({ name = '' }) => OFFERED_MACHINE_TYPES.test(name))
+      .map(({ name = '', guestCpus, memoryMb = 0 }) => ({
+        name,
+        cpus: guestCpus,
+        memoryMib: memoryMb,
+        monthlyCost: instanceMonthlyCost(name, { spot: false }),
+      }));
+    return machineTypeChoices(offered, COST_ESTIMATE);
   });
 }
 
-/** Smaller first; by price where it is known. */
-function sortKeyOf({ name = '', guestCpus = 0, memoryMb = 0 }: ListedMachineType): number {
-  return instanceMonthlyCost(name, false, false) ?? guestCpus * 20 + memoryMb / 300;
-}
-
-function formatMachineType({ name = '', guestCpus, memoryMb = 0 }: ListedMachineType): string {
-  const monthly = instanceMonthlyCost(name, false, false);
-  const cost = monthly === undefined ? [] : [`about $${monthly.toFixed(2)} a month`];
-  return [`${guestCpus ?? '?'} vCPU`, `${memoryMb / 1024} GB`, ...cost].join(', ');
-}
-
-/** Families of images by their projects; Google's own list holds hundreds. */
+/** Returns image families with their projects; Google's own list has hundreds. */
 export async function listImageFamilies(): Promise<readonly OptionChoice[]> {
   return [
     { value: 'debian-13', note: 'Debian 13', sets: { imageProject: 'debian-cloud' } },

@@ -13,9 +13,11 @@ export type RequestFields = Readonly<Record<string, unknown>>;
 export type GceConnection = {
   readonly call: DriverCall;
   readonly project: string;
-  /** The endpoint that somebody chose. */
+  /** The endpoint that the user chose; undefined for Google's own. */
   readonly endpoint: URL | undefined;
-  /** One call of the API: what passes by itself is tried again, bounded and told. `before` comes before each try. */
+  /**
+   * Sends one request; retries transient failures for a limited time, with a note. `before` runs before each attempt.
+   */
   send<T>(
     doing: string,
     client: ComputeClientName,
@@ -23,41 +25,29 @@ export type GceConnection = {
     request: RequestFields,
     before?: () => Promise<void>,
   ): Promise<T>;
-  /** As `ask`; undefined where there is no such thing. */
+  /** Like `send`; resolves to undefined where the resource does not exist. */
   find<T>(doing: string, client: ComputeClientName, method: string, request: RequestFields): Promise<T | undefined>;
-  /** All pages of a list; of an aggregated one, the things of all places. */
+  /** Returns all pages of a list; of an aggregated one, the resources of all zones or regions. */
   list<T>(doing: string, client: ComputeClientName, method: string, request: RequestFields): Promise<readonly T[]>;
 };
 
 const RETRY_SECONDS = 60;
 const REQUEST_TIMEOUT_MS = 150_000;
-// What this driver needs of the client's own retries is one place that tells of them: insist.
+// The clients' own retries would be silent: `retry` shows a note.
 const SINGLE_TRY_OPTIONS = { timeout: REQUEST_TIMEOUT_MS, retry: { retryCodes: [] }, autoPaginate: false };
 
 type ComputeClient = Readonly<Record<string, (request: RequestFields, options: object) => Promise<readonly [unknown]>>>;
 type PagedComputeClient = Readonly<Record<string, (request: RequestFields, options: object) => AsyncIterable<unknown>>>;
 
-/** The SDK is read here, and only when a machine of this driver is meant. */
+/** Loads the SDK, which no other file does, so that commands for machines of other drivers do not. */
 export async function connectGce(options: Partial<GceOptions>, call: DriverCall): Promise<GceConnection> {
   const endpoint = await resolveEndpoint(options, call.computer.env);
   const project = options.project ?? (await resolveProject(call));
   const clients = await getClients(endpoint, call);
-  const insisting = <T>(doing: string, work: () => Promise<T>): Promise<T> =>
-    retry(
-      doing,
-      async () => {
-        try {
-          return await rejectOnAbort(work(), call.signal);
-        } catch (error) {
-          throw toSlipwayError(error, doing, call.signal);
-        }
-      },
-      { transientReason: transientReasonOf, seconds: RETRY_SECONDS, call },
-    );
   const send: GceConnection['send'] = <T>(
     ...[doing, kind, method, request, before]: Parameters<GceConnection['send']>
   ): Promise<T> =>
-    insisting(doing, async () => {
+    retryTransient(doing, call, async () => {
       await before?.();
       const client = clients(kind);
       const [answer] =
@@ -69,35 +59,43 @@ export async function connectGce(options: Partial<GceOptions>, call: DriverCall)
     project,
     endpoint,
     send,
-    find: async <T>(...wanted: Parameters<GceConnection['send']>) => {
+    find: async <T>(...query: Parameters<GceConnection['send']>) => {
       try {
-        return await send<T>(...wanted);
+        return await send<T>(...query);
       } catch (error) {
         if (httpStatusOf(error) === 404) return undefined;
         throw error;
       }
     },
     list: <T>(doing: string, kind: ComputeClientName, method: string, request: RequestFields) =>
-      insisting(doing, async () => {
+      retryTransient(doing, call, async () => {
         const found: T[] = [];
-        const pages = clients(kind) as unknown as PagedComputeClient;
-        for await (const item of pages[`${requireUsedMethod(kind, method)}Async`]?.(
-          { project, ...request },
-          SINGLE_TRY_OPTIONS,
-        ) ?? [])
-          found.push(...flattenScopes<T>(item));
+        const client = clients(kind) as unknown as PagedComputeClient;
+        const pages = client[`${requireUsedMethod(kind, method)}Async`]?.({ project, ...request }, SINGLE_TRY_OPTIONS);
+        for await (const item of pages ?? []) found.push(...flattenScopes<T>(item));
         return found;
       }),
   };
 }
 
-/** The bundle holds no other call. */
-function requireUsedMethod(kind: ComputeClientName, method: string): string {
-  if ((CALLS[kind] as readonly string[]).includes(method)) return method;
-  throw new Error(`calls.ts lacks ${method} of ${kind}`);
+async function retryTransient<T>(doing: string, call: DriverCall, work: () => Promise<T>): Promise<T> {
+  const attempt = async (): Promise<T> => {
+    try {
+      return await rejectOnAbort(work(), call.signal);
+    } catch (error) {
+      throw toSlipwayError(error, doing, call.signal);
+    }
+  };
+  return await retry(doing, attempt, { transientReason: transientReasonOf, seconds: RETRY_SECONDS, call });
 }
 
-/** An aggregated list hands out pairs of a place and what is there. */
+/** The bundle has no other method than api-methods.ts names. */
+function requireUsedMethod(kind: ComputeClientName, method: string): string {
+  if ((CALLS[kind] as readonly string[]).includes(method)) return method;
+  throw new Error(`api-methods.ts does not name ${method} of ${kind}`);
+}
+
+/** Returns the resources of an aggregated list, whose items are pairs of a zone or region and its resources. */
 function flattenScopes<T>(item: unknown): readonly T[] {
   if (!Array.isArray(item)) return [item as T];
   const [, scoped] = item as [string, Record<string, unknown>];
@@ -106,7 +104,7 @@ function flattenScopes<T>(item: unknown): readonly T[] {
 
 type ComputeClientLookup = (kind: ComputeClientName) => ComputeClient;
 
-/** One run of a command is one signal. It asks many times, and a token is good for all of them. */
+/** One run of a command has one signal, and its requests share clients and their token. */
 const clientsByRun = new WeakMap<
   AbortSignal,
   { readonly call: DriverCall; readonly clients: Map<string, Promise<ComputeClientLookup>> }
@@ -118,17 +116,17 @@ async function getClients(endpoint: URL | undefined, call: DriverCall): Promise<
     known?.call.computer === call.computer ? known : { call, clients: new Map<string, Promise<ComputeClientLookup>>() };
   clientsByRun.set(call.signal, run);
   const key = endpoint?.href ?? '';
-  const made = run.clients.get(key) ?? createClients(endpoint, call);
-  run.clients.set(key, made);
-  // What failed is tried anew.
-  made.catch(() => run.clients.delete(key));
-  return await made;
+  const clients = run.clients.get(key) ?? createClients(endpoint, call);
+  run.clients.set(key, clients);
+  // The next request tries again what failed, such as a sign-in.
+  clients.catch(() => run.clients.delete(key));
+  return await clients;
 }
 
 async function createClients(endpoint: URL | undefined, call: DriverCall): Promise<ComputeClientLookup> {
   const sdk = await import('./sdk.ts');
   const account = await getAuthClient(sdk, call);
-  const made = new Map<ComputeClientName, ComputeClient>();
+  const clients = new Map<ComputeClientName, ComputeClient>();
   const common = {
     fallback: true,
     auth: createAuthAdapter(account, pathPrefixOf(endpoint), call.signal),
@@ -136,10 +134,10 @@ async function createClients(endpoint: URL | undefined, call: DriverCall): Promi
     ...(endpoint === undefined ? {} : endpointConfig(endpoint)),
   };
   return (kind) => {
-    const known = made.get(kind);
+    const known = clients.get(kind);
     if (known) return known;
     const client = new (sdk[kind] as unknown as new (options: object) => ComputeClient)({ ...common });
-    made.set(kind, client);
+    clients.set(kind, client);
     return client;
   };
 }
@@ -160,7 +158,9 @@ function endpointConfig({ hostname, port, protocol }: URL): object {
   };
 }
 
-/** What the clients ask of `auth`: it sends their requests, so Google's own status and words reach us as they are. */
+/**
+ * Returns the `auth` of the clients. It sends their requests itself, so that errors keep Google's own status and words.
+ */
 function createAuthAdapter(account: GoogleAuthClient, prefix: string, signal: AbortSignal): object {
   const headersFor = async (url: string): Promise<Headers> => {
     try {
@@ -198,14 +198,14 @@ function createAuthAdapter(account: GoogleAuthClient, prefix: string, signal: Ab
 }
 
 /**
- * What was asked for and no more: of a call without a body the clients make an empty text, and they send each map that a resource may
- * have, empty, whether this version of the API knows it or not.
+ * Returns the body without what the clients add to it: an empty text for a call without a body, and an empty map for
+ * each map that a resource may have, whether this version of the API knows it or not.
  */
 function requestBodyOf({ body }: RequestInit): { readonly body?: string } {
   const resource: unknown = typeof body === 'string' && body !== '' ? JSON.parse(body) : '';
   if (typeof resource !== 'object' || resource === null) return {};
-  const given = Object.entries(resource).filter(([, value]) => JSON.stringify(value) !== '{}');
-  return { body: JSON.stringify(Object.fromEntries(given)) };
+  const fields = Object.entries(resource).filter(([, value]) => JSON.stringify(value) !== '{}');
+  return { body: JSON.stringify(Object.fromEntries(fields)) };
 }
 
 async function rejectOnAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
@@ -225,12 +225,12 @@ export async function withGce<T>(
   return await work(await connectGce(options, call));
 }
 
-/** The last word of a path or URL. */
+/** Returns the last segment of a path or URL. */
 export function resourceNameOf(link: string | undefined): string {
   return link?.split('/').at(-1) ?? '';
 }
 
-/** A link without its host, which another endpoint need not know. */
+/** Returns a link without its host, which another endpoint need not know. */
 export function toRelativeLink(link: string | undefined): string | undefined {
   return link?.replace(/^https?:\/\/.*?\/compute\/v1\//, '');
 }

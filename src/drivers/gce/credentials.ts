@@ -2,11 +2,11 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Computer } from '../../computer/computer.ts';
 import { canceledError, SlipwayError } from '../../errors.ts';
-import type { DriverCall } from '../contract.ts';
+import type { DriverCall, DriverHealth } from '../contract.ts';
 
 type GoogleAuthSdk = typeof import('./sdk.ts');
 
-/** As far as we use a client of Google's own library. */
+/** The part of Google's own auth client that this driver uses. */
 export type GoogleAuthClient = {
   readonly universeDomain: string;
   getRequestHeaders(url?: string): Promise<Headers>;
@@ -18,11 +18,13 @@ export type GoogleAuthClient = {
 export const SIGN_IN_HINT =
   "Sign in: gcloud auth application-default login, or name a service account's file in GOOGLE_APPLICATION_CREDENTIALS";
 const CLOUD_PLATFORM_SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
-/** It answers within milliseconds where there is one; elsewhere its address leads nowhere, and nobody says so. */
+/**
+ * A metadata server answers within milliseconds; where there is none, packets to its address are lost without an error.
+ */
 const METADATA_TIMEOUT_MS = 1500;
 const DETECTION_OVERRIDES = ['none', 'assume-present'];
 
-/** Who has a token already, as CI has, needs no chain. */
+/** Returns a token of the environment, as CI has one; undefined where Google's own chain has to find credentials. */
 function tokenFromEnv({ env }: Computer): string | undefined {
   return env.CLOUDSDK_AUTH_ACCESS_TOKEN || env.GOOGLE_OAUTH_ACCESS_TOKEN || undefined;
 }
@@ -32,7 +34,7 @@ function gcloudConfigDir({ env, platform }: Computer): string {
   return platform === 'win32' ? join(env.APPDATA ?? '', 'gcloud') : join(env.HOME ?? '', '.config', 'gcloud');
 }
 
-/** The file that is named, or the one that gcloud leaves; undefined where there is neither. */
+/** Returns the file that the environment names, or the one that gcloud writes; undefined where there is neither. */
 async function findCredentialsFile(computer: Computer): Promise<string | undefined> {
   const named = computer.env.GOOGLE_APPLICATION_CREDENTIALS;
   if (named) return named;
@@ -47,12 +49,25 @@ async function hasFile(file: string): Promise<boolean> {
   );
 }
 
-/** Whether there are credentials, as far as that can be told without asking anybody. */
-export async function hasCredentials(computer: Computer): Promise<boolean> {
+/** Returns whether there are credentials, as far as that can be known without a request. */
+async function hasCredentials(computer: Computer): Promise<boolean> {
   return tokenFromEnv(computer) !== undefined || (await findCredentialsFile(computer)) !== undefined;
 }
 
-/** By Google's own chain: a token, a file, the metadata server of a machine of Google's. Fails soon where there is none of them. */
+/** Returns whether Google's own chain would find credentials, as far as that can be known without a request. */
+export async function checkCredentials(computer: Computer): Promise<DriverHealth> {
+  if (await hasCredentials(computer)) return { usable: true };
+  return {
+    usable: false,
+    reason: "there are no Google credentials in the environment nor in gcloud's folder",
+    fix: 'gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS',
+  };
+}
+
+/**
+ * Signs in by Google's own chain: a token, a file, the metadata server of an instance of Google. Fails within seconds
+ * where there is none of them.
+ */
 export async function createAuthClient(sdk: GoogleAuthSdk, call: DriverCall): Promise<GoogleAuthClient> {
   const token = tokenFromEnv(call.computer);
   if (token !== undefined) {
@@ -65,7 +80,7 @@ export async function createAuthClient(sdk: GoogleAuthSdk, call: DriverCall): Pr
     scopes: [CLOUD_PLATFORM_SCOPE],
     ...(file === undefined ? {} : await checkKeyFile(file)),
   });
-  // As the clients of the package have it: an account's own signature is a token, without asking for one.
+  // Like the clients of the package: a service account's own signature is a token, without a request for one.
   Object.assign(auth, { useJWTAccessWithScope: true });
   if (file === undefined && !(await hasMetadataServer(call))) throw noCredentialsError();
   return (await auth.getClient()) as unknown as GoogleAuthClient;
@@ -91,12 +106,15 @@ async function readCredentialsFile(file: string): Promise<CredentialsFile> {
     if (content?.type !== undefined) return content;
     throw new SyntaxError('no type');
   } catch (error) {
-    const why = error instanceof SyntaxError ? 'holds no Google credentials' : "can't be read";
+    const why = error instanceof SyntaxError ? 'has no Google credentials' : "can't be read";
     throw new SlipwayError('CREDENTIALS', `${file} ${why}`, { hint: SIGN_IN_HINT, cause: error });
   }
 }
 
-/** Asked as its clients ask it, but not for long. The variables are Google's. */
+/**
+ * Returns whether Slipway runs on an instance of Google. Reads the same variables as Google's clients, but waits only
+ * briefly.
+ */
 async function hasMetadataServer({ computer: { env }, signal }: DriverCall): Promise<boolean> {
   const known = DETECTION_OVERRIDES.indexOf(env.METADATA_SERVER_DETECTION ?? '');
   if (known >= 0) return known === 1;
@@ -113,12 +131,15 @@ async function readMetadata(path: string, env: Computer['env'], signal: AbortSig
     return answer.ok && answer.headers.get('metadata-flavor') === 'Google' ? await answer.text() : undefined;
   } catch {
     if (signal.aborted) throw canceledError();
-    // Whatever stands in the way: we are not on a machine of Google's.
+    // No route, a refusal, a timeout: Slipway does not run on an instance of Google.
     return undefined;
   }
 }
 
-/** The project that somebody's settings name: variables, the credentials' own, gcloud's, the machine's that we run on. */
+/**
+ * Returns the project that the settings name: the environment's, the credentials', gcloud's, or that of the instance on
+ * which Slipway runs. Throws where none does.
+ */
 export async function resolveProject(call: DriverCall): Promise<string> {
   const { computer, signal } = call;
   const { env } = computer;
@@ -130,18 +151,18 @@ export async function resolveProject(call: DriverCall): Promise<string> {
     (project) => typeof project === 'string' && project !== '',
   );
   if (typeof found === 'string') return found;
-  const here = env.METADATA_SERVER_DETECTION !== 'none' && !(await hasCredentials(computer));
-  const own = here ? await readMetadata('project/project-id', env, signal) : undefined;
-  if (own !== undefined) return own;
+  const hasServer = env.METADATA_SERVER_DETECTION !== 'none' && !(await hasCredentials(computer));
+  const instanceProject = hasServer ? await readMetadata('project/project-id', env, signal) : undefined;
+  if (instanceProject !== undefined) return instanceProject;
   if (!(await hasCredentials(computer))) throw noCredentialsError();
   throw new SlipwayError(
     'USAGE',
-    'No Google Cloud project is chosen: neither --gce-project nor your settings name one',
+    'A Google Cloud project is required: neither --gce-project nor your settings name one',
     { hint: 'Add --gce-project my-project-42, or set GOOGLE_CLOUD_PROJECT' },
   );
 }
 
-/** What `gcloud config set project` has left. */
+/** Returns the project that `gcloud config set project` has written. */
 async function readGcloudProject(computer: Computer): Promise<string | undefined> {
   const folder = gcloudConfigDir(computer);
   const active =
@@ -153,7 +174,7 @@ async function readGcloudProject(computer: Computer): Promise<string | undefined
   return /^project *= *(\S+)/m.exec(core)?.[1];
 }
 
-/** Settings that are not there say nothing. */
+/** Returns an empty text for a file that does not exist. */
 async function readTextOrEmpty(file: string): Promise<string> {
   return readFile(file, 'utf8').catch(() => '');
 }

@@ -5,21 +5,24 @@ import type { GceOptions } from './options.ts';
 
 type EndpointEnv = Readonly<Record<string, string | undefined>>;
 
-/** The endpoint that somebody chose, if only by gcloud's own variable. A token must not go over the internet in the clear. */
+/**
+ * Returns the endpoint of the option, or of gcloud's own variable; undefined for Google's own. Throws USAGE for one
+ * that would send a token unencrypted over the internet.
+ */
 export async function resolveEndpoint(
-  { endpoint: given }: Partial<GceOptions>,
+  { endpoint: chosen }: Partial<GceOptions>,
   env: EndpointEnv,
 ): Promise<URL | undefined> {
-  const endpoint = given ?? (env.CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE || undefined);
+  const endpoint = chosen ?? (env.CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE || undefined);
   if (endpoint === undefined) return undefined;
   if (!URL.canParse(endpoint)) {
-    throw new SlipwayError('USAGE', `The endpoint of Compute Engine is no URL: ${endpoint}`, {
-      hint: 'Give one like https://compute.googleapis.com/compute/v1/: --gce-endpoint',
+    throw new SlipwayError('USAGE', `The endpoint of Compute Engine is not a URL: ${endpoint}`, {
+      hint: 'For example: --gce-endpoint https://compute.googleapis.com/compute/v1/',
     });
   }
   const url = new URL(endpoint);
   if (url.protocol === 'https:' || (await isLocalOrPrivate(url.hostname.replace(/^\[|\]$/g, '')))) return url;
-  throw new SlipwayError('USAGE', `${endpoint} would carry your token in the clear`, {
+  throw new SlipwayError('USAGE', `${endpoint} would send your token unencrypted`, {
     hint: 'Use https://, or an endpoint on this computer or in a private network: --gce-endpoint',
   });
 }
@@ -30,7 +33,7 @@ async function isLocalOrPrivate(host: string): Promise<boolean> {
   return found.length > 0 && found.every(({ address }) => isPrivateAddress(address));
 }
 
-/** The path before `/compute/v1/`, which the clients write themselves. */
+/** Returns the path before `/compute/v1/`, which the clients add themselves. */
 export function pathPrefixOf(endpoint: URL | undefined): string {
   return (endpoint?.pathname ?? '').replace(/\/?(compute\/v1\/?)?$/, '');
 }

@@ -1,10 +1,11 @@
+import { fixHint, RETRY_HINT } from '../cloud/errors.ts';
 import { canceledError, SlipwayError, type ErrorCode } from '../../errors.ts';
 import { SIGN_IN_HINT } from './credentials.ts';
 
-/** An answer of Google's that is none to what was asked. */
+/** An HTTP answer that is an error: Google's, or that of a proxy. */
 export class GoogleApiError extends Error {
   readonly status: number;
-  /** Its own word for why: `rateLimitExceeded`. */
+  /** Google's own word for the reason: `rateLimitExceeded`. */
   readonly reason: string;
   constructor(status: number, reason: string, words: string) {
     super(words);
@@ -22,7 +23,7 @@ type ErrorDocument = {
   };
 };
 
-/** Google's document, or what somebody in between has sent instead. */
+/** Parses Google's error document, or the page that a proxy has sent instead. */
 export function responseError(status: number, text: string): GoogleApiError {
   const { error } = parseErrorDocument(text);
   const reason = error?.errors?.[0]?.reason ?? error?.status;
@@ -35,7 +36,7 @@ function parseErrorDocument(text: string): ErrorDocument {
     const document: unknown = JSON.parse(text);
     return typeof document === 'object' && document !== null ? document : {};
   } catch {
-    // A page of a proxy says nothing to us.
+    // A proxy's page is no document.
     return {};
   }
 }
@@ -49,12 +50,12 @@ export function httpStatusOf(error: unknown): number | undefined {
   return cause instanceof GoogleApiError ? cause.status : undefined;
 }
 
-/** What may pass by itself: the sentence for it, or undefined. */
+/** Returns why another attempt may succeed, in words for the user; undefined where it would not. */
 export function transientReasonOf(error: unknown): string | undefined {
   const cause = causeOf(error);
   if (cause instanceof GoogleApiError) {
-    if (isThrottled(cause)) return 'Compute Engine was asked too often';
-    if (cause.reason === 'resourceNotReady') return 'another change of it is still going on';
+    if (isThrottled(cause)) return 'Compute Engine received too many requests';
+    if (cause.reason === 'resourceNotReady') return 'another change to it is in progress';
     return cause.status >= 500 && cause.status !== 501 ? `Compute Engine failed (${cause.status})` : undefined;
   }
   return cause instanceof Error && isNetworkError(cause) ? 'the connection broke' : undefined;
@@ -64,7 +65,7 @@ function isThrottled({ status, reason }: GoogleApiError): boolean {
   return status === 429 || /rateLimitExceeded|RATE_LIMIT_EXCEEDED|RESOURCE_EXHAUSTED/i.test(reason);
 }
 
-/** Of resources, which more patience does not change. */
+/** Returns whether a quota of resources is reached, which another attempt does not change. */
 function isQuotaError({ reason, message }: GoogleApiError): boolean {
   return reason === 'quotaExceeded' || /^quota '/i.test(message);
 }
@@ -77,45 +78,46 @@ function isNetworkError(error: Error): boolean {
   );
 }
 
-/** One sentence of ours with Google's own words, for what `doing` says was wanted. */
+/**
+ * Returns an error whose message has Google's own words after a sentence of Slipway's; `doing` says what the request
+ * was for.
+ */
 export function toSlipwayError(error: unknown, doing: string, signal: AbortSignal): unknown {
   if (signal.aborted) return canceledError();
   if (error instanceof SlipwayError || !(error instanceof Error)) return error;
-  const told = (code: ErrorCode, sentence: string, hint: string): SlipwayError =>
+  const withGooglesWords = (code: ErrorCode, sentence: string, hint: string): SlipwayError =>
     new SlipwayError(code, `${sentence} (${doing}): ${error.message.split('\n')[0] ?? ''}`, { hint, cause: error });
   if (transientReasonOf(error) !== undefined)
-    return told(
-      'PROVIDER_REFUSED',
-      'Compute Engine could not do it just now',
-      'Try again in a minute; what exists of the machine is kept',
-    );
-  // What is neither Google's nor the network's is a mistake of ours.
+    return withGooglesWords('PROVIDER_REFUSED', 'Compute Engine failed', RETRY_HINT);
+  // An error that is neither Google's nor the network's is a bug of Slipway.
   if (!(error instanceof GoogleApiError)) return error;
-  if (isQuotaError(error)) return told('QUOTA', 'Your project may have no more of these', QUOTA_HINT);
-  if (error.status === 401) return told('CREDENTIALS', 'Google did not accept your credentials', SIGN_IN_HINT);
-  if (error.status === 403) return told('CREDENTIALS', 'Google did not allow this', PERMISSION_HINT);
-  return told('PROVIDER_REFUSED', 'Compute Engine refused', 'Mend what Google names, then try again');
+  if (isQuotaError(error)) return withGooglesWords('QUOTA', 'Your project has reached its quota', QUOTA_HINT);
+  if (error.status === 401)
+    return withGooglesWords('CREDENTIALS', 'Google did not accept your credentials', SIGN_IN_HINT);
+  if (error.status === 403)
+    return withGooglesWords('CREDENTIALS', 'Your Google credentials do not allow this', PERMISSION_HINT);
+  return withGooglesWords('PROVIDER_REFUSED', 'Compute Engine refused', fixHint('Google'));
 }
 
 export const QUOTA_HINT =
-  'Ask Google for more (IAM & Admin, Quotas), or choose another --gce-machine-type or --gce-zone';
-/** What was made of a machine by then is where it was asked for, and would be left there. */
+  'Request a higher quota (IAM & Admin, Quotas), or choose another --gce-machine-type or --gce-zone';
+/** The resources created so far are in the zone of the record: another zone needs a new machine. */
 const OTHER_ZONE_HINT =
-  'undo what is made of it (slipway rm NAME), then create it with another --gce-zone or --gce-machine-type';
-const PERMISSION_HINT = 'See who you are: gcloud auth list; the roles that are needed stand in docs/clouds.md';
+  'To use another zone or type: slipway rm NAME, then slipway create NAME with another --gce-zone or --gce-machine-type';
+const PERMISSION_HINT = 'Check your identity: gcloud auth list. The required roles are in docs/clouds.md';
 
-/** No token came for these credentials: what Google's library says of it. */
+/** Returns the error for credentials that gave no token, with the words of Google's library. */
 export function tokenError(error: unknown, signal: AbortSignal): unknown {
   if (signal.aborted) return canceledError();
   if (!(error instanceof Error) || error instanceof SlipwayError || transientReasonOf(error) !== undefined)
     return error;
-  return new SlipwayError('CREDENTIALS', `Your Google credentials brought no token: ${tokenErrorMessage(error)}`, {
+  return new SlipwayError('CREDENTIALS', `Your Google credentials gave no token: ${tokenErrorMessage(error)}`, {
     hint: SIGN_IN_HINT,
     cause: error,
   });
 }
 
-/** `{"error":"invalid_grant","error_description":…}` of a token's endpoint, or the library's own words. */
+/** Returns the words of a token endpoint (`{"error":"invalid_grant","error_description":…}`), or the library's own. */
 function tokenErrorMessage(error: Error): string {
   const { data } = (error as { response?: { data?: unknown } }).response ?? {};
   const { error_description: words } = (typeof data === 'object' && data !== null ? data : {}) as Record<
@@ -125,7 +127,7 @@ function tokenErrorMessage(error: Error): string {
   return `${error.message.split('\n')[0] ?? ''}${typeof words === 'string' ? `, ${words}` : ''}`;
 }
 
-/** An operation that began and failed: its error says so by words in capitals. */
+/** Returns the error of an operation that started and failed; its code is in capitals. */
 export function operationError(
   { code = '', message = '' }: { readonly code?: string; readonly message?: string },
   doing: string,
@@ -133,15 +135,19 @@ export function operationError(
 ): SlipwayError {
   const words = `${code}${message === '' ? '' : `, ${message}`}`;
   if (/QUOTA/.test(code))
-    return new SlipwayError('QUOTA', `Your project may have no more of these (${doing}): ${words}`, {
-      hint: `Ask Google for more (IAM & Admin, Quotas); or ${OTHER_ZONE_HINT}`,
+    return new SlipwayError('QUOTA', `Your project has reached its quota (${doing}): ${words}`, {
+      hint: `Request a higher quota (IAM & Admin, Quotas). ${OTHER_ZONE_HINT}`,
     });
   if (isCapacityCode(code))
-    return new SlipwayError('CAPACITY', `Compute Engine has no room for this machine in ${zone} just now: ${words}`, {
-      hint: `Try again later; or ${OTHER_ZONE_HINT}`,
-    });
+    return new SlipwayError(
+      'CAPACITY',
+      `Compute Engine has no capacity for this instance in ${zone} at the moment: ${words}`,
+      {
+        hint: `Try again later. ${OTHER_ZONE_HINT}`,
+      },
+    );
   return new SlipwayError('PROVIDER_REFUSED', `Compute Engine refused (${doing}): ${words}`, {
-    hint: 'Mend what Google names, then try again',
+    hint: fixHint('Google'),
   });
 }
 

@@ -1,75 +1,51 @@
+import { ownerIdOf } from '../cloud/batch.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { FirstBootConfig, Target } from '../contract.ts';
-import { type GceConnection } from './client.ts';
+import type { GceConnection } from './client.ts';
 import { httpStatusOf } from './errors.ts';
-import { ownerIdOf, networkTag } from './resource-names.ts';
+import { findInstanceByName, type GceInstance, type KeyValueItem } from './instances.ts';
+import { networkTag } from './resource-names.ts';
 import { runOperation } from './operation.ts';
 import type { GceOptions } from './options.ts';
 
-type KeyValueItem = { readonly key?: string; readonly value?: string };
-export type GceInstance = {
-  readonly name?: string;
-  readonly status?: string;
-  readonly zone?: string;
-  readonly machineType?: string;
-  readonly labels?: Readonly<Record<string, string>>;
-  readonly creationTimestamp?: string;
-  readonly scheduling?: { readonly provisioningModel?: string; readonly preemptible?: boolean };
-  readonly disks?: readonly {
-    readonly diskSizeGb?: string | number;
-    readonly type?: string;
-    readonly source?: string;
-    readonly boot?: boolean;
-  }[];
-  readonly tags?: { readonly items?: readonly string[]; readonly fingerprint?: string };
-  readonly metadata?: { readonly items?: readonly KeyValueItem[]; readonly fingerprint?: string };
-  readonly labelFingerprint?: string;
-  readonly networkInterfaces?: readonly {
-    readonly network?: string;
-    readonly subnetwork?: string;
-    readonly networkIP?: string;
-    readonly accessConfigs?: readonly { readonly natIP?: string }[];
-  }[];
-};
-
-/** The instance that has the machine's own name, made by somebody else. */
+/** Returns the instance of the machine's name, which somebody else created. Throws USAGE where there is none. */
 export async function requireExistingInstance(
   gce: GceConnection,
   { name, options: { zone } }: Target<GceOptions>,
 ): Promise<GceInstance> {
-  const found = await gce.find<GceInstance>('looking for the instance', 'InstancesClient', 'get', {
-    zone,
-    instance: name,
-  });
+  const found = await findInstanceByName(gce, name, zone);
   if (found) return found;
-  throw new SlipwayError('USAGE', `There is no instance ${name} in ${zone} of ${gce.project}`, {
-    hint: 'The machine goes by the name of the instance; or let one be made: leave --gce-use-existing out',
+  throw new SlipwayError('USAGE', `The instance ${name} does not exist in ${zone} of ${gce.project}`, {
+    hint: 'Name the machine like the instance; to create a new instance, omit --gce-use-existing',
   });
 }
 
-/** The host key that the instance has published over Google's own channel. */
+/**
+ * Returns the host key that the instance publishes as a guest attribute: `ssh-ed25519 AAAA…`; undefined where it
+ * publishes none.
+ */
 export async function readPublishedHostKey(
   gce: GceConnection,
   { name, options: { zone } }: Target<GceOptions>,
 ): Promise<string | undefined> {
   const found = await gce
     .find<{ queryValue?: { items?: readonly KeyValueItem[] } }>(
-      'asking for its host key',
+      'reading its host key',
       'InstancesClient',
       'getGuestAttributes',
       { zone, instance: name, queryPath: 'hostkeys/' },
     )
     .catch((error: unknown) => {
-      // So Google says that the instance may publish none.
+      // 412: the instance may not publish guest attributes.
       if (httpStatusOf(error) === 412) return undefined;
       throw error;
     });
   const keys = found?.queryValue?.items ?? [];
-  const best = keys.find(({ key }) => key === 'ssh-ed25519') ?? keys[0];
-  return best?.key === undefined ? undefined : `${best.key} ${best.value}`;
+  const preferred = keys.find(({ key }) => key === 'ssh-ed25519') ?? keys[0];
+  return preferred?.key === undefined ? undefined : `${preferred.key} ${preferred.value}`;
 }
 
-/** By the end of the line it is known for this machine's: others may have machines of the same name on the same instance. */
+/** Marks the key line of this machine: other stores may have machines of the same name on the same instance. */
 const keyLineSuffix = ({ id }: Target<GceOptions>): string => ` slipway ${id}`;
 
 function formatKeyLine(target: Target<GceOptions>, key: string): string {
@@ -77,7 +53,7 @@ function formatKeyLine(target: Target<GceOptions>, key: string): string {
   return `${target.options.sshUser}:${type} ${base64}${keyLineSuffix(target)}`;
 }
 
-/** Our key joins those that are there, and our tag leads the firewall rule to it. */
+/** Adds the login key to the keys of the instance, and the network tag by which the firewall rule applies to it. */
 export async function grantAccess(
   gce: GceConnection,
   target: Target<GceOptions>,
@@ -85,16 +61,17 @@ export async function grantAccess(
 ): Promise<void> {
   const line = formatKeyLine(target, boot.authorizedKey);
   const tag = networkTag(ownerIdOf(target));
-  const joined = (all: readonly string[], one: string): readonly string[] => (all.includes(one) ? all : [...all, one]);
-  if (!target.options.osLogin) await editSshKeys(gce, target, (keys) => joined(keys, line));
-  await editNetworkTags(gce, target, (tags) => joined(tags, tag));
+  const withItem = (list: readonly string[], item: string): readonly string[] =>
+    list.includes(item) ? list : [...list, item];
+  if (!target.options.osLogin) await editSshKeys(gce, target, (keys) => withItem(keys, line));
+  await editNetworkTags(gce, target, (tags) => withItem(tags, tag));
 }
 
-/** What `adopt` has brought goes; the instance and all else of it stays. */
+/** Removes what `grantAccess` added; everything else of the instance stays. */
 export async function revokeAccess(gce: GceConnection, target: Target<GceOptions>): Promise<void> {
   const tag = networkTag(ownerIdOf(target));
   await editSshKeys(gce, target, (keys) => keys.filter((line) => !line.endsWith(keyLineSuffix(target))));
-  await editNetworkTags(gce, target, (tags) => tags.filter((one) => one !== tag));
+  await editNetworkTags(gce, target, (tags) => tags.filter((existing) => existing !== tag));
 }
 
 function sshKeysOf({ metadata }: GceInstance): readonly string[] {
@@ -105,8 +82,8 @@ function sshKeysOf({ metadata }: GceInstance): readonly string[] {
 const MAX_EDIT_ATTEMPTS = 4;
 
 /**
- * Changes a list of an instance that others change too: Google refuses what was not made of the latest, and then it is made anew. Nothing
- * where the instance is gone, or the list is as it should be.
+ * Reads the instance and lets `write` change a list of it that others change too. Google refuses a change to an
+ * outdated list with 412; this then reads the list again. Does nothing where the instance no longer exists.
  */
 async function editInstance(
   gce: GceConnection,
@@ -115,8 +92,7 @@ async function editInstance(
 ): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     const { name, options } = target;
-    const wish = { zone: options.zone, instance: name };
-    const instance = await gce.find<GceInstance>('looking for the instance', 'InstancesClient', 'get', wish);
+    const instance = await findInstanceByName(gce, name, options.zone);
     try {
       if (instance) await write(instance);
       return;
@@ -128,11 +104,11 @@ async function editInstance(
 
 type ListEdit = (list: readonly string[]) => readonly string[];
 
-async function editSshKeys(gce: GceConnection, target: Target<GceOptions>, changed: ListEdit): Promise<void> {
+async function editSshKeys(gce: GceConnection, target: Target<GceOptions>, edit: ListEdit): Promise<void> {
   await editInstance(gce, target, (instance) => {
     const { metadata } = instance;
     const before = sshKeysOf(instance);
-    const keys = changed(before);
+    const keys = edit(before);
     if (keys.length === before.length) return undefined;
     const others = (metadata?.items ?? []).filter(({ key }) => key !== 'ssh-keys');
     const items = [...others, ...(keys.length > 0 ? [{ key: 'ssh-keys', value: keys.join('\n') }] : [])];
@@ -144,10 +120,10 @@ async function editSshKeys(gce: GceConnection, target: Target<GceOptions>, chang
   });
 }
 
-async function editNetworkTags(gce: GceConnection, target: Target<GceOptions>, changed: ListEdit): Promise<void> {
+async function editNetworkTags(gce: GceConnection, target: Target<GceOptions>, edit: ListEdit): Promise<void> {
   await editInstance(gce, target, ({ tags }) => {
     const before = tags?.items ?? [];
-    const items = changed(before);
+    const items = edit(before);
     if (items.length === before.length) return undefined;
     return runOperation(gce, 'setting its network tags', 'InstancesClient', 'setTags', {
       zone: target.options.zone,

@@ -1,15 +1,30 @@
-import { findCallerCidr } from '../cloud/caller-ip.ts';
+import { ownerIdOf } from '../cloud/batch.ts';
+import {
+  ANY_IPV4,
+  desiredFirewall,
+  type FirewallPort,
+  isOpenToAll,
+  missingCidrs,
+  noteAllowedCaller,
+  resolveAllowedCidrs,
+} from '../cloud/firewall.ts';
+import { formatTaggedDescription, type OwnerTags, parseTaggedDescription } from '../cloud/tags.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { CreateCall, Target } from '../contract.ts';
 import { type GceConnection, toRelativeLink } from './client.ts';
 import { httpStatusOf } from './errors.ts';
 import { isReachedByInternalIp, networkLink } from './instance-request.ts';
-import { denyRuleName, allowRuleName, ownerIdOf, networkTag, openPortsRuleName } from './resource-names.ts';
-import { runOperation, createOnce } from './operation.ts';
+import { denyRuleName, allowRuleName, networkTag, openPortsRuleName } from './resource-names.ts';
+import { createOnce, runOperation } from './operation.ts';
 import type { GceOptions } from './options.ts';
 import { getSubnetworkCidr } from './subnetwork.ts';
 
 type ProtocolPorts = { readonly IPProtocol?: string; readonly ports?: readonly string[] };
+
+/**
+ * The fields of a firewall rule that this driver reads and writes. Rules have no labels: the description has the owner
+ * tags.
+ */
 export type FirewallRule = {
   readonly name?: string;
   readonly description?: string;
@@ -23,121 +38,122 @@ export type FirewallRule = {
   readonly creationTimestamp?: string;
 };
 
-/** Rules have no labels, so the three marks stand in their description. */
-export type OwnerLabels = {
-  readonly 'slipway-id': string;
-  readonly 'slipway-name': string;
-  readonly 'slipway-home': string;
-};
-
-export function parseOwnerLabels(description: string | undefined): OwnerLabels | undefined {
-  const text = /\{.*\}$/.exec(description ?? '')?.[0];
-  if (text === undefined) return undefined;
-  try {
-    return JSON.parse(text) as OwnerLabels;
-  } catch (error) {
-    // Somebody has edited it: then it says nothing of ours.
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
-}
-
-export function formatDescription(what: string, marks: OwnerLabels): string {
-  return `Slipway: ${what} ${JSON.stringify(marks)}`;
-}
-
 async function getAllowedCidrs(gce: GceConnection, options: GceOptions): Promise<readonly string[]> {
-  if (options.allowCidr.length > 0) return options.allowCidr;
-  // A machine that is reached inside sees our address there, and not the one that the internet sees.
-  const network = isReachedByInternalIp(options) ? await getSubnetworkCidr(gce, options) : undefined;
-  return [await findCallerCidr(gce.endpoint, '--gce-allow-cidr', gce.call, network)];
+  return await resolveAllowedCidrs({
+    allowCidr: options.allowCidr,
+    flag: '--gce-allow-cidr',
+    findNetwork: async () => (isReachedByInternalIp(options) ? await getSubnetworkCidr(gce, options) : undefined),
+    endpoint: () => gce.endpoint,
+    call: gce.call,
+  });
 }
 
-/** Lower numbers decide first. Below a rule of the user's own that is to decide, above what Google lays into the network `default`. */
+/**
+ * Lower numbers win. The deny rule loses to a rule of the user's own, and wins over those that Google puts into
+ * `default`.
+ */
 const ALLOW_PRIORITY = 900;
 const DENY_PRIORITY = 1000;
-const ANY_IPV4 = '0.0.0.0/0';
-
-export const isOpenToAll = (blocks: readonly string[]): boolean => blocks.includes(ANY_IPV4);
 
 type NamedFirewallRule = FirewallRule & { readonly name: string };
 
 type FirewallRulesInput = {
   readonly options: Pick<GceOptions, 'network' | 'openPort' | 'useExisting'>;
   readonly ownerId: string;
-  readonly ownerLabels: OwnerLabels;
+  readonly ownerTags: OwnerTags;
   readonly ports: readonly number[];
   readonly allowedCidrs: readonly string[];
 };
 
-/** Pure: the rule that keeps others out, the one that admits some, and the one that admits all to what was opened by name. */
-export function firewallRules({
+/**
+ * Pure. Returns the rule that denies everybody else, the one that allows the callers, and the one that opens ports to
+ * all.
+ */
+function desiredFirewallRules({
   options,
   ownerId,
-  ownerLabels,
+  ownerTags,
   ports,
   allowedCidrs,
 }: FirewallRulesInput): readonly NamedFirewallRule[] {
+  const { callers, everyone } = desiredFirewall({ ports, allowedCidrs, openPort: options.openPort });
   const common = {
-    description: formatDescription('SSH and Docker of a machine', ownerLabels),
+    description: formatTaggedDescription('SSH and Docker of a machine', ownerTags),
     network: networkLink(options),
     direction: 'INGRESS',
     priority: ALLOW_PRIORITY,
     targetTags: [networkTag(ownerId)],
   };
-  const doors = [{ IPProtocol: 'tcp', ports: [...new Set(ports)].map(String) }];
-  const own = { ...common, name: allowRuleName(ownerId), allowed: doors, sourceRanges: allowedCidrs };
-  // An instance that exists is somebody's, and so are those who come to it.
-  const shut = options.useExisting || isOpenToAll(allowedCidrs) ? [] : [denyRule(ownerId, own)];
-  if (options.openPort.length === 0) return [...shut, own];
-  const allowed = options.openPort.map((text) => {
-    const [port = '', protocol = 'tcp'] = text.split('/');
-    return { IPProtocol: protocol, ports: [port] };
-  });
-  return [...shut, own, { ...common, name: openPortsRuleName(ownerId), allowed, sourceRanges: [ANY_IPV4] }];
+  const callersRule = {
+    ...common,
+    name: allowRuleName(ownerId),
+    allowed: [{ IPProtocol: 'tcp', ports: callers.ports.map(({ port }) => String(port)) }],
+    sourceRanges: callers.cidrs,
+  };
+  return [
+    // An existing instance may serve others, whom its owner lets in by other rules.
+    ...(options.useExisting || isOpenToAll(callers.cidrs) ? [] : [denyRule(ownerId, callersRule)]),
+    callersRule,
+    ...(everyone === undefined
+      ? []
+      : [
+          {
+            ...common,
+            name: openPortsRuleName(ownerId),
+            allowed: everyone.ports.map(toProtocolPorts),
+            // Of IPv4 alone: Slipway's instances have no other address, and a rule can't have both.
+            sourceRanges: [ANY_IPV4],
+          },
+        ]),
+  ];
 }
 
+const toProtocolPorts = ({ port, protocol }: FirewallPort): ProtocolPorts => ({
+  IPProtocol: protocol,
+  ports: [String(port)],
+});
+
 /**
- * Who is not admitted by this rule shall not come in by another: each project's network `default` begins with one that admits the world to
- * port 22, and one that admits all neighbours. Of IPv4 alone: our instances have no other address.
+ * Returns the rule that denies everybody whom `allowRule` does not allow: the network `default` of each project begins
+ * with a rule that allows everybody to connect to port 22, and one that allows all neighbours.
  */
-function denyRule(mark: string, { description, network, allowed = [] }: FirewallRule): NamedFirewallRule {
+function denyRule(ownerId: string, { description, network, allowed = [] }: FirewallRule): NamedFirewallRule {
   return {
-    name: denyRuleName(mark),
+    name: denyRuleName(ownerId),
     ...(description === undefined ? {} : { description }),
     ...(network === undefined ? {} : { network }),
     direction: 'INGRESS',
     priority: DENY_PRIORITY,
-    targetTags: [networkTag(mark)],
+    targetTags: [networkTag(ownerId)],
     denied: [{ IPProtocol: 'tcp', ports: allowed.flatMap(({ ports = [] }) => ports) }],
     sourceRanges: [ANY_IPV4],
   };
 }
 
+/** Creates the rules of a machine or batch that do not exist yet. */
 export async function createFirewallRules(
   gce: GceConnection,
   target: Target<GceOptions>,
-  ownerLabels: OwnerLabels,
+  ownerTags: OwnerTags,
   enginePort: number,
   call: CreateCall,
 ): Promise<void> {
   const { options } = target;
   const ownerId = ownerIdOf(target);
   const allowedCidrs = await getAllowedCidrs(gce, options);
-  const wanted = firewallRules({ options, ownerId, ownerLabels, ports: [22, enginePort], allowedCidrs });
-  const there = await Promise.all(
-    wanted.map(async ({ name }) => isOwnRule(await findFirewallRule(gce, name), ownerId)),
-  );
-  for (const rule of wanted.filter((_, at) => !there[at])) {
+  const rules = desiredFirewallRules({ options, ownerId, ownerTags, ports: [22, enginePort], allowedCidrs });
+  const isVisible = async (name: string): Promise<boolean> => isOwnRule(await findFirewallRule(gce, name), ownerId);
+  const exists = await Promise.all(rules.map(({ name }) => isVisible(name)));
+  for (const rule of rules.filter((_, at) => !exists[at])) {
     await createOnce(
       gce,
       {
-        what: ruleLabelOf(rule.name, ownerId),
+        what: requestNameOf(rule.name, ownerId),
         ownerId,
         client: 'FirewallsClient',
         method: 'insert',
         request: { firewallResource: rule },
-        isVisible: async () => isOwnRule(await findFirewallRule(gce, rule.name), ownerId),
+        isVisible: () => isVisible(rule.name),
         zone: '',
       },
       call,
@@ -145,109 +161,116 @@ export async function createFirewallRules(
   }
 }
 
-/** What each rule is called for people and in the record. */
-const RULE_NAMES: Readonly<Record<string, (mark: string) => string>> = {
+/** What the record calls the request for each rule. */
+const RULE_NAMES: Readonly<Record<string, (ownerId: string) => string>> = {
   firewall: allowRuleName,
   'firewall against others': denyRuleName,
   'firewall of open ports': openPortsRuleName,
 };
 
-function ruleLabelOf(name: string, mark: string): string {
-  return Object.keys(RULE_NAMES).find((what) => RULE_NAMES[what]?.(mark) === name) ?? 'firewall';
+function requestNameOf(name: string, ownerId: string): string {
+  return Object.keys(RULE_NAMES).find((what) => RULE_NAMES[what]?.(ownerId) === name) ?? 'firewall';
 }
 
-/** The rule that was asked for by these words; undefined where they mean something else, or it is not there. */
+/**
+ * Returns the rule that the record's request was for; undefined where it was for something else, or the rule does not
+ * show.
+ */
 export async function findRequestedRule(
   gce: GceConnection,
   what: string,
-  mark: string,
+  ownerId: string,
 ): Promise<FirewallRule | undefined> {
-  const name = RULE_NAMES[what]?.(mark);
+  const name = RULE_NAMES[what]?.(ownerId);
   return name === undefined ? undefined : await findFirewallRule(gce, name);
 }
 
 function findFirewallRule(gce: GceConnection, name: string): Promise<FirewallRule | undefined> {
-  return gce.find<FirewallRule>('looking for its firewall', 'FirewallsClient', 'get', { firewall: name });
+  return gce.find<FirewallRule>('looking for its firewall rule', 'FirewallsClient', 'get', { firewall: name });
 }
 
-function isOwnRule(rule: FirewallRule | undefined, mark: string): boolean {
-  if (!rule || parseOwnerLabels(rule.description)?.['slipway-id'] === mark) return rule !== undefined;
-  throw new SlipwayError('PROVIDER_REFUSED', `There is a firewall rule ${rule.name} that Slipway has not made`, {
-    hint: 'Rename or remove it, then try again',
+/** Returns whether the rule exists and is the machine's. Throws where another tool has created a rule of that name. */
+function isOwnRule(rule: FirewallRule | undefined, ownerId: string): boolean {
+  if (!rule || parseTaggedDescription(rule.description)?.['slipway-id'] === ownerId) return rule !== undefined;
+  throw new SlipwayError('PROVIDER_REFUSED', `The firewall rule ${rule.name} exists, and Slipway did not create it`, {
+    hint: 'Rename or delete it, then try again',
   });
 }
 
-/** Lets today's address through, where it is not let through yet; and nobody else, where an older Slipway has left the door open. */
+/**
+ * Lets the caller's current address through, and adds the rule that denies others where it is missing: Slipway did not
+ * create it for the machines of older versions.
+ */
 export async function allowCallerIp(gce: GceConnection, target: Target<GceOptions>): Promise<void> {
   const { options } = target;
   const callers = options.allowCidr.length > 0 ? [] : await getAllowedCidrs(gce, options);
-  // Its batch's, and its own when it was finished alone.
-  for (const mark of new Set([ownerIdOf(target), target.id])) {
-    const rule = await findFirewallRule(gce, allowRuleName(mark));
+  // A machine of a batch that was created again alone has a rule of its own.
+  for (const ownerId of new Set([ownerIdOf(target), target.id])) {
+    const rule = await findFirewallRule(gce, allowRuleName(ownerId));
     if (!rule) continue;
     const { sourceRanges = [] } = rule;
-    const others = isOpenToAll(sourceRanges) ? [] : callers.filter((block) => !sourceRanges.includes(block));
-    await updateAllowRule(gce, mark, rule, [...sourceRanges, ...others]);
-    for (const block of others) gce.call.note(`${block} may connect to "${target.name}" from now on`);
+    const missing = missingCidrs(sourceRanges, callers);
+    await updateAllowRule(gce, ownerId, rule, [...sourceRanges, ...missing]);
+    for (const cidr of missing) noteAllowedCaller(gce.call, cidr, target.name);
     if (options.useExisting || isOpenToAll(sourceRanges)) continue;
-    if (await ensureDenyRule(gce, mark, rule))
-      gce.call.note(`Nobody else may connect to "${target.name}" from now on, whatever its network admits`);
+    if (await ensureDenyRule(gce, ownerId, rule))
+      gce.call.note(`Nobody else may now connect to "${target.name}", whatever its network allows`);
   }
 }
 
-/** These may connect from now on. Above the rule that keeps others out: else nobody could. */
+/** Sets the CIDR blocks that may connect, and a priority that wins over the deny rule. */
 async function updateAllowRule(
   gce: GceConnection,
-  mark: string,
+  ownerId: string,
   rule: FirewallRule,
   sourceRanges: readonly string[],
 ): Promise<void> {
   const { sourceRanges: before = [], priority = ALLOW_PRIORITY } = rule;
   if (priority <= ALLOW_PRIORITY && before.join() === sourceRanges.join()) return;
-  const name = allowRuleName(mark);
-  await runOperation(gce, 'changing its firewall', 'FirewallsClient', 'patch', {
+  const name = allowRuleName(ownerId);
+  await runOperation(gce, 'changing its firewall rule', 'FirewallsClient', 'patch', {
     firewall: name,
-    // Google's description of the call demands the name here too.
+    // The API requires the name in the body too.
     firewallResource: { name, sourceRanges, priority: Math.min(priority, ALLOW_PRIORITY) },
   });
 }
 
-/** Beside the rule that admits some, the one that keeps others out; whether it was missing. */
-async function ensureDenyRule(gce: GceConnection, mark: string, rule: FirewallRule): Promise<boolean> {
-  if (isOwnRule(await findFirewallRule(gce, denyRuleName(mark)), mark)) return false;
-  const firewallResource = denyRule(mark, { ...rule, network: toRelativeLink(rule.network) });
+/** Creates the deny rule where it is missing, and returns whether it was. */
+async function ensureDenyRule(gce: GceConnection, ownerId: string, allowRule: FirewallRule): Promise<boolean> {
+  if (isOwnRule(await findFirewallRule(gce, denyRuleName(ownerId)), ownerId)) return false;
+  const firewallResource = denyRule(ownerId, { ...allowRule, network: toRelativeLink(allowRule.network) });
   try {
     await runOperation(gce, 'closing its firewall to others', 'FirewallsClient', 'insert', { firewallResource });
     return true;
   } catch (error) {
-    // Another command for a machine of the same batch was faster.
+    // 409: another command for a machine of the same batch has created it meanwhile.
     if (httpStatusOf(error) === 409) return false;
     throw error;
   }
 }
 
-/** These may connect from now on, and no others. */
-export async function replaceAllowedCidrs(gce: GceConnection, options: GceOptions, mark: string): Promise<void> {
-  const blocks = await getAllowedCidrs(gce, options);
-  const rule = await findFirewallRule(gce, allowRuleName(mark));
+/** Applies another `allowCidr`: these CIDR blocks may connect, and no others. */
+export async function replaceAllowedCidrs(gce: GceConnection, options: GceOptions, ownerId: string): Promise<void> {
+  const cidrs = await getAllowedCidrs(gce, options);
+  const rule = await findFirewallRule(gce, allowRuleName(ownerId));
   if (!rule) return;
-  await updateAllowRule(gce, mark, rule, blocks);
+  await updateAllowRule(gce, ownerId, rule, cidrs);
   if (options.useExisting) return;
-  if (isOpenToAll(blocks)) await deleteFirewallRule(gce, denyRuleName(mark));
-  else await ensureDenyRule(gce, mark, rule);
+  if (isOpenToAll(cidrs)) await deleteFirewallRule(gce, denyRuleName(ownerId));
+  else await ensureDenyRule(gce, ownerId, rule);
 }
 
-/** All that `make` and `admit` may have laid for this mark. */
+/** Deletes every rule that Slipway may have created for this machine or batch. */
 export async function deleteFirewallRules(
   gce: GceConnection,
-  mark: string,
+  ownerId: string,
   { openPort, useExisting }: GceOptions,
 ): Promise<void> {
-  await deleteFirewallRule(gce, allowRuleName(mark));
-  if (!useExisting) await deleteFirewallRule(gce, denyRuleName(mark));
-  if (openPort.length > 0) await deleteFirewallRule(gce, openPortsRuleName(mark));
+  await deleteFirewallRule(gce, allowRuleName(ownerId));
+  if (!useExisting) await deleteFirewallRule(gce, denyRuleName(ownerId));
+  if (openPort.length > 0) await deleteFirewallRule(gce, openPortsRuleName(ownerId));
 }
 
 export async function deleteFirewallRule(gce: GceConnection, name: string): Promise<void> {
-  await runOperation(gce, 'removing its firewall', 'FirewallsClient', 'delete', { firewall: name });
+  await runOperation(gce, 'deleting its firewall rule', 'FirewallsClient', 'delete', { firewall: name });
 }

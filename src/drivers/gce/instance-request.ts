@@ -1,6 +1,7 @@
-import type { GceOptions } from './options.ts';
+import type { OwnerTags } from '../cloud/tags.ts';
 import { regionOfZone } from './client.ts';
-import { networkTag } from './resource-names.ts';
+import type { GceOptions } from './options.ts';
+import { nameLabel, networkTag } from './resource-names.ts';
 
 export type GceInstanceSpec = {
   readonly options: GceOptions;
@@ -8,13 +9,16 @@ export type GceInstanceSpec = {
   readonly labels: Readonly<Record<string, string>>;
   readonly description: string;
   readonly metadata: Readonly<Record<string, string>>;
-  /** The address to have, when it is a fixed one. */
+  /** The static address of the instance; undefined where it gets any address or none. */
   readonly natIP: string | undefined;
 };
 
 type ReferenceStyle = 'link' | 'name';
 
-/** Pure: what Compute Engine is asked for. In bulk, types are named; alone, they are linked. */
+/**
+ * Pure. Returns the request for instances: a request for one links its types (`zones/…/machineTypes/…`), a bulk request
+ * names them.
+ */
 export function instanceRequestBody(
   { options, ownerId, labels, description, metadata, natIP }: GceInstanceSpec,
   style: ReferenceStyle,
@@ -57,12 +61,24 @@ export function instanceRequestBody(
   };
 }
 
-/** One by one, or with commas between them as the old tool has them. */
+export function parseLabels(labels: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(labels.map((label) => label.split('=') as [string, string]));
+}
+
+/** Returns the user's own labels and Slipway's, which win where both have the same key. */
+export function buildLabels({ labels }: GceOptions, ownerTags: OwnerTags): Readonly<Record<string, string>> {
+  return { ...parseLabels(labels), ...ownerTags, 'slipway-name': nameLabel(ownerTags['slipway-name']) };
+}
+
+/** Parses network tags given one by one, or with commas between them as docker-machine has them. */
 export function parseNetworkTags(tags: readonly string[]): readonly string[] {
   return tags.flatMap((tag) => tag.split(','));
 }
 
-/** One scope that stands for all; what the account may do is decided by its roles. */
+/**
+ * Returns the scopes of the service account; by default the one for every API, since roles decide what the account may
+ * do.
+ */
 function scopesOf({ scopes }: GceOptions): readonly string[] {
   return scopes.length > 0 ? scopes : ['https://www.googleapis.com/auth/cloud-platform'];
 }
@@ -73,20 +89,20 @@ export function networkLink({ network }: Pick<GceOptions, 'network'>): string {
 
 function networkInterface(options: GceOptions, natIP: string | undefined): object {
   const { subnetwork, zone } = options;
-  const place =
+  const network =
     subnetwork === undefined
       ? { network: networkLink(options) }
       : {
           subnetwork: subnetwork.includes('/') ? subnetwork : `regions/${regionOfZone(zone)}/subnetworks/${subnetwork}`,
         };
-  if (isInternalOnly(options)) return place;
+  if (isInternalOnly(options)) return network;
   return {
-    ...place,
+    ...network,
     accessConfigs: [{ type: 'ONE_TO_ONE_NAT', name: 'External NAT', ...(natIP === undefined ? {} : { natIP }) }],
   };
 }
 
-/** By an address that its network alone knows. */
+/** Returns whether Slipway connects by the address that only the machine's network knows. */
 export function isReachedByInternalIp(options: GceOptions): boolean {
   return options.useInternalIp || isInternalOnly(options);
 }
@@ -103,7 +119,7 @@ function scheduling({ spot, preemptible, maintenancePolicy }: GceOptions, accele
       onHostMaintenance: 'TERMINATE',
     };
   }
-  // A machine with an accelerator can't be moved.
+  // Compute Engine can't migrate an instance with an accelerator.
   return { automaticRestart: true, onHostMaintenance: maintenancePolicy ?? (accelerated ? 'TERMINATE' : 'MIGRATE') };
 }
 

@@ -1,3 +1,4 @@
+import { describeDiskCost } from '../cloud/prices.ts';
 import { defineManifest } from '../contract.ts';
 import { changeKindOf, optionsSchema } from './options.ts';
 import { diskMonthlyCost } from './prices.ts';
@@ -14,7 +15,7 @@ export const gce = defineManifest({
   shutdownBehavior({ options: { diskType, diskSize, address, useExisting } }) {
     // Compute Engine could delete the instance after a time, but that time can't be moved while the instance runs.
     const monthly = useExisting ? undefined : diskMonthlyCost(diskType, diskSize);
-    const disk = `its disk goes on costing${monthly === undefined ? '' : ` about $${monthly.toFixed(2)} a month`}`;
+    const disk = describeDiskCost(monthly);
     return { byItself: 'stopped', costs: address === 'static' ? `${disk}, and so does its address` : disk };
   },
   load: () => import('./driver.ts'),

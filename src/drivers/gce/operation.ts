@@ -1,4 +1,6 @@
 import { randomUUID } from 'node:crypto';
+import { pollUntil } from '../cloud/eventual-consistency.ts';
+import { RETRY_HINT } from '../cloud/errors.ts';
 import { sleepUnlessCanceled } from '../cloud/retry.ts';
 import { SlipwayError } from '../../errors.ts';
 import type { CreateCall } from '../contract.ts';
@@ -7,7 +9,7 @@ import type { RequestFields, GceConnection } from './client.ts';
 import { isCapacityCode, operationError, httpStatusOf } from './errors.ts';
 import { requestId } from './resource-names.ts';
 
-/** As far as we read it. The package's own types of it are 32 MB of text. */
+/** The fields of an operation that this driver reads. The package's own types are 32 MB of text. */
 type ComputeOperation = {
   readonly name?: string;
   readonly status?: string;
@@ -17,9 +19,10 @@ type ComputeOperation = {
 
 const OPERATION_TIMEOUT_MINUTES = 15;
 const MAX_CREATE_ATTEMPTS = 5;
+const MIN_POLL_MS = 400;
 const CONSISTENCY_RETRY_SECONDS = 60;
 
-/** Starts a change and waits for its end; what does not exist (any more) ends at once. */
+/** Starts a change and waits until it is done. Resolves to `missing` where the resource does not exist (any more). */
 export async function runOperation(
   gce: GceConnection,
   doing: string,
@@ -27,9 +30,8 @@ export async function runOperation(
   method: string,
   request: RequestFields,
 ): Promise<'done' | 'missing'> {
-  // So that a change whose answer was lost is known for the same when it is asked for again.
-  const wish = { ...request, requestId: randomUUID() };
-  const started = await gce.find<unknown>(doing, client, method, wish);
+  // By the request id Google recognizes a change whose answer was lost, when the retry repeats it.
+  const started = await gce.find<unknown>(doing, client, method, { ...request, requestId: randomUUID() });
   if (started === undefined) return 'missing';
   const { error } = await waitForOperation(gce, doing, unwrapOperation(started), request);
   const [first] = error?.errors ?? [];
@@ -38,13 +40,13 @@ export async function runOperation(
   throw operationError(first, doing, String(request.zone ?? ''));
 }
 
-/** A long-running call hands out the operation within an envelope. */
+/** The SDK returns the operation of a long-running call within an envelope. */
 function unwrapOperation(started: unknown): ComputeOperation {
   const { latestResponse, ...rest } = started as { latestResponse?: ComputeOperation } & ComputeOperation;
   return latestResponse ?? rest;
 }
 
-/** Until it is done, by the call that waits at Google's side, or by asking again where there is no such call. */
+/** Waits until an operation is done: by the call `wait`, or by polling where the endpoint has no such call. */
 async function waitForOperation(
   gce: GceConnection,
   doing: string,
@@ -61,7 +63,7 @@ async function waitForOperation(
   let operation = started;
   for (let method = 'wait'; operation.status !== 'DONE';) {
     if (performance.now() > end) throw operationTimeoutError(doing, operation);
-    const asked = performance.now();
+    const sent = performance.now();
     const request = { operation: operation.name, ...place };
     try {
       operation = unwrapOperation(await gce.send(doing, client, method, request));
@@ -69,7 +71,8 @@ async function waitForOperation(
       if (method !== 'wait' || ![404, 405, 501].includes(httpStatusOf(error) ?? 0)) throw error;
       method = 'get';
     }
-    if (operation.status !== 'DONE' && performance.now() - asked < 400) await sleepUnlessCanceled(400, gce.call.signal);
+    if (operation.status !== 'DONE' && performance.now() - sent < MIN_POLL_MS)
+      await sleepUnlessCanceled(MIN_POLL_MS, gce.call.signal);
   }
   return operation;
 }
@@ -77,87 +80,89 @@ async function waitForOperation(
 function operationTimeoutError(doing: string, { name = '' }: ComputeOperation): SlipwayError {
   return new SlipwayError(
     'CREATE_TIMEOUT',
-    `Compute Engine is not done after ${OPERATION_TIMEOUT_MINUTES} minutes (${doing}): ${name}`,
-    {
-      hint: 'Try again later; what exists of the machine is kept',
-    },
+    `Compute Engine has not finished after ${OPERATION_TIMEOUT_MINUTES} minutes (${doing}): ${name}`,
+    { hint: RETRY_HINT },
   );
 }
 
 export type ResourceCreation = {
-  /** What it is, for people and for the record: `firewall`. */
+  /** The name of the resource for messages and for the record: `firewall`. */
   readonly what: string;
   readonly ownerId: string;
   readonly client: ComputeClientName;
   readonly method: string;
   readonly request: RequestFields;
-  /** Rejects when what is there under the name is somebody else's. */
+  /** Returns whether the resource shows. Rejects where another tool has created a resource of that name. */
   readonly isVisible: () => Promise<boolean>;
   readonly zone: string;
 };
 
 /**
- * Makes a thing once, however often it is asked for: a wish has an id of its own, by which Google knows it again, and a name that
- * only one thing has. A wish that failed before is answered by its old failure, so the next one has another id.
+ * Creates a resource once, however often it is requested: each request has its own id, by which Google recognizes a
+ * repeated one, and a name that only one resource can have. Google answers a repeated request with its old failure, so
+ * the next attempt has another id.
  */
-export async function createOnce(gce: GceConnection, making: ResourceCreation, call: CreateCall): Promise<void> {
-  const doing = `making its ${making.what}`;
-  const began = Date.now();
+export async function createOnce(gce: GceConnection, creation: ResourceCreation, call: CreateCall): Promise<void> {
+  const { what, zone } = creation;
+  const doing = `creating its ${what}`;
+  const startedAt = Date.now();
   for (let attempt = 1; ; attempt += 1) {
-    const { operation, doneImmediately } = await sendCreation(gce, making, attempt, call);
+    const { operation, doneImmediately } = await sendCreation(gce, creation, attempt, call);
     const [error] = operation?.error?.errors ?? [];
     if (error === undefined) return;
-    if (/ALREADY_EXISTS/.test(error.code ?? '') && (await waitUntilResourceVisible(making, call))) return;
-    const old = isEarlierFailure(operation, began) || (doneImmediately && attempt === 1);
-    if (attempt >= MAX_CREATE_ATTEMPTS || !(old || isCapacityCode(error.code ?? '')))
-      throw operationError(error, doing, making.zone);
-    if (old) continue;
-    call.note(`${doing}: Compute Engine has no room in ${making.zone} (${error.code}); trying again`);
+    if (/ALREADY_EXISTS/.test(error.code ?? '') && (await waitUntilResourceVisible(creation, call))) return;
+    const isOld = isEarlierFailure(operation, startedAt) || (doneImmediately && attempt === 1);
+    if (attempt >= MAX_CREATE_ATTEMPTS || !(isOld || isCapacityCode(error.code ?? '')))
+      throw operationError(error, doing, zone);
+    if (isOld) continue;
+    call.note(`${doing}: Compute Engine has no capacity in ${zone} (${error.code}); trying again`);
     await sleepUnlessCanceled(Math.min(1000 * 2 ** attempt, 15_000), call.signal);
   }
 }
 
 type CreateAttempt = { readonly operation?: ComputeOperation; readonly doneImmediately: boolean };
 
-/** What became of it; no operation where the thing is there already. */
+/** Sends one attempt and waits for its operation. Returns no operation where the resource exists already. */
 async function sendCreation(
   gce: GceConnection,
-  making: ResourceCreation,
+  creation: ResourceCreation,
   attempt: number,
   call: CreateCall,
 ): Promise<CreateAttempt> {
-  const doing = `making its ${making.what}`;
-  // A wish for something else under the same name, as after an upgrade, is another wish.
-  const id = requestId(making.ownerId, JSON.stringify([making.what, making.request]), attempt);
+  const { what, ownerId, client, method, request } = creation;
+  const doing = `creating its ${what}`;
+  // A request for another body under the same name, as after an upgrade of Slipway, has another id.
+  const id = requestId(ownerId, JSON.stringify([what, request]), attempt);
   try {
-    const { client, method, request } = making;
-    // Each try may be the one that Google hears: who looks for it later counts from the last.
-    const told = async (): Promise<void> => call.recordRequest(making.what);
+    // Before each attempt: any of them may reach Google, so the time in which its result may show late starts at the
+    // last.
+    const record = (): Promise<void> => call.recordRequest(what);
     const started = unwrapOperation(
-      await gce.send<unknown>(doing, client, method, { ...request, requestId: id }, told),
+      await gce.send<unknown>(doing, client, method, { ...request, requestId: id }, record),
     );
     return {
       operation: await waitForOperation(gce, doing, started, request),
       doneImmediately: started.status === 'DONE',
     };
   } catch (error) {
-    if (httpStatusOf(error) === 409 && (await waitUntilResourceVisible(making, gce.call)))
+    if (httpStatusOf(error) === 409 && (await waitUntilResourceVisible(creation, gce.call)))
       return { doneImmediately: true };
     throw error;
   }
 }
 
-/** Its name is taken: by what an earlier try asked for, which is shown when it is made. */
-async function waitUntilResourceVisible(making: ResourceCreation, { signal }: GceConnection['call']): Promise<boolean> {
-  const end = performance.now() + CONSISTENCY_RETRY_SECONDS * 1000;
-  for (;;) {
-    if (await making.isVisible()) return true;
-    if (performance.now() > end) return false;
-    await sleepUnlessCanceled(500, signal);
-  }
+/** Waits until the resource shows whose name is in use: an earlier attempt has requested it. */
+async function waitUntilResourceVisible(
+  { isVisible }: ResourceCreation,
+  { signal }: GceConnection['call'],
+): Promise<boolean> {
+  return await pollUntil(isVisible, { seconds: CONSISTENCY_RETRY_SECONDS, milliseconds: 500 }, signal);
 }
 
-/** It failed before we asked. An emulator may not tell when; then one more try finds out. */
-function isEarlierFailure({ insertTime = '' }: ComputeOperation = {}, began: number): boolean {
-  return Date.parse(insertTime) < began - 5000;
+/**
+ * Returns whether the operation failed before this command started. An emulator may not tell when; one more attempt
+ * then shows it.
+ */
+function isEarlierFailure({ insertTime = '' }: ComputeOperation = {}, startedAt: number): boolean {
+  return Date.parse(insertTime) < startedAt - 5000;
 }

@@ -1,20 +1,16 @@
 import { z } from 'zod';
+import { allowCidrOption, dockerMachineAliasesOf, nonEmptyString, openPortOption } from '../cloud/options.ts';
 import type { OptionChange } from '../contract.ts';
 
-const CIDR_PATTERN = /^([0-9.]+|[0-9a-fA-F:.]+)\/\d{1,3}$/;
-const nonEmptyString = (): z.ZodString => z.string().min(1);
 const resourceNameOrPath = (what: string): z.ZodString => z.string().regex(/^[a-z0-9][\w.:/-]*$/, what);
 
-/** `old` is the flag's name in the old tool, whose variables are read too. */
-const dockerMachineAliases = (...old: readonly string[]): { also: readonly string[] } => ({
-  also: old.map((name) => `google-${name}`),
-});
+const dockerMachineAliases = dockerMachineAliasesOf('google');
 
 export const optionsSchema = z.object({
   project: resourceNameOrPath('a project id like my-project-42')
     .optional()
     .meta({
-      description: 'Project; without it that of your gcloud settings or credentials',
+      description: 'Project; default: the one of your gcloud settings or credentials',
       env: 'GOOGLE_PROJECT',
       value: 'project',
       ...dockerMachineAliases('project'),
@@ -38,18 +34,18 @@ export const optionsSchema = z.object({
       ...dockerMachineAliases('machine-type'),
     }),
   imageFamily: resourceNameOrPath('an image family like debian-13').default('debian-13').meta({
-    description: 'Image, the newest of a family',
+    description: 'Image: the newest one of a family',
     ask: 'Which image?',
     value: 'family',
   }),
   imageProject: resourceNameOrPath('a project like debian-cloud').default('debian-cloud').meta({
-    description: 'Project that has the family',
+    description: 'Project that publishes the image',
     value: 'project',
   }),
   machineImage: resourceNameOrPath('an image like debian-cloud/global/images/debian-13-… or …/images/family/debian-13')
     .optional()
     .meta({
-      description: 'Image by its path or URL, instead of a family',
+      description: 'Image by path or URL, instead of --gce-image-family',
       env: 'GOOGLE_MACHINE_IMAGE',
       value: 'image',
       ...dockerMachineAliases('machine-image'),
@@ -60,15 +56,15 @@ export const optionsSchema = z.object({
     .max(65536)
     .default(20)
     .meta({
-      description: 'Boot disk in GB',
+      description: 'Size of the boot disk in GB',
       env: 'GOOGLE_DISK_SIZE',
       value: 'gb',
       ...dockerMachineAliases('disk-size'),
     }),
-  diskType: resourceNameOrPath('a kind of disk like pd-balanced')
+  diskType: resourceNameOrPath('a disk type like pd-balanced')
     .default('pd-balanced')
     .meta({
-      description: 'Kind of boot disk',
+      description: 'Type of the boot disk',
       env: 'GOOGLE_DISK_TYPE',
       value: 'type',
       ...dockerMachineAliases('disk-type'),
@@ -84,7 +80,7 @@ export const optionsSchema = z.object({
   subnetwork: resourceNameOrPath('a subnetwork')
     .optional()
     .meta({
-      description: 'Subnetwork, by name or path',
+      description: 'Subnetwork (name or path)',
       env: 'GOOGLE_SUBNETWORK',
       value: 'subnetwork',
       ...dockerMachineAliases('subnetwork'),
@@ -92,15 +88,15 @@ export const optionsSchema = z.object({
   tags: z
     .array(z.string().regex(/^[a-z]([a-z0-9-]*[a-z0-9])?(,[a-z]([a-z0-9-]*[a-z0-9])?)*$/, 'a network tag like web'))
     .default([])
-    .meta({ description: 'Network tag', env: 'GOOGLE_TAGS', value: 'tag', ...dockerMachineAliases('tags') }),
+    .meta({ description: 'Additional network tag', env: 'GOOGLE_TAGS', value: 'tag', ...dockerMachineAliases('tags') }),
   labels: z
     .array(z.string().regex(/^[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}$/, 'a label like team=web, in lower case'))
     .default([])
-    .meta({ description: 'Further label', value: 'key=value' }),
+    .meta({ description: 'Additional label', value: 'key=value' }),
   serviceAccount: nonEmptyString()
     .optional()
     .meta({
-      description: "Service account of the machine; without it none, and its processes can't act in your project",
+      description: "Service account of the machine; default: none, so that its processes can't act in your project",
       env: 'GOOGLE_SERVICE_ACCOUNT',
       value: 'email',
       ...dockerMachineAliases('service-account'),
@@ -109,7 +105,7 @@ export const optionsSchema = z.object({
     .array(nonEmptyString())
     .default([])
     .meta({
-      description: 'Scope of that account, instead of cloud-platform',
+      description: 'Scope of the service account, instead of cloud-platform',
       env: 'GOOGLE_SCOPES',
       value: 'url',
       ...dockerMachineAliases('scopes'),
@@ -118,11 +114,11 @@ export const optionsSchema = z.object({
     .boolean()
     .default(false)
     .meta({
-      description: 'A preemptible machine, of the old kind: ends within a day',
+      description: 'Preemptible instance, the predecessor of spot: stopped within a day',
       env: 'GOOGLE_PREEMPTIBLE',
       ...dockerMachineAliases('preemptible'),
     }),
-  spot: z.boolean().default(false).meta({ description: 'A spot machine: cheaper, stopped when Google wants it' }),
+  spot: z.boolean().default(false).meta({ description: 'Spot instance: cheaper; Google may stop it at any time' }),
   accelerator: z
     .string()
     .regex(/^type=[\w-]+(,count=\d+)?$|^count=\d+,type=[\w-]+$/, 'an accelerator like type=nvidia-tesla-t4,count=1')
@@ -132,20 +128,20 @@ export const optionsSchema = z.object({
     .enum(['MIGRATE', 'TERMINATE'])
     .optional()
     .meta({
-      description: 'What becomes of it when its computer is maintained',
+      description: 'What happens to the instance during host maintenance',
       ...dockerMachineAliases('maintenance-policy'),
     }),
   minCpuPlatform: nonEmptyString()
     .optional()
     .meta({
-      description: 'Least CPU platform, such as Intel Ice Lake',
+      description: 'Minimum CPU platform, such as Intel Ice Lake',
       value: 'platform',
       ...dockerMachineAliases('min-cpu-platform'),
     }),
-  address: resourceNameOrPath('none, static, or the name or IP of a static address of yours')
+  address: resourceNameOrPath('none, static, or the name or IP of one of your static addresses')
     .optional()
     .meta({
-      description: 'Address: none, static (one that stays, made with the machine), or one that you have',
+      description: 'External address: none, static (reserved with the machine), or the name or IP of one of yours',
       env: 'GOOGLE_ADDRESS',
       value: 'address',
       ...dockerMachineAliases('address'),
@@ -154,7 +150,7 @@ export const optionsSchema = z.object({
     .boolean()
     .default(false)
     .meta({
-      description: 'Reach it by its internal address',
+      description: 'Connect to the internal address',
       env: 'GOOGLE_USE_INTERNAL_IP',
       ...dockerMachineAliases('use-internal-ip'),
     }),
@@ -162,30 +158,20 @@ export const optionsSchema = z.object({
     .boolean()
     .default(false)
     .meta({
-      description: 'Give it no external address',
+      description: 'Create the machine without an external address',
       env: 'GOOGLE_USE_INTERNAL_IP_ONLY',
       ...dockerMachineAliases('use-internal-ip-only'),
     }),
   metadata: z
     .array(z.string().regex(/^[\w-]+=/, 'an item like key=value'))
     .default([])
-    .meta({ description: 'Further metadata', value: 'key=value', ...dockerMachineAliases('metadata') }),
+    .meta({ description: 'Additional metadata', value: 'key=value', ...dockerMachineAliases('metadata') }),
   startupScript: nonEmptyString().optional().meta({
-    description: 'Startup script of yours, run at each boot after ours',
+    description: 'Your startup script, run at each boot after that of Slipway',
     value: 'file',
   }),
-  openPort: z
-    .array(z.string().regex(/^\d{1,5}(\/(tcp|udp))?$/, 'a port like 8080 or 53/udp'))
-    .default([])
-    .meta({
-      description: 'Further port, open to the whole internet',
-      value: 'port',
-      ...dockerMachineAliases('open-port'),
-    }),
-  allowCidr: z.array(z.string().regex(CIDR_PATTERN, 'a block of addresses like 198.51.100.0/24')).default([]).meta({
-    description: 'Who may connect to SSH and the engine, instead of your present address alone',
-    value: 'cidr',
-  }),
+  openPort: openPortOption(dockerMachineAliases),
+  allowCidr: allowCidrOption(),
   sshUser: nonEmptyString()
     .regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'a user name')
     .default('slipway')
@@ -199,13 +185,13 @@ export const optionsSchema = z.object({
     .optional()
     .meta({ description: 'Private key that may log in, with --gce-os-login', value: 'file' }),
   osLogin: z.boolean().default(false).meta({
-    description: 'Log in by OS Login, as the user and with the key of your own profile',
+    description: 'Log in by OS Login, with the user and key of your profile',
   }),
   useExisting: z
     .boolean()
     .default(false)
     .meta({
-      description: "Use the instance that has the machine's name; it is never removed",
+      description: "Use the existing instance of the machine's name; Slipway never deletes it",
       env: 'GOOGLE_USE_EXISTING',
       ...dockerMachineAliases('use-existing'),
     }),
@@ -216,7 +202,7 @@ export const optionsSchema = z.object({
       'a fingerprint like SHA256:… or a public key',
     )
     .optional()
-    .meta({ description: 'Host key of an existing instance, if it publishes none', value: 'key' }),
+    .meta({ description: 'Host key of an existing instance that publishes none', value: 'key' }),
   secureBoot: z.boolean().default(false).meta({ description: 'Secure boot' }),
   endpoint: z
     .string()
@@ -228,17 +214,15 @@ export const optionsSchema = z.object({
       value: 'url',
     }),
   instanceLink: nonEmptyString().optional().meta({
-    description: 'The very instance that exists; kept from the first call on',
+    description: 'Link of the instance; recorded at creation',
     value: 'url',
   }),
-  imageLink: nonEmptyString()
-    .optional()
-    .meta({ description: 'The very image; kept from the first call on', value: 'url' }),
+  imageLink: nonEmptyString().optional().meta({ description: 'Link of the image; recorded at creation', value: 'url' }),
 });
 
 export type GceOptions = z.output<typeof optionsSchema>;
 
-/** These direct this program alone, or are carried over by `change`. */
+/** Options that direct Slipway alone, or that `applyChange` applies to existing resources. */
 const LIVE_OPTIONS: ReadonlySet<string> = new Set([
   'labels',
   'tags',
@@ -250,7 +234,7 @@ const LIVE_OPTIONS: ReadonlySet<string> = new Set([
 
 export function changeKindOf(option: string, from: unknown, to: unknown): OptionChange {
   if (option === 'machineType') return 'restart';
-  // A disk of Compute Engine grows and never shrinks.
+  // Compute Engine can grow a disk, and not shrink it.
   if (option === 'diskSize') return Number(to) > Number(from) ? 'restart' : 'replace';
   return LIVE_OPTIONS.has(option) ? 'live' : 'replace';
 }

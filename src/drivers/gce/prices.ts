@@ -1,6 +1,8 @@
+import { createPriceList } from '../cloud/prices.ts';
+
 /**
- * US dollars an hour on demand, us-central1, from Google's public list of 2026-11; other regions cost more. For estimates alone: what is
- * not here has no known price.
+ * US dollars an hour on demand, us-central1, from Google's public list of 2026-11; other regions cost more. For
+ * estimates only: a type that the list does not have has no known price.
  */
 const HOURLY_PRICES: Readonly<Record<string, number>> = {
   'e2-micro': 0.00838,
@@ -12,21 +14,10 @@ const HOURLY_PRICES: Readonly<Record<string, number>> = {
   'n1-standard-2': 0.095,
   'n2-standard-2': 0.0971,
 };
-const MONTHLY_PRICES_PER_GB: Readonly<Record<string, number>> = {
+const MONTHLY_PRICES_PER_GIB: Readonly<Record<string, number>> = {
   'pd-standard': 0.04,
   'pd-balanced': 0.1,
   'pd-ssd': 0.17,
 };
-const HOURS_PER_MONTH = 730;
 
-/** A month of it as it is: a stopped one costs its disks alone. */
-export function instanceMonthlyCost(type: string, stopped: boolean, spot: boolean): number | undefined {
-  if (stopped) return 0;
-  const hourly = HOURLY_PRICES[type];
-  return spot || hourly === undefined ? undefined : hourly * HOURS_PER_MONTH;
-}
-
-export function diskMonthlyCost(type: string, gb: number): number | undefined {
-  const price = MONTHLY_PRICES_PER_GB[type];
-  return price === undefined ? undefined : price * gb;
-}
+export const { instanceMonthlyCost, diskMonthlyCost } = createPriceList(HOURLY_PRICES, MONTHLY_PRICES_PER_GIB);

@@ -6,25 +6,25 @@ import type { GceOptions } from './options.ts';
 import { requireExistingInstance, readPublishedHostKey } from './existing-instance.ts';
 import { parseSubnetwork, findSubnetwork } from './subnetwork.ts';
 
-/** Whether Google was asked before: all else may have been given. */
+/** Returns whether an earlier create has resolved every option; the record then holds the answers. */
 export function hasResolvedOptions({ project, imageLink, useExisting, instanceLink }: GceOptions): boolean {
   return project !== undefined && (useExisting ? instanceLink : imageLink) !== undefined;
 }
 
 type Quota = { readonly metric?: string; readonly limit?: number; readonly usage?: number };
 
-/** Everything that was left open, asked of Google; nothing is made. */
+/** Asks Google for every option that the user left open; creates nothing. */
 export async function resolveOptions(gce: GceConnection, target: Target<GceOptions>): Promise<GceOptions> {
   const { options } = target;
   const { zone } = options;
   if (options.useExisting) return await resolveExistingInstance(gce, target);
-  const [place, type, imageLink] = await Promise.all([
+  const [zoneInfo, type, imageLink] = await Promise.all([
     gce.find(`looking for the zone ${zone}`, 'ZonesClient', 'get', { zone }),
     findMachineType(gce, options),
     resolveImage(gce, options),
   ]);
-  if (!place)
-    throw notFoundError(`There is no zone ${zone} in Compute Engine`, 'For example: --gce-zone europe-west3-a');
+  if (!zoneInfo)
+    throw notFoundError(`The zone ${zone} does not exist in Compute Engine`, 'For example: --gce-zone europe-west3-a');
   if (!type) throw noMachineTypeError(options);
   await requireQuota(gce, target, type.guestCpus ?? 0);
   const network = await resolveNetwork(gce, options);
@@ -37,7 +37,7 @@ async function resolveExistingInstance(gce: GceConnection, target: Target<GceOpt
   const hostKey = options.hostKey ?? (await readPublishedHostKey(gce, target));
   if (hostKey === undefined)
     throw new SlipwayError('HOST_KEY', `${instance.name} publishes no SSH host key (guest attributes are off)`, {
-      hint: 'Look at it in the serial console and insist on it: --gce-host-key SHA256:…',
+      hint: 'Read its fingerprint in the serial console, then add --gce-host-key SHA256:…',
     });
   const [card] = instance.networkInterfaces ?? [];
   const [network, subnetwork] = [toRelativeLink(card?.network), toRelativeLink(card?.subnetwork)];
@@ -63,32 +63,32 @@ export async function findMachineType(
 
 export function noMachineTypeError({ zone, machineType }: GceOptions): SlipwayError {
   return notFoundError(
-    `There is no machine type ${machineType} in ${zone}`,
+    `The machine type ${machineType} does not exist in ${zone}`,
     'For example: --gce-machine-type e2-medium',
   );
 }
 
-/** Whose account, and where it is asked for: what the environment says today, later commands must not look for again. */
+/** Returns the project and endpoint for the record: a later command may run with another environment. */
 function connectionOptionsOf({ project, endpoint }: GceConnection): Pick<GceOptions, 'project' | 'endpoint'> {
   return { project, ...(endpoint === undefined ? {} : { endpoint: endpoint.href }) };
 }
 
-function notFoundError(sentence: string, hint: string): SlipwayError {
-  return new SlipwayError('USAGE', sentence, { hint });
+function notFoundError(message: string, hint: string): SlipwayError {
+  return new SlipwayError('USAGE', message, { hint });
 }
 
-/** Machine families that are counted apart; the others are `CPUS`. */
+/** Machine families with a CPU quota of their own; the others share `CPUS`. */
 const FAMILIES_WITH_OWN_QUOTA = ['A2', 'C2', 'C2D', 'C3', 'M1', 'M2', 'M3', 'N2', 'N2D', 'T2A', 'T2D'];
 
-/** What one machine takes of the region's quotas. */
+/** Returns how much of the region's quotas one machine takes. */
 function quotaNeedsOf(
   { machineType, spot, preemptible, address, useInternalIpOnly }: GceOptions,
   cpus: number,
 ): readonly QuotaNeed[] {
   const family = (machineType.split('-')[0] ?? '').toUpperCase();
-  const inside = address === 'none' || useInternalIpOnly;
+  const isInternal = address === 'none' || useInternalIpOnly;
   return [
-    // What may be ended at any time has a quota of its own, or counts with the others.
+    // Spot instances have a quota of their own in some projects, and share this one in others.
     ...(spot || preemptible
       ? []
       : [
@@ -99,21 +99,21 @@ function quotaNeedsOf(
           },
         ]),
     { metric: 'INSTANCES', perMachine: 1, what: 'instances' },
-    ...(inside ? [] : [{ metric: 'IN_USE_ADDRESSES', perMachine: 1, what: 'addresses in use' }]),
+    ...(isInternal ? [] : [{ metric: 'IN_USE_ADDRESSES', perMachine: 1, what: 'addresses in use' }]),
     ...(address === 'static' ? [{ metric: 'STATIC_ADDRESSES', perMachine: 1, what: 'static addresses' }] : []),
   ];
 }
 
 type QuotaNeed = { readonly metric: string; readonly perMachine: number; readonly what: string };
 
-/** Told now, when nothing costs anything yet. */
+/** Refuses a machine or batch that exceeds a quota, before anything exists or costs money. */
 async function requireQuota(gce: GceConnection, { options, batch }: Target<GceOptions>, cpus: number): Promise<void> {
   const region = regionOfZone(options.zone);
-  const doing = `looking at your quota in ${region}`;
+  const doing = `reading your quota in ${region}`;
   const found = await gce.find<{ quotas?: readonly Quota[] }>(doing, 'RegionsClient', 'get', { region });
   const count = batch?.size ?? 1;
   for (const { metric, perMachine, what } of quotaNeedsOf(options, cpus)) {
-    const quota = found?.quotas?.find((one) => String(one.metric) === metric);
+    const quota = found?.quotas?.find((candidate) => String(candidate.metric) === metric);
     if (quota?.limit === undefined) continue;
     const left = quota.limit - (quota.usage ?? 0);
     if (left >= perMachine * count) continue;
@@ -136,10 +136,10 @@ async function resolveImage(gce: GceConnection, options: GceOptions): Promise<st
   );
   const name = found?.name ?? resourceNameOf(found?.selfLink);
   if (name !== '') return `projects/${project}/global/images/${name}`;
-  throw notFoundError(`There is no ${what} in Compute Engine`, 'For example: --gce-image-family debian-13');
+  throw notFoundError(`The ${what} does not exist in Compute Engine`, 'For example: --gce-image-family debian-13');
 }
 
-/** The old tool's paths and URLs too: `PROJECT/global/images/NAME`, `…/images/family/NAME`. */
+/** Parses docker-machine's paths and URLs too: `PROJECT/global/images/NAME`, `…/images/family/NAME`. */
 export function parseImageOptions({ machineImage, imageFamily, imageProject }: GceOptions): {
   readonly project: string;
   readonly family?: string;
@@ -152,11 +152,11 @@ export function parseImageOptions({ machineImage, imageFamily, imageProject }: G
   return family === undefined ? { project, image: last } : { project, family: last };
 }
 
-/** A firewall rule is of a network, and a subnetwork knows its own. */
+/** Returns the network of the subnetwork that the options name, since firewall rules belong to a network. */
 async function resolveNetwork(gce: GceConnection, { subnetwork, zone }: GceOptions): Promise<string | undefined> {
   if (subnetwork === undefined) return undefined;
   const found = await findSubnetwork(gce, subnetwork, zone);
   if (found) return found.network;
   const { region, name } = parseSubnetwork(subnetwork, zone);
-  throw notFoundError(`There is no subnetwork ${name} in ${region}`, 'Check --gce-subnetwork');
+  throw notFoundError(`The subnetwork ${name} does not exist in ${region}`, 'Check --gce-subnetwork');
 }

@@ -4,7 +4,7 @@ import type { GceOptions } from './options.ts';
 type Subnetwork = { readonly network?: string | undefined; readonly ipCidrRange?: string };
 type NetworkOptions = Pick<GceOptions, 'subnetwork' | 'network' | 'zone'>;
 
-/** By name in the zone's region, or by a path that says more. */
+/** Parses a subnetwork's name, which is in the zone's region, or its path, which names the region. */
 export function parseSubnetwork(subnetwork: string, zone: string): { readonly region: string; readonly name: string } {
   const [, region = regionOfZone(zone), name = subnetwork] =
     /regions\/([^/]+)\/subnetworks\/([^/]+)$/.exec(subnetwork) ?? [];
@@ -23,13 +23,13 @@ export async function findSubnetwork(
   return found && { ...found, network: toRelativeLink(found.network) };
 }
 
-/** The block of addresses that the machine has one of, as its neighbours see it. */
+/** Returns the CIDR block of the machine's subnetwork, in which its internal address is. */
 export async function getSubnetworkCidr(
   gce: GceConnection,
   { subnetwork, network, zone }: NetworkOptions,
 ): Promise<string | undefined> {
-  // A network that is not divided by hand has one subnetwork a region, which goes by the network's name.
-  const [of = ''] = /projects\/[^/]+\//.exec(network) ?? [];
-  const link = subnetwork ?? `${of}regions/${regionOfZone(zone)}/subnetworks/${resourceNameOf(network)}`;
+  // An auto mode network has one subnetwork in each region, with the network's name.
+  const [projectPath = ''] = /projects\/[^/]+\//.exec(network) ?? [];
+  const link = subnetwork ?? `${projectPath}regions/${regionOfZone(zone)}/subnetworks/${resourceNameOf(network)}`;
   return (await findSubnetwork(gce, link, zone))?.ipCidrRange;
 }

@@ -8,7 +8,7 @@ import type { Computer } from '../../computer/computer.ts';
 import { canceledError } from '../../errors.ts';
 import { probeArguments, type Accelerator, type QemuConfig } from './command-line.ts';
 
-/** Whether a guest really ran with an accelerator here, and if not, why. */
+/** Whether a guest really ran with an accelerator on this computer, and if not, why. */
 export type AcceleratorProbe = { readonly works: true } | { readonly works: false; readonly reason: string };
 export type AcceleratorChoice = {
   readonly accelerator: Accelerator;
@@ -16,17 +16,18 @@ export type AcceleratorChoice = {
 };
 
 const PROBE_TIMEOUT_SECONDS = 10;
-/** Of coreutils or busybox. */
+/** A program of coreutils or busybox. */
 const TIMEOUT_PROGRAM = '/usr/bin/timeout';
 
-/** What is faster than software emulation on this system; it has at most one. */
+/** Returns the accelerator of a system that is faster than software emulation. No system has more than one. */
 export function hardwareAccelerator(platform: NodeJS.Platform): Accelerator | undefined {
   return ({ linux: 'kvm', darwin: 'hvf', win32: 'whpx' } as const)[platform as 'linux' | 'darwin' | 'win32'];
 }
 
 /**
- * A device that is there proves nothing: some open and then hang the guest. So the kernel that is to run is run, for a second
- * or two, and the outcome kept until QEMU, the kernel of this computer or the image changes.
+ * Chooses the system's hardware acceleration if a guest really runs with it, else software emulation. An accelerator
+ * that exists proves nothing: some can be opened and then hang the guest. So this boots the guest's kernel for a second
+ * or two, and keeps the result until QEMU, the kernel of this computer or the image changes.
  */
 export async function chooseAccelerator(
   program: string,
@@ -45,15 +46,15 @@ export async function chooseAccelerator(
     await checkDeviceAccess(accelerator),
     kernelDigest,
   ].join(' ');
-  const known = await readProbeCache(computer);
-  const trial = known[key] ?? (await runProbe(program, { ...guest, accelerator }, computer, signal));
-  if (!known[key]) await writeFileAtomic(file, `${JSON.stringify({ [key]: trial }, null, 2)}\n`, 0o600);
-  return trial.works
+  const cached = (await readProbeCache(computer))[key];
+  const probe = cached ?? (await runProbe(program, { ...guest, accelerator }, computer, signal));
+  if (!cached) await writeFileAtomic(file, `${JSON.stringify({ [key]: probe }, null, 2)}\n`, 0o600);
+  return probe.works
     ? { accelerator, rejected: [] }
-    : { accelerator: 'tcg', rejected: [{ accelerator, reason: trial.reason }] };
+    : { accelerator: 'tcg', rejected: [{ accelerator, reason: probe.reason }] };
 }
 
-/** The last trial on this computer, for `doctor`: undefined where nothing was tried yet. */
+/** Returns the result of the last probe on this computer, for `doctor`; undefined where there was none yet. */
 export async function readLastProbe(computer: Computer): Promise<AcceleratorProbe | undefined> {
   return Object.values(await readProbeCache(computer))[0];
 }
@@ -65,15 +66,15 @@ function probeCacheFile({ home }: Computer): string {
 async function readProbeCache(computer: Computer): Promise<Readonly<Record<string, AcceleratorProbe>>> {
   const text = await readFileIfExists(probeCacheFile(computer));
   try {
-    const trials = JSON.parse(text ?? '{}') as unknown;
-    return typeof trials === 'object' && trials !== null ? (trials as Record<string, AcceleratorProbe>) : {};
+    const probes = JSON.parse(text ?? '{}') as unknown;
+    return typeof probes === 'object' && probes !== null ? (probes as Record<string, AcceleratorProbe>) : {};
   } catch {
-    // A note that can't be read is one that was not taken.
+    // A cache that can't be read counts as empty.
     return {};
   }
 }
 
-/** Rights to the device change without anything else changing. */
+/** Part of the cache's key, since access to the device can change while nothing else does. */
 async function checkDeviceAccess(accelerator: Accelerator): Promise<string> {
   if (accelerator !== 'kvm') return '';
   const usable = await access('/dev/kvm', constants.R_OK | constants.W_OK).then(
@@ -83,60 +84,64 @@ async function checkDeviceAccess(accelerator: Accelerator): Promise<string> {
   return usable ? 'usable' : 'closed';
 }
 
+type ProbeGuest = Pick<QemuConfig, 'arch' | 'kernel' | 'initrd' | 'accelerator'>;
+
+/**
+ * Boots the guest's kernel and initial RAM disk until they report that they run, or QEMU exits, or the timeout is over.
+ */
 async function runProbe(
   program: string,
-  guest: Pick<QemuConfig, 'arch' | 'kernel' | 'initrd' | 'accelerator'>,
+  guest: ProbeGuest,
   computer: Computer,
   signal: AbortSignal,
 ): Promise<AcceleratorProbe> {
   if (guest.accelerator === 'kvm' && (await checkDeviceAccess('kvm')) === 'closed')
-    return { works: false, reason: '/dev/kvm is missing or not yours to open' };
+    return { works: false, reason: '/dev/kvm does not exist, or you have no access to it' };
   if (signal.aborted) throw canceledError();
   return new Promise((resolve, reject) => {
     const [file, ...argv] = withHardTimeout([program, ...probeArguments(guest)]);
     const group = startChildGroup(file, argv, { computer });
     let output = '';
-    const done = (trial: AcceleratorProbe): void => {
+    const stop = (): void => {
       clearTimeout(timer);
-      signal.removeEventListener('abort', abort);
+      signal.removeEventListener('abort', cancel);
       group.kill('SIGKILL');
-      resolve(trial);
     };
-    const abort = (): void => {
-      group.kill('SIGKILL');
-      clearTimeout(timer);
+    const finish = (probe: AcceleratorProbe): void => {
+      stop();
+      resolve(probe);
+    };
+    const cancel = (): void => {
+      stop();
       reject(canceledError());
     };
     const timer = setTimeout(
-      () => done({ works: false, reason: `a guest made no progress in ${PROBE_TIMEOUT_SECONDS} seconds` }),
+      () => finish({ works: false, reason: `a guest made no progress in ${PROBE_TIMEOUT_SECONDS} seconds` }),
       PROBE_TIMEOUT_SECONDS * 1000,
     );
-    signal.addEventListener('abort', abort, { once: true });
+    signal.addEventListener('abort', cancel, { once: true });
     for (const stream of [group.stdout, group.stderr]) {
       stream.setEncoding('utf8').on('data', (text: string) => {
         output += text;
-        if (output.includes('slipway: alive')) done({ works: true });
+        if (output.includes('slipway: alive')) finish({ works: true });
       });
     }
-    group.child.once('error', (error) => done({ works: false, reason: error.message }));
-    group.child.once('close', () => done({ works: false, reason: lastErrorLine(output) }));
+    group.child.once('error', (error) => finish({ works: false, reason: error.message }));
+    group.child.once('close', () => finish({ works: false, reason: lastErrorLine(output) }));
   });
 }
 
-/** A guest that hangs does so for ever, also when we are killed meanwhile: then its end comes by a program that waits with it. */
+/** Runs QEMU under `timeout` where that exists: a guest that hangs would run forever if this process were killed. */
 function withHardTimeout(command: readonly [string, ...string[]]): readonly [string, ...string[]] {
   return existsSync(TIMEOUT_PROGRAM)
     ? [TIMEOUT_PROGRAM, '-s', 'KILL', String(PROBE_TIMEOUT_SECONDS + 5), ...command]
     : command;
 }
 
-/** What QEMU said of itself at the end, without its name and its sources' file names. */
+/** Returns QEMU's last line about itself, without the names of its program and source files. */
 function lastErrorLine(output: string): string {
-  const last =
-    output
-      .trim()
-      .split('\n')
-      .findLast((line) => line.includes('qemu')) ?? 'QEMU ended at once';
-  const failed = /: (\w+): Assertion .* failed/.exec(last)?.[1];
-  return failed === undefined ? last.replace(/^\S*qemu-system-\S+: /, '') : `QEMU stops in ${failed}`;
+  const lines = output.trim().split('\n');
+  const last = lines.findLast((line) => line.includes('qemu')) ?? 'QEMU exited at once';
+  const failedFunction = /: (\w+): Assertion .* failed/.exec(last)?.[1];
+  return failedFunction === undefined ? last.replace(/^\S*qemu-system-\S+: /, '') : `QEMU crashes in ${failedFunction}`;
 }

@@ -36,7 +36,7 @@ export async function waitForVmBoot(folder: string, vm: Vm, call: DriverCall): P
 /** An error with the last lines of the guest's console. */
 export async function bootError(message: string, consoleFile: string): Promise<SlipwayError> {
   return new SlipwayError('BOOT_FAILED', message, {
-    hint: `To see its console: ${consoleFile}`,
+    hint: `Read its console: ${consoleFile}`,
     detail: await readConsoleTail(consoleFile),
   });
 }
@@ -47,8 +47,8 @@ export async function hasBootFailed(folder: string): Promise<boolean> {
 }
 
 /**
- * Sends a guest that has resumed what it can't know, and returns its VM without those commands. A guest that does not answer keeps
- * running, unless it is a spare: without them that would not become its machine.
+ * Sends a guest that has resumed what it can't know, and returns its VM without those commands. A guest that does not
+ * answer keeps running, unless it is a spare: without them that would not become its machine.
  */
 export async function sendPendingCommands(vm: Vm, folder: string, call: DriverCall): Promise<Vm> {
   if (!vm.pendingCommands) return vm;

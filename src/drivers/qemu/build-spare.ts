@@ -29,8 +29,8 @@ const MIN_MEMORY_LEFT_MIB = 512;
 const MIN_DISK_LEFT_GIB = 2;
 
 /**
- * Starts a VM that has no machine yet and suspends it, as a spare with these secrets. Leaves nothing behind where it fails. Throws
- * CANCELED where another command removes the spare meanwhile.
+ * Starts a VM that has no machine yet and suspends it, as a spare with these secrets. Leaves nothing behind where it
+ * fails. Throws CANCELED where another command removes the spare meanwhile.
  */
 export async function buildSpare(
   target: Target<QemuOptions>,

@@ -1,4 +1,7 @@
-/** The builds of spares, also of other processes: which there are, how one is stopped, and how its remains are cleaned up. */
+/**
+ * The builds of spares, also of other processes: which there are, how one is stopped, and how its remains are cleaned
+ * up.
+ */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -50,7 +53,10 @@ async function mayUseImage(imageDigest: string, folder: string): Promise<boolean
   }
 }
 
-/** Waits for the lock that builders hold, since a boot takes all that a computer has. Cleans up before it returns the lock. */
+/**
+ * Waits for the lock that builders hold, since a boot takes all that a computer has. Cleans up before it returns the
+ * lock.
+ */
 export async function acquireBuilderLock(call: DriverCall): Promise<AsyncDisposable> {
   const folder = join(sparesFolder(call.computer), BUILDER_LOCK_FOLDER);
   await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
@@ -63,8 +69,8 @@ export async function acquireBuilderLock(call: DriverCall): Promise<AsyncDisposa
 }
 
 /**
- * Stops all builders of this image, or of all images, and waits for them; one that is starting a QEMU at this moment may notice late.
- * Without an image, the returned lock keeps new builders out.
+ * Stops all builders of this image, or of all images, and waits for them; one that is starting a QEMU at this moment
+ * may notice late. Without an image, the returned lock keeps new builders out.
  */
 export async function stopBuilders(
   imageDigest: string | undefined,

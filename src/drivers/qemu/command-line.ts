@@ -1,9 +1,9 @@
 // oxlint-disable unicorn/no-useless-spread -- a flag and its value stand on one line
 export type Accelerator = 'kvm' | 'hvf' | 'whpx' | 'tcg';
 
-/** What a VM is made of, whoever runs it. */
+/** What QEMU's arguments for a VM depend on. */
 export type QemuConfig = {
-  /** A UUID; also what a process is recognised by. */
+  /** A UUID. It also identifies the process of the VM. */
   readonly id: string;
   readonly name: string;
   readonly arch: 'amd64' | 'arm64';
@@ -11,23 +11,23 @@ export type QemuConfig = {
   readonly cpus: number;
   /** MiB. */
   readonly memory: number;
-  /** Ports of 127.0.0.1 and what they lead to in the guest. */
+  /** Ports of 127.0.0.1, each with the guest's port that it leads to. */
   readonly forwards: readonly { readonly hostPort: number; readonly guestPort: number }[];
   readonly kernel: string;
   readonly initrd: string;
   /** The kernel's `root=`. */
   readonly root: string;
-  /** Names the seed whose identity the guest takes; undefined when it has taken it for good. */
+  /** The id of the seed that the guest is to apply; undefined once it has. */
   readonly seedId: string | undefined;
-  /** It has the port by which it is told things when it goes on after it was suspended. */
+  /** Whether the VM has the channel to its guest agent, which a suspend and a resume need. */
   readonly hasGuestChannel: boolean;
-  /** The disk of a seed that it took in this run is part of it still. */
+  /** Whether the seed's disk is attached. It stays until the next start, although the guest needs it once. */
   readonly hasSeedDisk: boolean;
-  /** It does not start, but goes on with its memory, which this command of a shell writes out. */
+  /** Resumes the VM instead of booting it, with the memory that this shell command writes to its output. */
   readonly incomingCommand?: string;
 };
 
-/** Files of a VM's folder. The process runs in that folder, so that no path of the user's meets QEMU's own syntax. */
+/** The files in a VM's folder. QEMU runs in that folder, so that no path of the user's has to fit QEMU's syntax. */
 export const VM_FILES = {
   disk: 'disk.qcow2',
   seed: 'seed.tar',
@@ -40,16 +40,16 @@ export const VM_FILES = {
   memory: 'memory',
 } as const;
 
-/** The program for machines of this architecture. */
+/** Returns the name of the QEMU program for guests of this architecture. */
 export function qemuSystemCommand(arch: QemuConfig['arch']): string {
   return arch === 'arm64' ? 'qemu-system-aarch64' : 'qemu-system-x86_64';
 }
 
 /**
- * QEMU's arguments for a VM. Disks are virtio-blk, which can be suspended; the network is QEMU's own and
- * is reached from this computer alone, where a port of its loopback is forwarded.
+ * Returns QEMU's arguments for a VM. Disks are virtio-blk, which can be suspended. The network is QEMU's user-mode one:
+ * only this computer can reach it, through forwarded ports of its loopback address.
  */
-export function vmArguments(shape: QemuConfig, monitor: string): readonly string[] {
+export function vmArguments(config: QemuConfig, monitor: string): readonly string[] {
   const {
     id,
     name,
@@ -63,31 +63,34 @@ export function vmArguments(shape: QemuConfig, monitor: string): readonly string
     hasSeedDisk,
     hasGuestChannel,
     incomingCommand,
-  } = shape;
+  } = config;
   const hostForwards = forwards
     .map(({ hostPort, guestPort }) => `,hostfwd=tcp:127.0.0.1:${hostPort}-:${guestPort}`)
     .join('');
   return [
     ...['-name', `slipway-${name}`, '-uuid', id],
-    ...machineArguments(shape),
+    ...machineArguments(config),
     ...['-smp', String(cpus), '-m', `${memory}M`],
     ...['-nodefaults', '-no-user-config', '-display', 'none'],
     ...['-kernel', kernel, '-initrd', initrd],
-    ...['-append', kernelCommandLine(shape, root, seedId === undefined ? [] : [`slipway.seed=${seedId}`])],
+    ...['-append', kernelCommandLine(config, root, seedId === undefined ? [] : [`slipway.seed=${seedId}`])],
     ...driveArguments('root', VM_FILES.disk, 'qcow2,discard=unmap,detect-zeroes=unmap'),
     ...(hasSeedDisk ? driveArguments('seed', VM_FILES.seed, 'raw,readonly=on') : []),
     ...['-netdev', `user,id=net${hostForwards}`, '-device', 'virtio-net-pci,netdev=net'],
     ...['-device', 'virtio-rng-pci'],
-    // What it said when it started is what it says for itself when it goes on.
+    // A resume keeps the console of the boot, which holds the boot result.
     ...['-chardev', `file,id=console,path=${VM_FILES.console}${incomingCommand === undefined ? '' : ',append=on'}`],
     ...['-serial', 'chardev:console'],
-    ...(hasGuestChannel ? guestChannelArguments(shape) : []),
+    ...(hasGuestChannel ? guestChannelArguments(config) : []),
     ...(incomingCommand === undefined ? [] : ['-S', '-incoming', `exec:${incomingCommand}`]),
     ...['-qmp', monitor, '-pidfile', VM_FILES.pid],
   ];
 }
 
-/** A console of its own that nobody logs in on, and a number whose change tells the kernel to make its random numbers anew. */
+/**
+ * Adds a second console, for the guest agent, and a generation id whose change makes the kernel reseed its random
+ * numbers.
+ */
 function guestChannelArguments({ arch }: Pick<QemuConfig, 'arch'>): readonly string[] {
   return [
     ...['-chardev', `socket,id=port,path=${VM_FILES.port},server=on,wait=off`],
@@ -96,43 +99,52 @@ function guestChannelArguments({ arch }: Pick<QemuConfig, 'arch'>): readonly str
   ];
 }
 
-/** What must be the same for a machine to go on: all that it consists of, without names, ports of this computer and paths. */
-export function hardwareSignature(shape: QemuConfig): string {
-  const { incomingCommand: _gone, ...rest } = shape;
+/**
+ * Returns everything of a VM that must be the same for it to resume: its virtual hardware, without names, host ports
+ * and paths.
+ */
+export function hardwareSignature(config: QemuConfig): string {
+  const { incomingCommand: _incomingCommand, ...rest } = config;
   return vmArguments({ ...rest, id: '', name: '', forwards: [], kernel: '', initrd: '', seedId: undefined }, '').join(
     ' ',
   );
 }
 
-/** Starts the kernel and the initial RAM disk alone: they say `slipway: alive` where a guest can run, and stop. */
+/** Starts only the kernel and the initial RAM disk, which print `slipway: alive` if a guest can run, and power off. */
 export function probeArguments(
-  shape: Pick<QemuConfig, 'arch' | 'accelerator' | 'kernel' | 'initrd'>,
+  config: Pick<QemuConfig, 'arch' | 'accelerator' | 'kernel' | 'initrd'>,
 ): readonly string[] {
   return [
-    ...machineArguments(shape),
+    ...machineArguments(config),
     ...['-smp', '1', '-m', '256M', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
-    ...['-kernel', shape.kernel, '-initrd', shape.initrd],
-    ...['-append', kernelCommandLine(shape, 'none', ['slipway.probe'])],
+    ...['-kernel', config.kernel, '-initrd', config.initrd],
+    ...['-append', kernelCommandLine(config, 'none', ['slipway.probe'])],
     ...['-serial', 'stdio'],
   ];
 }
 
-/** Starts a new image's own kernel on its own disk once, to make there what depends on the kernel (`templates/image/finish.sh`). */
+/**
+ * Starts a new image's kernel on its disk once, to create the files that depend on the kernel
+ * (`templates/image/finish.sh`).
+ */
 export function finishArguments(
-  shape: Pick<QemuConfig, 'arch' | 'accelerator' | 'kernel' | 'initrd' | 'root'>,
+  config: Pick<QemuConfig, 'arch' | 'accelerator' | 'kernel' | 'initrd' | 'root'>,
   disk: string,
 ): readonly string[] {
   return [
-    ...machineArguments(shape),
+    ...machineArguments(config),
     ...['-smp', '2', '-m', '1024M', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
-    ...['-kernel', shape.kernel, '-initrd', shape.initrd],
-    ...['-append', kernelCommandLine(shape, shape.root, ['slipway.finish'])],
+    ...['-kernel', config.kernel, '-initrd', config.initrd],
+    ...['-append', kernelCommandLine(config, config.root, ['slipway.finish'])],
     ...driveArguments('root', disk, 'qcow2,werror=report'),
     ...['-serial', 'stdio'],
   ];
 }
 
-/** Starts a vendor's image as the vendor meant it, by firmware and boot loader, with a NoCloud seed and a disk to answer on. */
+/**
+ * Starts a vendor's image with its own boot loader, a NoCloud seed, and a second disk for the files that the guest
+ * hands out.
+ */
 export function bakeArguments({
   arch,
   accelerator,
@@ -153,9 +165,9 @@ export function bakeArguments({
 
 function machineArguments({ arch, accelerator }: Pick<QemuConfig, 'arch' | 'accelerator'>): readonly string[] {
   const machine = arch === 'arm64' ? 'virt,gic-version=max' : 'q35,usb=off,vmport=off';
-  // On x86, Hyper-V's interface lacks an interrupt controller that works, and refuses models that promise more than it passes on.
+  // On x86, Hyper-V has no working interrupt controller, and refuses CPU models with more features than it passes on.
   const whpx = arch === 'arm64' ? ['whpx', 'host'] : ['whpx,kernel-irqchip=off', 'qemu64'];
-  // Pointer authentication costs emulated ARM half its speed, and protects nothing that is emulated.
+  // QEMU's architected pointer authentication halves the speed of emulated ARM, and protects nothing there.
   const tcg = ['tcg,thread=multi', arch === 'arm64' ? 'max,pauth-impdef=on' : 'max'];
   const [accel = '', cpu = ''] = { kvm: ['kvm', 'host'], hvf: ['hvf', 'host'], whpx, tcg }[accelerator];
   return ['-machine', machine, '-accel', accel, '-cpu', cpu];
@@ -166,14 +178,14 @@ function kernelCommandLine({ arch }: Pick<QemuConfig, 'arch'>, root: string, mor
   return [
     `root=${root}`,
     `console=${console}`,
-    // The initial RAM disk knows the card by its first name.
+    // The initial RAM disk expects the network card under the name eth0.
     'net.ifnames=0',
     'loglevel=4',
-    // Busy emulators make a kernel stumble now and then; what it holds is on its disk, so it starts again.
+    // A kernel can panic on a busy emulator; its data is on its disk, so it reboots.
     'panic=5',
-    // Its lines are what the user sees of a start, and what an error shows of one that failed.
+    // The user sees these lines while a VM starts, and an error shows the last of them.
     'systemd.show_status=true',
-    // Nobody can log in on the console, and systemd need not ask it for its size.
+    // Nobody logs in on the console, and without a known terminal systemd does not ask it for its size.
     'systemd.getty_auto=0',
     'TERM=dumb',
     ...more,

@@ -2,7 +2,7 @@ import { watch } from 'node:fs';
 import { open, readFile } from 'node:fs/promises';
 import { systemCode } from '../../errors.ts';
 
-/** How a start went, in the guest's own words on its serial console, or undefined when it has not said so yet. */
+/** How a boot went, as the guest reports it on its serial console. */
 export type BootResult = { readonly ready: true } | { readonly ready: false; readonly reason: string };
 
 const BOOT_RESULT_LINE = /^slipway: (?:(ready)|failed: (.+))$/m;
@@ -11,18 +11,19 @@ const TERMINAL_SEQUENCES =
   // oxlint-disable-next-line no-control-regex -- escape sequences begin with a control character
   /\u001b\[[0-9;?!]*[a-zA-Z]|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)|\u001b[()][A-Z0-9]|[\r\u0000]/g;
 
-/** What stands on a console, without the cursor movements of whoever wrote it. */
+/** Returns the text of a console, without the colours and cursor movements of firmware, boot loader and systemd. */
 export function stripTerminalSequences(text: string): string {
   return text.replaceAll(TERMINAL_SEQUENCES, '');
 }
 
+/** Returns the first result on a console, or undefined where the guest has reported none yet. */
 export function parseBootResult(console: string): BootResult | undefined {
   const match = BOOT_RESULT_LINE.exec(stripTerminalSequences(console));
   if (!match) return undefined;
   return match[1] === undefined ? { ready: false, reason: match[2] ?? '' } : { ready: true };
 }
 
-/** The last lines that say something. */
+/** Returns the last lines that are not empty. */
 export async function readConsoleTail(file: string, count = 15): Promise<readonly string[]> {
   const text = await readFile(file, 'utf8').catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT') return '';
@@ -36,8 +37,8 @@ export async function readConsoleTail(file: string, count = 15): Promise<readonl
 }
 
 /**
- * Follows a console until the guest has said its word. The system tells when the file grows; once a second `alive` is asked,
- * which ends the wait by rejecting. Lines go to `log` as they come.
+ * Follows a console until the guest reports its boot result, and passes each new line to `log`. The system says when
+ * the file grows. Calls `requireAlive` at least once a second; it ends the wait by throwing.
  */
 export async function waitForBootResult(
   file: string,
@@ -47,47 +48,55 @@ export async function waitForBootResult(
     readonly requireAlive: () => Promise<void>;
   },
 ): Promise<BootResult> {
-  let text = '';
-  let shown = 0;
-  const read = async (): Promise<BootResult | undefined> => {
-    const more = await readFromOffset(file, text.length);
-    // A shorter file is a new console, whose words count from its first.
-    if (more === undefined) {
-      text = '';
-      shown = 0;
-    }
-    text += more ?? (await readFromOffset(file, 0)) ?? '';
-    const end = text.lastIndexOf('\n') + 1;
-    for (const line of stripTerminalSequences(text.slice(shown, end)).split('\n')) {
-      const said = decodeUtf8(line.trim());
-      if (said !== '') how.log(said);
-    }
-    shown = end;
-    // A line that is still being written may be half a word.
-    return parseBootResult(decodeUtf8(text.slice(0, end)));
-  };
+  const readResult = followConsole(file, how.log);
   for (;;) {
-    // Watched from before the look, so that no line falls between.
-    const grown = watchForChange(file, how.signal);
+    // Watches before it reads, so that no change falls in between.
+    const change = watchForChange(file, how.signal);
     try {
-      const word = await read();
-      if (word) return word;
+      const result = await readResult();
+      if (result) return result;
       await how.requireAlive();
-      await grown.promise;
+      await change.promise;
     } finally {
-      grown.stop();
+      change.stop();
     }
   }
+}
+
+/**
+ * Returns a function that reads what the console has gained since its last call, and returns the boot result if there
+ * is one.
+ */
+function followConsole(file: string, log: (line: string) => void): () => Promise<BootResult | undefined> {
+  let text = '';
+  let loggedEnd = 0;
+  return async () => {
+    const added = await readFromOffset(file, text.length);
+    // A shorter file is a new console.
+    if (added === undefined) {
+      text = '';
+      loggedEnd = 0;
+    }
+    text += added ?? (await readFromOffset(file, 0)) ?? '';
+    const end = text.lastIndexOf('\n') + 1;
+    for (const line of stripTerminalSequences(text.slice(loggedEnd, end)).split('\n')) {
+      const trimmed = decodeUtf8(line.trim());
+      if (trimmed !== '') log(trimmed);
+    }
+    loggedEnd = end;
+    // Without the last line where that is still being written: it may hold half of a result.
+    return parseBootResult(decodeUtf8(text.slice(0, end)));
+  };
 }
 
 function decodeUtf8(bytes: string): string {
   return Buffer.from(bytes, 'latin1').toString('utf8');
 }
 
-/** What was written since; undefined when the file is shorter than that. */
+/** Returns what follows this offset, one character per byte; undefined where the file is shorter. */
 async function readFromOffset(file: string, offset: number): Promise<string | undefined> {
   const handle = await open(file, 'r').catch((error: unknown) => {
-    // QEMU has not made it yet.
+    // QEMU has not created it yet.
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;
   });
@@ -97,14 +106,14 @@ async function readFromOffset(file: string, offset: number): Promise<string | un
     if (size < offset) return undefined;
     const bytes = Buffer.alloc(size - offset);
     const { bytesRead } = await handle.read(bytes, 0, bytes.length, offset);
-    // One byte a character, so that offsets in the text are offsets in the file.
+    // latin1 has one character per byte, so that offsets in the text are offsets in the file.
     return bytes.toString('latin1', 0, bytesRead);
   } finally {
     await handle.close();
   }
 }
 
-/** Resolves when the file changed, or after a second: not every file system tells. */
+/** Resolves when the file has changed, and after a second in any case: not every file system reports changes. */
 function watchForChange(
   file: string,
   signal: AbortSignal,
@@ -117,19 +126,19 @@ function watchForChange(
       watcher = watch(file, () => resolve());
       watcher.on('error', () => {});
     } catch {
-      // Not there yet; the timer looks again.
+      // The file does not exist yet; the timer covers that.
     }
-    const aborted = (): void => reject(signal.reason as Error);
-    if (signal.aborted) aborted();
-    signal.addEventListener('abort', aborted, { once: true });
+    const abort = (): void => reject(signal.reason as Error);
+    if (signal.aborted) abort();
+    signal.addEventListener('abort', abort, { once: true });
     stop = () => {
       clearTimeout(timer);
       watcher?.close();
-      signal.removeEventListener('abort', aborted);
+      signal.removeEventListener('abort', abort);
       resolve();
     };
   });
-  // An abort may come while nobody waits for this yet, or will.
+  // An abort may come while nothing awaits this promise.
   promise.catch(() => {});
   return { promise, stop };
 }

@@ -18,8 +18,8 @@ import type { Vm } from './vm.ts';
 const MONITOR_SILENCE_SECONDS = 30;
 
 /**
- * Makes a VM run: leaves one that runs alone, resumes one that is paused or suspended, and starts one that is stopped. The memory of
- * a suspended machine is its user's data: it is discarded only where no retry could ever resume it.
+ * Makes a VM run: leaves one that runs alone, resumes one that is paused or suspended, and starts one that is stopped.
+ * The memory of a suspended machine is its user's data: it is discarded only where no retry could ever resume it.
  *
  * Returns why a spare can't become its machine, where nothing runs then; undefined where the VM runs.
  */
@@ -31,7 +31,8 @@ export async function ensureRunning(
 ): Promise<string | undefined> {
   const state = await waitForRunState(folder, vm, call);
   if (state === 'running') return undefined;
-  // With a snapshot, the process that is paused is what an interrupted suspend left; the memory file is as current as it is.
+  // With a snapshot, the process that is paused is what an interrupted suspend left; the memory file is as current as
+  // it is.
   if ((state === 'io-error' || state === 'paused') && !vm.snapshot) {
     await resumePaused(vm, state, folder);
     return undefined;
@@ -51,7 +52,9 @@ export async function ensureRunning(
   return undefined;
 }
 
-/** Waits while QEMU is silent, since it may only be busy: to kill it is a power cut for its guest, and the last resort. */
+/**
+ * Waits while QEMU is silent, since it may only be busy: to kill it is a power cut for its guest, and the last resort.
+ */
 async function waitForRunState(folder: string, vm: Vm, call: DriverCall): Promise<RunState> {
   const end = performance.now() + MONITOR_SILENCE_SECONDS * 1000;
   for (;;) {
@@ -77,7 +80,10 @@ function resumeError({ name }: Vm, { reason, detail = [] }: Pick<ResumeFailure, 
   });
 }
 
-/** Returns the image under a VM's disk. Throws where the image or the disk is missing or has changed: the disk would be garbage. */
+/**
+ * Returns the image under a VM's disk. Throws where the image or the disk is missing or has changed: the disk would be
+ * garbage.
+ */
 async function requireDisks(vm: Vm, folder: string, call: DriverCall): Promise<Image> {
   const images = openImageStore(call.computer.home);
   const found = (await images.list()).find(({ key }) => vm.imageDigest.startsWith(key.digest));

@@ -11,12 +11,12 @@ import { runGuestOnce } from './bake-image.ts';
 import { VM_FILES, finishArguments, type QemuConfig } from './command-line.ts';
 import { qemuImgProgram, requireProgramPath, qemuSystemProgram } from './required-programs.ts';
 
-/** What such a start writes, until it is known to be whole. */
+/** Takes what the guest writes, until it is known to be complete. */
 const OVERLAY_FILE = 'finish.qcow2';
 
 /**
- * Starts an image that was just built in `folder`, once and before anybody has it, so that its machines find what only its own kernel
- * can tell. Without that they make it themselves, each at its first start: slower, and the same.
+ * Starts a new image in `folder` once, to create the files that depend on its kernel. Where that is not possible, adds
+ * a note: each machine then creates them itself at its first start, which takes longer and has the same result.
  */
 export async function finishImage(
   image: Pick<QemuConfig, 'arch' | 'root'>,
@@ -28,41 +28,42 @@ export async function finishImage(
   const program = qemuSystemProgram(arch);
   const emulator = await findProgram(program, computer);
   if (emulator === undefined) {
-    note(`${program.command} is not here to start it, so its machines take longer to start for the first time`);
+    note(`${program.command} is not installed, so the first start of machines with this image takes longer`);
     return;
   }
   const guest = { ...image, kernel: join(folder, 'vmlinuz'), initrd: join(folder, 'initrd') };
-  // The trial of each machine's first start, made now: its outcome is kept.
+  // The first start of each machine needs this probe; its result is kept.
   const accelerator =
     arch === archOf(computer)
       ? (await chooseAccelerator(emulator, guest, await hashFile(guest.kernel, 'sha256', { signal }), call)).accelerator
       : 'tcg';
-  const tool = await requireProgramPath(qemuImgProgram, computer);
+  const qemuImg = await requireProgramPath(qemuImgProgram, computer);
   await runQemuImg(
-    tool,
+    qemuImg,
     ['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', VM_FILES.disk, OVERLAY_FILE],
     folder,
     call,
   );
-  const word = await runGuestOnce(
+  const result = await runGuestOnce(
     emulator,
     finishArguments({ ...guest, accelerator }, OVERLAY_FILE),
     folder,
     accelerator,
     call,
   );
-  const why = word === 'silent' ? `${accelerator} does not carry it` : word.ready ? undefined : word.reason;
-  if (why === undefined) await runQemuImg(tool, ['commit', '-q', OVERLAY_FILE], folder, call);
+  const problem =
+    result === 'silent' ? `it does not run with ${accelerator}` : result.ready ? undefined : result.reason;
+  if (problem === undefined) await runQemuImg(qemuImg, ['commit', '-q', OVERLAY_FILE], folder, call);
   await rm(join(folder, OVERLAY_FILE), { force: true });
-  if (why !== undefined)
-    note(`Its machines take longer to start for the first time, since it could not be started here: ${why}`);
+  if (problem !== undefined)
+    note(`The first start of machines with this image takes longer: the image could not be started once (${problem})`);
 }
 
-async function runQemuImg(tool: string, argv: readonly string[], folder: string, call: DriverCall): Promise<void> {
-  const { code, lines } = await runChild(tool, argv, { ...call, cwd: folder });
+async function runQemuImg(qemuImg: string, argv: readonly string[], folder: string, call: DriverCall): Promise<void> {
+  const { code, lines } = await runChild(qemuImg, argv, { ...call, cwd: folder });
   if (code === 0) return;
-  throw new SlipwayError('IMAGE_BUILD', `The new image could not be finished: qemu-img ${argv[0]} failed`, {
+  throw new SlipwayError('IMAGE_BUILD', `Could not finish the new image: qemu-img ${argv[0]} failed`, {
     detail: lines,
-    hint: 'Make room there, then run the same command again',
+    hint: 'Free up disk space, then run the same command again',
   });
 }

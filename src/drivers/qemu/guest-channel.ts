@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { VM_FILES } from './command-line.ts';
 
 /**
- * A command to the guest agent (`templates/image/guest-agent.sh`). A VM's record may hold some, and images of older versions have
- * an older agent: what a command is called here and on the wire must not change.
+ * A command to the guest agent (`templates/image/guest-agent.sh`). A VM's record may hold some, and images of older
+ * versions have an older agent: what a command is called here and on the wire must not change.
  */
 export type GuestCommand =
   | { readonly do: 'sync' | 'drop' }

@@ -73,8 +73,8 @@ async function waitForMemoryFile(folder: string): Promise<void> {
 }
 
 /**
- * Lets the CPUs of a paused VM run, whatever paused them. Cancels a migration first, since QEMU would stop the CPUs again at the end
- * of it.
+ * Lets the CPUs of a paused VM run, whatever paused them. Cancels a migration first, since QEMU would stop the CPUs
+ * again at the end of it.
  */
 export async function resumeCpus(vm: Vm, folder: string): Promise<void> {
   const { signal } = new AbortController();
@@ -89,7 +89,9 @@ export async function resumeCpus(vm: Vm, folder: string): Promise<void> {
   });
 }
 
-/** Returns QEMU's shell command that reads a memory, in the VM's folder. Without a single byte QEMU would wait forever. */
+/**
+ * Returns QEMU's shell command that reads a memory, in the VM's folder. Without a single byte QEMU would wait forever.
+ */
 export function decompressCommand({ format }: VmSnapshot): string {
   return `${format === 'zstd' ? 'zstd -dcq' : 'cat'} ${VM_FILES.memory} || echo failed`;
 }
@@ -107,7 +109,10 @@ export async function discardMemory(vm: Vm, folder: string): Promise<Vm> {
   return rest;
 }
 
-/** Writes an empty disk in place of the seed's. The guest has applied the seed, but a resume needs the disk, in its size. */
+/**
+ * Writes an empty disk in place of the seed's. The guest has applied the seed, but a resume needs the disk, in its
+ * size.
+ */
 export async function writeBlankSeedDisk({ devices }: Vm, folder: string): Promise<void> {
   if (!devices || devices.seedDiskBytes === 0) return;
   const disk = join(folder, VM_FILES.seed);

@@ -2,13 +2,13 @@ import { connect, type NetConnectOpts, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { systemCode } from '../../errors.ts';
 
-/** A QEMU that answers on its monitor, by the QEMU Machine Protocol. It speaks to one client at a time: close it soon. */
+/** A connection to QEMU's monitor, by the QEMU Machine Protocol. QEMU serves one client at a time, so close it soon. */
 export type Monitor = AsyncDisposable & {
-  /** Of QEMU, as it introduces itself: `7.2.22`. */
+  /** QEMU's version, such as `7.2.22`. */
   readonly version: string;
-  /** The command's `return`; rejects with QEMU's own words for its `error`. */
+  /** Runs a command and returns its `return`. Rejects with QEMU's own message for an `error`. */
   execute(command: string, given?: Readonly<Record<string, unknown>>): Promise<unknown>;
-  /** Resolves when QEMU has ended, with true, or with false after these seconds. */
+  /** Returns whether QEMU exits within these seconds. */
   waitForExit(seconds: number): Promise<boolean>;
 };
 
@@ -23,77 +23,78 @@ type QmpResponse = {
 
 const RESPONSE_TIMEOUT_SECONDS = 5;
 
-/** Undefined where nobody listens: the VM does not run. Rejects when somebody does and says nothing for five seconds. */
+/**
+ * Connects to a monitor. Returns undefined where nothing listens, since the VM does not run then. Rejects where
+ * something listens and does not answer for five seconds, or is not QEMU.
+ */
 export async function openMonitor(where: NetConnectOpts): Promise<Monitor | undefined> {
   const socket = await connectIfListening(where);
   if (!socket) return undefined;
-  const waiting: ((answer: QmpResponse | Error) => void)[] = [];
-  const settle = (answer: QmpResponse | Error): void => waiting.shift()?.(answer);
-  const lines = createInterface({ input: socket });
-  lines.on('line', (line) => {
-    const answer = parseResponse(line);
-    // Whoever listens there is no QEMU.
-    if (answer === undefined) {
-      settle(new Error('what answers on the monitor is not QEMU'));
-      socket.destroy();
-      return;
-    }
-    // Events come between answers; nobody here waits for one.
-    if (answer.QMP !== undefined || 'return' in answer || answer.error !== undefined) settle(answer);
-  });
-  const closed = new Promise<void>((resolve) => {
-    socket.once('close', () => {
-      while (waiting.length > 0) settle(new Error('QEMU ended'));
-      resolve();
-    });
-  });
-  // Its `close` follows, which tells those who wait. A QEMU that quits may reset the connection, and readline passes that on.
-  socket.on('error', () => {});
-  lines.on('error', () => {});
-
-  const next = (): Promise<QmpResponse> =>
-    new Promise((resolve, reject) => {
-      const timer = setTimeout(
-        () => settle(new Error(`QEMU has not answered for ${RESPONSE_TIMEOUT_SECONDS} seconds`)),
-        RESPONSE_TIMEOUT_SECONDS * 1000,
-      );
-      waiting.push((answer) => {
-        clearTimeout(timer);
-        if (answer instanceof Error) reject(answer);
-        else if (answer.error !== undefined) reject(new Error(answer.error.desc));
-        else resolve(answer);
-      });
-    });
+  const { nextResponse, closed } = readResponses(socket);
   const execute: Monitor['execute'] = async (command, given) => {
-    const answer = next();
+    const response = nextResponse();
     socket.write(`${JSON.stringify({ execute: command, ...(given ? { arguments: given } : {}) })}\n`);
-    return (await answer).return;
+    return (await response).return;
   };
   const close = async (): Promise<void> => {
     socket.destroy();
   };
-  let version: string;
   try {
-    version = formatVersion((await next()).QMP);
+    const version = formatVersion((await nextResponse()).QMP);
     await execute('qmp_capabilities');
+    return {
+      version,
+      execute,
+      waitForExit: (seconds) => resolvesWithin(closed, seconds),
+      [Symbol.asyncDispose]: close,
+    };
   } catch (error) {
     await close();
     throw error;
   }
-  return {
-    version,
-    execute,
-    waitForExit: (seconds) => {
-      const { promise, resolve } = createDeferred<boolean>();
-      const timer = setTimeout(() => resolve(false), seconds * 1000);
-      void closed.then(() => {
+}
+
+/** Reads a monitor's responses, each for the oldest call of `nextResponse` that has none yet. */
+function readResponses(socket: Socket): {
+  readonly nextResponse: () => Promise<QmpResponse>;
+  readonly closed: Promise<void>;
+} {
+  const waiting: ((response: QmpResponse | Error) => void)[] = [];
+  const answerOldest = (response: QmpResponse | Error): void => waiting.shift()?.(response);
+  const lines = createInterface({ input: socket });
+  lines.on('line', (line) => {
+    const response = parseResponse(line);
+    if (response === undefined) {
+      answerOldest(new Error('the program that answers on the monitor is not QEMU'));
+      socket.destroy();
+      return;
+    }
+    // QEMU also sends events; nothing waits for one.
+    if (response.QMP !== undefined || 'return' in response || response.error !== undefined) answerOldest(response);
+  });
+  const closed = new Promise<void>((resolve) => {
+    socket.once('close', () => {
+      while (waiting.length > 0) answerOldest(new Error('QEMU exited'));
+      resolve();
+    });
+  });
+  // A QEMU that quits may reset the connection, which readline passes on. The `close` that follows rejects all calls.
+  socket.on('error', () => {});
+  lines.on('error', () => {});
+  const nextResponse = (): Promise<QmpResponse> =>
+    new Promise((resolve, reject) => {
+      const timer = setTimeout(
+        () => answerOldest(new Error(`QEMU has not answered for ${RESPONSE_TIMEOUT_SECONDS} seconds`)),
+        RESPONSE_TIMEOUT_SECONDS * 1000,
+      );
+      waiting.push((response) => {
         clearTimeout(timer);
-        resolve(true);
+        if (response instanceof Error) reject(response);
+        else if (response.error !== undefined) reject(new Error(response.error.desc));
+        else resolve(response);
       });
-      return promise;
-    },
-    [Symbol.asyncDispose]: close,
-  };
+    });
+  return { nextResponse, closed };
 }
 
 function formatVersion(greeting: QmpGreeting | undefined): string {
@@ -101,10 +102,11 @@ function formatVersion(greeting: QmpGreeting | undefined): string {
   return `${major}.${minor}.${micro}`;
 }
 
+/** Returns undefined for a line that is not of the protocol. */
 function parseResponse(line: string): QmpResponse | undefined {
   try {
-    const answer = JSON.parse(line) as QmpResponse | null;
-    return typeof answer === 'object' && answer !== null ? answer : undefined;
+    const response = JSON.parse(line) as QmpResponse | null;
+    return typeof response === 'object' && response !== null ? response : undefined;
   } catch {
     return undefined;
   }
@@ -118,17 +120,19 @@ function connectIfListening(where: NetConnectOpts): Promise<Socket | undefined> 
       resolve(socket);
     });
     socket.once('error', (error) => {
-      // A file that a killed QEMU left behind refuses connections.
+      // ECONNREFUSED: the socket file of a QEMU that was killed.
       if (['ENOENT', 'ECONNREFUSED', 'ENOTSOCK'].includes(systemCode(error) ?? '')) resolve(undefined);
       else reject(error);
     });
   });
 }
 
-function createDeferred<T>(): { readonly promise: Promise<T>; readonly resolve: (value: T) => void } {
-  let resolve: (value: T) => void = () => {};
-  const promise = new Promise<T>((settle) => {
-    resolve = settle;
+function resolvesWithin(promise: Promise<void>, seconds: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(false), seconds * 1000);
+    void promise.then(() => {
+      clearTimeout(timer);
+      resolve(true);
+    });
   });
-  return { promise, resolve };
 }

@@ -11,7 +11,7 @@ export const qemuOptions = z.object({
     .int()
     .min(2)
     .default(20)
-    .meta({ description: 'Size of the disk, in GB; what is not used takes no room here', value: 'gb' }),
+    .meta({ description: 'Size of the disk, in GB; unused space takes no room on this computer', value: 'gb' }),
   image: z.string().min(1).default('debian-13').meta({
     description: 'Image: debian-13, debian-12, or a path or URL of a cloud image',
     flag: 'image',
@@ -31,15 +31,18 @@ export const qemuOptions = z.object({
     .regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'a user name like dev')
     .default('slipway')
     .meta({ description: 'User in the machine', value: 'user' }),
-  sshPort: portOption('Port of this computer for its SSH; without it a free one is chosen and kept'),
-  enginePort: portOption('Port of this computer for its engine; without it a free one is chosen and kept'),
+  sshPort: portOption('Port of this computer for SSH to the machine (default: a free one)'),
+  enginePort: portOption('Port of this computer for the engine (default: a free one)'),
   warm: z.boolean().default(true).meta({
-    description: 'Take a spare machine that is ready, and leave one behind',
+    description: 'Start from a spare if one is ready, and leave a new one behind',
   }),
 });
 export type QemuOptions = z.output<typeof qemuOptions>;
 
-/** What QEMU is told at each start; all else is laid down when a VM is made. A disk grows at its next start too. */
+/**
+ * The options that apply at each start. All others are fixed when a VM is created, but for its disk, which can grow at
+ * a start.
+ */
 export const OPTIONS_APPLIED_AT_START: ReadonlySet<string> = new Set([
   'cpus',
   'memory',

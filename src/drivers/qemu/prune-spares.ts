@@ -6,8 +6,8 @@ import { stopBuilders } from './builds.ts';
 import { listSpareIds, listSpares, removeSpareFolder, sparesFolder } from './spare-store.ts';
 
 /**
- * Removes the spares of an image, by its digest or the beginning of it, or all. Also removes builds, those of running builders and
- * those that killed ones left. Returns the spares that were ready.
+ * Removes the spares of an image, by its digest or the beginning of it, or all. Also removes builds, those of running
+ * builders and those that killed ones left. Returns the spares that were ready.
  */
 export async function pruneSpares(imageDigest: string | undefined, call: DriverCall): Promise<readonly SpareSummary[]> {
   const { computer } = call;

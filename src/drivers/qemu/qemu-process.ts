@@ -11,14 +11,21 @@ import { VM_FILES, vmArguments, type QemuConfig } from './command-line.ts';
 import { openMonitor, type Monitor } from './monitor.ts';
 import type { Vm } from './vm.ts';
 
-/** Where QEMU's own words leave off; a run state that none of ours fits is one in which the guest makes no progress. */
+/**
+ * The state of a VM's process. `silent`: it runs and does not answer. `ended`: the guest has shut down or crashed, and
+ * the process still runs. `none`: there is no process. QEMU's other states, in which the guest makes no progress, are
+ * `paused`.
+ */
 export type RunState = 'running' | 'paused' | 'io-error' | 'ended' | 'silent' | 'none';
 
-/** What a process is found by. */
+/** What identifies the process of a VM. */
 type VmIdentity = Pick<Vm, 'id' | 'name' | 'monitorPort'>;
 
 const START_TIMEOUT_SECONDS = 20;
-/** The longest path that a socket's address holds on macOS. */
+const QUIT_TIMEOUT_SECONDS = 5;
+/** Checks whether a killed process is gone, 50 ms apart: a check itself can take a second on some systems. */
+const MAX_EXIT_CHECKS = 100;
+/** The longest path that fits into a socket's address on macOS. */
 const MAX_SOCKET_PATH_BYTES = 103;
 
 export function monitorAddress(folder: string, { monitorPort }: Pick<Vm, 'monitorPort'>): NetConnectOpts {
@@ -27,80 +34,94 @@ export function monitorAddress(folder: string, { monitorPort }: Pick<Vm, 'monito
     : { host: '127.0.0.1', port: monitorPort };
 }
 
-/** Sockets have short addresses, and QEMU's would be cut without a word. */
+/** Throws USAGE for a folder in which QEMU would silently cut off the path of its socket. */
 export function requireShortSocketPath(folder: string): void {
   if (Buffer.byteLength(join(folder, VM_FILES.monitor)) <= MAX_SOCKET_PATH_BYTES) return;
-  throw new SlipwayError('USAGE', `The folder ${folder} has too long a name for the socket that a VM needs there`, {
+  throw new SlipwayError('USAGE', `The path of the folder ${folder} is too long for a VM's socket`, {
     hint: 'Set SLIPWAY_HOME to a shorter path',
   });
 }
 
-/** Why QEMU did not start, by its own last lines; a port that somebody else has is told apart. */
+/** Why QEMU did not start: its last lines, and the port that another program has, where that is the cause. */
 export type StartFailure = { readonly takenPort: number | undefined; readonly lines: readonly string[] };
 
-/** Starts the process of a VM, which outlives this one, and returns when its monitor answers. */
+/**
+ * Starts the process of a VM, which outlives this one, and waits until its monitor answers. Returns why it does not
+ * run, if so.
+ */
 export async function startProcess(
   program: string,
-  shape: QemuConfig,
+  config: QemuConfig,
   vm: Vm,
   folder: string,
-  { computer, signal }: DriverCall,
+  call: DriverCall,
 ): Promise<StartFailure | undefined> {
-  const monitor =
-    vm.monitorPort === undefined
-      ? `unix:${VM_FILES.monitor},server=on,wait=off`
-      : `tcp:127.0.0.1:${vm.monitorPort},server=on,wait=off`;
   await rm(join(folder, VM_FILES.pid), { force: true });
-  // What the last start said is often why there is another; one that goes on says nothing of its own.
-  if (shape.incomingCommand === undefined)
+  // Keeps the console of the last start, which often says why there is another one. A resume writes no boot of its own.
+  if (config.incomingCommand === undefined)
     await rename(join(folder, VM_FILES.console), join(folder, VM_FILES.lastConsole)).catch((error: unknown) => {
       if (systemCode(error) !== 'ENOENT') throw error;
     });
-  const output = await open(join(folder, VM_FILES.output), 'w', 0o600);
-  let gone: string | undefined;
-  let pid: number | undefined;
-  try {
-    const child = startInBackground(program, vmArguments(shape, monitor), {
-      cwd: folder,
-      output,
-      env: childEnvironment(computer),
-    });
-    child.once('error', (error) => {
-      gone = error.message;
-    });
-    child.once('exit', (code, signalName) => {
-      gone ??= `QEMU exited with ${signalName ?? `status ${code}`}`;
-    });
-    ({ pid } = child);
-  } finally {
-    await output.close();
-  }
+  const child = await spawnQemu(program, config, vm, folder, call);
   const end = performance.now() + START_TIMEOUT_SECONDS * 1000;
   for (;;) {
-    if (gone !== undefined) return readStartFailure(folder, gone);
-    if (signal.aborted) {
-      // Whoever clears up now may not find it yet. Not over, so the number is still its own.
-      if (pid !== undefined) sendSignal(pid, 'SIGKILL');
+    const exit = child.exitReason();
+    if (exit !== undefined) return readStartFailure(folder, exit);
+    if (call.signal.aborted) {
+      // The caller's cleanup may not find the process yet. It runs, so the pid is still its own.
+      child.kill();
       throw canceledError();
     }
-    // One that is about to end takes the call and hangs up, and one that is busy says nothing yet.
-    await using answered = await openMonitor(monitorAddress(folder, vm)).catch(() => undefined);
-    if (answered) return undefined;
+    // A QEMU that is about to exit accepts a connection and closes it, and a busy one does not answer yet.
+    await using monitor = await openMonitor(monitorAddress(folder, vm)).catch(() => undefined);
+    if (monitor) return undefined;
     if (performance.now() > end) {
-      if (pid !== undefined) sendSignal(pid, 'SIGKILL');
+      child.kill();
       return readStartFailure(folder, `its monitor did not answer within ${START_TIMEOUT_SECONDS} seconds`);
     }
     await sleep(50);
   }
 }
 
-async function readStartFailure(folder: string, gone: string): Promise<StartFailure> {
-  const lines = await readOutputTail(folder);
-  const port = /Could not set up host forwarding rule 'tcp:127\.0\.0\.1:(\d+)-/.exec(lines.join('\n'))?.[1];
-  return { takenPort: port === undefined ? undefined : Number(port), lines: [...lines, gone] };
+/** `exitReason` returns undefined while the process runs. */
+async function spawnQemu(
+  program: string,
+  config: QemuConfig,
+  { monitorPort }: Vm,
+  folder: string,
+  { computer }: DriverCall,
+): Promise<{ readonly exitReason: () => string | undefined; readonly kill: () => void }> {
+  const address = monitorPort === undefined ? `unix:${VM_FILES.monitor}` : `tcp:127.0.0.1:${monitorPort}`;
+  const argv = vmArguments(config, `${address},server=on,wait=off`);
+  const output = await open(join(folder, VM_FILES.output), 'w', 0o600);
+  let exitReason: string | undefined;
+  try {
+    const child = startInBackground(program, argv, { cwd: folder, output, env: childEnvironment(computer) });
+    child.once('error', (error) => {
+      exitReason = error.message;
+    });
+    child.once('exit', (code, signalName) => {
+      exitReason ??= `QEMU exited with ${signalName ?? `status ${code}`}`;
+    });
+    const { pid } = child;
+    return {
+      exitReason: () => exitReason,
+      kill: () => {
+        if (pid !== undefined) sendSignal(pid, 'SIGKILL');
+      },
+    };
+  } finally {
+    await output.close();
+  }
 }
 
-/** What QEMU itself said last. */
+async function readStartFailure(folder: string, reason: string): Promise<StartFailure> {
+  const lines = await readOutputTail(folder);
+  const port = /Could not set up host forwarding rule 'tcp:127\.0\.0\.1:(\d+)-/.exec(lines.join('\n'))?.[1];
+  return { takenPort: port === undefined ? undefined : Number(port), lines: [...lines, reason] };
+}
+
+/** Returns the last lines that QEMU itself wrote. */
 export async function readOutputTail(folder: string): Promise<readonly string[]> {
   const text = (await readFileIfExists(join(folder, VM_FILES.output))) ?? '';
   return text
@@ -110,8 +131,8 @@ export async function readOutputTail(folder: string): Promise<readonly string[]>
 }
 
 /**
- * How the process of this VM is, asked of itself: whoever answers on its monitor with its id is it, whatever number it has.
- * `silent`: it is there and does not answer. `ended`: the guest is gone, the process not yet.
+ * Asks the VM's process for its state. The process that answers on the monitor with the VM's id is the VM's, whatever
+ * its pid.
  */
 export async function getRunState(folder: string, vm: VmIdentity, call: DriverCall): Promise<RunState> {
   try {
@@ -123,12 +144,12 @@ export async function getRunState(folder: string, vm: VmIdentity, call: DriverCa
     return 'paused';
   } catch (error) {
     if (call.signal.aborted) throw canceledError();
-    call.log(`the monitor of ${vm.name}: ${String(error)}`);
+    call.log(`The monitor of ${vm.name}: ${String(error)}`);
     return (await findVmPid(folder, vm, call)) === undefined ? 'none' : 'silent';
   }
 }
 
-/** The monitor of this VM; undefined where nobody or somebody else answers. */
+/** Opens the monitor of a VM. Returns undefined where nothing or another VM answers there. */
 export async function openVmMonitor(folder: string, vm: VmIdentity): Promise<Monitor | undefined> {
   const monitor = await openMonitor(monitorAddress(folder, vm));
   if (!monitor) return undefined;
@@ -143,7 +164,7 @@ export async function openVmMonitor(folder: string, vm: VmIdentity): Promise<Mon
   return undefined;
 }
 
-/** Whether the process that runs this VM now is gone, to be asked again and again. */
+/** Returns a function that says whether the process that runs this VM now has exited. */
 export async function createExitCheck(
   folder: string,
   vm: VmIdentity,
@@ -153,30 +174,33 @@ export async function createExitCheck(
   return async () => pid === undefined || !(await isVmProcess(pid, vm, call));
 }
 
-/** Ends the process at once: through its monitor, or where that is silent by its number, once its command line has proved it. */
+/**
+ * Kills a VM's process at once: through its monitor, or where that is silent by its pid, if its command line proves
+ * that it is the VM's.
+ */
 export async function killProcess(folder: string, vm: VmIdentity, call: DriverCall): Promise<void> {
   const quit = async (): Promise<boolean> => {
     await using monitor = await openVmMonitor(folder, vm);
     if (!monitor) return false;
-    // It may be gone before it can answer.
+    // QEMU may exit before it can answer.
     await monitor.execute('quit').catch(() => undefined);
-    return await monitor.waitForExit(5);
+    return await monitor.waitForExit(QUIT_TIMEOUT_SECONDS);
   };
-  // Looked up before: QEMU takes its pid file away some time before it is gone itself.
+  // Looked up first: QEMU deletes its pid file some time before it exits.
   const pid = await findVmPid(folder, vm, call);
-  const asked = await quit().catch(() => false);
+  const hasQuit = await quit().catch(() => false);
   if (pid === undefined) return;
-  if (!asked && (await isVmProcess(pid, vm, call))) sendSignal(pid, 'SIGKILL');
-  for (let waited = 0; waited < 100; waited += 1) {
+  if (!hasQuit && (await isVmProcess(pid, vm, call))) sendSignal(pid, 'SIGKILL');
+  for (let checks = 0; checks < MAX_EXIT_CHECKS; checks += 1) {
     if (!(await isVmProcess(pid, vm, call))) return;
     await sleep(50);
   }
-  throw new SlipwayError('DRIVER_FAILED', `QEMU of ${vm.name} (process ${pid}) does not end`, {
-    hint: `End it by hand: kill -9 ${pid}, then run the same command again`,
+  throw new SlipwayError('DRIVER_FAILED', `The QEMU process of ${vm.name} (PID ${pid}) does not exit`, {
+    hint: `Kill it: kill -9 ${pid}. Then run the same command again`,
   });
 }
 
-/** The number in the pid file, where a process has it whose command line names this VM. */
+/** Returns the number in the pid file, if a process with that number has this VM's id in its command line. */
 async function findVmPid(folder: string, vm: Pick<Vm, 'id'>, call: DriverCall): Promise<number | undefined> {
   const pid = Number((await readFileIfExists(join(folder, VM_FILES.pid)))?.trim());
   if (!Number.isInteger(pid) || pid <= 1) return undefined;

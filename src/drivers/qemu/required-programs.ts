@@ -27,38 +27,38 @@ export function qemuSystemProgram(arch: 'amd64' | 'arm64'): Program {
 
 export const qemuImgProgram: Program = {
   command: 'qemu-img',
-  purpose: 'makes disks of VMs',
+  purpose: 'creates the disks of VMs',
   packages: { apt: ['qemu-utils'], dnf: ['qemu-img'], pacman: ['qemu-img'], zypper: ['qemu-img'], ...commonPackages },
   link: downloadPage,
   folders: installFolders,
 };
 
-/** Memory of suspended machines is a third of its size with it, and is written as it is without it. */
+/** Compresses the memory of suspended VMs to a third. Without it, memory is written uncompressed. */
 export const zstdProgram: Program = {
   command: 'zstd',
-  purpose: 'packs the memory of suspended VMs',
+  purpose: 'compresses the memory of suspended VMs',
   packages: { apt: ['zstd'], dnf: ['zstd'], pacman: ['zstd'], zypper: ['zstd'], brew: ['zstd'] },
   link: 'https://github.com/facebook/zstd',
 };
 
-/** Where images can be built from packages instead of being downloaded: on Debian and its kin. */
+/** The programs that build images from packages, which is possible on Debian and distributions derived from it. */
 export const imageBuildPrograms: readonly Program[] = [
   {
     command: 'mmdebstrap',
-    purpose: 'builds their images from signed packages',
+    purpose: 'builds images of VMs from signed packages',
     packages: { apt: ['mmdebstrap', 'debian-archive-keyring'] },
     link: 'https://gitlab.mister-muffin.de/josch/mmdebstrap',
   },
   {
     command: 'mke2fs',
-    purpose: 'makes their file systems',
+    purpose: 'creates the file systems of images',
     packages: { apt: ['e2fsprogs'] },
     link: 'https://e2fsprogs.sourceforge.net/',
   },
-  // Asked for of everyone, since who runs the next command may not be root.
+  // Required for root too, since another user may run the next command.
   {
     command: 'fakeroot',
-    purpose: 'keeps owners in images that are built without root',
+    purpose: 'keeps file owners in images that are built without root',
     packages: { apt: ['fakeroot'] },
     link: 'https://packages.debian.org/fakeroot',
   },
@@ -68,7 +68,7 @@ export function requiredPrograms(computer: Computer): readonly Program[] {
   return [qemuSystemProgram(archOf(computer)), qemuImgProgram, ...(canBuildImages(computer) ? imageBuildPrograms : [])];
 }
 
-/** Where Debian's packages can be fetched and unpacked. */
+/** Returns whether this computer can fetch and unpack Debian's packages. */
 export function canBuildImages({ platform, env }: Computer): boolean {
   const folders = [...(env.PATH ?? '').split(':'), '/usr/bin'];
   return platform === 'linux' && folders.some((folder) => existsSync(`${folder}/apt-get`));

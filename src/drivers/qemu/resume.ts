@@ -139,7 +139,9 @@ async function verifyMemory(
   }
 }
 
-/** Starts QEMU with the VM's memory and its CPUs stopped, and waits until it has read and verified all of that memory. */
+/**
+ * Starts QEMU with the VM's memory and its CPUs stopped, and waits until it has read and verified all of that memory.
+ */
 async function startWithMemory(
   program: string,
   vm: SuspendedVm & { readonly accelerator: Accelerator },
@@ -161,7 +163,9 @@ async function startWithMemory(
   return { started, failure: (await verification) ?? loadFailure };
 }
 
-/** Waits until QEMU has read all of a memory, or until the verification fails: on a damaged one QEMU may wait forever. */
+/**
+ * Waits until QEMU has read all of a memory, or until the verification fails: on a damaged one QEMU may wait forever.
+ */
 async function waitForMemoryLoad(
   folder: string,
   vm: Vm,

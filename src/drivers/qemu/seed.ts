@@ -14,12 +14,15 @@ export type GuestIdentity = {
 type SeedFile = FirstBootConfig['files'][number];
 
 /**
- * The content of a disk that gives a guest its identity: a tar archive, which the guest's initial RAM disk unpacks into its root.
- * `id` is a digest of it.
+ * The content of a disk that gives a guest its identity: a tar archive, which the guest's initial RAM disk unpacks into
+ * its root. `id` is a digest of it.
  */
 export type Seed = { readonly bytes: Uint8Array; readonly id: string; readonly files: readonly SeedFile[] };
 
-/** An archive ends with two empty blocks: a program that reads the disk to its end would else take the next bytes for a file. */
+/**
+ * An archive ends with two empty blocks: a program that reads the disk to its end would else take the next bytes for a
+ * file.
+ */
 const END_OF_ARCHIVE_BYTES = 1024;
 const MACHINE_ID_FILE = '/etc/machine-id';
 
@@ -28,9 +31,9 @@ export function guestIdentityOf({ id, name, options }: Target<QemuOptions>, boot
 }
 
 /**
- * Returns the seed of a machine, whose files are in place before the guest's systemd starts. A tar needs no file system, no tool and
- * no root on any computer, and unpacks in a fraction of the time that cloud-init takes to start. The same identity gives the same
- * bytes.
+ * Returns the seed of a machine, whose files are in place before the guest's systemd starts. A tar needs no file
+ * system, no tool and no root on any computer, and unpacks in a fraction of the time that cloud-init takes to start.
+ * The same identity gives the same bytes.
  */
 export function seedOf({ name, id, user, boot }: GuestIdentity): Seed {
   const files: readonly SeedFile[] = [
@@ -71,9 +74,9 @@ function digestOf({ mode, content }: SeedFile): string {
 }
 
 /**
- * Compares a seed with the files that a guest has applied before. `liveFiles` are those to replace while it runs; `isSufficient` says
- * whether the guest matches the seed then. The machine id is left out: the guest's programs know it by the one it has, and no other
- * machine has that.
+ * Compares a seed with the files that a guest has applied before. `liveFiles` are those to replace while it runs;
+ * `isSufficient` says whether the guest matches the seed then. The machine id is left out: the guest's programs know it
+ * by the one it has, and no other machine has that.
  */
 export function diffSeedFiles(
   { files }: Pick<Seed, 'files'>,

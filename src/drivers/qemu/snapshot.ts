@@ -1,4 +1,6 @@
-/** What a suspended VM needs to resume: a memory that is intact, and a computer on which nothing relevant has changed. */
+/**
+ * What a suspended VM needs to resume: a memory that is intact, and a computer on which nothing relevant has changed.
+ */
 import { createHash } from 'node:crypto';
 import { open, stat } from 'node:fs/promises';
 import { cpus, release } from 'node:os';
@@ -9,7 +11,10 @@ import { hashFile } from '../../images/hashing.ts';
 import { VM_FILES, hardwareSignature, type Accelerator } from './command-line.ts';
 import { toQemuConfig, type VmSnapshot, type VmWithAccelerator } from './vm.ts';
 
-/** Linux only: there QEMU reads and writes a file through a shell command, and the state of its hardware is known to survive. */
+/**
+ * Linux only: there QEMU reads and writes a file through a shell command, and the state of its hardware is known to
+ * survive.
+ */
 export function canSuspend({ platform }: Pick<Computer, 'platform'>): boolean {
   return platform === 'linux';
 }
@@ -60,7 +65,9 @@ export async function readFileStamp(path: string): Promise<FileStamp | undefined
   }
 }
 
-/** Pure. Returns why a VM can't resume with a snapshot, as the end of a sentence; undefined where nothing prevents it. */
+/**
+ * Pure. Returns why a VM can't resume with a snapshot, as the end of a sentence; undefined where nothing prevents it.
+ */
 export function incompatibilityReason(
   snapshot: VmSnapshot,
   hardwareDigest: string,

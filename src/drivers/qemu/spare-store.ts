@@ -54,7 +54,10 @@ export function spareFolder(computer: Computer, id: string): string {
   return join(sparesFolder(computer), id);
 }
 
-/** Returns the spare of a folder, or undefined where there is none or its record can't be read: nothing could resume that one. */
+/**
+ * Returns the spare of a folder, or undefined where there is none or its record can't be read: nothing could resume
+ * that one.
+ */
 export async function readSpare(folder: string): Promise<Spare | undefined> {
   const text = await readFileIfExists(join(folder, RECORD_FILE)).catch(() => undefined);
   try {

@@ -16,8 +16,8 @@ import type { SuspendedVm, Vm, VmSnapshot, VmWithAccelerator } from './vm.ts';
 const GUEST_SYNC_SECONDS = 60;
 
 /**
- * Writes the memory of a running VM to a file and ends its process. Canceled or failed before the end, the VM runs on. Killed, the
- * command leaves the VM paused, or off as after a power cut, with everything on its disk.
+ * Writes the memory of a running VM to a file and ends its process. Canceled or failed before the end, the VM runs on.
+ * Killed, the command leaves the VM paused, or off as after a power cut, with everything on its disk.
  */
 export async function suspendVm(
   vm: VmWithAccelerator,
@@ -49,7 +49,10 @@ async function prepareGuest(
   });
 }
 
-/** Writes memory and record. Where that fails, lets the guest run on: its record says nothing of a memory yet, being written last. */
+/**
+ * Writes memory and record. Where that fails, lets the guest run on: its record says nothing of a memory yet, being
+ * written last.
+ */
 async function writeSnapshot(
   vm: VmWithAccelerator,
   folder: string,

@@ -21,8 +21,8 @@ import { writeVm } from './vm-record.ts';
 import { vmFolder, type Vm } from './vm.ts';
 
 /**
- * Assigns a ready spare to this machine permanently, by giving it the folder of the machine's VM. Returns the secrets saved with the
- * spare, and again on retry until `create` ends; undefined where no spare is ready or none is wanted.
+ * Assigns a ready spare to this machine permanently, by giving it the folder of the machine's VM. Returns the secrets
+ * saved with the spare, and again on retry until `create` ends; undefined where no spare is ready or none is wanted.
  */
 export async function takeSpare(target: Target<QemuOptions>, call: DriverCall): Promise<string | undefined> {
   const { computer, note } = call;
@@ -55,7 +55,10 @@ async function tryTakeSpare({ vm, imageName }: Spare, folder: string, call: Driv
   }
 }
 
-/** Turns the spare in a machine's folder into the machine's VM, which is still to be resumed. Returns undefined where there is none. */
+/**
+ * Turns the spare in a machine's folder into the machine's VM, which is still to be resumed. Returns undefined where
+ * there is none.
+ */
 export async function convertSpareToVm(
   folder: string,
   target: Target<QemuOptions>,

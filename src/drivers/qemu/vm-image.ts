@@ -21,18 +21,18 @@ import { bakeImage, type BakedImage } from './bake-image.ts';
 import { finishImage } from './finish-image.ts';
 import { canBuildImages, imageBuildPrograms, qemuImgProgram, requireProgramPath } from './required-programs.ts';
 
-/** What `--image` and `--image-digest` ask for. */
-export function parseImageOptions(given: {
+/** Returns the image that `--image` and `--image-digest` name. Throws USAGE for a name that is not known. */
+export function parseImageOptions(options: {
   readonly image: string;
   readonly imageDigest?: string | undefined;
 }): ImageReference {
-  const request = parseImageReference(given.image, given.imageDigest);
-  if (request.kind === 'known') requireKnownImage(request.name);
-  return request;
+  const reference = parseImageReference(options.image, options.imageDigest);
+  if (reference.kind === 'known') requireKnownImage(reference.name);
+  return reference;
 }
 
-/** The image that a request means: the one that is here, or one made for it now. */
-export async function ensureImage(request: ImageReference, call: DriverCall): Promise<Image> {
+/** Returns the image that a reference names. Creates it if it does not exist on this computer yet. */
+export async function ensureImage(reference: ImageReference, call: DriverCall): Promise<Image> {
   const { computer, signal, log, note } = call;
   const step: ImageMakeContext['progress']['step'] = async (_id, title, work) => {
     log(title);
@@ -40,35 +40,36 @@ export async function ensureImage(request: ImageReference, call: DriverCall): Pr
   };
   const progress: ImageMakeContext['progress'] = { step: call.step ?? step, lastStepId: () => '', note };
   const images = openImageStore(computer.home);
-  const wish = await resolveImageRequest(request, call);
-  // Most often it is here, and nobody need wait for one who makes another of its name.
-  const there = wish.source === undefined ? await images.find(wish.name, wish.arch) : undefined;
-  if (there) return there;
+  const request = await resolveImageRequest(reference, call);
+  // Most often it exists, and need not wait for a command that creates another one of the same name.
+  const existing = request.source === undefined ? await images.find(request.name, request.arch) : undefined;
+  if (existing) return existing;
   const { image } = await getOrMakeImage(
-    wish,
+    request,
     { force: false, make: makeImage },
     { computer, images, progress, signal },
   );
   return image;
 }
 
-/** Debian's own computers build their images; others take the vendor's. */
+/** Builds the image where this computer can, and downloads the vendor's where it can't. */
 async function resolveImageRequest(
-  request: ImageReference,
+  reference: ImageReference,
   { computer, signal }: DriverCall,
 ): Promise<ImageMakeRequest> {
   const arch = archOf(computer);
-  if (request.kind === 'known') return { how: canBuildImages(computer) ? 'build' : 'pull', name: request.name, arch };
-  const url = request.kind === 'url' ? request.url : resolve(request.path);
-  const digest = request.digest ?? `sha512:${await hashImageFile(url, signal)}`;
+  if (reference.kind === 'known')
+    return { how: canBuildImages(computer) ? 'build' : 'pull', name: reference.name, arch };
+  const url = reference.kind === 'url' ? reference.url : resolve(reference.path);
+  const digest = reference.digest ?? `sha512:${await hashImageFile(url, signal)}`;
   return { how: 'pull', name: imageNameFor(url, digest), arch, source: { url, digest } };
 }
 
 async function hashImageFile(path: string, signal: AbortSignal): Promise<string> {
   return await hashFile(path, 'sha512', { signal }).catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
-      throw new SlipwayError('USAGE', `There is no image file ${path}`, {
-        hint: 'Give a path that exists, a URL with --image-digest, or a name: debian-13',
+      throw new SlipwayError('USAGE', `Image file ${path} does not exist`, {
+        hint: 'Type the path of a file, a URL with --image-digest, or a name such as debian-13',
         cause: error,
       });
     }
@@ -76,24 +77,24 @@ async function hashImageFile(path: string, signal: AbortSignal): Promise<string>
   });
 }
 
-export const makeImage: MakeImage = async (wish, call) => {
+export const makeImage: MakeImage = async (request, call) => {
   const { images, progress, signal } = call;
   await using stage = await images.createStagingFolder();
   const [made, source] =
-    wish.how === 'build'
-      ? await buildFromPackages(wish, stage.folder, call)
-      : await pullCloudImage(wish, stage.folder, call);
-  return await progress.step('image-keep', `Keep the image ${wish.name}`, () =>
+    request.how === 'build'
+      ? await buildFromPackages(request, stage.folder, call)
+      : await pullCloudImage(request, stage.folder, call);
+  return await progress.step('image-keep', `Store the image ${request.name}`, () =>
     images.add(
       stage,
-      { version: 1, name: wish.name, arch: wish.arch, ...made, made: new Date().toISOString(), source },
+      { version: 1, name: request.name, arch: request.arch, ...made, made: new Date().toISOString(), source },
       signal,
     ),
   );
 };
 
 async function buildFromPackages(
-  wish: ImageMakeRequest,
+  request: ImageMakeRequest,
   folder: string,
   call: ImageMakeContext,
 ): Promise<[BakedImage, ImageSource]> {
@@ -101,22 +102,23 @@ async function buildFromPackages(
   if (!canBuildImages(computer)) {
     throw new SlipwayError(
       'DRIVER_UNSUPPORTED',
-      'Images are built on Debian, Ubuntu and their kin, which this computer is not',
+      'Building images is not supported on this computer: it needs Debian, Ubuntu or a derived distribution',
       {
-        hint: `Take the vendor's: slipway image pull ${wish.name}`,
+        hint: `To download the vendor's instead: slipway image pull ${request.name}`,
       },
     );
   }
-  const { suite } = requireKnownImage(wish.name);
+  const { suite } = requireKnownImage(request.name);
   for (const program of imageBuildPrograms) await requireProgramPath(program, computer);
   const qemuImg = await requireProgramPath(qemuImgProgram, computer);
   const made = await progress.step(
     'image-build',
-    `Build the image ${wish.name} (${wish.arch}) of signed packages`,
-    (log) => buildImage({ suite, arch: wish.arch, mirror: wish.mirror, qemuImg }, folder, { computer, log, signal }),
+    `Build the image ${request.name} (${request.arch}) from signed packages`,
+    (log) =>
+      buildImage({ suite, arch: request.arch, mirror: request.mirror, qemuImg }, folder, { computer, log, signal }),
   );
-  await progress.step('image-finish', 'Start it once, to make what depends on its kernel', (log) =>
-    finishImage({ arch: wish.arch, root: made.root }, folder, {
+  await progress.step('image-finish', 'Start it once to create what depends on its kernel', (log) =>
+    finishImage({ arch: request.arch, root: made.root }, folder, {
       computer,
       log,
       note: (text) => progress.note(text),
@@ -127,35 +129,35 @@ async function buildFromPackages(
 }
 
 async function pullCloudImage(
-  wish: ImageMakeRequest,
+  request: ImageMakeRequest,
   folder: string,
   call: ImageMakeContext,
 ): Promise<[BakedImage, ImageSource]> {
   const { computer, progress, signal } = call;
-  if (wish.arch !== archOf(computer)) {
+  if (request.arch !== archOf(computer)) {
     throw new SlipwayError(
       'DRIVER_UNSUPPORTED',
-      `An image of ${wish.arch} can't be started on this computer, to get its engine`,
+      `An image for ${request.arch} can't be started on this computer, which is needed to install its engine`,
       {
-        hint: `Leave --arch out, or make it on a computer of that kind`,
+        hint: `Leave out --arch, or pull the image on a computer with that architecture`,
       },
     );
   }
-  const to = join(computer.home, 'images', '.downloads');
-  const source = wish.source ?? (await findPublishedImage(wish, call));
-  // One file has one writer, whatever names the image is to have.
+  const downloads = join(computer.home, 'images', '.downloads');
+  const source = request.source ?? (await findPublishedImage(request, call));
+  // Two commands must not write the same download, whatever they name their images.
   await using _lock = await call.images.lock(`download-${source.digest.slice(7, 47)}`, {
     signal,
     note: (text) => progress.note(text),
   });
-  const base = await progress.step('image-download', `Get ${source.url}`, (log) =>
-    download(source.url, { digest: source.digest, folder: to, log, signal }),
+  const base = await progress.step('image-download', `Download ${source.url}`, (log) =>
+    download(source.url, { digest: source.digest, folder: downloads, log, signal }),
   );
-  const made = await progress.step('image-bake', `Install the engine into it, once (${wish.name})`, (log) =>
+  const made = await progress.step('image-bake', `Install the engine into the image ${request.name}`, (log) =>
     bakeImage(base, folder, { computer, log, note: (text) => progress.note(text), signal }),
   );
-  // What was downloaded is in the image now.
-  if (base.startsWith(to)) await rm(base, { force: true });
+  // The new image contains the download.
+  if (base.startsWith(downloads)) await rm(base, { force: true });
   return [made, { kind: 'baked', url: source.url, digest: source.digest }];
 }
 
@@ -164,7 +166,7 @@ async function findPublishedImage(
   { progress, signal }: ImageMakeContext,
 ): Promise<{ url: string; digest: string }> {
   const { url, file, sums } = requireKnownImage(name).cloud[arch];
-  const digest = await progress.step('image-digest', `Ask the vendor for the digest of ${file}`, (log) =>
+  const digest = await progress.step('image-digest', `Get the digest of ${file} from the vendor`, (log) =>
     fetchPublishedDigest(sums, file, { signal, log }),
   );
   return { url, digest };

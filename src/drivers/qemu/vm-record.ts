@@ -1,6 +1,6 @@
 /**
- * `vm.json` in a VM's folder. This file alone knows its keys: they are older than the names in `vm.ts`, and stay as they are, so that
- * every version of Slipway can start, resume and remove the VMs of every other.
+ * `vm.json` in a VM's folder. This file alone knows its keys: they are older than the names in `vm.ts`, and stay as
+ * they are, so that every version of Slipway can start, resume and remove the VMs of every other.
  */
 import { join } from 'node:path';
 import { readFileIfExists, writeFileAtomic } from '../../computer/files.ts';
@@ -69,7 +69,9 @@ function fromSnapshotRecord({ packed, machine, ...same }: SnapshotRecord): VmSna
   return { ...same, format: packed, hardwareDigest: machine };
 }
 
-/** Reads the VM of a folder. Returns undefined where there is no record, and throws RECORD_BROKEN for one it can't use. */
+/**
+ * Reads the VM of a folder. Returns undefined where there is no record, and throws RECORD_BROKEN for one it can't use.
+ */
 export async function readVm(folder: string): Promise<Vm | undefined> {
   const file = join(folder, VM_RECORD_FILE);
   const text = await readFileIfExists(file);

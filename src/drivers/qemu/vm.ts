@@ -4,7 +4,9 @@ import type { Computer } from '../../computer/computer.ts';
 import type { Accelerator, QemuConfig } from './command-line.ts';
 import type { GuestCommand } from './guest-channel.ts';
 
-/** What Slipway decided when it created a VM, and what changed since. `vm-record.ts` reads and writes it as `vm.json`. */
+/**
+ * What Slipway decided when it created a VM, and what changed since. `vm-record.ts` reads and writes it as `vm.json`.
+ */
 export type Vm = {
   readonly id: string;
   readonly name: string;
@@ -38,7 +40,10 @@ export type Vm = {
   readonly snapshot?: VmSnapshot;
   /** Commands that the guest has to get after a resume, besides those of every resume. */
   readonly pendingCommands?: readonly GuestCommand[];
-  /** Set while this VM is a spare that has not become its machine yet: SHA-256 of each file of the spare's seed, by path. */
+  /**
+   * Set while this VM is a spare that has not become its machine yet: SHA-256 of each file of the spare's seed, by
+   * path.
+   */
   readonly spareFiles?: Readonly<Record<string, string>>;
 };
 

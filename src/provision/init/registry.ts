@@ -4,5 +4,8 @@ import { systemd } from './systemd.ts';
 /** One line per service manager. */
 export const serviceManagers: readonly ServiceManager[] = [systemd];
 
-/** Used where no facts are known: the images that Slipway builds run it, as does every host that could be provisioned so far. */
+/**
+ * Used where no facts are known: the images that Slipway builds run it, as does every host that could be provisioned so
+ * far.
+ */
 export const defaultServiceManager = systemd;

@@ -4,7 +4,9 @@ import type { RemoteFile } from '../step.ts';
 /** The command line of dockerd in its service, without the places where dockerd listens, and those places. */
 export type EngineCommand = { readonly line: string; readonly sockets: readonly string[] };
 
-/** The settings that the old docker-machine wrote on a host. Both lists are empty on a host that it never provisioned. */
+/**
+ * The settings that the old docker-machine wrote on a host. Both lists are empty on a host that it never provisioned.
+ */
 export type DockerMachineSettings = {
   /** Flags of dockerd with their values (`label=a=b`), except those about where it listens and about its TLS. */
   readonly flags: readonly string[];
@@ -28,8 +30,8 @@ export type HostLifetime = {
 export type LifetimeScripts = { readonly deadline: string; readonly idle: string };
 
 /**
- * A service manager (the first process of a host), as far as Slipway depends on one. Everything here is data or a pure function:
- * what acts is the shell in `scripts`.
+ * A service manager (the first process of a host), as far as Slipway depends on one. Everything here is data or a pure
+ * function: what acts is the shell in `scripts`.
  */
 export type ServiceManager = {
   /** Also names the function `facts_of_NAME` in `scripts.facts`. */
@@ -38,7 +40,10 @@ export type ServiceManager = {
   readonly label: string;
   /** Files of `templates/`. */
   readonly scripts: {
-    /** Defines `facts_of_NAME`, which prints the facts about the engine's service and adds this manager's own paths to `files`. */
+    /**
+     * Defines `facts_of_NAME`, which prints the facts about the engine's service and adds this manager's own paths to
+     * `files`.
+     */
     readonly facts: string;
     /** Defines the functions that the scripts of steps call, such as `start_engine` and `reload_definitions`. */
     readonly services: string;
@@ -51,13 +56,19 @@ export type ServiceManager = {
   readonly timers: LifetimeTimers;
 };
 
-/** How a service manager runs dockerd with a command line of Slipway's. `definition` is `facts.engineService.definition`. */
+/**
+ * How a service manager runs dockerd with a command line of Slipway's. `definition` is
+ * `facts.engineService.definition`.
+ */
 export type EngineService = {
   /** The file with Slipway's command line for dockerd. */
   readonly dropInPath: string;
   /** The file in which the old docker-machine put its command line for dockerd, in place of the service's own. */
   readonly dockerMachinePath: string;
-  /** Returns the command line of the service without Slipway's and docker-machine's files; a default where there is no service yet. */
+  /**
+   * Returns the command line of the service without Slipway's and docker-machine's files; a default where there is no
+   * service yet.
+   */
   commandOf(definition: string): EngineCommand;
   parseDockerMachineSettings(definition: string): DockerMachineSettings;
   formatDropIn(command: EngineCommand, environmentFile: string | undefined): string;

@@ -20,7 +20,10 @@ const TIMER_FILES = [DEADLINE_FILES.timer, IDLE_FILES.timer];
 
 /** Users get a warning this long before the deadline. */
 const WARNING_SECONDS = 300;
-/** A host that was off at its deadline runs this long after its next boot, in which `slipway start` gives it a later deadline. */
+/**
+ * A host that was off at its deadline runs this long after its next boot, in which `slipway start` gives it a later
+ * deadline.
+ */
 const BOOT_GRACE_SECONDS = 600;
 
 export const systemdTimers: LifetimeTimers = {

@@ -6,8 +6,8 @@ const DROP_IN = `${DROP_IN_FOLDER}/50-slipway.conf`;
 const DOCKER_MACHINE_DROP_IN = `${DROP_IN_FOLDER}/10-machine.conf`;
 
 /**
- * The command line for an engine that is not installed yet: right for Debian's, Ubuntu's and Docker's own packages alike. systemd
- * looks the name up in its own search path, and leaves out a variable that is not set.
+ * The command line for an engine that is not installed yet: it suits Debian's, Ubuntu's and Docker's own packages.
+ * systemd looks the name up in its own search path, and leaves out a variable that is not set.
  */
 const DEFAULT_COMMAND: EngineCommand = {
   line: 'dockerd --containerd=/run/containerd/containerd.sock $DOCKER_OPTS',
@@ -68,8 +68,8 @@ function splitWords(line: string): readonly string[] {
 type UnitFiles = { readonly slipway: string; readonly dockerMachine: string; readonly others: string };
 
 /**
- * Separates the files that `systemctl cat` prints, each behind a comment with its path: Slipway's drop-in must not feed itself, and
- * docker-machine's gives way to it.
+ * Separates the files that `systemctl cat` prints, each behind a comment with its path: Slipway's drop-in must not feed
+ * itself, and docker-machine's gives way to it.
  */
 function splitUnitFiles(unit: string): UnitFiles {
   const files = unit.replaceAll('\\\n', ' ').split(/^(?=# \/)/m);

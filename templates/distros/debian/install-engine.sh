@@ -1,5 +1,6 @@
 # Installs the engine on Debian and Ubuntu. Its configuration is already written, so it starts with the right one.
-# SOURCE: distro, docker or url; or present, which upgrades the installed packages from where the host's package lists have them.
+# SOURCE: distro, docker or url; or present, which upgrades the installed packages from where the host's package lists
+# have them.
 # VERSION: a version or its beginning, or empty for the newest.
 # DISTRIBUTION, CODENAME, REPOSITORY_URL, REPOSITORY_KEY: for docker. INSTALL_URL: for url. PACKAGES: for present.
 
@@ -49,8 +50,8 @@ engine_version() {
     dpkg-query -W -f '${Package} ${Version} ' docker.io docker-ce 2>/dev/null || true
 }
 
-# A run that was killed may have left its package manager running, or an installation incomplete. `check` waits for the first, since
-# dpkg itself does not wait, and fails for the second.
+# A run that was killed may have left its package manager running, or an installation incomplete. `check` waits for the
+# first, since dpkg itself does not wait, and fails for the second.
 complete_interrupted_installation() {
     if apt check >/dev/null 2>&1; then return; fi
     # Packages whose dependencies are still missing fail here, and get them from the next command.
@@ -83,7 +84,10 @@ version_of() {
 
 # A package list that is a little old names files that no longer exist: fetch it again before failing.
 install() {
-    apt install --allow-downgrades "$@" || { update && apt install --allow-downgrades "$@"; } || { explain "the package manager could not install $*"; exit 1; }
+    apt install --allow-downgrades "$@" || { update && apt install --allow-downgrades "$@"; } || {
+        explain "the package manager could not install $*"
+        exit 1
+    }
 }
 
 # Prints the argument with which apt installs package $1 in VERSION.
@@ -94,13 +98,15 @@ with_version() {
     fi
     found=$(version_of "$1" "$VERSION")
     if [ -z "$found" ]; then
-        explain "version $VERSION of $1 does not exist in the host's package lists; available versions: $(apt-cache madison "$1" | awk '{ printf "%s%s", (NR > 1 ? ", " : ""), $3 }')"
+        available=$(apt-cache madison "$1" | awk '{ printf "%s%s", (NR > 1 ? ", " : ""), $3 }')
+        explain "version $VERSION of $1 does not exist in the host's package lists; available versions: $available"
         exit 1
     fi
     echo "$1=$found"
 }
 
-# Prints the package that loads AppArmor profiles, where the kernel enforces them: containers could not start without it.
+# Prints the package that loads AppArmor profiles, where the kernel enforces them: containers could not start without
+# it.
 apparmor_package() {
     if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then echo apparmor; fi
 }
@@ -122,7 +128,7 @@ install_from_docker() {
         install ca-certificates curl gpg
     fi
     curl -fsSL --retry 3 --connect-timeout 20 -o key.asc "$REPOSITORY_URL/$DISTRIBUTION/gpg" || {
-        explain "$REPOSITORY_URL could not be reached from the host; --engine-source distro installs the distribution's own package"
+        explain "$REPOSITORY_URL could not be reached from the host; $use_distro"
         exit 1
     }
     primary=$(gpg --batch --quiet --no-options --homedir . --show-keys --with-colons key.asc |
@@ -136,14 +142,23 @@ install_from_docker() {
     printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: stable\nArchitectures: %s\nSigned-By: %s\n' \
         "$REPOSITORY_URL/$DISTRIBUTION" "$CODENAME" "$(dpkg --print-architecture)" "$key" >"$listing"
     # A repository that does not work would break the host's own updates.
-    (update && { is_available docker-ce || { explain "$REPOSITORY_URL has no engine for $DISTRIBUTION $CODENAME; --engine-source distro installs the distribution's own package" && exit 1; }; }) || {
+    (update && require_docker_package) || {
         rm -f "$listing" "$key"
         exit 1
     }
     engine=$(with_version docker-ce) || exit 1
     client=$(with_version docker-ce-cli) || exit 1
     # shellcheck disable=SC2046 # a list of packages, of which some may be absent
-    install "$engine" "$client" containerd.io docker-buildx-plugin docker-compose-plugin ca-certificates iptables $(apparmor_package)
+    install "$engine" "$client" containerd.io docker-buildx-plugin docker-compose-plugin \
+        ca-certificates iptables $(apparmor_package)
+}
+
+use_distro="--engine-source distro installs the distribution's own package"
+
+require_docker_package() {
+    is_available docker-ce && return
+    explain "$REPOSITORY_URL has no engine for $DISTRIBUTION $CODENAME; $use_distro"
+    return 1
 }
 
 run_install_script() {

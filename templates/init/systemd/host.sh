@@ -4,7 +4,8 @@ power_off() {
     systemctl poweroff
 }
 
-# True while a user is logged in, at the console or in any other way, by what logind records. A session that is closing has no user.
+# True while a user is logged in, at the console or in any other way, by what logind records. A session that is closing
+# has no user.
 has_session() {
     for session in "${SESSIONS:-/run/systemd/sessions}"/*; do
         [ -f "$session" ] || continue

@@ -11,8 +11,8 @@ start_engine() {
     systemctl restart ${socket:+"$socket"} docker.service
 }
 
-# An engine with the unit's own socket in its configuration has put another in its place, and takes it along when it ends: the unit
-# has to create it again, or no client on the host would find the engine that listens there next.
+# An engine with the unit's own socket in its configuration has put another in its place, and takes it along when it
+# ends: the unit has to create it again, or no client on the host would find the engine that listens there next.
 lost_socket() {
     systemctl is-active --quiet docker.socket || return 0
     if [ ! -S /run/docker.sock ] || engine_listens_itself; then echo docker.socket; fi
@@ -40,7 +40,8 @@ enable_and_start_engine() {
     systemctl enable --quiet --now docker.service
 }
 
-# The unit allows three starts within a minute. Starts that Slipway asks for are not those of an engine that keeps crashing.
+# The unit allows three starts within a minute. Starts that Slipway asks for are not those of an engine that keeps
+# crashing.
 forget_failed_starts() {
     systemctl reset-failed docker.service docker.socket 2>/dev/null || true
 }

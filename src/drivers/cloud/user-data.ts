@@ -1,0 +1,152 @@
+import { access, constants, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Computer } from '../../computer/computer.ts';
+import { SlipwayError } from '../../errors.ts';
+import type { FirstBootConfig } from '../contract.ts';
+
+type FirstBootKeys = Pick<FirstBootConfig, 'hostKey' | 'authorizedKey'>;
+type MimePart = { readonly headers: readonly string[]; readonly body: string };
+
+/** What a cloud takes as user data, and how its user gives some. */
+export type UserDataLimit = {
+  readonly provider: string;
+  /** Bytes before any encoding. */
+  readonly maxBytes: number;
+  /** The flag that names the user's file. */
+  readonly flag: string;
+};
+
+/** A user's own list of users leaves out the image's user, as whom Slipway logs in, unless the list names it too. */
+const USERS_SECTION = /^\s*"?users"?\s*:/m;
+const MIME_BOUNDARY = '=====slipway=====';
+const DEFAULT_USER_SECTION = 'users:\n  - default\n';
+
+/**
+ * Builds the user data that cloud-init reads at the first boot: the user's part, and after it Slipway's keys. Later
+ * parts win, so nothing of the user's replaces the bootstrap host key: neither an include nor a part that says itself
+ * how cloud-init is to merge it. Lists grow: the user's own keys may log in as well. Throws USAGE where the result is
+ * larger than the provider takes.
+ */
+export function buildCloudInitUserData(
+  boot: FirstBootKeys,
+  userPart: string | undefined,
+  limit: UserDataLimit,
+): string {
+  if (userPart === undefined || userPart.trim() === '')
+    return `#cloud-config\n${formatHostKeys(boot)}${formatAuthorizedKeys(boot)}`;
+  const text = [
+    'MIME-Version: 1.0',
+    `Content-Type: multipart/mixed; boundary="${MIME_BOUNDARY}"`,
+    '',
+    ...formatMimePart(toMimePart(userPart, limit.flag)),
+    ...formatMimePart(cloudConfigPart(formatHostKeys(boot), 'dict(replace)+list()+str()')),
+    // A mapping that is not replaced passes its lists on to be merged.
+    ...formatMimePart(
+      cloudConfigPart(
+        formatAuthorizedKeys(boot) + (USERS_SECTION.test(userPart) ? DEFAULT_USER_SECTION : ''),
+        'list(append)+dict(no_replace,recurse_list)+str()',
+      ),
+    ),
+    `--${MIME_BOUNDARY}--`,
+    '',
+  ].join('\n');
+  const bytes = Buffer.byteLength(text);
+  if (bytes <= limit.maxBytes) return text;
+  throw new SlipwayError(
+    'USAGE',
+    `The user data are ${bytes} bytes together with Slipway's own, and ${limit.provider} takes at most ${limit.maxBytes}`,
+    { hint: `Use a short script that downloads the rest: ${limit.flag}` },
+  );
+}
+
+function formatMimePart({ headers, body }: MimePart): readonly string[] {
+  return [`--${MIME_BOUNDARY}`, ...headers, '', body];
+}
+
+function cloudConfigPart(text: string, merge: string): MimePart {
+  return {
+    headers: ['Content-Type: text/cloud-config; charset="utf-8"', `Merge-Type: ${merge}`],
+    body: `#cloud-config\n${text}`,
+  };
+}
+
+/** Writes the bootstrap host key, which the first connection replaces. */
+function formatHostKeys({ hostKey }: FirstBootKeys): string {
+  return [
+    'ssh_deletekeys: true',
+    'ssh_keys:',
+    '  ed25519_private: |',
+    ...hostKey.private
+      .trimEnd()
+      .split('\n')
+      .map((line) => `    ${line}`),
+    `  ed25519_public: ${JSON.stringify(hostKey.public)}`,
+    '',
+  ].join('\n');
+}
+
+function formatAuthorizedKeys({ authorizedKey }: FirstBootKeys): string {
+  return `ssh_authorized_keys:\n  - ${JSON.stringify(authorizedKey.trim())}\n`;
+}
+
+const CONTENT_TYPES: readonly (readonly [RegExp, string])[] = [
+  [/^#cloud-config-archive/, 'text/cloud-config-archive'],
+  [/^#cloud-config-jsonp/, 'text/cloud-config-jsonp'],
+  [/^#cloud-config/, 'text/cloud-config'],
+  [/^#!/, 'text/x-shellscript'],
+  [/^#include-once/, 'text/x-include-once-url'],
+  [/^#include/, 'text/x-include-url'],
+  [/^#cloud-boothook/, 'text/cloud-boothook'],
+  [/^#part-handler/, 'text/part-handler'],
+  [/^## template: *jinja/, 'text/jinja2'],
+];
+
+/**
+ * Converts the user's text to a part of the archive: with its own MIME headers where it has some, else by its first
+ * line.
+ */
+function toMimePart(userPart: string, flag: string): MimePart {
+  const text = userPart.replaceAll('\r\n', '\n');
+  if (/^(content-type|mime-version):/i.test(text)) {
+    const end = text.indexOf('\n\n');
+    if (end > 0) {
+      const headers = text.slice(0, end).split('\n');
+      return { headers: headers.filter((line) => !/^mime-version:/i.test(line)), body: text.slice(end + 2) };
+    }
+  }
+  const type = CONTENT_TYPES.find(([firstLine]) => firstLine.test(text))?.[1];
+  if (type !== undefined) return { headers: [`Content-Type: ${type}; charset="utf-8"`], body: text };
+  throw new SlipwayError('USAGE', 'cloud-init does not know the format of your user data', {
+    hint: `The file must begin with #cloud-config or #!/bin/sh, and must not be compressed: ${flag}`,
+  });
+}
+
+/**
+ * Builds the startup script of a cloud whose images run no cloud-init: the template, after lines that set HOST_KEY,
+ * HOST_KEY_PUBLIC and THEIRS (the user's script, or nothing). The values are base64, so that the shell reads none of
+ * the user's text.
+ */
+export async function buildStartupScript(
+  template: string,
+  { hostKey }: FirstBootKeys,
+  userScript: string | undefined,
+  { templates }: Pick<Computer, 'templates'>,
+): Promise<string> {
+  const script = await readFile(join(templates, 'cloud', template), 'utf8');
+  const toBase64 = (text: string): string => Buffer.from(text).toString('base64');
+  return [
+    '#!/bin/sh',
+    `HOST_KEY=${toBase64(hostKey.private)}`,
+    `HOST_KEY_PUBLIC=${toBase64(`${hostKey.public}\n`)}`,
+    `THEIRS=${userScript === undefined ? '' : toBase64(userScript)}`,
+    script,
+  ].join('\n');
+}
+
+/** Fails before anything exists or costs money where a file that an option names can't be read. */
+export async function requireReadableFile(file: string | undefined, flag: string): Promise<void> {
+  if (file === undefined) return;
+  await access(file, constants.R_OK).catch((error: unknown) => {
+    throw new SlipwayError('USAGE', `${file} can't be read`, { hint: `Check ${flag}`, cause: error });
+  });
+}

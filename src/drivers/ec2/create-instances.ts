@@ -1,0 +1,182 @@
+import type { Instance as AwsInstance, RunInstancesCommandInput, RunInstancesCommandOutput } from '@aws-sdk/client-ec2';
+import { BATCH_REQUEST, lastBatchRequestOf, ownerIdOf, ownerTargetOf } from '../cloud/batch.ts';
+import { pollUntil, waitUntilVisible } from '../cloud/eventual-consistency.ts';
+import { retry } from '../cloud/retry.ts';
+import { SlipwayError } from '../../errors.ts';
+import type { CreateCall, FirstBootConfig, Target } from '../contract.ts';
+import { requireMachineAccount } from './account.ts';
+import type { Ec2Connection } from './client.ts';
+import { causeAwsCode, errorKindOf, type AwsErrorKind } from './errors.ts';
+import { setInstanceNames } from './instance-names.ts';
+import { runInstancesInput } from './instance-request.ts';
+import {
+  CONSISTENCY_RETRY_SECONDS,
+  CONSISTENCY_WINDOW,
+  findInstances,
+  isLive,
+  LIVE_STATES,
+  TERMINATED_STATES,
+} from './instances.ts';
+import type { Ec2Options } from './options.ts';
+import { ensureSecurityGroup, resolveSecurityGroupIds } from './security-group.ts';
+import { buildTags } from './tags.ts';
+import { buildUserData, readUserData } from './user-data.ts';
+
+/** Capacity becomes free by the minute, but a create without any says so soon. */
+const CAPACITY_RETRY_SECONDS = 15;
+/**
+ * A client token whose instance was terminated can't be used for another one: then the token with the next number is.
+ */
+const MAX_LAUNCH_ATTEMPTS = 5;
+/** EC2 created nothing for a request that it refused so. */
+const DEFINITE_REFUSALS: ReadonlySet<AwsErrorKind> = new Set([
+  'credentials',
+  'forbidden',
+  'account',
+  'quota',
+  'capacity',
+  'refused',
+  'throttled',
+]);
+
+/** Creates the instance of one machine, or of all machines of a batch by one request. Keeps what exists. */
+export async function createInstances(
+  aws: Ec2Connection,
+  targets: readonly [Target<Ec2Options>, ...Target<Ec2Options>[]],
+  boot: FirstBootConfig,
+  call: CreateCall,
+): Promise<void> {
+  const [first] = targets;
+  const isBatch = targets.length > 1;
+  const setNames = async (answered: readonly AwsInstance[]): Promise<void> => {
+    if (isBatch) await setInstanceNames(aws, targets, answered);
+  };
+  const doAllExist = async (): Promise<boolean> => {
+    const all = await Promise.all(targets.map(async (target) => findInstances(aws, target)));
+    return all.every((instances) => instances.length > 0);
+  };
+  if (await doAllExist()) return await setNames([]);
+  // The options that an earlier run resolved may be of another account than today's credentials.
+  await requireMachineAccount(aws, first.options);
+  if (!isBatch && (await hasBatchInstance(aws, first, call))) return;
+  const input = await buildRequest(aws, targets, boot, call);
+  const token = ownerIdOf(ownerTargetOf(targets));
+  await setNames(await launchInstances(aws, { token, input, call, doAllExist }));
+}
+
+async function buildRequest(
+  aws: Ec2Connection,
+  targets: readonly [Target<Ec2Options>, ...Target<Ec2Options>[]],
+  boot: FirstBootConfig,
+  call: CreateCall,
+): Promise<RunInstancesCommandInput> {
+  const [first] = targets;
+  const { options, onShutdown, lifetime } = first;
+  const owner = ownerTargetOf(targets);
+  const userData = buildUserData(boot, await readUserData(options));
+  const name = targets.length > 1 ? `${first.name} and ${targets.length - 1} more` : first.name;
+  const tags = await buildTags(owner, call.computer, name);
+  const userGroups = await resolveSecurityGroupIds(aws, options);
+  const group = await ensureSecurityGroup(aws, owner, tags, boot.enginePort, call);
+  const securityGroupIds = [...(group === undefined ? [] : [group]), ...userGroups];
+  const terminateOnShutdown = onShutdown === 'removed' && lifetime?.ttl !== undefined;
+  return runInstancesInput({ options, userData, securityGroupIds, tags, terminateOnShutdown }, targets.length);
+}
+
+type Launch = {
+  /**
+   * Only this machine or batch uses the token, so that a repeated request creates no second instance, whatever went
+   * wrong.
+   */
+  readonly token: string;
+  readonly input: RunInstancesCommandInput;
+  readonly call: CreateCall;
+  /** Returns whether an earlier request's instances show. */
+  readonly doAllExist: () => Promise<boolean>;
+};
+
+/** Requests the instances and returns those that the answer shows; none where an earlier request has created them. */
+async function launchInstances(aws: Ec2Connection, launch: Launch): Promise<readonly AwsInstance[]> {
+  const { token, input, call } = launch;
+  const waitUntilAllExist = (): Promise<boolean> =>
+    pollUntil(launch.doAllExist, { seconds: CONSISTENCY_RETRY_SECONDS }, call.signal);
+  for (let attempt = 1; attempt <= MAX_LAUNCH_ATTEMPTS; attempt += 1) {
+    try {
+      const ClientToken = attempt === 1 ? token : `${token}-${attempt}`;
+      const { Instances = [] }: RunInstancesCommandOutput = await runInstances(aws, { ...input, ClientToken }, call);
+      if (Instances.some(({ State }) => LIVE_STATES.includes(State?.Name ?? 'pending'))) {
+        // Until EC2 shows the new instance, it shows only the terminated one.
+        if (attempt > 1) await waitUntilAllExist();
+        return Instances;
+      }
+      call.log(`EC2 has terminated the instances of the token ${ClientToken}`);
+    } catch (error) {
+      if (!isTokenMismatch(error)) {
+        if (isDefiniteRefusal(error)) await call.recordRequest('security group');
+        throw error;
+      }
+      // An earlier request used the token with other values: its instances are the machine's, and may show late.
+      if (await waitUntilAllExist()) return [];
+    }
+  }
+  throw new SlipwayError(
+    'PROVIDER_REFUSED',
+    `EC2 terminated ${MAX_LAUNCH_ATTEMPTS} instances that it created for this machine`,
+    { hint: 'Read the state transition reason of the instances in the EC2 console, then try again' },
+  );
+}
+
+/**
+ * Nothing will show up late: the security group is then the last thing that was created. A canceled request may have
+ * reached EC2.
+ */
+function isDefiniteRefusal(error: unknown): boolean {
+  const cause = error instanceof SlipwayError ? error.cause : error;
+  return cause instanceof Error && DEFINITE_REFUSALS.has(errorKindOf(cause));
+}
+
+function isTokenMismatch(error: unknown): boolean {
+  return causeAwsCode(error) === 'IdempotentParameterMismatch';
+}
+
+async function runInstances(
+  aws: Ec2Connection,
+  input: RunInstancesCommandInput,
+  call: CreateCall,
+): Promise<RunInstancesCommandOutput> {
+  const isOne = input.MaxCount === 1;
+  const doing = isOne ? 'creating the instance' : `creating ${input.MaxCount} instances`;
+  const request = async (): Promise<RunInstancesCommandOutput> => {
+    // Before each attempt: the time in which its instances may show late starts then.
+    await call.recordRequest(isOne ? 'instance' : BATCH_REQUEST);
+    return await aws.send(doing, new aws.sdk.RunInstancesCommand(input));
+  };
+  const requestWithNewGroup = (): Promise<RunInstancesCommandOutput> =>
+    retry(doing, request, {
+      transientReason: (error) =>
+        causeAwsCode(error) === 'InvalidGroup.NotFound' ? 'EC2 does not show its security group yet' : undefined,
+      seconds: CONSISTENCY_RETRY_SECONDS,
+      call,
+    });
+  return await retry(doing, requestWithNewGroup, {
+    transientReason: (error) =>
+      causeAwsCode(error) === 'InsufficientInstanceCapacity' ? 'EC2 has no capacity for it at the moment' : undefined,
+    seconds: CAPACITY_RETRY_SECONDS,
+    call,
+  });
+}
+
+/**
+ * Returns whether the bulk request of the machine's batch has created a live instance for it, which may show late:
+ * waits for that before an instance is created for this machine alone.
+ */
+async function hasBatchInstance(aws: Ec2Connection, target: Target<unknown>, call: CreateCall): Promise<boolean> {
+  const request = lastBatchRequestOf(target);
+  if (!request || Date.parse(request.at) + CONSISTENCY_WINDOW.seconds * 1000 <= Date.now()) return false;
+  const look = async (): Promise<readonly AwsInstance[] | undefined> => {
+    const found = await findInstances(aws, target, [...LIVE_STATES, ...TERMINATED_STATES]);
+    return found.length > 0 ? found : undefined;
+  };
+  const shown = await waitUntilVisible(request, look, CONSISTENCY_WINDOW, call);
+  return shown?.some(isLive) ?? false;
+}

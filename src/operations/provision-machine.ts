@@ -1,0 +1,81 @@
+import type { Driver } from '../drivers/contract.ts';
+import { loadDriver, targetOf } from '../drivers/registry.ts';
+import type { Machine, MachineSpec, ReadyMachine } from '../machine/model.ts';
+import { profilesNamed } from '../profiles/registry.ts';
+import type { RenewalScope } from '../provision/certificates.ts';
+import { allowCallerIp } from './allow-caller-ip.ts';
+import { applyLiveChanges, deferToNextStart, withUserOptions } from './apply-spec-change.ts';
+import { type Checkpoint, withFailureRecord } from './checkpoint.ts';
+import { removeUnwantedProfiles } from './client-profiles.ts';
+import { diffSpecs, hasChangesIn, type SpecDiff } from './diff-specs.ts';
+import { requireChangeInPlace, requireIdleStopSupported, requireNoConflicts, requireSameEnginePort } from './guards.ts';
+import { announceAutoStop, resolveDeadline } from './lifetime.ts';
+import { provisionToReady } from './provision.ts';
+import { tagExisting } from './tag-existing.ts';
+import { validateOptionChange, validateSpec } from './validate-spec.ts';
+import type { World } from './world.ts';
+
+type ProvisionOptions = {
+  /** Counts the machine's time from now, even if its ttl stays the same. */
+  readonly resetTtl?: boolean;
+  /** Replaces certificates that are still valid. */
+  readonly renewal?: RenewalScope;
+};
+
+/** Changes a machine's spec and makes the machine what it says. Safe to run again: it restarts nothing that is right. */
+export async function provisionMachine(
+  name: string,
+  change: (spec: MachineSpec) => MachineSpec,
+  world: World,
+  { resetTtl = false, renewal }: ProvisionOptions = {},
+): Promise<ReadyMachine> {
+  const { store } = world;
+  await store.read(name);
+  await using _lock = await store.lock(name);
+  const before = await tagExisting(await store.read(name), world);
+  const spec = withUserOptions(before.spec, change(before.spec));
+  const driver = await loadDriver(spec.driver);
+  const diff = diffSpecs(before, spec, driver);
+  const { deadline: _before, ...rest } = before;
+  const machine: Machine = { ...rest, spec, ...resolveDeadline(before, spec, resetTtl, world.now()) };
+  await requireApplicable(before, machine, diff, driver, world);
+  const deferred = await deferToNextStart(before, spec, diff, driver, world);
+  if (deferred) return deferred;
+  if (machine.deadline !== before.deadline || hasChangesIn(diff, 'lifetime')) announceAutoStop(machine, driver, world);
+  const { deadline } = machine;
+  // Until the provider has applied the change, an interruption leaves the record as it was.
+  let applied = false;
+  const wanted = (): Pick<Machine, 'spec' | 'deadline'> | undefined =>
+    applied ? { spec, ...(deadline === undefined ? {} : { deadline }) } : undefined;
+  const start = before.phase === 'ready' ? { ...before, wanted } : machine;
+  return await withFailureRecord(start, world, async (save) => {
+    await allowCallerIp(driver, targetOf(driver, spec), world);
+    await applyLiveChanges(before, spec, diff, driver, world, save);
+    applied = true;
+    // Options that wait for a restart still wait for it, whatever else has changed.
+    const pending = before.pendingRestart === undefined ? {} : { pendingRestart: before.pendingRestart };
+    const saveWithPending: Checkpoint = async (next) => {
+      // Before the record says that they are no longer wanted.
+      if (next.phase === 'ready') await removeUnwantedProfiles(before.spec, next.spec, world);
+      await save({ ...next, ...pending });
+    };
+    const ready = await provisionToReady(machine, driver, world, saveWithPending, { renewal });
+    return { ...ready, ...pending };
+  });
+}
+
+/** Refuses what can't become of this machine, before anything is recorded or done for it. */
+async function requireApplicable(
+  before: Machine,
+  { spec, onShutdown }: Machine,
+  diff: SpecDiff,
+  driver: Driver,
+  world: World,
+): Promise<void> {
+  await validateSpec(spec, world);
+  requireSameEnginePort(diff, spec.name);
+  requireChangeInPlace(diff, spec.name, driver);
+  requireIdleStopSupported(spec, onShutdown, driver);
+  await requireNoConflicts(spec, profilesNamed(spec.profiles), world.clientPaths);
+  await validateOptionChange(before, spec, diff, driver, world);
+}

@@ -1,0 +1,176 @@
+import { ApiError } from './cloud-server.ts';
+import { OWN_SUBNET, OWN_VPC } from './ec2-catalog.ts';
+import { fieldOf, listOf, textOf, textsOf, type QueryParams } from './ec2-query-protocol.ts';
+import {
+  accountOf,
+  defaultGroups,
+  filterResources,
+  newId,
+  tagsFor,
+  tagSet,
+  vpcOf,
+  type Ec2Operations,
+  type IngressRule,
+} from './ec2-world.ts';
+
+/** VPCs, subnets, security groups and network interfaces. */
+export const networkOperations: Ec2Operations = {
+  DescribeVpcs(world, params, region) {
+    const all = [
+      ...(world.cloud.hasDefaultVpc ? [{ vpcId: vpcOf(region), isDefault: true, cidrBlock: '172.31.0.0/16' }] : []),
+      { vpcId: OWN_VPC, isDefault: false, cidrBlock: '10.20.0.0/16' },
+    ];
+    const wanted = textsOf(params.VpcId);
+    const missing = wanted.find((one) => !all.some(({ vpcId }) => vpcId === one));
+    if (missing !== undefined)
+      throw new ApiError(400, 'InvalidVpcID.NotFound', `The vpc ID '${missing}' does not exist`);
+    return {
+      vpcSet: filterResources(
+        params,
+        all.filter(({ vpcId }) => wanted.length === 0 || wanted.includes(vpcId)),
+        (one) => ({ 'is-default': String(one.isDefault), 'vpc-id': one.vpcId }),
+        () => ({}),
+      ).map((one) => ({ ...one, ownerId: accountOf(world), state: 'available' })),
+    };
+  },
+  DescribeSubnets(world, params, region) {
+    const all = [
+      ...(world.cloud.hasDefaultVpc ? ['a', 'b', 'c'] : []).map((letter) => ({
+        subnetId: `subnet-${letter}`,
+        vpcId: vpcOf(region),
+        availabilityZone: `${region}${letter}`,
+        defaultForAz: true,
+        mapPublicIpOnLaunch: world.cloud.assignsPublicAddresses,
+        ipv6Native: false,
+      })),
+      ...[false, true].map((ipv6Native) => ({
+        subnetId: ipv6Native ? 'subnet-six' : OWN_SUBNET,
+        vpcId: OWN_VPC,
+        availabilityZone: `${region}a`,
+        defaultForAz: false,
+        mapPublicIpOnLaunch: false,
+        ipv6Native,
+      })),
+    ];
+    const wanted = textsOf(params.SubnetId);
+    const missing = wanted.find((one) => !all.some(({ subnetId }) => subnetId === one));
+    if (missing !== undefined)
+      throw new ApiError(400, 'InvalidSubnetID.NotFound', `The subnet ID '${missing}' does not exist`);
+    return {
+      subnetSet: filterResources(
+        params,
+        all.filter(({ subnetId }) => wanted.length === 0 || wanted.includes(subnetId)),
+        (one) => ({ 'vpc-id': one.vpcId, 'availability-zone': one.availabilityZone }),
+        () => ({}),
+      ),
+    };
+  },
+  CreateSecurityGroup(world, params, region) {
+    const name = textOf(params.GroupName);
+    const vpc = textOf(params.VpcId) || vpcOf(region);
+    if (world.groups.some((one) => one.name === name && one.region === region && one.vpc === vpc))
+      throw new ApiError(400, 'InvalidGroup.Duplicate', `The security group '${name}' already exists for VPC '${vpc}'`);
+    const tags = tagsFor(params, 'security-group');
+    const group = { id: newId('sg'), region, vpc, name, tags, rules: [], made: Date.now() };
+    world.groups.push(group);
+    return { groupId: group.id, tagSet: tagSet(group.tags) };
+  },
+  DescribeSecurityGroups(world, params, region) {
+    const found = filterResources(
+      params,
+      [
+        ...defaultGroups(world, region),
+        ...world.groups.filter((one) => one.region === region && world.cloud.isShown(one)),
+      ],
+      (one) => ({ 'group-name': one.name, 'vpc-id': one.vpc, 'group-id': one.id }),
+      (one) => one.tags,
+    );
+    return {
+      securityGroupInfo: found.map((one) => ({
+        groupId: one.id,
+        groupName: one.name,
+        ownerId: accountOf(world),
+        vpcId: one.vpc,
+        tagSet: tagSet(one.tags),
+        ipPermissions: one.rules.map(({ protocol, from, to, cidr }) => ({
+          ipProtocol: protocol,
+          fromPort: from,
+          toPort: to,
+          ...(cidr.includes(':') ? { ipv6Ranges: [{ cidrIpv6: cidr }] } : { ipRanges: [{ cidrIp: cidr }] }),
+        })),
+      })),
+    };
+  },
+  AuthorizeSecurityGroupIngress(world, params, region) {
+    const group = world.groups.find(
+      (one) => one.id === textOf(params.GroupId) && one.region === region && world.cloud.isShown(one),
+    );
+    if (!group)
+      throw new ApiError(400, 'InvalidGroup.NotFound', `The security group '${textOf(params.GroupId)}' does not exist`);
+    const rules = parseIngressRules(params);
+    if (rules.length === 0) throw new ApiError(400, 'MissingParameter', 'Either ipPermissions or a source is needed');
+    const twice = rules.find((rule) => group.rules.some((known) => JSON.stringify(known) === JSON.stringify(rule)));
+    if (twice)
+      throw new ApiError(400, 'InvalidPermission.Duplicate', `the specified rule "peer: ${twice.cidr}" already exists`);
+    group.rules.push(...rules);
+    return { return: true };
+  },
+  RevokeSecurityGroupIngress(world, params, region) {
+    const group = world.groups.find((one) => one.id === textOf(params.GroupId) && one.region === region);
+    if (!group)
+      throw new ApiError(400, 'InvalidGroup.NotFound', `The security group '${textOf(params.GroupId)}' does not exist`);
+    for (const rule of parseIngressRules(params)) {
+      const at = group.rules.findIndex((known) => JSON.stringify(known) === JSON.stringify(rule));
+      if (at < 0) throw new ApiError(400, 'InvalidPermission.NotFound', 'The specified rule does not exist');
+      group.rules.splice(at, 1);
+    }
+    return { return: true };
+  },
+  DeleteSecurityGroup(world, params, region) {
+    const group = world.groups.find((one) => one.id === textOf(params.GroupId) && one.region === region);
+    if (!group)
+      throw new ApiError(400, 'InvalidGroup.NotFound', `The security group '${textOf(params.GroupId)}' does not exist`);
+    if (world.instances.some((one) => one.groups.includes(group.id) && one.state !== 'terminated'))
+      throw new ApiError(400, 'DependencyViolation', `resource ${group.id} has a dependent object`);
+    world.groups.splice(world.groups.indexOf(group), 1);
+    return { return: true, groupId: group.id };
+  },
+  DescribeNetworkInterfaces(world, params, region) {
+    const found = filterResources(
+      params,
+      world.nics.filter((one) => one.region === region && world.cloud.isShown(one)),
+      (one) => ({ status: one.instance === undefined ? 'available' : 'in-use' }),
+      (one) => one.tags,
+    );
+    return {
+      networkInterfaceSet: found.map((one) => ({
+        networkInterfaceId: one.id,
+        status: one.instance === undefined ? 'available' : 'in-use',
+        tagSet: tagSet(one.tags),
+      })),
+    };
+  },
+  DeleteNetworkInterface(world, params) {
+    const nic = world.nics.find((one) => one.id === textOf(params.NetworkInterfaceId));
+    if (!nic)
+      throw new ApiError(
+        400,
+        'InvalidNetworkInterfaceID.NotFound',
+        `The networkInterface ID '${textOf(params.NetworkInterfaceId)}' does not exist`,
+      );
+    if (nic.instance !== undefined)
+      throw new ApiError(400, 'InvalidParameterValue', `Network interface '${nic.id}' is currently in use.`);
+    world.nics.splice(world.nics.indexOf(nic), 1);
+    return { return: true };
+  },
+};
+
+const parseIngressRules = (params: QueryParams): readonly IngressRule[] =>
+  listOf(params.IpPermissions).flatMap((one) =>
+    [...listOf(fieldOf(one, 'IpRanges')), ...listOf(fieldOf(one, 'Ipv6Ranges'))].map((range): IngressRule => ({
+      protocol: textOf(fieldOf(one, 'IpProtocol')),
+      from: Number(textOf(fieldOf(one, 'FromPort'))),
+      to: Number(textOf(fieldOf(one, 'ToPort'))),
+      cidr: textOf(fieldOf(range, 'CidrIp')) || textOf(fieldOf(range, 'CidrIpv6')),
+    })),
+  );
