@@ -35,7 +35,11 @@ export function resolveDeadline(
   // A ttl without a deadline comes from an interrupted run, and still has to be counted.
   const isCounted = lifetime?.ttl === undefined || before?.deadline !== undefined;
   const isKept = before !== undefined && !reset && before.spec.lifetime?.ttl === lifetime?.ttl && isCounted;
-  const deadline = isKept ? before.deadline : lifetime?.ttl === undefined ? undefined : computeDeadline(lifetime.ttl, now);
+  const deadline = isKept
+    ? before.deadline
+    : lifetime?.ttl === undefined
+      ? undefined
+      : computeDeadline(lifetime.ttl, now);
   return deadline === undefined ? {} : { deadline };
 }
 
@@ -49,7 +53,10 @@ export function resolveLifetimeFields(
   // The provider does what it was asked for first, even if something else is wanted now.
   const isRequested = before !== undefined && (before.phase !== 'creating' || before.lastRequest !== undefined);
   const onShutdown = isRequested ? before.onShutdown : driver.shutdownBehavior?.(targetOf(driver, spec)).byItself;
-  const lifetime = { ...resolveDeadline(undefined, spec, true, now()), ...(onShutdown === undefined ? {} : { onShutdown }) };
+  const lifetime = {
+    ...resolveDeadline(undefined, spec, true, now()),
+    ...(onShutdown === undefined ? {} : { onShutdown }),
+  };
   requireIdleStopSupported(spec, onShutdown, driver);
   return lifetime;
 }
