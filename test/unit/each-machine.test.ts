@@ -126,7 +126,7 @@ describe('many machines', () => {
     expect(result.status).toBe(130);
     expect((result.json as object[])[10]).toEqual({
       name: 'm10',
-      error: { code: 'CANCELED', message: '"m10" was not begun' },
+      error: { code: 'CANCELED', message: 'Not started: m10' },
     });
   });
 
