@@ -27,7 +27,10 @@ export async function createOrRenewAuthority(paths: AuthorityPaths, side: Author
   if (there && isUsableAuthority(there, side.now())) return there;
   const folder = dirname(paths.ca);
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  await using _lock = await waitForLock(folder, 'certs', { signal: side.signal, waiting: () => {} });
+  await using _lock = await waitForLock(folder, 'The certificate authority', {
+    signal: side.signal,
+    waiting: () => {},
+  });
   return await renewAuthority(paths, side);
 }
 
