@@ -140,14 +140,14 @@ const scenes = {
       await stage.writeHomeFile('machines.yaml', head + machines.join('\n'));
       await stage.clear();
       await stage.typeLine('slipway apply --concurrency 5');
-      await stage.waitUntil((screen) => screen.includes('Do this?'), 'The question');
+      await stage.waitUntil((screen) => screen.includes('Apply these changes?'), 'The question');
       await stage.pressKeys('Enter');
       const busy = (screen) => (screen.match(/web-\d  Install/g) ?? []).length === 5;
       await stage.waitUntil(busy, 'Five installations');
       await stage.resize({ columns: 78, rows: 30 });
       await stage.waitUntil((screen) => busy(screen) && /^ {4}\S/m.test(screen), 'Five installations, narrower');
       const screen = await stage.readColoredScreen();
-      await stage.waitUntil((shown) => shown.includes('web-5 is made'), 'The end');
+      await stage.waitUntil((shown) => shown.includes('web-5 is created'), 'The end');
       return { screen: screen.trimEnd(), how: 'The hosts are containers of test/bed without an engine.' };
     },
   },

@@ -5,21 +5,21 @@ import type { World } from '../operations/world.ts';
 import { describeOptions, type OptionSpec, type OptionValues } from '../machine/options.ts';
 import type { MachineProgress } from '../terminal/progress-views.ts';
 
-/** What a command hands back: one document for --json (none when it is undefined), the text for people, both for stdout. */
+/** What a command returns for stdout: one document for --json (none if undefined), and the text for people. */
 export type CommandResult = { readonly json: unknown; readonly text: string; readonly status?: number };
 
-/** Where a command that goes on shows how things are meanwhile. */
+/** Where a command that keeps running, such as `ls --watch`, shows its output. */
 export type OutputScreen = {
   readonly write: (text: string) => void;
-  /** Once a reader has taken all that was written: who waits for that keeps nothing for one that is slow. */
+  /** Resolves once a reader has taken everything written, so that a slow reader needs no buffer. */
   readonly waitUntilDrained: () => Promise<void>;
-  /** Undefined where it is no terminal. */
+  /** Undefined if stdout is not a terminal. */
   readonly size: () => { readonly columns: number; readonly rows: number } | undefined;
-  /** Documents are wanted, one a line, and nothing else. */
+  /** The output is documents, one per line, and nothing else. */
   readonly json: boolean;
 };
 
-/** All that a command may know of the process it runs in. */
+/** Everything that a command may know about the process in which it runs. */
 export type Cli = {
   readonly world: World;
   readonly images: ImageStore;
@@ -27,51 +27,51 @@ export type Cli = {
   readonly listImageUsers: FindImageUsers;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly nodeVersion: string;
-  /** Path of our own package.json. */
+  /** Path of Slipway's package.json. */
   readonly packageFile: string;
   /** A person at a terminal can be asked. */
   readonly interactive: boolean;
   readonly width: number;
-  /** Not where output goes to a pipe or NO_COLOR is set. */
+  /** False if the output goes to a pipe or NO_COLOR is set. */
   readonly color: boolean;
   readonly screen: OutputScreen;
-  /** How this program was called, for the command lines that we print. */
+  /** The name of this program, for the command lines that it prints. */
   readonly program: string;
   /**
-   * The progress of one machine among several, which stands in one list with the others from the first time that it is asked
-   * for. Its `end` says that nothing more will be done for it.
+   * Returns the progress of one machine among several. The first call adds the machine to the list. Its `end` tells that
+   * nothing more will be done for it.
    */
   readonly progressOf: (machine: string) => MachineProgress;
-  /** Sets a variable of the environment for the rest of this run, or takes it out. */
+  /** Sets a variable of the environment for the rest of this run; undefined removes it. */
   readonly setEnvForRun: (variable: string, value: string | undefined) => void;
-  /** A line for a person, on stderr. */
+  /** Writes a line for a person to stderr. */
   readonly say: (line: string) => void;
 };
 
-/** What one call says: the words behind the command, and the options by their schema's keys, not yet parsed. */
+/** The input of one call: the words after the command, and its options. */
 export type CommandInput<S extends z.ZodObject = z.ZodObject> = {
   readonly positionals: readonly string[];
   readonly args: z.output<S>;
-  /** From flags alone, by flag name without dashes: for commands that take the options of drivers and engine. */
+  /** Values of flags alone, by flag name without dashes, for commands that take options of drivers and the engine. */
   readonly flags: OptionValues;
 };
 
 export type Command<S extends z.ZodObject = z.ZodObject> = {
   readonly name: string;
   readonly summary: string;
-  /** The words that it takes, as the usage line shows them: `<name>`, `[name...]`. */
+  /** The words that the command takes, as the usage line shows them: `<name>`, `[name...]`. */
   readonly usage: string;
   readonly args: S;
   /** Options declared elsewhere (drivers, engine), accepted here by the same parser. */
   readonly extraOptions?: readonly OptionSpec[];
-  /** A line or two under the usage. */
+  /** A paragraph below the usage line. */
   readonly details?: string;
-  /** What follows the first word is somebody else's command line. */
+  /** Everything after the first word is another program's command line. */
   readonly passThrough?: boolean;
-  run(given: CommandInput<S>, cli: Cli): Promise<CommandResult>;
+  run(input: CommandInput<S>, cli: Cli): Promise<CommandResult>;
 };
 
-/** Exists for inference only. */
+/** Returns the command; it exists so that TypeScript infers the type of `args`. */
 export const defineCommand = <S extends z.ZodObject>(command: Command<S>): Command<S> => command;
 
 export function optionSpecsOf(command: Command): readonly OptionSpec[] {

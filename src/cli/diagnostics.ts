@@ -18,7 +18,7 @@ import { findPlugin, type DockerMachinePlugin } from './docker-plugin.ts';
 import { runProgram } from '../terminal/run-program.ts';
 import { sortByPriority, findDefaultDriver, getDriverStatuses, type DriverStatus } from '../drivers/availability.ts';
 
-/** One line of `doctor`. What is `optional` is missing too, and nothing of the usual needs it. */
+/** One line of `doctor`. `optional`: missing too, but not required for the usual work. */
 export type DoctorRow = {
   readonly what: string;
   readonly state: Diagnostic['state'] | 'optional';
@@ -27,19 +27,20 @@ export type DoctorRow = {
 
 export type Diagnostics = {
   readonly rows: readonly DoctorRow[];
-  /** Nothing is missing that the docker client and the driver which `create` takes unasked need. */
+  /** Nothing is missing that the docker client and the default driver of `create` need. */
   readonly ready: boolean;
-  /** What installing can mend. */
+  /** Programs that an installation would provide. */
   readonly missing: readonly Program[];
   readonly installPlan: InstallPlan;
-  /** What `docker machine` is; undefined where nothing can be said of it. */
+  /** What `docker machine` is; undefined if it can't be one here. */
   readonly plugin: DockerMachinePlugin | undefined;
 };
 
 const MINIMUM_NODE = [20, 19] as const;
-/** A plugin that hangs is as good as none. */
+/** A plugin that hangs counts as missing. */
 const PROGRAM_TIMEOUT_SECONDS = 10;
 
+/** Checks this computer: programs, folders and drivers. */
 export async function runDiagnostics(cli: Cli): Promise<Diagnostics> {
   const { computer } = cli.world;
   const [client, best, manager, plugin] = await Promise.all([
@@ -55,8 +56,8 @@ export async function runDiagnostics(cli: Cli): Promise<Diagnostics> {
     checkDockerClient(client, cli),
     dockerMachineRows(plugin),
     checkSshClient(cli),
-    ...sortByPriority(await getDriverStatuses(registered, computer)).map((standing) =>
-      checkDriver(standing, standing.driver.name === best?.driver.name, computer),
+    ...sortByPriority(await getDriverStatuses(registered, computer)).map((status) =>
+      checkDriver(status, status.driver.name === best?.driver.name, computer),
     ),
   ]);
   const rows = groups.flat();
@@ -72,36 +73,41 @@ export async function runDiagnostics(cli: Cli): Promise<Diagnostics> {
 
 export function checkNode(version: string): DoctorRow {
   const [major = 0, minor = 0] = version.replace(/^v/, '').split('.').map(Number);
-  const [least, leastMinor] = MINIMUM_NODE;
-  const enough = major > least || (major === least && minor >= leastMinor);
-  return enough
+  const [minimumMajor, minimumMinor] = MINIMUM_NODE;
+  const isSupported = major > minimumMajor || (major === minimumMajor && minor >= minimumMinor);
+  return isSupported
     ? { what: 'Node', state: 'ok', detail: version }
-    : { what: 'Node', state: 'missing', detail: `${version} is older than ${least}.${leastMinor}: https://nodejs.org` };
+    : {
+        what: 'Node',
+        state: 'missing',
+        detail: `${version} is older than ${minimumMajor}.${minimumMinor}: https://nodejs.org`,
+      };
 }
 
-/** The folder of keys and records: ours to write, and nobody else's to read. */
+/** Checks the folder of keys and records: Slipway must be able to write it, and other users must not read it. */
 export async function checkHome({ home, platform }: Pick<Computer, 'home' | 'platform'>): Promise<DoctorRow> {
   const what = "Slipway's folder";
   const found = await stat(home).catch(() => undefined);
   const place = found ? home : await findExistingParent(dirname(home));
   if (!(await isWritable(place))) {
-    return { what, state: 'missing', detail: `${place} can't be written; another one: SLIPWAY_HOME` };
+    return { what, state: 'missing', detail: `${place} can't be written; to use another folder, set SLIPWAY_HOME` };
   }
-  const open = found !== undefined && platform !== 'win32' && (found.mode & 0o077) !== 0;
-  if (open) return { what, state: 'note', detail: `${home} can be read by others; close it: chmod 700 ${home}` };
-  return { what, state: 'ok', detail: found ? home : `${home} (made when it is needed)` };
+  const isReadableByOthers = found !== undefined && platform !== 'win32' && (found.mode & 0o077) !== 0;
+  if (isReadableByOthers)
+    return { what, state: 'note', detail: `${home} can be read by other users; to fix it: chmod 700 ${home}` };
+  return { what, state: 'ok', detail: found ? home : `${home} (created when needed)` };
 }
 
 function packageManagerRow(manager: string | undefined): DoctorRow {
   const what = 'Package manager';
   if (manager !== undefined) return { what, state: 'ok', detail: manager };
-  return { what, state: 'optional', detail: 'none that Slipway knows, so it can install nothing for you' };
+  return { what, state: 'optional', detail: 'none that Slipway supports, so it can install no programs' };
 }
 
 async function checkDockerClient(client: Program, cli: Cli): Promise<readonly DoctorRow[]> {
   const docker = await findProgram(client, cli.world.computer);
   const what = 'docker client';
-  if (docker === undefined) return [{ what, state: 'missing', detail: `no docker, which ${client.purpose}` }];
+  if (docker === undefined) return [{ what, state: 'missing', detail: `not found: docker, which ${client.purpose}` }];
   const [version, compose, buildx] = await Promise.all([
     readFirstLine(docker, ['--version'], cli),
     readFirstLine(docker, ['compose', 'version'], cli),
@@ -127,16 +133,17 @@ function dockerMachineRows(plugin: DockerMachinePlugin | undefined): readonly Do
   const what = 'docker machine';
   const { state, path } = plugin;
   if (state === 'ours')
-    return [{ what, state: 'ok', detail: `${path} leads to ${plugin.program}; undo it: rm ${path}` }];
-  if (state === 'foreign') return [{ what, state: 'note', detail: `${path} is not Slipway's, and stays as it is` }];
-  const why = state === 'absent' ? 'not linked' : `${path} leads nowhere`;
-  return [{ what, state: 'optional', detail: `${why}; link it: slipway doctor --fix` }];
+    return [{ what, state: 'ok', detail: `${path} is linked to ${plugin.program}; to undo: rm ${path}` }];
+  if (state === 'foreign')
+    return [{ what, state: 'note', detail: `${path} is another program's, and is left unchanged` }];
+  const reason = state === 'absent' ? 'not linked' : `${path} is a broken link`;
+  return [{ what, state: 'optional', detail: `${reason}; to link it: slipway doctor --fix` }];
 }
 
 async function checkSshClient({ world: { computer } }: Cli): Promise<DoctorRow> {
   const found = await findProgram(sshProgram, computer);
   return found === undefined
-    ? { what: 'ssh client', state: 'optional', detail: `no ssh, which ${sshProgram.purpose}` }
+    ? { what: 'ssh client', state: 'optional', detail: `not found: ssh, which ${sshProgram.purpose}` }
     : { what: 'ssh client', state: 'ok', detail: found };
 }
 
@@ -146,31 +153,31 @@ async function checkDriver(
   computer: Computer,
 ): Promise<readonly DoctorRow[]> {
   const what = `driver ${driver.name}`;
-  const absent = needed ? 'missing' : 'optional';
-  if (!health.usable) return [{ what, state: absent, detail: `${health.reason}; mend it: ${health.fix}` }];
+  const missingState = needed ? 'missing' : 'optional';
+  if (!health.usable) return [{ what, state: missingState, detail: `${health.reason}; to fix it: ${health.fix}` }];
   const programs = await Promise.all(
     (driver.programs?.(computer) ?? []).map(async (program): Promise<DoctorRow> => {
       const path = await findProgram(program, computer);
       return path === undefined
-        ? { what: `  ${program.command}`, state: absent, detail: `not found; it ${program.purpose}` }
+        ? { what: `  ${program.command}`, state: missingState, detail: `not found; it ${program.purpose}` }
         : { what: `  ${program.command}`, state: 'ok', detail: path };
     }),
   );
   const findings = missing.length > 0 ? [] : ((await driver.diagnose?.(computer)) ?? []);
   return [
     missing.length > 0
-      ? { what, state: absent, detail: `lacks ${missing.map(({ command }) => command).join(', ')}` }
+      ? { what, state: missingState, detail: `missing: ${missing.map(({ command }) => command).join(', ')}` }
       : { what, state: 'ok', detail: driver.summary },
     ...programs,
     ...findings.map((finding): DoctorRow => ({
       what: `  ${finding.what}`,
-      state: finding.state === 'missing' ? absent : finding.state,
+      state: finding.state === 'missing' ? missingState : finding.state,
       detail: finding.detail,
     })),
   ];
 }
 
-/** What a program says first; undefined when it can't do that. */
+/** Returns the first line that a program prints; undefined if the program fails. */
 async function readFirstLine(
   program: string,
   argv: readonly string[],
@@ -183,8 +190,8 @@ async function readFirstLine(
 }
 
 async function findExistingParent(folder: string): Promise<string> {
-  const there = await stat(folder).catch(() => undefined);
-  return there || dirname(folder) === folder ? folder : findExistingParent(dirname(folder));
+  const found = await stat(folder).catch(() => undefined);
+  return found || dirname(folder) === folder ? folder : findExistingParent(dirname(folder));
 }
 
 async function isWritable(folder: string): Promise<boolean> {

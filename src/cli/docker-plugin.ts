@@ -4,22 +4,22 @@ import { SlipwayError, systemCode } from '../errors.ts';
 import { getDockerClientProgram, findProgram } from '../computer/programs.ts';
 import type { Cli } from './command.ts';
 
-/** What `docker machine` is here. `path`: where the docker CLI finds it, or where a link would make it found. */
+/** What `docker machine` is on this computer. `path` is where the docker CLI finds it, or where Slipway would link it. */
 export type DockerMachinePlugin =
   | { readonly state: 'ours'; readonly path: string; readonly program: string }
   | { readonly state: 'foreign'; readonly path: string }
-  /** `dangling`: a link of ours whose program has moved away. */
+  /** `dangling`: Slipway's own link, whose program has moved away. */
   | { readonly state: 'absent' | 'dangling'; readonly path: string; readonly program: string };
 
-/** By its name it is the plugin called `machine`. */
+/** The docker CLI takes a program of this name as its plugin `machine`. */
 const PLUGIN_NAME = 'docker-machine';
 const PLUGIN_SCRIPT = join('dist', 'docker-machine.js');
-/** Where the docker CLI looks after the user's own folder. */
+/** The folders in which the docker CLI looks after the user's own. */
 const SYSTEM_PLUGIN_FOLDERS = ['/usr/local/lib', '/usr/local/libexec', '/usr/lib', '/usr/libexec'].map((folder) =>
   join(folder, 'docker', 'cli-plugins'),
 );
 
-/** Undefined where there is no docker CLI, or none that takes a link for a program. */
+/** Finds the plugin. Returns undefined if there is no docker CLI, or one that accepts no link as a program. */
 export async function findPlugin({
   packageFile,
   world: { computer, clientPaths },
@@ -28,28 +28,28 @@ export async function findPlugin({
   if ((await findProgram(await getDockerClientProgram(computer), computer)) === undefined) return undefined;
   const program = await realpath(join(dirname(packageFile), PLUGIN_SCRIPT)).catch(() => undefined);
   if (program === undefined) return undefined;
-  const own = join(clientPaths.dockerConfig, 'cli-plugins', PLUGIN_NAME);
-  for (const path of [own, ...SYSTEM_PLUGIN_FOLDERS.map((folder) => join(folder, PLUGIN_NAME))]) {
+  const userPath = join(clientPaths.dockerConfig, 'cli-plugins', PLUGIN_NAME);
+  for (const path of [userPath, ...SYSTEM_PLUGIN_FOLDERS.map((folder) => join(folder, PLUGIN_NAME))]) {
     if (!(await lstat(path).catch(() => undefined))) continue;
-    const end = await realpath(path).catch(() => undefined);
-    if (end !== undefined) {
-      return (await isSlipwayScript(end)) ? { state: 'ours', path, program: end } : { state: 'foreign', path };
+    const target = await realpath(path).catch(() => undefined);
+    if (target !== undefined) {
+      return (await isSlipwayScript(target)) ? { state: 'ours', path, program: target } : { state: 'foreign', path };
     }
-    const wasOurs = (await readlink(path).catch(() => '')).endsWith(PLUGIN_SCRIPT);
-    if (!wasOurs) return { state: 'foreign', path };
-    return { state: path === own ? 'dangling' : 'absent', path: own, program };
+    const isOwnLink = (await readlink(path).catch(() => '')).endsWith(PLUGIN_SCRIPT);
+    if (!isOwnLink) return { state: 'foreign', path };
+    return { state: path === userPath ? 'dangling' : 'absent', path: userPath, program };
   }
-  return { state: 'absent', path: own, program };
+  return { state: 'absent', path: userPath, program };
 }
 
-/** Whichever installation of Slipway it is of. */
+/** Returns whether the file is the program of any installation of Slipway. */
 async function isSlipwayScript(file: string): Promise<boolean> {
   if (!file.endsWith(PLUGIN_SCRIPT)) return false;
   const text = await readFile(join(dirname(dirname(file)), 'package.json'), 'utf8').catch(() => '{}');
   return /"name":\s*"slipway"/.test(text);
 }
 
-/** Nothing that is there is overwritten, but a link of ours that leads nowhere. */
+/** Links the plugin. It overwrites nothing but Slipway's own dangling link. */
 export async function linkPlugin({
   state,
   path,
@@ -64,7 +64,7 @@ export async function linkPlugin({
       'LOCAL_FILES',
       `${path} can't be linked to ${program}: ${systemCode(error) ?? String(error)}`,
       {
-        hint: `See what this says: ln -s ${program} ${path}`,
+        hint: `To see why, run: ln -s ${program} ${path}`,
         cause: error,
       },
     );

@@ -5,20 +5,20 @@ import { findNearestWord } from '../did-you-mean.ts';
 import type { Cli } from './command.ts';
 import { toErrorDocument } from '../terminal/text-output.ts';
 
-/** What `plan` and `apply` share: which file, and whether what left it goes. */
+/** The options that `plan` and `apply` share. */
 export const fleetOptions = {
   file: z
     .string()
     .min(1)
     .default('machines.yaml')
-    .meta({ description: 'The file that describes the machines', short: 'f', value: 'file' }),
+    .meta({ description: 'File that describes the machines', short: 'f', value: 'file' }),
   prune: z
     .boolean()
     .default(false)
-    .meta({ description: 'Also remove machines that an apply of this file made and that are no longer in it' }),
+    .meta({ description: 'Also remove machines that apply created from this file and that are no longer in it' }),
 };
 
-/** What would be done for the machines of a file, or for those of them that are named. Asks nobody. */
+/** Returns what `apply` would do for the machines of a file, or for those of them that are named. Queries no machine. */
 export async function loadFleetPlan(
   { file, prune, names }: { readonly file: string; readonly prune: boolean; readonly names: readonly string[] },
   { world, env }: Cli,
@@ -29,15 +29,15 @@ export async function loadFleetPlan(
   return names.length === 0 ? plan : { ...plan, items: selectItems(plan, names) };
 }
 
-/** `web` is each of web-1, web-2 and web-3 that its count makes. */
+/** Selects items by the names of machines, or of entries: `web` selects web-1, web-2 and web-3 if its count is 3. */
 function selectItems({ displayPath, items }: FleetPlan, names: readonly string[]): readonly FleetItem[] {
-  const called = (item: FleetItem): readonly string[] => [item.name, ...(item.wanted ? [item.wanted.entry] : [])];
-  const known = new Set(items.flatMap(called));
-  const strange = names.find((name) => !known.has(name));
-  if (strange === undefined) return items.filter((item) => called(item).some((name) => names.includes(name)));
-  const near = findNearestWord(strange, [...known]);
-  throw new SlipwayError('USAGE', `${displayPath} has no machine named "${strange}"`, {
-    hint: near === undefined ? 'See what it has: slipway plan' : `Did you mean ${near}? All of them: slipway plan`,
+  const namesOf = (item: FleetItem): readonly string[] => [item.name, ...(item.wanted ? [item.wanted.entry] : [])];
+  const known = new Set(items.flatMap(namesOf));
+  const unknown = names.find((name) => !known.has(name));
+  if (unknown === undefined) return items.filter((item) => namesOf(item).some((name) => names.includes(name)));
+  const near = findNearestWord(unknown, [...known]);
+  throw new SlipwayError('USAGE', `${displayPath} defines no machine "${unknown}"`, {
+    hint: near === undefined ? 'To list its machines: slipway plan' : `Did you mean ${near}? To list all: slipway plan`,
   });
 }
 
@@ -52,22 +52,23 @@ const ACTION_SIGNS: Readonly<Record<FleetItem['action'], string>> = {
 };
 
 export const CHANGE_EFFECTS: Readonly<Record<FieldChange['how'], string>> = {
-  live: 'at once',
+  live: 'immediately',
   engine: 'restarts the engine',
-  restart: 'at its next start; one that runs is stopped and started',
-  replace: 'takes another machine',
+  restart: 'at the next start; a running machine is restarted',
+  replace: 'replaces the machine',
 };
 
-/** The plan as people read it: what is as it should be is counted, the rest is told field by field. */
+/** Formats a plan for people: each change field by field, and the number of machines that need none. */
 export function formatFleetPlan({ displayPath, items }: FleetPlan): string {
   const work = items.filter(hasWork);
-  const same = items.length - work.length;
-  const rest = same === 0 ? [] : [`${same === 1 ? '1 machine is' : `${same} machines are`} as ${displayPath} says`];
-  const quiet = items.filter((item) => !hasWork(item) && item.notes.length > 0);
-  if (work.length === 0 && items.length === 0) return `${displayPath} has no machines, and there is nothing to do`;
-  const width = Math.max(0, ...[...work, ...quiet].map(({ name }) => name.length));
-  const lines = [...work, ...quiet].flatMap((item) => formatItem(item, width));
-  return [...(work.length > 0 ? [`${displayPath}: this is to be done`] : []), ...lines, ...rest].join('\n');
+  const unchanged = items.length - work.length;
+  const rest =
+    unchanged === 0 ? [] : [`${unchanged === 1 ? '1 machine matches' : `${unchanged} machines match`} ${displayPath}`];
+  const noted = items.filter((item) => !hasWork(item) && item.notes.length > 0);
+  if (work.length === 0 && items.length === 0) return `${displayPath} defines no machines: nothing to do`;
+  const width = Math.max(0, ...[...work, ...noted].map(({ name }) => name.length));
+  const lines = [...work, ...noted].flatMap((item) => formatItem(item, width));
+  return [...(work.length > 0 ? [`${displayPath}: planned changes`] : []), ...lines, ...rest].join('\n');
 }
 
 function formatItem({ action, name, driver, changes, notes, broken }: FleetItem, width: number): readonly string[] {
@@ -87,17 +88,17 @@ function formatValue(value: unknown): string {
   return replaceControlCharacters(String(value));
 }
 
-/** Nothing in it moves the cursor. */
+/** Replaces characters that would control the terminal. */
 function replaceControlCharacters(text: string): string {
   return text.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, ' ');
 }
 
-/** For --json: the same for each machine, whatever is to be done. */
+/** Returns an item as --json prints it, with the same keys for every action. */
 export function toItemDocument({ name, driver, action, changes, notes, broken }: FleetItem): object {
   return {
     name,
     driver,
-    action: action,
+    action,
     changes: changes.map(({ field, from, to, how }) => ({ field, from: from ?? null, to: to ?? null, how })),
     notes,
     ...(broken ? toErrorDocument(broken) : {}),

@@ -1,8 +1,8 @@
-/** How a command declares it, with what one would write in the braces there. */
+/** Returns the declaration of --format; `example` is a field of the command's own documents. */
 export function formatOptionMeta(example: string): {
   readonly description: string;
   readonly short: string;
   readonly value: string;
 } {
-  return { description: `Print by a Go template instead: {{${example}}}`, short: 'f', value: 'template' };
+  return { description: `Format the output with a Go template: {{${example}}}`, short: 'f', value: 'template' };
 }

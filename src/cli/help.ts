@@ -6,9 +6,9 @@ import { commands, type CommandFamily, type CommandGroup } from './commands/comm
 import { globalFlags } from './parse-flags.ts';
 import { driverOptionSpecs } from '../machine-options/option-specs.ts';
 
-/** What `slipway` without arguments prints where nobody can be asked. */
+/** Returns the help that `slipway` prints without arguments where nobody can be asked. */
 export function programHelp(): string {
-  const groups: readonly CommandGroup[] = ['Make', 'Run', 'Look', 'Connect', 'Help'];
+  const groups: readonly CommandGroup[] = ['Manage', 'Run', 'Inspect', 'Connect', 'Help'];
   const column = Math.max(...commands.map(({ name }) => name.length)) + 1;
   const sections = groups.map((group) => {
     return commands
@@ -20,14 +20,14 @@ export function programHelp(): string {
     'slipway: a Docker host anywhere in one command',
     '',
     'Usage: slipway <command> [options]',
-    '       slipway      on a terminal: asks what you want',
+    '       slipway      (at a terminal: asks what you want)',
     ...sections,
-    '  Everywhere: --json --debug --quiet --help',
-    '  More: slipway help <command | driver | engine | life>',
+    '  Global options: --json --debug --quiet --help',
+    '  Details: slipway help <command | driver | engine | life>',
   ].join('\n');
 }
 
-/** The commands that share a first word. */
+/** Returns the help of commands that share a first word. */
 export function familyHelp({ name, summary, members }: CommandFamily): string {
   const width = Math.max(...members.map((member) => member.name.length)) + 3;
   return [
@@ -36,11 +36,11 @@ export function familyHelp({ name, summary, members }: CommandFamily): string {
     `Usage: slipway ${name} <command> [options]`,
     ...members.map((member) => `  ${member.name.padEnd(width)}${member.summary}`),
     '',
-    `More: slipway help ${members[0]?.name}`,
+    `Details: slipway help ${members[0]?.name}`,
   ].join('\n');
 }
 
-/** One command; options of drivers and engine are named where they apply, and explained by their own topics. */
+/** Returns the help of one command. It lists the options of drivers and the engine by name; their own topics explain them. */
 export function commandHelp(command: Command, driver: string | undefined, width: number): string {
   const parts = [
     ...wrapWords(command.summary.split(' '), '', width),
@@ -48,15 +48,15 @@ export function commandHelp(command: Command, driver: string | undefined, width:
     `Usage: slipway ${command.name}${command.usage === '' ? '' : ` ${command.usage}`} [options]`,
   ];
   if (command.details !== undefined) parts.push(...wrapWords(command.details.split(' '), '', width));
-  const own = optionSpecsOf(command);
-  if (own.length > 0) parts.push('', 'Options', ...optionLines(own, width));
+  const ownOptions = optionSpecsOf(command);
+  if (ownOptions.length > 0) parts.push('', 'Options', ...optionLines(ownOptions, width));
   if (command.extraOptions) {
-    const chosen = driver === undefined ? undefined : driverOptionSpecs[driver];
-    if (chosen) parts.push('', `Driver ${driver}`, ...optionLines(chosen, width));
-    else parts.push('', `Options of a driver: slipway help ${drivers.map(({ name }) => name).join(' | ')}`);
+    const driverOptions = driver === undefined ? undefined : driverOptionSpecs[driver];
+    if (driverOptions) parts.push('', `Driver ${driver}`, ...optionLines(driverOptions, width));
+    else parts.push('', `Driver options: slipway help ${drivers.map(({ name }) => name).join(' | ')}`);
     parts.push(
-      `Its life: ${lifetimeOptionSpecs.map(({ flag, valueName }) => `--${flag} <${valueName}>`).join(', ')} (slipway help life)`,
-      'Options of the engine: slipway help engine',
+      `Lifetime: ${lifetimeOptionSpecs.map(({ flag, valueName }) => `--${flag} <${valueName}>`).join(', ')} (slipway help life)`,
+      'Engine options: slipway help engine',
       ...wrapWords(
         engineOptionSpecs.map(({ flag }) => `--${flag}`),
         '  ',
@@ -64,19 +64,19 @@ export function commandHelp(command: Command, driver: string | undefined, width:
       ),
     );
   }
-  parts.push('', `Everywhere: ${globalFlags.map(({ flag }) => `--${flag}`).join(' ')}`);
+  parts.push('', `Global options: ${globalFlags.map(({ flag }) => `--${flag}`).join(' ')}`);
   return parts.join('\n');
 }
 
-/** A driver's name, `engine` or `life`: its options in full. */
+/** Returns the options of a driver, of `engine` or of `life`; undefined for another word. */
 export function topicHelp(topic: string, width: number): string | undefined {
   if (topic === 'engine')
-    return ['Options of the engine, for create and provision', '', ...optionLines(engineOptionSpecs, width)].join('\n');
+    return ['Engine options of create and provision', '', ...optionLines(engineOptionSpecs, width)].join('\n');
   if (topic === 'life') {
     const note =
-      'The host does it itself, so it holds with this computer off. A running container, somebody logged in over SSH and a client of the engine keep a host from being idle. Later on: slipway extend, slipway provision NAME --idle-stop 1h.';
+      'The host stops itself, even while this computer is off. A running container, an SSH session and a client of the engine keep a host from being idle. To change the lifetime of a machine: slipway extend NAME 2h, slipway provision NAME --idle-stop 1h.';
     const lines = [...optionLines(lifetimeOptionSpecs, width), '', ...wrapWords(note.split(' '), '', width)];
-    return ['When a machine ends by itself, for create and provision', '', ...lines].join('\n');
+    return ['Lifetime options of create and provision', '', ...lines].join('\n');
   }
   const driver = drivers.find(({ name, aliases }) => name === topic || aliases?.includes(topic) === true);
   if (!driver) return undefined;
@@ -87,11 +87,11 @@ export function topicHelp(topic: string, width: number): string | undefined {
   ].join('\n');
 }
 
-function optionLines(infos: readonly OptionSpec[], width: number): readonly string[] {
-  const left = infos.map(flagColumn);
+function optionLines(specs: readonly OptionSpec[], width: number): readonly string[] {
+  const left = specs.map(flagColumn);
   const column = Math.min(36, Math.max(...left.map((text) => text.length)) + 2);
-  return infos.flatMap((info, index) => {
-    const [first = '', ...rest] = wrapWords(descriptionColumn(info).split(' '), '', Math.max(30, width - column - 2));
+  return specs.flatMap((spec, index) => {
+    const [first = '', ...rest] = wrapWords(descriptionColumn(spec).split(' '), '', Math.max(30, width - column - 2));
     const flag = left[index] ?? '';
     const head =
       flag.length > column - 2
@@ -101,18 +101,18 @@ function optionLines(infos: readonly OptionSpec[], width: number): readonly stri
   });
 }
 
-function flagColumn(info: OptionSpec): string {
-  if (info.secret) return `$${info.env}`;
-  const short = info.short === undefined ? '' : `-${info.short}, `;
-  const value = info.kind === 'boolean' ? '' : ` <${info.valueName}>`;
-  return `${short}--${info.flag}${value}${info.kind === 'list' ? ' …' : ''}`;
+function flagColumn(spec: OptionSpec): string {
+  if (spec.secret) return `$${spec.env}`;
+  const short = spec.short === undefined ? '' : `-${spec.short}, `;
+  const value = spec.kind === 'boolean' ? '' : ` <${spec.valueName}>`;
+  return `${short}--${spec.flag}${value}${spec.kind === 'list' ? ' …' : ''}`;
 }
 
-function descriptionColumn(info: OptionSpec): string {
-  const choices = info.choices.length > 0 ? `: ${info.choices.join(', ')}` : '';
-  const plain = info.default === undefined || info.default === false || Array.isArray(info.default);
-  const initial = info.required ? ' (required)' : plain ? '' : ` (${String(info.default)})`;
-  return `${info.description}${choices}${initial}`;
+function descriptionColumn(spec: OptionSpec): string {
+  const choices = spec.choices.length > 0 ? `: ${spec.choices.join(', ')}` : '';
+  const plain = spec.default === undefined || spec.default === false || Array.isArray(spec.default);
+  const initial = spec.required ? ' (required)' : plain ? '' : ` (${String(spec.default)})`;
+  return `${spec.description}${choices}${initial}`;
 }
 
 function wrapWords(words: readonly string[], indent: string, width: number): readonly string[] {

@@ -7,7 +7,7 @@ import type { ListedMachine } from '../machine/store.ts';
 const FILTER_KEYS = ['name', 'driver', 'state', 'label'] as const;
 type FilterKey = (typeof FILTER_KEYS)[number];
 
-/** What `ls` says of a machine; a record that can't be read is `broken`. */
+/** The state of a machine in `ls`: `broken` if its record can't be read. */
 export type LsState = MachineStatus['state'] | 'broken';
 
 const STATES: Readonly<Record<LsState, true>> = {
@@ -24,10 +24,10 @@ const STATES: Readonly<Record<LsState, true>> = {
   broken: true,
 };
 
-/** Of one key, one must hold; of several keys, each. */
+/** Tests by key: a machine matches if one test of each key holds. */
 export type Filters = ReadonlyMap<FilterKey, readonly ((item: ListedMachine, state: LsState | undefined) => boolean)[]>;
 
-/** `driver=ec2`, `label=zone=a`; throws USAGE. */
+/** Parses filters such as `driver=ec2` and `label=zone=a`. Throws USAGE for an unknown key or an invalid value. */
 export function parseFilters(texts: readonly string[]): Filters {
   const filters = new Map<FilterKey, readonly ReturnType<typeof createTest>[]>();
   for (const text of texts) {
@@ -39,12 +39,12 @@ export function parseFilters(texts: readonly string[]): Filters {
   return filters;
 }
 
-/** What the record alone says. */
+/** Returns whether a machine's record matches; a filter by state needs the machine itself. */
 export function isRecordMatch(item: ListedMachine, filters: Filters): boolean {
   return [...filters].every(([key, tests]) => key === 'state' || tests.some((test) => test(item, undefined)));
 }
 
-/** What only the machine can say; there is nothing to ask where no filter wants it. */
+/** Returns whether a machine's state matches the filters by state, if there are any. */
 export function isStateMatch(item: ListedMachine, state: LsState, filters: Filters): boolean {
   return filters.get('state')?.some((test) => test(item, state)) ?? true;
 }
@@ -63,8 +63,8 @@ function createTest(key: FilterKey, value: string): (item: ListedMachine, state:
   return (item) =>
     'machine' in item &&
     item.machine.spec.engine.label.some((text) => {
-      const [mine, its = ''] = splitOnce(text);
-      return mine === label && (wanted === undefined || isSameIgnoringCase(its, wanted));
+      const [key, labelValue = ''] = splitOnce(text);
+      return key === label && (wanted === undefined || isSameIgnoringCase(labelValue, wanted));
     });
 }
 
@@ -81,7 +81,7 @@ function parsePattern(value: string): RegExp {
   try {
     return new RegExp(value);
   } catch (error) {
-    throw new SlipwayError('USAGE', `--filter name=${value} is no regular expression`, {
+    throw new SlipwayError('USAGE', `Invalid regular expression in --filter name=${value}`, {
       hint: 'For example: slipway ls --filter name=^web-',
       cause: error,
     });
@@ -92,20 +92,20 @@ function parseState(value: string): LsState {
   const states = Object.keys(STATES) as readonly LsState[];
   const state = states.find((known) => isSameIgnoringCase(known, value));
   if (state) return state;
-  throw new SlipwayError('USAGE', `No machine can be in the state ${JSON.stringify(value)}`, {
+  throw new SlipwayError('USAGE', `Unknown state ${JSON.stringify(value)}`, {
     hint: formatHint(findNearestWord(value, states), `States: ${formatList(states)}`),
   });
 }
 
 function invalidFilterError(text: string): SlipwayError {
-  return new SlipwayError('USAGE', `--filter takes KEY=VALUE, got ${JSON.stringify(text)}`, {
+  return new SlipwayError('USAGE', `Invalid --filter ${JSON.stringify(text)}: expected KEY=VALUE`, {
     hint: `For example: slipway ls --filter driver=ec2. Keys: ${formatList(FILTER_KEYS)}`,
   });
 }
 
 function unknownKeyError(word: string, value: string): SlipwayError {
   const near = findNearestWord(word, FILTER_KEYS);
-  return new SlipwayError('USAGE', `Machines can't be filtered by ${JSON.stringify(word)}`, {
+  return new SlipwayError('USAGE', `Unknown filter key ${JSON.stringify(word)}`, {
     hint: formatHint(near && `${near}=${value}`, `Keys: ${formatList(FILTER_KEYS)}`),
   });
 }

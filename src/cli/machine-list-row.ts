@@ -1,6 +1,6 @@
 import type { LsState } from './machine-filter.ts';
 
-/** What `ls` says of a machine. */
+/** A machine as `ls` lists it. */
 export type MachineListRow = {
   readonly name: string;
   readonly current: boolean;
@@ -14,7 +14,7 @@ export type MachineListRow = {
   readonly trouble: string;
 };
 
-/** Fields of a format, and their titles in a table. */
+/** The fields of `ls --format`, and their titles in a table. */
 export const COLUMN_TITLES = {
   Name: 'NAME',
   Current: 'CURRENT',

@@ -8,7 +8,7 @@ import type { Cli } from './command.ts';
 import { formatTable } from '../terminal/text-output.ts';
 import { COLUMN_TITLES, type MachineListRow } from './machine-list-row.ts';
 
-/** How each of these machines is, asked all at once. */
+/** Loads the state of each machine; all machines are queried at the same time. */
 export async function loadRows(
   listed: readonly ListedMachine[],
   { quiet, timeout }: { readonly quiet: boolean; readonly timeout: number },
@@ -20,7 +20,7 @@ export async function loadRows(
 
 function readCurrentContext({ world, say }: Cli): Promise<string | undefined> {
   return readCurrentContextName(world.clientPaths).catch((error: unknown) => {
-    // The docker CLI's settings are broken, not the machines.
+    // Broken settings of the docker CLI must not hide the machines.
     if (!(error instanceof SlipwayError)) throw error;
     say(error.message);
     return undefined;
@@ -49,7 +49,7 @@ async function loadRow(
     };
   }
   const { machine } = item;
-  const look: MachineStatus = await getStatus(machine, world, seconds).catch((error: unknown) => {
+  const status: MachineStatus = await getStatus(machine, world, seconds).catch((error: unknown) => {
     // One machine whose files can't be read must not hide the others.
     if (world.signal.aborted) throw error;
     return {
@@ -63,13 +63,13 @@ async function loadRow(
     name: item.name,
     current: isCurrent,
     driver: machine.spec.driver,
-    state: look.state,
+    state: status.state,
     url: machine.endpoint?.url ?? '',
-    engine: look.engine ?? '',
-    certificateDays: look.days ?? null,
+    engine: status.engine ?? '',
+    certificateDays: status.days ?? null,
     deadline: machine.deadline ?? null,
     idleStop: machine.spec.lifetime?.idleStop ?? null,
-    trouble: look.trouble,
+    trouble: status.trouble,
   };
 }
 
@@ -89,9 +89,9 @@ export function toFormatFields(row: MachineListRow): Readonly<Record<keyof typeo
 }
 
 export function formatRows(rows: readonly MachineListRow[], now: Date): string {
-  const mortal = rows.some(({ deadline }) => deadline !== null);
-  const ends = ({ deadline }: MachineListRow): readonly string[] =>
-    mortal ? [deadline === null ? '' : formatDeadline({ deadline }, now)] : [];
+  const hasDeadline = rows.some(({ deadline }) => deadline !== null);
+  const deadlineCells = ({ deadline }: MachineListRow): readonly string[] =>
+    hasDeadline ? [deadline === null ? '' : formatDeadline({ deadline }, now)] : [];
   const cells = rows.map((row) => [
     row.name,
     row.current ? '*' : '',
@@ -100,15 +100,15 @@ export function formatRows(rows: readonly MachineListRow[], now: Date): string {
     row.url,
     row.engine,
     formatDaysLeft(row.certificateDays),
-    ...ends(row),
+    ...deadlineCells(row),
     row.trouble,
   ]);
   const { Name, Current, Driver, State, URL, Engine, CertificateDays, Deadline, Trouble } = COLUMN_TITLES;
-  const ending = mortal ? [Deadline] : [];
-  return formatTable([Name, Current, Driver, State, URL, Engine, CertificateDays, ...ending, Trouble], cells);
+  const deadlineTitles = hasDeadline ? [Deadline] : [];
+  return formatTable([Name, Current, Driver, State, URL, Engine, CertificateDays, ...deadlineTitles, Trouble], cells);
 }
 
-/** The row's trouble has it in words, once it is one. */
+/** Returns the days that certificates stay valid; the row's trouble explains expired ones. */
 function formatDaysLeft(days: number | null): string {
   if (days === null) return '';
   return days < 0 ? 'expired' : `${days} d`;

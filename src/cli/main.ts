@@ -1,21 +1,21 @@
 import { canceledError, exitCodes, reasonOf, SlipwayError } from '../errors.ts';
 import { findNearestWord } from '../did-you-mean.ts';
-import { optionsFromEnv, parseOptions, type OptionValues } from '../machine/options.ts';
+import { optionsFromEnv, parseOptions } from '../machine/options.ts';
 import type { Cli, Command, CommandResult } from './command.ts';
 import { commands, type CommandEntry, type CommandFamily } from './commands/command-list.ts';
 import type { CliEvent } from '../terminal/event-schema.ts';
 import { createInterruptController, packageFile, slipwayHome, createWorld } from '../terminal/process-world.ts';
 import type { MachineProgress, ProgressView } from '../terminal/progress-views.ts';
 
-/** The flags that shape output, read before anything is parsed: an error in the parse must look right too. */
+/** The flags that shape output. They are read before the parser runs, so that its errors have the right shape too. */
 type OutputFlags = { readonly json: boolean; readonly debug: boolean; readonly quiet: boolean };
 
 const interrupt = createInterruptController();
-/** What shows the steps of this command; it must have left the terminal before anything else ends there. */
+/** Shows the steps of this command; it must be closed before anything else is written to the terminal. */
 let view: ProgressView | undefined;
-/** What the command and each of its machines got of it. */
+/** The progress of the command and of each of its machines. */
 const progressByMachine = new Map<string | undefined, MachineProgress>();
-/** Once there was an event, stdout of --json is one a line, and the last line is an event as well. */
+/** With --json, the output after a first event is one event per line, and so is the result or the error. */
 let hasPrintedEvent = false;
 const argv = process.argv.slice(2);
 const [node = '', script = ''] = process.argv;
@@ -24,24 +24,24 @@ const color = !process.env.NO_COLOR && process.env.TERM !== 'dumb' && process.st
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.on(signal, () => {
-    // The second one does not wait for anything.
+    // A second signal ends the process at once.
     if (interrupt.signal.aborted) process.exit(exitCodes.CANCELED);
     interrupt.abort();
   });
 }
-// A reader that went away (`slipway ls | head -1`) is no error, and no reason to leave work half done.
+// A reader that closes the pipe (`slipway ls | head -1`) is no error, and must not interrupt work in progress.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
     if ([...progressByMachine.values()].every((progress) => progress.lastStepId() === '')) process.exit(0);
   });
 }
-// Whatever ends us, the terminal gets its cursor back.
+// The terminal gets its cursor back, however the process ends.
 process.on('exit', () => view?.close());
-// Taken out of the environment, so that no child of ours inherits it.
+// Removed from the environment, so that no child process inherits it.
 const sudoPassword = process.env.SLIPWAY_SUDO_PASSWORD;
 delete process.env.SLIPWAY_SUDO_PASSWORD;
-// Which Node the AWS SDK will want next year is no business of who makes a machine today.
+// The AWS SDK's warning about future versions of Node is not for users of this release.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
 
 try {
@@ -51,18 +51,18 @@ try {
     interrupt.signal.aborted && !(error instanceof SlipwayError) ? canceledError() : error,
   );
 }
-// Keepalive timers and open sockets of a connection that was given up must not hold the process.
+// Timers and sockets of an abandoned connection must not keep the process alive.
 process.stdout.write('', () => process.exit());
 
 async function main(): Promise<number> {
   const name = argv.find((word) => !word.startsWith('-'));
   const globals = name === undefined ? argv : argv.slice(0, argv.indexOf(name));
   const rest = name === undefined ? [] : argv.slice(argv.indexOf(name) + 1);
-  const strange = globals.find(
+  const unknown = globals.find(
     (word) => !['--json', '--debug', '--quiet', '--help', '-h', '--version', '-V'].includes(word),
   );
-  if (strange !== undefined)
-    throw new SlipwayError('USAGE', `Unknown option '${strange}'`, { hint: 'See: slipway --help' });
+  if (unknown !== undefined)
+    throw new SlipwayError('USAGE', `Unknown option '${unknown}'`, { hint: 'See: slipway --help' });
 
   if (globals.includes('--version') || globals.includes('-V')) return runCommand('version', [], globals);
   if (name === undefined && globals.length === 0 && isInteractive()) return runCommand('create', [], globals);
@@ -72,90 +72,86 @@ async function main(): Promise<number> {
   return runCommand(name, rest, globals);
 }
 
-async function runCommand(name: string, behind: readonly string[], globals: readonly string[]): Promise<number> {
-  const { entry, rest } = findCommand(name, behind);
+async function runCommand(name: string, words: readonly string[], globals: readonly string[]): Promise<number> {
+  const { entry, rest } = findCommand(name, words);
   if ('members' in entry) return printFamilyHelp(entry, rest);
   const command = await entry.load();
-  const asked = globals.includes('--help') || globals.includes('-h') || isHelpRequested(command, rest);
-  if (asked) return printCommandHelp(command, rest);
+  const wantsHelp = globals.includes('--help') || globals.includes('-h') || isHelpRequested(command, rest);
+  if (wantsHelp) return printCommandHelp(command, rest);
   const { parseFlags } = await import('./parse-flags.ts');
   const { optionSpecsOf } = await import('./command.ts');
+  const { pickFlagValues } = await import('../machine-options/option-specs.ts');
   const { positionals, flags } = parseFlags(command, rest);
-  const infos = optionSpecsOf(command);
-  const own: OptionValues = Object.fromEntries(
-    infos.filter((info) => flags[info.flag] !== undefined).map((info) => [info.key, flags[info.flag]]),
-  );
-  const args = parseOptions(command.args, infos, {
-    ...optionsFromEnv(infos, { ...process.env, SLIPWAY_SUDO_PASSWORD: sudoPassword }),
-    ...own,
+  const specs = optionSpecsOf(command);
+  const args = parseOptions(command.args, specs, {
+    ...optionsFromEnv(specs, { ...process.env, SLIPWAY_SUDO_PASSWORD: sudoPassword }),
+    ...pickFlagValues(specs, flags),
   });
   const cli = await createCli(args.sudoPassword);
   const result = await command.run({ positionals, args, flags }, cli);
   return printResult(result);
 }
 
-/** What the words name, and those that are left; a family where no word chose one of it. */
+/** Finds the command that the words name, and returns the remaining words; a family if no word names a member of it. */
 function findCommand(
   name: string,
-  behind: readonly string[],
+  words: readonly string[],
 ): { readonly entry: CommandEntry | CommandFamily; readonly rest: readonly string[] } {
   const entry = requireCommand(name, commands, 'slipway help');
-  const at = 'members' in entry ? behind.findIndex((word) => !word.startsWith('-')) : -1;
-  if (!('members' in entry) || at < 0) return { entry, rest: behind };
-  const member = requireCommand(`${name} ${behind[at]}`, entry.members, `slipway help ${name}`);
-  return { entry: member, rest: behind.toSpliced(at, 1) };
+  const index = 'members' in entry ? words.findIndex((word) => !word.startsWith('-')) : -1;
+  if (!('members' in entry) || index < 0) return { entry, rest: words };
+  const member = requireCommand(`${name} ${words[index]}`, entry.members, `slipway help ${name}`);
+  return { entry: member, rest: words.toSpliced(index, 1) };
 }
 
-function requireCommand<T extends { readonly name: string }>(name: string, entries: readonly T[], all: string): T {
+function requireCommand<T extends { readonly name: string }>(
+  name: string,
+  entries: readonly T[],
+  listCommand: string,
+): T {
   const entry = entries.find((candidate) => candidate.name === name);
   if (entry) return entry;
   const near = findNearestWord(
     name,
     entries.map((candidate) => candidate.name),
   );
-  throw new SlipwayError('USAGE', `There is no command "${name}"`, {
-    hint: near === undefined ? `All commands: ${all}` : `Did you mean: slipway ${near}? All of them: ${all}`,
+  throw new SlipwayError('USAGE', `Unknown command "${name}"`, {
+    hint:
+      near === undefined
+        ? `To list all commands: ${listCommand}`
+        : `Did you mean: slipway ${near}? To list all commands: ${listCommand}`,
   });
 }
 
 async function printFamilyHelp(family: CommandFamily, rest: readonly string[]): Promise<number> {
-  const strange = rest.find((word) => !['--json', '--debug', '--quiet', '--help', '-h'].includes(word));
-  if (strange === undefined) return print((await import('./help.ts')).familyHelp(family));
-  throw new SlipwayError('USAGE', `Unknown option '${strange}'`, { hint: `See: slipway help ${family.name}` });
+  const unknown = rest.find((word) => !['--json', '--debug', '--quiet', '--help', '-h'].includes(word));
+  if (unknown === undefined) return print((await import('./help.ts')).familyHelp(family));
+  throw new SlipwayError('USAGE', `Unknown option '${unknown}'`, { hint: `See: slipway help ${family.name}` });
 }
 
-/** `--help` behind `ssh web ls` belongs to ls. */
+/** Returns whether the words ask for help; `--help` after `ssh web ls` belongs to ls. */
 function isHelpRequested(command: Command, rest: readonly string[]): boolean {
-  const end = rest.indexOf('--');
-  const ours = command.passThrough
-    ? rest.slice(
-        0,
-        Math.max(
-          0,
-          rest.findIndex((word) => !word.startsWith('-')),
-        ),
-      )
-    : rest.slice(0, end < 0 ? undefined : end);
-  const words = command.passThrough && rest.every((word) => word.startsWith('-')) ? rest : ours;
-  return words.includes('--help') || words.includes('-h');
+  const isHelp = (word: string): boolean => word === '--help' || word === '-h';
+  const end = command.passThrough ? rest.findIndex((word) => !word.startsWith('-')) : rest.indexOf('--');
+  return rest.slice(0, end < 0 ? undefined : end).some(isHelp);
 }
 
-async function printHelp(topic: string, behind: readonly string[]): Promise<number> {
+async function printHelp(topic: string, words: readonly string[]): Promise<number> {
   const { topicHelp } = await import('./help.ts');
-  const known = topicHelp(topic, terminalWidth());
-  if (known !== undefined && !commands.some(({ name }) => name === topic)) return print(known);
-  const { entry, rest } = findCommand(topic, behind);
+  const text = topicHelp(topic, terminalWidth());
+  if (text !== undefined && !commands.some(({ name }) => name === topic)) return print(text);
+  const { entry, rest } = findCommand(topic, words);
   return 'members' in entry ? printFamilyHelp(entry, rest) : printCommandHelp(await entry.load(), rest);
 }
 
 async function printCommandHelp(command: Command, rest: readonly string[]): Promise<number> {
   const { commandHelp } = await import('./help.ts');
-  const at = rest.findIndex((word) => /^(-d|--driver)(=|$)/.test(word));
-  const driver = at < 0 ? undefined : (/=(.*)$/.exec(rest[at] ?? '')?.[1] ?? rest[at + 1]);
+  const index = rest.findIndex((word) => /^(-d|--driver)(=|$)/.test(word));
+  const driver = index < 0 ? undefined : (/=(.*)$/.exec(rest[index] ?? '')?.[1] ?? rest[index + 1]);
   return print(commandHelp(command, driver, terminalWidth()));
 }
 
-async function createCli(password: unknown): Promise<Cli> {
+async function createCli(sudoPasswordValue: unknown): Promise<Cli> {
   const home = slipwayHome();
   const [{ openStore }, { openImageStore }, progressOf] = await Promise.all([
     import('../machine/store.ts'),
@@ -166,7 +162,7 @@ async function createCli(password: unknown): Promise<Cli> {
     store: openStore(home),
     progress: progressOf(),
     signal: interrupt.signal,
-    sudoPassword: typeof password === 'string' ? password : undefined,
+    sudoPassword: typeof sudoPasswordValue === 'string' ? sudoPasswordValue : undefined,
     debug: outputFlags.debug ? (line) => say(`debug ${line}`) : () => {},
     startSpareBuild: async (spec) =>
       (await import('./prewarm.ts')).startPrewarm(spec, [node, script], process.env, home),
@@ -201,7 +197,7 @@ async function createCli(password: unknown): Promise<Cli> {
   };
 }
 
-/** One view for the whole command. Each machine gets a progress of its own, the same whenever it is asked for. */
+/** Opens the view of the command, and returns a function that gives each machine its progress, always the same one. */
 async function openView(): Promise<(machine?: string) => MachineProgress> {
   const { createProgress } = await import('../terminal/progress-views.ts');
   const opened = await createView();
@@ -219,9 +215,9 @@ async function createView(): Promise<ProgressView> {
   const { stderr, stdout, env, platform } = process;
   if (outputFlags.json) return createJsonView(printEvent);
   if (outputFlags.quiet) return createQuietView(say);
-  // Lines of --debug belong between those of the steps, and what a build server shows is a log.
-  const live = stderr.isTTY && !outputFlags.debug && env.TERM !== 'dumb' && !env.CI;
-  if (!live) return createPlainView(say);
+  // Lines of --debug belong between those of the steps, and a build server shows a log.
+  const isLive = stderr.isTTY && !outputFlags.debug && env.TERM !== 'dumb' && !env.CI;
+  if (!isLive) return createPlainView(say);
   return createLiveView({
     stream: stderr,
     others: stdout.isTTY ? [stdout] : [],
@@ -244,7 +240,7 @@ async function reportFailure(error: unknown): Promise<number> {
     const message = reasonOf(error);
     if (outputFlags.json && hasPrintedEvent) printEvent({ event: 'error', error: { code: 'BUG', message } });
     say(error instanceof Error ? (error.stack ?? error.message) : String(error));
-    say('This is a bug in Slipway. Please report it with the lines above and what you typed.');
+    say('This is a bug in Slipway. Please report it with the lines above and the command that you typed.');
     return 1;
   }
   if (outputFlags.json) printJson({ event: 'error', ...toErrorDocument(error) }, toErrorDocument(error));
@@ -254,12 +250,11 @@ async function reportFailure(error: unknown): Promise<number> {
 
 function hasFlag(flag: string): boolean {
   const end = argv.indexOf('--');
-  // What follows the machine's name in `ssh` is the remote command's.
+  // The words after `ssh` belong to the remote command.
   const ssh = argv.indexOf('ssh');
-  const ours = argv.slice(0, end < 0 ? undefined : end);
-  return (ssh >= 0 && argv.slice(0, ssh).every((word) => word.startsWith('-')) ? ours.slice(0, ssh) : ours).includes(
-    `--${flag}`,
-  );
+  const isSsh = ssh >= 0 && argv.slice(0, ssh).every((word) => word.startsWith('-'));
+  const words = argv.slice(0, end < 0 ? undefined : end);
+  return (isSsh ? words.slice(0, ssh) : words).includes(`--${flag}`);
 }
 
 function isInteractive(): boolean {

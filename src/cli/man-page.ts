@@ -18,33 +18,33 @@ import {
 } from '../manual/roff.ts';
 import { driverOptionSpecs } from '../machine-options/option-specs.ts';
 
-/** What decides besides options, by name. */
+/** Variables that no option sets, by name. */
 const ENVIRONMENT: readonly (readonly [string, string])[] = [
-  ['SLIPWAY_HOME', 'Where machines and images are kept, instead of `~/.slipway`.'],
-  ['SLIPWAY_SUDO_PASSWORD', 'Password for sudo on a host, where it asks for one. There is no flag for it.'],
+  ['SLIPWAY_HOME', 'Folder of machines and images. The default is `~/.slipway`.'],
+  ['SLIPWAY_SUDO_PASSWORD', 'Password for sudo on a host, if sudo asks for one. There is no flag for it.'],
+  ['SLIPWAY_ADDRESS_URL', "Service that returns this computer's public IP address, for the firewall of a cloud."],
+  ['DOCKER_CONFIG', "Folder of the docker CLI's settings. The default is `~/.docker`."],
   [
-    'SLIPWAY_ADDRESS_URL',
-    "What is asked for the address that this computer calls from, when a cloud's firewall is set.",
+    'DOCKER_HOST, DOCKER_CONTEXT',
+    'What the docker CLI connects to in this shell. `active` reads them, and `use` warns about them.',
   ],
-  ['DOCKER_CONFIG', 'Where the docker CLI keeps its settings, instead of `~/.docker`.'],
-  ['DOCKER_HOST, DOCKER_CONTEXT', 'What the docker CLI talks to in this shell: read by `active`, warned of by `use`.'],
-  ['SHELL', 'The shell that `env` and `completion` write for.'],
-  ['SSH_AUTH_SOCK', 'The SSH agent whose keys may log in to hosts.'],
-  ['NO_COLOR', 'No colours.'],
-  ['CI, TERM', 'With `CI` set or `TERM=dumb`, progress is one line an event.'],
+  ['SHELL', 'Shell for which `env` and `completion` print.'],
+  ['SSH_AUTH_SOCK', 'SSH agent whose keys may log in to hosts.'],
+  ['NO_COLOR', 'Disables colours.'],
+  ['CI, TERM', 'If `CI` is set or `TERM` is dumb, progress is one line per event.'],
 ];
 
 export const FILES: readonly (readonly [string, string])[] = [
-  ['~/.slipway/machines/NAME/machine.json', 'The record of a machine; it holds no secret.'],
-  ['~/.slipway/machines/NAME/ca/', 'Its certificate authority, whose key never leaves this folder.'],
-  ['~/.slipway/machines/NAME/tls/', 'What DOCKER_CERT_PATH wants: ca.pem, cert.pem and key.pem.'],
-  ['~/.slipway/machines/NAME/known_hosts', 'Its pinned SSH host key.'],
-  ['~/.slipway/home-id', 'The mark of this store on what it has made in clouds.'],
-  ['~/.docker/contexts/', "The docker CLI's contexts, one for each machine that has the profile docker-context."],
-  ['machines.yaml', 'What `plan` and `apply` read.'],
+  ['~/.slipway/machines/NAME/machine.json', 'Record of a machine, without secrets.'],
+  ['~/.slipway/machines/NAME/ca/', 'Certificate authority of a machine; its key never leaves this folder.'],
+  ['~/.slipway/machines/NAME/tls/', 'Client certificates for DOCKER_CERT_PATH: ca.pem, cert.pem and key.pem.'],
+  ['~/.slipway/machines/NAME/known_hosts', 'Pinned SSH host key of a machine.'],
+  ['~/.slipway/home-id', 'ID of this store, with which its cloud resources are tagged.'],
+  ['~/.docker/contexts/', "The docker CLI's contexts, one for each machine with the profile docker-context."],
+  ['machines.yaml', 'File that `plan` and `apply` read.'],
 ];
 
-/** man/slipway.1, whole. */
+/** Returns the text of man/slipway.1. */
 export async function generateManual(): Promise<string> {
   const loaded = await Promise.all(allCommands.map(async ({ load }) => load()));
   return manPage('slipway', 'a Docker host anywhere in one command', [
@@ -54,26 +54,26 @@ export async function generateManual(): Promise<string> {
     bold('slipway'),
     section('Description'),
     paragraph(
-      'Makes a virtual machine on this computer, in Amazon EC2 or in Google Compute Engine, or takes a machine that answers SSH, gives it Docker Engine secured with mutual TLS, and writes a docker context for it. Without a command, at a terminal, it asks what you want.',
+      'Creates a virtual machine on this computer, in Amazon EC2 or in Google Compute Engine, or takes a host that you can reach by SSH. Installs Docker Engine, secures it with mutual TLS, and writes a docker context. Without a command, at a terminal, it asks what you want.',
     ),
     codeBlock(['slipway create dev', 'docker --context dev run --rm hello-world', 'slipway rm dev']),
     paragraph(
-      'A flag stands above what the machine was made with before, that above the environment, that above the default. An empty value takes back what a machine was made with.',
+      'A flag overrides the current value of a machine, which overrides the environment, which overrides the default. An empty value returns an option to its default.',
     ),
     section('Commands'),
     ...loaded.flatMap(commandSection),
-    section('Options everywhere'),
+    section('Global options'),
     ...globalFlags.map(({ flag, description }) => taggedParagraph(bold(`--${flag}`), toSentence(description))),
     taggedParagraph(
       `${bold('-h')}, ${bold('--help')}`,
-      'Explain. Also: `slipway help COMMAND`, a driver, `engine` or `life`.',
+      'Show help. `slipway help` also takes a command, a driver, `engine` or `life`.',
     ),
     taggedParagraph(`${bold('-V')}, ${bold('--version')}`, 'Print the version.'),
-    section('The life of a machine'),
-    paragraph('Of `create` and `provision`.'),
+    section('Lifetime options'),
+    paragraph('For `create` and `provision`.'),
     ...lifetimeOptionSpecs.map(optionItem),
-    section('The engine'),
-    paragraph('Of `create` and `provision`.'),
+    section('Engine options'),
+    paragraph('For `create` and `provision`.'),
     ...engineOptionSpecs.map(optionItem),
     section('Drivers'),
     ...drivers.flatMap(({ name, summary }) => [
@@ -81,7 +81,7 @@ export async function generateManual(): Promise<string> {
       ...(driverOptionSpecs[name] ?? []).map(optionItem),
     ]),
     section('Environment'),
-    paragraph('Besides the variables that stand in brackets behind the options:'),
+    paragraph('In addition to the variables in brackets after the options:'),
     ...ENVIRONMENT.map(([name, text]) => taggedParagraph(bold(name), text)),
     section('Files'),
     ...FILES.map(([path, text]) => taggedParagraph(italic(path), text)),
@@ -102,8 +102,8 @@ function commandSection(command: Command): readonly string[] {
   ];
 }
 
-function optionItem(info: OptionSpec): string {
-  const { aliases, description, env, flag, kind, secret, short, valueName } = info;
+function optionItem(spec: OptionSpec): string {
+  const { aliases, description, env, flag, kind, secret, short, valueName } = spec;
   const names = [...(short === undefined ? [] : [`-${short}`]), `--${flag}`];
   const many = kind === 'list' ? ' …' : '';
   const term = secret
@@ -113,7 +113,7 @@ function optionItem(info: OptionSpec): string {
   const variable = env === undefined || secret ? '' : ` [${env}]`;
   return taggedParagraph(
     term,
-    `${toSentence(`${description}${formatChoices(info)}`)}${formatDefault(info)}${others}${variable}`,
+    `${toSentence(`${description}${formatChoices(spec)}`)}${formatDefault(spec)}${others}${variable}`,
   );
 }
 
@@ -130,10 +130,10 @@ function formatDefault({ default: value, required }: OptionSpec): string {
 function exitStatusItems(): readonly string[] {
   const statuses = [...new Set(Object.values(exitCodes))].toSorted((left, right) => left - right);
   return [
-    taggedParagraph(bold('0'), 'Done.'),
+    taggedParagraph(bold('0'), 'Success.'),
     taggedParagraph(
       bold('1'),
-      'A bug in Slipway; of `status`: the engine does not answer; of `doctor`: something is missing; of `plan --exit-code`: something is to be done.',
+      'A bug in Slipway. From `status`: the engine does not answer. From `doctor`: something is missing. From `plan --exit-code`: there are changes to apply.',
     ),
     ...statuses.map((status) =>
       taggedParagraph(
@@ -144,6 +144,6 @@ function exitStatusItems(): readonly string[] {
           .join(', ')}.`,
       ),
     ),
-    paragraph('`ssh`, `scp` and `mount` pass on the exit status of what they run.'),
+    paragraph('`ssh`, `scp` and `mount` exit with the exit status of the program that they run.'),
   ];
 }

@@ -8,57 +8,63 @@ import { allCommands } from './commands/command-list.ts';
 import { driverOptionSpecs } from '../machine-options/option-specs.ts';
 
 const CHANGE_EFFECTS = {
-  live: 'at once',
-  restart: 'at its next start; one that runs is stopped and started',
-  replace: 'another machine',
+  live: 'immediately',
+  restart: 'at the next start; a running machine is restarted',
+  replace: 'by a new machine',
 } as const;
 
-/** docs/options.md, whole: every option and exit status, from the declarations that the program itself reads. */
+/** Returns the text of docs/options.md: every option and exit status, from the declarations that the program itself reads. */
 export async function generateOptionsPage(): Promise<string> {
   const loaded = await Promise.all(allCommands.map(async ({ load }) => load()));
   return `${[
     '# Options',
-    'Made from the declarations in `src/` by `npm run docs`; a test fails when it is stale.',
-    'A flag stands above what the machine was made with before, that above the environment, that above the default. A flag marked … may be given more than once; in its variable, values are separated by commas. An empty value takes back what a machine was made with: `slipway provision web --engine-opt=`.',
+    'Generated from the declarations in `src/` by `npm run docs`; a test fails if it is out of date.',
+    'A flag overrides the current value of a machine, which overrides the environment, which overrides the default. You can\nrepeat a flag marked with …; its variable separates values by commas. An empty value returns an option to its default:\n`slipway provision web --engine-opt=`.',
     ...loaded.map(commandSection),
-    '## The life of a machine (`create`, `provision`)',
+    '## Lifetime options (`create`, `provision`)',
     toMarkdownTable(lifetimeOptionSpecs),
-    '## The engine (`create`, `provision`)',
+    '## Engine options (`create`, `provision`)',
     toMarkdownTable(engineOptionSpecs),
     ...drivers.flatMap(({ name, summary }) => [
       `## Driver \`${name}\`: ${summary}`,
       toMarkdownTable(driverOptionSpecs[name] ?? []),
     ]),
-    '## How options of `machines.yaml` change',
+    '## How changes in `machines.yaml` take effect',
     changesTable(),
-    '## Everywhere',
-    '`--json` prints one JSON document; where there are steps it prints one event a line, of which the last is `{"event": "result", …}` or `{"event": "error", …}` (`events.schema.json` in the package describes them), `--debug` shows every remote command with its time and exit status, `--quiet` shows no progress, `--help` explains. `SLIPWAY_HOME` is where machines are kept (`~/.slipway`); `DOCKER_CONFIG` is where the docker CLI keeps its settings (`~/.docker`).',
+    '## Global options',
+    [
+      '- `--json` prints one JSON document. A command with steps prints one event per line; the last one is',
+      '  `{"event": "result", …}` or `{"event": "error", …}`. `events.schema.json` in the package describes them.',
+      '- `--debug` shows every remote command with its time and exit status.',
+      '- `--quiet` shows no progress.',
+      '- `--help` shows help.',
+    ].join('\n'),
+    "`SLIPWAY_HOME` is the folder of machines and images (`~/.slipway`). `DOCKER_CONFIG` is the folder of the docker CLI's\nsettings (`~/.docker`).",
     '## Exit statuses',
     exitStatusTable(),
   ].join('\n\n')}\n`;
 }
 
 function commandSection(command: Command): string {
-  const infos = optionSpecsOf(command);
+  const specs = optionSpecsOf(command);
   const head = `## \`slipway ${command.name}${command.usage === '' ? '' : ` ${command.usage}`}\`\n\n${command.summary}.`;
-  return infos.length === 0 ? head : `${head}\n\n${toMarkdownTable(infos)}`;
+  return specs.length === 0 ? head : `${head}\n\n${toMarkdownTable(specs)}`;
 }
 
 function compareByName(left: DriverManifest, right: DriverManifest): number {
   return left.name < right.name ? -1 : 1;
 }
 
-/** What `apply` does where a value becomes another; drivers that say nothing of it make another machine. */
+/** Returns how `apply` changes each option. Without a driver's own rules, a changed option takes a new machine. */
 function changesTable(): string {
   const rows = drivers.toSorted(compareByName).flatMap(({ name, changeKindOf }) => {
-    const infos = driverOptionSpecs[name] ?? [];
-    if (!changeKindOf) return [`| \`${name}\` | another machine | all |`];
-    const how = infos.map(({ key }) => {
+    const specs = driverOptionSpecs[name] ?? [];
+    if (!changeKindOf) return [`| \`${name}\` | by a new machine | all |`];
+    const how = specs.map(({ key }) => {
       const [more, less] = [changeKindOf(key, 1, 2), changeKindOf(key, 2, 1)];
       return {
         key,
-        how:
-          more === less ? CHANGE_EFFECTS[more] : `${CHANGE_EFFECTS[more]}; where it shrinks, ${CHANGE_EFFECTS[less]}`,
+        how: more === less ? CHANGE_EFFECTS[more] : `${CHANGE_EFFECTS[more]}; if it shrinks, ${CHANGE_EFFECTS[less]}`,
       };
     });
     return [...new Set(how.map((one) => one.how))].map(
@@ -70,11 +76,11 @@ function changesTable(): string {
     );
   });
   return [
-    '| Section | Changes | Keys |',
+    '| Section | Takes effect | Keys |',
     '| --- | --- | --- |',
     ...rows,
-    '| `engine` | by a restart of the engine, once | all but `installUrl`, `repositoryUrl`, `repositoryKey` (nothing restarts); `port` of a local VM takes another machine |',
-    '| | at once | `ttl`, `idleStop`, `profiles` |',
+    '| `engine` | by a restart of the engine, once | all but `installUrl`, `repositoryUrl`, `repositoryKey` (no restart); `port` of a local VM needs a new machine |',
+    '| | immediately | `ttl`, `idleStop`, `profiles` |',
   ].join('\n');
 }
 
@@ -87,8 +93,8 @@ function exitStatusTable(): string {
   return [
     '| Status | Codes (in `--json`: `error.code`) |',
     '| --- | --- |',
-    '| 0 | done |',
-    '| 1 | a bug in Slipway; `status`: the engine does not answer; `doctor`: something is missing; `plan --exit-code`: something is to be done |',
+    '| 0 | success |',
+    '| 1 | a bug in Slipway; `status`: the engine does not answer; `doctor`: something is missing; `plan --exit-code`: there are changes to apply |',
     ...rows,
   ].join('\n');
 }

@@ -4,18 +4,18 @@ import { coerceOptionValue, type OptionSpec, type OptionValues } from '../machin
 import { optionSpecsOf, type Command } from './command.ts';
 
 export const globalFlags = [
-  { flag: 'json', description: 'Print JSON; long work prints one event a line' },
+  { flag: 'json', description: 'Print JSON; commands with steps print one event per line' },
   { flag: 'debug', description: 'Show every remote command with its time and exit status' },
   { flag: 'quiet', description: 'Show no progress' },
 ] as const;
 
 export type ParsedFlags = {
   readonly positionals: readonly string[];
-  /** By flag name without dashes; only what was typed. */
+  /** Values by flag name without dashes, of the flags that the user typed. */
   readonly flags: OptionValues;
 };
 
-/** One command's argv -> words and flags, by commander. Throws USAGE for what it does not know, with its suggestion. */
+/** Parses the arguments of one command with commander. Throws USAGE with a suggestion for an unknown option. */
 export function parseFlags(command: Command, argv: readonly string[]): ParsedFlags {
   const parser = createParser(command);
   try {
@@ -37,41 +37,41 @@ function createParser(command: Command): Parser {
     .configureOutput({ writeErr: () => {} });
   if (command.usage !== '') parser.arguments(command.usage);
   if (command.passThrough) parser.passThroughOptions();
-  const infos = [...optionSpecsOf(command), ...(command.extraOptions ?? [])];
-  // `ls --quiet` means something of its own.
+  const specs = [...optionSpecsOf(command), ...(command.extraOptions ?? [])];
+  // A command's own option hides the global one: `ls --quiet` has its own meaning.
   for (const { flag } of globalFlags)
-    if (!infos.some((info) => info.flag === flag)) parser.addOption(setAttributeName(new Option(`--${flag}`), flag));
-  for (const info of infos) {
-    if (info.secret) continue;
-    for (const flag of [info.flag, ...info.aliases])
-      for (const option of toCommanderOptions(info, flag)) parser.addOption(option);
+    if (!specs.some((spec) => spec.flag === flag)) parser.addOption(setAttributeName(new Option(`--${flag}`), flag));
+  for (const spec of specs) {
+    if (spec.secret) continue;
+    for (const flag of [spec.flag, ...spec.aliases])
+      for (const option of toCommanderOptions(spec, flag)) parser.addOption(option);
   }
   return parser;
 }
 
-/** commander's options for one name of one declaration; all its names fill the same place. */
-function toCommanderOptions(info: OptionSpec, flag: string): readonly Option[] {
-  const short = info.short !== undefined && flag === info.flag ? `-${info.short}, ` : '';
-  if (info.kind === 'boolean' && flag.startsWith('no-'))
-    return [setAttributeName(new Option(`${short}--${flag}`).preset(true), info.flag)];
-  if (info.kind === 'boolean') {
+/** Returns commander's options for one name of an option; all its names set the same value. */
+function toCommanderOptions(spec: OptionSpec, flag: string): readonly Option[] {
+  const short = spec.short !== undefined && flag === spec.flag ? `-${spec.short}, ` : '';
+  if (spec.kind === 'boolean' && flag.startsWith('no-'))
+    return [setAttributeName(new Option(`${short}--${flag}`).preset(true), spec.flag)];
+  if (spec.kind === 'boolean') {
     return [
-      setAttributeName(new Option(`${short}--${flag}`), info.flag),
-      setAttributeName(new Option(`--no-${flag}`).preset(false), info.flag),
+      setAttributeName(new Option(`${short}--${flag}`), spec.flag),
+      setAttributeName(new Option(`--no-${flag}`).preset(false), spec.flag),
     ];
   }
-  const option = setAttributeName(new Option(`${short}--${flag} <${info.valueName}>`), info.flag);
-  if (info.kind === 'list')
-    // An empty value empties a list that a machine was made with.
+  const option = setAttributeName(new Option(`${short}--${flag} <${spec.valueName}>`), spec.flag);
+  if (spec.kind === 'list')
+    // An empty value clears the list that a machine has.
     option.argParser((text: string, before: readonly string[] | undefined) => [
       ...(before ?? []),
       ...(text === '' ? [] : [text]),
     ]);
-  else option.argParser((text: string) => coerceOptionValue(info, text));
+  else option.argParser((text: string) => coerceOptionValue(spec, text));
   return [option];
 }
 
-/** commander keeps values by a camel-cased name of its own making; ours are kept by the flag's. */
+/** Makes commander store the value by the name of the flag, instead of a camel-cased name. */
 function setAttributeName(option: Option, flag: string): Option {
   option.attributeName = () => flag;
   // commander gives a lone --no-x the default true; null marks what was not typed.

@@ -5,19 +5,19 @@ import type { MachineSpec } from '../machine/model.ts';
 import { toArgv } from '../machine/options.ts';
 import { driverOptionSpecs } from '../machine-options/option-specs.ts';
 
-/** The variable that names what has to be there still for a spare to be wanted by who asked for it. */
+/** The variable that names the log of a request for a spare; if the log is deleted, the spare is no longer wanted. */
 export const SPARE_LOG_VARIABLE = 'SLIPWAY_SPARE_LOG';
 
-/** What makes one spare of this machine's kind; none where one is there. */
+/** Returns the arguments that create one spare of this machine's kind, unless there is one. */
 export function prewarmArgv({ driver, options }: Pick<MachineSpec, 'driver' | 'options'>): readonly string[] {
-  // Whoever takes it says at which ports it is reached.
+  // The create that takes the spare chooses its ports.
   const kind = { ...options, sshPort: undefined, enginePort: undefined, warm: undefined };
-  // Also what is as it would be anyhow: a variable of the environment must not make it another.
-  const infos = (driverOptionSpecs[driver] ?? []).map((info) => ({ ...info, default: undefined }));
-  return ['image', 'warm', '--count', '1', ...toArgv(infos, kind)];
+  // Defaults are passed too, so that a variable of the environment can't change the kind.
+  const specs = (driverOptionSpecs[driver] ?? []).map((spec) => ({ ...spec, default: undefined }));
+  return ['image', 'warm', '--count', '1', ...toArgv(specs, kind)];
 }
 
-/** By this program, which nobody waits for, behind everything else that this computer has to do. */
+/** Starts this program in the background, at low priority, to create a spare. Nobody waits for it. */
 export async function startPrewarm(
   spec: MachineSpec,
   [node, script]: readonly [string, string],
@@ -31,7 +31,7 @@ export async function startPrewarm(
   try {
     const child = startInBackground(node, [script, ...prewarmArgv(spec)], {
       output: log,
-      // Whoever clears up before it has begun takes its log away, and with it the wish.
+      // A cleanup before the process has started deletes the log, which withdraws the request.
       env: { ...env, [SPARE_LOG_VARIABLE]: path },
     });
     child.once('error', () => {});

@@ -4,22 +4,22 @@ import type { Cli, CommandResult, OutputScreen } from './command.ts';
 import { toErrorDocument, formatError } from '../terminal/text-output.ts';
 import { truncate, displayWidth } from '../terminal/terminal-text.ts';
 
-/** Shows the same again and again, until it is stopped; that is how it ends well. */
+/** Repeats a command's output until an interruption, which is its regular end. */
 export async function watch(
-  look: () => Promise<CommandResult>,
+  run: () => Promise<CommandResult>,
   seconds: number,
   { screen, say, color, world: { signal, now } }: Pick<Cli, 'screen' | 'say' | 'color' | 'world'>,
 ): Promise<CommandResult> {
-  const show = createPainter(screen, () => `Every ${seconds} s: ${formatClock(now())}`);
+  const paint = createPainter(screen, () => `Every ${seconds} s: ${formatClock(now())}`);
   try {
     while (!signal.aborted) {
-      show(await look());
+      paint(await run());
       await sleep(seconds * 1000, undefined, { signal });
     }
   } catch (error) {
     if (signal.aborted) return { json: undefined, text: '' };
     if (!screen.json || !(error instanceof SlipwayError)) throw error;
-    // Who reads one document a line reads this one so too.
+    // Readers of one document per line get the error as one more line.
     screen.write(`${JSON.stringify(toErrorDocument(error))}\n`);
     say(formatError(error, color));
     return { json: undefined, text: '', status: exitCodes[error.code] };
@@ -49,8 +49,8 @@ function createPainter(screen: OutputScreen, head: () => string): (result: Comma
 }
 
 /**
- * What to write so that this text stands where the lines of before stood, in one go and without an empty moment in between. A
- * line never wraps: where it would, counting lines would go wrong.
+ * Returns the bytes that replace the previous lines on the screen with this text, in one write and without flicker. Lines
+ * are truncated instead of wrapped, so that their number is known.
  */
 export function computeRepaint(
   before: readonly string[],
@@ -63,11 +63,11 @@ export function computeRepaint(
     all.length <= room
       ? all
       : [...all.slice(0, room - 1), truncate(`… and ${all.length - room + 1} more`, columns, '…')];
-  // A terminal that was made narrower since has wrapped what stood there.
-  const taken = before.reduce((sum, line) => sum + Math.max(1, Math.ceil(displayWidth(line) / columns)), 0);
-  const up = Math.min(taken, Math.max(1, rows - 1));
-  // One that has wrapped is still taken for the beginning of the next: only what clears it whole makes two of them.
-  const apart = taken > before.length ? '\u001B[J' : '';
-  const home = up > 0 ? `\u001B[${up}A\r${apart}` : '';
+  // A terminal that became narrower has wrapped the previous lines.
+  const usedRows = before.reduce((sum, line) => sum + Math.max(1, Math.ceil(displayWidth(line) / columns)), 0);
+  const up = Math.min(usedRows, Math.max(1, rows - 1));
+  // The terminal still joins a wrapped line with its next row; clearing the whole screen below separates them.
+  const clear = usedRows > before.length ? '\u001B[J' : '';
+  const home = up > 0 ? `\u001B[${up}A\r${clear}` : '';
   return { bytes: `${home}${lines.map((line) => `${line}\u001B[K\n`).join('')}\u001B[J`, lines };
 }

@@ -53,71 +53,21 @@ export type CloudServer = Omit<Cloud, 'env' | 'listAlive'> & {
 
 /** Starts a server on 127.0.0.1. A double adds its own fields to the returned object (`Object.assign`), whose hooks tests may set. */
 export async function startCloudServer<Request>(options: CloudServerOptions<Request>): Promise<CloudServer> {
-  const { name, protocol, runningGuests } = options;
-  const calls: CloudCall[] = [];
+  const { name, runningGuests } = options;
   const failures: unknown[] = [];
   const works = new Set<Promise<void>>();
-
   const server = createServer((request, response) => {
-    answerRequest(request, response).catch((error: unknown) => {
+    answerRequest(cloud, options.protocol, request, response).catch((error: unknown) => {
       failures.push(error);
-      response.destroy();
+      // An answer to a broken request is on its way.
+      if (!response.headersSent) response.destroy();
     });
   });
-
-  async function answerRequest(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    let body = '';
-    for await (const chunk of request) body += String(chunk);
-    const other = protocol.answerOther?.(request, body);
-    if (other !== undefined) return send(response, 200, other);
-    const parsed = parseRequest(request, response, body);
-    if (!parsed) return;
-    const { operation, mutates, params } = parsed;
-    const call: CloudCall = { n: calls.length + 1, operation, mutates, params };
-    calls.push(call);
-    const fault = await cloud.onArrival(call);
-    if (fault?.kind === 'slow') await sleep(fault.ms);
-    if (fault?.kind === 'drop') return void request.socket.destroy();
-    let status = 200;
-    let answer: string;
-    try {
-      if (fault?.kind === 'refuse') throw new ApiError(fault.status, fault.code, fault.message);
-      answer = protocol.formatAnswer(call, await protocol.perform(call, parsed.request, request.headers));
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      status = error.status;
-      answer = protocol.formatError(error);
-    }
-    if (fault?.kind === 'lose') return void request.socket.destroy();
-    send(response, status, answer, () => cloud.onAnswered(call));
-  }
-
-  /** A request that breaks the protocol is answered as one, and fails the test all the same. */
-  function parseRequest(
-    request: IncomingMessage,
-    response: ServerResponse,
-    body: string,
-  ): ParsedRequest<Request> | undefined {
-    try {
-      return protocol.parse(request, body);
-    } catch (error) {
-      failures.push(error);
-      send(response, 400, protocol.formatError(new ApiError(400, 'invalid', String((error as Error).message))));
-      return undefined;
-    }
-  }
-
-  function send(response: ServerResponse, status: number, document: string, onSent?: () => void): void {
-    // A client that was killed does not undo what it asked for.
-    response.on('error', () => {});
-    response.writeHead(status, { 'content-type': protocol.contentType }).end(document, onSent);
-  }
-
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const cloud: CloudServer = {
+  const cloud: CloudServer & { readonly calls: CloudCall[] } = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    calls,
+    calls: [],
     onArrival: () => undefined,
     onAnswered: () => {},
     lateness: options.lateness,
@@ -136,4 +86,58 @@ export async function startCloudServer<Request>(options: CloudServerOptions<Requ
     },
   };
   return cloud;
+}
+
+/** Records a request, lets the test's fault have its way, and answers. Rejects with what fails the test. */
+async function answerRequest<Request>(
+  cloud: CloudServer & { readonly calls: CloudCall[] },
+  protocol: CloudProtocol<Request>,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const { contentType } = protocol;
+  let body = '';
+  for await (const chunk of request) body += String(chunk);
+  const other = protocol.answerOther?.(request, body);
+  if (other !== undefined) return send(response, { contentType, status: 200, document: other });
+  const { request: asked, ...parsed } = parseRequest(protocol, request, response, body);
+  const call: CloudCall = { n: cloud.calls.length + 1, ...parsed };
+  cloud.calls.push(call);
+  const fault = await cloud.onArrival(call);
+  if (fault?.kind === 'slow') await sleep(fault.ms);
+  if (fault?.kind === 'drop') return void request.socket.destroy();
+  let [status, document] = [200, ''];
+  try {
+    if (fault?.kind === 'refuse') throw new ApiError(fault.status, fault.code, fault.message);
+    document = protocol.formatAnswer(call, await protocol.perform(call, asked, request.headers));
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    [status, document] = [error.status, protocol.formatError(error)];
+  }
+  if (fault?.kind === 'lose') return void request.socket.destroy();
+  send(response, { contentType, status, document }, () => cloud.onAnswered(call));
+}
+
+/** A request that breaks the protocol is answered as one, and fails the test all the same. */
+function parseRequest<Request>(
+  protocol: CloudProtocol<Request>,
+  request: IncomingMessage,
+  response: ServerResponse,
+  body: string,
+): ParsedRequest<Request> {
+  try {
+    return protocol.parse(request, body);
+  } catch (error) {
+    const document = protocol.formatError(new ApiError(400, 'invalid', (error as Error).message));
+    send(response, { contentType: protocol.contentType, status: 400, document });
+    throw error;
+  }
+}
+
+type Answer = { readonly contentType: string; readonly status: number; readonly document: string };
+
+function send(response: ServerResponse, { contentType, status, document }: Answer, onSent?: () => void): void {
+  // A client that was killed does not undo what it asked for.
+  response.on('error', () => {});
+  response.writeHead(status, { 'content-type': contentType }).end(document, onSent);
 }

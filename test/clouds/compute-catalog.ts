@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { ApiError } from './cloud-server.ts';
 
 /** What is the same in every Compute Engine of the tests: places, types, images, networks; and how its answers are written. */
 
@@ -22,20 +23,9 @@ const IMAGES = [
 const DISK_TYPES = ['pd-standard', 'pd-balanced', 'pd-ssd', 'hyperdisk-balanced'];
 const ACCELERATORS = ['nvidia-tesla-t4', 'nvidia-l4'];
 
-/** Google's words for what went wrong, and its status. */
-export class ApiError extends Error {
-  readonly status: number;
-  readonly reason: string;
-  constructor(status: number, reason: string, message: string) {
-    super(message);
-    this.status = status;
-    this.reason = reason;
-  }
-}
-
 const STATUS_NAMES: Readonly<Record<number, string>> = { 401: 'UNAUTHENTICATED', 403: 'PERMISSION_DENIED' };
 
-export function errorDocument({ status, reason, message }: ApiError): object {
+export function errorDocument({ status, code: reason, message }: ApiError): object {
   return {
     error: {
       code: status,

@@ -9,6 +9,7 @@ import { driver as ec2 } from '../../src/drivers/ec2/driver.ts';
 import { ec2 as ec2Manifest } from '../../src/drivers/ec2/manifest.ts';
 import type { Ec2Options } from '../../src/drivers/ec2/options.ts';
 import type { Cloud } from './cloud.ts';
+import { createRecordingCall, type RecordingCall } from './recording-call.ts';
 
 export const BOOT: FirstBootConfig = {
   authorizedKey: 'ssh-ed25519 AAAALOGIN slipway web',
@@ -38,23 +39,15 @@ export function parseEc2Options(argv: readonly string[], driver = 'ec2'): Ec2Opt
   return ec2Manifest.options.parse(spec.options);
 }
 
-export type RecordingCall = CreateCall & {
-  readonly notes: readonly string[];
-  readonly recordedRequests: readonly string[];
-};
-
-export function recordingCall(home: string, signal: AbortSignal = new AbortController().signal): RecordingCall {
-  const notes: string[] = [];
-  const recordedRequests: string[] = [];
-  return {
-    computer: { platform: 'linux', arch: 'x64', env: process.env, home: join(home, '.slipway'), templates: '' },
-    log: () => {},
-    note: (text) => notes.push(text),
-    signal,
-    notes,
-    recordedRequests,
-    recordRequest: async (what) => void recordedRequests.push(what),
-  };
+export function recordingCall(home: string, signal?: AbortSignal): RecordingCall {
+  const computer = {
+    platform: 'linux',
+    arch: 'x64',
+    env: process.env,
+    home: join(home, '.slipway'),
+    templates: '',
+  } as const;
+  return createRecordingCall(computer, signal === undefined ? {} : { signal });
 }
 
 let lastMachineNumber = 0;

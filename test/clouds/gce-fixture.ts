@@ -6,6 +6,7 @@ import { optionsSchema, type GceOptions } from '../../src/drivers/gce/options.ts
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { type Gce, startGce } from './gce-double.ts';
 import { noGuests } from './guests.ts';
+import { createRecordingCall } from './recording-call.ts';
 import { API_PATH, PROJECT } from './compute-catalog.ts';
 
 export const MACHINE_ID = '3f9a2c41-1d05-4e00-8000-00000000abcd';
@@ -34,19 +35,17 @@ export async function startGceFixture(): Promise<GceFixture> {
   const [cloud, folder] = await Promise.all([startGce({ guests: noGuests(), bootTime: 5 }), createTemporaryFolder()]);
   const notes: string[] = [];
   const recordedRequests: string[] = [];
-  const callWith = (env: Readonly<Record<string, string>>): CreateCall => ({
-    computer: {
-      platform: 'linux',
-      arch: 'x64',
-      env: { HOME: folder.path, METADATA_SERVER_DETECTION: 'none', ...env },
-      home: join(folder.path, '.slipway'),
-      templates: fileURLToPath(new URL('../../templates/', import.meta.url)),
-    },
-    log: () => {},
-    note: (text) => void notes.push(text),
-    signal: new AbortController().signal,
-    recordRequest: async (what) => void recordedRequests.push(what),
-  });
+  const callWith = (env: Readonly<Record<string, string>>): CreateCall =>
+    createRecordingCall(
+      {
+        platform: 'linux',
+        arch: 'x64',
+        env: { HOME: folder.path, METADATA_SERVER_DETECTION: 'none', ...env },
+        home: join(folder.path, '.slipway'),
+        templates: fileURLToPath(new URL('../../templates/', import.meta.url)),
+      },
+      { notes, recordedRequests },
+    );
   return {
     cloud,
     call: callWith(cloud.env),

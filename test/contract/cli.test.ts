@@ -115,13 +115,13 @@ describe("a call that can't be right", () => {
     }
     expect(told.join('\n\n')).toMatchInlineSnapshot(`
       "$ slipway crate
-      ✗ There is no command "crate"
-      → Did you mean: slipway create? All of them: slipway help
+      ✗ Unknown command "crate"
+      → Did you mean: slipway create? To list all commands: slipway help
       (2)
 
       $ slipway frobnicate
-      ✗ There is no command "frobnicate"
-      → All commands: slipway help
+      ✗ Unknown command "frobnicate"
+      → To list all commands: slipway help
       (2)
 
       $ slipway ls --quite
@@ -144,17 +144,17 @@ describe("a call that can't be right", () => {
       (2)
 
       $ slipway extend web
-      ✗ The last word says how much later, and "web" is no time
+      ✗ "web" is not a valid time
       → For example: slipway extend web 2h, or slipway extend web never
       (2)
 
       $ slipway extend 2h
-      ✗ How much later is said, 2h, and of which machine is not
+      ✗ A machine name is required: "2h" is only the time
       → For example: slipway extend NAME 2h, or slipway extend NAME never
       (2)
 
       $ slipway extend web soon
-      ✗ The last word says how much later, and "soon" is no time
+      ✗ "soon" is not a valid time
       → For example: slipway extend web 2h, or slipway extend web never
       (2)
 
@@ -193,18 +193,18 @@ describe("a call that can't be right", () => {
       (2)
 
       $ slipway env
-      ✗ Name a machine, or say --unset
-      → eval "$(slipway env NAME)", or eval "$(slipway env --unset)"
+      ✗ Either a machine or --unset is required
+      → For example: eval "$(slipway env NAME)", or eval "$(slipway env --unset)"
       (2)
 
       $ slipway use
-      ✗ Name a machine, or say --unset
-      → slipway use NAME, or slipway use --unset
+      ✗ Either a machine or --unset is required
+      → For example: slipway use NAME, or slipway use --unset
       (2)
 
       $ slipway use web --unset
-      ✗ Name a machine, or say --unset
-      → slipway use NAME, or slipway use --unset
+      ✗ Either a machine or --unset is required
+      → For example: slipway use NAME, or slipway use --unset
       (2)
 
       $ slipway inspect web
@@ -310,7 +310,7 @@ describe("a call that can't be right", () => {
       (2)
 
       $ slipway create web web --generic-ip-address 192.0.2.1
-      ✗ "web" was given twice
+      ✗ Machine "web" is named twice
       → Name each machine once
       (2)
 
@@ -339,8 +339,8 @@ describe("a call that can't be right", () => {
       (2)
 
       $ slipway gc --driver qemu
-      ✗ The driver qemu makes nothing in a cloud, so there is nothing to look for
-      → Machines that have a record: slipway ls
+      ✗ The driver qemu has no cloud resources
+      → To list machines: slipway ls
       (2)
 
       $ slipway create web --none-url tcp://192.0.2.1:2376 --none-tls-ca /none
@@ -349,23 +349,23 @@ describe("a call that can't be right", () => {
       (2)
 
       $ slipway help nothing
-      ✗ There is no command "nothing"
-      → All commands: slipway help
+      ✗ Unknown command "nothing"
+      → To list all commands: slipway help
       (2)
 
       $ slipway imag ls
-      ✗ There is no command "imag"
-      → Did you mean: slipway image? All of them: slipway help
+      ✗ Unknown command "imag"
+      → Did you mean: slipway image? To list all commands: slipway help
       (2)
 
       $ slipway image sl
-      ✗ There is no command "image sl"
-      → Did you mean: slipway image ls? All of them: slipway help image
+      ✗ Unknown command "image sl"
+      → Did you mean: slipway image ls? To list all commands: slipway help image
       (2)
 
       $ slipway image frobnicate
-      ✗ There is no command "image frobnicate"
-      → All commands: slipway help image
+      ✗ Unknown command "image frobnicate"
+      → To list all commands: slipway help image
       (2)
 
       $ slipway image --foo
@@ -374,8 +374,8 @@ describe("a call that can't be right", () => {
       (2)
 
       $ slipway help image lss
-      ✗ There is no command "image lss"
-      → Did you mean: slipway image ls? All of them: slipway help image
+      ✗ Unknown command "image lss"
+      → Did you mean: slipway image ls? To list all commands: slipway help image
       (2)
 
       $ slipway image ls debian-13
@@ -389,8 +389,8 @@ describe("a call that can't be right", () => {
       (2)
 
       $ slipway image rm debian-13
-      ✗ There is no image "debian-13" here
-      → Make one: slipway image build
+      ✗ Image "debian-13" does not exist
+      → To create one: slipway image build
       (3)
 
       $ slipway image build debian-9
@@ -422,12 +422,12 @@ describe("a call that can't be right", () => {
       (2)
 
       $ slipway image pull --url d.qcow2
-      ✗ An image from a file needs its digest: d.qcow2
+      ✗ A digest is required for an image from a file: d.qcow2
       → Add --digest sha512:… (sha512sum prints it)
       (2)
 
       $ slipway image pull --digest abc
-      ✗ --digest goes with --url
+      ✗ --digest requires --url
       → For example: slipway image pull --url https://… --digest sha512:…
       (2)"
     `);

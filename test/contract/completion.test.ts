@@ -167,7 +167,7 @@ describe('slipway completion', () => {
     expect(none.stderr).toContain('slipway completion bash | zsh | fish | powershell');
     const wrong = await printed('bsh');
     expect(wrong.code).toBe(2);
-    expect(wrong.stderr).toContain('There is no completion for a shell named "bsh"');
+    expect(wrong.stderr).toContain('Completion for the shell "bsh" is not supported');
     expect(wrong.stderr).toContain('Did you mean: slipway completion bash?');
   });
 
@@ -258,7 +258,7 @@ describe.skipIf(!hasTmux)('at the keys', () => {
     expect(screen).toContain('slipway completion fish > ~/.config/fish/completions/slipway.fish');
     expect(screen).toContain("echo 'source <(slipway completion zsh)' >> ~/.zshrc");
     await terminal.typeLine('clear; SHELL=/bin/ksh slipway completion');
-    expect(await terminal.waitFor('Say it')).toContain('For which shell is not said');
+    expect(await terminal.waitFor('Choose one')).toContain('A shell is required');
   });
 
   test.skipIf(!existsSync(BASH_COMPLETION_FILE))(
@@ -315,8 +315,8 @@ describe.skipIf(!hasProgram('fish'))('fish', () => {
   test('shows what each candidate means', async () => {
     expect(await complete('slipway st')).toEqual([
       'start\tStart machines',
-      'status\tShow how a machine is',
-      'stop\tShut machines down',
+      'status\tShow the state of a machine',
+      'stop\tStop machines',
     ]);
     expect(await complete('slipway create --driver ec2 --ec2-am')).toEqual([
       '--ec2-ami\tImage by ID, instead of --ec2-image',

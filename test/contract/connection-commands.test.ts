@@ -83,9 +83,11 @@ describe('slipway config', () => {
     );
     const web = await home.slipway(['config', 'web']);
     expect([web.code, web.stdout]).toEqual([10, '']);
-    expect(web.stderr).toContain('ca.pem" apart at its spaces');
-    expect(web.stderr).toContain('→ docker --context web … does the same');
-    expect((await home.slipway(['config', 'bare'])).stderr).toContain('→ eval "$(slipway env bare)"');
+    expect(web.stderr).toContain('ca.pem" contains spaces, at which a shell would split it');
+    expect(web.stderr).toContain('→ Use the context instead: docker --context web ps');
+    expect((await home.slipway(['config', 'bare'])).stderr).toContain(
+      '→ Connect the shell instead: eval "$(slipway env bare)"',
+    );
     // A document is taken apart by no shell.
     expect((await home.slipway(['config', 'web', '--json'])).code).toBe(0);
   });
@@ -107,18 +109,16 @@ describe('slipway active', () => {
       expect(stdout).toBe('');
       return stderr.split('\n')[0] ?? '';
     };
-    const none = '✗ The docker CLI talks to no machine of yours here, but to what';
-    expect(await active()).toBe(`${none} its context "default" names`);
+    const none = '✗ docker uses none of your machines in this shell, but';
+    expect(await active()).toBe(`${none} its context "default"`);
     expect(await active({ DOCKER_HOST: 'tcp://192.0.2.3:2376' })).toBe('bare');
-    expect(await active({ DOCKER_HOST: 'tcp://192.0.2.9:2376' })).toBe(
-      `${none} DOCKER_HOST names: tcp://192.0.2.9:2376`,
-    );
+    expect(await active({ DOCKER_HOST: 'tcp://192.0.2.9:2376' })).toBe(`${none} DOCKER_HOST=tcp://192.0.2.9:2376`);
     expect(await active({ DOCKER_HOST: 'tcp://192.0.2.2:2376', DOCKER_MACHINE_NAME: 'twin' })).toBe('twin');
     expect(await active({ DOCKER_HOST: 'tcp://192.0.2.2:2376', DOCKER_MACHINE_NAME: 'web' })).toBe('web');
     expect(await active({ DOCKER_CONTEXT: 'web' })).toBe('web');
     // A name of one letter is none for the docker CLI.
     expect(await active({ DOCKER_CONTEXT: 'slipway-a' })).toBe('a');
-    expect(await active({ DOCKER_CONTEXT: 'a' })).toBe(`${none} DOCKER_CONTEXT names: a`);
+    expect(await active({ DOCKER_CONTEXT: 'a' })).toBe(`${none} DOCKER_CONTEXT=a`);
     expect(await active({ DOCKER_CONTEXT: 'web', DOCKER_HOST: 'tcp://192.0.2.3:2376' })).toBe('bare');
     await home.slipway(['use', 'web']);
     expect(await active()).toBe('web');
@@ -175,10 +175,10 @@ describe('slipway events', () => {
       return [code, stderr.split('\n')[0]];
     };
     expect(await said('wbe')).toEqual([3, '✗ Machine "wbe" does not exist']);
-    expect(await said('--since', 'soon')).toEqual([2, '✗ --since "soon" is no time']);
-    expect(await said('--filter', 'type')).toEqual([2, '✗ --filter "type" is no pair']);
+    expect(await said('--since', 'soon')).toEqual([2, '✗ Invalid time for --since: "soon"']);
+    expect(await said('--filter', 'type')).toEqual([2, '✗ Invalid --filter "type": expected KEY=VALUE']);
     await home.slipway(['rm', '--force', 'web']);
-    expect(await said()).toEqual([3, '✗ There is no machine that is ready, so there is nothing to follow']);
+    expect(await said()).toEqual([3, '✗ No machine is ready, so there are no events to stream']);
   });
 });
 

@@ -53,22 +53,22 @@ describe('docker machine', () => {
     expect(await user.row()).toEqual({
       what: 'docker machine',
       state: 'optional',
-      detail: 'not linked; link it: slipway doctor --fix',
+      detail: 'not linked; to link it: slipway doctor --fix',
     });
-    expect((await user.doctor('--fix')).stderr).toContain(', or: slipway doctor --fix --yes\n');
+    expect((await user.doctor('--fix')).stderr).toContain('. Or let Slipway do it: slipway doctor --fix --yes\n');
     expect(await stat(user.at('settings')).catch(() => 'none')).toBe('none');
   });
 
   test("is linked by --fix --yes, to the program's real path, once", async () => {
     await using user = await createUser(...allPrograms);
     const { stderr } = await user.doctor('--fix', '--yes');
-    expect(stderr).toContain(`"docker machine" works now; undo it: rm ${user.link}\n`);
+    expect(stderr).toContain(`"docker machine" is enabled. To undo: rm ${user.link}\n`);
     const program = await realpath(distPath('docker-machine'));
     expect(await readlink(user.link)).toBe(program);
     expect(await user.row()).toEqual({
       what: 'docker machine',
       state: 'ok',
-      detail: `${user.link} leads to ${program}; undo it: rm ${user.link}`,
+      detail: `${user.link} is linked to ${program}; to undo: rm ${user.link}`,
     });
     expect((await user.doctor('--fix', '--yes')).stderr).not.toContain('works now');
   });
@@ -81,7 +81,7 @@ describe('docker machine', () => {
     expect(await readFile(user.link, 'utf8')).toBe('theirs');
     expect(await user.row()).toMatchObject({
       state: 'note',
-      detail: `${user.link} is not Slipway's, and stays as it is`,
+      detail: `${user.link} is another program's, and is left unchanged`,
     });
   });
 
@@ -100,7 +100,7 @@ describe('docker machine', () => {
     await symlink('/old/lib/node_modules/slipway/dist/docker-machine.js', user.link);
     expect(await user.row()).toMatchObject({
       state: 'optional',
-      detail: `${user.link} leads nowhere; link it: slipway doctor --fix`,
+      detail: `${user.link} is a broken link; to link it: slipway doctor --fix`,
     });
     await user.doctor('--fix', '--yes');
     expect(await readlink(user.link)).toBe(await realpath(distPath('docker-machine')));

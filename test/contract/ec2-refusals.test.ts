@@ -19,11 +19,11 @@ import {
   createTarget,
   parseEc2Options,
   createPair,
-  type RecordingCall,
 } from '../clouds/ec2-fixture.ts';
 import { ACCOUNT, OTHER_ACCOUNT, OWN_SUBNET, OWN_VPC } from '../clouds/ec2-catalog.ts';
 import { startEc2, type Ec2 } from '../clouds/ec2-double.ts';
 import { noGuests } from '../clouds/guests.ts';
+import type { RecordingCall } from '../clouds/recording-call.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 

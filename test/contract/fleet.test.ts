@@ -44,9 +44,9 @@ describe('plan', () => {
     expect(await place.runSlipway('plan')).toEqual({
       code: 0,
       stderr: '',
-      stdout: `machines.yaml: this is to be done
+      stdout: `machines.yaml: planned changes
   ± replace  web  generic: the host itself and its engine stay as they are; this file did not make it
-      generic.ipAddress: 192.0.2.10 -> 192.0.2.12  (takes another machine)
+      generic.ipAddress: 192.0.2.10 -> 192.0.2.12  (replaces the machine)
   + create   db   generic
 `,
     });
@@ -84,7 +84,7 @@ describe('plan', () => {
     expect(await place.runSlipway('plan', '--exit-code', 'web')).toEqual({
       code: 0,
       stderr: '',
-      stdout: '1 machine is as machines.yaml says\n',
+      stdout: '1 machine matches machines.yaml\n',
     });
   });
 
@@ -100,7 +100,7 @@ describe("a call that can't be right", () => {
     ['names a file that is not there', ['plan', '-f', 'none.yaml'], /none.yaml is not there\n→ Make it/],
     ['names a folder', ['plan', '--file', '/tmp'], /\/tmp is a folder\n→ Name the file in it: -f \/tmp\/machines.yaml/],
     ['names a device', ['plan', '-f', '/dev/zero'], /\/dev\/zero is no file/],
-    ['misspells a machine', ['plan', 'wbe'], /no machine named "wbe"\n→ Did you mean web\?/],
+    ['misspells a machine', ['plan', 'wbe'], /defines no machine "wbe"\n→ Did you mean web\?/],
     ['asks for no work at a time', ['apply', '--concurrency', '0'], /--concurrency must be at least 1, got 0/],
   ];
   test.each(CALLS)('that %s ends with 2 and says why', async (_title, argv, says) => {
@@ -139,10 +139,10 @@ describe('apply where nobody can be asked', () => {
     expect([code, stderr.split('\n')]).toEqual([
       2,
       [
-        'machines.yaml: this is to be done',
+        'machines.yaml: planned changes',
         '  - remove   web  generic: no longer in the file',
-        '✗ This would replace or remove web, and nobody can be asked here',
-        '→ When that is meant, add --yes; nothing was done',
+        '✗ Confirmation is required to replace or remove web',
+        '→ To confirm, add --yes. Nothing was changed',
         '',
       ],
     ]);

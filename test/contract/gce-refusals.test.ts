@@ -566,7 +566,7 @@ test('of a batch whose bulk call was killed, one alone waits for what that call 
   );
   Object.assign(cloud, { bootTime: 400, lateness: 1500 });
   const bulk = gce.cloud.createMany(targets, BOOT, call);
-  await expect.poll(() => mutatingCalls()).toContain('compute.instances.bulkInsert');
+  await expect.poll(() => mutatingCalls(), { timeout: 20_000 }).toContain('compute.instances.bulkInsert');
   const [first] = targets;
   if (!first) throw new Error('there are two');
   const lastRequest = { what: 'instances', at: new Date().toISOString() };

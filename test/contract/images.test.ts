@@ -86,7 +86,7 @@ test('image rm takes names and digests, a broken one too; one in use stops it be
   });
   expect((await images.list()).map(({ key }) => key.name)).toEqual(['debian-13']);
   expect((await runImageCommand(home.path, 'rm', 'nothing')).stderr).toBe(
-    '✗ There is no image "nothing" here\n→ You have: debian-13\n',
+    '✗ Image "nothing" does not exist\n→ You have: debian-13\n',
   );
   await rm(join(home.path, 'vms'), { recursive: true });
   expect(await runImageCommand(home.path, 'rm', 'debian-13')).toMatchObject({ code: 0 });
@@ -132,7 +132,7 @@ test('image build is done where the image is here already, and says how to make 
   const image = await addImage(openImageStore(home.path));
   expect(await runImageCommand(home.path, 'build', '--arch', 'amd64')).toEqual({
     code: 0,
-    stdout: `debian-13 (amd64) is here already: ${image.digest}\nTo make it anew: slipway image build debian-13 --force\n`,
+    stdout: `debian-13 (amd64) is already here: ${image.digest}\nTo create it again: slipway image build debian-13 --force\n`,
     stderr: '',
   });
 });

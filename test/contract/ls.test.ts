@@ -180,7 +180,7 @@ test('filters by what the records say ask nobody, and those by state ask whom th
   );
   expect(JSON.parse(json.stdout)).toMatchObject([{ name: 'm-1', state: 'unreachable' }]);
   const none = await runSlipway('ls', '--filter', 'name=nobody');
-  expect(none.stdout).toBe('No machine is like that. All of them: slipway ls\n');
+  expect(none.stdout).toBe('No machines match. To list all: slipway ls\n');
 });
 
 test('a format prints rows, or a table with titles', async () => {
@@ -243,27 +243,27 @@ test("what can't be meant is said in one sentence", async () => {
   }
   expect(told.join('\n\n')).toMatchInlineSnapshot(`
     "$ slipway ls --filter web
-    ✗ --filter takes KEY=VALUE, got "web"
+    ✗ Invalid --filter "web": expected KEY=VALUE
     → For example: slipway ls --filter driver=ec2. Keys: name, driver, state and label
     (2)
 
     $ slipway ls --filter drvier=ec2
-    ✗ Machines can't be filtered by "drvier"
+    ✗ Unknown filter key "drvier"
     → Did you mean driver=ec2? Keys: name, driver, state and label
     (2)
 
     $ slipway ls --filter swarm=x
-    ✗ Machines can't be filtered by "swarm"
+    ✗ Unknown filter key "swarm"
     → Keys: name, driver, state and label
     (2)
 
     $ slipway ls --filter name=(
-    ✗ --filter name=( is no regular expression
+    ✗ Invalid regular expression in --filter name=(
     → For example: slipway ls --filter name=^web-
     (2)
 
     $ slipway ls --filter state=runing
-    ✗ No machine can be in the state "runing"
+    ✗ Unknown state "runing"
     → Did you mean running? States: running, unfinished, stopped, suspended, paused, missing, ended, starting, no engine, unreachable and broken
     (2)
 
@@ -288,8 +288,8 @@ test("what can't be meant is said in one sentence", async () => {
     (2)
 
     $ slipway ls --format {{.Name}} -q
-    ✗ --quiet and --format both say what is printed
-    → Leave out one of them; names by a template are --format "{{.Name}}"
+    ✗ --quiet and --format can't be used together
+    → To print names by a template: --format "{{.Name}}"
     (2)
 
     $ slipway inspect m-2 --format {{.spec.name.x}}

@@ -121,7 +121,7 @@ describe('slipway doctor, as it is built', () => {
     expect(stdout).toMatch(/^Package manager +✔ ok +apt$/m);
     // What a cloud needs is told, and nothing that must be mended.
     const others = stdout.split('\n').filter((line) => !/^driver (ec2|gce) +• optional /.test(line));
-    expect(others.join('\n')).not.toContain('mend it');
+    expect(others.join('\n')).not.toContain('fix it');
     expect(await here.calls()).toEqual([]);
     expect((await readdir(here.at())).toSorted()).toEqual(['bin', 'shelf']);
   });
@@ -135,13 +135,15 @@ describe('slipway doctor, as it is built', () => {
     expect(rows).toContainEqual({
       what: 'docker client',
       state: 'missing',
-      detail: 'no docker, which connects to engines',
+      detail: 'not found: docker, which connects to engines',
     });
     expect(rows).toContainEqual(expect.objectContaining({ what: 'ssh client', state: 'optional' }));
     expect(fix).toMatch(
       new RegExp(`^${prefix}apt-get update && ${prefix}${INSTALL_COMMAND} docker(\\.io|-cli) openssh-client$`),
     );
-    expect((await here.slipway('doctor')).stdout).toContain(`To mend it: ${fix}\nOr: slipway doctor --fix\n`);
+    expect((await here.slipway('doctor')).stdout).toContain(
+      `To fix it: ${fix}\nOr let Slipway do it: slipway doctor --fix\n`,
+    );
     expect(await here.calls()).toEqual([]);
   });
 
@@ -279,7 +281,7 @@ describe('the programs of a driver', () => {
     const before = await here.doctor();
     expect(before.status).toBe(1);
     expect(before.text).toMatch(/^driver boat +✗ missing +lacks boat-sail$/m);
-    expect(before.text).toContain(`To mend it: ${manualInstallCommand('boat-sail-bin')}`);
+    expect(before.text).toContain(`To fix it: ${manualInstallCommand('boat-sail-bin')}`);
     expect(before.text).not.toContain('from the west');
     const after = await here.doctor({ fix: true, yes: true });
     expect(after.status).toBe(0);
@@ -309,7 +311,7 @@ describe.skipIf(!hasProgram('tmux'))('at a terminal, doctor --fix', () => {
       await tmux('send-keys', key, 'Enter');
       if (status === 0) {
         // The docker client is there now, and could have one command more.
-        await shows('Link it now?');
+        await shows('Create the link now?');
         await shows(`ln -s ${await realpath(slipwayProgram.replace(/slipway\.js$/, 'docker-machine.js'))} `);
         await tmux('send-keys', 'y', 'Enter');
       }

@@ -412,9 +412,9 @@ describe.runIf(hasQemu)('a VM', () => {
   test('fails with the end of its console where it exits while it starts', async () => {
     await using vm = await emptyVmBench('Kernel panic\\n');
     await qemu.create(vm.target(), bootConfig(), vm.call);
-    const word = catchRejection(qemu.waitUntilBooted(vm.target(), vm.call));
+    const boot = catchRejection(qemu.waitUntilBooted(vm.target(), vm.call));
     process.kill(await vm.pid(), 'SIGKILL');
-    expect(await word).toMatchObject({
+    expect(await boot).toMatchObject({
       code: 'BOOT_FAILED',
       message: 'web exited while it was starting',
       detail: ['Kernel panic'],
@@ -425,9 +425,9 @@ describe.runIf(hasQemu)('a VM', () => {
     await using vm = await emptyVmBench('nothing yet\\n');
     await qemu.create(vm.target(), bootConfig(), vm.call);
     const stop = new AbortController();
-    const word = catchRejection(qemu.waitUntilBooted(vm.target(), { ...vm.call, signal: stop.signal }));
+    const boot = catchRejection(qemu.waitUntilBooted(vm.target(), { ...vm.call, signal: stop.signal }));
     setTimeout(() => stop.abort(), 50);
-    expect((await word)?.code).toBe('CANCELED');
+    expect((await boot)?.code).toBe('CANCELED');
     expect(await isProcessAlive(await vm.pid())).toBe(true);
   });
 

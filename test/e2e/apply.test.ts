@@ -51,14 +51,14 @@ describeOnBed('machines.yaml with three hosts', () => {
     const apply = async (...more: readonly string[]): Promise<string> =>
       (await expectSuccess(user.slipway('apply', '-f', path, ...more))).stdout;
 
-    expect(await apply()).toMatch(/^one is made: tcp:.*\ntwo is made: .*\nthree is made: .*\n$/);
+    expect(await apply()).toMatch(/^one is created: tcp:.*\ntwo is created: .*\nthree is created: .*\n$/);
     for (const name of NAMES) await expectEngineAnswer(user, name);
 
     // The second time: no connection, no write.
     const [visited, started] = [await seen(), await starts()];
     expect(visited.every((count) => count > 0)).toBe(true);
     const records = await Promise.all(NAMES.map((name) => readRecord(user, name)));
-    expect(await apply()).toBe(`3 machines are as ${path} says\n`);
+    expect(await apply()).toBe(`3 machines match ${path}\n`);
     expect(await seen()).toEqual(visited);
     expect(await Promise.all(NAMES.map((name) => readRecord(user, name)))).toEqual(records);
 
@@ -66,10 +66,10 @@ describeOnBed('machines.yaml with three hosts', () => {
     await writeMachinesFile(user, hosts, { one: 'zone=b' });
     expect((await expectSuccess(user.slipway('plan', '-f', path))).stdout).toBe(
       [
-        `${path}: this is to be done`,
+        `${path}: planned changes`,
         '  ~ change   one  generic',
         '      engine.label: zone=a -> zone=b  (restarts the engine)',
-        `2 machines are as ${path} says`,
+        `2 machines match ${path}`,
         '',
       ].join('\n'),
     );
@@ -93,11 +93,11 @@ describeOnBed('machines.yaml with three hosts', () => {
       expect((await expectSuccess(user.docker('--context', name, 'info', '--format', '{{.Labels}}'))).stdout).toContain(
         'zone=c',
       );
-    expect(await apply()).toBe(`3 machines are as ${path} says\n`);
+    expect(await apply()).toBe(`3 machines match ${path}\n`);
 
     // A machine that left the file is removed only with --prune, and its host stays.
     await writeMachinesFile(user, hosts.slice(0, 2), { one: 'zone=c', two: 'zone=c' });
-    expect(await apply()).toBe(`2 machines are as ${path} says\n`);
+    expect(await apply()).toBe(`2 machines match ${path}\n`);
     expect((await user.slipway('apply', '-f', path, '--prune')).code).toBe(2);
     expect(await apply('--prune', '--yes')).toBe('three is removed\n');
     expect((await expectSuccess(user.slipway('ls', '-q'))).stdout).toBe('one\ntwo\n');
@@ -114,11 +114,11 @@ describeOnBed('machines.yaml with three hosts', () => {
     await two.runOrThrow('systemctl unmask ssh.service ssh.socket && systemctl start ssh.service');
     expect(failed.code).toBe(6);
     expect(failed.stdout).toMatch(
-      /^one is made: .*\nthree is made: .*\n1 of 3 failed; the same command again goes on\n$/,
+      /^one is created: .*\nthree is created: .*\n1 of 3 machines failed\nTo continue, run the same command again\n$/,
     );
     expect(failed.stderr).toContain(`two: ✗ `);
     await waitUntil('the host is back', async () => (await two.exec('ss -ltn | grep -q :22')).code === 0);
-    expect((await expectSuccess(user.slipway('apply', '-f', path))).stdout).toMatch(/^two is finished: tcp:[^\n]*\n$/);
+    expect((await expectSuccess(user.slipway('apply', '-f', path))).stdout).toMatch(/^two is complete: tcp:[^\n]*\n$/);
   });
 
   test('is finished by the next apply after a kill', async () => {
@@ -129,8 +129,8 @@ describeOnBed('machines.yaml with three hosts', () => {
     killed.process.kill('SIGKILL');
     await killed.ended;
     const again = await expectSuccess(user.slipway('apply', '-f', path));
-    expect(again.stdout).toMatch(/three is made/);
+    expect(again.stdout).toMatch(/three is created/);
     for (const name of NAMES) await expectEngineAnswer(user, name);
-    expect((await expectSuccess(user.slipway('apply', '-f', path))).stdout).toBe(`3 machines are as ${path} says\n`);
+    expect((await expectSuccess(user.slipway('apply', '-f', path))).stdout).toBe(`3 machines match ${path}\n`);
   });
 });

@@ -92,7 +92,9 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
       expect(aliveInstances(cloud)).toHaveLength(1);
       await expectSuccess(slipway('gc', '--driver', driver, '--yes'));
       expect(cloud.listAlive()).toEqual([]);
-      expect((await expectSuccess(slipway('gc', '--driver', driver))).stdout.trim()).toBe('Nothing is left over');
+      expect((await expectSuccess(slipway('gc', '--driver', driver))).stdout.trim()).toBe(
+        'No orphaned resources found',
+      );
     });
 
     test('interrupted by Ctrl-C makes no further call, says what exists, and can be undone', async () => {

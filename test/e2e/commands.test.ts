@@ -80,7 +80,7 @@ describeOnBed('commands', () => {
     const table = (await value('ls')).trimEnd().split('\n');
     expect(table[0]).toMatch(/^NAME +CURRENT +DRIVER +STATE +URL +ENGINE +CERTS +TROUBLE$/);
     expect(table[1]).toMatch(/^broken +\? +broken .*it is not JSON/);
-    expect(table[2]).toMatch(/^half +generic +unfinished +stopped at "connect": .*nothing listens there$/);
+    expect(table[2]).toMatch(/^half +generic +unfinished +interrupted at "connect": .*nothing listens there$/);
     expect(table[3]).toMatch(/^socket +none +running +unix:\/\/\/var\/run\/docker.sock +[\d.+a-z]+$/);
     expect(table[4]).toMatch(new RegExp(`^web +generic +running +${url} +[\\d.+a-z]+ +\\d+ d$`));
     const rows = await json<Record<string, unknown>[]>('ls');
@@ -171,7 +171,7 @@ describeOnBed('commands', () => {
   });
 
   test.for([
-    [['lss'], 'There is no command "lss"', 'Did you mean: slipway ls?'],
+    [['lss'], 'Unknown command "lss"', 'Did you mean: slipway ls?'],
     [['ls', '--quite'], "Unknown option '--quite'", 'Did you mean --quiet?'],
     [['create'], 'Required to create a machine: a name and a driver', 'slipway create dev'],
     [['create', 'x', '--driver', 'generic'], '--generic-ip-address is missing', 'GENERIC_IP_ADDRESS'],

@@ -24,7 +24,7 @@ describeOnBed('running a command again', () => {
     const shown = await expectSuccess(
       user.slipway('create', 'web', ...hostFlags(host), '--engine-label', 'a=b', '--dry-run'),
     );
-    expect(shown.stdout).toContain('web: on the host this would');
+    expect(shown.stdout).toContain('web: steps on the host');
     expect(shown.stdout).toContain('1. Configure the engine and restart it');
     expect(shown.stdout).toContain('write /etc/docker/slipway/server-key.pem');
     const { stdout } = await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), '--dry-run', '--json'));

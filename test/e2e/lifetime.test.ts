@@ -64,7 +64,7 @@ describeOnBed('the lifetime of a machine', () => {
     expect(listed.stdout).toMatch(/web .*ends in 3 h 5\d min/);
     const { stdout } = await expectSuccess(user.slipway('status', 'web'));
     expect(stdout).toMatch(/Deadline +20\d\d-\d\d-\d\d \d\d:\d\d UTC, ends in 3 h 5\d min/);
-    expect(stdout).toMatch(/Idle stop +once nothing happens for 2h/);
+    expect(stdout).toMatch(/Idle stop +after 2h without activity/);
     const page = JSON.parse((await expectSuccess(user.slipway('status', 'web', '--json'))).stdout) as Record<
       string,
       unknown
@@ -154,7 +154,7 @@ describeOnBed('the lifetime of a machine', () => {
   test('is refused with an explanation where it is not supported', async () => {
     expect(await expectFailure(user.slipway('extend', 'web'))).toMatchObject({
       status: 2,
-      sentence: 'The last word says how much later, and "web" is no time',
+      sentence: '"web" is not a valid time',
     });
     expect(await expectFailure(user.slipway('extend', 'web', 'soon'))).toMatchObject({ status: 2 });
     expect(await expectFailure(user.slipway('extend', 'nobody', '2h'))).toMatchObject({ status: 3 });

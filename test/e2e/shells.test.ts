@@ -124,7 +124,7 @@ describeOnBed("the user's own docker CLI", () => {
     test('says when a variable of the shell overrides it', async () => {
       const env = { ...store, DOCKER_HOST: 'unix:///var/run/docker.sock' };
       const { stderr } = await expectSuccess(user.slipwayWith({ env }, 'use', 'web'));
-      expect(stderr).toContain('DOCKER_HOST is set in this shell and stands above the current context');
+      expect(stderr).toContain('DOCKER_HOST is set in this shell and overrides the current context');
       expect(await shell('bash', engineName, env)).not.toEqual([there]);
       await expectSuccess(slipway('use', '--unset'));
     });

@@ -59,7 +59,7 @@ describeOnBed('upgrade', () => {
       const plan = await expectSuccess(user.slipway('upgrade', 'web', '--dry-run'));
       expect(plan.stdout).toBe(
         [
-          'web: on the host this would',
+          'web: steps on the host',
           "1. Upgrade the engine (the distribution's package)",
           '     source: present',
           '     packages: containerd docker-cli docker.io runc',

@@ -18,7 +18,7 @@ describeOnVm('a local VM in machines.yaml', { timeout: VM_TIMEOUT_SECONDS * 1000
 
   beforeAll(async () => {
     user = await createVmUser();
-    expect(await apply('memory: 1024, disk: 10')).toMatch(/^dev is made: /);
+    expect(await apply('memory: 1024, disk: 10')).toMatch(/^dev is created: /);
   }, VM_TIMEOUT_SECONDS * 1000);
   afterAll(async () => {
     await user[Symbol.asyncDispose]();
@@ -27,7 +27,7 @@ describeOnVm('a local VM in machines.yaml', { timeout: VM_TIMEOUT_SECONDS * 1000
   test('gets more memory and a larger disk with one restart, and keeps the data on the disk', async () => {
     await runInVmOrThrow(user, 'dev', 'echo mine > kept; sync');
     const [before] = await listQemuPids(user);
-    expect(await apply('memory: 1024, disk: 10')).toContain('1 machine is as');
+    expect(await apply('memory: 1024, disk: 10')).toContain('1 machine matches');
     expect(await listQemuPids(user)).toEqual([before]);
     expect(await apply('memory: 1536, disk: 12')).toMatch(/^dev is changed: /);
     expect(await megabytes()).toBeGreaterThan(1300);

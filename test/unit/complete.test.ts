@@ -20,9 +20,7 @@ const pathKindFor = (...words: readonly string[]): string | undefined =>
 
 describe('a command', () => {
   test('is offered by its beginning, with what it does', () => {
-    expect(complete(program, ['sto'], completionFacts).candidates).toEqual([
-      { text: 'stop', about: 'Shut machines down' },
-    ]);
+    expect(complete(program, ['sto'], completionFacts).candidates).toEqual([{ text: 'stop', about: 'Stop machines' }]);
     expect(candidatesFor('')).toEqual(expect.arrayContaining(['create', 'image', 'completion', 'help']));
     expect(candidatesFor('')).not.toContain('image ls');
     expect(candidatesFor('--json', 'sto')).toEqual(['stop']);
@@ -191,7 +189,9 @@ describe('what a shell gets', () => {
   });
 
   test('has one line for each, meanings that are lines, and a last one that says what else there is', () => {
-    expect(formatCompletion(complete(program, ['stat'], completionFacts))).toBe('status\tShow how a machine is\n:4\n');
+    expect(formatCompletion(complete(program, ['stat'], completionFacts))).toBe(
+      'status\tShow the state of a machine\n:4\n',
+    );
     expect(formatCompletion(complete(program, ['scp', 'p'], completionFacts))).toBe('prod:\n:2\n');
     expect(formatCompletion({ candidates: [], paths: 'folders' })).toBe(':16\n');
     const abouts = [...program.commands, ...program.drivers, ...program.commands.flatMap(({ options }) => options)];

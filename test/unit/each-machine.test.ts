@@ -119,11 +119,11 @@ describe('many machines', () => {
       return resultFor(name);
     });
     expect(begun).toEqual(names.slice(0, 8));
-    expect(user.said).toEqual(['m1: ✗ Canceled', 'Not begun: m8, m9, m10; the same command with these names goes on']);
+    expect(user.said).toEqual(['m1: ✗ Canceled', 'Not started: m8, m9, m10. To continue, run the same command again']);
     expect(result.status).toBe(130);
     expect((result.json as object[])[10]).toEqual({
       name: 'm10',
-      error: { code: 'CANCELED', message: '"m10" was not begun' },
+      error: { code: 'CANCELED', message: 'Not started: m10' },
     });
   });
 
@@ -158,7 +158,9 @@ describe('names', () => {
   test('that are wrong, or given twice, stop a command before anything is done', async () => {
     await using user = await openUserWith('a', 'b');
     expect((await catchRejection(requireMachines(['a', 'nobody'], user.cli)))?.code).toBe('MACHINE_NOT_FOUND');
-    expect((await catchRejection(requireMachines(['a', 'b', 'a'], user.cli)))?.message).toBe('"a" was given twice');
+    expect((await catchRejection(requireMachines(['a', 'b', 'a'], user.cli)))?.message).toBe(
+      'Machine "a" is named twice',
+    );
     expect((await catchRejection(requireMachines(['a', 'not a name'], user.cli)))?.code).toBe('USAGE');
     const args = rm.args.parse({});
     expect((await catchRejection(rm.run({ positionals: ['a', 'nobody'], args, flags: {} }, user.cli)))?.code).toBe(

@@ -97,7 +97,7 @@ describe('Enter alone', () => {
   test('makes machines', async () => {
     await using here = await openTerminalSession(`machines:\n${genericEntry('web', '192.0.2.1')}`);
     expect((await here.apply()).status).toBe(6);
-    expect(mockState.asked).toMatchObject([{ message: 'Do this?', default: true }]);
+    expect(mockState.asked).toMatchObject([{ message: 'Apply these changes?', default: true }]);
     expect(await here.world.store.listNames()).toEqual(['web']);
   });
 
@@ -109,8 +109,10 @@ describe('Enter alone', () => {
     const before = readyMachine('web', { spec: specNamed('web', { fleet: here.file }) });
     await here.world.store.write(before);
     const { text: says, status } = await here.apply({ prune: true });
-    expect([says, status]).toEqual(['Nothing was done', undefined]);
-    expect(mockState.asked).toMatchObject([{ message: 'Do this, and give up what is there of web?', default: false }]);
+    expect([says, status]).toEqual(['Canceled: nothing was changed', undefined]);
+    expect(mockState.asked).toMatchObject([
+      { message: 'Apply these changes, and delete the current web?', default: false },
+    ]);
     expect(await here.world.store.read('web')).toEqual(before);
   });
 
@@ -122,7 +124,7 @@ describe('Enter alone', () => {
     const more = { id: 'lost', index: undefined, name: 'old', place: 'north', state: 'running', made: undefined };
     cloud.resources = [{ ...more, home, kind: 'instance', resource: 'i-1', monthly: 7 }];
     const result = await gc.run({ positionals: [], args: gc.args.parse({ driver: 'sky' }), flags: {} }, here.cli(true));
-    expect([result.text, result.status, cloud.deletedResources]).toEqual(['Nothing is removed', 0, []]);
+    expect([result.text, result.status, cloud.deletedResources]).toEqual(['Canceled: nothing was removed', 0, []]);
     expect(mockState.asked).toMatchObject([{ default: false }]);
   });
 });
@@ -176,7 +178,10 @@ describe('what was not begun', () => {
     expect(json).toMatchObject({
       machines: [{ done: false, error: { code: 'CANCELED' } }, { done: null }, { done: null }],
     });
-    expect([text, status]).toEqual(['1 of 3 failed; not begun: b, c; the same command again goes on', 130]);
+    expect([text, status]).toEqual([
+      '1 of 3 machines failed\nNot started: b, c. To continue, run the same command again',
+      130,
+    ]);
     expect(here.said.filter((line) => line.includes('✗'))).toHaveLength(1);
     expect(here.rows).toEqual(['a failed']);
   });
@@ -188,7 +193,7 @@ describe('what was not begun', () => {
       signal: stop.signal,
     });
     const { text, status } = await here.apply();
-    expect([text, status]).toEqual(['not begun: a; the same command again goes on', 130]);
+    expect([text, status]).toEqual(['Not started: a. To continue, run the same command again', 130]);
   });
 
   test('are machines that were to be removed, where one was not made', async () => {
@@ -201,6 +206,9 @@ describe('what was not begun', () => {
         { name: 'old', done: null },
       ],
     });
-    expect([text, status]).toEqual(['1 of 2 failed; not begun: old; the same command again goes on', 6]);
+    expect([text, status]).toEqual([
+      '1 of 2 machines failed\nNot started: old. To continue, run the same command again',
+      6,
+    ]);
   });
 });

@@ -64,7 +64,7 @@ function startWait(file: string, checkGuest: () => Promise<void> = async () => {
   const lines: string[] = [];
   const stop = new AbortController();
   let asked = 0;
-  const word = waitForBootResult(file, {
+  const result = waitForBootResult(file, {
     log: (line) => lines.push(line),
     signal: stop.signal,
     requireAlive: async () => {
@@ -73,11 +73,11 @@ function startWait(file: string, checkGuest: () => Promise<void> = async () => {
     },
   });
   // Each test awaits it later: until then a rejection must not count as unhandled.
-  word.catch(() => {});
+  result.catch(() => {});
   const logged = async (line: string): Promise<void> => {
     while (!lines.includes(line)) await sleep(5);
   };
-  return { word, lines, logged, stop: (why: unknown) => stop.abort(why), asked: () => asked };
+  return { result, lines, logged, stop: (why: unknown) => stop.abort(why), asked: () => asked };
 }
 
 describe('waitForBootResult', () => {
@@ -92,7 +92,7 @@ describe('waitForBootResult', () => {
     await appendFile(file, 'f a line\r\nslipway: rea');
     await wait.logged('half a line');
     await appendFile(file, 'dy\r\nmore');
-    expect(await wait.word).toEqual(READY_RESULT);
+    expect(await wait.result).toEqual(READY_RESULT);
     expect(wait.lines).toEqual(['Linux', '[  OK  ] Started ssh.', 'half a line', 'slipway: ready']);
   });
 
@@ -101,7 +101,7 @@ describe('waitForBootResult', () => {
     const file = join(folder.path, 'console.log');
     await writeFile(file, 'a\nslipway: ready\nb\n');
     const wait = startWait(file);
-    expect(await wait.word).toEqual(READY_RESULT);
+    expect(await wait.result).toEqual(READY_RESULT);
     expect(wait.asked()).toBe(0);
   });
 
@@ -116,7 +116,7 @@ describe('waitForBootResult', () => {
       // Time to read the file between two bytes.
       await sleep(1);
     }
-    expect(await wait.word).toEqual({ ready: false, reason: '„Größe“ is 機' });
+    expect(await wait.result).toEqual({ ready: false, reason: '„Größe“ is 機' });
     expect(wait.lines).toEqual(['grüße 機', 'slipway: failed: „Größe“ is 機']);
   });
 
@@ -127,7 +127,7 @@ describe('waitForBootResult', () => {
     const wait = startWait(file);
     await wait.logged('x');
     await appendFile(file, ' is missing\n');
-    expect(await wait.word).toEqual({ ready: false, reason: 'the root disk is missing' });
+    expect(await wait.result).toEqual({ ready: false, reason: 'the root disk is missing' });
   });
 
   test('waits for a file that appears late', async () => {
@@ -136,7 +136,7 @@ describe('waitForBootResult', () => {
     const wait = startWait(file);
     while (wait.asked() === 0) await sleep(5);
     await writeFile(file, 'slipway: ready\n');
-    expect(await wait.word).toEqual(READY_RESULT);
+    expect(await wait.result).toEqual(READY_RESULT);
   });
 
   test('follows a console that begins again', async () => {
@@ -147,17 +147,17 @@ describe('waitForBootResult', () => {
     await wait.logged('last');
     await truncate(file);
     await appendFile(file, 'slipway: ready\n');
-    expect(await wait.word).toEqual(READY_RESULT);
+    expect(await wait.result).toEqual(READY_RESULT);
     expect(wait.lines.slice(-2)).toEqual(['last', 'slipway: ready']);
   });
 
   test('ends with the error that says that the guest is gone', async () => {
     await using folder = await createTemporaryFolder();
     const gone = new Error('it ended');
-    const { word } = startWait(join(folder.path, 'console.log'), async () => {
+    const { result } = startWait(join(folder.path, 'console.log'), async () => {
       throw gone;
     });
-    await expect(word).rejects.toBe(gone);
+    await expect(result).rejects.toBe(gone);
   });
 
   test('checks the guest again although nothing is written', async () => {
@@ -166,11 +166,11 @@ describe('waitForBootResult', () => {
     await writeFile(file, '');
     const gone = new Error('it ended');
     let asked = 0;
-    const { word } = startWait(file, async () => {
+    const { result } = startWait(file, async () => {
       asked += 1;
       if (asked === 3) throw gone;
     });
-    await expect(word).rejects.toBe(gone);
+    await expect(result).rejects.toBe(gone);
   });
 
   test('ends on an abort: while it waits, while it checks the guest, and before it began', async () => {
@@ -181,7 +181,7 @@ describe('waitForBootResult', () => {
     const idle = startWait(file);
     while (idle.asked() === 0) await sleep(5);
     idle.stop(why);
-    await expect(idle.word).rejects.toBe(why);
+    await expect(idle.result).rejects.toBe(why);
 
     let release = (): void => {};
     const busy = startWait(
@@ -196,7 +196,7 @@ describe('waitForBootResult', () => {
     // Time for a rejection that nothing handles to end the process.
     await sleep(20);
     release();
-    await expect(busy.word).rejects.toBe(why);
+    await expect(busy.result).rejects.toBe(why);
 
     const signal = AbortSignal.abort(why);
     const requireAlive = async (): Promise<void> => {};

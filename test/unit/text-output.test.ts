@@ -48,7 +48,7 @@ describe('what hosts and engines say is no order for the terminal', () => {
     };
     const { text } = planResult('web', [step]);
     expect(text).not.toMatch(CONTROL_CHARACTERS);
-    expect(text).toBe('web: on the host this would\n1. Install for evil\n     write /etc/evil\n     codename: evil');
+    expect(text).toBe('web: steps on the host\n1. Install for evil\n     write /etc/evil\n     codename: evil');
   });
 
   test("in a step's title where there is no terminal", async () => {
@@ -97,11 +97,11 @@ describe('an engine that is none', () => {
     await using all = await startImpostor(HOSTILE_TEXT, HOSTILE_TEXT);
     const listed = await ls.run({ positionals: [], args: looks, flags: {} }, all.cli);
     expect(listed.text).not.toMatch(CONTROL_CHARACTERS);
-    expect(listed.text).toMatch(/^web .* running .* evil .*stopped at "verify": evil$/m);
+    expect(listed.text).toMatch(/^web .* running .* evil .*interrupted at "verify": evil$/m);
     const shown = await status.run({ positionals: ['web'], args: { timeout: 5 }, flags: {} }, all.cli);
     expect(shown.text).not.toMatch(CONTROL_CHARACTERS);
     expect(shown.text).toMatch(/^Engine +evil$/m);
-    expect(shown.text).toMatch(/^Containers +\? running, \? not; \? images$/m);
+    expect(shown.text).toMatch(/^Containers +\? running, \? not running; \? images$/m);
     expect(shown.text).toMatch(/^Disk .*\(\/evil\)$/m);
     expect(shown.json).toMatchObject({ containers: { running: NaN, total: NaN }, images: NaN });
   });
@@ -111,6 +111,6 @@ describe('an engine that is none', () => {
     const listed = await ls.run({ positionals: [], args: looks, flags: {} }, all.cli);
     expect(listed.text).toMatch(/^web .* running /m);
     const shown = await status.run({ positionals: ['web'], args: { timeout: 5 }, flags: {} }, all.cli);
-    expect(shown.text).toMatch(/^Containers +3 running, 0 not; 3 images$/m);
+    expect(shown.text).toMatch(/^Containers +3 running, 0 not running; 3 images$/m);
   });
 });

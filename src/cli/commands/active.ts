@@ -9,12 +9,12 @@ const args = z.object({});
 
 export const active: Command<typeof args> = defineCommand({
   name: 'active',
-  summary: 'Print the machine that the docker CLI talks to in this shell; exit status 3 when it is none',
+  summary: 'Print the machine that docker uses in this shell',
   usage: '',
   args,
   details:
-    'Goes by what the docker CLI goes by: DOCKER_HOST, then DOCKER_CONTEXT, then its current context. No machine is asked.',
-  async run(_given, cli) {
+    'Reads what the docker CLI reads: DOCKER_HOST, then DOCKER_CONTEXT, then the current context. Exits with status 3 if docker uses none of your machines.',
+  async run(_input, cli) {
     const target = await findDockerTarget(cli);
     const machine = await findMachineAt(target, cli);
     if (machine) {
@@ -23,9 +23,9 @@ export const active: Command<typeof args> = defineCommand({
     }
     throw new SlipwayError(
       'MACHINE_NOT_FOUND',
-      `The docker CLI talks to no machine of yours here, but to ${formatTarget(target)}`,
+      `docker uses none of your machines in this shell, but ${formatTarget(target)}`,
       {
-        hint: 'Point it at one: slipway use NAME, or for this shell: eval "$(slipway env NAME)"',
+        hint: 'To use one: slipway use NAME. For this shell only: eval "$(slipway env NAME)"',
       },
     );
   },
@@ -36,7 +36,7 @@ type DockerTarget = {
   readonly value: string | undefined;
 };
 
-/** In the docker CLI's own order, in which DOCKER_HOST stands above all contexts. */
+/** Finds the target in the docker CLI's own order, in which DOCKER_HOST overrides all contexts. */
 async function findDockerTarget({ env, world }: Cli): Promise<DockerTarget> {
   if (env.DOCKER_HOST) return { by: 'DOCKER_HOST', value: env.DOCKER_HOST };
   if (env.DOCKER_CONTEXT) return { by: 'DOCKER_CONTEXT', value: env.DOCKER_CONTEXT };
@@ -44,7 +44,7 @@ async function findDockerTarget({ env, world }: Cli): Promise<DockerTarget> {
 }
 
 function formatTarget({ by, value = 'default' }: DockerTarget): string {
-  return by === 'current context' ? `what its context "${value}" names` : `what ${by} names: ${value}`;
+  return by === 'current context' ? `its context "${value}"` : `${by}=${value}`;
 }
 
 async function findMachineAt(
@@ -56,9 +56,9 @@ async function findMachineAt(
     'machine' in item && item.machine.phase === 'ready' ? [item.machine] : [],
   );
   if (by === 'DOCKER_HOST') {
-    const there = ready.filter(({ endpoint }) => endpoint.url === value.replace(/\/$/, ''));
-    // Several may be by one URL, and `env` has said which is meant.
-    return there.find(({ spec }) => spec.name === env.DOCKER_MACHINE_NAME) ?? there[0];
+    const matches = ready.filter(({ endpoint }) => endpoint.url === value.replace(/\/$/, ''));
+    // Several machines may have this URL; the output of `env` names the one that is meant.
+    return matches.find(({ spec }) => spec.name === env.DOCKER_MACHINE_NAME) ?? matches[0];
   }
   const id = await readContextOwner(value, clientPaths);
   return ready.find(({ spec }) => contextName(spec.name) === value && spec.id === id);

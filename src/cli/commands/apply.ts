@@ -7,6 +7,7 @@ import { toArgv } from '../../machine/options.ts';
 import { toCommandLine } from '../../ssh/shell.ts';
 import { sudoPasswordOption } from '../../machine/spec.ts';
 import { defineCommand, optionSpecsOf, type Cli, type Command, type CommandResult } from '../command.ts';
+import { notStartedMessage } from './for-each-machine.ts';
 import { installMissing } from '../../terminal/install-programs.ts';
 import { fleetOptions, toItemDocument, loadFleetPlan, formatFleetPlan } from '../fleet-output.ts';
 
@@ -16,7 +17,7 @@ const args = z.object({
   yes: z
     .boolean()
     .default(false)
-    .meta({ description: 'Ask nothing: also replace and remove machines, and install missing programs', short: 'y' }),
+    .meta({ description: 'Do not ask: also replace and remove machines, and install missing programs', short: 'y' }),
   concurrency: z
     .int()
     .min(1)
@@ -28,54 +29,54 @@ const args = z.object({
 
 export const apply: Command<typeof args> = defineCommand({
   name: 'apply',
-  summary: 'Make the machines what machines.yaml says: create, change, replace, remove',
+  summary: 'Create, change, replace and remove machines to match machines.yaml',
   usage: '[names...]',
   args,
   details:
-    'Shows the plan first. On a terminal it asks once; elsewhere it goes on, unless machines would be replaced or removed, which takes --yes. Run again, it finishes what was stopped.',
-  async run({ positionals, args: given }, cli) {
-    const plan = await loadFleetPlan({ ...given, names: positionals }, cli);
+    'Shows the plan, and asks for confirmation at a terminal. Elsewhere it applies the plan at once; to replace or remove machines it then requires --yes. To continue after an interruption, run the same command again.',
+  async run({ positionals, args: options }, cli) {
+    const plan = await loadFleetPlan({ ...options, names: positionals }, cli);
     const work = plan.items.filter(hasWork);
     const text = formatFleetPlan(plan);
-    if (given.dryRun || work.length === 0) return { json: toApplyDocument(plan, []), text };
+    if (options.dryRun || work.length === 0) return { json: toApplyDocument(plan, []), text };
     cli.say(text);
-    if (!(await confirmApply(work, given.yes, cli)))
-      return { json: toApplyDocument(plan, []), text: 'Nothing was done' };
+    if (!(await confirmApply(work, options.yes, cli)))
+      return { json: toApplyDocument(plan, []), text: 'Canceled: nothing was changed' };
     await installDriverPrograms(
       work,
-      given.yes,
-      work.some(isDestructive) ? undefined : toRepeatCommand(positionals, given, cli),
+      options.yes,
+      work.some(isDestructive) ? undefined : toRepeatCommand(positionals, options, cli),
       cli,
     );
-    return reportApplied(plan, work, await runPlan(plan, work, given.concurrency, cli), cli);
+    return reportApplied(plan, work, await runPlan(plan, work, options.concurrency, cli), cli);
   },
 });
 
-/** Asked once, for all. Where nobody can be asked, nothing is lost that nobody gave up. */
+/** Asks once, for all machines. Throws USAGE if machines would be replaced or removed and nobody can be asked. */
 async function confirmApply(work: readonly FleetItem[], yes: boolean, cli: Cli): Promise<boolean> {
   if (yes) return true;
-  const lost = work.filter(isDestructive);
-  const names = lost.map(({ name }) => name).join(', ');
+  const destructive = work.filter(isDestructive);
+  const names = destructive.map(({ name }) => name).join(', ');
   if (cli.interactive) {
     const { confirm } = await import('../../terminal/questions.ts');
-    if (lost.length === 0) return await confirm('Do this?');
-    return await confirm(`Do this, and give up what is there of ${names}?`, false);
+    if (destructive.length === 0) return await confirm('Apply these changes?');
+    return await confirm(`Apply these changes, and delete the current ${names}?`, false);
   }
-  if (lost.length === 0) return true;
-  throw new SlipwayError('USAGE', `This would replace or remove ${names}, and nobody can be asked here`, {
-    hint: 'When that is meant, add --yes; nothing was done',
+  if (destructive.length === 0) return true;
+  throw new SlipwayError('USAGE', `Confirmation is required to replace or remove ${names}`, {
+    hint: 'To confirm, add --yes. Nothing was changed',
   });
 }
 
-/** What was typed, with the consent that lets missing programs be installed. */
-function toRepeatCommand(names: readonly string[], given: z.output<typeof args>, { program }: Cli): string {
-  const own = optionSpecsOf(apply as unknown as Command);
-  return toCommandLine([program, 'apply', ...names, ...toArgv(own, { ...given, yes: true })]);
+/** Returns the command that the user typed, with the flag that agrees to the installation of missing programs. */
+function toRepeatCommand(names: readonly string[], options: z.output<typeof args>, { program }: Cli): string {
+  const specs = optionSpecsOf(apply as unknown as Command);
+  return toCommandLine([program, 'apply', ...names, ...toArgv(specs, { ...options, yes: true })]);
 }
 
 /**
- * What the drivers of new machines need on this computer, before anything is begun. `again` is left out where --yes would also give
- * machines up.
+ * Installs the programs that the drivers of new machines need, before any machine is created. `consentCommand` is undefined
+ * if its --yes would also delete machines.
  */
 async function installDriverPrograms(
   work: readonly FleetItem[],
@@ -83,8 +84,8 @@ async function installDriverPrograms(
   consentCommand: string | undefined,
   cli: Cli,
 ): Promise<void> {
-  const making = work.filter(({ action }) => ['create', 'finish', 'replace'].includes(action));
-  const drivers = new Set(making.map(({ driver }) => driver));
+  const creations = work.filter(({ action }) => ['create', 'finish', 'replace'].includes(action));
+  const drivers = new Set(creations.map(({ driver }) => driver));
   const programs = [...drivers].flatMap((name) => getDriver(name).programs?.(cli.world.computer) ?? []);
   await installMissing(programs, { yes, consentCommand }, cli);
 }
@@ -106,56 +107,54 @@ async function runPlan(
 }
 
 const COMPLETED_TEXT: Readonly<Record<FleetItem['action'], string>> = {
-  create: 'is made',
-  finish: 'is finished',
+  create: 'is created',
+  finish: 'is complete',
   change: 'is changed',
-  replace: 'is made anew',
+  replace: 'is replaced',
   remove: 'is removed',
-  nothing: 'is as it was',
+  nothing: 'is unchanged',
   broken: 'is broken',
 };
 
 async function reportApplied(
   plan: FleetPlan,
   work: readonly FleetItem[],
-  ends: readonly FleetItemResult[],
+  results: readonly FleetItemResult[],
   cli: Cli,
 ): Promise<CommandResult> {
   const { formatError } = await import('../../terminal/text-output.ts');
-  const failed = ends.flatMap(({ item, error }) => (error ? [{ item, error }] : []));
+  const failed = results.flatMap(({ item, error }) => (error ? [{ item, error }] : []));
   for (const { item, error } of failed) cli.say(`${item.name}: ${formatError(error, cli.color)}`);
-  const lines = ends.flatMap(({ item, machine, error }) =>
+  const lines = results.flatMap(({ item, machine, error }) =>
     error ? [] : [`${item.name} ${COMPLETED_TEXT[item.action]}${machine?.endpoint ? `: ${machine.endpoint.url}` : ''}`],
   );
-  const left = work.filter(({ name }) => !ends.some(({ item }) => item.name === name));
-  const rest = [
-    ...(failed.length > 0 ? [`${failed.length} of ${work.length} failed`] : []),
-    ...(left.length > 0 ? [`not begun: ${left.map(({ name }) => name).join(', ')}`] : []),
-  ];
-  if (rest.length > 0) lines.push([...rest, 'the same command again goes on'].join('; '));
-  // What is left where nothing failed was left for a Ctrl-C.
-  const code = failed[0]?.error.code ?? (left.length > 0 ? 'CANCELED' : undefined);
+  const notStarted = work.filter(({ name }) => !results.some(({ item }) => item.name === name));
+  if (failed.length > 0) lines.push(`${failed.length} of ${work.length} machines failed`);
+  if (notStarted.length > 0) lines.push(notStartedMessage(notStarted.map(({ name }) => name)));
+  else if (failed.length > 0) lines.push('To continue, run the same command again');
+  // If nothing failed, only an interruption leaves machines that were not started.
+  const code = failed[0]?.error.code ?? (notStarted.length > 0 ? 'CANCELED' : undefined);
   return {
-    json: toApplyDocument(plan, ends),
+    json: toApplyDocument(plan, results),
     text: lines.join('\n'),
     ...(code === undefined ? {} : { status: exitCodes[code] }),
   };
 }
 
-function toApplyDocument({ displayPath, fleetId, items }: FleetPlan, ends: readonly FleetItemResult[]): object {
-  const known = new Map(ends.map((end) => [end.item.name, end]));
+function toApplyDocument({ displayPath, fleetId, items }: FleetPlan, results: readonly FleetItemResult[]): object {
+  const resultByName = new Map(results.map((result) => [result.item.name, result]));
   return {
     file: displayPath,
     fleet: fleetId,
     todo: items.filter(hasWork).length,
-    machines: items.map((item) => ({ ...toItemDocument(item), ...toOutcomeDocument(known.get(item.name)) })),
+    machines: items.map((item) => ({ ...toItemDocument(item), ...toOutcomeDocument(resultByName.get(item.name)) })),
   };
 }
 
-/** `done` is null for what was not begun, or needed nothing. */
-function toOutcomeDocument(end: FleetItemResult | undefined): object {
-  if (!end) return { done: null };
-  const { error, machine } = end;
+/** Returns how a machine ended; `done` is null if it was not started or needed no change. */
+function toOutcomeDocument(result: FleetItemResult | undefined): object {
+  if (!result) return { done: null };
+  const { error, machine } = result;
   if (error) return { done: false, error: { code: error.code, message: error.message, hint: error.hint ?? null } };
   return { done: true, url: machine?.endpoint?.url ?? null };
 }

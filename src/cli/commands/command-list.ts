@@ -1,76 +1,76 @@
 import type { Command } from '../command.ts';
 
-export type CommandGroup = 'Make' | 'Run' | 'Look' | 'Connect' | 'Help';
+export type CommandGroup = 'Manage' | 'Run' | 'Inspect' | 'Connect' | 'Help';
 
-/** What help shows of a command without loading it. */
+/** A command as help lists it, before it is loaded. */
 export type CommandEntry = {
   readonly name: string;
   readonly summary: string;
   readonly load: () => Promise<Command>;
 };
 
-/** Commands of two words that share the first: `image ls`. Their names are whole. */
+/** Commands of two words that share the first, such as `image ls`. Each member's name contains both words. */
 export type CommandFamily = {
   readonly name: string;
   readonly summary: string;
   readonly members: readonly CommandEntry[];
 };
 
-/** The registry: one line a command, in the order in which help shows them. A command loads only when it is called. */
+/** The registry: one entry per command, in the order in which help lists them. A command is loaded when it is called. */
 export const commands: readonly ((CommandEntry | CommandFamily) & { readonly group: CommandGroup })[] = [
   {
     name: 'create',
-    group: 'Make',
-    summary: 'Make a machine, or finish one',
+    group: 'Manage',
+    summary: 'Create machines, or continue an interrupted creation',
     load: async () => (await import('./create.ts')).create,
   },
   {
     name: 'provision',
-    group: 'Make',
-    summary: 'Bring a machine up to date',
+    group: 'Manage',
+    summary: 'Bring machines up to date',
     load: async () => (await import('./provision.ts')).provision,
   },
   {
     name: 'plan',
-    group: 'Make',
-    summary: 'Show what machines.yaml would change',
+    group: 'Manage',
+    summary: 'Show what apply would change',
     load: async () => (await import('./plan.ts')).plan,
   },
   {
     name: 'apply',
-    group: 'Make',
-    summary: 'Make machines what machines.yaml says',
+    group: 'Manage',
+    summary: 'Make machines match machines.yaml',
     load: async () => (await import('./apply.ts')).apply,
   },
   {
     name: 'upgrade',
-    group: 'Make',
-    summary: 'Upgrade the engine',
+    group: 'Manage',
+    summary: 'Upgrade the engines of machines',
     load: async () => (await import('./upgrade.ts')).upgrade,
   },
   {
     name: 'regenerate-certs',
-    group: 'Make',
-    summary: 'Make new certificates',
+    group: 'Manage',
+    summary: 'Create new certificates',
     load: async () => (await import('./regenerate-certs.ts')).regenerateCerts,
   },
-  { name: 'rm', group: 'Make', summary: 'Remove machines', load: async () => (await import('./rm.ts')).rm },
+  { name: 'rm', group: 'Manage', summary: 'Remove machines', load: async () => (await import('./rm.ts')).rm },
   {
     name: 'import',
-    group: 'Make',
-    summary: 'Take over machines of docker-machine',
+    group: 'Manage',
+    summary: 'Import machines from Docker Machine',
     load: async () => (await import('./import.ts')).importCommand,
   },
   {
     name: 'gc',
-    group: 'Make',
-    summary: 'Find and remove what no machine knows',
+    group: 'Manage',
+    summary: 'Find and remove orphaned cloud resources',
     load: async () => (await import('./gc.ts')).gc,
   },
   {
     name: 'image',
-    group: 'Make',
-    summary: 'Images of local VMs, and spare machines',
+    group: 'Manage',
+    summary: 'Manage images and spares of local VMs',
     members: [
       {
         name: 'image ls',
@@ -79,17 +79,17 @@ export const commands: readonly ((CommandEntry | CommandFamily) & { readonly gro
       },
       {
         name: 'image build',
-        summary: 'Build an image of signed packages',
+        summary: 'Build an image from signed packages',
         load: async () => (await import('./image/build.ts')).imageBuild,
       },
       {
         name: 'image pull',
-        summary: "Make an image of a vendor's cloud image",
+        summary: "Create an image from a vendor's cloud image",
         load: async () => (await import('./image/pull.ts')).imagePull,
       },
       {
         name: 'image rm',
-        summary: 'Remove images that no machine uses',
+        summary: 'Remove unused images',
         load: async () => (await import('./image/rm.ts')).imageRm,
       },
       {
@@ -110,73 +110,78 @@ export const commands: readonly ((CommandEntry | CommandFamily) & { readonly gro
     summary: 'Start machines',
     load: async () => (await import('./start.ts')).start,
   },
-  { name: 'stop', group: 'Run', summary: 'Shut machines down', load: async () => (await import('./stop.ts')).stop },
+  { name: 'stop', group: 'Run', summary: 'Stop machines', load: async () => (await import('./stop.ts')).stop },
   {
     name: 'restart',
     group: 'Run',
-    summary: 'Shut machines down and start them again',
+    summary: 'Restart machines',
     load: async () => (await import('./restart.ts')).restart,
   },
-  { name: 'kill', group: 'Run', summary: 'End machines at once', load: async () => (await import('./kill.ts')).kill },
+  {
+    name: 'kill',
+    group: 'Run',
+    summary: 'Power off machines immediately',
+    load: async () => (await import('./kill.ts')).kill,
+  },
   {
     name: 'extend',
     group: 'Run',
-    summary: 'Move the deadline of machines',
+    summary: 'Change or remove the deadline of machines',
     load: async () => (await import('./extend.ts')).extend,
   },
-  { name: 'ls', group: 'Look', summary: 'List machines', load: async () => (await import('./ls.ts')).ls },
+  { name: 'ls', group: 'Inspect', summary: 'List machines', load: async () => (await import('./ls.ts')).ls },
   {
     name: 'status',
-    group: 'Look',
-    summary: 'Show how a machine is',
+    group: 'Inspect',
+    summary: 'Show the state of a machine',
     load: async () => (await import('./status.ts')).status,
   },
   {
     name: 'inspect',
-    group: 'Look',
+    group: 'Inspect',
     summary: 'Print the record of a machine',
     load: async () => (await import('./inspect.ts')).inspect,
   },
   {
     name: 'ip',
-    group: 'Look',
-    summary: 'Print the address of machines',
+    group: 'Inspect',
+    summary: 'Print the addresses of machines',
     load: async () => (await import('./ip.ts')).ip,
   },
   {
     name: 'url',
-    group: 'Look',
+    group: 'Inspect',
     summary: 'Print the URL of an engine',
     load: async () => (await import('./url.ts')).url,
   },
   {
     name: 'active',
-    group: 'Look',
-    summary: 'Print the machine that docker talks to',
+    group: 'Inspect',
+    summary: 'Print the machine that docker uses',
     load: async () => (await import('./active.ts')).active,
   },
   {
     name: 'events',
-    group: 'Look',
-    summary: 'Follow what happens on engines',
+    group: 'Inspect',
+    summary: 'Stream events from engines',
     load: async () => (await import('./events.ts')).events,
   },
   {
     name: 'use',
     group: 'Connect',
-    summary: 'Point the docker CLI at a machine',
+    summary: 'Make docker use a machine',
     load: async () => (await import('./use.ts')).use,
   },
   {
     name: 'env',
     group: 'Connect',
-    summary: 'Print settings for a shell',
+    summary: 'Print environment settings for a shell',
     load: async () => (await import('./env.ts')).env,
   },
   {
     name: 'config',
     group: 'Connect',
-    summary: 'Print flags for one docker command',
+    summary: 'Print docker flags for a machine',
     load: async () => (await import('./config.ts')).config,
   },
   {
@@ -185,29 +190,34 @@ export const commands: readonly ((CommandEntry | CommandFamily) & { readonly gro
     summary: 'Open a shell or run a command',
     load: async () => (await import('./ssh.ts')).ssh,
   },
-  { name: 'scp', group: 'Connect', summary: 'Copy files', load: async () => (await import('./scp.ts')).scp },
+  {
+    name: 'scp',
+    group: 'Connect',
+    summary: 'Copy files to and from machines',
+    load: async () => (await import('./scp.ts')).scp,
+  },
   {
     name: 'mount',
     group: 'Connect',
-    summary: "Show a machine's folder here",
+    summary: 'Mount a folder of a machine',
     load: async () => (await import('./mount.ts')).mount,
   },
   {
     name: 'doctor',
     group: 'Help',
-    summary: 'Check this computer, and mend it',
+    summary: 'Check this computer and fix it',
     load: async () => (await import('./doctor.ts')).doctor,
   },
   {
     name: 'drivers',
     group: 'Help',
-    summary: 'List drivers and whether they work here',
+    summary: 'List drivers and their availability',
     load: async () => (await import('./drivers.ts')).drivers,
   },
   {
     name: 'completion',
     group: 'Help',
-    summary: 'Complete commands in your shell',
+    summary: 'Print a shell completion script',
     load: async () => (await import('./completion.ts')).completion,
   },
   {

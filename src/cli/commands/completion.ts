@@ -5,32 +5,33 @@ import { findNearestWord } from '../../did-you-mean.ts';
 import { defineCommand, type Cli, type Command } from '../command.ts';
 
 type ShellSetup = {
-  /** The file of templates/completion/ ends so. */
-  readonly ending: string;
+  /** The extension of the script in templates/completion/. */
+  readonly extension: string;
+  /** The command that enables completion in this shell. */
   readonly now: string;
-  /** For every shell that is opened from then on. */
+  /** The command that enables completion in every new shell. */
   readonly always: string;
 };
 
 const shellSetups = {
   bash: {
-    ending: 'bash',
+    extension: 'bash',
     now: 'source <(slipway completion bash)',
     always:
       'mkdir -p ~/.local/share/bash-completion/completions && slipway completion bash > ~/.local/share/bash-completion/completions/slipway',
   },
   zsh: {
-    ending: 'zsh',
+    extension: 'zsh',
     now: 'source <(slipway completion zsh)',
     always: `echo 'source <(slipway completion zsh)' >> ~/.zshrc`,
   },
   fish: {
-    ending: 'fish',
+    extension: 'fish',
     now: 'slipway completion fish | source',
     always: 'mkdir -p ~/.config/fish/completions && slipway completion fish > ~/.config/fish/completions/slipway.fish',
   },
   powershell: {
-    ending: 'ps1',
+    extension: 'ps1',
     now: 'slipway completion powershell | Out-String | Invoke-Expression',
     always: `Add-Content $PROFILE 'slipway completion powershell | Out-String | Invoke-Expression'`,
   },
@@ -40,29 +41,26 @@ type CompletionShell = keyof typeof shellSetups;
 export const completionShells = Object.keys(shellSetups) as readonly CompletionShell[];
 
 const args = z.object({
-  for: z
-    .enum(['slipway', 'docker-machine'])
-    .default('slipway')
-    .meta({ description: 'Whose command line is completed' }),
+  for: z.enum(['slipway', 'docker-machine']).default('slipway').meta({ description: 'Program to complete' }),
 });
 
 export const completion: Command<typeof args> = defineCommand({
   name: 'completion',
-  summary: 'Print the script by which a shell completes commands, machines and flags',
+  summary: 'Print a script that lets a shell complete commands, machines and flags',
   usage: '[shell]',
   args,
   details:
-    'bash reads ~/.local/share/bash-completion/completions/slipway with the package bash-completion, and `source <(slipway completion bash)` in ~/.bashrc without it; zsh reads a file _slipway in a folder of $fpath, or the same line for zsh in ~/.zshrc; fish reads ~/.config/fish/completions/slipway.fish; PowerShell reads `slipway completion powershell | Out-String | Invoke-Expression` in $PROFILE.',
+    'bash with the package bash-completion reads the script from ~/.local/share/bash-completion/completions/slipway; without it, add `source <(slipway completion bash)` to ~/.bashrc. zsh reads it from a file _slipway in a folder of $fpath; or add `source <(slipway completion zsh)` to ~/.zshrc. fish reads it from ~/.config/fish/completions/slipway.fish. For PowerShell, add `slipway completion powershell | Out-String | Invoke-Expression` to $PROFILE.',
   async run({ positionals: [word], args: { for: program } }, cli) {
     const shell = word === undefined ? undefined : requireShell(word);
     if (shell === undefined) return setupResult(program, cli);
-    const script = await cli.world.readTemplate(`completion/slipway.${shellSetups[shell].ending}`);
+    const script = await cli.world.readTemplate(`completion/slipway.${shellSetups[shell].extension}`);
     const text = adaptScript(program, script).trimEnd();
     return { json: { shell, program, script: text }, text };
   },
 });
 
-/** The scripts are written for slipway: its name is all that is another for another program, but that slipway prints them. */
+/** Adapts a script of slipway to another program, whose scripts differ by its name only; slipway prints them all. */
 export function adaptScript(program: string, script: string): string {
   if (program === 'slipway') return script;
   return script
@@ -76,25 +74,25 @@ function requireShell(word: string): CompletionShell {
   const shell = completionShells.find((name) => name === known);
   if (shell) return shell;
   const near = findNearestWord(word, completionShells);
-  throw new SlipwayError('USAGE', `There is no completion for a shell named "${word}"`, {
-    hint: `${near === undefined ? '' : `Did you mean: slipway completion ${near}? `}There is: ${completionShells.join(', ')}`,
+  throw new SlipwayError('USAGE', `Completion for the shell "${word}" is not supported`, {
+    hint: `${near === undefined ? '' : `Did you mean: slipway completion ${near}? `}Supported shells: ${completionShells.join(', ')}`,
   });
 }
 
-/** A script in the middle of somebody's terminal is of no use: there it is told what to do with one. */
+/** Returns instructions at a terminal, where the script itself would be of no use. */
 function setupResult(program: string, { env, screen, world: { computer } }: Cli): { json: unknown; text: string } {
-  const own = basename(env.SHELL ?? (computer.platform === 'win32' ? 'powershell' : '')).replace(/\.exe$/, '');
-  const shell = completionShells.find((name) => name === (own === 'pwsh' ? 'powershell' : own));
+  const currentShell = basename(env.SHELL ?? (computer.platform === 'win32' ? 'powershell' : '')).replace(/\.exe$/, '');
+  const shell = completionShells.find((name) => name === (currentShell === 'pwsh' ? 'powershell' : currentShell));
   if (screen.size() === undefined || shell === undefined) {
-    throw new SlipwayError('USAGE', 'For which shell is not said', {
-      hint: `Say it: slipway completion ${completionShells.join(' | ')}`,
+    throw new SlipwayError('USAGE', 'A shell is required', {
+      hint: `Choose one: slipway completion ${completionShells.join(' | ')}`,
     });
   }
   const { now, always } = shellSetups[shell];
-  const lines = { 'In every shell from now on': always, 'In this one': now };
-  const told = Object.entries(lines).map(([when, line]) => `${when}:\n  ${adaptScript(program, line)}`);
+  const lines = { 'To enable completion in every new shell': always, 'In this shell only': now };
+  const instructions = Object.entries(lines).map(([when, line]) => `${when}:\n  ${adaptScript(program, line)}`);
   return {
     json: { shell, always: adaptScript(program, always), now: adaptScript(program, now) },
-    text: told.join('\n'),
+    text: instructions.join('\n'),
   };
 }

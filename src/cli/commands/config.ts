@@ -10,10 +10,10 @@ const args = z.object({});
 
 export const config: Command<typeof args> = defineCommand({
   name: 'config',
-  summary: 'Print the flags that connect the docker CLI to a machine: docker $(slipway config NAME) ps',
+  summary: 'Print the docker flags that connect to a machine: docker $(slipway config NAME) ps',
   usage: '<name>',
   args,
-  details: 'One flag a line, from the record alone. For more than one command: slipway use, or slipway env.',
+  details: 'Prints one flag per line. For more than one command, run slipway use or slipway env instead.',
   async run({ positionals: [name = ''], flags: { json } }, { world: { store } }) {
     const machine = await requireReadyMachine(name, store);
     const flags = dockerFlagsOf(machine, store.paths(name).tls);
@@ -37,18 +37,18 @@ function dockerFlagsOf({ endpoint }: ReadyMachine, tls: string): readonly string
   return [...(endpoint.tls ? ['--tlsverify', ...files] : []), `-H=${endpoint.url}`];
 }
 
-/** What stands in $(…) is split at spaces, and no quote in it is one. */
+/** Refuses flags that contain spaces: a shell splits the output of $(…) at spaces, and quotes in it do not help. */
 function requireNoSpaces({ spec: { name, profiles } }: ReadyMachine, flags: readonly string[]): void {
-  const broken = flags.find((flag) => /\s/.test(flag));
-  if (broken === undefined) return;
-  const path = broken.slice(broken.indexOf('=') + 1);
+  const flagWithSpace = flags.find((flag) => /\s/.test(flag));
+  if (flagWithSpace === undefined) return;
+  const path = flagWithSpace.slice(flagWithSpace.indexOf('=') + 1);
   throw new SlipwayError(
     'LOCAL_FILES',
-    `A shell would take "${path}" apart at its spaces, in $(slipway config ${name})`,
+    `"${path}" contains spaces, at which a shell would split it in $(slipway config ${name})`,
     {
       hint: profiles.includes('docker-context')
-        ? `docker --context ${contextName(name)} … does the same`
-        : `eval "$(slipway env ${name})" does the same for a whole shell`,
+        ? `Use the context instead: docker --context ${contextName(name)} ps`
+        : `Connect the shell instead: eval "$(slipway env ${name})"`,
     },
   );
 }

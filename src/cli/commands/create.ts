@@ -40,11 +40,11 @@ const args = z.object({
     .max(1000)
     .optional()
     .meta({ description: 'Number of machines to create: NAME-1, NAME-2, …', value: 'number' }),
-  dryRun: z.boolean().default(false).meta({ description: 'Show what would be done on the host, and do nothing' }),
+  dryRun: z.boolean().default(false).meta({ description: 'Show what would be done on the host' }),
   profile: z
     .array(z.enum(registeredProfiles.map(({ name }) => name) as [string, ...string[]]))
     .default([...defaultProfiles])
-    .meta({ description: 'Client settings to write', value: 'name' }),
+    .meta({ description: 'Profiles', value: 'name' }),
   sudoPassword: sudoPasswordOption,
 });
 
@@ -55,7 +55,7 @@ export const create: Command<typeof args> = defineCommand({
   args,
   extraOptions: [...machineOptionSpecs, ...credentialOptionSpecs],
   details:
-    'An option of a driver selects that driver: --generic-ip-address 192.0.2.10 needs no --driver. Without either, the best local driver on this computer is used. Several names create several machines with the same options.',
+    "A driver's option selects that driver; the default is the best local driver of this computer. Several names create machines with the same options.",
   async run({ positionals, args: options, flags }, cli) {
     const names = parseMachineNames(positionals, options.count);
     setCredentialsForRun(flags, cli);

@@ -6,50 +6,50 @@ import { linkPlugin, findPlugin } from '../docker-plugin.ts';
 import { formatTable } from '../../terminal/text-output.ts';
 
 const args = z.object({
-  fix: z.boolean().default(false).meta({ description: 'Install what is missing, and link docker machine' }),
-  yes: z.boolean().default(false).meta({ description: 'With --fix: without asking', short: 'y' }),
+  fix: z.boolean().default(false).meta({ description: 'Install missing programs, and enable "docker machine"' }),
+  yes: z.boolean().default(false).meta({ description: 'With --fix: do not ask', short: 'y' }),
 });
 
 export const doctor: Command<typeof args> = defineCommand({
   name: 'doctor',
-  summary: 'Check what this computer needs; exit status 0 when it is all there, else 1',
+  summary: 'Check that this computer has everything that Slipway needs',
   usage: '',
   args,
   details:
-    'With --fix, it also installs what is missing, and makes the program docker-machine a plugin of the docker CLI: it shows the command, and asks unless --yes stands beside it.',
+    'Exits with status 0 if nothing is missing, otherwise with 1. With --fix it installs what is missing, and makes docker-machine a plugin of the docker CLI. It shows each command and asks before it runs it, unless you add --yes.',
   async run({ args: { fix, yes } }, cli) {
-    const checkup = await runDiagnostics(cli);
-    if (!fix) return doctorResult(checkup);
-    const lacks = checkup.missing.length > 0;
-    if (lacks)
-      await installMissing(selectInstallable(checkup), { yes, consentCommand: 'slipway doctor --fix --yes' }, cli);
-    const linked = await linkPluginIfConfirmed(yes, cli);
-    return doctorResult(lacks || linked ? await runDiagnostics(cli) : checkup);
+    const diagnostics = await runDiagnostics(cli);
+    if (!fix) return doctorResult(diagnostics);
+    const hasMissing = diagnostics.missing.length > 0;
+    if (hasMissing)
+      await installMissing(selectInstallable(diagnostics), { yes, consentCommand: 'slipway doctor --fix --yes' }, cli);
+    const hasLinked = await linkPluginIfConfirmed(yes, cli);
+    return doctorResult(hasMissing || hasLinked ? await runDiagnostics(cli) : diagnostics);
   },
 });
 
-/** Whether `docker machine` has become a command that it was not. */
+/** Links the plugin if it is not linked and the user agrees. Returns whether it has. */
 async function linkPluginIfConfirmed(yes: boolean, cli: Cli): Promise<boolean> {
   const plugin = await findPlugin(cli);
   if (plugin?.state !== 'absent' && plugin?.state !== 'dangling') return false;
-  if (!yes && !(await confirmLink(`To make "docker machine" work: ln -s ${plugin.program} ${plugin.path}`, cli)))
+  if (!yes && !(await confirmLink(`To enable "docker machine": ln -s ${plugin.program} ${plugin.path}`, cli)))
     return false;
   await linkPlugin(plugin);
-  cli.say(`"docker machine" works now; undo it: rm ${plugin.path}`);
+  cli.say(`"docker machine" is enabled. To undo: rm ${plugin.path}`);
   return true;
 }
 
-async function confirmLink(what: string, { interactive, say }: Cli): Promise<boolean> {
+async function confirmLink(instruction: string, { interactive, say }: Cli): Promise<boolean> {
   if (!interactive) {
-    say(`${what}, or: slipway doctor --fix --yes`);
+    say(`${instruction}. Or let Slipway do it: slipway doctor --fix --yes`);
     return false;
   }
-  say(what);
+  say(instruction);
   const { confirm } = await import('../../terminal/questions.ts');
-  return confirm('Link it now?');
+  return confirm('Create the link now?');
 }
 
-/** One program that no package manager has is no reason to go without the others. */
+/** A program that has no package must not keep the others from being installed. */
 function selectInstallable({ missing, installPlan: { unpackaged } }: Diagnostics): Diagnostics['missing'] {
   const packaged = missing.filter((program) => !unpackaged.includes(program));
   return packaged.length > 0 ? packaged : missing;
@@ -64,10 +64,14 @@ const STATE_MARKS: Readonly<Record<DoctorRow['state'], string>> = {
 
 function doctorResult({ rows, ready, missing, installPlan }: Diagnostics): CommandResult {
   const cells = rows.map(({ what, state, detail }) => [what, STATE_MARKS[state], detail]);
-  const mend =
+  const fixes =
     missing.length === 0
       ? []
-      : ['', `To mend it: ${installPlan.instruction}`, ...(installPlan.canInstall ? ['Or: slipway doctor --fix'] : [])];
+      : [
+          '',
+          `To fix it: ${installPlan.instruction}`,
+          ...(installPlan.canInstall ? ['Or let Slipway do it: slipway doctor --fix'] : []),
+        ];
   return {
     json: {
       ready,
@@ -75,7 +79,7 @@ function doctorResult({ rows, ready, missing, installPlan }: Diagnostics): Comma
       missing: missing.map(({ command }) => command),
       fix: missing.length === 0 ? null : installPlan.instruction,
     },
-    text: [formatTable(['WHAT', 'STATE', 'DETAIL'], cells), ...mend].join('\n'),
+    text: [formatTable(['CHECK', 'STATE', 'DETAIL'], cells), ...fixes].join('\n'),
     status: ready ? 0 : 1,
   };
 }

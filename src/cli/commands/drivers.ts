@@ -8,28 +8,28 @@ const args = z.object({});
 
 export const drivers: Command<typeof args> = defineCommand({
   name: 'drivers',
-  summary: 'List drivers, and whether they work here',
+  summary: 'List drivers, and whether they work on this computer',
   usage: '',
   args,
-  async run(_given, { world: { computer } }) {
+  async run(_input, { world: { computer } }) {
     const rows = await Promise.all(
-      (await getDriverStatuses(registered, computer)).map(async (standing) => {
-        const { name, summary } = standing.driver;
-        const troubles = await getDriverProblem(standing, computer);
+      (await getDriverStatuses(registered, computer)).map(async (status) => {
+        const { name, summary } = status.driver;
+        const problem = await getDriverProblem(status, computer);
         return {
           name,
           summary,
-          usable: troubles === undefined,
-          ...(troubles && { reason: troubles.reason, fix: troubles.fix }),
-          ...(standing.missing.length > 0 && { missing: standing.missing.map(({ command }) => command) }),
+          usable: problem === undefined,
+          ...(problem && { reason: problem.reason, fix: problem.fix }),
+          ...(status.missing.length > 0 && { missing: status.missing.map(({ command }) => command) }),
         };
       }),
     );
     const cells = rows.map((row) => [
       row.name,
-      row.usable ? 'usable' : `${row.reason}; mend it: ${row.fix}`,
+      row.usable ? 'usable' : `${row.reason}; to fix it: ${row.fix}`,
       row.summary,
     ]);
-    return { json: rows, text: formatTable(['DRIVER', 'HERE', 'WHAT IT IS'], cells) };
+    return { json: rows, text: formatTable(['DRIVER', 'STATE', 'DESCRIPTION'], cells) };
   },
 });

@@ -6,36 +6,29 @@ import { defineCommand, type Cli, type Command } from '../command.ts';
 import { requireReadyMachine } from '../../machine/require-machine.ts';
 
 const args = z.object({
-  shell: z
-    .enum(shells)
-    .optional()
-    .meta({ description: 'Shell to write for; without it the one of $SHELL', value: 'name' }),
+  shell: z.enum(shells).optional().meta({ description: 'Shell to print for; the default is $SHELL', value: 'name' }),
   unset: z.boolean().default(false).meta({ description: 'Undo the settings', short: 'u' }),
   noProxy: z
     .boolean()
     .default(false)
-    .meta({ description: "Also keep the machine's address out of the proxy", flag: 'no-proxy' }),
+    .meta({ description: "Also exclude the machine's address from the proxy", flag: 'no-proxy' }),
 });
 
 export const env: Command<typeof args> = defineCommand({
   name: 'env',
-  summary: 'Print the settings that connect a shell to a machine: eval "$(slipway env NAME)"',
+  summary: 'Print environment settings that connect a shell to a machine: eval "$(slipway env NAME)"',
   usage: '[name]',
   args,
-  async run({ positionals: [name], args: { shell: wanted, unset, noProxy } }, cli) {
+  async run({ positionals: [name], args: { shell: requestedShell, unset, noProxy } }, cli) {
     if (unset === (name !== undefined)) {
-      throw new SlipwayError(
-        'USAGE',
-        unset ? 'With --unset there is no machine to name' : 'Name a machine, or say --unset',
-        {
-          hint: 'eval "$(slipway env NAME)", or eval "$(slipway env --unset)"',
-        },
-      );
+      throw new SlipwayError('USAGE', unset ? '--unset takes no machine' : 'Either a machine or --unset is required', {
+        hint: 'For example: eval "$(slipway env NAME)", or eval "$(slipway env --unset)"',
+      });
     }
-    const shell = wanted ?? detectShellName(cli.env, cli.world.computer.platform);
+    const shell = requestedShell ?? detectShellName(cli.env, cli.world.computer.platform);
     if (shell === undefined) {
-      throw new SlipwayError('USAGE', "Which shell this is can't be told: $SHELL is not set", {
-        hint: `Say it: --shell ${shells.join(' | ')}`,
+      throw new SlipwayError('USAGE', 'The shell is unknown: $SHELL is not set', {
+        hint: `Choose one: --shell ${shells.join(' | ')}`,
       });
     }
     const settings = name === undefined ? settingsToUnset(noProxy, cli) : await loadSettings(name, noProxy, cli);
@@ -43,7 +36,7 @@ export const env: Command<typeof args> = defineCommand({
       cli.program,
       'env',
       ...(name === undefined ? ['--unset'] : [name]),
-      ...(wanted === undefined ? [] : ['--shell', wanted]),
+      ...(requestedShell === undefined ? [] : ['--shell', requestedShell]),
       ...(noProxy ? ['--no-proxy'] : []),
     ];
     return {
@@ -62,7 +55,7 @@ async function loadSettings(name: string, noProxy: boolean, cli: Cli): Promise<r
     ['DOCKER_HOST', endpoint.url],
     ['DOCKER_CERT_PATH', endpoint.tls ? cli.world.store.paths(name).tls : undefined],
     ['DOCKER_MACHINE_NAME', name],
-    // Docker's documentation puts it above DOCKER_HOST. The docker CLI does not; others go by the documentation.
+    // By Docker's documentation DOCKER_CONTEXT overrides DOCKER_HOST. The docker CLI does not do so, but other clients do.
     ...(cli.env.DOCKER_CONTEXT ? [['DOCKER_CONTEXT', undefined] as const] : []),
     ...(noProxy ? [[proxy, [...new Set([...exempt, host.address])].join(',')] as const] : []),
   ];

@@ -7,12 +7,12 @@ import { sanitizeLine } from '../../terminal/terminal-text.ts';
 import { requireReadyMachine } from '../../machine/require-machine.ts';
 
 const args = z.object({
-  since: z.string().optional().meta({ description: 'Begin with what happened since then', value: 'time' }),
-  until: z.string().optional().meta({ description: 'End with what happens until then', value: 'time' }),
+  since: z.string().optional().meta({ description: 'Show events since this time', value: 'time' }),
+  until: z.string().optional().meta({ description: 'Stop at this time', value: 'time' }),
   filter: z
     .array(z.string())
     .default([])
-    .meta({ description: 'Only these, as docker events filters: type=container', short: 'f', value: 'key=value' }),
+    .meta({ description: 'Filter events as docker events does: type=container', short: 'f', value: 'key=value' }),
 });
 
 const KNOWN_FILTERS = [
@@ -34,11 +34,11 @@ const KNOWN_FILTERS = [
 
 export const events: Command<typeof args> = defineCommand({
   name: 'events',
-  summary: 'Follow what happens on the engines of machines, one event a line, until Ctrl-C',
+  summary: 'Stream events from the engines of machines, one per line, until Ctrl-C',
   usage: '[names...]',
   args,
   details:
-    "All ready machines, or those named. Times are as in docker events: seconds since 1970, a date, or a time ago such as 10m. A connection that is lost is made anew and goes on where it was, as far as the engine remembers: its last 256 events. With --json each line is the engine's own document and the name of its machine.",
+    "Without names, streams from all machines that are ready. Times are those of docker events: seconds since 1970, a date, or a duration ago such as 10m. A lost connection is restored and continues where it stopped, within the last 256 events that an engine keeps. With --json each line is the engine's own document with the machine's name.",
   async run({ positionals, args: { since, until, filter } }, cli) {
     const query = {
       since: since === undefined ? undefined : parseInstant('since', since, cli),
@@ -53,14 +53,14 @@ export const events: Command<typeof args> = defineCommand({
       );
       await screen.waitUntilDrained();
     };
-    const listening = { query, onEvent, onNotice: (line: string) => say(sanitizeLine(line)) };
-    // One question that no engine understands ends all of them.
+    const subscription = { query, onEvent, onNotice: (line: string) => say(sanitizeLine(line)) };
+    // A query that one engine refuses is refused by all, so the first refusal stops every stream.
     const stop = new AbortController();
-    // Each has one of its own: Node warns of signals that many listen to.
+    // Each stream has its own signal: Node warns if many listeners share one.
     const signalOf = (): AbortSignal => AbortSignal.any([world.signal, stop.signal]);
-    const ends = await Promise.all(
+    const endings = await Promise.all(
       names.map(async (name) =>
-        followEvents(name, listening, { ...world, signal: signalOf() }).catch((error: unknown) => {
+        followEvents(name, subscription, { ...world, signal: signalOf() }).catch((error: unknown) => {
           stop.abort();
           throw error;
         }),
@@ -69,7 +69,7 @@ export const events: Command<typeof args> = defineCommand({
     return {
       json: undefined,
       text: '',
-      ...(ends.includes('unheard') ? { status: exitCodes.ENGINE_UNREACHABLE } : {}),
+      ...(endings.includes('unheard') ? { status: exitCodes.ENGINE_UNREACHABLE } : {}),
     };
   },
 });
@@ -84,15 +84,15 @@ async function listMachinesToFollow(
   for (const item of all) if ('broken' in item) say(item.broken.message);
   const ready = all.flatMap((item) => ('machine' in item && item.machine.phase === 'ready' ? [item.name] : []));
   if (ready.length > 0) return ready;
-  throw new SlipwayError('MACHINE_NOT_FOUND', 'There is no machine that is ready, so there is nothing to follow', {
-    hint: 'Make one: slipway create',
+  throw new SlipwayError('MACHINE_NOT_FOUND', 'No machine is ready, so there are no events to stream', {
+    hint: 'To create one: slipway create',
   });
 }
 
 function parseInstant(flag: string, text: string, { world }: Cli): string {
   const found = parseEventTime(text, world.now());
   if (found !== undefined) return found;
-  throw new SlipwayError('USAGE', `--${flag} ${JSON.stringify(text)} is no time`, {
+  throw new SlipwayError('USAGE', `Invalid time for --${flag}: ${JSON.stringify(text)}`, {
     hint: `For example: --${flag} 10m, --${flag} 2030-01-31T08:00:00Z, or seconds since 1970`,
   });
 }
@@ -102,7 +102,7 @@ function parseEventFilters(pairs: readonly string[], say: Cli['say']): Readonly<
   for (const pair of pairs) {
     const [, key, value] = /^([^=]+)=(.+)$/s.exec(pair) ?? [];
     if (key === undefined || value === undefined) {
-      throw new SlipwayError('USAGE', `--filter ${JSON.stringify(pair)} is no pair`, {
+      throw new SlipwayError('USAGE', `Invalid --filter ${JSON.stringify(pair)}: expected KEY=VALUE`, {
         hint: 'For example: --filter type=container --filter event=die',
       });
     }
@@ -112,11 +112,11 @@ function parseEventFilters(pairs: readonly string[], say: Cli['say']): Readonly<
   return Object.fromEntries(filters);
 }
 
-/** It is the engine's to know them, and engines pass over those that they do not know. */
+/** Warns instead of failing: the engine decides which filters it knows, and engines ignore those that they do not. */
 function unknownFilterWarning(key: string): string {
   const near = findNearestWord(key, KNOWN_FILTERS);
-  const mean = near === undefined ? '' : `; did you mean "${near}"?`;
-  return `No filter "${key}" of docker events is known here, so an engine may pass over it${mean}`;
+  const suggestion = near === undefined ? '' : `. Did you mean "${near}"?`;
+  return `Unknown filter "${key}": the engine may ignore it${suggestion}`;
 }
 
 /** The engine's own words, so that nothing of its numbers is lost. */
@@ -133,7 +133,7 @@ type DockerEvent = {
   readonly timeNano?: unknown;
 };
 
-/** What answers in an engine's place may send anything. */
+/** Formats an event in one line. Something else may answer in the engine's place and send anything. */
 export function formatEvent(machine: string, event: DockerEvent): string {
   const { Type, Action, Actor } = event;
   const id = String(Actor?.ID ?? '').replace(/^(sha256:)?([0-9a-f]{12})[0-9a-f]{52}$/, '$2');

@@ -14,16 +14,16 @@ const args = z.object({ sudoPassword: sudoPasswordOption });
 
 export const extend: Command<typeof args> = defineCommand({
   name: 'extend',
-  summary: 'Move the deadline of machines, or take it away',
+  summary: 'Change or remove the deadline of machines',
   usage: '<names...>',
   args,
   details:
-    'The last word says how much later: slipway extend web 2h. It counts from the deadline, or from now where that has passed or there was none; "never" takes it away. One that is stopped is told at its next start.',
+    'The last argument is the additional time: slipway extend web 2h. It counts from the deadline, or from now if the deadline has passed or there is none. "never" removes the deadline. A stopped machine gets its new deadline at its next start.',
   async run({ positionals }, cli) {
-    const { names, more } = parseWords(positionals);
+    const { names, extension } = parseWords(positionals);
     await requireMachines(names, cli);
     return await runForEach(names, cli, async (name, world) => {
-      const extended = await extendMachine(name, more, world);
+      const extended = await extendMachine(name, extension, world);
       const { machine, hostUpdated } = extended;
       return {
         json: { name, deadline: machine.deadline ?? null, told: hostUpdated },
@@ -33,28 +33,30 @@ export const extend: Command<typeof args> = defineCommand({
   },
 });
 
-function parseWords(words: readonly string[]): { readonly names: readonly string[]; readonly more: DeadlineExtension } {
+function parseWords(words: readonly string[]): {
+  readonly names: readonly string[];
+  readonly extension: DeadlineExtension;
+} {
   const names = words.slice(0, -1);
   const time = words.at(-1) ?? '';
-  const wrong = names.find((name) => !isMachineName(name));
-  if (wrong !== undefined) throw invalidNameError(wrong);
-  if (names.length > 0 && (time === 'never' || isDuration(time)))
-    return { names, more: time === 'never' ? time : { time } };
+  const invalid = names.find((name) => !isMachineName(name));
+  if (invalid !== undefined) throw invalidNameError(invalid);
   const isTime = time === 'never' || isDuration(time);
+  if (names.length > 0 && isTime) return { names, extension: time === 'never' ? time : { time } };
   const name = names[0] ?? (isTime ? 'NAME' : time);
   throw new SlipwayError(
     'USAGE',
     isTime
-      ? `How much later is said, ${time}, and of which machine is not`
-      : `The last word says how much later, and ${JSON.stringify(time)} is no time`,
+      ? `A machine name is required: ${JSON.stringify(time)} is only the time`
+      : `${JSON.stringify(time)} is not a valid time`,
     { hint: `For example: slipway extend ${name} 2h, or slipway extend ${name} never` },
   );
 }
 
 function formatExtended({ machine, hostUpdated }: ExtendResult, now: Date): string {
   const { name, driver } = machine.spec;
-  const when = machine.deadline === undefined ? 'has no deadline' : formatDeadline(machine, now);
-  const then = machine.deadline === undefined ? '' : ` (${describeAutoStop(machine, getDriver(driver))})`;
-  const how = hostUpdated ? '' : `; it is stopped, and is told at its next start: slipway start ${name}`;
-  return `${name} ${when}${then}${how}`;
+  const deadline = machine.deadline === undefined ? 'has no deadline' : formatDeadline(machine, now);
+  const effect = machine.deadline === undefined ? '' : ` (${describeAutoStop(machine, getDriver(driver))})`;
+  const pending = hostUpdated ? '' : `. The machine is stopped and gets it at its next start: slipway start ${name}`;
+  return `${name} ${deadline}${effect}${pending}`;
 }

@@ -9,14 +9,14 @@ import {
 import type { World } from '../../operations/world.ts';
 import type { Cli, Command, CommandResult } from '../command.ts';
 
-/** What a command tells of one machine. */
+/** What a command prints about one machine: a JSON document, and text for people. */
 export type MachineResult = { readonly json: object; readonly text: string };
 
 type MachineCommand<S extends z.ZodObject> = Pick<Command<S>, 'name' | 'summary' | 'args' | 'details'> & {
   runOnMachine(name: string, args: z.output<S>, world: World): Promise<MachineResult>;
 };
 
-/** A command that does one thing to each of the machines that are named. */
+/** Defines a command that does the same to each machine that the user names. */
 export const defineMachineCommand = <S extends z.ZodObject>({
   runOnMachine,
   ...command
@@ -29,27 +29,31 @@ export const defineMachineCommand = <S extends z.ZodObject>({
   },
 });
 
-/** A name that is wrong stops a command before anything is done; a record that is broken does not where that is `fine`. */
+/**
+ * Requires that each machine exists, so that a wrong name stops a command before it changes anything. A broken record stops
+ * it too, unless broken records are `allowed`.
+ */
 export async function requireMachines(
   names: readonly string[],
   { world }: Cli,
-  broken: 'refused' | 'fine' = 'refused',
+  brokenRecords: 'refused' | 'allowed' = 'refused',
 ): Promise<void> {
   requireUniqueNames(names);
   for (const name of names) {
     await world.store.read(name).catch((error: unknown) => {
-      if (broken === 'refused' || !(error instanceof SlipwayError) || error.code !== 'RECORD_BROKEN') throw error;
+      if (brokenRecords === 'refused' || !(error instanceof SlipwayError) || error.code !== 'RECORD_BROKEN')
+        throw error;
     });
   }
 }
 
 export function requireUniqueNames(names: readonly string[]): void {
-  const twice = names.find((name, at) => names.indexOf(name) !== at);
-  if (twice !== undefined)
-    throw new SlipwayError('USAGE', `"${twice}" was given twice`, { hint: 'Name each machine once' });
+  const duplicate = names.find((name, index) => names.indexOf(name) !== index);
+  if (duplicate !== undefined)
+    throw new SlipwayError('USAGE', `Machine "${duplicate}" is named twice`, { hint: 'Name each machine once' });
 }
 
-/** One machine has the command to itself. Several are worked on at once, and a failure of one is told at the end. */
+/** Works on the machines at the same time. A failure of one does not stop the others, and is reported at the end. */
 export async function runForEach(
   names: readonly string[],
   cli: Cli,
@@ -61,34 +65,39 @@ export async function runForEach(
     const { json, text } = await work(only, world);
     return { json: [json], text };
   }
-  // All stand in the list from the beginning, those that have to wait as well.
-  const rows = new Map(names.map((name) => [name, progressOf(name)]));
-  const done = await runForMachines(
+  // All machines are in the list from the beginning, also those that wait.
+  const progress = new Map(names.map((name) => [name, progressOf(name)]));
+  const outcomes = await runForMachines(
     names,
     {
-      turns: concurrencyLimit(MAX_CONNECTIONS),
+      limit: concurrencyLimit(MAX_CONNECTIONS),
       signal: world.signal,
-      ended: ({ name, error }) => rows.get(name)?.end(error),
+      onDone: ({ name, error }) => progress.get(name)?.end(error),
     },
-    (name) => work(name, { ...world, progress: rows.get(name) ?? world.progress }),
+    (name) => work(name, { ...world, progress: progress.get(name) ?? world.progress }),
   );
-  return await reportOutcomes(done, cli);
+  return await reportOutcomes(outcomes, cli);
 }
 
-/** A row a machine. Each failure is told with what to type next, and the first of them is the command's. */
+/** Reports what happened to each machine. The exit status is that of the first failure. */
 export async function reportOutcomes(
   outcomes: readonly MachineOutcome<MachineResult>[],
   { say, color }: Cli,
 ): Promise<CommandResult> {
   const { toErrorDocument, formatError } = await import('../../terminal/text-output.ts');
-  const failed = outcomes.flatMap(({ name, started, error }) => (error ? [{ name, begun: started, error }] : []));
-  for (const { name, begun, error } of failed) if (begun) say(`${name}: ${formatError(error, color)}`);
-  // After a Ctrl-C the rest needs no words of its own.
-  const left = failed.filter(({ begun }) => !begun).map(({ name }) => name);
-  if (left.length > 0) say(`Not begun: ${left.join(', ')}; the same command with these names goes on`);
+  const failed = outcomes.flatMap(({ name, started, error }) => (error ? [{ name, started, error }] : []));
+  for (const { name, started, error } of failed) if (started) say(`${name}: ${formatError(error, color)}`);
+  // One line names the machines that an interruption left, instead of an error for each.
+  const notStarted = failed.filter(({ started }) => !started).map(({ name }) => name);
+  if (notStarted.length > 0) say(notStartedMessage(notStarted));
   return {
     json: outcomes.map(({ name, value, error }) => (error ? { name, ...toErrorDocument(error) } : value.json)),
     text: outcomes.flatMap(({ value }) => (value ? [value.text] : [])).join('\n'),
     ...(failed[0] ? { status: exitCodes[failed[0].error.code] } : {}),
   };
+}
+
+/** Returns the line that says how to continue with the machines that a bulk call has not started. */
+export function notStartedMessage(names: readonly string[]): string {
+  return `Not started: ${names.join(', ')}. To continue, run the same command again`;
 }

@@ -15,24 +15,24 @@ import { driverFromFlags } from '../../machine-options/spec-from-flags.ts';
 import { setCredentialsForRun } from '../../machine-options/credential-flags.ts';
 
 const args = z.object({
-  driver: z.string().optional().meta({ description: 'Ask this driver only', short: 'd', value: 'name' }),
-  yes: z.boolean().default(false).meta({ description: 'Remove what is listed, without asking', short: 'y' }),
+  driver: z.string().optional().meta({ description: 'Check this driver only', short: 'd', value: 'name' }),
+  yes: z.boolean().default(false).meta({ description: 'Remove the listed resources without asking', short: 'y' }),
   home: z
     .string()
     .min(1)
     .optional()
-    .meta({ description: 'What another store of machines made, by its id', value: 'id' }),
-  allHomes: z.boolean().default(false).meta({ description: 'List what all stores made; removes nothing' }),
+    .meta({ description: 'Check for resources of another store, by its ID', value: 'id' }),
+  allHomes: z.boolean().default(false).meta({ description: 'List the resources of all stores, and remove nothing' }),
 });
 
 export const gc: Command<typeof args> = defineCommand({
   name: 'gc',
-  summary: 'List what clouds have of ours that no machine here knows, and remove it',
+  summary: 'List cloud resources that belong to no machine here, and remove them',
   usage: '',
   args,
   extraOptions: [...cloudOptionSpecs, ...credentialOptionSpecs],
   details:
-    "Everything that Slipway makes in a cloud carries the id of its machine and of its store of machines, so that nothing is lost when a record is. Costs are the provider's list prices, where they are known.",
+    "Slipway tags everything that it creates in a cloud with the ID of its machine and of its store, so resources can be found without their record. Costs are the provider's list prices, where they are known.",
   async run({ args: { driver, yes, home, allHomes }, flags }, cli) {
     setCredentialsForRun(flags, cli);
     const named = driver ?? driverFromFlags(flags);
@@ -48,52 +48,54 @@ export const gc: Command<typeof args> = defineCommand({
       },
       cli.world,
     );
-    for (const { driver: silent, error } of failures) cli.say(`${silent}: ${formatError(error, cli.color)}`);
+    for (const { driver: failedDriver, error } of failures)
+      cli.say(`${failedDriver}: ${formatError(error, cli.color)}`);
     const [first] = failures;
     const status = first ? exitCodes[first.error.code] : 0;
     const result = listingResult(orphans, cli, { allHomes, status });
     if (orphans.length === 0 || allHomes) return result;
     if (!yes && !cli.interactive) return result;
-    if (!yes && !(await confirmRemoval(orphans, result.text, cli))) return { ...result, text: 'Nothing is removed' };
+    if (!yes && !(await confirmRemoval(orphans, result.text, cli)))
+      return { ...result, text: 'Canceled: nothing was removed' };
     await deleteOrphans(orphans, cli.world);
     return {
       json: { removed: orphans.map(toDocument) },
-      text: `${orphans.length === 1 ? 'It is' : `All ${orphans.length} are`} removed`,
+      text: `Removed ${formatCount(orphans)}`,
       status,
     };
   },
 });
 
 function noCloudError(driver: string): SlipwayError {
-  return new SlipwayError('USAGE', `The driver ${driver} makes nothing in a cloud, so there is nothing to look for`, {
-    hint: 'Machines that have a record: slipway ls',
+  return new SlipwayError('USAGE', `The driver ${driver} has no cloud resources`, {
+    hint: 'To list machines: slipway ls',
   });
 }
 
-/** The list is shown above the question, on the way that questions take. */
-async function confirmRemoval(strays: readonly Orphan[], text: string, cli: Cli): Promise<boolean> {
+/** Shows the list above the question, on stderr like the question itself. */
+async function confirmRemoval(orphans: readonly Orphan[], text: string, cli: Cli): Promise<boolean> {
   cli.say(text);
   const { confirm } = await import('../../terminal/questions.ts');
-  return confirm(`Remove ${strays.length === 1 ? 'it' : `all ${strays.length}`}?`, false);
+  return confirm(`Remove ${formatCount(orphans)}?`, false);
 }
 
 function listingResult(
-  strays: readonly Orphan[],
+  orphans: readonly Orphan[],
   { world: { now }, interactive }: Cli,
   { allHomes, status }: { readonly allHomes: boolean; readonly status: number },
 ): CommandResult {
-  const json = { found: strays.map(toDocument) };
-  if (strays.length === 0) return { json, text: status === 0 ? 'Nothing is left over' : '', status };
-  const rows = strays.map((stray) => [
-    stray.driver,
-    stray.kind,
-    stray.resource,
-    stray.place,
-    stray.state,
-    stray.name,
-    stray.made ? formatAge(stray.made, now()) : '',
-    stray.monthly === undefined ? '?' : `$${stray.monthly.toFixed(2)}`,
-    ...(allHomes ? [stray.home] : []),
+  const json = { found: orphans.map(toDocument) };
+  if (orphans.length === 0) return { json, text: status === 0 ? 'No orphaned resources found' : '', status };
+  const rows = orphans.map((orphan) => [
+    orphan.driver,
+    orphan.kind,
+    orphan.resource,
+    orphan.place,
+    orphan.state,
+    orphan.name,
+    orphan.made ? formatAge(orphan.made, now()) : '',
+    orphan.monthly === undefined ? '?' : `$${orphan.monthly.toFixed(2)}`,
+    ...(allHomes ? [orphan.home] : []),
   ]);
   const head = [
     'DRIVER',
@@ -103,22 +105,26 @@ function listingResult(
     'STATE',
     'MACHINE',
     'AGE',
-    'A MONTH',
+    'MONTHLY COST',
     ...(allHomes ? ['HOME'] : []),
   ];
   const next = allHomes
-    ? 'To remove what one of these stores made: slipway gc --home <id>'
+    ? 'To remove the resources of one store: slipway gc --home ID'
     : interactive
       ? ''
-      : 'To remove all of it: slipway gc --yes';
-  return { json, text: [formatTable(head, rows), formatTotal(strays), next].filter(Boolean).join('\n'), status };
+      : 'To remove them: slipway gc --yes';
+  return { json, text: [formatTable(head, rows), formatTotal(orphans), next].filter(Boolean).join('\n'), status };
 }
 
-function formatTotal(strays: readonly Orphan[]): string {
-  const known = strays.flatMap(({ monthly }) => monthly ?? []);
+function formatCount({ length }: readonly Orphan[]): string {
+  return length === 1 ? '1 resource' : `${length} resources`;
+}
+
+function formatTotal(orphans: readonly Orphan[]): string {
+  const known = orphans.flatMap(({ monthly }) => monthly ?? []);
   if (known.length === 0) return '';
   const sum = known.reduce((left, right) => left + right, 0);
-  const more = known.length < strays.length ? ', and what has no known price' : '';
+  const more = known.length < orphans.length ? ', without those of unknown price' : '';
   return `About $${sum.toFixed(2)} a month at list prices${more}`;
 }
 
@@ -127,7 +133,7 @@ function toDocument({ driver, kind, resource, place, state, id, index, name, hom
   return { ...known, index: index ?? null, made: made?.toISOString() ?? null, monthly: monthly ?? null };
 }
 
-/** `3 d`, `5 h`, `12 min`. */
+/** Returns the age as `3 d`, `5 h` or `12 min`. */
 function formatAge(since: Date, now: Date): string {
   const minutes = Math.max(0, Math.round((now.getTime() - since.getTime()) / 60_000));
   if (minutes < 120) return `${minutes} min`;

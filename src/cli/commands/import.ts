@@ -12,29 +12,30 @@ import { formatTable } from '../../terminal/text-output.ts';
 import { requireUniqueNames, runForEach } from './for-each-machine.ts';
 
 const args = z.object({
-  from: z
-    .string()
-    .min(1)
-    .optional()
-    .meta({ description: 'The other store; without it MACHINE_STORAGE_PATH, or ~/.docker/machine', value: 'folder' }),
-  all: z.boolean().default(false).meta({ description: 'All that can be taken over' }),
-  keep: z.boolean().default(false).meta({ description: 'Leave the machine in the old store as well' }),
+  from: z.string().min(1).optional().meta({
+    description: "Docker Machine's folder; the default is MACHINE_STORAGE_PATH, or ~/.docker/machine",
+    value: 'folder',
+  }),
+  all: z.boolean().default(false).meta({ description: 'Import all machines that can be imported' }),
+  keep: z.boolean().default(false).meta({ description: 'Keep the machine in the old store as well' }),
   sudoPassword: sudoPasswordOption,
 });
 
-/** A machine of the other store, and why it can't be taken over; '' where it can. */
+/** A machine of Docker Machine's store, and why it can't be imported; '' if it can. */
 type ImportRow = { readonly name: string; readonly driver: string; readonly address: string; readonly trouble: string };
 
 export const importCommand: Command<typeof args> = defineCommand({
   name: 'import',
-  summary: 'Take over machines of docker-machine, or list those that could be',
+  summary: 'Import machines from Docker Machine, or list those that can be imported',
   usage: '[names...]',
   args,
   details:
-    'What they were stays until they are here, and goes then unless you say --keep. Their hosts are visited and not changed: slipway provision does that.',
+    'A machine leaves the old store once it is imported, unless you add --keep. Slipway connects to its host and does not change it; to do so, run slipway provision.',
   async run({ positionals, args: { from, all, keep } }, cli) {
     if (all && positionals.length > 0)
-      throw new SlipwayError('USAGE', 'Name the machines, or say --all', { hint: 'slipway import --all' });
+      throw new SlipwayError('USAGE', "Machine names and --all can't be used together", {
+        hint: 'To import all: slipway import --all',
+      });
     const root = resolve(from ?? cli.world.clientPaths.dockerMachine);
     const store = openDockerMachineStore(root);
     const source: ImportSource = {
@@ -45,19 +46,21 @@ export const importCommand: Command<typeof args> = defineCommand({
     const rows = await loadImportRows(source, cli);
     if (!all && positionals.length === 0) return listingResult(rows, root);
     const names = all ? rows.filter(({ trouble }) => trouble === '').map(({ name }) => name) : positionals;
-    if (names.length === 0) return { json: [], text: `Nothing in ${root} can be taken over` };
+    if (names.length === 0) return { json: [], text: `No machine in ${root} can be imported` };
     requireUniqueNames(names);
-    // A name that is wrong stops the command before anything is done.
+    // A wrong name stops the command before it changes anything.
     for (const name of names) await requireKnownMachine(name, source, root);
     return await runForEach(names, cli, async (name, world) => {
       const { machine, engineProblem } = await importMachine(name, source, { keep }, world);
-      const how = machine.spec.profiles.includes('docker-context') ? `: docker --context ${contextName(name)} …` : '';
+      const example = machine.spec.profiles.includes('docker-context')
+        ? `: docker --context ${contextName(name)} ps`
+        : '';
       return {
         json: { name, url: machine.endpoint.url, kept: keep, trouble: engineProblem ?? '' },
         text:
           engineProblem === undefined
-            ? `${name} is here now${how}`
-            : `${name} is here now, and its engine does not answer: ${engineProblem}`,
+            ? `${name} is imported${example}`
+            : `${name} is imported, but its engine does not answer: ${engineProblem}`,
       };
     });
   },
@@ -66,9 +69,9 @@ export const importCommand: Command<typeof args> = defineCommand({
 async function requireKnownMachine(name: string, { store }: ImportSource, root: string): Promise<void> {
   await store.read(name).catch((error: unknown) => {
     if (!(error instanceof SlipwayError) || error.code !== 'MACHINE_NOT_FOUND') throw error;
-    const names =
-      error.hint?.startsWith('You have') === true ? error.hint.replace('You have', 'It has') : 'It has no machines';
-    throw new SlipwayError('MACHINE_NOT_FOUND', `There is no machine named "${name}" in ${root}`, { hint: names });
+    throw new SlipwayError('MACHINE_NOT_FOUND', `Machine "${name}" does not exist in ${root}`, {
+      hint: 'To list its machines: slipway import',
+    });
   });
 }
 
@@ -97,12 +100,12 @@ async function findNameTakenError(
     },
   );
   if (owner === id) return undefined;
-  return new SlipwayError('MACHINE_EXISTS', 'its name is taken here');
+  return new SlipwayError('MACHINE_EXISTS', 'another machine here has this name');
 }
 
 function listingResult(rows: readonly ImportRow[], root: string): CommandResult {
-  if (rows.length === 0) return { json: rows, text: `There are no machines in ${root}` };
-  const able = rows.filter(({ trouble }) => trouble === '');
+  if (rows.length === 0) return { json: rows, text: `No machines in ${root}` };
+  const importable = rows.filter(({ trouble }) => trouble === '');
   const cells = rows.map(({ name, driver, address, trouble }) => [
     name,
     driver,
@@ -110,11 +113,11 @@ function listingResult(rows: readonly ImportRow[], root: string): CommandResult 
     trouble === '' ? 'yes' : `no: ${trouble}`,
   ]);
   const next =
-    able.length === 0
+    importable.length === 0
       ? ''
-      : `To take over all that can be: slipway import --all; or by name: slipway import ${able[0]?.name}`;
+      : `To import all: slipway import --all. To import one: slipway import ${importable[0]?.name}`;
   return {
     json: rows,
-    text: [formatTable(['NAME', 'DRIVER', 'ADDRESS', 'CAN BE TAKEN OVER'], cells), next].filter(Boolean).join('\n'),
+    text: [formatTable(['NAME', 'DRIVER', 'ADDRESS', 'CAN BE IMPORTED'], cells), next].filter(Boolean).join('\n'),
   };
 }

@@ -8,12 +8,12 @@ const args = z.object({ format: z.string().optional().meta(formatOptionMeta('.sp
 
 export const inspect: Command<typeof args> = defineCommand({
   name: 'inspect',
-  summary: 'Print the record of machines as JSON; it holds no secret',
+  summary: 'Print the records of machines as JSON, without secrets',
   usage: '<names...>',
-  details: 'With one name it is that record, with several a list of them; with --format it is one text a machine.',
+  details: 'Prints one record for one name, and a list for several. With --format it prints one line per machine.',
   args,
-  async run({ positionals, args: given }, { world, screen }) {
-    const format = compileDocumentFormat(given.format, screen);
+  async run({ positionals, args: { format: template } }, { world, screen }) {
+    const format = compileDocumentFormat(template, screen);
     const records = await Promise.all(positionals.map(async (name) => toPublicRecord(await world.store.read(name))));
     const json = records.length === 1 ? records[0] : records;
     return { json, text: format ? records.map(format).join('\n') : JSON.stringify(json, null, 2) };

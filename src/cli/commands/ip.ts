@@ -6,7 +6,7 @@ const args = z.object({});
 
 export const ip: Command<typeof args> = defineCommand({
   name: 'ip',
-  summary: 'Print the address of machines, one a line',
+  summary: 'Print the addresses of machines, one per line',
   usage: '<names...>',
   args,
   async run({ positionals }, { world }) {

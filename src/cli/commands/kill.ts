@@ -7,7 +7,7 @@ const args = z.object({});
 
 export const kill: Command<typeof args> = defineMachineCommand({
   name: 'kill',
-  summary: 'End machines at once, as a power cut would',
+  summary: 'Power off machines immediately, without a shutdown',
   args,
   async runOnMachine(name, _args, world) {
     await killMachine(name, world);

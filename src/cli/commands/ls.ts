@@ -10,25 +10,25 @@ const args = z.object({
   quiet: z
     .boolean()
     .default(false)
-    .meta({ description: 'Print names only; asks machines for a filter by state alone', short: 'q' }),
+    .meta({ description: 'Print names only; queries machines only for a filter by state', short: 'q' }),
   filter: z
     .array(z.string())
     .default([])
-    .meta({ description: 'Show these only: name=PATTERN, driver=…, state=…, label=KEY[=VALUE]', value: 'key=value' }),
+    .meta({ description: 'Filter the list: name=PATTERN, driver=…, state=…, label=KEY[=VALUE]', value: 'key=value' }),
   format: z.string().optional().meta(formatOptionMeta('.Name')),
   timeout: z
     .int()
     .min(1)
     .max(600)
     .default(5)
-    .meta({ description: 'Seconds that a machine may take to answer', short: 't', value: 'seconds' }),
-  watch: z.boolean().default(false).meta({ description: 'Look again and again, until Ctrl-C', short: 'w' }),
+    .meta({ description: 'Seconds to wait for the answer of a machine', short: 't', value: 'seconds' }),
+  watch: z.boolean().default(false).meta({ description: 'Update the list until Ctrl-C', short: 'w' }),
   interval: z
     .int()
     .min(1)
     .max(3600)
     .default(2)
-    .meta({ description: 'Seconds between two looks, with --watch', value: 'seconds' }),
+    .meta({ description: 'Seconds between two updates, with --watch', value: 'seconds' }),
 });
 
 type LsOptions = {
@@ -40,21 +40,22 @@ type LsOptions = {
 
 export const ls: Command<typeof args> = defineCommand({
   name: 'ls',
-  summary: 'List machines, and how each of them is',
+  summary: 'List machines and their state',
   usage: '',
-  details: `Filters of one key add up, those of several keys narrow down. Fields of a format: ${Object.keys(
+  details: `Filters with the same key are alternatives; filters with different keys must all match. Fields for --format: ${Object.keys(
     COLUMN_TITLES,
   )
     .map((field) => `.${field}`)
-    .join(' ')}; with "table " in front it has titles and columns: --format "table {{.Name}}\\t{{.State}}".`,
+    .join(' ')}; "table " at the beginning adds titles and columns: --format "table {{.Name}}\\t{{.State}}".`,
   args,
-  async run({ args: given }, cli) {
-    const { quiet, timeout } = given;
-    const filters = parseFilters(given.filter);
-    const format = await loadRowsFormat(given.format, cli);
+  async run({ args: { filter, format: template, interval, quiet, timeout, watch } }, cli) {
+    const filters = parseFilters(filter);
+    const format = await loadRowsFormat(template, cli);
     if (quiet && format) throw conflictingOutputError();
-    const look = (): Promise<CommandResult> => listMachines({ quiet, timeout, filters, format }, cli);
-    return given.watch ? await (await import('../watch.ts')).watch(look, given.interval, cli) : await look();
+    const list = (): Promise<CommandResult> => listMachines({ quiet, timeout, filters, format }, cli);
+    if (!watch) return await list();
+    const { watch: repeat } = await import('../watch.ts');
+    return await repeat(list, interval, cli);
   },
 });
 
@@ -65,26 +66,26 @@ async function loadRowsFormat(text: string | undefined, { screen }: Cli): Promis
 }
 
 function conflictingOutputError(): SlipwayError {
-  return new SlipwayError('USAGE', '--quiet and --format both say what is printed', {
-    hint: 'Leave out one of them; names by a template are --format "{{.Name}}"',
+  return new SlipwayError('USAGE', "--quiet and --format can't be used together", {
+    hint: 'To print names by a template: --format "{{.Name}}"',
   });
 }
 
 async function listMachines({ quiet, timeout, filters, format }: LsOptions, cli: Cli): Promise<CommandResult> {
   const { store } = cli.world;
-  // Names alone are had without a look into a thousand records.
+  // Names need no look into the records, of which there may be thousands.
   if (quiet && filters.size === 0) return namesResult(await store.listRecordedNames());
   const all = await store.list();
   const listed = all.filter((item) => isRecordMatch(item, filters));
   if (quiet && !filters.has('state')) return namesResult(listed.map(({ name }) => name));
-  // What asks machines and draws a table is read where there is to be one.
+  // Loads what queries machines and draws tables only where it is needed.
   const { toFormatFields, loadRows, formatRows } = await import('../machine-list.ts');
-  const asked = await loadRows(listed, { quiet, timeout }, cli);
-  const rows = asked.filter(({ item, row }) => isStateMatch(item, row.state, filters)).map(({ row }) => row);
+  const loaded = await loadRows(listed, { quiet, timeout }, cli);
+  const rows = loaded.filter(({ item, row }) => isStateMatch(item, row.state, filters)).map(({ row }) => row);
   if (quiet) return namesResult(rows.map(({ name }) => name));
   if (format) return { json: rows, text: format(rows.map(toFormatFields)) };
-  if (all.length === 0) return { json: rows, text: 'No machines yet. Make one: slipway create' };
-  if (rows.length === 0) return { json: rows, text: 'No machine is like that. All of them: slipway ls' };
+  if (all.length === 0) return { json: rows, text: 'No machines yet. To create one: slipway create' };
+  if (rows.length === 0) return { json: rows, text: 'No machines match. To list all: slipway ls' };
   return { json: rows, text: formatRows(rows, cli.world.now()) };
 }
 

@@ -3,7 +3,7 @@ import { planDryRun } from '../../operations/dry-run.ts';
 import { provisionMachine } from '../../operations/provision-machine.ts';
 import type { World } from '../../operations/world.ts';
 import type { MachineSpec } from '../../machine/model.ts';
-import { profiles as known } from '../../profiles/registry.ts';
+import { profiles as registeredProfiles } from '../../profiles/registry.ts';
 import type { Plan } from '../../provision/step.ts';
 import { toPlannedSteps } from '../../provision/step.ts';
 import { defineCommand, type Cli, type Command, type CommandResult } from '../command.ts';
@@ -16,42 +16,42 @@ import { requireMachines, type MachineResult, runForEach } from './for-each-mach
 const args = z.object({
   dryRun: z.boolean().default(false).meta({ description: 'Show what would be done on the host' }),
   profile: z
-    .array(z.enum(known.map(({ name }) => name) as [string, ...string[]]))
+    .array(z.enum(registeredProfiles.map(({ name }) => name) as [string, ...string[]]))
     .optional()
-    .meta({ description: 'Client settings to have from now on, and no others', value: 'name' }),
+    .meta({ description: 'Profiles to have from now on, instead of the current ones', value: 'name' }),
   sudoPassword: sudoPasswordOption,
 });
 
 export const provision: Command<typeof args> = defineCommand({
   name: 'provision',
-  summary: 'Bring a machine up to date: engine, configuration, certificates, profiles',
+  summary: 'Bring machines up to date: engine, configuration, certificates and client settings',
   usage: '<names...>',
   args,
   extraOptions: machineOptionSpecs,
   details:
-    'Flags change what the machine was made with; what is not named stays. With nothing to do it changes nothing.',
-  async run({ positionals, args: { dryRun: dry, profile }, flags }, cli) {
-    const changed = (spec: MachineSpec): MachineSpec => ({
+    "Options change the machine's configuration; options that you omit keep their values. A machine that is up to date is not changed.",
+  async run({ positionals, args: { dryRun, profile }, flags }, cli) {
+    const withChanges = (spec: MachineSpec): MachineSpec => ({
       ...applyFlagsToSpec(spec, flags),
       ...(profile === undefined ? {} : { profiles: profile }),
     });
-    // The same time given again is as much time from now on.
-    const how = { resetTtl: flags.ttl !== undefined };
+    // A ttl that is given again counts from now, even if its value is the same.
+    const provisionOptions = { resetTtl: flags.ttl !== undefined };
     await requireMachines(positionals, cli);
-    if (dry) {
+    if (dryRun) {
       return await planForEach(positionals, cli, async (name, world) => {
         const before = await world.store.read(name);
-        return planResult(name, await planDryRun(changed(before.spec), before, world, how));
+        return planResult(name, await planDryRun(withChanges(before.spec), before, world, provisionOptions));
       });
     }
     return await runForEach(positionals, cli, async (name, world) => {
-      const { endpoint } = await provisionMachine(name, changed, world, how);
+      const { endpoint } = await provisionMachine(name, withChanges, world, provisionOptions);
       return { json: { name, url: endpoint.url }, text: `${name} is ready: ${endpoint.url}` };
     });
   },
 });
 
-/** Plans of several machines are a list, and one is a document of its own. */
+/** Plans each machine: several plans are a JSON list, a single one is a document of its own. */
 export async function planForEach(
   names: readonly string[],
   cli: Cli,
@@ -62,12 +62,12 @@ export async function planForEach(
   return await runForEach(names, cli, plan);
 }
 
-/** Titles and variables hold words of the host: its release, its architecture. */
+/** Titles and variables contain values that the host reported, such as its release: they must not control the terminal. */
 function sanitizeLines(value: string): string {
   return value.split('\n').map(sanitizeLine).join('\n');
 }
 
-/** A plan as the user sees it with --dry-run. */
+/** Returns a plan as --dry-run prints it. */
 export function planResult(name: string, plan: Plan): MachineResult {
   const steps = toPlannedSteps(plan);
   if (steps.length === 0) return { json: { name, steps }, text: `${name}: nothing to do` };
@@ -78,5 +78,5 @@ export function planResult(name: string, plan: Plan): MachineResult {
       .filter(([key, value]) => value !== '' && key !== 'MANIFEST')
       .map(([key, value]) => `     ${key.toLowerCase().replaceAll('_', ' ')}: ${sanitizeLines(value)}`),
   ]);
-  return { json: { name, steps }, text: [`${name}: on the host this would`, ...lines].join('\n') };
+  return { json: { name, steps }, text: [`${name}: steps on the host`, ...lines].join('\n') };
 }

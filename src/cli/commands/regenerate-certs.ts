@@ -6,25 +6,25 @@ import { requireMachines, runForEach } from './for-each-machine.ts';
 
 const args = z.object({
   all: z.boolean().default(false).meta({
-    description: 'Also a new CA: whatever the old one has signed, and was copied elsewhere, is refused from then on',
+    description: 'Also create a new CA: copies of certificates that the old one signed no longer work',
   }),
-  yes: z.boolean().default(false).meta({ description: 'Ask nothing', short: 'y' }),
+  yes: z.boolean().default(false).meta({ description: 'Do not ask for confirmation', short: 'y' }),
   sudoPassword: sudoPasswordOption,
 });
 
 export const regenerateCerts: Command<typeof args> = defineCommand({
   name: 'regenerate-certs',
-  summary: 'Make new certificates for engines and their clients',
+  summary: 'Create new certificates for engines and their clients',
   usage: '<names...>',
   args,
   details:
-    "The CA stays, and with it the access of other clients; with --all it goes too. The engine restarts once, and its containers run on, but for those of a swarm's node and where daemon.json says live-restore: false.",
+    'The CA stays, so other clients keep their access, unless you add --all. The engine restarts once. Its containers keep running, except on a node of a swarm and where daemon.json sets live-restore to false.',
   async run({ positionals, args: { all, yes } }, cli) {
     await requireMachines(positionals, cli);
     if (all && !yes && cli.interactive) {
       const { confirm } = await import('../../terminal/questions.ts');
-      const question = `Make a new CA, so that copies of the certificates of ${positionals.join(', ')} open nothing any more?`;
-      if (!(await confirm(question, false))) return { json: [], text: 'Nothing was done' };
+      const question = `Create a new CA? Copies of the certificates of ${positionals.join(', ')} will no longer work.`;
+      if (!(await confirm(question, false))) return { json: [], text: 'Canceled: nothing was changed' };
     }
     return await runForEach(positionals, cli, async (name, world) => {
       const { endpoint } = await regenerateCertificates(name, { all }, world);

@@ -11,7 +11,7 @@ export const restart: Command<typeof args> = defineMachineCommand({
   name: 'restart',
   summary: 'Shut machines down and start them again',
   args,
-  details: 'A machine of yours that answers SSH is told to boot, and waited for.',
+  details: 'A host that you own is rebooted over SSH, and the command waits for it.',
   async runOnMachine(name, { timeout }, world) {
     const { endpoint } = await restartMachine(name, timeout, world);
     return { json: { name, url: endpoint.url }, text: `${name} runs: ${endpoint.url}` };

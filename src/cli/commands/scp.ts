@@ -10,37 +10,37 @@ import { prepareSshRoute, scpArgv, parsePathSpec } from '../../openssh/openssh-c
 import { runInTerminal } from '../../terminal/run-program.ts';
 
 const args = z.object({
-  recursive: z.boolean().default(false).meta({ description: 'Copy folders with what is in them', short: 'r' }),
+  recursive: z.boolean().default(false).meta({ description: 'Copy folders and their content', short: 'r' }),
   preserve: z.boolean().default(false).meta({ description: 'Keep times and modes', short: 'p' }),
-  compress: z.boolean().default(false).meta({ description: 'Compress on the way', short: 'C' }),
+  compress: z.boolean().default(false).meta({ description: 'Compress the transfer', short: 'C' }),
   quiet: z.boolean().default(false).meta({ description: 'Show no progress', short: 'q' }),
 });
 
 export const scp: Command<typeof args> = defineCommand({
   name: 'scp',
-  summary: "Copy files to, from or between machines; scp's exit status is passed on",
+  summary: 'Copy files to, from or between machines with scp',
   usage: '<from> <to>',
   args,
   details:
-    'Uses your own scp with the pinned host key. A side on a machine is NAME:path, the other one is local (a local name with a colon: ./a:b). Between two machines everything goes through this computer.',
+    'Uses your own scp with the pinned host key. NAME:path is a path on a machine; any other path is local. Write a local name that contains a colon as ./a:b. A copy between two machines passes through this computer. Exits with the exit status of scp.',
   async run({ positionals, args: { recursive, preserve, compress, quiet }, flags: { json } }, { world }) {
     const { store, computer, signal } = world;
     const machines = await store.listNames();
     const [from, to] = [parsePathSpec(positionals[0] ?? '', machines), parsePathSpec(positionals[1] ?? '', machines)];
     const names = [from, to].flatMap(({ machine }) => machine ?? []);
     if (names.length === 0) {
-      throw new SlipwayError('USAGE', 'Neither side names a machine; write NAME:path', {
+      throw new SlipwayError('USAGE', 'Neither path names a machine: expected NAME:path', {
         hint: `For example: slipway scp ${machines[0] ?? 'web'}:/etc/os-release .`,
       });
     }
     const routes: Record<string, SshRoute> = {};
     for (const name of names) routes[name] ??= await prepareSshRoute(name, store);
-    const chosen = Object.entries({ '-r': recursive, '-p': preserve, '-C': compress, '-q': quiet || json === true });
+    const switches = Object.entries({ '-r': recursive, '-p': preserve, '-C': compress, '-q': quiet || json === true });
     const copy = {
       from,
       to,
       routes,
-      flags: chosen.filter(([, on]) => on).map(([flag]) => flag),
+      flags: switches.filter(([, isOn]) => isOn).map(([flag]) => flag),
       windows: computer.platform === 'win32',
     };
     const folder = await mkdtemp(join(tmpdir(), 'slipway-scp-'));

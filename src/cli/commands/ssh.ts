@@ -7,11 +7,11 @@ const args = z.object({});
 
 export const ssh: Command<typeof args> = defineCommand({
   name: 'ssh',
-  summary: 'Open a shell on a machine, or run a command; its exit status is passed on',
+  summary: 'Open a shell on a machine, or run a command, with ssh',
   usage: '<name> [command...]',
   args,
   details:
-    'Uses your own ssh with the pinned host key. What follows the name goes to ssh as it is: slipway ssh web -- -L 8080:localhost:80',
+    'Uses your own ssh with the pinned host key. Everything after the name is passed to ssh: slipway ssh web -- -L 8080:localhost:80. Exits with the exit status of ssh.',
   passThrough: true,
   async run({ positionals: [name = '', ...rest] }, { world }) {
     const command = rest[0] === '--' ? rest.slice(1) : rest;

@@ -7,9 +7,9 @@ const args = z.object({});
 
 export const start: Command<typeof args> = defineMachineCommand({
   name: 'start',
-  summary: 'Start machines that are stopped, and wait for their engines',
+  summary: 'Start stopped machines, and wait for their engines',
   args,
-  details: 'Where an address or a port had to change, the client profiles follow.',
+  details: 'If an address or a port has changed, the client settings are updated.',
   async runOnMachine(name, _args, world) {
     const { endpoint } = await startMachine(name, world);
     return { json: { name, url: endpoint.url }, text: `${name} runs: ${endpoint.url}` };

@@ -15,29 +15,29 @@ const args = z.object({
     .min(1)
     .max(600)
     .default(5)
-    .meta({ description: 'Seconds that it may take to answer', short: 't', value: 'seconds' }),
+    .meta({ description: 'Seconds to wait for an answer', short: 't', value: 'seconds' }),
   format: z.string().optional().meta(formatOptionMeta('.state')),
 });
 
 export const status: Command<typeof args> = defineCommand({
   name: 'status',
-  summary: 'Show how a machine is; exit status 0 when its engine answers, else 1',
+  summary: 'Show the state of a machine',
   usage: '<name>',
-  details: 'Fields of a format are those of --json: --format "{{.state}} {{.engine}}".',
+  details:
+    'Exits with status 0 if the engine answers, otherwise with 1. The fields for --format are those of --json: --format "{{.state}} {{.engine}}".',
   args,
-  async run({ positionals: [name = ''], args: given }, { world, screen }) {
-    const { timeout } = given;
-    const format = compileDocumentFormat(given.format, { json: screen.json, strict: true });
+  async run({ positionals: [name = ''], args: { format: template, timeout } }, { world, screen }) {
+    const format = compileDocumentFormat(template, { json: screen.json, strict: true });
     const machine = await world.store.read(name);
-    const [look, figures] = await Promise.all([
+    const [state, details] = await Promise.all([
       getStatus(machine, world, timeout),
       getStatusDetails(machine, world, timeout),
     ]);
-    const json = toStatusDocument(machine, look, figures);
+    const json = toStatusDocument(machine, state, details);
     return {
       json,
-      text: format ? format(json) : formatFields(statusFields(machine, look, figures, world.now())),
-      status: look.state === 'running' ? 0 : 1,
+      text: format ? format(json) : formatFields(statusFields(machine, state, details, world.now())),
+      status: state.state === 'running' ? 0 : 1,
     };
   },
 });
@@ -46,16 +46,18 @@ function contextNameOf({ phase, spec }: Machine): string | undefined {
   return phase === 'ready' && spec.profiles.includes('docker-context') ? contextName(spec.name) : undefined;
 }
 
-function toStatusDocument(machine: Machine, look: MachineStatus, { engine, host, errors }: StatusDetails): object {
-  const { spec, endpoint, deadline, host: where } = machine;
+function toStatusDocument(machine: Machine, state: MachineStatus, { engine, host, errors }: StatusDetails): object {
+  const { spec, endpoint, deadline, host: machineHost } = machine;
   return {
     name: spec.name,
-    ...look,
-    engine: look.engine ?? null,
-    days: look.days ?? null,
+    ...state,
+    engine: state.engine ?? null,
+    days: state.days ?? null,
     driver: spec.driver,
-    address: where?.address ?? null,
-    ssh: where?.ssh ? { user: where.ssh.user, address: where.ssh.address, port: where.ssh.port } : null,
+    address: machineHost?.address ?? null,
+    ssh: machineHost?.ssh
+      ? { user: machineHost.ssh.user, address: machineHost.ssh.address, port: machineHost.ssh.port }
+      : null,
     url: endpoint?.url ?? null,
     context: contextNameOf(machine) ?? null,
     deadline: deadline ?? null,
@@ -74,28 +76,28 @@ function toStatusDocument(machine: Machine, look: MachineStatus, { engine, host,
   };
 }
 
-/** What answers in the place of an engine may send anything where a number is due. */
-function toCount(said: unknown): number {
-  return Number.isInteger(said) ? Number(said) : NaN;
+/** Returns a count, or NaN: something else may answer in the engine's place and send anything. */
+function toCount(value: unknown): number {
+  return Number.isInteger(value) ? Number(value) : NaN;
 }
 
 type StatusFields = readonly (readonly [string, string])[];
 
-function statusFields(machine: Machine, look: MachineStatus, figures: StatusDetails, now: Date): StatusFields {
+function statusFields(machine: Machine, state: MachineStatus, details: StatusDetails, now: Date): StatusFields {
   const { host, endpoint, spec } = machine;
   const context = contextNameOf(machine);
   const rows: readonly (readonly [string, string | undefined])[] = [
     ['Name', spec.name],
-    ['State', look.state],
-    ['Trouble', look.trouble || undefined],
+    ['State', state.state],
+    ['Problem', state.trouble || undefined],
     ['Driver', spec.driver],
     ['Address', host?.address],
-    ['Engine', look.engine],
+    ['Engine', state.engine],
     ['URL', endpoint?.url],
-    ...metricsFields(look, figures),
-    ['Certificates', look.days === undefined ? undefined : `good for ${look.days} days`],
+    ...metricsFields(state, details),
+    ['Certificates', state.days === undefined ? undefined : `valid for ${state.days} days`],
     ...lifetimeFields(machine, now),
-    ['SSH', host?.ssh && `${host.ssh.user}@${host.ssh.address}:${host.ssh.port}, by: slipway ssh ${spec.name}`],
+    ['SSH', host?.ssh && `${host.ssh.user}@${host.ssh.address}:${host.ssh.port} (slipway ssh ${spec.name})`],
     ['Connect', context === undefined ? undefined : `docker --context ${context} ps`],
     ['Or', machine.phase === 'ready' ? `eval "$(slipway env ${spec.name})"` : undefined],
   ];
@@ -106,26 +108,28 @@ function lifetimeFields({ deadline, spec }: Machine, now: Date): readonly (reado
   const idleStop = spec.lifetime?.idleStop;
   return [
     ['Deadline', deadline === undefined ? undefined : `${formatTime(deadline)}, ${formatDeadline({ deadline }, now)}`],
-    ['Idle stop', idleStop === undefined ? undefined : `once nothing happens for ${idleStop}`],
+    ['Idle stop', idleStop === undefined ? undefined : `after ${idleStop} without activity`],
   ];
 }
 
 function metricsFields(
-  look: MachineStatus,
+  state: MachineStatus,
   { engine, host, errors }: StatusDetails,
 ): readonly (readonly [string, string | undefined])[] {
   const running = toCount(engine?.ContainersRunning);
-  const [runs, not, images] = [running, toCount(engine?.Containers) - running, toCount(engine?.Images)].map((number) =>
-    Number.isNaN(number) ? '?' : String(number),
-  );
+  const [runningCount, stoppedCount, imageCount] = [
+    running,
+    toCount(engine?.Containers) - running,
+    toCount(engine?.Images),
+  ].map((count) => (Number.isNaN(count) ? '?' : String(count)));
   return [
-    ['Containers', engine && `${runs} running, ${not} not; ${images} images`],
+    ['Containers', engine && `${runningCount} running, ${stoppedCount} not running; ${imageCount} images`],
     ['Disk', host && `${formatSize(host.disk.free)} free of ${formatSize(host.disk.total)} (${host.disk.mount})`],
     ['Memory', host && `${formatSize(host.memory.free)} free of ${formatSize(host.memory.total)}`],
     ['Load', host && `${host.load.join(' ')} on ${host.cpus} ${host.cpus === 1 ? 'CPU' : 'CPUs'}`],
-    ['Up', host && `for ${formatSeconds(host.uptime)}`],
-    // Of one that does not run it is known why.
-    ['Not told', look.state === 'running' && errors.length > 0 ? errors.join('; ') : undefined],
+    ['Uptime', host && formatSeconds(host.uptime)],
+    // If the machine does not run, its state explains the errors.
+    ['Unknown', state.state === 'running' && errors.length > 0 ? errors.join('; ') : undefined],
   ];
 }
 

@@ -8,7 +8,7 @@ import { planForEach, planResult } from './provision.ts';
 
 const args = z.object({
   engineVersion: z.string().optional().meta({
-    description: 'The version to go to, whole or its beginning: 28.2; empty: the newest, from now on',
+    description: 'Version to install, whole or its beginning, such as 28.2; empty for the newest, from now on',
     value: 'version',
   }),
   dryRun: z.boolean().default(false).meta({ description: 'Show what would be done on the host' }),
@@ -17,27 +17,27 @@ const args = z.object({
 
 export const upgrade: Command<typeof args> = defineCommand({
   name: 'upgrade',
-  summary: 'Upgrade the engine of a machine to the newest version of its own source',
+  summary: 'Upgrade engines to the newest version of their source',
   usage: '<names...>',
   args,
   details:
-    'Upgrades the packages of the engine alone: its client and plugins, containerd and runc, as far as they are installed. The rest of the host stays as it is. The engine restarts once, and only if it was upgraded.',
-  async run({ positionals, args: { engineVersion: version, dryRun: dry } }, cli) {
+    'Upgrades the packages of the engine only: the engine, its client and plugins, containerd and runc, as far as they are installed. The engine restarts once, and only if it was upgraded.',
+  async run({ positionals, args: { engineVersion: version, dryRun } }, cli) {
     const change: Parameters<typeof upgradeMachine>[1]['change'] =
       version === undefined ? undefined : (spec) => applyFlagsToSpec(spec, { 'engine-version': version });
     await requireMachines(positionals, cli);
-    if (dry) {
+    if (dryRun) {
       return await planForEach(positionals, cli, async (name, world) =>
-        planResult(name, (await upgradeMachine(name, { change, dry }, world)).plan),
+        planResult(name, (await upgradeMachine(name, { change, dry: dryRun }, world)).plan),
       );
     }
     return await runForEach(positionals, cli, async (name, world) =>
-      upgradeResult(name, await upgradeMachine(name, { change, dry }, world), version || undefined),
+      upgradeResult(name, await upgradeMachine(name, { change, dry: dryRun }, world), version || undefined),
     );
   },
 });
 
-/** What came of an upgrade; other packages are named where they did more than follow their engine. */
+/** Returns what an upgrade has done. It names other packages than the engine's own, if they were upgraded too. */
 export function upgradeResult(
   name: string,
   { url, summary }: UpgradeResult,
@@ -45,14 +45,14 @@ export function upgradeResult(
 ): MachineResult {
   if (!summary) throw new Error(`${name} was not upgraded`);
   const { engine, engineBefore, packages } = summary;
-  const among = version === undefined ? '' : ` ${version}`;
+  const range = version === undefined ? '' : ` ${version}`;
   const headline =
     engineBefore === undefined
-      ? `${name}: engine ${engine} is the newest${among} of its source`
+      ? `${name}: engine ${engine} is the newest${range} version of its source`
       : `${name}: engine ${engineBefore} -> ${engine}`;
-  const others = packages.filter(({ name: own }) => !/^docker(\.io|-cli|-ce.*)$/.test(own));
+  const others = packages.filter(({ name: packageName }) => !/^docker(\.io|-cli|-ce.*)$/.test(packageName));
   return {
     json: { name, url, engine, engineBefore: engineBefore ?? null, packages },
-    text: [headline, ...others.map(({ name: own, from, to }) => `${own} ${from} -> ${to}`)].join(', '),
+    text: [headline, ...others.map(({ name: packageName, from, to }) => `${packageName} ${from} -> ${to}`)].join(', '),
   };
 }

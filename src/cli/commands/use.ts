@@ -8,18 +8,18 @@ import { defineCommand, type Cli, type Command } from '../command.ts';
 import { requireReadyMachine } from '../../machine/require-machine.ts';
 
 const args = z.object({
-  unset: z.boolean().default(false).meta({ description: "Go back to the docker CLI's default context", short: 'u' }),
+  unset: z.boolean().default(false).meta({ description: "Return to the docker CLI's default context", short: 'u' }),
 });
 
 export const use: Command<typeof args> = defineCommand({
   name: 'use',
-  summary: 'Point the docker CLI at a machine: its context becomes the current one',
+  summary: 'Make docker use a machine: its context becomes the current one',
   usage: '[name]',
   args,
   async run({ positionals: [name], args: { unset } }, cli) {
     if (unset === (name !== undefined)) {
-      throw new SlipwayError('USAGE', 'Name a machine, or say --unset', {
-        hint: 'slipway use NAME, or slipway use --unset',
+      throw new SlipwayError('USAGE', 'Either a machine or --unset is required', {
+        hint: 'For example: slipway use NAME, or slipway use --unset',
       });
     }
     if (name === undefined) {
@@ -32,18 +32,19 @@ export const use: Command<typeof args> = defineCommand({
   },
 });
 
+/** Makes the machine's context the current one of the docker CLI, and tells what would override it. */
 export async function makeCurrent({ spec }: ReadyMachine, { world, env, say }: Cli): Promise<void> {
   if (!spec.profiles.includes('docker-context')) {
     throw noContextError(spec.name);
   }
   await applyFileChanges(await planContextSwitch(contextName(spec.name), world.clientPaths));
   for (const name of ['DOCKER_HOST', 'DOCKER_CONTEXT']) {
-    if (env[name]) say(`${name} is set in this shell and stands above the current context: unset ${name}`);
+    if (env[name]) say(`${name} is set in this shell and overrides the current context. To unset it: unset ${name}`);
   }
 }
 
 export function noContextError(name: string): SlipwayError {
-  return new SlipwayError('USAGE', `"${name}" is a machine without a docker context`, {
-    hint: `eval "$(slipway env ${name})" works without one`,
+  return new SlipwayError('USAGE', `Machine "${name}" has no docker context`, {
+    hint: `To connect a shell without one: eval "$(slipway env ${name})"`,
   });
 }

@@ -10,7 +10,7 @@ export const version: Command<typeof args> = defineCommand({
   usage: '',
   args,
   async run(
-    _given,
+    _input,
     {
       nodeVersion,
       packageFile,
@@ -19,10 +19,10 @@ export const version: Command<typeof args> = defineCommand({
       },
     },
   ) {
-    const { version: own } = JSON.parse(await readFile(packageFile, 'utf8')) as { version: string };
+    const { version: slipwayVersion } = JSON.parse(await readFile(packageFile, 'utf8')) as { version: string };
     return {
-      json: { slipway: own, node: nodeVersion, platform },
-      text: `slipway ${own} (Node ${nodeVersion}, ${platform})`,
+      json: { slipway: slipwayVersion, node: nodeVersion, platform },
+      text: `slipway ${slipwayVersion} (Node ${nodeVersion}, ${platform})`,
     };
   },
 });

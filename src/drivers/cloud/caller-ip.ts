@@ -10,10 +10,11 @@ const ADDRESS_SERVICE_URL = 'https://checkip.amazonaws.com/';
 const TIMEOUT_SECONDS = 10;
 
 /**
- * Returns the CIDR block of the caller's address alone, as a machine's firewall sees it: `198.51.100.7/32`. A connection to an endpoint
- * in a private network has no address translation, so the local side of that connection is the answer; otherwise a service on the
- * internet is asked. `network` is the CIDR block of the machine's own network, where the machine is reached inside it: then the local
- * side of the route to that network counts. `flag` is the flag that the hint names.
+ * Returns the CIDR block of the caller's address alone, as a machine's firewall sees it: `198.51.100.7/32`. A
+ * connection to an endpoint in a private network has no address translation, so the local side of that connection is
+ * the answer; otherwise a service on the internet is asked. `network` is the CIDR block of the machine's own network,
+ * where the machine is reached inside it: then the local side of the route to that network counts. `flag` is the flag
+ * that the hint names.
  */
 export async function findCallerCidr(
   endpoint: URL | undefined,

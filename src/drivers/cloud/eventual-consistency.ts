@@ -12,8 +12,8 @@ export type ConsistencyWindow = {
 };
 
 /**
- * Looks for the result of `request`, which an interrupted create sent, until `look` returns it or the window has passed. Looks once where
- * there is no request or its window has passed. Resolves to undefined where nothing shows.
+ * Looks for the result of `request`, which an interrupted create sent, until `look` returns it or the window has
+ * passed. Looks once where there is no request or its window has passed. Resolves to undefined where nothing shows.
  */
 export async function waitUntilVisible<T>(
   request: LastRequest | undefined,
@@ -34,7 +34,10 @@ export async function waitUntilVisible<T>(
   }
 }
 
-/** Calls `check` each second, or each `milliseconds`, until it resolves to true; resolves to false after so many seconds. */
+/**
+ * Calls `check` each second, or each `milliseconds`, until it resolves to true; resolves to false after so many
+ * seconds.
+ */
 export async function pollUntil(
   check: () => Promise<boolean>,
   { seconds, milliseconds = 1000 }: { readonly seconds: number; readonly milliseconds?: number },

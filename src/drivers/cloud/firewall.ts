@@ -10,7 +10,10 @@ export type FirewallPort = { readonly port: number; readonly protocol: string };
 /** Lets these CIDR blocks connect to these ports. */
 export type AllowRule = { readonly ports: readonly FirewallPort[]; readonly cidrs: readonly string[] };
 
-/** Everything that a machine's firewall lets through; each cloud applies the difference to what exists, in its own resources. */
+/**
+ * Everything that a machine's firewall lets through; each cloud applies the difference to what exists, in its own
+ * resources.
+ */
 export type DesiredFirewall = {
   /** SSH and the engine, for the callers alone. */
   readonly callers: AllowRule;
@@ -53,7 +56,9 @@ export type CallerLookup = {
   readonly flag: string;
   /** Returns the machine's own network, of a machine that is reached inside it: it sees the caller's address there. */
   readonly findNetwork: () => Promise<string | undefined>;
-  /** Returns the endpoint that the user chose; asked after `findNetwork`, since an SDK may know it only after a request. */
+  /**
+   * Returns the endpoint that the user chose; asked after `findNetwork`, since an SDK may know it only after a request.
+   */
   readonly endpoint: () => URL | undefined;
   readonly call: DriverCall;
 };

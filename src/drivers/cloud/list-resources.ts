@@ -3,7 +3,9 @@ import { ownerFromTags } from './tags.ts';
 
 type KnownFields = Pick<CloudResource, 'kind' | 'resource' | 'place'> & Partial<CloudResource>;
 
-/** Returns a resource as `gc` lists it: its owner from its tags, and of the other fields those that the provider tells. */
+/**
+ * Returns a resource as `gc` lists it: its owner from its tags, and of the other fields those that the provider tells.
+ */
 export function toCloudResource(tags: Readonly<Record<string, string | undefined>>, known: KnownFields): CloudResource {
   return { ...ownerFromTags(tags), index: undefined, state: '', made: undefined, monthly: undefined, ...known };
 }

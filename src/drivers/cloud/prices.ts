@@ -2,8 +2,8 @@ const HOURS_PER_MONTH = 730;
 
 export type PriceList = {
   /**
-   * Returns US dollars a month for an instance without its disks: 0 while it is stopped; undefined for a spot instance, whose price
-   * changes, and for a type that the list does not have.
+   * Returns US dollars a month for an instance without its disks: 0 while it is stopped; undefined for a spot instance,
+   * whose price changes, and for a type that the list does not have.
    */
   instanceMonthlyCost(
     type: string | undefined,
@@ -38,6 +38,9 @@ export function addCosts(...costs: readonly (number | undefined)[]): number | un
 
 export const formatMonthlyCost = (monthly: number): string => `about $${monthly.toFixed(2)} a month`;
 
-/** Returns what a stopped machine goes on costing, as a sentence goes on: `its disk goes on costing about $1.60 a month`. */
+/**
+ * Returns what a stopped machine goes on costing, as a sentence goes on: `its disk goes on costing about $1.60 a
+ * month`.
+ */
 export const describeDiskCost = (monthly: number | undefined): string =>
   `its disk goes on costing${monthly === undefined ? '' : ` ${formatMonthlyCost(monthly)}`}`;

@@ -14,8 +14,8 @@ export const sharedResourceName = (ownerId: string): string => `slipway-${ownerI
 const shortId = (id: string): string => id.replaceAll('-', '').slice(0, 8);
 
 /**
- * Returns the name of a machine's instance where instances are found by name: `web-3f9a2c41`, or `web-1-3f9a2c41` with the index within a
- * batch. RFC 1035: 63 characters at most.
+ * Returns the name of a machine's instance where instances are found by name: `web-3f9a2c41`, or `web-1-3f9a2c41` with
+ * the index within a batch. RFC 1035: 63 characters at most.
  */
 export function instanceName({ id, name, batch }: Pick<Target<unknown>, 'id' | 'name' | 'batch'>): string {
   const suffix = batch ? `${batch.index}-${shortId(batch.id)}` : shortId(id);

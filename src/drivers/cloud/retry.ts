@@ -11,8 +11,8 @@ export type RetryOptions = {
 };
 
 /**
- * Repeats `work` while it fails for a transient reason that no SDK retries. The pauses grow from 0.5 s to 5 s; the user sees one note, and
- * the log one line for each failure. Rejects with the last error.
+ * Repeats `work` while it fails for a transient reason that no SDK retries. The pauses grow from 0.5 s to 5 s; the user
+ * sees one note, and the log one line for each failure. Rejects with the last error.
  */
 export async function retry<T>(doing: string, work: () => Promise<T>, options: RetryOptions): Promise<T> {
   const { call } = options;

@@ -4,7 +4,10 @@ import { SlipwayError } from '../../errors.ts';
 import { getHomeId } from '../../machine/store-id.ts';
 import { ownerIdOf } from './batch.ts';
 
-/** The three tags that every resource of Slipway carries at a provider from its creation on: `gc` and `rm` find it by them. */
+/**
+ * The three tags that every resource of Slipway carries at a provider from its creation on: `gc` and `rm` find it by
+ * them.
+ */
 export type OwnerTags = {
   /** The machine's id, or its batch's. */
   readonly 'slipway-id': string;
@@ -51,8 +54,8 @@ export function parseTaggedDescription(description: string | undefined): OwnerTa
 }
 
 /**
- * Refuses to adopt a resource that belongs to another machine. `tagWord` is the provider's word for tags, which the hint names: `tags`,
- * `labels`.
+ * Refuses to adopt a resource that belongs to another machine. `tagWord` is the provider's word for tags, which the
+ * hint names: `tags`, `labels`.
  */
 export function requireNoOtherOwner(resource: string, tags: Tags, id: string, tagWord: string): void {
   const owner = ownerFromTags(tags);

@@ -22,9 +22,10 @@ const MIME_BOUNDARY = '=====slipway=====';
 const DEFAULT_USER_SECTION = 'users:\n  - default\n';
 
 /**
- * Builds the user data that cloud-init reads at the first boot: the user's part, and after it Slipway's keys. Later parts win, so nothing
- * of the user's replaces the bootstrap host key: neither an include nor a part that says itself how cloud-init is to merge it. Lists grow:
- * the user's own keys may log in as well. Throws USAGE where the result is larger than the provider takes.
+ * Builds the user data that cloud-init reads at the first boot: the user's part, and after it Slipway's keys. Later
+ * parts win, so nothing of the user's replaces the bootstrap host key: neither an include nor a part that says itself
+ * how cloud-init is to merge it. Lists grow: the user's own keys may log in as well. Throws USAGE where the result is
+ * larger than the provider takes.
  */
 export function buildCloudInitUserData(
   boot: FirstBootKeys,
@@ -100,7 +101,10 @@ const CONTENT_TYPES: readonly (readonly [RegExp, string])[] = [
   [/^## template: *jinja/, 'text/jinja2'],
 ];
 
-/** Converts the user's text to a part of the archive: with its own MIME headers where it has some, else by its first line. */
+/**
+ * Converts the user's text to a part of the archive: with its own MIME headers where it has some, else by its first
+ * line.
+ */
 function toMimePart(userPart: string, flag: string): MimePart {
   const text = userPart.replaceAll('\r\n', '\n');
   if (/^(content-type|mime-version):/i.test(text)) {
@@ -118,8 +122,9 @@ function toMimePart(userPart: string, flag: string): MimePart {
 }
 
 /**
- * Builds the startup script of a cloud whose images run no cloud-init: the template, after lines that set HOST_KEY, HOST_KEY_PUBLIC and
- * THEIRS (the user's script, or nothing). The values are base64, so that the shell reads none of the user's text.
+ * Builds the startup script of a cloud whose images run no cloud-init: the template, after lines that set HOST_KEY,
+ * HOST_KEY_PUBLIC and THEIRS (the user's script, or nothing). The values are base64, so that the shell reads none of
+ * the user's text.
  */
 export async function buildStartupScript(
   template: string,

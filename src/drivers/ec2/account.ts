@@ -8,8 +8,8 @@ import type { Ec2Options } from './options.ts';
 const accountByCredentials = new Map<string, string>();
 
 /**
- * Refuses credentials of another account than the machine's, with which every resource would seem to be gone. Called where nothing was
- * found: a resource that shows has proved that the account is the right one.
+ * Refuses credentials of another account than the machine's, with which every resource would seem to be gone. Called
+ * where nothing was found: a resource that shows has proved that the account is the right one.
  */
 export async function requireMachineAccount(aws: Ec2Connection, options: Ec2Options): Promise<void> {
   const { account, vpc } = options;
@@ -21,8 +21,8 @@ export async function requireMachineAccount(aws: Ec2Connection, options: Ec2Opti
 }
 
 /**
- * Returns the account of the credentials: the owner of the group `default`, which can't be shared as a VPC or another group can. Undefined
- * in a region where the account has no network of its own.
+ * Returns the account of the credentials: the owner of the group `default`, which can't be shared as a VPC or another
+ * group can. Undefined in a region where the account has no network of its own.
  */
 export async function findAccountId(aws: Ec2Connection): Promise<string | undefined> {
   const { SecurityGroups = [] }: DescribeSecurityGroupsCommandOutput = await aws.send(

@@ -8,8 +8,9 @@ import type { Ec2Options } from './options.ts';
 import { KEY_PAIR_TAG, recordToTags, tagsToRecord, tagValueOf } from './tags.ts';
 
 /**
- * Tags an instance that another tool created for this machine, and the resources that are deleted with it: from then on Slipway finds them
- * as its own. `resource` is the instance's id, and after a slash the key pair that was imported for it alone, which `rm` deletes too.
+ * Tags an instance that another tool created for this machine, and the resources that are deleted with it: from then on
+ * Slipway finds them as its own. `resource` is the instance's id, and after a slash the key pair that was imported for
+ * it alone, which `rm` deletes too.
  */
 export async function adoptInstance(
   target: Target<Ec2Options>,

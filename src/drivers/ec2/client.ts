@@ -86,7 +86,10 @@ function createClient(
   });
 }
 
-/** Logs the SDK's warnings, which it would print itself. Drops its other lines: they contain requests, such as user data. */
+/**
+ * Logs the SDK's warnings, which it would print itself. Drops its other lines: they contain requests, such as user
+ * data.
+ */
 function sdkLogger({ log }: DriverCall): Record<'debug' | 'info' | 'warn' | 'error', (text: unknown) => void> {
   const nothing = (): void => {};
   return {

@@ -24,7 +24,9 @@ import { buildUserData, readUserData } from './user-data.ts';
 
 /** Capacity becomes free by the minute, but a create without any says so soon. */
 const CAPACITY_RETRY_SECONDS = 15;
-/** A client token whose instance was terminated can't be used for another one: then the token with the next number is. */
+/**
+ * A client token whose instance was terminated can't be used for another one: then the token with the next number is.
+ */
 const MAX_LAUNCH_ATTEMPTS = 5;
 /** EC2 created nothing for a request that it refused so. */
 const DEFINITE_REFUSALS: ReadonlySet<AwsErrorKind> = new Set([
@@ -82,7 +84,10 @@ async function buildRequest(
 }
 
 type Launch = {
-  /** Only this machine or batch uses the token, so that a repeated request creates no second instance, whatever went wrong. */
+  /**
+   * Only this machine or batch uses the token, so that a repeated request creates no second instance, whatever went
+   * wrong.
+   */
   readonly token: string;
   readonly input: RunInstancesCommandInput;
   readonly call: CreateCall;
@@ -121,7 +126,10 @@ async function launchInstances(aws: Ec2Connection, launch: Launch): Promise<read
   );
 }
 
-/** Nothing will show up late: the security group is then the last thing that was created. A canceled request may have reached EC2. */
+/**
+ * Nothing will show up late: the security group is then the last thing that was created. A canceled request may have
+ * reached EC2.
+ */
 function isDefiniteRefusal(error: unknown): boolean {
   const cause = error instanceof SlipwayError ? error.cause : error;
   return cause instanceof Error && DEFINITE_REFUSALS.has(errorKindOf(cause));
@@ -159,8 +167,8 @@ async function runInstances(
 }
 
 /**
- * Returns whether the bulk request of the machine's batch has created a live instance for it, which may show late: waits for that before
- * an instance is created for this machine alone.
+ * Returns whether the bulk request of the machine's batch has created a live instance for it, which may show late:
+ * waits for that before an instance is created for this machine alone.
  */
 async function hasBatchInstance(aws: Ec2Connection, target: Target<unknown>, call: CreateCall): Promise<boolean> {
   const request = lastBatchRequestOf(target);

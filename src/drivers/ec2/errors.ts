@@ -1,7 +1,10 @@
 import { fixHint, RETRY_HINT } from '../cloud/errors.ts';
 import { canceledError, SlipwayError, type ErrorCode } from '../../errors.ts';
 
-/** Returns AWS's code of an error, such as `InvalidGroup.NotFound`; of a request that did not reach AWS the SDK's or Node's name. */
+/**
+ * Returns AWS's code of an error, such as `InvalidGroup.NotFound`; of a request that did not reach AWS the SDK's or
+ * Node's name.
+ */
 export function awsCodeOf(error: unknown): string {
   if (!(error instanceof Error)) return '';
   const { code, Code } = error as { code?: unknown; Code?: unknown };
@@ -100,7 +103,10 @@ const messageByKind: Readonly<Record<AwsErrorKind, string>> = {
   refused: 'EC2 refused',
 };
 
-/** Returns an error whose message has AWS's own code and words after a sentence of Slipway's; `doing` says what the request was for. */
+/**
+ * Returns an error whose message has AWS's own code and words after a sentence of Slipway's; `doing` says what the
+ * request was for.
+ */
 export function toSlipwayError(error: unknown, doing: string, signal: AbortSignal, profile?: string): unknown {
   if (error instanceof SlipwayError || !(error instanceof Error)) return error;
   if (signal.aborted || error.name === 'AbortError') return canceledError();

@@ -6,7 +6,10 @@ import { imageCatalog, type Ec2Options } from './options.ts';
 
 type FoundImage = Image & { readonly ImageId: string };
 
-/** Returns the image that the machine boots from. Throws USAGE where its instance type can't boot it, or its disk is too small. */
+/**
+ * Returns the image that the machine boots from. Throws USAGE where its instance type can't boot it, or its disk is too
+ * small.
+ */
 export async function resolveImage(aws: Ec2Connection, region: string, options: Ec2Options): Promise<FoundImage> {
   const [architectures, imagesById] = await Promise.all([
     getArchitectures(aws, options),
@@ -88,7 +91,10 @@ function noImageError(region: string, { ami, image }: Ec2Options, architecture: 
   });
 }
 
-/** Refuses an image of another architecture or a larger disk; RunInstances would refuse it only after a security group exists. */
+/**
+ * Refuses an image of another architecture or a larger disk; RunInstances would refuse it only after a security group
+ * exists.
+ */
 function requireImageFits(
   image: Image,
   { instanceType, rootSize }: Ec2Options,

@@ -10,7 +10,10 @@ import type { Ec2Options } from './options.ts';
 /** An instance that has no address so long after its start will never have one. */
 const ADDRESS_TIMEOUT_MS = 60_000;
 
-/** Returns the status of the machine's instance. Rejects with EC2's own reason where EC2 itself has terminated the instance. */
+/**
+ * Returns the status of the machine's instance. Rejects with EC2's own reason where EC2 itself has terminated the
+ * instance.
+ */
 export async function inspectInstance(aws: Ec2Connection, target: Target<Ec2Options>): Promise<InstanceStatus> {
   const { options, name } = target;
   const all = await findInstances(aws, target, [...LIVE_STATES, ...TERMINATED_STATES]);
@@ -50,7 +53,10 @@ function statusWithoutAddress({ InstanceId, LaunchTime }: AwsInstance): Instance
   };
 }
 
-/** EC2 accepts a request and may terminate the instance a moment later: a disk quota, a KMS key it may not use, a spot price. */
+/**
+ * EC2 accepts a request and may terminate the instance a moment later: a disk quota, a KMS key it may not use, a spot
+ * price.
+ */
 function requireNotTerminatedByEc2({ InstanceId, StateReason }: AwsInstance, name: string): void {
   const { Code = '', Message = '' } = StateReason ?? {};
   if (Code === '' || /^Client\.(User|Instance)InitiatedShutdown$/.test(Code)) return;

@@ -9,8 +9,8 @@ import type { Ec2Options } from './options.ts';
 import { tagValueOf } from './tags.ts';
 
 /**
- * Names each instance of a batch after its machine, since one request gave all of them one name. The names are for people who look into
- * the console; nothing depends on them.
+ * Names each instance of a batch after its machine, since one request gave all of them one name. The names are for
+ * people who look into the console; nothing depends on them.
  */
 export async function setInstanceNames(
   aws: Ec2Connection,

@@ -8,7 +8,9 @@ type Ec2TargetIdentity = Pick<Target<unknown>, 'id' | 'batch' | 'adoptedResource
 
 export const LIVE_STATES = ['pending', 'running', 'stopping', 'stopped'];
 export const TERMINATED_STATES = ['shutting-down', 'terminated'];
-/** EC2 shows what it created within seconds; a resource that does not show so long after its request was never created. */
+/**
+ * EC2 shows what it created within seconds; a resource that does not show so long after its request was never created.
+ */
 export const CONSISTENCY_WINDOW = { provider: 'EC2', seconds: 60 };
 /** A resource that EC2 has just confirmed may be unknown to its other servers for so long. */
 export const CONSISTENCY_RETRY_SECONDS = 30;
@@ -16,8 +18,8 @@ export const CONSISTENCY_RETRY_SECONDS = 30;
 export const isLive = ({ State }: AwsInstance): boolean => LIVE_STATES.includes(State?.Name ?? '');
 
 /**
- * Returns the instances of a machine in these states, the oldest first: its own, and the one with its index in the batch that it was
- * created with.
+ * Returns the instances of a machine in these states, the oldest first: its own, and the one with its index in the
+ * batch that it was created with.
  */
 export async function findInstances(
   aws: Ec2Connection,
@@ -75,7 +77,10 @@ function launchTimeOf({ LaunchTime }: AwsInstance): number {
   return LaunchTime?.getTime() ?? 0;
 }
 
-/** Waits until all of these instances are in one of these states, or EC2 shows them no longer; false where they are not in time. */
+/**
+ * Waits until all of these instances are in one of these states, or EC2 shows them no longer; false where they are not
+ * in time.
+ */
 export async function waitForInstanceState(
   aws: Ec2Connection,
   ids: readonly string[],

@@ -25,8 +25,9 @@ import { tagsToRecord } from './tags.ts';
 const REGION_CONCURRENCY = 8;
 
 /**
- * Lists the resources of one store of machines, or of all stores, in one region or in all that the account uses. An organisation may
- * close regions to its accounts, which then refuse each request: a note names them, unless every region refuses.
+ * Lists the resources of one store of machines, or of all stores, in one region or in all that the account uses. An
+ * organisation may close regions to its accounts, which then refuse each request: a note names them, unless every
+ * region refuses.
  */
 export async function listResources(
   options: Ec2Options,

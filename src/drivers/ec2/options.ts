@@ -12,7 +12,9 @@ const debianImagePatterns = (version: number): readonly string[] => [
   `debian-${version}-arm64-*`,
 ];
 
-/** Images by name: Slipway takes the newest of the distribution's own account, which differs between AWS's partitions. */
+/**
+ * Images by name: Slipway takes the newest of the distribution's own account, which differs between AWS's partitions.
+ */
 export const imageCatalog = {
   'debian-13': { owners: DEBIAN_ACCOUNTS, patterns: debianImagePatterns(13), user: 'admin' },
   'debian-12': { owners: DEBIAN_ACCOUNTS, patterns: debianImagePatterns(12), user: 'admin' },
@@ -218,7 +220,8 @@ export const optionsSchema = z.object({
     .array(
       z
         .string()
-        // An environment variable is split at its commas: `parseTags` checks the words of docker-machine's form together.
+        // An environment variable is split at its commas: `parseTags` checks the words of docker-machine's form
+        // together.
         .regex(/^([^=,]+=[^,]*|[^=]*)$/, 'a tag like key=value, or a list key1,value1,key2,value2'),
     )
     .default([])

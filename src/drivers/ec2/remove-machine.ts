@@ -50,7 +50,10 @@ export async function removeMachine(aws: Ec2Connection, target: Target<Ec2Option
   for (const { GroupId } of groups) if (GroupId !== undefined) await deleteSecurityGroup(aws, GroupId, call);
 }
 
-/** A resource that carries the machine's id or its batch's; a batch's id does not tell which machine of the batch it belongs to. */
+/**
+ * A resource that carries the machine's id or its batch's; a batch's id does not tell which machine of the batch it
+ * belongs to.
+ */
 type TaggedResource = { readonly id: string | undefined; readonly tags: readonly Tag[] | undefined };
 
 /** Returns whether a disk or network interface was attached to one of these instances when EC2 last showed them. */
@@ -90,7 +93,8 @@ export async function terminateInstances(aws: Ec2Connection, instances: readonly
   };
   await terminate(ids).catch(async (error: unknown) => {
     if (causeAwsCode(error) !== 'InvalidInstanceID.NotFound') throw error;
-    // EC2 refuses the whole request for one instance that is gone already; a new one may be unknown to some of its servers.
+    // EC2 refuses the whole request for one instance that is gone already; a new one may be unknown to some of its
+    // servers.
     await retry(
       doing,
       async () => {
@@ -149,7 +153,10 @@ async function deleteKeyPair(aws: Ec2Connection, KeyName: string): Promise<void>
   await aws.send('deleting its key pair', new aws.sdk.DeleteKeyPairCommand({ KeyName }));
 }
 
-/** Deletes the disks that EC2 did not delete with their instance; waits for those that a terminated instance still holds. */
+/**
+ * Deletes the disks that EC2 did not delete with their instance; waits for those that a terminated instance still
+ * holds.
+ */
 async function deleteDisks(
   aws: Ec2Connection,
   ownerIds: readonly string[],

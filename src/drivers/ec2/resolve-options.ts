@@ -12,8 +12,9 @@ export function hasResolvedOptions({ region, vpc, account, ami, deviceName, sshU
 }
 
 /**
- * Asks AWS for every option that the user left open; creates nothing. A RunInstances with DryRun would not help: it checks neither quota
- * nor capacity, and where a policy allows only Slipway's security groups, AWS would refuse it since no group exists yet.
+ * Asks AWS for every option that the user left open; creates nothing. A RunInstances with DryRun would not help: it
+ * checks neither quota nor capacity, and where a policy allows only Slipway's security groups, AWS would refuse it
+ * since no group exists yet.
  */
 export async function resolveOptions(aws: Ec2Connection, options: Ec2Options): Promise<Ec2Options> {
   const region = await requireRegion(aws);
@@ -87,8 +88,8 @@ async function findSubnet(aws: Ec2Connection, id: string): Promise<Subnet | unde
 }
 
 /**
- * Returns the subnet that the request has to name; undefined where AWS may choose among the default ones, which it does by free capacity.
- * It may where all of these give public addresses as the options want it.
+ * Returns the subnet that the request has to name; undefined where AWS may choose among the default ones, which it does
+ * by free capacity. It may where all of these give public addresses as the options want it.
  */
 async function chooseSubnet(
   aws: Ec2Connection,

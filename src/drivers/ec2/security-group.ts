@@ -39,7 +39,9 @@ export async function listOwnedSecurityGroups(
   return SecurityGroups;
 }
 
-/** Returns the machine's own security group, or the one that its batch shares; undefined where Slipway has created none. */
+/**
+ * Returns the machine's own security group, or the one that its batch shares; undefined where Slipway has created none.
+ */
 export async function findSecurityGroup(
   aws: Ec2Connection,
   target: Pick<Target<unknown>, 'id' | 'batch'>,
@@ -69,8 +71,8 @@ async function getVpcCidr(aws: Ec2Connection, { vpc }: Ec2Options): Promise<stri
 }
 
 /**
- * Creates the security group of a machine or batch, or finds it, and allows what its options say. Returns its id; undefined where the user
- * wants none.
+ * Creates the security group of a machine or batch, or finds it, and allows what its options say. Returns its id;
+ * undefined where the user wants none.
  */
 export async function ensureSecurityGroup(
   aws: Ec2Connection,
@@ -164,7 +166,10 @@ function toIpPermission({ port, protocol }: FirewallPort, cidrs: readonly string
   };
 }
 
-/** Adds the permissions in one request, or one by one where the group has some of them: EC2 refuses the whole request then. */
+/**
+ * Adds the permissions in one request, or one by one where the group has some of them: EC2 refuses the whole request
+ * then.
+ */
 async function authorizeIngress(
   aws: Ec2Connection,
   GroupId: string,
@@ -258,7 +263,10 @@ function cidrsOf({ IpRanges = [], Ipv6Ranges = [] }: IpPermission): readonly str
   return [...IpRanges.flatMap(({ CidrIp }) => CidrIp ?? []), ...Ipv6Ranges.flatMap(({ CidrIpv6 }) => CidrIpv6 ?? [])];
 }
 
-/** Returns the ids of the user's own security groups, which the option gives as names or ids. Throws USAGE for an unknown name. */
+/**
+ * Returns the ids of the user's own security groups, which the option gives as names or ids. Throws USAGE for an
+ * unknown name.
+ */
 export async function resolveSecurityGroupIds(
   aws: Ec2Connection,
   { securityGroup, vpc }: Ec2Options,

@@ -20,7 +20,9 @@ export function recordToTags(record: Readonly<Record<string, string>>): Tag[] {
   return Object.entries(record).map(([Key, Value]) => ({ Key, Value }));
 }
 
-/** Returns the user's own tags and Slipway's, which win where both have the same key. `name` is what the console shows. */
+/**
+ * Returns the user's own tags and Slipway's, which win where both have the same key. `name` is what the console shows.
+ */
 export async function buildTags(target: Target<Ec2Options>, computer: Computer, name: string): Promise<readonly Tag[]> {
   const ownerTags = await getOwnerTags(target, computer);
   return recordToTags({ ...Object.fromEntries(parseTags(target.options.tags)), Name: name, ...ownerTags });
@@ -29,7 +31,8 @@ export async function buildTags(target: Target<Ec2Options>, computer: Computer, 
 /** Parses `key=value`, or docker-machine's `key1,value1,key2,value2`. Throws USAGE. */
 export function parseTags(tags: readonly string[]): readonly (readonly [string, string])[] {
   if (tags.length === 0) return [];
-  // An environment variable is split at its commas, so docker-machine's form arrives as a list of words without any `=`.
+  // An environment variable is split at its commas, so docker-machine's form arrives as a list of words without any
+  // `=`.
   const words = tags.some((tag) => tag.includes('=')) ? tags : tags.join(',').split(',');
   if (words.every((word) => word.includes('='))) {
     return words.map((word) => {

@@ -10,7 +10,10 @@ import { addressName } from './resource-names.ts';
 
 type Address = { readonly address?: string };
 
-/** Returns the static address of the instance, which Slipway reserves or the user has; undefined where it gets any address or none. */
+/**
+ * Returns the static address of the instance, which Slipway reserves or the user has; undefined where it gets any
+ * address or none.
+ */
 export async function ensureAddress(
   gce: GceConnection,
   target: Target<GceOptions>,

@@ -13,8 +13,8 @@ type LabeledDisk = {
 };
 
 /**
- * Labels an instance that another tool created for this machine, and its boot disk: from then on Slipway finds both as its own. `resource`
- * is `zone/name`.
+ * Labels an instance that another tool created for this machine, and its boot disk: from then on Slipway finds both as
+ * its own. `resource` is `zone/name`.
  */
 export async function adoptInstance(
   target: Target<GceOptions>,

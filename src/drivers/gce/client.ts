@@ -15,7 +15,9 @@ export type GceConnection = {
   readonly project: string;
   /** The endpoint that the user chose; undefined for Google's own. */
   readonly endpoint: URL | undefined;
-  /** Sends one request; retries transient failures for a limited time, with a note. `before` runs before each attempt. */
+  /**
+   * Sends one request; retries transient failures for a limited time, with a note. `before` runs before each attempt.
+   */
   send<T>(
     doing: string,
     client: ComputeClientName,
@@ -156,7 +158,9 @@ function endpointConfig({ hostname, port, protocol }: URL): object {
   };
 }
 
-/** Returns the `auth` of the clients. It sends their requests itself, so that errors keep Google's own status and words. */
+/**
+ * Returns the `auth` of the clients. It sends their requests itself, so that errors keep Google's own status and words.
+ */
 function createAuthAdapter(account: GoogleAuthClient, prefix: string, signal: AbortSignal): object {
   const headersFor = async (url: string): Promise<Headers> => {
     try {
@@ -194,8 +198,8 @@ function createAuthAdapter(account: GoogleAuthClient, prefix: string, signal: Ab
 }
 
 /**
- * Returns the body without what the clients add to it: an empty text for a call without a body, and an empty map for each map that a
- * resource may have, whether this version of the API knows it or not.
+ * Returns the body without what the clients add to it: an empty text for a call without a body, and an empty map for
+ * each map that a resource may have, whether this version of the API knows it or not.
  */
 function requestBodyOf({ body }: RequestInit): { readonly body?: string } {
   const resource: unknown = typeof body === 'string' && body !== '' ? JSON.parse(body) : '';

@@ -126,8 +126,8 @@ async function insertInstances(
 }
 
 /**
- * Labels each instance of a batch with its machine's name, since one request gave all of them one label. The labels are for people who
- * look into the console, and for `gc`; nothing depends on them.
+ * Labels each instance of a batch with its machine's name, since one request gave all of them one label. The labels are
+ * for people who look into the console, and for `gc`; nothing depends on them.
  */
 async function setInstanceNames(
   gce: GceConnection,

@@ -18,7 +18,9 @@ export type GoogleAuthClient = {
 export const SIGN_IN_HINT =
   "Sign in: gcloud auth application-default login, or name a service account's file in GOOGLE_APPLICATION_CREDENTIALS";
 const CLOUD_PLATFORM_SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
-/** A metadata server answers within milliseconds; where there is none, packets to its address are lost without an error. */
+/**
+ * A metadata server answers within milliseconds; where there is none, packets to its address are lost without an error.
+ */
 const METADATA_TIMEOUT_MS = 1500;
 const DETECTION_OVERRIDES = ['none', 'assume-present'];
 
@@ -63,8 +65,8 @@ export async function checkCredentials(computer: Computer): Promise<DriverHealth
 }
 
 /**
- * Signs in by Google's own chain: a token, a file, the metadata server of an instance of Google. Fails within seconds where there is none
- * of them.
+ * Signs in by Google's own chain: a token, a file, the metadata server of an instance of Google. Fails within seconds
+ * where there is none of them.
  */
 export async function createAuthClient(sdk: GoogleAuthSdk, call: DriverCall): Promise<GoogleAuthClient> {
   const token = tokenFromEnv(call.computer);
@@ -109,7 +111,10 @@ async function readCredentialsFile(file: string): Promise<CredentialsFile> {
   }
 }
 
-/** Returns whether Slipway runs on an instance of Google. Reads the same variables as Google's clients, but waits only briefly. */
+/**
+ * Returns whether Slipway runs on an instance of Google. Reads the same variables as Google's clients, but waits only
+ * briefly.
+ */
 async function hasMetadataServer({ computer: { env }, signal }: DriverCall): Promise<boolean> {
   const known = DETECTION_OVERRIDES.indexOf(env.METADATA_SERVER_DETECTION ?? '');
   if (known >= 0) return known === 1;
@@ -132,8 +137,8 @@ async function readMetadata(path: string, env: Computer['env'], signal: AbortSig
 }
 
 /**
- * Returns the project that the settings name: the environment's, the credentials', gcloud's, or that of the instance on which Slipway
- * runs. Throws where none does.
+ * Returns the project that the settings name: the environment's, the credentials', gcloud's, or that of the instance on
+ * which Slipway runs. Throws where none does.
  */
 export async function resolveProject(call: DriverCall): Promise<string> {
   const { computer, signal } = call;

@@ -6,8 +6,8 @@ import type { GceOptions } from './options.ts';
 type EndpointEnv = Readonly<Record<string, string | undefined>>;
 
 /**
- * Returns the endpoint of the option, or of gcloud's own variable; undefined for Google's own. Throws USAGE for one that would send a
- * token unencrypted over the internet.
+ * Returns the endpoint of the option, or of gcloud's own variable; undefined for Google's own. Throws USAGE for one
+ * that would send a token unencrypted over the internet.
  */
 export async function resolveEndpoint(
   { endpoint: chosen }: Partial<GceOptions>,

@@ -78,7 +78,10 @@ function isNetworkError(error: Error): boolean {
   );
 }
 
-/** Returns an error whose message has Google's own words after a sentence of Slipway's; `doing` says what the request was for. */
+/**
+ * Returns an error whose message has Google's own words after a sentence of Slipway's; `doing` says what the request
+ * was for.
+ */
 export function toSlipwayError(error: unknown, doing: string, signal: AbortSignal): unknown {
   if (signal.aborted) return canceledError();
   if (error instanceof SlipwayError || !(error instanceof Error)) return error;

@@ -20,7 +20,10 @@ export async function requireExistingInstance(
   });
 }
 
-/** Returns the host key that the instance publishes as a guest attribute: `ssh-ed25519 AAAA…`; undefined where it publishes none. */
+/**
+ * Returns the host key that the instance publishes as a guest attribute: `ssh-ed25519 AAAA…`; undefined where it
+ * publishes none.
+ */
 export async function readPublishedHostKey(
   gce: GceConnection,
   { name, options: { zone } }: Target<GceOptions>,
@@ -79,8 +82,8 @@ function sshKeysOf({ metadata }: GceInstance): readonly string[] {
 const MAX_EDIT_ATTEMPTS = 4;
 
 /**
- * Reads the instance and lets `write` change a list of it that others change too. Google refuses a change to an outdated list with 412;
- * this then reads the list again. Does nothing where the instance no longer exists.
+ * Reads the instance and lets `write` change a list of it that others change too. Google refuses a change to an
+ * outdated list with 412; this then reads the list again. Does nothing where the instance no longer exists.
  */
 async function editInstance(
   gce: GceConnection,

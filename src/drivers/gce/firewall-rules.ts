@@ -21,7 +21,10 @@ import { getSubnetworkCidr } from './subnetwork.ts';
 
 type ProtocolPorts = { readonly IPProtocol?: string; readonly ports?: readonly string[] };
 
-/** The fields of a firewall rule that this driver reads and writes. Rules have no labels: the description has the owner tags. */
+/**
+ * The fields of a firewall rule that this driver reads and writes. Rules have no labels: the description has the owner
+ * tags.
+ */
 export type FirewallRule = {
   readonly name?: string;
   readonly description?: string;
@@ -45,7 +48,10 @@ async function getAllowedCidrs(gce: GceConnection, options: GceOptions): Promise
   });
 }
 
-/** Lower numbers win. The deny rule loses to a rule of the user's own, and wins over those that Google puts into `default`. */
+/**
+ * Lower numbers win. The deny rule loses to a rule of the user's own, and wins over those that Google puts into
+ * `default`.
+ */
 const ALLOW_PRIORITY = 900;
 const DENY_PRIORITY = 1000;
 
@@ -59,7 +65,10 @@ type FirewallRulesInput = {
   readonly allowedCidrs: readonly string[];
 };
 
-/** Pure. Returns the rule that denies everybody else, the one that allows the callers, and the one that opens ports to all. */
+/**
+ * Pure. Returns the rule that denies everybody else, the one that allows the callers, and the one that opens ports to
+ * all.
+ */
 function desiredFirewallRules({
   options,
   ownerId,
@@ -105,8 +114,8 @@ const toProtocolPorts = ({ port, protocol }: FirewallPort): ProtocolPorts => ({
 });
 
 /**
- * Returns the rule that denies everybody whom `allowRule` does not allow: the network `default` of each project begins with a rule that
- * allows everybody to connect to port 22, and one that allows all neighbours.
+ * Returns the rule that denies everybody whom `allowRule` does not allow: the network `default` of each project begins
+ * with a rule that allows everybody to connect to port 22, and one that allows all neighbours.
  */
 function denyRule(ownerId: string, { description, network, allowed = [] }: FirewallRule): NamedFirewallRule {
   return {
@@ -163,7 +172,10 @@ function requestNameOf(name: string, ownerId: string): string {
   return Object.keys(RULE_NAMES).find((what) => RULE_NAMES[what]?.(ownerId) === name) ?? 'firewall';
 }
 
-/** Returns the rule that the record's request was for; undefined where it was for something else, or the rule does not show. */
+/**
+ * Returns the rule that the record's request was for; undefined where it was for something else, or the rule does not
+ * show.
+ */
 export async function findRequestedRule(
   gce: GceConnection,
   what: string,
@@ -186,8 +198,8 @@ function isOwnRule(rule: FirewallRule | undefined, ownerId: string): boolean {
 }
 
 /**
- * Lets the caller's current address through, and adds the rule that denies others where it is missing: Slipway did not create it for the
- * machines of older versions.
+ * Lets the caller's current address through, and adds the rule that denies others where it is missing: Slipway did not
+ * create it for the machines of older versions.
  */
 export async function allowCallerIp(gce: GceConnection, target: Target<GceOptions>): Promise<void> {
   const { options } = target;

@@ -15,7 +15,10 @@ export type GceInstanceSpec = {
 
 type ReferenceStyle = 'link' | 'name';
 
-/** Pure. Returns the request for instances: a request for one links its types (`zones/…/machineTypes/…`), a bulk request names them. */
+/**
+ * Pure. Returns the request for instances: a request for one links its types (`zones/…/machineTypes/…`), a bulk request
+ * names them.
+ */
 export function instanceRequestBody(
   { options, ownerId, labels, description, metadata, natIP }: GceInstanceSpec,
   style: ReferenceStyle,
@@ -72,7 +75,10 @@ export function parseNetworkTags(tags: readonly string[]): readonly string[] {
   return tags.flatMap((tag) => tag.split(','));
 }
 
-/** Returns the scopes of the service account; by default the one for every API, since roles decide what the account may do. */
+/**
+ * Returns the scopes of the service account; by default the one for every API, since roles decide what the account may
+ * do.
+ */
 function scopesOf({ scopes }: GceOptions): readonly string[] {
   return scopes.length > 0 ? scopes : ['https://www.googleapis.com/auth/cloud-platform'];
 }

@@ -65,7 +65,10 @@ export function findInstanceByName(
   return gce.find<GceInstance>('looking for its instance', 'InstancesClient', 'get', { zone, instance });
 }
 
-/** Returns whether the instance exists and is the machine's. Throws where another tool has created an instance of that name. */
+/**
+ * Returns whether the instance exists and is the machine's. Throws where another tool has created an instance of that
+ * name.
+ */
 export function isOwnInstance(instance: GceInstance | undefined, ownerId: string): boolean {
   if (!instance || instance.labels?.['slipway-id'] === ownerId) return instance !== undefined;
   throw new SlipwayError('PROVIDER_REFUSED', `The instance ${instance.name} exists, and Slipway did not create it`, {

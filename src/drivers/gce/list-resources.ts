@@ -103,7 +103,10 @@ function toOwnedFirewallRule(rule: FirewallRule, home: string | undefined): read
   return toDescribedResource(rule, home, { kind: 'firewall', place: 'global', state: '', monthly: 0 });
 }
 
-/** Returns a resource without labels, whose description has the owner tags; nothing where it is not of Slipway or of another store. */
+/**
+ * Returns a resource without labels, whose description has the owner tags; nothing where it is not of Slipway or of
+ * another store.
+ */
 function toDescribedResource(
   { name = '', description, creationTimestamp }: DescribedResource,
   home: string | undefined,

@@ -6,7 +6,10 @@ import type { GceOptions } from './options.ts';
 /** Google's images run no cloud-init: their guest agent reads keys and a startup script from the metadata. */
 const STARTUP_TEMPLATE = 'gce-startup.sh';
 
-/** Builds the metadata of an instance: the user's items, the login key, and a startup script with the bootstrap host key. */
+/**
+ * Builds the metadata of an instance: the user's items, the login key, and a startup script with the bootstrap host
+ * key.
+ */
 export async function buildMetadata(
   options: GceOptions,
   boot: FirstBootConfig,

@@ -98,8 +98,9 @@ export type ResourceCreation = {
 };
 
 /**
- * Creates a resource once, however often it is requested: each request has its own id, by which Google recognizes a repeated one, and a
- * name that only one resource can have. Google answers a repeated request with its old failure, so the next attempt has another id.
+ * Creates a resource once, however often it is requested: each request has its own id, by which Google recognizes a
+ * repeated one, and a name that only one resource can have. Google answers a repeated request with its old failure, so
+ * the next attempt has another id.
  */
 export async function createOnce(gce: GceConnection, creation: ResourceCreation, call: CreateCall): Promise<void> {
   const { what, zone } = creation;
@@ -133,7 +134,8 @@ async function sendCreation(
   // A request for another body under the same name, as after an upgrade of Slipway, has another id.
   const id = requestId(ownerId, JSON.stringify([what, request]), attempt);
   try {
-    // Before each attempt: any of them may reach Google, so the time in which its result may show late starts at the last.
+    // Before each attempt: any of them may reach Google, so the time in which its result may show late starts at the
+    // last.
     const record = (): Promise<void> => call.recordRequest(what);
     const started = unwrapOperation(
       await gce.send<unknown>(doing, client, method, { ...request, requestId: id }, record),
@@ -157,7 +159,10 @@ async function waitUntilResourceVisible(
   return await pollUntil(isVisible, { seconds: CONSISTENCY_RETRY_SECONDS, milliseconds: 500 }, signal);
 }
 
-/** Returns whether the operation failed before this command started. An emulator may not tell when; one more attempt then shows it. */
+/**
+ * Returns whether the operation failed before this command started. An emulator may not tell when; one more attempt
+ * then shows it.
+ */
 function isEarlierFailure({ insertTime = '' }: ComputeOperation = {}, startedAt: number): boolean {
   return Date.parse(insertTime) < startedAt - 5000;
 }

@@ -1,8 +1,8 @@
 import { createPriceList } from '../cloud/prices.ts';
 
 /**
- * US dollars an hour on demand, us-central1, from Google's public list of 2026-11; other regions cost more. For estimates only: a type
- * that the list does not have has no known price.
+ * US dollars an hour on demand, us-central1, from Google's public list of 2026-11; other regions cost more. For
+ * estimates only: a type that the list does not have has no known price.
  */
 const HOURLY_PRICES: Readonly<Record<string, number>> = {
   'e2-micro': 0.00838,

@@ -23,7 +23,9 @@ export async function removeMachine(gce: GceConnection, target: Target<GceOption
   }
 }
 
-/** Deletes the machine's own instance and the one with its index in a batch: an interrupted create may have left both. */
+/**
+ * Deletes the machine's own instance and the one with its index in a batch: an interrupted create may have left both.
+ */
 async function deleteInstances(gce: GceConnection, target: Target<GceOptions>, call: DriverCall): Promise<void> {
   const find = (): Promise<GceInstance | undefined> => findInstance(gce, target);
   const isComplete = (): Promise<boolean> => isLastRequestVisible(gce, target);

@@ -5,26 +5,31 @@ import { getOrMakeImage } from '../../../images/get-or-make-image.ts';
 import { defineCommand, type Cli, type Command, type CommandResult } from '../../command.ts';
 
 const args = z.object({
-  arch: z.enum(['amd64', 'arm64']).optional().meta({ description: "Architecture, where it is not this computer's" }),
-  force: z.boolean().default(false).meta({ description: 'Make it anew although one is here', short: 'f' }),
+  arch: z.enum(['amd64', 'arm64']).optional().meta({ description: "Architecture; the default is this computer's" }),
+  force: z.boolean().default(false).meta({ description: 'Build the image again even if it exists', short: 'f' }),
   mirror: z
     .url({ protocol: /^https?$/, error: 'a URL like http://deb.debian.org/debian' })
     .optional()
-    .meta({ description: "Repository of the packages, instead of this computer's own sources", value: 'url' }),
+    .meta({ description: "Package repository to use instead of this computer's sources", value: 'url' }),
 });
 
 export const imageBuild: Command<typeof args> = defineCommand({
   name: 'image build',
-  summary: "Build a local image of a distribution's signed packages, engine included",
+  summary: "Build a local image, with an engine, from a distribution's signed packages",
   usage: '[name]',
   args,
-  details: `Known: ${knownImages.map(({ name }) => name).join(', ')}. Without a name: ${defaultImageName}.`,
+  details: `Images: ${knownImages.map(({ name }) => name).join(', ')}. The default is ${defaultImageName}.`,
   async run({ positionals: [name = defaultImageName], args: { arch, force, mirror } }, cli) {
     requireKnownImage(name);
-    const wish = { how: 'build', name, arch: arch ?? archOf(cli.world.computer), ...(mirror && { mirror }) } as const;
+    const request = {
+      how: 'build',
+      name,
+      arch: arch ?? archOf(cli.world.computer),
+      ...(mirror && { mirror }),
+    } as const;
     return imageResult(
-      await getOrMakeImage(wish, { force, make: cli.makeImage }, imageBuildContext(cli)),
-      wish.how,
+      await getOrMakeImage(request, { force, make: cli.makeImage }, imageBuildContext(cli)),
+      request.how,
       cli,
     );
   },
@@ -41,9 +46,9 @@ export function imageResult(
 ): CommandResult {
   const { name, arch, digest } = image;
   const { folder } = images.paths(image);
-  const again = made ? [] : [`To make it anew: slipway image ${how} ${name} --force`];
+  const hints = made ? [] : [`To create it again: slipway image ${how} ${name} --force`];
   return {
     json: { name, arch, digest, folder, made },
-    text: [`${name} (${arch}) is ${made ? 'ready' : 'here already'}: ${digest}`, ...again].join('\n'),
+    text: [`${name} (${arch}) is ${made ? 'ready' : 'already here'}: ${digest}`, ...hints].join('\n'),
   };
 }

@@ -19,14 +19,14 @@ type ImageRow = {
   readonly made: string;
   readonly source: Image['source'] | null;
   readonly usedBy: readonly string[];
-  /** Machines that are ready for a create to take. */
+  /** Spare machines that a create can take. */
   readonly spares: readonly SpareSummary[];
   readonly trouble: string;
 };
 
 export const imageLs: Command<typeof args> = defineCommand({
   name: 'image ls',
-  summary: 'List the local images that VMs boot from',
+  summary: 'List the local images from which VMs boot',
   usage: '',
   args,
   async run({ args: { quiet } }, cli) {
@@ -37,7 +37,7 @@ export const imageLs: Command<typeof args> = defineCommand({
     }
     const spares = await listSpares(cli.world);
     const rows = await Promise.all(listed.map((item) => loadImageRow(item, spares, cli)));
-    if (rows.length === 0) return { json: rows, text: 'No images yet. Make one: slipway image build' };
+    if (rows.length === 0) return { json: rows, text: 'No images yet. To create one: slipway image build' };
     const cells = rows.map((row) => [
       row.name,
       row.arch,
@@ -51,7 +51,7 @@ export const imageLs: Command<typeof args> = defineCommand({
     ]);
     return {
       json: rows,
-      text: formatTable(['NAME', 'ARCH', 'DIGEST', 'ENGINE', 'SIZE', 'MADE', 'FROM', 'USED BY', 'SPARES'], cells),
+      text: formatTable(['NAME', 'ARCH', 'DIGEST', 'ENGINE', 'SIZE', 'CREATED', 'SOURCE', 'USED BY', 'SPARES'], cells),
     };
   },
 });
@@ -81,7 +81,7 @@ async function loadImageRow(
   };
 }
 
-/** What tells it from the others, and what it takes. */
+/** Returns a spare's disk usage and the options in which spares of one image differ. */
 export function formatSpare({ cpus, memory, disk, bytes }: SpareSummary): string {
   return `${formatMegabytes(bytes)} (${cpus} CPUs, ${memory} MB, ${disk} GB)`;
 }

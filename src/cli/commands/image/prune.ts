@@ -6,15 +6,16 @@ import { formatMegabytes } from './ls.ts';
 import { removeUnusedImage } from './rm.ts';
 
 const args = z.object({
-  all: z.boolean().default(false).meta({ description: 'Remove images that no machine uses as well', short: 'a' }),
+  all: z.boolean().default(false).meta({ description: 'Also remove images that no machine uses', short: 'a' }),
 });
 
 export const imagePrune: Command<typeof args> = defineCommand({
   name: 'image prune',
-  summary: 'Remove spare machines, and what making them has left',
+  summary: 'Remove spare machines, and leftovers of their creation',
   usage: '',
   args,
-  details: 'Ends what makes one now. The next create of a machine starts cold, and leaves a spare behind again.',
+  details:
+    'Also stops the creation of spares that is in progress. The next create starts cold, and leaves a new spare.',
   async run({ args: { all } }, cli) {
     const spares = await pruneSpares(undefined, cli.world);
     const keys = all ? (await cli.images.list()).map(({ key }) => key) : [];

@@ -9,32 +9,35 @@ import { defineCommand, type Command } from '../../command.ts';
 import { imageResult, imageBuildContext } from './build.ts';
 
 const args = z.object({
-  arch: z.enum(['amd64', 'arm64']).optional().meta({ description: "Architecture, where it is not this computer's" }),
-  force: z.boolean().default(false).meta({ description: 'Make it anew although one is here', short: 'f' }),
+  arch: z.enum(['amd64', 'arm64']).optional().meta({ description: "Architecture; the default is this computer's" }),
+  force: z.boolean().default(false).meta({ description: 'Create the image again even if it exists', short: 'f' }),
   url: z
     .string()
     .optional()
     .meta({ description: "URL or path of a cloud image (qcow2), instead of the vendor's", value: 'url' }),
-  digest: z.string().optional().meta({ description: 'What --url must hold: sha512:… or sha256:…', value: 'digest' }),
+  digest: z
+    .string()
+    .optional()
+    .meta({ description: 'Expected digest of --url: sha512:… or sha256:…', value: 'digest' }),
 });
 
 export const imagePull: Command<typeof args> = defineCommand({
   name: 'image pull',
-  summary: "Make a local image of a vendor's cloud image, which is downloaded and checked",
+  summary: "Create a local image from a vendor's cloud image, which is downloaded and verified",
   usage: '[name]',
   args,
-  details: 'What was interrupted goes on where it stopped.',
-  async run({ positionals: [name], args: given }, cli) {
-    const source = parseSource(given);
-    const wanted =
+  details: 'An interrupted download continues where it stopped.',
+  async run({ positionals: [name], args: options }, cli) {
+    const source = parseSource(options);
+    const imageName =
       name ?? (source ? imageNameFor(new URL(source.url, 'file:///').pathname, source.digest) : defaultImageName);
-    if (!isImageName(wanted)) throw invalidImageNameError(wanted);
-    if (source === undefined) requireKnownImage(wanted);
-    const arch = given.arch ?? archOf(cli.world.computer);
-    const wish: ImageMakeRequest = { how: 'pull', name: wanted, arch, ...(source && { source }) };
+    if (!isImageName(imageName)) throw invalidImageNameError(imageName);
+    if (source === undefined) requireKnownImage(imageName);
+    const arch = options.arch ?? archOf(cli.world.computer);
+    const request: ImageMakeRequest = { how: 'pull', name: imageName, arch, ...(source && { source }) };
     return imageResult(
-      await getOrMakeImage(wish, { force: given.force, make: cli.makeImage }, imageBuildContext(cli)),
-      wish.how,
+      await getOrMakeImage(request, { force: options.force, make: cli.makeImage }, imageBuildContext(cli)),
+      request.how,
       cli,
     );
   },
@@ -43,14 +46,14 @@ export const imagePull: Command<typeof args> = defineCommand({
 function parseSource({ url, digest }: z.output<typeof args>): ImageMakeRequest['source'] {
   if (url === undefined) {
     if (digest === undefined) return undefined;
-    throw new SlipwayError('USAGE', '--digest goes with --url', {
+    throw new SlipwayError('USAGE', '--digest requires --url', {
       hint: 'For example: slipway image pull --url https://… --digest sha512:…',
     });
   }
   const request = parseImageReference(/[/\\]/.test(url) ? url : `./${url}`, digest, '--digest');
   if (request.kind === 'url') return request;
   if (digest === undefined || request.kind === 'known') {
-    throw new SlipwayError('USAGE', `An image from a file needs its digest: ${url}`, {
+    throw new SlipwayError('USAGE', `A digest is required for an image from a file: ${url}`, {
       hint: 'Add --digest sha512:… (sha512sum prints it)',
     });
   }

@@ -3,7 +3,7 @@ import { SlipwayError } from '../../../errors.ts';
 import { imageFolderName, shortDigest } from '../../../images/image.ts';
 import type { ImageKey } from '../../../images/image-store.ts';
 import { pruneSpares } from '../../../operations/warm-pool.ts';
-import { formatList as inWords } from '../../../machine/options.ts';
+import { formatList } from '../../../machine/options.ts';
 import { defineCommand, type Cli, type Command } from '../../command.ts';
 
 const args = z.object({});
@@ -13,9 +13,10 @@ export const imageRm: Command<typeof args> = defineCommand({
   summary: 'Remove local images that no machine uses, by name or digest',
   usage: '<names...>',
   args,
-  details: 'The beginning of a digest will do: image ls shows them. Spare machines of an image go with it.',
+  details:
+    'The beginning of a digest is enough; image ls prints digests. Spare machines of an image are removed with it.',
   async run({ positionals }, cli) {
-    // A word that is wrong, or an image in use, stops this before anything is gone.
+    // A wrong name, or an image in use, stops the command before it removes anything.
     const keys = (await cli.images.list()).map(({ key }) => key);
     const wanted = [...new Set(positionals.map((word) => requireImage(word, keys)))];
     for (const key of wanted) await removeUnusedImage(key, cli, { dry: true });
@@ -37,25 +38,25 @@ function requireImage(word: string, keys: readonly ImageKey[]): ImageKey {
   if (first === undefined) throw imageMissingError(word, keys);
   if (found.length === 1) return first;
   const digests = found.map(({ digest }) => shortDigest(digest));
-  throw new SlipwayError('USAGE', `"${word}" is ${found.length} images: ${inWords(digests)}`, {
-    hint: `Say which by its digest: slipway image rm ${digests[0]}. See: slipway image ls`,
+  throw new SlipwayError('USAGE', `"${word}" matches ${found.length} images: ${formatList(digests)}`, {
+    hint: `Name one by its digest: slipway image rm ${digests[0]}. To list images: slipway image ls`,
   });
 }
 
-/** Under the lock of its name, so that no machine begins to use it in between. */
+/** Removes an image that no machine uses, under its lock, so that no machine starts to use it meanwhile. */
 export async function removeUnusedImage(key: ImageKey, cli: Cli, { dry }: { readonly dry: boolean }): Promise<void> {
   const { signal, progress } = cli.world;
   await using _lock = await cli.images.lock(key.name, { signal, note: (text) => progress.note(text) });
   const users = await cli.listImageUsers(key);
   if (users.length === 0 && dry) return;
-  // Their disks are laid over it, and nobody has them yet.
+  // Disks of spares are layers over the image, and no user has these machines yet.
   if (users.length === 0) await pruneSpares(key.digest, cli.world);
   await cli.images.remove(key, users);
 }
 
 function imageMissingError(word: string, keys: readonly ImageKey[]): SlipwayError {
   const names = [...new Set(keys.map(({ name }) => name))];
-  return new SlipwayError('IMAGE_MISSING', `There is no image "${word}" here`, {
-    hint: names.length > 0 ? `You have: ${names.join(', ')}` : 'Make one: slipway image build',
+  return new SlipwayError('IMAGE_MISSING', `Image "${word}" does not exist`, {
+    hint: names.length > 0 ? `You have: ${names.join(', ')}` : 'To create one: slipway image build',
   });
 }

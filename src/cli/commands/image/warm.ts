@@ -8,7 +8,7 @@ import { SPARE_LOG_VARIABLE } from '../../prewarm.ts';
 import { driverOptionSpecs } from '../../../machine-options/option-specs.ts';
 import { resolveSpec } from '../../../machine-options/spec-from-flags.ts';
 
-/** The driver that makes machines of local images. */
+/** The driver that creates machines from local images. */
 const SPARE_DRIVER = 'qemu';
 
 const args = z.object({
@@ -17,17 +17,17 @@ const args = z.object({
     .min(1)
     .max(20)
     .default(1)
-    .meta({ description: 'So many are to be ready; those that are count', value: 'number' }),
+    .meta({ description: 'Number of spares to have ready, including existing ones', value: 'number' }),
 });
 
 export const imageWarm: Command<typeof args> = defineCommand({
   name: 'image warm',
-  summary: 'Start spare machines ahead, so that create takes seconds',
+  summary: 'Start spare machines ahead, so that create takes only seconds',
   usage: '[image]',
   args,
   extraOptions: driverOptionSpecs[SPARE_DRIVER] ?? [],
   details:
-    'Each is booted once with keys of its own, then suspended to disk, for one create of the same kind: image, CPUs, memory, disk, user and accelerator.',
+    'Each spare boots once with its own keys and is then suspended to disk. One create with the same image, CPUs, memory, disk, user and accelerator takes it.',
   async run({ positionals: [image], args: { count }, flags }, { world, env }) {
     const named = image === undefined ? {} : { image };
     const { lifetime: _lifetime, ...spec } = resolveSpec({
@@ -38,21 +38,21 @@ export const imageWarm: Command<typeof args> = defineCommand({
       before: undefined,
       profiles: [],
     });
-    // At which ports it is reached is said by whoever takes it.
+    // The create that takes the spare chooses its ports.
     const options: MachineSpec['options'] = { ...spec.options, sshPort: undefined, enginePort: undefined };
     const kind = { ...spec, options };
-    const asked = env[SPARE_LOG_VARIABLE];
-    const still = async (): Promise<boolean> =>
-      asked === undefined ||
-      access(asked).then(
+    const requestLog = env[SPARE_LOG_VARIABLE];
+    const isWanted = async (): Promise<boolean> =>
+      requestLog === undefined ||
+      access(requestLog).then(
         () => true,
         () => false,
       );
-    const made = await buildSpares({ kind, count, still }, await loadDriver(SPARE_DRIVER), world);
+    const made = await buildSpares({ kind, count, isWanted }, await loadDriver(SPARE_DRIVER), world);
     const what = count === 1 ? 'A spare machine is' : `${count} spare machines are`;
     return {
       json: { image: kind.options.image, ready: count, made },
-      text: `${what} ready${made === 0 ? ', as before' : ''}. See: slipway image ls`,
+      text: `${what} ready${made === 0 ? ' already' : ''}. To list spares: slipway image ls`,
     };
   },
 });

@@ -1,0 +1,128 @@
+import { alreadyExistsError, invalidFieldError, isCidr, networkFromLink, PROJECT } from './compute-catalog.ts';
+import { list, noLabels } from './gce-lists.ts';
+import { begin } from './gce-operations.ts';
+import {
+  linkTo,
+  removeFrom,
+  requireResource,
+  type ComputeFirewallRule,
+  type GceWorld,
+  type Methods,
+} from './gce-world.ts';
+
+export const firewallMethods: Methods = {
+  'firewalls.get': (world, { firewall }) =>
+    shownRule(requireResource([...world.googles, ...world.rules], firewall, '', 'firewalls')),
+  'firewalls.list': (world, params) => list(world, [...world.googles, ...world.rules], params, noLabels, shownRule),
+  'firewalls.insert'(world, { requestId }, body, call) {
+    return begin(
+      world,
+      () => {
+        const rule = newRule(world, body as Partial<ComputeFirewallRule> & { name: string });
+        world.rules.push(rule);
+        const undo = async (): Promise<void> => removeFrom(world.rules, rule);
+        return {
+          scope: 'global',
+          place: '',
+          type: 'insert',
+          target: `global/firewalls/${rule.name}`,
+          work: async () => void (rule.there = true),
+          undo,
+        };
+      },
+      call,
+      requestId,
+    );
+  },
+  'firewalls.patch'(world, { firewall, requestId }, body, call) {
+    const rule = requireResource(world.rules, firewall, '', 'firewalls');
+    return begin(
+      world,
+      () => {
+        const { sourceRanges = rule.sourceRanges, priority = rule.priority } = body as Partial<ComputeFirewallRule>;
+        checkRanges(sourceRanges);
+        const work = async (): Promise<void> => void Object.assign(rule, { sourceRanges, priority });
+        return { scope: 'global', place: '', type: 'patch', target: `global/firewalls/${firewall}`, work };
+      },
+      call,
+      requestId,
+    );
+  },
+  'firewalls.delete'(world, { firewall, requestId }, _body, call) {
+    const rule = requireResource(world.rules, firewall, '', 'firewalls');
+    const work = async (): Promise<void> => removeFrom(world.rules, rule);
+    return begin(
+      world,
+      () => ({ scope: 'global', place: '', type: 'delete', target: `global/firewalls/${firewall}`, work }),
+      call,
+      requestId,
+    );
+  },
+};
+
+const shownRule = ({
+  name,
+  description,
+  network,
+  priority,
+  sourceRanges,
+  made,
+  ...rule
+}: ComputeFirewallRule): object => ({
+  kind: 'compute#firewall',
+  name,
+  description,
+  network: linkTo(`global/networks/${network}`),
+  direction: 'INGRESS',
+  priority,
+  ...(rule.allowed.length > 0 ? { allowed: rule.allowed } : {}),
+  ...(rule.denied.length > 0 ? { denied: rule.denied } : {}),
+  sourceRanges,
+  ...(rule.targetTags.length > 0 ? { targetTags: rule.targetTags } : {}),
+  creationTimestamp: new Date(made).toISOString(),
+});
+
+export function newRule(
+  world: GceWorld,
+  given: Partial<ComputeFirewallRule> & { readonly name: string },
+): ComputeFirewallRule {
+  const {
+    name,
+    description = '',
+    network = 'global/networks/default',
+    priority = 1000,
+    allowed = [],
+    denied = [],
+    sourceRanges = [],
+    targetTags = [],
+  } = given;
+  if (world.rules.some((rule) => rule.name === name))
+    throw alreadyExistsError(`projects/${PROJECT}/global/firewalls/${name}`);
+  if (description.length > 2048) throw invalidFieldError('resource.description', description, 'Too long.');
+  if ((allowed.length === 0) === (denied.length === 0))
+    throw invalidFieldError('resource.allowed', '', 'A rule allows or denies.');
+  if ([...allowed, ...denied].some(({ IPProtocol }) => IPProtocol === undefined))
+    throw invalidFieldError('resource.allowed', '', 'A protocol is needed.');
+  checkRanges(sourceRanges);
+  return {
+    name,
+    place: '',
+    made: Date.now(),
+    description,
+    network: networkFromLink(network),
+    priority,
+    allowed,
+    denied,
+    sourceRanges,
+    targetTags,
+    there: false,
+  };
+}
+
+function checkRanges(ranges: readonly string[]): void {
+  const wrong = ranges.find((range) => !isCidr(range));
+  if (wrong !== undefined || ranges.length === 0)
+    throw invalidFieldError('resource.sourceRanges', wrong, 'Must be a CIDR range.');
+  if (new Set(ranges.map((range) => range.includes(':'))).size > 1)
+    throw invalidFieldError('resource.sourceRanges', ranges, "IPv4 and IPv6 ranges can't be mixed.");
+}

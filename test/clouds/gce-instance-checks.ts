@@ -1,0 +1,87 @@
+import { ApiError } from './cloud-server.ts';
+import {
+  cpusOf,
+  imageFromLink,
+  invalidFieldError,
+  lastPathSegment,
+  networkFromLink,
+  regionOf,
+  requireValidLabels,
+  resourceNameFrom,
+  SUBNETWORKS,
+} from './compute-catalog.ts';
+import { userOf, type GceWorld, type InstanceProperties } from './gce-world.ts';
+
+export function checkProperties(world: GceWorld, given: InstanceProperties, zone: string, bulk: boolean): void {
+  const named = (kind: string, value: string, field: string): string =>
+    resourceNameFrom(kind, value, zone, bulk, field);
+  named('machineTypes', given.machineType, 'resource.machineType');
+  requireValidLabels(given.labels ?? {}, 'resource.labels');
+  if ((given.description ?? '').length > 2048)
+    throw invalidFieldError('resource.description', given.description, 'Too long.');
+  const keys = (given.metadata?.items ?? []).map(({ key }) => key);
+  if (new Set(keys).size < keys.length)
+    throw invalidFieldError('resource.metadata', keys, 'Metadata has duplicate keys.');
+  const [disk, ...others] = given.disks ?? [];
+  const first = disk?.initializeParams;
+  if (!disk?.boot || others.length > 0 || first?.sourceImage === undefined)
+    throw invalidFieldError('resource.disks', '', 'One boot disk is needed.');
+  imageFromLink(first.sourceImage);
+  if (first.diskType !== undefined) named('diskTypes', first.diskType, 'resource.disks[0].initializeParams.diskType');
+  requireValidLabels(first.labels ?? {}, 'resource.disks[0].initializeParams.labels');
+  for (const one of given.guestAccelerators ?? [])
+    named('acceleratorTypes', one.acceleratorType, 'resource.guestAccelerators[0].acceleratorType');
+  checkScheduling(given);
+  checkCards(world, given, zone);
+}
+
+function checkScheduling({ scheduling = {}, guestAccelerators = [] }: InstanceProperties): void {
+  const { provisioningModel, preemptible, automaticRestart, onHostMaintenance, instanceTerminationAction } = scheduling;
+  const passing = provisioningModel === 'SPOT' || preemptible === true;
+  if (passing && automaticRestart !== false)
+    throw invalidFieldError(
+      'resource.scheduling',
+      'automaticRestart',
+      'Scheduling must have automaticRestart be false when preemptible.',
+    );
+  if ((passing || guestAccelerators.length > 0) && onHostMaintenance !== 'TERMINATE')
+    throw invalidFieldError('resource.scheduling', 'onHostMaintenance', 'Must be TERMINATE.');
+  if (instanceTerminationAction !== undefined && provisioningModel !== 'SPOT')
+    throw invalidFieldError('resource.scheduling', 'instanceTerminationAction', 'Only for Spot VMs.');
+}
+
+function checkCards(world: GceWorld, { networkInterfaces = [] }: InstanceProperties, zone: string): void {
+  const [card, ...others] = networkInterfaces;
+  if (!card || others.length > 0) throw invalidFieldError('resource.networkInterfaces', '', 'One is needed.');
+  if (card.network !== undefined) networkFromLink(card.network);
+  if (card.subnetwork !== undefined) {
+    const [, region, name] = /regions\/([^/]+)\/subnetworks\/([^/]+)$/.exec(card.subnetwork) ?? [];
+    if (region !== regionOf(zone) || !SUBNETWORKS.some((one) => one.region === region && one.name === name))
+      throw invalidFieldError(
+        'resource.networkInterfaces[0].subnetwork',
+        card.subnetwork,
+        'The referenced subnetwork resource cannot be found.',
+      );
+  }
+  const natIP = card.accessConfigs?.[0]?.natIP;
+  if (natIP === undefined) return;
+  const reserved = world.addresses.find(({ ip, place }) => ip === natIP && place === regionOf(zone));
+  if (!reserved)
+    throw invalidFieldError(
+      'resource.networkInterfaces[0].accessConfigs[0].natIP',
+      natIP,
+      'The specified external IP address was not found.',
+    );
+  if (userOf(world, reserved))
+    throw new ApiError(400, 'resourceInUseByAnotherResource', `External IP address ${natIP} is already in-use.`);
+}
+
+export function checkQuota(world: GceWorld, zone: string, machineType: string, count: number): void {
+  const quota = world.cloud.quotas.CPUS;
+  if (quota && quota.usage + (cpusOf(lastPathSegment(machineType)) ?? 0) * count > quota.limit)
+    throw new ApiError(
+      403,
+      'quotaExceeded',
+      `Quota 'CPUS' exceeded.  Limit: ${quota.limit}.0 in region ${regionOf(zone)}.`,
+    );
+}
