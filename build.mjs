@@ -5,8 +5,8 @@ import { pathToFileURL } from 'node:url';
 import { build, transform } from 'esbuild';
 
 /**
- * The protos of Compute Engine's package describe a hundred services in 12 MB, and its clients hash and read all of it before their first
- * call. What the calls of the driver can't reach is left out.
+ * The protos of Compute Engine's package describe a hundred services in 12 MB, and its clients hash and read all of it
+ * before their first call. What the calls of the driver can't reach is left out.
  */
 const fewerProtos = {
   name: 'fewer protos',
@@ -22,7 +22,10 @@ const fewerProtos = {
   },
 };
 
-/** As one object, zod is all of it, with its errors in fifty languages; as a namespace, a bundler leaves out what nobody calls. */
+/**
+ * As one object, zod is all of it, with its errors in fifty languages; as a namespace, a bundler leaves out what nobody
+ * calls.
+ */
 const fewerSchemas = {
   name: 'fewer schemas',
   setup({ onLoad }) {
@@ -68,8 +71,8 @@ function reachable(all, calls) {
 }
 
 /**
- * Quick answers come from the commands' own files. What these import while they run is none, files are read at once, without the threads
- * that Node makes for it, and never written, and no other part of Node is read before it is called.
+ * Quick answers come from the commands' own files. What these import while they run is none, files are read at once,
+ * without the threads that Node makes for it, and never written, and no other part of Node is read before it is called.
  */
 const onlyWhatIsQuick = {
   name: 'only what is quick',

@@ -1,6 +1,6 @@
-// npm run bench [-- --runs N] [--vm-runs N] [--only GROUP[,GROUP]] [--json FILE]: what Slipway costs beside the floor of the same work,
-// both measured in turn in one run on this machine. Ratios of medians are the result; absolute times are this machine's. What can't be
-// measured here is left out, with a line that says what it wants.
+// npm run bench [-- --runs N] [--vm-runs N] [--only GROUP[,GROUP]] [--json FILE]: what Slipway costs beside the floor
+// of the same work, both measured in turn in one run on this machine. Ratios of medians are the result; absolute times
+// are this machine's. What can't be measured here is left out, with a line that says what it wants.
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -61,7 +61,10 @@ const slipwayCommand = (...argv) => [process.execPath, [slipwayProgram, '--quiet
 const createCommand = (name, address) =>
   slipwayCommand('create', name, '--generic-ip-address', address, '--generic-ssh-key', keyFile);
 
-/** Returns the certificates that the hand-written script sends: those of a machine that Slipway created, for this address. */
+/**
+ * Returns the certificates that the hand-written script sends: those of a machine that Slipway created, for this
+ * address.
+ */
 async function createCertificates(address) {
   const folder = join(workFolder, `certificates-${(nameCounter += 1)}`);
   await mkdir(folder);
@@ -175,7 +178,9 @@ async function findHostsProblem() {
 
 const PARALLEL_HOSTS = 8;
 
-/** Hosts that have an engine, made into machines by one call: eight of them, and one. Removed from the records again. */
+/**
+ * Hosts that have an engine, made into machines by one call: eight of them, and one. Removed from the records again.
+ */
 async function measureParallel() {
   const hosts = async (count, work, addresses = []) =>
     addresses.length === count
@@ -251,7 +256,10 @@ async function measureHosts() {
 const SMALL_FLEET = 20;
 const LARGE_FLEET = 200;
 
-/** Many machines against few of them: ten times as many may take ten times as long at the most. Their engine is a double. */
+/**
+ * Many machines against few of them: ten times as many may take ten times as long at the most. Their engine is a
+ * double.
+ */
 async function measureCrowd() {
   return await runWithEngine(measureCrowdAt);
 }
@@ -322,8 +330,8 @@ async function timeVmCreate(name, look = () => {}, ...more) {
 }
 
 /**
- * A VM that goes on instead of starting. A spare is taken once; here it is copied before each run, twice, so that none is made
- * behind the measurement.
+ * A VM that goes on instead of starting. A spare is taken once; here it is copied before each run, twice, so that none
+ * is made behind the measurement.
  */
 async function measureWarm() {
   await run(...slipwayCommand('image', 'warm'), { env });

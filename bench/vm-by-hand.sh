@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# vm-by-hand.sh IMAGE_FOLDER WORK_FOLDER [ACCELERATOR]: what one would write without Slipway for a VM of an image that is
-# there (disk.qcow2, vmlinuz and initrd in IMAGE_FOLDER). A disk on top of the image's, a tar with the VM's identity as its
-# second disk, QEMU with the arguments that Slipway gives it; then the engine's /version is asked over mutual TLS until it
-# answers. The VM is ended on the way out. WORK_FOLDER holds what was made beforehand and is not timed: login.pub, host and
-# host.pub (SSH), ca.pem server-cert.pem server-key.pem cert.pem key.pem (for 127.0.0.1).
+# vm-by-hand.sh IMAGE_FOLDER WORK_FOLDER [ACCELERATOR]: what one would write without Slipway for a VM of an image that
+# is there (disk.qcow2, vmlinuz and initrd in IMAGE_FOLDER). A disk on top of the image's, a tar with the VM's identity
+# as its second disk, QEMU with the arguments that Slipway gives it; then the engine's /version is asked over mutual TLS
+# until it answers. The VM is ended on the way out. WORK_FOLDER holds what was made beforehand and is not timed:
+# login.pub, host and host.pub (SSH), ca.pem server-cert.pem server-key.pem cert.pem key.pem (for 127.0.0.1).
 set -euo pipefail
 image=$(realpath "$1") work=$(realpath "$2") accelerator=${3:-tcg}
 [[ $accelerator == tcg ]] && cpu=max accel=tcg,thread=multi || cpu=host accel=$accelerator

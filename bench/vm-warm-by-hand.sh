@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# vm-warm-by-hand.sh SPARE_FOLDER IMAGE_FOLDER WORK_FOLDER [ACCELERATOR]: what one would write without Slipway to go on with a machine that
-# is suspended: QEMU reads the memory of the spare, goes on, and the engine's /version is asked over mutual TLS until it answers.
-# The machine is ended on the way out, and the spare is as before. WORK_FOLDER holds ca.pem cert.pem key.pem of that spare.
+# vm-warm-by-hand.sh SPARE_FOLDER IMAGE_FOLDER WORK_FOLDER [ACCELERATOR]: what one would write without Slipway to go on
+# with a machine that is suspended: QEMU reads the memory of the spare, goes on, and the engine's /version is asked over
+# mutual TLS until it answers. The machine is ended on the way out, and the spare is as before. WORK_FOLDER holds ca.pem
+# cert.pem key.pem of that spare.
 set -euo pipefail
 spare=$(realpath "$1") image=$(realpath "$2") work=$(realpath "$3") accelerator=${4:-tcg}
 [[ $accelerator == tcg ]] && cpu=max accel=tcg,thread=multi || cpu=host accel=$accelerator

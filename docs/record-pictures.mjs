@@ -1,6 +1,7 @@
-// node docs/record-pictures.mjs NAME: makes the picture docs/NAME.svg of README.md and docs/, of a real run in a real terminal.
-// All need tmux and docker. `create` makes a local VM, image and all, in a home of its own, runs a container in it, and needs
-// what `slipway create` needs for that and a static busybox; it takes some minutes. The others take hosts of test/bed.
+// node docs/record-pictures.mjs NAME: makes the picture docs/NAME.svg of README.md and docs/, of a real run in a real
+// terminal. All need tmux and docker. `create` makes a local VM, image and all, in a home of its own, runs a container
+// in it, and needs what `slipway create` needs for that and a static busybox; it takes some minutes. The others take
+// hosts of test/bed.
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { availableParallelism, type } from 'node:os';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
-// Where pictures are taken: a real terminal (tmux) with a home and a `slipway` of its own, and container hosts of test/bed.
+// Where pictures are taken: a real terminal (tmux) with a home and a `slipway` of its own, and container hosts of
+// test/bed.
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';

@@ -44,8 +44,8 @@ function styleAfter(look, code) {
 const escapeXml = (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 
 /**
- * What a terminal shows, with its escape sequences -> an SVG. `made` says where it comes from, for whoever reads the file.
- * The window is dark on every page, and its frame tells it from a page that is dark as well.
+ * What a terminal shows, with its escape sequences -> an SVG. `made` says where it comes from, for whoever reads the
+ * file. The window is dark on every page, and its frame tells it from a page that is dark as well.
  */
 export function renderSvg(screen, { title, made, columns }) {
   const [cell, height, left, top] = [8.4, 20, 18, 56];

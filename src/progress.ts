@@ -11,8 +11,8 @@ export type Log = (line: string, bytes?: ByteProgress) => void;
 
 /**
  * The only interface to output below the command line: operations name a piece of work and do it. `terminal/progress/`
- * decides how it looks (a live list, plain lines, JSON events). Ids are stable: events and the record's `failure` contain
- * them. A step that begins inside another step is a part of it.
+ * decides how it looks (a live list, plain lines, JSON events). Ids are stable: events and the record's `failure`
+ * contain them. A step that begins inside another step is a part of it.
  */
 export type Progress = {
   step<T>(id: string, title: string, work: (log: Log) => Promise<T>): Promise<T>;

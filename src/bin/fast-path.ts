@@ -10,7 +10,10 @@ import { version } from '../cli/commands/version.ts';
 import type { StubSchema, StubObject } from './zod-stub.ts';
 import { packageFile, slipwayHome, createWorld } from '../terminal/process-world.ts';
 
-/** Commands that answer from files alone, or can. They are the same as in full; what they import meanwhile is an error here. */
+/**
+ * Commands that answer from files alone, or can. They are the same as in full; what they import meanwhile is an error
+ * here.
+ */
 const fastCommands: Readonly<Record<string, Command>> = Object.fromEntries(
   [active, config, env, ip, ls, url, version].map((command) => [command.name, command as unknown as Command]),
 );
@@ -18,8 +21,9 @@ const fastCommands: Readonly<Record<string, Command>> = Object.fromEntries(
 export type ProcessInfo = Pick<Cli, 'env' | 'nodeVersion'>;
 
 /**
- * What such a call prints on stdout, where it is certain to be right and to end well. Undefined is any other call, and any trouble: it is
- * then run in full, from its beginning, which says what there is to say. Nothing has been changed or written before.
+ * What such a call prints on stdout, where it is certain to be right and to end well. Undefined is any other call, and
+ * any trouble: it is then run in full, from its beginning, which says what there is to say. Nothing has been changed or
+ * written before.
  */
 export async function runFastPath(argv: readonly string[], here: ProcessInfo): Promise<string | undefined> {
   const command = fastCommands[argv[0] ?? ''];
@@ -79,7 +83,10 @@ function isAcceptedCount(usage: string, count: number): boolean {
   return count >= least && count <= most;
 }
 
-/** What a command that answers from files asks of its surroundings; where it asks for more, that is an error, and it is run in full. */
+/**
+ * What a command that answers from files asks of its surroundings; where it asks for more, that is an error, and it is
+ * run in full.
+ */
 function createFileOnlyCli({ json }: FastPathInput, { env: variables, nodeVersion }: ProcessInfo): Cli {
   const none = undefined as never;
   const own: Pick<Cli, 'world' | 'env' | 'nodeVersion' | 'packageFile' | 'program'> & { readonly screen: object } = {

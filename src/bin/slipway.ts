@@ -1,5 +1,5 @@
-// `slipway` begins here: what a shell asks at each Tab, and what scripts ask again and again, is answered without what other
-// commands need.
+// `slipway` begins here: what a shell asks at each Tab, and what scripts ask again and again, is answered without what
+// other commands need.
 import { writeSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';

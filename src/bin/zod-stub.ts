@@ -1,6 +1,7 @@
 /**
- * What stands for zod in the quick answers (`quick.ts`, by build.mjs): declarations as they are written, read without the library, which
- * takes longer to load than Node takes to start. It checks nothing, so only values that can't be wrong are read by it.
+ * What stands for zod in the quick answers (`quick.ts`, by build.mjs): declarations as they are written, read without
+ * the library, which takes longer to load than Node takes to start. It checks nothing, so only values that can't be
+ * wrong are read by it.
  */
 export class StubSchema {
   readonly kind: 'string' | 'int' | 'boolean' | 'choice' | 'list';

@@ -38,8 +38,8 @@ export type Cli = {
   /** The name of this program, for the command lines that it prints. */
   readonly program: string;
   /**
-   * Returns the progress of one machine among several. The first call adds the machine to the list. Its `end` tells that
-   * nothing more will be done for it.
+   * Returns the progress of one machine among several. The first call adds the machine to the list. Its `end` tells
+   * that nothing more will be done for it.
    */
   readonly progressOf: (machine: string) => MachineProgress;
   /** Sets a variable of the environment for the rest of this run; undefined removes it. */

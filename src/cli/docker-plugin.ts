@@ -4,7 +4,9 @@ import { SlipwayError, systemCode } from '../errors.ts';
 import { getDockerClientProgram, findProgram } from '../computer/programs.ts';
 import type { Cli } from './command.ts';
 
-/** What `docker machine` is on this computer. `path` is where the docker CLI finds it, or where Slipway would link it. */
+/**
+ * What `docker machine` is on this computer. `path` is where the docker CLI finds it, or where Slipway would link it.
+ */
 export type DockerMachinePlugin =
   | { readonly state: 'ours'; readonly path: string; readonly program: string }
   | { readonly state: 'foreign'; readonly path: string }

@@ -18,7 +18,9 @@ export const fleetOptions = {
     .meta({ description: 'Also remove machines that apply created from this file and that are no longer in it' }),
 };
 
-/** Returns what `apply` would do for the machines of a file, or for those of them that are named. Queries no machine. */
+/**
+ * Returns what `apply` would do for the machines of a file, or for those of them that are named. Queries no machine.
+ */
 export async function loadFleetPlan(
   { file, prune, names }: { readonly file: string; readonly prune: boolean; readonly names: readonly string[] },
   { world, env }: Cli,

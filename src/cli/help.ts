@@ -40,7 +40,10 @@ export function familyHelp({ name, summary, members }: CommandFamily): string {
   ].join('\n');
 }
 
-/** Returns the help of one command. It lists the options of drivers and the engine by name; their own topics explain them. */
+/**
+ * Returns the help of one command. It lists the options of drivers and the engine by name; their own topics explain
+ * them.
+ */
 export function commandHelp(command: Command, driver: string | undefined, width: number): string {
   const parts = [
     ...wrapWords(command.summary.split(' '), '', width),

@@ -13,7 +13,10 @@ const CHANGE_EFFECTS = {
   replace: 'by a new machine',
 } as const;
 
-/** Returns the text of docs/options.md: every option and exit status, from the declarations that the program itself reads. */
+/**
+ * Returns the text of docs/options.md: every option and exit status, from the declarations that the program itself
+ * reads.
+ */
 export async function generateOptionsPage(): Promise<string> {
   const loaded = await Promise.all(allCommands.map(async ({ load }) => load()));
   return `${[

@@ -49,8 +49,8 @@ function createPainter(screen: OutputScreen, head: () => string): (result: Comma
 }
 
 /**
- * Returns the bytes that replace the previous lines on the screen with this text, in one write and without flicker. Lines
- * are truncated instead of wrapped, so that their number is known.
+ * Returns the bytes that replace the previous lines on the screen with this text, in one write and without flicker.
+ * Lines are truncated instead of wrapped, so that their number is known.
  */
 export function computeRepaint(
   before: readonly string[],

@@ -17,8 +17,9 @@ type CompletionPaths = {
 };
 
 /**
- * The answer to `__complete [--new] -- WORDS`, whose last word is what the cursor is in; with `--new` it is one that has no letter yet,
- * which some shells can't hand over. Whatever is wrong here, a Tab is no place to say it: nothing is offered then.
+ * The answer to `__complete [--new] -- WORDS`, whose last word is what the cursor is in; with `--new` it is one that
+ * has no letter yet, which some shells can't hand over. Whatever is wrong here, a Tab is no place to say it: nothing is
+ * offered then.
  */
 export function runCompletion(argv: readonly string[], { declarations, records, home }: CompletionPaths): string {
   const isNew = argv[0] === '--new';

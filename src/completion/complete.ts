@@ -76,8 +76,8 @@ export function complete(declared: CompletionSpec, words: readonly string[], fac
 const SAFE_CANDIDATE = /^[\w.,:=+@/-]+$/;
 
 /**
- * One candidate a line, its meaning behind a tab, and last what else there is, in the numbers that completion scripts of many
- * programs know: 4 for no files, 16 for folders alone, 2 for no blank behind the candidate.
+ * One candidate a line, its meaning behind a tab, and last what else there is, in the numbers that completion scripts
+ * of many programs know: 4 for no files, 16 for folders alone, 2 for no blank behind the candidate.
  */
 export function formatCompletion({ candidates, paths }: Completion): string {
   const open = candidates.some(({ text }) => /[:=]$/.test(text)) ? 2 : 0;

@@ -14,7 +14,10 @@ type Environment = Readonly<Record<string, string | undefined>>;
 const MAX_KEPT_LINES = 200;
 /** How long a program may clean up after SIGTERM, before SIGKILL. */
 const GRACE_SECONDS = 10;
-/** The variables that programs need. Any other variable of the user's environment may be a secret, so it is not passed on. */
+/**
+ * The variables that programs need. Any other variable of the user's environment may be a secret, so it is not passed
+ * on.
+ */
 const PASSED_VARIABLES =
   /^(PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TMPDIR|TEMP|TMP|TERM|XDG_\w+|SystemRoot|ComSpec|PATHEXT|APPDATA|LOCALAPPDATA|USERPROFILE|DEBIAN_FRONTEND)$/i;
 
@@ -71,15 +74,16 @@ export function startChildGroup(
     stdout: child.stdout,
     stderr: child.stderr,
     kill(signal) {
-      // Others of the group may live longer than the program itself; once all have closed their output, the number may be another's.
+      // Others of the group may live longer than the program itself; once all have closed their output, the number may
+      // be another's.
       if (child.pid !== undefined && !isClosed) sendSignal(hasGroup ? -child.pid : child.pid, signal);
     },
   };
 }
 
 /**
- * Runs a program until it ends, in a process group of its own; an abort ends it with all that it started. Its output goes
- * to `log`, line by line. Rejects if the program can't be started, and with CANCELED.
+ * Runs a program until it ends, in a process group of its own; an abort ends it with all that it started. Its output
+ * goes to `log`, line by line. Rejects if the program can't be started, and with CANCELED.
  */
 export function runChild(
   file: string,
@@ -122,9 +126,9 @@ export function runChild(
 }
 
 /**
- * Runs a program in Slipway's own process group, so that it has the terminal and Ctrl-C reaches it as well. Returns its exit
- * status; 128 + n if signal n ended it, as shells do. An abort sends SIGTERM. With `log` the program has no terminal: its
- * input is closed and its output goes there, line by line. Rejects if the program can't be started.
+ * Runs a program in Slipway's own process group, so that it has the terminal and Ctrl-C reaches it as well. Returns its
+ * exit status; 128 + n if signal n ended it, as shells do. An abort sends SIGTERM. With `log` the program has no
+ * terminal: its input is closed and its output goes there, line by line. Rejects if the program can't be started.
  */
 export function runInForeground(
   program: string,
@@ -183,8 +187,8 @@ export function sendSignal(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
 }
 
 /**
- * Gives a process that leads a session of its own the lowest priority that the system allows, so that everything else on
- * this computer goes first.
+ * Gives a process that leads a session of its own the lowest priority that the system allows, so that everything else
+ * on this computer goes first.
  */
 export async function lowerPriority(pid: number): Promise<void> {
   // The process may have ended, or the system may refuse: nothing depends on the priority.

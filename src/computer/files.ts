@@ -3,7 +3,10 @@ import { chmod, lstat, mkdir, open, readdir, readFile, realpath, rename, rm, rmd
 import { dirname } from 'node:path';
 import { SlipwayError, systemCode } from '../errors.ts';
 
-/** Changes to local files as data: profiles return them, `applyFileChanges` makes them. Deleting a folder deletes its content. */
+/**
+ * Changes to local files as data: profiles return them, `applyFileChanges` makes them. Deleting a folder deletes its
+ * content.
+ */
 export type FileChange =
   | { readonly do: 'write'; readonly path: string; readonly content: string; readonly mode: number }
   | { readonly do: 'delete'; readonly path: string }
@@ -85,8 +88,8 @@ function fallbackIfMissing<T>(instead: () => T): (error: unknown) => T {
 }
 
 /**
- * Writes a file completely or not at all: a temporary file beside it, fsync, rename, fsync of the folder. A full disk or a
- * kill leaves the old content. Creates missing folders with mode 0700.
+ * Writes a file completely or not at all: a temporary file beside it, fsync, rename, fsync of the folder. A full disk
+ * or a kill leaves the old content. Creates missing folders with mode 0700.
  */
 export async function writeFileAtomic(place: string, content: string | Uint8Array, mode: number): Promise<void> {
   // A link stays a link: the file that it points to is written.

@@ -16,10 +16,10 @@ type LockOwner = ProcessIdentity & { readonly host: string };
  * Locks a folder for this process; throws MACHINE_BUSY if a process that still runs holds the lock. `what` begins the
  * sentence: `Machine "web"`.
  *
- * The lock of a process that ended is free at once, and only one process gets it: locks are numbered files and the highest
- * number counts. To take the lock, a process creates the next number, which the file system allows to one process only.
- * The file with the highest number stays as long as the folder does, or a slow process could create a number twice: a
- * release empties the file instead.
+ * The lock of a process that ended is free at once, and only one process gets it: locks are numbered files and the
+ * highest number counts. To take the lock, a process creates the next number, which the file system allows to one
+ * process only. The file with the highest number stays as long as the folder does, or a slow process could create a
+ * number twice: a release empties the file instead.
  */
 export async function takeLock(folder: string, what: string): Promise<AsyncDisposable> {
   const content = JSON.stringify({ ...(await identifyProcess(process.pid)), host: hostname() } satisfies LockOwner);
@@ -103,7 +103,8 @@ async function readLockOwner(path: string): Promise<LockOwner | undefined> {
     const owner = JSON.parse(text) as LockOwner;
     return typeof owner.pid === 'number' ? owner : undefined;
   } catch {
-    // An empty lock was released. Other text that is not JSON was cut off when the computer crashed: nobody holds that lock.
+    // An empty lock was released. Other text that is not JSON was cut off when the computer crashed: nobody holds that
+    // lock.
     return undefined;
   }
 }

@@ -9,7 +9,9 @@ import { readFileIfExists } from './files.ts';
  */
 export type ProcessIdentity = {
   readonly pid: number;
-  /** Clock ticks since boot with the boot's id; '' if unknown (other systems than Linux): the number alone counts then. */
+  /**
+   * Clock ticks since boot with the boot's id; '' if unknown (other systems than Linux): the number alone counts then.
+   */
   readonly started: string;
 };
 
@@ -24,7 +26,8 @@ export async function isProcessAlive({ pid, started }: ProcessIdentity): Promise
 
 /**
  * Returns whether a process with this number runs and has these words in its command line, with one blank between them.
- * For a process that outlives the command that started it and writes its number itself: nobody recorded when it started.
+ * For a process that outlives the command that started it and writes its number itself: nobody recorded when it
+ * started.
  */
 export async function isProcessRunningCommand(
   pid: number,

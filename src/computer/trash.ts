@@ -8,7 +8,8 @@ import { listFolderIfExists } from './files.ts';
 const TRASH_PREFIX = '.removed-';
 
 /**
- * Renames a folder to a name beside it that no machine, image, VM or spare can have. Does nothing if the folder is missing.
+ * Renames a folder to a name beside it that no machine, image, VM or spare can have. Does nothing if the folder is
+ * missing.
  *
  * Deleting a folder takes many calls, a rename takes one: a command that is killed in between leaves either the whole
  * folder or trash, never a folder that looks whole and is not. `emptyTrash` deletes it, now or in a later command.

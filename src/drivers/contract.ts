@@ -7,12 +7,14 @@ import type { Log, Progress } from '../progress.ts';
 /*
  * A driver knows one provider and nothing of Docker. It has two parts:
  *
- * - The manifest declares what is known without asking anybody: names, options, what an option's change takes. Every command reads
+ * - The manifest declares what is known without asking anybody: names, options, what an option's change takes. Every
+ *   command reads
  *   it, so it imports nothing but declarations, and all its functions are pure.
  * - The code acts. `loadDriver` reads it when a machine of the driver is used.
  *
- * Both parts depend on the driver's kind: `existing` connects to what the user already has, `local` creates machines on this computer,
- * and `cloud` creates them at a provider with accounts, user data and a firewall. The types demand of each kind all that it needs.
+ * Both parts depend on the driver's kind: `existing` connects to what the user already has, `local` creates machines on
+ * this computer, and `cloud` creates them at a provider with accounts, user data and a firewall. The types demand of
+ * each kind all that it needs.
  */
 
 // --- what a driver is called with ------------------------------------------------------------------------------------
@@ -22,13 +24,19 @@ export type Target<O> = {
   readonly id: string;
   readonly name: string;
   readonly options: O;
-  /** The bulk call that created this machine: its resources carry the batch's id, and the machine is number `index` of it. */
+  /**
+   * The bulk call that created this machine: its resources carry the batch's id, and the machine is number `index` of
+   * it.
+   */
   readonly batch?: Batch;
   /** The last request of its unfinished create: the resource may exist although the provider does not show it yet. */
   readonly lastRequest?: LastRequest;
   /** When the machine ends or stops by itself, as the user asked at its creation. */
   readonly lifetime?: LifetimeSpec;
-  /** What `shutdownBehavior` answered before the creation and the user was told: `create` asks the provider for exactly this. */
+  /**
+   * What `shutdownBehavior` answered before the creation and the user was told: `create` asks the provider for exactly
+   * this.
+   */
   readonly onShutdown?: ShutdownBehavior;
   /** A resource of this machine that does not carry its id yet (`Machine.adoptedResource`). */
   readonly adoptedResource?: string;
@@ -38,7 +46,9 @@ export type Target<O> = {
 export type DriverCall = {
   readonly computer: Computer;
   readonly log: Log;
-  /** Shows work that takes long enough to be seen by itself. Without it, the work's title is a line of the step at hand. */
+  /**
+   * Shows work that takes long enough to be seen by itself. Without it, the work's title is a line of the step at hand.
+   */
   readonly step?: Progress['step'];
   /** Tells the user a fact that must be seen, also where log lines are not shown. */
   readonly note: (text: string) => void;
@@ -48,15 +58,16 @@ export type DriverCall = {
 /** What a call that creates something gets besides. */
 export type CreateCall = DriverCall & {
   /**
-   * Records what the driver is about to ask of the provider, and resolves when that is on the disk. The driver awaits it before each
-   * call that creates something, so that a create that is killed in between knows what to look for.
+   * Records what the driver is about to ask of the provider, and resolves when that is on the disk. The driver awaits
+   * it before each call that creates something, so that a create that is killed in between knows what to look for.
    */
   readonly recordRequest: (what: string) => Promise<void>;
 };
 
 /**
- * What a machine holds before its first start, so that nothing in it has to start twice. Where others can read it on its way
- * (`userDataIsPublic`), `files` is empty and the host key is the bootstrap host key, which the first connection replaces.
+ * What a machine holds before its first start, so that nothing in it has to start twice. Where others can read it on
+ * its way (`userDataIsPublic`), `files` is empty and the host key is the bootstrap host key, which the first connection
+ * replaces.
  */
 export type FirstBootConfig = {
   /** A line of authorized_keys, for the user that the driver logs in. */
@@ -131,7 +142,9 @@ export type CloudResource = {
   readonly place: string;
   readonly state: string;
   readonly made: Date | undefined;
-  /** US dollars a month at list price in its present state (a stopped machine costs its disk); undefined where unknown. */
+  /**
+   * US dollars a month at list price in its present state (a stopped machine costs its disk); undefined where unknown.
+   */
   readonly monthly: number | undefined;
 };
 
@@ -160,22 +173,26 @@ type DeclarationBase<S extends z.ZodObject> = {
   /** One line for `slipway drivers` and the wizard: `an instance of Amazon EC2`. */
   readonly summary: string;
   /**
-   * The place of the driver where `create` is called without one: it takes the usable driver of the highest priority. Drivers that
-   * are never taken without being named have none.
+   * The place of the driver where `create` is called without one: it takes the usable driver of the highest priority.
+   * Drivers that are never taken without being named have none.
    */
   readonly priority?: number;
   /** Flags, environment variables, questions of the wizard and tables of the docs all come from this schema. */
   readonly options: S;
-  /** The programs of this computer that the driver needs. Slipway finds and installs them, so `health` does not look for them. */
+  /**
+   * The programs of this computer that the driver needs. Slipway finds and installs them, so `health` does not look for
+   * them.
+   */
   programs?(computer: Computer): readonly Program[];
   /** What `remove` leaves in place, for the user to know; absent where nothing remains. */
   readonly retainedOnRemove?: string;
   /** Says how a machine that exists gets another value of an option. Without it, every option takes another machine. */
   changeKindOf?(option: keyof z.output<S> & string, from: unknown, to: unknown): OptionChange;
   /**
-   * Says what happens to a machine that powers itself off. `byItself`: the provider removes it, where `create` asks for that, or it
-   * stops, and `costs` says what remains to be paid, as the end of a sentence: `its disk costs about $1.60 a month`. A driver leaves
-   * it out where Slipway runs nothing on the host; its machines then have no lifetime.
+   * Says what happens to a machine that powers itself off. `byItself`: the provider removes it, where `create` asks for
+   * that, or it stops, and `costs` says what remains to be paid, as the end of a sentence:
+   * `its disk costs about $1.60 a month`. A driver leaves it out where Slipway runs nothing on the host; its machines
+   * then have no lifetime.
    */
   shutdownBehavior?(target: Target<z.output<S>>): { readonly byItself: ShutdownBehavior; readonly costs: string };
 };
@@ -191,11 +208,13 @@ type CloudDeclaration<S extends z.ZodObject> = DeclarationBase<S> & {
   /** Whether others can read what `create` gets for the first start, as they can with a cloud's user data. */
   readonly userDataIsPublic: boolean;
   readonly account: {
-    /** The options that choose the account and its endpoint: `gc` asks each combination that a machine was created with. */
+    /**
+     * The options that choose the account and its endpoint: `gc` asks each combination that a machine was created with.
+     */
     readonly options: readonly (keyof z.output<S> & string)[];
     /**
-     * Credentials that the provider's own libraries read from the environment, accepted as flags since scripts of docker-machine give
-     * them so. They hold for one run, and Slipway stores them nowhere.
+     * Credentials that the provider's own libraries read from the environment, accepted as flags since scripts of
+     * docker-machine give them so. They hold for one run, and Slipway stores them nowhere.
      */
     readonly credentials?: z.ZodObject;
     /** The option that chooses credentials stored on this computer; credentials from flags override it. */
@@ -220,37 +239,44 @@ export type DriverManifest<S extends z.ZodObject = z.ZodObject> =
 
 /**
  * The machines of a driver. For a new machine Slipway calls `validate`, `cloud.resolveOptions`, `prepare`, `create` and
- * `waitUntilBooted` in this order, then `inspect` every second until it answers `running`. All but `validate`, `resolveOptions`,
- * `prepare` and `inspect` run under the machine's lock: one process at a time calls them for one machine.
+ * `waitUntilBooted` in this order, then `inspect` every second until it answers `running`. All but `validate`,
+ * `resolveOptions`, `prepare` and `inspect` run under the machine's lock: one process at a time calls them for one
+ * machine.
  */
 export type Machines<O> = {
   /** Fails before anything exists or costs money: missing files, options that exclude each other. Changes nothing. */
   validate?(target: Target<O>, call: DriverCall): Promise<void>;
   /**
-   * Returns what the provider shows now. Called often and at any time, also while another process creates or removes the machine;
-   * changes nothing and waits for nothing. A machine that was never created is `missing`.
+   * Returns what the provider shows now. Called often and at any time, also while another process creates or removes
+   * the machine; changes nothing and waits for nothing. A machine that was never created is `missing`.
    */
   inspect(target: Target<O>, call: DriverCall): Promise<InstanceStatus>;
 };
 
 /** The machines of a driver that creates them. What it creates carries the machine's id from the first call on. */
 export type CreatableMachines<O> = Machines<O> & {
-  /** Fetches what machines share and none owns, such as an image. Called before the machine has a record, so it may take its time. */
+  /**
+   * Fetches what machines share and none owns, such as an image. Called before the machine has a record, so it may take
+   * its time.
+   */
   prepare?(target: Target<O>, call: DriverCall): Promise<void>;
   /**
-   * Asks for the machine and returns; the caller waits. Called again after an earlier create was killed between any two of its calls:
-   * it keeps what exists, creates what is missing, and never creates a second machine.
+   * Asks for the machine and returns; the caller waits. Called again after an earlier create was killed between any two
+   * of its calls: it keeps what exists, creates what is missing, and never creates a second machine.
    */
   create(target: Target<O>, boot: FirstBootConfig, call: CreateCall): Promise<CreateResult>;
   /** Waits until the machine itself reports that it has started, and rejects with BOOT_FAILED where it can't. */
   waitUntilBooted?(target: Target<O>, call: DriverCall): Promise<void>;
   /** Removes all that carries this id, however little of it exists. Does nothing where nothing exists. */
   remove(target: Target<O>, call: DriverCall): Promise<void>;
-  /** Adjusts what the driver keeps beside a machine whose record has moved into the store of this call (`Computer.storeHome`). */
+  /**
+   * Adjusts what the driver keeps beside a machine whose record has moved into the store of this call
+   * (`Computer.storeHome`).
+   */
   onImported?(target: Target<O>, call: DriverCall): Promise<void>;
   /**
-   * Returns the ids of what exists on this computer for a machine of this name, so that `rm --force` finds the machine whose record is
-   * lost. Asks no provider.
+   * Returns the ids of what exists on this computer for a machine of this name, so that `rm --force` finds the machine
+   * whose record is lost. Asks no provider.
    */
   findIdsByName?(name: string, call: DriverCall): Promise<readonly string[]>;
 };
@@ -267,20 +293,24 @@ export type Power<O> = {
   suspend?(target: Target<O>, call: DriverCall): Promise<void>;
 };
 
-/** What a provider with accounts, a firewall and a price does besides. A driver of a cloud has all of it but `adopt`. */
+/**
+ * What a provider with accounts, a firewall and a price does besides. A driver of a cloud has all of it but `adopt`.
+ */
 export type Cloud<O> = {
   /**
-   * Decides what the user left open: region, zone, account, image, user. Asks the provider and creates nothing. The record keeps the
-   * options that it returns, so that no later command decides otherwise. Called again for an incomplete machine, with the options
-   * that the first call returned: then it returns them unchanged.
+   * Decides what the user left open: region, zone, account, image, user. Asks the provider and creates nothing. The
+   * record keeps the options that it returns, so that no later command decides otherwise. Called again for an
+   * incomplete machine, with the options that the first call returned: then it returns them unchanged.
    */
   resolveOptions(target: Target<O>, call: DriverCall): Promise<O>;
   /**
-   * Creates all machines of a batch (`target.batch`) by one call of the provider's: all or none. Called again under the same rule as
-   * `create`, with the same targets.
+   * Creates all machines of a batch (`target.batch`) by one call of the provider's: all or none. Called again under the
+   * same rule as `create`, with the same targets.
    */
   createMany(targets: readonly Target<O>[], boot: FirstBootConfig, call: CreateCall): Promise<void>;
-  /** Allows the present address of this computer in the machine's firewall. Does nothing where it is allowed already. */
+  /**
+   * Allows the present address of this computer in the machine's firewall. Does nothing where it is allowed already.
+   */
   allowCallerIp(target: Target<O>, call: DriverCall): Promise<void>;
   /** Returns the resources that one store of machines created, or all stores where `home` is undefined. */
   listResources(
@@ -290,8 +320,9 @@ export type Cloud<O> = {
   /** Deletes these resources and nothing else. Passes over those that are gone. */
   deleteResources(resources: readonly CloudResource[], options: O, call: DriverCall): Promise<void>;
   /**
-   * Tags what another tool created for this machine, so that from then on everything finds it by the id. Passes over what is tagged
-   * or gone, and refuses what belongs to another machine. Returns the options for the record. `resource` is `Machine.adoptedResource`.
+   * Tags what another tool created for this machine, so that from then on everything finds it by the id. Passes over
+   * what is tagged or gone, and refuses what belongs to another machine. Returns the options for the record. `resource`
+   * is `Machine.adoptedResource`.
    */
   adopt?(target: Target<O>, resource: string, call: DriverCall): Promise<O>;
 };
@@ -299,8 +330,8 @@ export type Cloud<O> = {
 /** Changes of options on a machine that exists. */
 export type Changes<O> = {
   /**
-   * Refuses a change that can't be: another architecture, a type that does not exist. Called before Slipway records, applies or stops
-   * anything for it; asks the provider and changes nothing.
+   * Refuses a change that can't be: another architecture, a type that does not exist. Called before Slipway records,
+   * applies or stops anything for it; asks the provider and changes nothing.
    */
   validate?(target: Target<O>, before: O, call: DriverCall): Promise<void>;
   /** Applies the options that change `live` to what exists at the provider. Left out where they only direct Slipway. */
@@ -311,13 +342,16 @@ export type Changes<O> = {
 export type Cost<O> = {
   /** Names what `create` will create: `one instance with its disk, and a security group of its own`. */
   describeResources(options: O): string;
-  /** Returns US dollars a month at list price for a machine that always runs; undefined where the price is not known. */
+  /**
+   * Returns US dollars a month at list price for a machine that always runs; undefined where the price is not known.
+   */
   monthly?(options: O): Promise<number | undefined>;
 };
 
 /**
- * Values that the wizard offers, by option. Each function returns them best first, and an empty list where there are none. It asks the
- * provider or this computer, and changes nothing; `answers` are those so far. Where it rejects, the user types the value.
+ * Values that the wizard offers, by option. Each function returns them best first, and an empty list where there are
+ * none. It asks the provider or this computer, and changes nothing; `answers` are those so far. Where it rejects, the
+ * user types the value.
  */
 export type Prompts<O> = {
   readonly [Option in keyof O & string]?: (
@@ -326,11 +360,14 @@ export type Prompts<O> = {
   ) => Promise<readonly OptionChoice[]>;
 };
 
-/** Spares: machines that a driver starts ahead and suspends, each with its own keys and certificates, for one create each. */
+/**
+ * Spares: machines that a driver starts ahead and suspends, each with its own keys and certificates, for one create
+ * each.
+ */
 export type WarmPool<O> = {
   /**
-   * Assigns a ready spare to this target permanently; `create` resumes it. Returns the data saved with the spare, and again on each
-   * retry until `create` ends; undefined where no spare is ready, or the target wants none.
+   * Assigns a ready spare to this target permanently; `create` resumes it. Returns the data saved with the spare, and
+   * again on each retry until `create` ends; undefined where no spare is ready, or the target wants none.
    */
   take(target: Target<O>, call: DriverCall): Promise<string | undefined>;
   /** Builds a spare for machines of this target's kind. `kept` is the data for `take`, and secret. */
@@ -344,7 +381,10 @@ export type WarmPool<O> = {
   /** Waits for the lock that each builder holds. */
   lock(call: DriverCall): Promise<AsyncDisposable>;
   list(computer: Computer): Promise<readonly SpareSummary[]>;
-  /** Removes the spares of an image, by its digest or the beginning of it, or all spares; also those that are being built. */
+  /**
+   * Removes the spares of an image, by its digest or the beginning of it, or all spares; also those that are being
+   * built.
+   */
   prune(image: string | undefined, call: DriverCall): Promise<readonly SpareSummary[]>;
 };
 
@@ -391,7 +431,8 @@ export function defineDriver<S extends z.ZodObject>(
     | (LocalDeclaration<S> & LocalDriverCode<z.output<S>>)
     | (CloudDeclaration<S> & CloudDriverCode<z.output<S>>),
 ): Driver<S> {
-  // A driver of one file is loaded with its manifest; the kind of both is the same, which no type can follow through a spread.
+  // A driver of one file is loaded with its manifest; the kind of both is the same, which no type can follow through a
+  // spread.
   const whole = { ...driver, load: async () => ({ driver: whole }) } as unknown as Driver<S>;
   return whole;
 }

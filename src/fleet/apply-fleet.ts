@@ -31,8 +31,8 @@ export type ApplyContext = {
 type ApplyJob = { readonly items: readonly FleetItem[]; readonly run: () => Promise<readonly FleetItemResult[]> };
 
 /**
- * Does what was planned, so many at a time, and tells how each ended. What fails keeps none of the others, but for removing: that comes
- * last, and only where everything that was to be made is there. What was not begun is not told of.
+ * Does what was planned, so many at a time, and tells how each ended. What fails keeps none of the others, but for
+ * removing: that comes last, and only where everything that was to be made is there. What was not begun is not told of.
  */
 export async function applyFleetPlan(
   { fleetId, items }: FleetPlan,

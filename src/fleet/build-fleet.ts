@@ -105,7 +105,9 @@ function expandEntry(
   return names.map((name) => ({ entry: entry.name, spec: { name, ...spec } }));
 }
 
-/** The nearest word counts: the machine's own, then its templates', then the defaults'; a section alone is such a word. */
+/**
+ * The nearest word counts: the machine's own, then its templates', then the defaults'; a section alone is such a word.
+ */
 function resolveDriver(
   { name, own, location }: FleetEntry,
   shared: FleetSettings,

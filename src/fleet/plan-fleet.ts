@@ -35,8 +35,9 @@ export type FleetPlan = {
 };
 
 /**
- * What would make the records what the file says. Nothing is asked of anybody: two machines whose records and file agree are the
- * same. Machines that an earlier apply of this file made and that are no longer in it go only where that is wished for.
+ * What would make the records what the file says. Nothing is asked of anybody: two machines whose records and file
+ * agree are the same. Machines that an earlier apply of this file made and that are no longer in it go only where that
+ * is wished for.
  */
 export function planFleet(
   fleet: Fleet,

@@ -12,8 +12,9 @@ import type { YamlPath } from './yaml.ts';
 export type FleetSetting = { readonly value: unknown; readonly source: FleetSource; readonly path: YamlPath };
 
 /**
- * What a machine, a template or the defaults say, flat: `ttl`, `engine.label`, `ec2.rootSize`, and `#ec2` where that section is
- * there at all. Later settings stand above earlier ones key by key: maps merge, lists and single values replace.
+ * What a machine, a template or the defaults say, flat: `ttl`, `engine.label`, `ec2.rootSize`, and `#ec2` where that
+ * section is there at all. Later settings stand above earlier ones key by key: maps merge, lists and single values
+ * replace.
  */
 export type FleetSettings = ReadonlyMap<string, FleetSetting>;
 

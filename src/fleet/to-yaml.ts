@@ -8,8 +8,8 @@ import { formatYaml } from './yaml.ts';
 type ExportedSpec = Omit<MachineSpec, 'id' | 'batch' | 'fleet'>;
 
 /**
- * What one would write into machines.yaml to get this machine. Defaults, secrets and what a driver settled are left out; values
- * of the engine's variables are taken from the environment.
+ * What one would write into machines.yaml to get this machine. Defaults, secrets and what a driver settled are left
+ * out; values of the engine's variables are taken from the environment.
  */
 export function toYaml(spec: ExportedSpec): string {
   return formatYaml({ machines: { [spec.name]: entryOf(spec) } });

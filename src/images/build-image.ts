@@ -7,8 +7,8 @@ import { SlipwayError, systemCode } from '../errors.ts';
 export type BuiltImage = { readonly root: string; readonly engine: string };
 
 /**
- * Builds disk.qcow2, vmlinuz and initrd in a folder, from the distribution's signed packages. `qemuImg` is the path of that
- * program. A build that is stopped leaves nothing but the folder.
+ * Builds disk.qcow2, vmlinuz and initrd in a folder, from the distribution's signed packages. `qemuImg` is the path of
+ * that program. A build that is stopped leaves nothing but the folder.
  */
 export async function buildImage(
   {

@@ -4,7 +4,9 @@ export type DigestAlgorithm = 'sha256' | 'sha512';
 
 const hexLengths: Readonly<Record<DigestAlgorithm, number>> = { sha256: 64, sha512: 128 };
 
-/** `sha512:…`, `sha256:…` or the bare digits, which tell by their number what they are; `flag` is what a refusal names. */
+/**
+ * `sha512:…`, `sha256:…` or the bare digits, which tell by their number what they are; `flag` is what a refusal names.
+ */
 export function parseDigest(text: string, flag = '--image-digest'): string {
   const [, named, hex = ''] = /^(?:(sha256|sha512):)?([0-9a-f]+)$/.exec(text.trim().toLowerCase()) ?? [];
   const algorithm = (Object.keys(hexLengths) as DigestAlgorithm[]).find((name) => hexLengths[name] === hex.length);

@@ -53,7 +53,9 @@ export async function download(url: string, call: DownloadRequest): Promise<stri
   return path;
 }
 
-/** Two pieces that don't fit may be of two files, which says nothing of the one there now: that is then fetched whole. */
+/**
+ * Two pieces that don't fit may be of two files, which says nothing of the one there now: that is then fetched whole.
+ */
 async function completePart(part: PartFile, url: string, call: DownloadRequest): Promise<void> {
   const { hex } = splitDigest(call.digest);
   const { pieced } = await fetchRest(part, url, call);

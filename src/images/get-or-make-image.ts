@@ -3,12 +3,16 @@ import type { Progress } from '../progress.ts';
 import type { Arch, Image } from './image.ts';
 import type { ImageStore } from './image-store.ts';
 
-/** `build` makes it of the distribution's signed packages here; `pull` of a cloud image that a vendor or the user made. */
+/**
+ * `build` makes it of the distribution's signed packages here; `pull` of a cloud image that a vendor or the user made.
+ */
 export type ImageMakeRequest = {
   readonly how: 'build' | 'pull';
   readonly name: string;
   readonly arch: Arch;
-  /** For pull: a URL or path with its digest (`sha512:…`). Without it: the catalog's, by the vendor's published digest. */
+  /**
+   * For pull: a URL or path with its digest (`sha512:…`). Without it: the catalog's, by the vendor's published digest.
+   */
   readonly source?: { readonly url: string; readonly digest: string };
   /** For build: the packages' repository. Without it: this computer's own sources. */
   readonly mirror?: string;
@@ -28,8 +32,8 @@ export type MakeImage = (wish: ImageMakeRequest, call: ImageMakeContext) => Prom
 export type FindImageUsers = (image: Pick<Image, 'digest'>) => Promise<readonly string[]>;
 
 /**
- * The image, made only where none is here that fits. Of several commands that want the same, one makes it and the others
- * wait and take that.
+ * The image, made only where none is here that fits. Of several commands that want the same, one makes it and the
+ * others wait and take that.
  */
 export async function getOrMakeImage(
   wish: ImageMakeRequest,

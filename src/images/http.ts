@@ -86,8 +86,8 @@ export async function httpGet(
 }
 
 /**
- * Does it again while it is `Dropped`, with growing pauses. An attempt that got further than all before it starts the count
- * anew: a bad line with a large file drops often, and ends.
+ * Does it again while it is `Dropped`, with growing pauses. An attempt that got further than all before it starts the
+ * count anew: a bad line with a large file drops often, and ends.
  */
 export async function retryDownload<T>(
   what: string,

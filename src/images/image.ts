@@ -65,7 +65,9 @@ export function imageFolderName({ name, arch, digest }: Pick<Image, 'name' | 'ar
   return `${name}-${arch}-${shortDigest(digest)}`;
 }
 
-/** What a folder's name says, which holds even where its image.json does not. `digest` is the beginning of the whole. */
+/**
+ * What a folder's name says, which holds even where its image.json does not. `digest` is the beginning of the whole.
+ */
 export function parseImageFolderName(folder: string): Pick<Image, 'name' | 'arch' | 'digest'> | undefined {
   const [, name = '', arch = '', hex = ''] = /^(.+)-(amd64|arm64)-([0-9a-f]{12})$/.exec(folder) ?? [];
   return isImageName(name) ? { name, arch: arch as Arch, digest: `sha256:${hex}` } : undefined;

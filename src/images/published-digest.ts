@@ -12,8 +12,8 @@ import {
 const MAX_LIST_BYTES = 1_000_000;
 
 /**
- * The digest that a vendor publishes for a file, from the SHA512SUMS (or SHA256SUMS) beside it. All that vouches for the list is TLS, so
- * it comes over https; plain http is taken from this computer only.
+ * The digest that a vendor publishes for a file, from the SHA512SUMS (or SHA256SUMS) beside it. All that vouches for
+ * the list is TLS, so it comes over https; plain http is taken from this computer only.
  */
 export async function fetchPublishedDigest(
   url: string,

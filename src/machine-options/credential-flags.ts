@@ -19,8 +19,8 @@ export function overriddenOptions(flags: OptionValues): readonly OptionSpec[] {
 }
 
 /**
- * Applies credential flags to this run, as if the user had set the variables that the provider's own library reads and had
- * selected no other credentials. Throws USAGE if a flag selects others.
+ * Applies credential flags to this run, as if the user had set the variables that the provider's own library reads and
+ * had selected no other credentials. Throws USAGE if a flag selects others.
  */
 export function setCredentialsForRun(flags: OptionValues, { setEnvForRun, say }: CredentialContext): void {
   const credentials = credentialOptionSpecs.filter(({ flag }) => flags[flag] !== undefined);

@@ -27,8 +27,9 @@ type SpecSources = {
 };
 
 /**
- * Resolves a machine's spec from its sources. This is the one place of precedence: flags, then the spec that the machine
- * has, then the environment, then defaults. Throws USAGE if a flag belongs to another driver, OPTION_INVALID for a value.
+ * Resolves a machine's spec from its sources. This is the one place of precedence: flags, then the spec that the
+ * machine has, then the environment, then defaults. Throws USAGE if a flag belongs to another driver, OPTION_INVALID
+ * for a value.
  */
 export function resolveSpec({ name, driver: driverName, flags, env, before, profiles }: SpecSources): MachineSpec {
   const driver = getDriver(driverName);
@@ -83,7 +84,9 @@ function resolveEngine(values: OptionValues): EngineSpec {
   return withoutUnusedInstallUrl(parseOptions(engineOptions, engineOptionSpecs, omitEmptyValues(values)));
 }
 
-/** Returns the driver whose options are among the flags, if any. Throws USAGE if the flags belong to several drivers. */
+/**
+ * Returns the driver whose options are among the flags, if any. Throws USAGE if the flags belong to several drivers.
+ */
 export function driverFromFlags(flags: OptionValues): string | undefined {
   const matching = drivers.filter(({ name }) =>
     (driverOptionSpecs[name] ?? []).some(({ flag }) => flags[flag] !== undefined),

@@ -29,7 +29,9 @@ export type ShutdownBehavior = 'removed' | 'stopped';
 
 /** Stage 1: everything the user decided. Once a spec exists, nothing asks a question again. */
 export type MachineSpec = {
-  /** A random id. It marks everything that belongs to this machine: cloud resources, docker contexts, files on the host. */
+  /**
+   * A random id. It marks everything that belongs to this machine: cloud resources, docker contexts, files on the host.
+   */
   readonly id: string;
   readonly name: string;
   readonly driver: string;
@@ -40,9 +42,14 @@ export type MachineSpec = {
   /** Absent if the user asked for neither. */
   readonly lifetime?: LifetimeSpec;
   readonly batch?: Batch;
-  /** The options as the user gave them, if the driver resolves those that are left open. `apply` compares a file with these. */
+  /**
+   * The options as the user gave them, if the driver resolves those that are left open. `apply` compares a file with
+   * these.
+   */
   readonly userOptions?: Readonly<Record<string, unknown>>;
-  /** The mark of the file that `apply` created the machine from. Absent for all others, so that no --prune removes them. */
+  /**
+   * The mark of the file that `apply` created the machine from. Absent for all others, so that no --prune removes them.
+   */
   readonly fleet?: string;
 };
 
@@ -61,7 +68,9 @@ export type SshHop = {
   readonly hostKey?: string;
   /** A fingerprint (`SHA256:…`) or public key that the user gave, to verify the host key at the first connection. */
   readonly expectedKey?: string;
-  /** The bootstrap host key from user data, which others may have read: accepted until the pinned key has replaced it. */
+  /**
+   * The bootstrap host key from user data, which others may have read: accepted until the pinned key has replaced it.
+   */
   readonly bootstrapHostKey?: string;
 };
 
@@ -104,11 +113,16 @@ export type Machine = {
   readonly version: 1;
   readonly spec: MachineSpec;
   readonly failure?: FailureRecord;
-  /** When the machine ends by itself (ISO 8601). Each create that continues an interrupted one counts from its own start. */
+  /**
+   * When the machine ends by itself (ISO 8601). Each create that continues an interrupted one counts from its own
+   * start.
+   */
   readonly deadline?: string;
   /** What the provider does when the machine shuts itself down; absent if it was never asked. */
   readonly onShutdown?: ShutdownBehavior;
-  /** The deadline changed while the host was stopped, so its timers still have the old one: the next start sets them. */
+  /**
+   * The deadline changed while the host was stopped, so its timers still have the old one: the next start sets them.
+   */
   readonly deadlinePending?: true;
   /** The machine has new options that apply at a start, and `apply` was interrupted before it restarted the machine. */
   readonly pendingRestart?: true;
@@ -133,8 +147,8 @@ export function isMachineName(name: string): boolean {
 }
 
 /**
- * Sorts names as people do: numbers by value, lower-case letters beside upper-case ones. For the characters that a name may
- * have, the result is that of an Intl.Collator; creating one takes a third of the time that Node takes to start.
+ * Sorts names as people do: numbers by value, lower-case letters beside upper-case ones. For the characters that a name
+ * may have, the result is that of an Intl.Collator; creating one takes a third of the time that Node takes to start.
  */
 export function sortNames(names: readonly string[]): readonly string[] {
   const keys = names.map((name) => `${alphabeticKey(name)}\0${caseKey(name)}\0${name}`);

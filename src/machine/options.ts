@@ -2,7 +2,8 @@ import { z } from 'zod';
 import { SlipwayError } from '../errors.ts';
 
 declare module 'zod' {
-  // oxlint-disable-next-line typescript/consistent-type-definitions -- only an interface can be merged into the library's
+  // oxlint-disable-next-line typescript/consistent-type-definitions -- only an interface can be merged into the
+  // library's
   interface GlobalMeta {
     /** The wizard's question; without it the wizard does not ask. */
     ask?: string;
@@ -92,7 +93,10 @@ function optionKindOf(property: JsonProperty, key: string): OptionSpec['kind'] {
   throw new Error(`option "${key}" must be a flat string, integer, boolean, choice or list of strings`);
 }
 
-/** Text from a flag, a variable or a prompt -> the value that the schema takes. Wrong text stays text; the schema names it. */
+/**
+ * Text from a flag, a variable or a prompt -> the value that the schema takes. Wrong text stays text; the schema names
+ * it.
+ */
 export function coerceOptionValue(info: OptionSpec, text: string): unknown {
   if (info.kind === 'int') return /^-?\d+$/.test(text.trim()) ? Number(text) : text;
   if (info.kind === 'boolean') {

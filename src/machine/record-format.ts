@@ -1,6 +1,7 @@
 /**
- * The record of a machine as files and `inspect` have it. Its keys stay for ever, because stores, scripts and Go templates
- * of users name them; the keys of `Machine` may change with the code. This file is the only one that knows both.
+ * The record of a machine as files and `inspect` have it. Its keys stay for ever, because stores, scripts and Go
+ * templates of users name them; the keys of `Machine` may change with the code. This file is the only one that knows
+ * both.
  */
 import type {
   Batch,

@@ -7,8 +7,8 @@ import type { Computer } from '../computer/computer.ts';
 import { systemCode } from '../errors.ts';
 
 /**
- * The name of this store of machines wherever we leave something, made once: `laptop-3f9a2c41d05e`. Lower-case letters, digits and
- * hyphens, 45 at most, so that every provider takes it.
+ * The name of this store of machines wherever we leave something, made once: `laptop-3f9a2c41d05e`. Lower-case letters,
+ * digits and hyphens, 45 at most, so that every provider takes it.
  */
 export async function getHomeId({
   home: own,

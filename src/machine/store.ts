@@ -38,7 +38,9 @@ export type MachinePaths = {
   readonly tls: string;
 };
 
-/** How a machine's folder looks if another tool reads it too: the drop-in `docker-machine` has Docker Machine's layout. */
+/**
+ * How a machine's folder looks if another tool reads it too: the drop-in `docker-machine` has Docker Machine's layout.
+ */
 export type StoreLayout = {
   /** Returns the paths of the client's certificates and the engine's. */
   paths(folder: string): Pick<MachinePaths, 'tls' | 'serverCert' | 'serverKey'>;
@@ -127,7 +129,10 @@ function pathsOf(root: string, name: string, layout: StoreLayout): MachinePaths 
   };
 }
 
-/** Reads a record and, if the engine has variables, their values; undefined if neither Slipway nor the other tool has it. */
+/**
+ * Reads a record and, if the engine has variables, their values; undefined if neither Slipway nor the other tool has
+ * it.
+ */
 async function readMachine(
   name: string,
   { folder, record, engineEnv }: MachinePaths,

@@ -9,8 +9,8 @@ export function allKeysOf(...all: readonly OptionValues[]): readonly string[] {
 
 /**
  * Returns the user's own options of a machine whose options become these: an option that stays the same keeps the value
- * that the user gave for it, and a changed one was given as it is now. Undefined for a record that does not say what the
- * user gave.
+ * that the user gave for it, and a changed one was given as it is now. Undefined for a record that does not say what
+ * the user gave.
  */
 export function userOptionsAfter(before: MachineSpec, options: OptionValues): OptionValues | undefined {
   const { userOptions } = before;
@@ -23,9 +23,10 @@ export function userOptionsAfter(before: MachineSpec, options: OptionValues): Op
 }
 
 /**
- * Returns the wanted options for a machine that exists. A value that the driver resolved stays where the user asks for the
- * same as before, or leaves the option open. `resolves` says whether the driver resolves options at all: in a record that
- * does not say what the user gave, only such a driver may have chosen the value of an option that is left open.
+ * Returns the wanted options for a machine that exists. A value that the driver resolved stays where the user asks for
+ * the same as before, or leaves the option open. `resolves` says whether the driver resolves options at all: in a
+ * record that does not say what the user gave, only such a driver may have chosen the value of an option that is left
+ * open.
  */
 export function mergeOptions(before: MachineSpec, wanted: OptionValues, resolves: boolean): OptionValues {
   const isChanged = (key: string): boolean => {

@@ -36,7 +36,10 @@ export function sshArgv(route: SshRoute, command: readonly string[]): readonly s
 export type PathSpec =
   { readonly machine: string; readonly path: string } | { readonly machine?: never; readonly path: string };
 
-/** Parses one side of a copy as scp does: a colon before any slash ends a name. `C:\x` is local unless a machine is named C. */
+/**
+ * Parses one side of a copy as scp does: a colon before any slash ends a name. `C:\x` is local unless a machine is
+ * named C.
+ */
 export function parsePathSpec(word: string, machines: readonly string[]): PathSpec {
   const [, machine, path] = /^([^:/]+):(.*)$/s.exec(word) ?? [];
   if (machine === undefined || path === undefined) return { path: word };
@@ -53,8 +56,9 @@ export type ScpCopy = {
 };
 
 /**
- * Returns the arguments of `scp`. The user's scp chooses the protocol, so that old versions work too: since 9.0 it is SFTP,
- * in which no shell reads the path on the host. Every openssh-server of Debian and Ubuntu includes the sftp-server for it.
+ * Returns the arguments of `scp`. The user's scp chooses the protocol, so that old versions work too: since 9.0 it is
+ * SFTP, in which no shell reads the path on the host. Every openssh-server of Debian and Ubuntu includes the
+ * sftp-server for it.
  */
 export function scpArgv({ from, to, routes, flags, windows }: ScpCopy, config: string): readonly string[] {
   const machineRoutes = Object.values(routes);
@@ -80,7 +84,9 @@ export type SshfsMount = {
   readonly mountpoint: string;
 };
 
-/** Returns the arguments of `sshfs`. It splits options at commas and commands at spaces, so no path is part of either. */
+/**
+ * Returns the arguments of `sshfs`. It splits options at commas and commands at spaces, so no path is part of either.
+ */
 export function sshfsArgv({ machine, path, config, mountpoint }: SshfsMount): readonly string[] {
   return ['-F', config, '-o', 'reconnect', `${machine}:${path}`, mountpoint];
 }

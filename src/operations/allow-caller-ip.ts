@@ -2,8 +2,8 @@ import type { Driver, Target } from '../drivers/contract.ts';
 import { driverCallFor, type World } from './world.ts';
 
 /**
- * Lets this computer's current address through the machine's firewall, where the driver has one: it may have changed since
- * the machine was created, and a connection from another network would wait until it times out.
+ * Lets this computer's current address through the machine's firewall, where the driver has one: it may have changed
+ * since the machine was created, and a connection from another network would wait until it times out.
  */
 export async function allowCallerIp(
   driver: Driver,

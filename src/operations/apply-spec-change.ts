@@ -1,4 +1,6 @@
-/** The changes of a spec that need no visit to the host: what the provider applies, and what waits for the next start. */
+/**
+ * The changes of a spec that need no visit to the host: what the provider applies, and what waits for the next start.
+ */
 import type { Driver } from '../drivers/contract.ts';
 import { targetOf } from '../drivers/registry.ts';
 import type { Machine, MachineSpec, ReadyMachine } from '../machine/model.ts';
@@ -9,8 +11,8 @@ import { changedOptions, type SpecDiff } from './diff-specs.ts';
 import { driverCallFor, type World } from './world.ts';
 
 /**
- * Records options that a stopped machine takes at its next start, and says so. Returns the machine if nothing else changes,
- * since no visit to the host is needed then.
+ * Records options that a stopped machine takes at its next start, and says so. Returns the machine if nothing else
+ * changes, since no visit to the host is needed then.
  */
 export async function deferToNextStart(
   before: Machine,

@@ -5,7 +5,9 @@ import { continueOrUndoHint } from '../machine/require-machine.ts';
 
 import type { World } from './world.ts';
 
-/** Returns a function that records each request to the provider before it is sent, as long as the machine has no host. */
+/**
+ * Returns a function that records each request to the provider before it is sent, as long as the machine has no host.
+ */
 export function requestRecorderFor(machine: Machine, save: Checkpoint, { now }: World): CreateCall['recordRequest'] {
   return async (what) => {
     if (machine.phase === 'creating') await save({ ...machine, lastRequest: { what, at: now().toISOString() } });
@@ -19,8 +21,8 @@ export type Checkpoint = (machine: Machine) => Promise<void>;
 const INTERRUPTIONS: ReadonlySet<ErrorCode> = new Set(['CANCELED', 'SSH_LOST', 'HOST_FULL', 'LOCAL_FILES']);
 
 /**
- * Runs `work`, which saves the record as it proceeds, and adds a failure to the last saved state. `wanted` returns the change
- * that an interruption leaves to be finished, or undefined while nothing of it has been applied.
+ * Runs `work`, which saves the record as it proceeds, and adds a failure to the last saved state. `wanted` returns the
+ * change that an interruption leaves to be finished, or undefined while nothing of it has been applied.
  */
 export async function withFailureRecord<T>(
   { wanted, ...start }: Machine & { readonly wanted?: () => Pick<Machine, 'spec' | 'deadline'> | undefined },
@@ -42,8 +44,8 @@ export async function withFailureRecord<T>(
         code: error.code,
         message: error.message,
       };
-      // A ready machine's record stays as it was until the change has worked: otherwise a refused option would come back
-      // with each run. An interruption, however, leaves the change to be finished.
+      // A ready machine's record stays as it was until the change has worked: otherwise a refused option would come
+      // back with each run. An interruption, however, leaves the change to be finished.
       const change = INTERRUPTIONS.has(error.code) ? wanted?.() : undefined;
       const { deadline, ...rest } = last;
       // The change may also remove the deadline.

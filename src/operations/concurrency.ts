@@ -15,9 +15,9 @@ export type MachineOutcome<T> = { readonly name: string; readonly started: boole
 export type MachineDoneCallback = (machine: { readonly name: string; readonly error?: SlipwayError }) => void;
 
 /**
- * Does the same work for each of these machines, as the limit allows, and returns how each ended, in the order of the names.
- * A failure that the user can act on concerns its machine alone; a bug ends all of them. After an interruption, no further
- * work starts.
+ * Does the same work for each of these machines, as the limit allows, and returns how each ended, in the order of the
+ * names. A failure that the user can act on concerns its machine alone; a bug ends all of them. After an interruption,
+ * no further work starts.
  */
 export async function runForMachines<T>(
   names: readonly string[],

@@ -29,9 +29,9 @@ export type CreateOutcome = MachineOutcome<ReadyMachine>;
 const MAX_CREATES = 4;
 
 /**
- * Creates machines with the same options, or continues interrupted creations; if one fails, the others go ahead. `worldFor`
- * returns the world with the machine's own progress, `onDone` gets each machine as soon as nothing more is done for it, and
- * `limit` is shared with other work that runs at the same time.
+ * Creates machines with the same options, or continues interrupted creations; if one fails, the others go ahead.
+ * `worldFor` returns the world with the machine's own progress, `onDone` gets each machine as soon as nothing more is
+ * done for it, and `limit` is shared with other work that runs at the same time.
  */
 export async function createMachines(
   wanted: readonly MachineSpec[],
@@ -105,9 +105,9 @@ function withNewBatch(specs: readonly MachineSpec[]): readonly MachineSpec[] {
 }
 
 /**
- * Returns the machines of an interrupted batch request, if all of them are still as that request left them: only then does
- * the same request mean the same again. The provider is asked for what it was asked for before; the engine and the client
- * profiles, which it knows nothing of, are those that are wanted now.
+ * Returns the machines of an interrupted batch request, if all of them are still as that request left them: only then
+ * does the same request mean the same again. The provider is asked for what it was asked for before; the engine and the
+ * client profiles, which it knows nothing of, are those that are wanted now.
  */
 function incompleteBatchOf(
   wanted: readonly MachineSpec[],
@@ -225,8 +225,8 @@ function machineNamed(machines: ReadonlyMap<string, Machine>, name: string): Mac
 }
 
 /**
- * Returns the first-boot configuration of a whole batch. One request gives all machines the same user data, so they share the
- * login key and the bootstrap host key; the permanent host key is each machine's own.
+ * Returns the first-boot configuration of a whole batch. One request gives all machines the same user data, so they
+ * share the login key and the bootstrap host key; the permanent host key is each machine's own.
  */
 async function createSharedFirstBootConfig(
   driver: CloudDriver,

@@ -52,8 +52,8 @@ export async function createResolvedMachine(resolved: MachineSpec, world: World)
 }
 
 /**
- * Decides, refuses and downloads all that it can before the name is reserved: a creation that can't begin leaves nothing
- * behind. Returns the spec with the options that the driver resolved.
+ * Decides, refuses and downloads all that it can before the name is reserved: a creation that can't begin leaves
+ * nothing behind. Returns the spec with the options that the driver resolved.
  */
 export async function resolveCreateSpec(driver: Driver, wanted: MachineSpec, world: World): Promise<MachineSpec> {
   await validateSpec(wanted, world);

@@ -19,7 +19,10 @@ type CreateKeyPair = (comment: string) => Promise<KeyPair>;
 
 // --- certificates ----------------------------------------------------------------------------------------------------
 
-/** Returns the stored certificates that are still valid, and new ones in place of the others or of those to renew. Writes nothing. */
+/**
+ * Returns the stored certificates that are still valid, and new ones in place of the others or of those to renew.
+ * Writes nothing.
+ */
 export async function loadOrRenewCertificates(
   spec: MachineSpec,
   address: string,
@@ -56,7 +59,10 @@ async function readStoredCertificates({
   };
 }
 
-/** Stores certificates. Called before the host gets its part: a kill in between must not leave a host whose keys are lost. */
+/**
+ * Stores certificates. Called before the host gets its part: a kill in between must not leave a host whose keys are
+ * lost.
+ */
 export async function storeCertificates(certificates: Certificates, paths: MachinePaths): Promise<void> {
   await Promise.all([
     writeIfChanged(join(paths.ca, 'ca-key.pem'), certificates.caKey),
@@ -109,8 +115,8 @@ const HOST_KEY = 'host_ed25519';
 const BOOTSTRAP_HOST_KEY = 'birth_ed25519';
 
 /**
- * Returns the keys that a machine starts with: the login key, and the host key that it shows, which is the bootstrap key if
- * its user data is public. Makes them at the first call, so that every retry uses the same.
+ * Returns the keys that a machine starts with: the login key, and the host key that it shows, which is the bootstrap
+ * key if its user data is public. Makes them at the first call, so that every retry uses the same.
  */
 export async function ensureFirstBootKeys(
   name: string,

@@ -24,10 +24,10 @@ export type SpecDiff = readonly SpecChange[];
 export type ComparableSpec = Pick<MachineSpec, 'driver' | 'options' | 'engine' | 'profiles' | 'lifetime'>;
 
 /**
- * Compares a machine's spec with a wanted one, value by value, and says how each change takes effect. Pure, and the only
- * place where specs are compared: `create`, `provision`, `apply` and `plan` ask it, so that all of them agree. Another
- * driver means another machine, so nothing below the driver is compared then. Options that are younger than the record
- * count as their defaults.
+ * Compares a machine's spec with a wanted one, value by value, and says how each change takes effect. Pure, and the
+ * only place where specs are compared: `create`, `provision`, `apply` and `plan` ask it, so that all of them agree.
+ * Another driver means another machine, so nothing below the driver is compared then. Options that are younger than the
+ * record count as their defaults.
  */
 export function diffSpecs(
   before: Pick<Machine, 'spec' | 'host' | 'onShutdown'>,
@@ -57,8 +57,8 @@ export function hasChangesIn(diff: SpecDiff, section: SpecSection): boolean {
 }
 
 /**
- * Completes a user's wishes for a machine that exists: options that the driver resolved where the user left them open keep
- * their resolved values, so that they do not count as changes.
+ * Completes a user's wishes for a machine that exists: options that the driver resolved where the user left them open
+ * keep their resolved values, so that they do not count as changes.
  */
 export function keepResolvedOptions<S extends ComparableSpec>(
   before: MachineSpec,

@@ -11,8 +11,8 @@ import { driverCallFor, type World } from './world.ts';
 type PlannedMachine = Pick<Machine, 'spec' | 'deadline'>;
 
 /**
- * Returns what the engine and the SSH server of a new machine start with. Makes keys and certificates on this computer and
- * stores them before use, so that every retry uses the same. Without files if others can read the user data.
+ * Returns what the engine and the SSH server of a new machine start with. Makes keys and certificates on this computer
+ * and stores them before use, so that every retry uses the same. Without files if others can read the user data.
  */
 export async function createFirstBootConfig(
   machine: PlannedMachine,

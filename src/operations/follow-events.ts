@@ -16,8 +16,8 @@ export type EngineEventListener = {
 };
 
 /**
- * Why following a machine ended. over: `--until` is reached. unheard: `--until` is reached while the engine was unreachable.
- * removed: the machine was removed. stopped: the user stopped the command.
+ * Why following a machine ended. over: `--until` is reached. unheard: `--until` is reached while the engine was
+ * unreachable. removed: the machine was removed. stopped: the user stopped the command.
  */
 export type FollowEndReason = 'over' | 'unheard' | 'removed' | 'stopped';
 
@@ -33,8 +33,8 @@ const CLOCK_TOLERANCE_SECONDS = 2;
 type EventPosition = { readonly since: string | undefined; readonly at: bigint; readonly texts: ReadonlySet<string> };
 
 /**
- * Follows the events of one machine. Reports a lost connection once and reconnects as often as it takes, right after the
- * last event that was taken: no event is reported twice, and none is missed that the engine still has.
+ * Follows the events of one machine. Reports a lost connection once and reconnects as often as it takes, right after
+ * the last event that was taken: no event is reported twice, and none is missed that the engine still has.
  */
 export async function followEvents(
   name: string,
@@ -98,7 +98,10 @@ function streamStartOf({ openedAt }: EventStream): string | undefined {
   return openedAt === undefined ? undefined : String(openedAt);
 }
 
-/** Returns the position after this event; undefined if it was taken already, since an engine repeats those of the instant. */
+/**
+ * Returns the position after this event; undefined if it was taken already, since an engine repeats those of the
+ * instant.
+ */
 function advancePosition({ at, texts }: EventPosition, { text, nanoseconds }: EngineEvent): EventPosition | undefined {
   if (nanoseconds === at && texts.has(text)) return undefined;
   if (nanoseconds <= at) return { since: formatInstant(at), at, texts: new Set([...texts, text]) };
@@ -119,7 +122,10 @@ function hasReachedEnd({ until }: EventQuery, { openedAt }: EventStream, started
 
 const UNIT_SECONDS: Readonly<Record<string, number>> = { ms: 0.001, s: 1, m: 60, h: 3600 };
 
-/** Parses an instant as docker events does: seconds since 1970, a time ago (`90m`, `1h30m`), or a date; undefined for all else. */
+/**
+ * Parses an instant as docker events does: seconds since 1970, a time ago (`90m`, `1h30m`), or a date; undefined for
+ * all else.
+ */
 export function parseEventTime(text: string, now: Date): string | undefined {
   if (/^\d+(\.\d{1,9})?$/.test(text)) return text;
   if (/^(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) {

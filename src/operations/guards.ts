@@ -1,7 +1,7 @@
 /**
  * The guards of all operations: each throws what keeps an operation from a machine, so that each sentence exists once.
- * Guards judge what they are given: none asks a provider or a host. `requireReady` is in machine/, for commands that answer
- * from files alone.
+ * Guards judge what they are given: none asks a provider or a host. `requireReady` is in machine/, for commands that
+ * answer from files alone.
  */
 import type { DriverManifest } from '../drivers/contract.ts';
 import { SlipwayError } from '../errors.ts';
@@ -115,8 +115,8 @@ export function requireSameEnginePort(diff: SpecDiff, name: string): void {
 }
 
 /**
- * Refuses options that need another machine. A region that was changed in the record alone would lead to nothing, or to a
- * machine of somebody else.
+ * Refuses options that need another machine. A region that was changed in the record alone would lead to nothing, or to
+ * a machine of somebody else.
  */
 export function requireChangeInPlace(diff: SpecDiff, name: string, driver: DriverManifest): void {
   const options = replacingOptions(diff);
@@ -136,8 +136,8 @@ export function requireSameDriver(before: Machine | undefined, driver: string | 
 }
 
 /**
- * Refuses to continue an interrupted creation with options that need another machine, once a provider may have been asked:
- * it finds the machine by its id, and in another zone it would create a second one.
+ * Refuses to continue an interrupted creation with options that need another machine, once a provider may have been
+ * asked: it finds the machine by its id, and in another zone it would create a second one.
  */
 export function requireSameCreateOptions(before: Machine | undefined, diff: SpecDiff, driver: DriverManifest): void {
   if (!before || driver.kind === 'existing' || (before.phase === 'creating' && before.lastRequest === undefined))

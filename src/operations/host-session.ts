@@ -25,8 +25,8 @@ export type HostVisit = { readonly session: SshSession; readonly facts: Facts; r
 // --- connect ---------------------------------------------------------------------------------------------------------
 
 /**
- * Opens the one connection of a run. `onPinned` gets the target with the keys that are pinned from now on, as soon as the
- * host has shown them, even if the login then fails.
+ * Opens the one connection of a run. `onPinned` gets the target with the keys that are pinned from now on, as soon as
+ * the host has shown them, even if the login then fails.
  */
 export async function openSession(
   target: SshTarget,

@@ -1,5 +1,6 @@
 /**
- * Imports machines from another store, the drop-in's or the old tool's. The original stays until the import is complete.
+ * Imports machines from another store, the drop-in's or the old tool's. The original stays until the import is
+ * complete.
  */
 import { join, relative } from 'node:path';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
@@ -72,8 +73,9 @@ export function notImportableError(
 }
 
 /**
- * Imports a machine. Connects to its host before it writes anything, and removes the original, unless `keep` is set, only
- * when the import is complete. Killed at any moment, it leaves the original as it was, and the same command continues.
+ * Imports a machine. Connects to its host before it writes anything, and removes the original, unless `keep` is set,
+ * only when the import is complete. Killed at any moment, it leaves the original as it was, and the same command
+ * continues.
  */
 export async function importMachine(
   name: string,
@@ -166,7 +168,9 @@ function withLocalPaths(
   };
 }
 
-/** Returns the new place of a file: among the keys if it is in the old folder; elsewhere it is the user's own and stays. */
+/**
+ * Returns the new place of a file: among the keys if it is in the old folder; elsewhere it is the user's own and stays.
+ */
 function localPathFor(path: string, oldPaths: MachinePaths, newPaths: MachinePaths): string {
   const within = relative(oldPaths.folder, path);
   if (within.startsWith('..') || within === path) return path;
@@ -261,8 +265,8 @@ function withPinnedHost(
 }
 
 /**
- * Returns why the engine does not answer; undefined if it does. Throws if nothing of the machine has answered, since it may
- * not exist; if its host has, `provision` can fix the engine.
+ * Returns why the engine does not answer; undefined if it does. Throws if nothing of the machine has answered, since it
+ * may not exist; if its host has, `provision` can fix the engine.
  */
 async function findEngineProblem(
   { endpoint, spec, host }: ReadyMachine,

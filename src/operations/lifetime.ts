@@ -23,8 +23,8 @@ export function computeDeadline(time: string, from: Date): string {
 }
 
 /**
- * Returns a machine's deadline under a new spec. It stays unless the ttl changes or `reset` asks to count it again from now;
- * otherwise only `extend` moves a deadline.
+ * Returns a machine's deadline under a new spec. It stays unless the ttl changes or `reset` asks to count it again from
+ * now; otherwise only `extend` moves a deadline.
  */
 export function resolveDeadline(
   before: Machine | undefined,
@@ -115,7 +115,9 @@ export function announceAutoStop(
   if (sentence !== '') progress.note(sentence);
 }
 
-/** Says when the machine really ends if its host's clock differs from this computer's; undefined if the clocks agree. */
+/**
+ * Says when the machine really ends if its host's clock differs from this computer's; undefined if the clocks agree.
+ */
 export function describeClockSkew(deadline: string | undefined, { clock }: Facts, address: string): string | undefined {
   if (deadline === undefined || clock === undefined || Math.abs(clock.aheadSeconds) <= SAME_CLOCK_SECONDS)
     return undefined;

@@ -9,8 +9,8 @@ const BUSY_TRIES = 100;
 const BUSY_PAUSE_MS = 200;
 
 /**
- * Pins the host key of a machine that another tool created, by one connection that shows the key, so that the user's own ssh
- * can require it. Does nothing for any other machine.
+ * Pins the host key of a machine that another tool created, by one connection that shows the key, so that the user's
+ * own ssh can require it. Does nothing for any other machine.
  */
 export async function pinHostKey(name: string, world: World): Promise<void> {
   const { store } = world;
@@ -25,7 +25,10 @@ export async function pinHostKey(name: string, world: World): Promise<void> {
   await session[Symbol.asyncDispose]();
 }
 
-/** Locks the machine, unless its key is pinned: of several commands at once, one connects and the others wait for its result. */
+/**
+ * Locks the machine, unless its key is pinned: of several commands at once, one connects and the others wait for its
+ * result.
+ */
 async function lockUnlessPinned(name: string, { store, signal }: World): Promise<AsyncDisposable | undefined> {
   for (let tries = 1; ; tries += 1) {
     if (isPinned(await store.read(name))) return undefined;

@@ -61,7 +61,8 @@ export async function killMachine(name: string, world: World): Promise<void> {
 }
 
 /**
- * Stops a machine and starts it again, by its driver. A host that the driver can't start reboots by itself, if SSH reaches it.
+ * Stops a machine and starts it again, by its driver. A host that the driver can't start reboots by itself, if SSH
+ * reaches it.
  */
 export async function restartMachine(name: string, seconds: number, world: World): Promise<ReadyMachine> {
   const { store } = world;
@@ -82,7 +83,9 @@ export async function restartMachine(name: string, seconds: number, world: World
   return await withFailureRecord(machine, world, (save) => reconnectMachine(machine, driver, world, save));
 }
 
-/** Returns a machine's state at its driver; undefined if the driver created nothing, or does not exist in this version. */
+/**
+ * Returns a machine's state at its driver; undefined if the driver created nothing, or does not exist in this version.
+ */
 export async function inspectMachine(
   machine: Machine,
   world: Pick<World, 'computer' | 'debug' | 'signal'>,
@@ -105,7 +108,8 @@ export async function reconnectMachine(
   const { spec } = machine;
   const host = await resolveHost(machine, driver, world);
   const created: CreatedMachine = { version: 1, phase: 'created', spec, host, ...lifetimeFieldsOf(machine) };
-  // The certificate names the address, so a new address needs a visit; so does a deadline that the host does not have yet.
+  // The certificate names the address, so a new address needs a visit; so does a deadline that the host does not have
+  // yet.
   if (host.ssh && (host.address !== machine.host.address || machine.deadlinePending)) {
     const verified = await provisionHost({ ...created, host }, machine, START_RETRY, world, save);
     return await finishProvision(verified, world, save);

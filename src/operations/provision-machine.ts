@@ -22,7 +22,9 @@ type ProvisionOptions = {
   readonly renewal?: RenewalScope;
 };
 
-/** Changes a machine's spec and makes the machine what it says. Safe to run again: it restarts nothing that is right. */
+/**
+ * Changes a machine's spec and makes the machine what it says. Safe to run again: it restarts nothing that is right.
+ */
 export async function provisionMachine(
   name: string,
   change: (spec: MachineSpec) => MachineSpec,

@@ -19,7 +19,9 @@ import { connectToHost, gatherHostFacts, runStep } from './host-session.ts';
 import { hasEnded, formatTime } from './deadline.ts';
 import { driverCallFor, type World } from './world.ts';
 
-/** What removing a machine left: what stays on its host or at its provider, and whether the current context was reset. */
+/**
+ * What removing a machine left: what stays on its host or at its provider, and whether the current context was reset.
+ */
 export type RemoveResult = {
   readonly name: string;
   readonly stays: string | undefined;
@@ -27,9 +29,9 @@ export type RemoveResult = {
 };
 
 /**
- * Removes a machine: its resources, its client profiles and its record; with `deprovision` also what provisioning wrote on
- * the host. A host that stays loses its timers in any case: without a record, no command could move its deadline. With
- * `force`, an unreadable record and an unreachable host do not prevent it.
+ * Removes a machine: its resources, its client profiles and its record; with `deprovision` also what provisioning wrote
+ * on the host. A host that stays loses its timers in any case: without a record, no command could move its deadline.
+ * With `force`, an unreadable record and an unreachable host do not prevent it.
  */
 export async function removeMachine(
   name: string,
@@ -70,8 +72,8 @@ export async function removeMachine(
 }
 
 /**
- * Returns whether a profile's settings belong to this machine. A broken record has no id, so it is enough that the settings are
- * Slipway's and have the machine's name.
+ * Returns whether a profile's settings belong to this machine. A broken record has no id, so it is enough that the
+ * settings are Slipway's and have the machine's name.
  */
 async function isOwnProfile(
   profile: Profile,

@@ -11,8 +11,8 @@ import { driverCallFor, pause, type World } from './world.ts';
 const ADDRESS_TIMEOUT_MINUTES = 5;
 
 /**
- * Returns where a machine is, with the SSH keys that Slipway holds for it. Waits for an address that the provider has not
- * assigned yet; throws `MACHINE_NOT_READY` for a machine that is stopped or paused.
+ * Returns where a machine is, with the SSH keys that Slipway holds for it. Waits for an address that the provider has
+ * not assigned yet; throws `MACHINE_NOT_READY` for a machine that is stopped or paused.
  */
 export async function resolveHost(machine: Machine, driver: Driver, world: World): Promise<Host> {
   const host = await waitForAddress(machine, driver, world);
@@ -24,7 +24,9 @@ export async function resolveHost(machine: Machine, driver: Driver, world: World
   return { ...host, ssh: withHostKeys(ssh, keys, machine, host.ssh.keyFile !== undefined) };
 }
 
-/** Adds the host keys that were made with the machine; `hasOwnLogin` says that its driver knows a login key of its own. */
+/**
+ * Adds the host keys that were made with the machine; `hasOwnLogin` says that its driver knows a login key of its own.
+ */
 function withHostKeys(ssh: SshTarget, keys: SshIdentity, machine: Machine, hasOwnLogin: boolean): SshTarget {
   if (keys.pinnedHostKey !== undefined)
     return {

@@ -15,9 +15,9 @@ import type { Store } from '../machine/store.ts';
 
 export type MachineStatus = {
   /**
-   * unfinished: its creation was interrupted. stopped, suspended, paused, missing: its state at the driver. ended: it no longer
-   * exists, or no longer answers, since its deadline. starting: it runs, but nothing in it answers yet. no engine: the host
-   * answers SSH, the engine does not. unreachable: nothing answers.
+   * unfinished: its creation was interrupted. stopped, suspended, paused, missing: its state at the driver. ended: it
+   * no longer exists, or no longer answers, since its deadline. starting: it runs, but nothing in it answers yet. no
+   * engine: the host answers SSH, the engine does not. unreachable: nothing answers.
    */
   readonly state:
     | 'running'
@@ -37,7 +37,10 @@ export type MachineStatus = {
   readonly trouble: string;
 };
 
-/** Returns a machine's present state. Asks the engine within `seconds`, and a silent machine's host for two seconds more. */
+/**
+ * Returns a machine's present state. Asks the engine within `seconds`, and a silent machine's host for two seconds
+ * more.
+ */
 export async function getStatus(
   machine: Machine,
   world: Pick<World, 'computer' | 'store' | 'signal' | 'debug' | 'now'>,
@@ -98,8 +101,9 @@ type ProbeResult = {
 type FallbackProbe = { readonly getResult: () => Promise<ProbeResult>; readonly cancel: () => void };
 
 /**
- * Asks the driver and SSH once the engine has failed, or has been silent for half of its time, so that their answers are
- * known when its time is over. Not at the same time as the engine: sshd penalizes callers that connect and say nothing.
+ * Asks the driver and SSH once the engine has failed, or has been silent for half of its time, so that their answers
+ * are known when its time is over. Not at the same time as the engine: sshd penalizes callers that connect and say
+ * nothing.
  */
 function scheduleFallbackProbe(
   machine: ReadyMachine,
@@ -195,7 +199,10 @@ async function readDaysUntilExpiry(
   return daysUntilFirstExpiry([...ofClient, ...(ofEngine === undefined ? [] : [ofEngine])], now);
 }
 
-/** Returns whether an SSH server sends its greeting. An open port is not enough: QEMU opens a VM's forwarded port itself. */
+/**
+ * Returns whether an SSH server sends its greeting. An open port is not enough: QEMU opens a VM's forwarded port
+ * itself.
+ */
 function isSshAnswering(host: string, port: number, timeout: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connectSocket({ host, port, timeout });

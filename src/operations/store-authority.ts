@@ -1,4 +1,7 @@
-/** The certificate authority of a whole store of machines, as the old tool has it: one client certificate is valid for all. */
+/**
+ * The certificate authority of a whole store of machines, as the old tool has it: one client certificate is valid for
+ * all.
+ */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { mkdir, rename } from 'node:fs/promises';
 import { userInfo } from 'node:os';

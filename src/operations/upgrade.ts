@@ -40,8 +40,8 @@ export async function upgradeMachine(
 }
 
 /**
- * Returns a ready machine whose host can be reached. A machine that is pinned to a version is upgraded to another one only
- * if the user asks for it (`isVersionNamed`).
+ * Returns a ready machine whose host can be reached. A machine that is pinned to a version is upgraded to another one
+ * only if the user asks for it (`isVersionNamed`).
  */
 function requireUpgradable(
   machine: Machine,

@@ -32,9 +32,9 @@ export async function verifyEndpoint(
 }
 
 /**
- * Verifies a machine whose engine started with its configuration and certificates: such a machine needs no visit over SSH.
- * Returns undefined if it needs one all the same, because its image came without an engine or with another version than
- * the spec names.
+ * Verifies a machine whose engine started with its configuration and certificates: such a machine needs no visit over
+ * SSH. Returns undefined if it needs one all the same, because its image came without an engine or with another version
+ * than the spec names.
  */
 export async function verifyFirstBoot(created: CreatedMachine, world: World): Promise<VerifiedMachine | undefined> {
   const { source, version } = created.spec.engine;

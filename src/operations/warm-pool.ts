@@ -31,7 +31,8 @@ export async function scheduleSpare({ spec }: Machine, driver: Driver, world: Wo
 }
 
 /**
- * Builds spares, one after the other, until `count` are ready or `isWanted` returns false. Returns how many it has built.
+ * Builds spares, one after the other, until `count` are ready or `isWanted` returns false. Returns how many it has
+ * built.
  */
 export async function buildSpares(
   {

@@ -72,8 +72,9 @@ export const connectSsh: ConnectSsh = async (target, side, onHostKey) => {
 type SshConnection = { readonly client: ssh2.Client; readonly key: string };
 
 /**
- * One hop, from the socket to the login. A bare fingerprint does not tell the kind of its key, and a host with several shows
- * the one that it is asked for: so before such a fingerprint is called wrong, the other kinds are asked for as well.
+ * One hop, from the socket to the login. A bare fingerprint does not tell the kind of its key, and a host with several
+ * shows the one that it is asked for: so before such a fingerprint is called wrong, the other kinds are asked for as
+ * well.
  */
 async function connectHop(
   hop: SshHop,
@@ -159,7 +160,8 @@ function openConnection(
       // @types/ssh2 lacks the array form of authHandler, which ssh2 documents.
       authHandler: identities.authMethods(hop.user) as unknown as NonNullable<ConnectConfig['authHandler']>,
     });
-    // What is said is short and answered: held back for more, as TCP does, each message waits for the other side's delayed ACK, 40 ms.
+    // What is said is short and answered: held back for more, as TCP does, each message waits for the other side's
+    // delayed ACK, 40 ms.
     client.setNoDelay(true);
   });
 }
@@ -169,8 +171,8 @@ const RSA = ['rsa-sha2-512', 'rsa-sha2-256'] as const;
 const COMPARABLE_ALGORITHMS: ReadonlySet<string> = new Set(['ssh-ed25519', ...ECDSA, ...RSA]);
 
 /**
- * The kinds of host key to ask for, one attempt a row: the kind that we can compare with, where we know it, since with a key to
- * compare with any other kind would be refused anyway.
+ * The kinds of host key to ask for, one attempt a row: the kind that we can compare with, where we know it, since with
+ * a key to compare with any other kind would be refused anyway.
  */
 function hostKeyAlgorithms({
   pinned,
@@ -277,7 +279,10 @@ function runRemoteCommand(
   });
 }
 
-/** Keeps the text; hands out whole lines as they come, the last of a line's carriage returns being what a terminal shows. */
+/**
+ * Keeps the text; hands out whole lines as they come, the last of a line's carriage returns being what a terminal
+ * shows.
+ */
 function collectOutput(stream: NodeJS.ReadableStream, onLine: ((line: string) => void) | undefined): () => string {
   let text = '';
   let rest = '';

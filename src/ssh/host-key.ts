@@ -21,7 +21,9 @@ export type HostKeyVerdict =
   | { readonly verdict: 'first-seen' }
   | { readonly verdict: 'refused'; readonly wanted: readonly string[] };
 
-/** A pinned key rules alone, then a given one, then known_hosts; only where all three are silent is a key first seen. */
+/**
+ * A pinned key rules alone, then a given one, then known_hosts; only where all three are silent is a key first seen.
+ */
 export function verifyHostKey(
   offered: string,
   { pinned, bootstrap, expected, known, revoked }: HostKeyExpectation,
@@ -73,8 +75,8 @@ function knownHostsName({ address, port }: SshHop): string {
 }
 
 /**
- * The keys that the user's own known_hosts files hold for this hop. `ssh-keygen` reads them because it knows hashed names,
- * patterns and revocations; where it is missing there is nothing to know.
+ * The keys that the user's own known_hosts files hold for this hop. `ssh-keygen` reads them because it knows hashed
+ * names, patterns and revocations; where it is missing there is nothing to know.
  */
 export async function findKnownKeys(
   hop: SshHop,

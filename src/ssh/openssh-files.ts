@@ -1,4 +1,7 @@
-/** What the user's own OpenSSH knows: hosts by name, and keys. For suggestions alone; nothing here decides how we connect. */
+/**
+ * What the user's own OpenSSH knows: hosts by name, and keys. For suggestions alone; nothing here decides how we
+ * connect.
+ */
 import { join } from 'node:path';
 import { listFolderIfExists, readFileIfExists } from '../computer/files.ts';
 import type { Computer } from '../computer/computer.ts';

@@ -3,7 +3,9 @@
  */
 
 declare const brand: unique symbol;
-/** A command line in which every value is quoted. Only `sh` makes one, so a plain string does not compile as a command. */
+/**
+ * A command line in which every value is quoted. Only `sh` makes one, so a plain string does not compile as a command.
+ */
 export type Shell = string & { readonly [brand]: 'shell' };
 
 /** Quotes one word for a POSIX shell; words that need no quotes stay readable. */
@@ -22,7 +24,9 @@ export function sh(strings: TemplateStringsArray, ...values: readonly (string | 
   return String.raw({ raw: strings.raw }, ...words) as Shell;
 }
 
-/** A file of `NAME='value'` lines for a script to read with the `.` command. Always quoted, so it survives any value. */
+/**
+ * A file of `NAME='value'` lines for a script to read with the `.` command. Always quoted, so it survives any value.
+ */
 export function formatAssignments(values: Readonly<Record<string, string>>): string {
   return Object.entries(values)
     .map(([name, value]) => `${name}='${value.replaceAll("'", String.raw`'\''`)}'\n`)

@@ -61,8 +61,8 @@ export function formatMissing(missing: readonly Program[]): string {
 }
 
 /**
- * Returns the command as it runs where nobody can answer: sudo fails instead of asking, and packages take their defaults.
- * sudo drops the environment, so the variable for apt-get follows it as an argument.
+ * Returns the command as it runs where nobody can answer: sudo fails instead of asking, and packages take their
+ * defaults. sudo drops the environment, so the variable for apt-get follows it as an argument.
  */
 export function toUnattended(command: readonly string[]): readonly string[] {
   const [first = '', ...rest] = command;

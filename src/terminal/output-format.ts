@@ -26,7 +26,9 @@ export function compileDocumentFormat(
     explainTemplateErrors(format, () => template.render(sanitizeData(document), { ...RENDER_OPTIONS, strict }));
 }
 
-/** Compiles the format of rows that all have the fields of `titles`. Returns undefined without a format. Throws USAGE. */
+/**
+ * Compiles the format of rows that all have the fields of `titles`. Returns undefined without a format. Throws USAGE.
+ */
 export function compileRowsFormat(
   format: string | undefined,
   titles: Readonly<Record<string, string>>,

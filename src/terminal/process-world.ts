@@ -28,7 +28,10 @@ export function createInterruptController(): AbortController {
   return interrupt;
 }
 
-/** The effects of this process on the world; where its machines are kept, what it shows and when it stops is the program's to say. */
+/**
+ * The effects of this process on the world; where its machines are kept, what it shows and when it stops is the
+ * program's to say.
+ */
 export function createWorld(
   own: Pick<World, 'progress' | 'signal' | 'sudoPassword' | 'debug' | 'startSpareBuild'> & {
     readonly store: Store;

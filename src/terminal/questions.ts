@@ -20,8 +20,8 @@ export async function confirm(message: string, initial = true): Promise<boolean>
 }
 
 /**
- * Asks the questions one after another and returns the answers by the names of the questions. Questions go to stderr, like
- * everything that is not a value. Throws CANCELED on Escape and Ctrl-C, with nothing changed.
+ * Asks the questions one after another and returns the answers by the names of the questions. Questions go to stderr,
+ * like everything that is not a value. Throws CANCELED on Escape and Ctrl-C, with nothing changed.
  */
 export async function askQuestions(questions: readonly Question[]): Promise<Record<string, unknown>> {
   const cancellation = new AbortController();

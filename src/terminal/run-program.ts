@@ -11,16 +11,17 @@ export type ProgramInvocation = {
 };
 
 /**
- * Runs a program of this computer until it ends and returns its exit status (128 + n if signal n ended it). The program gets
- * none of the secrets that may be in the environment, but the proxy settings: packages may be reachable only through one.
+ * Runs a program of this computer until it ends and returns its exit status (128 + n if signal n ended it). The program
+ * gets none of the secrets that may be in the environment, but the proxy settings: packages may be reachable only
+ * through one.
  */
 export function runProgram({ program, argv, env, signal, log }: ProgramInvocation): Promise<number> {
   return runInForeground(program, argv, { env: childEnvironment({ env }, proxyVariablesIn(env)), signal, log });
 }
 
 /**
- * Runs a program of OpenSSH on this terminal, with the user's whole environment, and returns its exit status: 128 + n after
- * a signal, as shells report it. Throws DRIVER_UNSUPPORTED if the program is not installed.
+ * Runs a program of OpenSSH on this terminal, with the user's whole environment, and returns its exit status: 128 + n
+ * after a signal, as shells report it. Throws DRIVER_UNSUPPORTED if the program is not installed.
  */
 export async function runInTerminal(program: string, argv: readonly string[], signal: AbortSignal): Promise<number> {
   return runInForeground(program, argv, { signal }).catch((error: unknown) => {

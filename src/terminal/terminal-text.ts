@@ -4,8 +4,8 @@ import { stripVTControlCharacters } from 'node:util';
 const MAX_LINE_LENGTH = 4000;
 
 /**
- * Somebody else's line as a terminal may get it: nothing in it moves the cursor, colours, rings, or turns the direction of
- * what stands beside it. Of a line that drew itself anew (`10 %\r20 %`) the last state is left.
+ * Somebody else's line as a terminal may get it: nothing in it moves the cursor, colours, rings, or turns the direction
+ * of what stands beside it. Of a line that drew itself anew (`10 %\r20 %`) the last state is left.
  */
 export function sanitizeLine(line: string): string {
   const text = stripVTControlCharacters(line.length > MAX_LINE_LENGTH ? line.slice(0, MAX_LINE_LENGTH) : line);
@@ -13,15 +13,16 @@ export function sanitizeLine(line: string): string {
   return (
     last
       .replaceAll('\t', ' ')
-      // Controls, formats such as bidi overrides, private and unassigned characters; then what widens the one before it.
+      // Controls, formats such as bidi overrides, private and unassigned characters; then what widens the one before
+      // it.
       .replaceAll(/[\p{C}\p{Zl}\p{Zp}\uFE00-\uFE0F]/gu, '')
       .trimEnd()
   );
 }
 
 /**
- * The columns that a text takes at most. Terminals do not agree on symbols and emoji, so all that may be wide counts as wide:
- * a line that ends early is tidy, and one that is longer than the terminal is not.
+ * The columns that a text takes at most. Terminals do not agree on symbols and emoji, so all that may be wide counts as
+ * wide: a line that ends early is tidy, and one that is longer than the terminal is not.
  */
 export function displayWidth(text: string): number {
   let width = 0;

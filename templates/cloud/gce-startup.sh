@@ -1,5 +1,5 @@
-# Runs as root at every boot of a Compute Engine instance, behind three lines that set HOST_KEY, HOST_KEY_PUBLIC and THEIRS, each
-# packed by base64. THEIRS may be empty.
+# Runs as root at every boot of a Compute Engine instance, behind three lines that set HOST_KEY, HOST_KEY_PUBLIC and
+# THEIRS, each packed by base64. THEIRS may be empty.
 set -u
 PATH=$PATH:/usr/sbin:/sbin
 state=/var/lib/slipway
@@ -21,8 +21,8 @@ if [ ! -e "$state/host-key-laid" ]; then
 fi
 unset HOST_KEY HOST_KEY_PUBLIC
 
-# Containers are kept from the metadata server, which hands out tokens and this very script; names they may ask of it. What
-# the machine itself sends has no incoming interface but lo, what containers send has theirs.
+# Containers are kept from the metadata server, which hands out tokens and this very script; names they may ask of it.
+# What the machine itself sends has no incoming interface but lo, what containers send has theirs.
 metadata=169.254.169.254
 rule() {
     ip rule show priority "$1" 2>/dev/null | grep -q . || ip rule add priority "$@"

@@ -13,7 +13,9 @@ export type Outcome = { stdout: string; stderr: string; code: number };
 export type BedHost = AsyncDisposable & {
   readonly id: string;
   readonly address: string;
-  /** The private key (ed25519, OpenSSH format) that root, deploy, ops and plain accept; its public key is next to it. */
+  /**
+   * The private key (ed25519, OpenSSH format) that root, deploy, ops and plain accept; its public key is next to it.
+   */
   readonly keyFile: string;
   readonly hostKeys: readonly HostKey[];
   /** Runs a shell command in the host as root. A non-zero exit is an outcome, not an error. */

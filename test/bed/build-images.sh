@@ -57,7 +57,8 @@ for suite in bookworm trixie; do
   digest[$suite]=$(cat "$0" "$(dirname "$0")/../../templates/image/apt-sources.sh" "$work/$suite.sources" "$work/apt.conf" "$bundle" | sha256sum | cut -d' ' -f1)
 done
 
-# --- one image ---------------------------------------------------------------------------------------------------------
+# --- one image
+# ---------------------------------------------------------------------------------------------------------
 
 label_of() {
   docker image inspect --format "{{index .Config.Labels \"$digest_label\"}}" "$1" 2>/dev/null || true
@@ -141,8 +142,8 @@ build_bare() {
   old=$(id_of "$image")
   SECONDS=0
   # Documentation is not read by any test; unsafe I/O spares the syncs that make dpkg slow. The image gets its name only
-  # when all has gone well: an import of half a tree would succeed as well. A session of its own, since mmdebstrap hangs up
-  # its whole process group when its reader goes away.
+  # when all has gone well: an import of half a tree would succeed as well. A session of its own, since mmdebstrap hangs
+  # up its whole process group when its reader goes away.
   id=$(
     setsid --wait mmdebstrap --quiet --variant=minbase --include="$bare_packages" --format=tar \
       --aptopt="$work/apt.conf" \
@@ -183,7 +184,8 @@ END
   built "$image" "$SECONDS" "$old"
 }
 
-# --- client plugins and busybox ------------------------------------------------------------------------------------------
+# --- client plugins and busybox
+# ------------------------------------------------------------------------------------------
 
 # Compose v2 and Buildx are packages of Debian 13 only; their files run on Debian 12 as well.
 export_tools() {
@@ -215,7 +217,8 @@ END
   printf 'client plugins, busybox and registry fetched in %s s\n' "$SECONDS"
 }
 
-# --- everything ----------------------------------------------------------------------------------------------------------
+# --- everything
+# ----------------------------------------------------------------------------------------------------------
 
 # The two suites in parallel: one waits for the network or the disk while the other computes.
 build_suite() {

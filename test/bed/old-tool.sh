@@ -1,8 +1,9 @@
 #!/bin/sh
 # old-tool.sh ADDRESS NAME
 #
-# Leaves a host with an engine as the old docker-machine leaves it: certificates of an RSA authority in /etc/docker, and dockerd's
-# command line in a drop-in. On stdout: a tar of the client's side, with certs/ and machines/NAME/. Runs on the host, as root.
+# Leaves a host with an engine as the old docker-machine leaves it: certificates of an RSA authority in /etc/docker, and
+# dockerd's command line in a drop-in. On stdout: a tar of the client's side, with certs/ and machines/NAME/. Runs on
+# the host, as root.
 set -eu
 
 address=$1

@@ -64,8 +64,8 @@ for process in "${making[@]}"; do wait "$process"; done
 tar -c -C "$work" --owner=0 --group=0 --numeric-owner etc/ssh/ | docker cp - "$container:/" >/dev/null
 docker start "$container" >/dev/null
 
-# Runs in the new host. Its name files are mounts of the engine's, on which a rename fails; plain files take their place.
-# init answers a moment after it is started, and says "offline" or nothing until then.
+# Runs in the new host. Its name files are mounts of the engine's, on which a rename fails; plain files take their
+# place. init answers a moment after it is started, and says "offline" or nothing until then.
 # shellcheck disable=SC2016 # expanded in the host
 settle='
   set -eu

@@ -4,7 +4,10 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cloud, CloudCall, Guest } from './cloud.ts';
 
-/** An error that the provider's protocol has a document for. `code` is the provider's own word: `InvalidGroup.Duplicate`, `notFound`. */
+/**
+ * An error that the provider's protocol has a document for. `code` is the provider's own word:
+ * `InvalidGroup.Duplicate`, `notFound`.
+ */
 export class ApiError extends Error {
   readonly status: number;
   readonly code: string;
@@ -43,7 +46,10 @@ export type CloudServerOptions<Request> = {
   readonly runningGuests: () => readonly (Guest | undefined)[];
 };
 
-/** What the doubles of all clouds have: the server, its calls and faults, what shows late, and work that goes on after an answer. */
+/**
+ * What the doubles of all clouds have: the server, its calls and faults, what shows late, and work that goes on after
+ * an answer.
+ */
 export type CloudServer = Omit<Cloud, 'env' | 'listAlive'> & {
   /** Whether something of this age shows in lists. */
   isShown(resource: { readonly made: number }): boolean;
@@ -51,7 +57,10 @@ export type CloudServer = Omit<Cloud, 'env' | 'listAlive'> & {
   runInBackground(work: Promise<void>): void;
 };
 
-/** Starts a server on 127.0.0.1. A double adds its own fields to the returned object (`Object.assign`), whose hooks tests may set. */
+/**
+ * Starts a server on 127.0.0.1. A double adds its own fields to the returned object (`Object.assign`), whose hooks
+ * tests may set.
+ */
 export async function startCloudServer<Request>(options: CloudServerOptions<Request>): Promise<CloudServer> {
   const { name, runningGuests } = options;
   const failures: unknown[] = [];

@@ -1,6 +1,8 @@
 import type { BedHost } from '../bed/bed-host.ts';
 
-/** One request as a provider's server saw it. `n` counts from 1; `params` is the decoded form or JSON body with query. */
+/**
+ * One request as a provider's server saw it. `n` counts from 1; `params` is the decoded form or JSON body with query.
+ */
 export type CloudCall = {
   readonly n: number;
   /** `RunInstances`, `compute.instances.insert`. */
@@ -59,7 +61,10 @@ export type Guest = {
   remove(): Promise<void>;
 };
 
-/** Makes what is behind an instance. `boot` runs the first time, with the user data or metadata that the instance was given. */
+/**
+ * Makes what is behind an instance. `boot` runs the first time, with the user data or metadata that the instance was
+ * given.
+ */
 export type Guests = {
   start(how: { readonly name: string; readonly userData: Readonly<Record<string, string>> }): Promise<Guest>;
 };

@@ -1,7 +1,10 @@
 import { createHash } from 'node:crypto';
 import { ApiError } from './cloud-server.ts';
 
-/** What is the same in every Compute Engine of the tests: places, types, images, networks; and how its answers are written. */
+/**
+ * What is the same in every Compute Engine of the tests: places, types, images, networks; and how its answers are
+ * written.
+ */
 
 export const PROJECT = 'my-project-42';
 export const PROJECT_NUMBER = '123456789012';

@@ -29,7 +29,10 @@ export const DEFAULT_RULES: readonly (FirewallRule & { readonly name: string })[
   { name: 'default-allow-ssh', allowed: [{ IPProtocol: 'tcp', ports: ['22'] }], sourceRanges: ['0.0.0.0/0'] },
 ].map((rule) => ({ ...rule, network: 'default', priority: 65534, denied: [], targetTags: [] }));
 
-/** Whether this address may connect: the rule of the lowest number decides, of two that are equal the one that denies; without one, nobody. */
+/**
+ * Whether this address may connect: the rule of the lowest number decides, of two that are equal the one that denies;
+ * without one, nobody.
+ */
 export function isConnectionAllowed(
   rules: readonly FirewallRule[],
   to: { readonly network: string; readonly tags: readonly string[] },

@@ -3,8 +3,8 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
 /**
- * What the Compute Engine API takes, read from the description that its client ships with, and from Google's discovery document where
- * that lies beside the repository. Every request to the double is held against both.
+ * What the Compute Engine API takes, read from the description that its client ships with, and from Google's discovery
+ * document where that lies beside the repository. Every request to the double is held against both.
  */
 export type ApiRequest = {
   readonly method: string;
@@ -141,7 +141,8 @@ function parsePathTemplate(template: string): Pick<ApiMethod, 'path' | 'names'> 
 
 const toCamelCase = (name: string): string => name.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
 
-// --- The protos of the npm package ------------------------------------------------------------------------------------------------
+// --- The protos of the npm package
+// ------------------------------------------------------------------------------------------------
 
 type ProtoField = {
   readonly type: string;
@@ -234,7 +235,8 @@ function protoShape(
   return types[type]?.fields ? { kind: 'object', fields: () => protoFields(types, type) } : { kind: 'any' };
 }
 
-// --- Google's discovery document --------------------------------------------------------------------------------------------------
+// --- Google's discovery document
+// --------------------------------------------------------------------------------------------------
 
 type JsonSchema = {
   readonly type?: string;

@@ -18,7 +18,10 @@ export const BOOT: FirstBootConfig = {
   files: [],
 };
 
-/** The SDK reads the process: what it finds there is the double's, and nothing of who runs the tests. Ends with vi.unstubAllEnvs. */
+/**
+ * The SDK reads the process: what it finds there is the double's, and nothing of who runs the tests. Ends with
+ * vi.unstubAllEnvs.
+ */
 export function stubUserEnvironment(
   cloud: Pick<Cloud, 'env'>,
   home: string,

@@ -25,7 +25,10 @@ export type Change = {
   readonly undo?: () => Promise<void>;
 };
 
-/** Begins a change that goes on by itself. With a known id of a request, what that one began is handed out, however it ended. */
+/**
+ * Begins a change that goes on by itself. With a known id of a request, what that one began is handed out, however it
+ * ended.
+ */
 export function begin(
   world: GceWorld,
   change: () => Change,

@@ -102,7 +102,10 @@ export type Gce = Cloud & {
   readonly serviceAccountKeys: Map<string, string>;
   /** Whether operations can be waited for, or asked for only. */
   supportsWait: boolean;
-  /** Whether it is an emulator: an operation is done as soon as it is answered, with few fields, and lists know no filters. */
+  /**
+   * Whether it is an emulator: an operation is done as soon as it is answered, with few fields, and lists know no
+   * filters.
+   */
   isEmulator: boolean;
 };
 

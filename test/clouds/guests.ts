@@ -22,7 +22,9 @@ export function noGuests(): Guests {
   };
 }
 
-/** A host of the test bed behind each instance, which takes its user data as the provider's own agent would have it do. */
+/**
+ * A host of the test bed behind each instance, which takes its user data as the provider's own agent would have it do.
+ */
 export function containerGuests(how: { readonly engine: boolean } = { engine: true }): Guests {
   return {
     async start({ userData }) {

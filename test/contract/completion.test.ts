@@ -184,7 +184,9 @@ describe('slipway completion', () => {
   });
 });
 
-/** What is typed before Tab, and what stands there after it, and after one more letter: it shows whether a blank came. */
+/**
+ * What is typed before Tab, and what stands there after it, and after one more letter: it shows whether a blank came.
+ */
 const TAB_CASES: readonly (readonly [string, string])[] = [
   ['slipway sto', 'slipway stop Z'],
   ['slipway image bu', 'slipway image build Z'],

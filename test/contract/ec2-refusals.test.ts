@@ -323,7 +323,10 @@ describe('before anything is made', () => {
   );
 });
 
-/** What RunInstances alone can tell: by then there is a security group, which costs nothing, and it stays for the next try or rm. */
+/**
+ * What RunInstances alone can tell: by then there is a security group, which costs nothing, and it stays for the next
+ * try or rm.
+ */
 describe('when the instance itself is refused', () => {
   const REFUSED: readonly (readonly [string, Fault, SlipwayError['code'], RegExp])[] = [
     [

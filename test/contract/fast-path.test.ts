@@ -26,7 +26,9 @@ beforeAll(async () => {
 
 afterAll(() => home[Symbol.asyncDispose]());
 
-/** Machines of every kind: finished, open, half made, with variables, broken in several ways, and folders that are none. */
+/**
+ * Machines of every kind: finished, open, half made, with variables, broken in several ways, and folders that are none.
+ */
 async function writeMachines(place: string): Promise<void> {
   const store = openStore(place);
   const machines = join(place, 'machines');

@@ -16,7 +16,10 @@ const scripts = await readLifetimeScripts(systemd, readTemplate);
 
 type FakeProcess = { readonly comm: string; readonly title?: string };
 
-/** A host made of files: its processes, its table of connections, its clock, and a systemctl that only notes what it is told. */
+/**
+ * A host made of files: its processes, its table of connections, its clock, and a systemctl that only notes what it is
+ * told.
+ */
 async function createFakeHost() {
   const folder = await createTemporaryFolder();
   const proc = join(folder.path, 'proc');

@@ -10,7 +10,9 @@ import { runProgram } from '../fakes/run-program.ts';
 const readTemplate = (name: string): Promise<string> =>
   readFile(new URL(`../../templates/${name}`, import.meta.url), 'utf8');
 
-/** A folder in which life.sh lays files, with a systemctl that notes what it is told, and fails when it is told `fails`. */
+/**
+ * A folder in which life.sh lays files, with a systemctl that notes what it is told, and fails when it is told `fails`.
+ */
 async function createScriptFolder({ fails = 'nothing', full = false } = {}) {
   const folder = await createTemporaryFolder();
   const [bin, files, units, state] = ['bin', 'files', 'units', 'run'].map((name) => join(folder.path, name)) as [

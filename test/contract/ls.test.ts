@@ -17,7 +17,9 @@ import { runProgram, type ProgramResult } from '../fakes/run-program.ts';
 const slipwayProgram = fileURLToPath(new URL('../../dist/slipway.js', import.meta.url));
 const certificates = await renewCertificates({}, { name: 'web', names: ['127.0.0.1'], now: new Date() });
 
-/** Thirty machines: twenty engines that answer, five that take a call and say nothing, five that do not even take it. */
+/**
+ * Thirty machines: twenty engines that answer, five that take a call and say nothing, five that do not even take it.
+ */
 const fleet = Array.from({ length: 30 }, (_, index) => {
   const kind = index % 3 > 0 ? 'answers' : index % 6 === 0 ? 'silent' : 'full';
   return { name: `m-${index + 1}`, kind } as const;

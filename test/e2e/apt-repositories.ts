@@ -2,8 +2,8 @@ export const OLD_VERSION = '5:26.1.4-1~debian.12~bookworm';
 export const NEW_VERSION = '5:27.3.1-1~debian.12~bookworm';
 
 /**
- * A repository laid out and signed as Docker's is, in the host itself. Its docker-ce is Debian's docker.io under that name;
- * the packages around it are empty. Prints the fingerprint of its key.
+ * A repository laid out and signed as Docker's is, in the host itself. Its docker-ce is Debian's docker.io under that
+ * name; the packages around it are empty. Prints the fingerprint of its key.
  */
 export const CREATE_REPOSITORY_SCRIPT = `
   set -eu

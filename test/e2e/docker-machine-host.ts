@@ -6,7 +6,10 @@ import type { BedHost } from '../bed/bed-host.ts';
 
 const provisionScript = fileURLToPath(new URL('../bed/old-tool.sh', import.meta.url));
 
-/** Makes a host what the old tool makes of it, and the store beside it: certs/, machines/NAME/ with config.json of version 3. */
+/**
+ * Makes a host what the old tool makes of it, and the store beside it: certs/, machines/NAME/ with config.json of
+ * version 3.
+ */
 export async function provisionAsDockerMachine(
   host: BedHost,
   name: string,

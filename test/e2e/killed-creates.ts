@@ -35,8 +35,8 @@ type TestLane = {
 const LANE_COUNT = 3;
 
 /**
- * A create that is killed at each call to its provider and at each arrow of its own. The next create must end ready with exactly one
- * instance, and rm must leave nothing. The table of all points is printed.
+ * A create that is killed at each call to its provider and at each arrow of its own. The next create must end ready
+ * with exactly one instance, and rm must leave nothing. The table of all points is printed.
  */
 export function describeKilledCreates({ driver, start }: CloudProvider, late: (cloud: Cloud) => void): void {
   describeOnBed(`a create in ${driver} that is killed`, () => {
@@ -154,7 +154,10 @@ async function removeStaleLock({ home }: User, machine: string): Promise<void> {
   await rm(folder, { recursive: true, force: true });
 }
 
-/** Selects points by their place in the create. Of a request that is repeated until its answer fits, the first two represent all. */
+/**
+ * Selects points by their place in the create. Of a request that is repeated until its answer fits, the first two
+ * represent all.
+ */
 function killableCalls(calls: readonly CloudCall[]): readonly { readonly at: number; readonly operation: string }[] {
   return calls.flatMap(({ operation, mutates }, index) => {
     const asks = calls.slice(Math.max(0, index - 2), index).filter((call) => call.operation === operation);

@@ -9,7 +9,9 @@ const canRunAtTerminal = inject('bedReason') === undefined && hasTmux;
 const WIDE = { columns: 100, rows: 30 };
 const SPINNER = /[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]/;
 
-/** Replaces the host's apt-get: it prints this many lines, with sequences that move a cursor, and ends with this status. */
+/**
+ * Replaces the host's apt-get: it prints this many lines, with sequences that move a cursor, and ends with this status.
+ */
 async function replaceAptGet(host: BedHost, lines: number, status: number): Promise<void> {
   const script = [
     '#!/bin/sh',

@@ -12,7 +12,10 @@ type CreatedHost = {
   shownHostKey: string;
 };
 
-/** A cloud in memory, whose driver creates hosts in memory: each shows the host key of its user data until it gets another. */
+/**
+ * A cloud in memory, whose driver creates hosts in memory: each shows the host key of its user data until it gets
+ * another.
+ */
 export type FakeCloud = AsyncDisposable & {
   readonly driver: CloudDriver;
   readonly connect: ConnectSsh;

@@ -170,7 +170,9 @@ test('comments and prose wrap at 120 columns, like code', () => {
   );
 });
 
-/** Numbers of the lines of comments or prose that are too long. Tables, examples and what can't be broken do not count. */
+/**
+ * Numbers of the lines of comments or prose that are too long. Tables, examples and what can't be broken do not count.
+ */
 function longLinesIn(text: string, isMarkdown: boolean): readonly number[] {
   let isFenced = false;
   return text.split('\n').flatMap((line, at) => {

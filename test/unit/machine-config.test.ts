@@ -526,7 +526,8 @@ describe('the profile', () => {
     await applyFileChanges(dockerMachineProfile.changesToAdd({ machine: generic, tls, clientPaths }));
     const read = await openDockerMachineStore(clientPaths.dockerMachine).read('web');
     expect([isManagedBySlipway(read), read.spec.id, read.endpoint]).toEqual([true, generic.spec.id, generic.endpoint]);
-    // The old tool checks the engine by the files that are named here, and the store's own authority knows nothing of it.
+    // The old tool checks the engine by the files that are named here, and the store's own authority knows nothing of
+    // it.
     const folder = join(clientPaths.dockerMachine, 'machines', 'web');
     const shown = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as {
       HostOptions: { AuthOptions: object };

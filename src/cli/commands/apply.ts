@@ -75,8 +75,8 @@ function toRepeatCommand(names: readonly string[], options: z.output<typeof args
 }
 
 /**
- * Installs the programs that the drivers of new machines need, before any machine is created. `consentCommand` is undefined
- * if its --yes would also delete machines.
+ * Installs the programs that the drivers of new machines need, before any machine is created. `consentCommand` is
+ * undefined if its --yes would also delete machines.
  */
 async function installDriverPrograms(
   work: readonly FleetItem[],

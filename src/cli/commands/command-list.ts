@@ -16,7 +16,9 @@ export type CommandFamily = {
   readonly members: readonly CommandEntry[];
 };
 
-/** The registry: one entry per command, in the order in which help lists them. A command is loaded when it is called. */
+/**
+ * The registry: one entry per command, in the order in which help lists them. A command is loaded when it is called.
+ */
 export const commands: readonly ((CommandEntry | CommandFamily) & { readonly group: CommandGroup })[] = [
   {
     name: 'create',

@@ -30,8 +30,8 @@ export const defineMachineCommand = <S extends z.ZodObject>({
 });
 
 /**
- * Requires that each machine exists, so that a wrong name stops a command before it changes anything. A broken record stops
- * it too, unless broken records are `allowed`.
+ * Requires that each machine exists, so that a wrong name stops a command before it changes anything. A broken record
+ * stops it too, unless broken records are `allowed`.
  */
 export async function requireMachines(
   names: readonly string[],

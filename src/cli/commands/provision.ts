@@ -62,7 +62,9 @@ export async function planForEach(
   return await runForEach(names, cli, plan);
 }
 
-/** Titles and variables contain values that the host reported, such as its release: they must not control the terminal. */
+/**
+ * Titles and variables contain values that the host reported, such as its release: they must not control the terminal.
+ */
 function sanitizeLines(value: string): string {
   return value.split('\n').map(sanitizeLine).join('\n');
 }

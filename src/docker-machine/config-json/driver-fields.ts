@@ -33,7 +33,10 @@ export type DriverMapping = {
   readonly readConnection?: (values: ConfigJsonFields, context: DriverReadContext) => ConfigJsonFields;
   /** Returns what tells this machine from another of the same name: part of the id of a machine that has no record. */
   readonly resourceIdentity: (values: ConfigJsonFields, name: string) => string;
-  /** Returns the provider's resources that the machine's `adoptedResource` names; undefined where there are none to adopt. */
+  /**
+   * Returns the provider's resources that the machine's `adoptedResource` names; undefined where there are none to
+   * adopt.
+   */
   readonly adoptedResources?: (values: ConfigJsonFields, name: string) => string | undefined;
 };
 

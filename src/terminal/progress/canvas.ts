@@ -20,9 +20,9 @@ const [WRAP_OFF, WRAP_ON] = ['\u001b[?7l', '\u001b[?7h'];
 const [BEGIN_SYNC, END_SYNC] = ['\u001b[?2026h', '\u001b[?2026l'];
 
 /**
- * Between two frames the cursor waits at the beginning of the first line. Whatever a terminal does to the lines when its size
- * changes (break them, join them, scroll), the cursor stays at that place of the text, and all below it is ours to be erased.
- * Only what is scrolled off the screen by it is out of reach.
+ * Between two frames the cursor waits at the beginning of the first line. Whatever a terminal does to the lines when
+ * its size changes (break them, join them, scroll), the cursor stays at that place of the text, and all below it is
+ * ours to be erased. Only what is scrolled off the screen by it is out of reach.
  */
 export function openCanvas(
   { stream, others }: { readonly stream: NodeJS.WriteStream; readonly others: readonly NodeJS.WriteStream[] },

@@ -55,8 +55,8 @@ export type TerminalSize = { readonly columns: number; readonly rows: number };
 const usableWidth = (columns: number): number => Math.max(1, columns - 1);
 
 /**
- * Returns the lines of the live part of the screen, which is redrawn all the time. No line is wider than the terminal, and
- * there are fewer lines than rows. Finished steps stay above it.
+ * Returns the lines of the live part of the screen, which is redrawn all the time. No line is wider than the terminal,
+ * and there are fewer lines than rows. Finished steps stay above it.
  */
 export function renderFrame(
   list: LiveList,
@@ -122,7 +122,9 @@ type Headline = {
   readonly tail: string;
 };
 
-/** Renders one line. If there is little room, it truncates the title, and drops the time before the title is unreadable. */
+/**
+ * Renders one line. If there is little room, it truncates the title, and drops the time before the title is unreadable.
+ */
 function renderOnOneLine({ indent, symbol, title, tail }: Headline, room: number, look: ProgressTheme): string {
   const lead = `${' '.repeat(indent)}${symbol.text} `;
   const end = tail === '' ? '' : `  ${tail}`;
@@ -234,7 +236,9 @@ function renderHiddenCounts(rest: readonly LiveRow[], room: number, look: Progre
   return look.dim(truncate(`${look.more} ${shown.join(', ')}`, room, look.more));
 }
 
-/** Renders a finished step as it stays on the screen: in full, with its substeps and the lines that explain a failure. */
+/**
+ * Renders a finished step as it stays on the screen: in full, with its substeps and the lines that explain a failure.
+ */
 export function renderFinishedStep(
   step: LiveStep,
   columns: number,

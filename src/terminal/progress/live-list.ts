@@ -57,8 +57,8 @@ export function pushRecentLine(lines: string[], line: string): void {
 }
 
 /**
- * What a host said last, as far as the error does not say it itself: an error is told with its message and detail below all
- * steps. Of steps in each other, the innermost explains.
+ * What a host said last, as far as the error does not say it itself: an error is told with its message and detail below
+ * all steps. Of steps in each other, the innermost explains.
  */
 export function takeUnexplainedLines(
   lines: readonly string[],

@@ -141,8 +141,9 @@ function themeFor({ color, unicode }: Terminal): ProgressTheme {
 type RenderHooks = { readonly onStart: () => void; readonly onEnd: (error: unknown) => void };
 
 /**
- * listr2 runs a step and tells when it begins and how it ends. Its own renderers draw a list that is known before it runs, one
- * list a terminal, and the lines of others as they came; so this one hands over to the list that the whole command shares.
+ * listr2 runs a step and tells when it begins and how it ends. Its own renderers draw a list that is known before it
+ * runs, one list a terminal, and the lines of others as they came; so this one hands over to the list that the whole
+ * command shares.
  */
 class StepRenderer implements ListrRenderer {
   static readonly nonTTY = true;
