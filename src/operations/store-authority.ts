@@ -30,7 +30,10 @@ export async function createOrRenewAuthority(
   if (existing && isUsableAuthority(existing, context.now())) return existing;
   const folder = dirname(paths.ca);
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  await using _lock = await waitForLock(folder, 'certs', { signal: context.signal, waiting: () => {} });
+  await using _lock = await waitForLock(folder, 'The certificate authority', {
+    signal: context.signal,
+    waiting: () => {},
+  });
   return await renewAuthority(paths, context);
 }
 

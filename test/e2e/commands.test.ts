@@ -123,8 +123,8 @@ describeOnBed('commands', () => {
     expect(await json('status', 'web')).toMatchObject({ name: 'web', state: 'running', address: host.address, url });
     const unknown = await user.slipway('status', 'wbe');
     expect([unknown.code, unknown.stdout]).toEqual([3, '']);
-    expect(unknown.stderr).toContain('There is no machine named "wbe"');
-    expect(unknown.stderr).toContain('You have: web');
+    expect(unknown.stderr).toContain('Machine "wbe" does not exist');
+    expect(unknown.stderr).toContain('Existing machines: web');
   });
 
   test('provision starts a stopped engine', async () => {

@@ -54,7 +54,7 @@ describe('many machines', () => {
     const connect: World['connect'] = async ({ port }) => {
       met.push(port);
       stop.abort();
-      throw new SlipwayError('CANCELED', 'Stopped before the end, as you asked');
+      throw new SlipwayError('CANCELED', 'Canceled');
     };
     const world = worldIn(home.path, { connect, signal: stop.signal });
     const specs = Array.from({ length: 20 }, (_, at) =>
