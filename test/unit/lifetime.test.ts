@@ -199,7 +199,7 @@ describe('a host whose clock differs', () => {
     expect([note(3600), note(-9000)]).toMatchInlineSnapshot(`
       [
         "The clock of 192.0.2.10 is 1 h ahead of this computer's: it is powered off once it shows 2026-11-24 13:01 UTC",
-        "The clock of 192.0.2.10 is 2 h 30 min behind this computer's: it is powered off so much later than 2026-11-24 12:00 UTC, unless one of them is put right",
+        "The clock of 192.0.2.10 is 2 h 30 min behind this computer's: it is powered off that much later than 2026-11-24 12:00 UTC, unless you correct one of the clocks",
       ]
     `);
   });
