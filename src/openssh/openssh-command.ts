@@ -46,7 +46,7 @@ export function parsePathSpec(word: string, machines: readonly string[]): PathSp
   return /^[a-z]:[\\/]/i.test(word) && !machines.includes(machine) ? { path: word } : { machine, path };
 }
 
-export type ScpCopy = {
+export type ScpTransfer = {
   readonly from: PathSpec;
   readonly to: PathSpec;
   /** The machines of both sides, by name. */
@@ -60,7 +60,7 @@ export type ScpCopy = {
  * SFTP, in which no shell reads the path on the host. Every openssh-server of Debian and Ubuntu includes the
  * sftp-server for it.
  */
-export function scpArgv({ from, to, routes, flags, windows }: ScpCopy, config: string): readonly string[] {
+export function scpArgv({ from, to, routes, flags, windows }: ScpTransfer, config: string): readonly string[] {
   const machineRoutes = Object.values(routes);
   const [route] = machineRoutes;
   const hasOneMachine = route !== undefined && machineRoutes.length === 1;
