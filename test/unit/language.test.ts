@@ -177,9 +177,10 @@ function longLinesIn(text: string, isMarkdown: boolean): readonly number[] {
   let isFenced = false;
   return text.split('\n').flatMap((line, at) => {
     if (isMarkdown && line.startsWith('```')) isFenced = !isFenced;
+    const isUnbreakable = /`[^`]{100,}`/.test(line);
     const counts = isMarkdown
       ? !isFenced && !/^(\||\s*!\[| {4})/.test(line)
       : /^\s*(\/\/|\/?\*|#)/.test(line) && !/^\s*(\/\/|\*|#) {3}|[│┌└─]|@ts-|oxlint-|shellcheck/.test(line);
-    return counts && line.length > 120 ? [at + 1] : [];
+    return counts && !isUnbreakable && line.length > 120 ? [at + 1] : [];
   });
 }

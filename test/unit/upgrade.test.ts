@@ -94,9 +94,9 @@ describe('summarizeUpgrade', () => {
   test('says so where nothing is newer', () => {
     expect(told(old, old)).toMatchObject({
       json: { engine: '26.1.4', engineBefore: null, packages: [] },
-      text: 'web: engine 26.1.4 is the newest of its source',
+      text: 'web: engine 26.1.4 is the newest version of its source',
     });
-    expect(told(old, old, '26').text).toBe('web: engine 26.1.4 is the newest 26 of its source');
+    expect(told(old, old, '26').text).toBe('web: engine 26.1.4 is the newest 26 version of its source');
   });
 
   test('shows package versions where only those differ', () => {
@@ -109,7 +109,7 @@ describe('summarizeUpgrade', () => {
       told({ ...old, 'containerd.io': '1.7.22-1' }, { ...fresh, 'containerd.io': '1.7.27-1', runc: '1' }).text,
     ).toBe('web: engine 26.1.4 -> 27.3.1, containerd.io 1.7.22-1 -> 1.7.27-1');
     expect(told({ ...old, 'containerd.io': '1.7.22-1' }, { ...old, 'containerd.io': '1.7.27-1' }).text).toBe(
-      'web: engine 26.1.4 is the newest of its source, containerd.io 1.7.22-1 -> 1.7.27-1',
+      'web: engine 26.1.4 is the newest version of its source, containerd.io 1.7.22-1 -> 1.7.27-1',
     );
   });
 });

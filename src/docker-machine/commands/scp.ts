@@ -52,7 +52,7 @@ export const scp = defineDockerMachineCommand({
   },
 });
 
-type ScpCopy = {
+type DockerMachineScpCopy = {
   readonly from: ScpOperand;
   readonly to: ScpOperand;
   readonly routes: Readonly<Record<string, SshRoute>>;
@@ -62,7 +62,7 @@ type ScpCopy = {
 
 /** Returns the command line of scp, or of rsync with `--delta`. */
 function copyCommand(
-  { from, to, routes, config }: ScpCopy,
+  { from, to, routes, config }: DockerMachineScpCopy,
   { values, world }: DockerMachineInvocation,
 ): { readonly program: string; readonly argv: readonly string[] } {
   const flags = [...(values.recursive === true ? ['-r'] : []), ...(values.quiet === true ? ['-q'] : [])];

@@ -3,13 +3,13 @@ import type { OptionChoice } from '../contract.ts';
 import { formatMonthlyCost } from './prices.ts';
 
 /** The answers that the user gave in the wizard so far, by option. */
-export type WizardAnswers = Readonly<Record<string, unknown>>;
+export type OptionAnswers = Readonly<Record<string, unknown>>;
 
 /** Parses the answers that say how to connect to the provider; every other option has its default. */
 export function optionsFromAnswers<S extends z.ZodObject>(
   schema: S,
   options: readonly (keyof z.output<S> & string)[],
-  answers: WizardAnswers,
+  answers: OptionAnswers,
 ): z.output<S> {
   const known = options.map((option) => [option, answers[option]] as const).filter(([, value]) => value !== undefined);
   return schema.parse(Object.fromEntries(known));

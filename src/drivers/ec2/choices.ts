@@ -4,7 +4,7 @@ import {
   machineTypeChoices,
   type OfferedMachineType,
   optionsFromAnswers,
-  type WizardAnswers,
+  type OptionAnswers,
 } from '../cloud/choices.ts';
 import type { DriverCall, OptionChoice } from '../contract.ts';
 import { findConfiguredRegion, withEc2 } from './client.ts';
@@ -14,13 +14,13 @@ import { optionsSchema, type Ec2Options } from './options.ts';
 import { instanceMonthlyCost } from './prices.ts';
 
 /** Returns the options that say how to connect to EC2. */
-function connectionOptionsFrom(answers: WizardAnswers): Ec2Options {
+function connectionOptionsFrom(answers: OptionAnswers): Ec2Options {
   return optionsFromAnswers(optionsSchema, ['profile', 'region', 'endpoint', 'insecureTransport'], answers);
 }
 
 /** Returns the profiles of the AWS settings; an empty list where there are fewer than two to choose from. */
 export async function listProfiles(
-  _answers: WizardAnswers,
+  _answers: OptionAnswers,
   { computer }: DriverCall,
 ): Promise<readonly OptionChoice[]> {
   const files = awsSettingsFiles(computer).toReversed();
@@ -32,7 +32,7 @@ export async function listProfiles(
 }
 
 /** Returns the regions, the one of the AWS settings first. Any region knows all the others. */
-export async function listRegions(answers: WizardAnswers, call: DriverCall): Promise<readonly OptionChoice[]> {
+export async function listRegions(answers: OptionAnswers, call: DriverCall): Promise<readonly OptionChoice[]> {
   const options = connectionOptionsFrom(answers);
   const listFrom = async (region: string | undefined): Promise<readonly OptionChoice[]> =>
     await withEc2(
@@ -86,7 +86,7 @@ const REGION_LOCATIONS: Readonly<Record<string, string>> = {
 const OFFERED_INSTANCE_TYPES = ['t3.*', 't3a.*', 't4g.*', 'm7i.*', 'm7g.*', 'c7i.*', 'c7g.*', 'r7i.*'];
 const COST_ESTIMATE = { perCpu: 15, perGib: 4 };
 
-export async function listInstanceTypes(answers: WizardAnswers, call: DriverCall): Promise<readonly OptionChoice[]> {
+export async function listInstanceTypes(answers: OptionAnswers, call: DriverCall): Promise<readonly OptionChoice[]> {
   return await withEc2(connectionOptionsFrom(answers), call, async (aws) => {
     const found: InstanceTypeInfo[] = [];
     let nextToken: string | undefined;

@@ -1,15 +1,15 @@
-import { machineTypeChoices, optionsFromAnswers, type WizardAnswers } from '../cloud/choices.ts';
+import { machineTypeChoices, optionsFromAnswers, type OptionAnswers } from '../cloud/choices.ts';
 import type { DriverCall, OptionChoice } from '../contract.ts';
 import { withGce } from './client.ts';
 import { optionsSchema, type GceOptions } from './options.ts';
 import { instanceMonthlyCost } from './prices.ts';
 
 /** Returns the options that say how to connect to Compute Engine. */
-function connectionOptionsFrom(answers: WizardAnswers): GceOptions {
+function connectionOptionsFrom(answers: OptionAnswers): GceOptions {
   return optionsFromAnswers(optionsSchema, ['project', 'zone', 'endpoint'], answers);
 }
 
-export async function listZones(answers: WizardAnswers, call: DriverCall): Promise<readonly OptionChoice[]> {
+export async function listZones(answers: OptionAnswers, call: DriverCall): Promise<readonly OptionChoice[]> {
   return await withGce(connectionOptionsFrom(answers), call, async (gce) => {
     const found = await gce.list<{ name?: string; status?: string | number }>(
       'looking for zones',
@@ -31,7 +31,7 @@ const COST_ESTIMATE = { perCpu: 20, perGib: 1024 / 300 };
 
 type ListedMachineType = { readonly name?: string; readonly guestCpus?: number; readonly memoryMb?: number };
 
-export async function listMachineTypes(answers: WizardAnswers, call: DriverCall): Promise<readonly OptionChoice[]> {
+export async function listMachineTypes(answers: OptionAnswers, call: DriverCall): Promise<readonly OptionChoice[]> {
   const options = connectionOptionsFrom(answers);
   return await withGce(options, call, async (gce) => {
     const found = await gce.list<ListedMachineType>('looking for machine types', 'MachineTypesClient', 'list', {
