@@ -1,4 +1,4 @@
-/** The word of these that was probably meant; undefined where none is near. */
+/** Returns the word that the user probably meant; undefined if none is similar. */
 export function findNearestWord(word: string, among: readonly string[]): string | undefined {
   const plain = normalizeWord(word);
   const alike = among.find((other) => normalizeWord(other) === plain);
@@ -10,13 +10,13 @@ export function findNearestWord(word: string, among: readonly string[]): string 
   return best !== undefined && best.edits <= Math.min(3, Math.ceil(plain.length / 3)) ? best.other : undefined;
 }
 
-/** How it is spelt in camelCase or kebab-case is no difference. */
+/** Ignores the difference between camelCase and kebab-case. */
 function normalizeWord(word: string): string {
   // Nobody misspells a word of thousands of letters, and comparing them would take long.
   return word.slice(0, 64).replaceAll(/[-_ ]/g, '').toLowerCase();
 }
 
-/** Edits that turn one word into another; two letters that changed places are one. */
+/** Counts the edits that turn one word into another; two swapped letters count as one. */
 function editDistance(left: string, right: string): number {
   let last: readonly number[] = [];
   let row = Array.from({ length: right.length + 1 }, (_, index) => index);

@@ -69,11 +69,11 @@ export function systemCode(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
 }
 
-/** What went wrong, in the words of whatever was thrown. */
+/** Returns the message of anything that was thrown. */
 export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
 export function canceledError(): SlipwayError {
-  return new SlipwayError('CANCELED', 'Stopped before the end, as you asked');
+  return new SlipwayError('CANCELED', 'Canceled');
 }

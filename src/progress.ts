@@ -1,23 +1,23 @@
-/** How far something is that is counted in bytes; what is not known yet is left out. */
+/** The progress of work that is counted in bytes; unknown figures are missing. */
 export type ByteProgress = {
   readonly done: number;
   readonly total?: number | undefined;
-  /** A second. */
+  /** Bytes per second. */
   readonly rate?: number | undefined;
 };
 
-/** One line of what a step is doing just now; with `bytes` where the line is made of them. */
+/** Reports what a step is doing, in one line; with `bytes` if the line shows a progress in bytes. */
 export type Log = (line: string, bytes?: ByteProgress) => void;
 
 /**
- * All that logic knows about output: name a piece of work, do it. How it looks (a live list, plain lines, JSON events) is
- * decided in `cli/progress.ts`. Ids are stable: they stand in the events and in the record's `failure`. A step that begins
- * while another one works is a part of that.
+ * The only interface to output below the command line: operations name a piece of work and do it. `terminal/progress/`
+ * decides how it looks (a live list, plain lines, JSON events). Ids are stable: events and the record's `failure` contain
+ * them. A step that begins inside another step is a part of it.
  */
 export type Progress = {
   step<T>(id: string, title: string, work: (log: Log) => Promise<T>): Promise<T>;
-  /** The id of the step that began last: what a failure is put down to. */
+  /** Returns the id of the step that began last; a failure is recorded with it. */
   lastStepId(): string;
-  /** A fact that the user should see whatever the view. */
+  /** Shows a fact to the user in every kind of view. */
   note(text: string): void;
 };

@@ -3,18 +3,18 @@ import { chmod, lstat, mkdir, open, readdir, readFile, realpath, rename, rm, rmd
 import { dirname } from 'node:path';
 import { SlipwayError, systemCode } from '../errors.ts';
 
-/** Local files as data: profiles say what should be there, `applyChanges` does it. Deleting a folder takes all in it. */
+/** Changes to local files as data: profiles return them, `applyFileChanges` makes them. Deleting a folder deletes its content. */
 export type FileChange =
   | { readonly do: 'write'; readonly path: string; readonly content: string; readonly mode: number }
   | { readonly do: 'delete'; readonly path: string }
-  /** A folder goes once nothing is in it. */
+  /** Deletes a folder if it is empty. */
   | { readonly do: 'prune'; readonly path: string }
-  /** A line at the top of a file of the user's, in which all else stays as it is, byte for byte. */
+  /** Adds a line at the top of a file of the user's; everything else in it stays the same, byte for byte. */
   | ({ readonly do: 'include' } & IncludeLine)
-  /** That line goes, unless there still is a file that it is for. */
+  /** Removes that line, unless a file that it is for still exists. */
   | ({ readonly do: 'exclude' } & IncludeLine);
 
-/** `line` makes a program read the files of `folder` that end in `ending`. */
+/** `line` makes a program read the files of `folder` that end in `suffix`. */
 export type IncludeLine = {
   readonly path: string;
   readonly line: string;
@@ -66,7 +66,7 @@ type FileContent = {
   /** No link to a file elsewhere. */ readonly isRegularFile: boolean;
 };
 
-/** A file as latin1, in which each byte is a character and comes back as it was; '' where there is none. */
+/** Reads a file as latin1, which keeps each byte as one character; returns '' if the file is missing. */
 async function readFileContent(path: string): Promise<FileContent> {
   const none = { text: '', mode: 0o600, isRegularFile: true };
   try {
@@ -85,11 +85,11 @@ function fallbackIfMissing<T>(instead: () => T): (error: unknown) => T {
 }
 
 /**
- * Writes a file whole or not at all: a temporary file beside it, fsync, rename, fsync of the folder. A full disk or a
- * kill leaves the old content. Folders that are missing are made 0700.
+ * Writes a file completely or not at all: a temporary file beside it, fsync, rename, fsync of the folder. A full disk or a
+ * kill leaves the old content. Creates missing folders with mode 0700.
  */
 export async function writeFileAtomic(place: string, content: string | Uint8Array, mode: number): Promise<void> {
-  // A link stays a link: what it points to is what is written.
+  // A link stays a link: the file that it points to is written.
   const path = await realpath(place).catch(() => place);
   const folder = dirname(path);
   const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
@@ -107,13 +107,13 @@ export async function writeFileAtomic(place: string, content: string | Uint8Arra
     await rename(temporary, path);
     await syncFolder(folder);
   } catch (error) {
-    // Where it can't be removed it was not made, and the first error is the one to tell.
+    // If it can't be removed, it was never created, and the first error is the one to report.
     await rm(temporary, { force: true }).catch(() => undefined);
     throw localFileError(path, error);
   }
 }
 
-/** The text of a file that may be missing. */
+/** Returns the text of a file; undefined if the file is missing. */
 export async function readFileIfExists(path: string): Promise<string | undefined> {
   return readFile(path, 'utf8').catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT') return undefined;
@@ -129,7 +129,7 @@ export async function listFolderIfExists(folder: string): Promise<readonly strin
   });
 }
 
-/** What was made, renamed or removed in a folder outlives a power cut once this is done. */
+/** Makes everything that was created, renamed or removed in a folder survive a power cut. */
 export async function syncFolder(folder: string): Promise<void> {
   // Windows can't open a folder; there the rename itself is what the system offers.
   const handle = await open(folder, 'r').catch((error: unknown) => {
@@ -154,7 +154,7 @@ export function localFileError(path: string, error: unknown, tried: 'written' | 
   const reason = reasons[systemCode(error) ?? ''];
   if (reason === undefined) return error;
   return new SlipwayError('LOCAL_FILES', `${path} could not be ${tried}: ${reason}`, {
-    hint: 'Nothing was lost: mend that, then run the same command again',
+    hint: 'Nothing was lost: fix that, then run the same command again',
     cause: error,
   });
 }

@@ -13,13 +13,16 @@ const POLL_MILLISECONDS = 200;
 type LockOwner = ProcessIdentity & { readonly host: string };
 
 /**
- * One worker per folder, and a dead one's lock is taken over at once, without two heirs: locks are numbered files, the
- * highest number counts, and taking over means making the next number, which the file system grants to one process
- * only. The highest number is never deleted while the folder lives, or a slow heir could make a number twice: release
- * empties it instead.
+ * Locks a folder for this process; throws MACHINE_BUSY if a process that still runs holds the lock. `what` begins the
+ * sentence: `Machine "web"`.
+ *
+ * The lock of a process that ended is free at once, and only one process gets it: locks are numbered files and the highest
+ * number counts. To take the lock, a process creates the next number, which the file system allows to one process only.
+ * The file with the highest number stays as long as the folder does, or a slow process could create a number twice: a
+ * release empties the file instead.
  */
 export async function takeLock(folder: string, what: string): Promise<AsyncDisposable> {
-  const mine = JSON.stringify({ ...(await identifyProcess(process.pid)), host: hostname() } satisfies LockOwner);
+  const content = JSON.stringify({ ...(await identifyProcess(process.pid)), host: hostname() } satisfies LockOwner);
   for (;;) {
     const before = await listLockNumbers(folder);
     const highest = before.at(-1) ?? 0;
@@ -27,7 +30,7 @@ export async function takeLock(folder: string, what: string): Promise<AsyncDispo
     if (owner && (await isOwnerAlive(owner))) throw busyError(what, owner);
 
     const path = join(folder, `lock.${highest + 1}`);
-    if (!(await createFileAtomic(path, mine))) continue;
+    if (!(await createFileAtomic(path, content))) continue;
     const after = await listLockNumbers(folder);
     if (after.at(-1) !== highest + 1) {
       await rm(path, { force: true });
@@ -36,7 +39,7 @@ export async function takeLock(folder: string, what: string): Promise<AsyncDispo
     await Promise.all(before.map((number) => rm(join(folder, `lock.${number}`), { force: true })));
     return {
       async [Symbol.asyncDispose]() {
-        // ENOENT: the folder went with the machine that this lock was for.
+        // ENOENT: the folder was removed with the machine that this lock was for.
         await truncate(path).catch((error: unknown) => {
           if (systemCode(error) !== 'ENOENT') throw error;
         });
@@ -45,21 +48,21 @@ export async function takeLock(folder: string, what: string): Promise<AsyncDispo
   }
 }
 
-/** As `takeLock`, for work that another command may do just as well: it is waited for, and `waiting` hears who it is. */
+/** Waits until the folder can be locked; `waiting` gets the message with the process that holds the lock. */
 export async function waitForLock(
   folder: string,
   what: string,
   how: { readonly signal: AbortSignal; readonly waiting: (who: string) => void },
 ): Promise<AsyncDisposable> {
-  let told = '';
+  let lastMessage = '';
   for (;;) {
     if (how.signal.aborted) throw canceledError();
     try {
       return await takeLock(folder, what);
     } catch (error) {
       if (!(error instanceof SlipwayError && error.code === 'MACHINE_BUSY')) throw error;
-      if (error.message !== told) how.waiting(error.message);
-      told = error.message;
+      if (error.message !== lastMessage) how.waiting(error.message);
+      lastMessage = error.message;
     }
     await sleep(POLL_MILLISECONDS, undefined, { signal: how.signal }).catch(() => {
       throw canceledError();
@@ -76,7 +79,7 @@ async function listLockNumbers(folder: string): Promise<readonly number[]> {
     .toSorted((left, right) => left - right);
 }
 
-/** The file appears with its content or not at all; false when somebody else made it first. */
+/** Creates a file with its content or not at all; returns false if another process created it first. */
 async function createFileAtomic(path: string, content: string): Promise<boolean> {
   const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
   try {
@@ -100,7 +103,7 @@ async function readLockOwner(path: string): Promise<LockOwner | undefined> {
     const owner = JSON.parse(text) as LockOwner;
     return typeof owner.pid === 'number' ? owner : undefined;
   } catch {
-    // Empty means released; anything else that is not JSON was cut off by a crash of the machine: nobody's either way.
+    // An empty lock was released. Other text that is not JSON was cut off when the computer crashed: nobody holds that lock.
     return undefined;
   }
 }
@@ -112,7 +115,7 @@ async function isOwnerAlive(owner: LockOwner): Promise<boolean> {
 
 function busyError(what: string, owner: LockOwner): SlipwayError {
   const where = owner.host === hostname() ? '' : ` on ${owner.host}`;
-  return new SlipwayError('MACHINE_BUSY', `Another command is working on "${what}" (process ${owner.pid}${where})`, {
-    hint: 'Wait for it to end, then run this again',
+  return new SlipwayError('MACHINE_BUSY', `${what} is in use by another command (PID ${owner.pid}${where})`, {
+    hint: 'Wait for it to end, then run the same command again',
   });
 }

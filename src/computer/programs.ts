@@ -6,33 +6,33 @@ import type { Computer } from './computer.ts';
 
 export type PackageManager = 'apt' | 'dnf' | 'pacman' | 'zypper' | 'brew' | 'winget' | 'choco';
 
-/** A program of this computer that something needs, and how one gets it. */
+/** A program of this computer that a command needs, and how to install it. */
 export type Program = {
   readonly command: string;
-  /** Any of these names does as well. */
+  /** Other names of the program; any of them is enough. */
   readonly alternatives?: readonly string[];
   /** A verb first, as in "qemu-img, which creates the disks of VMs": `creates the disks of VMs`. */
   readonly purpose: string;
   readonly packages: Readonly<Partial<Record<PackageManager, readonly string[]>>>;
-  /** The project's page, for where no package manager has it. */
+  /** The project's page, for computers without a package of it. */
   readonly link: string;
-  /** Where its installer puts it when that is in nobody's PATH. */
+  /** Folders where its installer puts it, if they are not in the PATH. */
   readonly folders?: readonly string[];
 };
 
-/** How to get programs: what a person types, and the same as argv. */
+/** How to install programs: the line that a person types, and the same as argv. */
 export type InstallPlan = {
   readonly manager: PackageManager | undefined;
   readonly commands: readonly (readonly string[])[];
   /** Programs that no package manager of this computer has. */
   readonly unpackaged: readonly Program[];
-  /** Nothing is left to a person but to agree. */
+  /** Whether Slipway can run the commands once the user agrees. */
   readonly canInstall: boolean;
-  /** The one line to type, or where to look. */
+  /** The line to type, or where to find the program. */
   readonly instruction: string;
 };
 
-/** What decides over installing, besides the package manager. */
+/** The user's rights to install packages. */
 export type Privileges = { readonly root: boolean; readonly sudo: boolean };
 
 const MANAGER_EXECUTABLES: Readonly<Record<PackageManager, string>> = {
@@ -50,12 +50,12 @@ const MANAGERS_BY_PLATFORM: Readonly<Partial<Record<NodeJS.Platform, readonly Pa
   win32: ['winget', 'choco'],
 };
 const WINGET_INSTALL = ['winget', 'install', '--exact', '--id'];
-/** Users' PATHs often lack these, and programs that are there work all the same. */
+/** Users' PATHs often lack these folders, and their programs work all the same. */
 const POSIX_FOLDERS = ['/usr/sbin', '/sbin', '/usr/local/sbin', '/opt/homebrew/bin'];
 
 type ProgramLookup = Pick<Program, 'command' | 'alternatives' | 'folders'>;
 
-/** The absolute path of a program, found without starting one. */
+/** Returns the absolute path of a program, without starting it; undefined if it is missing. */
 export async function findProgram(program: ProgramLookup, computer: Computer): Promise<string | undefined> {
   const names = [program.command, ...(program.alternatives ?? [])].flatMap((name) =>
     executableExtensions(computer).map((end) => name + end),
@@ -84,7 +84,7 @@ export async function findPackageManager(computer: Computer): Promise<PackageMan
   return undefined;
 }
 
-/** What to run, in this order, so that these programs are there afterwards. Empty when the manager has none of them. */
+/** Returns the commands that install these programs, in order; none if the manager has no package of them. */
 export function installCommands(
   missing: readonly Program[],
   manager: PackageManager,
@@ -101,7 +101,7 @@ export function packagesOf(missing: readonly Program[], manager: PackageManager)
   return [...new Set(missing.flatMap((program) => program.packages[manager] ?? []))];
 }
 
-/** As a person types them, in the shell that goes with the manager: PowerShell 5 has no `&&`. */
+/** Formats commands as a person types them in the shell that goes with the manager: PowerShell 5 has no `&&`. */
 export function formatCommands(commands: readonly (readonly string[])[], manager: PackageManager): string {
   return commands
     .map((argv) => argv.join(' '))
@@ -137,7 +137,7 @@ export function installPlanFor(
   };
 }
 
-/** The docker client; whatever package it came from, `docker` is what counts. */
+/** Returns the docker client for this computer's distribution. */
 export async function getDockerClientProgram(computer: Computer): Promise<Program> {
   const release = computer.platform === 'linux' ? await readFile('/etc/os-release', 'utf8').catch(() => '') : '';
   return dockerClientFor(release);
@@ -151,7 +151,7 @@ export function dockerClientFor(osRelease: string): Program {
   const own = (id === 'debian' || id === 'raspbian') && version >= 13;
   return {
     command: 'docker',
-    purpose: 'speaks to engines',
+    purpose: 'connects to engines',
     packages: {
       apt: [own ? 'docker-cli' : 'docker.io'],
       dnf: ['docker-cli'],
@@ -165,7 +165,7 @@ export function dockerClientFor(osRelease: string): Program {
   };
 }
 
-/** What `slipway ssh` runs; making machines needs none, since the connection there is our own. */
+/** The program that `slipway ssh` runs. Creating machines does not need it: Slipway connects by itself. */
 export const sshProgram: Program = {
   command: 'ssh',
   purpose: 'opens shells on machines',
@@ -181,11 +181,11 @@ export const sshProgram: Program = {
   folders: [String.raw`C:\Windows\System32\OpenSSH`],
 };
 
-/** What `slipway mount` runs. */
+/** Returns the program that `slipway mount` runs. */
 export function sshfsProgram({ platform }: Pick<Computer, 'platform'>): Program {
   return {
     command: 'sshfs',
-    purpose: 'shows folders of machines here',
+    purpose: 'mounts folders of machines',
     packages: {
       apt: ['sshfs'],
       dnf: ['fuse-sshfs'],
@@ -226,7 +226,7 @@ function managerCommands(manager: PackageManager, packages: readonly string[]): 
 function searchFolders({ folders = [] }: ProgramLookup, { platform, env }: Computer): readonly string[] {
   const windows = platform === 'win32';
   const listed = (env.PATH ?? '').split(windows ? ';' : ':');
-  // A folder that depends on where one stands is no place to take a program from.
+  // A relative folder depends on the working directory, so it is no safe place for programs.
   return [...listed, ...folders, ...(windows ? [] : POSIX_FOLDERS)].filter((folder) => isAbsolute(folder));
 }
 

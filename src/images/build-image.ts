@@ -58,7 +58,7 @@ function imageBuildError(suite: string, lines: readonly string[]): SlipwayError 
     {
       hint: full
         ? 'Make room (about 3 GB), or set TMPDIR to a folder that has it, then run the same command again'
-        : 'Mend that, then run the same command again: nothing half made is left',
+        : 'Fix that, then run the same command again: no incomplete image is left',
       detail: lines.filter((line) => !line.startsWith('!! ')).slice(-8),
     },
   );

@@ -17,8 +17,8 @@ export const defaultImageName = 'debian-13';
 export function requireKnownImage(name: string): KnownImage {
   const known = knownImages.find((candidate) => candidate.name === name);
   if (known) return known;
-  throw new SlipwayError('USAGE', `There is no image known as "${name}"`, {
-    hint: `Known are ${formatList(knownImages.map((image) => image.name))}; any other is given by its path or URL`,
+  throw new SlipwayError('USAGE', `Image "${name}" is unknown`, {
+    hint: `Known images: ${formatList(knownImages.map((image) => image.name))}. For any other, pass its path or URL`,
   });
 }
 

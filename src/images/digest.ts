@@ -13,7 +13,7 @@ export function parseDigest(text: string, flag = '--image-digest'): string {
     'USAGE',
     `${flag} must be sha512: and 128 hex digits, or sha256: and 64, got ${JSON.stringify(text)}`,
     {
-      hint: 'It stands in the SHA512SUMS file beside the image; of a file of yours: sha512sum disk.qcow2',
+      hint: 'The digest is in the SHA512SUMS file beside the image. For a file of your own: sha512sum disk.qcow2',
     },
   );
 }

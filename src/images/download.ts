@@ -58,7 +58,7 @@ async function completePart(part: PartFile, url: string, call: DownloadRequest):
   const { hex } = splitDigest(call.digest);
   const { pieced } = await fetchRest(part, url, call);
   if (pieced && part.digest() !== hex) {
-    call.log('What was downloaded before does not fit; beginning anew');
+    call.log('The part that was downloaded before does not match; downloading again');
     await part.restart();
     await fetchRest(part, url, call);
   }
@@ -177,7 +177,7 @@ async function openPartFile(path: string, url: string, { digest, log, signal }: 
   };
   try {
     const { size } = await file.stat();
-    const say = createByteMeter(log, 'Checking what is here: ');
+    const say = createByteMeter(log, 'Checking the existing file: ');
     await hashInto(hash, path, size, { signal, done: (done) => say(done, size) });
     bytes = size;
     return part;
@@ -215,7 +215,7 @@ async function hasExpectedDigest(path: string, { digest, signal, log }: Download
     throw error;
   });
   if (found === undefined) return false;
-  const say = createByteMeter(log, 'Checking what is here: ');
+  const say = createByteMeter(log, 'Checking the existing file: ');
   return (await hashFile(path, algorithm, { signal, done: (done) => say(done, found.size) })) === hex;
 }
 
@@ -225,7 +225,7 @@ async function checkLocalFile(url: string, call: DownloadRequest): Promise<strin
   const say = createByteMeter(call.log, 'Checked ');
   const actual = await hashFile(path, algorithm, { signal: call.signal, done: say }).catch((error: unknown) => {
     if (systemCode(error) === undefined) throw error;
-    const why = systemCode(error) === 'ENOENT' ? 'there is no such file' : `it can't be read (${systemCode(error)})`;
+    const why = systemCode(error) === 'ENOENT' ? 'the file does not exist' : `it can't be read (${systemCode(error)})`;
     throw new SlipwayError('DOWNLOAD', `${path} can't be used: ${why}`, { hint: 'Check the path', cause: error });
   });
   if (actual === hex) return path;
@@ -236,6 +236,6 @@ function wrongDigestError(url: string, expected: string, actual: string): Slipwa
   const { algorithm } = splitDigest(expected);
   return new SlipwayError('DOWNLOAD', `${url} is not what its digest says`, {
     detail: [`expected ${expected}`, `actual   ${algorithm}:${actual}`],
-    hint: 'Check that the digest belongs to this very file; where a vendor replaced the file, take the new digest from them',
+    hint: 'Check that the digest belongs to this file. If the vendor replaced the file, use the digest that the vendor publishes now',
   });
 }

@@ -111,7 +111,7 @@ export async function retryDownload<T>(
       furthest = Math.max(furthest, reached);
       if (failures >= patience.attempts) throw gaveUpError(what, error, failures);
       const pause = Math.min(MAX_PAUSE_MILLISECONDS, patience.pauseMilliseconds * 2 ** (failures - 1));
-      log(`${error.message}; again in ${(pause / 1000).toFixed(1)} s`);
+      log(`${error.message}; retrying in ${(pause / 1000).toFixed(1)} s`);
       await sleep(pause, undefined, { signal }).catch(() => {
         throw canceledError();
       });
@@ -121,15 +121,15 @@ export async function retryDownload<T>(
 
 /** A refusal that will be the same the next time. */
 export function downloadRefusedError(url: string, { status }: Pick<HttpResponse, 'status'>): SlipwayError {
-  const there = status === 404 || status === 410 ? 'there is no such file' : `the server answered ${status}`;
+  const there = status === 404 || status === 410 ? 'the file does not exist' : `the server answered ${status}`;
   return new SlipwayError('DOWNLOAD', `${url} could not be downloaded: ${there}`, {
-    hint: 'Look at that address in a browser; it may have moved',
+    hint: 'Open that address in a browser: the file may have moved',
   });
 }
 
 function gaveUpError(url: string, error: TransientNetworkError, failures: number): SlipwayError {
   return new SlipwayError('DOWNLOAD', `${url} could not be downloaded: ${error.message} (${failures} attempts)`, {
-    hint: 'What has come is kept: run the same command again to go on. Behind a proxy, download it another way and give its path instead of the URL',
+    hint: 'The downloaded part is kept. To continue, run the same command again. Behind a proxy, download the file another way and pass its path instead of the URL',
     cause: error,
   });
 }
@@ -142,8 +142,8 @@ function networkReasonOf(error: unknown): string {
   const words: Readonly<Record<string, string>> = {
     ECONNREFUSED: 'the connection was refused',
     ECONNRESET: 'the connection was reset',
-    ENOTFOUND: 'there is no computer of that name',
-    EAI_AGAIN: 'its name could not be looked up',
+    ENOTFOUND: 'the host name does not exist',
+    EAI_AGAIN: 'the host name could not be looked up',
     UND_ERR_SOCKET: 'the connection broke',
     UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the connection broke',
   };

@@ -101,7 +101,7 @@ export function openImageStore(home: string): ImageStore {
       if (text !== undefined) return { key, image: parseImage(imageFolderName(key), text) };
       // Removed while we looked, or never whole.
       if (!(await isPresent(folder))) return undefined;
-      throw new Error('its image.json is gone');
+      throw new Error('its image.json is missing');
     } catch (error) {
       return { key, broken: brokenImageError(key, folder, error) };
     }
@@ -230,7 +230,10 @@ export function openImageStore(home: string): ImageStore {
       } catch (error) {
         throw localFileError(folder, error);
       }
-      return waitForLock(folder, name, { signal, waiting: (who) => note(`${who}: waiting for it to end`) });
+      return waitForLock(folder, `Image "${name}"`, {
+        signal,
+        waiting: (who) => note(`${who}: waiting for it to end`),
+      });
     },
   };
 }
@@ -278,23 +281,23 @@ async function isPresent(path: string): Promise<boolean> {
 }
 
 function incompleteImageError(name: string, file: ImageFile): SlipwayError {
-  return new SlipwayError('IMAGE_BUILD', `The image ${name} was made without its ${file}`, {
-    hint: `Make it again with --debug, which shows what was done: slipway image build ${name} --debug`,
+  return new SlipwayError('IMAGE_BUILD', `Image "${name}" was built without its ${file}`, {
+    hint: `To see what the build does: slipway image build ${name} --debug`,
   });
 }
 
 function imageChangedError(image: Image, file: ImageFile, actual: string | undefined): SlipwayError {
-  const what = actual === undefined ? `${file} is gone` : `${file} is not what was built (sha256 ${actual})`;
+  const what = actual === undefined ? `${file} is missing` : `${file} is not what was built (sha256 ${actual})`;
   const { source, name } = image;
-  const anew = source.kind === 'built' ? `build ${name}` : `pull ${name} --url ${source.url} --digest ${source.digest}`;
-  return new SlipwayError('IMAGE_CHANGED', `The image ${image.name} has changed on disk: ${what}`, {
-    hint: `Make it anew: slipway image ${anew} --force. Machines on it need it as it was`,
+  const argv = source.kind === 'built' ? `build ${name}` : `pull ${name} --url ${source.url} --digest ${source.digest}`;
+  return new SlipwayError('IMAGE_CHANGED', `Image "${image.name}" has changed on disk: ${what}`, {
+    hint: `Create it again: slipway image ${argv} --force. Machines that use it need it unchanged`,
   });
 }
 
 function imageInUseError({ name }: ImageKey, usedBy: readonly string[]): SlipwayError {
-  return new SlipwayError('IMAGE_IN_USE', `The image ${name} is used by ${inWords(usedBy)}`, {
-    hint: `Their disks are laid over it. Remove them first: slipway rm ${usedBy.join(' ')}`,
+  return new SlipwayError('IMAGE_IN_USE', `Image "${name}" is in use by ${inWords(usedBy)}`, {
+    hint: `Their disks are based on it. Remove them first: slipway rm ${usedBy.join(' ')}`,
   });
 }
 

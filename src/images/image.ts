@@ -95,7 +95,7 @@ export function parseImage(folder: string, text: string): Image {
   }
   const image = value as Partial<Image> | null;
   if (typeof image !== 'object' || image === null) throw new Error('its image.json is not of an image');
-  if (typeof image.version === 'number' && image.version > 1) throw new Error('a newer Slipway made it');
+  if (typeof image.version === 'number' && image.version > 1) throw new Error('a newer version of Slipway wrote it');
   const texts = [image.name, image.arch, image.digest, image.root, image.engine, image.made, image.source?.kind];
   const whole =
     texts.every((field) => typeof field === 'string') && imageFiles.every((file) => isFileState(image.files, file));

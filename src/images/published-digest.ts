@@ -33,7 +33,7 @@ export async function fetchPublishedDigest(
       for await (const chunk of answer.chunks) {
         parts.push(chunk);
         if ((bytes += chunk.length) > MAX_LIST_BYTES)
-          throw unusableDigestListError(url, 'it is far too long to be a list of digests');
+          throw unusableDigestListError(url, 'it is too long for a list of digests');
       }
       return Buffer.concat(parts).toString('utf8');
     } finally {
@@ -58,12 +58,12 @@ function parseDigestList(text: string, url: string, file: string): string {
 function requireSecureUrl(url: string): void {
   const { protocol, hostname } = new URL(url);
   if (protocol === 'https:' || (protocol === 'http:' && ['127.0.0.1', 'localhost', '[::1]'].includes(hostname))) return;
-  throw unusableDigestListError(url, 'a list of digests is believed over https only');
+  throw unusableDigestListError(url, 'a list of digests must come over https');
 }
 
 function unusableDigestListError(url: string, why: string, cause?: unknown): SlipwayError {
   return new SlipwayError('DOWNLOAD', `The digests at ${url} can't be used: ${why}`, {
-    hint: 'Give the digest yourself: slipway image pull --url … --digest sha512:…',
+    hint: 'Pass the digest yourself: slipway image pull --url … --digest sha512:…',
     cause,
   });
 }

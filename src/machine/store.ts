@@ -3,12 +3,12 @@
  *
  *   ~/.slipway/machines/NAME/machine.json     the record: one machine, one phase, no secret
  *                            engine-env.json  values of --engine-env: a proxy's address may hold a password
- *                            lock.N           who works on it (lock.ts)
+ *                            lock.N           the command that works on it (lock.ts)
  *                            known_hosts      its pinned SSH host key
  *                            ca/              ca-key.pem, which never leaves this folder
- *                            server/          cert.pem key.pem, copies of what lies on the host
- *                            ssh/             id_ed25519, which it lets in, and host_ed25519, its own: of machines that we made
- *                            tls/             ca.pem cert.pem key.pem: what DOCKER_CERT_PATH wants
+ *                            server/          cert.pem key.pem, copies of the files on the host
+ *                            ssh/             id_ed25519, which the host accepts, and host_ed25519, its own: of machines that Slipway created
+ *                            tls/             ca.pem cert.pem key.pem: for DOCKER_CERT_PATH
  */
 import { mkdir, rm, stat } from 'node:fs/promises';
 import { join, sep } from 'node:path';
@@ -38,13 +38,13 @@ export type MachinePaths = {
   readonly tls: string;
 };
 
-/** How the folder of a machine looks where another tool reads it too: the drop-in `docker-machine` has the old tool's. */
+/** How a machine's folder looks if another tool reads it too: the drop-in `docker-machine` has Docker Machine's layout. */
 export type StoreLayout = {
-  /** Where the client's certificates and the engine's lie. */
+  /** Returns the paths of the client's certificates and the engine's. */
   paths(folder: string): Pick<MachinePaths, 'tls' | 'serverCert' | 'serverKey'>;
-  /** The machine that the folder tells of where there is no record of ours; undefined where it tells of none. */
+  /** Reads the machine that the other tool describes, if the folder has no record; undefined if it describes none. */
   readForeign(name: string, folder: string): Promise<Machine | undefined>;
-  /** What that tool reads of a machine, written after each record. */
+  /** Returns the files that the other tool reads, to be written after each record. */
   foreignFileChanges(machine: Machine, folder: string): Promise<readonly FileChange[]>;
 };
 
@@ -65,20 +65,20 @@ export type ListedMachine =
   { readonly name: string; readonly machine: Machine } | { readonly name: string; readonly broken: SlipwayError };
 
 export type Store = {
-  /** The machine, or undefined where the name is free. RECORD_BROKEN when there is one that can't be read. */
+  /** Reads the machine; undefined if the name is free. Throws RECORD_BROKEN if its record can't be used. */
   find(name: string): Promise<Machine | undefined>;
-  /** As `find`, but a free name is MACHINE_NOT_FOUND with the names that exist. */
+  /** Reads the machine; throws MACHINE_NOT_FOUND, with the names that exist, if the name is free. */
   read(name: string): Promise<Machine>;
-  /** Sorted by name, as people sort; one bad record is one row. */
+  /** Reads all machines, sorted by name as people sort; a broken record is one row. */
   list(): Promise<readonly ListedMachine[]>;
   listNames(): Promise<readonly string[]>;
-  /** The names in `list`, for which no record is opened. */
+  /** Returns the names in `list` without opening a record. */
   listRecordedNames(): Promise<readonly string[]>;
-  /** Whole or not at all. Takes the name by making its folder. */
+  /** Writes the record completely or not at all. Creates its folder, which takes the name. */
   write(machine: Machine): Promise<void>;
-  /** The record first becomes invisible, then goes: a kill in between leaves no half machine behind. */
+  /** Hides the record, then deletes it: a kill in between leaves no incomplete machine. */
   remove(name: string): Promise<void>;
-  /** For one command; MACHINE_BUSY names the process that has it. */
+  /** Locks the machine for this command; throws MACHINE_BUSY with the process that holds the lock. */
   lock(name: string): Promise<AsyncDisposable>;
   paths(name: string): MachinePaths;
 };
@@ -208,7 +208,7 @@ async function lockFolder(folder: string, name: string): Promise<AsyncDisposable
   for (;;) {
     try {
       await mkdir(folder, { recursive: true, mode: 0o700 });
-      return await takeLock(folder, name);
+      return await takeLock(folder, `Machine "${name}"`);
     } catch (error) {
       // ENOENT: another command removed the machine and with it the folder.
       if (systemCode(error) !== 'ENOENT') throw localFileError(folder, error);
@@ -236,14 +236,14 @@ export function invalidNameError(name: string): SlipwayError {
 }
 
 function machineNotFoundError(name: string, names: readonly string[]): SlipwayError {
-  return new SlipwayError('MACHINE_NOT_FOUND', `There is no machine named "${name}"`, {
-    hint: names.length > 0 ? `You have: ${names.join(', ')}` : `Make it: slipway create ${name}`,
+  return new SlipwayError('MACHINE_NOT_FOUND', `Machine "${name}" does not exist`, {
+    hint: names.length > 0 ? `Existing machines: ${names.join(', ')}` : `To create it: slipway create ${name}`,
   });
 }
 
 function brokenRecordError(name: string, path: string, why: string, cause?: unknown): SlipwayError {
   return new SlipwayError('RECORD_BROKEN', `The record of "${name}" can't be used: ${why} (${path})`, {
-    hint: `Mend the file, or forget the machine: slipway rm --force ${name}`,
+    hint: `Fix the file, or remove the record: slipway rm --force ${name}`,
     cause,
   });
 }
@@ -267,7 +267,7 @@ function parseRecord(name: string, path: string, text: string): MachineRecord {
   }
   const record = value as Partial<MachineRecord> | null;
   if (typeof record !== 'object' || record === null) throw unusable('it is not a record');
-  if (typeof record.version === 'number' && record.version > 1) throw unusable('a newer Slipway wrote it');
+  if (typeof record.version === 'number' && record.version > 1) throw unusable('a newer version of Slipway wrote it');
   if (record.version !== 1 || typeof record.spec?.driver !== 'string' || !Array.isArray(record.spec.engine?.env))
     throw unusable('it is not a record');
   if (record.spec.name !== name) throw unusable(`it is of a machine named "${record.spec.name}"`);
@@ -275,6 +275,6 @@ function parseRecord(name: string, path: string, text: string): MachineRecord {
     record.phase === 'creating' ||
     (record.phase === 'created' && record.host !== undefined) ||
     (record.phase === 'ready' && record.host !== undefined && record.endpoint !== undefined);
-  if (!complete) throw unusable(`its phase ${JSON.stringify(record.phase)} lacks what belongs to it`);
+  if (!complete) throw unusable(`its phase ${JSON.stringify(record.phase)} requires members that are missing`);
   return record as MachineRecord;
 }

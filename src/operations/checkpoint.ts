@@ -5,18 +5,23 @@ import { continueOrUndoHint } from '../machine/require-machine.ts';
 
 import type { World } from './world.ts';
 
-/** Writes into the record what a provider is about to be asked for, while there is no host to show for it. */
+/** Returns a function that records each request to the provider before it is sent, as long as the machine has no host. */
 export function requestRecorderFor(machine: Machine, save: Checkpoint, { now }: World): CreateCall['recordRequest'] {
   return async (what) => {
     if (machine.phase === 'creating') await save({ ...machine, lastRequest: { what, at: now().toISOString() } });
   };
 }
 
+/** Saves a machine's record at a point from which an interrupted command can continue. */
 export type Checkpoint = (machine: Machine) => Promise<void>;
 
+/** Errors that stop a change without refusing it: the record keeps what was wanted, so that the next run continues. */
 const INTERRUPTIONS: ReadonlySet<ErrorCode> = new Set(['CANCELED', 'SSH_LOST', 'HOST_FULL', 'LOCAL_FILES']);
 
-/** Runs the rest of a path whose failure the record shall tell, from the last state that was saved. */
+/**
+ * Runs `work`, which saves the record as it proceeds, and adds a failure to the last saved state. `wanted` returns the change
+ * that an interruption leaves to be finished, or undefined while nothing of it has been applied.
+ */
 export async function withFailureRecord<T>(
   { wanted, ...start }: Machine & { readonly wanted?: () => Pick<Machine, 'spec' | 'deadline'> | undefined },
   { store, progress, now }: World,
@@ -37,15 +42,15 @@ export async function withFailureRecord<T>(
         code: error.code,
         message: error.message,
       };
-      // A ready machine is what its record says until the change has worked, or a refused option would come back with
-      // each run. What merely stopped a change leaves it to be finished.
+      // A ready machine's record stays as it was until the change has worked: otherwise a refused option would come back
+      // with each run. An interruption, however, leaves the change to be finished.
       const change = INTERRUPTIONS.has(error.code) ? wanted?.() : undefined;
       const { deadline, ...rest } = last;
-      // With the change, also a deadline that it takes away.
-      const known = change ?? { spec: last.spec, ...(deadline === undefined ? {} : { deadline }) };
-      await store.write({ ...rest, ...known, failure }).catch((second: unknown) => {
-        // The disk that is too full for this note is what the first error is about.
-        if (!(second instanceof SlipwayError)) throw second;
+      // The change may also remove the deadline.
+      const recorded = change ?? { spec: last.spec, ...(deadline === undefined ? {} : { deadline }) };
+      await store.write({ ...rest, ...recorded, failure }).catch((writeError: unknown) => {
+        // If the disk is too full for this note, the first error already says so.
+        if (!(writeError instanceof SlipwayError)) throw writeError;
       });
       if (error.code === 'CANCELED') throw interruptedError(last, error);
     }

@@ -1,61 +1,62 @@
 import { SlipwayError } from '../errors.ts';
 
-/** Does this as soon as it is its turn. */
+/** Runs `work` as soon as fewer than the allowed number of other works run. */
 export type ConcurrencyLimit = <T>(work: () => Promise<T>) => Promise<T>;
 
-/** SSH connections and work of that kind at the same time. */
+/** How many SSH connections, or works of similar cost, run at the same time. */
 export const MAX_CONNECTIONS = 8;
 
-/** How the work on one of many machines ended; `begun` tells whether anything was done for it. */
+/** How the work on one of many machines ended. `started` says whether anything was done for the machine. */
 export type MachineOutcome<T> = { readonly name: string; readonly started: boolean } & (
   { readonly value: T; readonly error?: never } | { readonly error: SlipwayError; readonly value?: never }
 );
 
-/** Nothing more is done for this one. Not called for one that was not begun. */
-export type MachineDoneCallback = (one: { readonly name: string; readonly error?: SlipwayError }) => void;
+/** Called when nothing more is done for a machine. Not called for a machine whose work was never started. */
+export type MachineDoneCallback = (machine: { readonly name: string; readonly error?: SlipwayError }) => void;
 
 /**
- * The same work on each of these, in its turn, and how each ended, in their order. A failure that the user can act on is this
- * one's own, a bug is everyone's; after a Ctrl-C no other is begun.
+ * Does the same work for each of these machines, as the limit allows, and returns how each ended, in the order of the names.
+ * A failure that the user can act on concerns its machine alone; a bug ends all of them. After an interruption, no further
+ * work starts.
  */
 export async function runForMachines<T>(
   names: readonly string[],
   {
-    turns,
+    limit,
     signal,
-    ended,
-  }: { readonly turns: ConcurrencyLimit; readonly signal?: AbortSignal; readonly ended: MachineDoneCallback },
+    onDone,
+  }: { readonly limit: ConcurrencyLimit; readonly signal?: AbortSignal; readonly onDone: MachineDoneCallback },
   work: (name: string) => Promise<T>,
 ): Promise<readonly MachineOutcome<T>[]> {
-  const one = async (name: string): Promise<MachineOutcome<T>> => {
+  const runFor = async (name: string): Promise<MachineOutcome<T>> => {
     if (signal?.aborted) return notStartedOutcome(name);
     try {
       const value = await work(name);
-      ended({ name });
+      onDone({ name });
       return { name, value, started: true };
     } catch (error) {
       if (!(error instanceof SlipwayError)) throw error;
-      ended({ name, error });
+      onDone({ name, error });
       return { name, error, started: true };
     }
   };
-  return await Promise.all(names.map(async (name) => turns(async () => one(name))));
+  return await Promise.all(names.map(async (name) => limit(async () => runFor(name))));
 }
 
 export function notStartedOutcome(name: string): MachineOutcome<never> {
-  return { name, error: new SlipwayError('CANCELED', `"${name}" was not begun`), started: false };
+  return { name, error: new SlipwayError('CANCELED', `Not started: ${name}`), started: false };
 }
 
-/** So many things at the same time, in the order in which they were asked for, whoever asks. */
-export function concurrencyLimit(atOnce: number): ConcurrencyLimit {
-  let free = atOnce;
+/** Returns a limit that runs at most `maximum` works at the same time, in the order of the calls. */
+export function concurrencyLimit(maximum: number): ConcurrencyLimit {
+  let free = maximum;
   let bug: { readonly error: unknown } | undefined;
   const waiting: (() => void)[] = [];
   return async (work) => {
     if (free > 0) free -= 1;
     else await new Promise<void>((resolve) => waiting.push(resolve));
     try {
-      // It ends the program, so nothing is begun any more.
+      // A bug ends the program, so no further work starts.
       if (bug) throw bug.error;
       return await work();
     } catch (error) {

@@ -22,16 +22,16 @@ import { driverCallFor, type World } from './world.ts';
 import type { Machine, MachineSpec, ReadyMachine } from '../machine/model.ts';
 import type { Store } from '../machine/store.ts';
 
-/** How the making of one ended; for one that was ready before, nothing was begun. */
+/** How the creation of one machine ended; `started` is false for a machine that was ready before. */
 export type CreateOutcome = MachineOutcome<ReadyMachine>;
 
-/** Machines of this computer's own, or of drivers without a call for many: each is a create of its own. */
+/** For machines of this computer, or of drivers that can't create several by one call: each is created by itself. */
 const MAX_CREATES = 4;
 
 /**
- * Makes machines of one kind, or finishes those whose making was stopped; one that fails keeps none of the others. `worldOf` is
- * the world with the machine's own progress; `ended` hears of each as soon as nothing more is done for it; `turns` are those of
- * other work that goes on meanwhile.
+ * Creates machines with the same options, or continues interrupted creations; if one fails, the others go ahead. `worldFor`
+ * returns the world with the machine's own progress, `onDone` gets each machine as soon as nothing more is done for it, and
+ * `limit` is shared with other work that runs at the same time.
  */
 export async function createMachines(
   wanted: readonly MachineSpec[],
@@ -46,16 +46,16 @@ export async function createMachines(
   for (const machine of ready) if (machine) onDone({ name: machine.spec.name });
   const left = wanted.filter(({ name }) => !ready.some((machine) => machine?.spec.name === name));
   const newSpecs = left.filter(({ name }) => !existing.some((machine) => machine?.spec.name === name));
-  const made =
+  const outcomes =
     driver.kind === 'cloud'
       ? await createWithBatch(driver, left, { newSpecs, existing, world, worldFor, onDone, limit })
       : await createIndividually(left, { world, worldFor, onDone, limit });
   return wanted.map(({ name }): CreateOutcome => {
     const known = ready.find((machine) => machine?.spec.name === name);
     if (known?.phase === 'ready') return { name, value: known, started: false };
-    const one = made.find((done) => done.name === name);
-    if (!one) throw new Error(`nothing was made of ${name}`);
-    return one;
+    const outcome = outcomes.find((done) => done.name === name);
+    if (!outcome) throw new Error(`the creation of ${name} has no outcome`);
+    return outcome;
   });
 }
 
@@ -74,27 +74,27 @@ type BatchCreateContext = BulkCreateContext & {
 async function createWithBatch(
   driver: CloudDriver,
   left: readonly MachineSpec[],
-  { newSpecs, existing, ...making }: BatchCreateContext,
+  { newSpecs, existing, ...context }: BatchCreateContext,
 ): Promise<readonly CreateOutcome[]> {
-  const again = incompleteBatchOf(left, existing);
-  const together = newSpecs.length > 1 ? withNewBatch(newSpecs) : again;
+  const interrupted = incompleteBatchOf(left, existing);
+  const together = newSpecs.length > 1 ? withNewBatch(newSpecs) : interrupted;
   const names = new Set(together.map(({ name }) => name));
   const alone = left.filter(({ name }) => !names.has(name));
   const [batch, singles] = await Promise.all([
-    together.length > 0 ? createBatch(driver, together, making) : [],
-    createIndividually(alone, making),
+    together.length > 0 ? createBatch(driver, together, context) : [],
+    createIndividually(alone, context),
   ]);
   return [...batch, ...singles];
 }
 
-/** Each by a create of its own; after a Ctrl-C no other is begun. */
+/** Creates each machine by itself; after an interruption, no further creation starts. */
 async function createIndividually(
   specs: readonly MachineSpec[],
   { world, worldFor, onDone, limit = concurrencyLimit(MAX_CREATES) }: BulkCreateContext,
 ): Promise<readonly CreateOutcome[]> {
   return await runForMachines(
     specs.map(({ name }) => name),
-    { turns: limit, ended: onDone, signal: world.signal },
+    { limit, onDone, signal: world.signal },
     async (name) => createMachine(specNamed(specs, name), worldFor(name)),
   );
 }
@@ -105,33 +105,34 @@ function withNewBatch(specs: readonly MachineSpec[]): readonly MachineSpec[] {
 }
 
 /**
- * The machines of one bulk call, when all of them are as half-made as it left them: only then does it mean the same again. The
- * provider is asked for what it was asked for; what it knows nothing of, the engine and the clients, is as it is wanted by now.
+ * Returns the machines of an interrupted batch request, if all of them are still as that request left them: only then does
+ * the same request mean the same again. The provider is asked for what it was asked for before; the engine and the client
+ * profiles, which it knows nothing of, are those that are wanted now.
  */
 function incompleteBatchOf(
   wanted: readonly MachineSpec[],
   before: readonly (Machine | undefined)[],
 ): readonly MachineSpec[] {
-  const half = before.flatMap((machine) => (machine?.phase === 'creating' ? [machine.spec] : []));
-  const id = half.find(({ batch }) => batch !== undefined)?.batch?.id;
-  const members = half.filter(({ batch }) => batch !== undefined && batch.id === id);
+  const incomplete = before.flatMap((machine) => (machine?.phase === 'creating' ? [machine.spec] : []));
+  const id = incomplete.find(({ batch }) => batch !== undefined)?.batch?.id;
+  const members = incomplete.filter(({ batch }) => batch !== undefined && batch.id === id);
   if (members.length === 0 || members.length !== members[0]?.batch?.size) return [];
-  return members.map((begun) => {
-    const { engine, profiles } = wanted.find(({ name }) => name === begun.name) ?? begun;
-    return { ...begun, engine, profiles };
+  return members.map((member) => {
+    const { engine, profiles } = wanted.find(({ name }) => name === member.name) ?? member;
+    return { ...member, engine, profiles };
   });
 }
 
-/** What keeps all of them from being asked for keeps nobody else's machines. */
+/** Creates a batch by one request. If the request fails, machines outside the batch still go ahead. */
 async function createBatch(
   driver: CloudDriver,
   specs: readonly MachineSpec[],
-  making: BulkCreateContext,
+  context: BulkCreateContext,
 ): Promise<readonly CreateOutcome[]> {
-  const { world, onDone } = making;
+  const { world, onDone } = context;
   if (world.signal.aborted) return specs.map(({ name }) => notStartedOutcome(name));
   try {
-    return await requestAndProvisionBatch(driver, specs, making);
+    return await requestAndProvisionBatch(driver, specs, context);
   } catch (error) {
     if (!(error instanceof SlipwayError)) throw error;
     for (const { name } of specs) onDone({ name, error });
@@ -144,59 +145,59 @@ async function requestAndProvisionBatch(
   specs: readonly MachineSpec[],
   { world, worldFor, onDone, limit = concurrencyLimit(MAX_CONNECTIONS) }: BulkCreateContext,
 ): Promise<readonly CreateOutcome[]> {
-  // What is decided for one is decided for all: they are of one kind.
+  // All machines of a batch have the same options, so the first one's are resolved for all.
   const { options, userOptions } = await limit(async () => resolveCreateSpec(driver, firstOf(specs), world));
   await using _locks = await lockAll(
     specs.map(({ name }) => name),
     world.store,
   );
-  const alike = specs.map((spec) => ({ ...spec, options, ...(userOptions ? { userOptions } : {}) }));
+  const resolved = specs.map((spec) => ({ ...spec, options, ...(userOptions ? { userOptions } : {}) }));
   const { machines, failure } = await limit(async () =>
-    requestMachines(driver, await reserveNames(alike, world), world),
+    requestMachines(driver, await reserveNames(resolved, world), world),
   );
-  // Also after a Ctrl-C: each of them has been asked for, and tells what there is of it.
+  // Without the signal: even after an interruption, each machine has been requested, and its record says what exists.
   const names = specs.map(({ name }) => name);
-  return await runForMachines(names, { turns: limit, ended: onDone }, async (name) => {
-    const own = worldFor(name);
-    return await withFailureRecord(machineNamed(machines, name), failure ? world : own, async (save) => {
+  return await runForMachines(names, { limit, onDone }, async (name) => {
+    const machineWorld = worldFor(name);
+    return await withFailureRecord(machineNamed(machines, name), failure ? world : machineWorld, async (save) => {
       if (failure) throw failure;
-      return provisionToReady(machineNamed(machines, name), driver, own, save);
+      return provisionToReady(machineNamed(machines, name), driver, machineWorld, save);
     });
   });
 }
 
 type BatchReservation = { readonly machines: Map<string, Machine>; readonly existedBefore: boolean };
 
-/** All or none: nobody has been asked for anything yet, so one that is refused leaves the names of all as free as they were. */
+/** Reserves all names or none: nothing has been requested yet, so a refusal leaves every name as free as before. */
 async function reserveNames(specs: readonly MachineSpec[], world: World): Promise<BatchReservation> {
   const machines = new Map<string, Machine>();
   const before = await Promise.all(specs.map(async ({ name }) => world.store.find(name)));
   try {
     for (const spec of specs) machines.set(spec.name, (await reserveName(spec, world)).machine);
   } catch (error) {
-    for (const { name } of specs.filter((_, at) => !before[at])) await world.store.remove(name);
+    for (const { name } of specs.filter((_, index) => !before[index])) await world.store.remove(name);
     throw error;
   }
   return { machines, existedBefore: before.some((machine) => machine !== undefined) };
 }
 
-/** Has them all made by one call of the provider; `failure` is why they are not. */
+/** Requests all machines by one call of the provider. Returns their records, and why the request failed, if it did. */
 async function requestMachines(
   driver: CloudDriver,
   { machines, existedBefore }: BatchReservation,
   world: World,
 ): Promise<{ readonly machines: ReadonlyMap<string, Machine>; readonly failure?: SlipwayError }> {
   const all = formatNameRange([...machines.keys()]);
-  // A batch is begun within a moment, so what is true of one is true of all.
+  // The machines of a batch start within a moment of each other, so one deadline describes all.
   announceAutoStop(firstOf([...machines.values()]), driver, world, `each of ${all}`);
   const boot = await createSharedFirstBootConfig(driver, [...machines.values()], world);
   const targets = [...machines.values()].map((machine) => targetOf(driver, machine.spec, machine));
   const recordRequest = async (what: string): Promise<void> => {
     for (const [name, machine] of machines) {
       if (machine.phase !== 'creating') continue;
-      const asked = { ...machine, lastRequest: { what, at: world.now().toISOString() } };
-      await world.store.write(asked);
-      machines.set(name, asked);
+      const requested = { ...machine, lastRequest: { what, at: world.now().toISOString() } };
+      await world.store.write(requested);
+      machines.set(name, requested);
     }
   };
   try {
@@ -212,25 +213,28 @@ async function requestMachines(
 }
 
 function specNamed(specs: readonly MachineSpec[], name: string): MachineSpec {
-  const spec = specs.find((one) => one.name === name);
-  if (!spec) throw new Error(`${name} is not one of those that are to be made`);
+  const spec = specs.find((candidate) => candidate.name === name);
+  if (!spec) throw new Error(`${name} is not among the machines to create`);
   return spec;
 }
 
 function machineNamed(machines: ReadonlyMap<string, Machine>, name: string): Machine {
   const machine = machines.get(name);
-  if (!machine) throw new Error(`${name} is not of this batch`);
+  if (!machine) throw new Error(`${name} is not part of this batch`);
   return machine;
 }
 
-/** The login key and the host key of the first visit are one for all, since one call gives all the same; what lasts is each one's own. */
+/**
+ * Returns the first-boot configuration of a whole batch. One request gives all machines the same user data, so they share the
+ * login key and the bootstrap host key; the permanent host key is each machine's own.
+ */
 async function createSharedFirstBootConfig(
   driver: CloudDriver,
   machines: readonly Machine[],
   world: World,
 ): ReturnType<typeof createFirstBootConfig> {
   const names = machines.map(({ spec }) => spec.name);
-  // What an earlier try gave to one of them first, then what this one makes.
+  // Keys of an interrupted request come first, then those that are made now.
   await shareFirstBootKeys(names, world.store);
   await createFirstBootConfig(firstOf(machines), driver, world);
   await shareFirstBootKeys(names, world.store);
@@ -240,7 +244,7 @@ async function createSharedFirstBootConfig(
 
 function firstOf<T>(items: readonly T[]): T {
   const [first] = items;
-  if (first === undefined) throw new Error('a batch has machines');
+  if (first === undefined) throw new Error('a batch has at least one machine');
   return first;
 }
 
@@ -250,7 +254,7 @@ async function lockAll(names: readonly string[], store: Store): Promise<AsyncDis
     for (const lock of held.splice(0)) await lock[Symbol.asyncDispose]();
   };
   try {
-    // In one order, so that two commands never wait for each other's.
+    // In a fixed order, so that two commands never wait for each other's locks.
     for (const name of names.toSorted()) held.push(await store.lock(name));
   } catch (error) {
     await release();

@@ -1,4 +1,4 @@
-/** What a machine is known by: the keys and certificates in its folder of the store. */
+/** Reads and writes the keys and certificates in a machine's folder of the store. */
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readFileIfExists, writeFileAtomic } from '../computer/files.ts';
@@ -19,7 +19,7 @@ type CreateKeyPair = (comment: string) => Promise<KeyPair>;
 
 // --- certificates ----------------------------------------------------------------------------------------------------
 
-/** Those that are stored where they still serve, new ones where not, or where a renewal is asked for; nothing is written. */
+/** Returns the stored certificates that are still valid, and new ones in place of the others or of those to renew. Writes nothing. */
 export async function loadOrRenewCertificates(
   spec: MachineSpec,
   address: string,
@@ -56,7 +56,7 @@ async function readStoredCertificates({
   };
 }
 
-/** Stored before the host gets its part: a kill in between must not leave a host whose keys nobody has. */
+/** Stores certificates. Called before the host gets its part: a kill in between must not leave a host whose keys are lost. */
 export async function storeCertificates(certificates: Certificates, paths: MachinePaths): Promise<void> {
   await Promise.all([
     writeIfChanged(join(paths.ca, 'ca-key.pem'), certificates.caKey),
@@ -78,11 +78,11 @@ export async function writeClientCertificates(
 }
 
 async function writeIfChanged(path: string, content: string): Promise<void> {
-  const present = await readFileIfExists(path);
-  if (present !== content) await writeFileAtomic(path, content, 0o600);
+  const current = await readFileIfExists(path);
+  if (current !== content) await writeFileAtomic(path, content, 0o600);
 }
 
-/** The certificates with which a client reaches this machine; undefined for an engine without TLS. */
+/** Reads the certificates with which a client reaches this machine; undefined for an engine without TLS. */
 export async function loadClientCertificates(
   { spec, endpoint }: ReadyMachine,
   store: Store,
@@ -101,42 +101,46 @@ export async function readCertificateFiles(files: NonNullable<ExistingEngine['tl
   return { ca, cert, key };
 }
 
-// --- keys of SSH -----------------------------------------------------------------------------------------------------
+// --- SSH keys --------------------------------------------------------------------------------------------------------
 
 const LOGIN_KEY = 'id_ed25519';
 const HOST_KEY = 'host_ed25519';
-/** A host key that others may read on its way: it lasts until the first visit, which brings the real one. */
+/** A host key from public user data, which others may read: the first visit replaces it by the permanent one. */
 const BOOTSTRAP_HOST_KEY = 'birth_ed25519';
 
-/** What a machine starts with: who may log in, and the host key that it shows. The same at every try. */
+/**
+ * Returns the keys that a machine starts with: the login key, and the host key that it shows, which is the bootstrap key if
+ * its user data is public. Makes them at the first call, so that every retry uses the same.
+ */
 export async function ensureFirstBootKeys(
   name: string,
-  readable: boolean,
+  isPublic: boolean,
   { store, newKeyPair }: { readonly store: Store; readonly newKeyPair: CreateKeyPair },
 ): Promise<{ readonly login: KeyPair; readonly host: KeyPair }> {
   const { ssh } = store.paths(name);
-  const [login, host, birth] = await Promise.all([
+  const [login, host, bootstrap] = await Promise.all([
     ensureKeyPair(ssh, LOGIN_KEY, `slipway ${name}`, newKeyPair),
     ensureKeyPair(ssh, HOST_KEY, name, newKeyPair),
-    readable ? ensureKeyPair(ssh, BOOTSTRAP_HOST_KEY, `${name} (first visit)`, newKeyPair) : undefined,
+    isPublic ? ensureKeyPair(ssh, BOOTSTRAP_HOST_KEY, `${name} (first visit)`, newKeyPair) : undefined,
   ]);
-  return { login, host: birth ?? host };
+  return { login, host: bootstrap ?? host };
 }
 
-/** Machines that one call makes start alike, so all of them know what one of them was to start with. */
+/** Copies the login key and the bootstrap host key of one machine of a batch to all: one request gives all the same. */
 export async function shareFirstBootKeys(names: readonly string[], store: Store): Promise<void> {
   const folders = names.map((name) => store.paths(name).ssh);
   for (const file of [LOGIN_KEY, BOOTSTRAP_HOST_KEY]) {
     const pairs = await Promise.all(folders.map((folder) => readKeyPair(folder, file)));
-    const given = pairs.find((pair) => pair !== undefined);
-    if (given) await Promise.all(folders.map(async (folder, at) => pairs[at] ?? writeKeyPair(folder, file, given)));
+    const shared = pairs.find((pair) => pair !== undefined);
+    if (!shared) continue;
+    await Promise.all(folders.map(async (folder, index) => pairs[index] ?? writeKeyPair(folder, file, shared)));
   }
 }
 
-/** What a machine is known by, as a spare keeps it until a create takes it. */
+/** The keys and certificates of a machine, as a spare keeps them until a create takes it. */
 export type MachineKeys = { readonly login: KeyPair; readonly host: KeyPair; readonly certificates: Certificates };
 
-/** In the place of whatever lies there: nothing has them yet. */
+/** Stores a machine's keys, replacing any others: nothing uses those yet. */
 export async function storeMachineKeys({ login, host, certificates }: MachineKeys, paths: MachinePaths): Promise<void> {
   await Promise.all([
     writeKeyPair(paths.ssh, LOGIN_KEY, login),
@@ -151,7 +155,7 @@ export type SshIdentity = {
   readonly bootstrapHostKey: string | undefined;
 };
 
-/** Path of the private key that logs in, and the keys as `type base64` that the host may show. */
+/** Returns the path of the private login key, and the host keys, as `type base64`, that the host may show. */
 export async function readSshIdentity({ ssh }: MachinePaths): Promise<SshIdentity> {
   const [pinnedHostKey, bootstrapHostKey] = await Promise.all(
     [HOST_KEY, BOOTSTRAP_HOST_KEY].map(async (name) => {
@@ -162,14 +166,14 @@ export async function readSshIdentity({ ssh }: MachinePaths): Promise<SshIdentit
   return { loginKeyFile: join(ssh, LOGIN_KEY), pinnedHostKey, bootstrapHostKey };
 }
 
-/** The host key that is to replace the one of its birth. */
+/** Reads the host key that replaces the bootstrap key. */
 export async function readPermanentHostKey({ ssh }: MachinePaths): Promise<KeyPair> {
   const pair = await readKeyPair(ssh, HOST_KEY);
-  if (!pair) throw new Error(`${ssh} lacks the host key that was made with the machine`);
+  if (!pair) throw new Error(`the host key that was made with the machine is missing from ${ssh}`);
   return pair;
 }
 
-/** The host shows its lasting key, so the other is accepted no longer. */
+/** Deletes the bootstrap host key once the host shows the permanent one, so that it is no longer accepted. */
 export async function deleteBootstrapHostKey({ ssh }: MachinePaths): Promise<void> {
   for (const file of [BOOTSTRAP_HOST_KEY, `${BOOTSTRAP_HOST_KEY}.pub`]) await rm(join(ssh, file), { force: true });
 }
@@ -180,27 +184,27 @@ async function ensureKeyPair(
   comment: string,
   newKeyPair: CreateKeyPair,
 ): Promise<KeyPair> {
-  const kept = await readKeyPair(folder, name);
-  if (kept) return kept;
-  const made = await newKeyPair(comment);
-  await writeKeyPair(folder, name, made);
-  return made;
+  const existing = await readKeyPair(folder, name);
+  if (existing) return existing;
+  const pair = await newKeyPair(comment);
+  await writeKeyPair(folder, name, pair);
+  return pair;
 }
 
 async function readKeyPair(folder: string, name: string): Promise<KeyPair | undefined> {
   const file = join(folder, name);
-  const [kept, line] = await Promise.all([readFileIfExists(file), readFileIfExists(`${file}.pub`)]);
-  return kept === undefined || line === undefined ? undefined : { private: kept, public: line.trim() };
+  const [key, line] = await Promise.all([readFileIfExists(file), readFileIfExists(`${file}.pub`)]);
+  return key === undefined || line === undefined ? undefined : { private: key, public: line.trim() };
 }
 
 async function writeKeyPair(folder: string, name: string, pair: KeyPair): Promise<void> {
   const file = join(folder, name);
-  // The public half last: it says that both are there.
+  // The public half last: its presence says that both halves exist.
   await writeFileAtomic(file, pair.private, 0o600);
   await writeFileAtomic(`${file}.pub`, `${pair.public}\n`, 0o600);
 }
 
-/** `type base64`, without the comment. */
+/** Returns a public key as `type base64`, without its comment. */
 export function stripKeyComment(line: string): string {
   return line.trim().split(' ').slice(0, 2).join(' ');
 }

@@ -1,7 +1,7 @@
 import { formatSeconds } from '../machine/duration.ts';
 import type { Machine } from '../machine/model.ts';
 
-/** `2026-11-24 12:00 UTC` */
+/** Formats an ISO time for people: `2026-11-24 12:00 UTC`. */
 export function formatTime(time: string): string {
   return `${time.slice(0, 16).replace('T', ' ')} UTC`;
 }
@@ -10,7 +10,7 @@ export function hasEnded({ deadline }: Pick<Machine, 'deadline'>, now: Date): bo
   return deadline !== undefined && new Date(deadline) <= now;
 }
 
-/** `ends in 3 h`; '' where it has no deadline. */
+/** Returns `ends in 3 h` or `passed`; '' for a machine without a deadline. */
 export function formatDeadline({ deadline }: Pick<Machine, 'deadline'>, now: Date): string {
   if (deadline === undefined) return '';
   const left = (new Date(deadline).getTime() - now.getTime()) / 1000;
@@ -19,7 +19,7 @@ export function formatDeadline({ deadline }: Pick<Machine, 'deadline'>, now: Dat
 
 const WARNING_SECONDS = 15 * 60;
 
-/** What of the life of a machine that runs its user should know now; '' for nothing. */
+/** Returns what a user should know about a running machine's deadline now; '' for nothing. */
 export function deadlineWarning(machine: Machine, now: Date): string {
   const { deadline, deadlinePending, spec } = machine;
   if (deadlinePending) return `its host has not heard of its new deadline; tell it: slipway provision ${spec.name}`;

@@ -13,16 +13,16 @@ import { describeClockSkew, computeDeadline, loadHostLifetime } from './lifetime
 import { allowCallerIp } from './allow-caller-ip.ts';
 import { driverCallFor, type World } from './world.ts';
 
-/** How much later it ends, or that it does not. */
+/** How much later the machine ends, or `never`. */
 export type DeadlineExtension = { readonly time: string } | 'never';
 
 export type ExtendResult = {
   readonly machine: ReadyMachine;
-  /** False of one that is stopped: its next start tells it. */
+  /** False for a stopped machine: its host gets the new deadline at the next start. */
   readonly hostUpdated: boolean;
 };
 
-/** Moves a deadline, on the host itself, over one connection; the engine has no part in it. */
+/** Moves a machine's deadline, on the host itself and over one connection. The engine keeps running. */
 export async function extendMachine(name: string, more: DeadlineExtension, world: World): Promise<ExtendResult> {
   const { store } = world;
   await store.read(name);
@@ -31,23 +31,23 @@ export async function extendMachine(name: string, more: DeadlineExtension, world
   const driver = await loadDriver(before.spec.driver);
   requireAutoStopSupported({ name, lifetime: before.spec.lifetime ?? {} }, driver);
   const machine = withExtendedDeadline(before, more, world.now());
-  if (await checkStopped(before, driver, world)) {
+  if (await isStopped(before, driver, world)) {
     const pending: ReadyMachine = { ...machine, deadlinePending: true };
     await store.write(pending);
     return { machine: pending, hostUpdated: false };
   }
   await allowCallerIp(driver, targetOf(driver, before.spec), world);
   const { ssh } = await resolveHost(before, driver, world);
-  if (!ssh) throw new Error(`driver ${driver.name} says what becomes of its machines, and gave no SSH address`);
+  if (!ssh) throw new Error(`driver ${driver.name} supports deadlines but returned no SSH address`);
   await updateHostDeadline(machine, ssh, world).catch((error: unknown) => {
     throw explainEndedError(explainConnectionError(error, before), before, driver, more, world.now());
   });
-  // Last: should this be cut off, the host runs for longer than is said here, and not shorter.
+  // Last: after an interruption the host runs longer than the record says, and not shorter.
   await store.write(machine);
   return { machine, hostUpdated: true };
 }
 
-/** From its deadline on; from now where that has passed, or there was none. */
+/** Counts the new time from the deadline, or from now if the deadline has passed or there was none. */
 function withExtendedDeadline(machine: ReadyMachine, more: DeadlineExtension, now: Date): ReadyMachine {
   const { deadline, deadlinePending: _pending, ...rest } = machine;
   if (more === 'never') {
@@ -59,14 +59,15 @@ function withExtendedDeadline(machine: ReadyMachine, more: DeadlineExtension, no
   return { ...rest, deadline: computeDeadline(more.time, from) };
 }
 
-async function checkStopped(machine: ReadyMachine, driver: Driver, world: World): Promise<boolean> {
+/** Returns whether the machine is stopped; throws if it no longer exists. */
+async function isStopped(machine: ReadyMachine, driver: Driver, world: World): Promise<boolean> {
   if (driver.kind === 'existing') return false;
   const { state } = await driver.machines.inspect(targetOf(driver, machine.spec), driverCallFor(world, world.debug));
   if (state !== 'missing') return state === 'stopped';
   const { name } = machine.spec;
   const when = hasEnded(machine, world.now()) ? ` since its deadline, ${formatTime(machine.deadline ?? '')}` : '';
-  throw new SlipwayError('MACHINE_ENDED', `What ${driver.name} made for "${name}" is gone${when}`, {
-    hint: `Forget it: slipway rm ${name}; then make it anew: slipway create ${name} …`,
+  throw new SlipwayError('MACHINE_ENDED', `Machine "${name}" no longer exists at ${driver.name}${when}`, {
+    hint: `Remove its record: slipway rm ${name}. Then create it again: slipway create ${name} …`,
   });
 }
 
@@ -80,7 +81,7 @@ async function updateHostDeadline(machine: ReadyMachine, target: SshTarget, worl
   await runStep(step, visit, world);
 }
 
-/** A host that we can't start is told when somebody else has started it. */
+/** Explains an unreachable host after its deadline, if the driver can't start it: the user has to switch it on. */
 function explainEndedError(
   error: unknown,
   machine: ReadyMachine,
@@ -93,8 +94,8 @@ function explainEndedError(
   const { name } = machine.spec;
   const { message, detail } = error;
   const command = `slipway extend ${name} ${more === 'never' ? more : more.time}`;
-  return new SlipwayError('MACHINE_ENDED', `"${name}" ended at its deadline: ${message}`, {
-    hint: `Switch its host on by its own means; it then waits ten minutes for: ${command}`,
+  return new SlipwayError('MACHINE_ENDED', `Machine "${name}" ended at its deadline: ${message}`, {
+    hint: `Switch the host on yourself. Within ten minutes, run: ${command}`,
     detail,
     cause: error,
   });

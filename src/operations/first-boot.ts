@@ -2,6 +2,7 @@ import type { FirstBootConfig, Driver, DriverManifest, Target } from '../drivers
 import { SlipwayError } from '../errors.ts';
 import { ensureFirstBootKeys, loadOrRenewCertificates, stripKeyComment, storeCertificates } from './credentials.ts';
 import type { Machine } from '../machine/model.ts';
+import { continueOrUndoHint } from '../machine/require-machine.ts';
 import { type Certificates, LOOPBACK } from '../provision/certificates.ts';
 import { firstBootFilesFor } from '../provision/plan.ts';
 import { planInputFor } from './plan-host.ts';
@@ -9,7 +10,10 @@ import { driverCallFor, type World } from './world.ts';
 
 type PlannedMachine = Pick<Machine, 'spec' | 'deadline'>;
 
-/** What the engine and the SSH server of a new machine start with: made here, kept here, the same at every try. */
+/**
+ * Returns what the engine and the SSH server of a new machine start with. Makes keys and certificates on this computer and
+ * stores them before use, so that every retry uses the same. Without files if others can read the user data.
+ */
 export async function createFirstBootConfig(
   machine: PlannedMachine,
   { userDataIsPublic: readable = false }: DriverManifest,
@@ -32,6 +36,7 @@ async function prepareFirstBootFiles(machine: PlannedMachine, world: World): Pro
   return await renderFirstBootFiles(machine, certificates, world);
 }
 
+/** Renders the files that a machine has before its first start: the engine's configuration, certificates and timers. */
 export async function renderFirstBootFiles(
   machine: PlannedMachine,
   certificates: Certificates,
@@ -40,6 +45,7 @@ export async function renderFirstBootFiles(
   return firstBootFilesFor(await planInputFor(machine, LOOPBACK, certificates, world));
 }
 
+/** Waits, as a step, until the machine has booted; explains a failed boot by what to type next. */
 export async function waitForBoot(
   { phase, spec: { name } }: Machine,
   driver: Driver,
@@ -54,11 +60,8 @@ export async function waitForBoot(
     .catch((error: unknown) => {
       if (!(error instanceof SlipwayError) || error.code !== 'BOOT_FAILED') throw error;
       const { code, message, detail, cause } = error;
-      // What is on the disk of one that was ready must not be lost by following a hint.
-      const next =
-        phase === 'ready'
-          ? `Try again: slipway restart ${name}`
-          : `Try again: slipway create ${name}, or undo it: slipway rm ${name}`;
+      // A ready machine has data on its disk, which following a hint must not delete.
+      const next = phase === 'ready' ? `To try again: slipway restart ${name}` : continueOrUndoHint(name);
       throw new SlipwayError(code, message, { hint: `${next}. ${error.hint ?? ''}`.trim(), detail, cause });
     });
 }

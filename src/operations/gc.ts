@@ -5,18 +5,18 @@ import { getHomeId } from '../machine/store-id.ts';
 import { driverCallFor, type World } from './world.ts';
 import type { MachineSpec } from '../machine/model.ts';
 
-/** Something of ours at a provider that no record knows, and how its driver reaches it. */
+/** A resource at a provider that no record knows, with the options by which its driver reaches it. */
 export type Orphan = CloudResource & { readonly driver: string; readonly options: Readonly<Record<string, unknown>> };
 
-/** What a driver could not be asked, and why. */
+/** A driver whose provider could not be asked, and why. */
 export type OrphanQueryFailure = { readonly driver: string; readonly error: SlipwayError };
 
 export type OrphanSearch = {
-  /** Only this driver; else all that have machines here or could work here. */
+  /** Only this driver; undefined for all that have machines here or are usable here. */
   readonly driver: string | undefined;
-  /** A driver's options as flags and environment have them. */
+  /** Returns a driver's options from flags and environment. */
   readonly optionsOf: (driver: CloudManifest) => Readonly<Record<string, unknown>>;
-  /** This store, one by its id, or all of them. */
+  /** Whose resources to find: those of this store, of another one by its id, or of all. */
   readonly home: 'this' | 'all' | { readonly id: string };
 };
 
@@ -25,47 +25,50 @@ export type OrphanSearchResult = {
   readonly failures: readonly OrphanQueryFailure[];
 };
 
-/** What providers have of ours that no record knows: the leftovers of lost stores and of what went wrong elsewhere. */
+/** Finds orphans: resources at providers that no record knows, left by lost stores and by failures. */
 export async function findOrphans(search: OrphanSearch, world: World): Promise<OrphanSearchResult> {
-  const own = await getHomeId(world.computer);
-  const home = search.home === 'all' ? undefined : search.home === 'this' ? own : search.home.id;
+  const ownHome = await getHomeId(world.computer);
+  const home = search.home === 'all' ? undefined : search.home === 'this' ? ownHome : search.home.id;
   const specs = await listRecordedSpecs(world);
-  const asked = await Promise.all(
+  const answers = await Promise.all(
     (await loadDriversToQuery(search, specs, world)).flatMap((driver) =>
       accountsToQuery(driver, search, specs).map((options) => queryDriver(driver, options, home, world)),
     ),
   );
-  // Read after the providers were asked: what is being made meanwhile has its record first.
+  // Read after the providers have answered: a machine that is being created has its record before its resources.
   const known = await listRecordedSpecs(world);
-  const owned = withoutDuplicates(asked.flatMap((answer) => answer.owned));
+  const owned = withoutDuplicates(answers.flatMap((answer) => answer.orphans));
   return {
-    orphans: owned.filter((thing) => thing.home !== own || !known.some((spec) => isOwnedBy(thing, spec))),
-    failures: asked.flatMap(({ unasked }) => unasked),
+    orphans: owned.filter((resource) => resource.home !== ownHome || !known.some((spec) => isOwnedBy(resource, spec))),
+    failures: answers.flatMap((answer) => answer.failures),
   };
 }
 
-/** Removes these, which the user has seen. */
-export async function deleteOrphans(strays: readonly Orphan[], world: World): Promise<void> {
+/** Deletes these orphans, which the user has confirmed. Refuses if an unreadable record may own one of them. */
+export async function deleteOrphans(orphans: readonly Orphan[], world: World): Promise<void> {
   const broken = (await world.store.list()).find((item) => 'broken' in item);
   if (broken && 'broken' in broken) {
     throw new SlipwayError(
       'RECORD_BROKEN',
-      `Nothing is removed: what belongs to "${broken.name}" is not known, since its record can't be read`,
+      `No resources were removed: the record of machine "${broken.name}" is unreadable, so its resources are unknown`,
       {
-        hint: `Mend it, or forget it first: slipway rm --force ${broken.name}`,
+        hint: `Fix the record, or remove it first: slipway rm --force ${broken.name}`,
         cause: broken.broken,
       },
     );
   }
-  const groups = [...new Set(strays.map(groupKeyOf))].map((group) =>
-    strays.filter((stray) => groupKeyOf(stray) === group),
+  const groups = [...new Set(orphans.map(groupKeyOf))].map((group) =>
+    orphans.filter((orphan) => groupKeyOf(orphan) === group),
   );
   for (const group of groups) {
     const [first] = group;
     const driver = (await loadClouds()).find(({ name }) => name === first?.driver);
     if (!first || !driver) continue;
-    await world.progress.step('discard', `Remove ${group.length} of ${driver.name}`, async (log) =>
-      driver.cloud.deleteResources(group, driver.options.parse(first.options), driverCallFor(world, log)),
+    await world.progress.step(
+      'discard',
+      `Remove ${group.length} ${group.length === 1 ? 'resource' : 'resources'} (${driver.name})`,
+      async (log) =>
+        driver.cloud.deleteResources(group, driver.options.parse(first.options), driverCallFor(world, log)),
     );
   }
 }
@@ -78,8 +81,8 @@ async function listRecordedSpecs({ store }: World): Promise<readonly MachineSpec
   return (await store.list()).flatMap((item) => ('machine' in item ? [item.machine.spec] : []));
 }
 
-function isOwnedBy({ id, index }: CloudResource, { id: own, batch }: MachineSpec): boolean {
-  return id === own || (batch?.id === id && (index === undefined || index === batch.index));
+function isOwnedBy({ id, index }: CloudResource, { id: machineId, batch }: MachineSpec): boolean {
+  return id === machineId || (batch?.id === id && (index === undefined || index === batch.index));
 }
 
 async function loadClouds(): Promise<readonly CloudDriver[]> {
@@ -92,15 +95,17 @@ async function loadDriversToQuery(
   specs: readonly MachineSpec[],
   { computer }: World,
 ): Promise<readonly CloudDriver[]> {
-  const able = await loadClouds();
-  if (driver !== undefined) return able.filter(({ name }) => name === driver);
+  const all = await loadClouds();
+  if (driver !== undefined) return all.filter(({ name }) => name === driver);
   const usable = await Promise.all(
-    able.map(async (one) => specs.some((spec) => spec.driver === one.name) || (await one.health(computer)).usable),
+    all.map(
+      async (driver) => specs.some((spec) => spec.driver === driver.name) || (await driver.health(computer)).usable,
+    ),
   );
-  return able.filter((_, at) => usable[at]);
+  return all.filter((_, index) => usable[index]);
 }
 
-/** The accounts and endpoints to ask: the one that is asked for now, and those of this driver's machines. */
+/** Returns the accounts and endpoints to ask: the one of flags and environment, and those of this driver's machines. */
 function accountsToQuery(
   driver: CloudManifest,
   { optionsOf }: OrphanSearch,
@@ -113,7 +118,7 @@ function accountsToQuery(
     );
   const theirs = specs.filter((spec) => spec.driver === driver.name).map((spec) => pick(spec.options));
   const others = theirs.filter((options) => JSON.stringify(options) !== JSON.stringify(pick(now)));
-  // Without a machine of its own the present environment is all there is to go by.
+  // A driver without machines here is asked by flags and environment alone.
   const all = [now, ...others];
   return [...new Map(all.map((options) => [JSON.stringify(options), options])).values()];
 }
@@ -123,22 +128,19 @@ async function queryDriver(
   options: Readonly<Record<string, unknown>>,
   home: string | undefined,
   world: World,
-): Promise<{ readonly owned: readonly Orphan[]; readonly unasked: readonly OrphanQueryFailure[] }> {
+): Promise<{ readonly orphans: readonly Orphan[]; readonly failures: readonly OrphanQueryFailure[] }> {
   try {
-    const things = await world.progress.step('gc', `Ask ${driver.name} what it has of ours`, async (log) =>
+    const resources = await world.progress.step('gc', `List resources at ${driver.name}`, async (log) =>
       driver.cloud.listResources({ options: driver.options.parse(options), home }, driverCallFor(world, log)),
     );
-    return { owned: things.map((thing) => ({ ...thing, driver: driver.name, options })), unasked: [] };
+    return { orphans: resources.map((resource) => ({ ...resource, driver: driver.name, options })), failures: [] };
   } catch (error) {
     if (!(error instanceof SlipwayError) || error.code === 'CANCELED') throw error;
-    return { owned: [], unasked: [{ driver: driver.name, error }] };
+    return { orphans: [], failures: [{ driver: driver.name, error }] };
   }
 }
 
-function withoutDuplicates(things: readonly Orphan[]): readonly Orphan[] {
-  return [
-    ...new Map(
-      things.map((thing) => [`${thing.driver} ${thing.place} ${thing.kind} ${thing.resource}`, thing]),
-    ).values(),
-  ];
+function withoutDuplicates(resources: readonly Orphan[]): readonly Orphan[] {
+  const keyOf = ({ driver, place, kind, resource }: Orphan): string => `${driver} ${place} ${kind} ${resource}`;
+  return [...new Map(resources.map((orphan) => [keyOf(orphan), orphan])).values()];
 }

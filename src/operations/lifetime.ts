@@ -10,29 +10,32 @@ import { formatTime } from './deadline.ts';
 import { requireIdleStopSupported } from './guards.ts';
 import type { World } from './world.ts';
 
-/** What a record keeps through all its phases. */
+/** The parts of a lifetime that a record keeps through all its phases. */
 export type LifetimeFields = Pick<Machine, 'deadline' | 'onShutdown'>;
 
 export function lifetimeFieldsOf({ deadline, onShutdown }: Machine): LifetimeFields {
   return { ...(deadline === undefined ? {} : { deadline }), ...(onShutdown === undefined ? {} : { onShutdown }) };
 }
 
-/** So much time from then, in whole seconds, as timers have it. */
+/** Returns the instant this long after `from`, as ISO 8601 and in whole seconds, since timers count those. */
 export function computeDeadline(time: string, from: Date): string {
   return new Date(Math.ceil(from.getTime() / 1000 + durationToSeconds(time)) * 1000).toISOString();
 }
 
-/** Moved by `extend` alone, unless another time is asked for, or the same one anew. */
+/**
+ * Returns a machine's deadline under a new spec. It stays unless the ttl changes or `reset` asks to count it again from now;
+ * otherwise only `extend` moves a deadline.
+ */
 export function resolveDeadline(
   before: Machine | undefined,
   { lifetime }: MachineSpec,
-  anew: boolean,
+  reset: boolean,
   now: Date,
 ): Pick<Machine, 'deadline'> {
-  // A time that was asked for and never counted was asked for by a run that was stopped.
-  const counted = lifetime?.ttl === undefined || before?.deadline !== undefined;
-  const kept = before !== undefined && !anew && before.spec.lifetime?.ttl === lifetime?.ttl && counted;
-  const deadline = kept
+  // A ttl without a deadline comes from an interrupted run, and still has to be counted.
+  const isCounted = lifetime?.ttl === undefined || before?.deadline !== undefined;
+  const isKept = before !== undefined && !reset && before.spec.lifetime?.ttl === lifetime?.ttl && isCounted;
+  const deadline = isKept
     ? before.deadline
     : lifetime?.ttl === undefined
       ? undefined
@@ -40,33 +43,33 @@ export function resolveDeadline(
   return deadline === undefined ? {} : { deadline };
 }
 
-/** Of a machine whose making begins, or begins again: its time counts from now. */
+/** Returns the lifetime of a machine whose creation starts or continues: its time counts from now. */
 export function resolveLifetimeFields(
   before: Machine | undefined,
   spec: MachineSpec,
   driver: DriverManifest,
   { now }: Pick<World, 'now'>,
 ): LifetimeFields {
-  // What its provider was asked for is what it does, whatever is wanted by now.
-  const asked = before !== undefined && (before.phase !== 'creating' || before.lastRequest !== undefined);
-  const onShutdown = asked ? before.onShutdown : driver.shutdownBehavior?.(targetOf(driver, spec)).byItself;
-  const life = {
+  // The provider does what it was asked for first, even if something else is wanted now.
+  const isRequested = before !== undefined && (before.phase !== 'creating' || before.lastRequest !== undefined);
+  const onShutdown = isRequested ? before.onShutdown : driver.shutdownBehavior?.(targetOf(driver, spec)).byItself;
+  const lifetime = {
     ...resolveDeadline(undefined, spec, true, now()),
     ...(onShutdown === undefined ? {} : { onShutdown }),
   };
   requireIdleStopSupported(spec, onShutdown, driver);
-  return life;
+  return lifetime;
 }
 
 /** Returns a ready machine's record with the lifetime that its host has just got; all else stays as it was. */
 export function withLifetimeOf(changed: CreatedMachine, before: ReadyMachine): ReadyMachine {
   const { lifetime: _before, ...spec } = before.spec;
-  const { deadline: _deadline, deadlinePending: _untold, ...rest } = before;
+  const { deadline: _deadline, deadlinePending: _pending, ...rest } = before;
   const { lifetime } = changed.spec;
   return { ...rest, ...lifetimeFieldsOf(changed), spec: { ...spec, ...(lifetime ? { lifetime } : {}) } };
 }
 
-/** What its host has to hold; undefined where it runs until somebody ends it. */
+/** Returns what a host needs to end or stop its machine; undefined for a machine that runs until somebody ends it. */
 export async function loadHostLifetime(
   { spec, deadline }: Pick<Machine, 'spec' | 'deadline'>,
   { readTemplate }: Pick<World, 'readTemplate'>,
@@ -83,7 +86,7 @@ export async function loadHostLifetime(
   };
 }
 
-/** What will become of it with nobody there, and what that costs; '' where nothing will. */
+/** Says when a machine ends or stops by itself, and what it costs from then on; '' if it never does. */
 export function describeAutoStop(
   { spec, deadline, onShutdown }: Machine,
   driver: DriverManifest,
@@ -101,23 +104,23 @@ export function describeAutoStop(
   return `${name} stops ${when.join(', or ')}: ${costs}`;
 }
 
-/** Before anything is done that makes it end without anybody's doing. */
+/** Tells the user when the machine will end or stop by itself, before anything is done that makes it so. */
 export function announceAutoStop(
   machine: Machine,
   driver: DriverManifest,
   { progress }: Pick<World, 'progress'>,
   name?: string,
 ): void {
-  const told = describeAutoStop(machine, driver, name);
-  if (told !== '') progress.note(told);
+  const sentence = describeAutoStop(machine, driver, name);
+  if (sentence !== '') progress.note(sentence);
 }
 
-/** What its user should know where the host that gets a deadline has another time of day. */
+/** Says when the machine really ends if its host's clock differs from this computer's; undefined if the clocks agree. */
 export function describeClockSkew(deadline: string | undefined, { clock }: Facts, address: string): string | undefined {
   if (deadline === undefined || clock === undefined || Math.abs(clock.aheadSeconds) <= SAME_CLOCK_SECONDS)
     return undefined;
   const differs = `The clock of ${address} is ${formatSeconds(Math.abs(clock.aheadSeconds))}`;
   return clock.aheadSeconds > 0
     ? `${differs} ahead of this computer's: it is powered off once it shows ${formatTime(toHostClock(deadline, clock) ?? '')}`
-    : `${differs} behind this computer's: it is powered off so much later than ${formatTime(deadline)}, unless one of them is put right`;
+    : `${differs} behind this computer's: it is powered off that much later than ${formatTime(deadline)}, unless you correct one of the clocks`;
 }

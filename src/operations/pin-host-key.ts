@@ -4,13 +4,13 @@ import type { Machine } from '../machine/model.ts';
 import { connectToHost } from './host-session.ts';
 import type { World } from './world.ts';
 
-/** As long as a host takes to be met. */
+/** Together, the time that a first connection may take. */
 const BUSY_TRIES = 100;
 const BUSY_PAUSE_MS = 200;
 
 /**
- * A machine that another tool made has no host key pinned: it is met once, by a connection that shows its key and pins it, so that the
- * user's own ssh can demand it. A no-op for all others.
+ * Pins the host key of a machine that another tool created, by one connection that shows the key, so that the user's own ssh
+ * can require it. Does nothing for any other machine.
  */
 export async function pinHostKey(name: string, world: World): Promise<void> {
   const { store } = world;
@@ -25,15 +25,15 @@ export async function pinHostKey(name: string, world: World): Promise<void> {
   await session[Symbol.asyncDispose]();
 }
 
-/** Of several commands that begin at once one meets the host, and the others need but wait for what it learns. */
+/** Locks the machine, unless its key is pinned: of several commands at once, one connects and the others wait for its result. */
 async function lockUnlessPinned(name: string, { store, signal }: World): Promise<AsyncDisposable | undefined> {
   for (let tries = 1; ; tries += 1) {
     if (isPinned(await store.read(name))) return undefined;
     try {
       return await store.lock(name);
     } catch (error) {
-      const busy = error instanceof SlipwayError && error.code === 'MACHINE_BUSY';
-      if (!busy || tries === BUSY_TRIES || signal.aborted) throw error;
+      const isBusy = error instanceof SlipwayError && error.code === 'MACHINE_BUSY';
+      if (!isBusy || tries === BUSY_TRIES || signal.aborted) throw error;
       await sleep(BUSY_PAUSE_MS);
     }
   }

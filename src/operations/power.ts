@@ -18,18 +18,18 @@ import { rebootHost } from './reboot.ts';
 import { withFailureRecord, type Checkpoint } from './checkpoint.ts';
 import { driverCallFor, type World } from './world.ts';
 
-/** Starts a machine that is stopped, and does not end before its engine answers; its address may be another by then. */
+/** Starts a stopped machine and waits until its engine answers. Its address may differ from the one before. */
 export async function startMachine(name: string, world: World): Promise<ReadyMachine> {
   return await runPowerAction(name, 'start', world, async (machine, driver, target) => {
     requireNotEnded(machine, world.now());
-    const ran = (await driver.machines.inspect(target, driverCallFor(world, world.debug))).state === 'running';
+    const wasRunning = (await driver.machines.inspect(target, driverCallFor(world, world.debug))).state === 'running';
     await world.progress.step('start', `Start ${name}`, async (log) =>
       driver.power?.start(target, driverCallFor(world, log)),
     );
     await allowCallerIp(driver, target, world);
     await waitForBoot(machine, driver, target, world).catch((error: unknown) => {
-      // What one that ran said when it started may be mended since: its engine decides.
-      if (!ran || !(error instanceof SlipwayError) || error.code !== 'BOOT_FAILED') throw error;
+      // A running machine's boot failure may have been fixed since: its engine decides.
+      if (!wasRunning || !(error instanceof SlipwayError) || error.code !== 'BOOT_FAILED') throw error;
       world.progress.note(error.message);
     });
     return await withFailureRecord(machine, world, (save) => reconnectMachine(machine, driver, world, save));
@@ -44,7 +44,7 @@ export async function stopMachine(name: string, seconds: number, world: World): 
   );
 }
 
-/** Ends a machine and keeps its memory, so that `start` goes on where it was. */
+/** Stops a machine and keeps its memory, so that `start` resumes it. */
 export async function suspendMachine(name: string, world: World): Promise<void> {
   await runPowerAction(name, 'suspend', world, async (machine, driver, target) => {
     requireNoPendingRestart(machine);
@@ -61,13 +61,12 @@ export async function killMachine(name: string, world: World): Promise<void> {
 }
 
 /**
- * Ends a machine and starts it again, by its driver; a host that nobody here can start, and that lets us in over SSH, is told to
- * boot by itself.
+ * Stops a machine and starts it again, by its driver. A host that the driver can't start reboots by itself, if SSH reaches it.
  */
 export async function restartMachine(name: string, seconds: number, world: World): Promise<ReadyMachine> {
   const { store } = world;
   const before = await store.read(name);
-  // Refused now, and not when it is stopped already.
+  // Refused before the machine is stopped.
   requireNotEnded(before, world.now());
   if ((await loadDriver(before.spec.driver)).power) {
     await stopMachine(name, seconds, world);
@@ -78,12 +77,12 @@ export async function restartMachine(name: string, seconds: number, world: World
   const machine = requireReady(await store.read(name));
   const driver = await loadDriver(machine.spec.driver);
   const { ssh } = await resolveHost(machine, driver, world);
-  if (!ssh) throw new Error(`driver ${driver.name} gave no SSH address for a machine that had one`);
+  if (!ssh) throw new Error(`driver ${driver.name} returned no SSH address for a machine that had one`);
   await rebootHost(machine, ssh, world);
   return await withFailureRecord(machine, world, (save) => reconnectMachine(machine, driver, world, save));
 }
 
-/** How its driver sees a machine; undefined where the driver made nothing and so knows nothing, or is not in this version. */
+/** Returns a machine's state at its driver; undefined if the driver created nothing, or does not exist in this version. */
 export async function inspectMachine(
   machine: Machine,
   world: Pick<World, 'computer' | 'debug' | 'signal'>,
@@ -96,7 +95,7 @@ export async function inspectMachine(
   return await driver.machines.inspect(targetOf(driver, spec, machine), { computer, log: debug, note: debug, signal });
 }
 
-/** After a start: the same engine, perhaps at another address. */
+/** Connects to a machine's engine again after a start, perhaps at another address. */
 export async function reconnectMachine(
   machine: ReadyMachine,
   driver: Driver,
@@ -106,7 +105,7 @@ export async function reconnectMachine(
   const { spec } = machine;
   const host = await resolveHost(machine, driver, world);
   const created: CreatedMachine = { version: 1, phase: 'created', spec, host, ...lifetimeFieldsOf(machine) };
-  // Its certificate names the address: a new one needs a visit, and so does a deadline of which it has not heard.
+  // The certificate names the address, so a new address needs a visit; so does a deadline that the host does not have yet.
   if (host.ssh && (host.address !== machine.host.address || machine.deadlinePending)) {
     const verified = await provisionHost({ ...created, host }, machine, START_RETRY, world, save);
     return await finishProvision(verified, world, save);
@@ -118,7 +117,7 @@ export async function reconnectMachine(
   return await finishProvision({ machine: ready, tls: endpoint.tls ? tls : undefined }, world, save);
 }
 
-/** What start, stop and kill share: the lock, the record, and whether the driver can. */
+/** Runs a power action under the machine's lock, if its driver supports the action and the machine is ready. */
 async function runPowerAction<T>(
   name: string,
   verb: 'start' | 'stop' | 'kill' | 'suspend',

@@ -5,10 +5,10 @@ import { planReboot } from '../provision/host-steps.ts';
 import { gatherHostFacts, openSession, retrySsh, runStep, type SshRetryPolicy, visitOwnHost } from './host-session.ts';
 import type { World } from './world.ts';
 
-/** A server in a rack looks at its memory and disks first. */
+/** A rack server checks its memory and disks first. */
 const REBOOT_TIMEOUT_SECONDS = 600;
 
-/** What is to be expected of a host that goes down, and of one that comes up. */
+/** The errors of a host that is shutting down or booting. */
 const RETRYABLE_CODES: ReadonlySet<ErrorCode> = new Set([
   'SSH_UNREACHABLE',
   'SSH_LOST',
@@ -18,7 +18,7 @@ const RETRYABLE_CODES: ReadonlySet<ErrorCode> = new Set([
   'MACHINE_NOT_READY',
 ]);
 
-/** Tells a host to boot, and does not end before another boot of it answers over SSH. */
+/** Reboots a host and waits until it answers over SSH with a new boot id. Throws `BOOT_FAILED` after `seconds`. */
 export async function rebootHost(
   { spec }: ReadyMachine,
   ssh: SshTarget,
@@ -29,8 +29,8 @@ export async function rebootHost(
   const { progress } = world;
   const before = await requestReboot(spec, ssh, world);
   await progress.step('boot', `Wait for ${name} to boot`, async (log) => {
-    const patience: SshRetryPolicy = { seconds, retryableCodes: RETRYABLE_CODES };
-    await retrySsh(() => requireRebooted(before, ssh, world), patience, log, world).catch((error: unknown) => {
+    const retry: SshRetryPolicy = { seconds, retryableCodes: RETRYABLE_CODES };
+    await retrySsh(() => requireRebooted(before, ssh, world), retry, log, world).catch((error: unknown) => {
       throw explainRebootError(error, name, ssh, seconds);
     });
   });
@@ -48,7 +48,7 @@ async function requireRebooted(before: Facts, ssh: SshTarget, world: World): Pro
   await using _session = session;
   const now = await gatherHostFacts(session, ssh, world);
   if (now.bootId !== before.bootId) return;
-  throw new SlipwayError('MACHINE_NOT_READY', `${ssh.address} has not gone down yet`);
+  throw new SlipwayError('MACHINE_NOT_READY', `Host ${ssh.address} has not shut down yet`);
 }
 
 function explainRebootError(error: unknown, name: string, { address }: SshTarget, seconds: number): unknown {
@@ -61,9 +61,9 @@ function explainRebootError(error: unknown, name: string, { address }: SshTarget
     });
   }
   if (!RETRYABLE_CODES.has(code)) return error;
-  const why = `"${name}" did not come back within ${Math.round(seconds / 60)} minutes of its reboot: ${message}`;
+  const why = `Machine "${name}" did not answer within ${Math.round(seconds / 60)} minutes of its reboot: ${message}`;
   return new SlipwayError('BOOT_FAILED', why, {
-    hint: `See the console of ${address}; once it answers, slipway status ${name} tells how it is, and slipway provision ${name} mends it`,
+    hint: `Check the console of ${address}. Once it answers, check it: slipway status ${name}, and fix it: slipway provision ${name}`,
     detail,
     cause: error,
   });

@@ -19,6 +19,7 @@ import { connectToHost, gatherHostFacts, runStep } from './host-session.ts';
 import { hasEnded, formatTime } from './deadline.ts';
 import { driverCallFor, type World } from './world.ts';
 
+/** What removing a machine left: what stays on its host or at its provider, and whether the current context was reset. */
 export type RemoveResult = {
   readonly name: string;
   readonly stays: string | undefined;
@@ -26,8 +27,9 @@ export type RemoveResult = {
 };
 
 /**
- * Takes away what this machine put anywhere; `deprovision` includes what provisioning wrote on the host. A host that stays loses its
- * timers in any case: once its machine is forgotten, nobody could move its deadline.
+ * Removes a machine: its resources, its client profiles and its record; with `deprovision` also what provisioning wrote on
+ * the host. A host that stays loses its timers in any case: without a record, no command could move its deadline. With
+ * `force`, an unreadable record and an unreachable host do not prevent it.
  */
 export async function removeMachine(
   name: string,
@@ -41,14 +43,14 @@ export async function removeMachine(
   const found = known && (await tagExisting(known, world));
   if (found && how.deprovision) await deprovisionHost(found, how.force, world);
   else if (found && hasAutoStop(found) && isHostRetained(found)) await removeHostTimers(found, world);
-  // A context of that name that is not this machine's stays, also as the current one.
+  // A context of that name that belongs to something else stays, even as the current one.
   const ours = await isOwnProfile(dockerContextProfile, name, found, clientPaths);
   const current = await readCurrentContextName(clientPaths).catch((error: unknown) => {
     if (how.force) return undefined;
     throw error;
   });
   const reset = current === contextName(name) && found?.spec.profiles.includes('docker-context') === true && ours;
-  // With --force also a machine of a driver that this version lacks can be forgotten.
+  // With --force, a machine whose driver does not exist in this version can be removed too.
   const driver =
     found &&
     (how.force ? drivers.find(({ name: known }) => known === found.spec.driver) : getDriver(found.spec.driver));
@@ -63,11 +65,14 @@ export async function removeMachine(
     await store.remove(name);
   });
   if (!found && drivers.some(({ kind }) => kind === 'cloud'))
-    progress.note('Whether a cloud has something of it is told by: slipway gc');
+    progress.note('To check for leftover cloud resources: slipway gc');
   return { name, stays: how.deprovision ? undefined : driver?.retainedOnRemove, contextReset: reset };
 }
 
-/** What stands in no other's place. Of a broken record we know no id; that it is Slipway's and of its name has to do. */
+/**
+ * Returns whether a profile's settings belong to this machine. A broken record has no id, so it is enough that the settings are
+ * Slipway's and have the machine's name.
+ */
 async function isOwnProfile(
   profile: Profile,
   name: string,
@@ -79,7 +84,7 @@ async function isOwnProfile(
   return profile !== dockerContextProfile || (await readContextOwner(contextName(name), places)) !== '';
 }
 
-/** Of a broken record we know no driver and no id; drivers whose things lie on this computer know them by the name. */
+/** Removes what drivers have on this computer under this name: a broken record has no driver and no id. */
 async function removeByName(name: string, call: DriverCall): Promise<void> {
   for (const manifest of drivers) {
     const { machines, options } = await loadCode(manifest);
@@ -104,13 +109,13 @@ async function deprovisionHost(machine: Machine, force: boolean, world: World): 
     await applyPlanOnHost(machine, ssh, (facts) => planDeprovision(facts, ssh.address), world);
   } catch (error) {
     if (!force || !(error instanceof SlipwayError) || error.code === 'CANCELED') throw error;
-    world.progress.note(`The host keeps what was written on it: ${error.message}`);
+    world.progress.note(`The files on the host were not removed: ${error.message}`);
     if (hasAutoStop(machine) && isHostRetained(machine))
       world.progress.note(describeRemainingTimers(machine, ssh, error, world.now()));
   }
 }
 
-/** Takes the timers away, and nothing else. A host that can't be told must not keep a machine from being forgotten. */
+/** Removes the timers from a host, and nothing else. An unreachable host does not prevent the machine's removal. */
 async function removeHostTimers(machine: Machine, world: World): Promise<void> {
   const ssh = machine.host?.ssh;
   if (!ssh) return;
@@ -138,7 +143,7 @@ async function applyPlanOnHost(
   const facts = await gatherHostFacts(session, ssh, world);
   const owner = ownerOf(facts);
   if (owner && owner.id !== machine.spec.id) {
-    world.progress.note(`${ssh.address} is the machine "${owner.name}" by now, so what is written there stays`);
+    world.progress.note(`Host ${ssh.address} now belongs to machine "${owner.name}", so its files stay`);
     return;
   }
   for (const step of planOf(facts)) await runStep(step, { session, facts, address: ssh.address }, world);
@@ -148,13 +153,13 @@ function hasAutoStop({ deadline, spec }: Machine): boolean {
   return deadline !== undefined || spec.lifetime?.idleStop !== undefined;
 }
 
-/** Where the driver takes the host away, its timers go with it. */
+/** Returns whether the host outlives its machine; if the driver removes the host, its timers go with it. */
 function isHostRetained({ spec }: Machine): boolean {
   const kind = drivers.find(({ name }) => name === spec.driver)?.kind;
   return kind === undefined || kind === 'existing';
 }
 
-/** Why, when, and what to type against it, since nothing of ours knows of this host from now on. */
+/** Says when a host still powers itself off, why, and how to stop that: no record knows this host from now on. */
 function describeRemainingTimers(machine: Machine, ssh: SshTarget, { message }: SlipwayError, now: Date): string {
   const { deadline, spec } = machine;
   const when = [
@@ -163,7 +168,7 @@ function describeRemainingTimers(machine: Machine, ssh: SshTarget, { message }: 
       : [hasEnded(machine, now) ? 'ten minutes after each boot' : `at ${formatTime(deadline)}`]),
     ...(spec.lifetime?.idleStop === undefined ? [] : [`once it has been idle for ${spec.lifetime.idleStop}`]),
   ].join(', or ');
-  // Of a half-made one nobody knows how far its making came.
+  // For an incomplete machine it is unknown whether its timers were written.
   const does = machine.phase === 'ready' ? 'still powers itself off' : 'may still power itself off';
-  return `${ssh.address} ${does} ${when}, since its timers could not be taken away (${message}); to stop that: ${stopTimersCommand(ssh)}`;
+  return `${ssh.address} ${does} ${when}, since its timers could not be removed (${message}); to stop that: ${stopTimersCommand(ssh)}`;
 }

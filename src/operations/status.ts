@@ -15,9 +15,9 @@ import type { Store } from '../machine/store.ts';
 
 export type MachineStatus = {
   /**
-   * unfinished: its making was stopped; stopped, suspended, paused, missing: what its driver says of it; ended: it is gone, or answers no
-   * longer, since its deadline; starting: it runs, and nothing in it answers yet; no engine: the host answers SSH, the engine
-   * does not; unreachable: nothing does.
+   * unfinished: its creation was interrupted. stopped, suspended, paused, missing: its state at the driver. ended: it no longer
+   * exists, or no longer answers, since its deadline. starting: it runs, but nothing in it answers yet. no engine: the host
+   * answers SSH, the engine does not. unreachable: nothing answers.
    */
   readonly state:
     | 'running'
@@ -31,30 +31,35 @@ export type MachineStatus = {
     | 'no engine'
     | 'unreachable';
   readonly engine: string | undefined;
-  /** Until the first of its certificates expires. */
+  /** Days until the first of its certificates expires. */
   readonly days: number | undefined;
-  /** What is wrong, in words; '' when nothing is. */
+  /** What is wrong, as a sentence; '' for nothing. */
   readonly trouble: string;
 };
 
-/** How a machine is right now, asked of the engine itself: within the given seconds, and two for a host that is silent. */
+/** Returns a machine's present state. Asks the engine within `seconds`, and a silent machine's host for two seconds more. */
 export async function getStatus(
   machine: Machine,
   world: Pick<World, 'computer' | 'store' | 'signal' | 'debug' | 'now'>,
   seconds: number,
 ): Promise<MachineStatus> {
   const { store, signal } = world;
-  const failed =
-    machine.failure === undefined ? '' : `stopped at "${machine.failure.step}": ${machine.failure.message}`;
+  const failure =
+    machine.failure === undefined ? '' : `interrupted at "${machine.failure.step}": ${machine.failure.message}`;
   if (machine.phase !== 'ready')
-    return { state: 'unfinished', engine: undefined, days: undefined, trouble: failed || 'its making was stopped' };
+    return {
+      state: 'unfinished',
+      engine: undefined,
+      days: undefined,
+      trouble: failure || 'its creation was interrupted',
+    };
   let days: number | undefined;
   try {
     days = await readDaysUntilExpiry(machine, store, world.now());
   } catch (error) {
-    // Gone, or no certificates any more: `provision` makes them anew.
-    const why = `its certificates can't be read (${systemCode(error) ?? 'they are no PEM'}); mend them: slipway provision ${machine.spec.name}`;
-    return { state: 'unreachable', engine: undefined, days, trouble: [why, failed].filter(Boolean).join('; ') };
+    // The files are missing or damaged: `provision` makes new ones.
+    const why = `its certificates can't be read (${systemCode(error) ?? 'invalid PEM'}); to fix them: slipway provision ${machine.spec.name}`;
+    return { state: 'unreachable', engine: undefined, days, trouble: [why, failure].filter(Boolean).join('; ') };
   }
   const expiry =
     days === undefined || days > RENEW_DAYS
@@ -62,8 +67,8 @@ export async function getStatus(
       : days < 0
         ? 'its certificates have expired'
         : `its certificates expire in ${days} days`;
-  const trouble = (...first: readonly string[]): string => [...first, expiry, failed].filter(Boolean).join('; ');
-  const patience = scheduleFallbackProbe(machine, world, seconds);
+  const trouble = (...first: readonly string[]): string => [...first, expiry, failure].filter(Boolean).join('; ');
+  const probe = scheduleFallbackProbe(machine, world, seconds);
   try {
     const { Version } = await fetchEngineVersion(machine.endpoint, await loadClientCertificates(machine, store), {
       signal,
@@ -72,18 +77,18 @@ export async function getStatus(
     return { state: 'running', engine: Version, days, trouble: trouble(deadlineWarning(machine, world.now())) };
   } catch (error) {
     if (signal.aborted) throw error;
-    const { state, why } = await diagnoseSilentEngine(machine, error, world, patience);
+    const { state, why } = await diagnoseSilentEngine(machine, error, world, probe);
     return { state, engine: undefined, days, trouble: trouble(why) };
   } finally {
-    patience.cancel();
+    probe.cancel();
   }
 }
 
-/** What is left for the driver and the host once an engine was silent for all of its time. */
+/** The extra time for the driver and the host after an engine was silent for all of its time. */
 const EXTRA_SECONDS = 1;
 const SSH_PROBE_SECONDS = 2;
 
-/** What others than the engine say of it. */
+/** What the driver and SSH say about a machine whose engine is silent. */
 type ProbeResult = {
   readonly instance: InstanceStatus | undefined;
   readonly reason: string;
@@ -93,21 +98,21 @@ type ProbeResult = {
 type FallbackProbe = { readonly getResult: () => Promise<ProbeResult>; readonly cancel: () => void };
 
 /**
- * Others are asked once the engine has failed, or has been silent for half of its time, so that what they say is there at its end.
- * Not right beside it: sshd holds it against a caller to connect and say nothing.
+ * Asks the driver and SSH once the engine has failed, or has been silent for half of its time, so that their answers are
+ * known when its time is over. Not at the same time as the engine: sshd penalizes callers that connect and say nothing.
  */
 function scheduleFallbackProbe(
   machine: ReadyMachine,
   world: Parameters<typeof getStatus>[1],
   seconds: number,
 ): FallbackProbe {
-  const last = performance.now() + (seconds + EXTRA_SECONDS) * 1000;
-  let asked: Promise<ProbeResult> | undefined;
+  const end = performance.now() + (seconds + EXTRA_SECONDS) * 1000;
+  let result: Promise<ProbeResult> | undefined;
   const getResult = (): Promise<ProbeResult> => {
-    asked ??= probeDriverAndSsh(machine, world, last);
-    return asked;
+    result ??= probeDriverAndSsh(machine, world, end);
+    return result;
   };
-  // Nobody waits for it where the engine answers after all.
+  // If the engine answers after all, nothing waits for the probe.
   const timer = setTimeout(() => getResult().catch(() => {}), seconds * 500);
   return { getResult, cancel: () => clearTimeout(timer) };
 }
@@ -115,23 +120,23 @@ function scheduleFallbackProbe(
 async function probeDriverAndSsh(
   machine: ReadyMachine,
   world: Parameters<typeof getStatus>[1],
-  last: number,
+  end: number,
 ): Promise<ProbeResult> {
-  const left = (): number => Math.max(100, Math.round(last - performance.now()));
-  const { instance, why: reason } = await inspectThroughDriver(machine, world, left());
+  const timeLeft = (): number => Math.max(100, Math.round(end - performance.now()));
+  const { instance, why: reason } = await inspectThroughDriver(machine, world, timeLeft());
   const { ssh } = machine.host;
-  const runs = instance === undefined || instance.state === 'running' || instance.state === 'pending';
+  const isRunning = instance === undefined || instance.state === 'running' || instance.state === 'pending';
   return {
     instance,
     reason,
     sshAnswered:
-      runs &&
+      isRunning &&
       ssh !== undefined &&
-      (await isSshAnswering(ssh.address, ssh.port, Math.min(SSH_PROBE_SECONDS * 1000, left()))),
+      (await isSshAnswering(ssh.address, ssh.port, Math.min(SSH_PROBE_SECONDS * 1000, timeLeft()))),
   };
 }
 
-/** Why an engine does not answer: what its driver says of it, then what of its host does. */
+/** Explains a silent engine, first by its machine's state at the driver, then by whether its host answers. */
 async function diagnoseSilentEngine(
   machine: ReadyMachine,
   error: unknown,
@@ -141,35 +146,35 @@ async function diagnoseSilentEngine(
   const { instance, reason, sshAnswered } = await getResult();
   const ended = hasEnded(machine, world.now()) ? `ended at its deadline ${formatTime(machine.deadline ?? '')}` : '';
   if (instance?.state === 'stopped') {
-    const more = `go on with it: slipway extend ${machine.spec.name} 2h, then slipway start ${machine.spec.name}`;
+    const more = `to continue: slipway extend ${machine.spec.name} 2h, then slipway start ${machine.spec.name}`;
     return { state: instance.suspended ? 'suspended' : 'stopped', why: ended && `${ended}; ${more}` };
   }
   if (instance?.state === 'paused') return { state: 'paused', why: instance.reason };
   if (instance?.state === 'missing')
-    return ended ? { state: 'ended', why: ended } : { state: 'missing', why: 'what its driver made is gone' };
+    return ended ? { state: 'ended', why: ended } : { state: 'missing', why: 'it no longer exists at its driver' };
   const engine = `engine: ${unreachableReason(error)}`;
   if (sshAnswered) return { state: 'no engine', why: engine };
-  if (instance) return { state: 'starting', why: 'it runs, and nothing in it answers yet' };
+  if (instance) return { state: 'starting', why: 'it runs, but nothing in it answers yet' };
   return ended
     ? { state: 'ended', why: ended }
     : { state: 'unreachable', why: [engine, reason].filter(Boolean).join('; ') };
 }
 
-/** A provider that can't be asked, or answers late, is told beside what is known. */
+/** Returns the machine's state at its driver, or why the provider did not answer in time. */
 async function inspectThroughDriver(
   machine: Machine,
   world: Pick<World, 'computer' | 'debug' | 'signal'>,
   milliseconds: number,
 ): Promise<{ readonly instance: InstanceStatus | undefined; readonly why: string }> {
-  // What knows drivers is read for an engine that is silent alone.
+  // Loaded only for a silent engine, since it loads the drivers.
   const { inspectMachine } = await import('./power.ts');
-  const late = AbortSignal.timeout(milliseconds);
+  const timeout = AbortSignal.timeout(milliseconds);
   try {
-    const signal = AbortSignal.any([world.signal, late]);
+    const signal = AbortSignal.any([world.signal, timeout]);
     return { instance: await inspectMachine(machine, { ...world, signal }), why: '' };
   } catch (error) {
     if (world.signal.aborted || !(error instanceof SlipwayError)) throw error;
-    const why = late.aborted
+    const why = timeout.aborted
       ? `${machine.spec.driver} did not answer within ${Math.round(milliseconds / 1000)} s`
       : error.message;
     return { instance: undefined, why };
@@ -185,12 +190,12 @@ async function readDaysUntilExpiry(
   const { tls, serverCert } = store.paths(spec.name);
   const files = [join(tls, 'ca.pem'), join(tls, 'cert.pem')];
   const ofClient = await Promise.all(files.map((file) => readFile(file, 'utf8')));
-  // A store that only shows the machine has no copy of what lies on the host.
+  // A store that only shows the machine has no copy of the host's certificate.
   const ofEngine = host.ssh ? await readFileIfExists(serverCert) : undefined;
   return daysUntilFirstExpiry([...ofClient, ...(ofEngine === undefined ? [] : [ofEngine])], now);
 }
 
-/** Whether an SSH server says its first word. An open port is not enough: a VM's is opened by the program that runs it. */
+/** Returns whether an SSH server sends its greeting. An open port is not enough: QEMU opens a VM's forwarded port itself. */
 function isSshAnswering(host: string, port: number, timeout: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connectSocket({ host, port, timeout });
@@ -203,14 +208,14 @@ function isSshAnswering(host: string, port: number, timeout: number): Promise<bo
   });
 }
 
-/** What an engine and its host say of themselves, or in words why they don't. */
+/** What an engine and its host report about themselves, and why one of them does not. */
 export type StatusDetails = {
   readonly engine: EngineInfo | undefined;
   readonly host: Vitals | undefined;
   readonly errors: readonly string[];
 };
 
-/** Both are asked at once, the host by one remote execution, and each has these seconds. */
+/** Asks engine and host at the same time, the host by one remote command; each has `seconds`. */
 export async function getStatusDetails(machine: Machine, world: World, seconds: number): Promise<StatusDetails> {
   const [engine, host] = await Promise.all([
     getEngineInfo(machine, world, seconds),
@@ -224,7 +229,7 @@ export async function getStatusDetails(machine: Machine, world: World, seconds: 
 }
 
 async function getEngineInfo(machine: Machine, world: World, seconds: number): Promise<EngineInfo | string> {
-  if (machine.phase !== 'ready') return 'engine: there is none yet';
+  if (machine.phase !== 'ready') return 'engine: not installed yet';
   const { store, signal } = world;
   try {
     return await fetchEngineInfo(machine.endpoint, await loadClientCertificates(machine, store), { signal, seconds });
@@ -235,20 +240,20 @@ async function getEngineInfo(machine: Machine, world: World, seconds: number): P
 }
 
 async function getHostVitals({ host, spec }: Machine, world: World, seconds: number): Promise<Vitals | string> {
-  if (!host) return 'host: there is none yet';
-  if (!host.ssh) return `host: not asked, since the driver ${spec.driver} has no SSH`;
+  if (!host) return 'host: not created yet';
+  if (!host.ssh) return `host: the driver ${spec.driver} has no SSH access`;
   const [{ openSession }, { gatherVitals }] = await Promise.all([
     import('./host-session.ts'),
     import('../provision/host-metrics.ts'),
   ]);
-  const late = AbortSignal.timeout(seconds * 1000);
-  const signal = AbortSignal.any([world.signal, late]);
+  const timeout = AbortSignal.timeout(seconds * 1000);
+  const signal = AbortSignal.any([world.signal, timeout]);
   try {
     const { session } = await openSession(host.ssh, { ...world, signal });
     await using _session = session;
     return await gatherVitals(session, await world.readTemplate('vitals.sh'), host.address);
   } catch (error) {
     if (world.signal.aborted || !(error instanceof SlipwayError)) throw error;
-    return `host: ${late.aborted ? `no answer within ${seconds} s` : error.message}`;
+    return `host: ${timeout.aborted ? `no answer within ${seconds} s` : error.message}`;
   }
 }

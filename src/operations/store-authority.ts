@@ -1,4 +1,4 @@
-/** The certificate authority of a whole store of machines, as the old tool has it: one client certificate opens all of them. */
+/** The certificate authority of a whole store of machines, as the old tool has it: one client certificate is valid for all. */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { mkdir, rename } from 'node:fs/promises';
 import { userInfo } from 'node:os';
@@ -17,18 +17,24 @@ export type SharedAuthority = Pick<Certificates, 'ca' | 'caKey' | 'client'>;
 type AuthorityContext = {
   readonly now: () => Date;
   readonly signal: AbortSignal;
-  /** What is made, for the user to see. */
+  /** Shows the user what is created. */
   readonly say: (line: string) => void;
 };
 
-/** The authority of these files, made where there is none and renewed where it has come to its end. By one process at a time. */
-export async function createOrRenewAuthority(paths: AuthorityPaths, side: AuthorityContext): Promise<SharedAuthority> {
-  const there = await readAuthority(paths);
-  if (there && isUsableAuthority(there, side.now())) return there;
+/** Returns the authority of these files; creates a missing one and renews an expired one, one process at a time. */
+export async function createOrRenewAuthority(
+  paths: AuthorityPaths,
+  context: AuthorityContext,
+): Promise<SharedAuthority> {
+  const existing = await readAuthority(paths);
+  if (existing && isUsableAuthority(existing, context.now())) return existing;
   const folder = dirname(paths.ca);
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  await using _lock = await waitForLock(folder, 'certs', { signal: side.signal, waiting: () => {} });
-  return await renewAuthority(paths, side);
+  await using _lock = await waitForLock(folder, 'The certificate authority', {
+    signal: context.signal,
+    waiting: () => {},
+  });
+  return await renewAuthority(paths, context);
 }
 
 async function renewAuthority(paths: AuthorityPaths, { now, say }: AuthorityContext): Promise<SharedAuthority> {
@@ -37,7 +43,7 @@ async function renewAuthority(paths: AuthorityPaths, { now, say }: AuthorityCont
     [paths.ca, paths.caKey, paths.cert, paths.key].map((path) => readFileIfExists(path)),
   );
   const client = cert !== undefined && key !== undefined ? { cert, key } : undefined;
-  // Another process may have made it while this one waited.
+  // Another process may have created it while this one waited.
   if (ca !== undefined && caKey !== undefined && client && isUsableAuthority({ ca, caKey, client }, at))
     return { ca, caKey, client };
   if (ca !== undefined && isFresh(ca, at) && (caKey === undefined || !isMatchingPair(ca, caKey)))
@@ -46,15 +52,15 @@ async function renewAuthority(paths: AuthorityPaths, { now, say }: AuthorityCont
   if (ca !== undefined && !isFresh(ca, at)) say('CA certificate is outdated and needs to be regenerated');
   if (kept.ca === undefined) say(`Creating CA: ${paths.ca}`);
   say(`Creating client certificate: ${paths.cert}`);
-  const made = await renewCertificates(kept, { name: userName(), names: [], now: at });
-  // A key without its certificate is of a run that was killed, or of somebody who has lost that: it is nobody's to throw away.
-  if (caKey !== undefined && caKey !== made.caKey) await rename(paths.caKey, `${paths.caKey}.old`);
-  // The certificates last: they say that the keys are there.
-  if (caKey !== made.caKey) await writeFileAtomic(paths.caKey, made.caKey, 0o600);
-  if (ca !== made.ca) await writeFileAtomic(paths.ca, made.ca, 0o644);
-  await writeFileAtomic(paths.key, made.client.key, 0o600);
-  await writeFileAtomic(paths.cert, made.client.cert, 0o644);
-  return { ca: made.ca, caKey: made.caKey, client: made.client };
+  const renewed = await renewCertificates(kept, { name: userName(), names: [], now: at });
+  // A key without its certificate comes from a killed run, or its certificate is lost: it is set aside, not deleted.
+  if (caKey !== undefined && caKey !== renewed.caKey) await rename(paths.caKey, `${paths.caKey}.old`);
+  // The certificates last: their presence says that the keys exist.
+  if (caKey !== renewed.caKey) await writeFileAtomic(paths.caKey, renewed.caKey, 0o600);
+  if (ca !== renewed.ca) await writeFileAtomic(paths.ca, renewed.ca, 0o644);
+  await writeFileAtomic(paths.key, renewed.client.key, 0o600);
+  await writeFileAtomic(paths.cert, renewed.client.cert, 0o644);
+  return { ca: renewed.ca, caKey: renewed.caKey, client: renewed.client };
 }
 
 function missingCaKeyError({ ca, caKey }: AuthorityPaths, found: string | undefined): SlipwayError {
@@ -62,12 +68,12 @@ function missingCaKeyError({ ca, caKey }: AuthorityPaths, found: string | undefi
     'LOCAL_FILES',
     found === undefined ? `The key of the CA ${ca} is missing: ${caKey}` : `${caKey} is not the key of the CA ${ca}`,
     {
-      hint: 'Put it back, or take the CA away: a new one is made then, and machines of the old one are to be provisioned anew',
+      hint: 'Restore the key. Or remove the CA: a new one is created, and its machines have to be provisioned again',
     },
   );
 }
 
-/** What lies in these files; undefined where one of them is missing. */
+/** Reads the authority from these files; undefined if one of them is missing. */
 export async function readAuthority(paths: AuthorityPaths): Promise<SharedAuthority | undefined> {
   const [ca, caKey, cert, key] = await Promise.all(
     [paths.ca, paths.caKey, paths.cert, paths.key].map((path) => readFileIfExists(path)),
@@ -76,7 +82,7 @@ export async function readAuthority(paths: AuthorityPaths): Promise<SharedAuthor
   return { ca, caKey, client: { cert, key } };
 }
 
-/** A machine's certificates come of this authority from now on; what it has of it already stays. */
+/** Makes this authority the CA of a machine's certificates; files that it has already stay as they are. */
 export async function writeMachineAuthority(
   { ca, caKey, client }: SharedAuthority,
   paths: MachinePaths,
@@ -86,6 +92,7 @@ export async function writeMachineAuthority(
   await writeClientCertificates({ ca, ...client }, paths);
 }
 
+/** Returns whether an authority's keys match, and its certificates are valid for long enough. */
 export function isUsableAuthority({ ca, caKey, client }: SharedAuthority, now: Date): boolean {
   return (
     isMatchingPair(ca, caKey) &&
@@ -100,7 +107,7 @@ function isMatchingPair(cert: string, key: string): boolean {
   try {
     return new X509Certificate(cert).checkPrivateKey(createPrivateKey(key));
   } catch {
-    // What can't be read is as good as absent.
+    // An unreadable file counts as missing.
     return false;
   }
 }
@@ -119,12 +126,12 @@ function isIssuedBy(cert: string, ca: string): boolean {
   return certificate.checkIssued(authority) && certificate.verify(authority.publicKey);
 }
 
-/** Whose CA it is. */
+/** Returns the name for the CA's subject. */
 function userName(): string {
   try {
     return userInfo().username;
   } catch {
-    // A user id that no system file knows, as in containers.
+    // A user id without an entry in the system's files, as in containers.
     return 'unknown';
   }
 }

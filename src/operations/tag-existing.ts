@@ -3,8 +3,8 @@ import type { Machine } from '../machine/model.ts';
 import { driverCallFor, type World } from './world.ts';
 
 /**
- * What another tool made for this machine gets the machine's marks, before anything is done with it: from then on it is found as if we
- * had made it. Under the machine's lock. As it is for all others.
+ * Tags the resource that another tool created for this machine, before anything else is done with it: from then on Slipway
+ * finds it as if it had created it. Called under the machine's lock; returns any other machine as it is.
  */
 export async function tagExisting<M extends Machine>(machine: M, world: World): Promise<M> {
   const { adoptedResource, ...rest } = machine;
@@ -13,10 +13,10 @@ export async function tagExisting<M extends Machine>(machine: M, world: World): 
   const driver = await loadDriver(spec.driver);
   const options = await world.progress.step(
     'adopt',
-    `Mark "${spec.name}" as a machine of Slipway (${driver.name})`,
+    `Tag ${spec.name} as a machine of Slipway (${driver.name})`,
     async (log) => driver.cloud?.adopt?.(targetOf(driver, spec), adoptedResource, driverCallFor(world, log)),
   );
-  const ours = { ...rest, spec: { ...spec, ...(options ? { options } : {}) } } as unknown as M;
-  await world.store.write(ours);
-  return ours;
+  const tagged = { ...rest, spec: { ...spec, ...(options ? { options } : {}) } } as unknown as M;
+  await world.store.write(tagged);
+  return tagged;
 }

@@ -12,25 +12,28 @@ import type { World } from './world.ts';
 
 export type UpgradeResult = { readonly plan: Plan; readonly url: string; readonly summary: UpgradeSummary | undefined };
 
-/** Brings the engine's own packages to the newest of where they come from, or to the version that `change` asks for. */
+/** Upgrades the engine's packages to the newest version of their source, or to the version that `change` sets. */
 export async function upgradeMachine(
   name: string,
-  { change, dry }: { readonly change: ((spec: MachineSpec) => MachineSpec) | undefined; readonly dry: boolean },
+  {
+    change,
+    dry: isDryRun,
+  }: { readonly change: ((spec: MachineSpec) => MachineSpec) | undefined; readonly dry: boolean },
   world: World,
 ): Promise<UpgradeResult> {
   const { store } = world;
   requireUpgradable(await store.read(name), change !== undefined);
-  await using _lock = dry ? undefined : await store.lock(name);
+  await using _lock = isDryRun ? undefined : await store.lock(name);
   const { before, ssh } = requireUpgradable(await store.read(name), change !== undefined);
   const spec = change ? change(before.spec) : before.spec;
-  if (dry) {
+  if (isDryRun) {
     const visit = await visitOwnHost(before.spec, ssh, world);
     await using _session = visit.session;
     return { plan: planUpgrade(spec.engine, visit.facts, ssh.address), url: before.endpoint.url, summary: undefined };
   }
   return await withFailureRecord({ ...before, wanted: () => ({ spec }) }, world, async (save) => {
     const upgrade = await upgradeHost({ ...before, spec }, ssh, world);
-    const { failure: _mended, ...rest } = before;
+    const { failure: _previous, ...rest } = before;
     await save({ ...rest, spec });
     return upgrade;
   });

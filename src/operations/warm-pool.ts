@@ -9,8 +9,8 @@ import { stripKeyComment, storeMachineKeys, type MachineKeys } from './credentia
 import { driverCallFor, type World } from './world.ts';
 
 /**
- * A machine whose VM is not begun gets one that is ready, with the keys that are in it. Stopped anywhere, the next create goes on from
- * there: the driver tells of it until its own `create` has ended.
+ * Gives a machine whose VM does not exist yet a spare, and stores the keys that the spare was started with. After an
+ * interruption the next create continues: the driver returns the same spare until its own `create` has ended.
  */
 export async function takeSpare(machine: Machine, driver: Driver, world: World): Promise<void> {
   if (machine.phase !== 'creating' || !driver.warmPool) return;
@@ -19,59 +19,61 @@ export async function takeSpare(machine: Machine, driver: Driver, world: World):
   if (kept !== undefined) await storeMachineKeys(JSON.parse(kept) as MachineKeys, world.store.paths(spec.name));
 }
 
-/** For the next machine of this kind. That there is none is no reason for this one to fail. */
+/** Starts the build of a spare for the next machine of this kind. If that fails, this machine does not. */
 export async function scheduleSpare({ spec }: Machine, driver: Driver, world: World): Promise<void> {
   if (!world.startSpareBuild || !driver.warmPool) return;
   try {
     if (await driver.warmPool.isWanted(targetOf(driver, spec), driverCallFor(world, world.debug)))
       await world.startSpareBuild(spec);
   } catch (error) {
-    world.debug(`no spare is left: ${String(error)}`);
+    world.debug(`no spare is built: ${String(error)}`);
   }
 }
 
-/** Makes as many as are missing of so many, one after the other and as long as they are wanted `still`, and returns how many those were. */
+/**
+ * Builds spares, one after the other, until `count` are ready or `isWanted` returns false. Returns how many it has built.
+ */
 export async function buildSpares(
   {
     kind,
     count,
-    still,
-  }: { readonly kind: MachineSpec; readonly count: number; readonly still: () => Promise<boolean> },
+    isWanted,
+  }: { readonly kind: MachineSpec; readonly count: number; readonly isWanted: () => Promise<boolean> },
   driver: Driver,
   world: World,
 ): Promise<number> {
   const { warmPool } = driver;
   if (!warmPool) {
-    throw new SlipwayError('DRIVER_UNSUPPORTED', `The driver ${driver.name} makes no machines ahead`, {
-      hint: 'See which does: slipway drivers',
+    throw new SlipwayError('DRIVER_UNSUPPORTED', `The driver ${driver.name} does not support spare machines`, {
+      hint: 'To see which drivers do: slipway drivers',
     });
   }
   const { progress } = world;
   const call = driverCallFor(world, world.debug);
-  if (!(await still())) return 0;
+  if (!(await isWanted())) return 0;
   await driver.machines.validate?.(targetOf(driver, kind), call);
   await progress.step('prepare', 'Prepare the image', async (log) =>
     driver.machines.prepare?.(targetOf(driver, kind), driverCallFor(world, log)),
   );
   await using _lock = await warmPool.lock(call);
-  let made = 0;
-  while ((await still()) && (await warmPool.countReady(targetOf(driver, kind), call)) < count) {
-    const why = await warmPool.findObstacle(targetOf(driver, kind), call);
-    if (why !== undefined) {
-      throw new SlipwayError('DRIVER_UNSUPPORTED', `No spare machine can be made: ${why}`, {
-        hint: 'Machines start cold without one',
+  let built = 0;
+  while ((await isWanted()) && (await warmPool.countReady(targetOf(driver, kind), call)) < count) {
+    const obstacle = await warmPool.findObstacle(targetOf(driver, kind), call);
+    if (obstacle !== undefined) {
+      throw new SlipwayError('DRIVER_UNSUPPORTED', `No spare machine can be created: ${obstacle}`, {
+        hint: 'Without spares, machines boot when you create them',
       });
     }
-    made += 1;
-    await progress.step('spare', `Make a spare machine (${made})`, async (log) => {
+    built += 1;
+    await progress.step('spare', `Create a spare machine (${built})`, async (log) => {
       const { spec, keys, boot } = await generateSpareConfig(kind, world);
       await warmPool.make(targetOf(driver, spec), boot, JSON.stringify(keys), driverCallFor(world, log));
     });
   }
-  return made;
+  return built;
 }
 
-/** A machine of that kind with all that is its own. */
+/** Generates a spare of this kind, with an id, keys and certificates of its own. */
 async function generateSpareConfig(
   kind: MachineSpec,
   world: World,
@@ -98,13 +100,13 @@ async function loadWarmPools(): Promise<readonly WarmPool<Record<string, unknown
   return loaded.flatMap(({ warmPool }) => warmPool ?? []);
 }
 
-/** All that are ready on this computer. */
+/** Lists the spares that are ready on this computer. */
 export async function listSpares({ computer }: Pick<World, 'computer'>): Promise<readonly SpareSummary[]> {
   const each = await Promise.all((await loadWarmPools()).map((warmPool) => warmPool.list(computer)));
   return each.flat();
 }
 
-/** Removes those of an image, or all. */
+/** Removes the spares of an image, or all of them, and returns what it has removed. */
 export async function pruneSpares(image: string | undefined, world: World): Promise<readonly SpareSummary[]> {
   const each = [];
   for (const warmPool of await loadWarmPools())

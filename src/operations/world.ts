@@ -9,7 +9,7 @@ import type { ClientPaths } from '../profiles/profile.ts';
 import type { ConnectSsh, KeyPair } from '../ssh/connection.ts';
 import type { Store } from '../machine/store.ts';
 
-/** Every effect the program has on the world, handed in. */
+/** Every effect that an operation can have, handed in so that tests can replace it. */
 export type World = {
   readonly computer: Computer;
   readonly store: Store;
@@ -24,16 +24,18 @@ export type World = {
   readonly sudoPassword: string | undefined;
   readonly clientPaths: ClientPaths;
   readonly debug: (line: string) => void;
-  /** Has a spare of this machine's kind made after this command, by one that nobody waits for. Absent where none is to be left. */
+  /** Starts a background process that builds a spare of this kind. Absent where no spare is wanted. */
   readonly startSpareBuild?: (spec: MachineSpec) => Promise<void>;
 };
 
+/** Waits this long; throws `CANCELED` when the signal aborts. */
 export async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
   await sleep(milliseconds, undefined, { signal }).catch(() => {
     throw canceledError();
   });
 }
 
+/** Returns what every call of a driver gets. */
 export function driverCallFor({ computer, progress, signal }: World, log: Log): DriverCall {
   return { computer, log, step: (...work) => progress.step(...work), note: (text) => progress.note(text), signal };
 }

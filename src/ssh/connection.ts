@@ -338,7 +338,7 @@ const CHECK_KEY_HINT = 'Name a private key file with --generic-ssh-key';
 async function readKeyFile(path: string, required: boolean): Promise<Buffer | undefined> {
   return readFile(path).catch((error: unknown) => {
     if (!required && systemCode(error) === 'ENOENT') return undefined;
-    const why = systemCode(error) === 'ENOENT' ? 'there is no such file' : (error as Error).message;
+    const why = systemCode(error) === 'ENOENT' ? 'the file does not exist' : (error as Error).message;
     throw new SlipwayError('USAGE', `The SSH key ${path} can't be read: ${why}`, {
       hint: CHECK_KEY_HINT,
       cause: error,
@@ -369,7 +369,7 @@ function keyMissingError(hop: SshHop, { pinned, expected, known }: HostKeyExpect
 }
 
 function newKeyHint(kind: string): string {
-  return `Somebody may stand in between. If the host really has a new key, look at it there: ssh-keygen -lf /etc/ssh/ssh_host_${kind}_key.pub, then give that fingerprint with --generic-host-key (a jump host's: --generic-ssh-jump-host-key)`;
+  return `Another host may be impersonating it. If the host does have a new key, show its fingerprint there: ssh-keygen -lf /etc/ssh/ssh_host_${kind}_key.pub, then pass it with --generic-host-key (for a jump host: --generic-ssh-jump-host-key)`;
 }
 
 function keyFileKind(key: string): string {
@@ -378,7 +378,7 @@ function keyFileKind(key: string): string {
 
 function connectionLostError(target: SshTarget, label: string): SlipwayError {
   return new SlipwayError('SSH_LOST', `The SSH connection to ${target.address} broke while this ran: ${label}`, {
-    hint: 'Run the same command again: it goes on where this one stopped',
+    hint: 'To continue, run the same command again',
   });
 }
 

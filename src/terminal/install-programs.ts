@@ -50,7 +50,7 @@ export async function installMissing(
   if (stillMissing.length > 0) throw stillMissingError(stillMissing, installPlan);
 }
 
-/** Returns `qemu-img and qemu-system-x86_64, which run local VMs; and docker, which speaks to engines`. */
+/** Returns `qemu-img and qemu-system-x86_64, which run local VMs; and docker, which connects to engines`. */
 export function formatMissing(missing: readonly Program[]): string {
   const purposes = [...new Set(missing.map(({ purpose }) => purpose))];
   const parts = purposes.map((purpose) => {

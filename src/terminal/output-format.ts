@@ -10,11 +10,11 @@ import {
 import { findNearestWord } from '../did-you-mean.ts';
 import { sanitizeLine } from './terminal-text.ts';
 
-/** What `--format` makes of one document, and of rows that have titles. */
+/** Formats one document, or rows that have titles, by the template of --format. */
 export type DocumentFormatter = (document: unknown) => string;
 export type RowsFormatter = (rows: readonly unknown[]) => string;
 
-/** A record or a status, of which fields may be absent. Undefined where no format is given. */
+/** Compiles the format of a document whose fields may be absent. Returns undefined without a format. Throws USAGE. */
 export function compileDocumentFormat(
   format: string | undefined,
   { json, strict = false }: { readonly json: boolean; readonly strict?: boolean },
@@ -26,7 +26,7 @@ export function compileDocumentFormat(
     explainTemplateErrors(format, () => template.render(sanitizeData(document), { ...RENDER_OPTIONS, strict }));
 }
 
-/** Rows, of which all have the fields that have titles. */
+/** Compiles the format of rows that all have the fields of `titles`. Returns undefined without a format. Throws USAGE. */
 export function compileRowsFormat(
   format: string | undefined,
   titles: Readonly<Record<string, string>>,
@@ -41,7 +41,7 @@ export function compileRowsFormat(
   return (given) => explainTemplateErrors(format, () => rows.render(given.map(sanitizeData), titles).join('\n'));
 }
 
-/** A field that no row has is told before any machine is asked; titles in the place of numbers are no mistake. */
+/** Refuses an unknown field before any machine is queried, by a trial with titles, which may stand for numbers. */
 function requireKnownFields(rows: RowFormat, titles: Readonly<Record<string, string>>): void {
   try {
     rows.render([titles], titles);
@@ -50,13 +50,13 @@ function requireKnownFields(rows: RowFormat, titles: Readonly<Record<string, str
   }
 }
 
-/** A port is a port, also where Go's decoder would print `1e+06`. */
+/** Prints integers as they are, where Go's decoder would print `1e+06`. */
 const RENDER_OPTIONS: RenderOptions = { numbers: 'int' };
 
 function requireNoJson(json: boolean): void {
   if (!json) return;
-  throw new SlipwayError('USAGE', '--format and --json both say what is printed', {
-    hint: 'Leave out one of them; JSON by a template is --format "{{json .}}"',
+  throw new SlipwayError('USAGE', "--format and --json can't be used together", {
+    hint: 'To print JSON by a template: --format "{{json .}}"',
   });
 }
 
@@ -81,10 +81,10 @@ function formatErrorPosition(format: string, { at }: TemplateError): string {
 function templateErrorHint({ known, word }: TemplateError): string {
   if (known.length === 0) return 'A format is a Go template: --format "{{.field}} {{json .}}"';
   const near = word === undefined ? undefined : findNearestWord(word, known);
-  return [...(near === undefined ? [] : [`Did you mean ${near}?`]), `Known are: ${known.join(' ')}`].join(' ');
+  return [...(near === undefined ? [] : [`Did you mean ${near}?`]), `Known: ${known.join(' ')}`].join(' ');
 }
 
-/** What hosts and engines say stands in it, so no text is believed; where it has lines, it keeps them. */
+/** Sanitizes every text in the data, which may come from hosts and engines. Line breaks are kept. */
 export function sanitizeData(data: unknown): unknown {
   if (typeof data === 'string') return data.split('\n').map(sanitizeLine).join('\n');
   if (Array.isArray(data)) return data.map(sanitizeData);

@@ -136,7 +136,7 @@ describe('an instance that the old tool made on EC2', () => {
     };
     const { engineProblem } = await importMachine('web', from, { keep: false }, world);
     // The old tool has left no certificates in this folder.
-    expect(engineProblem).toBe('it has no certificates; bring it up to date: slipway provision web');
+    expect(engineProblem).toBe('its certificates are missing; to fix it: slipway provision web');
     const machine = await world.store.read('web');
     const key = join(world.store.paths('web').ssh, 'id_rsa');
     expect(machine).toMatchObject({

@@ -80,7 +80,7 @@ describe.skipIf(!hasProgram('openssl'))('a CA of RSA', () => {
   test.each([
     ['PKCS #1', 'BEGIN RSA PRIVATE KEY'],
     ['PKCS #8', 'BEGIN PRIVATE KEY'],
-  ])('with a key in %s signs what both sides accept, and stays as it is', async (form, begin) => {
+  ])('with a key in %s signs certificates that both sides accept, and does not change', async (form, begin) => {
     await using folder = await createTemporaryFolder();
     const authority = await createRsaAuthority(folder.path, form);
     expect(authority.caKey).toContain(begin);

@@ -164,8 +164,8 @@ describe("a call that can't be right", () => {
       (2)
 
       $ slipway extend web 2h
-      ✗ There is no machine named "web"
-      → Make it: slipway create web
+      ✗ Machine "web" does not exist
+      → To create it: slipway create web
       (3)
 
       $ slipway create web --generic-ip-address 192.0.2.1 --ttl 0h --idle-stop 99999d
@@ -208,18 +208,18 @@ describe("a call that can't be right", () => {
       (2)
 
       $ slipway inspect web
-      ✗ There is no machine named "web"
-      → Make it: slipway create web
+      ✗ Machine "web" does not exist
+      → To create it: slipway create web
       (3)
 
       $ slipway provision web
-      ✗ There is no machine named "web"
-      → Make it: slipway create web
+      ✗ Machine "web" does not exist
+      → To create it: slipway create web
       (3)
 
       $ slipway rm web
-      ✗ There is no machine named "web"
-      → Make it: slipway create web
+      ✗ Machine "web" does not exist
+      → To create it: slipway create web
       (3)
 
       $ slipway rm ../web --force
@@ -394,8 +394,8 @@ describe("a call that can't be right", () => {
       (3)
 
       $ slipway image build debian-9
-      ✗ There is no image known as "debian-9"
-      → Known are debian-13 and debian-12; any other is given by its path or URL
+      ✗ Image "debian-9" is unknown
+      → Known images: debian-13 and debian-12. For any other, pass its path or URL
       (2)
 
       $ slipway image build --mirror ftp://x
@@ -407,13 +407,13 @@ describe("a call that can't be right", () => {
       (2)
 
       $ slipway image pull mine
-      ✗ There is no image known as "mine"
-      → Known are debian-13 and debian-12; any other is given by its path or URL
+      ✗ Image "mine" is unknown
+      → Known images: debian-13 and debian-12. For any other, pass its path or URL
       (2)
 
       $ slipway image pull Mine --url https://x.example/d.qcow2 --digest abc
       ✗ --digest must be sha512: and 128 hex digits, or sha256: and 64, got "abc"
-      → It stands in the SHA512SUMS file beside the image; of a file of yours: sha512sum disk.qcow2
+      → The digest is in the SHA512SUMS file beside the image. For a file of your own: sha512sum disk.qcow2
       (2)
 
       $ slipway image pull --url https://x.example/d.qcow2

@@ -133,7 +133,7 @@ describe('slipway active', () => {
         clientPaths: clientPlacesIn(home.path),
       }),
     );
-    expect(await active({ DOCKER_CONTEXT: 'other' })).toBe(`${none} DOCKER_CONTEXT names: other`);
+    expect(await active({ DOCKER_CONTEXT: 'other' })).toBe(`${none} DOCKER_CONTEXT=other`);
   });
 
   test.skipIf(!hasProgram('docker'))('goes by the order in which the docker CLI goes', async () => {
@@ -174,7 +174,7 @@ describe('slipway events', () => {
       const { code, stderr } = await home.slipway(['events', ...argv]);
       return [code, stderr.split('\n')[0]];
     };
-    expect(await said('wbe')).toEqual([3, '✗ There is no machine named "wbe"']);
+    expect(await said('wbe')).toEqual([3, '✗ Machine "wbe" does not exist']);
     expect(await said('--since', 'soon')).toEqual([2, '✗ Invalid time for --since: "soon"']);
     expect(await said('--filter', 'type')).toEqual([2, '✗ Invalid --filter "type": expected KEY=VALUE']);
     await home.slipway(['rm', '--force', 'web']);
@@ -238,7 +238,7 @@ describe('slipway mount', () => {
       '→ For example: slipway mount web:/srv ./srv',
     ]);
     expect((await said('web:srv'))[2]).toBe('→ For example: slipway mount web:srv ./srv');
-    expect((await said('wbe:/srv'))[1]).toBe('✗ There is no machine named "wbe"');
+    expect((await said('wbe:/srv'))[1]).toBe('✗ Machine "wbe" does not exist');
     expect((await said('-u', full, full))[0]).toBe(2);
     // Nothing is met whose key nobody has seen.
     expect(await said('unseen:/srv', join(full, '..', 'bin'))).toEqual([
@@ -251,6 +251,6 @@ describe('slipway mount', () => {
   test('says how to get sshfs where it is missing', async () => {
     await using home = await createHome([web]);
     const { code, stderr } = await home.slipway(['mount', 'web:/srv', home.path], { PATH: '/nowhere' });
-    expect([code, stderr]).toEqual([11, expect.stringContaining('sshfs, which shows folders of machines here')]);
+    expect([code, stderr]).toEqual([11, expect.stringContaining('sshfs, which mounts folders of machines')]);
   });
 });

@@ -26,7 +26,7 @@ describe.skipIf(!hasProgram('docker'))('the docker CLI', () => {
   const docker = (config: string, ...argv: readonly string[]) =>
     runProgram('docker', argv, { env: { PATH: process.env.PATH, HOME: config, DOCKER_CONFIG: config } });
 
-  test('makes the same files for the same context', async () => {
+  test('creates the same files for the same context', async () => {
     await using folder = await createTemporaryFolder();
     const [theirs, ours] = [join(folder.path, 'theirs'), join(folder.path, 'ours')];
     const made = await renewCertificates({}, { name: 'web', names: ['192.0.2.10'], now: new Date() });
@@ -55,7 +55,7 @@ describe.skipIf(!hasProgram('docker'))('the docker CLI', () => {
     expect({ ...(await meta(ours)), Metadata: {} }).toEqual(await meta(theirs));
   });
 
-  test('lists, shows, uses and removes a context of ours as one of its own', async () => {
+  test("lists, shows, uses and removes Slipway's context like its own", async () => {
     await using folder = await createTemporaryFolder();
     const clientPaths = clientPlacesIn(folder.path, folder.path);
     const tls = { ca: 'CA', cert: 'CERT', key: 'KEY' };
@@ -81,7 +81,7 @@ describe.skipIf(!hasProgram('docker'))('the docker CLI', () => {
     expect((await listFiles(folder.path)).filter((file) => file.includes('contexts'))).toEqual([]);
   });
 
-  test('finds nothing left of a context that we dropped', async () => {
+  test('finds nothing of a context that Slipway removed', async () => {
     await using folder = await createTemporaryFolder();
     const clientPaths = clientPlacesIn(folder.path, folder.path);
     await applyFileChanges(

@@ -38,13 +38,13 @@ async function startServer(server: Server, ...at: readonly (number | string)[]) 
   };
 }
 
-describe('an engine', () => {
-  test('that answers our certificate and turns others away is verified', async () => {
+describe('verifyEngine', () => {
+  test('accepts an engine that answers the client certificate and refuses others', async () => {
     await using web = await startEngine(validCertificates);
     expect(await verifyEngine(web.endpoint, clientCertificatesOf(validCertificates), callOptions)).toEqual(versionBody);
   });
 
-  test('that answers whoever comes is open, and that is no success', async () => {
+  test('refuses an engine that answers clients without a certificate', async () => {
     for (const more of [{ requestCert: false }, { rejectUnauthorized: false }]) {
       await using web = await startEngine(validCertificates, more);
       const error = await catchRejection(
@@ -57,7 +57,7 @@ describe('an engine', () => {
     }
   });
 
-  test("with another CA's certificate, or for another address, is refused at once: waiting mends neither", async () => {
+  test("fails at once for another CA's certificate, or another address: waiting fixes neither", async () => {
     for (const [other, why] of [
       [strangerCertificates, /certificate/],
       [otherAddressCertificates, /192\.0\.2\.1/],
@@ -74,7 +74,7 @@ describe('an engine', () => {
     }
   });
 
-  test('that starts late is waited for', async () => {
+  test('waits for an engine that starts late', async () => {
     const probe = await startEngine(validCertificates);
     const { endpoint } = probe;
     await probe[Symbol.asyncDispose]();
@@ -93,7 +93,7 @@ describe('an engine', () => {
     expect(await work).toEqual(versionBody);
   });
 
-  test('that is not there is said so after the time it may take', async () => {
+  test('says after the timeout that no engine is there', async () => {
     const server = createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
@@ -110,7 +110,7 @@ describe('an engine', () => {
     });
   });
 
-  test('that never answers is given up in time', async () => {
+  test('gives up in time on an engine that never answers', async () => {
     await using web = await startEngine(validCertificates, {}, () => {});
     const error = await catchRejection(
       verifyEngine(web.endpoint, clientCertificatesOf(validCertificates), { ...callOptions, seconds: 0.3 }),
@@ -118,7 +118,7 @@ describe('an engine', () => {
     expect(error?.message).toContain('no answer');
   });
 
-  test('that answers with an error is quoted', async () => {
+  test('quotes the error that an engine answers with', async () => {
     await using web = await startEngine(validCertificates, {}, (_request, response) =>
       response.writeHead(500).end('boom'),
     );
@@ -128,7 +128,7 @@ describe('an engine', () => {
     expect(error?.message).toContain('it answered 500 boom');
   });
 
-  test('is no longer asked once the user stops', async () => {
+  test('stops asking once the user cancels', async () => {
     const stop = new AbortController();
     await using web = await startEngine(validCertificates, {}, () => stop.abort());
     const work = verifyEngine(web.endpoint, clientCertificatesOf(validCertificates), {
@@ -138,7 +138,7 @@ describe('an engine', () => {
     expect((await catchRejection(work))?.code).toBe('CANCELED');
   });
 
-  test('on a Unix socket is asked there, without TLS', async () => {
+  test('asks an engine on a Unix socket without TLS', async () => {
     await using folder = await createTemporaryFolder();
     const path = join(folder.path, 'docker.sock');
     await using _web = await startServer(createHttpServer(answerVersion), path);
@@ -150,7 +150,7 @@ describe('an engine', () => {
     );
   });
 
-  test('without TLS is asked in the clear', async () => {
+  test('asks an engine without TLS over plain HTTP', async () => {
     await using web = await startServer(createHttpServer(answerVersion));
     expect(await fetchEngineVersion({ ...web.endpoint, tls: false }, undefined, callOptions)).toEqual(versionBody);
   });

@@ -70,8 +70,8 @@ async function listenUntil(url: string, count: number, query: { until?: string; 
   return { names, said, left };
 }
 
-describe('a stream of events', () => {
-  test('ends with the engine, and is asked for what is wanted', async () => {
+describe('openEventStream', () => {
+  test('sends the query and ends with the engine', async () => {
     await using docker = await startEngine((_url, response) => {
       // Two in one piece, and one in two.
       response.write(
@@ -92,7 +92,7 @@ describe('a stream of events', () => {
     expect(Math.abs((openedAt ?? 0) - Date.now() / 1000)).toBeLessThan(60);
   });
 
-  test('that is silent lasts while the engine answers, and fails when it does not', async () => {
+  test('keeps a silent stream open while the engine answers, and fails when it does not', async () => {
     await using docker = await startEngine(() => {});
     const { events } = await openEventStream(
       docker.endpoint,
@@ -112,7 +112,7 @@ describe('a stream of events', () => {
     expect(await end).toContain('no answer within 0.3 s');
   });
 
-  test('is read no faster than it is taken', async () => {
+  test('reads no faster than the caller takes events', async () => {
     const line = eventLine(BASE_TIME, 'x'.repeat(10_000));
     let written = 0;
     await using docker = await startEngine((_url, response) => {
@@ -137,7 +137,7 @@ describe('a stream of events', () => {
     await iterator.return?.();
   });
 
-  test("that the engine does not understand is the user's mistake; no answer and nonsense are not", async () => {
+  test('blames the user for a refused query, and not for silence or invalid output', async () => {
     await using strict = await startEngine(() => {});
     strict.server.removeAllListeners('request');
     strict.server.on('request', (_request, response) =>
@@ -153,8 +153,8 @@ describe('a stream of events', () => {
   });
 });
 
-describe('listening to a machine', () => {
-  test('goes on behind the last event when the connection is lost: none twice, none missed', async () => {
+describe("following a machine's events", () => {
+  test('continues after the last event when the connection is lost: none twice, none missed', async () => {
     const history = [
       eventLine(BASE_TIME, 'a'),
       eventLine(BASE_TIME, 'b'),
@@ -181,7 +181,7 @@ describe('listening to a machine', () => {
     expect(left).toBe('stopped');
   });
 
-  test('that has heard nothing yet asks for what was since it began', async () => {
+  test('requests events since it began where it has received none', async () => {
     await using docker = await startEngine((_url, response, count) => {
       if (count === 1) setTimeout(() => response.destroy(), 50);
       else response.write(eventLine(BASE_TIME, 'a'));
@@ -192,7 +192,7 @@ describe('listening to a machine', () => {
     expect(Math.abs(Number(second) - Date.now() / 1000)).toBeLessThan(60);
   });
 
-  test('tells once that nobody answers, and hears who comes late', async () => {
+  test('reports once that no engine answers, and receives events once one does', async () => {
     const probe = await startEngine(() => {});
     const { port, endpoint } = probe;
     await probe[Symbol.asyncDispose]();
@@ -207,14 +207,14 @@ describe('listening to a machine', () => {
     ]);
   });
 
-  test('goes on with no question that the engine does not understand', async () => {
+  test('does not retry a query that the engine does not understand', async () => {
     await using docker = await startEngine(() => {});
     docker.server.removeAllListeners('request');
     docker.server.on('request', (_request, response) => response.writeHead(400).end('{"message":"no"}'));
     expect(await catchRejection(listenUntil(docker.endpoint.url, 1))).toMatchObject({ code: 'USAGE', detail: ['no'] });
   });
 
-  test('ends with its time, and not with an engine that stops before', async () => {
+  test('ends at the end of its period, and not when the engine stops before', async () => {
     await using docker = await startEngine((_url, response) => response.end(eventLine(BASE_TIME, 'a')));
     const past = String(Date.now() / 1000 - 60);
     expect(await listenUntil(docker.endpoint.url, 9, { until: past })).toEqual({

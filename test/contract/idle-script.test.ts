@@ -105,8 +105,8 @@ async function setActivity(
   if (comm !== undefined) await host.runs({ comm, ...(title === undefined ? {} : { title }) });
 }
 
-describe('a host that is to stop when it is idle', () => {
-  test('counts from its boot, and stops when the time is over, not before', async () => {
+describe('idle.sh', () => {
+  test('counts from the boot, and powers the host off when the period is over, not before', async () => {
     await using host = await createFakeHost();
     await host.connections();
     expect(await host.check(1000)).toBe(false);
@@ -119,7 +119,10 @@ describe('a host that is to stop when it is idle', () => {
     { sign: 'a step of a build', comm: 'runc' },
     { sign: 'a step of a build that begins', comm: 'runc:[2:INIT]' },
     { sign: 'a client of the engine on the host', socket: DOCKER_SOCKET_LINE },
-    { sign: 'one that goes by the old path', socket: DOCKER_SOCKET_LINE.replace('47312 /run', '  123 /var/run') },
+    {
+      sign: 'a client that uses the old path of the socket',
+      socket: DOCKER_SOCKET_LINE.replace('47312 /run', '  123 /var/run'),
+    },
     { sign: 'a login at the console', session: ['UID=0', 'STATE=active', 'CLASS=user', 'TTY=tty1'] },
     { sign: 'a login of root with a newer systemd', session: ['STATE=online', 'CLASS=user-early'] },
     { sign: 'a connection to the engine', connection: ENGINE_CONNECTION_LINE },
@@ -127,7 +130,7 @@ describe('a host that is to stop when it is idle', () => {
     { sign: 'a login of a newer OpenSSH', comm: 'sshd-session', title: 'sshd-session: deploy@pts/0' },
     { sign: 'a login that forwards ports alone', comm: 'sshd', title: 'sshd: deploy' },
   ];
-  test.each(signs)('is kept up by $sign', async (seen) => {
+  test.each(signs)('does not power off a host with $sign', async (seen) => {
     await using host = await createFakeHost();
     await setActivity(host, seen);
     for (const second of [1000, 1099, 1100, 1300]) expect(await host.check(second), String(second)).toBe(false);
@@ -141,7 +144,7 @@ describe('a host that is to stop when it is idle', () => {
     expect(await after.check(1190)).toBe(true);
   });
 
-  test.skipIf(process.platform !== 'linux')('sees a socket as the kernel prints it', async () => {
+  test.skipIf(process.platform !== 'linux')('reads sockets in the format that the kernel prints', async () => {
     await using host = await createFakeHost();
     await setActivity(host, {});
     await using folder = await createTemporaryFolder();
@@ -163,7 +166,7 @@ describe('a host that is to stop when it is idle', () => {
     server.close();
   });
 
-  test('is kept up by a resume after it was suspended, and not by one check that came late', async () => {
+  test('counts a resume as activity, and one late check not', async () => {
     await using host = await createFakeHost();
     await setActivity(host, {});
     expect(await host.check(1000)).toBe(false);
@@ -180,8 +183,8 @@ describe('a host that is to stop when it is idle', () => {
 
   const noise: readonly ({ readonly what: string } & Activity)[] = [
     { what: 'its SSH server', comm: 'sshd', title: 'sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups' },
-    { what: 'somebody who only knocks', comm: 'sshd', title: 'sshd: unknown [priv]' },
-    { what: 'somebody who tries passwords', comm: 'sshd-session', title: 'sshd-session: root [net]' },
+    { what: 'a connection that does not log in', comm: 'sshd', title: 'sshd: unknown [priv]' },
+    { what: 'a connection that tries passwords', comm: 'sshd-session', title: 'sshd-session: root [net]' },
     { what: 'its engine', comm: 'dockerd' },
     { what: "the engine's open port", connection: '00000000:0948 00000000:0000 0A 00000000:00000000' },
     { what: 'a connection that is over', connection: '0100007F:0948 0100007F:C350 06 00000000:00000000' },
@@ -193,7 +196,7 @@ describe('a host that is to stop when it is idle', () => {
     { what: 'a prompt to log in', session: ['STATE=active', 'CLASS=greeter'] },
     { what: 'what cron runs', session: ['STATE=active', 'CLASS=background'] },
   ];
-  test.each(noise)('is not kept up by $what', async (seen) => {
+  test.each(noise)('powers off a host in spite of $what', async (seen) => {
     await using host = await createFakeHost();
     await setActivity(host, seen);
     expect(await host.check(1000)).toBe(false);
@@ -201,8 +204,8 @@ describe('a host that is to stop when it is idle', () => {
   });
 });
 
-describe('a host with a deadline', () => {
-  test('is powered off at the deadline, and not by the warning before', async () => {
+describe('deadline.sh', () => {
+  test('powers the host off at the deadline, and only warns before', async () => {
     await using host = await createFakeHost();
     expect(await host.deadline(7200)).toBe('');
     const warning =

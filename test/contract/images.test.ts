@@ -54,7 +54,7 @@ test('image ls shows each image, who uses it, and what is wrong with one', async
     'dev, web',
   ]);
   expect(rows[1]).toEqual(['mine', 'arm64', shortDigest(baked.digest), '-', '1 MB', '2026-02-03', 'd.qcow2']);
-  expect(rows[2]?.join(' ')).toMatch(/^torn amd64 .*its image\.json is gone$/);
+  expect(rows[2]?.join(' ')).toMatch(/^torn amd64 .*its image\.json is missing$/);
 
   const document = JSON.parse((await runImageCommand(home.path, 'ls', '--json')).stdout) as readonly object[];
   expect(document[0]).toMatchObject({ name: 'debian-13', digest: built.digest, usedBy: ['dev', 'web'], trouble: '' });
@@ -76,7 +76,7 @@ test('image rm takes names and digests, a broken one too; one in use stops it be
   const refused = await runImageCommand(home.path, 'rm', 'mine', 'debian-13');
   expect(refused).toMatchObject({ code: 3, stdout: '' });
   expect(refused.stderr).toBe(
-    '✗ The image debian-13 is used by dev\n→ Their disks are laid over it. Remove them first: slipway rm dev\n',
+    '✗ Image "debian-13" is in use by dev\n→ Their disks are based on it. Remove them first: slipway rm dev\n',
   );
   expect(await images.list()).toHaveLength(3);
 

@@ -51,7 +51,7 @@ const RELOAD = 'daemon-reload';
 const [DEADLINE, IDLE] = ['slipway-deadline.timer', 'slipway-idle.timer'] as const;
 
 describe('life.sh', () => {
-  test('moves files first, then stops what goes, has systemd read them, and starts what stays anew', async () => {
+  test('moves files first, then stops removed timers, reloads, and starts the others again', async () => {
     await using host = await createScriptFolder();
     const done = await host.runs(DEADLINE, [`644 0 ${host.deadline}`, `- 1 ${host.idle}`]);
     expect(done).toEqual({
@@ -64,7 +64,7 @@ describe('life.sh', () => {
     expect(await readFile(host.deadline, 'utf8')).toBe('after');
   });
 
-  test("that can't move a file leaves the timers that run alone, and is gone on with", async () => {
+  test("leaves running timers alone where a file can't be moved, and marks itself as incomplete", async () => {
     await using host = await createScriptFolder({ full: true });
     const done = await host.runs(`${DEADLINE} ${IDLE}`, [`644 0 ${host.deadline}`, `644 1 ${host.idle}`]);
     expect(done).toEqual({
@@ -79,7 +79,7 @@ describe('life.sh', () => {
   test.each([
     [RELOAD, 'the timers could not be loaded', [RELOAD]],
     [IDLE, `${IDLE} could not be started`, [RELOAD, `restart ${DEADLINE}`, `restart ${IDLE}`]],
-  ])('whose %s fails says so, and is gone on with', async (fails, why, asked) => {
+  ])('says that %s failed, and marks itself as incomplete', async (fails, why, asked) => {
     await using host = await createScriptFolder({ fails });
     const done = await host.runs(`${DEADLINE} ${IDLE}`, [`644 0 ${host.deadline}`, `644 1 ${host.idle}`]);
     expect(done).toMatchObject({ code: 1, stderr: `!! ${why}\n`, asked, pending: ['life-pending'] });

@@ -269,7 +269,7 @@ test("what can't be meant is said in one sentence", async () => {
 
     $ slipway ls --format {{.Nmae}}
     ✗ --format can't be used: there is no field .Nmae (at ".Nmae}}")
-    → Did you mean .Name? Known are: .Name .Current .Driver .State .URL .Engine .CertificateDays .Deadline .IdleStop .Trouble
+    → Did you mean .Name? Known: .Name .Current .Driver .State .URL .Engine .CertificateDays .Deadline .IdleStop .Trouble
     (2)
 
     $ slipway ls --format {{.Name
@@ -279,12 +279,12 @@ test("what can't be meant is said in one sentence", async () => {
 
     $ slipway ls --format {{uper .Name}}
     ✗ --format can't be used: there is no function uper (at "uper .Name}}")
-    → Did you mean upper? Known are: json prettyjson join split lower upper pad truncate and or not len index slice print println printf html js urlquery eq ne lt le gt ge
+    → Did you mean upper? Known: json prettyjson join split lower upper pad truncate and or not len index slice print println printf html js urlquery eq ne lt le gt ge
     (2)
 
     $ slipway ls --format {{.Name}} --json
-    ✗ --format and --json both say what is printed
-    → Leave out one of them; JSON by a template is --format "{{json .}}"
+    ✗ --format and --json can't be used together
+    → To print JSON by a template: --format "{{json .}}"
     (2)
 
     $ slipway ls --format {{.Name}} -q
@@ -299,17 +299,17 @@ test("what can't be meant is said in one sentence", async () => {
 
     $ slipway inspect m-2 --format {{template "x"}}
     ✗ --format can't be used: template is left out here (at "template \\"x\\"}}")
-    → Known are: break continue else end if range with json prettyjson join split lower upper pad truncate and or not len index slice print println printf html js urlquery eq ne lt le gt ge
+    → Known: break continue else end if range with json prettyjson join split lower upper pad truncate and or not len index slice print println printf html js urlquery eq ne lt le gt ge
     (2)
 
     $ slipway status m-2 --format {{.State}}
     ✗ --format can't be used: there is no field .State (at ".State}}")
-    → Did you mean .state? Known are: .name .state .engine .days .trouble .driver .address .ssh .url .context .deadline .idleStop .containers .images .host .unasked
+    → Did you mean .state? Known: .name .state .engine .days .trouble .driver .address .ssh .url .context .deadline .idleStop .containers .images .host .unasked
     (2)
 
     $ slipway status m-2 --format {{.state}} --json
-    ✗ --format and --json both say what is printed
-    → Leave out one of them; JSON by a template is --format "{{json .}}"
+    ✗ --format and --json can't be used together
+    → To print JSON by a template: --format "{{json .}}"
     (2)"
   `);
 });

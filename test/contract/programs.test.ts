@@ -135,7 +135,7 @@ describe('slipway doctor, as it is built', () => {
     expect(rows).toContainEqual({
       what: 'docker client',
       state: 'missing',
-      detail: 'not found: docker, which speaks to engines',
+      detail: 'not found: docker, which connects to engines',
     });
     expect(rows).toContainEqual(expect.objectContaining({ what: 'ssh client', state: 'optional' }));
     expect(fix).toMatch(
@@ -152,7 +152,7 @@ describe('slipway doctor, as it is built', () => {
     const { code, stdout, stderr } = await here.slipway('doctor', '--fix');
     expect([code, stdout]).toEqual([11, '']);
     expect(stderr).toContain(
-      '✗ Missing on this computer: docker, which speaks to engines; and ssh, which opens shells',
+      '✗ Missing on this computer: docker, which connects to engines; and ssh, which opens shells',
     );
     expect(stderr).toContain('Or let Slipway do it: slipway doctor --fix --yes');
     expect(await here.calls()).toEqual([]);
@@ -280,7 +280,7 @@ describe('the programs of a driver', () => {
     await using here = await createComputer('apt-get', 'sudo', 'docker', 'ssh', 'boat-hull');
     const before = await here.doctor();
     expect(before.status).toBe(1);
-    expect(before.text).toMatch(/^driver boat +✗ missing +lacks boat-sail$/m);
+    expect(before.text).toMatch(/^driver boat +✗ missing +missing: boat-sail$/m);
     expect(before.text).toContain(`To fix it: ${manualInstallCommand('boat-sail-bin')}`);
     expect(before.text).not.toContain('from the west');
     const after = await here.doctor({ fix: true, yes: true });
@@ -305,7 +305,7 @@ describe.skipIf(!hasProgram('tmux'))('at a terminal, doctor --fix', () => {
       const shows = (text: string) =>
         vi.waitFor(async () => expect(await tmux('capture-pane', '-p')).toContain(text), { timeout: 20_000 });
       await shows('Run this now?');
-      await shows('Missing on this computer: docker, which speaks to engines');
+      await shows('Missing on this computer: docker, which connects to engines');
       await shows('apt-get install --yes --no-install-recommends docker');
       expect(await here.calls()).toEqual([]);
       await tmux('send-keys', key, 'Enter');

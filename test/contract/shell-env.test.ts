@@ -14,7 +14,7 @@ const SHELLS: readonly (readonly [ShellName, readonly string[], string])[] = [
 ];
 
 describe.each(SHELLS)('%s', (shell, argv, take) => {
-  test.skipIf(!hasProgram(shell))('takes up every value as it is, and unsets what is to be unset', async () => {
+  test.skipIf(!hasProgram(shell))('reads every value literally, and unsets variables without a value', async () => {
     const settings = VALUES.map((value, index): EnvSetting => [`V${index}`, value]);
     const text = formatShellEnv(shell, [...settings, ['GONE', undefined]], `slipway env web --shell ${shell}`);
     const names = VALUES.map((_, index) => `"$V${index}"`).join(' ');
@@ -27,7 +27,7 @@ describe.each(SHELLS)('%s', (shell, argv, take) => {
 });
 
 describe('tcsh', () => {
-  test.skipIf(!hasProgram('tcsh')).each(VALUES)('takes %j up as it is, through its backticks', async (value) => {
+  test.skipIf(!hasProgram('tcsh')).each(VALUES)('reads %j literally, through its backticks', async (value) => {
     const text = formatShellEnv('tcsh', [['V', value]], 'slipway env web --shell tcsh');
     const { stdout, stderr } = await runProgram('tcsh', ['-f', '-c', 'eval `printenv TEXT`\nprintenv V'], {
       env: { PATH: process.env.PATH, HOME: '/', LANG: 'C.UTF-8', TEXT: text },

@@ -149,7 +149,7 @@ describe('a refusal', () => {
     await writeFile(keyFile, 'hello');
     expect(await told(openSession(server))).toMatch(/^USAGE: HOME\/key is not a private key that SSH can use: /);
     expect(await told(openSession(server, { keyFile: join(home.path, 'none') }))).toMatch(
-      /^USAGE: The SSH key HOME\/none can't be read: there is no such file/,
+      /^USAGE: The SSH key HOME\/none can't be read: the file does not exist/,
     );
     expect(server.events).toEqual([]);
   });
@@ -249,7 +249,7 @@ describe('a connection that breaks', () => {
     ).toMatchObject({
       code: 'SSH_LOST',
       message: 'The SSH connection to 127.0.0.1 broke while this ran: install-engine.debian.sh',
-      hint: 'Run the same command again: it goes on where this one stopped',
+      hint: 'To continue, run the same command again',
     });
     expect((await catchRejection(session.exec(sh`true`, { label: 'next' })))?.code).toBe('SSH_LOST');
   });

@@ -31,8 +31,8 @@ const localSession: SshSession = {
   async [Symbol.asyncDispose]() {},
 };
 
-describe('facts.sh', () => {
-  test('run for real prints lines of a key and a value, and changes nothing', async () => {
+describe('the script of facts', () => {
+  test('prints lines of a key and a value', async () => {
     const { stdout, code } = await runProgram('sh', ['-s'], { stdin: await readFactsScript(readTemplate) });
     expect(code).toBe(0);
     const lines = stdout.split('\n').slice(0, -1);
@@ -40,7 +40,7 @@ describe('facts.sh', () => {
     expect(lines.filter((line) => !/^[a-z_]+ /.test(line))).toEqual([]);
   });
 
-  test('tells of this computer what it says of itself, or why it may not look', async () => {
+  test("gathers the facts of this computer, or says why it can't", async () => {
     const host = { user: 'me', address: 'localhost', sudoPassword: undefined };
     const work = gatherFacts(localSession, await readFactsScript(readTemplate), host);
     const refused = await catchRejection(work);
@@ -55,7 +55,7 @@ describe('facts.sh', () => {
     expect(facts.os.id).toBe(/^ID="?([^"\n]*)"?$/m.exec(release)?.[1] ?? '');
   });
 
-  test('keeps a password with any character in it to itself', async () => {
+  test('does not print a password, whatever characters it has', async () => {
     const password = `a'b"$(id)\\ !`;
     const work = localSession.exec('sh -s' as never, {
       label: 'facts.sh',
@@ -68,7 +68,7 @@ describe('facts.sh', () => {
 });
 
 describe('vitals.sh', () => {
-  test('tells of this computer how it fares, without being root', async () => {
+  test('measures this computer without root', async () => {
     const { disk, memory, load, cpus, uptime } = await gatherVitals(
       localSession,
       await readTemplate('vitals.sh'),
@@ -84,7 +84,7 @@ describe('vitals.sh', () => {
     expect(uptime).toBe(Math.floor(uptime));
   });
 
-  test("that can't be run is a sentence, not figures that are none", async () => {
+  test('fails with a sentence where its figures are missing', async () => {
     const error = await catchRejection(gatherVitals(localSession, 'echo disk x y /; exit 3', 'web'));
     expect(error?.message).toBe('The metrics of web could not be read (exit status 3)');
   });
@@ -103,7 +103,7 @@ const step: Step = {
 };
 
 describe('the archive of a step', () => {
-  test('is one that tar unpacks: the script with its variables, and the files in a folder of their own', async () => {
+  test('unpacks with tar to the script with its variables, and a folder of files', async () => {
     await using folder = await createTemporaryFolder();
     const session = fakeSession({ 'configure.sh': {} });
     await applyStep(step, {
@@ -128,7 +128,7 @@ describe('the archive of a step', () => {
     expect(stdout).toBe(`none|${step.variables.MANIFEST}|`);
   });
 
-  test('is unpacked by bootstrap.sh where only its owner looks, run there, and cleared away', async () => {
+  test('is unpacked by bootstrap.sh into a folder that only root can open, run there, and removed', async () => {
     await using folder = await createTemporaryFolder();
     await mkdir(join(folder.path, 'run'));
     const inside = (await readTemplate('bootstrap.sh')).replace('/run/slipway', join(folder.path, 'run', 'slipway'));
@@ -169,7 +169,7 @@ describe('the archive of a step', () => {
     expect(await readdir(join(folder.path, 'run'))).toEqual([]);
   });
 
-  test('that is cut off runs nothing', async () => {
+  test('runs nothing where it is truncated', async () => {
     await using folder = await createTemporaryFolder();
     await mkdir(join(folder.path, 'run'));
     const inside = (await readTemplate('bootstrap.sh')).replace('/run/slipway', join(folder.path, 'run', 'slipway'));

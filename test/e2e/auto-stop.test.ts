@@ -41,7 +41,7 @@ describeOnBed('a machine that ends without a client', { timeout: 360_000 }, () =
     expect(stdout).toMatch(/ended at its deadline 20\d\d-\d\d-\d\d \d\d:\d\d UTC/);
     expect(await expectFailure(user.slipway('extend', 'web', '1h'))).toMatchObject({
       status: 3,
-      hint: 'Switch its host on by its own means; it then waits ten minutes for: slipway extend web 1h',
+      hint: 'Switch the host on yourself. Within ten minutes, run: slipway extend web 1h',
     });
     // The docker context stays until rm, which needs no consent here.
     expect((await expectSuccess(user.docker('context', 'ls', '--quiet'))).stdout).toContain('web');

@@ -80,7 +80,7 @@ describeOnBed('commands', () => {
     const table = (await value('ls')).trimEnd().split('\n');
     expect(table[0]).toMatch(/^NAME +CURRENT +DRIVER +STATE +URL +ENGINE +CERTS +TROUBLE$/);
     expect(table[1]).toMatch(/^broken +\? +broken .*it is not JSON/);
-    expect(table[2]).toMatch(/^half +generic +unfinished +stopped at "connect": .*nothing listens there$/);
+    expect(table[2]).toMatch(/^half +generic +unfinished +interrupted at "connect": .*nothing listens there$/);
     expect(table[3]).toMatch(/^socket +none +running +unix:\/\/\/var\/run\/docker.sock +[\d.+a-z]+$/);
     expect(table[4]).toMatch(new RegExp(`^web +generic +running +${url} +[\\d.+a-z]+ +\\d+ d$`));
     const rows = await json<Record<string, unknown>[]>('ls');
@@ -123,8 +123,8 @@ describeOnBed('commands', () => {
     expect(await json('status', 'web')).toMatchObject({ name: 'web', state: 'running', address: host.address, url });
     const unknown = await user.slipway('status', 'wbe');
     expect([unknown.code, unknown.stdout]).toEqual([3, '']);
-    expect(unknown.stderr).toContain('There is no machine named "wbe"');
-    expect(unknown.stderr).toContain('You have: web');
+    expect(unknown.stderr).toContain('Machine "wbe" does not exist');
+    expect(unknown.stderr).toContain('Existing machines: web');
   });
 
   test('provision starts a stopped engine', async () => {

@@ -102,7 +102,7 @@ describeOnBed('a machine of Slipway with the profile docker-machine', () => {
       expect([verb, refused.code]).toEqual([verb, 1]);
       expect(refused.stderr).toContain('slipway');
     }
-    expect((await user.slipway('import', 'web')).stderr).toContain('"web" is a machine of Slipway already');
+    expect((await user.slipway('import', 'web')).stderr).toContain('Machine "web" belongs to Slipway already');
     await expectSuccess(user.slipway('rm', 'web'));
     expect((await expectSuccess(machine('ls', '-q'))).stdout).toBe('');
   });

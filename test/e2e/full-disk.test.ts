@@ -47,7 +47,7 @@ describeOnBed('a full disk on this computer', () => {
     const changed = await expectFailure(slipway('provision', 'first', '--engine-label', 'round=1'));
     expect(changed.status).toBe(10);
     expect(changed.sentence).toContain('could not be written: the disk is full');
-    expect(changed.hint).toBe('Nothing was lost: mend that, then run the same command again');
+    expect(changed.hint).toBe('Nothing was lost: fix that, then run the same command again');
     expect((await expectSuccess(slipway('inspect', 'first'))).stdout).toBe(record);
     expect(JSON.parse((await expectSuccess(slipway('ls', '--json'))).stdout)).toMatchObject([
       { name: 'first', state: 'running' },

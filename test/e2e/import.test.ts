@@ -51,7 +51,7 @@ describeOnBed('a machine of the old tool', () => {
       trouble: string;
     }[];
     expect(rows.map(({ name, trouble }) => [name, trouble.split('(')[0]?.trim()])).toEqual([
-      ['box', '"box" was made by the driver virtualbox, which Slipway does not have'],
+      ['box', 'Machine "box" uses the driver virtualbox, which Slipway does not have'],
       ['old', ''],
       ['torn', 'The record of "torn" can\'t be used: it is not JSON'],
     ]);

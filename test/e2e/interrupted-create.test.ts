@@ -49,7 +49,7 @@ describeOnBed('an interrupted create on a bare host', () => {
     expect(await expectFailure(broken.ended)).toMatchObject({
       status: 6,
       sentence: `The SSH connection to ${host.address} broke while this ran: install-engine.debian.sh`,
-      hint: 'Run the same command again: it goes on where this one stopped',
+      hint: 'To continue, run the same command again',
     });
     expect(await readRecord(user, 'web')).toMatchObject({
       phase: 'created',
@@ -187,7 +187,7 @@ describeOnBed('an interrupted command on a host with an engine', () => {
     expect(ended[1 - lost]?.code).toBe(0);
     expect(await expectFailure(ended[lost] as Outcome)).toMatchObject({
       status: 3,
-      sentence: `Another command is working on "web" (process ${both[1 - lost]?.process.pid})`,
+      sentence: `Machine "web" is in use by another command (PID ${both[1 - lost]?.process.pid})`,
     });
     await expectEngineAnswer(user, 'web');
     await expectSuccess(user.slipway('rm', 'web'));

@@ -128,7 +128,7 @@ describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => 
     await terminal.pressKeys('C-c');
     const shown = await waitForCommandEnd(terminal);
     expect(await terminal.hasCursor()).toBe(true);
-    expect(shown).toMatch(/■ Install the engine .*stopped after \d+\.\d s\n✗ Stopped before the end, as you asked/);
+    expect(shown).toMatch(/■ Install the engine .*stopped after \d+\.\d s\n✗ Canceled/);
     expect(shown).toContain('status 130');
     expect(shown).not.toMatch(SPINNER);
   });

@@ -89,7 +89,7 @@ describeOnBed('scp', () => {
     });
     expect(await expectFailure(scp('wbe:/etc/hosts', '.'))).toMatchObject({
       status: 3,
-      sentence: 'There is no machine named "wbe"',
+      sentence: 'Machine "wbe" does not exist',
     });
     expect((await expectFailure(scp('root@web:/etc/hosts', '.'))).sentence).toContain('root@web');
     await expectSuccess(

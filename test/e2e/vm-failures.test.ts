@@ -61,7 +61,7 @@ describeOnVm('failures of local VMs', { timeout: VM_TIMEOUT_SECONDS * 1000 }, ()
     for (const [argv, code, sentence] of [
       [['--qemu-engine-port', String(port)], 4, `Port ${port} of 127.0.0.1`],
       [['--qemu-memory', String(much)], 2, `would have ${much} MB of memory, but this computer has`],
-      [['--image', 'debian-9'], 2, 'There is no image known as "debian-9"'],
+      [['--image', 'debian-9'], 2, 'Image "debian-9" is unknown'],
       [['--image', './none.qcow2'], 2, 'none.qcow2 does not exist'],
     ] as const) {
       const refused = await user.slipway('create', 'dev', ...argv);

@@ -100,7 +100,7 @@ describe.skipIf(!canRunAtTerminal)('at a terminal', () => {
     await at.pressKeys('Down', 'Enter');
     await at.waitFor('Machine name?');
     await at.pressKeys(key);
-    expect(await at.waitFor('status 130')).toContain('✗ Stopped before the end, as you asked');
+    expect(await at.waitFor('status 130')).toContain('✗ Canceled');
     expect((await user.run('ls', [join(user.home, '.slipway')])).code).not.toBe(0);
   });
 

@@ -18,8 +18,8 @@ const [ca, server, client] = [renewed.ca, renewed.server.cert, renewed.client.ce
   (pem) => new X509Certificate(pem),
 ) as [X509Certificate, X509Certificate, X509Certificate];
 
-describe('the certificates of a machine', () => {
-  test('are signed by a CA of its own, which signs certificates and nothing below it', () => {
+describe('renewCertificates, for a new machine,', () => {
+  test("signs with a CA of the machine's own, which may sign no other CA", () => {
     expect(ca.ca).toBe(true);
     expect(ca.verify(ca.publicKey)).toBe(true);
     for (const leaf of [server, client]) {
@@ -31,7 +31,7 @@ describe('the certificates of a machine', () => {
     expect(server.serialNumber).not.toBe(client.serialNumber);
   });
 
-  test('are ECDSA P-256, each with the key that belongs to it', () => {
+  test('creates ECDSA P-256 keys that match their certificates', () => {
     const pairs = [
       [ca, renewed.caKey],
       [server, renewed.server.key],
@@ -45,13 +45,13 @@ describe('the certificates of a machine', () => {
     expect(renewed.caKey).toMatch(/^-----BEGIN PRIVATE KEY-----\n/);
   });
 
-  test('say who may use them for what', () => {
+  test('limits each certificate to its use', () => {
     expect(server.keyUsage).toEqual(['1.3.6.1.5.5.7.3.1']);
     expect(client.keyUsage).toEqual(['1.3.6.1.5.5.7.3.2']);
     expect(client.subjectAltName).toBeUndefined();
   });
 
-  test('name the server by address, wildcard, IPv6, loopback and machine', () => {
+  test('names the server by address, wildcard, IPv6, loopback and machine', () => {
     expect(server.subjectAltName).toMatchInlineSnapshot(
       `"IP Address:192.0.2.10, DNS:docker.example, DNS:*.example.org, IP Address:2001:DB8:0:0:0:0:0:1, IP Address:127.0.0.1, DNS:localhost, DNS:web"`,
     );
@@ -61,31 +61,31 @@ describe('the certificates of a machine', () => {
     expect(server.checkHost('elsewhere.example')).toBeUndefined();
   });
 
-  test('are good from an hour ago, for hosts whose clock is behind', () => {
+  test('makes certificates valid from an hour ago, for hosts whose clock is behind', () => {
     expect(new Date(server.validFrom).getTime()).toBe(now.getTime() - 60 * 60 * 1000);
   });
 
-  test('give the host no key of the CA, and the client none of the server', () => {
+  test('gives the host no key of the CA, and the client no key of the server', () => {
     expect(JSON.stringify(serverCertificatesOf(renewed))).not.toContain(JSON.stringify(renewed.caKey).slice(1, -1));
     expect(serverCertificatesOf(renewed)).toEqual({ ca: renewed.ca, ...renewed.server });
     expect(clientCertificatesOf(renewed)).toEqual({ ca: renewed.ca, ...renewed.client });
   });
 });
 
-describe('renewal', () => {
-  test('keeps what is good, to the letter', async () => {
+describe('renewCertificates, for a machine with certificates,', () => {
+  test('keeps certificates that are still good, to the letter', async () => {
     expect(await renewCertificates(renewed, { name: 'web', names, now: daysLater(1) })).toEqual(renewed);
     expect(await renewCertificates(renewed, { name: 'web', names: names.toReversed(), now: daysLater(1) })).toEqual(
       renewed,
     );
   });
 
-  test('takes an address in another spelling for the same', async () => {
+  test('recognizes an address in another spelling', async () => {
     const spelled = names.map((name) => (name === '2001:db8::1' ? '2001:0db8:0000::0001' : name));
     expect((await renewCertificates(renewed, { name: 'web', names: spelled, now })).server).toEqual(renewed.server);
   });
 
-  test("of other names makes the server's certificate anew, and nothing else", async () => {
+  test("renews only the server's certificate where its names change", async () => {
     for (const other of [[...names, 'more.example'], names.slice(1)]) {
       const next = await renewCertificates(renewed, { name: 'web', names: other, now });
       expect(next.server).not.toEqual(renewed.server);
@@ -94,7 +94,7 @@ describe('renewal', () => {
     }
   });
 
-  test('comes 30 days before an expiry, not earlier, and keeps the CA', async () => {
+  test('renews 30 days before an expiry, not earlier, and keeps the CA', async () => {
     const days = daysUntilFirstExpiry([server.toString()], now);
     const early = await renewCertificates(renewed, { name: 'web', names, now: daysLater(days - 31) });
     expect(early).toEqual(renewed);
@@ -106,13 +106,13 @@ describe('renewal', () => {
     expect(daysUntilFirstExpiry([next.server.cert, next.client.cert], due)).toBe(730);
   });
 
-  test('of a CA near its end makes all anew', async () => {
+  test('renews all certificates of a CA that is about to expire', async () => {
     const next = await renewCertificates(renewed, { name: 'web', names, now: daysLater(3650 - 29) });
     expect(next.ca).not.toBe(renewed.ca);
     expect(new X509Certificate(next.client.cert).verify(new X509Certificate(next.ca).publicKey)).toBe(true);
   });
 
-  test('replaces what another CA signed, and what is missing', async () => {
+  test('replaces certificates of another CA, and missing ones', async () => {
     const other = await renewCertificates({}, { name: 'web', names, now });
     const mixed = await renewCertificates({ ...renewed, client: other.client }, { name: 'web', names, now });
     expect(mixed.server).toEqual(renewed.server);
@@ -122,7 +122,7 @@ describe('renewal', () => {
     expect(new X509Certificate(partly.server.cert).verify(ca.publicKey)).toBe(true);
   });
 
-  test('that is asked for makes the leaves anew, or the CA as well', async () => {
+  test('renews on request what the CA signed, or the CA as well', async () => {
     const leaves = await renewCertificates(certificatesToKeep(renewed, 'leaves'), { name: 'web', names, now });
     expect([leaves.ca, leaves.caKey]).toEqual([renewed.ca, renewed.caKey]);
     expect([leaves.server.cert, leaves.client.cert]).not.toContain(renewed.server.cert);
@@ -132,17 +132,17 @@ describe('renewal', () => {
     expect(new X509Certificate(all.client.cert).verify(ca.publicKey)).toBe(false);
   });
 
-  test('never lets a certificate outlive the CA that signed it unnoticed: the days are those of the first to end', () => {
+  test('counts the days until the first expiry, so that a CA never expires unnoticed', () => {
     expect(daysUntilFirstExpiry([renewed.ca, server.toString()], now)).toBe(730);
     expect(daysUntilFirstExpiry([server.toString()], daysLater(731))).toBeLessThan(0);
   });
 });
 
-test('each name stands once in the certificate, the address first', () => {
+test('serverSubjectAltNames lists each name once, the address first', () => {
   expect(serverSubjectAltNames('localhost', '127.0.0.1', ['localhost'])).toEqual(['127.0.0.1', 'localhost']);
 });
 
-test('a certificate and a key of different ages, or what is no certificate at all, are made anew', async () => {
+test("renewCertificates replaces a certificate that does not match its key, or that can't be read", async () => {
   const now = new Date();
   const first = await renewCertificates({}, { name: 'web', names: ['web'], now });
   const other = await renewCertificates({}, { name: 'web', names: ['web'], now });

@@ -18,8 +18,8 @@ const settingsFor = (
   sockets: readonly string[] = ['fd://'],
 ): DaemonSettings => daemonSettingsFor(engineSpec(more), address, sockets);
 
-describe('the settings of a spec', () => {
-  test('are sockets, TLS and what was asked for', () => {
+describe('daemonSettingsFor', () => {
+  test('returns sockets, TLS and the options of the spec', () => {
     const settings = settingsFor({
       opt: ['log-driver=local', 'debug', '--mtu=1400', 'dns=1.1.1.1', 'dns=9.9.9.9'],
       label: ['a=1', 'b=2'],
@@ -60,7 +60,7 @@ describe('the settings of a spec', () => {
     `);
   });
 
-  test('have the types that dockerd reads', () => {
+  test('gives each setting the type that dockerd reads', () => {
     const {
       hosts: _hosts,
       tls: _tls,
@@ -116,12 +116,12 @@ describe('the settings of a spec', () => {
     `);
   });
 
-  test('listen on all addresses of the family that the host was named by', () => {
+  test('listens on all addresses of the address family of the host', () => {
     expect(settingsFor().hosts).toEqual(['fd://', 'tcp://0.0.0.0:2376']);
     expect(settingsFor({ port: 4000 }, '2001:db8::1').hosts).toEqual(['fd://', 'tcp://[::]:4000']);
   });
 
-  test('listen once on a port, even if the unit did so before', () => {
+  test('listens once on a port, even if the unit already did', () => {
     expect(settingsFor({}, 'web', ['fd://', 'tcp://127.0.0.1:2376', 'tcp://127.0.0.1:2375']).hosts).toEqual([
       'fd://',
       'tcp://127.0.0.1:2375',
@@ -129,7 +129,7 @@ describe('the settings of a spec', () => {
     ]);
   });
 
-  test('hold each label once', () => {
+  test('refuses a label that occurs twice', () => {
     expect(settingsFor({ label: ['a=1', 'a=1'], opt: ['label=a=1'] }).labels).toEqual(['a=1']);
     expect(() => settingsFor({ label: ['a=1', 'a=2'] })).toThrow('--engine-label a is specified twice');
   });
@@ -142,23 +142,23 @@ describe('the settings of a spec', () => {
     'tlscacert=/x',
     'config-file=/x',
     'hosts=x',
-  ])('do not let --engine-opt %s open the door', (opt) => {
+  ])('refuses --engine-opt %s, which could open the engine to everyone', (opt) => {
     expect(catchError(() => settingsFor({ opt: [opt] }))).toMatchObject({ code: 'USAGE' });
   });
 
-  test('name a value that begins like JSON and is none', () => {
+  test('refuses a value that begins like JSON but is invalid', () => {
     expect(catchError(() => settingsFor({ opt: ['features={"a":}'] }))?.message).toBe(
       '--engine-opt features: the value begins like JSON but is invalid JSON',
     );
   });
 });
 
-describe('a daemon.json', () => {
-  test('that is missing or empty says nothing', () => {
+describe('parseDaemonJson', () => {
+  test('reads a missing or empty file as no settings', () => {
     expect([undefined, '', ' \n'].map((text) => parseDaemonJson(text, 'web'))).toEqual([{}, {}, {}]);
   });
 
-  test('that is broken is named by line and column', () => {
+  test('names the line and column of an error', () => {
     const broken = [
       '{',
       '{"a": 1,}',
@@ -242,8 +242,8 @@ const sortSettings = (value: DaemonSettings): DaemonSettings =>
       .map(([key, inner]) => [key, Array.isArray(inner) ? inner.toSorted() : inner]),
   );
 
-describe('merging', () => {
-  test("keeps what is somebody else's, item by item", () => {
+describe('mergeSettings', () => {
+  test("keeps settings of the user's, item by item", () => {
     const present = {
       labels: ['theirs=1'],
       'log-opts': { 'max-size': '1m' },
@@ -297,14 +297,14 @@ describe('merging', () => {
     `);
   });
 
-  test('lets their listener on our port give way, and gives it back', () => {
+  test("replaces a listener of the user's on Slipway's port, and restores it", () => {
     const present = { hosts: ['unix:///var/run/docker.sock', 'tcp://10.0.0.1:2376'] };
     const { merged, ownership } = mergeSettings(present, undefined, { hosts: ['tcp://0.0.0.0:2376'] });
     expect(merged.hosts).toEqual(['unix:///var/run/docker.sock', 'tcp://0.0.0.0:2376']);
     expect(sortSettings(withoutOwnSettings(merged, ownership))).toEqual(sortSettings(present));
   });
 
-  test('and withdrawing gives back any settings that were there', () => {
+  test('is undone by withoutOwnSettings, whatever the settings were', () => {
     fc.assert(
       fc.property(anySettings, anyWantedSettings, (present, want) => {
         const { merged, ownership } = mergeSettings(present, undefined, want);
@@ -314,7 +314,7 @@ describe('merging', () => {
     );
   });
 
-  test('holds everything that was asked for', () => {
+  test('includes all wanted settings', () => {
     fc.assert(
       fc.property(anySettings, anyWantedSettings, (present, want) => {
         const { merged } = mergeSettings(present, undefined, want);
@@ -328,7 +328,7 @@ describe('merging', () => {
     );
   });
 
-  test('leaves every key alone that was not asked for', () => {
+  test('does not change keys that are not among the wanted settings', () => {
     fc.assert(
       fc.property(anySettings, anyWantedSettings, (present, want) => {
         const { merged } = mergeSettings(present, undefined, want);
@@ -339,7 +339,7 @@ describe('merging', () => {
     );
   });
 
-  test('twice is the same as once, to the last character', () => {
+  test('changes nothing the second time, to the last character', () => {
     fc.assert(
       fc.property(anySettings, anyWantedSettings, (present, want) => {
         const once = mergeSettings(present, undefined, want);
@@ -350,7 +350,7 @@ describe('merging', () => {
     );
   });
 
-  test('after a change of mind gives what the new wish alone had given', () => {
+  test('gives the same for changed settings as for the new settings alone', () => {
     fc.assert(
       fc.property(anySettings, anyWantedSettings, anyWantedSettings, (present, first, second) => {
         const once = mergeSettings(present, undefined, first);
@@ -363,13 +363,13 @@ describe('merging', () => {
     );
   });
 
-  test('leaves what somebody changed since, also when all of ours goes', () => {
+  test("keeps what the user changed since, also when all of Slipway's settings go", () => {
     const { merged, ownership } = mergeSettings({}, undefined, { tls: true, labels: ['ours=1'] });
     const edited = { ...merged, tls: false, labels: ['ours=1', 'theirs=1'], debug: true };
     expect(withoutOwnSettings(edited, ownership)).toEqual({ tls: false, labels: ['theirs=1'], debug: true });
   });
 
-  test('brings nothing back that somebody took out or changed since', () => {
+  test('does not restore what the user removed or changed since', () => {
     const present = {
       'log-opts': { 'max-size': '1m', tag: 'x' },
       hosts: ['tcp://127.0.0.1:2375', 'tcp://10.0.0.1:2376'],
@@ -380,7 +380,7 @@ describe('merging', () => {
     expect(mergeSettings(edited, ownership, want).merged).toEqual(edited);
   });
 
-  test('remembers whether there was a file before', () => {
+  test('remembers whether daemon.json existed before', () => {
     const first = mergeSettings({}, undefined, { tls: true });
     expect(first.ownership.made).toBe(true);
     expect(mergeSettings(first.merged, first.ownership, { tls: true }).ownership.made).toBe(true);
@@ -388,7 +388,7 @@ describe('merging', () => {
   });
 });
 
-test('a label of ours stands in for theirs of the same name, and gives it back', () => {
+test("mergeSettings replaces a label of the user's of the same name, and restores it", () => {
   const present = { labels: ['zone=a', 'rack=1'] };
   const { merged, ownership } = mergeSettings(present, undefined, { labels: ['zone=b'] });
   expect(merged.labels).toEqual(['rack=1', 'zone=b']);

@@ -12,8 +12,8 @@ import { clientPlacesIn } from '../fakes/client-paths.ts';
 const tls = { ca: 'CA', cert: 'CERT', key: 'KEY' };
 const places = clientPlacesIn('/home/ada');
 
-describe('a docker context', () => {
-  test("is the docker CLI's own files, the description last", () => {
+describe('dockerContextProfile', () => {
+  test("writes the docker CLI's own files, the description last", () => {
     expect(dockerContextProfile.changesToAdd({ machine: readyMachine('web'), tls, clientPaths: places }))
       .toMatchInlineSnapshot(`
       [
@@ -45,14 +45,14 @@ describe('a docker context', () => {
     `);
   });
 
-  test('of an engine without TLS has no certificates', () => {
+  test('writes no certificates for an engine without TLS', () => {
     const machine = readyMachine('web', { endpoint: { url: 'unix:///run/docker.sock', tls: false } });
     const changes = dockerContextProfile.changesToAdd({ machine, tls: undefined, clientPaths: places });
     expect(changes).toHaveLength(1);
     expect(changes[0]).toMatchObject({ mode: 0o644, content: expect.stringContaining('"unix:///run/docker.sock"') });
   });
 
-  test('goes with all its files, by its name alone', () => {
+  test('removes all files of a context by its name alone', () => {
     const added = dockerContextProfile
       .changesToAdd({ machine: readyMachine('web'), tls, clientPaths: places })
       .map(({ path }) => path);
@@ -60,12 +60,12 @@ describe('a docker context', () => {
     expect(added.every((path) => dropped.some((folder) => path.startsWith(folder)))).toBe(true);
   });
 
-  test("is never called default, which is the docker CLI's own word", () => {
+  test('never names a context default, which the docker CLI reserves', () => {
     expect(contextName('default')).toBe('slipway-default');
     expect(contextName('web')).toBe('web');
   });
 
-  test("is in the way only where it is somebody else's", async () => {
+  test("reports a conflict only for a context that is not the machine's", async () => {
     await using home = await createTemporaryFolder();
     const here = clientPlacesIn(home.path, home.path);
     expect(await dockerContextProfile.findConflict('web', 'id-of-web', here)).toBeUndefined();
@@ -85,7 +85,7 @@ describe('a docker context', () => {
   });
 });
 
-describe('the current context', () => {
+describe('planContextSwitch', () => {
   const text = `{
 \t"auths": {
 \t\t"registry.example": {
@@ -96,7 +96,7 @@ describe('the current context', () => {
 \t"currentContext": "old"
 }`;
 
-  test("changes in the docker CLI's config.json, where all else stays, also its mode", async () => {
+  test("changes the context in config.json and keeps other settings and the file's mode", async () => {
     await using home = await createTemporaryFolder();
     const here = clientPlacesIn(home.path, home.path);
     const path = join(home.path, 'config.json');
@@ -113,7 +113,7 @@ describe('the current context', () => {
     expect(JSON.parse(await readFile(path, 'utf8'))).toEqual(others);
   });
 
-  test('of a user without config.json is written for that user only', async () => {
+  test('creates a config.json that only the user can read', async () => {
     await using home = await createTemporaryFolder();
     const here = clientPlacesIn(home.path);
     expect(await readCurrentContextName(here)).toBeUndefined();
@@ -128,7 +128,7 @@ describe('the current context', () => {
     ]);
   });
 
-  test('is not written where it is so already', async () => {
+  test('changes nothing where the context is already current', async () => {
     await using home = await createTemporaryFolder();
     const here = clientPlacesIn(home.path, home.path);
     await writeFile(join(home.path, 'config.json'), '{"currentContext":"default"}');
@@ -137,7 +137,7 @@ describe('the current context', () => {
     expect(await planContextSwitch('web', here)).toEqual([]);
   });
 
-  test('in a config.json that is broken is left alone, and the file is named', async () => {
+  test('refuses a broken config.json and names the file', async () => {
     await using home = await createTemporaryFolder();
     await mkdir(join(home.path, '.docker'));
     const here = clientPlacesIn(home.path);

@@ -34,8 +34,8 @@ function configureStepOf(of: Facts, engine: Partial<EngineSpec> = {}) {
   };
 }
 
-describe('the drop-in of the old tool', () => {
-  test('goes, and what it says of the engine stands in daemon.json', () => {
+describe("docker-machine's drop-in", () => {
+  test('is removed, and its engine settings move to daemon.json', () => {
     const { settings, old, ours, step } = configureStepOf(
       hostFacts(
         dropInText(
@@ -66,7 +66,7 @@ describe('the drop-in of the old tool', () => {
     expect(step?.variables).not.toHaveProperty('CONTAINERS');
   });
 
-  test('gives way to the record, where that says something else', () => {
+  test('yields to the record where they differ', () => {
     const { settings } = configureStepOf(hostFacts(dropInText('--storage-driver aufs --label team=old')), {
       storageDriver: 'overlay2',
       label: ['team=web'],
@@ -74,14 +74,14 @@ describe('the drop-in of the old tool', () => {
     expect(settings).toMatchObject({ 'storage-driver': 'overlay2', labels: ['provider=generic', 'team=web'] });
   });
 
-  test('leaves to the unit what that says itself', () => {
+  test("adds no setting that the unit's own command line has", () => {
     const { settings } = configureStepOf(
       hostFacts(dropInText('--containerd=/run/other.sock --storage-driver overlay2')),
     );
     expect(settings).not.toHaveProperty('containerd');
   });
 
-  test('keeps variables that the machine does not set, and goes with the last of them', () => {
+  test('keeps variables that the machine does not set, and is removed with the last of them', () => {
     const text = dropInText('', '"A=b c" "PROXY=http://me:x@proxy"');
     expect(configureStepOf(hostFacts(text), { env: ['PROXY=http://new'] }).old).toEqual({
       path: DOCKER_MACHINE_DROP_IN,
@@ -94,19 +94,19 @@ describe('the drop-in of the old tool', () => {
     });
   });
 
-  test('that holds nothing but variables is as it should be', () => {
+  test('needs no change where it only holds variables', () => {
     const content = dockerUnit.formatEnvironmentDropIn([String.raw`A=b "c" \ d`]);
     const read = dockerUnit.parseDockerMachineSettings(`# ${DOCKER_MACHINE_DROP_IN}\n${content}`);
     expect(read).toEqual({ flags: [], environment: [String.raw`A=b "c" \ d`] });
     expect(dockerUnit.formatEnvironmentDropIn(read.environment)).toBe(content);
   });
 
-  test('of an old engine is read too', () => {
+  test('is read also where it starts an old engine', () => {
     const text = `# ${DOCKER_MACHINE_DROP_IN}\n[Service]\nExecStart=\nExecStart=/usr/bin/docker daemon -H tcp://0.0.0.0:2376 --storage-driver devicemapper --label a=b`;
     expect(dockerUnit.parseDockerMachineSettings(text).flags).toEqual(['storage-driver=devicemapper', 'label=a=b']);
   });
 
-  test('is not taken away from a host that is given back', () => {
+  test('stays on a host that is deprovisioned', () => {
     const state = '/etc/docker/slipway/state.json';
     const plan = planDeprovision(
       hostFacts(dropInText(''), { files: { [DOCKER_MACHINE_DROP_IN]: fileFacts, [state]: fileFacts } }),

@@ -115,18 +115,15 @@ describe('many machines', () => {
       begun.push(name);
       if (name === 'm7') user.stop();
       await waitForTick();
-      if (name === 'm1') throw new SlipwayError('CANCELED', 'Stopped before the end, as you asked');
+      if (name === 'm1') throw new SlipwayError('CANCELED', 'Canceled');
       return resultFor(name);
     });
     expect(begun).toEqual(names.slice(0, 8));
-    expect(user.said).toEqual([
-      'm1: ✗ Stopped before the end, as you asked',
-      'Not started: m8, m9, m10. To continue, run the same command again',
-    ]);
+    expect(user.said).toEqual(['m1: ✗ Canceled', 'Not started: m8, m9, m10. To continue, run the same command again']);
     expect(result.status).toBe(130);
     expect((result.json as object[])[10]).toEqual({
       name: 'm10',
-      error: { code: 'CANCELED', message: '"m10" was not begun' },
+      error: { code: 'CANCELED', message: 'Not started: m10' },
     });
   });
 

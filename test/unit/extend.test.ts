@@ -149,7 +149,7 @@ describe('extend', () => {
     all.at('15:00');
     expect(await getStatus(await all.record(), all.world(), 1)).toMatchObject({
       state: 'stopped',
-      trouble: expect.stringContaining('ended at its deadline 2026-11-24 14:00 UTC; go on with it:') as string,
+      trouble: expect.stringContaining('ended at its deadline 2026-11-24 14:00 UTC; to continue:') as string,
     });
     expect(await catchRejection(startMachine('web', all.world()))).toMatchObject({
       code: 'MACHINE_ENDED',
@@ -223,7 +223,7 @@ describe('the figures of a machine', () => {
     const deaf = all.world({ connect: async () => new Promise(() => {}) });
     const silent = { ...machine, host: { ...machine.host, ssh: undefined, engine: { url: 'tcp://x:1' } } };
     expect((await getStatusDetails(silent as never, deaf, 1)).errors).toEqual([
-      'host: not asked, since the driver local has no SSH',
+      'host: the driver local has no SSH access',
     ]);
     await all.host.halt();
     const { engine, errors } = await getStatusDetails(machine, all.world(), 1);

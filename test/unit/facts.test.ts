@@ -36,12 +36,12 @@ const RECORDED_LINES = [
   '',
 ].join('\n');
 
-describe('the facts of a host', () => {
+describe('gatherFacts', () => {
   test.each([
     ['{"live-restore": true,"debug": true}\n', '{"debug": true}\n'],
     ['\n{"live-restore": false,\n  "debug": true\n}', '\n{\n  "debug": true\n}'],
     ['{"live-restore": true}', '{}'],
-  ])('leave out what daemon.json was lent by a run that was cut off: %j', async (text, without) => {
+  ])('leaves out the temporary setting of an interrupted run: %j', async (text, without) => {
     const lines = [`become root`, `daemon_json ${toBase64(text)}`];
     const lent = [...lines, 'file 644 root /etc/docker/slipway/live-restore-lent'];
     const daemonJson = async (answer: readonly string[]): Promise<string | undefined> =>
@@ -52,7 +52,7 @@ describe('the facts of a host', () => {
     expect(await daemonJson(lines)).toBe(text);
   });
 
-  test('are read from one answer', async () => {
+  test('reads all facts from one answer', async () => {
     const session = fakeSession({ 'facts.sh': { stdout: RECORDED_LINES } });
     const now = () => new Date('2026-11-24T12:00:00.900Z');
     expect(await gatherFacts(session, 'the script', connection, now)).toMatchInlineSnapshot(`
@@ -119,7 +119,7 @@ describe('the facts of a host', () => {
     expect(session.calls).toHaveLength(1);
   });
 
-  test('of a bare host are those of one without', async () => {
+  test('reads a bare host as one without packages, files and an engine', async () => {
     const stdout = 'become root\nos_id alpine\nos_like \nos_name \narch aarch64\n';
     const facts = await gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', connection);
     expect(facts).toMatchObject({
@@ -134,19 +134,19 @@ describe('the facts of a host', () => {
     expect(facts.engineService).toEqual({ isActive: false, isEnabled: false, definition: '' });
   });
 
-  test('know no clock where the host tells no time', async () => {
+  test('has no clock where the host prints no valid time', async () => {
     for (const time of ['', 'later', '-1', '1e9', '9'.repeat(13)]) {
       const session = fakeSession({ 'facts.sh': { stdout: `become root\nnow ${time}\n` } });
       expect((await gatherFacts(session, '', connection)).clock, time).toBeUndefined();
     }
   });
 
-  test('tell an empty daemon.json from none', async () => {
+  test('distinguishes an empty daemon.json from a missing one', async () => {
     const stdout = 'become root\ndaemon_json \n';
     expect((await gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', connection)).daemonJson).toBe('');
   });
 
-  test('are asked for with the sudo password on stdin, quoted, never in the command', async () => {
+  test('sends the sudo password over stdin, quoted, and never in the command', async () => {
     const session = fakeSession({ 'facts.sh': { stdout: 'become password\n' } });
     await gatherFacts(session, 'the script', { ...connection, sudoPassword: "it's $secret" });
     const [call] = session.calls;
@@ -155,7 +155,7 @@ describe('the facts of a host', () => {
   });
 });
 
-describe("a user who can't become root", () => {
+describe("gatherFacts, for a user who can't become root,", () => {
   const told = async (stdout: string, sudoPassword?: string): Promise<string> => {
     const error = await catchRejection(
       gatherFacts(fakeSession({ 'facts.sh': { stdout } }), '', { ...connection, sudoPassword }),
@@ -163,7 +163,7 @@ describe("a user who can't become root", () => {
     return `${error?.code}: ${error?.message} → ${error?.hint}`;
   };
 
-  test('is told what is missing and what to do', async () => {
+  test('says what is missing and what to do', async () => {
     expect(await told('become missing\n')).toMatchInlineSnapshot(
       `"SUDO: ops on 192.0.2.10 is not root, and sudo is not installed there → Log in as root (--generic-ssh-user root), or install sudo there and allow ops to use it"`,
     );
@@ -175,7 +175,7 @@ describe("a user who can't become root", () => {
     );
   });
 
-  test('never reads the password that was wrong', async () => {
+  test('does not print the password that was wrong', async () => {
     expect(await told('become none\n', 'hunter2')).not.toContain('hunter2');
   });
 });
@@ -185,7 +185,7 @@ test.each([
   ['a greeting alone', 'Welcome!\n', 0],
   ['a shell that ended', 'become root\n', 1],
   ['another word', 'become king\n', 0],
-])('a host with %s is one that could not be looked at', async (_kind, stdout, code) => {
+])('gatherFacts fails for a host with %s', async (_kind, stdout, code) => {
   const session = fakeSession({ 'facts.sh': { stdout, stderr: 'sh: not found\n', code } });
   expect(await catchRejection(gatherFacts(session, '', connection))).toMatchObject({
     code: 'REMOTE_COMMAND',
@@ -194,11 +194,11 @@ test.each([
   });
 });
 
-test('a greeting that the host prints before the answer does no harm', async () => {
+test('gatherFacts ignores a greeting that the host prints before the answer', async () => {
   const session = fakeSession({ 'facts.sh': { stdout: `Welcome to web!\n\n${RECORDED_LINES}` } });
   expect((await gatherFacts(session, '', connection)).os.id).toBe('debian');
 });
 
-test('the last lines of an output leave out the empty ones', () => {
+test('lastLines leaves out empty lines', () => {
   expect(lastLines('a\n\nb  \n\n c\n', 2)).toEqual(['b', ' c']);
 });

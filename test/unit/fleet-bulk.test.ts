@@ -54,7 +54,7 @@ describe('many machines', () => {
     const connect: World['connect'] = async ({ port }) => {
       met.push(port);
       stop.abort();
-      throw new SlipwayError('CANCELED', 'Stopped before the end, as you asked');
+      throw new SlipwayError('CANCELED', 'Canceled');
     };
     const world = worldIn(home.path, { connect, signal: stop.signal });
     const specs = Array.from({ length: 20 }, (_, at) =>
@@ -70,7 +70,7 @@ describe('many machines', () => {
     const begun = made.flatMap((one) => (one.error && one.started ? [one.name] : []));
     expect(begun).toEqual(['a1', 'a2', 'a3', 'a4']);
     expect([ended.toSorted(), await world.store.listNames()]).toEqual([begun, begun]);
-    expect(made[19]).toMatchObject({ name: 'a20', started: false, error: { message: '"a20" was not begun' } });
+    expect(made[19]).toMatchObject({ name: 'a20', started: false, error: { message: 'Not started: a20' } });
   });
 
   test("are not lost to the others where they can't be settled: one that was begun alone is finished", async () => {

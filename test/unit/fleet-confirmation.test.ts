@@ -170,7 +170,7 @@ describe('what was not begun', () => {
         signal: stop.signal,
         connect: async () => {
           stop.abort();
-          throw new SlipwayError('CANCELED', 'Stopped before the end, as you asked');
+          throw new SlipwayError('CANCELED', 'Canceled');
         },
       },
     );

@@ -57,7 +57,7 @@ test('a stage that is left without an image is gone, and one that lacks a file i
     await rm(join(stage.folder, 'initrd'));
     expect(await catchRejection(images.add(stage, imageMetadata()))).toMatchObject({
       code: 'IMAGE_BUILD',
-      message: 'The image debian-13 was made without its initrd',
+      message: 'Image "debian-13" was built without its initrd',
     });
     await writeFile(join(stage.folder, 'initrd'), '');
     expect((await catchRejection(images.add(stage, imageMetadata())))?.code).toBe('IMAGE_BUILD');
@@ -91,10 +91,10 @@ test('the newest of a name is found; all are listed, and one bad folder is one r
     ['{', 'its image.json is not JSON'],
     ['null', 'its image.json is not of an image'],
     ['{"version":1}', 'its image.json is not of an image'],
-    ['{"version":2}', 'a newer Slipway made it'],
+    ['{"version":2}', 'a newer version of Slipway wrote it'],
     [whole.replace('"name": "debian-13"', '"name": "../../x"'), 'its image.json is of another image'],
     [JSON.stringify(old), 'its image.json is of another image'],
-    [undefined, 'its image.json is gone'],
+    [undefined, 'its image.json is missing'],
   ] as const) {
     await rm(record);
     if (text !== undefined) await writeFile(record, text);
@@ -120,11 +120,11 @@ test.each(['disk.qcow2', 'vmlinuz', 'initrd'] as const)(
     const now = sha256(await readFile(path, 'utf8'));
     expect(await catchRejection(images.verify(image, quietCall))).toMatchObject({
       code: 'IMAGE_CHANGED',
-      message: `The image debian-13 has changed on disk: ${file} is not what was built (sha256 ${now})`,
-      hint: 'Make it anew: slipway image build debian-13 --force. Machines on it need it as it was',
+      message: `Image "debian-13" has changed on disk: ${file} is not what was built (sha256 ${now})`,
+      hint: 'Create it again: slipway image build debian-13 --force. Machines that use it need it unchanged',
     });
     await rm(path);
-    expect((await catchRejection(images.verify(image, quietCall)))?.message).toMatch(`${file} is gone`);
+    expect((await catchRejection(images.verify(image, quietCall)))?.message).toMatch(`${file} is missing`);
   },
 );
 
@@ -163,8 +163,8 @@ test('an image that machines use stays, and they are named; another goes whole',
   const image = await addImage(images);
   expect(await catchRejection(images.remove(image, ['dev', 'web']))).toMatchObject({
     code: 'IMAGE_IN_USE',
-    message: 'The image debian-13 is used by dev and web',
-    hint: 'Their disks are laid over it. Remove them first: slipway rm dev web',
+    message: 'Image "debian-13" is in use by dev and web',
+    hint: 'Their disks are based on it. Remove them first: slipway rm dev web',
   });
   await images.verify(image, quietCall);
   await images.remove(image, []);
@@ -224,7 +224,7 @@ test('of two that want the same image one makes it; the other waits, says for wh
   expect([(await first).made, (await second).made, count.made]).toEqual([true, false, 1]);
   expect((await second).image).toEqual((await first).image);
   expect(progress.notes).toEqual([
-    `Another command is working on "debian-13" (process ${process.pid}): waiting for it to end`,
+    `Image "debian-13" is in use by another command (PID ${process.pid}): waiting for it to end`,
   ]);
 
   await getOrMakeImage(wish, { force: true, make }, call);

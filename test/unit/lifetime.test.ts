@@ -30,8 +30,8 @@ const lifetimeWith = (more: Partial<HostLifetime> = {}): HostLifetime => ({
 const fileTextOf = (of: HostLifetime, path: string): string =>
   systemd.timers.filesFor(of).find((file) => file.path.endsWith(path))?.content ?? '';
 
-describe('the files of a life', () => {
-  test('are units of systemd, whose times are in UTC and whose values are words', () => {
+describe('the files of a lifetime', () => {
+  test('are systemd units with times in UTC', () => {
     expect(fileTextOf(lifetimeWith(), 'deadline.timer')).toMatchInlineSnapshot(`
       "# Written by Slipway.
       [Unit]
@@ -72,7 +72,7 @@ describe('the files of a life', () => {
     );
   });
 
-  test('are those that are asked for, and none where nothing is', () => {
+  test('cover what is requested, and nothing else', () => {
     const names = (of: HostLifetime): readonly string[] =>
       systemd.timers.filesFor(of).map(({ path }) => path.split('/').at(-1) ?? '');
     expect(names(lifetimeWith({ idleSeconds: undefined }))).toEqual([
@@ -90,13 +90,13 @@ describe('the files of a life', () => {
     expect(names(lifetimeWith({ deadline: undefined, idleSeconds: undefined }))).toEqual([]);
   });
 
-  test('look for idleness often enough for the time, and at most each minute or second', () => {
+  test('check for idleness four times within the period, at most once a second and at least once a minute', () => {
     expect([2, 20, 60, 240, 1800, 86_400].map(idleCheckSeconds)).toEqual([1, 5, 15, 60, 60, 60]);
   });
 });
 
-describe('the plan of a life', () => {
-  test('comes first, so that it holds where the rest fails, and touches the engine by nothing', () => {
+describe('planLifetime', () => {
+  test('comes first, so that it holds where later steps fail, and does not affect the engine', () => {
     const plan = planProvision({ ...planInput(bareHost), lifetime: lifetimeWith() });
     expect(plan.map(({ id }) => id)).toEqual(['life', 'configure-engine', 'install-engine']);
     expect(plan[0]?.variables.TIMERS).toBe('slipway-deadline.timer slipway-idle.timer');
@@ -105,7 +105,7 @@ describe('the plan of a life', () => {
     expect(alone.map(({ id, template }) => [id, template])).toEqual([['life', 'life.sh']]);
   });
 
-  test('is empty where the host holds it, also since its first start', () => {
+  test('plans nothing where the host has the timers, also since its first boot', () => {
     const done = factsAfter(hostWithEngine, planProvision({ ...planInput(hostWithEngine), lifetime: lifetimeWith() }));
     expect(planProvision({ ...planInput(done), lifetime: lifetimeWith() })).toEqual([]);
     const { facts: _blank, ...first } = planInput(bareHost);
@@ -120,7 +120,7 @@ describe('the plan of a life', () => {
     ).toBe(undefined);
   });
 
-  test('writes what a later deadline changes, and no more', () => {
+  test('writes only what a later deadline changes', () => {
     const done = factsAfter(hostWithEngine, planProvision({ ...planInput(hostWithEngine), lifetime: lifetimeWith() }));
     const step = planLifetime(lifetimeWith({ deadline: '2026-11-24T14:00:00.000Z' }), done);
     expect(step?.files.map(({ path }) => path)).toEqual([
@@ -132,7 +132,7 @@ describe('the plan of a life', () => {
     );
   });
 
-  test('takes away what nobody asks for any longer, and goes on where a run was cut off', () => {
+  test('removes timers that are no longer wanted, and completes an interrupted run', () => {
     const done = factsAfter(hostWithEngine, planProvision({ ...planInput(hostWithEngine), lifetime: lifetimeWith() }));
     const gone = planLifetime(lifetimeWith({ deadline: undefined }), done);
     expect(gone?.variables).toEqual({
@@ -149,7 +149,7 @@ describe('the plan of a life', () => {
     expect(planLifetime(lifetimeWith(), factsWith(done, { lifetimePending: true }))?.files).toEqual([]);
   });
 
-  test('is undone with the rest by --deprovision, by a step of its own', () => {
+  test('is undone by --deprovision in a step of its own', () => {
     const done = factsAfter(hostWithEngine, planProvision({ ...planInput(hostWithEngine), lifetime: lifetimeWith() }));
     const plan = planDeprovision(done, '192.0.2.10');
     expect(plan.map(({ id }) => id)).toEqual(['life', 'deprovision']);
@@ -158,7 +158,7 @@ describe('the plan of a life', () => {
   });
 });
 
-describe('a host with another time of day', () => {
+describe('a host whose clock differs', () => {
   const AT = Date.parse('2026-11-24T10:00:00Z') / 1000;
   const clock = (aheadSeconds: number, now = AT + aheadSeconds) =>
     factsWith(hostWithEngine, { clock: { now, aheadSeconds } });
@@ -167,7 +167,7 @@ describe('a host with another time of day', () => {
       ?.files.find(({ path }) => path.endsWith('.timer'))
       ?.content?.match(/OnCalendar=(.*) UTC\nOnBoot/)?.[1];
 
-  test('is never powered off early: it gets a later moment where it is ahead, and the same where it is behind', () => {
+  test('is never powered off early: its deadline moves only where its clock is ahead', () => {
     expect([0, 60, -60, -3600].map((ahead) => laid(clock(ahead)))).toEqual(
       [0, 0, 0, 0].map(() => '2026-11-24 12:00:00'),
     );
@@ -176,7 +176,7 @@ describe('a host with another time of day', () => {
     expect([3598, 3600, 3602].map((ahead) => laid(clock(ahead)))).toEqual([1, 2, 3].map(() => '2026-11-24 13:01:00'));
   });
 
-  test('is not powered off by a time that was over before it was told of it', () => {
+  test('is not powered off by a deadline that passed before the host received it', () => {
     const over = clock(0, AT + 7200);
     expect(() => planLifetime(lifetimeWith(), over)).toThrow(
       'The deadline of "web" passed at 2026-11-24T12:00:00.000Z, before its host received it',
@@ -189,7 +189,7 @@ describe('a host with another time of day', () => {
     expect(planLifetime(lifetimeWith({ deadline: undefined }), { ...done, clock: over.clock })).toBeDefined();
   });
 
-  test('is told of by a sentence', () => {
+  test('is reported in a sentence', () => {
     const note = (ahead: number) => describeClockSkew('2026-11-24T12:00:00.000Z', clock(ahead), '192.0.2.10');
     expect([note(60), note(-60), describeClockSkew(undefined, clock(9000), 'x')]).toEqual([
       undefined,
@@ -199,7 +199,7 @@ describe('a host with another time of day', () => {
     expect([note(3600), note(-9000)]).toMatchInlineSnapshot(`
       [
         "The clock of 192.0.2.10 is 1 h ahead of this computer's: it is powered off once it shows 2026-11-24 13:01 UTC",
-        "The clock of 192.0.2.10 is 2 h 30 min behind this computer's: it is powered off so much later than 2026-11-24 12:00 UTC, unless one of them is put right",
+        "The clock of 192.0.2.10 is 2 h 30 min behind this computer's: it is powered off that much later than 2026-11-24 12:00 UTC, unless you correct one of the clocks",
       ]
     `);
   });
@@ -212,7 +212,7 @@ const machineWithTtl = (ttl: string | undefined, deadline?: string): Machine => 
 });
 
 describe('a deadline', () => {
-  test('is a whole second, never earlier than asked', () => {
+  test('is a whole second, never earlier than requested', () => {
     expect(computeDeadline('4h', NOW)).toBe('2026-11-24T14:00:01.000Z');
   });
 
@@ -223,37 +223,37 @@ describe('a deadline', () => {
     readonly anew: boolean;
     readonly at: string | undefined;
   }[] = [
-    { what: 'of a new machine counts from now', before: undefined, wanted: { ttl: '1h' }, anew: false, at: '11:00' },
+    { what: 'counts from now for a new machine', before: undefined, wanted: { ttl: '1h' }, anew: false, at: '11:00' },
     {
-      what: 'stays where nothing is said of it',
+      what: 'stays where the ttl does not change',
       before: machineWithTtl('4h', 'kept'),
       wanted: { ttl: '4h' },
       anew: false,
       at: 'kept',
     },
     {
-      what: 'that was moved stays too',
+      what: 'stays where it was extended',
       before: machineWithTtl(undefined, 'kept'),
       wanted: undefined,
       anew: false,
       at: 'kept',
     },
     {
-      what: 'counts from now when it is asked for again',
+      what: 'counts from now where the ttl is requested again',
       before: machineWithTtl('4h', 'x'),
       wanted: { ttl: '4h' },
       anew: true,
       at: '14:00',
     },
     {
-      what: 'counts from now when it is another',
+      what: 'counts from now where the ttl changes',
       before: machineWithTtl('4h', 'x'),
       wanted: { ttl: '1h' },
       anew: false,
       at: '11:00',
     },
     {
-      what: 'goes when it is taken back',
+      what: 'is removed with the ttl',
       before: machineWithTtl('4h', 'x'),
       wanted: undefined,
       anew: true,
@@ -266,7 +266,7 @@ describe('a deadline', () => {
     expect(deadline?.replace(/.*T(..:..).*/, '$1')).toBe(at);
   });
 
-  test('is shown as the time that is left, and warned of in the last quarter of an hour', () => {
+  test('is shown as the remaining time, with a warning in the last quarter of an hour', () => {
     const shown = (deadline: string) => [
       formatDeadline({ deadline }, NOW),
       deadlineWarning(machineWithTtl(undefined, deadline), NOW),
@@ -291,7 +291,7 @@ describe('a deadline', () => {
     expect(deadlineWarning({ ...readyMachine('web'), deadlinePending: true }, NOW)).toContain('slipway provision web');
   });
 
-  test('is told by the largest two units', () => {
+  test('is shown in the two largest units', () => {
     expect([0, 59.9, 60, 3599, 3600, 9000, 86_400, 90_061, 8_640_000].map(formatSeconds)).toEqual([
       '0 s',
       '59 s',
@@ -306,12 +306,12 @@ describe('a deadline', () => {
   });
 });
 
-describe('what will become of a machine', () => {
+describe('describeAutoStop', () => {
   const driver = generic as unknown as Driver;
   const machine = (lifeSpec: LifetimeSpec, more: Partial<Machine>): Machine =>
     ({ ...readyMachine('web', { spec: specNamed('web', { lifetime: lifeSpec }) }), ...more }) as Machine;
 
-  test('is a sentence with what it costs, and none where nothing will', () => {
+  test('says when a machine stops and what remains, and nothing where it does not stop', () => {
     const deadline = '2026-11-24T12:00:00.000Z';
     expect([
       describeAutoStop(machine({ ttl: '2h' }, { deadline, onShutdown: 'stopped' }), driver),

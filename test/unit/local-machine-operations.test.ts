@@ -290,13 +290,15 @@ describe('stop, kill and start', () => {
     const world = all.world();
     all.local.bootError = new SlipwayError('BOOT_FAILED', 'web did not start: no root disk', { hint: 'Look there' });
     expect((await catchRejection(createMachine(specOn(all.host), world)))?.hint).toBe(
-      'Try again: slipway create web, or undo it: slipway rm web. Look there',
+      'To continue: slipway create web. To undo: slipway rm web. Look there',
     );
     all.local.bootError = undefined;
     await createMachine(specOn(all.host), world);
     await stopMachine('web', 1, world);
     all.local.bootError = new SlipwayError('BOOT_FAILED', 'web did not start: no root disk', { hint: 'Look there' });
-    expect((await catchRejection(startMachine('web', world)))?.hint).toBe('Try again: slipway restart web. Look there');
+    expect((await catchRejection(startMachine('web', world)))?.hint).toBe(
+      'To try again: slipway restart web. Look there',
+    );
     expect((await world.store.read('web')).phase).toBe('ready');
   });
 

@@ -14,16 +14,17 @@ const lockContent = (by: object): string => JSON.stringify({ host: hostname(), s
 test('a lock that is held names its process; once released it can be taken again', async () => {
   await using folder = await createTemporaryFolder();
   {
-    await using _lock = await takeLock(folder.path, 'web');
-    expect(await catchRejection(takeLock(folder.path, 'web'))).toMatchObject({
+    await using _lock = await takeLock(folder.path, 'Machine "web"');
+    expect(await catchRejection(takeLock(folder.path, 'Machine "web"'))).toMatchObject({
       code: 'MACHINE_BUSY',
-      message: `Another command is working on "web" (process ${process.pid})`,
-      hint: 'Wait for it to end, then run this again',
+      message: `Machine "web" is in use by another command (PID ${process.pid})`,
+      hint: 'Wait for it to end, then run the same command again',
     });
     const [file = ''] = await readdir(folder.path);
     expect((await stat(join(folder.path, file))).mode & 0o777).toBe(0o600);
   }
-  for (let round = 0; round < 3; round += 1) await (await takeLock(folder.path, 'web'))[Symbol.asyncDispose]();
+  for (let round = 0; round < 3; round += 1)
+    await (await takeLock(folder.path, 'Machine "web"'))[Symbol.asyncDispose]();
   expect(await readdir(folder.path)).toHaveLength(1);
 });
 
@@ -32,7 +33,7 @@ test('the lock of a process that is gone is taken over at once', async () => {
   const gone = spawn(process.execPath, ['-e', '']);
   await once(gone, 'close');
   await writeFile(join(folder.path, 'lock.7'), lockContent({ pid: gone.pid }));
-  await using _lock = await takeLock(folder.path, 'web');
+  await using _lock = await takeLock(folder.path, 'Machine "web"');
   expect(await readdir(folder.path)).toEqual(['lock.8']);
 });
 
@@ -48,17 +49,19 @@ test('the lock of a process that was killed while it worked is taken over at onc
     scripts.path,
   );
   expect(await holder.readLine()).toBe('mine');
-  expect((await catchRejection(takeLock(folder.path, 'web')))?.message).toContain(`process ${holder.process.pid}`);
+  expect((await catchRejection(takeLock(folder.path, 'Machine "web"')))?.message).toContain(
+    `PID ${holder.process.pid}`,
+  );
   holder.process.kill('SIGKILL');
   await holder.ended;
-  await using _lock = await takeLock(folder.path, 'web');
+  await using _lock = await takeLock(folder.path, 'Machine "web"');
 });
 
 // Only Linux tells when a process began.
 test.skipIf(process.platform !== 'linux')('a later process that got the same number is not its owner', async () => {
   await using folder = await createTemporaryFolder();
   await writeFile(join(folder.path, 'lock.1'), lockContent({ pid: process.pid, started: 'another-boot/123' }));
-  await using _lock = await takeLock(folder.path, 'web');
+  await using _lock = await takeLock(folder.path, 'Machine "web"');
   const held = JSON.parse(await readFile(join(folder.path, 'lock.2'), 'utf8')) as { started: string };
   expect(held.started).toMatch(/^[0-9a-f-]{36}\/\d+$/);
 });
@@ -66,32 +69,32 @@ test.skipIf(process.platform !== 'linux')('a later process that got the same num
 test('where the system does not tell when a process began, its number alone counts', async () => {
   await using folder = await createTemporaryFolder();
   await writeFile(join(folder.path, 'lock.1'), lockContent({ pid: process.pid }));
-  expect((await catchRejection(takeLock(folder.path, 'web')))?.code).toBe('MACHINE_BUSY');
+  expect((await catchRejection(takeLock(folder.path, 'Machine "web"')))?.code).toBe('MACHINE_BUSY');
 });
 
 test('the word of another computer stands, and it is named', async () => {
   await using folder = await createTemporaryFolder();
   await writeFile(join(folder.path, 'lock.1'), lockContent({ pid: 1, host: 'elsewhere' }));
-  expect((await catchRejection(takeLock(folder.path, 'web')))?.message).toBe(
-    'Another command is working on "web" (process 1 on elsewhere)',
+  expect((await catchRejection(takeLock(folder.path, 'Machine "web"')))?.message).toBe(
+    'Machine "web" is in use by another command (PID 1 on elsewhere)',
   );
 });
 
 test.each(['', '{"pid":', 'null', '{"pid":"1"}'])("a lock that holds %j is nobody's", async (text) => {
   await using folder = await createTemporaryFolder();
   await writeFile(join(folder.path, 'lock.3'), text);
-  await using _lock = await takeLock(folder.path, 'web');
+  await using _lock = await takeLock(folder.path, 'Machine "web"');
 });
 
 test('a lock outlives the removal of its folder, and the folder made anew can be locked', async () => {
   await using folder = await createTemporaryFolder();
   const inside = join(folder.path, 'web');
   await mkdir(inside);
-  const first = await takeLock(inside, 'web');
+  const first = await takeLock(inside, 'Machine "web"');
   await rm(inside, { recursive: true });
   await first[Symbol.asyncDispose]();
   await mkdir(inside);
-  await using _lock = await takeLock(inside, 'web');
+  await using _lock = await takeLock(inside, 'Machine "web"');
 });
 
 test('of eight processes that want it fifty times each, never two have it at once', async () => {

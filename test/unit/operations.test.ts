@@ -421,7 +421,7 @@ describe('rm', () => {
     expect(error?.code).toBe('SSH_UNREACHABLE');
     expect(await world.store.find('web')).toBeDefined();
     await removeMachine('web', { deprovision: true, force: true }, world);
-    expect(progress.notes).toEqual(['The host keeps what was written on it: no answer']);
+    expect(progress.notes).toEqual(['The files on the host were not removed: no answer']);
     expect(await world.store.find('web')).toBeUndefined();
   });
 

@@ -21,8 +21,8 @@ const refusalOf = (of: Facts, more: Partial<EngineSpec> = {}): string => {
   return `${error?.code}: ${error?.message} → ${error?.hint}`;
 };
 
-describe('a host without an engine', () => {
-  test('gets its configuration before the package whose installation starts the engine', () => {
+describe('planProvision, for a host without an engine', () => {
+  test('writes the configuration before the package whose installation starts the engine', () => {
     expect(shownPlanFor(bareHost)).toMatchInlineSnapshot(`
       [
         {
@@ -85,7 +85,7 @@ describe('a host without an engine', () => {
     `);
   });
 
-  test("gets the distribution's engine, or a script's, where that is asked for", () => {
+  test('installs from the distribution or by a script on request', () => {
     const installed = (more: Partial<EngineSpec>) => shownPlanFor(bareHost, more).at(-1);
     expect(installed({ source: 'distro', version: '20.10' })).toMatchObject({
       title: "Install the engine (the distribution's package)",
@@ -100,7 +100,7 @@ describe('a host without an engine', () => {
     });
   });
 
-  test("of Ubuntu and its kin gets Ubuntu's packages", () => {
+  test("installs Ubuntu's packages on Ubuntu and its derivatives", () => {
     const os = { ...bareHost.os, id: 'linuxmint', idLike: ['ubuntu', 'debian'], codename: 'noble' };
     expect(shownPlanFor(factsWith(bareHost, { os })).at(-1)?.variables).toMatchObject({
       DISTRIBUTION: 'ubuntu',
@@ -108,7 +108,7 @@ describe('a host without an engine', () => {
     });
   });
 
-  test('is refused where none may be installed, or a script has no address', () => {
+  test('refuses to install without a source, or by a script without an address', () => {
     expect(refusalOf(bareHost, { source: 'none' })).toMatchInlineSnapshot(
       `"ENGINE_MISSING: 192.0.2.10 has no engine, and with --engine-source none Slipway does not install one → Install an engine there, or choose --engine-source docker or distro"`,
     );
@@ -117,15 +117,15 @@ describe('a host without an engine', () => {
     );
   });
 
-  test('is refused where there is no room, before anything is written', () => {
+  test('refuses a host without enough disk space before it writes anything', () => {
     expect(refusalOf(factsWith(bareHost, { freeKib: { '/': 100 * 1024, '/var': 9_000_000 } }))).toMatchInlineSnapshot(
       `"HOST_FULL: 192.0.2.10 has 100 MB free on /; installing the engine takes about 600 MB → Free disk space there, then run the same command again"`,
     );
   });
 });
 
-describe('a host with an engine', () => {
-  test('gets its configuration and one restart', () => {
+describe('planProvision, for a host with an engine', () => {
+  test('plans the configuration and one restart', () => {
     expect(shownPlanFor(hostWithEngine)).toMatchInlineSnapshot(`
       [
         {
@@ -173,7 +173,7 @@ describe('a host with an engine', () => {
     `);
   });
 
-  test('keeps its Unix socket and gains the TLS port', () => {
+  test('keeps the Unix socket and adds the TLS port', () => {
     expect(plannedContent(hostWithEngine, '/etc/docker/daemon.json')).toMatchInlineSnapshot(`
       "{
         "hosts": [
@@ -198,7 +198,7 @@ describe('a host with an engine', () => {
       `);
   });
 
-  test('that listens nowhere in its unit listens on the Unix socket that dockerd would choose', () => {
+  test("adds dockerd's default Unix socket where the unit names none", () => {
     const engineService = { ...hostWithEngine.engineService, definition: DEBIAN_UNIT.replace(' -H fd://', '') };
     expect(plannedContent(factsWith(hostWithEngine, { engineService }), '/etc/docker/daemon.json')).toContain(
       'unix:///var/run/docker.sock',
@@ -209,7 +209,7 @@ describe('a host with an engine', () => {
     ).not.toContain('/var/run/');
   });
 
-  test('of another version than asked for gets that version, and no restart of its own beside it', () => {
+  test("installs the requested version without a restart besides the package's own", () => {
     expect(summaryOf(hostWithEngine, { version: '28.2' })).toMatchInlineSnapshot(`
       [
         "configure-engine: Write the engine's configuration and certificates (6 files)",
@@ -227,11 +227,11 @@ describe('a host with an engine', () => {
     ).toBe('docker');
   });
 
-  test('that came by no package takes any version as it is', () => {
+  test('accepts any version of an engine that belongs to no package', () => {
     expect(summaryOf(factsWith(hostWithEngine, { packages: {} }), { version: '28.2' })).toHaveLength(1);
   });
 
-  test('whose installation was cut off half way is finished by its own source', () => {
+  test('completes an interrupted installation from its own source', () => {
     const half = factsWith(hostWithEngine, {
       packages: { 'docker.io': { state: 'half-configured', version: '20.10' } },
     });
@@ -241,12 +241,12 @@ describe('a host with an engine', () => {
     });
   });
 
-  test('whose package was removed is as one without', () => {
+  test('treats a removed package as no engine', () => {
     const gone = factsWith(bareHost, { packages: { 'docker.io': { state: 'config-files', version: '20.10' } } });
     expect(shownPlanFor(gone).at(-1)?.variables.SOURCE).toBe('docker');
   });
 
-  test('has its variables quoted as systemd reads them', () => {
+  test('quotes variables in the way systemd reads them', () => {
     const env = ['HTTP_PROXY=http://a b:1/?x=1', 'QUOTED=a"b\\c$d`e', 'EMPTY='];
     expect(plannedContent(hostWithEngine, '/etc/docker/slipway/engine.env', { env })).toMatchInlineSnapshot(`
       "HTTP_PROXY="http://a b:1/?x=1"
@@ -259,7 +259,7 @@ describe('a host with an engine', () => {
     );
   });
 
-  test('keeps the text of a daemon.json that says it all already', () => {
+  test('keeps the text of a daemon.json that already has all settings', () => {
     const wanted = plannedContent(hostWithEngine, '/etc/docker/daemon.json') ?? '';
     const formatted = JSON.stringify(JSON.parse(wanted));
     const paths = shownPlanFor(factsWith(hostWithEngine, { daemonJson: formatted })).flatMap(({ files }) =>
@@ -269,7 +269,7 @@ describe('a host with an engine', () => {
   });
 });
 
-describe('a host that was provisioned', () => {
+describe('planProvision, for a host that was provisioned before', () => {
   test.each([
     ['bare', bareHost],
     ['with an engine', hostWithEngine],
@@ -277,7 +277,7 @@ describe('a host that was provisioned', () => {
       'with a daemon.json',
       factsWith(hostWithEngine, { daemonJson: '{"log-opts":{"max-size":"1m"},"labels":["a=b"]}' }),
     ],
-  ] as const)('%s has nothing left to do', (_kind, before) => {
+  ] as const)('plans nothing the second time: %s', (_kind, before) => {
     const more = { label: ['x=1'], env: ['A=b'], opt: ['log-opt=max-file=3'] };
     const now = factsAfter(before, planFor(before, more));
     expect(planFor(now, more)).toEqual([]);
@@ -290,20 +290,20 @@ describe('a host that was provisioned', () => {
     ['data-root=/srv/docker', 'stop'],
     ['live-restore=true', undefined],
     ['log-level=warn', undefined],
-  ])('restarts without its containers only where they stand on what changes: %s', (option, containers) => {
+  ])('stops containers for the restart only where they depend on the change: %s', (option, containers) => {
     const [step] = planProvision(planInput(ready, { opt: [option] }));
     expect(step?.variables.ENGINE).toBe('restart');
     expect(step?.variables.CONTAINERS).toBe(containers);
   });
 
-  test('gets a restart, and nothing new, where daemon.json still has what it was lent', () => {
-    const lent = '/etc/docker/slipway/live-restore-lent';
-    const files = { ...ready.files, [lent]: { sha256: '', mode: '644', owner: 'root' } };
+  test('plans only a restart where daemon.json still has the temporary setting', () => {
+    const path = '/etc/docker/slipway/live-restore-lent';
+    const files = { ...ready.files, [path]: { sha256: '', mode: '644', owner: 'root' } };
     const [step, ...more] = planProvision(planInput(factsWith(ready, { files })));
-    expect([step?.files, step?.variables.ENGINE, more]).toEqual([[{ path: lent, content: undefined }], 'restart', []]);
+    expect([step?.files, step?.variables.ENGINE, more]).toEqual([[{ path, content: undefined }], 'restart', []]);
   });
 
-  test('gets a restart that was cut off', () => {
+  test('completes a restart that was interrupted', () => {
     expect(shownPlanFor(factsWith(ready, { restartPending: true }))).toMatchInlineSnapshot(`
       [
         {
@@ -321,7 +321,7 @@ describe('a host that was provisioned', () => {
     `);
   });
 
-  test('gets its engine started where it stands still or would not come back', () => {
+  test('starts an engine that is stopped, and enables one that would not start with the host', () => {
     expect(summaryOf(factsWith(ready, { engineService: { ...ready.engineService, isActive: false } })))
       .toMatchInlineSnapshot(`
       [
@@ -333,7 +333,7 @@ describe('a host that was provisioned', () => {
     );
   });
 
-  test('gets back a file of ours that was changed, opened or taken', () => {
+  test('writes a file again whose content, mode or owner was changed', () => {
     const path = '/etc/docker/slipway/server-key.pem';
     const { [path]: file, ...others } = ready.files;
     if (!file) throw new Error('the key was laid');
@@ -349,14 +349,14 @@ describe('a host that was provisioned', () => {
     expect(shownPlanFor(factsWith(ready, { files: others }))[0]?.files).toEqual([{ path, change: 'write' }]);
   });
 
-  test('loses the variables that are no longer asked for', () => {
+  test('removes variables that are no longer wanted', () => {
     const now = factsAfter(hostWithEngine, planFor(hostWithEngine, { env: ['A=b'] }));
     expect(shownPlanFor(now)[0]?.files).toContainEqual({ path: '/etc/docker/slipway/engine.env', change: 'remove' });
   });
 });
 
-describe("a host that can't be provisioned", () => {
-  test('is named with what it runs, and with another way', () => {
+describe('planProvision, for a host that is not supported', () => {
+  test("names the host's system and suggests an alternative", () => {
     const os = { ...bareHost.os, id: 'fedora', idLike: [], name: 'Fedora Linux 42' };
     expect(refusalOf(factsWith(bareHost, { os, packageManager: undefined }))).toMatchInlineSnapshot(
       `"OS_UNSUPPORTED: 192.0.2.10 runs Fedora Linux 42; Slipway supports Debian, Ubuntu and their derivatives → Use such a host, or connect to an engine that already runs there: slipway create NAME --driver none --none-url tcp://…"`,
@@ -367,17 +367,17 @@ describe("a host that can't be provisioned", () => {
     expect(refusalOf(factsWith(bareHost, { packageManager: undefined }))).toMatch(/^OS_UNSUPPORTED/);
   });
 
-  test('is left as it is when its daemon.json is broken', () => {
+  test('refuses to change a broken daemon.json', () => {
     expect(refusalOf(factsWith(hostWithEngine, { daemonJson: '{"debug": tru}' }))).toMatchInlineSnapshot(
       `"DAEMON_JSON: /etc/docker/daemon.json on 192.0.2.10 is broken at line 1, column 11: invalid symbol → Fix it on the host, then run the same command again. Slipway did not change it"`,
     );
   });
 });
 
-describe('taking it all back', () => {
+describe('planDeprovision', () => {
   const taken = (before: Facts) => planDeprovision(factsAfter(before, planFor(before)), '192.0.2.10');
 
-  test('removes what is ours and restarts the engine', () => {
+  test("removes Slipway's files and restarts the engine", () => {
     expect(toPlannedSteps(taken(hostWithEngine))).toMatchInlineSnapshot(`
       [
         {
@@ -425,7 +425,7 @@ describe('taking it all back', () => {
     `);
   });
 
-  test('gives back the daemon.json that was there', () => {
+  test('restores the daemon.json from before', () => {
     const before = factsWith(hostWithEngine, { daemonJson: '{"labels":["a=b"],"debug":true}' });
     const given = taken(before)
       .flatMap(({ files }) => files)
@@ -433,17 +433,17 @@ describe('taking it all back', () => {
     expect(JSON.parse(given?.content ?? '')).toEqual({ labels: ['a=b'], debug: true });
   });
 
-  test('does nothing on a host where nothing is ours', () => {
+  test("plans nothing for a host without Slipway's files", () => {
     expect(planDeprovision(hostWithEngine, '192.0.2.10')).toEqual([]);
     expect(planDeprovision(factsWith(hostWithEngine, { daemonJson: '{"debug":true}' }), '192.0.2.10')).toEqual([]);
   });
 
-  test('restarts an engine that a run which was cut off has left as it was', () => {
+  test('restarts an engine that an interrupted run has not restarted', () => {
     const steps = planDeprovision(factsWith(hostWithEngine, { restartPending: true }), '192.0.2.10');
     expect(steps).toMatchObject([{ id: 'deprovision', variables: { ENGINE: 'restart', MANIFEST: '' }, files: [] }]);
   });
 
-  test('leaves no engine restarted that does not run', () => {
+  test('does not restart an engine that is stopped', () => {
     const now = factsAfter(hostWithEngine, planFor(hostWithEngine));
     const [step] = planDeprovision(
       factsWith(now, { engineService: { ...now.engineService, isActive: false } }),
@@ -453,11 +453,11 @@ describe('taking it all back', () => {
   });
 });
 
-test("a plan as shown holds no file's content, since keys are among them", () => {
+test('a printed plan contains no file contents, since keys are among them', () => {
   expect(JSON.stringify(shownPlanFor(bareHost))).not.toContain('the key');
 });
 
-test('the machine that a host was provisioned as is told by its own state, if that can be read', () => {
+test("ownerOf reads the machine from the host's state, if the state can be read", () => {
   expect(ownerOf(factsWith(bareHost, { slipwayState: '{"id": "1", "name": "web"}' }))).toEqual({
     id: '1',
     name: 'web',
@@ -466,7 +466,7 @@ test('the machine that a host was provisioned as is told by its own state, if th
   expect(ownerOf(factsWith(bareHost))).toBeUndefined();
 });
 
-describe('a machine that got its configuration before its first start', () => {
+describe('firstBootFilesFor', () => {
   /** What `facts.sh` would say of it once it runs. */
   const started = (more: Partial<EngineSpec>): Facts => {
     const laid = firstBootFilesFor({ ...planInput(bareHost, more), engine: engineSpec(more) });
@@ -475,24 +475,24 @@ describe('a machine that got its configuration before its first start', () => {
   };
 
   test.each<[string, Partial<EngineSpec>]>([
-    ['nothing asked for', {}],
+    ['no options', {}],
     ['proxies', { env: ['HTTP_PROXY=http://me:pass@proxy:3128', 'NO_PROXY=a,b'] }],
     [
       'options of dockerd',
       { label: ['a=b'], registryMirror: ['https://mirror'], storageDriver: 'overlay2', opt: ['debug'] },
     ],
     ['another port', { port: 12_376 }],
-  ])('has nothing left to do, with %s', (_what, more) => {
+  ])('leaves planProvision nothing to do, with %s', (_what, more) => {
     expect(planFor(started(more), more)).toEqual([]);
   });
 
-  test('gets what was asked for since, and no more', () => {
+  test('leaves planProvision only what changed since the first boot', () => {
     expect(summaryOf(started({}), { label: ['a=b'] })).toEqual([
       'configure-engine: Configure the engine and restart it (2 files)',
     ]);
   });
 
-  test('has its own name in it, and secrets for root alone', () => {
+  test("includes the machine's own name, and secrets that only root can read", () => {
     const laid = firstBootFilesFor(planInput(bareHost, { env: ['HTTP_PROXY=http://me:pass@proxy:3128'] }));
     expect(laid.map(({ mode, path }) => `${mode} ${path}`)).toEqual([
       '644 /etc/docker/slipway/ca.pem',

@@ -95,7 +95,7 @@ describe('the live part of the screen', () => {
       '⠋ web-2   Install the engine  8 s',
       '    Get:3',
       '✖ web-10  Connect to root@192.0.2.1  failed after 2.0 s',
-      '· web-11  waits',
+      '· web-11  waiting',
     ]);
   });
 
@@ -146,7 +146,7 @@ describe('what stays on the screen', () => {
     expect(renderFinishedRows([waitingRow('web-1'), waitingRow('web-2')], 60, frameLook)).toEqual([]);
     expect(renderFinishedRows([doneRow('web-1'), waitingRow('web-2')], 60, frameLook)).toEqual([
       '✔ web-1  12.0 s',
-      '· not begun: web-2',
+      '· not started: web-2',
     ]);
   });
 });

@@ -264,7 +264,7 @@ describe('a live list', () => {
         '✖ web-2  Install  failed after N s',
         '  │ an old line',
         '  │ E: no such package',
-        '· not begun: web-3',
+        '· not started: web-3',
         '',
       ].join('\n'),
     );

@@ -62,7 +62,7 @@ test('a vm.json of an earlier version is read whole, and written with the same k
     spareFiles: { '/etc/hostname': 'digest' },
   });
   if (vm) await writeVm(folder.path, vm);
-  expect(JSON.parse(await readFile(file, 'utf8'))).toEqual(VM_RECORD);
+  expect(await readFile(file, 'utf8')).toBe(`${JSON.stringify(VM_RECORD, null, 2)}\n`);
 });
 
 test('a vm.json without optional keys gives a VM without them, and stays without them', async () => {
@@ -74,7 +74,7 @@ test('a vm.json without optional keys gives a VM without them, and stays without
   for (const name of ['storeHome', 'devices', 'snapshot', 'pendingCommands', 'spareFiles', 'accelerator'])
     expect(vm).not.toHaveProperty(name);
   if (vm) await writeVm(folder.path, vm);
-  expect(JSON.parse(await readFile(file, 'utf8'))).toEqual(least);
+  expect(await readFile(file, 'utf8')).toBe(`${JSON.stringify(least, null, 2)}\n`);
 });
 
 test('a spare.json of an earlier version is read whole, and written with the same keys', async () => {
@@ -84,6 +84,6 @@ test('a spare.json of an earlier version is read whole, and written with the sam
   const spare = await readSpare(folder.path);
   expect(spare).toMatchObject({ imageName: 'debian-13', diskGb: 20, seedFiles: { '/etc/hostname': 'digest' } });
   if (spare) await writeSpare(folder.path, spare, 'secrets');
-  expect(JSON.parse(await readFile(file, 'utf8'))).toEqual(SPARE_RECORD);
+  expect(await readFile(file, 'utf8')).toBe(`${JSON.stringify(SPARE_RECORD, null, 2)}\n`);
   expect(await readFile(join(folder.path, 'kept.json'), 'utf8')).toBe('secrets');
 });

@@ -64,7 +64,7 @@ describe("restart of a host that its driver can't start", () => {
     const error = await catchRejection(rebootHost(all.ready, all.ssh, all.world(), 0));
     expect(error).toMatchObject({
       code: 'BOOT_FAILED',
-      message: '"web" did not come back within 0 minutes of its reboot: 127.0.0.1 has not gone down yet',
+      message: 'Machine "web" did not answer within 0 minutes of its reboot: Host 127.0.0.1 has not shut down yet',
     });
     expect(error?.hint).toContain('slipway provision web');
   });

@@ -28,8 +28,8 @@ function startStep(answer: Partial<ExecResult>, become: Become = 'root', sudoPas
   return { session, lines, work };
 }
 
-describe('a step', () => {
-  test('is one execution, as root by the way that there is', async () => {
+describe('applyStep', () => {
+  test('runs one command, as root in the way that the host allows', async () => {
     const commands = await Promise.all(
       (['root', 'sudo', 'password'] as const).map(async (become) => {
         const { session, work } = startStep({}, become, 'pw');
@@ -46,7 +46,7 @@ describe('a step', () => {
     `);
   });
 
-  test("begins with the password's line only where sudo asks for it", async () => {
+  test('sends the password first only where sudo asks for it', async () => {
     for (const become of ['root', 'sudo'] as const) {
       const { session, work } = startStep({}, become, 'pw');
       await work;
@@ -58,20 +58,20 @@ describe('a step', () => {
     expect(session.calls[0]?.command).not.toContain("p'w");
   });
 
-  test('hands on what it prints, line by line', async () => {
+  test('passes on the output line by line', async () => {
     const { lines, work } = startStep({ stdout: 'one\ntwo\n' });
     await work;
     expect(lines).toEqual(['one', 'two']);
   });
 });
 
-describe('a step that fails', () => {
+describe('applyStep, for a step that fails,', () => {
   const told = async (answer: Partial<ExecResult>): Promise<string> => {
     const error = await catchRejection(startStep({ code: 1, ...answer }).work);
     return [`${error?.code}: ${error?.message}`, ...(error?.detail ?? []), `→ ${error?.hint}`].join('\n');
   };
 
-  test('says what its template said last, and shows the end of its output', async () => {
+  test("quotes the script's last reason and shows the end of its output", async () => {
     expect(await told({ stdout: 'Reading…\n', stderr: '!! the first\nE: Unable to locate\n!! no such package\n' }))
       .toMatchInlineSnapshot(`
       "REMOTE_COMMAND: "Configure the engine" failed on web: no such package
@@ -81,7 +81,7 @@ describe('a step that fails', () => {
     `);
   });
 
-  test('says its exit status where its template said nothing', async () => {
+  test('states the exit status where the script gave no reason', async () => {
     expect(await told({ code: 127, stderr: 'tar: not found\n' })).toMatchInlineSnapshot(`
       "REMOTE_COMMAND: "Configure the engine" failed on web: exit status 127
       tar: not found
@@ -93,7 +93,7 @@ describe('a step that fails', () => {
     'cp: error writing: No space left on device',
     "E: You don't have enough: not enough free space in /var/cache",
     'tar: x: Disk quota exceeded',
-  ])('knows a full disk: %s', async (stderr) => {
+  ])('recognizes a full disk: %s', async (stderr) => {
     expect(await told({ stderr: `${stderr}\n!! the files could not be written\n` })).toMatch(
       /^HOST_FULL: "Configure the engine" failed on web: its disk is full\n/,
     );

@@ -10,7 +10,7 @@ const settings: readonly EnvSetting[] = [
   ['DOCKER_CONTEXT', undefined],
 ];
 
-test('each shell gets its settings in its own grammar', () => {
+test('formatShellEnv writes settings in the syntax of each shell', () => {
   const texts = shells.map((shell) => formatShellEnv(shell, settings, `slipway env web --shell ${shell}`));
   expect(texts.join('\n\n')).toMatchInlineSnapshot(`
     "export DOCKER_TLS_VERIFY='1'
@@ -75,7 +75,7 @@ test('each shell gets its settings in its own grammar', () => {
   `);
 });
 
-test('a POSIX shell takes up every value as it is, and unsets what is to be unset', () => {
+test('a POSIX shell reads every value literally, and unsets variables without a value', () => {
   fc.assert(
     fc.property(fc.array(anyWord, { minLength: 1, maxLength: 60, size: 'max' }), (values) => {
       const set = values.map((value, index): EnvSetting => [`V${index}`, value]);
@@ -92,7 +92,7 @@ test('a POSIX shell takes up every value as it is, and unsets what is to be unse
   );
 });
 
-test('the shell is told from $SHELL, or from what Windows sets', () => {
+test('detectShellName reads $SHELL, or on Windows the variables of its shells', () => {
   expect(detectShellName({ SHELL: '/usr/bin/zsh' }, 'linux')).toBe('zsh');
   expect(detectShellName({ SHELL: String.raw`C:\Program Files\Git\bin\bash.exe` }, 'win32')).toBe('bash');
   expect(detectShellName({ SHELL: '/usr/bin/ksh' }, 'linux')).toBe('sh');

@@ -13,7 +13,7 @@ const ssh = { address: '192.0.2.10', port: 2222, user: 'deploy', keyFile: '/keys
 const machineWithSsh = (name: string, more: object = {}): ReadyMachine =>
   readyMachine(name, { host: { address: ssh.address, ssh: { ...ssh, ...more } } });
 
-test('is a Host with the pinned key, the files first and the line that includes them last', () => {
+test('the profile writes a Host with the pinned key: files first, and last the line that includes them', () => {
   const jump = { address: '198.51.100.1', port: 22, user: 'ops', hostKey: 'ssh-ed25519 BBBB' };
   expect(
     profile.changesToAdd({ machine: machineWithSsh('web', { jump }), tls, clientPaths: clientPlacesIn('/home/ada') }),
@@ -61,12 +61,12 @@ test('is a Host with the pinned key, the files first and the line that includes 
   `);
 });
 
-test('of an engine that is known by its URL alone is nothing', () => {
+test('the profile writes nothing for an engine that is known only by its URL', () => {
   const engine = readyMachine('web', { host: { address: '192.0.2.10', engine: { url: 'tcp://192.0.2.10:2376' } } });
   expect(profile.changesToAdd({ machine: engine, tls, clientPaths: clientPlacesIn('/home/ada') })).toEqual([]);
 });
 
-test('shares no connection where the socket would have too long a path, nor on Windows', () => {
+test("the profile shares no connection where the socket's path would be too long, nor on Windows", () => {
   for (const home of [`/home/${'a'.repeat(50)}`, String.raw`C:\Users\ada`]) {
     const text = JSON.stringify(
       profile.changesToAdd({ machine: machineWithSsh('web'), tls, clientPaths: clientPlacesIn(home) }),
@@ -76,7 +76,7 @@ test('shares no connection where the socket would have too long a path, nor on W
   }
 });
 
-test("leaves the user's own settings as they are, byte for byte, and takes its line away with the last machine", async () => {
+test("the profile keeps the user's settings, byte for byte, and removes its line with the last machine", async () => {
   await using home = await createTemporaryFolder();
   const clientPaths = clientPlacesIn(home.path);
   const theirs = Buffer.from('# caf\u00E9\r\n\nHost *\n\tUser ada', 'latin1');
@@ -106,7 +106,7 @@ test("leaves the user's own settings as they are, byte for byte, and takes its l
   expect(await readdir(clientPaths.ssh)).toEqual(['config']);
 });
 
-test('a line that the user has moved stays where it is', async () => {
+test('the profile leaves its line where the user has moved it', async () => {
   await using home = await createTemporaryFolder();
   const clientPaths = clientPlacesIn(home.path);
   await applyFileChanges(profile.changesToAdd({ machine: machineWithSsh('web'), tls, clientPaths }));
@@ -117,7 +117,7 @@ test('a line that the user has moved stays where it is', async () => {
   expect(await readFile(config, 'utf8')).toBe(moved);
 });
 
-test('a file that it made goes when nothing is left in it', async () => {
+test('the profile removes a file that it created once nothing is left in it', async () => {
   await using home = await createTemporaryFolder();
   const clientPaths = clientPlacesIn(home.path);
   await applyFileChanges(profile.changesToAdd({ machine: machineWithSsh('web'), tls, clientPaths }));
@@ -126,7 +126,7 @@ test('a file that it made goes when nothing is left in it', async () => {
   expect(await readdir(clientPaths.ssh)).toEqual([]);
 });
 
-test("a Host of the user's, and another store's machine of that name, are in the way; its own is not", async () => {
+test("the profile reports a conflict with the user's Host and another store's machine, not with its own", async () => {
   await using home = await createTemporaryFolder();
   const clientPaths = clientPlacesIn(home.path);
   expect(await profile.findConflict('web', 'id-of-web', clientPaths)).toBeUndefined();

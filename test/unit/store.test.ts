@@ -36,13 +36,13 @@ describe('a record', () => {
     expect(await store.find('web')).toBeUndefined();
     expect(await catchRejection(store.read('web'))).toMatchObject({
       code: 'MACHINE_NOT_FOUND',
-      message: 'There is no machine named "web"',
-      hint: 'Make it: slipway create web',
+      message: 'Machine "web" does not exist',
+      hint: 'To create it: slipway create web',
     });
     await store.write(readyMachine('db'));
     // A create that was stopped before its first record left a folder only.
     await mkdir(join(home.path, 'machines', 'half'));
-    expect((await catchRejection(store.read('web')))?.hint).toBe('You have: db');
+    expect((await catchRejection(store.read('web')))?.hint).toBe('Existing machines: db');
   });
 
   test('goes whole: nothing of the machine stays, and the name is free', async () => {
@@ -98,15 +98,15 @@ describe('one bad record', () => {
     ['[]', 'it is not a record'],
     ['{"version":1}', 'it is not a record'],
     [whole.replace('"version":1', '"version":0'), 'it is not a record'],
-    [whole.replace('"version":1', '"version":2'), 'a newer Slipway wrote it'],
+    [whole.replace('"version":1', '"version":2'), 'a newer version of Slipway wrote it'],
     [JSON.stringify(readyMachine('other')), 'it is of a machine named "other"'],
     [
       JSON.stringify({ version: 1, phase: 'ready', spec: specNamed('bad') }),
-      'its phase "ready" lacks what belongs to it',
+      'its phase "ready" requires members that are missing',
     ],
     [
       JSON.stringify({ version: 1, phase: 'gone', spec: specNamed('bad') }),
-      'its phase "gone" lacks what belongs to it',
+      'its phase "gone" requires members that are missing',
     ],
   ];
 
@@ -124,7 +124,7 @@ describe('one bad record', () => {
       broken: {
         code: 'RECORD_BROKEN',
         message: `The record of "bad" can't be used: ${why} (${record})`,
-        hint: 'Mend the file, or forget the machine: slipway rm --force bad',
+        hint: 'Fix the file, or remove the record: slipway rm --force bad',
       },
     });
     expect((await catchRejection(store.read('bad')))?.code).toBe('RECORD_BROKEN');
@@ -140,7 +140,7 @@ describe('one bad record', () => {
     expect(second).toMatchObject({ name: 'web', machine: { phase: 'ready' } });
     expect(first).toMatchObject({ broken: { code: 'RECORD_BROKEN', hint: expect.stringContaining('rm --force bad') } });
     expect((await catchRejection(store.read('bad')))?.code).toBe('RECORD_BROKEN');
-    expect((await catchRejection(store.read('none')))?.hint).toBe('You have: bad, web');
+    expect((await catchRejection(store.read('none')))?.hint).toBe('Existing machines: bad, web');
     await store.remove('bad');
     expect(await store.listNames()).toEqual(['web']);
   });

@@ -7,15 +7,15 @@ const { commandOf: commandIn, formatDropIn } = dockerUnit;
 const unitText = (...lines: readonly string[]): string =>
   ['# /lib/systemd/system/docker.service', '[Service]', ...lines, ''].join('\n');
 
-describe('the command of a unit', () => {
-  test('is the one to come where there is no unit', () => {
+describe('commandOf', () => {
+  test('returns the default where there is no unit', () => {
     expect(commandIn('')).toEqual({
       line: 'dockerd --containerd=/run/containerd/containerd.sock $DOCKER_OPTS',
       sockets: ['fd://'],
     });
   });
 
-  test('loses its sockets, however they are written, and keeps all else', () => {
+  test('separates sockets, in every spelling, from the rest', () => {
     const forms = [
       '-H fd://',
       '-H=fd://',
@@ -32,7 +32,7 @@ describe('the command of a unit', () => {
     ]);
   });
 
-  test('goes on over lines that end in a backslash', () => {
+  test('joins lines that end in a backslash', () => {
     const text = unitText(
       'ExecStart=/usr/bin/dockerd \\',
       '  -H fd:// \\',
@@ -42,7 +42,7 @@ describe('the command of a unit', () => {
     expect(commandIn(text)).toEqual({ line: '/usr/bin/dockerd --containerd=/run/c.sock', sockets: ['fd://'] });
   });
 
-  test('is the last one of several drop-ins', () => {
+  test('takes the last of several drop-ins', () => {
     const drop = (name: string, line: string): string =>
       `\n# /etc/systemd/system/docker.service.d/${name}\n[Service]\nExecStart=\nExecStart=${line}\n`;
     const text =
@@ -50,22 +50,22 @@ describe('the command of a unit', () => {
     expect(commandIn(text)).toEqual({ line: 'dockerd --b', sockets: ['unix:///x'] });
   });
 
-  test('is not read back from our own drop-in', () => {
+  test("ignores Slipway's own drop-in", () => {
     const ours = `\n# ${DROP_IN_PATH}\n[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd --containerd=/run/containerd/containerd.sock $DOCKER_OPTS\n`;
     expect(commandIn(DEBIAN_UNIT + ours)).toEqual(commandIn(DEBIAN_UNIT));
   });
 
-  test('stays the one to come where the engine came after our drop-in and runs with it', () => {
+  test('keeps the default where the engine was installed after the drop-in', () => {
     const ours = formatDropIn(commandIn(''), undefined);
     expect(commandIn(`${DEBIAN_UNIT}\n# ${DROP_IN_PATH}\n${ours}`)).toEqual(commandIn(''));
   });
 
-  test('is the one to come where a unit has none', () => {
+  test('returns the default where the unit has no command', () => {
     expect(commandIn(unitText('Type=notify'))).toEqual(commandIn(''));
   });
 });
 
-test('the drop-in clears the command and states it anew, with the variables where there are some', () => {
+test('formatDropIn clears the command and sets it again, with the file of variables where there is one', () => {
   expect(formatDropIn({ line: 'dockerd --debug', sockets: [] }, '/etc/docker/slipway/engine.env'))
     .toMatchInlineSnapshot(`
       "# Written by Slipway. Where dockerd listens stands in daemon.json, and dockerd refuses to hear it twice.

@@ -97,7 +97,7 @@ describe('an engine that is none', () => {
     await using all = await startImpostor(HOSTILE_TEXT, HOSTILE_TEXT);
     const listed = await ls.run({ positionals: [], args: looks, flags: {} }, all.cli);
     expect(listed.text).not.toMatch(CONTROL_CHARACTERS);
-    expect(listed.text).toMatch(/^web .* running .* evil .*stopped at "verify": evil$/m);
+    expect(listed.text).toMatch(/^web .* running .* evil .*interrupted at "verify": evil$/m);
     const shown = await status.run({ positionals: ['web'], args: { timeout: 5 }, flags: {} }, all.cli);
     expect(shown.text).not.toMatch(CONTROL_CHARACTERS);
     expect(shown.text).toMatch(/^Engine +evil$/m);

@@ -24,8 +24,8 @@ const refusalOf = (of: Facts): string => {
   return `${error?.code}: ${error?.message} → ${error?.hint}`;
 };
 
-describe('the plan of an upgrade', () => {
-  test("is the engine's packages that are there, and no others", () => {
+describe('planUpgrade', () => {
+  test('upgrades the installed packages of the engine, and no others', () => {
     const host = factsWith(factsWithPackages({ 'docker.io': '20.10', runc: '1.1', containerd: '1.6' }));
     const gone = { ...host.packages, 'docker-ce': { state: 'config-files', version: '5:28' } };
     expect(planFor(factsWith(host, { packages: gone }))).toEqual([
@@ -40,7 +40,7 @@ describe('the plan of an upgrade', () => {
     ]);
   });
 
-  test('goes to a version where one is asked for', () => {
+  test('upgrades to the requested version', () => {
     expect(
       planFor(factsWithPackages({ 'docker-ce': '5:26.1.4-1', 'docker-ce-cli': '5:26.1.4-1' }), '27.3'),
     ).toMatchObject([
@@ -51,7 +51,7 @@ describe('the plan of an upgrade', () => {
     ]);
   });
 
-  test('refuses what no package manager upgrades', () => {
+  test("refuses an engine that the package manager can't upgrade", () => {
     expect(refusalOf(bareHost)).toMatchInlineSnapshot(
       `"ENGINE_MISSING: 192.0.2.10 has no engine to upgrade → To install one: slipway provision NAME"`,
     );
@@ -64,7 +64,7 @@ describe('the plan of an upgrade', () => {
   });
 });
 
-describe('the outcome of an upgrade', () => {
+describe('summarizeUpgrade', () => {
   const told = (before: Readonly<Record<string, string>>, after: Readonly<Record<string, string>>, version?: string) =>
     upgradeResult(
       'web',
@@ -78,7 +78,7 @@ describe('the outcome of an upgrade', () => {
   const old = { 'docker-ce': '5:26.1.4-1~debian.12~bookworm', 'docker-ce-cli': '5:26.1.4-1~debian.12~bookworm' };
   const fresh = { 'docker-ce': '5:27.3.1-1~debian.12~bookworm', 'docker-ce-cli': '5:27.3.1-1~debian.12~bookworm' };
 
-  test('is told by the versions that people know', () => {
+  test("states upstream's versions", () => {
     expect(told(old, fresh)).toEqual({
       json: {
         name: 'web',
@@ -91,7 +91,7 @@ describe('the outcome of an upgrade', () => {
     });
   });
 
-  test('of nothing newer says so', () => {
+  test('says so where nothing is newer', () => {
     expect(told(old, old)).toMatchObject({
       json: { engine: '26.1.4', engineBefore: null, packages: [] },
       text: 'web: engine 26.1.4 is the newest of its source',
@@ -99,12 +99,12 @@ describe('the outcome of an upgrade', () => {
     expect(told(old, old, '26').text).toBe('web: engine 26.1.4 is the newest 26 of its source');
   });
 
-  test('of a package built anew shows what differs', () => {
+  test('shows package versions where only those differ', () => {
     const debian = (build: string) => ({ 'docker.io': `26.1.5+dfsg1-9+${build}` });
     expect(told(debian('b9'), debian('deb13u1')).text).toBe('web: engine 26.1.5+dfsg1-9+b9 -> 26.1.5+dfsg1-9+deb13u1');
   });
 
-  test("names the packages that did not come with the engine's version, and new ones not at all", () => {
+  test('lists changed packages with their own versions, and leaves out new ones', () => {
     expect(
       told({ ...old, 'containerd.io': '1.7.22-1' }, { ...fresh, 'containerd.io': '1.7.27-1', runc: '1' }).text,
     ).toBe('web: engine 26.1.4 -> 27.3.1, containerd.io 1.7.22-1 -> 1.7.27-1');
@@ -124,7 +124,7 @@ describe('upgrade', () => {
     engine: { ...spec.engine, version },
   });
 
-  test('is one connection, one run of the package manager, and a look at what came of it', async () => {
+  test('takes one connection, one run of the package manager, and facts afterwards', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     const ready = await createMachine(on(host), worldIn(home.path, { connect: host.connect }));
@@ -140,7 +140,7 @@ describe('upgrade', () => {
     expect(await world.store.read('web')).toEqual(ready);
   });
 
-  test('of a pinned machine asks nobody before it is told what to go to', async () => {
+  test('refuses a pinned machine without a version before it connects', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     const world = worldIn(home.path, { connect: host.connect });
@@ -163,7 +163,7 @@ describe('upgrade', () => {
     expect((await world.store.read('web')).spec.engine.version).toBeUndefined();
   });
 
-  test('leaves a host alone that is another machine by now', async () => {
+  test('refuses a host that belongs to another machine now', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     const world = worldIn(home.path, { connect: host.connect });
@@ -176,7 +176,7 @@ describe('upgrade', () => {
     expect(host.executions).toEqual(['facts.sh']);
   });
 
-  test('needs a finished machine with SSH', async () => {
+  test('requires a ready machine with SSH', async () => {
     await using home = await createTemporaryFolder();
     const world = worldIn(home.path, {
       connect: async () => {

@@ -70,9 +70,9 @@ export async function runForEach(
   const outcomes = await runForMachines(
     names,
     {
-      turns: concurrencyLimit(MAX_CONNECTIONS),
+      limit: concurrencyLimit(MAX_CONNECTIONS),
       signal: world.signal,
-      ended: ({ name, error }) => progress.get(name)?.end(error),
+      onDone: ({ name, error }) => progress.get(name)?.end(error),
     },
     (name) => work(name, { ...world, progress: progress.get(name) ?? world.progress }),
   );

@@ -45,7 +45,7 @@ export async function buildSpare(
   await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
     throw localFileError(folder, error);
   });
-  await using _lock = await takeLock(folder, target.name);
+  await using _lock = await takeLock(folder, `Machine "${target.name}"`);
   try {
     const seed = seedOf(guestIdentityOf(target, boot));
     const vm = await startAndSuspend(target, boot, seed, folder, call);

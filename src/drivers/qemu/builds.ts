@@ -62,7 +62,7 @@ export async function acquireBuilderLock(call: DriverCall): Promise<AsyncDisposa
   await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
     throw localFileError(folder, error);
   });
-  const lock = await waitForLock(folder, 'spares', { signal: call.signal, waiting: call.note });
+  const lock = await waitForLock(folder, 'The pool of spares', { signal: call.signal, waiting: call.note });
   await cleanUpBuilds(call);
   await removeUnusableSpares(call);
   return lock;
@@ -98,7 +98,7 @@ export async function stopBuilders(
 /** Returns undefined where no spare was ever built. */
 async function takeBuilderLock(computer: Computer): Promise<AsyncDisposable | undefined> {
   if (!(await listFolderIfExists(sparesFolder(computer))).includes(BUILDER_LOCK_FOLDER)) return undefined;
-  return await takeLock(join(sparesFolder(computer), BUILDER_LOCK_FOLDER), 'spares');
+  return await takeLock(join(sparesFolder(computer), BUILDER_LOCK_FOLDER), 'The pool of spares');
 }
 
 function isBusyError(error: unknown): boolean {
@@ -119,7 +119,7 @@ export async function cleanUpBuilds(call: DriverCall): Promise<void> {
 /** Cleans up after one builder. Throws MACHINE_BUSY while that is alive. */
 async function cleanUpBuild(id: string, call: DriverCall): Promise<void> {
   try {
-    await using _lock = await takeLock(buildFolder(call.computer, id), 'a spare');
+    await using _lock = await takeLock(buildFolder(call.computer, id), 'The spare');
     await removeBuild(id, call);
   } catch (error) {
     // The build ended at this moment.

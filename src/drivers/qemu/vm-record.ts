@@ -5,68 +5,63 @@
 import { join } from 'node:path';
 import { readFileIfExists, writeFileAtomic } from '../../computer/files.ts';
 import { SlipwayError } from '../../errors.ts';
-import type { Vm, VmSnapshot } from './vm.ts';
+import type { Vm, VmDevices, VmSnapshot } from './vm.ts';
 
 export const VM_RECORD_FILE = 'vm.json';
 
-type SnapshotRecord = Omit<VmSnapshot, 'format' | 'hardwareDigest'> & {
-  readonly packed: VmSnapshot['format'];
-  readonly machine: string;
+/** The keys in `vm.json`, by the names in `Vm`. All other keys are called like the names. */
+const VM_KEYS = {
+  storeHome: 'records',
+  imageDigest: 'image',
+  seedId: 'seed',
+  seedApplied: 'taken',
+  snapshot: 'suspended',
+  pendingCommands: 'untold',
+  spareFiles: 'born',
+} as const satisfies Partial<Record<keyof Vm, string>>;
+const DEVICE_KEYS = { guestChannel: 'port', seedDiskBytes: 'seed' } as const satisfies Record<keyof VmDevices, string>;
+const SNAPSHOT_KEYS = {
+  format: 'packed',
+  hardwareDigest: 'machine',
+} as const satisfies Partial<Record<keyof VmSnapshot, string>>;
+
+type Renamed<T, K extends Readonly<Record<string, string>>> = {
+  readonly [Name in keyof T as Name extends keyof K ? K[Name] : Name]: T[Name];
 };
 
-type RenamedField =
-  'storeHome' | 'imageDigest' | 'seedId' | 'seedApplied' | 'devices' | 'snapshot' | 'pendingCommands' | 'spareFiles';
-
-export type VmRecord = Omit<Vm, RenamedField> & {
-  readonly version: 1;
-  readonly records?: string | undefined;
-  readonly image: string;
-  readonly seed: string;
-  readonly taken: boolean;
-  readonly devices?: { readonly port: boolean; readonly seed: number } | undefined;
-  readonly suspended?: SnapshotRecord | undefined;
-  readonly untold?: Vm['pendingCommands'] | undefined;
-  readonly born?: Vm['spareFiles'] | undefined;
-};
+/** The content of `vm.json`. */
+export type VmRecord = { readonly version: 1 } & Renamed<Omit<Vm, 'devices' | 'snapshot'>, typeof VM_KEYS> & {
+    readonly devices?: Renamed<VmDevices, typeof DEVICE_KEYS>;
+    readonly suspended?: Renamed<VmSnapshot, typeof SNAPSHOT_KEYS>;
+  };
 
 export function toVmRecord(vm: Vm): VmRecord {
-  const { storeHome, imageDigest, seedId, seedApplied, devices, snapshot, pendingCommands, spareFiles, ...same } = vm;
-  return {
-    version: 1,
-    ...same,
-    records: storeHome,
-    image: imageDigest,
-    seed: seedId,
-    taken: seedApplied,
-    devices: devices && { port: devices.guestChannel, seed: devices.seedDiskBytes },
-    suspended: snapshot && toSnapshotRecord(snapshot),
-    untold: pendingCommands,
-    born: spareFiles,
+  const { devices, snapshot } = vm;
+  const written = {
+    ...vm,
+    ...(devices && { devices: renameKeys(devices, DEVICE_KEYS) }),
+    ...(snapshot && { snapshot: renameKeys(snapshot, SNAPSHOT_KEYS) }),
   };
+  return { version: 1, ...renameKeys(written, VM_KEYS) } as VmRecord;
 }
 
-/** Leaves absent what the record does not have: an undefined field would say that it was once set. */
-export function fromVmRecord(record: VmRecord): Vm {
-  const { version: _version, records, image, seed, taken, devices, suspended, untold, born, ...same } = record;
-  return {
-    ...same,
-    imageDigest: image,
-    seedId: seed,
-    seedApplied: taken,
-    ...(records === undefined ? {} : { storeHome: records }),
-    ...(devices === undefined ? {} : { devices: { guestChannel: devices.port, seedDiskBytes: devices.seed } }),
-    ...(suspended === undefined ? {} : { snapshot: fromSnapshotRecord(suspended) }),
-    ...(untold === undefined ? {} : { pendingCommands: untold }),
-    ...(born === undefined ? {} : { spareFiles: born }),
+export function fromVmRecord({ version: _version, ...record }: VmRecord): Vm {
+  const { devices, suspended } = record;
+  const read = {
+    ...record,
+    ...(devices && { devices: renameKeys(devices, invert(DEVICE_KEYS)) }),
+    ...(suspended && { suspended: renameKeys(suspended, invert(SNAPSHOT_KEYS)) }),
   };
+  return renameKeys(read, invert(VM_KEYS)) as Vm;
 }
 
-function toSnapshotRecord({ format, hardwareDigest, ...same }: VmSnapshot): SnapshotRecord {
-  return { ...same, packed: format, machine: hardwareDigest };
+/** Keeps the order of the keys, so that a record that is read and written stays as it is. */
+function renameKeys(value: object, names: Readonly<Record<string, string>>): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(Object.entries(value).map(([key, member]) => [names[key] ?? key, member]));
 }
 
-function fromSnapshotRecord({ packed, machine, ...same }: SnapshotRecord): VmSnapshot {
-  return { ...same, format: packed, hardwareDigest: machine };
+function invert(names: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(names).map(([name, key]) => [key, name]));
 }
 
 /**

@@ -5,7 +5,7 @@ import type { LiveList, LiveRow, LiveStep } from './live-list.ts';
 type Colorize = (text: string) => string;
 type ProgressState = LiveRow['state'] | LiveStep['state'];
 
-/** How it looks: symbols that the terminal has, and colours or none. */
+/** The look of the list: symbols that the terminal can show, and colours or none. */
 export type ProgressTheme = {
   readonly done: string;
   readonly failed: string;
@@ -51,12 +51,12 @@ export const FRAME_INTERVAL_MS = 80;
 
 export type TerminalSize = { readonly columns: number; readonly rows: number };
 
-/** A line's place in the list is never its last column: there terminals differ in when they begin the next one. */
+/** Keeps the last column free: terminals differ in when they wrap a line that fills it. */
 const usableWidth = (columns: number): number => Math.max(1, columns - 1);
 
 /**
- * The live part of the screen, which is drawn again and again: no line is wider than the terminal, and there are fewer of
- * them than it has rows. Steps that are over stand above it already.
+ * Returns the lines of the live part of the screen, which is redrawn all the time. No line is wider than the terminal, and
+ * there are fewer lines than rows. Finished steps stay above it.
  */
 export function renderFrame(
   list: LiveList,
@@ -67,7 +67,7 @@ export function renderFrame(
   const room = usableWidth(columns);
   const height = Math.max(1, rows - 1);
   const steps = list.steps.flatMap((step) => renderRunningStep(step, 0, room, now, look));
-  // Of steps in steps, the ones at work are the lowest.
+  // The lowest lines are the innermost running steps, so they are kept if there is little room.
   const shown = steps.slice(-height);
   if (list.rows.length === 0) return shown;
   const left = height - shown.length;
@@ -110,7 +110,7 @@ function statusSymbol(state: ProgressState, now: number, look: ProgressTheme): S
 }
 
 function formatStatus(state: ProgressState, time: number): string {
-  if (state === 'waiting') return 'waits';
+  if (state === 'waiting') return 'waiting';
   if (state === 'failed' || state === 'stopped') return `${state} after ${formatElapsed(time)}`;
   return state === 'done' ? formatElapsed(time) : formatRunningTime(time);
 }
@@ -122,7 +122,7 @@ type Headline = {
   readonly tail: string;
 };
 
-/** Where there is little room, the title is cut first, and the time goes before the title is unreadable. */
+/** Renders one line. If there is little room, it truncates the title, and drops the time before the title is unreadable. */
 function renderOnOneLine({ indent, symbol, title, tail }: Headline, room: number, look: ProgressTheme): string {
   const lead = `${' '.repeat(indent)}${symbol.text} `;
   const end = tail === '' ? '' : `  ${tail}`;
@@ -156,7 +156,7 @@ function renderBar({ done, total }: ByteProgress, room: number, look: ProgressTh
   return `${look.cyan(look.bar[0].repeat(filled))}${look.dim(look.bar[1].repeat(BAR_WIDTH - filled))}  `;
 }
 
-/** Machines side by side; where there are too many, those at work and those that failed come first, the rest is counted. */
+/** Renders the machines. If there are too many, it shows running and failed ones first, and counts the rest. */
 function renderMachines(
   rows: readonly LiveRow[],
   { room, height }: { readonly room: number; readonly height: number },
@@ -178,7 +178,7 @@ function renderMachines(
         ),
       ];
   let spare = height - chosen.length - count.length;
-  // In the order in which they were named, so that none jumps about.
+  // The order in which the user named the machines, so that no line moves.
   const lines = rows
     .filter((row) => chosen.includes(row))
     .flatMap((row) => {
@@ -195,24 +195,24 @@ function renderRow(row: LiveRow, names: number, room: number, now: number, look:
   const padded = `${name}${' '.repeat(Math.max(0, names - displayWidth(name)))}`;
   const { step, state, time } = rowStatusOf(row, now);
   const title = step === undefined ? name : `${padded}  ${step.title}`;
-  // What was done before took no time.
+  // A machine that was ready before this command took no time.
   const tail = state === 'done' && row.startedAt === undefined ? '' : formatStatus(state, time);
   return renderOnOneLine({ indent: 0, symbol: statusSymbol(state, now, look), title, tail }, room, look);
 }
 
 type RowStatus = { readonly step: LiveStep | undefined; readonly state: ProgressState; readonly time: number };
 
-/** The step that a machine is at, and its time; of one that is done, the time that all of it took. */
+/** Returns the current step of a machine and its time; for a finished machine, the time that everything took. */
 function rowStatusOf(row: LiveRow, now: number): RowStatus {
   const step = row.state === 'done' ? undefined : innermostStep(row.steps);
   const state = row.state === 'failed' ? (step?.state ?? 'failed') : row.state;
   const { endedAt = now } = step ?? row;
-  // Of one that was never begun, no time was spent.
+  // A machine that never started has spent no time.
   const since = (step ?? row).startedAt ?? endedAt;
   return { step, state: state === 'done' && row.state === 'failed' ? 'failed' : state, time: endedAt - since };
 }
 
-/** The innermost of what began last. */
+/** Returns the innermost step of those that started last. */
 function innermostStep(steps: readonly LiveStep[]): LiveStep | undefined {
   const step = steps.findLast(({ state }) => state === 'running') ?? steps.at(-1);
   return step === undefined
@@ -234,7 +234,7 @@ function renderHiddenCounts(rest: readonly LiveRow[], room: number, look: Progre
   return look.dim(truncate(`${look.more} ${shown.join(', ')}`, room, look.more));
 }
 
-/** A step that is over, as it stays on the screen: whole, with what was a part of it, and what explains a failure. */
+/** Renders a finished step as it stays on the screen: in full, with its substeps and the lines that explain a failure. */
 export function renderFinishedStep(
   step: LiveStep,
   columns: number,
@@ -251,10 +251,10 @@ export function renderFinishedStep(
   ];
 }
 
-/** Where nobody goes on with it, what ran has stopped. */
+/** Returns the state in which a step stays on the screen: once the command is over, a running step has stopped. */
 const toFinalState = (state: ProgressState): ProgressState => (state === 'running' ? 'stopped' : state);
 
-/** Machines as they stay on the screen, each once. Where none was begun there is nothing to say of them. */
+/** Renders the machines as they stay on the screen, or nothing if none was started. */
 export function renderFinishedRows(rows: readonly LiveRow[], columns: number, look: ProgressTheme): readonly string[] {
   const room = usableWidth(columns);
   const begun = rows.filter(({ state }) => state !== 'waiting');
@@ -262,7 +262,7 @@ export function renderFinishedRows(rows: readonly LiveRow[], columns: number, lo
   const names = nameColumnWidth(rows, room);
   const lines = begun.flatMap((row) => renderFinishedRow(row, names, columns, look));
   const left = rows.filter(({ state }) => state === 'waiting').map(({ machine }) => machine);
-  return left.length === 0 ? lines : [...lines, ...wrapText(`${look.waiting} not begun: ${left.join(', ')}`, room)];
+  return left.length === 0 ? lines : [...lines, ...wrapText(`${look.waiting} not started: ${left.join(', ')}`, room)];
 }
 
 function renderFinishedRow(row: LiveRow, names: number, columns: number, look: ProgressTheme): readonly string[] {
@@ -296,7 +296,7 @@ function renderFailureLines(
   return failureLines.flatMap((line) => wrapText(sanitizeLine(line), free)).map((line) => look.dim(`${lead}${line}`));
 }
 
-/** In as many lines as it takes. */
+/** Renders a headline in as many lines as it needs. */
 function renderWrapped(
   { indent, symbol, title, tail }: Headline,
   room: number,
@@ -316,7 +316,7 @@ function renderWrapped(
   );
 }
 
-/** Of what still goes on: whole seconds, which tick. */
+/** Formats the time of a running step in whole seconds. */
 function formatRunningTime(milliseconds: number): string {
   return milliseconds < 60_000 ? `${Math.floor(milliseconds / 1000)} s` : formatElapsed(milliseconds);
 }

@@ -42,13 +42,13 @@ export const imageWarm: Command<typeof args> = defineCommand({
     const options: MachineSpec['options'] = { ...spec.options, sshPort: undefined, enginePort: undefined };
     const kind = { ...spec, options };
     const requestLog = env[SPARE_LOG_VARIABLE];
-    const still = async (): Promise<boolean> =>
+    const isWanted = async (): Promise<boolean> =>
       requestLog === undefined ||
       access(requestLog).then(
         () => true,
         () => false,
       );
-    const made = await buildSpares({ kind, count, still }, await loadDriver(SPARE_DRIVER), world);
+    const made = await buildSpares({ kind, count, isWanted }, await loadDriver(SPARE_DRIVER), world);
     const what = count === 1 ? 'A spare machine is' : `${count} spare machines are`;
     return {
       json: { image: kind.options.image, ready: count, made },
