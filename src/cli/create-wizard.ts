@@ -22,7 +22,7 @@ type WizardInput = {
   readonly use: boolean;
 };
 
-export type WizardAnswers = {
+export type WizardResult = {
   readonly name: string;
   readonly driver: string;
   readonly flags: OptionValues;
@@ -32,7 +32,7 @@ export type WizardAnswers = {
 type AnswerValidator = (spec: OptionSpec, value: unknown) => true | string;
 
 /** Asks for everything that flags and environment left open. Each question has a flag that answers it. */
-export async function askForMachine(input: WizardInput, cli: Cli): Promise<WizardAnswers> {
+export async function askForMachine(input: WizardInput, cli: Cli): Promise<WizardResult> {
   const driver = input.driver ?? (await askDriver(cli));
   const name = input.name ?? (await askName(driver, cli));
   const driverAnswers = await askDriverOptions(await loadDriver(driver), input.flags, cli);

@@ -43,7 +43,7 @@ export function parsePathSpec(word: string, machines: readonly string[]): PathSp
   return /^[a-z]:[\\/]/i.test(word) && !machines.includes(machine) ? { path: word } : { machine, path };
 }
 
-export type ScpCopy = {
+export type ScpTransfer = {
   readonly from: PathSpec;
   readonly to: PathSpec;
   /** The machines of both sides, by name. */
@@ -56,7 +56,7 @@ export type ScpCopy = {
  * Returns the arguments of `scp`. The user's scp chooses the protocol, so that old versions work too: since 9.0 it is SFTP,
  * in which no shell reads the path on the host. Every openssh-server of Debian and Ubuntu includes the sftp-server for it.
  */
-export function scpArgv({ from, to, routes, flags, windows }: ScpCopy, config: string): readonly string[] {
+export function scpArgv({ from, to, routes, flags, windows }: ScpTransfer, config: string): readonly string[] {
   const machineRoutes = Object.values(routes);
   const [route] = machineRoutes;
   const hasOneMachine = route !== undefined && machineRoutes.length === 1;

@@ -133,7 +133,7 @@ describe('slipway active', () => {
         clientPaths: clientPlacesIn(home.path),
       }),
     );
-    expect(await active({ DOCKER_CONTEXT: 'other' })).toBe(`${none} DOCKER_CONTEXT names: other`);
+    expect(await active({ DOCKER_CONTEXT: 'other' })).toBe(`${none} DOCKER_CONTEXT=other`);
   });
 
   test.skipIf(!hasProgram('docker'))('goes by the order in which the docker CLI goes', async () => {

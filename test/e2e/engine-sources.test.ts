@@ -85,7 +85,7 @@ describeOnBed("the engine's source", () => {
 
     const absent = await expectFailure(user.slipway('create', 'web', '--engine-install-url', url));
     expect(absent.status).toBe(7);
-    expect(absent.sentence).toContain(`${url} can't be fetched from the host`);
+    expect(absent.sentence).toContain(`${url} could not be fetched from the host`);
 
     await host.runOrThrow(`echo 'echo "no engine for $VERSION" >&2; exit 3' >/srv/install.sh`);
     const failing = await expectFailure(user.slipway('create', 'web'));

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { scpArgv, parsePathSpec, sshArgv, type ScpCopy } from '../../src/openssh/openssh-command.ts';
+import { scpArgv, parsePathSpec, sshArgv, type ScpTransfer } from '../../src/openssh/openssh-command.ts';
 import { formatSshConfig, type SshRoute } from '../../src/profiles/ssh-options.ts';
 
 const webRoute: SshRoute = {
@@ -37,7 +37,7 @@ describe('a side of a copy', () => {
   });
 });
 
-const scpArgvFor = (from: string, to: string, more: Partial<ScpCopy> = {}): readonly string[] => {
+const scpArgvFor = (from: string, to: string, more: Partial<ScpTransfer> = {}): readonly string[] => {
   const routes = { web: webRoute };
   const names = Object.keys(more.routes ?? routes);
   return scpArgv(

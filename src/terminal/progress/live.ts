@@ -55,7 +55,8 @@ export function openLiveScreen(list: LiveList, terminal: Terminal): LiveScreen {
       const onEnd = (error: unknown): void => {
         steps.delete(info);
         finishStep(step, error, explained);
-        if (detachStep(step, list)) canvas.printAbove(renderFinishedStep(step, canvas.columns(), look));
+        detachStep(step, list);
+        if (isTopLevel(step)) canvas.printAbove(renderFinishedStep(step, canvas.columns(), look));
         else canvas.scheduleDraw();
       };
       return await runWithListr(info.title, () => work(createStepLog(step, canvas)), { onStart, onEnd });
@@ -106,14 +107,18 @@ function finishStep(step: LiveStep, error: unknown, explained: WeakSet<object>):
   step.failureLines = error === undefined ? [] : takeUnexplainedLines(step.recentLines, error, explained);
 }
 
-/** A step of no machine and of no other step stays on the screen when it ends; true where this is one. */
-function detachStep(step: LiveStep, list: LiveList): boolean {
-  if (step.parent !== undefined) return false;
+/** Returns whether a step belongs to no machine and to no other step: it stays on the screen when it ends. */
+function isTopLevel({ machine, parent }: LiveStep): boolean {
+  return machine === undefined && parent === undefined;
+}
+
+/** Removes a step that has ended from the live list. A failed step of a machine stays, as the reason of its failure. */
+function detachStep(step: LiveStep, list: LiveList): void {
+  if (step.parent !== undefined) return;
   const row = getOrCreateRow(step, list);
   if (row && step.state === 'done') row.steps = row.steps.filter((one) => one !== step);
-  const at = list.steps.indexOf(step);
-  if (at >= 0) list.steps.splice(at, 1);
-  return row === undefined;
+  const index = list.steps.indexOf(step);
+  if (index >= 0) list.steps.splice(index, 1);
 }
 
 function getOrCreateRow({ machine }: LiveStep, { rows }: LiveList): LiveRow | undefined {
