@@ -117,7 +117,7 @@ describe('an instance that exists', () => {
     });
     expect(await refused('c4a-standard-4')).toMatchObject({
       code: 'USAGE',
-      message: 'c4a-standard-4 is ARM64, and the disk of the machine is made for X86_64',
+      message: 'c4a-standard-4 is ARM64, and the disk of the machine is for X86_64',
     });
     expect(await refused('n2-standard-2')).toBeUndefined();
     expect(countMutations()).toBe(before);

@@ -267,7 +267,7 @@ describe('a checkup', () => {
     await using folder = await createTemporaryFolder();
     const home = join(folder.path, 'deep', 'state');
     const row = () => checkHome({ home, platform: 'linux' });
-    expect(await row()).toMatchObject({ state: 'ok', detail: `${home} (made when it is needed)` });
+    expect(await row()).toMatchObject({ state: 'ok', detail: `${home} (created when needed)` });
     await mkdir(home, { recursive: true, mode: 0o700 });
     expect(await row()).toMatchObject({ state: 'ok', detail: home });
     await chmod(home, 0o755);
