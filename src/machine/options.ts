@@ -2,8 +2,7 @@ import { z } from 'zod';
 import { SlipwayError } from '../errors.ts';
 
 declare module 'zod' {
-  // oxlint-disable-next-line typescript/consistent-type-definitions -- only an interface can be merged into the
-  // library's
+  // oxlint-disable-next-line typescript/consistent-type-definitions -- only an interface merges into a library's
   interface GlobalMeta {
     /** The wizard's question; without it the wizard does not ask. */
     ask?: string;

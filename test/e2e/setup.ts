@@ -7,8 +7,7 @@ import { findVmProblem } from '../bed/vm-prerequisites.ts';
 import type { TestProject } from 'vitest/node';
 
 declare module 'vitest' {
-  // oxlint-disable-next-line typescript/consistent-type-definitions -- only an interface can be merged into the
-  // library's
+  // oxlint-disable-next-line typescript/consistent-type-definitions -- only an interface merges into a library's
   interface ProvidedContext {
     /** Why no host can start here; undefined if hosts can start. */
     bedReason: string | undefined;
