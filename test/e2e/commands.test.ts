@@ -113,7 +113,7 @@ describeOnBed('commands', () => {
   test("status shows a machine's state, also by its exit status", async () => {
     const { stdout } = await expectSuccess(user.slipway('status', 'web'));
     expect(stdout).toMatch(/^State +running$/m);
-    expect(stdout).toMatch(/^Certificates +good for \d+ days$/m);
+    expect(stdout).toMatch(/^Certificates +valid for \d+ days$/m);
     expect(stdout).toMatch(/^Connect +docker --context web ps$/m);
     await host.runOrThrow('systemctl stop docker.socket docker.service');
     const stopped = await user.slipway('status', 'web');

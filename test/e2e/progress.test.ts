@@ -130,7 +130,7 @@ describe.skipIf(!canRunAtTerminal)('a command with steps, at a terminal', () => 
     await terminal.pressKeys('C-c');
     const shown = await waitForCommandEnd(terminal);
     expect(await terminal.hasCursor()).toBe(true);
-    expect(shown).toMatch(/■ Install the engine .*stopped after \d+\.\d s\n✗ Canceled/);
+    expect(shown).toMatch(/■ Install the engine .*stopped after \d+\.\d s\n✗ Interrupted/);
     expect(shown).toContain('status 130');
     expect(shown).not.toMatch(SPINNER);
   });

@@ -66,7 +66,7 @@ describeOnVm('spares', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
     expect((await stat(join(pool, spare?.id ?? '', 'memory'))).mode & 0o777).toBe(0o600);
     // The seed, which contains keys, was applied and deleted.
     expect(await readdir(join(pool, spare?.id ?? ''))).not.toContain('seed.tar');
-    expect((await expectSuccess(user.slipway('image', 'warm', ...small))).stdout).toContain('as before');
+    expect((await expectSuccess(user.slipway('image', 'warm', ...small))).stdout).toContain('ready already');
   });
 
   test('create takes a spare, and leaves another one behind', async () => {
