@@ -5,11 +5,15 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { formatGuestCommand } from '../../src/drivers/qemu/guest-channel.ts';
+import { systemd } from '../../src/provision/init/systemd.ts';
+import { readLifetimeScripts } from '../../src/provision/lifetime-timers.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { runProgram } from '../fakes/run-program.ts';
 import { writeScript } from '../fakes/executable-scripts.ts';
 
 const templatePath = (name: string): string => fileURLToPath(new URL(`../../templates/${name}`, import.meta.url));
+/** The script as it stays in the guest. */
+const { idle: idleScript } = await readLifetimeScripts(systemd, (name) => readFile(templatePath(name), 'utf8'));
 
 /**
  * A guest made of files: its channel is a pipe, and its clock, its terminal and its power button only record their
@@ -45,7 +49,9 @@ async function startGuest() {
      */
     async powersOffAt(second: number): Promise<boolean> {
       await writeFile(at('proc/uptime'), `${second}.52 99.10\n`);
-      const { code, stderr } = await runProgram('sh', [templatePath('idle.sh'), '100', '2376', 'web', '60'], { env });
+      const { code, stderr } = await runProgram('sh', ['-c', idleScript, 'idle.sh', '100', '2376', 'web', '60'], {
+        env,
+      });
       expect([code, stderr]).toEqual([0, '']);
       return (await readCalls()).includes('systemctl poweroff');
     },

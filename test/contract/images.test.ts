@@ -42,7 +42,7 @@ test('image ls shows each image, who uses it, and what is wrong with one', async
     .trimEnd()
     .split('\n')
     .map((line) => line.split(/ {3,}/));
-  expect(head).toEqual(['NAME', 'ARCH', 'DIGEST', 'ENGINE', 'SIZE', 'MADE', 'FROM', 'USED BY', 'SPARES']);
+  expect(head).toEqual(['NAME', 'ARCH', 'DIGEST', 'ENGINE', 'SIZE', 'CREATED', 'SOURCE', 'USED BY', 'SPARES']);
   expect(rows[0]).toEqual([
     'debian-13',
     'amd64',
@@ -110,7 +110,9 @@ test('a name of several images asks for a digest', async () => {
   const old = await addImage(images, { made: '2026-01-01T00:00:00.000Z' }, 'old');
   const { code, stderr } = await runImageCommand(home.path, 'rm', 'debian-13');
   expect(code).toBe(2);
-  expect(stderr).toContain(`"debian-13" is 2 images: ${shortDigest(recent.digest)} and ${shortDigest(old.digest)}`);
+  expect(stderr).toContain(
+    `"debian-13" matches 2 images: ${shortDigest(recent.digest)} and ${shortDigest(old.digest)}`,
+  );
   expect((await runImageCommand(home.path, 'rm', shortDigest(old.digest))).code).toBe(0);
   expect((await images.list()).map(({ key }) => key.digest)).toEqual([recent.digest.slice(0, 19)]);
 });
