@@ -120,9 +120,9 @@ describeOnBed('invalid values', () => {
     [
       'an option that would open the engine',
       ['--engine-opt', 'host=tcp://0.0.0.0:2375'],
-      '--engine-opt host is Slipway',
+      '--engine-opt host is reserved',
     ],
-    ['an option that would switch TLS off', ['--engine-opt', '--tlsverify=false'], '--engine-opt tlsverify is Slipway'],
+    ['an option that would switch TLS off', ['--engine-opt', '--tlsverify=false'], '--engine-opt tlsverify is reserved'],
     [
       'an option broken as JSON',
       ['--engine-opt', 'runtimes={"a":'],

@@ -84,7 +84,7 @@ describeOnBed('scp', () => {
   test('explains what it cannot do', async () => {
     expect(await expectFailure(scp('tree', './a:b'))).toMatchObject({
       status: 2,
-      sentence: 'Neither side names a machine; write NAME:path',
+      sentence: 'Neither path names a machine: expected NAME:path',
       hint: 'For example: slipway scp Other-1.example:/etc/os-release .',
     });
     expect(await expectFailure(scp('wbe:/etc/hosts', '.'))).toMatchObject({

@@ -137,7 +137,7 @@ describeOnBed("the user's own docker CLI", () => {
       await expectSuccess(slipway('rm', 'third'));
       expect(await current()).toBe('second');
       const { stdout } = await expectSuccess(slipway('rm', 'second'));
-      expect(stdout).toContain("The docker CLI's current context is its default again");
+      expect(stdout).toContain("The docker CLI's current context is the default again");
       expect(await current()).toBe('default');
       expect(await shell('bash', engineName)).not.toEqual([there]);
     });
