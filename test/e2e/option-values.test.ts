@@ -122,7 +122,11 @@ describeOnBed('invalid values', () => {
       ['--engine-opt', 'host=tcp://0.0.0.0:2375'],
       '--engine-opt host is reserved',
     ],
-    ['an option that would switch TLS off', ['--engine-opt', '--tlsverify=false'], '--engine-opt tlsverify is reserved'],
+    [
+      'an option that would switch TLS off',
+      ['--engine-opt', '--tlsverify=false'],
+      '--engine-opt tlsverify is reserved',
+    ],
     [
       'an option broken as JSON',
       ['--engine-opt', 'runtimes={"a":'],
