@@ -60,7 +60,7 @@ describeOnVm('a local VM with a deadline', { timeout: VM_TIMEOUT_SECONDS * 1000 
       hint: expect.stringContaining('slipway extend dev 2h') as string,
     });
     expect((await expectSuccess(user.slipway('extend', 'dev', '2h'))).stdout).toContain(
-      'told at its next start: slipway start dev',
+      'gets it at its next start: slipway start dev',
     );
     await expectSuccess(user.slipway('start', 'dev'));
     expect(await runInVmOrThrow(user, 'dev', SHOW_DEADLINE_TIMER)).toContain(toSystemdCalendar(await deadline()));
