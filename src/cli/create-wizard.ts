@@ -222,28 +222,45 @@ async function loadChoices(
   return early?.length === 0 ? undefined : () => choices;
 }
 
-/** Returns a question with a list: what the user types narrows it, and can be taken as typed. */
+/**
+ * Returns a question with a list: what the user types narrows it, and can be taken as typed. inquirer answers Enter
+ * with the row selected before the last key when both arrive together; the answer then is the first row for what was
+ * typed.
+ */
 export function toSearchQuestion(
   question: Question,
   loadList: () => Promise<readonly OptionChoice[]>,
   initial: unknown,
 ): Question {
   const { validate, choices: _, default: __, ...rest } = question;
+  let choices: readonly OptionChoice[] = [];
+  let lastTyped = '';
   return {
     ...rest,
     type: 'search',
     ...(validate ? { validate } : {}),
     async source(typed = '') {
-      const choices = (await loadList()).toSorted(
+      lastTyped = typed;
+      choices = (await loadList()).toSorted(
         (left, right) => Number(right.value === initial) - Number(left.value === initial),
       );
-      const width = Math.max(0, ...choices.map(({ value }) => value.length));
-      const matches = choices.filter(({ value, note }) =>
-        `${value} ${note}`.toLowerCase().includes(typed.toLowerCase()),
-      );
-      const rows = matches.map(({ value, note }) => ({ value, name: `${value.padEnd(width)}  ${note}`.trim() }));
-      const isListed = typed === '' || choices.some(({ value }) => value === typed);
-      return isListed ? rows : [...rows, { value: typed, name: `${typed} (as typed)` }];
+      return toSearchRows(choices, typed);
+    },
+    filter(answer) {
+      const rows = toSearchRows(choices, lastTyped);
+      return rows.some(({ value }) => value === answer) ? answer : rows[0]?.value;
     },
   };
+}
+
+function toSearchRows(
+  choices: readonly OptionChoice[],
+  typed: string,
+): readonly { readonly value: string; readonly name: string }[] {
+  const width = Math.max(0, ...choices.map(({ value }) => value.length));
+  const rows = choices
+    .filter(({ value, note }) => `${value} ${note}`.toLowerCase().includes(typed.toLowerCase()))
+    .map(({ value, note }) => ({ value, name: `${value.padEnd(width)}  ${note}`.trim() }));
+  const isListed = typed === '' || choices.some(({ value }) => value === typed);
+  return isListed ? rows : [...rows, { value: typed, name: `${typed} (as typed)` }];
 }

@@ -12,6 +12,8 @@ export type Question = {
     typed: string | undefined,
   ) => Promise<readonly { readonly value: string; readonly name: string }[]>;
   readonly validate?: (answer: unknown) => true | string;
+  /** Returns the answer to take instead. */
+  readonly filter?: (answer: unknown) => unknown;
 };
 
 /** Asks for a yes or a no. Enter alone answers `initial`, which callers set to false where something would be lost. */

@@ -55,6 +55,7 @@ async function runInBootSlot<T>(work: () => Promise<T>): Promise<T> {
 }
 
 function toGuest(host: BedHost, userData: Readonly<Record<string, string>>): Guest {
+  let lastAddress = host.address;
   return {
     address: host.address,
     host,
@@ -62,30 +63,37 @@ function toGuest(host: BedHost, userData: Readonly<Record<string, string>>): Gue
       await runDocker('stop', '--time', '20', host.id);
     },
     async start() {
-      // Somebody else takes its address meanwhile, as in a cloud.
-      const { stdout } = await runDocker(
-        'run',
-        '--detach',
-        '--label',
-        `slipway-bed-host=${process.pid}`,
-        '--entrypoint',
-        'sleep',
-        'slipway-bed:trixie-bare',
-        '600',
-      );
-      await runDocker('start', host.id);
-      await runDocker('rm', '--force', stdout.trim());
+      // As in a cloud, another host takes the address while this one is stopped.
+      const formerAddress = lastAddress;
+      const others: string[] = [];
+      try {
+        do {
+          if (others.length > 0) await runDocker('stop', '--time', '20', host.id);
+          others.push(await startOtherHost());
+          await runDocker('start', host.id);
+          lastAddress = await readAddress(host.id);
+        } while (lastAddress === formerAddress && others.length < 10);
+      } finally {
+        await Promise.all(others.map((id) => runDocker('rm', '--force', id)));
+      }
       await runStartupScript(host, userData);
-      const found = await runDocker(
-        'inspect',
-        '--format',
-        '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}',
-        host.id,
-      );
-      return found.stdout.trim();
+      return lastAddress;
     },
     remove: async () => host[Symbol.asyncDispose](),
   };
+}
+
+/** Starts a container that only takes an address. Returns its id. */
+async function startOtherHost(): Promise<string> {
+  const label = `slipway-bed-host=${process.pid}`;
+  const image = 'slipway-bed:trixie-bare';
+  const { stdout } = await runDocker('run', '--detach', '--label', label, '--entrypoint', 'sleep', image, '600');
+  return stdout.trim();
+}
+
+async function readAddress(id: string): Promise<string> {
+  const format = '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}';
+  return (await runDocker('inspect', '--format', format, id)).stdout.trim();
 }
 
 async function runDocker(...argv: readonly string[]): Promise<{ stdout: string }> {

@@ -93,7 +93,7 @@ describeOnVm("a vendor's cloud image", { timeout: 2 * VM_TIMEOUT_SECONDS * 1000 
   test('is stored: it is not downloaded or installed again, and no temporary file is left', async () => {
     const before = asked;
     const again = await expectSuccess(user.slipway('image', 'pull', '--url', url, '--digest', digest));
-    expect(again.stdout).toContain('is here already');
+    expect(again.stdout).toContain('is already here');
     expect(asked).toBe(before);
     const images = join(user.home, '.slipway', 'images');
     expect((await readdir(images)).filter((entry) => entry.startsWith('.new-'))).toEqual([]);

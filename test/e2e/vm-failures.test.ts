@@ -201,7 +201,7 @@ describeOnVm('image build', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
     expect(stdout).toMatch(/debian-13 +amd64 +\w+ +26\.1/);
     // The image exists and is not built again.
     const again = await expectSuccess(user.slipway('image', 'build', 'debian-13'));
-    expect(again.stdout).toContain('is here already');
+    expect(again.stdout).toContain('is already here');
     await expectSuccess(user.slipway('image', 'rm', 'debian-13'));
     expect(await whole()).toEqual([]);
   });

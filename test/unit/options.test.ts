@@ -367,11 +367,17 @@ describe('a question with a list', () => {
     { value: 'far', note: 'a long way' },
     { value: 'near', note: 'a step' },
   ];
-  const { source } = toSearchQuestion({ name: 'place', type: 'input', message: 'Where?' }, list, 'near');
+  const { source, filter } = toSearchQuestion({ name: 'place', type: 'input', message: 'Where?' }, list, 'near');
 
   test('shows what is usual first, and narrows to what is typed', async () => {
     expect((await source?.(undefined))?.map(({ name }) => name)).toEqual(['near  a step', 'far   a long way']);
     expect((await source?.('LONG'))?.map(({ value }) => value)).toEqual(['far', 'LONG']);
+  });
+
+  test('answers with the first row for what is typed, where Enter overtook the list', async () => {
+    await source?.('LONG');
+    expect(filter?.('near')).toBe('far');
+    expect(filter?.('LONG')).toBe('LONG');
   });
 
   test('takes what is typed as it is, once', async () => {
