@@ -11,8 +11,8 @@ import type { StubSchema, StubObject } from './zod-stub.ts';
 import { packageFile, slipwayHome, createWorld } from '../terminal/process-world.ts';
 
 /**
- * Commands that answer from files alone, or can. They are the same as in full; what they import meanwhile is an error
- * here.
+ * The commands that can answer from files alone. They are the same as in the full program, but their dynamic imports
+ * throw here, which makes the full program run instead.
  */
 const fastCommands: Readonly<Record<string, Command>> = Object.fromEntries(
   [active, config, env, ip, ls, url, version].map((command) => [command.name, command as unknown as Command]),
@@ -21,16 +21,16 @@ const fastCommands: Readonly<Record<string, Command>> = Object.fromEntries(
 export type ProcessInfo = Pick<Cli, 'env' | 'nodeVersion'>;
 
 /**
- * What such a call prints on stdout, where it is certain to be right and to end well. Undefined is any other call, and
- * any trouble: it is then run in full, from its beginning, which says what there is to say. Nothing has been changed or
- * written before.
+ * Returns what a call prints on stdout, if files alone can answer it. Returns undefined for any other call and after any
+ * error: the full program then runs the call from the start and reports the error. Nothing has been changed or written
+ * by then.
  */
-export async function runFastPath(argv: readonly string[], here: ProcessInfo): Promise<string | undefined> {
+export async function runFastPath(argv: readonly string[], processInfo: ProcessInfo): Promise<string | undefined> {
   const command = fastCommands[argv[0] ?? ''];
   if (command === undefined) return undefined;
   try {
-    const read = parseSimpleArgv(command, argv.slice(1), here.env);
-    return read && formatOutput(await command.run(read, createFileOnlyCli(read, here)), read.json);
+    const input = parseSimpleArgv(command, argv.slice(1), processInfo.env);
+    return input && formatOutput(await command.run(input, createFileOnlyCli(input, processInfo)), input.json);
   } catch {
     return undefined;
   }
@@ -38,35 +38,34 @@ export async function runFastPath(argv: readonly string[], here: ProcessInfo): P
 
 type FastPathInput = Parameters<Command['run']>[0] & { readonly json: boolean };
 
-/** Words, and flags that are written out: what else an option may be is left to the parser of all of them. */
+/**
+ * Parses words and flags that are written out in full. Returns undefined for anything else, such as `--flag=value`,
+ * abbreviations and options that come from the environment: the full parser handles those.
+ */
 function parseSimpleArgv(command: Command, argv: readonly string[], variables: Cli['env']): FastPathInput | undefined {
   const { shape } = command.args as unknown as StubObject;
-  const options = Object.entries(shape).map(([key, declared]) => ({
-    key,
-    declared,
-    names: flagNamesOf(key, declared),
-  }));
+  const options = Object.entries(shape).map(([key, schema]) => ({ key, schema, names: flagNamesOf(key, schema) }));
   if (
     options.some(
-      ({ declared: { acceptsUndefined, metadata } }) => !acceptsUndefined || (metadata.env && variables[metadata.env]),
+      ({ schema: { acceptsUndefined, metadata } }) => !acceptsUndefined || (metadata.env && variables[metadata.env]),
     )
   )
     return undefined;
-  const own: Record<string, unknown> = {};
+  const typed: Record<string, unknown> = {};
   const positionals: string[] = [];
   let json = false;
   for (let at = 0; at < argv.length; at += 1) {
     const word = argv[at] ?? '';
     const option = options.find(({ names }) => names.includes(word));
-    if (option?.declared.kind === 'boolean') own[option.key] = true;
-    else if (option?.declared.kind === 'choice' && option.declared.choices.includes(argv[at + 1] ?? '')) {
+    if (option?.schema.kind === 'boolean') typed[option.key] = true;
+    else if (option?.schema.kind === 'choice' && option.schema.choices.includes(argv[at + 1] ?? '')) {
       at += 1;
-      own[option.key] = argv[at];
+      typed[option.key] = argv[at];
     } else if (option === undefined && word === '--json') json = true;
     else if (option === undefined && !word.startsWith('-')) positionals.push(word);
     else return undefined;
   }
-  const args = { ...Object.fromEntries(options.map(({ key, declared }) => [key, declared.defaultValue])), ...own };
+  const args = { ...Object.fromEntries(options.map(({ key, schema }) => [key, schema.defaultValue])), ...typed };
   return isAcceptedCount(command.usage, positionals.length)
     ? { positionals, args, flags: json ? { json } : {}, json }
     : undefined;
@@ -76,20 +75,20 @@ function flagNamesOf(key: string, { metadata: { flag = key, short } }: StubSchem
   return [...(/[A-Z]/.test(flag) ? [] : [`--${flag}`]), ...(short === undefined ? [] : [`-${short}`])];
 }
 
-/** By what the usage line says: `<name>`, `[name]`, `<names...>`. */
+/** Returns whether the usage line (`<name>`, `[name]`, `<names...>`) accepts this number of words. */
 function isAcceptedCount(usage: string, count: number): boolean {
-  const least = usage.split('<').length - 1;
-  const most = usage.includes('...') ? Number.POSITIVE_INFINITY : usage.split(/[<[]/).length - 1;
-  return count >= least && count <= most;
+  const minimum = usage.split('<').length - 1;
+  const maximum = usage.includes('...') ? Number.POSITIVE_INFINITY : usage.split(/[<[]/).length - 1;
+  return count >= minimum && count <= maximum;
 }
 
 /**
- * What a command that answers from files asks of its surroundings; where it asks for more, that is an error, and it is
- * run in full.
+ * Returns a `Cli` with only the members that commands need to answer from files. Use of any other member throws, so the
+ * full program runs the command instead.
  */
 function createFileOnlyCli({ json }: FastPathInput, { env: variables, nodeVersion }: ProcessInfo): Cli {
   const none = undefined as never;
-  const own: Pick<Cli, 'world' | 'env' | 'nodeVersion' | 'packageFile' | 'program'> & { readonly screen: object } = {
+  const cli: Pick<Cli, 'world' | 'env' | 'nodeVersion' | 'packageFile' | 'program'> & { readonly screen: object } = {
     world: createWorld({
       store: openStore(slipwayHome()),
       progress: none,
@@ -103,7 +102,7 @@ function createFileOnlyCli({ json }: FastPathInput, { env: variables, nodeVersio
     program: 'slipway',
     screen: { json },
   };
-  return own as Cli;
+  return cli as Cli;
 }
 
 function formatOutput({ json, text, status = 0 }: CommandResult, asJson: boolean): string | undefined {
