@@ -1,4 +1,4 @@
-// Entry point of `docker-machine`. Completion runs at each press of Tab, so it is answered without loading the commands.
+// The file that Node starts for `docker-machine`. It answers shell completion without loading what commands need.
 import { writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -13,6 +13,6 @@ if (command === COMPLETE_COMMAND) {
     records: process.env.MACHINE_STORAGE_PATH || join(homedir(), '.docker', 'machine'),
     home: resolveSlipwayHome(process.env, homedir()),
   };
-  // The docker CLI passes its plugin all words after `docker`, including `machine`.
+  // As a plugin of the docker CLI, the program gets the words after `docker`, `machine` included.
   writeFileSync(1, runCompletion(words[0] === 'machine' ? words.slice(1) : words, paths));
 } else void import('../docker-machine/main.ts');

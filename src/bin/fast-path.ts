@@ -11,8 +11,8 @@ import type { StubSchema, StubObject } from './zod-stub.ts';
 import { packageFile, slipwayHome, createWorld } from '../terminal/process-world.ts';
 
 /**
- * The commands that can answer from files alone. They are the same as in the full program, but their dynamic imports
- * throw here, which makes the full program run instead.
+ * Commands that can answer from files alone. They are the full program's commands, but a dynamic import throws here
+ * (build.mjs), and the command then runs in full.
  */
 const fastCommands: Readonly<Record<string, Command>> = Object.fromEntries(
   [active, config, env, ip, ls, url, version].map((command) => [command.name, command as unknown as Command]),
@@ -21,9 +21,9 @@ const fastCommands: Readonly<Record<string, Command>> = Object.fromEntries(
 export type ProcessInfo = Pick<Cli, 'env' | 'nodeVersion'>;
 
 /**
- * Returns what a call prints on stdout, if files alone can answer it. Returns undefined for any other call and after any
- * error: the full program then runs the call from the start and reports the error. Nothing has been changed or written
- * by then.
+ * Returns what a fast command prints on stdout, if the output is certain to be right and the exit status is 0. Returns
+ * undefined for any other call and on any failure: the caller then runs the command in full, which reports errors. The
+ * fast path changes and writes nothing, so running again is safe.
  */
 export async function runFastPath(argv: readonly string[], processInfo: ProcessInfo): Promise<string | undefined> {
   const command = fastCommands[argv[0] ?? ''];
@@ -38,34 +38,40 @@ export async function runFastPath(argv: readonly string[], processInfo: ProcessI
 
 type FastPathInput = Parameters<Command['run']>[0] & { readonly json: boolean };
 
-/**
- * Parses words and flags that are written out in full. Returns undefined for anything else, such as `--flag=value`,
- * abbreviations and options that come from the environment: the full parser handles those.
- */
-function parseSimpleArgv(command: Command, argv: readonly string[], variables: Cli['env']): FastPathInput | undefined {
+/** Reads positionals and flags written out in full. Returns undefined for anything else: the full parser reads it. */
+function parseSimpleArgv(
+  command: Command,
+  argv: readonly string[],
+  environment: Cli['env'],
+): FastPathInput | undefined {
   const { shape } = command.args as unknown as StubObject;
-  const options = Object.entries(shape).map(([key, schema]) => ({ key, schema, names: flagNamesOf(key, schema) }));
+  const options = Object.entries(shape).map(([key, declared]) => ({
+    key,
+    declared,
+    names: flagNamesOf(key, declared),
+  }));
   if (
     options.some(
-      ({ schema: { acceptsUndefined, metadata } }) => !acceptsUndefined || (metadata.env && variables[metadata.env]),
+      ({ declared: { acceptsUndefined, metadata } }) =>
+        !acceptsUndefined || (metadata.env && environment[metadata.env]),
     )
   )
     return undefined;
-  const typed: Record<string, unknown> = {};
+  const values: Record<string, unknown> = {};
   const positionals: string[] = [];
   let json = false;
   for (let at = 0; at < argv.length; at += 1) {
     const word = argv[at] ?? '';
     const option = options.find(({ names }) => names.includes(word));
-    if (option?.schema.kind === 'boolean') typed[option.key] = true;
-    else if (option?.schema.kind === 'choice' && option.schema.choices.includes(argv[at + 1] ?? '')) {
+    if (option?.declared.kind === 'boolean') values[option.key] = true;
+    else if (option?.declared.kind === 'choice' && option.declared.choices.includes(argv[at + 1] ?? '')) {
       at += 1;
-      typed[option.key] = argv[at];
+      values[option.key] = argv[at];
     } else if (option === undefined && word === '--json') json = true;
     else if (option === undefined && !word.startsWith('-')) positionals.push(word);
     else return undefined;
   }
-  const args = { ...Object.fromEntries(options.map(({ key, schema }) => [key, schema.defaultValue])), ...typed };
+  const args = { ...Object.fromEntries(options.map(({ key, declared }) => [key, declared.defaultValue])), ...values };
   return isAcceptedCount(command.usage, positionals.length)
     ? { positionals, args, flags: json ? { json } : {}, json }
     : undefined;
@@ -75,34 +81,34 @@ function flagNamesOf(key: string, { metadata: { flag = key, short } }: StubSchem
   return [...(/[A-Z]/.test(flag) ? [] : [`--${flag}`]), ...(short === undefined ? [] : [`-${short}`])];
 }
 
-/** Returns whether the usage line (`<name>`, `[name]`, `<names...>`) accepts this number of words. */
+/** Tells from the usage line (`<name>`, `[name]`, `<names...>`) whether the command takes this many positionals. */
 function isAcceptedCount(usage: string, count: number): boolean {
-  const minimum = usage.split('<').length - 1;
-  const maximum = usage.includes('...') ? Number.POSITIVE_INFINITY : usage.split(/[<[]/).length - 1;
-  return count >= minimum && count <= maximum;
+  const min = usage.split('<').length - 1;
+  const max = usage.includes('...') ? Number.POSITIVE_INFINITY : usage.split(/[<[]/).length - 1;
+  return count >= min && count <= max;
 }
 
 /**
- * Returns a `Cli` with only the members that commands need to answer from files. Use of any other member throws, so the
- * full program runs the command instead.
+ * Returns the parts of `Cli` that a command needs to answer from files. Use of any other part throws, and the command
+ * then runs in full.
  */
-function createFileOnlyCli({ json }: FastPathInput, { env: variables, nodeVersion }: ProcessInfo): Cli {
-  const none = undefined as never;
-  const cli: Pick<Cli, 'world' | 'env' | 'nodeVersion' | 'packageFile' | 'program'> & { readonly screen: object } = {
+function createFileOnlyCli({ json }: FastPathInput, { env, nodeVersion }: ProcessInfo): Cli {
+  const unavailable = undefined as never;
+  const parts: Pick<Cli, 'world' | 'env' | 'nodeVersion' | 'packageFile' | 'program'> & { readonly screen: object } = {
     world: createWorld({
       store: openStore(slipwayHome()),
-      progress: none,
-      signal: none,
+      progress: unavailable,
+      signal: unavailable,
       sudoPassword: undefined,
-      debug: none,
+      debug: unavailable,
     }),
-    env: variables,
+    env,
     nodeVersion,
     packageFile,
     program: 'slipway',
     screen: { json },
   };
-  return cli as Cli;
+  return parts as Cli;
 }
 
 function formatOutput({ json, text, status = 0 }: CommandResult, asJson: boolean): string | undefined {

@@ -1,5 +1,5 @@
-// Entry point of `slipway`. Completion, which runs at each press of Tab, and commands that scripts call often are answered
-// without loading the other commands.
+// The file that Node starts for `slipway`. It answers shell completion, and the commands that scripts call again and
+// again, without loading what other commands need.
 import { writeSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -22,13 +22,13 @@ async function start(): Promise<void> {
   else printSync(answer);
 }
 
-/** Writes to stdout synchronously, without loading Node's streams; those are used only if a full pipe requires waiting. */
+/** Writes to stdout synchronously, which starts faster than Node's stream. The stream waits where a pipe is full. */
 function printSync(text: string): void {
   let rest = Buffer.from(text);
   try {
     while (rest.length > 0) rest = rest.subarray(writeSync(1, rest));
   } catch (error) {
-    // A reader that has closed the pipe is no error.
+    // A reader that closed the pipe is not an error.
     if (systemCode(error) === 'EPIPE') return;
     process.stdout.once('error', () => process.exit()).write(rest);
   }

@@ -1,11 +1,12 @@
 /**
- * Replaces zod in the fast path (build.mjs substitutes it): zod takes longer to load than Node takes to start. It records
- * how an option is declared and validates nothing, so the fast path accepts only values that can't be invalid.
+ * Replaces zod in the fast path (build.mjs swaps the import): reads the same declarations without the library, which
+ * takes longer to load than Node takes to start. It validates nothing, so the fast path accepts only values that can't
+ * be wrong.
  */
 export class StubSchema {
   readonly kind: 'string' | 'int' | 'boolean' | 'choice' | 'list';
   readonly choices: readonly string[];
-  /** Undefined if the option has no default. */
+  /** Undefined if the option has no default: it is then required, or optional and absent. */
   defaultValue: unknown;
   acceptsUndefined = false;
   metadata: { readonly flag?: string; readonly short?: string; readonly env?: string } = {};
@@ -15,8 +16,8 @@ export class StubSchema {
     this.choices = choices;
   }
 
-  default(initial: unknown): this {
-    this.defaultValue = initial;
+  default(value: unknown): this {
+    this.defaultValue = value;
     return this.optional();
   }
 
