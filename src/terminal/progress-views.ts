@@ -30,7 +30,9 @@ export type ProgressView = {
 /** The progress of one machine among several. Until `end` is called, the machine counts as running. */
 export type MachineProgress = Progress & { readonly end: (error?: unknown) => void };
 
-/** Creates the `Progress` that operations use to report to a view. A step that starts inside another has it as parent. */
+/**
+ * Creates the `Progress` that operations use to report to a view. A step that starts inside another has it as parent.
+ */
 export function createProgress(view: ProgressView, machine?: string): MachineProgress {
   const currentStep = new AsyncLocalStorage<StepInfo>();
   let lastId = '';

@@ -4,8 +4,9 @@ import { stripVTControlCharacters } from 'node:util';
 const MAX_LINE_LENGTH = 4000;
 
 /**
- * Makes a line from another program safe for the terminal: it can't move the cursor, set colors, ring the bell, or change
- * the direction of the text beside it. Of a line that redraws itself (`10 %\r20 %`), only the last state is kept.
+ * Makes a line from another program safe for the terminal: it can't move the cursor, set colors, ring the bell, or
+ * change the direction of the text beside it. Of a line that redraws itself (`10 %\r20 %`), only the last state is
+ * kept.
  */
 export function sanitizeLine(line: string): string {
   const text = stripVTControlCharacters(line.length > MAX_LINE_LENGTH ? line.slice(0, MAX_LINE_LENGTH) : line);

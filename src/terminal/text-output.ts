@@ -48,8 +48,8 @@ export function formatFields(rows: readonly (readonly [string, string])[]): stri
 }
 
 /**
- * Formats an error for people: its message, its detail, and its hint. Message and detail are wrapped at `width`. The hint
- * is not, since it may be a command: a line that the terminal wraps is copied as one line.
+ * Formats an error for people: its message, its detail, and its hint. Message and detail are wrapped at `width`. The
+ * hint is not, since it may be a command: a line that the terminal wraps is copied as one line.
  */
 export function formatError(error: SlipwayError, color: boolean, width = Number.POSITIVE_INFINITY): string {
   const { red, dim, bold } = colors.createColors(color);

@@ -14,15 +14,18 @@ const HIDE_CURSOR = '\u001b[?25l';
 const SHOW_CURSOR = '\u001b[?25h';
 const CLEAR_TO_LINE_END = '\u001b[K';
 const CLEAR_TO_SCREEN_END = '\u001b[J';
-/** Turns wrapping off: a terminal that has just become narrower then cuts long lines, and our line count stays right. */
+/**
+ * Turns wrapping off: a terminal that has just become narrower then cuts long lines, and our line count stays right.
+ */
 const [WRAP_OFF, WRAP_ON] = ['\u001b[?7l', '\u001b[?7h'];
 /** Terminals with synchronized output show the whole frame at once; others ignore these sequences. */
 const [BEGIN_SYNC, END_SYNC] = ['\u001b[?2026h', '\u001b[?2026l'];
 
 /**
- * Opens a canvas on a terminal; `renderLines` returns the live lines for its present size. Between two frames the cursor
- * is at the start of the first live line. When a terminal is resized, it may wrap, join or scroll the lines, but the
- * cursor keeps its place in the text, so everything below it can be erased. Only lines that scroll off the screen can't.
+ * Opens a canvas on a terminal; `renderLines` returns the live lines for its present size. Between two frames the
+ * cursor is at the start of the first live line. When a terminal is resized, it may wrap, join or scroll the lines, but
+ * the cursor keeps its place in the text, so everything below it can be erased. Only lines that scroll off the screen
+ * can't.
  */
 export function openCanvas(
   { stream, others }: { readonly stream: NodeJS.WriteStream; readonly others: readonly NodeJS.WriteStream[] },

@@ -146,8 +146,9 @@ function themeFor({ color, unicode }: Terminal): ProgressTheme {
 type RenderHooks = { readonly onStart: () => void; readonly onEnd: (error: unknown) => void };
 
 /**
- * Passes a step's start and end, which listr2 reports, to the list that the whole command shares. listr2's own renderers
- * do not fit: they draw one list per terminal, which must be known in advance, and print other output unsanitized.
+ * Passes a step's start and end, which listr2 reports, to the list that the whole command shares. listr2's own
+ * renderers do not fit: they draw one list per terminal, which must be known in advance, and print other output
+ * unsanitized.
  */
 class StepRenderer implements ListrRenderer {
   static readonly nonTTY = true;
