@@ -71,7 +71,7 @@ describe('a machine with a deadline', () => {
     expect(ready).toMatchObject({ deadline: '2026-11-24T14:00:00.000Z', onShutdown: 'stopped' });
     expect(await all.record()).toEqual(ready);
     expect(progress.notes).toEqual([
-      'web stops at 2026-11-24 14:00 UTC, or once it has been idle for 30m: its disk stays',
+      'Machine "web" stops at 2026-11-24 14:00 UTC, or once it has been idle for 30m: its disk stays',
     ]);
     expect([all.ends(), all.host.files.has(IDLE_TIMER), all.host.expectedHostKeys]).toEqual(['14:00', true, []]);
     await provisionMachine('web', (spec) => spec, all.world());
@@ -195,7 +195,7 @@ describe('a machine that is gone since its deadline', () => {
     all.local.onShutdown = 'removed';
     const progress = recordingProgress();
     await createMachine(all.spec, all.world({ progress }));
-    expect(progress.notes).toEqual(['web ends at 2026-11-24 14:00 UTC: local removes it then, disk and all']);
+    expect(progress.notes).toEqual(['Machine "web" ends at 2026-11-24 14:00 UTC: local then removes it with its disk']);
     await killMachine('web', all.world());
     all.local.vanish();
     expect(await getStatus(await all.record(), all.world(), 1)).toMatchObject({ state: 'missing' });
