@@ -15,9 +15,8 @@ import {
 import type { World } from './world.ts';
 
 /**
- * Connects to a host and, since certificates take as long to make as a connection to open, makes those at the same
- * time. The host's key is pinned, in the record too, as soon as the host has shown it. Whoever gets the session closes
- * it.
+ * Connects to a host and creates its certificates at the same time, since both take equally long. The host's key is
+ * pinned, in the record too, as soon as the host has shown it. The caller closes the session.
  */
 export async function connectWithCertificates(
   created: CreatedMachine & { readonly host: { readonly ssh: SshTarget } },

@@ -6,7 +6,7 @@ import type { Plan } from '../provision/step.ts';
 import { loadHostLifetime } from './lifetime.ts';
 import type { World } from './world.ts';
 
-/** Plans the steps that make a host, as its facts describe it, what the machine's spec says. */
+/** Plans the steps that bring a host from the state in its facts to the state in the machine's spec. */
 export async function planHost(
   planned: Pick<Machine, 'spec' | 'deadline'>,
   address: string,
@@ -17,7 +17,7 @@ export async function planHost(
   return planProvision({ ...(await planInputFor(planned, address, certificates, world, facts)), facts });
 }
 
-/** Collects what a host's configuration is made of, apart from its facts: the spec, certificates, and lifetime. */
+/** Collects the input of a host's plan except its facts: the spec, certificates, and lifetime. */
 export async function planInputFor(
   planned: Pick<Machine, 'spec' | 'deadline'>,
   address: string,
