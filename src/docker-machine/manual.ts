@@ -65,7 +65,7 @@ const ENVIRONMENT: readonly (readonly [string, string])[] = [
   ['DOCKER_HOST', 'What `active` and `ls` compare the URLs of machines with.'],
   ['SHELL', 'The shell that `env` writes for.'],
   ['NO_PROXY, no_proxy', 'What `env --no-proxy` adds to.'],
-  ['SLIPWAY_SUDO_PASSWORD', 'Password for sudo on a host, where it asks for one.'],
+  ['SLIPWAY_SUDO_PASSWORD', 'Password for sudo on a host, if sudo asks for one.'],
 ];
 
 const FILES: readonly (readonly [string, string])[] = [

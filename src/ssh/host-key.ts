@@ -60,7 +60,7 @@ export function formatKey(key: string): string {
   return key.includes(' ') ? `${key.split(' ')[0]} ${fingerprint(key)}` : key;
 }
 
-/** Converts the key blob of an SSH handshake to `type base64`. The blob begins with the type, prefixed by its length. */
+/** Converts the key blob of an SSH handshake to `type base64`. The blob begins with its type, prefixed by a length. */
 export function toPublicKeyLine(blob: Buffer): string {
   const type = blob.subarray(4, 4 + blob.readUInt32BE(0)).toString('latin1');
   return `${type} ${blob.toString('base64')}`;
