@@ -44,13 +44,9 @@ export const genericOptions = z.object({
     .regex(HOST_KEY_PATTERN, 'a fingerprint like SHA256:… or a public key')
     .optional()
     .meta({ description: 'Host key of the jump host', value: 'key' }),
-  hostKey: z
-    .string()
-    .regex(HOST_KEY_PATTERN, 'a fingerprint like SHA256:… or a public key')
-    .optional()
-    .meta({
-      description: 'Required host key; default: the key in known_hosts, otherwise the first key that the host shows',
-      value: 'key',
-    }),
+  hostKey: z.string().regex(HOST_KEY_PATTERN, 'a fingerprint like SHA256:… or a public key').optional().meta({
+    description: 'Required host key; default: the key in known_hosts, otherwise the first key that the host shows',
+    value: 'key',
+  }),
 });
 export type GenericOptions = z.output<typeof genericOptions>;
