@@ -124,6 +124,13 @@ export function optionsFromEnv(
   return values;
 }
 
+/** Returns the values of these options among the flags, by the keys of their schema. */
+export function pickFlagValues(specs: readonly OptionSpec[], flags: OptionValues): OptionValues {
+  return Object.fromEntries(
+    specs.filter(({ flag }) => flags[flag] !== undefined).map(({ flag, key }) => [key, flags[flag]]),
+  );
+}
+
 /** Validates values. Throws one USAGE error that lists all invalid values, each with its flag. */
 export function parseOptions<S extends z.ZodObject>(
   schema: S,

@@ -253,7 +253,8 @@ function brokenRecordError(name: string, path: string, why: string, cause?: unkn
 }
 
 function parseEngineEnv(name: string, path: string, text: string | undefined): readonly string[] {
-  if (text === undefined) throw brokenRecordError(name, path, "the file with the values of the engine's variables is missing");
+  if (text === undefined)
+    throw brokenRecordError(name, path, "the file with the values of the engine's variables is missing");
   try {
     return JSON.parse(text) as readonly string[];
   } catch (error) {
