@@ -1,5 +1,5 @@
 import { drivers } from '../drivers/registry.ts';
-import { describeOptions, type OptionSpec, type OptionValues } from '../machine/options.ts';
+import { describeOptions, type OptionSpec } from '../machine/options.ts';
 import { engineOptionSpecs, lifetimeOptionSpecs } from '../machine/spec.ts';
 
 /** The options of each driver, by the driver's name. */
@@ -23,10 +23,3 @@ export const cloudOptionSpecs: readonly OptionSpec[] = drivers
 export const credentialOptionSpecs: readonly OptionSpec[] = drivers.flatMap(({ name, account }) =>
   account?.credentials ? describeOptions(account.credentials, name) : [],
 );
-
-/** Returns the values of these options among the flags, by the keys of their schema. */
-export function pickFlagValues(specs: readonly OptionSpec[], flags: OptionValues): OptionValues {
-  return Object.fromEntries(
-    specs.filter(({ flag }) => flags[flag] !== undefined).map(({ flag, key }) => [key, flags[flag]]),
-  );
-}

@@ -5,7 +5,14 @@ import type { DriverManifest } from '../drivers/contract.ts';
 import { SlipwayError } from '../errors.ts';
 import { isImagePath } from '../images/image-reference.ts';
 import type { EngineSpec, MachineSpec } from '../machine/model.ts';
-import { optionsFromEnv, formatList, parseOptions, type OptionSpec, type OptionValues } from '../machine/options.ts';
+import {
+  optionsFromEnv,
+  formatList,
+  parseOptions,
+  pickFlagValues,
+  type OptionSpec,
+  type OptionValues,
+} from '../machine/options.ts';
 import {
   engineOptionSpecs,
   engineOptions,
@@ -15,7 +22,7 @@ import {
   withInferredSource,
 } from '../machine/spec.ts';
 import { overriddenOptions } from './credential-flags.ts';
-import { driverOptionSpecs, pickFlagValues } from './option-specs.ts';
+import { driverOptionSpecs } from './option-specs.ts';
 
 type SpecSources = {
   readonly name: string;

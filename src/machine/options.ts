@@ -120,6 +120,13 @@ export function optionsFromEnv(
   return values;
 }
 
+/** Returns the values of these options among the flags, by the keys of their schema. */
+export function pickFlagValues(specs: readonly OptionSpec[], flags: OptionValues): OptionValues {
+  return Object.fromEntries(
+    specs.filter(({ flag }) => flags[flag] !== undefined).map(({ flag, key }) => [key, flags[flag]]),
+  );
+}
+
 /** The one parse. All that is wrong is said at once, each by its flag, with the value that was given. */
 export function parseOptions<S extends z.ZodObject>(
   schema: S,

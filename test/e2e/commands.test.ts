@@ -150,10 +150,10 @@ describeOnBed('commands', () => {
     await using other = await createUser();
     const text = async (...argv: readonly string[]): Promise<string> =>
       (await expectSuccess(other.slipway(...argv))).stdout;
-    expect(await text('drivers')).toMatch(/^generic +usable +a machine that already answers SSH$/m);
+    expect(await text('drivers')).toMatch(/^generic +usable +a host that you can reach over SSH$/m);
     expect(JSON.parse(await text('drivers', '--json'))).toContainEqual({
       name: 'none',
-      summary: 'an engine that exists already, by its URL',
+      summary: 'an engine that already runs, by URL',
       usable: true,
     });
     expect(await text('version')).toMatch(/^slipway \d+\.\d+\.\d+ \(Node v\d+/);
