@@ -35,7 +35,7 @@ describeOnVm('spares', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
     (JSON.parse((await user.slipway('status', name, '--json')).stdout) as { state: string }).state;
   const measureClockError = async (name: string): Promise<number> =>
     Math.abs(Date.now() / 1000 - Number(await runInVmOrThrow(user, name, 'date +%s.%N')));
-  /** Fills the pool with two copies of the same spare: after a create takes one, the other is left, so none is built. */
+  /** Fills the pool with two copies of one spare: a create takes one, the other is left, and so no build starts. */
   const refillPool = async (): Promise<void> => {
     await expectSuccess(user.slipway('image', 'prune'));
     for (const id of ['copy-1', 'copy-2']) {

@@ -194,7 +194,7 @@ describe('a create in a cloud that is killed', () => {
   });
 });
 
-/** Registers the cloud with options of each kind of change. Returns the tags that its `changes.apply` has received. */
+/** Registers the cloud with options of each kind of change. Returns the tags that its `changes.apply` receives. */
 function registerChangeableDriver(cloud: FakeCloud, state: InstanceStatus | undefined = undefined) {
   const appliedTags: unknown[] = [];
   const { driver } = cloud;
