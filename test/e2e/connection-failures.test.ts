@@ -102,7 +102,7 @@ describeOnBed('a connection that fails', () => {
     const closed = await expectFailure(user.slipway('create', 'web', ...hostFlags(host), '--generic-ssh-port', '2323'));
     expect(closed).toMatchObject({
       status: 6,
-      sentence: `${host.address}:2323 can't be reached over SSH: nothing listens there`,
+      sentence: `Can't connect to ${host.address}:2323 over SSH: nothing listens there`,
     });
     expect(closed.hint).toContain(`ssh -p 2323 root@${host.address}`);
     expect(await readRecord(user, 'web')).toMatchObject({
@@ -114,7 +114,7 @@ describeOnBed('a connection that fails', () => {
     const silent = await expectFailure(user.slipway('create', 'web'));
     expect(silent).toMatchObject({
       status: 6,
-      sentence: `${host.address}:2323 can't be reached over SSH: no answer within 20 s`,
+      sentence: `Can't connect to ${host.address}:2323 over SSH: no answer within 20 s`,
     });
 
     await host.runOrThrow(
@@ -153,7 +153,7 @@ describeOnBed('a connection that fails', () => {
     const publicKey = await expectFailure(user.slipway('create', 'web', '--generic-ssh-key', `${stranger}.pub`));
     expect(publicKey).toMatchObject({
       status: 2,
-      sentence: expect.stringContaining('it is the public half') as string,
+      sentence: expect.stringContaining('it is a public key') as string,
     });
 
     const withoutKey = await expectFailure(user.slipway('create', 'bare', '--generic-ip-address', host.address));
@@ -171,7 +171,7 @@ describeOnBed('a connection that fails', () => {
     const refused = await expectFailure(
       user.slipway('create', 'web', '--generic-ip-address', host.address, '--generic-ssh-key', locked),
     );
-    expect(refused).toMatchObject({ status: 6, hint: `Unlock it into the agent: ssh-add ${locked}` });
+    expect(refused).toMatchObject({ status: 6, hint: `Add the key to the SSH agent: ssh-add ${locked}` });
     expect(refused.sentence).toContain(`${locked} has a passphrase`);
 
     const askpass = join(user.home, 'askpass');
@@ -320,7 +320,7 @@ describeOnBed('a connection that fails', () => {
     const gone = await expectFailure(user.slipway('provision', 'web'));
     expect(gone).toMatchObject({
       status: 6,
-      sentence: expect.stringContaining('no host key of the kind of ssh-ed25519') as string,
+      sentence: expect.stringContaining('no host key of the same type as ssh-ed25519') as string,
     });
   });
 });

@@ -48,7 +48,7 @@ describeOnBed('an interrupted create on a bare host', () => {
     await host.runOrThrow(`kill -9 $(${FIND_SSH_SESSIONS})`);
     expect(await expectFailure(broken.ended)).toMatchObject({
       status: 6,
-      sentence: `The SSH connection to ${host.address} broke while this ran: install-engine.debian.sh`,
+      sentence: `The SSH connection to ${host.address} was lost during install-engine.debian.sh`,
       hint: 'To continue, run the same command again',
     });
     expect(await readRecord(user, 'web')).toMatchObject({
