@@ -2,8 +2,8 @@
 # provision-as-docker-machine.sh ADDRESS NAME
 #
 # Provisions a host with an engine as Docker Machine does: certificates of an RSA CA in /etc/docker, and dockerd's
-# command line in a systemd drop-in. Prints a tar of the client's files (certs/ and machines/NAME/) to stdout, in base64.
-# Runs on the host, as root.
+# command line in a systemd drop-in. Prints a tar of the client's files, certs/ and machines/NAME/, in base64. Runs on
+# the host, as root.
 set -eu
 
 address=$1
@@ -31,7 +31,7 @@ create_certificate() {
         "extendedKeyUsage=serverAuth
 subjectAltName=IP:$address,DNS:localhost"
 } >&2 2>/dev/null
-# As PKCS #1, which the old tool writes.
+# Docker Machine writes keys as PKCS #1.
 for key in certs/ca-key.pem certs/key.pem "machines/$name/server-key.pem"; do
     openssl rsa -traditional -in "$key" -out "$key.1" 2>/dev/null || openssl rsa -in "$key" -out "$key.1" 2>/dev/null
     mv "$key.1" "$key"
