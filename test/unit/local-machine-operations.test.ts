@@ -10,6 +10,7 @@ import { planDryRun } from '../../src/operations/dry-run.ts';
 import { provisionMachine } from '../../src/operations/provision-machine.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
 import { inspectMachine, killMachine, restartMachine, startMachine, stopMachine } from '../../src/operations/power.ts';
+import { validateSpec } from '../../src/operations/validate-spec.ts';
 import type { World } from '../../src/operations/world.ts';
 import type { MachineSpec } from '../../src/machine/model.ts';
 import { readContextOwner } from '../../src/profiles/docker-context.ts';
@@ -126,7 +127,7 @@ describe('a machine that gets all before its first start', () => {
   test('is shown by a dry run with the files of its first start, and nothing is made', async () => {
     await using all = await openLocalWorld();
     const world = all.world();
-    const plan = await planDryRun(specOn(all.host), undefined, world);
+    const plan = await planDryRun(await validateSpec(specOn(all.host), world), undefined, world);
     expect(plan.map(({ id }) => id)).toEqual(['create']);
     expect([all.local.boots, all.local.calls, all.pairs, await world.store.listNames()]).toEqual([[], [], [], []]);
     await createMachine(specOn(all.host), world);
