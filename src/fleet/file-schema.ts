@@ -27,14 +27,14 @@ export function fleetFileSchema(): FleetFileSchema {
   const settings = settingsShape();
   const names = z.union([z.string().min(1), z.array(z.string().min(1))]);
   const files = names.meta({
-    description: 'Another file, or a list of them, that this one goes on from; relative to this file',
+    description: 'Another file, or a list of files, that this file extends; relative to this file',
   });
-  const base = names.meta({ description: 'A template, or a list of them; the later one stands above the earlier' });
+  const base = names.meta({ description: 'A template, or a list of templates; later templates override earlier ones' });
   const template = z.strictObject({ ...settings, extends: base.optional() });
-  const count = z.int().min(0).max(MAX_COUNT).meta({ description: 'Make so many machines: web-1, web-2, …' });
+  const count = z.int().min(0).max(MAX_COUNT).meta({ description: 'Number of machines: web-1, web-2, …' });
   const machine = z.strictObject({ ...settings, extends: base.optional(), count: count.optional() });
   const name = z.string().min(1).max(200).meta({
-    description: "Name of the fleet, by which --prune knows its machines; without it the file's own place",
+    description: "Name by which --prune knows this file's machines; default: the file's path",
   });
   return {
     secrets: secretOptions(),
@@ -43,11 +43,11 @@ export function fleetFileSchema(): FleetFileSchema {
       extends: files.optional(),
       defaults: emptyableSchema(
         namedSchema('defaults', z.strictObject(settings)),
-        'What every machine has that says nothing else',
+        'Settings for every machine that does not set them',
       ),
       templates: emptyableSchema(
-        z.record(z.string(), emptyableSchema(namedSchema('template', template), 'Settings to extend')),
-        'Settings by name',
+        z.record(z.string(), emptyableSchema(namedSchema('template', template), 'A template')),
+        'Templates by name',
       ),
       machines: emptyableSchema(
         z.record(z.string(), emptyableSchema(namedSchema('machine', machine), 'A machine')),
@@ -65,13 +65,13 @@ function settingsShape(): Record<string, z.ZodType> {
   const { ttl, idleStop } = lifetimeOptions.shape;
   const engine = sectionSchema('engine', engineOptions);
   return {
-    driver: z.enum(named).optional().meta({ description: 'Driver; without it the one whose options are given' }),
+    driver: z.enum(named).optional().meta({ description: 'Driver; default: the driver whose section the machine has' }),
     ...Object.fromEntries(all.flatMap(driverSections)),
-    engine: emptyableSchema(engine, 'The engine'),
+    engine: emptyableSchema(engine, 'Options of the engine'),
     profiles: z
       .array(z.enum(known))
       .optional()
-      .meta({ description: `Client settings to write; without it ${defaultProfiles.join(', ')}` }),
+      .meta({ description: `Client profiles to write; default: ${defaultProfiles.join(', ')}` }),
     ttl: ttl.optional(),
     idleStop: idleStop.optional(),
   };

@@ -5,7 +5,14 @@ import type { DriverManifest } from '../drivers/contract.ts';
 import { SlipwayError } from '../errors.ts';
 import { isImagePath } from '../images/image-reference.ts';
 import type { MachineSpec } from '../machine/model.ts';
-import { optionsFromEnv, formatList, parseOptions, type OptionSpec, type OptionValues } from '../machine/options.ts';
+import {
+  optionsFromEnv,
+  formatList,
+  parseOptions,
+  pickFlagValues,
+  type OptionSpec,
+  type OptionValues,
+} from '../machine/options.ts';
 import {
   engineOptionSpecs,
   engineOptions,
@@ -15,7 +22,7 @@ import {
   withInferredSource,
 } from '../machine/spec.ts';
 import { overriddenOptions } from './credential-flags.ts';
-import { driverOptionSpecs, pickFlagValues } from './option-specs.ts';
+import { driverOptionSpecs } from './option-specs.ts';
 
 type SpecSources = {
   readonly name: string;
@@ -27,9 +34,9 @@ type SpecSources = {
 };
 
 /**
- * Resolves a machine's spec from its sources. This is the one place of precedence: flags, then the spec that the
- * machine has, then the environment, then defaults. Throws USAGE if a flag belongs to another driver, OPTION_INVALID
- * for a value.
+ * Resolves a machine's spec from its sources. Only this function defines their precedence: flags, then the machine's
+ * present spec, then the environment, then defaults. Throws USAGE if a flag belongs to another driver, or for an
+ * invalid value.
  */
 export function resolveSpec({ name, driver: driverName, flags, env, before, profiles }: SpecSources): MachineSpec {
   const driver = getDriver(driverName);
@@ -59,19 +66,19 @@ export function resolveSpec({ name, driver: driverName, flags, env, before, prof
     options: toAbsolutePaths(specs, options),
     engine: withoutUnusedInstallUrl(engine),
     profiles,
-    // The machine's driver and its file identify it by these, so no flag changes them.
+    // The driver and the machines.yaml identify the machine by these, so no flag changes them.
     ...(before?.batch ? { batch: before.batch } : {}),
     ...(before?.fleet === undefined ? {} : { fleet: before.fleet }),
     ...(Object.keys(lifetime).length === 0 ? {} : { lifetime }),
   };
 }
 
-/** Changes a spec by flags alone: a variable that was set since must not change a machine that exists. */
+/** Applies flags to a spec. Ignores the environment: a variable must not change a machine that exists. */
 export function applyFlagsToSpec(before: MachineSpec, flags: OptionValues): MachineSpec {
   return resolveSpec({ name: before.name, driver: before.driver, flags, env: {}, before, profiles: before.profiles });
 }
 
-/** Parses merged values. Empty ones are dropped: `--engine-version=` returns an option to its default. */
+/** Parses merged values without the empty ones, so that `--engine-version=` resets an option to its default. */
 const parseMergedOptions: typeof parseOptions = (schema, specs, values) =>
   parseOptions(schema, specs, Object.fromEntries(Object.entries(values).filter(([, value]) => value !== '')));
 
@@ -106,7 +113,7 @@ function isImageFile(key: string, value: string): boolean {
   return key === 'image' && isImagePath(value);
 }
 
-/** Resolves paths against the folder in which they were typed, since the next command may run in another one. */
+/** Makes paths absolute, since the next command may run in another folder. */
 function toAbsolutePaths(specs: readonly OptionSpec[], options: OptionValues): OptionValues {
   const files = new Set(specs.filter(({ valueName }) => valueName === 'file').map(({ key }) => key));
   return Object.fromEntries(

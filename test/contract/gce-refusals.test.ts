@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { CreateCall, Target } from '../../src/drivers/contract.ts';
 import { driver as gce } from '../../src/drivers/gce/driver.ts';
+import { gce as gceManifest } from '../../src/drivers/gce/manifest.ts';
 import type { GceOptions } from '../../src/drivers/gce/options.ts';
 import type { SlipwayError } from '../../src/errors.ts';
 import type { CloudCall, Fault } from '../clouds/cloud.ts';
@@ -245,7 +246,7 @@ describe('credentials come', () => {
       `[core]\naccount = me\nproject = ${PROJECT}\n[compute]\nzone = x\n`,
     );
     bench.cloud.serviceAccountKeys.set(bare.client_email ?? '', publicKey);
-    expect(await gce.health(bench.callWith({}).computer)).toEqual({ usable: true });
+    expect(await gceManifest.checkHealth?.(bench.callWith({}).computer)).toEqual({ usable: true });
     expect((await resolveTarget(bench.newTarget(), bench.callWith({}))).options.project).toBe(PROJECT);
   });
 

@@ -226,8 +226,8 @@ describe('what is wrong', () => {
         "--boat-berths must be a whole number, got "many"",
         "--boat-berths must be a whole number, got 8.5",
         "--boat-rig must be one of sloop or ketch, got "junk"",
-        "--boat-harbour must be a text, got """,
-        "--boat-pin must be a text, got something else",
+        "--boat-harbour must be non-empty text, got """,
+        "--boat-pin must be text, got something else",
       ]
     `);
   });

@@ -19,7 +19,7 @@ const args = z.object({
   profile: z
     .array(z.enum(registeredProfiles.map(({ name }) => name) as [string, ...string[]]))
     .optional()
-    .meta({ description: 'Profiles to have from now on, instead of the current ones', value: 'name' }),
+    .meta({ description: 'Profiles to write, instead of the current ones', value: 'name' }),
   sudoPassword: sudoPasswordOption,
 });
 

@@ -4,9 +4,6 @@ import type { ExistingDriverCode } from '../contract.ts';
 import type { NoneOptions } from './options.ts';
 
 export const driver: ExistingDriverCode<NoneOptions> = {
-  async health() {
-    return { usable: true };
-  },
   machines: {
     async validate({ options: { url, tlsCa, tlsCert, tlsKey } }) {
       // A port above 65535, or brackets around what is no address.
