@@ -22,36 +22,33 @@ export const TLS_FILES = {
   key: '/etc/docker/slipway/server-key.pem',
 } as const;
 
-/** Returns the daemon.json settings for a spec's engine. `sockets` are those on the service's command line. */
-export function daemonSettingsFor(engine: EngineSpec, address: string, sockets: readonly string[]): DaemonSettings {
+/**
+ * Returns all settings of an engine: those for its sockets and TLS, and those that the user chose. `sockets` are on the
+ * command line of the engine's service.
+ */
+export function daemonSettingsFor(
+  engineSettings: DaemonSettings,
+  port: number,
+  address: string,
+  sockets: readonly string[],
+): DaemonSettings {
   const anywhere = address.includes(':') ? '[::]' : '0.0.0.0';
   return {
-    hosts: [...sockets.filter((socket) => !socket.endsWith(`:${engine.port}`)), `tcp://${anywhere}:${engine.port}`],
+    hosts: [...sockets.filter((socket) => !socket.endsWith(`:${port}`)), `tcp://${anywhere}:${port}`],
     tls: true,
     tlsverify: true,
     tlscacert: TLS_FILES.ca,
     tlscert: TLS_FILES.cert,
     tlskey: TLS_FILES.key,
-    ...engineSettingsOf(engine),
+    ...engineSettings,
   };
 }
 
-const parsedSettings = new WeakMap<EngineSpec, DaemonSettings>();
-
 /**
  * Returns the settings that the user chose, without those for the engine's sockets and TLS, which Slipway sets. Throws
- * USAGE for options that daemon.json does not support. Caches the result by spec, which never changes: validation, the
- * first boot and the plan of one run all need the settings.
+ * USAGE for options that daemon.json does not support. Called once per run: `validateSpec` passes the settings on.
  */
 export function engineSettingsOf(engine: EngineSpec): DaemonSettings {
-  const cached = parsedSettings.get(engine);
-  if (cached) return cached;
-  const settings = parseEngineSettings(engine);
-  parsedSettings.set(engine, settings);
-  return settings;
-}
-
-function parseEngineSettings(engine: EngineSpec): DaemonSettings {
   const lists = {
     label: engine.label,
     'registry-mirror': engine.registryMirror,

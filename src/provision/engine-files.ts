@@ -26,6 +26,8 @@ export type EngineConfig = {
   readonly name: string;
   readonly address: string;
   readonly engine: EngineSpec;
+  /** The settings that the user chose for this engine (`engineSettingsOf`). */
+  readonly engineSettings: DaemonSettings;
   readonly tls: ServerCertificates;
 };
 
@@ -36,7 +38,7 @@ const ENGINE_ENV = '/etc/docker/slipway/engine.env';
 
 /** Returns all files of the engine's configuration. Files that must not exist have no content. */
 export function engineFilesFor(
-  { id, name, address, engine, tls }: EngineConfig,
+  { id, name, address, engine, engineSettings, tls }: EngineConfig,
   facts: EngineFacts,
   service: EngineService,
 ): readonly RemoteFileChange[] {
@@ -44,7 +46,8 @@ export function engineFilesFor(
   const before = parseOwnership(facts.slipwayState);
   const present = parseDaemonJson(facts.daemonJson, address);
   const foreign = withDockerMachineFlags(present, facts, service);
-  const settings = daemonSettingsFor(engine, address, socketsOf(command, withoutOwnSettings(foreign, before)));
+  const sockets = socketsOf(command, withoutOwnSettings(foreign, before));
+  const settings = daemonSettingsFor(engineSettings, engine.port, address, sockets);
   const { merged, ownership } = mergeSettings(foreign, before, settings);
   const environment = engine.env.length > 0 ? ENGINE_ENV : undefined;
   return [

@@ -9,6 +9,7 @@ import { planDryRun } from '../../src/operations/dry-run.ts';
 import { provisionMachine } from '../../src/operations/provision-machine.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
 import { inspectMachine, killMachine, restartMachine, startMachine, stopMachine } from '../../src/operations/power.ts';
+import { validateSpec } from '../../src/operations/validate-spec.ts';
 import type { World } from '../../src/operations/world.ts';
 import type { MachineSpec } from '../../src/machine/model.ts';
 import { readContextOwner } from '../../src/profiles/docker-context.ts';
@@ -117,7 +118,7 @@ describe('a machine that is configured before its first start', () => {
   test('is shown by a dry run with its first-boot files, and nothing is created', async () => {
     await using fixture = await openLocalWorld();
     const world = fixture.world();
-    const plan = await planDryRun(specOn(fixture.host), undefined, world);
+    const plan = await planDryRun(await validateSpec(specOn(fixture.host), world), undefined, world);
     expect(plan.map(({ id }) => id)).toEqual(['create']);
     expect([fixture.local.boots, fixture.local.calls, fixture.keyPairComments, await world.store.listNames()]).toEqual([
       [],

@@ -9,6 +9,7 @@ import { planDryRun } from '../../src/operations/dry-run.ts';
 import { provisionMachine } from '../../src/operations/provision-machine.ts';
 import { regenerateCertificates } from '../../src/operations/regenerate-certificates.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
+import { validateSpec } from '../../src/operations/validate-spec.ts';
 import type { World } from '../../src/operations/world.ts';
 import type { MachineSpec } from '../../src/machine/model.ts';
 import { readCurrentContextName, planContextSwitch } from '../../src/profiles/current-context.ts';
@@ -307,7 +308,8 @@ describe('provision', () => {
   test('with --dry-run shows the plan and writes nothing', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: false });
-    const plan = await planDryRun(specOn(host), undefined, worldIn(home.path, { connect: host.connect }));
+    const world = worldIn(home.path, { connect: host.connect });
+    const plan = await planDryRun(await validateSpec(specOn(host), world), undefined, world);
     expect(plan.map(({ id }) => id)).toEqual(['configure-engine', 'install-engine']);
     expect([host.executions, host.files.size]).toEqual([['facts.sh'], 0]);
     expect(await readdir(home.path)).toEqual([]);
