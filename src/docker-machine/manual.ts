@@ -13,8 +13,8 @@ export async function renderDockerMachinePage(): Promise<string> {
   const loaded = await loadCommands();
   return `${[
     '# Commands of `docker-machine`',
-    'Generated from the declarations in `src/` by `npm run docs`; a test fails if it is out of date. For differences from Docker Machine, see [From Docker Machine](docker-machine.md).',
-    'A flag can begin with one dash or two, come before or after the names, and be followed by a space or `=` and its value. You can repeat a flag marked with ….',
+    'Generated from the declarations in `src/` by `npm run docs`; a test fails if it is out of date. For differences from Docker Machine, see [Migrate from Docker Machine](docker-machine.md).',
+    'A flag begins with one dash or two, comes before or after the names, and takes its value after a space or `=`. You can\nrepeat a flag marked with ….',
     '## Global options',
     flagTable(globalFlags),
     ...loaded.map(commandSection),
@@ -61,19 +61,19 @@ function formatDefault({ defaultValue }: Flag): string {
 }
 
 const ENVIRONMENT: readonly (readonly [string, string])[] = [
-  ['MACHINE_DEBUG', 'Same as `--debug` if it is true in Go: 1, t or true.'],
-  ['DOCKER_HOST', 'URL with which `active` and `ls` compare those of machines.'],
+  ['MACHINE_DEBUG', 'Same as `--debug`, if its value is true in Go: 1, t or true.'],
+  ['DOCKER_HOST', 'URL that `active` and `ls` compare with the URLs of machines.'],
   ['SHELL', 'Shell for which `env` prints.'],
-  ['NO_PROXY, no_proxy', 'List of addresses to which `env --no-proxy` adds the machine.'],
+  ['NO_PROXY, no_proxy', "Hosts that the proxy does not serve. `env --no-proxy` adds the machine's address."],
   ['SLIPWAY_SUDO_PASSWORD', 'Password for sudo on a host, if sudo asks for one.'],
 ];
 
 const FILES: readonly (readonly [string, string])[] = [
-  ['~/.docker/machine/machines/NAME/config.json', "Machine in version 3 of Docker Machine's format."],
+  ['~/.docker/machine/machines/NAME/config.json', "A machine, in version 3 of Docker Machine's format."],
   ['~/.docker/machine/machines/NAME/machine.json', 'Record of a machine that this program created or changed.'],
   ['~/.docker/machine/machines/NAME/', 'Client certificates for DOCKER_CERT_PATH: ca.pem, cert.pem and key.pem.'],
   ['~/.docker/machine/certs/', 'Certificate authority that the machines of this store share.'],
-  ['~/.docker/cli-plugins/docker-machine', 'Link to this program that makes `docker machine` a command.'],
+  ['~/.docker/cli-plugins/docker-machine', 'Link to this program that provides the command `docker machine`.'],
 ];
 
 /** Returns man/docker-machine.1. */
@@ -86,7 +86,7 @@ export async function renderDockerMachineManual(): Promise<string> {
     `${bold('docker machine')} ${italic('command')} [${italic('arguments')}]`,
     section('Description'),
     paragraph(
-      'Replaces Docker Machine, with the same commands, flags, variables and files, and the same output wherever scripts read it. The second form works once `slipway doctor --fix` has linked the program as a plugin of the docker CLI. A flag can begin with one dash or two, and come before or after the names. Without a name, commands use the machine named `default`.',
+      'Replaces Docker Machine, with the same commands, flags, variables, files and output, as far as scripts can read them. The second form works after `slipway doctor --fix` has linked the program into the docker CLI. A flag begins with one dash or two, and comes before or after the names. Commands that take a machine use the machine `default` if you name none.',
     ),
     section('Options'),
     ...globalFlags.map(flagItem),
@@ -108,10 +108,10 @@ export async function renderDockerMachineManual(): Promise<string> {
     section('Files'),
     ...FILES.map(([path, text]) => taggedParagraph(italic(path), text)),
     section('Exit status'),
-    taggedParagraph(bold('0'), 'Success, or a question was not answered with yes.'),
+    taggedParagraph(bold('0'), 'Success, or you did not answer a question with yes.'),
     taggedParagraph(bold('1'), 'Failure; the message is on stderr.'),
-    taggedParagraph(bold('3'), 'From `create`: it failed before anything was created.'),
-    taggedParagraph(bold('130'), 'Interrupted.'),
+    taggedParagraph(bold('3'), 'From `create`: it was refused before anything existed.'),
+    taggedParagraph(bold('130'), 'Canceled, for example by Ctrl-C.'),
     paragraph('`ssh` and `scp` exit with the exit status of the program that they run.'),
     section('See also'),
     `${bold('slipway')}(1), ${bold('docker')}(1)`,

@@ -34,7 +34,7 @@ export const optionsSchema = z.object({
       ...dockerMachineAliases('machine-type'),
     }),
   imageFamily: resourceNameOrPath('an image family like debian-13').default('debian-13').meta({
-    description: 'Image: the newest one of a family',
+    description: 'Image family; its newest image is used',
     ask: 'Which image?',
     value: 'family',
   }),
@@ -167,7 +167,7 @@ export const optionsSchema = z.object({
     .default([])
     .meta({ description: 'Additional metadata', value: 'key=value', ...dockerMachineAliases('metadata') }),
   startupScript: nonEmptyString().optional().meta({
-    description: 'Your startup script, run at each boot after that of Slipway',
+    description: "Your startup script, run at each boot after Slipway's",
     value: 'file',
   }),
   openPort: openPortOption(dockerMachineAliases),
