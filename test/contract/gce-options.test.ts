@@ -392,10 +392,10 @@ test('a machine that ends by itself stops, and what goes on costing is said', ()
     });
   expect(costs({ diskSize: 20, diskType: 'pd-balanced' })).toEqual({
     byItself: 'stopped',
-    costs: 'its disk goes on costing about $2.00 a month',
+    costs: 'its disk still costs about $2.00 a month',
   });
   expect(costs({ address: 'static', diskType: 'hyperdisk-balanced' })).toEqual({
     byItself: 'stopped',
-    costs: 'its disk goes on costing, and so does its address',
+    costs: 'its disk still costs money, and so does its address',
   });
 });

@@ -78,7 +78,7 @@ describe('before anything costs money', () => {
   test('no credentials are told at once, and nobody is asked', async () => {
     await expectRefusal(resolveTarget(bench.newTarget({ project: PROJECT }), bench.callWith({})), {
       code: 'CREDENTIALS',
-      says: [/no Google credentials in your environment nor in gcloud's folder/],
+      says: [/no Google credentials in your environment or in gcloud's folder/],
       hint: /gcloud auth application-default login.*GOOGLE_APPLICATION_CREDENTIALS/,
     });
     expect(bench.cloud.calls).toEqual([]);
@@ -573,7 +573,7 @@ test('of a batch whose bulk call was killed, one alone waits for what that call 
   await gce.machines.create({ ...first, lastRequest }, BOOT, call);
   await bulk;
   expect(cloud.instances.map(({ name }) => name)).toEqual(['web-0-0-3f9a2c41', 'web-1-1-3f9a2c41']);
-  expect(bench.notes.join('\n')).toMatch(/asked for its instances a moment ago/);
+  expect(bench.notes.join('\n')).toMatch(/late to show the requested instances/);
   // What was asked for long ago was never heard.
   await gce.machines.remove(first, call);
   await gce.machines.create({ ...first, lastRequest: { ...lastRequest, at: '2026-01-01T00:00:00Z' } }, BOOT, call);

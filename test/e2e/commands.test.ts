@@ -212,7 +212,7 @@ describeOnBed('commands', () => {
     const two = await none(url, ...tls().slice(0, 4));
     expect([two.code, two.stderr]).toEqual([2, expect.stringContaining('--none-tls-key is missing')]);
     const socket = await none('unix:///var/run/docker.sock', ...tls());
-    expect([socket.code, socket.stderr]).toEqual([2, expect.stringContaining('takes no TLS files')]);
+    expect([socket.code, socket.stderr]).toEqual([2, expect.stringContaining('TLS files are not supported with a unix:// URL')]);
     const missing = await none(url, '--none-tls-ca', '/no', '--none-tls-cert', '/no', '--none-tls-key', '/no');
     expect([missing.code, missing.stderr]).toEqual([2, expect.stringContaining("/no can't be read")]);
     const nobody = await none('unix:///no/such.sock');

@@ -295,7 +295,7 @@ describe('apply in a cloud', () => {
     const crowd = `machines: { web: { count: 3, driver: sky, engine: { port: ${port} } } }`;
     // Hosts in memory share an address, so only the first one's engine can answer at its port.
     await here.apply(crowd);
-    expect(cloud.calls.filter((call) => /^(settle|create)/.test(call))).toEqual(['settle', 'create 3']);
+    expect(cloud.calls.filter((call) => /^(resolveOptions|create)/.test(call))).toEqual(['resolveOptions', 'create 3']);
     const { spec } = await here.world().store.read('web-2');
     expect(spec).toMatchObject({ options: { region: 'north' }, userOptions: {}, batch: { index: 1, size: 3 } });
   });
@@ -454,7 +454,7 @@ describe("a replacement that can't be made leaves the machine that is there", ()
     await here.apply(text(one));
     const from = cloud.calls.length;
     expect(outcomeLines(await here.apply(text(two, ', sky: { region: south }')))).toEqual(['replace m']);
-    expect(cloud.calls.slice(from)).toEqual(['settle', 'remove', 'create']);
+    expect(cloud.calls.slice(from)).toEqual(['resolveOptions', 'remove', 'create']);
     expect((await here.world().store.read('m')).spec).toMatchObject({
       options: { region: 'south' },
       userOptions: { region: 'south' },
@@ -503,7 +503,7 @@ describe('apply to a machine that takes options at its start', () => {
     await here.apply(text(1));
     const before = fake.calls.length;
     expect(outcomeLines(await here.apply(text(2)))).toEqual(['change dev']);
-    expect(fake.calls.slice(before)).toEqual(['stop in 60', 'start', 'booted']);
+    expect(fake.calls.slice(before)).toEqual(['stop in 60', 'start', 'waitUntilBooted']);
     expect(sizes).toEqual([2]);
     expect(await here.apply(text(2))).toEqual([]);
   });
@@ -530,7 +530,7 @@ describe('apply to a machine that takes options at its start', () => {
     await expect(here.apply(text(2), { world: dying })).rejects.toBe(KILLED);
     expect(outcomeLines(await here.apply(text(2)))).toEqual(['change dev']);
     expect(sizes.at(-1)).toBe(2);
-    expect(fake.calls.at(-1)).toBe('booted');
+    expect(fake.calls.at(-1)).toBe('waitUntilBooted');
     expect(await here.apply(text(2))).toEqual([]);
   });
 
@@ -543,7 +543,7 @@ describe('apply to a machine that takes options at its start', () => {
     await provisionMachine('dev', (spec) => spec, here.world());
     const before = fake.calls.length;
     expect(outcomeLines(await here.apply(text(2)))).toEqual(['change dev']);
-    expect(fake.calls.slice(before)).toEqual(['stop in 60', 'start', 'booted']);
+    expect(fake.calls.slice(before)).toEqual(['stop in 60', 'start', 'waitUntilBooted']);
   });
 
   test('changes its engine too, after the start', async () => {

@@ -175,7 +175,7 @@ describe('a create of it that dies', () => {
   test("because its machine says that it can't start stands in the record, and is tried again", async () => {
     await using all = await openLocalWorld();
     const world = all.world();
-    all.local.bootError = new SlipwayError('BOOT_FAILED', 'web did not start: no root disk');
+    all.local.bootError = new SlipwayError('BOOT_FAILED', 'Machine "web" did not start: no root disk');
     expect((await catchRejection(createMachine(specOn(all.host), world)))?.code).toBe('BOOT_FAILED');
     expect(await world.store.read('web')).toMatchObject({
       phase: 'creating',
@@ -237,7 +237,7 @@ describe('stop, kill and start', () => {
     expect(progress.ids).toEqual(['start', 'boot', 'verify', 'profiles']);
     await killMachine('web', world);
     expect(await inspectMachine(ready, world)).toEqual({ state: 'stopped' });
-    expect(all.local.calls.filter((call) => !['prepare', 'create', 'booted'].includes(call))).toEqual([
+    expect(all.local.calls.filter((call) => !['prepare', 'create', 'waitUntilBooted'].includes(call))).toEqual([
       'stop in 42',
       'start',
       'kill',
@@ -251,7 +251,7 @@ describe('stop, kill and start', () => {
     const world = all.world();
     const ready = await createMachine(specOn(all.host), world);
     expect(await restartMachine('web', 42, world)).toEqual(ready);
-    expect(all.local.calls.filter((call) => !['prepare', 'create', 'booted'].includes(call))).toEqual([
+    expect(all.local.calls.filter((call) => !['prepare', 'create', 'waitUntilBooted'].includes(call))).toEqual([
       'stop in 42',
       'start',
     ]);
@@ -288,14 +288,18 @@ describe('stop, kill and start', () => {
   test('never lead to rm: a start that fails is tried again, and the disk stays', async () => {
     await using all = await openLocalWorld();
     const world = all.world();
-    all.local.bootError = new SlipwayError('BOOT_FAILED', 'web did not start: no root disk', { hint: 'Look there' });
+    all.local.bootError = new SlipwayError('BOOT_FAILED', 'Machine "web" did not start: no root disk', {
+      hint: 'Look there',
+    });
     expect((await catchRejection(createMachine(specOn(all.host), world)))?.hint).toBe(
       'To continue: slipway create web. To undo: slipway rm web. Look there',
     );
     all.local.bootError = undefined;
     await createMachine(specOn(all.host), world);
     await stopMachine('web', 1, world);
-    all.local.bootError = new SlipwayError('BOOT_FAILED', 'web did not start: no root disk', { hint: 'Look there' });
+    all.local.bootError = new SlipwayError('BOOT_FAILED', 'Machine "web" did not start: no root disk', {
+      hint: 'Look there',
+    });
     expect((await catchRejection(startMachine('web', world)))?.hint).toBe(
       'To try again: slipway restart web. Look there',
     );

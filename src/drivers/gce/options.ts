@@ -167,7 +167,7 @@ export const optionsSchema = z.object({
     .default([])
     .meta({ description: 'Additional metadata', value: 'key=value', ...dockerMachineAliases('metadata') }),
   startupScript: nonEmptyString().optional().meta({
-    description: 'Your startup script, run at each boot after that of Slipway',
+    description: "Your startup script, run at each boot after Slipway's",
     value: 'file',
   }),
   openPort: openPortOption(dockerMachineAliases),
@@ -222,7 +222,7 @@ export const optionsSchema = z.object({
 
 export type GceOptions = z.output<typeof optionsSchema>;
 
-/** Options that direct Slipway alone, or that `applyChange` applies to existing resources. */
+/** Options that affect only Slipway itself, or that `applyChange` applies to existing resources. */
 const LIVE_OPTIONS: ReadonlySet<string> = new Set([
   'labels',
   'tags',
@@ -234,7 +234,7 @@ const LIVE_OPTIONS: ReadonlySet<string> = new Set([
 
 export function changeKindOf(option: string, from: unknown, to: unknown): OptionChange {
   if (option === 'machineType') return 'restart';
-  // Compute Engine can grow a disk, and not shrink it.
+  // Compute Engine can grow a disk, but not shrink it.
   if (option === 'diskSize') return Number(to) > Number(from) ? 'restart' : 'replace';
   return LIVE_OPTIONS.has(option) ? 'live' : 'replace';
 }

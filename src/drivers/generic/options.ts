@@ -9,7 +9,7 @@ const USER_NAME_PATTERN = /^[^\s@:-][^\s@:]*$/;
 export const genericOptions = z.object({
   ipAddress: z
     .string()
-    .regex(ADDRESS_PATTERN, 'an IP address or host name alone (--generic-ssh-port and --generic-ssh-user say the rest)')
+    .regex(ADDRESS_PATTERN, 'an IP address or host name (use --generic-ssh-user and --generic-ssh-port for the rest)')
     .meta({
       description: 'Address of the host',
       ask: 'Address of the host?',
@@ -17,7 +17,7 @@ export const genericOptions = z.object({
       value: 'address',
     }),
   sshUser: z.string().regex(USER_NAME_PATTERN, 'a user name').default('root').meta({
-    description: 'User to log in as: root, or one who may use sudo',
+    description: 'User to log in as: root, or a user with sudo rights',
     ask: 'Log in as which user?',
     env: 'GENERIC_SSH_USER',
     value: 'user',
@@ -29,7 +29,7 @@ export const genericOptions = z.object({
     .default(22)
     .meta({ description: 'Port of its SSH server', env: 'GENERIC_SSH_PORT', value: 'port' }),
   sshKey: z.string().min(1).optional().meta({
-    description: 'Private key; without it the SSH agent, then ~/.ssh/id_*',
+    description: 'Private key; default: the SSH agent, then ~/.ssh/id_*',
     ask: 'With which key?',
     env: 'GENERIC_SSH_KEY',
     value: 'file',
@@ -48,6 +48,6 @@ export const genericOptions = z.object({
     .string()
     .regex(HOST_KEY_PATTERN, 'a fingerprint like SHA256:… or a public key')
     .optional()
-    .meta({ description: 'Host key to insist on; without it known_hosts, then the key first seen', value: 'key' }),
+    .meta({ description: 'Required host key; default: the one in known_hosts, else the first one seen', value: 'key' }),
 });
 export type GenericOptions = z.output<typeof genericOptions>;
