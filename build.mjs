@@ -1,21 +1,21 @@
-// Bundles the CLI into dist/. Splitting keeps what a command does not use from being read at all.
+// Bundles both programs into dist/. Code is split into chunks, so a command reads only the code that it uses.
 import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { build, transform } from 'esbuild';
 
 /**
- * The protos of Compute Engine's package describe a hundred services in 12 MB, and its clients hash and read all of it
- * before their first call. What the calls of the driver can't reach is left out.
+ * Removes services and messages that the GCE driver's calls can't reach from Compute Engine's protos: these describe a
+ * hundred services in 12 MB, and a client hashes and reads all of it before its first call.
  */
-const fewerProtos = {
-  name: 'fewer protos',
+const trimProtosPlugin = {
+  name: 'trim protos',
   setup({ onLoad }) {
     onLoad({ filter: /[\\/]@google-cloud[\\/]compute[\\/]build[\\/]protos[\\/]protos\.json$/ }, async ({ path }) => {
       const protos = JSON.parse(await readFile(path, 'utf8'));
       const { compute } = protos.nested.google.nested.cloud.nested;
       compute.nested = {
-        v1: { ...compute.nested.v1, nested: reachable(compute.nested.v1.nested, await driversCalls()) },
+        v1: { ...compute.nested.v1, nested: keepReachable(compute.nested.v1.nested, await loadGceCalls()) },
       };
       return { contents: JSON.stringify(protos), loader: 'json' };
     });
@@ -23,11 +23,11 @@ const fewerProtos = {
 };
 
 /**
- * As one object, zod is all of it, with its errors in fifty languages; as a namespace, a bundler leaves out what nobody
- * calls.
+ * Imports zod as a namespace, from which a bundler can drop what nobody calls. Imported as one object, zod comes whole,
+ * with its error messages in fifty languages.
  */
-const fewerSchemas = {
-  name: 'fewer schemas',
+const zodNamespacePlugin = {
+  name: 'zod namespace',
   setup({ onLoad }) {
     onLoad({ filter: /[\\/]src[\\/].*\.ts$/ }, async ({ path }) => ({
       contents: (await readFile(path, 'utf8')).replace(/^import \{ z \} from 'zod';$/m, "import * as z from 'zod';"),
@@ -36,7 +36,7 @@ const fewerSchemas = {
   },
 };
 
-async function driversCalls() {
+async function loadGceCalls() {
   const { code } = await transform(await readFile('src/drivers/gce/api-methods.ts', 'utf8'), {
     loader: 'ts',
     format: 'esm',
@@ -45,15 +45,15 @@ async function driversCalls() {
   return CALLS;
 }
 
-/** The services with these calls alone, and the messages that they take, give and consist of. */
-function reachable(all, calls) {
-  const kept = {};
-  for (const [client, names] of Object.entries(calls)) {
+/** Returns these calls' services without other methods, and the messages that the calls send and return. */
+function keepReachable(protos, calls) {
+  const reached = {};
+  for (const [client, callNames] of Object.entries(calls)) {
     const service = client.replace(/Client$/, '');
-    const methods = names.map((name) => name.slice(0, 1).toUpperCase() + name.slice(1));
-    kept[service] = {
-      ...all[service],
-      methods: Object.fromEntries(methods.map((name) => [name, all[service].methods[name]])),
+    const methods = callNames.map((name) => name.slice(0, 1).toUpperCase() + name.slice(1));
+    reached[service] = {
+      ...protos[service],
+      methods: Object.fromEntries(methods.map((name) => [name, protos[service].methods[name]])),
     };
   }
   const typesOf = ({ fields = {}, methods = {}, nested = {} }) => [
@@ -61,69 +61,78 @@ function reachable(all, calls) {
     ...Object.values(methods).flatMap(({ requestType, responseType }) => [requestType, responseType]),
     ...Object.values(nested).flatMap(typesOf),
   ];
-  const found = new Set(Object.values(kept).flatMap(typesOf));
-  for (const name of found) {
-    if (!all[name]) continue;
-    kept[name] = all[name];
-    for (const type of typesOf(all[name])) found.add(type);
+  const reachedTypes = new Set(Object.values(reached).flatMap(typesOf));
+  for (const name of reachedTypes) {
+    if (!protos[name]) continue;
+    reached[name] = protos[name];
+    for (const type of typesOf(protos[name])) reachedTypes.add(type);
   }
-  return kept;
+  return reached;
 }
 
 /**
- * Quick answers come from the commands' own files. What these import while they run is none, files are read at once,
- * without the threads that Node makes for it, and never written, and no other part of Node is read before it is called.
+ * Bundles the fast path from the same command files as the full program, but fit for a quick start: dynamic imports
+ * throw, files are read synchronously (which starts no threads) and never written, and other Node modules load on their
+ * first call. Where something throws, the program runs the command in full.
  */
-const onlyWhatIsQuick = {
-  name: 'only what is quick',
+const fastPathPlugin = {
+  name: 'fast path',
   setup({ onResolve, onLoad }) {
     onResolve({ filter: /^zod$/ }, () => ({ path: resolve('src/bin/zod-stub.ts') }));
     onResolve({ filter: /./ }, ({ kind, path }) =>
-      kind === 'dynamic-import' ? { path, namespace: 'not quick' } : undefined,
+      kind === 'dynamic-import' ? { path, namespace: 'dynamic import' } : undefined,
     );
-    onLoad({ filter: /./, namespace: 'not quick' }, () => ({ contents: "throw new Error('this is not quick')" }));
+    onLoad({ filter: /./, namespace: 'dynamic import' }, () => ({
+      contents: "throw new Error('not on the fast path')",
+    }));
     onResolve({ filter: /^node:/ }, ({ path, namespace }) =>
-      namespace === 'later' || ['fs', 'os', 'path', 'url', 'util'].includes(path.slice(5))
+      namespace === 'lazy' || ['fs', 'os', 'path', 'url', 'util'].includes(path.slice(5))
         ? { path, external: true, sideEffects: false }
-        : { path, namespace: 'later', sideEffects: false },
+        : { path, namespace: 'lazy', sideEffects: false },
     );
-    onLoad({ filter: /./, namespace: 'later' }, async ({ path }) => ({
+    onLoad({ filter: /./, namespace: 'lazy' }, async ({ path }) => ({
       contents: Object.keys(await import(path))
         .filter((name) => name !== 'default')
-        .map((name) => `export const ${name} = ${path === 'node:fs/promises' ? atOnce(name) : called(path, name)};`)
+        .map((name) => `export const ${name} = ${callSource(path, name)};`)
         .join('\n'),
     }));
   },
 };
 
-function called(path, name) {
-  return `(...given) => require('${path}').${name}(...given)`;
+function callSource(path, name) {
+  return path === 'node:fs/promises' ? syncCallSource(name) : lazyCallSource(path, name);
 }
 
-function atOnce(name) {
+/** Returns the source of a function that loads its module when it is called. */
+function lazyCallSource(path, name) {
+  return `(...args) => require('${path}').${name}(...args)`;
+}
+
+/** Returns the source of a function of `node:fs/promises` that reads synchronously, or throws if it would write. */
+function syncCallSource(name) {
   return ['readFile', 'readdir', 'stat'].includes(name)
-    ? `async (...given) => require('node:fs').${name}Sync(...given)`
-    : `async () => { throw new Error('${name} is not quick'); }`;
+    ? `async (...args) => require('node:fs').${name}Sync(...args)`
+    : `async () => { throw new Error('${name} is not on the fast path'); }`;
 }
 
 /** The folder of each program's command line. The file that Node starts is in `src/bin/`. */
-const programs = { slipway: 'src/cli', 'docker-machine': 'src/docker-machine' };
-const names = Object.keys(programs);
-const node = { bundle: true, platform: 'node', target: 'node20.19', logLevel: 'warning' };
+const programFolders = { slipway: 'src/cli', 'docker-machine': 'src/docker-machine' };
+const programNames = Object.keys(programFolders);
+const nodeBuildOptions = { bundle: true, platform: 'node', target: 'node20.19', logLevel: 'warning' };
 
 await rm('dist', { recursive: true, force: true });
 await build({
-  ...node,
-  entryPoints: Object.fromEntries(names.map((name) => [`${name}-main`, `${programs[name]}/main.ts`])),
+  ...nodeBuildOptions,
+  entryPoints: Object.fromEntries(programNames.map((name) => [`${name}-main`, `${programFolders[name]}/main.ts`])),
   outdir: 'dist',
   splitting: true,
   format: 'esm',
   outExtension: { '.js': '.mjs' },
-  // UMD files, which some packages name first, hide their requires from a bundler.
+  // Some packages name a UMD file first, whose calls of require a bundler can't see.
   mainFields: ['module', 'main'],
-  // All beside the programs: what a package brings is looked for from any of them.
+  // All chunks lie beside the programs: a package's code looks for its files relative to any of them.
   chunkNames: '[name]-[hash]',
-  // ssh2 and some of its kin are CommonJS and ask for these; ssh2's native parts are optional.
+  // ssh2 and packages like it are CommonJS and need these variables; ssh2's native parts are optional.
   banner: {
     js: [
       "import { createRequire as __createRequire } from 'node:module';",
@@ -133,46 +142,47 @@ await build({
   },
   loader: { '.node': 'empty' },
   external: ['cpu-features'],
-  plugins: [fewerProtos, fewerSchemas],
-  // A third less to download and to read. Names stay, for the stack of a bug.
+  plugins: [trimProtosPlugin, zodNamespacePlugin],
+  // Saves a third of what is downloaded and read. Names stay, so that a bug's stack trace is readable.
   minifyWhitespace: true,
   legalComments: 'linked',
 });
 await writeFile('dist/package.json', '{ "type": "commonjs" }\n');
-for (const name of names) await begin(name);
+for (const name of programNames) await buildEntry(name);
 await mkdir('dist/completion');
-for (const name of names) await declare(name);
+for (const name of programNames) await writeDeclarations(name);
 
-/** The file that is started. CommonJS: Node takes a fifth of its own start for the first file that is an ES module. */
-async function begin(name) {
+/** Builds the file that Node starts. It is CommonJS: the first ES module adds a fifth to Node's own start-up time. */
+async function buildEntry(name) {
   const outfile = `dist/${name}.js`;
   await build({
-    ...node,
+    ...nodeBuildOptions,
     entryPoints: [`src/bin/${name}.ts`],
     outfile,
     format: 'cjs',
     banner: { js: '#!/usr/bin/env node' },
     define: { 'import.meta.dirname': '__dirname' },
     minify: true,
-    plugins: [mainIsApart(name), onlyWhatIsQuick],
+    plugins: [externalMainPlugin(name), fastPathPlugin],
   });
   await chmod(outfile, 0o755);
 }
 
-function mainIsApart(name) {
+/** Leaves the full program in its own file, which the entry file imports when the fast path can't answer. */
+function externalMainPlugin(name) {
   return {
-    name: 'main is a file of its own',
+    name: 'external main',
     setup: ({ onResolve }) =>
       onResolve({ filter: /\/main\.ts$/ }, () => ({ path: `./${name}-main.mjs`, external: true })),
   };
 }
 
-/** What a program declares, as data: a Tab can't wait for the libraries that declarations are written in. */
-async function declare(name) {
+/** Writes a program's declarations as JSON: completion can't wait for the libraries that declare them. */
+async function writeDeclarations(name) {
   const outfile = `dist/completion/${name}.mjs`;
   await build({
-    ...node,
-    entryPoints: [`${programs[name]}/completion-data.ts`],
+    ...nodeBuildOptions,
+    entryPoints: [`${programFolders[name]}/completion-data.ts`],
     outfile,
     format: 'esm',
     packages: 'external',

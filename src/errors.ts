@@ -44,7 +44,7 @@ export type ErrorCode = keyof typeof exitCodes;
 
 /**
  * An error that the user can act on: the message says what happened, to which thing, with which value; the hint says
- * what to type next; `detail` holds lines of somebody else's output that explain it. Anything else thrown is a bug.
+ * what to type next; `detail` holds lines of another program's output that explain it. Anything else thrown is a bug.
  */
 export class SlipwayError extends Error {
   readonly code: ErrorCode;
@@ -74,6 +74,7 @@ export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** The error of a command that the user canceled, with Ctrl-C or at a question. */
 export function canceledError(): SlipwayError {
   return new SlipwayError('CANCELED', 'Canceled');
 }

@@ -12,11 +12,11 @@ export type Log = (line: string, bytes?: ByteProgress) => void;
 /**
  * The only interface to output below the command line: operations name a piece of work and do it. `terminal/progress/`
  * decides how it looks (a live list, plain lines, JSON events). Ids are stable: events and the record's `failure`
- * contain them. A step that begins inside another step is a part of it.
+ * contain them. A step that starts inside another step is part of it.
  */
 export type Progress = {
   step<T>(id: string, title: string, work: (log: Log) => Promise<T>): Promise<T>;
-  /** Returns the id of the step that began last; a failure is recorded with it. */
+  /** Returns the id of the step that started last; a failure is recorded with it. */
   lastStepId(): string;
   /** Shows a fact to the user in every kind of view. */
   note(text: string): void;

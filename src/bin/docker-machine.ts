@@ -1,18 +1,18 @@
-// `docker-machine` begins here: what a shell asks at each Tab is answered without what commands need.
+// The file that Node starts for `docker-machine`. It answers shell completion without loading what commands need.
 import { writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { COMPLETE_COMMAND, runCompletion } from '../completion/answer.ts';
 import { resolveSlipwayHome } from '../computer/slipway-home.ts';
 
-const [asked, ...words] = process.argv.slice(2);
+const [command, ...words] = process.argv.slice(2);
 
-if (asked === COMPLETE_COMMAND) {
-  const place = {
+if (command === COMPLETE_COMMAND) {
+  const paths = {
     declarations: join(__dirname, 'completion', 'docker-machine.json'),
     records: process.env.MACHINE_STORAGE_PATH || join(homedir(), '.docker', 'machine'),
     home: resolveSlipwayHome(process.env, homedir()),
   };
-  // The docker CLI asks its plugin for what follows `docker`.
-  writeFileSync(1, runCompletion(words[0] === 'machine' ? words.slice(1) : words, place));
+  // As a plugin of the docker CLI, the program gets the words after `docker`, `machine` included.
+  writeFileSync(1, runCompletion(words[0] === 'machine' ? words.slice(1) : words, paths));
 } else void import('../docker-machine/main.ts');

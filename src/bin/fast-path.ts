@@ -11,8 +11,8 @@ import type { StubSchema, StubObject } from './zod-stub.ts';
 import { packageFile, slipwayHome, createWorld } from '../terminal/process-world.ts';
 
 /**
- * Commands that answer from files alone, or can. They are the same as in full; what they import meanwhile is an error
- * here.
+ * Commands that can answer from files alone. They are the full program's commands, but a dynamic import throws here
+ * (build.mjs), and the command then runs in full.
  */
 const fastCommands: Readonly<Record<string, Command>> = Object.fromEntries(
   [active, config, env, ip, ls, url, version].map((command) => [command.name, command as unknown as Command]),
@@ -21,16 +21,16 @@ const fastCommands: Readonly<Record<string, Command>> = Object.fromEntries(
 export type ProcessInfo = Pick<Cli, 'env' | 'nodeVersion'>;
 
 /**
- * What such a call prints on stdout, where it is certain to be right and to end well. Undefined is any other call, and
- * any trouble: it is then run in full, from its beginning, which says what there is to say. Nothing has been changed or
- * written before.
+ * Returns what a fast command prints on stdout, if the output is certain to be right and the exit status is 0. Returns
+ * undefined for any other call and on any failure: the caller then runs the command in full, which reports errors. The
+ * fast path changes and writes nothing, so running again is safe.
  */
-export async function runFastPath(argv: readonly string[], here: ProcessInfo): Promise<string | undefined> {
+export async function runFastPath(argv: readonly string[], processInfo: ProcessInfo): Promise<string | undefined> {
   const command = fastCommands[argv[0] ?? ''];
   if (command === undefined) return undefined;
   try {
-    const read = parseSimpleArgv(command, argv.slice(1), here.env);
-    return read && formatOutput(await command.run(read, createFileOnlyCli(read, here)), read.json);
+    const input = parseSimpleArgv(command, argv.slice(1), processInfo.env);
+    return input && formatOutput(await command.run(input, createFileOnlyCli(input, processInfo)), input.json);
   } catch {
     return undefined;
   }
@@ -38,8 +38,12 @@ export async function runFastPath(argv: readonly string[], here: ProcessInfo): P
 
 type FastPathInput = Parameters<Command['run']>[0] & { readonly json: boolean };
 
-/** Words, and flags that are written out: what else an option may be is left to the parser of all of them. */
-function parseSimpleArgv(command: Command, argv: readonly string[], variables: Cli['env']): FastPathInput | undefined {
+/** Reads positionals and flags written out in full. Returns undefined for anything else: the full parser reads it. */
+function parseSimpleArgv(
+  command: Command,
+  argv: readonly string[],
+  environment: Cli['env'],
+): FastPathInput | undefined {
   const { shape } = command.args as unknown as StubObject;
   const options = Object.entries(shape).map(([key, declared]) => ({
     key,
@@ -48,25 +52,26 @@ function parseSimpleArgv(command: Command, argv: readonly string[], variables: C
   }));
   if (
     options.some(
-      ({ declared: { acceptsUndefined, metadata } }) => !acceptsUndefined || (metadata.env && variables[metadata.env]),
+      ({ declared: { acceptsUndefined, metadata } }) =>
+        !acceptsUndefined || (metadata.env && environment[metadata.env]),
     )
   )
     return undefined;
-  const own: Record<string, unknown> = {};
+  const values: Record<string, unknown> = {};
   const positionals: string[] = [];
   let json = false;
   for (let at = 0; at < argv.length; at += 1) {
     const word = argv[at] ?? '';
     const option = options.find(({ names }) => names.includes(word));
-    if (option?.declared.kind === 'boolean') own[option.key] = true;
+    if (option?.declared.kind === 'boolean') values[option.key] = true;
     else if (option?.declared.kind === 'choice' && option.declared.choices.includes(argv[at + 1] ?? '')) {
       at += 1;
-      own[option.key] = argv[at];
+      values[option.key] = argv[at];
     } else if (option === undefined && word === '--json') json = true;
     else if (option === undefined && !word.startsWith('-')) positionals.push(word);
     else return undefined;
   }
-  const args = { ...Object.fromEntries(options.map(({ key, declared }) => [key, declared.defaultValue])), ...own };
+  const args = { ...Object.fromEntries(options.map(({ key, declared }) => [key, declared.defaultValue])), ...values };
   return isAcceptedCount(command.usage, positionals.length)
     ? { positionals, args, flags: json ? { json } : {}, json }
     : undefined;
@@ -76,34 +81,34 @@ function flagNamesOf(key: string, { metadata: { flag = key, short } }: StubSchem
   return [...(/[A-Z]/.test(flag) ? [] : [`--${flag}`]), ...(short === undefined ? [] : [`-${short}`])];
 }
 
-/** By what the usage line says: `<name>`, `[name]`, `<names...>`. */
+/** Tells from the usage line (`<name>`, `[name]`, `<names...>`) whether the command takes this many positionals. */
 function isAcceptedCount(usage: string, count: number): boolean {
-  const least = usage.split('<').length - 1;
-  const most = usage.includes('...') ? Number.POSITIVE_INFINITY : usage.split(/[<[]/).length - 1;
-  return count >= least && count <= most;
+  const min = usage.split('<').length - 1;
+  const max = usage.includes('...') ? Number.POSITIVE_INFINITY : usage.split(/[<[]/).length - 1;
+  return count >= min && count <= max;
 }
 
 /**
- * What a command that answers from files asks of its surroundings; where it asks for more, that is an error, and it is
- * run in full.
+ * Returns the parts of `Cli` that a command needs to answer from files. Use of any other part throws, and the command
+ * then runs in full.
  */
-function createFileOnlyCli({ json }: FastPathInput, { env: variables, nodeVersion }: ProcessInfo): Cli {
-  const none = undefined as never;
-  const own: Pick<Cli, 'world' | 'env' | 'nodeVersion' | 'packageFile' | 'program'> & { readonly screen: object } = {
+function createFileOnlyCli({ json }: FastPathInput, { env, nodeVersion }: ProcessInfo): Cli {
+  const unavailable = undefined as never;
+  const parts: Pick<Cli, 'world' | 'env' | 'nodeVersion' | 'packageFile' | 'program'> & { readonly screen: object } = {
     world: createWorld({
       store: openStore(slipwayHome()),
-      progress: none,
-      signal: none,
+      progress: unavailable,
+      signal: unavailable,
       sudoPassword: undefined,
-      debug: none,
+      debug: unavailable,
     }),
-    env: variables,
+    env,
     nodeVersion,
     packageFile,
     program: 'slipway',
     screen: { json },
   };
-  return own as Cli;
+  return parts as Cli;
 }
 
 function formatOutput({ json, text, status = 0 }: CommandResult, asJson: boolean): string | undefined {

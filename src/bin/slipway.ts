@@ -1,5 +1,5 @@
-// `slipway` begins here: what a shell asks at each Tab, and what scripts ask again and again, is answered without what
-// other commands need.
+// The file that Node starts for `slipway`. It answers shell completion, and the commands that scripts call again and
+// again, without loading what other commands need.
 import { writeSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -12,8 +12,8 @@ const argv = process.argv.slice(2);
 
 if (argv[0] === COMPLETE_COMMAND) {
   const home = resolveSlipwayHome(process.env, homedir());
-  const place = { declarations: join(__dirname, 'completion', 'slipway.json'), records: home, home };
-  printSync(runCompletion(argv.slice(1), place));
+  const paths = { declarations: join(__dirname, 'completion', 'slipway.json'), records: home, home };
+  printSync(runCompletion(argv.slice(1), paths));
 } else void start();
 
 async function start(): Promise<void> {
@@ -22,13 +22,13 @@ async function start(): Promise<void> {
   else printSync(answer);
 }
 
-/** At once, without the streams that Node makes for it; they wait for a pipe that is full. */
+/** Writes to stdout synchronously, which starts faster than Node's stream. The stream waits where a pipe is full. */
 function printSync(text: string): void {
   let rest = Buffer.from(text);
   try {
     while (rest.length > 0) rest = rest.subarray(writeSync(1, rest));
   } catch (error) {
-    // A reader that went away is no error.
+    // A reader that closed the pipe is not an error.
     if (systemCode(error) === 'EPIPE') return;
     process.stdout.once('error', () => process.exit()).write(rest);
   }

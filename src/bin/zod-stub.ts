@@ -1,12 +1,12 @@
 /**
- * What stands for zod in the quick answers (`quick.ts`, by build.mjs): declarations as they are written, read without
- * the library, which takes longer to load than Node takes to start. It checks nothing, so only values that can't be
- * wrong are read by it.
+ * Replaces zod in the fast path (build.mjs swaps the import): reads the same declarations without the library, which
+ * takes longer to load than Node takes to start. It validates nothing, so the fast path accepts only values that can't
+ * be wrong.
  */
 export class StubSchema {
   readonly kind: 'string' | 'int' | 'boolean' | 'choice' | 'list';
   readonly choices: readonly string[];
-  /** Without a default an option has to be given, or is undefined where it is optional. */
+  /** Undefined if the option has no default: it is then required, or optional and absent. */
   defaultValue: unknown;
   acceptsUndefined = false;
   metadata: { readonly flag?: string; readonly short?: string; readonly env?: string } = {};
@@ -16,8 +16,8 @@ export class StubSchema {
     this.choices = choices;
   }
 
-  default(initial: unknown): this {
-    this.defaultValue = initial;
+  default(value: unknown): this {
+    this.defaultValue = value;
     return this.optional();
   }
 
@@ -26,8 +26,8 @@ export class StubSchema {
     return this;
   }
 
-  meta(said: StubSchema['metadata']): this {
-    this.metadata = said;
+  meta(metadata: StubSchema['metadata']): this {
+    this.metadata = metadata;
     return this;
   }
 

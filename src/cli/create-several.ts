@@ -61,7 +61,9 @@ async function planSeveral(
   before: readonly (Machine | undefined)[],
   { world }: Cli,
 ): Promise<CommandResult> {
-  const plans = await Promise.all(specs.map(async (spec, index) => planDryRun(spec, before[index], world)));
+  const plans = await Promise.all(
+    specs.map(async (spec, index) => planDryRun(await validateSpec(spec, world), before[index], world)),
+  );
   const results = plans.map((plan, index) => planResult(specs[index]?.name ?? '', plan));
   return { json: results.map(({ json }) => json), text: results.map(({ text }) => text).join('\n') };
 }

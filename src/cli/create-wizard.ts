@@ -4,10 +4,16 @@ import type { OptionChoice, Driver, DriverManifest } from '../drivers/contract.t
 import { getDriver, drivers, loadDriver } from '../drivers/registry.ts';
 import { canceledError, SlipwayError } from '../errors.ts';
 import { overriddenOptions } from '../machine-options/credential-flags.ts';
-import { driverOptionSpecs, pickFlagValues } from '../machine-options/option-specs.ts';
+import { driverOptionSpecs } from '../machine-options/option-specs.ts';
 import { continueOrUndoHint, machineExistsMessage } from '../machine/require-machine.ts';
 import { isMachineName, type MachineSpec } from '../machine/model.ts';
-import { coerceOptionValue, optionsFromEnv, type OptionSpec, type OptionValues } from '../machine/options.ts';
+import {
+  coerceOptionValue,
+  optionsFromEnv,
+  pickFlagValues,
+  type OptionSpec,
+  type OptionValues,
+} from '../machine/options.ts';
 import { engineOptionSpecs } from '../machine/spec.ts';
 import { invalidNameError } from '../machine/store.ts';
 import { driverCallFor } from '../operations/world.ts';

@@ -1,7 +1,7 @@
 import { access, constants, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Computer } from '../computer/computer.ts';
-import type { Diagnostic } from '../drivers/contract.ts';
+import { loadCode, type Diagnostic } from '../drivers/contract.ts';
 import { drivers as registered } from '../drivers/registry.ts';
 import {
   getDockerClientProgram,
@@ -163,7 +163,7 @@ async function checkDriver(
         : { what: `  ${program.command}`, state: 'ok', detail: path };
     }),
   );
-  const findings = missing.length > 0 ? [] : ((await driver.diagnose?.(computer)) ?? []);
+  const findings = missing.length > 0 ? [] : ((await (await loadCode(driver)).diagnose?.(computer)) ?? []);
   return [
     missing.length > 0
       ? { what, state: missingState, detail: `missing: ${missing.map(({ command }) => command).join(', ')}` }

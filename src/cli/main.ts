@@ -1,6 +1,6 @@
 import { canceledError, exitCodes, reasonOf, SlipwayError } from '../errors.ts';
 import { findNearestWord } from '../did-you-mean.ts';
-import { optionsFromEnv, parseOptions } from '../machine/options.ts';
+import { optionsFromEnv, parseOptions, pickFlagValues } from '../machine/options.ts';
 import type { Cli, Command, CommandResult } from './command.ts';
 import { commands, type CommandEntry, type CommandFamily } from './commands/command-list.ts';
 import type { CliEvent } from '../terminal/event-schema.ts';
@@ -80,7 +80,6 @@ async function runCommand(name: string, words: readonly string[], globals: reado
   if (wantsHelp) return printCommandHelp(command, rest);
   const { parseFlags } = await import('./parse-flags.ts');
   const { optionSpecsOf } = await import('./command.ts');
-  const { pickFlagValues } = await import('../machine-options/option-specs.ts');
   const { positionals, flags } = parseFlags(command, rest);
   const specs = optionSpecsOf(command);
   const args = parseOptions(command.args, specs, {

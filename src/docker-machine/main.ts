@@ -121,7 +121,7 @@ async function createDropInWorld(root: string, progress: MachineProgress): Promi
   const { openDockerMachineStore } = await import('./docker-machine-store.ts');
   const world = createWorld({
     store: openDockerMachineStore(root),
-    records: root,
+    storeHome: root,
     progress,
     signal: interruptController.signal,
     sudoPassword,

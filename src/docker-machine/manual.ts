@@ -13,9 +13,9 @@ export async function renderDockerMachinePage(): Promise<string> {
   const loaded = await loadCommands();
   return `${[
     '# Commands of `docker-machine`',
-    'Made from the declarations in `src/` by `npm run docs`; a test fails when it is stale. What they do otherwise than the old tool: [From Docker Machine](docker-machine.md).',
-    'A flag may begin with one dash or two, stand before the names or behind them, and have its value behind a blank or `=`. One that is marked … may be given more than once.',
-    '## Before the command',
+    'Generated from the declarations in `src/` by `npm run docs`; a test fails if it is out of date. For differences from Docker Machine, see [Migrate from Docker Machine](docker-machine.md).',
+    'A flag begins with one dash or two, comes before or after the names, and takes its value after a space or `=`. You can\nrepeat a flag marked with ….',
+    '## Global options',
     flagTable(globalFlags),
     ...loaded.map(commandSection),
     ...drivers.map(({ name, summary }) => {
@@ -61,32 +61,32 @@ function formatDefault({ defaultValue }: Flag): string {
 }
 
 const ENVIRONMENT: readonly (readonly [string, string])[] = [
-  ['MACHINE_DEBUG', 'As `--debug`, where it is a Go truth: 1, t, true.'],
-  ['DOCKER_HOST', 'What `active` and `ls` compare the URLs of machines with.'],
-  ['SHELL', 'The shell that `env` writes for.'],
-  ['NO_PROXY, no_proxy', 'What `env --no-proxy` adds to.'],
-  ['SLIPWAY_SUDO_PASSWORD', 'Password for sudo on a host, where it asks for one.'],
+  ['MACHINE_DEBUG', 'Same as `--debug`, if its value is true in Go: 1, t or true.'],
+  ['DOCKER_HOST', 'URL that `active` and `ls` compare with the URLs of machines.'],
+  ['SHELL', 'Shell for which `env` prints.'],
+  ['NO_PROXY, no_proxy', "Hosts that the proxy does not serve. `env --no-proxy` adds the machine's address."],
+  ['SLIPWAY_SUDO_PASSWORD', 'Password for sudo on a host, if sudo asks for one.'],
 ];
 
 const FILES: readonly (readonly [string, string])[] = [
-  ['~/.docker/machine/machines/NAME/config.json', "A machine, in version 3 of the old tool's format."],
-  ['~/.docker/machine/machines/NAME/machine.json', 'The record of a machine that was made or changed here.'],
-  ['~/.docker/machine/machines/NAME/', 'ca.pem, cert.pem and key.pem: what DOCKER_CERT_PATH wants.'],
-  ['~/.docker/machine/certs/', 'The certificate authority that the machines of this store share.'],
-  ['~/.docker/cli-plugins/docker-machine', 'A link to this program, by which `docker machine` is a command.'],
+  ['~/.docker/machine/machines/NAME/config.json', "A machine, in version 3 of Docker Machine's format."],
+  ['~/.docker/machine/machines/NAME/machine.json', 'Record of a machine that this program created or changed.'],
+  ['~/.docker/machine/machines/NAME/', 'Client certificates for DOCKER_CERT_PATH: ca.pem, cert.pem and key.pem.'],
+  ['~/.docker/machine/certs/', 'Certificate authority that the machines of this store share.'],
+  ['~/.docker/cli-plugins/docker-machine', 'Link to this program that provides the command `docker machine`.'],
 ];
 
 /** Returns man/docker-machine.1. */
 export async function renderDockerMachineManual(): Promise<string> {
   const loaded = await loadCommands();
-  return manPage('docker-machine', 'the command line of Docker Machine over machines of Slipway', [
+  return manPage('docker-machine', "Docker Machine's command line for machines of Slipway", [
     section('Synopsis'),
     `${bold('docker-machine')} [${italic('options')}] ${italic('command')} [${italic('arguments')}]`,
     '.br',
     `${bold('docker machine')} ${italic('command')} [${italic('arguments')}]`,
     section('Description'),
     paragraph(
-      'Takes the place of Docker Machine: the same commands, flags, variables, files and output, where a script could read it. The second form works once `slipway doctor --fix` has linked the program into the docker CLI. A flag may begin with one dash or two, and stand before the names or behind them. Commands that take a machine take the one named `default` where none is named.',
+      'Replaces Docker Machine, with the same commands, flags, variables, files and output, as far as scripts can read them. The second form works after `slipway doctor --fix` has linked the program into the docker CLI. A flag begins with one dash or two, and comes before or after the names. Commands that take a machine use the machine `default` if you name none.',
     ),
     section('Options'),
     ...globalFlags.map(flagItem),
@@ -103,16 +103,16 @@ export async function renderDockerMachineManual(): Promise<string> {
       ...driverFlags(name).map(flagItem),
     ]),
     section('Environment'),
-    paragraph('Besides the variables that stand in brackets behind the options:'),
+    paragraph('In addition to the variables in brackets after the options:'),
     ...ENVIRONMENT.map(([name, text]) => taggedParagraph(bold(name), text)),
     section('Files'),
     ...FILES.map(([path, text]) => taggedParagraph(italic(path), text)),
     section('Exit status'),
-    taggedParagraph(bold('0'), 'Done; also where a question was not answered by yes.'),
-    taggedParagraph(bold('1'), 'It failed; the message is on stderr.'),
-    taggedParagraph(bold('3'), 'Of `create`: it was refused before anything existed.'),
-    taggedParagraph(bold('130'), 'It was interrupted.'),
-    paragraph('`ssh` and `scp` pass on the exit status of what they run.'),
+    taggedParagraph(bold('0'), 'Success, or you did not answer a question with yes.'),
+    taggedParagraph(bold('1'), 'Failure; the message is on stderr.'),
+    taggedParagraph(bold('3'), 'From `create`: it was refused before anything existed.'),
+    taggedParagraph(bold('130'), 'Canceled, for example by Ctrl-C.'),
+    paragraph('`ssh` and `scp` exit with the exit status of the program that they run.'),
     section('See also'),
     `${bold('slipway')}(1), ${bold('docker')}(1)`,
   ]);

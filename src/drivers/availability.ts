@@ -1,5 +1,5 @@
 import type { Computer } from '../computer/computer.ts';
-import { loadCode, type Driver, type DriverHealth, type DriverManifest } from './contract.ts';
+import type { DriverHealth, DriverManifest } from './contract.ts';
 import {
   planInstall,
   findMissingPrograms,
@@ -10,7 +10,7 @@ import {
 
 /** Whether a driver works on this computer. */
 export type DriverStatus = {
-  readonly driver: Driver;
+  readonly driver: DriverManifest;
   /** What the driver itself reports; it leaves out programs. */
   readonly health: DriverHealth;
   readonly missing: readonly Program[];
@@ -21,10 +21,9 @@ export async function getDriverStatuses(
   computer: Computer,
 ): Promise<readonly DriverStatus[]> {
   return Promise.all(
-    drivers.map(async (manifest) => {
-      const driver = await loadCode(manifest);
+    drivers.map(async (driver) => {
       const [health, missing] = await Promise.all([
-        driver.health(computer),
+        driver.checkHealth?.(computer) ?? { usable: true as const },
         findMissingPrograms(driver.programs?.(computer) ?? [], computer),
       ]);
       return { driver, health, missing };

@@ -175,8 +175,13 @@ type DeclarationBase<S extends z.ZodObject> = {
   /** Flags, environment variables, questions of the wizard and tables of the docs all come from this schema. */
   readonly options: S;
   /**
-   * The programs of this computer that the driver needs. Slipway finds and installs them, so `health` does not look for
-   * them.
+   * Returns whether the driver can work on this computer; without it, the driver works on any. It is part of the
+   * manifest so that `slipway drivers` loads no driver's code. Quick, needs no options, and changes nothing.
+   */
+  checkHealth?(computer: Computer): Promise<DriverHealth>;
+  /**
+   * The programs of this computer that the driver needs. Slipway finds and installs them, so `checkHealth` does not
+   * look for them.
    */
   programs?(computer: Computer): readonly Program[];
   /** What `remove` keeps, as a sentence for the user; undefined where nothing remains. */
@@ -387,8 +392,6 @@ export type WarmPool<O> = {
 
 /** What the code of a driver of every kind may have. */
 type DriverCodeBase<O> = {
-  /** Says whether the driver can work here, programs aside. Quick, needs no options, and changes nothing. */
-  health(computer: Computer): Promise<DriverHealth>;
   /** Adds lines to `doctor`. Called only if the driver's programs are installed; may take a second. */
   diagnose?(computer: Computer): Promise<readonly Diagnostic[]>;
   readonly power?: Power<O>;

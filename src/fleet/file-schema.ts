@@ -5,21 +5,21 @@ import { describeOptions } from '../machine/options.ts';
 import { defaultProfiles, profiles } from '../profiles/registry.ts';
 import { engineOptions, lifetimeOptions } from '../machine/spec.ts';
 
-/** More are a mistake, or nobody's first try. */
+/** A larger count is taken for a mistake. */
 export const MAX_COUNT = 1000;
 
 const schemaIds = z.registry<{ readonly id: string }>();
 
-/** A named part of the JSON Schema, so that what is said of a driver is said once. */
+/** Names a part of the JSON Schema, so that each driver's options are written once and referenced elsewhere. */
 function namedSchema<S extends z.ZodType>(id: string, schema: S): S {
   schemaIds.add(schema, { id });
   return schema;
 }
 
-/** What may stand in a file of machines, from the declarations of drivers, engine and life themselves. */
+/** The schema of machines.yaml, derived from the option declarations of drivers, engine and lifetime. */
 export type FleetFileSchema = {
   readonly file: z.ZodType;
-  /** Options that are secret, by the section in which somebody may look for their place. */
+  /** Variables of the secret options, by `section.option`: for the message when a file contains one. */
   readonly secrets: ReadonlyMap<string, string | undefined>;
 };
 
@@ -27,14 +27,14 @@ export function fleetFileSchema(): FleetFileSchema {
   const settings = settingsShape();
   const names = z.union([z.string().min(1), z.array(z.string().min(1))]);
   const files = names.meta({
-    description: 'Another file, or a list of them, that this one goes on from; relative to this file',
+    description: 'Another file, or a list of files, that this file extends; relative to this file',
   });
-  const base = names.meta({ description: 'A template, or a list of them; the later one stands above the earlier' });
+  const base = names.meta({ description: 'A template, or a list of templates; later templates override earlier ones' });
   const template = z.strictObject({ ...settings, extends: base.optional() });
-  const count = z.int().min(0).max(MAX_COUNT).meta({ description: 'Make so many machines: web-1, web-2, …' });
+  const count = z.int().min(0).max(MAX_COUNT).meta({ description: 'Number of machines: web-1, web-2, …' });
   const machine = z.strictObject({ ...settings, extends: base.optional(), count: count.optional() });
   const name = z.string().min(1).max(200).meta({
-    description: "Name of the fleet, by which --prune knows its machines; without it the file's own place",
+    description: "Name by which --prune knows this file's machines; default: the file's path",
   });
   return {
     secrets: secretOptions(),
@@ -43,11 +43,11 @@ export function fleetFileSchema(): FleetFileSchema {
       extends: files.optional(),
       defaults: emptyableSchema(
         namedSchema('defaults', z.strictObject(settings)),
-        'What every machine has that says nothing else',
+        'Settings for every machine that does not set them',
       ),
       templates: emptyableSchema(
-        z.record(z.string(), emptyableSchema(namedSchema('template', template), 'Settings to extend')),
-        'Settings by name',
+        z.record(z.string(), emptyableSchema(namedSchema('template', template), 'A template')),
+        'Templates by name',
       ),
       machines: emptyableSchema(
         z.record(z.string(), emptyableSchema(namedSchema('machine', machine), 'A machine')),
@@ -57,21 +57,24 @@ export function fleetFileSchema(): FleetFileSchema {
   };
 }
 
-/** Of machines, templates and defaults alike. */
+/** Returns the settings that machines, templates and defaults share. */
 function settingsShape(): Record<string, z.ZodType> {
-  const known = profiles.map(({ name }) => name) as [string, ...string[]];
+  const profileNames = profiles.map(({ name }) => name) as [string, ...string[]];
   const all = drivers.toSorted((left, right) => (left.name < right.name ? -1 : 1));
-  const named = all.flatMap(({ name, aliases = [] }) => [name, ...aliases]) as [string, ...string[]];
+  const driverNames = all.flatMap(({ name, aliases = [] }) => [name, ...aliases]) as [string, ...string[]];
   const { ttl, idleStop } = lifetimeOptions.shape;
   const engine = sectionSchema('engine', engineOptions);
   return {
-    driver: z.enum(named).optional().meta({ description: 'Driver; without it the one whose options are given' }),
-    ...Object.fromEntries(all.flatMap(driverSections)),
-    engine: emptyableSchema(engine, 'The engine'),
-    profiles: z
-      .array(z.enum(known))
+    driver: z
+      .enum(driverNames)
       .optional()
-      .meta({ description: `Client settings to write; without it ${defaultProfiles.join(', ')}` }),
+      .meta({ description: 'Driver; default: the driver whose section the machine has' }),
+    ...Object.fromEntries(all.flatMap(driverSections)),
+    engine: emptyableSchema(engine, 'Options of the engine'),
+    profiles: z
+      .array(z.enum(profileNames))
+      .optional()
+      .meta({ description: `Client profiles to write; default: ${defaultProfiles.join(', ')}` }),
     ttl: ttl.optional(),
     idleStop: idleStop.optional(),
   };
@@ -83,25 +86,25 @@ function driverSections({
   options,
   summary,
 }: DriverManifest): readonly (readonly [string, z.ZodType])[] {
-  const own = sectionSchema(name, options);
-  return [name, ...aliases].map((called) => [
-    called,
-    emptyableSchema(own, `Options of the driver ${name}: ${summary}`),
+  const schema = sectionSchema(name, options);
+  return [name, ...aliases].map((section) => [
+    section,
+    emptyableSchema(schema, `Options of the driver ${name}: ${summary}`),
   ]);
 }
 
-/** Whatever an option is without, its declaration has; so none has to be given here. */
+/** Makes every option optional: defaults and required options apply to the merged settings, not to one section. */
 function sectionSchema(id: string, { shape }: z.ZodObject): z.ZodType {
   const fields = Object.entries(shape as Record<string, z.ZodType>).filter(([, field]) => !isSecret(field));
   return namedSchema(id, z.strictObject(Object.fromEntries(fields.map(([key, field]) => [key, field.optional()]))));
 }
 
-/** `dev:` with nothing behind it is a map with nothing in it. */
+/** Accepts `dev:` without a value as an empty map. */
 function emptyableSchema(schema: z.ZodType, description: string): z.ZodType {
   return schema.nullable().optional().meta({ description });
 }
 
-/** What may stand in the map at this path of a file, by its sections' names: for those who misspelt one of them. */
+/** Returns the keys that the map at this path can have, for suggestions when one is misspelled. */
 export function keysAt(path: readonly PropertyKey[]): readonly string[] {
   const [top] = path;
   if (top === undefined) return ['machines', 'defaults', 'templates', 'extends', 'name'];
@@ -120,31 +123,31 @@ function isSecret(field: z.ZodType): boolean {
   return z.globalRegistry.get(field)?.secret === true;
 }
 
-/** Secret options and credentials, which belong into the environment, with their variables. */
+/** Returns secret options and credentials, which belong in the environment, with their variables. */
 function secretOptions(): ReadonlyMap<string, string | undefined> {
   const found = new Map<string, string | undefined>();
   for (const { name, aliases = [], options, account } of drivers) {
-    const secret = describeOptions(options, name).filter((info) => info.secret);
+    const secret = describeOptions(options, name).filter((option) => option.secret);
     for (const { key, env } of [...secret, ...(account?.credentials ? describeOptions(account.credentials, name) : [])])
-      for (const called of [name, ...aliases]) found.set(`${called}.${key}`, env);
+      for (const section of [name, ...aliases]) found.set(`${section}.${key}`, env);
   }
   return found;
 }
 
-/** machines.schema.json: what editors complete and check by. */
+/** Returns machines.schema.json, from which editors complete and check. */
 export function fleetJsonSchema(): object {
-  const of = (schema: z.ZodType): object => ({ ...z.globalRegistry.get(schema), ...schemaIds.get(schema) });
-  const made = z.toJSONSchema(fleetFileSchema().file, {
+  const metadataOf = (schema: z.ZodType): object => ({ ...z.globalRegistry.get(schema), ...schemaIds.get(schema) });
+  const generated = z.toJSONSchema(fleetFileSchema().file, {
     target: 'draft-7',
     io: 'input',
-    metadata: { get: of, has: () => true } as unknown as typeof z.globalRegistry,
+    metadata: { get: metadataOf, has: () => true } as unknown as typeof z.globalRegistry,
     override: ({ jsonSchema: json }) => {
-      // These say what flags and questions need, and editors warn of words they do not know.
+      // These are for flags and questions; editors warn about keywords that they do not know.
       for (const word of ['ask', 'env', 'also', 'flag', 'short', 'value', 'secret', 'id']) delete json[word];
       if (json.type === 'integer' && json.maximum === Number.MAX_SAFE_INTEGER) delete json.maximum;
       if (json.type === 'integer' && json.minimum === Number.MIN_SAFE_INTEGER) delete json.minimum;
     },
   });
-  const { $schema, ...rest } = made;
-  return { $schema, title: 'Machines of Slipway (machines.yaml)', ...rest };
+  const { $schema, ...rest } = generated;
+  return { $schema, title: 'Slipway machines (machines.yaml)', ...rest };
 }

@@ -1,5 +1,5 @@
 import { drivers } from '../drivers/registry.ts';
-import { describeOptions, type OptionSpec, type OptionValues } from '../machine/options.ts';
+import { describeOptions, type OptionSpec } from '../machine/options.ts';
 import { engineOptionSpecs, lifetimeOptionSpecs } from '../machine/spec.ts';
 
 /** The options of each driver, by the driver's name. */
@@ -7,7 +7,7 @@ export const driverOptionSpecs: Readonly<Record<string, readonly OptionSpec[]>> 
   drivers.map((driver) => [driver.name, describeOptions(driver.options, driver.name)]),
 );
 
-/** Every option that shapes a machine, of all drivers: what `create` and `provision` accept. */
+/** The options that `create` and `provision` accept: lifetime, engine, and those of all drivers. */
 export const machineOptionSpecs: readonly OptionSpec[] = [
   ...lifetimeOptionSpecs,
   ...engineOptionSpecs,
@@ -19,14 +19,7 @@ export const cloudOptionSpecs: readonly OptionSpec[] = drivers
   .filter(({ kind }) => kind === 'cloud')
   .flatMap(({ name }) => driverOptionSpecs[name] ?? []);
 
-/** Credentials that some drivers take as flags; they are never part of a machine. */
+/** The credentials that some drivers accept as flags. They are never stored with a machine. */
 export const credentialOptionSpecs: readonly OptionSpec[] = drivers.flatMap(({ name, account }) =>
   account?.credentials ? describeOptions(account.credentials, name) : [],
 );
-
-/** Returns the values of these options among the flags, by the keys of their schema. */
-export function pickFlagValues(specs: readonly OptionSpec[], flags: OptionValues): OptionValues {
-  return Object.fromEntries(
-    specs.filter(({ flag }) => flags[flag] !== undefined).map(({ flag, key }) => [key, flags[flag]]),
-  );
-}

@@ -1,17 +1,10 @@
 import { writeFileAtomic } from '../computer/files.ts';
-import type { CreatedMachine, Machine, SshTarget } from '../machine/model.ts';
-import type { Certificates, RenewalScope } from '../provision/certificates.ts';
+import type { SshTarget } from '../machine/model.ts';
+import type { Certificates } from '../provision/certificates.ts';
 import { knownHostsLine } from '../ssh/host-key.ts';
-import type { Checkpoint } from './checkpoint.ts';
 import { loadOrRenewCertificates, storeCertificates } from './credentials.ts';
-import {
-  connectTitle,
-  explainConnectionError,
-  type HostConnection,
-  openSession,
-  retrySsh,
-  type SshRetryPolicy,
-} from './host-session.ts';
+import { connectTitle, explainConnectionError, type HostConnection, openSession, retrySsh } from './host-session.ts';
+import type { HostRun, SshMachine } from './provision-run.ts';
 import type { World } from './world.ts';
 
 /**
@@ -20,18 +13,15 @@ import type { World } from './world.ts';
  * it.
  */
 export async function connectWithCertificates(
-  created: CreatedMachine & { readonly host: { readonly ssh: SshTarget } },
-  before: Machine,
-  retry: SshRetryPolicy,
+  created: SshMachine,
+  { machine, retry, save, renewal }: HostRun,
   world: World,
-  save: Checkpoint,
-  renewal?: RenewalScope,
 ): Promise<HostConnection & { readonly certificates: Certificates }> {
   const { spec, host } = created;
   const paths = world.store.paths(spec.name);
   const pinHostKey = async (ssh: SshTarget): Promise<void> => {
     await writeFileAtomic(paths.knownHosts, knownHostsLine(ssh) + (ssh.jump ? knownHostsLine(ssh.jump) : ''), 0o600);
-    if (before.phase !== 'ready') await save({ ...created, host: { ...host, ssh } });
+    if (machine.phase !== 'ready') await save({ ...created, host: { ...host, ssh } });
   };
   return await world.progress.step('connect', connectTitle(host.ssh, host.address), async (log) => {
     const [connection, certificates] = await Promise.allSettled([

@@ -4,11 +4,13 @@ import { loadDriver, targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import { shareFirstBootKeys } from './credentials.ts';
 import { reserveName, createMachine, resolveCreateSpec } from './create.ts';
+import { engineSettingsOf, type DaemonSettings } from '../provision/daemon-json.ts';
 import { createFirstBootConfig } from './first-boot.ts';
 import { announceAutoStop } from './lifetime.ts';
 import { allowCallerIp } from './allow-caller-ip.ts';
 import { provisionToReady } from './provision.ts';
 import { withFailureRecord } from './checkpoint.ts';
+import { validateSpec } from './validate-spec.ts';
 import {
   MAX_CONNECTIONS,
   runForMachines,
@@ -146,25 +148,33 @@ async function requestAndProvisionBatch(
   { world, worldFor, onDone, limit = concurrencyLimit(MAX_CONNECTIONS) }: BulkCreateContext,
 ): Promise<readonly CreateOutcome[]> {
   // All machines of a batch have the same options, so the first one's are resolved for all.
-  const { options, userOptions } = await limit(async () => resolveCreateSpec(driver, firstOf(specs), world));
+  const first = await limit(async () => resolveCreateSpec(await validateSpec(firstOf(specs), world), world));
+  const { options, userOptions } = first.spec;
+  const engineSettings: EngineSettingsByName = new Map(
+    specs.map(({ name, engine }) => [name, name === first.spec.name ? first.engineSettings : engineSettingsOf(engine)]),
+  );
   await using _locks = await lockAll(
     specs.map(({ name }) => name),
     world.store,
   );
   const resolved = specs.map((spec) => ({ ...spec, options, ...(userOptions ? { userOptions } : {}) }));
   const { machines, failure } = await limit(async () =>
-    requestMachines(driver, await reserveNames(resolved, world), world),
+    requestMachines(driver, await reserveNames(resolved, world), engineSettings, world),
   );
   // Without the signal: even after an interruption, each machine has been requested, and its record says what exists.
   const names = specs.map(({ name }) => name);
   return await runForMachines(names, { limit, onDone }, async (name) => {
     const machineWorld = worldFor(name);
-    return await withFailureRecord(machineNamed(machines, name), failure ? world : machineWorld, async (save) => {
+    return await withFailureRecord(namedIn(machines, name), failure ? world : machineWorld, async (save) => {
       if (failure) throw failure;
-      return provisionToReady(machineNamed(machines, name), driver, machineWorld, save);
+      const machine = namedIn(machines, name);
+      return provisionToReady({ machine, engineSettings: namedIn(engineSettings, name), save }, driver, machineWorld);
     });
   });
 }
+
+/** The engine settings of each machine of a batch: their engines may differ where their options do not. */
+type EngineSettingsByName = ReadonlyMap<string, DaemonSettings>;
 
 type BatchReservation = { readonly machines: Map<string, Machine>; readonly existedBefore: boolean };
 
@@ -185,12 +195,13 @@ async function reserveNames(specs: readonly MachineSpec[], world: World): Promis
 async function requestMachines(
   driver: CloudDriver,
   { machines, existedBefore }: BatchReservation,
+  engineSettings: EngineSettingsByName,
   world: World,
 ): Promise<{ readonly machines: ReadonlyMap<string, Machine>; readonly failure?: SlipwayError }> {
   const all = formatNameRange([...machines.keys()]);
   // The machines of a batch start within a moment of each other, so one deadline describes all.
   announceAutoStop(firstOf([...machines.values()]), driver, world, `each of ${all}`);
-  const boot = await createSharedFirstBootConfig(driver, [...machines.values()], world);
+  const boot = await createSharedFirstBootConfig(driver, [...machines.values()], engineSettings, world);
   const targets = [...machines.values()].map((machine) => targetOf(driver, machine.spec, machine));
   const recordRequest = async (what: string): Promise<void> => {
     for (const [name, machine] of machines) {
@@ -218,10 +229,10 @@ function specNamed(specs: readonly MachineSpec[], name: string): MachineSpec {
   return spec;
 }
 
-function machineNamed(machines: ReadonlyMap<string, Machine>, name: string): Machine {
-  const machine = machines.get(name);
-  if (!machine) throw new Error(`${name} is not part of this batch`);
-  return machine;
+function namedIn<T>(batch: ReadonlyMap<string, T>, name: string): T {
+  const found = batch.get(name);
+  if (found === undefined) throw new Error(`${name} is not part of this batch`);
+  return found;
 }
 
 /**
@@ -231,14 +242,17 @@ function machineNamed(machines: ReadonlyMap<string, Machine>, name: string): Mac
 async function createSharedFirstBootConfig(
   driver: CloudDriver,
   machines: readonly Machine[],
+  engineSettings: EngineSettingsByName,
   world: World,
 ): ReturnType<typeof createFirstBootConfig> {
   const names = machines.map(({ spec }) => spec.name);
   // Keys of an interrupted request come first, then those that are made now.
   await shareFirstBootKeys(names, world.store);
-  await createFirstBootConfig(firstOf(machines), driver, world);
+  const createConfig = async (machine: Machine): ReturnType<typeof createFirstBootConfig> =>
+    createFirstBootConfig(machine, namedIn(engineSettings, machine.spec.name), driver, world);
+  await createConfig(firstOf(machines));
   await shareFirstBootKeys(names, world.store);
-  const boots = await Promise.all(machines.map(async (machine) => createFirstBootConfig(machine, driver, world)));
+  const boots = await Promise.all(machines.map(createConfig));
   return firstOf(boots);
 }
 

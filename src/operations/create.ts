@@ -11,7 +11,7 @@ import { createFirstBootConfig, waitForBoot } from './first-boot.ts';
 import { requireNoConflicts, requireNoReadyMachine, requireSameCreateOptions, requireSameDriver } from './guards.ts';
 import { announceAutoStop, resolveLifetimeFields, type LifetimeFields } from './lifetime.ts';
 import { provisionToReady } from './provision.ts';
-import { validateSpec } from './validate-spec.ts';
+import { validateSpec, type ValidSpec } from './validate-spec.ts';
 import { scheduleSpare, takeSpare } from './warm-pool.ts';
 import { driverCallFor, type World } from './world.ts';
 
@@ -20,21 +20,28 @@ import { driverCallFor, type World } from './world.ts';
  * where the last one ended.
  */
 export async function createMachine(wanted: MachineSpec, world: World): Promise<ReadyMachine> {
-  return await createResolvedMachine(await resolveCreateSpec(await loadDriver(wanted.driver), wanted, world), world);
+  return await createValidMachine(await validateSpec(wanted, world), world);
+}
+
+/** Creates a machine as `createMachine` does, from a spec that `validateSpec` has accepted. */
+export async function createValidMachine(valid: ValidSpec, world: World): Promise<ReadyMachine> {
+  return await createResolvedMachine(await resolveCreateSpec(valid, world), world);
 }
 
 /** Creates a machine from a spec that `resolveCreateSpec` or `resolveReplacement` has resolved. */
-export async function createResolvedMachine(resolved: MachineSpec, world: World): Promise<ReadyMachine> {
-  const driver = await loadDriver(resolved.driver);
-  await using _lock = await world.store.lock(resolved.name);
-  const { machine, spec, existedBefore } = await reserveName(resolved, world);
+export async function createResolvedMachine(resolved: ValidSpec, world: World): Promise<ReadyMachine> {
+  const { engineSettings } = resolved;
+  const driver = await loadDriver(resolved.spec.driver);
+  await using _lock = await world.store.lock(resolved.spec.name);
+  const { machine, spec, existedBefore } = await reserveName(resolved.spec, world);
   announceAutoStop(machine, driver, world);
   return await withFailureRecord(machine, world, async (save) => {
-    if (driver.kind === 'existing') return provisionToReady(machine, driver, world, save);
+    const run = { machine, engineSettings, save };
+    if (driver.kind === 'existing') return provisionToReady(run, driver, world);
     const target = targetOf(driver, spec, machine);
     await takeSpare(machine, driver, world);
     const result = await world.progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
-      driver.machines.create(target, await createFirstBootConfig(machine, driver, world), {
+      driver.machines.create(target, await createFirstBootConfig(machine, engineSettings, driver, world), {
         ...driverCallFor(world, log),
         recordRequest: requestRecorderFor(machine, save, world),
       }),
@@ -45,7 +52,7 @@ export async function createResolvedMachine(resolved: MachineSpec, world: World)
     started.catch(() => {});
     if (result?.resumed !== true) await started;
     const isFirstBoot = result?.bootApplied === true;
-    const ready = await provisionToReady(machine, driver, world, save, { isFirstBoot, started });
+    const ready = await provisionToReady(run, driver, world, { isFirstBoot, started });
     await scheduleSpare(ready, driver, world);
     return ready;
   });
@@ -55,24 +62,24 @@ export async function createResolvedMachine(resolved: MachineSpec, world: World)
  * Decides, refuses and downloads all that it can before the name is reserved: a creation that can't begin leaves
  * nothing behind. Returns the spec with the options that the driver resolved.
  */
-export async function resolveCreateSpec(driver: Driver, wanted: MachineSpec, world: World): Promise<MachineSpec> {
-  await validateSpec(wanted, world);
+export async function resolveCreateSpec(valid: ValidSpec, world: World): Promise<ValidSpec> {
+  const driver = await loadDriver(valid.spec.driver);
   // Refused now, and not after the minutes that an image may take.
-  const before = await world.store.find(wanted.name);
-  requireContinuable(before, wanted, driver);
-  return await resolveAndPrepare(driver, wanted, before, world);
+  const before = await world.store.find(valid.spec.name);
+  requireContinuable(before, valid.spec, driver);
+  return { ...valid, spec: await resolveAndPrepare(driver, valid.spec, before, world) };
 }
 
 /** Validates a replacement fully before the old machine is removed, and returns its resolved spec. */
-export async function resolveReplacement(before: Machine, wanted: MachineSpec, world: World): Promise<MachineSpec> {
+export async function resolveReplacement(before: Machine, wanted: MachineSpec, world: World): Promise<ValidSpec> {
   const driver = await loadDriver(wanted.driver);
   // A port or a context that the old machine holds on this computer is free for the new one.
   const inPlaceOfOld = { ...wanted, id: before.spec.id };
-  await validateSpec(before.spec.driver === driver.name ? inPlaceOfOld : wanted, world);
+  const valid = await validateSpec(before.spec.driver === driver.name ? inPlaceOfOld : wanted, world);
   await requireNoConflicts(inPlaceOfOld, profilesNamed(wanted.profiles), world.clientPaths);
   const spec = await resolveAndPrepare(driver, wanted, undefined, world);
   resolveLifetimeFields(undefined, spec, driver, world);
-  return spec;
+  return { ...valid, spec };
 }
 
 async function resolveAndPrepare(

@@ -4,8 +4,9 @@ import { ensureFirstBootKeys, loadOrRenewCertificates, stripKeyComment, storeCer
 import type { Machine } from '../machine/model.ts';
 import { continueOrUndoHint } from '../machine/require-machine.ts';
 import { type Certificates, LOOPBACK } from '../provision/certificates.ts';
+import type { DaemonSettings } from '../provision/daemon-json.ts';
 import { firstBootFilesFor } from '../provision/plan.ts';
-import { planInputFor } from './plan-host.ts';
+import { loadHostConfig } from './host-config.ts';
 import { driverCallFor, type World } from './world.ts';
 
 type PlannedMachine = Pick<Machine, 'spec' | 'deadline'>;
@@ -16,6 +17,7 @@ type PlannedMachine = Pick<Machine, 'spec' | 'deadline'>;
  */
 export async function createFirstBootConfig(
   machine: PlannedMachine,
+  engineSettings: DaemonSettings,
   { userDataIsPublic: readable = false }: DriverManifest,
   world: World,
 ): Promise<FirstBootConfig> {
@@ -25,24 +27,29 @@ export async function createFirstBootConfig(
     authorizedKey: login.public,
     hostKey: { private: host.private, public: stripKeyComment(host.public) },
     enginePort: spec.engine.port,
-    files: readable ? [] : await prepareFirstBootFiles(machine, world),
+    files: readable ? [] : await prepareFirstBootFiles(machine, engineSettings, world),
   };
 }
 
-async function prepareFirstBootFiles(machine: PlannedMachine, world: World): Promise<FirstBootConfig['files']> {
+async function prepareFirstBootFiles(
+  machine: PlannedMachine,
+  engineSettings: DaemonSettings,
+  world: World,
+): Promise<FirstBootConfig['files']> {
   const { spec } = machine;
   const certificates = await loadOrRenewCertificates(spec, LOOPBACK, world);
   await storeCertificates(certificates, world.store.paths(spec.name));
-  return await renderFirstBootFiles(machine, certificates, world);
+  return await renderFirstBootFiles(machine, engineSettings, certificates, world);
 }
 
 /** Renders the files that a machine has before its first start: the engine's configuration, certificates and timers. */
 export async function renderFirstBootFiles(
   machine: PlannedMachine,
+  engineSettings: DaemonSettings,
   certificates: Certificates,
   world: World,
 ): Promise<FirstBootConfig['files']> {
-  return firstBootFilesFor(await planInputFor(machine, LOOPBACK, certificates, world));
+  return firstBootFilesFor(await loadHostConfig({ machine, engineSettings, address: LOOPBACK, certificates }, world));
 }
 
 /** Waits, as a step, until the machine has booted; explains a failed boot by what to type next. */

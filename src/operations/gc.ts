@@ -99,7 +99,8 @@ async function loadDriversToQuery(
   if (driver !== undefined) return all.filter(({ name }) => name === driver);
   const usable = await Promise.all(
     all.map(
-      async (driver) => specs.some((spec) => spec.driver === driver.name) || (await driver.health(computer)).usable,
+      async (driver) =>
+        specs.some((spec) => spec.driver === driver.name) || (await driver.checkHealth?.(computer))?.usable !== false,
     ),
   );
   return all.filter((_, index) => usable[index]);

@@ -5,6 +5,7 @@ import { tagExisting } from './tag-existing.ts';
 import { loadClientCertificates } from './credentials.ts';
 import type { CreatedMachine, Machine, ReadyMachine } from '../machine/model.ts';
 import { requireReady } from '../machine/require-machine.ts';
+import { engineSettingsOf } from '../provision/daemon-json.ts';
 import { waitForBoot } from './first-boot.ts';
 import { allowCallerIp } from './allow-caller-ip.ts';
 import { finishProvision } from './client-profiles.ts';
@@ -111,7 +112,11 @@ export async function reconnectMachine(
   // The certificate names the address, so a new address needs a visit; so does a deadline that the host does not have
   // yet.
   if (host.ssh && (host.address !== machine.host.address || machine.deadlinePending)) {
-    const verified = await provisionHost({ ...created, host }, machine, START_RETRY, world, save);
+    const verified = await provisionHost(
+      { ...created, host },
+      { machine, engineSettings: engineSettingsOf(spec.engine), retry: START_RETRY, save },
+      world,
+    );
     return await finishProvision(verified, world, save);
   }
   const endpoint = endpointOf(created);

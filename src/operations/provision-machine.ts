@@ -12,7 +12,7 @@ import { requireChangeInPlace, requireIdleStopSupported, requireNoConflicts, req
 import { announceAutoStop, resolveDeadline } from './lifetime.ts';
 import { provisionToReady } from './provision.ts';
 import { tagExisting } from './tag-existing.ts';
-import { validateOptionChange, validateSpec } from './validate-spec.ts';
+import { validateOptionChange, validateSpec, type ValidSpec } from './validate-spec.ts';
 import type { World } from './world.ts';
 
 type ProvisionOptions = {
@@ -40,7 +40,7 @@ export async function provisionMachine(
   const diff = diffSpecs(before, spec, driver);
   const { deadline: _before, ...rest } = before;
   const machine: Machine = { ...rest, spec, ...resolveDeadline(before, spec, resetTtl, world.now()) };
-  await requireApplicable(before, machine, diff, driver, world);
+  const { engineSettings } = await requireApplicable(before, machine, diff, driver, world);
   const deferred = await deferToNextStart(before, spec, diff, driver, world);
   if (deferred) return deferred;
   if (machine.deadline !== before.deadline || hasChangesIn(diff, 'lifetime')) announceAutoStop(machine, driver, world);
@@ -61,7 +61,8 @@ export async function provisionMachine(
       if (next.phase === 'ready') await removeUnwantedProfiles(before.spec, next.spec, world);
       await save({ ...next, ...pending });
     };
-    const ready = await provisionToReady(machine, driver, world, saveWithPending, { renewal });
+    const run = { machine, engineSettings, save: saveWithPending, renewal };
+    const ready = await provisionToReady(run, driver, world);
     return { ...ready, ...pending };
   });
 }
@@ -73,11 +74,12 @@ async function requireApplicable(
   diff: SpecDiff,
   driver: Driver,
   world: World,
-): Promise<void> {
-  await validateSpec(spec, world);
+): Promise<ValidSpec> {
+  const valid = await validateSpec(spec, world);
   requireSameEnginePort(diff, spec.name);
   requireChangeInPlace(diff, spec.name, driver);
   requireIdleStopSupported(spec, onShutdown, driver);
   await requireNoConflicts(spec, profilesNamed(spec.profiles), world.clientPaths);
   await validateOptionChange(before, spec, diff, driver, world);
+  return valid;
 }

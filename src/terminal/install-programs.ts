@@ -13,17 +13,17 @@ import type { World } from '../operations/world.ts';
 import { runProgram } from './run-program.ts';
 
 export type Consent = {
-  /** The user has agreed on the command line. */
+  /** Whether the user has agreed on the command line. */
   readonly yes: boolean;
   /** The command by which the user agrees; undefined where it would agree to more than the installation. */
   readonly consentCommand: string | undefined;
 };
 
-/** What a program provides for an installation: its world, its environment, and ways to ask and to tell the user. */
+/** What the calling program provides for an installation: its world, its environment, and ways to reach the user. */
 export type InstallContext = {
   readonly world: World;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** A person at a terminal can be asked. */
+  /** Whether a person at a terminal can answer questions. */
   readonly interactive: boolean;
   readonly say: (line: string) => void;
 };
@@ -31,7 +31,7 @@ export type InstallContext = {
 const LAST_LINES = 8;
 
 /**
- * Installs the programs that are missing, once the user has agreed, and checks that they are there afterwards. Throws
+ * Installs the missing programs once the user has agreed, and checks that they can be found afterwards. Throws
  * PROGRAM_MISSING with the command to type if the user did not agree, or if the installation failed.
  */
 export async function installMissing(
@@ -61,8 +61,8 @@ export function formatMissing(missing: readonly Program[]): string {
 }
 
 /**
- * Returns the command as it runs where nobody can answer: sudo fails instead of asking, and packages take their
- * defaults. sudo drops the environment, so the variable for apt-get follows it as an argument.
+ * Returns the command in a form that never asks: sudo fails instead, and packages use their defaults. sudo drops the
+ * environment, so the variable for apt-get follows it as an argument.
  */
 export function toUnattended(command: readonly string[]): readonly string[] {
   const [first = '', ...rest] = command;

@@ -10,8 +10,9 @@ import {
 import { findNearestWord } from '../did-you-mean.ts';
 import { sanitizeLine } from './terminal-text.ts';
 
-/** Formats one document, or rows that have titles, by the template of --format. */
+/** Formats one document with the template of --format. */
 export type DocumentFormatter = (document: unknown) => string;
+/** Formats rows, with titles if the template asks for a table. */
 export type RowsFormatter = (rows: readonly unknown[]) => string;
 
 /** Compiles the format of a document whose fields may be absent. Returns undefined without a format. Throws USAGE. */
@@ -43,7 +44,10 @@ export function compileRowsFormat(
   return (given) => explainTemplateErrors(format, () => rows.render(given.map(sanitizeData), titles).join('\n'));
 }
 
-/** Refuses an unknown field before any machine is queried, by a trial with titles, which may stand for numbers. */
+/**
+ * Refuses an unknown field before any machine is queried, by a trial run on the titles. Other errors of the trial are
+ * ignored: a template may expect a number where the trial has a title.
+ */
 function requireKnownFields(rows: RowFormat, titles: Readonly<Record<string, string>>): void {
   try {
     rows.render([titles], titles);

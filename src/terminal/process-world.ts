@@ -6,44 +6,44 @@ import type { World } from '../operations/world.ts';
 import type { Store } from '../machine/store.ts';
 import { resolveSlipwayHome } from '../computer/slipway-home.ts';
 
-/** Where this package keeps what it brings besides its program. */
+/** Files that this package contains besides its program. */
 export const packageFile = join(import.meta.dirname, '..', 'package.json');
 const templatesFolder = join(import.meta.dirname, '..', 'templates');
 
-/** The folder of all that Slipway keeps. */
+/** Returns Slipway's own folder: `~/.slipway`, unless SLIPWAY_HOME names another. */
 export function slipwayHome(): string {
   return resolveSlipwayHome(process.env, homedir());
 }
 
-/** Where the old docker-machine keeps its machines. */
+/** Returns the folder in which Docker Machine stores its machines. */
 export function dockerMachineStorePath(env: Readonly<Record<string, string | undefined>>, userHome: string): string {
   return env.MACHINE_STORAGE_PATH || join(userHome, '.docker', 'machine');
 }
 
-/** What ends the work of this process. */
+/** Creates the controller that interrupts all work of this process. */
 export function createInterruptController(): AbortController {
   const interrupt = new AbortController();
-  // Every machine at work listens for the end; Node takes more than ten for a leak, and says so to the user.
+  // Each machine in progress adds a listener; without this, Node warns the user of a leak after ten.
   setMaxListeners(0, interrupt.signal);
   return interrupt;
 }
 
 /**
- * The effects of this process on the world; where its machines are kept, what it shows and when it stops is the
- * program's to say.
+ * Creates the world of this process. The calling program chooses the store, the progress view and the signal that
+ * interrupts it.
  */
 export function createWorld(
-  own: Pick<World, 'progress' | 'signal' | 'sudoPassword' | 'debug' | 'startSpareBuild'> & {
+  options: Pick<World, 'progress' | 'signal' | 'sudoPassword' | 'debug' | 'startSpareBuild'> & {
     readonly store: Store;
-    /** See `Computer.records`. */
-    readonly records?: string;
+    /** See `Computer.storeHome`. */
+    readonly storeHome?: string;
   },
 ): World {
-  const { records: storeHome, ...given } = own;
+  const { storeHome, ...rest } = options;
   const userHome = homedir();
   const { platform, arch, env } = process;
   return {
-    ...given,
+    ...rest,
     computer: {
       platform,
       arch,

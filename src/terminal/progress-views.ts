@@ -12,65 +12,67 @@ import {
 } from './progress/live-list.ts';
 import type { Terminal } from './progress/live.ts';
 
-/** Where a view writes: whole lines, without the line end. */
+/** Writes one line; the text has no line end. */
 export type WriteLine = (line: string) => void;
 
-/** One way of showing what goes on: of a whole command, and of all its machines. */
+/** Shows the progress of one command and of all its machines. */
 export type ProgressView = {
   run<T>(step: StepInfo, work: (log: Log) => Promise<T>): Promise<T>;
   note(text: string, machine: string | undefined): void;
-  /** A machine that will have its turn. */
+  /** Adds a machine that waits for its turn. */
   addMachine(machine: string): void;
-  /** There is nothing more to be done for a machine, be it that it failed. */
+  /** Marks a machine as finished: nothing more will be done for it. */
   finishMachine(machine: string, failed: boolean): void;
-  /** The command is over. */
+  /** Ends the view when the command is over. */
   close(): void;
 };
 
-/** The progress of one machine among several. Without `end` it counts as at work until the command is over. */
+/** The progress of one machine among several. Until `end` is called, the machine counts as running. */
 export type MachineProgress = Progress & { readonly end: (error?: unknown) => void };
 
-/** What logic gets of a view. The step that it is called in is its parent. */
+/**
+ * Creates the `Progress` that operations use to report to a view. A step that starts inside another has it as parent.
+ */
 export function createProgress(view: ProgressView, machine?: string): MachineProgress {
-  const within = new AsyncLocalStorage<StepInfo>();
-  let last = '';
+  const currentStep = new AsyncLocalStorage<StepInfo>();
+  let lastId = '';
   if (machine !== undefined) view.addMachine(machine);
   return {
     step(id, title, work) {
-      last = id;
-      const step: StepInfo = { id, title, machine, parent: within.getStore() };
-      return within.run(step, () => view.run(step, work));
+      lastId = id;
+      const step: StepInfo = { id, title, machine, parent: currentStep.getStore() };
+      return currentStep.run(step, () => view.run(step, work));
     },
-    lastStepId: () => last,
+    lastStepId: () => lastId,
     note: (text) => view.note(text, machine),
     end: (error) => machine !== undefined && view.finishMachine(machine, error !== undefined),
   };
 }
 
-/** One line an event, for logs and pipes. What the host said is left out, unless it explains a failure. */
+/** Prints one line per event, for logs and pipes. Output of hosts is omitted, unless it explains a failure. */
 export function createPlainView(say: WriteLine): ProgressView {
-  const named = (machine: string | undefined, text: string): void =>
+  const sayAbout = (machine: string | undefined, text: string): void =>
     say(machine === undefined ? text : `${machine}: ${text}`);
   const explained = new WeakSet<object>();
   return {
     ...NO_OP_VIEW,
-    note: (text, machine) => named(machine, sanitizeLine(text)),
+    note: (text, machine) => sayAbout(machine, sanitizeLine(text)),
     run: (step, work) =>
       runObserved(step, work, {
-        onStart: ({ machine, title }) => named(machine, `${sanitizeLine(title)} …`),
+        onStart: ({ machine, title }) => sayAbout(machine, `${sanitizeLine(title)} …`),
         onEnd({ machine, title }, { seconds, lines, error }) {
-          named(
+          sayAbout(
             machine,
             `${sanitizeLine(title)}: ${error === undefined ? 'done in' : 'failed after'} ${seconds.toFixed(1)} s`,
           );
           if (error !== undefined)
-            for (const line of takeUnexplainedLines(lines, error, explained)) named(machine, `  │ ${line}`);
+            for (const line of takeUnexplainedLines(lines, error, explained)) sayAbout(machine, `  │ ${line}`);
         },
       }),
   };
 }
 
-/** Nothing but what a user must see whatever the view. */
+/** Prints notes only: a user must see those in every view. */
 export function createQuietView(say: WriteLine): ProgressView {
   return {
     ...NO_OP_VIEW,
@@ -81,7 +83,7 @@ export function createQuietView(say: WriteLine): ProgressView {
 
 const NO_OP_VIEW = { addMachine: () => {}, finishMachine: () => {}, close: () => {} };
 
-/** One JSON event a line, as events.schema.json has them. */
+/** Prints one JSON event per line, as events.schema.json describes them. */
 export function createJsonView(
   print: (event: CliEvent) => void,
   now: () => number = () => performance.now(),
@@ -93,67 +95,68 @@ export function createJsonView(
     note: (text, machine) => emit({ event: 'note', text }, machine),
     run(step, work) {
       const { id, title, machine, parent } = step;
-      const about = { event: 'step', id, title, ...(parent ? { parent: parent.id } : {}) } as const;
-      const measured = throttleBytes((bytes) => emit({ event: 'progress', id, ...bytes }, machine), now);
+      const base = { event: 'step', id, title, ...(parent ? { parent: parent.id } : {}) } as const;
+      const throttled = throttleBytes((bytes) => emit({ event: 'progress', id, ...bytes }, machine), now);
       return runObserved(step, work, {
-        onStart: () => emit({ ...about, state: 'started' }, machine),
+        onStart: () => emit({ ...base, state: 'started' }, machine),
         onOutput(line, bytes) {
-          if (bytes) measured.tell(bytes);
+          if (bytes) throttled.report(bytes);
           else emit({ event: 'output', id, line }, machine);
         },
         onEnd(_step, { seconds, error }) {
-          measured.finish();
+          throttled.flush();
           const elapsed = Number(seconds.toFixed(1));
-          if (error === undefined) return emit({ ...about, state: 'done', elapsed }, machine);
-          emit({ ...about, state: 'failed', elapsed, error: errorCodeOf(error) }, machine);
+          if (error === undefined) return emit({ ...base, state: 'done', elapsed }, machine);
+          emit({ ...base, state: 'failed', elapsed, error: errorCodeOf(error) }, machine);
         },
       });
     },
   };
 }
 
-/** With the last one, which is always told, four in any second. */
+/** Allows four events in any second, including the final one, which is always emitted. */
 const BYTES_INTERVAL_MS = 334;
 
+/** Limits how often byte counts are emitted; `flush` emits the last one if it was held back. */
 function throttleBytes(
-  tell: (bytes: { done: number; total?: number; rate?: number }) => void,
+  emit: (bytes: { done: number; total?: number; rate?: number }) => void,
   now: () => number,
-): { readonly tell: (bytes: ByteProgress) => void; readonly finish: () => void } {
-  let at = Number.NEGATIVE_INFINITY;
-  let held: ByteProgress | undefined;
-  const pass = ({ done, total, rate }: ByteProgress): void => {
-    at = now();
-    held = undefined;
-    tell({
+): { readonly report: (bytes: ByteProgress) => void; readonly flush: () => void } {
+  let emittedAt = Number.NEGATIVE_INFINITY;
+  let pending: ByteProgress | undefined;
+  const emitNow = ({ done, total, rate }: ByteProgress): void => {
+    emittedAt = now();
+    pending = undefined;
+    emit({
       done,
       ...(total === undefined ? {} : { total }),
       ...(rate === undefined ? {} : { rate: Math.round(rate) }),
     });
   };
   return {
-    tell(bytes) {
-      if (now() - at >= BYTES_INTERVAL_MS) pass(bytes);
-      else held = bytes;
+    report(bytes) {
+      if (now() - emittedAt >= BYTES_INTERVAL_MS) emitNow(bytes);
+      else pending = bytes;
     },
-    finish: () => held && pass(held),
+    flush: () => pending && emitNow(pending),
   };
 }
 
-/** A live list: of one machine, or of several side by side. What draws it is read when the first step begins. */
+/** Shows a live list of one machine or of several. The code that draws it is loaded when the first step starts. */
 export function createLiveView(terminal: Terminal): ProgressView {
   const list = createLiveList();
-  const opened = async () => (await import('./progress/live.ts')).openLiveScreen(list, terminal);
-  let opening: ReturnType<typeof opened> | undefined;
-  let screen: Awaited<ReturnType<typeof opened>> | undefined;
+  const loadScreen = async () => (await import('./progress/live.ts')).openLiveScreen(list, terminal);
+  let loading: ReturnType<typeof loadScreen> | undefined;
+  let screen: Awaited<ReturnType<typeof loadScreen>> | undefined;
   return {
     async run(step, work) {
-      screen ??= await (opening ??= opened());
+      screen ??= await (loading ??= loadScreen());
       return await screen.run(step, work);
     },
     note(text, machine) {
-      const said = `${machine === undefined ? '' : `${machine}: `}${sanitizeLine(text)}`;
-      if (screen) screen.note(said);
-      else terminal.stream.write(`${terminal.unicode ? '•' : '*'} ${said}\n`);
+      const line = `${machine === undefined ? '' : `${machine}: `}${sanitizeLine(text)}`;
+      if (screen) screen.note(line);
+      else terminal.stream.write(`${terminal.unicode ? '•' : '*'} ${line}\n`);
     },
     addMachine(machine) {
       if (!list.rows.some((row) => row.machine === machine)) list.rows.push(createLiveRow(machine));
@@ -169,7 +172,7 @@ export function createLiveView(terminal: Terminal): ProgressView {
   };
 }
 
-/** Consoles of Windows that draw by code page, and Linux's own, lack most symbols. */
+/** Returns whether the terminal can show the symbols: old Windows consoles and the Linux console lack most of them. */
 export function hasUnicode(platform: string, env: Readonly<Record<string, string | undefined>>): boolean {
   if (platform !== 'win32') return env.TERM !== 'linux';
   return Boolean(env.WT_SESSION) || env.TERM_PROGRAM === 'vscode' || /^(xterm|alacritty)/.test(env.TERM ?? '');

@@ -1,11 +1,12 @@
 import { stripVTControlCharacters } from 'node:util';
 
-/** Longer lines are no lines; what stands behind is never shown. */
+/** Longer lines are cut, and the rest is never shown. */
 const MAX_LINE_LENGTH = 4000;
 
 /**
- * Somebody else's line as a terminal may get it: nothing in it moves the cursor, colours, rings, or turns the direction
- * of what stands beside it. Of a line that drew itself anew (`10 %\r20 %`) the last state is left.
+ * Makes a line from another program safe for the terminal: it can't move the cursor, set colors, ring the bell, or
+ * change the direction of the text beside it. Of a line that redraws itself (`10 %\r20 %`), only the last state is
+ * kept.
  */
 export function sanitizeLine(line: string): string {
   const text = stripVTControlCharacters(line.length > MAX_LINE_LENGTH ? line.slice(0, MAX_LINE_LENGTH) : line);
@@ -13,16 +14,16 @@ export function sanitizeLine(line: string): string {
   return (
     last
       .replaceAll('\t', ' ')
-      // Controls, formats such as bidi overrides, private and unassigned characters; then what widens the one before
-      // it.
+      // Control characters, formatting characters such as bidi overrides, private and unassigned characters; then
+      // variation selectors, which can widen the character before them.
       .replaceAll(/[\p{C}\p{Zl}\p{Zp}\uFE00-\uFE0F]/gu, '')
       .trimEnd()
   );
 }
 
 /**
- * The columns that a text takes at most. Terminals do not agree on symbols and emoji, so all that may be wide counts as
- * wide: a line that ends early is tidy, and one that is longer than the terminal is not.
+ * Returns the maximum number of columns that a text takes. Terminals disagree about the width of symbols and emoji, so
+ * any character that may be wide counts as wide: a line that ends early looks better than one that wraps.
  */
 export function displayWidth(text: string): number {
   let width = 0;
@@ -37,7 +38,7 @@ function isNarrow(point: number): boolean {
   return point === 0x2714 || point === 0x2716 || (point >= 0x2800 && point < 0x2900);
 }
 
-/** The beginning of a text that fits, with a sign that it is a beginning. */
+/** Truncates a text to this width, and ends it with `more` if something was cut off. */
 export function truncate(text: string, width: number, more: string): string {
   if (displayWidth(text) <= width) return text;
   const room = width - displayWidth(more);
@@ -47,16 +48,16 @@ export function truncate(text: string, width: number, more: string): string {
 
 function takeColumns(text: string, width: number): string {
   let used = 0;
-  let kept = '';
+  let taken = '';
   for (const character of text) {
     used += displayWidth(character);
     if (used > width) break;
-    kept += character;
+    taken += character;
   }
-  return kept;
+  return taken;
 }
 
-/** The whole text in lines that fit, broken between words where there are any. */
+/** Wraps a text into lines of this width, at spaces where possible. */
 export function wrapText(text: string, width: number): readonly string[] {
   const lines: string[] = [];
   let line = '';
@@ -69,7 +70,7 @@ export function wrapText(text: string, width: number): readonly string[] {
     if (line !== '') lines.push(line);
     line = word;
     while (displayWidth(line) > width) {
-      // A wide character takes its two columns even where there is one.
+      // Takes at least one character, even if it is wider than the line.
       const head = takeColumns(line, width) || [...line].slice(0, 1).join('');
       if (head === line) break;
       lines.push(head);

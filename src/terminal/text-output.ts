@@ -22,7 +22,7 @@ const NO_BORDERS = {
   middle: '   ',
 };
 
-/** Columns by their content, without lines. What hosts and engines say stands in them, so no cell is believed. */
+/** Formats a table without borders. Cells may contain output of hosts and engines, so each cell is sanitized. */
 export function formatTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const printed = new Table({
     chars: NO_BORDERS,
@@ -36,33 +36,33 @@ export function formatTable(head: readonly string[], rows: readonly (readonly st
     .join('\n');
 }
 
-/** What answers in the place of an engine may send anything where a text is due. */
+/** Accepts any value: something else may answer in the engine's place and send anything. */
 function formatCell(text: unknown): string {
   return sanitizeLine(String(text));
 }
 
-/** Name and value, one a line. */
+/** Formats one name and value per line, with the values aligned. */
 export function formatFields(rows: readonly (readonly [string, string])[]): string {
   const width = Math.max(...rows.map(([name]) => name.length));
   return rows.map(([name, value]) => `${name.padEnd(width)}   ${formatCell(value)}`.trimEnd()).join('\n');
 }
 
 /**
- * An error for people: what happened, what was said, what to type next. With a width, lines are broken between words;
- * the hint, which may be typed, is left to the terminal to break: that gives it back whole.
+ * Formats an error for people: its message, its detail, and its hint. Message and detail are wrapped at `width`. The
+ * hint is not, since it may be a command: a line that the terminal wraps is copied as one line.
  */
 export function formatError(error: SlipwayError, color: boolean, width = Number.POSITIVE_INFINITY): string {
   const { red, dim, bold } = colors.createColors(color);
-  // Lines of a host, and words of it in the message and the hint, are no orders for this terminal.
+  // Detail, message and hint may contain output of a host, which must not control this terminal.
   const lines = error.detail.flatMap((line) => wrapText(sanitizeLine(line), Math.max(1, width - 5)));
   const detail = lines.map((line) => dim(`  │ ${line}`));
-  const next = error.hint?.split('\n').map(sanitizeLine).join('\n');
-  const hint = next === undefined ? [] : [`${bold('→')} ${next}`];
+  const hintText = error.hint?.split('\n').map(sanitizeLine).join('\n');
+  const hint = hintText === undefined ? [] : [`${bold('→')} ${hintText}`];
   const message = error.message.split('\n').flatMap((line) => wrapText(sanitizeLine(line), Math.max(1, width - 3)));
   return [`${red('✗')} ${message.join('\n  ')}`, ...detail, ...hint].join('\n');
 }
 
-/** An error for programs; the same fields wherever one is printed. */
+/** Returns an error as JSON, with the same fields wherever one is printed. */
 export function toErrorDocument(error: SlipwayError): Pick<Extract<CliEvent, { event: 'error' }>, 'error'> {
   return {
     error: {

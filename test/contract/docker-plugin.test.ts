@@ -10,7 +10,7 @@ const distPath = (name: string): string => fileURLToPath(new URL(`../../dist/${n
 
 beforeAll(async () => {
   await stat(distPath('docker-machine')).catch(() => {
-    throw new Error('There is no dist/: npm test builds it, and so does npm run build');
+    throw new Error('dist/ is missing: run npm run build');
   });
 });
 

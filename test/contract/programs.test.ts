@@ -39,7 +39,7 @@ const slipwayProgram = fileURLToPath(new URL('../../dist/slipway.js', import.met
 
 beforeAll(async () => {
   await stat(slipwayProgram).catch(() => {
-    throw new Error('There is no dist/: npm test builds it, and so does npm run build');
+    throw new Error('dist/ is missing: run npm run build');
   });
   expect(userInfo().uid).toBe(1000);
 });

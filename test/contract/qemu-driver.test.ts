@@ -572,7 +572,12 @@ fi`;
         { memory: 3000 },
         /its options now specify 3000 MB of memory/,
       ],
-      ['its options say another accelerator', async () => {}, { accelerator: 'kvm' }, /now say the accelerator kvm/],
+      [
+        'its options specify another accelerator',
+        async () => {},
+        { accelerator: 'kvm' },
+        /now specify the accelerator kvm/,
+      ],
     ])('starts from its disk where %s, and says why', async (_what, spoil, more, why) => {
       await using vm = await suspendedBench();
       const { call, target, vms } = vm;

@@ -21,7 +21,7 @@ describe.skipIf(!canRunAtTerminal)('at a terminal', () => {
     await using at = await openTerminal(user, SIZE);
     await at.typeLine('slipway');
     // The local VM comes first; the server is one entry below.
-    await at.waitFor('generic: a machine that already answers SSH');
+    await at.waitFor('generic: a host that you can reach over SSH');
     await at.pressKeys('Down', 'Enter');
     await at.waitFor('Machine name?');
     await at.typeLine('no/name');
@@ -41,7 +41,7 @@ describe.skipIf(!canRunAtTerminal)('at a terminal', () => {
     const summary = await at.waitFor('Continue?');
     for (const row of [
       /Machine +box/,
-      /Where +a machine that already answers SSH/,
+      /Where +a host that you can reach over SSH/,
       new RegExp(`IP address +${host.address}`),
       /Costs +nothing/,
     ])

@@ -25,9 +25,6 @@ export const boatDriver = defineDriver({
     socket: z.string().default('/boat.sock').meta({ description: 'Socket of the engine', value: 'file' }),
   }),
   programs: () => boatPrograms,
-  async health() {
-    return { usable: true };
-  },
   async diagnose() {
     return [{ what: 'wind', state: 'note', detail: 'from the west' }];
   },

@@ -64,9 +64,6 @@ export function fakeCloud(): FakeCloud {
     options: z.object({ region: z.string().optional() }),
     userDataIsPublic: true,
     account: { options: ['region'] },
-    async health() {
-      return { usable: true };
-    },
     machines: {
       async create(target, boot, call) {
         calls.push('create');

@@ -48,9 +48,6 @@ export function fakeLocalMachine(host: FakeHost, name = 'local'): FakeLocalMachi
     summary: "a machine of the test's own",
     options: z.object({}),
     shutdownBehavior: () => ({ byItself: local.onShutdown, costs: 'its disk stays' }),
-    async health() {
-      return { usable: true };
-    },
     machines: {
       async prepare() {
         calls.push('prepare');

@@ -127,9 +127,7 @@ describe('planLifetime', () => {
       '/etc/systemd/system/slipway-deadline.service',
       '/etc/systemd/system/slipway-deadline.timer',
     ]);
-    expect(step?.title).toBe(
-      'Let the host power off at 2026-11-24T14:00:00.000Z, and stop once it was idle for 1800 s',
-    );
+    expect(step?.title).toBe('Set the host to power off at 2026-11-24T14:00:00.000Z and to stop after 1800 s idle');
   });
 
   test('removes timers that are no longer wanted, and completes an interrupted run', () => {

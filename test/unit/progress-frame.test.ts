@@ -15,7 +15,7 @@ import { hostileText } from './hostile-text.ts';
 
 const unstyled = (text: string): string => text;
 const COLORLESS = { green: unstyled, red: unstyled, cyan: unstyled, yellow: unstyled, dim: unstyled };
-const frameLook: ProgressTheme = { ...UNICODE_SYMBOLS, ...COLORLESS };
+const theme: ProgressTheme = { ...UNICODE_SYMBOLS, ...COLORLESS };
 const NOW = 100_000;
 
 function stepWith(title: string, more: Partial<LiveStep> = {}): LiveStep {
@@ -57,10 +57,10 @@ const failedRow = (machine: string): LiveRow => ({
 });
 
 const frameLines = (list: LiveList, columns = 60, rows = 24): readonly string[] =>
-  renderFrame(list, { columns, rows }, NOW, frameLook);
+  renderFrame(list, { columns, rows }, NOW, theme);
 
-describe('the live part of the screen', () => {
-  test('is the running step with its time, and what it said last below it', () => {
+describe('renderFrame', () => {
+  test('shows the running step with its time, and its last output below it', () => {
     const list = {
       steps: [stepWith('Install the engine', { lastOutput: '\u001b[32mGet:3\u001b[0m trixie/main docker.io' })],
       rows: [],
@@ -68,7 +68,7 @@ describe('the live part of the screen', () => {
     expect(frameLines(list)).toEqual(['⠋ Install the engine  8 s', '    Get:3 trixie/main docker.io']);
   });
 
-  test('is a step within a step where there is one, and output under the innermost alone', () => {
+  test('indents substeps, and shows output below the innermost running step only', () => {
     const inner = stepWith('Get the image', { lastOutput: '10 MB', startedAt: NOW - 2000 });
     const before = stepWith('Ask the vendor', { state: 'done', endedAt: NOW - 8000 });
     const list = { steps: [stepWith('Prepare', { lastOutput: 'old', substeps: [before, inner] })], rows: [] };
@@ -80,7 +80,7 @@ describe('the live part of the screen', () => {
     ]);
   });
 
-  test('has a bar where bytes are known and there is room for one', () => {
+  test('shows a bar if the bytes are known and there is room for it', () => {
     const lastOutput = '412 of 633 MB (65 %), 21 MB/s, 10 s left';
     const list = { steps: [stepWith('Get it', { lastOutput, bytes: { done: 412, total: 633, rate: 21 } })], rows: [] };
     expect(frameLines(list, 80)[1]).toBe(`    ━━━━━━━━━━━━━╌╌╌╌╌╌╌  ${lastOutput}`);
@@ -88,7 +88,7 @@ describe('the live part of the screen', () => {
     expect(frameLines(list, 30)[1]).toBe('    412 of 633 MB (65 %), 21…');
   });
 
-  test('is a row a machine in the order in which they were named', () => {
+  test('shows one row per machine, in the order in which the user named them', () => {
     const rows = [doneRow('web-1'), runningRow('web-2', 'Get:3'), failedRow('web-10'), waitingRow('web-11')];
     expect(frameLines({ steps: [], rows })).toEqual([
       '✔ web-1  12.0 s',
@@ -99,7 +99,7 @@ describe('the live part of the screen', () => {
     ]);
   });
 
-  test('shows the machines at work and those that failed where there are too many, and counts the rest', () => {
+  test('shows running and failed machines first if there are too many, and counts the others', () => {
     const rows = [...'abcde'].map(doneRow);
     rows.push(runningRow('f', 'Get:1'), failedRow('g'), runningRow('h', 'Get:2'));
     rows.push(...Array.from({ length: 12 }, (_, at) => waitingRow(`w${at}`)));
@@ -116,7 +116,7 @@ describe('the live part of the screen', () => {
     expect(frameLines({ steps: [], rows }, 60, 2)).toEqual(['… 2 more running, 1 failed, 12 waiting, 5 done']);
   });
 
-  test('cuts the title on a narrow terminal and keeps the time while there is room for both', () => {
+  test('truncates the title on a narrow terminal, and then drops the time', () => {
     const list = { steps: [stepWith('Configure the engine and restart it')], rows: [] };
     expect(frameLines(list, 20)).toEqual(['⠋ Configure t…  8 s']);
     expect(frameLines(list, 12)).toEqual(['⠋ Configur…']);
@@ -124,44 +124,44 @@ describe('the live part of the screen', () => {
   });
 });
 
-describe('what stays on the screen', () => {
-  test('is whole on a narrow terminal', () => {
-    const over = stepWith('Configure the engine and restart it', { state: 'done', endedAt: NOW });
-    expect(renderFinishedStep(over, 20, frameLook)).toEqual(['✔ Configure the', '  engine and', '  restart it  8.5 s']);
+describe('finished steps and machines', () => {
+  test('are wrapped on a narrow terminal instead of truncated', () => {
+    const finished = stepWith('Configure the engine and restart it', { state: 'done', endedAt: NOW });
+    expect(renderFinishedStep(finished, 20, theme)).toEqual(['✔ Configure the', '  engine and', '  restart it  8.5 s']);
   });
 
-  test('has what explains a failure below the step that failed', () => {
-    const over = stepWith('Install', { state: 'failed', endedAt: NOW, failureLines: ['E: no such package'] });
-    expect(renderFinishedStep(over, 60, frameLook)).toEqual([
+  test('show the lines that explain a failure below the failed step', () => {
+    const finished = stepWith('Install', { state: 'failed', endedAt: NOW, failureLines: ['E: no such package'] });
+    expect(renderFinishedStep(finished, 60, theme)).toEqual([
       '✖ Install  failed after 8.5 s',
       '  │ E: no such package',
     ]);
-    expect(renderFinishedStep(over, 60, { ...ASCII_SYMBOLS, ...COLORLESS })).toEqual([
+    expect(renderFinishedStep(finished, 60, { ...ASCII_SYMBOLS, ...COLORLESS })).toEqual([
       'x Install  failed after 8.5 s',
       '  | E: no such package',
     ]);
   });
 
-  test('is nothing where no machine was begun: what failed before them has said it', () => {
-    expect(renderFinishedRows([waitingRow('web-1'), waitingRow('web-2')], 60, frameLook)).toEqual([]);
-    expect(renderFinishedRows([doneRow('web-1'), waitingRow('web-2')], 60, frameLook)).toEqual([
+  test('show nothing if no machine was started, since the error explains why', () => {
+    expect(renderFinishedRows([waitingRow('web-1'), waitingRow('web-2')], 60, theme)).toEqual([]);
+    expect(renderFinishedRows([doneRow('web-1'), waitingRow('web-2')], 60, theme)).toEqual([
       '✔ web-1  12.0 s',
       '· not started: web-2',
     ]);
   });
 });
 
-test('times are said in the two units that matter', () => {
+test('elapsed times have at most two units', () => {
   expect([1234, 59_940, 65_000, 3_725_000].map(formatElapsed)).toEqual(['1.2 s', '59.9 s', '1 min 05 s', '1 h 02 min']);
 });
 
 const anyStep = fc
   .record({
     title: hostileText,
-    said: hostileText,
+    lastOutput: hostileText,
     state: fc.constantFrom('running', 'done', 'failed', 'stopped'),
-    told: fc.array(hostileText, { maxLength: 3 }),
-    since: fc.integer({ min: 0, max: NOW }),
+    failureLines: fc.array(hostileText, { maxLength: 3 }),
+    startedAt: fc.integer({ min: 0, max: NOW }),
     bytes: fc.option(fc.record({ done: fc.nat(1000), total: fc.option(fc.nat(1000), { nil: undefined }) }), {
       nil: undefined,
     }),
@@ -183,7 +183,7 @@ const anyList = fc.record({
 });
 const anySize = fc.record({ columns: fc.integer({ min: 2, max: 140 }), rows: fc.integer({ min: 1, max: 40 }) });
 
-test('no frame is wider or higher than the terminal, or has a character that moves the cursor', () => {
+test('no frame is wider or higher than the terminal, or contains control characters', () => {
   fc.assert(
     fc.property(anyList, anySize, fc.boolean(), (list, { columns, rows }, unicode) => {
       const lines = renderFrame(list, { columns, rows }, NOW, {
@@ -199,12 +199,12 @@ test('no frame is wider or higher than the terminal, or has a character that mov
   );
 });
 
-test('what stays is not wider either, down to terminals of twenty columns', () => {
+test('no finished line is wider than the terminal, down to 20 columns, or contains control characters', () => {
   fc.assert(
     fc.property(anyList, fc.integer({ min: 20, max: 140 }), ({ steps, rows }, columns) => {
       const lines = [
-        ...steps.flatMap((one) => renderFinishedStep(one, columns, frameLook)),
-        ...renderFinishedRows(rows, columns, frameLook),
+        ...steps.flatMap((one) => renderFinishedStep(one, columns, theme)),
+        ...renderFinishedRows(rows, columns, theme),
       ];
       for (const line of lines) {
         expect(displayWidth(line), line).toBeLessThan(columns);

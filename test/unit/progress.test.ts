@@ -21,7 +21,7 @@ import { worldIn } from '../fakes/test-world.ts';
 const eventsSchema = JSON.parse(readFileSync(new URL('../../events.schema.json', import.meta.url), 'utf8')) as object;
 const isEvent = new Ajv2020().compile(eventsSchema);
 
-/** What a view shows of a run in which one step succeeds and the others fail; times are masked. */
+/** Returns the output of a view for a run in which one step succeeds and the others fail; times are masked. */
 async function renderRun(open: (say: WriteLine) => ProgressView, machine?: string): Promise<string> {
   const lines: string[] = [];
   const progress = createProgress(
@@ -51,8 +51,8 @@ async function renderRun(open: (say: WriteLine) => ProgressView, machine?: strin
 
 const jsonLinesView = (say: WriteLine): ProgressView => createJsonView((event) => say(JSON.stringify(event)));
 
-describe('a run', () => {
-  test('is plain lines without a terminal, and a failure brings what the host said and the error does not', async () => {
+describe('the output of a run', () => {
+  test('is plain lines without a terminal, with the lines that explain a failure', async () => {
     expect(await renderRun(createPlainView)).toMatchInlineSnapshot(`
       "Gather facts about the host …
       Look closer …
@@ -67,17 +67,17 @@ describe('a run', () => {
     `);
   });
 
-  test('is plain lines that begin with the machine where there are several', async () => {
+  test('begins each plain line with the machine if there are several', async () => {
     const text = await renderRun(createPlainView, 'web-1');
     expect(text.split('\n').filter((line) => !line.startsWith('web-1: '))).toEqual([]);
   });
 
-  test('is nothing but notes with --quiet', async () => {
+  test('contains only notes with --quiet', async () => {
     expect(await renderRun(createQuietView)).toBe('A note');
     expect(await renderRun(createQuietView, 'web-1')).toBe('web-1: A note');
   });
 
-  test('is one JSON event a line with --json, each as events.schema.json says', async () => {
+  test('is one JSON event per line with --json, each valid by events.schema.json', async () => {
     const text = await renderRun(jsonLinesView);
     expect(text).toMatchInlineSnapshot(`
       "{"event":"step","id":"facts","title":"Gather facts about the host","state":"started"}
@@ -102,7 +102,7 @@ describe('a run', () => {
   });
 });
 
-test('what a driver names is a part of the step that it is called in', async () => {
+test('a step that a driver starts has the calling step as parent', async () => {
   const events: CliEvent[] = [];
   const progress = createProgress(createJsonView((event) => events.push(event)));
   const world = worldIn('/nowhere', { progress, connect: () => Promise.reject(new Error('nobody connects')) });
@@ -116,8 +116,8 @@ test('what a driver names is a part of the step that it is called in', async () 
   ]);
 });
 
-describe('the bytes of a download', () => {
-  test('are events with numbers, four in any second at most, and the last is always told', async () => {
+describe('progress events of a download', () => {
+  test('contain byte counts, occur at most four times in any second, and always include the last count', async () => {
     const events: { readonly at: number; readonly event: CliEvent }[] = [];
     let at = 0;
     const view = createJsonView(
@@ -129,11 +129,13 @@ describe('the bytes of a download', () => {
       for (; at <= 10_000; at += 10) say(at * 1000, 10_000_000);
       log('and a line');
     });
-    const told = events.filter(({ event }) => event.event === 'progress');
-    expect(told.length).toBeGreaterThan(20);
-    const crowded = told.filter(({ at: end }) => told.filter((one) => one.at > end - 1000 && one.at <= end).length > 4);
+    const reported = events.filter(({ event }) => event.event === 'progress');
+    expect(reported.length).toBeGreaterThan(20);
+    const crowded = reported.filter(
+      ({ at: end }) => reported.filter((one) => one.at > end - 1000 && one.at <= end).length > 4,
+    );
     expect(crowded).toEqual([]);
-    expect(told.at(-1)?.event).toMatchObject({ id: 'image-download', done: 10_000_000, total: 10_000_000 });
+    expect(reported.at(-1)?.event).toMatchObject({ id: 'image-download', done: 10_000_000, total: 10_000_000 });
     for (const { event } of events) expect(isEvent(event), JSON.stringify(event)).toBe(true);
     expect(events.filter(({ event }) => event.event === 'output').map(({ event }) => event)).toEqual([
       { event: 'output', id: 'image-download', line: 'and a line' },
@@ -141,14 +143,14 @@ describe('the bytes of a download', () => {
   });
 });
 
-test('symbols are ASCII where a console has no others', () => {
+test('hasUnicode is false for consoles that lack the symbols', () => {
   expect(hasUnicode('linux', {})).toBe(true);
   expect(hasUnicode('linux', { TERM: 'linux' })).toBe(false);
   expect(hasUnicode('win32', {})).toBe(false);
   expect(hasUnicode('win32', { WT_SESSION: 'x' })).toBe(true);
 });
 
-/** A terminal that keeps what is written to it. */
+/** Returns a terminal that records everything written to it. */
 function fakeTerminal(): { readonly stream: NodeJS.WriteStream; readonly written: () => string } {
   const texts: string[] = [];
   const stream = {
@@ -162,9 +164,9 @@ function fakeTerminal(): { readonly stream: NodeJS.WriteStream; readonly written
   return { stream: stream as unknown as NodeJS.WriteStream, written: () => texts.join('') };
 }
 
-// oxlint-disable-next-line no-control-regex -- that is what is looked for
+// oxlint-disable-next-line no-control-regex -- matches escape sequences
 const ESCAPE_SEQUENCE = /\u001b\[[0-9;?]*[A-Za-z]/g;
-// oxlint-disable-next-line no-control-regex -- the same
+// oxlint-disable-next-line no-control-regex -- matches escape sequences
 const CURSOR_VISIBILITY = /\u001b\[\?25[hl]/g;
 
 describe('a live list', () => {
@@ -174,7 +176,7 @@ describe('a live list', () => {
     return { view, progress: createProgress(view), written };
   };
 
-  test('shows a note at once, while the step goes on', async () => {
+  test('shows a note immediately, while the step is running', async () => {
     const { view, progress, written } = open();
     const result = await progress.step('facts', 'Gather facts about the host', async (log) => {
       log('one line');
@@ -189,7 +191,7 @@ describe('a live list', () => {
     expect(written()).toMatch(/✔ Gather facts about the host {2}\d\.\d s/);
   });
 
-  test('hides the cursor while it is drawn, and shows it again when it is not, also after a close in the middle', async () => {
+  test('hides the cursor while it is drawn, and shows it again when it is closed during a step', async () => {
     const { view, progress, written } = open();
     const cursor = (): string | undefined => written().match(CURSOR_VISIBILITY)?.at(-1);
     let end = (): void => {};
@@ -206,7 +208,7 @@ describe('a live list', () => {
     await step;
   });
 
-  test('is drawn a dozen times a second however much there is to be shown', async () => {
+  test('is drawn at most about twelve times per second, however much output there is', async () => {
     const { view, progress, written } = open();
     let lines = 0;
     await progress.step('install', 'Install', async (log) => {
@@ -223,13 +225,13 @@ describe('a live list', () => {
     expect(frames).toBeLessThanOrEqual(9);
   });
 
-  test('does not hide the cursor before the first step: a question may be asked', () => {
+  test('does not hide the cursor before the first step, since a question may be asked', () => {
     const { progress, written } = open();
     progress.note('The note');
     expect(written()).toBe('• The note\n');
   });
 
-  test('lets others write above it, whole', async () => {
+  test('shows other output above itself, undamaged', async () => {
     const { stream, written } = fakeTerminal();
     const view = createLiveView({ stream, others: [], color: false, unicode: true });
     const progress = createProgress(view);
@@ -244,7 +246,7 @@ describe('a live list', () => {
     expect(written().endsWith('after')).toBe(true);
   });
 
-  test('tells each machine once when all of them are done, and says which were not begun when they are not', async () => {
+  test('shows the result of each machine once when it is closed, and names machines that were not started', async () => {
     const { view, written } = open();
     const [first, second] = ['web-1', 'web-2', 'web-3'].map((name) => createProgress(view, name));
     await first?.step('facts', 'Look', async () => {});

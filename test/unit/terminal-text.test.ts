@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { truncate, sanitizeLine, displayWidth, wrapText } from '../../src/terminal/terminal-text.ts';
 import { hostileText } from './hostile-text.ts';
 
-test('nothing that a host says moves the cursor, colours, rings or turns the direction', () => {
+test('sanitizeLine removes everything that controls the terminal', () => {
   fc.assert(
     fc.property(hostileText, (line) => {
       expect(sanitizeLine(line)).not.toMatch(/[\p{Cc}\p{Cf}\u2028\u2029]/u);
@@ -12,11 +12,11 @@ test('nothing that a host says moves the cursor, colours, rings or turns the dir
   expect(sanitizeLine('\u001b[31mred\u001b[0m \u001b[2Kand\u202e plain')).toBe('red and plain');
 });
 
-test('of a line that drew itself anew the last state is left', () => {
+test('sanitizeLine keeps only the last state of a line that redraws itself', () => {
   expect(sanitizeLine('10 %\r20 %\r30 %\r')).toBe('30 %');
 });
 
-test('a text is cut to the width with a sign of it, and wide characters count twice', () => {
+test('truncate cuts a text to the width and marks the cut, counting wide characters twice', () => {
   expect(truncate('Install the engine', 10, '…')).toBe('Install t…');
   expect(truncate('Install', 10, '…')).toBe('Install');
   expect(displayWidth('中文✅')).toBe(6);
@@ -28,7 +28,7 @@ test('a text is cut to the width with a sign of it, and wide characters count tw
   );
 });
 
-test('a wrapped text loses nothing but the spaces at which it is broken', () => {
+test('wrapText loses nothing but the spaces at which it breaks lines', () => {
   expect(wrapText('Configure the engine and restart it', 17)).toEqual(['Configure the', 'engine and', 'restart it']);
   expect(wrapText('https://example.org/path', 10)).toEqual(['https://ex', 'ample.org/', 'path']);
   fc.assert(

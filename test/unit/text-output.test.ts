@@ -16,12 +16,12 @@ import { fakeSession } from '../fakes/fake-ssh-session.ts';
 import { worldIn } from '../fakes/test-world.ts';
 import { hostileText } from './hostile-text.ts';
 
-/** What moves a cursor, colours, rings, names a window or turns the direction. */
+/** Characters that move the cursor, set colors, ring the bell, set the window title or change the text direction. */
 const CONTROL_CHARACTERS = /[\p{Cf}\u2028\u2029]|(?!\n)\p{Cc}/u;
 const HOSTILE_TEXT = '\u001B[2J\u001B]0;owned\u0007\u009B1Aevil\u202E';
 
-describe('what hosts and engines say is no order for the terminal', () => {
-  test('in a table, on a page, in a hint', () => {
+describe("output of hosts and engines can't control the terminal", () => {
+  test('in a table, in fields or in an error', () => {
     fc.assert(
       fc.property(hostileText, (text) => {
         expect(formatTable(['A', 'B'], [[text, 'b']])).not.toMatch(CONTROL_CHARACTERS);
@@ -51,7 +51,7 @@ describe('what hosts and engines say is no order for the terminal', () => {
     expect(text).toBe('web: steps on the host\n1. Install for evil\n     write /etc/evil\n     codename: evil');
   });
 
-  test("in a step's title where there is no terminal", async () => {
+  test("in a step's title in plain output", async () => {
     const lines: string[] = [];
     const progress = createProgress(createPlainView((line) => lines.push(line)));
     await progress.step('x', `Upgrade to ${HOSTILE_TEXT}`, async () => {});
@@ -60,7 +60,7 @@ describe('what hosts and engines say is no order for the terminal', () => {
   });
 });
 
-/** What answers in the place of an engine, and what lets in in the place of a host. */
+/** Starts a server that answers in the place of an engine, with a host that accepts any login. */
 async function startImpostor(version: unknown, counts: unknown) {
   const home = await createTemporaryFolder();
   const server = createServer((_request, response) => {
@@ -90,12 +90,12 @@ async function startImpostor(version: unknown, counts: unknown) {
   };
 }
 
-describe('an engine that is none', () => {
-  const looks = { quiet: false, filter: [], timeout: 5, watch: false, interval: 2 };
+describe('an impostor that answers in the place of an engine', () => {
+  const lsArgs = { quiet: false, filter: [], timeout: 5, watch: false, interval: 2 };
 
-  test('is listed and shown as text, its counts as numbers', async () => {
+  test('is listed and shown with sanitized text, and with counts that are numbers', async () => {
     await using all = await startImpostor(HOSTILE_TEXT, HOSTILE_TEXT);
-    const listed = await ls.run({ positionals: [], args: looks, flags: {} }, all.cli);
+    const listed = await ls.run({ positionals: [], args: lsArgs, flags: {} }, all.cli);
     expect(listed.text).not.toMatch(CONTROL_CHARACTERS);
     expect(listed.text).toMatch(/^web .* running .* evil .*interrupted at "verify": evil$/m);
     const shown = await status.run({ positionals: ['web'], args: { timeout: 5 }, flags: {} }, all.cli);
@@ -106,9 +106,9 @@ describe('an engine that is none', () => {
     expect(shown.json).toMatchObject({ containers: { running: NaN, total: NaN }, images: NaN });
   });
 
-  test('that sends no text at all for its version breaks no list', async () => {
+  test('does not break the list by sending an object as its version', async () => {
     await using all = await startImpostor({ a: 1 }, 3);
-    const listed = await ls.run({ positionals: [], args: looks, flags: {} }, all.cli);
+    const listed = await ls.run({ positionals: [], args: lsArgs, flags: {} }, all.cli);
     expect(listed.text).toMatch(/^web .* running /m);
     const shown = await status.run({ positionals: ['web'], args: { timeout: 5 }, flags: {} }, all.cli);
     expect(shown.text).toMatch(/^Containers +3 running, 0 not running; 3 images$/m);

@@ -96,12 +96,12 @@ export const commands: readonly ((CommandEntry | CommandFamily) & { readonly gro
       },
       {
         name: 'image warm',
-        summary: 'Start spare machines ahead',
+        summary: 'Prepare spares for warm starts',
         load: async () => (await import('./image/warm.ts')).imageWarm,
       },
       {
         name: 'image prune',
-        summary: 'Remove spare machines and leftovers',
+        summary: 'Remove spares and leftovers',
         load: async () => (await import('./image/prune.ts')).imagePrune,
       },
     ],

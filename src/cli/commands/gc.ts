@@ -2,15 +2,10 @@ import { z } from 'zod';
 import { exitCodes, SlipwayError } from '../../errors.ts';
 import { deleteOrphans, findOrphans, type Orphan } from '../../operations/gc.ts';
 import { getDriver } from '../../drivers/registry.ts';
-import { optionsFromEnv, parseOptions } from '../../machine/options.ts';
+import { optionsFromEnv, parseOptions, pickFlagValues } from '../../machine/options.ts';
 import { defineCommand, type Cli, type Command, type CommandResult } from '../command.ts';
 import { formatError, formatTable } from '../../terminal/text-output.ts';
-import {
-  cloudOptionSpecs,
-  credentialOptionSpecs,
-  driverOptionSpecs,
-  pickFlagValues,
-} from '../../machine-options/option-specs.ts';
+import { cloudOptionSpecs, credentialOptionSpecs, driverOptionSpecs } from '../../machine-options/option-specs.ts';
 import { driverFromFlags } from '../../machine-options/spec-from-flags.ts';
 import { setCredentialsForRun } from '../../machine-options/credential-flags.ts';
 

@@ -8,7 +8,7 @@ import { planForEach, planResult } from './provision.ts';
 
 const args = z.object({
   engineVersion: z.string().optional().meta({
-    description: 'Version to install, whole or its beginning, such as 28.2; empty for the newest, from now on',
+    description: 'Version to install, complete or a prefix such as 28.2; empty: always the newest',
     value: 'version',
   }),
   dryRun: z.boolean().default(false).meta({ description: 'Show what would be done on the host' }),

@@ -5,6 +5,7 @@ import { findDefaultDriver } from '../../drivers/availability.ts';
 import { getDriver, drivers, loadDriver } from '../../drivers/registry.ts';
 import { SlipwayError } from '../../errors.ts';
 import { createResolvedMachine, resolveCreateSpec } from '../../operations/create.ts';
+import { validateSpec, type ValidSpec } from '../../operations/validate-spec.ts';
 import type { World } from '../../operations/world.ts';
 import { isMachineName, type MachineSpec, type ReadyMachine } from '../../machine/model.ts';
 import { coerceOptionValue, describeOptions, type OptionSpec, type OptionValues } from '../../machine/options.ts';
@@ -189,7 +190,7 @@ function buildSpec({ name, driver, flags, existing }: SpecInput, { env }: Docker
 async function runCreate(spec: MachineSpec, { print, world }: DockerMachineInvocation): Promise<ReadyMachine> {
   const driver = await loadDriver(spec.driver);
   print('Running pre-create checks...');
-  const resolved = await runPreCreateChecks(driver, spec, world);
+  const resolved = await runPreCreateChecks(spec, world);
   if (driver.kind !== 'existing') print('Creating machine...');
   try {
     return await createResolvedMachine(resolved, world);
@@ -201,14 +202,10 @@ async function runCreate(spec: MachineSpec, { print, world }: DockerMachineInvoc
   }
 }
 
-async function runPreCreateChecks(
-  driver: Awaited<ReturnType<typeof loadDriver>>,
-  spec: MachineSpec,
-  world: World,
-): Promise<Awaited<ReturnType<typeof resolveCreateSpec>>> {
+async function runPreCreateChecks(spec: MachineSpec, world: World): Promise<ValidSpec> {
   try {
     await requirePrograms(spec.driver, world);
-    return await resolveCreateSpec(driver, spec, world);
+    return await resolveCreateSpec(await validateSpec(spec, world), world);
   } catch (error) {
     throw createError(error, (text) => ({
       message: `Error with pre-create check: ${JSON.stringify(text)}`,

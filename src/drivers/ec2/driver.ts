@@ -5,7 +5,6 @@ import { applyChange, requireAllowedChange } from './change-instance.ts';
 import { listInstanceTypes, listProfiles, listRegions } from './choices.ts';
 import { withEc2 } from './client.ts';
 import { createInstances } from './create-instances.ts';
-import { checkCredentials } from './credentials.ts';
 import { inspectInstance } from './inspect-instance.ts';
 import { deleteResources, listResources } from './list-resources.ts';
 import type { Ec2Options } from './options.ts';
@@ -17,7 +16,6 @@ import { startInstance, stopInstance } from './start-stop.ts';
 import { requireValidOptions } from './validate-options.ts';
 
 export const driver: CloudDriverCode<Ec2Options> = {
-  health: checkCredentials,
   machines: {
     async validate({ options }, call) {
       await requireValidOptions(options);

@@ -9,6 +9,7 @@ export const ec2 = defineManifest({
   aliases: ['amazonec2'],
   summary: 'an instance of Amazon EC2',
   options: optionsSchema,
+  checkHealth: async (computer) => (await import('./credentials.ts')).checkCredentials(computer),
   userDataIsPublic: true,
   account: {
     options: ['profile', 'endpoint', 'insecureTransport'],

@@ -82,7 +82,7 @@ export const optionsSchema = z.object({
     .enum(Object.keys(imageCatalog) as [Ec2ImageName, ...Ec2ImageName[]])
     .default('debian-13')
     .meta({
-      description: 'Image: the newest one that the distribution publishes',
+      description: 'Image, in the newest version that the distribution publishes',
       ask: 'Which image?',
     }),
   ami: nonEmptyString()
@@ -257,7 +257,7 @@ export const optionsSchema = z.object({
   userData: nonEmptyString()
     .optional()
     .meta({
-      description: "Your user data (a script, cloud-config or MIME archive), merged with Slipway's",
+      description: "Your user data (a script, cloud-config or MIME archive), merged with Slipway's own",
       env: 'AWS_USERDATA',
       value: 'file',
       ...dockerMachineAliases('userdata'),

@@ -5,7 +5,6 @@ import { applyChange, requireAllowedChange } from './change-instance.ts';
 import { listImageFamilies, listMachineTypes, listZones } from './choices.ts';
 import { withGce } from './client.ts';
 import { createInstances } from './create-instances.ts';
-import { checkCredentials } from './credentials.ts';
 import { allowCallerIp } from './firewall-rules.ts';
 import { inspectInstance } from './inspect-instance.ts';
 import { deleteResources, listResources } from './list-resources.ts';
@@ -17,7 +16,6 @@ import { startInstance, stopInstance } from './start-stop.ts';
 import { requireValidOptions } from './validate-options.ts';
 
 export const driver: CloudDriverCode<GceOptions> = {
-  health: checkCredentials,
   machines: {
     async validate({ options }) {
       await requireValidOptions(options);

@@ -9,6 +9,7 @@ export const gce = defineManifest({
   aliases: ['google'],
   summary: 'an instance of Google Compute Engine',
   options: optionsSchema,
+  checkHealth: async (computer) => (await import('./credentials.ts')).checkCredentials(computer),
   userDataIsPublic: true,
   account: { options: ['project', 'endpoint'] },
   changeKindOf,

@@ -34,7 +34,7 @@ export const optionsSchema = z.object({
       ...dockerMachineAliases('machine-type'),
     }),
   imageFamily: resourceNameOrPath('an image family like debian-13').default('debian-13').meta({
-    description: 'Image: the newest one of a family',
+    description: 'Image family; its newest image is used',
     ask: 'Which image?',
     value: 'family',
   }),

@@ -6,9 +6,6 @@ import type { ExistingDriverCode } from '../contract.ts';
 import { JUMP_HOST_PATTERN, type GenericOptions } from './options.ts';
 
 export const driver: ExistingDriverCode<GenericOptions> = {
-  async health() {
-    return { usable: true };
-  },
   machines: {
     async validate({ options: { sshKey } }) {
       if (sshKey === undefined) return;

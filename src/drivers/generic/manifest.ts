@@ -4,7 +4,7 @@ import { genericOptions } from './options.ts';
 export const generic = defineManifest({
   kind: 'existing',
   name: 'generic',
-  summary: 'a machine that already answers SSH',
+  summary: 'a host that you can reach over SSH',
   retainedOnRemove: 'the host itself and its engine stay as they are',
   options: genericOptions,
   changeKindOf(option) {

@@ -17,7 +17,7 @@ export const genericOptions = z.object({
       value: 'address',
     }),
   sshUser: z.string().regex(USER_NAME_PATTERN, 'a user name').default('root').meta({
-    description: 'User to log in as: root, or a user with sudo rights',
+    description: 'User to log in as: root, or a user who can use sudo',
     ask: 'Log in as which user?',
     env: 'GENERIC_SSH_USER',
     value: 'user',
@@ -27,9 +27,9 @@ export const genericOptions = z.object({
     .min(1)
     .max(65535)
     .default(22)
-    .meta({ description: 'Port of its SSH server', env: 'GENERIC_SSH_PORT', value: 'port' }),
+    .meta({ description: 'Port of the SSH server', env: 'GENERIC_SSH_PORT', value: 'port' }),
   sshKey: z.string().min(1).optional().meta({
-    description: 'Private key; default: the SSH agent, then ~/.ssh/id_*',
+    description: "Private key; default: the SSH agent's keys, then ~/.ssh/id_*",
     ask: 'With which key?',
     env: 'GENERIC_SSH_KEY',
     value: 'file',
@@ -38,16 +38,15 @@ export const genericOptions = z.object({
     .string()
     .regex(JUMP_HOST_PATTERN, 'a jump host like user@host:22')
     .optional()
-    .meta({ description: 'Jump host to go through, [user@]host[:port]', value: 'host' }),
+    .meta({ description: 'Jump host, [user@]host[:port]', value: 'host' }),
   sshJumpHostKey: z
     .string()
     .regex(HOST_KEY_PATTERN, 'a fingerprint like SHA256:… or a public key')
     .optional()
     .meta({ description: 'Host key of the jump host', value: 'key' }),
-  hostKey: z
-    .string()
-    .regex(HOST_KEY_PATTERN, 'a fingerprint like SHA256:… or a public key')
-    .optional()
-    .meta({ description: 'Required host key; default: the one in known_hosts, else the first one seen', value: 'key' }),
+  hostKey: z.string().regex(HOST_KEY_PATTERN, 'a fingerprint like SHA256:… or a public key').optional().meta({
+    description: 'Required host key; default: the key in known_hosts, otherwise the first key that the host shows',
+    value: 'key',
+  }),
 });
 export type GenericOptions = z.output<typeof genericOptions>;

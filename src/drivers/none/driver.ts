@@ -4,9 +4,6 @@ import type { ExistingDriverCode } from '../contract.ts';
 import type { NoneOptions } from './options.ts';
 
 export const driver: ExistingDriverCode<NoneOptions> = {
-  async health() {
-    return { usable: true };
-  },
   machines: {
     async validate({ options: { url, tlsCa, tlsCert, tlsKey } }) {
       // The pattern of the option allows ports above 65535, and brackets around something that is not an address.

@@ -4,7 +4,7 @@ import { noneOptions } from './options.ts';
 export const none = defineManifest({
   kind: 'existing',
   name: 'none',
-  summary: 'an engine that exists already, by its URL',
+  summary: 'an engine that already runs, by URL',
   retainedOnRemove: 'the engine stays as it is',
   options: noneOptions,
   changeKindOf() {

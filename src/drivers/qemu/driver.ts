@@ -19,9 +19,6 @@ import { warmPool } from './warm-pool.ts';
 
 /** The driver of VMs that QEMU runs on this computer. Each VM has a folder `vms/<id>` in Slipway's own folder. */
 export const driver: LocalDriverCode<QemuOptions> = {
-  async health() {
-    return { usable: true };
-  },
   diagnose,
   machines: {
     validate,

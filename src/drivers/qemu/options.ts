@@ -11,7 +11,7 @@ export const qemuOptions = z.object({
     .int()
     .min(2)
     .default(20)
-    .meta({ description: 'Size of the disk, in GB; unused space takes no room on this computer', value: 'gb' }),
+    .meta({ description: 'Disk size, in GB; this computer stores only the used part', value: 'gb' }),
   image: z.string().min(1).default('debian-13').meta({
     description: 'Image: debian-13, debian-12, or a path or URL of a cloud image',
     flag: 'image',
@@ -25,14 +25,14 @@ export const qemuOptions = z.object({
   accelerator: z
     .enum(['auto', 'kvm', 'hvf', 'whpx', 'tcg'])
     .default('auto')
-    .meta({ description: 'Hardware acceleration; auto tries it, tcg is software emulation' }),
+    .meta({ description: 'Accelerator; auto tries hardware acceleration, tcg is software emulation' }),
   sshUser: z
     .string()
     .regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'a user name like dev')
     .default('slipway')
-    .meta({ description: 'User in the machine', value: 'user' }),
-  sshPort: portOption('Port of this computer for SSH to the machine (default: a free one)'),
-  enginePort: portOption('Port of this computer for the engine (default: a free one)'),
+    .meta({ description: 'User to log in as', value: 'user' }),
+  sshPort: portOption('Port of this computer for SSH to the machine; default: a free port'),
+  enginePort: portOption('Port of this computer for the engine; default: a free port'),
   warm: z.boolean().default(true).meta({
     description: 'Start from a spare if one is ready, and leave a new one behind',
   }),

@@ -1,11 +1,11 @@
 import { FRAME_INTERVAL_MS, type TerminalSize } from './frame.ts';
 
-/** The lower end of a terminal, where a few lines are drawn again and again below all that stays. */
+/** The live lines at the bottom of a terminal, which are redrawn below the permanent output. */
 export type Canvas = {
   columns(): number;
-  /** Draws what is new, soon: however much there is to be drawn, it happens a dozen times a second. */
+  /** Schedules a redraw. Several calls cause one redraw, and there are at most about twelve per second. */
   scheduleDraw(): void;
-  /** Lines that stay, above those that are drawn again; both at once. */
+  /** Prints permanent lines above the live ones, in the same write as a redraw. */
   printAbove(lines: readonly string[]): void;
   close(): void;
 };
@@ -14,19 +14,22 @@ const HIDE_CURSOR = '\u001b[?25l';
 const SHOW_CURSOR = '\u001b[?25h';
 const CLEAR_TO_LINE_END = '\u001b[K';
 const CLEAR_TO_SCREEN_END = '\u001b[J';
-/** A frame for a terminal that became narrower a moment ago is cut by it, not broken into more lines than we count. */
+/**
+ * Turns wrapping off: a terminal that has just become narrower then cuts long lines, and our line count stays right.
+ */
 const [WRAP_OFF, WRAP_ON] = ['\u001b[?7l', '\u001b[?7h'];
-/** Terminals that know it show all of a frame at once; others ignore it. */
+/** Terminals with synchronized output show the whole frame at once; others ignore these sequences. */
 const [BEGIN_SYNC, END_SYNC] = ['\u001b[?2026h', '\u001b[?2026l'];
 
 /**
- * Between two frames the cursor waits at the beginning of the first line. Whatever a terminal does to the lines when
- * its size changes (break them, join them, scroll), the cursor stays at that place of the text, and all below it is
- * ours to be erased. Only what is scrolled off the screen by it is out of reach.
+ * Opens a canvas on a terminal; `renderLines` returns the live lines for its present size. Between two frames the
+ * cursor is at the start of the first live line. When a terminal is resized, it may wrap, join or scroll the lines, but
+ * the cursor keeps its place in the text, so everything below it can be erased. Only lines that scroll off the screen
+ * can't.
  */
 export function openCanvas(
   { stream, others }: { readonly stream: NodeJS.WriteStream; readonly others: readonly NodeJS.WriteStream[] },
-  frameOf: (size: TerminalSize) => readonly string[],
+  renderLines: (size: TerminalSize) => readonly string[],
 ): Canvas {
   const write = stream.write.bind(stream);
   let drawn: readonly string[] = [];
@@ -39,7 +42,7 @@ export function openCanvas(
     clearTimeout(timer);
     timer = undefined;
     drawnAt = performance.now();
-    const lines = closed ? [] : frameOf(terminalSizeOf(stream));
+    const lines = closed ? [] : renderLines(terminalSizeOf(stream));
     if (permanent.length > 0 || resized || !hasSameLines(lines, drawn))
       write(formatFrameUpdate({ permanent, lines, previous: drawn, resized }));
     drawn = lines;
@@ -55,7 +58,7 @@ export function openCanvas(
     resized = drawn.length > 0;
     paint();
   };
-  const release = [stream, ...others].map((one) => interceptWrites(one, write, () => drawn));
+  const restorers = [stream, ...others].map((one) => interceptWrites(one, write, () => drawn));
   stream.on('resize', onResize);
   return {
     columns: () => terminalSizeOf(stream).columns,
@@ -65,7 +68,7 @@ export function openCanvas(
       closed = true;
       paint();
       stream.off('resize', onResize);
-      for (const give of release) give();
+      for (const restore of restorers) restore();
     },
   };
 }
@@ -77,7 +80,10 @@ type FrameUpdate = {
   readonly resized: boolean;
 };
 
-/** One write, so that no other comes between. Lines are written over the old ones: erasing first would flicker. */
+/**
+ * Returns a redraw as one string, so that no other output comes in between. New lines overwrite the old ones, since
+ * erasing those first would flicker.
+ */
 function formatFrameUpdate({ permanent, lines, previous, resized }: FrameUpdate): string {
   const start = previous.length === 0 ? '' : `\r${resized ? CLEAR_TO_SCREEN_END : ''}`;
   const stays = permanent.map((line) => `${line}${CLEAR_TO_LINE_END}\n`).join('');
@@ -89,26 +95,29 @@ function formatFrameUpdate({ permanent, lines, previous, resized }: FrameUpdate)
 
 type WriteText = (text: string) => boolean;
 
-/** What others write to the terminal (a warning of Node, an answer) comes to stand above the list, at once. */
+/**
+ * Makes other output to the terminal, such as a warning of Node, appear above the live lines immediately. Returns a
+ * function that restores the stream.
+ */
 function interceptWrites(stream: NodeJS.WriteStream, draw: WriteText, drawn: () => readonly string[]): () => void {
   const write = stream.write;
-  const lending = (...call: Parameters<typeof write>): boolean => {
+  const writeAbove = (...call: Parameters<typeof write>): boolean => {
     const lines = drawn();
     if (lines.length === 0) return write.apply(stream, call);
     draw(`\r${CLEAR_TO_SCREEN_END}`);
-    const more = write.apply(stream, call);
+    const hasRoom = write.apply(stream, call);
     if (!String(call[0]).endsWith('\n')) draw('\n');
     draw(formatFrameUpdate({ permanent: [], lines, previous: [], resized: false }));
-    return more;
+    return hasRoom;
   };
-  stream.write = lending as typeof write;
+  stream.write = writeAbove as typeof write;
   return () => {
     stream.write = write;
   };
 }
 
 function terminalSizeOf({ columns, rows }: NodeJS.WriteStream): TerminalSize {
-  // A terminal that does not know its size says 0.
+  // A terminal that does not know its size reports 0.
   return { columns: columns || 80, rows: rows || 24 };
 }
 

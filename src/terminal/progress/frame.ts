@@ -5,7 +5,7 @@ import type { LiveList, LiveRow, LiveStep } from './live-list.ts';
 type Colorize = (text: string) => string;
 type ProgressState = LiveRow['state'] | LiveStep['state'];
 
-/** The look of the list: symbols that the terminal can show, and colours or none. */
+/** The look of the list: symbols that the terminal can show, and functions that color text or leave it as it is. */
 export type ProgressTheme = {
   readonly done: string;
   readonly failed: string;
@@ -55,23 +55,25 @@ export type TerminalSize = { readonly columns: number; readonly rows: number };
 const usableWidth = (columns: number): number => Math.max(1, columns - 1);
 
 /**
- * Returns the lines of the live part of the screen, which is redrawn all the time. No line is wider than the terminal,
- * and there are fewer lines than rows. Finished steps stay above it.
+ * Returns the lines of the live part of the screen, which is redrawn all the time below the finished steps. No line is
+ * wider than the terminal, and there are fewer lines than rows.
  */
 export function renderFrame(
   list: LiveList,
   { columns, rows }: TerminalSize,
   now: number,
-  look: ProgressTheme,
+  theme: ProgressTheme,
 ): readonly string[] {
   const room = usableWidth(columns);
   const height = Math.max(1, rows - 1);
-  const steps = list.steps.flatMap((step) => renderRunningStep(step, 0, room, now, look));
+  const steps = list.steps.flatMap((step) => renderRunningStep(step, 0, room, now, theme));
   // The lowest lines are the innermost running steps, so they are kept if there is little room.
-  const shown = steps.slice(-height);
-  if (list.rows.length === 0) return shown;
-  const left = height - shown.length;
-  return left > 0 ? [...shown, ...renderMachines(list.rows, { room, height: left }, now, look)] : shown;
+  const visible = steps.slice(-height);
+  if (list.rows.length === 0) return visible;
+  const rowsHeight = height - visible.length;
+  return rowsHeight > 0
+    ? [...visible, ...renderMachines(list.rows, { room, height: rowsHeight }, now, theme)]
+    : visible;
 }
 
 function renderRunningStep(
@@ -79,34 +81,34 @@ function renderRunningStep(
   indent: number,
   room: number,
   now: number,
-  look: ProgressTheme,
+  theme: ProgressTheme,
 ): readonly string[] {
-  if (step.state !== 'running') return [renderHeadline(step, indent, room, now, look)];
-  const below = step.substeps.flatMap((inner) => renderRunningStep(inner, indent + 2, room, now, look));
+  if (step.state !== 'running') return [renderHeadline(step, indent, room, now, theme)];
+  const substeps = step.substeps.flatMap((substep) => renderRunningStep(substep, indent + 2, room, now, theme));
   const output = step.substeps.some(({ state }) => state === 'running')
     ? []
-    : renderOutput(step, indent + 4, room, look);
-  return [renderHeadline(step, indent, room, now, look), ...below, ...output];
+    : renderOutput(step, indent + 4, room, theme);
+  return [renderHeadline(step, indent, room, now, theme), ...substeps, ...output];
 }
 
-function renderHeadline(step: LiveStep, indent: number, room: number, now: number, look: ProgressTheme): string {
+function renderHeadline(step: LiveStep, indent: number, room: number, now: number, theme: ProgressTheme): string {
   const time = (step.endedAt ?? now) - step.startedAt;
   return renderOnOneLine(
-    { indent, symbol: statusSymbol(step.state, now, look), title: step.title, tail: formatStatus(step.state, time) },
+    { indent, symbol: statusSymbol(step.state, now, theme), title: step.title, tail: formatStatus(step.state, time) },
     room,
-    look,
+    theme,
   );
 }
 
 type StatusSymbol = { readonly text: string; readonly paint: Colorize };
 
-function statusSymbol(state: ProgressState, now: number, look: ProgressTheme): StatusSymbol {
-  if (state === 'done') return { text: look.done, paint: look.green };
-  if (state === 'failed') return { text: look.failed, paint: look.red };
-  if (state === 'stopped') return { text: look.stopped, paint: look.yellow };
-  if (state === 'waiting') return { text: look.waiting, paint: look.dim };
-  const turn = Math.floor(now / FRAME_INTERVAL_MS) % look.spinner.length;
-  return { text: look.spinner[turn] ?? '', paint: look.cyan };
+function statusSymbol(state: ProgressState, now: number, theme: ProgressTheme): StatusSymbol {
+  if (state === 'done') return { text: theme.done, paint: theme.green };
+  if (state === 'failed') return { text: theme.failed, paint: theme.red };
+  if (state === 'stopped') return { text: theme.stopped, paint: theme.yellow };
+  if (state === 'waiting') return { text: theme.waiting, paint: theme.dim };
+  const frameIndex = Math.floor(now / FRAME_INTERVAL_MS) % theme.spinner.length;
+  return { text: theme.spinner[frameIndex] ?? '', paint: theme.cyan };
 }
 
 function formatStatus(state: ProgressState, time: number): string {
@@ -125,81 +127,76 @@ type Headline = {
 /**
  * Renders one line. If there is little room, it truncates the title, and drops the time before the title is unreadable.
  */
-function renderOnOneLine({ indent, symbol, title, tail }: Headline, room: number, look: ProgressTheme): string {
+function renderOnOneLine({ indent, symbol, title, tail }: Headline, room: number, theme: ProgressTheme): string {
   const lead = `${' '.repeat(indent)}${symbol.text} `;
   const end = tail === '' ? '' : `  ${tail}`;
   const free = room - displayWidth(lead);
   if (free <= 0) return truncate(symbol.text, room, '');
   const text = sanitizeLine(title);
-  const enough = Math.min(displayWidth(text), 8);
-  const withEnd = free - displayWidth(end) >= enough ? end : '';
-  return `${' '.repeat(indent)}${symbol.paint(symbol.text)} ${truncate(text, free - displayWidth(withEnd), look.more)}${look.dim(withEnd)}`;
+  const readableWidth = Math.min(displayWidth(text), 8);
+  const shownEnd = free - displayWidth(end) >= readableWidth ? end : '';
+  return `${' '.repeat(indent)}${symbol.paint(symbol.text)} ${truncate(text, free - displayWidth(shownEnd), theme.more)}${theme.dim(shownEnd)}`;
 }
 
 function renderOutput(
   { lastOutput, bytes }: LiveStep,
   indent: number,
   room: number,
-  look: ProgressTheme,
+  theme: ProgressTheme,
 ): readonly string[] {
   const text = sanitizeLine(lastOutput).trimStart();
-  const deep = Math.min(indent, Math.floor(room / 4));
-  const free = room - deep;
+  const lead = ' '.repeat(Math.min(indent, Math.floor(room / 4)));
+  const free = room - lead.length;
   if (text === '' || free < 4) return [];
-  const bar = bytes === undefined ? '' : renderBar(bytes, free - displayWidth(text) - 2, look);
-  return [`${' '.repeat(deep)}${bar}${look.dim(truncate(text, free - (bar === '' ? 0 : BAR_WIDTH + 2), look.more))}`];
+  const bar = bytes === undefined ? '' : renderBar(bytes, free - displayWidth(text) - 2, theme);
+  return [`${lead}${bar}${theme.dim(truncate(text, free - (bar === '' ? 0 : BAR_WIDTH + 2), theme.more))}`];
 }
 
 const BAR_WIDTH = 20;
 
-function renderBar({ done, total }: ByteProgress, room: number, look: ProgressTheme): string {
+function renderBar({ done, total }: ByteProgress, room: number, theme: ProgressTheme): string {
   if (room < BAR_WIDTH || total === undefined || total <= 0) return '';
   const filled = Math.min(BAR_WIDTH, Math.floor((done / total) * BAR_WIDTH));
-  return `${look.cyan(look.bar[0].repeat(filled))}${look.dim(look.bar[1].repeat(BAR_WIDTH - filled))}  `;
+  return `${theme.cyan(theme.bar[0].repeat(filled))}${theme.dim(theme.bar[1].repeat(BAR_WIDTH - filled))}  `;
 }
 
-/** Renders the machines. If there are too many, it shows running and failed ones first, and counts the rest. */
+/** Renders the machines in the user's order, so that no line moves. Counts those for which there is no room. */
 function renderMachines(
   rows: readonly LiveRow[],
   { room, height }: { readonly room: number; readonly height: number },
   now: number,
-  look: ProgressTheme,
+  theme: ProgressTheme,
 ): readonly string[] {
-  const names = nameColumnWidth(rows, room);
-  const head = (row: LiveRow): string => renderRow(row, names, room, now, look);
-  const busy = (row: LiveRow): boolean => row.state === 'running' || row.state === 'failed';
-  const all = rows.length <= height;
-  const chosen = all ? rows : [...rows.filter(busy), ...rows.filter((row) => !busy(row))].slice(0, height - 1);
-  const count = all
-    ? []
-    : [
-        renderHiddenCounts(
-          rows.filter((row) => !chosen.includes(row)),
-          room,
-          look,
-        ),
-      ];
-  let spare = height - chosen.length - count.length;
-  // The order in which the user named the machines, so that no line moves.
-  const lines = rows
-    .filter((row) => chosen.includes(row))
-    .flatMap((row) => {
-      const step = row.state === 'running' ? innermostStep(row.steps) : undefined;
-      const output = step && spare > 0 ? renderOutput(step, 4, room, look) : [];
-      spare -= output.length;
-      return [head(row), ...output];
-    });
-  return [...lines, ...count];
+  const nameWidth = nameColumnWidth(rows, room);
+  const visible = selectVisibleRows(rows, height);
+  const hidden = rows.filter((row) => !visible.includes(row));
+  const counts = hidden.length === 0 ? [] : [renderHiddenCounts(hidden, room, theme)];
+  let spareLines = height - visible.length - counts.length;
+  const lines = visible.flatMap((row) => {
+    const step = row.state === 'running' ? innermostStep(row.steps) : undefined;
+    const output = step && spareLines > 0 ? renderOutput(step, 4, room, theme) : [];
+    spareLines -= output.length;
+    return [renderRow(row, nameWidth, room, now, theme), ...output];
+  });
+  return [...lines, ...counts];
 }
 
-function renderRow(row: LiveRow, names: number, room: number, now: number, look: ProgressTheme): string {
-  const name = truncate(row.machine, names, look.more);
-  const padded = `${name}${' '.repeat(Math.max(0, names - displayWidth(name)))}`;
+/** Selects the rows that are shown: all of them, or running and failed ones first with one line left for the counts. */
+function selectVisibleRows(rows: readonly LiveRow[], height: number): readonly LiveRow[] {
+  if (rows.length <= height) return rows;
+  const isBusy = ({ state }: LiveRow): boolean => state === 'running' || state === 'failed';
+  const selected = [...rows.filter(isBusy), ...rows.filter((row) => !isBusy(row))].slice(0, height - 1);
+  return rows.filter((row) => selected.includes(row));
+}
+
+function renderRow(row: LiveRow, nameWidth: number, room: number, now: number, theme: ProgressTheme): string {
+  const name = truncate(row.machine, nameWidth, theme.more);
+  const padded = `${name}${' '.repeat(Math.max(0, nameWidth - displayWidth(name)))}`;
   const { step, state, time } = rowStatusOf(row, now);
   const title = step === undefined ? name : `${padded}  ${step.title}`;
   // A machine that was ready before this command took no time.
   const tail = state === 'done' && row.startedAt === undefined ? '' : formatStatus(state, time);
-  return renderOnOneLine({ indent: 0, symbol: statusSymbol(state, now, look), title, tail }, room, look);
+  return renderOnOneLine({ indent: 0, symbol: statusSymbol(state, now, theme), title, tail }, room, theme);
 }
 
 type RowStatus = { readonly step: LiveStep | undefined; readonly state: ProgressState; readonly time: number };
@@ -210,8 +207,8 @@ function rowStatusOf(row: LiveRow, now: number): RowStatus {
   const state = row.state === 'failed' ? (step?.state ?? 'failed') : row.state;
   const { endedAt = now } = step ?? row;
   // A machine that never started has spent no time.
-  const since = (step ?? row).startedAt ?? endedAt;
-  return { step, state: state === 'done' && row.state === 'failed' ? 'failed' : state, time: endedAt - since };
+  const { startedAt = endedAt } = step ?? row;
+  return { step, state: state === 'done' && row.state === 'failed' ? 'failed' : state, time: endedAt - startedAt };
 }
 
 /** Returns the innermost step of those that started last. */
@@ -222,18 +219,19 @@ function innermostStep(steps: readonly LiveStep[]): LiveStep | undefined {
     : (innermostStep(step.substeps.filter(({ state }) => state === step.state)) ?? step);
 }
 
-function renderHiddenCounts(rest: readonly LiveRow[], room: number, look: ProgressTheme): string {
-  const number = (state: LiveRow['state']): number => rest.filter((row) => row.state === state).length;
+/** Renders a line such as `… 3 more running, 12 waiting`. */
+function renderHiddenCounts(rows: readonly LiveRow[], room: number, theme: ProgressTheme): string {
+  const countOf = (state: LiveRow['state']): number => rows.filter((row) => row.state === state).length;
   const parts = [
-    [number('running'), 'running'],
-    [number('failed'), 'failed'],
-    [number('waiting'), 'waiting'],
-    [number('done'), 'done'],
+    [countOf('running'), 'running'],
+    [countOf('failed'), 'failed'],
+    [countOf('waiting'), 'waiting'],
+    [countOf('done'), 'done'],
   ] as const;
   const shown = parts
     .filter(([count]) => count > 0)
-    .map(([count, what], at) => `${count}${at === 0 ? ' more' : ''} ${what}`);
-  return look.dim(truncate(`${look.more} ${shown.join(', ')}`, room, look.more));
+    .map(([count, state], index) => `${count}${index === 0 ? ' more' : ''} ${state}`);
+  return theme.dim(truncate(`${theme.more} ${shown.join(', ')}`, room, theme.more));
 }
 
 /**
@@ -242,47 +240,47 @@ function renderHiddenCounts(rest: readonly LiveRow[], room: number, look: Progre
 export function renderFinishedStep(
   step: LiveStep,
   columns: number,
-  look: ProgressTheme,
+  theme: ProgressTheme,
   indent = 0,
 ): readonly string[] {
   const room = usableWidth(columns);
   const state = toFinalState(step.state);
   const tail = formatStatus(state, (step.endedAt ?? performance.now()) - step.startedAt);
   return [
-    ...renderWrapped({ indent, symbol: statusSymbol(state, 0, look), title: step.title, tail }, room, look),
-    ...step.substeps.flatMap((inner) => renderFinishedStep(inner, columns, look, indent + 2)),
-    ...renderFailureLines(step, indent, room, look),
+    ...renderWrapped({ indent, symbol: statusSymbol(state, 0, theme), title: step.title, tail }, room, theme),
+    ...step.substeps.flatMap((substep) => renderFinishedStep(substep, columns, theme, indent + 2)),
+    ...renderFailureLines(step, indent, room, theme),
   ];
 }
 
-/** Returns the state in which a step stays on the screen: once the command is over, a running step has stopped. */
+/** Returns the state that is shown after the command: a step that is still running then counts as stopped. */
 const toFinalState = (state: ProgressState): ProgressState => (state === 'running' ? 'stopped' : state);
 
 /** Renders the machines as they stay on the screen, or nothing if none was started. */
-export function renderFinishedRows(rows: readonly LiveRow[], columns: number, look: ProgressTheme): readonly string[] {
+export function renderFinishedRows(rows: readonly LiveRow[], columns: number, theme: ProgressTheme): readonly string[] {
   const room = usableWidth(columns);
-  const begun = rows.filter(({ state }) => state !== 'waiting');
-  if (begun.length === 0) return [];
-  const names = nameColumnWidth(rows, room);
-  const lines = begun.flatMap((row) => renderFinishedRow(row, names, columns, look));
-  const left = rows.filter(({ state }) => state === 'waiting').map(({ machine }) => machine);
-  return left.length === 0 ? lines : [...lines, ...wrapText(`${look.waiting} not started: ${left.join(', ')}`, room)];
+  const started = rows.filter(({ state }) => state !== 'waiting');
+  if (started.length === 0) return [];
+  const nameWidth = nameColumnWidth(rows, room);
+  const lines = started.flatMap((row) => renderFinishedRow(row, nameWidth, columns, theme));
+  const waiting = rows.filter(({ state }) => state === 'waiting').map(({ machine }) => machine);
+  if (waiting.length === 0) return lines;
+  return [...lines, ...wrapText(`${theme.waiting} not started: ${waiting.join(', ')}`, room)];
 }
 
-function renderFinishedRow(row: LiveRow, names: number, columns: number, look: ProgressTheme): readonly string[] {
+function renderFinishedRow(row: LiveRow, nameWidth: number, columns: number, theme: ProgressTheme): readonly string[] {
   const room = usableWidth(columns);
   const now = performance.now();
-  if (row.state === 'done') return [renderRow(row, names, room, now, look)];
-  const { step, state: shown, time } = rowStatusOf(row, now);
-  const state = toFinalState(shown);
-  const padded = row.machine.padEnd(names);
-  const title = step === undefined ? row.machine : `${padded}  ${step.title}`;
-  const head = renderWrapped(
-    { indent: 0, symbol: statusSymbol(state, 0, look), title, tail: formatStatus(state, time) },
+  if (row.state === 'done') return [renderRow(row, nameWidth, room, now, theme)];
+  const { step, state: liveState, time } = rowStatusOf(row, now);
+  const state = toFinalState(liveState);
+  const title = step === undefined ? row.machine : `${row.machine.padEnd(nameWidth)}  ${step.title}`;
+  const headline = renderWrapped(
+    { indent: 0, symbol: statusSymbol(state, 0, theme), title, tail: formatStatus(state, time) },
     room,
-    look,
+    theme,
   );
-  return [...head, ...(step ? renderFailureLines(step, 0, room, look) : [])];
+  return [...headline, ...(step ? renderFailureLines(step, 0, room, theme) : [])];
 }
 
 function nameColumnWidth(rows: readonly LiveRow[], room: number): number {
@@ -293,31 +291,29 @@ function renderFailureLines(
   { failureLines }: LiveStep,
   indent: number,
   room: number,
-  look: ProgressTheme,
+  theme: ProgressTheme,
 ): readonly string[] {
-  const lead = `${' '.repeat(Math.min(indent + 2, Math.floor(room / 4)))}${look.gutter} `;
+  const lead = `${' '.repeat(Math.min(indent + 2, Math.floor(room / 4)))}${theme.gutter} `;
   const free = Math.max(1, room - displayWidth(lead));
-  return failureLines.flatMap((line) => wrapText(sanitizeLine(line), free)).map((line) => look.dim(`${lead}${line}`));
+  return failureLines.flatMap((line) => wrapText(sanitizeLine(line), free)).map((line) => theme.dim(`${lead}${line}`));
 }
 
 /** Renders a headline in as many lines as it needs. */
 function renderWrapped(
   { indent, symbol, title, tail }: Headline,
   room: number,
-  look: ProgressTheme,
+  theme: ProgressTheme,
 ): readonly string[] {
-  const deep = Math.min(indent, Math.floor(room / 4));
-  const free = Math.max(1, room - deep - displayWidth(symbol.text) - 1);
-  const text = sanitizeLine(title);
-  const [first = '', ...more] = wrapText(text, free);
-  const rest = ' '.repeat(deep + displayWidth(symbol.text) + 1);
-  const lines = [`${' '.repeat(deep)}${symbol.paint(symbol.text)} ${first}`, ...more.map((line) => `${rest}${line}`)];
+  const lead = ' '.repeat(Math.min(indent, Math.floor(room / 4)));
+  const textIndent = ' '.repeat(lead.length + displayWidth(symbol.text) + 1);
+  const free = Math.max(1, room - textIndent.length);
+  const [first = '', ...more] = wrapText(sanitizeLine(title), free);
+  const lines = [`${lead}${symbol.paint(symbol.text)} ${first}`, ...more.map((line) => `${textIndent}${line}`)];
   const last = more.at(-1) ?? first;
   if (displayWidth(last) + 2 + displayWidth(tail) <= free)
-    return [...lines.slice(0, -1), `${lines.at(-1)}  ${look.dim(tail)}`];
-  return [...lines, ...wrapText(tail, free).map((line) => `${rest}${look.dim(line)}`)].filter(
-    (line) => line.trim() !== '',
-  );
+    return [...lines.slice(0, -1), `${lines.at(-1)}  ${theme.dim(tail)}`];
+  const tailLines = wrapText(tail, free).map((line) => `${textIndent}${theme.dim(line)}`);
+  return [...lines, ...tailLines].filter((line) => line.trim() !== '');
 }
 
 /** Formats the time of a running step in whole seconds. */
@@ -328,7 +324,7 @@ function formatRunningTime(milliseconds: number): string {
 export function formatElapsed(milliseconds: number): string {
   const seconds = Math.floor(milliseconds / 1000);
   if (seconds < 60) return `${(milliseconds / 1000).toFixed(1)} s`;
-  const two = (value: number): string => String(value).padStart(2, '0');
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${two(seconds % 60)} s`;
-  return `${Math.floor(seconds / 3600)} h ${two(Math.floor((seconds % 3600) / 60))} min`;
+  const twoDigits = (value: number): string => String(value).padStart(2, '0');
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${twoDigits(seconds % 60)} s`;
+  return `${Math.floor(seconds / 3600)} h ${twoDigits(Math.floor((seconds % 3600) / 60))} min`;
 }

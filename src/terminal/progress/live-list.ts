@@ -2,42 +2,42 @@ import { SlipwayError } from '../../errors.ts';
 import type { ByteProgress } from '../../progress.ts';
 import { sanitizeLine } from '../terminal-text.ts';
 
-/** A piece of work as views know it. */
+/** A step as views know it. */
 export type StepInfo = {
   readonly id: string;
   readonly title: string;
-  /** Of which machine, where there are several. */
+  /** The machine that the step works on, if the command has several. */
   readonly machine: string | undefined;
-  /** The step that it is a part of. */
+  /** The step that contains this one. */
   readonly parent: StepInfo | undefined;
 };
 
-/** A step in the live list. Times are milliseconds of one clock. */
+/** A step in the live list. Times are milliseconds of `performance.now()`. */
 export type LiveStep = StepInfo & {
   readonly startedAt: number;
   endedAt?: number;
   state: 'running' | 'done' | 'failed' | 'stopped';
-  /** What it said last, as it came. */
+  /** The last line of output, unsanitized. */
   lastOutput: string;
   bytes?: ByteProgress | undefined;
   /** The last lines that may explain a failure. */
   readonly recentLines: string[];
-  /** What of them is told below it, once it failed. */
+  /** The lines that are shown below the step after it failed. */
   failureLines: readonly string[];
   readonly substeps: LiveStep[];
 };
 
-/** A machine among several. */
+/** One machine of a command that works on several. */
 export type LiveRow = {
   readonly machine: string;
   state: 'waiting' | 'running' | 'done' | 'failed';
   startedAt?: number;
   endedAt?: number;
-  /** What is at work for it, and what failed last. */
+  /** The running steps of the machine, and the one that failed last. */
   steps: LiveStep[];
 };
 
-/** All that is drawn: the steps at work that are of no machine in particular, then the machines. */
+/** Everything in the live list: first the running steps that belong to no machine, then the machines. */
 export type LiveList = { readonly steps: LiveStep[]; readonly rows: LiveRow[] };
 
 export function createLiveList(): LiveList {
@@ -48,17 +48,19 @@ export function createLiveRow(machine: string): LiveRow {
   return { machine, state: 'waiting', steps: [] };
 }
 
-/** How many of somebody else's last lines explain a failure. */
+/** How many lines of a program's output are kept to explain a failure. */
 const MAX_RECENT_LINES = 8;
 
+/** Appends a line, and drops the oldest one if there are too many. */
 export function pushRecentLine(lines: string[], line: string): void {
   lines.push(line);
   if (lines.length > MAX_RECENT_LINES) lines.shift();
 }
 
 /**
- * What a host said last, as far as the error does not say it itself: an error is told with its message and detail below
- * all steps. Of steps in each other, the innermost explains.
+ * Returns the last output lines that explain a failure, without those that the error's own message or detail repeats:
+ * both are printed below all steps. If steps are nested, only the innermost one gets the lines; `explained` keeps track
+ * of the errors that already have theirs.
  */
 export function takeUnexplainedLines(
   lines: readonly string[],
@@ -67,9 +69,9 @@ export function takeUnexplainedLines(
 ): readonly string[] {
   if (!(error instanceof SlipwayError) || error.code === 'CANCELED' || explained.has(error)) return [];
   explained.add(error);
-  const said = [error.message, ...error.detail].map((line) => sanitizeLine(line));
+  const errorLines = [error.message, ...error.detail].map((line) => sanitizeLine(line));
   return lines.map(sanitizeLine).filter((line) => {
     const text = line.replace(/^!! /, '').trim();
-    return text !== '' && !said.some((told) => told.includes(text));
+    return text !== '' && !errorLines.some((errorLine) => errorLine.includes(text));
   });
 }

@@ -22,10 +22,10 @@ import {
   type StepInfo,
 } from './live-list.ts';
 
-/** What a live list needs to know of where it is drawn. */
+/** The terminal on which a live list is drawn. */
 export type Terminal = {
   readonly stream: NodeJS.WriteStream;
-  /** Streams that end at the same terminal: what others write there must not tear the list. */
+  /** Streams that write to the same terminal: their output must not tear the list. */
   readonly others: readonly NodeJS.WriteStream[];
   readonly color: boolean;
   readonly unicode: boolean;
@@ -34,14 +34,14 @@ export type Terminal = {
 export type LiveScreen = {
   run<T>(info: StepInfo, work: (log: Log) => Promise<T>): Promise<T>;
   note(text: string): void;
-  /** Once the last machine is done with, the list leaves the screen and what came of each stays. */
+  /** Replaces the list by the result of each machine, once all machines are finished. */
   flushIfDone(): void;
   close(): void;
 };
 
 export function openLiveScreen(list: LiveList, terminal: Terminal): LiveScreen {
-  const look = themeFor(terminal);
-  const canvas = openCanvas(terminal, (size) => renderFrame(list, size, performance.now(), look));
+  const theme = themeFor(terminal);
+  const canvas = openCanvas(terminal, (size) => renderFrame(list, size, performance.now(), theme));
   const explained = new WeakSet<object>();
   const steps = new Map<StepInfo, LiveStep>();
   return {
@@ -56,20 +56,20 @@ export function openLiveScreen(list: LiveList, terminal: Terminal): LiveScreen {
         steps.delete(info);
         finishStep(step, error, explained);
         detachStep(step, list);
-        if (isTopLevel(step)) canvas.printAbove(renderFinishedStep(step, canvas.columns(), look));
+        if (isTopLevel(step)) canvas.printAbove(renderFinishedStep(step, canvas.columns(), theme));
         else canvas.scheduleDraw();
       };
       return await runWithListr(info.title, () => work(createStepLog(step, canvas)), { onStart, onEnd });
     },
-    note: (text) => canvas.printAbove(wrapText(`${look.note} ${text}`, canvas.columns() - 1)),
+    note: (text) => canvas.printAbove(wrapText(`${theme.note} ${text}`, canvas.columns() - 1)),
     flushIfDone() {
-      const over = list.rows.every(({ state }) => state === 'done' || state === 'failed');
-      if (over) canvas.printAbove(renderFinishedRows(list.rows.splice(0), canvas.columns(), look));
+      const isOver = list.rows.every(({ state }) => state === 'done' || state === 'failed');
+      if (isOver) canvas.printAbove(renderFinishedRows(list.rows.splice(0), canvas.columns(), theme));
       else canvas.scheduleDraw();
     },
     close() {
-      const left = list.steps.splice(0).flatMap((step) => renderFinishedStep(step, canvas.columns(), look));
-      canvas.printAbove([...left, ...renderFinishedRows(list.rows.splice(0), canvas.columns(), look)]);
+      const unfinished = list.steps.splice(0).flatMap((step) => renderFinishedStep(step, canvas.columns(), theme));
+      canvas.printAbove([...unfinished, ...renderFinishedRows(list.rows.splice(0), canvas.columns(), theme)]);
       canvas.close();
     },
   };
@@ -95,7 +95,7 @@ function attachStep(step: LiveStep, parent: LiveStep | undefined, list: LiveList
     delete row.endedAt;
   }
   if (parent) parent.substeps.push(step);
-  // What failed and did not end the work is past.
+  // A failed step that did not end the machine's work is no longer shown.
   else if (row) row.steps = [...row.steps.filter(({ state }) => state === 'running'), step];
   else list.steps.push(step);
 }
@@ -112,7 +112,7 @@ function isTopLevel({ machine, parent }: LiveStep): boolean {
   return machine === undefined && parent === undefined;
 }
 
-/** Removes a step that has ended from the live list. A failed step of a machine stays, as the reason of its failure. */
+/** Removes a finished step from the live list. A machine's failed step stays: it shows why the machine failed. */
 function detachStep(step: LiveStep, list: LiveList): void {
   if (step.parent !== undefined) return;
   const row = getOrCreateRow(step, list);
@@ -146,33 +146,33 @@ function themeFor({ color, unicode }: Terminal): ProgressTheme {
 type RenderHooks = { readonly onStart: () => void; readonly onEnd: (error: unknown) => void };
 
 /**
- * listr2 runs a step and tells when it begins and how it ends. Its own renderers draw a list that is known before it
- * runs, one list a terminal, and the lines of others as they came; so this one hands over to the list that the whole
- * command shares.
+ * Passes a step's start and end, which listr2 reports, to the list that the whole command shares. listr2's own
+ * renderers do not fit: they draw one list per terminal, which must be known in advance, and print other output
+ * unsanitized.
  */
 class StepRenderer implements ListrRenderer {
   static readonly nonTTY = true;
   static rendererOptions: RenderHooks;
   static rendererTaskOptions: never;
-  readonly #told: RenderHooks;
-  constructor(_tasks: unknown, told: RenderHooks) {
-    this.#told = told;
+  readonly #hooks: RenderHooks;
+  constructor(_tasks: unknown, hooks: RenderHooks) {
+    this.#hooks = hooks;
   }
   render(): void {
-    this.#told.onStart();
+    this.#hooks.onStart();
   }
   end(error?: Error): void {
-    this.#told.onEnd(error);
+    this.#hooks.onEnd(error);
   }
 }
 
-async function runWithListr<T>(title: string, work: () => Promise<T>, told: RenderHooks): Promise<T> {
-  const done: { result?: T } = {};
+async function runWithListr<T>(title: string, work: () => Promise<T>, hooks: RenderHooks): Promise<T> {
+  const outcome: { result?: T } = {};
   const task = async (): Promise<void> => {
-    done.result = await work();
+    outcome.result = await work();
   };
-  // Its listeners would end the process on Ctrl-C, before anything was said or saved.
-  const how = { renderer: StepRenderer, rendererOptions: told, registerSignalListeners: false };
-  await new Listr([{ title, task }], how).run();
-  return done.result as T;
+  // listr2's signal listeners would end the process on Ctrl-C, before Slipway prints or saves anything.
+  const options = { renderer: StepRenderer, rendererOptions: hooks, registerSignalListeners: false };
+  await new Listr([{ title, task }], options).run();
+  return outcome.result as T;
 }

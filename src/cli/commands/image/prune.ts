@@ -11,7 +11,7 @@ const args = z.object({
 
 export const imagePrune: Command<typeof args> = defineCommand({
   name: 'image prune',
-  summary: 'Remove spare machines, and leftovers of their creation',
+  summary: 'Remove spares, and leftovers of their creation',
   usage: '',
   args,
   details:

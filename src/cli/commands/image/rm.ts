@@ -13,8 +13,7 @@ export const imageRm: Command<typeof args> = defineCommand({
   summary: 'Remove local images that no machine uses, by name or digest',
   usage: '<names...>',
   args,
-  details:
-    'The beginning of a digest is enough; image ls prints digests. Spare machines of an image are removed with it.',
+  details: 'The beginning of a digest is enough; image ls prints digests. Spares of an image are removed with it.',
   async run({ positionals }, cli) {
     // A wrong name, or an image in use, stops the command before it removes anything.
     const keys = (await cli.images.list()).map(({ key }) => key);

@@ -22,7 +22,7 @@ const args = z.object({
 
 export const imageWarm: Command<typeof args> = defineCommand({
   name: 'image warm',
-  summary: 'Start spare machines ahead, so that create takes only seconds',
+  summary: 'Prepare spares, so that create takes only seconds',
   usage: '[image]',
   args,
   extraOptions: driverOptionSpecs[SPARE_DRIVER] ?? [],
