@@ -44,8 +44,8 @@ function styleAfter(style, code) {
 const escapeXml = (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 
 /**
- * Returns a terminal's screen, with its escape sequences, as an SVG. `origin` becomes a comment that says how the screen
- * was recorded. The window is dark on every page, and a frame separates it from dark pages.
+ * Returns a terminal's screen, with its escape sequences, as an SVG. `origin` becomes a comment that says how the
+ * screen was recorded. The window is dark on every page, and a frame separates it from dark pages.
  */
 export function renderSvg(screen, { title, origin, columns }) {
   const [cell, height, left, top] = [8.4, 20, 18, 56];
