@@ -61,7 +61,9 @@ async function planSeveral(
   before: readonly (Machine | undefined)[],
   { world }: Cli,
 ): Promise<CommandResult> {
-  const plans = await Promise.all(specs.map(async (spec, index) => planDryRun(spec, before[index], world)));
+  const plans = await Promise.all(
+    specs.map(async (spec, index) => planDryRun(await validateSpec(spec, world), before[index], world)),
+  );
   const results = plans.map((plan, index) => planResult(specs[index]?.name ?? '', plan));
   return { json: results.map(({ json }) => json), text: results.map(({ text }) => text).join('\n') };
 }
@@ -69,7 +71,7 @@ async function planSeveral(
 async function createAll(specs: readonly MachineSpec[], cli: Cli): Promise<CommandResult> {
   const { world, progressOf } = cli;
   const names = specs.map(({ name }) => name);
-  // All machines are in the list from the beginning, also those that wait.
+  // All machines are in the progress list from the start, including those that wait.
   for (const name of names) progressOf(name);
   const outcomes = await createMachines(
     specs,

@@ -3,13 +3,13 @@ import { SlipwayError } from '../errors.ts';
 import { describeOptions, formatList, type OptionSpec, type OptionValues } from '../machine/options.ts';
 import { credentialOptionSpecs, driverOptionSpecs } from './option-specs.ts';
 
-/** What a program lets the credential flags change: its environment for this run, and what it tells the user. */
+/** The parts of a program that credential flags use: its environment for this run, and its output to the user. */
 type CredentialContext = {
   readonly setEnvForRun: (variable: string, value: string | undefined) => void;
   readonly say: (line: string) => void;
 };
 
-/** Returns the options that would select other credentials than the credential flags do, such as a profile's name. */
+/** Returns the options that select other credentials than the given credential flags, such as a profile's name. */
 export function overriddenOptions(flags: OptionValues): readonly OptionSpec[] {
   return drivers.flatMap(({ name, account }) => {
     const { credentials, credentialsOption } = account ?? {};

@@ -7,7 +7,7 @@ export const driverOptionSpecs: Readonly<Record<string, readonly OptionSpec[]>> 
   drivers.map((driver) => [driver.name, describeOptions(driver.options, driver.name)]),
 );
 
-/** Every option that shapes a machine, of all drivers: what `create` and `provision` accept. */
+/** The options that `create` and `provision` accept: lifetime, engine, and those of all drivers. */
 export const machineOptionSpecs: readonly OptionSpec[] = [
   ...lifetimeOptionSpecs,
   ...engineOptionSpecs,
@@ -19,7 +19,7 @@ export const cloudOptionSpecs: readonly OptionSpec[] = drivers
   .filter(({ kind }) => kind === 'cloud')
   .flatMap(({ name }) => driverOptionSpecs[name] ?? []);
 
-/** Credentials that some drivers take as flags; they are never part of a machine. */
+/** The credentials that some drivers accept as flags. They are never stored with a machine. */
 export const credentialOptionSpecs: readonly OptionSpec[] = drivers.flatMap(({ name, account }) =>
   account?.credentials ? describeOptions(account.credentials, name) : [],
 );

@@ -4,7 +4,7 @@ import { getDriver, drivers } from '../drivers/registry.ts';
 import type { DriverManifest } from '../drivers/contract.ts';
 import { SlipwayError } from '../errors.ts';
 import { isImagePath } from '../images/image-reference.ts';
-import type { EngineSpec, MachineSpec } from '../machine/model.ts';
+import type { MachineSpec } from '../machine/model.ts';
 import {
   optionsFromEnv,
   formatList,
@@ -34,62 +34,53 @@ type SpecSources = {
 };
 
 /**
- * Resolves a machine's spec from its sources. This is the one place of precedence: flags, then the spec that the
- * machine has, then the environment, then defaults. Throws USAGE if a flag belongs to another driver, OPTION_INVALID
- * for a value.
+ * Resolves a machine's spec from its sources. Only this function defines their precedence: flags, then the machine's
+ * present spec, then the environment, then defaults. Throws USAGE if a flag belongs to another driver, or for an
+ * invalid value.
  */
 export function resolveSpec({ name, driver: driverName, flags, env, before, profiles }: SpecSources): MachineSpec {
   const driver = getDriver(driverName);
   const specs = driverOptionSpecs[driver.name] ?? [];
   requireNoForeignFlags(driver, flags);
   const overridden = overriddenOptions(flags).filter((spec) => specs.includes(spec));
-  const values = {
+  const options = parseMergedOptions(driver.options, specs, {
     ...optionsFromEnv(specs, env),
     ...before?.options,
     ...pickFlagValues(specs, flags),
     ...Object.fromEntries(overridden.map(({ key }) => [key, ''])),
-  };
-  const options = parseOptions(driver.options, specs, omitEmptyValues(values));
+  });
+  const engine = parseMergedOptions(engineOptions, engineOptionSpecs, {
+    ...withInferredSource(optionsFromEnv(engineOptionSpecs, env)),
+    ...before?.engine,
+    ...withInferredSource(pickFlagValues(engineOptionSpecs, flags)),
+  });
+  const lifetime = parseMergedOptions(lifetimeOptions, lifetimeOptionSpecs, {
+    ...optionsFromEnv(lifetimeOptionSpecs, env),
+    ...before?.lifetime,
+    ...pickFlagValues(lifetimeOptionSpecs, flags),
+  });
   return {
     id: before?.id ?? randomUUID(),
     name,
     driver: driver.name,
     options: toAbsolutePaths(specs, options),
-    engine: resolveEngine({
-      ...withInferredSource(optionsFromEnv(engineOptionSpecs, env)),
-      ...before?.engine,
-      ...withInferredSource(pickFlagValues(engineOptionSpecs, flags)),
-    }),
+    engine: withoutUnusedInstallUrl(engine),
     profiles,
-    // The machine's driver and its file identify it by these, so no flag changes them.
+    // The driver and the machines.yaml identify the machine by these, so no flag changes them.
     ...(before?.batch ? { batch: before.batch } : {}),
     ...(before?.fleet === undefined ? {} : { fleet: before.fleet }),
-    ...resolveLifetime({
-      ...optionsFromEnv(lifetimeOptionSpecs, env),
-      ...before?.lifetime,
-      ...pickFlagValues(lifetimeOptionSpecs, flags),
-    }),
+    ...(Object.keys(lifetime).length === 0 ? {} : { lifetime }),
   };
 }
 
-function resolveLifetime(values: OptionValues): Pick<MachineSpec, 'lifetime'> {
-  const lifetime = parseOptions(lifetimeOptions, lifetimeOptionSpecs, omitEmptyValues(values));
-  return Object.keys(lifetime).length === 0 ? {} : { lifetime };
-}
-
-/** Changes a spec by flags alone: a variable that was set since must not change a machine that exists. */
+/** Applies flags to a spec. Ignores the environment: a variable must not change a machine that exists. */
 export function applyFlagsToSpec(before: MachineSpec, flags: OptionValues): MachineSpec {
   return resolveSpec({ name: before.name, driver: before.driver, flags, env: {}, before, profiles: before.profiles });
 }
 
-/** Drops empty values: `--engine-version=` returns an option to its default. */
-function omitEmptyValues(values: OptionValues): OptionValues {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== ''));
-}
-
-function resolveEngine(values: OptionValues): EngineSpec {
-  return withoutUnusedInstallUrl(parseOptions(engineOptions, engineOptionSpecs, omitEmptyValues(values)));
-}
+/** Parses merged values without the empty ones, so that `--engine-version=` resets an option to its default. */
+const parseMergedOptions: typeof parseOptions = (schema, specs, values) =>
+  parseOptions(schema, specs, Object.fromEntries(Object.entries(values).filter(([, value]) => value !== '')));
 
 /**
  * Returns the driver whose options are among the flags, if any. Throws USAGE if the flags belong to several drivers.
@@ -122,7 +113,7 @@ function isImageFile(key: string, value: string): boolean {
   return key === 'image' && isImagePath(value);
 }
 
-/** Resolves paths against the folder in which they were typed, since the next command may run in another one. */
+/** Makes paths absolute, since the next command may run in another folder. */
 function toAbsolutePaths(specs: readonly OptionSpec[], options: OptionValues): OptionValues {
   const files = new Set(specs.filter(({ valueName }) => valueName === 'file').map(({ key }) => key));
   return Object.fromEntries(

@@ -4,31 +4,35 @@ import { SlipwayError } from '../errors.ts';
 declare module 'zod' {
   // oxlint-disable-next-line typescript/consistent-type-definitions -- only an interface merges into a library's
   interface GlobalMeta {
-    /** The wizard's question; without it the wizard does not ask. */
+    /** The wizard's question. If absent, the wizard does not ask. */
     ask?: string;
-    /** The environment variable, where it is not the one derived from the flag. */
+    /** The environment variable, if it is not derived from the flag. */
     env?: string;
-    /** Further flags that mean the same, without dashes: `generic-engine-port`. */
+    /** Aliases of the flag, without dashes: `generic-engine-port`. */
     also?: readonly string[];
-    /** The flag itself, without dashes, where it is not prefix + key. */
+    /** The flag, without dashes, if it is not prefix + key. */
     flag?: string;
-    /** One letter for a short flag. */
+    /** The letter of the short flag. */
     short?: string;
-    /** What the help shows for the value: `<address>`. */
+    /** The name of the value in the help: `address` is shown as `<address>`. */
     value?: string;
-    /** Never stored, never in an argv, typed unseen. */
+    /** The value is never stored, has no flag, and is not shown while the user types it. */
     secret?: boolean;
   }
 }
 
-/** What one declaration says, as plain data. Flags, environment, questions, help, docs and argv all read this. */
+/**
+ * One option's declaration as plain data. Flags, environment, questions, help, docs and argv are all derived from it.
+ */
 export type OptionSpec = {
   readonly key: string;
   /** Without dashes. */
   readonly flag: string;
   readonly aliases: readonly string[];
   readonly short: string | undefined;
-  /** Options of one call's doing (--force) are not read from the environment: there they would outlive the call. */
+  /**
+   * Undefined for options that concern a single call, such as --force: a variable would apply them to later calls too.
+   */
   readonly env: string | undefined;
   readonly kind: 'string' | 'int' | 'boolean' | 'choice' | 'list';
   readonly choices: readonly string[];
@@ -55,7 +59,7 @@ type JsonProperty = {
   readonly secret?: boolean;
 };
 
-/** Reads a flat zod object of strings, integers, booleans, choices and lists of strings; throws on anything else. */
+/** Returns the options of a flat zod object of strings, integers, booleans, choices and lists of strings. */
 export function describeOptions(schema: z.ZodObject, prefix = ''): readonly OptionSpec[] {
   const json = z.toJSONSchema(schema, { io: 'input' });
   const required = new Set(json.required ?? []);
@@ -93,29 +97,29 @@ function optionKindOf(property: JsonProperty, key: string): OptionSpec['kind'] {
 }
 
 /**
- * Text from a flag, a variable or a prompt -> the value that the schema takes. Wrong text stays text; the schema names
- * it.
+ * Converts text from a flag, a variable or a prompt to the type that the schema expects. Leaves text that can't be
+ * converted as it is: the schema's error then quotes it.
  */
-export function coerceOptionValue(info: OptionSpec, text: string): unknown {
-  if (info.kind === 'int') return /^-?\d+$/.test(text.trim()) ? Number(text) : text;
-  if (info.kind === 'boolean') {
+export function coerceOptionValue(spec: OptionSpec, text: string): unknown {
+  if (spec.kind === 'int') return /^-?\d+$/.test(text.trim()) ? Number(text) : text;
+  if (spec.kind === 'boolean') {
     if (/^(1|true|yes|on)$/i.test(text)) return true;
     return /^(0|false|no|off|)$/i.test(text) ? false : text;
   }
-  if (info.kind === 'list') return text === '' ? [] : text.split(',');
+  if (spec.kind === 'list') return text === '' ? [] : text.split(',');
   return text;
 }
 
 export type OptionValues = Readonly<Record<string, unknown>>;
 
 export function optionsFromEnv(
-  infos: readonly OptionSpec[],
+  specs: readonly OptionSpec[],
   env: Readonly<Record<string, string | undefined>>,
 ): OptionValues {
   const values: Record<string, unknown> = {};
-  for (const info of infos) {
-    const text = info.env === undefined ? undefined : env[info.env];
-    if (text !== undefined && text !== '') values[info.key] = coerceOptionValue(info, text);
+  for (const spec of specs) {
+    const text = spec.env === undefined ? undefined : env[spec.env];
+    if (text !== undefined && text !== '') values[spec.key] = coerceOptionValue(spec, text);
   }
   return values;
 }
@@ -127,108 +131,108 @@ export function pickFlagValues(specs: readonly OptionSpec[], flags: OptionValues
   );
 }
 
-/** The one parse. All that is wrong is said at once, each by its flag, with the value that was given. */
+/** Validates values. Throws one USAGE error that lists all invalid values, each with its flag. */
 export function parseOptions<S extends z.ZodObject>(
   schema: S,
-  infos: readonly OptionSpec[],
+  specs: readonly OptionSpec[],
   values: OptionValues,
 ): z.output<S> {
   const result = schema.safeParse(values);
   if (result.success) return result.data;
-  const missing = infos.filter((info) => info.required && values[info.key] === undefined);
+  const missing = specs.filter((spec) => spec.required && values[spec.key] === undefined);
   const wrong = result.error.issues
-    .filter((issue) => !missing.some((info) => info.key === issue.path[0]))
-    .map((issue) => formatIssue(issue, infos, values));
+    .filter((issue) => !missing.some((spec) => spec.key === issue.path[0]))
+    .map((issue) => formatIssue(issue, specs, values));
   const sentences = [...new Set(wrong)];
   if (missing.length > 0) {
     sentences.unshift(
-      `${formatList(missing.map((info) => `--${info.flag}`))} ${missing.length === 1 ? 'is' : 'are'} missing`,
+      `${formatList(missing.map((spec) => `--${spec.flag}`))} ${missing.length === 1 ? 'is' : 'are'} missing`,
     );
   }
   const hint =
     missing.length > 0
-      ? `Add ${missing.map((info) => `--${info.flag} <${info.valueName}>`).join(' ')}, or set ${formatList(missing.flatMap((info) => info.env ?? []))}`
-      : topicHint(infos);
+      ? `Add ${missing.map((spec) => `--${spec.flag} <${spec.valueName}>`).join(' ')}, or set ${formatList(missing.flatMap((spec) => spec.env ?? []))}`
+      : topicHint(specs);
   throw new SlipwayError('USAGE', sentences.join('; '), hint === undefined ? {} : { hint });
 }
 
-/** The options of a driver or of the engine begin with its name, which is also their help page's. */
-function topicHint(infos: readonly OptionSpec[]): string | undefined {
-  const topic = infos[0]?.flag.split('-', 1)[0] ?? '';
-  const shared = infos.filter(({ flag }) => flag.startsWith(`${topic}-`)).length > 1;
-  return shared ? `All options: slipway help ${topic}` : undefined;
+/** Options of a driver or the engine begin with its name, which is also the name of their help topic. */
+function topicHint(specs: readonly OptionSpec[]): string | undefined {
+  const topic = specs[0]?.flag.split('-', 1)[0] ?? '';
+  const isTopic = specs.filter(({ flag }) => flag.startsWith(`${topic}-`)).length > 1;
+  return isTopic ? `All options: slipway help ${topic}` : undefined;
 }
 
-function formatIssue(issue: z.core.$ZodIssue, infos: readonly OptionSpec[], values: OptionValues): string {
-  const info = infos.find((candidate) => candidate.key === issue.path[0]);
-  if (!info) return issue.message;
-  const whole = values[info.key];
-  const given = issue.path.length > 1 && Array.isArray(whole) ? whole[Number(issue.path[1])] : whole;
-  return `--${info.flag} must be ${expectedValue(issue, info)}, got ${info.secret ? 'something else' : JSON.stringify(given)}`;
+function formatIssue(issue: z.core.$ZodIssue, specs: readonly OptionSpec[], values: OptionValues): string {
+  const spec = specs.find((candidate) => candidate.key === issue.path[0]);
+  if (!spec) return issue.message;
+  const value = values[spec.key];
+  const invalid = issue.path.length > 1 && Array.isArray(value) ? value[Number(issue.path[1])] : value;
+  return `--${spec.flag} must be ${expectedValue(issue, spec)}, got ${spec.secret ? 'something else' : JSON.stringify(invalid)}`;
 }
 
-function expectedValue(issue: z.core.$ZodIssue, info: OptionSpec): string {
-  if (issue.code === 'too_small') return issue.origin === 'string' ? 'a text' : `at least ${issue.minimum}`;
+function expectedValue(issue: z.core.$ZodIssue, spec: OptionSpec): string {
+  if (issue.code === 'too_small') return issue.origin === 'string' ? 'non-empty text' : `at least ${issue.minimum}`;
   if (issue.code === 'too_big') return `at most ${issue.maximum}`;
-  if (issue.code === 'invalid_value') return `one of ${formatList(info.choices, 'or')}`;
+  if (issue.code === 'invalid_value') return `one of ${formatList(spec.choices, 'or')}`;
   if (issue.code === 'invalid_type') {
     const words = {
       int: 'a whole number',
       boolean: 'true or false',
-      string: 'a text',
+      string: 'text',
       choice: 'a choice',
       list: 'a list',
     };
-    return words[info.kind];
+    return words[spec.kind];
   }
-  // Custom checks and patterns phrase their message as what the value must be: "a fingerprint like SHA256:…".
+  // The messages of custom checks and patterns complete this sentence: "a fingerprint like SHA256:…".
   return issue.message;
 }
 
-/** `a`, `a and b`, `a, b and c`. */
+/** Joins words as in a sentence: `a`, `a and b`, `a, b and c`. */
 export function formatList(words: readonly string[], conjunction = 'and'): string {
   return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} ${conjunction} ${words.at(-1)}`;
 }
 
-/** The way back: what one would type to get these values. Defaults and secrets are left out. */
-export function toArgv(infos: readonly OptionSpec[], values: OptionValues): readonly string[] {
-  return infos.flatMap((info) => {
-    const value = values[info.key];
-    if (value === undefined || info.secret || isSameValue(value, info.default)) return [];
-    if (info.kind === 'boolean') return [value === true ? `--${info.flag}` : `--no-${info.flag}`];
-    const each = Array.isArray(value) ? value.map(String) : [String(value)];
-    return each.flatMap((text) => (/^-|^$/.test(text) ? [`--${info.flag}=${text}`] : [`--${info.flag}`, text]));
+/** Returns the flags that produce these values, without defaults and secrets: the inverse of parsing. */
+export function toArgv(specs: readonly OptionSpec[], values: OptionValues): readonly string[] {
+  return specs.flatMap((spec) => {
+    const value = values[spec.key];
+    if (value === undefined || spec.secret || isSameValue(value, spec.default)) return [];
+    if (spec.kind === 'boolean') return [value === true ? `--${spec.flag}` : `--no-${spec.flag}`];
+    const texts = Array.isArray(value) ? value.map(String) : [String(value)];
+    return texts.flatMap((text) => (/^-|^$/.test(text) ? [`--${spec.flag}=${text}`] : [`--${spec.flag}`, text]));
   });
 }
 
-/** Values as they are declared: whoever reads them sees no difference. */
+/** Returns whether two option values are equal. Lists are compared by their items. */
 export function isSameValue(left: unknown, right: unknown): boolean {
   return left === right || JSON.stringify(left) === JSON.stringify(right);
 }
 
-/** The Markdown table of the docs. */
-export function toMarkdownTable(infos: readonly OptionSpec[]): string {
-  const rows = infos.map((info) => {
-    const also = info.aliases.length > 0 ? ` (also ${info.aliases.map((flag) => `\`--${flag}\``).join(', ')})` : '';
-    const initial = info.required ? 'required' : defaultText(info);
+/** Returns the Markdown table for the docs. */
+export function toMarkdownTable(specs: readonly OptionSpec[]): string {
+  const rows = specs.map((spec) => {
+    const aliases = spec.aliases.length > 0 ? ` (also ${spec.aliases.map((flag) => `\`--${flag}\``).join(', ')})` : '';
+    const defaultValue = spec.required ? 'required' : defaultText(spec);
     const choices =
-      info.choices.length > 0
+      spec.choices.length > 0
         ? `: ${formatList(
-            info.choices.map((choice) => `\`${choice}\``),
+            spec.choices.map((choice) => `\`${choice}\``),
             'or',
           )}`
         : '';
-    // A secret has no flag: an argv is read by every process of the computer.
-    const flag = info.secret
+    // A secret has no flag, since every process on the computer can read an argv.
+    const flag = spec.secret
       ? ''
-      : `\`${info.short === undefined ? '' : `-${info.short}, `}--${info.flag}\`${info.kind === 'list' ? ' …' : ''}`;
-    return `| ${flag} | ${info.env === undefined ? '' : `\`${info.env}\``} | ${initial} | ${info.description}${choices}${also} |`;
+      : `\`${spec.short === undefined ? '' : `-${spec.short}, `}--${spec.flag}\`${spec.kind === 'list' ? ' …' : ''}`;
+    return `| ${flag} | ${spec.env === undefined ? '' : `\`${spec.env}\``} | ${defaultValue} | ${spec.description}${choices}${aliases} |`;
   });
   return ['| Flag | Environment | Default | Meaning |', '| --- | --- | --- | --- |', ...rows].join('\n');
 }
 
-function defaultText(info: OptionSpec): string {
-  const value = info.default;
+function defaultText(spec: OptionSpec): string {
+  const value = spec.default;
   if (value === undefined || value === false || (Array.isArray(value) && value.length === 0)) return '';
   return `\`${String(value)}\``;
 }

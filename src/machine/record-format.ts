@@ -1,7 +1,6 @@
 /**
- * The record of a machine as files and `inspect` have it. Its keys stay for ever, because stores, scripts and Go
- * templates of users name them; the keys of `Machine` may change with the code. This file is the only one that knows
- * both.
+ * Converts machines to records and back. A record is what machine.json and `inspect` contain. Its keys never change,
+ * because users' stores, scripts and Go templates depend on them; the keys of `Machine` may. Only this file knows both.
  */
 import type {
   Batch,
@@ -60,7 +59,7 @@ export type MachineRecord = {
   | { readonly phase: 'ready'; readonly host: HostRecord; readonly endpoint: Endpoint }
 );
 
-/** Keys that differ: in memory, then in the record. */
+/** The keys that differ: first the key in memory, then the key in the record. */
 const MACHINE_KEYS = [
   ['onShutdown', 'ending'],
   ['deadlinePending', 'untold'],
@@ -77,12 +76,12 @@ const HOP_KEYS = [['bootstrapHostKey', 'birthKey']] as const satisfies KeyPairs<
 type KeyPairs<InMemory, Persisted> = readonly (readonly [KeyOf<InMemory>, KeyOf<Persisted>])[];
 type KeyOf<T> = (T extends unknown ? keyof T : never) & string;
 
-/** Returns the record of a machine; `decodeMachine` is the way back. Keys keep their order. */
+/** Returns the record of a machine; `decodeMachine` is the inverse. Keys keep their order. */
 export function encodeMachine(machine: Machine): MachineRecord {
   return mapMachine(machine, 'encode') as MachineRecord;
 }
 
-/** Returns the machine of a record. Members that this version does not know are kept, so that they are written back. */
+/** Returns the machine of a record. Keeps members that this version does not know, so that it writes them back. */
 export function decodeMachine(record: MachineRecord): Machine {
   return mapMachine(record, 'decode') as Machine;
 }

@@ -7,7 +7,7 @@ export async function requireReadyMachine(name: string, store: Store): Promise<R
   return requireReady(await store.read(name));
 }
 
-/** Returns the machine's host, which is known before the machine is ready. Throws MACHINE_NOT_READY if it is not. */
+/** Returns the machine's host, which a record has before the machine is ready. Throws MACHINE_NOT_READY without one. */
 export async function requireHost(name: string, store: Store): Promise<Host> {
   const { host } = await store.read(name);
   if (host) return host;
@@ -28,7 +28,7 @@ export function incompleteMessage(name: string): string {
   return `Machine "${name}" is incomplete: its creation was interrupted`;
 }
 
-/** Says what to type to continue or undo an interrupted creation. */
+/** Returns a hint with the commands that continue or undo an interrupted creation. */
 export function continueOrUndoHint(name: string): string {
   return `To continue: slipway create ${name}. To undo: slipway rm ${name}`;
 }

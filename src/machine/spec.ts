@@ -5,7 +5,7 @@ import { describeOptions, type OptionSpec, type OptionValues } from './options.t
 
 const nonEmptyText = (): z.ZodString => z.string().min(1);
 
-/** What a user may ask of the engine; flags `--engine-*` and `--tls-san`. Types of the parsed values: `EngineSpec`. */
+/** The options of the engine: flags `--engine-*` and `--tls-san`. `EngineSpec` is the type of the parsed values. */
 export const engineOptions = z.object({
   source: z.enum(['docker', 'distro', 'none', 'url']).default('docker').meta({
     description: 'Source of the engine, if the host has none',
@@ -49,7 +49,7 @@ export const engineOptions = z.object({
     .array(z.string().regex(/^[^=\n\r]+=[^\n\r\0]*$/, 'a label like key=value'))
     .default([])
     .meta({ description: 'Label of the engine, key=value', value: 'key=value' }),
-  // systemd drops a variable of any other name without a word.
+  // systemd silently ignores variables with other names.
   env: z
     .array(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*=[^\n\r\0]*$/, 'a variable like NAME=value'))
     .default([])
@@ -60,7 +60,7 @@ export const engineOptions = z.object({
   registryMirror: z
     .array(z.string().regex(/^https?:\/\/[^\s/]+\/?/, 'a URL like https://mirror.example'))
     .default([])
-    .meta({ description: 'Registry mirror to pull through', env: 'ENGINE_REGISTRY_MIRROR', value: 'url' }),
+    .meta({ description: 'Registry mirror to pull from', env: 'ENGINE_REGISTRY_MIRROR', value: 'url' }),
   insecureRegistry: z
     .array(z.string().regex(/^[^\s/]+(\/\d+)?$/, 'a registry like registry.example:5000 or 10.0.0.0/8'))
     .default([])
@@ -84,27 +84,30 @@ export const engineOptions = z.object({
 
 export const engineOptionSpecs: readonly OptionSpec[] = describeOptions(engineOptions, 'engine');
 
-/** Naming a script says where the engine comes from; an empty one takes back what was named before. */
+/** Sets the source to `url` if an install script is given. An empty one removes the script that was given before. */
 export function withInferredSource(values: OptionValues): OptionValues {
   return values.installUrl && values.source === undefined ? { ...values, source: 'url' } : values;
 }
 
-/** A script of another source is none: it would choose the source when what was made of this spec is read again. */
+/**
+ * Removes the install script if the source is another one: when a command or file made from this spec is read again,
+ * the script would change the source.
+ */
 export function withoutUnusedInstallUrl(engine: EngineSpec): EngineSpec {
   return engine.source === 'url' ? engine : { ...engine, installUrl: undefined };
 }
 
-/** For every command that works on a host. A variable only: an argv is read by all processes. */
+/** For every command that works on a host. It has a variable but no flag, since every process can read an argv. */
 export const sudoPasswordOption = z.string().optional().meta({
   description: 'Password for sudo on the host, if sudo asks for one',
   secret: true,
   env: 'SLIPWAY_SUDO_PASSWORD',
 });
 
-/** At most 27 years: what systemd and dates of four digits can hold. */
+/** Allows at most 27 years, which systemd and dates with four-digit years support. */
 const DURATION_PATTERN = /^[1-9](\d{0,3}[dh]|\d{0,5}m|\d{0,6}s)$/;
 
-/** Flags `--ttl` and `--idle-stop`. Types of the parsed values: `LifeSpec`. */
+/** The options of the lifetime: flags `--ttl` and `--idle-stop`. `LifetimeSpec` is the type of the parsed values. */
 export const lifetimeOptions = z.object({
   ttl: z.string().regex(DURATION_PATTERN, 'a time like 90m, 4h or 2d').optional().meta({
     description: 'End the machine after this time, even if this computer is off: 90m, 4h, 2d',

@@ -7,27 +7,28 @@ import type { Computer } from '../computer/computer.ts';
 import { systemCode } from '../errors.ts';
 
 /**
- * The name of this store of machines wherever we leave something, made once: `laptop-3f9a2c41d05e`. Lower-case letters,
- * digits and hyphens, 45 at most, so that every provider takes it.
+ * Returns the id that marks cloud resources and other remote objects as created from this store, such as
+ * `laptop-3f9a2c41d05e`. The first call generates it and writes it to a file. It has at most 45 lower-case letters,
+ * digits and hyphens, so that every provider accepts it.
  */
 export async function getHomeId({
-  home: own,
-  storeHome: home = own,
+  home: slipwayHome,
+  storeHome: home = slipwayHome,
 }: Pick<Computer, 'home' | 'storeHome'>): Promise<string> {
   const file = join(home, 'home-id');
   for (;;) {
-    const kept = (await readFileIfExists(file))?.trim();
-    if (kept) return kept;
-    const draft = `${file}.${process.pid}-${randomBytes(4).toString('hex')}`;
+    const existingId = (await readFileIfExists(file))?.trim();
+    if (existingId) return existingId;
+    const temporary = `${file}.${process.pid}-${randomBytes(4).toString('hex')}`;
     try {
       await mkdir(home, { recursive: true, mode: 0o700 });
-      await writeFile(draft, `${generateHomeId()}\n`, { mode: 0o600, flag: 'wx' });
-      // Appears whole or not at all, and of two processes only one has its way.
-      await link(draft, file);
+      await writeFile(temporary, `${generateHomeId()}\n`, { mode: 0o600, flag: 'wx' });
+      // A link appears with its whole content or not at all. If two processes try, one fails with EEXIST and retries.
+      await link(temporary, file);
     } catch (error) {
       if (systemCode(error) !== 'EEXIST') throw localFileError(file, error);
     } finally {
-      await rm(draft, { force: true });
+      await rm(temporary, { force: true });
     }
   }
 }

@@ -1,13 +1,14 @@
 /**
- * The layout (every folder 0700, every file 0600 but the certificates that are public by nature):
+ * The store's layout. Folders have mode 0700, files 0600, except for certificates, which are public:
  *
  *   ~/.slipway/machines/NAME/machine.json     the record: one machine, one phase, no secret
- *                            engine-env.json  values of --engine-env: a proxy's address may hold a password
- *                            lock.N           the command that works on it (lock.ts)
+ *                            engine-env.json  values of --engine-env: a proxy's URL may contain a password
+ *                            lock.N           the command that holds its lock (lock.ts)
  *                            known_hosts      its pinned SSH host key
  *                            ca/              ca-key.pem, which never leaves this folder
  *                            server/          cert.pem key.pem, copies of the files on the host
- *                            ssh/             id_ed25519, which the host accepts, and host_ed25519, its own: of machines that Slipway created
+ *                            ssh/             of machines that Slipway created: id_ed25519, the key for logging in,
+ *                                             and host_ed25519, the host's own key
  *                            tls/             ca.pem cert.pem key.pem: for DOCKER_CERT_PATH
  */
 import { mkdir, rm, stat } from 'node:fs/promises';
@@ -38,13 +39,11 @@ export type MachinePaths = {
   readonly tls: string;
 };
 
-/**
- * How a machine's folder looks if another tool reads it too: the drop-in `docker-machine` has Docker Machine's layout.
- */
+/** The layout of a machine's folder. The drop-in `docker-machine` uses that of Docker Machine, whose tools read it. */
 export type StoreLayout = {
   /** Returns the paths of the client's certificates and the engine's. */
   paths(folder: string): Pick<MachinePaths, 'tls' | 'serverCert' | 'serverKey'>;
-  /** Reads the machine that the other tool describes, if the folder has no record; undefined if it describes none. */
+  /** Reads the machine that the other tool stored in a folder without a record; undefined if it stored none. */
   readForeign(name: string, folder: string): Promise<Machine | undefined>;
   /** Returns the files that the other tool reads, to be written after each record. */
   foreignFileChanges(machine: Machine, folder: string): Promise<readonly FileChange[]>;
@@ -62,7 +61,7 @@ const DEFAULT_LAYOUT: StoreLayout = {
   foreignFileChanges: async () => [],
 };
 
-/** A record as listed: either whole, or broken with the reason in words. */
+/** An entry of `list`: a machine, or the reason why its record can't be used. */
 export type ListedMachine =
   { readonly name: string; readonly machine: Machine } | { readonly name: string; readonly broken: SlipwayError };
 
@@ -71,14 +70,14 @@ export type Store = {
   find(name: string): Promise<Machine | undefined>;
   /** Reads the machine; throws MACHINE_NOT_FOUND, with the names that exist, if the name is free. */
   read(name: string): Promise<Machine>;
-  /** Reads all machines, sorted by name as people sort; a broken record is one row. */
+  /** Reads all machines, sorted by `sortNames`. A broken record is an entry with its error. */
   list(): Promise<readonly ListedMachine[]>;
   listNames(): Promise<readonly string[]>;
-  /** Returns the names in `list` without opening a record. */
+  /** Returns the names of the machines in `list`, without opening their records. */
   listRecordedNames(): Promise<readonly string[]>;
-  /** Writes the record completely or not at all. Creates its folder, which takes the name. */
+  /** Writes the record completely or not at all. Creates the machine's folder, which reserves the name. */
   write(machine: Machine): Promise<void>;
-  /** Hides the record, then deletes it: a kill in between leaves no incomplete machine. */
+  /** Moves the folder to the trash, then deletes it: a kill in between leaves no incomplete machine. */
   remove(name: string): Promise<void>;
   /** Locks the machine for this command; throws MACHINE_BUSY with the process that holds the lock. */
   lock(name: string): Promise<AsyncDisposable>;
@@ -173,7 +172,7 @@ async function listMachineNames(root: string): Promise<readonly string[]> {
   return sortNames((await listFolderIfExists(root)).filter(isMachineName));
 }
 
-/** Leaves out folders in which a create was interrupted before its first record. */
+/** Leaves out folders in which `create` was interrupted before it wrote a record. */
 async function keepRecordedNames(
   root: string,
   names: readonly string[],
@@ -254,11 +253,12 @@ function brokenRecordError(name: string, path: string, why: string, cause?: unkn
 }
 
 function parseEngineEnv(name: string, path: string, text: string | undefined): readonly string[] {
-  if (text === undefined) throw brokenRecordError(name, path, "the values of its engine's variables are gone");
+  if (text === undefined)
+    throw brokenRecordError(name, path, "the file with the values of the engine's variables is missing");
   try {
     return JSON.parse(text) as readonly string[];
   } catch (error) {
-    throw brokenRecordError(name, path, "the values of its engine's variables are not JSON", error);
+    throw brokenRecordError(name, path, "the values of the engine's variables are not JSON", error);
   }
 }
 
@@ -275,7 +275,7 @@ function parseRecord(name: string, path: string, text: string): MachineRecord {
   if (typeof record.version === 'number' && record.version > 1) throw unusable('a newer version of Slipway wrote it');
   if (record.version !== 1 || typeof record.spec?.driver !== 'string' || !Array.isArray(record.spec.engine?.env))
     throw unusable('it is not a record');
-  if (record.spec.name !== name) throw unusable(`it is of a machine named "${record.spec.name}"`);
+  if (record.spec.name !== name) throw unusable(`it belongs to a machine named "${record.spec.name}"`);
   const complete =
     record.phase === 'creating' ||
     (record.phase === 'created' && record.host !== undefined) ||

@@ -1,32 +1,32 @@
-/** Options as the user gave them, beside the values that a driver resolved from them. */
+/** Compares the options that the user gave with the values that a driver resolved from them. */
 import type { MachineSpec } from './model.ts';
 import { isSameValue, type OptionValues } from './options.ts';
 
-/** Returns the keys of all of these values, each once. */
+/** Returns the keys of all values, without duplicates. */
 export function allKeysOf(...all: readonly OptionValues[]): readonly string[] {
   return [...new Set(all.flatMap((values) => Object.keys(values)))];
 }
 
 /**
- * Returns the user's own options of a machine whose options become these: an option that stays the same keeps the value
- * that the user gave for it, and a changed one was given as it is now. Undefined for a record that does not say what
- * the user gave.
+ * Returns the `userOptions` of a machine whose options change to `options`. An unchanged option keeps the value that
+ * the user gave; a changed option counts as given by the user. Returns undefined if the record has no `userOptions`.
  */
 export function userOptionsAfter(before: MachineSpec, options: OptionValues): OptionValues | undefined {
   const { userOptions } = before;
   if (!userOptions) return undefined;
-  const kept = allKeysOf(userOptions, options).map((key) => [
+  const entries = allKeysOf(userOptions, options).map((key) => [
     key,
     isSameValue(options[key], before.options[key]) ? userOptions[key] : options[key],
   ]);
-  return Object.fromEntries(kept.filter(([, value]) => value !== undefined));
+  return Object.fromEntries(entries.filter(([, value]) => value !== undefined));
 }
 
 /**
- * Returns the wanted options for a machine that exists. A value that the driver resolved stays where the user asks for
- * the same as before, or leaves the option open. `resolves` says whether the driver resolves options at all: in a
- * record that does not say what the user gave, only such a driver may have chosen the value of an option that is left
- * open.
+ * Merges the wanted options into those of an existing machine. An option keeps the value that the driver resolved if
+ * the user asks for the same as before or leaves the option open.
+ *
+ * `resolves` says whether the driver resolves options. It matters for records without `userOptions`: if the user now
+ * leaves an option open, its present value may be the driver's choice only if the driver resolves options.
  */
 export function mergeOptions(before: MachineSpec, wanted: OptionValues, resolves: boolean): OptionValues {
   const isChanged = (key: string): boolean => {

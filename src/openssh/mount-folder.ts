@@ -9,10 +9,10 @@ import { type InstallContext, installMissing } from '../terminal/install-program
 import { runInTerminal } from '../terminal/run-program.ts';
 import { parsePathSpec, prepareSshRoute, sshfsArgv } from './openssh-command.ts';
 
-/** What a program provides for a mount, and its own name for the commands that it prints. */
+/** What a mount needs from the program that runs it. `program` is its name in the commands that it prints. */
 type MountContext = InstallContext & { readonly program: string };
 
-/** What --json prints of a mount, and the exit status of the program that did it. */
+/** The output of a mount with --json, and the exit status of the program that mounted the folder. */
 type MountResult = { readonly json: object; readonly text: ''; readonly status: number };
 
 type MachineFolder = { readonly machine: string; readonly path: string };
@@ -37,7 +37,7 @@ export async function mountFolder(
   const mountpoint = windows ? (target ?? path) : resolve(target ?? path);
   // On Windows the mountpoint is a drive letter, or a folder that must not exist.
   if (!windows) await requireEmptyFolder(mountpoint, context);
-  // sshfs reads the file again whenever it reconnects, so it lies with the machine's other files.
+  // sshfs reads this file again whenever it reconnects, so the file is kept with the machine's other files.
   const config = join(store.paths(machine).folder, 'sshfs_config');
   await writeFileAtomic(config, formatSshConfig({ [machine]: route }, keepaliveOptions), 0o600);
   const program = await findProgram(sshfsProgram(computer), computer);
@@ -93,7 +93,7 @@ async function requireEmptyFolder(mountpoint: string, context: MountContext): Pr
   });
 }
 
-/** Unmounts what sshfs has mounted. Throws DRIVER_UNSUPPORTED on Windows, where a mount ends with its sshfs. */
+/** Unmounts a folder that sshfs mounted. Throws DRIVER_UNSUPPORTED on Windows, where a mount ends with its sshfs. */
 export async function unmountFolder(
   target: string,
   { world: { computer, signal } }: Pick<InstallContext, 'world'>,

@@ -28,17 +28,17 @@ export async function prepareSshRoute(name: string, store: Store): Promise<SshRo
 
 /** Returns the arguments of `ssh` that run a command on the machine, or open a shell if the command is empty. */
 export function sshArgv(route: SshRoute, command: readonly string[]): readonly string[] {
-  // ssh takes flags behind the address too; the first word that is no flag begins the command.
+  // ssh also accepts flags after the address. The command begins with the first word that is not a flag.
   return [...sshFlagsFor(sshOptionsFor(route)), route.target.address, ...command];
 }
 
-/** One side of a copy: a path on a machine, or a local path. */
+/** The source or target of a copy: a path on a machine, or a local path. */
 export type PathSpec =
   { readonly machine: string; readonly path: string } | { readonly machine?: never; readonly path: string };
 
 /**
- * Parses one side of a copy as scp does: a colon before any slash ends a name. `C:\x` is local unless a machine is
- * named C.
+ * Parses the source or target of a copy as scp does: a colon before any slash ends a machine's name. `C:\x` is local
+ * unless a machine is named C.
  */
 export function parsePathSpec(word: string, machines: readonly string[]): PathSpec {
   const [, machine, path] = /^([^:/]+):(.*)$/s.exec(word) ?? [];
@@ -49,7 +49,7 @@ export function parsePathSpec(word: string, machines: readonly string[]): PathSp
 export type ScpTransfer = {
   readonly from: PathSpec;
   readonly to: PathSpec;
-  /** The machines of both sides, by name. */
+  /** The routes to the machines that are source or target, by name. */
   readonly routes: Readonly<Record<string, SshRoute>>;
   readonly flags: readonly string[];
   readonly windows: boolean;
@@ -64,7 +64,7 @@ export function scpArgv({ from, to, routes, flags, windows }: ScpTransfer, confi
   const machineRoutes = Object.values(routes);
   const [route] = machineRoutes;
   const hasOneMachine = route !== undefined && machineRoutes.length === 1;
-  // scp has one set of options for both sides, so for two machines a file gives each its own.
+  // scp applies its options to both machines, so for two machines a file sets each one's own options.
   const options = hasOneMachine ? sshFlagsFor(sshOptionsFor(route)) : ['-F', config];
   const operand = ({ machine, path }: PathSpec): string => {
     if (machine === undefined) return windows || !/^[^/]*:/.test(path) ? path : `./${path}`;
@@ -79,7 +79,7 @@ export function scpArgv({ from, to, routes, flags, windows }: ScpTransfer, confi
 export type SshfsMount = {
   readonly machine: string;
   readonly path: string;
-  /** An ssh_config file in which the host is called by the machine's name. */
+  /** An ssh_config file whose host has the machine's name. */
   readonly config: string;
   readonly mountpoint: string;
 };

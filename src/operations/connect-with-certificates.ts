@@ -1,37 +1,26 @@
 import { writeFileAtomic } from '../computer/files.ts';
-import type { CreatedMachine, Machine, SshTarget } from '../machine/model.ts';
-import type { Certificates, RenewalScope } from '../provision/certificates.ts';
+import type { SshTarget } from '../machine/model.ts';
+import type { Certificates } from '../provision/certificates.ts';
 import { knownHostsLine } from '../ssh/host-key.ts';
-import type { Checkpoint } from './checkpoint.ts';
 import { loadOrRenewCertificates, storeCertificates } from './credentials.ts';
-import {
-  connectTitle,
-  explainConnectionError,
-  type HostConnection,
-  openSession,
-  retrySsh,
-  type SshRetryPolicy,
-} from './host-session.ts';
+import { connectTitle, explainConnectionError, type HostConnection, openSession, retrySsh } from './host-session.ts';
+import type { HostRun, SshMachine } from './provision-run.ts';
 import type { World } from './world.ts';
 
 /**
- * Connects to a host and, since certificates take as long to make as a connection to open, makes those at the same
- * time. The host's key is pinned, in the record too, as soon as the host has shown it. Whoever gets the session closes
- * it.
+ * Connects to a host and creates its certificates at the same time, since both take equally long. The host's key is
+ * pinned, in the record too, as soon as the host has shown it. The caller closes the session.
  */
 export async function connectWithCertificates(
-  created: CreatedMachine & { readonly host: { readonly ssh: SshTarget } },
-  before: Machine,
-  retry: SshRetryPolicy,
+  created: SshMachine,
+  { machine, retry, save, renewal }: HostRun,
   world: World,
-  save: Checkpoint,
-  renewal?: RenewalScope,
 ): Promise<HostConnection & { readonly certificates: Certificates }> {
   const { spec, host } = created;
   const paths = world.store.paths(spec.name);
   const pinHostKey = async (ssh: SshTarget): Promise<void> => {
     await writeFileAtomic(paths.knownHosts, knownHostsLine(ssh) + (ssh.jump ? knownHostsLine(ssh.jump) : ''), 0o600);
-    if (before.phase !== 'ready') await save({ ...created, host: { ...host, ssh } });
+    if (machine.phase !== 'ready') await save({ ...created, host: { ...host, ssh } });
   };
   return await world.progress.step('connect', connectTitle(host.ssh, host.address), async (log) => {
     const [connection, certificates] = await Promise.allSettled([

@@ -4,11 +4,13 @@ import { loadDriver, targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import { shareFirstBootKeys } from './credentials.ts';
 import { reserveName, createMachine, resolveCreateSpec } from './create.ts';
+import { engineSettingsOf, type DaemonSettings } from '../provision/daemon-json.ts';
 import { createFirstBootConfig } from './first-boot.ts';
 import { announceAutoStop } from './lifetime.ts';
 import { allowCallerIp } from './allow-caller-ip.ts';
 import { provisionToReady } from './provision.ts';
 import { withFailureRecord } from './checkpoint.ts';
+import { validateSpec } from './validate-spec.ts';
 import {
   MAX_CONNECTIONS,
   runForMachines,
@@ -25,13 +27,13 @@ import type { Store } from '../machine/store.ts';
 /** How the creation of one machine ended; `started` is false for a machine that was ready before. */
 export type CreateOutcome = MachineOutcome<ReadyMachine>;
 
-/** For machines of this computer, or of drivers that can't create several by one call: each is created by itself. */
+/** How many machines are created at the same time where each needs a call of its own. */
 const MAX_CREATES = 4;
 
 /**
  * Creates machines with the same options, or continues interrupted creations; if one fails, the others go ahead.
- * `worldFor` returns the world with the machine's own progress, `onDone` gets each machine as soon as nothing more is
- * done for it, and `limit` is shared with other work that runs at the same time.
+ * `worldFor` returns the world with the machine's own progress, `onDone` is called for each machine as soon as it is
+ * finished, and `limit` is shared with other work that runs at the same time.
  */
 export async function createMachines(
   wanted: readonly MachineSpec[],
@@ -44,12 +46,12 @@ export async function createMachines(
   const existing = await Promise.all(wanted.map(async ({ name }) => world.store.find(name)));
   const ready = existing.filter((machine) => machine?.phase === 'ready');
   for (const machine of ready) if (machine) onDone({ name: machine.spec.name });
-  const left = wanted.filter(({ name }) => !ready.some((machine) => machine?.spec.name === name));
-  const newSpecs = left.filter(({ name }) => !existing.some((machine) => machine?.spec.name === name));
+  const remaining = wanted.filter(({ name }) => !ready.some((machine) => machine?.spec.name === name));
+  const newSpecs = remaining.filter(({ name }) => !existing.some((machine) => machine?.spec.name === name));
   const outcomes =
     driver.kind === 'cloud'
-      ? await createWithBatch(driver, left, { newSpecs, existing, world, worldFor, onDone, limit })
-      : await createIndividually(left, { world, worldFor, onDone, limit });
+      ? await createWithBatch(driver, remaining, { newSpecs, existing, world, worldFor, onDone, limit })
+      : await createIndividually(remaining, { world, worldFor, onDone, limit });
   return wanted.map(({ name }): CreateOutcome => {
     const known = ready.find((machine) => machine?.spec.name === name);
     if (known?.phase === 'ready') return { name, value: known, started: false };
@@ -73,21 +75,21 @@ type BatchCreateContext = BulkCreateContext & {
 
 async function createWithBatch(
   driver: CloudDriver,
-  left: readonly MachineSpec[],
+  specs: readonly MachineSpec[],
   { newSpecs, existing, ...context }: BatchCreateContext,
 ): Promise<readonly CreateOutcome[]> {
-  const interrupted = incompleteBatchOf(left, existing);
-  const together = newSpecs.length > 1 ? withNewBatch(newSpecs) : interrupted;
-  const names = new Set(together.map(({ name }) => name));
-  const alone = left.filter(({ name }) => !names.has(name));
+  const interruptedBatch = incompleteBatchOf(specs, existing);
+  const batchSpecs = newSpecs.length > 1 ? withNewBatch(newSpecs) : interruptedBatch;
+  const batchNames = new Set(batchSpecs.map(({ name }) => name));
+  const singleSpecs = specs.filter(({ name }) => !batchNames.has(name));
   const [batch, singles] = await Promise.all([
-    together.length > 0 ? createBatch(driver, together, context) : [],
-    createIndividually(alone, context),
+    batchSpecs.length > 0 ? createBatch(driver, batchSpecs, context) : [],
+    createIndividually(singleSpecs, context),
   ]);
   return [...batch, ...singles];
 }
 
-/** Creates each machine by itself; after an interruption, no further creation starts. */
+/** Creates each machine by a call of its own; after an interruption, no further creation starts. */
 async function createIndividually(
   specs: readonly MachineSpec[],
   { world, worldFor, onDone, limit = concurrencyLimit(MAX_CREATES) }: BulkCreateContext,
@@ -105,9 +107,9 @@ function withNewBatch(specs: readonly MachineSpec[]): readonly MachineSpec[] {
 }
 
 /**
- * Returns the machines of an interrupted batch request, if all of them are still as that request left them: only then
- * does the same request mean the same again. The provider is asked for what it was asked for before; the engine and the
- * client profiles, which it knows nothing of, are those that are wanted now.
+ * Returns the machines of an interrupted batch request if all of them are still as that request left them: only then
+ * can the request be repeated. What the provider sees stays the same; the engine and the client profiles, which it does
+ * not see, are taken from the present call.
  */
 function incompleteBatchOf(
   wanted: readonly MachineSpec[],
@@ -146,29 +148,38 @@ async function requestAndProvisionBatch(
   { world, worldFor, onDone, limit = concurrencyLimit(MAX_CONNECTIONS) }: BulkCreateContext,
 ): Promise<readonly CreateOutcome[]> {
   // All machines of a batch have the same options, so the first one's are resolved for all.
-  const { options, userOptions } = await limit(async () => resolveCreateSpec(driver, firstOf(specs), world));
+  const first = await limit(async () => resolveCreateSpec(await validateSpec(firstOf(specs), world), world));
+  const { options, userOptions } = first.spec;
+  const engineSettings: EngineSettingsByName = new Map(
+    specs.map(({ name, engine }) => [name, name === first.spec.name ? first.engineSettings : engineSettingsOf(engine)]),
+  );
   await using _locks = await lockAll(
     specs.map(({ name }) => name),
     world.store,
   );
   const resolved = specs.map((spec) => ({ ...spec, options, ...(userOptions ? { userOptions } : {}) }));
   const { machines, failure } = await limit(async () =>
-    requestMachines(driver, await reserveNames(resolved, world), world),
+    requestMachines(driver, await reserveNames(resolved, world), engineSettings, world),
   );
-  // Without the signal: even after an interruption, each machine has been requested, and its record says what exists.
+  // Without the signal: all machines have been requested, so even after an interruption each record must say what
+  // exists.
   const names = specs.map(({ name }) => name);
   return await runForMachines(names, { limit, onDone }, async (name) => {
     const machineWorld = worldFor(name);
-    return await withFailureRecord(machineNamed(machines, name), failure ? world : machineWorld, async (save) => {
+    return await withFailureRecord(namedIn(machines, name), failure ? world : machineWorld, async (save) => {
       if (failure) throw failure;
-      return provisionToReady(machineNamed(machines, name), driver, machineWorld, save);
+      const machine = namedIn(machines, name);
+      return provisionToReady({ machine, engineSettings: namedIn(engineSettings, name), save }, driver, machineWorld);
     });
   });
 }
 
+/** The engine settings of each machine of a batch: their engines may differ where their options do not. */
+type EngineSettingsByName = ReadonlyMap<string, DaemonSettings>;
+
 type BatchReservation = { readonly machines: Map<string, Machine>; readonly existedBefore: boolean };
 
-/** Reserves all names or none: nothing has been requested yet, so a refusal leaves every name as free as before. */
+/** Reserves all names or none: nothing has been requested yet, so a refusal leaves all names free. */
 async function reserveNames(specs: readonly MachineSpec[], world: World): Promise<BatchReservation> {
   const machines = new Map<string, Machine>();
   const before = await Promise.all(specs.map(async ({ name }) => world.store.find(name)));
@@ -185,12 +196,13 @@ async function reserveNames(specs: readonly MachineSpec[], world: World): Promis
 async function requestMachines(
   driver: CloudDriver,
   { machines, existedBefore }: BatchReservation,
+  engineSettings: EngineSettingsByName,
   world: World,
 ): Promise<{ readonly machines: ReadonlyMap<string, Machine>; readonly failure?: SlipwayError }> {
   const all = formatNameRange([...machines.keys()]);
   // The machines of a batch start within a moment of each other, so one deadline describes all.
-  announceAutoStop(firstOf([...machines.values()]), driver, world, `each of ${all}`);
-  const boot = await createSharedFirstBootConfig(driver, [...machines.values()], world);
+  announceAutoStop(firstOf([...machines.values()]), driver, world, `Each of ${all}`);
+  const boot = await createSharedFirstBootConfig(driver, [...machines.values()], engineSettings, world);
   const targets = [...machines.values()].map((machine) => targetOf(driver, machine.spec, machine));
   const recordRequest = async (what: string): Promise<void> => {
     for (const [name, machine] of machines) {
@@ -218,10 +230,10 @@ function specNamed(specs: readonly MachineSpec[], name: string): MachineSpec {
   return spec;
 }
 
-function machineNamed(machines: ReadonlyMap<string, Machine>, name: string): Machine {
-  const machine = machines.get(name);
-  if (!machine) throw new Error(`${name} is not part of this batch`);
-  return machine;
+function namedIn<T>(batch: ReadonlyMap<string, T>, name: string): T {
+  const found = batch.get(name);
+  if (found === undefined) throw new Error(`${name} is not part of this batch`);
+  return found;
 }
 
 /**
@@ -231,14 +243,17 @@ function machineNamed(machines: ReadonlyMap<string, Machine>, name: string): Mac
 async function createSharedFirstBootConfig(
   driver: CloudDriver,
   machines: readonly Machine[],
+  engineSettings: EngineSettingsByName,
   world: World,
 ): ReturnType<typeof createFirstBootConfig> {
   const names = machines.map(({ spec }) => spec.name);
-  // Keys of an interrupted request come first, then those that are made now.
+  // Keys of an interrupted request take precedence over new ones.
   await shareFirstBootKeys(names, world.store);
-  await createFirstBootConfig(firstOf(machines), driver, world);
+  const createConfig = async (machine: Machine): ReturnType<typeof createFirstBootConfig> =>
+    createFirstBootConfig(machine, namedIn(engineSettings, machine.spec.name), driver, world);
+  await createConfig(firstOf(machines));
   await shareFirstBootKeys(names, world.store);
-  const boots = await Promise.all(machines.map(async (machine) => createFirstBootConfig(machine, driver, world)));
+  const boots = await Promise.all(machines.map(createConfig));
   return firstOf(boots);
 }
 

@@ -11,68 +11,75 @@ import { createFirstBootConfig, waitForBoot } from './first-boot.ts';
 import { requireNoConflicts, requireNoReadyMachine, requireSameCreateOptions, requireSameDriver } from './guards.ts';
 import { announceAutoStop, resolveLifetimeFields, type LifetimeFields } from './lifetime.ts';
 import { provisionToReady } from './provision.ts';
-import { validateSpec } from './validate-spec.ts';
+import { validateSpec, type ValidSpec } from './validate-spec.ts';
 import { scheduleSpare, takeSpare } from './warm-pool.ts';
 import { driverCallFor, type World } from './world.ts';
 
 /**
  * Creates a machine, or continues an interrupted creation: the record is saved after each stage, so each run continues
- * where the last one ended.
+ * where the previous one stopped.
  */
 export async function createMachine(wanted: MachineSpec, world: World): Promise<ReadyMachine> {
-  return await createResolvedMachine(await resolveCreateSpec(await loadDriver(wanted.driver), wanted, world), world);
+  return await createValidMachine(await validateSpec(wanted, world), world);
+}
+
+/** Creates a machine as `createMachine` does, from a spec that `validateSpec` has accepted. */
+export async function createValidMachine(valid: ValidSpec, world: World): Promise<ReadyMachine> {
+  return await createResolvedMachine(await resolveCreateSpec(valid, world), world);
 }
 
 /** Creates a machine from a spec that `resolveCreateSpec` or `resolveReplacement` has resolved. */
-export async function createResolvedMachine(resolved: MachineSpec, world: World): Promise<ReadyMachine> {
-  const driver = await loadDriver(resolved.driver);
-  await using _lock = await world.store.lock(resolved.name);
-  const { machine, spec, existedBefore } = await reserveName(resolved, world);
+export async function createResolvedMachine(resolved: ValidSpec, world: World): Promise<ReadyMachine> {
+  const { engineSettings } = resolved;
+  const driver = await loadDriver(resolved.spec.driver);
+  await using _lock = await world.store.lock(resolved.spec.name);
+  const { machine, spec, existedBefore } = await reserveName(resolved.spec, world);
   announceAutoStop(machine, driver, world);
   return await withFailureRecord(machine, world, async (save) => {
-    if (driver.kind === 'existing') return provisionToReady(machine, driver, world, save);
+    const run = { machine, engineSettings, save };
+    if (driver.kind === 'existing') return provisionToReady(run, driver, world);
     const target = targetOf(driver, spec, machine);
     await takeSpare(machine, driver, world);
     const result = await world.progress.step('create', `Create ${spec.name} (${driver.name})`, async (log) =>
-      driver.machines.create(target, await createFirstBootConfig(machine, driver, world), {
+      driver.machines.create(target, await createFirstBootConfig(machine, engineSettings, driver, world), {
         ...driverCallFor(world, log),
         recordRequest: requestRecorderFor(machine, save, world),
       }),
     );
     if (existedBefore) await allowCallerIp(driver, target, world);
     const started = waitForBoot(machine, driver, target, world);
-    // Awaited in any case, and its failure is reported there.
+    // Prevents an unhandled rejection: it is awaited below, or in provisionToReady, which reports the failure.
     started.catch(() => {});
     if (result?.resumed !== true) await started;
     const isFirstBoot = result?.bootApplied === true;
-    const ready = await provisionToReady(machine, driver, world, save, { isFirstBoot, started });
+    const ready = await provisionToReady(run, driver, world, { isFirstBoot, started });
     await scheduleSpare(ready, driver, world);
     return ready;
   });
 }
 
 /**
- * Decides, refuses and downloads all that it can before the name is reserved: a creation that can't begin leaves
- * nothing behind. Returns the spec with the options that the driver resolved.
+ * Checks, resolves and downloads as much as possible before the name is reserved, so that a creation that can't
+ * start leaves nothing behind. Returns the spec with the options that the driver resolved.
  */
-export async function resolveCreateSpec(driver: Driver, wanted: MachineSpec, world: World): Promise<MachineSpec> {
-  await validateSpec(wanted, world);
-  // Refused now, and not after the minutes that an image may take.
-  const before = await world.store.find(wanted.name);
-  requireContinuable(before, wanted, driver);
-  return await resolveAndPrepare(driver, wanted, before, world);
+export async function resolveCreateSpec(valid: ValidSpec, world: World): Promise<ValidSpec> {
+  const driver = await loadDriver(valid.spec.driver);
+  // Checked before the image is prepared, which may take minutes.
+  const before = await world.store.find(valid.spec.name);
+  requireContinuable(before, valid.spec, driver);
+  return { ...valid, spec: await resolveAndPrepare(driver, valid.spec, before, world) };
 }
 
 /** Validates a replacement fully before the old machine is removed, and returns its resolved spec. */
-export async function resolveReplacement(before: Machine, wanted: MachineSpec, world: World): Promise<MachineSpec> {
+export async function resolveReplacement(before: Machine, wanted: MachineSpec, world: World): Promise<ValidSpec> {
   const driver = await loadDriver(wanted.driver);
   // A port or a context that the old machine holds on this computer is free for the new one.
   const inPlaceOfOld = { ...wanted, id: before.spec.id };
-  await validateSpec(before.spec.driver === driver.name ? inPlaceOfOld : wanted, world);
+  const valid = await validateSpec(before.spec.driver === driver.name ? inPlaceOfOld : wanted, world);
   await requireNoConflicts(inPlaceOfOld, profilesNamed(wanted.profiles), world.clientPaths);
   const spec = await resolveAndPrepare(driver, wanted, undefined, world);
   resolveLifetimeFields(undefined, spec, driver, world);
-  return spec;
+  return { ...valid, spec };
 }
 
 async function resolveAndPrepare(
@@ -87,7 +94,7 @@ async function resolveAndPrepare(
         driver.cloud?.resolveOptions(targetOf(driver, wanted), driverCallFor(world, log)),
       )
     : undefined;
-  // Parsed at once: what no later command could read must not get into a record.
+  // Parsed immediately: values that no later command could read must not get into a record.
   const spec = options === undefined ? wanted : withResolvedOptions(wanted, driver.options.parse(options), before);
   if (driver.machines.prepare)
     await progress.step('prepare', 'Prepare the image', async (log) =>
@@ -96,7 +103,7 @@ async function resolveAndPrepare(
   return spec;
 }
 
-/** Keeps the user's own options beside the resolved ones: otherwise nothing could tell them apart later. */
+/** Keeps the user's own options beside the resolved ones, so that they can be told apart later. */
 function withResolvedOptions(wanted: MachineSpec, options: OptionValues, before: Machine | undefined): MachineSpec {
   const userOptions = wanted.userOptions ?? (before ? userOptionsAfter(before.spec, wanted.options) : wanted.options);
   return { ...wanted, options, ...(userOptions ? { userOptions } : {}) };
@@ -122,7 +129,7 @@ export async function reserveName(wanted: MachineSpec, world: World): Promise<Na
     await requireNoConflicts(spec, profilesNamed(spec.profiles), clientPaths);
     lifetime = resolveLifetimeFields(before, spec, driver, world);
   } catch (error) {
-    // Removes the folder that the lock made: a refused name is as free as before.
+    // Removes the folder that the lock created, so that the refused name is free again.
     if (!before) await store.remove(spec.name);
     throw error;
   }

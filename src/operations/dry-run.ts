@@ -1,45 +1,50 @@
 import type { DriverManifest } from '../drivers/contract.ts';
 import { loadDriver, targetOf } from '../drivers/registry.ts';
-import type { Machine, MachineSpec } from '../machine/model.ts';
+import type { Machine } from '../machine/model.ts';
 import { LOOPBACK } from '../provision/certificates.ts';
+import type { DaemonSettings } from '../provision/daemon-json.ts';
+import { planProvision } from '../provision/plan.ts';
 import type { Plan, Step } from '../provision/step.ts';
 import { loadOrRenewCertificates } from './credentials.ts';
 import { renderFirstBootFiles } from './first-boot.ts';
 import { requireIdleStopSupported } from './guards.ts';
 import { gatherHostFacts, openSession } from './host-session.ts';
+import { loadHostConfig } from './host-config.ts';
 import { resolveDeadline } from './lifetime.ts';
-import { planHost } from './plan-host.ts';
 import { resolveHost } from './resolve-host.ts';
-import { validateSpec } from './validate-spec.ts';
+import type { ValidSpec } from './validate-spec.ts';
 import type { World } from './world.ts';
 
 /**
- * Plans what `create` or `provision` would do for this spec, and changes nothing: no record, no file, no remote command
- * but the one that gathers facts. `before` is the machine's record, if there is one.
+ * Plans what `create` or `provision` would do for this spec, and changes nothing: it writes no record and no file, and
+ * the only remote command gathers facts. `before` is the machine's record, if there is one.
  */
 export async function planDryRun(
-  spec: MachineSpec,
+  { spec, engineSettings }: ValidSpec,
   before: Machine | undefined,
   world: World,
   { resetTtl = false }: { readonly resetTtl?: boolean } = {},
 ): Promise<Plan> {
   const driver = await loadDriver(spec.driver);
-  await validateSpec(spec, world);
   requireIdleStopSupported(spec, before?.onShutdown, driver);
   const planned = { spec, ...resolveDeadline(before, spec, resetTtl || before?.phase !== 'ready', world.now()) };
-  if (driver.kind !== 'existing' && before?.phase !== 'ready') return [await planCreateStep(planned, driver, world)];
+  if (driver.kind !== 'existing' && before?.phase !== 'ready')
+    return [await planCreateStep(planned, engineSettings, driver, world)];
   const host = await resolveHost(before ? { ...before, spec } : { version: 1, phase: 'creating', spec }, driver, world);
   if (!host.ssh) return [];
   const certificates = await loadOrRenewCertificates(spec, host.address, world);
   const { session } = await openSession(host.ssh, world);
   await using _session = session;
   const facts = await gatherHostFacts(session, host.ssh, world);
-  return await planHost(planned, host.address, facts, certificates, world);
+  const { address } = host;
+  const config = await loadHostConfig({ machine: planned, engineSettings, address, certificates, facts }, world);
+  return planProvision({ ...config, facts });
 }
 
-/** Shows as one step the creation of a machine that gets its configuration before its first start. */
+/** Plans the creation of a machine that gets its configuration before its first start, as one step. */
 async function planCreateStep(
   planned: Pick<Machine, 'spec' | 'deadline'>,
+  engineSettings: DaemonSettings,
   driver: DriverManifest,
   world: World,
 ): Promise<Step> {
@@ -52,6 +57,11 @@ async function planCreateStep(
     variables: Object.fromEntries(options.map(([key, value]) => [key.replaceAll(/[A-Z]/g, '_$&'), String(value)])),
     files: driver.userDataIsPublic
       ? []
-      : await renderFirstBootFiles(planned, await loadOrRenewCertificates(spec, LOOPBACK, world), world),
+      : await renderFirstBootFiles(
+          planned,
+          engineSettings,
+          await loadOrRenewCertificates(spec, LOOPBACK, world),
+          world,
+        ),
   };
 }

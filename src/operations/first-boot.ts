@@ -4,48 +4,56 @@ import { ensureFirstBootKeys, loadOrRenewCertificates, stripKeyComment, storeCer
 import type { Machine } from '../machine/model.ts';
 import { continueOrUndoHint } from '../machine/require-machine.ts';
 import { type Certificates, LOOPBACK } from '../provision/certificates.ts';
+import type { DaemonSettings } from '../provision/daemon-json.ts';
 import { firstBootFilesFor } from '../provision/plan.ts';
-import { planInputFor } from './plan-host.ts';
+import { loadHostConfig } from './host-config.ts';
 import { driverCallFor, type World } from './world.ts';
 
 type PlannedMachine = Pick<Machine, 'spec' | 'deadline'>;
 
 /**
- * Returns what the engine and the SSH server of a new machine start with. Makes keys and certificates on this computer
- * and stores them before use, so that every retry uses the same. Without files if others can read the user data.
+ * Returns the configuration with which the engine and the SSH server of a new machine start. Creates keys and
+ * certificates on this computer and stores them before use, so that every retry uses the same. Contains no files if
+ * others can read the user data.
  */
 export async function createFirstBootConfig(
   machine: PlannedMachine,
-  { userDataIsPublic: readable = false }: DriverManifest,
+  engineSettings: DaemonSettings,
+  { userDataIsPublic = false }: DriverManifest,
   world: World,
 ): Promise<FirstBootConfig> {
   const { spec } = machine;
-  const { login, host } = await ensureFirstBootKeys(spec.name, readable, world);
+  const { login, host } = await ensureFirstBootKeys(spec.name, userDataIsPublic, world);
   return {
     authorizedKey: login.public,
     hostKey: { private: host.private, public: stripKeyComment(host.public) },
     enginePort: spec.engine.port,
-    files: readable ? [] : await prepareFirstBootFiles(machine, world),
+    files: userDataIsPublic ? [] : await prepareFirstBootFiles(machine, engineSettings, world),
   };
 }
 
-async function prepareFirstBootFiles(machine: PlannedMachine, world: World): Promise<FirstBootConfig['files']> {
+async function prepareFirstBootFiles(
+  machine: PlannedMachine,
+  engineSettings: DaemonSettings,
+  world: World,
+): Promise<FirstBootConfig['files']> {
   const { spec } = machine;
   const certificates = await loadOrRenewCertificates(spec, LOOPBACK, world);
   await storeCertificates(certificates, world.store.paths(spec.name));
-  return await renderFirstBootFiles(machine, certificates, world);
+  return await renderFirstBootFiles(machine, engineSettings, certificates, world);
 }
 
 /** Renders the files that a machine has before its first start: the engine's configuration, certificates and timers. */
 export async function renderFirstBootFiles(
   machine: PlannedMachine,
+  engineSettings: DaemonSettings,
   certificates: Certificates,
   world: World,
 ): Promise<FirstBootConfig['files']> {
-  return firstBootFilesFor(await planInputFor(machine, LOOPBACK, certificates, world));
+  return firstBootFilesFor(await loadHostConfig({ machine, engineSettings, address: LOOPBACK, certificates }, world));
 }
 
-/** Waits, as a step, until the machine has booted; explains a failed boot by what to type next. */
+/** Waits, as a step, until the machine has booted. Adds to a boot failure what to type next. */
 export async function waitForBoot(
   { phase, spec: { name } }: Machine,
   driver: Driver,
@@ -60,7 +68,7 @@ export async function waitForBoot(
     .catch((error: unknown) => {
       if (!(error instanceof SlipwayError) || error.code !== 'BOOT_FAILED') throw error;
       const { code, message, detail, cause } = error;
-      // A ready machine has data on its disk, which following a hint must not delete.
+      // A ready machine has data on its disk, so the hint must not lead to its removal.
       const next = phase === 'ready' ? `To try again: slipway restart ${name}` : continueOrUndoHint(name);
       throw new SlipwayError(code, message, { hint: `${next}. ${error.hint ?? ''}`.trim(), detail, cause });
     });

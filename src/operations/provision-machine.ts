@@ -12,7 +12,7 @@ import { requireChangeInPlace, requireIdleStopSupported, requireNoConflicts, req
 import { announceAutoStop, resolveDeadline } from './lifetime.ts';
 import { provisionToReady } from './provision.ts';
 import { tagExisting } from './tag-existing.ts';
-import { validateOptionChange, validateSpec } from './validate-spec.ts';
+import { validateOptionChange, validateSpec, type ValidSpec } from './validate-spec.ts';
 import type { World } from './world.ts';
 
 type ProvisionOptions = {
@@ -23,7 +23,7 @@ type ProvisionOptions = {
 };
 
 /**
- * Changes a machine's spec and makes the machine what it says. Safe to run again: it restarts nothing that is right.
+ * Changes a machine's spec and applies it to the machine. Safe to run again: it restarts nothing that is up to date.
  */
 export async function provisionMachine(
   name: string,
@@ -40,7 +40,7 @@ export async function provisionMachine(
   const diff = diffSpecs(before, spec, driver);
   const { deadline: _before, ...rest } = before;
   const machine: Machine = { ...rest, spec, ...resolveDeadline(before, spec, resetTtl, world.now()) };
-  await requireApplicable(before, machine, diff, driver, world);
+  const { engineSettings } = await requireApplicable(before, machine, diff, driver, world);
   const deferred = await deferToNextStart(before, spec, diff, driver, world);
   if (deferred) return deferred;
   if (machine.deadline !== before.deadline || hasChangesIn(diff, 'lifetime')) announceAutoStop(machine, driver, world);
@@ -54,30 +54,32 @@ export async function provisionMachine(
     await allowCallerIp(driver, targetOf(driver, spec), world);
     await applyLiveChanges(before, spec, diff, driver, world, save);
     applied = true;
-    // Options that wait for a restart still wait for it, whatever else has changed.
+    // Options that wait for a restart still wait for it, whatever else changes now.
     const pending = before.pendingRestart === undefined ? {} : { pendingRestart: before.pendingRestart };
     const saveWithPending: Checkpoint = async (next) => {
-      // Before the record says that they are no longer wanted.
+      // Removed before the record is saved, since it no longer names them.
       if (next.phase === 'ready') await removeUnwantedProfiles(before.spec, next.spec, world);
       await save({ ...next, ...pending });
     };
-    const ready = await provisionToReady(machine, driver, world, saveWithPending, { renewal });
+    const run = { machine, engineSettings, save: saveWithPending, renewal };
+    const ready = await provisionToReady(run, driver, world);
     return { ...ready, ...pending };
   });
 }
 
-/** Refuses what can't become of this machine, before anything is recorded or done for it. */
+/** Refuses a spec that can't be applied to this machine, before anything is recorded or changed. */
 async function requireApplicable(
   before: Machine,
   { spec, onShutdown }: Machine,
   diff: SpecDiff,
   driver: Driver,
   world: World,
-): Promise<void> {
-  await validateSpec(spec, world);
+): Promise<ValidSpec> {
+  const valid = await validateSpec(spec, world);
   requireSameEnginePort(diff, spec.name);
   requireChangeInPlace(diff, spec.name, driver);
   requireIdleStopSupported(spec, onShutdown, driver);
   await requireNoConflicts(spec, profilesNamed(spec.profiles), world.clientPaths);
   await validateOptionChange(before, spec, diff, driver, world);
+  return valid;
 }

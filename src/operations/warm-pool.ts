@@ -4,6 +4,7 @@ import { drivers, targetOf } from '../drivers/registry.ts';
 import { SlipwayError } from '../errors.ts';
 import type { Machine, MachineSpec } from '../machine/model.ts';
 import { LOOPBACK, renewCertificates, serverSubjectAltNames } from '../provision/certificates.ts';
+import { engineSettingsOf, type DaemonSettings } from '../provision/daemon-json.ts';
 import { renderFirstBootFiles } from './first-boot.ts';
 import { stripKeyComment, storeMachineKeys, type MachineKeys } from './credentials.ts';
 import { driverCallFor, type World } from './world.ts';
@@ -15,11 +16,12 @@ import { driverCallFor, type World } from './world.ts';
 export async function takeSpare(machine: Machine, driver: Driver, world: World): Promise<void> {
   if (machine.phase !== 'creating' || !driver.warmPool) return;
   const { spec } = machine;
-  const kept = await driver.warmPool.take(targetOf(driver, spec, machine), driverCallFor(world, world.debug));
-  if (kept !== undefined) await storeMachineKeys(JSON.parse(kept) as MachineKeys, world.store.paths(spec.name));
+  const storedKeys = await driver.warmPool.take(targetOf(driver, spec, machine), driverCallFor(world, world.debug));
+  if (storedKeys !== undefined)
+    await storeMachineKeys(JSON.parse(storedKeys) as MachineKeys, world.store.paths(spec.name));
 }
 
-/** Starts the build of a spare for the next machine of this kind. If that fails, this machine does not. */
+/** Starts to build a spare for the next machine of this kind. A failure does not affect this machine. */
 export async function scheduleSpare({ spec }: Machine, driver: Driver, world: World): Promise<void> {
   if (!world.startSpareBuild || !driver.warmPool) return;
   try {
@@ -31,7 +33,7 @@ export async function scheduleSpare({ spec }: Machine, driver: Driver, world: Wo
 }
 
 /**
- * Builds spares, one after the other, until `count` are ready or `isWanted` returns false. Returns how many it has
+ * Builds spares, one after the other, until `count` are ready or `isWanted` returns false. Returns the number of spares
  * built.
  */
 export async function buildSpares(
@@ -52,6 +54,7 @@ export async function buildSpares(
   const { progress } = world;
   const call = driverCallFor(world, world.debug);
   if (!(await isWanted())) return 0;
+  const engineSettings = engineSettingsOf(kind.engine);
   await driver.machines.validate?.(targetOf(driver, kind), call);
   await progress.step('prepare', 'Prepare the image', async (log) =>
     driver.machines.prepare?.(targetOf(driver, kind), driverCallFor(world, log)),
@@ -67,7 +70,7 @@ export async function buildSpares(
     }
     built += 1;
     await progress.step('spare', `Create a spare machine (${built})`, async (log) => {
-      const { spec, keys, boot } = await generateSpareConfig(kind, world);
+      const { spec, keys, boot } = await generateSpareConfig(kind, engineSettings, world);
       await warmPool.make(targetOf(driver, spec), boot, JSON.stringify(keys), driverCallFor(world, log));
     });
   }
@@ -77,6 +80,7 @@ export async function buildSpares(
 /** Generates a spare of this kind, with an id, keys and certificates of its own. */
 async function generateSpareConfig(
   kind: MachineSpec,
+  engineSettings: DaemonSettings,
   world: World,
 ): Promise<{ spec: MachineSpec; keys: MachineKeys; boot: FirstBootConfig }> {
   const id = randomUUID();
@@ -91,7 +95,7 @@ async function generateSpareConfig(
     authorizedKey: login.public,
     hostKey: { private: host.private, public: stripKeyComment(host.public) },
     enginePort: spec.engine.port,
-    files: await renderFirstBootFiles({ spec }, certificates, world),
+    files: await renderFirstBootFiles({ spec }, engineSettings, certificates, world),
   };
   return { spec, keys: { login, host, certificates }, boot };
 }

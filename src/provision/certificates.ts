@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import type { ClientCertificates } from '../machine/model.ts';
 import type { ServerCertificates } from './engine-files.ts';
 
-/** All certificates of a machine's TLS. Every value is PEM; keys are PKCS #8. */
+/** A machine's TLS certificates and keys. Every value is PEM; keys are PKCS #8. */
 export type Certificates = {
   readonly ca: string;
   readonly caKey: string;
@@ -11,33 +11,33 @@ export type Certificates = {
   readonly client: { readonly cert: string; readonly key: string };
 };
 
-/** What to renew although it is still valid: the certificates that the CA has signed, or the CA as well. */
+/** What to renew even if it is still valid: the certificates that the CA signed (leaves), or also the CA (all). */
 export type RenewalScope = 'leaves' | 'all';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
-/** `ls` warns this many days before an expiry, and `provision` renews. */
+/** From this many days before a certificate expires, `ls` warns and `provision` renews it. */
 export const RENEW_DAYS = 30;
 
-/** The address of machines that run on this computer. */
+/** The address of machines on this computer. */
 export const LOOPBACK = '127.0.0.1';
 
 /**
- * Returns the names of the engine's certificate: how clients call the engine from elsewhere, and from the host itself.
- * A machine at this computer's own address goes without its name: no other computer knows that name, and the machine
- * may get it after its certificate.
+ * Returns the names in the engine's certificate: those that clients elsewhere use, and those for clients on the host
+ * itself. The certificate of a machine on this computer does not contain the machine's name: no other computer can
+ * resolve that name, and the machine may get the name after its certificate.
  */
 export function serverSubjectAltNames(name: string, address: string, extra: readonly string[]): readonly string[] {
   return [...new Set([address, ...extra, '127.0.0.1', 'localhost', ...(address === LOOPBACK ? [] : [name])])];
 }
 
-/** Returns those of the present certificates that a renewal keeps. */
+/** Returns the present certificates that a renewal keeps. */
 export function certificatesToKeep({ ca, caKey }: Partial<Certificates>, renewal: RenewalScope): Partial<Certificates> {
   return renewal === 'all' || ca === undefined || caKey === undefined ? {} : { ca, caKey };
 }
 
 /**
- * Keeps the certificates that are still good and issues the others. The CA stays until it expires, so that certificates
- * which it has signed for other clients stay valid too.
+ * Keeps the certificates that are still valid and issues the others. Keeps the CA until it is about to expire, so that
+ * certificates that it signed for other clients stay valid too.
  */
 export async function renewCertificates(
   present: Partial<Certificates>,
@@ -74,15 +74,12 @@ async function createCertificates(name: string, names: readonly string[], now: D
   return { ca: authority.pem, caKey: authority.keyPem, server, client };
 }
 
-/**
- * The X.509 library takes longer to load than everything else in a run, so it is loaded only when there is a
- * certificate to issue.
- */
+/** Loads the X.509 library only to issue a certificate: loading it takes longer than the rest of a run. */
 function loadIssuer(): Promise<typeof import('./issue-certificates.ts')> {
   return import('./issue-certificates.ts');
 }
 
-/** Returns the days until the first of these certificates (PEM) expires; negative once it has expired. */
+/** Returns the number of days until the first of these certificates (PEM) expires; negative if it has expired. */
 export function daysUntilFirstExpiry(certificates: readonly string[], now: Date): number {
   const expiries = certificates.map((pem) => Date.parse(new X509Certificate(pem).validTo));
   return Math.floor((Math.min(...expiries) - now.getTime()) / DAY_MS);
@@ -97,8 +94,8 @@ export function clientCertificatesOf({ ca, client }: Certificates): ClientCertif
 }
 
 /**
- * A kill between the writes of the two files leaves an old one and a new one. A file that can't be read counts as
- * missing.
+ * Returns whether the key belongs to the certificate. If a run is killed between the writes of the two files, one is
+ * old and one is new. A file that can't be parsed counts as missing.
  */
 function isMatchingPair(cert: string, key: string): boolean {
   try {
@@ -120,7 +117,7 @@ function isIssuedBy(pem: string, ca: string): boolean {
 function hasExactNames(pem: string, names: readonly string[]): boolean {
   const certificate = new X509Certificate(pem);
   const present = (certificate.subjectAltName ?? '').split(', ');
-  // Addresses are compared by value, since an IPv6 address has many spellings.
+  // An IPv6 address can be written in many ways, so addresses are compared by value.
   const isCovered = (name: string): boolean =>
     isIP(name) ? certificate.checkIP(name) !== undefined : present.includes(`DNS:${name}`);
   return present.length === names.length && names.every(isCovered);

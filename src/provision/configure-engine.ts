@@ -3,18 +3,18 @@ import type { ServiceManager } from './init/service-manager.ts';
 import { formatManifest } from './remote-files.ts';
 import type { RemoteFileChange, Step } from './step.ts';
 
-/** What happens to the engine once its files are written. */
+/** What happens to the engine after its files are written. */
 export type EngineEffect = {
   /**
-   * `later`: the installation that follows restarts the engine. `none`: the engine runs on, or its installation starts
-   * it.
+   * `later`: the installation that follows restarts the engine. `none`: the engine keeps running, or its installation
+   * starts it.
    */
   readonly engine: 'restart' | 'start' | 'later' | 'none';
-  /** Let the engine start with the host. */
+  /** Whether to enable the engine at boot. */
   readonly enable: boolean;
 };
 
-/** Decides what a change of `fileCount` files means for the engine, given whether an installation step follows. */
+/** Decides what happens to the engine after `fileCount` files changed. An installation step may follow. */
 export function engineEffectFor(facts: Facts, fileCount: number, isInstallPlanned: boolean): EngineEffect {
   const { isActive, isEnabled, definition } = facts.engineService;
   const isPresent = facts.dockerd !== undefined && definition !== '';
@@ -24,7 +24,7 @@ export function engineEffectFor(facts: Facts, fileCount: number, isInstallPlanne
   return { engine: needsRestart ? 'restart' : isActive ? 'none' : 'start', enable: !isEnabled };
 }
 
-/** Returns the step that writes these files and lets the engine read them. */
+/** Returns the step that writes these files and makes the engine load them. */
 export function configureStep(
   files: readonly RemoteFileChange[],
   { engine, enable }: EngineEffect,
@@ -36,7 +36,7 @@ export function configureStep(
     restart: 'Configure the engine and restart it',
     start: 'Start the engine',
     later: write,
-    none: files.length > 0 ? write : 'Let the engine start with the host',
+    none: files.length > 0 ? write : 'Enable the engine at boot',
   };
   return {
     id: 'configure-engine',

@@ -5,15 +5,12 @@ import type { EngineSpec } from '../machine/model.ts';
 
 export type DaemonSettings = Readonly<Record<string, unknown>>;
 
-/**
- * What Slipway put into a daemon.json, and what it replaced there: enough to change the settings later, and to undo
- * them all.
- */
+/** The settings that Slipway wrote to a daemon.json, and those that it replaced. With both, it can undo its changes. */
 export type DaemonJsonOwnership = {
   readonly settings: DaemonSettings;
-  /** Values of the user's that Slipway's stand in for. */
+  /** The user's values that Slipway's values replaced. */
   readonly replaced: DaemonSettings;
-  /** Slipway created daemon.json: it did not exist before. */
+  /** Whether Slipway created daemon.json. */
   readonly made: boolean;
 };
 
@@ -25,36 +22,33 @@ export const TLS_FILES = {
   key: '/etc/docker/slipway/server-key.pem',
 } as const;
 
-/** Returns the settings of a spec's engine. `sockets` are those on the command line of the engine's service. */
-export function daemonSettingsFor(engine: EngineSpec, address: string, sockets: readonly string[]): DaemonSettings {
+/**
+ * Returns all settings of an engine: those for its sockets and TLS, and those that the user chose. `sockets` are on the
+ * command line of the engine's service.
+ */
+export function daemonSettingsFor(
+  engineSettings: DaemonSettings,
+  port: number,
+  address: string,
+  sockets: readonly string[],
+): DaemonSettings {
   const anywhere = address.includes(':') ? '[::]' : '0.0.0.0';
   return {
-    hosts: [...sockets.filter((socket) => !socket.endsWith(`:${engine.port}`)), `tcp://${anywhere}:${engine.port}`],
+    hosts: [...sockets.filter((socket) => !socket.endsWith(`:${port}`)), `tcp://${anywhere}:${port}`],
     tls: true,
     tlsverify: true,
     tlscacert: TLS_FILES.ca,
     tlscert: TLS_FILES.cert,
     tlskey: TLS_FILES.key,
-    ...engineSettingsOf(engine),
+    ...engineSettings,
   };
 }
 
-const parsedSettings = new WeakMap<EngineSpec, DaemonSettings>();
-
 /**
- * Returns the settings that the user chose, without those for the engine's sockets and TLS, which are Slipway's own.
- * Throws `USAGE` for options that daemon.json can't hold. Remembers them by the spec, which never changes: validation,
- * the first boot and the plan of one run all ask for them.
+ * Returns the settings that the user chose, without those for the engine's sockets and TLS, which Slipway sets. Throws
+ * USAGE for options that daemon.json does not support. Called once per run: `validateSpec` passes the settings on.
  */
 export function engineSettingsOf(engine: EngineSpec): DaemonSettings {
-  const known = parsedSettings.get(engine);
-  if (known) return known;
-  const settings = parseEngineSettings(engine);
-  parsedSettings.set(engine, settings);
-  return settings;
-}
-
-function parseEngineSettings(engine: EngineSpec): DaemonSettings {
   const lists = {
     label: engine.label,
     'registry-mirror': engine.registryMirror,
@@ -72,7 +66,7 @@ function parseEngineSettings(engine: EngineSpec): DaemonSettings {
   return settings;
 }
 
-/** Returns the settings that flags of dockerd stand for: `label=a=b`, `debug`. */
+/** Returns the settings that correspond to flags of dockerd, such as `label=a=b` and `debug`. */
 export function daemonSettingsFromFlags(flags: readonly string[]): DaemonSettings {
   const settings: Record<string, unknown> = {};
   for (const [name, value] of flags.map(parseOption)) addSetting(settings, name, value);
@@ -80,22 +74,22 @@ export function daemonSettingsFromFlags(flags: readonly string[]): DaemonSetting
 }
 
 /**
- * Merges settings of the user's from two places. dockerd accepts no setting twice, so lists and maps are joined, and
- * elsewhere `first` wins.
+ * Merges the user's settings from two sources, since dockerd refuses a setting that occurs twice. Joins lists and maps;
+ * for other settings, `first` wins.
  */
 export function mergeForeignSettings(first: DaemonSettings, second: DaemonSettings): DaemonSettings {
-  const all: Record<string, unknown> = { ...first };
+  const merged: Record<string, unknown> = { ...first };
   for (const [key, value] of Object.entries(second)) {
-    const present = all[key];
+    const present = merged[key];
     if (Array.isArray(present) && Array.isArray(value))
-      all[key] = [...present, ...value.filter((item) => !hasItem(present, item))];
-    else if (isMap(present) && isMap(value)) all[key] = { ...value, ...present };
-    else if (present === undefined) all[key] = value;
+      merged[key] = [...present, ...value.filter((item) => !hasItem(present, item))];
+    else if (isMap(present) && isMap(value)) merged[key] = { ...value, ...present };
+    else if (present === undefined) merged[key] = value;
   }
-  return all;
+  return merged;
 }
 
-/** dockerd would refuse a second label of one name, and of two variables it is unknown which one applies. */
+/** Throws USAGE for a duplicate: dockerd refuses two labels with one name, and either of two variables could apply. */
 function requireUniqueKeys(flag: string, pairs: readonly string[]): void {
   const names = pairs.map(nameOf);
   const duplicate = names.find((name, index) => names.indexOf(name) !== index);
@@ -105,7 +99,7 @@ function requireUniqueKeys(flag: string, pairs: readonly string[]): void {
   });
 }
 
-/** dockerd's flags that can be repeated, and the keys of their values in daemon.json. */
+/** The flags of dockerd that can be repeated, and their keys in daemon.json. */
 const LIST_KEYS: Readonly<Record<string, string>> = {
   'authorization-plugin': 'authorization-plugins',
   dns: 'dns',
@@ -129,7 +123,7 @@ const NUMBER_FLAGS = new Set([
   'network-diagnostic-port',
   'shutdown-timeout',
 ]);
-/** Flags that Slipway itself sets, or that have no place in daemon.json. */
+/** Flags that Slipway sets itself, or that daemon.json does not support. */
 const RESERVED_FLAGS = new Set([
   'H',
   'host',
@@ -172,7 +166,7 @@ function addSetting(settings: Record<string, unknown>, name: string, value: stri
 function parseValue(name: string, value: string): unknown {
   if (value === 'true' || value === 'false') return value === 'true';
   if (NUMBER_FLAGS.has(name) && /^-?\d+$/.test(value)) return Number(value);
-  // Flags whose daemon.json form is a structure: default-ulimits, default-address-pools, features, runtimes.
+  // The flags that are structures in daemon.json: default-ulimits, default-address-pools, features, runtimes.
   if (/^[[{]/.test(value)) {
     try {
       return JSON.parse(value) as unknown;
@@ -186,11 +180,13 @@ function parseValue(name: string, value: string): unknown {
   return value;
 }
 
-/** Parses the text of a daemon.json. A broken one is an error with line and column, and stays unchanged on the host. */
+/**
+ * Parses a daemon.json. Throws DAEMON_JSON with line and column for invalid text, which stays unchanged on the host.
+ */
 export function parseDaemonJson(text: string | undefined, where: string): DaemonSettings {
   if (text === undefined || text.trim() === '') return {};
   const errors: ParseError[] = [];
-  // Not the parser's tree: its values have no prototype, so none of them would equal a value of Slipway's.
+  // The parser's tree is not used: its values have no prototype, so they would never equal Slipway's values.
   const value: unknown = parse(text, errors, { disallowComments: true, allowTrailingComma: false });
   const first = errors[0];
   if (first || !isMap(value)) {
@@ -213,8 +209,8 @@ function splitCamelCase(code: string): string {
 }
 
 /**
- * Returns the wanted daemon.json: settings of the user's stay, settings of Slipway's that are no longer wanted go, and
- * lists and maps are shared item by item.
+ * Returns the wanted daemon.json: keeps the user's settings, and removes those of Slipway's that are no longer wanted.
+ * Lists and maps can contain items of both.
  */
 export function mergeSettings(
   present: DaemonSettings,
@@ -236,8 +232,8 @@ export function mergeSettings(
     } else if (isMap(value) && isMap(foreignValue)) {
       merged[key] = { ...foreignValue, ...value };
       settings[key] = value;
-      const hidden = Object.entries(foreignValue).filter(([name]) => name in value);
-      if (hidden.length > 0) replaced[key] = Object.fromEntries(hidden);
+      const overridden = Object.entries(foreignValue).filter(([name]) => name in value);
+      if (overridden.length > 0) replaced[key] = Object.fromEntries(overridden);
     } else if (!isDeepStrictEqual(foreignValue, value)) {
       merged[key] = value;
       settings[key] = value;
@@ -248,7 +244,7 @@ export function mergeSettings(
   return { merged: sortKeysLike(present, merged), ownership: { settings, replaced, made } };
 }
 
-/** Returns daemon.json without Slipway's settings: what `--deprovision` restores, and what a merge starts from. */
+/** Returns daemon.json without Slipway's settings. `--deprovision` restores this, and a merge starts from it. */
 export function withoutOwnSettings(present: DaemonSettings, before: DaemonJsonOwnership | undefined): DaemonSettings {
   if (!before) return present;
   const remaining: Record<string, unknown> = {};
@@ -260,20 +256,23 @@ export function withoutOwnSettings(present: DaemonSettings, before: DaemonJsonOw
       if (original !== undefined) remaining[key] = original;
     } else if (Array.isArray(value) && Array.isArray(own)) {
       const rest = value.filter((item) => !hasItem(own, item));
-      const all = Array.isArray(original) ? [...original.filter((item) => !hasItem(rest, item)), ...rest] : rest;
-      if (all.length > 0) remaining[key] = all;
+      const items = Array.isArray(original) ? [...original.filter((item) => !hasItem(rest, item)), ...rest] : rest;
+      if (items.length > 0) remaining[key] = items;
     } else if (isMap(value) && isMap(own)) {
       const rest = Object.fromEntries(
         Object.entries(value).filter(([name, item]) => !isDeepStrictEqual(own[name], item)),
       );
-      const all = sortKeysLike(value, { ...(isMap(original) ? original : {}), ...rest });
-      if (Object.keys(all).length > 0) remaining[key] = all;
+      const entries = sortKeysLike(value, { ...(isMap(original) ? original : {}), ...rest });
+      if (Object.keys(entries).length > 0) remaining[key] = entries;
     } else remaining[key] = value;
   }
   return remaining;
 }
 
-/** True where dockerd would not start with both: two listeners on one port, two labels of one name. Slipway's wins. */
+/**
+ * Returns whether dockerd would refuse to start with the user's item and Slipway's: two sockets on one port, or two
+ * labels with one name. Slipway's item wins.
+ */
 function isConflicting(key: string, item: unknown, own: readonly unknown[]): boolean {
   if (key === 'labels') return own.some((label) => label !== item && nameOf(label) === nameOf(item));
   if (key !== 'hosts') return false;

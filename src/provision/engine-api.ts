@@ -14,7 +14,7 @@ export type EngineVersion = {
 
 export type EngineCallOptions = { readonly signal: AbortSignal; readonly seconds: number };
 
-/** Sends one `GET /version`. Rejects with Node's own error, or with a plain one that quotes the answer. */
+/** Sends one `GET /version`. Rejects with Node's error, or with an error that quotes the engine's answer. */
 export async function fetchEngineVersion(
   endpoint: Endpoint,
   tls: ClientCertificates | undefined,
@@ -24,8 +24,8 @@ export async function fetchEngineVersion(
 }
 
 /**
- * Rejects where the engine does not answer. An open connection proves nothing: proxies on the way keep silent ones
- * open.
+ * Rejects if the engine does not answer. An open connection does not prove that it runs: a proxy in between may keep
+ * the connection open.
  */
 export async function pingEngine(
   endpoint: Endpoint,
@@ -65,8 +65,8 @@ async function fetchEngineJson(
 }
 
 /**
- * Requires that the engine answers over mutual TLS within `seconds`, in which it may still be starting, and that it
- * refuses clients without a certificate. Every creation ends with this.
+ * Requires that the engine answers over mutual TLS and refuses clients without a certificate. Waits up to `seconds`,
+ * since the engine may still be starting. Every creation ends with this check.
  */
 export async function verifyEngine(
   endpoint: Endpoint,
@@ -74,7 +74,7 @@ export async function verifyEngine(
   { signal, seconds }: EngineCallOptions,
 ): Promise<EngineVersion> {
   if (!tls) return await waitForEngine(endpoint, tls, { signal, seconds });
-  // An engine mostly answers the first request, so both are sent at once.
+  // Sends both requests at once, since an engine usually answers the first attempt.
   const [version, refused] = await Promise.all([
     waitForEngine(endpoint, tls, { signal, seconds }),
     checkAnonymousRefused(endpoint, tls, { signal, seconds: Math.min(10, seconds) }),
@@ -83,7 +83,7 @@ export async function verifyEngine(
   return version;
 }
 
-/** Resolves to true on a TLS alert, which is certain; other errors can come from an engine that has not started yet. */
+/** Resolves to true on a TLS alert, which is proof. Other errors can come from an engine that has not started yet. */
 async function checkAnonymousRefused(
   endpoint: Endpoint,
   { ca }: ClientCertificates,
@@ -114,7 +114,7 @@ async function waitForEngine(
   }
 }
 
-/** True for errors that no waiting changes: a wrong certificate, or a wrong path of a socket. */
+/** Returns whether waiting can't fix the error: a wrong certificate, or a wrong path of a socket. */
 function isPermanentFailure(error: unknown): boolean {
   return /^(ERR_TLS|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|ENOENT$)/.test(systemCode(error) ?? '');
 }
@@ -138,29 +138,26 @@ function engineUnreachableError(endpoint: Endpoint, error: unknown): SlipwayErro
 
 const REASONS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there',
-  EHOSTUNREACH: 'there is no route to it',
-  ENOTFOUND: 'no such host name',
+  EHOSTUNREACH: 'no route to host',
+  ENOTFOUND: 'the host name does not exist',
   ENOENT: 'the socket does not exist',
   ETIMEDOUT: 'no answer',
   ABORT_ERR: 'no answer',
   ECONNRESET: 'it closed the connection',
 };
 
-/** Returns in a few words why an engine did not answer. */
+/** Returns a short reason why an engine did not answer. */
 export function unreachableReason(error: unknown): string {
-  const known = REASONS[systemCode(error) ?? ''];
-  if (known !== undefined) return known;
-  return reasonOf(error);
+  return REASONS[systemCode(error) ?? ''] ?? reasonOf(error);
 }
 
 /**
- * Throws ENGINE_OPEN where a client without a certificate gets an HTTP answer: the port is open to everyone who can
- * reach it.
+ * Throws ENGINE_OPEN if the engine answers a client without a certificate: anyone who can reach the port controls it.
  */
 async function requireClientAuth(endpoint: Endpoint, { ca }: ClientCertificates, signal: AbortSignal): Promise<void> {
   const answer = await fetchFromEngine(endpoint, { ca }, { signal, seconds: 10 }).catch((error: unknown) => {
     if (signal.aborted) throw canceledError();
-    // The wanted result: the alert of the handshake, or the reset that some clients see instead.
+    // The engine refused the client: with a TLS alert, or with a reset, which some clients receive instead.
     if (/ALERT|ECONNRESET|EPIPE|ERR_SSL/.test(systemCode(error) ?? '')) return undefined;
     throw engineUnreachableError(endpoint, error);
   });
@@ -175,7 +172,7 @@ async function requireClientAuth(endpoint: Endpoint, { ca }: ClientCertificates,
   }
 }
 
-/** Creates a GET request, which is sent once the caller ends it. */
+/** Creates a GET request. It is sent when the caller calls `end()`. */
 export function createEngineRequest(
   endpoint: Endpoint,
   tls: Partial<ClientCertificates> | undefined,
@@ -186,7 +183,7 @@ export function createEngineRequest(
   const url = new URL(endpoint.url.replace(/^tcp:/, tls ? 'https:' : 'http:').replace(/^unix:.*/, 'http://localhost'));
   const options: RequestOptions = {
     path,
-    // No pooled connection: a request without a certificate must not use one that was opened with it.
+    // Uses no pooled connection: a request without a certificate must not reuse one that was opened with it.
     agent: false,
     signal,
     ...(socket === undefined ? { host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port } : { socketPath: socket }),
@@ -211,7 +208,7 @@ function fetchFromEngine(
       response.on('error', reject);
     };
     const call = createEngineRequest(endpoint, tls, { path, signal }, onResponse);
-    // Not AbortSignal.timeout: the garbage collector may collect a signal that only AbortSignal.any refers to.
+    // AbortSignal.timeout is no option: a signal that only AbortSignal.any refers to may be garbage-collected.
     const timer = setTimeout(() => call.destroy(new Error(`no answer within ${seconds} s`)), seconds * 1000);
     call.on('close', () => clearTimeout(timer));
     call.on('error', reject);

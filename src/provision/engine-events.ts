@@ -3,31 +3,29 @@ import type { ClientCertificates, Endpoint } from '../machine/model.ts';
 import { SlipwayError } from '../errors.ts';
 import { createEngineRequest, pingEngine, type EngineCallOptions } from './engine-api.ts';
 
-/** The events to request from an engine. Instants are seconds since 1970, with up to nine decimals. */
+/** The events to request from an engine. Times are seconds since 1970 with up to nine decimals. */
 export type EventQuery = {
   readonly since?: string | undefined;
   readonly until?: string | undefined;
   readonly filters: Readonly<Record<string, readonly string[]>>;
 };
 
-/** An event as the engine sent it: a JSON object on one line. */
+/** An event: the JSON object that the engine sent, on one line. */
 export type EngineEvent = { readonly text: string; readonly nanoseconds: bigint };
 
 export type EventStream = {
-  /** In seconds since 1970 by the engine's own clock; undefined where it does not state the time. */
+  /** The time of the response in seconds since 1970, by the engine's own clock; undefined if it does not send one. */
   readonly openedAt: number | undefined;
   readonly events: AsyncIterable<EngineEvent>;
 };
 
-/**
- * An engine can be silent for days, in which firewalls and proxies drop a connection: the engine is asked this often.
- */
+/** The interval of pings. An engine can be silent for days, and firewalls and proxies drop idle connections. */
 const HEARTBEAT_SECONDS = 20;
 const MAX_EVENT_LENGTH = 1024 * 1024;
 
 /**
  * Sends one `GET /events`, which the engine must answer within `seconds`. The stream ends at the query's `until`, or
- * when the engine stops; it fails once the engine no longer answers. Events are read only as fast as the caller takes
+ * when the engine stops; it fails if the engine stops answering pings. Reads events only as fast as the caller consumes
  * them.
  */
 export async function openEventStream(
@@ -73,8 +71,8 @@ function requestEvents(
 }
 
 /**
- * Reads the error from a refusal. A query that the engine does not understand is the user's to fix; other refusals may
- * pass.
+ * Reads the error from a response. Returns USAGE for a query that the engine does not understand, which the user has to
+ * fix; other errors may be temporary.
  */
 async function readRefusalError(response: IncomingMessage): Promise<Error> {
   let body = '';
@@ -84,7 +82,7 @@ async function readRefusalError(response: IncomingMessage): Promise<Error> {
   if (response.statusCode !== 400) return new Error(`it answered ${response.statusCode} ${message}`);
   return new SlipwayError('USAGE', 'The engine does not understand the query for events', {
     detail: [message],
-    hint: 'To see what a query can contain: slipway help events',
+    hint: 'To see the options of a query: slipway help events',
   });
 }
 
@@ -94,7 +92,7 @@ async function* readEvents(
   heartbeat: number,
 ): AsyncGenerator<EngineEvent, void, undefined> {
   let isSilent = false;
-  const beat = setInterval(() => {
+  const pingTimer = setInterval(() => {
     if (isSilent)
       check().catch((error: unknown) => response.destroy(error instanceof Error ? error : new Error(String(error))));
     isSilent = true;
@@ -110,14 +108,14 @@ async function* readEvents(
       for (const line of lines) if (line.trim() !== '') yield parseEvent(line.trim());
     }
   } finally {
-    clearInterval(beat);
+    clearInterval(pingTimer);
     response.destroy();
   }
 }
 
 /**
- * Reads the nanoseconds from the text, since a number can't hold them. No string in JSON can look like that key and
- * value.
+ * Reads the nanoseconds from the text, since they exceed the precision of a number. Within a JSON string, the quotes
+ * around the key would be escaped, so the pattern never matches there.
  */
 function parseEvent(text: string): EngineEvent {
   const nanoseconds = [...text.matchAll(/"timeNano":(\d{1,19})[,}]/g)].at(-1)?.[1];

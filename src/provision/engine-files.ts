@@ -17,29 +17,28 @@ import type { EngineCommand, EngineService } from './init/service-manager.ts';
 import { formatJson, hasChanged } from './remote-files.ts';
 import type { RemoteFileChange } from './step.ts';
 
-/**
- * The certificate with which the host proves its identity, and the CA against which the engine checks its clients. All
- * PEM.
- */
+/** The certificate that proves the host's identity, and the CA that the engine verifies its clients with. All PEM. */
 export type ServerCertificates = { readonly ca: string; readonly cert: string; readonly key: string };
 
-/** What an engine is configured for. */
+/** What the engine's configuration is computed from. */
 export type EngineConfig = {
   readonly id: string;
   readonly name: string;
   readonly address: string;
   readonly engine: EngineSpec;
+  /** The settings that the user chose for this engine (`engineSettingsOf`). */
+  readonly engineSettings: DaemonSettings;
   readonly tls: ServerCertificates;
 };
 
-/** What a host says about the configuration of its engine. */
+/** The facts about the engine's present configuration. */
 type EngineFacts = Pick<Facts, 'daemonJson' | 'slipwayState' | 'engineService'>;
 
 const ENGINE_ENV = '/etc/docker/slipway/engine.env';
 
-/** Returns all files of the engine's configuration, and the files that it must not contain (without content). */
+/** Returns all files of the engine's configuration. Files that must not exist have no content. */
 export function engineFilesFor(
-  { id, name, address, engine, tls }: EngineConfig,
+  { id, name, address, engine, engineSettings, tls }: EngineConfig,
   facts: EngineFacts,
   service: EngineService,
 ): readonly RemoteFileChange[] {
@@ -47,7 +46,8 @@ export function engineFilesFor(
   const before = parseOwnership(facts.slipwayState);
   const present = parseDaemonJson(facts.daemonJson, address);
   const foreign = withDockerMachineFlags(present, facts, service);
-  const settings = daemonSettingsFor(engine, address, socketsOf(command, withoutOwnSettings(foreign, before)));
+  const sockets = socketsOf(command, withoutOwnSettings(foreign, before));
+  const settings = daemonSettingsFor(engineSettings, engine.port, address, sockets);
   const { merged, ownership } = mergeSettings(foreign, before, settings);
   const environment = engine.env.length > 0 ? ENGINE_ENV : undefined;
   return [
@@ -65,7 +65,7 @@ export function engineFilesFor(
   ];
 }
 
-/** Returns those of the files that are not on the host as wanted. */
+/** Returns the files that differ from those on the host. */
 export function changedFiles(wanted: readonly RemoteFileChange[], facts: Facts): readonly RemoteFileChange[] {
   return wanted.filter((file) => {
     if (file.content === undefined) return facts.files[file.path] !== undefined;
@@ -74,8 +74,8 @@ export function changedFiles(wanted: readonly RemoteFileChange[], facts: Facts):
 }
 
 /**
- * The keys of daemon.json under which an engine finds its containers again, or which it can change only while none
- * runs.
+ * The keys of daemon.json that require containers to stop: an engine finds its containers by these settings, or can
+ * change them only while no container runs.
  */
 const CONTAINER_STOPPING_KEYS = `
   data-root graph exec-root storage-driver storage-opts features userns-remap exec-opts
@@ -85,7 +85,7 @@ const CONTAINER_STOPPING_KEYS = `
   .trim()
   .split(/\s+/);
 
-/** Says whether containers can keep running while the engine restarts for these files. */
+/** Returns whether containers can keep running while the engine restarts to load these files. */
 export function containerImpactOf(
   files: readonly RemoteFileChange[],
   facts: Facts,
@@ -99,22 +99,22 @@ export function containerImpactOf(
   return CONTAINER_STOPPING_KEYS.every((key) => isDeepStrictEqual(before[key], after[key])) ? 'keep' : 'stop';
 }
 
-/** Settings that did not change keep the text that somebody formatted. */
+/** Returns the present text if no setting changed, so that the user's formatting stays. */
 function formatDaemonJson(wanted: DaemonSettings, present: DaemonSettings, text: string | undefined): string {
   const formatted = formatJson(wanted);
   return text !== undefined && formatted === formatJson(present) ? text : formatted;
 }
 
 /**
- * Adds the settings that the old docker-machine gave on the command line, as if they had stood in daemon.json: above
- * all the storage driver, since the engine would not see images and containers of another one.
+ * Adds the settings that the old docker-machine passed on the command line, as if they had been in daemon.json. The
+ * most important is the storage driver: with another one, the engine would not find its images and containers.
  */
 function withDockerMachineFlags(
   present: DaemonSettings,
   { engineService: { definition } }: Pick<Facts, 'engineService'>,
   service: EngineService,
 ): DaemonSettings {
-  // dockerd refuses a setting that also stands on the service's own command line.
+  // dockerd refuses a setting that is also on the service's command line.
   const words = service.commandOf(definition).line.split(/\s+/);
   const onCommandLine = new Set(words.map((word) => word.replace(/^--?/, '').split('=', 1)[0]));
   const { flags } = service.parseDockerMachineSettings(definition);
@@ -122,7 +122,7 @@ function withDockerMachineFlags(
   return added.length === 0 ? present : mergeForeignSettings(present, daemonSettingsFromFlags(added));
 }
 
-/** Removes docker-machine's file, or leaves in it the variables that Slipway's own file does not set. */
+/** Returns the change of docker-machine's file: keeps the variables that Slipway's file does not set, or removes it. */
 function dockerMachineFile(
   { engineService: { definition } }: Pick<Facts, 'engineService'>,
   { env }: EngineSpec,
@@ -135,9 +135,7 @@ function dockerMachineFile(
   return { path: service.dockerMachinePath, mode: '644', content: service.formatEnvironmentDropIn(kept) };
 }
 
-/**
- * Sockets on the service's command line move into daemon.json; where neither names one, dockerd's own default applies.
- */
+/** Returns the sockets to move from the command line to daemon.json; dockerd's default if neither names a socket. */
 function socketsOf({ sockets }: EngineCommand, foreign: DaemonSettings): readonly string[] {
   if (sockets.length > 0) return sockets;
   return foreign.hosts === undefined ? ['unix:///var/run/docker.sock'] : [];

@@ -5,7 +5,7 @@ import type { Facts } from './facts.ts';
 import type { HostFamily } from './supported-host.ts';
 import type { Step } from './step.ts';
 
-/** How titles call the sources of an engine. */
+/** The names of engine sources in titles. */
 export const engineSourceLabels = {
   distro: "the distribution's package",
   docker: "Docker's repository",
@@ -19,19 +19,17 @@ export type EnginePackage = {
   readonly isInstalled: boolean;
 };
 
-/** Returns the package that the host's engine belongs to, installed or incomplete, and the source of such a package. */
+/** Returns the package of the host's engine, which may be incompletely installed, and the source of the package. */
 export function findEnginePackage({ packages }: Facts, distro: Distro): EnginePackage | undefined {
   for (const [name, source] of Object.entries(distro.enginePackages)) {
     const { state, version } = packages[name] ?? { state: undefined, version: '' };
-    const known = state === undefined ? 'absent' : distro.packageStateOf(state);
-    if (known !== 'absent') return { name, version, source, isInstalled: known === 'installed' };
+    const packageState = state === undefined ? 'absent' : distro.packageStateOf(state);
+    if (packageState !== 'absent') return { name, version, source, isInstalled: packageState === 'installed' };
   }
   return undefined;
 }
 
-/**
- * Returns the step that installs the engine or another version of it; undefined where the engine on the host will do.
- */
+/** Returns the step that installs the engine or another version of it; undefined if the host has the right engine. */
 export function planEngineInstall(
   engine: EngineSpec,
   facts: Facts,
@@ -45,7 +43,7 @@ export function planEngineInstall(
   const replaced =
     isComplete && version !== '' && found && !distro.isVersionMatch(found.version, version) ? found : undefined;
   if (isComplete && !replaced) return undefined;
-  // Two engines would compete for one socket, so a package on the host, even an incomplete one, keeps its source.
+  // A package on the host keeps its source, even if it is incomplete: two engines would compete for one socket.
   const source = found?.source ?? engine.source;
   if (engine.source === 'none' || source === 'none') throw engineMissingError(where);
   requireInstallUrl(source, engine);
@@ -81,9 +79,9 @@ function requireInstallUrl(source: EngineSpec['source'], { installUrl }: EngineS
 }
 
 function requireInstallSpace({ freeKib }: Facts, where: string, { installKib }: Distro): void {
-  const tight = Object.entries(freeKib).find(([, kib]) => kib < installKib);
-  if (!tight) return;
-  const [mount, kib] = tight;
+  const fullMount = Object.entries(freeKib).find(([, kib]) => kib < installKib);
+  if (!fullMount) return;
+  const [mount, kib] = fullMount;
   throw new SlipwayError(
     'HOST_FULL',
     `${where} has ${Math.floor(kib / 1024)} MB free on ${mount}; installing the engine takes about ${installKib / 1024} MB`,

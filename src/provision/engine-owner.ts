@@ -1,19 +1,19 @@
 import type { DaemonJsonOwnership } from './daemon-json.ts';
 import type { Facts } from './facts.ts';
 
-/** Where a host keeps the machine that it is, and what of its daemon.json is Slipway's. */
+/** The file on a host that says which machine it is, and which settings of its daemon.json are Slipway's. */
 export const STATE_FILE = '/etc/docker/slipway/state.json';
 
 type HostState = Partial<DaemonJsonOwnership & { readonly id: string; readonly name: string }>;
 
-/** Returns the machine that this host was provisioned as last, if any. */
+/** Returns the machine that the host was last provisioned as, if any. */
 export function ownerOf({ slipwayState }: Facts): { readonly id: string; readonly name: string } | undefined {
   const { id, name } = parseState(slipwayState) ?? {};
   return typeof id === 'string' && typeof name === 'string' ? { id, name } : undefined;
 }
 
 /**
- * Reads from the host's state which settings of its daemon.json are Slipway's; undefined where it was never
+ * Reads from the host's state file which settings of its daemon.json are Slipway's; undefined if the host was never
  * provisioned.
  */
 export function parseOwnership(state: string | undefined): DaemonJsonOwnership | undefined {
@@ -28,7 +28,7 @@ function parseState(state: string | undefined): HostState | undefined {
   try {
     return JSON.parse(state) as HostState;
   } catch (error) {
-    // Truncated or edited: the next run writes it again, and settings that were Slipway's count as the user's.
+    // The file is truncated or was edited. The next run writes it again; Slipway's settings then count as the user's.
     if (error instanceof SyntaxError) return undefined;
     throw error;
   }

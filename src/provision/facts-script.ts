@@ -4,9 +4,9 @@ import { serviceManagers } from './init/registry.ts';
 import { joinTemplates, type ReadTemplate } from './step.ts';
 
 /**
- * Joins the script that gathers facts: the part that becomes root, and behind it, as its input, the part that runs as
- * root. The latter holds the parts of all families, since only the host's answer tells of which it is, and one round
- * trip has to do.
+ * Returns the script that gathers facts: a part that becomes root, followed by its input, the part that runs as root.
+ * The latter contains the parts for all distributions and service managers: only the host knows its own, and the facts
+ * must take only one round trip.
  */
 export async function readFactsScript(readTemplate: ReadTemplate): Promise<string> {
   const families = [...serviceManagers, ...distros].map(({ name }) => name);

@@ -2,10 +2,10 @@ import { SlipwayError } from '../errors.ts';
 import { formatAssignments, sh } from '../ssh/shell.ts';
 import type { SshSession } from '../ssh/connection.ts';
 
-/** How commands on this host become root. */
+/** How commands on a host become root. */
 export type Become = 'root' | 'sudo' | 'password';
 
-/** What a host is and has, gathered in one round trip by the script of `facts-script.ts`. */
+/** The state of a host. The script of `facts-script.ts` gathers it in one round trip. */
 export type Facts = {
   readonly become: Become;
   /** Differs from one boot to the next. */
@@ -18,37 +18,31 @@ export type Facts = {
     readonly name: string;
   };
   readonly arch: string;
-  /**
-   * The host's first process, as the part of its service manager in the script calls it; undefined where no part knows
-   * it.
-   */
+  /** The host's service manager, by the name in `serviceManagers`; undefined if the script recognizes none. */
   readonly serviceManager: string | undefined;
-  /** Likewise, by the part of a distribution. */
+  /** The host's package manager; undefined if the script recognizes none. */
   readonly packageManager: string | undefined;
-  /** Path of the dockerd on the host. */
+  /** The path of dockerd on the host. */
   readonly dockerd: string | undefined;
-  /**
-   * The engine's packages, its client, plugins and containerd among them. The state is a word of the host's package
-   * manager.
-   */
+  /** The engine's packages, with client, plugins and containerd. `state` is the host's package manager's own word. */
   readonly packages: Readonly<Record<string, { readonly state: string; readonly version: string }>>;
   readonly engineService: {
     readonly isActive: boolean;
-    /** True where the engine starts with the host. */
+    /** Whether the engine starts at boot. */
     readonly isEnabled: boolean;
-    /** The text that defines the service, in the format of the service manager; '' where there is no such service. */
+    /** The service's definition in the service manager's format; '' if the service does not exist. */
     readonly definition: string;
   };
-  /** Without the setting that is in it only while the engine restarts. */
+  /** The text of daemon.json, without the setting that is in it only while the engine restarts. */
   readonly daemonJson: string | undefined;
   readonly slipwayState: string | undefined;
-  /** Slipway's files changed and the engine has not read them yet: a run was killed in between. */
+  /** Whether a run was killed after it changed Slipway's files and before the engine loaded them. */
   readonly restartPending: boolean;
-  /** The timers of its lifetime changed and not all of them were started: likewise. */
+  /** Whether a run was killed after it changed the lifetime's timers and before it started all of them. */
   readonly lifetimePending: boolean;
   /** Slipway's files on the host. */
   readonly files: Readonly<Record<string, { readonly sha256: string; readonly mode: string; readonly owner: string }>>;
-  /** Free KiB by mount point. */
+  /** Free space in KiB, by mount point. */
   readonly freeKib: Readonly<Record<string, number>>;
   /** The host's clock in seconds since 1970, and how many seconds it is ahead of this computer's. */
   readonly clock: { readonly now: number; readonly aheadSeconds: number } | undefined;
@@ -56,7 +50,7 @@ export type Facts = {
 
 type FactsHost = { readonly user: string; readonly address: string; readonly sudoPassword: string | undefined };
 
-/** Runs the script of `readFactsScript` on a host. Throws SUDO where the user can't become root there. */
+/** Runs the script of `readFactsScript` on a host. Throws SUDO if the user can't become root there. */
 export async function gatherFacts(
   session: SshSession,
   template: string,
@@ -99,9 +93,9 @@ function becomeRootError(become: 'missing' | 'none', { user, address, sudoPasswo
   );
 }
 
-/** What a script printed, one `key value` per line. A key can occur more than once. */
+/** The output of a script that prints one `key value` per line. A key can occur more than once. */
 export type ScriptAnswers = {
-  /** Returns the first value of a key; '' where it does not occur. */
+  /** Returns the first value of a key; '' if the key does not occur. */
   readonly first: (key: string) => string;
   readonly all: (key: string) => readonly string[];
 };
@@ -178,8 +172,8 @@ function parseClock(seconds: string, receivedAt: Date): Facts['clock'] {
 }
 
 /**
- * Marks a daemon.json in which an interrupted run left the temporary setting of templates/configure.sh. The next run of
- * that script removes both.
+ * This file exists while daemon.json contains the temporary setting of templates/configure.sh. An interrupted run can
+ * leave both; the next run of that script removes them.
  */
 export const TEMPORARY_LIVE_RESTORE_FILE = '/etc/docker/slipway/live-restore-lent';
 
@@ -188,7 +182,7 @@ function withoutTemporaryLiveRestore(daemonJson: string | undefined, files: Fact
   return daemonJson?.replace(/\{"live-restore": (true|false),?/, '{');
 }
 
-/** Returns the last lines of an output that are not empty, for an error's detail. */
+/** Returns the last non-empty lines of an output, for an error's detail. */
 export function lastLines(text: string, count = 8): readonly string[] {
   return text
     .split('\n')

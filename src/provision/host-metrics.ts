@@ -9,11 +9,11 @@ export type Vitals = {
   readonly memory: { readonly free: number; readonly total: number };
   readonly load: readonly number[];
   readonly cpus: number;
-  /** Seconds since the boot. */
+  /** Seconds since boot. */
   readonly uptime: number;
 };
 
-/** Runs `templates/vitals.sh`, whose text is `template`, on the host. */
+/** Runs `templates/vitals.sh` on the host. `template` is the script's text. */
 export async function gatherVitals(session: SshSession, template: string, address: string): Promise<Vitals> {
   const { code, stdout, stderr } = await session.exec(sh`sh -s`, { label: 'vitals.sh', stdin: template });
   const { first } = parseAnswers(stdout);

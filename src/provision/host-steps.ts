@@ -2,10 +2,7 @@ import type { Facts } from './facts.ts';
 import type { Step } from './step.ts';
 import { serviceManagerOf } from './supported-host.ts';
 
-/**
- * Returns the step that gives the SSH server its permanent host key in place of the one that came with the machine's
- * user data.
- */
+/** Returns the step that replaces the bootstrap host key of the SSH server with the permanent one. */
 export function planHostKeyReplacement(key: { readonly private: string; readonly public: string }, facts: Facts): Step {
   return {
     id: 'host-key',
@@ -20,7 +17,7 @@ export function planHostKeyReplacement(key: { readonly private: string; readonly
   };
 }
 
-/** Returns the step that makes the host reboot a moment after the step has ended. */
+/** Returns the step that reboots the host a moment after the step ends. */
 export function planReboot(facts: Facts): Step {
   return {
     id: 'reboot',

@@ -8,14 +8,14 @@ x509.cryptoProvider.set(webcrypto);
 const DAY_MS = 24 * 60 * 60 * 1000;
 const CA_DAYS = 3650;
 const LEAF_DAYS = 730;
-/** A host whose clock is behind this computer's would otherwise reject a new certificate as not valid yet. */
+/** How far certificates are backdated, so that a host with a slow clock accepts them. */
 const BACKDATE_MS = 60 * 60 * 1000;
 
 const ECDSA = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const RSA = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' };
 const { subtle } = webcrypto;
 
-/** A CA that can sign. `pem` and `keyPem` are PEM, the key in PKCS #8 where Slipway created it. */
+/** A CA that can sign. `pem` and `keyPem` are PEM; the key is PKCS #8 if Slipway created it. */
 export type SigningAuthority = {
   readonly pem: string;
   readonly keyPem: string;
@@ -53,7 +53,7 @@ export async function createAuthority(name: string, now: Date): Promise<SigningA
   };
 }
 
-/** Loads a CA from PEM. Docker Machine's CAs are RSA, and their keys are PKCS #1 as often as PKCS #8. */
+/** Loads a CA from PEM. Docker Machine's CAs are RSA, with keys in PKCS #1 or PKCS #8. */
 export async function loadAuthority(pem: string, keyPem: string): Promise<SigningAuthority> {
   const privateKey = createPrivateKey(keyPem);
   const der = privateKey.export({ type: 'pkcs8', format: 'der' });
@@ -72,7 +72,7 @@ export async function issueCertificate(
   const alternative = names.map((text) => ({ type: isIP(text) ? ('ip' as const) : ('dns' as const), value: text }));
   const certificate = await x509.X509CertificateGenerator.create({
     subject: [{ O: ['Slipway'] }, { CN: [as === 'server' ? name : `${name} client`] }],
-    // The name itself, not its text: an engine compares the issuer's name byte for byte.
+    // Copies the encoded name instead of its text: an engine compares issuer names byte for byte.
     issuer: authority.certificate.subjectName,
     publicKey: keys.publicKey,
     signingKey: authority.key,
@@ -90,13 +90,11 @@ export async function issueCertificate(
   return { cert: `${certificate.toString('pem')}\n`, key: await keyToPem(keys.privateKey) };
 }
 
-/**
- * Returns the key identifier that the CA itself states: the tool that created it may have derived it in another way.
- */
+/** Returns the CA's own key identifier, which the tool that created the CA may have derived in another way. */
 async function authorityKeyIdOf({ certificate }: SigningAuthority): Promise<x509.Extension> {
-  const stated = certificate.getExtension(x509.SubjectKeyIdentifierExtension);
-  return stated
-    ? new x509.AuthorityKeyIdentifierExtension(stated.keyId)
+  const subjectKeyId = certificate.getExtension(x509.SubjectKeyIdentifierExtension);
+  return subjectKeyId
+    ? new x509.AuthorityKeyIdentifierExtension(subjectKeyId.keyId)
     : await x509.AuthorityKeyIdentifierExtension.create(certificate.publicKey);
 }
 

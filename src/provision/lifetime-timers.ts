@@ -7,7 +7,7 @@ import { formatManifest, hasChanged } from './remote-files.ts';
 import { joinTemplates, type ReadTemplate, type Step } from './step.ts';
 import { serviceManagerOf } from './supported-host.ts';
 
-/** Reads the scripts that stay on a host with this service manager. */
+/** Reads the scripts that timers run on a host with this service manager. */
 export async function readLifetimeScripts(
   { scripts }: ServiceManager,
   readTemplate: ReadTemplate,
@@ -18,7 +18,7 @@ export async function readLifetimeScripts(
   return { deadline: deadline ?? '', idle: idle ?? '' };
 }
 
-/** Returns the step that makes the host's timers those of `lifetime`; undefined when they are so already. */
+/** Returns the step that sets the host's timers to `lifetime`; undefined if they are already set. */
 export function planLifetime(lifetime: HostLifetime | undefined, facts: Facts): Step | undefined {
   const { clock, files } = facts;
   const { timers, scripts } = serviceManagerOf(facts);
@@ -43,12 +43,12 @@ export function planLifetime(lifetime: HostLifetime | undefined, facts: Facts): 
   };
 }
 
-/** Clocks that differ by less count as the same. */
+/** Clocks that differ by at most this much count as equal. */
 export const SAME_CLOCK_SECONDS = 60;
 
 /**
- * Returns the deadline as the host's own clock will show it: never earlier, whichever of the two clocks is corrected
- * later. In whole minutes, and some seconds more, so that a second run plans the same.
+ * Converts a deadline to the host's clock. The result is never earlier than the deadline, whichever of the two clocks
+ * is corrected later. Shifts it by whole minutes and allows for some seconds, so that a second run plans the same.
  */
 export function toHostClock(deadline: string | undefined, clock: Facts['clock']): string | undefined {
   if (deadline === undefined || clock === undefined || clock.aheadSeconds <= SAME_CLOCK_SECONDS) return deadline;
@@ -56,7 +56,7 @@ export function toHostClock(deadline: string | undefined, clock: Facts['clock'])
   return new Date(new Date(deadline).getTime() + minutes * 60_000).toISOString();
 }
 
-/** A timer that is started after its time fires at once: the host would power off during this run. */
+/** Throws MACHINE_ENDED for a past deadline: its timer would fire at once, and power off the host during this run. */
 function requireFutureDeadline({ name, deadline }: HostLifetime, clock: Facts['clock']): void {
   if (deadline === undefined || clock === undefined) return;
   if (Date.parse(toHostClock(deadline, clock) ?? '') / 1000 > clock.now) return;
@@ -69,7 +69,7 @@ function requireFutureDeadline({ name, deadline }: HostLifetime, clock: Facts['c
   );
 }
 
-/** Returns the command to type that removes the timers without Slipway, for a host that it could not connect to. */
+/** Returns a command that removes the timers without Slipway. For hosts that Slipway can't connect to. */
 export function stopTimersCommand({ user, address, port, jump }: SshTarget): string {
   const words = [
     'ssh',
@@ -87,7 +87,9 @@ export function stopTimersCommand({ user, address, port, jump }: SshTarget): str
 function lifetimeTitle(lifetime: HostLifetime | undefined): string {
   const parts = [
     ...(lifetime?.deadline === undefined ? [] : [`power off at ${lifetime.deadline}`]),
-    ...(lifetime?.idleSeconds === undefined ? [] : [`stop once it was idle for ${lifetime.idleSeconds} s`]),
+    ...(lifetime?.idleSeconds === undefined ? [] : [`stop after ${lifetime.idleSeconds} s idle`]),
   ];
-  return parts.length === 0 ? 'Let the host run without a deadline' : `Let the host ${parts.join(', and ')}`;
+  return parts.length === 0
+    ? 'Remove the deadline and idle stop from the host'
+    : `Set the host to ${parts.join(' and to ')}`;
 }

@@ -13,14 +13,14 @@ import { requireSupportedHost, serviceManagerOf } from './supported-host.ts';
 
 export type PlanInput = EngineConfig & {
   readonly facts: Facts;
-  /** Absent where the machine runs until somebody stops it. */
+  /** Absent if the machine runs until somebody stops it. */
   readonly lifetime?: HostLifetime | undefined;
 };
 
 /**
- * Returns the fewest steps that make the host what the spec says; none means that it is so already. The order matters:
- * configuration is written before the package whose installation starts the engine, and a deadline before both, since
- * it must hold also where they fail.
+ * Returns the steps that bring the host to the state in the spec; none if it is in that state. The order matters: the
+ * configuration is written before the package is installed, since the installation starts the engine. The deadline is
+ * set before both, since it must apply even if they fail.
  */
 export function planProvision(input: PlanInput): Plan {
   const { engine, facts, address, lifetime } = input;
@@ -45,8 +45,8 @@ function planEngineConfiguration(
 }
 
 /**
- * Returns the files that a machine holds before its very first boot, so that its engine starts once and with the right
- * configuration. `planProvision` finds them later and plans nothing.
+ * Returns the files to put on a machine before its first boot, so that its engine starts once, with the right
+ * configuration. `planProvision` then finds them and plans nothing.
  */
 export function firstBootFilesFor({ lifetime, ...config }: Omit<PlanInput, 'facts'>): readonly RemoteFile[] {
   const { engine, timers } = defaultServiceManager;
@@ -57,7 +57,7 @@ export function firstBootFilesFor({ lifetime, ...config }: Omit<PlanInput, 'fact
   return [...engineFiles, ...(lifetime ? timers.filesFor(lifetime) : [])];
 }
 
-/** Returns the steps that remove what `planProvision` wrote on the host; the engine and its containers stay. */
+/** Returns the steps that remove the files of `planProvision` from the host. The engine and its containers stay. */
 export function planDeprovision(facts: Facts, where: string): Plan {
   return [planLifetime(undefined, facts), planEngineDeprovision(facts, where)].filter((step) => step !== undefined);
 }
@@ -72,7 +72,7 @@ function planEngineDeprovision(facts: Facts, where: string): Step | undefined {
   const effect = { engine: needsRestart ? 'restart' : 'none', enable: false } as const;
   const names = { id: 'deprovision', title: "Remove Slipway's configuration" };
   if (own.length === 0) {
-    // An interrupted run may have removed the files, while the engine still runs with what they said.
+    // An interrupted run may have removed the files while the engine still runs with their settings.
     return needsRestart && facts.restartPending
       ? { ...configureStep([], effect, 'keep', serviceManager), ...names }
       : undefined;
@@ -82,9 +82,7 @@ function planEngineDeprovision(facts: Facts, where: string): Step | undefined {
   return { ...configureStep(files, effect, containers, serviceManager), ...names };
 }
 
-/**
- * Returns daemon.json without Slipway's settings, to be removed where nothing is left of a file that Slipway created.
- */
+/** Returns daemon.json without Slipway's settings. Removes it if Slipway created it and no other setting is in it. */
 function restoredDaemonJson({ daemonJson, slipwayState }: Facts, where: string): Step['files'] {
   if (daemonJson === undefined) return [];
   const ownership = parseOwnership(slipwayState);

@@ -7,8 +7,8 @@ import { lastLines, type Become } from './facts.ts';
 import { joinTemplates, type ReadTemplate, type Step } from './step.ts';
 
 /**
- * Runs a step by one remote execution: script, variables and files travel as one archive over stdin, so none of them
- * stands in an argv, and a connection that breaks before the end of the archive has run nothing.
+ * Runs a step in one remote execution. Script, variables and files travel as one archive over stdin: none of them is
+ * visible in an argv, and nothing runs if the connection is lost before the end of the archive.
  */
 export async function applyStep(
   step: Step,
@@ -33,7 +33,7 @@ export async function applyStep(
     joinTemplates(step.scripts ?? [step.template], template),
   ]);
   const archive = createTar([
-    // Variables of the script and not of its environment, since its child processes need none of them.
+    // Shell variables instead of environment variables, since the script's child processes need none of them.
     { name: 'script', data: formatAssignments(step.variables) + script },
     { name: 'files/', attrs: { mode: '700' } },
     ...step.files.flatMap(({ content }, index) =>
@@ -50,21 +50,18 @@ export async function applyStep(
 }
 
 /**
- * Two blocks of zeros. The library pads to whole records, which may leave only one such block: tar would print a
- * warning.
+ * The two zero blocks that end a tar archive. The library pads the archive to a multiple of the block size, which may
+ * leave only one zero block, and tar would print a warning.
  */
 const END_OF_ARCHIVE = Buffer.alloc(1024);
 
 function rootCommand(become: Become, script: string): Shell {
   if (become === 'root') return sh`sh -c ${script}`;
-  // -k makes sudo ask even if it remembers the password, since sudo must consume the first line of stdin.
+  // With -k, sudo asks even if it has cached the password: it must consume the first line of stdin.
   return become === 'sudo' ? sh`sudo -n sh -c ${script}` : sh`sudo -k -S -p ${''} sh -c ${script}`;
 }
 
-/**
- * Returns the error with the reason from the script's last line that begins with `!!`, or with the exit status where
- * there is none.
- */
+/** Returns the error for a failed step. The reason is the script's last line with `!!`, or else the exit status. */
 function stepFailedError(step: Step, address: string, code: number, stdout: string, stderr: string): SlipwayError {
   const output = `${stdout}\n${stderr}`;
   const reason =
@@ -72,12 +69,12 @@ function stepFailedError(step: Step, address: string, code: number, stdout: stri
       .findLast((line) => line.startsWith('!! '))
       ?.slice(3) ?? `exit status ${code}`;
   const detail = lastLines(output.replaceAll(/^!! .*$/gm, ''));
-  const full = /No space left on device|Disk quota exceeded|not enough free space/i.test(output);
+  const isDiskFull = /No space left on device|Disk quota exceeded|not enough free space/i.test(output);
   return new SlipwayError(
-    full ? 'HOST_FULL' : 'REMOTE_COMMAND',
-    `"${step.title}" failed on ${address}: ${full ? 'its disk is full' : reason}`,
+    isDiskFull ? 'HOST_FULL' : 'REMOTE_COMMAND',
+    `"${step.title}" failed on ${address}: ${isDiskFull ? 'its disk is full' : reason}`,
     {
-      hint: full
+      hint: isDiskFull
         ? 'Free disk space on the host. To continue, run the same command again'
         : 'Fix the cause. To continue, run the same command again',
       detail,

@@ -1,38 +1,35 @@
-/**
- * A file for the host. It travels over stdin into a folder that only root can open, so its content never stands in an
- * argv.
- */
+/** A file for the host. It travels over stdin to a folder that only root can open, so an argv never contains it. */
 export type RemoteFile = {
   readonly path: string;
   readonly content: string;
-  /** Octal digits, or `=`: the mode that the file has on the host, 644 for a new one. */
+  /** Octal digits, or `=` to keep the mode that the file has on the host (644 for a new file). */
   readonly mode: string;
-  /** The file can change while the machine runs: the engine need not restart for it. */
+  /** Whether the file can change without a restart of the engine. */
   readonly live?: true;
 };
 
-/** A file to write or, where `content` is undefined, to remove. */
+/** A file to write, or to remove if `content` is undefined. */
 export type RemoteFileChange = RemoteFile | { readonly path: string; readonly content: undefined };
 
 /**
- * Remote work as data: run one script as root, with these variables and these files. A step never decides: the plan
- * decides, by the facts that were gathered before.
+ * Remote work as data: a script to run as root, with its variables and files. A step makes no decisions: the plan makes
+ * them, from the facts.
  */
 export type Step = {
   readonly id: string;
   readonly title: string;
-  /** The script's name, which `--dry-run` shows. Also the file of `templates/` to run where `scripts` is absent. */
+  /** The script's name in `--dry-run`. Also the file of `templates/` to run if `scripts` is absent. */
   readonly template: string;
-  /** Files of `templates/` that together are the script, in this order: functions of the host's family come first. */
+  /** The files of `templates/` that form the script, in order: the functions of the host's family come first. */
   readonly scripts?: readonly string[];
   readonly variables: Readonly<Record<string, string>>;
-  /** The script writes and removes them as its variable MANIFEST says. */
+  /** The files that the script writes and removes; its variable MANIFEST lists them. */
   readonly files: readonly RemoteFileChange[];
 };
 
 export type Plan = readonly Step[];
 
-/** A step as `--dry-run` shows it: without the contents of files, since keys are among them. */
+/** A step in `--dry-run`: without the contents of files, which may be private keys. */
 export type PlannedStep = {
   readonly id: string;
   readonly title: string;

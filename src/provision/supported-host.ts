@@ -5,15 +5,12 @@ import type { Facts } from './facts.ts';
 import { defaultServiceManager, serviceManagers } from './init/registry.ts';
 import type { ServiceManager } from './init/service-manager.ts';
 
-/** What decides how an engine is installed on a host, and how it runs there. */
+/** The families of a host. They determine how an engine is installed and run there. */
 export type HostFamily = { readonly distro: Distro; readonly serviceManager: ServiceManager };
 
-/**
- * Returns the families of the host. Throws OS_UNSUPPORTED where its service manager or its distribution is not
- * supported.
- */
+/** Returns the families of the host. Throws OS_UNSUPPORTED if Slipway does not support one of them. */
 export function requireSupportedHost(facts: Facts, where: string): HostFamily {
-  const serviceManager = serviceManagers.find((known) => known.isRecognized(facts));
+  const serviceManager = serviceManagers.find((candidate) => candidate.isRecognized(facts));
   if (!serviceManager) {
     const names = formatChoice(serviceManagers);
     throw new SlipwayError(
@@ -35,17 +32,17 @@ export function requireSupportedHost(facts: Facts, where: string): HostFamily {
   return { distro, serviceManager };
 }
 
-/** Returns the distribution that the facts are of; undefined where none is recognized. */
+/** Returns the host's distribution; undefined if Slipway does not support it. */
 export function findDistro(facts: Facts): Distro | undefined {
-  return distros.find((known) => known.isRecognized(facts));
+  return distros.find((candidate) => candidate.isRecognized(facts));
 }
 
 /**
- * Returns the service manager that the facts are of, or the default one. For steps on a host that is not
- * supported: their scripts fail there and say why.
+ * Returns the host's service manager, or the default one. The default is for steps on an unsupported host: their
+ * scripts fail there with a reason.
  */
 export function serviceManagerOf(facts: Facts | undefined): ServiceManager {
-  const recognized = facts && serviceManagers.find((known) => known.isRecognized(facts));
+  const recognized = facts && serviceManagers.find((candidate) => candidate.isRecognized(facts));
   return recognized ?? defaultServiceManager;
 }
 

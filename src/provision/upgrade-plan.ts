@@ -6,7 +6,7 @@ import type { Plan } from './step.ts';
 import { findDistro, requireSupportedHost } from './supported-host.ts';
 
 /**
- * Returns one step, whether or not there is a newer engine: only the package manager knows, once it has fetched its
+ * Returns one step, even if no newer engine exists: only the package manager knows, after it has fetched its package
  * lists.
  */
 export function planUpgrade({ version = '' }: EngineSpec, facts: Facts, where: string): Plan {
@@ -20,7 +20,7 @@ export function planUpgrade({ version = '' }: EngineSpec, facts: Facts, where: s
   if (!engine) {
     const names = Object.keys(distro.enginePackages).join(' or ');
     throw new SlipwayError('ENGINE_MISSING', `${facts.dockerd} on ${where} belongs to no package of ${names}`, {
-      hint: 'Upgrade it in the way it was installed: slipway ssh NAME',
+      hint: 'Upgrade it the way it was installed: slipway ssh NAME',
     });
   }
   const packages = Object.entries(facts.packages).filter(([, { state }]) => distro.packageStateOf(state) !== 'absent');
@@ -42,10 +42,10 @@ export function planUpgrade({ version = '' }: EngineSpec, facts: Facts, where: s
 /** A package whose version the upgrade changed. */
 export type PackageChange = { readonly name: string; readonly from: string; readonly to: string };
 
-/** The result of an upgrade. Engine versions are upstream's, or the packages' own where only those differ. */
+/** The result of an upgrade. Engine versions are upstream's, or those of the packages if only these differ. */
 export type UpgradeSummary = {
   readonly engine: string;
-  /** Undefined where the engine's version did not change. */
+  /** Undefined if the engine's version did not change. */
   readonly engineBefore: string | undefined;
   /** All packages that changed, with their full versions. */
   readonly packages: readonly PackageChange[];

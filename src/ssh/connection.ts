@@ -4,34 +4,49 @@ import type { Duplex } from 'node:stream';
 import ssh2, { type AnyAuthMethod, type ClientChannel, type ConnectConfig } from 'ssh2';
 import { canceledError, SlipwayError, systemCode } from '../errors.ts';
 import {
+  connectError,
+  connectionLostError,
+  CONNECT_SECONDS,
+  hostKeyMissingError,
+  hostKeyRefusedError,
+  tunnelError,
+  unreadableKeyError,
+  unusableKeyError,
+  type OfferedKeys,
+  type SshClientError,
+} from './connection-errors.ts';
+import {
   verifyHostKey,
   toPublicKeyLine,
   findKnownKeys,
-  formatKey,
   type HostKeyExpectation,
   type HostKeyVerdict,
 } from './host-key.ts';
 import type { SshHop, SshTarget } from '../machine/model.ts';
 import type { Shell } from './shell.ts';
 
-/** How a remote command ended. A non-zero code is an answer, not an error: what it means is the caller's to say. */
+/** The result of a remote command. A non-zero exit code is no error here: only the caller knows what it means. */
 export type ExecResult = { readonly code: number; readonly stdout: string; readonly stderr: string };
 
-/** Two halves in OpenSSH's formats: its private key file, and the line of an authorized_keys. */
+/** A key pair in OpenSSH's formats: a private key file, and a line of an authorized_keys file. */
 export type KeyPair = { readonly private: string; readonly public: string };
 
 export type SshSession = AsyncDisposable & {
-  /** The keys that this route showed, now pinned: first the target's, then the jump host's. */
+  /** The host keys that the target and its jump host showed and that were accepted. */
   readonly hostKey: string;
   readonly jumpHostKey: string | undefined;
-  /** Rejects only when the connection is lost (SSH_LOST) or the user stopped (CANCELED). */
-  exec(
-    command: Shell,
-    how: { readonly label: string; readonly stdin?: string | Uint8Array; readonly onLine?: (line: string) => void },
-  ): Promise<ExecResult>;
+  /** Runs a command. Rejects only if the connection is lost (SSH_LOST) or the user canceled (CANCELED). */
+  exec(command: Shell, how: ExecOptions): Promise<ExecResult>;
 };
 
-/** The user's side of a connection, and who wants to hear of it. */
+type ExecOptions = {
+  /** Names the command in messages and in the output of --debug. */
+  readonly label: string;
+  readonly stdin?: string | Uint8Array;
+  readonly onLine?: (line: string) => void;
+};
+
+/** This computer's side of a connection. */
 export type SshClientOptions = {
   readonly userHome: string;
   /** SSH_AUTH_SOCK. */
@@ -40,62 +55,54 @@ export type SshClientOptions = {
   readonly debug: (line: string) => void;
 };
 
-/** Told of each hop's key before anything else is said over the connection. */
-export type HostKeyListener = (hop: SshHop, key: string, judgement: HostKeyVerdict) => void;
+/** Receives the accepted host key of each hop, before anything else is sent to that hop. */
+export type HostKeyListener = (hop: SshHop, key: string, verdict: HostKeyVerdict) => void;
 
 export type ConnectSsh = (target: SshTarget, side: SshClientOptions, onHostKey: HostKeyListener) => Promise<SshSession>;
 
-const CONNECT_SECONDS = 20;
-/** A dead line is noticed after 15 s of silence, however long the command on it takes. */
+/** Detects a dead connection after 15 s of silence, however long the command on it takes. */
 const KEEPALIVE = { keepaliveInterval: 5_000, keepaliveCountMax: 3 };
 
+/** Connects to a host and logs in, through its jump host if it has one. */
 export const connectSsh: ConnectSsh = async (target, side, onHostKey) => {
-  const started = performance.now();
-  const keys = await loadIdentities(target, side);
-  const gate = target.jump && (await connectHop(target.jump, keys, side, onHostKey, async () => undefined));
+  const startedAt = performance.now();
+  const identities = await loadIdentities(target, side);
+  const login = { identities, side, onHostKey };
+  const jump = target.jump && (await connectHop(target.jump, login, async () => undefined));
   try {
-    const line = await connectHop(
-      target,
-      keys,
-      side,
-      onHostKey,
-      async () => gate && openTunnel(gate.client, target, side.signal),
-    );
-    side.debug(`ssh ${target.user}@${target.address}:${target.port} connected in ${formatElapsed(started)}`);
-    return createSession(line.client, line.key, gate, target, side);
+    const openSocket = async (): Promise<Duplex | undefined> => jump && openTunnel(jump.client, target, side.signal);
+    const connection = await connectHop(target, login, openSocket);
+    side.debug(`ssh ${target.user}@${target.address}:${target.port} connected in ${formatElapsed(startedAt)}`);
+    return createSession(connection, jump, target, side);
   } catch (error) {
-    gate?.client.destroy();
+    jump?.client.destroy();
     throw error;
   }
 };
 
 type SshConnection = { readonly client: ssh2.Client; readonly key: string };
 
+/** What logging in to a hop needs. */
+type LoginContext = {
+  readonly identities: SshIdentities;
+  readonly side: SshClientOptions;
+  readonly onHostKey: HostKeyListener;
+};
+
 /**
- * One hop, from the socket to the login. A bare fingerprint does not tell the kind of its key, and a host with several
- * shows the one that it is asked for: so before such a fingerprint is called wrong, the other kinds are asked for as
- * well.
+ * Connects to one hop and logs in. If the user gave a bare fingerprint, tries each type of host key before it refuses:
+ * a fingerprint does not tell the type of its key, and a host with several keys shows only one of the requested type.
  */
 async function connectHop(
   hop: SshHop,
-  identities: SshIdentities,
-  side: SshClientOptions,
-  onHostKey: HostKeyListener,
-  dial: () => Promise<Duplex | undefined>,
+  login: LoginContext,
+  openSocket: () => Promise<Duplex | undefined>,
 ): Promise<SshConnection> {
-  const asked = hop.hostKey !== undefined || hop.expectedKey !== undefined;
-  const { known, revoked } = asked ? { known: [], revoked: [] } : await findKnownKeys(hop, side.userHome);
-  const expectation = {
-    pinned: hop.hostKey,
-    bootstrap: hop.bootstrapHostKey,
-    expected: hop.expectedKey,
-    known,
-    revoked,
-  };
+  const expectation = await hostKeyExpectationFor(hop, login.side);
   let refusal: SlipwayError | undefined;
   for (const algorithms of hostKeyAlgorithms(expectation)) {
     try {
-      return await openConnection(hop, { identities, side, onHostKey, expectation, algorithms, sock: await dial() });
+      return await openConnection(hop, { ...login, expectation, algorithms, socket: await openSocket() });
     } catch (error) {
       if (!(error instanceof SlipwayError) || error.code !== 'HOST_KEY') throw error;
       refusal ??= error;
@@ -104,66 +111,87 @@ async function connectHop(
   throw refusal;
 }
 
-type ConnectAttempt = {
-  readonly identities: SshIdentities;
-  readonly side: SshClientOptions;
-  readonly onHostKey: HostKeyListener;
+/** Returns what a host's key is compared with. known_hosts counts only if no key is pinned and the user gave none. */
+async function hostKeyExpectationFor(hop: SshHop, { userHome }: SshClientOptions): Promise<HostKeyExpectation> {
+  const hasOwnKey = hop.hostKey !== undefined || hop.expectedKey !== undefined;
+  const { known, revoked } = hasOwnKey ? { known: [], revoked: [] } : await findKnownKeys(hop, userHome);
+  return { pinned: hop.hostKey, bootstrap: hop.bootstrapHostKey, expected: hop.expectedKey, known, revoked };
+}
+
+type ConnectAttempt = LoginContext & {
   readonly expectation: HostKeyExpectation;
-  /** None: whatever kind of host key ssh2 likes best. */
+  /** The types of host key to request. Empty: those that ssh2 requests by default. */
   readonly algorithms: readonly ssh2.ServerHostKeyAlgorithm[];
-  readonly sock: Duplex | undefined;
+  /** A tunnel through the jump host; undefined for a direct connection. */
+  readonly socket: Duplex | undefined;
 };
 
-function openConnection(
-  hop: SshHop,
-  { identities, side, onHostKey, expectation, algorithms, sock }: ConnectAttempt,
-): Promise<SshConnection> {
+/** The key that a host showed during the handshake, and the verdict on it. */
+type ShownHostKey = { key: string; verdict: HostKeyVerdict | undefined };
+
+function openConnection(hop: SshHop, attempt: ConnectAttempt): Promise<SshConnection> {
+  const { debug, signal } = attempt.side;
   const client = new ssh2.Client();
-  let key = '';
-  let judgement: HostKeyVerdict | undefined;
+  const shown: ShownHostKey = { key: '', verdict: undefined };
   return new Promise<SshConnection>((resolve, reject) => {
     const stop = (): void => {
       client.destroy();
       reject(canceledError());
     };
-    if (side.signal.aborted) return stop();
-    side.signal.addEventListener('abort', stop, { once: true });
+    if (signal.aborted) return stop();
+    signal.addEventListener('abort', stop, { once: true });
     client.once('ready', () => {
-      side.signal.removeEventListener('abort', stop);
+      signal.removeEventListener('abort', stop);
       client.removeAllListeners('error');
-      // From here on a broken connection shows itself as `close`, which every command listens for.
-      client.on('error', (error) => side.debug(`ssh ${hop.address}: ${error.message}`));
-      resolve({ client, key });
+      // From now on a lost connection emits `close`, which every command listens for.
+      client.on('error', (error) => debug(`ssh ${hop.address}: ${error.message}`));
+      resolve({ client, key: shown.key });
     });
-    client.on('error', (error: Error & { level?: string }) => {
-      // The agent's socket outlived its agent: ssh2 goes on with the key files by itself.
-      if (error.level === 'agent') return side.debug(`ssh ${hop.address}: ${error.message}`);
-      side.signal.removeEventListener('abort', stop);
+    client.on('error', (error: SshClientError) => {
+      // The agent ended and left its socket behind: ssh2 continues with the key files.
+      if (error.level === 'agent') return debug(`ssh ${hop.address}: ${error.message}`);
+      signal.removeEventListener('abort', stop);
       client.destroy();
-      if (judgement?.verdict === 'refused') reject(keyRefusedError(hop, key, judgement.wanted));
-      else if (algorithms.length > 0 && /no matching host key/.test(error.message))
-        reject(keyMissingError(hop, expectation));
-      else reject(connectError(hop, identities, error));
+      reject(toConnectError(error, hop, attempt, shown));
     });
-    client.connect({
-      ...(sock ? { sock } : { host: hop.address, port: hop.port }),
-      username: hop.user,
-      readyTimeout: CONNECT_SECONDS * 1000,
-      ...KEEPALIVE,
-      ...(algorithms.length > 0 ? { algorithms: { serverHostKey: [...algorithms] } } : {}),
-      hostVerifier: (blob: Buffer) => {
-        key = toPublicKeyLine(blob);
-        judgement = verifyHostKey(key, expectation);
-        if (judgement.verdict !== 'refused') onHostKey(hop, key, judgement);
-        return judgement.verdict !== 'refused';
-      },
-      // @types/ssh2 lacks the array form of authHandler, which ssh2 documents.
-      authHandler: identities.authMethods(hop.user) as unknown as NonNullable<ConnectConfig['authHandler']>,
-    });
-    // What is said is short and answered: held back for more, as TCP does, each message waits for the other side's
-    // delayed ACK, 40 ms.
+    client.connect(connectConfigFor(hop, attempt, shown));
+    // Messages are short, and each is answered. With Nagle's algorithm, each would wait 40 ms for a delayed ACK.
     client.setNoDelay(true);
   });
+}
+
+function connectConfigFor(
+  hop: SshHop,
+  { identities, algorithms, socket, expectation, onHostKey }: ConnectAttempt,
+  shown: ShownHostKey,
+): ConnectConfig {
+  return {
+    ...(socket ? { sock: socket } : { host: hop.address, port: hop.port }),
+    username: hop.user,
+    readyTimeout: CONNECT_SECONDS * 1000,
+    ...KEEPALIVE,
+    ...(algorithms.length > 0 ? { algorithms: { serverHostKey: [...algorithms] } } : {}),
+    hostVerifier: (blob: Buffer) => {
+      shown.key = toPublicKeyLine(blob);
+      shown.verdict = verifyHostKey(shown.key, expectation);
+      if (shown.verdict.verdict === 'refused') return false;
+      onHostKey(hop, shown.key, shown.verdict);
+      return true;
+    },
+    // @types/ssh2 lacks the array form of authHandler, which ssh2 documents.
+    authHandler: identities.authMethods(hop.user) as unknown as NonNullable<ConnectConfig['authHandler']>,
+  };
+}
+
+function toConnectError(
+  error: SshClientError,
+  hop: SshHop,
+  { identities, algorithms, expectation }: ConnectAttempt,
+  { key, verdict }: ShownHostKey,
+): SlipwayError {
+  if (verdict?.verdict === 'refused') return hostKeyRefusedError(hop, key, verdict.wanted);
+  const hasNoSuchKey = algorithms.length > 0 && /no matching host key/.test(error.message);
+  return hasNoSuchKey ? hostKeyMissingError(hop, expectation) : connectError(hop, identities, error);
 }
 
 const ECDSA = ['ecdsa-sha2-nistp256', 'ecdsa-sha2-nistp384', 'ecdsa-sha2-nistp521'] as const;
@@ -171,8 +199,8 @@ const RSA = ['rsa-sha2-512', 'rsa-sha2-256'] as const;
 const COMPARABLE_ALGORITHMS: ReadonlySet<string> = new Set(['ssh-ed25519', ...ECDSA, ...RSA]);
 
 /**
- * The kinds of host key to ask for, one attempt a row: the kind that we can compare with, where we know it, since with
- * a key to compare with any other kind would be refused anyway.
+ * Returns the types of host key to request, one array for each attempt. If the type of the expected key is known, only
+ * that type is requested: a key of another type would be refused anyway.
  */
 function hostKeyAlgorithms({
   pinned,
@@ -186,45 +214,41 @@ function hostKeyAlgorithms({
   return [algorithms.filter((name): name is ssh2.ServerHostKeyAlgorithm => COMPARABLE_ALGORITHMS.has(name))];
 }
 
-function openTunnel(client: ssh2.Client, { address, port }: SshHop, signal: AbortSignal): Promise<Duplex> {
+/** Opens a connection from the jump host to the target. */
+function openTunnel(client: ssh2.Client, target: SshHop, signal: AbortSignal): Promise<Duplex> {
   return new Promise((resolve, reject) => {
-    const failed = (why: string, cause?: unknown): void =>
-      reject(
-        new SlipwayError('SSH_UNREACHABLE', `The jump host could not reach ${address}:${port}: ${why}`, {
-          hint: 'Check the address as seen from the jump host, and that it allows TCP forwarding',
-          cause,
-        }),
-      );
-    const timer = setTimeout(() => failed(`no answer within ${CONNECT_SECONDS} s`), CONNECT_SECONDS * 1000);
+    const timer = setTimeout(
+      () => reject(tunnelError(target, `no answer within ${CONNECT_SECONDS} s`)),
+      CONNECT_SECONDS * 1000,
+    );
     const stop = (): void => {
       clearTimeout(timer);
       reject(canceledError());
     };
     if (signal.aborted) return stop();
     signal.addEventListener('abort', stop, { once: true });
-    client.forwardOut('127.0.0.1', 0, address, port, (error, channel) => {
+    client.forwardOut('127.0.0.1', 0, target.address, target.port, (error, channel) => {
       clearTimeout(timer);
       signal.removeEventListener('abort', stop);
-      if (error) failed(error.message, error);
+      if (error) reject(tunnelError(target, error.message, error));
       else resolve(channel);
     });
   });
 }
 
 function createSession(
-  client: ssh2.Client,
-  hostKey: string,
-  gate: SshConnection | undefined,
+  { client, key }: SshConnection,
+  jump: SshConnection | undefined,
   target: SshTarget,
   side: SshClientOptions,
 ): SshSession {
   return {
-    hostKey,
-    jumpHostKey: gate?.key,
+    hostKey: key,
+    jumpHostKey: jump?.key,
     exec: (command, how) => runRemoteCommand(client, command, how, target, side),
     async [Symbol.asyncDispose]() {
       client.end();
-      gate?.client.end();
+      jump?.client.end();
     },
   };
 }
@@ -232,58 +256,67 @@ function createSession(
 function runRemoteCommand(
   client: ssh2.Client,
   command: Shell,
-  { label, stdin, onLine }: Parameters<SshSession['exec']>[1],
+  { label, stdin, onLine }: ExecOptions,
   target: SshTarget,
   { signal, debug }: SshClientOptions,
 ): Promise<ExecResult> {
-  const started = performance.now();
+  const startedAt = performance.now();
+  const log = (text: string): void => debug(`ssh ${target.address} [${label}]${text}`);
   return new Promise<ExecResult>((resolve, reject) => {
     const settle = (act: () => void): void => {
-      client.removeListener('close', lost);
+      client.removeListener('close', fail);
       signal.removeEventListener('abort', stop);
       act();
     };
-    const lost = (): void => settle(() => reject(connectionLostError(target, label)));
+    const fail = (): void => settle(() => reject(connectionLostError(target, label)));
     const stop = (): void => {
       settle(() => reject(canceledError()));
       client.destroy();
     };
     if (signal.aborted) return stop();
-    client.once('close', lost);
+    client.once('close', fail);
     signal.addEventListener('abort', stop, { once: true });
-    const running = (error: Error | undefined, channel: ClientChannel): void => {
-      if (error) return lost();
-      const stdout = collectOutput(channel, onLine);
-      const stderr = collectOutput(channel.stderr, onLine);
-      let code: number | undefined;
-      channel.on('exit', (status: number | null) => {
-        // A null status is death by a signal, for which shells use 128 and more.
-        code = status ?? 255;
+    const onStart = (error: Error | undefined, channel: ClientChannel): void => {
+      if (error) return fail();
+      collectResult(channel, onLine, (result) => {
+        if (!result) return fail();
+        log(` ${command} -> exit ${result.code} in ${formatElapsed(startedAt)}`);
+        settle(() => resolve(result));
       });
-      channel.on('close', () => {
-        if (code === undefined) return lost();
-        debug(`ssh ${target.address} [${label}] ${command} -> exit ${code} in ${formatElapsed(started)}`);
-        const ended = { code, stdout: stdout(), stderr: stderr() };
-        settle(() => resolve(ended));
-      });
-      // EPIPE: the command ended without reading all of it; its exit code tells why.
-      channel.on('error', (failure: Error) => debug(`ssh ${target.address} [${label}]: ${failure.message}`));
+      // EPIPE: the command ended without reading all of its input. Its exit code says why.
+      channel.on('error', (failure: Error) => log(`: ${failure.message}`));
       channel.end(stdin ?? '');
     };
     try {
-      client.exec(command, running);
+      client.exec(command, onStart);
     } catch (error) {
-      debug(`ssh ${target.address} [${label}]: ${String(error)}`);
-      lost();
+      log(`: ${String(error)}`);
+      fail();
     }
   });
 }
 
+/** Calls `onClose` once the command's channel is closed, with undefined if it was closed before the command ended. */
+function collectResult(
+  channel: ClientChannel,
+  onLine: ExecOptions['onLine'],
+  onClose: (result: ExecResult | undefined) => void,
+): void {
+  const stdout = collectOutput(channel, onLine);
+  const stderr = collectOutput(channel.stderr, onLine);
+  let code: number | undefined;
+  channel.on('exit', (status: number | null) => {
+    // A null status means that a signal ended the command; shells report that as 128 or more.
+    code = status ?? 255;
+  });
+  channel.on('close', () => onClose(code === undefined ? undefined : { code, stdout: stdout(), stderr: stderr() }));
+}
+
 /**
- * Keeps the text; hands out whole lines as they come, the last of a line's carriage returns being what a terminal
- * shows.
+ * Collects a stream's text and passes on each line once it is complete. Of a line with carriage returns, it passes on
+ * the part after the last one, as a terminal shows it.
  */
-function collectOutput(stream: NodeJS.ReadableStream, onLine: ((line: string) => void) | undefined): () => string {
+function collectOutput(stream: NodeJS.ReadableStream, onLine: ExecOptions['onLine']): () => string {
   let text = '';
   let rest = '';
   stream.setEncoding('utf8');
@@ -297,128 +330,59 @@ function collectOutput(stream: NodeJS.ReadableStream, onLine: ((line: string) =>
   return () => text;
 }
 
-type SshIdentities = {
-  readonly authMethods: (username: string) => readonly AnyAuthMethod[];
-  readonly description: string;
-  readonly locked: readonly string[];
-};
+type SshIdentities = OfferedKeys & { readonly authMethods: (username: string) => readonly AnyAuthMethod[] };
 
-/** The key that was named, else the agent's keys, then the files that OpenSSH tries. */
+/** Loads the key file that the user specified, or else the files that OpenSSH tries; with both, the agent's keys. */
 async function loadIdentities(target: SshTarget, { agentSocket, userHome }: SshClientOptions): Promise<SshIdentities> {
-  const usual = ['id_ed25519', 'id_ecdsa', 'id_rsa'].map((name) => join(userHome, '.ssh', name));
-  const files = target.keyFile === undefined ? usual : [target.keyFile];
-  const keys: { readonly path: string; readonly text: Buffer }[] = [];
-  const locked: string[] = [];
-  for (const path of files) {
-    const text = await readKeyFile(path, target.keyFile !== undefined);
-    if (!text) continue;
-    const parsed = ssh2.utils.parseKey(text);
-    // A public key parses as well.
-    const unusable =
-      parsed instanceof Error ? parsed.message : parsed.isPrivateKey() ? undefined : 'it is the public half';
-    if (unusable === undefined) keys.push({ path, text });
-    else if (/encrypted|passphrase/i.test(unusable)) locked.push(path);
-    else if (target.keyFile !== undefined) {
-      throw new SlipwayError('USAGE', `${path} is not a private key that SSH can use: ${unusable}`, {
-        hint: CHECK_KEY_HINT,
-      });
-    }
-  }
-  const named = [...(agentSocket === undefined ? [] : ['the SSH agent']), ...keys.map(({ path }) => path)];
+  const { keys, locked } = await readIdentityFiles(target.keyFile, userHome);
+  const sources = [...(agentSocket === undefined ? [] : ['the SSH agent']), ...keys.map(({ path }) => path)];
   return {
-    description: named.join(', ') || 'none',
+    description: sources.join(', ') || 'none',
     locked,
     authMethods(username) {
-      const byFile = keys.map(({ text }): AnyAuthMethod => ({ type: 'publickey', username, key: text }));
-      const byAgent: AnyAuthMethod[] =
+      const fromFiles = keys.map(({ text }): AnyAuthMethod => ({ type: 'publickey', username, key: text }));
+      const fromAgent: AnyAuthMethod[] =
         agentSocket === undefined ? [] : [{ type: 'agent', username, agent: agentSocket }];
-      // A server hangs up after a few wrong keys, so the one that the user named goes first.
-      return target.keyFile === undefined ? [...byAgent, ...byFile] : [...byFile, ...byAgent];
+      // A server disconnects after a few wrong keys, so the key that the user specified goes first.
+      return target.keyFile === undefined ? [...fromAgent, ...fromFiles] : [...fromFiles, ...fromAgent];
     },
   };
 }
 
-const CHECK_KEY_HINT = 'Name a private key file with --generic-ssh-key';
+type IdentityFiles = {
+  readonly keys: readonly { readonly path: string; readonly text: Buffer }[];
+  /** Files whose key has a passphrase. */
+  readonly locked: readonly string[];
+};
+
+/** Throws USAGE if the specified file can't be used. Of OpenSSH's usual files, those that can't be used are skipped. */
+async function readIdentityFiles(keyFile: string | undefined, userHome: string): Promise<IdentityFiles> {
+  const usualFiles = ['id_ed25519', 'id_ecdsa', 'id_rsa'].map((name) => join(userHome, '.ssh', name));
+  const keys: { readonly path: string; readonly text: Buffer }[] = [];
+  const locked: string[] = [];
+  for (const path of keyFile === undefined ? usualFiles : [keyFile]) {
+    const text = await readKeyFile(path, keyFile !== undefined);
+    if (!text) continue;
+    const problem = privateKeyProblem(text);
+    if (problem === undefined) keys.push({ path, text });
+    else if (/encrypted|passphrase/i.test(problem)) locked.push(path);
+    else if (keyFile !== undefined) throw unusableKeyError(path, problem);
+  }
+  return { keys, locked };
+}
+
+/** Returns why SSH can't use this text as a private key; undefined if it can. */
+function privateKeyProblem(text: Buffer): string | undefined {
+  const parsed = ssh2.utils.parseKey(text);
+  if (parsed instanceof Error) return parsed.message;
+  // A public key can be parsed too.
+  return parsed.isPrivateKey() ? undefined : 'it is a public key';
+}
 
 async function readKeyFile(path: string, required: boolean): Promise<Buffer | undefined> {
   return readFile(path).catch((error: unknown) => {
     if (!required && systemCode(error) === 'ENOENT') return undefined;
-    const why = systemCode(error) === 'ENOENT' ? 'the file does not exist' : (error as Error).message;
-    throw new SlipwayError('USAGE', `The SSH key ${path} can't be read: ${why}`, {
-      hint: CHECK_KEY_HINT,
-      cause: error,
-    });
-  });
-}
-
-function keyRefusedError(hop: SshHop, offered: string, wanted: readonly string[]): SlipwayError {
-  return new SlipwayError(
-    'HOST_KEY',
-    `${hop.address} showed the host key ${formatKey(offered)}, ${wanted.length === 0 ? 'which your known_hosts has revoked' : `not ${wanted.map(formatKey).join(' or ')}`}`,
-    {
-      hint: newKeyHint(keyFileKind(offered)),
-    },
-  );
-}
-
-/** A key of the kind that we know is no longer, or never was, among the host's. */
-function keyMissingError(hop: SshHop, { pinned, expected, known }: HostKeyExpectation): SlipwayError {
-  const wanted = [pinned ?? expected ?? known].flat();
-  return new SlipwayError(
-    'HOST_KEY',
-    `${hop.address} has no host key of the kind of ${wanted.map(formatKey).join(' or ')}`,
-    {
-      hint: newKeyHint('*'),
-    },
-  );
-}
-
-function newKeyHint(kind: string): string {
-  return `Another host may be impersonating it. If the host does have a new key, show its fingerprint there: ssh-keygen -lf /etc/ssh/ssh_host_${kind}_key.pub, then pass it with --generic-host-key (for a jump host: --generic-ssh-jump-host-key)`;
-}
-
-function keyFileKind(key: string): string {
-  return /ecdsa/.test(key) ? 'ecdsa' : /rsa/.test(key) ? 'rsa' : 'ed25519';
-}
-
-function connectionLostError(target: SshTarget, label: string): SlipwayError {
-  return new SlipwayError('SSH_LOST', `The SSH connection to ${target.address} broke while this ran: ${label}`, {
-    hint: 'To continue, run the same command again',
-  });
-}
-
-function connectError(hop: SshHop, keys: SshIdentities, error: Error & { level?: string }): SlipwayError {
-  const where = `${hop.address}:${hop.port}`;
-  if (error.level === 'client-authentication') {
-    const locked = keys.locked.length > 0 ? `; ${keys.locked.join(', ')} has a passphrase` : '';
-    return new SlipwayError(
-      'SSH_REFUSED',
-      `${hop.user}@${where} accepted none of the keys offered (${keys.description}${locked})`,
-      {
-        hint:
-          keys.locked.length > 0
-            ? `Unlock it into the agent: ssh-add ${keys.locked[0]}`
-            : `Name the right key with --generic-ssh-key and the right user with --generic-ssh-user, or install yours: ssh-copy-id -p ${hop.port} ${hop.user}@${hop.address}`,
-        cause: error,
-      },
-    );
-  }
-  const reasons: Record<string, string> = {
-    ECONNREFUSED: 'nothing listens there',
-    EHOSTUNREACH: 'there is no route to it',
-    ENETUNREACH: 'there is no network to it',
-    ETIMEDOUT: 'no answer',
-    ENOTFOUND: 'no such host name',
-    EAI_AGAIN: 'the name could not be looked up',
-    ECONNRESET: 'it hung up',
-  };
-  const why =
-    error.level === 'client-timeout'
-      ? `no answer within ${CONNECT_SECONDS} s`
-      : (reasons[systemCode(error) ?? ''] ?? error.message);
-  return new SlipwayError('SSH_UNREACHABLE', `${where} can't be reached over SSH: ${why}`, {
-    hint: `Check the address and port, that the host is up, and that a firewall lets you in: ssh -p ${hop.port} ${hop.user}@${hop.address}`,
-    cause: error,
+    throw unreadableKeyError(path, error);
   });
 }
 
@@ -426,7 +390,10 @@ function formatElapsed(since: number): string {
   return `${((performance.now() - since) / 1000).toFixed(2)} s`;
 }
 
-/** Of one key in 256 the library drops a leading zero, and nobody can read it: such a one is made again. */
+/**
+ * Generates a key pair. ssh2 drops a leading zero from one key in 256, and no program can read such a key, so this
+ * function generates another one in its place.
+ */
 export function generateKeyPair(comment: string): KeyPair {
   for (;;) {
     const pair = ssh2.utils.generateKeyPairSync('ed25519', { comment });

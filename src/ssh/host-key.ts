@@ -3,16 +3,16 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { SshHop } from '../machine/model.ts';
 
-/** What we hold against the key that a host shows. Lines are `type base64`, as in a known_hosts file. */
+/** What the key that a host shows is compared with. Keys are `type base64`, as in a known_hosts file. */
 export type HostKeyExpectation = {
   readonly pinned: string | undefined;
-  /** Beside the pinned key, until that has replaced it. */
+  /** Also accepted, until the pinned key has replaced it on the host. */
   readonly bootstrap?: string | undefined;
-  /** A fingerprint `SHA256:…` or a public key, given by the user. */
+  /** A fingerprint `SHA256:…` or a public key that the user gave. */
   readonly expected: string | undefined;
-  /** What the user's own known_hosts says of this address. */
+  /** The keys of this address in the user's own known_hosts files. */
   readonly known: readonly string[];
-  /** Keys that it marks as stolen: refused whatever else is said of them. */
+  /** The keys that those files mark as revoked: refused even if another member lists them. */
   readonly revoked: readonly string[];
 };
 
@@ -22,7 +22,8 @@ export type HostKeyVerdict =
   | { readonly verdict: 'refused'; readonly wanted: readonly string[] };
 
 /**
- * A pinned key rules alone, then a given one, then known_hosts; only where all three are silent is a key first seen.
+ * Returns the verdict on a host's key. A pinned key decides alone; without one, the user's key does; without both,
+ * known_hosts does. If none of them has a key, the verdict is `first-seen`.
  */
 export function verifyHostKey(
   offered: string,
@@ -48,35 +49,36 @@ function isExpectedKey(offered: string, expected: string): boolean {
   return offered === expected.split(' ').slice(0, 2).join(' ');
 }
 
-/** `SHA256:…` as OpenSSH prints it. */
+/** Returns a key's fingerprint as OpenSSH prints it: `SHA256:…`. */
 export function fingerprint(key: string): string {
   const blob = Buffer.from(key.split(' ')[1] ?? '', 'base64');
   return `SHA256:${createHash('sha256').update(blob).digest('base64').replace(/=+$/, '')}`;
 }
 
-/** A key or fingerprint as people compare it: `ssh-ed25519 SHA256:…`. */
+/** Formats a key as people compare it: `ssh-ed25519 SHA256:…`. Leaves a fingerprint as it is. */
 export function formatKey(key: string): string {
   return key.includes(' ') ? `${key.split(' ')[0]} ${fingerprint(key)}` : key;
 }
 
-/** The raw key blob of the SSH handshake -> `type base64`. The type is the blob's first length-prefixed string. */
+/** Converts the key blob of an SSH handshake to `type base64`. The blob begins with its type, prefixed by a length. */
 export function toPublicKeyLine(blob: Buffer): string {
   const type = blob.subarray(4, 4 + blob.readUInt32BE(0)).toString('latin1');
   return `${type} ${blob.toString('base64')}`;
 }
 
-/** A known_hosts line for this hop; other ports than 22 stand in brackets. */
+/** Returns the hop's line for a known_hosts file; '' if no key is pinned. */
 export function knownHostsLine(hop: SshHop): string {
   return hop.hostKey === undefined ? '' : `${knownHostsName(hop)} ${hop.hostKey}\n`;
 }
 
 function knownHostsName({ address, port }: SshHop): string {
+  // OpenSSH's format: a port other than 22 follows the address in brackets.
   return port === 22 ? address : `[${address}]:${port}`;
 }
 
 /**
- * The keys that the user's own known_hosts files hold for this hop. `ssh-keygen` reads them because it knows hashed
- * names, patterns and revocations; where it is missing there is nothing to know.
+ * Returns the keys of this hop in the user's and the system's known_hosts files. `ssh-keygen` reads the files, because
+ * it understands hashed names, patterns and revocations; without `ssh-keygen`, no key is known.
  */
 export async function findKnownKeys(
   hop: SshHop,
@@ -99,7 +101,7 @@ function keyOfLine(line: string): string {
 
 function runSshKeygen(name: string, file: string): Promise<string> {
   return new Promise((resolve) => {
-    // Exit status 1 means that the file has no such host, or that there is no such file.
+    // Exit status 1 means that the host is not in the file, or that the file does not exist.
     execFile('ssh-keygen', ['-F', name, '-f', file], (_error, stdout) => resolve(stdout));
   });
 }

@@ -1,19 +1,19 @@
 /**
- * What the user's own OpenSSH knows: hosts by name, and keys. For suggestions alone; nothing here decides how we
- * connect.
+ * Reads hosts and keys from the user's own OpenSSH files. Slipway only suggests them to the user; they never change how
+ * it connects.
  */
 import { join } from 'node:path';
 import { listFolderIfExists, readFileIfExists } from '../computer/files.ts';
 import type { Computer } from '../computer/computer.ts';
 
-/** A host that has a name of its own in `~/.ssh/config`. */
+/** A host with its own name in `~/.ssh/config`. */
 export type SshConfigHost = {
   readonly alias: string;
   readonly address: string;
   readonly user: string | undefined;
   readonly port: number | undefined;
   readonly keyFile: string | undefined;
-  /** As ssh writes it: [user@]host[:port]. Of a chain of several, nothing: we go through one. */
+  /** [user@]host[:port], as in ProxyJump. Undefined for a chain of jump hosts, since Slipway supports only one. */
   readonly jump: string | undefined;
 };
 
@@ -29,7 +29,7 @@ export async function listSshConfigHosts(computer: Computer): Promise<readonly S
   return parseHostNames(text).map((alias) => toSshConfigHost(alias, config.compute(alias), computer));
 }
 
-/** The names that an ssh_config has a Host for; patterns are none. */
+/** Returns the host names in an ssh_config file, without patterns. */
 export function parseHostNames(text: string): readonly string[] {
   const names = [...text.matchAll(/^\s*Host\s*(?:\s|=)\s*(.+)$/gim)].flatMap(([, words = '']) =>
     words.split(/\s+/).filter((word) => /^[\w.-]+$/.test(word)),
@@ -40,24 +40,24 @@ export function parseHostNames(text: string): readonly string[] {
 type ComputedSshConfig = Readonly<Record<string, string | string[]>>;
 
 function toSshConfigHost(alias: string, values: ComputedSshConfig, computer: Computer): SshConfigHost {
-  const one = (key: string): string | undefined => {
+  const firstValue = (key: string): string | undefined => {
     const value = values[key];
     return (Array.isArray(value) ? value[0] : value) || undefined;
   };
-  const jump = one('ProxyJump');
-  const key = one('IdentityFile');
+  const jump = firstValue('ProxyJump');
+  const key = firstValue('IdentityFile');
   return {
     alias,
-    address: (one('HostName') ?? alias).replaceAll('%h', alias),
-    user: one('User'),
-    port: Number(one('Port')) || undefined,
+    address: (firstValue('HostName') ?? alias).replaceAll('%h', alias),
+    user: firstValue('User'),
+    port: Number(firstValue('Port')) || undefined,
     keyFile:
       key === undefined || key.includes('%') ? undefined : key.replace(/^~(?=\/)/, join(sshFolder(computer), '..')),
     jump: jump === undefined || jump === 'none' || jump.includes(',') ? undefined : jump,
   };
 }
 
-/** Private keys in `~/.ssh`: those that have their public half beside them. */
+/** Lists the private keys in `~/.ssh`: the files next to a `.pub` file of the same name. */
 export async function listSshKeys(computer: Computer): Promise<readonly string[]> {
   const folder = sshFolder(computer);
   const names = await listFolderIfExists(folder);

@@ -29,7 +29,7 @@ writeFileSync(KEY_FILE, '-----BEGIN RSA PRIVATE KEY-----\n', { mode: 0o600 });
 afterAll(() => rmSync(keyFolder, { recursive: true }));
 afterEach(() => void vi.unstubAllEnvs());
 
-/** The one host behind whatever the cloud makes. */
+/** Backs every instance that the cloud creates with the same host. */
 const guestsOn = (host: FakeHost): Guests => ({
   start: async () => ({
     address: host.address,
@@ -43,30 +43,30 @@ const guestsOn = (host: FakeHost): Guests => ({
   }),
 });
 
-/** A machine as the old tool's file tells of it; its engine is where the host's is. */
-function foreignMachine(config: object, folder: string, host: FakeHost): Machine {
+/** Returns the machine that a config.json of Docker Machine describes, with the engine of the host. */
+function machineFromConfig(config: object, folder: string, host: FakeHost): Machine {
   const machine = readConfigJson('web', folder, JSON.stringify({ ConfigVersion: 3, ...config }));
-  if (machine?.phase !== 'ready') throw new Error('no machine');
+  if (machine?.phase !== 'ready') throw new Error('config.json describes no ready machine');
   const spec = { ...machine.spec, engine: { ...machine.spec.engine, port: host.port } };
   return { ...machine, spec, endpoint: { url: `tcp://${host.address}:${host.port}`, tls: true } };
 }
 
 async function checkLifecycle(world: World): Promise<void> {
-  const pin = async (): Promise<string | undefined> => (await world.store.read('web')).host?.ssh?.hostKey;
+  const readPinnedKey = async (): Promise<string | undefined> => (await world.store.read('web')).host?.ssh?.hostKey;
   expect(await inspectMachine(await world.store.read('web'), world)).toMatchObject({ state: 'running' });
   await provisionMachine('web', (spec) => spec, world);
   expect(await world.store.read('web')).not.toHaveProperty('adoptedResource');
-  const met = await pin();
-  expect(met).toMatch(/^ssh-ed25519 /);
+  const pinnedKey = await readPinnedKey();
+  expect(pinnedKey).toMatch(/^ssh-ed25519 /);
   await stopMachine('web', 10, world);
   expect(await inspectMachine(await world.store.read('web'), world)).toMatchObject({ state: 'stopped' });
   await startMachine('web', world);
-  expect(await pin()).toBe(met);
+  expect(await readPinnedKey()).toBe(pinnedKey);
   await removeMachine('web', { deprovision: false, force: false }, world);
 }
 
-describe('an instance that the old tool made on EC2', () => {
-  async function launched(cloud: Ec2): Promise<{ readonly id: string; readonly client: EC2Client }> {
+describe('an EC2 instance that Docker Machine created', () => {
+  async function launchInstance(cloud: Ec2): Promise<{ readonly id: string; readonly client: EC2Client }> {
     const client = new EC2Client({});
     await client.send(new ImportKeyPairCommand({ KeyName: 'web', PublicKeyMaterial: Buffer.from('ssh-rsa AAAA') }));
     const { Instances } = await client.send(
@@ -84,7 +84,7 @@ describe('an instance that the old tool made on EC2', () => {
     return { id: Instances?.[0]?.InstanceId ?? '', client };
   }
 
-  const config = (InstanceId: string): object => ({
+  const configFor = (InstanceId: string): object => ({
     DriverName: 'amazonec2',
     Driver: {
       IPAddress: '127.0.0.1',
@@ -102,40 +102,40 @@ describe('an instance that the old tool made on EC2', () => {
     },
   });
 
-  test('is provisioned, stopped, started and removed, and leaves nothing', async () => {
+  test('is provisioned, stopped, started and removed, and leaves nothing behind', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     await using cloud = await startEc2({ guests: guestsOn(host) });
     stubUserEnvironment(cloud, home.path);
-    const { id } = await launched(cloud);
+    const { id } = await launchInstance(cloud);
     const world = worldIn(home.path, { connect: host.connect });
-    await world.store.write(foreignMachine(config(id), join(home.path, 'machines', 'web'), host));
+    await world.store.write(machineFromConfig(configFor(id), join(home.path, 'machines', 'web'), host));
     await checkLifecycle(world);
     expect(cloud.listAlive()).toEqual([]);
     expect(cloud.instances[0]?.tags).toMatchObject({ 'slipway-name': 'web', 'slipway-key-pair': 'web' });
   });
 
-  test("is taken over from the old tool's store with its key, and removed from the new one", async () => {
+  test("moves with its key from Docker Machine's store to Slipway's, and can be removed there", async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     await using cloud = await startEc2({ guests: guestsOn(host) });
     stubUserEnvironment(cloud, home.path);
-    const { id } = await launched(cloud);
-    const root = join(home.path, 'old');
+    const { id } = await launchInstance(cloud);
+    const root = join(home.path, 'docker-machine');
     const folder = join(root, 'machines', 'web');
     await mkdir(folder, { recursive: true });
     await writeFile(join(folder, 'id_rsa'), await readFile(KEY_FILE));
-    const { Driver, ...rest } = config(id) as { Driver: object };
-    const inFolder = { ...rest, Driver: { ...Driver, SSHKeyPath: join(folder, 'id_rsa') } };
-    await writeFile(join(folder, 'config.json'), JSON.stringify({ ConfigVersion: 3, ...inFolder }));
+    const { Driver, ...rest } = configFor(id) as { Driver: object };
+    const configWithKey = { ...rest, Driver: { ...Driver, SSHKeyPath: join(folder, 'id_rsa') } };
+    await writeFile(join(folder, 'config.json'), JSON.stringify({ ConfigVersion: 3, ...configWithKey }));
     const world = worldIn(home.path, { connect: host.connect });
-    const from = {
+    const source = {
       store: openDockerMachineStore(root),
       readCaKey: async () => undefined,
       isViewOf: isManagedBySlipway,
     };
-    const { engineProblem } = await importMachine('web', from, { keep: false }, world);
-    // The old tool has left no certificates in this folder.
+    const { engineProblem } = await importMachine('web', source, { keep: false }, world);
+    // Docker Machine left no certificates in this folder.
     expect(engineProblem).toBe('its certificates are missing; to fix it: slipway provision web');
     const machine = await world.store.read('web');
     const key = join(world.store.paths('web').ssh, 'id_rsa');
@@ -145,67 +145,67 @@ describe('an instance that the old tool made on EC2', () => {
     });
     expect(machine).not.toHaveProperty('adoptedResource');
     expect(cloud.instances[0]?.tags).toMatchObject({ 'slipway-id': machine.spec.id });
-    expect(await from.store.listNames()).toEqual([]);
+    expect(await source.store.listNames()).toEqual([]);
     await removeMachine('web', { deprovision: false, force: false }, world);
     expect(cloud.listAlive()).toEqual([]);
   });
 
-  test("keeps the disks that were not to end with it, and a key pair of the user's", async () => {
+  test("keeps disks without DeleteOnTermination and the user's own key pair when it is removed", async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     await using cloud = await startEc2({ guests: guestsOn(host) });
     stubUserEnvironment(cloud, home.path);
-    const { id } = await launched(cloud);
+    const { id } = await launchInstance(cloud);
     Object.assign(cloud.volumes[0] ?? {}, { deleteOnTermination: false });
     const world = worldIn(home.path, { connect: host.connect });
-    const machine = foreignMachine(config(id), join(home.path, 'machines', 'web'), host);
+    const machine = machineFromConfig(configFor(id), join(home.path, 'machines', 'web'), host);
     await world.store.write({ ...machine, adoptedResource: id });
     await removeMachine('web', { deprovision: false, force: false }, world);
-    const left = cloud.listAlive().map(({ kind }: Resource) => kind);
-    expect(left.toSorted()).toEqual(['disk', 'key pair']);
+    const remainingKinds = cloud.listAlive().map(({ kind }: Resource) => kind);
+    expect(remainingKinds.toSorted()).toEqual(['disk', 'key pair']);
   });
 
-  test("that is another machine's by now stays that one's", async () => {
+  test('is not removed when its tags now name another machine', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     await using cloud = await startEc2({ guests: guestsOn(host) });
     stubUserEnvironment(cloud, home.path);
-    const { id, client } = await launched(cloud);
+    const { id, client } = await launchInstance(cloud);
     const Tags = [
       { Key: 'slipway-id', Value: 'another' },
       { Key: 'slipway-name', Value: 'theirs' },
     ];
     await client.send(new CreateTagsCommand({ Resources: [id], Tags }));
     const world = worldIn(home.path, { connect: host.connect });
-    await world.store.write(foreignMachine(config(id), join(home.path, 'machines', 'web'), host));
+    await world.store.write(machineFromConfig(configFor(id), join(home.path, 'machines', 'web'), host));
     const error = await catchRejection(removeMachine('web', { deprovision: false, force: false }, world));
     expect(error).toMatchObject({ code: 'PROVIDER_REFUSED', message: expect.stringContaining('"theirs"') });
     expect(cloud.instances[0]?.state).toBe('running');
     expect(await world.store.read('web')).toMatchObject({ adoptedResource: `${id}/web` });
   });
 
-  test('is not taken for gone by credentials of another account', async () => {
+  test('is not considered gone when the credentials are for another account', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     await using cloud = await startEc2({ guests: guestsOn(host) });
     stubUserEnvironment(cloud, home.path);
     const world = worldIn(home.path, { connect: host.connect });
-    const machine = foreignMachine(config('i-gone'), join(home.path, 'machines', 'web'), host);
+    const machine = machineFromConfig(configFor('i-gone'), join(home.path, 'machines', 'web'), host);
     await world.store.write({
       ...machine,
       spec: { ...machine.spec, options: { ...machine.spec.options, vpc: 'vpc-theirs' } },
     });
     const error = await catchRejection(removeMachine('web', { deprovision: false, force: false }, world));
     expect(error).toMatchObject({ code: 'CREDENTIALS', message: expect.stringContaining('vpc-theirs') });
-    // And where the account is the right one, it is gone, and so forgotten.
+    // With the right account the instance really is gone, so the record is deleted.
     await world.store.write(machine);
     await removeMachine('web', { deprovision: false, force: false }, world);
     expect(await world.store.find('web')).toBeUndefined();
   });
 });
 
-describe('an instance that the old tool made on Compute Engine', () => {
-  async function inserted(cloud: Gce): Promise<void> {
+describe('a Compute Engine instance that Docker Machine created', () => {
+  async function insertInstance(cloud: Gce): Promise<void> {
     const body = {
       name: 'web',
       machineType: 'zones/europe-west3-a/machineTypes/e2-medium',
@@ -221,23 +221,23 @@ describe('an instance that the old tool made on Compute Engine', () => {
       ],
     };
     const { CLOUDSDK_AUTH_ACCESS_TOKEN: token } = cloud.env;
-    const answer = await fetch(`${cloud.url}${API_PATH}projects/${PROJECT}/zones/europe-west3-a/instances`, {
+    const response = await fetch(`${cloud.url}${API_PATH}projects/${PROJECT}/zones/europe-west3-a/instances`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', ...(token ? { authorization: `Bearer ${token}` } : {}) },
       body: JSON.stringify(body),
     });
-    expect([answer.status, await answer.text()]).toEqual([200, expect.any(String)]);
+    expect([response.status, await response.text()]).toEqual([200, expect.any(String)]);
     await vi.waitFor(() => expect(cloud.instances[0]?.status).toBe('RUNNING'), { timeout: 5000 });
   }
 
-  test('is provisioned, stopped, started and removed, and leaves nothing', async () => {
+  test('is provisioned, stopped, started and removed, and leaves nothing behind', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     await using cloud = await startGce({ guests: guestsOn(host), bootTime: 5 });
-    await inserted(cloud);
+    await insertInstance(cloud);
     const world = worldIn(home.path, { connect: host.connect });
     const env = { HOME: home.path, METADATA_SERVER_DETECTION: 'none', ...cloud.env };
-    const here = { ...world, computer: { ...world.computer, env } };
+    const authenticatedWorld = { ...world, computer: { ...world.computer, env } };
     const config = {
       DriverName: 'google',
       Driver: {
@@ -252,10 +252,10 @@ describe('an instance that the old tool made on Compute Engine', () => {
         DiskType: 'pd-standard',
       },
     };
-    const machine = foreignMachine(config, join(home.path, 'machines', 'web'), host);
+    const machine = machineFromConfig(config, join(home.path, 'machines', 'web'), host);
     const options = { ...machine.spec.options, endpoint: `${cloud.url}${API_PATH}` };
-    await here.store.write({ ...machine, spec: { ...machine.spec, options } });
-    await checkLifecycle(here);
+    await authenticatedWorld.store.write({ ...machine, spec: { ...machine.spec, options } });
+    await checkLifecycle(authenticatedWorld);
     expect(cloud.listAlive()).toEqual([]);
   });
 });

@@ -39,7 +39,7 @@ afterAll(() => void process.umask(umask));
 
 beforeAll(async () => {
   await stat(join(dist, 'slipway.js')).catch(() => {
-    throw new Error('There is no dist/: npm test builds it, and so does npm run build');
+    throw new Error('dist/ is missing: run npm run build');
   });
 });
 

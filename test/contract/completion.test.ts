@@ -25,7 +25,7 @@ let user: Parameters<typeof openTerminal>[0];
 /** A home with machines, a command named slipway, and files of its owner's. */
 beforeAll(async () => {
   await stat(distPath('slipway.js')).catch(() => {
-    throw new Error('There is no dist/: npm test builds it, and so does npm run build');
+    throw new Error('dist/ is missing: run npm run build');
   });
   folder = await createTemporaryFolder();
   const home = folder.path;

@@ -6,7 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { runProgram, type ProgramResult } from '../fakes/run-program.ts';
 
-// What needs no host: the command line itself, and machines of the driver `none`, as the old tool's callers read them.
+// These tests need no host. They check the command line itself, and machines of the driver `none` as scripts written
+// for Docker Machine read them.
 
 const dockerMachineProgram = fileURLToPath(new URL('../../dist/docker-machine.js', import.meta.url));
 
@@ -35,7 +36,7 @@ async function createHome(): Promise<Home> {
 
 beforeAll(async () => {
   await stat(dockerMachineProgram).catch(() => {
-    throw new Error('There is no dist/: npm test builds it, and so does npm run build');
+    throw new Error('dist/ is missing: run npm run build');
   });
 });
 
@@ -43,7 +44,7 @@ const NO_DEFAULT_MESSAGE = 'Error: No machine name(s) specified and no "default"
 const notFoundMessage = (name: string): string =>
   `Docker machine "${name}" does not exist. Use "docker-machine ls" to list machines. Use "docker-machine create" to add a new one.`;
 
-describe("an invalid command line ends with status 1 and Docker Machine's sentence", () => {
+describe("an invalid command line ends with status 1 and Docker Machine's message", () => {
   test.each([
     ['bogus', "docker-machine: 'bogus' is not a docker-machine command. See 'docker-machine --help'."],
     ['ls --bogus', 'flag provided but not defined: -bogus'],
@@ -97,15 +98,15 @@ describe("an invalid command line ends with status 1 and Docker Machine's senten
       [command, NO_DEFAULT_MESSAGE],
       [`${command} web`, notFoundMessage('web')],
     ]),
-  ])('%s', async (line, sentence) => {
+  ])('%s', async (line, message) => {
     await using home = await createHome();
     const { code, stderr } = await home.runMachine(...line.split(' '));
-    expect(stderr).toContain(sentence);
+    expect(stderr).toContain(message);
     expect(stderr).not.toContain('This is a bug');
     expect(code).toBe(1);
   });
 
-  test('a file in the place of the store is reported without a stack trace', async () => {
+  test('reports a file in place of the store without a stack trace', async () => {
     await using home = await createHome();
     await mkdir(join(home.path, '.docker'));
     await writeFile(home.store, '');
@@ -141,7 +142,7 @@ describe('help', () => {
     'version',
   ];
 
-  test('lists all commands where the command line names none', async () => {
+  test('lists all commands when the command line names none', async () => {
     await using home = await createHome();
     const { code, stdout } = await home.runMachine();
     expect(code).toBe(0);
@@ -150,7 +151,7 @@ describe('help', () => {
     for (const name of names) expect(stdout).toMatch(new RegExp(String.raw`^ {2}${name} `, 'm'));
   });
 
-  test.each(names)('%s -h', async (name) => {
+  test.each(names)('prints the usage of %s for -h, --help and -help', async (name) => {
     await using home = await createHome();
     for (const flag of ['-h', '--help', '-help']) {
       const { code, stdout } = await home.runMachine(name, flag);
@@ -178,8 +179,8 @@ describe('help', () => {
   });
 });
 
-describe("create takes every flag of Docker Machine's drivers that Slipway has", () => {
-  const engine =
+describe('create accepts every flag that Docker Machine has for the driver', () => {
+  const commonFlags =
     'driver engine-install-url engine-opt engine-insecure-registry engine-registry-mirror engine-label engine-storage-driver engine-env swarm swarm-image swarm-master swarm-discovery swarm-strategy swarm-opt swarm-join-opt swarm-host swarm-addr swarm-experimental tls-san';
   test.each([
     ['none', 'url'],
@@ -196,19 +197,19 @@ describe("create takes every flag of Docker Machine's drivers that Slipway has",
     await using home = await createHome();
     const { stdout } = await home.runMachine('create', '-d', driver, '--help');
     const known = new Set([...stdout.matchAll(/--([a-z0-9-]+)/g)].map(([, flag]) => flag));
-    expect(`${engine} ${flags}`.split(' ').filter((flag) => !known.has(flag))).toEqual([]);
+    expect(`${commonFlags} ${flags}`.split(' ').filter((flag) => !known.has(flag))).toEqual([]);
   });
 });
 
-describe('machines of an engine that exists', () => {
+describe('machines of an existing engine', () => {
   let home: Home;
-  /** Listens, and answers nobody. */
-  const silent = createServer(() => {});
+  /** Accepts connections and never answers. */
+  const silentServer = createServer(() => {});
   let url: string;
 
   beforeAll(async () => {
-    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
-    const address = silent.address();
+    await new Promise<void>((resolve) => silentServer.listen(0, '127.0.0.1', resolve));
+    const address = silentServer.address();
     url = `tcp://127.0.0.1:${typeof address === 'object' ? address?.port : 0}`;
     home = await createHome();
     for (const [name, ...flags] of [
@@ -220,11 +221,11 @@ describe('machines of an engine that exists', () => {
       expect(await home.runMachine('create', '-d', 'none', '--url', 'url1', ...flags, name)).toMatchObject({ code: 0 });
   });
   afterAll(async () => {
-    silent.close();
+    silentServer.close();
     await home[Symbol.asyncDispose]();
   });
 
-  test('ls prints columns in the order of names, and tells why the version is unknown', async () => {
+  test('ls sorts machines by name, and says why a version is unknown', async () => {
     const { code, stdout } = await home.runMachine('ls');
     const lines = stdout.trimEnd().split('\n');
     expect(lines[0]).toMatch(/^NAME +ACTIVE +DRIVER +STATE +URL +SWARM +DOCKER +ERRORS$/);
@@ -235,7 +236,7 @@ describe('machines of an engine that exists', () => {
       'web10 - none Running url1',
     ]);
     expect(lines[1]).toMatch(/ master \(master\) +Unknown +Unable to query docker version: \S/);
-    // Each cell has the room of the widest of its column, and three spaces.
+    // Each column is as wide as its widest cell, plus three spaces.
     expect(lines[0]?.indexOf('ACTIVE')).toBe('member'.length + 3);
     expect(code).toBe(0);
   });
@@ -270,7 +271,7 @@ describe('machines of an engine that exists', () => {
     expect(stdout).toBe(text);
   });
 
-  test('the machine of DOCKER_HOST is the active one', async () => {
+  test('the machine that DOCKER_HOST points to is active', async () => {
     await home.runMachine('create', '-d', 'none', '--url', url, 'here');
     const { stdout } = await home.runMachineWith({ DOCKER_HOST: url }, 'active', '-t', '3');
     expect(stdout).toBe('here\n');
@@ -286,7 +287,7 @@ describe('machines of an engine that exists', () => {
     await home.runMachine('rm', '-y', 'here');
   });
 
-  test('stdout has nothing but the value', async () => {
+  test('url, status, ip and inspect print only the value on stdout', async () => {
     expect(await home.runMachine('url', 'web9')).toMatchObject({ stdout: 'url1\n', stderr: '' });
     expect(await home.runMachine('status', 'web9')).toMatchObject({ stdout: 'Running\n', stderr: '' });
     expect(await home.runMachine('ip', 'web9')).toMatchObject({ stdout: 'url1\n', stderr: '' });
@@ -296,8 +297,8 @@ describe('machines of an engine that exists', () => {
     });
   });
 
-  test('flags may stand before and behind names, with one dash or two', async () => {
-    const wanted = { stdout: 'none\n', code: 0 };
+  test('flags work before and after names, with one dash or two', async () => {
+    const expected = { stdout: 'none\n', code: 0 };
     const calls = [
       ['inspect', '-f', '{{.DriverName}}', 'web9'],
       ['inspect', 'web9', '--format', '{{.DriverName}}'],
@@ -307,10 +308,10 @@ describe('machines of an engine that exists', () => {
       ['--storage-path', home.store, '--github-api-token', 'x', 'inspect', 'web9', '-f', '{{.DriverName}}'],
       ['-s', home.store, 'inspect', '-f', '{{.DriverName}}', '--', 'web9'],
     ];
-    for (const argv of calls) expect(await home.runMachine(...argv), argv.join(' ')).toMatchObject(wanted);
+    for (const argv of calls) expect(await home.runMachine(...argv), argv.join(' ')).toMatchObject(expected);
   });
 
-  test('inspect is the JSON of config.json, four spaces deep', async () => {
+  test('inspect prints the JSON of config.json, indented by four spaces', async () => {
     const { stdout } = await home.runMachine('inspect', 'web10');
     const shown = JSON.parse(stdout) as Record<string, unknown>;
     expect(Object.keys(shown).slice(0, 5)).toEqual(['ConfigVersion', 'Driver', 'DriverName', 'HostOptions', 'Name']);
@@ -328,31 +329,31 @@ describe('machines of an engine that exists', () => {
     expect(JSON.parse(await readFile(join(home.store, 'machines', 'web10', 'config.json'), 'utf8'))).toEqual(shown);
   });
 
-  test('an invalid template is reported', async () => {
+  test('inspect reports an invalid template', async () => {
     const { code, stderr } = await home.runMachine('inspect', 'web10', '-f', '{{.Name');
     expect(stderr).toMatch(/^template parsing error: /);
     expect(code).toBe(1);
   });
 
-  test('other users can read no secret of the store', async () => {
+  test('other users cannot read the secrets in the store', async () => {
     const entries = await readdir(home.store, { recursive: true, withFileTypes: true });
-    const open = await Promise.all(
+    const readableByOthers = await Promise.all(
       entries.map(async (entry) => {
         const path = join(entry.parentPath, entry.name);
         const { mode } = await stat(path);
         return (mode & 0o077) === 0 || /\/(ca|cert)\.pem$/.test(path) ? [] : [path];
       }),
     );
-    expect(open.flat()).toEqual([]);
+    expect(readableByOthers.flat()).toEqual([]);
   });
 
-  const config = (DriverName: string): string => JSON.stringify({ ConfigVersion: 3, Driver: {}, DriverName });
+  const configOfDriver = (DriverName: string): string => JSON.stringify({ ConfigVersion: 3, Driver: {}, DriverName });
   test.each([
     ['is not JSON', '{'],
-    ['names what every object has as its driver', config('constructor')],
-    ['names what no driver can be called', config('box\u001B[2J')],
+    ['names a property of every JavaScript object as its driver', configOfDriver('constructor')],
+    ['has an invalid driver name', configOfDriver('box\u001B[2J')],
     ['is a folder', undefined],
-  ])('a broken record that %s is one row with the reason, and hides no other machine', async (_, text) => {
+  ])('ls shows a broken record that %s as one row with the reason, and hides no other machine', async (_, text) => {
     const path = join(home.store, 'machines', 'bad', 'config.json');
     await mkdir(text === undefined ? path : join(path, '..'), { recursive: true });
     if (text !== undefined) await writeFile(path, text);
@@ -378,29 +379,29 @@ describe('machines of an engine that exists', () => {
     ['Yes\n', true],
     ['n\n', false],
     ['', false],
-  ])('rm asks, and the answer %j counts', async (answer, goes) => {
-    await home.runMachine('create', '-d', 'none', '--url', 'u', 'asked');
+  ])('rm asks for confirmation and follows the answer %j', async (answer, isRemoved) => {
+    await home.runMachine('create', '-d', 'none', '--url', 'u', 'unwanted');
     const env = { PATH: process.env.PATH, HOME: home.path };
-    const ran = await runProgram(process.execPath, [dockerMachineProgram, 'rm', 'asked'], { env, stdin: answer });
-    expect(ran.stdout).toContain(
-      'About to remove asked\nWARNING: This action will delete both local reference and remote instance.\n',
+    const result = await runProgram(process.execPath, [dockerMachineProgram, 'rm', 'unwanted'], { env, stdin: answer });
+    expect(result.stdout).toContain(
+      'About to remove unwanted\nWARNING: This action will delete both local reference and remote instance.\n',
     );
-    expect(ran.stdout).toContain('Are you sure? (y/n): ');
-    expect(ran.code).toBe(0);
-    expect(ran.stdout.includes('Successfully removed asked')).toBe(goes);
-    await home.runMachine('rm', '-f', 'asked');
+    expect(result.stdout).toContain('Are you sure? (y/n): ');
+    expect(result.code).toBe(0);
+    expect(result.stdout.includes('Successfully removed unwanted')).toBe(isRemoved);
+    await home.runMachine('rm', '-f', 'unwanted');
   });
 
-  test("commands that need an engine report that it does not answer, in Docker Machine's words", async () => {
-    for (const [command, before] of [
+  test("env and config report an engine that does not answer, in Docker Machine's words", async () => {
+    for (const [command, prefix] of [
       ['env', 'Error checking TLS connection: '],
       ['config', 'Error running connection boilerplate: '],
     ] as const) {
       const { code, stderr, stdout } = await home.runMachine(command, 'web9');
       expect(stderr).toContain(
-        `${before}Error checking and/or regenerating the certs: There was an error validating certificates for host "url1"`,
+        `${prefix}Error checking and/or regenerating the certs: There was an error validating certificates for host "url1"`,
       );
-      // slipway knows no machine of this store.
+      // The hint names docker-machine, since slipway reads another store.
       expect(stderr).toContain('docker-machine provision web9');
       expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
     }
@@ -412,13 +413,13 @@ describe('machines of an engine that exists', () => {
     expect(code).toBe(1);
   });
 
-  test("restart of an engine without a host is refused in Docker Machine's words", async () => {
+  test("restart refuses an engine without a host, in Docker Machine's words", async () => {
     const { code, stderr } = await home.runMachine('restart', 'web9');
     expect({ code, stderr }).toEqual({ code: 1, stderr: 'none driver does not support restart\n' });
   });
 
   test.each(['provision', 'regenerate-certs -f', 'upgrade'])(
-    '%s has nothing to do on an engine of somebody else',
+    '%s refuses an engine without SSH and changes nothing',
     async (line) => {
       const before = await home.runMachine('inspect', 'web9');
       const { code, stderr } = await home.runMachine(...line.split(' '), 'web9');
@@ -431,11 +432,11 @@ describe('machines of an engine that exists', () => {
     ['start', 'Starting', 'Machine "web9" is already running.'],
     ['stop', 'Stopping', 'none driver does not support stop'],
     ['kill', 'Killing', 'none driver does not support kill'],
-  ])('the driver none does not support %s', async (verb, doing, why) => {
-    expect(await home.runMachine(verb, 'web9')).toMatchObject({
+  ])('%s refuses a machine of the driver none', async (command, progress, reason) => {
+    expect(await home.runMachine(command, 'web9')).toMatchObject({
       code: 1,
-      stdout: `${doing} "web9"...\n`,
-      stderr: `${why}\n`,
+      stdout: `${progress} "web9"...\n`,
+      stderr: `${reason}\n`,
     });
   });
 
@@ -443,26 +444,26 @@ describe('machines of an engine that exists', () => {
     ['web9', false],
     ['member', true],
     ['master', true],
-  ])('%s is listed as an agent of a Swarm as --swarm says', async (name, agent) => {
+  ])('inspect shows whether %s is a Swarm agent: %s', async (name, isAgent) => {
     const { stdout } = await home.runMachine('inspect', '-f', '{{.HostOptions.SwarmOptions.Agent}}', name);
-    expect(stdout).toBe(`${agent}\n`);
+    expect(stdout).toBe(`${isAgent}\n`);
   });
 
-  test('create ends with a hint how to connect', async () => {
+  test('create ends with a hint on how to connect', async () => {
     const { stdout } = await home.runMachine('create', '-d', 'none', '--url', 'u', 'last');
     expect(stdout).toMatch(/^To see how to connect .* run: docker-machine env last\n$/m);
     await home.runMachine('rm', '-f', 'last');
   });
 });
 
-test('a machine of an unknown driver is listed and readable, and removed only by force', async () => {
+test('a machine of an unknown driver is listed and inspected, and removed only by force', async () => {
   await using home = await createHome();
   const folder = join(home.store, 'machines', 'box');
   await mkdir(folder, { recursive: true });
   const driver = { IPAddress: '192.0.2.9', MachineName: 'box', SSHUser: 'docker', SSHPort: 22, StorePath: home.store };
   const config = { ConfigVersion: 3, Driver: driver, DriverName: 'virtualbox', HostOptions: {}, Name: 'box' };
   await writeFile(join(folder, 'config.json'), JSON.stringify(config));
-  const lacking = 'Driver "virtualbox" not found. Do you have the plugin binary accessible in your PATH?';
+  const missingDriver = 'Driver "virtualbox" not found. Do you have the plugin binary accessible in your PATH?';
   const { stdout } = await home.runMachine('ls', '--timeout', '2');
   expect(stdout).toMatch(
     /^box +- +not found +Error .* Driver "virtualbox" not found\. Do you have the plugin binary accessible in your PATH\? *$/m,
@@ -473,13 +474,13 @@ test('a machine of an unknown driver is listed and readable, and removed only by
   for (const command of ['status', 'start', 'stop', 'kill', 'provision', 'upgrade', 'rm -y'])
     expect(await home.runMachine(...command.split(' '), 'box'), command).toMatchObject({
       code: 1,
-      stderr: expect.stringContaining(lacking) as string,
+      stderr: expect.stringContaining(missingDriver) as string,
     });
   expect(await home.runMachine('rm', '-f', 'box')).toMatchObject({ code: 0 });
   expect((await home.runMachine('ls', '-q')).stdout).toBe('');
 });
 
-describe('env --unset, line by line', () => {
+describe('env --unset', () => {
   test.each([
     ['bash', ['unset DOCKER_TLS_VERIFY', 'unset DOCKER_HOST', 'unset DOCKER_CERT_PATH', 'unset DOCKER_MACHINE_NAME']],
     [
@@ -513,22 +514,29 @@ describe('env --unset, line by line', () => {
       'powershell',
       ['TLS_VERIFY', 'HOST', 'CERT_PATH', 'MACHINE_NAME'].map((name) => String.raw`Remove-Item Env:\\DOCKER_${name}`),
     ],
-  ])('%s', async (shell, lines) => {
+  ])('prints a line for each variable in %s', async (shell, lines) => {
     await using home = await createHome();
     const { stdout } = await home.runMachine('env', '--shell', shell, '-u');
     expect(stdout.split('\n').slice(0, 4)).toEqual(lines);
-    const more = await home.runMachineWith({ NO_PROXY: 'localhost' }, 'env', '--shell', shell, '--no-proxy', '-u');
-    expect(more.stdout.split('\n')[4]).toContain('NO_PROXY');
+    const withNoProxy = await home.runMachineWith(
+      { NO_PROXY: 'localhost' },
+      'env',
+      '--shell',
+      shell,
+      '--no-proxy',
+      '-u',
+    );
+    expect(withNoProxy.stdout.split('\n')[4]).toContain('NO_PROXY');
   });
 
-  test('env reports that the environment names no shell', async () => {
+  test('reports that the environment names no shell', async () => {
     await using home = await createHome();
     const { code, stderr } = await home.runMachineWith({ SHELL: '' }, 'env', '-u');
     expect({ code, stderr }).toEqual({ code: 1, stderr: 'Error: Unknown shell\n' });
   });
 });
 
-test('prints the metadata that the docker CLI asks a plugin for', async () => {
+test('docker-cli-plugin-metadata prints the metadata that the docker CLI asks a plugin for', async () => {
   await using home = await createHome();
   const { stdout } = await home.runMachine('docker-cli-plugin-metadata');
   expect(JSON.parse(stdout)).toMatchObject({
@@ -538,11 +546,11 @@ test('prints the metadata that the docker CLI asks a plugin for', async () => {
   });
 });
 
-test('simultaneous creates leave one authority, which all share', async () => {
+test('simultaneous creates share one certificate authority', async () => {
   await using home = await createHome();
   const names = ['a', 'b', 'c', 'd', 'e', 'f'];
-  const made = await Promise.all(names.map((name) => home.runMachine('create', '-d', 'none', '--url', 'u', name)));
-  expect(made.map(({ code }) => code)).toEqual(names.map(() => 0));
+  const results = await Promise.all(names.map((name) => home.runMachine('create', '-d', 'none', '--url', 'u', name)));
+  expect(results.map(({ code }) => code)).toEqual(names.map(() => 0));
   expect((await home.runMachine('ls', '-q')).stdout.trim().split('\n')).toEqual(names);
   expect(await readdir(join(home.store, 'certs'))).toEqual(
     expect.arrayContaining(['ca-key.pem', 'ca.pem', 'cert.pem', 'key.pem']),

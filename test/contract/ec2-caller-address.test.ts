@@ -3,7 +3,7 @@ import { findCallerCidr } from '../../src/drivers/cloud/caller-ip.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { recordingCall } from '../clouds/ec2-fixture.ts';
 
-/** A service that tells addresses, where nobody listens. */
+/** Names an address service where nothing listens. */
 const UNREACHABLE_ENV = { SLIPWAY_ADDRESS_URL: 'http://127.0.0.1:9/' };
 
 function callWithEnv(env: Readonly<Record<string, string>>): ReturnType<typeof recordingCall> {
@@ -11,14 +11,14 @@ function callWithEnv(env: Readonly<Record<string, string>>): ReturnType<typeof r
   return { ...call, computer: { ...call.computer, env } };
 }
 
-describe('the address from which a machine is called', () => {
-  test('is our side of the way to its private network, when it is reached there', async () => {
+describe("the caller's address", () => {
+  test('is the local one on the route to a private network', async () => {
     expect(await findCallerCidr(undefined, '--flag', callWithEnv(UNREACHABLE_ENV), '127.9.0.0/16')).toBe(
       '127.0.0.1/32',
     );
   });
 
-  test('is asked of a service where no way leads to that network', async () => {
+  test('comes from a service when no route leads to that network', async () => {
     const error = await catchRejection(findCallerCidr(undefined, '--flag', callWithEnv(UNREACHABLE_ENV), 'nothing'));
     expect(error).toMatchObject({
       code: 'PROVIDER_REFUSED',

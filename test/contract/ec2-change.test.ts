@@ -24,12 +24,12 @@ async function createInstance(cloud: Ec2, home: string, ...argv: readonly string
   stubUserEnvironment(cloud, home);
   const call = recordingCall(home);
   const target = await createTarget(newTarget(parseEc2Options(argv)), call);
-  const changed = async (...now: readonly string[]) => {
-    const options = { ...target.options, ...changeableOptions(now) };
+  const applyChange = async (...changes: readonly string[]) => {
+    const options = { ...target.options, ...changeableOptions(changes) };
     await ec2.changes?.apply?.({ ...target, options }, target.options, call);
     return { ...target, options };
   };
-  return { call, target, changed };
+  return { call, target, applyChange };
 }
 
 function changeableOptions(argv: readonly string[]) {
@@ -39,28 +39,35 @@ function changeableOptions(argv: readonly string[]) {
 
 const findDisk = (cloud: Ec2) => cloud.listAlive().find(({ kind }) => kind === 'disk');
 
-describe('an instance that exists', () => {
-  test('gets other tags at once, on its disk too, and keeps ours', async () => {
+describe('an existing instance', () => {
+  test("gets new tags at once, on its disk as well, and keeps Slipway's", async () => {
     await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests() });
-    const { target, changed } = await createInstance(cloud, home.path, '--ec2-tags', 'team=web', '--ec2-tags', 'old=1');
-    await changed('--ec2-tags', 'team=db');
+    const { target, applyChange } = await createInstance(
+      cloud,
+      home.path,
+      '--ec2-tags',
+      'team=web',
+      '--ec2-tags',
+      'old=1',
+    );
+    await applyChange('--ec2-tags', 'team=db');
     for (const tags of [cloud.instances[0]?.tags, findDisk(cloud)?.tags])
       expect(tags).toEqual(expect.objectContaining({ team: 'db', 'slipway-id': target.id }));
     expect(cloud.instances[0]?.tags).not.toHaveProperty('old');
   });
 
-  test('lets others in than before, and closes behind those who are named no longer', async () => {
+  test('allows the new callers, and no longer the previous ones', async () => {
     await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests() });
-    const given = ['--ec2-allow-cidr', '198.51.100.0/24', '--ec2-open-port', '80'];
-    const { changed } = await createInstance(cloud, home.path, ...given);
-    await changed('--ec2-allow-cidr', '203.0.113.0/24', '--ec2-open-port', '80');
+    const argv = ['--ec2-allow-cidr', '198.51.100.0/24', '--ec2-open-port', '80'];
+    const { applyChange } = await createInstance(cloud, home.path, ...argv);
+    await applyChange('--ec2-allow-cidr', '203.0.113.0/24', '--ec2-open-port', '80');
     const rules = cloud.groups[0]?.rules.map(({ from, cidr }) => `${from} ${cidr}`);
     expect(rules?.toSorted()).toEqual(['22 203.0.113.0/24', '2376 203.0.113.0/24', '80 0.0.0.0/0', '80 ::/0']);
   });
 
-  test('takes another type and a larger disk as it starts', async () => {
+  test('gets a new instance type and a larger disk on start', async () => {
     await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests() });
     const { target, call } = await createInstance(cloud, home.path);
@@ -78,7 +85,7 @@ describe('an instance that exists', () => {
   });
 
   test.each(['VolumeModificationRateExceeded', 'IncorrectModificationState'])(
-    'starts with the disk that it has where EBS makes it larger later: %s',
+    'starts with its current disk when EBS delays the resize: %s',
     async (code) => {
       await using home = await createTemporaryFolder();
       await using cloud = await startEc2({ guests: noGuests(), bootTime: 0 });
@@ -102,101 +109,112 @@ describe('an instance that exists', () => {
   );
 
   const IMPOSSIBLE: readonly (readonly [string, Partial<Ec2Options>, readonly string[], RegExp])[] = [
-    ['a type that there is not', { instanceType: 't9.enormous' }, [], /^EC2 has no instance type t9\.enormous/],
     [
-      'a type of another architecture',
+      'an instance type that does not exist',
+      { instanceType: 't9.enormous' },
+      [],
+      /^EC2 has no instance type t9\.enormous/,
+    ],
+    [
+      'an instance type of another architecture',
       { instanceType: 't4g.small' },
       [],
       /^"web" is for x86_64, and t4g\.small is arm64$/,
     ],
-    ["a larger disk for what can't be stopped", { rootSize: 40 }, ['--ec2-spot'], /^"web" is a spot instance/],
+    [
+      "a larger disk for a spot instance, which can't be stopped",
+      { rootSize: 40 },
+      ['--ec2-spot'],
+      /^"web" is a spot instance/,
+    ],
   ];
 
-  test.each(IMPOSSIBLE)("is not made what it can't become: %s", async (_, how, argv, says) => {
+  test.each(IMPOSSIBLE)('refuses %s', async (_, changes, argv, message) => {
     await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests() });
     const { target, call } = await createInstance(cloud, home.path, ...argv);
     const before = cloud.calls.filter(({ mutates }) => mutates).length;
-    const wanted = { ...target, options: { ...target.options, ...how } };
-    const error = await catchRejection(Promise.resolve(ec2.changes?.validate?.(wanted, target.options, call)));
-    expect(error).toMatchObject({ code: 'USAGE', message: expect.stringMatching(says), hint: expect.any(String) });
+    const requested = { ...target, options: { ...target.options, ...changes } };
+    const error = await catchRejection(Promise.resolve(ec2.changes?.validate?.(requested, target.options, call)));
+    expect(error).toMatchObject({ code: 'USAGE', message: expect.stringMatching(message), hint: expect.any(String) });
     expect(cloud.calls.filter(({ mutates }) => mutates)).toHaveLength(before);
   });
 
-  test('may become what it can, and nobody is asked about what changes by the way', async () => {
+  test('accepts possible changes, and validates live changes without a request', async () => {
     await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests() });
     const { target, call } = await createInstance(cloud, home.path);
-    const may = async (how: Partial<Ec2Options>) =>
-      ec2.changes?.validate?.({ ...target, options: { ...target.options, ...how } }, target.options, call);
-    await may({ instanceType: 't3.medium', rootSize: 40, allowCidr: ['203.0.113.0/24'] });
+    const validateChange = async (changes: Partial<Ec2Options>) =>
+      ec2.changes?.validate?.({ ...target, options: { ...target.options, ...changes } }, target.options, call);
+    await validateChange({ instanceType: 't3.medium', rootSize: 40, allowCidr: ['203.0.113.0/24'] });
     const before = cloud.calls.length;
-    await may({ tags: ['team=db'], rootSize: 40 });
+    await validateChange({ tags: ['team=db'], rootSize: 40 });
     expect(cloud.calls).toHaveLength(before);
   });
 
-  test('says of each option how it changes', () => {
-    const how = (option: string, from: unknown, to: unknown) => ec2Manifest.changeKindOf?.(option as 'tags', from, to);
-    expect([how('tags', [], ['a=b']), how('instanceType', 't3.small', 't3.large'), how('region', 'a', 'b')]).toEqual([
-      'live',
-      'restart',
-      'replace',
-    ]);
-    expect([how('rootSize', 16, 40), how('rootSize', 40, 16)]).toEqual(['restart', 'replace']);
+  test('says how each option changes', () => {
+    const changeKind = (option: string, from: unknown, to: unknown) =>
+      ec2Manifest.changeKindOf?.(option as 'tags', from, to);
+    expect([
+      changeKind('tags', [], ['a=b']),
+      changeKind('instanceType', 't3.small', 't3.large'),
+      changeKind('region', 'a', 'b'),
+    ]).toEqual(['live', 'restart', 'replace']);
+    expect([changeKind('rootSize', 16, 40), changeKind('rootSize', 40, 16)]).toEqual(['restart', 'replace']);
   });
 });
 
-describe('one of a batch', () => {
-  const others = { allowCidr: ['203.0.113.0/24'] };
-  const changing = (call: RecordingCall, target: Target<Ec2Options>, how: Partial<Ec2Options>) =>
-    [{ ...target, options: { ...target.options, ...how } }, target.options, call] as const;
-  const doors = (cloud: Ec2) =>
+describe('a machine of a batch', () => {
+  const otherCallers = { allowCidr: ['203.0.113.0/24'] };
+  const changeArguments = (call: RecordingCall, target: Target<Ec2Options>, changes: Partial<Ec2Options>) =>
+    [{ ...target, options: { ...target.options, ...changes } }, target.options, call] as const;
+  const allowedCidrs = (cloud: Ec2) =>
     cloud.groups.map(({ tags, rules }) => [tags['slipway-id'], [...new Set(rules.map(({ cidr }) => cidr))].join()]);
 
-  test('lets nobody into the group that it shares, and is told so before anything is changed', async () => {
+  test('refuses to change the allowed callers of a shared security group, before any change', async () => {
     await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests(), bootTime: 0 });
     stubUserEnvironment(cloud, home.path);
     const call = recordingCall(home.path);
-    const [one, two] = await createPair(call);
+    const [first, second] = await createPair(call);
     const before = cloud.calls.filter(({ mutates }) => mutates).length;
     const refusal = {
       code: 'USAGE',
       message: '"web-1" shares its security group with the other machines of its batch',
       hint: expect.stringMatching(/slipway rm web-1, then slipway create web-1; or change sg-\w+ for all/),
     };
-    const wanted = { ...others, tags: ['team=db'] };
+    const requested = { ...otherCallers, tags: ['team=db'] };
     expect(
-      await catchRejection(Promise.resolve(ec2.changes?.validate?.(...changing(call, one, wanted)))),
+      await catchRejection(Promise.resolve(ec2.changes?.validate?.(...changeArguments(call, first, requested)))),
     ).toMatchObject(refusal);
-    expect(await catchRejection(Promise.resolve(ec2.changes?.apply?.(...changing(call, one, wanted))))).toMatchObject(
-      refusal,
-    );
+    expect(
+      await catchRejection(Promise.resolve(ec2.changes?.apply?.(...changeArguments(call, first, requested)))),
+    ).toMatchObject(refusal);
     expect(cloud.calls.filter(({ mutates }) => mutates)).toHaveLength(before);
-    await ec2.machines.remove(two, call);
-    await ec2.changes?.validate?.(...changing(call, one, others));
-    await ec2.changes?.apply?.(...changing(call, one, others));
-    expect(doors(cloud)).toEqual([[one.batch?.id, '203.0.113.0/24']]);
+    await ec2.machines.remove(second, call);
+    await ec2.changes?.validate?.(...changeArguments(call, first, otherCallers));
+    await ec2.changes?.apply?.(...changeArguments(call, first, otherCallers));
+    expect(allowedCidrs(cloud)).toEqual([[first.batch?.id, '203.0.113.0/24']]);
   });
 
-  test('that was made anew alone has a group of its own, which alone is changed', async () => {
+  test('changes only its own security group after it was recreated alone', async () => {
     await using home = await createTemporaryFolder();
     await using cloud = await startEc2({ guests: noGuests(), bootTime: 0 });
     stubUserEnvironment(cloud, home.path);
     const call = recordingCall(home.path);
-    const [one] = await createPair(call);
+    const [first] = await createPair(call);
     await vi.waitFor(() => expect(cloud.instances.map(({ state }) => state)).toEqual(['running', 'running']));
-    await ec2.machines.remove(one, call);
-    await ec2.machines.create(one, BOOT, call);
-    const own = cloud.groups.find(({ tags }) => tags['slipway-id'] === one.id);
+    await ec2.machines.remove(first, call);
+    await ec2.machines.create(first, BOOT, call);
+    const own = cloud.groups.find(({ tags }) => tags['slipway-id'] === first.id);
     own?.rules.splice(0, own.rules.length, ...own.rules.map((rule) => ({ ...rule, cidr: '192.0.2.1/32' })));
-    await ec2.cloud.allowCallerIp(one, call);
+    await ec2.cloud.allowCallerIp(first, call);
     expect(own?.rules.map(({ cidr }) => cidr)).toContain('127.0.0.1/32');
-    await ec2.changes?.validate?.(...changing(call, one, others));
-    await ec2.changes?.apply?.(...changing(call, one, others));
-    expect(doors(cloud)).toEqual([
-      [one.batch?.id, '127.0.0.1/32'],
-      [one.id, '203.0.113.0/24'],
+    await ec2.changes?.validate?.(...changeArguments(call, first, otherCallers));
+    await ec2.changes?.apply?.(...changeArguments(call, first, otherCallers));
+    expect(allowedCidrs(cloud)).toEqual([
+      [first.batch?.id, '127.0.0.1/32'],
+      [first.id, '203.0.113.0/24'],
     ]);
   });
 });

@@ -14,7 +14,7 @@ const standaloneProgram = join(home.path, 'alone', 'dist', 'slipway.js');
 
 beforeAll(async () => {
   await stat(distPath('slipway.js')).catch(() => {
-    throw new Error('There is no dist/: npm test builds it, and so does npm run build');
+    throw new Error('dist/ is missing: run npm run build');
   });
   await mkdir(join(home.path, 'alone', 'dist'), { recursive: true });
   await copyFile(distPath('slipway.js'), standaloneProgram);

@@ -6,130 +6,136 @@ import type { GceOptions } from '../../src/drivers/gce/options.ts';
 import { BOOT, startGceFixture, MACHINE_ID, type GceFixture } from '../clouds/gce-fixture.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 
-let bench: GceFixture;
+let fixture: GceFixture;
 beforeEach(async () => {
-  bench = await startGceFixture();
+  fixture = await startGceFixture();
 });
 afterEach(async () => {
-  await bench[Symbol.asyncDispose]();
+  await fixture[Symbol.asyncDispose]();
 });
 
-async function createInstance(given: Partial<GceOptions>): Promise<Target<GceOptions>> {
-  const wanted = bench.newTarget(given);
-  const options = (await gce.cloud.resolveOptions(wanted, bench.call)) ?? wanted.options;
-  const target = { ...wanted, options };
-  await gce.machines.create(target, BOOT, bench.call);
+async function createInstance(requested: Partial<GceOptions>): Promise<Target<GceOptions>> {
+  const unresolved = fixture.newTarget(requested);
+  const options = (await gce.cloud.resolveOptions(unresolved, fixture.call)) ?? unresolved.options;
+  const target = { ...unresolved, options };
+  await gce.machines.create(target, BOOT, fixture.call);
   return target;
 }
 
-const changeInstance = async (target: Target<GceOptions>, now: Partial<GceOptions>): Promise<void> =>
-  gce.changes?.apply?.({ ...target, options: { ...target.options, ...now } }, target.options, bench.call);
+const changeInstance = async (target: Target<GceOptions>, changes: Partial<GceOptions>): Promise<void> =>
+  gce.changes?.apply?.({ ...target, options: { ...target.options, ...changes } }, target.options, fixture.call);
 
-const checkInstanceChange = async (target: Target<GceOptions>, now: Partial<GceOptions>): Promise<void> =>
-  gce.changes?.validate?.({ ...target, options: { ...target.options, ...now } }, target.options, bench.call);
+const checkInstanceChange = async (target: Target<GceOptions>, changes: Partial<GceOptions>): Promise<void> =>
+  gce.changes?.validate?.({ ...target, options: { ...target.options, ...changes } }, target.options, fixture.call);
 
-const countMutations = (): number => bench.cloud.calls.filter(({ mutates }) => mutates).length;
+const countMutations = (): number => fixture.cloud.calls.filter(({ mutates }) => mutates).length;
 
 describe('a machine of a batch', () => {
-  const CALLERS = { allowCidr: ['203.0.113.0/24'] };
+  const OTHER_CALLERS = { allowCidr: ['203.0.113.0/24'] };
 
-  async function madeTwo(): Promise<readonly [Target<GceOptions>, Target<GceOptions>]> {
-    const settled = await gce.cloud.resolveOptions(bench.newTarget(), bench.call);
-    const one = (index: number): Target<GceOptions> =>
-      bench.newTarget(settled, { id: `own-${index}`, name: `web-${index}`, batch: { id: MACHINE_ID, index, size: 2 } });
-    const both = [one(0), one(1)] as const;
-    await gce.cloud.createMany(both, BOOT, bench.call);
-    return both;
+  async function createPair(): Promise<readonly [Target<GceOptions>, Target<GceOptions>]> {
+    const options = await gce.cloud.resolveOptions(fixture.newTarget(), fixture.call);
+    const targetAt = (index: number): Target<GceOptions> =>
+      fixture.newTarget(options, {
+        id: `own-${index}`,
+        name: `web-${index}`,
+        batch: { id: MACHINE_ID, index, size: 2 },
+      });
+    const targets = [targetAt(0), targetAt(1)] as const;
+    await gce.cloud.createMany(targets, BOOT, fixture.call);
+    return targets;
   }
 
-  test("lets nobody else in than before while the rule is others' too, and may once it is alone", async () => {
-    const [first, second] = await madeTwo();
+  test('cannot change its allowed callers while it shares the firewall rule, but can once it is alone', async () => {
+    const [first, second] = await createPair();
     const before = countMutations();
-    expect(await catchRejection(checkInstanceChange(first, CALLERS))).toMatchObject({
+    expect(await catchRejection(checkInstanceChange(first, OTHER_CALLERS))).toMatchObject({
       code: 'USAGE',
       message: '"web-0" shares its firewall rule with the other machines of its batch',
       hint: expect.stringContaining('slipway rm web-0'),
     });
     expect(await catchRejection(checkInstanceChange(first, { labels: ['team=db'] }))).toBeUndefined();
     expect(countMutations()).toBe(before);
-    await gce.machines.remove(second, bench.call);
-    expect(await catchRejection(checkInstanceChange(first, CALLERS))).toBeUndefined();
+    await gce.machines.remove(second, fixture.call);
+    expect(await catchRejection(checkInstanceChange(first, OTHER_CALLERS))).toBeUndefined();
   });
 
-  test("that was made again alone changes its own rule, and none of the others'", async () => {
-    const [first] = await madeTwo();
-    await gce.machines.remove(first, bench.call);
-    await gce.machines.create(first, BOOT, bench.call);
-    expect(await catchRejection(checkInstanceChange(first, CALLERS))).toBeUndefined();
-    await changeInstance(first, CALLERS);
-    const ranges = Object.fromEntries(bench.cloud.rules.map(({ name, sourceRanges }) => [name, sourceRanges]));
-    expect(ranges[`slipway-${first.id}`]).toEqual(CALLERS.allowCidr);
+  test('changes only its own firewall rule after it was recreated alone', async () => {
+    const [first] = await createPair();
+    await gce.machines.remove(first, fixture.call);
+    await gce.machines.create(first, BOOT, fixture.call);
+    expect(await catchRejection(checkInstanceChange(first, OTHER_CALLERS))).toBeUndefined();
+    await changeInstance(first, OTHER_CALLERS);
+    const ranges = Object.fromEntries(fixture.cloud.rules.map(({ name, sourceRanges }) => [name, sourceRanges]));
+    expect(ranges[`slipway-${first.id}`]).toEqual(OTHER_CALLERS.allowCidr);
     expect(ranges[`slipway-${MACHINE_ID}`]).toEqual(['127.0.0.1/32']);
   });
 });
 
-describe('an instance that exists', () => {
-  test('gets other labels and network tags at once, and keeps ours', async () => {
+describe('an existing instance', () => {
+  test("gets new labels and network tags at once, and keeps Slipway's", async () => {
     const target = await createInstance({ labels: ['team=web', 'old=1'], tags: ['front', 'gone'] });
     await changeInstance(target, { labels: ['team=db'], tags: ['front', 'new'] });
-    const [one] = bench.cloud.instances;
-    expect(one?.labels).toEqual(
+    const [instance] = fixture.cloud.instances;
+    expect(instance?.labels).toEqual(
       expect.objectContaining({ team: 'db', 'slipway-id': MACHINE_ID, 'slipway-name': 'web' }),
     );
-    expect(one?.labels).not.toHaveProperty('old');
-    expect(one?.tags.toSorted()).toEqual(['front', 'new', `slipway-${MACHINE_ID}`]);
+    expect(instance?.labels).not.toHaveProperty('old');
+    expect(instance?.tags.toSorted()).toEqual(['front', 'new', `slipway-${MACHINE_ID}`]);
   });
 
-  test('lets others in than before, and nobody else', async () => {
+  test('replaces its allowed callers', async () => {
     const target = await createInstance({ allowCidr: ['198.51.100.0/24'] });
     await changeInstance(target, { allowCidr: ['203.0.113.0/24'] });
-    expect(bench.cloud.rules.map(({ name, sourceRanges }) => [name, sourceRanges])).toEqual([
+    expect(fixture.cloud.rules.map(({ name, sourceRanges }) => [name, sourceRanges])).toEqual([
       [`slipway-${MACHINE_ID}-deny`, ['0.0.0.0/0']],
       [`slipway-${MACHINE_ID}`, ['203.0.113.0/24']],
     ]);
   });
 
-  test('takes another type and a larger disk as it starts, once', async () => {
+  test('gets a new machine type and a larger disk on start, only once', async () => {
     const target = await createInstance({});
-    const [one] = bench.cloud.instances;
-    await vi.waitFor(() => expect(one?.status).toBe('RUNNING'));
+    const [instance] = fixture.cloud.instances;
+    await vi.waitFor(() => expect(instance?.status).toBe('RUNNING'));
     const larger = { ...target, options: { ...target.options, machineType: 'e2-standard-4', diskSize: 60 } };
     for (let times = 0; times < 2; times += 1) {
-      await gce.power?.stop(larger, { seconds: 30 }, bench.call);
-      await gce.power?.start(larger, bench.call);
+      await gce.power?.stop(larger, { seconds: 30 }, fixture.call);
+      await gce.power?.start(larger, fixture.call);
     }
-    const sent = bench.cloud.calls.map(({ operation }) => operation);
+    const sent = fixture.cloud.calls.map(({ operation }) => operation);
     expect(sent.filter((name) => /setMachineType|resize/.test(name))).toEqual([
       'compute.instances.setMachineType',
       'compute.disks.resize',
     ]);
-    expect(one?.properties.machineType).toContain('e2-standard-4');
+    expect(instance?.properties.machineType).toContain('e2-standard-4');
   });
 
-  test('is refused a type that there is not, or for other processors, before anything is asked of it', async () => {
+  test('refuses a machine type that does not exist or has another architecture, before any change', async () => {
     const target = await createInstance({});
-    const refused = async (machineType: string) => catchRejection(checkInstanceChange(target, { machineType }));
+    const getValidationError = async (machineType: string) =>
+      catchRejection(checkInstanceChange(target, { machineType }));
     const before = countMutations();
-    expect(await refused('e2-huge')).toMatchObject({
+    expect(await getValidationError('e2-huge')).toMatchObject({
       code: 'USAGE',
       message: 'The machine type e2-huge does not exist in us-central1-a',
       hint: expect.stringContaining('--gce-machine-type'),
     });
-    expect(await refused('c4a-standard-4')).toMatchObject({
+    expect(await getValidationError('c4a-standard-4')).toMatchObject({
       code: 'USAGE',
       message: 'c4a-standard-4 is ARM64, and the disk of the machine is for X86_64',
     });
-    expect(await refused('n2-standard-2')).toBeUndefined();
+    expect(await getValidationError('n2-standard-2')).toBeUndefined();
     expect(countMutations()).toBe(before);
   });
 
-  test('says of each option how it changes', () => {
-    const how = (option: string, from: unknown, to: unknown) => gceManifest.changeKindOf?.(option as 'tags', from, to);
-    expect([how('labels', [], ['a=b']), how('machineType', 'a', 'b'), how('zone', 'a', 'b')]).toEqual([
-      'live',
-      'restart',
-      'replace',
-    ]);
-    expect([how('diskSize', 20, 60), how('diskSize', 60, 20)]).toEqual(['restart', 'replace']);
+  test('says how each option changes', () => {
+    const changeKind = (option: string, from: unknown, to: unknown) =>
+      gceManifest.changeKindOf?.(option as 'tags', from, to);
+    expect([
+      changeKind('labels', [], ['a=b']),
+      changeKind('machineType', 'a', 'b'),
+      changeKind('zone', 'a', 'b'),
+    ]).toEqual(['live', 'restart', 'replace']);
+    expect([changeKind('diskSize', 20, 60), changeKind('diskSize', 60, 20)]).toEqual(['restart', 'replace']);
   });
 });

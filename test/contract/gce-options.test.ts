@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe as group, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { driver as gce } from '../../src/drivers/gce/driver.ts';
 import { gce as gceManifest } from '../../src/drivers/gce/manifest.ts';
 import { optionsSchema, type GceOptions } from '../../src/drivers/gce/options.ts';
@@ -9,26 +9,26 @@ import type { InstanceStatus } from '../../src/drivers/contract.ts';
 import { PROJECT_NUMBER } from '../clouds/compute-catalog.ts';
 import { BOOT, startGceFixture, MACHINE_ID, type GceFixture } from '../clouds/gce-fixture.ts';
 
-let bench: GceFixture;
+let fixture: GceFixture;
 beforeEach(async () => {
-  bench = await startGceFixture();
+  fixture = await startGceFixture();
 });
 afterEach(async () => {
-  await bench[Symbol.asyncDispose]();
+  await fixture[Symbol.asyncDispose]();
 });
 
 type Json = Readonly<Record<string, unknown>>;
 type CreateResult = {
-  /** What the double was sent by the last call of this name, at this path: `body.disks.0.boot`. */
+  /** Returns what the last call of this operation sent at this path, such as `body.disks.0.boot`. */
   readonly sent: (operation: string, path: string) => unknown;
   readonly resolved: GceOptions;
   readonly instance: InstanceStatus;
 };
 type OptionCase = {
-  /** Flags as they are typed, without `--gce-`; a list where a flag is given more than once. */
+  /** Flags as users type them, without `--gce-`; a list when a flag is given more than once. */
   readonly flags: Readonly<Record<string, string | readonly string[]>>;
-  readonly setUp?: (bench: GceFixture) => unknown;
-  readonly observe: (seen: CreateResult) => unknown;
+  readonly setUp?: (fixture: GceFixture) => unknown;
+  readonly observe: (result: CreateResult) => unknown;
   readonly expected: unknown;
 };
 
@@ -45,7 +45,7 @@ const metadataItem =
 const sshHostOf = ({ instance }: CreateResult): Json | undefined =>
   instance.state === 'running' ? (instance.host.ssh as Json | undefined) : undefined;
 
-/** Each option of the driver: a flag, and where Compute Engine or the rest of Slipway meets it. */
+/** Lists, for each option of the driver, a flag and where Compute Engine or the rest of Slipway receives it. */
 const OPTION_CASES: Readonly<Record<keyof GceOptions, OptionCase>> = {
   project: {
     flags: { project: PROJECT_NUMBER },
@@ -100,7 +100,7 @@ const OPTION_CASES: Readonly<Record<keyof GceOptions, OptionCase>> = {
       sent(INSERT_OPERATION, 'body.networkInterfaces.0.subnetwork'),
       sent('firewalls.insert', 'body.network'),
     ],
-    // A rule is of a network, which the subnetwork knows.
+    // A firewall rule needs a network, which the subnetwork names.
     expected: ['regions/us-central1/subnetworks/inner', 'projects/my-project-42/global/networks/vpc-1'],
   },
   tags: {
@@ -148,7 +148,7 @@ const OPTION_CASES: Readonly<Record<keyof GceOptions, OptionCase>> = {
     ],
     expected: [
       [{ acceleratorType: 'zones/us-central1-a/acceleratorTypes/nvidia-tesla-t4', acceleratorCount: 2 }],
-      // What has one can't be moved.
+      // An instance with an accelerator can't be migrated.
       'TERMINATE',
     ],
   },
@@ -170,15 +170,15 @@ const OPTION_CASES: Readonly<Record<keyof GceOptions, OptionCase>> = {
   },
   useInternalIp: {
     flags: { 'use-internal-ip': 'true' },
-    observe: (seen) => [sshHostOf(seen)?.address, bodyField('networkInterfaces.0.accessConfigs.0.type')(seen)],
+    observe: (result) => [sshHostOf(result)?.address, bodyField('networkInterfaces.0.accessConfigs.0.type')(result)],
     expected: [expect.stringMatching(/^10\./), 'ONE_TO_ONE_NAT'],
   },
   useInternalIpOnly: {
     flags: { 'use-internal-ip-only': 'true' },
-    observe: (seen) => [sshHostOf(seen)?.address, bodyField('networkInterfaces.0.accessConfigs')(seen)],
+    observe: (result) => [sshHostOf(result)?.address, bodyField('networkInterfaces.0.accessConfigs')(result)],
     expected: [expect.stringMatching(/^10\./), undefined],
   },
-  metadata: { flags: { metadata: ['colour=a=b'] }, observe: metadataItem('colour'), expected: 'a=b' },
+  metadata: { flags: { metadata: ['color=a=b'] }, observe: metadataItem('color'), expected: 'a=b' },
   startupScript: {
     flags: { 'startup-script': 'script.sh' },
     observe: metadataItem('startup-script'),
@@ -207,17 +207,17 @@ const OPTION_CASES: Readonly<Record<keyof GceOptions, OptionCase>> = {
   },
   sshUser: {
     flags: { 'ssh-user': 'ops' },
-    observe: (seen) => [metadataItem('ssh-keys')(seen), sshHostOf(seen)?.user],
+    observe: (result) => [metadataItem('ssh-keys')(result), sshHostOf(result)?.user],
     expected: [`ops:${BOOT.authorizedKey}`, 'ops'],
   },
   sshKey: {
     flags: { 'ssh-key': 'key', 'os-login': 'true' },
-    observe: (seen) => sshHostOf(seen)?.keyFile,
+    observe: (result) => sshHostOf(result)?.keyFile,
     expected: expect.stringMatching(/\/key$/),
   },
   osLogin: {
     flags: { 'ssh-key': 'key', 'os-login': 'true' },
-    observe: (seen) => [metadataItem('enable-oslogin')(seen), metadataItem('ssh-keys')(seen)],
+    observe: (result) => [metadataItem('enable-oslogin')(result), metadataItem('ssh-keys')(result)],
     expected: ['TRUE', ''],
   },
   useExisting: {
@@ -229,7 +229,7 @@ const OPTION_CASES: Readonly<Record<keyof GceOptions, OptionCase>> = {
   hostKey: {
     flags: { 'use-existing': 'true', 'host-key': `SHA256:${'b'.repeat(43)}` },
     setUp: ({ cloud }) => cloud.addInstance({ name: 'web', zone: 'us-central1-a' }),
-    observe: (seen) => sshHostOf(seen)?.expectedKey,
+    observe: (result) => sshHostOf(result)?.expectedKey,
     expected: `SHA256:${'b'.repeat(43)}`,
   },
   secureBoot: {
@@ -238,13 +238,13 @@ const OPTION_CASES: Readonly<Record<keyof GceOptions, OptionCase>> = {
     expected: { enableSecureBoot: true },
   },
   endpoint: {
-    // Each row is sent there, since the double is nowhere else.
+    // Every case uses the endpoint, since the double listens nowhere else.
     flags: {},
     observe: ({ resolved, sent }) => [resolved.endpoint, sent('zones.get', 'zone')],
     expected: [expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+\/compute\/v1\/$/), 'us-central1-a'],
   },
   instanceLink: {
-    // All else is given: the instance is looked at all the same, once.
+    // The driver reads the instance once even when all other options are given.
     flags: { project: 'my-project-42', 'use-existing': 'true', 'host-key': `SHA256:${'b'.repeat(43)}` },
     setUp: ({ cloud }) => cloud.addInstance({ name: 'web', zone: 'us-central1-a' }),
     observe: ({ resolved }) => resolved.instanceLink,
@@ -252,7 +252,7 @@ const OPTION_CASES: Readonly<Record<keyof GceOptions, OptionCase>> = {
   },
   imageLink: {
     flags: { 'image-link': 'projects/my-project-42/global/images/ours-7', project: 'my-project-42' },
-    // What is known is not asked again, and stays what it was.
+    // An image that is already resolved is not looked up again and stays the same.
     observe: ({ sent }) => [
       sent('images.getFromFamily', 'family'),
       sent(INSERT_OPERATION, 'body.disks.0.initializeParams.sourceImage'),
@@ -261,17 +261,20 @@ const OPTION_CASES: Readonly<Record<keyof GceOptions, OptionCase>> = {
   },
 };
 
-const optionInfos = describeOptions(optionsSchema, 'gce');
+const optionSpecs = describeOptions(optionsSchema, 'gce');
 
-/** As the command line does it. */
+/** Parses flags as the command line does. */
 function parseFlagValues(flags: OptionCase['flags']): GceOptions {
-  const values = Object.entries(flags).map(([flag, given]) => {
-    const info = optionInfos.find((one) => one.flag === `gce-${flag}`);
-    if (!info) throw new Error(`there is no flag --gce-${flag}`);
-    const file = ['startup-script', 'ssh-key'].includes(flag) ? join(bench.folder, String(given)) : given;
-    return [info.key, typeof file === 'string' && info.kind !== 'list' ? coerceOptionValue(info, file) : file] as const;
+  const values = Object.entries(flags).map(([flag, value]) => {
+    const spec = optionSpecs.find(({ flag: name }) => name === `gce-${flag}`);
+    if (!spec) throw new Error(`there is no flag --gce-${flag}`);
+    const input = ['startup-script', 'ssh-key'].includes(flag) ? join(fixture.folder, String(value)) : value;
+    return [
+      spec.key,
+      typeof input === 'string' && spec.kind !== 'list' ? coerceOptionValue(spec, input) : input,
+    ] as const;
   });
-  return parseOptions(optionsSchema, optionInfos, Object.fromEntries(values));
+  return parseOptions(optionsSchema, optionSpecs, Object.fromEntries(values));
 }
 
 function valueAt(value: unknown, path: string): unknown {
@@ -279,11 +282,11 @@ function valueAt(value: unknown, path: string): unknown {
 }
 
 async function runCreate({ flags, setUp }: OptionCase): Promise<CreateResult> {
-  const { cloud, call, folder } = bench;
+  const { cloud, call, folder } = fixture;
   await writeFile(join(folder, 'script.sh'), '#!/bin/sh\necho hello\n');
   await writeFile(join(folder, 'key'), 'PRIVATE\n');
-  await setUp?.(bench);
-  const target = bench.newTarget(parseFlagValues(flags));
+  await setUp?.(fixture);
+  const target = fixture.newTarget(parseFlagValues(flags));
   await gce.machines.validate?.(target, call);
   const resolved = (await gce.cloud.resolveOptions(target, call)) ?? target.options;
   await gce.machines.create({ ...target, options: resolved }, BOOT, call);
@@ -298,52 +301,57 @@ async function runCreate({ flags, setUp }: OptionCase): Promise<CreateResult> {
   };
 }
 
-group('an option of gce reaches Compute Engine, or does what it says', () => {
-  test('and each has a row here', () => {
+describe('each option of the driver gce', () => {
+  test('has a case in this file', () => {
     expect(Object.keys(OPTION_CASES).toSorted()).toEqual(Object.keys(optionsSchema.shape).toSorted());
   });
 
-  test.each(Object.entries(OPTION_CASES))('%s', async (_, row) => {
-    expect(row.observe(await runCreate(row))).toEqual(row.expected);
+  test.each(Object.entries(OPTION_CASES))('takes effect: %s', async (_, optionCase) => {
+    expect(optionCase.observe(await runCreate(optionCase))).toEqual(optionCase.expected);
   });
 });
 
-group('an address', () => {
-  const address = async (value: string): Promise<CreateResult> =>
+describe('--gce-address', () => {
+  const createWithAddress = async (value: string): Promise<CreateResult> =>
     runCreate({ flags: { address: value }, observe: () => undefined, expected: undefined });
 
-  test('that is static is made, with our marks, and given to the machine', async () => {
-    const { sent } = await address('static');
+  test('static creates an address with the ID of the machine and assigns it', async () => {
+    const { sent } = await createWithAddress('static');
     expect(sent('addresses.insert', 'body.name')).toBe(`slipway-${MACHINE_ID}`);
     expect(sent('addresses.insert', 'body.description')).toContain(`"slipway-id":"${MACHINE_ID}"`);
-    expect(sent(INSERT_OPERATION, 'body.networkInterfaces.0.accessConfigs.0.natIP')).toBe(bench.cloud.addresses[0]?.ip);
+    expect(sent(INSERT_OPERATION, 'body.networkInterfaces.0.accessConfigs.0.natIP')).toBe(
+      fixture.cloud.addresses[0]?.ip,
+    );
   });
 
-  test('that is none is not asked for, and the machine is reached inside', async () => {
-    const { sent, instance } = await address('none');
+  test('none requests no external address, and the machine is reached at its internal one', async () => {
+    const { sent, instance } = await createWithAddress('none');
     expect(sent(INSERT_OPERATION, 'body.networkInterfaces.0')).toEqual({ network: 'global/networks/default' });
     expect(instance).toMatchObject({ host: { address: expect.stringMatching(/^10\./) } });
   });
 
-  test('that is an IP is taken as it is', async () => {
-    bench.cloud.addAddress('mine', 'us-central1', '198.51.100.77');
+  test('uses an existing IP as given', async () => {
+    fixture.cloud.addAddress('mine', 'us-central1', '198.51.100.77');
     expect(
-      (await address('198.51.100.77')).sent(INSERT_OPERATION, 'body.networkInterfaces.0.accessConfigs.0.natIP'),
+      (await createWithAddress('198.51.100.77')).sent(
+        INSERT_OPERATION,
+        'body.networkInterfaces.0.accessConfigs.0.natIP',
+      ),
     ).toBe('198.51.100.77');
   });
 });
 
-test('in bulk, kinds are named as templates name them, and each machine by its own name', async () => {
-  const { cloud, call } = bench;
-  const given = parseFlagValues({
+test('a bulk insert names types as instance templates do, and each machine by its own name', async () => {
+  const { cloud, call } = fixture;
+  const options = parseFlagValues({
     accelerator: 'type=nvidia-l4',
     'machine-type': 'g2-standard-4',
     'disk-type': 'pd-ssd',
   });
   const batch = (index: number) => ({ id: MACHINE_ID, index, size: 2 });
-  const settled = await gce.cloud.resolveOptions(bench.newTarget(given, { batch: batch(0) }), call);
+  const resolved = await gce.cloud.resolveOptions(fixture.newTarget(options, { batch: batch(0) }), call);
   const targets = [0, 1].map((index) =>
-    bench.newTarget(settled, { id: `own-${index}`, name: `Web.${index}`, batch: batch(index) }),
+    fixture.newTarget(resolved, { id: `own-${index}`, name: `Web.${index}`, batch: batch(index) }),
   );
   await gce.cloud.createMany(targets, BOOT, call);
   const sent = cloud.calls.find(({ operation }) => operation === 'compute.instances.bulkInsert')?.params.body;
@@ -362,17 +370,21 @@ test('in bulk, kinds are named as templates name them, and each machine by its o
   expect(cloud.listAlive()).toEqual([]);
 });
 
-test('of a batch, what is gone is made again, alone and by one call', async () => {
-  const { cloud, call } = bench;
-  const settled = await gce.cloud.resolveOptions(bench.newTarget(), call);
+test('createMany recreates only the missing machines of a batch, with one call', async () => {
+  const { cloud, call } = fixture;
+  const resolved = await gce.cloud.resolveOptions(fixture.newTarget(), call);
   const targets = [0, 1, 2].map((index) =>
-    bench.newTarget(settled, { id: `own-${index}`, name: `web-${index}`, batch: { id: MACHINE_ID, index, size: 3 } }),
+    fixture.newTarget(resolved, {
+      id: `own-${index}`,
+      name: `web-${index}`,
+      batch: { id: MACHINE_ID, index, size: 3 },
+    }),
   );
   await gce.cloud.createMany(targets, BOOT, call);
   await gce.cloud.createMany(targets, BOOT, call);
   expect(cloud.instances).toHaveLength(3);
   for (const target of targets.slice(1)) await gce.machines.remove(target, call);
-  // The rules are everybody's until the last of the batch goes.
+  // The machines of a batch share the rules until the last one is removed.
   expect(cloud.rules).toHaveLength(2);
   await gce.cloud.createMany(targets, BOOT, call);
   expect(cloud.instances.map(({ name }) => name)).toEqual(['web-0-0-3f9a2c41', 'web-1-1-3f9a2c41', 'web-2-2-3f9a2c41']);
@@ -382,20 +394,20 @@ test('of a batch, what is gone is made again, alone and by one call', async () =
   expect(cloud.listAlive()).toEqual([]);
 });
 
-test('a machine that ends by itself stops, and what goes on costing is said', () => {
-  const costs = (given: object): unknown =>
+test('a machine that powers itself off is stopped, with the remaining cost', () => {
+  const shutdownBehavior = (options: object): unknown =>
     gceManifest.shutdownBehavior?.({
       id: MACHINE_ID,
       name: 'web',
-      options: optionsSchema.parse(given),
+      options: optionsSchema.parse(options),
       lifetime: { ttl: '4h' },
     });
-  expect(costs({ diskSize: 20, diskType: 'pd-balanced' })).toEqual({
+  expect(shutdownBehavior({ diskSize: 20, diskType: 'pd-balanced' })).toEqual({
     byItself: 'stopped',
-    costs: 'its disk goes on costing about $2.00 a month',
+    costs: 'its disk still costs about $2.00 a month',
   });
-  expect(costs({ address: 'static', diskType: 'hyperdisk-balanced' })).toEqual({
+  expect(shutdownBehavior({ address: 'static', diskType: 'hyperdisk-balanced' })).toEqual({
     byItself: 'stopped',
-    costs: 'its disk goes on costing, and so does its address',
+    costs: 'its disk still costs money, and so does its address',
   });
 });

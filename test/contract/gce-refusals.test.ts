@@ -15,7 +15,7 @@ import { ACCESS_TOKEN } from '../clouds/gce-double.ts';
 import { BOOT, startGceFixture, MACHINE_ID, createServiceAccount, type GceFixture } from '../clouds/gce-fixture.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 
-// What waits for room in a zone waits minutes; here it does so in a hurry.
+// The driver waits minutes for capacity in a zone. Here, each wait takes at most 50 ms.
 vi.mock('../../src/drivers/cloud/retry.ts', async (original) => {
   const real = await original<typeof import('../../src/drivers/cloud/retry.ts')>();
   const sleepUnlessCanceled: typeof real.sleepUnlessCanceled = (ms, signal) =>
@@ -23,104 +23,104 @@ vi.mock('../../src/drivers/cloud/retry.ts', async (original) => {
   return { ...real, sleepUnlessCanceled };
 });
 
-let bench: GceFixture;
+let fixture: GceFixture;
 beforeEach(async () => {
-  bench = await startGceFixture();
+  fixture = await startGceFixture();
 });
 afterEach(async () => {
   vi.unstubAllEnvs();
-  await bench[Symbol.asyncDispose]();
+  await fixture[Symbol.asyncDispose]();
 });
 
 const KEY_FINGERPRINT = `SHA256:${'a'.repeat(43)}`;
 const INSTANCE_NAME = 'web-3f9a2c41';
 
-async function resolveTarget(target: Target<GceOptions>, call: CreateCall = bench.call): Promise<Target<GceOptions>> {
-  const settled = await gce.cloud.resolveOptions(target, call);
-  return { ...target, options: settled ?? target.options };
+async function resolveTarget(target: Target<GceOptions>, call: CreateCall = fixture.call): Promise<Target<GceOptions>> {
+  const options = await gce.cloud.resolveOptions(target, call);
+  return { ...target, options: options ?? target.options };
 }
 
-async function createInstance(given: Partial<GceOptions> = {}): Promise<Target<GceOptions>> {
-  const target = await resolveTarget(bench.newTarget(given));
-  await gce.machines.create(target, BOOT, bench.call);
+async function createInstance(options: Partial<GceOptions> = {}): Promise<Target<GceOptions>> {
+  const target = await resolveTarget(fixture.newTarget(options));
+  await gce.machines.create(target, BOOT, fixture.call);
   return target;
 }
 
 const mutatingCalls = (): readonly string[] =>
-  bench.cloud.calls.filter(({ mutates }) => mutates).map(({ operation }) => operation);
+  fixture.cloud.calls.filter(({ mutates }) => mutates).map(({ operation }) => operation);
 
-/** One sentence of ours with what must be in it, and what to type next; nothing was made. */
+/** Expects a one-line error that matches all of `messages`, with a hint, and that nothing was created. */
 async function expectRefusal(
   work: Promise<unknown>,
-  { code, says, hint }: { readonly code: string; readonly says: readonly RegExp[]; readonly hint: RegExp },
+  { code, messages, hint }: { readonly code: string; readonly messages: readonly RegExp[]; readonly hint: RegExp },
 ): Promise<SlipwayError> {
   const error = await catchRejection(work);
   expect(error).toMatchObject({ code });
   expect(error?.message).not.toContain('\n');
-  for (const words of says) expect(error?.message).toMatch(words);
+  for (const message of messages) expect(error?.message).toMatch(message);
   expect(error?.hint).toMatch(hint);
   expect(mutatingCalls()).toEqual([]);
-  expect(bench.cloud.listAlive()).toEqual([]);
-  if (!error) throw new Error('it was not refused');
+  expect(fixture.cloud.listAlive()).toEqual([]);
+  if (!error) throw new Error('the call was not refused');
   return error;
 }
 
-/** The first so many calls that `which` names meet this. */
-function injectFaults(which: RegExp, fault: Fault, times = 1): void {
-  let left = times;
-  bench.cloud.onArrival = ({ operation }) => {
-    if (!which.test(operation) || left === 0) return undefined;
-    left -= 1;
+/** Injects the fault into the first `times` calls whose operation matches `pattern`. */
+function injectFaults(pattern: RegExp, fault: Fault, times = 1): void {
+  let remaining = times;
+  fixture.cloud.onArrival = ({ operation }) => {
+    if (!pattern.test(operation) || remaining === 0) return undefined;
+    remaining -= 1;
     return fault;
   };
 }
 
 describe('before anything costs money', () => {
-  test('no credentials are told at once, and nobody is asked', async () => {
-    await expectRefusal(resolveTarget(bench.newTarget({ project: PROJECT }), bench.callWith({})), {
+  test('refuses missing credentials without a request', async () => {
+    await expectRefusal(resolveTarget(fixture.newTarget({ project: PROJECT }), fixture.callWith({})), {
       code: 'CREDENTIALS',
-      says: [/no Google credentials in your environment nor in gcloud's folder/],
+      messages: [/no Google credentials in your environment or in gcloud's folder/],
       hint: /gcloud auth application-default login.*GOOGLE_APPLICATION_CREDENTIALS/,
     });
-    expect(bench.cloud.calls).toEqual([]);
+    expect(fixture.cloud.calls).toEqual([]);
   });
 
-  test("no credentials are told within seconds where a metadata server's address leads nowhere", async () => {
+  test('refuses missing credentials within seconds when the metadata server does not answer', async () => {
     await using silent = await startServer(() => {});
     const began = performance.now();
     const env = { METADATA_SERVER_DETECTION: '', GCE_METADATA_HOST: silent.host };
-    await expectRefusal(resolveTarget(bench.newTarget(), bench.callWith(env)), {
+    await expectRefusal(resolveTarget(fixture.newTarget(), fixture.callWith(env)), {
       code: 'CREDENTIALS',
-      says: [/no Google credentials/],
+      messages: [/no Google credentials/],
       hint: /gcloud auth/,
     });
     expect(performance.now() - began).toBeLessThan(5000);
   });
 
-  test('no project is told, and how to choose one', async () => {
+  test('refuses a missing project, and says how to choose one', async () => {
     await expectRefusal(
-      resolveTarget(bench.newTarget(), bench.callWith({ CLOUDSDK_AUTH_ACCESS_TOKEN: ACCESS_TOKEN })),
+      resolveTarget(fixture.newTarget(), fixture.callWith({ CLOUDSDK_AUTH_ACCESS_TOKEN: ACCESS_TOKEN })),
       {
         code: 'USAGE',
-        says: [/A Google Cloud project is required/],
+        messages: [/A Google Cloud project is required/],
         hint: /--gce-project/,
       },
     );
   });
 
-  test('a token that Google does not take', async () => {
-    const env = { ...bench.cloud.env, CLOUDSDK_AUTH_ACCESS_TOKEN: 'ya29.old' };
-    await expectRefusal(resolveTarget(bench.newTarget(), bench.callWith(env)), {
+  test('refuses a token that Google rejects', async () => {
+    const env = { ...fixture.cloud.env, CLOUDSDK_AUTH_ACCESS_TOKEN: 'ya29.old' };
+    await expectRefusal(resolveTarget(fixture.newTarget(), fixture.callWith(env)), {
       code: 'CREDENTIALS',
-      says: [/Google did not accept your credentials/, /Request had invalid authentication credentials/],
+      messages: [/Google did not accept your credentials/, /Request had invalid authentication credentials/],
       hint: /Sign in/,
     });
   });
 
-  test('a project of somebody else', async () => {
-    await expectRefusal(resolveTarget(bench.newTarget({ project: 'someone-elses-9' })), {
+  test('refuses a project that the credentials do not allow', async () => {
+    await expectRefusal(resolveTarget(fixture.newTarget({ project: 'someone-elses-9' })), {
       code: 'CREDENTIALS',
-      says: [
+      messages: [
         /Your Google credentials do not allow this/,
         /Required 'compute\.\w+\.\w+' permission for 'projects\/someone-elses-9'/,
       ],
@@ -154,8 +154,8 @@ describe('before anything costs money', () => {
       /The subnetwork nowhere does not exist in us-central1/,
       /--gce-subnetwork/,
     ],
-  ] as const)('a %s that is none', async (_, given, says, hint) => {
-    await expectRefusal(resolveTarget(bench.newTarget(given)), { code: 'USAGE', says: [says], hint });
+  ] as const)('refuses a %s that does not exist', async (_, options, message, hint) => {
+    await expectRefusal(resolveTarget(fixture.newTarget(options)), { code: 'USAGE', messages: [message], hint });
   });
 
   test.each([
@@ -173,70 +173,69 @@ describe('before anything costs money', () => {
       { address: 'static' },
       /0 of 1 static addresses left/,
     ],
-  ] as const)('a quota of %s that is used up', async (_, quotas, given, says) => {
-    bench.cloud.quotas = quotas;
-    await expectRefusal(resolveTarget(bench.newTarget(given)), {
+  ] as const)('refuses an exhausted quota of %s', async (_, quotas, options, message) => {
+    fixture.cloud.quotas = quotas;
+    await expectRefusal(resolveTarget(fixture.newTarget(options)), {
       code: 'QUOTA',
-      says: [says],
+      messages: [message],
       hint: /Request a higher quota/,
     });
   });
 
-  test('a quota that is enough for one and not for all that one call makes', async () => {
-    bench.cloud.quotas = { CPUS: { limit: 8, usage: 4 } };
-    await resolveTarget(bench.newTarget());
-    await expectRefusal(resolveTarget(bench.newTarget({}, { batch: { id: MACHINE_ID, index: 0, size: 3 } })), {
+  test('refuses a batch when the quota is enough for one machine only', async () => {
+    fixture.cloud.quotas = { CPUS: { limit: 8, usage: 4 } };
+    await resolveTarget(fixture.newTarget());
+    await expectRefusal(resolveTarget(fixture.newTarget({}, { batch: { id: MACHINE_ID, index: 0, size: 3 } })), {
       code: 'QUOTA',
-      says: [/4 of 8 CPUs left.*3 machines need 6/],
+      messages: [/4 of 8 CPUs left.*3 machines need 6/],
       hint: /Request a higher quota/,
     });
   });
 
-  test('an endpoint that would carry the token over the internet in the clear', async () => {
-    await expectRefusal(resolveTarget(bench.newTarget({ endpoint: 'http://198.51.100.9/compute/v1/' })), {
+  test('refuses an endpoint that would send the token unencrypted over the internet', async () => {
+    await expectRefusal(resolveTarget(fixture.newTarget({ endpoint: 'http://198.51.100.9/compute/v1/' })), {
       code: 'USAGE',
-      says: [/would send your token unencrypted/],
+      messages: [/would send your token unencrypted/],
       hint: /https:\/\//,
     });
   });
 
-  test('an instance that is to be used and is not there, or publishes no host key', async () => {
+  test('refuses an existing instance that is missing or publishes no host key', async () => {
     const existing = { useExisting: true, project: PROJECT };
-    await expectRefusal(resolveTarget(bench.newTarget(existing)), {
+    await expectRefusal(resolveTarget(fixture.newTarget(existing)), {
       code: 'USAGE',
-      says: [/The instance web does not exist in us-central1-a of my-project-42/],
+      messages: [/The instance web does not exist in us-central1-a of my-project-42/],
       hint: /--gce-use-existing/,
     });
-    await expectRefusal(resolveTarget(bench.newTarget({ ...existing, hostKey: KEY_FINGERPRINT })), {
+    await expectRefusal(resolveTarget(fixture.newTarget({ ...existing, hostKey: KEY_FINGERPRINT })), {
       code: 'USAGE',
-      says: [/The instance web does not exist in us-central1-a of my-project-42/],
+      messages: [/The instance web does not exist in us-central1-a of my-project-42/],
       hint: /--gce-use-existing/,
     });
-    bench.cloud.addInstance({ name: 'web', zone: 'us-central1-a' });
-    const error = await catchRejection(resolveTarget(bench.newTarget(existing)));
+    fixture.cloud.addInstance({ name: 'web', zone: 'us-central1-a' });
+    const error = await catchRejection(resolveTarget(fixture.newTarget(existing)));
     expect(error).toMatchObject({ code: 'HOST_KEY', hint: expect.stringContaining('--gce-host-key') });
     expect(mutatingCalls()).toEqual([]);
   });
 });
 
-describe('credentials come', () => {
-  test("from a service account's file, by which the SDK signs", async () => {
-    const { content, publicKey } = createServiceAccount(bench.cloud);
-    const file = join(bench.folder, 'account.json');
+describe('credentials', () => {
+  test("are read from a service account's file, with the project that it names", async () => {
+    const { content, publicKey } = createServiceAccount(fixture.cloud);
+    const file = join(fixture.folder, 'account.json');
     await writeFile(file, content);
-    const call = bench.callWith({ GOOGLE_APPLICATION_CREDENTIALS: file });
+    const call = fixture.callWith({ GOOGLE_APPLICATION_CREDENTIALS: file });
     const email = `ci@${PROJECT}.iam.gserviceaccount.com`;
-    const stranger = await catchRejection(resolveTarget(bench.newTarget(), call));
-    expect(stranger?.message).toMatch(/Google did not accept your credentials/);
-    bench.cloud.serviceAccountKeys.set(email, publicKey);
-    const { options } = await resolveTarget(bench.newTarget(), call);
-    // The file names it.
+    const rejection = await catchRejection(resolveTarget(fixture.newTarget(), call));
+    expect(rejection?.message).toMatch(/Google did not accept your credentials/);
+    fixture.cloud.serviceAccountKeys.set(email, publicKey);
+    const { options } = await resolveTarget(fixture.newTarget(), call);
     expect(options.project).toBe(PROJECT);
   });
 
-  test("from gcloud's folder, with the project of its settings", async () => {
-    const { content, publicKey } = createServiceAccount(bench.cloud);
-    const folder = join(bench.folder, '.config', 'gcloud');
+  test("are read from gcloud's folder, with the project from its settings", async () => {
+    const { content, publicKey } = createServiceAccount(fixture.cloud);
+    const folder = join(fixture.folder, '.config', 'gcloud');
     await mkdir(join(folder, 'configurations'), { recursive: true });
     const { project_id: _, ...bare } = JSON.parse(content) as Record<string, string>;
     await writeFile(join(folder, 'application_default_credentials.json'), JSON.stringify(bare));
@@ -245,12 +244,12 @@ describe('credentials come', () => {
       join(folder, 'configurations', 'config_work'),
       `[core]\naccount = me\nproject = ${PROJECT}\n[compute]\nzone = x\n`,
     );
-    bench.cloud.serviceAccountKeys.set(bare.client_email ?? '', publicKey);
-    expect(await gceManifest.checkHealth?.(bench.callWith({}).computer)).toEqual({ usable: true });
-    expect((await resolveTarget(bench.newTarget(), bench.callWith({}))).options.project).toBe(PROJECT);
+    fixture.cloud.serviceAccountKeys.set(bare.client_email ?? '', publicKey);
+    expect(await gceManifest.checkHealth?.(fixture.callWith({}).computer)).toEqual({ usable: true });
+    expect((await resolveTarget(fixture.newTarget(), fixture.callWith({}))).options.project).toBe(PROJECT);
   });
 
-  test("from the metadata server of a machine of Google's", async () => {
+  test('are read from the metadata server of a Google machine', async () => {
     const answers: Readonly<Record<string, string>> = {
       '/computeMetadata/v1/instance': 'a machine',
       '/computeMetadata/v1/project/project-id': PROJECT,
@@ -259,81 +258,85 @@ describe('credentials come', () => {
         expires_in: 3599,
       }),
     };
-    await using server = await startServer((path, answer) => {
+    await using server = await startServer((path, respond) => {
       const text = answers[path.split('?')[0] ?? ''];
-      answer(text ?? 'none', text === undefined ? 404 : 200);
+      respond(text ?? 'none', text === undefined ? 404 : 200);
     });
-    // Google's library reads it from the process.
+    // Google's library reads this variable from the process environment.
     vi.stubEnv('GCE_METADATA_HOST', server.host);
-    const call = bench.callWith({ METADATA_SERVER_DETECTION: '', GCE_METADATA_HOST: server.host });
-    expect((await resolveTarget(bench.newTarget(), call)).options.project).toBe(PROJECT);
+    const call = fixture.callWith({ METADATA_SERVER_DETECTION: '', GCE_METADATA_HOST: server.host });
+    expect((await resolveTarget(fixture.newTarget(), call)).options.project).toBe(PROJECT);
   });
 
   test.each([
-    ['is not there', undefined, /can't be read/],
-    ['is no JSON', 'hello', /has no Google credentials/],
-    ['is of something else', '{}', /has no Google credentials/],
-  ])('not from a file that %s', async (_, content, says) => {
-    const file = join(bench.folder, 'account.json');
+    ['does not exist', undefined, /can't be read/],
+    ['is not JSON', 'hello', /has no Google credentials/],
+    ['has no credentials', '{}', /has no Google credentials/],
+  ])('are refused from a file that %s', async (_, content, message) => {
+    const file = join(fixture.folder, 'account.json');
     if (content !== undefined) await writeFile(file, content);
-    const call = bench.callWith({ GOOGLE_APPLICATION_CREDENTIALS: file, GOOGLE_CLOUD_PROJECT: PROJECT });
-    await expectRefusal(resolveTarget(bench.newTarget(), call), { code: 'CREDENTIALS', says: [says], hint: /Sign in/ });
+    const call = fixture.callWith({ GOOGLE_APPLICATION_CREDENTIALS: file, GOOGLE_CLOUD_PROJECT: PROJECT });
+    await expectRefusal(resolveTarget(fixture.newTarget(), call), {
+      code: 'CREDENTIALS',
+      messages: [message],
+      hint: /Sign in/,
+    });
   });
 
-  test('and go: who signs in as somebody else later is told so, and nothing is lost', async () => {
+  test('of another account are refused later, and nothing is removed', async () => {
     const target = await createInstance();
-    const other = bench.callWith({ ...bench.cloud.env, CLOUDSDK_AUTH_ACCESS_TOKEN: 'ya29.of-another' });
+    const other = fixture.callWith({ ...fixture.cloud.env, CLOUDSDK_AUTH_ACCESS_TOKEN: 'ya29.of-another' });
     expect(await catchRejection(gce.machines.remove(target, other) ?? Promise.resolve())).toMatchObject({
       code: 'CREDENTIALS',
     });
-    expect(bench.cloud.instances).toHaveLength(1);
+    expect(fixture.cloud.instances).toHaveLength(1);
   });
 });
 
-describe('what passes by itself is tried again, and told', () => {
-  const refuse = (status: number, code: string, message: string): Fault => ({ kind: 'refuse', status, code, message });
+describe('a temporary failure', () => {
+  const refusal = (status: number, code: string, message: string): Fault => ({ kind: 'refuse', status, code, message });
 
   test.each([
-    ['429', refuse(429, 'rateLimitExceeded', 'Rate Limit Exceeded'), /received too many requests/],
+    ['HTTP 429', refusal(429, 'rateLimitExceeded', 'Rate Limit Exceeded'), /received too many requests/],
     [
-      '403 for the rate',
-      refuse(403, 'rateLimitExceeded', 'Quota exceeded for quota metric Queries'),
+      'HTTP 403 for a rate limit',
+      refusal(403, 'rateLimitExceeded', 'Quota exceeded for quota metric Queries'),
       /received too many requests/,
     ],
-    ['503', refuse(503, 'backendError', 'Backend Error'), /Compute Engine failed \(503\)/],
+    ['HTTP 503', refusal(503, 'backendError', 'Backend Error'), /Compute Engine failed \(503\)/],
     [
-      'a change that still goes on',
-      refuse(400, 'resourceNotReady', 'The resource is not ready'),
+      'another change in progress',
+      refusal(400, 'resourceNotReady', 'The resource is not ready'),
       /another change to it/,
     ],
-    ['a connection that breaks', { kind: 'drop' }, /the connection broke/],
-    ['an answer that is lost', { kind: 'lose' }, /the connection broke/],
-  ] as const)('%s', async (_, fault, told) => {
+    ['a broken connection', { kind: 'drop' }, /the connection broke/],
+    ['a lost response', { kind: 'lose' }, /the connection broke/],
+  ] as const)('is retried and reported: %s', async (_, fault, note) => {
     injectFaults(/insert$/, fault, 2);
     const target = await createInstance();
-    expect(bench.notes.join('\n')).toMatch(told);
-    expect(bench.recordedRequests).toHaveLength(5);
-    expect(bench.cloud.instances).toHaveLength(1);
-    expect(bench.cloud.rules).toHaveLength(2);
-    await gce.machines.remove(target, bench.call);
-    expect(bench.cloud.listAlive()).toEqual([]);
+    expect(fixture.notes.join('\n')).toMatch(note);
+    expect(fixture.recordedRequests).toHaveLength(5);
+    expect(fixture.cloud.instances).toHaveLength(1);
+    expect(fixture.cloud.rules).toHaveLength(2);
+    await gce.machines.remove(target, fixture.call);
+    expect(fixture.cloud.listAlive()).toEqual([]);
   });
 
-  test('a lost answer to any change leaves the machine as it was asked to be', async () => {
+  test('such as a lost response leaves every change applied once', async () => {
     const seen = new Set<string>();
-    bench.cloud.onArrival = ({ operation, mutates }: CloudCall) => {
+    fixture.cloud.onArrival = ({ operation, mutates }: CloudCall) => {
       if (!mutates || seen.has(operation)) return undefined;
       seen.add(operation);
       return { kind: 'lose' };
     };
     const target = await createInstance({ address: 'static' });
     await waitUntilRunning(target);
-    await gce.power?.stop(target, { seconds: 10 }, bench.call);
-    expect((await gce.machines.inspect(target, bench.call)).state).toBe('stopped');
-    await gce.power?.start(target, bench.call);
+    await gce.power?.stop(target, { seconds: 10 }, fixture.call);
+    expect((await gce.machines.inspect(target, fixture.call)).state).toBe('stopped');
+    await gce.power?.start(target, fixture.call);
     await waitUntilRunning(target);
-    await gce.machines.remove(target, bench.call);
-    expect(bench.cloud.listAlive()).toEqual([]);
+    await gce.machines.remove(target, fixture.call);
+    expect(fixture.cloud.listAlive()).toEqual([]);
     expect([...seen].toSorted()).toEqual(
       [
         'addresses.delete',
@@ -348,195 +351,209 @@ describe('what passes by itself is tried again, and told', () => {
     );
   });
 
-  test('but not for ever, and not what will not change', async () => {
-    injectFaults(/zones\.get/, refuse(400, 'invalid', 'Invalid value'), 100);
-    const error = await catchRejection(resolveTarget(bench.newTarget()));
+  test('is not confused with a permanent error, which is not retried', async () => {
+    injectFaults(/zones\.get/, refusal(400, 'invalid', 'Invalid value'), 100);
+    const error = await catchRejection(resolveTarget(fixture.newTarget()));
     expect(error).toMatchObject({ code: 'PROVIDER_REFUSED', message: expect.stringContaining('Invalid value') });
-    expect(bench.cloud.calls.filter(({ operation }) => operation === 'compute.zones.get')).toHaveLength(1);
+    expect(fixture.cloud.calls.filter(({ operation }) => operation === 'compute.zones.get')).toHaveLength(1);
   });
 });
 
-describe('an operation that fails', () => {
-  const onInsert = (code: string, message: string, times: number): void => {
-    let left = times;
-    bench.cloud.onOperation = ({ operation }) => {
-      if (operation !== 'compute.instances.insert' || left === 0) return undefined;
-      left -= 1;
+describe('a failed insert operation', () => {
+  const failInserts = (code: string, message: string, times: number): void => {
+    let remaining = times;
+    fixture.cloud.onOperation = ({ operation }) => {
+      if (operation !== 'compute.instances.insert' || remaining === 0) return undefined;
+      remaining -= 1;
       return { code, message };
     };
   };
-  const NO_ROOM = ['ZONE_RESOURCE_POOL_EXHAUSTED', "The zone 'us-central1-a' does not have enough resources"] as const;
-  const inserts = (): number => mutatingCalls().filter((operation) => operation === 'compute.instances.insert').length;
+  const NO_CAPACITY = [
+    'ZONE_RESOURCE_POOL_EXHAUSTED',
+    "The zone 'us-central1-a' does not have enough resources",
+  ] as const;
+  const countInserts = (): number =>
+    mutatingCalls().filter((operation) => operation === 'compute.instances.insert').length;
 
-  test('for want of room is tried a few times, told, and named', async () => {
-    onInsert(...NO_ROOM, 100);
-    const target = await resolveTarget(bench.newTarget());
-    const error = await catchRejection(gce.machines.create(target, BOOT, bench.call) ?? Promise.resolve());
+  test('is retried a few times for lack of capacity, then reported', async () => {
+    failInserts(...NO_CAPACITY, 100);
+    const target = await resolveTarget(fixture.newTarget());
+    const error = await catchRejection(gce.machines.create(target, BOOT, fixture.call) ?? Promise.resolve());
     expect(error).toMatchObject({
       code: 'CAPACITY',
       message: expect.stringMatching(
         /no capacity for this instance in us-central1-a.*ZONE_RESOURCE_POOL_EXHAUSTED.*enough resources/,
       ),
-      // Made elsewhere, it would leave behind what was made of it here.
+      // In another zone, create would leave behind the resources that it created in this one.
       hint: expect.stringMatching(/slipway rm NAME, then slipway create NAME with another --gce-zone/),
     });
-    expect(inserts()).toBeGreaterThan(2);
-    expect(inserts()).toBeLessThan(10);
-    expect(bench.notes.join('\n')).toMatch(/no capacity in us-central1-a/);
-    await gce.machines.remove(target, bench.call);
-    expect(bench.cloud.listAlive()).toEqual([]);
+    expect(countInserts()).toBeGreaterThan(2);
+    expect(countInserts()).toBeLessThan(10);
+    expect(fixture.notes.join('\n')).toMatch(/no capacity in us-central1-a/);
+    await gce.machines.remove(target, fixture.call);
+    expect(fixture.cloud.listAlive()).toEqual([]);
   });
 
-  test('for want of room may go through after all', async () => {
-    onInsert(...NO_ROOM, 2);
+  test('succeeds on retry when capacity returns', async () => {
+    failInserts(...NO_CAPACITY, 2);
     await createInstance();
-    expect(bench.cloud.instances).toHaveLength(1);
-    // Written down before each: what a killed create left is looked for by when it was asked for last.
-    expect(bench.recordedRequests.filter((what) => what === 'instance')).toHaveLength(3);
+    expect(fixture.cloud.instances).toHaveLength(1);
+    // Recorded before each request: removal after a killed create depends on the time of the last one.
+    expect(fixture.recordedRequests.filter((what) => what === 'instance')).toHaveLength(3);
   });
 
-  test('for a quota is told at once, and a later create is not answered by the old failure', async () => {
-    onInsert('QUOTA_EXCEEDED', "Quota 'DISKS_TOTAL_GB' exceeded.  Limit: 2048.0 in region us-central1.", 1);
-    const target = await resolveTarget(bench.newTarget());
-    const error = await catchRejection(gce.machines.create(target, BOOT, bench.call) ?? Promise.resolve());
+  test('for a quota is reported at once, and does not fail a later create', async () => {
+    failInserts('QUOTA_EXCEEDED', "Quota 'DISKS_TOTAL_GB' exceeded.  Limit: 2048.0 in region us-central1.", 1);
+    const target = await resolveTarget(fixture.newTarget());
+    const error = await catchRejection(gce.machines.create(target, BOOT, fixture.call) ?? Promise.resolve());
     expect(error).toMatchObject({ code: 'QUOTA', message: expect.stringMatching(/QUOTA_EXCEEDED.*DISKS_TOTAL_GB/) });
-    expect(inserts()).toBe(1);
-    await gce.machines.create(target, BOOT, bench.call);
-    expect(bench.cloud.instances).toHaveLength(1);
+    expect(countInserts()).toBe(1);
+    await gce.machines.create(target, BOOT, fixture.call);
+    expect(fixture.cloud.instances).toHaveLength(1);
   });
 
-  test("for anything else says so with Google's words", async () => {
-    onInsert('INVALID_USAGE', 'No.', 1);
+  test("for any other reason is reported in Google's words", async () => {
+    failInserts('INVALID_USAGE', 'No.', 1);
     expect(await catchRejection(createInstance())).toMatchObject({
       code: 'PROVIDER_REFUSED',
       message: expect.stringContaining('INVALID_USAGE, No.'),
     });
   });
 
-  test('a quota that the call itself is refused for', async () => {
-    const target = await resolveTarget(bench.newTarget());
-    bench.cloud.quotas = { CPUS: { limit: 4, usage: 4 } };
-    expect(await catchRejection(gce.machines.create(target, BOOT, bench.call) ?? Promise.resolve())).toMatchObject({
+  test('for a quota is reported when the request itself is refused', async () => {
+    const target = await resolveTarget(fixture.newTarget());
+    fixture.cloud.quotas = { CPUS: { limit: 4, usage: 4 } };
+    expect(await catchRejection(gce.machines.create(target, BOOT, fixture.call) ?? Promise.resolve())).toMatchObject({
       code: 'QUOTA',
       message: expect.stringMatching(/Quota 'CPUS' exceeded/),
     });
   });
 });
 
-describe("what is somebody else's", () => {
-  test("an instance of our machine's name is neither taken nor removed", async () => {
-    bench.cloud.addInstance({ name: INSTANCE_NAME, zone: 'us-central1-a', labels: { of: 'else' } });
-    const target = await resolveTarget(bench.newTarget());
-    const error = await catchRejection(gce.machines.create(target, BOOT, bench.call) ?? Promise.resolve());
+describe('a resource that Slipway did not create', () => {
+  test("such as an instance with the machine's name is neither used nor removed", async () => {
+    fixture.cloud.addInstance({ name: INSTANCE_NAME, zone: 'us-central1-a', labels: { of: 'else' } });
+    const target = await resolveTarget(fixture.newTarget());
+    const error = await catchRejection(gce.machines.create(target, BOOT, fixture.call) ?? Promise.resolve());
     expect(error).toMatchObject({
       code: 'PROVIDER_REFUSED',
       message: expect.stringContaining(`The instance ${INSTANCE_NAME} exists, and Slipway did not create it`),
     });
-    await gce.machines.remove(target, bench.call);
-    expect(bench.cloud.listAlive().map(({ kind, id }) => [kind, id])).toEqual([['instance', INSTANCE_NAME]]);
+    await gce.machines.remove(target, fixture.call);
+    expect(fixture.cloud.listAlive().map(({ kind, id }) => [kind, id])).toEqual([['instance', INSTANCE_NAME]]);
   });
 
-  test("a firewall rule of our machine's name is not taken for ours", async () => {
-    bench.cloud.addRule(`slipway-${MACHINE_ID}`);
+  test("such as a firewall rule with the machine's name is not used", async () => {
+    fixture.cloud.addRule(`slipway-${MACHINE_ID}`);
     const error = await catchRejection(createInstance());
     expect(error).toMatchObject({
       code: 'PROVIDER_REFUSED',
       message: expect.stringContaining('exists, and Slipway did not create it'),
     });
-    expect(bench.cloud.instances).toHaveLength(0);
+    expect(fixture.cloud.instances).toHaveLength(0);
   });
+});
 
-  test('an instance that is used as it is gets our key and tag, and loses them with rm', async () => {
-    const one = bench.cloud.addInstance({ name: 'web', zone: 'us-central1-a', keys: 'me:ssh-ed25519 THEIRS me@home' });
+describe('an existing instance', () => {
+  test('gets a key and a tag, and loses them when the machine is removed', async () => {
+    const instance = fixture.cloud.addInstance({
+      name: 'web',
+      zone: 'us-central1-a',
+      keys: 'me:ssh-ed25519 THEIRS me@home',
+    });
     const target = await createInstance({ useExisting: true, hostKey: KEY_FINGERPRINT });
-    const keys = (): string | undefined => one.metadata.find(({ key }) => key === 'ssh-keys')?.value;
+    const keys = (): string | undefined => instance.metadata.find(({ key }) => key === 'ssh-keys')?.value;
     expect(keys()).toBe(`me:ssh-ed25519 THEIRS me@home\nslipway:ssh-ed25519 AAAAlogin slipway ${MACHINE_ID}`);
-    expect(one.tags).toEqual(['theirs', `slipway-${MACHINE_ID}`]);
-    expect(bench.cloud.rules.map(({ network }) => network)).toEqual(['default']);
-    await gce.machines.create(target, BOOT, bench.call);
+    expect(instance.tags).toEqual(['theirs', `slipway-${MACHINE_ID}`]);
+    expect(fixture.cloud.rules.map(({ network }) => network)).toEqual(['default']);
+    await gce.machines.create(target, BOOT, fixture.call);
     expect(keys()?.split('\n')).toHaveLength(2);
-    await gce.machines.remove(target, bench.call);
+    await gce.machines.remove(target, fixture.call);
     expect(keys()).toBe('me:ssh-ed25519 THEIRS me@home');
-    expect(one.metadata.find(({ key }) => key === 'owner')?.value).toBe('else');
-    expect(one.tags).toEqual(['theirs']);
-    expect(bench.cloud.listAlive().map(({ kind, id }) => [kind, id])).toEqual([['instance', 'web']]);
+    expect(instance.metadata.find(({ key }) => key === 'owner')?.value).toBe('else');
+    expect(instance.tags).toEqual(['theirs']);
+    expect(fixture.cloud.listAlive().map(({ kind, id }) => [kind, id])).toEqual([['instance', 'web']]);
   });
 
-  test('an instance that two stores use under one name keeps the key of the one that goes on with it', async () => {
-    const one = bench.cloud.addInstance({ name: 'web', zone: 'us-central1-a', keys: 'me:ssh-rsa THEIRS slipway web' });
+  test('keeps the key of the remaining store when two stores used it under one name', async () => {
+    const instance = fixture.cloud.addInstance({
+      name: 'web',
+      zone: 'us-central1-a',
+      keys: 'me:ssh-rsa THEIRS slipway web',
+    });
     const mine = await createInstance({ useExisting: true, hostKey: KEY_FINGERPRINT });
     const theirs = { ...mine, id: '9f9a2c41-1d05-4e00-8000-00000000abcd' };
-    await gce.machines.create(theirs, { ...BOOT, authorizedKey: 'ssh-ed25519 AAAAother slipway web' }, bench.call);
-    await gce.machines.remove(mine, bench.call);
-    expect(one.metadata.find(({ key }) => key === 'ssh-keys')?.value.split('\n')).toEqual([
+    await gce.machines.create(theirs, { ...BOOT, authorizedKey: 'ssh-ed25519 AAAAother slipway web' }, fixture.call);
+    await gce.machines.remove(mine, fixture.call);
+    expect(instance.metadata.find(({ key }) => key === 'ssh-keys')?.value.split('\n')).toEqual([
       'me:ssh-rsa THEIRS slipway web',
       `slipway:ssh-ed25519 AAAAother slipway ${theirs.id}`,
     ]);
-    expect(one.tags).toEqual(['theirs', `slipway-${theirs.id}`]);
+    expect(instance.tags).toEqual(['theirs', `slipway-${theirs.id}`]);
   });
 
-  test('an instance in another network gets its rule there, also where its host key is given', async () => {
-    const one = bench.cloud.addInstance({ name: 'web', zone: 'us-central1-a' });
-    one.properties = { ...one.properties, networkInterfaces: [{ network: 'global/networks/vpc-1' }] };
+  test('gets its firewall rule in its own network, even when its host key is given', async () => {
+    const instance = fixture.cloud.addInstance({ name: 'web', zone: 'us-central1-a' });
+    instance.properties = { ...instance.properties, networkInterfaces: [{ network: 'global/networks/vpc-1' }] };
     await createInstance({ useExisting: true, project: PROJECT, hostKey: KEY_FINGERPRINT });
-    expect(bench.cloud.rules.map(({ network }) => network)).toEqual(['vpc-1']);
+    expect(fixture.cloud.rules.map(({ network }) => network)).toEqual(['vpc-1']);
   });
 
-  test('a change of theirs between our look and our change is kept', async () => {
-    const one = bench.cloud.addInstance({ name: 'web', zone: 'us-central1-a' });
-    let done = false;
-    bench.cloud.onArrival = ({ operation }) => {
-      if (operation === 'compute.instances.setTags' && !done) {
-        done = true;
-        one.tags = [...one.tags, 'new'];
+  test("keeps a tag that its owner adds between Slipway's read and write", async () => {
+    const instance = fixture.cloud.addInstance({ name: 'web', zone: 'us-central1-a' });
+    let isTagAdded = false;
+    fixture.cloud.onArrival = ({ operation }) => {
+      if (operation === 'compute.instances.setTags' && !isTagAdded) {
+        isTagAdded = true;
+        instance.tags = [...instance.tags, 'new'];
       }
       return undefined;
     };
     await createInstance({ useExisting: true, hostKey: KEY_FINGERPRINT });
-    expect(one.tags).toEqual(['theirs', 'new', `slipway-${MACHINE_ID}`]);
+    expect(instance.tags).toEqual(['theirs', 'new', `slipway-${MACHINE_ID}`]);
   });
 
-  test('the host key that an instance publishes is demanded of it', async () => {
-    const one = bench.cloud.addInstance({ name: 'web', zone: 'us-central1-a' });
-    one.guestAttributes = [
+  test('must present the host key that it publishes', async () => {
+    const instance = fixture.cloud.addInstance({ name: 'web', zone: 'us-central1-a' });
+    instance.guestAttributes = [
       { namespace: 'hostkeys', key: 'ssh-rsa', value: 'AAAArsa' },
       { namespace: 'hostkeys', key: 'ssh-ed25519', value: 'AAAAed' },
     ];
-    expect((await resolveTarget(bench.newTarget({ useExisting: true }))).options.hostKey).toBe('ssh-ed25519 AAAAed');
+    expect((await resolveTarget(fixture.newTarget({ useExisting: true }))).options.hostKey).toBe('ssh-ed25519 AAAAed');
   });
 });
 
 describe('an emulator', () => {
   test.each([
-    ["whose operations can't be waited for", { waits: false }],
-    ['whose operations are done at once, and that shows more and tells less', { hasty: true }],
-  ])('%s will do', async (_, how) => {
-    Object.assign(bench.cloud, how);
-    bench.cloud.addDisk('theirs', 'us-central1-a', {});
+    ["operations can't be waited for", { waits: false }],
+    ['operations finish at once, and it lists more resources with fewer details', { hasty: true }],
+  ])('works when %s', async (_, behavior) => {
+    Object.assign(fixture.cloud, behavior);
+    fixture.cloud.addDisk('theirs', 'us-central1-a', {});
     const target = await createInstance({ address: 'static', openPort: ['8080'] });
     await waitUntilRunning(target);
-    await gce.power?.stop(target, { seconds: 10 }, bench.call);
-    await gce.power?.start(target, bench.call);
+    await gce.power?.stop(target, { seconds: 10 }, fixture.call);
+    await gce.power?.start(target, fixture.call);
     await waitUntilRunning(target);
-    await gce.machines.remove(target, bench.call);
-    expect(bench.cloud.listAlive().map(({ id }) => id)).toEqual(['theirs']);
+    await gce.machines.remove(target, fixture.call);
+    expect(fixture.cloud.listAlive().map(({ id }) => id)).toEqual(['theirs']);
   });
 
-  test("behind a path of somebody's own is reached there", async () => {
+  test('is reached behind a custom path', async () => {
     const seen: string[] = [];
-    await using proxy = await startServer((path, answer) => {
+    await using proxy = await startServer((path, respond) => {
       seen.push(path);
-      answer('{"error":{"code":400,"message":"seen"}}', 400);
+      respond('{"error":{"code":400,"message":"seen"}}', 400);
     });
     expect(
-      await catchRejection(resolveTarget(bench.newTarget({ endpoint: `http://${proxy.host}/behind/compute/v1/` }))),
+      await catchRejection(resolveTarget(fixture.newTarget({ endpoint: `http://${proxy.host}/behind/compute/v1/` }))),
     ).toBeDefined();
     expect(seen[0]).toMatch(/^\/behind\/compute\/v1\/projects\/my-project-42\//);
   });
 
-  test('that answers with a page of its own is told in a sentence', async () => {
-    await using proxy = await startServer((_, answer) => answer('<html>\nno such thing', 418));
-    const error = await catchRejection(resolveTarget(bench.newTarget({ endpoint: `http://${proxy.host}/` })));
+  test('that answers with an HTML page is reported in one line', async () => {
+    await using proxy = await startServer((_, respond) => respond('<html>\nno such thing', 418));
+    const error = await catchRejection(resolveTarget(fixture.newTarget({ endpoint: `http://${proxy.host}/` })));
     expect(error).toMatchObject({
       code: 'PROVIDER_REFUSED',
       message: expect.stringMatching(/Compute Engine refused \(.*\): HTTP 418$/),
@@ -544,61 +561,61 @@ describe('an emulator', () => {
   });
 });
 
-test('a start that is asked for while the machine stops waits for that', async () => {
+test('start waits until a machine that is stopping has stopped', async () => {
   const target = await createInstance();
   await waitUntilRunning(target);
   const [stopped] = await Promise.all([
-    gce.power?.stop(target, { seconds: 10 }, bench.call),
+    gce.power?.stop(target, { seconds: 10 }, fixture.call),
     expect
-      .poll(() => bench.cloud.instances[0]?.status)
+      .poll(() => fixture.cloud.instances[0]?.status)
       .toBe('STOPPING')
       .catch(() => undefined),
   ]);
   expect(stopped).toBeUndefined();
-  await gce.power?.start(target, bench.call);
+  await gce.power?.start(target, fixture.call);
   await waitUntilRunning(target);
 });
 
-test('of a batch whose bulk call was killed, one alone waits for what that call makes, and makes no second', async () => {
-  const { cloud, call } = bench;
-  const settled = (await resolveTarget(bench.newTarget())).options;
+test('create after a killed bulk call waits for the instances of that call and creates no second one', async () => {
+  const { cloud, call } = fixture;
+  const options = (await resolveTarget(fixture.newTarget())).options;
   const targets = [0, 1].map((index) =>
-    bench.newTarget(settled, { id: `own-${index}`, name: `web-${index}`, batch: { id: MACHINE_ID, index, size: 2 } }),
+    fixture.newTarget(options, { id: `own-${index}`, name: `web-${index}`, batch: { id: MACHINE_ID, index, size: 2 } }),
   );
   Object.assign(cloud, { bootTime: 400, lateness: 1500 });
   const bulk = gce.cloud.createMany(targets, BOOT, call);
   await expect.poll(() => mutatingCalls(), { timeout: 20_000 }).toContain('compute.instances.bulkInsert');
   const [first] = targets;
-  if (!first) throw new Error('there are two');
+  if (!first) throw new Error('there is no target');
   const lastRequest = { what: 'instances', at: new Date().toISOString() };
   await gce.machines.create({ ...first, lastRequest }, BOOT, call);
   await bulk;
   expect(cloud.instances.map(({ name }) => name)).toEqual(['web-0-0-3f9a2c41', 'web-1-1-3f9a2c41']);
-  expect(bench.notes.join('\n')).toMatch(/asked for its instances a moment ago/);
-  // What was asked for long ago was never heard.
+  expect(fixture.notes.join('\n')).toMatch(/late to show the requested instances/);
+  // A request from long ago never reached the cloud, so create does not wait for it.
   await gce.machines.remove(first, call);
   await gce.machines.create({ ...first, lastRequest: { ...lastRequest, at: '2026-01-01T00:00:00Z' } }, BOOT, call);
   expect(cloud.instances).toHaveLength(2);
 });
 
-test('who calls from another address is let in too', async () => {
+test('allowCallerIp adds a new address of the caller to the rule', async () => {
   const target = await createInstance();
-  const rule = bench.cloud.rules.find(({ name }) => name === `slipway-${MACHINE_ID}`);
-  if (!rule) throw new Error('there is a rule');
+  const rule = fixture.cloud.rules.find(({ name }) => name === `slipway-${MACHINE_ID}`);
+  if (!rule) throw new Error('the rule is missing');
   expect(rule.sourceRanges).toEqual(['127.0.0.1/32']);
   rule.sourceRanges = ['198.51.100.1/32'];
-  await gce.cloud.allowCallerIp(target, bench.call);
+  await gce.cloud.allowCallerIp(target, fixture.call);
   expect(rule.sourceRanges).toEqual(['198.51.100.1/32', '127.0.0.1/32']);
   const before = mutatingCalls().length;
-  await gce.cloud.allowCallerIp(target, bench.call);
+  await gce.cloud.allowCallerIp(target, fixture.call);
   expect(mutatingCalls()).toHaveLength(before);
 });
 
-test('what is left over is listed with its cost, in all zones and over pages, and removed', async () => {
-  const { cloud, call } = bench;
+test('leftover resources are listed with their cost, in all zones and across pages, and deleted', async () => {
+  const { cloud, call } = fixture;
   const target = await createInstance({ address: 'static', openPort: ['8080'] });
   const second = {
-    ...(await resolveTarget(bench.newTarget({ zone: 'europe-west3-a' }))),
+    ...(await resolveTarget(fixture.newTarget({ zone: 'europe-west3-a' }))),
     id: '9f9a2c41-1d05-4e00-8000-00000000abcd',
   };
   await gce.machines.create(second, BOOT, call);
@@ -626,14 +643,14 @@ test('what is left over is listed with its cost, in all zones and over pages, an
 });
 
 async function waitUntilRunning(target: Target<GceOptions>): Promise<void> {
-  await expect.poll(async () => (await gce.machines.inspect(target, bench.call)).state).toBe('running');
+  await expect.poll(async () => (await gce.machines.inspect(target, fixture.call)).state).toBe('running');
 }
 
 type Respond = (text: string, status?: number) => void;
 
-/** A server that is not the double: it shows what it is asked, as Google's metadata server would be. */
+/** Starts a server that can stand for a metadata server or a proxy: `handle` answers each path. */
 async function startServer(
-  handle: (path: string, answer: Respond) => void,
+  handle: (path: string, respond: Respond) => void,
 ): Promise<AsyncDisposable & { readonly host: string }> {
   const server: Server = createServer((request, response) => {
     handle(request.url ?? '', (text, status = 200) => {

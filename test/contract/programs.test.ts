@@ -39,7 +39,7 @@ const slipwayProgram = fileURLToPath(new URL('../../dist/slipway.js', import.met
 
 beforeAll(async () => {
   await stat(slipwayProgram).catch(() => {
-    throw new Error('There is no dist/: npm test builds it, and so does npm run build');
+    throw new Error('dist/ is missing: run npm run build');
   });
   expect(userInfo().uid).toBe(1000);
 });
@@ -280,7 +280,7 @@ describe('the programs of a driver', () => {
     await using here = await createComputer('apt-get', 'sudo', 'docker', 'ssh', 'boat-hull');
     const before = await here.doctor();
     expect(before.status).toBe(1);
-    expect(before.text).toMatch(/^driver boat +✗ missing +missing: boat-sail$/m);
+    expect(before.text).toMatch(/^driver boat +✗ missing +requires boat-sail$/m);
     expect(before.text).toContain(`To fix it: ${manualInstallCommand('boat-sail-bin')}`);
     expect(before.text).not.toContain('from the west');
     const after = await here.doctor({ fix: true, yes: true });

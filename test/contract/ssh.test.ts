@@ -81,8 +81,8 @@ describe('a connection', () => {
   test('hands out the key that was shown, before a user is named to the host', async () => {
     await using server = await startSshServer({ authorized: [userKeys] });
     const seen: [string, HostKeyVerdict, readonly string[]][] = [];
-    await using session = await connectSsh(targetOn(server), clientSide(), (_hop, key, judgement) =>
-      seen.push([key, judgement, [...server.events]]),
+    await using session = await connectSsh(targetOn(server), clientSide(), (_hop, key, verdict) =>
+      seen.push([key, verdict, [...server.events]]),
     );
     expect(seen).toEqual([[server.hostKeys[0], { verdict: 'first-seen' }, ['connect']]]);
     expect([session.hostKey, session.jumpHostKey]).toEqual([server.hostKeys[0], undefined]);
@@ -132,7 +132,7 @@ describe('a refusal', () => {
   test('of our key names user, host and the keys that were offered', async () => {
     await using server = await startSshServer({ authorized: [generateKeys()] });
     expect(await told(openSession(server))).toMatchInlineSnapshot(
-      `"SSH_REFUSED: ops@127.0.0.1:PORT accepted none of the keys offered (HOME/key) → Name the right key with --generic-ssh-key and the right user with --generic-ssh-user, or install yours: ssh-copy-id -p PORT ops@127.0.0.1"`,
+      `"SSH_REFUSED: ops@127.0.0.1:PORT accepted none of the keys offered (HOME/key) → Specify the right key with --generic-ssh-key and the right user with --generic-ssh-user, or install your key on the host: ssh-copy-id -p PORT ops@127.0.0.1"`,
     );
   });
 
@@ -140,7 +140,7 @@ describe('a refusal', () => {
     await using server = await startSshServer({ authorized: [generateKeys()] });
     await writeFile(keyFile, generateEncryptedKeys('secret').private);
     expect(await told(openSession(server))).toMatchInlineSnapshot(
-      `"SSH_REFUSED: ops@127.0.0.1:PORT accepted none of the keys offered (none; HOME/key has a passphrase) → Unlock it into the agent: ssh-add HOME/key"`,
+      `"SSH_REFUSED: ops@127.0.0.1:PORT accepted none of the keys offered (none; HOME/key has a passphrase) → Add the key to the SSH agent: ssh-add HOME/key"`,
     );
   });
 
@@ -160,7 +160,7 @@ describe('a refusal', () => {
       return server;
     });
     expect(await told(connectSsh(targetOn({ port }), clientSide(), () => {}))).toMatchInlineSnapshot(
-      `"SSH_UNREACHABLE: 127.0.0.1:PORT can't be reached over SSH: nothing listens there → Check the address and port, that the host is up, and that a firewall lets you in: ssh -p PORT ops@127.0.0.1"`,
+      `"SSH_UNREACHABLE: Can't connect to 127.0.0.1:PORT over SSH: nothing listens there → Check the address and the port, that the host is running, and that no firewall blocks the port: ssh -p PORT ops@127.0.0.1"`,
     );
   });
 
@@ -248,7 +248,7 @@ describe('a connection that breaks', () => {
       await catchRejection(session.exec(sh`apt-get install`, { label: 'install-engine.debian.sh' })),
     ).toMatchObject({
       code: 'SSH_LOST',
-      message: 'The SSH connection to 127.0.0.1 broke while this ran: install-engine.debian.sh',
+      message: 'The SSH connection to 127.0.0.1 was lost during install-engine.debian.sh',
       hint: 'To continue, run the same command again',
     });
     expect((await catchRejection(session.exec(sh`true`, { label: 'next' })))?.code).toBe('SSH_LOST');

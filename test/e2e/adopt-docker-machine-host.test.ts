@@ -7,10 +7,10 @@ import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from '
 
 const OLD_DROP_IN = '/etc/systemd/system/docker.service.d/10-machine.conf';
 
-describeOnBed('a host that the old tool has provisioned', () => {
+describeOnBed('a host that Docker Machine has provisioned', () => {
   let host: BedHost;
   let user: User;
-  let container: string;
+  let containerId: string;
 
   beforeAll(async () => {
     [host, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), createUser()]);
@@ -18,7 +18,7 @@ describeOnBed('a host that the old tool has provisioned', () => {
     await host.runOrThrow(
       'mkdir -p /tmp/tools/bin && cp /bin/true /tmp/tools/bin/ ; tar -cf - -C /tmp/tools . | docker import - empty >/dev/null',
     );
-    container = await host.runOrThrow(
+    containerId = await host.runOrThrow(
       'docker run -d --name web --restart always -v /bin:/bin:ro -v /lib:/lib:ro -v /lib64:/lib64:ro -v /usr:/usr:ro empty /bin/sleep infinity',
     );
   });
@@ -26,20 +26,20 @@ describeOnBed('a host that the old tool has provisioned', () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
-  test('becomes one of ours by create, with one restart, and keeps images and containers', async () => {
+  test('becomes a machine of Slipway by create, with one restart, and keeps its images and containers', async () => {
     const before = await countEngineStartAttempts(host);
     const pid = await host.runOrThrow(`docker inspect -f '{{.State.Pid}}' web`);
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host)));
     expect(await countEngineStartAttempts(host)).toBe(before + 1);
-    const seen = await expectSuccess(
+    const containers = await expectSuccess(
       user.docker('--context', 'web', 'ps', '--no-trunc', '--format', '{{.ID}} {{.State}}'),
     );
-    expect(seen.stdout.trim()).toBe(`${container} running`);
-    // It ran on.
+    expect(containers.stdout.trim()).toBe(`${containerId} running`);
+    // The container was not restarted.
     expect(await host.runOrThrow(`docker inspect -f '{{.State.Pid}}' web`)).toBe(pid);
   });
 
-  test('keeps what its engine was told, in daemon.json', async () => {
+  test('keeps the settings of its engine, in daemon.json', async () => {
     const { hosts, labels, ...rest } = JSON.parse(await host.runOrThrow('cat /etc/docker/daemon.json')) as Record<
       string,
       unknown
@@ -53,20 +53,20 @@ describeOnBed('a host that the old tool has provisioned', () => {
     );
   });
 
-  test('is reached on the host itself as before', async () => {
+  test('still lets docker on the host itself use the engine', async () => {
     await host.runOrThrow('docker ps');
     await host.runOrThrow('systemctl restart docker.service && docker ps');
   });
 
-  test('has nothing left to do at the second look', async () => {
+  test('is not changed by a second provision', async () => {
     const starts = await countEngineStartAttempts(host);
-    const dry = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--json'));
-    expect(JSON.parse(dry.stdout)).toMatchObject({ steps: [] });
+    const plan = await expectSuccess(user.slipway('provision', 'web', '--dry-run', '--json'));
+    expect(JSON.parse(plan.stdout)).toMatchObject({ steps: [] });
     await expectSuccess(user.slipway('provision', 'web'));
     expect(await countEngineStartAttempts(host)).toBe(starts);
   });
 
-  test('sets a variable of the old drop-in by its own file once it is told to', async () => {
+  test("gets engine variables from Slipway's file, once the user changes those of the old drop-in", async () => {
     await expectSuccess(
       user.slipway(
         'provision',
@@ -86,19 +86,19 @@ describeOnBed('a host that the old tool has provisioned', () => {
     );
   });
 
-  test('is given back as an engine of its own host', async () => {
+  test('has a working engine of its own after rm --deprovision', async () => {
     await expectSuccess(
       user
         .slipway('rm', 'web', '--deprovision', '--yes')
         .then(async (outcome) => (outcome.code === 0 ? outcome : user.slipway('rm', 'web', '--deprovision'))),
     );
     expect(await host.runOrThrow('systemctl is-active docker.service')).toBe('active');
-    const { hosts, ...left } = JSON.parse(await host.runOrThrow('cat /etc/docker/daemon.json')) as Record<
+    const { hosts, ...settings } = JSON.parse(await host.runOrThrow('cat /etc/docker/daemon.json')) as Record<
       string,
       unknown
     >;
     expect(hosts).toBeUndefined();
-    expect(left).toMatchObject({ 'storage-driver': 'overlay2' });
+    expect(settings).toMatchObject({ 'storage-driver': 'overlay2' });
     expect(await host.runOrThrow('docker ps -a --format {{.Names}}')).toBe('web');
     expect(await host.runOrThrow('ss -tln')).not.toContain(':2376');
   });

@@ -28,8 +28,8 @@ async function writeMachinesFile(
   });
   const [first] = hosts.filter((host) => typeof host !== 'string');
   const path = join(user.home, 'machines.yaml');
-  const head = `defaults:\n  driver: generic\n  generic: { sshKey: ${first?.keyFile} }\nmachines:\n`;
-  await writeFile(path, `${head}${entries.join('\n')}\n`);
+  const defaults = `defaults:\n  driver: generic\n  generic: { sshKey: ${first?.keyFile} }\nmachines:\n`;
+  await writeFile(path, `${defaults}${entries.join('\n')}\n`);
   return path;
 }
 
@@ -41,11 +41,11 @@ describeOnBed('machines.yaml with three hosts', () => {
   afterAll(async () => {
     for (const host of hosts) await host[Symbol.asyncDispose]();
   });
-  const starts = (): Promise<readonly string[]> =>
+  const readEngineStarts = (): Promise<readonly string[]> =>
     Promise.all(hosts.map(async (host) => String(await countEngineStarts(host))));
-  const seen = (): Promise<readonly number[]> => Promise.all(hosts.map(countLogins));
+  const readLogins = (): Promise<readonly number[]> => Promise.all(hosts.map(countLogins));
 
-  test('is applied, applied again without a connection, changed where a label differs, killed, finished and pruned', async () => {
+  test('is applied, applied again without a connection, changed where a label differs, continued after a kill, and pruned', async () => {
     await using user = await createUser();
     const path = await writeMachinesFile(user, hosts, { one: 'zone=a' });
     const apply = async (...more: readonly string[]): Promise<string> =>
@@ -54,15 +54,15 @@ describeOnBed('machines.yaml with three hosts', () => {
     expect(await apply()).toMatch(/^one is created: tcp:.*\ntwo is created: .*\nthree is created: .*\n$/);
     for (const name of NAMES) await expectEngineAnswer(user, name);
 
-    // The second time: no connection, no write.
-    const [visited, started] = [await seen(), await starts()];
-    expect(visited.every((count) => count > 0)).toBe(true);
+    // The second apply makes no connection and writes nothing.
+    const [loginsBefore, startsBefore] = [await readLogins(), await readEngineStarts()];
+    expect(loginsBefore.every((count) => count > 0)).toBe(true);
     const records = await Promise.all(NAMES.map((name) => readRecord(user, name)));
     expect(await apply()).toBe(`3 machines match ${path}\n`);
-    expect(await seen()).toEqual(visited);
+    expect(await readLogins()).toEqual(loginsBefore);
     expect(await Promise.all(NAMES.map((name) => readRecord(user, name)))).toEqual(records);
 
-    // One label.
+    // One label changes.
     await writeMachinesFile(user, hosts, { one: 'zone=b' });
     expect((await expectSuccess(user.slipway('plan', '-f', path))).stdout).toBe(
       [
@@ -74,10 +74,10 @@ describeOnBed('machines.yaml with three hosts', () => {
       ].join('\n'),
     );
     expect(await apply()).toMatch(/^one is changed: tcp:[^\n]*\n$/);
-    const [one = 0, two = 0, three = 0] = visited;
-    expect(await seen()).toEqual([one + 1, two, three]);
-    const [first, second, third] = await starts();
-    expect([first === started[0], second, third]).toEqual([false, started[1], started[2]]);
+    const [one = 0, two = 0, three = 0] = loginsBefore;
+    expect(await readLogins()).toEqual([one + 1, two, three]);
+    const [first, second, third] = await readEngineStarts();
+    expect([first === startsBefore[0], second, third]).toEqual([false, startsBefore[1], startsBefore[2]]);
     expect((await expectSuccess(user.docker('--context', 'one', 'info', '--format', '{{.Labels}}'))).stdout).toContain(
       'zone=b',
     );
@@ -128,8 +128,8 @@ describeOnBed('machines.yaml with three hosts', () => {
     await waitForStderr(killed, /two: .*Gather facts about the host/);
     killed.process.kill('SIGKILL');
     await killed.ended;
-    const again = await expectSuccess(user.slipway('apply', '-f', path));
-    expect(again.stdout).toMatch(/three is created/);
+    const secondApply = await expectSuccess(user.slipway('apply', '-f', path));
+    expect(secondApply.stdout).toMatch(/three is created/);
     for (const name of NAMES) await expectEngineAnswer(user, name);
     expect((await expectSuccess(user.slipway('apply', '-f', path))).stdout).toBe(`3 machines match ${path}\n`);
   });

@@ -2,8 +2,8 @@ export const OLD_VERSION = '5:26.1.4-1~debian.12~bookworm';
 export const NEW_VERSION = '5:27.3.1-1~debian.12~bookworm';
 
 /**
- * A repository laid out and signed as Docker's is, in the host itself. Its docker-ce is Debian's docker.io under that
- * name; the packages around it are empty. Prints the fingerprint of its key.
+ * Creates a package repository on the host, with the layout and signature of Docker's. Its docker-ce is Debian's
+ * docker.io under that name; all other packages are empty. Prints the fingerprint of its key.
  */
 export const CREATE_REPOSITORY_SCRIPT = `
   set -eu
@@ -51,8 +51,8 @@ export const CREATE_REPOSITORY_SCRIPT = `
 `;
 
 /**
- * A repository of the host's own, signed and trusted there, in which Debian's docker.io has this version, and another
- * text in its settings file. Its packages are those of the host's release but for that.
+ * Returns a script that adds a signed and trusted package repository on the host, in which Debian's docker.io has this
+ * version and another text in its settings file. Otherwise its packages are those of the host's release.
  */
 export const newerDistroEngineScript = (version: string): string => `
   set -eu

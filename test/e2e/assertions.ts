@@ -38,10 +38,10 @@ export async function expectEngineAnswer(user: User, name: string): Promise<void
 }
 
 /** Waits for something that another process does. Two minutes are far more than any of it takes. */
-export async function waitUntil(what: string, holds: () => Promise<boolean>): Promise<void> {
+export async function waitUntil(what: string, isTrue: () => Promise<boolean>): Promise<void> {
   const end = performance.now() + 120_000;
-  while (!(await holds())) {
-    if (performance.now() > end) throw new Error(`waited in vain until ${what}`);
+  while (!(await isTrue())) {
+    if (performance.now() > end) throw new Error(`timed out while waiting until ${what}`);
     await sleep(50);
   }
 }
@@ -55,7 +55,7 @@ export function waitForStderr(command: ReturnType<User['start']>, what: RegExp):
       if (what.test(text)) resolve();
     });
     command.ended.then(
-      () => reject(new Error(`it ended without having said ${String(what)}\n${text}`)),
+      () => reject(new Error(`the command ended without printing ${String(what)}\n${text}`)),
       (error: unknown) => reject(error instanceof Error ? error : new Error(String(error))),
     );
   });

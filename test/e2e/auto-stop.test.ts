@@ -6,10 +6,10 @@ import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from '
 import { expectNothingLeft, readRecord, expectFailure, waitUntil } from './assertions.ts';
 
 async function createMachineWithLifetime(
-  ...life: readonly string[]
+  ...flags: readonly string[]
 ): Promise<{ user: User; host: BedHost } & AsyncDisposable> {
   const [host, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), createUser()]);
-  await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), ...life));
+  await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), ...flags));
   return {
     host,
     user,
@@ -19,16 +19,16 @@ async function createMachineWithLifetime(
   };
 }
 
-describeOnBed('a machine that ends without a client', { timeout: 360_000 }, () => {
-  test.concurrent('at its deadline, and not before, nor at the one that was moved', async () => {
-    await using all = await createMachineWithLifetime('--ttl', '60s');
-    const { host, user } = all;
+describeOnBed('a machine with a lifetime', { timeout: 360_000 }, () => {
+  test.concurrent('powers off at its extended deadline, not before, without a client', async () => {
+    await using machine = await createMachineWithLifetime('--ttl', '60s');
+    const { host, user } = machine;
     const first = Date.parse((await readRecord(user, 'web')).deadline ?? '');
     await expectSuccess(user.slipway('extend', 'web', '30s'));
     const last = Date.parse((await readRecord(user, 'web')).deadline ?? '');
     expect(last - first).toBe(30_000);
     expect((await expectSuccess(user.slipway('ls'))).stdout).toMatch(
-      /ends in \d+ (s|min).*more time: slipway extend web 2h/,
+      /ends in \d+ (s|min).*for more time: slipway extend web 2h/,
     );
     await sleep(last - Date.now() - 5000);
     expect(await host.isRunning()).toBe(true);
@@ -51,9 +51,9 @@ describeOnBed('a machine that ends without a client', { timeout: 360_000 }, () =
     await expectNothingLeft(user);
   });
 
-  test.concurrent('once it is idle, which it is not as long as a container runs', async () => {
-    await using all = await createMachineWithLifetime('--idle-stop', '20s');
-    const { host, user } = all;
+  test.concurrent('powers off once it is idle, but not while a container runs', async () => {
+    await using machine = await createMachineWithLifetime('--idle-stop', '20s');
+    const { host, user } = machine;
     await loadToolsImage(user, 'web');
     const run = ['run', '--detach', '--stop-signal', 'KILL', '--name', 'busy', 'tools', 'sleep', '100000'];
     await expectSuccess(user.docker('--context', 'web', ...run));

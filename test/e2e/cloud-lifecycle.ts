@@ -46,9 +46,9 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
 
     test('has a host key that its user data never contained', async () => {
       const { host } = await readRecord(user, 'web');
-      const given = JSON.stringify(cloud.calls.map(({ params }) => params));
+      const sentParameters = JSON.stringify(cloud.calls.map(({ params }) => params));
       expect(host?.ssh?.hostKey).toMatch(/^ssh-ed25519 /);
-      expect(given).not.toContain(host?.ssh?.hostKey?.split(' ')[1]);
+      expect(sentParameters).not.toContain(host?.ssh?.hostKey?.split(' ')[1]);
     });
 
     test('has nothing to do on a second provision', async () => {
@@ -113,7 +113,7 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
     });
 
     test('is created from a file by one call, needs no call on a second apply, and is changed in place', async () => {
-      const file = (team: string): string =>
+      const formatFile = (team: string): string =>
         JSON.stringify({
           machines: {
             pair: {
@@ -125,7 +125,7 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
         });
       const apply = async (team: string): Promise<readonly string[]> => {
         const base = cloud.calls.length;
-        await writeFile(join(user.home, 'machines.yaml'), file(team));
+        await writeFile(join(user.home, 'machines.yaml'), formatFile(team));
         await expectSuccess(user.run('slipway', ['apply'], { cwd: user.home }));
         return cloud.calls
           .slice(base)
@@ -147,16 +147,16 @@ export function describeCloudLifecycle({ driver, start }: CloudProvider): void {
     test('is created three times by one call', async () => {
       const base = cloud.calls.length;
       await expectSuccess(slipway('create', 'many', '--count', '3', '--driver', driver));
-      const makes = cloud.calls
+      const createCalls = cloud.calls
         .slice(base)
         .filter(({ operation }) => /RunInstances|instances\.(insert|bulkInsert)/.test(operation));
-      expect(makes).toHaveLength(1);
+      expect(createCalls).toHaveLength(1);
       expect(aliveInstances(cloud)).toHaveLength(3);
       for (const name of ['many-1', 'many-2', 'many-3']) await expectEngineAnswer(user, name);
-      const pins = await Promise.all(
+      const hostKeys = await Promise.all(
         ['many-1', 'many-2', 'many-3'].map(async (name) => (await readRecord(user, name)).host?.ssh?.hostKey),
       );
-      expect(new Set(pins).size).toBe(3);
+      expect(new Set(hostKeys).size).toBe(3);
       await expectSuccess(slipway('rm', 'many-2'));
       expect(aliveInstances(cloud)).toHaveLength(2);
       await expectEngineAnswer(user, 'many-3');

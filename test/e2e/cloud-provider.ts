@@ -34,22 +34,22 @@ export const KILL_MOMENTS = ['before it is sent', 'after it is sent', 'after the
 export async function runCreateUntilKilled(
   user: User,
   cloud: Cloud,
-  death: KillPoint,
+  killPoint: KillPoint,
   argv: readonly string[],
 ): Promise<boolean> {
   const base = cloud.calls.length;
   const started = user.start('create', ...argv, '--json');
   const { process: child, ended } = started;
-  const isIt = ({ n }: CloudCall): boolean => 'call' in death && n - base === death.call;
+  const isKillCall = ({ n }: CloudCall): boolean => 'call' in killPoint && n - base === killPoint.call;
   cloud.onArrival = async (call) => {
-    if (!isIt(call) || death.moment === 'after the answer') return undefined;
+    if (!isKillCall(call) || killPoint.moment === 'after the answer') return undefined;
     await killAndWait(child, ended);
-    return { kind: death.moment === 'before it is sent' ? 'drop' : 'lose' };
+    return { kind: killPoint.moment === 'before it is sent' ? 'drop' : 'lose' };
   };
   cloud.onAnswered = (call) => {
-    if (isIt(call) && death.moment === 'after the answer') child.kill('SIGKILL');
+    if (isKillCall(call) && killPoint.moment === 'after the answer') child.kill('SIGKILL');
   };
-  if ('step' in death) killOnStep(child, death);
+  if ('step' in killPoint) killOnStep(child, killPoint);
   const { code } = await ended;
   cloud.onArrival = () => undefined;
   cloud.onAnswered = () => {};
@@ -74,7 +74,7 @@ function killOnStep(child: ChildProcess, { step, moment }: Extract<KillPoint, { 
   });
 }
 
-/** The steps of a complete create, and its calls to the provider, in order. */
+/** Runs a complete create, and returns its steps and its calls to the provider, in order. */
 export async function traceCreate(
   user: User,
   cloud: Cloud,
@@ -93,20 +93,20 @@ export async function traceCreate(
 /** Expects no credential of this cloud in the output, nor in any file that Slipway stores for the user. */
 export async function expectNoCredential(user: User, cloud: Cloud, outcomes: readonly Outcome[]): Promise<void> {
   const secrets = [cloud.env.AWS_SECRET_ACCESS_KEY, cloud.env.AWS_SESSION_TOKEN].filter((text) => text !== undefined);
-  const said = outcomes.map(({ stdout, stderr }) => stdout + stderr).join('\n');
+  const output = outcomes.map(({ stdout, stderr }) => stdout + stderr).join('\n');
   for (const secret of secrets) {
-    expect(said).not.toContain(secret);
+    expect(output).not.toContain(secret);
     expect((await user.run('grep', ['-rF', '-e', secret, `${user.home}/.slipway`])).code).toBe(1);
   }
-  // For Google: neither the account's key nor a token.
-  expect(said).not.toMatch(/ya29\.|PRIVATE KEY|Bearer /);
-  const kept = await user.run('grep', [
+  // For Google, neither the account's key nor a token may appear.
+  expect(output).not.toMatch(/ya29\.|PRIVATE KEY|Bearer /);
+  const filesWithSecrets = await user.run('grep', [
     '-rlE',
     '-e',
     'ya29\\.|BEGIN PRIVATE KEY|Bearer ',
     `${user.home}/.slipway/machines`,
   ]);
-  expect(kept.stdout.split('\n').filter((file) => file !== '' && !file.endsWith('.pem'))).toEqual([]);
+  expect(filesWithSecrets.stdout.split('\n').filter((file) => file !== '' && !file.endsWith('.pem'))).toEqual([]);
 }
 
 export { program };

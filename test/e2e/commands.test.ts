@@ -9,14 +9,15 @@ describeOnBed('commands', () => {
   let user: User;
   let created: Outcome;
   let url: string;
-  const tls = (): readonly string[] =>
+  const tlsFlags = (): readonly string[] =>
     ['ca', 'cert', 'key'].flatMap((file) => [
       `--none-tls-${file}`,
       join(user.home, '.slipway', 'machines', 'web', 'tls', `${file}.pem`),
     ]);
-  const value = async (...argv: readonly string[]): Promise<string> =>
+  const readValue = async (...argv: readonly string[]): Promise<string> =>
     (await expectSuccess(user.slipway(...argv))).stdout;
-  const json = async <T>(...argv: readonly string[]): Promise<T> => JSON.parse(await value(...argv, '--json')) as T;
+  const readJson = async <T>(...argv: readonly string[]): Promise<T> =>
+    JSON.parse(await readValue(...argv, '--json')) as T;
 
   beforeAll(async () => {
     [host, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), createUser()]);
@@ -32,33 +33,33 @@ describeOnBed('commands', () => {
       .trimEnd()
       .split('\n')
       .map((line) => JSON.parse(line) as Record<string, unknown>);
-    const done = events.filter(({ event, state }) => event === 'step' && state === 'done');
-    expect(done.map(({ id }) => id)).toEqual(['connect', 'facts', 'configure-engine', 'verify', 'profiles']);
-    for (const { elapsed } of done) expect(elapsed).toEqual(expect.any(Number));
+    const finishedSteps = events.filter(({ event, state }) => event === 'step' && state === 'done');
+    expect(finishedSteps.map(({ id }) => id)).toEqual(['connect', 'facts', 'configure-engine', 'verify', 'profiles']);
+    for (const { elapsed } of finishedSteps) expect(elapsed).toEqual(expect.any(Number));
     expect(events.at(-1)).toEqual({ event: 'result', result: { name: 'web', driver: 'generic', url, context: 'web' } });
     expect(created.stderr).toBe('');
   });
 
   test('prints progress to stderr and values to stdout, and no progress with --quiet', async () => {
-    const shown = await expectSuccess(user.slipway('provision', 'web'));
-    expect(shown.stdout).toBe(`web is ready: ${url}\n`);
-    expect(shown.stderr).toContain('Gather facts about the host');
+    const provisioned = await expectSuccess(user.slipway('provision', 'web'));
+    expect(provisioned.stdout).toBe(`web is ready: ${url}\n`);
+    expect(provisioned.stderr).toContain('Gather facts about the host');
     // Without a terminal: plain lines, no cursor movement, no color.
-    expect(shown.stdout + shown.stderr).not.toContain('\u{1b}');
+    expect(provisioned.stdout + provisioned.stderr).not.toContain('\u{1b}');
     const quiet = await expectSuccess(user.slipway('provision', 'web', '--quiet'));
     expect([quiet.stdout, quiet.stderr]).toEqual([`web is ready: ${url}\n`, '']);
   });
 
   test('ip and url print only the value', async () => {
-    expect(await value('ip', 'web')).toBe(`${host.address}\n`);
-    expect(await json('ip', 'web')).toEqual([{ name: 'web', address: host.address }]);
-    expect(await value('url', 'web')).toBe(`${url}\n`);
-    expect(await json('url', 'web')).toEqual({ name: 'web', url });
+    expect(await readValue('ip', 'web')).toBe(`${host.address}\n`);
+    expect(await readJson('ip', 'web')).toEqual([{ name: 'web', address: host.address }]);
+    expect(await readValue('url', 'web')).toBe(`${url}\n`);
+    expect(await readJson('url', 'web')).toEqual({ name: 'web', url });
   });
 
   test('inspect prints the record', async () => {
     const record = await readFile(join(user.home, '.slipway', 'machines', 'web', 'machine.json'), 'utf8');
-    expect(await value('inspect', 'web')).toBe(record);
+    expect(await readValue('inspect', 'web')).toBe(record);
     expect(JSON.parse(record)).toMatchObject({
       phase: 'ready',
       spec: { name: 'web', driver: 'generic' },
@@ -71,19 +72,26 @@ describeOnBed('commands', () => {
     await expectSuccess(
       user.slipway('create', 'socket', '--driver', 'none', '--none-url', 'unix:///var/run/docker.sock'),
     );
-    const gone = ['--generic-ip-address', '127.0.0.1', '--generic-ssh-port', '1', '--generic-ssh-key', host.keyFile];
-    expect((await user.slipway('create', 'half', ...gone)).code).toBe(6);
+    const unreachable = [
+      '--generic-ip-address',
+      '127.0.0.1',
+      '--generic-ssh-port',
+      '1',
+      '--generic-ssh-key',
+      host.keyFile,
+    ];
+    expect((await user.slipway('create', 'half', ...unreachable)).code).toBe(6);
     const broken = join(user.home, '.slipway', 'machines', 'broken');
     await expectSuccess(user.run('sh', ['-c', `mkdir ${broken} && echo '{' >${broken}/machine.json`]));
 
-    expect(await value('ls', '-q')).toBe('broken\nhalf\nsocket\nweb\n');
-    const table = (await value('ls')).trimEnd().split('\n');
+    expect(await readValue('ls', '-q')).toBe('broken\nhalf\nsocket\nweb\n');
+    const table = (await readValue('ls')).trimEnd().split('\n');
     expect(table[0]).toMatch(/^NAME +CURRENT +DRIVER +STATE +URL +ENGINE +CERTS +TROUBLE$/);
     expect(table[1]).toMatch(/^broken +\? +broken .*it is not JSON/);
     expect(table[2]).toMatch(/^half +generic +unfinished +interrupted at "connect": .*nothing listens there$/);
     expect(table[3]).toMatch(/^socket +none +running +unix:\/\/\/var\/run\/docker.sock +[\d.+a-z]+$/);
     expect(table[4]).toMatch(new RegExp(`^web +generic +running +${url} +[\\d.+a-z]+ +\\d+ d$`));
-    const rows = await json<Record<string, unknown>[]>('ls');
+    const rows = await readJson<Record<string, unknown>[]>('ls');
     expect(rows.map(({ name, state }) => [name, state])).toEqual([
       ['broken', 'broken'],
       ['half', 'unfinished'],
@@ -107,7 +115,7 @@ describeOnBed('commands', () => {
     expect((await user.slipway('rm', 'broken')).code).toBe(3);
     await expectSuccess(user.slipway('rm', '--force', 'broken'));
     await expectSuccess(user.slipway('rm', 'half', 'socket'));
-    expect(await value('ls', '-q')).toBe('web\n');
+    expect(await readValue('ls', '-q')).toBe('web\n');
   });
 
   test("status shows a machine's state, also by its exit status", async () => {
@@ -120,7 +128,12 @@ describeOnBed('commands', () => {
     expect(stopped.code).toBe(1);
     expect(stopped.stdout).toMatch(/^State +no engine$/m);
     await host.runOrThrow('systemctl start docker.service');
-    expect(await json('status', 'web')).toMatchObject({ name: 'web', state: 'running', address: host.address, url });
+    expect(await readJson('status', 'web')).toMatchObject({
+      name: 'web',
+      state: 'running',
+      address: host.address,
+      url,
+    });
     const unknown = await user.slipway('status', 'wbe');
     expect([unknown.code, unknown.stdout]).toEqual([3, '']);
     expect(unknown.stderr).toContain('Machine "wbe" does not exist');
@@ -134,39 +147,39 @@ describeOnBed('commands', () => {
   });
 
   test('ssh passes on the exit status, arguments and input', async () => {
-    expect(await value('ssh', 'web', 'hostname')).toBe(`${await host.runOrThrow('hostname')}\n`);
+    expect(await readValue('ssh', 'web', 'hostname')).toBe(`${await host.runOrThrow('hostname')}\n`);
     expect((await user.slipway('ssh', 'web', 'exit 42')).code).toBe(42);
     expect((await user.slipway('ssh', 'web', '--', 'sh', '-c', '"exit 43"')).code).toBe(43);
-    expect(await value('ssh', 'web', 'printf "%s|" "two words" --json --help')).toBe('two words|--json|--help|');
-    expect(await value('ssh', 'web', 'echo', '--json', '--debug', '-q')).toBe('--json --debug -q\n');
+    expect(await readValue('ssh', 'web', 'printf "%s|" "two words" --json --help')).toBe('two words|--json|--help|');
+    expect(await readValue('ssh', 'web', 'echo', '--json', '--debug', '-q')).toBe('--json --debug -q\n');
     const piped = await expectSuccess(
       user.slipwayWith({ stdin: 'from here\n' }, 'ssh', 'web', 'cat; echo problem >&2'),
     );
     expect([piped.stdout, piped.stderr]).toEqual(['from here\n', 'problem\n']);
-    expect(await value('ssh', 'web', 'id -un')).toBe('deploy\n');
+    expect(await readValue('ssh', 'web', 'id -un')).toBe('deploy\n');
   });
 
   test('drivers, version and help need no machine', async () => {
     await using other = await createUser();
-    const text = async (...argv: readonly string[]): Promise<string> =>
+    const readOutput = async (...argv: readonly string[]): Promise<string> =>
       (await expectSuccess(other.slipway(...argv))).stdout;
-    expect(await text('drivers')).toMatch(/^generic +usable +a host that you can reach over SSH$/m);
-    expect(JSON.parse(await text('drivers', '--json'))).toContainEqual({
+    expect(await readOutput('drivers')).toMatch(/^generic +usable +a host that you can reach over SSH$/m);
+    expect(JSON.parse(await readOutput('drivers', '--json'))).toContainEqual({
       name: 'none',
       summary: 'an engine that already runs, by URL',
       usable: true,
     });
-    expect(await text('version')).toMatch(/^slipway \d+\.\d+\.\d+ \(Node v\d+/);
-    expect(await text('--version')).toBe(await text('version'));
+    expect(await readOutput('version')).toMatch(/^slipway \d+\.\d+\.\d+ \(Node v\d+/);
+    expect(await readOutput('--version')).toBe(await readOutput('version'));
     for (const help of [[], ['help'], ['--help'], ['create', '--help'], ['help', 'create'], ['help', 'generic']]) {
-      const lines = (await text(...help)).trimEnd().split('\n');
+      const lines = (await readOutput(...help)).trimEnd().split('\n');
       // The list of all commands may scroll; the help of one command fits a screen.
-      const most = help.includes('create') || help.includes('generic') ? 24 : 40;
-      expect([help, lines.length <= most, lines.every((line) => line.length <= 80)]).toEqual([help, true, true]);
+      const maximum = help.includes('create') || help.includes('generic') ? 24 : 40;
+      expect([help, lines.length <= maximum, lines.every((line) => line.length <= 80)]).toEqual([help, true, true]);
     }
-    expect(await text('help', 'engine')).toContain('--engine-registry-mirror');
+    expect(await readOutput('help', 'engine')).toContain('--engine-registry-mirror');
     expect((await expectSuccess(other.slipway('ls'))).stdout).toBe('No machines yet. To create one: slipway create\n');
-    expect(JSON.parse(await text('ls', '--json'))).toEqual([]);
+    expect(JSON.parse(await readOutput('ls', '--json'))).toEqual([]);
     expect((await other.run('ls', ['-A', other.home])).stdout).not.toContain('.slipway');
   });
 
@@ -182,7 +195,7 @@ describeOnBed('commands', () => {
     ],
     [['create', 'x', '--driver', 'none', '--generic-ip-address', 'y'], 'belongs to the driver generic', 'help none'],
     [['ip'], 'Missing required argument', 'slipway ip --help'],
-  ] as const)('%j is answered by what is wrong and what to type', async ([argv, what, next]) => {
+  ] as const)('%j prints what is wrong and what to type instead', async ([argv, what, next]) => {
     const { code, stdout, stderr } = await user.slipway(...argv);
     expect([code, stdout]).toEqual([2, '']);
     expect(stderr.toLowerCase()).toContain(what.toLowerCase());
@@ -195,7 +208,7 @@ describeOnBed('commands', () => {
 
   test('the driver none connects to an engine of another machine with its certificates', async () => {
     await using other = await createUser();
-    await expectSuccess(other.slipway('create', 'far', '--driver', 'none', '--none-url', url, ...tls()));
+    await expectSuccess(other.slipway('create', 'far', '--driver', 'none', '--none-url', url, ...tlsFlags()));
     const { stdout } = await expectSuccess(other.docker('--context', 'far', 'info', '--format', '{{.Name}}'));
     expect(stdout.trim()).toBe(await host.runOrThrow('hostname'));
     expect((await expectSuccess(other.slipway('status', 'far'))).stdout).toMatch(/^State +running$/m);
@@ -207,16 +220,25 @@ describeOnBed('commands', () => {
 
   test('the driver none refuses options that cannot work', async () => {
     await using other = await createUser();
-    const none = (...flags: readonly string[]): Promise<Outcome> =>
+    const createWithDriverNone = (...flags: readonly string[]): Promise<Outcome> =>
       other.slipway('create', 'far', '--driver', 'none', '--none-url', ...flags);
-    const two = await none(url, ...tls().slice(0, 4));
-    expect([two.code, two.stderr]).toEqual([2, expect.stringContaining('--none-tls-key is missing')]);
-    const socket = await none('unix:///var/run/docker.sock', ...tls());
-    expect([socket.code, socket.stderr]).toEqual([2, expect.stringContaining('takes no TLS files')]);
-    const missing = await none(url, '--none-tls-ca', '/no', '--none-tls-cert', '/no', '--none-tls-key', '/no');
+    const incomplete = await createWithDriverNone(url, ...tlsFlags().slice(0, 4));
+    expect([incomplete.code, incomplete.stderr]).toEqual([2, expect.stringContaining('--none-tls-key is missing')]);
+    const socket = await createWithDriverNone('unix:///var/run/docker.sock', ...tlsFlags());
+    const unsupported = 'TLS files are not supported with a unix:// URL';
+    expect([socket.code, socket.stderr]).toEqual([2, expect.stringContaining(unsupported)]);
+    const missing = await createWithDriverNone(
+      url,
+      '--none-tls-ca',
+      '/no',
+      '--none-tls-cert',
+      '/no',
+      '--none-tls-key',
+      '/no',
+    );
     expect([missing.code, missing.stderr]).toEqual([2, expect.stringContaining("/no can't be read")]);
-    const nobody = await none('unix:///no/such.sock');
-    expect([nobody.code, nobody.stderr]).toEqual([9, expect.stringContaining('the socket does not exist')]);
+    const noEngine = await createWithDriverNone('unix:///no/such.sock');
+    expect([noEngine.code, noEngine.stderr]).toEqual([9, expect.stringContaining('the socket does not exist')]);
     await expectSuccess(other.slipway('rm', 'far'));
   });
 
@@ -237,6 +259,6 @@ describeOnBed('commands', () => {
     const wrong = await user.slipway('provision', 'web', '--generic-host-key', `SHA256:${'A'.repeat(43)}`);
     expect(wrong.code).toBe(6);
     await expectSuccess(user.slipway('provision', 'web', '--generic-host-key', key.split(' ')[1] ?? ''));
-    expect(await value('ssh', 'web', 'echo reached')).toBe('reached\n');
+    expect(await readValue('ssh', 'web', 'echo reached')).toBe('reached\n');
   });
 });

@@ -8,7 +8,7 @@ const CONCURRENT_CREATES = 20;
 
 /** Defines tests of many creates at once in a cloud that throttles: each ends ready or says why not, and none leaks. */
 export function describeConcurrentCreates({ driver, start, throttlingFault }: CloudProvider): void {
-  describeOnBed(`${CONCURRENT_CREATES} creates at once in ${driver}, every fourth of their calls refused`, () => {
+  describeOnBed(`${CONCURRENT_CREATES} creates at once in ${driver} that refuses every fourth call`, () => {
     let cloud: Cloud;
     let user: User;
     beforeAll(async () => {

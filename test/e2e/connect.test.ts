@@ -55,29 +55,35 @@ describeOnBed('connecting', () => {
 
   describe('events', () => {
     test('of all machines arrive in one stream, across a restart of an engine, until Ctrl-C', async () => {
-      let out = '';
-      let told = '';
-      const following = user.start('events', '--filter', 'type=container', '--filter', 'event=start');
-      following.process.stdout?.on('data', (text: string) => (out += text));
-      following.process.stderr?.on('data', (text: string) => (told += text));
-      const started = (name: string): Promise<Outcome> =>
+      let output = '';
+      let errors = '';
+      const command = user.start('events', '--filter', 'type=container', '--filter', 'event=start');
+      command.process.stdout?.on('data', (text: string) => (output += text));
+      command.process.stderr?.on('data', (text: string) => (errors += text));
+      const runContainer = (name: string): Promise<Outcome> =>
         expectSuccess(user.docker('--context', 'web', 'run', '--rm', '--name', name, 'tools', 'echo', 'hi'));
-      const seen = (name: string): readonly string[] =>
-        out.split('\n').filter((line) => line.includes(`name=${name})`));
-      // Their order is not known in advance.
+      const findEvents = (name: string): readonly string[] =>
+        output.split('\n').filter((line) => line.includes(`name=${name})`));
+      // The two streams start in any order.
       let count = 0;
-      await waitUntil('both are heard', async () => {
+      await waitUntil('both machines show the event', async () => {
         count += 1;
-        await started(`first-${count}`);
-        return / web .*first/.test(out) && / twin .*first/.test(out);
+        await runContainer(`first-${count}`);
+        return / web .*first/.test(output) && / twin .*first/.test(output);
       });
       await host.runOrThrow('systemctl restart docker');
-      await waitUntil('both have noticed', async () => /^web: /m.test(told) && /^twin: /m.test(told));
-      await waitUntil('both are back', async () => /^web: it answers/m.test(told) && /^twin: it answers/m.test(told));
-      await started('second');
-      await waitUntil('the second is heard by both', async () => seen('second').length >= 2);
-      following.process.kill('SIGINT');
-      const { code, stdout } = await following.ended;
+      await waitUntil(
+        'both machines report the lost connection',
+        async () => /^web: /m.test(errors) && /^twin: /m.test(errors),
+      );
+      await waitUntil(
+        'both machines answer again',
+        async () => /^web: it answers/m.test(errors) && /^twin: it answers/m.test(errors),
+      );
+      await runContainer('second');
+      await waitUntil('both machines show the second event', async () => findEvents('second').length >= 2);
+      command.process.kill('SIGINT');
+      const { code, stdout } = await command.ended;
       expect(code).toBe(0);
       expect(stdout.match(/^[\d:.TZ-]+ (web|twin) container start [0-9a-f]{12} \(.*name=second\)$/gm)).toHaveLength(2);
       const lines = stdout.trimEnd().split('\n');
@@ -95,12 +101,12 @@ describeOnBed('connecting', () => {
       expect(documents.map(({ Action }) => Action)).toEqual(
         expect.arrayContaining(['create', 'start', 'die', 'destroy']),
       );
-      const theirs = await expectSuccess(
+      const fromDocker = await expectSuccess(
         user.docker('--context', 'web', 'events', '--since', since, '--until', end, '--format', '{{json .}}'),
       );
       // The docker CLI parses and rewrites events, so the test compares the contents.
       expect(documents).toMatchObject(
-        theirs.stdout
+        fromDocker.stdout
           .trimEnd()
           .split('\n')
           .map((line) => JSON.parse(line) as object),
@@ -125,7 +131,7 @@ describeOnBed('connecting', () => {
         ended = true;
       });
       // As with every pipe, only the next write fails.
-      await waitUntil('it has ended', async () => {
+      await waitUntil('the command has ended', async () => {
         await expectSuccess(user.docker('--context', 'web', 'run', '--rm', 'tools', 'echo', 'hi'));
         return ended;
       });
@@ -134,7 +140,7 @@ describeOnBed('connecting', () => {
   });
 
   test.skipIf(!hasProgram('sshfs') || !existsSync('/dev/fuse'))(
-    'a folder of the host is mounted, and let go',
+    'mounts a folder of the host, reconnects if the connection breaks, and unmounts it',
     async () => {
       const mountpoint = join(user.home, 'a, mount');
       await mkdir(mountpoint);
@@ -148,7 +154,7 @@ describeOnBed('connecting', () => {
         // A broken connection is opened again with the same pinned key.
         const before = await countLogins(host);
         await host.runOrThrow('pkill -u deploy sshd; echo anew >"/srv/a, b/anew"');
-        await waitUntil('it is connected again', async () =>
+        await waitUntil('the mount is connected again', async () =>
           readFile(join(mountpoint, 'anew'), 'utf8').then(
             (text) => text === 'anew\n',
             () => false,

@@ -6,7 +6,7 @@ import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type User } from './test-user.ts';
 import { expectEngineAnswer, readRecord, expectFailure, waitUntil } from './assertions.ts';
 
-const NOBODYS_KEY = 'SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA';
+const UNKNOWN_FINGERPRINT = 'SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA';
 
 describeOnBed('a connection that fails', () => {
   let host: BedHost;
@@ -22,14 +22,14 @@ describeOnBed('a connection that fails', () => {
   });
 
   /** Connects to the host and gathers facts, without changing anything there. */
-  const meet = (user: User, ...more: readonly string[]) =>
+  const dryRunCreate = (user: User, ...more: readonly string[]) =>
     user.slipway('create', 'web', '--dry-run', ...hostFlags(host), ...more);
   const keyOf = (type: string) => {
     const key = host.hostKeys.find((candidate) => candidate.type === type);
-    if (!key) throw new Error(`the bed makes no ${type} key`);
+    if (!key) throw new Error(`the test host has no ${type} key`);
     return key;
   };
-  const knownHosts = async (user: User, content: string): Promise<string> => {
+  const writeKnownHosts = async (user: User, content: string): Promise<string> => {
     await mkdir(join(user.home, '.ssh'), { recursive: true, mode: 0o700 });
     const file = join(user.home, '.ssh', 'known_hosts');
     await writeFile(file, content);
@@ -39,11 +39,11 @@ describeOnBed('a connection that fails', () => {
   test('refuses another host key than the given one, and pins nothing', async () => {
     await using user = await createUser();
     const refused = await expectFailure(
-      user.slipway('create', 'web', ...hostFlags(host), '--generic-host-key', NOBODYS_KEY),
+      user.slipway('create', 'web', ...hostFlags(host), '--generic-host-key', UNKNOWN_FINGERPRINT),
     );
     expect(refused.status).toBe(6);
     expect(refused.sentence).toBe(
-      `${host.address} showed the host key ssh-ed25519 ${keyOf('ssh-ed25519').fingerprint}, not ${NOBODYS_KEY}`,
+      `${host.address} showed the host key ssh-ed25519 ${keyOf('ssh-ed25519').fingerprint}, not ${UNKNOWN_FINGERPRINT}`,
     );
     expect(refused.hint).toContain('--generic-host-key');
     const record = await readRecord(user, 'web');
@@ -57,7 +57,8 @@ describeOnBed('a connection that fails', () => {
 
   test("accepts the fingerprint of any of the host's keys, and pins that key", async () => {
     await using user = await createUser();
-    for (const { fingerprint } of host.hostKeys) await expectSuccess(meet(user, '--generic-host-key', fingerprint));
+    for (const { fingerprint } of host.hostKeys)
+      await expectSuccess(dryRunCreate(user, '--generic-host-key', fingerprint));
     const { type, base64, fingerprint } = keyOf('ssh-rsa');
     await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), '--generic-host-key', fingerprint));
     expect((await readRecord(user, 'web')).host?.ssh?.hostKey).toBe(`${type} ${base64}`);
@@ -67,27 +68,27 @@ describeOnBed('a connection that fails', () => {
   test("accepts a key in the user's known_hosts silently, in each of its notations", async () => {
     await using user = await createUser();
     const { type, base64 } = keyOf('ecdsa-sha2-nistp256');
-    expect((await expectSuccess(meet(user))).stderr).toContain('seen for the first time');
+    expect((await expectSuccess(dryRunCreate(user))).stderr).toContain('seen for the first time');
 
-    const file = await knownHosts(user, `${host.address} ${type} ${base64}\n`);
-    expect((await expectSuccess(meet(user))).stderr).not.toContain('seen for the first time');
+    const file = await writeKnownHosts(user, `${host.address} ${type} ${base64}\n`);
+    expect((await expectSuccess(dryRunCreate(user))).stderr).not.toContain('seen for the first time');
 
     await expectSuccess(user.run('ssh-keygen', ['-H', '-f', file]));
     expect(await readFile(file, 'utf8')).toMatch(/^\|1\|/);
-    expect((await expectSuccess(meet(user))).stderr).not.toContain('seen for the first time');
+    expect((await expectSuccess(dryRunCreate(user))).stderr).not.toContain('seen for the first time');
 
     await host.runOrThrow(`printf 'Port 22\\nPort 2222\\n' >/etc/ssh/sshd_config.d/port.conf && systemctl restart ssh`);
-    await knownHosts(user, `[${host.address}]:2222 ${type} ${base64}\n`);
-    expect((await expectSuccess(meet(user, '--generic-ssh-port', '2222'))).stderr).not.toContain(
+    await writeKnownHosts(user, `[${host.address}]:2222 ${type} ${base64}\n`);
+    expect((await expectSuccess(dryRunCreate(user, '--generic-ssh-port', '2222'))).stderr).not.toContain(
       'seen for the first time',
     );
-    expect((await expectSuccess(meet(user))).stderr).toContain('seen for the first time');
+    expect((await expectSuccess(dryRunCreate(user))).stderr).toContain('seen for the first time');
   });
 
   test("refuses a host whose key differs from the user's known_hosts", async () => {
     await using user = await createUser();
     const { type, base64 } = far.hostKeys.find((key) => key.type === 'ssh-ed25519') ?? keyOf('ssh-ed25519');
-    await knownHosts(user, `${host.address} ${type} ${base64}\n`);
+    await writeKnownHosts(user, `${host.address} ${type} ${base64}\n`);
     const refused = await expectFailure(user.slipway('create', 'web', ...hostFlags(host)));
     expect(refused.status).toBe(6);
     expect(refused.sentence).toContain(keyOf('ssh-ed25519').fingerprint);
@@ -101,7 +102,7 @@ describeOnBed('a connection that fails', () => {
     const closed = await expectFailure(user.slipway('create', 'web', ...hostFlags(host), '--generic-ssh-port', '2323'));
     expect(closed).toMatchObject({
       status: 6,
-      sentence: `${host.address}:2323 can't be reached over SSH: nothing listens there`,
+      sentence: `Can't connect to ${host.address}:2323 over SSH: nothing listens there`,
     });
     expect(closed.hint).toContain(`ssh -p 2323 root@${host.address}`);
     expect(await readRecord(user, 'web')).toMatchObject({
@@ -113,7 +114,7 @@ describeOnBed('a connection that fails', () => {
     const silent = await expectFailure(user.slipway('create', 'web'));
     expect(silent).toMatchObject({
       status: 6,
-      sentence: `${host.address}:2323 can't be reached over SSH: no answer within 20 s`,
+      sentence: `Can't connect to ${host.address}:2323 over SSH: no answer within 20 s`,
     });
 
     await host.runOrThrow(
@@ -149,11 +150,14 @@ describeOnBed('a connection that fails', () => {
       host: { ssh: { hostKey: expect.stringContaining(keyOf('ssh-ed25519').base64) as string } },
     });
 
-    const half = await expectFailure(user.slipway('create', 'web', '--generic-ssh-key', `${stranger}.pub`));
-    expect(half).toMatchObject({ status: 2, sentence: expect.stringContaining('it is the public half') as string });
+    const publicKey = await expectFailure(user.slipway('create', 'web', '--generic-ssh-key', `${stranger}.pub`));
+    expect(publicKey).toMatchObject({
+      status: 2,
+      sentence: expect.stringContaining('it is a public key') as string,
+    });
 
-    const none = await expectFailure(user.slipway('create', 'bare', '--generic-ip-address', host.address));
-    expect(none.sentence).toContain('accepted none of the keys offered (none)');
+    const withoutKey = await expectFailure(user.slipway('create', 'bare', '--generic-ip-address', host.address));
+    expect(withoutKey.sentence).toContain('accepted none of the keys offered (none)');
 
     await expectSuccess(user.slipway('create', 'web', '--generic-ssh-key', host.keyFile));
     await expectEngineAnswer(user, 'web');
@@ -167,7 +171,7 @@ describeOnBed('a connection that fails', () => {
     const refused = await expectFailure(
       user.slipway('create', 'web', '--generic-ip-address', host.address, '--generic-ssh-key', locked),
     );
-    expect(refused).toMatchObject({ status: 6, hint: `Unlock it into the agent: ssh-add ${locked}` });
+    expect(refused).toMatchObject({ status: 6, hint: `Add the key to the SSH agent: ssh-add ${locked}` });
     expect(refused.sentence).toContain(`${locked} has a passphrase`);
 
     const askpass = join(user.home, 'askpass');
@@ -256,14 +260,14 @@ describeOnBed('a connection that fails', () => {
 
   test('reaches a host behind a jump host through it only, and pins both host keys', async () => {
     await using user = await createUser();
-    const only = `INPUT -p tcp --dport 22 ! -s ${host.address} -j REJECT`;
-    await far.runOrThrow(`iptables -I ${only}`);
+    const jumpHostRule = `INPUT -p tcp --dport 22 ! -s ${host.address} -j REJECT`;
+    await far.runOrThrow(`iptables -I ${jumpHostRule}`);
     const direct = await expectFailure(user.slipway('create', 'far', ...hostFlags(far)));
     expect(direct.status).toBe(6);
 
     const jump = ['--generic-ssh-jump', `root@${host.address}`];
     const wrong = await expectFailure(
-      user.slipway('create', 'far', ...jump, '--generic-ssh-jump-host-key', NOBODYS_KEY),
+      user.slipway('create', 'far', ...jump, '--generic-ssh-jump-host-key', UNKNOWN_FINGERPRINT),
     );
     expect(wrong.status).toBe(6);
     expect(wrong.sentence).toContain(`${host.address} showed the host key`);
@@ -280,12 +284,12 @@ describeOnBed('a connection that fails', () => {
     });
 
     await host.runOrThrow(`echo 'AllowTcpForwarding no' >/etc/ssh/sshd_config.d/forward.conf && systemctl restart ssh`);
-    const shut = await expectFailure(user.slipway('provision', 'far'));
-    expect(shut.status).toBe(6);
-    expect(shut.sentence).toContain(`The jump host could not reach ${far.address}:22`);
+    const withoutForwarding = await expectFailure(user.slipway('provision', 'far'));
+    expect(withoutForwarding.status).toBe(6);
+    expect(withoutForwarding.sentence).toContain(`The jump host could not reach ${far.address}:22`);
     await host.runOrThrow('rm /etc/ssh/sshd_config.d/forward.conf && systemctl restart ssh');
     await expectSuccess(user.slipway('provision', 'far'));
-    await far.runOrThrow(`iptables -D ${only}`);
+    await far.runOrThrow(`iptables -D ${jumpHostRule}`);
   });
 
   // This test is last because it replaces the host's keys.
@@ -316,7 +320,7 @@ describeOnBed('a connection that fails', () => {
     const gone = await expectFailure(user.slipway('provision', 'web'));
     expect(gone).toMatchObject({
       status: 6,
-      sentence: expect.stringContaining('no host key of the kind of ssh-ed25519') as string,
+      sentence: expect.stringContaining('no host key of the same type as ssh-ed25519') as string,
     });
   });
 });

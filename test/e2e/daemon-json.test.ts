@@ -18,7 +18,7 @@ describeOnBed('an existing daemon.json', () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
-  async function lay(text: string, mode: string): Promise<void> {
+  async function writeDaemonJson(text: string, mode: string): Promise<void> {
     await writeFile(join(user.home, 'daemon.json'), text);
     await host.copyIn(join(user.home, 'daemon.json'), path);
     await host.runOrThrow(`chmod ${mode} ${path}`);
@@ -31,29 +31,29 @@ describeOnBed('an existing daemon.json', () => {
     { broken: '{\n  // why\n  "debug": true\n}\n', at: 'line 2, column 3: invalid comment token' },
     { broken: '\u{feff}{\r\n\t"debug": tru\r\n}', at: 'line 1, column 1: invalid symbol' },
   ])('broken at $at is reported and left as it is', async ({ broken, at: place }) => {
-    await lay(broken, '640');
-    const bytes = `sha256sum ${path}; stat -c '%a %Y %i' ${path}; ls -A /etc/docker /etc/systemd/system/docker.service.d 2>&1 || :`;
-    const before = await host.runOrThrow(bytes);
+    await writeDaemonJson(broken, '640');
+    const snapshotCommand = `sha256sum ${path}; stat -c '%a %Y %i' ${path}; ls -A /etc/docker /etc/systemd/system/docker.service.d 2>&1 || :`;
+    const before = await host.runOrThrow(snapshotCommand);
     const refused = await user.slipway('create', 'web', ...hostFlags(host));
     expect(refused.code).toBe(7);
     expect(refused.stderr).toContain(`${path} on ${host.address} is broken at ${place}`);
-    expect(await host.runOrThrow(bytes)).toBe(before);
+    expect(await host.runOrThrow(snapshotCommand)).toBe(before);
     expect(await countEngineStartAttempts(host)).toBe(1);
   });
 
   test("keeps the user's settings and its mode, and create continues once it is fixed", async () => {
-    const theirs = {
+    const userSettings = {
       'log-driver': 'json-file',
       labels: ['theirs=1'],
       'log-opts': { 'max-size': '5m', 'max-file': '2' },
       'default-ulimits': { nofile: { Name: 'nofile', Hard: 4096, Soft: 1024 } },
       dns: ['192.0.2.53'],
     };
-    await lay(JSON.stringify(theirs), '600');
-    const ours = ['--engine-label', 'ours=2', '--engine-opt', 'log-opt=max-file=3', '--engine-opt', 'dns=192.0.2.54'];
-    await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), ...ours));
+    await writeDaemonJson(JSON.stringify(userSettings), '600');
+    const flags = ['--engine-label', 'ours=2', '--engine-opt', 'log-opt=max-file=3', '--engine-opt', 'dns=192.0.2.54'];
+    await expectSuccess(user.slipway('create', 'web', ...hostFlags(host), ...flags));
     expect(JSON.parse(await host.runOrThrow(`cat ${path}`))).toEqual({
-      ...theirs,
+      ...userSettings,
       labels: ['theirs=1', 'ours=2'],
       'log-opts': { 'max-size': '5m', 'max-file': '3' },
       dns: ['192.0.2.53', '192.0.2.54'],
@@ -84,13 +84,13 @@ describeOnBed('an existing daemon.json', () => {
 
   test('broken after create, is reported by provision while the engine keeps answering', async () => {
     const good = await host.runOrThrow(`cat ${path}`);
-    await lay('{ "debug": }\n', '600');
+    await writeDaemonJson('{ "debug": }\n', '600');
     const refused = await user.slipway('provision', 'web', '--engine-label', 'ours=5');
     expect(refused.code).toBe(7);
     expect(refused.stderr).toContain('is broken at line 1, column 12: value expected');
     expect(await host.runOrThrow(`cat ${path}`)).toBe('{ "debug": }');
     expect((await expectSuccess(user.slipway('status', 'web'))).stdout).toContain('running');
-    await lay(good, '600');
+    await writeDaemonJson(good, '600');
     await expectSuccess(user.slipway('provision', 'web'));
     expect((await expectSuccess(user.slipway('status', 'web'))).stdout).not.toContain('Trouble');
   });

@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { BedHost } from '../bed/bed-host.ts';
 
-const provisionScript = fileURLToPath(new URL('../bed/old-tool.sh', import.meta.url));
+const provisionScript = fileURLToPath(new URL('../bed/provision-as-docker-machine.sh', import.meta.url));
 
 /**
- * Makes a host what the old tool makes of it, and the store beside it: certs/, machines/NAME/ with config.json of
- * version 3.
+ * Provisions a host as Docker Machine does, and writes the store that belongs to it: certs/ and machines/NAME/ with a
+ * config.json of version 3.
  */
 export async function provisionAsDockerMachine(
   host: BedHost,
@@ -16,20 +16,22 @@ export async function provisionAsDockerMachine(
   root: string,
   { storageDriver = 'overlay2' } = {},
 ): Promise<void> {
-  await host.copyIn(provisionScript, '/tmp/old-tool.sh');
-  const tar = await host.runOrThrow(`STORAGE_DRIVER=${storageDriver} sh /tmp/old-tool.sh ${host.address} ${name}`);
+  await host.copyIn(provisionScript, '/tmp/provision-as-docker-machine.sh');
+  const tar = await host.runOrThrow(
+    `STORAGE_DRIVER=${storageDriver} sh /tmp/provision-as-docker-machine.sh ${host.address} ${name}`,
+  );
   await mkdir(root, { recursive: true, mode: 0o700 });
   execFileSync('tar', ['-xf', '-', '-C', root], { input: Buffer.from(tar, 'base64') });
   const folder = join(root, 'machines', name);
-  // Imported, as the old tool has it.
+  // Docker Machine copies an imported key.
   await copyFile(host.keyFile, join(folder, 'bed_key'));
   await writeFile(join(folder, 'bed_key'), await readFile(host.keyFile), { mode: 0o600 });
-  await writeFile(join(folder, 'config.json'), JSON.stringify(configJsonOf(host, name, root), null, 4), {
+  await writeFile(join(folder, 'config.json'), JSON.stringify(buildConfigJson(host, name, root), null, 4), {
     mode: 0o600,
   });
 }
 
-function configJsonOf(host: BedHost, name: string, root: string): object {
+function buildConfigJson(host: BedHost, name: string, root: string): object {
   const certs = join(root, 'certs');
   const folder = join(root, 'machines', name);
   return {

@@ -4,13 +4,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { describeOnBed, createUser, expectSuccess, program, type Outcome, type User } from './test-user.ts';
 
-/** What scripts and CI do with the old tool, done with ours on hosts that boot systemd. */
+/** Runs what scripts and CI do with Docker Machine, on hosts that boot systemd. */
 describeOnBed('docker-machine', () => {
   let host: BedHost;
   let user: User;
   let store: string;
 
-  const machine = (...argv: readonly string[]): Promise<Outcome> => user.run('docker-machine', argv);
+  const dockerMachine = (...argv: readonly string[]): Promise<Outcome> => user.run('docker-machine', argv);
   const genericFlags = ({ address, keyFile }: BedHost): readonly string[] => [
     '--driver=generic',
     `--generic-ip-address=${address}`,
@@ -26,9 +26,9 @@ describeOnBed('docker-machine', () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
 
-  test('create says what it does, line by line on stdout', async () => {
+  test('create prints each of its steps as a line on stdout', async () => {
     const { stdout } = await expectSuccess(
-      machine('create', ...genericFlags(host), '--engine-label', 'spam=eggs', '--tls-san', 'foo.bar.tld', 'web'),
+      dockerMachine('create', ...genericFlags(host), '--engine-label', 'spam=eggs', '--tls-san', 'foo.bar.tld', 'web'),
     );
     const lines = stdout.trimEnd().split('\n');
     for (const line of [
@@ -45,12 +45,12 @@ describeOnBed('docker-machine', () => {
     );
   });
 
-  test('a second one of the name is refused', async () => {
-    const { code, stderr } = await machine('create', ...genericFlags(host), 'web');
+  test('create refuses a name that exists', async () => {
+    const { code, stderr } = await dockerMachine('create', ...genericFlags(host), 'web');
     expect({ code, stderr }).toEqual({ code: 1, stderr: 'Docker machine "web" already exists\n' });
   });
 
-  test('files lie where old clients look', async () => {
+  test('create writes its files where clients of Docker Machine look for them', async () => {
     const folder = join(store, 'machines', 'web');
     const config = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as Record<string, unknown>;
     expect(config).toMatchObject({
@@ -83,7 +83,7 @@ describeOnBed('docker-machine', () => {
     };
     expect(docker.code).toBe(0);
     expect(openssl.stdout).toContain('DNS:foo.bar.tld');
-    // One client's certificate opens all machines of the store, as callers of the old tool rely on.
+    // One client certificate works for all machines of the store, as callers of Docker Machine expect.
     expect(await readFile(join(store, 'certs', 'cert.pem'), 'utf8')).toBe(
       await readFile(join(folder, 'cert.pem'), 'utf8'),
     );
@@ -93,7 +93,7 @@ describeOnBed('docker-machine', () => {
   });
 
   test('docker $(docker-machine config web) works in a shell', async () => {
-    const { stdout } = await expectSuccess(machine('config', 'web'));
+    const { stdout } = await expectSuccess(dockerMachine('config', 'web'));
     expect(stdout.trimEnd().split('\n')).toEqual([
       '--tlsverify',
       ...['ca', 'cert', 'key'].map(
@@ -107,12 +107,12 @@ describeOnBed('docker-machine', () => {
     expect(info.stdout).toContain('spam=eggs');
   });
 
-  test("env: the old lines, in each shell's own words", async () => {
+  test("env prints Docker Machine's lines in the syntax of each shell", async () => {
     const url = `tcp://${host.address}:2376`;
     const folder = join(store, 'machines', 'web');
-    const lines = async (env: Record<string, string>, ...argv: readonly string[]): Promise<readonly string[]> =>
+    const readEnv = async (env: Record<string, string>, ...argv: readonly string[]): Promise<readonly string[]> =>
       (await expectSuccess(user.run('docker-machine', ['env', ...argv, 'web'], { env }))).stdout.split('\n');
-    expect(await lines({})).toEqual([
+    expect(await readEnv({})).toEqual([
       'export DOCKER_TLS_VERIFY="1"',
       `export DOCKER_HOST="${url}"`,
       `export DOCKER_CERT_PATH="${folder}"`,
@@ -121,50 +121,50 @@ describeOnBed('docker-machine', () => {
       '# eval $(docker-machine env web)',
       '',
     ]);
-    expect((await lines({}, '--no-proxy'))[4]).toBe(`export NO_PROXY="${host.address}"`);
-    expect((await lines({ NO_PROXY: 'localhost' }, '--no-proxy'))[4]).toBe(
+    expect((await readEnv({}, '--no-proxy'))[4]).toBe(`export NO_PROXY="${host.address}"`);
+    expect((await readEnv({ NO_PROXY: 'localhost' }, '--no-proxy'))[4]).toBe(
       `export NO_PROXY="localhost,${host.address}"`,
     );
-    expect((await lines({ no_proxy: `a,${host.address}` }, '--no-proxy'))[4]).toBe(
+    expect((await readEnv({ no_proxy: `a,${host.address}` }, '--no-proxy'))[4]).toBe(
       `export no_proxy="a,${host.address}"`,
     );
-    expect((await lines({}, '--shell', 'fish')).slice(1, 6)).toEqual([
+    expect((await readEnv({}, '--shell', 'fish')).slice(1, 6)).toEqual([
       `set -gx DOCKER_HOST "${url}";`,
       `set -gx DOCKER_CERT_PATH "${folder}";`,
       'set -gx DOCKER_MACHINE_NAME "web";',
       '# Run this command to configure your shell: ',
       '# eval (docker-machine env --shell fish web)',
     ]);
-    expect((await lines({}, '--shell=powershell')).slice(0, 2)).toEqual([
+    expect((await readEnv({}, '--shell=powershell')).slice(0, 2)).toEqual([
       '$Env:DOCKER_TLS_VERIFY = "1"',
       `$Env:DOCKER_HOST = "${url}"`,
     ]);
-    expect((await lines({}, '-shell', 'cmd'))[1]).toBe(`SET DOCKER_HOST=${url}`);
-    expect((await lines({}, '--shell', 'tcsh'))[1]).toBe(`setenv DOCKER_HOST "${url}";`);
-    expect((await lines({}, '--shell', 'emacs'))[1]).toBe(`(setenv "DOCKER_HOST" "${url}")`);
+    expect((await readEnv({}, '-shell', 'cmd'))[1]).toBe(`SET DOCKER_HOST=${url}`);
+    expect((await readEnv({}, '--shell', 'tcsh'))[1]).toBe(`setenv DOCKER_HOST "${url}";`);
+    expect((await readEnv({}, '--shell', 'emacs'))[1]).toBe(`(setenv "DOCKER_HOST" "${url}")`);
   });
 
   test.each([
     ['bash', 'eval $(docker-machine env web)', 'eval $(docker-machine env -u)'],
     ['zsh', 'eval $(docker-machine env web)', 'eval $(docker-machine env -u)'],
     ['fish', 'eval (docker-machine env web)', 'eval (docker-machine env -u)'],
-  ])('%s takes env up, and gives it back', async (shell, take, undo) => {
+  ])('%s sets the variables of env, and unsets them with env -u', async (shell, evaluate, unset) => {
     const name = "docker info --format '{{.Name}}'";
-    const script = [take, name, 'docker-machine active', undo, 'env'].join('; ');
+    const script = [evaluate, name, 'docker-machine active', unset, 'env'].join('; ');
     const { stdout } = await expectSuccess(user.run(shell, ['-c', script], { env: { SHELL: `/usr/bin/${shell}` } }));
-    const [there, active, ...variables] = stdout.split('\n');
-    expect([there, active]).toEqual([await host.runOrThrow('hostname'), 'web']);
+    const [hostname, active, ...variables] = stdout.split('\n');
+    expect([hostname, active]).toEqual([await host.runOrThrow('hostname'), 'web']);
     expect(variables.filter((line) => line.startsWith('DOCKER_'))).toEqual([]);
   });
 
-  test('values: ip, url, status, version', async () => {
+  test('ip, url, status and version print only their value', async () => {
     const values = await Promise.all(
       [
         ['ip', 'web'],
         ['url', 'web'],
         ['status', 'web'],
         ['version', 'web'],
-      ].map((argv) => expectSuccess(machine(...argv))),
+      ].map((argv) => expectSuccess(dockerMachine(...argv))),
     );
     expect(values.slice(0, 3).map(({ stdout }) => stdout)).toEqual([
       `${host.address}\n`,
@@ -175,9 +175,9 @@ describeOnBed('docker-machine', () => {
     expect(values.map(({ stderr }) => stderr)).toEqual(['', '', '', '']);
   });
 
-  test("ls shows it with the version of its engine; so does the docker CLI's plugin", async () => {
+  test('ls shows the machine with the version of its engine, also as a plugin of the docker CLI', async () => {
     const row = new RegExp(String.raw`^web +- +generic +Running +tcp://${host.address}:2376 +v\d+\.\S+ *$`, 'm');
-    expect((await expectSuccess(machine('ls'))).stdout).toMatch(row);
+    expect((await expectSuccess(dockerMachine('ls'))).stdout).toMatch(row);
     const plugins = join(user.home, 'plugins', 'cli-plugins');
     await mkdir(plugins, { recursive: true });
     await symlink(join(dirname(program), 'docker-machine.js'), join(plugins, 'docker-machine'));
@@ -194,32 +194,32 @@ describeOnBed('docker-machine', () => {
     expect((await expectSuccess(docker('--help'))).stdout).toMatch(/machine\* +Create and manage machines/);
   });
 
-  test('ssh: a command, its options, its exit status', async () => {
-    expect((await expectSuccess(machine('ssh', 'web', 'echo', 'foo'))).stdout).toBe('foo\n');
-    expect((await expectSuccess(machine('ssh', 'web', '--', 'ls', '-lah', '/'))).stdout).toMatch(/^total/);
-    expect((await expectSuccess(machine('ssh', 'web', '-C', 'echo', 'foo'))).stdout).toBe('foo\n');
-    expect((await expectSuccess(machine('--native-ssh', 'ssh', 'web', 'echo foo; echo bar'))).stdout).toBe(
+  test('ssh runs a command with its options, and passes its exit status through', async () => {
+    expect((await expectSuccess(dockerMachine('ssh', 'web', 'echo', 'foo'))).stdout).toBe('foo\n');
+    expect((await expectSuccess(dockerMachine('ssh', 'web', '--', 'ls', '-lah', '/'))).stdout).toMatch(/^total/);
+    expect((await expectSuccess(dockerMachine('ssh', 'web', '-C', 'echo', 'foo'))).stdout).toBe('foo\n');
+    expect((await expectSuccess(dockerMachine('--native-ssh', 'ssh', 'web', 'echo foo; echo bar'))).stdout).toBe(
       'foo\nbar\n',
     );
-    expect((await machine('ssh', 'web', 'exit 7')).code).toBe(7);
+    expect((await dockerMachine('ssh', 'web', 'exit 7')).code).toBe(7);
   });
 
-  test('scp, both ways', async () => {
+  test('scp copies files in both directions', async () => {
     const file = join(user.home, 'foo.txt');
     await writeFile(file, 'A file from here\n');
-    await expectSuccess(machine('scp', file, 'web:/tmp/foo.txt'));
-    await expectSuccess(machine('scp', '-r', '-q', 'root@web:/tmp/foo.txt', `localhost:${file}.back`));
+    await expectSuccess(dockerMachine('scp', file, 'web:/tmp/foo.txt'));
+    await expectSuccess(dockerMachine('scp', '-r', '-q', 'root@web:/tmp/foo.txt', `localhost:${file}.back`));
     expect(await readFile(`${file}.back`, 'utf8')).toBe('A file from here\n');
   });
 
-  test('regenerate-certs asks, keeps its names, and docker goes on', async () => {
+  test('regenerate-certs asks first, keeps the names in the certificate, and the docker CLI still works', async () => {
     const before = await readFile(join(store, 'machines', 'web', 'server.pem'), 'utf8');
     const no = await user.run('docker-machine', ['regenerate-certs', 'web'], { stdin: 'n\n' });
     expect(no).toMatchObject({
       code: 0,
       stdout: 'Regenerate TLS machine certs?  Warning: this is irreversible. (y/n): ',
     });
-    expect((await expectSuccess(machine('regenerate-certs', '-f', 'web'))).stdout).toContain(
+    expect((await expectSuccess(dockerMachine('regenerate-certs', '-f', 'web'))).stdout).toContain(
       'Regenerating TLS certificates\n',
     );
     const after = await readFile(join(store, 'machines', 'web', 'server.pem'), 'utf8');
@@ -232,53 +232,57 @@ describeOnBed('docker-machine', () => {
     await expectSuccess(user.run('bash', ['-c', 'docker $(docker-machine config web) version']));
   });
 
-  test('provision again, and upgrade, leave it as it is', async () => {
-    await expectSuccess(machine('provision', 'web'));
-    await expectSuccess(machine('upgrade', 'web'));
-    expect((await expectSuccess(machine('status', 'web'))).stdout).toBe('Running\n');
+  test('provision and upgrade leave the machine running', async () => {
+    await expectSuccess(dockerMachine('provision', 'web'));
+    await expectSuccess(dockerMachine('upgrade', 'web'));
+    expect((await expectSuccess(dockerMachine('status', 'web'))).stdout).toBe('Running\n');
   });
 
-  test("what the driver can't do is said as the old tool says it", async () => {
-    expect(await machine('stop', 'web')).toMatchObject({ code: 1, stderr: 'generic driver does not support stop\n' });
+  test("stop of a driver that can't stop machines prints Docker Machine's message", async () => {
+    expect(await dockerMachine('stop', 'web')).toMatchObject({
+      code: 1,
+      stderr: 'generic driver does not support stop\n',
+    });
   });
 
-  test('a host that is off is not running', async () => {
+  test('commands report that a host that is off is not running', async () => {
     await host.runOrThrow('systemctl stop ssh.service ssh.socket docker.service docker.socket 2>/dev/null; true');
-    expect((await expectSuccess(machine('status', 'web'))).stdout).toBe('Stopped\n');
+    expect((await expectSuccess(dockerMachine('status', 'web'))).stdout).toBe('Stopped\n');
     for (const command of ['url', 'env', 'version']) {
-      const { code, stderr } = await machine(command, 'web');
+      const { code, stderr } = await dockerMachine(command, 'web');
       expect({ code, off: stderr.includes('Host is not running') }).toEqual({ code: 1, off: true });
     }
-    expect(await machine('ssh', 'web', 'true')).toMatchObject({
+    expect(await dockerMachine('ssh', 'web', 'true')).toMatchObject({
       code: 1,
       stderr: 'Error: Cannot run SSH command: Host "web" is not running\n',
     });
     await host.runOrThrow('systemctl start ssh.service docker.service');
   });
 
-  test('rm -y', async () => {
-    const { stdout } = await expectSuccess(machine('rm', '-y', 'web'));
+  test("rm -y removes the machine, and prints Docker Machine's lines", async () => {
+    const { stdout } = await expectSuccess(dockerMachine('rm', '-y', 'web'));
     expect(stdout).toBe(
       'About to remove web\nWARNING: This action will delete both local reference and remote instance.\nSuccessfully removed web\n',
     );
-    expect((await expectSuccess(machine('ls', '-q'))).stdout).toBe('');
+    expect((await expectSuccess(dockerMachine('ls', '-q'))).stdout).toBe('');
   });
 
-  describe('as GitLab Runner calls it', () => {
-    const crowd: BedHost[] = [];
-    const runner = (...argv: readonly string[]): Promise<Outcome> => machine('--bugsnag-api-token=no-report', ...argv);
+  describe('called by GitLab Runner', () => {
+    const hosts: BedHost[] = [];
+    const runner = (...argv: readonly string[]): Promise<Outcome> =>
+      dockerMachine('--bugsnag-api-token=no-report', ...argv);
     const names = ['runner-1', 'runner-2', 'runner-3'];
 
     beforeAll(async () => {
-      crowd.push(...(await Promise.all(names.map(() => startHost({ suite: 'bookworm', engine: true })))));
+      hosts.push(...(await Promise.all(names.map(() => startHost({ suite: 'bookworm', engine: true })))));
     });
     afterAll(async () => {
-      await Promise.all(crowd.map((one) => one[Symbol.asyncDispose]()));
+      await Promise.all(hosts.map((one) => one[Symbol.asyncDispose]()));
     });
 
-    test('creates at once, one store', async () => {
-      const made = await Promise.all(
-        crowd.map(({ address, keyFile }, at) =>
+    test('creates several machines at once in one store', async () => {
+      const outcomes = await Promise.all(
+        hosts.map(({ address, keyFile }, at) =>
           runner(
             'create',
             '--driver',
@@ -290,16 +294,16 @@ describeOnBed('docker-machine', () => {
           ),
         ),
       );
-      expect(made.map(({ code, stderr }) => [code, stderr])).toEqual(names.map(() => [0, '']));
+      expect(outcomes.map(({ code, stderr }) => [code, stderr])).toEqual(names.map(() => [0, '']));
       const authorities = await Promise.all(
         names.map((name) => readFile(join(store, 'machines', name, 'ca.pem'), 'utf8')),
       );
       expect(new Set(authorities).size).toBe(1);
     });
 
-    test('what it asks of each before a job', async () => {
+    test('answers what GitLab Runner asks of each machine before a job', async () => {
       for (const [at, name] of names.entries()) {
-        const { address = '' } = crowd[at] ?? {};
+        const { address = '' } = hosts[at] ?? {};
         expect((await expectSuccess(runner('inspect', name))).stderr).toBe('');
         await expectSuccess(runner('config', name));
         expect((await expectSuccess(runner('url', name))).stdout).toBe(`tcp://${address}:2376\n`);
@@ -313,7 +317,7 @@ describeOnBed('docker-machine', () => {
       }
     });
 
-    test('provision, stop that fails, rm twice', async () => {
+    test('provisions, fails to stop, and fails to remove the same machine twice', async () => {
       const [name = ''] = names;
       await expectSuccess(runner('provision', name));
       expect((await runner('stop', name)).code).toBe(1);
@@ -325,19 +329,19 @@ describeOnBed('docker-machine', () => {
       });
     });
 
-    test('a create that fails leaves what rm takes away', async () => {
+    test('keeps a machine whose creation failed, so that rm can remove it', async () => {
       const { code, stderr } = await runner(
         'create',
         '--driver',
         'generic',
         '--generic-ip-address=127.0.0.1',
         '--generic-ssh-port=1',
-        `--generic-ssh-key=${crowd[0]?.keyFile}`,
+        `--generic-ssh-key=${hosts[0]?.keyFile}`,
         'lost',
       );
       expect(code).toBe(1);
       expect(stderr).toMatch(/^Error creating machine: /);
-      // It looks for this file, and removes what has one.
+      // GitLab Runner looks for this file, and removes machines that have one.
       await readFile(join(store, 'machines', 'lost', 'config.json'), 'utf8');
       await expectSuccess(runner('rm', '-y', 'lost'));
     });

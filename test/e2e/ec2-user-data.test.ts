@@ -3,41 +3,41 @@ import { buildUserData } from '../../src/drivers/ec2/user-data.ts';
 import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { describeOnBed } from './test-user.ts';
 
-/** Adds a datasource of ours and leaves the container's network as it is. */
+/** Adds a data source for this test, and leaves the container's network as it is. */
 const SETTINGS = 'datasource_list: [NoCloud]\nnetwork: {config: disabled}\nwarnings: {dsid_missing_source: "off"}\n';
 const STAGES = ['init --local', 'init', 'modules --mode=config', 'modules --mode=final'];
 
-const OURS = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6b1AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA slipway web';
-const THEIRS = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6b2AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA theirs';
+const SLIPWAY_KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6b1AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA slipway web';
+const USER_KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ6b2AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA theirs';
 
-/** What a user can pass, and the effect that it must have besides our keys. */
-const CASES: readonly { readonly what: string; readonly given: string | undefined; readonly check: string }[] = [
-  { what: 'nothing', given: undefined, check: 'true' },
-  { what: 'a script', given: '#!/bin/sh\necho ran > /run/theirs\n', check: 'grep -x ran /run/theirs' },
+/** The user data that a user can pass, and the effect that it must have besides Slipway's keys. */
+const CASES: readonly { readonly what: string; readonly userData: string | undefined; readonly check: string }[] = [
+  { what: 'nothing', userData: undefined, check: 'true' },
+  { what: 'a script', userData: '#!/bin/sh\necho ran > /run/theirs\n', check: 'grep -x ran /run/theirs' },
   {
     what: 'a script with the line ends of Windows',
-    given: '#!/bin/sh\r\necho ran > /run/theirs\r\n',
+    userData: '#!/bin/sh\r\necho ran > /run/theirs\r\n',
     check: 'grep -x ran /run/theirs',
   },
   {
     what: 'a cloud-config with a key and commands',
-    given: `#cloud-config\nssh_authorized_keys:\n  - ${THEIRS}\nruncmd:\n  - echo ran > /run/theirs\n`,
+    userData: `#cloud-config\nssh_authorized_keys:\n  - ${USER_KEY}\nruncmd:\n  - echo ran > /run/theirs\n`,
     check: 'grep -x ran /run/theirs && grep -q theirs /home/debian/.ssh/authorized_keys',
   },
   {
     what: 'a cloud-config with users of its own',
-    given: '#cloud-config\nusers:\n  - name: bob\n',
+    userData: '#cloud-config\nusers:\n  - name: bob\n',
     check: 'id bob',
   },
   {
     what: 'a cloud-config with a host key of its own, to be merged over all others',
-    given:
+    userData:
       '#cloud-config\nmerge_how: "dict(replace)+list()+str()"\nssh_deletekeys: false\nssh_keys:\n  ed25519_private: |\n    THEIRS\n  ed25519_public: THEIRS\n',
     check: '! grep -r THEIRS /etc/ssh',
   },
   {
     what: 'a MIME archive of a script and a cloud-config',
-    given: [
+    userData: [
       'Content-Type: multipart/mixed; boundary="MINE"',
       'MIME-Version: 1.0',
       '',
@@ -56,13 +56,13 @@ const CASES: readonly { readonly what: string; readonly given: string | undefine
   },
   {
     what: 'an archive of cloud-configs',
-    given:
+    userData:
       '#cloud-config-archive\n- type: text/cloud-config\n  content: |\n    #cloud-config\n    ssh_keys: {ed25519_private: THEIRS}\n- type: text/x-shellscript\n  content: |\n    #!/bin/sh\n    echo ran > /run/theirs\n',
     check: 'grep -x ran /run/theirs && ! grep -r THEIRS /etc/ssh',
   },
 ];
 
-describeOnBed("an EC2 instance's user data, read by cloud-init itself", () => {
+describeOnBed("an EC2 instance's user data, processed by cloud-init", () => {
   let host: BedHost;
   let key: { readonly private: string; readonly public: string };
 
@@ -73,30 +73,30 @@ describeOnBed("an EC2 instance's user data, read by cloud-init itself", () => {
     );
     await host.runOrThrow('mkdir -p /etc/cloud/cloud.cfg.d /var/lib/cloud/seed/nocloud');
     await host.exec('cat > /etc/cloud/cloud.cfg.d/99_test.cfg', { stdin: SETTINGS });
-    await host.runOrThrow('ssh-keygen -q -t ed25519 -N "" -C "" -f /root/birth');
+    await host.runOrThrow('ssh-keygen -q -t ed25519 -N "" -C "" -f /root/bootstrap_key');
     key = {
-      private: await host.runOrThrow('cat /root/birth'),
-      public: await host.runOrThrow('cut -d" " -f1,2 /root/birth.pub'),
+      private: await host.runOrThrow('cat /root/bootstrap_key'),
+      public: await host.runOrThrow('cut -d" " -f1,2 /root/bootstrap_key.pub'),
     };
   });
   afterAll(async () => host[Symbol.asyncDispose]());
 
-  test.each(CASES.map((one) => [one.what, one] as const))(
-    'with %s: our host key is laid, and our key logs in',
-    async (_, { given, check }) => {
+  test.each(CASES.map((userDataCase) => [userDataCase.what, userDataCase] as const))(
+    "with %s installs Slipway's host key and authorized key",
+    async (_, { userData, check }) => {
       await host.runOrThrow(
         'cloud-init clean --logs; userdel --remove --force debian 2>/dev/null; userdel --remove --force bob 2>/dev/null; rm -f /run/theirs /run/written; mkdir -p /var/lib/cloud/seed/nocloud; echo "instance-id: i-$(date +%N)" > /var/lib/cloud/seed/nocloud/meta-data',
       );
       await host.exec('cat > /var/lib/cloud/seed/nocloud/user-data', {
-        stdin: buildUserData({ hostKey: key, authorizedKey: OURS }, given),
+        stdin: buildUserData({ hostKey: key, authorizedKey: SLIPWAY_KEY }, userData),
       });
       for (const stage of STAGES) await host.exec(`cloud-init ${stage}`);
       expect(await host.runOrThrow('cat /etc/ssh/ssh_host_ed25519_key')).toBe(key.private);
       expect(await host.runOrThrow('stat -c "%a %U" /etc/ssh/ssh_host_ed25519_key')).toBe('600 root');
       expect(await host.runOrThrow('cut -d" " -f1,2 /etc/ssh/ssh_host_ed25519_key.pub')).toBe(key.public);
-      // The SSH server has no other key that it would show instead.
+      // The SSH server has no other host key that it could show instead.
       expect(await host.runOrThrow('ls /etc/ssh/ssh_host_*_key')).toBe('/etc/ssh/ssh_host_ed25519_key');
-      expect(await host.runOrThrow('cat /home/debian/.ssh/authorized_keys')).toContain(OURS);
+      expect(await host.runOrThrow('cat /home/debian/.ssh/authorized_keys')).toContain(SLIPWAY_KEY);
       expect(await host.exec(check)).toMatchObject({ code: 0 });
       expect(await host.runOrThrow('grep -h -E "WARNING|ERROR" /var/log/cloud-init.log || true')).toBe('');
     },

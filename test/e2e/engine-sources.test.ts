@@ -25,10 +25,10 @@ describeOnBed("the engine's source", () => {
     expect(fingerprint).toMatch(/^[0-9A-F]{40}$/);
 
     const flags = ['--engine-source', 'docker', '--engine-repository-url', 'file:///srv/repo'];
-    const strange = await expectFailure(user.slipway('create', 'web', ...hostFlags(host), ...flags));
-    expect(strange.status).toBe(7);
-    expect(strange.sentence).toContain(`the key of file:///srv/repo is ${fingerprint}`);
-    expect(strange.sentence).toContain('nothing was installed');
+    const untrusted = await expectFailure(user.slipway('create', 'web', ...hostFlags(host), ...flags));
+    expect(untrusted.status).toBe(7);
+    expect(untrusted.sentence).toContain(`the key of file:///srv/repo is ${fingerprint}`);
+    expect(untrusted.sentence).toContain('nothing was installed');
     expect(await readPackageVersion(host, 'docker-ce')).toBe('');
     expect((await host.exec('ls /etc/apt/sources.list.d /etc/apt/keyrings | grep slipway')).stdout).toBe('');
 
@@ -57,9 +57,9 @@ describeOnBed("the engine's source", () => {
     await using host = await startHost({ suite: 'trixie' });
     await using user = await createUser();
     const flags = ['--engine-source', 'docker', '--engine-repository-url', 'http://127.0.0.1:9'];
-    const away = await expectFailure(user.slipway('create', 'web', ...hostFlags(host), ...flags));
-    expect(away.status).toBe(7);
-    expect(away.sentence).toContain('could not be reached from the host; --engine-source distro');
+    const unreachable = await expectFailure(user.slipway('create', 'web', ...hostFlags(host), ...flags));
+    expect(unreachable.status).toBe(7);
+    expect(unreachable.sentence).toContain('could not be reached from the host; --engine-source distro');
 
     const absent = await expectFailure(
       user.slipway('create', 'web', '--engine-source', 'distro', '--engine-version', '1.2'),

@@ -31,7 +31,7 @@ async function mountSmallDisk(folder: string) {
 }
 
 describeOnBed('a full disk on this computer', () => {
-  test('is reported at whichever file it happens, loses nothing, and the next run with space finishes', async () => {
+  test('is reported for any file, loses nothing, and the next run succeeds once there is space', async () => {
     await using host = await startHost({ suite: 'bookworm', engine: true });
     await using user = await createUser();
     const folder = join(user.home, 'disk');
@@ -44,10 +44,10 @@ describeOnBed('a full disk on this computer', () => {
     const { stdout: record } = await expectSuccess(slipway('inspect', 'first'));
 
     await disk.fillUpTo(0);
-    const changed = await expectFailure(slipway('provision', 'first', '--engine-label', 'round=1'));
-    expect(changed.status).toBe(10);
-    expect(changed.sentence).toContain('could not be written: the disk is full');
-    expect(changed.hint).toBe('Nothing was lost: fix that, then run the same command again');
+    const refusedChange = await expectFailure(slipway('provision', 'first', '--engine-label', 'round=1'));
+    expect(refusedChange.status).toBe(10);
+    expect(refusedChange.sentence).toContain('could not be written: the disk is full');
+    expect(refusedChange.hint).toBe('No data was lost: fix the cause, then run the same command again');
     expect((await expectSuccess(slipway('inspect', 'first'))).stdout).toBe(record);
     expect(JSON.parse((await expectSuccess(slipway('ls', '--json'))).stdout)).toMatchObject([
       { name: 'first', state: 'running' },
@@ -56,7 +56,7 @@ describeOnBed('a full disk on this computer', () => {
     await expectSuccess(docker('--context', 'first', 'version'));
 
     // One more page each time, until all of a machine's files fit.
-    const stopped = new Set<string>();
+    const unwrittenFiles = new Set<string>();
     for (let pagesLeft = 0; ; pagesLeft += 1) {
       expect(pagesLeft).toBeLessThan(40);
       await disk.fillUpTo(pagesLeft);
@@ -73,15 +73,15 @@ describeOnBed('a full disk on this computer', () => {
       await disk.free();
       const recorded = rows.some(({ name }) => name === 'second');
       const file = full.sentence.replace(/ could not be written.*/, '').replace(/.*\//, '');
-      if (!stopped.has(file)) {
-        stopped.add(file);
+      if (!unwrittenFiles.has(file)) {
+        unwrittenFiles.add(file);
         await expectSuccess(slipway('create', 'second', ...(recorded ? [] : hostFlags(host))));
         await expectSuccess(docker('--context', 'second', 'version'));
         await expectSuccess(slipway('rm', 'second'));
       } else if (recorded) await expectSuccess(slipway('rm', 'second'));
     }
     // The disk was full at each kind of file: the record, the keys and the docker context.
-    expect([...stopped]).toEqual(expect.arrayContaining(['machine.json', 'meta.json']));
-    expect([...stopped].some((name) => name.endsWith('key.pem'))).toBe(true);
+    expect([...unwrittenFiles]).toEqual(expect.arrayContaining(['machine.json', 'meta.json']));
+    expect([...unwrittenFiles].some((name) => name.endsWith('key.pem'))).toBe(true);
   });
 });

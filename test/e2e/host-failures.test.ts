@@ -3,7 +3,7 @@ import { startHost, type BedHost } from '../bed/bed-host.ts';
 import { hostFlags, describeOnBed, createUser, expectSuccess, type Outcome, type User } from './test-user.ts';
 import { countEngineStarts, expectEngineAnswer, readRecord, expectFailure, waitUntil } from './assertions.ts';
 
-/** Holds apt's lock as another apt would, until /run/release exists. */
+/** Holds apt's lock, as another apt would, until /run/release exists. */
 const HOLD_LOCK = `perl -e '
   use Fcntl;
   open my $file, "+>", "/var/lib/dpkg/lock-frontend" or die;
@@ -16,15 +16,15 @@ until grep -q "FLOCK\\|POSIX" /proc/locks && ! dpkg --configure -a 2>/dev/null; 
 describeOnBed('a host with problems', () => {
   let shielded: BedHost;
   let user: User;
-  let blocked: Promise<{ readonly outcome: Outcome; readonly seconds: number }>;
+  let blockedCreate: Promise<{ readonly outcome: Outcome; readonly seconds: number }>;
   beforeAll(async () => {
     [shielded, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), createUser()]);
     await shielded.runOrThrow('iptables -I INPUT -p tcp --dport 2376 -j DROP');
-    // This takes as long as the wait for an engine, so it runs beside all other tests.
-    const began = performance.now();
-    blocked = user
+    // This takes as long as the wait for an engine, so it runs concurrently with all other tests.
+    const startedAt = performance.now();
+    blockedCreate = user
       .slipway('create', 'shielded', ...hostFlags(shielded))
-      .then((outcome) => ({ outcome, seconds: (performance.now() - began) / 1000 }));
+      .then((outcome) => ({ outcome, seconds: (performance.now() - startedAt) / 1000 }));
   });
   afterAll(async () => {
     await Promise.all([shielded[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
@@ -37,12 +37,12 @@ describeOnBed('a host with problems', () => {
     });
     afterAll(async () => host[Symbol.asyncDispose]());
 
-    const installed = async (): Promise<string> =>
+    const readPackageState = async (): Promise<string> =>
       (await host.exec(`dpkg-query -W -f '\${db:Status-Status}' docker.io`)).stdout;
 
     test('reports each reason, installs nothing partially, and create finishes once the reason is gone', async () => {
       await using user = await createUser();
-      const again = () => user.slipway('create', 'web');
+      const retryCreate = () => user.slipway('create', 'web');
 
       const none = await expectFailure(user.slipway('create', 'web', ...hostFlags(host), '--engine-source', 'none'));
       expect(none).toMatchObject({
@@ -70,7 +70,7 @@ describeOnBed('a host with problems', () => {
       cd /etc/apt/sources.list.d && cp debian.sources /root/ && mv /var/lib/apt/lists /root/ && mkdir /var/lib/apt/lists
       sed -i 's,^URIs:.*,URIs: http://127.0.0.1:9/debian,' debian.sources
       apt-cache gencaches`);
-      const gone = await expectFailure(again());
+      const gone = await expectFailure(retryCreate());
       expect(gone).toMatchObject({
         status: 7,
         sentence: expect.stringContaining(
@@ -90,16 +90,19 @@ describeOnBed('a host with problems', () => {
       const install =
         'DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends docker.io >/dev/null 2>&1';
       await host.runOrThrow(`setsid sh -c '${install}' >/dev/null 2>&1 &`);
-      await waitUntil('docker.io is unpacked', async () => /unpacked|half|installed/.test(await installed()));
+      await waitUntil('docker.io is unpacked', async () => /unpacked|half|installed/.test(await readPackageState()));
       await host.exec('pkill -9 -x apt-get; pkill -9 -x dpkg');
       await host.runOrThrow(HOLD_LOCK);
       const waiting = user.start('create', 'web');
-      await waitUntil('it waits for the lock', async () => (await host.exec(`pgrep -f 'apt-get.* check'`)).code === 0);
+      await waitUntil(
+        'create waits for the lock',
+        async () => (await host.exec(`pgrep -f 'apt-get.* check'`)).code === 0,
+      );
       expect(waiting.process.exitCode).toBeNull();
       await host.runOrThrow('touch /run/release');
       await expectSuccess(waiting.ended);
       await expectEngineAnswer(user, 'web');
-      expect(await installed()).toBe('installed');
+      expect(await readPackageState()).toBe('installed');
       expect(await host.runOrThrow('dpkg --audit')).toBe('');
     });
   });
@@ -195,16 +198,16 @@ describeOnBed('a host with problems', () => {
       });
       expect(await readRecord(user, 'other')).toMatchObject({ phase: 'created', failure: { code: 'OS_UNSUPPORTED' } });
       await host.runOrThrow('mv /root/os-release /etc/os-release && mv /run/systemd/system /run/systemd/elsewhere');
-      const init = await expectFailure(user.slipway('create', 'other'));
-      expect(init.status).toBe(8);
-      expect(init.sentence).toContain('does not run systemd');
+      const withoutSystemd = await expectFailure(user.slipway('create', 'other'));
+      expect(withoutSystemd.status).toBe(8);
+      expect(withoutSystemd.sentence).toContain('does not run systemd');
       await host.runOrThrow('mv /run/systemd/elsewhere /run/systemd/system');
       await expectSuccess(user.slipway('rm', 'other'));
     });
   });
 
   test('reports a firewall in front of the engine after a bounded time', async () => {
-    const { outcome, seconds } = await blocked;
+    const { outcome, seconds } = await blockedCreate;
     const refused = await expectFailure(outcome);
     expect(seconds).toBeLessThan(120);
     expect(refused).toMatchObject({

@@ -17,11 +17,11 @@ describeOnBed('the permanent host key', () => {
   afterAll(async () => {
     await Promise.all([host[Symbol.asyncDispose](), user[Symbol.asyncDispose]()]);
   });
-  const shown = async (): Promise<string> =>
+  const readShownKey = async (): Promise<string> =>
     (await user.run('ssh-keyscan', ['-t', 'ed25519', host.address])).stdout.trim().split(' ').slice(1).join(' ');
 
   test('is complete on the next connection, and can be installed again without harm', async () => {
-    const before = await shown();
+    const before = await readShownKey();
     const pair = generateKeyPair('web');
     const { files, scripts = [] } = planHostKeyReplacement(pair, hostWithEngine);
     const readTemplate = (name: string) => readFile(new URL(`../../templates/${name}`, import.meta.url), 'utf8');
@@ -30,18 +30,18 @@ describeOnBed('the permanent host key', () => {
       { name: 'files/' },
       ...files.map(({ content }, at) => ({ name: `files/${at}`, data: content ?? '' })),
     ]);
-    const lay = async (): Promise<number> => {
+    const installHostKey = async (): Promise<number> => {
       const stdin = Buffer.from(archive).toString('base64');
       const command = 'd=$(mktemp -d) && cd "$d" && base64 -d | tar -xf - && sh -eu ./script';
       return (await host.exec(command, { stdin })).code;
     };
-    expect(await lay()).toBe(0);
-    await expect.poll(shown, { timeout: 10_000 }).toBe(pair.public.split(' ').slice(0, 2).join(' '));
-    expect(await shown()).not.toBe(before);
+    expect(await installHostKey()).toBe(0);
+    await expect.poll(readShownKey, { timeout: 10_000 }).toBe(pair.public.split(' ').slice(0, 2).join(' '));
+    expect(await readShownKey()).not.toBe(before);
     expect(await host.runOrThrow('stat -c %a:%U /etc/ssh/ssh_host_ed25519_key /etc/ssh/ssh_host_ed25519_key.pub')).toBe(
       '600:root\n644:root',
     );
-    expect(await lay()).toBe(0);
+    expect(await installHostKey()).toBe(0);
     expect(await host.runOrThrow('systemctl is-active ssh')).toBe('active');
   });
 });

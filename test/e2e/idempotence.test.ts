@@ -77,7 +77,7 @@ describeOnBed('running a command again', () => {
         '10000',
       ),
     );
-    const look = async (): Promise<unknown> => [
+    const takeSnapshot = async (): Promise<unknown> => [
       await snapshotFiles(host, ...managedFolders),
       await readEnginePid(host),
       (
@@ -86,16 +86,16 @@ describeOnBed('running a command again', () => {
         )
       ).stdout,
     ];
-    const [before, loginsBefore] = [await look(), await countLogins(host)];
+    const [before, loginsBefore] = [await takeSnapshot(), await countLogins(host)];
     const { stderr } = await expectSuccess(user.slipway('provision', 'web', '--debug'));
-    expect(await look()).toEqual(before);
+    expect(await takeSnapshot()).toEqual(before);
     expect((await countLogins(host)) - loginsBefore).toBe(1);
     expect(countExecutions(stderr)).toBeGreaterThan(0);
     expect(countExecutions(stderr)).toBeLessThanOrEqual(4);
   });
 
   test('provision with a flag changes only that, with one restart', async () => {
-    const engine = async (): Promise<readonly string[]> => [
+    const readEngineState = async (): Promise<readonly string[]> => [
       await readLabels(user),
       String(await readEnginePid(host)),
       await host.runOrThrow('cat /etc/docker/slipway/server-cert.pem'),
@@ -103,18 +103,18 @@ describeOnBed('running a command again', () => {
     // The unit allows few starts per minute, and this host had some already.
     await host.runOrThrow('systemctl reset-failed docker.service');
     const before = await countEngineStartAttempts(host);
-    const [, pid, certificate] = await engine();
+    const [, pid, certificate] = await readEngineState();
 
-    const dry = await expectSuccess(user.slipway('provision', 'web', '--engine-label', 'x=y', '--dry-run'));
-    expect(dry.stdout).toContain('Configure the engine and restart it');
-    expect(dry.stdout).toContain('write /etc/docker/daemon.json');
-    expect(dry.stdout).not.toContain('server-key.pem');
-    expect(await engine()).toEqual(['[]', pid, certificate]);
+    const plan = await expectSuccess(user.slipway('provision', 'web', '--engine-label', 'x=y', '--dry-run'));
+    expect(plan.stdout).toContain('Configure the engine and restart it');
+    expect(plan.stdout).toContain('write /etc/docker/daemon.json');
+    expect(plan.stdout).not.toContain('server-key.pem');
+    expect(await readEngineState()).toEqual(['[]', pid, certificate]);
     expect(JSON.stringify(await readMachineRecord(user))).not.toContain('x=y');
 
     await expectSuccess(user.slipway('provision', 'web', '--engine-label', 'x=y'));
-    const [labelled, nextPid, sameCertificate] = await engine();
-    expect([labelled, sameCertificate]).toEqual(['["x=y"]', certificate]);
+    const [labels, nextPid, sameCertificate] = await readEngineState();
+    expect([labels, sameCertificate]).toEqual(['["x=y"]', certificate]);
     expect(nextPid).not.toBe(pid);
     expect(await countEngineStartAttempts(host)).toBe(before + 1);
 
@@ -123,8 +123,8 @@ describeOnBed('running a command again', () => {
     expect(await readLabels(user)).toBe('["x=y"]');
     await expectSuccess(user.slipway('provision', 'web', '--engine-label', 'z=1'));
     expect(await readLabels(user)).toBe('["z=1"]');
-    const nothing = await expectSuccess(user.slipway('provision', 'web', '--dry-run'));
-    expect(nothing.stdout.trim()).toBe('web: nothing to do');
+    const emptyPlan = await expectSuccess(user.slipway('provision', 'web', '--dry-run'));
+    expect(emptyPlan.stdout.trim()).toBe('web: nothing to do');
   });
 
   test('rm says that the host stays, and removes its client files', async () => {
@@ -142,12 +142,12 @@ describeOnBed('running a command again', () => {
 
 describeOnBed('rm --deprovision', () => {
   test.for([
-    { there: 'no daemon.json', text: undefined },
+    { before: 'no daemon.json', text: undefined },
     {
-      there: 'a daemon.json of its own',
+      before: 'a daemon.json of its own',
       text: '{\n    "log-driver":   "local",\n    "labels": ["theirs=1"],\n    "log-opts": { "max-size": "5m" }\n}\n',
     },
-  ])('restores a host that had $there', async ({ text }) => {
+  ])('restores a host that had $before', async ({ text }) => {
     await using user = await createUser();
     await using host = await startHost({ suite: 'bookworm', engine: true });
     if (text !== undefined) {
@@ -167,7 +167,7 @@ describeOnBed('rm --deprovision', () => {
     );
     expect(await readLabels(user)).toBe(text === undefined ? '["mine=2","ours=1"]' : '["mine=2","ours=1","theirs=1"]');
     await loadToolsImage(user, 'web');
-    const stays = [
+    const containerArgs = [
       'run',
       '--detach',
       '--stop-signal',
@@ -180,7 +180,7 @@ describeOnBed('rm --deprovision', () => {
       'sleep',
       '10000',
     ];
-    await expectSuccess(user.docker('--context', 'web', ...stays));
+    await expectSuccess(user.docker('--context', 'web', ...containerArgs));
 
     const { stdout } = await expectSuccess(user.slipway('rm', 'web', '--deprovision'));
     expect(stdout.trim()).toBe('web is removed');

@@ -16,9 +16,9 @@ import {
 
 /** Finishes an interrupted create, however far it got. */
 async function finishCreate(user: User, name: string, flags: readonly string[]): Promise<void> {
-  const found = await user.slipway('inspect', name, '--json');
-  if (found.code === 3) await expectSuccess(user.slipway('create', name, ...flags));
-  else if ((JSON.parse(found.stdout) as { phase: string }).phase !== 'ready')
+  const outcome = await user.slipway('inspect', name, '--json');
+  if (outcome.code === 3) await expectSuccess(user.slipway('create', name, ...flags));
+  else if ((JSON.parse(outcome.stdout) as { phase: string }).phase !== 'ready')
     await expectSuccess(user.slipway('create', name));
   await expectEngineAnswer(user, name);
 }
@@ -27,7 +27,7 @@ function hasEnded({ process: { exitCode, signalCode } }: ReturnType<User['start'
   return exitCode !== null || signalCode !== null;
 }
 
-/** Counts the sessions of the host's sshd, without its listening process. */
+/** Finds the sessions of the host's sshd, without its listening process. */
 const FIND_SSH_SESSIONS = `pgrep -f '^sshd(-session)?: root'`;
 
 describeOnBed('an interrupted create on a bare host', () => {
@@ -48,7 +48,7 @@ describeOnBed('an interrupted create on a bare host', () => {
     await host.runOrThrow(`kill -9 $(${FIND_SSH_SESSIONS})`);
     expect(await expectFailure(broken.ended)).toMatchObject({
       status: 6,
-      sentence: `The SSH connection to ${host.address} broke while this ran: install-engine.debian.sh`,
+      sentence: `The SSH connection to ${host.address} was lost during install-engine.debian.sh`,
       hint: 'To continue, run the same command again',
     });
     expect(await readRecord(user, 'web')).toMatchObject({
@@ -75,11 +75,11 @@ describeOnBed('an interrupted create on a bare host', () => {
       failure: { step: 'install-engine', code: 'CANCELED' },
     });
 
-    for (const far of [/unpacked|half|installed/, /half-configured|installed/, /installed/]) {
+    for (const packageState of [/unpacked|half|installed/, /half-configured|installed/, /installed/]) {
       const killed = user.start('create', 'web');
       await waitUntil(
-        `docker.io is ${far.source}`,
-        async () => hasEnded(killed) || far.test(await stateOf('docker.io')),
+        `docker.io is ${packageState.source}`,
+        async () => hasEnded(killed) || packageState.test(await stateOf('docker.io')),
       );
       killed.process.kill('SIGKILL');
       await killed.ended;
@@ -90,7 +90,7 @@ describeOnBed('an interrupted create on a bare host', () => {
     expect(await host.runOrThrow('systemctl is-enabled docker')).toBe('enabled');
     expect(await host.runOrThrow('dpkg --audit')).toBe('');
     await waitUntil(
-      'all folders of ours are gone',
+      "all of Slipway's temporary folders are gone",
       async () => (await host.runOrThrow('find /run -maxdepth 1 -name "slipway.*"')) === '',
     );
     const starts = await countEngineStarts(host);
@@ -150,22 +150,22 @@ describeOnBed('an interrupted command on a host with an engine', () => {
   test('a create killed at any point is finished by the next one and undone by rm', async () => {
     await using user = await createUser();
     const flags = hostFlags(host);
-    const began = performance.now();
+    const startedAt = performance.now();
     await expectSuccess(user.slipway('create', 'web', ...flags));
-    const whole = performance.now() - began;
+    const duration = performance.now() - startedAt;
     await expectSuccess(user.slipway('rm', 'web'));
     await expectNothingLeft(user);
 
     const phases: string[] = [];
     for (let point = 1; point <= 9; point += 1) {
       const killed = user.start('create', 'web', ...flags);
-      await sleep((whole * point) / 10);
+      await sleep((duration * point) / 10);
       killed.process.kill('SIGKILL');
       await killed.ended;
       await expectSuccess(user.slipway('ls'));
-      const found = await user.slipway('inspect', 'web', '--json');
-      phases.push(found.code === 0 ? (JSON.parse(found.stdout) as { phase: string }).phase : 'none');
-      // Every second one is undone from where it stopped; the others are finished first.
+      const outcome = await user.slipway('inspect', 'web', '--json');
+      phases.push(outcome.code === 0 ? (JSON.parse(outcome.stdout) as { phase: string }).phase : 'none');
+      // Every second machine is completed before rm; the others are removed as they are.
       const finished = point % 2 === 0;
       if (finished) await finishCreate(user, 'web', flags);
       const removed = await user.slipway('rm', 'web');
@@ -181,13 +181,13 @@ describeOnBed('an interrupted command on a host with an engine', () => {
 
   test("of two creates with one name, one wins and the other names the winner's process", async () => {
     await using user = await createUser();
-    const both = [user.start('create', 'web', ...hostFlags(host)), user.start('create', 'web', ...hostFlags(host))];
-    const ended = await Promise.all(both.map((command) => command.ended));
-    const lost = ended.findIndex(({ code }) => code !== 0);
-    expect(ended[1 - lost]?.code).toBe(0);
-    expect(await expectFailure(ended[lost] as Outcome)).toMatchObject({
+    const commands = [user.start('create', 'web', ...hostFlags(host)), user.start('create', 'web', ...hostFlags(host))];
+    const ended = await Promise.all(commands.map((command) => command.ended));
+    const loser = ended.findIndex(({ code }) => code !== 0);
+    expect(ended[1 - loser]?.code).toBe(0);
+    expect(await expectFailure(ended[loser] as Outcome)).toMatchObject({
       status: 3,
-      sentence: `Machine "web" is in use by another command (PID ${both[1 - lost]?.process.pid})`,
+      sentence: `Machine "web" is in use by another command (PID ${commands[1 - loser]?.process.pid})`,
     });
     await expectEngineAnswer(user, 'web');
     await expectSuccess(user.slipway('rm', 'web'));
@@ -214,7 +214,7 @@ describeOnBed('an interrupted command on a host with an engine', () => {
     const running = user.start('provision', 'web', '--engine-label', 'order=second');
     await waitForStderr(running, /Configure the engine/);
     await waitUntil(
-      'it waits for the lock',
+      'provision waits for the lock',
       async () => (await host.exec('pgrep -x flock -a | grep -q 300')).code === 0,
     );
     expect(await countEngineStarts(host)).toBe(starts);

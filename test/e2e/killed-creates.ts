@@ -18,8 +18,8 @@ type NamedKillPoint = { readonly name: string; readonly killPoint: KillPoint };
 type KillResult = {
   readonly point: string;
   readonly reached: boolean;
-  readonly again: string;
-  readonly undone: string;
+  readonly afterCreate: string;
+  readonly afterRemove: string;
 };
 
 /** Separate clouds and users, to try several points at once. */
@@ -35,29 +35,33 @@ type TestLane = {
 const LANE_COUNT = 3;
 
 /**
- * A create that is killed at each call to its provider and at each arrow of its own. The next create must end ready
- * with exactly one instance, and rm must leave nothing. The table of all points is printed.
+ * Defines the tests of a create that is killed at each call to its provider and at each checkpoint. The next create
+ * must end ready with exactly one instance, and rm must leave nothing. Prints a table of all kill points.
  */
-export function describeKilledCreates({ driver, start }: CloudProvider, late: (cloud: Cloud) => void): void {
+export function describeKilledCreates({ driver, start }: CloudProvider, delayLists: (cloud: Cloud) => void): void {
   describeOnBed(`a create in ${driver} that is killed`, () => {
     const lanes: TestLane[] = [];
     const rows = new Map<string, KillResult>();
     let points: readonly NamedKillPoint[] = [];
 
-    async function newLane(): Promise<TestLane> {
+    async function openLane(): Promise<TestLane> {
       const [cloud, hostlessCloud] = await Promise.all([start('hosts'), start('nothing')]);
-      for (const each of [cloud, hostlessCloud]) late(each);
+      for (const each of [cloud, hostlessCloud]) delayLists(each);
       const [user, hostlessUser] = await Promise.all([createCloudUser(cloud), createCloudUser(hostlessCloud)]);
       return { cloud, user, hostlessCloud, hostlessUser };
     }
 
     beforeAll(async () => {
-      lanes.push(...(await Promise.all(Array.from({ length: LANE_COUNT }, newLane))));
+      lanes.push(...(await Promise.all(Array.from({ length: LANE_COUNT }, openLane))));
     });
     afterAll(async () => {
       const lines = points.map(({ name }) => {
-        const { reached, again, undone } = rows.get(name) ?? { reached: false, again: 'not proven', undone: '' };
-        return [name.padEnd(64), reached ? 'killed' : 'ended ', again.padEnd(18), undone].join('  ');
+        const { reached, afterCreate, afterRemove } = rows.get(name) ?? {
+          reached: false,
+          afterCreate: 'not proven',
+          afterRemove: '',
+        };
+        return [name.padEnd(64), reached ? 'killed' : 'ended ', afterCreate.padEnd(18), afterRemove].join('  ');
       });
       process.stdout.write(`\n${driver}: ${points.length} points\n${lines.join('\n')}\n`);
       for (const { user, hostlessUser, cloud, hostlessCloud } of lanes)
@@ -66,8 +70,8 @@ export function describeKilledCreates({ driver, start }: CloudProvider, late: (c
 
     const argv = ['web', '--driver', driver];
 
-    /** Removes whatever exists of it. */
-    async function undo({ killPoint, name }: NamedKillPoint, cloud: Cloud, user: User): Promise<void> {
+    /** Kills a create there, removes whatever exists of the machine, and expects nothing left. */
+    async function expectRemoved({ killPoint, name }: NamedKillPoint, cloud: Cloud, user: User): Promise<void> {
       await runCreateUntilKilled(user, cloud, killPoint, argv);
       if ((await expectSuccess(user.slipway('ls', '-q'))).stdout.includes('web'))
         await expectSuccess(user.slipway('rm', 'web'));
@@ -76,8 +80,8 @@ export function describeKilledCreates({ driver, start }: CloudProvider, late: (c
       await expectNothingLeft(user);
     }
 
-    /** Expects the next create to end ready with one instance. */
-    async function finish({ killPoint, name }: NamedKillPoint, { cloud, user }: TestLane): Promise<boolean> {
+    /** Kills a create there, and expects the next one to end ready with one instance. Returns whether it was killed. */
+    async function expectCompleted({ killPoint, name }: NamedKillPoint, { cloud, user }: TestLane): Promise<boolean> {
       const reached = await runCreateUntilKilled(user, cloud, killPoint, argv);
       if (reached) await createAgain(user);
       await expectEngineAnswer(user, 'web');
@@ -87,40 +91,45 @@ export function describeKilledCreates({ driver, start }: CloudProvider, late: (c
       return reached;
     }
 
-    /** Only a create that was killed at its very end is ready, and says so. */
+    /** Runs the create again. A create that was killed at its very end is ready already, and says so. */
     async function createAgain(user: User): Promise<void> {
       const outcome = await user.slipway('create', ...argv);
       if (outcome.code !== 0) expect(outcome.stderr).toContain('✗ Machine "web" already exists');
     }
 
-    async function die(point: NamedKillPoint, lane: TestLane): Promise<void> {
+    async function tryKillPoint(point: NamedKillPoint, lane: TestLane): Promise<void> {
       const { cloud, user, hostlessCloud, hostlessUser } = lane;
       const atCall = 'call' in point.killPoint;
       const [reached] = await Promise.all([
-        finish(point, lane),
-        ...(atCall ? [undo(point, hostlessCloud, hostlessUser)] : []),
+        expectCompleted(point, lane),
+        ...(atCall ? [expectRemoved(point, hostlessCloud, hostlessUser)] : []),
       ]);
       // A step on the host needs the host.
-      if (!atCall) await undo(point, cloud, user);
-      rows.set(point.name, { point: point.name, reached, again: 'ready, 1 instance', undone: 'nothing left' });
+      if (!atCall) await expectRemoved(point, cloud, user);
+      rows.set(point.name, {
+        point: point.name,
+        reached,
+        afterCreate: 'ready, 1 instance',
+        afterRemove: 'nothing left',
+      });
     }
 
-    /** Tries all points, as many at once as there are lanes; the first failure ends all. */
-    async function dieAtAll(all: readonly NamedKillPoint[]): Promise<void> {
+    /** Tries all kill points, as many at once as there are lanes; the first failure stops them all. */
+    async function tryAllKillPoints(all: readonly NamedKillPoint[]): Promise<void> {
       const queue = [...all];
       const work = async (lane: TestLane): Promise<void> => {
         for (let point = queue.shift(); point; point = queue.shift()) {
-          await die(point, lane).catch((error: unknown) => {
+          await tryKillPoint(point, lane).catch((error: unknown) => {
             queue.length = 0;
             throw error;
           });
         }
       };
-      const ends = await Promise.allSettled(lanes.map(work));
-      for (const end of ends) if (end.status === 'rejected') throw end.reason;
+      const results = await Promise.allSettled(lanes.map(work));
+      for (const result of results) if (result.status === 'rejected') throw result.reason;
     }
 
-    test('at each call to its provider and at each checkpoint is finished by the next one or undone by rm', async () => {
+    test('at each call to its provider and at each checkpoint is completed by the next create, or undone by rm', async () => {
       const [first] = lanes;
       if (!first) throw new Error('there are lanes');
       const { steps, calls } = await traceCreate(first.user, first.cloud, argv);
@@ -139,18 +148,18 @@ export function describeKilledCreates({ driver, start }: CloudProvider, late: (c
           })),
         ),
       ];
-      await dieAtAll(points);
-      // A point that most runs never reach would prove nothing.
+      await tryAllKillPoints(points);
+      // A kill point that is not reached proves nothing.
       expect([...rows.values()].filter(({ reached }) => reached).length).toBeGreaterThan(points.length * 0.8);
     }, 3_600_000);
   });
 }
 
-/** A create that was killed before it wrote the record may leave a lock, which blocks nobody. */
+/** Removes the lock that a create may leave if it was killed before it wrote the record. It blocks no other command. */
 async function removeStaleLock({ home }: User, machine: string): Promise<void> {
   const folder = join(home, '.slipway', 'machines', machine);
-  const left = await readdir(folder).catch(() => []);
-  expect(left.filter((file) => !/^lock\.\d+$/.test(file))).toEqual([]);
+  const files = await readdir(folder).catch(() => []);
+  expect(files.filter((file) => !/^lock\.\d+$/.test(file))).toEqual([]);
   await rm(folder, { recursive: true, force: true });
 }
 

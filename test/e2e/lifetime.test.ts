@@ -12,16 +12,20 @@ const HOUR_MS = 3_600_000;
 describeOnBed('the lifetime of a machine', () => {
   let host: BedHost;
   let user: User;
-  /** The engine's process: nothing of what follows may touch it. */
-  let before: readonly number[];
-  const engine = async (): Promise<readonly number[]> => [await countEngineStarts(host), await readEnginePid(host)];
-  const deadline = async (): Promise<number> => Date.parse((await readRecord(user, 'web')).deadline ?? '');
+  /** The number of engine starts and the engine's PID, which no test may change. */
+  let engineBefore: readonly number[];
+  const readEngineState = async (): Promise<readonly number[]> => [
+    await countEngineStarts(host),
+    await readEnginePid(host),
+  ];
+  const readDeadline = async (): Promise<number> => Date.parse((await readRecord(user, 'web')).deadline ?? '');
   /** Returns the time at which systemd will power the host off. */
-  const onHost = async (): Promise<string> =>
+  const readHostTimer = async (): Promise<string> =>
     host.runOrThrow('systemctl show --property TimersCalendar slipway-deadline.timer');
-  const units = async (): Promise<string> =>
+  const listTimers = async (): Promise<string> =>
     host.runOrThrow('systemctl list-units --no-legend --plain --type timer "slipway-*" | tr -s " " | cut -d" " -f1,3');
-  const calendar = (time: number): string => `${new Date(time).toISOString().slice(0, 19).replace('T', ' ')} UTC`;
+  const toSystemdCalendar = (time: number): string =>
+    `${new Date(time).toISOString().slice(0, 19).replace('T', ' ')} UTC`;
 
   beforeAll(async () => {
     [host, user] = await Promise.all([startHost({ suite: 'trixie', engine: true }), createUser()]);
@@ -31,18 +35,18 @@ describeOnBed('the lifetime of a machine', () => {
   });
 
   test('is announced before anything is created, and installed on the host', async () => {
-    const asked = Date.now();
+    const askedAt = Date.now();
     const { stderr } = await expectSuccess(
       user.slipway('create', 'web', ...hostFlags(host), '--ttl', '4h', '--idle-stop', '2h'),
     );
-    const said = stderr.indexOf('or once it has been idle for 2h: the host');
-    expect(said).toBeGreaterThan(-1);
-    expect(said).toBeLessThan(stderr.indexOf('Connect to'));
-    expect((await deadline()) - asked).toBeGreaterThanOrEqual(4 * HOUR_MS);
-    expect((await deadline()) - asked).toBeLessThan(4 * HOUR_MS + 60_000);
-    expect(await units()).toBe('slipway-deadline.timer active\nslipway-idle.timer active');
-    expect(await onHost()).toContain(calendar(await deadline()));
-    before = await engine();
+    const notePosition = stderr.indexOf('or once it has been idle for 2h: the host');
+    expect(notePosition).toBeGreaterThan(-1);
+    expect(notePosition).toBeLessThan(stderr.indexOf('Connect to'));
+    expect((await readDeadline()) - askedAt).toBeGreaterThanOrEqual(4 * HOUR_MS);
+    expect((await readDeadline()) - askedAt).toBeLessThan(4 * HOUR_MS + 60_000);
+    expect(await listTimers()).toBe('slipway-deadline.timer active\nslipway-idle.timer active');
+    expect(await readHostTimer()).toContain(toSystemdCalendar(await readDeadline()));
+    engineBefore = await readEngineState();
   });
 
   test('leaves nothing to do for a second provision', async () => {
@@ -52,10 +56,10 @@ describeOnBed('the lifetime of a machine', () => {
     );
     await expectSuccess(user.slipway('provision', 'web'));
     // The idle check records what it saw.
-    const still = (lines: readonly string[]): readonly string[] =>
+    const withoutIdleCheck = (lines: readonly string[]): readonly string[] =>
       lines.filter((line) => !line.includes('/run/slipway'));
-    expect(still(await snapshotFiles(host, ...managedFolders))).toEqual(still(files));
-    expect(await engine()).toEqual(before);
+    expect(withoutIdleCheck(await snapshotFiles(host, ...managedFolders))).toEqual(withoutIdleCheck(files));
+    expect(await readEngineState()).toEqual(engineBefore);
   });
 
   test('is shown by ls and status', async () => {
@@ -69,7 +73,7 @@ describeOnBed('the lifetime of a machine', () => {
       string,
       unknown
     >;
-    expect(Date.parse(String(page.deadline))).toBe(await deadline());
+    expect(Date.parse(String(page.deadline))).toBe(await readDeadline());
     expect(page).toMatchObject({ idleStop: '2h', containers: { running: 0, total: 0 }, unasked: [] });
   });
 
@@ -79,13 +83,15 @@ describeOnBed('the lifetime of a machine', () => {
     const wide = await terminal.waitFor(/web .*ends in 3 h 5\d min/);
     expect(await terminal.hasCursor()).toBe(false);
     const clock = /Every 1 s: .* UTC/;
-    const then = clock.exec(wide)?.[0];
-    await expect.poll(async () => clock.exec(await terminal.readScreen())?.[0], { timeout: 30_000 }).not.toBe(then);
+    const firstTime = clock.exec(wide)?.[0];
+    await expect
+      .poll(async () => clock.exec(await terminal.readScreen())?.[0], { timeout: 30_000 })
+      .not.toBe(firstTime);
     await terminal.resize({ columns: 50, rows: 20 });
     await terminal.waitFor(/^web .*…$/m);
     await terminal.resize({ columns: 120, rows: 20 });
-    const again = await terminal.waitFor(/web .*ends in 3 h 5\d min/);
-    expect(again.match(/^web /gm)).toHaveLength(1);
+    const resized = await terminal.waitFor(/web .*ends in 3 h 5\d min/);
+    expect(resized.match(/^web /gm)).toHaveLength(1);
     await terminal.pressKeys('C-c');
     await terminal.waitFor('ended with 0');
     expect(await terminal.hasCursor()).toBe(true);
@@ -110,45 +116,45 @@ describeOnBed('the lifetime of a machine', () => {
   });
 
   test('is extended over one connection without touching the engine', async () => {
-    const from = await deadline();
-    const seen = await countLogins(host);
+    const from = await readDeadline();
+    const loginsBefore = await countLogins(host);
     const { stdout } = await expectSuccess(user.slipway('extend', 'web', '2h', '--json'));
-    expect((await countLogins(host)) - seen).toBe(1);
-    expect(await deadline()).toBe(from + 2 * HOUR_MS);
-    expect(await onHost()).toContain(calendar(from + 2 * HOUR_MS));
-    expect(await onHost()).not.toContain(calendar(from));
+    expect((await countLogins(host)) - loginsBefore).toBe(1);
+    expect(await readDeadline()).toBe(from + 2 * HOUR_MS);
+    expect(await readHostTimer()).toContain(toSystemdCalendar(from + 2 * HOUR_MS));
+    expect(await readHostTimer()).not.toContain(toSystemdCalendar(from));
     expect(JSON.parse(stdout.trim().split('\n').at(-1) ?? '')).toMatchObject({
       result: [{ name: 'web', deadline: new Date(from + 2 * HOUR_MS).toISOString(), told: true }],
     });
-    expect(await engine()).toEqual(before);
+    expect(await readEngineState()).toEqual(engineBefore);
     expect((await expectSuccess(user.slipway('provision', 'web', '--dry-run'))).stdout.trim()).toBe(
       'web: nothing to do',
     );
   });
 
   test('starts now when another time is given, and follows a change of the idle time', async () => {
-    const asked = Date.now();
+    const askedAt = Date.now();
     await expectSuccess(user.slipway('provision', 'web', '--ttl', '4h', '--idle-stop', '1h'));
-    expect((await deadline()) - asked).toBeLessThan(4 * HOUR_MS + 60_000);
+    expect((await readDeadline()) - askedAt).toBeLessThan(4 * HOUR_MS + 60_000);
     expect(await host.runOrThrow('systemctl show --property ExecStart --value slipway-idle.service')).toContain(
       ' 3600 2376 web',
     );
     await expectSuccess(user.slipway('provision', 'web', '--idle-stop='));
-    expect(await units()).toBe('slipway-deadline.timer active');
+    expect(await listTimers()).toBe('slipway-deadline.timer active');
     expect(await host.runOrThrow('ls /usr/local/lib/slipway')).toBe('deadline.sh');
-    expect(await engine()).toEqual(before);
+    expect(await readEngineState()).toEqual(engineBefore);
   });
 
   test('never ends after its deadline was removed', async () => {
     expect((await expectSuccess(user.slipway('extend', 'web', 'never'))).stdout.trim()).toBe('web has no deadline');
     expect((await readRecord(user, 'web')).deadline).toBeUndefined();
     expect((await readRecord(user, 'web')).spec.life).toBeUndefined();
-    expect(await units()).toBe('');
+    expect(await listTimers()).toBe('');
     expect(await host.runOrThrow('ls -d /usr/local/lib/slipway /etc/systemd/system/*slipway* 2>/dev/null || :')).toBe(
       '',
     );
     expect((await expectSuccess(user.slipway('ls'))).stdout).not.toMatch(/DEADLINE/);
-    expect(await engine()).toEqual(before);
+    expect(await readEngineState()).toEqual(engineBefore);
   });
 
   test('is refused with an explanation where it is not supported', async () => {
@@ -168,9 +174,9 @@ describeOnBed('the lifetime of a machine', () => {
   test('is removed from the host by rm --deprovision with everything else', async () => {
     await expectSuccess(user.slipway('extend', 'web', '1h'));
     await expectSuccess(user.slipway('provision', 'web', '--idle-stop', '30m'));
-    expect(await units()).not.toBe('');
+    expect(await listTimers()).not.toBe('');
     await expectSuccess(user.slipway('rm', 'web', '--deprovision'));
-    expect(await units()).toBe('');
+    expect(await listTimers()).toBe('');
     expect(
       await host.runOrThrow('ls -d /usr/local/lib/slipway /etc/systemd/system/timers.target.d 2>/dev/null || :'),
     ).toBe('');
@@ -182,13 +188,13 @@ describeOnBed('the lifetime of a machine', () => {
     const { ssh } = (await readRecord(user, 'web')).host ?? {};
     const command = /^ssh .*"(.*)"$/.exec(ssh ? stopTimersCommand(ssh) : '')?.[1] ?? 'false';
     await host.runOrThrow(command);
-    expect(await units()).toBe('');
+    expect(await listTimers()).toBe('');
     await host.runOrThrow('systemctl daemon-reload && systemctl restart timers.target');
-    expect(await units(), 'as after a boot').toBe('');
+    expect(await listTimers(), 'as after a boot').toBe('');
     await expectSuccess(user.slipway('provision', 'web'));
-    expect(await units()).toBe('slipway-deadline.timer active\nslipway-idle.timer active');
+    expect(await listTimers()).toBe('slipway-deadline.timer active\nslipway-idle.timer active');
     await expectSuccess(user.slipway('rm', 'web'));
-    expect(await units()).toBe('');
+    expect(await listTimers()).toBe('');
     expect(
       await host.runOrThrow('ls -d /usr/local/lib/slipway /etc/systemd/system/timers.target.d 2>/dev/null || :'),
     ).toBe('');

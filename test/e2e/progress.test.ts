@@ -141,8 +141,8 @@ async function createIncomplete(user: User, hosts: readonly BedHost[]): Promise<
   const names = hosts.map((_host, index) => `web-${index + 1}`);
   await Promise.all(
     hosts.map(async (host, index) => {
-      const begun = await user.slipway('create', names[index] ?? '', ...hostFlags(host), '--engine-source', 'none');
-      expect(begun.stderr).toContain('✗');
+      const outcome = await user.slipway('create', names[index] ?? '', ...hostFlags(host), '--engine-source', 'none');
+      expect(outcome.stderr).toContain('✗');
     }),
   );
   return names;
@@ -183,19 +183,21 @@ describe.skipIf(!canRunAtTerminal)('several machines at once, at a terminal', ()
     for (const size of sizes) {
       await terminal.resize(size);
       // The list is complete again within a frame or two, and stays complete.
-      await expect.poll(() => terminal.readScreen(), { timeout: 2000 }).toSatisfy((screen: string) => isWhole(screen));
+      await expect
+        .poll(() => terminal.readScreen(), { timeout: 2000 })
+        .toSatisfy((screen: string) => isComplete(screen));
       for (let frame = 0; frame < 5; frame += 1) {
         const screen = await terminal.readScreen();
-        expect(isWhole(screen), `${size.columns}x${size.rows}:\n${screen}`).toBe(true);
+        expect(isComplete(screen), `${size.columns}x${size.rows}:\n${screen}`).toBe(true);
       }
     }
     const shown = await waitForCommandEnd(terminal);
     expect(shown).not.toMatch(SPINNER);
     for (const name of names) {
-      const told = linesOf(shown).filter((line) =>
+      const stepLines = linesOf(shown).filter((line) =>
         new RegExp(`^\\S ${name} {2}Install the engine .*failed after`).test(line),
       );
-      expect(told, shown).toHaveLength(1);
+      expect(stepLines, shown).toHaveLength(1);
     }
     expect(shown).not.toMatch(/^ {4}Get:/m);
     for (const name of names) expect(shown.match(new RegExp(`^${name}: ✗ `, 'gm'))).toHaveLength(1);
@@ -204,7 +206,7 @@ describe.skipIf(!canRunAtTerminal)('several machines at once, at a terminal', ()
   });
 
   /** The machines are at the end, below everything permanent, each at most once and with at most one line below it. */
-  function isWhole(screen: string): boolean {
+  function isComplete(screen: string): boolean {
     const lines = linesOf(screen.trimEnd());
     const first = lines.findIndex((line) => /^[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏] web-\d/.test(line));
     if (first < 0) return false;
@@ -248,9 +250,9 @@ describe.skipIf(!canRunAtTerminal)('a command with steps, without a terminal', (
           return event;
         });
     const names = await createIncomplete(user, hosts);
-    const made = await user.slipway('create', ...names, '--engine-source', 'distro', '--json');
-    const events = eventsOf(made.stdout);
-    expect(made.code).toBe(0);
+    const created = await user.slipway('create', ...names, '--engine-source', 'distro', '--json');
+    const events = eventsOf(created.stdout);
+    expect(created.code).toBe(0);
     expect(new Set(events.slice(0, -1).map(({ machine }) => machine))).toEqual(new Set(names));
     expect(events.at(-1)).toMatchObject({ event: 'result', result: [{ name: 'web-1' }, { name: 'web-2' }] });
     expect(events.filter(({ event }) => event === 'output').length).toBeGreaterThan(0);

@@ -11,9 +11,9 @@ describeOnVm('a local VM in machines.yaml', { timeout: VM_TIMEOUT_SECONDS * 1000
     await writeFile(file, `machines: { dev: { driver: qemu, qemu: { ${options}, warm: false } } }\n`);
     return (await expectSuccess(user.slipway('apply', '-f', file))).stdout;
   };
-  const megabytes = async (): Promise<number> =>
+  const readMemoryMegabytes = async (): Promise<number> =>
     Math.round(Number(await runInVmOrThrow(user, 'dev', `awk '/^MemTotal/ { print $2 }' /proc/meminfo`)) / 1024);
-  const gigabytes = async (): Promise<number> =>
+  const readDiskGigabytes = async (): Promise<number> =>
     Number(await runInVmOrThrow(user, 'dev', 'lsblk -bdno SIZE /dev/vda')) / 1024 ** 3;
 
   beforeAll(async () => {
@@ -30,8 +30,8 @@ describeOnVm('a local VM in machines.yaml', { timeout: VM_TIMEOUT_SECONDS * 1000
     expect(await apply('memory: 1024, disk: 10')).toContain('1 machine matches');
     expect(await listQemuPids(user)).toEqual([before]);
     expect(await apply('memory: 1536, disk: 12')).toMatch(/^dev is changed: /);
-    expect(await megabytes()).toBeGreaterThan(1300);
-    expect([await gigabytes(), await runInVmOrThrow(user, 'dev', 'cat kept')]).toEqual([12, 'mine']);
+    expect(await readMemoryMegabytes()).toBeGreaterThan(1300);
+    expect([await readDiskGigabytes(), await runInVmOrThrow(user, 'dev', 'cat kept')]).toEqual([12, 'mine']);
   });
 
   test('stays stopped, and gets the change when it is started', async () => {
@@ -39,14 +39,14 @@ describeOnVm('a local VM in machines.yaml', { timeout: VM_TIMEOUT_SECONDS * 1000
     expect(await apply('memory: 1200, disk: 12')).toMatch(/^dev is changed/);
     expect(await listQemuPids(user)).toEqual([]);
     await expectSuccess(user.slipway('start', 'dev'));
-    expect(await megabytes()).toBeLessThan(1250);
+    expect(await readMemoryMegabytes()).toBeLessThan(1250);
   });
 
   test('is not replaced for a smaller disk without --yes', async () => {
     const file = join(user.home, 'machines.yaml');
     await writeFile(file, 'machines: { dev: { driver: qemu, qemu: { memory: 1200, disk: 11, warm: false } } }\n');
     const refused = await user.slipway('apply', '-f', file);
-    expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining('what is on its disk is lost')]);
+    expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining('all data on its disk is lost')]);
     expect(await listQemuPids(user)).toHaveLength(1);
   });
 });

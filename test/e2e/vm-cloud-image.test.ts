@@ -12,7 +12,7 @@ import { describeOnVm, runInVmOrThrow, createVmUser, countVmEngineStarts, VM_TIM
 
 const cloudImageScript = fileURLToPath(new URL('../bed/cloud-image.sh', import.meta.url));
 
-/** A cloud image like a vendor's, built once for each version of the scripts. */
+/** Returns a cloud image like a vendor's; builds it once for each version of the script. */
 async function ensureCloudImage(user: User): Promise<string> {
   const digest = createHash('sha256')
     .update(await readFile(cloudImageScript))
@@ -20,11 +20,11 @@ async function ensureCloudImage(user: User): Promise<string> {
     .slice(0, 12);
   const folder = join(bedCache.folder, 'cloud');
   const file = join(folder, `cloud-${digest}.qcow2`);
-  const there = await access(file).then(
+  const exists = await access(file).then(
     () => true,
     () => false,
   );
-  if (there) return file;
+  if (exists) return file;
   await mkdir(folder, { recursive: true });
   await expectSuccess(user.run('bash', [cloudImageScript, `${file}.raw`]));
   await expectSuccess(user.run('qemu-img', ['convert', '-O', 'qcow2', `${file}.raw`, `${file}.new`]));
@@ -44,7 +44,7 @@ describeOnVm("a vendor's cloud image", { timeout: 2 * VM_TIMEOUT_SECONDS * 1000 
   let server: Server;
   let url = '';
   let digest = '';
-  let asked = 0;
+  let downloads = 0;
 
   beforeAll(async () => {
     user = await createVmUser();
@@ -54,7 +54,7 @@ describeOnVm("a vendor's cloud image", { timeout: 2 * VM_TIMEOUT_SECONDS * 1000 
     const { size } = await stat(file);
     digest = `sha512:${await hashFile(file)}`;
     server = createServer((_request, response) => {
-      asked += 1;
+      downloads += 1;
       response.writeHead(200, { 'content-length': size });
       createReadStream(file).pipe(response);
     });
@@ -69,7 +69,7 @@ describeOnVm("a vendor's cloud image", { timeout: 2 * VM_TIMEOUT_SECONDS * 1000 
   test('needs its digest, and is refused with another one before anything is started', async () => {
     const without = await user.slipway('create', 'cloud', '--image', url);
     expect([without.code, without.stderr]).toEqual([2, expect.stringContaining('needs its digest') as string]);
-    expect(asked).toBe(0);
+    expect(downloads).toBe(0);
     const wrong = await user.slipway('create', 'cloud', '--image', url, '--image-digest', `sha512:${'0'.repeat(128)}`);
     expect([wrong.code, wrong.stderr]).toEqual([12, expect.stringContaining(digest.slice(7, 40)) as string]);
     expect((await user.slipway('ls', '--quiet')).stdout.trim()).toBe('');
@@ -91,10 +91,10 @@ describeOnVm("a vendor's cloud image", { timeout: 2 * VM_TIMEOUT_SECONDS * 1000 
   });
 
   test('is stored: it is not downloaded or installed again, and no temporary file is left', async () => {
-    const before = asked;
-    const again = await expectSuccess(user.slipway('image', 'pull', '--url', url, '--digest', digest));
-    expect(again.stdout).toContain('is already here');
-    expect(asked).toBe(before);
+    const before = downloads;
+    const secondPull = await expectSuccess(user.slipway('image', 'pull', '--url', url, '--digest', digest));
+    expect(secondPull.stdout).toContain('is already here');
+    expect(downloads).toBe(before);
     const images = join(user.home, '.slipway', 'images');
     expect((await readdir(images)).filter((entry) => entry.startsWith('.new-'))).toEqual([]);
     expect(await readdir(join(images, '.downloads')).catch(() => [])).toEqual([]);

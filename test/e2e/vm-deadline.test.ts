@@ -17,7 +17,7 @@ const toSystemdCalendar = (time: number): string =>
 
 describeOnVm('a local VM with a deadline', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
   let user: User;
-  const deadline = async (): Promise<number> => Date.parse((await readRecord(user, 'dev')).deadline ?? '');
+  const readDeadline = async (): Promise<number> => Date.parse((await readRecord(user, 'dev')).deadline ?? '');
 
   beforeAll(async () => {
     user = await createVmUser();
@@ -26,14 +26,16 @@ describeOnVm('a local VM with a deadline', { timeout: VM_TIMEOUT_SECONDS * 1000 
     await user[Symbol.asyncDispose]();
   });
 
-  test('has the timer of its deadline from its first boot on, without a visit', async () => {
+  test('has the timer of its deadline from its first boot on, without an SSH connection', async () => {
     const { stderr } = await expectSuccess(user.slipway('create', 'dev', '--ttl', '10m', '--idle-stop', '8m'));
-    expect(stderr).toMatch(/dev stops at .* UTC, or once it has been idle for 8m: its disk stays on this computer/);
+    expect(stderr).toMatch(
+      /Machine "dev" stops at .* UTC, or once it has been idle for 8m: its disk stays on this computer/,
+    );
     expect(await runInVmOrThrow(user, 'dev', 'systemctl is-active slipway-deadline.timer slipway-idle.timer')).toBe(
       'active\nactive',
     );
-    expect(await runInVmOrThrow(user, 'dev', SHOW_DEADLINE_TIMER)).toContain(toSystemdCalendar(await deadline()));
-    // The timers are as the seed brought them: no visit has written them since.
+    expect(await runInVmOrThrow(user, 'dev', SHOW_DEADLINE_TIMER)).toContain(toSystemdCalendar(await readDeadline()));
+    // The timers are those of the seed: nothing has written them over SSH since.
     expect(await runInVmOrThrow(user, 'dev', 'stat -c %Y /etc/systemd/system/slipway-*.timer')).toBe('0\n0');
     expect((await expectSuccess(user.slipway('provision', 'dev', '--dry-run'))).stdout.trim()).toBe(
       'dev: nothing to do',
@@ -43,7 +45,7 @@ describeOnVm('a local VM with a deadline', { timeout: VM_TIMEOUT_SECONDS * 1000 
 
   test('powers itself off at its deadline, without a client', async () => {
     await expectSuccess(user.slipway('provision', 'dev', '--ttl', '45s', '--idle-stop='));
-    const end = await deadline();
+    const end = await readDeadline();
     expect(await listQemuPids(user)).toHaveLength(1);
     await sleep(Math.max(0, end - Date.now() - 2000));
     expect(await listQemuPids(user)).toHaveLength(1);
@@ -63,7 +65,7 @@ describeOnVm('a local VM with a deadline', { timeout: VM_TIMEOUT_SECONDS * 1000 
       'gets it at its next start: slipway start dev',
     );
     await expectSuccess(user.slipway('start', 'dev'));
-    expect(await runInVmOrThrow(user, 'dev', SHOW_DEADLINE_TIMER)).toContain(toSystemdCalendar(await deadline()));
+    expect(await runInVmOrThrow(user, 'dev', SHOW_DEADLINE_TIMER)).toContain(toSystemdCalendar(await readDeadline()));
     expect(await countVmEngineStarts(user, 'dev')).toBe(1);
     expect((await expectSuccess(user.slipway('ls'))).stdout).toMatch(/dev .*running.*ends in 1 h 5\d min/);
   });

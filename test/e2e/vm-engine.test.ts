@@ -49,7 +49,7 @@ describeOnVm('the engine of a local VM', { timeout: VM_TIMEOUT_SECONDS * 1000 },
     fetchPublishedPage: () => runInVmOrThrow(user, 'box', 'curl -s http://localhost:8080/'),
   });
 
-  test('keeps a stream of the REST API open in both directions: attach', async () => {
+  test('keeps a stream of the REST API open in both directions when a client attaches', async () => {
     await docker(
       'run',
       '--detach',
@@ -66,8 +66,8 @@ describeOnVm('the engine of a local VM', { timeout: VM_TIMEOUT_SECONDS * 1000 },
     const [ca, cert, key] = await Promise.all(
       ['ca.pem', 'cert.pem', 'key.pem'].map((file) => readFile(join(tls, file))),
     );
-    const answer = await new Promise<string>((resolve, reject) => {
-      const asked = request({
+    const output = await new Promise<string>((resolve, reject) => {
+      const attachRequest = request({
         host: '127.0.0.1',
         port: vm?.ports.engine,
         method: 'POST',
@@ -77,8 +77,8 @@ describeOnVm('the engine of a local VM', { timeout: VM_TIMEOUT_SECONDS * 1000 },
         cert,
         key,
       });
-      asked.once('error', reject);
-      asked.once('upgrade', (_response, socket, head) => {
+      attachRequest.once('error', reject);
+      attachRequest.once('upgrade', (_response, socket, head) => {
         let text = head.toString('utf8');
         socket.on('data', (bytes: Buffer) => {
           text += bytes.toString('utf8');
@@ -87,25 +87,25 @@ describeOnVm('the engine of a local VM', { timeout: VM_TIMEOUT_SECONDS * 1000 },
         });
         socket.write('one\n');
       });
-      asked.end();
+      attachRequest.end();
     });
-    expect(answer).toMatch(/got one[\s\S]*got two/);
+    expect(output).toMatch(/got one[\s\S]*got two/);
     await docker('rm', '--force', 'echo');
   });
 
   test('mounts a folder of the machine into a container', async () => {
     await runInVmOrThrow(user, 'box', 'mkdir -p ~/shared && echo of the machine >~/shared/file');
-    const bound = ['run', '--rm', '--volume', '/home/slipway/shared:/data', 'tools'];
-    expect(await docker(...bound, 'cat', '/data/file')).toBe('of the machine');
-    await docker(...bound, 'sh', '-c', 'echo of the container >/data/other');
+    const runWithVolume = ['run', '--rm', '--volume', '/home/slipway/shared:/data', 'tools'];
+    expect(await docker(...runWithVolume, 'cat', '/data/file')).toBe('of the machine');
+    await docker(...runWithVolume, 'sh', '-c', 'echo of the container >/data/other');
     expect(await runInVmOrThrow(user, 'box', 'cat ~/shared/other')).toBe('of the container');
   });
 
   test('pulls from registries: over HTTP on loopback, insecure, through a mirror, and with a private CA', async () => {
     await expectSuccess(user.slipway('scp', bedCache.registry, 'box:registry'));
-    const config = (address: string, tls = ''): string =>
+    const formatRegistryConfig = (address: string, tls = ''): string =>
       `version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: /tmp/registry\nhttp:\n  addr: ${address}\n${tls}`;
-    const serve = async (name: string, text: string): Promise<void> => {
+    const startRegistry = async (name: string, text: string): Promise<void> => {
       await expectSuccess(
         runInVm(
           user,
@@ -123,9 +123,12 @@ describeOnVm('the engine of a local VM', { timeout: VM_TIMEOUT_SECONDS * 1000 },
         `sudo cp cert.pem /etc/docker/certs.d/${GUEST}:5002/ca.crt`,
       ].join(' && '),
     );
-    await serve('plain', config('127.0.0.1:5000'));
-    await serve('insecure', config(`${GUEST}:5001`));
-    await serve('own', config(`${GUEST}:5002`, '  tls:\n    certificate: cert.pem\n    key: key.pem\n'));
+    await startRegistry('plain', formatRegistryConfig('127.0.0.1:5000'));
+    await startRegistry('insecure', formatRegistryConfig(`${GUEST}:5001`));
+    await startRegistry(
+      'own',
+      formatRegistryConfig(`${GUEST}:5002`, '  tls:\n    certificate: cert.pem\n    key: key.pem\n'),
+    );
     await runInVmOrThrow(
       user,
       'box',

@@ -20,16 +20,16 @@ describeOnVm('failures of local VMs', { timeout: VM_TIMEOUT_SECONDS * 1000 }, ()
 
   const docker = (name: string, ...argv: readonly string[]): Promise<string> =>
     expectSuccess(user.docker('--context', name, ...argv)).then(({ stdout }) => stdout.trim());
-  const state = async (name: string): Promise<{ state: string; trouble: string }> =>
+  const readStatus = async (name: string): Promise<{ state: string; trouble: string }> =>
     JSON.parse((await user.slipway('status', name, '--json')).stdout) as { state: string; trouble: string };
   /** Expects no process, no folder of a VM and no record. */
-  const nothingLeft = async (): Promise<void> => {
+  const expectNothingLeft = async (): Promise<void> => {
     expect(await listQemuPids(user)).toEqual([]);
     expect(await readdir(join(user.home, '.slipway', 'vms')).catch(() => [])).toEqual([]);
     expect((await user.slipway('ls', '--quiet')).stdout.trim()).toBe('');
   };
-  /** Images that only this user has, and that a test can damage. */
-  const ownImages = async (): Promise<string> => {
+  /** Gives this user a copy of the images, which a test can damage, and returns its folder. */
+  const copyImages = async (): Promise<string> => {
     const folder = join(user.home, '.slipway', 'images');
     await unlink(folder);
     await cp(await resolveImagesFolder(), folder, { recursive: true, preserveTimestamps: true });
@@ -43,36 +43,36 @@ describeOnVm('failures of local VMs', { timeout: VM_TIMEOUT_SECONDS * 1000 }, ()
     expect(await docker('two', 'info', '--format', '{{.Name}}')).toBe('two');
     const ports = (await listVms(user)).flatMap((vm) => [vm.ports.ssh, vm.ports.engine]);
     expect(new Set(ports).size).toBe(4);
-    const again = await user.slipway('create', 'one');
-    expect(again.code).toBe(3);
-    expect(again.stderr).toContain('Machine "one" already exists');
+    const refusedCreate = await user.slipway('create', 'one');
+    expect(refusedCreate.code).toBe(3);
+    expect(refusedCreate.stderr).toContain('Machine "one" already exists');
     // An image in use is not removed.
-    const used = await user.slipway('image', 'rm', 'debian-13');
-    expect([used.code, used.stderr]).toEqual([3, expect.stringContaining('one and two') as string]);
+    const refusedRemoval = await user.slipway('image', 'rm', 'debian-13');
+    expect([refusedRemoval.code, refusedRemoval.stderr]).toEqual([3, expect.stringContaining('one and two') as string]);
     await expectSuccess(user.slipway('rm', 'one', 'two'));
-    await nothingLeft();
+    await expectNothingLeft();
   });
 
   test('a create with a port in use, too much memory or too small a disk is refused, and leaves nothing', async () => {
     await using server = createServer().listen(0, '127.0.0.1');
     await new Promise((resolve) => server.once('listening', resolve));
     const { port } = server.address() as { port: number };
-    const much = Math.ceil(totalmem() / 1024 / 1024) + 1;
+    const tooMuch = Math.ceil(totalmem() / 1024 / 1024) + 1;
     for (const [argv, code, sentence] of [
       [['--qemu-engine-port', String(port)], 4, `Port ${port} of 127.0.0.1`],
-      [['--qemu-memory', String(much)], 2, `would have ${much} MB of memory, but this computer has`],
+      [['--qemu-memory', String(tooMuch)], 2, `would have ${tooMuch} MB of memory, but this computer has`],
       [['--image', 'debian-9'], 2, 'Image "debian-9" is unknown'],
       [['--image', './none.qcow2'], 2, 'none.qcow2 does not exist'],
     ] as const) {
       const refused = await user.slipway('create', 'dev', ...argv);
       expect([refused.code, refused.stderr]).toEqual([code, expect.stringContaining(sentence) as string]);
       expect(await listQemuPids(user)).toEqual([]);
-      await nothingLeft();
+      await expectNothingLeft();
     }
   });
 
   test('an image that has changed is refused, and so is a machine on it', async () => {
-    const images = await ownImages();
+    const images = await copyImages();
     const [name = ''] = (await readdir(images)).filter((entry) => entry.startsWith('debian-13'));
     const disk = join(images, name, 'disk.qcow2');
     const before = await stat(disk);
@@ -84,7 +84,7 @@ describeOnVm('failures of local VMs', { timeout: VM_TIMEOUT_SECONDS * 1000 }, ()
     expect(await listQemuPids(user)).toEqual([]);
     await truncate(disk, before.size);
     await expectSuccess(user.slipway('rm', 'dev'));
-    await nothingLeft();
+    await expectNothingLeft();
   });
 
   test('a create that is killed at any moment is finished by the next one, and undone by rm', async () => {
@@ -99,13 +99,13 @@ describeOnVm('failures of local VMs', { timeout: VM_TIMEOUT_SECONDS * 1000 }, ()
       if (seconds === moments.at(-1)) break;
       const { stdout } = await user.slipway('ls', '--quiet');
       if (stdout.trim() !== '') await expectSuccess(user.slipway('rm', 'dev'));
-      await nothingLeft();
+      await expectNothingLeft();
     }
     await expectSuccess(user.slipway('create', 'dev'));
     expect(await docker('dev', 'info', '--format', '{{.Name}}')).toBe('dev');
     expect((await listQemuPids(user)).length).toBe(1);
     await expectSuccess(user.slipway('rm', 'dev'));
-    await nothingLeft();
+    await expectNothingLeft();
   });
 
   test('a guest that exits while it starts is reported at once, with the end of its console', async () => {
@@ -135,7 +135,7 @@ describeOnVm('failures of local VMs', { timeout: VM_TIMEOUT_SECONDS * 1000 }, ()
     expect(code).toBe(130);
     expect(stderr).toContain('machine "dev" is incomplete');
     await expectSuccess(user.slipway('rm', 'dev'));
-    await nothingLeft();
+    await expectNothingLeft();
   });
 
   test('a machine is paused while the disk of this computer is full, says so, and is resumed by start', async () => {
@@ -145,7 +145,7 @@ describeOnVm('failures of local VMs', { timeout: VM_TIMEOUT_SECONDS * 1000 }, ()
     try {
       await expectSuccess(user.slipway('create', 'dev'));
       await expectSuccess(user.run('mount', ['-o', 'remount,size=300m', folder]));
-      const filling = spawn(
+      const diskFiller = spawn(
         process.execPath,
         [program, 'ssh', 'dev', 'dd if=/dev/urandom of=big bs=1M count=600; sync; echo written'],
         {
@@ -154,13 +154,18 @@ describeOnVm('failures of local VMs', { timeout: VM_TIMEOUT_SECONDS * 1000 }, ()
         },
       );
       let output = '';
-      filling.stdout.setEncoding('utf8').on('data', (text: string) => {
+      diskFiller.stdout.setEncoding('utf8').on('data', (text: string) => {
         output += text;
       });
-      await expect.poll(async () => (await state('dev')).state, { timeout: 120_000, interval: 1000 }).toBe('paused');
-      expect((await state('dev')).trouble).toContain('is full');
-      const early = await user.slipway('start', 'dev');
-      expect([early.code, early.stderr]).toEqual([10, expect.stringContaining('Free up space there') as string]);
+      await expect
+        .poll(async () => (await readStatus('dev')).state, { timeout: 120_000, interval: 1000 })
+        .toBe('paused');
+      expect((await readStatus('dev')).trouble).toContain('is full');
+      const refusedStart = await user.slipway('start', 'dev');
+      expect([refusedStart.code, refusedStart.stderr]).toEqual([
+        10,
+        expect.stringContaining('Free up space there') as string,
+      ]);
       await expectSuccess(user.run('mount', ['-o', 'remount,size=3g', folder]));
       await expectSuccess(user.slipway('start', 'dev'));
       await expect.poll(() => output, { timeout: 120_000 }).toContain('written');
@@ -175,7 +180,7 @@ describeOnVm('failures of local VMs', { timeout: VM_TIMEOUT_SECONDS * 1000 }, ()
     await expectSuccess(user.slipway('create', 'dev'));
     await writeFile(join(user.home, '.slipway', 'machines', 'dev', 'machine.json'), 'garbage');
     await expectSuccess(user.slipway('rm', '--force', 'dev'));
-    await nothingLeft();
+    await expectNothingLeft();
   });
 });
 
@@ -184,7 +189,7 @@ describeOnVm('image build', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
     await using user = await createVmUser();
     const images = join(user.home, '.slipway', 'images');
     await unlink(images);
-    const whole = async (): Promise<readonly string[]> =>
+    const listCompleteImages = async (): Promise<readonly string[]> =>
       (await readdir(images).catch(() => [])).filter((entry) => entry.startsWith('debian'));
     for (const signal of ['SIGINT', 'SIGKILL'] as const) {
       const { process: child, ended } = user.start('image', 'build', 'debian-13');
@@ -192,17 +197,17 @@ describeOnVm('image build', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
       child.kill(signal);
       const { code } = await ended;
       expect(code).toBe(signal === 'SIGINT' ? 130 : 137);
-      expect(await whole()).toEqual([]);
+      expect(await listCompleteImages()).toEqual([]);
     }
     await expectSuccess(user.slipway('image', 'build', 'debian-13'));
-    expect((await whole()).length).toBe(1);
+    expect((await listCompleteImages()).length).toBe(1);
     expect((await readdir(images)).filter((entry) => entry.startsWith('.new-'))).toEqual([]);
     const { stdout } = await expectSuccess(user.slipway('image', 'ls'));
     expect(stdout).toMatch(/debian-13 +amd64 +\w+ +26\.1/);
     // The image exists and is not built again.
-    const again = await expectSuccess(user.slipway('image', 'build', 'debian-13'));
-    expect(again.stdout).toContain('is already here');
+    const secondBuild = await expectSuccess(user.slipway('image', 'build', 'debian-13'));
+    expect(secondBuild.stdout).toContain('is already here');
     await expectSuccess(user.slipway('image', 'rm', 'debian-13'));
-    expect(await whole()).toEqual([]);
+    expect(await listCompleteImages()).toEqual([]);
   });
 });

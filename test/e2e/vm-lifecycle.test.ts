@@ -19,7 +19,7 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
   let user: User;
   const docker = (...argv: readonly string[]): Promise<string> =>
     expectSuccess(user.docker('--context', 'dev', ...argv)).then(({ stdout }) => stdout.trim());
-  const state = async (): Promise<string> => {
+  const readState = async (): Promise<string> => {
     const { stdout } = await user.slipway('status', 'dev', '--json');
     return (JSON.parse(stdout) as { state: string }).state;
   };
@@ -64,11 +64,11 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
     expect(
       await runInVmOrThrow(user, 'dev', 'systemctl is-system-running --wait; systemctl --failed --plain --no-legend'),
     ).toBe('running');
-    const counted = 'sudo cat /sys/kernel/security/apparmor/profiles | grep -c "(enforce)\\|(unconfined)"';
-    expect(Number(await runInVmOrThrow(user, 'dev', counted))).toBeGreaterThan(50);
-    const cached = 'sudo find /var/cache/apparmor -type f';
-    expect(Number(await runInVmOrThrow(user, 'dev', `${cached} | wc -l`))).toBeGreaterThan(50);
-    expect(await runInVmOrThrow(user, 'dev', `${cached} -newer /proc/1`)).toBe('');
+    const countProfiles = 'sudo cat /sys/kernel/security/apparmor/profiles | grep -c "(enforce)\\|(unconfined)"';
+    expect(Number(await runInVmOrThrow(user, 'dev', countProfiles))).toBeGreaterThan(50);
+    const findCachedPolicies = 'sudo find /var/cache/apparmor -type f';
+    expect(Number(await runInVmOrThrow(user, 'dev', `${findCachedPolicies} | wc -l`))).toBeGreaterThan(50);
+    expect(await runInVmOrThrow(user, 'dev', `${findCachedPolicies} -newer /proc/1`)).toBe('');
     expect(await docker('run', '--rm', 'tools', 'cat', '/proc/self/attr/current')).toContain(
       'docker-default (enforce)',
     );
@@ -81,7 +81,7 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
     expect(await countVmEngineStarts(user, 'dev')).toBe(1);
   });
 
-  test('its engine refuses clients without a certificate, and other computers can not connect', async () => {
+  test("its engine refuses clients without a certificate, and other computers can't connect", async () => {
     const [vm] = await listVms(user);
     const stranger = await user.run('curl', ['-sSk', `https://127.0.0.1:${vm?.ports.engine}/version`]);
     expect([stranger.code, stranger.stderr]).toEqual([56, expect.stringContaining('certificate required') as string]);
@@ -89,8 +89,8 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
     const hex = (port: number): string => port.toString(16).toUpperCase().padStart(4, '0');
     const listeners = stdout.split('\n').filter((line) => / 0A /.test(line));
     for (const port of [vm?.ports.ssh ?? 0, vm?.ports.engine ?? 0]) {
-      const ours = listeners.filter((line) => line.includes(`:${hex(port)} `));
-      expect(ours.map((line) => line.trim().split(/\s+/)[1])).toEqual([`0100007F:${hex(port)}`]);
+      const ownListeners = listeners.filter((line) => line.includes(`:${hex(port)} `));
+      expect(ownListeners.map((line) => line.trim().split(/\s+/)[1])).toEqual([`0100007F:${hex(port)}`]);
     }
   });
 
@@ -111,9 +111,9 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
   });
 
   test('ssh and provision refuse another host key than the pinned one', async () => {
-    const swap =
+    const replaceHostKey =
       'sudo sh -c "cp -p /etc/ssh/ssh_host_ed25519_key /root/kept; rm /etc/ssh/ssh_host_ed25519_key*; ssh-keygen -q -t ed25519 -N \\"\\" -f /etc/ssh/ssh_host_ed25519_key; systemctl restart ssh"';
-    await expectSuccess(runInVm(user, 'dev', swap));
+    await expectSuccess(runInVm(user, 'dev', replaceHostKey));
     try {
       const refused = await runInVm(user, 'dev', 'true');
       expect(refused.code).toBe(255);
@@ -123,9 +123,10 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
       expect(provision.stderr).toMatch(/host key/i);
     } finally {
       // Through the engine, since SSH does not work now.
-      const back = 'cat /host/root/kept >/host/etc/ssh/ssh_host_ed25519_key; kill -HUP $(cat /host/run/sshd.pid)';
-      const free = ['--pid', 'host', '--security-opt', 'apparmor=unconfined', '--volume', '/:/host'];
-      await docker('run', '--rm', ...free, 'tools', 'sh', '-c', back);
+      const restoreHostKey =
+        'cat /host/root/kept >/host/etc/ssh/ssh_host_ed25519_key; kill -HUP $(cat /host/run/sshd.pid)';
+      const hostAccess = ['--pid', 'host', '--security-opt', 'apparmor=unconfined', '--volume', '/:/host'];
+      await docker('run', '--rm', ...hostAccess, 'tools', 'sh', '-c', restoreHostKey);
     }
     await expectSuccess(runInVm(user, 'dev', 'true'));
   });
@@ -139,26 +140,26 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
     await docker('run', '--rm', '--volume', 'kept:/data', 'tools', 'sh', '-c', 'echo precious >/data/file');
     await docker('run', '--detach', '--restart', 'always', '--name', 'service', 'tools', 'sleep', '100000');
     await expectSuccess(user.slipway('stop', 'dev'));
-    const asked = performance.now();
-    expect(await state()).toBe('stopped');
-    expect((performance.now() - asked) / 1000).toBeLessThan(5);
+    const askedAt = performance.now();
+    expect(await readState()).toBe('stopped');
+    expect((performance.now() - askedAt) / 1000).toBeLessThan(5);
     expect((await user.slipway('status', 'dev')).code).toBe(1);
     expect((await expectSuccess(user.slipway('ls'))).stdout).toMatch(/dev .*stopped/);
     expect(await listQemuPids(user)).toEqual([]);
     expect((await user.docker('--context', 'dev', 'ps')).code).not.toBe(0);
-    // To stop a stopped machine is no error.
+    // Stopping a stopped machine is no error.
     await expectSuccess(user.slipway('stop', 'dev'));
-    const shut = await user.slipway('ssh', 'dev', 'true');
-    expect(shut.code).not.toBe(0);
+    const refused = await user.slipway('ssh', 'dev', 'true');
+    expect(refused.code).not.toBe(0);
 
     await expectSuccess(user.slipway('start', 'dev'));
-    expect(await state()).toBe('running');
+    expect(await readState()).toBe('running');
     const [after] = await listVms(user);
     expect(after?.ports).toEqual(before?.ports);
     expect(await docker('run', '--rm', '--volume', 'kept:/data', 'tools', 'cat', '/data/file')).toBe('precious');
     expect(await docker('ps', '--format', '{{.Names}}')).toBe('service');
     expect(await countVmEngineStarts(user, 'dev')).toBe(1);
-    // To start a running machine is no error.
+    // Starting a running machine is no error.
     await expectSuccess(user.slipway('start', 'dev'));
   });
 
@@ -167,14 +168,14 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
     await runInVmOrThrow(user, 'dev', 'sync');
     const [pid = 0] = await listQemuPids(user);
     process.kill(pid, 'SIGKILL');
-    await expect.poll(state, { timeout: 5000 }).toBe('stopped');
-    const squatter = createServer();
-    await new Promise<void>((resolve) => squatter.listen(before?.ports.engine, '127.0.0.1', resolve));
+    await expect.poll(readState, { timeout: 5000 }).toBe('stopped');
+    const otherServer = createServer();
+    await new Promise<void>((resolve) => otherServer.listen(before?.ports.engine, '127.0.0.1', resolve));
     try {
       const { stderr } = await expectSuccess(user.slipway('start', 'dev'));
       expect(stderr).toContain(`Port ${before?.ports.engine} of 127.0.0.1 is in use by another program`);
     } finally {
-      squatter.close();
+      otherServer.close();
     }
     const [after] = await listVms(user);
     expect(after?.ports.engine).not.toBe(before?.ports.engine);
@@ -184,21 +185,21 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
 
   test('a reboot from inside is not shown as running before the engine answers, and the context works again', async () => {
     await runInVm(user, 'dev', 'sudo systemctl reboot');
-    const seen = new Set<string>();
+    const states = new Set<string>();
     await expect
       .poll(
         async () => {
-          const now = await state();
-          seen.add(now);
+          const state = await readState();
+          states.add(state);
           // A machine that is shown as running answers.
-          if (now === 'running') await docker('version');
-          return now === 'running' && seen.size > 1;
+          if (state === 'running') await docker('version');
+          return state === 'running' && states.size > 1;
         },
         { timeout: 300_000, interval: 1000 },
       )
       .toBe(true);
-    seen.delete('running');
-    expect([...seen].every((word) => word === 'starting' || word === 'no engine')).toBe(true);
+    states.delete('running');
+    expect([...states].every((word) => word === 'starting' || word === 'no engine')).toBe(true);
     expect(await countVmEngineStarts(user, 'dev')).toBe(1);
     expect(await docker('ps', '--format', '{{.Names}}')).toBe('service');
   });
@@ -209,13 +210,13 @@ describeOnVm('a local VM, from create to rm', { timeout: VM_TIMEOUT_SECONDS * 10
     expect(await listQemuPids(user)).toEqual([]);
     expect(await readdir(join(user.home, '.slipway', 'vms'))).toEqual([]);
     expect(await readdir(join(user.home, '.slipway', 'machines'))).toEqual([]);
-    const free = createServer();
+    const portProbe = createServer();
     await new Promise<void>((resolve, reject) => {
-      free.once('error', reject).listen(vm?.ports.engine, '127.0.0.1', resolve);
+      portProbe.once('error', reject).listen(vm?.ports.engine, '127.0.0.1', resolve);
     });
-    free.close();
+    portProbe.close();
     expect((await user.docker('context', 'ls', '--quiet')).stdout.trim()).toBe('default');
-    // To remove a machine that does not exist is an error.
+    // Removing a machine that does not exist is an error.
     expect((await user.slipway('rm', 'dev')).code).toBe(3);
   });
 });

@@ -19,24 +19,24 @@ type SpareInfo = { readonly id: string; readonly bytes: number };
 describeOnVm('spares', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
   let user: User;
   let pool = '';
-  /** A copy of a spare, for tests to damage, and to take again once no machine has it. */
+  /** The folder of a copy of a spare, from which tests refill the pool. */
   let copy = '';
   const small = ['--qemu-memory', '1024'];
-  const warm = (...argv: readonly string[]): Promise<Outcome> =>
+  const slipwayWithSpares = (...argv: readonly string[]): Promise<Outcome> =>
     user.slipwayWith({ env: { SLIPWAY_QEMU_WARM: 'true' } }, ...argv);
   const docker = (name: string, ...argv: readonly string[]): Promise<string> =>
     expectSuccess(user.docker('--context', name, ...argv)).then(({ stdout }) => stdout.trim());
-  const spares = async (): Promise<readonly SpareInfo[]> => {
+  const listSpares = async (): Promise<readonly SpareInfo[]> => {
     const { stdout } = await expectSuccess(user.slipway('image', 'ls', '--json'));
     return (JSON.parse(stdout) as readonly { readonly spares: readonly SpareInfo[] }[]).flatMap((row) => row.spares);
   };
-  const ready = async (): Promise<number> => (await spares()).length;
-  const state = async (name: string): Promise<string> =>
+  const countSpares = async (): Promise<number> => (await listSpares()).length;
+  const readState = async (name: string): Promise<string> =>
     (JSON.parse((await user.slipway('status', name, '--json')).stdout) as { state: string }).state;
-  const behind = async (name: string): Promise<number> =>
+  const measureClockError = async (name: string): Promise<number> =>
     Math.abs(Date.now() / 1000 - Number(await runInVmOrThrow(user, name, 'date +%s.%N')));
-  /** Puts the same spare there twice, so that one is left once one was taken, and no other is built. */
-  const refill = async (): Promise<void> => {
+  /** Fills the pool with two copies of one spare: a create takes one, the other is left, and so no build starts. */
+  const refillPool = async (): Promise<void> => {
     await expectSuccess(user.slipway('image', 'prune'));
     for (const id of ['copy-1', 'copy-2']) {
       const folder = join(pool, id);
@@ -50,7 +50,7 @@ describeOnVm('spares', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
     pool = join(user.home, '.slipway', 'spares');
     copy = join(user.home, 'spare');
     await expectSuccess(user.slipway('image', 'warm', ...small));
-    const [spare] = await spares();
+    const [spare] = await listSpares();
     await expectSuccess(user.run('cp', ['-a', join(pool, spare?.id ?? ''), copy]));
   }, VM_TIMEOUT_SECONDS * 1000);
   afterAll(async () => {
@@ -59,7 +59,7 @@ describeOnVm('spares', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
 
   test('are suspended, take a fraction of their memory on disk, and only the user can read them', async () => {
     expect(await listQemuPids(user)).toEqual([]);
-    const [spare, ...more] = await spares();
+    const [spare, ...more] = await listSpares();
     expect(more).toEqual([]);
     expect(spare?.bytes).toBeLessThan(400_000_000);
     expect((await stat(join(pool, spare?.id ?? ''))).mode & 0o777).toBe(0o700);
@@ -69,15 +69,15 @@ describeOnVm('spares', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
     expect((await expectSuccess(user.slipway('image', 'warm', ...small))).stdout).toContain('ready already');
   });
 
-  test('create takes a spare, and leaves another one behind', async () => {
-    const { stderr } = await expectSuccess(warm('create', 'one', ...small));
+  test('create takes a spare, and another one is built afterwards', async () => {
+    const { stderr } = await expectSuccess(slipwayWithSpares('create', 'one', ...small));
     expect(stderr).not.toContain('cold');
     expect(await docker('one', 'info', '--format', '{{.Name}}')).toBe('one');
     expect(await runInVmOrThrow(user, 'one', 'hostname; cat /etc/hostname; getent hosts one')).toBe(
       'one\none\n127.0.1.1       one',
     );
-    expect(await behind('one')).toBeLessThan(5);
-    // Nothing was restarted for it, and nothing needs to be.
+    expect(await measureClockError('one')).toBeLessThan(5);
+    // Nothing was restarted, and nothing needs to be.
     expect(await countVmEngineStarts(user, 'one')).toBe(1);
     expect((await expectSuccess(user.slipway('provision', 'one', '--dry-run'))).stdout.trim()).toBe(
       'one: nothing to do',
@@ -90,39 +90,44 @@ describeOnVm('spares', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
     expect(await readdir(vm?.folder ?? '')).not.toEqual(
       expect.arrayContaining([expect.stringMatching(/kept|spare|^memory/)]),
     );
-    await expect.poll(ready, { timeout: VM_TIMEOUT_SECONDS * 1000, interval: 2000 }).toBe(1);
+    await expect.poll(countSpares, { timeout: VM_TIMEOUT_SECONDS * 1000, interval: 2000 }).toBe(1);
   });
 
   test('stop --suspend and start keep what runs, and the clock is right', async () => {
     await docker('one', 'run', '--detach', '--name', 'service', 'tools', 'sleep', '100000');
-    const begun = await docker('one', 'inspect', '--format', '{{.State.Pid}} {{.State.StartedAt}}', 'service');
+    const startedBefore = await docker('one', 'inspect', '--format', '{{.State.Pid}} {{.State.StartedAt}}', 'service');
     const boot = await runInVmOrThrow(user, 'one', 'cat /proc/sys/kernel/random/boot_id');
     await expectSuccess(user.slipway('stop', '--suspend', 'one'));
     expect(await listQemuPids(user)).toEqual([]);
-    expect(await state('one')).toBe('suspended');
+    expect(await readState('one')).toBe('suspended');
     expect((await user.slipway('ssh', 'one', 'true')).code).not.toBe(0);
     expect(await user.slipway('provision', 'one')).toMatchObject({
       code: 3,
       stderr: expect.stringContaining('"one" is suspended') as string,
     });
-    // To suspend a suspended machine is no error.
+    // Suspending a suspended machine is no error.
     await expectSuccess(user.slipway('stop', '--suspend', 'one'));
     await sleep(6000);
     const { stderr } = await expectSuccess(user.slipway('start', 'one'));
     expect(stderr).not.toContain('starts from its disk');
     expect(await runInVmOrThrow(user, 'one', 'cat /proc/sys/kernel/random/boot_id')).toBe(boot);
-    expect(await docker('one', 'inspect', '--format', '{{.State.Pid}} {{.State.StartedAt}}', 'service')).toBe(begun);
-    expect(await behind('one')).toBeLessThan(5);
+    expect(await docker('one', 'inspect', '--format', '{{.State.Pid}} {{.State.StartedAt}}', 'service')).toBe(
+      startedBefore,
+    );
+    expect(await measureClockError('one')).toBeLessThan(5);
   });
 
   test('one of two creates takes the only spare, and the other one starts cold and says so', async () => {
-    const both = await Promise.all([warm('create', 'two', ...small), warm('create', 'three', ...small)]);
+    const outcomes = await Promise.all([
+      slipwayWithSpares('create', 'two', ...small),
+      slipwayWithSpares('create', 'three', ...small),
+    ]);
     expect(
-      both.map(({ code }) => code),
-      both.map(({ stderr }) => stderr).join(''),
+      outcomes.map(({ code }) => code),
+      outcomes.map(({ stderr }) => stderr).join(''),
     ).toEqual([0, 0]);
-    expect(both.filter(({ stderr }) => stderr.includes('No spare is ready for'))).toHaveLength(1);
-    // Stops the build of the next one.
+    expect(outcomes.filter(({ stderr }) => stderr.includes('No spare is ready for'))).toHaveLength(1);
+    // Stops the build of the next spare.
     await expectSuccess(user.slipway('image', 'prune'));
     expect(await listQemuPids(user)).toHaveLength(3);
     expect((await readdir(pool)).filter((entry) => !/^(\.maker|last\.log)$/.test(entry))).toEqual([]);
@@ -161,16 +166,16 @@ describeOnVm('spares', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
   test('a create that is killed at any moment is finished by the next one, or undone by rm', async () => {
     const moments = [0.25, 0.5, 0.8, 1.1, 1.5, 2];
     for (const [at, seconds] of moments.entries()) {
-      await refill();
+      await refillPool();
       const child = user.startWith({ SLIPWAY_QEMU_WARM: 'true' }, 'create', 'dev', ...small);
       await sleep(seconds * 1000);
       child.process.kill('SIGKILL');
       await child.ended;
       // The incomplete machine has the spare, or the spare still exists, never both.
-      const [left, made] = [await ready(), (await listVms(user).catch(() => [])).length];
-      expect(left + made, `after ${seconds} s`).toBeLessThanOrEqual(2);
+      const [spareCount, vmCount] = [await countSpares(), (await listVms(user).catch(() => [])).length];
+      expect(spareCount + vmCount, `after ${seconds} s`).toBeLessThanOrEqual(2);
       if (at % 2 === 0) {
-        await expectSuccess(warm('create', 'dev', ...small));
+        await expectSuccess(slipwayWithSpares('create', 'dev', ...small));
         expect(await docker('dev', 'info', '--format', '{{.Name}}')).toBe('dev');
         expect(await runInVmOrThrow(user, 'dev', 'hostname')).toBe('dev');
         expect(await listQemuPids(user)).toHaveLength(1);
@@ -182,14 +187,14 @@ describeOnVm('spares', { timeout: VM_TIMEOUT_SECONDS * 1000 }, () => {
   });
 
   test('create never uses a damaged spare: it starts cold, and says why', async () => {
-    await refill();
+    await refillPool();
     await rm(join(pool, 'copy-2'), { recursive: true });
     const memory = await open(join(pool, 'copy-1', 'memory'), 'r+');
     const { size } = await memory.stat();
     await memory.write(Buffer.from('damage'), 0, 6, Math.floor(size / 2));
     await memory.close();
-    const { stderr } = await expectSuccess(warm('create', 'dev', ...small));
-    expect(stderr).toMatch(/The spare for dev can't be used, so it starts cold: .*memory/);
+    const { stderr } = await expectSuccess(slipwayWithSpares('create', 'dev', ...small));
+    expect(stderr).toMatch(/The spare for "dev" can't be used, so it starts cold: .*memory/);
     await expectSuccess(user.slipway('image', 'prune'));
     expect(await docker('dev', 'info', '--format', '{{.Name}}')).toBe('dev');
     expect((await expectSuccess(user.slipway('provision', 'dev', '--dry-run'))).stdout.trim()).toBe(

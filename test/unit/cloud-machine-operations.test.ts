@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { createMachines } from '../../src/operations/create-many.ts';
 import { z } from 'zod';
-import type { CloudDriver, Driver, DriverManifest, InstanceStatus, CloudResource } from '../../src/drivers/contract.ts';
+import type { CloudDriver, InstanceStatus, CloudResource } from '../../src/drivers/contract.ts';
 import { SlipwayError } from '../../src/errors.ts';
 import { deleteOrphans, findOrphans, type OrphanSearch } from '../../src/operations/gc.ts';
 import { getHomeId } from '../../src/machine/store-id.ts';
@@ -16,27 +16,19 @@ import type { MachineSpec } from '../../src/machine/model.ts';
 import { readContextOwner } from '../../src/profiles/docker-context.ts';
 import { catchRejection } from '../fakes/catch-error.ts';
 import { fakeCloud, type FakeCloud } from '../fakes/fake-cloud-driver.ts';
+import { registeredDrivers } from '../fakes/registered-drivers.ts';
 import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 import { specNamed } from '../fakes/sample-machine.ts';
 import { KILLED, recordingProgress, worldIn } from '../fakes/test-world.ts';
 
-const registered = vi.hoisted(() => ({ drivers: [] as Driver[] }));
-vi.mock('../../src/drivers/registry.ts', async (original) => {
-  const index = await original<typeof import('../../src/drivers/registry.ts')>();
-  const find = (name: string): Driver | undefined => registered.drivers.find((driver) => driver.name === name);
-  const getDriver = (name: string): DriverManifest => find(name) ?? index.getDriver(name);
-  const loadDriver = async (name: string): Promise<Driver> => find(name) ?? (await index.loadDriver(name));
-  return { ...index, drivers: registered.drivers, getDriver, loadDriver };
-});
-
-beforeEach(() => {
-  registered.drivers.length = 0;
-});
+vi.mock('../../src/drivers/registry.ts', async (importOriginal) =>
+  (await import('../fakes/registered-drivers.ts')).mockDriverRegistry(importOriginal, 'registered drivers'),
+);
 
 async function openCloudWorld() {
   const home = await createTemporaryFolder();
   const cloud = fakeCloud();
-  registered.drivers.push(cloud.driver);
+  registeredDrivers.push(cloud.driver);
   let pairs = 0;
   const world = (more: Partial<World> = {}): World =>
     worldIn(home.path, {
@@ -66,42 +58,42 @@ const readPinnedKey = async (world: World, name: string): Promise<string | undef
   (await world.store.read(name)).host?.ssh?.hostKey;
 const REMOVE_OPTIONS = { deprovision: false, force: false };
 
-describe('a machine whose user data others can read', () => {
-  test('is born with a host key of the first visit, which the lasting one replaces; no other secret travels', async () => {
+describe('a machine whose user data is public', () => {
+  test('gets a bootstrap host key and no other secret in its user data, and the permanent host key over SSH', async () => {
     await using sky = await openCloudWorld();
     const world = sky.world();
     const ready = await createMachine(await buildCloudSpec('web', sky.cloud), world);
     const [boot] = sky.cloud.boots;
     expect(boot?.files).toEqual([]);
     const { ssh } = world.store.paths('web');
-    const lasting = (await readFile(join(ssh, 'host_ed25519.pub'), 'utf8')).split(' ').slice(0, 2).join(' ');
-    expect(boot?.hostKey.public).not.toBe(lasting);
-    expect([ready.host.ssh?.hostKey, ready.host.ssh?.bootstrapHostKey]).toEqual([lasting, undefined]);
-    expect(sky.cloud.createdHosts[0]?.shownHostKey).toBe(lasting);
+    const permanentKey = (await readFile(join(ssh, 'host_ed25519.pub'), 'utf8')).split(' ').slice(0, 2).join(' ');
+    expect(boot?.hostKey.public).not.toBe(permanentKey);
+    expect([ready.host.ssh?.hostKey, ready.host.ssh?.bootstrapHostKey]).toEqual([permanentKey, undefined]);
+    expect(sky.cloud.createdHosts[0]?.shownHostKey).toBe(permanentKey);
     expect([existsSync(join(ssh, 'birth_ed25519')), existsSync(join(ssh, 'birth_ed25519.pub'))]).toEqual([
       false,
       false,
     ]);
   });
 
-  test('keeps what its driver settled, so that later commands go to the same place', async () => {
+  test('keeps the options that its driver resolved, so that later commands use the same region', async () => {
     await using sky = await openCloudWorld();
     const world = sky.world();
     await createMachine(await buildCloudSpec('web', sky.cloud), world);
     expect((await world.store.read('web')).spec.options).toEqual({ region: 'north' });
   });
 
-  test('is waited for while it boots: closed ports, keys that are not laid yet', async () => {
+  test('is tried again while it boots: ports are closed, keys are not installed yet', async () => {
     await using sky = await openCloudWorld();
     sky.cloud.connectErrors.push(
       new SlipwayError('SSH_UNREACHABLE', 'nothing listens there'),
-      new SlipwayError('HOST_KEY', 'a key of its own'),
-      new SlipwayError('SSH_REFUSED', 'no key is laid'),
+      new SlipwayError('HOST_KEY', 'a host key of the image'),
+      new SlipwayError('SSH_REFUSED', 'no key is installed'),
     );
     expect((await createMachine(await buildCloudSpec('web', sky.cloud), sky.world())).phase).toBe('ready');
   });
 
-  test("is not waited for in vain: what can't pass is told at once", async () => {
+  test("fails at once with an error that waiting can't fix", async () => {
     await using sky = await openCloudWorld();
     sky.cloud.connectErrors.push(new SlipwayError('USAGE', 'a wrong key file'));
     expect((await catchRejection(createMachine(await buildCloudSpec('web', sky.cloud), sky.world())))?.code).toBe(
@@ -109,11 +101,11 @@ describe('a machine whose user data others can read', () => {
     );
   });
 
-  test('whose provider has no address for it yet is waited for in a step that says so; once ready, it is gone', async () => {
+  test('without an address is waited for in a step of its own while it is created, and is gone once it was ready', async () => {
     await using sky = await openCloudWorld();
     const { machines } = sky.cloud.driver;
     let pending = 1;
-    registered.drivers[0] = {
+    registeredDrivers[0] = {
       ...sky.cloud.driver,
       machines: {
         ...machines,
@@ -124,7 +116,7 @@ describe('a machine whose user data others can read', () => {
     await createMachine(await buildCloudSpec('web', sky.cloud), sky.world({ progress }));
     expect(progress.ids).toContain('address');
     const world = sky.world();
-    registered.drivers[0] = {
+    registeredDrivers[0] = {
       ...sky.cloud.driver,
       machines: { ...machines, inspect: async () => ({ state: 'missing' }) },
     };
@@ -136,42 +128,42 @@ describe('a machine whose user data others can read', () => {
     ]);
   });
 
-  test("that shows a stranger's key is never let in, however long it does", async () => {
+  test('is never trusted while it shows an unknown host key, however long it does', async () => {
     await using sky = await openCloudWorld();
     const stop = new AbortController();
     const world = sky.world({ signal: stop.signal });
     const spec = await buildCloudSpec('web', sky.cloud);
     sky.cloud.wrongHostKey = 'ssh-ed25519 STRANGER';
-    const made = createMachine(spec, world);
+    const creation = createMachine(spec, world);
     setTimeout(() => stop.abort(), 2500);
-    expect((await catchRejection(made))?.code).toBe('CANCELED');
+    expect((await catchRejection(creation))?.code).toBe('CANCELED');
     expect(sky.cloud.createdHosts.map(({ host }) => host.executions)).toEqual([[]]);
   });
 
-  test("lets today's address in when a create goes on and when it is provisioned", async () => {
+  test("allows today's caller IP when a create is continued and when it is provisioned", async () => {
     await using sky = await openCloudWorld();
     const spec = await buildCloudSpec('web', sky.cloud);
     await expect(
       createMachine(spec, sky.world({ progress: recordingProgress({ when: 'before', id: 'connect' }) })),
     ).rejects.toBe(KILLED);
-    expect(sky.cloud.calls).not.toContain('admit');
+    expect(sky.cloud.calls).not.toContain('allowCallerIp');
     await createMachine(spec, sky.world());
-    expect(sky.cloud.calls.filter((call) => call === 'admit')).toHaveLength(1);
+    expect(sky.cloud.calls.filter((call) => call === 'allowCallerIp')).toHaveLength(1);
     await provisionMachine('web', (same) => same, sky.world());
-    expect(sky.cloud.calls.filter((call) => call === 'admit')).toHaveLength(2);
+    expect(sky.cloud.calls.filter((call) => call === 'allowCallerIp')).toHaveLength(2);
   });
 });
 
 const CREATE_STEPS = ['settle', 'create', 'connect', 'facts', 'host-key', 'configure-engine', 'verify', 'profiles'];
 const KILL_POINTS = CREATE_STEPS.flatMap((id) => (['before', 'after'] as const).map((when) => ({ when, id })));
 
-describe('a create in a cloud that dies', () => {
+describe('a create in a cloud that is killed', () => {
   test.each(KILL_POINTS)(
-    '$when $id is finished by the next one, with one instance and its lasting key',
-    async (dies) => {
+    '$when $id is completed by the next create, with one instance and its permanent host key',
+    async (killPoint) => {
       await using sky = await openCloudWorld();
       const spec = await buildCloudSpec('web', sky.cloud);
-      await expect(createMachine(spec, sky.world({ progress: recordingProgress(dies) }))).rejects.toBe(KILLED);
+      await expect(createMachine(spec, sky.world({ progress: recordingProgress(killPoint) }))).rejects.toBe(KILLED);
       const world = sky.world();
       expect((await createMachine(spec, world)).phase).toBe('ready');
       expect(sky.cloud.createdHosts).toHaveLength(1);
@@ -180,17 +172,17 @@ describe('a create in a cloud that dies', () => {
     },
   );
 
-  test.each(KILL_POINTS)('$when $id is undone by rm', async (dies) => {
+  test.each(KILL_POINTS)('$when $id is undone by rm', async (killPoint) => {
     await using sky = await openCloudWorld();
     const spec = await buildCloudSpec('web', sky.cloud);
-    await expect(createMachine(spec, sky.world({ progress: recordingProgress(dies) }))).rejects.toBe(KILLED);
+    await expect(createMachine(spec, sky.world({ progress: recordingProgress(killPoint) }))).rejects.toBe(KILLED);
     const world = sky.world();
     if ((await world.store.find('web')) !== undefined) await removeMachine('web', REMOVE_OPTIONS, world);
     expect(sky.cloud.createdHosts).toEqual([]);
     expect([await world.store.listNames(), await readContextOwner('web', world.clientPaths)]).toEqual([[], undefined]);
   });
 
-  test('has written down what it was about to ask for, for rm to look for it', async () => {
+  test('has recorded its request before sending it, so that rm can look for the instance', async () => {
     await using sky = await openCloudWorld();
     const world = sky.world({ progress: recordingProgress({ when: 'after', id: 'create' }) });
     await expect(createMachine(await buildCloudSpec('web', sky.cloud), world)).rejects.toBe(KILLED);
@@ -202,9 +194,9 @@ describe('a create in a cloud that dies', () => {
   });
 });
 
-/** The sky with options that change in each of their ways, and what it was told of them. */
+/** Registers the cloud with options of each kind of change. Returns the tags that its `changes.apply` receives. */
 function registerChangeableDriver(cloud: FakeCloud, state: InstanceStatus | undefined = undefined) {
-  const told: unknown[] = [];
+  const appliedTags: unknown[] = [];
   const { driver } = cloud;
   const changeable: CloudDriver = {
     ...driver,
@@ -217,22 +209,22 @@ function registerChangeableDriver(cloud: FakeCloud, state: InstanceStatus | unde
     changeKindOf: (option) => (({ tags: 'live', size: 'restart' }) as const)[option as 'tags'] ?? 'replace',
     changes: {
       async apply({ options }) {
-        told.push(options.tags);
+        appliedTags.push(options.tags);
       },
     },
     machines: { ...driver.machines, inspect: async (...call) => state ?? driver.machines.inspect(...call) },
   };
-  registered.drivers[0] = changeable;
-  return told;
+  registeredDrivers[0] = changeable;
+  return appliedTags;
 }
 
-describe('a machine that is asked for otherwise than before', () => {
-  test('goes on where it was begun while it is half made: in another place another one would be made', async () => {
+describe('a cloud machine whose options change', () => {
+  test('is continued only with the same options while it is incomplete: another region would create another instance', async () => {
     await using sky = await openCloudWorld();
     registerChangeableDriver(sky.cloud);
     const spec = await buildCloudSpec('web', sky.cloud);
-    const dying = sky.world({ progress: recordingProgress({ when: 'before', id: 'connect' }) });
-    await expect(createMachine(spec, dying)).rejects.toBe(KILLED);
+    const killedWorld = sky.world({ progress: recordingProgress({ when: 'before', id: 'connect' }) });
+    await expect(createMachine(spec, killedWorld)).rejects.toBe(KILLED);
     const before = await sky.world().store.read('web');
     const error = await catchRejection(createMachine({ ...spec, options: { region: 'south' } }, sky.world()));
     expect([error?.code, error?.message, error?.hint]).toEqual([
@@ -248,49 +240,49 @@ describe('a machine that is asked for otherwise than before', () => {
     expect(elsewhere?.code).toBe('MACHINE_EXISTS');
   });
 
-  test("keeps what its provider was told, also when its host can't be reached then", async () => {
+  test("records what its provider has applied, even if its host can't be reached afterwards", async () => {
     await using sky = await openCloudWorld();
-    const told = registerChangeableDriver(sky.cloud);
+    const appliedTags = registerChangeableDriver(sky.cloud);
     const world = sky.world();
     await createMachine(await buildCloudSpec('web', sky.cloud), world);
-    const tagged = (spec: MachineSpec): MachineSpec => ({ ...spec, options: { ...spec.options, tags: 'a' } });
+    const addTag = (spec: MachineSpec): MachineSpec => ({ ...spec, options: { ...spec.options, tags: 'a' } });
     sky.cloud.connectErrors.push(...Array.from({ length: 3 }, () => new SlipwayError('SSH_REFUSED', 'no')));
-    expect((await catchRejection(provisionMachine('web', tagged, world)))?.code).toBe('SSH_REFUSED');
+    expect((await catchRejection(provisionMachine('web', addTag, world)))?.code).toBe('SSH_REFUSED');
     expect((await world.store.read('web')).spec.options).toMatchObject({ tags: 'a' });
     sky.cloud.connectErrors.splice(0);
-    await provisionMachine('web', tagged, world);
-    expect(told).toEqual(['a']);
+    await provisionMachine('web', addTag, world);
+    expect(appliedTags).toEqual(['a']);
   });
 
-  test('tells its provider again when that was stopped, and counts its time when that was', async () => {
+  test('gets its change and its deadline from a later provision, if earlier ones were interrupted', async () => {
     await using sky = await openCloudWorld();
-    const told = registerChangeableDriver(sky.cloud);
+    const appliedTags = registerChangeableDriver(sky.cloud);
     await createMachine(await buildCloudSpec('web', sky.cloud), sky.world());
-    const wanted = (spec: MachineSpec): MachineSpec => ({
+    const addTagAndTtl = (spec: MachineSpec): MachineSpec => ({
       ...spec,
       options: { ...spec.options, tags: 'a' },
       lifetime: { ttl: '4h' },
     });
-    const sure = registered.drivers[0];
-    if (!sure) throw new Error('no driver');
-    registered.drivers[0] = {
-      ...sure,
+    const driver = registeredDrivers[0];
+    if (!driver) throw new Error('no driver');
+    registeredDrivers[0] = {
+      ...driver,
       changes: {
         async apply() {
           throw new SlipwayError('CANCELED', 'stopped');
         },
       },
     };
-    expect((await catchRejection(provisionMachine('web', wanted, sky.world())))?.code).toBe('CANCELED');
-    registered.drivers[0] = sure;
+    expect((await catchRejection(provisionMachine('web', addTagAndTtl, sky.world())))?.code).toBe('CANCELED');
+    registeredDrivers[0] = driver;
     sky.cloud.connectErrors.push(new SlipwayError('SSH_LOST', 'gone'));
-    expect((await catchRejection(provisionMachine('web', wanted, sky.world())))?.code).toBe('SSH_LOST');
-    const ready = await provisionMachine('web', wanted, sky.world());
-    expect(told).toEqual(['a']);
+    expect((await catchRejection(provisionMachine('web', addTagAndTtl, sky.world())))?.code).toBe('SSH_LOST');
+    const ready = await provisionMachine('web', addTagAndTtl, sky.world());
+    expect(appliedTags).toEqual(['a']);
     expect(ready.deadline).toBeDefined();
   });
 
-  test("takes at its next start what it can't take while it is stopped, and is not visited for it", async () => {
+  test('records a change for its next start while it is stopped, without an SSH connection', async () => {
     await using sky = await openCloudWorld();
     registerChangeableDriver(sky.cloud);
     await createMachine(await buildCloudSpec('web', sky.cloud), sky.world());
@@ -307,81 +299,81 @@ describe('a machine that is asked for otherwise than before', () => {
   });
 });
 
-describe('several at once', () => {
+describe('several cloud machines', () => {
   const names = ['web-1', 'web-2', 'web-3'];
-  const three = async ({ cloud }: { cloud: FakeCloud }): Promise<readonly MachineSpec[]> =>
+  const buildSpecs = async ({ cloud }: { cloud: FakeCloud }): Promise<readonly MachineSpec[]> =>
     Promise.all(names.map(async (name) => buildCloudSpec(name, cloud)));
-  const batchIds = async (world: World): Promise<readonly (string | undefined)[]> =>
+  const readBatchIds = async (world: World): Promise<readonly (string | undefined)[]> =>
     Promise.all(names.map(async (name) => (await world.store.read(name)).spec.batch?.id));
 
-  test('are asked for by one call, and each has its own lasting host key', async () => {
+  test('are requested in one call, and each gets its own permanent host key', async () => {
     await using sky = await openCloudWorld();
     const world = sky.world();
-    const specs = await three(sky);
-    const made = await createMachines(specs, world, () => world);
-    expect(made.map(({ name, value }) => [name, value?.phase])).toEqual(names.map((name) => [name, 'ready']));
+    const specs = await buildSpecs(sky);
+    const results = await createMachines(specs, world, () => world);
+    expect(results.map(({ name, value }) => [name, value?.phase])).toEqual(names.map((name) => [name, 'ready']));
     expect(sky.cloud.calls.filter((call) => call.startsWith('create'))).toEqual(['create 3']);
     expect(sky.cloud.targets.map(({ batch }) => [batch?.index, batch?.size])).toEqual([
       [0, 3],
       [1, 3],
       [2, 3],
     ]);
-    expect(new Set(await batchIds(world)).size).toBe(1);
+    expect(new Set(await readBatchIds(world)).size).toBe(1);
     const pins = await Promise.all(names.map(async (name) => readPinnedKey(world, name)));
     expect(new Set(pins).size).toBe(3);
     expect(new Set(sky.cloud.createdHosts.map(({ shownHostKey }) => shownHostKey))).toEqual(new Set(pins));
   });
 
-  test('that are ready already are passed over, and new ones made', async () => {
+  test('are created except for those that are already ready', async () => {
     await using sky = await openCloudWorld();
     const world = sky.world();
-    const [first, ...others] = await three(sky);
+    const [first, ...others] = await buildSpecs(sky);
     if (!first) throw new Error('there are three');
     await createMachine(first, world);
-    const made = await createMachines([first, ...others], world, () => world);
-    expect(made.map((one) => one.value !== undefined && !one.started)).toEqual([true, false, false]);
+    const results = await createMachines([first, ...others], world, () => world);
+    expect(results.map((one) => one.value !== undefined && !one.started)).toEqual([true, false, false]);
     expect(sky.cloud.createdHosts).toHaveLength(3);
   });
 
-  test('that were stopped together go on together, by the same ids', async () => {
+  test('whose creation was interrupted are continued in one call, with the same ids', async () => {
     await using sky = await openCloudWorld();
-    const specs = await three(sky);
-    const dying = sky.world({ progress: recordingProgress({ when: 'after', id: 'create' }) });
-    await expect(createMachines(specs, dying, () => dying)).rejects.toBe(KILLED);
+    const specs = await buildSpecs(sky);
+    const killedWorld = sky.world({ progress: recordingProgress({ when: 'after', id: 'create' }) });
+    await expect(createMachines(specs, killedWorld, () => killedWorld)).rejects.toBe(KILLED);
     const world = sky.world();
-    const ids = await batchIds(world);
+    const ids = await readBatchIds(world);
     expect((await createMachines(specs, world, () => world)).every(({ value }) => value !== undefined)).toBe(true);
-    expect(await batchIds(world)).toEqual(ids);
+    expect(await readBatchIds(world)).toEqual(ids);
     expect([sky.cloud.createdHosts.length, sky.cloud.calls.filter((call) => call === 'create 3').length]).toEqual([
       3, 2,
     ]);
   });
 
-  test('of which one was removed go on one by one: the call for all would make it again', async () => {
+  test('are continued one by one after one of the batch was removed: the batch call would create it again', async () => {
     await using sky = await openCloudWorld();
-    const specs = await three(sky);
-    const dying = sky.world({ progress: recordingProgress({ when: 'before', id: 'create' }) });
-    await expect(createMachines(specs, dying, () => dying)).rejects.toBe(KILLED);
+    const specs = await buildSpecs(sky);
+    const killedWorld = sky.world({ progress: recordingProgress({ when: 'before', id: 'create' }) });
+    await expect(createMachines(specs, killedWorld, () => killedWorld)).rejects.toBe(KILLED);
     const world = sky.world();
     await removeMachine('web-2', REMOVE_OPTIONS, world);
-    const left = specs.filter(({ name }) => name !== 'web-2');
-    await createMachines(left, world, () => world);
+    const remaining = specs.filter(({ name }) => name !== 'web-2');
+    await createMachines(remaining, world, () => world);
     expect(sky.cloud.calls.filter((call) => call.startsWith('create'))).toEqual(['create', 'create']);
     expect(sky.cloud.createdHosts).toHaveLength(2);
   });
 
-  test('that are refused together say so one by one, and keep why', async () => {
+  test('whose batch is refused fail one by one, each with the reason in its record', async () => {
     await using sky = await openCloudWorld();
     const world = sky.world();
     sky.cloud.createManyError = new SlipwayError('CAPACITY', 'there is no room for three');
-    const made = await createMachines(await three(sky), world, () => world);
-    expect(made.map(({ error }) => error?.code)).toEqual(['CAPACITY', 'CAPACITY', 'CAPACITY']);
+    const results = await createMachines(await buildSpecs(sky), world, () => world);
+    expect(results.map(({ error }) => error?.code)).toEqual(['CAPACITY', 'CAPACITY', 'CAPACITY']);
     expect((await world.store.read('web-3')).failure?.message).toBe('there is no room for three');
   });
 });
 
 describe('gc', () => {
-  const thing = (more: Partial<CloudResource>): CloudResource => ({
+  const buildResource = (more: Partial<CloudResource>): CloudResource => ({
     id: 'lost',
     index: undefined,
     name: 'old',
@@ -395,33 +387,37 @@ describe('gc', () => {
     ...more,
   });
   const search: OrphanSearch = { driver: undefined, optionsOf: () => ({}), home: 'this' };
-  const found = async (world: World, more: Partial<OrphanSearch> = {}): Promise<readonly string[]> =>
+  const findOrphanNames = async (world: World, more: Partial<OrphanSearch> = {}): Promise<readonly string[]> =>
     (await findOrphans({ ...search, ...more }, world)).orphans.map(({ resource }) => resource);
 
-  test("lists what carries this store's id and no record's", async () => {
+  test("lists resources with this store's id that belong to no record", async () => {
     await using sky = await openCloudWorld();
     const world = sky.world();
     const home = await getHomeId(world.computer);
     await createMachine(await buildCloudSpec('web', sky.cloud, { batch: { id: 'batch', index: 1, size: 2 } }), world);
     const { id } = (await world.store.read('web')).spec;
     sky.cloud.resources = [
-      thing({ home, id, resource: 'its own' }),
-      thing({ home, id: 'batch', index: 1, resource: 'its own of the batch' }),
-      thing({ home, id: 'batch', index: undefined, kind: 'firewall', resource: 'shared in the batch' }),
-      thing({ home, id: 'batch', index: 0, resource: 'another of the batch' }),
-      thing({ home, resource: "nobody's" }),
-      thing({ resource: "another store's" }),
+      buildResource({ home, id, resource: 'of the machine' }),
+      buildResource({ home, id: 'batch', index: 1, resource: 'of the machine in the batch' }),
+      buildResource({ home, id: 'batch', index: undefined, kind: 'firewall', resource: 'shared in the batch' }),
+      buildResource({ home, id: 'batch', index: 0, resource: 'another of the batch' }),
+      buildResource({ home, resource: 'orphan' }),
+      buildResource({ resource: "another store's" }),
     ];
-    expect(await found(world)).toEqual(['another of the batch', "nobody's"]);
-    expect(await found(world, { home: { id: 'elsewhere' } })).toEqual(["another store's"]);
-    expect(await found(world, { home: 'all' })).toEqual(['another of the batch', "nobody's", "another store's"]);
+    expect(await findOrphanNames(world)).toEqual(['another of the batch', 'orphan']);
+    expect(await findOrphanNames(world, { home: { id: 'elsewhere' } })).toEqual(["another store's"]);
+    expect(await findOrphanNames(world, { home: 'all' })).toEqual([
+      'another of the batch',
+      'orphan',
+      "another store's",
+    ]);
   });
 
-  test("removes nothing while a record can't be read: what it knows could be taken for lost", async () => {
+  test("deletes nothing while a record can't be read: its resources could be taken for orphans", async () => {
     await using sky = await openCloudWorld();
     const world = sky.world();
     const home = await getHomeId(world.computer);
-    sky.cloud.resources = [thing({ home })];
+    sky.cloud.resources = [buildResource({ home })];
     const { folder, record } = world.store.paths('torn');
     await mkdir(folder, { recursive: true });
     await writeFile(record, '{');
@@ -433,7 +429,7 @@ describe('gc', () => {
     expect(sky.cloud.deletedResources).toHaveLength(1);
   });
 
-  test('has one name for a store, whoever asks first', async () => {
+  test('gives a store one id, even if several commands ask for it first', async () => {
     await using sky = await openCloudWorld();
     const { computer } = sky.world();
     const ids = await Promise.all(Array.from({ length: 8 }, async () => getHomeId(computer)));

@@ -6,6 +6,7 @@ import {
   mergeSettings,
   parseDaemonJson,
   daemonSettingsFor,
+  engineSettingsOf,
   withoutOwnSettings,
   type DaemonSettings,
 } from '../../src/provision/daemon-json.ts';
@@ -16,7 +17,10 @@ const settingsFor = (
   more: Partial<EngineSpec> = {},
   address = '192.0.2.10',
   sockets: readonly string[] = ['fd://'],
-): DaemonSettings => daemonSettingsFor(engineSpec(more), address, sockets);
+): DaemonSettings => {
+  const engine = engineSpec(more);
+  return daemonSettingsFor(engineSettingsOf(engine), engine.port, address, sockets);
+};
 
 describe('daemonSettingsFor', () => {
   test('returns sockets, TLS and the options of the spec', () => {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { EngineSpec } from '../../src/machine/model.ts';
 import type { Facts } from '../../src/provision/facts.ts';
+import { engineSettingsOf } from '../../src/provision/daemon-json.ts';
 import type { PlanInput } from '../../src/provision/plan.ts';
 import type { Plan } from '../../src/provision/step.ts';
 import { engineOptions } from '../../src/machine/spec.ts';
@@ -58,11 +59,13 @@ export function engineSpec(more: Partial<EngineSpec> = {}): EngineSpec {
 }
 
 export function planInput(of: Facts, more: Partial<EngineSpec> = {}): PlanInput {
+  const engine = engineSpec(more);
   return {
     id: 'id-of-web',
     name: 'web',
     address: '192.0.2.10',
-    engine: engineSpec(more),
+    engine,
+    engineSettings: engineSettingsOf(engine),
     facts: of,
     tls: { ca: 'the ca\n', cert: 'the certificate\n', key: 'the key\n' },
   };

@@ -20,11 +20,11 @@ import { engineSpec } from './host-facts.ts';
 type ImportFixture = {
   readonly host: FakeHost;
   readonly world: World;
-  readonly from: ImportSource;
+  readonly source: ImportSource;
   readonly root: string;
 };
 
-/** A machine of the drop-in on a host in memory, whose key of SSH lies in its folder. */
+/** Creates a machine of the drop-in on a host in memory, with its SSH key in its folder. */
 async function createImportFixture(home: string, host: FakeHost): Promise<ImportFixture> {
   const root = join(home, '.docker', 'machine');
   const store = openDockerMachineStore(root);
@@ -37,10 +37,10 @@ async function createImportFixture(home: string, host: FakeHost): Promise<Import
   const env = ['PROXY=http://me:hunter2@proxy'];
   const spec = specNamed('web', { options, engine: engineSpec({ port: host.port, env }), profiles: [] });
   await createMachine(spec, { ...world, store });
-  return { host, world, root, from: { store, readCaKey: async () => undefined, isViewOf: isManagedBySlipway } };
+  return { host, world, root, source: { store, readCaKey: async () => undefined, isViewOf: isManagedBySlipway } };
 }
 
-const expectImported = async ({ world, from, root }: ImportFixture): Promise<void> => {
+const expectImported = async ({ world, source, root }: ImportFixture): Promise<void> => {
   const { tls, ca, ssh, serverCert } = world.store.paths('web');
   const files = [join(tls, 'key.pem'), join(ca, 'ca-key.pem'), join(ssh, 'key'), serverCert];
   await Promise.all(files.map((file) => access(file)));
@@ -52,86 +52,86 @@ const expectImported = async ({ world, from, root }: ImportFixture): Promise<voi
   });
   expect(machine.spec.engine.env).toEqual(['PROXY=http://me:hunter2@proxy']);
   expect(JSON.stringify(JSON.parse(await readFile(world.store.paths('web').record, 'utf8')))).not.toContain(root);
-  expect(await from.store.listNames()).toEqual([]);
+  expect(await source.store.listNames()).toEqual([]);
 };
 
-test('a machine comes with its certificates, keys and secrets, and its host is left alone', async () => {
+test('import brings certificates, keys and secrets, and leaves the host unchanged', async () => {
   await using home = await createTemporaryFolder();
   await using host = await startFakeHost({ engine: true });
-  const set = await createImportFixture(home.path, host);
+  const fixture = await createImportFixture(home.path, host);
   const [files, starts] = [new Map(host.files), host.engineStarts()];
-  const { engineProblem } = await importMachine('web', set.from, { keep: false }, set.world);
+  const { engineProblem } = await importMachine('web', fixture.source, { keep: false }, fixture.world);
   expect(engineProblem).toBeUndefined();
-  await expectImported(set);
+  await expectImported(fixture);
   expect([host.files, host.engineStarts()]).toEqual([files, starts]);
 });
 
 const importSteps = ['connect', 'verify', 'import', 'profiles', 'forget'];
 
 describe.each(importSteps.flatMap((id) => (['before', 'after'] as const).map((when) => ({ id, when }))))(
-  'an import that is killed $when the step $id',
+  'an import that is killed $when the step "$id"',
   ({ id, when }) => {
-    test('leaves one or both of them whole, and the same command goes on', async () => {
+    test('leaves the old machine complete until the new one is, and the same command continues', async () => {
       await using home = await createTemporaryFolder();
       await using host = await startFakeHost({ engine: true });
-      const set = await createImportFixture(home.path, host);
-      const dying = { ...set.world, progress: recordingProgress({ id, when }) };
-      await expect(importMachine('web', set.from, { keep: false }, dying)).rejects.toBe(KILLED);
-      if (id === 'forget' && when === 'after') return await expectImported(set);
-      // As it was.
-      expect(await set.from.store.read('web')).toMatchObject({ phase: 'ready', spec: { profiles: [] } });
-      await importMachine('web', set.from, { keep: false }, set.world);
-      await expectImported(set);
+      const fixture = await createImportFixture(home.path, host);
+      const killedWorld = { ...fixture.world, progress: recordingProgress({ id, when }) };
+      await expect(importMachine('web', fixture.source, { keep: false }, killedWorld)).rejects.toBe(KILLED);
+      if (id === 'forget' && when === 'after') return await expectImported(fixture);
+      // The old machine is unchanged.
+      expect(await fixture.source.store.read('web')).toMatchObject({ phase: 'ready', spec: { profiles: [] } });
+      await importMachine('web', fixture.source, { keep: false }, fixture.world);
+      await expectImported(fixture);
     });
   },
 );
 
-test("a name that another machine has here is refused, and a context of somebody else's", async () => {
+test('import refuses the name of another machine', async () => {
   await using home = await createTemporaryFolder();
   await using host = await startFakeHost({ engine: true });
-  const set = await createImportFixture(home.path, host);
-  await set.world.store.write(readyMachine('web', { spec: specNamed('web', { id: 'another' }) }));
-  expect(await catchRejection(importMachine('web', set.from, { keep: false }, set.world))).toMatchObject({
+  const fixture = await createImportFixture(home.path, host);
+  await fixture.world.store.write(readyMachine('web', { spec: specNamed('web', { id: 'another' }) }));
+  expect(await catchRejection(importMachine('web', fixture.source, { keep: false }, fixture.world))).toMatchObject({
     code: 'MACHINE_EXISTS',
     hint: expect.stringContaining('slipway rm web'),
   });
-  expect((await set.world.store.read('web')).spec.id).toBe('another');
+  expect((await fixture.world.store.read('web')).spec.id).toBe('another');
 });
 
-test('the host key that was pinned is the one that is demanded', async () => {
+test('import requires the pinned host key', async () => {
   await using home = await createTemporaryFolder();
   await using host = await startFakeHost({ engine: true });
-  const set = await createImportFixture(home.path, host);
-  await importMachine('web', set.from, { keep: true }, set.world);
+  const fixture = await createImportFixture(home.path, host);
+  await importMachine('web', fixture.source, { keep: true }, fixture.world);
   expect(host.expectedHostKeys.at(-1)).toBe(host.hostKey);
 });
 
-test('an engine that is silent is told, where its host lets us in; without SSH nothing is taken over', async () => {
+test('import reports an engine that does not answer; without an SSH connection it imports nothing', async () => {
   await using home = await createTemporaryFolder();
   await using host = await startFakeHost({ engine: true });
-  const set = await createImportFixture(home.path, host);
-  const old = await set.from.store.read('web');
-  // Nobody listens there.
+  const fixture = await createImportFixture(home.path, host);
+  const old = await fixture.source.store.read('web');
+  // Nothing listens on this port.
   const endpoint = { url: 'tcp://127.0.0.1:9', tls: true };
   if (old.phase !== 'ready') throw new Error('not ready');
-  await set.from.store.write({ ...old, endpoint });
-  const late = { ...set.world, signal: AbortSignal.timeout(60_000) };
-  const { engineProblem } = await importMachine('web', set.from, { keep: true }, late);
+  await fixture.source.store.write({ ...old, endpoint });
+  const worldWithTimeout = { ...fixture.world, signal: AbortSignal.timeout(60_000) };
+  const { engineProblem } = await importMachine('web', fixture.source, { keep: true }, worldWithTimeout);
   expect(engineProblem).toMatch(/slipway provision web$/);
-  const none = readyMachine('bare', {
+  const machineWithoutSsh = readyMachine('bare', {
     spec: specNamed('bare', { driver: 'none', options: { url: 'tcp://127.0.0.1:9' } }),
     host: { address: '127.0.0.1', engine: { url: 'tcp://127.0.0.1:9' } },
     endpoint: { url: 'tcp://127.0.0.1:9', tls: false },
   });
-  await set.from.store.write(none);
-  expect(await catchRejection(importMachine('bare', set.from, { keep: false }, late))).toMatchObject({
+  await fixture.source.store.write(machineWithoutSsh);
+  expect(await catchRejection(importMachine('bare', fixture.source, { keep: false }, worldWithTimeout))).toMatchObject({
     code: 'ENGINE_UNREACHABLE',
   });
-  expect(await set.world.store.find('bare')).toBeUndefined();
-  expect(await set.from.store.find('bare')).toBeDefined();
+  expect(await fixture.world.store.find('bare')).toBeUndefined();
+  expect(await fixture.source.store.find('bare')).toBeDefined();
 });
 
-test('a VM of this computer is of the store that its machine is in', async () => {
+test('import assigns a VM of this computer to the store that its machine moved to', async () => {
   await using home = await createTemporaryFolder();
   const { computer, debug } = worldIn(home.path, { connect: async () => Promise.reject(new Error('not here')) });
   const call = { computer, log: debug, note: debug, signal: new AbortController().signal };

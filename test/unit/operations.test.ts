@@ -9,6 +9,7 @@ import { planDryRun } from '../../src/operations/dry-run.ts';
 import { provisionMachine } from '../../src/operations/provision-machine.ts';
 import { regenerateCertificates } from '../../src/operations/regenerate-certificates.ts';
 import { removeMachine } from '../../src/operations/remove.ts';
+import { validateSpec } from '../../src/operations/validate-spec.ts';
 import type { World } from '../../src/operations/world.ts';
 import type { MachineSpec } from '../../src/machine/model.ts';
 import { readCurrentContextName, planContextSwitch } from '../../src/profiles/current-context.ts';
@@ -26,7 +27,7 @@ const specOn = (host: FakeHost, more: Partial<MachineSpec> = {}): MachineSpec =>
 const keepSpec = (spec: MachineSpec): MachineSpec => spec;
 const REMOVE_OPTIONS = { deprovision: false, force: false };
 
-/** The certificates of the only docker context. */
+/** Reads the certificates of the only docker context. */
 async function readContextFiles({ clientPaths }: World): Promise<Record<string, string>> {
   const folder = join(clientPaths.dockerConfig, 'contexts', 'tls');
   const [id = ''] = await readdir(folder);
@@ -34,7 +35,7 @@ async function readContextFiles({ clientPaths }: World): Promise<Record<string, 
   return { ca: await read('ca'), cert: await read('cert'), key: await read('key') };
 }
 
-/** Every file below a folder, but the locks, which are nobody's once they are empty. */
+/** Lists every file below a folder except locks, which stay behind empty. */
 async function listFiles(folder: string): Promise<readonly string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
   return entries
@@ -44,7 +45,7 @@ async function listFiles(folder: string): Promise<readonly string[]> {
 }
 
 describe('create', () => {
-  test('makes a machine ready in one connection, and says so only once its profiles are written', async () => {
+  test('makes a machine ready over one connection, and records it as ready after its profiles are written', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: false });
     const progress = recordingProgress();
@@ -60,14 +61,14 @@ describe('create', () => {
     expect(progress.notes).toEqual([expect.stringContaining('Host key of 127.0.0.1, seen for the first time')]);
   });
 
-  test('restarts an engine that ran already, once', async () => {
+  test('restarts a running engine once', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     await createMachine(specOn(host), worldIn(home.path, { connect: host.connect }));
     expect([host.executions, host.engineStarts()]).toEqual([['facts.sh', 'configure.sh'], 1]);
   });
 
-  test("keeps keys where they belong: the CA's here, the server's on the host, none in the record", async () => {
+  test("keeps the CA's key on this computer, the server's on the host, and none in the record", async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     const world = worldIn(home.path, { connect: host.connect });
@@ -81,7 +82,7 @@ describe('create', () => {
     expect(host.files.get('/etc/docker/slipway/server-key.pem')?.mode).toBe('600');
   });
 
-  test('of a machine that is ready is refused with what to type instead', async () => {
+  test('refuses a machine that is ready, and suggests provision or rm', async () => {
     await using home = await createTemporaryFolder();
     const world = worldIn(home.path, { connect: failOnConnect });
     await world.store.write(readyMachine('web'));
@@ -91,7 +92,7 @@ describe('create', () => {
     });
   });
 
-  test("is refused before anything is recorded where a docker context of that name is somebody else's", async () => {
+  test("refuses the name of somebody else's docker context before it records anything", async () => {
     await using home = await createTemporaryFolder();
     const world = worldIn(home.path, { connect: failOnConnect });
     await applyFileChanges(
@@ -107,7 +108,7 @@ describe('create', () => {
     expect(await world.store.listNames()).toEqual([]);
   });
 
-  test('while another command works on that name is refused', async () => {
+  test('refuses a name that another command works on', async () => {
     await using home = await createTemporaryFolder();
     const world = worldIn(home.path, { connect: failOnConnect });
     await using _lock = await world.store.lock('web');
@@ -118,39 +119,39 @@ describe('create', () => {
 const CREATE_STEPS = ['connect', 'facts', 'configure-engine', 'install-engine', 'verify', 'profiles'];
 const KILL_POINTS = CREATE_STEPS.flatMap((id) => (['before', 'after'] as const).map((when) => ({ when, id })));
 
-describe('a create that dies', () => {
+describe('a create that is killed', () => {
   test.each(KILL_POINTS)(
-    '$when $id is finished by the next one, without a second start of the engine',
-    async (dies) => {
+    '$when $id is completed by the next create, and the engine starts only once',
+    async (killPoint) => {
       await using home = await createTemporaryFolder();
       await using host = await startFakeHost({ engine: false });
-      const dying = worldIn(home.path, { connect: host.connect, progress: recordingProgress(dies) });
-      await expect(createMachine(specOn(host), dying)).rejects.toBe(KILLED);
-      const half = await dying.store.read('web');
-      expect(half.phase).not.toBe('ready');
+      const killedWorld = worldIn(home.path, { connect: host.connect, progress: recordingProgress(killPoint) });
+      await expect(createMachine(specOn(host), killedWorld)).rejects.toBe(KILLED);
+      const incomplete = await killedWorld.store.read('web');
+      expect(incomplete.phase).not.toBe('ready');
 
       const world = worldIn(home.path, { connect: host.connect });
       const ready = await createMachine(specOn(host, { id: 'another' }), world);
       expect(ready.phase).toBe('ready');
-      expect(ready.spec.id, 'it is the same machine').toBe(half.spec.id);
+      expect(ready.spec.id, 'it is the same machine').toBe(incomplete.spec.id);
       expect(host.engineStarts()).toBe(1);
       expect(await readContextOwner('web', world.clientPaths)).toBe(ready.spec.id);
     },
   );
 
-  test.each(KILL_POINTS)('$when $id is undone by rm, and leaves nothing here', async (dies) => {
+  test.each(KILL_POINTS)('$when $id is undone by rm, which leaves no files on this computer', async (killPoint) => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
-    const dying = worldIn(home.path, { connect: host.connect, progress: recordingProgress(dies) });
-    // With an engine there is nothing to install, so that step never comes.
-    await createMachine(specOn(host), dying).catch((error: unknown) => expect(error).toBe(KILLED));
+    const killedWorld = worldIn(home.path, { connect: host.connect, progress: recordingProgress(killPoint) });
+    // The host has an engine, so the step "install-engine" never runs.
+    await createMachine(specOn(host), killedWorld).catch((error: unknown) => expect(error).toBe(KILLED));
     const world = worldIn(home.path, { connect: host.connect });
     await removeMachine('web', REMOVE_OPTIONS, world);
     expect(await listFiles(home.path)).toEqual([]);
     expect(await world.store.list()).toEqual([]);
   });
 
-  test('after its profiles were written has them there, though its record is not ready yet', async () => {
+  test('after its profiles were written leaves them, although its record is not ready yet', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     const progress = recordingProgress({ when: 'after', id: 'profiles' });
@@ -160,7 +161,7 @@ describe('a create that dies', () => {
     expect(await readContextOwner('web', world.clientPaths)).toBe('id-of-web');
   });
 
-  test('after each of its records finds the same certificates and host key', async () => {
+  test('after it configured the engine is continued with the same certificates and host key', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: false });
     const first = worldIn(home.path, {
@@ -168,15 +169,15 @@ describe('a create that dies', () => {
       progress: recordingProgress({ when: 'after', id: 'configure-engine' }),
     });
     await expect(createMachine(specOn(host), first)).rejects.toBe(KILLED);
-    const laid = host.files.get('/etc/docker/slipway/server-cert.pem');
+    const certificateBefore = host.files.get('/etc/docker/slipway/server-cert.pem');
     await createMachine(specOn(host), worldIn(home.path, { connect: host.connect }));
-    expect(host.files.get('/etc/docker/slipway/server-cert.pem')).toEqual(laid);
+    expect(host.files.get('/etc/docker/slipway/server-cert.pem')).toEqual(certificateBefore);
     expect(host.expectedHostKeys).toEqual([undefined, host.hostKey]);
   });
 });
 
 describe('a failure', () => {
-  test('stands in the record with its step and code, until a run succeeds', async () => {
+  test('is recorded with its step and code until a command succeeds', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     host.acceptsAnyClient = true;
@@ -195,14 +196,14 @@ describe('a failure', () => {
     expect(await world.store.read('web')).toEqual(ready);
   });
 
-  test('of a connection is put down to connecting, and the key that was shown is kept', async () => {
+  test('of a connection is recorded for the step "connect", and the host key that was shown is pinned', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
-    const refusing: World['connect'] = async (target, side, onHostKey) => {
+    const refuseConnection: World['connect'] = async (target, side, onHostKey) => {
       await using _session = await host.connect(target, side, onHostKey);
       throw new SlipwayError('SSH_REFUSED', 'no key was accepted');
     };
-    const world = worldIn(home.path, { connect: refusing });
+    const world = worldIn(home.path, { connect: refuseConnection });
     expect((await catchRejection(createMachine(specOn(host), world)))?.code).toBe('SSH_REFUSED');
     const machine = await world.store.read('web');
     expect(machine.failure).toMatchObject({ step: 'connect', code: 'SSH_REFUSED' });
@@ -215,17 +216,17 @@ describe('a failure', () => {
     await using host = await startFakeHost({ engine: true });
     const world = worldIn(home.path, { connect: host.connect });
     await createMachine(specOn(host), world);
-    const lost = worldIn(home.path, {
+    const unreachableWorld = worldIn(home.path, {
       connect: async () => {
         throw new SlipwayError('SSH_UNREACHABLE', 'no answer');
       },
     });
-    await catchRejection(provisionMachine('web', keepSpec, lost));
+    await catchRejection(provisionMachine('web', keepSpec, unreachableWorld));
     expect(await world.store.read('web')).toMatchObject({ phase: 'ready', failure: { code: 'SSH_UNREACHABLE' } });
     expect((await provisionMachine('web', keepSpec, world)).failure).toBeUndefined();
   });
 
-  test('of ours, a bug, is not written down as if the user could mend it', async () => {
+  test("that is a bug of Slipway is not recorded, because the user can't fix it", async () => {
     await using home = await createTemporaryFolder();
     const world = worldIn(home.path, {
       connect: async () => {
@@ -238,7 +239,7 @@ describe('a failure', () => {
 });
 
 describe('provision', () => {
-  test('of a machine that is as it should be asks the facts and does nothing', async () => {
+  test('of an up-to-date machine collects facts and changes nothing', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     const world = worldIn(home.path, { connect: host.connect });
@@ -250,47 +251,82 @@ describe('provision', () => {
     expect(await readTree(home.path)).toEqual(before);
   });
 
-  test('of another spec lays what differs, restarts once and keeps the CA', async () => {
+  test('with a changed spec writes what differs, restarts once and keeps the CA', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     const world = worldIn(home.path, { connect: host.connect });
     const ready = await createMachine(specOn(host), world);
     const before = await loadClientCertificates(ready, world.store);
-    const named = (spec: MachineSpec): MachineSpec => ({
+    const addName = (spec: MachineSpec): MachineSpec => ({
       ...spec,
       engine: { ...spec.engine, tlsSan: ['web.example'] },
     });
-    const next = await provisionMachine('web', named, world);
+    const next = await provisionMachine('web', addName, world);
     expect(next.spec.engine.tlsSan).toEqual(['web.example']);
     expect(host.engineStarts()).toBe(2);
     expect(await loadClientCertificates(next, world.store)).toEqual(before);
   });
 
-  test('renews certificates that are near their end', async () => {
+  test('renews certificates that expire soon', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     const ready = await createMachine(specOn(host), worldIn(home.path, { connect: host.connect }));
     const in710Days = new Date(Date.now() + 710 * 24 * 60 * 60 * 1000);
     const world = worldIn(home.path, { connect: host.connect, now: () => in710Days });
     const before = await loadClientCertificates(ready, world.store);
-    // The new ones begin an hour before that day, so nobody can use them today: what was laid is what counts.
-    const dying = { ...world, progress: recordingProgress({ when: 'before', id: 'verify' }) };
-    await expect(provisionMachine('web', keepSpec, dying)).rejects.toBe(KILLED);
+    // The new certificates become valid an hour before that day, so no client can use them today: only the files are
+    // compared.
+    const killedWorld = { ...world, progress: recordingProgress({ when: 'before', id: 'verify' }) };
+    await expect(provisionMachine('web', keepSpec, killedWorld)).rejects.toBe(KILLED);
     const after = await loadClientCertificates(ready, world.store);
     expect(after?.ca).toBe(before?.ca);
     expect(after?.cert).not.toBe(before?.cert);
   });
 
+  test('requires the pinned host key, until the user gives another key or host', async () => {
+    await using home = await createTemporaryFolder();
+    await using host = await startFakeHost({ engine: true });
+    const world = worldIn(home.path, { connect: host.connect });
+    await createMachine(specOn(host), world);
+    await provisionMachine('web', keepSpec, world);
+    const setHostKey = (spec: MachineSpec): MachineSpec => ({
+      ...spec,
+      options: { ...spec.options, hostKey: host.hostKey },
+    });
+    await provisionMachine('web', setHostKey, world);
+    await provisionMachine('web', keepSpec, world);
+    expect(host.expectedHostKeys).toEqual([undefined, host.hostKey, undefined, host.hostKey]);
+  });
+
+  test('refuses an unknown name, and creates no folder', async () => {
+    await using home = await createTemporaryFolder();
+    const world = worldIn(home.path, { connect: failOnConnect });
+    expect((await catchRejection(provisionMachine('web', keepSpec, world)))?.code).toBe('MACHINE_NOT_FOUND');
+    expect(await readdir(home.path)).toEqual([]);
+  });
+
+  test('with --dry-run shows the plan and writes nothing', async () => {
+    await using home = await createTemporaryFolder();
+    await using host = await startFakeHost({ engine: false });
+    const world = worldIn(home.path, { connect: host.connect });
+    const plan = await planDryRun(await validateSpec(specOn(host), world), undefined, world);
+    expect(plan.map(({ id }) => id)).toEqual(['configure-engine', 'install-engine']);
+    expect([host.executions, host.files.size]).toEqual([['facts.sh'], 0]);
+    expect(await readdir(home.path)).toEqual([]);
+  });
+});
+
+describe('regenerate-certs', () => {
   test.each([
-    ['of the CA that is there', false],
+    ['of the existing CA', false],
     ['of a new CA', true],
-  ])('makes new certificates %s when asked, and lays them with one restart', async (_what, all) => {
+  ])('creates certificates %s, and installs them with one restart', async (_what, all) => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     const world = worldIn(home.path, { connect: host.connect });
     const ready = await createMachine(specOn(host), world);
     const before = await loadClientCertificates(ready, world.store);
-    const laid = host.files.get('/etc/docker/slipway/server-cert.pem')?.content;
+    const certificateBefore = host.files.get('/etc/docker/slipway/server-cert.pem')?.content;
     expect(await regenerateCertificates('web', { all }, world)).toEqual(ready);
     const after = await loadClientCertificates(ready, world.store);
     expect([after?.ca === before?.ca, after?.cert === before?.cert, after?.key === before?.key]).toEqual([
@@ -298,30 +334,30 @@ describe('provision', () => {
       false,
       false,
     ]);
-    expect(host.files.get('/etc/docker/slipway/server-cert.pem')?.content).not.toBe(laid);
+    expect(host.files.get('/etc/docker/slipway/server-cert.pem')?.content).not.toBe(certificateBefore);
     expect([host.engineStarts(), host.files.get('/etc/docker/slipway/ca.pem')?.content]).toEqual([2, after?.ca]);
     expect(await readContextFiles(world)).toEqual(after);
   });
 
   test.each(['facts', 'configure-engine', 'verify', 'profiles'])(
-    'ends what making new certificates left when it was killed before "%s"',
+    'that is killed before "%s" is completed by provision',
     async (id) => {
       await using home = await createTemporaryFolder();
       await using host = await startFakeHost({ engine: true });
       const world = worldIn(home.path, { connect: host.connect });
       const ready = await createMachine(specOn(host), world);
-      const dying = { ...world, progress: recordingProgress({ when: 'before', id }) };
-      await expect(regenerateCertificates('web', { all: true }, dying)).rejects.toBe(KILLED);
+      const killedWorld = { ...world, progress: recordingProgress({ when: 'before', id }) };
+      await expect(regenerateCertificates('web', { all: true }, killedWorld)).rejects.toBe(KILLED);
       const stored = await loadClientCertificates(ready, world.store);
       expect(await provisionMachine('web', keepSpec, world)).toEqual(ready);
-      // What was made is what there is now, on all sides.
+      // The new certificates are in use everywhere: in the store, on the host and in the context.
       expect(await loadClientCertificates(ready, world.store)).toEqual(stored);
       expect(host.files.get('/etc/docker/slipway/ca.pem')?.content).toBe(stored?.ca);
       expect(await readContextFiles(world)).toEqual(stored);
     },
   );
 
-  test('makes none for a machine that is half made, or for an engine that somebody else runs', async () => {
+  test('refuses a machine that is incomplete, that has an engine of its own, or that does not exist', async () => {
     await using home = await createTemporaryFolder();
     const world = worldIn(home.path, { connect: failOnConnect });
     await world.store.write({ version: 1, phase: 'creating', spec: specNamed('web') });
@@ -332,41 +368,10 @@ describe('provision', () => {
     );
     expect(await Promise.all(codes)).toEqual(['MACHINE_NOT_READY', 'DRIVER_UNSUPPORTED', 'MACHINE_NOT_FOUND']);
   });
-
-  test('demands the key of the first meeting, until the user names another or another host', async () => {
-    await using home = await createTemporaryFolder();
-    await using host = await startFakeHost({ engine: true });
-    const world = worldIn(home.path, { connect: host.connect });
-    await createMachine(specOn(host), world);
-    await provisionMachine('web', keepSpec, world);
-    const given = (spec: MachineSpec): MachineSpec => ({
-      ...spec,
-      options: { ...spec.options, hostKey: host.hostKey },
-    });
-    await provisionMachine('web', given, world);
-    await provisionMachine('web', keepSpec, world);
-    expect(host.expectedHostKeys).toEqual([undefined, host.hostKey, undefined, host.hostKey]);
-  });
-
-  test('of a name that is free is refused and makes no folder', async () => {
-    await using home = await createTemporaryFolder();
-    const world = worldIn(home.path, { connect: failOnConnect });
-    expect((await catchRejection(provisionMachine('web', keepSpec, world)))?.code).toBe('MACHINE_NOT_FOUND');
-    expect(await readdir(home.path)).toEqual([]);
-  });
-
-  test('as a dry run shows the plan and writes nothing anywhere', async () => {
-    await using home = await createTemporaryFolder();
-    await using host = await startFakeHost({ engine: false });
-    const plan = await planDryRun(specOn(host), undefined, worldIn(home.path, { connect: host.connect }));
-    expect(plan.map(({ id }) => id)).toEqual(['configure-engine', 'install-engine']);
-    expect([host.executions, host.files.size]).toEqual([['facts.sh'], 0]);
-    expect(await readdir(home.path)).toEqual([]);
-  });
 });
 
 describe('rm', () => {
-  test('takes profiles and record away, gives the docker CLI its default back, and says what stays', async () => {
+  test('removes profiles and record, resets the docker CLI to its default context, and says what stays', async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     const world = worldIn(home.path, { connect: host.connect });
@@ -382,7 +387,7 @@ describe('rm', () => {
     expect(host.files.size).toBeGreaterThan(0);
   });
 
-  test('with --deprovision takes back what was laid on the host too', async () => {
+  test("with --deprovision also removes Slipway's files from the host", async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     const world = worldIn(home.path, { connect: host.connect });
@@ -391,7 +396,7 @@ describe('rm', () => {
     expect([...host.files.keys()]).toEqual([]);
   });
 
-  test("leaves a context of that name that is somebody else's, also as the current one", async () => {
+  test("keeps somebody else's context of the same name, even as the current one", async () => {
     await using home = await createTemporaryFolder();
     await using host = await startFakeHost({ engine: true });
     const world = worldIn(home.path, { connect: host.connect });
@@ -407,7 +412,7 @@ describe('rm', () => {
     expect(await world.store.find('web')).toBeUndefined();
   });
 
-  test('of a host that is gone keeps the machine, unless forced', async () => {
+  test('with --deprovision keeps the machine if its host is unreachable, unless forced', async () => {
     await using home = await createTemporaryFolder();
     const progress = recordingProgress();
     const world = worldIn(home.path, {
@@ -436,7 +441,7 @@ describe('rm', () => {
   });
 });
 
-describe('an engine that exists', () => {
+describe('an existing engine', () => {
   test('is adopted by its URL and certificates, which are copied to where clients look', async () => {
     await using home = await createTemporaryFolder();
     await using other = await createTemporaryFolder();
@@ -456,7 +461,7 @@ describe('an engine that exists', () => {
     expect(await listFiles(other.path)).toEqual([]);
   });
 
-  test('without its certificates on this computer is refused before anything is recorded', async () => {
+  test('is refused without its certificates, before anything is recorded', async () => {
     await using home = await createTemporaryFolder();
     const options = { url: 'tcp://127.0.0.1:1', tlsCa: '/none', tlsCert: '/none', tlsKey: '/none' };
     const world = worldIn(home.path, { connect: failOnConnect });
@@ -467,12 +472,12 @@ describe('an engine that exists', () => {
 });
 
 const failOnConnect: World['connect'] = async () => {
-  throw new Error('nothing here may connect');
+  throw new Error('this test must not connect');
 };
 
 async function readReadyMachine({ store }: World) {
   const machine = await store.read('web');
-  if (machine.phase !== 'ready') throw new Error('it is ready');
+  if (machine.phase !== 'ready') throw new Error('the machine is not ready');
   return machine;
 }
 

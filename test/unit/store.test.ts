@@ -99,7 +99,7 @@ describe('one bad record', () => {
     ['{"version":1}', 'it is not a record'],
     [whole.replace('"version":1', '"version":0'), 'it is not a record'],
     [whole.replace('"version":1', '"version":2'), 'a newer version of Slipway wrote it'],
-    [JSON.stringify(readyMachine('other')), 'it is of a machine named "other"'],
+    [JSON.stringify(readyMachine('other')), 'it belongs to a machine named "other"'],
     [
       JSON.stringify({ version: 1, phase: 'ready', spec: specNamed('bad') }),
       'its phase "ready" requires members that are missing',

@@ -58,7 +58,7 @@ describe('planUpgrade', () => {
     expect(
       refusalOf(factsWith(hostWithEngine, { packages: { runc: { state: 'installed', version: '1' } } })),
     ).toMatchInlineSnapshot(
-      `"ENGINE_MISSING: /usr/sbin/dockerd on 192.0.2.10 belongs to no package of docker.io or docker-ce → Upgrade it in the way it was installed: slipway ssh NAME"`,
+      `"ENGINE_MISSING: /usr/sbin/dockerd on 192.0.2.10 belongs to no package of docker.io or docker-ce → Upgrade it the way it was installed: slipway ssh NAME"`,
     );
     expect(refusalOf(factsWith(hostWithEngine, { packageManager: undefined }))).toMatch(/^OS_UNSUPPORTED/);
   });

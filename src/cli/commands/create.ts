@@ -5,7 +5,7 @@ import { setCredentialsForRun } from '../../machine-options/credential-flags.ts'
 import type { ReadyMachine } from '../../machine/model.ts';
 import { sudoPasswordOption } from '../../machine/spec.ts';
 import { getDockerClientProgram, planInstall, findMissingPrograms } from '../../computer/programs.ts';
-import { createMachine } from '../../operations/create.ts';
+import { createValidMachine } from '../../operations/create.ts';
 import { planDryRun } from '../../operations/dry-run.ts';
 import { validateSpec } from '../../operations/validate-spec.ts';
 import { contextName } from '../../profiles/docker-context.ts';
@@ -75,10 +75,10 @@ async function createOne(
   const before = await cli.world.store.find(spec.name);
   const repeatCommand = toRepeatCommand(spec, use, ownOptions(), cli);
   // Refuses a taken name, and a machine that can't be created, before anything is installed for it.
-  await validateSpec(spec, cli.world);
+  const valid = await validateSpec(spec, cli.world);
   if (before?.phase !== 'ready') await installDriverPrograms(spec.driver, options, repeatCommand, cli);
-  if (options.dryRun) return planResult(spec.name, await planDryRun(spec, before, cli.world));
-  const machine = await createMachine(spec, cli.world);
+  if (options.dryRun) return planResult(spec.name, await planDryRun(valid, before, cli.world));
+  const machine = await createValidMachine(valid, cli.world);
   if (use) await makeCurrent(machine, cli);
   const repeatHints = usedWizard ? await formatRepeatHints(spec, repeatCommand) : [];
   return createdResult(machine, repeatHints, await findClientInstallCommand(cli));

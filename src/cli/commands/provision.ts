@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { planDryRun } from '../../operations/dry-run.ts';
 import { provisionMachine } from '../../operations/provision-machine.ts';
+import { validateSpec } from '../../operations/validate-spec.ts';
 import type { World } from '../../operations/world.ts';
 import type { MachineSpec } from '../../machine/model.ts';
 import { profiles as registeredProfiles } from '../../profiles/registry.ts';
@@ -41,7 +42,8 @@ export const provision: Command<typeof args> = defineCommand({
     if (dryRun) {
       return await planForEach(positionals, cli, async (name, world) => {
         const before = await world.store.read(name);
-        return planResult(name, await planDryRun(withChanges(before.spec), before, world, provisionOptions));
+        const valid = await validateSpec(withChanges(before.spec), world);
+        return planResult(name, await planDryRun(valid, before, world, provisionOptions));
       });
     }
     return await runForEach(positionals, cli, async (name, world) => {

@@ -1,6 +1,6 @@
 import type { Distro } from './distro.ts';
 
-/** Docker Release (CE deb), as Docker's own installation page names it. */
+/** The fingerprint of "Docker Release (CE deb)", from Docker's installation page. */
 const DOCKER_KEY = '9DC858229FC7DD38854AE2D88D81803C0EBFCD88';
 const DOCKER_REPOSITORY = 'https://download.docker.com/linux';
 
@@ -15,11 +15,11 @@ export const debian: Distro = {
     packageManager === 'apt' && [os.id, ...os.idLike].some((id) => id === 'debian' || id === 'ubuntu'),
   enginePackages: { 'docker.io': 'distro', 'docker-ce': 'docker' },
   packageStateOf(state) {
-    // dpkg also knows packages that are gone, with nothing but their settings left.
+    // dpkg also lists removed packages whose configuration files are left.
     if (state === 'not-installed' || state === 'config-files') return 'absent';
     return state === 'installed' ? 'installed' : 'incomplete';
   },
-  // With or without the epoch, which no user types.
+  // Matches with or without the epoch, which users rarely type.
   isVersionMatch: (version, wanted) => version.startsWith(wanted) || withoutEpoch(version).startsWith(wanted),
   // `5:27.3.1-1~debian.12~bookworm` -> `27.3.1`
   upstreamVersionOf: (version) => withoutEpoch(version).replace(/[-+~].*$/, ''),

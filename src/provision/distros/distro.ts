@@ -1,10 +1,10 @@
 import type { EngineSpec } from '../../machine/model.ts';
 import type { Facts } from '../facts.ts';
 
-/** Where an engine's packages come from: the distribution itself or Docker's repository. */
+/** The source of an engine's packages: the distribution, or Docker's repository. */
 export type PackageSource = 'distro' | 'docker';
 
-/** Where an installation takes the engine from. */
+/** The source of an installation. */
 export type InstallSource = Exclude<EngineSpec['source'], 'none'>;
 
 export type EngineInstall = { readonly engine: EngineSpec; readonly source: InstallSource; readonly facts: Facts };
@@ -13,45 +13,40 @@ export type EngineInstall = { readonly engine: EngineSpec; readonly source: Inst
 export type DistroScript = {
   /** The script's name in `--dry-run`. */
   readonly template: string;
-  /** A file of `templates/`. The service manager's functions stand before it. */
+  /** A file of `templates/`. It runs after the service manager's functions are defined. */
   readonly script: string;
   readonly variables: Readonly<Record<string, string>>;
 };
 
 /**
- * A family of distributions that share a package manager, as far as Slipway depends on one. Everything here is data or
- * a pure function: what acts is the shell in its scripts.
+ * What Slipway needs to know about a family of distributions that share a package manager. All members are data or pure
+ * functions; only the scripts act.
  */
 export type Distro = {
-  /** Also names the function `facts_of_NAME` in `factsScript`. */
+  /** Also in the name of the function `facts_of_NAME` in `factsScript`. */
   readonly name: string;
-  /** How sentences call it: "Debian, Ubuntu and their derivatives". */
+  /** The name in sentences: "Debian, Ubuntu and their derivatives". */
   readonly label: string;
   /**
-   * A file of `templates/`: defines `facts_of_NAME`, which prints the facts about packages and adds this family's paths
-   * to `files`.
+   * A file of `templates/` that defines `facts_of_NAME`, which prints the facts about packages and adds this family's
+   * paths to `files`.
    */
   readonly factsScript: string;
-  /** True where the facts are those of a host of this family. */
+  /** Returns whether the facts are those of a host of this family. */
   isRecognized(facts: Facts): boolean;
-  /**
-   * The packages that an engine itself can be, each with the source that offers it. The first that a host has is the
-   * one.
-   */
+  /** The packages that can contain the engine, each with its source. The first one found on a host counts. */
   readonly enginePackages: Readonly<Record<string, PackageSource>>;
-  /** Says what a package's state in the facts, a word of the package manager's, means. */
+  /** Interprets a package's state in the facts, which is the package manager's own word. */
   packageStateOf(state: string): 'absent' | 'incomplete' | 'installed';
-  /** True where a package's version is the one that `--engine-version` asks for, which may be its beginning. */
+  /** Returns whether a package's version matches `--engine-version`, which may be only the beginning of a version. */
   isVersionMatch(version: string, wanted: string): boolean;
-  /** Returns the engine's own version, without what the distribution adds to it. */
+  /** Returns the engine's upstream version, without the distribution's additions. */
   upstreamVersionOf(version: string): string;
-  /** The free space that an installation needs, on each file system that it writes to. */
+  /** The free space that an installation needs on each file system that it writes to. */
   readonly installKib: number;
-  /**
-   * Says in a sentence why this family can't carry out an installation that is otherwise valid; undefined where it can.
-   */
+  /** Returns a sentence that says why this family does not support an installation; undefined if it does. */
   limitationOf(install: EngineInstall): string | undefined;
   installScript(install: EngineInstall): DistroScript;
-  /** `packages` are those on the host that belong to the engine; `version` is '' for the newest. */
+  /** `packages` are the engine's packages on the host; `version` is '' for the newest. */
   upgradeScript(packages: readonly string[], version: string): DistroScript;
 };

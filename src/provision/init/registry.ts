@@ -4,8 +4,5 @@ import { systemd } from './systemd.ts';
 /** One line per service manager. */
 export const serviceManagers: readonly ServiceManager[] = [systemd];
 
-/**
- * Used where no facts are known: the images that Slipway builds run it, as does every host that could be provisioned so
- * far.
- */
+/** The service manager if no facts are known. The images that Slipway builds use it, and so do all supported hosts. */
 export const defaultServiceManager = systemd;

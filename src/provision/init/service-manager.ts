@@ -1,20 +1,18 @@
 import type { Facts } from '../facts.ts';
 import type { RemoteFile } from '../step.ts';
 
-/** The command line of dockerd in its service, without the places where dockerd listens, and those places. */
+/** The command line of dockerd in its service. `line` does not contain the sockets. */
 export type EngineCommand = { readonly line: string; readonly sockets: readonly string[] };
 
-/**
- * The settings that the old docker-machine wrote on a host. Both lists are empty on a host that it never provisioned.
- */
+/** The settings that the old docker-machine wrote on a host. Both lists are empty if it never provisioned the host. */
 export type DockerMachineSettings = {
-  /** Flags of dockerd with their values (`label=a=b`), except those about where it listens and about its TLS. */
+  /** The flags of dockerd with their values (`label=a=b`), except for those about sockets and TLS. */
   readonly flags: readonly string[];
-  /** `NAME=value` */
+  /** Variables as `NAME=value`. */
   readonly environment: readonly string[];
 };
 
-/** When a host ends or stops by itself, and what it needs to do so with nobody connected. */
+/** When a host ends or stops by itself, and what it needs for that without a connection. */
 export type HostLifetime = {
   /** The machine's name, for the messages that the host shows before it powers off. */
   readonly name: string;
@@ -26,17 +24,17 @@ export type HostLifetime = {
   readonly scripts: LifetimeScripts;
 };
 
-/** The texts of the scripts that stay on a host, whole: with the functions of its service manager before them. */
+/** The complete scripts that timers run on a host: they begin with the functions of the service manager. */
 export type LifetimeScripts = { readonly deadline: string; readonly idle: string };
 
 /**
- * A service manager (the first process of a host), as far as Slipway depends on one. Everything here is data or a pure
- * function: what acts is the shell in `scripts`.
+ * What Slipway needs to know about a service manager, the first process of a host. All members are data or pure
+ * functions; only `scripts` act.
  */
 export type ServiceManager = {
-  /** Also names the function `facts_of_NAME` in `scripts.facts`. */
+  /** Also in the name of the function `facts_of_NAME` in `scripts.facts`. */
   readonly name: string;
-  /** How sentences call it. */
+  /** The name in sentences. */
   readonly label: string;
   /** Files of `templates/`. */
   readonly scripts: {
@@ -47,44 +45,41 @@ export type ServiceManager = {
     readonly facts: string;
     /** Defines the functions that the scripts of steps call, such as `start_engine` and `reload_definitions`. */
     readonly services: string;
-    /** Defines the functions that the scripts which stay on the host call: `power_off` and `has_session`. */
+    /** Defines the functions that the timers' scripts call: `power_off` and `has_session`. */
     readonly host: string;
   };
-  /** True where the facts say that this service manager runs the host. */
+  /** Returns whether the facts are those of a host with this service manager. */
   isRecognized(facts: Facts): boolean;
   readonly engine: EngineService;
   readonly timers: LifetimeTimers;
 };
 
-/**
- * How a service manager runs dockerd with a command line of Slipway's. `definition` is
- * `facts.engineService.definition`.
- */
+/** How a service manager runs dockerd with Slipway's command line. `definition` is `facts.engineService.definition`. */
 export type EngineService = {
   /** The file with Slipway's command line for dockerd. */
   readonly dropInPath: string;
-  /** The file in which the old docker-machine put its command line for dockerd, in place of the service's own. */
+  /** The file in which the old docker-machine replaced the service's command line for dockerd. */
   readonly dockerMachinePath: string;
   /**
-   * Returns the command line of the service without Slipway's and docker-machine's files; a default where there is no
-   * service yet.
+   * Returns the command line that the service has without Slipway's and docker-machine's files; a default if the
+   * service does not exist yet.
    */
   commandOf(definition: string): EngineCommand;
   parseDockerMachineSettings(definition: string): DockerMachineSettings;
   formatDropIn(command: EngineCommand, environmentFile: string | undefined): string;
-  /** Returns the content of docker-machine's file once only these variables (`NAME=value`) are left in it. */
+  /** Returns the content of docker-machine's file with only these variables (`NAME=value`). */
   formatEnvironmentDropIn(environment: readonly string[]): string;
-  /** Returns `NAME=value` as a line of the file that the drop-in reads variables from. */
+  /** Formats `NAME=value` as a line of the file from which the drop-in reads variables. */
   formatEnvironmentLine(pair: string): string;
 };
 
-/** How a service manager ends a host at its deadline, and stops it when it is idle. */
+/** The timers with which a service manager ends a host at its deadline, or stops it when it is idle. */
 export type LifetimeTimers = {
-  /** All files that `filesFor` can return. */
+  /** The paths of all files that `filesFor` can return. */
   readonly paths: readonly string[];
   filesFor(lifetime: HostLifetime): readonly RemoteFile[];
   /** Returns the names of the timers among files of `filesFor`. */
   namesOf(paths: readonly string[]): readonly string[];
-  /** Returns the shell commands, without sudo, that stop all timers now and keep them from coming back with a boot. */
+  /** The shell commands, without sudo, that stop all timers and keep them from starting at boot. */
   readonly stopCommands: readonly string[];
 };

@@ -3,7 +3,7 @@ import type { HostLifetime, LifetimeTimers } from './service-manager.ts';
 
 const SCRIPT_FOLDER = '/usr/local/lib/slipway';
 const UNIT_FOLDER = '/etc/systemd/system';
-/** A file in timers.target.wants would have to be a link, which the files of a machine's first boot can't be. */
+/** Starts the timers at boot. timers.target.wants would need a link, which the files of a first boot can't contain. */
 const TIMERS_DROP_IN = `${UNIT_FOLDER}/timers.target.d/slipway.conf`;
 
 const DEADLINE_FILES = {
@@ -18,12 +18,9 @@ const IDLE_FILES = {
 } as const;
 const TIMER_FILES = [DEADLINE_FILES.timer, IDLE_FILES.timer];
 
-/** Users get a warning this long before the deadline. */
+/** How long before the deadline users get a warning. */
 const WARNING_SECONDS = 300;
-/**
- * A host that was off at its deadline runs this long after its next boot, in which `slipway start` gives it a later
- * deadline.
- */
+/** How long a host that was off at its deadline runs after boot, so that `slipway start` can set a later deadline. */
 const BOOT_GRACE_SECONDS = 600;
 
 export const systemdTimers: LifetimeTimers = {
@@ -39,7 +36,7 @@ export const systemdTimers: LifetimeTimers = {
     return Object.entries(files).map(([path, content]) => ({ path, mode: '644', content }));
   },
   namesOf: timerNamesOf,
-  // Timers that were only stopped, or disabled, would be back after a boot, which starts what timers.target wants.
+  // Stopped or disabled timers would start again at boot, since timers.target wants them, so their files are removed.
   stopCommands: [`rm -f ${TIMER_FILES.join(' ')}`, `systemctl stop ${timerNamesOf(TIMER_FILES).join(' ')}`],
 };
 
@@ -67,7 +64,7 @@ AccuracySec=1
   };
 }
 
-/** Formats an instant for OnCalendar, in UTC, so that the host's time zone does not matter. */
+/** Formats a time for OnCalendar, in UTC, so that the host's time zone does not matter. */
 function formatCalendarTime(at: Date): string {
   return `${at.toISOString().slice(0, 19).replace('T', ' ')} UTC`;
 }
@@ -96,7 +93,7 @@ function unitHeader(description: string): string {
   return `# Written by Slipway.\n[Unit]\nDescription=${description}\n`;
 }
 
-/** Returns a unit that runs a script. Its start and end each minute stay out of the host's log. */
+/** Returns a unit that runs a script. LogLevelMax keeps its start and end, every minute, out of the host's log. */
 function serviceUnit(description: string, argv: readonly string[]): string {
   return `${unitHeader(description)}
 [Service]

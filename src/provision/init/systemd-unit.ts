@@ -6,15 +6,18 @@ const DROP_IN = `${DROP_IN_FOLDER}/50-slipway.conf`;
 const DOCKER_MACHINE_DROP_IN = `${DROP_IN_FOLDER}/10-machine.conf`;
 
 /**
- * The command line for an engine that is not installed yet: it suits Debian's, Ubuntu's and Docker's own packages.
- * systemd looks the name up in its own search path, and leaves out a variable that is not set.
+ * The command line for an engine that is not installed yet. It works with the packages of Debian, Ubuntu and Docker.
+ * systemd searches for `dockerd` in its own search path, and omits a variable that is not set.
  */
 const DEFAULT_COMMAND: EngineCommand = {
   line: 'dockerd --containerd=/run/containerd/containerd.sock $DOCKER_OPTS',
   sockets: ['fd://'],
 };
 
-/** The first `ExecStart=` clears the command line of the unit, the next one replaces it. */
+/**
+ * An empty `ExecStart=` clears the unit's command line; the next one sets it. A change of this text would restart the
+ * engine of every existing host at its next `provision`.
+ */
 const DROP_IN_HEAD = `# Written by Slipway. Where dockerd listens stands in daemon.json, and dockerd refuses to hear it twice.
 [Service]
 ExecStart=
@@ -26,7 +29,7 @@ export const dockerUnit: EngineService = {
   commandOf(unit) {
     const { slipway, others } = splitUnitFiles(unit);
     const present = parseExecStarts(others).at(-1);
-    // An engine that was installed after the drop-in runs with the default, whatever its package's own unit says.
+    // An engine that was installed after the drop-in keeps the default, whatever its package's unit contains.
     if (present === undefined || parseExecStarts(slipway).includes(DEFAULT_COMMAND.line)) return DEFAULT_COMMAND;
     return splitSockets(present);
   },
@@ -37,7 +40,7 @@ export const dockerUnit: EngineService = {
     const quoted = environment.map((pair) => `"${pair.replaceAll(/["\\]/g, String.raw`\$&`)}"`);
     return `[Service]\nEnvironment=${quoted.join(' ')}\n`;
   },
-  // The format of EnvironmentFile: double quotes, in which a backslash takes the next character literally.
+  // The format of EnvironmentFile: double quotes, in which a backslash escapes the next character.
   formatEnvironmentLine(pair) {
     const equals = pair.indexOf('=');
     return `${pair.slice(0, equals)}="${pair.slice(equals + 1).replaceAll(/["\\$`]/g, String.raw`\$&`)}"\n`;
@@ -54,7 +57,7 @@ function parseDockerMachineSettings(unit: string): DockerMachineSettings {
   return { flags: parseDockerdFlags(words), environment };
 }
 
-/** Splits a line as systemd does: quotes hold a word together, a backslash takes the next character literally. */
+/** Splits a line as systemd does: quotes group a word, and a backslash escapes the next character. */
 function splitWords(line: string): readonly string[] {
   return [...line.matchAll(/(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\\.|[^\s"'\\])+/g)].map(([word]) =>
     word.replaceAll(
@@ -68,8 +71,8 @@ function splitWords(line: string): readonly string[] {
 type UnitFiles = { readonly slipway: string; readonly dockerMachine: string; readonly others: string };
 
 /**
- * Separates the files that `systemctl cat` prints, each behind a comment with its path: Slipway's drop-in must not feed
- * itself, and docker-machine's gives way to it.
+ * Separates the files that `systemctl cat` prints, each after a comment with its path. Slipway's drop-in must not be
+ * computed from itself, and it replaces docker-machine's.
  */
 function splitUnitFiles(unit: string): UnitFiles {
   const files = unit.replaceAll('\\\n', ' ').split(/^(?=# \/)/m);

@@ -1,8 +1,8 @@
 #!/bin/sh
-# old-tool.sh ADDRESS NAME
+# provision-as-docker-machine.sh ADDRESS NAME
 #
-# Leaves a host with an engine as the old docker-machine leaves it: certificates of an RSA authority in /etc/docker, and
-# dockerd's command line in a drop-in. On stdout: a tar of the client's side, with certs/ and machines/NAME/. Runs on
+# Provisions a host with an engine as Docker Machine does: certificates of an RSA CA in /etc/docker, and dockerd's
+# command line in a systemd drop-in. Prints a tar of the client's files, certs/ and machines/NAME/, in base64. Runs on
 # the host, as root.
 set -eu
 
@@ -12,26 +12,26 @@ work=$(mktemp -d)
 cd "$work"
 mkdir -p certs "machines/$name"
 
-authority() {
+create_ca() {
     openssl req -x509 -newkey rsa:2048 -nodes -subj /O=me -days 1080 -keyout certs/ca-key.pem -out certs/ca.pem \
         -addext basicConstraints=critical,CA:true -addext keyUsage=critical,digitalSignature,keyEncipherment,keyAgreement,keyCertSign
 }
 
 # FILE KEY SUBJECT EXTENSIONS
-signed() {
+create_certificate() {
     openssl req -newkey rsa:2048 -nodes -subj "$3" -keyout "$2" -out request.pem
     printf '%s\n' "$4" >extensions
     openssl x509 -req -in request.pem -CA certs/ca.pem -CAkey certs/ca-key.pem -CAcreateserial -days 1080 -extfile extensions -out "$1"
 }
 
 {
-    authority
-    signed certs/cert.pem certs/key.pem '/O=me.<bootstrap>' 'extendedKeyUsage=clientAuth'
-    signed "machines/$name/server.pem" "machines/$name/server-key.pem" "/O=me.$name" \
+    create_ca
+    create_certificate certs/cert.pem certs/key.pem '/O=me.<bootstrap>' 'extendedKeyUsage=clientAuth'
+    create_certificate "machines/$name/server.pem" "machines/$name/server-key.pem" "/O=me.$name" \
         "extendedKeyUsage=serverAuth
 subjectAltName=IP:$address,DNS:localhost"
 } >&2 2>/dev/null
-# As PKCS #1, which the old tool writes.
+# Docker Machine writes keys as PKCS #1.
 for key in certs/ca-key.pem certs/key.pem "machines/$name/server-key.pem"; do
     openssl rsa -traditional -in "$key" -out "$key.1" 2>/dev/null || openssl rsa -in "$key" -out "$key.1" 2>/dev/null
     mv "$key.1" "$key"

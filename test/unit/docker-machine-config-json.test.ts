@@ -16,7 +16,7 @@ import { clientPlacesIn } from '../fakes/client-paths.ts';
 const storeRoot = '/home/me/.docker/machine';
 const folder = join(storeRoot, 'machines', 'web');
 
-/** The part of version 3 that all expected files share. */
+/** Returns the part of version 3 that all expected files have. */
 const hostOptions = (more: Record<string, unknown> = {}): object => ({
   Driver: '',
   Memory: 0,
@@ -219,7 +219,7 @@ const expectedDrivers: Record<keyof typeof machines, { name: string; values: obj
   },
 };
 
-describe.each(Object.entries(machines))('%s', (which, machine) => {
+describe.each(Object.entries(machines))('a machine of the driver %s', (which, machine) => {
   const { name, values } = expectedDrivers[which as keyof typeof machines];
 
   test("is written with Docker Machine's members, in its order", () => {
@@ -234,7 +234,7 @@ describe.each(Object.entries(machines))('%s', (which, machine) => {
     expect(formatConfigJson(machine, { root: storeRoot })).toBe(JSON.stringify(golden, null, 4));
   });
 
-  test('is read as it was written, also if Docker Machine wrote the file since', () => {
+  test('is read as it was written, even if Docker Machine has rewritten the file', () => {
     const view = JSON.parse(formatConfigJson(machine, { root: storeRoot })) as Record<string, unknown>;
     const marked = readConfigJson('web', folder, JSON.stringify(view));
     delete view.Slipway;
@@ -244,7 +244,7 @@ describe.each(Object.entries(machines))('%s', (which, machine) => {
       expect(read?.host).toEqual(machine.host);
       expect(read?.endpoint).toEqual(machine.endpoint);
       expect(options.parse(read?.spec.options)).toEqual(
-        // How often a call is tried again is asked anew.
+        // The number of retries is not read from the file: the default applies.
         which === 'ec2' ? { ...options.parse(machine.spec.options), retries: 8 } : options.parse(machine.spec.options),
       );
     }
@@ -253,13 +253,13 @@ describe.each(Object.entries(machines))('%s', (which, machine) => {
 });
 
 test('an incomplete machine has a config.json too', () => {
-  const half: Machine = { version: 1, phase: 'creating', spec: specNamed('web') };
-  const view = JSON.parse(formatConfigJson(half, { root: storeRoot })) as { Driver: object; Slipway: object };
+  const incomplete: Machine = { version: 1, phase: 'creating', spec: specNamed('web') };
+  const view = JSON.parse(formatConfigJson(incomplete, { root: storeRoot })) as { Driver: object; Slipway: object };
   expect(view.Driver).toMatchObject({ IPAddress: '192.0.2.10', SSHUser: 'root' });
   expect(view.Slipway).toEqual({ Id: 'id-of-web' });
 });
 
-test('the file has no secret: variables of the engine have no values, keys of clouds are empty', () => {
+test('config.json has no secrets: engine variables have no values, and cloud keys are empty', () => {
   const engine = { ...ec2.spec.engine, env: ['HTTPS_PROXY=http://me:hunter2@proxy'] };
   const existing = { Driver: { AccessKey: 'AKIAHUNTER2', SecretKey: 'hunter2', SessionToken: 'hunter2' } };
   const view = formatConfigJson({ ...ec2, spec: { ...ec2.spec, engine } }, { root: storeRoot, existing });
@@ -267,7 +267,7 @@ test('the file has no secret: variables of the engine have no values, keys of cl
   expect(JSON.parse(view)).toMatchObject({ HostOptions: { EngineOptions: { Env: ['HTTPS_PROXY'] } } });
 });
 
-test('unknown members of the replaced file stay', () => {
+test('unknown members of the replaced file are kept', () => {
   const existing = {
     Later: 'yes',
     Driver: { Novelty: 1, IPAddress: '198.51.100.1' },
@@ -306,21 +306,21 @@ test("the engine's options are read as they were written", () => {
   expect(read).toEqual({ ...engine, tlsSan: undefined });
 });
 
-// --- the old tool's own ----------------------------------------------------------------------------------------------
+// --- files of Docker Machine -----------------------------------------------------------------------------------------
 
 const configFileText = (more: Record<string, unknown>): string => JSON.stringify({ ConfigVersion: 3, ...more });
 
 describe('a machine of Docker Machine', () => {
   test('has the same id at each read, and another id for another instance', () => {
-    const of = (InstanceId: string): string =>
+    const formatConfig = (InstanceId: string): string =>
       configFileText({
         DriverName: 'amazonec2',
         Driver: { IPAddress: '192.0.2.10', Region: 'eu-central-1', InstanceId },
       });
     const id = (text: string): string | undefined => readConfigJson('web', folder, text)?.spec.id;
-    expect(id(of('i-1'))).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
-    expect(id(of('i-1'))).toBe(id(of('i-1')));
-    expect(id(of('i-1'))).not.toBe(id(of('i-2')));
+    expect(id(formatConfig('i-1'))).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+    expect(id(formatConfig('i-1'))).toBe(id(formatConfig('i-1')));
+    expect(id(formatConfig('i-1'))).not.toBe(id(formatConfig('i-2')));
   });
 
   test("on EC2 is adopted with the key pair that was imported for it, but not with the user's own", () => {
@@ -331,10 +331,10 @@ describe('a machine of Docker Machine', () => {
       KeyName: 'web',
       SecretKey: 'hunter2',
     };
-    const adopts = (ExistingKey: boolean): string | undefined =>
+    const readAdopted = (ExistingKey: boolean): string | undefined =>
       readConfigJson('web', folder, configFileText({ DriverName: 'amazonec2', Driver: { ...values, ExistingKey } }))
         ?.adoptedResource;
-    expect([adopts(false), adopts(true)]).toEqual(['i-1/web', 'i-1']);
+    expect([readAdopted(false), readAdopted(true)]).toEqual(['i-1/web', 'i-1']);
     expect(
       JSON.stringify(readConfigJson('web', folder, configFileText({ DriverName: 'amazonec2', Driver: values }))),
     ).not.toMatch('hunter2');
@@ -365,12 +365,12 @@ describe('a machine of Docker Machine', () => {
     expect(machine?.spec.driver).toBe('docker-machine-driver-qemu');
   });
 
-  test('of the driver none may have any text for a URL', () => {
+  test('of the driver none can have any text as its URL', () => {
     const machine = readConfigJson('web', folder, configFileText({ DriverName: 'none', Driver: { URL: 'url1' } }));
     expect(machine).toMatchObject({ phase: 'ready', endpoint: { url: 'url1', tls: false }, host: { address: '' } });
   });
 
-  test('has the options of its engine with their values', () => {
+  test('has its engine options with their values', () => {
     const EngineOptions = {
       Env: ['A=b c'],
       Labels: ['x=y'],
@@ -411,7 +411,7 @@ describe('a machine of Docker Machine', () => {
       },
     ],
     [2, { ConfigVersion: 2, DriverName: 'generic', Driver: driver, Name: 'web' }],
-  ])('of version %i is read, and its file stays as it is', (_version, config) => {
+  ])('of version %i is read', (_version, config) => {
     expect(readConfigJson('web', folder, JSON.stringify(config))).toMatchObject({
       phase: 'ready',
       host: { address: '192.0.2.10', ssh: { port: 2222 } },
@@ -440,7 +440,7 @@ describe('a machine of Docker Machine', () => {
       JSON.stringify({ ConfigVersion: 4, DriverName: 'generic', Driver: {} }),
       'config version is from the future -- you should upgrade your Docker Machine client',
     ],
-  ])("that can't be used is a broken record: %s", (text, why) => {
+  ])("whose file can't be used is reported as a broken record: %s", (text, why) => {
     expect(() => readConfigJson('web', folder, text)).toThrow(
       expect.objectContaining({ code: 'RECORD_BROKEN', message: expect.stringContaining(why) }),
     );
@@ -449,7 +449,7 @@ describe('a machine of Docker Machine', () => {
   test.each([
     { IPAddress: 7, SSHPort: 'x', SSHUser: [], EnginePort: -1 },
     { IPAddress: '192.0.2.10', SSHPort: 99_999, SSHKeyPath: {}, EnginePort: 1e9 },
-  ])('with members of wrong types is read without them: %j', (Driver) => {
+  ])('whose file has members of wrong types is read without them: %j', (Driver) => {
     const HostOptions = {
       EngineOptions: { Labels: 'x', Env: [1, 'A=b'], RegistryMirror: null },
       AuthOptions: 5,
@@ -469,16 +469,16 @@ describe('a machine of Docker Machine', () => {
 
 // --- the store -------------------------------------------------------------------------------------------------------
 
-test("a store lists Docker Machine's machines and Slipway's, and a broken one as one row", async () => {
+test("the store lists Docker Machine's machines, Slipway's, and broken records", async () => {
   await using home = await createTemporaryFolder();
   const store = openDockerMachineStore(home.path);
   await store.write(readyMachine('ours'));
-  const lay = async (name: string, text: string): Promise<void> => {
+  const writeConfig = async (name: string, text: string): Promise<void> => {
     await mkdir(join(home.path, 'machines', name), { recursive: true });
     await writeFile(join(home.path, 'machines', name, 'config.json'), text);
   };
-  await lay('theirs', configFileText({ DriverName: 'generic', Driver: { IPAddress: '192.0.2.20' } }));
-  await lay('torn', '{"ConfigVersion": 3, "Dri');
+  await writeConfig('theirs', configFileText({ DriverName: 'generic', Driver: { IPAddress: '192.0.2.20' } }));
+  await writeConfig('torn', '{"ConfigVersion": 3, "Dri');
   await mkdir(join(home.path, 'machines', 'empty'));
   const rows = (await store.list()).map((item) => [
     item.name,
@@ -491,7 +491,7 @@ test("a store lists Docker Machine's machines and Slipway's, and a broken one as
   ]);
 });
 
-test('machine.json counts where both files exist, and config.json follows it', async () => {
+test('machine.json takes precedence over config.json, and config.json is rewritten from it', async () => {
   await using home = await createTemporaryFolder();
   const store = openDockerMachineStore(home.path, { swarm: { IsSwarm: true, Host: 'tcp://0.0.0.0:3376' } });
   const config = join(home.path, 'machines', 'web', 'config.json');
@@ -505,7 +505,7 @@ test('machine.json counts where both files exist, and config.json follows it', a
   });
 });
 
-test('a key that Slipway created is also where clients of Docker Machine look for it', async () => {
+test('a key that Slipway created is also stored where clients of Docker Machine look for it', async () => {
   await using home = await createTemporaryFolder();
   const store = openDockerMachineStore(home.path);
   const { folder: own, ssh: keys } = store.paths('web');
@@ -517,7 +517,7 @@ test('a key that Slipway created is also where clients of Docker Machine look fo
 
 // --- the profile -----------------------------------------------------------------------------------------------------
 
-describe('the profile', () => {
+describe('the profile docker-machine', () => {
   const tls = { ca: 'CA', cert: 'CERT', key: 'KEY' };
 
   test("adds a machine of Slipway to Docker Machine's store, and removes it again", async () => {
@@ -526,8 +526,7 @@ describe('the profile', () => {
     await applyFileChanges(dockerMachineProfile.changesToAdd({ machine: generic, tls, clientPaths }));
     const read = await openDockerMachineStore(clientPaths.dockerMachine).read('web');
     expect([isManagedBySlipway(read), read.spec.id, read.endpoint]).toEqual([true, generic.spec.id, generic.endpoint]);
-    // The old tool checks the engine by the files that are named here, and the store's own authority knows nothing of
-    // it.
+    // Docker Machine verifies the engine with these files, because the store's own CA did not sign its certificate.
     const folder = join(clientPaths.dockerMachine, 'machines', 'web');
     const shown = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as {
       HostOptions: { AuthOptions: object };
@@ -546,7 +545,7 @@ describe('the profile', () => {
     expect(await openDockerMachineStore(clientPaths.dockerMachine).listNames()).toEqual([]);
   });
 
-  test('refuses a name that Docker Machine, the drop-in or a folder with files has', async () => {
+  test('refuses a name that Docker Machine, the drop-in or a folder with files already uses', async () => {
     await using home = await createTemporaryFolder();
     const places = clientPlacesIn(home.path);
     const own = join(places.dockerMachine, 'machines', 'web');

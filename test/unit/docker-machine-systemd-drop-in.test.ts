@@ -22,21 +22,21 @@ const hostFacts = (text: string, more: Partial<Facts> = {}): Facts =>
     ...more,
   });
 
-function configureStepOf(of: Facts, engine: Partial<EngineSpec> = {}) {
-  const [step] = planProvision(planInput(of, engine)).filter(({ id }) => id === 'configure-engine');
-  const content = (path: string): string | undefined => step?.files.find((one) => one.path === path)?.content;
+function configureStepOf(facts: Facts, engine: Partial<EngineSpec> = {}) {
+  const [step] = planProvision(planInput(facts, engine)).filter(({ id }) => id === 'configure-engine');
+  const content = (path: string): string | undefined => step?.files.find((file) => file.path === path)?.content;
   const json = content('/etc/docker/daemon.json');
   return {
     step,
     settings: json === undefined ? undefined : (JSON.parse(json) as Record<string, unknown>),
-    old: step?.files.find(({ path }) => path === DOCKER_MACHINE_DROP_IN),
-    ours: content('/etc/systemd/system/docker.service.d/50-slipway.conf'),
+    oldDropIn: step?.files.find(({ path }) => path === DOCKER_MACHINE_DROP_IN),
+    newDropIn: content('/etc/systemd/system/docker.service.d/50-slipway.conf'),
   };
 }
 
-describe("docker-machine's drop-in", () => {
+describe("Docker Machine's systemd drop-in", () => {
   test('is removed, and its engine settings move to daemon.json', () => {
-    const { settings, old, ours, step } = configureStepOf(
+    const { settings, oldDropIn, newDropIn, step } = configureStepOf(
       hostFacts(
         dropInText(
           '--storage-driver overlay2 --insecure-registry r.example:5000 --registry-mirror https://m.example --log-opt=max-size=5m --debug',
@@ -44,7 +44,7 @@ describe("docker-machine's drop-in", () => {
       ),
       { label: ['team=web'] },
     );
-    expect(old).toEqual({ path: DOCKER_MACHINE_DROP_IN, content: undefined });
+    expect(oldDropIn).toEqual({ path: DOCKER_MACHINE_DROP_IN, content: undefined });
     expect(settings).toEqual({
       hosts: ['fd://', 'tcp://0.0.0.0:2376'],
       tls: true,
@@ -59,14 +59,16 @@ describe("docker-machine's drop-in", () => {
       debug: true,
       labels: ['provider=generic', 'team=web'],
     });
-    // The package's own command line, and not the old tool's.
-    expect(ours).toContain('ExecStart=/usr/sbin/dockerd --containerd=/run/containerd/containerd.sock $DOCKER_OPTS');
+    // The command line comes from the package, not from Docker Machine.
+    expect(newDropIn).toContain(
+      'ExecStart=/usr/sbin/dockerd --containerd=/run/containerd/containerd.sock $DOCKER_OPTS',
+    );
     expect(step?.variables).toMatchObject({ ENGINE: 'restart' });
-    // Its storage driver is the one that it had.
+    // The storage driver stays the same, so containers need not be stopped.
     expect(step?.variables).not.toHaveProperty('CONTAINERS');
   });
 
-  test('yields to the record where they differ', () => {
+  test('is overridden by the record where they differ', () => {
     const { settings } = configureStepOf(hostFacts(dropInText('--storage-driver aufs --label team=old')), {
       storageDriver: 'overlay2',
       label: ['team=web'],
@@ -74,34 +76,34 @@ describe("docker-machine's drop-in", () => {
     expect(settings).toMatchObject({ 'storage-driver': 'overlay2', labels: ['provider=generic', 'team=web'] });
   });
 
-  test("adds no setting that the unit's own command line has", () => {
+  test("adds no setting that the package's own command line has", () => {
     const { settings } = configureStepOf(
       hostFacts(dropInText('--containerd=/run/other.sock --storage-driver overlay2')),
     );
     expect(settings).not.toHaveProperty('containerd');
   });
 
-  test('keeps variables that the machine does not set, and is removed with the last of them', () => {
+  test('keeps variables that the machine does not set, and is removed once none is left', () => {
     const text = dropInText('', '"A=b c" "PROXY=http://me:x@proxy"');
-    expect(configureStepOf(hostFacts(text), { env: ['PROXY=http://new'] }).old).toEqual({
+    expect(configureStepOf(hostFacts(text), { env: ['PROXY=http://new'] }).oldDropIn).toEqual({
       path: DOCKER_MACHINE_DROP_IN,
       mode: '644',
       content: '[Service]\nEnvironment="A=b c"\n',
     });
-    expect(configureStepOf(hostFacts(text), { env: ['PROXY=http://new', 'A=d'] }).old).toEqual({
+    expect(configureStepOf(hostFacts(text), { env: ['PROXY=http://new', 'A=d'] }).oldDropIn).toEqual({
       path: DOCKER_MACHINE_DROP_IN,
       content: undefined,
     });
   });
 
-  test('needs no change where it only holds variables', () => {
+  test('is left unchanged if it only sets variables', () => {
     const content = dockerUnit.formatEnvironmentDropIn([String.raw`A=b "c" \ d`]);
     const read = dockerUnit.parseDockerMachineSettings(`# ${DOCKER_MACHINE_DROP_IN}\n${content}`);
     expect(read).toEqual({ flags: [], environment: [String.raw`A=b "c" \ d`] });
     expect(dockerUnit.formatEnvironmentDropIn(read.environment)).toBe(content);
   });
 
-  test('is read also where it starts an old engine', () => {
+  test('is also parsed if it starts an old engine', () => {
     const text = `# ${DOCKER_MACHINE_DROP_IN}\n[Service]\nExecStart=\nExecStart=/usr/bin/docker daemon -H tcp://0.0.0.0:2376 --storage-driver devicemapper --label a=b`;
     expect(dockerUnit.parseDockerMachineSettings(text).flags).toEqual(['storage-driver=devicemapper', 'label=a=b']);
   });
