@@ -222,7 +222,7 @@ export const optionsSchema = z.object({
 
 export type GceOptions = z.output<typeof optionsSchema>;
 
-/** Options that direct Slipway alone, or that `applyChange` applies to existing resources. */
+/** Options that affect only Slipway itself, or that `applyChange` applies to existing resources. */
 const LIVE_OPTIONS: ReadonlySet<string> = new Set([
   'labels',
   'tags',
@@ -234,7 +234,7 @@ const LIVE_OPTIONS: ReadonlySet<string> = new Set([
 
 export function changeKindOf(option: string, from: unknown, to: unknown): OptionChange {
   if (option === 'machineType') return 'restart';
-  // Compute Engine can grow a disk, and not shrink it.
+  // Compute Engine can grow a disk, but not shrink it.
   if (option === 'diskSize') return Number(to) > Number(from) ? 'restart' : 'replace';
   return LIVE_OPTIONS.has(option) ? 'live' : 'replace';
 }
