@@ -13,7 +13,7 @@ import {
   type IngressRule,
 } from './ec2-world.ts';
 
-/** VPCs, subnets, security groups and network interfaces. */
+/** Operations on VPCs, subnets, security groups and network interfaces. */
 export const networkOperations: Ec2Operations = {
   DescribeVpcs(world, params, region) {
     const all = [

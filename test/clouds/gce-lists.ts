@@ -1,7 +1,7 @@
 import { parseListFilter } from './compute-catalog.ts';
 import type { GceWorld, Labels, ListedResource, RequestParams } from './gce-world.ts';
 
-/** So few that all code that turns pages runs. */
+/** A small page, so that all code that reads several pages runs. */
 const PAGE_SIZE = 2;
 
 function paged<T>(
@@ -13,7 +13,7 @@ function paged<T>(
   return { items: all.slice(from, to), ...(to < all.length ? { nextPageToken: String(to) } : {}) };
 }
 
-/** A page of what is shown of these resources and matches the filter. */
+/** Returns a page of those resources that show and match the filter. */
 export function list<T extends ListedResource>(
   world: GceWorld,
   all: readonly T[],
@@ -32,7 +32,7 @@ export function list<T extends ListedResource>(
   };
 }
 
-/** As `list`, by zone or region. */
+/** Returns a page as `list` does, grouped by zone or region. */
 export function aggregated<T extends ListedResource>(
   world: GceWorld,
   [kind, scope, places]: readonly [string, string, readonly string[]],
