@@ -6,7 +6,7 @@ import { commands, type CommandFamily, type CommandGroup } from './commands/comm
 import { globalFlags } from './parse-flags.ts';
 import { driverOptionSpecs } from '../machine-options/option-specs.ts';
 
-/** Returns the help that `slipway` prints without arguments where nobody can be asked. */
+/** Returns the help of the program, which `slipway` without arguments prints outside of a terminal. */
 export function programHelp(): string {
   const groups: readonly CommandGroup[] = ['Manage', 'Run', 'Inspect', 'Connect', 'Help'];
   const column = Math.max(...commands.map(({ name }) => name.length)) + 1;

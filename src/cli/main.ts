@@ -1,7 +1,7 @@
 import { canceledError, exitCodes, reasonOf, SlipwayError } from '../errors.ts';
 import { findNearestWord } from '../did-you-mean.ts';
 import { optionsFromEnv, parseOptions, pickFlagValues } from '../machine/options.ts';
-import type { Cli, Command, CommandResult } from './command.ts';
+import type { Cli, Command, CommandResult, OutputScreen } from './command.ts';
 import { commands, type CommandEntry, type CommandFamily } from './commands/command-list.ts';
 import type { CliEvent } from '../terminal/event-schema.ts';
 import {
@@ -14,15 +14,15 @@ import {
 } from '../terminal/process-world.ts';
 import type { MachineProgress, ProgressView } from '../terminal/progress-views.ts';
 
-/** The flags that shape output. They are read before the parser runs, so that its errors have the right shape too. */
+/** The flags that determine the output format. They are read before the parser runs, so that its errors follow them. */
 type OutputFlags = { readonly json: boolean; readonly debug: boolean; readonly quiet: boolean };
 
 const interrupt = createInterruptController(exitCodes.CANCELED);
-/** Shows the steps of this command; it must be closed before anything else is written to the terminal. */
+/** The progress view of this command; it must be closed before anything else is written to the terminal. */
 let view: ProgressView | undefined;
 /** The progress of the command and of each of its machines. */
 const progressByMachine = new Map<string | undefined, MachineProgress>();
-/** With --json, the output after a first event is one event per line, and so is the result or the error. */
+/** Whether --json has printed an event: the result or the error then is an event on one line too. */
 let hasPrintedEvent = false;
 const argv = process.argv.slice(2);
 const [node = '', script = ''] = process.argv;
@@ -33,7 +33,7 @@ const color = !process.env.NO_COLOR && process.env.TERM !== 'dumb' && process.st
 ignoreClosedPipes(() => {
   if ([...progressByMachine.values()].every((progress) => progress.lastStepId() === '')) process.exit(0);
 });
-// The terminal gets its cursor back, however the process ends.
+// Shows the cursor again, however the process ends.
 process.on('exit', () => view?.close());
 const sudoPassword = prepareEnvironment();
 
@@ -170,26 +170,35 @@ async function createCli(sudoPasswordValue: unknown): Promise<Cli> {
     interactive: isInteractive() && !outputFlags.json,
     width: terminalWidth(),
     color,
-    screen: {
-      write: (text) => void process.stdout.write(text),
-      waitUntilDrained: () => new Promise((resolve) => process.stdout.write('', () => resolve())),
-      size: () =>
-        process.stdout.isTTY === true && process.env.TERM !== 'dumb'
-          ? { columns: process.stdout.columns || 80, rows: process.stdout.rows || 24 }
-          : undefined,
-      json: outputFlags.json,
-    },
+    screen: createScreen(),
     program: 'slipway',
     progressOf,
-    setEnvForRun: (variable, value) => {
-      if (value === undefined) delete process.env[variable];
-      else process.env[variable] = value;
-    },
+    setEnvForRun,
     say,
   };
 }
 
-/** Opens the view of the command, and returns a function that gives each machine its progress, always the same one. */
+function createScreen(): OutputScreen {
+  const { stdout, env } = process;
+  return {
+    write: (text) => void stdout.write(text),
+    waitUntilDrained: () => new Promise((resolve) => stdout.write('', () => resolve())),
+    size: () =>
+      stdout.isTTY === true && env.TERM !== 'dumb'
+        ? { columns: stdout.columns || 80, rows: stdout.rows || 24 }
+        : undefined,
+    json: outputFlags.json,
+  };
+}
+
+function setEnvForRun(variable: string, value: string | undefined): void {
+  if (value === undefined) delete process.env[variable];
+  else process.env[variable] = value;
+}
+
+/**
+ * Opens the progress view. The returned function creates each machine's progress once, and then returns the same one.
+ */
 async function openView(): Promise<(machine?: string) => MachineProgress> {
   const { createProgress } = await import('../terminal/progress-views.ts');
   const opened = await createView();

@@ -8,8 +8,8 @@ import { formatConfigJson } from './config-json/write.ts';
 import { parseJson } from '../parse-json.ts';
 
 /**
- * Opens Docker Machine's store, `~/.docker/machine`. Where a machine has a record (machine.json), the record counts.
- * Each save of it also writes the files that Docker Machine and its clients read:
+ * Opens Docker Machine's store, `~/.docker/machine`. If a machine has a record (machine.json), the record takes
+ * precedence. Each save of it also writes the files that Docker Machine and its clients read:
  *
  *   machines/NAME/config.json                      the machine as Docker Machine describes it
  *                 ca.pem cert.pem key.pem          the files of DOCKER_CERT_PATH
@@ -40,7 +40,7 @@ export function openDockerMachineStore(
   });
 }
 
-/** Returns the changes to the files that Docker Machine reads, without files that are right already. */
+/** Returns the changes to the files that Docker Machine reads; files that are up to date are not rewritten. */
 async function changesToCompatibleFiles(
   machine: Machine,
   folder: string,

@@ -1,5 +1,5 @@
 /**
- * The program `docker-machine`, which is also `docker machine` as a plugin of the docker CLI: Docker Machine's command
+ * The program `docker-machine`, which as a plugin of the docker CLI is also `docker machine`: Docker Machine's command
  * line for machines of Slipway.
  */
 import { readFile } from 'node:fs/promises';
@@ -23,7 +23,7 @@ import { DockerMachineError, toDockerMachineError, INTERRUPTED_STATUS } from './
 import { parseGoBool, parseFlags, type Flag, type FlagValues } from './go-flags.ts';
 import { formatCommandHelp, globalFlags, PROGRAM, formatProgramHelp } from './help.ts';
 
-/** The version of Docker Machine whose command line this is: clients compare it. */
+/** The version of Docker Machine with which this command line is compatible; clients compare it. */
 const COMPATIBLE_VERSION = '0.16.2';
 /** The docker CLI calls a plugin with this command to learn what it is. */
 const PLUGIN_METADATA_COMMAND = 'docker-cli-plugin-metadata';
@@ -65,7 +65,7 @@ async function main(): Promise<number> {
   return await runCommand(command, argv.slice(index + 1), globals);
 }
 
-/** Finds the command's position, behind the global flags and their values. */
+/** Returns the command's position, after the global flags and their values. */
 function findCommandIndex(words: readonly string[]): number {
   for (let index = 0; index < words.length; index += 1) {
     const word = words[index] ?? '';
@@ -118,7 +118,7 @@ async function createDropInWorld(root: string, progress: MachineProgress): Promi
     sudoPassword,
     debug: printDebug,
   });
-  // Machines of this store have no client profiles: below the store's root, none are found either.
+  // Machines of this store have no client profiles, and none are found below the store's root.
   return { ...world, clientPaths: { dockerConfig: root, dockerMachine: root, ssh: root } };
 }
 
@@ -141,8 +141,8 @@ function parseCommandFlags(
 }
 
 /**
- * Returns the command's flags, those of the driver and, outside of help (`forHelp`), `--debug`, which Docker Machine
- * takes anywhere.
+ * Returns the command's flags, those of the driver and, unless they are for the help, `--debug`, which Docker Machine
+ * accepts anywhere.
  */
 async function loadCommandFlags(
   command: DockerMachineCommand,
@@ -161,7 +161,7 @@ async function loadCommandFlags(
 
 function hasHelpFlag({ raw }: DockerMachineCommand, rest: readonly string[]): boolean {
   const end = rest.indexOf('--');
-  // The arguments behind `--`, and those of another program, are not this program's flags.
+  // The arguments after `--`, and those of another program, are not this program's flags.
   const words = raw ? rest.slice(0, 1) : rest.slice(0, end < 0 ? undefined : end);
   return words.some((word) => /^--?(h|help)$/.test(word));
 }
@@ -206,7 +206,9 @@ async function openProgressView({
   };
 }
 
-/** Asks on stdout, and returns a line from stdin; '' at the end of stdin. An interrupt ends the question. */
+/**
+ * Asks a question on stdout and returns a line from stdin; '' at the end of stdin. Throws CANCELED on an interruption.
+ */
 async function ask(question: string): Promise<string> {
   process.stdout.write(question);
   const lines = createInterface({ input: process.stdin });
@@ -248,7 +250,7 @@ async function readVersionLine(): Promise<string> {
   return `${PROGRAM} version ${await readVersionNumber()}`;
 }
 
-/** Whether `--debug` stands anywhere before the arguments of ssh, or MACHINE_DEBUG is true. */
+/** Returns whether `--debug` precedes the arguments of ssh, or MACHINE_DEBUG is true. */
 function isDebugging(): boolean {
   const sshIndex = argv.indexOf('ssh');
   const words = sshIndex < 0 ? argv : argv.slice(0, sshIndex);
@@ -256,7 +258,7 @@ function isDebugging(): boolean {
   return parseGoBool(process.env.MACHINE_DEBUG ?? '') ?? false;
 }
 
-/** Prints the error, and returns the exit status. */
+/** Prints the error and returns the exit status. */
 function reportFailure(error: unknown): number {
   view?.close();
   const failure = error instanceof SlipwayError ? toDockerMachineError(error) : error;
@@ -265,7 +267,7 @@ function reportFailure(error: unknown): number {
     return failure.status;
   }
   say(error instanceof Error ? (error.stack ?? error.message) : String(error));
-  say('This is a bug in Slipway. Please report it with the lines above and what you typed.');
+  say('This is a bug in Slipway. Please report it with the lines above and the command that you typed.');
   return 1;
 }
 

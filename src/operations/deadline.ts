@@ -19,15 +19,16 @@ export function formatDeadline({ deadline }: Pick<Machine, 'deadline'>, now: Dat
 
 const WARNING_SECONDS = 15 * 60;
 
-/** Returns what a user should know about a running machine's deadline now; '' for nothing. */
+/** Returns a warning about a running machine's deadline; '' if none is needed. */
 export function deadlineWarning(machine: Machine, now: Date): string {
   const { deadline, deadlinePending, spec } = machine;
-  if (deadlinePending) return `its host has not heard of its new deadline; tell it: slipway provision ${spec.name}`;
+  if (deadlinePending)
+    return `its host does not have its new deadline yet; to update it: slipway provision ${spec.name}`;
   if (deadline === undefined) return '';
   const left = (new Date(deadline).getTime() - now.getTime()) / 1000;
   if (left > WARNING_SECONDS) return '';
-  const more = `more time: slipway extend ${spec.name} 2h`;
+  const hint = `for more time: slipway extend ${spec.name} 2h`;
   return left > 0
-    ? `ends in ${formatSeconds(left)}; ${more}`
-    : `its deadline has passed (${formatTime(deadline)}); ${more}`;
+    ? `ends in ${formatSeconds(left)}; ${hint}`
+    : `its deadline has passed (${formatTime(deadline)}); ${hint}`;
 }

@@ -1,6 +1,6 @@
 /**
- * The certificate authority of a whole store of machines, as the old tool has it: one client certificate is valid for
- * all.
+ * The certificate authority that all machines of a store share, as in Docker Machine: one client certificate is valid
+ * for all of them.
  */
 import { mkdir, rename } from 'node:fs/promises';
 import { userInfo } from 'node:os';
@@ -19,13 +19,13 @@ import type { AuthorityPaths } from '../docker-machine/config-json/auth-options.
 import type { MachinePaths } from '../machine/store.ts';
 import { writeClientCertificates } from './credentials.ts';
 
-/** The CA with its key, and the client's pair. All PEM. */
+/** The CA with its key, and the client's certificate with its key, all as PEM. */
 export type SharedAuthority = Pick<Certificates, 'ca' | 'caKey' | 'client'>;
 
 type AuthorityContext = {
   readonly now: () => Date;
   readonly signal: AbortSignal;
-  /** Shows the user what is created. */
+  /** Tells the user what is created. */
   readonly say: (line: string) => void;
 };
 
@@ -90,7 +90,7 @@ export async function readAuthority(paths: AuthorityPaths): Promise<SharedAuthor
   return { ca, caKey, client: { cert, key } };
 }
 
-/** Makes this authority the CA of a machine's certificates; files that it has already stay as they are. */
+/** Writes this authority into a machine's folder, as the CA of its certificates; identical files are not rewritten. */
 export async function writeMachineAuthority(
   { ca, caKey, client }: SharedAuthority,
   paths: MachinePaths,

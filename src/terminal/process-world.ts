@@ -37,7 +37,7 @@ export function createInterruptController(status: number): AbortController {
   return interrupt;
 }
 
-/** Ignores that a reader closes the pipe (`ls | head -1`): that is no error. Then calls `onClosed`. */
+/** Calls `onClosed` when a reader closes the pipe (`ls | head -1`), which is not an error. */
 export function ignoreClosedPipes(onClosed: () => void = () => {}): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {

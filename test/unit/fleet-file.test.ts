@@ -175,23 +175,23 @@ machines:
   list: []
 `),
     ).toMatchInlineSnapshot(`
-      "machines.yaml:1:1: "default" is no key of this file (did you mean defaults?)
-      machines.yaml:4:13: "qemuu" is no driver (did you mean qemu?)
-      machines.yaml:5:13: "cpu" is no key of machines.dev.qemu (did you mean cpus?)
+      "machines.yaml:1:1: unknown key "default" (did you mean defaults?)
+      machines.yaml:4:13: unknown driver "qemuu" (did you mean qemu?)
+      machines.yaml:5:13: unknown key "cpu" in machines.dev.qemu (did you mean cpus?)
       machines.yaml:5:29: machines.dev.qemu.memory must be at least 512, got 1
       machines.yaml:5:38: machines.dev.qemu.disk must be a whole number, got "x"
-      machines.yaml:5:56: "tgc" is no accelerator of qemu (did you mean tcg?)
+      machines.yaml:5:56: unknown value "tgc" for machines.dev.qemu.accelerator (did you mean tcg?)
       machines.yaml:6:10: machines.dev.ttl must be a time like 90m, 4h or 2d, got "4 hours"
       machines.yaml:7:12: machines.dev.count must be at most 1000, got 2000
-      machines.yaml:8:3: "we_b" can't be a machine name: letters, digits, dots and hyphens, starting with a letter or digit, 63 at most
-      machines.yaml:11:12: "root-size" is no key of machines.web.ec2 (did you mean rootSize?)
-      machines.yaml:11:26: accessKey is secret and stays out of the file: set AWS_ACCESS_KEY_ID instead
-      machines.yaml:11:40: "amazonec2" is no key of machines.web.ec2
-      machines.yaml:12:24: machines.web.engine.version must be a text, got 28.2 (put it in quotes)
+      machines.yaml:8:3: "we_b" can't be a machine name: use at most 63 letters, digits, dots and hyphens, starting with a letter or digit
+      machines.yaml:11:12: unknown key "root-size" in machines.web.ec2 (did you mean rootSize?)
+      machines.yaml:11:26: accessKey is secret and not allowed in the file: set AWS_ACCESS_KEY_ID instead
+      machines.yaml:11:40: unknown key "amazonec2" in machines.web.ec2
+      machines.yaml:12:24: machines.web.engine.version must be a string, got 28.2 (put it in quotes)
       machines.yaml:12:37: machines.web.engine.label must be a list, got "x"
-      machines.yaml:12:46: machines.web.engine.env[1] must be a text
+      machines.yaml:12:46: machines.web.engine.env[1] must be a string
       machines.yaml:12:49: machines.web.engine.env[2] must be a variable like NAME=value
-      machines.yaml:13:16: "dockr-context" is no profile (did you mean docker-context?)
+      machines.yaml:13:16: unknown profile "dockr-context" (did you mean docker-context?)
       machines.yaml:14:9: machines.list must be a map, got a list"
     `);
   });
@@ -214,40 +214,40 @@ templates:
   u: { extends: [t] }
 `),
     ).toMatchInlineSnapshot(`
-      "machines.yaml:3:3: machines.web-1 makes a machine named web-1, and so does machines.web
-      machines.yaml:4:11: machines.nobody has no driver; for a virtual machine of this computer: driver: qemu
+      "machines.yaml:3:3: machines.web and machines.web-1 both define a machine named web-1
+      machines.yaml:4:11: machines.nobody has no driver; for a VM on this computer, add driver: qemu
       machines.yaml:5:37: machines.half.generic.ipAddress is missing
-      machines.yaml:6:9: machines.both has no driver; for a virtual machine of this computer: driver: qemu
-      machines.yaml:7:26: machines.other is of the driver qemu, so nothing reads its section ec2
-      machines.yaml:9:21: "t2" is no template (did you mean t?)
-      machines.yaml:10:44: a machine of the driver none can't end or stop by itself, so it has no ttl
-      machines.yaml:11:41: the environment has no variable NOT_SET, which engine.env takes its value from
-      machines.yaml:14:18: templates extend each other in a circle: t → u → t"
+      machines.yaml:6:9: machines.both has no driver; for a VM on this computer, add driver: qemu
+      machines.yaml:7:26: machines.other uses the driver qemu, so its section ec2 has no effect
+      machines.yaml:9:21: unknown template "t2" (did you mean t?)
+      machines.yaml:10:44: machines of the driver none can't end or stop by themselves, so ttl is not allowed
+      machines.yaml:11:41: the environment variable NOT_SET, which engine.env uses, is not set
+      machines.yaml:14:18: templates extend each other in a cycle: t → u → t"
     `);
   });
 
   const YAML: readonly (readonly [string, string, string])[] = [
-    ['is empty', '', '1:1: there is nothing in it; begin with: machines: { dev: { driver: qemu } }'],
-    ['has comments only', '# later\n', '1:1: there is nothing in it; begin with: machines: { dev: { driver: qemu } }'],
+    ['is empty', '', '1:1: the file is empty; start with: machines: { dev: { driver: qemu } }'],
+    ['has comments only', '# later\n', '1:1: the file is empty; start with: machines: { dev: { driver: qemu } }'],
     ['is a list', '- a\n- b\n', '1:1: the file must be a map, got a list'],
-    ['has tabs', 'machines:\n\tdev: {}\n', '2:1: this is no YAML: tabs are not allowed as indentation'],
-    ['has keys twice', 'machines:\n  a: { driver: qemu }\n  a: {}\n', '3:3: this key stands here a second time'],
-    ['has a number for a key', 'machines:\n  1: { driver: qemu }\n', '2:3: a key must be a text; put it in quotes'],
-    ['has a list for a key', 'machines:\n  ? [x]\n  : {}\n', '2:5: a key must be a text; put it in quotes'],
+    ['has tabs', 'machines:\n\tdev: {}\n', '2:1: invalid YAML: tabs are not allowed as indentation'],
+    ['has keys twice', 'machines:\n  a: { driver: qemu }\n  a: {}\n', '3:3: duplicate key'],
+    ['has a number for a key', 'machines:\n  1: { driver: qemu }\n', '2:3: a key must be a string; put it in quotes'],
+    ['has a list for a key', 'machines:\n  ? [x]\n  : {}\n', '2:5: a key must be a string; put it in quotes'],
     [
       'has two documents',
       'machines: {}\n---\na: {}\n',
-      '2:1: a second document (---) begins here, and one file is one',
+      '2:1: a second document (---) starts here; a file must contain only one',
     ],
     [
       'merges by <<',
       'machines:\n  a: &a { driver: qemu }\n  b:\n    <<: *a\n',
-      '4:5: << merges nothing here: put what is shared into `templates` and name it in `extends`',
+      '4:5: << is not supported: put shared settings in `templates` and name them in `extends`',
     ],
     ['has an alias of nothing', 'machines: { a: *b }\n', '1:16: there is no anchor &b before this alias'],
-    ['contains itself', 'machines: &m { a: *m }\n', '1:19: "a" is no key of machines.a'],
-    ["has a tag of somebody's", 'machines: !ruby/object {}\n', '1:11: this is no YAML: unresolved tag: !ruby/object'],
-    ['has a prototype', 'machines: { a: { __proto__: { ttl: 1h } } }\n', '1:18: "__proto__" is no key of machines.a'],
+    ['contains itself', 'machines: &m { a: *m }\n', '1:19: unknown key "a" in machines.a'],
+    ["has a tag of somebody's", 'machines: !ruby/object {}\n', '1:11: invalid YAML: unresolved tag: !ruby/object'],
+    ['has a prototype', 'machines: { a: { __proto__: { ttl: 1h } } }\n', '1:18: unknown key "__proto__" in machines.a'],
   ];
   test.each(YAML)('that %s', async (_title, text, mistake) => {
     expect(await readMistakes(text)).toBe(`machines.yaml:${mistake}`);
@@ -263,7 +263,9 @@ templates:
           .fill(at === 0 ? 'x' : `*a${at - 1}`)
           .join(', ')}]`,
     );
-    expect(await readMistakes(bomb.join('\n'))).toBe('machines.yaml:1:1: its aliases (*name) unfold into too much');
+    expect(await readMistakes(bomb.join('\n'))).toBe(
+      'machines.yaml:1:1: the aliases (*name) expand to too many values',
+    );
   });
 
   test('is found in the file that it stands in, and circles of files are walked once', async () => {
@@ -274,17 +276,17 @@ templates:
         'sub/x.yaml': '',
       }).then((text) => text.replaceAll(/\/\S*?(?=\w+\.yaml)/g, '')),
     ).toMatchInlineSnapshot(`
-      "a.yaml:1:10: files extend each other in a circle: machines.yaml → a.yaml → machines.yaml
-      a.yaml:2:18: "drivr" is no key of machines.a (did you mean driver?)
-      machines.yaml:1:19: gone.yaml is not there
+      "a.yaml:1:10: files extend each other in a cycle: machines.yaml → a.yaml → machines.yaml
+      a.yaml:2:18: unknown key "drivr" in machines.a (did you mean driver?)
+      machines.yaml:1:19: gone.yaml does not exist
       machines.yaml:1:30: sub is a folder
-      machines.yaml:2:28: "quemu" is no driver (did you mean qemu?)"
+      machines.yaml:2:28: unknown driver "quemu" (did you mean qemu?)"
     `);
   });
 
   test('is a count of more machines than anybody means', async () => {
     const text = `machines:\n${Array.from({ length: 11 }, (_, at) => `  m${at}: { count: 1000, driver: qemu }\n`).join('')}`;
-    expect(await readMistakes(text)).toBe('machines.yaml:2:3: machines are 11000 in all, and at most 10000');
+    expect(await readMistakes(text)).toBe('machines.yaml:2:3: 11000 machines are defined; the maximum is 10000');
   });
 
   test('makes templates that each extend the one before twice no longer to read', async () => {

@@ -57,7 +57,7 @@ describe('a machine of a file', () => {
       'finish\nqemu.cpus 2 -> 3 (restart)',
     );
     expect(describePlan(wantedSpec('web', qemuSpec({ image: 'debian-12' })), toListed(half))).toBe(
-      'replace\nqemu.image "debian-13" -> "debian-12" (replace)\n! what is on its disk is lost\n! this file did not make it',
+      'replace\nqemu.image "debian-13" -> "debian-12" (replace)\n! all data on its disk is lost\n! it was not created from this file',
     );
   });
 
@@ -142,10 +142,10 @@ describe('a machine of a file', () => {
   test('whose last change was stopped, or whose restart was begun, is gone on with', () => {
     const failure = { at: '', step: 'connect', code: 'SSH_LOST', message: 'the line broke' };
     expect(describePlan(wantedSpec('web'), listedMachine('web', {}, { failure }))).toBe(
-      'change\n! its last change was stopped: the line broke',
+      'change\n! its last change did not complete: the line broke',
     );
     expect(describePlan(wantedSpec('web'), listedMachine('web', {}, { pendingRestart: true }))).toBe(
-      'change\n! its restart was begun',
+      'change\n! its restart did not complete',
     );
   });
 

@@ -3,9 +3,9 @@ import type { OptionChange } from '../contract.ts';
 type ChangeRules = {
   /** The option for the machine's type, which changes while the machine is stopped. */
   readonly typeOption: string;
-  /** The option for the disk's size: a cloud can grow a disk, and not shrink it. */
+  /** The option for the disk's size: a cloud can grow a disk, but not shrink it. */
   readonly diskSizeOption: string;
-  /** Options that direct Slipway alone, or that `changes.apply` applies to existing resources. */
+  /** Options that affect only Slipway itself, or that `changes.apply` applies to existing resources. */
   readonly liveOptions: readonly string[];
 };
 

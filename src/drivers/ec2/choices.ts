@@ -31,7 +31,7 @@ export async function listProfiles(
   return unique.length < 2 ? [] : unique.map((value) => ({ value, note: '' }));
 }
 
-/** Returns the regions, the one of the AWS settings first. Any region knows all the others. */
+/** Returns the regions, the one of the AWS settings first. Every region can list all the others. */
 export async function listRegions(answers: OptionAnswers, call: DriverCall): Promise<readonly OptionChoice[]> {
   const options = connectionOptionsFrom(answers);
   const listFrom = async (region: string | undefined): Promise<readonly OptionChoice[]> =>

@@ -28,7 +28,7 @@ export const driver: CloudDriverCode<Ec2Options> = {
     },
     inspect,
     async remove(target, call) {
-      // A create that resolved no region has asked AWS for nothing.
+      // A create that resolved no region has sent no request to AWS.
       if (target.options.region === undefined) return;
       await withEc2(target.options, call, (aws) => removeMachine(aws, target, call));
     },

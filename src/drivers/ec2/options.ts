@@ -12,9 +12,7 @@ const debianImagePatterns = (version: number): readonly string[] => [
   `debian-${version}-arm64-*`,
 ];
 
-/**
- * Images by name: Slipway takes the newest of the distribution's own account, which differs between AWS's partitions.
- */
+/** Images by name. Slipway uses the newest of the distribution's own account, which differs between AWS partitions. */
 export const imageCatalog = {
   'debian-13': { owners: DEBIAN_ACCOUNTS, patterns: debianImagePatterns(13), user: 'admin' },
   'debian-12': { owners: DEBIAN_ACCOUNTS, patterns: debianImagePatterns(12), user: 'admin' },
@@ -337,7 +335,7 @@ export const changeKindOf = changeKindsOf({
 
 const TEXT_VALUE = { value: 'text' };
 
-/** Credentials as scripts for docker-machine give them; they hold for one run. */
+/** Credentials as flags, as scripts for docker-machine pass them; they apply to one run. */
 export const credentialsSchema = z.object({
   accessKey: nonEmptyString()
     .optional()

@@ -29,7 +29,7 @@ export async function startInstance(target: Target<Ec2Options>, call: DriverCall
   });
 }
 
-/** Lets the instance shut itself down within so many seconds, then stops it by force. */
+/** Lets the instance shut itself down within `seconds`, then stops it by force. */
 export async function stopInstance(
   target: Target<Ec2Options>,
   { seconds }: { readonly seconds: number },

@@ -26,7 +26,7 @@ export const driver: CloudDriverCode<GceOptions> = {
     },
     inspect,
     async remove(target, call) {
-      // A create that resolved no project has asked Google for nothing.
+      // A create that resolved no project has sent no request to Google.
       if (target.options.project === undefined) return;
       await withGce(target.options, call, (gce) => removeMachine(gce, target, call));
     },

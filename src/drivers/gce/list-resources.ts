@@ -103,8 +103,8 @@ function toOwnedFirewallRule(rule: FirewallRule, home: string | undefined): read
 }
 
 /**
- * Returns a resource without labels, whose description has the owner tags; nothing where it is not of Slipway or of
- * another store.
+ * Returns a resource without labels, whose description has the owner tags; an empty list if Slipway did not create it,
+ * or it belongs to another store.
  */
 function toDescribedResource(
   { name = '', description, creationTimestamp }: DescribedResource,

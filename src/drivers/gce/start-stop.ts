@@ -7,7 +7,7 @@ import { findInstance, type GceInstance, isStopped, isStopping } from './instanc
 import { runOperation } from './operation.ts';
 import type { GceOptions } from './options.ts';
 
-/** Google ends an instance by force that has not shut down within about so many seconds; no request can change that. */
+/** Google stops an instance by force about this long after a request to stop it; no request can change that. */
 const SHUTDOWN_SECONDS = 90;
 
 export async function startInstance(target: Target<GceOptions>, call: DriverCall): Promise<void> {
