@@ -56,11 +56,11 @@ async function renewAuthority(paths: AuthorityPaths, { now, say }: AuthorityCont
     return { ca, caKey, client };
   if (ca !== undefined && isFresh(ca, at) && (caKey === undefined || !isMatchingPair(ca, caKey)))
     throw missingCaKeyError(paths, caKey);
-  const kept = ca !== undefined && caKey !== undefined && isFresh(ca, at) ? { ca, caKey } : {};
+  const reusable = ca !== undefined && caKey !== undefined && isFresh(ca, at) ? { ca, caKey } : {};
   if (ca !== undefined && !isFresh(ca, at)) say('CA certificate is outdated and needs to be regenerated');
-  if (kept.ca === undefined) say(`Creating CA: ${paths.ca}`);
+  if (reusable.ca === undefined) say(`Creating CA: ${paths.ca}`);
   say(`Creating client certificate: ${paths.cert}`);
-  const renewed = await renewCertificates(kept, { name: userName(), names: [], now: at });
+  const renewed = await renewCertificates(reusable, { name: userName(), names: [], now: at });
   // A key without its certificate comes from a killed run, or its certificate is lost: it is set aside, not deleted.
   if (caKey !== undefined && caKey !== renewed.caKey) await rename(paths.caKey, `${paths.caKey}.old`);
   // The certificates last: their presence says that the keys exist.
