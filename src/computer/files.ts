@@ -115,6 +115,14 @@ export async function writeFileAtomic(place: string, content: string | Uint8Arra
   }
 }
 
+/** Awaits an operation on a path; returns undefined if the path does not exist. Other errors are thrown. */
+export async function ignoreMissing<T>(operation: Promise<T>): Promise<T | undefined> {
+  return operation.catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return undefined;
+    throw error;
+  });
+}
+
 /** Returns the text of a file; undefined if the file is missing. */
 export async function readFileIfExists(path: string): Promise<string | undefined> {
   return readFile(path, 'utf8').catch((error: unknown) => {

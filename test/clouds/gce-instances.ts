@@ -13,7 +13,7 @@ import {
 } from './compute-catalog.ts';
 import { checkProperties, checkQuota } from './gce-instance-checks.ts';
 import { destroy, halt, insert, provisionAll, wake, undoInsert } from './gce-instance-lifecycle.ts';
-import { aggregated, list } from './gce-lists.ts';
+import { listMethods } from './gce-lists.ts';
 import { startOperation, inZone } from './gce-operations.ts';
 import {
   linkTo,
@@ -72,23 +72,13 @@ function setterMethod(
 
 export const instanceMethods: Methods = {
   'instances.get': (world, params) => instanceDocument(world, instanceAt(world, params)),
-  'instances.list': (world, params) =>
-    list(
-      world,
-      world.instances.filter(({ place }) => place === params.zone),
-      params,
-      ({ labels }) => labels,
-      (one) => instanceDocument(world, one),
-    ),
-  'instances.aggregatedList': (world, params) =>
-    aggregated(
-      world,
-      ['instances', 'zones', ZONES],
-      world.instances,
-      params,
-      ({ labels }) => labels,
-      (one) => instanceDocument(world, one),
-    ),
+  ...listMethods<GceInstance>({
+    kind: 'instances',
+    scope: 'zones',
+    places: ZONES,
+    all: ({ instances }) => instances,
+    toDocument: instanceDocument,
+  }),
   'instances.insert'(world, { zone = '', requestId }, body, call) {
     return startOperation(
       world,
