@@ -67,8 +67,8 @@ describe('emptyTrash', () => {
 });
 
 /**
- * Removes a folder in another process, which kills itself before the file operation of this number. Deletions of trees have
- * a kill point in the middle too. Returns whether the process was killed.
+ * Removes a folder in another process, which kills itself before its file operation of this number. The deletion of a
+ * folder counts twice, because it can also be killed halfway. Returns whether the process was killed.
  */
 async function removeUntilKilled(step: number, folder: string, module: string, scripts: string): Promise<boolean> {
   const script = `
