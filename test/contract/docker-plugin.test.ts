@@ -16,7 +16,7 @@ beforeAll(async () => {
 
 type DoctorRow = { readonly what: string; readonly state: string; readonly detail: string };
 
-/** A user with these programs, an empty home, and plugins of the docker CLI in a folder of their own. */
+/** Creates a user with these programs, an empty home, and a folder for plugins of the docker CLI. */
 async function createUser(...programs: readonly string[]) {
   const folder = await createTemporaryFolder();
   const at = (...parts: readonly string[]): string => join(folder.path, ...parts);
@@ -39,7 +39,7 @@ async function createUser(...programs: readonly string[]) {
   };
 }
 
-/** All that could be wanted, so that nothing is to be installed. */
+/** Every program that a check may look for, so that nothing has to be installed. */
 const computer = { platform: process.platform, arch: process.arch, env: {}, templates: '/nowhere', home: '' };
 const allPrograms = [
   'docker',
@@ -48,7 +48,7 @@ const allPrograms = [
 ];
 
 describe('docker machine', () => {
-  test('is told to be no command yet, and nothing is linked without a yes', async () => {
+  test('is reported as not linked, and is not linked without consent', async () => {
     await using user = await createUser(...allPrograms);
     expect(await user.row()).toEqual({
       what: 'docker machine',
@@ -73,7 +73,7 @@ describe('docker machine', () => {
     expect((await user.doctor('--fix', '--yes')).stderr).not.toContain('works now');
   });
 
-  test("stays what it is where the file is somebody else's", async () => {
+  test('is left unchanged if it belongs to another program', async () => {
     await using user = await createUser(...allPrograms);
     await mkdir(user.at('settings', 'cli-plugins'), { recursive: true });
     await writeFile(user.link, 'theirs', { mode: 0o755 });
@@ -81,11 +81,11 @@ describe('docker machine', () => {
     expect(await readFile(user.link, 'utf8')).toBe('theirs');
     expect(await user.row()).toMatchObject({
       state: 'note',
-      detail: `${user.link} is another program's, and is left unchanged`,
+      detail: `${user.link} belongs to another program, so it is left unchanged`,
     });
   });
 
-  test('stays what it is where the link leads to nothing that was ours', async () => {
+  test("is left unchanged if it is a broken link that is not Slipway's", async () => {
     await using user = await createUser(...allPrograms);
     await mkdir(user.at('settings', 'cli-plugins'), { recursive: true });
     await symlink('/nowhere/docker-machine', user.link);
@@ -94,7 +94,7 @@ describe('docker machine', () => {
     expect(await user.row()).toMatchObject({ state: 'note' });
   });
 
-  test('is linked anew where the installation has moved away', async () => {
+  test('is linked again after the installation was moved', async () => {
     await using user = await createUser(...allPrograms);
     await mkdir(user.at('settings', 'cli-plugins'), { recursive: true });
     await symlink('/old/lib/node_modules/slipway/dist/docker-machine.js', user.link);
@@ -106,7 +106,19 @@ describe('docker machine', () => {
     expect(await readlink(user.link)).toBe(await realpath(distPath('docker-machine')));
   });
 
-  test('is no word where there is no docker CLI', async () => {
+  test('is reported with the reason if its folder is unreadable, and the other checks go ahead', async () => {
+    await using user = await createUser(...allPrograms);
+    await mkdir(user.at('settings'));
+    // A link to itself: root, as which tests may run, can read every other folder.
+    await symlink('cli-plugins', user.at('settings', 'cli-plugins'));
+    expect(await user.row()).toMatchObject({
+      state: 'optional',
+      detail: expect.stringMatching(/^ELOOP: .*; to fix it, check the folder .*\/settings\/cli-plugins$/),
+    });
+    expect((await user.doctor()).stdout).toMatch(/^ssh client +✔ ok/m);
+  });
+
+  test('is not mentioned without a docker CLI', async () => {
     await using user = await createUser('ssh');
     expect(await user.row()).toBeUndefined();
   });

@@ -175,8 +175,8 @@ describe("following a machine's events", () => {
     expect(names).toEqual(['web: a', 'web: b', 'web: c', 'web: d']);
     expect(docker.state.asked.map((url) => url.searchParams.get('since'))).toEqual([null, '1700000000.123456789']);
     expect(said).toEqual([
-      expect.stringMatching(/^web: its engine can't be reached, and is tried again: /),
-      'web: it answers again',
+      expect.stringMatching(/^The engine of machine "web" can't be reached: .*\. Trying again$/),
+      'Machine "web" answers again',
     ]);
     expect(left).toBe('stopped');
   });
@@ -202,8 +202,8 @@ describe("following a machine's events", () => {
     const { names, said } = await work;
     expect(names).toEqual(['web: late']);
     expect(said).toEqual([
-      "web: its engine can't be reached, and is tried again: nothing listens there",
-      'web: it answers again',
+      'The engine of machine "web" can\'t be reached: nothing listens there. Trying again',
+      'Machine "web" answers again',
     ]);
   });
 
@@ -220,7 +220,7 @@ describe("following a machine's events", () => {
     expect(await listenUntil(docker.endpoint.url, 9, { until: past })).toEqual({
       names: ['web: a'],
       said: [],
-      left: 'over',
+      left: 'finished',
     });
     const future = String(Date.now() / 1000 + 3600);
     const stopped = listenUntil(docker.endpoint.url, 1, { until: future });
@@ -233,8 +233,8 @@ describe("following a machine's events", () => {
     const unheard = await listenUntil(docker.endpoint.url, 1, { until: past });
     expect(unheard).toEqual({
       names: [],
-      said: ["web: its engine can't be reached: nothing listens there"],
-      left: 'unheard',
+      said: ['The engine of machine "web" can\'t be reached: nothing listens there'],
+      left: 'unreachable',
     });
   });
 });

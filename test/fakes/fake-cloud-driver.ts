@@ -91,7 +91,7 @@ export function fakeCloud(): FakeCloud {
     },
     cloud: {
       async resolveOptions({ options }) {
-        calls.push('settle');
+        calls.push('resolveOptions');
         return { region: options.region ?? 'north' };
       },
       async createMany(many, boot, call) {
@@ -105,7 +105,7 @@ export function fakeCloud(): FakeCloud {
             await make(batch.id, batch.index, boot);
       },
       async allowCallerIp() {
-        calls.push('admit');
+        calls.push('allowCallerIp');
       },
       async listResources({ home }) {
         return cloud.resources.filter((resource) => home === undefined || resource.home === home);

@@ -63,7 +63,7 @@ export function fakeLocalMachine(host: FakeHost, name = 'local'): FakeLocalMachi
         return { bootApplied: JSON.stringify(boots[0]) === JSON.stringify(boot) };
       },
       async waitUntilBooted() {
-        calls.push('booted');
+        calls.push('waitUntilBooted');
         if (local.bootError) throw local.bootError;
       },
       inspect,

@@ -62,7 +62,7 @@ describe('a machine with a deadline', () => {
     expect(ready).toMatchObject({ deadline: '2026-11-24T14:00:00.000Z', onShutdown: 'stopped' });
     expect(await fixture.readRecord()).toEqual(ready);
     expect(progress.notes).toEqual([
-      'web stops at 2026-11-24 14:00 UTC, or once it has been idle for 30m: its disk stays',
+      'Machine "web" stops at 2026-11-24 14:00 UTC, or once it has been idle for 30m: its disk stays',
     ]);
     expect([fixture.readHostDeadline(), fixture.host.files.has(IDLE_TIMER), fixture.host.expectedHostKeys]).toEqual([
       '14:00',
@@ -205,7 +205,7 @@ describe('a machine that was removed at its deadline', () => {
     fixture.local.onShutdown = 'removed';
     const progress = recordingProgress();
     await createMachine(fixture.spec, fixture.world({ progress }));
-    expect(progress.notes).toEqual(['web ends at 2026-11-24 14:00 UTC: local removes it then, disk and all']);
+    expect(progress.notes).toEqual(['Machine "web" ends at 2026-11-24 14:00 UTC: local then removes it with its disk']);
     await killMachine('web', fixture.world());
     fixture.local.vanish();
     expect(await getStatus(await fixture.readRecord(), fixture.world(), 1)).toMatchObject({ state: 'missing' });

@@ -280,7 +280,7 @@ describe('apply in a cloud', () => {
     const batch = `machines: { web: { count: 3, driver: sky, engine: { port: ${port} } } }`;
     // Hosts in memory share an address, so only the first one's engine can answer at its port.
     await here.apply(batch);
-    expect(cloud.calls.filter((call) => /^(settle|create)/.test(call))).toEqual(['settle', 'create 3']);
+    expect(cloud.calls.filter((call) => /^(resolveOptions|create)/.test(call))).toEqual(['resolveOptions', 'create 3']);
     const { spec } = await here.world().store.read('web-2');
     expect(spec).toMatchObject({ options: { region: 'north' }, userOptions: {}, batch: { index: 1, size: 3 } });
   });
@@ -403,7 +403,7 @@ describe("a replacement that can't be created keeps the old machine", () => {
       'PROVIDER_REFUSED',
     ],
     [
-      'the image is not what its digest says',
+      'the image does not match its digest',
       ({ machines }) => ({ machines: { ...machines, prepare: () => Promise.reject(refusal) } }),
       'PROVIDER_REFUSED',
     ],
@@ -439,7 +439,7 @@ describe("a replacement that can't be created keeps the old machine", () => {
     await here.apply(text(one));
     const from = cloud.calls.length;
     expect(outcomeLines(await here.apply(text(two, ', sky: { region: south }')))).toEqual(['replace m']);
-    expect(cloud.calls.slice(from)).toEqual(['settle', 'remove', 'create']);
+    expect(cloud.calls.slice(from)).toEqual(['resolveOptions', 'remove', 'create']);
     expect((await here.world().store.read('m')).spec).toMatchObject({
       options: { region: 'south' },
       userOptions: { region: 'south' },
@@ -488,7 +488,7 @@ describe('apply to a machine whose options change at its start', () => {
     await here.apply(text(1));
     const before = fake.calls.length;
     expect(outcomeLines(await here.apply(text(2)))).toEqual(['change dev']);
-    expect(fake.calls.slice(before)).toEqual(['stop in 60', 'start', 'booted']);
+    expect(fake.calls.slice(before)).toEqual(['stop in 60', 'start', 'waitUntilBooted']);
     expect(sizes).toEqual([2]);
     expect(await here.apply(text(2))).toEqual([]);
   });
@@ -515,7 +515,7 @@ describe('apply to a machine whose options change at its start', () => {
     await expect(here.apply(text(2), { world: killedWorld })).rejects.toBe(KILLED);
     expect(outcomeLines(await here.apply(text(2)))).toEqual(['change dev']);
     expect(sizes.at(-1)).toBe(2);
-    expect(fake.calls.at(-1)).toBe('booted');
+    expect(fake.calls.at(-1)).toBe('waitUntilBooted');
     expect(await here.apply(text(2))).toEqual([]);
   });
 
@@ -528,7 +528,7 @@ describe('apply to a machine whose options change at its start', () => {
     await provisionMachine('dev', (spec) => spec, here.world());
     const before = fake.calls.length;
     expect(outcomeLines(await here.apply(text(2)))).toEqual(['change dev']);
-    expect(fake.calls.slice(before)).toEqual(['stop in 60', 'start', 'booted']);
+    expect(fake.calls.slice(before)).toEqual(['stop in 60', 'start', 'waitUntilBooted']);
   });
 
   test('also changes its engine, after the start', async () => {

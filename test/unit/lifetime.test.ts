@@ -303,11 +303,11 @@ describe('a deadline', () => {
         ],
         [
           "ends in 12 min",
-          "ends in 12 min; more time: slipway extend web 2h",
+          "ends in 12 min; for more time: slipway extend web 2h",
         ],
         [
           "passed",
-          "its deadline has passed (2026-11-24 09:00 UTC); more time: slipway extend web 2h",
+          "its deadline has passed (2026-11-24 09:00 UTC); for more time: slipway extend web 2h",
         ],
       ]
     `);
@@ -339,15 +339,15 @@ describe('describeAutoStop', () => {
     expect([
       describeAutoStop(machine({ ttl: '2h' }, { deadline, onShutdown: 'stopped' }), driver),
       describeAutoStop(machine({ idleStop: '30m' }, { onShutdown: 'stopped' }), driver),
-      describeAutoStop(machine({ ttl: '2h', idleStop: '30m' }, { deadline }), driver, 'each of web-1 … web-8'),
+      describeAutoStop(machine({ ttl: '2h', idleStop: '30m' }, { deadline }), driver, 'Each of web-1 … web-8'),
       describeAutoStop(machine({ ttl: '2h' }, { deadline, onShutdown: 'removed' }), driver),
       describeAutoStop(readyMachine('web'), driver),
     ]).toMatchInlineSnapshot(`
       [
-        "web stops at 2026-11-24 12:00 UTC: the host 192.0.2.10 itself is powered off, and only you can switch it on",
-        "web stops once it has been idle for 30m: the host 192.0.2.10 itself is powered off, and only you can switch it on",
-        "each of web-1 … web-8 stops at 2026-11-24 12:00 UTC, or once it has been idle for 30m: the host 192.0.2.10 itself is powered off, and only you can switch it on",
-        "web ends at 2026-11-24 12:00 UTC: generic removes it then, disk and all",
+        "Machine "web" stops at 2026-11-24 12:00 UTC: the host 192.0.2.10 itself is powered off, and only you can switch it on",
+        "Machine "web" stops once it has been idle for 30m: the host 192.0.2.10 itself is powered off, and only you can switch it on",
+        "Each of web-1 … web-8 stops at 2026-11-24 12:00 UTC, or once it has been idle for 30m: the host 192.0.2.10 itself is powered off, and only you can switch it on",
+        "Machine "web" ends at 2026-11-24 12:00 UTC: generic then removes it with its disk",
         "",
       ]
     `);

@@ -1,4 +1,4 @@
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { formatMissing, toUnattended } from '../../src/terminal/install-programs.ts';
@@ -285,5 +285,12 @@ describe('diagnostics', () => {
     const file = await writeProgram(folder.path, 'file');
     expect(await checkHome({ home: file, platform: 'linux' })).toMatchObject({ state: 'missing' });
     expect(await checkHome({ home: join(file, 'state'), platform: 'linux' })).toMatchObject({ state: 'missing' });
+    const loop = join(folder.path, 'loop');
+    await symlink('loop', loop);
+    expect(await checkHome({ home: loop, platform: 'linux' })).toEqual({
+      what: "Slipway's folder",
+      state: 'missing',
+      detail: expect.stringMatching(/^ELOOP: .*; to use another folder, set SLIPWAY_HOME$/),
+    });
   });
 });

@@ -80,7 +80,7 @@ describe("restart of a host that its driver can't start", () => {
     const world = fixture.world({ connect, signal: stop.signal });
     expect(await catchRejection(restartMachine('web', 1, world))).toMatchObject({
       code: 'CANCELED',
-      message: 'Interrupted: machine "web" still reboots',
+      message: 'Interrupted: machine "web" is still rebooting',
       hint: 'To see its state: slipway status web',
     });
   });

@@ -105,7 +105,7 @@ describe("rm of a machine whose host can't be reached", () => {
     expect(names).toEqual([]);
     expect(notes).toMatchInlineSnapshot(`
       [
-        "192.0.2.10 still powers itself off at 2026-11-24 14:00 UTC, or once it has been idle for 30m, since its timers could not be removed (no answer); to stop that: ssh root@192.0.2.10 "rm -f /etc/systemd/system/slipway-deadline.timer /etc/systemd/system/slipway-idle.timer && systemctl stop slipway-deadline.timer slipway-idle.timer"",
+        "Host 192.0.2.10 still powers itself off at 2026-11-24 14:00 UTC, or once it has been idle for 30m, since its timers could not be removed (no answer); to stop that: ssh root@192.0.2.10 "rm -f /etc/systemd/system/slipway-deadline.timer /etc/systemd/system/slipway-idle.timer && systemctl stop slipway-deadline.timer slipway-idle.timer"",
       ]
     `);
     const afterDeadline = await removeUnreachable({ ...machineWithLifetime, deadline: '2026-11-24T09:00:00.000Z' });
