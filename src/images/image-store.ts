@@ -1,11 +1,11 @@
 /**
- * The layout (folders 0700; the files of an image 0400, for machines' disks are overlays over them):
+ * The store's layout. Folders have mode 0700, and files of an image 0400, since machines' disks are overlays over them:
  *
  *   ~/.slipway/images/NAME-ARCH-DIGEST/   image.json disk.qcow2 vmlinuz initrd
- *                     .new-PID-…/         what a builder is filling
- *                     .removed-…/         what goes
- *                     .downloads/         what is on its way, or was when it was stopped (download.ts)
- *                     .locks/NAME/        who makes or removes images of that name (lock.ts)
+ *                     .new-PID-…/         an image that a builder is creating
+ *                     .removed-…/         an image that is being deleted
+ *                     .downloads/         downloads, also interrupted ones (download.ts)
+ *                     .locks/NAME/        held to create or remove images of that name (lock.ts)
  */
 import { randomBytes } from 'node:crypto';
 import { chmod, lstat, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
@@ -46,34 +46,34 @@ export type ImagePaths = {
   readonly initrd: string;
 };
 
-/** What a folder's name says of its image; `digest` may be its beginning alone. */
+/** What a folder's name tells about its image. `digest` may be abbreviated. */
 export type ImageKey = Pick<Image, 'name' | 'arch' | 'digest'>;
 
-/** An image as listed: either whole, or broken with the reason in words. */
+/** An image as listed: either intact, or broken with the reason. */
 export type ListedImage =
   { readonly key: ImageKey; readonly image: Image } | { readonly key: ImageKey; readonly broken: SlipwayError };
 
-/** A folder for a builder to fill; what is still there at the end of its scope goes. */
+/** A folder for a builder to fill. It is deleted at the end of its scope, with what is still in it. */
 export type StagingFolder = AsyncDisposable & { readonly folder: string };
 
 export type ImageStore = {
-  /** By name, then newest first; one bad folder is one row. */
+  /** Returns all images by name, newest first. A broken image is one item of the list. */
   list(): Promise<readonly ListedImage[]>;
-  /** The newest whole one. */
+  /** Returns the newest intact image. */
   find(name: string, arch: Arch): Promise<Image | undefined>;
   paths(image: ImageKey): ImagePaths;
-  /** Reads every byte. IMAGE_CHANGED where one is not what it was. */
+  /** Reads every byte. Throws IMAGE_CHANGED if one differs. */
   verify(image: Image, call: { readonly signal: AbortSignal; readonly log: Log }): Promise<void>;
-  /** Whether sizes and times are what they were: cheap, and no proof. */
+  /** Compares sizes and times only: fast, but no proof. */
   isUnchanged(image: Image): Promise<boolean>;
-  /** Bytes that it takes on the disk, where holes take none. */
+  /** Returns the bytes allocated on the disk, without holes. */
   getDiskUsage(image: Image): Promise<number>;
   createStagingFolder(): Promise<StagingFolder>;
-  /** Takes what a builder made in its stage; where the same is here already, that one stays and is the answer. */
-  add(stage: StagingFolder, about: Omit<Image, 'digest' | 'files'>, signal?: AbortSignal): Promise<Image>;
-  /** IMAGE_IN_USE where machines are named. The image first becomes invisible, then goes. */
+  /** Adds the image that a builder created. If the store has the same image already, that one stays and is returned. */
+  add(staging: StagingFolder, about: Omit<Image, 'digest' | 'files'>, signal?: AbortSignal): Promise<Image>;
+  /** Throws IMAGE_IN_USE if it has users. Hides the image first, then deletes it. */
   remove(image: ImageKey, usedBy: readonly string[]): Promise<void>;
-  /** Held by who makes or removes images of this name; the next one waits, and is told for whom. */
+  /** Takes the lock for creating or removing images of this name. Waits, and notes who holds it. */
   lock(
     name: string,
     call: { readonly signal: AbortSignal; readonly note: (text: string) => void },
@@ -99,7 +99,7 @@ export function openImageStore(home: string): ImageStore {
     try {
       const text = await readFileIfExists(record);
       if (text !== undefined) return { key, image: parseImage(imageFolderName(key), text) };
-      // Removed while we looked, or never whole.
+      // The image was removed in the meantime, or never completed.
       if (!(await isPresent(folder))) return undefined;
       throw new Error('its image.json is missing');
     } catch (error) {
@@ -120,7 +120,7 @@ export function openImageStore(home: string): ImageStore {
     );
   }
 
-  async function unchanged(image: Image): Promise<boolean> {
+  async function isUnchanged(image: Image): Promise<boolean> {
     const { folder } = paths(image);
     const states = await Promise.all(imageFiles.map((file) => stat(join(folder, file)).catch(() => undefined)));
     return imageFiles.every((file, index) => {
@@ -129,7 +129,7 @@ export function openImageStore(home: string): ImageStore {
     });
   }
 
-  /** Deletes what killed builds and removals left. A folder's name has the number of its process only. */
+  /** Deletes what killed builds and removals left. A folder's name tells only the process ID, not its start time. */
   async function cleanUp(): Promise<void> {
     await emptyTrash(root);
     for (const entry of await listFolderIfExists(root)) {
@@ -139,16 +139,16 @@ export function openImageStore(home: string): ImageStore {
     }
   }
 
-  /** The image that lies where this one belongs, if it is sound. */
-  async function sameOne(image: Image): Promise<Image | undefined> {
-    const there = await read(image);
-    return there && 'image' in there && (await unchanged(there.image)) ? there.image : undefined;
+  /** Returns the image at this image's path, if it is intact. */
+  async function findExisting(image: Image): Promise<Image | undefined> {
+    const existing = await read(image);
+    return existing && 'image' in existing && (await isUnchanged(existing.image)) ? existing.image : undefined;
   }
 
   return {
     paths,
     list,
-    isUnchanged: unchanged,
+    isUnchanged,
     async find(name, arch) {
       for (const item of await list())
         if ('image' in item && item.key.name === name && item.key.arch === arch) return item.image;
@@ -157,18 +157,18 @@ export function openImageStore(home: string): ImageStore {
     async verify(image, { signal, log }) {
       const { folder } = paths(image);
       const total = imageFiles.reduce((sum, file) => sum + image.files[file].bytes, 0);
-      const say = createByteMeter(log, 'Checked ');
-      let before = 0;
+      const reportBytes = createByteMeter(log, 'Checked ');
+      let previousBytes = 0;
       for (const file of imageFiles) {
         const actual = await hashFile(join(folder, file), 'sha256', {
           signal,
-          done: (bytes) => say(before + bytes, total),
+          done: (bytes) => reportBytes(previousBytes + bytes, total),
         }).catch((error: unknown) => {
           if (systemCode(error) === 'ENOENT') return undefined;
           throw localFileError(join(folder, file), error);
         });
         if (actual !== image.files[file].sha256) throw imageChangedError(image, file, actual);
-        before += image.files[file].bytes;
+        previousBytes += image.files[file].bytes;
       }
     },
     async getDiskUsage(image) {
@@ -176,7 +176,7 @@ export function openImageStore(home: string): ImageStore {
       const sizes = await Promise.all(
         imageFiles.map(async (file) => {
           const state = await stat(join(folder, file)).catch(() => undefined);
-          // Windows counts no blocks.
+          // Windows does not report blocks.
           return state === undefined ? 0 : (state.blocks ?? 0) * 512 || state.size;
         }),
       );
@@ -200,12 +200,12 @@ export function openImageStore(home: string): ImageStore {
     async add({ folder }, about, signal = new AbortController().signal) {
       try {
         const image = await sealImage(folder, about, signal);
-        const place = paths(image).folder;
-        const there = await sameOne(image);
-        if (there) return there;
-        // One of the same digest that is damaged makes room for itself as it was.
-        await moveToTrash(place);
-        await rename(folder, place);
+        const target = paths(image).folder;
+        const existing = await findExisting(image);
+        if (existing) return existing;
+        // A damaged image with the same digest is replaced.
+        await moveToTrash(target);
+        await rename(folder, target);
         await syncFolder(root);
         return image;
       } catch (error) {
@@ -238,7 +238,7 @@ export function openImageStore(home: string): ImageStore {
   };
 }
 
-/** Makes a builder's folder an image: nothing more in it, nothing writable, everything on the disk. */
+/** Turns a builder's folder into an image: deletes other files, makes the rest read-only and syncs it to the disk. */
 async function sealImage(folder: string, about: Omit<Image, 'digest' | 'files'>, signal: AbortSignal): Promise<Image> {
   for (const entry of await readdir(folder))
     if (!(imageFiles as readonly string[]).includes(entry)) await rm(join(folder, entry), { recursive: true });
@@ -255,7 +255,7 @@ async function sealFile(path: string, file: ImageFile, name: string, signal: Abo
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;
   });
-  // A link would leave the bytes where anybody may change them.
+  // A link would leave the content where others can change it.
   if (!found?.isFile() || found.size === 0) throw incompleteImageError(name, file);
   await chmod(path, 0o600);
   const handle = await open(path, 'r+');
@@ -287,7 +287,7 @@ function incompleteImageError(name: string, file: ImageFile): SlipwayError {
 }
 
 function imageChangedError(image: Image, file: ImageFile, actual: string | undefined): SlipwayError {
-  const what = actual === undefined ? `${file} is missing` : `${file} is not what was built (sha256 ${actual})`;
+  const what = actual === undefined ? `${file} is missing` : `${file} does not match what was built (sha256 ${actual})`;
   const { source, name } = image;
   const argv = source.kind === 'built' ? `build ${name}` : `pull ${name} --url ${source.url} --digest ${source.digest}`;
   return new SlipwayError('IMAGE_CHANGED', `Image "${image.name}" has changed on disk: ${what}`, {

@@ -418,7 +418,7 @@ describe("a call that can't be right", () => {
 
       $ slipway image pull --url https://x.example/d.qcow2
       ✗ An image from a URL needs its digest: https://x.example/d.qcow2
-      → Add --digest sha512:… (it stands in the SHA512SUMS file beside the image)
+      → Add --digest sha512:… (from the SHA512SUMS file beside the image)
       (2)
 
       $ slipway image pull --url d.qcow2

@@ -185,7 +185,7 @@ describe('what an earlier run left', () => {
     const lines: string[] = [];
     const path = await download(server.url, downloadTo(folder.path, { log: (line) => lines.push(line) }));
     expect((await readFile(path)).equals(fileContent)).toBe(true);
-    expect(lines).toContainEqual(expect.stringMatching(/^the server sent another part than was asked for; retrying/));
+    expect(lines).toContainEqual(expect.stringMatching(/^the server sent a different range than requested; retrying/));
   });
 });
 
@@ -194,7 +194,7 @@ test('a file of another digest gets no name and leaves nothing, and both digests
   await using server = await startFileServer(otherContent);
   expect(await catchRejection(download(server.url, downloadTo(folder.path)))).toMatchObject({
     code: 'DOWNLOAD',
-    message: `${server.url} is not what its digest says`,
+    message: `${server.url} does not match its digest`,
     detail: [`expected sha512:${hexDigest(fileContent)}`, `actual   sha512:${hexDigest(otherContent)}`],
   });
   expect(await readdir(folder.path)).toEqual([]);
@@ -213,7 +213,7 @@ test('a server that falls silent counts as dropped; one that stays silent is giv
     download(silent.url, downloadTo(join(folder.path, 'always'), { retryPolicy: soon })),
   );
   expect(error).toMatchObject({ code: 'DOWNLOAD' });
-  expect(error?.message).toBe(`${silent.url} could not be downloaded: nothing came for 0.3 s (3 attempts)`);
+  expect(error?.message).toBe(`${silent.url} could not be downloaded: no data arrived for 0.3 s (3 attempts)`);
   expect((await stat(join(folder.path, 'always', `${hexDigest(fileContent)}.part`))).size).toBeGreaterThan(0);
 });
 
@@ -317,7 +317,7 @@ test('a file of this computer is checked and used where it is', async () => {
 describe("a vendor's list of digests", () => {
   const list = (text: string): Buffer => Buffer.from(text);
   const published = (url: string, name: string): Promise<string> =>
-    fetchPublishedDigest(url, name, { signal, log: () => {}, patience: retryPolicy });
+    fetchPublishedDigest(url, name, { signal, log: () => {}, retryPolicy });
 
   test('gives the digest of just this file', async () => {
     const [a, b, c] = ['a', 'b', 'c'].map((digit) => digit.repeat(128));
@@ -350,10 +350,10 @@ describe("a vendor's list of digests", () => {
 
   test('that is no list is refused', async () => {
     await using digits = await startFileServer(list('abc  disk.qcow2\n'));
-    expect((await catchRejection(published(digits.url, 'disk.qcow2')))?.message).toMatch(/holds no digest$/);
+    expect((await catchRejection(published(digits.url, 'disk.qcow2')))?.message).toMatch(/has no valid digest$/);
     await using server = await startFileServer(fileContent);
     expect((await catchRejection(published(server.url, 'disk.qcow2')))?.message).toMatch(
-      /too long for a list of digests/,
+      /too large for a list of digests/,
     );
   });
 });

@@ -403,7 +403,7 @@ describe("a replacement that can't be created keeps the old machine", () => {
       'PROVIDER_REFUSED',
     ],
     [
-      'the image is not what its digest says',
+      'the image does not match its digest',
       ({ machines }) => ({ machines: { ...machines, prepare: () => Promise.reject(refusal) } }),
       'PROVIDER_REFUSED',
     ],

@@ -89,11 +89,11 @@ test('the newest of a name is found; all are listed, and one bad folder is one r
   for (const [text, why] of [
     ['', 'its image.json is empty'],
     ['{', 'its image.json is not JSON'],
-    ['null', 'its image.json is not of an image'],
-    ['{"version":1}', 'its image.json is not of an image'],
+    ['null', 'its image.json does not describe an image'],
+    ['{"version":1}', 'its image.json does not describe an image'],
     ['{"version":2}', 'a newer version of Slipway wrote it'],
-    [whole.replace('"name": "debian-13"', '"name": "../../x"'), 'its image.json is of another image'],
-    [JSON.stringify(old), 'its image.json is of another image'],
+    [whole.replace('"name": "debian-13"', '"name": "../../x"'), 'its image.json describes another image'],
+    [JSON.stringify(old), 'its image.json describes another image'],
     [undefined, 'its image.json is missing'],
   ] as const) {
     await rm(record);
@@ -120,7 +120,7 @@ test.each(['disk.qcow2', 'vmlinuz', 'initrd'] as const)(
     const now = sha256(await readFile(path, 'utf8'));
     expect(await catchRejection(images.verify(image, quietCall))).toMatchObject({
       code: 'IMAGE_CHANGED',
-      message: `Image "debian-13" has changed on disk: ${file} is not what was built (sha256 ${now})`,
+      message: `Image "debian-13" has changed on disk: ${file} does not match what was built (sha256 ${now})`,
       hint: 'Create it again: slipway image build debian-13 --force. Machines that use it need it unchanged',
     });
     await rm(path);

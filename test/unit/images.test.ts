@@ -38,15 +38,15 @@ describe('what is asked for', () => {
     expect(catchError(() => parseImageReference('https://x.example/d.qcow2'))).toMatchObject({
       code: 'USAGE',
       message: 'An image from a URL needs its digest: https://x.example/d.qcow2',
-      hint: 'Add --image-digest sha512:… (it stands in the SHA512SUMS file beside the image)',
+      hint: 'Add --image-digest sha512:… (from the SHA512SUMS file beside the image)',
     });
     expect(said('https://x.example/d', '')).toMatch(/needs its digest/);
-    expect(said('ftp://x.example/d', SHA256)).toMatch(/can't be fetched/);
-    expect(said('file://elsewhere/d')).toMatch(/names no file/);
+    expect(said('ftp://x.example/d', SHA256)).toMatch(/can't be downloaded/);
+    expect(said('file://elsewhere/d')).toMatch(/is not a file on this computer/);
     expect(said('Debian_13')).toMatch(/can't be the name/);
     expect(said('')).toMatch(/can't be the name/);
     expect(said('debian-13', SHA256)).toBe(
-      '--digest goes with an image from a URL or a file, and "debian-13" is a name',
+      '--digest is only for an image from a URL or a file, and "debian-13" is a name',
     );
   });
 });
