@@ -68,3 +68,8 @@ export type Guest = {
 export type Guests = {
   start(how: { readonly name: string; readonly userData: Readonly<Record<string, string>> }): Promise<Guest>;
 };
+
+/** How a double of a cloud starts. */
+export type CloudOptions = {
+  readonly guests: Guests;
+} & Partial<Pick<Cloud, 'lateness' | 'bootTime'>>;

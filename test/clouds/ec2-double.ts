@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import type { Guests, Resource } from './cloud.ts';
+import type { CloudOptions, Resource } from './cloud.ts';
 import { ApiError, type CloudProtocol, startCloudServer } from './cloud-server.ts';
 import { ACCESS_KEY, ACCOUNT, OTHER_ACCESS_KEY, PARAMETERS, REGIONS, SECRET_KEY } from './ec2-catalog.ts';
 import { instanceOperations } from './ec2-instances.ts';
@@ -13,15 +13,7 @@ export type { Ec2, Ec2Instance } from './ec2-world.ts';
 const operations: Ec2Operations = { ...networkOperations, ...instanceOperations, ...resourceOperations };
 
 /** Starts EC2 as far as a driver of machines needs it, by its own protocol, with hosts behind its instances. */
-export async function startEc2({
-  guests,
-  lateness = 0,
-  bootTime = 100,
-}: {
-  readonly guests: Guests;
-  readonly lateness?: number;
-  readonly bootTime?: number;
-}): Promise<Ec2> {
+export async function startEc2({ guests, lateness = 0, bootTime = 100 }: CloudOptions): Promise<Ec2> {
   const state: Omit<Ec2World, 'cloud'> = {
     guests,
     instances: [],

@@ -16,6 +16,13 @@ import {
   type Ec2World,
 } from './ec2-world.ts';
 
+/** Refuses to start or stop an instance in any other state. */
+function requireState({ id, state }: Ec2Instance, required: Ec2Instance['state'], change: 'started' | 'stopped'): void {
+  if (state === required) return;
+  const message = `The instance '${id}' is not in a state from which it can be ${change}.`;
+  throw new ApiError(400, 'IncorrectInstanceState', message);
+}
+
 /** Instances, and the spot requests that they come from. */
 export const instanceOperations: Ec2Operations = {
   RunInstances: runInstances,
@@ -46,12 +53,7 @@ export const instanceOperations: Ec2Operations = {
   StartInstances(world, params, region) {
     for (const one of requireInstances(world, region, textsOf(params.InstanceId))) {
       if (one.state === 'running' || one.state === 'pending') continue;
-      if (one.state !== 'stopped')
-        throw new ApiError(
-          400,
-          'IncorrectInstanceState',
-          `The instance '${one.id}' is not in a state from which it can be started.`,
-        );
+      requireState(one, 'stopped', 'started');
       one.state = 'pending';
       world.cloud.runInBackground(
         (async (): Promise<void> => {
@@ -68,12 +70,7 @@ export const instanceOperations: Ec2Operations = {
       if (one.params.InstanceMarketOptions)
         throw new ApiError(400, 'UnsupportedOperation', "You can't stop a one-time spot instance");
       if (one.state === 'stopped' || one.state === 'stopping') continue;
-      if (one.state !== 'running')
-        throw new ApiError(
-          400,
-          'IncorrectInstanceState',
-          `The instance '${one.id}' is not in a state from which it can be stopped.`,
-        );
+      requireState(one, 'running', 'stopped');
       one.state = 'stopping';
       world.cloud.runInBackground(
         (async (): Promise<void> => {

@@ -1,6 +1,6 @@
 import { createPublicKey, verify } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import type { CloudCall, Guests, Resource } from './cloud.ts';
+import type { CloudCall, CloudOptions, Resource } from './cloud.ts';
 import { ApiError, type CloudProtocol, startCloudServer } from './cloud-server.ts';
 import { API_PATH, errorDocument, notFoundError, PROJECT, PROJECT_NUMBER, REGIONS, ZONES } from './compute-catalog.ts';
 import { DEFAULT_RULES, isConnectionAllowed } from './compute-firewall.ts';
@@ -26,15 +26,7 @@ const methods: Methods = {
 };
 
 /** Starts Compute Engine as far as a driver of machines needs it, by its REST API, with hosts behind its instances. */
-export async function startGce({
-  guests,
-  lateness = 0,
-  bootTime = 100,
-}: {
-  readonly guests: Guests;
-  readonly lateness?: number;
-  readonly bootTime?: number;
-}): Promise<Gce> {
+export async function startGce({ guests, lateness = 0, bootTime = 100 }: CloudOptions): Promise<Gce> {
   let lastNumber = 0;
   const state: Omit<GceWorld, 'cloud'> = {
     guests,

@@ -13,7 +13,7 @@ import {
 } from './compute-catalog.ts';
 import { checkProperties, checkQuota } from './gce-instance-checks.ts';
 import { destroy, halt, insert, provisionAll, wake, withdraw } from './gce-instance-lifecycle.ts';
-import { aggregated, list } from './gce-lists.ts';
+import { listMethods } from './gce-lists.ts';
 import { begin, inZone } from './gce-operations.ts';
 import {
   linkTo,
@@ -71,23 +71,13 @@ function setting(
 
 export const instanceMethods: Methods = {
   'instances.get': (world, params) => shownInstance(world, instanceAt(world, params)),
-  'instances.list': (world, params) =>
-    list(
-      world,
-      world.instances.filter(({ place }) => place === params.zone),
-      params,
-      ({ labels }) => labels,
-      (one) => shownInstance(world, one),
-    ),
-  'instances.aggregatedList': (world, params) =>
-    aggregated(
-      world,
-      ['instances', 'zones', ZONES],
-      world.instances,
-      params,
-      ({ labels }) => labels,
-      (one) => shownInstance(world, one),
-    ),
+  ...listMethods<GceInstance>({
+    kind: 'instances',
+    scope: 'zones',
+    places: ZONES,
+    all: ({ instances }) => instances,
+    shown: shownInstance,
+  }),
   'instances.insert'(world, { zone = '', requestId }, body, call) {
     return begin(
       world,

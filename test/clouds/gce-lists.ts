@@ -1,5 +1,5 @@
 import { parseListFilter } from './compute-catalog.ts';
-import type { GceWorld, Labels, ListedResource, RequestParams } from './gce-world.ts';
+import type { GceWorld, Labels, ListedResource, Methods, RequestParams } from './gce-world.ts';
 
 /** So few that all code that turns pages runs. */
 const PAGE_SIZE = 2;
@@ -13,6 +13,20 @@ function paged<T>(
   return { items: all.slice(from, to), ...(to < all.length ? { nextPageToken: String(to) } : {}) };
 }
 
+/** Returns a page of the resources that are shown and match the filter; an emulator ignores filters. */
+function matchingPage<T extends ListedResource>(
+  world: GceWorld,
+  all: readonly T[],
+  params: RequestParams,
+  labels: (one: T) => Labels,
+): ReturnType<typeof paged<T>> {
+  const matches = world.cloud.isEmulator ? () => true : parseListFilter(params.filter);
+  return paged(
+    all.filter((one) => world.cloud.isShown(one)).filter((one) => matches(labels(one))),
+    params,
+  );
+}
+
 /** A page of what is shown of these resources and matches the filter. */
 export function list<T extends ListedResource>(
   world: GceWorld,
@@ -21,11 +35,7 @@ export function list<T extends ListedResource>(
   labels: (one: T) => Labels,
   shown: (one: T) => object,
 ): object {
-  const matches = world.cloud.isEmulator ? () => true : parseListFilter(params.filter);
-  const { items, nextPageToken } = paged(
-    all.filter((one) => world.cloud.isShown(one)).filter((one) => matches(labels(one))),
-    params,
-  );
+  const { items, nextPageToken } = matchingPage(world, all, params, labels);
   return {
     ...(items.length > 0 ? { items: items.map(shown) } : {}),
     ...(nextPageToken === undefined ? {} : { nextPageToken }),
@@ -33,7 +43,7 @@ export function list<T extends ListedResource>(
 }
 
 /** As `list`, by zone or region. */
-export function aggregated<T extends ListedResource>(
+function aggregated<T extends ListedResource>(
   world: GceWorld,
   [kind, scope, places]: readonly [string, string, readonly string[]],
   all: readonly T[],
@@ -41,11 +51,7 @@ export function aggregated<T extends ListedResource>(
   labels: (one: T) => Labels,
   shown: (one: T) => object,
 ): object {
-  const matches = world.cloud.isEmulator ? () => true : parseListFilter(params.filter);
-  const { items, nextPageToken } = paged(
-    all.filter((one) => world.cloud.isShown(one)).filter((one) => matches(labels(one))),
-    params,
-  );
+  const { items, nextPageToken } = matchingPage(world, all, params, labels);
   const scoped = places.map((place) => {
     const here = items.filter((one) => one.place === place).map(shown);
     const empty = {
@@ -58,6 +64,34 @@ export function aggregated<T extends ListedResource>(
     return [`${scope}/${place}`, here.length > 0 ? { [kind]: here } : empty] as const;
   });
   return { items: Object.fromEntries(scoped), ...(nextPageToken === undefined ? {} : { nextPageToken }) };
+}
+
+type ListedKind<T> = {
+  readonly kind: string;
+  readonly scope: 'zones' | 'regions';
+  readonly places: readonly string[];
+  readonly all: (world: GceWorld) => readonly T[];
+  readonly shown: (world: GceWorld, one: T) => object;
+};
+
+/** Returns the two methods that list a kind of labelled resources: in one zone or region, and in all of them. */
+export function listMethods<T extends ListedResource & { readonly labels: Labels }>({
+  kind,
+  scope,
+  places,
+  all,
+  shown,
+}: ListedKind<T>): Methods {
+  const labels = (one: T): Labels => one.labels;
+  return {
+    [`${kind}.list`](world, params) {
+      const place = scope === 'zones' ? params.zone : params.region;
+      const here = all(world).filter((one) => one.place === place);
+      return list(world, here, params, labels, (one) => shown(world, one));
+    },
+    [`${kind}.aggregatedList`]: (world, params) =>
+      aggregated(world, [kind, scope, places], all(world), params, labels, (one) => shown(world, one)),
+  };
 }
 
 export const noLabels = (): Labels => ({});

@@ -8,7 +8,7 @@ import {
   requireValidLabels,
   ZONES,
 } from './compute-catalog.ts';
-import { aggregated, list } from './gce-lists.ts';
+import { listMethods } from './gce-lists.ts';
 import { begin, inZone } from './gce-operations.ts';
 import {
   linkTo,
@@ -24,16 +24,13 @@ import {
 
 /** Disks and addresses. */
 export const storageMethods: Methods = {
-  'disks.list': (world, params) =>
-    list(
-      world,
-      world.disks.filter(({ place }) => place === params.zone),
-      params,
-      ({ labels }) => labels,
-      shownDisk,
-    ),
-  'disks.aggregatedList': (world, params) =>
-    aggregated(world, ['disks', 'zones', ZONES], world.disks, params, ({ labels }) => labels, shownDisk),
+  ...listMethods<Disk>({
+    kind: 'disks',
+    scope: 'zones',
+    places: ZONES,
+    all: ({ disks }) => disks,
+    shown: (_world, one) => shownDisk(one),
+  }),
   'disks.get': (world, { zone = '', disk }) => shownDisk(requireResource(world.disks, disk, zone, 'disks')),
   'disks.setLabels'(world, { zone = '', resource, requestId }, body, call) {
     const one = requireResource(world.disks, resource, zone, 'disks');
@@ -77,23 +74,13 @@ export const storageMethods: Methods = {
   },
   'addresses.get': (world, { region = '', address }) =>
     shownAddress(world, requireResource(world.addresses, address, region, 'addresses')),
-  'addresses.list': (world, params) =>
-    list(
-      world,
-      world.addresses.filter(({ place }) => place === params.region),
-      params,
-      ({ labels }) => labels,
-      (one) => shownAddress(world, one),
-    ),
-  'addresses.aggregatedList': (world, params) =>
-    aggregated(
-      world,
-      ['addresses', 'regions', REGIONS],
-      world.addresses,
-      params,
-      ({ labels }) => labels,
-      (one) => shownAddress(world, one),
-    ),
+  ...listMethods<Address>({
+    kind: 'addresses',
+    scope: 'regions',
+    places: REGIONS,
+    all: ({ addresses }) => addresses,
+    shown: (world, one) => shownAddress(world, one),
+  }),
   'addresses.insert'(world, { region = '', requestId }, body, call) {
     const { name, description = '', labels = {} } = body as { name: string; description?: string; labels?: Labels };
     return begin(

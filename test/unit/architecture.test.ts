@@ -180,7 +180,7 @@ const rules: readonly ImportRule[] = [
     isBrokenBy: ({ from, to }) =>
       isInFolder('docker-machine/config-json', from) &&
       !isInFolder('docker-machine/config-json', to) &&
-      !/^(machine\/|drivers\/registry\.ts$|errors\.ts$|node:)/.test(to),
+      !/^(machine\/|drivers\/registry\.ts$|(errors|parse-json)\.ts$|node:)/.test(to),
   },
   {
     description:
