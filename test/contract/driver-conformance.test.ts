@@ -17,20 +17,20 @@ const call: CreateCall = {
 };
 const boot = { authorizedKey: 'key', hostKey: { private: 'private', public: 'public' }, enginePort: 2376, files: [] };
 
-const existingDriver = async (name: string): Promise<ExistingDriver> => {
+const loadExistingDriver = async (name: string): Promise<ExistingDriver> => {
   const driver = await loadDriver(name);
   if (driver.kind !== 'existing') throw new Error(`${name} creates machines`);
   return driver;
 };
 
 describeExistingConformance('the driver generic', {
-  driver: await existingDriver('generic'),
+  driver: await loadExistingDriver('generic'),
   options: { ipAddress: '192.0.2.10', sshUser: 'admin', sshJump: 'jump@192.0.2.1:2222' },
   call,
 });
 
 describeExistingConformance('the driver none', {
-  driver: await existingDriver('none'),
+  driver: await loadExistingDriver('none'),
   options: { url: 'tcp://192.0.2.10:2376' },
   call,
 });
