@@ -55,7 +55,7 @@ function globalOptions(): readonly CompletionOption[] {
   return globalFlags.map(({ flag, description }) => ({ names: [`--${flag}`], about: description }));
 }
 
-/** What completion offers for an operand, by the operand's name in the usage line. */
+/** The kind of value that completion offers for an operand, by the operand's name in the usage line. */
 const OPERAND_KINDS: Readonly<Record<string, ValueKind>> = {
   name: 'machine',
   names: 'machine',

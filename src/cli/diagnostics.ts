@@ -31,7 +31,7 @@ export type DoctorRow = {
 
 export type Diagnostics = {
   readonly rows: readonly DoctorRow[];
-  /** Nothing is missing that the docker client and the default driver of `create` need. */
+  /** Whether the docker client and the default driver of `create` have everything that they need. */
   readonly ready: boolean;
   /** Programs that an installation would provide. */
   readonly missing: readonly Program[];

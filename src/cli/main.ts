@@ -4,13 +4,20 @@ import { optionsFromEnv, parseOptions, pickFlagValues } from '../machine/options
 import type { Cli, Command, CommandResult, OutputScreen } from './command.ts';
 import { commands, type CommandEntry, type CommandFamily } from './commands/command-list.ts';
 import type { CliEvent } from '../terminal/event-schema.ts';
-import { createInterruptController, packageFile, slipwayHome, createWorld } from '../terminal/process-world.ts';
+import {
+  createInterruptController,
+  createWorld,
+  ignoreClosedPipes,
+  packageFile,
+  prepareEnvironment,
+  slipwayHome,
+} from '../terminal/process-world.ts';
 import type { MachineProgress, ProgressView } from '../terminal/progress-views.ts';
 
 /** The flags that determine the output format. They are read before the parser runs, so that its errors follow them. */
 type OutputFlags = { readonly json: boolean; readonly debug: boolean; readonly quiet: boolean };
 
-const interrupt = createInterruptController();
+const interrupt = createInterruptController(exitCodes.CANCELED);
 /** The progress view of this command; it must be closed before anything else is written to the terminal. */
 let view: ProgressView | undefined;
 /** The progress of the command and of each of its machines. */
@@ -22,27 +29,13 @@ const [node = '', script = ''] = process.argv;
 const outputFlags: OutputFlags = { json: hasFlag('json'), debug: hasFlag('debug'), quiet: hasFlag('quiet') };
 const color = !process.env.NO_COLOR && process.env.TERM !== 'dumb' && process.stderr.isTTY === true;
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.on(signal, () => {
-    // A second signal ends the process at once.
-    if (interrupt.signal.aborted) process.exit(exitCodes.CANCELED);
-    interrupt.abort();
-  });
-}
-// A reader that closes the pipe (`slipway ls | head -1`) is not an error, and must not interrupt work in progress.
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-    if ([...progressByMachine.values()].every((progress) => progress.lastStepId() === '')) process.exit(0);
-  });
-}
+// A closed pipe must not interrupt work in progress.
+ignoreClosedPipes(() => {
+  if ([...progressByMachine.values()].every((progress) => progress.lastStepId() === '')) process.exit(0);
+});
 // Shows the cursor again, however the process ends.
 process.on('exit', () => view?.close());
-// Removed from the environment, so that no child process inherits it.
-const sudoPassword = process.env.SLIPWAY_SUDO_PASSWORD;
-delete process.env.SLIPWAY_SUDO_PASSWORD;
-// The AWS SDK's warning about future versions of Node is not for users of this release.
-process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
+const sudoPassword = prepareEnvironment();
 
 try {
   process.exitCode = await main();

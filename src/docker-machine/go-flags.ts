@@ -112,10 +112,10 @@ export function formatFlagLines(flags: readonly Flag[]): readonly string[] {
 }
 
 function formatFlagNames({ names, kind, defaultValue }: Flag): string {
-  const shown = names.map((name) => (name.length === 1 ? `-${name}` : `--${name}`)).join(', ');
+  const flagNames = names.map((name) => (name.length === 1 ? `-${name}` : `--${name}`)).join(', ');
   const placeholders = { list: '[--option --option]', text: '""', number: '', switch: '' } as const;
   const value = defaultValue === undefined ? placeholders[kind] : JSON.stringify(String(defaultValue));
-  return value === '' ? shown : `${shown} ${value}`;
+  return value === '' ? flagNames : `${flagNames} ${value}`;
 }
 
 function formatFlagUsage({ usage, env }: Flag): string {

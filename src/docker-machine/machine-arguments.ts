@@ -112,7 +112,7 @@ export async function getMachineState(
 
 /** Translates Slipway's state of a machine to Docker Machine's term. */
 export function toDockerMachineState({ spec }: Machine, { state }: MachineStatus): DockerMachineState {
-  // Only the owner of an engine that is known by its URL knows whether it should run.
+  // Slipway does not control an engine that is known by its URL alone, so it counts as running.
   if (spec.driver === 'none') return 'Running';
   const states = {
     running: 'Running',

@@ -6,7 +6,13 @@ import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
-import { createInterruptController, packageFile, createWorld } from '../terminal/process-world.ts';
+import {
+  createInterruptController,
+  createWorld,
+  ignoreClosedPipes,
+  packageFile,
+  prepareEnvironment,
+} from '../terminal/process-world.ts';
 import type { MachineProgress, ProgressView } from '../terminal/progress-views.ts';
 import { canceledError, SlipwayError } from '../errors.ts';
 import type { World } from '../operations/world.ts';
@@ -24,7 +30,7 @@ const PLUGIN_METADATA_COMMAND = 'docker-cli-plugin-metadata';
 /** The docker CLI sets this variable when it runs a plugin, and passes its own whole command line as arguments. */
 const PLUGIN_COMMAND_VARIABLE = 'DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND';
 
-const interruptController = createInterruptController();
+const interruptController = createInterruptController(INTERRUPTED_STATUS);
 const processArgs = process.argv.slice(2);
 const argv =
   process.env[PLUGIN_COMMAND_VARIABLE] === undefined
@@ -33,24 +39,9 @@ const argv =
 const debugging = isDebugging();
 let view: ProgressView | undefined;
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.on(signal, () => {
-    // A second signal ends the program at once.
-    if (interruptController.signal.aborted) process.exit(INTERRUPTED_STATUS);
-    interruptController.abort();
-  });
-}
-// A reader that closes the pipe (`docker-machine ls | head -1`) is not an error.
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-  });
-}
+ignoreClosedPipes();
 process.on('exit', () => view?.close());
-// Removed from the environment, so that no child process inherits it.
-const sudoPassword = process.env.SLIPWAY_SUDO_PASSWORD;
-delete process.env.SLIPWAY_SUDO_PASSWORD;
-process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
+const sudoPassword = prepareEnvironment();
 
 try {
   process.exitCode = await main();

@@ -17,6 +17,7 @@ import {
   type DownloadRetryPolicy,
 } from './http.ts';
 import { createByteMeter } from './byte-meter.ts';
+import { parseJson } from '../parse-json.ts';
 
 export type DownloadRequest = {
   /** `sha512:…` or `sha256:…`. */
@@ -195,12 +196,7 @@ async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
 }
 
 async function readOrigin(path: string): Promise<PartOrigin | undefined> {
-  try {
-    return JSON.parse((await readFileIfExists(path)) ?? 'null') as PartOrigin;
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw localFileError(path, error);
-  }
+  return parseJson(await withLocalFileError(path, () => readFileIfExists(path))) as PartOrigin | undefined;
 }
 
 async function withLocalFileError<T>(path: string, work: () => Promise<T>): Promise<T> {

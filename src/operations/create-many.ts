@@ -161,7 +161,7 @@ async function requestAndProvisionBatch(
   const { machines, failure } = await limit(async () =>
     requestMachines(driver, await reserveNames(resolved, world), engineSettings, world),
   );
-  // Without the signal: all machines have been requested, so even after an interruption each record must say what
+  // Runs without the signal: all machines have been requested, so even after an interruption each record must say what
   // exists.
   const names = specs.map(({ name }) => name);
   return await runForMachines(names, { limit, onDone }, async (name) => {

@@ -64,13 +64,7 @@ export async function getStatus(
     const why = `its certificates can't be read (${systemCode(error) ?? 'invalid PEM'}); to fix them: slipway provision ${machine.spec.name}`;
     return { state: 'unreachable', engine: undefined, days, trouble: [why, failure].filter(Boolean).join('; ') };
   }
-  const expiry =
-    days === undefined || days > RENEW_DAYS
-      ? ''
-      : days < 0
-        ? 'its certificates have expired'
-        : `its certificates expire in ${days} days`;
-  const trouble = (...first: readonly string[]): string => [...first, expiry, failure].filter(Boolean).join('; ');
+  const trouble = (problem: string): string => [problem, expiryWarning(days), failure].filter(Boolean).join('; ');
   const probe = scheduleFallbackProbe(machine, world, seconds);
   try {
     const { Version } = await fetchEngineVersion(machine.endpoint, await loadClientCertificates(machine, store), {
@@ -87,11 +81,17 @@ export async function getStatus(
   }
 }
 
+/** Returns a warning about certificates that have expired or expire soon; '' if none is needed. */
+function expiryWarning(days: number | undefined): string {
+  if (days === undefined || days > RENEW_DAYS) return '';
+  return days < 0 ? 'its certificates have expired' : `its certificates expire in ${days} days`;
+}
+
 /** The extra time for the driver and the host after the engine's time is over. */
 const EXTRA_SECONDS = 1;
 const SSH_PROBE_SECONDS = 2;
 
-/** What the driver and SSH say about a machine whose engine is silent. */
+/** The answers of the driver and SSH about a machine whose engine is silent. */
 type ProbeResult = {
   readonly instance: InstanceStatus | undefined;
   readonly reason: string;
@@ -150,8 +150,8 @@ async function diagnoseSilentEngine(
   const { instance, reason, sshAnswered } = await getResult();
   const ended = hasEnded(machine, world.now()) ? `ended at its deadline ${formatTime(machine.deadline ?? '')}` : '';
   if (instance?.state === 'stopped') {
-    const more = `to continue: slipway extend ${machine.spec.name} 2h, then slipway start ${machine.spec.name}`;
-    return { state: instance.suspended ? 'suspended' : 'stopped', why: ended && `${ended}; ${more}` };
+    const hint = `to continue: slipway extend ${machine.spec.name} 2h, then slipway start ${machine.spec.name}`;
+    return { state: instance.suspended ? 'suspended' : 'stopped', why: ended && `${ended}; ${hint}` };
   }
   if (instance?.state === 'paused') return { state: 'paused', why: instance.reason };
   if (instance?.state === 'missing')

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { readFileIfExists, type FileChange } from '../computer/files.ts';
 import { SlipwayError } from '../errors.ts';
 import type { ClientPaths, Profile } from './profile.ts';
+import { parseJson } from '../parse-json.ts';
 
 /** Returns the name of a machine's context. The docker CLI reserves `default`, and refuses names of one character. */
 export function contextName(machine: string): string {
@@ -68,11 +69,6 @@ function contextFoldersOf(
 export async function readContextOwner(name: string, paths: ClientPaths): Promise<string | undefined> {
   const text = await readFileIfExists(join(contextFoldersOf(name, paths).meta, 'meta.json'));
   if (text === undefined) return undefined;
-  try {
-    const meta = JSON.parse(text) as { Metadata?: { 'slipway-id'?: string } };
-    return meta.Metadata?.['slipway-id'] ?? '';
-  } catch (error) {
-    if (error instanceof SyntaxError) return '';
-    throw error;
-  }
+  const meta = parseJson(text) as { Metadata?: { 'slipway-id'?: string } } | undefined;
+  return meta?.Metadata?.['slipway-id'] ?? '';
 }

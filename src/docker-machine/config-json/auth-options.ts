@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { fieldsOrEmpty, nonEmptyString, type ConfigJsonFields } from './fields.ts';
 import { migrateToVersion3 } from './versions.ts';
+import { parseJson } from '../../parse-json.ts';
 
 /** The files of an authority, by their paths. */
 export type AuthorityPaths = {
@@ -50,13 +51,9 @@ export function writeAuthOptions(
 
 /** Returns the authority's files that the text of a config.json names; none if it is not JSON. */
 export function readAuthorityPaths(text: string, folder: string): AuthorityOverrides {
-  let config: ConfigJsonFields;
-  try {
-    config = fieldsOrEmpty(JSON.parse(text));
-  } catch (error) {
-    if (error instanceof SyntaxError) return {};
-    throw error;
-  }
+  const parsed = parseJson(text);
+  if (parsed === undefined) return {};
+  const config = fieldsOrEmpty(parsed);
   const version = typeof config.ConfigVersion === 'number' ? config.ConfigVersion : 0;
   const { HostOptions } = migrateToVersion3(config, version, folder);
   const auth = fieldsOrEmpty(fieldsOrEmpty(HostOptions).AuthOptions);

@@ -2,6 +2,7 @@
 import type { Machine } from '../../machine/model.ts';
 import { encodeHost, type HostRecord } from '../../machine/record-format.ts';
 import { fieldsOrEmpty, isFields, validPort, type ConfigJsonFields } from './fields.ts';
+import { parseJson } from '../../parse-json.ts';
 
 /** The member of config.json that holds the mark. Docker Machine drops it when it writes the file itself. */
 export const MARK_KEY = 'Slipway';
@@ -37,12 +38,7 @@ export function readMark(config: ConfigJsonFields): SlipwayMark | undefined {
 
 /** Returns the id of the Slipway machine that the text of a config.json describes; undefined for any other text. */
 export function readOwnerId(text: string): unknown {
-  try {
-    return fieldsOrEmpty(fieldsOrEmpty(JSON.parse(text))[MARK_KEY]).Id;
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
+  return fieldsOrEmpty(fieldsOrEmpty(parseJson(text))[MARK_KEY]).Id;
 }
 
 function isHost(value: unknown): value is HostRecord {

@@ -3,6 +3,7 @@ import type { CloudResource, Target } from '../contract.ts';
 import { SlipwayError } from '../../errors.ts';
 import { getHomeId } from '../../machine/store-id.ts';
 import { ownerIdOf } from './batch.ts';
+import { parseJson } from '../../parse-json.ts';
 
 /**
  * The three tags that every resource of Slipway carries at a provider from its creation on: `gc` and `rm` find
@@ -43,14 +44,7 @@ export function formatTaggedDescription(what: string, tags: OwnerTags): string {
 
 /** Reads the owner tags from a description; undefined if it has none, or somebody has edited them. */
 export function parseTaggedDescription(description: string | undefined): OwnerTags | undefined {
-  const text = /\{.*\}$/.exec(description ?? '')?.[0];
-  if (text === undefined) return undefined;
-  try {
-    return JSON.parse(text) as OwnerTags;
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
+  return parseJson(/\{.*\}$/.exec(description ?? '')?.[0]) as OwnerTags | undefined;
 }
 
 /**

@@ -64,6 +64,20 @@ export async function connectEc2(
   };
 }
 
+/** Sends a command once per page, with the token of the page before, and returns all pages. */
+export async function collectPages<Page extends { readonly NextToken?: string | undefined }>(
+  send: (next: { readonly NextToken?: string }) => Promise<Page>,
+): Promise<readonly Page[]> {
+  const pages: Page[] = [];
+  let token: string | undefined;
+  do {
+    const page = await send(token === undefined ? {} : { NextToken: token });
+    pages.push(page);
+    token = page.NextToken || undefined;
+  } while (token !== undefined);
+  return pages;
+}
+
 function createClient(
   sdk: Ec2Sdk,
   options: Partial<Ec2Options>,

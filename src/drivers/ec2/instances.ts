@@ -1,7 +1,7 @@
 import type { DescribeInstancesCommandOutput, Instance as AwsInstance } from '@aws-sdk/client-ec2';
 import { pollUntil } from '../cloud/eventual-consistency.ts';
 import type { Target } from '../contract.ts';
-import type { Ec2Connection } from './client.ts';
+import { collectPages, type Ec2Connection } from './client.ts';
 import { tagValueOf } from './tags.ts';
 
 type Ec2TargetIdentity = Pick<Target<unknown>, 'id' | 'batch' | 'adoptedResource'>;
@@ -57,20 +57,10 @@ export async function listInstances(
   aws: Ec2Connection,
   filters: readonly { readonly Name: string; readonly Values: string[] }[],
 ): Promise<readonly AwsInstance[]> {
-  const found: AwsInstance[] = [];
-  let nextToken: string | undefined;
-  do {
-    const page: DescribeInstancesCommandOutput = await aws.send(
-      'looking for its instances',
-      new aws.sdk.DescribeInstancesCommand({
-        Filters: [...filters],
-        ...(nextToken === undefined ? {} : { NextToken: nextToken }),
-      }),
-    );
-    for (const { Instances = [] } of page.Reservations ?? []) found.push(...Instances);
-    nextToken = page.NextToken || undefined;
-  } while (nextToken !== undefined);
-  return found;
+  const pages = await collectPages<DescribeInstancesCommandOutput>((next) =>
+    aws.send('looking for its instances', new aws.sdk.DescribeInstancesCommand({ Filters: [...filters], ...next })),
+  );
+  return pages.flatMap(({ Reservations = [] }) => Reservations.flatMap(({ Instances = [] }) => Instances));
 }
 
 function launchTimeOf({ LaunchTime }: AwsInstance): number {

@@ -30,8 +30,7 @@ const REGION_CONCURRENCY = 8;
  * region refuses.
  */
 export async function listResources(
-  options: Ec2Options,
-  home: string | undefined,
+  { options, home }: { readonly options: Ec2Options; readonly home: string | undefined },
   call: DriverCall,
 ): Promise<readonly CloudResource[]> {
   const regions = options.region === undefined ? await listAccountRegions(options, call) : [options.region];

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { allowCidrOption, dockerMachineAliasesOf, nonEmptyString, openPortOption } from '../cloud/options.ts';
-import type { OptionChange } from '../contract.ts';
+import { changeKindsOf } from '../cloud/option-changes.ts';
 
 const dockerMachineAliases = dockerMachineAliasesOf('amazonec2');
 
@@ -317,25 +317,21 @@ export const optionsSchema = z.object({
 
 export type Ec2Options = z.output<typeof optionsSchema>;
 
-/** Options that affect only Slipway itself, or that `applyChange` applies to existing resources. */
-const LIVE_OPTIONS: ReadonlySet<string> = new Set([
-  'tags',
-  'allowCidr',
-  'usePrivateAddress',
-  'profile',
-  'account',
-  'endpoint',
-  'insecureTransport',
-  'retries',
-  'blockDurationMinutes',
-]);
-
-export function changeKindOf(option: string, from: unknown, to: unknown): OptionChange {
-  if (option === 'instanceType') return 'restart';
-  // EC2 can grow a disk, but not shrink it.
-  if (option === 'rootSize') return Number(to) > Number(from) ? 'restart' : 'replace';
-  return LIVE_OPTIONS.has(option) ? 'live' : 'replace';
-}
+export const changeKindOf = changeKindsOf({
+  typeOption: 'instanceType',
+  diskSizeOption: 'rootSize',
+  liveOptions: [
+    'tags',
+    'allowCidr',
+    'usePrivateAddress',
+    'profile',
+    'account',
+    'endpoint',
+    'insecureTransport',
+    'retries',
+    'blockDurationMinutes',
+  ],
+});
 
 const TEXT_VALUE = { value: 'text' };
 

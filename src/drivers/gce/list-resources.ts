@@ -28,8 +28,7 @@ const IDLE_ADDRESS_MONTHLY_COST = 7.3;
 
 /** Lists the resources of one store of machines, or of all stores, in the project. */
 export async function listResources(
-  options: GceOptions,
-  home: string | undefined,
+  { options, home }: { readonly options: GceOptions; readonly home: string | undefined },
   call: DriverCall,
 ): Promise<readonly CloudResource[]> {
   return await withGce(options, call, async (gce) => {

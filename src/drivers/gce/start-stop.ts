@@ -25,7 +25,11 @@ export async function startInstance(target: Target<GceOptions>, call: DriverCall
 }
 
 /** Lets the instance shut itself down; Google stops it by force after SHUTDOWN_SECONDS. */
-export async function stopInstance(target: Target<GceOptions>, seconds: number, call: DriverCall): Promise<void> {
+export async function stopInstance(
+  target: Target<GceOptions>,
+  { seconds }: { readonly seconds: number },
+  call: DriverCall,
+): Promise<void> {
   if (seconds > SHUTDOWN_SECONDS) call.log(`Compute Engine lets an instance shut down for about ${SHUTDOWN_SECONDS} s`);
   await withGce(target.options, call, async (gce) => {
     const instance = await requireStableInstance(gce, target);

@@ -42,7 +42,7 @@ function requireImage(word: string, keys: readonly ImageKey[]): ImageKey {
   });
 }
 
-/** Removes an image that no machine uses, under its lock, so that no machine starts to use it meanwhile. */
+/** Removes an image that no machine uses, under its lock, so that no machine starts to use it at the same time. */
 export async function removeUnusedImage(key: ImageKey, cli: Cli, { dry }: { readonly dry: boolean }): Promise<void> {
   const { signal, progress } = cli.world;
   await using _lock = await cli.images.lock(key.name, { signal, note: (text) => progress.note(text) });
