@@ -1,6 +1,6 @@
-// npm run bench [-- --runs N] [--vm-runs N] [--only GROUP[,GROUP]] [--json FILE]: compares Slipway with the floor, which
-// is the same work without Slipway. Both are measured alternately in one run on this computer. Ratios of medians are the
-// result; absolute times depend on this computer. Groups that can't run here are skipped with the reason.
+// npm run bench [-- --runs N] [--vm-runs N] [--only GROUP[,GROUP]] [--json FILE]: compares Slipway with the floor,
+// which is the same work without Slipway. Both are measured alternately in one run on this computer. Ratios of medians
+// are the result; absolute times depend on this computer. Groups that can't run here are skipped with the reason.
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';

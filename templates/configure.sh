@@ -14,7 +14,7 @@ main() {
     each back_up_file || { explain 'the present files could not be backed up'; exit 1; }
     each stage_file || { explain 'the files could not be written'; each unstage_file; exit 1; }
     if [ "$ENGINE" = restart ] || [ "$ENGINE" = later ]; then
-        # A boot clears /run, and makes the restart needless. After an installation that fails, this mark makes the next
+        # A boot clears /run, and no restart is needed then. After an installation that fails, this mark makes the next
         # run restart the engine, which otherwise would never read the new files.
         mkdir -p /run/slipway
         : >/run/slipway/restart-pending
