@@ -14,12 +14,17 @@ export type ProcessIdentity = {
 };
 
 export async function identifyProcess(pid: number): Promise<ProcessIdentity> {
-  return { pid, started: await readProcessStart(pid) };
+  return { pid, started: (await readProcessStart(pid)) ?? '' };
 }
 
-/** Returns whether the process still runs. A later process with the same number does not count. */
+/**
+ * Returns whether the process still runs. Neither a later process with the same number counts nor a zombie: in a
+ * container whose first process does not wait for others, a killed command stays one and would keep its locks.
+ */
 export async function isProcessAlive({ pid, started }: ProcessIdentity): Promise<boolean> {
-  return isPidInUse(pid) && (started === '' || started === (await readProcessStart(pid)));
+  if (!isPidInUse(pid)) return false;
+  const current = await readProcessStart(pid);
+  return current !== undefined && (started === '' || started === current);
 }
 
 /**
@@ -44,14 +49,16 @@ function isPidInUse(pid: number): boolean {
   }
 }
 
-async function readProcessStart(pid: number): Promise<string> {
+/** Returns '' on systems other than Linux; undefined for a zombie. */
+async function readProcessStart(pid: number): Promise<string | undefined> {
   try {
     const [stat, boot] = await Promise.all([
       readFile(`/proc/${pid}/stat`, 'utf8'),
       readFile('/proc/sys/kernel/random/boot_id', 'utf8'),
     ]);
     // The second field is the command in parentheses, and can contain spaces and parentheses.
-    return `${boot.trim()}/${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`;
+    const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return state === 'Z' ? undefined : `${boot.trim()}/${fields[18]}`;
   } catch (error) {
     if (systemCode(error) !== undefined) return '';
     throw error;

@@ -81,12 +81,14 @@ describe('isProcessAlive', () => {
     expect(await isProcessAlive({ pid: process.pid, started: '' })).toBe(true);
   });
 
-  test.runIf(isLinux)('is still true for a zombie, whose PID is in use until its parent waits for it', async () => {
+  test.runIf(isLinux)('is false for a zombie, though its PID is in use until its parent waits for it', async () => {
     using zombie = await startFutureZombie();
     const identity = await identifyProcess(zombie.pid);
-    await zombie.waitForZombie();
-    expect(await identifyProcess(zombie.pid)).toEqual(identity);
     expect(await isProcessAlive(identity)).toBe(true);
+    await zombie.waitForZombie();
+    expect(() => process.kill(zombie.pid, 0)).not.toThrow();
+    expect(await isProcessAlive(identity)).toBe(false);
+    expect(await isProcessAlive({ pid: zombie.pid, started: '' })).toBe(false);
   });
 
   test.runIf(isLinux)('is true for a process of another user, to which no signal can be sent', async () => {
