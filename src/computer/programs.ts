@@ -73,8 +73,8 @@ export async function findMissingPrograms(
   programs: readonly Program[],
   computer: Computer,
 ): Promise<readonly Program[]> {
-  const found = await Promise.all(programs.map((program) => findProgram(program, computer)));
-  return programs.filter((_program, index) => found[index] === undefined);
+  const paths = await Promise.all(programs.map((program) => findProgram(program, computer)));
+  return programs.filter((_program, index) => paths[index] === undefined);
 }
 
 export async function findPackageManager(computer: Computer): Promise<PackageManager | undefined> {

@@ -23,7 +23,7 @@ function requireState({ id, state }: Ec2Instance, required: Ec2Instance['state']
   throw new ApiError(400, 'IncorrectInstanceState', message);
 }
 
-/** Instances, and the spot requests that they come from. */
+/** Operations on instances, and on the spot requests that they come from. */
 export const instanceOperations: Ec2Operations = {
   RunInstances: runInstances,
   DescribeInstances(world, params, region) {
@@ -45,7 +45,7 @@ export const instanceOperations: Ec2Operations = {
       reservationSet: page.map((one) => ({
         reservationId: one.reservation,
         ownerId: ACCOUNT,
-        instancesSet: [showInstance(world, one)],
+        instancesSet: [instanceDocument(world, one)],
       })),
       nextToken: from + most < found.length ? String(from + most) : undefined,
     };
@@ -88,7 +88,7 @@ export const instanceOperations: Ec2Operations = {
       one.state = 'shutting-down';
       world.cloud.runInBackground(
         (async (): Promise<void> => {
-          // One that still boots removes its guest itself.
+          // An instance that still boots removes its guest itself.
           if (state !== 'pending') await one.guest?.remove();
           await sleep(world.cloud.bootTime);
           one.reason = {
@@ -135,7 +135,7 @@ export const instanceOperations: Ec2Operations = {
   },
 };
 
-const showInstance = (world: Ec2World, one: Ec2Instance): object => ({
+const instanceDocument = (world: Ec2World, one: Ec2Instance): object => ({
   instanceId: one.id,
   imageId: textOf(one.params.ImageId),
   instanceState: { code: 0, name: one.state },
@@ -168,7 +168,7 @@ const showInstance = (world: Ec2World, one: Ec2Instance): object => ({
   groupSet: one.groups.map((groupId) => ({ groupId })),
 });
 
-/** A token that is known is answered by what its first request made, and refused with other parameters. */
+/** Creates instances. A known token returns the instances of its first request; other parameters are refused. */
 function runInstances(world: Ec2World, params: QueryParams, region: string): object {
   const token = `${region} ${textOf(params.ClientToken)}`;
   const known = world.tokens.get(token);
@@ -179,7 +179,7 @@ function runInstances(world: Ec2World, params: QueryParams, region: string): obj
       'IdempotentParameterMismatch',
       'Arguments on this idempotent request are inconsistent with arguments used in previous request(s).',
     );
-  const show = (one: Ec2Instance): object => showInstance(world, one);
+  const show = (one: Ec2Instance): object => instanceDocument(world, one);
   if (known) return { reservationId: 'r-again', ownerId: ACCOUNT, instancesSet: known.made.map(show) };
   requireValidRequest(params);
   const groups = requireGroups(world, params, region);
@@ -217,7 +217,7 @@ function requireGroups(world: Ec2World, params: QueryParams, region: string): re
 
 type Place = { readonly region: string; readonly groups: readonly string[]; readonly index: number };
 
-/** Makes an instance with its disk, its network interface and, where it is one, its spot request; and boots it. */
+/** Creates an instance with its disk, its network interface and its spot request, if it has one; and boots it. */
 function createInstance(world: Ec2World, params: QueryParams, { region, groups, index }: Place): Ec2Instance {
   const made = Date.now();
   const instance: Ec2Instance = {

@@ -28,7 +28,7 @@ function selectById<T>(
   return all.filter((one) => ids.length === 0 || ids.includes(idOf(one)));
 }
 
-/** VPCs, subnets, security groups and network interfaces. */
+/** Operations on VPCs, subnets, security groups and network interfaces. */
 export const networkOperations: Ec2Operations = {
   DescribeVpcs(world, params, region) {
     const all = [

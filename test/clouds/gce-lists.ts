@@ -1,7 +1,7 @@
 import { parseListFilter } from './compute-catalog.ts';
 import type { GceWorld, Labels, ListedResource, Methods, RequestParams } from './gce-world.ts';
 
-/** So few that all code that turns pages runs. */
+/** A small page, so that all code that reads several pages runs. */
 const PAGE_SIZE = 2;
 
 function paged<T>(
@@ -13,7 +13,7 @@ function paged<T>(
   return { items: all.slice(from, to), ...(to < all.length ? { nextPageToken: String(to) } : {}) };
 }
 
-/** Returns a page of the resources that are shown and match the filter; an emulator ignores filters. */
+/** Returns a page of the resources that show and match the filter; an emulator ignores filters. */
 function matchingPage<T extends ListedResource>(
   world: GceWorld,
   all: readonly T[],
@@ -27,33 +27,33 @@ function matchingPage<T extends ListedResource>(
   );
 }
 
-/** A page of what is shown of these resources and matches the filter. */
+/** Returns a page of the resources that show and match the filter. */
 export function list<T extends ListedResource>(
   world: GceWorld,
   all: readonly T[],
   params: RequestParams,
   labels: (one: T) => Labels,
-  shown: (one: T) => object,
+  toDocument: (one: T) => object,
 ): object {
   const { items, nextPageToken } = matchingPage(world, all, params, labels);
   return {
-    ...(items.length > 0 ? { items: items.map(shown) } : {}),
+    ...(items.length > 0 ? { items: items.map(toDocument) } : {}),
     ...(nextPageToken === undefined ? {} : { nextPageToken }),
   };
 }
 
-/** As `list`, by zone or region. */
+/** Returns a page as `list` does, grouped by zone or region. */
 function aggregated<T extends ListedResource>(
   world: GceWorld,
   [kind, scope, places]: readonly [string, string, readonly string[]],
   all: readonly T[],
   params: RequestParams,
   labels: (one: T) => Labels,
-  shown: (one: T) => object,
+  toDocument: (one: T) => object,
 ): object {
   const { items, nextPageToken } = matchingPage(world, all, params, labels);
   const scoped = places.map((place) => {
-    const here = items.filter((one) => one.place === place).map(shown);
+    const here = items.filter((one) => one.place === place).map(toDocument);
     const empty = {
       warning: {
         code: 'NO_RESULTS_ON_PAGE',
@@ -71,7 +71,7 @@ type ListedKind<T> = {
   readonly scope: 'zones' | 'regions';
   readonly places: readonly string[];
   readonly all: (world: GceWorld) => readonly T[];
-  readonly shown: (world: GceWorld, one: T) => object;
+  readonly toDocument: (world: GceWorld, one: T) => object;
 };
 
 /** Returns the two methods that list a kind of labelled resources: in one zone or region, and in all of them. */
@@ -80,17 +80,17 @@ export function listMethods<T extends ListedResource & { readonly labels: Labels
   scope,
   places,
   all,
-  shown,
+  toDocument,
 }: ListedKind<T>): Methods {
   const labels = (one: T): Labels => one.labels;
   return {
     [`${kind}.list`](world, params) {
       const place = scope === 'zones' ? params.zone : params.region;
       const here = all(world).filter((one) => one.place === place);
-      return list(world, here, params, labels, (one) => shown(world, one));
+      return list(world, here, params, labels, (one) => toDocument(world, one));
     },
     [`${kind}.aggregatedList`]: (world, params) =>
-      aggregated(world, [kind, scope, places], all(world), params, labels, (one) => shown(world, one)),
+      aggregated(world, [kind, scope, places], all(world), params, labels, (one) => toDocument(world, one)),
   };
 }
 

@@ -12,7 +12,7 @@ import { createTemporaryFolder } from '../fakes/temporary-folder.ts';
 type FileContents = Readonly<Record<string, string>>;
 const HOME = '/home/ada';
 
-/** The fleet of machines.yaml in a folder with these files. */
+/** Reads machines.yaml from a new folder with these files. */
 async function readFleetFrom(files: FileContents | string, env: Record<string, string> = {}): Promise<Fleet> {
   await using folder = await createTemporaryFolder();
   return await writeAndReadFleet(folder.path, files, env);
@@ -31,7 +31,7 @@ async function writeAndReadFleet(
   return await readFleet(join(folder, 'machines.yaml'), { env, home: HOME });
 }
 
-/** The mistakes, one a line, without the folder. */
+/** Returns the mistakes in the files, one per line, without the folder. */
 async function readMistakes(files: FileContents | string): Promise<string> {
   await using folder = await createTemporaryFolder();
   const error = await catchRejection(writeAndReadFleet(folder.path, files));
@@ -42,8 +42,8 @@ async function readMistakes(files: FileContents | string): Promise<string> {
 
 const specsByName = ({ machines }: Fleet) => Object.fromEntries(machines.map(({ spec }) => [spec.name, spec]));
 
-describe('a file of machines', () => {
-  test('makes a spec of each, with the defaults of what it does not say', async () => {
+describe('machines.yaml', () => {
+  test('gives a spec for each machine, with defaults for what it leaves open', async () => {
     const { dev } = specsByName(
       await readFleetFrom('machines:\n  dev: { driver: qemu, qemu: { cpus: 4 }, ttl: 4h }\n'),
     );
@@ -52,7 +52,7 @@ describe('a file of machines', () => {
     expect(dev?.profiles).toEqual(['docker-context']);
   });
 
-  test('numbers what it counts, and knows them as one entry', async () => {
+  test('numbers the machines of a count, and keeps their entry', async () => {
     const { machines } = await readFleetFrom(
       'machines: { web: { count: 3, driver: qemu }, none: { count: 0, driver: qemu } }',
     );
@@ -63,7 +63,7 @@ describe('a file of machines', () => {
     ]);
   });
 
-  test('merges maps and replaces lists, the nearer over the farther: defaults, templates in their order, the machine', async () => {
+  test('merges maps and replaces lists, in the order defaults, templates, machine', async () => {
     const { web } = specsByName(
       await readFleetFrom(`
         defaults: { driver: ec2, engine: { label: [a=1], opt: [x=1] }, ec2: { region: r-1, rootSize: 20 } }
@@ -85,7 +85,7 @@ describe('a file of machines', () => {
     expect(web?.engine).toMatchObject({ label: ['b=2', 'c=3'], opt: ['x=1'] });
   });
 
-  test('takes the driver of whose options it speaks, nearest first, and reads options of others for nobody', async () => {
+  test('gets the driver from its options, nearest first, and ignores options of other drivers', async () => {
     const { one, two, three } = specsByName(
       await readFleetFrom(`
         defaults: { driver: qemu, ec2: { region: r-1 } }
@@ -101,7 +101,7 @@ describe('a file of machines', () => {
     expect(two?.options).not.toHaveProperty('region');
   });
 
-  test('goes on from other files, each read once and each with paths of its own', async () => {
+  test('extends other files, each read once, with paths relative to each', async () => {
     await using folder = await createTemporaryFolder();
     const fleet = await writeAndReadFleet(folder.path, {
       'machines.yaml': 'extends: [shared/base.yaml, ./keys.yaml]\nmachines: { web: { generic: { sshUser: ops } } }',
@@ -119,7 +119,7 @@ describe('a file of machines', () => {
     expect(lone?.options.sshKey).toBe(join(HOME, '.ssh/work'));
   });
 
-  test('is known by its real place, or by the name that it gives itself and no file that it goes on from', async () => {
+  test('is identified by its real path, or by its own name, but not by the name of a file that it extends', async () => {
     await using folder = await createTemporaryFolder();
     await mkdir(join(folder.path, 'real'));
     await writeFile(join(folder.path, 'real/m.yaml'), 'machines: {}');
@@ -134,14 +134,14 @@ describe('a file of machines', () => {
     );
   });
 
-  test("takes values of the engine's variables from the environment, where it says so", async () => {
+  test('can take values of engine variables from the environment', async () => {
     const text =
       'machines: { web: { driver: qemu, engine: { env: ["P=http://u:${SECRET}@p", "Q=$${x}", "R=${EMPTY}"] } } }';
     const { web } = specsByName(await readFleetFrom(text, { SECRET: 'p,"$1', EMPTY: '' }));
     expect(web?.engine.env).toEqual(['P=http://u:p,"$1@p', 'Q=${x}', 'R=']);
   });
 
-  test('says where the engine comes from when it names a script, and drops a script that is not used', async () => {
+  test('installs the engine with a script if it names one, and drops a script that is not used', async () => {
     const { a, b } = specsByName(
       await readFleetFrom(`machines:
         a: { driver: qemu, engine: { installUrl: 'https://get.example' } }
@@ -150,14 +150,14 @@ describe('a file of machines', () => {
     expect([a?.engine.source, b?.engine.source, b?.engine.installUrl]).toEqual(['url', 'distro', undefined]);
   });
 
-  test('may have a byte order mark, CRLF, anchors and only comments where a map could be', async () => {
+  test('can have a byte order mark, CRLF, anchors, and only comments in place of a map', async () => {
     const text = '\uFEFFdefaults:\r\n  # nothing yet\r\nmachines:\r\n  a: &a\r\n    driver: qemu\r\n  b: *a\r\n';
     expect(Object.keys(specsByName(await readFleetFrom(text)))).toEqual(['a', 'b']);
   });
 });
 
-describe('what is wrong with a file', () => {
-  test('is told all at once, by line and column, with the value and what was probably meant', async () => {
+describe('a mistake in machines.yaml', () => {
+  test('is reported with all others, by line and column, with the value and a suggestion', async () => {
     expect(
       await readMistakes(`default: {}
 machines:
@@ -196,7 +196,7 @@ machines:
     `);
   });
 
-  test('shows between its machines too', async () => {
+  test('is also found between machines', async () => {
     expect(
       await readMistakes(`machines:
   web: { driver: qemu, count: 2 }
@@ -253,7 +253,7 @@ templates:
     expect(await readMistakes(text)).toBe(`machines.yaml:${mistake}`);
   });
 
-  test('stays a few lines where one bracket is missing, and aliases unfold into nothing', async () => {
+  test('is reported in a few lines, even for a missing bracket or recursive aliases', async () => {
     const lines = (await readMistakes(`machines: ${'['.repeat(5000)}`)).split('\n');
     expect(lines.length).toBeLessThan(25);
     const bomb = Array.from(
@@ -268,7 +268,7 @@ templates:
     );
   });
 
-  test('is found in the file that it stands in, and circles of files are walked once', async () => {
+  test('is reported for the file that contains it, and circular files are read once', async () => {
     expect(
       await readMistakes({
         'machines.yaml': 'extends: [a.yaml, gone.yaml, sub]\nmachines: { web: { driver: quemu } }',
@@ -284,12 +284,12 @@ templates:
     `);
   });
 
-  test('is a count of more machines than anybody means', async () => {
+  test('is a count of too many machines', async () => {
     const text = `machines:\n${Array.from({ length: 11 }, (_, at) => `  m${at}: { count: 1000, driver: qemu }\n`).join('')}`;
     expect(await readMistakes(text)).toBe('machines.yaml:2:3: 11000 machines are defined; the maximum is 10000');
   });
 
-  test('makes templates that each extend the one before twice no longer to read', async () => {
+  test('does not include templates that extend each other twice, which are read in linear time', async () => {
     const templates = Array.from({ length: 60 }, (_, at) => `  t${at + 1}: { extends: [t${at}, t${at}] }\n`).join('');
     const { web } = specsByName(
       await readFleetFrom(
@@ -304,7 +304,7 @@ describe('docs/machines-yaml.md', () => {
   const page = readFileSync(new URL('../../docs/machines-yaml.md', import.meta.url), 'utf8');
   const examples = [...page.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, text = '']) => text);
 
-  test('has examples that are taken as they are', async () => {
+  test('has valid examples', async () => {
     const fleets = await Promise.all(examples.map((text) => readFleetFrom(text, { HTTP_PROXY: 'http://proxy' })));
     expect(fleets.map(({ machines }) => machines.map(({ spec }) => spec.name))).toEqual([
       ['dev'],
@@ -322,7 +322,7 @@ describe('the schema for editors', () => {
   };
   const schema = fleetJsonSchema() as Json;
 
-  test('knows each option of each driver, described, and no other and no secret', () => {
+  test('has each option of each driver with a description, and no secrets', () => {
     for (const { name, options } of drivers) {
       const own = schema.definitions[name];
       expect(own?.additionalProperties, name).toBe(false);

@@ -35,9 +35,9 @@ function renderOrNull(
   }
 }
 
-function templateError(template: string, data: unknown = {}, manner: RenderOptions = {}): TemplateError {
+function templateError(template: string, data: unknown = {}, options: RenderOptions = {}): TemplateError {
   try {
-    parseTemplate(template, dockerCliFunctions).render(data, manner);
+    parseTemplate(template, dockerCliFunctions).render(data, options);
   } catch (error) {
     if (error instanceof TemplateError) return error;
     throw error;
@@ -56,7 +56,7 @@ describe('a template prints what Go prints', () => {
 });
 
 describe('a TemplateError', () => {
-  test('tells the problem, its position and the known words', () => {
+  test('has the problem, its position and the known words', () => {
     expect(templateError('a {{.Name | uper}}')).toMatchObject({
       message: 'unknown function uper',
       at: 12,
@@ -102,7 +102,7 @@ test('docs/formats.md names every function', () => {
 });
 
 describe('numbers of the data', () => {
-  test('are float64, or int where the caller wants that and they are whole', () => {
+  test('are float64, or int if the caller asks for it and they are whole', () => {
     const data = { days: 1000000, load: 0.5 };
     expect(parseTemplate('{{.days}} {{.load}}').render(data)).toBe('1e+06 0.5');
     const whole = { numbers: 'int' } as const;
@@ -112,7 +112,7 @@ describe('numbers of the data', () => {
   });
 });
 
-test('the functions of the docker CLI print what they print there', () => {
+test('the functions of the docker CLI print the same as in the docker CLI', () => {
   const data = { names: ['a', 'b'], name: 'größe' };
   const cases: Readonly<Record<string, string>> = {
     '{{join .names ", "}}': 'a, b',
@@ -183,7 +183,7 @@ describe('any template', () => {
     );
   });
 
-  test('is refused where it would run or grow without a limit', () => {
+  test('is refused if it would run or grow without a limit', () => {
     const list = { l: Array.from({ length: 100 }, (_, index) => index) };
     const ranges = `${'{{range $.l}}'.repeat(8)}x${'{{end}}'.repeat(8)}`;
     expect(templateError(ranges, list).message).toBe('the template takes too many steps');
@@ -195,7 +195,7 @@ describe('any template', () => {
     expect(templateError(wide).message).toBe(tooMuch);
   });
 
-  test('may nest, up to a limit', () => {
+  test('can nest up to a limit', () => {
     expect(renderOrNull(`{{${'('.repeat(90)}1${')'.repeat(90)}}}`)).toBe('1');
     expect(renderOrNull(`{{${'('.repeat(100_000)}`)).toBeNull();
     expect(renderOrNull('{{if .Name}}'.repeat(100_000))).toBeNull();
