@@ -16,7 +16,7 @@ beforeAll(async () => {
 
 type DoctorRow = { readonly what: string; readonly state: string; readonly detail: string };
 
-/** A user with these programs, an empty home, and plugins of the docker CLI in a folder of their own. */
+/** Creates a user with these programs, an empty home, and a separate folder for plugins of the docker CLI. */
 async function createUser(...programs: readonly string[]) {
   const folder = await createTemporaryFolder();
   const at = (...parts: readonly string[]): string => join(folder.path, ...parts);
@@ -31,7 +31,7 @@ async function createUser(...programs: readonly string[]) {
     at,
     link,
     doctor,
-    async row(): Promise<DoctorRow | undefined> {
+    async readRow(): Promise<DoctorRow | undefined> {
       const { rows } = JSON.parse((await doctor('--json')).stdout) as { readonly rows: readonly DoctorRow[] };
       return rows.find(({ what }) => what === 'docker machine');
     },
@@ -39,7 +39,7 @@ async function createUser(...programs: readonly string[]) {
   };
 }
 
-/** All that could be wanted, so that nothing is to be installed. */
+/** All programs that a driver can need, so that doctor has nothing to install. */
 const computer = { platform: process.platform, arch: process.arch, env: {}, templates: '/nowhere', home: '' };
 const allPrograms = [
   'docker',
@@ -48,9 +48,9 @@ const allPrograms = [
 ];
 
 describe('docker machine', () => {
-  test('is told to be no command yet, and nothing is linked without a yes', async () => {
+  test('is reported as not linked, and is not linked without --yes', async () => {
     await using user = await createUser(...allPrograms);
-    expect(await user.row()).toEqual({
+    expect(await user.readRow()).toEqual({
       what: 'docker machine',
       state: 'optional',
       detail: 'not linked; to link it: slipway doctor --fix',
@@ -65,7 +65,7 @@ describe('docker machine', () => {
     expect(stderr).toContain(`"docker machine" is enabled. To undo: rm ${user.link}\n`);
     const program = await realpath(distPath('docker-machine'));
     expect(await readlink(user.link)).toBe(program);
-    expect(await user.row()).toEqual({
+    expect(await user.readRow()).toEqual({
       what: 'docker machine',
       state: 'ok',
       detail: `${user.link} is linked to ${program}; to undo: rm ${user.link}`,
@@ -73,32 +73,32 @@ describe('docker machine', () => {
     expect((await user.doctor('--fix', '--yes')).stderr).not.toContain('works now');
   });
 
-  test("stays what it is where the file is somebody else's", async () => {
+  test('stays unchanged when the file belongs to another program', async () => {
     await using user = await createUser(...allPrograms);
     await mkdir(user.at('settings', 'cli-plugins'), { recursive: true });
     await writeFile(user.link, 'theirs', { mode: 0o755 });
     await user.doctor('--fix', '--yes');
     expect(await readFile(user.link, 'utf8')).toBe('theirs');
-    expect(await user.row()).toMatchObject({
+    expect(await user.readRow()).toMatchObject({
       state: 'note',
       detail: `${user.link} is another program's, and is left unchanged`,
     });
   });
 
-  test('stays what it is where the link leads to nothing that was ours', async () => {
+  test("stays unchanged when the broken link is not Slipway's", async () => {
     await using user = await createUser(...allPrograms);
     await mkdir(user.at('settings', 'cli-plugins'), { recursive: true });
     await symlink('/nowhere/docker-machine', user.link);
     await user.doctor('--fix', '--yes');
     expect(await readlink(user.link)).toBe('/nowhere/docker-machine');
-    expect(await user.row()).toMatchObject({ state: 'note' });
+    expect(await user.readRow()).toMatchObject({ state: 'note' });
   });
 
-  test('is linked anew where the installation has moved away', async () => {
+  test('is linked again when the installation has moved', async () => {
     await using user = await createUser(...allPrograms);
     await mkdir(user.at('settings', 'cli-plugins'), { recursive: true });
     await symlink('/old/lib/node_modules/slipway/dist/docker-machine.js', user.link);
-    expect(await user.row()).toMatchObject({
+    expect(await user.readRow()).toMatchObject({
       state: 'optional',
       detail: `${user.link} is a broken link; to link it: slipway doctor --fix`,
     });
@@ -106,8 +106,8 @@ describe('docker machine', () => {
     expect(await readlink(user.link)).toBe(await realpath(distPath('docker-machine')));
   });
 
-  test('is no word where there is no docker CLI', async () => {
+  test('is not mentioned without a docker CLI', async () => {
     await using user = await createUser('ssh');
-    expect(await user.row()).toBeUndefined();
+    expect(await user.readRow()).toBeUndefined();
   });
 });
