@@ -85,18 +85,18 @@ describe.skipIf(!hasProgram('openssl'))('an RSA CA', () => {
     const authority = await createRsaAuthority(folder.path, form);
     expect(authority.caKey).toContain(begin);
     const names = serverSubjectAltNames('web', '192.0.2.10', []);
-    const made = await renewCertificates(authority, { name: 'web', names, now: new Date() });
-    expect({ ca: made.ca, caKey: made.caKey }).toEqual(authority);
-    expect(await requestStatus(made)).toBe(200);
+    const certificates = await renewCertificates(authority, { name: 'web', names, now: new Date() });
+    expect({ ca: certificates.ca, caKey: certificates.caKey }).toEqual(authority);
+    expect(await requestStatus(certificates)).toBe(200);
     // A second run keeps all certificates.
-    expect(await renewCertificates(made, { name: 'web', names, now: new Date() })).toEqual(made);
-    const [ca, leaf] = [new X509Certificate(made.ca), new X509Certificate(made.server.cert)];
+    expect(await renewCertificates(certificates, { name: 'web', names, now: new Date() })).toEqual(certificates);
+    const [ca, leaf] = [new X509Certificate(certificates.ca), new X509Certificate(certificates.server.cert)];
     expect([leaf.issuer, leaf.verify(ca.publicKey), leaf.publicKey.asymmetricKeyType]).toEqual([
       'O=somebody',
       true,
       'ec',
     ]);
-    await writeFile(join(folder.path, 'leaf.pem'), made.server.cert);
+    await writeFile(join(folder.path, 'leaf.pem'), certificates.server.cert);
     const path = (name: string): string => join(folder.path, name);
     const purpose = ['-purpose', 'sslserver'];
     const verification = await runProgram('openssl', [

@@ -375,7 +375,7 @@ const DROP_IN_COMMANDS = [
   'active config env inspect ip kill ls mount provision regenerate-certs restart rm scp ssh start status stop upgrade',
   'url version',
 ].join(' ');
-/** Leaves out machines in a cloud, whose provider would be asked. */
+/** Excludes machines in a cloud, since these need requests to the provider. */
 const NO_CLOUD = '--filter driver=none --filter driver=qemu --filter driver=generic --filter driver=warp';
 // IDs of Docker Machine's machines are derived from their folder. A relative path makes the IDs the same everywhere.
 const OLD = 'docker-machine -s .docker/machine';
@@ -801,7 +801,7 @@ const fileGroups: readonly FileGroup[] = [
       'slipway create shown --none-url unix://<home>/engine.sock --profile docker-context --profile docker-machine',
       `slipway create safe --none-url tcp://127.0.0.1:<engine-port>/ ${TLS} ${ENGINE} --use --json`,
       'slipway create half --json',
-      // Fails after the VM was asked for, because its image is not a disk.
+      // Fails after the VM was requested, because its image is not a disk.
       'slipway create begun --json',
       'slipway create lost --driver none --none-url unix://<home>/nowhere.sock --json',
       `slipway create careless --none-url tcp://127.0.0.1:<open-port> ${TLS} --json`,

@@ -122,7 +122,7 @@ test('image warm needs no port of this computer, even when ports for machines ar
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
-  // The command ends where it needs the program that builds the image.
+  // The command stops at the missing program that builds the image.
   const env = { PATH: '/nowhere', HOME: '/', SLIPWAY_HOME: home.path, SLIPWAY_QEMU_SSH_PORT: String(port) };
   const { code, stderr } = await runProgram(process.execPath, [slipwayProgram, 'image', 'warm'], { env });
   server.close();

@@ -118,7 +118,7 @@ const PROCESS_LOGGER = `
     };
   };
   watch(child.ChildProcess.prototype, 'spawn');
-  for (const name of ['spawnSync', 'execSync', 'execFileSync']) watched(child, name);
+  for (const name of ['spawnSync', 'execSync', 'execFileSync']) watch(child, name);
   syncBuiltinESMExports();
 `;
 

@@ -51,9 +51,9 @@ vi.mock('../../src/images/hashing.ts', async (original) => {
   const real = await original<typeof import('../../src/images/hashing.ts')>();
   return {
     ...real,
-    hashFile: async (...given: Parameters<typeof real.hashFile>) => {
+    hashFile: async (...args: Parameters<typeof real.hashFile>) => {
       if (mockState.unreadable) throw new Error('EIO: i/o error, read');
-      return await real.hashFile(...given);
+      return await real.hashFile(...args);
     },
   };
 });
